@@ -18,8 +18,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
 
-from executions.lifecycle import moves, outcome
-from executions.lifecycle.moves import Claim
+from executions.lifecycle import outcome
+from executions.state_machine import moves
+from executions.state_machine.moves import Claim
 from executions.transports.celery import identity_of
 from wire.messages.celery_messages import Outcome, OutcomeGroup, transition_key
 

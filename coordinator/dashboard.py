@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from executions.awaits.awaits import TIMER
-from executions.lifecycle.states import State
 from executions.models import TERMINAL_VALUES, Execution, Interaction, WorkerEligibility
+from executions.models.states import State
 from executions.workers.stranded import stranded
 from releases.models import Activation, Pipeline, Release
 from tenancy.access import tenants_of

@@ -334,7 +334,7 @@ SPECTACULAR_SETTINGS = {
         "SignaturePolicy": "releases.models.SignaturePolicy",
         "ArtifactUploadStatus": "releases.states.UploadStatus",
         "ReleaseStatus": "releases.states.Status",
-        "ExecutionStatus": "executions.lifecycle.states.State",
+        "ExecutionStatus": "executions.models.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
         "CampaignItemOutcome": "executions.models.CampaignItem.Outcome",

@@ -1,4 +1,4 @@
-"""What the execution side refuses, each with its code and status."""
+"""The errors of executions, each with its code and HTTP status."""
 
 from foundation.errors import CoordinatorError, NotFound
 
@@ -28,7 +28,7 @@ class WorkerUnknown(NotFound):
 class WorkerEndpointRefused(CoordinatorError):
     code = "WORKER_ENDPOINT_REFUSED"
     status = 422
-    title = "The installation lets no worker be called at this endpoint"
+    title = "The installation does not allow calls to this endpoint"
 
 
 class WorkerEndpointInvalid(CoordinatorError):
@@ -40,13 +40,13 @@ class WorkerEndpointInvalid(CoordinatorError):
 class WorkerBeatsItself(CoordinatorError):
     code = "WORKER_BEATS_ITSELF"
     status = 409
-    title = "The worker speaks for itself over the broker"
+    title = "The worker sends its own heartbeats over the broker"
 
 
 class WorkerLimitReached(CoordinatorError):
     code = "WORKER_LIMIT_REACHED"
     status = 409
-    title = "The tenant has as many workers as one may have"
+    title = "The tenant has reached its limit of workers"
 
 
 class WorkerKeyChangeRefused(CoordinatorError):
@@ -58,13 +58,13 @@ class WorkerKeyChangeRefused(CoordinatorError):
 class WorkerUnavailable(CoordinatorError):
     code = "WORKER_UNAVAILABLE"
     status = 503
-    title = "No worker that hosts the active release is alive"
+    title = "No healthy worker hosts the active release"
 
 
 class WorkerNotChecked(WorkerUnavailable):
     code = "WORKER_NOT_CHECKED"
     status = 503
-    title = "No REST worker that hosts the active release was checked lately"
+    title = "No REST worker that hosts the active release was checked recently"
 
 
 class RedriveRefused(CoordinatorError):
@@ -76,7 +76,7 @@ class RedriveRefused(CoordinatorError):
 class CancelRefused(CoordinatorError):
     code = "CANCEL_REFUSED"
     status = 409
-    title = "The execution is over and cannot be cancelled"
+    title = "The execution is terminal and cannot be cancelled"
 
 
 class VersionMismatch(CoordinatorError):
@@ -88,7 +88,7 @@ class VersionMismatch(CoordinatorError):
 class ExecutionChanged(CoordinatorError):
     code = "EXECUTION_CHANGED"
     status = 409
-    title = "The execution moved while the order was being carried out"
+    title = "The execution changed while the request was processed"
 
 
 class CampaignUnknown(NotFound):
@@ -134,7 +134,7 @@ class CorrelationAmbiguous(CoordinatorError):
 class InteractionClosed(CoordinatorError):
     code = "INTERACTION_CLOSED"
     status = 409
-    title = "The interaction takes no answer"
+    title = "The interaction cannot be answered"
 
 
 class AwaitTimedOut(CoordinatorError):
@@ -146,7 +146,7 @@ class AwaitTimedOut(CoordinatorError):
 class ResumeTokenInvalid(CoordinatorError):
     code = "RESUME_TOKEN_INVALID"
     status = 400
-    title = "The resume token is none that this coordinator gave out for the interaction"
+    title = "The resume token is not valid for the interaction"
 
 
 class AnswerInvalid(CoordinatorError):

@@ -1,4 +1,4 @@
-"""The execution side's Celery tasks: thin, and safe to run twice. Messages are refused here, with a log line."""
+"""The Celery tasks of executions: thin, and safe to run twice. Invalid messages are rejected here, with a log line."""
 
 import logging
 import uuid
@@ -13,12 +13,11 @@ from executions.awaits import awaits, webhooks
 from executions.campaigns import campaigns
 from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
-from executions.lifecycle import outcome, retention
+from executions.lifecycle import outcome, rest_calls, retention
 from executions.lifecycle import sweep as sweeper
 from executions.transports.rest import capabilities, workers
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.transport import CALL_TASK
-from executions.workers import message_path, orders, refusals, registry
+from executions.workers import instructions, message_path, refusals, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
 from foundation.database.postgresql.outage import is_outage
@@ -37,7 +36,10 @@ _repeated_checks = capabilities.turns(places.REPEATED_CHECKS, unanswered=True)
 
 
 def _tenant(verified: Verified) -> Tenant:
-    """Raises `ProtocolError` TENANT_UNKNOWN: a key can be derived for any name, even where there is no such tenant."""
+    """Return the tenant of a verified message.
+
+    Raises `ProtocolError` TENANT_UNKNOWN: a key can be derived for any name, even if there is no such tenant.
+    """
     found = Tenant.objects.filter(slug=verified.identity.tenant_id).first()
     if found is None:
         raise ProtocolError("TENANT_UNKNOWN", f"There is no tenant {verified.identity.tenant_id!r}.")
@@ -50,15 +52,17 @@ def dispatch() -> None:
     dispatcher.dispatch()
 
 
-@shared_task(name=registry.TELL_TASK)
+@shared_task(name=registry.INSTRUCT_TASK)
 def tell_worker(worker_pk: int, lost_leases: Sequence[str] = ()) -> None:
-    orders.tell(worker_pk, [uuid.UUID(token) for token in lost_leases])
+    instructions.send(worker_pk, [uuid.UUID(token) for token in lost_leases])
 
 
-# While the database is away an outcome is tried again, or a finished step would have to run once more.
+# While the database is unavailable, the task is retried, because otherwise finished steps would have to run again.
 @shared_task(name=RECORD_TASK, autoretry_for=(OperationalError, InterfaceError), default_retry_delay=1, max_retries=300)
 def record(message: Any) -> None:
-    """A late outcome is as good as its lease, and a repeated one meets a version that has moved on: no age limit."""
+    """Record a group of outcomes. Messages have no age limit: a late outcome is valid as long as its lease is, and the
+    guard of the version drops a repeated one.
+    """
     try:
         verified = verify(message, active_keys)
         group = decode(verified, OutcomeGroup)
@@ -66,7 +70,7 @@ def record(message: Any) -> None:
         refusals.refuse_outcomes(message, error)
         return
     if outcome.record(verified.identity, group):
-        wakeup.send_once(registry.DISPATCH_TASK)  # there is room again
+        wakeup.send_once(registry.DISPATCH_TASK)  # its places are free
 
 
 @shared_task(name=HEARTBEAT_TASK)
@@ -85,8 +89,10 @@ def heartbeat(message: Any) -> None:
 
 @shared_task(name=CALL_TASK, acks_late=False)
 def call_rest_worker(execution_id: str, lease_token: str, waits: int = 0) -> None:
-    """May take as long as a request may, so it is acknowledged at once: where it is lost, the lease sees to it."""
-    rest_dispatch.run(uuid.UUID(execution_id), uuid.UUID(lease_token), waits)
+    """Call a REST worker. A call may take long, so the message is acknowledged at once; if the process dies, the lease
+    expires.
+    """
+    rest_calls.run(uuid.UUID(execution_id), uuid.UUID(lease_token), waits)
 
 
 @shared_task(name=CHECK_TASK, acks_late=False)
@@ -127,7 +133,7 @@ def confirm_messages(sent_at: float) -> None:
 
 @shared_task(name="executions.sweep")
 def sweep() -> None:
-    """What lost messages and dead workers left behind: expired leases and due rows. And what campaigns admit by now.
+    """Recover from lost messages and dead workers, act on deadlines, dispatch due executions and advance campaigns.
 
     Several schedulers may send this task. While heartbeats cannot renew leases, no lease expires. If a part fails, the
     error is logged and the other parts still run. A database outage stops the sweep.
@@ -158,7 +164,7 @@ def _expire_leases() -> None:
 
 @shared_task(name="executions.remove_old")
 def remove_old() -> None:
-    """What takes longer is left to the next minute. Two at once only share the work."""
+    """Remove old executions for at most REMOVAL_SECONDS; the next run continues. Concurrent runs share the work."""
     with places.ARTIFACTS.hold() as free:
         if free:
             retention.remove(seconds=REMOVAL_SECONDS)

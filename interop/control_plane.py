@@ -13,8 +13,8 @@ from executions.awaits import interactions
 from executions.awaits.awaits import TIMER, epoch_ms
 from executions.errors import CorrelationAmbiguous, ExecutionUnknown, InputInvalid, WorkerUnavailable
 from executions.lifecycle import queries
-from executions.lifecycle.states import State
 from executions.models import Execution, Interaction
+from executions.models.states import State
 from executions.submission.submission import Submission, submit
 from executions.transports.rest import wire_forms
 from foundation.errors import CoordinatorError, NotFound

@@ -5,8 +5,8 @@ from typing import Any
 from executions.awaits.awaits import epoch_ms
 from executions.awaits.interactions import Completion
 from executions.lifecycle.redrive import Redriven
-from executions.lifecycle.states import State
 from executions.models import Execution, Interaction, Worker
+from executions.models.states import State
 from releases.artifacts.store import artifact_store
 from releases.models import Activation, Artifact, Release
 from tenancy.models import Tenant

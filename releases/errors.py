@@ -1,4 +1,4 @@
-"""What the release side refuses, each with its code and status."""
+"""The domain errors of the release side, each with its code and HTTP status."""
 
 from collections.abc import Iterable
 
@@ -21,7 +21,7 @@ class DescriptorInvalid(CoordinatorError):
 class AttachmentInvalid(CoordinatorError):
     code = "ATTACHMENT_INVALID"
     status = 400
-    title = "What was attached cannot be read, or is not about this release"
+    title = "An attachment is invalid, or does not belong to this release"
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         found = tuple(findings)
@@ -61,7 +61,7 @@ class NoActiveRelease(CoordinatorError):
 class ActiveReleaseChanged(CoordinatorError):
     code = "ACTIVE_RELEASE_CHANGED"
     status = 409
-    title = "Another release is active than the caller expected"
+    title = "The active release is not the one that the caller expected"
 
 
 class OperationKeyReused(CoordinatorError):
@@ -79,7 +79,7 @@ class ReasonRequired(CoordinatorError):
 class PolicyInvalid(CoordinatorError):
     code = "POLICY_INVALID"
     status = 422
-    title = "A pipeline's policy cannot be so"
+    title = "The policy is not valid"
 
 
 class ArtifactMissing(CoordinatorError):
@@ -91,30 +91,30 @@ class ArtifactMissing(CoordinatorError):
 class ArtifactAltered(CoordinatorError):
     code = "ARTIFACT_ALTERED"
     status = 409
-    title = "A stored artifact of the release is not what was verified"
+    title = "A stored artifact of the release does not match its digest"
 
 
 class ArtifactStoreUnavailable(CoordinatorError):
     code = "ARTIFACT_STORE_UNAVAILABLE"
     status = 503
-    title = "The artifact store cannot be used at the moment"
+    title = "The artifact store is unavailable"
 
 
 class SignatureRequired(CoordinatorError):
     code = "SIGNATURE_REQUIRED"
     status = 409
-    title = "The pipeline's policy asks for a release that a trusted key has signed"
+    title = "The pipeline's policy requires a release that a trusted key has signed"
 
 
 class AttachmentUnknown(NotFound):
     code = "ATTACHMENT_UNKNOWN"
-    title = "Nothing of that digest is attached to a release of the pipeline"
+    title = "No release of the pipeline has an attachment with this digest"
 
 
 class AttachmentsFull(CoordinatorError):
     code = "ATTACHMENTS_FULL"
     status = 409
-    title = "The release has as many attachments as it may have"
+    title = "The release has the maximum number of attachments"
 
 
 class KeyUnknown(NotFound):
@@ -125,13 +125,13 @@ class KeyUnknown(NotFound):
 class KeyInvalid(CoordinatorError):
     code = "KEY_INVALID"
     status = 422
-    title = "The trusted key cannot be so"
+    title = "The trusted key is not valid"
 
 
 class KeyConflict(CoordinatorError):
     code = "KEY_CONFLICT"
     status = 409
-    title = "The tenant has this key, or a key of this name, already"
+    title = "The tenant already has this key or a key with this name"
 
 
 class UploadUnknown(NotFound):
@@ -142,19 +142,19 @@ class UploadUnknown(NotFound):
 class UploadNotOpen(CoordinatorError):
     code = "UPLOAD_NOT_OPEN"
     status = 409
-    title = "The upload is over"
+    title = "The upload is no longer open"
 
 
 class UploadIncomplete(CoordinatorError):
     code = "UPLOAD_INCOMPLETE"
     status = 409
-    title = "Not every part of the upload is there"
+    title = "Some parts of the upload are missing"
 
 
 class DirectUploadsUnavailable(CoordinatorError):
     code = "DIRECT_UPLOADS_UNAVAILABLE"
     status = 409
-    title = "The artifact store takes no direct uploads"
+    title = "The artifact store does not support direct uploads"
 
 
 class DirectUploadsFull(CoordinatorError):

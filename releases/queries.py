@@ -1,4 +1,4 @@
-"""Reads of pipelines, releases and activations; whoever asks has already been let into the tenant."""
+"""Queries for pipelines, releases and activations. The caller must have authorised access to the tenant."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tenancy.models import Tenant
 
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
-    """Raises `PipelineUnknown`."""
+    """Return the pipeline with its active release. Raises `PipelineUnknown`."""
     found = (
         Pipeline.objects.select_related("tenant", "activation__release__contract")
         .filter(tenant=tenant, pipeline_id=pipeline_id)
@@ -23,7 +23,7 @@ def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
 
 
 def release(of: Pipeline, release_version: str) -> Release:
-    """The release of that version; where every upload of it was rejected, the newest of those.
+    """Return the release of that version, or the newest rejected one if all were rejected.
 
     Raises `ReleaseUnknown`.
     """
@@ -37,22 +37,22 @@ def release(of: Pipeline, release_version: str) -> Release:
 
 
 def active_release(of: Pipeline) -> Release:
-    """The release that new executions get. Raises `NoActiveRelease`, also where the active one was revoked."""
+    """Return the release for new executions. Raises `NoActiveRelease`, also if the active release is revoked."""
     if of.activation is None:
         raise NoActiveRelease(f"No release of pipeline {of.pipeline_id!r} is active.")
     active = of.activation.release
     if active.status != Status.REGISTERED:
-        raise NoActiveRelease(f"The release of pipeline {of.pipeline_id!r} that was active is {active.status}.")
+        raise NoActiveRelease(f"The active release of pipeline {of.pipeline_id!r} is {active.status}.")
     return active
 
 
 def history(of: Pipeline) -> QuerySet[Activation]:
-    """Every activation, newest first."""
+    """Return the activations of a pipeline, newest first."""
     return of.activations.select_related("release", "previous").order_by("-sequence")
 
 
 def blobs(of: Release) -> Iterator[Blob]:
-    """The stored bytes that a release needs."""
+    """Yield the blobs that a release needs."""
     for artifact in of.artifacts.select_related("blob"):
         if artifact.blob is not None:
             yield artifact.blob

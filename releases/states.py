@@ -1,6 +1,7 @@
-"""The status of a release and its legal moves. Pure; a trigger holds the same table, and a test the two together.
+"""The statuses of releases and direct uploads with their legal moves, and the kinds of attachments. Pure.
 
-ACTIVE is not among them: a release is active while the newest activation of its pipeline names it.
+Triggers enforce the same moves. A test compares them with these tables. ACTIVE is not a status: a release is active
+while the newest activation of its pipeline names it.
 """
 
 from enum import StrEnum
@@ -25,7 +26,7 @@ PENDING = frozenset({Status.UPLOADED, Status.VERIFYING})
 
 
 class UploadStatus(StrEnum):
-    """A direct upload: it takes parts, is verified, and is then at its digest, or was refused, or came to nothing."""
+    """A direct upload receives parts, is verified, and is then stored under its digest, rejected or expired."""
 
     OPEN = "OPEN"
     VERIFYING = "VERIFYING"

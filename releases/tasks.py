@@ -1,4 +1,4 @@
-"""The release side's Celery tasks: thin, and safe to run twice."""
+"""The Celery tasks of the release side. Each calls one use case and may run more than once."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,25 +16,25 @@ from releases.registration import direct_uploads, registrar, turns
 
 SCRUB_BUDGET_SECONDS = 50.0
 REMOVE_TASK = "releases.remove_orphans"
-# A task that finds no free place is sent again after this time.
+# A task for which no place is free is sent again after this time.
 NO_PLACE_DELAY = timedelta(seconds=10)
 # The largest number of messages that the sweep sends per task. Each verification that ends sends the next message.
-MOST_BELLS = 16
+MAX_WAKEUPS = 16
 _releases = turns.of_releases(places.RELEASES)
 _uploads = turns.of_uploads(places.UPLOADS)
 
 
 def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
-    """Do `work` if a place is free, else send `task` again."""
+    """Call `work` with `arguments` if a place is free. Otherwise send `task` again with a delay."""
     with places.ARTIFACTS.hold(crowded=partial(wakeup.send, task, *arguments, delay=NO_PLACE_DELAY)) as free:
         if free:
             work(*arguments)
 
 
 def _take_turn(task: str, of: Turns, work: Callable[[Any], object]) -> None:
-    """Do `work` for the row whose turn it is, and send `task` again for the next row.
+    """Call `work` for the row whose turn it is, and send `task` again for the next row.
 
-    A message may serve another row than the one it was sent for.
+    The row may be a different one from the row for which the message was sent.
     """
     due = None
     try:
@@ -48,31 +48,34 @@ def _take_turn(task: str, of: Turns, work: Callable[[Any], object]) -> None:
 
 @shared_task(name=registrar.VERIFY_TASK, acks_late=False)
 def verify() -> None:
-    """Verify the release whose turn it is. This may take long, so the message is acknowledged before."""
+    """Verify the release whose turn it is. This may take long, so the message is acknowledged first."""
     _take_turn(registrar.VERIFY_TASK, _releases, registrar.verify_release)
 
 
 @shared_task(name=direct_uploads.FINISH_TASK, acks_late=False)
 def finish_upload() -> None:
-    """Hash the direct upload whose turn it is."""
+    """Verify the direct upload whose turn it is."""
     _take_turn(direct_uploads.FINISH_TASK, _uploads, direct_uploads.finish)
 
 
 @shared_task(name="releases.sweep")
 def sweep() -> None:
-    """Send messages again for stalled verifications, and expire direct uploads that were not finished."""
+    """Send messages again for stalled verifications, and expire overdue direct uploads."""
     for task, rows in (
         (registrar.VERIFY_TASK, turns.stalled_releases()),
         (direct_uploads.FINISH_TASK, turns.stalled_uploads()),
     ):
-        for _ in range(min(rows.count(), MOST_BELLS)):
+        for _ in range(min(rows.count(), MAX_WAKEUPS)):
             wakeup.send(task)
     direct_uploads.expire()
 
 
 @shared_task(name="releases.scrub", acks_late=False, expires=55)
 def scrub_blobs() -> None:
-    """Re-read what is due. The clock rings again before the budget is spent, and others find the lock taken."""
+    """Scrub the due blobs.
+
+    The clock sends the next message before the budget is spent. Its task ends at once if this one still scrubs.
+    """
     with places.ARTIFACTS.hold() as free:
         for _ in scrub.scrub(SCRUB_BUDGET_SECONDS) if free else ():
             pass
@@ -80,13 +83,13 @@ def scrub_blobs() -> None:
 
 @shared_task(name=soundness.CHECK_TASK, acks_late=False)
 def check_blob(digest: str) -> None:
-    """Re-read one blob that looked otherwise than it did when it was hashed."""
+    """Check one blob whose fingerprint has changed since it was hashed, or which is missing."""
     _in_place(soundness.CHECK_TASK, scrub.check, digest)
 
 
 @shared_task(name=REMOVE_TASK, acks_late=False, expires=3000)
 def remove_orphans() -> None:
-    """Remove orphaned blobs if ORPHAN_SWEEP is set. The clock sends this task only then."""
+    """Remove orphaned bytes if ORPHAN_SWEEP is set. The clock sends this task only in that case."""
     if settings.ORPHAN_SWEEP:
         _in_place(REMOVE_TASK, _remove_orphans)
 

@@ -55,7 +55,7 @@ def end_everywhere(request: HttpRequest, password: str) -> bool:
 
 
 class ThrottledPage:
-    """Middleware that answers `LoginThrottled` with a page that says when to try again."""
+    """Middleware that responds to `LoginThrottled` with a page that shows when the lock ends."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

@@ -21,7 +21,7 @@ from django.db import connection
 from psycopg import sql
 
 from coordinator import apps as coordinator_apps
-from executions.lifecycle import states as execution_states
+from executions.models import states as execution_states
 from foundation.database.postgresql import grants, rights
 from foundation.database.postgresql.setup import grant
 from releases import states as release_states

@@ -36,12 +36,12 @@ class ImageRegistry:
         self.gate.set()
         self.seconds = 0.0
         """How long each answer takes."""
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                registry.asked.append((self.command, self.path, dict(self.headers)))
+                registry.requests.append((self.command, self.path, dict(self.headers)))
                 registry.gate.wait(120)
                 time.sleep(registry.seconds)
                 status, headers, body = registry.answer(self.path, self.headers.get("Authorization", ""))

@@ -13,9 +13,10 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from executions.lifecycle import moves, outcome
-from executions.lifecycle.moves import Claim
+from executions.lifecycle import outcome
 from executions.models import Execution, Worker
+from executions.state_machine import moves
+from executions.state_machine.moves import Claim
 from executions.submission.submission import submit
 from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store

@@ -15,16 +15,16 @@ from tests.public_names import check, complaints
             "replaces 'claim' of ours",
         ),
         (
-            "import executions.lifecycle.moves\nmonkeypatch.delattr(executions.lifecycle.moves, 'claim')",
+            "import executions.state_machine.moves\nmonkeypatch.delattr(executions.state_machine.moves, 'claim')",
             "replaces 'claim' of ours",
         ),
-        ("monkeypatch.setattr('executions.lifecycle.moves.claim', print)", "replaces 'claim' of ours"),
+        ("monkeypatch.setattr('executions.state_machine.moves.claim', print)", "replaces 'claim' of ours"),
         ("from foundation.wakeups import wakeup\nmonkeypatch.setattr(wakeup, '_here', {})", "replaces '_here' of ours"),
         ("from foundation.wakeups import wakeup\nwakeup.send = print", "replaces 'send' of ours"),
         ("from executions.models import Worker\nsetattr(Worker.objects, 'get', print)", None),
         ("from foundation.wakeups import wakeup\nmonkeypatch.setattr(wakeup, 'PATIENCE', 0)", None),
         ("import sys\nmonkeypatch.setattr(sys, 'dont_write_bytecode', True)", None),
-        ("from executions.lifecycle.moves import __doc__", None),
+        ("from executions.state_machine.moves import __doc__", None),
     ],
 )
 def test_what_the_check_finds(source: str, expected: str | None) -> None:

@@ -1,7 +1,5 @@
 """The page that starts a campaign: filters, what they find now, and only then a reason and a rate."""
 
-from typing import TYPE_CHECKING
-
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -24,12 +22,9 @@ from executions.models import DeadLetter
 from foundation.errors import CoordinatorError
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import problem_of
+from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import Tenant
 from tenancy.roles import Scope
-
-if TYPE_CHECKING:
-    from executions.admin.campaigns import CampaignAdmin
 
 USUAL_RATE = 60
 
@@ -97,7 +92,7 @@ class StartForm(forms.Form):
     )
 
 
-def start(pages: "CampaignAdmin", request: HttpRequest) -> HttpResponse:
+def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     """GET shows the filters, and what they find once there are some; POST starts a campaign with them."""
     if not tenants_of(request.user, Scope.OPERATE).exists():
         raise PermissionDenied
@@ -125,7 +120,7 @@ def start(pages: "CampaignAdmin", request: HttpRequest) -> HttpResponse:
 
 
 def _page(
-    pages: "CampaignAdmin",
+    pages: ReadOnlyAdmin,
     request: HttpRequest,
     asked: FiltersForm,
     starting: StartForm,

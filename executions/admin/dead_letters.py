@@ -19,8 +19,8 @@ from executions.admin.filters import (
 )
 from executions.lifecycle.queries import traceback_of
 from executions.lifecycle.redrive import redrivable
-from executions.lifecycle.states import State
 from executions.models import DeadLetter
+from executions.models.states import State
 from foundation.admin.columns import badge, column, moment
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter

@@ -16,8 +16,8 @@ from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_firs
 from executions.lifecycle import queries
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrivable, redrive
-from executions.lifecycle.states import State, legal
 from executions.models import CLAIMED, DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
+from executions.models.states import State, legal
 from executions.workers.stranded import why_stranded
 from foundation.admin.columns import badge, column, moment, precise
 from releases.models import Pipeline

@@ -8,8 +8,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from executions.lifecycle.states import State
 from executions.models import CLAIMED
+from executions.models.states import State
 from releases.models import Pipeline
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ScopedFilter, TextFilter

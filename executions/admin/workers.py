@@ -11,8 +11,8 @@ from django.urls import URLPattern, reverse
 from executions.admin.confirmation import Given, Order, ask
 from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
-from executions.lifecycle.states import State
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.models.states import State
 from executions.transports.rest.calls import base_of
 from executions.workers import registry
 from executions.workers.registry import REST

@@ -10,8 +10,8 @@ from typing import Any
 from rest_framework import serializers
 
 from executions.api.executions import ExecutionView
-from executions.lifecycle.states import State
 from executions.models import Execution
+from executions.models.states import State
 from executions.submission.submission import Submission
 
 

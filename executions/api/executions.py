@@ -13,8 +13,8 @@ from rest_framework.response import Response
 
 from executions.errors import ExecutionUnknown
 from executions.lifecycle import queries
-from executions.lifecycle.states import State
 from executions.models import Execution, ExecutionEvent
+from executions.models.states import State
 from foundation.api.pagination import NewestFirst
 from tenancy.api.tenant_view import TENANT, TenantView
 

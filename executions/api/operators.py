@@ -20,11 +20,11 @@ from executions.errors import (
     TenantNotAllowed,
     VersionMismatch,
 )
-from executions.lifecycle import dead_letters
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import Redriven, redrive
-from executions.lifecycle.states import State
 from executions.models import DeadLetter
+from executions.models.states import State
+from executions.state_machine import dead_letters
 from foundation.api.fields import Flag, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
 from tenancy.api.tenant_view import TENANT, TenantView

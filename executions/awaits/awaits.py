@@ -16,10 +16,10 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from executions.awaits import statements
-from executions.lifecycle import dead_letters, moves
-from executions.lifecycle.moves import Move, owner
-from executions.lifecycle.states import State
 from executions.models import AwaitUnit, DeadLetter, Interaction
+from executions.models.states import State
+from executions.state_machine import dead_letters, moves
+from executions.state_machine.moves import Move, owner
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from wire.resume_token import ResumeToken, derived

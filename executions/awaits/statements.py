@@ -88,8 +88,8 @@ WHERE unit_id = ANY(%(units)s) AND status = ANY(%(open)s)
 
 # --- deadlines ---
 
-# Locks the executions of interactions that are past their deadline, earliest first, and skips locked executions.
-# No row: nothing is late, or other processes expire what is.
+# Locks the executions of interactions that are past their deadline, earliest first, and skips locked executions. No
+# row: nothing is late, or other processes expire what is.
 LOCK_LATE = """
 SELECT e.id FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
 WHERE i.status = ANY(%(open)s) AND i.deadline <= now()

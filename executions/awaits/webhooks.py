@@ -22,9 +22,9 @@ from django.utils import timezone
 
 from executions.awaits import awaits, statements
 from executions.awaits.awaits import SEND_TASK, WEBHOOK, epoch_ms
-from executions.lifecycle.moves import owner
-from executions.lifecycle.retry import RetryPolicy
 from executions.models import Interaction
+from executions.state_machine.moves import owner
+from executions.state_machine.retry import RetryPolicy
 from foundation.http import address_guard
 from foundation.http.address_guard import Resolve, TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut, exchange

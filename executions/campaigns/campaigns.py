@@ -19,9 +19,9 @@ from django.db.models import Count, F, Q, QuerySet
 
 from executions.campaigns.filters import Filters, matching
 from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, ExecutionChanged, ExecutionUnknown
-from executions.lifecycle import moves
 from executions.lifecycle.redrive import check, move_of
 from executions.models import Campaign, CampaignEvent, CampaignItem
+from executions.state_machine import moves
 from executions.submission.admission import require_allowed
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database.postgresql.outage import is_outage

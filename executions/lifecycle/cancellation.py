@@ -1,4 +1,4 @@
-"""Ends an execution by an operator's order, whatever it is waiting for."""
+"""Cancels an execution in any state that is not terminal, on an operator's request."""
 
 import uuid
 
@@ -6,16 +6,17 @@ from django.db import transaction
 
 from executions.awaits import awaits
 from executions.errors import CancelRefused, ExecutionChanged
-from executions.lifecycle import moves, queries
-from executions.lifecycle.moves import Move
+from executions.lifecycle import queries
 from executions.lifecycle.redrive import require_version
-from executions.lifecycle.states import MOVES, State
 from executions.models import Execution
+from executions.models.states import MOVES, State
+from executions.state_machine import moves
+from executions.state_machine.moves import Move
 from executions.workers import registry
 from foundation.database.guarded_update import sources
 from tenancy.models import Tenant
 
-TRIES = 10
+MOST_ATTEMPTS = 10
 
 
 def cancel(
@@ -32,7 +33,7 @@ def cancel(
     whether it ends early. Raises, in this order: `ExecutionUnknown`, `CancelRefused`, `VersionMismatch`, and
     `ExecutionChanged` if it changes state too often meanwhile.
     """
-    for _ in range(TRIES):
+    for _ in range(MOST_ATTEMPTS):
         execution = queries.execution(tenant, execution_id)
         if execution.status == State.CANCELLED:
             return execution
@@ -45,9 +46,9 @@ def cancel(
         with transaction.atomic():
             if moves.apply([_move(execution, actor, reason)]):
                 awaits.cancel([execution_id])
-                registry.tell_of_lost_lease(execution)
+                registry.announce_lost_lease(execution)
                 return queries.execution(tenant, execution_id)
-        # It moved on by itself, which is no reason to refuse where any state would do.
+        # Another process moved it first. Unless a version is expected, any live state can be cancelled.
     raise ExecutionChanged(f"Execution {execution_id} changed before it could be cancelled")
 
 

@@ -1,7 +1,7 @@
-"""What a running transition has behind it: kept as it arrives, so that a retry starts after it.
+"""Stores checkpoints of running transitions. A retry starts after the newest one.
 
-The worker does not wait for this. A checkpoint that its execution's outcome, or a later checkpoint, has overtaken is
-worth nothing and is let go.
+The worker does not wait for this. A checkpoint that arrives after the outcome of its execution, or after a later
+checkpoint, is dropped.
 """
 
 import logging
@@ -10,41 +10,20 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from executions.lifecycle import statements
 from foundation.database import prepared
 from wire.documents.json_text import all_storable
 from wire.messages.celery_messages import Checkpoint
 
 log = logging.getLogger(__name__)
 
-_KEEP = """
-WITH asked AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[], %(tokens)s::uuid[], %(steps)s::int[],
-        %(progress)s::jsonb[], %(shapes)s::text[], %(keys)s::text[])
-        AS a(id, version, token, step, progress, shape, key)
-), locked AS (
-    SELECT e.id, a.version, a.token FROM executions_execution e JOIN asked a ON a.id = e.id
-    WHERE e.checkpoints AND e.version = a.version AND e.lease_token = a.token AND e.current_step_index < a.step
-    ORDER BY e.id FOR UPDATE OF e
-), kept AS (
-    UPDATE executions_execution e SET
-        current_step_index = a.step, progress = a.progress, progress_shape = a.shape, takeovers = 0,
-        event_count = e.event_count + 1, updated_at = now()
-    FROM locked l JOIN asked a USING (id, version, token) WHERE e.id = l.id
-    RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key
-)
-INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
-SELECT id, event_count, 'CHECKPOINT', status, %(actor)s,
-    jsonb_build_object('nextStepIndex', step, 'transitionKey', key, 'attempt', attempt)
-FROM kept
-"""
-
 
 def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
-    """Keep the newest valid checkpoint of each execution and return how many were kept.
+    """Store the newest valid checkpoint of each execution. Return how many were stored.
 
-    A checkpoint is valid under the lease that holds now, and only if its outputs can be stored. It counts as progress:
-    the leases that its execution lost before are forgotten. The caller has made sure that the executions belong to
-    the release that the worker hosts.
+    A checkpoint is valid if its lease is, and if its outputs can be stored. It counts as progress: it resets the number
+    of leases that its execution has lost in a row. The caller has verified that the executions belong to the release
+    that the worker hosts.
     """
     # At most one version and lease of an execution passes the guard, so the newest is chosen for each of them.
     newest: dict[object, tuple[Checkpoint, Jsonb]] = {}
@@ -66,16 +45,16 @@ def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
         "keys": [each.transition_key for each, _ in rows],
     }
     with prepared.cursor() as cursor:
-        cursor.execute(_KEEP, columns)
+        cursor.execute(statements.STORE_CHECKPOINTS, columns)
         return int(cursor.rowcount)
 
 
 def _progress(checkpoint: Checkpoint) -> Jsonb | None:
-    """What the next step starts from; None, and a log line, where it cannot be kept."""
+    """Return what the next step starts from. If it cannot be stored, log that and return None."""
     try:
         outputs = all_storable(checkpoint.output_payloads)
     except ValueError as error:
-        log.warning("A checkpoint of execution %s cannot be kept: %s", checkpoint.execution_id, error)
+        log.warning("A checkpoint of execution %s cannot be stored: %s", checkpoint.execution_id, error)
         return None
     if checkpoint.many:
         return Jsonb(outputs)

@@ -6,9 +6,9 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 
-from executions.lifecycle import moves
-from executions.lifecycle.moves import Claim, Move, owner
-from executions.lifecycle.states import State
+from executions.models.states import State
+from executions.state_machine import moves
+from executions.state_machine.moves import Claim, Move, owner
 from executions.transports import celery
 from executions.transports.rest import transport as rest
 from executions.transports.rest.calls import lease_seconds

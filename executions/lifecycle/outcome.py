@@ -1,4 +1,6 @@
-"""Records what workers answer: under version and fencing token, and dropped where the lease is lost."""
+"""Records the outcomes that workers report. The execution's version and the fencing token guard each outcome: it is
+dropped if its lease is lost.
+"""
 
 import logging
 import random
@@ -15,11 +17,12 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from executions.awaits import opening
 from executions.awaits.opening import Parking
-from executions.lifecycle import checkpoints, dead_letters, moves
-from executions.lifecycle.moves import Move, Note
-from executions.lifecycle.retry import RetryPolicy
-from executions.lifecycle.states import State
+from executions.lifecycle import checkpoints, statements
 from executions.models import DeadLetter
+from executions.models.states import State
+from executions.state_machine import dead_letters, moves
+from executions.state_machine.moves import Move, Note
+from executions.state_machine.retry import RetryPolicy
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database import prepared
 from foundation.wakeups import wakeup
@@ -43,7 +46,7 @@ Opened = Mapping[uuid.UUID, ImportedSuspension]
 
 
 def retry_policy(pipeline: Pipeline) -> RetryPolicy:
-    """The pipeline's own settings where it has any, and the coordinator's for the rest."""
+    """Return the retry policy of a pipeline. Settings that the pipeline does not have come from the coordinator."""
 
     def own(value: Any, default: Any) -> Any:
         return default if value is None else value
@@ -58,45 +61,47 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
 
 
 def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = MappingProxyType({})) -> int:
-    """Commit a group of outcomes in one transaction, or large ones in one each. Returns how many were recorded; there
-    is room for as many now.
+    """Record a group of outcomes and checkpoints in one transaction, or large ones in one transaction each.
 
-    An outcome counts only for an execution that is pinned to this very release of this tenant, and only under the
-    lease it was given. Any other is dropped, and an event says so. If an outcome cannot be recorded, its execution
-    fails with UNRECORDABLE_OUTCOME, and the rest of the group is still recorded; such a checkpoint is left out.
-    Raises `OperationalError` or `InterfaceError` if the database is down or busy: try the whole group again.
+    An outcome is valid only for an execution that is pinned to this release of this tenant, and only under its lease.
+    Any other outcome is dropped; if only its lease is lost, an event records that. If the database rejects one outcome,
+    its execution fails with UNRECORDABLE_OUTCOME; if it rejects a checkpoint, the checkpoint is dropped. The rest of
+    the group is still recorded.
+
+    Returns how many outcomes were recorded, which is how many places they free. Raises `OperationalError` or
+    `InterfaceError` if the database is down or busy; the caller retries the whole group.
     """
     if _payload_length(group) <= LONGEST_TOGETHER or len(group.outcomes) + len(group.checkpoints) == 1:
         try:
             return _record(identity, group, opened)
         except Exception as error:
-            _raise_if_passing(error)
+            _raise_if_temporary(error)
     return sum(_record_or_fail(identity, part, opened) for part in _one_by_one(group))
 
 
 def _record_or_fail(identity: ReleaseIdentity, part: OutcomeGroup, opened: Opened) -> int:
-    """Record a group of one outcome, or else its failure. If the database rejects both, the lease expires."""
+    """Record a group of one outcome, or a failure in its place. If the database rejects both, the lease expires."""
     for attempt in (part, _as_failure(part)):
         try:
             return _record(identity, attempt, opened)
         except Exception as error:
-            _raise_if_passing(error)
+            _raise_if_temporary(error)
             log.exception("The outcome of worker %s for %s could not be recorded", part.worker_id, identity)
     return 0
 
 
 def _as_failure(part: OutcomeGroup) -> OutcomeGroup:
-    message = "The coordinator could not record the outcome; its log tells why"
+    message = "The coordinator could not record the outcome; its log has the reason"
     failure = Failure(failure_class="UNRECORDABLE_OUTCOME", message=message, retryable=False)
     changes: dict[str, Any] = {"outcome": "FAILED", "output_payloads": [], "suspension": None, "failure": failure}
     outcomes = [outcome.model_copy(update=changes) for outcome in part.outcomes]
     return part.model_copy(update={"checkpoints": [], "outcomes": outcomes})
 
 
-def _raise_if_passing(error: Exception) -> None:
-    """Raise `error` again if it is temporary and unrelated to the outcome: the database is down or busy.
+def _raise_if_temporary(error: Exception) -> None:
+    """Raise `error` again if the database is down or busy, which is temporary and unrelated to the outcome.
 
-    psycopg counts a value that exceeds a limit of the server (class 54) among the same errors; that will not pass.
+    psycopg raises the same exceptions for a value that exceeds a limit of the server (class 54), which is permanent.
     """
     if isinstance(error, OperationalError | InterfaceError):
         state = getattr(error.__cause__, "sqlstate", None) or ""
@@ -119,24 +124,24 @@ def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
 
 
 def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> int:
-    # Repeats go; answers under another lease or version stay, because only the guard of the move tells which one holds.
+    # Removes repeats. Outcomes under different leases or versions stay: the guard of the move decides which is valid.
     outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}.values()
     with transaction.atomic():
-        reached = [each.execution_id for each in group.checkpoints]
-        known = _hold(identity, [*reached, *(outcome.execution_id for outcome in outcomes)])
+        checkpointed = [each.execution_id for each in group.checkpoints]
+        known = _lock(identity, [*checkpointed, *(outcome.execution_id for outcome in outcomes)])
         checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group.worker_id)
-        answers = list(_answers(identity, known, group.worker_id, outcomes, opened))
-        moved = {id(move) for move in moves.apply([move for move, _ in answers])}
-        _note_dropped([move for move, _ in answers if id(move) not in moved])
-        _follow_up(identity, [(move, outcome) for move, outcome in answers if id(move) in moved], opened)
+        requested = list(_moves(identity, known, group.worker_id, outcomes, opened))
+        moved = {id(move) for move in moves.apply([move for move, _ in requested])}
+        _note_dropped([move for move, _ in requested if id(move) not in moved])
+        _follow_up(identity, [(move, outcome) for move, outcome in requested if id(move) in moved], opened)
     for key in {outcome.execution_id for outcome in outcomes} - known.keys():
-        log.warning("Dropped an outcome for %s, which is no execution of %s", key, identity)
+        log.warning("Dropped an outcome for %s, which is not an execution of %s", key, identity)
     return len(moved)
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """An execution whose row is held, as it was before its outcome."""
+class _Locked:
+    """A locked execution, as it was before its outcome."""
 
     pk: uuid.UUID
     attempt: int
@@ -144,32 +149,27 @@ class _Held:
     result_shape: str
 
 
-# Found by their ids alone: see `moves`.
-_HOLD = """
-SELECT e.id, e.attempt, e.budget_start, e.result_shape,
-    (SELECT t.slug FROM tenancy_tenant t WHERE t.id = e.tenant_id), e.pipeline_id, e.contract_version, e.release_version
-FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
-"""
-
-
-def _hold(identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Held]:
-    """The executions of this release among `ids`, locked in the order of their ids before any is touched."""
+def _lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Locked]:
+    """Lock the executions with these ids, and return those of this release."""
     with prepared.cursor() as cursor:
-        cursor.execute(_HOLD, {"ids": list(set(ids))})
-        return {row[0]: _Held(*row[:4]) for row in cursor.fetchall() if ReleaseIdentity(*row[4:]) == identity}
+        cursor.execute(statements.LOCK, {"ids": list(set(ids))})
+        return {row[0]: _Locked(*row[:4]) for row in cursor.fetchall() if ReleaseIdentity(*row[4:]) == identity}
 
 
-def _answers(
+def _moves(
     identity: ReleaseIdentity,
-    known: Mapping[uuid.UUID, _Held],
+    known: Mapping[uuid.UUID, _Locked],
     worker_id: str,
     outcomes: Iterable[Outcome],
     opened: Opened,
 ) -> Iterator[tuple[Move, Outcome]]:
+    """Yield the move that each outcome requests, with the outcome."""
     policy = cache(partial(_policy_of, identity))  # most groups need none
     for outcome in outcomes:
         if outcome.execution_id in known:
-            answer = _Answer(known[outcome.execution_id], outcome, worker_id, policy, opened.get(outcome.execution_id))
+            answer = _Reported(
+                known[outcome.execution_id], outcome, worker_id, policy, opened.get(outcome.execution_id)
+            )
             yield _move(answer), outcome
 
 
@@ -178,7 +178,7 @@ def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
 
 
 def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], opened: Opened) -> None:
-    """What belongs to the moves in their transaction, and the bells for what comes next."""
+    """Write the awaits and dead letters of the moves in the same transaction, and announce retries."""
     parkings = [
         Parking(move.execution_id, move.new_await_unit, outcome.suspension, opened.get(move.execution_id))
         for move, outcome in recorded
@@ -194,26 +194,26 @@ def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], 
         wakeup.send_once(DISPATCH_TASK, delay=delay)
 
 
-def _move(answer: "_Answer") -> Move:
-    outcome = answer.outcome
+def _move(reported: "_Reported") -> Move:
+    outcome = reported.outcome
     try:
         if outcome.outcome == "COMPLETED":
-            return answer.completed(all_storable(outcome.output_payloads))
+            return reported.completed(all_storable(outcome.output_payloads))
         if outcome.outcome == "WAITING_EXTERNAL" and outcome.suspension is not None:
-            return answer.suspended(outcome.suspension)
+            return reported.suspended(outcome.suspension)
     except ValueError as error:
-        return answer.failed(Failure(failure_class="UNDECODABLE_OUTPUT", message=str(error), retryable=False))
-    malformed = f"{outcome.outcome} without what belongs to it"
-    return answer.failed(
+        return reported.failed(Failure(failure_class="UNDECODABLE_OUTPUT", message=str(error), retryable=False))
+    malformed = f"The outcome {outcome.outcome} lacks its data"
+    return reported.failed(
         outcome.failure or Failure(failure_class="MALFORMED_OUTCOME", message=malformed, retryable=True)
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """One outcome, on its way to become a move."""
+class _Reported:
+    """A reported outcome and its execution. The methods return the move that it requests."""
 
-    execution: _Held
+    execution: _Locked
     outcome: Outcome
     worker_id: str
     policy: Callable[[], RetryPolicy]
@@ -221,7 +221,9 @@ class _Answer:
 
     def completed(self, outputs: list[Any]) -> Move:
         if self.outcome.stopped_before_step_index != -1:
-            message = f"The worker stopped before step {self.outcome.stopped_before_step_index}; nobody asked it to"
+            message = (
+                f"The worker stopped before step {self.outcome.stopped_before_step_index}, which no command requested"
+            )
             return self.failed(Failure(failure_class="MALFORMED_OUTCOME", message=message, retryable=True))
         if self.execution.result_shape == "SINGLE" and len(outputs) > 1:
             message = f"The worker produced {len(outputs)} terminal items for SINGLE result shape"
@@ -229,7 +231,7 @@ class _Answer:
         return self._to(State.SUCCEEDED, "SUCCEEDED", result=outputs)
 
     def suspended(self, suspension: Suspension) -> Move:
-        """Parked at the await, with what it asks as progress: a re-drive of a lost await asks again."""
+        """Park the execution, with the requests of the await as progress. A re-drive of a lost await repeats them."""
         requests = all_storable(suspension.requests)
         why = opening.why_unanswerable(suspension, self.opened)
         if why is not None:
@@ -246,21 +248,21 @@ class _Answer:
     def failed(self, failure: Failure) -> Move:
         message = _cleaned(failure.message)[:LONGEST_MESSAGE]
         code = _cleaned(failure.failure_class)[:LONGEST_CODE] or "UNKNOWN"
-        told: dict[str, Any] = {"errorCode": code, "errorMessage": message, "failedStepIndex": failure.step_index}
+        details: dict[str, Any] = {"errorCode": code, "errorMessage": message, "failedStepIndex": failure.step_index}
         if failure.traceback:
-            told["traceback"] = _cleaned(failure.traceback)[:LONGEST_TRACEBACK]
+            details["traceback"] = _cleaned(failure.traceback)[:LONGEST_TRACEBACK]
         error = {"error_code": code, "error_message": message}
         if not failure.retryable:
-            return self._to(State.FAILED, "FAILED", told, **error)
+            return self._to(State.FAILED, "FAILED", details, **error)
         retry = self.execution.attempt + 1 - self.execution.budget_start
         wait = self.policy().wait(retry, random.random)
         if wait is None:
-            return self._to(State.DLQ, "RETRIES_EXHAUSTED", told, **error)
-        told["delaySeconds"] = round(wait.total_seconds(), 3)
+            return self._to(State.DLQ, "RETRIES_EXHAUSTED", details, **error)
+        details["delaySeconds"] = round(wait.total_seconds(), 3)
         attempt = self.execution.attempt + 1
-        return self._to(State.WAIT_RETRY, "RETRY_SCHEDULED", told, attempt=attempt, delay=wait, **error)
+        return self._to(State.WAIT_RETRY, "RETRY_SCHEDULED", details, attempt=attempt, delay=wait, **error)
 
-    def _to(self, target: State, kind: str, told: Mapping[str, Any] | None = None, **changes: Any) -> Move:
+    def _to(self, target: State, kind: str, details: Mapping[str, Any] | None = None, **changes: Any) -> Move:
         key = self.outcome.transition_key[:200]
         return Move(
             execution_id=self.execution.pk,
@@ -269,7 +271,7 @@ class _Answer:
             target=target,
             kind=kind,
             actor=f"worker:{self.worker_id}",
-            data={"transitionKey": key, "attempt": self.execution.attempt, **(told or {})},
+            data={"transitionKey": key, "attempt": self.execution.attempt, **(details or {})},
             transition_key=key,
             **changes,
         )

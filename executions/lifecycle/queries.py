@@ -1,4 +1,4 @@
-"""Reads of executions and their history; whoever asks has already been let into the tenant."""
+"""Reads executions and their history. The caller has checked access to the tenant."""
 
 import uuid
 from typing import Any
@@ -11,12 +11,12 @@ from tenancy.models import Tenant
 
 
 def executions(tenant: Tenant) -> QuerySet[Execution]:
-    """The tenant's executions, newest first, without their inputs and results."""
+    """Return the tenant's executions, newest first, without their inputs and results."""
     return Execution.objects.filter(tenant=tenant).select_related("tenant").defer("input", "result")
 
 
 def execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
-    """Raises `ExecutionUnknown`."""
+    """Return one execution of the tenant. Raises `ExecutionUnknown`."""
     found = Execution.objects.filter(tenant=tenant, pk=execution_id).select_related("tenant").first()
     if found is None:
         raise ExecutionUnknown(f"There is no execution {execution_id}.")
@@ -24,12 +24,12 @@ def execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
 
 
 def events(of: Execution) -> QuerySet[ExecutionEvent]:
-    """Its history, from the first event on."""
+    """Return the events of an execution, the first one first."""
     return of.events.order_by("sequence")
 
 
 def result(of: Execution) -> Any:
-    """The outcome's one value for SINGLE, the list of them for MATERIALIZED_MULTI; None unless it succeeded."""
+    """Return the one value of a SINGLE result, or the list of a MATERIALIZED_MULTI result; None unless it succeeded."""
     if of.result is None or of.result_shape == "MATERIALIZED_MULTI":
         return of.result
     return of.result[0] if of.result else None

@@ -1,4 +1,4 @@
-"""Runs an execution again that failed for good, on the release that it is pinned to (wire protocol E.8)."""
+"""Re-drives an execution that has failed, on the release that it is pinned to (wire protocol E.8)."""
 
 import uuid
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from executions.errors import ExecutionChanged, RedriveRefused, VersionMismatch
-from executions.lifecycle import moves, queries
-from executions.lifecycle.moves import Move
-from executions.lifecycle.states import State
+from executions.lifecycle import queries
 from executions.models import Execution
+from executions.models.states import State
+from executions.state_machine import moves
+from executions.state_machine.moves import Move
 from executions.submission.admission import require_allowed
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
@@ -18,14 +19,14 @@ from tenancy.models import Tenant
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """The execution as it was queued, and the status that it came from."""
+    """The execution after it was queued, and its status before."""
 
     execution: Execution
     previous_status: State
 
 
 def redrivable(allow_failed: bool) -> frozenset[State]:
-    """The states that a re-drive starts from. What no retry can help is run again only where somebody asks for it."""
+    """Return the states that allow a re-drive. FAILED, which no retry helps, is among them only with `allow_failed`."""
     return frozenset({State.DLQ, State.FAILED}) if allow_failed else frozenset({State.DLQ})
 
 
@@ -55,7 +56,7 @@ def redrive(
 
 
 def check(execution: Execution, expected_version: int | None, allow_failed: bool) -> None:
-    """Raise `RedriveRefused`, else `VersionMismatch`, for what may not be re-driven (wire protocol B.2)."""
+    """Raise `RedriveRefused` or `VersionMismatch` if the execution may not be re-driven (wire protocol B.2)."""
     if State(execution.status) not in redrivable(allow_failed):
         raise RedriveRefused(
             f"Execution {execution.pk} cannot be re-driven from status {execution.status}",
@@ -65,7 +66,7 @@ def check(execution: Execution, expected_version: int | None, allow_failed: bool
 
 
 def require_version(execution: Execution, expected: int | None) -> None:
-    """Raise `VersionMismatch` where the caller expects a version and the execution has another."""
+    """Raise `VersionMismatch` if the caller expects a version and the execution has another."""
     if expected is not None and expected != execution.version:
         raise VersionMismatch(
             f"Execution {execution.pk} version mismatch: expected {expected} but current version is "
@@ -74,10 +75,11 @@ def require_version(execution: Execution, expected: int | None) -> None:
         )
 
 
-def move_of(execution: Execution, *, actor: str, reason: str, **told: str) -> Move:
-    """The guarded move that re-drives `execution` as it was read. Attempts count on; the retry budget starts anew.
+def move_of(execution: Execution, *, actor: str, reason: str, **details: str) -> Move:
+    """Return the guarded move that re-drives `execution` as it was read, with `details` in its event.
 
-    Step, progress and pin stay: what failed at an await is parked there with what it asked, and asks again.
+    The attempt number grows, and the retry budget is full again. Step, progress and pin stay. An execution that failed
+    at an await makes the await's requests again.
     """
     return Move(
         execution_id=execution.pk,
@@ -92,7 +94,7 @@ def move_of(execution: Execution, *, actor: str, reason: str, **told: str) -> Mo
             "attempt": execution.attempt + 1,
             "errorCode": execution.error_code,
             "errorMessage": execution.error_message,
-            **told,
+            **details,
         },
         attempt=execution.attempt + 1,
         budget_start=execution.attempt + 1,

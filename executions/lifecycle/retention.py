@@ -1,7 +1,7 @@
-"""Removes executions that have been over for longer than their tenant keeps them, each with its whole history.
+"""Removes executions that finished longer ago than their tenant's retention term, each with its whole history.
 
-In bounded batches, one transaction each: killed at any point, it leaves every execution whole or gone. Whoever sweeps
-at the same time passes over what another has in hand. The database's own guards refuse to remove anything else.
+Each bounded batch is one transaction, so that a killed process leaves every execution whole or removed. Processes that
+remove at the same time skip each other's rows. Guards in the database reject the removal of any other execution.
 """
 
 import logging
@@ -16,8 +16,9 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from executions.lifecycle.states import State
+from executions.lifecycle import statements
 from executions.models import Execution
+from executions.models.states import State
 from foundation.database.postgresql.outage import is_outage
 from tenancy.models import Tenant
 
@@ -30,7 +31,7 @@ MOST_INTERACTIONS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Executions that share a term: its column on the tenant, and the states in which they end."""
+    """Executions with one retention term: the term's column on the tenant, and the terminal states that it covers."""
 
     name: str
     term: str
@@ -41,43 +42,11 @@ SUCCEEDED = Kind("succeeded or were cancelled", "retention_days", (State.SUCCEED
 FAILED = Kind("failed", "failed_retention_days", (State.DLQ, State.FAILED))
 KINDS = (SUCCEEDED, FAILED)
 
-# Executions that a campaign has yet to re-drive are kept at any age. The batch ends with the execution that brings its
-# interactions to `most`, so that a batch with many large awaits takes no longer than another.
-_CHOOSE = """
-WITH old AS (
-    SELECT e.id, e.finished_at FROM executions_execution e
-    WHERE e.tenant_id = %(tenant)s AND e.status IN ({states}) AND e.finished_at >= %(since)s
-        AND e.finished_at <= now() - make_interval(days => %(days)s)
-        AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
-    ORDER BY e.finished_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
-), sized AS (
-    SELECT id, finished_at, coalesce((
-        SELECT sum(u.expected_items) FROM executions_awaitunit u WHERE u.execution_id = old.id), 0) AS items
-    FROM old
-), counted AS (
-    SELECT id, finished_at, sum(items) OVER (ORDER BY finished_at, id) - items AS before FROM sized
-)
-SELECT id, finished_at FROM counted WHERE before < %(most)s ORDER BY finished_at
-"""
-# A campaign may have taken up an execution after the choice began and before it locked the row. From then on none can.
-_REMOVE = """
-DELETE FROM executions_execution e WHERE id = ANY(%s)
-    AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
-RETURNING id
-"""
-# The guards let a history go only after its execution.
-_REMOVE_HISTORY = (
-    "DELETE FROM executions_executionevent WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_deadletter WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_interaction WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_awaitunit WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_wireform WHERE execution_id = ANY(%s)",
-)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def remove(*, seconds: float) -> int:
-    """Remove what is older than its tenant's term, until there is no more or `seconds` have passed.
+    """Remove executions that are older than their tenant's term, until none is left or `seconds` have passed.
 
     Returns how many executions were removed. If the database rejects a removal, the error is logged, and executions of
     other tenants are still removed.
@@ -108,12 +77,12 @@ def _remove_of(tenant: Tenant, kind: Kind, deadline: float) -> int:
 
 
 def over_for(tenant: Tenant, kind: Kind, days: int) -> int:
-    """How many executions a term of `days` would remove now, counted no further than one more than MOST_COUNTED."""
+    """Return how many executions a term of `days` would remove now, and at most MOST_COUNTED + 1."""
     return _over_for(tenant, kind, days)[: MOST_COUNTED + 1].count()
 
 
 def removed_next() -> list[tuple[Tenant, Kind, int]]:
-    """What `remove` has before it: tenants and kinds that have a term, with how many are older."""
+    """Return what `remove` would remove: each tenant and kind with a term, and the number of executions."""
     return [(tenant, kind, over_for(tenant, kind, getattr(tenant, kind.term))) for tenant, kind in _terms()]
 
 
@@ -128,7 +97,7 @@ def _terms() -> Iterator[tuple[Tenant, Kind]]:
 
 
 def _batches(tenant: Tenant, kind: Kind) -> Iterator[int]:
-    """Each goes on from where the one before ended, so that none looks through what is gone already."""
+    """Remove batches and yield their sizes. Each starts where the one before ended, and does not read removed rows."""
     since = _BEGINNING
     while True:
         count, since = _batch(tenant, kind, since)
@@ -138,9 +107,9 @@ def _batches(tenant: Tenant, kind: Kind) -> Iterator[int]:
 
 
 def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
-    """Remove one batch. Returns how many, and the latest finish among them."""
-    # In so many words, or the partial index would not be seen to fit.
-    query = _CHOOSE.format(states=", ".join(f"'{state}'" for state in kind.states))
+    """Remove one batch. Return its size, and the latest finish time among the chosen executions."""
+    # The states are literals, because otherwise the planner does not use the partial index.
+    query = statements.CHOOSE_OLD.format(states=", ".join(f"'{state}'" for state in kind.states))
     chosen: dict[str, Any] = {
         "tenant": tenant.pk,
         "days": getattr(tenant, kind.term),
@@ -153,8 +122,8 @@ def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
         found = cursor.fetchall()
         if not found:
             return 0, since
-        cursor.execute(_REMOVE, [[execution_id for execution_id, _ in found]])
+        cursor.execute(statements.REMOVE, [[execution_id for execution_id, _ in found]])
         removed = [execution_id for (execution_id,) in cursor.fetchall()]
-        for statement in _REMOVE_HISTORY:
+        for statement in statements.REMOVE_HISTORY:
             cursor.execute(statement, [removed])
     return len(removed), found[-1][1]

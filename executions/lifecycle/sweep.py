@@ -1,4 +1,4 @@
-"""What lost messages, dead workers and the passing of time leave to do: bounded, and safe for any number of clocks."""
+"""Recovers from lost messages and dead workers, and acts on deadlines. Any number of processes may sweep at once."""
 
 import logging
 
@@ -6,10 +6,10 @@ from django.conf import settings
 from django.db import transaction
 
 from executions.awaits import awaits, webhooks
-from executions.lifecycle import dead_letters, moves
-from executions.lifecycle.moves import owner
-from executions.lifecycle.states import State
 from executions.models import DeadLetter
+from executions.models.states import State
+from executions.state_machine import dead_letters, moves
+from executions.state_machine.moves import owner
 from executions.transports.rest import workers
 from executions.workers import registry
 from foundation.wakeups import wakeup
@@ -18,31 +18,34 @@ log = logging.getLogger(__name__)
 
 
 def expire_leases() -> int:
-    """Queue again what lost its lease; what lost too many in a row ends in DLQ. Returns how many leases had expired."""
+    """End expired leases. Their executions are queued again, or move to DLQ after too many lost leases in a row.
+
+    Returns how many leases had expired.
+    """
     with transaction.atomic():
-        went = moves.expire_leases(actor=owner(), limit=settings.SWEEP_LIMIT, most_takeovers=settings.TAKEOVER_LIMIT)
-        hopeless = [execution_id for execution_id, state in went.items() if state is State.DLQ]
-        dead_letters.write(hopeless, DeadLetter.Reason.LEASES_LOST, retryable=True)
-    if went:
-        log.warning("%d leases had expired; %d executions are given up", len(went), len(hopeless))
-    return len(went)
+        expired = moves.expire_leases(actor=owner(), limit=settings.SWEEP_LIMIT, most_takeovers=settings.TAKEOVER_LIMIT)
+        exhausted = [execution_id for execution_id, state in expired.items() if state is State.DLQ]
+        dead_letters.write(exhausted, DeadLetter.Reason.LEASES_LOST, retryable=True)
+    if expired:
+        log.warning("%d leases expired; %d executions moved to DLQ", len(expired), len(exhausted))
+    return len(expired)
 
 
 def awaits_due() -> int:
-    """See to awaits whose deadline has passed, batch after batch, and ring where a webhook is due that none rang for.
+    """Expire awaits that are past their deadline, batch after batch. Announce due webhooks that no message announced.
 
-    Returns how many executions were looked at.
+    Returns how many executions were handled.
     """
-    seen = 0
+    handled = 0
     while found := awaits.expire():
-        seen += found
+        handled += found
     if webhooks.due_exists():
         wakeup.send(awaits.SEND_TASK)
-    return seen
+    return handled
 
 
 def silent_workers() -> int:
-    """Note in their histories which workers have become silent. Returns how many."""
+    """Write an event for each worker that has become silent. Returns how many there were."""
     silent = registry.note_silent(actor=owner(), limit=settings.SWEEP_LIMIT)
     if silent:
         log.warning("%d workers have become silent", silent)

@@ -6,7 +6,7 @@ import django.contrib.postgres.functions
 import django.db.models.deletion
 from django.db import migrations, models
 
-import executions.lifecycle.states
+import executions.models.states
 
 
 class Migration(migrations.Migration):
@@ -548,7 +548,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="execution",
             index=models.Index(
-                condition=models.Q(("status", executions.lifecycle.states.State["RUNNING"])),
+                condition=models.Q(("status", executions.models.states.State["RUNNING"])),
                 fields=["release"],
                 name="execution_running",
             ),
@@ -625,10 +625,10 @@ class Migration(migrations.Migration):
                         ("lease_owner__isnull", False),
                         ("lease_protocol__isnull", False),
                         ("lease_token__isnull", False),
-                        ("status", executions.lifecycle.states.State["RUNNING"]),
+                        ("status", executions.models.states.State["RUNNING"]),
                     ),
                     models.Q(
-                        models.Q(("status", executions.lifecycle.states.State["RUNNING"]), _negated=True),
+                        models.Q(("status", executions.models.states.State["RUNNING"]), _negated=True),
                         ("lease_expires_at__isnull", True),
                         ("lease_owner__isnull", True),
                         ("lease_protocol__isnull", True),
@@ -679,9 +679,9 @@ class Migration(migrations.Migration):
             model_name="execution",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("result__isnull", False), ("status", executions.lifecycle.states.State["SUCCEEDED"])),
+                    models.Q(("result__isnull", False), ("status", executions.models.states.State["SUCCEEDED"])),
                     models.Q(
-                        models.Q(("status", executions.lifecycle.states.State["SUCCEEDED"]), _negated=True),
+                        models.Q(("status", executions.models.states.State["SUCCEEDED"]), _negated=True),
                         ("result__isnull", True),
                     ),
                     _connector="OR",
@@ -694,10 +694,10 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     models.Q(
-                        ("await_unit__isnull", False), ("status", executions.lifecycle.states.State["WAITING_EXTERNAL"])
+                        ("await_unit__isnull", False), ("status", executions.models.states.State["WAITING_EXTERNAL"])
                     ),
                     models.Q(
-                        models.Q(("status", executions.lifecycle.states.State["WAITING_EXTERNAL"]), _negated=True),
+                        models.Q(("status", executions.models.states.State["WAITING_EXTERNAL"]), _negated=True),
                         ("await_unit__isnull", True),
                     ),
                     _connector="OR",

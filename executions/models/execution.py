@@ -11,7 +11,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import F, Q
 
-from executions.lifecycle.states import DUE, TERMINAL, State
+from executions.models.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity

@@ -8,10 +8,10 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
-from executions.lifecycle import dead_letters, moves
-from executions.lifecycle.moves import Claim, Move
-from executions.lifecycle.states import State
 from executions.models import DeadLetter
+from executions.models.states import State
+from executions.state_machine import dead_letters, moves
+from executions.state_machine.moves import Claim, Move
 from executions.workers.tenant_keys import active_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client

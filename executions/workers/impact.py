@@ -1,4 +1,4 @@
-"""What activating a release would mean for executions and workers: facts for the person who confirms it."""
+"""The effects of activating a release on executions and workers: facts for the person who confirms it."""
 
 from executions.models import TERMINAL_VALUES, Execution, WorkerEligibility
 from releases.activation.activation import Fact
@@ -8,20 +8,18 @@ Reason = WorkerEligibility.Reason
 
 
 def facts(release: Release, active: Release | None) -> list[Fact]:
-    """How many executions stay where they are, and who would run the new ones."""
+    """Return how many executions stay on their releases, and which workers would run the new ones."""
     found = []
     if active is not None and active.pk != release.pk:
         stay = live_count(active)
-        found.append(
-            Fact(f"Executions that stay on {active.release_version}", f"{stay:,} live" if stay else "none is live")
-        )
+        found.append(Fact(f"Executions that stay on {active.release_version}", f"{stay:,} live" if stay else "none"))
     if already := live_count(release):
         found.append(Fact(f"Executions that {release.release_version} runs already", f"{already:,} live"))
     return [*found, *_workers(release)]
 
 
 def live_count(release: Release) -> int:
-    """The executions of a release that are not over."""
+    """Return how many executions of a release are not terminal."""
     return Execution.objects.filter(release=release).exclude(status__in=TERMINAL_VALUES).count()
 
 
@@ -29,7 +27,7 @@ def _workers(release: Release) -> list[Fact]:
     hosts = list(WorkerEligibility.objects.filter(release=release).select_related("worker"))
     healthy = [host.worker for host in hosts if host.admits]
     silent = [host.worker.worker_id for host in hosts if host.state == "STALE"]
-    strangers = [host.worker.worker_id for host in hosts if host.reason == Reason.OTHER_ARTIFACT]
+    other_artifact = [host.worker.worker_id for host in hosts if host.reason == Reason.OTHER_ARTIFACT]
     blocked = [host.worker.worker_id for host in hosts if host.reason == Reason.ENDPOINT_NOT_ALLOWED]
     stuck = [host.worker.worker_id for host in hosts if host.reason == Reason.NO_FREE_THREAD]
     found = []
@@ -40,14 +38,14 @@ def _workers(release: Release) -> list[Fact]:
         impact = "New executions will be refused until a worker that hosts this release is started."
         found.append(Fact("No healthy worker hosts it", impact, warning=True))
     if silent:
-        found.append(Fact("Silent workers", f"Not heard of lately: {_named(silent)}", warning=True))
-    if strangers:
-        found.append(Fact("Workers with another artifact", f"They will get no work: {_named(strangers)}", warning=True))
+        found.append(Fact("Silent workers", f"No recent heartbeat: {_named(silent)}", warning=True))
+    if other_artifact:
+        found.append(Fact("Workers with another artifact", f"They get no work: {_named(other_artifact)}", warning=True))
     if blocked:
         reason = f"REST_WORKER_ORIGINS does not name the origin of their endpoint: {_named(blocked)}"
         found.append(Fact("Workers that may not be called", reason, warning=True))
     if stuck:
-        impact = f"All their threads still run what was cancelled or taken over: {_named(stuck)}"
+        impact = f"All their threads still run executions that were cancelled or taken over: {_named(stuck)}"
         found.append(Fact("Workers without a free thread", impact, warning=True))
     return found
 

@@ -72,7 +72,7 @@ def refuse_outcomes(message: Any, error: ProtocolError) -> None:
 def refuse_heartbeat(message: Any, error: ProtocolError) -> None:
     """Log that a heartbeat is refused, and send a notice to the worker that it names.
 
-    The notice never replaces an order, because anybody with access to the broker can cause it.
+    The notice never replaces an instruction, because every client with access to the broker can cause it.
     """
     sender = sender_of(message)
     budget = _budget_of(sender)

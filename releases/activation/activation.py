@@ -1,6 +1,7 @@
-"""Activation: the append-only event that makes a release the one that new executions get (wire protocol A.6).
+"""Activates a release for the new executions of its pipeline (wire protocol A.6).
 
-Activations of one pipeline are serialised by its row lock and ordered by sequence. What runs already is never touched.
+The row lock of the pipeline serialises its activations. Their sequence defines the order. Existing executions keep
+their release.
 """
 
 import logging
@@ -21,32 +22,33 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of what an activation would mean, for the person who confirms it."""
+    """A fact about a planned activation, which the confirmation page displays."""
 
     label: str
     value: str
     warning: bool = False
 
 
-# Apps above this one add what they know of a release, such as the workers that host it.
+# Apps above this one add functions that return facts, for example about the workers that host the release.
 fact_sources: list[Callable[[Release, Release | None], list[Fact]]] = []
 
 
 def facts(release: Release, active: Release | None) -> list[Fact]:
-    """What activating `release` in place of `active` would mean, as far as anyone knows."""
+    """Return the facts about an activation of `release` that replaces `active`."""
     return [*_signature_facts(release), *(fact for source in fact_sources for fact in source(release, active))]
 
 
 def _signature_facts(release: Release) -> list[Fact]:
-    found = trust.of(release)
-    if found.warns or not found.is_met:
-        asked = " The policy of the pipeline refuses it." if not found.is_met else ""
-        return [Fact("Signatures", found.told + asked, warning=True)]
-    names = [signer.key.name for signer in found.signers if signer.verdict is trust.Verdict.VALID and signer.key]
+    signatures = trust.of(release)
+    if signatures.warns or not signatures.is_met:
+        policy = "" if signatures.is_met else " The policy of the pipeline does not allow its activation."
+        return [Fact("Signatures", signatures.description + policy, warning=True)]
+    names = [signer.key.name for signer in signatures.signers if signer.verdict is trust.Verdict.VALID and signer.key]
     return [Fact("Signed by", ", ".join(dict.fromkeys(names)))] if names else []
 
 
 def is_rollback(release: Release, active: Release | None) -> bool:
+    """True if `release` was uploaded before `active`."""
     return active is not None and release.pk < active.pk
 
 
@@ -58,31 +60,32 @@ def activate(
     expected_release_version: str | None = None,
     operation_key: str | None = None,
 ) -> Activation:
-    """Make `release` active for new executions and return the event. Safe to repeat with an `operation_key`.
+    """Make `release` active for new executions and return the activation.
 
-    With `expected_release_version` it is refused unless that release ("" for none) is active. Activating the active
-    release again is an event too. Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`,
-    `ArtifactAltered`, `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`, `SignatureRequired`.
+    A repeated call with the same `operation_key` returns the first activation. With `expected_release_version`, the
+    call fails unless that release is active, or none if it is "". Activating the active release again adds an
+    activation. Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`, `ArtifactAltered`,
+    `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`, `SignatureRequired`.
     """
-    repeated = _repeated(release, operation_key)
-    if repeated is not None:
-        return repeated
+    earlier = _earlier(release, operation_key)
+    if earlier is not None:
+        return earlier
     _require_registered(release)
     _require_reason(release.pipeline, reason)
     require_verified(release)
     with transaction.atomic():
-        # Without a join: whoever waits here for the lock gets the pipeline anew, but joined rows as they were before.
+        # Without a join: after a wait for the lock, PostgreSQL re-reads the locked row, but not the joined rows.
         pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
-        # Only under the lock is it settled what came before.
-        repeated = _repeated(release, operation_key)
-        if repeated is not None:
-            return repeated
+        # Only under the lock are all earlier activations visible.
+        earlier = _earlier(release, operation_key)
+        if earlier is not None:
+            return earlier
         release.refresh_from_db(fields=("status",))
         _require_registered(release)
         _require_reason(pipeline, reason)
         newest = pipeline.activation
         _require_expected(newest, expected_release_version)
-        signed = trust.require_met(release, pipeline)
+        signatures = trust.require_met(release, pipeline)
         activation = Activation.objects.create(
             pipeline=pipeline,
             sequence=newest.sequence + 1 if newest else 1,
@@ -94,18 +97,19 @@ def activate(
         )
         pipeline.activation = activation
         pipeline.save(update_fields=("activation",))
-    if signed.warns:
-        log.warning("%s activated %s of %s: %s", actor, release, release.pipeline.tenant, signed.told)
+    if signatures.warns:
+        log.warning("%s activated %s of %s: %s", actor, release, release.pipeline.tenant, signatures.description)
     return activation
 
 
-def _repeated(release: Release, operation_key: str | None) -> Activation | None:
+def _earlier(release: Release, operation_key: str | None) -> Activation | None:
+    """Return the activation that has the operation key. Raises `OperationKeyReused` if it is of another release."""
     if operation_key is None:
         return None
     found = queries.history(release.pipeline).filter(operation_key=operation_key).first()
     if found is not None and found.release_id != release.pk:
         raise OperationKeyReused(
-            f"The operation key activated release {found.release.release_version!r} before.",
+            f"The operation key already activated release {found.release.release_version!r}.",
             activeReleaseVersion=found.release.release_version,
         )
     return found
@@ -120,13 +124,13 @@ def _require_registered(release: Release) -> None:
 
 def _require_reason(pipeline: Pipeline, reason: str) -> None:
     if pipeline.reason_required and not reason.strip():
-        raise ReasonRequired(f"Pipeline {pipeline.pipeline_id!r} asks for a reason.")
+        raise ReasonRequired(f"The policy of pipeline {pipeline.pipeline_id!r} requires a reason.")
 
 
 def _require_expected(newest: Activation | None, expected: str | None) -> None:
     active = newest.release.release_version if newest else ""
     if expected is not None and expected != active:
         raise ActiveReleaseChanged(
-            f"Expected {expected or 'no release'!r} to be active, but it is {active or 'none'!r}.",
+            f"The expected active release is {expected or 'none'!r}, but the active release is {active or 'none'!r}.",
             activeReleaseVersion=active or None,
         )

@@ -1,4 +1,4 @@
-"""A pipeline's policy: what activations and answers must bring, and how its executions retry."""
+"""The policy of a pipeline: its rules for activations and answers, and its retry settings."""
 
 import logging
 import math
@@ -12,10 +12,10 @@ from releases.models import Pipeline, SignaturePolicy
 
 log = logging.getLogger(__name__)
 
-MOST_RETRIES = 1000
+MAX_RETRIES = 1000
 LONGEST_RETRY_DELAY = timedelta(minutes=30)
 """The longest wait before a retry (wire protocol E.5)."""
-LARGEST_MULTIPLIER = 100.0
+MAX_MULTIPLIER = 100.0
 
 
 def _flag(value: Any) -> str | None:
@@ -23,9 +23,9 @@ def _flag(value: Any) -> str | None:
 
 
 def _count(value: Any) -> str | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_RETRIES):
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_RETRIES):
         return None
-    return f"must be a whole number from 0 to {MOST_RETRIES}, or null for the coordinator's own"
+    return f"must be a whole number from 0 to {MAX_RETRIES}, or null for the default"
 
 
 def _between(least: float, most: float) -> Callable[[Any], str | None]:
@@ -35,7 +35,7 @@ def _between(least: float, most: float) -> Callable[[Any], str | None]:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and math.isfinite(value) and least <= value <= most:
             return None
-        return f"must be a number from {least:g} to {most:g}, or null for the coordinator's own"
+        return f"must be a number from {least:g} to {most:g}, or null for the default"
 
     return rule
 
@@ -45,31 +45,31 @@ def _signatures(value: Any) -> str | None:
     return None if value in known else f"must be one of {', '.join(known)}"
 
 
-# Member on the wire, column, and the rule that it keeps.
+# The JSON member, its column and its rule. A rule returns what is wrong with a value, or None.
 _RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
     "reasonRequired": ("reason_required", _flag),
     "signaturePolicy": ("signature_policy", _signatures),
     "validateAnswers": ("validate_answers", _flag),
     "retryLimit": ("retry_limit", _count),
     "retryDelaySeconds": ("retry_delay_seconds", _between(0, LONGEST_RETRY_DELAY.total_seconds())),
-    "retryMultiplier": ("retry_multiplier", _between(1, LARGEST_MULTIPLIER)),
+    "retryMultiplier": ("retry_multiplier", _between(1, MAX_MULTIPLIER)),
 }
 
 
 def change(pipeline: Pipeline, changes: Mapping[str, Any], *, actor: str) -> Pipeline:
-    """Set the named parts of the policy, which count from the next activation, answer and failure on.
+    """Change the members of the policy that `changes` names, and return the changed pipeline.
 
-    What is not named stays; null takes a pipeline's own retry setting away. Raises `PolicyInvalid` with everything
-    that is wrong, and changes nothing then.
+    The policy applies from the next activation, answer and failure on. A retry setting that is null resets to the
+    default. Raises `PolicyInvalid` with all errors, and then changes nothing.
     """
     errors = []
     for name, value in changes.items():
-        wrong = _RULES[name][1](value) if name in _RULES else "there is no such part of a policy"
+        wrong = _RULES[name][1](value) if name in _RULES else "is not a member of a policy"
         if wrong:
             errors.append({"field": name, "code": "POLICY", "message": wrong})
     if errors:
         raise PolicyInvalid("; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors)
     if changes:
         Pipeline.objects.filter(pk=pipeline.pk).update(**{_RULES[name][0]: value for name, value in changes.items()})
-        log.info("%s set the policy of %s %r: %s", actor, pipeline.tenant, pipeline.pipeline_id, dict(changes))
+        log.info("%s changed the policy of %s %r: %s", actor, pipeline.tenant, pipeline.pipeline_id, dict(changes))
     return queries.pipeline(pipeline.tenant, pipeline.pipeline_id)

@@ -1,4 +1,4 @@
-"""Revocation: a registered release is taken out of use for good. What runs already is never touched."""
+"""Revokes a registered release permanently. Existing executions keep their release."""
 
 from django.db import transaction
 from django.utils import timezone
@@ -10,15 +10,15 @@ from releases.states import MOVES, Status
 
 
 def revoke(release: Release, *, actor: str, reason: str) -> Revocation:
-    """Revoke `release` and return the event. Repeating it returns the first one.
+    """Revoke `release` and return the revocation. A repeated call returns the first revocation.
 
-    It can never be activated again; where it is active, submissions are refused until another release is.
-    Raises `ReasonRequired`, and `ReleaseNotRegistered` for one that is not, or not yet, registered.
+    The release can never be activated again. If it is active, submissions fail until another release is active. Raises
+    `ReasonRequired`, and `ReleaseNotRegistered` if the release is not registered.
     """
     if not reason.strip():
-        raise ReasonRequired("A revocation must say why.")
+        raise ReasonRequired("A revocation requires a reason.")
     with transaction.atomic():
-        # An activation holds this lock too: it comes before, or finds the release revoked.
+        # An activation holds this lock too. It is either committed before the revocation, or finds the release revoked.
         Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
         moved = guarded_update.move(
             Release.objects.filter(pk=release.pk),
@@ -28,14 +28,15 @@ def revoke(release: Release, *, actor: str, reason: str) -> Revocation:
             status_changed_at=timezone.now(),
         )
         if moved:
-            made = Revocation.objects.create(release=release, actor=actor, reason=reason.strip())
+            event = Revocation.objects.create(release=release, actor=actor, reason=reason.strip())
         else:
-            made = _first(release)
+            event = _first(release)
     release.refresh_from_db(fields=("status", "status_changed_at"))
-    return made
+    return event
 
 
 def _first(release: Release) -> Revocation:
+    """Return the revocation of a release that is already revoked. Raises `ReleaseNotRegistered` if it has none."""
     found = Revocation.objects.filter(release=release).first()
     if found is None:
         release.refresh_from_db(fields=("status",))

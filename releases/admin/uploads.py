@@ -79,7 +79,7 @@ def _form(pages: ReadOnlyAdmin, request: HttpRequest, error: CoordinatorError | 
         status=error.status if error else 200,
         title="Upload a release",
         tenants=tenants_of(request.user, Scope.REGISTER),
-        direct=reverse("admin:releases_release_upload") + "direct/" if direct_uploads.offered() else "",
+        direct=reverse("admin:releases_release_upload") + "direct/" if direct_uploads.are_supported() else "",
         direct_bytes=DIRECT_BYTES,
         problem=problem_of(error) if error else None,
     )

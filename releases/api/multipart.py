@@ -85,8 +85,10 @@ class ReleaseUpload(FileUploadHandler):
             self._documents[self.field_name], self._staged = bytearray(), None
             return
         if self.field_name == ATTACHMENT_FIELD:
-            if len(self._attached) == Attachment.MOST:
-                raise PayloadTooLarge(f"At most {Attachment.MOST} files can be attached.", limit=Attachment.MOST)
+            if len(self._attached) == Attachment.MAX_PER_RELEASE:
+                raise PayloadTooLarge(
+                    f"At most {Attachment.MAX_PER_RELEASE} files can be attached.", limit=Attachment.MAX_PER_RELEASE
+                )
             self._attached.append(bytearray())
             self._staged = None
             return

@@ -54,7 +54,7 @@ class PolicyRequest(StrictSerializer):
     retryLimit = WholeNumber(
         required=False,
         allow_null=True,
-        limits=(0, policy.MOST_RETRIES),
+        limits=(0, policy.MAX_RETRIES),
         help_text="The number of retries after a failed first attempt.",
     )
     retryDelaySeconds = Number(
@@ -66,7 +66,7 @@ class PolicyRequest(StrictSerializer):
     retryMultiplier = Number(
         required=False,
         allow_null=True,
-        limits=(1, policy.LARGEST_MULTIPLIER),
+        limits=(1, policy.MAX_MULTIPLIER),
         help_text="The factor by which the delay grows with each retry.",
     )
 

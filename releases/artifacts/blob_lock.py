@@ -1,9 +1,9 @@
-"""Locks on digests: between the look at a blob's bytes and the commit of a row that refers to them.
+"""Locks on digests, held from the check of a blob's bytes until the commit of a row that refers to them (ADR 8).
 
-Who registers shares the lock of each digest; who removes or quarantines bytes holds it alone. The locks belong to the
-database session and not to a transaction, since storing bytes is a network call. They end with the session: a
-registration whose session was lost cannot commit, so its commit proves that it held the lock all along. A pooler in
-front of PostgreSQL must therefore pool sessions, not transactions.
+A registration holds a shared lock on each digest. A removal or a quarantine of bytes holds an exclusive lock. The locks
+belong to the database session and not to a transaction, because storing bytes is a network call. PostgreSQL releases
+them when the session ends. A registration whose session was lost cannot commit, so its commit proves that it held the
+locks throughout. A connection pooler must therefore pool sessions, not transactions.
 """
 
 import time
@@ -12,66 +12,70 @@ from contextlib import ExitStack, contextmanager
 
 from django.db import Error, connection
 
+from releases import statements
 from releases.errors import ArtifactStoreUnavailable
 
-PATIENCE_SECONDS = 60.0
-_PAUSE_SECONDS = 0.05
-# Any number, as long as no other advisory lock of the product's has it.
+TIMEOUT_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+# The key of the scrubber's lock. No other advisory lock of the product may use it.
 _SCRUB = 0x5C12B
 
 
 @contextmanager
-def shared(digests: Collection[str], *, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
-    """Keep the bytes at `digests` from being removed meanwhile. Raises `ArtifactStoreUnavailable` after `patience`."""
-    deadline = time.monotonic() + patience
+def shared(digests: Collection[str], *, timeout: float = TIMEOUT_SECONDS) -> Iterator[None]:
+    """Hold a shared lock on each of `digests`, so that their bytes are not removed.
+
+    Waits while other sessions hold exclusive locks. Raises `ArtifactStoreUnavailable` after `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
     with ExitStack() as held:
         for digest in sorted(digests):
-            while not _locked("pg_try_advisory_lock_shared", _key(digest)):
+            while not _query(statements.TRY_LOCK_SHARED, _key(digest)):
                 if time.monotonic() > deadline:
-                    raise ArtifactStoreUnavailable("Bytes of this upload are just being removed; try again.")
-                time.sleep(_PAUSE_SECONDS)
-            held.callback(_unlock, "pg_advisory_unlock_shared", _key(digest))
+                    raise ArtifactStoreUnavailable("Some of the bytes of this upload are being removed. Try again.")
+                time.sleep(_POLL_SECONDS)
+            held.callback(_unlock, statements.UNLOCK_SHARED, _key(digest))
         yield
 
 
 @contextmanager
-def alone(digest: str) -> Iterator[bool]:
-    """Whether nobody is about to refer to `digest`, or to remove it, until the block ends. Never waits."""
-    with _try_alone(_key(digest)) as held:
+def exclusive(digest: str) -> Iterator[bool]:
+    """Try to hold the exclusive lock on `digest`, without waiting. Yield whether it is held."""
+    with _try_exclusive(_key(digest)) as held:
         yield held
 
 
 @contextmanager
-def only_scrubber() -> Iterator[bool]:
-    """Whether no other process scrubs at the moment."""
-    with _try_alone(_SCRUB) as held:
+def scrubber() -> Iterator[bool]:
+    """Try to hold the lock of the scrubber, without waiting. Yield False if another process scrubs."""
+    with _try_exclusive(_SCRUB) as held:
         yield held
 
 
 @contextmanager
-def _try_alone(key: int) -> Iterator[bool]:
-    held = _locked("pg_try_advisory_lock", key)
+def _try_exclusive(key: int) -> Iterator[bool]:
+    held = _query(statements.TRY_LOCK, key)
     try:
         yield held
     finally:
         if held:
-            _unlock("pg_advisory_unlock", key)
+            _unlock(statements.UNLOCK, key)
 
 
 def _key(digest: str) -> int:
-    """The digest's first 64 bits; that two digests might share a lock harms nobody."""
+    """Return the first 64 bits of the digest. Two digests may share a lock without harm."""
     return int.from_bytes(bytes.fromhex(digest.removeprefix("sha256:"))[:8], signed=True)
 
 
-def _locked(function: str, key: int) -> bool:
+def _query(statement: str, key: int) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {function}(%s)", (key,))
+        cursor.execute(statement, (key,))
         row = cursor.fetchone()
     return bool(row and row[0])
 
 
-def _unlock(function: str, key: int) -> None:
+def _unlock(statement: str, key: int) -> None:
     try:
-        _locked(function, key)
-    except Error:  # the session is gone, and every lock of it
+        _query(statement, key)
+    except Error:  # the session has ended, and its locks with it
         connection.close_if_unusable_or_obsolete()

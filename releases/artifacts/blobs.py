@@ -1,4 +1,4 @@
-"""Notes what was found out about a blob: the verdict, and the event beside it in the same transaction."""
+"""Records verdicts on blobs. The state of a blob and the event of its change are written in one transaction."""
 
 import logging
 from typing import Any
@@ -18,7 +18,7 @@ def none_recorded() -> bool:
 
 
 def note_sound(digest: str, *, size: int, fingerprint: str) -> None:
-    """The bytes are there and are what the digest says. Makes the row of a blob that is new."""
+    """Record that the stored bytes match the digest. Creates the row of a new blob."""
     with transaction.atomic():
         blob, created = Blob.objects.select_for_update().get_or_create(
             digest=digest, defaults={"size": size, "fingerprint": fingerprint}
@@ -33,7 +33,7 @@ def note_sound(digest: str, *, size: int, fingerprint: str) -> None:
 def note_unsound(digest: str, state: Blob.State, **data: Any) -> Blob.State:
     """Record that the bytes are DAMAGED or MISSING. Return the resulting state.
 
-    Absent bytes stay DAMAGED if they were put into quarantine, and REMOVED if nothing needed them.
+    If the bytes are MISSING, a blob stays DAMAGED if they are in quarantine, and REMOVED if they were removed.
     """
     with transaction.atomic():
         blob = Blob.objects.select_for_update().get(digest=digest)
@@ -47,7 +47,7 @@ def note_unsound(digest: str, state: Blob.State, **data: Any) -> Blob.State:
 
 
 def note_removed(digest: str, *, size: int, **data: Any) -> None:
-    """The bytes were removed, since nothing needed them."""
+    """Record that the bytes were removed because nothing needs them."""
     with transaction.atomic():
         if not Blob.objects.filter(digest=digest).update(state=State.REMOVED, checking_until=None):
             Blob.objects.create(digest=digest, state=State.REMOVED, size=size, fingerprint="")

@@ -1,4 +1,4 @@
-"""Moves all blobs from one artifact store to another, one by one; what is there already is not copied again."""
+"""Copies all blobs from one artifact store to another. Blobs that the target already has are not copied again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,37 +11,40 @@ from releases.artifacts.store.base import CHUNK
 
 class Outcome(StrEnum):
     COPIED = "copied"
-    THERE = "was there already"
-    DAMAGED = "is damaged here and was not copied"
-    GONE = "was removed meanwhile"
+    PRESENT = "already in the target"
+    DAMAGED = "damaged in the source, not copied"
+    GONE = "removed from the source during the copy"
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
+    """The result for one blob. `size` is in bytes."""
+
     digest: str
     size: int
     outcome: Outcome
 
 
 def relocate(source: ArtifactStore, target: ArtifactStore, *, remove: bool = False) -> Iterator[Moved]:
-    """Copy each blob of `source` to `target` and give what became of it; with `remove`, take it away here after that.
+    """Copy each blob of `source` to `target` and yield the result. With `remove`, then remove it from `source`.
 
-    Bytes are hashed on the way and again by a target that verifies checksums. May be stopped at any time and begun
-    again. A blob counts as there by its size; with `remove` it is read and hashed at the target first. Raises
-    `ArtifactStoreUnavailable`, after which what was copied stays copied.
+    The bytes are hashed while they are copied, and again by a target that verifies checksums. If the target has a blob
+    of the same size, the blob is not copied. With `remove`, the target's bytes are read and hashed before the blob is
+    removed, and replaced if they are wrong. The copy may be interrupted and repeated at any time. Raises
+    `ArtifactStoreUnavailable`; the blobs copied so far remain.
     """
     target.set_up()
     for stored in source.list():
         moved = _copy(source, target, stored)
-        if remove and moved.outcome in {Outcome.COPIED, Outcome.THERE}:
-            moved = _take_away(source, target, stored, moved)
+        if remove and moved.outcome in {Outcome.COPIED, Outcome.PRESENT}:
+            moved = _remove(source, target, stored, moved)
         yield moved
 
 
 def _copy(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> Moved:
-    there = target.stat(stored.digest)
-    if there is not None and there.size == stored.size:
-        return Moved(stored.digest, stored.size, Outcome.THERE)
+    present = target.stat(stored.digest)
+    if present is not None and present.size == stored.size:
+        return Moved(stored.digest, stored.size, Outcome.PRESENT)
     file = source.read(stored.digest)
     if file is None:
         return Moved(stored.digest, stored.size, Outcome.GONE)
@@ -58,17 +61,16 @@ def _copy(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> M
     return Moved(stored.digest, stored.size, Outcome.COPIED)
 
 
-def _take_away(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob, moved: Moved) -> Moved:
+def _remove(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob, moved: Moved) -> Moved:
     if target.verified(stored.digest) is None:
-        again = _copy_over(source, target, stored)
-        if again.outcome is not Outcome.COPIED:
-            return again
-        moved = again
+        moved = _replace(source, target, stored)
+        if moved.outcome is not Outcome.COPIED:
+            return moved
     source.remove(stored.digest)
     return moved
 
 
-def _copy_over(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> Moved:
-    """Replace what the target has wrong bytes of."""
+def _replace(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> Moved:
+    """Replace the wrong bytes of a blob in the target."""
     target.quarantine(stored.digest)
     return _copy(source, target, stored)

@@ -1,7 +1,8 @@
-"""Removes bytes that nothing needs: what no release refers to, or only uploads that were rejected.
+"""Removes bytes that nothing needs: bytes to which no release refers, or only rejected releases.
 
-Whatever is young enough to belong to an upload in flight is spared, and what is older is removed only under the
-digest's lock, after another look at who refers to it: a registration that holds the lock is never raced.
+Young bytes are kept, because they may belong to an upload that is still running. Older bytes are removed under the
+exclusive lock of their digest, after a second check that nothing refers to them. A registration holds the shared lock,
+so it never refers to bytes that are being removed.
 """
 
 import logging
@@ -29,14 +30,17 @@ _BATCH = 500
 class Why(StrEnum):
     """Why bytes are not needed."""
 
-    REJECTED = "only rejected uploads refer to it"
+    REJECTED = "only rejected releases refer to it"
     STRAY = "no release refers to it"
-    STAGED = "an upload that was never finished left it"
+    STAGED = "left by an unfinished upload"
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """Bytes that nothing needs: a digest in the store, or a file in this machine's staging folder."""
+    """Bytes that nothing needs: a blob, whose `name` is its digest, or a staged file of this machine with a `path`.
+
+    `size` is in bytes. `since` is the time since which the bytes have not been needed.
+    """
 
     name: str
     size: int
@@ -46,9 +50,9 @@ class Orphan:
 
 
 def orphans(age: timedelta) -> Iterator[Orphan]:
-    """What `remove` would take away now. Only what has been of no use for `age` is named.
+    """Yield the bytes that have not been needed for `age`, which `remove` would remove.
 
-    The staging folder is that of this machine alone. Raises `ArtifactStoreUnavailable`.
+    Includes the staging folder of this machine, not those of others. Raises `ArtifactStoreUnavailable`.
     """
     store, before = artifact_store(), timezone.now() - age
     listed: list[StoredBlob] = []
@@ -64,7 +68,7 @@ def orphans(age: timedelta) -> Iterator[Orphan]:
 
 
 def remove(found: Iterable[Orphan], age: timedelta) -> Iterator[Orphan]:
-    """Remove orphans, each unless it is needed or in use by now, and give those that were removed."""
+    """Remove the orphans `found` that are still not needed and not in use. Yield those that were removed."""
     store = artifact_store()
     for orphan in found:
         if orphan.path is not None:
@@ -82,27 +86,27 @@ def _unneeded(listed: list[StoredBlob], before: datetime) -> Iterator[Orphan]:
     known: dict[str, Any] = {
         row["digest"]: row
         for row in Blob.objects.filter(digest__in=digests)
-        .annotate(told=Max("artifacts__release__status_changed_at"))
-        .annotate(since=Greatest("created_at", "told"))
-        .values("digest", "since", "told")
+        .annotate(referred=Max("artifacts__release__status_changed_at"))
+        .annotate(since=Greatest("created_at", "referred"))
+        .values("digest", "since", "referred")
     }
-    sent = ArtifactUpload.objects.filter(digest__in=digests, status=UploadStatus.STORED)
-    proved = dict(sent.values_list("digest").annotate(Max("status_changed_at")))
+    uploads = ArtifactUpload.objects.filter(digest__in=digests, status=UploadStatus.STORED)
+    uploaded_at = dict(uploads.values_list("digest").annotate(Max("status_changed_at")))
     for stored in listed:
         row = known.get(stored.digest, {})
-        since = max(filter(None, (stored.modified_at, row.get("since"), proved.get(stored.digest))))
+        since = max(filter(None, (stored.modified_at, row.get("since"), uploaded_at.get(stored.digest))))
         if stored.digest not in needed and since < before:
-            why = Why.REJECTED if row.get("told") else Why.STRAY
+            why = Why.REJECTED if row.get("referred") else Why.STRAY
             yield Orphan(stored.digest, stored.size, since, why)
 
 
 def _remove(store: ArtifactStore, orphan: Orphan, age: timedelta) -> bool:
-    with blob_lock.alone(orphan.name) as held:
-        if not held:  # somebody is about to refer to it
+    with blob_lock.exclusive(orphan.name) as held:
+        if not held:  # a registration may be about to refer to the bytes
             return False
-        seen = store.stat(orphan.name)
-        if seen is None or not any(_unneeded([StoredBlob(orphan.name, seen.size, orphan.since)], timezone.now() - age)):
+        stat = store.stat(orphan.name)
+        if stat is None or not any(_unneeded([StoredBlob(orphan.name, stat.size, orphan.since)], timezone.now() - age)):
             return False
         store.remove(orphan.name)
-        blobs.note_removed(orphan.name, size=seen.size, why=orphan.why.value)
+        blobs.note_removed(orphan.name, size=stat.size, why=orphan.why.value)
     return True

@@ -1,7 +1,7 @@
-"""Re-reads stored bytes, each blob within the set time, and holds them against their digest.
+"""Reads each stored blob again within SCRUB_DAYS and compares its bytes with its digest.
 
-Bytes that are wrong are moved out of their place, so that nobody runs them and the right ones can take it. The
-releases that need them are refused from the verdict on (`releases.artifacts.soundness`).
+Damaged bytes are put into quarantine, so that no worker runs them and the correct bytes can be uploaded again. After
+that verdict, releases that need them are not activated or submitted to (`releases.artifacts.soundness`).
 """
 
 import logging
@@ -14,36 +14,38 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
+from releases import statements
 from releases.artifacts import blob_lock, verdicts
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob
 
 log = logging.getLogger(__name__)
-# A blob is due after this share of the set time: the rest is for reading what is due.
+# A blob is due after this share of SCRUB_DAYS. The rest is the time to read all due blobs.
 DUE_AFTER = 0.75
 CLAIM_SECONDS = 3600.0
 MISSING_DUE_AFTER = timedelta(minutes=1)
-"""Missing bytes are checked again this soon, because requests that need them are refused until then."""
+"""Missing bytes are checked again after this time, because requests that need them fail until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found. `state` is None if there is no verdict: the store cannot be read, or the bytes are in use."""
+    """The result for one blob. `state` is None if the store cannot be read or the bytes are in use."""
 
     digest: str
     state: Blob.State | None
 
 
 def scrub(budget_seconds: float, *, everything: bool = False) -> Iterator[Checked]:
-    """Check the due blobs, the longest unchecked first, until none is due or the budget is spent.
+    """Check the due blobs and yield the results, starting with the blob whose last check is longest ago.
 
-    A MISSING blob is due every minute. With `everything`, each blob that was not checked since the call began is due.
-    One process scrubs at a time; for any other process no blob is due. Ends if the store cannot be used.
+    Ends when no blob is due, when `budget_seconds` have passed, or if the store cannot be used. A MISSING blob is due
+    every minute. With `everything`, each blob is due that was not checked since the call began. Only one process scrubs
+    at a time. In other processes no blob is due.
     """
     age = timedelta() if everything else timedelta(days=settings.SCRUB_DAYS * DUE_AFTER)
     deadline = time.monotonic() + budget_seconds
-    with blob_lock.only_scrubber() as alone:
-        if not alone:
+    with blob_lock.scrubber() as held:
+        if not held:
             return
         before, missing_before = _clock(age), _clock(min(age, MISSING_DUE_AFTER))
         while time.monotonic() < deadline:
@@ -57,11 +59,11 @@ def scrub(budget_seconds: float, *, everything: bool = False) -> Iterator[Checke
 
 
 def check(digest: str) -> Checked:
-    """Read one blob and note the verdict. Safe at any time, and from many places at once."""
+    """Read one blob and record the verdict. Several processes may check the same blob at the same time."""
     try:
         state = verdicts.judge(digest)
     except ArtifactStoreUnavailable as error:
-        log.warning("blob %s could not be checked: %s", digest, error.detail)
+        log.warning("blob %s cannot be checked: %s", digest, error.detail)
         state = None
     if state is None:
         Blob.objects.filter(digest=digest).update(checking_until=None)
@@ -69,29 +71,18 @@ def check(digest: str) -> Checked:
 
 
 def _clock(age: timedelta) -> datetime:
-    """`age` before now, by the database's clock."""
+    """Return the time `age` ago, by the database's clock."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
+        cursor.execute(statements.CLOCK)
         row = cursor.fetchone()
-    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    assert row is not None  # noqa: S101 - CLOCK always returns one row
     now: datetime = row[0]
     return now - age
-
-
-_CLAIM = """
-UPDATE releases_blob SET checking_until = clock_timestamp() + make_interval(secs => %(claim)s)
-WHERE digest = (
-    SELECT digest FROM releases_blob
-    WHERE state <> 'REMOVED' AND checked_at < CASE state WHEN 'MISSING' THEN %(missing)s ELSE %(before)s END
-        AND (checking_until IS NULL OR checking_until < clock_timestamp())
-    ORDER BY checked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING digest
-"""
 
 
 def _claim(before: datetime, missing_before: datetime) -> str | None:
     parameters: dict[str, Any] = {"claim": CLAIM_SECONDS, "before": before, "missing": missing_before}
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, parameters)
+        cursor.execute(statements.CLAIM_BLOB, parameters)
         row = cursor.fetchone()
     return row[0] if row else None

@@ -1,7 +1,7 @@
-"""Whether the bytes that a release pins are in the store, and are what was verified.
+"""Checks that the store has the bytes that a release pins, and that they match their digests.
 
-The last verdict is a column that scrubbing, uploads and activations keep (`blobs`). A submission reads the
-verdicts of its release in one query and never reads bytes; an activation reads those that may have changed.
+Scrubbing, uploads and activations record the verdict on each blob in its row (`blobs`). A submission reads the verdicts
+of its release in one query and reads no bytes. An activation also reads the bytes that may have changed.
 """
 
 import time
@@ -21,29 +21,30 @@ cache: TimedCache[str, BlobStat | None] = TimedCache(seconds=30.0, most=10_000)
 
 
 def require_sound(release: Release) -> None:
-    """Raise `ArtifactMissing` or `ArtifactAltered` where any stored artifact is known, or seen, not to be right.
+    """Raise `ArtifactMissing` or `ArtifactAltered` if an artifact of `release` is missing or damaged.
 
-    Cheap: the last verdict, then presence and size. Bytes that were touched since they were hashed are checked soon
-    after, not here. A store that does not answer changes nothing: what runs does not need it.
+    Reads the last verdict, and whether the store has bytes of the right size. It does not read the bytes: if their
+    fingerprint has changed since they were hashed, it sends CHECK_TASK. A store that does not respond is ignored,
+    because executions do not need it.
     """
     store = artifact_store()
     for blob in blobs_of(release):
         refuse_unsound(blob)
         try:
-            seen = _look(store, blob)
+            stat = _look(store, blob)
         except ArtifactStoreUnavailable:
             continue
-        if seen is None or seen.size != blob.size:
+        if stat is None or stat.size != blob.size:
             wakeup.send(CHECK_TASK, blob.digest)
-            raise _altered(blob.digest) if seen else _missing(blob.digest)
-        if seen.fingerprint != blob.fingerprint:
+            raise _altered(blob.digest) if stat else _missing(blob.digest)
+        if stat.fingerprint != blob.fingerprint:
             wakeup.send(CHECK_TASK, blob.digest)
 
 
 def require_verified(release: Release) -> None:
-    """As `require_sound`, but bytes that may have changed since they were hashed are hashed again, and noted.
+    """Like `require_sound`, but hash bytes again that may have changed since they were hashed, and record the verdict.
 
-    Raises `ArtifactStoreUnavailable` too: what cannot be looked at is not verified.
+    Also raises `ArtifactStoreUnavailable` if the store does not respond.
     """
     store = artifact_store()
     for blob in blobs_of(release):
@@ -51,17 +52,17 @@ def require_verified(release: Release) -> None:
 
 
 def refuse_unsound(blob: Blob) -> None:
-    """Raise by the last verdict alone."""
+    """Raise `ArtifactMissing` or `ArtifactAltered` if the last verdict on `blob` is not SOUND."""
     _refuse(blob.digest, Blob.State(blob.state))
 
 
 def _require_verified(store: ArtifactStore, blob: Blob) -> None:
-    seen = store.stat(blob.digest)
-    if seen is not None and blob.state == Blob.State.SOUND and seen.fingerprint == blob.fingerprint:
+    stat = store.stat(blob.digest)
+    if stat is not None and blob.state == Blob.State.SOUND and stat.fingerprint == blob.fingerprint:
         return
     state = verdicts.judge(blob.digest)
     if state is None:
-        raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are just being written or removed; try again.")
+        raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are being written or removed. Try again.")
     _refuse(blob.digest, state)
 
 
@@ -71,7 +72,7 @@ def _refuse(digest: str, state: Blob.State) -> None:
 
 
 def _look(store: ArtifactStore, blob: Blob) -> BlobStat | None:
-    """Return what is stored. For a remote store, the result is cached if the blob exists and has the right size."""
+    """Return what the store has for `blob`. For a remote store, use the cached result if its size is right."""
     if not store.is_remote:
         return store.stat(blob.digest)
     seen = cache.get(blob.digest)
@@ -87,4 +88,4 @@ def _missing(digest: str) -> CoordinatorError:
 
 
 def _altered(digest: str) -> CoordinatorError:
-    return ArtifactAltered(f"The bytes stored for {digest} have another digest.", digest=digest)
+    return ArtifactAltered(f"The bytes stored for {digest} have a different digest.", digest=digest)

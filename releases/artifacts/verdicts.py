@@ -20,7 +20,7 @@ def judge(digest: str) -> Blob.State | None:
         with blob_lock.shared([digest]):
             if store.stat(digest) == verified:
                 return _sound(digest, verified)
-    with blob_lock.alone(digest) as held:
+    with blob_lock.exclusive(digest) as held:
         if not held:
             return None
         verified = store.verified(digest)

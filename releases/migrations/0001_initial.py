@@ -123,12 +123,15 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("pipeline_id", models.CharField(max_length=500)),
-                ("reason_required", models.BooleanField(default=False, help_text="An activation must say why.")),
+                (
+                    "reason_required",
+                    models.BooleanField(default=False, help_text="Whether an activation needs a reason."),
+                ),
                 (
                     "signature_policy",
                     models.CharField(
                         choices=[
-                            ("off", "Signatures are shown and not asked for"),
+                            ("off", "Signatures are displayed and not required"),
                             ("warn", "A release that no trusted key signed can be activated, with a warning"),
                             ("require", "A release can be activated only if a trusted key signed it"),
                         ],
@@ -139,24 +142,27 @@ class Migration(migrations.Migration):
                 (
                     "validate_answers",
                     models.BooleanField(
-                        default=True, help_text="An await's answer must fit the type that the contract names for it."
+                        default=True,
+                        help_text="Whether an answer to an await must match the type that the contract names.",
                     ),
                 ),
                 (
                     "retry_limit",
                     models.PositiveIntegerField(
-                        blank=True, help_text="How many retries; blank: the default.", null=True
+                        blank=True, help_text="The number of retries. Blank: the default.", null=True
                     ),
                 ),
                 (
                     "retry_delay_seconds",
                     models.FloatField(
-                        blank=True, help_text="The wait before the first retry; blank: the default.", null=True
+                        blank=True, help_text="The delay before the first retry. Blank: the default.", null=True
                     ),
                 ),
                 (
                     "retry_multiplier",
-                    models.FloatField(blank=True, help_text="How waits grow; blank: the default.", null=True),
+                    models.FloatField(
+                        blank=True, help_text="The factor by which the delay grows. Blank: the default.", null=True
+                    ),
                 ),
                 (
                     "created_at",
@@ -229,7 +235,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("findings", models.JSONField(default=list)),
-                ("contract_document", models.BinaryField(help_text="The contract beside the descriptor.", null=True)),
+                ("contract_document", models.BinaryField(help_text="The contract document of the upload.", null=True)),
                 ("primary_artifact_id", models.CharField(blank=True, default="", max_length=500)),
                 ("uploaded_by", models.CharField(max_length=200)),
                 (

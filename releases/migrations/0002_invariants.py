@@ -1,11 +1,11 @@
-"""What no code path, and no hand at a SQL prompt, may do to a release, a contract or the history of activations."""
+"""Triggers that reject invalid changes of pipelines, contracts, releases, artifacts, blobs and their history."""
 
 from django.db import migrations
 
 FORWARD = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION '% of % is refused: its rows are never changed or removed', TG_OP, TG_TABLE_NAME
+    RAISE EXCEPTION '% of % is rejected: its rows are never changed or removed', TG_OP, TG_TABLE_NAME
         USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
 END $$;
 
@@ -74,7 +74,7 @@ BEGIN
         IS DISTINCT FROM
         (OLD.id, OLD.pipeline_id, OLD.contract_version, OLD.release_version, OLD.descriptor, OLD.contract_document, OLD.uploaded_by, OLD.created_at)
     THEN
-        RAISE EXCEPTION 'release %: a release is immutable but for its status', OLD.id
+        RAISE EXCEPTION 'release %: only its status and verdict can change', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_immutable';
     END IF;
     IF NEW.status <> OLD.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
@@ -87,7 +87,7 @@ BEGIN
         AND (NEW.findings, NEW.contract_id, NEW.primary_artifact_id)
         IS DISTINCT FROM (OLD.findings, OLD.contract_id, OLD.primary_artifact_id)
     THEN
-        RAISE EXCEPTION 'release %: findings, contract and primary artifact are written with the verdict alone', OLD.id
+        RAISE EXCEPTION 'release %: findings, contract and primary artifact are written only with the verdict', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_verdict_once';
     END IF;
     IF NEW.status = OLD.status AND OLD.status NOT IN ('UPLOADED', 'VERIFYING')
@@ -100,7 +100,7 @@ BEGIN
         SELECT FROM releases_contract c WHERE c.id = NEW.contract_id
             AND c.pipeline_id = NEW.pipeline_id AND c.contract_version = NEW.contract_version)
     THEN
-        RAISE EXCEPTION 'release %: the contract is of another pipeline or version', OLD.id
+        RAISE EXCEPTION 'release %: the contract belongs to another pipeline or version', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_own_contract';
     END IF;
     RETURN NEW;
@@ -112,7 +112,7 @@ BEGIN
     IF (NEW.id, NEW.tenant_id, NEW.digest, NEW.size, NEW.part_size, NEW.uploaded_by, NEW.created_at) IS DISTINCT FROM
         (OLD.id, OLD.tenant_id, OLD.digest, OLD.size, OLD.part_size, OLD.uploaded_by, OLD.created_at)
     THEN
-        RAISE EXCEPTION 'upload %: what it declares never changes', OLD.id
+        RAISE EXCEPTION 'upload %: its tenant, digest, sizes, uploader and time of creation never change', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'upload_immutable';
     END IF;
     IF NEW.status <> OLD.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
@@ -125,7 +125,7 @@ BEGIN
         AND ((NEW.finding, NEW.storage_id, NEW.expires_at, NEW.status_changed_at, NEW.claimed_at) IS DISTINCT FROM
             (OLD.finding, OLD.storage_id, OLD.expires_at, OLD.status_changed_at, OLD.claimed_at) OR (OLD.cleared AND NOT NEW.cleared))
     THEN
-        RAISE EXCEPTION 'upload %: a finished upload changes only by being cleared', OLD.id
+        RAISE EXCEPTION 'upload %: it is finished, so only its staging key can be cleared', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'upload_finished';
     END IF;
     RETURN NEW;
@@ -163,7 +163,7 @@ BEGIN
     IF NEW.activation_id IS DISTINCT FROM (
         SELECT a.id FROM releases_activation a WHERE a.pipeline_id = NEW.id ORDER BY a.sequence DESC LIMIT 1)
     THEN
-        RAISE EXCEPTION 'pipeline %: its pointer names its newest activation and no other', NEW.id
+        RAISE EXCEPTION 'pipeline %: its pointer must name its newest activation', NEW.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'pipeline_newest_activation';
     END IF;
     RETURN NEW;

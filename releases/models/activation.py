@@ -9,7 +9,7 @@ from releases.models.release import Release
 
 
 class Activation(models.Model):
-    """The append-only event that makes a release the one that new executions get, ordered by `sequence` alone."""
+    """The append-only event that makes a release active for new executions. `sequence` alone defines the order."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activations")
     sequence = models.PositiveIntegerField()
@@ -33,5 +33,5 @@ class Activation(models.Model):
 
     @property
     def is_rollback(self) -> bool:
-        """True where it went back to a release that was uploaded before the one it replaced."""
+        """True if the release was uploaded before the one that it replaced."""
         return self.previous_id is not None and self.release_id < self.previous_id

@@ -9,13 +9,13 @@ from releases.states import AttachmentKind
 
 
 class Attachment(models.Model):
-    """What was attached to a release: a signature, provenance or a bill of materials. Never changed or removed.
+    """A signature, provenance or SBOM that is attached to a release. Attachments are never changed or removed.
 
-    `summary` and `findings` are what was read in `content` when it came. The database holds `digest` to `content`, and
-    the positions bound how many a release may have.
+    `summary` and `findings` are what was read from `content` when it was attached. The database checks that `digest`
+    is the digest of `content`, and limits the positions and so the number of attachments.
     """
 
-    MOST = 32
+    MAX_PER_RELEASE = 32
 
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="attachments")
     position = models.PositiveSmallIntegerField()

@@ -6,11 +6,11 @@ from django.db.models import Q
 
 
 class Blob(models.Model):
-    """The bytes at one digest in the artifact store, and the last verdict on them.
+    """The bytes of one digest in the artifact store, and the last verdict on them.
 
-    `fingerprint` is what the store told of the bytes (size, times, place) when they were last hashed: while it is
-    unchanged they need not be hashed again. Rows are never deleted: REMOVED says that nothing needed the bytes.
-    `checking_until` is the claim of whoever reads them now.
+    `fingerprint` is what the store reported about the bytes (size, times, location) when they were last hashed. While
+    it is unchanged, they need not be hashed again. `checking_until` is the end of the claim of the process that is
+    reading them. Rows are never deleted: REMOVED means that the bytes were removed because nothing needed them.
     """
 
     class State(models.TextChoices):
@@ -42,7 +42,7 @@ class Blob(models.Model):
 
 
 class BlobEvent(models.Model):
-    """The append-only history of what became of a blob's bytes. It names the digest and outlives the bytes."""
+    """The append-only history of a blob. Events remain after the bytes were removed."""
 
     class Kind(models.TextChoices):
         DAMAGED = "DAMAGED"

@@ -7,7 +7,7 @@ from releases.models.pipeline import IDENTITY_LENGTH, Pipeline
 
 
 class Contract(models.Model):
-    """What a pipeline means at one contract version: the normalised document, immutable."""
+    """The semantics of a pipeline at one contract version. `document` is normalised. A contract never changes."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="contracts")
     contract_version = models.CharField(max_length=IDENTITY_LENGTH)

@@ -11,28 +11,32 @@ IDENTITY_LENGTH = 500
 
 
 class SignaturePolicy(models.TextChoices):
-    """What an activation asks of the signatures over a release."""
+    """Whether an activation needs a signature by a trusted key."""
 
-    OFF = "off", "Signatures are shown and not asked for"
+    OFF = "off", "Signatures are displayed and not required"
     WARN = "warn", "A release that no trusted key signed can be activated, with a warning"
     REQUIRE = "require", "A release can be activated only if a trusted key signed it"
 
 
 class Pipeline(models.Model):
-    """A tenant's pipeline and its policy. `activation` is the newest activation; null until the first."""
+    """A tenant's pipeline and its policy. `activation` is the newest activation, or null before the first."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipelines")
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
-    reason_required = models.BooleanField(default=False, help_text="An activation must say why.")
+    reason_required = models.BooleanField(default=False, help_text="Whether an activation needs a reason.")
     signature_policy = models.CharField(max_length=10, choices=SignaturePolicy, default=SignaturePolicy.OFF)
     validate_answers = models.BooleanField(
-        default=True, help_text="An await's answer must fit the type that the contract names for it."
+        default=True, help_text="Whether an answer to an await must match the type that the contract names."
     )
-    retry_limit = models.PositiveIntegerField(null=True, blank=True, help_text="How many retries; blank: the default.")
+    retry_limit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="The number of retries. Blank: the default."
+    )
     retry_delay_seconds = models.FloatField(
-        null=True, blank=True, help_text="The wait before the first retry; blank: the default."
+        null=True, blank=True, help_text="The delay before the first retry. Blank: the default."
     )
-    retry_multiplier = models.FloatField(null=True, blank=True, help_text="How waits grow; blank: the default.")
+    retry_multiplier = models.FloatField(
+        null=True, blank=True, help_text="The factor by which the delay grows. Blank: the default."
+    )
     activation = models.OneToOneField(
         "Activation", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
     )

@@ -16,10 +16,10 @@ from wire.identity import ReleaseIdentity
 class Release(models.Model):
     """One deployable version of one contract.
 
-    `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED`. Everything else is written once:
-    the descriptor and the contract beside it at upload, the findings, contract and primary artifact with the
-    verdict. A rejected upload leaves its release version free for another try, so at most one release that is not
-    rejected has a version.
+    `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED`. All other columns are written once: the
+    descriptor and the contract document at the upload; the findings, the contract and the primary artifact with the
+    verdict. The version of a rejected release can be uploaded again, so a version has at most one release that is not
+    rejected.
     """
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="releases")
@@ -28,7 +28,7 @@ class Release(models.Model):
     descriptor = models.JSONField()
     status = models.CharField(max_length=12, choices=[(status.value, status.value) for status in Status])
     findings = models.JSONField(default=list)
-    contract_document = models.BinaryField(null=True, help_text="The contract beside the descriptor.")
+    contract_document = models.BinaryField(null=True, help_text="The contract document of the upload.")
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, null=True, related_name="releases")
     primary_artifact_id = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
     uploaded_by = models.CharField(max_length=200)
@@ -68,7 +68,7 @@ class Release(models.Model):
 
 
 class Artifact(models.Model):
-    """What a release pins by digest. `blob` is null for identities that stay elsewhere, such as container images."""
+    """What a release pins by digest. `blob` is null if its bytes are not stored, for example for container images."""
 
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="artifacts")
     position = models.PositiveSmallIntegerField()
@@ -94,7 +94,7 @@ class Artifact(models.Model):
 
 
 class Revocation(models.Model):
-    """The append-only event that took a release out of use for good."""
+    """The append-only event that revoked a release permanently."""
 
     release = models.OneToOneField(Release, on_delete=models.PROTECT, related_name="revocation")
     actor = models.CharField(max_length=200)

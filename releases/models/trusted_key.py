@@ -8,9 +8,9 @@ from tenancy.models import Tenant
 
 
 class TrustedKey(models.Model):
-    """An ed25519 key whose signatures a tenant trusts, until it is revoked. Never changed or removed.
+    """An ed25519 key whose signatures a tenant trusts until the key is revoked.
 
-    So a key that was revoked can never be added anew.
+    Keys are never changed or removed, so a revoked key cannot be added again.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="trusted_keys")
@@ -34,7 +34,7 @@ class TrustedKey(models.Model):
 
 
 class KeyRevocation(models.Model):
-    """The append-only event that took a trusted key out of use for good."""
+    """The append-only event that revoked a trusted key permanently."""
 
     key = models.OneToOneField(TrustedKey, on_delete=models.PROTECT, related_name="revocation")
     actor = models.CharField(max_length=200)

@@ -11,12 +11,12 @@ from tenancy.models import Tenant
 
 
 class ArtifactUpload(models.Model):
-    """Bytes on their way straight to the artifact store, which a tenant declares by digest and size.
+    """A direct upload: bytes that a client sends to the artifact store itself. It declares their digest and size.
 
-    `OPEN > VERIFYING > STORED | REJECTED`, and `OPEN > EXPIRED`. A tenant has one live upload of the same bytes.
-    `storage_id` is the store's own id of the multipart upload; `cleared` says that nothing is left under the staging
-    key, which is named by the row's id. `claimed_at` is when a process last claimed the upload to verify it, or
-    renewed its claim.
+    `OPEN > VERIFYING > STORED | REJECTED`, and `OPEN > EXPIRED`. A tenant has at most one OPEN or VERIFYING upload of
+    the same bytes. `storage_id` is the store's id of the multipart upload. The staging key is the id of the row;
+    `cleared` means that the store has nothing left under it. `claimed_at` is the time at which a process claimed the
+    upload to verify it, or renewed its claim.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

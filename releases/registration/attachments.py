@@ -1,4 +1,4 @@
-"""What is attached to releases: taken with the upload or later, bounded, never changed or removed."""
+"""Attaches documents to releases, with the upload or later. Attachments are never changed or removed."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,10 @@ from wire.findings import DocumentError, Finding
 
 
 def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Evidence]:
-    """Each of `contents` once, read and held against `descriptor`. Raises `AttachmentInvalid` with all findings."""
+    """Parse the documents and compare them with `descriptor`. Equal documents are returned once.
+
+    Raises `AttachmentInvalid` with all findings, and `AttachmentsFull`.
+    """
     found: dict[str, Evidence] = {}
     findings: list[Finding] = []
     for content in contents:
@@ -25,13 +28,16 @@ def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Evidence
             found.setdefault(evidence.digest, evidence)
     if findings:
         raise AttachmentInvalid(findings)
-    if len(found) > Attachment.MOST:
-        raise AttachmentsFull(f"A release has at most {Attachment.MOST} attachments.")
+    if len(found) > Attachment.MAX_PER_RELEASE:
+        raise AttachmentsFull(f"A release can have at most {Attachment.MAX_PER_RELEASE} attachments.")
     return list(found.values())
 
 
-def keep(release: Release, evidence: Sequence[Evidence], *, actor: str, after: int = 0) -> list[Attachment]:
-    """Write what belongs to `release`; its row is new or locked, and has `after` attachments."""
+def write(release: Release, evidence: Sequence[Evidence], *, actor: str, after: int = 0) -> list[Attachment]:
+    """Write the attachments of `release`, which already has `after` attachments.
+
+    The caller has just created the release, or has locked its row.
+    """
     return Attachment.objects.bulk_create(
         Attachment(
             release=release,
@@ -48,9 +54,9 @@ def keep(release: Release, evidence: Sequence[Evidence], *, actor: str, after: i
 
 
 def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[Attachment]:
-    """Attach `contents` to a release that is there already; returns what is new. What it has already is no mistake.
+    """Attach documents to a stored release, and return the new attachments. Documents that it already has are ignored.
 
-    Raises `AttachmentInvalid`, also for what is about something else than the release, `AttachmentsFull`, and
+    Raises `AttachmentInvalid`, also for a document about something other than the release, `AttachmentsFull`, and
     `ReleaseNotRegistered` for a release that was rejected or revoked.
     """
     evidence = examined(contents, descriptor_from_json(release.descriptor))
@@ -65,14 +71,16 @@ def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[A
             raise ReleaseNotRegistered(
                 f"Release {locked.release_version!r} is {locked.status}.", releaseStatus=locked.status
             )
-        if len(held) + len(new) > Attachment.MOST:
-            raise AttachmentsFull(f"A release has at most {Attachment.MOST} attachments, and has {len(held)}.")
-        return keep(locked, new, actor=actor, after=len(held))
+        if len(held) + len(new) > Attachment.MAX_PER_RELEASE:
+            raise AttachmentsFull(
+                f"A release can have at most {Attachment.MAX_PER_RELEASE} attachments. It already has {len(held)}."
+            )
+        return write(locked, new, actor=actor, after=len(held))
 
 
 def find(of: Pipeline, digest: str) -> Attachment:
-    """The attachment of that digest; equal bytes at two releases are the same bytes. Raises `AttachmentUnknown`."""
+    """Return an attachment of the pipeline's releases with this digest. Raises `AttachmentUnknown`."""
     found = Attachment.objects.filter(release__pipeline=of, digest=digest).order_by("pk").first()
     if found is None:
-        raise AttachmentUnknown(f"Nothing with the digest {digest!r} is attached to a release of {of.pipeline_id!r}.")
+        raise AttachmentUnknown(f"No release of {of.pipeline_id!r} has an attachment with the digest {digest!r}.")
     return found

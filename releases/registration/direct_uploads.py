@@ -1,7 +1,7 @@
-"""Direct uploads: large artifacts go straight to S3, and the coordinator verifies what came (ADR 15).
+"""Direct uploads: clients send large artifacts to the artifact store, and the coordinator verifies them (ADR 15).
 
-An upload belongs to its tenant. Once it is STORED, the tenant's releases may name the digest without sending the
-bytes: it has proved that it has them, which knowing the digest does not.
+An upload belongs to a tenant. Once it is STORED, the tenant's releases may name its digest without sending the bytes.
+The upload proves that the tenant has the bytes. Knowledge of the digest alone does not.
 """
 
 import logging
@@ -35,16 +35,16 @@ from tenancy.models import Tenant
 from wire.findings import Finding
 
 FINISH_TASK = "releases.finish_upload"
-MOST_URLS = 100
-"""How many presigned requests one answer holds; ask again for the rest."""
-MOST_OPEN = 50
-"""How many uploads of a tenant may be open at once."""
+MAX_URLS = 100
+"""The maximum number of presigned requests in one response. Further requests return the rest."""
+MAX_OPEN = 50
+"""The maximum number of open uploads of a tenant."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part that is not there yet: a PUT of exactly `size` bytes, from `offset` on, to `url`."""
+    """A missing part: a PUT of exactly `size` bytes, from `offset` on, to `url`."""
 
     number: int
     offset: int
@@ -52,28 +52,28 @@ class Part:
     url: str
 
 
-def offered() -> bool:
-    """Whether the artifact store takes direct uploads."""
+def are_supported() -> bool:
+    """True if the artifact store supports direct uploads."""
     return artifact_store().direct is not None
 
 
 def begin(tenant: Tenant, *, digest: str, size: int, actor: str) -> ArtifactUpload:
-    """The tenant's upload of those bytes: the one that is under way or done, or else a new one.
+    """Return the tenant's upload of those bytes: a live or stored one, or else a new one.
 
     Raises `DirectUploadsUnavailable`, `DirectUploadsFull`, `PayloadTooLarge`, `ArtifactStoreUnavailable`.
     """
     direct = _direct()
     if size > settings.MAX_ARTIFACT_BYTES:
         limit = settings.MAX_ARTIFACT_BYTES
-        raise PayloadTooLarge(f"An artifact may have at most {limit} bytes.", limit=limit)
-    upload = _current(tenant, digest, size) or _made(tenant, digest, size, actor)
+        raise PayloadTooLarge(f"An artifact can have at most {limit} bytes.", limit=limit)
+    upload = _current(tenant, digest, size) or _create(tenant, digest, size, actor)
     if upload.status == UploadStatus.OPEN and not upload.storage_id:
         _open(direct, upload)
     return upload
 
 
 def find(tenant: Tenant, upload_id: str) -> ArtifactUpload:
-    """Raises `UploadUnknown`."""
+    """Return the tenant's upload with this id. Raises `UploadUnknown`."""
     try:
         found = ArtifactUpload.objects.filter(tenant=tenant, pk=UUID(upload_id)).first()
     except ValueError:
@@ -84,31 +84,34 @@ def find(tenant: Tenant, upload_id: str) -> ArtifactUpload:
 
 
 def missing(upload: ArtifactUpload) -> tuple[int, list[Part]]:
-    """How many bytes are there, and the first parts that are not, each with its address. None unless it is OPEN."""
+    """Return the number of received bytes, and the first missing parts with their URLs.
+
+    Only an OPEN upload has missing parts. Raises `ArtifactStoreUnavailable` and `DirectUploadsUnavailable`.
+    """
     if upload.status == UploadStatus.OPEN and not upload.storage_id:
         _open(_direct(), upload)
     if upload.status != UploadStatus.OPEN:
         return (upload.size, []) if upload.status in (UploadStatus.VERIFYING, UploadStatus.STORED) else (0, [])
     direct = _direct()
-    there = direct.parts(str(upload.pk), upload.storage_id)
-    wanted = [(number, size) for number, size in _sizes(upload) if there.get(number) != size]
+    received = direct.parts(str(upload.pk), upload.storage_id)
+    wanted = [(number, size) for number, size in _sizes(upload) if received.get(number) != size]
     parts = [
         Part(number, (number - 1) * upload.part_size, size, direct.url(str(upload.pk), upload.storage_id, number, size))
-        for number, size in wanted[:MOST_URLS]
+        for number, size in wanted[:MAX_URLS]
     ]
     return upload.size - sum(size for _, size in wanted), parts
 
 
 def complete(upload: ArtifactUpload) -> ArtifactUpload:
-    """Have the bytes verified, once every part is there. Again, it changes nothing.
+    """Start the verification of an upload that has all its parts. A repeated call changes nothing.
 
     Raises `UploadIncomplete`, `UploadNotOpen`, `ArtifactStoreUnavailable`.
     """
     if upload.status in (UploadStatus.EXPIRED, UploadStatus.REJECTED):
-        raise UploadNotOpen(f"The upload is {upload.status}; begin it anew.")
+        raise UploadNotOpen(f"The upload is {upload.status}. Begin a new one.")
     if upload.status == UploadStatus.OPEN:
         if missing(upload)[1]:
-            raise UploadIncomplete("Not every part is there.")
+            raise UploadIncomplete("Some parts are missing.")
         with transaction.atomic():
             if _move(upload, UploadStatus.OPEN, UploadStatus.VERIFYING):
                 wakeup.send(FINISH_TASK)
@@ -117,9 +120,10 @@ def complete(upload: ArtifactUpload) -> ArtifactUpload:
 
 
 def finish(upload_id: str | UUID) -> None:
-    """Hash what came and put it at its digest, or reject it. Safe to run twice, at once or again.
+    """Hash the bytes of an upload, and store them under their digest or reject the upload.
 
-    A store that cannot be used is no verdict: the upload stays VERIFYING, and the sweep has it tried again.
+    Several processes may call this for the same upload, at the same time or later. If the store is unavailable, the
+    upload stays VERIFYING, and the sweep retries it.
     """
     upload = ArtifactUpload.objects.filter(pk=upload_id).first()
     direct = artifact_store().direct
@@ -136,18 +140,18 @@ def finish(upload_id: str | UUID) -> None:
 
 
 def expire() -> int:
-    """Close the uploads whose time is over, and clear what closed ones left under their staging keys."""
+    """Expire overdue uploads, and clear the staging keys of finished ones. Return the number of expired uploads."""
     late = ArtifactUpload.objects.filter(status=UploadStatus.OPEN, expires_at__lt=timezone.now())
-    closed = sum(_move(upload, UploadStatus.OPEN, UploadStatus.EXPIRED) for upload in late[:100])
-    over = (UploadStatus.STORED, UploadStatus.REJECTED, UploadStatus.EXPIRED)
-    for upload in ArtifactUpload.objects.filter(status__in=over, cleared=False)[:100]:
+    expired = sum(_move(upload, UploadStatus.OPEN, UploadStatus.EXPIRED) for upload in late[:100])
+    finished = (UploadStatus.STORED, UploadStatus.REJECTED, UploadStatus.EXPIRED)
+    for upload in ArtifactUpload.objects.filter(status__in=finished, cleared=False)[:100]:
         if not clear(upload):
             break
-    return closed
+    return expired
 
 
 def clear(upload: ArtifactUpload) -> bool:
-    """Take away what an upload that is over left under its staging key; the sweep does what fails here."""
+    """Remove the bytes under the staging key of a finished upload. Return False on failure; the sweep then retries."""
     direct = artifact_store().direct
     if direct is None:
         return False
@@ -163,25 +167,28 @@ def clear(upload: ArtifactUpload) -> bool:
 
 
 def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
-    """What is wrong with the bytes. None: they are at their digest, or somebody else has given the verdict."""
+    """Return what is wrong with the bytes.
+
+    None if they are stored under their digest, or if another process has recorded the verdict.
+    """
     name, store, renew = str(upload.pk), artifact_store(), turns.renewing_upload(upload.pk)
     staged = direct.read(name, renew) if direct.join(name, upload.storage_id) else None
     if staged is None:
         upload.refresh_from_db()
-        gone = Finding("UPLOAD_GONE", "", "the bytes that were sent are no longer in the artifact store")
+        gone = Finding("UPLOAD_GONE", "", "the uploaded bytes are no longer in the artifact store")
         return gone if upload.status == UploadStatus.VERIFYING else None
     if staged.size != upload.size:
-        return Finding("UPLOAD_SIZE_MISMATCH", "size", f"{staged.size} bytes came, and not {upload.size}")
+        return Finding("UPLOAD_SIZE_MISMATCH", "size", f"{staged.size} bytes were uploaded instead of {upload.size}")
     if staged.digest != upload.digest:
         return Finding("UPLOAD_DIGEST_MISMATCH", "digest", f"the bytes have the digest {staged.digest}")
     with blob_lock.shared([upload.digest]):
         if not direct.place(name, staged, store.key(upload.digest), lambda: store.verified(upload.digest, renew)):
-            raise ArtifactStoreUnavailable("The staged bytes went away while they were put in their place.")
-        seen = store.stat(upload.digest)
-        if seen is None or seen.size != upload.size:
-            raise ArtifactStoreUnavailable("The artifact store took an upload and does not have it.")
+            raise ArtifactStoreUnavailable("The staged bytes were removed while they were copied.")
+        stat = store.stat(upload.digest)
+        if stat is None or stat.size != upload.size:
+            raise ArtifactStoreUnavailable("The artifact store does not have the bytes that it accepted.")
         with transaction.atomic():
-            blobs.note_sound(upload.digest, size=seen.size, fingerprint=seen.fingerprint)
+            blobs.note_sound(upload.digest, size=stat.size, fingerprint=stat.fingerprint)
             _move(upload, UploadStatus.VERIFYING, UploadStatus.STORED)
     return None
 
@@ -190,7 +197,7 @@ def _direct() -> DirectUploads:
     direct = artifact_store().direct
     if direct is None:
         raise DirectUploadsUnavailable(
-            "The artifact store of this coordinator takes none; send the files with the release."
+            "The artifact store does not support direct uploads. Send the files with the release."
         )
     return direct
 
@@ -207,12 +214,12 @@ def _sound(digest: str) -> list[str]:
     return list(Blob.objects.filter(digest=digest, state=Blob.State.SOUND).values_list("digest", flat=True))
 
 
-def _made(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUpload:
+def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUpload:
     rows = ArtifactUpload.objects.filter(tenant=tenant, status=UploadStatus.OPEN)
     for late in rows.filter(expires_at__lte=timezone.now()):
         _move(late, UploadStatus.OPEN, UploadStatus.EXPIRED)
-    if rows.count() >= MOST_OPEN:
-        raise DirectUploadsFull(f"{MOST_OPEN} uploads are open; finish some of them first.")
+    if rows.count() >= MAX_OPEN:
+        raise DirectUploadsFull(f"{MAX_OPEN} uploads are open. Finish some of them first.")
     try:
         with transaction.atomic():
             return ArtifactUpload.objects.create(
@@ -225,23 +232,23 @@ def _made(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUpload:
                 expires_at=timezone.now() + timedelta(hours=settings.UPLOAD_HOURS),
             )
     except IntegrityError:
-        # Begun twice at once: it is one upload.
+        # Another request has created the same upload.
         return ArtifactUpload.objects.get(
             tenant=tenant, digest=digest, size=size, status__in=(UploadStatus.OPEN, UploadStatus.VERIFYING)
         )
 
 
 def _open(direct: DirectUploads, upload: ArtifactUpload) -> None:
-    begun = direct.begin(str(upload.pk))
+    storage_id = direct.begin(str(upload.pk))
     unopened = ArtifactUpload.objects.filter(pk=upload.pk, status=UploadStatus.OPEN, storage_id="")
-    if not unopened.update(storage_id=begun):
-        # Another request opened it first, and may have completed it by now; or the upload has expired.
-        direct.abort(str(upload.pk), begun)
+    if not unopened.update(storage_id=storage_id):
+        # No row: another request opened the upload first, or it has expired.
+        direct.abort(str(upload.pk), storage_id)
     upload.refresh_from_db()
 
 
 def _sizes(upload: ArtifactUpload) -> Iterator[tuple[int, int]]:
-    """The number and size of each part."""
+    """Yield the number and the size of each part."""
     count = max(1, math.ceil(upload.size / upload.part_size))
     for number in range(1, count + 1):
         yield number, min(upload.part_size, upload.size - (number - 1) * upload.part_size)

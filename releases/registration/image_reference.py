@@ -1,6 +1,6 @@
-"""References to container images, by the grammar of the OCI distribution project: `name[:tag]@digest`. Pure.
+"""Parses references to container images by the grammar of the OCI distribution project: `name[:tag]@digest`. Pure.
 
-A name without a host is read as Docker reads it: on Docker Hub, and below `library/` where it has one part.
+As in Docker, a name without a host is on Docker Hub, and a name of one part there is below `library/`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from wire.findings import Finding, Severity
 
 IMAGE_KINDS: Final = frozenset({ArtifactKind.CONTAINER_IMAGE, ArtifactKind.LAMBDA_IMAGE})
 DOCKER_HUB: Final = "docker.io"
-LONGEST_NAME: Final = 255
-_LONGEST: Final = 1000
+MAX_NAME_LENGTH: Final = 255
+_MAX_LENGTH: Final = 1000
 
 _LABEL = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]{{1,5}})?")
@@ -29,7 +29,7 @@ _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """An image in a repository of a registry. `tag` and `digest` are empty where the reference has none."""
+    """An image in a repository of a registry. `tag` and `digest` are empty if the reference has none."""
 
     host: str
     repository: str
@@ -38,12 +38,12 @@ class ImageReference:
 
     @classmethod
     def parse(cls, text: str) -> ImageReference:
-        """Raises ValueError with what is wrong, for a person to read."""
-        if len(text) > _LONGEST:
+        """Parse `text`. Raises ValueError with a message for users."""
+        if len(text) > _MAX_LENGTH:
             raise ValueError("it is too long")
         name, at, digest = text.partition("@")
         if at and not _DIGEST.fullmatch(digest):
-            raise ValueError("what follows @ is no digest")
+            raise ValueError("the part after @ is not a digest")
         if digest.startswith("sha256:") and not _SHA256.fullmatch(digest):
             raise ValueError("a sha256 digest has 64 lower-case hex digits")
         name, tag = _without_tag(name)
@@ -51,14 +51,16 @@ class ImageReference:
         if not _HOST.fullmatch(host):
             raise ValueError("the registry's host is malformed")
         if not _PATH.fullmatch(path):
-            raise ValueError("the repository's name is malformed: it has lower-case letters, digits and separators")
-        if len(host) + 1 + len(path) > LONGEST_NAME:
-            raise ValueError(f"the name has more than {LONGEST_NAME} characters")
+            raise ValueError(
+                "the name of the repository is malformed: it may only have lower-case letters, digits and separators"
+            )
+        if len(host) + 1 + len(path) > MAX_NAME_LENGTH:
+            raise ValueError(f"the name has more than {MAX_NAME_LENGTH} characters")
         return cls(host, path, tag, digest)
 
 
 def _without_tag(name: str) -> tuple[str, str]:
-    """The name and its tag. A colon before the last slash is a port's."""
+    """Return the name and the tag. A colon before the last slash belongs to a port."""
     before, colon, tag = name.rpartition(":")
     if not colon or "/" in tag or before.endswith("["):
         return name, ""
@@ -79,14 +81,14 @@ def _on_docker_hub(path: str) -> str:
 
 
 def images(descriptor: Descriptor) -> Iterator[tuple[int, ArtifactRef]]:
-    """The artifacts that are images, with their positions."""
+    """Yield the artifacts that are images, with their positions."""
     for position, artifact in enumerate(descriptor.artifacts):
         if artifact.kind in IMAGE_KINDS:
             yield position, artifact
 
 
 def pinned(artifact: ArtifactRef) -> ImageReference | None:
-    """The reference of an image where it is well-formed and pins the artifact's own digest."""
+    """Return the reference of an image. None if it is malformed or does not pin the digest of the artifact."""
     try:
         reference = ImageReference.parse(artifact.uri)
     except ValueError:
@@ -95,7 +97,7 @@ def pinned(artifact: ArtifactRef) -> ImageReference | None:
 
 
 def findings(descriptor: Descriptor, severity: Severity = Severity.ERROR) -> list[Finding]:
-    """What is wrong with the references of a descriptor's images: each pins the digest of its artifact."""
+    """Return a finding for each image whose reference does not pin the digest of its artifact."""
     return [
         Finding(code, artifact_field(position, "uri"), message, severity)
         for position, artifact in images(descriptor)
@@ -107,9 +109,9 @@ def _wrong(artifact: ArtifactRef) -> Iterator[tuple[str, str]]:
     try:
         reference = ImageReference.parse(artifact.uri)
     except ValueError as error:
-        yield "IMAGE_REFERENCE_MALFORMED", f"the uri is no reference to an image: {error}"
+        yield "IMAGE_REFERENCE_MALFORMED", f"the uri is not an image reference: {error}"
         return
     if not reference.digest:
-        yield "IMAGE_REFERENCE_NOT_PINNED", "the reference names no digest: write name@sha256:<hex>"
+        yield "IMAGE_REFERENCE_NOT_PINNED", "the reference has no digest: use name@sha256:<hex>"
     elif reference.digest != artifact.digest:
-        yield "IMAGE_REFERENCE_OTHER_DIGEST", "the reference pins another digest than the artifact"
+        yield "IMAGE_REFERENCE_OTHER_DIGEST", "the reference pins a different digest than the artifact"

@@ -1,8 +1,8 @@
-"""Asks registries whether they have the images of a release (OCI distribution API): one HEAD a manifest.
+"""Checks that registries have the images of a release, with a HEAD request for each manifest (OCI distribution API).
 
-Nothing is pulled. A registry that does not answer gives no verdict: `RegistryUnavailable`, and a later try may. Calls
-go to public addresses alone, and those of the networks that the installation allows (`foundation.http.address_guard`);
-redirects are not followed.
+No image is pulled. If a registry does not respond, there is no verdict (`RegistryUnavailable`) and the check is retried
+later. Requests are sent only to public addresses and to the networks that the installation allows
+(`foundation.http.address_guard`). Redirects are not followed.
 """
 
 import base64
@@ -33,17 +33,17 @@ MANIFESTS: Final = ", ".join(
         "application/vnd.docker.distribution.manifest.v2+json",
     )
 )
-_LONGEST_TOKEN_ANSWER = 64 * 1024
+_MAX_TOKEN_BYTES = 64 * 1024
 _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"\\]*)"')
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
 class RegistryUnavailable(Exception):
-    """A registry, or the way to it, did not answer: no verdict."""
+    """There is no verdict, because a registry cannot be reached or gave no usable response."""
 
 
-class _Refused(Exception):
-    """A finding: its code and message."""
+class _Rejected(Exception):
+    """A finding, with its code and message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -51,10 +51,10 @@ class _Refused(Exception):
 
 
 def findings(descriptor: Descriptor) -> list[Finding]:
-    """What the registries say against a descriptor's images. Raises `RegistryUnavailable` where one says nothing.
+    """Return a finding for each image that its registry does not have. Raises `RegistryUnavailable`.
 
-    All registries together have IMAGE_REGISTRY_SECONDS. Only references that pin their artifact's digest are asked
-    about: the others are findings already.
+    The checks of all images together may take IMAGE_REGISTRY_SECONDS. References that do not pin the digest of their
+    artifact are skipped, because they have findings already (`image_reference.findings`).
     """
     found: list[Finding] = []
     deadline = time.monotonic() + settings.IMAGE_REGISTRY_SECONDS
@@ -63,41 +63,43 @@ def findings(descriptor: Descriptor) -> list[Finding]:
         if reference is None:
             continue
         try:
-            _Question(reference, artifact, deadline).ask()
-        except _Refused as refused:
-            found.append(Finding(refused.code, artifact_field(position, "uri"), str(refused)))
+            _Check(reference, artifact, deadline).run()
+        except _Rejected as rejected:
+            found.append(Finding(rejected.code, artifact_field(position, "uri"), str(rejected)))
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class _Check:
+    """The check of one image. `deadline` is a time of the monotonic clock."""
+
     reference: ImageReference
     artifact: ArtifactRef
     deadline: float
 
-    def ask(self) -> None:
-        """Return where the registry has the manifest."""
+    def run(self) -> None:
+        """Return if the registry has the manifest. Raises `_Rejected` and `RegistryUnavailable`."""
         host = self.reference.host
         if settings.IMAGE_REGISTRIES and host not in settings.IMAGE_REGISTRIES:
-            raise _Refused("IMAGE_REGISTRY_NOT_ALLOWED", f"{host} is none of the registries that this coordinator asks")
-        answer = self._head({})
-        if answer.status == 401:
-            answer = self._head(self._authorised(answer))
-        self._judge(answer)
+            raise _Rejected("IMAGE_REGISTRY_NOT_ALLOWED", f"{host} is not among the registries in IMAGE_REGISTRIES")
+        response = self._head({})
+        if response.status == 401:
+            response = self._head(self._authorised(response))
+        self._judge(response)
 
-    def _judge(self, answer: Response) -> None:
+    def _judge(self, response: Response) -> None:
         host = self.reference.host
-        if answer.status == 404:
-            raise _Refused(
-                "IMAGE_MANIFEST_MISSING", f"{host} has no manifest {self.artifact.digest} in that repository"
+        if response.status == 404:
+            raise _Rejected(
+                "IMAGE_MANIFEST_MISSING", f"{host} has no manifest {self.artifact.digest} in this repository"
             )
-        if answer.status in (401, 403):
-            raise _Refused("IMAGE_REGISTRY_DENIED", f"{host} does not let this coordinator see the repository")
-        if answer.status != 200:
-            raise RegistryUnavailable(f"{host} answered {answer.status}")
-        told = answer.headers.get("docker-content-digest", "")
-        if told and told != self.artifact.digest:
-            raise _Refused("IMAGE_MANIFEST_OTHER_DIGEST", f"{host} answered with the manifest of another digest")
+        if response.status in (401, 403):
+            raise _Rejected("IMAGE_REGISTRY_DENIED", f"{host} denies this coordinator access to the repository")
+        if response.status != 200:
+            raise RegistryUnavailable(f"{host} responded with status {response.status}")
+        digest = response.headers.get("docker-content-digest", "")
+        if digest and digest != self.artifact.digest:
+            raise _Rejected("IMAGE_MANIFEST_OTHER_DIGEST", f"{host} returned a manifest with a different digest")
 
     def _head(self, headers: dict[str, str]) -> Response:
         scheme = "http" if self.reference.host in settings.IMAGE_REGISTRIES_PLAIN_HTTP else "https"
@@ -105,9 +107,9 @@ class _Question:
         url = f"{scheme}://{host}/v2/{self.reference.repository}/manifests/{self.artifact.digest}"
         return _call("HEAD", url, {"Accept": MANIFESTS, **headers}, self.deadline)
 
-    def _authorised(self, refusal: Response) -> dict[str, str]:
-        """The header that answers a challenge: a token of the realm that the registry names, or our password."""
-        scheme, _, rest = refusal.headers.get("www-authenticate", "").partition(" ")
+    def _authorised(self, challenged: Response) -> dict[str, str]:
+        """Return the authorization header for a challenge: a token from the realm of the registry, or the password."""
+        scheme, _, rest = challenged.headers.get("www-authenticate", "").partition(" ")
         if scheme.lower() == "basic":
             return self._password()
         if scheme.lower() != "bearer":
@@ -117,21 +119,21 @@ class _Question:
 
     def _token(self, challenge: dict[str, str]) -> str:
         realm, host = challenge.get("realm", ""), self.reference.host
-        # A registry must not have us send a password in the open that it took under TLS.
+        # A registry must not make us send a password without TLS.
         if urlsplit(realm).scheme != "https" and host not in settings.IMAGE_REGISTRIES_PLAIN_HTTP:
-            raise _Refused("IMAGE_REGISTRY_DENIED", f"{host} names no place over https to get a token from")
+            raise _Rejected("IMAGE_REGISTRY_DENIED", f"{host} names no https address for tokens")
         query = {"service": challenge.get("service", ""), "scope": f"repository:{self.reference.repository}:pull"}
         joined = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
-        answer = _call("GET", joined, self._password(), self.deadline)
-        if answer.status in (400, 401, 403, 404):
-            raise _Refused("IMAGE_REGISTRY_DENIED", f"{host} gives this coordinator no token for the repository")
+        response = _call("GET", joined, self._password(), self.deadline)
+        if response.status in (400, 401, 403, 404):
+            raise _Rejected("IMAGE_REGISTRY_DENIED", f"{host} gives this coordinator no token for the repository")
         try:
-            document = json.loads(answer.body) if answer.status == 200 and answer.complete else None
+            document = json.loads(response.body) if response.status == 200 and response.complete else None
         except (ValueError, RecursionError):
             document = None
         token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None
         if not isinstance(token, str) or not _PRINTABLE.fullmatch(token):
-            raise RegistryUnavailable(f"{host} gave no token that can be read ({answer.status})")
+            raise RegistryUnavailable(f"{host} returned no usable token (status {response.status})")
         return token
 
     def _password(self) -> dict[str, str]:
@@ -142,7 +144,7 @@ class _Question:
 def _call(method: str, url: str, headers: dict[str, str], deadline: float) -> Response:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise RegistryUnavailable("the registries of this release take too long together")
+        raise RegistryUnavailable("the registries of this release take too long")
     try:
         target = address_guard.vet(url, allowed=settings.IMAGE_REGISTRY_ALLOWED_NETWORKS)
         return exchange(
@@ -152,11 +154,11 @@ def _call(method: str, url: str, headers: dict[str, str], deadline: float) -> Re
             headers=headers,
             connect_seconds=left / address_guard.MOST_ADDRESSES,
             seconds=left,
-            limit=_LONGEST_TOKEN_ANSWER,
+            limit=_MAX_TOKEN_BYTES,
             ca_file=settings.IMAGE_REGISTRY_CA_FILE,
         )
     except TargetRefused as error:
-        raise _Refused("IMAGE_REGISTRY_NOT_ALLOWED", f"the registry may not be called: {error}") from None
+        raise _Rejected("IMAGE_REGISTRY_NOT_ALLOWED", f"the registry may not be called: {error}") from None
     except (Unreachable, NotConnected, TimedOut, Broken) as error:
         log.warning("registry %s: %s", urlsplit(url).netloc, error)
         raise RegistryUnavailable(str(error)) from error

@@ -1,4 +1,4 @@
-"""Registers releases: takes a descriptor with its files, then verifies them (wire protocol A.3, A.5)."""
+"""Registers releases: stores a descriptor with its files, and then verifies them (wire protocol A.3, A.5)."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -33,17 +33,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class UploadedArtifact:
-    """A file that came with the descriptor, staged in the artifact store."""
+    """An uploaded file, staged in the artifact store."""
 
     file_name: str
     staged: StagedBlob
 
 
 @dataclass(frozen=True)
-class Brought:
-    """What an upload brings beside descriptor and files: who sent it, a contract document, what it has attached, and
-    what is wrong so far.
-    """
+class Upload:
+    """The parts of an upload other than its descriptor and files. `findings` are those so far."""
 
     actor: str
     contract: bytes | None
@@ -68,13 +66,14 @@ def register(
     attached: Sequence[bytes] = (),
     any_reference: bool = False,
 ) -> Registration:
-    """Take a release in: its row is UPLOADED when this returns, and its verification is on the way.
+    """Store an uploaded release with the status UPLOADED and start its verification.
 
-    Files find their artifacts by digest. `contract` is a contract document that came beside the descriptor. What is
-    `attached` is kept with the release, also with one that is stored already. With `any_reference` an image whose
-    reference does not pin it is told of, and not refused for it. Equal metadata returns the stored release. The staged
-    files are consumed, whatever happens. Raises `DescriptorInvalid` with all that is wrong, `ReleaseConflict` for other
-    metadata, and as `attachments.attach` does.
+    If the release is already stored with equal metadata, it is returned; the files replace missing or damaged bytes.
+    A file belongs to the artifacts that have its digest. `document` is the descriptor, `contract` an optional contract
+    document. The documents in `attached` are attached to the release, even if it is already stored. With
+    `any_reference`, an image reference that does not pin the digest of its artifact is a warning and not an error. The
+    staged files are always consumed. Raises `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is
+    stored with different metadata, and what `attachments.attach` raises.
     """
     try:
         descriptor = _descriptor(document, pipeline_id)
@@ -83,12 +82,12 @@ def register(
             _heal(existing, files)
             attachments.attach(existing, attached, actor=actor)
             return Registration(existing, created=False)
-        told = image_reference.findings(descriptor, _severity(any_reference))
+        findings = image_reference.findings(descriptor, _severity(any_reference))
         evidence = attachments.examined(attached, descriptor)
-        made = _take_in(tenant, descriptor, files, Brought(actor, contract, evidence, told))
-        if not made.created:
-            attachments.attach(made.release, attached, actor=actor)
-        return made
+        registration = _store(tenant, descriptor, files, Upload(actor, contract, evidence, findings))
+        if not registration.created:
+            attachments.attach(registration.release, attached, actor=actor)
+        return registration
     finally:
         for file in files:
             file.staged.discard()
@@ -106,7 +105,7 @@ def _descriptor(document: bytes, pipeline_id: str | None) -> Descriptor:
 
 
 def _severity(any_reference: bool) -> Severity:
-    """Where registries are asked, what cannot be asked about is refused, whoever brings it."""
+    """Return the severity of an image reference without a digest. If registries are checked, it is an error."""
     return Severity.WARNING if any_reference and not settings.IMAGE_REGISTRY_CHECK else Severity.ERROR
 
 
@@ -124,7 +123,9 @@ def _existing(tenant: Tenant, descriptor: Descriptor, contract: bytes | None) ->
     if found is not None and found.descriptor != descriptor.normalised():
         raise ReleaseConflict("Release version is already registered with different metadata")
     if found is not None and contract is not None and contract != _bytes(found.contract_document):
-        raise ReleaseConflict("Release version is already registered with another contract document, or without one")
+        raise ReleaseConflict(
+            "Release version is already registered with a different contract document, or without one"
+        )
     return found
 
 
@@ -132,39 +133,37 @@ def _bytes(column: bytes | memoryview | None) -> bytes | None:
     return None if column is None else bytes(column)
 
 
-def _take_in(
-    tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArtifact], brought: Brought
-) -> Registration:
+def _store(tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArtifact], upload: Upload) -> Registration:
     wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
-    strangers = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
-    findings = [*brought.findings, *strangers, *(finding for each in brought.evidence for finding in each.findings)]
+    unmatched = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
+    findings = [*upload.findings, *unmatched, *(finding for each in upload.evidence for finding in each.findings)]
     staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
-    # From the look at the bytes to the commit: what this upload refers to is not removed meanwhile.
+    # The locks prevent the removal of these bytes until the rows that refer to them are committed.
     with blob_lock.shared(wanted):
         fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
-        return _commit(tenant, descriptor, replace(brought, findings=findings), wanted, staged, fingerprints)
+        return _commit(tenant, descriptor, replace(upload, findings=findings), wanted, staged, fingerprints)
 
 
 def _commit(
     tenant: Tenant,
     descriptor: Descriptor,
-    brought: Brought,
+    upload: Upload,
     wanted: set[str],
     staged: Mapping[str, StagedBlob],
     fingerprints: Mapping[str, str],
 ) -> Registration:
     try:
         with transaction.atomic():
-            # In one order for everybody, so that two uploads of the same files never wait for each other in a circle.
+            # Sorted, so that two uploads of the same files cannot deadlock.
             for digest in sorted(fingerprints):
                 blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
-            release = _write_release(tenant, descriptor, brought)
-            attachments.keep(release, brought.evidence, actor=brought.actor)
+            release = _write_release(tenant, descriptor, upload)
+            attachments.write(release, upload.evidence, actor=upload.actor)
             _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
             wakeup.send(VERIFY_TASK)
     except IntegrityError:
-        # Another upload of the same version was committed in between: it decides what this one is.
-        existing = _existing(tenant, descriptor, brought.contract)
+        # Another upload of the same version was committed first.
+        existing = _existing(tenant, descriptor, upload.contract)
         if existing is None:
             raise
         return Registration(existing, created=False)
@@ -172,7 +171,7 @@ def _commit(
 
 
 def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
-    """An upload of bytes that a stored release has lost puts them right."""
+    """Replace missing or damaged bytes of a stored release with uploaded ones."""
     staged = {file.staged.digest: file.staged for file in files}
     held = release.artifacts.filter(blob__in=staged.keys()).values_list("blob", flat=True)
     for digest in sorted(set(held)):
@@ -181,7 +180,7 @@ def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
             blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
 
 
-def _write_release(tenant: Tenant, descriptor: Descriptor, brought: Brought) -> Release:
+def _write_release(tenant: Tenant, descriptor: Descriptor, upload: Upload) -> Release:
     pipeline, _ = Pipeline.objects.get_or_create(tenant=tenant, pipeline_id=descriptor.pipeline_id)
     return Release.objects.create(
         pipeline=pipeline,
@@ -189,20 +188,20 @@ def _write_release(tenant: Tenant, descriptor: Descriptor, brought: Brought) -> 
         release_version=descriptor.release_version,
         descriptor=descriptor.normalised(),
         status=Status.UPLOADED,
-        findings=[finding.to_json() for finding in brought.findings],
-        contract_document=brought.contract,
-        uploaded_by=brought.actor,
+        findings=[finding.to_json() for finding in upload.findings],
+        contract_document=upload.contract,
+        uploaded_by=upload.actor,
     )
 
 
 def _owned(tenant: Tenant, digests: set[str]) -> set[str]:
-    """The digests whose bytes the tenant has brought before: to know a digest is no claim to the bytes."""
-    held = Artifact.objects.filter(release__pipeline__tenant=tenant, blob__in=digests).exclude(
+    """Return the digests whose bytes the tenant has sent before. Knowledge of a digest gives no right to its bytes."""
+    registered = Artifact.objects.filter(release__pipeline__tenant=tenant, blob__in=digests).exclude(
         blob__state=Blob.State.REMOVED
     )
-    sent = ArtifactUpload.objects.filter(tenant=tenant, status=UploadStatus.STORED, digest__in=digests)
-    sound = Blob.objects.filter(state=Blob.State.SOUND, digest__in=sent.values("digest"))
-    return set(held.values_list("blob", flat=True)) | set(sound.values_list("digest", flat=True))
+    uploads = ArtifactUpload.objects.filter(tenant=tenant, status=UploadStatus.STORED, digest__in=digests)
+    sound = Blob.objects.filter(state=Blob.State.SOUND, digest__in=uploads.values("digest"))
+    return set(registered.values_list("blob", flat=True)) | set(sound.values_list("digest", flat=True))
 
 
 def _write_artifacts(release: Release, descriptor: Descriptor, owned: set[str]) -> None:
@@ -225,16 +224,17 @@ def _write_artifacts(release: Release, descriptor: Descriptor, owned: set[str]) 
 def _matches_no_artifact(file: UploadedArtifact) -> Finding:
     message = (
         f"The uploaded file {file.file_name!r} has the digest {file.staged.digest}, "
-        "which no stored artifact of the descriptor names"
+        "which no stored artifact of the descriptor has"
     )
     return Finding("UPLOAD_MATCHES_NO_ARTIFACT", DESCRIPTOR, message)
 
 
 def verify_release(release_id: int) -> None:
-    """Verify an uploaded release and keep the verdict. Safe to run twice, at once or again: the first one stands.
+    """Verify an uploaded release and record the verdict.
 
-    A child process reads the artifacts. If the store or a registry does not answer, there is no verdict: the release
-    stays in verification, and the sweep retries it.
+    Several processes may call this for the same release, at the same time or later. The first verdict is final. A child
+    process reads the artifacts. If the store or a registry does not respond, there is no verdict: the release stays
+    VERIFYING, and the sweep retries it.
     """
     release = Release.objects.select_related("pipeline").get(pk=release_id)
     if release.status not in PENDING:
@@ -242,23 +242,23 @@ def verify_release(release_id: int) -> None:
     row = Release.objects.filter(pk=release_id)
     guarded_update.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
     try:
-        verdict = _examine(release)
+        verdict = _verify(release)
     except (ArtifactStoreUnavailable, RegistryUnavailable, VerificationUnavailable, OSError) as error:
         log.warning("release %s cannot be verified yet: %s", release_id, type(error).__name__)
         return
     findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
     with transaction.atomic():
         if not row.select_for_update(no_key=True).filter(status=Status.VERIFYING).values("pk"):
-            return  # another process has kept its verdict
+            return  # another process has recorded a verdict
         contract = None
-        if not _refused(findings):
-            contract, conflict = _keep_contract(release.pipeline, release.contract_version, verdict.contract)
+        if not _has_errors(findings):
+            contract, conflict = _write_contract(release.pipeline, release.contract_version, verdict.contract)
             findings += conflict
         guarded_update.move(
             row,
             MOVES,
             Status.VERIFYING,
-            Status.REJECTED if _refused(findings) else Status.REGISTERED,
+            Status.REJECTED if _has_errors(findings) else Status.REGISTERED,
             findings=[finding.to_json() for finding in findings],
             contract=contract,
             primary_artifact_id=verdict.primary_artifact_id,
@@ -266,11 +266,11 @@ def verify_release(release_id: int) -> None:
         )
 
 
-def _refused(findings: Sequence[Finding]) -> bool:
+def _has_errors(findings: Sequence[Finding]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 
 
-def _examine(release: Release) -> Verdict:
+def _verify(release: Release) -> Verdict:
     store = artifact_store()
     descriptor = descriptor_from_json(release.descriptor)
     held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
@@ -287,10 +287,10 @@ def _examine(release: Release) -> Verdict:
     return verdict.with_findings(image_registry.findings(descriptor))
 
 
-def _keep_contract(
+def _write_contract(
     pipeline: Pipeline, version: str, document: dict[str, Any] | None
 ) -> tuple[Contract | None, list[Finding]]:
-    """The contract's row, made by the first release that brings it; another document of it is a finding."""
+    """Return the row of the contract, which its first release creates. A different document is a finding."""
     if document is None:
         return None, []
     contract, _ = Contract.objects.get_or_create(
@@ -298,5 +298,5 @@ def _keep_contract(
     )
     if json_values.equal(contract.document, document):
         return contract, []
-    message = f"Contract version {version} is already registered with another document"
+    message = f"Contract version {version} is already registered with a different document"
     return None, [Finding("CONTRACT_CONFLICT", DESCRIPTOR + "#contractVersion", message)]

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from foundation.scheduling.places import Places
 from foundation.scheduling.turns import Turns
+from releases import statements
 from releases.models import ArtifactUpload, Release
 from releases.states import PENDING, Status, UploadStatus
 
@@ -17,55 +18,15 @@ from releases.states import PENDING, Status, UploadStatus
 STALLED = timedelta(minutes=2)
 RENEWED = timedelta(seconds=20)
 
-_RELEASES = """
-WITH due AS (
-    SELECT DISTINCT ON (p.tenant_id) r.id, p.tenant_id, r.status_changed_at AS since
-    FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
-    WHERE p.tenant_id <> ALL(%(full)s) AND r.status IN ('UPLOADED', 'VERIFYING')
-        AND (r.status = 'UPLOADED' OR r.status_changed_at < statement_timestamp() - make_interval(secs => %(stalled)s))
-    ORDER BY p.tenant_id, r.status_changed_at, r.id
-), served AS (
-    SELECT p.tenant_id, max(r.status_changed_at) AS at
-    FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
-    WHERE r.status <> 'UPLOADED' AND p.tenant_id IN (SELECT tenant_id FROM due) GROUP BY 1
-), next AS (
-    SELECT due.* FROM due LEFT JOIN served USING (tenant_id) ORDER BY served.at NULLS FIRST, due.since, due.id LIMIT 1
-), claimed AS (
-    UPDATE releases_release r SET status = 'VERIFYING', status_changed_at = statement_timestamp()
-    FROM next WHERE r.id = next.id AND r.status IN ('UPLOADED', 'VERIFYING') AND r.status_changed_at = next.since
-    RETURNING r.id
-)
-SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claimed USING (id)
-"""
-_UPLOADS = """
-WITH due AS (
-    SELECT DISTINCT ON (u.tenant_id) u.id, u.tenant_id, u.status_changed_at AS since, u.claimed_at
-    FROM releases_artifactupload u
-    WHERE u.tenant_id <> ALL(%(full)s) AND u.status = 'VERIFYING'
-        AND (u.claimed_at IS NULL OR u.claimed_at < statement_timestamp() - make_interval(secs => %(stalled)s))
-    ORDER BY u.tenant_id, u.status_changed_at, u.id
-), served AS (
-    SELECT u.tenant_id, max(u.claimed_at) AS at FROM releases_artifactupload u
-    WHERE u.tenant_id IN (SELECT tenant_id FROM due) GROUP BY 1
-), next AS (
-    SELECT due.* FROM due LEFT JOIN served USING (tenant_id) ORDER BY served.at NULLS FIRST, due.since, due.id LIMIT 1
-), claimed AS (
-    UPDATE releases_artifactupload u SET claimed_at = statement_timestamp()
-    FROM next WHERE u.id = next.id AND u.status = 'VERIFYING' AND u.claimed_at IS NOT DISTINCT FROM next.claimed_at
-    RETURNING u.id
-)
-SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claimed USING (id)
-"""
-
 
 def of_releases(places: Places) -> Turns:
-    """Turns for the verification of releases: of each tenant the oldest upload first."""
-    return Turns(_RELEASES, {"stalled": STALLED.total_seconds()}, places)
+    """Return the turns for the verification of releases. The oldest release of a tenant is first."""
+    return Turns(statements.CLAIM_NEXT_RELEASE, {"stalled": STALLED.total_seconds()}, places)
 
 
 def of_uploads(places: Places) -> Turns:
-    """Turns for the verification of direct uploads."""
-    return Turns(_UPLOADS, {"stalled": STALLED.total_seconds()}, places)
+    """Return the turns for the verification of direct uploads. The oldest upload of a tenant is first."""
+    return Turns(statements.CLAIM_NEXT_UPLOAD, {"stalled": STALLED.total_seconds()}, places)
 
 
 def stalled_releases() -> QuerySet[Release]:
@@ -85,16 +46,16 @@ def stalled_uploads() -> QuerySet[ArtifactUpload]:
 def renewing_release(release_id: int) -> Callable[[], None]:
     """Return a function that renews the claim of a release that is being verified, at most once in RENEWED."""
     rows = Release.objects.filter(pk=release_id, status=Status.VERIFYING)
-    return _sometimes(lambda: rows.update(status_changed_at=Now()))
+    return _throttled(lambda: rows.update(status_changed_at=Now()))
 
 
 def renewing_upload(upload_id: UUID) -> Callable[[], None]:
     """Return a function that renews the claim of a direct upload that is being verified, at most once in RENEWED."""
     rows = ArtifactUpload.objects.filter(pk=upload_id, status=UploadStatus.VERIFYING)
-    return _sometimes(lambda: rows.update(claimed_at=Now()))
+    return _throttled(lambda: rows.update(claimed_at=Now()))
 
 
-def _sometimes(renew: Callable[[], object]) -> Callable[[], None]:
+def _throttled(renew: Callable[[], object]) -> Callable[[], None]:
     due = time.monotonic()
 
     def renew_if_due() -> None:

@@ -1,4 +1,4 @@
-"""Verifying a release's artifacts against its descriptor (wire protocol A.3, rules 11 to 17)."""
+"""Verifies the artifacts of a release against its descriptor (wire protocol A.3, rules 11 to 17). Pure."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from wire.findings import DocumentError, Finding, Severity
 _CHUNK = 1024 * 1024
 
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
-"""Opens a stored artifact's bytes, seekable, or returns None when there are none."""
+"""Opens the bytes of a stored artifact as a seekable file. Returns None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What verification found.
+    """The result of a verification.
 
-    `contract` is the normalised contract of the primary artifact; None when there is none, or when the
-    verdict is not `accepted`, so that a refused artifact's contract cannot be kept.
+    `contract` is the normalised contract of the primary artifact. It is None if the release has no contract or is not
+    accepted, so that the contract of a rejected release cannot be stored.
     """
 
     findings: tuple[Finding, ...]
@@ -40,22 +40,22 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
-        """True when no finding is an error."""
+        """True if no finding is an error."""
         return not any(finding.severity is Severity.ERROR for finding in self.findings)
 
     def with_findings(self, more: Iterable[Finding]) -> Verdict:
-        """The verdict with what was found elsewhere."""
-        whole = replace(self, findings=(*self.findings, *more))
-        return whole if whole.accepted else replace(whole, contract=None)
+        """Return the verdict with the findings of other checks."""
+        combined = replace(self, findings=(*self.findings, *more))
+        return combined if combined.accepted else replace(combined, contract=None)
 
 
 def verify(descriptor: Descriptor, open_artifact: OpenArtifact, contract_document: bytes | None = None) -> Verdict:
-    """Hold every stored artifact against the descriptor and keep every finding, the descriptor's warnings
-    too. `contract_document` is the contract that was uploaded beside the descriptor; one in an artifact must be equal.
+    """Compare every stored artifact with the descriptor, and return all findings and the warnings of the descriptor.
 
-    Local artifacts are opened, hashed in constant memory, searched for a contract and closed, each digest once; of the
-    others nothing is opened. The primary artifact is the last with a contract, else the first. What opening or reading
-    raises is passed on, since a later try may turn out otherwise: only bytes can be wrong.
+    Each digest is opened once, hashed in constant memory and searched for a contract. Artifacts that are not stored are
+    not opened. The primary artifact is the last one with a contract, or else the first. `contract_document` is the
+    contract that was uploaded with the descriptor; a contract in an artifact must be equal to it. Raises what opening
+    and reading raise. These errors are no findings, because a retry may succeed.
     """
     findings = list(descriptor.warnings)
     primary: _Inspected | None = None
@@ -72,14 +72,14 @@ def verify(descriptor: Descriptor, open_artifact: OpenArtifact, contract_documen
         if primary is not None and primary.contract != inspected.contract:
             findings.append(_contracts_differ(primary.artifact, position))
         primary = inspected
-    beside = None
+    uploaded = None
     if contract_document is not None:
-        beside, told = read_contract_document(descriptor, contract_document)
-        findings += told
-        if beside is not None and primary is not None and primary.contract != beside:
+        uploaded, document_findings = read_contract_document(descriptor, contract_document)
+        findings += document_findings
+        if uploaded is not None and primary is not None and primary.contract != uploaded:
             findings.append(_document_differs(primary.artifact))
     accepted = not any(finding.severity is Severity.ERROR for finding in findings)
-    contract = primary.contract if primary else beside
+    contract = primary.contract if primary else uploaded
     return Verdict(
         findings=tuple(findings),
         contract=contract.normalised() if accepted and contract else None,
@@ -89,7 +89,7 @@ def verify(descriptor: Descriptor, open_artifact: OpenArtifact, contract_documen
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What an artifact's bytes contain: their digest, and the contract's bytes or what is wrong with the archive."""
+    """The digest of an artifact's bytes, and the bytes of its contract or the findings about the archive."""
 
     digest: str
     contract: bytes | None = None
@@ -116,7 +116,7 @@ class _Inspected:
 
 @dataclass(slots=True)
 class _Inspection:
-    """The verification of one local artifact."""
+    """The verification of one stored artifact."""
 
     descriptor: Descriptor
     artifact: ArtifactRef
@@ -137,19 +137,19 @@ class _Inspection:
             message = "Release JAR artifact must point to a readable local file"
         else:
             message = "Release local artifact must point to a readable file"
-        self._refuse("ARTIFACT_FILE_MISSING", message)
+        self._reject("ARTIFACT_FILE_MISSING", message)
 
     def _check_digest(self, actual: str) -> None:
         if self.artifact.digest != actual:
             message = "Release artifact digest does not match local file checksum"
-            self._refuse("ARTIFACT_DIGEST_MISMATCH", message, "digest")
+            self._reject("ARTIFACT_DIGEST_MISMATCH", message, "digest")
 
     def _read_contract(self, content: _Content) -> Contract | None:
         self.findings += [self._inside(finding) for finding in content.findings]
         data = content.contract
         if data is None:
             if self.artifact.kind is ArtifactKind.JAR and not content.findings:
-                self._refuse("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
+                self._reject("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
             return None
         try:
             contract = parse_contract(data)
@@ -164,22 +164,22 @@ class _Inspection:
     def _check_identity(self, contract: Contract) -> None:
         if contract.pipeline_id != self.descriptor.pipeline_id:
             message = "Release artifact contract pipelineId does not match release descriptor"
-            self._refuse("ARTIFACT_PIPELINE_MISMATCH", message)
+            self._reject("ARTIFACT_PIPELINE_MISMATCH", message)
         if contract.contract_version != self.descriptor.contract_version:
             message = "Release artifact contractVersion does not match release descriptor"
-            self._refuse("ARTIFACT_CONTRACT_VERSION_MISMATCH", message)
+            self._reject("ARTIFACT_CONTRACT_VERSION_MISMATCH", message)
 
-    def _refuse(self, code: str, message: str, *members: str) -> None:
+    def _reject(self, code: str, message: str, *members: str) -> None:
         self.findings.append(Finding(code, artifact_field(self.position, *members), message))
 
     def _inside(self, finding: Finding) -> Finding:
-        """Return a finding about something in the artifact with the artifact's field before its own."""
+        """Return a finding about the content of the artifact, with the field of the artifact before its own."""
         outer = artifact_field(self.position)
         return replace(finding, field=f"{outer}!{finding.field}" if finding.field else outer)
 
 
 def read_contract_document(descriptor: Descriptor, data: bytes) -> tuple[Contract | None, list[Finding]]:
-    """Read a contract that came beside the descriptor, by the rules for one in an artifact."""
+    """Parse a contract that was uploaded with the descriptor. The rules are those for a contract in an artifact."""
     try:
         contract = parse_contract(data)
     except DocumentError as error:
@@ -204,7 +204,7 @@ def digest_of(file: BinaryIO) -> str:
 
 
 def _document_differs(artifact: ArtifactRef) -> Finding:
-    message = f"the contract that was uploaded is not the one in {shown(artifact.artifact_id)}"
+    message = f"the uploaded contract differs from the one in {shown(artifact.artifact_id)}"
     return Finding("CONTRACT_DOCUMENT_DIFFERS", "pipeline-contract.json", message)
 
 
@@ -212,6 +212,6 @@ def _contracts_differ(earlier: ArtifactRef, position: int) -> Finding:
     return Finding(
         code="CONTRACT_DIFFERS_BETWEEN_ARTIFACTS",
         field=artifact_field(position),
-        message=f"this artifact's contract is not that of {shown(earlier.artifact_id)}; the last one counts",
+        message=f"the contract of this artifact differs from that of {shown(earlier.artifact_id)}. The last is used",
         severity=Severity.WARNING,
     )

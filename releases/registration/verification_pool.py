@@ -29,7 +29,7 @@ from wire.findings import Finding
 
 TRIES = 3
 """A release is rejected after this many children have died while they verified it."""
-MOST_JOBS = 100
+MAX_JOBS = 100
 """A child is replaced after this many releases, so that its memory stays small."""
 STARTUP_SECONDS = 30.0
 RENEW_SECONDS = 20.0
@@ -77,7 +77,7 @@ def verify(
     for _ in range(TRIES):
         child = _child()
         try:
-            answer = child.run(job, descriptor, open_artifact, while_waiting, deadline)
+            response = child.run(job, descriptor, open_artifact, while_waiting, deadline)
         except _Exceeded as error:
             child.stop()
             return _rejected(descriptor, child, error.code, str(error))
@@ -92,7 +92,7 @@ def verify(
             raise
         else:
             _keep(child)
-            return verification_process.verdict_from(answer)
+            return verification_process.verdict_from(response)
     message = f"The artifact cannot be verified. The last process that tried {death}."
     return _rejected(descriptor, child, "ARTIFACT_NOT_VERIFIABLE", message)
 
@@ -164,8 +164,8 @@ class _Child:
         self.jobs, self.position = self.jobs + 1, None
         self._guarded(lambda: self._connection.send_bytes(job))
         while True:
-            answer = self._receive(deadline, while_waiting)
-            match answer:
+            response = self._receive(deadline, while_waiting)
+            match response:
                 case {"open": int(position)}:
                     self.position = position
                     with deadline.suspended():
@@ -177,7 +177,7 @@ class _Child:
                     limit = settings.VERIFICATION_MEMORY_BYTES
                     raise _Exceeded("ARTIFACT_MEMORY_EXCEEDED", f"Verification needs more than {limit} bytes of memory")
                 case _:
-                    raise VerificationUnavailable(f"a file cannot be read ({answer.get('unreadable')})")
+                    raise VerificationUnavailable(f"a file cannot be read ({response.get('unreadable')})")
 
     def stop(self) -> None:
         """Kill the process and release its resources."""
@@ -199,8 +199,8 @@ class _Child:
             while_waiting()
             if not deadline.left:
                 raise _Died("did not finish in time")
-        answer: dict[str, Any] = json.loads(self._guarded(self._connection.recv_bytes))
-        return answer
+        response: dict[str, Any] = json.loads(self._guarded(self._connection.recv_bytes))
+        return response
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:
@@ -241,7 +241,7 @@ def _child() -> _Child:
 
 def _keep(child: _Child) -> None:
     with _lock:
-        if child.jobs < MOST_JOBS and len(_idle) < settings.VERIFICATION_PROCESSES:
+        if child.jobs < MAX_JOBS and len(_idle) < settings.VERIFICATION_PROCESSES:
             _idle.append(child)
             return
     child.stop()

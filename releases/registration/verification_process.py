@@ -25,7 +25,7 @@ from wire.findings import Finding
 
 NICE = 10
 """Verification gives way to every process that serves requests or records outcomes."""
-MOST_OPEN_FILES = 32
+MAX_OPEN_FILES = 32
 FILE, NO_FILE = b"1", b"0"
 SOCKET = 0
 
@@ -42,10 +42,10 @@ def job(descriptor: Descriptor, contract: bytes | None, *, cpu_seconds: int, mem
     ).encode()
 
 
-def verdict_from(answer: dict[str, Any]) -> Verdict:
+def verdict_from(response: dict[str, Any]) -> Verdict:
     """Return the verdict that the process sent."""
-    findings = tuple(Finding.from_json(each) for each in answer["findings"])
-    return Verdict(findings, answer["contract"], answer["primaryArtifactId"])
+    findings = tuple(Finding.from_json(each) for each in response["findings"])
+    return Verdict(findings, response["contract"], response["primaryArtifactId"])
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NPROC, 0)
-    _limit(resource.RLIMIT_NOFILE, MOST_OPEN_FILES)
+    _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
     # The process only writes a temporary file for each nested archive.
     _limit(resource.RLIMIT_FSIZE, DEFAULT_LIMITS.inner_bytes)
     with Connection(SOCKET) as parent:
@@ -64,7 +64,7 @@ def main() -> None:
                 received = parent.recv_bytes()
             except EOFError:
                 return
-            _send(parent, _answer(json.loads(received), parent))
+            _send(parent, _respond(json.loads(received), parent))
 
 
 def _end_with_parent() -> None:
@@ -75,7 +75,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _answer(job: dict[str, Any], parent: Connection) -> dict[str, Any]:
+def _respond(job: dict[str, Any], parent: Connection) -> dict[str, Any]:
     _limit(resource.RLIMIT_AS, int(job["memoryBytes"]))
     _limit_cpu(int(job["cpuSeconds"]))
     descriptor = descriptor_from_json(job["descriptor"])

@@ -1,6 +1,7 @@
-"""What may be attached to a release: signatures, provenance, bills of materials. Pure.
+"""Parses attachments of releases: signatures, provenance and SBOMs. Pure.
 
-The content tells which it is. What cannot be read is refused whole; what can be read is held against the descriptor.
+The content determines the kind. A document that cannot be parsed is rejected. A parsed document is compared with the
+descriptor of the release.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ NAME = "attachment"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A document that speaks of one release. `findings` tell where the two do not fit together."""
+    """A document about one release. `findings` are the contradictions between the two."""
 
     kind: AttachmentKind
     content: bytes
@@ -36,14 +37,14 @@ class Evidence:
 
     @property
     def contradicts(self) -> bool:
-        """True where it is about something else than the release."""
+        """True if the document is about something other than the release."""
         return any(finding.severity is Severity.ERROR for finding in self.findings)
 
 
 def examine(content: bytes, descriptor: Descriptor) -> Evidence:
-    """Read what was attached to the release of `descriptor`: at most MAX_ATTACHMENT_BYTES of strict JSON.
+    """Parse an attachment of the release of `descriptor`: strict JSON of at most MAX_ATTACHMENT_BYTES.
 
-    Raises `DocumentError`, and nothing else, with every finding.
+    Raises only `DocumentError`, with all findings.
     """
     try:
         evidence = _read(content, _object(content), descriptor)
@@ -62,11 +63,11 @@ def _read(content: bytes, document: dict[str, Any], descriptor: Descriptor) -> E
         return Evidence(
             AttachmentKind.SBOM, content, sbom.summary(bill), tuple(sbom.artifact_findings(bill, descriptor))
         )
-    raise _unknown("it is no DSSE envelope, in-toto statement, CycloneDX or SPDX document")
+    raise _unknown("it is not a DSSE envelope, an in-toto statement, or a CycloneDX or SPDX document")
 
 
 def envelope_of(content: bytes) -> signing.Envelope:
-    """The envelope of content that `examine` found one in. Raises `DocumentError`."""
+    """Return the envelope in the content of a signed attachment. Raises `DocumentError`."""
     return signing.read_envelope(_object(content))
 
 
@@ -95,4 +96,4 @@ def _object(content: bytes) -> dict[str, Any]:
 
 
 def _unknown(why: str) -> DocumentError:
-    return DocumentError([Finding("ATTACHMENT_KIND_UNKNOWN", NAME, f"This is nothing that can be attached: {why}")])
+    return DocumentError([Finding("ATTACHMENT_KIND_UNKNOWN", NAME, f"The file cannot be attached: {why}")])

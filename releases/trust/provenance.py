@@ -1,6 +1,6 @@
-"""Provenance: an in-toto Statement v1 with the predicate SLSA Provenance v1. Pure.
+"""Parses provenance: an in-toto Statement v1 with the predicate SLSA Provenance v1. Pure.
 
-Its subjects are held against the artifacts. Everything else in it is what the builder says, and is only shown.
+Its subjects are compared with the artifacts. All other members are claims of the builder, which are only displayed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DIALECT = Dialect(
 
 
 class _Part(Document):
-    # The formats grow; what is not known here is kept with the document and not read.
+    # Newer formats have more members. Unknown members are ignored.
     model_config = ConfigDict(extra="ignore")
 
 
@@ -74,31 +74,31 @@ class _Predicate(_Part):
 
 
 def _only(value: str) -> AfterValidator:
-    def check(given: str) -> str:
-        if given != value:
-            raise PydanticCustomError("PROVENANCE_UNSUPPORTED", f"Only {value} is read here")
-        return given
+    def check(found: str) -> str:
+        if found != value:
+            raise PydanticCustomError("PROVENANCE_UNSUPPORTED", f"Only {value} is supported")
+        return found
 
     return AfterValidator(check)
 
 
-def _some(subjects: tuple[_Resource, ...]) -> tuple[_Resource, ...]:
+def _not_empty(subjects: tuple[_Resource, ...]) -> tuple[_Resource, ...]:
     if not subjects:
-        raise PydanticCustomError("PROVENANCE_NO_SUBJECT", "The statement is about nothing")
+        raise PydanticCustomError("PROVENANCE_NO_SUBJECT", "The statement has no subject")
     return subjects
 
 
 class Statement(_Part):
-    """A statement of the one kind that is read here."""
+    """A statement of the supported type."""
 
     type_: Annotated[RequiredText, _only(STATEMENT)] = Field(alias="_type")
     predicate_type: Annotated[RequiredText, _only(PREDICATE)]
-    subject: Annotated[_Resources, AfterValidator(_some)] = ()
+    subject: Annotated[_Resources, AfterValidator(_not_empty)] = ()
     predicate: _Predicate
 
 
 def read_statement(document: Mapping[str, Any]) -> Statement:
-    """The statement of a JSON object that was read strictly. Raises `DocumentError` with every finding."""
+    """Parse a JSON object as a statement. Raises `DocumentError` with all findings."""
     read, findings = shape(Statement, document, _DIALECT)
     if read is None:
         raise DocumentError(findings)
@@ -106,11 +106,11 @@ def read_statement(document: Mapping[str, Any]) -> Statement:
 
 
 def artifact_findings(statement: Statement, descriptor: Descriptor) -> list[Finding]:
-    """Subjects that are no artifact of the release, and stored artifacts of which the statement does not speak."""
+    """Return a finding for each subject that is not an artifact, and for each stored artifact that is not a subject."""
     artifacts = {artifact.digest for artifact in descriptor.artifacts}
     named = {f"sha256:{subject.digest.get('sha256', '')}" for subject in statement.subject}
     findings = [
-        Finding("PROVENANCE_SUBJECT_UNKNOWN", field_of(NAME, ("subject", position)), _stranger(subject))
+        Finding("PROVENANCE_SUBJECT_UNKNOWN", field_of(NAME, ("subject", position)), _unknown_subject(subject))
         for position, subject in enumerate(statement.subject)
         if f"sha256:{subject.digest.get('sha256', '')}" not in artifacts
     ]
@@ -118,7 +118,7 @@ def artifact_findings(statement: Statement, descriptor: Descriptor) -> list[Find
         Finding(
             "PROVENANCE_ARTIFACT_UNCOVERED",
             field_of(NAME, ("subject",)),
-            f"The provenance does not speak of the artifact {shown(artifact.artifact_id)}",
+            f"The provenance does not mention the artifact {shown(artifact.artifact_id)}",
             Severity.WARNING,
         )
         for artifact in descriptor.artifacts
@@ -127,7 +127,7 @@ def artifact_findings(statement: Statement, descriptor: Descriptor) -> list[Find
     return findings
 
 
-def _stranger(subject: _Resource) -> str:
+def _unknown_subject(subject: _Resource) -> str:
     digest = subject.digest.get("sha256", "")
     if not _HEX.fullmatch(digest):
         return f"The subject {shown(subject.name)} has no SHA-256 digest in lower-case hex"
@@ -135,7 +135,7 @@ def _stranger(subject: _Resource) -> str:
 
 
 def summary(statement: Statement) -> dict[str, Any]:
-    """What is shown of the statement; the builder's own words, all of them text of unknown truth."""
+    """Return the members that are displayed. They are unverified claims of the builder."""
     build, run = statement.predicate.build_definition, statement.predicate.run_details
     metadata = run.metadata or _Metadata()
     materials = build.resolved_dependencies
@@ -156,7 +156,7 @@ def summary(statement: Statement) -> dict[str, Any]:
 
 
 def _source(build: _Build) -> str:
-    """Where the code came from: as GitHub's builders say it, else the first material."""
+    """Return the source of the code: the workflow repository of GitHub's builders, or else the first material."""
     workflow = build.external_parameters.get("workflow")
     if isinstance(workflow, dict) and isinstance(workflow.get("repository"), str):
         ref = workflow.get("ref")

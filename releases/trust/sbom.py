@@ -1,6 +1,6 @@
-"""Software bills of materials: CycloneDX 1.x and SPDX 2.2 or 2.3, as JSON. Pure.
+"""Parses software bills of materials (SBOMs): CycloneDX 1.x and SPDX 2.2 or 2.3, as JSON. Pure.
 
-A bill is recognised, counted, and held against the artifacts where it says by digest what it is about.
+The components are counted. If an SBOM names its subject by digest, the subject is compared with the artifacts.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ _DIALECT = Dialect(
 
 
 class _Part(Document):
-    # The formats grow; what is not known here is kept with the document and not read.
+    # Newer formats have more members. Unknown members are ignored.
     model_config = ConfigDict(extra="ignore")
 
 
-def _supported(fits: bool, told: str) -> None:
-    if not fits:
-        raise PydanticCustomError("SBOM_FORMAT_UNSUPPORTED", f"Only {told} is read here")
+def _require(supported: bool, formats: str) -> None:
+    if not supported:
+        raise PydanticCustomError("SBOM_FORMAT_UNSUPPORTED", f"Only {formats} is supported")
 
 
 # --- CycloneDX ---
 
 
 def _cyclone_format(value: str) -> str:
-    _supported(value == "CycloneDX", "the format CycloneDX")
+    _require(value == "CycloneDX", "the format CycloneDX")
     return value
 
 
 def _cyclone_version(value: str) -> str:
-    _supported(value.startswith("1."), "CycloneDX 1.x")
+    _require(value.startswith("1."), "CycloneDX 1.x")
     return value
 
 
@@ -97,7 +97,7 @@ class _CycloneDx(_Part):
 
 
 def _spdx_version(value: str) -> str:
-    _supported(value in SPDX_VERSIONS, " or ".join(SPDX_VERSIONS))
+    _require(value in SPDX_VERSIONS, " or ".join(SPDX_VERSIONS))
     return value
 
 
@@ -154,12 +154,12 @@ Bill = _CycloneDx | _Spdx
 
 
 def is_bill(document: Mapping[str, Any]) -> bool:
-    """Whether the object means to be a bill of a kind that is read here."""
+    """True if the object claims to be an SBOM of a supported format."""
     return "bomFormat" in document or "spdxVersion" in document
 
 
 def read_bill(document: Mapping[str, Any]) -> Bill:
-    """The bill of a JSON object that was read strictly. Raises `DocumentError` with every finding."""
+    """Parse a JSON object as an SBOM. Raises `DocumentError` with all findings."""
     read: Bill | None
     if "bomFormat" in document:
         read, findings = shape(_CycloneDx, document, _DIALECT)
@@ -171,7 +171,7 @@ def read_bill(document: Mapping[str, Any]) -> Bill:
 
 
 def artifact_findings(bill: Bill, descriptor: Descriptor) -> list[Finding]:
-    """What the bill says that it is about, and that is no artifact of the release. No digest is no claim."""
+    """Return a finding for each subject whose digest no artifact has. Subjects without a digest are ignored."""
     artifacts = {artifact.digest for artifact in descriptor.artifacts}
     return [
         Finding(
@@ -186,6 +186,6 @@ def artifact_findings(bill: Bill, descriptor: Descriptor) -> list[Finding]:
 
 
 def summary(bill: Bill) -> dict[str, Any]:
-    """What is shown of the bill: text of unknown truth."""
+    """Return the members that are displayed. They are unverified claims of the SBOM."""
     subjects = [{"name": shown(name), "digest": shown(digest)} for _, name, digest in bill.subjects()]
     return {"format": bill.format, "components": bill.count, "subjects": subjects[:20]}

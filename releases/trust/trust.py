@@ -1,7 +1,7 @@
-"""Whether a release is signed by a key that its tenant trusts, told anew each time, as keys come and are revoked.
+"""Computes whether a release is signed by a key that its tenant trusts (ADR 14).
 
-The policy is a rule of activation. Submissions never look at it: a release that is active and shall not go on is
-revoked, or another one activated.
+The result is not stored, because keys are added and revoked. The signature policy applies to activations and not to
+submissions. To stop submissions to an active release, revoke it or activate another one.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from wire.documents import signing
 
 
 class Verdict(StrEnum):
-    """What one signature is worth."""
+    """The verdict on one signature."""
 
     VALID = "VALID"
     KEY_REVOKED = "KEY_REVOKED"
@@ -29,28 +29,28 @@ class Verdict(StrEnum):
 
 
 class Standing(StrEnum):
-    """What all signatures over a release's descriptor are worth together."""
+    """The combined verdict on all signatures over the descriptor of a release."""
 
     SIGNED = "SIGNED"
-    """By one trusted key at least."""
+    """At least one trusted key signed it."""
     REVOKED_KEYS = "REVOKED_KEYS"
-    """By nothing but keys that were revoked."""
+    """Only revoked keys signed it."""
     UNTRUSTED = "UNTRUSTED"
-    """Signed, but by no key that is or was trusted."""
+    """It has signatures, but none by a trusted key."""
     UNSIGNED = "UNSIGNED"
 
 
-TOLD = {
-    Standing.SIGNED: "A trusted key signed it.",
-    Standing.REVOKED_KEYS: "It is signed by nothing but revoked keys.",
-    Standing.UNTRUSTED: "No signature is of a trusted key.",
-    Standing.UNSIGNED: "Nobody signed it.",
+DESCRIPTIONS = {
+    Standing.SIGNED: "Signed by a trusted key.",
+    Standing.REVOKED_KEYS: "Signed only by revoked keys.",
+    Standing.UNTRUSTED: "Signed, but not by a trusted key.",
+    Standing.UNSIGNED: "Unsigned.",
 }
 
 
 @dataclass(frozen=True)
 class Signer:
-    """One signature. `key_id` is the key's own where one verified it, else what the signature claims."""
+    """One signature. `key_id` is the id of the key that verified it, or else the id that the signature claims."""
 
     verdict: Verdict
     key_id: str
@@ -59,24 +59,24 @@ class Signer:
 
 @dataclass(frozen=True)
 class Trust:
-    """The signatures over a release's descriptor, and what follows from them."""
+    """The signatures over the descriptor of a release, and their combined verdict under the policy."""
 
     policy: str
     standing: Standing
     signers: tuple[Signer, ...]
 
     @property
-    def told(self) -> str:
-        return TOLD[self.standing]
+    def description(self) -> str:
+        return DESCRIPTIONS[self.standing]
 
     @property
     def is_met(self) -> bool:
-        """Whether the pipeline's policy lets the release be activated."""
+        """True if the policy of the pipeline allows the release to be activated."""
         return self.policy != SignaturePolicy.REQUIRE or self.standing is Standing.SIGNED
 
     @property
     def warns(self) -> bool:
-        """Whether whoever activates it is to be warned: the policy asks for that, or a key was revoked."""
+        """True if an activation should display a warning: the policy demands it, or only revoked keys signed."""
         return self.standing is Standing.REVOKED_KEYS or (
             self.policy != SignaturePolicy.OFF and self.standing is not Standing.SIGNED
         )
@@ -84,25 +84,25 @@ class Trust:
 
 @dataclass(frozen=True)
 class Attached:
-    """An attachment with who signed it, if it is signed."""
+    """An attachment with its signatures."""
 
     attachment: Attachment
     signers: tuple[Signer, ...]
 
 
 def attached(release: Release) -> list[Attached]:
-    """What is attached to `release`, in the order in which it came; the contents are loaded where they are signed."""
+    """Return the attachments of `release` in their order. Only the contents of signed attachments are loaded."""
     keys = list(trusted_keys.of(release.pipeline.tenant))
     return [Attached(row, signers_of(row, keys)) for row in release.attachments.defer("content")]
 
 
 def of(release: Release) -> Trust:
-    """What the signatures of `release` are worth now, under the policy of its pipeline."""
+    """Return the current trust in `release` under the policy of its pipeline."""
     return _trust(release, release.pipeline, list(trusted_keys.of(release.pipeline.tenant)))
 
 
 def standings(releases: Iterable[Release]) -> dict[int, Standing]:
-    """The standing of each of `releases`, by its primary key, with two queries for all of them."""
+    """Return the standing of each release by its primary key. Makes two queries in total."""
     tenants = {release.pk: release.pipeline.tenant_id for release in releases}
     keys = defaultdict(list)
     for key in TrustedKey.objects.filter(tenant__in=set(tenants.values())).select_related("revocation"):
@@ -115,21 +115,22 @@ def standings(releases: Iterable[Release]) -> dict[int, Standing]:
 
 
 def require_met(release: Release, pipeline: Pipeline) -> Trust:
-    """Raise `SignatureRequired` where the policy of `pipeline`, whose row the caller has locked, is not met.
+    """Return the trust in `release`. Raises `SignatureRequired` if the policy of `pipeline` is not met.
 
-    The keys are locked until the caller's transaction ends: a revocation comes before, or after the activation.
+    The caller has locked the row of `pipeline`. The keys are locked until the end of the caller's transaction, so that
+    no key is revoked at the same time.
     """
     list(TrustedKey.objects.select_for_update().filter(tenant=pipeline.tenant_id).order_by("pk"))
     trust = _trust(release, pipeline, list(trusted_keys.of(pipeline.tenant)))
     if not trust.is_met:
         raise SignatureRequired(
-            f"Release {release.release_version!r} cannot be activated: {trust.told}", standing=trust.standing
+            f"Release {release.release_version!r} cannot be activated. {trust.description}", standing=trust.standing
         )
     return trust
 
 
 def signers_of(attachment: Attachment, keys: Sequence[TrustedKey]) -> tuple[Signer, ...]:
-    """Who signed what is attached; nobody where it is no envelope."""
+    """Return the signatures of an attachment. Empty if it is not an envelope."""
     if not attachment.summary.get("keyIds"):
         return ()
     envelope = envelope_of(bytes(attachment.content))
@@ -144,20 +145,20 @@ def _trust(release: Release, pipeline: Pipeline, keys: Sequence[TrustedKey]) -> 
 
 
 def _envelopes(rows: QuerySet[Attachment]) -> QuerySet[Attachment]:
-    """What contradicts its release can be attached to a rejected one alone, and is no signature over it."""
+    """Return the attachments that are signatures over the descriptor. Those with findings contradict it."""
     return rows.filter(kind=AttachmentKind.SIGNATURE, findings=[])
 
 
 def _signer(envelope: signing.Envelope, signature: signing.Signature, keys: Sequence[TrustedKey]) -> Signer:
-    hinted = None
-    # The key that the hint names first, then all others: a wrong hint takes nothing from a good signature.
+    claimed = None
+    # Try the key with the claimed id first, and then all others: a signature with a wrong key id can still be valid.
     for key in sorted(keys, key=lambda key: key.key_id != signature.key_id):
         if envelope.is_signed_by(signing.read_public_key(key.public_key), signature):
             return Signer(Verdict.KEY_REVOKED if is_revoked(key) else Verdict.VALID, key.key_id, key)
         if key.key_id == signature.key_id:
-            hinted = key
-    if hinted is not None:
-        return Signer(Verdict.BAD_SIGNATURE, signature.key_id, hinted)
+            claimed = key
+    if claimed is not None:
+        return Signer(Verdict.BAD_SIGNATURE, signature.key_id, claimed)
     return Signer(Verdict.KEY_UNKNOWN, signature.key_id[:200], None)
 
 

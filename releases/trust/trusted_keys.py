@@ -1,4 +1,4 @@
-"""A tenant's trusted keys: added, and revoked for good. Rotation is adding the next one and revoking the last."""
+"""Adds and revokes trusted keys of a tenant. To rotate keys, add the new key and revoke the old one."""
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
@@ -13,12 +13,12 @@ NAME_LENGTH = 100
 
 
 def of(tenant: Tenant) -> QuerySet[TrustedKey]:
-    """Every key that `tenant` trusts or once trusted, each with its revocation."""
+    """Return all trusted keys of `tenant`, including revoked ones, each with its revocation."""
     return TrustedKey.objects.filter(tenant=tenant).select_related("revocation")
 
 
 def find(tenant: Tenant, key_id: str) -> TrustedKey:
-    """Raises `KeyUnknown`."""
+    """Return the key of `tenant` with this id. Raises `KeyUnknown`."""
     found = of(tenant).filter(key_id=key_id).first()
     if found is None:
         raise KeyUnknown(f"There is no trusted key {key_id!r}.")
@@ -26,12 +26,12 @@ def find(tenant: Tenant, key_id: str) -> TrustedKey:
 
 
 def add(tenant: Tenant, *, name: str, public_key: str, actor: str) -> TrustedKey:
-    """Trust the ed25519 key whose public part is given in PEM form.
+    """Trust an ed25519 key. `public_key` is its public key in PEM form.
 
-    Raises `KeyInvalid`, and `KeyConflict` where the tenant has the name or the key, be it revoked or not.
+    Raises `KeyInvalid`, and `KeyConflict` if the tenant has a key with this name or this key, revoked or not.
     """
     if not name.strip() or len(name) > NAME_LENGTH:
-        raise _invalid("name", f"A key has a name of 1 to {NAME_LENGTH} characters.")
+        raise _invalid("name", f"The name of a key has 1 to {NAME_LENGTH} characters.")
     if not is_identifier(name.strip()):
         raise _invalid("name", f"The name of a key {RULE}.")
     try:
@@ -48,18 +48,20 @@ def add(tenant: Tenant, *, name: str, public_key: str, actor: str) -> TrustedKey
                 added_by=actor,
             )
     except IntegrityError:
-        raise KeyConflict(f"Key {signing.key_id(key)}, or one named {name.strip()!r}, is known already.") from None
+        raise KeyConflict(
+            f"The tenant already has key {signing.key_id(key)} or a key named {name.strip()!r}."
+        ) from None
 
 
 def revoke(key: TrustedKey, *, actor: str, reason: str) -> KeyRevocation:
-    """Trust `key` no more, and return the event. Repeating it returns the first one. Raises `ReasonRequired`.
+    """Revoke `key` permanently and return the revocation. A repeated call returns the first revocation.
 
-    What it signed counts as signed by a revoked key from now on; what is active stays active.
+    Releases that it signed are then signed by a revoked key. Active releases stay active. Raises `ReasonRequired`.
     """
     if not reason.strip():
-        raise ReasonRequired("The revocation of a key must say why.")
-    made, _ = KeyRevocation.objects.get_or_create(key=key, defaults={"actor": actor, "reason": reason.strip()})
-    return made
+        raise ReasonRequired("The revocation of a key requires a reason.")
+    revocation, _ = KeyRevocation.objects.get_or_create(key=key, defaults={"actor": actor, "reason": reason.strip()})
+    return revocation
 
 
 def _invalid(field: str, message: str) -> KeyInvalid:

@@ -1,4 +1,4 @@
-"""The base classes of the admin pages. They show only rows of the user's tenants, and answer 404 for all others."""
+"""The base classes of the admin pages. They show only rows of the user's tenants."""
 
 from collections.abc import Callable, Iterator
 from functools import update_wrapper
@@ -27,7 +27,7 @@ View = Callable[..., HttpResponse]
 
 
 class TenantScopedAdmin(_ModelAdmin):
-    """Shows the rows of the tenants in which the user holds the scope `needs`. For other rows it answers 404.
+    """Shows the rows of the tenants in which the user holds the scope `needs`. Other rows are not found (404).
 
     `tenant_path` is the lookup from the model to its tenant, "" for the tenant itself. Every filter in `list_filter`
     is a `SimpleListFilter`. Query parameters of no filter are rejected.

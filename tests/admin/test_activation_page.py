@@ -1,4 +1,4 @@
-"""The page that asks before it activates: what it says, and that it does exactly what it said."""
+"""The confirmation page of an activation."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,8 +26,8 @@ def address(release: Release) -> str:
     return reverse("admin:releases_release_activate", args=[release.pk])
 
 
-def asked(client: Client, release: Release) -> dict[str, str]:
-    """What the form of the page would send."""
+def form_of(client: Client, release: Release) -> dict[str, str]:
+    """Return the fields of the form on the page."""
     page = client.get(address(release))
     assert page.status_code == 200
     active = page.context["active"]
@@ -42,7 +42,7 @@ def history(release: Release) -> list[Activation]:
     return list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
 
 
-def test_it_says_what_changes_for_whom(log_in: LogIn, acme: World, newer: Release) -> None:
+def test_the_page_shows_what_changes(log_in: LogIn, acme: World, newer: Release) -> None:
     text = log_in("release-manager").get(address(newer)).text
     assert "New executions of <strong>acme.orders</strong> in tenant <strong>acme</strong>" in text
     assert "stay on the release that they are pinned to" in text
@@ -50,9 +50,9 @@ def test_it_says_what_changes_for_whom(log_in: LogIn, acme: World, newer: Releas
     assert "The contract stays the same" in text
 
 
-def test_it_activates_and_the_history_shows_who_and_why(log_in: LogIn, newer: Release) -> None:
+def test_an_activation_appears_in_the_history_with_actor_and_reason(log_in: LogIn, newer: Release) -> None:
     client = log_in("release-manager")
-    answer = client.post(address(newer), {**asked(client, newer), "reason": " It is time. "})
+    answer = client.post(address(newer), {**form_of(client, newer), "reason": " It is time. "})
     assert answer.status_code == 302
     made = history(newer)[-1]
     assert (made.release, made.reason, made.actor) == (newer, "It is time.", "user:release-manager")
@@ -61,17 +61,19 @@ def test_it_activates_and_the_history_shows_who_and_why(log_in: LogIn, newer: Re
     assert "user:release-manager" in page
 
 
-def test_a_second_press_of_the_button_is_the_same_activation(log_in: LogIn, newer: Release) -> None:
+def test_a_repeated_post_is_the_same_activation(log_in: LogIn, newer: Release) -> None:
     client = log_in("release-manager")
-    form = asked(client, newer)
+    form = form_of(client, newer)
     first, second = client.post(address(newer), form), client.post(address(newer), form)
     assert first["Location"] == second["Location"]
     assert len(history(newer)) == 2
 
 
-def test_it_is_refused_when_another_release_became_active_meanwhile(log_in: LogIn, acme: World, newer: Release) -> None:
+def test_an_activation_is_rejected_if_another_release_has_become_active(
+    log_in: LogIn, acme: World, newer: Release
+) -> None:
     client = log_in("release-manager")
-    form = asked(client, newer)
+    form = form_of(client, newer)
     other = making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")
     activate(other, actor="user:somebody")
     answer = client.post(address(newer), {**form, "reason": "mine"})
@@ -86,19 +88,19 @@ def test_it_is_refused_when_another_release_became_active_meanwhile(log_in: LogI
     assert history(newer)[-1].release == newer
 
 
-def test_going_back_is_shown_as_a_rollback(log_in: LogIn, acme: World, newer: Release) -> None:
+def test_a_rollback_is_displayed_as_one(log_in: LogIn, acme: World, newer: Release) -> None:
     activate(newer, actor="user:somebody")
     client = log_in("release-manager")
     assert "Roll back to 1.0" in client.get(address(acme.release)).text
-    answer = client.post(address(acme.release), asked(client, acme.release))
+    answer = client.post(address(acme.release), form_of(client, acme.release))
     assert "This is a rollback" in client.get(answer["Location"]).text
     assert history(newer)[-1].is_rollback
 
 
-def test_a_policy_that_asks_for_a_reason_is_met_or_refused(log_in: LogIn, newer: Release) -> None:
+def test_a_required_reason_must_be_given(log_in: LogIn, newer: Release) -> None:
     Pipeline.objects.filter(pk=newer.pipeline_id).update(reason_required=True)
     client = log_in("release-manager")
-    form = asked(client, newer)
+    form = form_of(client, newer)
     answer = client.post(address(newer), form)
     assert answer.status_code == 422
     assert "REASON_REQUIRED" in answer.text
@@ -109,20 +111,20 @@ def test_a_policy_that_asks_for_a_reason_is_met_or_refused(log_in: LogIn, newer:
 @pytest.mark.parametrize(
     "wrong", [{"reason": "x" * 1001}, {"reason": "a\0b"}, {"operation_key": ""}, {"operation_key": "k" * 201}]
 )
-def test_a_form_that_cannot_be_kept_is_refused(wrong: dict[str, str], log_in: LogIn, newer: Release) -> None:
+def test_an_invalid_form_is_rejected(wrong: dict[str, str], log_in: LogIn, newer: Release) -> None:
     client = log_in("release-manager")
-    assert client.post(address(newer), {**asked(client, newer), **wrong}).status_code == 400
+    assert client.post(address(newer), {**form_of(client, newer), **wrong}).status_code == 400
     assert len(history(newer)) == 1
 
 
 @pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("operator", 403), ("stranger", 404), ("nobody", 404)])
-def test_whoever_may_not_activate_changes_nothing(who: str, status: int, log_in: LogIn, newer: Release) -> None:
+def test_a_user_who_may_not_activate_changes_nothing(who: str, status: int, log_in: LogIn, newer: Release) -> None:
     form = {"expected_release_version": "1.0", "operation_key": "key", "reason": "because"}
     assert log_in(who).post(address(newer), form).status_code == status
     assert len(history(newer)) == 1
 
 
-def test_it_needs_the_forms_token(log_in: LogIn, newer: Release) -> None:
+def test_an_activation_requires_a_csrf_token(log_in: LogIn, newer: Release) -> None:
     client = log_in("release-manager", enforce_csrf_checks=True)
     form = {"expected_release_version": "1.0", "operation_key": "key", "reason": ""}
     assert client.post(address(newer), form).status_code == 403
@@ -141,7 +143,7 @@ def test_a_release_that_is_not_registered_cannot_be_activated(log_in: LogIn, acm
     assert len(history(pending)) == 1
 
 
-def test_the_steps_that_change_are_named(log_in: LogIn, acme: World) -> None:
+def test_the_page_names_the_changed_steps(log_in: LogIn, acme: World) -> None:
     changed = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=STEPS)
     page = log_in("release-manager").get(address(changed))
     assert [(change.step, change.kind) for change in page.context["step_changes"]] == [("Screen", "added")]
@@ -158,7 +160,7 @@ WORKERS: dict[str, tuple[dict[str, Any], str, bool]] = {
 
 
 @pytest.mark.parametrize("kind", WORKERS)
-def test_it_tells_who_would_run_the_new_executions(kind: str, log_in: LogIn, newer: Release) -> None:
+def test_the_page_shows_the_workers_of_the_release(kind: str, log_in: LogIn, newer: Release) -> None:
     members, label, is_warning = WORKERS[kind]
     making.worker(newer, "new-worker", **members)
     facts = log_in("release-manager").get(address(newer)).context["facts"]
@@ -166,7 +168,7 @@ def test_it_tells_who_would_run_the_new_executions(kind: str, log_in: LogIn, new
     assert any(fact.label == "No healthy worker hosts it" for fact in facts) == (kind != "healthy")
 
 
-def test_a_worker_of_another_release_is_no_worker_of_this_one(log_in: LogIn, newer: Release) -> None:
+def test_workers_of_other_releases_are_not_counted(log_in: LogIn, newer: Release) -> None:
     assert Worker.objects.filter(release_version="1.0").exists()
     facts = log_in("release-manager").get(address(newer)).context["facts"]
     assert any(fact.warning and fact.label == "No healthy worker hosts it" for fact in facts)

@@ -1,4 +1,4 @@
-"""What the activation page says about two contracts."""
+"""The comparison of two contracts on the activation page."""
 
 from typing import Any
 

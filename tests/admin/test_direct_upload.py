@@ -1,4 +1,4 @@
-"""What the upload page's script asks for: only of whom may register, and in their own tenant."""
+"""The direct uploads of the upload page's script: only for users who may register releases in the tenant."""
 
 import os
 from typing import Any
@@ -26,7 +26,7 @@ def address(*parts: object) -> str:
     return reverse("admin:releases_release_upload") + "direct/" + "".join(f"{part}/" for part in parts)
 
 
-def test_a_file_is_sent_and_verified(log_in: LogIn, acme: World, s3: None) -> None:
+def test_a_file_is_uploaded_and_verified(log_in: LogIn, acme: World, s3: None) -> None:
     client = log_in("release-manager")
     upload = client.post(address("acme"), DECLARED).json()
     [part] = upload["missing"]
@@ -40,7 +40,7 @@ def test_a_file_is_sent_and_verified(log_in: LogIn, acme: World, s3: None) -> No
 
 
 @pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("operator", 403), ("stranger", 404), ("nobody", 403)])
-def test_whoever_may_not_register_gets_nothing(
+def test_a_user_who_may_not_register_gets_an_error(
     who: str, status: int, log_in: LogIn, acme: World, globex: World, s3: None
 ) -> None:
     upload = log_in("release-manager").post(address("acme"), DECLARED).json()["uploadId"]
@@ -56,7 +56,7 @@ def test_whoever_may_not_register_gets_nothing(
     assert [each.status for each in ArtifactUpload.objects.all()] == ["OPEN"]
 
 
-def test_nothing_is_begun_without_the_forms_token(log_in: LogIn, acme: World, s3: None) -> None:
+def test_beginning_an_upload_requires_a_csrf_token(log_in: LogIn, acme: World, s3: None) -> None:
     client = log_in("release-manager", enforce_csrf_checks=True)
     assert client.post(address("acme"), DECLARED).status_code == 403
     assert not ArtifactUpload.objects.exists()
@@ -65,12 +65,14 @@ def test_nothing_is_begun_without_the_forms_token(log_in: LogIn, acme: World, s3
 @pytest.mark.parametrize(
     "wrong", [{}, {**DECLARED, "size": "many"}, {**DECLARED, "digest": "x"}, {**DECLARED, "size": "0"}]
 )
-def test_what_is_declared_wrongly_is_refused(wrong: dict[str, str], log_in: LogIn, acme: World, s3: None) -> None:
+def test_an_invalid_declaration_is_rejected(wrong: dict[str, str], log_in: LogIn, acme: World, s3: None) -> None:
     answer = log_in("release-manager").post(address("acme"), wrong)
     assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")
 
 
-def test_the_page_offers_it_only_where_the_store_takes_it(log_in: LogIn, acme: World, settings: Any) -> None:
+def test_the_page_offers_direct_uploads_only_if_the_store_supports_them(
+    log_in: LogIn, acme: World, settings: Any
+) -> None:
     page = log_in("release-manager").get(reverse("admin:releases_release_upload")).text
     assert "data-direct" not in page
     assert "direct_upload.js" not in page

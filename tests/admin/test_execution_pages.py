@@ -12,11 +12,12 @@ from django.utils import timezone
 
 from executions.admin.documents import JSON_SHOWN, bounded_json
 from executions.awaits import interactions
-from executions.lifecycle import moves, outcome
-from executions.lifecycle.moves import Claim, Move, apply
+from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
-from executions.lifecycle.states import State
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
+from executions.models.states import State
+from executions.state_machine import moves
+from executions.state_machine.moves import Claim, Move, apply
 from releases.activation.activation import activate
 from tests import making
 from tests.admin import asking

@@ -8,9 +8,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from executions.campaigns import campaigns
-from executions.lifecycle import moves, sweep
+from executions.lifecycle import sweep
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Worker
+from executions.state_machine import moves
 from executions.workers import registry
 from tests import making
 from tests.admin import asking

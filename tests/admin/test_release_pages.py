@@ -18,7 +18,7 @@ def pending(world: World, version: str = "2.0") -> Release:
     return making.upload(world.tenant, making.descriptor(contract, data, version), data).release
 
 
-def test_the_page_asks_again_only_while_the_verdict_is_out(log_in: LogIn, acme: World) -> None:
+def test_the_page_polls_only_until_there_is_a_verdict(log_in: LogIn, acme: World) -> None:
     release = pending(acme)
     client = log_in("viewer")
     page = reverse("admin:releases_release_change", args=[release.pk])
@@ -33,7 +33,7 @@ def test_the_page_asks_again_only_while_the_verdict_is_out(log_in: LogIn, acme: 
     assert "<html" not in moved.text
 
 
-def test_a_rejected_release_shows_each_finding_and_no_way_to_activate_it(log_in: LogIn, acme: World) -> None:
+def test_a_rejected_release_shows_its_findings_and_no_activation_button(log_in: LogIn, acme: World) -> None:
     contract = making.contract("acme.orders")
     data = making.archive(contract)
     release = making.upload(acme.tenant, making.descriptor(contract, data, "2.0"), b"not the artifact").release
@@ -48,7 +48,7 @@ def test_a_rejected_release_shows_each_finding_and_no_way_to_activate_it(log_in:
 
 
 @pytest.mark.parametrize(("who", "shown"), [("viewer", False), ("operator", False), ("release-manager", True)])
-def test_the_buttons_are_there_for_whom_they_work(who: str, shown: bool, log_in: LogIn, acme: World) -> None:
+def test_the_buttons_are_displayed_to_users_who_may_use_them(who: str, shown: bool, log_in: LogIn, acme: World) -> None:
     newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
     client = log_in(who)
     activate = reverse("admin:releases_release_activate", args=[newer.pk])
@@ -58,17 +58,17 @@ def test_the_buttons_are_there_for_whom_they_work(who: str, shown: bool, log_in:
     assert (upload in client.get(reverse("admin:releases_release_changelist")).text) == shown
 
 
-def test_the_active_release_is_told_from_the_others(log_in: LogIn, acme: World) -> None:
+def test_the_active_release_is_marked(log_in: LogIn, acme: World) -> None:
     newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
     client = log_in("viewer")
     active = client.get(reverse("admin:releases_release_change", args=[acme.release.pk])).text
     ready = client.get(reverse("admin:releases_release_change", args=[newer.pk])).text
     assert "are pinned to this release" in active
-    assert "New executions still get <strong>1.0</strong>" in ready
+    assert "New executions still run <strong>1.0</strong>" in ready
 
 
 @pytest.mark.parametrize(("who", "status"), [("tenant-admin", 302), ("release-manager", 403), ("stranger", 404)])
-def test_the_policy_is_for_tenant_admins_to_set(who: str, status: int, log_in: LogIn, acme: World) -> None:
+def test_only_tenant_admins_may_change_the_policy(who: str, status: int, log_in: LogIn, acme: World) -> None:
     address = reverse("admin:releases_pipeline_policy", args=[acme.release.pipeline_id])
     assert log_in(who).post(address, {"reason_required": "on"}).status_code == status
     assert Pipeline.objects.get(pk=acme.release.pipeline_id).reason_required == (status == 302)
@@ -84,7 +84,7 @@ def test_the_history_of_a_pipeline_is_paged_newest_first(log_in: LogIn, acme: Wo
     assert [each.sequence for each in second.context["history"]] == list(range(6, 0, -1))
 
 
-def test_text_from_outside_is_never_markup(log_in: LogIn, acme: World) -> None:
+def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
     release = making.active(acme.tenant, MARKUP, pipeline_id=MARKUP, steps=[{**making.STEP, "authoredName": MARKUP}])
     making.worker(release, MARKUP)
     execution = making.execution(acme.tenant, MARKUP, {"n": MARKUP}, pipeline_id=MARKUP)
@@ -106,7 +106,7 @@ def test_text_from_outside_is_never_markup(log_in: LogIn, acme: World) -> None:
         assert "&lt;img src=x" in text, address
 
 
-def test_a_release_is_revoked_by_the_form_on_its_page_and_only_by_who_may_activate(log_in: LogIn, acme: World) -> None:
+def test_only_users_who_may_activate_can_revoke_a_release_on_its_page(log_in: LogIn, acme: World) -> None:
     page = reverse("admin:releases_release_change", args=[acme.release.pk])
     address = reverse("admin:releases_release_revoke", args=[acme.release.pk])
     viewer = log_in("viewer")

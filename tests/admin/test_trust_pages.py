@@ -55,7 +55,7 @@ def test_an_administrator_trusts_a_key_and_revokes_it(log_in: LogIn, acme: World
 
 
 @pytest.mark.parametrize("pem", ["", "none", "x" * 3000])
-def test_what_is_no_key_is_refused_on_the_form(log_in: LogIn, acme: World, pem: str) -> None:
+def test_an_invalid_key_is_rejected_by_the_form(log_in: LogIn, acme: World, pem: str) -> None:
     body = {"tenant": acme.tenant.pk, "name": "ci", "public_key": pem}
     answer = log_in("tenant-admin").post(reverse("admin:releases_trustedkey_new"), body)
     assert answer.status_code in {400, 422}
@@ -63,20 +63,20 @@ def test_what_is_no_key_is_refused_on_the_form(log_in: LogIn, acme: World, pem: 
 
 
 @pytest.mark.parametrize("who", [*NOT_ADMINS, "stranger", "nobody", "anonymous"])
-def test_nobody_else_adds_or_revokes(log_in: LogIn, acme: World, who: str) -> None:
+def test_only_tenant_admins_add_or_revoke_keys(log_in: LogIn, acme: World, who: str) -> None:
     key = signing.trusted(acme.tenant)
     before = rows(TrustedKey)
     client = log_in(who)
     body = {"tenant": acme.tenant.pk, "name": "mine", "public_key": signing.public_pem("mine")}
     added = client.post(reverse("admin:releases_trustedkey_new"), body)
     revoked = client.post(reverse("admin:releases_trustedkey_revoke", args=[key.pk]), {"reason": "mine now"})
-    # The stranger has the form, for a tenant of their own.
+    # The stranger may open the form, because they administer another tenant.
     expected = {"stranger": (400, 404), "nobody": (403, 404), "anonymous": (302, 302)}.get(who, (403, 403))
     assert (added.status_code, revoked.status_code) == expected
     assert (rows(TrustedKey), rows(KeyRevocation)) == (before, [])
 
 
-def test_the_release_shows_who_signed_it_and_what_they_are_worth(log_in: LogIn, acme: World) -> None:
+def test_the_release_shows_its_signatures_with_their_verdicts(log_in: LogIn, acme: World) -> None:
     signing.trusted(acme.tenant, "good")
     trusted_keys.revoke(signing.trusted(acme.tenant, "old"), actor="user:x", reason="left")
     forged = json.loads(signed(acme, "stranger"))
@@ -90,7 +90,7 @@ def test_the_release_shows_who_signed_it_and_what_they_are_worth(log_in: LogIn, 
     assert signing.key_id("stranger") in shown
 
 
-def test_what_others_wrote_is_shown_as_text(log_in: LogIn, acme: World) -> None:
+def test_claims_in_attachments_are_displayed_as_text(log_in: LogIn, acme: World) -> None:
     digest = acme.release.artifacts.get().digest
     proof = signing.statement(digest, runDetails={"builder": {"id": MARKUP}, "metadata": {"invocationId": MARKUP}})
     proof["predicate"]["buildDefinition"]["resolvedDependencies"] = [{"uri": MARKUP, "digest": {"x": MARKUP}}]
@@ -108,7 +108,7 @@ def test_what_others_wrote_is_shown_as_text(log_in: LogIn, acme: World) -> None:
         assert "&lt;img src=x" in shown
 
 
-def test_a_release_manager_attaches_and_everybody_may_take_a_copy(log_in: LogIn, acme: World) -> None:
+def test_a_release_manager_attaches_and_a_viewer_downloads(log_in: LogIn, acme: World) -> None:
     digest = acme.release.artifacts.get().digest
     sent = [signed(acme), json.dumps(signing.statement(digest)).encode(), json.dumps(signing.spdx()).encode()]
     shown = attach(log_in("release-manager"), acme, *sent)
@@ -124,37 +124,39 @@ def test_a_release_manager_attaches_and_everybody_may_take_a_copy(log_in: LogIn,
 
 
 @pytest.mark.parametrize(
-    ("contents", "told"),
+    ("contents", "message"),
     [((), "Choose the files"), ((b"{}",), "ATTACHMENT_KIND_UNKNOWN"), ((b"\xff",), "DOCUMENT_NOT_UTF8")],
 )
-def test_what_cannot_be_attached_is_told(log_in: LogIn, acme: World, contents: tuple[bytes, ...], told: str) -> None:
-    assert told in attach(log_in("release-manager"), acme, *contents).text
+def test_files_that_cannot_be_attached_are_reported(
+    log_in: LogIn, acme: World, contents: tuple[bytes, ...], message: str
+) -> None:
+    assert message in attach(log_in("release-manager"), acme, *contents).text
     assert rows(Attachment) == []
 
 
 @pytest.mark.parametrize("who", ["viewer", "operator", "stranger", "nobody", "anonymous"])
-def test_nobody_else_attaches(log_in: LogIn, acme: World, who: str) -> None:
+def test_only_users_who_may_register_attach(log_in: LogIn, acme: World, who: str) -> None:
     address = reverse("admin:releases_release_attach", args=[acme.release.pk])
     status = {"stranger": 404, "nobody": 404, "anonymous": 302}.get(who, 403)
     assert log_in(who).post(address, files(signed(acme))).status_code == status
     assert rows(Attachment) == []
 
 
-def test_attaching_needs_the_token_of_the_form(log_in: LogIn, acme: World) -> None:
+def test_attaching_requires_a_csrf_token(log_in: LogIn, acme: World) -> None:
     client = log_in("release-manager", enforce_csrf_checks=True)
     address = reverse("admin:releases_release_attach", args=[acme.release.pk])
     assert client.post(address, files(signed(acme))).status_code == 403
     assert rows(Attachment) == []
 
 
-def test_an_attachment_of_another_release_is_not_there(log_in: LogIn, acme: World) -> None:
+def test_an_attachment_of_another_release_is_not_found(log_in: LogIn, acme: World) -> None:
     other = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
     [kept] = attachments.attach(other, [signing.envelope(other.descriptor)], actor="user:x")
     address = reverse("admin:releases_release_attachment", args=[acme.release.pk, kept.pk])
     assert log_in("viewer").get(address).status_code == 404
 
 
-def test_the_upload_form_takes_attachments_too(log_in: LogIn, acme: World) -> None:
+def test_the_upload_form_accepts_attachments(log_in: LogIn, acme: World) -> None:
     contract = making.contract("acme.orders")
     data = making.archive(contract, code="2.0")
     document = making.descriptor(contract, data, "2.0")
@@ -169,7 +171,7 @@ def test_the_upload_form_takes_attachments_too(log_in: LogIn, acme: World) -> No
     assert [each.kind for each in release.attachments.all()] == ["signature", "sbom"]
 
 
-def test_the_policy_is_set_by_administrators_through_its_rules(log_in: LogIn, acme: World) -> None:
+def test_tenant_admins_change_the_policy_within_its_rules(log_in: LogIn, acme: World) -> None:
     address = reverse("admin:releases_pipeline_policy", args=[acme.release.pipeline_id])
     client = log_in("tenant-admin")
     shown = client.post(address, {"signature_policy": "require"}, follow=True).text
@@ -180,20 +182,20 @@ def test_the_policy_is_set_by_administrators_through_its_rules(log_in: LogIn, ac
     assert Pipeline.objects.get(pk=acme.release.pipeline_id).signature_policy == "require"
 
 
-def test_whoever_follows_a_link_changes_no_policy(log_in: LogIn, acme: World) -> None:
+def test_a_get_request_does_not_change_the_policy(log_in: LogIn, acme: World) -> None:
     pipeline = policy.change(acme.release.pipeline, {"reasonRequired": True}, actor="user:x")
     address = reverse("admin:releases_pipeline_policy", args=[pipeline.pk])
     assert log_in("tenant-admin").get(address).status_code == 405
     assert Pipeline.objects.get(pk=pipeline.pk).reason_required
 
 
-def test_under_require_the_activation_is_refused_and_told_before_and_after(log_in: LogIn, acme: World) -> None:
+def test_an_unsigned_release_cannot_be_activated_if_the_policy_requires_a_signature(log_in: LogIn, acme: World) -> None:
     policy.change(acme.release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
     client = log_in("release-manager")
     address = reverse("admin:releases_release_activate", args=[acme.release.pk])
-    asked = client.get(address)
-    assert "Nobody signed it. The policy of the pipeline refuses it." in asked.text
-    body = {"expected_release_version": "1.0", "operation_key": asked.context["operation_key"], "reason": ""}
+    shown = client.get(address)
+    assert "Unsigned. The policy of the pipeline does not allow its activation." in shown.text
+    body = {"expected_release_version": "1.0", "operation_key": shown.context["operation_key"], "reason": ""}
     refused = client.post(address, body)
     assert (refused.status_code, 'data-problem="SIGNATURE_REQUIRED"' in refused.text) == (409, True)
     assert "data-trust" in client.get(reverse("admin:releases_pipeline_change", args=[acme.release.pipeline_id])).text
@@ -203,19 +205,19 @@ def test_under_require_the_activation_is_refused_and_told_before_and_after(log_i
     assert client.post(address, body).status_code == 302
 
 
-def test_the_list_flags_each_release_with_as_many_queries_for_many_as_for_one(
+def test_the_list_shows_the_standing_of_each_release_with_a_constant_number_of_queries(
     log_in: LogIn, acme: World, django_assert_num_queries: Any
 ) -> None:
     signing.trusted(acme.tenant, "good")
     trusted_keys.revoke(signing.trusted(acme.tenant, "old"), actor="user:x", reason="left")
-    told = {"1.0": None, "2.0": "signed", "3.0": "revoked keys", "4.0": "untrusted"}
+    standings = {"1.0": None, "2.0": "signed", "3.0": "revoked keys", "4.0": "untrusted"}
     for version, name in (("2.0", "good"), ("3.0", "old"), ("4.0", "stranger")):
         release = making.registered(acme.tenant, version, pipeline_id="acme.orders")
         attachments.attach(release, [signing.envelope(release.descriptor, name)], actor="user:x")
     client = log_in("viewer")
     address = reverse("admin:releases_release_changelist")
     pages = client.get(address).context["cl"]
-    assert {row.release_version: pages.model_admin.signed(row) for row in pages.result_list} == told
+    assert {row.release_version: pages.model_admin.signed(row) for row in pages.result_list} == standings
     rows_shown = list(Release.objects.select_related("pipeline"))
     with django_assert_num_queries(2):
         assert len(trust.standings(rows_shown)) == len(rows_shown)

@@ -1,4 +1,4 @@
-"""The upload page: what it takes, what it refuses, and that it never takes what it should not."""
+"""The upload page: accepted and rejected uploads."""
 
 import json
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def test_an_upload_becomes_a_release_with_its_bytes_in_the_store(log_in: LogIn, 
     assert left_behind() == []
 
 
-def test_the_same_release_again_changes_nothing_and_says_so(log_in: LogIn, acme: World) -> None:
+def test_a_repeated_upload_changes_nothing_and_displays_that(log_in: LogIn, acme: World) -> None:
     descriptor, data = files()
     client = log_in("release-manager")
     first = post(client, descriptor, [data])
@@ -54,7 +54,7 @@ def test_the_same_release_again_changes_nothing_and_says_so(log_in: LogIn, acme:
     assert "Nothing changed" in client.get(again["Location"]).text
 
 
-def test_a_refused_descriptor_shows_every_finding(log_in: LogIn, acme: World) -> None:
+def test_a_rejected_descriptor_shows_all_findings(log_in: LogIn, acme: World) -> None:
     wrong = b'{"schemaVersion": 9, "pipelineId": " ", "artifacts": []}'
     answer = post(log_in("release-manager"), wrong)
     assert answer.status_code == 400
@@ -63,7 +63,7 @@ def test_a_refused_descriptor_shows_every_finding(log_in: LogIn, acme: World) ->
     assert "pipeline-release.json#schemaVersion" in answer.text
 
 
-def test_another_release_of_the_same_version_is_a_conflict(log_in: LogIn, acme: World) -> None:
+def test_a_different_release_of_the_same_version_is_a_conflict(log_in: LogIn, acme: World) -> None:
     contract = making.contract("acme.orders")
     data = making.archive(contract, code="other")
     answer = post(log_in("release-manager"), json.dumps(making.descriptor(contract, data, "1.0")).encode(), [data])
@@ -72,14 +72,14 @@ def test_another_release_of_the_same_version_is_a_conflict(log_in: LogIn, acme: 
     assert left_behind() == []
 
 
-def test_a_missing_descriptor_is_asked_for(log_in: LogIn, acme: World) -> None:
+def test_a_missing_descriptor_is_reported(log_in: LogIn, acme: World) -> None:
     answer = post(log_in("release-manager"), None, [b"bytes"])
     assert answer.status_code == 400
     assert "Choose a release descriptor" in answer.text
     assert left_behind() == []
 
 
-def test_a_file_beyond_the_bound_is_refused_with_413(log_in: LogIn, acme: World, settings: Any) -> None:
+def test_a_file_over_the_limit_is_rejected_with_413(log_in: LogIn, acme: World, settings: Any) -> None:
     settings.MAX_ARTIFACT_BYTES = 1000
     descriptor, _ = files()
     answer = post(log_in("release-manager"), descriptor, [b"x" * 200_000])
@@ -88,7 +88,7 @@ def test_a_file_beyond_the_bound_is_refused_with_413(log_in: LogIn, acme: World,
     assert left_behind() == []
 
 
-def test_too_many_files_are_refused(log_in: LogIn, acme: World, settings: Any) -> None:
+def test_too_many_files_are_rejected(log_in: LogIn, acme: World, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_NUMBER_FILES = 2
     descriptor, data = files()
     answer = post(log_in("release-manager"), descriptor, [data, data, data])
@@ -98,7 +98,7 @@ def test_too_many_files_are_refused(log_in: LogIn, acme: World, settings: Any) -
 
 
 @pytest.mark.parametrize("who", ["release-manager", "tenant-admin"])
-def test_an_upload_for_a_tenant_in_which_one_may_not_register_is_refused(
+def test_an_upload_to_a_tenant_without_the_right_to_register_is_rejected(
     who: str, log_in: LogIn, globex: World
 ) -> None:
     descriptor, data = files()
@@ -118,7 +118,7 @@ class Untouchable:
 
 
 @pytest.mark.parametrize("who", ["viewer", "operator", "nobody"])
-def test_whoever_may_not_register_gets_no_byte_read(who: str, log_in: LogIn) -> None:
+def test_the_body_of_a_user_who_may_not_register_is_not_read(who: str, log_in: LogIn) -> None:
     extra: dict[str, Any] = {"wsgi.input": Untouchable(), "CONTENT_LENGTH": "10000000"}
     answer = log_in(who).generic(
         "POST", reverse("admin:releases_release_upload"), content_type="multipart/form-data; boundary=b", **extra
@@ -127,7 +127,7 @@ def test_whoever_may_not_register_gets_no_byte_read(who: str, log_in: LogIn) -> 
     assert left_behind() == []
 
 
-def test_an_upload_without_the_forms_token_is_refused_and_nothing_is_kept(log_in: LogIn, acme: World) -> None:
+def test_an_upload_without_a_csrf_token_is_rejected_and_stores_nothing(log_in: LogIn, acme: World) -> None:
     descriptor, data = files()
     client = log_in("release-manager", enforce_csrf_checks=True)
     assert post(client, descriptor, [data]).status_code == 403
@@ -138,7 +138,7 @@ def test_an_upload_without_the_forms_token_is_refused_and_nothing_is_kept(log_in
     assert post(client, descriptor, [data], csrfmiddlewaretoken=token).status_code == 302
 
 
-def test_only_tenants_in_which_one_may_register_are_a_choice(log_in: LogIn, acme: World, globex: World) -> None:
+def test_the_form_offers_only_tenants_in_which_the_user_may_register(log_in: LogIn, acme: World, globex: World) -> None:
     one = log_in("release-manager").get(reverse("admin:releases_release_upload")).text
     assert '<input type="hidden" name="tenant" value="acme">' in one
     assert "globex" not in one
@@ -146,7 +146,7 @@ def test_only_tenants_in_which_one_may_register_are_a_choice(log_in: LogIn, acme
     assert '<option value="globex">' in everywhere
 
 
-def test_a_contract_beside_the_descriptor_is_shown_with_the_release(log_in: LogIn, acme: World) -> None:
+def test_an_uploaded_contract_document_is_displayed_with_the_release(log_in: LogIn, acme: World) -> None:
     contract = making.contract("acme.orders")
     document = json.dumps(making.descriptor(contract, b"", "3.0", kind="container-image")).encode()
     client = log_in("release-manager")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.lifecycle import moves
 from executions.models import Execution, Worker, WorkerEvent
+from executions.state_machine import moves
 from executions.transports.rest.calls import may_call
 from releases.models import Release
 from tenancy.models import Tenant

@@ -54,7 +54,7 @@ def test_a_large_file_goes_straight_to_the_store_and_on_after_a_break(
         page.set_input_files("#descriptor", str(tmp_path / "pipeline-release.json"))
         page.set_input_files("#artifacts", [str(tmp_path / "large.bin"), str(tmp_path / "app.zip")])
         page.get_by_role("button", name="Upload").click()
-        expect(page.locator("#direct-told")).to_contain_text("Press Upload to go on where it stopped", timeout=60_000)
+        expect(page.locator("#direct-status")).to_contain_text("Press Upload to resume", timeout=60_000)
         expect(page.locator("#direct-progress")).to_be_visible()
         page.get_by_role("button", name="Upload").click()
         page.wait_for_url("**/change/", timeout=60_000)

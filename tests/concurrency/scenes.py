@@ -16,8 +16,8 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome, retention
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.moves import Claim
 from executions.models import AwaitUnit, Campaign, Execution, MessagePath, Worker
+from executions.state_machine.moves import Claim
 from executions.transports.rest import workers
 from executions.workers import message_path, registry, tenant_keys
 from releases.activation.activation import activate

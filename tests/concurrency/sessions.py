@@ -72,11 +72,11 @@ def digest_lock(digest: str) -> str:
     """Return the state of the digest's lock: "free", "shared" or "alone" (exclusive)."""
 
     def look() -> str:
-        with blob_lock.alone(digest) as held:
+        with blob_lock.exclusive(digest) as held:
             if held:
                 return "free"
         try:
-            with blob_lock.shared([digest], patience=0):
+            with blob_lock.shared([digest], timeout=0):
                 return "shared"
         except ArtifactStoreUnavailable:
             return "alone"

@@ -11,7 +11,8 @@ from executions.models import Worker
 from executions.transports.rest import capabilities
 from executions.transports.rest.workers import register
 from tests import making
-from tests.interop.strict_worker import StrictWorker, serving
+from tests.executions.transports.rest.serving import serving
+from tests.executions.transports.rest.strict_worker import StrictWorker
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.usefixtures("committed")

@@ -14,8 +14,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from executions.lifecycle import moves
 from executions.models import Execution, Worker
+from executions.state_machine import moves
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

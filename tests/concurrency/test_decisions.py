@@ -13,10 +13,11 @@ from django.utils import timezone
 
 from executions.awaits import awaits
 from executions.campaigns import campaigns
-from executions.lifecycle import checkpoints, moves, outcome
+from executions.lifecycle import checkpoints, outcome
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Worker
+from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -92,7 +93,7 @@ def attached(release: Release, *names: str) -> Callable[[], Sequence[Attachment]
 
 def the_last_place_for_an_attachment() -> Decision:
     [release] = releases("1.0")
-    attached(release, *(str(number) for number in range(Attachment.MOST - 1)))()
+    attached(release, *(str(number) for number in range(Attachment.MAX_PER_RELEASE - 1)))()
     return attached(release, "last"), attached(release, "one too many"), "AttachmentsFull"
 
 

@@ -15,9 +15,10 @@ from django.db import connections, transaction
 from redis import Redis
 
 from embedded.valkey import Valkey
-from executions.lifecycle import dispatch, moves, outcome, sweep
-from executions.lifecycle.moves import Claim
+from executions.lifecycle import dispatch, outcome, sweep
 from executions.models import Execution, Worker, WorkerKeyChange
+from executions.state_machine import moves
+from executions.state_machine.moves import Claim
 from executions.submission.submission import submit
 from executions.workers import tenant_keys
 from executions.workers.registry import take_heartbeat

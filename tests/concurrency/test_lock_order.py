@@ -16,10 +16,11 @@ from django.db.models.functions import Now
 
 from executions.awaits import awaits
 from executions.campaigns import campaigns
-from executions.lifecycle import checkpoints, moves, outcome
-from executions.lifecycle.moves import Claim, Move, Note
-from executions.lifecycle.states import State
+from executions.lifecycle import checkpoints, outcome
 from executions.models import AwaitUnit, CampaignItem, Execution, Worker
+from executions.models.states import State
+from executions.state_machine import moves
+from executions.state_machine.moves import Claim, Move, Note
 from executions.submission.submission import ExecutionRequest, submit_many
 from releases.models import Blob, Pipeline
 from tenancy.login_throttle import Attempt

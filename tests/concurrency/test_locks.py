@@ -138,7 +138,7 @@ def share_and_raise(error: type[BaseException]) -> None:
 
 
 def hold_alone_and_raise(error: type[BaseException]) -> None:
-    with blob_lock.alone(DIGESTS[0]) as held:
+    with blob_lock.exclusive(DIGESTS[0]) as held:
         assert held
         assert [digest_lock(digest) for digest in DIGESTS] == ["alone", "free", "free"]
         raise error
@@ -158,17 +158,17 @@ def test_digests_are_released_if_one_of_them_is_not_available() -> None:
     [*_, last] = sorted(DIGESTS)
 
     def share() -> int:
-        with pytest.raises(ArtifactStoreUnavailable), blob_lock.shared(DIGESTS, patience=0):
+        with pytest.raises(ArtifactStoreUnavailable), blob_lock.shared(DIGESTS, timeout=0):
             pass
         return advisory_locks()
 
-    with blob_lock.alone(last):
+    with blob_lock.exclusive(last):
         assert results_of(race(share)) == [1]
 
 
 def test_a_lock_that_another_session_holds_is_not_released() -> None:
     def try_alone() -> bool:
-        with blob_lock.alone(DIGESTS[0]) as held:
+        with blob_lock.exclusive(DIGESTS[0]) as held:
             return held
 
     with blob_lock.shared(DIGESTS[:1]):

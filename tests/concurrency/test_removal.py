@@ -8,9 +8,9 @@ from django.conf import settings
 from django.db import connection, connections, transaction
 
 from executions.lifecycle import outcome, retention
-from executions.lifecycle.moves import Claim
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, ExecutionEvent
+from executions.state_machine.moves import Claim
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of

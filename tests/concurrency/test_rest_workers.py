@@ -10,9 +10,9 @@ from django.conf import settings as django_settings
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from executions.lifecycle import cancellation, sweep
+from executions.lifecycle import cancellation, rest_calls, sweep
 from executions.models import Execution, WireForm, Worker
-from executions.transports.rest import capabilities, dispatch, transport
+from executions.transports.rest import capabilities, transport
 from executions.transports.rest.workers import register
 from foundation.http import exchange
 from foundation.scheduling import places
@@ -29,10 +29,11 @@ from tests.concurrency.sessions import (
 )
 from tests.concurrency.waiting import until_blocked
 from tests.executions.hosting import LONG_AGO
+from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
+from tests.executions.transports.rest.serving import serving
+from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed
 from tests.few_places import limited
 from tests.interop.client import call, payload, switch_on
-from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
-from tests.interop.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed, serving
 from tests.running import eventually
 from wire.worker_keys import worker_key
 
@@ -58,7 +59,7 @@ def test_a_message_that_is_taken_up_by_many_calls_the_worker_once(flow: Flow) ->
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
     assert transport.send([claim]) == []
-    taken = results_of(race(*(partial(dispatch.run, claim.execution_id, claim.lease_token) for _ in range(6))))
+    taken = results_of(race(*(partial(rest_calls.run, claim.execution_id, claim.lease_token) for _ in range(6))))
     assert sorted(taken) == [False] * 5 + [True]
     assert len(flow.double.commands) == 1
     made.refresh_from_db()
@@ -82,7 +83,7 @@ def test_a_message_whose_lease_changes_after_the_first_look_at_it_calls_nobody(
     later = timezone.now() + timedelta(days=1)
     with limited(places.CALLS, free), thread() as other, another_session() as session:
         session.execute(lock)
-        called = other.submit(dispatch.run, claim.execution_id, claim.lease_token)
+        called = other.submit(rest_calls.run, claim.execution_id, claim.lease_token)
         until_blocked(session, ended=called.done)
         session.execute(
             "UPDATE executions_execution SET lease_token = gen_random_uuid(), lease_expires_at = %s", [later]
@@ -123,7 +124,7 @@ def test_a_result_and_its_original_outputs_are_one_transaction(flow: Flow) -> No
     flow.double.answers = [completed(output)]
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
-    call = partial(dispatch.run, claim.execution_id, claim.lease_token)
+    call = partial(rest_calls.run, claim.execution_id, claim.lease_token)
     with stopped_before_writing(WireForm, call) as stopped:
         assert isinstance(stopped.fail(), OperationalError)
     made.refresh_from_db()
@@ -137,7 +138,7 @@ def test_a_call_that_is_refused_late_takes_nothing_from_whoever_has_claimed_the_
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
     settings.REST_WORKER_ORIGINS = []
-    with stopped_at_row(flow.worker, partial(dispatch.run, made.pk, claim.lease_token)) as stopped:
+    with stopped_at_row(flow.worker, partial(rest_calls.run, made.pk, claim.lease_token)) as stopped:
         Execution.objects.filter(pk=made.pk).update(lease_expires_at=LONG_AGO)
         assert sweep.expire_leases() == 1
         [again] = making.claimed(flow.owner)
@@ -150,7 +151,7 @@ def test_a_call_that_is_refused_late_takes_nothing_from_whoever_has_claimed_the_
 def test_a_worker_is_not_called_under_a_lease_that_was_lost_at_the_last_moment(flow: Flow, claimed: bool) -> None:
     making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
-    run = partial(dispatch.run, claim.execution_id, claim.lease_token)
+    run = partial(rest_calls.run, claim.execution_id, claim.lease_token)
     with stopped_before_reading(Contract, run) as stopped:
         Execution.objects.update(lease_expires_at=LONG_AGO)
         assert sweep.expire_leases() == 1
@@ -212,7 +213,7 @@ def test_an_unavailable_database_does_not_end_the_call_of_a_worker(flow: Flow, m
     flow.double.faults, flow.double.slow_seconds = ["slow"], 0.5
     monkeypatch.setattr(exchange, "CHECK_SECONDS", 0.05)
     monkeypatch.setitem(connection.settings_dict, "PORT", "1")
-    assert dispatch.run(claim.execution_id, claim.lease_token)
+    assert rest_calls.run(claim.execution_id, claim.lease_token)
     made.refresh_from_db()
     assert made.status == "SUCCEEDED"
 
@@ -230,7 +231,7 @@ def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:
         return time.monotonic()
 
     def run() -> float:
-        assert dispatch.run(claim.execution_id, claim.lease_token)
+        assert rest_calls.run(claim.execution_id, claim.lease_token)
         return time.monotonic()
 
     cancelled, ended = results_of(race(cancel, run))

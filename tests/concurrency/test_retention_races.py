@@ -104,7 +104,7 @@ def test_a_sweep_that_comes_between_the_bytes_and_the_commit_spares_them() -> No
 def test_a_registration_that_meets_a_removal_waits_and_brings_its_bytes_again() -> None:
     owner = making.tenant()
     stray()
-    with blob_lock.alone(DIGEST) as held:
+    with blob_lock.exclusive(DIGEST) as held:
         assert held
         upload = in_the_background(registering(owner))
         until_a_session("query LIKE '%pg_try_advisory_lock_shared%'")
@@ -120,7 +120,7 @@ def test_a_registration_does_not_wait_for_ever() -> None:
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with blob_lock.alone(DIGEST) as alone:
+        with blob_lock.exclusive(DIGEST) as alone:
             assert alone
             held.set()
             assert done.wait(30)
@@ -128,7 +128,7 @@ def test_a_registration_does_not_wait_for_ever() -> None:
     def try_to_share() -> None:
         assert held.wait(30)
         try:
-            with pytest.raises(ArtifactStoreUnavailable), blob_lock.shared([DIGEST], patience=0.2):
+            with pytest.raises(ArtifactStoreUnavailable), blob_lock.shared([DIGEST], timeout=0.2):
                 pass
         finally:
             done.set()
@@ -147,10 +147,10 @@ def test_registrations_share_a_digest_and_a_remover_has_it_alone() -> None:
 
     def remove() -> bool:
         barrier.wait(30)
-        with blob_lock.alone(DIGEST) as alone:
+        with blob_lock.exclusive(DIGEST) as alone:
             barrier.wait(30)
             return alone
 
     assert results_of(race(share, share, remove)) == [True, True, False]
-    with blob_lock.alone(DIGEST) as alone:
+    with blob_lock.exclusive(DIGEST) as alone:
         assert alone, "no lock outlives its block"

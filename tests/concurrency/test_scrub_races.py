@@ -36,7 +36,7 @@ def test_a_blob_that_somebody_is_writing_is_left_to_the_next_time(digests: list[
 
 
 def test_one_process_scrubs_at_a_time_and_the_next_one_when_it_is_done(digests: list[str]) -> None:
-    with blob_lock.only_scrubber() as alone:
+    with blob_lock.scrubber() as alone:
         assert alone
         assert results_of(race(scrubbed)) == [[]]
     assert sorted(results_of(race(scrubbed))[0]) == sorted(digests)

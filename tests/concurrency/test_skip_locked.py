@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from executions.awaits import awaits, webhooks
 from executions.campaigns import campaigns
-from executions.lifecycle import moves, retention
+from executions.lifecycle import retention
 from executions.models import Campaign, Execution, Interaction
+from executions.state_machine import moves
 from executions.workers import registry
 from releases.artifacts import scrub
 from releases.models import Blob

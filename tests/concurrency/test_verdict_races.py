@@ -90,7 +90,7 @@ def test_bytes_that_are_being_removed_are_not_judged_sound(judge: Callable[[Rele
     release = registered()
     Blob.objects.update(fingerprint="of another time")
     with ExitStack() as removal:
-        assert removal.enter_context(blob_lock.alone(DIGEST))
+        assert removal.enter_context(blob_lock.exclusive(DIGEST))
         with meanwhile(partial(judge, release)):
             wait_for_the_lock()
             artifact_store().remove(DIGEST)
@@ -110,7 +110,7 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
         return [moved.outcome for moved in relocate(source, target)]
 
     with ExitStack() as removal:
-        assert removal.enter_context(blob_lock.alone(DIGEST))
+        assert removal.enter_context(blob_lock.exclusive(DIGEST))
         with meanwhile(move) as moved:
             wait_for_the_lock()
             assert target.stat(DIGEST) is None

@@ -14,7 +14,8 @@ import requests
 
 from embedded.product import PROJECT, Product
 from tests import making
-from tests.interop.strict_worker import CONTRACT_STEPS, DTO, ENCODING, StrictWorker, serving
+from tests.executions.transports.rest.serving import serving
+from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO, ENCODING, StrictWorker
 from tests.running import (
     REST_PORT,
     TPF_ADMIN_TOKEN,

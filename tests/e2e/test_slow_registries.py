@@ -59,7 +59,7 @@ def test_heartbeats_and_outcomes_flow_while_no_registry_answers(
     registry.gate.clear()
     for number in range(2 * THREADS):
         upload(tenant, registry, f"{number}.0")
-    eventually(lambda: registry.asked, what="a thread to wait for the registry")
+    eventually(lambda: registry.requests, what="a thread to wait for the registry")
     [before] = tenant.get("workers")["items"]
 
     made = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]

@@ -85,7 +85,7 @@ def as_ordinary_user(folder: Path) -> Iterator[list[str]]:
 def test_no_process_outlives_a_killed_supervisor(folder: Path) -> None:
     process, _ = start_supervisor(folder, prefix=[])
     everyone = descendants(process.pid)
-    # Three guards, valkey, the postmaster with at least five of its own, and four sleepers.
+    # Three guards, valkey, the postmaster with at least five child processes, and four sleepers.
     assert len(everyone) >= 14
     process.send_signal(signal.SIGKILL)
     process.wait()

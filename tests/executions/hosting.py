@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings
 
 from executions import tasks
-from executions.lifecycle.moves import Claim
 from executions.models import Execution
+from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
 from pipelines.release.descriptor import release as write_release
 from pipelines.release.packaging import build

@@ -13,8 +13,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from executions import tasks
-from executions.lifecycle.moves import Claim
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Worker, WorkerEvent
+from executions.state_machine.moves import Claim
 from tests import making
 from tests.raw_sql import rows
 from wire.identity import ReleaseIdentity
@@ -193,7 +193,7 @@ def test_a_tenant_that_is_not_there_has_no_outcomes(claim: Claim, caplog: pytest
         TASKS["outcomes"](message)
     assert [rows(table) for table in TABLES] == before
     [told] = caplog.records
-    assert "is no execution of tenantId=nowhere" in told.getMessage()
+    assert "is not an execution of tenantId=nowhere" in told.getMessage()
 
 
 @pytest.mark.parametrize("skew", [timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=-9_999)])

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from django.db import connection
 
-from executions.lifecycle import moves
-from executions.lifecycle.states import MOVES, TERMINAL, State
 from executions.models import AwaitUnit, Execution, ExecutionEvent, WireForm
+from executions.models.states import MOVES, TERMINAL, State
+from executions.state_machine import moves
 from releases.activation.revocation import revoke
 from tests import making
 from tests.raw_sql import as_owner, check_foreign_keys_now, refused, rows, run, unguarded

@@ -25,11 +25,12 @@ from hypothesis.stateful import (
 )
 
 from executions.awaits import awaits, interactions
-from executions.lifecycle import moves, outcome, sweep
+from executions.lifecycle import outcome, sweep
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.moves import Claim
 from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction
+from executions.state_machine import moves
+from executions.state_machine.moves import Claim
 from executions.submission.submission import submit
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate

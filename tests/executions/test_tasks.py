@@ -14,8 +14,8 @@ from redis import Redis
 
 from coordinator.celery import QUEUES
 from executions import tasks
-from executions.lifecycle.moves import Claim
 from executions.models import Execution, ExecutionEvent, Worker
+from executions.state_machine.moves import Claim
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tests import making

@@ -14,11 +14,11 @@ from executions.awaits import interactions
 from executions.errors import ExecutionUnknown
 from executions.lifecycle import outcome, queries
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.moves import Claim
 from executions.models import Execution, Interaction, Worker
+from executions.state_machine.moves import Claim
 from executions.submission import admission
 from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
-from executions.workers.registry import TELL_TASK, take_heartbeat
+from executions.workers.registry import INSTRUCT_TASK, take_heartbeat
 from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release
 from tenancy.access import issue_token
@@ -185,8 +185,8 @@ def test_the_loss_of_a_lease_is_told_to_the_worker_that_held_it(
         with django_capture_on_commit_callbacks() as rung:
             cancel(twin.owner, claim.execution_id, actor="user:eva", reason="")
         wakeups: list[Any] = list(rung)
-        notified = [each.args for each in wakeups if each.args[0] == TELL_TASK]
-        assert notified == [(TELL_TASK, (twin.worker.pk, [str(claim.lease_token)]), None)]
+        notified = [each.args for each in wakeups if each.args[0] == INSTRUCT_TASK]
+        assert notified == [(INSTRUCT_TASK, (twin.worker.pk, [str(claim.lease_token)]), None)]
 
 
 def test_a_failure_is_retried_as_the_tenants_own_policy_says(twins: tuple[Twin, Twin]) -> None:

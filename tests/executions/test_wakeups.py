@@ -17,11 +17,11 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.moves import Claim
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, Worker
+from executions.state_machine.moves import Claim
 from executions.workers import registry
-from executions.workers.registry import DISPATCH_TASK, TELL_TASK, take_heartbeat
+from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, take_heartbeat
 from executions.workers.tenant_keys import active_keys
 from foundation.scheduling import places
 from releases.models import Release
@@ -293,14 +293,14 @@ def a_worker_that_comes(scene: Scene) -> Work:
 def a_worker_without_an_order(scene: Scene) -> Work:
     scene.submit()
     making.silence(*Worker.objects.filter(tenant=scene.owner))
-    return scene.work(lambda: scene.beat(answered=False), DISPATCH_TASK, TELL_TASK)
+    return scene.work(lambda: scene.beat(answered=False), DISPATCH_TASK, INSTRUCT_TASK)
 
 
 def the_end_of_a_drain(scene: Scene) -> Work:
     scene.submit()
     registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR)
     return scene.work(
-        lambda: registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR), DISPATCH_TASK, TELL_TASK
+        lambda: registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR), DISPATCH_TASK, INSTRUCT_TASK
     )
 
 
@@ -313,7 +313,7 @@ WORKERS = [a_worker_that_comes, a_worker_without_an_order, the_end_of_a_drain]
 def a_drain(scene: Scene) -> Work:
     return scene.work(
         lambda: registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
-        TELL_TASK,
+        INSTRUCT_TASK,
         is_done=lambda: [order.drain for order in scene.orders()] == [True],
         sweep=lambda: scene.beat(1, taking=True),
     )
@@ -323,7 +323,7 @@ def an_undrain(scene: Scene) -> Work:
     registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR)
     return scene.work(
         lambda: registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
-        TELL_TASK,
+        INSTRUCT_TASK,
         DISPATCH_TASK,
         is_done=lambda: [order.drain for order in scene.orders()] == [False],
         sweep=lambda: scene.beat(1, taking=False),
@@ -336,7 +336,7 @@ def a_cancellation(scene: Scene) -> Work:
     scene.beat(running=[held(claim)])
     return scene.work(
         lambda: cancel(scene.owner, made.pk, actor=ACTOR, reason=""),
-        TELL_TASK,
+        INSTRUCT_TASK,
         is_done=lambda: [order.lost_leases for order in scene.orders()] == [[claim.lease_token]],
         sweep=lambda: scene.beat(1, running=[held(claim)]),
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from django.db import DataError, connection, transaction
 
-from executions.lifecycle import moves
+from executions.state_machine import moves
 from foundation.database import prepared
 from tenancy.models import Tenant
 from tests import making

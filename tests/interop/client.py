@@ -1,11 +1,11 @@
-"""A client of the compatibility surface, over Django's own test client."""
+"""A client of the compatibility surface, based on Django's test client."""
 
 import json
 from typing import Any
 
 from django.test import Client
 
-from tests.interop.strict_worker import ENCODING
+from tests.executions.transports.rest.strict_worker import ENCODING
 
 ADMIN, CONTROL = "admin-token", "control-token"
 
@@ -17,7 +17,7 @@ def switch_on(settings: Any) -> None:
 
 
 def call(method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str) -> Any:
-    """The answer to a call of `path` below `/tpf/`; the token is that of its surface unless another is given."""
+    """Call `path` below `/tpf/` and return the response. The default token is that of its surface."""
     own = ADMIN if path.startswith("admin") else CONTROL
     sent = {"Authorization": f"Bearer {own if token is None else token}", **headers}
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
@@ -32,7 +32,7 @@ def ok(method: str, path: str, body: Any = None) -> Any:
 
 
 def refused(answer: Any) -> tuple[int, str]:
-    """Status and text of an answer that is no success."""
+    """Return the status and the text of an error response."""
     assert answer.headers["Content-Type"] == "application/json"
     return answer.status_code, answer.content.decode()
 

@@ -17,11 +17,11 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.executions.transports.rest.order_flow import Flow
 from tests.interop.client import call, ok, refused, switch_on
-from tests.interop.conftest import Flow
-from tests.interop.test_admin import WORKER, base, owner, register, root, written
+from tests.interop.registering import base, register, written
+from tests.interop.test_admin import WORKER
 
-__all__ = ["owner", "root"]
 pytestmark = pytest.mark.django_db
 
 
@@ -32,7 +32,7 @@ def revoked(owner: Tenant, path: Path) -> Release:
     return release
 
 
-def test_a_revoked_release_is_neither_shown_nor_activated(root: Path, owner: Tenant) -> None:
+def test_a_revoked_release_is_neither_listed_nor_activated(root: Path, owner: Tenant) -> None:
     version = revoked(owner, written(root)).release_version
     assert ok("GET", f"{base(owner)}/releases") == []
     assert refused(call("GET", f"{base(owner)}/releases/{version}")) == (404, "")
@@ -45,7 +45,7 @@ def test_a_revoked_release_is_not_registered_again(root: Path, owner: Tenant) ->
     assert refused(register(owner, path)) == (409, f"Release {version} is REVOKED")
 
 
-def test_the_workers_of_a_release_are_checked_once_it_is_registered(
+def test_the_workers_of_a_release_are_checked_after_its_registration(
     root: Path, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     taken("control")
@@ -55,7 +55,7 @@ def test_the_workers_of_a_release_are_checked_once_it_is_registered(
 
 
 @pytest.mark.parametrize("host", ["elsewhere", "127.0.0.1"])
-def test_an_artifact_on_another_host_is_not_looked_for_on_this_one(root: Path, owner: Tenant, host: str) -> None:
+def test_an_artifact_uri_of_another_host_is_rejected(root: Path, owner: Tenant, host: str) -> None:
     path = written(root, uri=f"file://{host}{root}/app.jar")
     assert refused(register(owner, path)) == (400, "Release JAR artifact must point to a readable local file")
 
@@ -81,7 +81,7 @@ def test_workers_of_another_tenant_are_not_listed(root: Path, owner: Tenant) -> 
     assert ok("GET", f"{base(owner)}/workers") == []
 
 
-def test_a_worker_drains_since_the_first_order(root: Path, owner: Tenant) -> None:
+def test_a_worker_drains_since_the_first_request(root: Path, owner: Tenant) -> None:
     ok("POST", f"{base(owner)}/workers/register", WORKER)
     first, second = timezone.now().replace(microsecond=0), timezone.now()
     for by_itself, by_operator in ((first, second), (second, first)):

@@ -1,4 +1,4 @@
-"""The conformance checklist of the wire protocol's appendix 2, as a table of the tests that hold each of its items."""
+"""The conformance checklist of the wire protocol (appendix 2), with the tests that verify each item."""
 
 import subprocess
 import sys
@@ -8,81 +8,81 @@ import pytest
 
 CHECKLIST = {
     "404 when disabled, before auth": [
-        "interop.test_guard:test_switched_off_it_is_not_there_even_for_the_right_token",
+        "interop.test_guard:test_a_disabled_surface_is_not_found_even_with_a_valid_token",
     ],
     "Bearer": [
-        "interop.test_guard:test_switched_on_it_lets_in_nobody_but_the_bearer_of_its_own_token",
-        "interop.test_guard:test_a_token_that_cannot_be_had_is_unavailable",
+        "interop.test_guard:test_an_enabled_surface_requires_its_own_token",
+        "interop.test_guard:test_a_token_that_cannot_be_resolved_is_unavailable",
     ],
     "strict descriptor parsing": [
-        "interop.test_admin:test_what_is_wrong_with_a_descriptor_is_told_and_leaves_nothing",
-        "unit.releases.test_malformed_descriptors:test_a_broken_descriptor_gets_exactly_its_finding",
+        "interop.test_registration:test_an_invalid_descriptor_is_reported_and_leaves_no_rows",
+        "unit.wire.documents.test_malformed_descriptors:test_a_broken_descriptor_gets_exactly_its_finding",
     ],
     "digest and contract match": [
-        "interop.test_admin:test_what_is_wrong_with_a_descriptor_is_told_and_leaves_nothing",
-        "interop.test_admin:test_a_jar_without_a_contract_is_refused",
+        "interop.test_registration:test_an_invalid_descriptor_is_reported_and_leaves_no_rows",
+        "interop.test_registration:test_a_jar_without_a_contract_is_rejected",
     ],
     "idempotent re-register": [
-        "interop.test_admin:test_a_release_is_registered_from_its_files_and_again_as_it_is",
-        "interop.test_admin:test_other_metadata_under_the_same_version_is_a_conflict",
+        "interop.test_registration:test_registering_a_release_again_returns_it_unchanged",
+        "interop.test_registration:test_other_metadata_under_the_same_version_is_a_conflict",
     ],
     "append-only activation": [
-        "interop.test_admin:test_activation_moves_on_and_back",
+        "interop.test_admin:test_releases_are_activated_and_rolled_back",
         "releases.test_invariants:test_nothing_is_changed_or_removed",
         "releases.test_invariants:test_an_activation_follows_the_newest_without_a_gap",
     ],
     "503 gate with capability and HEALTHY record of the right protocol": [
-        "interop.test_control_plane:test_a_worker_that_is_silent_drained_or_unknown_lets_nothing_in",
-        "interop.test_control_plane:test_a_worker_that_says_it_hosts_something_else_lets_nothing_in",
-        "interop.test_control_plane:test_a_worker_that_cannot_be_asked_lets_nothing_in",
+        "interop.test_submission_checks:test_silent_drained_and_unknown_workers_are_not_eligible",
+        "interop.test_submission_checks:test_a_worker_that_reports_another_release_is_not_eligible",
+        "interop.test_submission_checks:test_a_worker_that_cannot_be_checked_is_not_eligible",
     ],
     "payload verbatim pass-through": [
-        "interop.test_control_plane:test_the_payload_reaches_the_worker_to_the_letter",
-        "interop.test_control_plane:test_a_result_is_the_workers_own_to_the_letter",
+        "interop.test_submissions:test_the_worker_receives_the_payload_unchanged",
+        "interop.test_results:test_a_result_is_returned_unchanged",
     ],
     "stopBeforeStepIndex -1": [
-        "interop.test_dispatch:test_the_command_has_fifteen_members_and_the_pin_of_the_execution",
+        "executions.transports.rest.test_dispatch:test_the_command_has_fifteen_members_and_the_pin_of_the_execution",
     ],
     "identity pinned from the execution, not the active release": [
-        "interop.test_dispatch:test_the_command_has_fifteen_members_and_the_pin_of_the_execution",
+        "executions.transports.rest.test_dispatch:test_the_command_has_fifteen_members_and_the_pin_of_the_execution",
         "e2e.test_interop:test_what_is_pinned_stays_pinned_whatever_its_worker_says",
     ],
     "signature over configured path": [
-        "interop.test_dispatch:test_the_signed_path_does_not_include_the_path_of_the_base_url",
-        "unit.wire.test_vectors:test_1_signatures",
+        "executions.transports.rest.test_dispatch:test_the_signed_path_does_not_include_the_path_of_the_base_url",
+        "unit.wire.messages.test_vectors:test_1_signatures",
     ],
     "outcome exclusivity": [
-        "unit.wire.test_rest_messages:test_a_result_has_what_belongs_to_its_outcome_alone",
+        "unit.wire.messages.test_rest_messages:test_a_result_has_what_belongs_to_its_outcome_alone",
     ],
     "park and import atomically": [
-        "interop.test_assignment:test_parking_and_importing_are_one",
+        "executions.transports.rest.test_assignment:test_parking_and_importing_are_atomic",
     ],
     "completion idempotent by interaction and re-enqueueing": [
-        "interop.test_control_plane:test_an_answer_counts_once_and_a_repeat_wakes_the_execution",
-        "executions.test_awaits:test_the_first_answer_is_kept",
-        "interop.test_dispatch:test_the_ids_that_a_worker_chose_are_told_to_the_letter",
+        "interop.test_questions:test_only_the_first_answer_counts_and_a_repeat_is_a_duplicate",
+        "executions.awaits.test_awaits:test_the_first_answer_is_kept",
+        "interop.test_suspensions:test_the_ids_of_a_worker_are_returned_unchanged",
     ],
     "resume typed as outputType": [
-        "interop.test_control_plane:test_an_answer_names_its_question_in_other_ways",
-        "interop.test_dispatch:test_the_order_flow_waits_for_its_decision_and_goes_on_with_it",
+        "interop.test_questions:test_a_question_is_identified_by_correlation_id_or_token",
+        "executions.transports.rest.test_dispatch:test_the_order_flow_resumes_with_its_decision",
     ],
     "retry budget and 30-minute cap": [
-        "interop.test_dispatch:test_a_retry_and_a_redrive_after_an_await_send_the_same_decision",
-        "unit.executions.test_retry:test_the_limit_counts_retries_and_not_runs",
-        "unit.executions.test_retry:test_no_wait_is_longer_than_thirty_minutes",
+        "executions.transports.rest.test_dispatch:test_a_retry_and_a_redrive_after_an_await_send_the_same_decision",
+        "unit.executions.state_machine.test_retry:test_the_limit_counts_retries_and_not_runs",
+        "unit.executions.state_machine.test_retry:test_no_wait_is_longer_than_thirty_minutes",
     ],
     "takeover by lease expiry with same key": [
-        "interop.test_dispatch:test_an_outcome_that_comes_after_the_lease_was_lost_is_dropped",
+        "executions.transports.rest.test_failed_calls:test_an_outcome_after_the_lease_was_lost_is_dropped",
         "e2e.test_interop:test_a_control_worker_that_is_killed_in_the_middle_of_a_call_loses_nothing",
     ],
     "log line on terminal failure": [
-        "executions.test_dead_letters:test_every_failure_for_good_has_its_line",
-        "executions.test_dead_letters:test_the_log_says_so_once_it_is_committed",
+        "executions.lifecycle.test_dead_letters:test_every_failure_for_good_has_its_line",
+        "executions.lifecycle.test_dead_letters:test_the_log_says_so_once_it_is_committed",
         "e2e.test_interop:test_an_existing_client_works_unchanged",
     ],
     "redrive resets nothing but status, errors and lease, and bumps attempt": [
-        "interop.test_admin:test_a_dead_execution_is_driven_again",
-        "interop.test_dispatch:test_a_retry_and_a_redrive_after_an_await_send_the_same_decision",
+        "interop.test_admin:test_a_failed_execution_is_redriven",
+        "executions.transports.rest.test_dispatch:test_a_retry_and_a_redrive_after_an_await_send_the_same_decision",
     ],
 }
 
@@ -93,20 +93,20 @@ MODULES = sorted({test.partition(":")[0] for tests in CHECKLIST.values() for tes
 
 @pytest.fixture(scope="module")
 def collected() -> set[str]:
-    """The tests that pytest itself finds in the modules of the checklist, each once however often it is run."""
+    """The tests that pytest collects in the modules of the checklist, without parameters."""
     files = [str(TESTS / f"{module.replace('.', '/')}.py") for module in MODULES]
-    told = subprocess.run(
+    listed = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-n0", *files],
         cwd=TESTS.parent,
         capture_output=True,
         text=True,
         check=True,
     )
-    return {line.partition("[")[0] for line in told.stdout.splitlines() if "::" in line}
+    return {line.partition("[")[0] for line in listed.stdout.splitlines() if "::" in line}
 
 
 @pytest.mark.parametrize("item", CHECKLIST)
-def test_every_item_is_held_by_tests_that_are_run(item: str, collected: set[str]) -> None:
+def test_every_item_names_collected_tests(item: str, collected: set[str]) -> None:
     assert CHECKLIST[item]
     for test in CHECKLIST[item]:
         module, _, name = test.partition(":")

@@ -1,4 +1,4 @@
-"""Who gets into the compatibility surface (wire protocol B.1)."""
+"""Authentication of the compatibility surface (wire protocol B.1)."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ UNAVAILABLE = {
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_switched_off_it_is_not_there_even_for_the_right_token(method: str, path: str, settings: Any) -> None:
+def test_a_disabled_surface_is_not_found_even_with_a_valid_token(method: str, path: str, settings: Any) -> None:
     switch_on(settings)
     settings.TPF_ADMIN_ENABLED = settings.TPF_CONTROL_PLANE_ENABLED = False
     assert refused(call(method, path)) == (404, "")
@@ -45,7 +45,7 @@ def test_switched_off_it_is_not_there_even_for_the_right_token(method: str, path
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_switched_on_it_lets_in_nobody_but_the_bearer_of_its_own_token(method: str, path: str, settings: Any) -> None:
+def test_an_enabled_surface_requires_its_own_token(method: str, path: str, settings: Any) -> None:
     switch_on(settings)
     other = CONTROL if path.startswith("admin") else ADMIN
     own = ADMIN if path.startswith("admin") else CONTROL
@@ -65,13 +65,13 @@ def test_switched_on_it_lets_in_nobody_but_the_bearer_of_its_own_token(method: s
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_a_name_that_is_blank_is_told_before_the_token_is_looked_at(method: str, path: str, settings: Any) -> None:
+def test_a_blank_name_is_reported_before_the_token_is_checked(method: str, path: str, settings: Any) -> None:
     switch_on(settings)
     assert refused(call(method, path.replace("tenants/t/", "tenants/%20/"), token="")) == (400, "tenantId is required")
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_a_token_that_cannot_be_had_is_unavailable(method: str, path: str, settings: Any, tmp_path: Path) -> None:
+def test_a_token_that_cannot_be_resolved_is_unavailable(method: str, path: str, settings: Any, tmp_path: Path) -> None:
     switch_on(settings)
     settings.TPF_ADMIN_TOKEN = settings.TPF_CONTROL_PLANE_TOKEN = ""
     file = tmp_path / "token"
@@ -93,20 +93,20 @@ def test_a_token_may_come_from_the_environment(settings: Any, monkeypatch: pytes
     assert refused(call("GET", path)) == (401, "")
 
 
-def test_health_answers_without_a_token_and_without_a_surface(settings: Any) -> None:
+def test_the_health_url_needs_neither_a_token_nor_a_surface(settings: Any) -> None:
     settings.STATIC_ROOT.mkdir(exist_ok=True)
     answer = Client().get("/q/health/live")
     assert (answer.status_code, answer.json()["status"]) == (200, "UP")
 
 
-def test_what_is_no_call_of_the_surface_has_no_answer(settings: Any) -> None:
+def test_unknown_urls_and_methods_are_rejected(settings: Any) -> None:
     switch_on(settings)
     assert call("DELETE", "admin/tenants/t/pipelines/p/releases").status_code == 405
     assert call("GET", "admin/tenants/t/pipelines/p/releases/register/x").status_code == 404
     assert refused(call("GET", "admin/tenants/t/pipelines/p%00/releases")) == (404, "")
 
 
-def test_nothing_makes_a_tenant_unless_the_settings_say_so(settings: Any, name: str) -> None:
+def test_tenants_are_created_only_if_the_settings_say_so(settings: Any, name: str) -> None:
     switch_on(settings)
     worker = {"workerId": "w", "contractVersion": "c", "releaseVersion": "r", "protocol": "rest"}
     path = f"admin/tenants/{name}/pipelines/p/workers/register"
@@ -120,7 +120,7 @@ def test_nothing_makes_a_tenant_unless_the_settings_say_so(settings: Any, name: 
     assert (status, text.startswith("tenantId is not acceptable")) == (400, True)
 
 
-def test_one_tenants_things_are_not_anothers(settings: Any) -> None:
+def test_a_tenant_does_not_see_the_rows_of_another(settings: Any) -> None:
     switch_on(settings)
     owner, release = making.ready()
     made = making.execution(owner)
@@ -135,7 +135,7 @@ def test_one_tenants_things_are_not_anothers(settings: Any) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_a_tenants_token_opens_only_the_paths_of_that_tenant(method: str, path: str, settings: Any) -> None:
+def test_a_tenants_token_is_valid_only_for_that_tenant(method: str, path: str, settings: Any) -> None:
     switch_on(settings)
     settings.TPF_ADMIN_TENANT_TOKENS = settings.TPF_CONTROL_PLANE_TENANT_TOKENS = {"t": ["one", "two"], "u": ["other"]}
     for shared in (True, False):
@@ -164,7 +164,7 @@ def test_every_character_of_a_token_counts(path: str, settings: Any) -> None:
             assert refused(call("GET", path, token=each)) == (401, "")
 
 
-def test_a_tenants_token_of_one_surface_opens_no_other(settings: Any) -> None:
+def test_a_tenants_token_is_valid_only_for_its_surface(settings: Any) -> None:
     switch_on(settings)
     settings.TPF_ADMIN_TENANT_TOKENS = {"t": ["one"]}
     assert refused(call("GET", "control-plane/tenants/t/executions/e", token="one")) == (401, "")

@@ -7,12 +7,12 @@ from django.db import connection
 from executions.models import Execution
 from releases.activation.activation import activate
 from tests import making
+from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.client import ok, payload, switch_on
-from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from wire.messages.rest_messages import execution_key
 
 
-def test_it_is_accepted_for_the_new_release_under_a_key_that_names_it(flow: Flow, settings: Any) -> None:
+def test_it_is_accepted_for_the_new_release_with_a_key_that_contains_it(flow: Flow, settings: Any) -> None:
     switch_on(settings)
     second = making.registered(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP])
     making.worker(second, "celery-1")

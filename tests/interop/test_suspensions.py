@@ -1,12 +1,13 @@
-"""What a REST worker's suspension asks of the coordinator: what it cannot honour, and ids that are not its own."""
+"""Suspensions of REST workers over `/tpf`: unsupported ones, and ids that the worker chose."""
 
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from executions.awaits import interactions
+from executions.awaits import awaits, interactions
 from executions.awaits.interactions import MOST_CORRELATED
 from executions.errors import CorrelationAmbiguous
 from executions.lifecycle.redrive import redrive
@@ -14,9 +15,9 @@ from executions.lifecycle.sweep import awaits_due
 from executions.models import Execution, Interaction
 from tests import making
 from tests.executions.awaits.parking import make_late
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow, altered
+from tests.executions.transports.rest.strict_worker import DTO
 from tests.interop.client import call, ok, payload, refused, switch_on
-from tests.interop.conftest import ORDER, PIPELINE, Flow
-from tests.interop.strict_worker import DTO
 from tests.raw_sql import run, unguarded
 
 DECISION_TYPE = DTO + "RestaurantDecisionDto"
@@ -26,7 +27,7 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 def suspended(flow: Flow, change: Change, key: str = "k") -> Execution:
-    """The execution after its worker suspended it; `change` alters the worker's suspension."""
+    """Return an execution after its worker suspended it. `change` modifies the suspension."""
 
     def suspend(command: Any) -> Any:
         answer = flow.double.suspend(command, ORDER)
@@ -41,13 +42,13 @@ def suspended(flow: Flow, change: Change, key: str = "k") -> Execution:
 
 
 def itemized(suspension: dict[str, Any], *items: dict[str, Any]) -> None:
-    """Have the suspension ask once for each of `items`, with these members."""
+    """Change the suspension so that it has an interaction for each of `items`, with these members."""
     [one] = suspension["interactions"]
     suspension["unit"].update(primaryInteractionId=None, expectedItemCount=len(items), dispatchComplete=True)
     suspension["interactions"] = [{**one, "itemIndex": index, **item} for index, item in enumerate(items)]
 
 
-# --- what the coordinator cannot honour -----------------------------------------------------------
+# --- unsupported suspensions ---
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def itemized(suspension: dict[str, Any], *items: dict[str, Any]) -> None:
     ],
     ids=["projector", "no-text", "mapping", "item", "same-id"],
 )
-def test_what_would_go_on_with_a_wrong_answer_fails_at_once(flow: Flow, change: Change, named: str) -> None:
+def test_an_unsupported_suspension_fails_at_once(flow: Flow, change: Change, named: str) -> None:
     made = suspended(flow, change)
     assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
     assert named in str(made.error_message)
@@ -91,7 +92,7 @@ def test_what_would_go_on_with_a_wrong_answer_fails_at_once(flow: Flow, change: 
 
 
 @pytest.mark.parametrize("blank", [None, "", " "])
-def test_an_answer_without_a_type_of_its_own_travels_as_what_the_step_reads(flow: Flow, blank: str | None) -> None:
+def test_an_answer_without_a_type_is_sent_with_the_steps_input_type(flow: Flow, blank: str | None) -> None:
     made = suspended(flow, lambda suspension: suspension["interactions"][0].update(transportOutputType=blank))
     assert made.status == "WAITING_EXTERNAL", made.error_message
 
@@ -104,7 +105,7 @@ def test_metadata_that_is_null_reads_as_empty(flow: Flow, settings: Any, metadat
     assert item["transportMetadata"] == {}
 
 
-# --- correlation ids ------------------------------------------------------------------------------
+# --- correlation ids ---
 
 
 def correlated(flow: Flow, key: str, correlation_id: str = "order-1") -> Interaction:
@@ -124,7 +125,7 @@ FROM executions_interaction i CROSS JOIN generate_series(1, %s) AS number WHERE 
 """
 
 
-def test_two_executions_keep_the_same_correlation_id_and_it_answers_neither(flow: Flow, settings: Any) -> None:
+def test_an_ambiguous_correlation_id_answers_no_interaction(flow: Flow, settings: Any) -> None:
     switch_on(settings)
     one, other = correlated(flow, "one"), correlated(flow, "other")
     assert one.correlation_id == other.correlation_id == "order-1"
@@ -138,16 +139,16 @@ def test_two_executions_keep_the_same_correlation_id_and_it_answers_neither(flow
     assert set(Interaction.objects.values_list("status", flat=True)) == {"DISPATCHED"}
 
 
-def test_its_id_still_answers_an_interaction_whose_correlation_id_is_ambiguous(flow: Flow) -> None:
+def test_an_interaction_with_an_ambiguous_correlation_id_is_answered_by_its_id(flow: Flow) -> None:
     one, other = correlated(flow, "one"), correlated(flow, "other")
     assert complete(flow, interaction_id=one.pk, correlation_id="order-1").interaction == one
-    # A client that repeats its answer to the first must not answer the second.
+    # A client that repeats its answer to the first one must not answer the second one.
     with pytest.raises(CorrelationAmbiguous):
         complete(flow, correlation_id="order-1")
     assert complete(flow, interaction_id=other.pk).interaction == other
 
 
-def test_a_correlation_id_names_what_can_be_answered_rather_than_what_was_lost(flow: Flow) -> None:
+def test_a_correlation_id_prefers_open_interactions_to_lost_ones(flow: Flow) -> None:
     lost = correlated(flow, "one")
     make_late(lost)
     assert awaits_due() == 1
@@ -167,7 +168,7 @@ def test_many_lost_interactions_do_not_hide_an_older_open_one(flow: Flow) -> Non
     assert (repeated.interaction, repeated.duplicate) == (open_interaction, True)
 
 
-def test_a_redriven_await_is_answered_by_the_correlation_id_that_it_had(flow: Flow) -> None:
+def test_a_redriven_await_keeps_its_correlation_id(flow: Flow) -> None:
     """The client knows the question by this id, and the worker sends the same id again (wire protocol F.1)."""
     first_suspension: dict[str, Any] = {}
     made = suspended(flow, lambda suspension: first_suspension.update(suspension))
@@ -195,3 +196,30 @@ def test_items_of_one_unit_that_share_a_correlation_id_are_answered_by_their_own
         complete(flow, interaction_id=uuid.UUID(item["interactionId"]))
     made.refresh_from_db()
     assert made.status == "QUEUED"
+
+
+def test_the_ids_of_a_worker_are_returned_unchanged(flow: Flow, settings: Any) -> None:
+    """The worker's token contains its ids. An answer may have a type that only the await names (F.3, F.4)."""
+    switch_on(settings)
+
+    def change(suspension: Any) -> None:
+        suspension["unitId"] = suspension["unit"]["unitId"] = suspension["interactions"][0]["unitId"] = "unit-1"
+        suspension["unit"]["primaryInteractionId"] = suspension["interactions"][0]["interactionId"] = "int-1"
+        suspension["interactions"][0].update(outputType="com.acme.Decision", transportOutputType="com.acme.Decision")
+
+    made = altered(flow, change)
+    base = f"control-plane/tenants/{flow.owner.slug}/interactions"
+    assert made.await_units.get().worker_name == "unit-1"
+    [item] = ok("GET", f"{base}/pending")
+    assert item["interactionId"] == "int-1"
+    token = awaits.resume_token_of(made.interactions.get(), issued_at=timezone.now())
+    assert token.interaction_id == "int-1"
+    answer = {
+        "resumeToken": token.sign(awaits.resume_secrets()[0]),
+        "responsePayload": payload("com.acme.Decision", DECISION),
+    }
+    assert ok("POST", f"{base}/complete", answer)["interactionId"] == "int-1"
+    repeated = ok("POST", f"{base}/complete", {**answer, "resumeToken": "", "interactionId": "int-1"})
+    assert (repeated["interactionId"], repeated["duplicate"]) == ("int-1", True)
+    flow.dispatch()
+    assert flow.double.commands[-1]["payloadTypeId"] == "com.acme.Decision"

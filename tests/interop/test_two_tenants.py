@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from executions.lifecycle import moves, outcome
+from executions.lifecycle import outcome
 from executions.models import Execution, Interaction, Worker
+from executions.state_machine import moves
 from executions.submission import admission
 from tenancy.models import Tenant
 from tests import making
@@ -83,7 +84,7 @@ def test_workers_releases_and_activations_are_those_of_the_tenant_in_the_path(tw
 
 
 @pytest.mark.parametrize("acting", [0, 1], ids=["older", "younger"])
-def test_a_drain_and_a_registration_touch_no_worker_of_the_same_name(twins: list[Tenant], acting: int) -> None:
+def test_a_drain_and_a_registration_do_not_change_another_tenants_worker(twins: list[Tenant], acting: int) -> None:
     owner, other = twins[acting], twins[1 - acting]
     before = Worker.objects.filter(tenant=other).values().get()
     release = {"contractVersion": before["contract_version"], "releaseVersion": before["release_version"]}
@@ -95,7 +96,7 @@ def test_a_drain_and_a_registration_touch_no_worker_of_the_same_name(twins: list
 
 
 @pytest.fixture
-def asked(twins: list[Tenant]) -> list[Interaction]:
+def questions(twins: list[Tenant]) -> list[Interaction]:
     """Return one interaction of each tenant. Both have the same correlation id."""
     claims, _ = moves.claim(owner="dispatcher", limit=10, lease_seconds=30, quota=0)
     for claim in claims:
@@ -107,9 +108,11 @@ def asked(twins: list[Tenant]) -> list[Interaction]:
     return [Interaction.objects.get(tenant=owner) for owner in twins]
 
 
-def test_what_is_pending_is_ones_own_and_a_shared_correlation_id_answers_it(asked: list[Interaction]) -> None:
+def test_a_tenant_lists_its_own_questions_and_a_shared_correlation_id_answers_them(
+    questions: list[Interaction],
+) -> None:
     body = {"correlationId": "order-1", "responsePayload": STRING}
-    for question in asked:
+    for question in questions:
         owner = question.tenant
         assert [each["interactionId"] for each in ok("GET", control(owner, "interactions/pending"))] == [
             str(question.pk)
@@ -118,17 +121,17 @@ def test_what_is_pending_is_ones_own_and_a_shared_correlation_id_answers_it(aske
         assert (done["interactionId"], done["duplicate"]) == (str(question.pk), False)
 
 
-def test_a_refusal_tells_nothing_of_another_tenants_question(asked: list[Interaction]) -> None:
-    """An answer may be of the type that its question names, and of few others."""
-    here, there = asked
+def test_an_error_discloses_nothing_about_another_tenants_question(questions: list[Interaction]) -> None:
+    """An answer may have the type that its question names, and only few others."""
+    here, there = questions
     for unknown in (there.pk, uuid.uuid4()):
         body = {"interactionId": str(unknown), "responsePayload": payload(there.output_type, {})}
         answer = call("POST", control(here.tenant, "interactions/complete"), body)
         assert refused(answer) == (400, "Invalid request payload")
 
 
-def test_another_tenants_question_is_not_answered_by_its_id(asked: list[Interaction]) -> None:
-    here, there = asked
+def test_the_id_of_another_tenants_question_is_unknown(questions: list[Interaction]) -> None:
+    here, there = questions
     body = {"interactionId": str(there.pk), "responsePayload": STRING}
     assert refused(call("POST", control(here.tenant, "interactions/complete"), body)) == (404, "Not Found")
     there.refresh_from_db()

@@ -11,8 +11,9 @@ from django.utils import timezone
 from executions.awaits import interactions
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.lifecycle import cancellation, moves, outcome
+from executions.lifecycle import cancellation, outcome
 from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
+from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
 from releases.activation.revocation import revoke
 from releases.artifacts import blobs

@@ -7,7 +7,7 @@ import pytest
 from django.apps import apps
 from psycopg import sql
 
-from executions.lifecycle.states import TERMINAL, State
+from executions.models.states import TERMINAL, State
 from tests.invariants.copies import copy_of
 from tests.invariants.matrix import MATRIX
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from executions.lifecycle.states import MOVES, TERMINAL, State
+from executions.models.states import MOVES, TERMINAL, State
 from tests.invariants.attempts import Connection, refusal, unguarded
 from tests.invariants.guards import AWAIT_OVER
 from tests.invariants.new_rows import Change, each, release

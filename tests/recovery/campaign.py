@@ -23,7 +23,7 @@ from typing import Any
 
 import psycopg
 
-from executions.lifecycle.states import TERMINAL
+from executions.models.states import TERMINAL
 from tests.building import build
 from tests.hostile.expected import PIPELINE as HOSTILE_SOURCE
 from tests.recovery import hostile

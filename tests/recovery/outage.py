@@ -11,7 +11,7 @@ from typing import Any
 
 from redis import Redis
 
-from executions.lifecycle.states import TERMINAL
+from executions.models.states import TERMINAL
 from tests.building import build, eventually
 from tests.recovery.cluster import Cluster
 from tests.recovery.history import History, histories

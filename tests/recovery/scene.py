@@ -13,7 +13,7 @@ import psycopg
 import redis
 
 from coordinator.celery import app
-from executions.lifecycle.states import TERMINAL
+from executions.models.states import TERMINAL
 from tests.building import BuiltRelease, eventually
 from tests.recovery.cluster import TENANT, Cluster
 from tests.recovery.history import History, histories

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from executions.lifecycle.states import TERMINAL
+from executions.models.states import TERMINAL
 from tests.building import BuiltRelease, build, eventually
 from tests.hostile.expected import ENDING, FAILURES, PIPELINE, TAMPERING
 from tests.recovery import hostile

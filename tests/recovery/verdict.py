@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from executions.lifecycle.states import TERMINAL, State, legal
+from executions.models.states import TERMINAL, State, legal
 from tests.recovery.history import History
 
 # Events that move nothing, and moves that no outcome and no answer made: how often they occur is chance. Nor is a

@@ -60,11 +60,11 @@ def blob_that_is_removed() -> Act:
     [registration, activation, revocation, blob_that_is_healed, blob_that_is_damaged, blob_that_is_removed],
     ids=lambda prepare: prepare.__name__,
 )
-def test_a_process_that_dies_at_any_write_leaves_everything_as_it_was(prepare: Callable[[], Act]) -> None:
+def test_a_process_that_dies_at_any_write_changes_nothing(prepare: Callable[[], Act]) -> None:
     assert_all_or_nothing(prepare())
 
 
-def test_a_verification_that_dies_has_no_verdict_and_is_made_again() -> None:
+def test_a_verification_that_dies_has_no_verdict_and_is_repeated() -> None:
     """It first moves the release to VERIFYING, and then writes the verdict, findings and contract together."""
     owner, made = making.tenant(), making.contract()
     data = making.archive(made)

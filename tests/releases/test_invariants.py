@@ -1,4 +1,4 @@
-"""What the database itself refuses of pipelines, contracts, releases, artifacts, blobs and activations."""
+"""Invalid changes of pipelines, contracts, releases, artifacts, blobs and activations, which the database rejects."""
 
 import json
 from itertools import product
@@ -47,15 +47,15 @@ def release() -> Release:
     return made
 
 
-def refused_whole(sql: str, *parameters: Any) -> str:
-    """The constraint that refuses `sql`, which has changed nothing by then."""
+def rejected_by(sql: str, *parameters: Any) -> str:
+    """Return the constraint that rejects `sql`, which changes nothing."""
     before = [rows(table) for table in TABLES]
     name = refused(sql, *parameters)
     assert [rows(table) for table in TABLES] == before
     return name
 
 
-# --- history and documents are for good ---
+# --- history and documents are permanent ---
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def refused_whole(sql: str, *parameters: Any) -> str:
     ],
 )
 def test_nothing_is_changed_or_removed(release: Release, sql: str, constraint: str) -> None:
-    """`refuse_change` names the trigger, and TRUNCATE meets the first one of the tables that it cascades to."""
-    found = refused_whole(sql)
+    """`refuse_change` reports the name of the trigger. TRUNCATE fires that of the first table that it cascades to."""
+    found = rejected_by(sql)
     assert found == constraint or ("CASCADE" in sql and found.endswith("_not_truncated"))
 
 
@@ -106,7 +106,7 @@ def test_nothing_is_changed_or_removed(release: Release, sql: str, constraint: s
 
 
 def copied(table: str, **changes: Any) -> tuple[str, str]:
-    """An INSERT of a row like the newest one of `table`, but for its id and `changes`."""
+    """Insert a copy of the newest row of `table` with another id and with `changes`."""
     sql = f"""INSERT INTO {table} SELECT (jsonb_populate_record(r, jsonb_build_object('id', r.id + 1000) || %s)).*
         FROM {table} r ORDER BY r.id DESC LIMIT 1"""
     return sql, json.dumps(changes)
@@ -132,22 +132,22 @@ EMPTY = making.digest_of(b"")
         ("keyrevocation", {"reason": " "}, "key_revocation_says_why"),
     ],
 )
-def test_what_trust_stands_on_is_held_by_the_database(
+def test_the_database_rejects_invalid_keys_and_attachments(
     release: Release, table: str, changes: dict[str, Any], constraint: str
 ) -> None:
-    assert refused_whole(*copied(f"releases_{table}", **changes)) == constraint
+    assert rejected_by(*copied(f"releases_{table}", **changes)) == constraint
 
 
-def test_an_attachment_has_an_end(release: Release) -> None:
+def test_the_size_of_an_attachment_is_limited(release: Release) -> None:
     content = b" " * (8 * 1024 * 1024 + 1)
     sql = """INSERT INTO releases_attachment (release_id, position, kind, digest, content, summary, findings,
         attached_by, attached_at) VALUES (%s, 1, 'sbom', %s, %s, '{}', '[]', 'x', now())"""
-    assert refused_whole(sql, release.pk, making.digest_of(content), content) == "attachment_not_too_large"
+    assert rejected_by(sql, release.pk, making.digest_of(content), content) == "attachment_not_too_large"
 
 
-def test_a_signature_policy_that_nobody_knows_is_none(release: Release) -> None:
+def test_an_unknown_signature_policy_is_rejected(release: Release) -> None:
     sql = "UPDATE releases_pipeline SET signature_policy = 'perhaps'"
-    assert refused_whole(sql) == "pipeline_signature_policy_known"
+    assert rejected_by(sql) == "pipeline_signature_policy_known"
 
 
 # --- a release ---
@@ -166,22 +166,22 @@ def test_a_signature_policy_that_nobody_knows_is_none(release: Release) -> None:
     ],
 )
 def test_a_release_is_immutable(release: Release, change: str) -> None:
-    assert refused_whole(f"UPDATE releases_release SET {change} WHERE id = %s", release.pk) == "release_immutable"
+    assert rejected_by(f"UPDATE releases_release SET {change} WHERE id = %s", release.pk) == "release_immutable"
 
 
 @pytest.mark.parametrize("change", ["findings = '[1]'", "contract_id = NULL", "primary_artifact_id = 'other'"])
 def test_a_verdict_is_written_once(release: Release, change: str) -> None:
-    assert refused_whole(f"UPDATE releases_release SET {change} WHERE id = %s", release.pk) == "release_verdict_once"
+    assert rejected_by(f"UPDATE releases_release SET {change} WHERE id = %s", release.pk) == "release_verdict_once"
 
 
 def test_the_time_of_a_verdict_never_changes(release: Release) -> None:
     sql = "UPDATE releases_release SET status_changed_at = now() + interval '1 day' WHERE id = %s"
-    assert refused_whole(sql, release.pk) == "release_verdict_time"
+    assert rejected_by(sql, release.pk) == "release_verdict_time"
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(Status, Status)))
-def test_the_database_holds_the_same_table_of_moves(release: Release, source: Status, target: Status) -> None:
-    """Every status × status: the trigger allows exactly what `MOVES` allows."""
+def test_the_trigger_allows_the_same_moves_as_the_table(release: Release, source: Status, target: Status) -> None:
+    """For every pair of statuses, the trigger allows exactly the moves in `MOVES`."""
     with unguarded(Release), unguarded(Revocation):
         run("UPDATE releases_release SET status = %s WHERE id = %s", source, release.pk)
         run("INSERT INTO releases_revocation (release_id, actor, reason) VALUES (%s, '', 'why')", release.pk)
@@ -190,21 +190,21 @@ def test_the_database_holds_the_same_table_of_moves(release: Release, source: St
         run(sql, target, release.pk)
         assert Release.objects.get(pk=release.pk).status == target
     else:
-        assert refused_whole(sql, target, release.pk) == "release_legal_move"
+        assert rejected_by(sql, target, release.pk) == "release_legal_move"
 
 
-def test_a_status_that_nobody_knows_is_no_status(release: Release) -> None:
+def test_an_unknown_status_is_rejected(release: Release) -> None:
     sql = """INSERT INTO releases_release SELECT (jsonb_populate_record(r, jsonb_build_object(
         'id', r.id + 1000, 'release_version', 'other', 'status', 'READY'))).* FROM releases_release r WHERE id = %s"""
-    assert refused_whole(sql, release.pk) == "release_status_known"
+    assert rejected_by(sql, release.pk) == "release_status_known"
 
 
-def test_a_version_has_one_release_that_was_not_rejected(release: Release) -> None:
+def test_a_version_has_one_release_that_is_not_rejected(release: Release) -> None:
     sql = """INSERT INTO releases_release SELECT (jsonb_populate_record(r, jsonb_build_object(
         'id', r.id + 1000, 'status', '{status}'))).* FROM releases_release r WHERE id = %s"""
     for status in (status for status in Status if status is not Status.REJECTED):
-        assert refused_whole(sql.format(status=status), release.pk) == "release_once"
-    assert refused_whole(sql.format(status="REJECTED"), release.pk) == "release_starts"
+        assert rejected_by(sql.format(status=status), release.pk) == "release_once"
+    assert rejected_by(sql.format(status="REJECTED"), release.pk) == "release_starts"
 
 
 def test_the_contract_of_a_release_is_of_its_own_pipeline_and_version(release: Release) -> None:
@@ -217,8 +217,8 @@ def test_the_contract_of_a_release_is_of_its_own_pipeline_and_version(release: R
     run("UPDATE releases_release SET status = 'VERIFYING', contract_id = NULL WHERE id = %s", release.pk)
     run("ALTER TABLE releases_release ENABLE TRIGGER release_guard")
     sql = "UPDATE releases_release SET contract_id = %s, status = 'REGISTERED' WHERE id = %s"
-    assert refused_whole(sql, other.contract_id, release.pk) == "release_own_contract"
-    assert refused_whole(sql, changed.contract_id, release.pk) == "release_own_contract"
+    assert rejected_by(sql, other.contract_id, release.pk) == "release_own_contract"
+    assert rejected_by(sql, changed.contract_id, release.pk) == "release_own_contract"
     run(sql, release.contract_id, release.pk)
 
 
@@ -235,28 +235,28 @@ def test_an_activation_names_a_registered_release_of_its_own_pipeline(release: R
     uploaded = making.upload(release.pipeline.tenant, making.descriptor(contract, b"", "3.0")).release
     for named in (other, uploaded):
         parameters = (release.pipeline_id, 2, named.pk, release.pk, None)
-        assert refused_whole(ACTIVATION, *parameters) == "activation_own_release"
+        assert rejected_by(ACTIVATION, *parameters) == "activation_own_release"
 
 
 @pytest.mark.parametrize("sequence", [0, 1, 3])
 def test_an_activation_follows_the_newest_without_a_gap(release: Release, sequence: int) -> None:
     parameters = (release.pipeline_id, sequence, release.pk, release.pk, None)
-    assert refused_whole(ACTIVATION, *parameters) == "activation_in_sequence"
+    assert rejected_by(ACTIVATION, *parameters) == "activation_in_sequence"
 
 
 def test_an_activation_names_what_it_replaced(release: Release) -> None:
     second = making.registered(release.pipeline.tenant, "2.0")
     for previous in (None, second.pk):
         parameters = (release.pipeline_id, 2, second.pk, previous, None)
-        assert refused_whole(ACTIVATION, *parameters) == "activation_in_sequence"
+        assert rejected_by(ACTIVATION, *parameters) == "activation_in_sequence"
     activate(second, actor="")
-    assert refused_whole(ACTIVATION, release.pipeline_id, 2, second.pk, release.pk, None) == "activation_in_sequence"
+    assert rejected_by(ACTIVATION, release.pipeline_id, 2, second.pk, release.pk, None) == "activation_in_sequence"
 
 
 def test_an_operation_key_is_used_once_in_a_pipeline(release: Release) -> None:
     activate(release, actor="", operation_key="k")
     parameters = (release.pipeline_id, 3, release.pk, release.pk, "k")
-    assert refused_whole(ACTIVATION, *parameters) == "activation_operation_once"
+    assert rejected_by(ACTIVATION, *parameters) == "activation_operation_once"
 
 
 @pytest.mark.parametrize("constraint", ["activation_sequence_once", "activation_sequence_from_one"])
@@ -264,7 +264,7 @@ def test_without_the_trigger_the_sequence_is_still_kept(release: Release, constr
     sequence = 1 if constraint == "activation_sequence_once" else 0
     run("ALTER TABLE releases_activation DISABLE TRIGGER activation_guard")
     parameters = (release.pipeline_id, sequence, release.pk, release.pk, None)
-    assert refused_whole(ACTIVATION, *parameters) == constraint
+    assert rejected_by(ACTIVATION, *parameters) == constraint
 
 
 def test_the_pointer_names_the_newest_activation_and_no_other(release: Release) -> None:
@@ -272,13 +272,13 @@ def test_the_pointer_names_the_newest_activation_and_no_other(release: Release) 
     first = Activation.objects.get(pipeline=release.pipeline, sequence=1)
     sql = "UPDATE releases_pipeline SET activation_id = %s WHERE id = %s"
     for pointer in (first.pk, None):
-        assert refused_whole(sql, pointer, release.pipeline_id) == "pipeline_newest_activation"
+        assert rejected_by(sql, pointer, release.pipeline_id) == "pipeline_newest_activation"
 
 
 def test_an_activation_moves_the_pointer_before_the_commit(release: Release) -> None:
     activation = f"{ACTIVATION}; SET CONSTRAINTS ALL IMMEDIATE"
     parameters = (release.pipeline_id, 2, release.pk, release.pk, None)
-    assert refused_whole(activation, *parameters) == "activation_moves_pointer"
+    assert rejected_by(activation, *parameters) == "activation_moves_pointer"
     activate(release, actor="")
     check_foreign_keys_now()
 
@@ -286,14 +286,14 @@ def test_an_activation_moves_the_pointer_before_the_commit(release: Release) -> 
 @pytest.mark.parametrize("change", ["pipeline_id = 'other'", "tenant_id = tenant_id + 1", "id = id + 1000"])
 def test_a_pipelines_tenant_and_name_never_change(release: Release, change: str) -> None:
     sql = f"UPDATE releases_pipeline SET {change} WHERE id = %s"
-    assert refused_whole(sql, release.pipeline_id) == "pipeline_immutable"
+    assert rejected_by(sql, release.pipeline_id) == "pipeline_immutable"
 
 
-def test_a_pipeline_is_born_without_an_activation(release: Release) -> None:
+def test_a_new_pipeline_has_no_activation(release: Release) -> None:
     sql = """INSERT INTO releases_pipeline (
             tenant_id, pipeline_id, reason_required, validate_answers, activation_id, created_at)
         SELECT tenant_id, 'other', false, true, activation_id, now() FROM releases_pipeline WHERE id = %s"""
-    assert refused_whole(sql, release.pipeline_id) == "pipeline_newest_activation"
+    assert rejected_by(sql, release.pipeline_id) == "pipeline_newest_activation"
 
 
 # --- one row at a time ---
@@ -304,9 +304,9 @@ PIPELINE = """INSERT INTO releases_pipeline
 
 
 @pytest.mark.parametrize("change", ["retry_delay_seconds = -0.1", "retry_multiplier = 0.9"])
-def test_a_pipelines_retries_are_sane(release: Release, change: str) -> None:
+def test_the_retry_settings_of_a_pipeline_are_in_range(release: Release, change: str) -> None:
     sql = f"UPDATE releases_pipeline SET {change} WHERE id = %s"
-    assert refused_whole(sql, release.pipeline_id) == "pipeline_retries_sane"
+    assert rejected_by(sql, release.pipeline_id) == "pipeline_retries_sane"
 
 
 @pytest.mark.parametrize(
@@ -314,13 +314,13 @@ def test_a_pipelines_retries_are_sane(release: Release, change: str) -> None:
     [("pipeline_id", "pipeline_once"), ("''", "pipeline_id_not_blank"), (r"E' \t\n'", "pipeline_id_not_blank")],
 )
 def test_a_pipelines_name_is_not_blank_and_used_once_in_a_tenant(release: Release, name: str, constraint: str) -> None:
-    assert refused_whole(PIPELINE.format(name=name), release.pipeline_id) == constraint
+    assert rejected_by(PIPELINE.format(name=name), release.pipeline_id) == constraint
 
 
 def test_a_contract_version_has_one_document(release: Release) -> None:
     sql = """INSERT INTO releases_contract (pipeline_id, contract_version, document, created_at)
         SELECT pipeline_id, contract_version, '{}', now() FROM releases_contract WHERE id = %s"""
-    assert refused_whole(sql, release.contract_id) == "contract_once"
+    assert rejected_by(sql, release.contract_id) == "contract_once"
 
 
 @pytest.mark.parametrize(
@@ -333,10 +333,10 @@ def test_a_contract_version_has_one_document(release: Release) -> None:
         ("sha256:" + "0" * 64, -1, "blob_size_not_negative"),
     ],
 )
-def test_a_blob_has_a_digest_and_a_size(digest: str, size: int, constraint: str) -> None:
+def test_a_blob_has_a_valid_digest_and_size(digest: str, size: int, constraint: str) -> None:
     sql = """INSERT INTO releases_blob (digest, size, state, fingerprint, created_at, checked_at)
         VALUES (%s, %s, 'SOUND', '', now(), now())"""
-    assert refused_whole(sql, digest, size) == constraint
+    assert rejected_by(sql, digest, size) == constraint
 
 
 @pytest.mark.parametrize(
@@ -346,24 +346,24 @@ def test_a_blob_has_a_digest_and_a_size(digest: str, size: int, constraint: str)
         ("'position', 9, 'digest', 'sha256:0'", "artifact_blob_is_its_digest"),
     ],
 )
-def test_an_artifact_has_its_place_once_and_its_own_bytes(release: Release, change: str, constraint: str) -> None:
+def test_an_artifact_has_a_unique_position_and_its_own_bytes(release: Release, change: str, constraint: str) -> None:
     sql = f"""INSERT INTO releases_artifact SELECT (jsonb_populate_record(a, jsonb_build_object(
         'id', a.id + 1000, {change}))).* FROM releases_artifact a WHERE release_id = %s"""
-    assert refused_whole(sql, release.pk) == constraint
+    assert rejected_by(sql, release.pk) == constraint
 
 
-def test_a_revocation_says_why(release: Release) -> None:
+def test_the_database_requires_the_reason_of_a_revocation(release: Release) -> None:
     sql = "INSERT INTO releases_revocation (release_id, actor, reason, revoked_at) VALUES (%s, '', ' ', now())"
-    assert refused_whole(sql, release.pk) == "revocation_says_why"
+    assert rejected_by(sql, release.pk) == "revocation_says_why"
 
 
 @pytest.mark.parametrize("change", ["size = size + 1", "created_at = now() + interval '1 day'"])
-def test_what_a_blob_is_never_changes(release: Release, change: str) -> None:
-    assert refused_whole(f"UPDATE releases_blob SET {change}") == "blob_immutable"
+def test_the_digest_and_size_of_a_blob_never_change(release: Release, change: str) -> None:
+    assert rejected_by(f"UPDATE releases_blob SET {change}") == "blob_immutable"
 
 
-def test_a_blob_has_a_state_that_there_is(release: Release) -> None:
-    assert refused_whole("UPDATE releases_blob SET state = 'FINE'") == "blob_state_known"
+def test_an_unknown_state_of_a_blob_is_rejected(release: Release) -> None:
+    assert rejected_by("UPDATE releases_blob SET state = 'FINE'") == "blob_state_known"
 
 
 @pytest.fixture
@@ -391,16 +391,16 @@ def upload() -> ArtifactUpload:
         ),
     ],
 )
-def test_what_an_upload_declares_never_changes(upload: ArtifactUpload, change: str) -> None:
+def test_the_declaration_of_an_upload_never_changes(upload: ArtifactUpload, change: str) -> None:
     sql = f"UPDATE releases_artifactupload SET {change} WHERE id = %s"
-    assert refused_whole(sql, upload.pk) == "upload_immutable"
+    assert rejected_by(sql, upload.pk) == "upload_immutable"
 
 
 @pytest.mark.parametrize("change", ["finding = '{}'", "storage_id = 'other'", "expires_at = now()", "cleared = false"])
 def test_a_finished_upload_changes_only_by_being_cleared(upload: ArtifactUpload, change: str) -> None:
     for status, cleared in (("VERIFYING", False), ("REJECTED", False), ("REJECTED", True)):
         run("UPDATE releases_artifactupload SET status = %s, cleared = %s WHERE id = %s", status, cleared, upload.pk)
-    assert refused_whole(f"UPDATE releases_artifactupload SET {change} WHERE id = %s", upload.pk) == "upload_finished"
+    assert rejected_by(f"UPDATE releases_artifactupload SET {change} WHERE id = %s", upload.pk) == "upload_finished"
 
 
 @pytest.mark.parametrize(
@@ -411,11 +411,11 @@ def test_a_finished_upload_changes_only_by_being_cleared(upload: ArtifactUpload,
     ],
 )
 def test_an_upload_is_not_removed(upload: ArtifactUpload, sql: str, constraint: str) -> None:
-    assert refused_whole(sql) == constraint
+    assert rejected_by(sql) == constraint
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(UploadStatus, UploadStatus)))
-def test_the_database_holds_the_same_table_of_an_uploads_moves(
+def test_the_trigger_allows_the_same_moves_of_uploads_as_the_table(
     upload: ArtifactUpload, source: UploadStatus, target: UploadStatus
 ) -> None:
     run("ALTER TABLE releases_artifactupload DISABLE TRIGGER upload_guard")
@@ -426,7 +426,7 @@ def test_the_database_holds_the_same_table_of_an_uploads_moves(
         run(sql, target, upload.pk)
         assert ArtifactUpload.objects.get(pk=upload.pk).status == target
     else:
-        assert refused_whole(sql, target, upload.pk) == "upload_legal_move"
+        assert rejected_by(sql, target, upload.pk) == "upload_legal_move"
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_the_database_holds_the_same_table_of_an_uploads_moves(
         ("'size', 2, 'finding', '{}'::jsonb", "upload_finding_of_rejected"),
     ],
 )
-def test_an_upload_is_well_formed_and_live_once(upload: ArtifactUpload, changes: str, constraint: str) -> None:
+def test_an_upload_is_valid_and_only_one_is_live(upload: ArtifactUpload, changes: str, constraint: str) -> None:
     sql = f"""INSERT INTO releases_artifactupload SELECT (jsonb_populate_record(u, jsonb_build_object(
         'id', gen_random_uuid() {"," if changes else ""} {changes}))).* FROM releases_artifactupload u WHERE id = %s"""
-    assert refused_whole(sql, upload.pk) == constraint
+    assert rejected_by(sql, upload.pk) == constraint

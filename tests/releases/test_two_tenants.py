@@ -12,7 +12,7 @@ from releases.activation.activation import activate
 from releases.errors import DirectUploadsFull, UploadUnknown
 from releases.models import ArtifactUpload, Blob, Release
 from releases.registration import attachments, direct_uploads
-from releases.registration.direct_uploads import MOST_OPEN
+from releases.registration.direct_uploads import MAX_OPEN
 from releases.registration.registrar import verify_release
 from releases.trust import trust, trusted_keys
 from releases.trust.trust import Standing
@@ -39,7 +39,7 @@ def uploaded(owner: Tenant, *files: bytes, **changes: Any) -> Release:
     return release
 
 
-def test_a_version_is_registered_in_each_tenant_with_metadata_of_its_own(twins: tuple[Tenant, Tenant]) -> None:
+def test_each_tenant_registers_a_version_with_its_own_metadata(twins: tuple[Tenant, Tenant]) -> None:
     here, there = twins
     first = uploaded(here, DATA)
     [artifact] = making.descriptor(CONTRACT, DATA)["artifacts"]
@@ -66,14 +66,14 @@ def test_a_contract_version_has_a_document_for_each_pipeline(twins: tuple[Tenant
     assert statuses == [[], []]
 
 
-def test_to_know_a_digest_is_no_claim_to_the_bytes(twins: tuple[Tenant, Tenant]) -> None:
+def test_knowledge_of_a_digest_gives_no_right_to_the_bytes(twins: tuple[Tenant, Tenant]) -> None:
     here, there = twins
     uploaded(there, DATA)
     assert uploaded(here).status == "REJECTED"
     assert uploaded(here, DATA).status == "REGISTERED"
 
 
-def test_bytes_that_another_tenant_sent_straight_to_the_store_are_no_claim_either(twins: tuple[Tenant, Tenant]) -> None:
+def test_a_direct_upload_of_another_tenant_gives_no_right_to_the_bytes(twins: tuple[Tenant, Tenant]) -> None:
     here, there = twins
     uploaded(making.tenant(), DATA)
     assert Blob.objects.get(digest=DIGEST).state == "SOUND"
@@ -101,7 +101,7 @@ class TestDirectUploads:
     def place(self, settings: Any, s3_place: S3Place) -> None:
         use_s3(settings, s3_place)
 
-    def test_the_same_bytes_are_an_upload_of_each_tenant(self, twins: tuple[Tenant, Tenant]) -> None:
+    def test_each_tenant_has_its_own_upload_of_the_same_bytes(self, twins: tuple[Tenant, Tenant]) -> None:
         made = [direct_uploads.begin(owner, digest=DIGEST, size=5, actor="user:test") for owner in twins]
         assert [each.tenant for each in made] == list(twins)
         again = [direct_uploads.begin(owner, digest=DIGEST, size=5, actor="user:test") for owner in twins]
@@ -110,7 +110,7 @@ class TestDirectUploads:
             with pytest.raises(UploadUnknown):
                 direct_uploads.find(owner, str(other.pk))
 
-    def test_the_open_uploads_of_one_tenant_leave_the_other_its_own(self, twins: tuple[Tenant, Tenant]) -> None:
+    def test_open_uploads_of_one_tenant_do_not_limit_the_other(self, twins: tuple[Tenant, Tenant]) -> None:
         here, there = twins
         ArtifactUpload.objects.bulk_create(
             ArtifactUpload(
@@ -121,7 +121,7 @@ class TestDirectUploads:
                 status="OPEN",
                 expires_at=timezone.now() + timedelta(days=1),
             )
-            for number in range(MOST_OPEN)
+            for number in range(MAX_OPEN)
         )
         assert direct_uploads.begin(here, digest=DIGEST, size=5, actor="user:test").tenant == here
         with pytest.raises(DirectUploadsFull):
@@ -138,7 +138,7 @@ def signed(owner: Tenant, version: str, *names: str) -> Release:
     return Release.objects.select_related("pipeline__tenant").get(pk=release.pk)
 
 
-def test_a_list_over_several_tenants_judges_each_release_by_the_keys_of_its_own(twins: tuple[Tenant, Tenant]) -> None:
+def test_a_list_of_several_tenants_uses_the_keys_of_each_releases_tenant(twins: tuple[Tenant, Tenant]) -> None:
     here, there = twins
     signing.trusted(here, "ours")
     signing.trusted(there, "theirs")

@@ -99,8 +99,8 @@ def bytes_of_another_size() -> Work:
 
 def bytes_that_were_touched() -> Work:
     def is_known(blob: Blob) -> bool:
-        seen = artifact_store().stat(blob.digest)
-        return seen is not None and seen.fingerprint == blob.fingerprint
+        found = artifact_store().stat(blob.digest)
+        return found is not None and found.fingerprint == blob.fingerprint
 
     return checking(lambda path: path.write_bytes(path.read_bytes()), is_known)
 
@@ -153,7 +153,7 @@ def orphans_are_swept(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("of", ALL)
-def test_a_wake_up_moves_the_work_at_once(broker: Broker, of: Callable[[], Work]) -> None:
+def test_a_wake_up_starts_the_work_immediately(broker: Broker, of: Callable[[], Work]) -> None:
     assert_moves_at_once(of(), broker)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: a tenant of the running product, and a web process of a test's own, to be ended in any way."""
+"""Fixtures: a tenant of the running product, and a separate web process that tests may end."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ def tenant(running: RunningProduct, name: str) -> TenantInUse:
 
 @pytest.fixture
 def own(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
-    """The product once more, over the same servers, of which nothing is started yet."""
+    """Another instance of the product on the same servers. None of its processes is started."""
     made = Product(tmp_path / "product", running.product.servers, running.product.settings)
     LocalArtifactStore(Path(made.environment["ARTIFACT_ROOT"])).set_up()
     yield made

@@ -1,18 +1,18 @@
-"""HTTP to the letter, over a socket, as no client library would send it."""
+"""Sends bytes over a socket, for requests that no HTTP library would send."""
 
 import socket
 import time
 
 
 def opened(port: int, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
-    """A connection from the address `source` on which so much has been sent, and nothing was read."""
+    """Return a connection from the address `source` on which `sent` has been sent."""
     made = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
     made.sendall(sent)
     return made
 
 
 def everything(connection: socket.socket) -> bytes:
-    """What comes until the other side closes."""
+    """Return all bytes until the server closes the connection."""
     received = b""
     while part := connection.recv(65536):
         received += part
@@ -20,7 +20,7 @@ def everything(connection: socket.socket) -> bytes:
 
 
 def statuses(port: int, sent: bytes, *later: bytes) -> list[int]:
-    """The status of each answer to what is sent, the last of which closes the connection."""
+    """Send requests, and return the status of each response. The last one must close the connection."""
     with opened(port, sent) as connection:
         for part in later:
             time.sleep(0.1)

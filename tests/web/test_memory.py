@@ -34,26 +34,26 @@ DESCRIPTOR: dict[str, Any] = {
 
 @pytest.fixture
 def web(own: Product, tenant: TenantInUse) -> Child:
-    """Web processes that take inputs of INPUT_BYTES."""
+    """Web processes that accept inputs of INPUT_BYTES."""
     own.environment["MAX_REQUEST_BYTES"] = str(INPUT_BYTES + 1024)
     own.environment["ARTIFACT_ROOT"] = tenant.product.environment["ARTIFACT_ROOT"]
     return start_web(own)
 
 
 def resident(web: Child) -> int:
-    """Bytes of memory that the web processes hold."""
+    """Return the resident memory of the web processes in bytes."""
     pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in descendants(web.guard_pid))
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def peak(web: Child) -> int:
-    """The sum of the peak memory of all web processes, in bytes."""
+    """Return the sum of the peak memory of all web processes in bytes."""
     statuses = (Path(f"/proc/{pid}/status").read_text() for pid in descendants(web.guard_pid))
     return sum(int(status.partition("VmHWM:")[2].split()[0]) * 1024 for status in statuses)
 
 
 def submitting(own: Product, tenant: TenantInUse, pipeline_id: str, text: str) -> Callable[[str], int]:
-    """Return a function that submits under a key until the server accepts. It returns the number of refusals."""
+    """Return a function that submits under a key until the server accepts. It returns the number of rejections."""
     url = tenant.url("executions").replace(tenant.product.url, own.url)
 
     def submit(key: str) -> int:
@@ -69,7 +69,7 @@ def submitting(own: Product, tenant: TenantInUse, pipeline_id: str, text: str) -
     return submit
 
 
-def test_large_inputs_that_come_at_once_leave_little_behind(
+def test_memory_of_concurrent_large_inputs_is_returned(
     own: Product, web: Child, tenant: TenantInUse, tmp_path: Path
 ) -> None:
     release = build("text:pipeline", PIPELINES, tmp_path / "release", "1.0")
@@ -83,13 +83,13 @@ def test_large_inputs_that_come_at_once_leave_little_behind(
             list(pool.map(small, [f"small-{number}" for number in range(200)]))  # each thread has served a request
             before = resident(web)
             list(pool.map(large, [f"large-{number}" for number in range(INPUTS)]))
-        # Dispatching them takes a moment longer. Without bounds and budget they kept 18 MB each.
+        # Dispatching them takes longer. Without limits, each of them kept 18 MB.
         eventually(lambda: resident(web) < before + INPUTS * 4 * MB, seconds=60, what="the return of the memory")
     finally:
         tenant.stop_workers()
 
 
-def test_attachments_of_nothing_but_values_need_little_more_memory_than_their_bytes(
+def test_parsing_attachments_needs_little_more_memory_than_their_bytes(
     own: Product, web: Child, tenant: TenantInUse
 ) -> None:
     url = f"{tenant.url('pipelines')}/{DESCRIPTOR['pipelineId']}/releases".replace(tenant.product.url, own.url)

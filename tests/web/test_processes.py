@@ -1,4 +1,4 @@
-"""The web's processes end in any way, and no client is the worse for it."""
+"""Ending web processes does not affect clients."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ KEEP_ALIVE = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 @contextmanager
 def locked_tenants(product: Product) -> Iterator[psycopg.Connection]:
-    """Within the block whoever asks for a tenant waits."""
+    """Lock the table of tenants within the block."""
     database = conninfo_to_dict(product.servers["DATABASE_URL"])["dbname"]
     with psycopg.connect(os.environ["DATABASE_OWNER_URL"], dbname=str(database)) as connection:
         connection.execute("LOCK TABLE tenancy_tenant IN ACCESS EXCLUSIVE MODE")
@@ -32,19 +32,19 @@ def locked_tenants(product: Product) -> Iterator[psycopg.Connection]:
         connection.rollback()
 
 
-def test_a_request_under_way_is_answered_and_an_idle_connection_is_closed(own: Product, tenant: TenantInUse) -> None:
+def test_a_stopping_process_completes_requests_and_closes_idle_connections(own: Product, tenant: TenantInUse) -> None:
     web = start_web(own)
-    asked = tenant.url("executions").replace(tenant.product.url, own.url)
+    url = tenant.url("executions").replace(tenant.product.url, own.url)
     with opened(own.port, KEEP_ALIVE) as idle, ThreadPoolExecutor(1) as pool:
         response = HTTPResponse(idle)
         response.begin()
         assert response.read()
         with locked_tenants(own) as connection:
-            answer = pool.submit(tenant.http.get, asked, timeout=30)
+            answer = pool.submit(tenant.http.get, url, timeout=30)
             eventually(lambda: is_waited_for(connection), what="the request to wait")
             web.send(SIGTERM)
             assert everything(idle) == b""
-            # Each worker process stops listening by itself.
+            # Each worker process separately stops listening.
             eventually(lambda: not listens(own), what="all processes to stop listening")
             assert not answer.done()
         assert answer.result().json()["items"] == []
@@ -67,7 +67,7 @@ def is_waited_for(connection: psycopg.Connection) -> bool:
     return connection.execute(query).fetchone() != (0,)
 
 
-def test_a_process_that_dies_is_replaced(own: Product) -> None:
+def test_a_killed_process_is_replaced(own: Product) -> None:
     web = start_web(own)
     first, second = descendants(web.pid)
     os.kill(first, SIGKILL)
@@ -76,8 +76,8 @@ def test_a_process_that_dies_is_replaced(own: Product) -> None:
     assert web.running
 
 
-def test_no_process_outlives_the_one_that_started_it(own: Product) -> None:
-    """Granian's own: started without the guard that would end them."""
+def test_no_worker_process_outlives_its_parent(own: Product) -> None:
+    """Granian is started without the guard that would end its processes."""
     web = subprocess.Popen([BIN / own.web_command[0], *own.web_command[1:]], cwd=PROJECT, env=own.environment)
     try:
         own.wait_until_ready()

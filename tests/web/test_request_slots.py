@@ -23,7 +23,7 @@ class Request:
     """A thread that takes slots."""
 
     def __init__(self, slots: Slots) -> None:
-        self.seen: list[Any] = []
+        self.connections: list[Any] = []
         self._slots = slots
         self._thread = ThreadPoolExecutor(1)
 
@@ -32,7 +32,7 @@ class Request:
 
         def taken() -> int:
             self._slots.take()
-            self.seen.append(connections["default"])
+            self.connections.append(connections["default"])
             return session()
 
         return self._thread.submit(taken).result(30)
@@ -42,7 +42,7 @@ class Request:
 
     def close(self) -> None:
         self._thread.shutdown()
-        for each in self.seen:
+        for each in self.connections:
             each.close()
 
 
@@ -64,15 +64,15 @@ def test_each_connection_is_checked_when_it_is_taken(requests: list[Request], en
     other.leave()
     for held in (one, other):
         if end == "too old":
-            held.seen[0].close_at = 0.0
+            held.connections[0].close_at = 0.0
     if end == "terminated":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) AS pid", [[first, second]])
     assert not {one.take(), other.take()} & {first, second}
 
 
-def test_the_connection_that_was_left_last_is_taken_first(requests: list[Request]) -> None:
-    """So a process with little work keeps few sessions busy, which have their plans at hand."""
+def test_the_most_recent_connection_is_taken_first(requests: list[Request]) -> None:
+    """A process with little work then uses few sessions, which have cached query plans."""
     one, other = requests
     first, second = one.take(), other.take()
     other.leave()

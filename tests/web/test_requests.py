@@ -1,4 +1,4 @@
-"""What clients send that is slow, strange or large: an answer to each, and the others are served meanwhile."""
+"""Slow, unusual and large requests get a response, and do not delay others."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def is_served(running: RunningProduct) -> bool:
         ("executions?pipelineId=%ff", 200),
     ],
 )
-def test_odd_escapes_in_an_address(tenant: TenantInUse, path: str, status: int) -> None:
+def test_unusual_escapes_in_a_url(tenant: TenantInUse, path: str, status: int) -> None:
     begin = f"GET /api/v1/tenants/{tenant.tenant.slug}/{path} HTTP/1.1\r\n".encode()
     token = f"Authorization: {tenant.http.headers['Authorization']!s}\r\n\r\n".encode()
     assert statuses(tenant.product.port, begin + CLOSE + token) == [status]
@@ -58,11 +58,11 @@ def test_odd_escapes_in_an_address(tenant: TenantInUse, path: str, status: int) 
     ],
     ids=["no-host", "other-host", "1.0", "head", "pipelined", "two-lengths", "latin-1", "large", "long", "tls"],
 )
-def test_odd_requests(running: RunningProduct, sent: bytes, expected: list[int]) -> None:
+def test_unusual_requests(running: RunningProduct, sent: bytes, expected: list[int]) -> None:
     assert statuses(running.product.port, sent) == expected
 
 
-def test_a_body_that_is_sent_when_asked_for(tenant: TenantInUse) -> None:
+def test_a_body_that_is_sent_after_100_continue(tenant: TenantInUse) -> None:
     body = b'{"pipelineId": "none", "input": {}, "idempotencyKey": "k"}'
     head = (
         f"POST /api/v1/tenants/{tenant.tenant.slug}/executions HTTP/1.1\r\nContent-Type: application/json\r\n"
@@ -72,7 +72,7 @@ def test_a_body_that_is_sent_when_asked_for(tenant: TenantInUse) -> None:
     assert statuses(tenant.product.port, sent, body) == [100, 404]
 
 
-def test_requests_that_never_end_keep_nobody_waiting(running: RunningProduct) -> None:
+def test_incomplete_requests_do_not_block_others(running: RunningProduct) -> None:
     """A hundred connections that stop in their header hold no thread; eight that stop in their body hold one each."""
     with ExitStack() as held:
         for _ in range(100):
@@ -95,7 +95,7 @@ def test_a_large_upload_is_never_held_in_memory(running: RunningProduct, tenant:
 
 
 def peaks(root: int) -> dict[int, int]:
-    """The most memory that each process below `root` ever held, in bytes."""
+    """Return the peak memory of each descendant of `root` in bytes."""
     found = {}
     for pid in descendants(root):
         [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
@@ -104,7 +104,7 @@ def peaks(root: int) -> dict[int, int]:
 
 
 def of_zeros(folder: Path, mebibytes: int) -> Path:
-    """A release of one file, which is no archive and takes no room on the disk."""
+    """Return a release of a sparse file that is no archive."""
     folder.mkdir()
     with (folder / "large.bin").open("wb+") as file:
         file.truncate(mebibytes * MEBIBYTE)

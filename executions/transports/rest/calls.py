@@ -19,19 +19,19 @@ from wire.messages.rest_messages import signed_headers
 from wire.web_address import DEFAULT_PORTS
 
 UNAUTHORIZED = 401
-# The installation vouches for the origins on its list, so their addresses may be private. Each call still goes to
-# the very addresses that the name had when it was looked at.
+# The installation allows the origins on its list, so their addresses may be private. Each call still connects to the
+# addresses that were checked.
 ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 def lease_seconds() -> float:
-    """How long a lease must last to outlive one request: connecting to each address, the exchange, and recording."""
+    """Return for how long a lease outlives one call: connecting to each address, the exchange, and recording."""
     seconds: float = settings.REST_WORKER_CONNECT_SECONDS * address_guard.MOST_ADDRESSES
     return seconds + float(settings.REST_WORKER_TIMEOUT_SECONDS) + 10
 
 
 def base_of(endpoint: str) -> str:
-    """Where a worker with this endpoint is reached; one without is reached at the installation's base URL."""
+    """Return the URL at which a worker with this endpoint is called; without one, the installation's base URL."""
     return (endpoint or settings.REST_WORKER_BASE_URL).rstrip("/")
 
 
@@ -62,7 +62,7 @@ def _endpoint_error(code: str, message: str) -> dict[str, str]:
 
 
 def may_call(endpoint: str) -> bool:
-    """Whether the installation lets a worker with this endpoint be called."""
+    """Return True if the installation allows calls to a worker with this endpoint."""
     base = base_of(endpoint)
     own = [settings.REST_WORKER_BASE_URL] if settings.REST_WORKER_BASE_URL else []
     if not base or (endpoint and endpoint_errors(endpoint)):
@@ -117,7 +117,7 @@ def call(
 
 
 def secrets_of(tenant: str) -> list[str]:
-    """The secrets that sign calls, newest first: REST_WORKER_SECRET if it is set, else the tenant's worker keys."""
+    """Return the secrets that sign calls, newest first: REST_WORKER_SECRET, or the tenant's worker keys."""
     if settings.REST_WORKER_SECRET:
         return [settings.REST_WORKER_SECRET, *settings.REST_WORKER_SECRET_FALLBACKS]
     return [key.text for key in active_keys(tenant)]

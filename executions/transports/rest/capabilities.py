@@ -11,6 +11,7 @@ from django.db.models import Expression, F, Value
 from django.db.models.functions import Least, Now
 
 from executions.models import Worker, WorkerEligibility
+from executions.transports.rest import statements
 from executions.transports.rest.calls import call
 from executions.workers.eligibility import CHECK_FAILED
 from foundation.http.address_guard import TargetRefused, Unreachable
@@ -32,34 +33,6 @@ LOST_SECONDS = 60
 """A check that takes longer is repeated: its process has died."""
 _VERDICT_POLL_SECONDS = 0.05
 
-# A claim ends with the check, with another registration, or after LOST_SECONDS.
-# Finds the due worker of each tenant with the oldest check. Of these, claims the one whose tenant was served least
-# recently.
-_NEXT = """
-WITH due AS (
-    SELECT DISTINCT ON (w.tenant_id) w.id, w.tenant_id, w.capability_checked_at AS since, w.capability_claimed_at
-    FROM executions_worker w JOIN executions_workereligibility v ON v.worker_id = w.id
-    WHERE w.protocol = 'rest' AND v.admits AND w.tenant_id <> ALL(%(full)s)
-        AND (w.unanswered_checks > 0) = %(unanswered)s
-        AND coalesce(w.capability_checked_at < statement_timestamp()
-            - make_interval(secs => least(%(interval)s * 2 ^ greatest(w.unanswered_checks - 1, 0), %(longest)s)), true)
-        AND coalesce(w.capability_claimed_at <= greatest(w.capability_checked_at, w.registered_at,
-            statement_timestamp() - make_interval(secs => %(lost)s)), true)
-    ORDER BY w.tenant_id, w.capability_checked_at NULLS FIRST, w.id
-), served AS (
-    SELECT w.tenant_id, max(w.capability_claimed_at) AS at FROM executions_worker w
-    WHERE w.tenant_id IN (SELECT tenant_id FROM due) GROUP BY 1
-), next AS (
-    SELECT due.* FROM due LEFT JOIN served USING (tenant_id)
-    ORDER BY served.at NULLS FIRST, due.since NULLS FIRST, due.id LIMIT 1
-), claimed AS (
-    UPDATE executions_worker w SET capability_claimed_at = statement_timestamp()
-    FROM next WHERE w.id = next.id AND w.capability_claimed_at IS NOT DISTINCT FROM next.capability_claimed_at
-    RETURNING w.id
-)
-SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claimed USING (id)
-"""
-
 
 def turns(places: Places, *, unanswered: bool = False) -> Turns:
     """Turns for checks of REST workers: of each healthy one every CHECK_SECONDS, and directly after registration.
@@ -67,11 +40,11 @@ def turns(places: Places, *, unanswered: bool = False) -> Turns:
     With `unanswered`, of those that did not answer the last check; otherwise of all others.
     """
     seconds = {"interval": CHECK_SECONDS, "longest": LONGEST_INTERVAL_SECONDS, "lost": LOST_SECONDS}
-    return Turns(_NEXT, {**seconds, "unanswered": unanswered}, places)
+    return Turns(statements.CLAIM_CHECK, {**seconds, "unanswered": unanswered}, places)
 
 
 def check(worker_pk: int) -> None:
-    """Ask a worker what it hosts, and store the verdict on its row. Makes an HTTP call: do not use in a transaction."""
+    """Check what a worker hosts, and store the verdict on its row. Makes an HTTP call: do not use in a transaction."""
     host = WorkerEligibility.objects.select_related("worker", "release__pipeline__tenant").get(pk=worker_pk)
     if host.release is None:
         return
@@ -131,16 +104,16 @@ def _why_not(release: Release, worker: Worker) -> str | None:
         answer = call(worker.endpoint, slug, "GET", CAPABILITIES_PATH, most_seconds=CALL_SECONDS)
         if not (200 <= answer.status < 300 and answer.complete):
             raise Malformed(f"HTTP {answer.status}")
-        told = parse(Capabilities, answer.body)
+        reported = parse(Capabilities, answer.body)
     except (TargetRefused, Broken, Malformed) as error:
         return f"{CHECK_FAILED}: {error}"
-    if told.protocol_version != PROTOCOL_VERSION:
+    if reported.protocol_version != PROTOCOL_VERSION:
         return "Worker capability protocol version is unsupported"
-    hosts = (told.pipeline_id, told.contract_version, told.release_version)
+    hosts = (reported.pipeline_id, reported.contract_version, reported.release_version)
     active = (release.pipeline.pipeline_id, release.contract_version, release.release_version)
     if hosts != active:
         return f"Worker hosts {_identity(*hosts)} but active release is {_identity(*active)}"
-    return artifact_conflict(release, (told.artifact_id or "").strip(), (told.artifact_digest or "").strip())
+    return artifact_conflict(release, (reported.artifact_id or "").strip(), (reported.artifact_digest or "").strip())
 
 
 def _identity(pipeline_id: str, contract_version: str, release_version: str) -> str:

@@ -1,4 +1,4 @@
-"""What a REST worker is sent: the command of an execution as it stands (wire protocol D.5, F.6)."""
+"""Builds the command that a REST worker is sent, from the current state of an execution (wire protocol D.5, F.6)."""
 
 from typing import Any, cast
 
@@ -15,14 +15,14 @@ Steps = list[dict[str, Any]]
 
 
 def steps_of(execution: Execution) -> Steps | None:
-    """The steps of the contract that the execution is pinned to; None where its release has none."""
+    """Return the steps of the contract that the execution is pinned to; None if its release has no contract."""
     contract = execution.release.contract
     return None if contract is None else list(contract.document.get("steps") or [])
 
 
 def command_of(execution: Execution, payload: TypedPayload) -> TransitionCommand:
-    """The command for a claimed execution. It always asks for all that remains: whoever answers COMPLETED over HTTP has
-    run the whole rest of the pipeline (wire protocol D.9), checkpoints or not.
+    """Return the command for a claimed execution. It always runs to the end of the pipeline, with or without
+    checkpoints: a REST worker that reports COMPLETED has run all remaining steps (wire protocol D.9).
     """
     key = transition_key(execution.pk, execution.current_step_index, execution.attempt)
     return TransitionCommand(
@@ -45,7 +45,7 @@ def command_of(execution: Execution, payload: TypedPayload) -> TransitionCommand
 
 
 def payload_of(execution: Execution) -> TypedPayload:
-    """The input as it was submitted, what a checkpoint left, or the answer to an await, which travels bare.
+    """Return the submitted input, the progress of a checkpoint, or the bare answer of an await.
 
     Raises `PayloadRefused`.
     """
@@ -66,7 +66,7 @@ def payload_of(execution: Execution) -> TypedPayload:
 
 
 def _answered(execution: Execution) -> AwaitUnit | None:
-    """The unit whose answer the execution goes on with: the one at the step just before."""
+    """Return the unit whose answer the execution resumes with: the completed one at the previous step."""
     units = AwaitUnit.objects.filter(
         execution=execution, status=AwaitUnit.Status.COMPLETED, step_index=execution.current_step_index - 1
     )
@@ -74,7 +74,7 @@ def _answered(execution: Execution) -> AwaitUnit | None:
 
 
 def _input_type(execution: Execution) -> str | None:
-    """The name under which what comes to the step at which the execution stands travels."""
+    """Return the type name of the payload for the current step; None if the contract does not name it."""
     contract, steps = execution.release.contract, steps_of(execution)
     at = execution.current_step_index
     if contract is None or not steps or at > len(steps):
@@ -84,5 +84,5 @@ def _input_type(execution: Execution) -> str | None:
 
 
 def non_retryable() -> frozenset[str]:
-    """The classes of this installation's own applications that no retry can help."""
+    """Return the failure classes of this installation's applications that no retry helps."""
     return frozenset(settings.REST_WORKER_NON_RETRYABLE)

@@ -1,7 +1,7 @@
 """The REST transport: one message for each call, to a separate queue, because calls may be slow.
 
 The claim chose the worker and leased the execution in its name. A control worker that receives the message makes the
-call: see `executions.transports.rest.dispatch`.
+call: see `executions.lifecycle.rest_calls`.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from functools import partial
 
 from celery import current_app
 
-from executions.lifecycle.moves import Claim
+from executions.state_machine.moves import Claim
 from foundation.wakeups.broker_gate import gate
 
 CALL_TASK = "executions.call_rest_worker"

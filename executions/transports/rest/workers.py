@@ -1,4 +1,4 @@
-"""Workers that others register and beat for: those that are called over HTTP (wire protocol B.3)."""
+"""Registers workers on behalf of others, and takes heartbeats for them: REST workers above all (wire protocol B.3)."""
 
 from typing import Any
 
@@ -98,15 +98,15 @@ def admit(
         return register(tenant, identity, worker_id=worker_id, protocol=REST, endpoint=endpoint, actor=actor, **members)
 
 
-def beat_for(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -> Worker:
-    """A heartbeat on behalf of a worker that has none of its own. Raises `WorkerUnknown` and `WorkerBeatsItself`."""
+def heartbeat_for(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -> Worker:
+    """Record a heartbeat for a worker that sends none itself. Raises `WorkerUnknown` and `WorkerBeatsItself`."""
     if find(tenant, pipeline_id, worker_id).protocol == CELERY:
         raise WorkerBeatsItself(f"Worker {worker_id!r} sends its own heartbeats.")
     return heartbeat(tenant, pipeline_id, worker_id, actor=actor)
 
 
 def heartbeat(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -> Worker:
-    """Note that a worker is alive; a drain stays. Raises `WorkerUnknown`."""
+    """Record that a worker is alive. It does not end a drain. Raises `WorkerUnknown`."""
     with transaction.atomic():
         found = find(tenant, pipeline_id, worker_id)
         Worker.objects.filter(pk=found.pk).update(
@@ -122,7 +122,7 @@ def heartbeat(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -
 def review_endpoints(*, actor: str) -> int:
     """Block the REST workers that the settings no longer allow to be called, and unblock the others.
 
-    A blocked worker gets no work: what is due waits for it, and is shown as stranded with this reason. Returns how
+    A blocked worker gets no work: due executions wait, and are shown as stranded with this reason. Returns how
     many workers changed. Safe for any number of processes.
     """
     rows = Worker.objects.filter(protocol=REST, stopped_at=None).order_by("pk")
@@ -136,7 +136,7 @@ def announce_checks() -> None:
 
 
 def review_endpoint(worker: Worker, *, actor: str) -> bool:
-    """Do this for one worker. Return False if nothing changed, or if another process changed the row first."""
+    """Block or unblock one worker. Return False if nothing changed, or if another process changed the row first."""
     reason = blocked_reason(worker.endpoint)
     if reason == worker.blocked_reason:
         return False

@@ -1,11 +1,11 @@
-// Sends large artifact files straight to the artifact store before the upload form goes off without them.
-// The descriptor names each file's digest; the coordinator hashes what came, so nothing is hashed here.
+// Uploads large artifact files directly to the artifact store, and then submits the upload form without them.
+// The digests come from the descriptor. The coordinator hashes the uploaded bytes.
 (() => {
   const form = document.getElementById("upload-form");
   if (!form || !form.dataset.direct) return;
   const least = Number(form.dataset.directBytes);
   const bar = document.getElementById("direct-progress");
-  const told = document.getElementById("direct-told");
+  const status = document.getElementById("direct-status");
   const STORED = new Set(["jar", "local-file", "native-binary", "lambda-zip"]);
   const FAILURES = 6;
   const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
@@ -15,8 +15,8 @@
     if (!large.length) return;
     event.preventDefault();
     run(large).catch((error) => {
-      told.textContent = `${error.message} Press Upload to go on where it stopped.`;
-      window.dispatchEvent(new Event("pageshow")); // the button may be pressed again
+      status.textContent = `${error.message} Press Upload to resume.`;
+      window.dispatchEvent(new Event("pageshow")); // enables the button again
     });
   });
 
@@ -33,7 +33,7 @@
     form.submit();
   }
 
-  // A file belongs to the artifact whose uri ends in its name; a file that nothing names goes with the form.
+  // A file belongs to the artifact whose uri ends with its name. Files of no artifact are sent with the form.
   function named(descriptor, files) {
     const found = new Map();
     for (const file of files) {
@@ -50,12 +50,12 @@
     body.append("digest", digest);
     body.append("size", String(file.size));
     const base = `${form.dataset.direct}${encodeURIComponent(form.elements.tenant.value)}/`;
-    let upload = await ask("POST", base, body);
+    let upload = await call("POST", base, body);
     const address = `${base}${upload.uploadId}/`;
     let failures = 0;
     while (upload.status === "OPEN") {
       if (!upload.missing.length) {
-        upload = await ask("POST", address);
+        upload = await call("POST", address);
         continue;
       }
       let done = upload.received;
@@ -70,23 +70,23 @@
         if (failures >= FAILURES) throw error;
         await pause(250 * 2 ** failures);
       }
-      upload = await ask("GET", address);
+      upload = await call("GET", address);
     }
     while (upload.status === "VERIFYING") {
-      told.textContent = `${file.name} is there and is being verified`;
+      status.textContent = `${file.name} was uploaded and is being verified`;
       await pause(500);
-      upload = await ask("GET", address);
+      upload = await call("GET", address);
     }
     if (upload.status !== "STORED") {
-      throw new Error(`${file.name} is ${upload.status}: ${upload.finding ? upload.finding.message : "send it anew"}.`);
+      throw new Error(`${file.name} is ${upload.status}: ${upload.finding ? upload.finding.message : "upload it again"}.`);
     }
   }
 
-  async function ask(method, address, body) {
+  async function call(method, address, body) {
     const headers = { "X-CSRFToken": form.elements.csrfmiddlewaretoken.value };
-    const answer = await fetch(address, { method, body, headers, redirect: "error" });
-    const document = await answer.json().catch(() => ({ title: `The coordinator answered ${answer.status}` }));
-    if (!answer.ok) throw new Error(`${document.title}.`);
+    const response = await fetch(address, { method, body, headers, redirect: "error" });
+    const document = await response.json().catch(() => ({ title: `The coordinator responded with status ${response.status}` }));
+    if (!response.ok) throw new Error(`${document.title}.`);
     return document;
   }
 
@@ -95,7 +95,7 @@
       const request = new XMLHttpRequest();
       request.open("PUT", part.url);
       request.upload.onprogress = (event) => show(file, done + event.loaded);
-      request.onload = () => (request.status === 200 ? sent() : failed(new Error(`The artifact store answered ${request.status}.`)));
+      request.onload = () => (request.status === 200 ? sent() : failed(new Error(`The artifact store responded with status ${request.status}.`)));
       request.onerror = () => failed(new Error("The artifact store cannot be reached."));
       request.send(file.slice(part.offset, part.offset + part.size));
     });
@@ -105,6 +105,6 @@
     bar.hidden = false;
     bar.max = file.size;
     bar.value = done;
-    told.textContent = `${file.name}: ${Math.floor((100 * done) / file.size)} % of ${(file.size / 2 ** 20).toFixed(1)} MiB`;
+    status.textContent = `${file.name}: ${Math.floor((100 * done) / file.size)} % of ${(file.size / 2 ** 20).toFixed(1)} MiB`;
   }
 })();

@@ -1,4 +1,4 @@
-"""`manage.py scrub_artifacts`: re-reads stored bytes at once, those that are due or all, and tells what is wrong."""
+"""`manage.py scrub_artifacts`: reads the stored blobs that are due, or all of them, and prints those that are wrong."""
 
 from collections import Counter
 from typing import Any
@@ -10,17 +10,17 @@ from releases.models import Blob
 
 
 class Command(BaseCommand):
-    help = "Re-read the blobs that are due, or all of them, and hold them against their digest."
+    help = "Read the blobs that are due, or all of them, and compare their bytes with their digests."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--all", action="store_true", help="also what was checked not long ago")
+        parser.add_argument("--all", action="store_true", help="check all blobs, also those that are not due")
 
     def handle(self, *args: Any, **options: Any) -> None:
         counts: Counter[str] = Counter()
         for checked in scrub.scrub(float("inf"), everything=options["all"]):
             counts[checked.state or "UNREADABLE"] += 1
             if checked.state != Blob.State.SOUND:
-                self.stdout.write(f"{checked.digest} {checked.state or 'could not be read'}")
-        self.stdout.write(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nothing is due")
+                self.stdout.write(f"{checked.digest} {checked.state or 'cannot be read'}")
+        self.stdout.write(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no blob is due")
         if counts.total() != counts[Blob.State.SOUND]:
             raise CommandError("Not all blobs are sound.")

@@ -1,4 +1,4 @@
-"""`manage.py sweep_artifacts`: says which bytes nothing needs, and with --remove takes them away."""
+"""`manage.py sweep_artifacts`: prints which stored bytes no release needs, and removes them with --remove."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,22 +11,22 @@ from releases.errors import ArtifactStoreUnavailable
 
 
 class Command(BaseCommand):
-    help = "Say which stored bytes no release needs (a dry run, the default), or remove them."
+    help = "Print which stored bytes no release needs (a dry run, the default), or remove them."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        what = parser.add_mutually_exclusive_group()
-        what.add_argument("--dry-run", action="store_true", help="only say what would be removed (the default)")
-        what.add_argument("--remove", action="store_true", help="remove it")
+        mode = parser.add_mutually_exclusive_group()
+        mode.add_argument("--dry-run", action="store_true", help="only print what would be removed (the default)")
+        mode.add_argument("--remove", action="store_true", help="remove it")
         parser.add_argument(
             "--older-than-hours",
             type=float,
             default=settings.ORPHAN_HOURS,
-            help="spare what is younger: it may belong to an upload in flight (default: ORPHAN_HOURS)",
+            help="keep younger bytes, which may belong to a running upload (default: ORPHAN_HOURS)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["older_than_hours"] < 0:
-            raise CommandError("An age cannot be negative.")
+            raise CommandError("The age cannot be negative.")
         age = timedelta(hours=options["older_than_hours"])
         count = size = 0
         try:
@@ -36,5 +36,5 @@ class Command(BaseCommand):
                 self.stdout.write(f"{orphan.name}  {orphan.size} bytes  since {orphan.since:%F %T}  {orphan.why.value}")
         except ArtifactStoreUnavailable as error:
             raise CommandError(error.detail) from error
-        done = "were removed" if options["remove"] else "would be removed; --remove does it"
+        done = "were removed" if options["remove"] else "would be removed. Use --remove to remove them"
         self.stdout.write(f"{count} files of {size} bytes {done}")

@@ -11,7 +11,7 @@ from embedded.valkey import Valkey
 from executions.lifecycle import dispatch
 from executions.models import Execution, ExecutionEvent, Worker
 from executions.submission.submission import submit
-from executions.workers import orders
+from executions.workers import instructions
 from foundation.wakeups import wakeup
 from foundation.wakeups.broker_gate import FIRST_BATCH, gate
 from tenancy.models import Tenant
@@ -196,7 +196,7 @@ def test_claims_grow_again_with_what_was_sent(valkey: Valkey, settings: Any) -> 
 def test_a_broker_that_was_restarted_costs_no_claim(valkey: Valkey, settings: Any) -> None:
     """The connections that this process keeps are dead then; the next message goes over a new one."""
     owner = due(settings, "celery")
-    orders.tell(Worker.objects.get(tenant=owner).pk)
+    instructions.send(Worker.objects.get(tenant=owner).pk)
     valkey.stop()
     valkey.start()
     assert dispatch.dispatch() == MANY

@@ -8,8 +8,8 @@ import pytest
 from executions.errors import CancelRefused, ExecutionUnknown, VersionMismatch
 from executions.lifecycle import outcome
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.moves import Claim
 from executions.models import AwaitUnit, Execution, ExecutionEvent, Interaction
+from executions.state_machine.moves import Claim
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import rows

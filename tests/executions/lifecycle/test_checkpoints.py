@@ -11,8 +11,8 @@ import pytest
 
 from executions.awaits import interactions
 from executions.lifecycle import outcome, queries, sweep
-from executions.lifecycle.moves import Claim
 from executions.models import Execution, Interaction
+from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
 from releases.activation.activation import activate
 from tenancy.models import Tenant

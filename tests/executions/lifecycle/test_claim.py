@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.lifecycle import moves
 from executions.lifecycle.outcome import record
 from executions.models import Execution, Worker
+from executions.state_machine import moves
 from releases.activation.revocation import revoke
 from releases.models import Release
 from releases.registration.registrar import verify_release

@@ -10,9 +10,10 @@ from django.conf import settings as configured
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from executions import tasks
-from executions.lifecycle import dead_letters, outcome, sweep
+from executions.lifecycle import outcome, sweep
 from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution
+from executions.state_machine import dead_letters
 from executions.transports.celery import command_of
 from pipelines.worker.host import Host
 from pipelines.worker.outbox import Answer
@@ -300,7 +301,7 @@ def test_what_was_given_up_can_be_driven_again(execution: Execution, settings: A
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [entry for entry in caplog.records if entry.name == "executions.lifecycle.dead_letters"]
+    found = [entry for entry in caplog.records if entry.name == "executions.state_machine.dead_letters"]
     assert {entry.levelno for entry in found} <= {logging.ERROR}
     return [entry.getMessage() for entry in found]
 

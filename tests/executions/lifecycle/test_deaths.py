@@ -15,9 +15,9 @@ from executions.campaigns.filters import Filters
 from executions.errors import AwaitTimedOut
 from executions.lifecycle import outcome, retention, sweep
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.moves import Claim
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, Worker
+from executions.state_machine.moves import Claim
 from executions.transports.rest import workers
 from executions.workers import registry, tenant_keys
 from releases.models import Pipeline, Release

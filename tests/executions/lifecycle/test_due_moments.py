@@ -11,8 +11,9 @@ import pytest
 from executions.awaits import awaits, webhooks
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.lifecycle import moves, outcome, retention
+from executions.lifecycle import outcome, retention
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
+from executions.state_machine import moves
 from executions.workers import message_path
 from executions.workers.stranded import stranded
 from releases.models import Release

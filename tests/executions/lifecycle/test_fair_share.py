@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from executions.lifecycle import moves
 from executions.lifecycle.outcome import record
 from executions.models import Execution, Worker
+from executions.state_machine import moves
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from executions.lifecycle import moves, outcome
+from executions.lifecycle import outcome
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution
+from executions.state_machine import moves
 from tests import making
 from tests.raw_sql import refused
 from wire.messages.celery_messages import OutcomeGroup

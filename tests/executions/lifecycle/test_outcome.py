@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from executions.lifecycle import outcome, queries
-from executions.lifecycle.moves import Claim, expire_leases
 from executions.models import Execution
+from executions.state_machine.moves import Claim, expire_leases
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import check_foreign_keys_now, run

@@ -15,8 +15,9 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from executions.awaits import opening
-from executions.lifecycle import checkpoints, moves, outcome
-from executions.lifecycle.states import State
+from executions.lifecycle import checkpoints, outcome
+from executions.models.states import State
+from executions.state_machine import moves
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import check_foreign_keys_now, run

@@ -11,8 +11,8 @@ from django.db import InterfaceError, OperationalError, connection
 
 from executions import tasks
 from executions.lifecycle import outcome
-from executions.lifecycle.moves import Claim
 from executions.models import AwaitUnit, DeadLetter, Execution
+from executions.state_machine.moves import Claim
 from executions.workers.tenant_keys import current_key
 from releases.models import Release
 from tests import making

@@ -11,10 +11,10 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from executions.awaits import awaits
 from executions.errors import ExecutionUnknown, RedriveRefused, VersionMismatch
 from executions.lifecycle import outcome
-from executions.lifecycle.moves import Claim
 from executions.lifecycle.redrive import redrive
-from executions.lifecycle.states import State
 from executions.models import AwaitUnit, Execution, ExecutionEvent, Interaction
+from executions.models.states import State
+from executions.state_machine.moves import Claim
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
 from releases.models import Pipeline

@@ -9,9 +9,10 @@ import pytest
 
 from executions.awaits import awaits, interactions, webhooks
 from executions.errors import AwaitTimedOut
-from executions.lifecycle import moves, outcome
+from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Interaction, MessagePath, Worker, WorkerEligibility
+from executions.state_machine import moves
 from executions.transports.rest.workers import register
 from executions.workers import message_path
 from executions.workers.registry import take_heartbeat

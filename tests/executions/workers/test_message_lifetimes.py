@@ -8,7 +8,7 @@ from redis import Redis
 
 from executions.lifecycle import dispatch
 from executions.models import Worker
-from executions.workers import orders, refusals
+from executions.workers import instructions, refusals
 from executions.workers.tenant_keys import active_keys
 from releases.models import Release
 from tests import making
@@ -46,7 +46,7 @@ def test_a_ticket_ends_no_later_than_the_leases_of_its_message(release: Release,
 
 
 def test_an_order_ends_once_its_worker_would_reject_it(release: Release, redis: Any) -> None:
-    assert orders.tell(Worker.objects.get().pk)
+    assert instructions.send(Worker.objects.get().pk)
     assert_lasts(redis, instruction_queue_of(release.identity, "worker-1"), TOLERANCE.total_seconds())
 
 

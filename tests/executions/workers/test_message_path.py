@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from executions import tasks
 from executions.errors import WorkerUnavailable
-from executions.lifecycle import moves
 from executions.models import Execution, MessagePath, Worker, WorkerEligibility
+from executions.state_machine import moves
 from executions.submission.submission import Submission, submit
 from executions.workers import message_path
 from tenancy.models import Tenant

@@ -12,8 +12,8 @@ from django.db import Error, connection, transaction
 from executions import tasks
 from executions.errors import WorkerKeyChangeRefused
 from executions.lifecycle.dispatch import dispatch
-from executions.lifecycle.moves import Claim
 from executions.models import Execution, Worker, WorkerKeyChange
+from executions.state_machine.moves import Claim
 from executions.workers import tenant_keys
 from executions.workers.tenant_keys import active_keys, current_key, replace_key, revoke_old_key, start_key
 from tenancy.models import Tenant

@@ -10,11 +10,11 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from executions.errors import WorkerUnavailable, WorkerUnknown
 from executions.lifecycle import outcome, sweep
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.moves import Claim
-from executions.lifecycle.moves import owner as owner_name
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.state_machine.moves import Claim
+from executions.state_machine.moves import owner as owner_name
 from executions.workers import registry
-from executions.workers.registry import DISPATCH_TASK, TELL_TASK, drain, take_heartbeat, undrain
+from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, drain, take_heartbeat, undrain
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -147,7 +147,7 @@ def test_an_operator_cancels_a_drain_and_work_resumes(
     with django_capture_on_commit_callbacks() as callbacks:
         worker = undrain(owner, making.PIPELINE, "w", actor="user:otto")
     assert state(worker) == "HEALTHY"
-    assert tasks_of(callbacks) == [TELL_TASK, DISPATCH_TASK]
+    assert tasks_of(callbacks) == [INSTRUCT_TASK, DISPATCH_TASK]
     assert [claim.execution_id for claim in making.claimed(owner)] == [execution.pk]
     assert events(worker)[1:] == [
         ("DRAINING", "OPERATOR_DRAINED", OPERATOR),
@@ -166,15 +166,15 @@ def test_repeating_an_order_changes_nothing(
         before = rows(Worker), rows(WorkerEvent)
         assert drain(owner, making.PIPELINE, "w", actor="user:otto") == first
     assert (rows(Worker), rows(WorkerEvent)) == before
-    assert tasks_of(callbacks) == [TELL_TASK]
+    assert tasks_of(callbacks) == [INSTRUCT_TASK]
 
 
 @pytest.mark.parametrize(
     ("reported", "taking", "drained", "expected"),
     [
         ("HEALTHY", True, False, [DISPATCH_TASK]),
-        ("HEALTHY", False, False, [TELL_TASK, DISPATCH_TASK]),
-        ("HEALTHY", True, True, [TELL_TASK]),
+        ("HEALTHY", False, False, [INSTRUCT_TASK, DISPATCH_TASK]),
+        ("HEALTHY", True, True, [INSTRUCT_TASK]),
         ("HEALTHY", False, True, []),
         # A worker that is leaving accepts nothing, with or without an order to drain.
         ("DRAINING", False, False, []),
@@ -201,7 +201,7 @@ def test_a_worker_whose_report_differs_from_its_row_gets_another_order(
         with django_capture_on_commit_callbacks() as callbacks:
             worker = heartbeat(release, second, reported, taking=taking)
         assert tasks_of(callbacks) == expected
-        orders: list[Any] = [callback for callback in callbacks if tasks_of([callback]) == [TELL_TASK]]
+        orders: list[Any] = [callback for callback in callbacks if tasks_of([callback]) == [INSTRUCT_TASK]]
         assert {callback.args[1] for callback in orders} <= {(worker.pk,)}
 
 
@@ -245,7 +245,7 @@ def test_a_worker_that_holds_a_lost_lease_gets_orders_until_it_drops_it(
     for second in (1, 2):
         with django_capture_on_commit_callbacks() as callbacks:
             worker = heartbeat(release, second, **both)
-        assert tasks_of(callbacks) == [TELL_TASK, DISPATCH_TASK]
+        assert tasks_of(callbacks) == [INSTRUCT_TASK, DISPATCH_TASK]
         assert callbacks[0].args[1] == (worker.pk, [str(lost.lease_token)])  # type: ignore[attr-defined]
     with django_capture_on_commit_callbacks() as callbacks:
         heartbeat(release, 3, running=[held(kept, seconds=2)], abandoned=1)
@@ -265,7 +265,7 @@ def test_what_waits_in_a_worker_without_a_usable_thread_goes_to_another(
         with django_capture_on_commit_callbacks() as callbacks:
             heartbeat(release, second, waiting=[held(claim, seconds=9)], abandoned=abandoned)
         renewed = Execution.objects.get(pk=claim.execution_id).lease_expires_at != LONG_AGO
-        assert (TELL_TASK in tasks_of(callbacks)) is not renewed
+        assert (INSTRUCT_TASK in tasks_of(callbacks)) is not renewed
         return renewed
 
     assert still_held(1, abandoned=1)
@@ -294,7 +294,7 @@ def test_a_worker_without_an_order_yet_gets_one_even_if_it_drains(
     with django_capture_on_commit_callbacks() as callbacks:
         heartbeat(release, 1, taking=False, answered=False)
         heartbeat(release, 2, taking=False)
-    assert tasks_of(callbacks) == [TELL_TASK]
+    assert tasks_of(callbacks) == [INSTRUCT_TASK]
 
 
 def test_a_cancellation_is_sent_to_the_worker_at_once(
@@ -309,7 +309,9 @@ def test_a_cancellation_is_sent_to_the_worker_at_once(
         for execution in executions:
             cancel(owner, execution.pk, actor=OPERATOR, reason="")
             cancel(owner, execution.pk, actor=OPERATOR, reason="")
-    assert [callback.args for callback in callbacks] == [(TELL_TASK, (worker.pk, [str(claims[0].lease_token)]), None)]  # type: ignore[attr-defined]
+    wakeups: list[Any] = list(callbacks)
+    lost = [str(claims[0].lease_token)]
+    assert [each.args for each in wakeups] == [(INSTRUCT_TASK, (worker.pk, lost), None)]
 
 
 @pytest.mark.parametrize("order", [drain, undrain])

@@ -1,4 +1,4 @@
-"""Activation: an event for each, in sequence, refused whole or done whole."""
+"""Activations: each one adds an event, and a rejected one changes nothing."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def go(release: Release, **more: Any) -> Activation:
 
 
 def refusal(release: Release, **more: Any) -> CoordinatorError:
-    """Why it is refused; nothing may have changed by then."""
+    """Return the error of an activation that is rejected and changes nothing."""
     before = rows(Activation), rows(Pipeline), rows(Release)
     with pytest.raises(CoordinatorError) as caught:
         go(release, **more)
@@ -51,19 +51,19 @@ def test_before_the_first_activation_nothing_is_active(v1: Release) -> None:
 
 
 def test_each_activation_is_an_event_and_the_newest_one_counts(v1: Release, v2: Release) -> None:
-    made = [go(v1, reason=" first "), go(v2), go(v1, reason="v2 is wrong"), go(v1)]
-    assert [event.sequence for event in made] == [1, 2, 3, 4]
-    assert [event.previous_id for event in made] == [None, v1.pk, v2.pk, v1.pk]
-    assert [event.is_rollback for event in made] == [False, False, True, False]
-    assert [event.reason for event in made] == ["first", "", "v2 is wrong", ""]
-    assert {event.actor for event in made} == {"user:someone"}
+    events = [go(v1, reason=" first "), go(v2), go(v1, reason="v2 is wrong"), go(v1)]
+    assert [event.sequence for event in events] == [1, 2, 3, 4]
+    assert [event.previous_id for event in events] == [None, v1.pk, v2.pk, v1.pk]
+    assert [event.is_rollback for event in events] == [False, False, True, False]
+    assert [event.reason for event in events] == ["first", "", "v2 is wrong", ""]
+    assert {event.actor for event in events} == {"user:someone"}
     assert newest(v1) == "1.0"
     pipeline = Pipeline.objects.get(pk=v1.pipeline_id)
     assert [event.sequence for event in queries.history(pipeline)] == [4, 3, 2, 1]
     assert queries.active_release(pipeline).pk == v1.pk
 
 
-def test_pipelines_count_their_activations_each_for_itself(v1: Release) -> None:
+def test_each_pipeline_has_its_own_sequence_of_activations(v1: Release) -> None:
     other = making.registered(v1.pipeline.tenant, pipeline_id="org.example.other")
     assert [go(v1).sequence, go(other).sequence, go(v1).sequence] == [1, 1, 2]
 
@@ -94,7 +94,7 @@ def test_an_expected_release_must_be_the_active_one(
     assert error.data == {"activeReleaseVersion": "1.0" if active else None}
 
 
-def test_an_operation_key_makes_a_repeat_harmless_whatever_happened_since(v1: Release, v2: Release) -> None:
+def test_a_repeated_operation_key_returns_the_first_activation(v1: Release, v2: Release) -> None:
     first = go(v1, operation_key="k")
     go(v2)
     making.stored_file(v1.artifacts.get().digest).unlink()
@@ -116,7 +116,7 @@ def test_another_pipeline_may_use_the_same_operation_key(v1: Release) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "  \n"])
-def test_a_policy_may_ask_for_a_reason(v1: Release, reason: str) -> None:
+def test_a_policy_may_require_a_reason(v1: Release, reason: str) -> None:
     Pipeline.objects.filter(pk=v1.pipeline_id).update(reason_required=True)
     release = Release.objects.select_related("pipeline__tenant").get(pk=v1.pk)
     assert refusal(release, reason=reason).code == "REASON_REQUIRED"
@@ -124,7 +124,7 @@ def test_a_policy_may_ask_for_a_reason(v1: Release, reason: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["UPLOADED", "VERIFYING", "REJECTED", "REVOKED"])
-def test_only_what_is_registered_can_be_activated(status: str) -> None:
+def test_only_a_registered_release_can_be_activated(status: str) -> None:
     owner = making.tenant()
     contract = making.contract()
     data = making.archive(contract)
@@ -143,7 +143,7 @@ def test_only_what_is_registered_can_be_activated(status: str) -> None:
     assert (error.code, error.data) == ("RELEASE_NOT_REGISTERED", {"releaseStatus": status})
 
 
-def test_a_release_that_was_revoked_since_it_was_read_is_not_activated(v1: Release) -> None:
+def test_a_release_that_was_revoked_after_it_was_read_is_not_activated(v1: Release) -> None:
     revoke(Release.objects.get(pk=v1.pk), actor="user:test", reason="leaked")
     assert v1.status == "REGISTERED"
     assert refusal(v1).code == "RELEASE_NOT_REGISTERED"
@@ -157,9 +157,7 @@ def test_a_revoked_release_is_no_longer_the_active_one(v1: Release) -> None:
 
 
 @pytest.mark.parametrize(("damage", "code"), [(None, "ARTIFACT_MISSING"), (b"other", "ARTIFACT_ALTERED")])
-def test_a_release_whose_bytes_are_not_what_was_verified_is_not_activated(
-    v1: Release, damage: bytes | None, code: str
-) -> None:
+def test_a_release_with_missing_or_damaged_bytes_is_not_activated(v1: Release, damage: bytes | None, code: str) -> None:
     file = making.stored_file(v1.artifacts.get().digest)
     file.unlink()
     if damage is not None:

@@ -1,4 +1,4 @@
-"""The rules of a pipeline's policy, for callers that no serializer stands before."""
+"""The rules of a policy, for callers that do not use the serializer."""
 
 from typing import Any
 
@@ -33,15 +33,15 @@ def release() -> Release:
         ("retryMultiplier", False),
     ],
 )
-def test_what_a_policy_cannot_be_changes_nothing(release: Release, name: str, value: Any) -> None:
+def test_an_invalid_policy_changes_nothing(release: Release, name: str, value: Any) -> None:
     before = rows(Pipeline)
-    with pytest.raises(PolicyInvalid) as refused:
+    with pytest.raises(PolicyInvalid) as caught:
         change(release.pipeline, {"retryMultiplier": 2, name: value}, actor="user:test")
-    assert [error["field"] for error in refused.value.errors] == [name]
+    assert [error["field"] for error in caught.value.errors] == [name]
     assert rows(Pipeline) == before
 
 
-def test_a_policy_is_changed_in_one_tenant_alone(release: Release) -> None:
+def test_a_policy_is_changed_in_one_tenant_only(release: Release) -> None:
     other = making.registered(making.tenant())
     assert other.pipeline.pipeline_id == release.pipeline.pipeline_id
     before = rows(Pipeline)
@@ -49,8 +49,8 @@ def test_a_policy_is_changed_in_one_tenant_alone(release: Release) -> None:
     assert [row["id"] for row in rows(Pipeline) if row not in before] == [release.pipeline_id]
 
 
-def test_only_what_is_named_is_written(release: Release) -> None:
-    """Another administrator's change of another part, made in the meantime, stays."""
+def test_only_the_named_members_are_written(release: Release) -> None:
+    """A concurrent change of another member is not overwritten."""
     mine, other = (Pipeline.objects.select_related("tenant").get(pk=release.pipeline_id) for _ in range(2))
     change(other, {"retryLimit": 9}, actor="user:other")
     changed = change(mine, {"reasonRequired": True}, actor="user:test")

@@ -40,7 +40,7 @@ def release() -> Release:
     ("change", "code"),
     [({"signaturePolicy": "require"}, "SIGNATURE_REQUIRED"), ({"reasonRequired": True}, "REASON_REQUIRED")],
 )
-def test_a_policy_that_was_changed_since_the_release_was_read_counts(
+def test_a_policy_that_was_changed_after_the_release_was_read_applies(
     release: Release, change: dict[str, Any], code: str
 ) -> None:
     early = read(release)
@@ -48,7 +48,7 @@ def test_a_policy_that_was_changed_since_the_release_was_read_counts(
     assert refusal(early) == code
 
 
-def test_a_signature_policy_that_was_lifted_since_the_release_was_read_asks_for_nothing(release: Release) -> None:
+def test_a_signature_policy_that_was_lifted_after_the_release_was_read_does_not_apply(release: Release) -> None:
     policy.change(release.pipeline, {"signaturePolicy": "require"}, actor="user:admin")
     early = read(release)
     assert refusal(early) == "SIGNATURE_REQUIRED"
@@ -56,7 +56,7 @@ def test_a_signature_policy_that_was_lifted_since_the_release_was_read_asks_for_
     assert activate(early, actor="user:test").sequence == 1
 
 
-def test_a_key_that_was_revoked_since_the_release_was_read_counts_no_more(release: Release) -> None:
+def test_a_key_that_was_revoked_after_the_release_was_read_is_not_trusted(release: Release) -> None:
     key = signing.trusted(release.pipeline.tenant)
     attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:test")
     policy.change(release.pipeline, {"signaturePolicy": "require"}, actor="user:admin")
@@ -66,13 +66,13 @@ def test_a_key_that_was_revoked_since_the_release_was_read_counts_no_more(releas
     assert refusal(early) == "SIGNATURE_REQUIRED"
 
 
-def test_the_release_that_was_active_when_it_was_read_is_not_expected_any_more(release: Release) -> None:
+def test_the_expected_release_is_compared_with_the_release_that_is_active_under_the_lock(release: Release) -> None:
     activate(release, actor="user:test")
     second = making.registered(release.pipeline.tenant, "2.0")
     early = read(second)
     activate(read(second), actor="user:test")
     assert refusal(early, expected_release_version="1.0") == "ACTIVE_RELEASE_CHANGED"
-    made = activate(early, actor="user:test", expected_release_version="2.0")
-    assert (made.sequence, made.previous_id) == (3, second.pk)
+    event = activate(early, actor="user:test", expected_release_version="2.0")
+    assert (event.sequence, event.previous_id) == (3, second.pk)
     active = queries.pipeline(release.pipeline.tenant, making.PIPELINE).activation
-    assert active == made
+    assert active == event

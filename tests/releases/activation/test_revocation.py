@@ -1,4 +1,4 @@
-"""A release that is revoked is out of use for good; what runs on it runs on."""
+"""A revocation is permanent. Existing executions keep their release."""
 
 import pytest
 
@@ -11,16 +11,16 @@ from tests import making
 pytestmark = pytest.mark.django_db
 
 
-def test_it_can_never_be_activated_again_and_the_event_says_who_and_why() -> None:
+def test_a_revoked_release_cannot_be_activated_and_the_event_has_actor_and_reason() -> None:
     release = making.registered(making.tenant())
-    made = revoke(release, actor="user:ann", reason=" leaked key ")
-    assert (made.release_id, made.actor, made.reason) == (release.pk, "user:ann", "leaked key")
+    event = revoke(release, actor="user:ann", reason=" leaked key ")
+    assert (event.release_id, event.actor, event.reason) == (release.pk, "user:ann", "leaked key")
     assert release.status == "REVOKED"
     with pytest.raises(ReleaseNotRegistered):
         activate(release, actor="user:ann")
 
 
-def test_where_it_is_active_nothing_is_submitted_until_another_is_and_what_was_accepted_stays() -> None:
+def test_if_the_active_release_is_revoked_submissions_fail_until_another_release_is_active() -> None:
     owner, release = making.ready()
     accepted = making.execution(owner, "first")
     revoke(release, actor="user:ann", reason="leaked")
@@ -31,7 +31,7 @@ def test_where_it_is_active_nothing_is_submitted_until_another_is_and_what_was_a
     assert making.execution(owner, "second").release_version == "2.0"
 
 
-def test_a_repeat_gives_the_first_event() -> None:
+def test_a_repeated_revocation_returns_the_first_event() -> None:
     release = making.registered(making.tenant())
     first = revoke(release, actor="user:ann", reason="leaked")
     assert revoke(release, actor="user:bob", reason="other") == first
@@ -39,7 +39,7 @@ def test_a_repeat_gives_the_first_event() -> None:
 
 
 @pytest.mark.parametrize("status", ["UPLOADED", "VERIFYING", "REJECTED"])
-def test_only_a_registered_release_is_revoked(status: str) -> None:
+def test_only_a_registered_release_can_be_revoked(status: str) -> None:
     contract = making.contract()
     data = making.archive(contract, code=status)
     release = making.upload(making.tenant(), making.descriptor(contract, data), data).release
@@ -50,7 +50,7 @@ def test_only_a_registered_release_is_revoked(status: str) -> None:
     assert not Revocation.objects.exists()
 
 
-def test_it_must_say_why() -> None:
+def test_a_revocation_requires_a_reason() -> None:
     release = making.registered(making.tenant())
     with pytest.raises(ReasonRequired):
         revoke(release, actor="", reason=" ")

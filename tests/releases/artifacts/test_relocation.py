@@ -1,4 +1,4 @@
-"""All blobs go from one store to the other, and what was stopped half way is taken up again."""
+"""All blobs are copied from one store to another. An interrupted copy can be resumed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,12 +46,12 @@ def test_every_blob_is_copied_once(local: LocalBench, s3: S3Bench, forth: bool) 
     assert set(outcomes(source, target).values()) == {Outcome.COPIED}
     for data in BODIES:
         assert target.read(making.digest_of(data)) == data
-    assert set(outcomes(source, target).values()) == {Outcome.THERE}
+    assert set(outcomes(source, target).values()) == {Outcome.PRESENT}
     assert len(source.everything()) == len(target.everything()) == len(BODIES)
     assert list(target.store.staging.iterdir()) == []
 
 
-def test_a_move_that_was_stopped_is_taken_up_where_it_was(local: LocalBench, s3: S3Bench, tmp_path: Path) -> None:
+def test_an_interrupted_copy_is_resumed(local: LocalBench, s3: S3Bench, tmp_path: Path) -> None:
     for data in BODIES:
         local.keep(data)
     with Relay(urlsplit(s3.place.endpoint_url).port or 0) as relay:
@@ -63,11 +63,11 @@ def test_a_move_that_was_stopped_is_taken_up_where_it_was(local: LocalBench, s3:
             next(moves)
     assert {moved.digest for moved in done} == {stored.digest for stored in s3.store.list()}
     again = outcomes(local, s3)
-    assert [again[moved.digest] for moved in done] == [Outcome.THERE] * 3
-    assert sorted(again.values()) == sorted([Outcome.THERE] * 3 + [Outcome.COPIED] * 5)
+    assert [again[moved.digest] for moved in done] == [Outcome.PRESENT] * 3
+    assert sorted(again.values()) == sorted([Outcome.PRESENT] * 3 + [Outcome.COPIED] * 5)
 
 
-def test_damaged_bytes_are_not_carried_over(local: LocalBench, s3: S3Bench) -> None:
+def test_damaged_bytes_are_not_copied(local: LocalBench, s3: S3Bench) -> None:
     good, bad = BODIES[:2]
     for data in (good, bad):
         local.keep(data)
@@ -80,19 +80,19 @@ def test_damaged_bytes_are_not_carried_over(local: LocalBench, s3: S3Bench) -> N
     assert [stored.digest for stored in local.store.list()] == [making.digest_of(bad)]
 
 
-def test_nothing_is_taken_away_before_it_was_read_back(local: LocalBench, s3: S3Bench) -> None:
+def test_a_blob_is_removed_only_after_it_was_read_back(local: LocalBench, s3: S3Bench) -> None:
     data = BODIES[3]
     digest = making.digest_of(data)
     local.keep(data)
     s3.overwrite(digest, bytes(len(data)))
-    assert outcomes(local, s3) == {digest: Outcome.THERE}, "by its size alone"
+    assert outcomes(local, s3) == {digest: Outcome.PRESENT}, "by its size alone"
     assert outcomes(local, s3, remove=True) == {digest: Outcome.COPIED}
     assert s3.read(digest) == data
     assert list(local.store.list()) == []
 
 
-def test_bytes_that_are_right_nowhere_are_not_taken_away(local: LocalBench, s3: S3Bench) -> None:
-    """They are damaged here too, so nothing can replace those over there."""
+def test_bytes_that_are_damaged_in_both_stores_are_not_removed(local: LocalBench, s3: S3Bench) -> None:
+    """The source has no sound bytes that could replace those of the target."""
     data = BODIES[3]
     digest = making.digest_of(data)
     local.keep(data)
@@ -111,7 +111,7 @@ def test_a_truncated_copy_is_replaced(local: LocalBench, s3: S3Bench) -> None:
     assert s3.read(digest) == data
 
 
-def test_a_coordinator_changes_its_store_and_runs_on(
+def test_a_coordinator_changes_its_store_and_continues(
     settings: Any, s3_place: S3Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     owner, release = making.ready()
@@ -123,7 +123,7 @@ def test_a_coordinator_changes_its_store_and_runs_on(
     assert "1 copied" in capsys.readouterr().out
     settings.ARTIFACT_STORE = "s3"
     call_command("move_artifacts", "--source=local", "--target=s3", "--remove")
-    assert "1 was there already; 0 bytes copied" in capsys.readouterr().out
+    assert "1 already in the target; 0 bytes copied" in capsys.readouterr().out
     assert not any(path.is_file() for path in (settings.ARTIFACT_ROOT / "sha256").rglob("*"))
     require_sound(release)
     require_verified(release)
@@ -131,7 +131,7 @@ def test_a_coordinator_changes_its_store_and_runs_on(
     assert Blob.objects.get().state == "SOUND"
 
 
-def test_the_command_names_what_is_damaged_and_no_secret(
+def test_the_command_prints_damaged_blobs_and_no_secrets(
     settings: Any, s3_place: S3Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     release = making.registered(making.tenant())
@@ -142,7 +142,7 @@ def test_the_command_names_what_is_damaged_and_no_secret(
     use_s3(settings, s3_place)
     with pytest.raises(CommandError, match="1 blobs of the source do not match their digest"):
         call_command("move_artifacts", "--source=local", "--target=s3")
-    assert f"{digest} is damaged here" in capsys.readouterr().out
+    assert f"{digest} damaged in the source" in capsys.readouterr().out
     use_s3(settings, replace(s3_place, secret_access_key="wrong-and-secret"))
     with pytest.raises(CommandError) as caught:
         call_command("move_artifacts", "--source=s3", "--target=local")

@@ -44,7 +44,7 @@ def bucket(s3_place: S3Place, release: Release) -> Bucket:
     return Bucket(s3_place, release)
 
 
-def test_bytes_that_were_missing_are_seen_as_soon_as_they_are_there(release: Release, bucket: Bucket) -> None:
+def test_missing_bytes_are_found_as_soon_as_they_are_restored(release: Release, bucket: Bucket) -> None:
     bucket.remove()
     for _ in range(2):
         with pytest.raises(ArtifactMissing):
@@ -53,7 +53,7 @@ def test_bytes_that_were_missing_are_seen_as_soon_as_they_are_there(release: Rel
     require_sound(release)
 
 
-def test_bytes_of_another_size_are_refused_only_for_as_long_as_they_are_there(release: Release, bucket: Bucket) -> None:
+def test_bytes_of_a_wrong_size_are_rejected_until_they_are_replaced(release: Release, bucket: Bucket) -> None:
     bucket.put(b"damage")
     for _ in range(2):
         with pytest.raises(ArtifactAltered):
@@ -62,7 +62,7 @@ def test_bytes_of_another_size_are_refused_only_for_as_long_as_they_are_there(re
     require_sound(release)
 
 
-def test_bytes_that_were_right_are_asked_about_again_in_time(
+def test_bytes_that_were_right_are_checked_again_after_a_limited_time(
     release: Release, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_sound(release)
@@ -73,7 +73,7 @@ def test_bytes_that_were_right_are_asked_about_again_in_time(
         require_sound(release)
 
 
-def test_a_process_caches_what_it_has_seen_of_so_many_blobs_at_most(release: Release, bucket: Bucket) -> None:
+def test_a_process_caches_a_limited_number_of_blobs(release: Release, bucket: Bucket) -> None:
     require_sound(release)
     for number in range(9_999):
         soundness.cache.set(f"sha256:{number}", None)
@@ -83,7 +83,7 @@ def test_a_process_caches_what_it_has_seen_of_so_many_blobs_at_most(release: Rel
         require_sound(release)
 
 
-def test_the_verdict_counts_whatever_is_remembered(release: Release) -> None:
+def test_the_verdict_takes_precedence_over_the_cache(release: Release) -> None:
     require_sound(release)
     Blob.objects.update(state="DAMAGED")
     with pytest.raises(ArtifactAltered):

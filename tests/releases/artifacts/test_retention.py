@@ -1,4 +1,4 @@
-"""What nothing needs is named before it is removed; what is needed, or young, or in use, is spared."""
+"""Orphaned bytes are listed and removed. Bytes that are needed, young or in use are kept."""
 
 import os
 from datetime import timedelta
@@ -23,7 +23,7 @@ from tests.s3 import use_s3
 
 pytestmark = pytest.mark.django_db
 NO_AGE = timedelta(seconds=-60)
-"""Everything is older than this, clocks of servers and databases included."""
+"""All bytes are older than this, even if the clocks of the servers differ."""
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))], autouse=True)
@@ -42,7 +42,7 @@ def removed(age: timedelta = NO_AGE) -> list[str]:
 
 
 def stray(data: bytes) -> str:
-    """Bytes that were kept by an upload whose row was never committed."""
+    """Store bytes like an upload whose row was never committed."""
     making.staged(data).staged.keep()
     return making.digest_of(data)
 
@@ -60,7 +60,7 @@ def rejected(owner: Any, version: str = "1.0") -> str:
     return making.digest_of(data)
 
 
-def test_what_a_release_needs_is_never_named_whatever_its_status() -> None:
+def test_bytes_that_a_release_needs_are_never_orphans_whatever_its_status() -> None:
     owner = making.tenant()
     pending_data = making.archive(making.contract(), code="pending")
     making.upload(owner, making.descriptor(making.contract(), pending_data, "0.1"), pending_data)
@@ -71,7 +71,7 @@ def test_what_a_release_needs_is_never_named_whatever_its_status() -> None:
     assert len(stored()) == 3
 
 
-def test_a_stray_is_named_then_removed_with_an_event_and_may_come_back() -> None:
+def test_stray_bytes_are_listed_then_removed_with_an_event_and_can_be_uploaded_again() -> None:
     digest = stray(b"stray")
     assert named() == {digest: "STRAY"}
     assert stored() == {digest}, "naming removes nothing"
@@ -89,7 +89,7 @@ def test_a_stray_is_named_then_removed_with_an_event_and_may_come_back() -> None
     assert named() == {}
 
 
-def test_bytes_of_rejected_uploads_alone_are_removed_and_their_release_stays() -> None:
+def test_bytes_of_rejected_releases_only_are_removed_and_the_releases_remain() -> None:
     owner = making.tenant()
     digest = rejected(owner)
     assert named() == {digest: "REJECTED"}
@@ -107,8 +107,8 @@ def test_bytes_that_a_rejected_and_another_release_share_are_kept() -> None:
     assert removed() == []
 
 
-def test_removed_bytes_are_nobodys_any_more() -> None:
-    """To have brought bytes once is no claim to them after they were removed: they have to be brought again."""
+def test_removed_bytes_must_be_sent_again_by_their_tenant() -> None:
+    """An earlier upload gives a tenant no right to removed bytes."""
     owner = making.tenant()
     digest = rejected(owner)
     removed()
@@ -122,7 +122,7 @@ def test_removed_bytes_are_nobodys_any_more() -> None:
         refuse_unsound(Blob.objects.get(pk=digest))
 
 
-def test_what_is_young_is_spared() -> None:
+def test_young_bytes_are_kept() -> None:
     owner = making.tenant()
     stray(b"stray")
     rejected(owner)
@@ -133,7 +133,7 @@ def test_what_is_young_is_spared() -> None:
     staged.discard()
 
 
-def test_bytes_whose_upload_was_rejected_just_now_are_spared_however_old_they_are() -> None:
+def test_old_bytes_of_a_release_that_was_just_rejected_are_kept() -> None:
     digest, long_ago, day = rejected(making.tenant()), timezone.now() - timedelta(days=3), timedelta(days=1)
     old = [retention.Orphan(digest, 1, long_ago, retention.Why.REJECTED)]
     with unguarded(Blob):
@@ -144,7 +144,7 @@ def test_bytes_whose_upload_was_rejected_just_now_are_spared_however_old_they_ar
     assert list(retention.remove(old, day)) == old
 
 
-def test_what_a_killed_process_left_in_staging_is_removed() -> None:
+def test_staged_files_of_a_killed_process_are_removed() -> None:
     staged = making.staged(b"left").staged
     os.utime(staged.path, (0, 0))
     growing = making.staged(b"growing").staged
@@ -155,7 +155,7 @@ def test_what_a_killed_process_left_in_staging_is_removed() -> None:
     staged.discard()
 
 
-def test_what_vanishes_from_staging_during_the_search_is_left_out() -> None:
+def test_staged_files_that_vanish_during_the_search_are_skipped() -> None:
     both = [making.staged(data).staged for data in (b"one", b"two")]
     for staged in both:
         os.utime(staged.path, (0, 0))
@@ -166,7 +166,7 @@ def test_what_vanishes_from_staging_during_the_search_is_left_out() -> None:
     assert list(search) == []
 
 
-def test_what_came_into_use_since_it_was_named_is_spared() -> None:
+def test_bytes_that_came_into_use_after_they_were_listed_are_kept() -> None:
     data = b"stray"
     stray(data)
     found = list(retention.orphans(NO_AGE))
@@ -175,8 +175,8 @@ def test_what_came_into_use_since_it_was_named_is_spared() -> None:
     assert stored() == {making.digest_of(data)}
 
 
-def test_however_many_there_are_each_is_named(kind: str) -> None:
-    """They are looked up in groups."""
+def test_all_orphans_are_listed_if_there_are_several_batches(kind: str) -> None:
+    """The rows of the blobs are read in batches."""
     if kind == "local":
         folder = artifact_store().staging.parent / "sha256" / "ab"
         folder.mkdir(parents=True)
@@ -186,7 +186,7 @@ def test_however_many_there_are_each_is_named(kind: str) -> None:
         assert list(named()) == [f"sha256:{digest}" for digest in digests]
 
 
-def test_the_command_says_what_it_would_do_and_does_it_when_told_to(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_is_a_dry_run_unless_it_has_the_remove_option(capsys: pytest.CaptureFixture[str]) -> None:
     digest = stray(b"stray")
     for arguments in ([], ["--dry-run"]):
         call_command("sweep_artifacts", "--older-than-hours=0", *arguments)
@@ -197,15 +197,15 @@ def test_the_command_says_what_it_would_do_and_does_it_when_told_to(capsys: pyte
     assert "0 files of 0 bytes were removed" in capsys.readouterr().out, "it is younger than ORPHAN_HOURS"
 
 
-def test_the_command_refuses_an_age_in_the_future() -> None:
-    """It would spare nothing, not even an upload in flight."""
+def test_the_command_rejects_a_negative_age() -> None:
+    """With a negative age it would remove the bytes of running uploads."""
     stray(b"stray")
     with pytest.raises(CommandError, match="cannot be negative"):
         call_command("sweep_artifacts", "--remove", "--older-than-hours=-1")
     assert len(stored()) == 1
 
 
-def test_the_clock_has_it_removed_only_where_that_is_set(settings: Any) -> None:
+def test_the_scheduled_task_removes_orphans_only_if_that_is_set(settings: Any) -> None:
     assert "remove-orphans" not in settings.CELERY_BEAT_SCHEDULE
     digest = stray(b"stray")
     settings.ORPHAN_SWEEP = True
@@ -220,7 +220,7 @@ def test_the_clock_has_it_removed_only_where_that_is_set(settings: Any) -> None:
     assert stored() == set()
 
 
-def test_other_files_in_the_store_are_not_ours_to_remove(kind: str) -> None:
+def test_files_that_are_not_blobs_are_never_removed(kind: str) -> None:
     if kind == "local":
         folder = artifact_store().staging.parent / "sha256" / "ab"
         folder.mkdir(parents=True)

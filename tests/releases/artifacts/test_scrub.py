@@ -1,4 +1,4 @@
-"""Stored bytes are read again within the set time. Damaged bytes are set aside, reported, refused, and healed."""
+"""Stored bytes are checked within the set time. Damaged bytes are quarantined, reported, rejected and replaced."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ ALL = float("inf")
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))])
 def bench(request: pytest.FixtureRequest, settings: Any) -> Iterator[Bench]:
-    """The store that the settings name, each kind in turn."""
+    """The configured store, of each kind."""
     if request.param == "s3":
         place: S3Place = request.getfixturevalue("s3_place")
         use_s3(settings, place)
@@ -48,7 +48,7 @@ def bench(request: pytest.FixtureRequest, settings: Any) -> Iterator[Bench]:
 
 
 def verdicts(budget: float = ALL, *, everything: bool = True) -> list[tuple[str, str | None]]:
-    """What is checked: of one that never ends the beginning."""
+    """Return the first results of a scrub that may not end."""
     return [(checked.digest, checked.state) for checked in islice(scrub.scrub(budget, everything=everything), 20)]
 
 
@@ -63,7 +63,7 @@ def events(digest: str) -> list[tuple[str, Any]]:
     return [(event.kind, event.data) for event in rows]
 
 
-def test_sound_bytes_are_noted_as_checked_and_nothing_else_changes(bench: Bench) -> None:
+def test_sound_bytes_are_recorded_as_checked_and_nothing_else_changes(bench: Bench) -> None:
     before = blob_of(making.registered(making.tenant()))
     assert verdicts() == [(before.digest, "SOUND")]
     after = Blob.objects.get(pk=before.pk)
@@ -73,7 +73,7 @@ def test_sound_bytes_are_noted_as_checked_and_nothing_else_changes(bench: Bench)
     assert verdicts(everything=False) == []
 
 
-def test_what_was_not_checked_for_longest_is_checked_first_whatever_its_place_in_the_table() -> None:
+def test_the_blob_whose_last_check_is_longest_ago_is_checked_first() -> None:
     owner, now = making.tenant(), timezone.now()
     digests = [blob_of(making.registered(owner, version)).digest for version in ("1.0", "2.0", "3.0")]
     for minutes, digest in enumerate(digests, 1):
@@ -81,7 +81,7 @@ def test_what_was_not_checked_for_longest_is_checked_first_whatever_its_place_in
     assert [digest for digest, _ in verdicts()] == digests[::-1]
 
 
-def test_damage_is_set_aside_reported_and_refused_and_an_upload_heals_it(bench: Bench) -> None:
+def test_damaged_bytes_are_quarantined_reported_and_rejected_until_an_upload_replaces_them(bench: Bench) -> None:
     owner, release = making.ready()
     digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
     bench.overwrite(digest, bytes(len(data)))
@@ -109,7 +109,7 @@ def test_damage_is_set_aside_reported_and_refused_and_an_upload_heals_it(bench: 
     assert verdicts() == [(digest, "SOUND")]
 
 
-def test_missing_bytes_are_reported_and_refused_and_heal_when_they_are_put_back(bench: Bench) -> None:
+def test_missing_bytes_are_reported_and_rejected_until_they_are_restored(bench: Bench) -> None:
     owner, release = making.ready()
     digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
     bench.store.remove(digest)
@@ -122,7 +122,7 @@ def test_missing_bytes_are_reported_and_refused_and_heal_when_they_are_put_back(
     assert events(digest) == [("MISSING", {}), ("HEALED", {"was": "MISSING"})]
 
 
-def test_a_blob_that_is_still_missing_is_noted_as_checked() -> None:
+def test_a_blob_that_is_still_missing_is_recorded_as_checked() -> None:
     blob = blob_of(making.registered(making.tenant()))
     artifact_store().remove(blob.digest)
     assert verdicts() == [(blob.digest, "MISSING")]
@@ -134,7 +134,7 @@ def test_a_blob_that_is_still_missing_is_noted_as_checked() -> None:
     assert events(blob.digest) == [("MISSING", {})]
 
 
-def test_missing_bytes_are_looked_for_again_after_a_minute_by_the_clock(bench: Bench) -> None:
+def test_the_scheduled_task_checks_missing_bytes_again_after_a_minute(bench: Bench) -> None:
     owner, release = making.ready()
     digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
     bench.store.remove(digest)
@@ -155,7 +155,7 @@ UNMOUNTED: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("leave", UNMOUNTED.values(), ids=UNMOUNTED)
-def test_a_local_store_that_was_unmounted_is_no_verdict(leave: Callable[[Path], None], settings: Any) -> None:
+def test_an_unmounted_local_store_gives_no_verdict(leave: Callable[[Path], None], settings: Any) -> None:
     """Submissions and running work continue. Nothing is written to the wrong disk, and the store recovers later."""
     owner, release = making.ready()
     digest, root = blob_of(release).digest, settings.ARTIFACT_ROOT
@@ -186,14 +186,14 @@ def test_a_local_store_that_was_unmounted_is_no_verdict(leave: Callable[[Path], 
     assert events(digest) == []
 
 
-def test_the_first_use_sets_a_local_store_up(settings: Any, tmp_path: Path) -> None:
+def test_the_first_use_sets_up_a_local_store(settings: Any, tmp_path: Path) -> None:
     use_local(settings, tmp_path / "new")
     assert artifact_store().stat(making.digest_of(b"")) is None
     assert (settings.ARTIFACT_ROOT / ".artifact-store").is_file()
     making.registered(making.tenant())
 
 
-def test_a_store_that_cannot_be_read_is_no_verdict(bench: Bench, settings: Any, request: pytest.FixtureRequest) -> None:
+def test_an_unreadable_store_gives_no_verdict(bench: Bench, settings: Any, request: pytest.FixtureRequest) -> None:
     digest = blob_of(making.registered(making.tenant())).digest
     if settings.ARTIFACT_STORE == "s3":
         place: S3Place = request.getfixturevalue("s3_place")
@@ -206,8 +206,8 @@ def test_a_store_that_cannot_be_read_is_no_verdict(bench: Bench, settings: Any, 
     assert events(digest) == []
 
 
-def test_bytes_that_an_upload_is_about_to_replace_are_left_to_it(bench: Bench, committed_session: str) -> None:
-    """The lock that an upload holds in its own session."""
+def test_bytes_that_an_upload_has_locked_are_not_quarantined(bench: Bench, committed_session: str) -> None:
+    """An upload holds the lock in its own session."""
     digest = committed_session
     bench.overwrite(digest, b"damage")
     Blob.objects.create(digest=digest, size=1, fingerprint="")
@@ -218,7 +218,7 @@ def test_bytes_that_an_upload_is_about_to_replace_are_left_to_it(bench: Bench, c
 
 @pytest.fixture
 def committed_session(settings: Any) -> Iterator[str]:
-    """A digest that another session shares the lock of."""
+    """A digest whose shared lock another session holds."""
     digest = making.digest_of(b"about to be uploaded")
     locked, done = threading.Event(), threading.Event()
 
@@ -235,7 +235,7 @@ def committed_session(settings: Any) -> Iterator[str]:
         done.set()
 
 
-def test_each_is_due_within_the_set_time_and_the_longest_unchecked_comes_first(settings: Any) -> None:
+def test_each_blob_is_due_within_the_set_time_and_the_oldest_check_comes_first(settings: Any) -> None:
     settings.SCRUB_DAYS = 8
     owner = making.tenant()
     ages = {"1.0": 5, "2.0": 7, "3.0": 100, "4.0": 0}
@@ -248,7 +248,7 @@ def test_each_is_due_within_the_set_time_and_the_longest_unchecked_comes_first(s
     assert verdicts(everything=False) == []
 
 
-def test_what_another_process_reads_or_was_removed_is_left_alone() -> None:
+def test_removed_blobs_and_blobs_that_another_process_reads_are_skipped() -> None:
     owner = making.tenant()
     mine, others, removed, dead = (blob_of(making.registered(owner, f"{n}.0")).digest for n in range(4))
     Blob.objects.filter(pk=others).update(checking_until=timezone.now() + timedelta(minutes=5))
@@ -258,7 +258,7 @@ def test_what_another_process_reads_or_was_removed_is_left_alone() -> None:
 
 
 def test_removed_bytes_are_not_missing() -> None:
-    """A message may ask for a check of bytes that were removed since."""
+    """A message may request a check of bytes that were removed later."""
     digest = blob_of(making.registered(making.tenant())).digest
     making.stored_file(digest).unlink()
     Blob.objects.filter(pk=digest).update(state="REMOVED")
@@ -279,7 +279,7 @@ def test_scrubbing_waits_for_a_place_to_read() -> None:
     assert Blob.objects.get().checked_at > before
 
 
-def test_the_clocks_task_checks_what_is_due() -> None:
+def test_the_scheduled_task_checks_due_blobs() -> None:
     digest = blob_of(making.registered(making.tenant())).digest
     making.stored_file(digest).unlink()
     Blob.objects.update(checked_at=F("checked_at") - timedelta(days=365))
@@ -289,11 +289,11 @@ def test_the_clocks_task_checks_what_is_due() -> None:
     assert [kind for kind, _ in events(digest)] == ["MISSING"]
 
 
-def test_the_command_tells_what_is_wrong_and_fails_by_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_wrong_blobs_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
     owner = making.tenant()
     good, bad = (blob_of(making.registered(owner, version)).digest for version in ("1.0", "2.0"))
     call_command("scrub_artifacts")
-    assert capsys.readouterr().out == "nothing is due\n"
+    assert capsys.readouterr().out == "no blob is due\n"
     making.stored_file(bad).unlink()
     with pytest.raises(CommandError, match="Not all blobs are sound"):
         call_command("scrub_artifacts", "--all")

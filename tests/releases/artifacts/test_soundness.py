@@ -1,4 +1,4 @@
-"""Whether the bytes that a release pins are still what was verified: told cheaply, but never wrongly."""
+"""The checks of pinned bytes at submissions and activations."""
 
 import os
 import secrets
@@ -52,10 +52,10 @@ def same_size_and_times(path: Path) -> None:
 
 
 @BOTH
-def test_what_was_not_touched_is_sound_by_one_query_and_no_hashing(
+def test_unchanged_bytes_are_sound_after_one_query_and_no_hashing(
     release: Release, require: Require, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """Whatever was hashed is noted, which would be another query."""
+    """A hash would be recorded, with another query."""
     with django_assert_num_queries(1):
         require(release)
 
@@ -69,7 +69,7 @@ def test_missing_bytes_are_named(release: Release, require: Require) -> None:
 
 
 @BOTH
-def test_bytes_of_another_size_are_altered(release: Release, require: Require) -> None:
+def test_bytes_of_a_different_size_are_altered(release: Release, require: Require) -> None:
     file(release).write_bytes(b"damage")
     for _ in range(2):
         with pytest.raises(ArtifactAltered) as caught:
@@ -81,7 +81,7 @@ def test_bytes_of_another_size_are_altered(release: Release, require: Require) -
 @pytest.mark.parametrize(
     ("state", "error"), [("DAMAGED", ArtifactAltered), ("MISSING", ArtifactMissing), ("REMOVED", ArtifactMissing)]
 )
-def test_the_last_verdict_refuses_although_nothing_is_seen_of_it(
+def test_the_last_verdict_applies_although_the_bytes_look_right(
     release: Release, require: Require, state: str, error: type[Exception]
 ) -> None:
     file(release).unlink()
@@ -91,15 +91,15 @@ def test_the_last_verdict_refuses_although_nothing_is_seen_of_it(
 
 
 def test_a_submission_never_hashes(release: Release, django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    """It goes by the last verdict, and whoever can hash is told to look."""
+    """It reads the last verdict, and sends a message to check the bytes."""
     same_size_and_times(file(release))
     with django_assert_num_queries(1):
         require_sound(release)
     assert blob(release).state == "SOUND"
 
 
-def test_a_submission_goes_by_the_last_verdict_until_it_is_another(release: Release) -> None:
-    """Bytes that somebody put back by hand are not trusted before they were read."""
+def test_a_submission_relies_on_the_last_verdict(release: Release) -> None:
+    """Bytes that were restored by hand are not trusted until they were read."""
     Blob.objects.update(state="DAMAGED")
     with pytest.raises(ArtifactAltered):
         require_sound(release)
@@ -107,7 +107,7 @@ def test_a_submission_goes_by_the_last_verdict_until_it_is_another(release: Rele
     require_sound(release)
 
 
-def test_an_activation_finds_other_bytes_of_the_same_size_and_times(release: Release) -> None:
+def test_an_activation_finds_different_bytes_of_the_same_size_and_times(release: Release) -> None:
     same_size_and_times(file(release))
     with pytest.raises(ArtifactAltered):
         require_verified(release)
@@ -115,7 +115,7 @@ def test_an_activation_finds_other_bytes_of_the_same_size_and_times(release: Rel
     assert events(release) == ["DAMAGED"]
 
 
-def test_equal_bytes_that_were_touched_are_hashed_once_and_then_known(
+def test_equal_bytes_with_new_times_are_hashed_once(
     release: Release, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     path, before = file(release), blob(release)
@@ -131,7 +131,7 @@ def test_equal_bytes_that_were_touched_are_hashed_once_and_then_known(
         require_verified(release)
 
 
-def test_bytes_that_were_put_right_are_sound_again(release: Release) -> None:
+def test_repaired_bytes_are_sound_again(release: Release) -> None:
     path = file(release)
     good = path.read_bytes()
     path.write_bytes(b"damage")
@@ -144,7 +144,7 @@ def test_bytes_that_were_put_right_are_sound_again(release: Release) -> None:
 
 
 @BOTH
-def test_every_artifact_counts_and_not_only_the_primary_one(require: Require) -> None:
+def test_every_artifact_is_checked_and_not_only_the_primary_one(require: Require) -> None:
     contract = making.contract()
     first, second = making.archive(contract), making.archive(None, code="second")
     document = making.descriptor(contract, first)
@@ -164,7 +164,7 @@ def test_a_release_without_stored_bytes_is_always_sound(require: Require) -> Non
 
 
 class TestRemote:
-    """A store on the network, which may not answer."""
+    """A remote store, which may not respond."""
 
     @pytest.fixture
     def release(self, settings: Any, s3_place: S3Place) -> Release:
@@ -181,7 +181,7 @@ class TestRemote:
             require_verified(release)
         assert blob(release).state == "SOUND"
 
-    def test_the_store_is_asked_once_in_a_while_and_the_verdict_each_time(
+    def test_the_store_is_checked_occasionally_and_the_verdict_every_time(
         self, release: Release, s3_place: S3Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         require_sound(release)
@@ -196,9 +196,7 @@ class TestRemote:
         with pytest.raises(ArtifactAltered):
             require_sound(release)
 
-    def test_an_object_that_was_absent_is_found_as_soon_as_it_is_back(
-        self, release: Release, s3_place: S3Place
-    ) -> None:
+    def test_a_missing_object_is_found_as_soon_as_it_is_restored(self, release: Release, s3_place: S3Place) -> None:
         client, digest = client_of(s3_place), blob(release).digest
         place = {"Bucket": s3_place.bucket, "Key": f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"}
         data = client.get_object(**place)["Body"].read()
@@ -208,7 +206,7 @@ class TestRemote:
         client.put_object(**place, Body=data)
         require_sound(release)
 
-    def test_an_object_written_over_is_found_by_the_activation(self, release: Release, s3_place: S3Place) -> None:
+    def test_an_activation_finds_an_overwritten_object(self, release: Release, s3_place: S3Place) -> None:
         digest, size = blob(release).digest, blob(release).size
         key = f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"
         client_of(s3_place).put_object(Bucket=s3_place.bucket, Key=key, Body=bytes(size))

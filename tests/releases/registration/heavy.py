@@ -1,4 +1,4 @@
-"""Makes archives that are costly to verify, and finds the processes that verify them."""
+"""Creates archives whose verification is expensive, and finds the processes that verify them."""
 
 import io
 import json
@@ -15,7 +15,7 @@ ENTRY_BYTES = 16 * 1024**2
 
 
 def archive(document: dict[str, Any], *, entries: int, salt: str = "") -> bytes:
-    """A valid archive with a contract and `entries` entries that unpack to 16 MiB each."""
+    """Return a valid archive with a contract and `entries` entries of 16 MiB each when unpacked."""
     buffer = io.BytesIO()
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     packed = packer.compress(bytes(ENTRY_BYTES)) + packer.flush()
@@ -36,7 +36,7 @@ def archive(document: dict[str, Any], *, entries: int, salt: str = "") -> bytes:
 
 
 def verification_processes(parent: int | None = None) -> list[int]:
-    """The ids of the verification processes that `parent` has started. The default is this process."""
+    """Return the ids of the verification processes that `parent`, by default this process, has started."""
     wanted = os.getpid() if parent is None else parent
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

@@ -1,4 +1,4 @@
-"""Sends the parts of a direct upload as a client does: with plain HTTP, to the addresses that it was given."""
+"""Sends the parts of a direct upload as a client does: with HTTP, to the presigned addresses."""
 
 from collections.abc import Iterable
 
@@ -20,7 +20,7 @@ def begun(owner: Tenant, data: bytes, *, digest: str | None = None, size: int | 
 
 
 def send(data: bytes, parts: Iterable[Part]) -> list[int]:
-    """PUT each part; returns the statuses."""
+    """PUT each part, and return the statuses."""
     return [
         requests.put(part.url, data=data[part.offset : part.offset + part.size], timeout=20).status_code
         for part in parts
@@ -28,7 +28,7 @@ def send(data: bytes, parts: Iterable[Part]) -> list[int]:
 
 
 def sent(owner: Tenant, data: bytes, **declared: object) -> ArtifactUpload:
-    """An upload whose parts are all there, completed and not verified yet."""
+    """Return an upload that has all its parts and is completed, but not verified yet."""
     upload = begun(owner, data, **declared)  # type: ignore[arg-type]
     assert set(send(data, direct_uploads.missing(upload)[1])) == {200}
     return direct_uploads.complete(upload)

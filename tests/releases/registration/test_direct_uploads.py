@@ -1,4 +1,4 @@
-"""Artifacts that go straight to a real S3 server: nothing is at its digest before the coordinator has hashed it."""
+"""Direct uploads to a real S3 server. Bytes are stored under a digest only after the coordinator has hashed them."""
 
 import os
 from dataclasses import replace
@@ -48,7 +48,7 @@ def place(settings: Any, s3_place: S3Place) -> S3Place:
 
 
 def keys(place: S3Place) -> list[str]:
-    """What is in the bucket, and the uploads that are under way there."""
+    """Return the objects in the bucket and its running multipart uploads."""
     client = client_of(place)
     found = client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix).get("Contents", ())
     open_ones = client.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", ())
@@ -65,7 +65,7 @@ def descriptor(data: bytes) -> dict[str, Any]:
     return making.descriptor(making.contract(), data, kind="native-binary")
 
 
-def test_what_was_sent_is_at_its_digest_once_it_is_verified_and_a_release_may_name_it(place: S3Place) -> None:
+def test_verified_bytes_are_stored_under_their_digest_and_a_release_may_name_it(place: S3Place) -> None:
     owner, digest = making.tenant(), making.digest_of(DATA)
     upload = begun(owner, DATA)
     received, parts = direct_uploads.missing(upload)
@@ -79,7 +79,7 @@ def test_what_was_sent_is_at_its_digest_once_it_is_verified_and_a_release_may_na
     assert release.artifacts.get().blob_id == digest
 
 
-def test_a_completed_upload_is_verified_at_once(broker: Broker) -> None:
+def test_a_completed_upload_is_verified_immediately(broker: Broker) -> None:
     upload = begun(making.tenant(), b"small")
     send(b"small", direct_uploads.missing(upload)[1])
     messages = broker.after(lambda: direct_uploads.complete(upload))
@@ -88,7 +88,7 @@ def test_a_completed_upload_is_verified_at_once(broker: Broker) -> None:
     assert ArtifactUpload.objects.get(pk=upload.pk).status == "STORED"
 
 
-def test_it_goes_on_where_it_broke_off(place: S3Place) -> None:
+def test_an_interrupted_upload_is_resumed(place: S3Place) -> None:
     owner = making.tenant()
     upload = begun(owner, DATA)
     _, parts = direct_uploads.missing(upload)
@@ -105,7 +105,7 @@ def test_it_goes_on_where_it_broke_off(place: S3Place) -> None:
     assert begun(owner, DATA).pk == upload.pk, "what is stored need not be sent again"
 
 
-def test_other_bytes_are_rejected_and_taken_away(place: S3Place) -> None:
+def test_wrong_bytes_are_rejected_and_removed(place: S3Place) -> None:
     owner = making.tenant()
     upload = sent(owner, DATA, digest=making.digest_of(b"other"))
     assert finish(upload) == ("REJECTED", "UPLOAD_DIGEST_MISMATCH")
@@ -117,7 +117,7 @@ def test_other_bytes_are_rejected_and_taken_away(place: S3Place) -> None:
         direct_uploads.complete(upload)
 
 
-def test_the_server_takes_no_part_of_another_size_nor_of_another_number() -> None:
+def test_the_server_rejects_a_part_of_another_size_or_number() -> None:
     [first, *_, last] = direct_uploads.missing(begun(making.tenant(), DATA))[1]
     longer = requests.put(last.url, data=DATA[: last.size + 1], timeout=20)
     shorter = requests.put(first.url, data=DATA[: first.size - 1], timeout=20)
@@ -125,7 +125,7 @@ def test_the_server_takes_no_part_of_another_size_nor_of_another_number() -> Non
     assert {longer.status_code, shorter.status_code, moved.status_code} == {403}
 
 
-def test_parts_go_to_the_address_that_senders_know(place: S3Place, settings: Any) -> None:
+def test_parts_are_sent_to_the_public_address(place: S3Place, settings: Any) -> None:
     use_s3(settings, replace(place, public_endpoint_url="https://store.example"))
     _, [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))
     assert part.url.startswith(f"https://store.example/{place.bucket}/")
@@ -157,7 +157,7 @@ def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(
     assert artifact_store().stat(staged.digest) is None
 
 
-def test_a_sound_object_is_not_written_over_whoever_put_it_there_and_when(place: S3Place) -> None:
+def test_a_sound_object_is_never_overwritten(place: S3Place) -> None:
     direct, name, staged, key = hashed(making.tenant())
     client = client_of(place)
 
@@ -166,17 +166,17 @@ def test_a_sound_object_is_not_written_over_whoever_put_it_there_and_when(place:
 
     def verified() -> BlobStat | None:
         """Return None in the first call. After that, the object of another upload exists."""
-        seen = artifact_store().verified(staged.digest)
-        if seen is None:
+        stat = artifact_store().verified(staged.digest)
+        if stat is None:
             put_by_another()
-        return seen
+        return stat
 
     for _ in range(2):
         assert direct.place(name, staged, key, verified)
         assert client.head_object(Bucket=place.bucket, Key=key)["Metadata"] == {"by": "another"}
 
 
-def test_a_part_of_another_size_than_planned_has_to_be_sent_again(place: S3Place) -> None:
+def test_a_part_of_the_wrong_size_must_be_sent_again(place: S3Place) -> None:
     upload = begun(making.tenant(), DATA)
     client_of(place).upload_part(
         Bucket=place.bucket,
@@ -188,8 +188,8 @@ def test_a_part_of_another_size_than_planned_has_to_be_sent_again(place: S3Place
     assert [part.number for part in direct_uploads.missing(upload)[1]] == [1, 2, 3]
 
 
-def test_another_size_than_declared_is_rejected(place: S3Place) -> None:
-    """Whoever holds the store's own key could send it; a presigned request cannot."""
+def test_a_size_other_than_the_declared_one_is_rejected(place: S3Place) -> None:
+    """Only a client with the credentials of the store can send it. A presigned request cannot."""
     upload = begun(making.tenant(), DATA)
     client = client_of(place)
     key = f"{place.prefix}/staging/{upload.pk}"
@@ -201,7 +201,7 @@ def test_another_size_than_declared_is_rejected(place: S3Place) -> None:
     assert keys(place) == []
 
 
-def test_what_nobody_finishes_expires_and_is_swept(place: S3Place) -> None:
+def test_unfinished_uploads_expire_and_are_cleared(place: S3Place) -> None:
     owner = making.tenant()
     upload = begun(owner, DATA)
     [part, *_] = direct_uploads.missing(upload)[1]
@@ -220,7 +220,7 @@ def test_what_nobody_finishes_expires_and_is_swept(place: S3Place) -> None:
     assert begun(owner, DATA).pk != upload.pk
 
 
-def test_an_upload_whose_time_is_over_is_begun_anew(place: S3Place) -> None:
+def test_an_expired_upload_is_replaced_by_a_new_one(place: S3Place) -> None:
     owner = making.tenant()
     upload = begun(owner, DATA)
     with as_owner():
@@ -230,7 +230,7 @@ def test_an_upload_whose_time_is_over_is_begun_anew(place: S3Place) -> None:
     assert upload.status == "EXPIRED"
 
 
-def test_another_tenant_neither_sees_an_upload_nor_profits_from_it() -> None:
+def test_another_tenant_cannot_see_or_use_an_upload() -> None:
     owner, other = making.tenant(), making.tenant()
     upload = stored(owner, DATA)
     with pytest.raises(UploadUnknown):
@@ -241,7 +241,7 @@ def test_another_tenant_neither_sees_an_upload_nor_profits_from_it() -> None:
     assert (theirs.status, theirs.pk != upload.pk) == ("OPEN", True)
 
 
-def test_bytes_that_were_removed_have_to_be_sent_again(place: S3Place) -> None:
+def test_removed_bytes_must_be_sent_again(place: S3Place) -> None:
     owner = making.tenant()
     upload = stored(owner, DATA)
     day, none = timedelta(days=1), timedelta(seconds=-60)
@@ -251,7 +251,7 @@ def test_bytes_that_were_removed_have_to_be_sent_again(place: S3Place) -> None:
     assert begun(owner, DATA).status == "OPEN"
 
 
-def test_a_fresh_proof_spares_bytes_that_were_there_long_before(place: S3Place) -> None:
+def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Place) -> None:
     owner, digest = making.tenant(), making.digest_of(DATA)
     stored(making.tenant(), DATA)
     long_ago = timezone.now() - timedelta(days=3)
@@ -266,12 +266,12 @@ def test_a_fresh_proof_spares_bytes_that_were_there_long_before(place: S3Place) 
     assert list(retention.remove(old, day)) == old
 
 
-def test_a_verification_that_died_anywhere_may_be_run_again(place: S3Place) -> None:
+def test_a_verification_that_died_at_any_point_can_be_repeated(place: S3Place) -> None:
     owner = making.tenant()
     upload, direct = sent(owner, DATA), artifact_store().direct
     assert direct is not None
     name = str(upload.pk)
-    # Each is as far as a process may have come.
+    # Each step is a point at which a process may die.
     assert direct.join(name, upload.storage_id)
     assert direct.join(name, upload.storage_id)
     staged = direct.read(name)
@@ -304,7 +304,9 @@ def test_a_verification_renews_its_claim_while_it_reads(place: S3Place) -> None:
     assert len(calls) > 12, "once for each chunk"
 
 
-def test_the_sweep_sends_a_lost_verification_off_again(django_capture_on_commit_callbacks: Any, place: S3Place) -> None:
+def test_the_sweep_sends_messages_for_lost_verifications(
+    django_capture_on_commit_callbacks: Any, place: S3Place
+) -> None:
     upload = sent(making.tenant(), DATA)
     with django_capture_on_commit_callbacks() as rung:
         tasks.sweep()
@@ -318,7 +320,7 @@ def test_the_sweep_sends_a_lost_verification_off_again(django_capture_on_commit_
     assert len(rung) == 1
 
 
-def test_a_store_that_is_away_is_no_verdict(settings: Any, place: S3Place) -> None:
+def test_an_unavailable_store_gives_no_verdict(settings: Any, place: S3Place) -> None:
     upload = sent(making.tenant(), DATA)
     use_s3(settings, replace(place, endpoint_url="http://127.0.0.1:1", timeout_seconds=0.2))
     assert finish(upload) == ("VERIFYING", None)
@@ -326,10 +328,10 @@ def test_a_store_that_is_away_is_no_verdict(settings: Any, place: S3Place) -> No
     assert finish(upload) == ("STORED", None)
 
 
-def test_the_sweep_asks_a_store_that_is_away_only_once(
+def test_the_sweep_tries_an_unavailable_store_only_once(
     settings: Any, place: S3Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each further question would wait for the store in vain."""
+    """Each further attempt would wait until its time-out."""
     owner = making.tenant()
     uploads = [begun(owner, bytes([number])) for number in range(3)]
     with as_owner():
@@ -340,7 +342,7 @@ def test_the_sweep_asks_a_store_that_is_away_only_once(
     assert ArtifactUpload.objects.filter(tenant=owner, status="EXPIRED", cleared=False).count() == len(uploads)
 
 
-def test_a_damaged_blob_is_healed_by_a_direct_upload(place: S3Place) -> None:
+def test_a_direct_upload_replaces_a_damaged_blob(place: S3Place) -> None:
     owner = making.tenant()
     upload = stored(owner, DATA)
     client_of(place).put_object(Bucket=place.bucket, Key=artifact_store().key(upload.digest), Body=b"damage")
@@ -351,13 +353,13 @@ def test_a_damaged_blob_is_healed_by_a_direct_upload(place: S3Place) -> None:
     assert Blob.objects.get(digest=upload.digest).state == "SOUND"
 
 
-def test_bounds_hold(settings: Any) -> None:
+def test_the_size_and_number_of_uploads_are_limited(settings: Any) -> None:
     owner = making.tenant()
     settings.MAX_ARTIFACT_BYTES = 10
     with pytest.raises(PayloadTooLarge):
         begun(owner, DATA)
     settings.MAX_ARTIFACT_BYTES = 10**9
-    for number in range(direct_uploads.MOST_OPEN):
+    for number in range(direct_uploads.MAX_OPEN):
         begun(owner, b"x", digest=making.digest_of(str(number).encode()))
     with pytest.raises(DirectUploadsFull):
         begun(owner, DATA)
@@ -370,8 +372,8 @@ def test_bounds_hold(settings: Any) -> None:
     assert len(direct_uploads.missing(begun(making.tenant(), b"", digest="sha256:" + "0" * 64, size=10**9))[1]) == 100
 
 
-def test_a_local_store_takes_none(settings: Any) -> None:
+def test_a_local_store_supports_no_direct_uploads(settings: Any) -> None:
     use_local(settings, settings.ARTIFACT_ROOT)
-    assert not direct_uploads.offered()
+    assert not direct_uploads.are_supported()
     with pytest.raises(DirectUploadsUnavailable):
         begun(making.tenant(), DATA)

@@ -1,4 +1,4 @@
-"""Releases of images: references, what the registry says, and a contract that comes beside the descriptor."""
+"""Releases of container images: their references, the checks of registries, and uploaded contract documents."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ def registry(settings: Any) -> Iterator[ImageRegistry]:
 
 @contextmanager
 def silent(address: str, port: int) -> Iterator[None]:
-    """A full queue of connections: the kernel drops every further attempt."""
+    """A listener with a full backlog: the kernel drops every further connection."""
     with ExitStack() as held:
         held.enter_context(socket.create_server((address, port), backlog=0))
         for _ in range(2):
@@ -61,91 +61,91 @@ def silent(address: str, port: int) -> Iterator[None]:
         yield
 
 
-def asked(registry: ImageRegistry) -> tuple[str, list[tuple[str, str]]]:
+def check(registry: ImageRegistry) -> tuple[str, list[tuple[str, str]]]:
     return verdict(making.upload(making.tenant(), document(registry.reference(DIGEST))).release)
 
 
 # --- references ---
 
 
-def test_a_reference_that_does_not_pin_its_image_is_refused() -> None:
+def test_a_reference_that_does_not_pin_its_image_is_rejected() -> None:
     release = making.upload(making.tenant(), document("registry.example/app:1.0")).release
     assert verdict(release) == ("REJECTED", [("IMAGE_REFERENCE_NOT_PINNED", URI)])
 
 
-def test_where_any_reference_is_taken_it_is_told_of_and_not_refused() -> None:
-    release = making.upload(making.tenant(), document("whatever it is"), any_reference=True).release
+def test_with_any_reference_an_unpinned_image_is_a_warning() -> None:
+    release = making.upload(making.tenant(), document("not a reference"), any_reference=True).release
     assert verdict(release) == ("REGISTERED", [("IMAGE_REFERENCE_MALFORMED", URI)])
 
 
-def test_where_registries_are_asked_no_reference_escapes_the_question(settings: Any) -> None:
+def test_if_registries_are_checked_an_unpinned_image_is_always_an_error(settings: Any) -> None:
     settings.IMAGE_REGISTRY_CHECK = True
-    release = making.upload(making.tenant(), document("whatever it is"), any_reference=True).release
+    release = making.upload(making.tenant(), document("not a reference"), any_reference=True).release
     assert verdict(release) == ("REJECTED", [("IMAGE_REFERENCE_MALFORMED", URI)])
 
 
-# --- the registry ---
+# --- registries ---
 
 
-def test_a_manifest_that_the_registry_has_is_registered_and_nothing_is_pulled(registry: ImageRegistry) -> None:
+def test_an_image_whose_manifest_exists_is_registered_and_not_pulled(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
-    assert asked(registry) == ("REGISTERED", [])
-    [(method, path, headers)] = registry.asked
+    assert check(registry) == ("REGISTERED", [])
+    [(method, path, headers)] = registry.requests
     assert (method, path) == ("HEAD", f"/v2/acme/app/manifests/{DIGEST}")
     assert "application/vnd.oci.image.manifest.v1+json" in headers["Accept"]
     assert "Authorization" not in headers
 
 
-def test_without_the_setting_nobody_is_asked(registry: ImageRegistry, settings: Any) -> None:
+def test_without_the_setting_no_registry_is_checked(registry: ImageRegistry, settings: Any) -> None:
     settings.IMAGE_REGISTRY_CHECK = False
-    assert asked(registry) == ("REGISTERED", [])
-    assert registry.asked == []
+    assert check(registry) == ("REGISTERED", [])
+    assert registry.requests == []
 
 
-def test_a_manifest_that_is_not_there_is_a_finding(registry: ImageRegistry) -> None:
-    assert asked(registry) == ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])
+def test_a_missing_manifest_is_a_finding(registry: ImageRegistry) -> None:
+    assert check(registry) == ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])
 
 
-def test_another_digest_in_the_answer_is_a_finding(registry: ImageRegistry) -> None:
+def test_a_different_digest_in_the_response_is_a_finding(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
     registry.answers_with = making.digest_of(b"other")
-    assert asked(registry) == ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])
+    assert check(registry) == ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])
 
 
-def test_a_challenge_is_answered_by_an_anonymous_token(registry: ImageRegistry) -> None:
+def test_a_challenge_is_met_with_an_anonymous_token(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
     registry.token = "let-in"
-    assert asked(registry) == ("REGISTERED", [])
-    assert [path.partition("?")[0] for _, path, _ in registry.asked] == [
+    assert check(registry) == ("REGISTERED", [])
+    assert [path.partition("?")[0] for _, path, _ in registry.requests] == [
         f"/v2/acme/app/manifests/{DIGEST}",
         "/token",
         f"/v2/acme/app/manifests/{DIGEST}",
     ]
-    _, path, headers = registry.asked[1]
+    _, path, headers = registry.requests[1]
     assert path == "/token?service=registry&scope=repository%3Aacme%2Fapp%3Apull"
     assert "Authorization" not in headers
 
 
-def test_a_password_that_is_set_goes_to_the_token_server_alone(registry: ImageRegistry, settings: Any) -> None:
+def test_a_password_is_sent_only_to_the_token_server(registry: ImageRegistry, settings: Any) -> None:
     registry.digests.add(DIGEST)
     registry.token, registry.password = "let-in", "secret"
-    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
     settings.IMAGE_REGISTRY_CREDENTIALS = {registry.host: "eva:secret"}
-    registry.asked.clear()
-    assert asked(registry) == ("REGISTERED", [])
-    sent = [headers.get("Authorization", "").partition(" ")[::2] for _, _, headers in registry.asked]
+    registry.requests.clear()
+    assert check(registry) == ("REGISTERED", [])
+    sent = [headers.get("Authorization", "").partition(" ")[::2] for _, _, headers in registry.requests]
     assert sent == [("", ""), ("Basic", base64.b64encode(b"eva:secret").decode()), ("Bearer", "let-in")]
 
 
-def test_a_password_goes_to_no_registry_but_its_own(registry: ImageRegistry, settings: Any) -> None:
+def test_a_password_is_sent_only_to_its_own_registry(registry: ImageRegistry, settings: Any) -> None:
     registry.token, registry.password = "let-in", "secret"
     settings.IMAGE_REGISTRY_CREDENTIALS = {"registry.example": "eva:secret", "localhost": "eva:secret"}
-    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
-    assert [headers for _, _, headers in registry.asked if "Authorization" in headers] == []
+    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+    assert [headers for _, _, headers in registry.requests if "Authorization" in headers] == []
 
 
 @pytest.mark.parametrize("realm", ["http://127.0.0.2:{port}/token", "//127.0.0.2:{port}/token", "", "ftp://x/"])
-def test_a_registry_under_tls_cannot_have_a_password_sent_in_the_open(
+def test_a_registry_with_tls_cannot_request_a_password_without_tls(
     registry: ImageRegistry, settings: Any, tmp_path: Path, realm: str
 ) -> None:
     certificate = make_certificate(tmp_path / "certificate.pem", "127.0.0.1")
@@ -153,40 +153,40 @@ def test_a_registry_under_tls_cannot_have_a_password_sent_in_the_open(
     with image_registry(certificate) as under_tls, receiving("127.0.0.2") as in_the_open:
         settings.IMAGE_REGISTRY_CREDENTIALS = {under_tls.host: "eva:secret"}
         under_tls.token, under_tls.realm = "let-in", realm.format(port=in_the_open.port)
-        assert asked(under_tls) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+        assert check(under_tls) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
         under_tls.realm = f"https://{under_tls.host}/token"
         under_tls.digests.add(DIGEST)
-        assert asked(under_tls) == ("REGISTERED", [])
+        assert check(under_tls) == ("REGISTERED", [])
         assert in_the_open.requests == []
 
 
-def test_a_token_that_is_no_single_word_is_not_sent(registry: ImageRegistry) -> None:
+def test_a_malformed_token_is_not_sent(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
-    registry.token = "let in"
-    assert asked(registry) == ("VERIFYING", [])
+    registry.token = "two words"
+    assert check(registry) == ("VERIFYING", [])
 
 
-def test_of_the_answer_of_a_token_server_only_so_much_is_read(registry: ImageRegistry) -> None:
+def test_the_response_of_a_token_server_is_read_up_to_a_limit(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
     registry.token, registry.beside_token = "let-in", "x" * 60_000
-    assert asked(registry) == ("REGISTERED", [])
+    assert check(registry) == ("REGISTERED", [])
     registry.beside_token = "x" * 70_000
-    assert asked(registry) == ("VERIFYING", [])
+    assert check(registry) == ("VERIFYING", [])
 
 
 def test_a_token_server_at_a_private_address_is_not_called(registry: ImageRegistry) -> None:
     registry.token, registry.realm = "let-in", "http://169.254.169.254/latest"
-    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
+    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
 
 
-def test_a_redirect_is_not_followed_and_is_no_verdict(registry: ImageRegistry) -> None:
+def test_a_redirect_is_not_followed_and_gives_no_verdict(registry: ImageRegistry) -> None:
     registry.status, registry.location = 307, f"http://{registry.host}/elsewhere"
-    assert asked(registry) == ("VERIFYING", [])
-    assert len(registry.asked) == 1
+    assert check(registry) == ("VERIFYING", [])
+    assert len(registry.requests) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_registry_that_is_unwell_is_asked_again_later(registry: ImageRegistry, status: int) -> None:
+def test_a_failing_registry_is_checked_again_later(registry: ImageRegistry, status: int) -> None:
     registry.status = status
     release = making.upload(making.tenant(), document(registry.reference(DIGEST))).release
     assert verdict(release) == ("VERIFYING", [])
@@ -195,18 +195,18 @@ def test_a_registry_that_is_unwell_is_asked_again_later(registry: ImageRegistry,
     assert verdict(release) == ("REGISTERED", [])
 
 
-def test_a_registry_that_is_away_is_no_verdict(registry: ImageRegistry) -> None:
+def test_an_unreachable_registry_gives_no_verdict(registry: ImageRegistry) -> None:
     registry.server.server_close()
-    assert asked(registry) == ("VERIFYING", [])
+    assert check(registry) == ("VERIFYING", [])
 
 
-def test_an_answer_that_breaks_off_in_its_head_is_no_verdict(registry: ImageRegistry) -> None:
+def test_an_incomplete_response_gives_no_verdict(registry: ImageRegistry) -> None:
     registry.breaks_off = True
-    assert asked(registry) == ("VERIFYING", [])
+    assert check(registry) == ("VERIFYING", [])
 
 
-def test_all_registries_of_a_release_have_one_time_together(registry: ImageRegistry, settings: Any) -> None:
-    """Each registry alone would answer in time."""
+def test_the_checks_of_all_registries_share_one_time_limit(registry: ImageRegistry, settings: Any) -> None:
+    """Each registry alone responds in time."""
     settings.IMAGE_REGISTRY_SECONDS = 1
     registry.digests.add(DIGEST)
     registry.seconds = 0.4
@@ -220,7 +220,7 @@ def test_all_registries_of_a_release_have_one_time_together(registry: ImageRegis
     assert verdict(release)[0] == "REGISTERED"
 
 
-def test_an_address_that_does_not_answer_leaves_time_for_the_next_one(
+def test_an_unresponsive_address_leaves_time_for_the_next_one(
     registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.IMAGE_REGISTRY_SECONDS = seconds = 4
@@ -235,46 +235,46 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next_one(
     monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     began = time.monotonic()
     with silent("127.0.0.2", port):
-        assert asked(registry) == ("REGISTERED", [])
+        assert check(registry) == ("REGISTERED", [])
     assert time.monotonic() - began < seconds
 
 
 def test_a_private_address_is_not_called_unless_it_is_allowed(registry: ImageRegistry, settings: Any) -> None:
     settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = []
-    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
-    assert registry.asked == []
+    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
+    assert registry.requests == []
 
 
 @pytest.mark.parametrize("tail", [":1.0", f"@{making.digest_of(b'other')}", f":1.0@sha512:{'0' * 128}"])
-def test_nobody_is_asked_about_a_reference_that_does_not_pin_its_artifact(registry: ImageRegistry, tail: str) -> None:
+def test_references_that_do_not_pin_their_artifact_are_not_checked(registry: ImageRegistry, tail: str) -> None:
     registry.digests.add(DIGEST)
     release = making.upload(making.tenant(), document(f"{registry.host}/{REPOSITORY}{tail}")).release
     assert verdict(release)[0] == "REJECTED"
-    assert registry.asked == []
+    assert registry.requests == []
 
 
-def test_only_registries_on_the_list_are_asked_where_there_is_one(registry: ImageRegistry, settings: Any) -> None:
+def test_only_the_listed_registries_are_called(registry: ImageRegistry, settings: Any) -> None:
     registry.digests.add(DIGEST)
     settings.IMAGE_REGISTRIES = ["registry.example"]
-    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
+    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
     settings.IMAGE_REGISTRIES = [registry.host]
-    assert asked(registry) == ("REGISTERED", [])
+    assert check(registry) == ("REGISTERED", [])
 
 
-def test_a_registry_is_asked_over_tls_unless_it_is_named_as_plain(registry: ImageRegistry, settings: Any) -> None:
+def test_a_registry_is_called_with_tls_unless_it_is_listed_as_plain(registry: ImageRegistry, settings: Any) -> None:
     settings.IMAGE_REGISTRIES_PLAIN_HTTP = []
-    assert asked(registry) == ("VERIFYING", [])
-    assert registry.asked == []
+    assert check(registry) == ("VERIFYING", [])
+    assert registry.requests == []
 
 
-# --- the contract beside the descriptor ---
+# --- the contract document ---
 
 
 IMAGE = document(f"registry.example/app@{DIGEST}")
 BESIDE = json.dumps(CONTRACT).encode()
 
 
-def test_a_release_of_images_alone_carries_its_contract_beside_the_descriptor() -> None:
+def test_a_release_of_images_has_an_uploaded_contract_document() -> None:
     release = making.upload(making.tenant(), IMAGE, contract=BESIDE).release
     assert verdict(release) == ("REGISTERED", [])
     assert release.contract is not None
@@ -298,19 +298,21 @@ def test_a_release_of_images_alone_carries_its_contract_beside_the_descriptor() 
         ),
     ],
 )
-def test_it_is_held_to_the_rules_of_a_contract_in_an_artifact(contract: bytes, found: list[tuple[str, str]]) -> None:
+def test_a_contract_document_must_follow_the_rules_of_a_contract_in_an_artifact(
+    contract: bytes, found: list[tuple[str, str]]
+) -> None:
     release = making.upload(making.tenant(), IMAGE, contract=contract).release
     assert verdict(release) == ("REJECTED", found)
     assert release.contract is None
 
 
-def test_a_hash_that_is_not_its_own_is_a_warning_as_in_an_artifact() -> None:
+def test_a_wrong_hash_in_a_contract_document_is_a_warning() -> None:
     odd = json.dumps({**CONTRACT, "contractHash": "opaque"}).encode()
     release = making.upload(making.tenant(), IMAGE, contract=odd).release
     assert verdict(release) == ("REGISTERED", [("CONTRACT_HASH_MISMATCH", "pipeline-contract.json#contractHash")])
 
 
-def test_beside_an_artifact_with_another_contract_it_is_refused() -> None:
+def test_a_contract_document_that_differs_from_the_artifacts_contract_is_rejected() -> None:
     data = making.archive(CONTRACT)
     other = json.dumps({**CONTRACT, "platform": "OTHER"}).encode()
     release = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data, contract=other).release
@@ -320,7 +322,7 @@ def test_beside_an_artifact_with_another_contract_it_is_refused() -> None:
     assert verdict(equal) == ("REGISTERED", [])
 
 
-def test_another_contract_document_under_a_known_version_is_a_conflict() -> None:
+def test_a_different_contract_document_for_a_stored_version_is_a_conflict() -> None:
     owner = making.tenant()
     made = making.upload(owner, IMAGE, contract=BESIDE)
     again = making.upload(owner, IMAGE, contract=BESIDE)
@@ -332,7 +334,7 @@ def test_another_contract_document_under_a_known_version_is_a_conflict() -> None
 
 @contextmanager
 def somewhere(folder: Path) -> Iterator[tuple[str, str]]:
-    """The host of a registry and the digest of an image in it: Docker's own server where there is one, else ours."""
+    """The host of a registry and the digest of an image in it. Uses Docker's server if installed, else ours."""
     if distribution_server.BINARY:
         with distribution_server.distribution_server(folder) as host:
             yield host, distribution_server.push(host)
@@ -342,7 +344,7 @@ def somewhere(folder: Path) -> Iterator[tuple[str, str]]:
             yield registry.host, DIGEST
 
 
-def test_a_registry_server_tells_what_it_has(settings: Any, tmp_path: Path) -> None:
+def test_a_real_registry_server_reports_its_manifests(settings: Any, tmp_path: Path) -> None:
     settings.IMAGE_REGISTRY_CHECK = True
     settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
     with somewhere(tmp_path) as (host, digest):

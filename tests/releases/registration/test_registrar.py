@@ -1,4 +1,4 @@
-"""Registering a release: what is taken in, what verification says, and what a second upload means."""
+"""The registration of releases: uploads, verdicts and repeated uploads."""
 
 import json
 from datetime import timedelta
@@ -24,23 +24,23 @@ DESCRIPTOR = making.descriptor(CONTRACT, DATA)
 
 
 def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
-    """The status after verification, and the code and field of each finding."""
+    """Return the status after verification, and the code and field of each finding."""
     verify_release(release.pk)
     release.refresh_from_db()
     return release.status, [(finding["code"], finding["field"]) for finding in release.findings]
 
 
 def fingerprint(digest: str) -> str:
-    seen = artifact_store().stat(digest)
-    assert seen is not None
-    return seen.fingerprint
+    found = artifact_store().stat(digest)
+    assert found is not None
+    return found.fingerprint
 
 
 def staged_files() -> list[Any]:
     return list(artifact_store().staging.iterdir())
 
 
-def test_a_release_is_taken_in_at_once_and_registered_by_its_verification(
+def test_a_release_is_stored_immediately_and_registered_by_its_verification(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     owner = making.tenant()
@@ -62,7 +62,7 @@ def test_a_release_is_taken_in_at_once_and_registered_by_its_verification(
     assert artifact.blob.fingerprint == fingerprint(artifact.blob.digest)
 
 
-def test_every_finding_is_kept_and_not_only_the_first() -> None:
+def test_all_findings_are_stored_and_not_only_the_first() -> None:
     other = making.archive(making.contract("org.example.other"), code="x")
     document = making.descriptor(CONTRACT, other)
     document["artifacts"] += [
@@ -83,7 +83,7 @@ def test_every_finding_is_kept_and_not_only_the_first() -> None:
     assert not Contract.objects.filter(pipeline=release.pipeline).exists()
 
 
-def test_a_file_that_no_artifact_names_is_a_finding_beside_the_one_that_is_missing() -> None:
+def test_an_unmatched_file_and_a_missing_file_are_both_findings() -> None:
     stray = making.archive(None, code="stray")
     release = making.upload(making.tenant(), DESCRIPTOR, stray).release
     status, findings = verdict(release)
@@ -95,15 +95,15 @@ def test_a_file_that_no_artifact_names_is_a_finding_beside_the_one_that_is_missi
     assert staged_files() == []
 
 
-def test_a_stray_file_leaves_no_contract_behind_although_the_artifact_is_good() -> None:
-    """A refused upload must not settle what its contract version means."""
+def test_a_release_that_is_rejected_for_an_unmatched_file_stores_no_contract() -> None:
+    """A rejected release must not define its contract version."""
     release = making.upload(making.tenant(), DESCRIPTOR, DATA, b"stray").release
     assert verdict(release) == ("REJECTED", [("UPLOAD_MATCHES_NO_ARTIFACT", "pipeline-release.json")])
     assert release.contract is None
     assert not Contract.objects.filter(pipeline=release.pipeline).exists()
 
 
-def test_equal_metadata_gives_the_stored_release_whatever_the_order_of_members() -> None:
+def test_equal_metadata_returns_the_stored_release_in_any_order_of_members() -> None:
     owner = making.tenant()
     first = making.upload(owner, DESCRIPTOR, DATA).release
     turned = dict(reversed(DESCRIPTOR.items()))
@@ -126,7 +126,7 @@ def test_equal_metadata_gives_the_stored_release_whatever_the_order_of_members()
     ],
 )
 @pytest.mark.parametrize("verified", [False, True])
-def test_other_metadata_under_a_known_version_is_a_conflict_that_changes_nothing(
+def test_different_metadata_for_a_stored_version_is_a_conflict_that_changes_nothing(
     change: dict[str, Any], verified: bool
 ) -> None:
     owner = making.tenant()
@@ -164,7 +164,7 @@ def test_the_same_version_is_another_release_in_another_pipeline_or_tenant() -> 
     assert [verdict(each.release)[0] for each in made] == ["REGISTERED"] * 3
 
 
-def test_knowing_the_digest_of_another_tenants_bytes_is_no_claim_to_them() -> None:
+def test_the_digest_of_another_tenants_bytes_gives_no_right_to_them() -> None:
     making.registered(making.tenant())
     thief = making.tenant()
     registered = Artifact.objects.order_by("-id").first()
@@ -183,7 +183,7 @@ def test_a_tenants_own_bytes_need_not_be_sent_again() -> None:
     assert verdict(release) == ("REGISTERED", [])
 
 
-def test_the_same_bytes_are_one_blob_however_often_they_come() -> None:
+def test_the_same_bytes_are_one_blob_in_repeated_uploads() -> None:
     artifact = DESCRIPTOR["artifacts"][0]
     document = {**DESCRIPTOR, "artifacts": [artifact, {**artifact, "artifactId": "b"}]}
     release = making.upload(making.tenant(), document, DATA, DATA).release
@@ -195,7 +195,7 @@ def test_the_same_bytes_are_one_blob_however_often_they_come() -> None:
     assert staged_files() == []
 
 
-def test_an_upload_heals_a_damaged_blob_and_says_so() -> None:
+def test_an_upload_replaces_a_damaged_blob_and_records_it() -> None:
     making.upload(making.tenant(), DESCRIPTOR, DATA)
     file = making.stored_file(making.digest_of(DATA))
     file.chmod(0o644)
@@ -208,7 +208,7 @@ def test_an_upload_heals_a_damaged_blob_and_says_so() -> None:
     assert file.read_bytes() == DATA
 
 
-def test_a_file_that_a_stored_release_does_not_name_is_not_kept() -> None:
+def test_a_file_that_a_stored_release_does_not_name_is_not_stored() -> None:
     owner = making.tenant()
     making.upload(owner, DESCRIPTOR, DATA)
     assert not making.upload(owner, DESCRIPTOR, b"stray").created
@@ -217,7 +217,7 @@ def test_a_file_that_a_stored_release_does_not_name_is_not_kept() -> None:
     assert staged_files() == []
 
 
-def test_another_document_under_a_known_contract_version_is_refused() -> None:
+def test_a_different_document_for_a_stored_contract_version_is_rejected() -> None:
     owner = making.tenant()
     making.registered(owner)
     step = {**making.STEP, "authoredName": "Renamed"}
@@ -238,7 +238,7 @@ def test_two_releases_of_one_contract_share_its_row() -> None:
     assert first.contract_id == second.contract_id
 
 
-def test_verifying_again_changes_nothing_even_if_the_bytes_are_gone_by_then() -> None:
+def test_a_repeated_verification_changes_nothing_even_if_the_bytes_are_missing() -> None:
     release = making.registered(making.tenant())
     before = Release.objects.filter(pk=release.pk).values().get()
     making.stored_file(release.artifacts.get().digest).unlink()
@@ -246,13 +246,13 @@ def test_verifying_again_changes_nothing_even_if_the_bytes_are_gone_by_then() ->
     assert Release.objects.filter(pk=release.pk).values().get() == before
 
 
-def test_a_verification_that_was_cut_short_is_taken_up_again() -> None:
+def test_an_interrupted_verification_is_repeated() -> None:
     release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
     Release.objects.filter(pk=release.pk).update(status="VERIFYING")
     assert verdict(release) == ("REGISTERED", [])
 
 
-def test_verification_reads_the_bytes_and_not_what_was_noted_at_the_upload() -> None:
+def test_verification_reads_the_bytes_and_not_the_record_of_the_upload() -> None:
     release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
     file = making.stored_file(making.digest_of(DATA))
     file.chmod(0o644)
@@ -260,7 +260,7 @@ def test_verification_reads_the_bytes_and_not_what_was_noted_at_the_upload() -> 
     assert verdict(release) == ("REJECTED", [("ARTIFACT_DIGEST_MISMATCH", "pipeline-release.json#artifacts[0].digest")])
 
 
-def test_a_release_of_images_alone_needs_no_bytes_and_has_no_contract() -> None:
+def test_a_release_of_images_needs_no_bytes_and_has_no_contract() -> None:
     document = making.descriptor(CONTRACT, DATA, kind="Container-Image")
     release = making.upload(making.tenant(), document).release
     assert verdict(release) == ("REGISTERED", [])
@@ -278,7 +278,7 @@ def test_the_time_of_a_verdict_is_the_end_of_its_verification() -> None:
     assert release.status_changed_at > began + timedelta(minutes=59)
 
 
-def test_a_warning_refuses_nothing() -> None:
+def test_a_warning_does_not_reject_a_release() -> None:
     changed = {**CONTRACT, "contractHash": "opaque"}
     data = making.archive(changed)
     release = making.upload(making.tenant(), making.descriptor(changed, data), data).release
@@ -301,7 +301,7 @@ def test_a_warning_refuses_nothing() -> None:
         ),
     ],
 )
-def test_a_descriptor_that_breaks_the_rules_is_refused_with_all_of_them_and_leaves_nothing(
+def test_an_invalid_descriptor_is_rejected_with_all_findings_and_stores_nothing(
     document: bytes, codes: set[str]
 ) -> None:
     owner = making.tenant()
@@ -313,7 +313,7 @@ def test_a_descriptor_that_breaks_the_rules_is_refused_with_all_of_them_and_leav
     assert artifact_store().read(making.digest_of(DATA)) is None
 
 
-def test_a_descriptor_of_another_pipeline_than_the_address_names_is_refused() -> None:
+def test_a_descriptor_of_a_pipeline_other_than_the_addressed_one_is_rejected() -> None:
     owner = making.tenant()
     document = json.dumps(DESCRIPTOR).encode()
     with pytest.raises(DescriptorInvalid) as caught:
@@ -323,8 +323,8 @@ def test_a_descriptor_of_another_pipeline_than_the_address_names_is_refused() ->
     assert staged_files() == []
 
 
-def test_what_may_not_be_read_is_no_verdict_and_is_tried_again() -> None:
-    """Root reads everything, so the file becomes a directory, which even root cannot read."""
+def test_unreadable_bytes_give_no_verdict_and_are_retried() -> None:
+    """The file is replaced by a directory, because root can read any file."""
     release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
     file = making.stored_file(making.digest_of(DATA))
     file.unlink()
@@ -340,7 +340,7 @@ def test_a_verification_that_ends_after_the_release_was_rejected_changes_nothing
     rows = Release.objects.filter(pk=release.pk)
 
     def reject(execute: Any, sql: str, *arguments: Any) -> Any:
-        """Another verification gives its verdict as soon as this one renews its claim."""
+        """Another verification records its verdict as soon as this one renews its claim."""
         found = execute(sql, *arguments)
         if sql.startswith('UPDATE "releases_release" SET "status_changed_at"'):
             rows.filter(status=Status.VERIFYING).update(status=Status.REJECTED)

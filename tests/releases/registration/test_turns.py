@@ -79,13 +79,13 @@ def test_tenants_take_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
 @pytest.mark.parametrize(
     ("make", "model", "kind"), [(uploaded, Release, of_releases), (sent, ArtifactUpload, of_uploads)]
 )
-def test_what_waits_longest_comes_first_whatever_its_id(make: Any, model: Any, kind: Callable[[Places], Turns]) -> None:
+def test_the_row_that_waits_longest_comes_first(make: Any, model: Any, kind: Callable[[Places], Turns]) -> None:
     later, earlier = make(making.tenant(), 2)
     model.objects.filter(pk=earlier).update(status_changed_at=timezone.now() - timedelta(minutes=1))
     assert one_by_one(kind(Places())) == [earlier, later]
 
 
-def test_a_release_that_waits_is_no_turn_of_its_tenant() -> None:
+def test_a_waiting_release_is_not_a_turn_of_its_tenant() -> None:
     """The turn that counts is the last verification, not the last upload."""
     now, tenants = timezone.now(), [making.tenant(), making.tenant()]
     served = [making.registered(owner) for owner in tenants]
@@ -112,7 +112,7 @@ def test_a_later_tenant_waits_for_at_most_one_verification(make: Any, kind: Call
 
 
 @pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
-def test_one_tenant_never_holds_all_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
+def test_one_tenant_never_takes_all_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
     many, turns = make(busy, 4), kind(Places())
     turns.places.most = 3
@@ -229,8 +229,8 @@ def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
 def age_uploads(**changes: Any) -> None:
     """Update all uploads as if they had last changed three minutes ago. A value in `changes` may be a function."""
     long_ago = timezone.now() - timedelta(minutes=3)
-    given = {name: value() if callable(value) else value for name, value in changes.items()}
-    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **given})
+    values = {name: value() if callable(value) else value for name, value in changes.items()}
+    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **values})
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,9 @@ def test_the_sweep_announces_each_stalled_upload(broker: Broker, changes: dict[s
 
 
 def test_the_sweep_announces_a_bounded_number(broker: Broker) -> None:
-    sent(making.tenant(), tasks.MOST_BELLS + 1)
+    sent(making.tenant(), tasks.MAX_WAKEUPS + 1)
     age_uploads()
-    assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * tasks.MOST_BELLS
+    assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * tasks.MAX_WAKEUPS
 
 
 def opened(owner: Tenant, count: int, expires_at: datetime) -> list[Any]:

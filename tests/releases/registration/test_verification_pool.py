@@ -20,7 +20,7 @@ from releases.artifacts.store.base import CHUNK
 from releases.errors import ArtifactStoreUnavailable
 from releases.registration import verification_pool
 from releases.registration.verification import verify as verify_here
-from releases.registration.verification_pool import MOST_JOBS, VerificationUnavailable, verify
+from releases.registration.verification_pool import MAX_JOBS, VerificationUnavailable, verify
 from releases.registration.verification_process import FILE, job
 from tests import making
 from tests.releases.registration import heavy
@@ -103,10 +103,10 @@ def test_cpu_time_is_counted_over_all_artifacts_of_a_release(
     on_disk: Callable[..., OpenArtifact], settings: Any
 ) -> None:
     settings.VERIFICATION_CPU_SECONDS = 1
-    files = [heavy.archive(CONTRACT, entries=10, salt=str(number)) for number in range(12)]
+    files = [heavy.archive(CONTRACT, entries=25, salt=str(number)) for number in range(12)]
     assert [code for code, _ in codes(described(*files), on_disk(*files))] == ["ARTIFACT_CPU_EXCEEDED"]
     for data in files[:4]:
-        assert codes(described(data), on_disk(data)) == [], "each release has a budget of its own"
+        assert codes(described(data), on_disk(data)) == [], "each release has a separate budget"
 
 
 def test_an_artifact_that_takes_too_much_memory_is_rejected(
@@ -181,7 +181,7 @@ def test_all_artifacts_and_all_attempts_of_a_release_share_one_deadline(
     on_disk: Callable[..., OpenArtifact], settings: Any
 ) -> None:
     settings.VERIFICATION_SECONDS = 2
-    files = [heavy.archive(CONTRACT, entries=10, salt=str(number)) for number in range(12)]
+    files = [heavy.archive(CONTRACT, entries=25, salt=str(number)) for number in range(12)]
     began = time.monotonic()
     assert [code for code, _ in codes(described(*files), on_disk(*files))] == ["ARTIFACT_NOT_VERIFIABLE"]
     assert time.monotonic() - began < 8
@@ -272,11 +272,11 @@ def test_a_child_is_replaced_after_so_many_releases(on_disk: Callable[..., OpenA
     kill_all()
     image = descriptor_from_json(making.descriptor(CONTRACT, b"", kind="container-image"))
     children = []
-    for _ in range(MOST_JOBS + 1):
+    for _ in range(MAX_JOBS + 1):
         assert verify(image, on_disk()).findings == ()
         children += heavy.verification_processes()
     assert len(set(children)) == 2
-    assert children.count(children[0]) == MOST_JOBS - 1, "the child is stopped after its last release"
+    assert children.count(children[0]) == MAX_JOBS - 1, "the child is stopped after its last release"
 
 
 def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:

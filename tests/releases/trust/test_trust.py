@@ -1,4 +1,4 @@
-"""Signatures over releases: attached, held to the tenant's keys, and asked for by the policy at activation."""
+"""Attachments of releases, the trusted keys of tenants, and the signature policy of activations."""
 
 import json
 from typing import Any
@@ -57,8 +57,8 @@ def digest() -> str:
     return str(document()["artifacts"][0]["digest"])
 
 
-def ask(release: Release, for_: str) -> Release:
-    policy.change(release.pipeline, {"signaturePolicy": for_}, actor="user:admin")
+def with_policy(release: Release, signature_policy: str) -> Release:
+    policy.change(release.pipeline, {"signaturePolicy": signature_policy}, actor="user:admin")
     return Release.objects.select_related("pipeline__tenant", "pipeline__activation").get(pk=release.pk)
 
 
@@ -70,7 +70,7 @@ def refusal(release: Release) -> CoordinatorError:
     return caught.value
 
 
-# --- what signatures are worth ---
+# --- verdicts on signatures ---
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,9 @@ def refusal(release: Release) -> CoordinatorError:
         (["old", "stranger"], Standing.UNTRUSTED, [Verdict.KEY_REVOKED, Verdict.KEY_UNKNOWN]),
     ],
 )
-def test_who_signed_decides(owner: Tenant, signers: list[str], standing: Standing, verdicts: list[Verdict]) -> None:
+def test_the_signers_determine_the_standing(
+    owner: Tenant, signers: list[str], standing: Standing, verdicts: list[Verdict]
+) -> None:
     signing.trusted(owner, "ci")
     trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
     signing.trusted(making.tenant(), "stranger")
@@ -95,7 +97,7 @@ def test_who_signed_decides(owner: Tenant, signers: list[str], standing: Standin
     assert [signer.key_id for signer in found.signers] == [signing.key_id(name) for name in signers]
 
 
-def test_a_signature_that_claims_a_trusted_key_and_is_not_its_own_is_bad(owner: Tenant) -> None:
+def test_a_signature_that_claims_a_trusted_key_falsely_is_bad(owner: Tenant) -> None:
     key = signing.trusted(owner)
     forged = json.loads(signing.envelope(document(), "stranger"))
     forged["signatures"][0]["keyid"] = key.key_id
@@ -107,7 +109,7 @@ def test_a_signature_that_claims_a_trusted_key_and_is_not_its_own_is_bad(owner: 
 
 
 @pytest.mark.parametrize("hint", ["", "nonsense", signing.key_id("old")])
-def test_the_key_id_in_an_envelope_is_a_hint_and_no_more(owner: Tenant, hint: str) -> None:
+def test_the_key_id_in_an_envelope_is_only_a_hint(owner: Tenant, hint: str) -> None:
     key = signing.trusted(owner)
     trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
     envelope = json.loads(signing.envelope(document()))
@@ -116,7 +118,7 @@ def test_the_key_id_in_an_envelope_is_a_hint_and_no_more(owner: Tenant, hint: st
     assert (signer.verdict, signer.key) == (Verdict.VALID, key)
 
 
-def test_a_key_that_is_trusted_later_counts_and_so_does_its_revocation(owner: Tenant) -> None:
+def test_keys_that_are_added_or_revoked_later_change_the_standing(owner: Tenant) -> None:
     release = uploaded(owner, signing.envelope(document()))
     assert trust.of(release).standing is Standing.UNTRUSTED
     key = signing.trusted(owner)
@@ -125,9 +127,9 @@ def test_a_key_that_is_trusted_later_counts_and_so_does_its_revocation(owner: Te
     assert trust.of(release).standing is Standing.REVOKED_KEYS
 
 
-def test_rotation_is_a_second_signature_by_the_next_key(owner: Tenant) -> None:
+def test_a_key_is_rotated_with_a_second_signature_by_the_new_key(owner: Tenant) -> None:
     old = signing.trusted(owner, "2025")
-    release = ask(uploaded(owner, signing.envelope(document(), "2025")), "require")
+    release = with_policy(uploaded(owner, signing.envelope(document(), "2025")), "require")
     signing.trusted(owner, "2026")
     trusted_keys.revoke(old, actor="user:admin", reason="rotated")
     assert isinstance(refusal(release), SignatureRequired)
@@ -138,37 +140,37 @@ def test_rotation_is_a_second_signature_by_the_next_key(owner: Tenant) -> None:
 # --- the policy ---
 
 
-@pytest.mark.parametrize("asked", ["off", "warn", "require"])
+@pytest.mark.parametrize("required", ["off", "warn", "require"])
 @pytest.mark.parametrize("signer", ["", "ci", "old", "stranger"])
-def test_the_policy_is_a_rule_of_activation(owner: Tenant, asked: str, signer: str) -> None:
+def test_the_signature_policy_applies_to_activations(owner: Tenant, required: str, signer: str) -> None:
     signing.trusted(owner)
     trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
-    release = ask(uploaded(owner, *([signing.envelope(document(), signer)] if signer else [])), asked)
-    if asked == "require" and signer != "ci":
+    release = with_policy(uploaded(owner, *([signing.envelope(document(), signer)] if signer else [])), required)
+    if required == "require" and signer != "ci":
         error = refusal(release)
         assert isinstance(error, SignatureRequired)
         assert error.data == {"standing": {"": "UNSIGNED", "old": "REVOKED_KEYS", "stranger": "UNTRUSTED"}[signer]}
     else:
         assert activate(release, actor="user:test").release_id == release.pk
     warned = [fact.label for fact in facts(release, None) if fact.warning and fact.label == "Signatures"]
-    assert bool(warned) is (signer == "old" or (asked != "off" and signer != "ci"))
+    assert bool(warned) is (signer == "old" or (required != "off" and signer != "ci"))
 
 
-def test_what_is_active_stays_so_and_takes_submissions_when_its_key_is_revoked(owner: Tenant) -> None:
+def test_an_active_release_stays_active_when_its_key_is_revoked(owner: Tenant) -> None:
     key = signing.trusted(owner)
-    release = ask(uploaded(owner, signing.envelope(document())), "require")
+    release = with_policy(uploaded(owner, signing.envelope(document())), "require")
     activate(release, actor="user:test")
     making.worker(release)
     trusted_keys.revoke(key, actor="user:admin", reason="leaked")
-    made = submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="k", actor="token:test")
-    assert made.execution.release_id == release.pk
+    submission = submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="k", actor="token:test")
+    assert submission.execution.release_id == release.pk
     assert isinstance(refusal(release), SignatureRequired)
 
 
-def test_signed_provenance_is_no_signature_over_the_release(owner: Tenant) -> None:
+def test_signed_provenance_is_not_a_signature_over_the_release(owner: Tenant) -> None:
     signing.trusted(owner)
     proof = signing.envelope(signing.statement(digest()), payload_type="application/vnd.in-toto+json")
-    release = ask(uploaded(owner, proof), "require")
+    release = with_policy(uploaded(owner, proof), "require")
     assert trust.of(release).standing is Standing.UNSIGNED
     [signer] = trust.signers_of(release.attachments.get(), list(trusted_keys.of(owner)))
     assert signer.verdict is Verdict.VALID
@@ -178,7 +180,7 @@ def test_signed_provenance_is_no_signature_over_the_release(owner: Tenant) -> No
 # --- attachments ---
 
 
-def test_what_comes_with_the_upload_is_kept_to_the_letter(owner: Tenant) -> None:
+def test_attachments_of_an_upload_are_stored_unchanged(owner: Tenant) -> None:
     sent = [
         signing.envelope(document()),
         json.dumps(signing.statement(digest())).encode(),
@@ -205,7 +207,9 @@ def test_what_comes_with_the_upload_is_kept_to_the_letter(owner: Tenant) -> None
         (json.dumps(signing.cyclone(digest="sha256:" + "0" * 64)).encode(), "SBOM_SUBJECT_UNKNOWN"),
     ],
 )
-def test_what_contradicts_its_release_rejects_it_or_is_refused_later(owner: Tenant, attached: bytes, code: str) -> None:
+def test_a_contradicting_attachment_rejects_the_release_or_is_rejected_itself(
+    owner: Tenant, attached: bytes, code: str
+) -> None:
     rejected = uploaded(owner, attached)
     assert rejected.status == "REJECTED"
     assert code in {finding["code"] for finding in rejected.findings}
@@ -217,14 +221,14 @@ def test_what_contradicts_its_release_rejects_it_or_is_refused_later(owner: Tena
     assert release.attachments.count() == 0
 
 
-def test_what_cannot_be_read_keeps_the_release_out(owner: Tenant) -> None:
+def test_an_unreadable_attachment_rejects_the_upload(owner: Tenant) -> None:
     with pytest.raises(AttachmentInvalid) as caught:
         uploaded(owner, b"{}", b"[]", signing.envelope(document()))
     assert [error["code"] for error in caught.value.errors] == ["ATTACHMENT_KIND_UNKNOWN", "DOCUMENT_NOT_OBJECT"]
     assert rows(Release) == []
 
 
-def test_uploading_again_attaches_what_is_new(owner: Tenant) -> None:
+def test_a_repeated_upload_attaches_new_documents(owner: Tenant) -> None:
     first, second = signing.envelope(document(), "a"), signing.envelope(document(), "b")
     release = uploaded(owner, first)
     assert uploaded(owner, first, second).pk == release.pk
@@ -232,7 +236,7 @@ def test_uploading_again_attaches_what_is_new(owner: Tenant) -> None:
     assert attachments.attach(release, [second], actor="user:test") == []
 
 
-def test_a_release_that_is_gone_takes_nothing_and_what_it_has_is_no_mistake(owner: Tenant) -> None:
+def test_a_revoked_or_rejected_release_accepts_no_new_attachments(owner: Tenant) -> None:
     first = signing.envelope(document())
     release = uploaded(owner, first)
     revoke(release, actor="user:test", reason="leaked")
@@ -241,7 +245,7 @@ def test_a_release_that_is_gone_takes_nothing_and_what_it_has_is_no_mistake(owne
         attachments.attach(release, [signing.envelope(document(), "b")], actor="user:test")
 
 
-def test_a_release_that_was_revoked_since_it_was_read_takes_nothing(owner: Tenant) -> None:
+def test_a_release_that_was_revoked_after_it_was_read_accepts_no_attachments(owner: Tenant) -> None:
     release = uploaded(owner)
     revoke(Release.objects.select_related("pipeline").get(pk=release.pk), actor="user:test", reason="leaked")
     assert release.status == "REGISTERED"
@@ -249,17 +253,17 @@ def test_a_release_that_was_revoked_since_it_was_read_takes_nothing(owner: Tenan
         attachments.attach(release, [signing.envelope(document())], actor="user:test")
 
 
-def test_there_is_an_end_to_attachments(owner: Tenant) -> None:
-    many = [json.dumps(signing.cyclone([f"c{number}"])).encode() for number in range(Attachment.MOST + 1)]
+def test_the_number_of_attachments_is_limited(owner: Tenant) -> None:
+    many = [json.dumps(signing.cyclone([f"c{number}"])).encode() for number in range(Attachment.MAX_PER_RELEASE + 1)]
     release = uploaded(owner, *many[:-1])
     with pytest.raises(AttachmentsFull):
         attachments.attach(release, many[-1:], actor="user:test")
     with pytest.raises(AttachmentsFull):
         uploaded(owner, *many, version="2.0")
-    assert release.attachments.count() == Attachment.MOST
+    assert release.attachments.count() == Attachment.MAX_PER_RELEASE
 
 
-def test_an_attachment_is_found_in_its_own_pipeline_alone(owner: Tenant) -> None:
+def test_an_attachment_is_found_only_in_its_own_pipeline(owner: Tenant) -> None:
     kept = uploaded(owner, signing.envelope(document())).attachments.get()
     other = making.registered(making.tenant())
     with pytest.raises(AttachmentUnknown):
@@ -269,7 +273,7 @@ def test_an_attachment_is_found_in_its_own_pipeline_alone(owner: Tenant) -> None
 # --- keys ---
 
 
-def test_a_key_is_kept_in_one_form_and_found_by_its_id(owner: Tenant) -> None:
+def test_a_key_is_stored_in_one_form_and_found_by_its_id(owner: Tenant) -> None:
     pem = "\n  " + signing.public_pem() + "\n\n"
     key = trusted_keys.add(owner, name=" ci ", public_key=pem, actor="user:admin")
     assert (key.name, key.key_id, key.public_key) == ("ci", signing.key_id(), signing.public_pem())
@@ -279,7 +283,7 @@ def test_a_key_is_kept_in_one_form_and_found_by_its_id(owner: Tenant) -> None:
 
 
 @pytest.mark.parametrize(("name", "pem"), [("ci", signing.public_pem("other")), ("other", signing.public_pem("ci"))])
-def test_neither_name_nor_key_comes_twice_even_after_a_revocation(owner: Tenant, name: str, pem: str) -> None:
+def test_names_and_keys_are_unique_even_after_a_revocation(owner: Tenant, name: str, pem: str) -> None:
     trusted_keys.revoke(signing.trusted(owner), actor="user:admin", reason="leaked")
     before = rows(TrustedKey)
     with pytest.raises(KeyConflict):
@@ -292,14 +296,14 @@ def test_neither_name_nor_key_comes_twice_even_after_a_revocation(owner: Tenant,
     ("name", "pem", "field"),
     [(" ", signing.public_pem(), "name"), ("n" * 101, "", "name"), ("ci", "no key", "publicKey")],
 )
-def test_what_is_no_key_is_refused(owner: Tenant, name: str, pem: str, field: str) -> None:
+def test_an_invalid_key_is_rejected(owner: Tenant, name: str, pem: str, field: str) -> None:
     with pytest.raises(KeyInvalid) as caught:
         trusted_keys.add(owner, name=name, public_key=pem, actor="user:admin")
     assert [error["field"] for error in caught.value.errors] == [field]
     assert rows(TrustedKey) == []
 
 
-def test_a_revocation_says_why_and_the_first_one_stands(owner: Tenant) -> None:
+def test_a_key_revocation_requires_a_reason_and_the_first_one_is_kept(owner: Tenant) -> None:
     key = signing.trusted(owner)
     with pytest.raises(ReasonRequired):
         trusted_keys.revoke(key, actor="user:admin", reason=" ")

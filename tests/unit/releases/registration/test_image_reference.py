@@ -46,7 +46,7 @@ def test_a_reference_has_a_host_a_repository_a_tag_and_a_digest(text: str, parts
         *(f"r.example/{'a' * 250}@{DIGEST}", f"r.example/{'a/' * 2000}a@{DIGEST}"),
     ],
 )  # fmt: skip
-def test_what_is_no_reference_is_told(text: str) -> None:
+def test_a_malformed_reference_is_rejected_with_a_message(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         ImageReference.parse(text)
 

@@ -1,4 +1,4 @@
-"""Artifacts held against their descriptor (wire protocol A.3, rules 11 to 17)."""
+"""Artifacts are verified against their descriptor (wire protocol A.3, rules 11 to 17)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def jar(contract: Mapping[str, Any] | bytes | None, *, filler: bytes = b"") -> b
 
 
 def descriptor(*artifacts: tuple[str, str, bytes | str], **members: Any) -> Descriptor:
-    """Return a descriptor of (artifactId, kind, bytes or digest)."""
+    """Return a descriptor with artifacts of (artifactId, kind, bytes or digest)."""
     return descriptor_from_json(
         {
             "schemaVersion": 1,
@@ -57,7 +57,7 @@ def sha(body: bytes) -> str:
 
 
 class Shelf:
-    """Stored artifacts by their id, and what was opened and left open."""
+    """Stored artifacts by their id. Records which were opened and which are still open."""
 
     def __init__(self, **bodies: bytes) -> None:
         self.bodies = bodies
@@ -71,11 +71,11 @@ class Shelf:
         return self.opened[-1]
 
 
-def told(verdict: Verdict) -> list[tuple[str, str, str]]:
+def findings_of(verdict: Verdict) -> list[tuple[str, str, str]]:
     return [(finding.code, finding.field, finding.message) for finding in verdict.findings]
 
 
-def test_a_sound_jar_is_accepted_with_its_contract() -> None:
+def test_a_valid_jar_is_accepted_with_its_contract() -> None:
     body, shelf = jar(CONTRACT), Shelf(app=jar(CONTRACT))
     verdict = verify(descriptor(("app", "jar", body)), shelf)
     assert verdict == Verdict((), parse_contract(json.dumps(CONTRACT).encode()).normalised(), "app")
@@ -90,13 +90,13 @@ def test_other_local_kinds_need_no_contract(kind: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["container-image", "lambda-image", "external-endpoint"])
-def test_nothing_of_a_remote_kind_is_opened(kind: str) -> None:
+def test_remote_artifacts_are_not_opened(kind: str) -> None:
     shelf = Shelf(app=b"x")
     assert verify(descriptor(("app", kind, sha(b"y"))), shelf) == Verdict((), None, "app")
     assert shelf.opened == []
 
 
-def test_warnings_of_the_descriptor_are_kept_and_do_not_refuse() -> None:
+def test_warnings_of_the_descriptor_are_kept_and_reject_nothing() -> None:
     verdict = verify(descriptor(("app", "container-image", "sha256:latest")), Shelf())
     assert verdict.accepted
     assert [finding.code for finding in verdict.findings] == ["ARTIFACT_DIGEST_UNUSUAL"]
@@ -113,7 +113,7 @@ def test_warnings_of_the_descriptor_are_kept_and_do_not_refuse() -> None:
 )
 def test_a_missing_file_is_a_finding(kind: str, message: str) -> None:
     verdict = verify(descriptor(("app", kind, b"")), Shelf())
-    assert told(verdict) == [("ARTIFACT_FILE_MISSING", AT, message)]
+    assert findings_of(verdict) == [("ARTIFACT_FILE_MISSING", AT, message)]
     assert not verdict.accepted
 
 
@@ -124,16 +124,16 @@ INSIDE = f"{AT}!pipeline-contract.json"
 
 
 @pytest.mark.parametrize("kind", ["jar", "local-file"])
-def test_another_digest_is_a_finding(kind: str) -> None:
+def test_a_different_digest_is_a_finding(kind: str) -> None:
     verdict = verify(descriptor(("app", kind, b"other")), Shelf(app=jar(CONTRACT)))
-    assert told(verdict) == [("ARTIFACT_DIGEST_MISMATCH", f"{AT}.digest", DIGEST)]
+    assert findings_of(verdict) == [("ARTIFACT_DIGEST_MISMATCH", f"{AT}.digest", DIGEST)]
     assert verdict.contract is None
 
 
 @pytest.mark.parametrize("body", [b"no zip", b"", jar(None)])
 def test_a_jar_without_a_contract_is_a_finding(body: bytes) -> None:
     verdict = verify(descriptor(("app", "jar", body)), Shelf(app=body))
-    assert told(verdict) == [("ARTIFACT_CONTRACT_MISSING", AT, MISSING)]
+    assert findings_of(verdict) == [("ARTIFACT_CONTRACT_MISSING", AT, MISSING)]
 
 
 @pytest.mark.parametrize("kind", ["jar", "local-file", "native-binary", "lambda-zip"])
@@ -191,7 +191,7 @@ def test_a_jar_without_a_contract_is_a_finding(body: bytes) -> None:
     ],
     ids=["pipelineId", "contractVersion", "unknown member", "schemaVersion", "malformed", "not UTF-8"],
 )
-def test_a_contract_that_is_present_must_be_valid_and_match(
+def test_a_contract_must_be_valid_and_match_the_descriptor(
     kind: str, contract: Mapping[str, Any] | bytes, expected: list[tuple[str, str, str]]
 ) -> None:
     body = jar(contract)
@@ -211,16 +211,16 @@ def test_a_contract_whose_hash_is_wrong_is_accepted_with_a_warning() -> None:
     ]
 
 
-def test_an_unsafe_archive_is_a_finding_with_the_entry_named() -> None:
+def test_an_unsafe_archive_is_a_finding_that_names_the_entry() -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr("../evil", b"")
     verdict = verify(descriptor(("app", "lambda-zip", buffer.getvalue())), Shelf(app=buffer.getvalue()))
     message = "Failed to inspect release artifact: an entry's name leads out of the archive"
-    assert told(verdict) == [("ARCHIVE_NAME_CLIMBS_OUT", f"{AT}!../evil", message)]
+    assert findings_of(verdict) == [("ARCHIVE_NAME_CLIMBS_OUT", f"{AT}!../evil", message)]
 
 
-def test_a_read_that_fails_is_no_verdict() -> None:
+def test_a_failed_read_gives_no_verdict() -> None:
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
         raise PermissionError(13, "Permission denied")
 
@@ -228,7 +228,7 @@ def test_a_read_that_fails_is_no_verdict() -> None:
         verify(descriptor(("app", "jar", b"")), open_artifact)
 
 
-def test_equal_digests_are_read_once_and_judged_for_each_artifact() -> None:
+def test_equal_digests_are_read_once_and_checked_for_each_artifact() -> None:
     body, opened = jar(None), []
 
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
@@ -280,7 +280,7 @@ def test_every_finding_of_every_artifact_is_kept() -> None:
         ([("a", "container-image", sha(b"")), ("b", "local-file", b"b")], "a"),
     ],
 )
-def test_the_last_artifact_with_a_contract_is_primary_else_the_first(
+def test_the_primary_artifact_is_the_last_with_a_contract_or_else_the_first(
     artifacts: list[tuple[str, str, bytes]], primary: str
 ) -> None:
     shelf = Shelf(**{name: body for name, kind, body in artifacts if isinstance(body, bytes)})
@@ -289,7 +289,7 @@ def test_the_last_artifact_with_a_contract_is_primary_else_the_first(
     assert verdict.primary_artifact_id == primary
 
 
-def test_two_contracts_of_one_version_that_differ_are_told_and_the_last_counts() -> None:
+def test_different_contracts_of_one_version_are_a_warning_and_the_last_is_used() -> None:
     first, second = jar(CONTRACT), jar({**CONTRACT, "platform": "FUNCTION"})
     verdict = verify(descriptor(("a", "jar", first), ("b", "jar", second)), Shelf(a=first, b=second))
     assert verdict.accepted
@@ -298,7 +298,7 @@ def test_two_contracts_of_one_version_that_differ_are_told_and_the_last_counts()
     assert "CONTRACT_DIFFERS_BETWEEN_ARTIFACTS" in [finding.code for finding in verdict.findings]
 
 
-def test_a_digest_is_computed_over_the_whole_file_from_any_position(tmp_path: Path) -> None:
+def test_a_digest_covers_the_complete_file_from_any_position(tmp_path: Path) -> None:
     body = bytes(range(256)) * 20_000
     path = tmp_path / "artifact"
     path.write_bytes(body)

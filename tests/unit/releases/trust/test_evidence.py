@@ -1,4 +1,4 @@
-"""What may be attached to a release: told apart by content, read strictly, and held against the descriptor."""
+"""Attachments: the content determines the kind, is parsed strictly, and is compared with the descriptor."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ def refused(attached: Any) -> set[str]:
     return {finding.code for finding in caught.value.findings}
 
 
-def told(evidence: Evidence) -> list[tuple[str, str, str]]:
+def findings_of(evidence: Evidence) -> list[tuple[str, str, str]]:
     return [(finding.code, finding.field, finding.severity.value) for finding in evidence.findings]
 
 
@@ -58,7 +58,7 @@ def told(evidence: Evidence) -> list[tuple[str, str, str]]:
         ({**making.spdx(), "relationships": [], "documentDescribes": ["SPDXRef-app"]}, AttachmentKind.SBOM),
     ],
 )
-def test_the_content_tells_what_it_is(attached: Any, kind: AttachmentKind) -> None:
+def test_the_content_determines_the_kind(attached: Any, kind: AttachmentKind) -> None:
     evidence = examined(attached)
     assert (evidence.kind, evidence.findings, evidence.contradicts) == (kind, (), False)
 
@@ -92,12 +92,12 @@ def test_the_content_tells_what_it_is(attached: Any, kind: AttachmentKind) -> No
         ({**making.spdx(), "name": " "}, "ATTACHMENT_BLANK_MEMBER"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_its_code(attached: Any, code: str) -> None:
+def test_an_unreadable_document_is_rejected_with_its_code(attached: Any, code: str) -> None:
     assert code in refused(attached)
 
 
-def test_a_large_bill_is_read() -> None:
-    """It may hold more values than other documents."""
+def test_a_large_sbom_is_accepted() -> None:
+    """An SBOM may have more values than other documents."""
     bill = {**making.cyclone(), "properties": [0] * (MAX_VALUES + 1)}
     assert MAX_VALUES + 100 < MAX_ATTACHMENT_VALUES
     assert examined(bill).kind is AttachmentKind.SBOM
@@ -133,26 +133,26 @@ def test_a_large_bill_is_read() -> None:
         (making.spdx(digest=OTHER), [("SBOM_SUBJECT_UNKNOWN", "sbom#packages[0]", "error")]),
     ],
 )
-def test_what_is_about_something_else_is_a_finding(attached: Any, findings: list[tuple[str, str, str]]) -> None:
+def test_a_document_about_something_else_has_a_finding(attached: Any, findings: list[tuple[str, str, str]]) -> None:
     evidence = examined(attached)
-    assert told(evidence) == findings
+    assert findings_of(evidence) == findings
     assert evidence.contradicts
 
 
 def test_a_stored_artifact_without_provenance_is_a_warning_and_an_image_needs_none() -> None:
     evidence = examined(making.statement(DIGEST), TWO)
-    assert told(evidence) == [("PROVENANCE_ARTIFACT_UNCOVERED", "provenance#subject", "warning")]
+    assert findings_of(evidence) == [("PROVENANCE_ARTIFACT_UNCOVERED", "provenance#subject", "warning")]
     assert "more" in evidence.findings[0].message
     assert not evidence.contradicts
     assert examined(making.statement(DIGEST, OTHER, "sha256:" + "c" * 64), TWO).findings == ()
 
 
-def test_spaces_and_the_order_of_members_are_no_other_descriptor() -> None:
+def test_spaces_and_the_order_of_members_do_not_change_a_descriptor() -> None:
     again = dict(reversed(RELEASE.items()))
     assert examined(making.envelope(again)).findings == ()
 
 
-def test_the_summary_tells_what_the_builder_says() -> None:
+def test_the_summary_contains_the_claims_of_the_builder() -> None:
     assert examined(making.statement(DIGEST)).summary == {
         "builder": "https://ci.example/builder",
         "buildType": "https://ci.example/build/v1",
@@ -174,7 +174,7 @@ def test_the_summary_tells_what_the_builder_says() -> None:
     }
 
 
-def test_what_is_shown_has_bounds() -> None:
+def test_the_summary_is_limited() -> None:
     long = making.statement(DIGEST, runDetails={"builder": {"id": "b" * 10_000}})
     long["predicate"]["buildDefinition"]["resolvedDependencies"] = [{"uri": "u" * 5000}] * 1000
     summary = examined(long).summary

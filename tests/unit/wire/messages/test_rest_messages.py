@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.transports.rest.answers import Sent, heard
+from executions.transports.rest.results import Sent, result_of
 from foundation.http.exchange import Response
 from tests.unit.wire.messages.test_vectors import COMMAND, COMPLETED, FAILED, WAITING
 from wire.messages.celery_messages import Outcome
@@ -122,13 +122,13 @@ def test_whatever_a_worker_answers_is_an_outcome(text: str, data: st.DataObject)
         inner[path[-1]] = value
     else:
         document = value
-    found = heard(sent(), Response(200, json.dumps(document).encode("utf-8", "surrogatepass"), complete=True))
+    found = result_of(sent(), Response(200, json.dumps(document).encode("utf-8", "surrogatepass"), complete=True))
     assert isinstance(found.outcome, Outcome)
 
 
 @given(st.binary(max_size=200), st.integers(100, 599))
 def test_whatever_bytes_come_are_an_outcome(body: bytes, status: int) -> None:
-    found = heard(sent(), Response(status, body, complete=True))
+    found = result_of(sent(), Response(status, body, complete=True))
     assert found.outcome.outcome == "FAILED"
     assert found.outcome.failure is not None
     assert found.outcome.failure.retryable

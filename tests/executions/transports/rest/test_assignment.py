@@ -1,4 +1,4 @@
-"""Which worker gets what was claimed, and what is never sent to anybody."""
+"""Which worker gets claimed executions, and which executions are not sent."""
 
 import uuid
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from executions.awaits import awaits
 from executions.lifecycle import dispatch, outcome, sweep
+from executions.lifecycle import rest_calls as rest_dispatch
 from executions.models import Execution, Interaction, WireForm, Worker
 from executions.transports.rest import calls
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.workers import heartbeat, register
 from executions.workers.registry import CELERY, REST, drain, note_silent, take_heartbeat, undrain
 from executions.workers.stranded import stranded
 from foundation.scheduling import places
 from releases.models import Release
 from tests import making
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.raw_sql import run
 from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
 
@@ -33,14 +33,14 @@ def submitted(flow: Flow, count: int) -> list[Execution]:
 
 
 def shared(flow: Flow) -> tuple[list[str], list[Any]]:
-    """Return in whose names the claims are leased, and the claims that Celery workers get."""
+    """Return the owners of the leases, and the claims that Celery workers get."""
     claims = making.claimed(flow.owner)
     left = [claim for claim in claims if claim.protocol == CELERY]
     owners = Execution.objects.filter(tenant=flow.owner, status="RUNNING").values_list("lease_owner", flat=True)
     return [owner or "" for owner in owners], left
 
 
-def test_workers_share_by_their_free_places(flow: Flow) -> None:
+def test_claims_are_shared_by_free_capacity(flow: Flow) -> None:
     making.worker(flow.release, "celery-1", capacity=8)
     submitted(flow, 16)
     owners, left = shared(flow)
@@ -48,7 +48,7 @@ def test_workers_share_by_their_free_places(flow: Flow) -> None:
     assert len(left) == 8
 
 
-def test_nothing_is_claimed_beyond_what_workers_hold(flow: Flow) -> None:
+def test_claims_are_limited_by_the_capacity_of_the_workers(flow: Flow) -> None:
     submitted(flow, 12)
     owners, left = shared(flow)
     assert owners == [f"rest:{flow.worker.pk}:java-1"] * 8
@@ -57,7 +57,7 @@ def test_nothing_is_claimed_beyond_what_workers_hold(flow: Flow) -> None:
 
 
 @pytest.mark.parametrize("without", ["origin", "protocol", "release"])
-def test_what_may_not_be_called_gets_nothing(flow: Flow, settings: Any, without: str) -> None:
+def test_workers_that_may_not_be_called_get_no_work(flow: Flow, settings: Any, without: str) -> None:
     submitted(flow, 2)
     making.worker(flow.release, "celery-1", capacity=2)
     if without == "origin":
@@ -72,15 +72,15 @@ def test_what_may_not_be_called_gets_nothing(flow: Flow, settings: Any, without:
     assert len(left) == 2
 
 
-def test_a_worker_of_another_protocol_is_no_place_to_run(flow: Flow) -> None:
+def test_a_worker_of_another_protocol_gets_no_work(flow: Flow) -> None:
     submitted(flow, 1)
     Worker.objects.filter(pk=flow.worker.pk).update(protocol="sqs")
     assert making.claimed(flow.owner) == []
     assert [each.count for each in stranded([flow.owner.pk])] == [1]
 
 
-def test_a_silent_worker_still_gets_what_was_accepted(flow: Flow) -> None:
-    """Wire protocol D.8: lifecycle counts at submission, and never at dispatch."""
+def test_a_silent_worker_still_gets_accepted_executions(flow: Flow) -> None:
+    """The state of a worker matters at submission, not at dispatch (wire protocol D.8)."""
     [made] = submitted(flow, 1)
     making.silence(flow.worker)
     assert note_silent(actor="test", limit=10) == 1
@@ -90,20 +90,20 @@ def test_a_silent_worker_still_gets_what_was_accepted(flow: Flow) -> None:
     assert made.status == "WAITING_EXTERNAL"
 
 
-def test_a_worker_that_never_becomes_silent_is_not_noted(flow: Flow, settings: Any) -> None:
+def test_a_worker_that_never_becomes_silent_gets_no_event(flow: Flow, settings: Any) -> None:
     settings.REST_WORKER_STALE_SECONDS = 0
     assert heartbeat(flow.owner, PIPELINE, "java-1", actor="user:test").alive_until is None
     assert note_silent(actor="test", limit=10) == 0
 
 
-def test_a_drained_worker_gets_nothing_more(flow: Flow) -> None:
+def test_a_drained_worker_gets_no_further_work(flow: Flow) -> None:
     submitted(flow, 1)
     drain(flow.owner, PIPELINE, "java-1", actor="user:test")
     assert making.claimed(flow.owner) == []
     assert [each.count for each in stranded([flow.owner.pk])] == [1]
 
 
-def test_the_dispatcher_hands_over_and_sends_nothing_to_the_releases_queue(flow: Flow) -> None:
+def test_executions_of_rest_workers_are_not_sent_to_the_release_queue(flow: Flow) -> None:
     [made] = submitted(flow, 1)
     assert dispatch.dispatch() == 1
     made.refresh_from_db()
@@ -113,7 +113,7 @@ def test_the_dispatcher_hands_over_and_sends_nothing_to_the_releases_queue(flow:
 
 
 @pytest.mark.usefixtures("broken_broker")
-def test_what_the_broker_refuses_is_queued_again(flow: Flow) -> None:
+def test_executions_that_the_broker_rejects_are_queued_again(flow: Flow) -> None:
     made = submitted(flow, 3)
     dispatch.dispatch()
     for each in made:
@@ -122,7 +122,7 @@ def test_what_the_broker_refuses_is_queued_again(flow: Flow) -> None:
         assert making.history(each)[-1] == ("DISPATCH_FAILED", "QUEUED")
 
 
-def test_what_cannot_travel_fails_and_is_told(flow: Flow) -> None:
+def test_an_input_that_cannot_be_sent_fails_the_execution(flow: Flow) -> None:
     owner = flow.owner
     step = {**making.STEP, "inputTypeId": "json"}
     release = making.active(owner, "5.0", pipeline_id=PIPELINE, steps=[step])
@@ -140,8 +140,8 @@ def test_what_cannot_travel_fails_and_is_told(flow: Flow) -> None:
 # --- the database ---------------------------------------------------------------------------------
 
 
-def test_parking_and_importing_are_one(flow: Flow) -> None:
-    """Where the interactions cannot be kept, the execution is not parked (wire protocol E.10): it fails."""
+def test_parking_and_importing_are_atomic(flow: Flow) -> None:
+    """If the interactions cannot be stored, the execution is not parked but fails (wire protocol E.10)."""
     [made] = submitted(flow, 1)
     run(
         "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS "
@@ -156,7 +156,7 @@ def test_parking_and_importing_are_one(flow: Flow) -> None:
     assert awaits.expire() == 0
 
 
-def test_what_travelled_is_written_once(flow: Flow) -> None:
+def test_a_wire_form_is_written_once(flow: Flow) -> None:
     [made] = submitted(flow, 1)
     form = WireForm.objects.create(execution=made, input={"shape": "UNI"})
     [claim] = making.claimed(flow.owner)
@@ -172,15 +172,15 @@ def test_what_travelled_is_written_once(flow: Flow) -> None:
 
 
 def registered(flow: Flow, **members: str) -> Worker:
-    """The flow's worker under its own id, registered again."""
-    told = {"worker_id": "java-1", "protocol": "rest", "endpoint": flow.double.endpoint, "actor": "user:test"}
-    return register(flow.owner, flow.release.identity, **{**told, **members})
+    """Register the flow's worker again."""
+    arguments = {"worker_id": "java-1", "protocol": "rest", "endpoint": flow.double.endpoint, "actor": "user:test"}
+    return register(flow.owner, flow.release.identity, **{**arguments, **members})
 
 
-def test_a_stopped_celery_worker_that_is_registered_as_rest_keeps_nothing_of_its_threads(flow: Flow) -> None:
+def test_a_celery_worker_registered_as_rest_loses_its_thread_counts(flow: Flow) -> None:
     lease = HeldLease(execution_id=uuid.uuid4(), lease_token=uuid.uuid4(), seconds=1)
     for state in ("HEALTHY", "UNAVAILABLE"):
-        beat = Heartbeat(
+        message = Heartbeat(
             worker_id="java-1",
             state=state,
             capacity=8,
@@ -189,7 +189,7 @@ def test_a_stopped_celery_worker_that_is_registered_as_rest_keeps_nothing_of_its
             abandoned=7,
             transition_seconds=0.5,
         )
-        take_heartbeat(flow.owner, flow.release.identity, beat, timezone.now())
+        take_heartbeat(flow.owner, flow.release.identity, message, timezone.now())
     worker = registered(flow)
     assert (worker.taking, worker.holding, worker.running, worker.abandoned) == (True, 0, 0, 0)
     assert worker.transition_seconds is None
@@ -221,8 +221,8 @@ def is_of_another_release(flow: Flow) -> None:
 
 
 def is_on_the_broker(flow: Flow) -> None:
-    beat = Heartbeat(worker_id="java-1", state="DRAINING", capacity=1)
-    take_heartbeat(flow.owner, flow.release.identity, beat, timezone.now())
+    message = Heartbeat(worker_id="java-1", state="DRAINING", capacity=1)
+    take_heartbeat(flow.owner, flow.release.identity, message, timezone.now())
 
 
 CHANGES: dict[Callable[[Flow], None], str] = {
@@ -235,8 +235,8 @@ CHANGES: dict[Callable[[Flow], None], str] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_worker_that_may_no_longer_run_it_is_not_called(flow: Flow, change: Callable[[Flow], None]) -> None:
-    """The worker changes while the call waits in the queue; the next claim goes elsewhere or waits."""
+def test_a_worker_that_became_ineligible_is_not_called(flow: Flow, change: Callable[[Flow], None]) -> None:
+    """The worker changes while the call waits in the queue. The next claim goes to another worker, or waits."""
     [execution] = submitted(flow, 1)
     Execution.objects.filter(pk=execution.pk).update(takeovers=1)
     [claim] = making.claimed(flow.owner)
@@ -255,14 +255,14 @@ def test_a_worker_that_may_no_longer_run_it_is_not_called(flow: Flow, change: Ca
     assert flow.dispatch() == 1
 
 
-def test_a_call_takes_one_place_of_its_worker(flow: Flow) -> None:
+def test_a_call_occupies_one_place_of_its_worker(flow: Flow) -> None:
     submitted(flow, 9)
     assert len(making.claimed(flow.owner, limit=4)) == 4
     assert len(making.claimed(flow.owner)) == 4
 
 
 def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacity(flow: Flow) -> None:
-    """Calls of the earlier release still take its places, and give nobody else's away."""
+    """Calls of the earlier release occupy its places until they end, and free no other places."""
     submitted(flow, 9)
     earlier = making.claimed(flow.owner)
     assert len(earlier) == 8
@@ -279,7 +279,7 @@ def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacit
     assert list(workers) == [("java-1",)] * 3
 
 
-def test_a_call_that_finds_no_place_keeps_its_lease_and_is_sent_again(
+def test_a_call_without_a_free_place_keeps_its_lease_and_is_sent_again(
     flow: Flow, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     [execution] = submitted(flow, 1)

@@ -11,18 +11,18 @@ from django.utils import timezone
 from executions import tasks
 from executions.errors import WorkerNotChecked
 from executions.lifecycle import dispatch
+from executions.lifecycle import rest_calls as rest_dispatch
 from executions.models import Execution, Worker
 from executions.submission import admission
 from executions.transports.rest import calls, workers
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK, drain
 from foundation.scheduling import places
 from tests import making
 from tests.executions.hosting import LONG_AGO
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.raw_sql import refuse
 from tests.wakeups import LATER, SLACK_SECONDS, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
 

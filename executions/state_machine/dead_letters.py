@@ -1,4 +1,4 @@
-"""The record of executions that failed for good, in the transaction of the failure (wire protocol E.6)."""
+"""Dead letters: the records of terminal failures, written in the transaction of the failure (wire protocol E.6)."""
 
 import logging
 import uuid
@@ -10,51 +10,33 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from executions.models import DeadLetter
+from executions.state_machine import statements
 from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
 
-_WRITE = """
-WITH written AS (
-    INSERT INTO executions_deadletter (tenant_id, execution_id, execution_version, transition_key, terminal_status,
-        reason, error_code, error_message, retryable, retries_observed, step_index)
-    SELECT e.tenant_id, e.id, e.version, concat(e.id, ':', e.current_step_index, ':', e.attempt), e.status,
-        %(reason)s, e.error_code, e.error_message, %(retryable)s, e.attempt, e.current_step_index
-    FROM executions_execution e WHERE e.id = ANY(%(ids)s) AND e.status IN ('FAILED', 'DLQ')
-    ON CONFLICT (execution_id, execution_version) DO NOTHING
-    RETURNING *
-)
-SELECT t.slug, w.execution_id, w.transition_key, w.terminal_status, w.error_code, w.retries_observed,
-    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN')
-FROM written w
-JOIN tenancy_tenant t ON t.id = w.tenant_id
-JOIN executions_execution e ON e.id = w.execution_id
-JOIN releases_release r ON r.id = e.release_id
-LEFT JOIN releases_contract c ON c.id = r.contract_id
-"""
-
 
 def write(execution_ids: Collection[uuid.UUID], reason: DeadLetter.Reason, *, retryable: bool) -> None:
-    """Leave a dead letter for each of these that is FAILED or DLQ, as its row tells; once for each failure.
+    """Write a dead letter for each of these executions that is FAILED or DLQ; once for each failure.
 
-    After the commit one ERROR line each says so, in words for which operators' scripts search the log.
+    After the commit, one ERROR line is logged for each. Operators' scripts search the log for its words.
     """
     if not execution_ids:
         return
     parameters: dict[str, Any] = {"ids": list(execution_ids), "reason": reason.value, "retryable": retryable}
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, parameters)
+        cursor.execute(statements.WRITE_DEAD_LETTERS, parameters)
         for row in cursor.fetchall():
-            transaction.on_commit(partial(_tell, reason, retryable, *row))
+            transaction.on_commit(partial(_log, reason, retryable, *row))
 
 
 def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
-    """The tenant's dead letters, newest first, each with its execution as that is by now."""
+    """Return the tenant's dead letters, newest first, each with the current state of its execution."""
     rows = DeadLetter.objects.filter(tenant=tenant).select_related("execution__tenant")
     return rows.defer("execution__input", "execution__result", "execution__progress")
 
 
-def _tell(
+def _log(
     reason: DeadLetter.Reason,
     retryable: bool,
     tenant: str,
@@ -83,5 +65,5 @@ def _tell(
 
 
 def _word(text: str) -> str:
-    """What others wrote, as one word: it can neither end the line nor pass for another member of it."""
+    """Return text of unknown origin as one word, which can neither end the line nor look like another field of it."""
     return "".join(character if character.isprintable() and character != " " else "_" for character in text)

@@ -12,7 +12,7 @@ from redis import Redis
 
 from executions import tasks
 from executions.models import Worker
-from executions.workers import orders
+from executions.workers import instructions
 from releases.models import Release
 from tests import making
 from tests.broker import owner_url, taken
@@ -66,7 +66,7 @@ def test_an_order_names_no_more_leases_than_it_can(release: Release) -> None:
 
 def test_only_its_own_queue_has_the_order(release: Release) -> None:
     worker, other = making.worker(release, "w"), making.worker(release, "v")
-    assert orders.tell(worker.pk)
+    assert instructions.send(worker.pk)
     assert taken(queue(other, release)) == []
     assert taken(queue_of(release.identity)) == []
     assert len(taken(queue(worker, release))) == 1
@@ -75,12 +75,12 @@ def test_only_its_own_queue_has_the_order(release: Release) -> None:
 @pytest.mark.parametrize("changes", [{"stopped_at": timezone.now()}, {"draining_since": timezone.now()}])
 def test_a_worker_that_is_leaving_is_told_nothing(release: Release, changes: dict[str, Any]) -> None:
     worker = making.worker(release, "w", **changes)
-    assert not orders.tell(worker.pk)
+    assert not instructions.send(worker.pk)
     assert taken(queue(worker, release)) == []
 
 
 def test_an_unknown_worker_gets_no_order() -> None:
-    assert not orders.tell(0)
+    assert not instructions.send(0)
 
 
 def test_at_most_one_order_waits_and_it_expires_with_its_timestamp(release: Release) -> None:
@@ -101,9 +101,9 @@ def test_at_most_one_order_waits_and_it_expires_with_its_timestamp(release: Rele
 
 def test_the_order_that_waits_is_the_newest(release: Release) -> None:
     worker = making.worker(release, "w")
-    orders.tell(worker.pk)
+    instructions.send(worker.pk)
     Worker.objects.filter(pk=worker.pk).update(drained_by_operator_at=timezone.now())
-    orders.tell(worker.pk)
+    instructions.send(worker.pk)
     [(_, [message])] = taken(queue(worker, release))
     envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
     assert decode(envelope, Instruction).drain
@@ -131,5 +131,5 @@ def test_two_who_send_at_once_leave_one_order(release: Release) -> None:
 @pytest.mark.usefixtures("broken_broker")
 def test_an_order_that_the_broker_refuses_is_not_sent(release: Release, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert not orders.tell(making.worker(release, "w").pk)
+        assert not instructions.send(making.worker(release, "w").pk)
     assert "The broker refuses messages" in caplog.text

@@ -1,19 +1,20 @@
-"""The coordinator never calls a REST worker at an origin that the settings do not name, and no work is lost over it."""
+"""REST workers are called only at origins that the settings allow. Work of blocked workers is not lost."""
 
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from executions.lifecycle import moves, sweep
+from executions.lifecycle import rest_calls, sweep
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.transports.rest import dispatch, workers
+from executions.state_machine import moves
+from executions.transports.rest import workers
 from executions.transports.rest.workers import register
 from executions.workers.registry import take_heartbeat
 from executions.workers.stranded import stranded
 from tests import making
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.interop.client import ok, switch_on
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 from wire.messages.celery_messages import Heartbeat
 
 REASON = WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED
@@ -28,7 +29,7 @@ def reasons(flow: Flow) -> list[list[str]]:
     return [each.reasons for each in stranded([flow.owner.pk])]
 
 
-def test_without_its_origin_due_work_stays_due_and_says_why(flow: Flow, execution: Execution, settings: Any) -> None:
+def test_work_stays_due_while_the_origin_is_not_allowed(flow: Flow, execution: Execution, settings: Any) -> None:
     allowed, settings.REST_WORKER_ORIGINS = settings.REST_WORKER_ORIGINS, []
     assert sweep.endpoints() == 1
     assert sweep.endpoints() == 0
@@ -51,28 +52,26 @@ def test_a_worker_that_has_stopped_gets_no_further_event(flow: Flow, settings: A
     assert [event.data["cause"] for event in flow.worker.events.all()] == ["REGISTERED"]
 
 
-def test_of_two_processes_that_see_a_change_one_records_it(flow: Flow, settings: Any) -> None:
+def test_one_of_two_processes_records_a_change(flow: Flow, settings: Any) -> None:
     settings.REST_WORKER_ORIGINS = []
-    seen = [Worker.objects.get(), Worker.objects.get()]
-    assert [workers.review_endpoint(worker, actor="sweep") for worker in seen] == [True, False]
+    copies = [Worker.objects.get(), Worker.objects.get()]
+    assert [workers.review_endpoint(worker, actor="sweep") for worker in copies] == [True, False]
     assert flow.worker.events.filter(data__cause="ENDPOINT_BLOCKED").count() == 1
 
 
-def test_a_worker_that_has_just_changed_its_endpoint_is_not_blocked_for_the_earlier_one(
-    flow: Flow, settings: Any
-) -> None:
-    seen = Worker.objects.get()
+def test_a_worker_is_not_blocked_for_an_earlier_endpoint(flow: Flow, settings: Any) -> None:
+    earlier = Worker.objects.get()
     Worker.objects.update(endpoint="https://worker.example")
     settings.REST_WORKER_ORIGINS = ["https://worker.example"]
-    assert not workers.review_endpoint(seen, actor="sweep")
+    assert not workers.review_endpoint(earlier, actor="sweep")
     assert Worker.objects.get().blocked_reason == ""
 
 
-def test_a_call_that_may_no_longer_be_made_costs_no_try(flow: Flow, execution: Execution, settings: Any) -> None:
-    """The origin is taken off the list while the call waits in the queue, and no sweep has come by."""
+def test_a_call_that_is_no_longer_allowed_uses_no_attempt(flow: Flow, execution: Execution, settings: Any) -> None:
+    """The origin is removed from the settings while the call waits in the queue, before the next sweep."""
     [claim] = making.claimed(flow.owner)
     settings.REST_WORKER_ORIGINS = []
-    assert dispatch.run(claim.execution_id, claim.lease_token) is False
+    assert rest_calls.run(claim.execution_id, claim.lease_token) is False
     assert making.history(execution) == [
         ("SUBMITTED", "QUEUED"),
         ("CLAIMED", "RUNNING"),
@@ -94,7 +93,7 @@ def test_repeated_sweeps_and_claims_leave_the_execution_queued(flow: Flow, execu
     assert making.history(execution) == [("SUBMITTED", "QUEUED")]
 
 
-def test_a_worker_that_tpf_registers_elsewhere_is_blocked_from_the_start(flow: Flow, settings: Any) -> None:
+def test_a_worker_registered_at_another_origin_is_blocked(flow: Flow, settings: Any) -> None:
     switch_on(settings)
     body = {
         "workerId": "java-2",
@@ -109,7 +108,7 @@ def test_a_worker_that_tpf_registers_elsewhere_is_blocked_from_the_start(flow: F
     assert (found.reason, found.admits) == (REASON, False)
 
 
-def test_nothing_of_before_is_left_of_a_worker_that_is_registered_again(flow: Flow) -> None:
+def test_a_new_registration_resets_the_worker(flow: Flow) -> None:
     def registered(name: str) -> dict[str, Any]:
         endpoint, identity = flow.double.endpoint, flow.release.identity
         made = register(flow.owner, identity, worker_id=name, protocol="rest", endpoint=endpoint, actor="user:test")
@@ -125,7 +124,7 @@ def test_nothing_of_before_is_left_of_a_worker_that_is_registered_again(flow: Fl
     assert WorkerEligibility.objects.filter(admits=True).count() == 2
 
 
-def test_a_blocked_worker_that_takes_to_the_broker_gets_work(flow: Flow, execution: Execution, settings: Any) -> None:
+def test_a_blocked_worker_that_changes_to_the_broker_gets_work(flow: Flow, execution: Execution, settings: Any) -> None:
     settings.REST_WORKER_ORIGINS = []
     assert sweep.endpoints() == 1
     message = Heartbeat(worker_id="java-1", state="HEALTHY", capacity=1)

@@ -1,4 +1,4 @@
-"""What a REST worker's answer, or its silence, means for the execution (wire protocol D.9, D.10). Pure."""
+"""Turns the HTTP response of a REST worker, or a failed call, into an outcome (wire protocol D.9, D.10). Pure."""
 
 import json
 import uuid
@@ -35,7 +35,7 @@ TIMED_OUT, NOT_CONNECTED, BROKEN = "HttpTimeoutException", "ConnectException", "
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A command under its lease. `steps` is how many the contract has, None where there is no contract."""
+    """A command and its lease. `steps` is the number of steps of the contract, None if the release has no contract."""
 
     execution_id: uuid.UUID
     lease_token: uuid.UUID
@@ -44,7 +44,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class CallResult:
     """What an HTTP response means.
 
     `outputs` are the outputs of a completed transition, in the payloads in which they arrived. `opened` is what the
@@ -56,30 +56,30 @@ class Heard:
     opened: ImportedSuspension | None = None
 
 
-def heard(sent: Sent, answer: Response, *, non_retryable: Collection[str] = ()) -> Heard:
-    """What `answer` comes to. `non_retryable` are classes beyond those of the framework that no retry can help."""
-    told = f"for execution {sent.execution_id}"
+def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = ()) -> CallResult:
+    """Return what a response means. `non_retryable` are further failure classes that no retry helps."""
+    subject = f"for execution {sent.execution_id}"
     if not 200 <= answer.status < 300:
         return failed(
-            sent, FAILED, f"REST transition worker returned HTTP {answer.status} {told} with response body omitted"
+            sent, FAILED, f"REST transition worker returned HTTP {answer.status} {subject} with response body omitted"
         )
     if answer.complete and is_null(answer.body):
-        return failed(sent, FAILED, f"REST transition worker returned an empty result {told}")
-    malformed = f"malformed JSON {told} with HTTP {answer.status} and response body omitted"
+        return failed(sent, FAILED, f"REST transition worker returned an empty result {subject}")
+    malformed = f"malformed JSON {subject} with HTTP {answer.status} and response body omitted"
     try:
         if not answer.complete:
-            raise Malformed("the answer is too long")
+            raise Malformed("the response is too long")
         return _meaning(sent, parse(TransitionResult, answer.body), non_retryable)
     except (Malformed, PayloadRefused, ValueError):
         return failed(sent, FAILED, f"REST transition worker returned {malformed}")
 
 
-def failed(sent: Sent, failure_class: str, message: str, *, retryable: bool = True) -> Heard:
+def failed(sent: Sent, failure_class: str, message: str, *, retryable: bool = True) -> CallResult:
     failure = Failure(failure_class=failure_class, message=message, retryable=retryable)
-    return Heard(_outcome(sent, outcome="FAILED", failure=failure))
+    return CallResult(_outcome(sent, outcome="FAILED", failure=failure))
 
 
-def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str]) -> Heard:
+def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str]) -> CallResult:
     if result.failure is not None:
         return _failure(sent, result.failure, non_retryable)
     if result.await_suspension is not None:
@@ -87,7 +87,7 @@ def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str
             suspension = imported(sent.command, result.await_suspension)
         except Unanswerable as error:
             return failed(sent, "UNANSWERABLE_SUSPENSION", str(error), retryable=False)
-        return Heard(_outcome(sent, outcome="WAITING_EXTERNAL", suspension=suspension), opened=suspension)
+        return CallResult(_outcome(sent, outcome="WAITING_EXTERNAL", suspension=suspension), opened=suspension)
     outputs = _passed_on(sent) if result.terminal_input_passthrough else result.output_payloads
     if sent.command.result_shape == "SINGLE" and len(outputs) > 1:
         message = (
@@ -95,29 +95,29 @@ def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str
         )
         return failed(sent, "IllegalStateException", message)
     texts = [json.dumps(plain(output, Everything()), ensure_ascii=False) for output in outputs]
-    return Heard(_outcome(sent, outcome="COMPLETED", output_payloads=texts), list(outputs))
+    return CallResult(_outcome(sent, outcome="COMPLETED", output_payloads=texts), list(outputs))
 
 
-def _failure(sent: Sent, told: WireFailure, non_retryable: Collection[str]) -> Heard:
-    message = (told.message or "").strip()
-    if told.failure_class in NON_RETRYABLE_CLASSES or told.failure_class in non_retryable:
-        return failed(sent, "NonRetryableException", message or told.failure_class, retryable=False)
-    return failed(sent, FAILED, f"{told.failure_class}: {message}" if message else told.failure_class)
+def _failure(sent: Sent, failure: WireFailure, non_retryable: Collection[str]) -> CallResult:
+    message = (failure.message or "").strip()
+    if failure.failure_class in NON_RETRYABLE_CLASSES or failure.failure_class in non_retryable:
+        return failed(sent, "NonRetryableException", message or failure.failure_class, retryable=False)
+    return failed(sent, FAILED, f"{failure.failure_class}: {message}" if message else failure.failure_class)
 
 
 def _passed_on(sent: Sent) -> list[TypedPayload]:
-    """The input of this very command as its outputs: past the last step there is nothing left to run."""
+    """Return the input of the command as its outputs: after the last step there is nothing left to run."""
     if sent.steps is not None and sent.command.current_step_index != sent.steps:
         raise Malformed("there are steps left to run")
-    given = sent.command.input
-    if given.payload_type_id == SNAPSHOT:
-        snapshot = read_snapshot(given)
+    passed = sent.command.input
+    if passed.payload_type_id == SNAPSHOT:
+        snapshot = read_snapshot(passed)
         if snapshot.shape == "MULTI":
             return snapshot.items
         return [] if snapshot.payload is None else [snapshot.payload]
-    if given.payload_type_id == LIST and sent.command.result_shape == "MATERIALIZED_MULTI":
-        return parts(given)
-    return [given]
+    if passed.payload_type_id == LIST and sent.command.result_shape == "MATERIALIZED_MULTI":
+        return parts(passed)
+    return [passed]
 
 
 def _outcome(sent: Sent, **members: Any) -> Outcome:

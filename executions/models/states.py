@@ -1,6 +1,6 @@
-"""The states of an execution and its legal moves (house plan, section 5; wire protocol E.3).
+"""The states of an execution and its legal moves (wire protocol E.3). Pure.
 
-Pure: the database holds the same table in a trigger, and a test holds the two together.
+A trigger of the database enforces the same table, and a test compares the two.
 """
 
 from enum import StrEnum
@@ -42,4 +42,5 @@ TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.DLQ, State.CANCELLED}
 
 
 def legal(source: State, target: State) -> bool:
+    """Return True if an execution may move from `source` to `target`."""
     return target in MOVES[source]

@@ -1,4 +1,4 @@
-"""Decides when a failed transition runs again (wire protocol E.5). Pure."""
+"""Decides when a failed transition runs again (wire protocol E.5). Nothing else decides it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Up to `limit` retries follow the first run. The wait grows from `delay` by `multiplier`, up to `cap`.
+    """At most `limit` retries follow the first attempt; the waits grow by `multiplier` from `delay` up to `cap`.
 
-    `jitter` is the largest fraction that is subtracted from a wait at random, so that executions which failed together
-    do not all retry at the same moment. No wait is longer than the policy says.
+    Each wait is shortened at random by at most the fraction `jitter`, so that executions which failed together do not
+    all retry together. No wait is lengthened.
     """
 
     limit: int
@@ -20,9 +20,9 @@ class RetryPolicy:
     jitter: float
 
     def wait(self, retry: int, chance: Callable[[], float]) -> timedelta | None:
-        """Return the wait before the given retry, of which the first is 1; None if no retry is left.
+        """Return the time to wait before the `retry`-th retry (from 1); None if no retry is left.
 
-        `chance` returns a number in [0, 1).
+        `chance` returns a random number in [0, 1).
         """
         if retry > self.limit:
             return None

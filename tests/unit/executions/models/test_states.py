@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from executions.lifecycle.states import DUE, MOVES, TERMINAL, State, legal
+from executions.models.states import DUE, MOVES, TERMINAL, State, legal
 from foundation.database.guarded_update import sources
 
 Q, R, W, X = State.QUEUED, State.RUNNING, State.WAIT_RETRY, State.WAITING_EXTERNAL

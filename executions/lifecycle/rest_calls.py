@@ -1,7 +1,7 @@
-"""Calls a REST worker with one command and records what comes of it (wire protocol D.9).
+"""Calls REST workers with the commands of claimed executions, and records their outcomes (wire protocol D.9).
 
-Whoever takes up a message first changes the lease's token, so a message that is delivered twice, or was made up, finds
-nothing. The lease then outlives the request, and no transaction is open while the worker works.
+The process that starts a call first changes the fencing token, so that a message that is delivered twice, or is forged,
+has no effect. The lease outlives the call, and no transaction is open while the worker runs the transition.
 """
 
 import logging
@@ -11,14 +11,23 @@ from functools import partial
 
 from django.db import DataError, Error, connection, transaction
 
-from executions.lifecycle import moves, outcome
-from executions.lifecycle.moves import Move, owner
-from executions.lifecycle.states import State
+from executions.lifecycle import outcome, statements
 from executions.models import Execution, Worker, WorkerEligibility
+from executions.models.states import State
+from executions.state_machine import moves
+from executions.state_machine.moves import Move, owner
 from executions.transports.rest import wire_forms, workers
-from executions.transports.rest.answers import BROKEN, NOT_CONNECTED, TIMED_OUT, Heard, Sent, failed, heard
 from executions.transports.rest.calls import blocked_reason, call, lease_seconds, may_call
 from executions.transports.rest.commands import command_of, non_retryable, payload_of, steps_of
+from executions.transports.rest.results import (
+    BROKEN,
+    NOT_CONNECTED,
+    TIMED_OUT,
+    CallResult,
+    Sent,
+    failed,
+    result_of,
+)
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers.registry import DISPATCH_TASK, REST
 from foundation.http.address_guard import TargetRefused, Unreachable
@@ -33,17 +42,6 @@ log = logging.getLogger(__name__)
 UNDECODABLE_PAYLOAD = "UNDECODABLE_PAYLOAD"
 REGISTERED_AGAIN = "the worker was registered again"
 
-_TAKE_UP = """
-UPDATE executions_execution SET lease_token = gen_random_uuid(),
-    lease_expires_at = now() + make_interval(secs => %(lease)s), running_since = now()
-WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'
-RETURNING lease_token
-"""
-# A claim that waits for a place keeps its token. No row: the lease was lost, and nobody waits for the call any more.
-_WAIT = """
-UPDATE executions_execution SET lease_expires_at = now() + make_interval(secs => %(lease)s)
-WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'
-"""
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 4.0
 
@@ -65,7 +63,7 @@ def run(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int = 0) -> bool
 
 def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(_WAIT, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
+        cursor.execute(statements.EXTEND_CALL, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
         if cursor.rowcount == 0:
             return
     seconds = min(FIRST_WAIT_SECONDS * 2 ** min(waits, 10), LONGEST_WAIT_SECONDS)
@@ -74,7 +72,7 @@ def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
 
 def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE_UP, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
+        cursor.execute(statements.START_CALL, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
         row = cursor.fetchone()
     if row is None:
         log.info("The lease of %s was lost before its call", execution_id)
@@ -90,14 +88,14 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     if refusal := _refusal(execution, host):
         _give_back(execution, row[0], refusal)
         return False
-    _record(execution, host.worker, _answer(execution, row[0], host.worker))
+    _record(execution, host.worker, _call(execution, row[0], host.worker))
     return True
 
 
 def _refusal(execution: Execution, host: WorkerEligibility) -> str:
-    """Return why the worker may not run the execution any more; empty if it may.
+    """Return why the worker may not run the execution; empty if it may.
 
-    The worker may have changed since the claim chose it. A worker whose endpoint is not allowed is blocked.
+    The worker may have changed since the claim chose it. A worker whose endpoint is no longer allowed is blocked.
     """
     worker = host.worker
     if worker.protocol != REST or host.release_id != execution.release_id:
@@ -109,9 +107,9 @@ def _refusal(execution: Execution, host: WorkerEligibility) -> str:
 
 
 def _give_back(execution: Execution, lease_token: uuid.UUID, reason: str) -> None:
-    """Queue the execution again: its next claim goes elsewhere or waits, and no try is lost.
+    """Queue the execution again, due at once. The attempt does not count.
 
-    It is due at once. The claim asks the same view as `_refusal`, so it does not choose the same worker again.
+    The next claim reads the same view as `_refusal`, so it does not choose the same worker again.
     """
     move = Move(
         execution_id=execution.pk,
@@ -129,7 +127,7 @@ def _give_back(execution: Execution, lease_token: uuid.UUID, reason: str) -> Non
         wakeup.send_once(DISPATCH_TASK)
 
 
-def _answer(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> Heard:
+def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> CallResult:
     steps = steps_of(execution)
     count = None if steps is None else len(steps)
     try:
@@ -153,11 +151,11 @@ def _answer(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> Hea
         return failed(sent, NOT_CONNECTED, f"REST transition worker: {error}")
     except Broken as error:
         return failed(sent, BROKEN, f"REST transition worker: {error}")
-    return heard(sent, answer, non_retryable=non_retryable())
+    return result_of(sent, answer, non_retryable=non_retryable())
 
 
 def _is_held(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
-    """Return False if the lease is lost. Runs in a thread of its own, so it closes the thread's connection.
+    """Return False if the lease is lost. Runs in a separate thread, so it closes the thread's connection.
 
     An unavailable database does not end the call.
     """
@@ -169,17 +167,17 @@ def _is_held(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         connection.close()
 
 
-def _record(execution: Execution, worker: Worker, found: Heard) -> None:
-    """The outcome, and the outputs in the payloads in which they came, in one transaction."""
+def _record(execution: Execution, worker: Worker, found: CallResult) -> None:
+    """Record the outcome, and the outputs in the payloads in which they arrived, in one transaction."""
     group = OutcomeGroup(worker_id=worker.worker_id, outcomes=[found.outcome])
     with transaction.atomic():
         outcome.record(execution.pin, group, {} if found.opened is None else {execution.pk: found.opened})
         if found.outputs is not None:
-            _keep(execution, found.outputs, found.outcome.execution_version + 1)
+            _store_outputs(execution, found.outputs, found.outcome.execution_version + 1)
         wakeup.send_once(DISPATCH_TASK)
 
 
-def _keep(execution: Execution, outputs: list[TypedPayload], version: int) -> None:
+def _store_outputs(execution: Execution, outputs: list[TypedPayload], version: int) -> None:
     """Store the original outputs. If they cannot be stored, the result is recorded without them."""
     try:
         with transaction.atomic():

@@ -3,21 +3,22 @@
 import pytest
 from django.utils import timezone
 
+from executions.lifecycle import rest_calls
 from executions.models import Execution
-from executions.transports.rest import calls, dispatch, transport
+from executions.transports.rest import calls, transport
 from foundation.scheduling import places
 from tests import making
 from tests.deaths import each_death
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 
 
-def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> None:
-    """The first receiver dies when it has the worker's response. The lease covers a whole call."""
+def test_a_redelivered_message_makes_no_second_call(flow: Flow) -> None:
+    """The first receiver dies when it has the worker's response. The lease lasts for an entire call."""
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner, lease_seconds=1)
     assert transport.send([claim]) == []
-    next(each_death(lambda: dispatch.run(made.pk, claim.lease_token), text="json_to_recordset"))
+    next(each_death(lambda: rest_calls.run(made.pk, claim.lease_token), text="json_to_recordset"))
     assert len(flow.double.commands) == 1
     made.refresh_from_db()
     assert (made.status, made.lease_token == claim.lease_token) == ("RUNNING", False)
@@ -25,18 +26,18 @@ def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> 
     assert made.lease_expires_at is not None
     left = (made.lease_expires_at - timezone.now()).total_seconds()
     assert calls.lease_seconds() - 5 < left <= calls.lease_seconds()
-    assert not dispatch.run(made.pk, claim.lease_token)
+    assert not rest_calls.run(made.pk, claim.lease_token)
     assert len(flow.double.commands) == 1
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("free", [0, 1])
-def test_what_a_celery_worker_runs_is_not_taken_up(free: int) -> None:
-    """Nor is its lease renewed while the message waits for a free place."""
+def test_a_message_for_an_execution_of_a_celery_worker_is_ignored(free: int) -> None:
+    """Its lease is not renewed while the message waits for a free place."""
     owner, _ = making.ready()
     made = making.execution(owner)
     [claim] = making.claimed(owner)
     before = Execution.objects.filter(pk=made.pk).values().get()
     with limited(places.CALLS, free):
-        assert not dispatch.run(made.pk, claim.lease_token)
+        assert not rest_calls.run(made.pk, claim.lease_token)
     assert Execution.objects.filter(pk=made.pk).values().get() == before

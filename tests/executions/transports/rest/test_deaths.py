@@ -1,4 +1,4 @@
-"""If a control process dies while it calls a REST worker, the outcome is either complete or missing and made again."""
+"""If a control process dies during a call, its outcome is recorded completely or the call is repeated."""
 
 import pytest
 
@@ -7,12 +7,12 @@ from executions.models import Execution, WireForm
 from tests import making
 from tests.deaths import each_death
 from tests.executions.hosting import LONG_AGO
-from tests.interop.conftest import ORDER, PIPELINE, Flow
-from tests.interop.strict_worker import ENCODING, completed
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
+from tests.executions.transports.rest.strict_worker import ENCODING, completed
 
 
 @pytest.mark.django_db
-def test_an_outcome_and_the_payloads_as_they_came_are_recorded_together(flow: Flow) -> None:
+def test_an_outcome_and_its_wire_payloads_are_recorded_together(flow: Flow) -> None:
     output = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"done"'}
     flow.double.answers = [completed(output) for _ in range(50)]
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)

@@ -1,4 +1,4 @@
-"""Which endpoints may be called, and where those are that have none."""
+"""Calls of REST workers: allowed origins, the base URL, and signatures."""
 
 import socket
 import ssl
@@ -46,25 +46,25 @@ from wire.messages.rest_messages import CAPABILITIES_PATH, Refused, check_signat
         ("", False),
     ],
 )
-def test_only_origins_that_are_named_may_be_called(settings: Any, endpoint: str, may: bool) -> None:
+def test_only_allowed_origins_may_be_called(settings: Any, endpoint: str, may: bool) -> None:
     settings.REST_WORKER_ORIGINS = ["https://worker.example:8443", "http://10.0.0.1"]
     assert calls.may_call(endpoint) is may
 
 
-def test_a_base_of_the_installations_own_serves_those_without_an_endpoint(settings: Any) -> None:
+def test_workers_without_an_endpoint_are_called_at_the_base_url(settings: Any) -> None:
     settings.REST_WORKER_BASE_URL = "https://base.example/workers"
     assert calls.may_call("")
     assert calls.base_of("") == "https://base.example/workers"
     assert calls.base_of("http://a/") == "http://a"
 
 
-def test_the_lease_outlives_all_that_one_call_may_take(settings: Any) -> None:
+def test_the_lease_is_longer_than_any_call(settings: Any) -> None:
     settings.REST_WORKER_CONNECT_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 20, 30
     assert calls.lease_seconds() > 3 * 20 + 30
 
 
 @pytest.mark.django_db
-def test_each_tenant_is_signed_for_with_its_own_key(settings: Any) -> None:
+def test_requests_are_signed_with_the_tenants_key(settings: Any) -> None:
     assert calls.secrets_of("a") != calls.secrets_of("b")
     settings.REST_WORKER_SECRET = "shared"
     assert calls.secrets_of("a") == calls.secrets_of("b") == ["shared"]
@@ -97,7 +97,7 @@ def test_a_worker_that_has_the_old_key_is_called_again_with_it(settings: Any) ->
     assert signed_with(old.text, second)
 
 
-def test_an_origin_that_is_not_named_is_not_called(settings: Any) -> None:
+def test_an_origin_that_is_not_allowed_is_not_called(settings: Any) -> None:
     settings.REST_WORKER_SECRET = "secret"
     with receiving() as other:
         settings.REST_WORKER_ORIGINS = ["http://worker.example"]
@@ -107,7 +107,7 @@ def test_an_origin_that_is_not_named_is_not_called(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 500])
-def test_no_other_answer_causes_a_second_call(settings: Any, status: int) -> None:
+def test_no_other_response_causes_a_second_call(settings: Any, status: int) -> None:
     settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "new", ["old"]
     with receiving() as worker:
         settings.REST_WORKER_ORIGINS = [worker.url(path="")]
@@ -116,7 +116,7 @@ def test_no_other_answer_causes_a_second_call(settings: Any, status: int) -> Non
         assert len(worker.requests) == 1
 
 
-def test_a_worker_that_refuses_every_secret_is_unauthorized(settings: Any) -> None:
+def test_a_worker_that_rejects_every_secret_is_unauthorized(settings: Any) -> None:
     settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "new", ["old"]
     with receiving() as worker:
         settings.REST_WORKER_ORIGINS = [worker.url(path="")]
@@ -139,7 +139,7 @@ def write_certificate(path: Path) -> None:
 
 @contextmanager
 def refusing_after_a_slow_handshake(certificate: Path, seconds: float) -> Iterator[tuple[int, list[float]]]:
-    """A TLS server that answers 401, and takes `seconds` for each handshake. Yield its port and its connections."""
+    """A TLS server that responds with 401, and takes `seconds` for each handshake. Yield its port and connections."""
     connections: list[float] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -160,8 +160,8 @@ def refusing_after_a_slow_handshake(certificate: Path, seconds: float) -> Iterat
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def test_no_further_secret_is_tried_once_the_time_is_over(settings: Any, tmp_path: Path) -> None:
-    """Connecting counts: a worker that is slow at it must not be connected to once for each secret."""
+def test_no_further_secret_is_tried_after_the_timeout(settings: Any, tmp_path: Path) -> None:
+    """The timeout includes connecting, so a slow worker is not connected to again for each secret."""
     settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "1", ["2", "3", "4"]
     settings.REST_WORKER_CONNECT_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 5, 1
     certificate = tmp_path / "worker.pem"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.lifecycle.retry import RetryPolicy
+from executions.state_machine.retry import RetryPolicy
 from releases.activation.policy import LONGEST_RETRY_DELAY
 
 policies = st.builds(

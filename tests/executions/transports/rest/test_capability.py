@@ -28,8 +28,8 @@ from executions.workers.eligibility import CHECK_FAILED
 from foundation.scheduling import places
 from foundation.scheduling.places import Places
 from tests import making
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.receiving import dripping
 
 OTHER = {"releaseVersion": "another"}
@@ -270,7 +270,7 @@ def test_a_worker_that_answers_again_is_checked_as_often_as_before(flow: Flow) -
 
 
 def test_at_most_two_registrations_of_a_process_wait_for_their_verdicts(flow: Flow) -> None:
-    """Else the threads that serve requests could all be waiting."""
+    """Otherwise all threads that serve requests could wait."""
     worker = registered(flow)
     waiting: list[int] = []
     most = 0

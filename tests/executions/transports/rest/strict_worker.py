@@ -1,22 +1,16 @@
-"""A strict double of the founding framework's REST worker, written from the protocol alone.
+"""A strict test double of the founding framework's REST worker, which follows the wire protocol and nothing else.
 
-It shares no code with the product: it reads commands, checks signatures, and writes results by itself. It hosts an
-order flow of four steps (validate, create, await a decision, finalise) and can be told to misbehave.
+It shares no code with the product: it has its own implementation of commands, signatures and results. It hosts an order
+flow of four steps (validate, create, await a decision, finalise), and tests can make it misbehave.
 """
 
 import hashlib
 import hmac
 import json
-import socket
-import struct
-import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 EXECUTE = "/pipeline/worker/transitions/execute"
@@ -72,7 +66,7 @@ CONTRACT_STEPS = [
 
 
 class BadRequestError(Exception):
-    """A command that is not of the protocol's form."""
+    """The command violates the protocol."""
 
 
 class FailedTransitionError(Exception):
@@ -83,7 +77,7 @@ class FailedTransitionError(Exception):
 
 
 @dataclass
-class Seen:
+class Request:
     method: str
     path: str
     headers: dict[str, str]
@@ -96,7 +90,7 @@ class Seen:
 
 @dataclass
 class StrictWorker:
-    """`faults` are used up one by one, by execute requests; `quirks` are answers to give instead of the flow's own."""
+    """Each execute request uses up one of `faults`, or else one of `answers` instead of the flow's result."""
 
     pipeline_id: str
     contract_version: str
@@ -105,7 +99,7 @@ class StrictWorker:
     tolerance: float = 120.0
     timeout_ms: int = 1_800_000
     prefix: str = ""
-    requests: list[Seen] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)
@@ -124,16 +118,16 @@ class StrictWorker:
 
     @property
     def commands(self) -> list[Any]:
-        return [seen.command for seen in self.requests if seen.method == "POST"]
+        return [request.command for request in self.requests if request.method == "POST"]
 
     # --- authentication (D.3, D.4) ---
 
-    def refusal(self, seen: Seen) -> int | None:
-        path = seen.path.removeprefix(self.prefix)
-        if (seen.method, path) not in {("POST", EXECUTE), ("GET", CAPABILITIES)}:
+    def refusal(self, request: Request) -> int | None:
+        path = request.path.removeprefix(self.prefix)
+        if (request.method, path) not in {("POST", EXECUTE), ("GET", CAPABILITIES)}:
             return 404
         names = ("X-TPF-Worker-Timestamp", "X-TPF-Worker-Nonce", "X-TPF-Worker-Signature")
-        timestamp, nonce, signature = (seen.headers.get(name, "") for name in names)
+        timestamp, nonce, signature = (request.headers.get(name, "") for name in names)
         if not (timestamp.strip() and nonce.strip() and signature.strip()):
             return 401
         try:
@@ -142,8 +136,8 @@ class StrictWorker:
             return 401
         if sent.tzinfo is None or abs((datetime.now(UTC) - sent).total_seconds()) > self.tolerance:
             return 401
-        digest = hashlib.sha256(seen.body).hexdigest()
-        canonical = f"{seen.method}\n{path}\n{timestamp}\n{nonce}\n{digest}"
+        digest = hashlib.sha256(request.body).hexdigest()
+        canonical = f"{request.method}\n{path}\n{timestamp}\n{nonce}\n{digest}"
         expected = hmac.new(self.secret.encode(), canonical.encode(), hashlib.sha256).hexdigest()
         if not hmac.compare_digest(expected, signature) or nonce in self.nonces:
             return 401
@@ -274,12 +268,12 @@ class StrictWorker:
         failure = FailedTransitionError(ILLEGAL, f"Failed to decode transition payload type {DTO}RestaurantDecisionDto")
         if not isinstance(decision, dict) or len(decision) != 1 or next(iter(decision)) not in {"accepted", "rejected"}:
             raise failure
-        [(variant, told)] = decision.items()
+        [(variant, details)] = decision.items()
         try:
-            order_id = str(uuid.UUID(told["orderId"]))
+            order_id = str(uuid.UUID(details["orderId"]))
         except (ValueError, TypeError, KeyError):
             raise failure from None
-        # Odd spaces, an odd order and a trailing zero: whoever reads this result must get it as it is.
+        # Unusual spaces and order, and a trailing zero: clients must get this result unchanged.
         text = f'{{ "state":"{variant.upper()}",  "orderId":"{order_id}", "total":27.50 }}'
         return completed({"payloadTypeId": DTO + "TerminalOrderStateDto", "payloadEncoding": ENCODING, "payload": text})
 
@@ -315,7 +309,7 @@ def completed(*payloads: dict[str, str]) -> dict[str, Any]:
 
 
 def strict(payload: Any, type_id: str, members: set[str]) -> Any:
-    """The document inside a payload, which must be of this type and have these members alone."""
+    """Return the document in a payload. It must have this type, and only these members."""
     if not isinstance(payload, dict) or set(payload) != {"payloadTypeId", "payloadEncoding", "payload"}:
         raise FailedTransitionError(ILLEGAL, f"Failed to decode transition payload type {type_id}")
     if payload["payloadEncoding"] != ENCODING:
@@ -334,112 +328,3 @@ def decode(payload: Any, type_id: str) -> Any:
 
 def name_uuid(name: str) -> str:
     return str(uuid.UUID(bytes=hashlib.md5(name.encode()).digest(), version=3))
-
-
-@contextmanager
-def serving(worker: StrictWorker, port: int = 0) -> Iterator[StrictWorker]:
-    """The worker on a port of this machine, any unless one is given; `worker.endpoint` tells which."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            seen = self._seen(b"")
-            refused = worker.refusal(seen)
-            if refused is not None:
-                self._send(refused, b"")
-                return
-            if worker.faults == ["slow"]:
-                time.sleep(worker.slow_seconds)
-            self._send(200, json.dumps(worker.capability_document()).encode())
-
-        def do_POST(self) -> None:
-            seen = self._seen(self.rfile.read(int(self.headers["Content-Length"])))
-            refused = worker.refusal(seen)
-            if refused is not None:
-                self._send(refused, b"")
-                return
-            fault = worker.faults.pop(0) if worker.faults else ""
-            if fault:
-                self._misbehave(fault)
-                return
-            try:
-                command = worker.parse(seen.body)
-            except BadRequestError:
-                self._send(400, b"")
-                return
-            try:
-                answer = worker.answers.pop(0) if worker.answers else worker.run(command)
-            except FailedTransitionError as error:
-                failure = {"failureClass": error.failure_class, "message": error.message}
-                answer = result("FAILED", failure=failure)
-            self._send(200, json.dumps(answer(command) if callable(answer) else answer).encode())
-
-        def _seen(self, body: bytes) -> Seen:
-            seen = Seen(self.command, self.path, dict(self.headers), body)
-            worker.requests.append(seen)
-            return seen
-
-        def _misbehave(self, fault: str) -> None:
-            if fault == "slow":
-                time.sleep(worker.slow_seconds)
-                self._send(200, json.dumps(completed()).encode())
-            elif fault == "drop":
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
-            elif fault == "half":
-                self._send(200, b'{"outcome": "COMPL', length=1000)
-            elif fault == "drip":
-                self._drip()
-            elif fault == "redirect":
-                self._send(307, b"", {"Location": f"{worker.endpoint}/elsewhere"})
-            elif fault == "huge":
-                self._send(200, b'"' + b"x" * 200_000 + b'"')
-            else:
-                status, _, text = fault.partition(" ")
-                self._send(int(status), text.encode())
-
-        def _drip(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "1000000")
-            self.end_headers()
-            for _ in range(600):
-                self.wfile.write(b" ")
-                time.sleep(0.05)
-
-        def _send(
-            self, status: int, body: bytes, headers: dict[str, str] | None = None, length: int | None = None
-        ) -> None:
-            if self.command == "POST":  # checks for a worker of another test at this port may arrive too
-                worker.statuses.append(status)
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body) if length is None else length))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except OSError:
-                return  # whoever asked has hung up
-
-        def finish(self) -> None:
-            try:
-                super().finish()
-            except (OSError, ValueError):
-                return
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    worker.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)

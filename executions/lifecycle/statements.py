@@ -1,0 +1,88 @@
+"""The SQL statements of the use cases: what each does, and what it means if it affects or returns no row."""
+
+# Locks executions in the order of their ids, before any is changed. They are found by their ids alone: see
+# `executions.state_machine.statements`. No row: the executions were removed.
+LOCK = """
+SELECT e.id, e.attempt, e.budget_start, e.result_shape,
+    (SELECT t.slug FROM tenancy_tenant t WHERE t.id = e.tenant_id), e.pipeline_id, e.contract_version, e.release_version
+FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
+"""
+
+# Stores checkpoints under the lease that they were reported with, each with its event. No row: the leases are lost, or
+# later checkpoints are stored already.
+STORE_CHECKPOINTS = """
+WITH requested AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[], %(tokens)s::uuid[], %(steps)s::int[],
+        %(progress)s::jsonb[], %(shapes)s::text[], %(keys)s::text[])
+        AS a(id, version, token, step, progress, shape, key)
+), locked AS (
+    SELECT e.id, a.version, a.token FROM executions_execution e JOIN requested a ON a.id = e.id
+    WHERE e.checkpoints AND e.version = a.version AND e.lease_token = a.token AND e.current_step_index < a.step
+    ORDER BY e.id FOR UPDATE OF e
+), kept AS (
+    UPDATE executions_execution e SET
+        current_step_index = a.step, progress = a.progress, progress_shape = a.shape, takeovers = 0,
+        event_count = e.event_count + 1, updated_at = now()
+    FROM locked l JOIN requested a USING (id, version, token) WHERE e.id = l.id
+    RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key
+)
+INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+SELECT id, event_count, 'CHECKPOINT', status, %(actor)s,
+    jsonb_build_object('nextStepIndex', step, 'transitionKey', key, 'attempt', attempt)
+FROM kept
+"""
+
+# Locks one batch of executions that are older than their tenant's term, earliest finish first, and skips locked ones.
+# No row: nothing is left to remove, or other processes remove it.
+#
+# Executions that a campaign has yet to re-drive are kept at any age. The batch ends with the execution that brings its
+# interactions to `most`, so that a batch with many large awaits takes no longer than another.
+CHOOSE_OLD = """
+WITH old AS (
+    SELECT e.id, e.finished_at FROM executions_execution e
+    WHERE e.tenant_id = %(tenant)s AND e.status IN ({states}) AND e.finished_at >= %(since)s
+        AND e.finished_at <= now() - make_interval(days => %(days)s)
+        AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
+    ORDER BY e.finished_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
+), sized AS (
+    SELECT id, finished_at, coalesce((
+        SELECT sum(u.expected_items) FROM executions_awaitunit u WHERE u.execution_id = old.id), 0) AS items
+    FROM old
+), counted AS (
+    SELECT id, finished_at, sum(items) OVER (ORDER BY finished_at, id) - items AS before FROM sized
+)
+SELECT id, finished_at FROM counted WHERE before < %(most)s ORDER BY finished_at
+"""
+
+# Removes executions. Returns their ids. No row: campaigns took up all of them after they were chosen and before they
+# were locked; afterwards no campaign can.
+REMOVE = """
+DELETE FROM executions_execution e WHERE id = ANY(%s)
+    AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
+RETURNING id
+"""
+
+# Starts a call: changes the fencing token, so that a message that is delivered twice, or is forged, has no effect, and
+# leases the execution for the whole call. Returns the new token. No row: the lease was lost before the call.
+START_CALL = """
+UPDATE executions_execution SET lease_token = gen_random_uuid(),
+    lease_expires_at = now() + make_interval(secs => %(lease)s), running_since = now()
+WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'
+RETURNING lease_token
+"""
+
+# Extends the lease of a claim that waits for a place. It keeps its token. No row: the lease was lost, so nobody waits
+# for the call any more.
+EXTEND_CALL = """
+UPDATE executions_execution SET lease_expires_at = now() + make_interval(secs => %(lease)s)
+WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'
+"""
+
+# Remove the histories of removed executions. The guards let a history be removed only after its execution.
+REMOVE_HISTORY = (
+    "DELETE FROM executions_executionevent WHERE execution_id = ANY(%s)",
+    "DELETE FROM executions_deadletter WHERE execution_id = ANY(%s)",
+    "DELETE FROM executions_interaction WHERE execution_id = ANY(%s)",
+    "DELETE FROM executions_awaitunit WHERE execution_id = ANY(%s)",
+    "DELETE FROM executions_wireform WHERE execution_id = ANY(%s)",
+)

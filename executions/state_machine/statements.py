@@ -1,0 +1,242 @@
+"""The SQL statements of the state machine: what each does, and what it means if it affects or returns no row.
+
+Executions are locked in the order of their ids, so that two groups never deadlock. They are found by their ids alone: a
+condition that another index could serve is written so that none can, because a plan that was made for an empty table
+would read all executions of a tenant or a pipeline.
+"""
+
+# Applies moves, each with its event. Returns the places of the moves that took place. No row: another process moved all
+# of the executions first, or a move does not match its row.
+#
+# The moves come as one JSON document, which is the fastest way to pass many rows of many columns. A value that may be
+# JSON's null is passed in an array of one. A move from RUNNING to QUEUED gives back a claim that no worker has begun.
+# That is no progress, so the count of lost leases stays.
+APPLY = """
+WITH requested AS (
+    SELECT * FROM ROWS FROM (json_to_recordset(%(moves)s::json) AS (
+        id uuid, source text, version bigint, token uuid, unit uuid, target text, kind text, actor text, data jsonb,
+        step int, attempt int, budget int, key text, delay float, progress jsonb, shape text, new_unit uuid,
+        result jsonb, code text, message text)) WITH ORDINALITY
+        AS a(id, source, version, token, unit, target, kind, actor, data, step, attempt, budget, key, delay, progress,
+             shape, new_unit, result, code, message, place)
+), locked AS (
+    SELECT e.id, a.place FROM executions_execution e JOIN requested a ON a.id = e.id
+    WHERE e.status = a.source AND (a.version IS NULL OR e.version = a.version)
+        AND (a.token IS NULL OR e.lease_token = a.token) AND (a.unit IS NULL OR e.await_unit_id = a.unit)
+    ORDER BY e.id FOR UPDATE OF e
+), moved AS (
+    UPDATE executions_execution e SET
+        status = a.target, version = e.version + 1, event_count = e.event_count + 1,
+        takeovers = CASE WHEN a.source = 'RUNNING' AND a.target = 'QUEUED' THEN e.takeovers ELSE 0 END,
+        current_step_index = coalesce(a.step, e.current_step_index), attempt = coalesce(a.attempt, e.attempt),
+        budget_start = coalesce(a.budget, e.budget_start), next_due_at = now() + make_interval(secs => a.delay),
+        lease_owner = NULL, lease_protocol = NULL, lease_worker = NULL, lease_token = NULL, lease_expires_at = NULL,
+        running_since = NULL, last_transition_key = coalesce(a.key, e.last_transition_key),
+        progress = CASE WHEN a.shape IS NULL THEN e.progress ELSE a.progress -> 0 END,
+        progress_shape = coalesce(a.shape, e.progress_shape), await_unit_id = a.new_unit, result = a.result,
+        error_code = a.code, error_message = a.message, updated_at = now(),
+        finished_at = CASE WHEN a.target = ANY(%(terminal)s) THEN now() END
+    FROM locked l JOIN requested a ON a.place = l.place WHERE e.id = l.id
+    RETURNING e.id, a.place, e.event_count, e.status, a.kind, a.actor, a.data
+), events AS (
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+    SELECT id, event_count, kind, status, actor, data FROM moved
+)
+SELECT place FROM moved
+"""
+
+# Claims due executions, each with its event. Always returns at least one row, whose first column says whether due work
+# is left, to a claim that has locked its release or for its bytes. The other columns are null: nothing claimable is
+# due.
+#
+# The room of a release is what its eligible workers do in `span` seconds, at least one execution for each of their
+# threads and at most `most`. Its RUNNING executions take places, except those of workers that get no more work. So a
+# slow pipeline is sent only what its workers start at once, and a fast one gets a stock, which is filled up by a
+# quarter or more at a time. Without a worker there is no room, and executions stay due until a worker comes. The view's
+# capacity also excludes threads that still run cancelled executions or executions that were taken over. One claim at a
+# time counts the RUNNING executions of a release, so that concurrent claims never exceed the room. Each call of a REST
+# worker is one command, so a release that has such a worker keeps no stock. An execution for a REST worker is leased in
+# its name here; the free places of a release are assigned at random. Tenants that have due work share `limit` evenly,
+# and the releases of a tenant divide its share, so that none waits for another's backlog, nor for another tenant's many
+# pipelines. If that is less than one for each, the tenants of few releases come first, and the releases of one tenant
+# come in random order. A quota limits how many executions of each tenant are RUNNING, on workers of all protocols;
+# without a quota they are not counted.
+CLAIM = """
+WITH host AS MATERIALIZED (
+    SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, worker_name,
+        reason IS NULL AS runs
+    FROM executions_workereligibility WHERE present AND release_id IS NOT NULL
+), hosted AS (
+    SELECT release_id, tenant_id, sum(capacity) FILTER (WHERE runs) AS threads,
+        bool_or(protocol = 'rest') FILTER (WHERE runs) AS calls,
+        max(transition_seconds) FILTER (WHERE runs) AS seconds,
+        array_agg(lease_owner) FILTER (WHERE NOT runs) AS idle,
+        array_agg(lease_owner) FILTER (WHERE runs AND protocol = 'rest') AS rest_owners
+    FROM host GROUP BY release_id, tenant_id HAVING bool_or(runs)
+), wanted AS MATERIALIZED (
+    SELECT release_id, tenant_id, threads, calls, idle, rest_owners, seconds
+    FROM hosted h
+    WHERE (SELECT true FROM executions_execution e WHERE e.release_id = h.release_id
+        AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now() LIMIT 1)
+), counted AS MATERIALIZED (
+    SELECT *, count_running_for_claim(release_id, rest_owners) AS held FROM wanted
+), place AS MATERIALIZED (
+    SELECT *, threads * CASE WHEN calls OR seconds IS NULL THEN 1
+            ELSE least(greatest(%(span)s / greatest(seconds, 0.00001), 1), %(most)s)::bigint END AS room,
+        (SELECT coalesce(sum(x.value::bigint), 0) FROM jsonb_each_text(held) x
+            WHERE idle IS NULL OR x.key <> ALL (idle)) AS running
+    FROM counted WHERE held IS NOT NULL
+), ready AS (
+    SELECT *, room - running AS free, count(*) OVER (PARTITION BY tenant_id) AS releases
+    FROM place WHERE running < room AND (running < threads OR (room - running) * 4 >= room)
+), allowed AS MATERIALIZED (
+    SELECT tenant_id, CASE WHEN %(quota)s = 0 THEN %(limit)s ELSE greatest(0, %(quota)s - (
+        SELECT sum((SELECT count(*) FROM executions_execution x WHERE x.release_id = r.id AND x.status = 'RUNNING'))
+        FROM releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id
+        WHERE p.tenant_id = ready.tenant_id)) END AS allowed
+    FROM ready GROUP BY tenant_id
+), fair AS (
+    SELECT release_id, tenant_id, threads, seconds, calls,
+        least(free, greatest(%(limit)s / (SELECT count(DISTINCT tenant_id) FROM ready) / releases, 1)) AS share,
+        (SELECT a.allowed FROM allowed a WHERE a.tenant_id = ready.tenant_id) AS allowed
+    FROM ready ORDER BY releases, random()
+), locked AS (
+    SELECT chosen.*, fair.release_id, fair.tenant_id, fair.threads, fair.seconds, fair.calls, fair.allowed
+    FROM fair CROSS JOIN LATERAL (
+        SELECT e.id, e.version, e.next_due_at, pg_column_size(coalesce(e.progress, e.input)) AS size
+        FROM executions_execution e
+        WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
+        ORDER BY e.next_due_at LIMIT least(fair.share, fair.allowed)
+        FOR UPDATE SKIP LOCKED
+    ) chosen
+    LIMIT %(limit)s
+), within_quota AS (
+    SELECT *, sum(size) OVER (ORDER BY next_due_at, id) - size AS bytes_before FROM (
+        SELECT locked.*, row_number() OVER (PARTITION BY tenant_id ORDER BY next_due_at) AS place FROM locked) l
+    WHERE place <= allowed
+), due AS (
+    SELECT id, version, release_id, threads, seconds, calls FROM within_quota WHERE bytes_before < %(bytes)s
+), called AS (
+    SELECT r.release_id, h.lease_owner, h.worker_name,
+        greatest(h.capacity - coalesce((r.held ->> h.lease_owner)::int, 0), 0) AS free
+    FROM ready r JOIN host h ON h.release_id = r.release_id WHERE r.calls AND h.runs AND h.protocol = 'rest'
+), slot AS (
+    SELECT release_id, protocol, lease_owner, worker_name,
+        row_number() OVER (PARTITION BY release_id ORDER BY random()) AS number
+    FROM (
+        SELECT release_id, 'rest' AS protocol, lease_owner, worker_name, free FROM called
+        UNION ALL
+        SELECT r.release_id, 'celery', NULL, NULL,
+            r.free - (SELECT sum(c.free) FROM called c WHERE c.release_id = r.release_id)
+        FROM ready r WHERE r.calls
+    ) each CROSS JOIN LATERAL generate_series(1, least(each.free, %(limit)s))
+), placed AS MATERIALIZED (
+    SELECT d.id, d.version, d.threads, d.seconds, d.calls, coalesce(s.protocol, 'celery') AS protocol, s.lease_owner,
+        s.worker_name
+    FROM (SELECT *, row_number() OVER (PARTITION BY release_id) AS number FROM due) d
+    LEFT JOIN slot s ON d.calls AND s.release_id = d.release_id AND s.number = d.number
+), claimed AS (
+    UPDATE executions_execution e SET
+        status = 'RUNNING', version = e.version + 1, event_count = e.event_count + 1,
+        lease_owner = coalesce(p.lease_owner, %(owner)s), lease_protocol = p.protocol, lease_worker = p.worker_name,
+        lease_token = gen_random_uuid(), updated_at = now(), lease_expires_at = now() + make_interval(secs =>
+            CASE p.protocol WHEN 'rest' THEN greatest(%(lease)s::float, %(call)s::float) ELSE %(lease)s::float END)
+    FROM placed p WHERE e.id = ANY (ARRAY(SELECT id FROM placed)) AND e.id = p.id AND e.version = p.version
+    RETURNING e.*, p.threads, p.seconds, p.calls
+), events AS (
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+    SELECT id, event_count, 'CLAIMED', status, %(owner)s,
+        jsonb_build_object('attempt', attempt, 'stepIndex', current_step_index) FROM claimed
+)
+SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
+    c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
+    c.result_shape, c.checkpoints, c.takeovers, c.lease_protocol, c.threads, c.seconds, c.calls
+FROM (SELECT EXISTS (SELECT FROM counted WHERE held IS NULL)
+    OR EXISTS (SELECT FROM within_quota WHERE bytes_before >= %(bytes)s) AS busy) busy
+LEFT JOIN (claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id) ON true
+ORDER BY c.next_due_at, c.id
+"""
+
+# Ends leases that have expired, each with its event, and skips locked executions. No row: no lease has expired, or
+# other processes end those that have.
+EXPIRE = """
+WITH expired AS (
+    SELECT id, lease_owner, takeovers >= %(most)s AS exhausted FROM executions_execution
+    WHERE status = 'RUNNING' AND lease_expires_at <= now()
+    ORDER BY lease_expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), moved AS (
+    UPDATE executions_execution e SET
+        status = CASE WHEN expired.exhausted THEN 'DLQ' ELSE 'QUEUED' END,
+        version = e.version + 1, event_count = e.event_count + 1, takeovers = e.takeovers + 1, next_due_at = now(),
+        lease_owner = NULL, lease_protocol = NULL, lease_worker = NULL, lease_token = NULL, lease_expires_at = NULL,
+        running_since = NULL, updated_at = now(), finished_at = CASE WHEN expired.exhausted THEN now() END,
+        error_code = CASE WHEN expired.exhausted THEN 'LEASES_LOST' ELSE e.error_code END,
+        error_message = CASE WHEN expired.exhausted THEN %(message)s ELSE e.error_message END
+    FROM expired WHERE e.id = expired.id
+    RETURNING e.id, e.event_count, e.status, expired.lease_owner, e.takeovers
+), events AS (
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+    SELECT id, event_count, CASE status WHEN 'DLQ' THEN 'LEASES_LOST' ELSE 'LEASE_EXPIRED' END, status, %(actor)s,
+        jsonb_build_object('leaseOwner', lease_owner, 'takeovers', takeovers) FROM moved
+)
+SELECT id, status FROM moved
+"""
+
+# Renews leases and names their worker. Returns the tokens of the renewed leases. No row: all of these leases are lost.
+#
+# Only RUNNING executions have a lease token. A worker with a copy of another worker's command cannot renew the lease.
+# The lease of a call is not renewed: no Celery worker holds it.
+RENEW = """
+WITH locked AS (
+    SELECT e.id, held.seconds FROM executions_execution e
+    JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[], %(seconds)s::float[]) AS held(id, token, seconds)
+        ON held.id = e.id
+    WHERE e.lease_token = held.token AND e.tenant_id IS NOT DISTINCT FROM %(tenant)s
+        AND e.lease_protocol = 'celery' AND (e.lease_worker IS NULL OR e.lease_worker = %(worker)s)
+    ORDER BY e.id FOR UPDATE OF e
+)
+UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s), lease_owner = %(owner)s,
+    lease_worker = %(worker)s, running_since = coalesce(e.running_since, now() - make_interval(secs => locked.seconds))
+FROM locked WHERE e.id = locked.id
+RETURNING e.lease_token
+"""
+
+# Writes events that change nothing else, in their order. No row: the executions were removed.
+NOTE = """
+WITH requested AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(actors)s::text[], %(data)s::jsonb[]) WITH ORDINALITY
+        AS a(id, actor, data, place)
+), locked AS (
+    SELECT e.id FROM executions_execution e
+    WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR UPDATE
+), counted AS (
+    UPDATE executions_execution e SET event_count = e.event_count + (SELECT count(*) FROM requested a WHERE a.id = e.id)
+    FROM locked l WHERE e.id = l.id
+    RETURNING e.id, e.event_count, e.status
+)
+INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+SELECT c.id, c.event_count + 1 - row_number() OVER (PARTITION BY c.id ORDER BY a.place DESC), %(kind)s, c.status,
+    a.actor, a.data
+FROM counted c JOIN requested a ON a.id = c.id
+"""
+
+# Writes a dead letter for each execution that is FAILED or DLQ, from its row. Returns what the log line needs. No row:
+# none of the executions failed, or each has a dead letter for this failure.
+WRITE_DEAD_LETTERS = """
+WITH written AS (
+    INSERT INTO executions_deadletter (tenant_id, execution_id, execution_version, transition_key, terminal_status,
+        reason, error_code, error_message, retryable, retries_observed, step_index)
+    SELECT e.tenant_id, e.id, e.version, concat(e.id, ':', e.current_step_index, ':', e.attempt), e.status,
+        %(reason)s, e.error_code, e.error_message, %(retryable)s, e.attempt, e.current_step_index
+    FROM executions_execution e WHERE e.id = ANY(%(ids)s) AND e.status IN ('FAILED', 'DLQ')
+    ON CONFLICT (execution_id, execution_version) DO NOTHING
+    RETURNING *
+)
+SELECT t.slug, w.execution_id, w.transition_key, w.terminal_status, w.error_code, w.retries_observed,
+    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN')
+FROM written w
+JOIN tenancy_tenant t ON t.id = w.tenant_id
+JOIN executions_execution e ON e.id = w.execution_id
+JOIN releases_release r ON r.id = e.release_id
+LEFT JOIN releases_contract c ON c.id = r.contract_id
+"""

@@ -1,0 +1,95 @@
+"""The SQL statements of workers: what each does, and what it means if it affects or returns no row."""
+
+# Records that a message has arrived in time. Returns when the interruption began, and its length in seconds. No row:
+# there was no interruption.
+#
+# After an interruption, `alive_until` of every worker that was alive when it began is extended by its length, because
+# no heartbeat could arrive. For a worker with a later heartbeat, the length counts from that heartbeat. If two
+# processes confirm at once, the second waits for the row and then finds no interruption.
+CONFIRM_MESSAGES = """
+WITH interrupted AS (
+    SELECT arrived_at AS since FROM executions_messagepath WHERE expected_by < now() FOR UPDATE
+), alive AS (
+    SELECT w.id FROM executions_worker w CROSS JOIN interrupted i
+    WHERE w.protocol = 'celery' AND w.alive_until >= i.since
+    ORDER BY w.id FOR UPDATE OF w
+), credited AS (
+    UPDATE executions_worker w SET alive_until = w.alive_until + (now() - greatest(i.since, w.last_heartbeat_at))
+    FROM alive CROSS JOIN interrupted i WHERE w.id = alive.id
+), confirmed AS (
+    INSERT INTO executions_messagepath AS path (id, arrived_at, expected_by)
+    VALUES (1, now(), now() + make_interval(secs => %s))
+    ON CONFLICT (id) DO UPDATE SET arrived_at = excluded.arrived_at, expected_by = excluded.expected_by
+        WHERE path.arrived_at < excluded.arrived_at
+)
+SELECT since, extract(epoch FROM now() - since) FROM interrupted
+"""
+
+# Extends the leases that were valid when the interruption began by its length too, because no heartbeat could renew
+# them. No row: no Celery worker held a lease.
+#
+# A lease that was granted or renewed later is extended to its full time. The call of a REST worker does not need
+# messages: its lease outlives the call, and its outcome goes straight to the database.
+EXTEND_LEASES = """
+WITH unrenewed AS (
+    SELECT id FROM executions_execution
+    WHERE status = 'RUNNING' AND lease_expires_at >= %(since)s
+        AND lease_expires_at < now() + make_interval(secs => %(lease)s)
+        AND lease_protocol = 'celery'
+    ORDER BY id FOR UPDATE
+)
+UPDATE executions_execution e
+SET lease_expires_at = least(e.lease_expires_at + (now() - %(since)s), now() + make_interval(secs => %(lease)s))
+FROM unrenewed WHERE e.id = unrenewed.id
+"""
+
+# Writes an event for each worker that has become silent, and skips locked workers. No row: none has, or other processes
+# note those that have. A row that changed since the view was read is skipped, because the state from the view is
+# outdated.
+NOTE_SILENT = """
+WITH silent AS (
+    SELECT w.id FROM executions_workereligibility v
+    JOIN executions_worker seen ON seen.id = v.worker_id
+    JOIN executions_worker w ON w.id = seen.id AND w.noted_state = seen.noted_state
+        AND w.last_heartbeat_at = seen.last_heartbeat_at
+    WHERE v.state = 'STALE' AND seen.noted_state <> 'STALE'
+    ORDER BY w.id LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
+), noted AS (
+    UPDATE executions_worker w SET noted_state = 'STALE' FROM silent WHERE w.id = silent.id
+    RETURNING w.id, w.last_heartbeat_at
+)
+INSERT INTO executions_workerevent (worker_id, state, actor, data)
+SELECT id, 'STALE', %(actor)s, jsonb_build_object('cause', 'SILENT', 'lastHeartbeatAt', last_heartbeat_at)
+FROM noted
+"""
+
+# Finds the releases with due executions that no worker may run. No row: nothing is stranded.
+#
+# A draining worker may send heartbeats long after it took its last work. Nothing says when a worker without a free
+# thread took its last work, so it does not count. STOPPED is a reason only if there is no other.
+STRANDED = """
+WITH host AS (
+    SELECT v.release_id, v.reason, CASE WHEN v.artifact_fits IS NOT FALSE AND v.reason IS DISTINCT FROM 'NO_FREE_THREAD'
+        THEN least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) END AS until
+    FROM executions_workereligibility v JOIN executions_worker w ON w.id = v.worker_id
+    WHERE v.tenant_id = ANY(%(tenants)s) AND v.release_id IS NOT NULL
+), hosted AS (
+    SELECT release_id, bool_or(reason IS NULL) AS runs, max(until) AS until,
+        coalesce(array_agg(DISTINCT reason) FILTER (WHERE reason <> 'STOPPED'), ARRAY['STOPPED']) AS reasons
+    FROM host GROUP BY release_id
+), waiting AS (
+    SELECT e.release_id, count(*) AS executions, min(e.next_due_at) AS oldest
+    FROM executions_execution e
+    WHERE e.tenant_id = ANY(%(tenants)s) AND e.status = ANY(%(due)s) AND e.next_due_at <= now()
+        AND NOT EXISTS (SELECT FROM hosted h WHERE h.release_id = e.release_id AND h.runs)
+    GROUP BY e.release_id
+)
+SELECT r.id, t.slug, p.pipeline_id, r.contract_version, r.release_version, w.executions, greatest(w.oldest, h.until),
+    coalesce(h.reasons, '{}')
+FROM waiting w
+JOIN releases_release r ON r.id = w.release_id
+JOIN releases_pipeline p ON p.id = r.pipeline_id
+JOIN tenancy_tenant t ON t.id = p.tenant_id
+LEFT JOIN hosted h ON h.release_id = w.release_id
+ORDER BY w.executions DESC, r.id
+"""

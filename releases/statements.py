@@ -1,0 +1,82 @@
+"""The SQL statements of the release side that the ORM cannot express, and what it means if they return no row."""
+
+CLAIM_NEXT_RELEASE = """
+WITH due AS (
+    SELECT DISTINCT ON (p.tenant_id) r.id, p.tenant_id, r.status_changed_at AS since
+    FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
+    WHERE p.tenant_id <> ALL(%(full)s) AND r.status IN ('UPLOADED', 'VERIFYING')
+        AND (r.status = 'UPLOADED' OR r.status_changed_at < statement_timestamp() - make_interval(secs => %(stalled)s))
+    ORDER BY p.tenant_id, r.status_changed_at, r.id
+), served AS (
+    SELECT p.tenant_id, max(r.status_changed_at) AS at
+    FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
+    WHERE r.status <> 'UPLOADED' AND p.tenant_id IN (SELECT tenant_id FROM due) GROUP BY 1
+), next AS (
+    SELECT due.* FROM due LEFT JOIN served USING (tenant_id) ORDER BY served.at NULLS FIRST, due.since, due.id LIMIT 1
+), claimed AS (
+    UPDATE releases_release r SET status = 'VERIFYING', status_changed_at = statement_timestamp()
+    FROM next WHERE r.id = next.id AND r.status IN ('UPLOADED', 'VERIFYING') AND r.status_changed_at = next.since
+    RETURNING r.id
+)
+SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claimed USING (id)
+"""
+"""Claims the oldest due release of the tenant whose last turn is longest ago, except tenants in `full`.
+
+A release is due if it is UPLOADED, or if its verification has not renewed its claim for `stalled` seconds. Returns the
+ids of the release and the tenant, and False if another process claimed the release first. No row: no release is due.
+"""
+
+CLAIM_NEXT_UPLOAD = """
+WITH due AS (
+    SELECT DISTINCT ON (u.tenant_id) u.id, u.tenant_id, u.status_changed_at AS since, u.claimed_at
+    FROM releases_artifactupload u
+    WHERE u.tenant_id <> ALL(%(full)s) AND u.status = 'VERIFYING'
+        AND (u.claimed_at IS NULL OR u.claimed_at < statement_timestamp() - make_interval(secs => %(stalled)s))
+    ORDER BY u.tenant_id, u.status_changed_at, u.id
+), served AS (
+    SELECT u.tenant_id, max(u.claimed_at) AS at FROM releases_artifactupload u
+    WHERE u.tenant_id IN (SELECT tenant_id FROM due) GROUP BY 1
+), next AS (
+    SELECT due.* FROM due LEFT JOIN served USING (tenant_id) ORDER BY served.at NULLS FIRST, due.since, due.id LIMIT 1
+), claimed AS (
+    UPDATE releases_artifactupload u SET claimed_at = statement_timestamp()
+    FROM next WHERE u.id = next.id AND u.status = 'VERIFYING' AND u.claimed_at IS NOT DISTINCT FROM next.claimed_at
+    RETURNING u.id
+)
+SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claimed USING (id)
+"""
+"""Claims the oldest due direct upload, as CLAIM_NEXT_RELEASE does for releases.
+
+A direct upload is due if it is VERIFYING and has no claim, or a claim that was not renewed for `stalled` seconds. No
+row: no direct upload is due.
+"""
+
+CLAIM_BLOB = """
+UPDATE releases_blob SET checking_until = clock_timestamp() + make_interval(secs => %(claim)s)
+WHERE digest = (
+    SELECT digest FROM releases_blob
+    WHERE state <> 'REMOVED' AND checked_at < CASE state WHEN 'MISSING' THEN %(missing)s ELSE %(before)s END
+        AND (checking_until IS NULL OR checking_until < clock_timestamp())
+    ORDER BY checked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING digest
+"""
+"""Claims for `claim` seconds the blob whose last check is longest ago, and returns its digest.
+
+Blobs that were checked after `before` are not due, or after `missing` if they are MISSING. No row: no blob is due, or
+other processes have claimed all that are.
+"""
+
+CLOCK = "SELECT clock_timestamp()"
+"""Returns the database's time in one row."""
+
+TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
+"""Takes an exclusive advisory lock for this session. Returns False if another session holds the lock."""
+
+UNLOCK = "SELECT pg_advisory_unlock(%s)"
+"""Releases an exclusive advisory lock of this session."""
+
+TRY_LOCK_SHARED = "SELECT pg_try_advisory_lock_shared(%s)"
+"""Takes a shared advisory lock for this session. Returns False if another session holds it exclusively."""
+
+UNLOCK_SHARED = "SELECT pg_advisory_unlock_shared(%s)"
+"""Releases a shared advisory lock of this session."""

@@ -1,0 +1,229 @@
+"""Open questions and their answers over `/tpf` (wire protocol C.4, C.6)."""
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from executions.models import Execution, Interaction
+from interop import control_plane
+from tests import making
+from tests.executions.awaits.parking import make_late, suspended
+from tests.executions.transports.rest.order_flow import Flow
+from tests.interop.client import call, ok, payload, refused
+from tests.interop.submitting import DECISION, DECISION_TYPE, accepted, mapping, order, place
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
+
+
+@pytest.fixture
+def question(flow: Flow) -> Interaction:
+    accepted(flow.owner)
+    flow.dispatch()
+    return Interaction.objects.get(tenant=flow.owner)
+
+
+def pending(flow: Flow, query: str = "") -> Any:
+    return ok("GET", place(flow.owner, f"interactions/pending{query}"))
+
+
+def test_the_members_of_a_pending_question(flow: Flow, question: Interaction) -> None:
+    [item] = pending(flow)
+    assert list(item) == [
+        "interactionId", "correlationId", "executionId", "stepId", "stepIndex", "outputType", "status",
+        "requestPayload", "assignee", "group", "transportType", "transportMetadata", "deadlineEpochMs",
+        "createdAtEpochMs", "updatedAtEpochMs",
+    ]  # fmt: skip
+    assert item["requestPayload"]["requestId"] == "r1"
+    assert (item["outputType"], item["stepIndex"], item["status"]) == (DECISION_TYPE, 2, "DISPATCHED")
+    assert type(item["transportMetadata"]["dispatchedAtEpochMs"]) is int
+    make_late(question)
+    assert [each["interactionId"] for each in pending(flow)] == [str(question.pk)]
+
+
+def test_pending_questions_are_filtered_and_limited(flow: Flow, question: Interaction) -> None:
+    accepted(flow.owner, order("k2"))
+    flow.dispatch()
+    first, second = (each["interactionId"] for each in pending(flow))
+    assert first == str(question.pk)
+    for limit, count in (("", 2), ("?limit=1", 1), ("?limit=0", 1), ("?limit=-5", 1), ("?limit=99999", 2)):
+        assert len(pending(flow, limit)) == count, limit
+    assert len(pending(flow, "?group=%20restaurant%20&assignee=")) == 2
+    assert pending(flow, "?group=other") == pending(flow, "?assignee=eva") == pending(flow, "?stepId=x") == []
+    assert len(pending(flow, "?stepId=ProcessAwaitRestaurantDecisionService")) == 2
+    assert second != first
+    assert call("GET", place(flow.owner, "interactions/pending?limit=ten")).status_code == 404
+
+
+def test_the_number_of_pending_questions_has_a_maximum(
+    flow: Flow, question: Interaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted(flow.owner, order("k2"))
+    flow.dispatch()
+    monkeypatch.setattr(control_plane, "MAX_PENDING", 1)
+    assert len(pending(flow, "?limit=2")) == 1
+
+
+def complete(flow: Flow, body: Any) -> Any:
+    return call("POST", place(flow.owner, "interactions/complete"), body)
+
+
+def test_timers_are_not_listed(flow: Flow) -> None:
+    owner, release = making.ready()
+    made = suspended((owner, release), transport="timer")
+    assert made.status == "WAITING_EXTERNAL"
+    assert ok("GET", place(owner, "interactions/pending")) == []
+
+
+def test_answered_questions_are_not_listed(flow: Flow, question: Interaction) -> None:
+    body = {"interactionId": str(question.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
+    assert complete(flow, body).status_code == 200
+    assert pending(flow) == []
+
+
+def test_only_the_first_answer_counts_and_a_repeat_is_a_duplicate(flow: Flow, question: Interaction) -> None:
+    body = {"interactionId": f" {question.pk} ", "responsePayload": payload(DECISION_TYPE, DECISION), "actor": "eva"}
+    first = complete(flow, {**body, "idempotencyKey": "ignored", "unknown": 1})
+    assert first.json() == {
+        "interactionId": str(question.pk),
+        "executionId": str(question.execution_id),
+        "stepId": "ProcessAwaitRestaurantDecisionService",
+        "status": "COMPLETED",
+        "duplicate": False,
+    }
+    again = complete(flow, {**body, "responsePayload": payload(DECISION_TYPE, {"rejected": {}})})
+    assert (again.status_code, again.json()["duplicate"]) == (200, True)
+    question.refresh_from_db()
+    assert (question.response, question.actor) == (DECISION, "tpf-control-plane:eva")
+
+
+def names_by_correlation(question: Interaction) -> dict[str, Any]:
+    return {"correlationId": question.correlation_id}
+
+
+def names_by_token(question: Interaction) -> dict[str, Any]:
+    from django.utils import timezone
+
+    from executions.awaits import awaits
+
+    return {"resumeToken": awaits.resume_token_of(question, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])}
+
+
+@pytest.mark.parametrize("named", [names_by_correlation, names_by_token])
+def test_a_question_is_identified_by_correlation_id_or_token(
+    flow: Flow, question: Interaction, named: Callable[[Interaction], dict[str, Any]]
+) -> None:
+    plain_map = mapping(accepted=mapping(orderId=payload("java.lang.String", DECISION["accepted"]["orderId"])))
+    answer = complete(flow, {**named(question), "responsePayload": plain_map})
+    assert answer.status_code == 200, answer.content
+    flow.dispatch()
+    command = flow.double.commands[-1]
+    # The worker gets the answer in plain form with the type of the await, in any case (wire protocol F.6).
+    assert command["payloadTypeId"] == DECISION_TYPE
+    assert json.loads(command["payload"]) == {"accepted": {"orderId": DECISION["accepted"]["orderId"]}}
+    assert Execution.objects.get(pk=question.execution_id).status == "SUCCEEDED"
+
+
+def test_a_null_answer_is_sent_without_a_type(flow: Flow, question: Interaction) -> None:
+    assert (
+        complete(flow, {"interactionId": str(question.pk), "responsePayload": payload("null", None)}).status_code == 200
+    )
+    flow.dispatch()
+    command = flow.double.commands[-1]
+    assert (command["payloadTypeId"], command["payload"]) == ("null", "null")
+
+
+def test_invalid_answers_are_rejected(flow: Flow, question: Interaction) -> None:
+    good = {"interactionId": str(question.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
+    unnamed = "interactionId, correlationId, or resumeToken is required"
+    assert refused(complete(flow, None)) == (400, "Await completion request is required")
+    assert refused(complete(flow, {**good, "interactionId": " "})) == (400, unnamed)
+    assert refused(complete(flow, {**good, "responsePayload": None})) == (400, "responsePayload is required")
+    for bad in ({}, payload("com.acme.X", 1), {**payload(DECISION_TYPE, 1), "payloadEncoding": "x"}):
+        assert refused(complete(flow, {**good, "responsePayload": bad})) == (400, "Invalid request payload")
+    for unknown in ({"interactionId": str(uuid.uuid4())}, {"interactionId": "int-9"}, {"correlationId": "none"}):
+        body = {"responsePayload": good["responsePayload"], **unknown}
+        assert refused(complete(flow, body)) == (404, "Not Found")
+    token = names_by_token(question)["resumeToken"]
+    for bad_token in ("nonsense", token[:-2] + "xx"):
+        assert refused(complete(flow, {**good, "resumeToken": bad_token})) == (400, "Invalid request")
+    question.refresh_from_db()
+    assert question.status == "DISPATCHED"
+    other = making.tenant()
+    path = f"control-plane/tenants/{other.slug}/interactions/complete"
+    assert refused(call("POST", path, good)) == (404, "Not Found")
+
+
+def test_a_late_answer_fails_the_execution(flow: Flow, question: Interaction) -> None:
+    make_late(question)
+    good = {"interactionId": str(question.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
+    assert refused(complete(flow, good)) == (400, "Invalid request")
+    status = ok("GET", place(flow.owner, f"executions/{question.execution_id}"))
+    assert (status["status"], status["errorCode"]) == ("FAILED", "AWAIT_TIMEOUT")
+    assert refused(complete(flow, good)) == (400, "Invalid request")
+
+
+def test_a_token_signed_by_the_worker_is_accepted(flow: Flow, question: Interaction, settings: Any) -> None:
+    """The worker and the coordinator share the secret. This token follows the wire protocol (F.8)."""
+    import base64
+    import hashlib
+    import hmac
+
+    settings.RESUME_TOKEN_SECRET = "a-resume-token-secret-of-both-sides"
+    [item] = pending(flow)
+    members = {
+        "tenantId": flow.owner.slug,
+        "interactionId": item["interactionId"],
+        "correlationId": item["correlationId"],
+        "executionId": item["executionId"],
+        "stepId": item["stepId"],
+        "deadlineEpochMs": item["deadlineEpochMs"],
+        "issuedAtEpochMs": item["createdAtEpochMs"],
+    }
+
+    def encoded(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+    body = encoded(json.dumps(members, separators=(",", ":")).encode())
+    signed = hmac.new(settings.RESUME_TOKEN_SECRET.encode(), body.encode(), hashlib.sha256).digest()
+    answer = complete(
+        flow, {"resumeToken": f"{body}.{encoded(signed)}", "responsePayload": payload(DECISION_TYPE, DECISION)}
+    )
+    assert answer.status_code == 200, answer.content
+
+
+def called_back(body: Any, **headers: str) -> Any:
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    url = "/pipeline/interactions/complete"
+    return Client().post(url, data, content_type="application/json", headers=headers)
+
+
+def test_a_webhook_is_answered_at_the_frameworks_default_url(flow: Flow, question: Interaction) -> None:
+    """The request is plain JSON without a bearer token. The resume token authenticates it (wire protocol C.6, F.8)."""
+    body = {"correlationId": question.correlation_id, "responsePayload": DECISION, **names_by_token(question)}
+    answer = called_back(body, **{"x-tenant-id": flow.owner.slug})
+    assert (answer.status_code, answer.json()["status"], answer.json()["duplicate"]) == (200, "COMPLETED", False)
+    again = called_back({**body, "interactionId": str(question.pk)})
+    assert (again.status_code, again.json()["duplicate"]) == (200, True)
+    flow.dispatch()
+    assert json.loads(flow.double.commands[-1]["payload"]) == DECISION
+
+
+def test_the_default_url_requires_the_resume_token(flow: Flow, question: Interaction, settings: Any) -> None:
+    good = {"interactionId": str(question.pk), "responsePayload": DECISION}
+    token = names_by_token(question)
+    forged = {"resumeToken": token["resumeToken"][:-4] + "AAAA"}
+    here = {"x-tenant-id": flow.owner.slug}
+    assert refused(called_back(good, **here)) == (401, "")
+    assert refused(called_back({**good, **forged}, **here)) == (400, "Invalid request")
+    assert refused(called_back({**good, **token}, **{"x-tenant-id": "nobody"})) == (404, "Not Found")
+    assert refused(called_back({"responsePayload": 1, **token})) == (400, "interactionId or correlationId is required")
+    assert refused(called_back({**good, **token, "responsePayload": None})) == (400, "responsePayload is required")
+    assert refused(called_back(b"{")) == (400, "Invalid request")
+    settings.TPF_CONTROL_PLANE_ENABLED = False
+    assert refused(called_back({**good, **token}, **here)) == (404, "")
+    question.refresh_from_db()
+    assert question.status == "DISPATCHED"

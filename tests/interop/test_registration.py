@@ -1,0 +1,211 @@
+"""Releases are registered from files over `/tpf/admin` (wire protocol A.3, A.6)."""
+
+import json
+import os
+import time
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from executions.workers.eligibility import CHECK_TASK
+from pipelines.release.descriptor import release
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.interop.client import call, ok, refused
+from tests.interop.registering import PIPELINE, base, register, written
+from tests.wakeups import Broker, broker, names
+
+__all__ = ["broker"]
+
+pytestmark = pytest.mark.django_db
+
+
+def bad_digest(document: dict[str, Any]) -> None:
+    document["artifacts"][0]["digest"] = "sha256:" + "0" * 64
+
+
+CHANGES: list[tuple[Any, str]] = [
+    (lambda d: d.update(scope="x"), "Invalid pipeline release descriptor JSON: "),
+    (
+        lambda d: d.update(schemaVersion=2),
+        "Invalid pipeline release descriptor JSON: Unsupported pipeline release schemaVersion 2",
+    ),
+    (lambda d: d.update(pipelineId="org.other"), "Release descriptor pipelineId does not match request path"),
+    (lambda d: d.update(contractVersion=" "), "contractVersion is required"),
+    (lambda d: d.update(releaseVersion=""), "releaseVersion is required"),
+    (lambda d: d.update(artifacts=[]), "Release descriptor must contain at least one artifact"),
+    (lambda d: d["artifacts"][0].update(artifactId=""), "artifactId is required"),
+    (lambda d: d["artifacts"][0].update(kind="war"), "Unsupported release artifact kind war"),
+    (lambda d: d["artifacts"][0].update(digest="md5:1"), "Release artifact digest must use sha256:<hex>"),
+    (
+        lambda d: d["artifacts"][0].update(uri="/no/such.jar"),
+        "Release JAR artifact must point to a readable local file",
+    ),
+    (
+        lambda d: d["artifacts"][0].update(uri="/no/such", kind="local-file"),
+        "Release local artifact must point to a readable file",
+    ),
+    (bad_digest, "Release artifact digest does not match local file checksum"),
+    (
+        lambda d: d.update(contractVersion="sha256:other"),
+        "Release artifact contractVersion does not match release descriptor",
+    ),
+]
+
+
+def test_a_registration_causes_a_check_of_the_releases_workers(root: Path, owner: Tenant, broker: Broker) -> None:
+    assert CHECK_TASK in names(broker.after(lambda: register(owner, written(root))))
+
+
+def test_registering_a_release_again_returns_it_unchanged(root: Path, owner: Tenant) -> None:
+    path = written(root)
+    answer = register(owner, path)
+    assert answer.status_code == 200, answer.content
+    record = answer.json()
+    assert list(record) == [
+        "tenantId", "pipelineId", "contractVersion", "releaseVersion", "status", "descriptor", "primaryArtifactId",
+        "primaryArtifactDigest", "primaryArtifactUri", "primaryArtifactSizeBytes", "primaryArtifactChecksum",
+        "contract", "createdAtEpochMs", "updatedAtEpochMs", "activatedAtEpochMs",
+    ]  # fmt: skip
+    digest = making.digest_of((root / "app.jar").read_bytes())
+    assert (record["status"], record["activatedAtEpochMs"]) == ("REGISTERED", 0)
+    assert record["primaryArtifactDigest"] == record["primaryArtifactChecksum"] == digest
+    assert record["primaryArtifactSizeBytes"] == (root / "app.jar").stat().st_size
+    copy = Path(record["primaryArtifactUri"].removeprefix("file://"))
+    assert copy.read_bytes() == (root / "app.jar").read_bytes()
+    assert record["contract"]["contractVersion"] == record["contractVersion"]
+    assert record["descriptor"]["artifacts"][0]["stepIds"] == []
+    assert register(owner, path).json() == record
+    assert Release.objects.filter(pipeline__tenant=owner).count() == 1
+
+
+def test_other_metadata_under_the_same_version_is_a_conflict(root: Path, owner: Tenant) -> None:
+    register(owner, written(root))
+    moved = root / "moved.jar"
+    moved.write_bytes((root / "app.jar").read_bytes())
+    path = written(root, uri=str(moved))
+    assert refused(register(owner, path)) == (409, "Release version is already registered with different metadata")
+
+
+@pytest.mark.parametrize(
+    "uri", ["app.jar", "file:{root}/app.jar", "file:///{root}/app.jar", "{root}/app.jar", "s3://b/k"]
+)
+def test_the_forms_of_an_artifact_uri(root: Path, owner: Tenant, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    status, text = 200, ""
+    answer = register(owner, written(root, uri=uri.format(root=str(root))))
+    if uri.startswith("s3"):
+        status, text = 400, "Release JAR artifact must point to a readable local file"
+    assert answer.status_code == status, answer.content
+    assert not text or answer.content.decode() == text
+
+
+def test_an_artifact_stored_elsewhere_has_only_an_identity(root: Path, owner: Tenant) -> None:
+    path = written(root, kind="container-image", uri="registry.example/app@sha256:1")
+    record = register(owner, path).json()
+    assert (record["primaryArtifactUri"], record["primaryArtifactSizeBytes"], record["contract"]) == ("", 0, None)
+    assert record["primaryArtifactChecksum"] == ""
+
+
+@pytest.mark.parametrize(("change", "text"), CHANGES)
+def test_an_invalid_descriptor_is_reported_and_leaves_no_rows(
+    root: Path, owner: Tenant, change: Any, text: str
+) -> None:
+    path = written(root)
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    status, actual = refused(register(owner, path))
+    assert status == 400
+    assert actual == text or (text.endswith(": ") and actual.startswith(text)), actual
+    assert ok("GET", f"{base(owner)}/releases") == []
+    assert not Release.objects.filter(pipeline__tenant=owner).exists()
+
+
+def test_a_jar_without_a_contract_is_rejected(root: Path, owner: Tenant) -> None:
+    path = written(root)
+    (root / "app.jar").write_bytes(b"no zip")
+    document = json.loads(path.read_text())
+    document["artifacts"][0]["digest"] = making.digest_of(b"no zip")
+    path.write_text(json.dumps(document))
+    text = "Release JAR artifact is missing META-INF/pipeline/pipeline-contract.json"
+    assert refused(register(owner, path)) == (400, text)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (None, "releaseDescriptorPath is required"),
+        ({}, "releaseDescriptorPath is required"),
+        ({"releaseDescriptorPath": "  "}, "releaseDescriptorPath is required"),
+        ({"releaseDescriptorPath": "a/b.json", "unknown": 1}, "releaseDescriptorPath must be absolute"),
+        ({"releaseDescriptorPath": "/no/such/file"}, "releaseDescriptorPath must point to a readable file"),
+        (b"{", "Invalid request"),
+        (b'["x"]', "Invalid request"),
+        ({"releaseDescriptorPath": 7}, ""),
+    ],
+)
+def test_a_request_without_a_valid_path_is_rejected(root: Path, owner: Tenant, body: Any, text: str) -> None:
+    assert refused(call("POST", f"{base(owner)}/releases/register", body)) == (400, text)
+
+
+def test_only_files_below_the_configured_folders_are_opened(
+    root: Path, owner: Tenant, tmp_path: Path, settings: Any
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    unreadable = (400, "releaseDescriptorPath must point to a readable file")
+    assert refused(register(owner, written(outside))) == unreadable
+    (root / "link.json").symlink_to(outside / "pipeline-release.json")
+    assert refused(register(owner, root / "link.json")) == unreadable
+    (root / "folder").symlink_to(outside)
+    assert refused(register(owner, root / "folder" / "pipeline-release.json")) == unreadable
+    assert refused(register(owner, f"{root}/../outside/pipeline-release.json")) == unreadable
+    assert refused(register(owner, root)) == unreadable
+    assert refused(register(owner, "/etc/passwd")) == unreadable
+    for uri in (f"{outside}/app.jar", f"{root}/folder/app.jar", f"{root}/../outside/app.jar"):
+        path = written(root, uri=uri)
+        expected = (400, "Release JAR artifact must point to a readable local file")
+        assert refused(register(owner, path)) == expected, uri
+    settings.TPF_RELEASE_ROOTS = []
+    assert refused(register(owner, written(root))) == unreadable
+
+
+def test_a_root_may_be_a_link(root: Path, owner: Tenant, tmp_path: Path, settings: Any) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    settings.TPF_RELEASE_ROOTS = [link]
+    assert register(owner, written(root)).status_code == 200
+
+
+def test_a_pipe_is_not_opened(root: Path, owner: Tenant) -> None:
+    pipe = root / "pipe.json"
+    os.mkfifo(pipe)
+    writer = Timer(5, lambda: os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)))  # ends a wait for a writer
+    writer.start()
+    began = time.monotonic()
+    assert register(owner, pipe).status_code == 400
+    writer.cancel()
+    assert time.monotonic() - began < 5
+
+
+def test_a_release_of_the_command_line_is_registered_unchanged(root: Path, owner: Tenant) -> None:
+    """Its descriptor names the artifact by its file name, so both can be moved together."""
+    contract = making.contract()
+    folder = root / "orders"
+    folder.mkdir()
+    (folder / f"{PIPELINE}.zip").write_bytes(making.archive(contract))
+    written_release = release(folder)
+    moved = folder.rename(root / "moved")
+    answer = register(owner, moved / written_release.path.name)
+    assert answer.status_code == 200, answer.content
+    assert answer.json()["releaseVersion"] == written_release.document["releaseVersion"]
+
+
+def test_a_relative_path_cannot_leave_the_roots(root: Path, owner: Tenant, tmp_path: Path) -> None:
+    path = written(root, uri="../app.jar")
+    (root / "app.jar").rename(tmp_path / "app.jar")
+    assert refused(register(owner, path)) == (400, "Release JAR artifact must point to a readable local file")

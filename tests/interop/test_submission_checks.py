@@ -1,0 +1,103 @@
+"""Submissions are rejected unless an eligible worker hosts the release (wire protocol D.8)."""
+
+from typing import Any
+
+import pytest
+
+from executions.models import Execution, Worker
+from executions.transports.rest.workers import register
+from tests import making
+from tests.executions.transports.rest.order_flow import PIPELINE, Flow
+from tests.interop.client import ok, refused
+from tests.interop.submitting import NO_WORKER, accepted, submit
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
+
+
+def unavailable(flow: Flow) -> str:
+    flow.check()
+    status, text = refused(submit(flow.owner))
+    assert status == 503
+    assert text.startswith(NO_WORKER)
+    assert not Execution.objects.filter(tenant=flow.owner).exists()
+    return text.removeprefix(NO_WORKER)
+
+
+def test_silent_drained_and_unknown_workers_are_not_eligible(flow: Flow) -> None:
+    making.silence(flow.worker)
+    message = "No healthy rest worker lifecycle record for active release; current states: java-1="
+    assert unavailable(flow) == message + "STALE"
+    ok("POST", f"admin/tenants/{flow.owner.slug}/pipelines/{PIPELINE}/workers/java-1/drain")
+    assert unavailable(flow) == message + "DRAINING"
+    Worker.objects.filter(pk=flow.worker.pk).update(release_version="another")
+    assert unavailable(flow) == "No worker lifecycle record for active release"
+    Worker.objects.filter(pk=flow.worker.pk).update(release_version="1.0", protocol="grpc")
+    assert unavailable(flow) == "No worker lifecycle record for active release"
+
+
+@pytest.mark.parametrize(
+    ("reported", "message"),
+    [
+        ({"protocolVersion": "2"}, "Worker capability protocol version is unsupported"),
+        ({"pipelineId": "org.other"}, "Worker hosts pipelineId=org.other, contractVersion="),
+        ({"releaseVersion": "9"}, "but active release is pipelineId="),
+        ({"contractVersion": "c"}, "Worker hosts pipelineId="),
+        (
+            {"artifactDigest": "sha256:other"},
+            "Worker artifact digest sha256:other does not match active release artifact digest sha256:",
+        ),
+        ({"artifactId": "other"}, "Worker artifact id other does not match active release artifact id app"),
+    ],
+)
+def test_a_worker_that_reports_another_release_is_not_eligible(
+    flow: Flow, reported: dict[str, str], message: str
+) -> None:
+    flow.double.capabilities = reported
+    assert message in unavailable(flow)
+
+
+def test_reported_encodings_and_protocols_are_ignored(flow: Flow) -> None:
+    flow.double.capabilities = {"payloadEncodings": ["x"], "workerProtocols": [], "artifactId": "app", "more": 1}
+    accepted(flow.owner)
+
+
+def test_a_worker_registered_with_another_artifact_is_not_eligible(flow: Flow) -> None:
+    register(
+        flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", endpoint=flow.double.endpoint,
+        artifact_digest="sha256:other", actor="t",
+    )  # fmt: skip
+    assert unavailable(flow) == "Registered worker artifact identity does not match active release"
+
+
+def test_a_worker_that_cannot_be_checked_is_not_eligible(flow: Flow, settings: Any) -> None:
+    failed = "REST transition worker capability check failed: "
+    flow.double.secret = "another"
+    assert unavailable(flow) == failed + "HTTP 401"
+    flow.worker = register(
+        flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", endpoint=flow.double.endpoint, actor="t"
+    )
+    settings.REST_WORKER_ORIGINS = []
+    assert unavailable(flow) == failed + "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
+    assert all(request.method == "GET" for request in flow.double.requests)
+
+
+def test_one_healthy_worker_of_any_kind_is_enough(flow: Flow) -> None:
+    making.worker(flow.release, "celery-1")
+    flow.double.capabilities = {"protocolVersion": "2"}
+    accepted(flow.owner)
+    assert flow.double.requests == []
+
+
+def test_a_submission_needs_no_endpoint_if_there_is_a_base_url(flow: Flow, settings: Any) -> None:
+    settings.REST_WORKER_ORIGINS, settings.REST_WORKER_BASE_URL = [], flow.double.endpoint
+    register(flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", actor="t")
+    flow.check()
+    accepted(flow.owner)
+    assert flow.dispatch() == 1
+    assert len(flow.double.commands) == 1
+
+
+def test_all_workers_may_share_a_secret(flow: Flow, settings: Any) -> None:
+    settings.REST_WORKER_SECRET = flow.double.secret = "worker-secret"
+    accepted(flow.owner)
+    assert flow.dispatch() == 1

@@ -1,0 +1,222 @@
+"""Submissions over `/tpf/control-plane` (wire protocol C.1)."""
+
+import json
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from executions.models import Execution, WireForm
+from releases.activation.activation import activate
+from releases.artifacts.store.local import LocalArtifactStore
+from tests import making
+from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
+from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT
+from tests.interop.client import call, ok, payload, refused
+from tests.interop.submitting import LIST, accepted, mapping, order, place, submit
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
+STRING = payload("java.lang.String", "v")
+DOMAIN_TYPE = DTO.replace(".dto.", ".domain.") + "PlaceRestaurantOrderRequest"
+
+
+def test_a_tenant_that_is_not_allowed_gets_403(flow: Flow, settings: Any) -> None:
+    settings.ALLOWED_TENANTS = ["another"]
+    assert refused(submit(flow.owner)) == (403, f"ALLOWED_TENANTS does not name the tenant {flow.owner.slug!r}.")
+    assert not Execution.objects.exists()
+
+
+def test_a_submission_is_accepted_with_200_and_pinned(flow: Flow) -> None:
+    answer = ok("POST", place(flow.owner), order(unknown="ignored"))
+    assert answer.pop("submittedAtEpochMs") > 0
+    made = Execution.objects.get(pk=answer["executionId"])
+    assert answer == {
+        "executionId": str(made.pk),
+        "duplicate": False,
+        "statusUrl": f"/pipeline/executions/{made.pk}",
+    }
+    assert made.release == flow.release
+    assert (made.input, made.input_shape, made.submitted_by) == (ORDER, "UNI", "tpf-control-plane")
+    assert made.execution_key == f"{len(PIPELINE)}:{PIPELINE}:3:1.0:executionKey:k"
+
+
+def test_the_worker_receives_the_payload_unchanged(flow: Flow) -> None:
+    text = '{ "requestId":"r1",  "amount":27.50, "customerId":"c\\u00e9" }'
+    accepted(flow.owner, order(inputPayload={**payload(ORDER_TYPE, 0), "payload": text}))
+    flow.dispatch()
+    [command] = flow.double.commands
+    assert command["payloadTypeId"] == SNAPSHOT
+    inside = {"payloadTypeId": ORDER_TYPE, "payloadEncoding": ENCODING, "payload": text}
+    assert json.loads(command["payload"]) == {"shape": "UNI", "payload": inside, "items": []}
+
+
+def test_a_key_identifies_one_execution_of_a_release(flow: Flow) -> None:
+    first = ok("POST", place(flow.owner), order())
+    other = order(inputPayload=payload(ORDER_TYPE, {"requestId": "another"}))
+    again = ok("POST", place(flow.owner), other)
+    assert (again["executionId"], again["duplicate"]) == (first["executionId"], True)
+    assert WireForm.objects.filter(execution__tenant=flow.owner).count() == 1
+    flow.dispatch()
+    assert ok("POST", place(flow.owner), order())["executionId"] == first["executionId"]
+    assert len(flow.double.commands) == 1
+
+
+def test_the_same_key_for_another_release_is_another_execution(flow: Flow) -> None:
+    first = accepted(flow.owner)
+    second = making.registered(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP])
+    activate(second, actor="user:test")
+    making.worker(second, "celery-1")
+    made = accepted(flow.owner)
+    assert (made.release_id, made.pk != first.pk) == (second.pk, True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "key", "expected"),
+    [
+        ("OPTIONAL_CLIENT_KEY", " k ", "k"),
+        ("OPTIONAL_CLIENT_KEY", "  ", None),
+        ("OPTIONAL_CLIENT_KEY", None, None),
+        ("CLIENT_KEY_REQUIRED", "k", "k"),
+        ("SERVER_KEY_ONLY", "k", None),
+    ],
+)
+def test_the_policy_chooses_the_key(
+    flow: Flow, settings: Any, policy: str, key: str | None, expected: str | None
+) -> None:
+    settings.TPF_IDEMPOTENCY = policy
+    made = accepted(flow.owner, order(key))
+    own = made.execution_key.partition("executionKey:")[2]
+    if expected is None:
+        assert len(own) == 43
+        reordered = dict(reversed(ORDER.items()))
+        assert accepted(flow.owner, order(key, inputPayload=payload(ORDER_TYPE, reordered))).pk == made.pk
+        changed = {**ORDER, "customerId": "c2"}
+        assert accepted(flow.owner, order(key, inputPayload=payload(ORDER_TYPE, changed))).pk != made.pk
+    else:
+        assert own == expected
+
+
+def test_a_key_may_be_required(flow: Flow, settings: Any) -> None:
+    settings.TPF_IDEMPOTENCY = "CLIENT_KEY_REQUIRED"
+    assert refused(submit(flow.owner, order(" "))) == (400, "Idempotency-Key header is required.")
+
+
+def items(*payloads: dict[str, str]) -> dict[str, str]:
+    return payload(LIST, {"items": list(payloads)})
+
+
+def kept_input(of: Execution) -> dict[str, Any]:
+    kept = WireForm.objects.get(pk=of.pk).input
+    assert isinstance(kept, dict)
+    return kept
+
+
+def test_a_map_gets_the_contracts_type(flow: Flow) -> None:
+    made = accepted(flow.owner, order(inputPayload=mapping(requestId=STRING)))
+    assert made.input == {"requestId": "v"}
+    kept = kept_input(made)
+    assert (kept["shape"], kept["payload"]["payloadTypeId"]) == ("UNI", DOMAIN_TYPE)
+    assert json.loads(kept["payload"]["payload"]) == {"requestId": "v"}
+
+
+def test_items_keep_their_types(flow: Flow) -> None:
+    body = order(inputShape="MULTI", inputPayload=items(payload(ORDER_TYPE, ORDER), mapping(requestId=STRING)))
+    made = accepted(flow.owner, body)
+    assert (made.input, made.input_shape) == ([ORDER, {"requestId": "v"}], "MULTI")
+    kept = kept_input(made)
+    assert (kept["shape"], kept["payload"]) == ("MULTI", None)
+    assert [item["payloadTypeId"] for item in kept["items"]] == [ORDER_TYPE, DOMAIN_TYPE]
+    nothing = accepted(flow.owner, order("none", inputShape="MULTI", inputPayload=payload("null", None)))
+    assert (nothing.input, nothing.input_shape) == ([], "MULTI")
+
+
+def test_raw_input_is_unchanged(flow: Flow) -> None:
+    made = accepted(flow.owner, order(inputShape="RAW", inputPayload=items(STRING, STRING)))
+    assert (made.input, made.input_shape) == (["v", "v"], "UNI")
+    kept = kept_input(made)
+    assert (kept["shape"], kept["payload"]["payloadTypeId"]) == ("UNI", LIST)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"pipelineId": None}, "pipelineId is required"),
+        ({"pipelineId": " "}, "pipelineId is required"),
+        ({"inputShape": None}, "inputShape is required"),
+        ({"inputShape": "uni"}, ""),
+        ({"inputShape": 1}, ""),
+        ({"inputPayload": None}, "inputPayload is required"),
+        ({"outputStreaming": "yes"}, ""),
+        ({"outputStreaming": True}, "Async queue mode does not support streaming pipeline outputs yet."),
+        ({"idempotencyKey": 5}, ""),
+        ({"inputPayload": "text"}, "Invalid request payload"),
+        ({"inputPayload": {"payloadTypeId": "null", "payloadEncoding": ENCODING}}, "Invalid request payload"),
+        ({"inputPayload": {**STRING, "payload": {"not": "text"}}}, "Invalid request payload"),
+        (
+            {"inputPayload": {**STRING, "payloadEncoding": "application/tpf-transition-envelope+json"}},
+            "Invalid request payload",
+        ),
+        ({"inputPayload": payload("com.acme.Order", {})}, "Invalid request payload"),
+        ({"inputPayload": {**payload(ORDER_TYPE, {}), "payload": "{"}}, "Invalid request payload"),
+        ({"inputPayload": payload("java.util.Map", {"items": {" ": STRING}})}, "Invalid request payload"),
+        ({"inputPayload": payload("java.util.Map", {"items": {}, "more": 1})}, "Invalid request payload"),
+        ({"inputPayload": mapping(a={**STRING, "more": "1"})}, "Invalid request payload"),
+        ({"inputShape": "MULTI"}, "Invalid request payload"),
+        ({"inputShape": "MULTI", "inputPayload": mapping(a=STRING)}, "Invalid request payload"),
+    ],
+)
+def test_invalid_submissions_are_rejected(flow: Flow, changes: dict[str, Any], text: str) -> None:
+    assert refused(submit(flow.owner, order(**changes))) == (400, text)
+    assert not Execution.objects.filter(tenant=flow.owner).exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", (400, "pipelineId is required")),
+        (b"null", (400, "pipelineId is required")),
+        (b"{", (400, "Invalid request")),
+    ],
+)
+def test_a_body_that_is_no_json_object_is_rejected(flow: Flow, body: bytes, expected: tuple[int, str]) -> None:
+    assert refused(submit(flow.owner, body)) == expected
+
+
+def test_a_body_that_is_too_large_is_rejected(flow: Flow, settings: Any) -> None:
+    body = json.dumps(order()).encode()
+    settings.MAX_REQUEST_BYTES = len(body)
+    assert submit(flow.owner, body).status_code == 200
+    assert submit(flow.owner, body + b" ").status_code == 413
+
+
+def test_prefixes_in_the_settings_replace_the_default(flow: Flow, settings: Any) -> None:
+    settings.PAYLOAD_TYPE_PREFIXES = ["com.acme."]
+    assert accepted(flow.owner, order(inputPayload=payload("com.acme.Order", ORDER))).input == ORDER
+    assert submit(flow.owner, order("k2")).status_code == 400
+
+
+def test_types_of_the_contract_are_accepted_in_addition_to_the_prefixes() -> None:
+    owner = making.tenant()
+    types = {"com.acme.Order": {"definition": {}, "definitionFingerprint": "", "runtimeClass": "com.acme.Order"}}
+    making.worker(making.active(owner, canonicalTypes=types))
+    sent = {name: payload(name, ORDER) for name in ("com.acme.Order", "com.acme.Other")}
+    statuses = {
+        name: submit(owner, order(name, pipelineId=making.PIPELINE, inputShape="RAW", inputPayload=each)).status_code
+        for name, each in sent.items()
+    }
+    assert statuses == {"com.acme.Order": 200, "com.acme.Other": 400}
+
+
+def test_without_an_active_release_nothing_is_accepted(flow: Flow) -> None:
+    none = (409, "No active release is registered for the requested pipeline")
+    assert refused(submit(flow.owner, order(pipelineId="org.other"))) == none
+    assert refused(call("POST", "control-plane/tenants/nobody-here/executions", order())) == none
+
+
+def test_a_release_whose_bytes_were_changed_is_rejected(flow: Flow) -> None:
+    [artifact] = flow.release.artifacts.all()
+    stored = LocalArtifactStore(settings.ARTIFACT_ROOT).file(artifact.digest)
+    stored.chmod(0o644)
+    stored.write_bytes(b"other")
+    status, text = refused(submit(flow.owner))
+    assert (status, "another digest" in text) == (409, True)
