@@ -5,12 +5,14 @@ import sys
 from datetime import timedelta
 
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import reverse_lazy
 
 from coordinator import artifact_stores
-from foundation.api.problem_shape import PROBLEM
+from coordinator.appearance import UNFOLD
+from coordinator.openapi import SPECTACULAR_SETTINGS
 from foundation.env import Environment
 from wire.broker.tls import tls_options
+
+__all__ = ["SPECTACULAR_SETTINGS", "UNFOLD"]
 
 env = Environment(os.environ)
 
@@ -320,31 +322,6 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
     "PAGE_SIZE": 50,
 }
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Durable coordinator",
-    "DESCRIPTION": "Register releases, activate them, and submit executions that stay pinned to the exact release.",
-    "VERSION": "1",
-    "OAS_VERSION": "3.1.1",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SERVE_AUTHENTICATION": [],
-    "APPEND_COMPONENTS": {"schemas": {"Problem": PROBLEM}},
-    "ENUM_NAME_OVERRIDES": {
-        "ArtifactState": "releases.models.Blob.State",
-        "SignaturePolicy": "releases.models.SignaturePolicy",
-        "ArtifactUploadStatus": "releases.states.UploadStatus",
-        "ReleaseStatus": "releases.states.Status",
-        "ExecutionStatus": "executions.models.states.State",
-        "CampaignStatus": "executions.models.Campaign.Status",
-        "InteractionStatus": "executions.models.Interaction.Status",
-        "CampaignItemOutcome": "executions.models.CampaignItem.Outcome",
-        "DeadLetterReason": "executions.models.DeadLetter.Reason",
-        "WorkerState": "executions.models.WorkerEligibility.State",
-        "WorkerIneligibility": "executions.models.WorkerEligibility.Reason",
-    },
-    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "SCHEMA_PATH_PREFIX": "/api/v1/tenants/{tenant}",
-}
 
 CELERY_BROKER_URL = env.redis_url("REDIS_URL")
 REDIS_CA_FILE = env.certificates("REDIS_CA_FILE")
@@ -431,35 +408,6 @@ LOGGING = {
     "root": {
         "handlers": ["stderr"],
         "level": env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"),
-    },
-}
-
-UNFOLD = {
-    "SITE_TITLE": "Durable coordinator",
-    "SITE_HEADER": "Durable coordinator",
-    "SITE_URL": None,
-    "SITE_SYMBOL": "push_pin",
-    "SHOW_VIEW_ON_SITE": False,
-    "SHOW_HISTORY": False,
-    "STYLES": ["coordinator.navigation.stylesheet"],
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "coordinator.navigation.favicon"}],
-    "DASHBOARD_CALLBACK": "coordinator.dashboard.dashboard",
-    "ACCOUNT": {"navigation": [{"title": "Log out everywhere", "link": reverse_lazy("admin:log_out_everywhere")}]},
-    "SIDEBAR": {"navigation": "coordinator.navigation.navigation"},
-    "COLORS": {
-        "primary": {
-            "50": "oklch(97% .014 254.604)",
-            "100": "oklch(93.2% .032 255.585)",
-            "200": "oklch(88.2% .059 254.128)",
-            "300": "oklch(80.9% .105 251.813)",
-            "400": "oklch(70.7% .165 254.624)",
-            "500": "oklch(62.3% .214 259.815)",
-            "600": "oklch(54.6% .245 262.881)",
-            "700": "oklch(48.8% .243 264.376)",
-            "800": "oklch(42.4% .199 265.638)",
-            "900": "oklch(37.9% .146 265.522)",
-            "950": "oklch(28.2% .091 267.935)",
-        }
     },
 }
 
