@@ -59,7 +59,7 @@ CHECKLIST = {
     ],
     "completion idempotent by interaction and re-enqueueing": [
         "interop.test_questions:test_only_the_first_answer_counts_and_a_repeat_is_a_duplicate",
-        "executions.awaits.test_awaits:test_the_first_answer_is_kept",
+        "executions.awaits.test_awaits:test_the_first_answer_counts",
         "interop.test_suspensions:test_the_ids_of_a_worker_are_returned_unchanged",
     ],
     "resume typed as outputType": [
@@ -76,8 +76,8 @@ CHECKLIST = {
         "e2e.test_interop:test_a_control_worker_that_is_killed_in_the_middle_of_a_call_loses_nothing",
     ],
     "log line on terminal failure": [
-        "executions.lifecycle.test_dead_letters:test_every_failure_for_good_has_its_line",
-        "executions.lifecycle.test_dead_letters:test_the_log_says_so_once_it_is_committed",
+        "executions.lifecycle.test_dead_letters:test_every_terminal_failure_is_logged",
+        "executions.lifecycle.test_dead_letters:test_a_failure_is_logged_after_its_commit",
         "e2e.test_interop:test_an_existing_client_works_unchanged",
     ],
     "redrive resets nothing but status, errors and lease, and bumps attempt": [

@@ -1,4 +1,4 @@
-"""Executions that wait at an await, for the tests of what becomes of them."""
+"""Executions that wait at an await."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from wire.messages.celery_messages import OutcomeGroup
 
 
 def suspended(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -> Execution:
-    """An execution whose worker reached an await."""
+    """Return an execution whose worker reported an await."""
     owner, release = ready
     made = making.execution(owner, key)
     [claim] = making.claimed(owner)

@@ -44,10 +44,10 @@ def ready() -> tuple[Tenant, Release]:
     return making.ready(schemaVersion=2, canonicalTypes=ORDER)
 
 
-# --- parking --------------------------------------------------------------------------------------
+# --- suspending -------------------------------------------------------------------------------------
 
 
-def test_an_execution_is_parked_with_what_it_asks(ready: tuple[Tenant, Release]) -> None:
+def test_a_suspension_parks_the_execution_and_opens_its_interaction(ready: tuple[Tenant, Release]) -> None:
     before = timezone.now()
     made = suspended(ready, request='{"n": 7}', assignee="eva", group="finance", timeout_seconds=90)
     one = asked(made)
@@ -75,7 +75,7 @@ def test_the_correlation_id_is_the_name_uuid_of_the_protocol(ready: tuple[Tenant
 
 
 @pytest.mark.parametrize(
-    ("members", "told"),
+    ("members", "message"),
     [
         ({"transport": "carrier-pigeon"}, "carrier-pigeon"),
         ({"requests": ['{"n": 1}', '{"n": 2}']}, "asks 2 times"),
@@ -91,12 +91,12 @@ def test_the_correlation_id_is_the_name_uuid_of_the_protocol(ready: tuple[Tenant
         ({"transport_metadata": {"url": "\x00"}}, "cannot be kept"),
     ],
 )
-def test_what_nobody_could_answer_fails_at_once(
-    ready: tuple[Tenant, Release], members: dict[str, Any], told: str
+def test_a_suspension_that_cannot_be_answered_fails_at_once(
+    ready: tuple[Tenant, Release], members: dict[str, Any], message: str
 ) -> None:
     made = suspended(ready, **members)
     assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
-    assert told in str(made.error_message)
+    assert message in str(made.error_message)
     assert not AwaitUnit.objects.filter(execution=made).exists()
     assert DeadLetter.objects.get(execution=made).reason == "non_retryable"
 
@@ -104,7 +104,7 @@ def test_what_nobody_could_answer_fails_at_once(
 # --- answering ------------------------------------------------------------------------------------
 
 
-def test_an_answer_takes_the_execution_on(ready: tuple[Tenant, Release]) -> None:
+def test_an_answer_resumes_the_execution(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
     done = answer(asked(made), {"n": 9})
     made.refresh_from_db()
@@ -124,7 +124,7 @@ def test_an_answer_takes_the_execution_on(ready: tuple[Tenant, Release]) -> None
     assert (claim.step_index, claim.input, claim.input_shape) == (1, '{"n": 9}', "UNI")
 
 
-def test_the_first_answer_is_kept(ready: tuple[Tenant, Release]) -> None:
+def test_the_first_answer_counts(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
     one = asked(made)
     first = answer(one, {"n": 1}, actor="user:eva")
@@ -148,7 +148,7 @@ def test_an_answer_by_correlation_id_or_by_token(ready: tuple[Tenant, Release]) 
     assert interactions.resume(token, response={"n": 2}, actor="b").duplicate
 
 
-def test_a_token_of_the_old_worker_secret_answers_while_that_is_a_fallback(
+def test_a_token_of_the_old_worker_secret_is_valid_while_the_secret_is_a_fallback(
     ready: tuple[Tenant, Release], settings: Any
 ) -> None:
     one = asked(suspended(ready, "k1"))
@@ -160,7 +160,7 @@ def test_a_token_of_the_old_worker_secret_answers_while_that_is_a_fallback(
     assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
 
 
-def test_a_token_of_the_old_resume_secret_answers_while_that_is_a_fallback(
+def test_a_token_of_the_old_resume_secret_is_valid_while_the_secret_is_a_fallback(
     ready: tuple[Tenant, Release], settings: Any
 ) -> None:
     settings.RESUME_TOKEN_SECRET = old = "a-resume-token-secret-0123456789abcdef"
@@ -173,7 +173,7 @@ def test_a_token_of_the_old_resume_secret_answers_while_that_is_a_fallback(
     assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
 
 
-def test_a_correlation_id_that_a_worker_uses_again_names_its_latest_question(ready: tuple[Tenant, Release]) -> None:
+def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: tuple[Tenant, Release]) -> None:
     owner, release = ready
     made = suspended(ready)
     first = asked(made)
@@ -189,7 +189,7 @@ def test_a_correlation_id_that_a_worker_uses_again_names_its_latest_question(rea
     assert (done.interaction.pk, done.duplicate) == (latest.pk, False)
 
 
-def test_names_that_do_not_agree_find_nothing(ready: tuple[Tenant, Release]) -> None:
+def test_ids_that_do_not_match_each_other_are_rejected(ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
     one, other = asked(suspended(ready, "k1")), asked(suspended(ready, "k2"))
     token = awaits.resume_token_of(other, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
@@ -221,7 +221,7 @@ def test_names_that_do_not_agree_find_nothing(ready: tuple[Tenant, Release]) -> 
         ({"gives_many": True, "itemized": True}, {"n": []}, "response.n"),
     ],
 )
-def test_an_answer_of_another_type_is_refused_and_changes_nothing(
+def test_an_answer_of_another_type_is_rejected_and_changes_nothing(
     ready: tuple[Tenant, Release], members: dict[str, Any], response: Any, field: str
 ) -> None:
     made = suspended(ready, **members)
@@ -233,14 +233,14 @@ def test_an_answer_of_another_type_is_refused_and_changes_nothing(
     assert (one.status, one.version, len(making.history(made))) == ("DISPATCHED", 0, 3)
 
 
-def test_a_pipeline_may_take_any_answer(ready: tuple[Tenant, Release]) -> None:
+def test_a_pipeline_without_validation_accepts_any_answer(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
     Pipeline.objects.filter(tenant=ready[0]).update(validate_answers=False)
     assert answer(asked(made), "nonsense").interaction.response == "nonsense"
 
 
 @pytest.mark.parametrize("response", [None, False, 0, "", [], {}])
-def test_any_json_may_be_an_answer_where_the_contract_does_not_tell(
+def test_any_json_value_is_a_valid_answer_if_the_contract_does_not_define_the_type(
     ready: tuple[Tenant, Release], response: Any
 ) -> None:
     made = suspended(ready, output_type="org.example.Unknown")
@@ -256,7 +256,7 @@ def test_many_answers_become_a_stream(ready: tuple[Tenant, Release]) -> None:
     assert (made.progress, made.progress_shape) == ([{"n": 1}, {"n": 2}], "MULTI")
 
 
-def test_items_are_awaited_one_and_all_and_keep_their_order(ready: tuple[Tenant, Release]) -> None:
+def test_all_items_are_awaited_and_their_order_is_kept(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, requests=['{"n": 0}', '{"n": 1}', '{"n": 2}'], itemized=True, gives_many=True)
     items = list(Interaction.objects.filter(execution=made).order_by("item_index"))
     assert [item.request["n"] for item in items] == [0, 1, 2]
@@ -271,7 +271,7 @@ def test_items_are_awaited_one_and_all_and_keep_their_order(ready: tuple[Tenant,
     assert made.progress == [{"n": 10}, {"n": 11}, {"n": 12}]
 
 
-def test_an_item_is_listed_even_where_it_is_the_only_one(ready: tuple[Tenant, Release]) -> None:
+def test_a_single_item_gives_a_stream(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, itemized=True, gives_many=True)
     answer(asked(made), {"n": 5})
     made.refresh_from_db()
@@ -281,7 +281,7 @@ def test_an_item_is_listed_even_where_it_is_the_only_one(ready: tuple[Tenant, Re
 # --- deadlines ------------------------------------------------------------------------------------
 
 
-def test_a_passed_deadline_fails_the_execution(ready: tuple[Tenant, Release]) -> None:
+def test_an_expired_deadline_fails_the_execution(ready: tuple[Tenant, Release]) -> None:
     made, other = suspended(ready, "late"), suspended(ready, "in time")
     make_late(asked(made))
     assert awaits.expire() == 1
@@ -301,7 +301,7 @@ def test_a_late_answer_fails_the_execution_too(ready: tuple[Tenant, Release]) ->
         assert_timed_out(made, one)
 
 
-def test_one_late_item_is_enough_and_withdraws_the_others(ready: tuple[Tenant, Release]) -> None:
+def test_one_late_item_fails_the_unit_and_withdraws_the_others(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, requests=["{}"] * 4, itemized=True, gives_many=True)
     items = list(Interaction.objects.filter(execution=made).order_by("item_index"))
     answer(items[0])
@@ -315,7 +315,7 @@ def test_one_late_item_is_enough_and_withdraws_the_others(ready: tuple[Tenant, R
     assert caught.value.data == {"interactionStatus": "CANCELLED"}
 
 
-def test_of_several_late_items_the_error_names_the_first(ready: tuple[Tenant, Release]) -> None:
+def test_the_error_names_the_item_that_was_late_first(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, requests=["{}"] * 3, itemized=True, gives_many=True)
     items = list(Interaction.objects.filter(execution=made).order_by("item_index"))
     make_late(*items)
@@ -339,7 +339,7 @@ def test_expiry_is_bounded_and_takes_the_earliest_first(ready: tuple[Tenant, Rel
     assert states == [["F", "W", "W"], ["F", "F", "W"], ["F", "F", "F"]]
 
 
-def test_a_timed_out_await_asks_again_when_it_is_redriven(ready: tuple[Tenant, Release]) -> None:
+def test_a_redriven_await_opens_a_new_interaction(ready: tuple[Tenant, Release]) -> None:
     from executions.lifecycle.redrive import redrive
 
     owner, release = ready
@@ -360,7 +360,7 @@ def test_a_timed_out_await_asks_again_when_it_is_redriven(ready: tuple[Tenant, R
 # --- timers ---------------------------------------------------------------------------------------
 
 
-def test_a_timer_goes_on_with_what_it_was_given_once_it_has_run_out(ready: tuple[Tenant, Release]) -> None:
+def test_an_expired_timer_resumes_the_execution_with_its_request(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, request='{"n": 3}', transport="timer", timeout_seconds=3600)
     one = asked(made)
     assert one.status == "WAITING"
@@ -378,7 +378,7 @@ def test_a_timer_goes_on_with_what_it_was_given_once_it_has_run_out(ready: tuple
     assert making.history(made)[-1] == ("AWAIT_COMPLETED", "QUEUED")
 
 
-def test_a_timer_over_a_whole_stream_gives_the_stream(ready: tuple[Tenant, Release]) -> None:
+def test_an_expired_timer_over_a_stream_resumes_with_the_stream(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, request='[{"n": 1}, {"n": 2}]', request_shape="MULTI", gives_many=True, transport="timer")
     make_late(asked(made))
     awaits.expire()
@@ -389,7 +389,7 @@ def test_a_timer_over_a_whole_stream_gives_the_stream(ready: tuple[Tenant, Relea
 # --- cancelling -----------------------------------------------------------------------------------
 
 
-def test_a_cancelled_execution_withdraws_what_it_asked(ready: tuple[Tenant, Release]) -> None:
+def test_cancelling_an_execution_withdraws_its_interactions(ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
     made = suspended(ready, requests=["{}", "{}"], itemized=True, gives_many=True)
     items = list(Interaction.objects.filter(execution=made).order_by("item_index"))
@@ -420,7 +420,9 @@ def test_a_cancelled_execution_withdraws_what_it_asked(ready: tuple[Tenant, Rele
         ("actor = 'me'", "interaction_completed_by_somebody"),
     ],
 )
-def test_the_database_keeps_what_was_asked(ready: tuple[Tenant, Release], change: str, constraint: str) -> None:
+def test_the_database_rejects_changes_of_a_request_and_partial_completions(
+    ready: tuple[Tenant, Release], change: str, constraint: str
+) -> None:
     one = asked(suspended(ready))
     check_foreign_keys_now()
     assert refused(f"UPDATE executions_interaction SET {change} WHERE id = %s", one.pk) == constraint
@@ -430,7 +432,7 @@ OVER = ["COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED"]
 
 
 @pytest.mark.parametrize("status", OVER)
-def test_the_database_changes_nothing_that_is_over(ready: tuple[Tenant, Release], status: str) -> None:
+def test_the_database_rejects_changes_of_a_closed_await(ready: tuple[Tenant, Release], status: str) -> None:
     one = asked(suspended(ready))
     check_foreign_keys_now()
     answered = ", actor = 'a', completed_at = now(), response = '1'" if status == "COMPLETED" else ""
@@ -444,7 +446,7 @@ def test_the_database_changes_nothing_that_is_over(ready: tuple[Tenant, Release]
     assert refused(sql, one.unit_id) == "await_unit_over_is_over"
 
 
-def test_the_database_completes_no_unit_before_its_last_answer(ready: tuple[Tenant, Release]) -> None:
+def test_the_database_rejects_completing_a_unit_before_its_last_answer(ready: tuple[Tenant, Release]) -> None:
     one = suspended(ready, requests=['{"n": 1}', '{"n": 2}'], itemized=True, gives_many=True).interactions.first()
     assert one is not None
     answer(one)
@@ -456,7 +458,9 @@ def test_the_database_completes_no_unit_before_its_last_answer(ready: tuple[Tena
 
 
 @pytest.mark.parametrize("column", ["execution_id", "tenant_id", "unit_id"])
-def test_the_database_keeps_an_interaction_with_its_unit(ready: tuple[Tenant, Release], column: str) -> None:
+def test_the_database_rejects_an_interaction_that_does_not_match_its_unit(
+    ready: tuple[Tenant, Release], column: str
+) -> None:
     """An interaction belongs to the execution and the tenant of its unit."""
     one, other = asked(suspended(ready, "one")), asked(suspended(ready, "other"))
     strangers = {"execution_id": other.execution_id, "tenant_id": making.tenant().pk, "unit_id": uuid.uuid4()}
@@ -473,7 +477,7 @@ def test_the_database_keeps_an_interaction_with_its_unit(ready: tuple[Tenant, Re
     )
 
 
-def test_the_database_deletes_no_await(ready: tuple[Tenant, Release]) -> None:
+def test_the_database_rejects_deleting_an_await(ready: tuple[Tenant, Release]) -> None:
     suspended(ready)
     check_foreign_keys_now()
     assert refused("DELETE FROM executions_interaction") == "interaction_over_is_over"
@@ -488,8 +492,8 @@ def test_an_execution_has_one_open_await(ready: tuple[Tenant, Release]) -> None:
     assert refused(sql) == "await_unit_one_open"
 
 
-def test_where_the_await_cannot_be_written_the_execution_is_not_parked(ready: tuple[Tenant, Release]) -> None:
-    """Both are one transaction: here an await that is open already, against all rules, stands in the way."""
+def test_an_execution_whose_await_cannot_be_stored_is_not_parked(ready: tuple[Tenant, Release]) -> None:
+    """Both are one transaction. Here a unit that is already open, against the rules, makes the INSERT fail."""
     owner, release = ready
     made = making.execution(owner)
     [claim] = making.claimed(owner)

@@ -86,7 +86,7 @@ def wait_of(one: Interaction) -> float:
     return round((one.next_dispatch_at - one.updated_at).total_seconds(), 1)
 
 
-def test_what_a_receiver_gets(ready: Ready, receiver: Receiver, settings: Any) -> None:
+def test_the_contents_of_a_webhook(ready: Ready, receiver: Receiver, settings: Any) -> None:
     settings.PUBLIC_URL = "https://coordinator.example"
     made = sent_to(ready, receiver.url(), request='{"n": 3, "name": "Müller"}')
     before = asked(made)
@@ -130,7 +130,7 @@ def test_what_a_receiver_gets(ready: Ready, receiver: Receiver, settings: Any) -
     assert not webhooks.send()
 
 
-def test_a_receiver_can_tell_who_sent_it(ready: Ready, receiver: Receiver) -> None:
+def test_a_receiver_can_verify_the_signature(ready: Ready, receiver: Receiver) -> None:
     sent_to(ready, receiver.url())
     webhooks.send()
     [request] = receiver.requests
@@ -140,7 +140,7 @@ def test_a_receiver_can_tell_who_sent_it(ready: Ready, receiver: Receiver) -> No
     assert webhooks.webhook_keys("other") != [key]
 
 
-def test_while_the_secret_is_rotated_receivers_may_have_the_old_or_the_new_key(
+def test_webhooks_are_signed_with_both_keys_while_the_secret_is_rotated(
     ready: Ready, receiver: Receiver, settings: Any
 ) -> None:
     [old] = printed_keys(ready)
@@ -157,13 +157,13 @@ def test_while_the_secret_is_rotated_receivers_may_have_the_old_or_the_new_key(
     assert read(request.json["resumeToken"], awaits.resume_secrets()[:1])
 
 
-def test_without_a_public_address_there_is_no_callback(ready: Ready, receiver: Receiver) -> None:
+def test_without_a_public_url_there_is_no_callback(ready: Ready, receiver: Receiver) -> None:
     sent_to(ready, receiver.url())
     webhooks.send()
     assert "callback" not in receiver.requests[0].json
 
 
-def test_it_is_sent_again_later_and_later(ready: Ready, receiver: Receiver) -> None:
+def test_the_delay_before_it_is_sent_again_grows(ready: Ready, receiver: Receiver) -> None:
     receiver.statuses = [500, 302, 200]
     made = sent_to(ready, receiver.url())
     waits = []
@@ -180,7 +180,7 @@ def test_it_is_sent_again_later_and_later(ready: Ready, receiver: Receiver) -> N
     assert {request.json["interactionId"] for request in receiver.requests} == {str(one.pk)}
 
 
-def assert_given_up(made: Execution, why: str) -> None:
+def assert_undeliverable(made: Execution, why: str) -> None:
     made.refresh_from_db()
     one = asked(made)
     assert (made.status, made.error_code) == ("FAILED", "WEBHOOK_UNDELIVERABLE")
@@ -195,25 +195,25 @@ def assert_given_up(made: Execution, why: str) -> None:
     assert not webhooks.send()
 
 
-def test_what_is_never_received_fails_the_execution(ready: Ready, receiver: Receiver) -> None:
+def test_a_webhook_that_is_never_received_fails_the_execution(ready: Ready, receiver: Receiver) -> None:
     receiver.statuses = [503]
     made = sent_to(ready, receiver.url())
     for _ in range(3):
         make_due(asked(made))
         webhooks.send()
     assert len(receiver.requests) == 3
-    assert_given_up(made, "the receiver responded with status 503")
+    assert_undeliverable(made, "the receiver responded with status 503")
 
 
-def test_where_it_may_not_be_sent_the_execution_fails_at_once(ready: Ready, settings: Any, receiver: Receiver) -> None:
+def test_a_forbidden_address_fails_the_execution_at_once(ready: Ready, settings: Any, receiver: Receiver) -> None:
     settings.WEBHOOK_ALLOWED_NETWORKS = []
     made = sent_to(ready, receiver.url())
     webhooks.send()
     assert not receiver.requests
-    assert_given_up(made, "the address of 127.0.0.1 may not be called")
+    assert_undeliverable(made, "the address of 127.0.0.1 may not be called")
 
 
-def test_a_name_that_does_not_resolve_is_tried_again(ready: Ready) -> None:
+def test_a_host_name_that_does_not_resolve_is_retried(ready: Ready) -> None:
     def unknown(host: str, port: int) -> Sequence[str]:
         raise OSError(host)
 
@@ -231,10 +231,10 @@ def test_a_name_that_does_not_resolve_is_tried_again(ready: Ready) -> None:
         (b"nonsense\r\n\r\n", "WAITING", "the exchange failed (BadStatusLine)"),
     ],
 )
-def test_what_counts_is_the_head_of_an_answer_in_time(
+def test_the_head_of_the_response_decides_and_must_arrive_in_time(
     ready: Ready, settings: Any, beginning: bytes, status: str, error: str
 ) -> None:
-    """What follows may drip in for as long as it likes: nobody waits for it."""
+    """The coordinator does not wait for the body."""
     settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
     began = time.monotonic()
     with dripping(beginning) as place:
@@ -245,9 +245,7 @@ def test_what_counts_is_the_head_of_an_answer_in_time(
     assert (one.status, one.last_dispatch_error) == (status, error)
 
 
-def test_a_receiver_that_is_not_there_or_whose_certificate_is_not_known_is_tried_again(
-    ready: Ready, settings: Any
-) -> None:
+def test_a_receiver_that_is_unreachable_or_has_an_unknown_certificate_is_retried(ready: Ready, settings: Any) -> None:
     made = sent_to(ready, "http://127.0.0.1:1/")
     webhooks.send()
     assert asked(made).last_dispatch_error == "no connection to the receiver: refused, or too slow"
@@ -263,7 +261,7 @@ def test_a_receiver_that_is_not_there_or_whose_certificate_is_not_known_is_tried
 
 
 def die_while_sending() -> None:
-    """Begin an attempt and end in the middle of it, as a process that is killed does."""
+    """Begin an attempt and stop during it, as a killed process does."""
 
     def die(host: str, port: int) -> Sequence[str]:
         raise KeyboardInterrupt
@@ -272,7 +270,7 @@ def die_while_sending() -> None:
         webhooks.send(resolve=die)
 
 
-def test_an_attempt_whose_process_died_is_made_again(ready: Ready, receiver: Receiver) -> None:
+def test_an_attempt_whose_process_died_is_repeated(ready: Ready, receiver: Receiver) -> None:
     made = sent_to(ready, receiver.url("receiver.test"))
     die_while_sending()
     one = asked(made)
@@ -285,19 +283,19 @@ def test_an_attempt_whose_process_died_is_made_again(ready: Ready, receiver: Rec
     assert (one.status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 2, 1)
 
 
-def test_attempts_that_all_died_are_given_up(ready: Ready, receiver: Receiver) -> None:
+def test_a_webhook_whose_attempts_all_died_fails_the_execution(ready: Ready, receiver: Receiver) -> None:
     made = sent_to(ready, receiver.url("receiver.test"))
     for _ in range(3):
         die_while_sending()
         make_due(asked(made))
     webhooks.send()
     assert not receiver.requests
-    assert_given_up(made, "no attempt was completed")
+    assert_undeliverable(made, "no attempt was completed")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"], ids=["received", "given-up"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"], ids=["received", "forbidden"])
 def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiver, address: str) -> None:
-    """Another attempt begins in the middle of the first one, whose receiver may be sent to, or never."""
+    """Another attempt begins during the first one, whose address is allowed or forbidden."""
     made = sent_to(ready, receiver.url("receiver.test"))
 
     def overtaken(host: str, port: int) -> Sequence[str]:
@@ -312,8 +310,8 @@ def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiv
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_an_answer_while_it_is_being_sent_counts(ready: Ready, receiver: Receiver, status: int) -> None:
-    """The resolver is asked in the middle of an attempt: a place from which to answer."""
+def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receiver, status: int) -> None:
+    """The resolver is called during an attempt, so the test answers from there."""
     receiver.statuses = [status]
     made = sent_to(ready, receiver.url("receiver.test"))
 
@@ -327,13 +325,13 @@ def test_an_answer_while_it_is_being_sent_counts(ready: Ready, receiver: Receive
     assert Execution.objects.get(pk=made.pk).status == "QUEUED"
 
 
-def test_an_answer_before_it_is_sent_spares_the_sending(ready: Ready, receiver: Receiver) -> None:
+def test_an_answer_before_the_first_attempt_cancels_the_webhook(ready: Ready, receiver: Receiver) -> None:
     answer(asked(sent_to(ready, receiver.url())))
     assert not webhooks.send()
     assert not receiver.requests
 
 
-def test_past_its_deadline_nothing_is_sent(ready: Ready, receiver: Receiver) -> None:
+def test_a_webhook_is_not_sent_after_its_deadline(ready: Ready, receiver: Receiver) -> None:
     made = sent_to(ready, receiver.url())
     make_late(asked(made))
     assert not webhooks.due_exists()
@@ -343,7 +341,7 @@ def test_past_its_deadline_nothing_is_sent(ready: Ready, receiver: Receiver) -> 
     assert (asked(made).status, asked(made).next_dispatch_at) == ("TIMED_OUT", None)
 
 
-def test_what_has_been_due_for_longest_is_sent_first(ready: Ready, receiver: Receiver) -> None:
+def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, receiver: Receiver) -> None:
     ages = {"a": 2, "b": 3, "c": 1}
     made = {key: sent_to(ready, receiver.url(), key) for key in ages}
     for key, age in ages.items():
@@ -357,7 +355,7 @@ def test_what_has_been_due_for_longest_is_sent_first(ready: Ready, receiver: Rec
     assert [request.json["executionId"] for request in receiver.requests] == [str(made[key].pk) for key in "bac"]
 
 
-def test_the_sweep_sees_what_is_due_and_no_more(ready: Ready, receiver: Receiver) -> None:
+def test_the_sweep_finds_only_due_webhooks(ready: Ready, receiver: Receiver) -> None:
     assert not webhooks.due_exists()
     made = sent_to(ready, receiver.url())
     assert webhooks.due_exists()
@@ -384,12 +382,12 @@ def test_one_item_that_cannot_be_delivered_withdraws_the_others(ready: Ready, se
     ]
 
 
-def test_the_lease_of_an_attempt_outlasts_what_an_attempt_may_take(settings: Any) -> None:
+def test_the_lease_of_an_attempt_is_longer_than_any_attempt(settings: Any) -> None:
     settings.WEBHOOK_TIMEOUT_SECONDS = 7
     assert webhooks.sending_seconds() > 7 * (address_guard.MOST_ADDRESSES + 1)
 
 
-def test_a_tenant_whose_receivers_hang_leaves_a_place_for_others(ready: Ready, receiver: Receiver) -> None:
+def test_a_tenant_whose_receivers_hang_leaves_a_place_for_other_tenants(ready: Ready, receiver: Receiver) -> None:
     mine, other = sent_to(ready, receiver.url()), sent_to(making.ready(), receiver.url())
     with limited(places.WEBHOOKS, 2), places.WEBHOOKS.hold(ready[0].pk):
         assert webhooks.send()
@@ -399,7 +397,7 @@ def test_a_tenant_whose_receivers_hang_leaves_a_place_for_others(ready: Ready, r
     assert asked(mine).status == "DISPATCHED"
 
 
-def test_a_webhook_that_finds_no_place_is_announced_again(
+def test_a_webhook_without_a_free_place_is_announced_again(
     ready: Ready, receiver: Receiver, django_capture_on_commit_callbacks: Any
 ) -> None:
     with limited(places.WEBHOOKS, 1), places.WEBHOOKS.hold():

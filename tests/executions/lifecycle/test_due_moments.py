@@ -169,7 +169,7 @@ DUE = [
 
 
 @pytest.mark.parametrize("of", DUE)
-def test_it_is_due_at_its_moment_and_not_before(
+def test_it_is_due_at_its_time_and_not_before(
     ready: Ready, of: Callable[[Ready], Boundary], caplog: pytest.LogCaptureFixture
 ) -> None:
     boundary = of(ready)
@@ -198,7 +198,7 @@ def clock_of_workers(ready: Ready) -> Boundary:
 
 
 @pytest.mark.parametrize("of", [silence, silence_of_rest_workers, clock_of_workers])
-def test_it_lasts_to_its_moment_and_no_longer(ready: Ready, of: Callable[[Ready], Boundary]) -> None:
+def test_it_lasts_until_its_time_and_no_longer(ready: Ready, of: Callable[[Ready], Boundary]) -> None:
     boundary = of(ready)
     boundary.set_at(now())
     assert not boundary.is_due()

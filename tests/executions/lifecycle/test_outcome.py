@@ -1,4 +1,4 @@
-"""Recording what workers answer: once, under the lease it was given, and never for anybody else's execution."""
+"""Recording outcomes: once, under the current lease, and only for executions of the worker's release."""
 
 import json
 import logging
@@ -64,7 +64,7 @@ def state(execution: Execution) -> dict[str, Any]:
     return dict(Execution.objects.filter(pk=execution.pk).values().get())
 
 
-def test_the_outputs_of_an_outcome_have_a_limited_number_of_values_together(claim: Claim, execution: Execution) -> None:
+def test_the_total_number_of_values_in_the_outputs_of_an_outcome_is_limited(claim: Claim, execution: Execution) -> None:
     half = "[" + "0," * (json_text.MOST_VALUES // 2) + "0]"
     assert record(claim, making.outcome_of(claim, output_payloads=[half, half])) == 1
     execution.refresh_from_db()
@@ -72,8 +72,8 @@ def test_the_outputs_of_an_outcome_have_a_limited_number_of_values_together(clai
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "WAITING_EXTERNAL"])
-def test_large_outcomes_of_a_group_are_recorded_one_by_one(owner: Tenant, status: str) -> None:
-    """So only one of them at a time is decoded in memory. The requests of an await may be as large as outputs."""
+def test_large_outcomes_of_a_group_are_recorded_one_at_a_time(owner: Tenant, status: str) -> None:
+    """Only one of them at a time is decoded in memory. The requests of an await may be as large as outputs."""
     made = [making.execution(owner, key) for key in ("a", "b")]
     text = json.dumps("x" * (outcome.LONGEST_TOGETHER // 2))
     claims = making.claimed(owner)
@@ -145,7 +145,7 @@ def test_a_retry_counts_a_new_attempt_and_so_has_a_new_transition_key(owner: Ten
     assert (execution.status, execution.error_code) == ("SUCCEEDED", None)
 
 
-def test_what_a_retry_cannot_help_fails_at_once(claim: Claim, execution: Execution) -> None:
+def test_a_non_retryable_failure_fails_at_once(claim: Claim, execution: Execution) -> None:
     record(claim, making.failure(claim, "IDENTITY_MISMATCH", retryable=False, message="m" * 600))
     execution.refresh_from_db()
     assert (execution.status, execution.attempt, execution.error_code) == ("FAILED", 0, "IDENTITY_MISMATCH")
@@ -168,7 +168,7 @@ def test_without_retries_the_first_failure_is_the_last(claim: Claim, execution: 
         ("É", "😀" * 600, "É", "😀" * 512),
     ],
 )
-def test_an_error_is_kept_as_far_as_it_can_be(
+def test_an_error_is_stored_truncated_and_cleaned(
     claim: Claim, execution: Execution, failure_class: str, message: str, code: str, stored_message: str
 ) -> None:
     record(claim, making.failure(claim, failure_class, retryable=False, message=message))
@@ -176,13 +176,13 @@ def test_an_error_is_kept_as_far_as_it_can_be(
     assert (execution.error_code, execution.error_message) == (code, stored_message)
 
 
-def test_a_failure_that_says_nothing_is_tried_again(claim: Claim, execution: Execution) -> None:
+def test_a_failure_without_an_error_is_retried(claim: Claim, execution: Execution) -> None:
     record(claim, making.outcome_of(claim, "FAILED"))
     execution.refresh_from_db()
     assert (execution.status, execution.error_code) == ("WAIT_RETRY", "MALFORMED_OUTCOME")
 
 
-# --- what is dropped ---
+# --- dropped outcomes ---
 
 
 def dropped(execution: Execution) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def test_an_outcome_under_another_lease_is_dropped_and_an_event_says_so(
     assert record(claim, making.outcome_of(claim)) == 1
 
 
-def test_what_is_dropped_of_one_execution_is_told_in_its_order(claim: Claim, execution: Execution) -> None:
+def test_dropped_outcomes_of_an_execution_are_recorded_in_order(claim: Claim, execution: Execution) -> None:
     keys = ["a", "b", "c"]
     record(claim, *(making.outcome_of(claim, lease_token=uuid.uuid4(), transition_key=key) for key in keys))
     events = execution.events.filter(kind="OUTCOME_DROPPED").order_by("sequence")
@@ -234,28 +234,30 @@ def test_the_late_outcome_of_a_lost_lease_changes_nothing_for_its_successor(
     ]
 
 
-def test_a_message_that_comes_twice_is_recorded_once(claim: Claim, execution: Execution) -> None:
+def test_a_message_that_arrives_twice_is_recorded_once(claim: Claim, execution: Execution) -> None:
     assert [record(claim, making.outcome_of(claim)) for _ in range(2)] == [1, 0]
     assert making.history(execution)[-1] == ("OUTCOME_DROPPED", "SUCCEEDED")
     assert state(execution)["version"] == 2
 
 
 @pytest.mark.parametrize("part", ["pipeline_id", "contract_version", "release_version"])
-def test_a_worker_of_another_release_cannot_answer(claim: Claim, execution: Execution, part: str) -> None:
-    """It knows version and token, and still: what is pinned to one release is answered by that release."""
+def test_a_worker_of_another_release_cannot_record_an_outcome(claim: Claim, execution: Execution, part: str) -> None:
+    """The version and the token are correct, but only the pinned release may record the outcome."""
     before = state(execution)
     assert record(claim, making.outcome_of(claim), identity=replace(pin(claim), **{part: "other"})) == 0
     assert state(execution) == before
 
 
-def test_a_worker_of_another_tenant_cannot_answer(claim: Claim, execution: Execution) -> None:
+def test_a_worker_of_another_tenant_cannot_record_an_outcome(claim: Claim, execution: Execution) -> None:
     other, _ = making.ready()
     before = state(execution)
     assert record(claim, making.outcome_of(claim), identity=replace(pin(claim), tenant_id=other.slug)) == 0
     assert state(execution) == before
 
 
-def test_an_outcome_for_nothing_is_logged_and_dropped(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outcome_of_an_unknown_execution_is_logged_and_dropped(
+    claim: Claim, caplog: pytest.LogCaptureFixture
+) -> None:
     stranger = making.outcome_of(claim, execution_id=uuid.UUID(int=7))
     with caplog.at_level(logging.WARNING, "executions.lifecycle.outcome"):
         assert record(claim, stranger) == 0
@@ -265,7 +267,7 @@ def test_an_outcome_for_nothing_is_logged_and_dropped(claim: Claim, caplog: pyte
 # --- groups ---
 
 
-def test_in_a_group_each_outcome_stands_for_itself(owner: Tenant) -> None:
+def test_each_outcome_of_a_group_is_recorded_independently(owner: Tenant) -> None:
     made = [making.execution(owner, f"k{number}") for number in range(5)]
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
     ok, retry, fatal, lost = (claims[each.pk] for each in made[:4])
@@ -282,17 +284,17 @@ def test_in_a_group_each_outcome_stands_for_itself(owner: Tenant) -> None:
     assert [len(making.history(each)) for each in made] == [3, 3, 3, 3, 2]
 
 
-def test_of_two_answers_for_one_execution_in_a_group_one_counts(claim: Claim, execution: Execution) -> None:
+def test_one_of_two_equal_outcomes_in_a_group_is_recorded(claim: Claim, execution: Execution) -> None:
     assert record(claim, making.outcome_of(claim), making.outcome_of(claim)) == 1
     assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CLAIMED", "RUNNING"), ("SUCCEEDED", "SUCCEEDED")]
 
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("wrong", [{"lease_token": uuid.uuid4()}, {"execution_version": 0}])
-def test_a_stale_answer_beside_the_right_one_does_not_displace_it(
+def test_a_stale_outcome_does_not_displace_the_current_one_of_its_group(
     claim: Claim, execution: Execution, first: bool, wrong: dict[str, Any]
 ) -> None:
-    """Whatever the order: the one under the lease that is held is recorded, the other one dropped."""
+    """In either order, the outcome under the current lease is recorded and the other one is dropped."""
     stale = making.outcome_of(claim, output_payloads=['"stale"'], **wrong)
     right = making.outcome_of(claim, output_payloads=['"right"'])
     assert record(claim, *sorted([right, stale], key=lambda each: each is right, reverse=first)) == 1
@@ -300,15 +302,15 @@ def test_a_stale_answer_beside_the_right_one_does_not_displace_it(
     assert "OUTCOME_DROPPED" in [kind for kind, _ in making.history(execution)]
 
 
-def test_one_outcome_that_cannot_be_kept_does_not_take_the_others_with_it(owner: Tenant) -> None:
+def test_an_outcome_that_cannot_be_stored_does_not_fail_the_others(owner: Tenant) -> None:
     made = [making.execution(owner, f"k{number}") for number in range(2)]
     bad, good = making.claimed(owner)
     assert record(bad, making.outcome_of(bad, output_payloads=['"\\u0000"']), making.outcome_of(good)) == 2
     assert {state(each)["status"] for each in made} == {"SUCCEEDED", "FAILED"}
 
 
-def refuse_result(result: str, sqlstate: str) -> None:
-    """From now on the database refuses to record this result."""
+def reject_result(result: str, sqlstate: str) -> None:
+    """Make the database reject this result with `sqlstate`."""
     run(
         "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         f" RAISE EXCEPTION 'not this result' USING ERRCODE = '{sqlstate}'; END $$"
@@ -321,14 +323,14 @@ def refuse_result(result: str, sqlstate: str) -> None:
 
 @pytest.mark.parametrize("sqlstate", ["22003", "23514", "54000", "XX000", "P0001"])
 @pytest.mark.parametrize("others", [0, 2])
-def test_an_outcome_that_the_database_refuses_fails_its_execution_and_no_other(
+def test_an_outcome_that_the_database_rejects_fails_only_its_execution(
     owner: Tenant, sqlstate: str, others: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else the lease of what did its work would run out, and it would be done again, and again."""
+    """Otherwise leases of completed work would expire, and the work would be repeated again and again."""
     made = [making.execution(owner, f"k{number}") for number in range(1 + others)]
     bad, *good = sorted(making.claimed(owner), key=lambda claim: claim.execution_id != made[0].pk)
     check_foreign_keys_now()
-    refuse_result('["bad"]', sqlstate)
+    reject_result('["bad"]', sqlstate)
     answers = [making.outcome_of(bad, output_payloads=['"bad"']), *map(making.outcome_of, good)]
     assert record(bad, *answers) == 1 + others
     assert (state(made[0])["status"], state(made[0])["error_code"]) == ("FAILED", "UNRECORDABLE_OUTCOME")
@@ -339,13 +341,13 @@ def test_an_outcome_that_the_database_refuses_fails_its_execution_and_no_other(
 @pytest.mark.parametrize("sqlstate", ["08006", "40P01", "53200", "57014", "57P01"])
 def test_no_outcome_is_dropped_while_the_database_is_busy(claim: Claim, execution: Execution, sqlstate: str) -> None:
     check_foreign_keys_now()
-    refuse_result('["bad"]', sqlstate)
+    reject_result('["bad"]', sqlstate)
     with pytest.raises(OperationalError), transaction.atomic():
         record(claim, making.outcome_of(claim, output_payloads=['"bad"']))
     assert state(execution)["status"] == "RUNNING"
 
 
-def test_a_traceback_is_kept_with_the_failure_that_it_belongs_to(claim: Claim, execution: Execution) -> None:
+def test_a_traceback_is_stored_with_its_failure(claim: Claim, execution: Execution) -> None:
     failure = Failure(failure_class="E", message="m", retryable=True, traceback="Traceback\0\n" + "x" * 5_000)
     record(claim, making.outcome_of(claim, "FAILED", failure=failure))
     event = execution.events.order_by("sequence").last()
@@ -374,7 +376,7 @@ def test_a_traceback_is_kept_with_the_failure_that_it_belongs_to(claim: Claim, e
         "9" * 5_000,
     ],
 )
-def test_an_output_that_cannot_be_kept_fails_the_execution(claim: Claim, execution: Execution, text: str) -> None:
+def test_an_output_that_cannot_be_stored_fails_the_execution(claim: Claim, execution: Execution, text: str) -> None:
     assert record(claim, making.outcome_of(claim, output_payloads=["1", text][-1:])) == 1
     execution.refresh_from_db()
     assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_OUTPUT")
@@ -384,14 +386,14 @@ def test_an_output_that_cannot_be_kept_fails_the_execution(claim: Claim, executi
 @pytest.mark.parametrize(
     "value", [None, 0, False, "", [], {}, "\\u0000", "back\\slash", "é 😀 \u2028", 10**400, 1e-7, -0.5, {"": {"": []}}]
 )
-def test_an_output_comes_out_as_it_went_in(claim: Claim, execution: Execution, value: Any) -> None:
+def test_an_output_is_returned_unchanged(claim: Claim, execution: Execution, value: Any) -> None:
     record(claim, making.outcome_of(claim, output_payloads=[json.dumps(value)]))
     execution.refresh_from_db()
     assert execution.status == "SUCCEEDED"
     assert queries.result(execution) == value
 
 
-def test_the_deepest_value_that_is_kept_can_be_read_again(claim: Claim, execution: Execution) -> None:
+def test_the_deepest_value_that_can_be_stored_can_be_read(claim: Claim, execution: Execution) -> None:
     deepest = "[" * 500 + "]" * 500
     record(claim, making.outcome_of(claim, output_payloads=[deepest]))
     execution.refresh_from_db()
@@ -417,21 +419,21 @@ def test_every_json_value_without_nul_is_storable(value: Any) -> None:
     assert json_text.storable(json.dumps(value, ensure_ascii=False)) == value
 
 
-def test_two_outputs_where_one_was_promised_are_tried_again(claim: Claim, execution: Execution) -> None:
+def test_two_outputs_of_a_single_result_are_retried(claim: Claim, execution: Execution) -> None:
     record(claim, making.outcome_of(claim, output_payloads=["1", "2"]))
     execution.refresh_from_db()
     assert (execution.status, execution.error_code) == ("WAIT_RETRY", "RESULT_SHAPE_MISMATCH")
     assert "2 terminal items for SINGLE" in str(execution.error_message)
 
 
-def test_no_output_at_all_is_a_result_of_nothing(claim: Claim, execution: Execution) -> None:
+def test_an_outcome_without_outputs_has_an_empty_result(claim: Claim, execution: Execution) -> None:
     record(claim, making.outcome_of(claim, output_payloads=[]))
     execution.refresh_from_db()
     assert (execution.status, execution.result, queries.result(execution)) == ("SUCCEEDED", [], None)
 
 
 @pytest.mark.parametrize("outputs", [[], ["1"], ["1", "null", "[2]"]])
-def test_a_result_of_many_is_a_list_of_any_length(outputs: list[str]) -> None:
+def test_a_result_of_a_stream_is_a_list_of_any_length(outputs: list[str]) -> None:
     owner, _ = making.ready(steps=[{**making.STEP, "cardinality": "ONE_TO_MANY"}])
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
@@ -440,22 +442,22 @@ def test_a_result_of_many_is_a_list_of_any_length(outputs: list[str]) -> None:
     assert queries.result(execution) == [json.loads(text) for text in outputs]
 
 
-# --- the bell ---
+# --- wake-ups ---
 
 
-def test_a_recording_rings_for_the_retry(
+def test_recording_a_failure_schedules_a_wakeup_for_the_retry(
     claim: Claim, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    with django_capture_on_commit_callbacks() as rung:
+    with django_capture_on_commit_callbacks() as wakeups:
         record(claim, making.failure(claim))
-    delays = [callback.args[1] for callback in rung]  # type: ignore[attr-defined]
+    delays = [callback.args[1] for callback in wakeups]  # type: ignore[attr-defined]
     assert delays == [timedelta(seconds=10)]
 
 
-def test_a_wait_of_more_than_a_minute_is_left_to_the_sweep(
+def test_a_retry_after_more_than_a_minute_is_left_to_the_sweep(
     claim: Claim, settings: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     settings.RETRY_DELAY_SECONDS = 61
-    with django_capture_on_commit_callbacks() as rung:
+    with django_capture_on_commit_callbacks() as wakeups:
         record(claim, making.failure(claim))
-    assert rung == []
+    assert wakeups == []

@@ -80,7 +80,7 @@ def poisoned(claim: Claim) -> Outcome:
     return making.outcome_of(claim, output_payloads=['"poison"'])
 
 
-def test_checkpoints_beside_a_poisoned_outcome_are_kept(group: Group) -> None:
+def test_checkpoints_in_the_group_of_a_poisoned_outcome_are_stored(group: Group) -> None:
     refuse(MOVE, "NEW.result = '[\"poison\"]'")
     running, bad, good = group.claims
     assert group.record(poisoned(bad), making.outcome_of(good), reached=(reached(running, 7),)) == 2
@@ -88,7 +88,7 @@ def test_checkpoints_beside_a_poisoned_outcome_are_kept(group: Group) -> None:
     assert (group.execution(0).current_step_index, group.execution(0).progress) == (1, 7)
 
 
-def test_a_failure_beside_a_poisoned_outcome_is_retried_from_its_checkpoint(group: Group) -> None:
+def test_a_failure_in_the_group_of_a_poisoned_outcome_is_retried_from_its_checkpoint(group: Group) -> None:
     refuse(MOVE, "NEW.result = '[\"poison\"]'")
     failing, bad, _ = group.claims
     assert group.record(making.failure(failing), poisoned(bad), reached=(reached(failing, 7),)) == 2
@@ -105,7 +105,7 @@ def test_a_poisoned_outcome_leaves_the_checkpoint_of_its_execution_and_a_dead_le
     assert DeadLetter.objects.get(execution=found).reason == "non_retryable"
 
 
-def test_a_poisoned_checkpoint_is_left_out_and_fails_nobody(group: Group) -> None:
+def test_a_poisoned_checkpoint_is_skipped_and_fails_no_execution(group: Group) -> None:
     refuse(MOVE, "NEW.progress = '\"poison\"'")
     first, second, third = group.claims
     kept = (reached(first, "poison"), reached(second, 7))
@@ -114,7 +114,7 @@ def test_a_poisoned_checkpoint_is_left_out_and_fails_nobody(group: Group) -> Non
     assert (group.execution(1).current_step_index, group.execution(1).progress) == (1, 7)
 
 
-def test_an_outcome_whose_failure_is_refused_too_is_left_to_its_lease(group: Group) -> None:
+def test_an_outcome_whose_failure_is_rejected_too_is_left_to_its_lease(group: Group) -> None:
     refuse(MOVE, "NEW.result = '[\"poison\"]'")
     refuse("executions_deadletter", "true")
     first, bad, last = group.claims
@@ -123,7 +123,7 @@ def test_an_outcome_whose_failure_is_refused_too_is_left_to_its_lease(group: Gro
     assert making.history(group.execution(1))[-1] == ("CLAIMED", "RUNNING")
 
 
-def test_an_await_under_a_lost_lease_is_dropped_and_asks_nobody(group: Group) -> None:
+def test_an_await_under_a_lost_lease_is_dropped_and_opens_no_interaction(group: Group) -> None:
     lost, good, _ = group.claims
     late = making.suspension(lost, transport="webhook", transport_metadata={"url": "http://x.example"})
     late = late.model_copy(update={"lease_token": uuid.uuid4()})
@@ -142,7 +142,7 @@ def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(gr
 
 
 @pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
-def test_while_the_database_is_away_the_whole_group_is_tried_again(group: Group, kind: type[Exception]) -> None:
+def test_while_the_database_is_unavailable_the_whole_group_is_retried(group: Group, kind: type[Exception]) -> None:
     """The task fails no execution, and records each report once when the database is available again."""
     first, second, third = group.claims
     body = OutcomeGroup(

@@ -1,4 +1,4 @@
-"""While no message reaches the control workers no worker becomes silent, and submissions say that work is delayed."""
+"""While no message reaches the control workers, no worker becomes silent, and submissions report delayed work."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,7 +30,7 @@ def no_memory(settings: Any) -> None:
 
 
 def passes(seconds: float) -> None:
-    """So much time passes: everything that is known lies so much further back."""
+    """Simulate the passage of time: move all stored times back."""
     ago = timedelta(seconds=seconds)
     MessagePath.objects.update(arrived_at=F("arrived_at") - ago, expected_by=F("expected_by") - ago)
     Worker.objects.update(last_heartbeat_at=F("last_heartbeat_at") - ago, alive_until=F("alive_until") - ago)
@@ -47,12 +47,12 @@ def submitted(owner: Tenant, key: str = "k") -> Submission:
 
 
 def probes() -> list[float]:
-    """Take what waits in the queue of heartbeats: the times in the probes."""
+    """Take the probes from the queue of heartbeats, and return their times."""
     return [sent_at for task, [sent_at] in taken(HEARTBEAT_QUEUE) if task == message_path.CONFIRM_TASK]
 
 
 def swept() -> None:
-    """The clock's message arrives, and so does the probe that it causes."""
+    """Deliver the clock's message, and the probe that it causes."""
     taken(HEARTBEAT_QUEUE)
     tasks.sweep()
     for sent_at in probes():
@@ -104,14 +104,14 @@ def test_while_messages_arrive_a_silent_worker_is_stale() -> None:
         submitted(owner, "k2")
 
 
-def test_before_the_first_message_silence_counts_as_ever() -> None:
+def test_silence_counts_before_the_first_message() -> None:
     owner, _ = making.ready()
     assert (states(), submitted(owner).dispatch_delayed) == ({"worker-1": "HEALTHY"}, False)
     passes(STALE + 1)
     assert states() == {"worker-1": "STALE"}
 
 
-def test_three_minutes_without_messages_are_no_silence_of_a_worker() -> None:
+def test_three_minutes_without_messages_make_no_worker_silent() -> None:
     owner, _ = making.ready()
     passes(BEAT)
     message_path.confirm()
@@ -120,7 +120,7 @@ def test_three_minutes_without_messages_are_no_silence_of_a_worker() -> None:
     assert submitted(owner).dispatch_delayed
 
 
-def test_a_worker_that_was_silent_before_stays_so() -> None:
+def test_a_worker_that_was_silent_before_the_interruption_stays_silent() -> None:
     owner, _ = making.ready()
     passes(STALE + 1)
     message_path.confirm()
@@ -132,7 +132,7 @@ def test_a_worker_that_was_silent_before_stays_so() -> None:
         submitted(owner)
 
 
-def test_once_messages_arrive_again_a_worker_has_the_time_that_it_had_left() -> None:
+def test_once_messages_arrive_again_a_worker_has_its_remaining_time() -> None:
     owner, _ = making.ready()
     passes(BEAT)
     message_path.confirm()
@@ -149,7 +149,7 @@ def test_once_messages_arrive_again_a_worker_has_the_time_that_it_had_left() -> 
 
 
 def test_a_worker_that_was_heard_later_is_credited_from_then_on() -> None:
-    """Its heartbeat came between the last message of the clock and the interruption, or was the first after it."""
+    """Its heartbeat arrived between the last message of the clock and the interruption, or was the first after it."""
     making.ready()
     message_path.confirm()
     passes(2)
@@ -184,7 +184,7 @@ def test_rest_workers_do_not_depend_on_messages() -> None:
 
 
 def running() -> Execution:
-    """An execution that a worker runs, under a lease that was granted just now."""
+    """Return an execution that a worker runs under a new lease."""
     owner, _ = making.ready()
     made = making.execution(owner)
     making.claimed(owner, lease_seconds=LEASE)
@@ -214,7 +214,7 @@ def test_three_minutes_without_messages_cost_no_lease() -> None:
     assert seconds_left(made) == pytest.approx(LEASE - BEAT, abs=3)
 
 
-def test_a_lease_that_had_expired_before_the_interruption_stays_so() -> None:
+def test_a_lease_that_expired_before_the_interruption_stays_expired() -> None:
     made = running()
     passes(LEASE + 1)
     message_path.confirm()
