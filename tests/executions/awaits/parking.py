@@ -17,8 +17,8 @@ def suspended(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -
     owner, release = ready
     made = making.execution(owner, key)
     [claim] = making.claimed(owner)
-    answer = making.suspension(claim, **members)
-    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer])) == 1
+    suspension = making.suspension(claim, **members)
+    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[suspension])) == 1
     made.refresh_from_db()
     return made
 

@@ -69,14 +69,14 @@ def test_the_database_rejects_an_interaction_that_does_not_match_its_unit(
 ) -> None:
     """An interaction belongs to the execution and the tenant of its unit."""
     one, other = asked(suspended(ready, "one")), asked(suspended(ready, "other"))
-    strangers = {"execution_id": other.execution_id, "tenant_id": making.tenant().pk, "unit_id": uuid.uuid4()}
+    others = {"execution_id": other.execution_id, "tenant_id": making.tenant().pk, "unit_id": uuid.uuid4()}
     copied = "jsonb_build_object('id', gen_random_uuid(), 'item_index', 7, %s::text, %s::text)"
     assert (
         refused(
             "SET CONSTRAINTS ALL IMMEDIATE; INSERT INTO executions_interaction "
             f"SELECT (jsonb_populate_record(i, {copied})).* FROM executions_interaction i WHERE i.id = %s",
             column,
-            str(strangers[column]),
+            str(others[column]),
             one.pk,
         )
         == "interaction_of_its_unit"

@@ -14,10 +14,10 @@ from tests.executions.awaits.parking import answer, asked
 from tests.executions.awaits.webhook_attempts import (
     Ready,
     assert_undeliverable,
+    delay_of,
     die_while_sending,
     make_due,
     sent_to,
-    wait_of,
 )
 from tests.receiving import Receiver, dripping, receiving
 
@@ -30,17 +30,17 @@ CERTIFICATE = Path(__file__).parents[2] / "unit" / "foundation" / "tls" / "recei
 def test_the_delay_before_it_is_sent_again_grows(ready: Ready, receiver: Receiver) -> None:
     receiver.statuses = [500, 302, 200]
     made = sent_to(ready, receiver.url())
-    waits = []
+    delays = []
     for error in ("the receiver responded with status 500", "the receiver responded with status 302"):
         assert webhooks.send()
         one = asked(made)
         assert (one.status, one.last_dispatch_error) == ("WAITING", error)
-        waits.append(wait_of(one))
+        delays.append(delay_of(one))
         assert not webhooks.send()
         make_due(one)
     assert webhooks.send()
     one = asked(made)
-    assert (one.status, one.dispatch_attempts, waits) == ("DISPATCHED", 3, [10.0, 20.0])
+    assert (one.status, one.dispatch_attempts, delays) == ("DISPATCHED", 3, [10.0, 20.0])
     assert {request.json["interactionId"] for request in receiver.requests} == {str(one.pk)}
 
 
@@ -114,7 +114,7 @@ def test_an_attempt_whose_process_died_is_repeated(ready: Ready, receiver: Recei
     die_while_sending()
     one = asked(made)
     assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 1)
-    assert wait_of(one) >= webhooks.sending_seconds()
+    assert delay_of(one) >= webhooks.sending_seconds()
     assert not webhooks.send()
     make_due(one)
     assert webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
@@ -137,12 +137,12 @@ def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiv
     """Another attempt begins during the first one, whose address is allowed or forbidden."""
     made = sent_to(ready, receiver.url("receiver.test"))
 
-    def overtaken(host: str, port: int) -> Sequence[str]:
+    def overtake_and_resolve(host: str, port: int) -> Sequence[str]:
         make_due(asked(made))
         die_while_sending()
         return [address]
 
-    assert webhooks.send(resolve=overtaken)
+    assert webhooks.send(resolve=overtake_and_resolve)
     one = asked(made)
     assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 2)
     assert Execution.objects.get(pk=made.pk).status == "WAITING_EXTERNAL"
@@ -154,11 +154,11 @@ def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receive
     receiver.statuses = [status]
     made = sent_to(ready, receiver.url("receiver.test"))
 
-    def answering(host: str, port: int) -> Sequence[str]:
+    def answer_and_resolve(host: str, port: int) -> Sequence[str]:
         answer(asked(made))
         return ["127.0.0.1"]
 
-    assert webhooks.send(resolve=answering)
+    assert webhooks.send(resolve=answer_and_resolve)
     one = asked(made)
     assert (one.status, one.response, one.next_dispatch_at) == ("COMPLETED", {"n": 2}, None)
     assert Execution.objects.get(pk=made.pk).status == "QUEUED"

@@ -25,7 +25,7 @@ def printed_keys(ready: Ready) -> list[str]:
     return printed.getvalue().split()
 
 
-def moment_of(request: Received) -> str:
+def timestamp_of(request: Received) -> str:
     return request.headers["X-Coordinator-Signature"].partition(",")[0].removeprefix("t=")
 
 
@@ -34,7 +34,7 @@ def signatures(request: Received) -> list[str]:
 
 
 def expected_signature(request: Received, key: str) -> str:
-    return hmac.new(key.encode(), f"{moment_of(request)}.".encode() + request.body, hashlib.sha256).hexdigest()
+    return hmac.new(key.encode(), f"{timestamp_of(request)}.".encode() + request.body, hashlib.sha256).hexdigest()
 
 
 def test_the_contents_of_a_webhook(ready: Ready, receiver: Receiver, settings: Any) -> None:
@@ -87,7 +87,7 @@ def test_a_receiver_can_verify_the_signature(ready: Ready, receiver: Receiver) -
     [request] = receiver.requests
     [key] = printed_keys(ready)
     assert signatures(request) == [expected_signature(request, key)]
-    assert abs(int(moment_of(request)) - timezone.now().timestamp()) < 60
+    assert abs(int(timestamp_of(request)) - timezone.now().timestamp()) < 60
     assert webhooks.webhook_keys("other") != [key]
 
 

@@ -25,7 +25,7 @@ def make_due(one: Interaction) -> None:
     run("UPDATE executions_interaction SET next_dispatch_at = now() WHERE id = %s", one.pk)
 
 
-def wait_of(one: Interaction) -> float:
+def delay_of(one: Interaction) -> float:
     assert one.next_dispatch_at is not None
     return round((one.next_dispatch_at - one.updated_at).total_seconds(), 1)
 

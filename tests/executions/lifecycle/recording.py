@@ -13,10 +13,10 @@ def pin(claim: Claim) -> ReleaseIdentity:
     return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
 
 
-def record(claim: Claim, *answers: Outcome, identity: ReleaseIdentity | None = None) -> int:
+def record(claim: Claim, *outcomes: Outcome, identity: ReleaseIdentity | None = None) -> int:
     """Record as the worker of the claim's release, or as that of another `identity`."""
     identity = identity or pin(claim)
-    group = OutcomeGroup(worker_id="worker-1", outcomes=list(answers))
+    group = OutcomeGroup(worker_id="worker-1", outcomes=list(outcomes))
     return outcome.record(identity, group)
 
 

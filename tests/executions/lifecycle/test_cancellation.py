@@ -28,23 +28,23 @@ def execution(owner: Tenant) -> Execution:
     return making.execution(owner)
 
 
-def record(claim: Claim, answer: Any) -> int:
+def record(claim: Claim, reported: Any) -> int:
     release = Execution.objects.get(pk=claim.execution_id).release
-    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
+    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[reported]))
 
 
 def bring_to(status: str, owner: Tenant) -> None:
     if status == "QUEUED":
         return
     [claim] = making.claimed(owner)
-    answers = {
+    outcomes = {
         "WAIT_RETRY": making.failure(claim),
         "WAITING_EXTERNAL": making.suspension(claim),
         "SUCCEEDED": making.outcome_of(claim),
         "FAILED": making.failure(claim, retryable=False),
     }
-    if status in answers:
-        assert record(claim, answers[status]) == 1
+    if status in outcomes:
+        assert record(claim, outcomes[status]) == 1
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "RUNNING", "WAIT_RETRY", "WAITING_EXTERNAL"])

@@ -317,9 +317,9 @@ def claim() -> Claim:
     return claimed
 
 
-def recorded(claim: Claim, answer: Outcome) -> Execution:
+def recorded(claim: Claim, reported: Outcome) -> Execution:
     execution = Execution.objects.select_related("tenant").get(pk=claim.execution_id)
-    group = OutcomeGroup(worker_id="w", outcomes=[answer])
+    group = OutcomeGroup(worker_id="w", outcomes=[reported])
     assert outcome.record(execution.pin, group) == 1
     execution.refresh_from_db()
     return execution

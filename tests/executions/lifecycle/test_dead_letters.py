@@ -51,8 +51,8 @@ def execution(owner: Tenant) -> Execution:
     return making.execution(owner)
 
 
-def record(execution: Execution, *answers: Outcome) -> None:
-    outcome.record(execution.pin, OutcomeGroup(worker_id="worker-1", outcomes=list(answers)))
+def record(execution: Execution, *outcomes: Outcome) -> None:
+    outcome.record(execution.pin, OutcomeGroup(worker_id="worker-1", outcomes=list(outcomes)))
     execution.refresh_from_db()
 
 

@@ -224,9 +224,9 @@ def removal_of_old_executions() -> Act:
 
 
 def heartbeat(held: list[HeldLease], release: Release, name: str) -> Act:
-    beat = Heartbeat(worker_id=name, state="HEALTHY", capacity=1, running=held, taking=True, answered=True)
+    message = Heartbeat(worker_id=name, state="HEALTHY", capacity=1, running=held, taking=True, answered=True)
     tenant, identity = release.pipeline.tenant, release.identity
-    return lambda: registry.take_heartbeat(tenant, identity, beat, timezone.now() + timedelta(seconds=1))
+    return lambda: registry.take_heartbeat(tenant, identity, message, timezone.now() + timedelta(seconds=1))
 
 
 def first_heartbeat() -> Act:

@@ -40,18 +40,18 @@ def shares(limit: int) -> Counter[tuple[str, str]]:
 
 def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backlog() -> None:
     owner = making.tenant()
-    backlog(hosted(owner, "hog"), 2000)
+    backlog(hosted(owner, "busy"), 2000)
     trickle = hosted(owner, "trickle")
     for number in range(5):
         making.execution(owner, f"t{number}", pipeline_id="trickle")
-        assert shares(100) == {(owner.slug, "hog"): 50, (owner.slug, "trickle"): 1}
+        assert shares(100) == {(owner.slug, "busy"): 50, (owner.slug, "trickle"): 1}
     assert Execution.objects.filter(release=trickle, status="RUNNING").count() == 5
 
 
 def test_a_tenant_with_many_pipelines_gets_no_more_than_a_tenant_with_one() -> None:
     many, one = making.tenant(), making.tenant()
     for number in range(10):
-        backlog(hosted(many, f"hog-{number}"), 50)
+        backlog(hosted(many, f"busy-{number}"), 50)
     backlog(hosted(one, "only"), 200)
     found = shares(100)
     assert found.pop((one.slug, "only")) == 50
@@ -62,7 +62,7 @@ def test_a_tenant_with_many_pipelines_gets_no_more_than_a_tenant_with_one() -> N
 def test_with_more_releases_than_places_the_small_tenant_is_first_and_every_tenant_is_served_soon() -> None:
     many, one = making.tenant(), making.tenant()
     for number in range(8):
-        backlog(hosted(many, f"hog-{number}"), 50)
+        backlog(hosted(many, f"busy-{number}"), 50)
     backlog(hosted(one, "only"), 100)
     found: Counter[tuple[str, str]] = Counter()
     for _ in range(30):
@@ -84,6 +84,6 @@ def test_a_slow_pipeline_is_sent_only_what_it_can_start_and_does_not_delay_a_fas
         rounds += 1
         assert rounds <= 21
         claims = [each for each in claim(100) if each.pipeline_id == "fast"]
-        answers = [making.outcome_of(each) for each in claims]
-        done += record(fast.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+        outcomes = [making.outcome_of(each) for each in claims]
+        done += record(fast.identity, OutcomeGroup(worker_id="w", outcomes=outcomes))
     assert Execution.objects.filter(release=slow, status="RUNNING").count() == 2

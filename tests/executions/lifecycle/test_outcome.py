@@ -182,9 +182,9 @@ def test_a_worker_of_another_tenant_cannot_record_an_outcome(claim: Claim, execu
 def test_an_outcome_of_an_unknown_execution_is_logged_and_dropped(
     claim: Claim, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stranger = making.outcome_of(claim, execution_id=uuid.UUID(int=7))
+    unknown = making.outcome_of(claim, execution_id=uuid.UUID(int=7))
     with caplog.at_level(logging.WARNING, "executions.lifecycle.outcome"):
-        assert record(claim, stranger) == 0
+        assert record(claim, unknown) == 0
     assert str(uuid.UUID(int=7)) in caplog.text
 
 

@@ -25,7 +25,7 @@ def test_large_outcomes_of_a_group_are_recorded_one_at_a_time(owner: Tenant, sta
     made = [making.execution(owner, key) for key in ("a", "b")]
     text = json.dumps("x" * (outcome.LONGEST_TOGETHER // 2))
     claims = making.claimed(owner)
-    answers = [
+    outcomes = [
         making.outcome_of(claim, output_payloads=[text]) if status == "SUCCEEDED" else making.suspension(claim, text)
         for claim in claims
     ]
@@ -36,7 +36,7 @@ def test_large_outcomes_of_a_group_are_recorded_one_at_a_time(owner: Tenant, sta
         return execute(query, *context)
 
     with connection.execute_wrapper(noted):
-        assert record(claims[0], *answers) == len(made)
+        assert record(claims[0], *outcomes) == len(made)
     assert sum("FOR NO KEY UPDATE" in statement for statement in statements) == len(made)
     for each in made:
         assert making.history(each)[-1][1] == status
@@ -106,8 +106,8 @@ def test_an_outcome_that_the_database_rejects_fails_only_its_execution(
     bad, *good = sorted(making.claimed(owner), key=lambda claim: claim.execution_id != made[0].pk)
     check_foreign_keys_now()
     reject_result('["bad"]', sqlstate)
-    answers = [making.outcome_of(bad, output_payloads=['"bad"']), *map(making.outcome_of, good)]
-    assert record(bad, *answers) == 1 + others
+    outcomes = [making.outcome_of(bad, output_payloads=['"bad"']), *map(making.outcome_of, good)]
+    assert record(bad, *outcomes) == 1 + others
     assert (state(made[0])["status"], state(made[0])["error_code"]) == ("FAILED", "UNRECORDABLE_OUTCOME")
     assert {state(each)["status"] for each in made[1:]} <= {"SUCCEEDED"}
     assert "not this result" in caplog.text

@@ -39,9 +39,9 @@ def dead(owner: Tenant) -> Execution:
     return making.dead(owner, "key")[0]
 
 
-def record(claim: Claim, answer: Any) -> int:
+def record(claim: Claim, reported: Any) -> int:
     release = Execution.objects.get(pk=claim.execution_id).release
-    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
+    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[reported]))
 
 
 def test_an_execution_in_dlq_is_queued_again_with_its_pin_and_an_event(owner: Tenant, dead: Execution) -> None:
@@ -204,7 +204,7 @@ def test_a_failure_at_an_await_opens_a_new_unit(owner: Tenant, lost: awaits.Lost
     [claim] = making.claimed(owner)
     record(claim, making.suspension(claim, '{"n": 7}', step_index=0))
     first = AwaitUnit.objects.get()
-    awaits.fail(lost, {first.pk: "nobody answered"}, actor="clock")
+    awaits.fail(lost, {first.pk: "no answer"}, actor="clock")
     execution.refresh_from_db()
     assert (execution.status, execution.error_code, execution.await_unit) == ("FAILED", lost.code, None)
     assert execution.dead_letters.get().reason == reason

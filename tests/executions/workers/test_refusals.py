@@ -122,13 +122,13 @@ def test_the_notice_names_the_refused_heartbeat_and_the_reason(identity: Release
 
 
 def test_the_notice_has_the_code_of_every_reason(identity: ReleaseIdentity) -> None:
-    nobody = ReleaseIdentity("nobody", "p", "c", "r")
+    unknown = ReleaseIdentity("unknown", "p", "c", "r")
     long_ago = (timezone.now() - 2 * TOLERANCE).isoformat()
     key = right_key(identity)
     old = making.resealed(heartbeat(identity, key), key, timestamp=long_ago)
     newer = making.resealed(heartbeat(identity, key), key, body=json.dumps({"workerId": "w", "unheard": "of"}))
     for message, of, code in (
-        (heartbeat(nobody, right_key(nobody)), nobody, "TENANT_UNKNOWN"),
+        (heartbeat(unknown, right_key(unknown)), unknown, "TENANT_UNKNOWN"),
         (old, identity, "TIMESTAMP_REFUSED"),
         (newer, identity, "ENVELOPE_MALFORMED"),
         ({**heartbeat(identity), "protocolVersion": "2"}, identity, "ENVELOPE_MALFORMED"),
@@ -158,7 +158,7 @@ def test_many_refusals_cause_few_log_lines(identity: ReleaseIdentity, caplog: py
 def test_many_refusals_cause_few_notices(identity: ReleaseIdentity) -> None:
     message = heartbeat(identity)
     with using_broker("redis://127.0.0.1:1/0"):
-        # Once the first notice is refused, the others cost no message. All of them count.
+        # After the broker rejects the first notice, no other is sent. All of them count.
         for _ in range(refusals.MOST_NOTICES - 1):
             tasks.heartbeat(message)
     gate.reset()
@@ -174,7 +174,7 @@ def test_many_refusals_of_one_tenant_or_none_hide_no_refusal_of_another(
     bad = ReleaseIdentity(making.tenant("bad").slug, "p", "c", "r")
     for number in range(refusals.MOST_LINES + 10):
         tasks.heartbeat(heartbeat(bad))
-        tasks.heartbeat(heartbeat(ReleaseIdentity(f"nobody-{number}", "p", "c", "r")))
+        tasks.heartbeat(heartbeat(ReleaseIdentity(f"unknown-{number}", "p", "c", "r")))
     assert len(logged(caplog)) == 2 * refusals.MOST_LINES
     tasks.heartbeat(heartbeat(identity))
     assert logged(caplog)[-1].endswith(f"It names worker w of {identity}.")

@@ -79,8 +79,8 @@ def test_only_due_executions_count(ready: tuple[Tenant, Release]) -> None:
     owner, release = ready
     later, over, running = (making.execution(owner, key) for key in ("later", "over", "running"))
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
-    answers = [making.outcome_of(claims[over.pk]), making.failure(claims[later.pk])]
-    record(release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+    outcomes = [making.outcome_of(claims[over.pk]), making.failure(claims[later.pk])]
+    record(release.identity, OutcomeGroup(worker_id="w", outcomes=outcomes))
     change(owner, stopped_at=NOW)
     assert stranded([owner.pk]) == []
     due_since(later, timedelta())
@@ -141,9 +141,9 @@ def test_each_release_of_the_requested_tenants_is_listed_separately(ready: tuple
     making.worker(second, "worker-2")
     for key in ("two", "three"):
         making.execution(owner, key)
-    stranger, _ = making.ready()
-    making.execution(stranger)
+    other, _ = making.ready()
+    making.execution(other)
     Worker.objects.update(stopped_at=NOW)
     assert [(each.release_id, each.count) for each in stranded([owner.pk])] == [(second.pk, 2), (first.pk, 1)]
-    assert len(stranded([owner.pk, stranger.pk])) == 3
+    assert len(stranded([owner.pk, other.pk])) == 3
     assert stranded([]) == []
