@@ -44,13 +44,13 @@ def make_room(server: Valkey) -> None:
         client.config_set("maxmemory", 0)
 
 
-def refuse_commands(server: Valkey) -> None:
+def reject_commands(server: Valkey) -> None:
     """Make the broker reject messages but not small writes, as it does when it is nearly full."""
     with Redis.from_url(server.owner_url) as client:
         client.execute_command("ACL", "SETUSER", COORDINATOR, "-lpush")
 
 
-def take_commands(server: Valkey) -> None:
+def accept_commands(server: Valkey) -> None:
     with Redis.from_url(server.owner_url) as client:
         client.execute_command("ACL", "SETUSER", COORDINATOR, "+lpush")
 
@@ -93,7 +93,7 @@ def test_a_full_broker_costs_each_execution_one_claim(valkey: Valkey, settings: 
 def test_commands_that_are_returned_unsent_leave_no_ticket(valkey: Valkey, settings: Any) -> None:
     """A worker would run them a second time if their message was accepted although its sending failed."""
     due(settings, "celery")
-    refuse_commands(valkey)
+    reject_commands(valkey)
     assert dispatch.dispatch() == 0
     with Redis.from_url(valkey.owner_url) as client:
         assert client.info("commandstats")["cmdstat_set"]["calls"] > 0
@@ -169,7 +169,7 @@ def refusals(owner: Tenant) -> int:
 @pytest.mark.parametrize("protocol", ["celery", "rest"])
 def test_after_a_refusal_each_retry_claims_only_a_few(valkey: Valkey, settings: Any, protocol: str) -> None:
     owner = due(settings, protocol)
-    refuse_commands(valkey)
+    reject_commands(valkey)
     dispatch.dispatch()
     before = refusals(owner)
     for retry in (1, 2):
@@ -181,9 +181,9 @@ def test_after_a_refusal_each_retry_claims_only_a_few(valkey: Valkey, settings: 
 
 def test_claims_grow_again_as_commands_are_sent(valkey: Valkey, settings: Any) -> None:
     owner = due(settings, "celery")
-    refuse_commands(valkey)
+    reject_commands(valkey)
     dispatch.dispatch()
-    take_commands(valkey)
+    accept_commands(valkey)
     Execution.objects.filter(tenant=owner).update(next_due_at=LONG_AGO)
     eventually(gate.is_open, seconds=10, what="an accepted probe")
     assert gate.batch(500) == FIRST_BATCH

@@ -106,7 +106,7 @@ def test_an_execution_in_dlq_is_finished_too(owner: Tenant) -> None:
         cancel(owner, dead.pk, actor="", reason="")
 
 
-def test_cancelling_again_is_harmless(owner: Tenant, execution: Execution) -> None:
+def test_cancelling_again_changes_nothing(owner: Tenant, execution: Execution) -> None:
     first = cancel(owner, execution.pk, actor="user:ann", reason="")
     before = rows(Execution), rows(ExecutionEvent)
     again = cancel(owner, execution.pk, actor="user:bob", reason="", expected_version=0)
@@ -122,7 +122,7 @@ def test_an_unexpected_version_is_rejected(owner: Tenant, execution: Execution) 
     assert (rows(Execution), rows(ExecutionEvent)) == before
 
 
-def test_an_unknown_execution_and_that_of_another_tenant_are_the_same(execution: Execution) -> None:
+def test_executions_of_other_tenants_are_reported_as_unknown(execution: Execution) -> None:
     before = rows(Execution)
     for execution_id in (execution.pk, uuid.uuid4()):
         with pytest.raises(ExecutionUnknown):

@@ -148,15 +148,15 @@ def answer_that_is_late() -> Act:
 def deadlines_and_timers() -> Act:
     ready = making.ready()
     timer = suspended(ready, "timer", transport="timer")
-    question = suspended(ready, "question", requests=["{}", "{}"], itemized=True, gives_many=True)
-    make_late(asked(timer), question.interactions.order_by("item_index")[0])
+    waiting = suspended(ready, "waiting", requests=["{}", "{}"], itemized=True, gives_many=True)
+    make_late(asked(timer), waiting.interactions.order_by("item_index")[0])
     return awaits.expire
 
 
 # --- operators ------------------------------------------------------------------------------------
 
 
-def cancellation_of_a_question() -> Act:
+def cancellation_while_waiting() -> Act:
     made, [one, _] = two_items()
     answer(one)
     return lambda: cancel(made.tenant, made.pk, actor="user:op", reason="")
@@ -299,7 +299,7 @@ def replacement_of_a_key() -> Act:
         last_answer,
         answer_that_is_late,
         deadlines_and_timers,
-        cancellation_of_a_question,
+        cancellation_while_waiting,
         cancellation_of_a_run,
         redrive_of_an_execution,
         start_of_a_campaign,

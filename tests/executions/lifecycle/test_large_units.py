@@ -57,7 +57,7 @@ def parked(ready: Ready, items: int) -> Execution:
     return suspended(ready, f"of-{items}", requests=requests, itemized=True, gives_many=True)
 
 
-def question(of: Execution, item: int) -> Interaction:
+def interaction_of(of: Execution, item: int) -> Interaction:
     return Interaction.objects.select_related("tenant").get(unit=of.await_unit_id, item_index=item)
 
 
@@ -75,7 +75,7 @@ def test_an_answer_costs_the_same_for_every_size_of_unit(ready: Ready) -> None:
     for items in (SMALL, LARGE):
         made = parked(ready, items)
         run(_ANSWER_HALF, made.await_unit_id, made.await_unit_id)
-        one = question(made, items - 1)
+        one = interaction_of(made, items - 1)
         costs.append(cost_of(partial(answer, one)))
     small, large = costs
     assert (large.statements, large.written) == (small.statements, 1)
@@ -87,7 +87,7 @@ def test_the_last_answer_resumes_the_execution_with_all_answers(ready: Ready) ->
     for item in reversed(range(20)):
         made.refresh_from_db()
         assert made.status == "WAITING_EXTERNAL"
-        answer(question(made, item), {"n": -item})
+        answer(interaction_of(made, item), {"n": -item})
     made.refresh_from_db()
     assert (made.status, made.progress) == ("QUEUED", [{"n": -item} for item in range(20)])
 
@@ -95,7 +95,7 @@ def test_the_last_answer_resumes_the_execution_with_all_answers(ready: Ready) ->
 def test_a_repeated_answer_is_not_counted(ready: Ready) -> None:
     made = parked(ready, 2)
     for _ in range(3):
-        answer(question(made, 0))
+        answer(interaction_of(made, 0))
     made.refresh_from_db()
     assert made.status == "WAITING_EXTERNAL"
     assert AwaitUnit.objects.get(execution=made).answered_items == 1

@@ -152,7 +152,7 @@ def test_the_expected_version_is_accepted(owner: Tenant, dead: Execution) -> Non
     assert redrive(owner, dead.pk, actor="", reason="", expected_version=2).execution.version == 3
 
 
-def test_an_unknown_execution_and_that_of_another_tenant_are_the_same(dead: Execution) -> None:
+def test_executions_of_other_tenants_are_reported_as_unknown(dead: Execution) -> None:
     before = rows(Execution)
     for execution_id in (dead.pk, uuid.uuid4()):
         with pytest.raises(ExecutionUnknown):

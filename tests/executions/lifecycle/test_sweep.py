@@ -139,7 +139,7 @@ def a_lease_that_was_lost_too_often(ready: Ready) -> Callable[[], bool]:
     return is_done
 
 
-def a_late_question(ready: Ready) -> Callable[[], bool]:
+def a_late_interaction(ready: Ready) -> Callable[[], bool]:
     made = suspended(ready)
     make_late(asked(made))
     return lambda: Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
@@ -166,7 +166,7 @@ def a_campaign(ready: Ready) -> Callable[[], bool]:
 FOUND = [
     an_expired_lease,
     a_lease_that_was_lost_too_often,
-    a_late_question,
+    a_late_interaction,
     a_silent_worker,
     a_worker_whose_endpoint_is_not_allowed,
     a_campaign,
@@ -208,14 +208,14 @@ def test_the_sweep_announces_checks_while_there_are_rest_workers(
 
 def test_while_messages_do_not_arrive_the_sweep_does_everything_but_expire_leases(ready: Ready, broker: Broker) -> None:
     message_path.confirm()
-    leased, question = an_expired_lease(ready), suspended(ready, "question")
-    make_late(asked(question))
+    leased, waiting = an_expired_lease(ready), suspended(ready, "waiting")
+    make_late(asked(waiting))
     due = making.execution(ready[0], "due")
     MessagePath.objects.update(arrived_at=LONG_AGO, expected_by=LONG_AGO + timedelta(seconds=15))
     tasks.sweep()
     assert not leased()
     found = dict(Execution.objects.values_list("execution_key", "status"))
-    assert found == {"key": "RUNNING", "question": "FAILED", "due": "RUNNING"}
+    assert found == {"key": "RUNNING", "waiting": "FAILED", "due": "RUNNING"}
     assert making.history(due)[-1] == ("CLAIMED", "RUNNING")
 
 
@@ -235,7 +235,7 @@ def silent_workers(ready: Ready) -> Callable[[], int]:
     return sweep.silent_workers
 
 
-def late_questions(ready: Ready) -> Callable[[], int]:
+def late_interactions(ready: Ready) -> Callable[[], int]:
     make_late(*[asked(suspended(ready, f"k{number}")) for number in range(3)])
     return awaits.expire
 
@@ -248,7 +248,7 @@ def due_campaigns(ready: Ready) -> Callable[[], int]:
     return campaigns.advance
 
 
-@pytest.mark.parametrize("of", [expired_leases, silent_workers, late_questions, due_campaigns])
+@pytest.mark.parametrize("of", [expired_leases, silent_workers, late_interactions, due_campaigns])
 def test_one_transaction_takes_a_bounded_batch(
     ready: Ready, settings: Any, of: Callable[[Ready], Callable[[], int]]
 ) -> None:
@@ -271,7 +271,7 @@ def test_the_oldest_campaign_is_first_and_a_paused_one_takes_no_place(ready: Rea
 
 
 def test_the_sweep_takes_one_batch_of_late_awaits_after_another(ready: Ready, settings: Any) -> None:
-    late_questions(ready)
+    late_interactions(ready)
     settings.SWEEP_LIMIT = 2
     assert sweep.awaits_due() == 3
     assert set(Execution.objects.values_list("status", flat=True)) == {"FAILED"}
@@ -280,7 +280,7 @@ def test_the_sweep_takes_one_batch_of_late_awaits_after_another(ready: Ready, se
 # --- failures ---
 
 
-PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_question, "LEASE_EXPIRED": an_expired_lease}
+PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_interaction, "LEASE_EXPIRED": an_expired_lease}
 
 
 @pytest.mark.parametrize("kind", PARTS)
@@ -304,13 +304,13 @@ def test_without_a_database_the_sweep_stops_at_once(statement: str) -> None:
     a_campaign(making.ready())
     tried: list[str] = []
 
-    def away(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+    def unavailable(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         if "SAVEPOINT" in str(sql) or (not tried and statement not in str(sql)):
             return execute(sql, params, many, context)
         tried.append(str(sql))
         raise OperationalError("the server closed the connection")
 
-    with connection.execute_wrapper(away), pytest.raises(OperationalError):
+    with connection.execute_wrapper(unavailable), pytest.raises(OperationalError):
         tasks.sweep()
     assert len(tried) == 1
 

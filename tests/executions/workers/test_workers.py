@@ -205,7 +205,7 @@ def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
         assert {callback.args[1] for callback in instructions} <= {(worker.pk,)}
 
 
-def test_what_a_worker_reports_is_stored(release: Release, owner: Tenant) -> None:
+def test_the_report_of_a_worker_is_stored(release: Release, owner: Tenant) -> None:
     making.worker(release, "other")
     making.execution(owner)
     [claim] = making.claimed(owner)
