@@ -156,9 +156,7 @@ def hosting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosting:
         ("return None", "FAILED", "INVALID_STEP_OUTPUT"),
     ],
 )
-def test_the_class_of_a_steps_exception_decides_whether_it_is_retried(
-    hosting: Hosting, body: str, status: str, code: str
-) -> None:
+def test_the_error_of_a_step_decides_whether_it_is_retried(hosting: Hosting, body: str, status: str, code: str) -> None:
     hosted = hosting(STEP.format(body=body))
     execution = hosted.submit(1)
     hosted.answer(hosted.claim())
@@ -168,7 +166,7 @@ def test_the_class_of_a_steps_exception_decides_whether_it_is_retried(
     assert DeadLetter.objects.exists() is (status == "FAILED")
 
 
-def answered(hosted: Hosted, host: Host, **changes: Any) -> Execution:
+def run_on_host(hosted: Hosted, host: Host, **changes: Any) -> Execution:
     """Return the execution after `host` ran its command with `changes`."""
     execution = hosted.submit(1)
     command = command_of(hosted.claim()).model_copy(update=changes)
@@ -185,7 +183,7 @@ def test_a_command_that_reached_another_release_fails_at_once(hosting: Hosting, 
     hosted = hosting(STEP.format(body="return number"))
     other = replace(hosted.host.release, identity=replace(hosted.release.identity, **{part: "another"}))
     key = worker_key(configured.WORKER_SECRET, hosted.owner.slug)
-    execution = answered(hosted, Host(other, key=key, worker_id="worker-1", capacity=1, take_ticket=making.granted))
+    execution = run_on_host(hosted, Host(other, key=key, worker_id="worker-1", capacity=1, take_ticket=making.granted))
     assert (execution.status, execution.error_code) == ("FAILED", "IDENTITY_MISMATCH")
     assert str(hosted.release.identity) in (execution.error_message or "")
     assert letter(execution)["reason"] == "non_retryable"
@@ -194,7 +192,7 @@ def test_a_command_that_reached_another_release_fails_at_once(hosting: Hosting, 
 @pytest.mark.parametrize("payload", ["{", '"text"', "[1]", "null"])
 def test_a_payload_that_the_worker_cannot_decode_fails_at_once(hosting: Hosting, payload: str) -> None:
     hosted = hosting(STEP.format(body="return number"))
-    execution = answered(hosted, hosted.host, payload=payload)
+    execution = run_on_host(hosted, hosted.host, payload=payload)
     assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_PAYLOAD")
     assert letter(execution)["retryable"] is False
 
@@ -235,7 +233,7 @@ def test_a_retry_policy_is_read_at_the_failure(owner: Tenant, execution: Executi
 
 def test_a_redrive_resets_the_count_of_retries(execution: Execution) -> None:
     fail(execution, 3)
-    redrive(execution.tenant, execution.pk, actor="user:test", reason="mended")
+    redrive(execution.tenant, execution.pk, actor="user:test", reason="fixed")
     fail(execution, 2, code="Again")
     assert (execution.status, execution.attempt) == ("WAIT_RETRY", 5)
     fail(execution, 1, code="Again")

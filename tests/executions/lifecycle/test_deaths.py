@@ -172,7 +172,7 @@ def cancellation_of_a_run() -> Act:
 def redrive_of_an_execution() -> Act:
     owner, _ = making.ready()
     [made] = making.dead(owner, "k")
-    return lambda: redrive(owner, made.pk, actor="user:op", reason="mended")
+    return lambda: redrive(owner, made.pk, actor="user:op", reason="fixed")
 
 
 def start_of_a_campaign() -> Act:
@@ -183,7 +183,7 @@ def start_of_a_campaign() -> Act:
 
 def start_campaign(owner: Tenant) -> Campaign:
     filters = Filters(pipeline_id=making.PIPELINE)
-    return campaigns.start(owner, filters, reason="mended", rate_per_minute=600, actor="user:op", allow_failed=True)
+    return campaigns.start(owner, filters, reason="fixed", rate_per_minute=600, actor="user:op", allow_failed=True)
 
 
 def running_campaign() -> tuple[Campaign, list[Execution]]:
