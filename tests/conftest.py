@@ -19,10 +19,11 @@ from executions.submission import admission
 from executions.workers import refusals, tenant_keys
 from foundation.wakeups.broker_gate import gate
 from releases.artifacts import soundness
-from releases.artifacts.store import LocalArtifactStore
+from releases.artifacts.store.local import LocalArtifactStore
 from releases.registration.verification_pool import verify
 from tenancy.api import authentication
 from tests import making, transaction_calls
+from tests.artifact_stores import use_local
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database, template
 from tests.race_database import race_database
@@ -156,6 +157,6 @@ def empty_caches() -> None:
 @pytest.fixture(autouse=True)
 def artifact_root(settings: Any) -> Iterator[None]:
     with tempfile.TemporaryDirectory(dir=FOLDER, ignore_cleanup_errors=True) as folder:
-        settings.ARTIFACT_ROOT = Path(folder) / "artifacts"
+        use_local(settings, Path(folder) / "artifacts")
         LocalArtifactStore(settings.ARTIFACT_ROOT).set_up()
         yield

@@ -19,7 +19,8 @@ class Relay:
         self.cut_after: int | None = None
         """The number of response bytes after which the connection is closed, or None for no limit."""
         self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
@@ -36,6 +37,9 @@ class Relay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        # On a busy machine it may still be about to accept a connection.
+        self._accepting.join(10)
         self._listener.close()
         for each in self._sockets:
             with contextlib.suppress(OSError):

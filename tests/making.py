@@ -19,7 +19,8 @@ from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.submission.submission import submit
 from releases.activation.activation import activate
-from releases.artifacts.store import LocalArtifactStore, artifact_store
+from releases.artifacts.store import artifact_store
+from releases.artifacts.store.local import LocalArtifactStore
 from releases.models import Pipeline, Release
 from releases.registration.registrar import Registration, UploadedArtifact, register, verify_release
 from tenancy.models import Tenant
@@ -92,7 +93,7 @@ def stored_file(digest: str) -> Path:
     """Return the path of a blob in the local store."""
     store = artifact_store()
     assert isinstance(store, LocalArtifactStore)
-    return store.path(digest)
+    return store.file(digest)
 
 
 def upload(owner: Tenant, document: dict[str, Any], *files: bytes, **more: Any) -> Registration:

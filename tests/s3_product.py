@@ -10,10 +10,10 @@ import requests
 
 from embedded.backing import Backing
 from embedded.product import Product
-from releases.artifacts.store import S3Settings
 from tests import transaction_calls
 from tests.database_template import database
 from tests.running import PASSWORD
+from tests.s3 import S3Place
 from tests.servers import NUMBER, ordinary_url
 
 TENANT = "acme"
@@ -33,7 +33,7 @@ class S3Product:
 
 
 @contextmanager
-def s3_product(folder: Path, where: S3Settings, static_root: str, **settings: str) -> Iterator[S3Product]:
+def s3_product(folder: Path, where: S3Place, static_root: str, **settings: str) -> Iterator[S3Product]:
     """Run the product. Requires the fixture `django_db_setup`."""
     with (
         database(f"test_{NUMBER}_s3") as name,

@@ -16,10 +16,9 @@ from django.db import transaction
 from kombu import Connection
 from redis import Redis
 
-from releases.artifacts.store import S3Settings
 from tests import network, transaction_calls
 from tests.receiving import receiving
-from tests.s3 import client_of
+from tests.s3 import S3Place, client_of
 
 CERTIFICATE = Path(__file__).parent / "unit" / "foundation" / "tls" / "receiver.pem"
 
@@ -91,7 +90,7 @@ def test_a_redis_command_over_an_open_connection_is_noticed() -> None:
     assert only_sent_in("tests/test_network.py")
 
 
-def test_an_s3_request_over_an_open_connection_is_noticed(s3_server: S3Settings) -> None:
+def test_an_s3_request_over_an_open_connection_is_noticed(s3_server: S3Place) -> None:
     client = client_of(s3_server)
     client.head_bucket(Bucket=s3_server.bucket)
     assert transaction_calls.take() == []

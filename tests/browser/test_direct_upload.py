@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Request, Route, expect
 
-from releases.artifacts.store import S3Settings
 from tests import making
 from tests.running import PASSWORD
-from tests.s3 import client_of
+from tests.s3 import S3Place, client_of
 from tests.s3_product import PERSON, s3_product
 
 SIZE = 17 * 2**20
@@ -18,7 +17,7 @@ SIZE = 17 * 2**20
 
 @pytest.mark.timeout(300)
 def test_a_large_file_is_uploaded_to_the_store_and_resumed_after_a_failure(
-    browser: Browser, django_db_setup: None, tmp_path: Path, s3_place: S3Settings, gathered_static_files: str
+    browser: Browser, django_db_setup: None, tmp_path: Path, s3_place: S3Place, gathered_static_files: str
 ) -> None:
     contract = making.contract("acme.large")
     large, small = os.urandom(SIZE), making.archive(contract)

@@ -9,7 +9,7 @@ import pytest
 
 from embedded.product import Product
 from embedded.valkey import Valkey
-from releases.artifacts.store import LocalArtifactStore
+from releases.artifacts.store.local import LocalArtifactStore
 from tests.database_template import connected_to, database
 from tests.receiving import Receiver, receiving
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build

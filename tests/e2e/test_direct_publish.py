@@ -16,10 +16,9 @@ import pytest
 
 from pipelines.release.direct_upload import DIRECT_BYTES
 from pipelines.release.publish import Target, publish
-from releases.artifacts.store import S3Settings
 from tests import making
 from tests.building import eventually
-from tests.s3 import client_of
+from tests.s3 import S3Place, client_of
 from tests.s3_product import TENANT, S3Product, s3_product
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -87,7 +86,7 @@ def dist(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def proxy(s3_place: S3Settings) -> Iterator[BreakingProxy]:
+def proxy(s3_place: S3Place) -> Iterator[BreakingProxy]:
     host, _, port = s3_place.endpoint_url.removeprefix("http://").partition(":")
     with breaking_proxy(host, int(port)) as running:
         yield running
@@ -95,7 +94,7 @@ def proxy(s3_place: S3Settings) -> Iterator[BreakingProxy]:
 
 @pytest.fixture
 def running_product(
-    django_db_setup: None, tmp_path: Path, s3_place: S3Settings, proxy: BreakingProxy, gathered_static_files: str
+    django_db_setup: None, tmp_path: Path, s3_place: S3Place, proxy: BreakingProxy, gathered_static_files: str
 ) -> Iterator[S3Product]:
     url = f"http://127.0.0.1:{proxy.port}"
     with s3_product(tmp_path, s3_place, gathered_static_files, S3_PUBLIC_ENDPOINT_URL=url) as running:
@@ -104,7 +103,7 @@ def running_product(
 
 @pytest.mark.timeout(300)
 def test_a_large_file_is_uploaded_to_the_store_despite_failures(
-    running_product: S3Product, dist: Path, proxy: BreakingProxy, s3_place: S3Settings
+    running_product: S3Product, dist: Path, proxy: BreakingProxy, s3_place: S3Place
 ) -> None:
     product = running_product.product
     target = Target(product.url, TENANT, running_product.token)
@@ -142,7 +141,7 @@ def test_a_large_file_is_uploaded_to_the_store_despite_failures(
     assert [row["Key"] for row in found] == [f"{s3_place.prefix}/sha256/{digest}"]
 
 
-def missing_parts(place: S3Settings) -> list[int]:
+def missing_parts(place: S3Place) -> list[int]:
     """Return the numbers of the parts that the unfinished upload lacks, or an empty list without such an upload."""
     client = client_of(place)
     uploads = client.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", ())

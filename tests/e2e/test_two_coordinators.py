@@ -11,11 +11,10 @@ from embedded.backing import Backing
 from embedded.children import Child
 from embedded.client import Client
 from embedded.product import Product
-from releases.artifacts.store import S3Settings
 from releases.registration.turns import STALLED
 from tests.database_template import database
 from tests.running import PASSWORD, BuiltRelease
-from tests.s3 import client_of
+from tests.s3 import S3Place, client_of
 from tests.servers import NUMBER, ordinary_url
 
 PIPELINE = "tests.pinned"
@@ -64,7 +63,7 @@ def kill(product: Product) -> None:
 
 
 @pytest.fixture
-def pair(django_db_setup: None, s3_place: S3Settings, tmp_path: Path, gathered_static_files: str) -> Iterator[Pair]:
+def pair(django_db_setup: None, s3_place: S3Place, tmp_path: Path, gathered_static_files: str) -> Iterator[Pair]:
     with (
         database(f"test_{NUMBER}_pair") as name,
         Backing(tmp_path / "servers", outside={"DATABASE_URL": ordinary_url(name)}) as backing,
@@ -100,7 +99,7 @@ def pair(django_db_setup: None, s3_place: S3Settings, tmp_path: Path, gathered_s
 
 @pytest.mark.timeout(500)
 def test_each_continues_the_work_of_the_other_and_either_may_be_killed(
-    pair: Pair, v1: BuiltRelease, v2: BuiltRelease, s3_place: S3Settings
+    pair: Pair, v1: BuiltRelease, v2: BuiltRelease, s3_place: S3Place
 ) -> None:
     one, other = pair.client(pair.one), pair.client(pair.other)
     one.upload(PIPELINE, v1.descriptor, v1.artifact)

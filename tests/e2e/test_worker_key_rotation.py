@@ -13,7 +13,7 @@ from embedded.backing import Backing
 from embedded.children import Child
 from embedded.client import Client
 from embedded.product import Product
-from releases.artifacts.store import LocalArtifactStore
+from releases.artifacts.store.local import LocalArtifactStore
 from tests.database_template import database
 from tests.e2e.conftest import PIPELINES
 from tests.receiving import Receiver
