@@ -142,7 +142,7 @@ def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(gr
 
 
 @pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
-def test_while_the_database_is_unavailable_the_whole_group_is_retried(group: Group, kind: type[Exception]) -> None:
+def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: Group, kind: type[Exception]) -> None:
     """The task fails no execution, and records each report once when the database is available again."""
     first, second, third = group.claims
     body = OutcomeGroup(
