@@ -45,21 +45,21 @@ CHECKLIST = {
     ],
     "identity pinned from the execution, not the active release": [
         "executions.transports.rest.test_dispatch:test_the_command_has_fifteen_members_and_the_pin_of_the_execution",
-        "e2e.test_interop:test_what_is_pinned_stays_pinned_whatever_its_worker_says",
+        "e2e.test_interop:test_an_execution_keeps_its_pin_if_its_worker_reports_another_release",
     ],
     "signature over configured path": [
         "executions.transports.rest.test_dispatch:test_the_signed_path_does_not_include_the_path_of_the_base_url",
         "unit.wire.messages.test_vectors:test_1_signatures",
     ],
     "outcome exclusivity": [
-        "unit.wire.messages.test_rest_messages:test_a_result_has_what_belongs_to_its_outcome_alone",
+        "unit.wire.messages.test_rest_messages:test_a_result_has_only_the_members_of_its_outcome",
     ],
     "park and import atomically": [
         "executions.transports.rest.test_assignment:test_parking_and_importing_are_atomic",
     ],
     "completion idempotent by interaction and re-enqueueing": [
         "interop.test_questions:test_only_the_first_answer_counts_and_a_repeat_is_a_duplicate",
-        "executions.awaits.test_awaits:test_the_first_answer_is_kept",
+        "executions.awaits.test_answers:test_the_first_answer_counts",
         "interop.test_suspensions:test_the_ids_of_a_worker_are_returned_unchanged",
     ],
     "resume typed as outputType": [
@@ -73,11 +73,11 @@ CHECKLIST = {
     ],
     "takeover by lease expiry with same key": [
         "executions.transports.rest.test_failed_calls:test_an_outcome_after_the_lease_was_lost_is_dropped",
-        "e2e.test_interop:test_a_control_worker_that_is_killed_in_the_middle_of_a_call_loses_nothing",
+        "e2e.test_interop:test_an_execution_survives_a_control_worker_that_is_killed_during_a_call",
     ],
     "log line on terminal failure": [
-        "executions.lifecycle.test_dead_letters:test_every_failure_for_good_has_its_line",
-        "executions.lifecycle.test_dead_letters:test_the_log_says_so_once_it_is_committed",
+        "executions.lifecycle.test_dead_letters:test_every_terminal_failure_is_logged",
+        "executions.lifecycle.test_dead_letters:test_a_failure_is_logged_after_its_commit",
         "e2e.test_interop:test_an_existing_client_works_unchanged",
     ],
     "redrive resets nothing but status, errors and lease, and bumps attempt": [

@@ -1,4 +1,4 @@
-"""Executions that wait at an await, for the tests of what becomes of them."""
+"""Executions that wait at an await."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ from wire.messages.celery_messages import OutcomeGroup
 
 
 def suspended(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -> Execution:
-    """An execution whose worker reached an await."""
+    """Return an execution whose worker reported an await."""
     owner, release = ready
     made = making.execution(owner, key)
     [claim] = making.claimed(owner)
-    answer = making.suspension(claim, **members)
-    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer])) == 1
+    suspension = making.suspension(claim, **members)
+    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[suspension])) == 1
     made.refresh_from_db()
     return made
 

@@ -28,13 +28,13 @@ MANY = 16
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A broker of the test's own, used by this process."""
+    """A separate broker for the test, used by this process."""
     with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
         yield server
 
 
 def fill(server: Valkey) -> None:
-    """From now on the broker refuses every write, as one that has used all of its memory."""
+    """Make the broker reject every write, as it does when its memory is full."""
     with Redis.from_url(server.owner_url) as client:
         client.config_set("maxmemory", 1)
 
@@ -44,19 +44,19 @@ def make_room(server: Valkey) -> None:
         client.config_set("maxmemory", 0)
 
 
-def refuse_commands(server: Valkey) -> None:
-    """From now on the broker refuses messages but not small writes, as one that is nearly full."""
+def reject_commands(server: Valkey) -> None:
+    """Make the broker reject messages but not small writes, as it does when it is nearly full."""
     with Redis.from_url(server.owner_url) as client:
         client.execute_command("ACL", "SETUSER", COORDINATOR, "-lpush")
 
 
-def take_commands(server: Valkey) -> None:
+def accept_commands(server: Valkey) -> None:
     with Redis.from_url(server.owner_url) as client:
         client.execute_command("ACL", "SETUSER", COORDINATOR, "+lpush")
 
 
 def due(settings: Any, protocol: str) -> Tenant:
-    """A tenant with MANY due executions, whose only worker has room for all."""
+    """A tenant with MANY due executions, whose only worker has places for all of them."""
     settings.REST_WORKER_ORIGINS = ["http://127.0.0.1:1"]
     owner, _ = making.ready()
     for number in range(MANY):
@@ -67,7 +67,7 @@ def due(settings: Any, protocol: str) -> Tenant:
 
 
 def kinds(owner: Tenant) -> set[tuple[str, ...]]:
-    """The histories of the tenant's executions, each once."""
+    """Return the distinct histories of the tenant's executions."""
     return {tuple(kind for kind, _ in making.history(each)) for each in Execution.objects.filter(tenant=owner)}
 
 
@@ -90,10 +90,10 @@ def test_a_full_broker_costs_each_execution_one_claim(valkey: Valkey, settings: 
     assert kinds(owner) == {("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")}
 
 
-def test_commands_that_are_given_back_leave_no_ticket(valkey: Valkey, settings: Any) -> None:
+def test_commands_that_are_returned_unsent_leave_no_ticket(valkey: Valkey, settings: Any) -> None:
     """A worker would run them a second time if their message was accepted although its sending failed."""
     due(settings, "celery")
-    refuse_commands(valkey)
+    reject_commands(valkey)
     assert dispatch.dispatch() == 0
     with Redis.from_url(valkey.owner_url) as client:
         assert client.info("commandstats")["cmdstat_set"]["calls"] > 0
@@ -101,7 +101,7 @@ def test_commands_that_are_given_back_leave_no_ticket(valkey: Valkey, settings: 
 
 
 @pytest.mark.usefixtures("broken_broker")
-def test_a_submission_says_that_the_broker_refuses_messages() -> None:
+def test_a_submission_reports_that_the_broker_rejects_messages() -> None:
     owner, _ = making.ready()
     delayed = []
     for key in ("before", "after"):
@@ -113,9 +113,7 @@ def test_a_submission_says_that_the_broker_refuses_messages() -> None:
 
 @pytest.mark.parametrize("protocol", ["celery", "rest"])
 @pytest.mark.usefixtures("broken_broker")
-def test_a_claim_that_is_given_back_unsent_does_not_reset_the_count_of_lost_leases(
-    settings: Any, protocol: str
-) -> None:
+def test_a_claim_that_is_returned_unsent_does_not_reset_the_count_of_lost_leases(settings: Any, protocol: str) -> None:
     owner = due(settings, protocol)
     Execution.objects.filter(tenant=owner).update(takeovers=2)
     dispatch.dispatch()
@@ -135,7 +133,9 @@ def test_a_process_that_knows_of_the_outage_claims_nothing(
     assert kinds(owner) == {("SUBMITTED",)}
 
 
-def test_a_full_broker_is_no_error_to_whoever_rings(valkey: Valkey, django_capture_on_commit_callbacks: Any) -> None:
+def test_a_wakeup_that_a_full_broker_rejects_raises_no_error(
+    valkey: Valkey, django_capture_on_commit_callbacks: Any
+) -> None:
     fill(valkey)
     with django_capture_on_commit_callbacks(execute=True):
         wakeup.send("tests.nothing")
@@ -150,7 +150,7 @@ def test_the_gate_opens_only_for_a_broker_that_has_room(valkey: Valkey) -> None:
 
 
 @pytest.mark.parametrize("fault", ["away", "full"])
-def test_work_goes_out_soon_after_the_broker_is_back(valkey: Valkey, settings: Any, fault: str) -> None:
+def test_work_is_sent_soon_after_the_broker_is_back(valkey: Valkey, settings: Any, fault: str) -> None:
     owner = due(settings, "celery")
     valkey.stop() if fault == "away" else fill(valkey)
     dispatch.dispatch()
@@ -162,14 +162,14 @@ def test_work_goes_out_soon_after_the_broker_is_back(valkey: Valkey, settings: A
 
 
 def refusals(owner: Tenant) -> int:
-    """How many claims were given back because the broker refused their commands."""
+    """Return the number of claims that were returned because the broker rejected their commands."""
     return ExecutionEvent.objects.filter(execution__tenant=owner, kind="DISPATCH_FAILED").count()
 
 
 @pytest.mark.parametrize("protocol", ["celery", "rest"])
 def test_after_a_refusal_each_retry_claims_only_a_few(valkey: Valkey, settings: Any, protocol: str) -> None:
     owner = due(settings, protocol)
-    refuse_commands(valkey)
+    reject_commands(valkey)
     dispatch.dispatch()
     before = refusals(owner)
     for retry in (1, 2):
@@ -179,11 +179,11 @@ def test_after_a_refusal_each_retry_claims_only_a_few(valkey: Valkey, settings: 
         assert refusals(owner) == before + retry * FIRST_BATCH < before + retry * MANY
 
 
-def test_claims_grow_again_with_what_was_sent(valkey: Valkey, settings: Any) -> None:
+def test_claims_grow_again_as_commands_are_sent(valkey: Valkey, settings: Any) -> None:
     owner = due(settings, "celery")
-    refuse_commands(valkey)
+    reject_commands(valkey)
     dispatch.dispatch()
-    take_commands(valkey)
+    accept_commands(valkey)
     Execution.objects.filter(tenant=owner).update(next_due_at=LONG_AGO)
     eventually(gate.is_open, seconds=10, what="an accepted probe")
     assert gate.batch(500) == FIRST_BATCH
@@ -194,7 +194,7 @@ def test_claims_grow_again_with_what_was_sent(valkey: Valkey, settings: Any) -> 
 
 
 def test_a_broker_that_was_restarted_costs_no_claim(valkey: Valkey, settings: Any) -> None:
-    """The connections that this process keeps are dead then; the next message goes over a new one."""
+    """The restart closes the connections of this process. The next message uses a new one."""
     owner = due(settings, "celery")
     instructions.send(Worker.objects.get(tenant=owner).pk)
     valkey.stop()

@@ -1,4 +1,4 @@
-"""Cancelling one execution, whatever it is doing, with all that it asked of others."""
+"""Cancelling an execution in each of its states, with its open interactions."""
 
 import uuid
 from typing import Any
@@ -28,27 +28,27 @@ def execution(owner: Tenant) -> Execution:
     return making.execution(owner)
 
 
-def record(claim: Claim, answer: Any) -> int:
+def record(claim: Claim, reported: Any) -> int:
     release = Execution.objects.get(pk=claim.execution_id).release
-    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
+    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[reported]))
 
 
 def bring_to(status: str, owner: Tenant) -> None:
     if status == "QUEUED":
         return
     [claim] = making.claimed(owner)
-    answers = {
+    outcomes = {
         "WAIT_RETRY": making.failure(claim),
         "WAITING_EXTERNAL": making.suspension(claim),
         "SUCCEEDED": making.outcome_of(claim),
         "FAILED": making.failure(claim, retryable=False),
     }
-    if status in answers:
-        assert record(claim, answers[status]) == 1
+    if status in outcomes:
+        assert record(claim, outcomes[status]) == 1
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "RUNNING", "WAIT_RETRY", "WAITING_EXTERNAL"])
-def test_whatever_is_live_is_cancelled_with_an_account_of_it(owner: Tenant, execution: Execution, status: str) -> None:
+def test_every_live_execution_is_cancelled_with_an_event(owner: Tenant, execution: Execution, status: str) -> None:
     bring_to(status, owner)
     execution.refresh_from_db()
     assert execution.status == status
@@ -68,7 +68,7 @@ def test_whatever_is_live_is_cancelled_with_an_account_of_it(owner: Tenant, exec
     assert making.claimed(owner) == []
 
 
-def test_what_a_worker_answers_after_the_cancellation_is_dropped(owner: Tenant, execution: Execution) -> None:
+def test_an_outcome_after_the_cancellation_is_dropped(owner: Tenant, execution: Execution) -> None:
     [claim] = making.claimed(owner)
     cancel(owner, execution.pk, actor="", reason="")
     assert record(claim, making.outcome_of(claim)) == 0
@@ -76,7 +76,7 @@ def test_what_a_worker_answers_after_the_cancellation_is_dropped(owner: Tenant, 
     assert (execution.status, execution.result) == ("CANCELLED", None)
 
 
-def test_what_it_asked_of_others_is_withdrawn(owner: Tenant, execution: Execution) -> None:
+def test_open_interactions_are_withdrawn(owner: Tenant, execution: Execution) -> None:
     other = making.execution(owner, "other")
     for claim in making.claimed(owner):
         record(claim, making.suspension(claim, itemized=True, requests=['{"n": 1}', '{"n": 2}']))
@@ -89,7 +89,7 @@ def test_what_it_asked_of_others_is_withdrawn(owner: Tenant, execution: Executio
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
 @pytest.mark.parametrize("expected_version", [None, 99])
-def test_what_is_over_is_not_cancelled_and_the_status_is_looked_at_before_the_version(
+def test_a_finished_execution_is_not_cancelled_and_its_status_is_checked_before_its_version(
     owner: Tenant, execution: Execution, status: str, expected_version: int | None
 ) -> None:
     bring_to(status, owner)
@@ -100,13 +100,13 @@ def test_what_is_over_is_not_cancelled_and_the_status_is_looked_at_before_the_ve
     assert (rows(Execution), rows(ExecutionEvent)) == before
 
 
-def test_what_is_in_dlq_is_over_too(owner: Tenant) -> None:
+def test_an_execution_in_dlq_is_finished_too(owner: Tenant) -> None:
     [dead] = making.dead(owner, "key")
     with pytest.raises(CancelRefused):
         cancel(owner, dead.pk, actor="", reason="")
 
 
-def test_cancelling_again_is_harmless(owner: Tenant, execution: Execution) -> None:
+def test_cancelling_again_changes_nothing(owner: Tenant, execution: Execution) -> None:
     first = cancel(owner, execution.pk, actor="user:ann", reason="")
     before = rows(Execution), rows(ExecutionEvent)
     again = cancel(owner, execution.pk, actor="user:bob", reason="", expected_version=0)
@@ -114,7 +114,7 @@ def test_cancelling_again_is_harmless(owner: Tenant, execution: Execution) -> No
     assert (rows(Execution), rows(ExecutionEvent)) == before
 
 
-def test_another_version_than_expected_is_refused(owner: Tenant, execution: Execution) -> None:
+def test_an_unexpected_version_is_rejected(owner: Tenant, execution: Execution) -> None:
     making.claimed(owner)
     before = rows(Execution), rows(ExecutionEvent)
     with pytest.raises(VersionMismatch, match="version mismatch: expected 0 but current version is 1"):
@@ -122,7 +122,7 @@ def test_another_version_than_expected_is_refused(owner: Tenant, execution: Exec
     assert (rows(Execution), rows(ExecutionEvent)) == before
 
 
-def test_an_unknown_execution_and_that_of_another_tenant_are_the_same(execution: Execution) -> None:
+def test_executions_of_other_tenants_are_reported_as_unknown(execution: Execution) -> None:
     before = rows(Execution)
     for execution_id in (execution.pk, uuid.uuid4()):
         with pytest.raises(ExecutionUnknown):

@@ -1,4 +1,4 @@
-"""Checkpoints: what one step gave is kept, and only the step that failed runs again."""
+"""Checkpoints: the output of each step is stored, and only the step that failed runs again."""
 
 import uuid
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def test_without_checkpoints_all_steps_run_again(hosting: Hosting) -> None:
     assert (execution.checkpoints, execution.progress, execution.current_step_index) == (False, None, 0)
 
 
-def test_the_retry_budget_is_that_of_the_whole_execution(hosting: Hosting, settings: Any) -> None:
+def test_the_retry_budget_is_shared_by_all_steps(hosting: Hosting, settings: Any) -> None:
     settings.RETRY_LIMIT = 3
     hosted = hosting(FAILS_TWICE, FAILS_TWICE)
     execution = hosted.run(hosted.submit(1))
@@ -64,8 +64,8 @@ def test_the_retry_budget_is_that_of_the_whole_execution(hosting: Hosting, setti
 
 
 def reached(claim: Claim, step: int, *outputs: str, **members: Any) -> Checkpoint:
-    """What a worker tells of a transition that goes on."""
-    told: dict[str, Any] = {
+    """Return the checkpoint that a worker reports while its transition runs."""
+    defaults: dict[str, Any] = {
         "execution_id": claim.execution_id,
         "execution_version": claim.version,
         "lease_token": claim.lease_token,
@@ -73,21 +73,21 @@ def reached(claim: Claim, step: int, *outputs: str, **members: Any) -> Checkpoin
         "next_step_index": step,
         "output_payloads": list(outputs),
     }
-    return Checkpoint(**{**told, **members})
+    return Checkpoint(**{**defaults, **members})
 
 
-def tell(hosted: Hosted, *checkpoints: Checkpoint, outcomes: Sequence[Outcome] = ()) -> None:
+def report(hosted: Hosted, *checkpoints: Checkpoint, outcomes: Sequence[Outcome] = ()) -> None:
     group = OutcomeGroup(worker_id="w", checkpoints=list(checkpoints), outcomes=list(outcomes))
     outcome.record(hosted.release.identity, group)
 
 
-def test_a_checkpoint_is_kept_while_the_transition_goes_on(hosting: Hosting) -> None:
+def test_a_checkpoint_is_stored_while_the_transition_runs(hosting: Hosting) -> None:
     hosted = hosting(ONE, SPREAD, TOTAL)
     execution = hosted.submit(4)
     claim = hosted.claim()
     command = command_of(claim)
     assert (command.checkpoints, command.stop_before_step_index) == (True, -1)
-    tell(hosted, reached(claim, 1, "5"))
+    report(hosted, reached(claim, 1, "5"))
     execution.refresh_from_db()
     assert (execution.status, execution.version, execution.lease_token) == ("RUNNING", 1, claim.lease_token)
     assert (execution.current_step_index, execution.progress, execution.progress_shape) == (1, 5, "UNI")
@@ -96,8 +96,8 @@ def test_a_checkpoint_is_kept_while_the_transition_goes_on(hosting: Hosting) -> 
     assert event.data == {"transitionKey": f"{execution.pk}:0:0", "attempt": 0, "nextStepIndex": 1}
     assert (event.actor, event.status) == ("worker:w", "RUNNING")
 
-    tell(hosted, reached(claim, 2, "5", "50", many=True))
-    tell(hosted, outcomes=[making.failure(claim)])
+    report(hosted, reached(claim, 2, "5", "50", many=True))
+    report(hosted, outcomes=[making.failure(claim)])
     Execution.objects.filter(pk=execution.pk).update(next_due_at=LONG_AGO)
     again = hosted.claim()
     assert (again.step_index, again.input, again.input_shape, again.attempt) == (2, "[5, 50]", "MULTI", 1)
@@ -106,12 +106,12 @@ def test_a_checkpoint_is_kept_while_the_transition_goes_on(hosting: Hosting) -> 
     assert (execution.status, execution.result) == ("SUCCEEDED", [56])
 
 
-def test_of_many_at_once_the_newest_is_kept_and_an_older_one_that_comes_late_is_not(hosting: Hosting) -> None:
+def test_the_newest_checkpoint_of_a_group_is_stored_and_a_late_older_one_is_not(hosting: Hosting) -> None:
     hosted = hosting(ONE, ONE, ONE, ONE)
     execution = hosted.submit(1)
     claim = hosted.claim()
-    tell(hosted, reached(claim, 2, "20"), reached(claim, 3, "30"), reached(claim, 1, "10"))
-    tell(hosted, reached(claim, 1, "10"))
+    report(hosted, reached(claim, 2, "20"), reached(claim, 3, "30"), reached(claim, 1, "10"))
+    report(hosted, reached(claim, 1, "10"))
     execution.refresh_from_db()
     assert (execution.current_step_index, execution.progress) == (3, 30)
     assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "CHECKPOINT"]
@@ -122,30 +122,30 @@ def test_of_many_at_once_the_newest_is_kept_and_an_older_one_that_comes_late_is_
     [(0, 1, 2, 2), (0, 2, 1, 1), (0, 2, 3, 3), (0, 1, 1, 1), (2, 1, 3, 3), (2, 3, 1, 2)],
 )
 @pytest.mark.parametrize("lost_first", [True, False])
-def test_of_two_leases_in_one_group_the_current_one_is_kept(
+def test_the_checkpoint_of_the_current_lease_is_stored_if_a_group_has_two_leases(
     hosting: Hosting, lost_first: bool, kept: int, lost_step: int, current_step: int, expected: int
 ) -> None:
-    """A worker that lost its lease and got the execution again reports both, each with other values."""
+    """A worker that lost its lease and got the execution again reports checkpoints under both leases."""
     hosted = hosting(*[ONE] * 4)
     execution = hosted.submit(1)
     lost = hosted.claim()
     if kept:
-        tell(hosted, reached(lost, kept, "20"))
+        report(hosted, reached(lost, kept, "20"))
     Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
     sweep.expire_leases()
     current = hosted.claim()
     both = [reached(lost, lost_step, f"{lost_step}000"), reached(current, current_step, f"{current_step}0")]
-    tell(hosted, *(both if lost_first else reversed(both)))
+    report(hosted, *(both if lost_first else reversed(both)))
     execution.refresh_from_db()
     assert (execution.current_step_index, execution.progress) == (expected, expected * 10)
     assert execution.takeovers == (0 if expected > kept else 1)
 
 
-def test_a_newer_checkpoint_that_cannot_be_kept_does_not_hide_an_older_one(hosting: Hosting) -> None:
+def test_a_newer_checkpoint_that_cannot_be_stored_does_not_hide_an_older_one(hosting: Hosting) -> None:
     hosted = hosting(ONE, ONE, ONE)
     execution = hosted.submit(1)
     claim = hosted.claim()
-    tell(hosted, reached(claim, 1, "2"), reached(claim, 2, "{no json"), reached(claim, 2, "3", execution_version=0))
+    report(hosted, reached(claim, 1, "2"), reached(claim, 2, "{no json"), reached(claim, 2, "3", execution_version=0))
     execution.refresh_from_db()
     assert (execution.current_step_index, execution.progress) == (1, 2)
 
@@ -156,7 +156,7 @@ def test_a_checkpoint_resets_the_count_of_lost_leases(hosting: Hosting, settings
     hosted = hosting(*[ONE] * 5)
     execution = hosted.submit(1)
     for step in range(1, 5):
-        tell(hosted, reached(hosted.claim(), step, str(step + 1)))
+        report(hosted, reached(hosted.claim(), step, str(step + 1)))
         Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
         sweep.expire_leases()
         execution.refresh_from_db()
@@ -167,12 +167,12 @@ def test_a_checkpoint_resets_the_count_of_lost_leases(hosting: Hosting, settings
 
 
 def test_a_failure_that_reports_its_progress_resumes_there(hosting: Hosting) -> None:
-    """The earlier message with the checkpoint may arrive late, or be lost."""
+    """The message with the checkpoint may arrive late, or be lost."""
     hosted = hosting(ONE, ONE)
     execution = hosted.submit(1)
     claim = hosted.claim()
-    tell(hosted, reached(claim, 1, "2"), outcomes=[making.failure(claim)])
-    tell(hosted, reached(claim, 1, "9"))
+    report(hosted, reached(claim, 1, "2"), outcomes=[making.failure(claim)])
+    report(hosted, reached(claim, 1, "9"))
     execution.refresh_from_db()
     assert (execution.status, execution.current_step_index, execution.progress) == ("WAIT_RETRY", 1, 2)
 
@@ -189,19 +189,21 @@ def test_a_failure_that_reports_its_progress_resumes_there(hosting: Hosting) -> 
         {"output_payloads": ["1", "2"]},
     ],
 )
-def test_what_is_not_of_the_lease_or_cannot_be_kept_changes_nothing(hosting: Hosting, forged: dict[str, Any]) -> None:
+def test_a_checkpoint_of_another_lease_or_that_cannot_be_stored_changes_nothing(
+    hosting: Hosting, forged: dict[str, Any]
+) -> None:
     hosted = hosting(ONE, ONE)
     execution = hosted.submit(1)
     other = hosted.submit(1)
     claim, sound = sorted(making.claimed(hosted.owner), key=lambda each: each.execution_id != execution.pk)
-    tell(hosted, reached(claim, 1, "2", **forged), reached(sound, 1, "3"))
+    report(hosted, reached(claim, 1, "2", **forged), reached(sound, 1, "3"))
     execution.refresh_from_db()
     other.refresh_from_db()
     assert (execution.status, execution.current_step_index, execution.progress) == ("RUNNING", 0, None)
     assert (other.current_step_index, other.progress) == (1, 3)
 
 
-def test_another_tenant_and_another_release_cannot_tell_of_it(hosting: Hosting) -> None:
+def test_another_tenant_or_release_cannot_store_a_checkpoint(hosting: Hosting) -> None:
     hosted, other = hosting(ONE, ONE), hosting(ONE, ONE)
     execution = hosted.submit(1)
     claim = hosted.claim()
@@ -212,12 +214,12 @@ def test_another_tenant_and_another_release_cannot_tell_of_it(hosting: Hosting) 
     assert execution.current_step_index == 0
 
 
-def test_an_execution_without_checkpoints_keeps_none(hosting: Hosting) -> None:
+def test_an_execution_without_checkpoints_stores_none(hosting: Hosting) -> None:
     hosted = hosting(ONE, ONE, checkpoint=False)
     execution = hosted.submit(1)
     claim = hosted.claim()
     assert command_of(claim).checkpoints is False
-    tell(hosted, reached(claim, 1, "2"))
+    report(hosted, reached(claim, 1, "2"))
     execution.refresh_from_db()
     assert (execution.current_step_index, execution.progress) == (0, None)
 
@@ -226,7 +228,7 @@ def test_a_lost_lease_resumes_at_the_checkpoint_too(hosting: Hosting) -> None:
     hosted = hosting(ONE, ONE)
     execution = hosted.submit(1)
     lost = hosted.claim()
-    tell(hosted, reached(lost, 1, "2"))
+    report(hosted, reached(lost, 1, "2"))
     Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
     sweep.expire_leases()
     again = hosted.claim()
@@ -239,21 +241,21 @@ def test_a_lost_lease_resumes_at_the_checkpoint_too(hosting: Hosting) -> None:
 
 
 KINDS = {"one": ONE, "spread": SPREAD, "total": TOTAL, "each": EACH}
-# Each kind after one value and after a stream, with each kind to follow; and each kind that takes many as the first.
+# Each cardinality after one value and after a stream, before each other; and each that takes a stream as the first.
 ORDERS = [*product(("one", "spread"), KINDS, KINDS), *product(("total", "each"), KINDS)]
 
 
 @pytest.mark.parametrize("names", ORDERS, ids="-".join)
 def test_a_result_is_the_same_with_checkpoints_and_without(hosting: Hosting, names: tuple[str, ...]) -> None:
-    """Every cardinality after every other: streams, empty ones too, are streams again after a checkpoint."""
+    """Every cardinality follows every other. A stream, even an empty one, is still a stream after a checkpoint."""
     steps = [KINDS[name] for name in names]
     many = names[0] in {"total", "each"}
     checked, straight = hosting(*steps), hosting(*steps, checkpoint=False)
     for value in [[], [3], [1, 2, 4]] if many else [1, 2, 3]:
         with_checkpoints = checked.run(checked.submit(value))
         without = straight.run(straight.submit(value))
-        told = [(each.status, each.result_shape, each.error_code) for each in (with_checkpoints, without)]
-        assert told[0] == told[1]
+        results = [(each.status, each.result_shape, each.error_code) for each in (with_checkpoints, without)]
+        assert results[0] == results[1]
         assert with_checkpoints.result == without.result
         kinds = [kind for kind, _ in making.history(with_checkpoints)]
         assert kinds.count("CHECKPOINT") == len(steps) - 1
@@ -261,8 +263,8 @@ def test_a_result_is_the_same_with_checkpoints_and_without(hosting: Hosting, nam
 
 
 def answer_all(owner: Tenant, *responses: int) -> None:
-    asked = Interaction.objects.filter(tenant=owner).order_by("item_index")
-    for one, response in zip(asked, responses, strict=True):
+    interactions_of_tenant = Interaction.objects.filter(tenant=owner).order_by("item_index")
+    for one, response in zip(interactions_of_tenant, responses, strict=True):
         interactions.complete(owner, interaction_id=one.pk, response=response, actor="user:eva")
 
 
@@ -277,10 +279,10 @@ def answer_all(owner: Tenant, *responses: int) -> None:
         ((SPREAD, ASKS, TOTAL), [7, 8], [16]),
     ],
 )
-def test_an_answer_goes_on_to_the_end_wherever_it_was_asked_for(
+def test_an_answered_execution_runs_to_the_end_wherever_its_await_is(
     hosting: Hosting, checkpoint: bool, steps: tuple[str, ...], answers: list[int], result: list[int]
 ) -> None:
-    """Where the await is the last step the answer itself is the result, and there is no step left to stop before."""
+    """If the await is the last step, its answer is the result and no further step runs."""
     hosted = hosting(*steps, checkpoint=checkpoint)
     execution = hosted.run(hosted.submit(1))
     assert execution.status == "WAITING_EXTERNAL"
@@ -290,7 +292,7 @@ def test_an_answer_goes_on_to_the_end_wherever_it_was_asked_for(
 
 
 @pytest.mark.parametrize("checkpoint", [True, False])
-def test_an_await_over_a_stream_of_nothing_asks_nobody(hosting: Hosting, checkpoint: bool) -> None:
+def test_an_await_over_an_empty_stream_opens_no_interaction(hosting: Hosting, checkpoint: bool) -> None:
     hosted = hosting(SPREAD, ASKS, TOTAL, checkpoint=checkpoint)
     execution = hosted.run(hosted.submit(3))
     assert (execution.status, execution.result) == ("SUCCEEDED", [1])
@@ -301,7 +303,7 @@ STEPS = [{**making.STEP, "index": index, "authoredName": f"Step {index}"} for in
 
 @pytest.fixture
 def claim() -> Claim:
-    """A claim of an execution of two steps that asks for checkpoints."""
+    """A claim of an execution with two steps and checkpoints."""
     owner = making.tenant()
     contract = making.contract(steps=STEPS)
     data = making.archive(contract)
@@ -315,17 +317,17 @@ def claim() -> Claim:
     return claimed
 
 
-def recorded(claim: Claim, answer: Outcome) -> Execution:
+def recorded(claim: Claim, reported: Outcome) -> Execution:
     execution = Execution.objects.select_related("tenant").get(pk=claim.execution_id)
-    group = OutcomeGroup(worker_id="w", outcomes=[answer])
+    group = OutcomeGroup(worker_id="w", outcomes=[reported])
     assert outcome.record(execution.pin, group) == 1
     execution.refresh_from_db()
     return execution
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 99])
-def test_a_worker_that_stops_where_nobody_asked_it_to_has_failed(claim: Claim, step: int) -> None:
-    """Every command is to the end; what there is by then comes as checkpoints, while the transition goes on."""
+def test_a_worker_that_stops_before_the_end_has_failed(claim: Claim, step: int) -> None:
+    """Every command runs to the end. Outputs before the end arrive as checkpoints, while the transition runs."""
     execution = recorded(claim, making.outcome_of(claim, stopped_before_step_index=step))
     assert (execution.status, execution.error_code) == ("WAIT_RETRY", "MALFORMED_OUTCOME")
     assert (execution.current_step_index, execution.progress) == (0, None)

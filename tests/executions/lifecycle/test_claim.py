@@ -1,4 +1,4 @@
-"""Claiming due executions: only where a healthy worker of their own release has a free place."""
+"""Claiming due executions: only if a healthy worker of their release has a free place."""
 
 import secrets
 from datetime import timedelta
@@ -24,14 +24,14 @@ LONG_AGO = timezone.now() - timedelta(days=1)
 
 
 def submitted(owner: Tenant, count: int = 1) -> list[Execution]:
-    """Executions of which each is due a second after the one before, all of them by now."""
+    """Return due executions. Each became due a second after the one before."""
     made = [making.execution(owner, f"k{number}") for number in range(count)]
     for number, execution in enumerate(made):
         Execution.objects.filter(pk=execution.pk).update(next_due_at=LONG_AGO + timedelta(seconds=number))
     return made
 
 
-def test_a_claim_takes_the_lease_and_tells_what_the_command_needs() -> None:
+def test_a_claim_takes_the_lease_and_has_the_data_of_the_command() -> None:
     owner, release = making.ready()
     [execution] = submitted(owner)
     [claim] = making.claimed(owner, lease_seconds=30)
@@ -61,7 +61,7 @@ def test_a_claim_takes_the_lease_and_tells_what_the_command_needs() -> None:
         {"pipeline_id": "other"},
     ],
 )
-def test_a_worker_that_may_not_run_it_gives_no_room(changes: dict[str, Any]) -> None:
+def test_an_ineligible_worker_adds_no_places(changes: dict[str, Any]) -> None:
     owner, _ = making.ready()
     [execution] = submitted(owner)
     with as_owner():
@@ -70,7 +70,7 @@ def test_a_worker_that_may_not_run_it_gives_no_room(changes: dict[str, Any]) -> 
     assert making.history(execution) == [("SUBMITTED", "QUEUED")]
 
 
-def test_a_worker_of_another_tenant_gives_no_room() -> None:
+def test_a_worker_of_another_tenant_adds_no_places() -> None:
     owner, _ = making.ready()
     submitted(owner)
     with as_owner():
@@ -78,7 +78,7 @@ def test_a_worker_of_another_tenant_gives_no_room() -> None:
     assert making.claimed(owner) == []
 
 
-def test_a_worker_that_tells_the_right_bytes_gives_room() -> None:
+def test_a_worker_that_reports_the_right_digest_adds_places() -> None:
     owner, release = making.ready()
     submitted(owner)
     Worker.objects.filter(tenant=owner).update(artifact_digest=release.artifacts.get().digest)
@@ -98,7 +98,7 @@ def test_no_more_is_claimed_than_there_are_free_places() -> None:
 
 
 @pytest.mark.parametrize("drain", ["draining_since", "drained_by_operator_at"])
-def test_what_a_draining_worker_finishes_takes_no_place_of_the_others(drain: str) -> None:
+def test_work_of_a_draining_worker_takes_no_place_of_other_workers(drain: str) -> None:
     owner, release = ready_with_two()
     submitted(owner, 6)
     held = making.claimed(owner, limit=2)
@@ -106,13 +106,13 @@ def test_what_a_draining_worker_finishes_takes_no_place_of_the_others(drain: str
     Worker.objects.filter(tenant=owner, worker_id="worker-1").update(**{drain: timezone.now()})
     assert len(making.claimed(owner)) == 2
     assert making.claimed(owner) == []
-    # Its work being done gives the others no more than they have.
+    # When its work is done, the other workers still have only their own places.
     outcomes = OutcomeGroup(worker_id="worker-1", outcomes=[making.outcome_of(claim) for claim in held])
     assert record(release.identity, outcomes) == 2
     assert making.claimed(owner) == []
 
 
-def test_what_a_worker_holds_takes_its_place_until_it_drains() -> None:
+def test_a_held_execution_takes_a_place_until_its_worker_drains() -> None:
     owner, _ = ready_with_two()
     submitted(owner, 6)
     hold("worker-1", owner, *making.claimed(owner, limit=2))
@@ -120,7 +120,7 @@ def test_what_a_worker_holds_takes_its_place_until_it_drains() -> None:
     assert making.claimed(owner) == []
 
 
-def test_what_no_worker_has_named_yet_takes_a_place_of_those_who_take() -> None:
+def test_a_lease_that_no_worker_has_named_takes_a_place_of_accepting_workers() -> None:
     owner, _ = ready_with_two()
     submitted(owner, 6)
     making.claimed(owner, limit=1)
@@ -128,8 +128,8 @@ def test_what_no_worker_has_named_yet_takes_a_place_of_those_who_take() -> None:
     assert len(making.claimed(owner)) == 1
 
 
-def test_a_draining_worker_of_that_name_elsewhere_makes_no_room() -> None:
-    """Names of workers are a pipeline's own."""
+def test_a_draining_worker_of_the_same_name_in_another_pipeline_frees_no_place() -> None:
+    """The names of workers are unique only within a pipeline."""
     owner, _ = ready_with_two()
     other = making.active(owner, pipeline_id="org.example.other")
     making.worker(other, "worker-1", drained_by_operator_at=timezone.now())
@@ -140,7 +140,7 @@ def test_a_draining_worker_of_that_name_elsewhere_makes_no_room() -> None:
 
 
 def ready_with_two() -> tuple[Tenant, Release]:
-    """A tenant whose release has the workers worker-1 and worker-2 with two places each."""
+    """A tenant whose release has two workers, worker-1 and worker-2, with two places each."""
     owner, release = making.ready()
     Worker.objects.filter(tenant=owner).update(capacity=2)
     making.worker(release, "worker-2", capacity=2)
@@ -152,7 +152,7 @@ def hold(worker: str, owner: Tenant, *claims: moves.Claim) -> None:
     assert moves.renew_leases(owner.pk, leases, worker_id=worker, lease_seconds=30) == {token for _, token in leases}
 
 
-def test_fewer_places_than_what_runs_are_none_and_no_error() -> None:
+def test_fewer_places_than_running_executions_claim_nothing_without_an_error() -> None:
     owner, _ = making.ready()
     submitted(owner, 3)
     assert len(making.claimed(owner, limit=2)) == 2
@@ -160,7 +160,7 @@ def test_fewer_places_than_what_runs_are_none_and_no_error() -> None:
     assert making.claimed(owner) == []
 
 
-def test_a_thread_that_runs_what_was_cancelled_is_no_place() -> None:
+def test_a_thread_that_runs_a_cancelled_execution_is_no_place() -> None:
     owner, _ = making.ready()
     submitted(owner, 5)
     Worker.objects.filter(tenant=owner).update(capacity=3, holding=2, abandoned=2)
@@ -177,7 +177,7 @@ def test_the_limit_bounds_one_claim() -> None:
     assert [len(making.claimed(owner, limit=limit)) for limit in (2, 2, 2)] == [2, 2, 1]
 
 
-def test_what_was_due_first_is_claimed_first() -> None:
+def test_the_execution_that_was_due_first_is_claimed_first() -> None:
     owner, _ = making.ready()
     made = submitted(owner, 4)
     Execution.objects.filter(pk=made[3].pk).update(next_due_at=LONG_AGO - timedelta(days=1))
@@ -185,14 +185,14 @@ def test_what_was_due_first_is_claimed_first() -> None:
     assert order == [made[3].pk, made[0].pk, made[1].pk, made[2].pk]
 
 
-def test_what_is_not_due_is_left_alone() -> None:
+def test_an_execution_that_is_not_due_is_not_claimed() -> None:
     owner, _ = making.ready()
     [execution] = submitted(owner)
     Execution.objects.filter(pk=execution.pk).update(next_due_at=timezone.now() + timedelta(hours=1))
     assert making.claimed(owner) == []
 
 
-def test_each_execution_goes_to_its_pinned_release_whatever_is_active() -> None:
+def test_each_execution_is_claimed_for_its_pinned_release_even_if_another_is_active() -> None:
     owner, _ = making.ready()
     on_v1 = making.execution(owner, "first")
     v2 = making.active(owner, "2.0")
@@ -202,7 +202,7 @@ def test_each_execution_goes_to_its_pinned_release_whatever_is_active() -> None:
     assert pins == {on_v1.pk: "1.0", on_v2.pk: "2.0"}
 
 
-def test_without_a_worker_of_its_release_an_execution_stays_although_another_release_has_room() -> None:
+def test_without_a_worker_of_its_release_an_execution_is_not_claimed_even_if_another_release_has_places() -> None:
     owner, _ = making.ready()
     stranded = making.execution(owner, "first")
     Worker.objects.filter(tenant=owner).update(stopped_at=timezone.now())
@@ -211,14 +211,14 @@ def test_without_a_worker_of_its_release_an_execution_stays_although_another_rel
     assert making.history(stranded) == [("SUBMITTED", "QUEUED")]
 
 
-def test_a_revoked_release_still_runs_what_is_pinned_to_it() -> None:
+def test_a_revoked_release_still_runs_its_pinned_executions() -> None:
     owner, release = making.ready()
     submitted(owner)
     revoke(release, actor="user:test", reason="leaked")
     assert len(making.claimed(owner)) == 1
 
 
-def test_a_rejected_upload_of_the_same_version_gives_no_second_set_of_places() -> None:
+def test_a_rejected_upload_of_the_same_version_adds_no_places() -> None:
     owner = making.tenant()
     contract = making.contract()
     data = making.archive(contract, code="1.0")
@@ -230,7 +230,7 @@ def test_a_rejected_upload_of_the_same_version_gives_no_second_set_of_places() -
     assert len(making.claimed(owner)) == 1
 
 
-def test_a_claim_is_bounded_by_bytes_and_says_that_there_is_more() -> None:
+def test_a_claim_is_limited_in_bytes_and_reports_that_more_is_due() -> None:
     owner, _ = making.ready()
     [first] = submitted(owner)
     making.copies(first, 5, input={"text": secrets.token_hex(2 * 1024**2)})

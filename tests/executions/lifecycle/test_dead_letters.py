@@ -1,4 +1,4 @@
-"""Failures for good: what is failed at once, what is given up, and what triage finds of each."""
+"""Terminal failures: which fail at once, which after retries, and the dead letter of each."""
 
 import logging
 from dataclasses import replace
@@ -51,13 +51,13 @@ def execution(owner: Tenant) -> Execution:
     return making.execution(owner)
 
 
-def record(execution: Execution, *answers: Outcome) -> None:
-    outcome.record(execution.pin, OutcomeGroup(worker_id="worker-1", outcomes=list(answers)))
+def record(execution: Execution, *outcomes: Outcome) -> None:
+    outcome.record(execution.pin, OutcomeGroup(worker_id="worker-1", outcomes=list(outcomes)))
     execution.refresh_from_db()
 
 
 def fail(execution: Execution, times: int, **failure: Any) -> Execution:
-    """Claim and fail that many times, without the waits in between."""
+    """Claim and fail the execution `times` times, without the delays between retries."""
     for _ in range(times):
         Execution.objects.filter(pk=execution.pk).update(next_due_at=LONG_AGO)
         [claim] = making.claimed(execution.tenant)
@@ -73,7 +73,7 @@ def lose_lease(execution: Execution) -> None:
 
 
 def letter(execution: Execution) -> dict[str, Any]:
-    """The one dead letter of an execution, without its own id and time."""
+    """Return the only dead letter of the execution, without its id and time."""
     [values] = DeadLetter.objects.filter(execution=execution).values()
     found: dict[str, Any] = {**values}
     assert found.pop("created_at") == execution.finished_at
@@ -81,7 +81,7 @@ def letter(execution: Execution) -> dict[str, Any]:
     return found
 
 
-def test_spent_retries_leave_everything_that_triage_needs(execution: Execution) -> None:
+def test_exhausted_retries_leave_a_letter_with_all_that_triage_needs(execution: Execution) -> None:
     fail(execution, 3, code="OSError", message="the disk is full")
     assert (execution.status, execution.attempt) == ("DLQ", 2)
     assert letter(execution) == {
@@ -99,7 +99,7 @@ def test_spent_retries_leave_everything_that_triage_needs(execution: Execution) 
     }
 
 
-def test_what_no_retry_can_help_fails_at_once_and_leaves_a_letter(execution: Execution) -> None:
+def test_a_non_retryable_failure_fails_at_once_and_leaves_a_letter(execution: Execution) -> None:
     fail(execution, 1, code="NonRetryable", message="never", retryable=False)
     assert execution.status == "FAILED"
     assert letter(execution) == {
@@ -117,20 +117,20 @@ def test_what_no_retry_can_help_fails_at_once_and_leaves_a_letter(execution: Exe
     }
 
 
-def test_a_failure_that_is_retried_leaves_none(execution: Execution) -> None:
+def test_a_failure_that_is_retried_leaves_no_letter(execution: Execution) -> None:
     fail(execution, 2)
     assert execution.status == "WAIT_RETRY"
     assert not DeadLetter.objects.exists()
 
 
-def test_a_later_retry_may_still_meet_what_no_retry_can_help(execution: Execution) -> None:
+def test_a_later_retry_may_fail_with_a_non_retryable_failure(execution: Execution) -> None:
     fail(execution, 1)
     fail(execution, 1, code="NonRetryable", retryable=False)
-    told = letter(execution)
-    assert (told["terminal_status"], told["retries_observed"]) == ("FAILED", 1)
+    values = letter(execution)
+    assert (values["terminal_status"], values["retries_observed"]) == ("FAILED", 1)
 
 
-# --- what is retryable, and what is not ---
+# --- retryable and non-retryable failures ---
 
 STEP = """
 @pipeline.step
@@ -156,7 +156,7 @@ def hosting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosting:
         ("return None", "FAILED", "INVALID_STEP_OUTPUT"),
     ],
 )
-def test_a_steps_failure_is_of_its_class(hosting: Hosting, body: str, status: str, code: str) -> None:
+def test_the_error_of_a_step_decides_whether_it_is_retried(hosting: Hosting, body: str, status: str, code: str) -> None:
     hosted = hosting(STEP.format(body=body))
     execution = hosted.submit(1)
     hosted.answer(hosted.claim())
@@ -166,14 +166,14 @@ def test_a_steps_failure_is_of_its_class(hosting: Hosting, body: str, status: st
     assert DeadLetter.objects.exists() is (status == "FAILED")
 
 
-def answered(hosted: Hosted, host: Host, **changes: Any) -> Execution:
-    """What becomes of an execution whose command, with `changes`, reached `host`."""
+def run_on_host(hosted: Hosted, host: Host, **changes: Any) -> Execution:
+    """Return the execution after `host` ran its command with `changes`."""
     execution = hosted.submit(1)
     command = command_of(hosted.claim()).model_copy(update=changes)
     key = worker_key(configured.WORKER_SECRET, hosted.owner.slug)
-    told: list[Report] = []
-    host.execute(seal(hosted.release.identity, CommandGroup(commands=[command]), key), told.append)
-    tasks.record(host.sealed(told))
+    reports: list[Report] = []
+    host.execute(seal(hosted.release.identity, CommandGroup(commands=[command]), key), reports.append)
+    tasks.record(host.sealed(reports))
     execution.refresh_from_db()
     return execution
 
@@ -183,7 +183,7 @@ def test_a_command_that_reached_another_release_fails_at_once(hosting: Hosting, 
     hosted = hosting(STEP.format(body="return number"))
     other = replace(hosted.host.release, identity=replace(hosted.release.identity, **{part: "another"}))
     key = worker_key(configured.WORKER_SECRET, hosted.owner.slug)
-    execution = answered(hosted, Host(other, key=key, worker_id="worker-1", capacity=1, take_ticket=making.granted))
+    execution = run_on_host(hosted, Host(other, key=key, worker_id="worker-1", capacity=1, take_ticket=making.granted))
     assert (execution.status, execution.error_code) == ("FAILED", "IDENTITY_MISMATCH")
     assert str(hosted.release.identity) in (execution.error_message or "")
     assert letter(execution)["reason"] == "non_retryable"
@@ -192,12 +192,12 @@ def test_a_command_that_reached_another_release_fails_at_once(hosting: Hosting, 
 @pytest.mark.parametrize("payload", ["{", '"text"', "[1]", "null"])
 def test_a_payload_that_the_worker_cannot_decode_fails_at_once(hosting: Hosting, payload: str) -> None:
     hosted = hosting(STEP.format(body="return number"))
-    execution = answered(hosted, hosted.host, payload=payload)
+    execution = run_on_host(hosted, hosted.host, payload=payload)
     assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_PAYLOAD")
     assert letter(execution)["retryable"] is False
 
 
-# --- how often, and how long between ---
+# --- the number of retries, and their delays ---
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_payload_that_the_worker_cannot_decode_fails_at_once(hosting: Hosting,
         ({"retryLimit": 3, "retryDelaySeconds": 600, "retryMultiplier": 3}, [600, 1800, 1800]),
     ],
 )
-def test_a_pipelines_own_retries_go_before_the_coordinators(
+def test_a_pipelines_retry_policy_overrides_the_coordinators(
     owner: Tenant, execution: Execution, own: dict[str, Any], delays: list[float]
 ) -> None:
     pipeline = Pipeline.objects.select_related("tenant").get(tenant=owner)
@@ -223,7 +223,7 @@ def test_a_pipelines_own_retries_go_before_the_coordinators(
     assert [event.data["delaySeconds"] for event in events] == delays
 
 
-def test_a_policy_is_read_when_something_fails_and_not_before(owner: Tenant, execution: Execution) -> None:
+def test_a_retry_policy_is_read_at_the_failure(owner: Tenant, execution: Execution) -> None:
     fail(execution, 1)
     pipeline = Pipeline.objects.select_related("tenant").get(tenant=owner)
     policy.change(pipeline, {"retryLimit": 1}, actor="user:test")
@@ -231,23 +231,23 @@ def test_a_policy_is_read_when_something_fails_and_not_before(owner: Tenant, exe
     assert execution.status == "DLQ"
 
 
-def test_a_redrive_counts_its_retries_anew(execution: Execution) -> None:
+def test_a_redrive_resets_the_count_of_retries(execution: Execution) -> None:
     fail(execution, 3)
-    redrive(execution.tenant, execution.pk, actor="user:test", reason="mended")
+    redrive(execution.tenant, execution.pk, actor="user:test", reason="fixed")
     fail(execution, 2, code="Again")
     assert (execution.status, execution.attempt) == ("WAIT_RETRY", 5)
     fail(execution, 1, code="Again")
     assert (execution.status, execution.attempt) == ("DLQ", 5)
     letters = DeadLetter.objects.filter(execution=execution).order_by("id")
-    told = [(each.transition_key, each.error_code, each.retries_observed) for each in letters]
-    assert told == [(f"{execution.pk}:0:2", "SomeError", 2), (f"{execution.pk}:0:5", "Again", 5)]
+    failures = [(each.transition_key, each.error_code, each.retries_observed) for each in letters]
+    assert failures == [(f"{execution.pk}:0:2", "SomeError", 2), (f"{execution.pk}:0:5", "Again", 5)]
     assert len({each.execution_version for each in letters}) == 2
 
 
-# --- leases lost in a row ---
+# --- consecutive lost leases ---
 
 
-def test_what_loses_its_lease_too_often_in_a_row_is_given_up(execution: Execution, settings: Any) -> None:
+def test_an_execution_that_loses_too_many_leases_in_a_row_fails(execution: Execution, settings: Any) -> None:
     settings.TAKEOVER_LIMIT = 2
     for takeovers in (1, 2):
         lose_lease(execution)
@@ -277,7 +277,7 @@ def test_what_loses_its_lease_too_often_in_a_row_is_given_up(execution: Executio
     ]
 
 
-def test_any_outcome_ends_the_row(execution: Execution, settings: Any) -> None:
+def test_any_outcome_resets_the_count_of_lost_leases(execution: Execution, settings: Any) -> None:
     settings.TAKEOVER_LIMIT = 1
     lose_lease(execution)
     fail(execution, 1)
@@ -287,7 +287,7 @@ def test_any_outcome_ends_the_row(execution: Execution, settings: Any) -> None:
     assert (execution.status, execution.takeovers) == ("QUEUED", 1)
 
 
-def test_what_was_given_up_can_be_driven_again(execution: Execution, settings: Any) -> None:
+def test_an_execution_that_lost_too_many_leases_can_be_redriven(execution: Execution, settings: Any) -> None:
     settings.TAKEOVER_LIMIT = 0
     lose_lease(execution)
     assert execution.status == "DLQ"
@@ -306,7 +306,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [entry.getMessage() for entry in found]
 
 
-def test_the_log_says_so_once_it_is_committed(
+def test_a_failure_is_logged_after_its_commit(
     execution: Execution,
     caplog: pytest.LogCaptureFixture,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
@@ -321,7 +321,7 @@ def test_the_log_says_so_once_it_is_committed(
     ]
 
 
-def test_every_failure_for_good_has_its_line(
+def test_every_terminal_failure_is_logged(
     execution: Execution,
     settings: Any,
     caplog: pytest.LogCaptureFixture,
@@ -338,7 +338,7 @@ def test_every_failure_for_good_has_its_line(
     assert second.startswith(f"{start}:0:1 status=DLQ reason=leases_lost error=LEASES_LOST retryable=true ")
 
 
-def test_a_release_that_does_not_tell_has_no_known_transport(
+def test_the_transport_of_a_release_that_names_none_is_logged_as_unknown(
     caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     owner, _ = making.ready()
@@ -361,24 +361,24 @@ def test_an_error_code_cannot_forge_a_line_of_the_log(
     assert [word for word in line.split(" ") if word.startswith("tenant=")] == [f"tenant={execution.tenant.slug}"]
 
 
-# --- once, and for good ---
+# --- one immutable letter for each failure ---
 
 
-def test_a_failure_is_written_down_once(execution: Execution) -> None:
+def test_a_failure_is_recorded_once(execution: Execution) -> None:
     fail(execution, 3)
     before = rows(DeadLetter)
     dead_letters.write([execution.pk], DeadLetter.Reason.NON_RETRYABLE, retryable=False)
     assert rows(DeadLetter) == before
 
 
-def test_what_has_not_failed_has_no_letter(execution: Execution) -> None:
+def test_an_execution_that_has_not_failed_has_no_letter(execution: Execution) -> None:
     dead_letters.write([execution.pk], DeadLetter.Reason.NON_RETRYABLE, retryable=False)
     dead_letters.write([], DeadLetter.Reason.NON_RETRYABLE, retryable=False)
     assert not DeadLetter.objects.exists()
 
 
 @pytest.mark.parametrize("sql", ["UPDATE executions_deadletter SET reason = 'x'", "DELETE FROM executions_deadletter"])
-def test_letters_are_neither_changed_nor_removed(execution: Execution, sql: str) -> None:
+def test_the_database_rejects_changes_and_removals_of_letters(execution: Execution, sql: str) -> None:
     fail(execution, 3)
     before = rows(DeadLetter)
     assert refused(sql) == "deadletter_append_only"

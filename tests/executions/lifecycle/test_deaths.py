@@ -34,7 +34,7 @@ Act = Callable[[], object]
 
 
 @pytest.fixture(autouse=True)
-def soon_given_up(settings: Any) -> None:
+def limits_of_one(settings: Any) -> None:
     settings.TAKEOVER_LIMIT = settings.RETRY_LIMIT = 1
 
 
@@ -61,7 +61,7 @@ def group_of_outcomes() -> Act:
     return recording(release, [*outcomes, making.suspension(waits)])
 
 
-def retries_that_are_spent() -> Act:
+def exhausted_retries() -> Act:
     release, [claim] = claims(1)
     Pipeline.objects.filter(pk=release.pipeline_id).update(retry_limit=0)
     return recording(release, [making.failure(claim)])
@@ -99,7 +99,7 @@ def opened_await(*statuses: Any) -> Act:
 
 
 def await_that_a_worker_opened() -> Act:
-    """One of its two interactions was answered before the worker reported the await."""
+    """One of the two interactions was answered before the worker reported the await."""
     return opened_await("DISPATCHED", "COMPLETED")
 
 
@@ -148,15 +148,15 @@ def answer_that_is_late() -> Act:
 def deadlines_and_timers() -> Act:
     ready = making.ready()
     timer = suspended(ready, "timer", transport="timer")
-    question = suspended(ready, "question", requests=["{}", "{}"], itemized=True, gives_many=True)
-    make_late(asked(timer), question.interactions.order_by("item_index")[0])
+    waiting = suspended(ready, "waiting", requests=["{}", "{}"], itemized=True, gives_many=True)
+    make_late(asked(timer), waiting.interactions.order_by("item_index")[0])
     return awaits.expire
 
 
 # --- operators ------------------------------------------------------------------------------------
 
 
-def cancellation_of_a_question() -> Act:
+def cancellation_while_waiting() -> Act:
     made, [one, _] = two_items()
     answer(one)
     return lambda: cancel(made.tenant, made.pk, actor="user:op", reason="")
@@ -169,10 +169,10 @@ def cancellation_of_a_run() -> Act:
     return lambda: cancel(owner, made.pk, actor="user:op", reason="")
 
 
-def redrive_of_one() -> Act:
+def redrive_of_an_execution() -> Act:
     owner, _ = making.ready()
     [made] = making.dead(owner, "k")
-    return lambda: redrive(owner, made.pk, actor="user:op", reason="mended")
+    return lambda: redrive(owner, made.pk, actor="user:op", reason="fixed")
 
 
 def start_of_a_campaign() -> Act:
@@ -183,7 +183,7 @@ def start_of_a_campaign() -> Act:
 
 def start_campaign(owner: Tenant) -> Campaign:
     filters = Filters(pipeline_id=making.PIPELINE)
-    return campaigns.start(owner, filters, reason="mended", rate_per_minute=600, actor="user:op", allow_failed=True)
+    return campaigns.start(owner, filters, reason="fixed", rate_per_minute=600, actor="user:op", allow_failed=True)
 
 
 def running_campaign() -> tuple[Campaign, list[Execution]]:
@@ -212,7 +212,7 @@ def pause_of_a_campaign() -> Act:
     return lambda: campaigns.pause(campaign.tenant, campaign.pk, actor="user:op")
 
 
-def removal_of_what_is_old() -> Act:
+def removal_of_old_executions() -> Act:
     made, _ = two_items()
     cancel(made.tenant, made.pk, actor="user:op", reason="")
     making.aged(made, days=10)
@@ -224,9 +224,9 @@ def removal_of_what_is_old() -> Act:
 
 
 def heartbeat(held: list[HeldLease], release: Release, name: str) -> Act:
-    beat = Heartbeat(worker_id=name, state="HEALTHY", capacity=1, running=held, taking=True, answered=True)
+    message = Heartbeat(worker_id=name, state="HEALTHY", capacity=1, running=held, taking=True, answered=True)
     tenant, identity = release.pipeline.tenant, release.identity
-    return lambda: registry.take_heartbeat(tenant, identity, beat, timezone.now() + timedelta(seconds=1))
+    return lambda: registry.take_heartbeat(tenant, identity, message, timezone.now() + timedelta(seconds=1))
 
 
 def first_heartbeat() -> Act:
@@ -241,13 +241,13 @@ def heartbeat_of_a_silent_worker() -> Act:
     return heartbeat([lease], release, "worker-1")
 
 
-def silence_of_a_worker() -> Act:
+def worker_that_becomes_silent() -> Act:
     owner, _ = making.ready()
     making.silence(Worker.objects.get(tenant=owner))
     return sweep.silent_workers
 
 
-def order_to_drain() -> Act:
+def drain_request() -> Act:
     owner, _ = making.ready()
     return lambda: registry.drain(owner, making.PIPELINE, "worker-1", actor="user:op")
 
@@ -268,7 +268,7 @@ def registration_of_a_rest_worker() -> Act:
     return lambda: registered(*ready)
 
 
-def rest_worker_that_is_heard_again() -> Act:
+def rest_worker_that_registers_again() -> Act:
     worker = registered(*making.ready())
     making.silence(worker)
     sweep.silent_workers()
@@ -290,7 +290,7 @@ def replacement_of_a_key() -> Act:
     "prepare",
     [
         group_of_outcomes,
-        retries_that_are_spent,
+        exhausted_retries,
         failure_after_a_checkpoint,
         await_that_a_worker_opened,
         await_that_was_answered_before,
@@ -299,25 +299,25 @@ def replacement_of_a_key() -> Act:
         last_answer,
         answer_that_is_late,
         deadlines_and_timers,
-        cancellation_of_a_question,
+        cancellation_while_waiting,
         cancellation_of_a_run,
-        redrive_of_one,
+        redrive_of_an_execution,
         start_of_a_campaign,
         campaign_that_ends,
         cancellation_of_a_campaign,
         pause_of_a_campaign,
-        removal_of_what_is_old,
+        removal_of_old_executions,
         first_heartbeat,
         heartbeat_of_a_silent_worker,
-        silence_of_a_worker,
-        order_to_drain,
+        worker_that_becomes_silent,
+        drain_request,
         end_of_a_drain,
         registration_of_a_rest_worker,
-        rest_worker_that_is_heard_again,
+        rest_worker_that_registers_again,
         endpoint_that_is_blocked,
         replacement_of_a_key,
     ],
     ids=lambda prepare: prepare.__name__,
 )
-def test_a_process_that_dies_at_any_write_leaves_everything_as_it_was(prepare: Callable[[], Act]) -> None:
+def test_a_process_that_dies_at_any_write_leaves_the_state_unchanged(prepare: Callable[[], Act]) -> None:
     assert_all_or_nothing(prepare())

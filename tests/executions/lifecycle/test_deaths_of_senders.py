@@ -35,7 +35,7 @@ def test_a_command_that_is_too_large_fails_with_its_dead_letter(settings: Any) -
     assert making.history(made)[-1] == ("CLAIMED", "RUNNING")
 
 
-def test_a_webhook_that_is_given_up_fails_its_execution_with_a_dead_letter(settings: Any) -> None:
+def test_an_undeliverable_webhook_fails_its_execution_with_a_dead_letter(settings: Any) -> None:
     settings.WEBHOOK_ALLOWED_NETWORKS = []
     settings.WEBHOOK_ATTEMPTS = 100
     owner, release = making.ready()

@@ -1,4 +1,4 @@
-"""Sending claimed executions: each to the queue of its own release, signed, and given back where no broker takes it."""
+"""Sending claimed executions: signed, to the queue of their release, and queued again if the broker rejects them."""
 
 import json
 import time
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 
 def commands(release: Release) -> list[list[Command]]:
-    """The groups that wait in the release's queue."""
+    """Return the groups of commands that wait in the queue of the release."""
     groups = []
     for task, [message] in taken(queue_of(release.identity)):
         assert task == EXECUTE_TASK
@@ -34,7 +34,7 @@ def commands(release: Release) -> list[list[Command]]:
     return groups
 
 
-def test_what_is_due_goes_to_its_own_release_as_one_group() -> None:
+def test_due_executions_are_sent_to_their_release_as_one_group() -> None:
     owner, v1 = making.ready()
     Worker.objects.update(transition_seconds=0.001)
     on_v1 = [making.execution(owner, f"v1-{number}", {"n": number}) for number in range(2)]
@@ -56,8 +56,8 @@ def test_what_is_due_goes_to_its_own_release_as_one_group() -> None:
     assert command.lease_seconds == settings.LEASE_SECONDS
 
 
-def test_what_lost_its_lease_travels_alone() -> None:
-    """It may be what ended its worker: the others of its group would be lost with it, again and again."""
+def test_an_execution_that_lost_its_lease_is_sent_alone() -> None:
+    """It may have killed its worker. The rest of its group would be lost with it repeatedly."""
     owner, release = making.ready()
     Worker.objects.update(transition_seconds=0.001)
     made = [making.execution(owner, f"k{number}") for number in range(4)]
@@ -68,7 +68,7 @@ def test_what_lost_its_lease_travels_alone() -> None:
 
 
 def test_a_command_that_is_too_large_to_be_sent_fails(settings: Any) -> None:
-    """It holds the payload once for each active key."""
+    """The command contains the payload once for each active key."""
     settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
     owner, release = making.ready()
     execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
@@ -89,7 +89,7 @@ def test_a_second_dispatch_sends_nothing_again() -> None:
     assert len(commands(release)) == 1
 
 
-def test_more_than_one_claims_worth_is_sent_until_nothing_is_left(settings: Any) -> None:
+def test_dispatch_claims_repeatedly_until_nothing_is_due(settings: Any) -> None:
     settings.SWEEP_LIMIT = 2
     owner, release = making.ready()
     made = [making.execution(owner, f"k{number}") for number in range(5)]
@@ -108,7 +108,7 @@ def test_an_input_arrives_as_it_was_submitted() -> None:
     assert json.loads(command.payload) == value
 
 
-def test_what_was_sent_before_the_broker_refused_the_rest_stays_claimed() -> None:
+def test_commands_sent_before_the_broker_rejected_the_rest_stay_claimed() -> None:
     """A worker may already have the commands that were sent. Only unsent ones return to the queue."""
     owner, v1 = making.ready()
     sent = making.execution(owner, "sent")
@@ -125,8 +125,8 @@ def test_what_was_sent_before_the_broker_refused_the_rest_stays_claimed() -> Non
 
 
 @pytest.mark.usefixtures("broken_broker")
-def test_without_a_broker_everything_that_was_claimed_is_queued_again() -> None:
-    """Of all releases, and not only of the one whose message failed first."""
+def test_without_a_broker_every_claimed_execution_is_queued_again() -> None:
+    """This includes executions of all releases, and not only of the one whose message failed first."""
     owner, _ = making.ready()
     first = making.execution(owner, "first")
     making.worker(making.active(owner, "2.0"), "worker-2")

@@ -1,4 +1,4 @@
-"""A hog of a pipeline or a tenant takes nothing of what others are due in a claim."""
+"""A pipeline or tenant with a large backlog takes no other's share of a claim."""
 
 from collections import Counter
 from datetime import timedelta
@@ -25,7 +25,7 @@ def hosted(owner: Tenant, name: str, capacity: int = 10_000) -> Release:
 
 
 def backlog(release: Release, count: int) -> None:
-    """So many executions, all due for a day."""
+    """Submit `count` executions that have been due for a day."""
     made = making.execution(release.pipeline.tenant, f"of-{release.pk}", pipeline_id=release.pipeline.pipeline_id)
     making.copies(made, count - 1, next_due_at=LONG_AGO)
 
@@ -38,20 +38,20 @@ def shares(limit: int) -> Counter[tuple[str, str]]:
     return Counter((each.tenant, each.pipeline_id) for each in claim(limit))
 
 
-def test_a_trickle_beside_a_hog_of_the_same_tenant_is_in_the_very_next_claim() -> None:
+def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backlog() -> None:
     owner = making.tenant()
-    backlog(hosted(owner, "hog"), 2000)
+    backlog(hosted(owner, "busy"), 2000)
     trickle = hosted(owner, "trickle")
     for number in range(5):
         making.execution(owner, f"t{number}", pipeline_id="trickle")
-        assert shares(100) == {(owner.slug, "hog"): 50, (owner.slug, "trickle"): 1}
+        assert shares(100) == {(owner.slug, "busy"): 50, (owner.slug, "trickle"): 1}
     assert Execution.objects.filter(release=trickle, status="RUNNING").count() == 5
 
 
-def test_a_tenant_with_many_pipelines_takes_no_more_than_one_with_one() -> None:
+def test_a_tenant_with_many_pipelines_gets_no_more_than_a_tenant_with_one() -> None:
     many, one = making.tenant(), making.tenant()
     for number in range(10):
-        backlog(hosted(many, f"hog-{number}"), 50)
+        backlog(hosted(many, f"busy-{number}"), 50)
     backlog(hosted(one, "only"), 200)
     found = shares(100)
     assert found.pop((one.slug, "only")) == 50
@@ -59,10 +59,10 @@ def test_a_tenant_with_many_pipelines_takes_no_more_than_one_with_one() -> None:
     assert len(found) == 10
 
 
-def test_with_more_releases_than_places_the_small_tenant_comes_first_and_nobody_is_left_out_for_long() -> None:
+def test_with_more_releases_than_places_the_small_tenant_is_first_and_every_tenant_is_served_soon() -> None:
     many, one = making.tenant(), making.tenant()
     for number in range(8):
-        backlog(hosted(many, f"hog-{number}"), 50)
+        backlog(hosted(many, f"busy-{number}"), 50)
     backlog(hosted(one, "only"), 100)
     found: Counter[tuple[str, str]] = Counter()
     for _ in range(30):
@@ -72,8 +72,8 @@ def test_with_more_releases_than_places_the_small_tenant_comes_first_and_nobody_
     assert len(found) == 9
 
 
-def test_a_slow_pipeline_is_sent_what_it_starts_on_and_a_fast_one_beside_it_goes_on() -> None:
-    """The slow one has two places and never gives one back; the fast one finishes all that it is sent."""
+def test_a_slow_pipeline_is_sent_only_what_it_can_start_and_does_not_delay_a_fast_one() -> None:
+    """The slow one has two places and never frees one. The fast one finishes all that it is sent."""
     owner = making.tenant()
     slow, fast = hosted(owner, "slow", capacity=2), hosted(owner, "fast", capacity=2)
     Worker.objects.filter(pipeline_id="slow").update(transition_seconds=5)
@@ -84,6 +84,6 @@ def test_a_slow_pipeline_is_sent_what_it_starts_on_and_a_fast_one_beside_it_goes
         rounds += 1
         assert rounds <= 21
         claims = [each for each in claim(100) if each.pipeline_id == "fast"]
-        answers = [making.outcome_of(each) for each in claims]
-        done += record(fast.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+        outcomes = [making.outcome_of(each) for each in claims]
+        done += record(fast.identity, OutcomeGroup(worker_id="w", outcomes=outcomes))
     assert Execution.objects.filter(release=slow, status="RUNNING").count() == 2

@@ -1,4 +1,4 @@
-"""What an await of very many items costs: an answer reads as little of a large unit as of a small one."""
+"""The cost of large await units: an answer reads as few rows of a large unit as of a small one."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +26,7 @@ def ready() -> Ready:
 
 
 class Cost(NamedTuple):
-    """What a call costs the database: its statements, and the interactions that it reads and writes."""
+    """The cost of a call: the number of its statements, and of the interactions that it reads and writes."""
 
     statements: int
     read: int
@@ -34,7 +34,7 @@ class Cost(NamedTuple):
 
 
 def rows() -> tuple[int, int]:
-    """How many interactions this transaction has read and written so far."""
+    """Return the number of interactions that this transaction has read and written so far."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT seq_tup_read + idx_tup_fetch, n_tup_ins + n_tup_upd FROM pg_stat_xact_user_tables "
@@ -57,7 +57,7 @@ def parked(ready: Ready, items: int) -> Execution:
     return suspended(ready, f"of-{items}", requests=requests, itemized=True, gives_many=True)
 
 
-def question(of: Execution, item: int) -> Interaction:
+def interaction_of(of: Execution, item: int) -> Interaction:
     return Interaction.objects.select_related("tenant").get(unit=of.await_unit_id, item_index=item)
 
 
@@ -70,24 +70,24 @@ UPDATE executions_awaitunit SET answered_items = (SELECT count(*) FROM answered)
 """
 
 
-def test_an_answer_costs_the_same_whatever_the_size_of_its_unit(ready: Ready) -> None:
+def test_an_answer_costs_the_same_for_every_size_of_unit(ready: Ready) -> None:
     costs = []
     for items in (SMALL, LARGE):
         made = parked(ready, items)
         run(_ANSWER_HALF, made.await_unit_id, made.await_unit_id)
-        one = question(made, items - 1)
+        one = interaction_of(made, items - 1)
         costs.append(cost_of(partial(answer, one)))
     small, large = costs
     assert (large.statements, large.written) == (small.statements, 1)
     assert large.read <= 10
 
 
-def test_the_last_answer_takes_the_execution_on_with_all_of_them(ready: Ready) -> None:
+def test_the_last_answer_resumes_the_execution_with_all_answers(ready: Ready) -> None:
     made = parked(ready, 20)
     for item in reversed(range(20)):
         made.refresh_from_db()
         assert made.status == "WAITING_EXTERNAL"
-        answer(question(made, item), {"n": -item})
+        answer(interaction_of(made, item), {"n": -item})
     made.refresh_from_db()
     assert (made.status, made.progress) == ("QUEUED", [{"n": -item} for item in range(20)])
 
@@ -95,14 +95,14 @@ def test_the_last_answer_takes_the_execution_on_with_all_of_them(ready: Ready) -
 def test_a_repeated_answer_is_not_counted(ready: Ready) -> None:
     made = parked(ready, 2)
     for _ in range(3):
-        answer(question(made, 0))
+        answer(interaction_of(made, 0))
     made.refresh_from_db()
     assert made.status == "WAITING_EXTERNAL"
     assert AwaitUnit.objects.get(execution=made).answered_items == 1
 
 
 def test_parking_takes_as_many_statements_for_a_large_unit_as_for_a_small_one(ready: Ready) -> None:
-    parked(ready, 1)  # what a first submission remembers
+    parked(ready, 1)  # the first submission fills caches
     small = cost_of(lambda: parked(ready, SMALL))
     large = cost_of(lambda: parked(ready, LARGE))
     assert large.statements == small.statements

@@ -1,4 +1,4 @@
-"""Leases: given up when they expire, renewed while they are held, and only by who holds them."""
+"""Leases: they expire unless their holder, and no other worker, renews them."""
 
 import uuid
 from datetime import timedelta
@@ -38,7 +38,7 @@ def expire(limit: int = 1_000) -> int:
     return len(moves.expire_leases(actor="sweep", limit=limit, most_takeovers=10))
 
 
-def test_a_lease_that_expired_queues_the_execution_again_under_the_same_key(claim: moves.Claim) -> None:
+def test_an_expired_lease_queues_the_execution_again_under_the_same_key(claim: moves.Claim) -> None:
     let_expire(claim)
     assert expire() >= 1
     execution = row(claim)
@@ -52,7 +52,7 @@ def test_a_lease_that_expired_queues_the_execution_again_under_the_same_key(clai
     assert again.lease_token != claim.lease_token
 
 
-def test_a_lease_that_expires_leaves_the_last_error(claim: moves.Claim) -> None:
+def test_an_expired_lease_does_not_change_the_last_error(claim: moves.Claim) -> None:
     group = OutcomeGroup(worker_id="w", outcomes=[making.failure(claim)])
     assert outcome.record(row(claim).pin, group) == 1
     Execution.objects.filter(pk=claim.execution_id).update(next_due_at=timezone.now() - timedelta(seconds=1))
@@ -62,14 +62,14 @@ def test_a_lease_that_expires_leaves_the_last_error(claim: moves.Claim) -> None:
     assert (row(claim).status, row(claim).error_code, row(claim).error_message) == ("QUEUED", "SomeError", "why")
 
 
-def test_a_lease_that_expires_tells_which_worker_lost_it(claim: moves.Claim) -> None:
+def test_the_event_of_an_expired_lease_names_the_worker_that_lost_it(claim: moves.Claim) -> None:
     renew(claim, claim.lease_token)
     let_expire(claim)
     expire()
     assert row(claim).events.get(kind="LEASE_EXPIRED").data["leaseOwner"] == "worker:w"
 
 
-def test_a_lease_that_lasts_is_left_alone(claim: moves.Claim) -> None:
+def test_a_valid_lease_is_not_expired(claim: moves.Claim) -> None:
     before = row(claim).lease_expires_at
     expire()
     assert (row(claim).status, row(claim).lease_expires_at) == ("RUNNING", before)
@@ -80,7 +80,7 @@ def test_a_sweep_is_bounded_and_takes_the_oldest_first() -> None:
     made = [making.execution(owner, f"k{number}") for number in range(3)]
     making.claimed(owner)
     for number, execution in enumerate(made):
-        # So long ago that nothing else in the database can have expired before.
+        # No other lease in the database can have expired earlier than this.
         expired = LONG_AGO - timedelta(days=1000 + number)
         Execution.objects.filter(pk=execution.pk).update(lease_expires_at=expired)
     states = []
@@ -90,7 +90,7 @@ def test_a_sweep_is_bounded_and_takes_the_oldest_first() -> None:
     assert states == [["RUNNING", "RUNNING", "QUEUED"], ["RUNNING", "QUEUED", "QUEUED"]]
 
 
-def test_what_has_expired_twice_is_swept_once(claim: moves.Claim) -> None:
+def test_an_expired_lease_is_swept_once(claim: moves.Claim) -> None:
     let_expire(claim)
     expire()
     expire()
@@ -128,21 +128,21 @@ def test_the_first_worker_that_names_a_lease_keeps_it(claim: moves.Claim) -> Non
         assert row(claim).lease_owner == "worker:w"
 
 
-def test_a_lease_that_has_run_out_but_was_not_swept_yet_is_still_the_holders(claim: moves.Claim) -> None:
+def test_an_expired_lease_belongs_to_its_holder_until_it_is_swept(claim: moves.Claim) -> None:
     let_expire(claim)
     assert renew(claim, claim.lease_token)
     expire()
     assert row(claim).status == "RUNNING"
 
 
-def test_nobody_else_renews_it(claim: moves.Claim) -> None:
+def test_only_the_holder_renews_a_lease(claim: moves.Claim) -> None:
     before = row(claim).lease_expires_at
     assert not renew(claim, uuid.uuid4())
     assert not renew(claim, claim.lease_token, tenant_pk=making.tenant().pk)
     assert row(claim).lease_expires_at == before
 
 
-def test_a_lost_lease_is_not_won_back(claim: moves.Claim) -> None:
+def test_a_lost_lease_is_not_renewed(claim: moves.Claim) -> None:
     let_expire(claim)
     expire()
     assert not renew(claim, claim.lease_token)
@@ -151,15 +151,15 @@ def test_a_lost_lease_is_not_won_back(claim: moves.Claim) -> None:
     assert renew(takeover, takeover.lease_token)
 
 
-def test_of_two_leases_of_one_execution_the_one_that_is_held_is_renewed(claim: moves.Claim) -> None:
+def test_only_the_current_lease_of_an_execution_is_renewed(claim: moves.Claim) -> None:
     held = [(claim.execution_id, claim.lease_token), (claim.execution_id, uuid.uuid4())]
     for pairs in (held, held[::-1]):
         renewed = moves.renew_leases(row(claim).tenant_id, pairs, worker_id="w", lease_seconds=60)
         assert renewed == {claim.lease_token}
 
 
-def test_what_no_thread_has_begun_does_not_run(claim: moves.Claim) -> None:
-    """A lease says who may record the outcome. That its steps run is another fact, which the worker reports."""
+def test_an_execution_that_no_thread_has_started_is_not_running_steps(claim: moves.Claim) -> None:
+    """A lease decides who may record the outcome. The worker reports separately whether steps are running."""
     assert (row(claim).status, row(claim).running_since) == ("RUNNING", None)
     renew(claim, claim.lease_token)
     assert row(claim).running_since is None
@@ -186,13 +186,13 @@ def test_nothing_runs_without_a_lease(claim: moves.Claim, end: str) -> None:
     assert row(claim).running_since is None
 
 
-def test_the_database_holds_to_it(claim: moves.Claim) -> None:
+def test_the_database_rejects_running_without_a_lease(claim: moves.Claim) -> None:
     let_expire(claim)
     expire()
     sql = "UPDATE executions_execution SET running_since = now() WHERE id = %s"
     assert refused(sql, claim.execution_id) == "execution_only_running_runs"
 
 
-def test_nothing_held_is_nothing_to_do(claim: moves.Claim) -> None:
+def test_renewing_no_leases_does_nothing(claim: moves.Claim) -> None:
     assert moves.renew_leases(row(claim).tenant_id, [], worker_id="w", lease_seconds=60) == set()
     assert moves.apply([]) == []

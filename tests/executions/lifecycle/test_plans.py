@@ -1,7 +1,7 @@
-"""How the database finds the rows of the busiest statements, before it knows anything of a table but its size.
+"""The plans of the busiest statements, while the database has no statistics of a table but its size.
 
-Statistics come a minute after the rows. A plan that was made without them must not be one that goes through all that a
-tenant, a pipeline or a release ever ran, or through all that is live where it is about a few.
+Statistics are collected up to a minute after rows are inserted. A plan that is made without them must not scan all
+executions of a tenant, a pipeline or a release, nor all live executions if the statement is about a few.
 """
 
 import re
@@ -41,12 +41,12 @@ FROM public.executions_execution e CROSS JOIN generate_series(1, 3000) AS number
 
 @pytest.fixture
 def application_role() -> None:
-    """Replaces the role of the other tests: only the owner may create temporary tables."""
+    """Override the role of the other tests: only the owner may create temporary tables."""
 
 
 @pytest.fixture(autouse=True)
 def unknown() -> None:
-    """New tables in the place of the old ones: more than a few rows in TABLE, and nothing is known of any of them."""
+    """Replace the tables with new ones without statistics, and insert thousands of rows into TABLE."""
     owner, _ = making.ready()
     made = making.execution(owner)
     check_foreign_keys_now()
@@ -58,14 +58,14 @@ def unknown() -> None:
 
 
 def conditions(statement: str) -> list[str]:
-    """By what each scan of TABLE finds its rows, in a plan that is made without parameters; empty where by nothing."""
+    """Return the condition of each scan of TABLE in a generic plan, or an empty string for a scan without one."""
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
     for place, name in enumerate(names, 1):
         statement = statement.replace(f"%({name})s", f"${place}")
     with connection.cursor() as cursor:
         cursor.execute("SELECT indexname FROM pg_indexes WHERE tablename = %s AND schemaname ~ 'pg_temp'", [TABLE])
         indexes = "|".join(name for (name,) in cursor.fetchall())
-        # So few are still read from end to end where a hundred of them are asked for.
+        # With so few rows, a sequential scan would still be chosen for a hundred of them.
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("EXPLAIN (GENERIC_PLAN) " + statement.replace("%", "%%"), [])
         plan = [line for (line,) in cursor.fetchall()]
@@ -76,17 +76,17 @@ def conditions(statement: str) -> list[str]:
 
 
 def executed(call: Callable[[], object]) -> str:
-    """The first statement about TABLE that `call` executes, with its placeholders."""
+    """Return the first statement about TABLE that `call` executes, with its placeholders."""
     statements: list[str] = []
 
-    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    def record_statement(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         statements.append(sql)
         return execute(sql, params, many, context)
 
-    with transaction.atomic(), connection.execute_wrapper(note):
+    with transaction.atomic(), connection.execute_wrapper(record_statement):
         with suppress(IntegrityError):
             call()
-        transaction.set_rollback(True)  # what it is about does not exist
+        transaction.set_rollback(True)  # its execution does not exist
     return next(statement for statement in statements if TABLE in statement)
 
 
@@ -142,7 +142,7 @@ def test_rows_are_found_by_their_ids(call: Callable[[], object], by: str) -> Non
 
 
 def test_a_claim_counts_what_runs_by_its_release() -> None:
-    """Both what runs of the release itself, and what its REST workers still run of other releases."""
+    """It counts executions of the release, and those of other releases that its REST workers still run."""
     _, _, body = ELIGIBILITY.COUNT.partition("RETURN (")
     statement = body.partition(");\nEND")[0]
     statement = re.sub(r"(?<== )release\b", "%(release)s::bigint", statement)

@@ -63,7 +63,7 @@ def reached(claim: Claim, value: Any) -> Checkpoint:
     )
 
 
-def refuse(table: str, when: str) -> None:
+def reject_rows(table: str, when: str) -> None:
     """Make the database reject rows of `table` that satisfy `when`."""
     name = f"refuse_{table}"
     run(
@@ -80,16 +80,16 @@ def poisoned(claim: Claim) -> Outcome:
     return making.outcome_of(claim, output_payloads=['"poison"'])
 
 
-def test_checkpoints_beside_a_poisoned_outcome_are_kept(group: Group) -> None:
-    refuse(MOVE, "NEW.result = '[\"poison\"]'")
+def test_checkpoints_in_the_group_of_a_poisoned_outcome_are_stored(group: Group) -> None:
+    reject_rows(MOVE, "NEW.result = '[\"poison\"]'")
     running, bad, good = group.claims
     assert group.record(poisoned(bad), making.outcome_of(good), reached=(reached(running, 7),)) == 2
     assert [group.execution(place).status for place in range(3)] == ["RUNNING", "FAILED", "SUCCEEDED"]
     assert (group.execution(0).current_step_index, group.execution(0).progress) == (1, 7)
 
 
-def test_a_failure_beside_a_poisoned_outcome_is_retried_from_its_checkpoint(group: Group) -> None:
-    refuse(MOVE, "NEW.result = '[\"poison\"]'")
+def test_a_failure_in_the_group_of_a_poisoned_outcome_is_retried_from_its_checkpoint(group: Group) -> None:
+    reject_rows(MOVE, "NEW.result = '[\"poison\"]'")
     failing, bad, _ = group.claims
     assert group.record(making.failure(failing), poisoned(bad), reached=(reached(failing, 7),)) == 2
     found = group.execution(0)
@@ -97,7 +97,7 @@ def test_a_failure_beside_a_poisoned_outcome_is_retried_from_its_checkpoint(grou
 
 
 def test_a_poisoned_outcome_leaves_the_checkpoint_of_its_execution_and_a_dead_letter(group: Group) -> None:
-    refuse(MOVE, "NEW.result = '[\"poison\"]'")
+    reject_rows(MOVE, "NEW.result = '[\"poison\"]'")
     bad, _, good = group.claims
     assert group.record(poisoned(bad), making.outcome_of(good), reached=(reached(bad, 7),)) == 2
     found = group.execution(0)
@@ -105,8 +105,8 @@ def test_a_poisoned_outcome_leaves_the_checkpoint_of_its_execution_and_a_dead_le
     assert DeadLetter.objects.get(execution=found).reason == "non_retryable"
 
 
-def test_a_poisoned_checkpoint_is_left_out_and_fails_nobody(group: Group) -> None:
-    refuse(MOVE, "NEW.progress = '\"poison\"'")
+def test_a_poisoned_checkpoint_is_skipped_and_fails_no_execution(group: Group) -> None:
+    reject_rows(MOVE, "NEW.progress = '\"poison\"'")
     first, second, third = group.claims
     kept = (reached(first, "poison"), reached(second, 7))
     assert group.record(making.outcome_of(first), making.failure(third), reached=kept) == 2
@@ -114,16 +114,16 @@ def test_a_poisoned_checkpoint_is_left_out_and_fails_nobody(group: Group) -> Non
     assert (group.execution(1).current_step_index, group.execution(1).progress) == (1, 7)
 
 
-def test_an_outcome_whose_failure_is_refused_too_is_left_to_its_lease(group: Group) -> None:
-    refuse(MOVE, "NEW.result = '[\"poison\"]'")
-    refuse("executions_deadletter", "true")
+def test_an_outcome_whose_failure_is_rejected_too_is_left_to_its_lease(group: Group) -> None:
+    reject_rows(MOVE, "NEW.result = '[\"poison\"]'")
+    reject_rows("executions_deadletter", "true")
     first, bad, last = group.claims
     assert group.record(making.outcome_of(first), poisoned(bad), making.outcome_of(last)) == 2
     assert [group.execution(place).status for place in range(3)] == ["SUCCEEDED", "RUNNING", "SUCCEEDED"]
     assert making.history(group.execution(1))[-1] == ("CLAIMED", "RUNNING")
 
 
-def test_an_await_under_a_lost_lease_is_dropped_and_asks_nobody(group: Group) -> None:
+def test_an_await_under_a_lost_lease_is_dropped_and_opens_no_interaction(group: Group) -> None:
     lost, good, _ = group.claims
     late = making.suspension(lost, transport="webhook", transport_metadata={"url": "http://x.example"})
     late = late.model_copy(update={"lease_token": uuid.uuid4()})
@@ -142,7 +142,7 @@ def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(gr
 
 
 @pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
-def test_while_the_database_is_away_the_whole_group_is_tried_again(group: Group, kind: type[Exception]) -> None:
+def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: Group, kind: type[Exception]) -> None:
     """The task fails no execution, and records each report once when the database is available again."""
     first, second, third = group.claims
     body = OutcomeGroup(
@@ -151,13 +151,13 @@ def test_while_the_database_is_away_the_whole_group_is_tried_again(group: Group,
     message = seal(group.release.identity, body, current_key(group.release.pipeline.tenant.slug))
     left = [2]
 
-    def away(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+    def unavailable(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         if left[0] and "UPDATE executions_execution" in str(sql):
             left[0] -= 1
             raise kind("the server closed the connection")
         return execute(sql, params, many, context)
 
-    with without_receivers(), connection.execute_wrapper(away):
+    with without_receivers(), connection.execute_wrapper(unavailable):
         assert tasks.record.apply(args=(message,)).get() is None
     assert left == [0]
     assert [group.execution(place).status for place in range(3)] == ["SUCCEEDED", "WAIT_RETRY", "RUNNING"]

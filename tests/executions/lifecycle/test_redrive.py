@@ -1,4 +1,4 @@
-"""Re-driving one execution: where from, with which budget, and never onto another release."""
+"""Re-driving one execution: from which step, with which retry budget, and always on the same release."""
 
 import uuid
 from datetime import timedelta
@@ -35,16 +35,16 @@ def owner() -> Tenant:
 
 @pytest.fixture
 def dead(owner: Tenant) -> Execution:
-    """In DLQ after one run, at version 2."""
+    """An execution in DLQ after one attempt, at version 2."""
     return making.dead(owner, "key")[0]
 
 
-def record(claim: Claim, answer: Any) -> int:
+def record(claim: Claim, reported: Any) -> int:
     release = Execution.objects.get(pk=claim.execution_id).release
-    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
+    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[reported]))
 
 
-def test_an_execution_in_dlq_is_queued_again_with_its_pin_and_an_account_of_it(owner: Tenant, dead: Execution) -> None:
+def test_an_execution_in_dlq_is_queued_again_with_its_pin_and_an_event(owner: Tenant, dead: Execution) -> None:
     done = redrive(owner, dead.pk, actor="user:ann", reason="the bank is back")
 
     again = done.execution
@@ -65,7 +65,7 @@ def test_an_execution_in_dlq_is_queued_again_with_its_pin_and_an_account_of_it(o
     }
 
 
-def test_a_redriven_execution_runs_on_the_release_it_is_pinned_to_although_another_is_active(
+def test_a_redriven_execution_runs_on_its_pinned_release_even_if_another_is_active(
     owner: Tenant, dead: Execution
 ) -> None:
     making.worker(making.active(owner, "2.0"), "worker-2")
@@ -75,13 +75,13 @@ def test_a_redriven_execution_runs_on_the_release_it_is_pinned_to_although_anoth
 
 
 def test_the_release_may_have_been_revoked(owner: Tenant, dead: Execution) -> None:
-    """Revoking keeps new executions away; what is pinned to the release is still its own."""
+    """A revoked release gets no new executions, but still runs those that are pinned to it."""
     revoke(dead.release, actor="user:test", reason="leaked")
     redrive(owner, dead.pk, actor="", reason="")
     assert [claim.execution_id for claim in making.claimed(owner)] == [dead.pk]
 
 
-def test_it_has_a_fresh_retry_budget_and_its_attempts_count_on(owner: Tenant, dead: Execution) -> None:
+def test_it_has_a_new_retry_budget_and_its_attempts_continue(owner: Tenant, dead: Execution) -> None:
     Pipeline.objects.filter(tenant=owner).update(retry_limit=2)
     redrive(owner, dead.pk, actor="", reason="")
     keys = []
@@ -99,7 +99,7 @@ def test_it_has_a_fresh_retry_budget_and_its_attempts_count_on(owner: Tenant, de
     assert dead.dead_letters.count() == 2
 
 
-def test_a_failed_execution_is_taken_only_where_that_is_asked_for(owner: Tenant) -> None:
+def test_a_failed_execution_is_redriven_only_on_request(owner: Tenant) -> None:
     [failed] = making.dead(owner, "key", retryable=False)
     with pytest.raises(RedriveRefused) as refused:
         redrive(owner, failed.pk, actor="", reason="")
@@ -110,7 +110,7 @@ def test_a_failed_execution_is_taken_only_where_that_is_asked_for(owner: Tenant)
 
 @pytest.mark.parametrize("state", sorted(set(State) - {State.DLQ, State.FAILED}))
 @pytest.mark.parametrize("expected_version", [None, 99])
-def test_no_other_status_is_redriven_and_the_status_is_looked_at_before_the_version(
+def test_no_other_status_is_redriven_and_the_status_is_checked_before_the_version(
     owner: Tenant, dead: Execution, state: State, expected_version: int | None
 ) -> None:
     check_foreign_keys_now()
@@ -126,7 +126,7 @@ def test_no_other_status_is_redriven_and_the_status_is_looked_at_before_the_vers
 
 
 def waiting(execution: Execution) -> None:
-    """Parked at an await, as rows tell it."""
+    """Write the rows of an execution that is parked at an await."""
     run(
         """WITH waiting AS (
             UPDATE executions_execution SET status = 'WAITING_EXTERNAL', finished_at = NULL,
@@ -139,20 +139,20 @@ def waiting(execution: Execution) -> None:
 
 
 @pytest.mark.parametrize("expected", [0, 1, 3])
-def test_another_version_than_expected_is_refused(owner: Tenant, dead: Execution, expected: int) -> None:
+def test_an_unexpected_version_is_rejected(owner: Tenant, dead: Execution, expected: int) -> None:
     before = rows(Execution), rows(ExecutionEvent)
     with pytest.raises(VersionMismatch) as refused:
         redrive(owner, dead.pk, actor="", reason="", expected_version=expected)
-    told = f"Execution {dead.pk} version mismatch: expected {expected} but current version is 2"
-    assert (refused.value.detail, refused.value.data) == (told, {"currentVersion": 2})
+    detail = f"Execution {dead.pk} version mismatch: expected {expected} but current version is 2"
+    assert (refused.value.detail, refused.value.data) == (detail, {"currentVersion": 2})
     assert (rows(Execution), rows(ExecutionEvent)) == before
 
 
-def test_the_expected_version_is_taken(owner: Tenant, dead: Execution) -> None:
+def test_the_expected_version_is_accepted(owner: Tenant, dead: Execution) -> None:
     assert redrive(owner, dead.pk, actor="", reason="", expected_version=2).execution.version == 3
 
 
-def test_an_unknown_execution_and_that_of_another_tenant_are_the_same(dead: Execution) -> None:
+def test_executions_of_other_tenants_are_reported_as_unknown(dead: Execution) -> None:
     before = rows(Execution)
     for execution_id in (dead.pk, uuid.uuid4()):
         with pytest.raises(ExecutionUnknown):
@@ -160,15 +160,15 @@ def test_an_unknown_execution_and_that_of_another_tenant_are_the_same(dead: Exec
     assert rows(Execution) == before
 
 
-def test_it_rings_for_a_dispatch_once_it_is_committed(
+def test_it_sends_a_wakeup_after_its_commit(
     owner: Tenant, dead: Execution, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    with django_capture_on_commit_callbacks() as rung:
+    with django_capture_on_commit_callbacks() as wakeups:
         redrive(owner, dead.pk, actor="", reason="")
-    assert len(rung) == 1
+    assert len(wakeups) == 1
 
 
-def test_what_failed_after_a_checkpoint_goes_on_at_the_failed_step() -> None:
+def test_a_failure_after_a_checkpoint_resumes_at_the_failed_step() -> None:
     owner = making.tenant()
     contract = making.contract()
     data = making.archive(contract)
@@ -198,13 +198,13 @@ def test_what_failed_after_a_checkpoint_goes_on_at_the_failed_step() -> None:
 @pytest.mark.parametrize(
     ("lost", "reason"), [(awaits.TIMED_OUT, "await_timeout"), (awaits.UNDELIVERABLE, "await_failed")]
 )
-def test_what_failed_at_an_await_asks_again_with_a_new_unit(owner: Tenant, lost: awaits.Lost, reason: str) -> None:
-    """It is parked at the await with what it asked: the worker reaches the await at once, and asks the same."""
+def test_a_failure_at_an_await_opens_a_new_unit(owner: Tenant, lost: awaits.Lost, reason: str) -> None:
+    """It is queued at the await with its request, so the worker reaches the await at once with the same request."""
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
     record(claim, making.suspension(claim, '{"n": 7}', step_index=0))
     first = AwaitUnit.objects.get()
-    awaits.fail(lost, {first.pk: "nobody answered"}, actor="clock")
+    awaits.fail(lost, {first.pk: "no answer"}, actor="clock")
     execution.refresh_from_db()
     assert (execution.status, execution.error_code, execution.await_unit) == ("FAILED", lost.code, None)
     assert execution.dead_letters.get().reason == reason

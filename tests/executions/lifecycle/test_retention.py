@@ -1,4 +1,4 @@
-"""What is over for longer than its tenant keeps it is removed with its whole history, and nothing else ever is."""
+"""Only executions that finished before their tenant's retention term are removed, with their whole history."""
 
 from datetime import timedelta
 from io import StringIO
@@ -43,15 +43,15 @@ def keeping(days: int | None, failed: int | None = None) -> Tenant:
 
 def succeeded(owner: Tenant, *keys: str, days: float = 0) -> list[Execution]:
     made = [making.execution(owner, key) for key in keys]
-    answers = [making.outcome_of(claim) for claim in making.claimed(owner)]
-    assert record(made[0].release.identity, OutcomeGroup(worker_id="w", outcomes=answers)) == len(keys)
+    outcomes = [making.outcome_of(claim) for claim in making.claimed(owner)]
+    assert record(made[0].release.identity, OutcomeGroup(worker_id="w", outcomes=outcomes)) == len(keys)
     making.aged(*made, days=days)
     return made
 
 
-def cancelled_at_a_question(owner: Tenant) -> Execution:
-    """With an await unit and an interaction behind it, and what travelled beside it."""
-    made = making.execution(owner, "asked")
+def cancelled_while_waiting(owner: Tenant) -> Execution:
+    """Return a cancelled execution with an await unit, an interaction, and the wire forms of its payloads."""
+    made = making.execution(owner, "waiting")
     [claim] = making.claimed(owner)
     record(made.release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)]))
     WireForm.objects.create(execution=made, input={})
@@ -67,8 +67,8 @@ def kept() -> set[str]:
     return set(Execution.objects.values_list("execution_key", flat=True))
 
 
-def test_removal_waits_for_a_place() -> None:
-    """It takes long, and short tasks must always find a thread."""
+def test_removal_waits_for_a_free_place() -> None:
+    """Removal takes long, and short tasks must always find a free thread."""
     succeeded(keeping(30), "old", days=31)
     with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
         tasks.remove_old()
@@ -77,7 +77,7 @@ def test_removal_waits_for_a_place() -> None:
     assert kept() == set()
 
 
-def test_what_is_older_than_the_term_goes_and_what_is_younger_stays() -> None:
+def test_only_executions_older_than_the_term_are_removed() -> None:
     owner = keeping(30)
     succeeded(owner, "old", "older", days=31)
     succeeded(owner, "young", days=29)
@@ -87,9 +87,9 @@ def test_what_is_older_than_the_term_goes_and_what_is_younger_stays() -> None:
     assert remove() == 0
 
 
-def test_everything_that_hangs_on_it_goes_with_it() -> None:
+def test_all_rows_of_an_execution_are_removed_with_it() -> None:
     owner = keeping(30, failed=30)
-    making.aged(cancelled_at_a_question(owner), *making.dead(owner, "dead"), days=31)
+    making.aged(cancelled_while_waiting(owner), *making.dead(owner, "dead"), days=31)
     before = [table.objects.count() for table in HISTORY]
     assert all(before), before
     assert remove() == 2
@@ -97,7 +97,7 @@ def test_everything_that_hangs_on_it_goes_with_it() -> None:
     assert [table.objects.count() for table in HISTORY] == [0] * len(HISTORY)
 
 
-def test_without_a_term_everything_is_kept() -> None:
+def test_without_a_term_nothing_is_removed() -> None:
     succeeded(keeping(None), "old", days=10_000)
     assert remove() == 0
     assert kept() == {"old"}
@@ -107,10 +107,10 @@ def test_without_a_term_everything_is_kept() -> None:
     ("days", "failed", "left"),
     [(30, None, {"dead"}), (30, 60, {"dead"}), (30, 30, set()), (60, 30, {"old"}), (None, 30, {"old"})],
 )
-def test_what_failed_has_a_term_of_its_own(
+def test_failed_executions_have_a_separate_term(
     days: int | None, failed: int | None, left: set[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The database would also refuse to remove what the tenant keeps, so the log has no error."""
+    """The log has no error, so the database has not rejected any removal."""
     owner = keeping(days, failed)
     making.aged(*making.dead(owner, "dead"), days=40)
     succeeded(owner, "old", days=40)
@@ -119,7 +119,7 @@ def test_what_failed_has_a_term_of_its_own(
     assert [each for each in caplog.records if each.levelname == "ERROR"] == []
 
 
-def test_a_tenants_term_is_no_others() -> None:
+def test_a_tenants_term_applies_to_no_other_tenant() -> None:
     owner, other = keeping(30), keeping(90)
     succeeded(owner, "mine", days=60)
     succeeded(other, "theirs", days=60)
@@ -127,7 +127,7 @@ def test_a_tenants_term_is_no_others() -> None:
     assert kept() == {"theirs"}
 
 
-def test_the_idempotency_key_is_free_again() -> None:
+def test_the_idempotency_key_of_a_removed_execution_is_free() -> None:
     owner = keeping(30)
     [first] = succeeded(owner, "key", days=31)
     assert making.execution(owner, "key").pk == first.pk
@@ -135,7 +135,7 @@ def test_the_idempotency_key_is_free_again() -> None:
     assert making.execution(owner, "key").pk != first.pk
 
 
-def test_it_goes_batch_by_batch_and_stops_when_its_time_is_spent(settings: Any) -> None:
+def test_removal_works_in_batches_and_stops_after_its_time_limit(settings: Any) -> None:
     settings.SWEEP_LIMIT = 2
     owner = keeping(30)
     succeeded(owner, *"abcde", days=31)
@@ -143,7 +143,7 @@ def test_it_goes_batch_by_batch_and_stops_when_its_time_is_spent(settings: Any) 
     assert remove() == 3
 
 
-def test_a_batch_takes_no_more_executions_once_it_has_very_many_interactions() -> None:
+def test_a_batch_is_limited_by_its_number_of_interactions() -> None:
     owner = keeping(30)
     for key in "abcd":
         made = making.execution(owner, key)
@@ -165,7 +165,7 @@ def test_executions_that_finished_at_one_moment_are_all_removed_in_small_batches
     assert remove() == 8
 
 
-def test_what_a_campaign_has_still_to_redrive_is_spared_and_what_it_did_is_remembered() -> None:
+def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_and_its_results_remain() -> None:
     owner = keeping(30, failed=30)
     dead = making.dead(owner, "a", "b")
     made = campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="user:ann")
@@ -179,7 +179,7 @@ def test_what_a_campaign_has_still_to_redrive_is_spared_and_what_it_did_is_remem
     assert campaigns.progress([made.pk])[made.pk].skipped == 2
 
 
-def test_what_is_spared_does_not_keep_what_is_younger(settings: Any) -> None:
+def test_a_kept_execution_does_not_prevent_the_removal_of_younger_ones(settings: Any) -> None:
     settings.SWEEP_LIMIT = 1
     owner = keeping(30, failed=30)
     making.aged(*making.dead(owner, "spared"), days=40)
@@ -189,7 +189,7 @@ def test_what_is_spared_does_not_keep_what_is_younger(settings: Any) -> None:
     assert kept() == {"spared"}
 
 
-def test_an_item_whose_execution_went_all_the_same_is_skipped() -> None:
+def test_an_item_whose_execution_was_removed_is_skipped() -> None:
     owner = keeping(30, failed=30)
     making.aged(*making.dead(owner, "a"), days=31)
     made = campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="user:ann")
@@ -202,7 +202,7 @@ def test_an_item_whose_execution_went_all_the_same_is_skipped() -> None:
     assert list(made.items.values_list("outcome", "code")) == [("SKIPPED", "EXECUTION_UNKNOWN")]
 
 
-def test_a_dry_run_tells_what_would_go_and_removes_nothing() -> None:
+def test_a_dry_run_reports_what_would_be_removed_and_removes_nothing() -> None:
     owner, other = keeping(30), keeping(None)
     succeeded(owner, "old", days=31)
     succeeded(other, "theirs", days=31)
@@ -215,20 +215,22 @@ def test_a_dry_run_tells_what_would_go_and_removes_nothing() -> None:
     assert kept() == {"theirs"}
 
 
-# --- with a prompt ---
+# --- the database ---
 
 
 @pytest.mark.parametrize(
     ("term", "failed", "age"), [(None, None, 10_000), (30, 30, 29), (30, None, 29), (None, 30, 10_000)]
 )
-def test_nobody_removes_what_its_tenant_keeps(term: int | None, failed: int | None, age: float) -> None:
+def test_the_database_rejects_the_removal_of_executions_within_their_term(
+    term: int | None, failed: int | None, age: float
+) -> None:
     owner = keeping(term, failed)
     [execution] = succeeded(owner, "key", days=age)
     sql = "DELETE FROM executions_execution WHERE id = %s"
     assert refused(sql, execution.pk) == "execution_not_deleted"
 
 
-def test_nobody_removes_what_is_live_however_old() -> None:
+def test_the_database_rejects_the_removal_of_live_executions_of_any_age() -> None:
     owner = keeping(1, 1)
     execution = making.execution(owner)
     check_foreign_keys_now()
@@ -245,13 +247,13 @@ def test_nobody_removes_what_is_live_however_old() -> None:
         ("wireform", "wire_form_written_once"),
     ],
 )
-def test_no_part_of_a_history_goes_alone_although_it_may_go_as_a_whole(table: str, constraint: str) -> None:
+def test_no_part_of_a_history_is_removed_without_the_rest(table: str, constraint: str) -> None:
     owner = keeping(1, 1)
-    making.aged(cancelled_at_a_question(owner), *making.dead(owner, "dead"), days=2)
+    making.aged(cancelled_while_waiting(owner), *making.dead(owner, "dead"), days=2)
     assert refused(f"DELETE FROM executions_{table}") == constraint
 
 
-def test_an_execution_never_goes_without_its_history() -> None:
+def test_an_execution_is_not_removed_without_its_history() -> None:
     [execution] = succeeded(keeping(1), "key", days=2)
     check_foreign_keys_now()
     sql = "DELETE FROM executions_execution WHERE id = '{}'; SET CONSTRAINTS ALL IMMEDIATE"
@@ -260,7 +262,7 @@ def test_an_execution_never_goes_without_its_history() -> None:
     assert kept() == {"key"}
 
 
-def test_nobody_makes_an_execution_older_than_it_is() -> None:
+def test_the_database_rejects_backdating_an_execution() -> None:
     [execution] = succeeded(keeping(1), "key")
     sql = "UPDATE executions_execution SET finished_at = now() - interval '9 days' WHERE id = %s"
     assert refused(sql, execution.pk) == "execution_finish_is_now"
@@ -270,7 +272,7 @@ def test_nobody_makes_an_execution_older_than_it_is() -> None:
     assert refused(sql, live.pk) == "execution_finish_is_now"
 
 
-def test_a_new_tenant_has_the_installations_terms(settings: Any) -> None:
+def test_a_new_tenant_has_the_terms_of_the_settings(settings: Any) -> None:
     settings.RETENTION_DAYS, settings.FAILED_RETENTION_DAYS = 30, 0
     made = making.tenant()
     assert (made.retention_days, made.failed_retention_days) == (30, None)

@@ -1,4 +1,4 @@
-"""The beat schedule, and the sweep: what it finds, its limits, and that a failed part does not stop the others."""
+"""The beat schedule and the sweep: the work it finds, its limits, and how it continues after a failed part."""
 
 import subprocess
 import sys
@@ -57,7 +57,7 @@ def test_the_clock_runs_every_job_at_its_interval(settings: Any) -> None:
     assert schedule.keys() <= app.tasks.keys()
 
 
-def test_the_clock_removes_orphans_where_the_settings_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_removes_orphans_if_the_settings_enable_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORPHAN_SWEEP", "true")
     program = "from coordinator import settings; print(settings.CELERY_BEAT_SCHEDULE['remove-orphans'])"
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -115,7 +115,7 @@ def test_each_job_of_the_clock_does_its_work(broker: Broker, job: str, of: Calla
     assert is_done()
 
 
-# --- what the sweep finds ---
+# --- due work ---
 
 
 def an_expired_lease(ready: Ready) -> Callable[[], bool]:
@@ -139,7 +139,7 @@ def a_lease_that_was_lost_too_often(ready: Ready) -> Callable[[], bool]:
     return is_done
 
 
-def a_late_question(ready: Ready) -> Callable[[], bool]:
+def a_late_interaction(ready: Ready) -> Callable[[], bool]:
     made = suspended(ready)
     make_late(asked(made))
     return lambda: Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
@@ -166,7 +166,7 @@ def a_campaign(ready: Ready) -> Callable[[], bool]:
 FOUND = [
     an_expired_lease,
     a_lease_that_was_lost_too_often,
-    a_late_question,
+    a_late_interaction,
     a_silent_worker,
     a_worker_whose_endpoint_is_not_allowed,
     a_campaign,
@@ -174,7 +174,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize("of", FOUND)
-def test_the_sweep_finds_it(ready: Ready, broker: Broker, of: Callable[[Ready], Callable[[], bool]]) -> None:
+def test_the_sweep_finds_due_work(ready: Ready, broker: Broker, of: Callable[[Ready], Callable[[], bool]]) -> None:
     is_done = of(ready)
     assert not is_done()
     tasks.sweep()
@@ -188,7 +188,7 @@ def test_the_sweep_sends_a_probe_through_the_queue_of_heartbeats(broker: Broker)
     assert abs(timezone.now().timestamp() - sent_at) < MINUTE
 
 
-def test_without_anything_to_do_the_sweep_wakes_nobody(ready: Ready, broker: Broker) -> None:
+def test_a_sweep_without_due_work_sends_no_wakeups(ready: Ready, broker: Broker) -> None:
     with broker.commits(execute=True):
         tasks.sweep()
     assert broker.sent() == []
@@ -206,18 +206,16 @@ def test_the_sweep_announces_checks_while_there_are_rest_workers(
     assert names(broker.sent()) == expected
 
 
-def test_while_messages_do_not_arrive_the_sweep_expires_no_lease_and_does_all_else(
-    ready: Ready, broker: Broker
-) -> None:
+def test_while_messages_do_not_arrive_the_sweep_does_everything_but_expire_leases(ready: Ready, broker: Broker) -> None:
     message_path.confirm()
-    leased, question = an_expired_lease(ready), suspended(ready, "question")
-    make_late(asked(question))
+    leased, waiting = an_expired_lease(ready), suspended(ready, "waiting")
+    make_late(asked(waiting))
     due = making.execution(ready[0], "due")
     MessagePath.objects.update(arrived_at=LONG_AGO, expected_by=LONG_AGO + timedelta(seconds=15))
     tasks.sweep()
     assert not leased()
     found = dict(Execution.objects.values_list("execution_key", "status"))
-    assert found == {"key": "RUNNING", "question": "FAILED", "due": "RUNNING"}
+    assert found == {"key": "RUNNING", "waiting": "FAILED", "due": "RUNNING"}
     assert making.history(due)[-1] == ("CLAIMED", "RUNNING")
 
 
@@ -237,7 +235,7 @@ def silent_workers(ready: Ready) -> Callable[[], int]:
     return sweep.silent_workers
 
 
-def late_questions(ready: Ready) -> Callable[[], int]:
+def late_interactions(ready: Ready) -> Callable[[], int]:
     make_late(*[asked(suspended(ready, f"k{number}")) for number in range(3)])
     return awaits.expire
 
@@ -250,7 +248,7 @@ def due_campaigns(ready: Ready) -> Callable[[], int]:
     return campaigns.advance
 
 
-@pytest.mark.parametrize("of", [expired_leases, silent_workers, late_questions, due_campaigns])
+@pytest.mark.parametrize("of", [expired_leases, silent_workers, late_interactions, due_campaigns])
 def test_one_transaction_takes_a_bounded_batch(
     ready: Ready, settings: Any, of: Callable[[Ready], Callable[[], int]]
 ) -> None:
@@ -259,7 +257,7 @@ def test_one_transaction_takes_a_bounded_batch(
     assert [step() for _ in range(3)] == [2, 1, 0]
 
 
-def test_the_oldest_campaign_comes_first_and_one_that_is_paused_takes_no_place(ready: Ready, settings: Any) -> None:
+def test_the_oldest_campaign_is_first_and_a_paused_one_takes_no_place(ready: Ready, settings: Any) -> None:
     owner, settings.SWEEP_LIMIT = ready[0], 1
     due_campaigns(ready)
     last, first, paused = Campaign.objects.all()
@@ -273,7 +271,7 @@ def test_the_oldest_campaign_comes_first_and_one_that_is_paused_takes_no_place(r
 
 
 def test_the_sweep_takes_one_batch_of_late_awaits_after_another(ready: Ready, settings: Any) -> None:
-    late_questions(ready)
+    late_interactions(ready)
     settings.SWEEP_LIMIT = 2
     assert sweep.awaits_due() == 3
     assert set(Execution.objects.values_list("status", flat=True)) == {"FAILED"}
@@ -282,7 +280,7 @@ def test_the_sweep_takes_one_batch_of_late_awaits_after_another(ready: Ready, se
 # --- failures ---
 
 
-PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_question, "LEASE_EXPIRED": an_expired_lease}
+PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_interaction, "LEASE_EXPIRED": an_expired_lease}
 
 
 @pytest.mark.parametrize("kind", PARTS)
@@ -306,13 +304,13 @@ def test_without_a_database_the_sweep_stops_at_once(statement: str) -> None:
     a_campaign(making.ready())
     tried: list[str] = []
 
-    def away(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+    def unavailable(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         if "SAVEPOINT" in str(sql) or (not tried and statement not in str(sql)):
             return execute(sql, params, many, context)
         tried.append(str(sql))
         raise OperationalError("the server closed the connection")
 
-    with connection.execute_wrapper(away), pytest.raises(OperationalError):
+    with connection.execute_wrapper(unavailable), pytest.raises(OperationalError):
         tasks.sweep()
     assert len(tried) == 1
 
@@ -327,7 +325,9 @@ def test_a_campaign_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptur
     assert "refused by the test" in caplog.text
 
 
-def test_executions_that_cannot_be_removed_do_not_keep_those_of_other_tenants(caplog: pytest.LogCaptureFixture) -> None:
+def test_executions_that_cannot_be_removed_do_not_block_those_of_other_tenants(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     is_failing_done = old_results()
     [stuck] = Execution.objects.all()
     is_done = old_results()

@@ -1,4 +1,4 @@
-"""What becomes due during a transaction, and how long leases, waits and terms last."""
+"""Work that becomes due during a transaction, and the lengths of leases, delays and terms."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -39,10 +39,10 @@ def ready(settings: Any) -> Ready:
     return making.ready()
 
 
-# --- what falls due inside of a transaction ---
+# --- work that becomes due during a transaction ---
 
 
-def test_a_timer_that_falls_due_while_another_runs_out_is_not_timed_out(ready: Ready) -> None:
+def test_a_timer_that_becomes_due_while_another_expires_is_not_timed_out(ready: Ready) -> None:
     made = suspended(ready, transport="timer", requests=["1", "2"], itemized=True, gives_many=True, timeout_seconds=60)
     first, second = Interaction.objects.filter(execution=made).order_by("item_index")
     set_deadline(first, now())
@@ -56,7 +56,7 @@ def test_a_timer_that_falls_due_while_another_runs_out_is_not_timed_out(ready: R
     assert (made.status, made.progress) == ("QUEUED", [1, 2])
 
 
-def test_a_timer_that_has_not_run_out_stays_when_another_does(ready: Ready) -> None:
+def test_a_timer_that_is_not_due_is_unchanged_when_another_expires(ready: Ready) -> None:
     made = suspended(ready, transport="timer", requests=["1", "2"], itemized=True, gives_many=True, timeout_seconds=60)
     first, _ = Interaction.objects.filter(execution=made).order_by("item_index")
     set_deadline(first, now())
@@ -65,7 +65,7 @@ def test_a_timer_that_has_not_run_out_stays_when_another_does(ready: Ready) -> N
     assert (made.status, statuses(made)) == ("WAITING_EXTERNAL", ["COMPLETED", "WAITING"])
 
 
-def test_a_question_that_is_not_late_stays_when_another_execution_is_late(ready: Ready) -> None:
+def test_an_interaction_that_is_not_late_is_unchanged_when_another_times_out(ready: Ready) -> None:
     late, other = suspended(ready, "late"), suspended(ready, "other")
     set_deadline(asked(late), now())
     awaits.expire()
@@ -102,7 +102,7 @@ def test_answered_items_stay_answered_when_their_unit_times_out(ready: Ready) ->
     assert (Execution.objects.get().status, statuses(made)) == ("FAILED", ["COMPLETED", "TIMED_OUT"])
 
 
-def test_an_answer_withdraws_only_what_is_late(ready: Ready) -> None:
+def test_a_late_answer_times_out_only_its_own_interaction(ready: Ready) -> None:
     """The other item is still open when the late one fails the unit, so it is cancelled instead of timing out."""
     made = suspended(ready, requests=["{}", "{}"], itemized=True, gives_many=True)
     first, _ = Interaction.objects.filter(execution=made).order_by("item_index")
@@ -120,7 +120,7 @@ def test_an_answer_is_dated_by_the_clock(ready: Ready) -> None:
     assert before < done.completed_at < clock()
 
 
-# --- for how long ---
+# --- durations ---
 
 
 def only(column: str) -> Any:
@@ -132,21 +132,23 @@ def record(ready: Ready, *outcomes: Any) -> None:
 
 
 @pytest.mark.parametrize(("protocol", "expected"), [("celery", 20), ("rest", 50)])
-def test_a_claim_leases_for_the_time_that_its_worker_needs(ready: Ready, protocol: str, expected: float) -> None:
+def test_the_lease_of_a_claim_lasts_for_the_time_that_its_worker_needs(
+    ready: Ready, protocol: str, expected: float
+) -> None:
     making.execution(ready[0])
     Worker.objects.update(protocol=protocol)
     moves.claim(owner="dispatcher", limit=10, lease_seconds=20, call_seconds=50)
     assert only("lease_expires_at") == now() + timedelta(seconds=expected)
 
 
-def test_a_call_never_leases_for_less_than_the_lease_of_others(ready: Ready) -> None:
+def test_the_lease_of_a_call_is_never_shorter_than_the_default_lease(ready: Ready) -> None:
     making.execution(ready[0])
     Worker.objects.update(protocol="rest")
     moves.claim(owner="dispatcher", limit=10, lease_seconds=50, call_seconds=20)
     assert only("lease_expires_at") == now() + timedelta(seconds=50)
 
 
-def test_a_renewal_leases_for_the_full_time_from_now(ready: Ready) -> None:
+def test_a_renewed_lease_lasts_for_the_full_time_from_now(ready: Ready) -> None:
     making.execution(ready[0])
     [claim] = making.claimed(ready[0], lease_seconds=7)
     held = [(claim.execution_id, claim.lease_token)]
@@ -155,7 +157,7 @@ def test_a_renewal_leases_for_the_full_time_from_now(ready: Ready) -> None:
     assert only("running_since") == now() - timedelta(seconds=3)
 
 
-def test_retries_wait_longer_and_longer_from_each_failure_on(ready: Ready, settings: Any) -> None:
+def test_the_delay_of_retries_grows_from_each_failure(ready: Ready, settings: Any) -> None:
     settings.RETRY_JITTER = 0
     Pipeline.objects.update(retry_limit=3, retry_delay_seconds=5, retry_multiplier=3)
     making.execution(ready[0])
@@ -202,7 +204,7 @@ def test_it_is_due_at_once(ready: Ready, of: Callable[[Ready], None]) -> None:
 
 
 @pytest.mark.parametrize(("transport", "sent_at"), [("interaction-api", False), ("timer", False), ("webhook", True)])
-def test_an_await_runs_from_now(ready: Ready, transport: str, sent_at: bool) -> None:
+def test_the_deadline_of_an_await_counts_from_now(ready: Ready, transport: str, sent_at: bool) -> None:
     where = {"url": "http://127.0.0.1:1/"}
     one = asked(suspended(ready, transport=transport, transport_metadata=where, timeout_seconds=90.5))
     assert one.deadline == now() + timedelta(seconds=90.5)
@@ -214,7 +216,7 @@ def webhook(ready: Ready) -> Interaction:
     return asked(suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1/"}))
 
 
-def test_a_webhook_waits_longer_and_longer(ready: Ready, settings: Any) -> None:
+def test_the_delay_of_a_webhook_grows_with_each_attempt(ready: Ready, settings: Any) -> None:
     settings.RETRY_JITTER, settings.WEBHOOK_DELAY_SECONDS, settings.WEBHOOK_ATTEMPTS = 0, 10, 3
     one = webhook(ready)
     waits = []
@@ -231,7 +233,7 @@ def test_a_webhook_waits_longer_and_longer(ready: Ready, settings: Any) -> None:
     ("protocol", "seconds", "expected"),
     [("celery", {}, 40), ("rest", {}, 70), ("rest", {"REST_WORKER_STALE_SECONDS": 0}, None)],
 )
-def test_a_worker_is_alive_for_the_time_of_its_protocol(
+def test_a_worker_is_alive_for_the_silence_limit_of_its_protocol(
     ready: Ready, settings: Any, protocol: str, seconds: dict[str, int], expected: int | None
 ) -> None:
     settings.WORKER_STALE_SECONDS, settings.REST_WORKER_STALE_SECONDS = 40, 70
@@ -248,7 +250,7 @@ def test_a_worker_is_alive_for_the_time_of_its_protocol(
     assert alive_for == expected
 
 
-def test_a_worker_without_a_term_is_never_silent(ready: Ready) -> None:
+def test_a_worker_without_a_silence_limit_is_never_silent(ready: Ready) -> None:
     Worker.objects.update(alive_until=None)
     assert WorkerEligibility.objects.get().state == "HEALTHY"
 
@@ -261,7 +263,7 @@ def test_a_probe_is_dated_by_the_clock(broker: Broker) -> None:
     assert before.timestamp() < sent_at
 
 
-def test_a_message_that_was_confirmed_later_is_not_taken_back(ready: Ready) -> None:
+def test_a_later_confirmation_is_not_overwritten_by_an_earlier_one(ready: Ready) -> None:
     """Two processes confirm concurrently, and the one that started first writes last."""
     message_path.confirm()
     later = now() + timedelta(minutes=1)

@@ -93,7 +93,7 @@ CASES = {f"{protocol} {name}": (protocol, case) for name, case in NAMED.items() 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_everything_that_asks_for_a_worker_gets_the_same_answer(name: str) -> None:
+def test_all_parts_of_the_coordinator_agree_on_the_eligibility_of_a_worker(name: str) -> None:
     protocol, case = CASES[name]
     owner = making.tenant()
     release = pinning(owner, *case.kinds)
@@ -134,7 +134,7 @@ def _expected(reason: str | None) -> list[str]:
 
 
 @pytest.mark.parametrize("protocol", ["celery", "rest"])
-def test_a_worker_of_another_release_of_the_pipeline_lets_nothing_in(protocol: str) -> None:
+def test_a_worker_of_another_release_admits_no_submissions(protocol: str) -> None:
     owner = making.tenant()
     earlier = making.active(owner, "1.0")
     making.worker(earlier, protocol=protocol, capability_checked_at=timezone.now())
@@ -143,7 +143,7 @@ def test_a_worker_of_another_release_of_the_pipeline_lets_nothing_in(protocol: s
         require_healthy(making.active(owner, "2.0"))
 
 
-def test_a_silent_rest_worker_lets_nothing_in_and_runs_what_was_accepted() -> None:
+def test_a_silent_rest_worker_admits_no_submissions_and_runs_accepted_executions() -> None:
     """Wire protocol D.8: lifecycle counts at submission, and never at dispatch."""
     owner, release = making.ready()
     making.execution(owner)
@@ -156,7 +156,7 @@ def test_a_silent_rest_worker_lets_nothing_in_and_runs_what_was_accepted() -> No
     assert len(making.claimed(owner)) == 1
 
 
-def test_next_to_the_right_rest_worker_one_with_another_digest_gets_nothing() -> None:
+def test_a_rest_worker_with_another_digest_gets_no_work_of_the_release() -> None:
     owner = making.tenant()
     release = pinning(owner, "file", "image")
     right = making.worker(
@@ -170,7 +170,7 @@ def test_next_to_the_right_rest_worker_one_with_another_digest_gets_nothing() ->
     assert list(owners) == [f"rest:{right.pk}:right"] * 3
 
 
-def test_a_worker_names_one_artifact_of_its_own_release_by_its_id_its_digest_or_both() -> None:
+def test_a_worker_names_an_artifact_of_its_release_by_id_digest_or_both() -> None:
     """A REST worker's capability response follows the same rules as its registration."""
     owner = making.tenant()
     earlier = pinning(owner, "file", version="0.9").artifacts.get().digest
@@ -202,7 +202,7 @@ REASONS: dict[str, dict[str, Any]] = {
 """The changes that make a worker ineligible, in the order in which their reasons take precedence."""
 
 
-def test_of_two_reasons_the_one_that_lasts_is_named() -> None:
+def test_the_reason_with_the_higher_precedence_is_reported() -> None:
     worker = making.worker(pinning(making.tenant(), "image"))
     changed = {name for changes in REASONS.values() for name in changes}
     healthy = Worker.objects.values(*changed).get(pk=worker.pk)
@@ -213,7 +213,7 @@ def test_of_two_reasons_the_one_that_lasts_is_named() -> None:
             assert (found.reason, found.admits) == (first, False), (first, second)
 
 
-def test_releases_of_one_name_in_other_tenants_and_pipelines_are_hosted_by_their_own_workers_alone() -> None:
+def test_a_worker_hosts_no_release_of_the_same_name_in_another_tenant_or_pipeline() -> None:
     """Their contracts and versions have the same names. Each pipeline also has a rejected release with these names."""
     owners, places = [making.tenant(), making.tenant()], []
     for owner in owners:
@@ -230,7 +230,7 @@ def test_releases_of_one_name_in_other_tenants_and_pipelines_are_hosted_by_their
     assert rows.count() == len(set(rows.values_list("lease_owner", flat=True))) == 4
 
 
-def test_a_worker_with_threads_that_do_not_return_gets_what_the_others_can_run() -> None:
+def test_a_worker_with_hanging_threads_gets_only_what_its_other_threads_can_run() -> None:
     owner, _ = making.ready()
     Worker.objects.filter(tenant=owner).update(capacity=5, abandoned=3)
     for number in range(4):
@@ -239,7 +239,7 @@ def test_a_worker_with_threads_that_do_not_return_gets_what_the_others_can_run()
 
 
 @pytest.mark.parametrize("workers", [1, 300])
-def test_the_check_at_submission_is_one_query_however_many_workers_there_are(workers: int) -> None:
+def test_the_check_at_submission_is_one_query_for_any_number_of_workers(workers: int) -> None:
     owner, release = making.ready()
     for number in range(workers):
         making.worker(release, f"w{number}", artifact_digest=release.artifacts.get().digest)
@@ -253,8 +253,8 @@ def test_the_check_at_submission_is_one_query_however_many_workers_there_are(wor
     assert len(queries) == 1
 
 
-def test_a_host_whose_clock_is_wrong_sees_what_every_other_sees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are alive by the database's clock; the web host's may go as it likes."""
+def test_a_web_host_with_a_wrong_clock_reports_the_same_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the database decides whether workers are alive, and not that of the web host."""
     owner = making.tenant()
     release = making.active(owner)
     take_heartbeat(owner, release.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), timezone.now())
@@ -266,7 +266,7 @@ def test_a_host_whose_clock_is_wrong_sees_what_every_other_sees(monkeypatch: pyt
         monkeypatch.undo()
 
 
-def test_a_submission_is_told_that_no_thread_is_free() -> None:
+def test_a_submission_is_rejected_if_no_worker_has_a_usable_thread() -> None:
     _, release = making.ready()
     Worker.objects.update(capacity=2, abandoned=2)
     with pytest.raises(WorkerUnavailable, match="current states: worker-1=NO_FREE_THREAD"):

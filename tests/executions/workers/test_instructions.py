@@ -1,4 +1,4 @@
-"""What a worker is told: what its row says, over a queue of its own that goes when nobody reads it."""
+"""Instructions to workers: they follow the worker's row, over a queue that expires when the worker stops reading."""
 
 import logging
 import uuid
@@ -36,7 +36,7 @@ def queue(worker: Worker, release: Release) -> str:
 
 
 @pytest.mark.parametrize("drained", [False, True])
-def test_a_worker_is_told_what_its_row_says(release: Release, drained: bool) -> None:
+def test_an_instruction_follows_the_row_of_the_worker(release: Release, drained: bool) -> None:
     worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
     tasks.tell_worker(worker.pk)
     [(task, [message])] = taken(queue(worker, release))
@@ -47,7 +47,7 @@ def test_a_worker_is_told_what_its_row_says(release: Release, drained: bool) -> 
     assert decode(envelope, Instruction) == Instruction(worker_id="w", drain=drained)
 
 
-def test_an_order_names_the_leases_that_are_lost(release: Release) -> None:
+def test_an_instruction_names_the_lost_leases(release: Release) -> None:
     worker, token = making.worker(release, "w"), uuid.uuid4()
     tasks.tell_worker(worker.pk, [str(token)])
     [(_, [message])] = taken(queue(worker, release))
@@ -55,8 +55,8 @@ def test_an_order_names_the_leases_that_are_lost(release: Release) -> None:
     assert decode(envelope, Instruction) == Instruction(worker_id="w", drain=False, lost_leases=[token])
 
 
-def test_an_order_names_no_more_leases_than_it_can(release: Release) -> None:
-    """The next heartbeat causes an order with the others."""
+def test_the_number_of_lost_leases_in_an_instruction_is_limited(release: Release) -> None:
+    """The next heartbeat causes an instruction with the others."""
     worker, tokens = making.worker(release, "w"), [uuid.uuid4() for _ in range(MOST_LEASES + 1)]
     tasks.tell_worker(worker.pk, [str(token) for token in tokens])
     [(_, [message])] = taken(queue(worker, release))
@@ -64,7 +64,7 @@ def test_an_order_names_no_more_leases_than_it_can(release: Release) -> None:
     assert decode(envelope, Instruction).lost_leases == tokens[:MOST_LEASES]
 
 
-def test_only_its_own_queue_has_the_order(release: Release) -> None:
+def test_an_instruction_is_sent_only_to_the_queue_of_its_worker(release: Release) -> None:
     worker, other = making.worker(release, "w"), making.worker(release, "v")
     assert instructions.send(worker.pk)
     assert taken(queue(other, release)) == []
@@ -73,18 +73,18 @@ def test_only_its_own_queue_has_the_order(release: Release) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"stopped_at": timezone.now()}, {"draining_since": timezone.now()}])
-def test_a_worker_that_is_leaving_is_told_nothing(release: Release, changes: dict[str, Any]) -> None:
+def test_a_leaving_worker_gets_no_instruction(release: Release, changes: dict[str, Any]) -> None:
     worker = making.worker(release, "w", **changes)
     assert not instructions.send(worker.pk)
     assert taken(queue(worker, release)) == []
 
 
-def test_an_unknown_worker_gets_no_order() -> None:
+def test_an_unknown_worker_gets_no_instruction() -> None:
     assert not instructions.send(0)
 
 
-def test_at_most_one_order_waits_and_it_expires_with_its_timestamp(release: Release) -> None:
-    """The coordinator sends the order again with each heartbeat of a worker that does not read its orders."""
+def test_at_most_one_instruction_waits_and_it_expires_with_its_timestamp(release: Release) -> None:
+    """The coordinator sends an instruction again with each heartbeat of a worker that does not read them."""
     worker = making.worker(release, "dead")
     message = Heartbeat(worker_id="dead", state="HEALTHY", capacity=1, taking=False)
     key = worker_key(settings.WORKER_SECRET, release.pipeline.tenant.slug)
@@ -99,7 +99,7 @@ def test_at_most_one_order_waits_and_it_expires_with_its_timestamp(release: Rele
     taken(queue(worker, release))
 
 
-def test_the_order_that_waits_is_the_newest(release: Release) -> None:
+def test_the_waiting_instruction_is_the_newest(release: Release) -> None:
     worker = making.worker(release, "w")
     instructions.send(worker.pk)
     Worker.objects.filter(pk=worker.pk).update(drained_by_operator_at=timezone.now())
@@ -109,7 +109,7 @@ def test_the_order_that_waits_is_the_newest(release: Release) -> None:
     assert decode(envelope, Instruction).drain
 
 
-def test_two_who_send_at_once_leave_one_order(release: Release) -> None:
+def test_two_concurrent_senders_leave_one_instruction(release: Release) -> None:
     worker = making.worker(release, "w")
     name = queue(worker, release)
     barrier = Barrier(4)
@@ -129,7 +129,7 @@ def test_two_who_send_at_once_leave_one_order(release: Release) -> None:
 
 
 @pytest.mark.usefixtures("broken_broker")
-def test_an_order_that_the_broker_refuses_is_not_sent(release: Release, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_instruction_that_the_broker_rejects_is_not_sent(release: Release, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert not instructions.send(making.worker(release, "w").pk)
     assert "The broker refuses messages" in caplog.text

@@ -1,4 +1,4 @@
-"""How long the broker keeps tickets, orders and notices."""
+"""How long the broker keeps tickets, instructions and notices."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -37,7 +37,7 @@ def assert_lasts(redis: Any, key: Any, seconds: float) -> None:
     assert seconds / 2 * 1000 < redis.pttl(key) <= seconds * 1000
 
 
-def test_a_ticket_ends_no_later_than_the_leases_of_its_message(release: Release, redis: Any, settings: Any) -> None:
+def test_a_ticket_expires_no_later_than_the_leases_of_its_message(release: Release, redis: Any, settings: Any) -> None:
     settings.LEASE_SECONDS = 60
     making.execution(release.pipeline.tenant)
     assert dispatch.dispatch() == 1
@@ -45,12 +45,12 @@ def test_a_ticket_ends_no_later_than_the_leases_of_its_message(release: Release,
     assert_lasts(redis, ticket, 60)
 
 
-def test_an_order_ends_once_its_worker_would_reject_it(release: Release, redis: Any) -> None:
+def test_an_instruction_expires_once_its_worker_would_reject_it(release: Release, redis: Any) -> None:
     assert instructions.send(Worker.objects.get().pk)
     assert_lasts(redis, instruction_queue_of(release.identity, "worker-1"), TOLERANCE.total_seconds())
 
 
-def test_a_notice_ends_as_an_order_does(release: Release, redis: Any) -> None:
+def test_a_notice_expires_like_an_instruction(release: Release, redis: Any) -> None:
     heartbeat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
     message = seal(release.identity, heartbeat, *active_keys(release.identity.tenant_id))
     refusals.refuse_heartbeat(message, ProtocolError("TIMESTAMP_REFUSED", "late"))

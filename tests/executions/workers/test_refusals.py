@@ -70,8 +70,10 @@ def test_the_log_names_the_sender_of_refused_outcomes(
     assert notices(release.identity) == []
 
 
-def test_what_a_stranger_wrote_is_cleaned_and_cut(identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture) -> None:
-    """It may hold line breaks, which would forge a line of the log, or fill it."""
+def test_text_from_an_unknown_sender_is_cleaned_and_truncated(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may contain line breaks, which would forge lines of the log, or be very long."""
     name = "p\n2026-01-01 CRITICAL all is lost\x1b[2J\u202e" + "x" * 400
     tasks.heartbeat(heartbeat(ReleaseIdentity(identity.tenant_id, name, "c", "r")))
     [line] = logged(caplog)
@@ -98,7 +100,7 @@ def test_what_a_stranger_wrote_is_cleaned_and_cut(identity: ReleaseIdentity, cap
         {"tenantId": None},
     ],
 )
-def test_a_message_that_names_nobody_is_refused_without_a_name(
+def test_the_refusal_of_a_message_without_a_sender_names_none(
     identity: ReleaseIdentity, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     tasks.heartbeat(making.changed(heartbeat(identity), broken))
@@ -120,13 +122,13 @@ def test_the_notice_names_the_refused_heartbeat_and_the_reason(identity: Release
 
 
 def test_the_notice_has_the_code_of_every_reason(identity: ReleaseIdentity) -> None:
-    nobody = ReleaseIdentity("nobody", "p", "c", "r")
+    unknown = ReleaseIdentity("unknown", "p", "c", "r")
     long_ago = (timezone.now() - 2 * TOLERANCE).isoformat()
     key = right_key(identity)
     old = making.resealed(heartbeat(identity, key), key, timestamp=long_ago)
     newer = making.resealed(heartbeat(identity, key), key, body=json.dumps({"workerId": "w", "unheard": "of"}))
     for message, of, code in (
-        (heartbeat(nobody, right_key(nobody)), nobody, "TENANT_UNKNOWN"),
+        (heartbeat(unknown, right_key(unknown)), unknown, "TENANT_UNKNOWN"),
         (old, identity, "TIMESTAMP_REFUSED"),
         (newer, identity, "ENVELOPE_MALFORMED"),
         ({**heartbeat(identity), "protocolVersion": "2"}, identity, "ENVELOPE_MALFORMED"),
@@ -144,9 +146,7 @@ def test_a_heartbeat_that_is_accepted_is_no_refusal(
     assert notices(identity) == []
 
 
-def test_a_flood_of_refusals_does_not_flood_the_log(
-    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_many_refusals_cause_few_log_lines(identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(refusals.MOST_LINES + 10):
         tasks.heartbeat({**heartbeat(identity), "nonce": f"n{number}"})
     assert len(logged(caplog)) == refusals.MOST_LINES
@@ -155,10 +155,10 @@ def test_a_flood_of_refusals_does_not_flood_the_log(
     assert notice["nonce"] == "n0"
 
 
-def test_a_flood_of_refusals_is_no_flood_of_notices(identity: ReleaseIdentity) -> None:
+def test_many_refusals_cause_few_notices(identity: ReleaseIdentity) -> None:
     message = heartbeat(identity)
     with using_broker("redis://127.0.0.1:1/0"):
-        # Once the first notice is refused, the others cost no message. All of them count.
+        # After the broker rejects the first notice, no other is sent. All of them count.
         for _ in range(refusals.MOST_NOTICES - 1):
             tasks.heartbeat(message)
     gate.reset()
@@ -168,24 +168,24 @@ def test_a_flood_of_refusals_is_no_flood_of_notices(identity: ReleaseIdentity) -
     assert notices(identity) == []
 
 
-def test_a_flood_that_names_one_tenant_or_none_hides_no_refusal_of_another(
+def test_many_refusals_of_one_tenant_or_none_hide_no_refusal_of_another(
     identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = ReleaseIdentity(making.tenant("bad").slug, "p", "c", "r")
     for number in range(refusals.MOST_LINES + 10):
         tasks.heartbeat(heartbeat(bad))
-        tasks.heartbeat(heartbeat(ReleaseIdentity(f"nobody-{number}", "p", "c", "r")))
+        tasks.heartbeat(heartbeat(ReleaseIdentity(f"unknown-{number}", "p", "c", "r")))
     assert len(logged(caplog)) == 2 * refusals.MOST_LINES
     tasks.heartbeat(heartbeat(identity))
     assert logged(caplog)[-1].endswith(f"It names worker w of {identity}.")
 
 
-def test_a_notice_replaces_no_order(identity: ReleaseIdentity) -> None:
-    client.send_latest(INSTRUCTION_TASK, {"an": "order"}, queue=instruction_queue_of(identity, "w"), seconds=60)
+def test_a_notice_replaces_no_instruction(identity: ReleaseIdentity) -> None:
+    client.send_latest(INSTRUCTION_TASK, {"an": "instruction"}, queue=instruction_queue_of(identity, "w"), seconds=60)
     tasks.heartbeat(heartbeat(identity))
-    assert notices(identity) == [(INSTRUCTION_TASK, [{"an": "order"}])]
+    assert notices(identity) == [(INSTRUCTION_TASK, [{"an": "instruction"}])]
 
 
 @pytest.mark.usefixtures("broken_broker")
-def test_a_broker_that_does_not_take_the_notice_is_no_error(identity: ReleaseIdentity) -> None:
+def test_a_notice_that_the_broker_rejects_raises_no_error(identity: ReleaseIdentity) -> None:
     tasks.heartbeat(heartbeat(identity))

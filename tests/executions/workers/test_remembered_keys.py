@@ -26,7 +26,7 @@ def generations(owner: Tenant) -> list[str]:
 
 
 def replaced_elsewhere(owner: Tenant) -> None:
-    """Replace the key as another process does, so that this process can only learn of it from the table."""
+    """Replace the key as another process does. This process can learn of it only from the table."""
     WorkerKeyChange.objects.create(tenant=owner, number=1, newest=2, oldest=2, actor="user:eva", reason="")
 
 
@@ -43,7 +43,7 @@ def test_a_key_that_another_process_revoked_is_refused_once_the_time_is_over(
     assert generations(owner) == ["2"]
 
 
-def test_what_is_remembered_of_keys_ends(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_keys_expire(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     assert generations(owner) == ["1"]
     replaced_elsewhere(owner)
@@ -51,7 +51,7 @@ def test_what_is_remembered_of_keys_ends(owner: Tenant, monkeypatch: pytest.Monk
     assert generations(owner) == ["2"]
 
 
-def test_a_change_is_looked_up_anew_after_its_commit(
+def test_the_keys_are_read_again_after_a_change_is_committed(
     owner: Tenant,
     monkeypatch: pytest.MonkeyPatch,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
@@ -73,7 +73,7 @@ def test_a_process_that_changes_keys_uses_the_new_ones_at_once(owner: Tenant, mo
     assert generations(owner) == ["2"]
 
 
-def test_a_change_is_one_tenants_alone(owner: Tenant) -> None:
+def test_a_change_of_keys_affects_only_its_tenant(owner: Tenant) -> None:
     other = making.tenant()
     for _ in range(2):
         replace_key(owner, actor="user:eva")

@@ -1,4 +1,4 @@
-"""Work that nobody can run is shown: which release, how many executions, since when."""
+"""Stranded work is listed: the release, the number of executions, and since when."""
 
 from dataclasses import astuple
 from datetime import timedelta
@@ -51,10 +51,10 @@ def change(owner: Tenant, **changes: Any) -> None:
         ({"abandoned": 9}, False),
     ],
 )
-def test_what_is_due_is_either_claimed_or_stranded(
+def test_due_executions_are_either_claimed_or_stranded(
     ready: tuple[Tenant, Release], changes: dict[str, Any], strands: bool
 ) -> None:
-    """The claim and the report go by one rule of what hosts a release."""
+    """The claim and the list use the same rule for which workers host a release."""
     owner, release = ready
     making.execution(owner)
     change(owner, **changes)
@@ -75,12 +75,12 @@ def test_a_worker_that_names_the_artifact_hosts_it(ready: tuple[Tenant, Release]
     assert stranded([owner.pk]) == []
 
 
-def test_only_what_is_due_counts(ready: tuple[Tenant, Release]) -> None:
+def test_only_due_executions_count(ready: tuple[Tenant, Release]) -> None:
     owner, release = ready
     later, over, running = (making.execution(owner, key) for key in ("later", "over", "running"))
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
-    answers = [making.outcome_of(claims[over.pk]), making.failure(claims[later.pk])]
-    record(release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+    outcomes = [making.outcome_of(claims[over.pk]), making.failure(claims[later.pk])]
+    record(release.identity, OutcomeGroup(worker_id="w", outcomes=outcomes))
     change(owner, stopped_at=NOW)
     assert stranded([owner.pk]) == []
     due_since(later, timedelta())
@@ -99,12 +99,12 @@ def test_only_what_is_due_counts(ready: tuple[Tenant, Release]) -> None:
         (3 * HOUR, {"draining_since": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         (3 * HOUR, {"abandoned": 10, "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
         (3 * HOUR, {"artifact_digest": "sha256:other", "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
-        # It beats on and on, and took its last work two hours ago all the same.
+        # It still sends heartbeats, but accepted its last work two hours ago.
         (3 * HOUR, {"drained_by_operator_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         (3 * HOUR, {"drained_by_operator_at": NOW - HOUR, "stopped_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),
     ],
 )
-def test_work_is_stranded_since_its_last_worker_left_or_since_it_is_due(
+def test_work_is_stranded_since_its_last_worker_left_or_it_became_due(
     ready: tuple[Tenant, Release], due: timedelta, changes: dict[str, Any], since: Any
 ) -> None:
     owner, _ = ready
@@ -125,7 +125,7 @@ def test_the_last_worker_to_leave_counts(ready: tuple[Tenant, Release]) -> None:
     assert found.since == NOW - HOUR
 
 
-def test_without_any_worker_it_is_since_the_oldest_is_due(ready: tuple[Tenant, Release]) -> None:
+def test_without_any_worker_work_is_stranded_since_the_oldest_became_due(ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
     due_since(making.execution(owner), HOUR)
     with as_owner():
@@ -134,16 +134,16 @@ def test_without_any_worker_it_is_since_the_oldest_is_due(ready: tuple[Tenant, R
     assert found.since == NOW - HOUR
 
 
-def test_each_release_of_the_tenants_asked_for_is_a_line_of_its_own(ready: tuple[Tenant, Release]) -> None:
+def test_each_release_of_the_requested_tenants_is_listed_separately(ready: tuple[Tenant, Release]) -> None:
     owner, first = ready
     making.execution(owner, "one")
     second = making.active(owner, "2.0")
     making.worker(second, "worker-2")
     for key in ("two", "three"):
         making.execution(owner, key)
-    stranger, _ = making.ready()
-    making.execution(stranger)
+    other, _ = making.ready()
+    making.execution(other)
     Worker.objects.update(stopped_at=NOW)
     assert [(each.release_id, each.count) for each in stranded([owner.pk])] == [(second.pk, 2), (first.pk, 1)]
-    assert len(stranded([owner.pk, stranger.pk])) == 3
+    assert len(stranded([owner.pk, other.pk])) == 3
     assert stranded([]) == []

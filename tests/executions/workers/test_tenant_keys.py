@@ -1,4 +1,4 @@
-"""A tenant's worker keys: an operator starts, revokes and replaces them, also with two secrets at a time."""
+"""A tenant's worker keys: an operator starts, revokes and replaces them, also while two secrets are active."""
 
 import secrets
 from collections.abc import Callable
@@ -52,8 +52,8 @@ def test_a_tenant_begins_with_one_key(owner: Tenant, settings: Any) -> None:
     assert key == worker_key(settings.WORKER_SECRET, owner.slug, 1) == current_key(owner.slug)
 
 
-def test_only_the_keys_of_existing_tenants_are_remembered(owner: Tenant, django_assert_num_queries: Any) -> None:
-    """Anybody with access to the broker can name any number of tenants that do not exist."""
+def test_only_keys_of_existing_tenants_are_cached(owner: Tenant, django_assert_num_queries: Any) -> None:
+    """A client of the broker can name any number of tenants that do not exist."""
     ids(owner)
     for _ in range(2):
         with django_assert_num_queries(2):
@@ -93,7 +93,7 @@ def test_the_keys_of_other_tenants_do_not_change(owner: Tenant) -> None:
     assert accepted(other, key)
 
 
-def test_a_change_that_the_keys_do_not_allow_is_refused_and_changes_nothing(owner: Tenant) -> None:
+def test_an_invalid_change_of_keys_is_rejected_and_changes_nothing(owner: Tenant) -> None:
     with pytest.raises(WorkerKeyChangeRefused):
         revoke_old_key(owner, actor=OPERATOR)
     start_key(owner, actor=OPERATOR)
@@ -104,7 +104,7 @@ def test_a_change_that_the_keys_do_not_allow_is_refused_and_changes_nothing(owne
     assert WorkerKeyChange.objects.count() == 1
 
 
-def test_every_change_is_kept_with_its_actor_and_reason(owner: Tenant) -> None:
+def test_every_change_is_recorded_with_its_actor_and_reason(owner: Tenant) -> None:
     start_key(owner, actor=OPERATOR, reason="yearly")
     revoke_old_key(owner, actor="user:ben")
     changes = WorkerKeyChange.objects.filter(tenant=owner).order_by("number")
@@ -202,15 +202,15 @@ def command(*arguments: str) -> tuple[str, str]:
 def test_the_command_prints_the_newest_key_and_names_all(owner: Tenant) -> None:
     old, _ = command(owner.slug)
     assert parse_key(old) == current_key(owner.slug)
-    new, told = command(owner.slug, "--start", "--reason=yearly")
+    new, printed = command(owner.slug, "--start", "--reason=yearly")
     assert parse_key(new) == current_key(owner.slug)
-    assert told.strip().endswith(f"{parse_key(new).key_id}, {parse_key(old).key_id}")
+    assert printed.strip().endswith(f"{parse_key(new).key_id}, {parse_key(old).key_id}")
     assert command(owner.slug, "--revoke-old")[0] == new
     assert command(owner.slug, "--replace")[0] != new
     assert WorkerKeyChange.objects.filter(actor="manage.py worker_key").count() == 3
 
 
-def test_the_command_says_why_it_refuses(owner: Tenant) -> None:
+def test_the_command_prints_why_it_rejects_a_change(owner: Tenant) -> None:
     with pytest.raises(CommandError, match="WORKER_KEY_CHANGE_REFUSED"):
         command(owner.slug, "--revoke-old")
 

@@ -60,7 +60,7 @@ def test_a_ticket_expires() -> None:
     assert not take_ticket("tests.ticket")
 
 
-def test_the_time_that_a_claim_took_is_not_left_to_its_ticket(hosting: Hosting, redis: Any) -> None:
+def test_the_lifetime_of_a_ticket_counts_from_its_claim(hosting: Hosting, redis: Any) -> None:
     """The leases start with the claim. With a later ticket, a worker could run what another worker has claimed."""
     hosted = hosting(MARKS)
     hosted.submit(1)
@@ -100,8 +100,8 @@ def test_a_captured_command_does_not_run_on_another_worker(hosting: Hosting, red
     assert dispatch() == 1
     [(_, [message])] = taken(queue_of(hosted.release.identity))
     assert 0 < redis.pttl(ticket_of(hosted.release.identity, message["nonce"])) <= settings.LEASE_SECONDS * 1000
-    answers: list[Report] = []
+    reports: list[Report] = []
     for host in others:
-        host.execute(message, answers.append)
-    assert len(answers) == 1
+        host.execute(message, reports.append)
+    assert len(reports) == 1
     assert (hosted.folder / "step_0").read_text() == "x"

@@ -1,4 +1,4 @@
-"""The number of a tenant's workers is limited, over all ways of registration."""
+"""The number of a tenant's workers is limited, over both protocols."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Heartbeats: they register workers, renew leases, and never turn back time."""
+"""Heartbeats: they register workers and renew leases, and older ones are ignored."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -62,7 +62,7 @@ def test_a_worker_may_have_the_longest_id(release: Release) -> None:
     assert event.actor == f"worker:{longest}"
 
 
-def test_a_worker_goes_through_its_states_and_may_come_back(release: Release) -> None:
+def test_a_worker_changes_its_states_and_may_return(release: Release) -> None:
     states = []
     for number, word in enumerate(["HEALTHY", "DRAINING", "UNAVAILABLE", "HEALTHY"]):
         states.append(state(heartbeat(release, SENT + number * SECOND, state=word)))
@@ -80,7 +80,7 @@ def test_a_worker_goes_through_its_states_and_may_come_back(release: Release) ->
         (0, {"stopped_at": SENT, "draining_since": SENT}, "UNAVAILABLE"),
     ],
 )
-def test_a_silent_worker_is_stale_unless_it_said_why(
+def test_a_silent_worker_is_stale_unless_it_drains_or_stopped(
     release: Release, silent: int, changes: dict[str, Any], expected: str
 ) -> None:
     worker = heartbeat(release)
@@ -93,7 +93,7 @@ def test_a_silent_worker_is_stale_unless_it_said_why(
 def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
     release: Release, age: timedelta, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """Messages overtake each other, and whoever reaches the broker can send one again: leases included."""
+    """Messages may overtake each other, and a client of the broker can replay one. It renews no leases either."""
     owner = release.pipeline.tenant
     making.worker(release, "other")
     execution = making.execution(owner)
@@ -103,20 +103,20 @@ def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
     before = Worker.objects.filter(tenant=owner).values().get(worker_id="w")
 
     lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
-    with django_capture_on_commit_callbacks() as rung:
+    with django_capture_on_commit_callbacks() as wakeups:
         heartbeat(release, SENT - age, state="HEALTHY", capacity=9, running=[lease])
     assert Worker.objects.filter(tenant=owner).values().get(worker_id="w") == before
     assert Execution.objects.get(pk=execution.pk).lease_expires_at == SENT
-    assert rung == []
+    assert wakeups == []
 
 
 @pytest.mark.parametrize(("state", "rings"), [("HEALTHY", 1), ("DRAINING", 0), ("UNAVAILABLE", 0)])
-def test_a_worker_that_takes_work_rings_for_it(
+def test_an_accepting_worker_causes_a_wakeup(
     release: Release, state: str, rings: int, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    with django_capture_on_commit_callbacks() as rung:
+    with django_capture_on_commit_callbacks() as wakeups:
         heartbeat(release, state=state)
-    assert len(rung) == rings
+    assert len(wakeups) == rings
 
 
 @pytest.mark.parametrize("state", ["HEALTHY", "DRAINING"])
@@ -133,7 +133,7 @@ def test_a_heartbeat_renews_the_leases_that_it_names(release: Release, owner: Te
     assert left.lease_expires_at == SENT
 
 
-def test_a_worker_that_hosts_another_release_now_is_no_longer_one_of_the_first(release: Release, owner: Tenant) -> None:
+def test_a_worker_that_changes_its_release_no_longer_hosts_the_first_one(release: Release, owner: Tenant) -> None:
     heartbeat(release)
     second = making.active(owner, "2.0")
     worker = heartbeat(second, SENT + SECOND)

@@ -1,4 +1,4 @@
-"""A worker's history in its events: what it reports, what operators order, and when it becomes silent."""
+"""The history of a worker: its reports, operators' requests, and when it becomes silent."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,14 +39,14 @@ def owner(release: Release) -> Tenant:
 
 
 def heartbeat(release: Release, second: int = 0, state: str = "HEALTHY", **members: Any) -> Worker:
-    """Record a heartbeat of the worker w, sent in that second."""
+    """Record a heartbeat of the worker w, sent at `second`."""
     body: dict[str, Any] = {"worker_id": "w", "state": state, "capacity": 2, **members}
     take_heartbeat(release.pipeline.tenant, release.identity, Heartbeat(**body), SENT + second * SECOND)
     return Worker.objects.get(tenant=release.pipeline.tenant, worker_id="w")
 
 
 def tasks_of(callbacks: list[Any]) -> list[str]:
-    """The tasks of the wake-ups, in their order."""
+    """Return the tasks of the wake-ups, in order."""
     return [callback.args[0] for callback in callbacks]
 
 
@@ -55,14 +55,14 @@ def state(worker: Worker) -> str:
 
 
 def events(worker: Worker) -> list[tuple[str, str, str]]:
-    """State, cause and actor of each event, oldest first; the worker must remember the newest one's state."""
+    """Return state, cause and actor of each event, oldest first. Checks that the worker's row has the newest state."""
     found = list(worker.events.order_by("id"))
     worker.refresh_from_db()
     assert worker.noted_state == (found[-1].state if found else "")
     return [(event.state, event.data["cause"], event.actor) for event in found]
 
 
-def test_every_change_of_state_leaves_an_event_and_nothing_else_does(release: Release) -> None:
+def test_only_a_change_of_state_leaves_an_event(release: Release) -> None:
     for second, reported in enumerate(["HEALTHY", "HEALTHY", "DRAINING", "DRAINING", "UNAVAILABLE", "UNAVAILABLE"]):
         worker = heartbeat(release, second, reported)
     making.silence(worker, since=LONG_AGO)
@@ -88,7 +88,7 @@ def test_the_first_event_names_the_release(release: Release) -> None:
     assert event.data == {"cause": "REGISTERED", **pin}
 
 
-def test_a_worker_may_host_another_release_under_its_old_name(release: Release, owner: Tenant) -> None:
+def test_a_worker_may_host_another_release_under_the_same_name(release: Release, owner: Tenant) -> None:
     heartbeat(release)
     worker = heartbeat(making.active(owner, "2.0"), 1)
     assert worker.release_version == "2.0"
@@ -99,7 +99,7 @@ def test_a_worker_may_host_another_release_under_its_old_name(release: Release, 
     assert worker.events.get(data__cause="RELEASE_CHANGED").data["releaseVersion"] == "2.0"
 
 
-def test_a_worker_drains_and_is_gone_since_it_first_said_so(release: Release) -> None:
+def test_a_worker_that_drains_and_leaves_is_gone_since_its_first_report(release: Release) -> None:
     first = heartbeat(release, 0, "DRAINING").draining_since
     assert heartbeat(release, 1, "DRAINING").draining_since == first
     stopped = heartbeat(release, 2, "UNAVAILABLE").stopped_at
@@ -107,7 +107,7 @@ def test_a_worker_drains_and_is_gone_since_it_first_said_so(release: Release) ->
     assert heartbeat(release, 4, "DRAINING").draining_since != first
 
 
-def test_registering_again_ends_a_drain_of_its_own(release: Release) -> None:
+def test_a_new_registration_ends_a_drain_that_the_worker_started(release: Release) -> None:
     first = heartbeat(release)
     heartbeat(release, 1, "DRAINING")
     heartbeat(release, 2, "UNAVAILABLE")
@@ -117,7 +117,7 @@ def test_registering_again_ends_a_drain_of_its_own(release: Release) -> None:
 
 
 @pytest.mark.parametrize("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"], ["UNAVAILABLE", "HEALTHY"]])
-def test_no_heartbeat_undoes_what_an_operator_drains(
+def test_no_heartbeat_ends_a_drain_that_an_operator_requested(
     release: Release,
     owner: Tenant,
     life: list[str],
@@ -156,7 +156,7 @@ def test_an_operator_cancels_a_drain_and_work_resumes(
     assert worker.events.get(data__cause="OPERATOR_DRAINED").data["reason"] == "new disk"
 
 
-def test_repeating_an_order_changes_nothing(
+def test_repeating_a_request_changes_nothing(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     heartbeat(release)
@@ -176,14 +176,14 @@ def test_repeating_an_order_changes_nothing(
         ("HEALTHY", False, False, [INSTRUCT_TASK, DISPATCH_TASK]),
         ("HEALTHY", True, True, [INSTRUCT_TASK]),
         ("HEALTHY", False, True, []),
-        # A worker that is leaving accepts nothing, with or without an order to drain.
+        # A worker that is leaving accepts nothing, with or without a request to drain.
         ("DRAINING", False, False, []),
         ("DRAINING", False, True, []),
         ("UNAVAILABLE", False, False, []),
     ],
 )
 @pytest.mark.parametrize("known", [True, False])
-def test_a_worker_whose_report_differs_from_its_row_gets_another_order(
+def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
     release: Release,
     owner: Tenant,
     reported: str,
@@ -201,11 +201,11 @@ def test_a_worker_whose_report_differs_from_its_row_gets_another_order(
         with django_capture_on_commit_callbacks() as callbacks:
             worker = heartbeat(release, second, reported, taking=taking)
         assert tasks_of(callbacks) == expected
-        orders: list[Any] = [callback for callback in callbacks if tasks_of([callback]) == [INSTRUCT_TASK]]
-        assert {callback.args[1] for callback in orders} <= {(worker.pk,)}
+        instructions: list[Any] = [callback for callback in callbacks if tasks_of([callback]) == [INSTRUCT_TASK]]
+        assert {callback.args[1] for callback in instructions} <= {(worker.pk,)}
 
 
-def test_what_a_worker_reports_is_stored(release: Release, owner: Tenant) -> None:
+def test_the_report_of_a_worker_is_stored(release: Release, owner: Tenant) -> None:
     making.worker(release, "other")
     making.execution(owner)
     [claim] = making.claimed(owner)
@@ -225,7 +225,7 @@ def held(claim: Claim, **members: Any) -> HeldLease:
 
 @pytest.mark.parametrize("how", ["running", "waiting"])
 @pytest.mark.parametrize("end", ["cancelled", "taken over"])
-def test_a_worker_that_holds_a_lost_lease_gets_orders_until_it_drops_it(
+def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
     release: Release,
     owner: Tenant,
     how: str,
@@ -252,7 +252,7 @@ def test_a_worker_that_holds_a_lost_lease_gets_orders_until_it_drops_it(
     assert tasks_of(callbacks) == [DISPATCH_TASK]
 
 
-def test_what_waits_in_a_worker_without_a_usable_thread_goes_to_another(
+def test_executions_of_a_worker_without_a_usable_thread_are_sent_to_another(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     making.worker(release, "other")
@@ -272,10 +272,10 @@ def test_what_waits_in_a_worker_without_a_usable_thread_goes_to_another(
     assert not still_held(2, abandoned=2)
 
 
-def test_a_lease_that_ended_a_moment_ago_causes_no_order(
+def test_a_lease_that_ended_recently_causes_no_instruction(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """The outcome may have overtaken the heartbeat. Fast transitions would cause an order with each heartbeat."""
+    """The outcome may have overtaken the heartbeat. Fast transitions would cause an instruction with each heartbeat."""
     heartbeat(release)
     making.execution(owner)
     [claim] = making.claimed(owner)
@@ -285,10 +285,10 @@ def test_a_lease_that_ended_a_moment_ago_causes_no_order(
     assert tasks_of(callbacks) == [DISPATCH_TASK]
 
 
-def test_a_worker_without_an_order_yet_gets_one_even_if_it_drains(
+def test_a_worker_without_an_instruction_gets_one_even_if_it_drains(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """The order shows the worker that a coordinator accepts it."""
+    """The instruction shows the worker that a coordinator accepts it."""
     heartbeat(release)
     drain(owner, making.PIPELINE, "w", actor=OPERATOR)
     with django_capture_on_commit_callbacks() as callbacks:
@@ -314,17 +314,17 @@ def test_a_cancellation_is_sent_to_the_worker_at_once(
     assert [each.args for each in wakeups] == [(INSTRUCT_TASK, (worker.pk, lost), None)]
 
 
-@pytest.mark.parametrize("order", [drain, undrain])
+@pytest.mark.parametrize("operation", [drain, undrain])
 @pytest.mark.parametrize(("pipeline", "name"), [(making.PIPELINE, "x"), ("org.example.other", "w")])
-def test_only_a_tenants_own_workers_take_its_orders(
-    release: Release, owner: Tenant, order: Any, pipeline: str, name: str
+def test_only_a_tenants_own_workers_can_be_drained(
+    release: Release, owner: Tenant, operation: Any, pipeline: str, name: str
 ) -> None:
     heartbeat(release)
     before = rows(Worker), rows(WorkerEvent)
     with pytest.raises(WorkerUnknown):
-        order(owner, pipeline, name, actor=OPERATOR)
+        operation(owner, pipeline, name, actor=OPERATOR)
     with pytest.raises(WorkerUnknown):
-        order(making.tenant(), making.PIPELINE, "w", actor=OPERATOR)
+        operation(making.tenant(), making.PIPELINE, "w", actor=OPERATOR)
     assert (rows(Worker), rows(WorkerEvent)) == before
 
 
@@ -336,7 +336,7 @@ def test_only_a_tenants_own_workers_take_its_orders(
         ({"draining_since": SENT}, "DRAINING"),
     ],
 )
-def test_an_order_is_kept_in_the_history_whatever_the_worker_is(
+def test_a_request_is_recorded_in_the_history_for_every_state_of_the_worker(
     release: Release, owner: Tenant, changes: dict[str, Any], then: str
 ) -> None:
     worker = making.worker(release, "w", **changes)
@@ -346,7 +346,7 @@ def test_an_order_is_kept_in_the_history_whatever_the_worker_is(
     assert worker.noted_state == then
 
 
-def test_silence_is_noted_once_and_only_of_those_who_should_be_heard(release: Release) -> None:
+def test_silence_is_recorded_once_and_only_for_workers_that_should_report(release: Release) -> None:
     silent = [making.worker(release, f"silent-{n}", last_heartbeat_at=LONG_AGO) for n in range(3)]
     others = [
         making.worker(release, "healthy"),
@@ -360,6 +360,6 @@ def test_silence_is_noted_once_and_only_of_those_who_should_be_heard(release: Re
 
 
 @pytest.mark.parametrize("sql", ["UPDATE executions_workerevent SET actor = 'x'", "DELETE FROM executions_workerevent"])
-def test_a_workers_history_is_neither_changed_nor_removed(release: Release, sql: str) -> None:
+def test_the_database_rejects_changes_and_removals_of_a_workers_history(release: Release, sql: str) -> None:
     heartbeat(release)
     assert refused(sql) == "workerevent_append_only"

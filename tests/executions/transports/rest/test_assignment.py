@@ -289,7 +289,7 @@ def test_a_call_without_a_free_place_keeps_its_lease_and_is_sent_again(
     with limited(places.CALLS, 2), places.CALLS.hold(flow.owner.pk), capture() as sent:
         assert rest_dispatch.run(claim.execution_id, claim.lease_token) is False
         assert rest_dispatch.run(claim.execution_id, uuid.uuid4()) is False
-    assert len(sent) == 1, "only the message whose lease is held"
+    assert len(sent) == 1, "only the message with the current lease"
     execution.refresh_from_db()
     assert execution.lease_expires_at is not None
     assert execution.lease_expires_at > timezone.now() + timedelta(seconds=calls.lease_seconds() - 5)

@@ -79,7 +79,7 @@ def stranded_work(ready: Ready) -> Boundary:
     return Boundary(update(Execution.objects, "next_due_at"), lambda: bool(stranded([ready[0].pk])))
 
 
-def questions(ready: Ready) -> Boundary:
+def open_interactions(ready: Ready) -> Boundary:
     one = asked(suspended(ready))
     return Boundary(lambda at: set_deadline(one, at), lambda: awaits.expire() == 1)
 
@@ -156,7 +156,7 @@ DUE = [
     retries,
     leases,
     stranded_work,
-    questions,
+    open_interactions,
     timers,
     webhooks_to_send,
     webhooks_to_announce,
@@ -169,7 +169,7 @@ DUE = [
 
 
 @pytest.mark.parametrize("of", DUE)
-def test_it_is_due_at_its_moment_and_not_before(
+def test_it_is_due_at_its_time_and_not_before(
     ready: Ready, of: Callable[[Ready], Boundary], caplog: pytest.LogCaptureFixture
 ) -> None:
     boundary = of(ready)
@@ -177,7 +177,9 @@ def test_it_is_due_at_its_moment_and_not_before(
     assert not boundary.is_due()
     boundary.set_at(now())
     assert boundary.is_due()
-    assert "ERROR" not in [each.levelname for each in caplog.records], "the database has refused what was too early"
+    assert "ERROR" not in [each.levelname for each in caplog.records], (
+        "the database rejected a change that was too early"
+    )
 
 
 def silence(ready: Ready) -> Boundary:
@@ -198,7 +200,7 @@ def clock_of_workers(ready: Ready) -> Boundary:
 
 
 @pytest.mark.parametrize("of", [silence, silence_of_rest_workers, clock_of_workers])
-def test_it_lasts_to_its_moment_and_no_longer(ready: Ready, of: Callable[[Ready], Boundary]) -> None:
+def test_it_lasts_until_its_time_and_no_longer(ready: Ready, of: Callable[[Ready], Boundary]) -> None:
     boundary = of(ready)
     boundary.set_at(now())
     assert not boundary.is_due()

@@ -1,0 +1,96 @@
+"""Suspensions: an execution is parked and its interactions are opened, in one transaction."""
+
+import uuid
+from datetime import timedelta
+from hashlib import md5
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from executions.lifecycle import dispatch, outcome
+from executions.models import AwaitUnit, DeadLetter, Interaction
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.executions.awaits.parking import asked, suspended
+from tests.raw_sql import unguarded
+from wire.messages.celery_messages import OutcomeGroup
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_suspension_parks_the_execution_and_opens_its_interaction(ready: tuple[Tenant, Release]) -> None:
+    before = timezone.now()
+    made = suspended(ready, request='{"n": 7}', assignee="eva", group="finance", timeout_seconds=90)
+    one = asked(made)
+
+    assert (made.status, made.current_step_index, made.version) == ("WAITING_EXTERNAL", 0, 2)
+    assert (made.progress, made.progress_shape, made.await_unit_id) == ({"n": 7}, "UNI", one.unit_id)
+    assert (one.unit.status, one.unit.expected_items, one.unit.itemized) == ("WAITING_EXTERNAL", 1, False)
+    assert (one.status, one.request, one.assignee, one.group, one.item_index) == (
+        "DISPATCHED",
+        {"n": 7},
+        "eva",
+        "finance",
+        None,
+    )
+    assert before + timedelta(seconds=80) < one.deadline < timezone.now() + timedelta(seconds=90)
+    assert making.history(made)[-1] == ("AWAITING", "WAITING_EXTERNAL")
+    assert dispatch.dispatch() == 0
+
+
+def test_the_correlation_id_is_the_name_uuid_of_the_protocol(ready: tuple[Tenant, Release]) -> None:
+    made = suspended(ready, requests=['{"n": 1}', '{"n": 2}'], itemized=True, gives_many=True)
+    for one in Interaction.objects.filter(execution=made):
+        name = f"{ready[0].slug}:{made.pk}:Approve:{one.unit_id}:item={one.item_index}"
+        assert uuid.UUID(one.correlation_id) == uuid.UUID(bytes=md5(name.encode()).digest(), version=3)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"transport": "carrier-pigeon"}, "carrier-pigeon"),
+        ({"requests": ['{"n": 1}', '{"n": 2}']}, "makes 2 requests, but only one"),
+        ({"transport": "webhook"}, "no http or https URL"),
+        ({"transport": "webhook", "transport_metadata": {"url": "ftp://example.org/"}}, "no http or https URL"),
+        ({"transport": "webhook", "transport_metadata": {"url": "http://[::1"}}, "no http or https URL"),
+        ({"timeout_seconds": float("inf")}, "hundred years"),
+        ({"timeout_seconds": 1e12}, "hundred years"),
+        ({"output_type": "x" * 501}, "more than 500"),
+        ({"assignee": "e\x00va"}, "must be printable"),
+        ({"group": "the \u202elast"}, "must be printable"),
+        ({"step_id": ".."}, "must be printable"),
+        ({"transport_metadata": {"url": "\x00"}}, "contains a NUL character"),
+    ],
+)
+def test_a_suspension_that_cannot_be_answered_fails_at_once(
+    ready: tuple[Tenant, Release], members: dict[str, Any], message: str
+) -> None:
+    made = suspended(ready, **members)
+    assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
+    assert message in str(made.error_message)
+    assert not AwaitUnit.objects.filter(execution=made).exists()
+    assert DeadLetter.objects.get(execution=made).reason == "non_retryable"
+
+
+def test_an_execution_whose_await_cannot_be_stored_is_not_parked(ready: tuple[Tenant, Release]) -> None:
+    """Both are one transaction. Here a unit that is already open, against the rules, makes the INSERT fail."""
+    owner, release = ready
+    made = making.execution(owner)
+    [claim] = making.claimed(owner)
+    with unguarded(AwaitUnit):
+        AwaitUnit.objects.create(
+            tenant=owner,
+            execution=made,
+            step_id="Other",
+            step_index=0,
+            itemized=False,
+            gives_many=False,
+            expected_items=1,
+        )
+    group = OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)])
+    assert outcome.record(release.identity, group) == 1
+    made.refresh_from_db()
+    assert (made.status, made.error_code) == ("FAILED", "UNRECORDABLE_OUTCOME")
+    assert not Interaction.objects.filter(execution=made).exists()

@@ -1,0 +1,183 @@
+"""Attempts to send a webhook to a real server: retries, failures, deaths, and answers during an attempt."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executions.awaits import webhooks
+from executions.models import Execution, Interaction
+from foundation.http import address_guard
+from tests.executions.awaits.parking import answer, asked
+from tests.executions.awaits.webhook_attempts import (
+    Ready,
+    assert_undeliverable,
+    delay_of,
+    die_while_sending,
+    make_due,
+    sent_to,
+)
+from tests.receiving import Receiver, dripping, receiving
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
+
+
+CERTIFICATE = Path(__file__).parents[2] / "unit" / "foundation" / "tls" / "receiver.pem"
+
+
+def test_the_delay_before_it_is_sent_again_grows(ready: Ready, receiver: Receiver) -> None:
+    receiver.statuses = [500, 302, 200]
+    made = sent_to(ready, receiver.url())
+    delays = []
+    for error in ("the receiver responded with status 500", "the receiver responded with status 302"):
+        assert webhooks.send()
+        one = asked(made)
+        assert (one.status, one.last_dispatch_error) == ("WAITING", error)
+        delays.append(delay_of(one))
+        assert not webhooks.send()
+        make_due(one)
+    assert webhooks.send()
+    one = asked(made)
+    assert (one.status, one.dispatch_attempts, delays) == ("DISPATCHED", 3, [10.0, 20.0])
+    assert {request.json["interactionId"] for request in receiver.requests} == {str(one.pk)}
+
+
+def test_a_webhook_that_is_never_received_fails_the_execution(ready: Ready, receiver: Receiver) -> None:
+    receiver.statuses = [503]
+    made = sent_to(ready, receiver.url())
+    for _ in range(3):
+        make_due(asked(made))
+        webhooks.send()
+    assert len(receiver.requests) == 3
+    assert_undeliverable(made, "the receiver responded with status 503")
+
+
+def test_a_forbidden_address_fails_the_execution_at_once(ready: Ready, settings: Any, receiver: Receiver) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    made = sent_to(ready, receiver.url())
+    webhooks.send()
+    assert not receiver.requests
+    assert_undeliverable(made, "the address of 127.0.0.1 may not be called")
+
+
+def test_a_host_name_that_does_not_resolve_is_retried(ready: Ready) -> None:
+    def unknown(host: str, port: int) -> Sequence[str]:
+        raise OSError(host)
+
+    made = sent_to(ready, "https://receiver.test/hook")
+    webhooks.send(resolve=unknown)
+    one = asked(made)
+    assert (one.status, one.last_dispatch_error) == ("WAITING", "the name receiver.test does not resolve")
+
+
+@pytest.mark.parametrize(
+    ("beginning", "status", "error"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", "DISPATCHED", ""),
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", "WAITING", "the receiver took too long to respond"),
+        (b"nonsense\r\n\r\n", "WAITING", "the exchange failed (BadStatusLine)"),
+    ],
+)
+def test_the_head_of_the_response_decides_and_must_arrive_in_time(
+    ready: Ready, settings: Any, beginning: bytes, status: str, error: str
+) -> None:
+    """The coordinator does not wait for the body."""
+    settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
+    began = time.monotonic()
+    with dripping(beginning) as place:
+        made = sent_to(ready, f"http://{place}/hook")
+        webhooks.send()
+    assert time.monotonic() - began < 3
+    one = asked(made)
+    assert (one.status, one.last_dispatch_error) == (status, error)
+
+
+def test_a_receiver_that_is_unreachable_or_has_an_unknown_certificate_is_retried(ready: Ready, settings: Any) -> None:
+    made = sent_to(ready, "http://127.0.0.1:1/")
+    webhooks.send()
+    assert asked(made).last_dispatch_error == "no connection to the receiver: refused, or too slow"
+    with receiving(certificate=CERTIFICATE) as receiver:
+        made = sent_to(ready, receiver.url("receiver.test", scheme="https"), "tls")
+        webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+        one = asked(made)
+        assert one.last_dispatch_error == "no connection to the receiver: TLS failed, or the certificate is not valid"
+        settings.WEBHOOK_CA_FILE = str(CERTIFICATE)
+        make_due(one)
+        webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+    assert (asked(made).status, len(receiver.requests)) == ("DISPATCHED", 1)
+
+
+def test_an_attempt_whose_process_died_is_repeated(ready: Ready, receiver: Receiver) -> None:
+    made = sent_to(ready, receiver.url("receiver.test"))
+    die_while_sending()
+    one = asked(made)
+    assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 1)
+    assert delay_of(one) >= webhooks.sending_seconds()
+    assert not webhooks.send()
+    make_due(one)
+    assert webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+    one.refresh_from_db()
+    assert (one.status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 2, 1)
+
+
+def test_a_webhook_whose_attempts_all_died_fails_the_execution(ready: Ready, receiver: Receiver) -> None:
+    made = sent_to(ready, receiver.url("receiver.test"))
+    for _ in range(3):
+        die_while_sending()
+        make_due(asked(made))
+    webhooks.send()
+    assert not receiver.requests
+    assert_undeliverable(made, "no attempt was completed")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"], ids=["received", "forbidden"])
+def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiver, address: str) -> None:
+    """Another attempt begins during the first one, whose address is allowed or forbidden."""
+    made = sent_to(ready, receiver.url("receiver.test"))
+
+    def overtake_and_resolve(host: str, port: int) -> Sequence[str]:
+        make_due(asked(made))
+        die_while_sending()
+        return [address]
+
+    assert webhooks.send(resolve=overtake_and_resolve)
+    one = asked(made)
+    assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 2)
+    assert Execution.objects.get(pk=made.pk).status == "WAITING_EXTERNAL"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receiver, status: int) -> None:
+    """The resolver is called during an attempt, so the test answers from there."""
+    receiver.statuses = [status]
+    made = sent_to(ready, receiver.url("receiver.test"))
+
+    def answer_and_resolve(host: str, port: int) -> Sequence[str]:
+        answer(asked(made))
+        return ["127.0.0.1"]
+
+    assert webhooks.send(resolve=answer_and_resolve)
+    one = asked(made)
+    assert (one.status, one.response, one.next_dispatch_at) == ("COMPLETED", {"n": 2}, None)
+    assert Execution.objects.get(pk=made.pk).status == "QUEUED"
+
+
+def test_one_item_that_cannot_be_delivered_withdraws_the_others(ready: Ready, settings: Any) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    made = sent_to(ready, "http://127.0.0.1/", requests=["{}"] * 3, itemized=True, gives_many=True)
+    assert webhooks.send()
+    assert not webhooks.send()
+    made.refresh_from_db()
+    assert made.error_code == "WEBHOOK_UNDELIVERABLE"
+    assert sorted(Interaction.objects.filter(execution=made).values_list("status", flat=True)) == [
+        "CANCELLED",
+        "CANCELLED",
+        "FAILED",
+    ]
+
+
+def test_the_lease_of_an_attempt_is_longer_than_any_attempt(settings: Any) -> None:
+    settings.WEBHOOK_TIMEOUT_SECONDS = 7
+    assert webhooks.sending_seconds() > 7 * (address_guard.MOST_ADDRESSES + 1)

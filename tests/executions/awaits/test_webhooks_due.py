@@ -1,0 +1,88 @@
+"""Which webhooks are due, in which order they are sent, and the places that sending takes."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from executions.awaits import awaits, webhooks
+from executions.lifecycle import sweep
+from executions.models import Execution, Interaction
+from foundation.scheduling import places
+from tests import making
+from tests.executions.awaits.parking import answer, asked, make_late
+from tests.executions.awaits.webhook_attempts import Ready, sent_to
+from tests.few_places import limited
+from tests.raw_sql import run
+from tests.receiving import Receiver
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
+
+
+def test_an_answer_before_the_first_attempt_cancels_the_webhook(ready: Ready, receiver: Receiver) -> None:
+    answer(asked(sent_to(ready, receiver.url())))
+    assert not webhooks.send()
+    assert not receiver.requests
+
+
+def test_a_webhook_is_not_sent_after_its_deadline(ready: Ready, receiver: Receiver) -> None:
+    made = sent_to(ready, receiver.url())
+    make_late(asked(made))
+    assert not webhooks.due_exists()
+    assert not webhooks.send()
+    awaits.expire()
+    assert Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
+    assert (asked(made).status, asked(made).next_dispatch_at) == ("TIMED_OUT", None)
+
+
+def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, receiver: Receiver) -> None:
+    ages = {"a": 2, "b": 3, "c": 1}
+    made = {key: sent_to(ready, receiver.url(), key) for key in ages}
+    for key, age in ages.items():
+        run(
+            "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s) WHERE id = %s",
+            age,
+            asked(made[key]).pk,
+        )
+    while webhooks.send():
+        pass
+    assert [request.json["executionId"] for request in receiver.requests] == [str(made[key].pk) for key in "bac"]
+
+
+def test_the_sweep_finds_only_due_webhooks(ready: Ready, receiver: Receiver) -> None:
+    assert not webhooks.due_exists()
+    made = sent_to(ready, receiver.url())
+    assert webhooks.due_exists()
+    assert sweep.awaits_due() == 0
+    webhooks.send()
+    assert not webhooks.due_exists()
+    later = sent_to(ready, receiver.url(), "later")
+    Interaction.objects.filter(execution=later).update(next_dispatch_at=timezone.now() + timedelta(minutes=1))
+    assert not webhooks.due_exists()
+    assert json.loads(receiver.requests[0].body)["executionId"] == str(made.pk)
+
+
+def test_a_tenant_whose_receivers_hang_leaves_a_place_for_other_tenants(ready: Ready, receiver: Receiver) -> None:
+    mine, other = sent_to(ready, receiver.url()), sent_to(making.ready(), receiver.url())
+    with limited(places.WEBHOOKS, 2), places.WEBHOOKS.hold(ready[0].pk):
+        assert webhooks.send()
+        assert not webhooks.send()
+        assert (asked(mine).status, asked(other).status) == ("WAITING", "DISPATCHED")
+    assert webhooks.send()
+    assert asked(mine).status == "DISPATCHED"
+
+
+def test_a_webhook_without_a_free_place_is_announced_again(
+    ready: Ready, receiver: Receiver, django_capture_on_commit_callbacks: Any
+) -> None:
+    with limited(places.WEBHOOKS, 1), places.WEBHOOKS.hold():
+        with django_capture_on_commit_callbacks() as sent:
+            assert not webhooks.send()
+        assert sent == [], "nothing is due"
+        made = sent_to(ready, receiver.url())
+        with django_capture_on_commit_callbacks() as sent:
+            assert not webhooks.send()
+        assert len(sent) == 1
+    assert asked(made).status == "WAITING"
