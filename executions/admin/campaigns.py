@@ -1,4 +1,4 @@
-"""Campaigns: the list, the page of one that follows its progress, and the orders that steer it."""
+"""Campaigns: the list, the page of a campaign, which updates itself, and the pages that pause, resume and cancel it."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 
 from executions.admin.campaign_start import start
-from executions.admin.confirmation import Given, Order, ask
+from executions.admin.confirmation import Confirmation, Confirmed, confirm
 from executions.admin.documents import on_one_line
 from executions.admin.filters import STATE_VARIANTS
 from executions.campaigns import campaigns
@@ -69,7 +69,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     def state(self, campaign: Campaign) -> str:
         return campaign.status
 
-    @column("What")
+    @column("Filters")
     def found(self, campaign: Campaign) -> str:
         return on_one_line(campaign.filters)
 
@@ -83,7 +83,7 @@ class CampaignAdmin(ReadOnlyAdmin):
         return campaign.rate_per_minute
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Counts the items of all rows of the page at once."""
+        """Count the items of all campaigns on the page with one query."""
         changelist = super().get_changelist_instance(request)
         changelist.result_list = rows = list(changelist.result_list)
         known = campaigns.progress([row.pk for row in rows])
@@ -108,20 +108,26 @@ class CampaignAdmin(ReadOnlyAdmin):
         return start(self, request)
 
     def pause(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _pause_order, _giving(campaigns.pause))
+        return confirm(
+            self, request, self.row_or_404(request, object_id), _pause_confirmation, _carrying_out(campaigns.pause)
+        )
 
     def resume(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _resume_order, _giving(campaigns.resume))
+        return confirm(
+            self, request, self.row_or_404(request, object_id), _resume_confirmation, _carrying_out(campaigns.resume)
+        )
 
     def cancel(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _cancel_order, _giving(campaigns.cancel))
+        return confirm(
+            self, request, self.row_or_404(request, object_id), _cancel_confirmation, _carrying_out(campaigns.cancel)
+        )
 
     def show(self, request: HttpRequest, row: Campaign) -> HttpResponse:
         more: dict[str, Any] = {"title": _name(row), "original": row}
         return self.page(request, "executions/campaign.html", **more, **self._shown(request, row))
 
     def live(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        """The live part of the page; 204 while it is what the page already shows."""
+        """Return the live part of the page, or 204 if the page already shows its current state."""
         shown = self._shown(request, self.row_or_404(request, object_id))
         if request.GET.get("shown") == shown["mark"]:
             return HttpResponse(status=204)
@@ -147,9 +153,9 @@ class CampaignAdmin(ReadOnlyAdmin):
             "more_items": len(items) > ITEMS_SHOWN,
             "follows": campaign.status in LIVE or any(_runs(item) for item in shown),
             "may_operate": self.may(request, Scope.OPERATE, campaign),
-            # Changes whenever the page would.
+            # Changes with every change of the page.
             "mark": f"{campaign.status}.{progress.pending}.{progress.redriven}.{progress.skipped}.{len(events)}."
-            + "".join(item.outcome[0] + _became(item)[:2] for item in shown),
+            + "".join(item.outcome[0] + _current_status(item)[:2] for item in shown),
         }
 
 
@@ -163,7 +169,7 @@ def _page_number(request: HttpRequest) -> int:
 
 
 def _items(campaign: Campaign, outcome: str, number: int) -> list[CampaignItem]:
-    """The items of one page, and one more where there is another page."""
+    """Return the items of a page, and one more if there is another page."""
     rows = campaigns.items(campaign)
     rows = rows.filter(outcome=outcome) if outcome else rows
     first = (number - 1) * ITEMS_SHOWN
@@ -174,36 +180,36 @@ def _line(item: CampaignItem) -> dict[str, Any]:
     return {
         "item": item,
         "variant": OUTCOME_VARIANTS[item.outcome],
-        "status": _became(item),
-        "became": STATE_VARIANTS.get(_became(item), "default"),
+        "status": _current_status(item),
+        "status_variant": STATE_VARIANTS.get(_current_status(item), "default"),
     }
 
 
-def _became(item: CampaignItem) -> str:
-    """What has become of its execution."""
+def _current_status(item: CampaignItem) -> str:
+    """Return the current status of the item's execution."""
     return item.execution.shown_status if item.execution else REMOVED
 
 
 def _runs(item: CampaignItem) -> bool:
-    return item.outcome == Outcome.REDRIVEN and _became(item) not in (*TERMINAL_VALUES, REMOVED)
+    return item.outcome == Outcome.REDRIVEN and _current_status(item) not in (*TERMINAL_VALUES, REMOVED)
 
 
-# --- orders ---------------------------------------------------------------------------------------
+# --- confirmations --------------------------------------------------------------------------------
 
-Steer = Callable[..., Campaign]
+Change = Callable[..., Campaign]
 
 
-def _giving(steer: Steer) -> Callable[[Campaign, Given], str]:
-    def carry_out(campaign: Campaign, given: Given) -> str:
-        made = steer(campaign.tenant, campaign.pk, actor=given.actor, reason=given.reason)
-        return f"The campaign is {made.status}."
+def _carrying_out(change: Change) -> Callable[[Campaign, Confirmed], str]:
+    def carry_out(campaign: Campaign, confirmed: Confirmed) -> str:
+        changed = change(campaign.tenant, campaign.pk, actor=confirmed.actor, reason=confirmed.reason)
+        return f"The campaign is {changed.status}."
 
     return carry_out
 
 
-def _order(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Order:
+def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Confirmation:
     progress = campaigns.progress([campaign.pk])[campaign.pk]
-    return Order(
+    return Confirmation(
         back=reverse("admin:executions_campaign_change", args=[campaign.pk]),
         facts=[
             ("Campaign", campaign.pk),
@@ -217,19 +223,21 @@ def _order(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> O
     )
 
 
-def _pause_order(campaign: Campaign) -> Order:
-    lead = "No more is admitted until it is resumed or cancelled. What was re-driven runs on."
-    return _order(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
+def _pause_confirmation(campaign: Campaign) -> Confirmation:
+    lead = "Nothing is re-driven until the campaign is resumed or cancelled. Executions that were re-driven continue."
+    return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
 
 
-def _resume_order(campaign: Campaign) -> Order:
-    lead = f"It goes on at {campaign.rate_per_minute:,} a minute. The pause has saved nothing up."
-    return _order(campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow")
+def _resume_confirmation(campaign: Campaign) -> Confirmation:
+    lead = f"It continues at {campaign.rate_per_minute:,} per minute. It does not catch up on the pause."
+    return _confirmation(
+        campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
+    )
 
 
-def _cancel_order(campaign: Campaign) -> Order:
-    lead = "What is pending is given up, for good. What was re-driven runs on."
-    return _order(
+def _cancel_confirmation(campaign: Campaign) -> Confirmation:
+    lead = "Pending executions are skipped permanently. Executions that were re-driven continue."
+    return _confirmation(
         campaign,
         LIVE,
         title="Cancel a campaign",

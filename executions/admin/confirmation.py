@@ -1,4 +1,4 @@
-"""The page that asks before an operator's order is given: what it does, to what, and why it is given."""
+"""The confirmation page of an operator's request: shows what it does and to what, and asks for a reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ LONGEST_REASON = Campaign._meta.get_field("reason").max_length
 HIGHEST_VERSION = 2**63 - 1
 
 
-class OrderForm(forms.Form):
-    """Why, and what the page showed when the button was pressed."""
+class ConfirmationForm(forms.Form):
+    """The reason, and the version that the page showed when the form was submitted."""
 
     reason = forms.CharField(
         required=False,
         max_length=LONGEST_REASON,
         label="Reason",
-        help_text="Optional. It is kept in the history for good.",
+        help_text="Optional. Stored in the history.",
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
     expected_version = forms.IntegerField(
@@ -38,10 +38,11 @@ class OrderForm(forms.Form):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What the page shows. `version` makes a stale page be refused; `tick` has to be ticked where it is given.
+class Confirmation:
+    """What the page shows.
 
-    `refusal` says why the order cannot be given any more, where it cannot.
+    If `version` is set, a form submitted from a stale page is rejected. `tick` is the label of a required checkbox; ""
+    means no checkbox. `refusal` says why the request is impossible now; "" means that it is possible.
     """
 
     title: str
@@ -57,8 +58,8 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """An order as it was given."""
+class Confirmed:
+    """The confirmed request: who made it, and what the form contained."""
 
     actor: str
     reason: str
@@ -66,48 +67,48 @@ class Given:
     ticked: bool
 
 
-def ask(
+def confirm(
     pages: TenantScopedAdmin,
     request: HttpRequest,
     row: Any,
-    order_for: Callable[[Any], Order],
-    carry_out: Callable[[Any, Given], str],
+    confirmation_for: Callable[[Any], Confirmation],
+    carry_out: Callable[[Any, Confirmed], str],
     *,
     scope: Scope = Scope.OPERATE,
 ) -> HttpResponse:
     """Show the confirmation on GET, carry out the change on POST. Requires `scope` in the row's tenant.
 
-    `carry_out` returns the success message.
-
-    A refusal shows the page again as things are by then, with what was typed.
+    `carry_out` returns the success message. If it raises `CoordinatorError`, the page is shown again with the current
+    facts and the reason that was typed.
     """
     if not pages.may(request, scope, row):
         raise PermissionDenied
-    order = order_for(row)
+    confirmation = confirmation_for(row)
     if request.method != "POST":
-        form = OrderForm(initial={"expected_version": order.version})
-        return _page(pages, request, row, order, form, status=409 if order.refusal else 200)
-    form = OrderForm(request.POST)
+        form = ConfirmationForm(initial={"expected_version": confirmation.version})
+        return _page(pages, request, row, confirmation, form, status=409 if confirmation.refusal else 200)
+    form = ConfirmationForm(request.POST)
     if not form.is_valid():
-        return _page(pages, request, row, order, form, status=400)
+        return _page(pages, request, row, confirmation, form, status=400)
     try:
-        told = carry_out(row, Given(actor(request.user), **form.cleaned_data))
+        success = carry_out(row, Confirmed(actor(request.user), **form.cleaned_data))
     except CoordinatorError as error:
         row = pages.row_or_404(request, row.pk)
-        order = order_for(row)
-        # What was typed is kept; the version is the one that the page shows now.
-        form = OrderForm(initial={"reason": form.cleaned_data["reason"], "expected_version": order.version})
-        return _page(pages, request, row, order, form, error=error, status=error.status)
-    messages.success(request, told)
-    return redirect(order.back)
+        confirmation = confirmation_for(row)
+        # Keep the reason that was typed, and use the version that the page now shows.
+        reason = form.cleaned_data["reason"]
+        form = ConfirmationForm(initial={"reason": reason, "expected_version": confirmation.version})
+        return _page(pages, request, row, confirmation, form, error=error, status=error.status)
+    messages.success(request, success)
+    return redirect(confirmation.back)
 
 
 def _page(
     pages: TenantScopedAdmin,
     request: HttpRequest,
     row: Any,
-    order: Order,
-    form: OrderForm,
+    confirmation: Confirmation,
+    form: ConfirmationForm,
     *,
     status: int,
     error: CoordinatorError | None = None,
@@ -115,11 +116,11 @@ def _page(
     problem = problem_of(error) if error else None
     return pages.page(
         request,
-        "executions/order.html",
+        "executions/confirmation.html",
         status=status,
-        title=order.title,
+        title=confirmation.title,
         original=row,
-        order=order,
+        confirmation=confirmation,
         form=form,
         problem=problem,
     )

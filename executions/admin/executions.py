@@ -1,4 +1,4 @@
-"""Executions with their pins and histories, and the orders that an operator gives about one of them."""
+"""Executions: the list, the page of one with its pin and history, and the pages that re-drive and cancel it."""
 
 import uuid
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from unfold.paginator import InfinitePaginator
 
-from executions.admin.confirmation import Given, Order, ask
+from executions.admin.confirmation import Confirmation, Confirmed, confirm
 from executions.admin.documents import bounded_json, on_one_line
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_first
 from executions.lifecycle import queries
@@ -26,7 +26,7 @@ from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
 
 EVENTS_SHOWN = 200
-ASKED_SHOWN = 20
+QUESTIONS_SHOWN = 20
 
 
 class StatusFilter(ScopedFilter):
@@ -34,7 +34,7 @@ class StatusFilter(ScopedFilter):
     parameter_name = "status"
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield "live", "All that are live"
+        yield "live", "All live executions"
         yield from ((status, status) for status in STATE_VARIANTS)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
@@ -67,7 +67,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Execution], search_term: str
     ) -> tuple[QuerySet[Execution], bool]:
-        """By whole id or whole key, which indexes answer however many executions there are."""
+        """Search by complete id or complete key: indexes keep this fast for any number of executions."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -104,10 +104,10 @@ class ExecutionAdmin(ReadOnlyAdmin):
         ]
 
     def redrive(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _redrive_order, _redrive)
+        return confirm(self, request, self.row_or_404(request, object_id), _redrive_confirmation, _redrive)
 
     def cancel(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _cancel_order, _cancel)
+        return confirm(self, request, self.row_or_404(request, object_id), _cancel_confirmation, _cancel)
 
     def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
         return self.page(
@@ -115,7 +115,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
         )
 
     def live(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        """The live part of the page; 204 while it is what the page already shows."""
+        """Return the live part of the page, or 204 if the page already shows its current state."""
         execution = self.row_or_404(request, object_id)
         if request.GET.get("shown") == _mark(execution):
             return HttpResponse(status=204)
@@ -138,23 +138,23 @@ def _stranded(execution: Execution) -> str | None:
 
 
 def _mark(execution: Execution) -> str:
-    """Changes whenever the page would."""
+    """Return a string that changes with every change of the page."""
     lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
-    return f"{execution.event_count}.{lease}.{_stranded(execution) or ''}.{len(_asked(execution))}"
+    return f"{execution.event_count}.{lease}.{_stranded(execution) or ''}.{len(_open_questions(execution))}"
 
 
-def _asked(execution: Execution) -> list[Interaction]:
+def _open_questions(execution: Execution) -> list[Interaction]:
     """Return the interactions that it waits for, in the order of the items."""
     if execution.status != State.WAITING_EXTERNAL:
         return []
     rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
-    return list(rows.defer("request", "response").order_by("item_index")[: ASKED_SHOWN + 1])
+    return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
 
 
 def _shown(execution: Execution) -> dict[str, Any]:
     events = list(execution.events.order_by("-sequence")[: EVENTS_SHOWN + 1])
     activation = execution.release.pipeline.activation
-    asked = _asked(execution)
+    questions = _open_questions(execution)
     return {
         "execution": execution,
         "variant": STATE_VARIANTS[execution.shown_status],
@@ -177,8 +177,8 @@ def _shown(execution: Execution) -> dict[str, Any]:
             for event in events[:EVENTS_SHOWN]
         ],
         "more_events": len(events) > EVENTS_SHOWN,
-        "asked": asked[:ASKED_SHOWN],
-        "more_asked": len(asked) > ASKED_SHOWN,
+        "questions": questions[:QUESTIONS_SHOWN],
+        "more_questions": len(questions) > QUESTIONS_SHOWN,
     }
 
 
@@ -188,7 +188,7 @@ def _seconds(execution: Execution) -> str:
     return f"{(execution.finished_at - execution.created_at).total_seconds():,.1f} s"
 
 
-# --- orders ---------------------------------------------------------------------------------------
+# --- confirmations --------------------------------------------------------------------------------
 
 
 def _facts(execution: Execution) -> list[tuple[str, Any]]:
@@ -209,44 +209,46 @@ def _page_of(execution: Execution) -> str:
     return reverse("admin:executions_execution_change", args=[execution.pk])
 
 
-def _redrive_order(execution: Execution) -> Order:
+def _redrive_confirmation(execution: Execution) -> Confirmation:
     state = State(execution.status)
     failed = state not in redrivable(allow_failed=False)
     refusal = (
-        "" if state in redrivable(allow_failed=True) else f"It is {state}. Only what failed for good is re-driven."
+        ""
+        if state in redrivable(allow_failed=True)
+        else f"It is {state}. Only FAILED and DLQ executions can be re-driven."
     )
-    return Order(
+    return Confirmation(
         title="Re-drive an execution",
         lead=(
-            f"It runs again from the step where it failed, with a fresh retry budget. It stays on release "
-            f"{execution.release_version}, to which it is pinned, whatever is active by now."
+            f"It continues at the step where it failed, with a new retry budget. It stays pinned to release "
+            f"{execution.release_version}, even if another release is active."
         ),
         button="Re-drive",
         icon="replay",
         back=_page_of(execution),
         facts=_facts(execution),
         version=execution.version,
-        tick="It is FAILED: its worker said that no retry can help. Run it again all the same." if failed else "",
+        tick="Re-drive it although it is FAILED: its error is not retryable." if failed else "",
         refusal=refusal,
     )
 
 
-def _redrive(execution: Execution, given: Given) -> str:
+def _redrive(execution: Execution, confirmed: Confirmed) -> str:
     done = redrive(
         execution.tenant,
         execution.pk,
-        actor=given.actor,
-        reason=given.reason,
-        expected_version=given.expected_version,
-        allow_failed=given.ticked,
+        actor=confirmed.actor,
+        reason=confirmed.reason,
+        expected_version=confirmed.expected_version,
+        allow_failed=confirmed.ticked,
     )
-    return f"It was {done.previous_status} and is queued again, on release {done.execution.release_version}."
+    return f"The execution was {done.previous_status}. It is queued on release {done.execution.release_version}."
 
 
-def _cancel_order(execution: Execution) -> Order:
+def _cancel_confirmation(execution: Execution) -> Confirmation:
     state = State(execution.status)
     over = not legal(state, State.CANCELLED)
-    return Order(
+    return Confirmation(
         title="Cancel an execution",
         lead=(
             "The execution ends now and permanently, and its open questions are withdrawn. A worker that runs it is "
@@ -262,6 +264,6 @@ def _cancel_order(execution: Execution) -> Order:
     )
 
 
-def _cancel(execution: Execution, given: Given) -> str:
-    cancel(execution.tenant, execution.pk, actor=given.actor, reason=given.reason)
+def _cancel(execution: Execution, confirmed: Confirmed) -> str:
+    cancel(execution.tenant, execution.pk, actor=confirmed.actor, reason=confirmed.reason)
     return "The execution is cancelled."

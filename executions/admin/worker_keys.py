@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.admin.confirmation import Given, Order, ask
+from executions.admin.confirmation import Confirmation, Confirmed, confirm
 from executions.models import WorkerKeyChange
 from executions.workers.tenant_keys import active_keys, replace_key, revoke_old_key, start_key
 from foundation.admin.columns import moment
@@ -61,8 +61,8 @@ def change_page(pages: TenantScopedAdmin, request: HttpRequest, tenant_pk: int, 
     if change is None:
         raise Http404
 
-    def order_for(tenant: Tenant) -> Order:
-        return Order(
+    def confirmation_for(tenant: Tenant) -> Confirmation:
+        return Confirmation(
             title=change.title,
             lead=change.lead,
             button=change.title,
@@ -72,15 +72,17 @@ def change_page(pages: TenantScopedAdmin, request: HttpRequest, tenant_pk: int, 
             danger=change.danger,
         )
 
-    def carry_out(tenant: Tenant, given: Given) -> str:
-        key = change.carry_out(tenant, actor=given.actor, reason=given.reason)
+    def carry_out(tenant: Tenant, confirmed: Confirmed) -> str:
+        key = change.carry_out(tenant, actor=confirmed.actor, reason=confirmed.reason)
         return f"The newest worker key of {tenant.slug} is {key.key_id}."
 
-    return ask(pages, request, pages.row_or_404(request, tenant_pk), order_for, carry_out, scope=Scope.ADMINISTER)
+    return confirm(
+        pages, request, pages.row_or_404(request, tenant_pk), confirmation_for, carry_out, scope=Scope.ADMINISTER
+    )
 
 
 def active(tenant: Tenant) -> SafeString:
-    """The ids of the active keys, newest first, with links to the pages that change them."""
+    """Return the ids of the active keys, newest first, with links to the pages that change them."""
     links = (
         (reverse("admin:tenancy_tenant_worker_key", args=[tenant.pk, name]), change.title)
         for name, change in CHANGES.items()
@@ -89,7 +91,7 @@ def active(tenant: Tenant) -> SafeString:
 
 
 def history(tenant: Tenant) -> SafeString:
-    """The newest changes, one per line."""
+    """Return the newest changes, one per line."""
     changes = WorkerKeyChange.objects.filter(tenant=tenant).order_by("-number")[:CHANGES_SHOWN]
     lines = ((moment(each.at), each.actor, each.oldest, each.newest, each.reason) for each in changes)
     return format_html_join(SafeString("<br>"), "{} by {}: generations {} to {} are active. {}", lines) or SafeString(

@@ -1,4 +1,4 @@
-"""Workers: what each hosts, whether it is alive, what became of it, and an operator's drain."""
+"""Workers: the list, the page of one with its state and events, and the pages that drain and undrain it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 
-from executions.admin.confirmation import Given, Order, ask
+from executions.admin.confirmation import Confirmation, Confirmed, confirm
 from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
@@ -49,7 +49,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         "capacity",
         "artifact",
         "drains",
-        "heard_of",
+        "last_heartbeat",
     )
     list_select_related = ("tenant", "eligibility")
     list_filter = (StateFilter, PipelineFilter, ReleaseFilter, TenantFilter)
@@ -71,14 +71,14 @@ class WorkerAdmin(ReadOnlyAdmin):
             return "no such release"
         return {True: "as verified", False: "another", None: "not reported"}[worker.eligibility.artifact_fits]
 
-    @column("Drains", empty="-")
+    @column("Drained", empty="-")
     def drains(self, worker: Worker) -> str | None:
         if worker.drained_by_operator_at:
             return f"by an operator since {moment(worker.drained_by_operator_at)}"
-        return f"by itself since {moment(worker.draining_since)}" if worker.draining_since else None
+        return f"by the worker since {moment(worker.draining_since)}" if worker.draining_since else None
 
     @column("Last heartbeat", ordering="last_heartbeat_at")
-    def heard_of(self, worker: Worker) -> str:
+    def last_heartbeat(self, worker: Worker) -> str:
         return moment(worker.last_heartbeat_at)
 
     def own_urls(self) -> list[URLPattern]:
@@ -88,10 +88,10 @@ class WorkerAdmin(ReadOnlyAdmin):
         ]
 
     def drain(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _drain_order, _drain)
+        return confirm(self, request, self.row_or_404(request, object_id), _drain_confirmation, _drain)
 
     def undrain(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _undrain_order, _undrain)
+        return confirm(self, request, self.row_or_404(request, object_id), _undrain_confirmation, _undrain)
 
     def show(self, request: HttpRequest, row: Worker) -> HttpResponse:
         host = row.eligibility
@@ -101,7 +101,7 @@ class WorkerAdmin(ReadOnlyAdmin):
             "title": str(row),
             "original": row,
             "variant": WORKER_VARIANTS[host.state],
-            "order": _newest_order(row) if row.drained_by_operator_at else None,
+            "drain": _newest_drain(row) if row.drained_by_operator_at else None,
             "called_at": base_of(row.endpoint) if row.protocol == REST else "",
             "may_operate": self.may(request, Scope.OPERATE, row),
             "running": running[:RUNNING_SHOWN],
@@ -115,24 +115,24 @@ class WorkerAdmin(ReadOnlyAdmin):
         return self.page(request, "executions/worker.html", worker=row, host=host, **more)
 
 
-def _newest_order(worker: Worker) -> WorkerEvent | None:
-    """By whom it is drained, and why."""
+def _newest_drain(worker: Worker) -> WorkerEvent | None:
+    """Return the event of an operator's newest drain, with the actor and the reason."""
     return worker.events.filter(data__cause="OPERATOR_DRAINED").first()
 
 
 def _running(host: WorkerEligibility) -> list[Execution]:
-    """What it runs, longest first, by the leases that are held in its name."""
+    """Return the executions whose lease the worker holds, the longest-running first."""
     if host.release_id is None:
         return []
     rows = Execution.objects.filter(release=host.release_id, status=State.RUNNING, lease_owner=host.lease_owner)
     return list(rows.defer("input", "result", "progress").order_by("updated_at")[: RUNNING_SHOWN + 1])
 
 
-# --- orders ---------------------------------------------------------------------------------------
+# --- confirmations --------------------------------------------------------------------------------
 
 
-def _order(worker: Worker, **members: Any) -> Order:
-    return Order(
+def _confirmation(worker: Worker, **members: Any) -> Confirmation:
+    return Confirmation(
         back=reverse("admin:executions_worker_change", args=[worker.pk]),
         facts=[
             ("Worker", worker.worker_id),
@@ -145,36 +145,38 @@ def _order(worker: Worker, **members: Any) -> Order:
     )
 
 
-def _drain_order(worker: Worker) -> Order:
-    return _order(
+def _drain_confirmation(worker: Worker) -> Confirmation:
+    return _confirmation(
         worker,
         title=f"Drain {worker.worker_id}",
         lead=(
-            "It finishes what it holds and takes no more until it is undrained; its restart does not end that. Where "
-            "no other worker hosts its release, that release's executions wait."
+            "It finishes its transitions and accepts no new ones until it is undrained. A restart does not undrain "
+            "it. If no other worker hosts its release, the executions of the release wait."
         ),
         button="Drain",
         icon="pause_circle",
-        refusal="An operator drains it already." if worker.drained_by_operator_at else "",
+        refusal="An operator has already drained it." if worker.drained_by_operator_at else "",
     )
 
 
-def _drain(worker: Worker, given: Given) -> str:
-    registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=given.actor, reason=given.reason)
+def _drain(worker: Worker, confirmed: Confirmed) -> str:
+    registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=confirmed.actor, reason=confirmed.reason)
     return f"{worker.worker_id} is drained."
 
 
-def _undrain_order(worker: Worker) -> Order:
-    return _order(
+def _undrain_confirmation(worker: Worker) -> Confirmation:
+    return _confirmation(
         worker,
         title=f"Undrain {worker.worker_id}",
-        lead="Your order or another operator's is taken back; what the worker says of itself counts again.",
+        lead="This ends an operator's drain. The state that the worker reports applies again.",
         button="Undrain",
         icon="play_circle",
-        refusal="" if worker.drained_by_operator_at else "No operator drains it.",
+        refusal="" if worker.drained_by_operator_at else "No operator has drained it.",
     )
 
 
-def _undrain(worker: Worker, given: Given) -> str:
-    registry.undrain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=given.actor, reason=given.reason)
-    return f"{worker.worker_id} may be given work again."
+def _undrain(worker: Worker, confirmed: Confirmed) -> str:
+    registry.undrain(
+        worker.tenant, worker.pipeline_id, worker.worker_id, actor=confirmed.actor, reason=confirmed.reason
+    )
+    return f"{worker.worker_id} accepts work again."

@@ -1,6 +1,6 @@
-"""What executions ask of people and other systems: reads of it, and answers to it (wire protocol F.4).
+"""Reads and answers interactions (wire protocol F.4).
 
-Whoever reads or answers with an id has already been let into the tenant; a resume token is a permission by itself.
+A caller that uses an id must already be authorized for the tenant. A resume token is an authorization of its own.
 """
 
 import uuid
@@ -38,14 +38,14 @@ MOST_CORRELATED = 100
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An interaction with the answer that counts: the first one, also where this was a `duplicate`."""
+    """An interaction with its first answer. `duplicate` is True if that was stored before this call."""
 
     interaction: Interaction
     duplicate: bool
 
 
 def interactions(tenant: Tenant) -> QuerySet[Interaction]:
-    """What the tenant's executions ask or asked, nearest deadline first."""
+    """Return the tenant's interactions, open and closed, nearest deadline first."""
     rows = Interaction.objects.filter(tenant=tenant).select_related("tenant", "execution")
     return rows.defer("execution__input", "execution__result", "execution__progress").order_by(
         "deadline", "created_at", "id"
@@ -53,7 +53,7 @@ def interactions(tenant: Tenant) -> QuerySet[Interaction]:
 
 
 def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
-    """Raises `InteractionUnknown`."""
+    """Return the interaction. Raises `InteractionUnknown`."""
     found = interactions(tenant).filter(pk=interaction_id).first()
     if found is None:
         raise InteractionUnknown(f"There is no interaction {interaction_id}.")
@@ -61,11 +61,11 @@ def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
 
 
 def resume(resume_token: str, *, response: Any, actor: str) -> Completion:
-    """Answer with nothing but a resume token, which names the tenant. Raises as `complete` does."""
+    """Answer an interaction by its resume token, which names the tenant. Raises the same errors as `complete`."""
     token = _read(resume_token)
     tenant = Tenant.objects.filter(slug=token.tenant_id).first()
     if tenant is None:
-        raise ResumeTokenInvalid("The resume token is of a tenant that there is not.")
+        raise ResumeTokenInvalid("The tenant of the resume token does not exist.")
     return complete(tenant, resume_token=resume_token, response=response, actor=actor)
 
 
@@ -78,11 +78,11 @@ def complete(
     correlation_id: str | None = None,
     resume_token: str | None = None,
 ) -> Completion:
-    """Answer an interaction, named in any of three ways or in several that agree.
+    """Answer an interaction. It is identified by one of the last three arguments, or by several that agree.
 
-    The first answer is kept, with who gave it and when, and takes the execution on once it was the last one missing. A
-    repeat changes nothing, returns the first answer, and rings for the execution once more. An answer after the
-    deadline fails unit and execution just as the sweep would.
+    The first answer is stored with its actor and time. It resumes the execution if no other answer of the unit is
+    missing. A repeated answer changes nothing, returns the first answer, and sends another wake-up. An answer after the
+    deadline fails the unit and the execution, as the sweep does.
 
     Raises, in this order: `ResumeTokenInvalid`, `CorrelationAmbiguous`, `InteractionUnknown`, `AwaitTimedOut`,
     `InteractionClosed`, `AnswerInvalid`.
@@ -102,14 +102,14 @@ def complete(
             if not late:
                 raise InteractionClosed(_why_closed(found, status), interactionStatus=status)
         elif problems:
-            told = "; ".join(f"{problem['field']}: {problem['message']}" for problem in problems[:3])
-            raise AnswerInvalid(told, errors=problems[:MOST_PROBLEMS])
+            summary = "; ".join(f"{problem['field']}: {problem['message']}" for problem in problems[:3])
+            raise AnswerInvalid(summary, errors=problems[:MOST_PROBLEMS])
         else:
             _answer(found, response, actor)
             awaits.resume({found.unit_id: 1}, actor=actor)
     if late and status != Status.COMPLETED:
         raise AwaitTimedOut(
-            f"Interaction {found.pk} could be answered until {found.deadline.isoformat()}.",
+            f"The deadline of interaction {found.pk} was {found.deadline.isoformat()}.",
             interactionId=str(found.pk),
             executionId=str(found.execution_id),
         )
@@ -129,7 +129,7 @@ def _read(resume_token: str) -> ResumeToken:
 def _find(
     tenant: Tenant, interaction_id: uuid.UUID | None, correlation_id: str | None, token: ResumeToken | None
 ) -> Interaction:
-    """Return the one interaction that matches all the given names. Checks the token against it."""
+    """Return the one interaction that matches all arguments that are not None. Verifies the token against it."""
     names: dict[str, Any] = {}
     if token is not None:
         names["pk"] = interaction_id_of(tenant.slug, token.interaction_id)
@@ -138,7 +138,7 @@ def _find(
     if interaction_id is not None:
         names["pk"] = interaction_id
     if not names:
-        raise InteractionUnknown("An answer has to name what it answers.")
+        raise InteractionUnknown("An answer must name its interaction.")
     if correlation_id is not None and "pk" not in names:
         names["pk"] = named_by_correlation(tenant, correlation_id)
     found = (
@@ -151,7 +151,7 @@ def _find(
         named = " and ".join(str(value) for value in names.values() if value is not None)
         raise InteractionUnknown(f"There is no interaction {named}.")
     if token is not None:
-        _hold_against(token, found)
+        _verify_token(token, found)
     return found
 
 
@@ -178,8 +178,11 @@ def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | Non
     return named[0] if named else rows.values_list("pk", flat=True).first()
 
 
-def _hold_against(token: ResumeToken, found: Interaction) -> None:
-    """That the deadline has passed is found out under the lock, where something can be done about it."""
+def _verify_token(token: ResumeToken, found: Interaction) -> None:
+    """Raise `ResumeTokenInvalid` if the token does not match the interaction.
+
+    Does not check the deadline: `complete` does so under the lock, where it can fail the execution.
+    """
     record = awaits.resume_token_of(found, issued_at=timezone.now())
     try:
         token.require(record, now_epoch_ms=min(epoch_ms(timezone.now()), record.deadline_epoch_ms))
@@ -191,7 +194,7 @@ def _hold_against(token: ResumeToken, found: Interaction) -> None:
 
 
 def _status(found: Interaction) -> tuple[str, bool]:
-    """The status as it is under the lock, and whether the deadline has passed by the database's clock."""
+    """Lock the interaction. Return its status, and whether the deadline has passed by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK_INTERACTION, [TIMER, found.pk])
         status, late = cursor.fetchone()
@@ -206,12 +209,12 @@ def _answer(found: Interaction, response: Any, actor: str) -> None:
 
 def _why_closed(found: Interaction, status: str) -> str:
     if status in Interaction.OPEN:
-        return f"Interaction {found.pk} is a timer; nobody answers it."
+        return f"Interaction {found.pk} is a timer and cannot be answered."
     return f"Interaction {found.pk} is {status}."
 
 
 def _problems(found: Interaction, response: Any) -> list[dict[str, str]]:
-    """What is wrong with an answer: that it is not many where many are due, or not of the contract's type."""
+    """Return the errors of an answer: it is not an array where one is required, or not of the contract's type."""
     many = found.unit.gives_many and not found.unit.itemized
     if many and not isinstance(response, list):
         return [_problem("response", "must be an array of answers")]
@@ -228,7 +231,10 @@ def _problems(found: Interaction, response: Any) -> list[dict[str, str]]:
 
 
 def _types(canonical_types: Mapping[str, Any], output_type: str) -> Mapping[str, Any]:
-    """A scalar has no entry of its own, so it gets one here; an unknown name in this place accepts everything."""
+    """Return `canonical_types` with an entry for `output_type`.
+
+    Scalars have no entry in the contract, so this adds one. An unknown type name accepts every value.
+    """
     if output_type in canonical_types:
         return canonical_types
     alias = {"kind": "alias", "target": {"kind": "scalar", "id": output_type}}

@@ -1,8 +1,8 @@
-"""Sends what an await asks to the URL that its author named, until it is received (wire protocol F.8).
+"""Sends the requests of awaits as webhooks until their receivers accept them (wire protocol F.8).
 
-An interaction is WAITING, then DISPATCHING under an attempt of its own for as long as one sending may take, then
-DISPATCHED. An attempt whose process died is simply due again. No transaction is open while anything is sent; what comes
-back counts only for the attempt that it belongs to, and not at all once there is an answer.
+An interaction is WAITING, then DISPATCHING during an attempt, which has a time limit, then DISPATCHED. If the process
+of an attempt dies, the webhook is due again. No transaction is open during an attempt. Its result counts only for this
+attempt, and only if the interaction is still DISPATCHING.
 """
 
 import hashlib
@@ -43,12 +43,12 @@ LONGEST_ERROR = 300
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    why: str
+    reason: str
     final: bool
 
 
 def sending_seconds() -> int:
-    """The most that one attempt may take: to connect to each address, and for the answer."""
+    """Return the time limit of one attempt: to connect to each address, and to get the response."""
     return int(settings.WEBHOOK_TIMEOUT_SECONDS * (address_guard.MOST_ADDRESSES + 1)) + MARGIN_SECONDS
 
 
@@ -64,14 +64,14 @@ def signature(keys: Iterable[str], moment: int, body: bytes) -> str:
     A signature is HMAC-SHA256 in hexadecimal over the seconds, a dot, and the body.
     """
     signed = f"{moment}.".encode() + body
-    made = (hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in keys)
-    return ",".join([f"t={moment}", *(f"v1={each}" for each in made)])
+    signatures = (hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in keys)
+    return ",".join([f"t={moment}", *(f"v1={each}" for each in signatures)])
 
 
 def send(*, resolve: Resolve = address_guard.resolve) -> bool:
-    """Send the webhook that has been due for longest, and ring for the next.
+    """Send the webhook that has been due for longest, and a wake-up for the next one.
 
-    Return False if none is due. Webhooks of tenants whose receivers hold all the places they may wait for these.
+    Return False if no webhook can be sent now. Webhooks of a tenant at its limit of concurrent attempts wait.
     """
     with places.WEBHOOKS.take(_claim, crowded=_send_later) as claimed:
         if claimed is not None:
@@ -89,8 +89,8 @@ def _send_later() -> None:
 def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
     interaction = Interaction.objects.select_related("tenant").get(pk=claimed)
     if interaction.dispatch_attempts > settings.WEBHOOK_ATTEMPTS:
-        # Every attempt was claimed, and the last one's process died.
-        _give_up(interaction, _Failure(interaction.last_dispatch_error or "every attempt broke off", final=True))
+        # All attempts are used up, and the process of the last one died.
+        _give_up(interaction, _Failure(interaction.last_dispatch_error or "every attempt was interrupted", final=True))
     else:
         failure = _attempt(interaction, resolve)
         if failure is None:
@@ -100,7 +100,7 @@ def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
 
 
 def due_exists() -> bool:
-    """Whether there is anything to send, of which no message may tell."""
+    """Return whether a webhook is due. The sweep uses this, because wake-ups may be lost."""
     with connection.cursor() as cursor:
         cursor.execute(statements.ANY_WEBHOOK_DUE, {"webhook": WEBHOOK})
         [found] = cursor.fetchone()
@@ -122,28 +122,28 @@ def _attempt(interaction: Interaction, resolve: Resolve) -> _Failure | None:
     except TargetRefused as error:
         return _Failure(str(error), final=True)
     except TimedOut:
-        return _Failure("the receiver took too long to answer", final=False)
+        return _Failure("the receiver did not respond in time", final=False)
     except NotConnected as error:
         return _Failure(f"no connection to the receiver: {error}", final=False)
     except (Unreachable, Broken) as error:
         return _Failure(str(error), final=False)
     except Exception as error:
-        # Whatever it was, this attempt is over and the next may do better.
+        # An unexpected error ends this attempt only; the next may succeed.
         log.exception("Sending interaction %s failed", interaction.pk)
-        return _Failure(f"the sending failed ({type(error).__name__})", final=False)
+        return _Failure(f"the attempt failed ({type(error).__name__})", final=False)
     if 200 <= status < 300:
         return None
     return _Failure(f"the receiver answered {status}", final=False)
 
 
 def _post(interaction: Interaction, resolve: Resolve) -> int:
-    """The status that the receiver answers. What else it may say is not waited for."""
+    """Send the webhook. Return the status of the response, whose body is not read."""
     body = json.dumps(message(interaction), ensure_ascii=False).encode()
     now = int(timezone.now().timestamp())
     target = address_guard.vet(
         interaction.transport_metadata["url"], allowed=settings.WEBHOOK_ALLOWED_NETWORKS, resolve=resolve
     )
-    answer = exchange(
+    response = exchange(
         target,
         "POST",
         body,
@@ -158,11 +158,11 @@ def _post(interaction: Interaction, resolve: Resolve) -> int:
         limit=None,
         ca_file=settings.WEBHOOK_CA_FILE,
     )
-    return answer.status
+    return response.status
 
 
 def message(interaction: Interaction) -> dict[str, Any]:
-    """What a receiver gets (wire protocol F.8), with the token that answers it."""
+    """Return the body of the webhook (wire protocol F.8), with the resume token that answers it."""
     token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     members: dict[str, Any] = {
         "tenantId": interaction.tenant.slug,
@@ -208,18 +208,18 @@ def _not_received(interaction: Interaction, failure: _Failure) -> None:
     if wait is None:
         _give_up(interaction, failure)
         return
-    log.warning("Webhook of interaction %s was not received: %s", interaction.pk, failure.why)
-    _record(interaction, Interaction.Status.WAITING, failure.why, wait)
+    log.warning("Webhook of interaction %s was not received: %s", interaction.pk, failure.reason)
+    _record(interaction, Interaction.Status.WAITING, failure.reason, wait)
     wakeup.send(SEND_TASK, delay=wait)
 
 
 def _give_up(interaction: Interaction, failure: _Failure) -> None:
-    """Fail the interaction, its unit and its execution, unless it was answered or sent anew in the meantime."""
-    told = f"Webhook of interaction {interaction.pk} could not be delivered: {failure.why}"
+    """Fail the interaction, its unit and its execution, unless it was answered or a newer attempt has started."""
+    reason = f"Webhook of interaction {interaction.pk} could not be delivered: {failure.reason}"
     parameters: dict[str, Any] = {
         "id": interaction.pk,
         "attempt": interaction.dispatch_attempts,
-        "error": failure.why[:LONGEST_ERROR],
+        "error": failure.reason[:LONGEST_ERROR],
     }
     with transaction.atomic():
         awaits.lock(interaction.execution_id, interaction.unit_id)
@@ -227,4 +227,4 @@ def _give_up(interaction: Interaction, failure: _Failure) -> None:
             cursor.execute(statements.FAIL_WEBHOOK, parameters)
             if cursor.rowcount == 0:
                 return
-        awaits.fail(awaits.UNDELIVERABLE, {interaction.unit_id: told[:500]}, actor=owner())
+        awaits.fail(awaits.UNDELIVERABLE, {interaction.unit_id: reason[:500]}, actor=owner())

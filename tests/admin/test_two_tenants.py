@@ -12,7 +12,7 @@ from executions.models import Execution, Interaction
 from tenancy.models import Membership
 from tenancy.roles import Role
 from tests import making, signing
-from tests.admin import asking
+from tests.admin import operator_rows
 from tests.admin.conftest import World, furnished
 from tests.api.tenant_api import upload
 
@@ -33,9 +33,9 @@ def twins(db: None) -> list[World]:
     worlds = [furnished(slug, PIPELINE) for slug in TENANTS]
     for world in worlds:
         slug = world.tenant.slug
-        asking.question(world, assignee=f"eva-of-{slug}", group=f"group-of-{slug}")
-        asking.dead(world, "dead", code=f"Error-of-{slug}")
-        asking.campaign(world)
+        operator_rows.question(world, assignee=f"eva-of-{slug}", group=f"group-of-{slug}")
+        operator_rows.dead(world, "dead", code=f"Error-of-{slug}")
+        operator_rows.campaign(world)
         signing.trusted(world.tenant, f"key-of-{slug}")
         other = making.active(world.tenant, pipeline_id=f"other.{slug}")
         lonely = making.worker(other, "lonely")
@@ -115,7 +115,7 @@ def test_the_overview_counts_what_is_in_the_persons_own_tenant(twins: list[World
 
 
 def test_the_overview_of_two_tenants_counts_each_pipeline_for_itself(twins: list[World]) -> None:
-    asking.dead(twins[1], "dead-2", "dead-3")
+    operator_rows.dead(twins[1], "dead-2", "dead-3")
     User.objects.create_superuser("superuser")
     client = Client()
     client.force_login(User.objects.get(username="superuser"))

@@ -10,7 +10,7 @@ from executions.models import Campaign, DeadLetter, Interaction
 from releases.registration import attachments
 from tenancy.models import Membership
 from tests import signing
-from tests.admin import asking
+from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 
 MEMBERS = ("viewer", "operator", "release-manager", "tenant-admin", "superuser")
@@ -34,12 +34,12 @@ def membership(world: World) -> object:
 
 
 def question(world: World) -> object:
-    return (Interaction.objects.filter(tenant=world.tenant).first() or asking.question(world)).pk
+    return (Interaction.objects.filter(tenant=world.tenant).first() or operator_rows.question(world)).pk
 
 
 def letter(world: World) -> object:
     known = DeadLetter.objects.filter(tenant=world.tenant).first()
-    return (known or asking.letter(asking.dead(world, "dead")[0])).pk
+    return (known or operator_rows.letter(operator_rows.dead(world, "dead")[0])).pk
 
 
 def dead(world: World) -> object:
@@ -49,7 +49,7 @@ def dead(world: World) -> object:
 
 def campaign(world: World) -> object:
     dead(world)
-    return (Campaign.objects.filter(tenant=world.tenant).first() or asking.campaign(world)).pk
+    return (Campaign.objects.filter(tenant=world.tenant).first() or operator_rows.campaign(world)).pk
 
 
 def key(world: World) -> object:

@@ -48,7 +48,7 @@ def press(page: Page, link: str, reason: str) -> None:
     """Follow a button to the page that asks, say why, and go through with it."""
     page.get_by_role("link", name=link, exact=True).click()
     page.get_by_label("Reason").fill(reason)
-    page.locator("#order-form button[type=submit]").click()
+    page.locator("#confirmation-form button[type=submit]").click()
     page.wait_for_url("**/change/")
 
 
@@ -125,14 +125,14 @@ def test_a_campaign_is_looked_at_started_paused_and_resumed(
     page.get_by_role("link", name="Campaigns").first.click()
     page.get_by_role("link", name="Start a campaign").click()
     page.get_by_label("Error code").fill("gated.GateShut")
-    page.get_by_role("button", name="Look what they find").click()
+    page.get_by_role("button", name="Preview").click()
     expect(page.locator("[data-count]")).to_have_text("4")
     expect(page.locator("[data-sample] tbody tr")).to_have_count(4)
     assert tenant.get("campaigns")["items"] == []
 
     gate.touch()
     page.get_by_label("Reason").fill("the gate is open")
-    page.get_by_label("At most so many a minute").fill("30")
+    page.get_by_label("Maximum rate per minute").fill("30")
     page.get_by_role("button", name="Start the campaign").click()
     page.wait_for_url("**/change/")
     page.evaluate("window.neverReloaded = true")

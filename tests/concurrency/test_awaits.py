@@ -1,4 +1,4 @@
-"""Answers, deadlines and cancellations that come at once, each over a connection of its own."""
+"""Concurrent answers, deadlines and cancellations."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +24,7 @@ def ready(committed: None) -> Ready:
     return making.ready()
 
 
-def test_the_last_answers_at_once_leave_none_behind(ready: Ready) -> None:
+def test_concurrent_last_answers_are_all_counted(ready: Ready) -> None:
     for round_number in range(5):
         made = suspended(ready, f"k{round_number}", requests=["{}"] * 4, itemized=True, gives_many=True)
         items = Interaction.objects.filter(execution=made).select_related("tenant")
@@ -34,7 +34,7 @@ def test_the_last_answers_at_once_leave_none_behind(ready: Ready) -> None:
         cancellation.cancel(ready[0], made.pk, actor="a", reason="")
 
 
-def test_two_answers_to_one_question_at_once_keep_one(ready: Ready) -> None:
+def test_of_two_concurrent_answers_to_a_question_one_is_stored(ready: Ready) -> None:
     made = suspended(ready)
     one = asked(made)
     done = results_of(race(*(partial(answer, one, {"n": number}, f"user:{number}") for number in range(6))))
@@ -45,7 +45,7 @@ def test_two_answers_to_one_question_at_once_keep_one(ready: Ready) -> None:
     assert made.progress == first.interaction.response
 
 
-def test_an_answer_a_cancellation_and_a_deadline_at_once_end_in_one_way(ready: Ready) -> None:
+def test_of_an_answer_a_cancellation_and_a_deadline_one_wins(ready: Ready) -> None:
     owner, _ = ready
     for number in range(8):
         made = suspended(ready, f"k{number}", timeout_seconds=0.05)
@@ -74,7 +74,7 @@ def test_an_answer_a_cancellation_and_a_deadline_at_once_end_in_one_way(ready: R
             cancellation.cancel(owner, made.pk, actor="a", reason="")
 
 
-def test_what_another_sweep_holds_is_left_to_it(ready: Ready) -> None:
+def test_a_sweep_skips_executions_that_another_sweep_holds(ready: Ready) -> None:
     made = suspended(ready)
     make_late(asked(made))
     with transaction.atomic():
