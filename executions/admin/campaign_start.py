@@ -50,7 +50,7 @@ class FiltersForm(forms.Form):
     contract_version = _text("Contract version")
     error_code = _text("Error code", 100)
     reason = forms.ChoiceField(
-        label="Failure reason",
+        label="Cause of the failure",
         required=False,
         choices=[("", "Any"), *((value, value) for value in DeadLetter.Reason.values)],
         widget=UnfoldAdminSelectWidget,

@@ -1,6 +1,6 @@
 """Reads and answers interactions (wire protocol F.4).
 
-A caller that uses an id must already be authorized for the tenant. A resume token is an authorization of its own.
+A caller that uses an id must already be authorized for the tenant. A resume token alone is sufficient authorization.
 """
 
 import uuid

@@ -47,7 +47,7 @@ FORMS: list[Form] = [
 ]
 
 
-def test_a_form_changes_something_for_exactly_those_whose_role_allows_it(
+def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(
     log_in: LogIn, acme: World, subtests: pytest.Subtests
 ) -> None:
     operator_rows.question(acme)

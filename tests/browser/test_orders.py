@@ -52,7 +52,7 @@ def press(page: Page, link: str, reason: str) -> None:
     page.wait_for_url("**/change/")
 
 
-def test_a_person_answers_and_the_execution_goes_on_to_its_end(
+def test_a_user_answers_and_the_execution_continues_to_its_end(
     tenant: TenantInUse, log_in: LogIn, approval: BuiltRelease, name: str
 ) -> None:
     hosted(tenant, approval, f"worker-{name}")
@@ -64,7 +64,7 @@ def test_a_person_answers_and_the_execution_goes_on_to_its_end(
     expect(page.locator("#interaction")).to_contain_text('"number": 8')
     expect(page.locator("[data-pin]")).to_contain_text("1.0")
 
-    # A refused answer names field and rule, and what was typed is still there.
+    # A rejected answer shows the field and the rule, and keeps what was typed.
     draft = '{"accepted": "perhaps"}'
     page.get_by_label("JSON of the type").fill(draft)
     page.get_by_role("button", name="Answer").click()
@@ -73,7 +73,7 @@ def test_a_person_answers_and_the_execution_goes_on_to_its_end(
     expect(page.get_by_label("JSON of the type")).to_have_value(draft)
     assert tenant.execution(made)["status"] == "WAITING_EXTERNAL"
 
-    # Whoever is second, on a page from before, is shown the first answer.
+    # A second answer from a stale page shows the first answer.
     second = log_in(tenant, Role.TENANT_ADMIN)
     second.goto(page.url.replace("/answer/", "/change/"))
     page.get_by_label("JSON of the type").fill('{"accepted": true, "note": "fine by me"}')
@@ -85,7 +85,7 @@ def test_a_person_answers_and_the_execution_goes_on_to_its_end(
     second.get_by_label("JSON of the type").fill('{"accepted": false}')
     second.get_by_role("button", name="Answer").click()
     second.wait_for_url("**/change/")
-    expect(second.get_by_text(f"user:operator-{tenant.tenant.slug} was first")).to_be_visible()
+    expect(second.get_by_text(f"user:operator-{tenant.tenant.slug} answered first")).to_be_visible()
     expect(second.locator("[data-answer]")).to_contain_text("fine by me")
 
     page.locator("[data-execution]").click()
@@ -116,7 +116,7 @@ def test_a_dead_letter_is_redriven_from_its_page_and_a_stale_page_is_refused(
     expect(late.locator("[data-refusal]")).to_contain_text("It is SUCCEEDED")
 
 
-def test_a_campaign_is_looked_at_started_paused_and_resumed(
+def test_a_campaign_is_previewed_started_paused_and_resumed(
     tenant: TenantInUse, log_in: LogIn, gated: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"

@@ -159,29 +159,29 @@ def test_a_worker_is_not_called_if_the_lease_was_just_lost(flow: Flow, claimed: 
 def test_concurrent_control_workers_check_a_worker_once(flow: Flow) -> None:
     Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
 
-    def look() -> None:
+    def claim_and_check() -> None:
         with capabilities.turns(Places()).take() as due:
             if due is not None:
                 capabilities.check(due)
 
-    results_of(race(*[look] * 6))
-    assert [seen.method for seen in flow.double.requests] == ["GET"]
+    results_of(race(*[claim_and_check] * 6))
+    assert [each.method for each in flow.double.requests] == ["GET"]
 
 
 def test_a_worker_that_another_process_has_just_claimed_is_not_checked(flow: Flow) -> None:
     Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
 
-    def look() -> object:
+    def claim_and_check() -> object:
         with capabilities.turns(Places()).take() as due:
             return due
 
     with thread() as other, another_session() as session:
         session.execute("SELECT FROM executions_worker FOR UPDATE")
-        looked = other.submit(look)
-        until_blocked(session, ended=looked.done)
+        claiming = other.submit(claim_and_check)
+        until_blocked(session, ended=claiming.done)
         session.execute("UPDATE executions_worker SET capability_claimed_at = now()")
         session.commit()
-        assert looked.result(30) is None
+        assert claiming.result(30) is None
 
 
 def test_a_response_does_not_apply_to_a_newer_registration_of_the_worker(flow: Flow) -> None:
