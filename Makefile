@@ -26,6 +26,7 @@ test: setup ## Run every test against real servers, and ten mutants; PYTEST_ARGS
 	@.ci/install-archive-readers
 	@.ci/install-nginx
 	@.ci/install-typescript
+	@.ci/install-azurite
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 	@# A run of chosen tests proves nothing about the tests of these.
 	$(if $(filter file,$(origin PYTEST_ARGS)),@$(BIN)/python -m tests.mutants --today)

@@ -1,1 +1,1 @@
-"""Measures the product against its peers on one machine: `python -m benchmarks`. See docs/performance.md."""
+"""Compares the product with its peers on one machine: `python -m benchmarks`. See docs/performance.md."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART…]`: measure, show the ratios and write them down. Without a part: all but `growth`."""
+"""`python -m benchmarks [PART…]`: measure, print and write the ratios. Default: all parts but `growth`."""
 
 import argparse
 import sys
@@ -39,17 +39,21 @@ FAILURES = (LedgerError, LoadError, PeerMissing, ChildError, DemoError)
 
 
 def main() -> int:
-    """0 when every bar was met; 1 when one was missed, or when a part failed. What the others measured is told."""
+    """Return 0 if every target is met, else 1. If a part fails, the results of the others are still reported."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--rounds", type=int, default=Plan.rounds, help="how often each is measured, in turn")
-    parser.add_argument("--seconds", type=float, default=Plan.seconds, help="about how long a round lasts")
-    parser.add_argument("--rows", type=int, default=Plan.rows, help="finished executions of the part growth")
-    parser.add_argument("--ours", action="store_true", help="leave the peers out: only the product and its profile")
+    parser.add_argument(
+        "--rounds", type=int, default=Plan.rounds, help="number of rounds, in which each is measured in turn"
+    )
+    parser.add_argument("--seconds", type=float, default=Plan.seconds, help="approximate duration of a round")
+    parser.add_argument("--rows", type=int, default=Plan.rows, help="number of finished executions in the part growth")
+    parser.add_argument(
+        "--ours", action="store_true", help="measure only the product and its profile, without the peers"
+    )
     arguments = parser.parse_args()
     chosen = arguments.parts or [part for part in PARTS if part not in LONG]
     if unknown := set(chosen) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
     plan = Plan(arguments.rounds, arguments.seconds, not arguments.ours, arguments.rows)
     report = Report(Console(width=None if sys.stdout.isatty() else 140), chosen)
     for part in chosen:

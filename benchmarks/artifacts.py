@@ -1,10 +1,10 @@
-"""How fast an artifact is registered, and in how much memory, beside sha256sum and cp in the same run.
+"""Measures the duration and memory of registering an artifact, next to sha256sum and cp in the same run.
 
-It goes over HTTP through the web process and, where the store is S3, once more straight to the store in parts.
+The artifact is sent over HTTP to the web process. With an S3 store, another one is sent directly to the store.
 
     python benchmarks/artifacts.py [--mebibytes 1024] [--store local|s3]
 
-Everything is on this machine, so a rate is worth only its ratio to the others.
+All processes run on this machine, so that only the ratios of the rates are meaningful.
 """
 
 import argparse
@@ -34,12 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mebibytes", type=int, default=1024)
     parser.add_argument("--store", choices=("local", "s3"), default="local")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-artifacts-") as name, ExitStack() as stack:
         folder = Path(name)
-        dist = made(folder / "dist", asked.mebibytes)
+        dist = make_release(folder / "dist", options.mebibytes)
         settings = {}
-        if asked.store == "s3":
+        if options.store == "s3":
             settings = stack.enter_context(S3Server(folder / "s3-server")).environment()
         servers = stack.enter_context(Backing(folder / "servers", outside={})).environment()
         product = Product(folder / "product", servers, settings)
@@ -53,14 +53,14 @@ def main() -> None:
             ("cp", seconds(lambda: run("cp", str(artifact), str(folder / "copy")))),
         ]
         memories = [(f"idle, {child.name}", memory(child.pid)) for child in product.children.started]
-        ways = [("over HTTP", sys.maxsize), *([("straight to S3", 0)] if asked.store == "s3" else [])]
-        for way, direct_bytes in ways:
-            # Other bytes each time: nothing is there yet.
-            fresh = made(folder / way, asked.mebibytes)
-            taken, peaks = registered(fresh, product, target, direct_bytes)
-            rows += [(f"{way}: sent", taken[0]), (f"{way}: registered", taken[1])]
-            memories += [(f"{way}, {name}", kibibytes) for name, kibibytes in peaks.items()]
-        report(asked.mebibytes, rows)
+        routes = [("over HTTP", sys.maxsize), *([("directly to S3", 0)] if options.store == "s3" else [])]
+        for route, direct_bytes in routes:
+            # New bytes each time, so that the store has none of them.
+            fresh = make_release(folder / route, options.mebibytes)
+            durations, peaks = registered(fresh, product, target, direct_bytes)
+            rows += [(f"{route}: sent", durations[0]), (f"{route}: registered", durations[1])]
+            memories += [(f"{route}, {name}", kibibytes) for name, kibibytes in peaks.items()]
+        report(options.mebibytes, rows)
         for name, kibibytes in memories:
             print(f"{name:<30} {kibibytes / 1024:7.1f} MiB")
 
@@ -68,7 +68,7 @@ def main() -> None:
 def registered(
     dist: Path, product: Product, target: Target, direct_bytes: int
 ) -> tuple[tuple[float, float], dict[str, int]]:
-    """Seconds until all was sent and until the release was registered, and each process's peak in KiB."""
+    """Return the seconds until all was sent and until the release was registered, and each process's peak in KiB."""
     size = (dist / "large.bin").stat().st_size
     sent: list[float] = []
 
@@ -80,14 +80,14 @@ def registered(
     with peaks:
         began = time.monotonic()
         release = publish(dist, target, progress=progress, direct_bytes=direct_bytes)
-        whole = time.monotonic() - began
+        total_seconds = time.monotonic() - began
     if release["status"] != "REGISTERED":
         sys.exit(f"not registered: {release['findings']}")
-    return (sent[0] - began, whole), peaks.found
+    return (sent[0] - began, total_seconds), peaks.found
 
 
-def made(dist: Path, mebibytes: int) -> Path:
-    """A release of one file that is no archive, of bytes that nothing can compress."""
+def make_release(dist: Path, mebibytes: int) -> Path:
+    """Write a release with one file of random bytes, which is not an archive, and return its folder."""
     dist.mkdir(parents=True)
     digest = hashlib.sha256()
     with (dist / "large.bin").open("wb") as file:
@@ -121,7 +121,7 @@ def token_of(product: Product) -> str:
 
 
 class Peaks:
-    """The most memory that each process and its children hold while the block runs, in KiB."""
+    """Measures the peak memory of each process with its descendants during the block, in KiB."""
 
     def __init__(self, processes: dict[str, int]) -> None:
         self.found = dict.fromkeys(processes, 0)
@@ -143,7 +143,7 @@ class Peaks:
 
 
 def memory(pid: int) -> int:
-    """Resident memory of a process and all below it, in KiB."""
+    """Return the resident memory of a process and its descendants in KiB."""
     total, pending = 0, [pid]
     while pending:
         each = pending.pop()

@@ -1,4 +1,4 @@
-"""Raw Celery: one node with its default pool, over the same Valkey server in a database of its own."""
+"""Plain Celery: one node with its default pool, with a separate database on the same Valkey server."""
 
 import os
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peer_environment import PEERS, PeerRound, converse, python_peers
+from benchmarks.peer_environment import PEERS, PeerRound, python_peers, run_program
 from benchmarks.product_under_test import ProductUnderTest
 from embedded.children import Child
 
-# As many pool processes as cores, which is Celery's own default, and the options of the product's control worker.
+# One pool process per core, which is Celery's default, and the options of the product's control worker.
 WORKER = ["--concurrency=2", "--loglevel=WARNING", "--without-gossip", "--without-mingle"]
 
 
@@ -22,21 +22,21 @@ class CeleryPeer:
         self._environment = {"PATH": os.environ["PATH"], "BROKER_URL": broker, "PYTHONUNBUFFERED": "1"}
 
     def round(self, seconds: float) -> PeerRound:
-        """No-op tasks, enqueued and drained at once."""
+        """Enqueue no-op tasks while the worker runs them."""
         with self._worker() as worker:
-            flooded, cpu = self._converse("flood", str(seconds), worker)
+            flooded, cpu = self._run_program("flood", str(seconds), worker)
         return PeerRound(int(flooded["items"]), float(flooded["seconds"]), cpu)
 
     def round_trips(self, count: int) -> list[float]:
-        """Seconds from `delay` to the result that `get` returns, one task at a time."""
+        """Return the seconds from `delay` to the result of `get` for each task, one task at a time."""
         with self._worker() as worker:
-            done, _ = self._converse("round-trips", str(count), worker)
+            done, _ = self._run_program("round-trips", str(count), worker)
         return [float(seconds) for seconds in done["seconds"]]
 
-    def _converse(self, what: str, how_much: str, worker: Child) -> tuple[dict[str, Any], dict[str, float]]:
-        command: list[str | Path] = [self._python, PEERS / "celery_app.py", what, how_much]
+    def _run_program(self, mode: str, amount: str, worker: Child) -> tuple[dict[str, Any], dict[str, float]]:
+        command: list[str | Path] = [self._python, PEERS / "celery_app.py", mode, amount]
         trees = {"worker": worker, "valkey": self._product.trees()["valkey"]}
-        return converse(command, self._environment, self._product.folder / "logs" / "celery-app.log", trees)
+        return run_program(command, self._environment, self._product.folder / "logs" / "celery-app.log", trees)
 
     @contextmanager
     def _worker(self) -> Iterator[Child]:

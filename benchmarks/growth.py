@@ -1,4 +1,4 @@
-"""What millions of finished executions cost those that come after them."""
+"""The cost of millions of finished executions for later ones."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from benchmarks import past
 from benchmarks.latency import Submitter
 from benchmarks.ledger import LedgerError
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import RESULT, THREE_STEPS, How, ProductUnderTest, pause, resume
+from benchmarks.product_under_test import RESULT, THREE_STEPS, ProductUnderTest, SubmissionMode, pause, resume
 from benchmarks.report import Measure, Report
 from embedded.product import PROJECT
 
@@ -21,8 +21,8 @@ SAMPLES = 100
 MOST = 1.2
 LISTS = {
     "list, newest first": "executions?pageSize=50",
-    "list of what succeeded": "executions?pageSize=50&status=SUCCEEDED",
-    "list of what failed, of which there is none": "executions?pageSize=50&status=FAILED",
+    "list of succeeded executions": "executions?pageSize=50&status=SUCCEEDED",
+    "list of failed executions, which is empty": "executions?pageSize=50&status=FAILED",
     "one by its idempotency key": "executions?idempotencyKey=past-500",
     "pending interactions": "interactions?pageSize=50",
     "stranded": "stranded",
@@ -30,7 +30,7 @@ LISTS = {
 
 
 class Grown:
-    """A product with a past of so many executions."""
+    """Measures a product that has many finished executions."""
 
     def __init__(self, product: ProductUnderTest) -> None:
         self.product = product
@@ -38,7 +38,7 @@ class Grown:
         self.found: dict[str, list[float]] = {}
 
     def measure(self) -> None:
-        """One round of everything; medians in milliseconds are appended to `found`."""
+        """Measure everything once. Append the medians in milliseconds to `found`."""
         self._submitter.reconnect()
         for name, query in LISTS.items():
             self._keep(name, self._submitter.timed_list(query, SAMPLES))
@@ -54,7 +54,7 @@ class Grown:
         self.product.ledger.require_all_done(self.product.pipeline_id(THREE_STEPS), self._prefix, DUE, RESULT)
 
     def _submissions_and_claims(self) -> None:
-        task, self._prefix = self.product.task(THREE_STEPS, DUE, How(1))
+        task, self._prefix = self.product.task(THREE_STEPS, DUE, SubmissionMode(1))
         self._keep("submit", self._submitter.timed_submissions(task.item, DUE))
         for name, seconds in self._probe().items():
             self._keep(name, seconds)
@@ -69,34 +69,34 @@ class Grown:
         )
         if done.returncode != 0:
             raise LedgerError(f"The probe failed:\n{done.stderr}")
-        told = json.loads(done.stdout)
-        if (least := told.pop("least")) < CLAIM:
-            raise LedgerError(f"A claim took {least} of {CLAIM}, so it was not what is to be measured.")
-        return {str(name): list(seconds) for name, seconds in told.items()}
+        output = json.loads(done.stdout)
+        if (least := output.pop("least")) < CLAIM:
+            raise LedgerError(f"A claim returned {least} of {CLAIM} executions, so the measurement is invalid.")
+        return {str(name): list(seconds) for name, seconds in output.items()}
 
     def _keep(self, name: str, seconds: list[float]) -> None:
         self.found.setdefault(name, []).append(median(seconds) * 1e3)
 
 
 def growth(report: Report, plan: Plan) -> None:
-    """Measure 7: two products side by side, one with a short past and one with a long one, measured in turn."""
-    # What is submitted is to stay where it is until the probe claims it.
-    kept = {"WEB_DISPATCHES": "false"}
-    with ProductUnderTest(**kept) as small, ProductUnderTest(**kept) as large:
+    """Measure 7: two products, one with few finished executions and one with many, measured in turn."""
+    # Submitted executions must stay queued until the probe claims them.
+    settings = {"WEB_DISPATCHES": "false"}
+    with ProductUnderTest(**settings) as small, ProductUnderTest(**settings) as large:
         sides = {FEW: Grown(small), plan.rows: Grown(large)}
         for rows, side in sides.items():
             side.product.host(THREE_STEPS)
             past.finished_template(side.product)
-            past.load(side.product, rows, _telling(report, rows))
-            side.product.round(THREE_STEPS, DUE, How(8))
+            past.load(side.product, rows, _progress(report, rows))
+            side.product.round(THREE_STEPS, DUE, SubmissionMode(8))
         for number in range(plan.rounds + 1):
             for rows, side in sides.items():
                 side.measure()
                 if number == 0:
-                    side.found.clear()  # it only warmed the caches up
+                    side.found.clear()  # the first round only warms up the caches
                 else:
-                    told = ", ".join(f"{name} {taken[-1]:.2f} ms" for name, taken in side.found.items())
-                    report.say(f"{rows:,} finished: {told}")
+                    medians = ", ".join(f"{name} {taken[-1]:.2f} ms" for name, taken in side.found.items())
+                    report.say(f"{rows:,} finished: {medians}")
         few, many = (side.found for side in sides.values())
         for name, taken in many.items():
             report.add(
@@ -104,9 +104,9 @@ def growth(report: Report, plan: Plan) -> None:
             )
 
 
-def _telling(report: Report, rows: int) -> Callable[[str], None]:
-    def told(text: str) -> None:
+def _progress(report: Report, rows: int) -> Callable[[str], None]:
+    def say(text: str) -> None:
         if rows > FEW:
             report.say(text)
 
-    return told
+    return say

@@ -1,4 +1,4 @@
-"""Large inputs that come faster than they are written: how long they take, and what memory the web processes keep."""
+"""Large inputs that arrive faster than they are stored: their duration, and the memory of the web processes."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ from embedded.guard import descendants
 LONG_TEXT = "long_text"
 INPUTS = 120
 INPUT_BYTES = 5_000_000
-A_SECOND = 20
+INPUTS_PER_SECOND = 20
 MOST_TRIES = 100
 MB = 1_000_000
 
@@ -39,7 +39,7 @@ class Memory(threading.Thread):
             self.peak = max(self.peak, self.now())
 
     def stop(self) -> int:
-        """Returns the most that there was at one time."""
+        """Stop sampling and return the peak in bytes."""
         self._stopped.set()
         self.join()
         return self.peak
@@ -53,7 +53,7 @@ def _resident(pid: int) -> int:
 
 
 class Submitter:
-    """Submits as a client does that waits and tries again after a 503."""
+    """Submits like a client that waits and retries after a 503 response."""
 
     def __init__(self, product: ProductUnderTest) -> None:
         self._url = f"{product.product.url}/api/v1/tenants/{TENANT}/executions"
@@ -62,21 +62,21 @@ class Submitter:
         self.statuses: Counter[int] = Counter()
 
     def submit(self, key: str, text: str) -> float:
-        """Seconds until the submission was accepted."""
+        """Submit and return the seconds until the submission was accepted."""
         body = f'{{"pipelineId":"{self._pipeline}","idempotencyKey":"{key}","input":"{text}"}}'.encode()
         began = time.perf_counter()
         for _ in range(MOST_TRIES):
-            answer = requests.post(self._url, body, headers=self._headers, timeout=300)
-            self.statuses[answer.status_code] += 1
-            if answer.status_code != 503:
-                answer.raise_for_status()
+            response = requests.post(self._url, body, headers=self._headers, timeout=300)
+            self.statuses[response.status_code] += 1
+            if response.status_code != 503:
+                response.raise_for_status()
                 return time.perf_counter() - began
-            time.sleep(float(answer.headers.get("Retry-After", 1)))
+            time.sleep(float(response.headers.get("Retry-After", 1)))
         raise RuntimeError(f"{key} got 503 {MOST_TRIES} times")
 
 
 def large_inputs(report: Report, plan: Plan) -> None:
-    """Measure 11. What the web processes hold is bounded while large inputs come, and returned afterwards."""
+    """Measure 11. The memory of the web processes is bounded while large inputs arrive, and released afterwards."""
     text = os.urandom(INPUT_BYTES // 2).hex()
     with ProductUnderTest(MAX_REQUEST_BYTES=str(6 * 1024**2)) as product:
         product.host(LONG_TEXT)
@@ -89,16 +89,16 @@ def large_inputs(report: Report, plan: Plan) -> None:
         for round_ in range(plan.rounds):
             submitter.statuses.clear()
             with ThreadPoolExecutor(INPUTS) as pool:
-                under_way = []
+                pending = []
                 for number in range(INPUTS):
-                    under_way.append(pool.submit(submitter.submit, f"large-{round_}-{number}", text))
-                    time.sleep(1 / A_SECOND)
-                seconds = sorted(each.result() for each in under_way)
+                    pending.append(pool.submit(submitter.submit, f"large-{round_}-{number}", text))
+                    time.sleep(1 / INPUTS_PER_SECOND)
+                seconds = sorted(each.result() for each in pending)
             product.ledger.wait_until_idle(product.pipeline_id(LONG_TEXT))
             after.append(memory.now() / MB)
             report.say(
                 f"{INPUTS} inputs of {INPUT_BYTES / MB:g} MB: p50 {seconds[INPUTS // 2]:.1f} s, "
-                f"slowest {seconds[-1]:.1f} s, answers {dict(submitter.statuses)}; web processes "
+                f"slowest {seconds[-1]:.1f} s, responses {dict(submitter.statuses)}; web processes "
                 f"{before[0]:,.0f} MB before, {memory.peak / MB:,.0f} MB at most, {after[-1]:,.0f} MB afterwards"
             )
         memory.stop()

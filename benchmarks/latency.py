@@ -1,4 +1,4 @@
-"""From submit to committed result on an idle system, in three ways of telling when the result is committed."""
+"""The time from submission to committed result on an idle system, with three ways to detect the commit."""
 
 import http.client
 import json
@@ -10,11 +10,11 @@ from statistics import median
 
 from benchmarks.celery_peer import CeleryPeer
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import RESULT, TENANT, THREE_STEPS, How, ProductUnderTest
+from benchmarks.product_under_test import RESULT, TENANT, THREE_STEPS, ProductUnderTest, SubmissionMode
 from benchmarks.report import Measure, Report
 
 SAMPLES = 200
-LONGEST_SECONDS = 12.0
+TIMEOUT_SECONDS = 12.0
 _FINISHED = """
 SELECT extract(epoch FROM finished_at)::float8 FROM executions_execution WHERE id = %s AND status = 'SUCCEEDED'
 """
@@ -30,7 +30,7 @@ class Submitter:
         self._path = f"/api/v1/tenants/{TENANT}/executions"
 
     def submit(self, task_item: str, number: int) -> str:
-        """The new execution's id."""
+        """Submit and return the id of the new execution."""
         body = task_item.replace("{key}", f"{number:09}")
         return str(self._call("POST", self._path, 202, body)["executionId"])
 
@@ -38,15 +38,15 @@ class Submitter:
         return str(self._call("GET", f"{self._path}/{execution_id}", 200)["status"])
 
     def reconnect(self) -> None:
-        """Before a series: the server closes a connection that was silent for long."""
+        """Reconnect before a series of requests, because the server closes idle connections."""
         self._http.close()
 
     def timed_submissions(self, task_item: str, count: int) -> list[float]:
-        """Seconds from request to answer of each."""
+        """Return the seconds from request to response of each submission."""
         return [self._timed(partial(self.submit, task_item, number)) for number in range(count)]
 
     def timed_list(self, query: str, count: int) -> list[float]:
-        """`query` is a path below the tenant's, with its parameters."""
+        """Return the seconds of each of `count` GET requests. `query` is a path below the tenant, with parameters."""
         address = f"/api/v1/tenants/{TENANT}/{query}"
         return [self._timed(partial(self._call, "GET", address, 200)) for _ in range(count)]
 
@@ -58,49 +58,55 @@ class Submitter:
 
     def _call(self, method: str, path: str, expected: int, body: str | None = None) -> dict[str, object]:
         self._http.request(method, path, body, self._headers)
-        answer = self._http.getresponse()
-        text = answer.read()
-        if answer.status != expected:
-            raise RuntimeError(f"{method} {path} answered {answer.status}: {text[:500].decode(errors='replace')}")
+        response = self._http.getresponse()
+        text = response.read()
+        if response.status != expected:
+            raise RuntimeError(
+                f"{method} {path} responded with {response.status}: {text[:500].decode(errors='replace')}"
+            )
         found: dict[str, object] = json.loads(text)
         return found
 
 
 class IdleLatency:
-    """Seconds of single executions, each submitted when the one before is long done."""
+    """Measures single executions, each submitted after the previous one has ended."""
 
     def __init__(self, product: ProductUnderTest) -> None:
         self._product = product
         self._submitter = Submitter(product)
         self._pauses = random.Random(1)  # noqa: S311 - not a secret
 
-    def measured(self, how: str) -> list[float]:
-        """`how`: `finish` (the database's clock), `seen` (a second session's look), or `told` (GET by the client)."""
-        task, prefix = self._product.task(THREE_STEPS, SAMPLES, How(1))
+    def latencies(self, detection: str) -> list[float]:
+        """Return the seconds of each execution.
+
+        `detection` is how the end is detected: `finish` (the database's clock), `session` (polling by a second session)
+        or `client` (polling by the client with GET).
+        """
+        task, prefix = self._product.task(THREE_STEPS, SAMPLES, SubmissionMode(1))
         self._submitter.reconnect()
-        watch = {"finish": self._finish, "seen": self._seen, "told": self._told}[how]
+        wait_for_end = {"finish": self._finish, "session": self._session, "client": self._client}[detection]
         found: list[float] = []
-        deadline = time.monotonic() + LONGEST_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while len(found) < SAMPLES and time.monotonic() < deadline:
-            time.sleep(self._pauses.uniform(0.005, 0.025))  # never in step with anything that ticks
+            time.sleep(self._pauses.uniform(0.005, 0.025))  # avoids synchronization with periodic work
             sent = time.time()
             execution_id = self._submitter.submit(task.item, len(found))
-            found.append(watch(execution_id) - sent)
+            found.append(wait_for_end(execution_id) - sent)
         self._product.ledger.require_all_done(self._product.pipeline_id(THREE_STEPS), prefix, len(found), RESULT)
         return found
 
     def _finish(self, execution_id: str) -> float:
-        """The finish that the database wrote, looked up without haste: nothing disturbs the system meanwhile."""
+        """Return the finish time of the database. Poll rarely, so that polling does not disturb the system."""
         while (at := self._row(execution_id)) is None:
             time.sleep(0.02)
         return at
 
-    def _seen(self, execution_id: str) -> float:
+    def _session(self, execution_id: str) -> float:
         while self._row(execution_id) is None:
             time.sleep(0.0002)
         return time.time()
 
-    def _told(self, execution_id: str) -> float:
+    def _client(self, execution_id: str) -> float:
         while self._submitter.status(execution_id) != "SUCCEEDED":
             time.sleep(0.001)
         return time.time()
@@ -110,35 +116,35 @@ class IdleLatency:
         return None if row is None else float(row[0])
 
 
-WAYS = {
+DETECTIONS = {
     "finish": "finish in the database",
-    "seen": "commit seen by another session",
-    "told": "client told by GET",
+    "session": "commit visible to another session",
+    "client": "status visible to the client by GET",
 }
 
 
 def idle_latency(report: Report, plan: Plan) -> None:
-    """Measure 6. The bar is held to the finish that the database wrote; the other two are told beside it."""
-    ours: dict[str, list[float]] = {how: [] for how in WAYS}
+    """Measure 6. The target applies to the finish time of the database. The other two are only reported."""
+    ours: dict[str, list[float]] = {detection: [] for detection in DETECTIONS}
     theirs: list[float] = []
     with ProductUnderTest() as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
         latency = IdleLatency(product)
-        latency.measured("finish")  # warms everything up
+        latency.latencies("finish")  # the first run only warms up
         celery = CeleryPeer(product) if plan.peers else None
         for _ in range(plan.rounds):
-            for how, found in ours.items():
-                found.append(_p50(report, WAYS[how], latency.measured(how)))
+            for detection, found in ours.items():
+                found.append(_p50(report, DETECTIONS[detection], latency.latencies(detection)))
             if celery is not None:
                 theirs.append(_p50(report, "Celery round trip", celery.round_trips(SAMPLES)))
-    for how, found in ours.items():
-        name = f"idle, submit to {WAYS[how]}, p50 : Celery round trip"
-        report.add(Measure(name, found, theirs, "ms", 2.5 if how == "finish" else None, "at most"))
+    for detection, found in ours.items():
+        name = f"idle, submit to {DETECTIONS[detection]}, p50 : Celery round trip"
+        report.add(Measure(name, found, theirs, "ms", 2.5 if detection == "finish" else None, "at most"))
 
 
 def _p50(report: Report, name: str, taken: list[float]) -> float:
-    """In milliseconds."""
+    """Report the percentiles and return the median in milliseconds."""
     ordered = sorted(taken)
     middle, slow = median(ordered) * 1e3, ordered[len(ordered) * 95 // 100] * 1e3
     report.say(f"idle, {name}: p50 [b]{middle:.2f} ms[/], p95 {slow:.2f} ms, {len(ordered)} samples")

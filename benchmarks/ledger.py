@@ -1,4 +1,4 @@
-"""What the product's database says about the executions of one round; the judge of every figure."""
+"""Checks the executions of each round in the product's database."""
 
 import time
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-PATIENCE_SECONDS = 300.0
+TIMEOUT_SECONDS = 300.0
 _LIVE = """
 SELECT EXISTS (SELECT FROM executions_execution
     WHERE status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED') AND release_id IN (
@@ -31,12 +31,12 @@ WHERE e.pipeline_id = %(pipeline)s AND starts_with(e.execution_key, %(prefix)s)
 
 
 class LedgerError(Exception):
-    """An accepted execution is lost, unfinished, failed, or ended twice. No figure is worth anything then."""
+    """An accepted execution is lost, unfinished, failed, or ended twice. The measurement is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """PostgreSQL's own counts since its cluster was made: transactions that wrote, and bytes of its log."""
+    """Counters of PostgreSQL since its cluster was created: writing transactions, and bytes of WAL."""
 
     writes: int
     wal_bytes: int
@@ -44,31 +44,31 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """When the last execution of a round ended, in seconds since the epoch, and how many checkpoints all kept."""
+    """The end of the last execution of a round, in seconds since the epoch, and the number of stored checkpoints."""
 
     last: float
     checkpoints: int
 
 
 class Ledger:
-    """Reads as the owner of the tables over a connection of its own."""
+    """Reads as the owner of the tables with a separate connection."""
 
     def __init__(self, url: str) -> None:
         self.connection = psycopg.connect(url, autocommit=True)
 
     def wait_until_idle(self, pipeline_id: str) -> None:
-        """Return once no execution of the pipeline is live. Raises `LedgerError` when that takes too long."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        """Return once no execution of the pipeline is live. Raises `LedgerError` after TIMEOUT_SECONDS."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while self._one(_LIVE, {"pipeline": pipeline_id})[0]:
             if time.monotonic() > deadline:
-                raise LedgerError(f"{pipeline_id} has unfinished executions after {PATIENCE_SECONDS:g} s")
+                raise LedgerError(f"{pipeline_id} has unfinished executions after {TIMEOUT_SECONDS:g} s")
             time.sleep(0.1)
 
     def require_all_done(self, pipeline_id: str, prefix: str, accepted: int, result: Any) -> Ending:
-        """How the round ended.
+        """Return the end of the round.
 
-        Raises `LedgerError` unless all that was accepted under keys of this prefix ended SUCCEEDED with `result`,
-        and with one terminal event each.
+        Raises `LedgerError` unless all executions whose keys have this prefix SUCCEEDED with `result` and have exactly
+        one terminal event, and their number is `accepted`.
         """
         parameters = {"pipeline": pipeline_id, "prefix": prefix, "result": Jsonb([result])}
         found, succeeded, ended_once, last, dropped, kept = self._one(_ROUND, parameters)
@@ -91,5 +91,5 @@ class Ledger:
     def _one(self, query: str, parameters: dict[str, Any]) -> tuple[Any, ...]:
         row = self.connection.execute(query.encode(), parameters).fetchone()
         if row is None:
-            raise LedgerError("The database has no answer.")
+            raise LedgerError("The query returned no row.")
         return row

@@ -1,7 +1,7 @@
-"""The load client, a process of its own: submits over keep-alive connections as fast as it is answered.
+"""The load client, a separate process that submits over keep-alive connections as fast as the server responds.
 
-It shares the cores with what it measures, so it is one thread over epoll that sends prepared bytes and looks for
-little in the answers. The task comes as JSON on standard input, and what happened goes to standard output.
+It shares the cores with the server, so it uses one thread with epoll, sends prepared bytes and hardly parses responses.
+It reads its task as JSON from standard input and writes its account to standard output.
 """
 
 import json
@@ -18,10 +18,10 @@ LONGEST_READ = 262_144
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`count` items in requests of `batch` items each (0: one item a request that is not a batch).
+    """`count` items in requests of `batch` items each. With `batch` 0, each request is one item instead of a batch.
 
-    `item` is an item's JSON text with `{key}` where its number goes, if anywhere. `accepted` is in an answer once for
-    each item that was accepted, and at least once where an answer is about one item.
+    `item` is the JSON text of an item, in which `{key}` is replaced by its number. `accepted` is a text that a batch
+    response contains once for each accepted item, and any other response at least once if its item was accepted.
     """
 
     port: int
@@ -36,7 +36,7 @@ class Task:
 
 @dataclass(slots=True)
 class Account:
-    """What the client did. Times are of the wall clock; latencies, in seconds, are those of requests."""
+    """The results of the client. `started` and `ended` are wall-clock times; latencies of requests are in seconds."""
 
     started: float = 0.0
     ended: float = 0.0
@@ -45,11 +45,11 @@ class Account:
     cpu: float = 0.0
     latency_p50: float = 0.0
     latency_p99: float = 0.0
-    complaint: str = ""
+    error: str = ""
 
 
 class Connection:
-    """One keep-alive connection with at most one request under way."""
+    """One keep-alive connection with at most one pending request."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -64,7 +64,7 @@ class Connection:
         self._body_at = 0
 
     def send(self, request: bytes) -> bool:
-        """Whether all of it is out; else go on with `send_rest` when the socket takes more."""
+        """Return True if all of it was sent. Otherwise call `send_rest` once the socket is writable."""
         self.sent_at = time.perf_counter()
         self._received, self._needed = b"", 0
         self._unsent = memoryview(request)
@@ -79,7 +79,7 @@ class Connection:
         return True
 
     def receive(self) -> tuple[str, bytes] | None:
-        """Status and body, once the answer is whole. Raises `ConnectionError` when the server hangs up."""
+        """Return status and body once the response is complete. Raises `ConnectionError` if the server disconnects."""
         part = self.socket.recv(LONGEST_READ)
         if not part:
             raise ConnectionResetError("the server closed a connection")
@@ -91,7 +91,7 @@ class Connection:
             head = self._received[:end].lower()
             at = head.find(b"content-length:") + len(b"content-length:")
             self._body_at = end + 4
-            # Without a length the body comes in chunks, the last of which is empty; the body itself is not needed.
+            # Without a length the body is chunked and ends with an empty chunk. The body itself is not needed.
             self._chunked = b"\r\ntransfer-encoding: chunked" in head
             self._needed = self._body_at + (5 if self._chunked else int(head[at:].split(b"\r\n", 1)[0]))
             self._status = head[9:12].decode()
@@ -116,7 +116,7 @@ class LoadClient:
         self._account = Account()
 
     def run(self) -> Account:
-        """Submit everything. Any answer but a 2xx is counted and its item is not repeated."""
+        """Submit everything. Responses other than 2xx are counted, and their items are not repeated."""
         connections = {made.socket.fileno(): made for made in self._connect()}
         poll = select.epoll()
         account, began = self._account, time.process_time()
@@ -132,9 +132,9 @@ class LoadClient:
                     if connection.send_rest():
                         poll.modify(number, select.EPOLLIN)
                     continue
-                answer = connection.receive()
-                if answer is not None:
-                    self._take(connection, *answer)
+                response = connection.receive()
+                if response is not None:
+                    self._count(connection, *response)
                     busy -= 1
                     busy += self._submit(poll, number, connection)
         account.ended, account.cpu = time.time(), time.process_time() - began
@@ -153,14 +153,14 @@ class LoadClient:
         return True
 
     def _request(self) -> bytes | None:
-        first, left = self._next, self._task.count - self._next
-        if left <= 0:
+        first, remaining = self._next, self._task.count - self._next
+        if remaining <= 0:
             return None
         if not self._task.batch:
             self._next += 1
             body = b"%b%09d%b" % (self._before, first, self._after) if self._keyed else self._before
         else:
-            self._next += min(self._task.batch, left)
+            self._next += min(self._task.batch, remaining)
             between = b"%b,%b" % (self._after, self._before)
             body = b'{"items":[%b%b%b]}' % (
                 self._before,
@@ -169,13 +169,13 @@ class LoadClient:
             )
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
-    def _take(self, connection: Connection, status: str, body: bytes) -> None:
+    def _count(self, connection: Connection, status: str, body: bytes) -> None:
         self._latencies.append(time.perf_counter() - connection.sent_at)
         self._statuses[status] += 1
         if status[0] == "2":
             self._account.accepted += body.count(self._marker) if self._task.batch else self._marker in body
-        if (status[0] != "2" or self._marker not in body) and not self._account.complaint:
-            self._account.complaint = body[:500].decode(errors="replace")
+        if (status[0] != "2" or self._marker not in body) and not self._account.error:
+            self._account.error = body[:500].decode(errors="replace")
 
     def _sum_up(self) -> None:
         ordered = sorted(self._latencies) or [0.0]
@@ -185,8 +185,8 @@ class LoadClient:
 
 
 def main() -> None:
-    told: dict[str, Any] = json.load(sys.stdin)
-    json.dump(asdict(LoadClient(Task(**told)).run()), sys.stdout)
+    task: dict[str, Any] = json.load(sys.stdin)
+    json.dump(asdict(LoadClient(Task(**task)).run()), sys.stdout)
 
 
 if __name__ == "__main__":

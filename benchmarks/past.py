@@ -1,4 +1,4 @@
-"""Loads a past: finished executions with their histories, more than one could run."""
+"""Inserts finished executions with their histories, more than could be run."""
 
 import time
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.product_under_test import THREE_STEPS, How, ProductUnderTest
+from benchmarks.product_under_test import THREE_STEPS, ProductUnderTest, SubmissionMode
 
 CHUNK = 250_000
-# What differs from row to row; all other columns are those of an execution that really ran. `at` is when it was made.
+# The columns that differ between rows. All others are copied from a real execution. `at` is the creation time.
 _CHANGED = {
     "id": "{new_id}",
     "execution_key": "'past-' || n",
@@ -32,13 +32,13 @@ WHERE v.execution_id = '{template}'
 """
 
 
-def load(product: ProductUnderTest, rows: int, told: Callable[[str], None]) -> None:
-    """Have `rows` more finished executions, each with the events of a real one, the newest an hour old.
+def load(product: ProductUnderTest, rows: int, say: Callable[[str], None]) -> None:
+    """Insert `rows` finished executions with the events of a real one. The newest is an hour old.
 
-    Only a superuser may load without the triggers, which are right to refuse what did not happen.
+    Uses a superuser connection, because the triggers would reject these rows.
     """
     if product.backing.postgres is None:
-        raise RuntimeError("The past can be loaded only into a server of this run.")
+        raise RuntimeError("Executions can only be inserted into a server of this run.")
     [template] = _one(product.ledger.connection, "SELECT id FROM executions_execution WHERE status = 'SUCCEEDED'")
     with psycopg.connect(product.backing.postgres.superuser_url(), autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
@@ -47,20 +47,20 @@ def load(product: ProductUnderTest, rows: int, told: Callable[[str], None]) -> N
         for last in range(rows, 0, -CHUNK):
             first = max(last - CHUNK + 1, 1)
             connection.execute(_statement(connection, template, first, last).encode())
-            told(f"{rows - first + 1:,} of {rows:,} loaded in {time.monotonic() - began:.0f} s")
+            say(f"{rows - first + 1:,} of {rows:,} loaded in {time.monotonic() - began:.0f} s")
         connection.execute("VACUUM (ANALYZE) executions_execution, executions_executionevent")
         connection.execute("CHECKPOINT")
         [size] = _one(connection, "SELECT pg_size_pretty(pg_database_size(current_database()))")
-        told(f"The database takes {size}")
+        say(f"The database takes {size}")
 
 
 def finished_template(product: ProductUnderTest) -> None:
-    """Run the one execution that the past is made of."""
-    product.round(THREE_STEPS, 1, How(1))
+    """Run the execution from which the others are copied."""
+    product.round(THREE_STEPS, 1, SubmissionMode(1))
 
 
 def _statement(connection: psycopg.Connection, template: Any, first: int, last: int) -> str:
-    # Ids that are in the order of time have their time in them.
+    # Ids of version 7 contain the time of their creation.
     new_id = "uuidv7(at - now())" if template.version == 7 else "gen_random_uuid()"
     columns = _columns(connection, "executions_execution", leave_out=set())
     events = _columns(connection, "executions_executionevent", leave_out={"id", "execution_id", "at"})
@@ -87,5 +87,5 @@ def _columns(connection: psycopg.Connection, table: str, *, leave_out: set[str])
 def _one(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query.encode()).fetchone()
     if row is None:
-        raise RuntimeError(f"Nothing found by {query}")
+        raise RuntimeError(f"No row found by {query}")
     return row

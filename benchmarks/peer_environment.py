@@ -1,4 +1,4 @@
-"""Where the peers are installed: beside the product's own environment, never in it."""
+"""Installs the peers in an environment that is separate from the product's."""
 
 import json
 import shutil
@@ -20,37 +20,37 @@ PYTHON = PLACE / "venv" / "bin" / "python"
 
 
 class PeerMissing(Exception):
-    """A peer cannot be installed or run on this machine; the message says why."""
+    """A peer cannot be installed or run on this machine. The message contains the reason."""
 
 
 def python_peers() -> Path:
-    """The interpreter that has the peers of `requirements-peers.txt`. Raises `PeerMissing`."""
+    """Return the interpreter with the peers of `requirements-peers.txt`. Raises `PeerMissing`."""
     PLACE.mkdir(parents=True, exist_ok=True)
-    if not _kept(REQUIREMENTS):
+    if not _is_installed(REQUIREMENTS):
         uv = PROJECT / ".boot" / "bin" / "uv"
         _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, PLACE / "venv"])
         _run([uv, "pip", "install", "--quiet", "--no-deps", "--python", PYTHON, "--requirement", REQUIREMENTS])
-        _keep(REQUIREMENTS)
+        _mark_installed(REQUIREMENTS)
     return PYTHON
 
 
 def node_peers() -> Path:
-    """The folder with `node_modules` and the peers' programs. Raises `PeerMissing`."""
+    """Return the folder with `node_modules` and the programs of the peers. Raises `PeerMissing`."""
     PLACE.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "restate_app.js"):
         shutil.copyfile(PEERS / name, PLACE / name)
     lock = PEERS / "package-lock.json"
-    if not _kept(lock):
+    if not _is_installed(lock):
         shutil.copyfile(lock, PLACE / lock.name)
-        # Without their scripts: one of them reports each installation.
+        # Without install scripts, because one of them reports each installation.
         _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        _keep(lock)
+        _mark_installed(lock)
     return PLACE
 
 
 @dataclass(frozen=True, slots=True)
 class PeerRound:
-    """One measured round of a peer; `cpu` is seconds by process."""
+    """One measured round of a peer. `cpu` holds the CPU seconds of each process."""
 
     items: int
     seconds: float
@@ -61,19 +61,19 @@ class PeerRound:
         return self.items / self.seconds
 
 
-def converse(
+def run_program(
     command: list[str | Path], environment: dict[str, str], log: Path, trees: Mapping[str, Child]
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Run a peer's program: it warms up and says so, is told to go, and prints its account as one line of JSON.
+    """Run a peer's program. It warms up, prints `ready`, waits for a line, and prints its account as one line of JSON.
 
-    Returns the account, and the CPU seconds that `trees` and the program itself, which tells its `cpu`, used since
-    it was told to go. Raises `PeerMissing` with what it complains of.
+    Return the account, and the CPU seconds of `trees` and the program after the line. The account contains the
+    program's CPU seconds as `cpu`. Raises `PeerMissing` with the end of the program's log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
-        log.open("w") as complaints,
+        log.open("w") as errors,
         subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         ) as program,
     ):
         ready = program.stdout and program.stdout.readline()
@@ -88,13 +88,13 @@ def converse(
     return found, cpu
 
 
-def _kept(file: Path) -> bool:
-    """Whether what is installed is what `file` asks for."""
-    kept = PLACE / f"{file.name}.installed"
-    return kept.exists() and kept.read_bytes() == file.read_bytes()
+def _is_installed(file: Path) -> bool:
+    """Return True if the packages of `file` are installed."""
+    installed = PLACE / f"{file.name}.installed"
+    return installed.exists() and installed.read_bytes() == file.read_bytes()
 
 
-def _keep(file: Path) -> None:
+def _mark_installed(file: Path) -> None:
     shutil.copyfile(file, PLACE / f"{file.name}.installed")
 
 
@@ -102,6 +102,6 @@ def _run(command: list[str | Path]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=PLACE)
     except FileNotFoundError as error:
-        raise PeerMissing(f"there is no {command[0]}") from error
+        raise PeerMissing(f"{command[0]} is not installed") from error
     if done.returncode != 0:
         raise PeerMissing(f"{command[0]} failed:\n{done.stderr[:2000]}")

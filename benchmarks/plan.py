@@ -1,13 +1,13 @@
-"""How a run is to be made, from its command line."""
+"""The parameters of a run, from its command line."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`rounds` of about `seconds` each, of the product and of its peers in turn; `peers`: whether they take part.
+    """`rounds` rounds of about `seconds` each, of the product and its peers in turn. `peers` is False without peers.
 
-    `rows` is how many finished executions the large database of the part `growth` has.
+    `rows` is the number of finished executions in the large database of the part `growth`.
     """
 
     rounds: int = 3

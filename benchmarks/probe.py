@@ -1,7 +1,7 @@
-"""Claims, records and opens admin pages again and again, inside the product's own code.
+"""Measures claims, records and admin pages by calling the product's code repeatedly.
 
-A process of its own with the product's settings: `python -m benchmarks.probe TIMES LIMIT`. What is claimed and recorded
-is given back each time. Prints the seconds of each, and how many executions each claimed at least.
+A separate process with the product's settings: `python -m benchmarks.probe TIMES LIMIT`. Claims and records are rolled
+back each time. Prints the seconds of each call, and the smallest number of executions in a claim.
 """
 
 import json
@@ -28,13 +28,13 @@ WARM_UP = 5
 PAGES = {
     "dashboard": "/admin/",
     "admin list": "/admin/executions/execution/",
-    "admin list of what is live": "/admin/executions/execution/?status=live",
+    "admin list of live executions": "/admin/executions/execution/?status=live",
     "admin list of dead letters": "/admin/executions/deadletter/",
 }
 
 
 def claims_and_records(times: int, limit: int) -> dict[str, object]:
-    """One group of outcomes is recorded for all that was claimed, and both are rolled back."""
+    """Claim executions and record one group of outcomes for them, and roll both back, `times` times."""
     claimed, recorded, least = [], [], limit
     for _ in range(times + WARM_UP):
         with transaction.atomic():
@@ -68,15 +68,15 @@ def _outcome(claim: Claim) -> Outcome:
 
 
 def pages(times: int) -> dict[str, list[float]]:
-    """As a superuser sees them, without the server in front."""
+    """Return the seconds of each page for a superuser, without a web server."""
     client = Client(headers={"host": "127.0.0.1"})
     client.force_login(User.objects.filter(is_superuser=True).earliest("pk"))
 
     def opened(address: str) -> Callable[[], None]:
         def open_it() -> None:
-            answer = client.get(address, secure=True)
-            if answer.status_code != 200:
-                raise RuntimeError(f"{address} answered {answer.status_code}")
+            response = client.get(address, secure=True)
+            if response.status_code != 200:
+                raise RuntimeError(f"{address} responded with {response.status_code}")
 
         return open_it
 

@@ -1,4 +1,4 @@
-"""CPU time of process trees, as Linux counts it."""
+"""The CPU time of process trees on Linux."""
 
 import os
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def tree_seconds(child: Child) -> float:
-    """CPU seconds that a child and all it started have used so far, those that have ended included.
+    """Return the CPU seconds of a child and its descendants, including those that have ended.
 
-    A process's account has its own time and that of the children it waited for, so nothing is counted twice.
+    The counters of a process include the children that it has waited for, so nothing is counted twice.
     """
     return sum(_seconds(pid) for pid in descendants(child.guard_pid))
 
 
 def machine_seconds() -> float:
-    """CPU seconds that the whole machine has been busy since it started."""
+    """Return the CPU seconds that the machine has been busy since its start."""
     user, nice, system, _idle, _wait, irq, softirq, *_ = map(
         int, Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]
     )
@@ -30,12 +30,12 @@ def _seconds(pid: int) -> float:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
-        return 0.0  # it has ended since; its parent's account has its time
+        return 0.0  # it has ended, so its parent's counters include its time
     return sum(map(int, fields[11:15])) / _TICKS
 
 
 class CpuMeter:
-    """CPU seconds by name between its making and `read`; `rest` is what all other processes used meanwhile."""
+    """Measures CPU seconds by name from its creation to `read`. `rest` is the time of all other processes."""
 
     def __init__(self, trees: Mapping[str, Child]) -> None:
         self._trees = dict(trees)

@@ -1,4 +1,4 @@
-"""The product as it is shipped, on durable servers of this run, with pipelines registered and hosted."""
+"""The product as shipped, with durable servers of this run and with registered and hosted pipelines."""
 
 import itertools
 import signal
@@ -31,8 +31,8 @@ SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """How executions are submitted: over so many connections, one by one (0) or in batches of so many."""
+class SubmissionMode:
+    """How executions are submitted: the number of connections and the batch size, or 0 for single submissions."""
 
     connections: int
     batch: int = 0
@@ -40,9 +40,10 @@ class How:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One measured round: all submitted, all committed, all found in the ledger.
+    """One measured round, in which the ledger has confirmed all executions.
 
-    `cpu` is seconds by process, `seconds` from the first request sent to the last finish in the database.
+    `cpu` holds the CPU seconds of each process. `seconds` is the time from the first request to the last finish time in
+    the database.
     """
 
     items: int
@@ -63,7 +64,7 @@ class Round:
 
 
 class ProductUnderTest:
-    """Servers, processes and a tenant; a context manager. Everything goes when it ends."""
+    """A context manager with servers, processes and a tenant. Everything is removed at its end."""
 
     def __init__(self, **settings: str) -> None:
         self._settings = {"LOG_LEVEL": "WARNING", **settings}
@@ -76,7 +77,7 @@ class ProductUnderTest:
             self.folder = Path(up.enter_context(TemporaryDirectory(prefix="coordinator-benchmarks-")))
             self.backing = up.enter_context(Backing(self.folder / "servers", durable=True, outside={}))
             if self.backing.postgres is not None:
-                up.callback(self.backing.postgres.remove)  # where root cannot use this folder, its data lie elsewhere
+                up.callback(self.backing.postgres.remove)  # if root cannot use this folder, the data is in another one
             self.servers = self.backing.environment()
             self.product = Product(self.folder / "product", self.servers, self._settings)
             up.enter_context(self.product.children)
@@ -95,7 +96,7 @@ class ProductUnderTest:
 
     def _make_tenant(self) -> None:
         manage = self.product.manage
-        # Nobody logs in, so the person needs no password.
+        # The user never logs in and needs no password.
         manage("createsuperuser", "--username=bench", "--email=bench@example.org", "--noinput")
         manage("create_tenant", TENANT, "--member=bench")
         self.token = manage("issue_token", TENANT, "bench", "--user=bench", *(f"--scope={scope}" for scope in SCOPES))
@@ -112,7 +113,7 @@ class ProductUnderTest:
         return self.start_worker(module)
 
     def start_worker(self, module: str) -> Child:
-        """One more worker for the release, once the coordinator knows it."""
+        """Start another worker for the release and wait until the coordinator lists it."""
         name = f"worker-{module}-{sum(child.name.startswith('worker-') for child in self.product.children.started)}"
         child = self.product.start_worker(
             name,
@@ -126,19 +127,19 @@ class ProductUnderTest:
         return child
 
     def start_control_worker(self) -> Child:
-        """One more of them; returns once it is likely to take its share."""
+        """Start another control worker and wait until it is probably ready."""
         child = self.product.start_control_worker()
         time.sleep(5)
         return child
 
     def make_database(self, name: str) -> str:
-        """A new database for a peer on the same server; the URL of its owner."""
+        """Create a database for a peer on the same server. Return its URL for the owner."""
         url = self.servers["DATABASE_OWNER_URL"]
         self.ledger.connection.execute(f"CREATE DATABASE {name}".encode())
         return f"{url.rpartition('/')[0]}/{name}"
 
-    def also(self, children: Children) -> None:
-        """Stop these before the servers stop."""
+    def stop_with_servers(self, children: Children) -> None:
+        """Stop `children` before the servers stop."""
         self._up.enter_context(children)
 
     def stop_process(self, child: Child) -> None:
@@ -159,10 +160,10 @@ class ProductUnderTest:
         [artifact] = out.glob("*.zip")
         self.client.upload(self.pipeline_id(module), self._hosted[module], artifact)
         self.client.verified(self.pipeline_id(module), "1")
-        self.client.activate(self.pipeline_id(module), "1", "to be measured")
+        self.client.activate(self.pipeline_id(module), "1", "for the benchmark")
 
     def trees(self) -> dict[str, Child]:
-        """The processes whose CPU time is told apart."""
+        """Return the processes whose CPU time is reported separately."""
         found: dict[str, Child] = {}
         for child in self.product.children.started:
             found[f"{child.name}-2" if child.name in found else child.name] = child
@@ -171,20 +172,20 @@ class ProductUnderTest:
                 found[server.child.name] = server.child
         return found
 
-    def task(self, module: str, count: int, how: How) -> tuple[Task, str]:
-        """What the load client is to submit, and the prefix of its keys, which no other round has."""
+    def task(self, module: str, count: int, mode: SubmissionMode) -> tuple[Task, str]:
+        """Return the task of the load client and the unique prefix of its keys."""
         prefix = f"r{next(self._rounds)}-"
         item = f'{{"pipelineId":"{self.pipeline_id(module)}","input":{INPUT},"idempotencyKey":"{prefix}{{key}}"}}'
-        path = f"/api/v1/tenants/{TENANT}/executions{':batch' if how.batch else ''}"
+        path = f"/api/v1/tenants/{TENANT}/executions{':batch' if mode.batch else ''}"
         headers = {"Authorization": f"Bearer {self.token}"}
-        return Task(self.product.port, path, headers, item, count, how.connections, how.batch), prefix
+        return Task(self.product.port, path, headers, item, count, mode.connections, mode.batch), prefix
 
-    def round(self, module: str, count: int, how: How, paused: Iterable[Child] = ()) -> Round:
-        """Submit `count` executions and wait for the last; raises `LoadError` or `LedgerError` unless all is well.
+    def round(self, module: str, count: int, mode: SubmissionMode, paused: Iterable[Child] = ()) -> Round:
+        """Submit `count` executions and wait until all have ended. Raises `LoadError` or `LedgerError`.
 
-        `paused` processes stand still while the client submits: what is measured then is the submission alone.
+        The processes `paused` are frozen during the submission, so that only the submission is measured.
         """
-        task, prefix = self.task(module, count, how)
+        task, prefix = self.task(module, count, mode)
         before = self.ledger.counters()
         meter = CpuMeter(self.trees())
         paused = list(paused)

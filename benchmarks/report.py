@@ -1,4 +1,4 @@
-"""The ratios of a run against their bars: a table on the terminal, and a JSON document."""
+"""The ratios of a run and their targets, as a table on the terminal and a JSON document."""
 
 import json
 import os
@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One ratio of ours to a peer's, both medians of interleaved rounds. `bar` is None where there is none to reach."""
+    """The ratio of our median to a peer's, over interleaved rounds. `bar` is the target, or None without one."""
 
     name: str
     ours: list[float]
@@ -47,7 +47,7 @@ class Measure:
 
 @dataclass(slots=True)
 class Report:
-    """What one run measured, said as it comes and written at the end."""
+    """The results of a run, printed during the run and written to a file at its end."""
 
     console: Console
     parts: list[str]
@@ -62,41 +62,43 @@ class Report:
     def add(self, measure: Measure) -> None:
         self.measures.append(measure)
 
-    def skip(self, what: str, why: str) -> None:
-        self.skipped.append(f"{what}: {why}")
+    def skip(self, part: str, reason: str) -> None:
+        self.skipped.append(f"{part}: {reason}")
         self.say(f"[yellow]Skipped[/] {escape(self.skipped[-1])}")
 
     def fail(self, part: str, error: Exception) -> None:
-        """The part gives no figure, and the run fails."""
+        """Record that a part has no result. The run fails."""
         self.failed.append(f"{part}: {type(error).__name__}: {error}")
         self.say(f"[red]Failed[/] {escape(self.failed[-1])}")
 
     def forget(self, name: str) -> None:
-        """The rounds so far only warmed things up."""
+        """Drop the rounds so far, which only warmed up the product."""
         self.profiles.pop(name, None)
 
     def peer_round(self, name: str, round_: PeerRound) -> None:
-        """Say a peer's rate, and keep its profile."""
+        """Print a peer's rate and record its profile."""
         self.profiles.setdefault(name, []).append({**asdict(round_), "rate": round_.rate})
         self.say(f"{name}: [b]{round_.rate:,.0f}/s[/] of {round_.items:,} in {round_.seconds:.1f} s")
 
-    def checkpoints_kept(self, name: str) -> float:
-        """How many checkpoints an execution of these rounds left in the database."""
+    def checkpoints_stored(self, name: str) -> float:
+        """Return the average number of stored checkpoints per execution."""
         rounds = self.profiles[name]
         return float(sum(found["checkpoints"] for found in rounds) / sum(found["items"] for found in rounds))
 
     def compare_cpu(self, name: str, ours: str, theirs: str) -> None:
-        """What both would do in a second of CPU time: what is left of a ratio on a machine that others use, too."""
+        """Compare items per second of CPU time. This ratio depends less on other users of the machine."""
         if ours in self.profiles and theirs in self.profiles:
             own, other = (_per_cpu_second(self.profiles[side]) for side in (ours, theirs))
             self.add(Measure(f"{name}, by CPU time : {theirs}", own, other, "items/CPU s", None))
 
     def round(self, name: str, round_: Round, *, submission_only: bool = False) -> None:
-        """Say a round's rate, and keep its profile. `submission_only`: its CPU time is that of the submission."""
+        """Print a round's rate and record its profile. With `submission_only`, both are those of the submission."""
         rate = round_.submission_rate if submission_only else round_.rate
         seconds = round_.items / rate
         self.profiles.setdefault(name, []).append({**asdict(round_), "rate": rate, "seconds": seconds})
-        latency = f"answers p50 {round_.client.latency_p50 * 1e3:.1f} ms, p99 {round_.client.latency_p99 * 1e3:.1f} ms"
+        latency = (
+            f"responses p50 {round_.client.latency_p50 * 1e3:.1f} ms, p99 {round_.client.latency_p99 * 1e3:.1f} ms"
+        )
         self.say(
             f"{name}: [b]{rate:,.0f}/s[/] of {round_.items:,} in {seconds:.1f} s "
             f"(submitted at {round_.submission_rate:,.0f}/s, {latency})"
@@ -118,7 +120,7 @@ class Report:
             self.console.print(f"[red]Failed[/] {escape(line)}", highlight=False)
 
     def write(self) -> Path:
-        """Write the run to a file of its own in `benchmarks/results`."""
+        """Write the run to a new file in `benchmarks/results`."""
         RESULTS.mkdir(exist_ok=True)
         at = datetime.now(UTC)
         file = RESULTS / f"{at:%Y%m%dT%H%M%SZ}-{'-'.join(self.parts)}.json"
@@ -138,7 +140,7 @@ class Report:
 
 
 def machine() -> dict[str, Any]:
-    """What one must know of the machine and the code to repeat the run."""
+    """Return the properties of the machine and the code that are needed to repeat the run."""
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return {
         "cores": os.cpu_count(),
@@ -168,21 +170,21 @@ def _median(values: list[float]) -> str:
 
 
 def _profile(name: str, rounds: list[dict[str, Any]]) -> Table:
-    """CPU microseconds per item by process, and how much of one core each had."""
+    """Return a table of CPU microseconds per item and the share of one core, by process."""
     items = sum(found["items"] for found in rounds)
     seconds = sum(found["seconds"] for found in rounds)
-    spent: dict[str, float] = {}
+    cpu_seconds: dict[str, float] = {}
     for found in rounds:
         cpu: Mapping[str, float] = found["cpu"]
         for process, used in cpu.items():
-            spent[process] = spent.get(process, 0.0) + used
+            cpu_seconds[process] = cpu_seconds.get(process, 0.0) + used
     table = Table(title=f"{name}: {len(rounds)} rounds, {items:,} items", title_justify="left")
     table.add_column("process")
     table.add_column("CPU µs/item", justify="right", min_width=12)
     table.add_column("of one core", justify="right")
-    for process, used in sorted(spent.items(), key=lambda pair: -pair[1]):
+    for process, used in sorted(cpu_seconds.items(), key=lambda pair: -pair[1]):
         table.add_row(process, f"{used / items * 1e6:,.0f}", f"{used / seconds:.0%}")
-    ours = sum(used for process, used in spent.items() if process != "rest")
+    ours = sum(used for process, used in cpu_seconds.items() if process != "rest")
     table.add_section()
     table.add_row("all but the rest", f"{ours / items * 1e6:,.0f}", f"{ours / seconds:.0%}")
     if "writes" in rounds[0]:
@@ -190,7 +192,7 @@ def _profile(name: str, rounds: list[dict[str, Any]]) -> Table:
         wal = sum(found["wal_bytes"] for found in rounds) / items
         table.add_row("writing transactions", f"{writes:.2f}")
         table.add_row("bytes of WAL", f"{wal:,.0f}")
-        table.add_row("checkpoints kept", f"{sum(found['checkpoints'] for found in rounds) / items:.2f}")
+        table.add_row("checkpoints stored", f"{sum(found['checkpoints'] for found in rounds) / items:.2f}")
     return table
 
 

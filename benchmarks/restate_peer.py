@@ -1,4 +1,4 @@
-"""Restate with a service of its TypeScript SDK, both with their defaults."""
+"""Restate with a service in its TypeScript SDK, both with default settings."""
 
 import os
 import time
@@ -16,15 +16,15 @@ from benchmarks.processes import CpuMeter
 from embedded.children import Children, free_port
 
 STARTUP_SECONDS = 60.0
-CONNECTIONS = 128  # it is faster than with half as many
+CONNECTIONS = 128  # faster than with half as many
 WARM_UP = 500
 
 
 class RestatePeer:
-    """Server and service; a context manager. Raises `PeerMissing` where it cannot be installed or does not start."""
+    """A context manager that runs server and service. Raises `PeerMissing` if they cannot be installed or started."""
 
     def __init__(self, folder: Path) -> None:
-        self._place = node_peers()
+        self._programs = node_peers()
         self._folder = folder / "restate"
         self._ingress, self._admin, self._fabric, self._service = (free_port() for _ in range(4))
         self._children = Children(folder / "logs")
@@ -43,9 +43,9 @@ class RestatePeer:
             "RESTATE_LOG_FILTER": "warn",
         }
         try:
-            self._start("restate-server", [self._place / "node_modules" / ".bin" / "restate-server"], server)
+            self._start("restate-server", [self._programs / "node_modules" / ".bin" / "restate-server"], server)
             service = {**inherited, "PORT": str(self._service), "NODE_ENV": "production", "RESTATE_LOGGING": "WARN"}
-            self._start("restate-service", ["node", self._place / "restate_app.js"], service)
+            self._start("restate-service", ["node", self._programs / "restate_app.js"], service)
             self._register()
         except BaseException:
             self._children.stop()
@@ -58,7 +58,7 @@ class RestatePeer:
         self._children.stop()
 
     def round(self, seconds: float) -> PeerRound:
-        """Invocations of three steps, each of which answers with its result."""
+        """Run invocations of three steps. Each responds with its result."""
         self._invoked(WARM_UP)
         rate = self._invoked(WARM_UP).rate
         return self._invoked(max(WARM_UP, int(rate * seconds)))
@@ -70,7 +70,7 @@ class RestatePeer:
         return PeerRound(count, account.ended - account.started, with_client(meter.read(), account))
 
     def _start(self, name: str, command: list[str | Path], environment: dict[str, str]) -> None:
-        self._children.start(name, command, environment=environment, directory=self._place)
+        self._children.start(name, command, environment=environment, directory=self._programs)
 
     def _register(self) -> None:
         deadline = time.monotonic() + STARTUP_SECONDS
@@ -78,10 +78,10 @@ class RestatePeer:
         while time.monotonic() < deadline:
             self._children.require_running()
             try:
-                answer = requests.post(f"http://127.0.0.1:{self._admin}/deployments", json={"uri": uri}, timeout=10)
-                if answer.ok:
+                response = requests.post(f"http://127.0.0.1:{self._admin}/deployments", json={"uri": uri}, timeout=10)
+                if response.ok:
                     return
             except requests.RequestException:
                 pass
             time.sleep(0.2)
-        raise PeerMissing(f"Restate does not take the service:\n{self._children.started[0].log_tail()}")
+        raise PeerMissing(f"Restate does not accept the service:\n{self._children.started[0].log_tail()}")

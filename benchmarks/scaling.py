@@ -1,4 +1,4 @@
-"""What a second transition worker and a second control worker bring."""
+"""The effect of a second transition worker and a second control worker on throughput."""
 
 from benchmarks.load import NotOffered
 from benchmarks.plan import Plan
@@ -8,33 +8,33 @@ from benchmarks.throughput import BATCH, ONE_BY_ONE, interleaved, product_rate
 
 
 def scaling(report: Report, plan: Plan) -> None:
-    """Measure 8. More processes join and leave between the rounds."""
+    """Measure 8. Additional processes are started and stopped between the rounds."""
     with ProductUnderTest() as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
-        how = BATCH
+        mode = BATCH
         try:
-            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, how)
+            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, mode)
         except NotOffered as error:
             report.skip("scaling in batches", f"{error}; submitted one by one instead")
-            how = ONE_BY_ONE
-            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, how)
+            mode = ONE_BY_ONE
+            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, mode)
 
         def second_transition_worker() -> float:
             child = product.start_worker(THREE_STEPS)
             try:
-                return product_rate(report, "two transition workers", product, THREE_STEPS, plan, how)()
+                return product_rate(report, "two transition workers", product, THREE_STEPS, plan, mode)()
             finally:
                 product.stop_process(child)
 
         def second_control_worker() -> float:
             child = product.start_control_worker()
             try:
-                return product_rate(report, "two control workers", product, THREE_STEPS, plan, how)()
+                return product_rate(report, "two control workers", product, THREE_STEPS, plan, mode)()
             finally:
                 product.stop_process(child)
 
-        more = {"two transition workers": second_transition_worker, "two control workers": second_control_worker}
-        own, theirs = interleaved(plan, alone, more)
+        larger = {"two transition workers": second_transition_worker, "two control workers": second_control_worker}
+        own, theirs = interleaved(plan, alone, larger)
         for name, rates in theirs.items():
             report.add(Measure(f"{name} : one", rates, own, "executions/s", None))

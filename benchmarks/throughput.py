@@ -8,33 +8,35 @@ from benchmarks.dbos_peer import DbosPeer
 from benchmarks.load import NotOffered
 from benchmarks.peer_environment import PeerMissing, PeerRound
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import THREE_CHECKPOINTED, THREE_STEPS, How, ProductUnderTest
+from benchmarks.product_under_test import THREE_CHECKPOINTED, THREE_STEPS, ProductUnderTest, SubmissionMode
 from benchmarks.report import Measure, Report
 from benchmarks.restate_peer import RestatePeer
 
-# Many clients, each with one connection and one request under way.
-ONE_BY_ONE = How(connections=48)
-# Few that send as much as a batch may hold.
-BATCH = How(connections=4, batch=1000)
+# Many clients, each with one connection and one pending request.
+ONE_BY_ONE = SubmissionMode(connections=48)
+# Few clients that send batches of the largest size.
+BATCH = SubmissionMode(connections=4, batch=1000)
 STEPS = 3
 CELERY = "Celery no-op"
 Rate = Callable[[], float]
 
 
-def calibrated(product: ProductUnderTest, module: str, seconds: float, how: How) -> int:
-    """How many executions fill `seconds`, found by two first rounds that also warm everything up."""
-    least = how.connections * (how.batch or 4)
-    rough = product.round(module, least, how)
-    better = product.round(module, max(least, int(rough.rate * 2)), how)
+def calibrated(product: ProductUnderTest, module: str, seconds: float, mode: SubmissionMode) -> int:
+    """Return the number of executions that take `seconds`. Two rounds measure it and also warm up the product."""
+    least = mode.connections * (mode.batch or 4)
+    rough = product.round(module, least, mode)
+    better = product.round(module, max(least, int(rough.rate * 2)), mode)
     return max(least, int(better.rate * seconds))
 
 
-def product_rate(report: Report, name: str, product: ProductUnderTest, module: str, plan: Plan, how: How) -> Rate:
-    """A round of the product, ready to be repeated. Raises `NotOffered`."""
-    count = calibrated(product, module, plan.seconds, how)
+def product_rate(
+    report: Report, name: str, product: ProductUnderTest, module: str, plan: Plan, mode: SubmissionMode
+) -> Rate:
+    """Return a function that runs a round of the product and returns its rate. Raises `NotOffered`."""
+    count = calibrated(product, module, plan.seconds, mode)
 
     def measured() -> float:
-        found = product.round(module, count, how)
+        found = product.round(module, count, mode)
         report.round(name, found)
         return found.rate
 
@@ -42,7 +44,7 @@ def product_rate(report: Report, name: str, product: ProductUnderTest, module: s
 
 
 def interleaved(plan: Plan, ours: Rate, peers: dict[str, Rate]) -> tuple[list[float], dict[str, list[float]]]:
-    """A, B, C, A, B, C…: what the machine does besides then meets all of them alike."""
+    """Measure in the order A, B, C, A, B, C…, so that other load on the machine affects all of them equally."""
     own: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(plan.rounds):
@@ -53,14 +55,14 @@ def interleaved(plan: Plan, ours: Rate, peers: dict[str, Rate]) -> tuple[list[fl
 
 
 def peer_rate(report: Report, name: str, measured: Callable[[], PeerRound], factor: int = 1) -> Rate:
-    """A round of a peer, ready to be repeated; its rate is counted `factor` times."""
+    """Return a function that runs a round of a peer and returns its rate multiplied by `factor`."""
 
-    def told() -> float:
+    def rate() -> float:
         found = measured()
         report.peer_round(name, found)
         return found.rate * factor
 
-    return told
+    return rate
 
 
 def one_by_one(report: Report, plan: Plan) -> None:
@@ -73,13 +75,13 @@ def batch(report: Report, plan: Plan) -> None:
     _against_celery(report, plan, "three steps, submitted in batches", 3.0, BATCH)
 
 
-def _against_celery(report: Report, plan: Plan, name: str, bar: float, how: How) -> None:
+def _against_celery(report: Report, plan: Plan, name: str, bar: float, mode: SubmissionMode) -> None:
     with ProductUnderTest() as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
         peers: dict[str, Rate] = {}
         try:
-            ours = product_rate(report, name, product, THREE_STEPS, plan, how)
+            ours = product_rate(report, name, product, THREE_STEPS, plan, mode)
         except NotOffered as error:
             return report.skip(name, str(error))
         if plan.peers:
@@ -106,8 +108,8 @@ def checkpointed(report: Report, plan: Plan) -> None:
             executions = product_rate(report, name, product, THREE_CHECKPOINTED, plan, ONE_BY_ONE)
         peers = _durable_peers(report, plan, up, product) if plan.peers else {}
         own, theirs = interleaved(plan, lambda: executions() * STEPS, peers)
-        # The peers have each step on disk before the next begins; whoever reads the ratio must see what ours had.
-        note = f"ours kept {report.checkpoints_kept(name):.2f} checkpoints an execution, the peers {STEPS}"
+        # The peers store each step before the next begins. The note shows how many checkpoints ours stored.
+        note = f"ours stored {report.checkpoints_stored(name):.2f} checkpoints per execution, the peers {STEPS}"
         for peer, bar in {"DBOS": 10.0, "Restate": 1.5}.items():
             report.add(Measure(f"{name} : {peer}", own, theirs.get(peer, []), "steps/s", bar, note=note))
             report.compare_cpu(name, name, peer)

@@ -1,4 +1,4 @@
-"""Batches whose items cannot be accepted from memory, against batches whose items can."""
+"""Batches whose items are not admitted from the cache, compared with batches whose items are."""
 
 import itertools
 import time
@@ -13,12 +13,12 @@ from benchmarks.product_under_test import INPUT, TENANT, THREE_STEPS, ProductUnd
 from benchmarks.report import Measure, Report
 
 ITEMS = 1000
-FAST = "accepted from memory"
+FAST = "accepted from the cache"
 Items = list[dict[str, Any]]
 
 
 class Batches:
-    """Sends batches of ITEMS items one after the other. Everything but the web process stands still meanwhile."""
+    """Sends batches of ITEMS items one after the other. All workers are frozen meanwhile."""
 
     def __init__(self, product: ProductUnderTest) -> None:
         self._product = product
@@ -28,30 +28,30 @@ class Batches:
         self._numbers = itertools.count()
 
     def items(self, **members: Any) -> Items:
-        """New items, with a key each that no other has."""
+        """Return new items with unique keys."""
         item = {"pipelineId": self._product.pipeline_id(THREE_STEPS), "input": INPUT}
         return [{**item, "idempotencyKey": f"v{next(self._numbers)}", **members} for _ in range(ITEMS)]
 
     def rate(self, items: Items, status: int) -> float:
-        """Return how many items a second one batch processes. Every item must be answered with `status`."""
+        """Send a batch and return its items per second. Raises `RuntimeError` unless every item has `status`."""
         with self._others_paused():
             began = time.perf_counter()
-            answer = self._http.post(self._url, json={"items": items}, timeout=300)
+            response = self._http.post(self._url, json={"items": items}, timeout=300)
             seconds = time.perf_counter() - began
-        statuses = {verdict["status"] for verdict in answer.json()["items"]}
+        statuses = {verdict["status"] for verdict in response.json()["items"]}
         if statuses != {status}:
             raise RuntimeError(f"A batch got {sorted(statuses)}, not {status}.")
         return len(items) / seconds
 
     def repeated(self, **members: Any) -> Items:
-        """Items whose keys have executions already."""
+        """Return items whose keys already have executions."""
         items = self.items()
         self.rate(items, 202)
         return [{**item, **members} for item in items]
 
     def just_activated(self) -> Items:
-        """New items, and no process remembers the admission that they get."""
-        self._product.client.activate(self._product.pipeline_id(THREE_STEPS), "1", "to be measured")
+        """Return new items whose admission no process has cached."""
+        self._product.client.activate(self._product.pipeline_id(THREE_STEPS), "1", "for the benchmark")
         return self.items()
 
     @contextmanager
@@ -67,7 +67,7 @@ class Batches:
 
 
 def verdicts(report: Report, plan: Plan) -> None:
-    """Measure 10. A batch takes at most three times as long as the fastest kind, for every outcome of its items."""
+    """Measure 10. A batch takes at most three times as long as the fastest kind, for every response to its items."""
     with ProductUnderTest(WEB_DISPATCHES="false") as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
@@ -76,16 +76,16 @@ def verdicts(report: Report, plan: Plan) -> None:
             FAST: lambda: batches.rate(batches.items(), 202),
             "accepted just after an activation": lambda: batches.rate(batches.just_activated(), 202),
             "repeated": lambda: batches.rate(batches.repeated(), 200),
-            "refused, another input": lambda: batches.rate(batches.repeated(input=INPUT + 1), 409),
-            "refused, another release": lambda: batches.rate(batches.items(expectedReleaseVersion="0"), 409),
-            "refused, no such pipeline": lambda: batches.rate(batches.items(pipelineId="none"), 404),
-            "refused, malformed": lambda: batches.rate(batches.items(more=1), 400),
+            "rejected, other input": lambda: batches.rate(batches.repeated(input=INPUT + 1), 409),
+            "rejected, other release": lambda: batches.rate(batches.items(expectedReleaseVersion="0"), 409),
+            "rejected, unknown pipeline": lambda: batches.rate(batches.items(pipelineId="none"), 404),
+            "rejected, malformed": lambda: batches.rate(batches.items(more=1), 400),
         }
         rates: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(plan.rounds + 1):
             for kind, measured in kinds.items():
                 rates[kind].append(measured())
-                report.say(f"{kind}: [b]{rates[kind][-1]:,.0f}/s[/], {ITEMS / rates[kind][-1]:.2f} s a batch")
+                report.say(f"{kind}: [b]{rates[kind][-1]:,.0f}/s[/], {ITEMS / rates[kind][-1]:.2f} s per batch")
     for kind, found in rates.items():
-        if kind != FAST:  # the first round only warmed everything up
+        if kind != FAST:  # the first round only warms up
             report.add(Measure(f"batch, {kind} : {FAST}", found[1:], rates[FAST][1:], "items/s", 1 / 3))

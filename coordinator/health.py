@@ -68,7 +68,7 @@ def _reach_broker() -> None:
 
 
 def _reach_store() -> None:
-    artifact_store().look(NO_BLOB)
+    artifact_store().stat(NO_BLOB)
 
 
 database, broker, store = Check(_connect), Check(_reach_broker), Check(_reach_store)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
+from coordinator import artifact_stores
 from foundation.api.problem_shape import PROBLEM
 from foundation.env import Environment
 from wire.broker.tls import tls_options
@@ -27,8 +28,9 @@ HTTPS_ONLY = env.flag("HTTPS_ONLY", True)
 BEHIND_PROXY = env.flag("BEHIND_PROXY", False)
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 
-ARTIFACT_STORE = env.choice("ARTIFACT_STORE", ("local", "s3"), "local")
+ARTIFACT_STORE = env.choice("ARTIFACT_STORE", ("local", "s3", "gcs", "azure"), "local")
 ARTIFACT_ROOT = env.path("ARTIFACT_ROOT", "artifacts")
+ARTIFACT_STORE_OPTIONS = env.options("ARTIFACT_STORE_OPTIONS", of=("s3", "gcs", "azure"))
 S3_BUCKET = env.text("S3_BUCKET", "")
 S3_PREFIX = env.text("S3_PREFIX", "")
 S3_ENDPOINT_URL = env.url("S3_ENDPOINT_URL")
@@ -47,10 +49,35 @@ ORPHAN_HOURS = env.number("ORPHAN_HOURS", 24, least=1)
 ORPHAN_SWEEP = env.flag("ORPHAN_SWEEP", False)
 MAX_ARTIFACT_BYTES = env.integer("MAX_ARTIFACT_BYTES", 2 * 1024**3)
 env.require(ARTIFACT_STORE != "s3" or bool(S3_BUCKET), "S3_BUCKET is required if ARTIFACT_STORE is s3")
+for store, container in (("gcs", "bucket_name"), ("azure", "azure_container")):
+    env.require(
+        store != ARTIFACT_STORE or bool(ARTIFACT_STORE_OPTIONS.get(store, {}).get(container)),
+        f"ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}",
+    )
 env.require(
     ARTIFACT_STORE != "s3" or MAX_ARTIFACT_BYTES <= 5 * 1024**3,
     "MAX_ARTIFACT_BYTES must be at most 5368709120 if ARTIFACT_STORE is s3: one request to S3 stores no more",
 )
+# The configured stores. ARTIFACT_STORE names the one that is used. `move_artifacts` copies from one to another.
+ARTIFACT_STORES = {"local": artifact_stores.local(ARTIFACT_ROOT)}
+if S3_BUCKET:
+    ARTIFACT_STORES["s3"] = artifact_stores.s3(
+        ARTIFACT_ROOT,
+        bucket=S3_BUCKET,
+        prefix=S3_PREFIX,
+        endpoint_url=S3_ENDPOINT_URL,
+        public_endpoint_url=S3_PUBLIC_ENDPOINT_URL,
+        region=S3_REGION,
+        access_key_id=S3_ACCESS_KEY_ID,
+        secret_access_key=S3_SECRET_ACCESS_KEY,
+        ca_file=S3_CA_FILE,
+        timeout_seconds=S3_TIMEOUT_SECONDS,
+        options=ARTIFACT_STORE_OPTIONS.get("s3"),
+    )
+if "gcs" in ARTIFACT_STORE_OPTIONS:
+    ARTIFACT_STORES["gcs"] = artifact_stores.gcs(ARTIFACT_ROOT, ARTIFACT_STORE_OPTIONS["gcs"])
+if "azure" in ARTIFACT_STORE_OPTIONS:
+    ARTIFACT_STORES["azure"] = artifact_stores.azure(ARTIFACT_ROOT, ARTIFACT_STORE_OPTIONS["azure"])
 UPLOAD_PART_BYTES = env.integer("UPLOAD_PART_BYTES", 64 * 1024**2, least=5 * 1024**2)
 UPLOAD_HOURS = env.number("UPLOAD_HOURS", 24, least=0.01)
 MAX_RELEASE_ARTIFACTS = env.integer("MAX_RELEASE_ARTIFACTS", 100)
@@ -234,6 +261,8 @@ STATIC_ROOT = env.path("STATIC_ROOT", "staticfiles")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    # If it is not configured, `env` has recorded a problem.
+    "artifacts": ARTIFACT_STORES.get(ARTIFACT_STORE, ARTIFACT_STORES["local"]),
 }
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -390,8 +419,15 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "filters": {"limit": {"()": "wire.broker.log_limit.LogLimit"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["limit"]}},
-    # Celery's two lines for each task contain nothing that the database does not. Failures are still logged.
-    "loggers": {name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace")},
+    # Celery's two lines for each task and those of Azure's client for each request contain nothing that the database
+    # does not. Failures are still logged.
+    "loggers": {
+        name: {"level": "WARNING"}
+        for name in (
+            *("celery.worker.strategy", "celery.app.trace"),
+            "azure.core.pipeline.policies.http_logging_policy",
+        )
+    },
     "root": {
         "handlers": ["stderr"],
         "level": env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"),

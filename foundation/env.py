@@ -6,6 +6,7 @@ This does not use environs (ADR 42). It stops at an unreadable file, ignores a v
 None for an invalid value, so that settings computed from it fail before the problems are reported.
 """
 
+import json
 import math
 import re
 import ssl
@@ -204,6 +205,23 @@ class Environment:
 
         return self._read(name, "secret", "", parse, fallback={}, secret=True)
 
+    def options(self, name: str, *, of: Collection[str]) -> dict[str, dict[str, Any]]:
+        """A JSON object whose members are some of `of`, each an object of options by name. A secret."""
+
+        def parse(value: str) -> dict[str, dict[str, Any]]:
+            wrong = ValueError(f"must be a JSON object with an object of options for any of {', '.join(of)}")
+            try:
+                found = json.loads(value or "{}", object_pairs_hook=_members)
+            except (ValueError, RecursionError):
+                raise wrong from None
+            if not isinstance(found, dict) or not found.keys() <= set(of):
+                raise wrong
+            if not all(isinstance(options, dict) for options in found.values()):
+                raise wrong
+            return found
+
+        return self._read(name, "JSON", "", parse, fallback={}, secret=True)
+
     def require(self, condition: bool, problem: str) -> None:
         """Report `problem` unless `condition` is true. For rules about several variables."""
         if not condition:
@@ -276,6 +294,14 @@ class Environment:
             return Path(file).read_text(encoding="utf-8").strip() or None
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"cannot be read from the file that {name}_FILE names ({type(error).__name__})") from error
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of a JSON object. Raises `ValueError` for equal names, of which `json` would keep the last."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members
 
 
 def _split(value: str) -> SplitResult | None:

@@ -18,7 +18,7 @@ from foundation.errors import PayloadTooLarge
 from foundation.wakeups import wakeup
 from interop.surface import Refusal
 from releases.artifacts.store import artifact_store
-from releases.artifacts.store.store import CHUNK
+from releases.artifacts.store.base import CHUNK
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Release
 from releases.registration.registrar import UploadedArtifact, register, verify_release

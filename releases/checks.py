@@ -4,6 +4,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from releases.artifacts.store import artifact_store
 
 
 @checks.register(checks.Tags.security)
@@ -19,3 +22,16 @@ def artifact_root_is_private(**_: Any) -> list[checks.CheckMessage]:
             id="releases.W001",
         )
     ]
+
+
+@checks.register(checks.Tags.files, deploy=True)
+def artifact_store_is_configured(**_: Any) -> list[checks.CheckMessage]:
+    """Report options that the store's backend rejects and a backend that is not installed.
+
+    Only `check --deploy` runs it, because it imports the backend's client library.
+    """
+    try:
+        artifact_store()
+    except ImproperlyConfigured as error:
+        return [checks.Error(f"The artifact store is not configured correctly. {error}", id="releases.E001")]
+    return []

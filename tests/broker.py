@@ -1,4 +1,4 @@
-"""Reads what was really sent to the broker, and gives a test another broker."""
+"""Reads the messages on the broker, and lets a test use another broker."""
 
 import json
 import os
@@ -15,17 +15,17 @@ from wire.messages.task_messages import TaskMessages
 
 
 def broker_urls() -> dict[str, str]:
-    """The variables with this process's broker URLs, for the product's own processes."""
+    """Return the environment variables with this process's broker URLs, for processes of the product."""
     return {name: os.environ[name] for name in ("REDIS_URL", "REDIS_OWNER_URL") if name in os.environ}
 
 
 def owner_url() -> str:
-    """The URL of this process's broker, with a user that has all rights."""
+    """Return the URL of this process's broker for a user with all rights."""
     return os.environ.get("REDIS_OWNER_URL") or os.environ["REDIS_URL"]
 
 
 def taken(queue: str, url: str | None = None) -> list[tuple[str, list[Any]]]:
-    """Task name and arguments of every message in `queue`, oldest first; they are removed."""
+    """Consume all messages in `queue`. Return the task name and the arguments of each, oldest first."""
     found: list[tuple[str, list[Any]]] = []
     with Redis.from_url(url or settings.CELERY_BROKER_URL) as redis:
         while text := redis.rpop(queue):
@@ -36,14 +36,17 @@ def taken(queue: str, url: str | None = None) -> list[tuple[str, list[Any]]]:
 
 
 def accepting(task: str, url: str | None = None, **options: Any) -> Connection:
-    """A connection that accepts messages of `task` from every queue, signed or not. `options` are of the transport."""
+    """Return a connection that accepts messages of `task` from every queue, signed or not.
+
+    `options` are transport options.
+    """
     messages = TaskMessages(accepts=lambda _queue, name: name == task, unsigned=[task])
     return Connection(url or settings.CELERY_BROKER_URL, transport_options={"messages": messages, **options})
 
 
 @contextmanager
 def using_broker(url: str) -> Iterator[None]:
-    """Within the block this process sends to the broker at `url`."""
+    """Send messages of this process to the broker at `url` during the block."""
     before = current_app.conf.broker_url
     _use(url)
     try:
@@ -55,4 +58,4 @@ def using_broker(url: str) -> Iterator[None]:
 def _use(url: str) -> None:
     app: Any = current_app
     app.conf.broker_url = app.conf.broker_write_url = url
-    app.amqp._producer_pool = app._pool = None  # noqa: SLF001 - Celery has no other way to forget its pools
+    app.amqp._producer_pool = app._pool = None  # noqa: SLF001 - Celery has no public way to reset its pools

@@ -1,4 +1,4 @@
-"""What needs no Django: building a release as its author would, and waiting for something to be so."""
+"""Helpers without Django: building a release as its author would, and waiting for a condition."""
 
 import atexit
 import hashlib
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def eventually(probe: Callable[[], T | None], *, seconds: float = 30, what: str = "it") -> T:
-    """The first true thing that `probe` gives; fails the test after `seconds`."""
+    """Call `probe` until it returns a true value, and return that value. Raise `AssertionError` after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = probe()
@@ -31,7 +31,7 @@ def eventually(probe: Callable[[], T | None], *, seconds: float = 30, what: str 
 
 @dataclass(frozen=True)
 class BuiltRelease:
-    """A pipeline that was built and released by the author's own commands."""
+    """A pipeline that was built and released with the author's commands."""
 
     reference: str
     directory: Path

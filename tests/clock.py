@@ -6,7 +6,7 @@ import pytest
 
 
 class Clock:
-    """Replaces `time.monotonic` by a clock that is `ahead` seconds fast."""
+    """Replaces `time.monotonic` with a clock that is `ahead` seconds ahead."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = 0.0
@@ -18,5 +18,5 @@ class Clock:
         return (self._read() if self._stopped_at is None else self._stopped_at) + self.ahead
 
     def stop(self) -> None:
-        """Let time pass only by `ahead`. Not for tests that wait for something."""
+        """Stop the clock, so that only changes of `ahead` advance it. Do not use this in tests that wait."""
         self._stopped_at = self._read()

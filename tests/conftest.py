@@ -19,10 +19,11 @@ from executions.submission import admission
 from executions.workers import refusals, tenant_keys
 from foundation.wakeups.broker_gate import gate
 from releases.artifacts import soundness
-from releases.artifacts.store import LocalArtifactStore
+from releases.artifacts.store.local import LocalArtifactStore
 from releases.registration.verification_pool import verify
 from tenancy.api import authentication
 from tests import making, transaction_calls
+from tests.artifact_stores import use_local
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database, template
 from tests.race_database import race_database
@@ -42,20 +43,20 @@ __all__ = [
 
 OWN_DATABASES = {connection.settings_dict["NAME"], f"test_{NUMBER}"}
 
-# A machine that is busy is slow, which is no mistake of the code.
+# A busy machine is slow, which is not a fault of the code.
 hypothesis.settings.register_profile(
-    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "without_deadline", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.load_profile("unhurried")
+hypothesis.settings.load_profile("without_deadline")
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The test database, also for runs in which only the product's own processes use it."""
+    """The test database, also for runs in which only processes of the product use it."""
     with django_db_blocker.unblock():
         template()
     with database(f"test_{NUMBER}") as name, connected_to(name):
-        # The first verification process starts slowly. During a test, this delay would make its workers silent.
+        # The first verification process starts slowly. During a test, this delay would make workers stale.
         verify(descriptor_from_json(making.descriptor(making.contract(), b"", kind="container-image")), lambda _: None)
         yield
 
@@ -76,7 +77,7 @@ def running(
     tmp_path_factory: pytest.TempPathFactory,
     gathered_static_files: str,
 ) -> Iterator[RunningProduct]:
-    """Web, control worker and clock as real processes, over this process's test database."""
+    """Web, control worker and clock as real processes, with this process's test database."""
     folder = tmp_path_factory.mktemp("running")
     product = Product(
         folder,
@@ -117,8 +118,8 @@ def running(
 
 
 @pytest.fixture(autouse=True)
-def whole_product(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Restart processes of the product that a failed test has left stopped."""
+def restored_product(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Restart processes of the product that a failed test has stopped."""
     yield
     if "running" in request.fixturenames:
         request.getfixturevalue("running").restore()
@@ -126,7 +127,7 @@ def whole_product(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def name() -> str:
-    """A name that no other test has."""
+    """A unique name."""
     return f"t-{secrets.token_hex(5)}"
 
 
@@ -144,7 +145,7 @@ def own_database() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered() -> None:
+def empty_caches() -> None:
     """Clear the caches and limits of the process before each test."""
     for module in (admission, authentication, soundness, tenant_keys):
         module.cache.clear()
@@ -156,6 +157,6 @@ def nothing_remembered() -> None:
 @pytest.fixture(autouse=True)
 def artifact_root(settings: Any) -> Iterator[None]:
     with tempfile.TemporaryDirectory(dir=FOLDER, ignore_cleanup_errors=True) as folder:
-        settings.ARTIFACT_ROOT = Path(folder) / "artifacts"
+        use_local(settings, Path(folder) / "artifacts")
         LocalArtifactStore(settings.ARTIFACT_ROOT).set_up()
         yield

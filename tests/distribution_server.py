@@ -1,4 +1,4 @@
-"""A real registry server, Docker's own (CNCF distribution), where it is installed: Debian's `docker-registry`."""
+"""A real registry server (CNCF distribution), if it is installed. Debian's package is `docker-registry`."""
 
 import hashlib
 import shutil
@@ -18,7 +18,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 @contextmanager
 def distribution_server(folder: Path) -> Iterator[str]:
-    """Its host, while it runs."""
+    """Run the server for the block and yield its host."""
     host = f"localhost:{free_port()}"
     config = folder / "registry.yml"
     config.write_text(
@@ -28,30 +28,30 @@ def distribution_server(folder: Path) -> Iterator[str]:
     assert BINARY is not None
     child = Child([BINARY, "serve", str(config)], name="registry", log=folder / "log", environment={}, directory=folder)
     try:
-        eventually(lambda: _answers(host), what="the registry")
+        eventually(lambda: _is_available(host), what="the registry")
         yield host
     finally:
         child.stop()
 
 
 def push(host: str) -> str:
-    """Put an image without layers into the registry; the digest of its manifest."""
+    """Push an image without layers to the registry. Return the digest of its manifest."""
     base = f"http://{host}/v2/{REPOSITORY}"
     config = b"{}"
     digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
-    place = requests.post(f"{base}/blobs/uploads/", timeout=10).headers["Location"]
-    joined = f"{place}{'&' if '?' in place else '?'}digest={digest}"
-    requests.put(joined, data=config, timeout=10).raise_for_status()
+    location = requests.post(f"{base}/blobs/uploads/", timeout=10).headers["Location"]
+    url = f"{location}{'&' if '?' in location else '?'}digest={digest}"
+    requests.put(url, data=config, timeout=10).raise_for_status()
     manifest = (
         f'{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{{"mediaType":'
         f'"application/vnd.oci.image.config.v1+json","digest":"{digest}","size":{len(config)}}},"layers":[]}}'
     ).encode()
-    answer = requests.put(f"{base}/manifests/1.0", data=manifest, headers={"Content-Type": MANIFEST}, timeout=10)
-    answer.raise_for_status()
-    return str(answer.headers["Docker-Content-Digest"])
+    response = requests.put(f"{base}/manifests/1.0", data=manifest, headers={"Content-Type": MANIFEST}, timeout=10)
+    response.raise_for_status()
+    return str(response.headers["Docker-Content-Digest"])
 
 
-def _answers(host: str) -> bool:
+def _is_available(host: str) -> bool:
     try:
         return requests.get(f"http://{host}/v2/", timeout=2).ok
     except requests.RequestException:

@@ -1,4 +1,4 @@
-"""A way to a server that an accident can befall: a TCP relay which refuses, stalls, or cuts what passes."""
+"""A TCP relay to a server that can refuse connections, withhold responses, or cut them off."""
 
 import contextlib
 import socket
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Relay:
-    """Relays 127.0.0.1:`port` to `target`. Its faults count for what is sent from now on, in open connections too."""
+    """Relays 127.0.0.1:`port` to the port `target`. Faults apply at once, also to open connections."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -17,16 +17,17 @@ class Relay:
         self.stalled = threading.Event()
         self.refusing = False
         self.cut_after: int | None = None
-        """How many bytes of an answer pass before the connection is cut; None: all."""
+        """The number of response bytes after which the connection is closed, or None for no limit."""
         self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def well(self) -> None:
-        """No fault any more."""
+    def repair(self) -> None:
+        """End all faults."""
         self.stalled.clear()
         self.refusing, self.cut_after = False, None
 
@@ -36,6 +37,9 @@ class Relay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        # On a busy machine it may still be about to accept a connection.
+        self._accepting.join(10)
         self._listener.close()
         for each in self._sockets:
             with contextlib.suppress(OSError):
@@ -53,19 +57,19 @@ class Relay:
                 continue
             server = socket.create_connection(("127.0.0.1", self._target))
             self._sockets += [client, server]
-            threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
-            threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
+            threading.Thread(target=self._forward, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self._forward, args=(server, client, True), daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, is_response: bool) -> None:
         passed = 0
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if self.refusing or (answers and self.stalled.is_set()):
+                if self.refusing or (is_response and self.stalled.is_set()):
                     if self.refusing:
                         break
-                    continue  # swallowed: the client waits for what never comes
+                    continue  # dropped, so that the client waits for a response
                 passed += len(data)
-                if answers and self.cut_after is not None and passed > self.cut_after:
+                if is_response and self.cut_after is not None and passed > self.cut_after:
                     target.sendall(data[: max(0, len(data) - (passed - self.cut_after))])
                     break
                 target.sendall(data)

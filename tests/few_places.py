@@ -1,4 +1,4 @@
-"""Places of this process that are few for the length of a test."""
+"""Limits the places of this process during a test."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,9 +7,10 @@ from foundation.scheduling.places import Places
 
 
 @contextmanager
-def limited(kind: Places, most: int) -> Iterator[None]:
-    before, kind.most = kind.most, most
+def limited(places: Places, most: int) -> Iterator[None]:
+    """Let `places` have at most `most` places during the block."""
+    before, places.most = places.most, most
     try:
         yield
     finally:
-        kind.most = before
+        places.most = before

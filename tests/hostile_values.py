@@ -1,4 +1,4 @@
-"""Values that break code which does not expect them."""
+"""Values that break code that does not expect them."""
 
 from collections.abc import Iterator
 
@@ -54,7 +54,7 @@ CURSOR_POSITIONS = (
     "[" * 3000,
     '["a", "b", "c"]',
 )
-# The headers that the product or its frameworks read, apart from those that frame a message.
+# The headers that the product or its frameworks read, except those that delimit a message.
 HEADERS = (
     *("Host", "Accept", "Authorization", "Idempotency-Key", "X-Forwarded-For", "X-Forwarded-Proto", "Content-Type"),
     *("Accept-Language", "Accept-Encoding", "Referer", "Origin", "If-Modified-Since", "If-None-Match", "Range"),
@@ -63,9 +63,9 @@ HEADERS = (
 
 
 def headers(*cookies: str) -> Iterator[dict[str, str]]:
-    """Each of these texts in each header and in each of `cookies`, as a WSGI server passes it on.
+    """Yield headers with each of these texts in each header and each of `cookies`, as a WSGI server passes them on.
 
-    Servers refuse control characters in a header. A cookie can contain them in the escaped form that Django decodes.
+    Servers reject control characters in a header. A cookie can contain them in the escaped form that Django decodes.
     """
     for text in TEXTS.values():
         for cookie in cookies:

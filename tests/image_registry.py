@@ -1,4 +1,4 @@
-"""A real HTTP server that speaks the part of the OCI distribution API that is asked: manifests and their tokens."""
+"""A real HTTP server for the used part of the OCI distribution API: manifests and their tokens."""
 
 import json
 import ssl
@@ -21,21 +21,21 @@ class ImageRegistry:
 
     def __init__(self, certificate: Path | None = None) -> None:
         self.digests: set[str] = set()
-        self.answers_with: str | None = None
+        self.reported_digest: str | None = None
         self.token: str | None = None
-        self.beside_token = ""
+        self.token_padding = ""
         """Additional text in the token document."""
         self.password: str | None = None
         self.status: int | None = None
         self.realm: str | None = None
         self.location: str | None = None
         self.breaks_off = False
-        """Every answer ends after its status."""
+        """If True, every response ends after its status line."""
         self.gate = threading.Event()
-        """Requests wait here; it is open unless a test closes it."""
+        """Requests wait until this event is set. A test can clear it."""
         self.gate.set()
         self.seconds = 0.0
-        """How long each answer takes."""
+        """The duration of each response in seconds."""
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         registry = self
 
@@ -44,7 +44,7 @@ class ImageRegistry:
                 registry.requests.append((self.command, self.path, dict(self.headers)))
                 registry.gate.wait(120)
                 time.sleep(registry.seconds)
-                status, headers, body = registry.answer(self.path, self.headers.get("Authorization", ""))
+                status, headers, body = registry.respond(self.path, self.headers.get("Authorization", ""))
                 if registry.breaks_off:
                     self.wfile.write(b"HTTP/1.1 200 OK\r\n")
                     return
@@ -72,13 +72,13 @@ class ImageRegistry:
     def reference(self, digest: str) -> str:
         return f"{self.host}/{REPOSITORY}@{digest}"
 
-    def answer(self, path: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
+    def respond(self, path: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
         if self.status is not None:
             return self.status, {"Location": self.location or ""}, b""
         if path.startswith("/token"):
             if self.password is not None and not authorization.startswith("Basic "):
                 return 401, {}, b"{}"
-            return 200, {}, json.dumps({"token": self.token, "more": self.beside_token}).encode()
+            return 200, {}, json.dumps({"token": self.token, "more": self.token_padding}).encode()
         if self.token is not None and authorization != f"Bearer {self.token}":
             realm = self.realm or f"http://{self.host}/token"
             return 401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="registry"'}, b""
@@ -86,7 +86,7 @@ class ImageRegistry:
         digest = path.removeprefix(prefix)
         if not path.startswith(prefix) or digest not in self.digests:
             return 404, {}, b""
-        return 200, {"Docker-Content-Digest": self.answers_with or digest}, b'{"schemaVersion": 2}'
+        return 200, {"Docker-Content-Digest": self.reported_digest or digest}, b'{"schemaVersion": 2}'
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Makes rows for domain tests, each by the domain's own call wherever there is one."""
+"""Creates rows for domain tests, with the use cases of the product where possible."""
 
 import hashlib
 import json
@@ -19,7 +19,8 @@ from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.submission.submission import submit
 from releases.activation.activation import activate
-from releases.artifacts.store import LocalArtifactStore, artifact_store
+from releases.artifacts.store import artifact_store
+from releases.artifacts.store.local import LocalArtifactStore
 from releases.models import Pipeline, Release
 from releases.registration.registrar import Registration, UploadedArtifact, register, verify_release
 from tenancy.models import Tenant
@@ -48,12 +49,12 @@ def tenant(slug: str | None = None) -> Tenant:
 
 
 def contract(pipeline_id: str = PIPELINE, steps: Sequence[dict[str, Any]] = (STEP,), **more: Any) -> dict[str, Any]:
-    """A contract document as a build publishes it."""
+    """Return a contract document as a build publishes it."""
     return publish({"schemaVersion": 1, "pipelineId": pipeline_id, "steps": list(steps), **more})
 
 
 def archive(document: dict[str, Any] | None, **entries: str) -> bytes:
-    """A zip with the contract in its place and further entries; equal ones are equal bytes at any time."""
+    """Return a zip archive with the contract and further entries. Equal arguments result in equal bytes."""
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         if document is not None:
@@ -89,10 +90,10 @@ def staged(data: bytes, name: str = "app.zip") -> UploadedArtifact:
 
 
 def stored_file(digest: str) -> Path:
-    """Where the local store keeps a blob."""
+    """Return the path of a blob in the local store."""
     store = artifact_store()
     assert isinstance(store, LocalArtifactStore)
-    return store.path(digest)
+    return store.file(digest)
 
 
 def upload(owner: Tenant, document: dict[str, Any], *files: bytes, **more: Any) -> Registration:
@@ -100,14 +101,14 @@ def upload(owner: Tenant, document: dict[str, Any], *files: bytes, **more: Any) 
 
 
 def registered(owner: Tenant, version: str = "1.0", *, body: str = "", **contract_members: Any) -> Release:
-    """A release that was uploaded and verified."""
+    """Upload and verify a release and return it."""
     made = contract(**contract_members)
     data = archive(made, code=body or version)
     return verified(upload(owner, descriptor(made, data, version), data).release)
 
 
 def verified(release: Release) -> Release:
-    """The release after its verification, which must have registered it."""
+    """Verify the release, assert that it is registered, and return it."""
     verify_release(release.pk)
     release.refresh_from_db()
     assert release.status == "REGISTERED", release.findings
@@ -138,14 +139,14 @@ def worker(release: Release, name: str = "worker-1", capacity: int = 10, **chang
 
 
 def silence(*workers: Worker, since: datetime | None = None) -> None:
-    """Have them silent since that moment, by default since an hour ago: too long for a healthy worker."""
-    heard = since or timezone.now() - timedelta(hours=1)
+    """Set the last heartbeat of the workers to `since` (default: an hour ago), so that they become stale."""
+    last_heartbeat = since or timezone.now() - timedelta(hours=1)
     rows = Worker.objects.filter(pk__in=[worker.pk for worker in workers])
-    rows.update(last_heartbeat_at=heard, alive_until=heard + timedelta(seconds=30))
+    rows.update(last_heartbeat_at=last_heartbeat, alive_until=last_heartbeat + timedelta(seconds=30))
 
 
 def execution(owner: Tenant, key: str = "key", value: Any = None, pipeline_id: str = PIPELINE) -> Execution:
-    """A submitted execution; its pipeline needs an active release and a worker."""
+    """Submit an execution and return it. Its pipeline needs an active release and a worker."""
     submission = submit(
         owner,
         pipeline_id=pipeline_id,
@@ -157,7 +158,7 @@ def execution(owner: Tenant, key: str = "key", value: Any = None, pipeline_id: s
 
 
 def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]:
-    """A tenant with an active release that a healthy worker hosts."""
+    """Create a tenant with an active release that a healthy worker hosts."""
     owner = owner or tenant()
     release = active(owner, **members)
     worker(release)
@@ -177,14 +178,14 @@ def checkpointing() -> tuple[Tenant, Release]:
 
 
 def resealed(message: dict[str, Any], key: WorkerKey, **changes: Any) -> dict[str, Any]:
-    """A sealed message with other members and a valid seal, which only a holder of the key can make."""
+    """Return a sealed message with changed members and a valid seal, which only a holder of the key can create."""
     header = {name: value for name, value in (message | changes).items() if name not in {"body", "seals"}}
     body = changes["body"] if "body" in changes else body_of(message, key)
     return {**header, "seals": [seal_of(header, body, key, encrypt=message["seals"][0]["encrypted"])]}
 
 
 def changed(message: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A sealed message with other members in its only seal or in its header. The value `...` removes a member."""
+    """Return a sealed message with changes in its only seal or its header. The value `...` removes a member."""
     [sealed] = message["seals"]
     inside = {name: value for name, value in changes.items() if name in sealed}
     outside = {name: value for name, value in changes.items() if name not in sealed}
@@ -197,7 +198,7 @@ def _without_removed(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def body_of(message: dict[str, Any], key: WorkerKey) -> str:
-    """The body of a sealed message, decrypted."""
+    """Return the decrypted body of a sealed message."""
     if not message["seals"][0]["encrypted"]:
         return str(message["seals"][0]["body"])
     verified = verify(message, lambda _: [key])
@@ -205,12 +206,12 @@ def body_of(message: dict[str, Any], key: WorkerKey) -> str:
 
 
 def granted(_ticket: str) -> bool:
-    """Grants every ticket, for hosts without a broker."""
+    """Grant every ticket, for hosts without a broker."""
     return True
 
 
-def copies(of: Execution, count: int, **changes: Any) -> None:
-    """Insert `count` copies of `of`, a new execution. They differ in their ids, their keys and `changes`."""
+def copies(execution: Execution, count: int, **changes: Any) -> None:
+    """Insert `count` copies of `execution`, which must be new. They differ in their ids, their keys and `changes`."""
     with as_owner(), connection.cursor() as cursor:
         cursor.execute(
             """WITH copied AS (
@@ -220,18 +221,18 @@ def copies(of: Execution, count: int, **changes: Any) -> None:
             INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
             SELECT c.id, v.sequence, v.kind, v.status, v.actor, v.data, v.at
             FROM copied c, executions_executionevent v WHERE v.execution_id = %s""",
-            [json.dumps(changes, default=str), count, of.pk, of.pk],
+            [json.dumps(changes, default=str), count, execution.pk, execution.pk],
         )
 
 
 def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30, quota: int = 0) -> list[Claim]:
-    """What of `owner` a dispatcher claims now, in the order in which it was due."""
+    """Claim due executions like a dispatcher. Return the claims of `owner`, in the order in which they were due."""
     claims, _ = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds, quota=quota)
     return [claim for claim in claims if claim.tenant == owner.slug]
 
 
-def answer(claim: Claim, result: str = "COMPLETED", **members: Any) -> Outcome:
-    """What a worker answers to a claim that it was sent."""
+def outcome_of(claim: Claim, result: str = "COMPLETED", **members: Any) -> Outcome:
+    """Return the outcome that a worker reports for a claim."""
     defaults: dict[str, Any] = {
         "execution_id": claim.execution_id,
         "execution_version": claim.version,
@@ -247,32 +248,32 @@ def failure(
     claim: Claim, code: str = "SomeError", *, retryable: bool = True, message: str = "why", traceback: str = ""
 ) -> Outcome:
     reported = Failure(failure_class=code, message=message, retryable=retryable, traceback=traceback)
-    return answer(claim, "FAILED", failure=reported)
+    return outcome_of(claim, "FAILED", failure=reported)
 
 
-def history(of: Execution) -> list[tuple[str, str]]:
-    """Kind and status of each event, whose sequence must have no gap."""
-    events = list(of.events.order_by("sequence"))
+def history(execution: Execution) -> list[tuple[str, str]]:
+    """Return kind and status of each event. Assert that the sequence has no gap."""
+    events = list(execution.events.order_by("sequence"))
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
-    of.refresh_from_db()
-    assert of.event_count == len(events)
+    execution.refresh_from_db()
+    assert execution.event_count == len(events)
     return [(event.kind, event.status) for event in events]
 
 
 def dead(owner: Tenant, *keys: str, code: str = "SomeError", retryable: bool = True) -> list[Execution]:
-    """Executions that failed for good: DLQ where a retry might have helped, else FAILED. Nothing else may be due."""
+    """Submit executions that end in DLQ if `retryable`, else in FAILED. No other execution may be due."""
     made = [execution(owner, key) for key in keys]
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
     claims = claimed(owner, limit=len(keys))
-    answers = [failure(claim, code, retryable=retryable) for claim in claims]
+    outcomes = [failure(claim, code, retryable=retryable) for claim in claims]
     release = made[0].release
-    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=answers)) == len(keys)
+    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=outcomes)) == len(keys)
     return list(Execution.objects.filter(pk__in=[each.pk for each in made]).order_by("execution_key"))
 
 
 def suspension(claim: Claim, request: str = '{"n": 1}', **members: Any) -> Outcome:
-    """A worker's answer that reached an await at the step it was sent to."""
-    asked: dict[str, Any] = {
+    """Return the outcome of a worker that reached an await at the first step of the claim."""
+    defaults: dict[str, Any] = {
         "step_index": claim.step_index,
         "step_id": "Approve",
         "itemized": False,
@@ -283,15 +284,15 @@ def suspension(claim: Claim, request: str = '{"n": 1}', **members: Any) -> Outco
         "transport": "interaction-api",
         "timeout_seconds": 60.0,
     }
-    return answer(claim, "WAITING_EXTERNAL", suspension=Suspension(**{**asked, **members}))
+    return outcome_of(claim, "WAITING_EXTERNAL", suspension=Suspension(**{**defaults, **members}))
 
 
 def aged(*executions: Execution, days: float) -> None:
-    """Have them finished so long ago."""
+    """Set the finish time of the executions to `days` days ago."""
     finished(timezone.now() - timedelta(days=days), *executions)
 
 
 def finished(at: datetime, *executions: Execution) -> None:
-    """Have them finished at another time than they did, which the guards let nobody say."""
+    """Set the finish time of the executions. Disables the triggers that forbid this change."""
     with unguarded(Execution):
         Execution.objects.filter(pk__in=[each.pk for each in executions]).update(finished_at=at)

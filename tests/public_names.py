@@ -1,7 +1,7 @@
-"""Checks that tests use the product by its public names and replace none of its code: `python -m tests.public_names`.
+"""Checks that tests use only public names of the product and replace no code: `python -m tests.public_names`.
 
 Ruff finds private attributes (SLF001). This finds imports of private names, and code of the product that a test
-replaces with `monkeypatch`, an assignment or a mock. A public constant may be set; it is a limit or a time.
+replaces with `monkeypatch`, an assignment or a mock. Tests may set public constants, such as limits or times.
 """
 
 import ast
@@ -23,7 +23,7 @@ def is_private(name: str) -> bool:
 
 
 class Checker(ast.NodeVisitor):
-    """Collects what one module does that it must not, as (line, complaint)."""
+    """Collects the violations of one module as pairs (line, complaint)."""
 
     def __init__(self) -> None:
         self.found: list[tuple[int, str]] = []

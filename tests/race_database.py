@@ -1,4 +1,4 @@
-"""A database that tests may commit to from many connections, apart from everybody else's."""
+"""A separate database, to which tests may commit from many connections."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ __all__ = ["connected_to", "emptied", "race_database"]
 
 @pytest.fixture(scope="session")
 def race_database(django_db_setup: None) -> Iterator[str]:
-    """A database of its own: in the test database, the product that other tests run would claim what is committed."""
+    """A dedicated database. In the test database, the running product of other tests would claim committed rows."""
     with database(f"test_{NUMBER}_races") as name:
         yield name
 
 
 @contextmanager
 def emptied() -> Iterator[None]:
-    """The database is empty after the block."""
+    """Empty the database after the block."""
     try:
         yield
     finally:
@@ -30,7 +30,7 @@ def emptied() -> Iterator[None]:
 
 
 def _empty() -> None:
-    """History refuses to be removed; only the owner of the tables can, and only by switching its guards off."""
+    """Delete all rows. Triggers forbid the deletion of history, so the owner of the tables disables them."""
     apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions"))
     tables = [f'"{model._meta.db_table}"' for each in apps_models for model in each if model._meta.managed]
     with transaction.atomic(), connection.cursor() as cursor:

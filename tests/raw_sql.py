@@ -1,4 +1,4 @@
-"""What somebody with a prompt would type, and what the database says to it."""
+"""Raw SQL, as from an SQL prompt, and the constraints that reject it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 
 @contextmanager
 def as_owner() -> Iterator[None]:
-    """The block acts as the owner of the tables, who may change every column. The caller may have another role."""
+    """Run the block as the owner of the tables, who may change every column. Restore the caller's role afterwards."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user")
         [(role,)] = cursor.fetchall()
@@ -26,7 +26,7 @@ def run(sql: str, *parameters: Any) -> None:
 
 
 def refused(sql: str, *parameters: Any) -> str:
-    """The name of the constraint that refuses `sql`."""
+    """Assert that a constraint rejects `sql`, and return its name."""
     with pytest.raises(IntegrityError) as caught, transaction.atomic():
         run(sql, *parameters)
     name = caught.value.__cause__.diag.constraint_name  # type: ignore[union-attr]
@@ -39,7 +39,7 @@ def rows(table: type[Any]) -> list[Any]:
 
 @contextmanager
 def unguarded(table: type[Any]) -> Iterator[None]:
-    """Changes of `table` that its triggers would refuse."""
+    """Disable the triggers of `table` during the block."""
     name = table._meta.db_table
     with as_owner():
         run(f"SET CONSTRAINTS ALL IMMEDIATE; ALTER TABLE {name} DISABLE TRIGGER USER")
@@ -48,12 +48,12 @@ def unguarded(table: type[Any]) -> Iterator[None]:
 
 
 def check_foreign_keys_now() -> None:
-    """Foreign keys are checked at commit, and no table is altered while a check is pending."""
+    """Run pending foreign key checks, because a table with pending checks cannot be altered."""
     run("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS activation_moves_pointer, release_revoked_with_reason DEFERRED")
 
 
 def refuse(table: str, change: str, condition: str) -> None:
-    """Make the database refuse matching changes of the table until the transaction of the test ends."""
+    """Let the database reject matching changes of the table until the transaction of the test ends."""
     check_foreign_keys_now()
     run(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "

@@ -1,4 +1,4 @@
-"""What tests do with the running product: make tenants, build releases, talk HTTP, start workers, wait."""
+"""Helpers for the running product: tenants, releases, HTTP requests and workers."""
 
 import functools
 import os
@@ -24,7 +24,7 @@ from wire.worker_keys import worker_key
 PASSWORD = "correct-horse-battery-staple"
 TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN = "tpf-admin-token", "tpf-control-token"
 REST_PORT = free_port()
-"""Where the running product may call a REST worker; one test at a time has one there."""
+"""The port at which the running product may call a REST worker. Only one test at a time uses it."""
 
 
 @functools.cache
@@ -35,7 +35,7 @@ def _hashed_password() -> str:
 
 @dataclass
 class TenantInUse:
-    """A tenant of the running product with a client that holds a token of it."""
+    """A tenant of the running product, with an HTTP client that has a token."""
 
     product: Product
     tenant: Tenant
@@ -55,9 +55,9 @@ class TenantInUse:
         return f"{self.product.url}/api/v1/tenants/{self.tenant.slug}/{path}"
 
     def get(self, path: str) -> Any:
-        answer = self.http.get(self.url(path))
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.http.get(self.url(path))
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def upload(self, release: BuiltRelease) -> requests.Response:
         with release.descriptor.open("rb") as descriptor, release.artifact.open("rb") as artifact:
@@ -65,27 +65,27 @@ class TenantInUse:
             return self.http.post(self.url(f"pipelines/{release.pipeline_id}/releases"), files=files)
 
     def register(self, release: BuiltRelease) -> dict[str, Any]:
-        """Upload and wait for the verdict, which must be REGISTERED."""
-        answer = self.upload(release)
-        assert answer.status_code == 202, answer.text
+        """Upload a release and wait until it is REGISTERED."""
+        response = self.upload(release)
+        assert response.status_code == 202, response.text
 
         def verdict() -> dict[str, Any] | None:
             found: dict[str, Any] = self.get(f"pipelines/{release.pipeline_id}/releases/{release.version}")
             return found if found["status"] in {"REGISTERED", "REJECTED"} else None
 
-        verified = eventually(verdict, what="the verdict")
+        verified = eventually(verdict, what="the end of the verification")
         assert verified["status"] == "REGISTERED", verified["findings"]
         return verified
 
     def activate(self, release: BuiltRelease, reason: str = "") -> dict[str, Any]:
         body = {"releaseVersion": release.version, "reason": reason}
-        answer = self.http.post(self.url(f"pipelines/{release.pipeline_id}/activations"), json=body)
-        assert answer.status_code == 201, answer.text
-        made: dict[str, Any] = answer.json()
+        response = self.http.post(self.url(f"pipelines/{release.pipeline_id}/activations"), json=body)
+        assert response.status_code == 201, response.text
+        made: dict[str, Any] = response.json()
         return made
 
     def start_worker(self, release: BuiltRelease, name: str, state: str = "HEALTHY") -> Child:
-        """Start a worker that hosts `release` and wait until the coordinator knows it as healthy, or so."""
+        """Start a worker that hosts `release` and wait until the coordinator reports `state`."""
         child = self.product.start_worker(
             name,
             release.reference,
@@ -99,7 +99,7 @@ class TenantInUse:
         return child
 
     def start_rest_worker(self, release: BuiltRelease, name: str) -> Child:
-        """Start a worker over HTTP that hosts `release`. It registers nowhere by itself."""
+        """Start a REST worker that hosts `release`. It does not register itself."""
         command = [sys.executable, "-m", "pipelines", "worker", release.reference, f"--release={release.descriptor}"]
         child = self.product.children.start(
             name,
@@ -114,21 +114,21 @@ class TenantInUse:
         return child
 
     def wait_for_worker(self, name: str, state: str) -> None:
-        def seen() -> bool:
+        def has_state() -> bool:
             return any(
                 worker["workerId"] == name and worker["state"] == state for worker in self.get("workers")["items"]
             )
 
-        eventually(seen, what=f"worker {name} {state}")
+        eventually(has_state, what=f"worker {name} {state}")
 
     def submit(self, pipeline_id: str, value: Any, key: str, **more: Any) -> requests.Response:
         body = {"pipelineId": pipeline_id, "input": value, "idempotencyKey": key, **more}
         return self.http.post(self.url("executions"), json=body)
 
     def accepted(self, pipeline_id: str, value: Any, key: str) -> dict[str, Any]:
-        answer = self.submit(pipeline_id, value, key)
-        assert answer.status_code == 202, answer.text
-        body: dict[str, Any] = answer.json()
+        response = self.submit(pipeline_id, value, key)
+        assert response.status_code == 202, response.text
+        body: dict[str, Any] = response.json()
         return body
 
     def execution(self, execution_id: str) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def wait_for_web_processes(product: Product, web: Child) -> None:
 
 
 class RunningProduct:
-    """The product's processes; `tenant` makes a tenant of one's own in it."""
+    """The processes of the product. `tenant` creates a separate tenant."""
 
     def __init__(self, product: Product) -> None:
         self.product = product
@@ -189,7 +189,7 @@ class RunningProduct:
                 start()
 
     def user(self, username: str, **attributes: Any) -> User:
-        """A person who may log in to the admin with PASSWORD."""
+        """Create a person who can log in to the admin with PASSWORD."""
         return User.objects.create(username=username, password=_hashed_password(), is_staff=True, **attributes)
 
     def member(self, tenant: Tenant, role: Role, username: str | None = None) -> User:

@@ -10,10 +10,10 @@ import requests
 
 from embedded.backing import Backing
 from embedded.product import Product
-from releases.artifacts.store import S3Settings
 from tests import transaction_calls
 from tests.database_template import database
 from tests.running import PASSWORD
+from tests.s3 import S3Place
 from tests.servers import NUMBER, ordinary_url
 
 TENANT = "acme"
@@ -27,19 +27,19 @@ class S3Product:
 
     def get(self, path: str) -> Any:
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = requests.get(f"{self.product.url}/api/v1/tenants/{TENANT}/{path}", headers=headers, timeout=20)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = requests.get(f"{self.product.url}/api/v1/tenants/{TENANT}/{path}", headers=headers, timeout=20)
+        assert response.status_code == 200, response.text
+        return response.json()
 
 
 @contextmanager
-def s3_product(folder: Path, where: S3Settings, static_root: str, **settings: str) -> Iterator[S3Product]:
+def s3_product(folder: Path, where: S3Place, static_root: str, **settings: str) -> Iterator[S3Product]:
     """Run the product. Requires the fixture `django_db_setup`."""
     with (
         database(f"test_{NUMBER}_s3") as name,
         Backing(folder / "servers", outside={"DATABASE_URL": ordinary_url(name)}) as backing,
     ):
-        named = {
+        defaults = {
             **transaction_calls.environment(),
             "STATIC_ROOT": static_root,
             "ARTIFACT_STORE": "s3",
@@ -51,7 +51,7 @@ def s3_product(folder: Path, where: S3Settings, static_root: str, **settings: st
             "SWEEP_SECONDS": "0.5",
             "UPLOAD_PART_BYTES": str(5 * 2**20),
         }
-        product = Product(folder / "product", backing.environment(), {**named, **settings}, web_processes=1)
+        product = Product(folder / "product", backing.environment(), {**defaults, **settings}, web_processes=1)
         try:
             product.start()
             person = [f"--username={PERSON}", "--email=ann@example.org", "--noinput"]

@@ -34,10 +34,10 @@ def group(nodeid: str) -> str:
 
 
 class Groups(LoadScopeScheduling):
-    """Groups and single tests in the order of pytest, each to the first process that is free.
+    """Assigns groups and single tests, in the order of pytest, to the first free process.
 
-    The order matters: the tests in a transaction come first. Once the product runs over the same database, what it
-    commits would appear in them.
+    The order matters. Tests in a transaction run first, because they would see what the product commits once it runs
+    with the same database.
     """
 
     def _split_scope(self, nodeid: str) -> str:

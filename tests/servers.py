@@ -1,6 +1,6 @@
 """Real servers for every test. Loaded with `-p`, since pytest-django reads the settings before any conftest.
 
-All processes of a run share one PostgreSQL and one Valkey; each has a database of its own in both.
+All processes of a run share one PostgreSQL and one Valkey, with a separate database for each process in both.
 """
 
 import atexit
@@ -17,14 +17,14 @@ for_tests()
 NUMBER = os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw")
 # The artifact store syncs each file. This takes milliseconds on a disk and almost no time in memory.
 MEMORY = Path("/dev/shm")
-ROOM = 4 * 2**30
-IN_MEMORY = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
+REQUIRED_BYTES = 4 * 2**30
+IN_MEMORY = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > REQUIRED_BYTES
 FOLDER = tempfile.mkdtemp(prefix="coordinator-tests-", dir=MEMORY if IN_MEMORY else None)
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 ORDINARY_URL = os.environ.setdefault("TEST_ORDINARY_URL", os.environ["DATABASE_URL"])
 os.environ |= {
-    # Tests make and migrate databases, so they are the owner; the processes that they start are not.
+    # Tests create and migrate databases, so they connect as the owner. The processes that they start do not.
     "DATABASE_URL": os.environ["DATABASE_OWNER_URL"],
     **{
         name: urlunsplit(urlsplit(os.environ[name])._replace(path=f"/{NUMBER}"))

@@ -1,4 +1,4 @@
-"""Keys, envelopes, provenance and bills of materials, as an author's build would make them."""
+"""Keys, envelopes, provenance and bills of materials, as an author's build creates them."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from wire.documents import signing
 
 
 def private_key(name: str = "ci") -> Ed25519PrivateKey:
-    """The same key for the same name, so that a test that fails fails again."""
+    """Return the key for a name. The same name always has the same key, so that failures can be reproduced."""
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
 
 
@@ -32,13 +32,13 @@ def trusted(owner: Tenant, name: str = "ci") -> TrustedKey:
 
 
 def envelope(document: dict[str, Any], *names: str, payload_type: str = signing.RELEASE_TYPE) -> bytes:
-    """A DSSE envelope over the JSON of `document`, signed with the keys of these names."""
+    """Return a DSSE envelope of the JSON of `document`, signed with the keys of these names."""
     keys = [private_key(name) for name in names or ("ci",)]
     return signing.sign(json.dumps(document).encode(), payload_type, keys)
 
 
 def statement(*digests: str, **predicate: Any) -> dict[str, Any]:
-    """SLSA provenance of artifacts with these digests (`sha256:<hex>`)."""
+    """Return SLSA provenance of artifacts with these digests (`sha256:<hex>`)."""
     return {
         "_type": STATEMENT,
         "predicateType": PREDICATE,
@@ -63,7 +63,7 @@ def statement(*digests: str, **predicate: Any) -> dict[str, Any]:
 
 
 def cyclone(components: Sequence[str] = ("requests", "urllib3"), digest: str = "") -> dict[str, Any]:
-    """A CycloneDX document, about the artifact of that digest where one is given."""
+    """Return a CycloneDX document, with the artifact's digest unless `digest` is empty."""
     hashes = [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}] if digest else []
     return {
         "bomFormat": "CycloneDX",
@@ -75,7 +75,7 @@ def cyclone(components: Sequence[str] = ("requests", "urllib3"), digest: str = "
 
 
 def spdx(packages: Sequence[str] = ("requests",), digest: str = "") -> dict[str, Any]:
-    """An SPDX document that describes a package `app`, of that digest where one is given."""
+    """Return an SPDX document that describes a package `app`, with its digest unless `digest` is empty."""
     checksums = [{"algorithm": "SHA256", "checksumValue": digest.removeprefix("sha256:")}] if digest else []
     described = {"SPDXID": "SPDXRef-app", "name": "app", "checksums": checksums}
     return {

@@ -1,4 +1,4 @@
-"""The guards of `tests.network` see what they are there for: each kind of connection, new or open before."""
+"""The guards of `tests.network` notice each kind of connection, whether it is new or was open before."""
 
 import os
 import socket
@@ -16,10 +16,9 @@ from django.db import transaction
 from kombu import Connection
 from redis import Redis
 
-from releases.artifacts.store import S3Settings
 from tests import network, transaction_calls
 from tests.receiving import receiving
-from tests.s3 import client_of
+from tests.s3 import S3Place, client_of
 
 CERTIFICATE = Path(__file__).parent / "unit" / "foundation" / "tls" / "receiver.pem"
 
@@ -39,8 +38,8 @@ def test_a_connection_inside_a_transaction_is_noticed(listener: tuple[str, int])
     assert call.startswith(f"connected to {listener} at tests/test_network.py:")
 
 
-def test_a_connection_outside_of_one_is_not(listener: tuple[str, int]) -> None:
-    """The transaction that the test itself runs in does not count."""
+def test_a_connection_outside_a_transaction_is_ignored(listener: tuple[str, int]) -> None:
+    """The transaction around the test does not count."""
     socket.create_connection(listener).close()
     with transaction.atomic():
         pass
@@ -48,7 +47,7 @@ def test_a_connection_outside_of_one_is_not(listener: tuple[str, int]) -> None:
 
 
 def only_sent_in(call: str) -> bool:
-    """Whether the test's own transaction sent something, and did nothing else over the network."""
+    """Return True if the test's transaction made network calls, and all of them were sends that contain `call`."""
     calls = transaction_calls.take()
     return bool(calls) and all(each.startswith("sent to") and call in each for each in calls)
 
@@ -62,7 +61,7 @@ def test_a_send_over_an_open_connection_is_noticed(listener: tuple[str, int]) ->
     assert only_sent_in(str(listener))
 
 
-def test_a_socket_pair_is_no_network() -> None:
+def test_a_socket_pair_is_ignored() -> None:
     """A process wakes its own threads over such a pair."""
     one, other = socket.socketpair()
     with one, other, transaction.atomic():
@@ -72,7 +71,7 @@ def test_a_socket_pair_is_no_network() -> None:
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 @pytest.mark.parametrize("certificate", [None, CERTIFICATE], ids=["http", "https"])
-def test_a_request_over_a_kept_http_connection_is_noticed(certificate: Path | None) -> None:
+def test_a_request_over_an_open_http_connection_is_noticed(certificate: Path | None) -> None:
     with receiving(certificate=certificate) as receiver, urllib3.PoolManager(cert_reqs="CERT_NONE") as pool:
         url = receiver.url(scheme="http" if certificate is None else "https")
         pool.request("POST", url)
@@ -91,7 +90,7 @@ def test_a_redis_command_over_an_open_connection_is_noticed() -> None:
     assert only_sent_in("tests/test_network.py")
 
 
-def test_an_s3_request_over_an_open_connection_is_noticed(s3_server: S3Settings) -> None:
+def test_an_s3_request_over_an_open_connection_is_noticed(s3_server: S3Place) -> None:
     client = client_of(s3_server)
     client.head_bucket(Bucket=s3_server.bucket)
     assert transaction_calls.take() == []
@@ -142,6 +141,6 @@ def test_a_process_of_the_product_is_watched(listener: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "example.org"])
-def test_another_machine_is_not_reached(host: str) -> None:
+def test_a_connection_to_another_machine_is_rejected(host: str) -> None:
     with pytest.raises(network.NotLocalError):
         socket.create_connection((host, 9), timeout=0.1)

@@ -11,7 +11,7 @@ from tests.public_names import check, complaints
         ("from executions.lifecycle.dispatch import _send", "imports the private name _send"),
         ("from unittest import mock", "uses mocks"),
         (
-            "from executions.lifecycle import moves\nmonkeypatch.setattr(moves, 'claim', print)",
+            "from executions.state_machine import moves\nmonkeypatch.setattr(moves, 'claim', print)",
             "replaces 'claim' of ours",
         ),
         (
@@ -22,12 +22,12 @@ from tests.public_names import check, complaints
         ("from foundation.wakeups import wakeup\nmonkeypatch.setattr(wakeup, '_here', {})", "replaces '_here' of ours"),
         ("from foundation.wakeups import wakeup\nwakeup.send = print", "replaces 'send' of ours"),
         ("from executions.models import Worker\nsetattr(Worker.objects, 'get', print)", None),
-        ("from foundation.wakeups import wakeup\nmonkeypatch.setattr(wakeup, 'PATIENCE', 0)", None),
+        ("from foundation.wakeups import wakeup\nmonkeypatch.setattr(wakeup, 'TIMEOUT', 0)", None),
         ("import sys\nmonkeypatch.setattr(sys, 'dont_write_bytecode', True)", None),
         ("from executions.state_machine.moves import __doc__", None),
     ],
 )
-def test_what_the_check_finds(source: str, expected: str | None) -> None:
+def test_the_check_reports_private_names_and_replaced_code(source: str, expected: str | None) -> None:
     assert [complaint for _, complaint in complaints(source)] == ([expected] if expected else [])
 
 

@@ -1,4 +1,4 @@
-"""Reads, delivers or drops the wake-ups on a broker. No workers and no clock run."""
+"""Reads, delivers or drops the wake-ups on a broker, without workers and a clock."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +79,7 @@ class Broker:
                 for message in due:
                     current_app.tasks[message.task](*message.arguments)
             due = self.sent()
-        raise AssertionError(f"the wake-ups never end: {due}")
+        raise AssertionError(f"wake-ups still follow after {MOST_ROUNDS} rounds: {due}")
 
     def after(self, change: Callable[[], object]) -> list[TaskMessage]:
         """Make a change and return the wake-ups that its commit sends."""

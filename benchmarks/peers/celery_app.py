@@ -1,7 +1,7 @@
-"""Celery with a task that does nothing; run in the peers' own environment.
+"""Celery with a task that does nothing. Runs in the environment of the peers.
 
-`python celery_app.py flood SECONDS` and `python celery_app.py round-trips COUNT` want a worker to be up. They warm up,
-say `ready`, wait for a line and print their account. BROKER_URL names a Redis database that nobody else uses.
+`python celery_app.py flood SECONDS` and `python celery_app.py round-trips COUNT` require a running worker. They warm
+up, print `ready`, wait for a line and print their account. BROKER_URL names a Redis database without other users.
 """
 
 import json
@@ -17,7 +17,7 @@ app.conf.broker_connection_retry_on_startup = True
 WARM_UP = 500
 
 
-# Named by hand: this file has one name in the worker and another as a program.
+# Explicit names, since the module name differs between the worker and this program.
 @app.task(name="benchmarks.nothing", ignore_result=True)
 def nothing() -> None:
     pass
@@ -29,11 +29,11 @@ def echo(value: int) -> int:
 
 
 def flood(seconds: float) -> dict[str, Any]:
-    """Enqueue as many as fill `seconds`, at once with the worker that drains them."""
+    """Enqueue tasks for about `seconds` while the worker runs them."""
     _drained(WARM_UP)
     rate = WARM_UP / _drained(WARM_UP)
     count = max(WARM_UP, int(rate * seconds))
-    cpu = _told_to_go()
+    cpu = _wait_for_start()
     took = _drained(count)
     cpu = time.process_time() - cpu
     _require_run(2 * WARM_UP + count)
@@ -41,7 +41,7 @@ def flood(seconds: float) -> dict[str, Any]:
 
 
 def _drained(count: int) -> float:
-    """Seconds from the first message sent until none is waiting and none is in a worker's hands."""
+    """Return the seconds from the first message until none is queued or unacknowledged."""
     redis = app.connection_for_write().default_channel.client
     began = time.perf_counter()
     for _ in range(count):
@@ -52,11 +52,11 @@ def _drained(count: int) -> float:
 
 
 def _require_run(count: int) -> None:
-    """Raises RuntimeError unless the worker ran exactly so many: it drops what it does not know."""
+    """Raise `RuntimeError` unless the worker ran `count` tasks. It drops unknown tasks."""
     deadline = time.monotonic() + 30
     while True:
-        told = (app.control.inspect(timeout=2).stats() or {}).values()
-        run = sum(stats["total"].get(nothing.name, 0) for stats in told)
+        stats_of_workers = (app.control.inspect(timeout=2).stats() or {}).values()
+        run = sum(stats["total"].get(nothing.name, 0) for stats in stats_of_workers)
         if run == count:
             return
         if time.monotonic() > deadline:
@@ -64,10 +64,10 @@ def _require_run(count: int) -> None:
 
 
 def round_trips(count: int) -> dict[str, Any]:
-    """Seconds from `delay` to the result, one at a time."""
+    """Measure the seconds from `delay` to the result, one task at a time."""
     for _ in range(50):
         _round_trip(0)
-    cpu = _told_to_go()
+    cpu = _wait_for_start()
     taken = [_round_trip(number) for number in range(count)]
     return {"seconds": taken, "cpu": time.process_time() - cpu}
 
@@ -76,17 +76,17 @@ def _round_trip(number: int) -> float:
     time.sleep(0.005 + number % 20 / 1000)
     began = time.perf_counter()
     if echo.delay(number).get(timeout=30) != number:
-        raise RuntimeError("Celery gave another result")
+        raise RuntimeError("Celery returned a wrong result")
     return time.perf_counter() - began
 
 
-def _told_to_go() -> float:
-    """The CPU seconds that this process has used until then."""
+def _wait_for_start() -> float:
+    """Print `ready`, wait for a line, and return the CPU seconds that this process has used."""
     print("ready", flush=True)
     sys.stdin.readline()
     return time.process_time()
 
 
 if __name__ == "__main__":
-    what, how_much = sys.argv[1:]
-    json.dump(flood(float(how_much)) if what == "flood" else round_trips(int(how_much)), sys.stdout)
+    mode, amount = sys.argv[1:]
+    json.dump(flood(float(amount)) if mode == "flood" else round_trips(int(amount)), sys.stdout)

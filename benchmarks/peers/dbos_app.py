@@ -1,7 +1,7 @@
-"""DBOS with a workflow of three steps; run in the peers' own environment.
+"""DBOS with a workflow of three steps. Runs in the environment of the peers.
 
-`python dbos_app.py SECONDS` warms up, says `ready`, waits for a line, starts workflows with `start_workflow` in this
-process, waits for their results and prints its account. DATABASE_URL names a database for it alone.
+`python dbos_app.py SECONDS` warms up, prints `ready`, waits for a line, starts workflows with `start_workflow` in this
+process, waits for their results and prints its account. DATABASE_URL names a database without other users.
 """
 
 import json
@@ -37,12 +37,12 @@ def three_steps(value: int) -> int:
 
 
 def run(count: int) -> float:
-    """Seconds from the first start until every result is there. Starting from several threads suits it best."""
+    """Return the seconds from the first start to the last result. Several threads start workflows, which is fastest."""
     began = time.perf_counter()
     with ThreadPoolExecutor(STARTERS) as starters:
         handles = list(starters.map(lambda value: DBOS.start_workflow(three_steps, value), [1] * count))
     if any(handle.get_result() != 4 for handle in handles):
-        raise RuntimeError("DBOS gave another result")
+        raise RuntimeError("DBOS returned a wrong result")
     return time.perf_counter() - began
 
 

@@ -1,7 +1,7 @@
-"""A Django REST framework view that inserts one row, and nothing else: settings, model, view, URLs and WSGI in one.
+"""A Django REST framework view that inserts one row: settings, model, view, URLs and WSGI application in one file.
 
-It has no authentication, a connection that stays open, and no middleware but the one that tells the length of an
-answer: what a submission costs at least.
+It has no authentication, a persistent database connection, and only the middleware that sets Content-Length. It shows
+the lowest possible cost of a submission.
 """
 
 import os
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from psycopg.conninfo import conninfo_to_dict
 
-_TOLD = conninfo_to_dict(os.environ["DATABASE_URL"])
+_DATABASE = conninfo_to_dict(os.environ["DATABASE_URL"])
 settings.configure(
     SECRET_KEY="benchmarks-only",
     ALLOWED_HOSTS=["127.0.0.1"],
@@ -21,11 +21,11 @@ settings.configure(
     DATABASES={
         "default": {
             "ENGINE": "django.db.backends.postgresql",
-            "NAME": _TOLD["dbname"],
-            "USER": _TOLD["user"],
-            "PASSWORD": _TOLD["password"],
-            "HOST": _TOLD["host"],
-            "PORT": _TOLD["port"],
+            "NAME": _DATABASE["dbname"],
+            "USER": _DATABASE["user"],
+            "PASSWORD": _DATABASE["password"],
+            "HOST": _DATABASE["host"],
+            "PORT": _DATABASE["port"],
             "CONN_MAX_AGE": None,
         }
     },

@@ -1,7 +1,7 @@
-// A Restate service of three durable steps; it listens on PORT.
+// A Restate service with three durable steps. It listens on PORT.
 import * as restate from "@restatedev/restate-sdk";
 
-// The SDK is written for Node 22; this is all that it lacks on Node 20.
+// The SDK requires Node 22. On Node 20 only this function is missing.
 Promise.withResolvers ??= function () {
   let resolve, reject;
   const promise = new this((yes, no) => ([resolve, reject] = [yes, no]));

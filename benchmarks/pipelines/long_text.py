@@ -1,4 +1,4 @@
-"""One step over a long text."""
+"""One step with a long text as input."""
 
 from pipelines import Pipeline
 

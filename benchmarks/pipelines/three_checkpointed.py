@@ -1,4 +1,4 @@
-"""Three steps that do nothing worth measuring, each kept before the next begins."""
+"""Three minimal steps with checkpoints."""
 
 from pipelines import Pipeline
 

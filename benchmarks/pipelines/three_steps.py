@@ -1,4 +1,4 @@
-"""Three steps that do nothing worth measuring."""
+"""Three minimal steps."""
 
 from pipelines import Pipeline
 

@@ -9,13 +9,14 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template import Engine
 from django.urls import reverse
+
+from releases.artifacts.store import artifact_store
+from releases.errors import ArtifactStoreUnavailable
 
 UPLOAD_PAGE = "admin:releases_release_upload"
 UNUSED_FEATURES = (
@@ -64,15 +65,9 @@ _ENDING = "base-uri 'none'; frame-ancestors 'none'"
 
 
 def _store_origins() -> list[str]:
-    """Return the origins to which the upload page sends parts of large files: those of presigned requests."""
-    if settings.ARTIFACT_STORE != "s3":
+    """Return the origins to which the upload page sends parts of large files; none if the store cannot tell."""
+    direct = artifact_store().direct
+    try:
+        return direct.origins() if direct else []
+    except ArtifactStoreUnavailable:
         return []
-    known = settings.S3_PUBLIC_ENDPOINT_URL or settings.S3_ENDPOINT_URL
-    if known:
-        url = urlsplit(known)
-        return [f"{url.scheme}://{url.netloc}"]
-    hosts = (f"s3.{settings.S3_REGION}.amazonaws.com", "s3.amazonaws.com")
-    # AWS uses a host name per bucket, unless the bucket's name contains dots.
-    return [
-        f"https://{host}" if "." in settings.S3_BUCKET else f"https://{settings.S3_BUCKET}.{host}" for host in hosts
-    ]

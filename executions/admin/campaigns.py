@@ -1,4 +1,4 @@
-"""Campaigns: the list, the page of a campaign, which updates itself, and the pages that pause, resume and cancel it."""
+"""Campaigns: the list, the page of one with its progress, and the operators' requests to control it."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 
 from executions.admin.campaign_start import start
-from executions.admin.confirmation import Confirmation, Confirmed, confirm
+from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import on_one_line
 from executions.admin.filters import STATE_VARIANTS
 from executions.campaigns import campaigns
@@ -194,15 +194,15 @@ def _runs(item: CampaignItem) -> bool:
     return item.outcome == Outcome.REDRIVEN and _current_status(item) not in (*TERMINAL_VALUES, REMOVED)
 
 
-# --- confirmations --------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
-Change = Callable[..., Campaign]
+Control = Callable[..., Campaign]
 
 
-def _carrying_out(change: Change) -> Callable[[Campaign, Confirmed], str]:
-    def carry_out(campaign: Campaign, confirmed: Confirmed) -> str:
-        changed = change(campaign.tenant, campaign.pk, actor=confirmed.actor, reason=confirmed.reason)
-        return f"The campaign is {changed.status}."
+def _carrying_out(control: Control) -> Callable[[Campaign, OperatorRequest], str]:
+    def carry_out(campaign: Campaign, requested: OperatorRequest) -> str:
+        made = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
+        return f"The campaign is {made.status}."
 
     return carry_out
 
@@ -224,19 +224,19 @@ def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: An
 
 
 def _pause_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "Nothing is re-driven until the campaign is resumed or cancelled. Executions that were re-driven continue."
+    lead = "No further execution is re-driven until it is resumed or cancelled. Re-driven executions continue."
     return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
 
 
 def _resume_confirmation(campaign: Campaign) -> Confirmation:
-    lead = f"It continues at {campaign.rate_per_minute:,} per minute. It does not catch up on the pause."
+    lead = f"It continues at {campaign.rate_per_minute:,} a minute. The pause does not increase the rate."
     return _confirmation(
         campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
     )
 
 
 def _cancel_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "Pending executions are skipped permanently. Executions that were re-driven continue."
+    lead = "Pending items are skipped permanently. Re-driven executions continue."
     return _confirmation(
         campaign,
         LIVE,

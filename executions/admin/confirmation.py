@@ -1,4 +1,4 @@
-"""The confirmation page of an operator's request: shows what it does and to what, and asks for a reason."""
+"""The page on which an operator confirms a request: its effect, its object, and the operator's reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ HIGHEST_VERSION = 2**63 - 1
 
 
 class ConfirmationForm(forms.Form):
-    """The reason, and the version that the page showed when the form was submitted."""
+    """The operator's reason, and the version that the page showed."""
 
     reason = forms.CharField(
         required=False,
         max_length=LONGEST_REASON,
         label="Reason",
-        help_text="Optional. Stored in the history.",
+        help_text="Optional. It is stored permanently in the history.",
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
     expected_version = forms.IntegerField(
@@ -39,10 +39,10 @@ class ConfirmationForm(forms.Form):
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What the page shows.
+    """The content of the page. With `version`, a request from a stale page is rejected.
 
-    If `version` is set, a form submitted from a stale page is rejected. `tick` is the label of a required checkbox; ""
-    means no checkbox. `refusal` says why the request is impossible now; "" means that it is possible.
+    If `tick` is not empty, the operator must tick this text. If `refusal` is not empty, it says why the request is not
+    possible.
     """
 
     title: str
@@ -58,8 +58,8 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The confirmed request: who made it, and what the form contained."""
+class OperatorRequest:
+    """A request as the operator confirmed it."""
 
     actor: str
     reason: str
@@ -72,14 +72,14 @@ def confirm(
     request: HttpRequest,
     row: Any,
     confirmation_for: Callable[[Any], Confirmation],
-    carry_out: Callable[[Any, Confirmed], str],
+    carry_out: Callable[[Any, OperatorRequest], str],
     *,
     scope: Scope = Scope.OPERATE,
 ) -> HttpResponse:
-    """Show the confirmation on GET, carry out the change on POST. Requires `scope` in the row's tenant.
+    """Show the confirmation on GET, and carry out the change on POST. Requires `scope` in the row's tenant.
 
-    `carry_out` returns the success message. If it raises `CoordinatorError`, the page is shown again with the current
-    facts and the reason that was typed.
+    `carry_out` returns the success message. If the change is rejected, the page is shown again with the current state
+    and the typed reason.
     """
     if not pages.may(request, scope, row):
         raise PermissionDenied
@@ -91,15 +91,15 @@ def confirm(
     if not form.is_valid():
         return _page(pages, request, row, confirmation, form, status=400)
     try:
-        success = carry_out(row, Confirmed(actor(request.user), **form.cleaned_data))
+        message = carry_out(row, OperatorRequest(actor(request.user), **form.cleaned_data))
     except CoordinatorError as error:
         row = pages.row_or_404(request, row.pk)
         confirmation = confirmation_for(row)
-        # Keep the reason that was typed, and use the version that the page now shows.
-        reason = form.cleaned_data["reason"]
-        form = ConfirmationForm(initial={"reason": reason, "expected_version": confirmation.version})
+        # The typed reason stays; the version is the one that the page shows now.
+        shown = {"reason": form.cleaned_data["reason"], "expected_version": confirmation.version}
+        form = ConfirmationForm(initial=shown)
         return _page(pages, request, row, confirmation, form, error=error, status=error.status)
-    messages.success(request, success)
+    messages.success(request, message)
     return redirect(confirmation.back)
 
 

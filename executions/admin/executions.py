@@ -1,4 +1,4 @@
-"""Executions: the list, the page of one with its pin and history, and the pages that re-drive and cancel it."""
+"""Executions with their pins and histories, and the operators' requests to re-drive or cancel one."""
 
 import uuid
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from unfold.paginator import InfinitePaginator
 
-from executions.admin.confirmation import Confirmation, Confirmed, confirm
+from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import bounded_json, on_one_line
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_first
 from executions.lifecycle import queries
@@ -188,7 +188,7 @@ def _seconds(execution: Execution) -> str:
     return f"{(execution.finished_at - execution.created_at).total_seconds():,.1f} s"
 
 
-# --- confirmations --------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 def _facts(execution: Execution) -> list[tuple[str, Any]]:
@@ -220,34 +220,34 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
     return Confirmation(
         title="Re-drive an execution",
         lead=(
-            f"It continues at the step where it failed, with a new retry budget. It stays pinned to release "
-            f"{execution.release_version}, even if another release is active."
+            f"It runs again from the step where it failed, with a fresh retry budget. It stays on release "
+            f"{execution.release_version}, to which it is pinned, even if another release is active now."
         ),
         button="Re-drive",
         icon="replay",
         back=_page_of(execution),
         facts=_facts(execution),
         version=execution.version,
-        tick="Re-drive it although it is FAILED: its error is not retryable." if failed else "",
+        tick="Its worker reported that no retry can help. Run it again anyway." if failed else "",
         refusal=refusal,
     )
 
 
-def _redrive(execution: Execution, confirmed: Confirmed) -> str:
+def _redrive(execution: Execution, requested: OperatorRequest) -> str:
     done = redrive(
         execution.tenant,
         execution.pk,
-        actor=confirmed.actor,
-        reason=confirmed.reason,
-        expected_version=confirmed.expected_version,
-        allow_failed=confirmed.ticked,
+        actor=requested.actor,
+        reason=requested.reason,
+        expected_version=requested.expected_version,
+        allow_failed=requested.ticked,
     )
     return f"The execution was {done.previous_status}. It is queued on release {done.execution.release_version}."
 
 
 def _cancel_confirmation(execution: Execution) -> Confirmation:
     state = State(execution.status)
-    over = not legal(state, State.CANCELLED)
+    terminal = not legal(state, State.CANCELLED)
     return Confirmation(
         title="Cancel an execution",
         lead=(
@@ -260,10 +260,10 @@ def _cancel_confirmation(execution: Execution) -> Confirmation:
         back=_page_of(execution),
         facts=_facts(execution),
         danger=True,
-        refusal=f"It is {state}, so there is nothing to cancel." if over else "",
+        refusal=f"It is {state}, which is terminal, so it cannot be cancelled." if terminal else "",
     )
 
 
-def _cancel(execution: Execution, confirmed: Confirmed) -> str:
-    cancel(execution.tenant, execution.pk, actor=confirmed.actor, reason=confirmed.reason)
+def _cancel(execution: Execution, requested: OperatorRequest) -> str:
+    cancel(execution.tenant, execution.pk, actor=requested.actor, reason=requested.reason)
     return "The execution is cancelled."

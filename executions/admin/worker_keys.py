@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.admin.confirmation import Confirmation, Confirmed, confirm
+from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.models import WorkerKeyChange
 from executions.workers.tenant_keys import active_keys, replace_key, revoke_old_key, start_key
 from foundation.admin.columns import moment
@@ -72,8 +72,8 @@ def change_page(pages: TenantScopedAdmin, request: HttpRequest, tenant_pk: int, 
             danger=change.danger,
         )
 
-    def carry_out(tenant: Tenant, confirmed: Confirmed) -> str:
-        key = change.carry_out(tenant, actor=confirmed.actor, reason=confirmed.reason)
+    def carry_out(tenant: Tenant, requested: OperatorRequest) -> str:
+        key = change.carry_out(tenant, actor=requested.actor, reason=requested.reason)
         return f"The newest worker key of {tenant.slug} is {key.key_id}."
 
     return confirm(

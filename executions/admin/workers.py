@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 
-from executions.admin.confirmation import Confirmation, Confirmed, confirm
+from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
@@ -75,7 +75,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     def drains(self, worker: Worker) -> str | None:
         if worker.drained_by_operator_at:
             return f"by an operator since {moment(worker.drained_by_operator_at)}"
-        return f"by the worker since {moment(worker.draining_since)}" if worker.draining_since else None
+        return f"on its own since {moment(worker.draining_since)}" if worker.draining_since else None
 
     @column("Last heartbeat", ordering="last_heartbeat_at")
     def last_heartbeat(self, worker: Worker) -> str:
@@ -101,7 +101,7 @@ class WorkerAdmin(ReadOnlyAdmin):
             "title": str(row),
             "original": row,
             "variant": WORKER_VARIANTS[host.state],
-            "drain": _newest_drain(row) if row.drained_by_operator_at else None,
+            "drain": _drain_event(row) if row.drained_by_operator_at else None,
             "called_at": base_of(row.endpoint) if row.protocol == REST else "",
             "may_operate": self.may(request, Scope.OPERATE, row),
             "running": running[:RUNNING_SHOWN],
@@ -115,8 +115,8 @@ class WorkerAdmin(ReadOnlyAdmin):
         return self.page(request, "executions/worker.html", worker=row, host=host, **more)
 
 
-def _newest_drain(worker: Worker) -> WorkerEvent | None:
-    """Return the event of an operator's newest drain, with the actor and the reason."""
+def _drain_event(worker: Worker) -> WorkerEvent | None:
+    """Return the event of the newest drain, with its actor and reason."""
     return worker.events.filter(data__cause="OPERATOR_DRAINED").first()
 
 
@@ -128,7 +128,7 @@ def _running(host: WorkerEligibility) -> list[Execution]:
     return list(rows.defer("input", "result", "progress").order_by("updated_at")[: RUNNING_SHOWN + 1])
 
 
-# --- confirmations --------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 def _confirmation(worker: Worker, **members: Any) -> Confirmation:
@@ -150,8 +150,8 @@ def _drain_confirmation(worker: Worker) -> Confirmation:
         worker,
         title=f"Drain {worker.worker_id}",
         lead=(
-            "It finishes its transitions and accepts no new ones until it is undrained. A restart does not undrain "
-            "it. If no other worker hosts its release, the executions of the release wait."
+            "It finishes the transitions in progress and gets no more until it is undrained, even after a restart. If "
+            "no other worker hosts its release, the executions of that release wait."
         ),
         button="Drain",
         icon="pause_circle",
@@ -159,8 +159,8 @@ def _drain_confirmation(worker: Worker) -> Confirmation:
     )
 
 
-def _drain(worker: Worker, confirmed: Confirmed) -> str:
-    registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=confirmed.actor, reason=confirmed.reason)
+def _drain(worker: Worker, requested: OperatorRequest) -> str:
+    registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason)
     return f"{worker.worker_id} is drained."
 
 
@@ -168,15 +168,15 @@ def _undrain_confirmation(worker: Worker) -> Confirmation:
     return _confirmation(
         worker,
         title=f"Undrain {worker.worker_id}",
-        lead="This ends an operator's drain. The state that the worker reports applies again.",
+        lead="This ends the drain that an operator requested. The worker's own state applies again.",
         button="Undrain",
         icon="play_circle",
         refusal="" if worker.drained_by_operator_at else "No operator has drained it.",
     )
 
 
-def _undrain(worker: Worker, confirmed: Confirmed) -> str:
+def _undrain(worker: Worker, requested: OperatorRequest) -> str:
     registry.undrain(
-        worker.tenant, worker.pipeline_id, worker.worker_id, actor=confirmed.actor, reason=confirmed.reason
+        worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason
     )
-    return f"{worker.worker_id} accepts work again."
+    return f"{worker.worker_id} may get work again."

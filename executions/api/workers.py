@@ -181,9 +181,9 @@ class Heartbeat(TenantView):
 
     @extend_schema(operation_id="beatForWorker", request=None, responses=WorkerView)
     def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """Note that a worker which is called over HTTP is alive. A drain stays."""
-        made = workers.heartbeat_for(self.tenant, pipeline_id, worker_id, actor=self.actor)
-        return Response(WorkerView(made).data)
+        """Record that a worker which is called over HTTP is alive. This does not end a drain."""
+        worker = workers.heartbeat_for(self.tenant, pipeline_id, worker_id, actor=self.actor)
+        return Response(WorkerView(worker).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["workers"])

@@ -1,6 +1,6 @@
-"""Reads and answers interactions (wire protocol F.4).
+"""Reads and answers interactions: the requests of executions to people and other systems (wire protocol F.4).
 
-A caller that uses an id must already be authorized for the tenant. A resume token alone is sufficient authorization.
+The caller has checked access to the tenant. A resume token needs no other permission.
 """
 
 import uuid
@@ -38,14 +38,14 @@ MOST_CORRELATED = 100
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An interaction with its first answer. `duplicate` is True if that was stored before this call."""
+    """An interaction with its answer. If the call was a `duplicate`, this is the earlier answer, which stays."""
 
     interaction: Interaction
     duplicate: bool
 
 
 def interactions(tenant: Tenant) -> QuerySet[Interaction]:
-    """Return the tenant's interactions, open and closed, nearest deadline first."""
+    """Return the interactions of the tenant, nearest deadline first."""
     rows = Interaction.objects.filter(tenant=tenant).select_related("tenant", "execution")
     return rows.defer("execution__input", "execution__result", "execution__progress").order_by(
         "deadline", "created_at", "id"
@@ -53,7 +53,7 @@ def interactions(tenant: Tenant) -> QuerySet[Interaction]:
 
 
 def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
-    """Return the interaction. Raises `InteractionUnknown`."""
+    """Return one interaction of the tenant. Raises `InteractionUnknown`."""
     found = interactions(tenant).filter(pk=interaction_id).first()
     if found is None:
         raise InteractionUnknown(f"There is no interaction {interaction_id}.")
@@ -61,11 +61,11 @@ def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
 
 
 def resume(resume_token: str, *, response: Any, actor: str) -> Completion:
-    """Answer an interaction by its resume token, which names the tenant. Raises the same errors as `complete`."""
+    """Answer an interaction with a resume token alone, which names the tenant. Raises as `complete` does."""
     token = _read(resume_token)
     tenant = Tenant.objects.filter(slug=token.tenant_id).first()
     if tenant is None:
-        raise ResumeTokenInvalid("The tenant of the resume token does not exist.")
+        raise ResumeTokenInvalid("The resume token names an unknown tenant.")
     return complete(tenant, resume_token=resume_token, response=response, actor=actor)
 
 
@@ -78,11 +78,11 @@ def complete(
     correlation_id: str | None = None,
     resume_token: str | None = None,
 ) -> Completion:
-    """Answer an interaction. It is identified by one of the last three arguments, or by several that agree.
+    """Answer an interaction, named by one or more of its three names, which must agree.
 
-    The first answer is stored with its actor and time. It resumes the execution if no other answer of the unit is
-    missing. A repeated answer changes nothing, returns the first answer, and sends another wake-up. An answer after the
-    deadline fails the unit and the execution, as the sweep does.
+    The first answer is stored with its actor and time. The last missing answer of a unit resumes the execution. A
+    repeated answer changes nothing, returns the first answer, and sends the wake-up for the execution again. An answer
+    after the deadline fails the unit and the execution, as the sweep does.
 
     Raises, in this order: `ResumeTokenInvalid`, `CorrelationAmbiguous`, `InteractionUnknown`, `AwaitTimedOut`,
     `InteractionClosed`, `AnswerInvalid`.
@@ -151,7 +151,7 @@ def _find(
         named = " and ".join(str(value) for value in names.values() if value is not None)
         raise InteractionUnknown(f"There is no interaction {named}.")
     if token is not None:
-        _verify_token(token, found)
+        _require_token_of(token, found)
     return found
 
 
@@ -160,7 +160,7 @@ def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | Non
 
     Workers choose correlation ids, so several interactions may have the same one. Any other interaction takes
     precedence over a lost one, and an execution's latest unit over its earlier ones. Raises `CorrelationAmbiguous` if
-    more than one open or answered interaction is left: a repeated answer must never answer another question.
+    more than one open or answered interaction is left: a repeated answer must never answer another interaction.
     """
     rows = Interaction.objects.filter(tenant=tenant, correlation_id=correlation_id).order_by("-created_at")
     live = list(
@@ -178,11 +178,8 @@ def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | Non
     return named[0] if named else rows.values_list("pk", flat=True).first()
 
 
-def _verify_token(token: ResumeToken, found: Interaction) -> None:
-    """Raise `ResumeTokenInvalid` if the token does not match the interaction.
-
-    Does not check the deadline: `complete` does so under the lock, where it can fail the execution.
-    """
+def _require_token_of(token: ResumeToken, found: Interaction) -> None:
+    """Raise `ResumeTokenInvalid` unless the token is one of this interaction. Its deadline is checked later."""
     record = awaits.resume_token_of(found, issued_at=timezone.now())
     try:
         token.require(record, now_epoch_ms=min(epoch_ms(timezone.now()), record.deadline_epoch_ms))
@@ -194,7 +191,7 @@ def _verify_token(token: ResumeToken, found: Interaction) -> None:
 
 
 def _status(found: Interaction) -> tuple[str, bool]:
-    """Lock the interaction. Return its status, and whether the deadline has passed by the database's clock."""
+    """Lock the interaction. Return its status, and whether its deadline has passed by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK_INTERACTION, [TIMER, found.pk])
         status, late = cursor.fetchone()
@@ -209,12 +206,12 @@ def _answer(found: Interaction, response: Any, actor: str) -> None:
 
 def _why_closed(found: Interaction, status: str) -> str:
     if status in Interaction.OPEN:
-        return f"Interaction {found.pk} is a timer and cannot be answered."
+        return f"Interaction {found.pk} is a timer, which cannot be answered."
     return f"Interaction {found.pk} is {status}."
 
 
 def _problems(found: Interaction, response: Any) -> list[dict[str, str]]:
-    """Return the errors of an answer: it is not an array where one is required, or not of the contract's type."""
+    """Return the problems of an answer: it is not a list although several are due, or not of the contract's type."""
     many = found.unit.gives_many and not found.unit.itemized
     if many and not isinstance(response, list):
         return [_problem("response", "must be an array of answers")]
@@ -231,10 +228,7 @@ def _problems(found: Interaction, response: Any) -> list[dict[str, str]]:
 
 
 def _types(canonical_types: Mapping[str, Any], output_type: str) -> Mapping[str, Any]:
-    """Return `canonical_types` with an entry for `output_type`.
-
-    Scalars have no entry in the contract, so this adds one. An unknown type name accepts every value.
-    """
+    """Return the types with an entry for the output type: scalars have none. An unknown name accepts every value."""
     if output_type in canonical_types:
         return canonical_types
     alias = {"kind": "alias", "target": {"kind": "scalar", "id": output_type}}

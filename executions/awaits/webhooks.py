@@ -1,8 +1,8 @@
-"""Sends the requests of awaits as webhooks until their receivers accept them (wire protocol F.8).
+"""Sends the webhooks of interactions, with retries, until their receivers accept them (wire protocol F.8).
 
-An interaction is WAITING, then DISPATCHING during an attempt, which has a time limit, then DISPATCHED. If the process
-of an attempt dies, the webhook is due again. No transaction is open during an attempt. Its result counts only for this
-attempt, and only if the interaction is still DISPATCHING.
+An interaction is WAITING, then DISPATCHING during a numbered attempt, then DISPATCHED. An attempt is leased for the
+time that one may take; if its process dies, the webhook is due again. No transaction is open while a webhook is sent.
+The result of an attempt is ignored if the interaction was answered, or a newer attempt has started.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class _Failure:
 
 
 def sending_seconds() -> int:
-    """Return the time limit of one attempt: to connect to each address, and to get the response."""
+    """Return how long one attempt may take: to connect to each address, and to wait for the response."""
     return int(settings.WEBHOOK_TIMEOUT_SECONDS * (address_guard.MOST_ADDRESSES + 1)) + MARGIN_SECONDS
 
 
@@ -69,9 +69,9 @@ def signature(keys: Iterable[str], moment: int, body: bytes) -> str:
 
 
 def send(*, resolve: Resolve = address_guard.resolve) -> bool:
-    """Send the webhook that has been due for longest, and a wake-up for the next one.
+    """Send the webhook that has been due for longest, and announce the next one.
 
-    Return False if no webhook can be sent now. Webhooks of a tenant at its limit of concurrent attempts wait.
+    Return False if none is due. Webhooks of tenants whose receivers occupy all their places wait for a free place.
     """
     with places.WEBHOOKS.take(_claim, crowded=_send_later) as claimed:
         if claimed is not None:
@@ -89,8 +89,8 @@ def _send_later() -> None:
 def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
     interaction = Interaction.objects.select_related("tenant").get(pk=claimed)
     if interaction.dispatch_attempts > settings.WEBHOOK_ATTEMPTS:
-        # All attempts are used up, and the process of the last one died.
-        _give_up(interaction, _Failure(interaction.last_dispatch_error or "every attempt was interrupted", final=True))
+        # The processes of the last attempts died.
+        _give_up(interaction, _Failure(interaction.last_dispatch_error or "no attempt was completed", final=True))
     else:
         failure = _attempt(interaction, resolve)
         if failure is None:
@@ -100,7 +100,7 @@ def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
 
 
 def due_exists() -> bool:
-    """Return whether a webhook is due. The sweep uses this, because wake-ups may be lost."""
+    """Return True if a webhook is due that no message may have announced."""
     with connection.cursor() as cursor:
         cursor.execute(statements.ANY_WEBHOOK_DUE, {"webhook": WEBHOOK})
         [found] = cursor.fetchone()
@@ -122,22 +122,22 @@ def _attempt(interaction: Interaction, resolve: Resolve) -> _Failure | None:
     except TargetRefused as error:
         return _Failure(str(error), final=True)
     except TimedOut:
-        return _Failure("the receiver did not respond in time", final=False)
+        return _Failure("the receiver took too long to respond", final=False)
     except NotConnected as error:
         return _Failure(f"no connection to the receiver: {error}", final=False)
     except (Unreachable, Broken) as error:
         return _Failure(str(error), final=False)
     except Exception as error:
-        # An unexpected error ends this attempt only; the next may succeed.
+        # The attempt has failed, and the next one may succeed.
         log.exception("Sending interaction %s failed", interaction.pk)
-        return _Failure(f"the attempt failed ({type(error).__name__})", final=False)
+        return _Failure(f"an internal error ({type(error).__name__})", final=False)
     if 200 <= status < 300:
         return None
-    return _Failure(f"the receiver answered {status}", final=False)
+    return _Failure(f"the receiver responded with status {status}", final=False)
 
 
 def _post(interaction: Interaction, resolve: Resolve) -> int:
-    """Send the webhook. Return the status of the response, whose body is not read."""
+    """Send the webhook and return the status of the response. The response body is not read."""
     body = json.dumps(message(interaction), ensure_ascii=False).encode()
     now = int(timezone.now().timestamp())
     target = address_guard.vet(
@@ -162,7 +162,7 @@ def _post(interaction: Interaction, resolve: Resolve) -> int:
 
 
 def message(interaction: Interaction) -> dict[str, Any]:
-    """Return the body of the webhook (wire protocol F.8), with the resume token that answers it."""
+    """Return the body of the webhook (wire protocol F.8), with the token that answers the interaction."""
     token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     members: dict[str, Any] = {
         "tenantId": interaction.tenant.slug,
@@ -208,14 +208,14 @@ def _not_received(interaction: Interaction, failure: _Failure) -> None:
     if wait is None:
         _give_up(interaction, failure)
         return
-    log.warning("Webhook of interaction %s was not received: %s", interaction.pk, failure.reason)
+    log.warning("Webhook of interaction %s was not accepted: %s", interaction.pk, failure.reason)
     _record(interaction, Interaction.Status.WAITING, failure.reason, wait)
     wakeup.send(SEND_TASK, delay=wait)
 
 
 def _give_up(interaction: Interaction, failure: _Failure) -> None:
-    """Fail the interaction, its unit and its execution, unless it was answered or a newer attempt has started."""
-    reason = f"Webhook of interaction {interaction.pk} could not be delivered: {failure.reason}"
+    """Fail the interaction, its unit and its execution, unless it was answered or sent again in the meantime."""
+    message = f"Webhook of interaction {interaction.pk} could not be delivered: {failure.reason}"
     parameters: dict[str, Any] = {
         "id": interaction.pk,
         "attempt": interaction.dispatch_attempts,
@@ -227,4 +227,4 @@ def _give_up(interaction: Interaction, failure: _Failure) -> None:
             cursor.execute(statements.FAIL_WEBHOOK, parameters)
             if cursor.rowcount == 0:
                 return
-        awaits.fail(awaits.UNDELIVERABLE, {interaction.unit_id: reason[:500]}, actor=owner())
+        awaits.fail(awaits.UNDELIVERABLE, {interaction.unit_id: message[:500]}, actor=owner())

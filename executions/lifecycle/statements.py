@@ -71,8 +71,8 @@ WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_p
 RETURNING lease_token
 """
 
-# Extends the lease of a claim that waits for a place. It keeps its token. No row: the lease was lost, so nobody waits
-# for the call any more.
+# Extends the lease of a claim that waits for a place. It keeps its token. No row: the lease was
+# lost, and with it the claim.
 EXTEND_CALL = """
 UPDATE executions_execution SET lease_expires_at = now() + make_interval(secs => %(lease)s)
 WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'

@@ -15,8 +15,7 @@ class AwaitUnit(models.Model):
 
     The execution resumes once `answered_items` reaches `expected_items`. `itemized` units resume with the list of all
     answers in the order of their items. Others resume with the one answer, as a list if `gives_many` is set.
-    `worker_name` is the id by which the worker that opened it knows it, to the letter; null where the coordinator
-    opened it.
+    `worker_name` is the exact id that the worker gave it; null if the coordinator opened it.
     """
 
     class Status(models.TextChoices):
@@ -69,10 +68,10 @@ class AwaitUnit(models.Model):
 
 
 class Interaction(models.Model):
-    """One external request (wire protocol F.2). The first answer is kept, with who gave it and when.
+    """One external request (wire protocol F.2). The first answer is stored, with its actor and time.
 
-    A webhook is WAITING until it is sent, DISPATCHING while it is, DISPATCHED once it was received. `worker_name` is
-    the id that the worker gave it, to the letter, where that is not how our own is written.
+    A webhook is WAITING until it is sent, DISPATCHING while it is sent, and DISPATCHED after it was received.
+    `worker_name` is the exact id that the worker gave it, if that differs from the text of `id`.
     """
 
     class Status(models.TextChoices):
@@ -154,5 +153,5 @@ class Interaction(models.Model):
 
     @property
     def known_as(self) -> str:
-        """The id by which others know it: the one that its worker gave it, else our own (wire protocol F.3)."""
+        """The id that clients see: the one that its worker gave it, otherwise `id` (wire protocol F.3)."""
         return self.worker_name or str(self.id)

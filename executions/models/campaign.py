@@ -1,4 +1,4 @@
-"""Re-drive campaigns: many executions run again by one order, at a rate, with an account of each."""
+"""Re-drive campaigns: one request re-drives many executions at a limited rate, and records the result of each."""
 
 import uuid
 
@@ -11,10 +11,10 @@ from tenancy.models import Tenant
 
 
 class Campaign(models.Model):
-    """An operator's order to re-drive what a filter found when it was given.
+    """An operator's request to re-drive the executions that match filters at its start.
 
-    `filters` is kept as it was asked. Items are admitted at `rate_per_minute`; `admitted` counts them from
-    `rate_since`, which a resume sets anew, so that a pause saves up nothing.
+    `filters` is stored as requested. Items are admitted at `rate_per_minute`; `admitted` counts them from `rate_since`,
+    which a resume sets to the current time, so that a pause accumulates nothing.
     """
 
     class Status(models.TextChoices):
@@ -53,9 +53,9 @@ class Campaign(models.Model):
 
 
 class CampaignItem(models.Model):
-    """One execution of a campaign and what came of it; `expected_version` is its version when it was found.
+    """One execution of a campaign, with the result of its re-drive. `expected_version` is its version at the start.
 
-    An item outlives its execution: `execution_id` still names what retention has removed, and `execution` is None.
+    An item outlives its execution: `execution_id` stays after retention has removed it, and `execution` is None.
     """
 
     class Outcome(models.TextChoices):
@@ -64,7 +64,7 @@ class CampaignItem(models.Model):
         SKIPPED = "SKIPPED"
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="items")
-    # Nullable for the ORM's sake, which joins only what may be absent from the left; the constraint keeps it filled.
+    # Nullable only so that the ORM uses a LEFT JOIN; a constraint requires a value.
     execution = models.ForeignKey(
         Execution, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="campaign_items"
     )
@@ -88,7 +88,7 @@ class CampaignItem(models.Model):
 
 
 class CampaignEvent(models.Model):
-    """Who did what to a campaign, append-only: started, paused, resumed, cancelled, completed."""
+    """A change of a campaign, with its actor; append-only: started, paused, resumed, cancelled, completed."""
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="events")
     kind = models.CharField(max_length=20)

@@ -1,8 +1,8 @@
-"""Executions, their history, and the record of those that failed for good.
+"""Executions, their events, and their dead letters.
 
-An execution's automaton is in `states`; every move is one guarded UPDATE with its event in the same statement
-(`moves`). The pin is written once; triggers refuse any other write to it, any illegal move, and any change to an
-event.
+`states` has the states and legal moves of an execution. Every move is one guarded UPDATE with its event in the same
+statement: see `executions.state_machine.moves`. Triggers reject every change of the pin, every illegal move, and every
+change of an event.
 """
 
 import uuid
@@ -22,7 +22,7 @@ DUE_VALUES = sorted(state.value for state in DUE)
 
 
 class Execution(models.Model):
-    """One submitted run of a pipeline, pinned for good to `pipeline_id + contract_version + release_version`.
+    """One submitted run of a pipeline, permanently pinned to `pipeline_id + contract_version + release_version`.
 
     `version` counts moves, `event_count` events. `attempt` counts failed runs and is never reset, so that a
     transition key never repeats; the retry budget counts from `budget_start`. `takeovers` counts the leases lost since
@@ -34,12 +34,12 @@ class Execution(models.Model):
     outcome with this token is recorded. `running_since` is when a thread began the transition, null until a worker
     reports it.
 
-    The next transition starts at `current_step_index` with `progress`, or with the input while that is null: what
-    a checkpoint left, what an await was asked, or what it was answered.
+    The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
+    the output of a checkpoint, the requests of an await, or its answers.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # Each index is paid for with every move: only those that some question needs are there.
+    # Every move updates the indexes, so there are only those that a query needs.
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="executions", db_index=False)
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="executions", db_index=False)
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
@@ -134,7 +134,7 @@ class Execution(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(progress__isnull=True, progress_shape__isnull=True)
-                # An unknown `IN` would let the row pass: the shape must be there in so many words.
+                # A CHECK accepts NULL, and `NULL IN (…)` is NULL, so the shape must be required explicitly.
                 | Q(progress__isnull=False, progress_shape__isnull=False, progress_shape__in=["UNI", "MULTI"]),
                 name="execution_progress_has_shape",
             ),
@@ -150,17 +150,17 @@ class Execution(models.Model):
             models.Index(
                 fields=("release",), condition=~Q(status__in=TERMINAL_VALUES), name="execution_live_by_release"
             ),
-            # Who removes an await unit asks who waits for it.
+            # The removal of an await unit checks that no execution waits for it.
             models.Index(
                 fields=("await_unit",), condition=Q(await_unit__isnull=False), name="execution_waiting_for_unit"
             ),
-            # What retention removes, the longest finished first.
+            # For retention, which removes the executions that finished first.
             models.Index(
                 fields=("tenant", "finished_at"),
                 condition=Q(status__in=["SUCCEEDED", "CANCELLED"]),
                 name="execution_over",
             ),
-            # What a campaign looks for, however many have succeeded; and retention of what failed.
+            # For the filters of campaigns, and for retention of failed executions.
             models.Index(
                 fields=("tenant", "finished_at", "id"), condition=Q(status__in=["DLQ", "FAILED"]), name="execution_dead"
             ),
@@ -180,7 +180,7 @@ class Execution(models.Model):
 
 
 class ExecutionEvent(models.Model):
-    """One line of an execution's history, append-only; `sequence` runs from 1 without a gap."""
+    """One event of an execution, append-only. `sequence` starts at 1 and has no gaps."""
 
     execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="events", db_index=False)
     sequence = models.IntegerField()
@@ -202,7 +202,7 @@ class ExecutionEvent(models.Model):
 
 
 class DeadLetter(models.Model):
-    """What triage needs of one terminal failure (wire protocol E.6), append-only: one for each time it failed."""
+    """The record of one terminal failure of an execution (wire protocol E.6), append-only."""
 
     class Reason(models.TextChoices):
         RETRY_EXHAUSTED = "retry_exhausted"

@@ -1,4 +1,4 @@
-"""The workers that run executions, and what became of them."""
+"""Transition workers, their eligibility and their events."""
 
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
@@ -11,8 +11,8 @@ from tenancy.models import Tenant
 class Worker(models.Model):
     """A transition worker as its last heartbeat reported it. Its state is read from `eligibility`.
 
-    A worker drains because it announced a drain (`draining_since`), or because an operator ordered one
-    (`drained_by_operator_at`), which no heartbeat undoes. `noted_state` is the state in its newest event. `endpoint` is
+    A worker drains because it announced a drain (`draining_since`), or because an operator requested one
+    (`drained_by_operator_at`), which no heartbeat ends. `noted_state` is the state in its newest event. `endpoint` is
     the address of a REST worker; others have none.
 
     The worker reports `taking` (whether it accepts commands), `holding` (how many transitions it holds), how many of

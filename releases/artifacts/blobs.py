@@ -12,6 +12,11 @@ log = logging.getLogger(__name__)
 State, Kind = Blob.State, BlobEvent.Kind
 
 
+def none_recorded() -> bool:
+    """Return True while the database records no stored bytes: a new, empty store cannot have lost any."""
+    return not Blob.objects.exclude(state=State.REMOVED).exists()
+
+
 def note_sound(digest: str, *, size: int, fingerprint: str) -> None:
     """Record that the stored bytes match the digest. Creates the row of a new blob."""
     with transaction.atomic():

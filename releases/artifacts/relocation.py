@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from releases.artifacts import blob_lock
-from releases.artifacts.store import ArtifactStore, Stored
-from releases.artifacts.store.store import CHUNK
+from releases.artifacts.store import ArtifactStore, StoredBlob
+from releases.artifacts.store.base import CHUNK
 
 
 class Outcome(StrEnum):
@@ -41,11 +41,11 @@ def relocate(source: ArtifactStore, target: ArtifactStore, *, remove: bool = Fal
         yield moved
 
 
-def _copy(source: ArtifactStore, target: ArtifactStore, stored: Stored) -> Moved:
-    present = target.look(stored.digest)
+def _copy(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> Moved:
+    present = target.stat(stored.digest)
     if present is not None and present.size == stored.size:
         return Moved(stored.digest, stored.size, Outcome.PRESENT)
-    file = source.open(stored.digest)
+    file = source.read(stored.digest)
     if file is None:
         return Moved(stored.digest, stored.size, Outcome.GONE)
     staged = target.stage(limit=stored.size + 1)
@@ -61,7 +61,7 @@ def _copy(source: ArtifactStore, target: ArtifactStore, stored: Stored) -> Moved
     return Moved(stored.digest, stored.size, Outcome.COPIED)
 
 
-def _remove(source: ArtifactStore, target: ArtifactStore, stored: Stored, moved: Moved) -> Moved:
+def _remove(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob, moved: Moved) -> Moved:
     if target.verified(stored.digest) is None:
         moved = _replace(source, target, stored)
         if moved.outcome is not Outcome.COPIED:
@@ -70,7 +70,7 @@ def _remove(source: ArtifactStore, target: ArtifactStore, stored: Stored, moved:
     return moved
 
 
-def _replace(source: ArtifactStore, target: ArtifactStore, stored: Stored) -> Moved:
+def _replace(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> Moved:
     """Replace the wrong bytes of a blob in the target."""
     target.quarantine(stored.digest)
     return _copy(source, target, stored)

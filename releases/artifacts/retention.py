@@ -18,7 +18,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from releases.artifacts import blob_lock, blobs
-from releases.artifacts.store import ArtifactStore, Stored, artifact_store
+from releases.artifacts.store import ArtifactStore, StoredBlob, artifact_store
 from releases.artifacts.store.staging import left_over
 from releases.models import Artifact, ArtifactUpload, Blob
 from releases.states import Status, UploadStatus
@@ -55,7 +55,7 @@ def orphans(age: timedelta) -> Iterator[Orphan]:
     Includes the staging folder of this machine, not those of others. Raises `ArtifactStoreUnavailable`.
     """
     store, before = artifact_store(), timezone.now() - age
-    listed: list[Stored] = []
+    listed: list[StoredBlob] = []
     for stored in store.list():
         if stored.modified_at < before:
             listed.append(stored)
@@ -79,7 +79,7 @@ def remove(found: Iterable[Orphan], age: timedelta) -> Iterator[Orphan]:
         yield orphan
 
 
-def _unneeded(listed: list[Stored], before: datetime) -> Iterator[Orphan]:
+def _unneeded(listed: list[StoredBlob], before: datetime) -> Iterator[Orphan]:
     digests = [stored.digest for stored in listed]
     needing = Artifact.objects.filter(~Q(release__status=Status.REJECTED), blob__in=digests)
     needed = set(needing.values_list("digest", flat=True))
@@ -104,8 +104,8 @@ def _remove(store: ArtifactStore, orphan: Orphan, age: timedelta) -> bool:
     with blob_lock.exclusive(orphan.name) as held:
         if not held:  # a registration may be about to refer to the bytes
             return False
-        stat = store.look(orphan.name)
-        if stat is None or not any(_unneeded([Stored(orphan.name, stat.size, orphan.since)], timezone.now() - age)):
+        stat = store.stat(orphan.name)
+        if stat is None or not any(_unneeded([StoredBlob(orphan.name, stat.size, orphan.since)], timezone.now() - age)):
             return False
         store.remove(orphan.name)
         blobs.note_removed(orphan.name, size=stat.size, why=orphan.why.value)

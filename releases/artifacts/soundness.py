@@ -10,13 +10,13 @@ from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
 from foundation.wakeups import wakeup
 from releases.artifacts import verdicts
-from releases.artifacts.store import ArtifactStore, Seen, artifact_store
+from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, Release
 from releases.queries import blobs as blobs_of
 
 CHECK_TASK = "releases.check_blob"
-cache: TimedCache[str, Seen | None] = TimedCache(seconds=30.0, most=10_000)
+cache: TimedCache[str, BlobStat | None] = TimedCache(seconds=30.0, most=10_000)
 """What a remote store has for a digest. The verdict on the bytes is never cached."""
 
 
@@ -57,7 +57,7 @@ def refuse_unsound(blob: Blob) -> None:
 
 
 def _require_verified(store: ArtifactStore, blob: Blob) -> None:
-    stat = store.look(blob.digest)
+    stat = store.stat(blob.digest)
     if stat is not None and blob.state == Blob.State.SOUND and stat.fingerprint == blob.fingerprint:
         return
     state = verdicts.judge(blob.digest)
@@ -71,14 +71,14 @@ def _refuse(digest: str, state: Blob.State) -> None:
         raise _altered(digest) if state == Blob.State.DAMAGED else _missing(digest)
 
 
-def _look(store: ArtifactStore, blob: Blob) -> Seen | None:
+def _look(store: ArtifactStore, blob: Blob) -> BlobStat | None:
     """Return what the store has for `blob`. For a remote store, use the cached result if its size is right."""
     if not store.is_remote:
-        return store.look(blob.digest)
+        return store.stat(blob.digest)
     seen = cache.get(blob.digest)
     if seen is None or seen.size != blob.size:
         since = time.monotonic()
-        seen = store.look(blob.digest)
+        seen = store.stat(blob.digest)
         cache.set(blob.digest, seen, since=since)
     return seen
 

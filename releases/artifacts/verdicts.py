@@ -1,7 +1,7 @@
 """Hashes stored bytes, checks them again under the digest's lock, and records the verdict."""
 
 from releases.artifacts import blob_lock, blobs
-from releases.artifacts.store import ArtifactStore, Seen, artifact_store
+from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store
 from releases.models import Blob
 
 State = Blob.State
@@ -18,7 +18,7 @@ def judge(digest: str) -> Blob.State | None:
     verified = store.verified(digest)
     if verified is not None:
         with blob_lock.shared([digest]):
-            if store.look(digest) == verified:
+            if store.stat(digest) == verified:
                 return _sound(digest, verified)
     with blob_lock.exclusive(digest) as held:
         if not held:
@@ -27,7 +27,7 @@ def judge(digest: str) -> Blob.State | None:
         return _unsound(store, digest) if verified is None else _sound(digest, verified)
 
 
-def _sound(digest: str, verified: Seen) -> Blob.State:
+def _sound(digest: str, verified: BlobStat) -> Blob.State:
     blobs.note_sound(digest, size=verified.size, fingerprint=verified.fingerprint)
     return State.SOUND
 

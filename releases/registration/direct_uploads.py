@@ -184,7 +184,7 @@ def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
     with blob_lock.shared([upload.digest]):
         if not direct.place(name, staged, store.key(upload.digest), lambda: store.verified(upload.digest, renew)):
             raise ArtifactStoreUnavailable("The staged bytes were removed while they were copied.")
-        stat = store.look(upload.digest)
+        stat = store.stat(upload.digest)
         if stat is None or stat.size != upload.size:
             raise ArtifactStoreUnavailable("The artifact store does not have the bytes that it accepted.")
         with transaction.atomic():

@@ -278,7 +278,7 @@ def _verify(release: Release) -> Verdict:
 
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
         renew()
-        return store.open(artifact.digest, renew) if artifact.digest in held else None
+        return store.read(artifact.digest, renew) if artifact.digest in held else None
 
     document = _bytes(release.contract_document)
     verdict = verification_pool.verify(descriptor, open_artifact, document, while_waiting=renew)

@@ -7,19 +7,18 @@ import pytest
 import requests
 from django.urls import reverse
 
-from releases.artifacts.store import S3Settings
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from tests import making
 from tests.admin.conftest import LogIn, World
-from tests.s3 import use_s3
+from tests.s3 import S3Place, use_s3
 
 DATA = os.urandom(1000)
 DECLARED = {"digest": making.digest_of(DATA), "size": str(len(DATA))}
 
 
 @pytest.fixture
-def s3(settings: Any, s3_place: S3Settings) -> None:
+def s3(settings: Any, s3_place: S3Place) -> None:
     use_s3(settings, s3_place)
 
 

@@ -191,7 +191,7 @@ def test_the_page_shows_a_drain_with_its_time_actor_and_reason_until_it_ends(log
     assert "by an operator since" in listed
     assert "data-refusal" in client.get(of("worker_drain", worker)).text
     page = client.post(of("worker_undrain", worker), {"reason": "fixed"}, follow=True).text
-    assert "accepts work again" in page
+    assert "may get work again" in page
     assert "HEALTHY" in page
     worker.refresh_from_db()
     assert worker.drained_by_operator_at is None
@@ -354,7 +354,7 @@ def test_the_page_of_a_campaign_updates_itself_until_all_its_executions_are_term
     assert 'data-status="COMPLETED"' in moved.text
     assert "hx-get" in moved.text
     [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == first.pk]
-    operator_rows.record(acme, making.answer(claim))
+    operator_rows.record(acme, making.outcome_of(claim))
     over = client.get(of("campaign_live", made))
     assert "SUCCEEDED" in over.text
     assert "hx-get" not in over.text

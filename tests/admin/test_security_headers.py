@@ -1,6 +1,7 @@
 """The security headers of every response: which scripts may run, who may embed the page, and what it may use."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from django.urls import reverse
 
 from embedded.product import PROJECT
 from tests.admin.conftest import LogIn, World
+from tests.artifact_stores import use_store
+from tests.s3 import S3Place
 
 STRICT = "default-src 'none'"
 ADDRESSES = (
@@ -50,14 +53,15 @@ def test_the_admin_allows_only_scripts_from_its_own_files(log_in: LogIn) -> None
 
 def test_only_the_upload_page_may_connect_to_the_artifact_store(log_in: LogIn, settings: Any) -> None:
     client = log_in("superuser")
-    settings.S3_ACCESS_KEY_ID = settings.S3_SECRET_ACCESS_KEY = "key"
-    settings.ARTIFACT_STORE, settings.S3_BUCKET, settings.S3_REGION = "s3", "releases", "eu-central-1"
-    for endpoint, public, expected in (
-        ("http://s3.internal:9000", "", ["http://s3.internal:9000"]),
-        ("http://s3.internal:9000", "https://s3.example/base", ["https://s3.example"]),
-        ("", "", ["https://releases.s3.eu-central-1.amazonaws.com", "https://releases.s3.amazonaws.com"]),
+    place = S3Place("releases", region="eu-central-1", access_key_id="key", secret_access_key="key")
+    for endpoint, public, style, expected in (
+        ("http://s3.internal:9000", "", "path", ["http://s3.internal:9000"]),
+        ("http://s3.internal:9000", "https://s3.example/base", "path", ["https://s3.example"]),
+        ("http://s3.internal:9000", "https://s3.example", "virtual", ["https://releases.s3.example"]),
+        ("", "", "auto", ["https://releases.s3.eu-central-1.amazonaws.com", "https://releases.s3.amazonaws.com"]),
     ):
-        settings.S3_ENDPOINT_URL, settings.S3_PUBLIC_ENDPOINT_URL = endpoint, public
+        place = replace(place, endpoint_url=endpoint, public_endpoint_url=public)
+        use_store(settings, "s3", place.backend(settings.ARTIFACT_ROOT, addressing_style=style))
         upload = directives(client.get(reverse("admin:releases_release_upload")))
         assert upload["connect-src"] == ["'self'", *expected]
         assert directives(client.get(reverse("admin:index")))["connect-src"] == ["'self'"]

@@ -203,7 +203,7 @@ def finish(ours: TenantApi, *, failed: bool) -> None:
     """Record the outcome of the tenant's only execution."""
     [claim] = making.claimed(ours.tenant)
     reported = (
-        making.failure(claim, "BadThing", retryable=False, traceback=TRACEBACK) if failed else making.answer(claim)
+        making.failure(claim, "BadThing", retryable=False, traceback=TRACEBACK) if failed else making.outcome_of(claim)
     )
     outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[reported]))
 

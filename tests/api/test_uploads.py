@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 import requests
 
-from releases.artifacts.store import S3Settings
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from tenancy.roles import Scope
 from tests import making
 from tests.api.tenant_api import TenantApi, fields, refused
-from tests.s3 import use_s3
+from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
 DATA = os.urandom(100_000)
@@ -20,7 +19,7 @@ DECLARED: dict[str, Any] = {"digest": making.digest_of(DATA), "size": len(DATA)}
 
 
 @pytest.fixture
-def s3(settings: Any, s3_place: S3Settings) -> None:
+def s3(settings: Any, s3_place: S3Place) -> None:
     use_s3(settings, s3_place)
 
 

@@ -1,4 +1,4 @@
-"""Chromium over the running product. Without one, these tests are reported as not run, loudly."""
+"""Fixtures: Chromium with the running product. Without Chromium, the report says that these tests did not run."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,12 +16,12 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PIPELINES = Path(__file__).parents[1] / "e2e" / "pipelines"
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
-NOT_RUN = "there is no Chromium; on Debian: apt-get install chromium"
+NOT_RUN = "Chromium is not installed; on Debian: apt-get install chromium"
 LogIn = Callable[[TenantInUse, Role], Page]
 
 
 def blocked(message: ConsoleMessage) -> list[str]:
-    """The text of a console message about a policy that blocked something or that the browser does not know."""
+    """Return the text of a console message about a blocked resource or an unknown policy, in a list."""
     return [message.text] if "Policy" in message.text else []
 
 
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip(f"BROWSER TESTS NOT RUN: {NOT_RUN}")
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright keeps an event loop running in this thread, which Django takes for asynchronous code.
+        # Playwright keeps an event loop running in this thread, which makes Django refuse synchronous code.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield launched
@@ -41,34 +41,34 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def tenant(browser: Browser, running: RunningProduct, name: str) -> Iterator[TenantInUse]:
-    made = running.tenant(name)
-    yield made
-    made.stop_workers()
+    created = running.tenant(name)
+    yield created
+    created.stop_workers()
 
 
 @pytest.fixture
 def neighbour(browser: Browser, running: RunningProduct, name: str) -> TenantInUse:
-    """Another tenant, with nothing of the first one's."""
+    """Another tenant, without access to the first."""
     return running.tenant(f"{name}-next")
 
 
 @pytest.fixture
 def log_in(browser: Browser, running: RunningProduct) -> Iterator[LogIn]:
-    """Open a page as a person with a role, who logs in with the form.
+    """Return a function that logs a person with a role in and returns the page.
 
     A script error, or a resource that the Content-Security-Policy blocks, fails the test.
     """
-    contexts, mistakes = [], list[str]()
+    contexts, problems = [], list[str]()
 
-    def open_as(of: TenantInUse, role: Role) -> Page:
+    def open_as(tenant: TenantInUse, role: Role) -> Page:
         context = browser.new_context(base_url=running.url, viewport={"width": 1440, "height": 1000})
         contexts.append(context)
         context.set_default_timeout(20_000)
         page = context.new_page()
-        page.on("pageerror", lambda error: mistakes.append(str(error)))
-        page.on("console", lambda message: mistakes.extend(blocked(message)))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.extend(blocked(message)))
         page.goto("/admin/")
-        page.fill("#id_username", _member(running, of.tenant, role))
+        page.fill("#id_username", _member(running, tenant.tenant, role))
         page.fill("#id_password", PASSWORD)
         page.get_by_role("button", name="Log in").click()
         page.wait_for_url("**/admin/")
@@ -77,12 +77,12 @@ def log_in(browser: Browser, running: RunningProduct) -> Iterator[LogIn]:
     yield open_as
     for context in contexts:
         context.close()
-    assert mistakes == []
+    assert problems == []
 
 
 def _member(running: RunningProduct, tenant: Tenant, role: Role) -> str:
-    known = tenant.memberships.filter(role=role).select_related("user").first()
-    return (known.user if known else running.member(tenant, role)).username
+    membership = tenant.memberships.filter(role=role).select_related("user").first()
+    return (membership.user if membership else running.member(tenant, role)).username
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The upload page over an S3 store: a large file goes there straight from the browser, and goes on after a break."""
+"""The upload page with an S3 store: the browser uploads a large file directly and resumes after a failure."""
 
 import json
 import os
@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Request, Route, expect
 
-from releases.artifacts.store import S3Settings
 from tests import making
 from tests.running import PASSWORD
-from tests.s3 import client_of
+from tests.s3 import S3Place, client_of
 from tests.s3_product import PERSON, s3_product
 
 SIZE = 17 * 2**20
 
 
 @pytest.mark.timeout(300)
-def test_a_large_file_goes_straight_to_the_store_and_on_after_a_break(
-    browser: Browser, django_db_setup: None, tmp_path: Path, s3_place: S3Settings, gathered_static_files: str
+def test_a_large_file_is_uploaded_to_the_store_and_resumed_after_a_failure(
+    browser: Browser, django_db_setup: None, tmp_path: Path, s3_place: S3Place, gathered_static_files: str
 ) -> None:
     contract = making.contract("acme.large")
     large, small = os.urandom(SIZE), making.archive(contract)
@@ -28,24 +27,24 @@ def test_a_large_file_goes_straight_to_the_store_and_on_after_a_break(
     files = {"large.bin": large, "app.zip": small, "pipeline-release.json": json.dumps(document).encode()}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    with s3_product(tmp_path, s3_place, gathered_static_files) as there:
-        cors = {"AllowedMethods": ["PUT"], "AllowedOrigins": [there.product.url], "AllowedHeaders": ["*"]}
+    with s3_product(tmp_path, s3_place, gathered_static_files) as running:
+        cors = {"AllowedMethods": ["PUT"], "AllowedOrigins": [running.product.url], "AllowedHeaders": ["*"]}
         client_of(s3_place).put_bucket_cors(Bucket=s3_place.bucket, CORSConfiguration={"CORSRules": [cors]})
-        context = browser.new_context(base_url=there.product.url)
+        context = browser.new_context(base_url=running.product.url)
         context.set_default_timeout(30_000)
         page = context.new_page()
         sent: list[str] = []
-        asked: list[Request] = []
+        requests: list[Request] = []
 
-        def break_off(route: Route) -> None:
+        def fail_some(route: Route) -> None:
             sent.append(route.request.url)
             if len(sent) in (2, 3, 4, 5, 6, 7):  # until the page gives up
                 route.abort()
             else:
                 route.continue_()
 
-        page.route(f"{s3_place.endpoint_url}/**", break_off)
-        page.on("request", lambda request: asked.append(request))
+        page.route(f"{s3_place.endpoint_url}/**", fail_some)
+        page.on("request", lambda request: requests.append(request))
         page.goto("/admin/releases/release/upload/")
         page.fill("#id_username", PERSON)
         page.fill("#id_password", PASSWORD)
@@ -62,7 +61,7 @@ def test_a_large_file_goes_straight_to_the_store_and_on_after_a_break(
         expect(page.locator("#release-live")).to_have_attribute("data-status", "REGISTERED", timeout=60_000)
         expect(page.locator("[data-artifacts]")).to_contain_text("17.0")
         parts = [url.partition("partNumber=")[2].partition("&")[0] for url in sent]
-        assert parts.count("1") == 1, "what was there was not sent again"
-        [form] = [each for each in asked if each.method == "POST" and each.url == page_url]
-        assert len(small) < form.sizes()["requestBodySize"] < SIZE // 4, "the form went off without the large file"
+        assert parts.count("1") == 1, "a stored part must not be sent again"
+        [form] = [each for each in requests if each.method == "POST" and each.url == page_url]
+        assert len(small) < form.sizes()["requestBodySize"] < SIZE // 4, "the form must not contain the large file"
         context.close()

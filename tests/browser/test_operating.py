@@ -1,4 +1,4 @@
-"""What an operator and a tenant admin do, in a real browser."""
+"""Pages of operators and tenant administrators in a real browser."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.browser.conftest import LogIn
 from tests.running import BuiltRelease, TenantInUse
 
 
-def test_an_execution_is_watched_from_a_retry_to_its_result(
+def test_the_page_of_an_execution_shows_a_retry_and_the_result_without_a_reload(
     tenant: TenantInUse, neighbour: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -36,9 +36,9 @@ def test_an_execution_is_watched_from_a_retry_to_its_result(
 
     stranger = log_in(neighbour, Role.TENANT_ADMIN)
     for part in ("change", "live"):
-        answer = stranger.goto(f"/admin/executions/execution/{accepted['executionId']}/{part}/")
-        assert answer is not None
-        assert answer.status == 404
+        response = stranger.goto(f"/admin/executions/execution/{accepted['executionId']}/{part}/")
+        assert response is not None
+        assert response.status == 404
 
 
 def test_a_token_is_shown_once_and_works(tenant: TenantInUse, log_in: LogIn) -> None:
@@ -63,7 +63,7 @@ def test_a_token_is_shown_once_and_works(tenant: TenantInUse, log_in: LogIn) -> 
     assert tenant.http.get(tenant.url("workers")).status_code == 401
 
 
-def test_a_page_that_outlives_its_session_leads_to_the_log_in(
+def test_a_live_page_redirects_to_the_login_when_its_session_has_ended(
     tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -78,13 +78,11 @@ def test_a_page_that_outlives_its_session_leads_to_the_log_in(
     gate.touch()
 
 
-def test_the_overview_follows_by_itself_until_the_session_ends(
-    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease
-) -> None:
+def test_the_overview_is_updated_until_the_session_ends(tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease) -> None:
     page = log_in(tenant, Role.VIEWER)
     expect(page.locator("[data-pipelines]")).to_contain_text("No pipelines yet")
     tenant.register(v1)
-    tenant.activate(v1, "seen at once")
-    expect(page.locator("[data-activations]")).to_contain_text("seen at once", timeout=20_000)
+    tenant.activate(v1, "shown at once")
+    expect(page.locator("[data-activations]")).to_contain_text("shown at once", timeout=20_000)
     page.context.clear_cookies()
     page.wait_for_url("**/admin/login/**")

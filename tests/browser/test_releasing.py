@@ -1,4 +1,4 @@
-"""What a release manager does, in a real browser, with every process running."""
+"""Pages of release managers in a real browser, with every process running."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def upload(page: Page, descriptor: Path, *artifacts: Path) -> None:
 
 
 def register(page: Page, release: BuiltRelease) -> None:
-    """Upload and watch it through to REGISTERED, without ever loading the page again."""
+    """Upload a release and wait until the page shows REGISTERED without a reload."""
     upload(page, release.descriptor, release.artifact)
     page.wait_for_url("**/change/")
     page.evaluate("window.neverReloaded = true")
@@ -69,7 +69,7 @@ def test_upload_verify_activate_and_roll_back(
     assert (newest["releaseVersion"], newest["rollback"]) == ("1.0", True)
 
 
-def test_a_rejected_release_shows_its_findings_as_they_are_found(
+def test_a_rejected_release_shows_its_findings(
     tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, tmp_path: Path
 ) -> None:
     other = tmp_path / "another.zip"
@@ -83,7 +83,7 @@ def test_a_rejected_release_shows_its_findings_as_they_are_found(
     expect(page.get_by_role("link", name="Activate", exact=True)).to_have_count(0)
 
 
-def test_a_descriptor_that_breaks_the_rules_is_refused_with_every_finding(
+def test_an_invalid_descriptor_is_rejected_with_every_finding(
     tenant: TenantInUse, log_in: LogIn, tmp_path: Path
 ) -> None:
     descriptor = tmp_path / "pipeline-release.json"
@@ -95,7 +95,7 @@ def test_a_descriptor_that_breaks_the_rules_is_refused_with_every_finding(
     expect(findings.filter(has_text="DESCRIPTOR_NO_ARTIFACTS")).to_be_visible()
 
 
-def test_an_activation_that_came_too_late_is_refused_and_shows_what_is_so_now(
+def test_an_outdated_activation_is_rejected_and_shows_the_current_release(
     tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, v2: BuiltRelease
 ) -> None:
     page = log_in(tenant, Role.RELEASE_MANAGER)
@@ -112,7 +112,7 @@ def test_an_activation_that_came_too_late_is_refused_and_shows_what_is_so_now(
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
-def test_whoever_may_not_release_sees_neither_button_nor_page(
+def test_people_without_permission_see_neither_buttons_nor_pages_for_releases(
     role: Role, tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease
 ) -> None:
     tenant.register(v1)
@@ -141,19 +141,19 @@ def test_another_tenants_pages_do_not_exist(
     address = page.url
     stranger = log_in(neighbour, Role.TENANT_ADMIN)
     for each in (address, address.replace("/change/", "/activate/"), address.replace("/change/", "/status/")):
-        answer = stranger.goto(each)
-        assert answer is not None
-        assert answer.status == 404
+        response = stranger.goto(each)
+        assert response is not None
+        assert response.status == 404
         assert tenant.tenant.slug not in stranger.content()
     stranger.goto("/admin/releases/release/")
     expect(stranger.locator("body")).not_to_contain_text("tests.pinned")
 
 
-def test_a_signature_is_asked_for_given_and_taken_away(
+def test_a_signature_is_required_attached_and_revoked(
     tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, tmp_path: Path
 ) -> None:
-    """An administrator asks for signatures and trusts a key; the manager's unsigned release is refused, its signature
-    attached and the release activated; the key is revoked and the release flagged.
+    """An administrator requires signatures and trusts a key. The manager's unsigned release is rejected, and activated
+    once its signature is attached. After the key is revoked, the release is flagged.
     """
     manager = log_in(tenant, Role.RELEASE_MANAGER)
     register(manager, v1)

@@ -1,4 +1,4 @@
-"""Every admin page in a browser: the Content-Security-Policy blocks injected content and nothing of the product's."""
+"""The Content-Security-Policy blocks injected content and nothing of the product, on every admin page."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -25,14 +25,14 @@ from tests.servers import ordinary_url
 
 FRAGMENTS = {"release status", "execution live", "campaign live", "attachment"}
 """Responses that are fragments, not whole pages."""
-MORE = ("admin:password_change", "admin:log_out_everywhere", "admin:password_change_done", "admin:login")
+OTHER_PAGES = ("admin:password_change", "admin:log_out_everywhere", "admin:password_change_done", "admin:login")
 
 
 @pytest.fixture
 def acme(
     browser: Browser, race_database: str, django_db_blocker: DjangoDbBlocker, tmp_path: Path, gathered_static_files: str
 ) -> Iterator[tuple[World, str]]:
-    """A tenant with rows of every kind, and the address of a web process that shows them and dispatches nothing."""
+    """A tenant with rows of every kind, and the address of a web process that serves them and dispatches nothing."""
     product = Product(
         tmp_path / "product",
         {"DATABASE_URL": ordinary_url(race_database), "REDIS_URL": settings.CELERY_BROKER_URL},
@@ -72,7 +72,7 @@ def log_in(page: Page, password: str) -> None:
 
 def addresses(world: World) -> dict[str, str]:
     found = {name: address(world) for name, (address, *_) in PAGES.items()}
-    return found | {name: reverse(name) for name in MORE} | {"nothing": "/admin/nothing/"}
+    return found | {name: reverse(name) for name in OTHER_PAGES} | {"nothing": "/admin/nothing/"}
 
 
 @pytest.mark.timeout(300)
@@ -103,8 +103,8 @@ def test_an_injected_script_does_not_run(page: Page) -> None:
     """
 
     def inject(route: Route) -> None:
-        answer = route.fetch()
-        route.fulfill(response=answer, body=answer.text().replace("</body>", f"{injected}</body>"))
+        response = route.fetch()
+        route.fulfill(response=response, body=response.text().replace("</body>", f"{injected}</body>"))
 
     problems: list[Any] = []
     page.on("console", lambda message: problems.extend(blocked(message)))
@@ -117,7 +117,7 @@ def test_an_injected_script_does_not_run(page: Page) -> None:
     assert len(problems) >= 5
 
 
-def test_after_too_many_failures_the_page_says_when_to_try_again(page: Page) -> None:
+def test_after_too_many_failures_the_page_shows_when_to_try_again(page: Page) -> None:
     page.context.clear_cookies()
     for _ in range(5):
         log_in(page, "wrong")

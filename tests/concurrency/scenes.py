@@ -163,7 +163,7 @@ def executions() -> list[Execution]:
 
 def recording() -> Scene:
     owner, release = making.ready()
-    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim) for claim in running(owner, 3)])
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim) for claim in running(owner, 3)])
     return partial(outcome.record, release.identity, group), executions()
 
 

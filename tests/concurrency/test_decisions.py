@@ -152,7 +152,7 @@ def a_cancellation_of_a_claimed_execution() -> Decision:
 def an_outcome_of_a_cancelled_execution() -> Decision:
     owner, release = making.ready()
     [claim] = scenes.running(owner, 1)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     return cancelling(Execution.objects.get()), partial(outcome.record, release.identity, group), 0
 
 

@@ -171,7 +171,7 @@ def test_of_a_late_outcome_and_the_sweep_of_its_lease_one_wins(_: int) -> None:
     Execution.objects.update(lease_expires_at=LONG_AGO)
     recorded, expired = results_of(
         race(
-            recording(release, making.answer(claim)),
+            recording(release, making.outcome_of(claim)),
             lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10)),
         )
     )
@@ -187,7 +187,7 @@ def test_concurrent_deliveries_of_an_outcome_are_recorded_once(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    recorded = results_of(race(*[recording(release, making.answer(claim)) for _ in range(3)]))
+    recorded = results_of(race(*[recording(release, making.outcome_of(claim)) for _ in range(3)]))
     assert sorted(recorded) == [0, 0, 1]
     assert [kind for kind, _ in making.history(execution)][2:] == ["SUCCEEDED", "OUTCOME_DROPPED", "OUTCOME_DROPPED"]
 
@@ -197,7 +197,7 @@ def test_of_a_failure_and_a_success_with_the_same_lease_one_is_recorded(_: int) 
     owner, release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    recorded = results_of(race(recording(release, making.answer(claim)), recording(release, making.failure(claim))))
+    recorded = results_of(race(recording(release, making.outcome_of(claim)), recording(release, making.failure(claim))))
     assert sorted(recorded) == [0, 1]
     execution.refresh_from_db()
     assert execution.version == 2
@@ -210,7 +210,7 @@ def test_overlapping_groups_of_outcomes_do_not_deadlock(_: int) -> None:
     owner, release = ready()
     for number in range(30):
         making.execution(owner, f"k{number}")
-    answers = [making.answer(claim) for claim in making.claimed(owner)]
+    answers = [making.outcome_of(claim) for claim in making.claimed(owner)]
     recorded = results_of(race(recording(release, *answers), recording(release, *answers[::-1])))
     assert sum(recorded) == 30
     assert set(Execution.objects.values_list("status", flat=True)) == {"SUCCEEDED"}
@@ -225,7 +225,7 @@ def test_calls_that_lock_several_executions_do_not_deadlock(_: int) -> None:
     claims = making.claimed(owner)
     held = [(claim.execution_id, claim.lease_token) for claim in claims]
     notes = [moves.Note(claim.execution_id, "test", {}) for claim in claims]
-    kept = [making.answer(claim, "FAILED", failure=making.failure(claim).failure) for claim in claims]
+    kept = [making.outcome_of(claim, "FAILED", failure=making.failure(claim).failure) for claim in claims]
 
     def renew(order: int) -> int:
         return len(moves.renew_leases(owner.pk, held[::order], worker_id="w", lease_seconds=60))

@@ -95,7 +95,7 @@ class Running:
         return checkpoints.keep([scenes.checkpoint(claim) for claim in self.claims], "w")
 
     def recorded(self) -> object:
-        answers = [making.answer(claim) for claim in self.claims]
+        answers = [making.outcome_of(claim) for claim in self.claims]
         return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
 
     def recorded_checkpoints(self) -> object:
@@ -104,7 +104,7 @@ class Running:
 
     def dropped(self) -> object:
         """Record outcomes for lost leases."""
-        answers = [making.answer(claim, execution_version=claim.version + 1) for claim in self.claims]
+        answers = [making.outcome_of(claim, execution_version=claim.version + 1) for claim in self.claims]
         return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
 
     def beaten(self) -> object:

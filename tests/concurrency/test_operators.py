@@ -90,7 +90,7 @@ def test_of_a_cancellation_and_an_outcome_one_wins(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    recorded, cancelled = race(recording(release, making.answer(claim)), cancelling(owner, execution))
+    recorded, cancelled = race(recording(release, making.outcome_of(claim)), cancelling(owner, execution))
     kinds = [kind for kind, _ in making.history(execution)][2:]
     if recorded:
         assert type(cancelled).__name__ == "CancelRefused"

@@ -14,7 +14,7 @@ import requests
 from django.db import connection
 from django.utils import timezone
 
-from releases.artifacts.store import S3Settings, artifact_store
+from releases.artifacts.store import artifact_store
 from releases.models import ArtifactUpload, Blob
 from releases.registration import direct_uploads
 from tenancy.models import Tenant
@@ -23,14 +23,14 @@ from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import advisory_locks, digest_lock, stopped_before_writing
 from tests.concurrency.test_operators import wait_for_a_blocked_session
 from tests.releases.registration.sending import MEBIBYTE, begun, sent
-from tests.s3 import client_of, use_s3
+from tests.s3 import S3Place, client_of, use_s3
 
 pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.xdist_group("s3_server")]
 DATA = os.urandom(6 * MEBIBYTE)
 
 
 @pytest.fixture(autouse=True)
-def place(settings: Any, s3_place: S3Settings) -> None:
+def place(settings: Any, s3_place: S3Place) -> None:
     use_s3(settings, s3_place)
     settings.UPLOAD_PART_BYTES = 5 * MEBIBYTE
 
@@ -84,7 +84,7 @@ def test_the_loser_of_two_uploads_does_not_affect_the_winner() -> None:
     assert (upload.status, upload.finding) == ("STORED", None)
 
 
-def test_the_first_of_two_starts_decides_the_multipart_upload(s3_place: S3Settings) -> None:
+def test_the_first_of_two_starts_decides_the_multipart_upload(s3_place: S3Place) -> None:
     """The first upload may already have parts. The second call aborts only the multipart upload that it started."""
     owner, direct = making.tenant(), artifact_store().direct
     assert direct is not None
@@ -98,7 +98,7 @@ def test_the_first_of_two_starts_decides_the_multipart_upload(s3_place: S3Settin
     assert [each["UploadId"] for each in begun_there["Uploads"]] == [upload.storage_id] == [won]
 
 
-def test_an_upload_that_expires_during_its_start_leaves_nothing(s3_place: S3Settings) -> None:
+def test_an_upload_that_expires_during_its_start_leaves_nothing(s3_place: S3Place) -> None:
     upload = declared(making.tenant())
     expire: LiteralString = "UPDATE releases_artifactupload SET status = 'EXPIRED' WHERE id = %s"
     with overtaken(partial(direct_uploads.missing, upload), expire, upload.pk):

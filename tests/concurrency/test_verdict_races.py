@@ -11,7 +11,8 @@ from django.db import connection
 
 from releases.artifacts import blob_lock, blobs, scrub, soundness
 from releases.artifacts.relocation import Outcome, relocate
-from releases.artifacts.store import LocalArtifactStore, artifact_store
+from releases.artifacts.store import artifact_store
+from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
@@ -112,7 +113,7 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
         assert removal.enter_context(blob_lock.exclusive(DIGEST))
         with meanwhile(move) as moved:
             wait_for_the_lock()
-            assert target.look(DIGEST) is None
+            assert target.stat(DIGEST) is None
             removal.close()
     assert moved == [[Outcome.COPIED]]
 

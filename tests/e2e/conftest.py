@@ -9,7 +9,7 @@ import pytest
 
 from embedded.product import Product
 from embedded.valkey import Valkey
-from releases.artifacts.store import LocalArtifactStore
+from releases.artifacts.store.local import LocalArtifactStore
 from tests.database_template import connected_to, database
 from tests.receiving import Receiver, receiving
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
@@ -21,9 +21,9 @@ PIPELINES = Path(__file__).parent / "pipelines"
 
 @pytest.fixture
 def tenant(running: RunningProduct, name: str) -> Iterator[TenantInUse]:
-    made = running.tenant(name)
-    yield made
-    made.stop_workers()
+    created = running.tenant(name)
+    yield created
+    created.stop_workers()
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def v2(tmp_path: Path) -> BuiltRelease:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with receiving() as made:
-        yield made
+    with receiving() as running:
+        yield running
 
 
 Host = Callable[[TenantInUse, str], None]
@@ -65,8 +65,8 @@ def host(tmp_path: Path, receiver: Receiver) -> Host:
 @pytest.fixture
 def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[RunningProduct, Valkey]]:
     """A second copy of the product with a dedicated broker that a test may stop."""
-    with product_with_own_broker(running, tmp_path, {}) as made:
-        yield made
+    with product_with_own_broker(running, tmp_path, {}) as product_and_broker:
+        yield product_and_broker
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The product with a broker whose users have only the rights that they need, with and without TLS."""
+"""The product with a broker whose users have only the necessary rights, with and without TLS."""
 
 import re
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from wire.broker.tls import tls_options
 from wire.messages.queues import tenant_prefix
 
 
-def work(tenant: TenantInUse, release: BuiltRelease) -> None:
+def use_every_right(tenant: TenantInUse, release: BuiltRelease) -> None:
     """Use every right of a worker: it runs, is drained and undrained, runs again, and stops."""
     tenant.register(release)
     tenant.activate(release)
     worker = tenant.start_worker(release, "worker")
     run(tenant, "first")
-    for order, state in (("drain", "DRAINING"), ("undrain", "HEALTHY")):
-        answer = tenant.http.post(tenant.url(f"workers/{release.pipeline_id}/worker/{order}"))
-        assert answer.status_code == 200, answer.text
+    for command, state in (("drain", "DRAINING"), ("undrain", "HEALTHY")):
+        response = tenant.http.post(tenant.url(f"workers/{release.pipeline_id}/worker/{command}"))
+        assert response.status_code == 200, response.text
         tenant.wait_for_worker("worker", state)
     run(tenant, "second")
     environment = Path(f"/proc/{worker.pid}/environ").read_text()
@@ -42,17 +42,17 @@ def work(tenant: TenantInUse, release: BuiltRelease) -> None:
 
 
 def run(tenant: TenantInUse, key: str) -> None:
-    made = tenant.accepted("tests.pinned", {"number": 1}, key)["executionId"]
-    tenant.wait_for(made, "SUCCEEDED")
+    execution_id = tenant.accepted("tests.pinned", {"number": 1}, key)["executionId"]
+    tenant.wait_for(execution_id, "SUCCEEDED")
 
 
-def test_no_process_needs_more_than_its_user_may_do(
+def test_no_process_needs_more_rights_than_its_user_has(
     own_broker: tuple[RunningProduct, Valkey], v1: BuiltRelease, name: str
 ) -> None:
     running, valkey = own_broker
     tenant = running.tenant(name)
     try:
-        work(tenant, v1)
+        use_every_right(tenant, v1)
     finally:
         tenant.stop_workers()
     with Redis.from_url(valkey.owner_url) as owner:
@@ -60,9 +60,9 @@ def test_no_process_needs_more_than_its_user_may_do(
         users = {client["user"] for client in owner.client_list()}
         assert "coordinator" in users
         assert "default" not in users
-        left = [key.decode() for key in owner.scan_iter("*") if tenant_prefix(name) in key.decode()]
-    # The order to the worker expires. The binding of a queue would not.
-    assert all(key.startswith(f"{tenant_prefix(name)}worker.") for key in left)
+        remaining = [key.decode() for key in owner.scan_iter("*") if tenant_prefix(name) in key.decode()]
+    # The instruction to the worker expires. The binding of a queue would not.
+    assert all(key.startswith(f"{tenant_prefix(name)}worker.") for key in remaining)
 
 
 # --- TLS ------------------------------------------------------------------------------------------
@@ -79,14 +79,14 @@ def server(tmp_path: Path) -> Iterator[Valkey]:
         yield running
 
 
-def test_every_process_reaches_its_broker_over_tls(
+def test_every_process_connects_to_its_broker_over_tls(
     running: RunningProduct, v1: BuiltRelease, name: str, tmp_path: Path, certificate: Path
 ) -> None:
     settings = {"REDIS_CA_FILE": str(certificate)}
     with product_with_own_broker(running, tmp_path, settings, certificate) as (product, valkey):
         tenant = product.tenant(name)
         try:
-            work(tenant, v1)
+            use_every_right(tenant, v1)
         finally:
             tenant.stop_workers()
         assert product.product.environment["REDIS_URL"].startswith("rediss://")
@@ -94,19 +94,19 @@ def test_every_process_reaches_its_broker_over_tls(
             assert owner.acl_log() == []
 
 
-def test_only_a_known_certificate_of_the_brokers_host_is_accepted(
+def test_only_a_trusted_certificate_of_the_brokers_host_is_accepted(
     server: Valkey, tmp_path: Path, certificate: Path
 ) -> None:
     other_host = make_certificate(tmp_path / "other.pem", "127.0.0.2")
-    for shown, known, accepted in (
+    for presented, trusted, accepted in (
         (certificate, certificate, True),
         (certificate, None, False),
         (certificate, other_host, False),
         (other_host, other_host, False),
     ):
-        with tls_in_front_of(server.port, shown) as port:
+        with tls_in_front_of(server.port, presented) as port:
             url = over_tls(server.url, port)
-            options = tls_options(url, str(known or ""))
+            options = tls_options(url, str(trusted or ""))
             with Redis.from_url(url, **options) as client, Connection(url, ssl=options) as connection:
                 if accepted:
                     assert client.ping()
@@ -118,7 +118,7 @@ def test_only_a_known_certificate_of_the_brokers_host_is_accepted(
                     connection.ensure_connection(max_retries=1)
 
 
-def test_a_worker_refuses_an_unknown_certificate(
+def test_a_worker_rejects_an_unknown_certificate(
     running: RunningProduct, v1: BuiltRelease, name: str, certificate: Path, server: Valkey, tmp_path: Path
 ) -> None:
     running.tenant(name)
@@ -130,7 +130,7 @@ def test_a_worker_refuses_an_unknown_certificate(
             worker = product.start_worker(
                 name, v1.reference, release=v1.descriptor, tenant=name, key=key, directory=v1.directory
             )
-            eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in worker.log_tail(), what="the refusal")
+            eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in worker.log_tail(), what="the rejection")
             assert worker.running
         finally:
             product.stop()

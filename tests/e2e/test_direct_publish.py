@@ -1,4 +1,4 @@
-"""The command `pipelines publish` uploads to S3 over a connection that breaks, while a control worker dies."""
+"""`python -m pipelines publish` directly to S3, over a failing connection, with a control worker that is killed."""
 
 import json
 import os
@@ -16,10 +16,9 @@ import pytest
 
 from pipelines.release.direct_upload import DIRECT_BYTES
 from pipelines.release.publish import Target, publish
-from releases.artifacts.store import S3Settings
 from tests import making
 from tests.building import eventually
-from tests.s3 import client_of
+from tests.s3 import S3Place, client_of
 from tests.s3_product import TENANT, S3Product, s3_product
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -27,7 +26,7 @@ SIZE = DIRECT_BYTES + 1
 
 
 @dataclass
-class Way:
+class BreakingProxy:
     """A TCP proxy to the store. It closes each of the next `breaks` connections after a mebibyte."""
 
     port: int
@@ -44,33 +43,33 @@ class Way:
 
 
 @contextmanager
-def way_to(host: str, port: int) -> Iterator[Way]:
+def breaking_proxy(host: str, port: int) -> Iterator[BreakingProxy]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        way = Way(listener.getsockname()[1])
+        proxy = BreakingProxy(listener.getsockname()[1])
 
         def serve() -> None:
             with suppress(OSError):
                 while True:
                     client, _ = listener.accept()
-                    threading.Thread(target=carry, args=(client,), daemon=True).start()
+                    threading.Thread(target=forward, args=(client,), daemon=True).start()
 
-        def carry(client: socket.socket) -> None:
+        def forward(client: socket.socket) -> None:
             with client, socket.create_connection((host, port)) as server:
                 threading.Thread(target=copy, args=(server, client, float("inf")), daemon=True).start()
-                copy(client, server, way.allowance())
+                copy(client, server, proxy.allowance())
 
-        def copy(source: socket.socket, target: socket.socket, left: float) -> None:
+        def copy(source: socket.socket, target: socket.socket, remaining: float) -> None:
             with suppress(OSError):
-                while left > 0 and (data := source.recv(65_536)):
+                while remaining > 0 and (data := source.recv(65_536)):
                     target.sendall(data)
-                    left -= len(data)
+                    remaining -= len(data)
             for end in (source, target):
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
         threading.Thread(target=serve, daemon=True).start()
         try:
-            yield way
+            yield proxy
         finally:
             listener.shutdown(socket.SHUT_RDWR)
 
@@ -87,67 +86,67 @@ def dist(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def way(s3_place: S3Settings) -> Iterator[Way]:
+def proxy(s3_place: S3Place) -> Iterator[BreakingProxy]:
     host, _, port = s3_place.endpoint_url.removeprefix("http://").partition(":")
-    with way_to(host, int(port)) as made:
-        yield made
+    with breaking_proxy(host, int(port)) as running:
+        yield running
 
 
 @pytest.fixture
-def there(
-    django_db_setup: None, tmp_path: Path, s3_place: S3Settings, way: Way, gathered_static_files: str
+def running_product(
+    django_db_setup: None, tmp_path: Path, s3_place: S3Place, proxy: BreakingProxy, gathered_static_files: str
 ) -> Iterator[S3Product]:
-    url = f"http://127.0.0.1:{way.port}"
-    with s3_product(tmp_path, s3_place, gathered_static_files, S3_PUBLIC_ENDPOINT_URL=url) as made:
-        yield made
+    url = f"http://127.0.0.1:{proxy.port}"
+    with s3_product(tmp_path, s3_place, gathered_static_files, S3_PUBLIC_ENDPOINT_URL=url) as running:
+        yield running
 
 
 @pytest.mark.timeout(300)
-def test_a_large_file_is_uploaded_to_the_store_in_spite_of_failures(
-    there: S3Product, dist: Path, way: Way, s3_place: S3Settings
+def test_a_large_file_is_uploaded_to_the_store_despite_failures(
+    running_product: S3Product, dist: Path, proxy: BreakingProxy, s3_place: S3Place
 ) -> None:
-    product = there.product
-    target = Target(product.url, TENANT, there.token)
-    way.breaks = 2
-    progress_reports: list[tuple[int, int]] = []
+    product = running_product.product
+    target = Target(product.url, TENANT, running_product.token)
+    proxy.breaks = 2
+    reports: list[tuple[int, int]] = []
 
-    class Enough(Exception):
+    class StoppedHalfway(Exception):
         pass
 
     def stop_halfway(sent: int, total: int) -> None:
-        progress_reports.append((sent, total))
+        reports.append((sent, total))
         if sent > SIZE // 2:
-            raise Enough
+            raise StoppedHalfway
 
-    with pytest.raises(Enough):
+    with pytest.raises(StoppedHalfway):
         publish(dist, target, progress=stop_halfway)
-    assert way.broken == 2, "the upload resumes after each break"
+    assert proxy.broken == 2, "the upload must continue after each broken connection"
 
-    # The next process resumes the upload. No control worker verifies it at first, and then one does.
+    # The next process resumes the upload. The release is verified only once a control worker runs again.
     [worker] = [child for child in product.children.started if child.name == "control-worker"]
     worker.kill()
     product.children.started.remove(worker)
     command = [sys.executable, "-m", "pipelines", "publish", str(dist), f"--url={product.url}", f"--tenant={TENANT}"]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PIPELINES_TOKEN": there.token}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PIPELINES_TOKEN": running_product.token}
     with subprocess.Popen([*command, "--json"], env=environment, stdout=subprocess.PIPE, text=True) as process:
-        eventually(lambda: staged(s3_place) == [], what="all parts to be sent")
+        eventually(lambda: missing_parts(s3_place) == [], what="all parts to be sent")
         product.start_control_worker("second-worker")
         out, _ = process.communicate(timeout=200)
     release = json.loads(out)["release"]
     assert (process.returncode, release["status"], release["artifacts"][0]["size"]) == (0, "REGISTERED", SIZE)
-    assert progress_reports[0][0] < 2**20
+    assert reports[0][0] < 2**20
     digest = release["artifacts"][0]["digest"].removeprefix("sha256:")
     client = client_of(s3_place)
     found = client.list_objects_v2(Bucket=s3_place.bucket, Prefix=s3_place.prefix)["Contents"]
     assert [row["Key"] for row in found] == [f"{s3_place.prefix}/sha256/{digest}"]
 
 
-def staged(place: S3Settings) -> list[int]:
-    """Return the missing parts of the only upload; none if there is no open upload, because it is complete."""
+def missing_parts(place: S3Place) -> list[int]:
+    """Return the numbers of the parts that the unfinished upload lacks, or an empty list without such an upload."""
     client = client_of(place)
     uploads = client.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", ())
     for upload in uploads:
         parts = client.list_parts(Bucket=place.bucket, Key=upload["Key"], UploadId=upload["UploadId"]).get("Parts", ())
-        there = {part["PartNumber"] for part in parts}
-        return [number for number in range(1, 8) if number not in there]
+        stored = {part["PartNumber"] for part in parts}
+        return [number for number in range(1, 8) if number not in stored]
     return []

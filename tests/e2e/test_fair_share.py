@@ -1,4 +1,4 @@
-"""A hog and a trickle over real workers: the trickle is done long before the hog is."""
+"""With real workers, a few executions complete long before a large batch that was submitted earlier."""
 
 from pathlib import Path
 
@@ -8,42 +8,42 @@ from executions.models import TERMINAL_VALUES, Execution
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
 
 PIPELINES = Path(__file__).parent / "pipelines"
-HOG, TRICKLE = 1000, 5
+LARGE, SMALL = 1000, 5
 
 
 @pytest.fixture
-def hog(tenant: TenantInUse, tmp_path: Path) -> TenantInUse:
-    """A tenant with a thousand executions of a step that takes a twentieth of a second, on their way."""
+def busy(tenant: TenantInUse, tmp_path: Path) -> TenantInUse:
+    """A tenant that has submitted a thousand executions of a step that takes 0.05 s."""
     slow = build("slow:pipeline", PIPELINES / "slow", tmp_path / "slow", "1.0")
     tenant.register(slow)
     tenant.activate(slow)
     tenant.start_worker(slow, "worker-slow")
     work = {"marks": str(tmp_path / "marks"), "seconds": 0.05}
-    items = [{"pipelineId": "tests.slow", "input": work, "idempotencyKey": f"hog-{n}"} for n in range(HOG)]
-    answer = tenant.http.post(tenant.url("executions:batch"), json={"items": items})
-    assert answer.status_code == 200, answer.text
+    items = [{"pipelineId": "tests.slow", "input": work, "idempotencyKey": f"large-{n}"} for n in range(LARGE)]
+    response = tenant.http.post(tenant.url("executions:batch"), json={"items": items})
+    assert response.status_code == 200, response.text
     return tenant
 
 
-def waiting(of: TenantInUse) -> int:
-    rows = Execution.objects.filter(tenant=of.tenant, pipeline_id="tests.slow")
-    assert rows.count() == HOG
+def unfinished(tenant: TenantInUse) -> int:
+    rows = Execution.objects.filter(tenant=tenant.tenant, pipeline_id="tests.slow")
+    assert rows.count() == LARGE
     return rows.exclude(status__in=TERMINAL_VALUES).count()
 
 
 @pytest.mark.parametrize("same_tenant", [True, False])
-def test_the_trickle_is_done_long_before_the_hog(
-    running: RunningProduct, hog: TenantInUse, v1: BuiltRelease, name: str, same_tenant: bool
+def test_a_small_batch_completes_long_before_a_large_one(
+    running: RunningProduct, busy: TenantInUse, v1: BuiltRelease, name: str, same_tenant: bool
 ) -> None:
-    trickle = hog if same_tenant else running.tenant(f"{name}-small")
-    trickle.register(v1)
-    trickle.activate(v1)
-    trickle.start_worker(v1, "worker-v1")
-    before = waiting(hog)
-    assert before > HOG / 2, "the hog was drained before anything was measured"
-    for number in range(TRICKLE):
-        made = trickle.accepted("tests.pinned", {"number": number}, f"trickle-{number}")
-        trickle.wait_for(made["executionId"], "SUCCEEDED")
-    # One after the other: each found its way past all that the hog has waiting.
-    assert waiting(hog) > before / 2
-    trickle.stop_workers()
+    small = busy if same_tenant else running.tenant(f"{name}-small")
+    small.register(v1)
+    small.activate(v1)
+    small.start_worker(v1, "worker-v1")
+    before = unfinished(busy)
+    assert before > LARGE / 2, "most of the large batch must be unfinished when the measurement starts"
+    for number in range(SMALL):
+        accepted = small.accepted("tests.pinned", {"number": number}, f"small-{number}")
+        small.wait_for(accepted["executionId"], "SUCCEEDED")
+    # They ran one after the other. Each overtook the executions of the large batch.
+    assert unfinished(busy) > before / 2
+    small.stop_workers()

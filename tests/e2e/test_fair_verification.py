@@ -21,9 +21,9 @@ CONTRACT = making.contract()
 @pytest.fixture
 def tenants(running: RunningProduct, tmp_path: Path, name: str) -> Iterator[tuple[TenantInUse, TenantInUse]]:
     with product_with_own_broker(running, tmp_path, {"WORKER_STALE_SECONDS": "30"}) as (product, _):
-        made = product.tenant(f"{name}-busy"), product.tenant(name)
-        yield made
-        made[1].stop_workers()
+        created = product.tenant(f"{name}-busy"), product.tenant(name)
+        yield created
+        created[1].stop_workers()
 
 
 def upload(tenant: TenantInUse, version: str, data: bytes) -> None:
@@ -32,11 +32,11 @@ def upload(tenant: TenantInUse, version: str, data: bytes) -> None:
         "descriptor": ("pipeline-release.json", json.dumps(document)),
         "artifact": ("app.zip", data),
     }
-    answer = tenant.http.post(tenant.url(f"pipelines/{making.PIPELINE}/releases"), files=files)
-    assert answer.status_code == 202, answer.text
+    response = tenant.http.post(tenant.url(f"pipelines/{making.PIPELINE}/releases"), files=files)
+    assert response.status_code == 202, response.text
 
 
-def waiting(tenant: TenantInUse) -> int:
+def unverified(tenant: TenantInUse) -> int:
     releases = tenant.get(f"pipelines/{making.PIPELINE}/releases")["items"]
     return sum(release["status"] in {"UPLOADED", "VERIFYING"} for release in releases)
 
@@ -50,7 +50,7 @@ def test_costly_archives_of_one_tenant_delay_no_other_tenant(
     other.start_worker(v1, "worker")
     for number in range(HEAVY):
         upload(busy, f"{number}.0", heavy.archive(CONTRACT, entries=150, salt=str(number)))
-    eventually(lambda: waiting(busy) == HEAVY, what="the uploads to wait")
+    eventually(lambda: unverified(busy) == HEAVY, what="the uploads to wait")
     time.sleep(1)
 
     began = time.monotonic()
@@ -60,10 +60,10 @@ def test_costly_archives_of_one_tenant_delay_no_other_tenant(
     heartbeats = []
     for number in range(10):
         began = time.monotonic()
-        made = other.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
-        other.wait_for(made, "SUCCEEDED", seconds=10)
+        execution_id = other.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
+        other.wait_for(execution_id, "SUCCEEDED", seconds=10)
         assert time.monotonic() - began < 10
         [worker] = other.get("workers")["items"]
         heartbeats.append(datetime.fromisoformat(worker["lastHeartbeatAt"]).timestamp())
     assert time.time() - heartbeats[-1] < 5
-    assert waiting(busy) > HEAVY / 2, "the costly archives were still being verified"
+    assert unverified(busy) > HEAVY / 2, "the costly archives were still being verified"

@@ -1,4 +1,4 @@
-"""REST workers that accept connections and never answer delay only their own releases."""
+"""REST workers that accept connections but never respond delay only their own releases."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ REQUESTS = 24
 
 @contextmanager
 def hanging() -> Iterator[int]:
-    """A port that accepts connections and sends nothing."""
+    """Yield a port that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
         yield server.getsockname()[1]
 
@@ -37,9 +37,9 @@ def tenants(running: RunningProduct, tmp_path: Path, name: str) -> Iterator[tupl
             "SUBMISSION_CACHE_SECONDS": "0",
         }
         with product_with_own_broker(running, tmp_path, settings) as (product, _):
-            made = product.tenant(f"{name}-hangs"), product.tenant(name)
-            yield *made, port
-            made[1].stop_workers()
+            created = product.tenant(f"{name}-hangs"), product.tenant(name)
+            yield *created, port
+            created[1].stop_workers()
 
 
 def host(tenant: TenantInUse, release: BuiltRelease, worker: str, port: int) -> None:
@@ -50,11 +50,11 @@ def host(tenant: TenantInUse, release: BuiltRelease, worker: str, port: int) -> 
         "workerId": worker,
         "endpoint": f"http://127.0.0.1:{port}",
     }
-    answer = tenant.http.post(tenant.url("workers"), json=body)
-    assert answer.status_code == 200, answer.text
+    response = tenant.http.post(tenant.url("workers"), json=body)
+    assert response.status_code == 200, response.text
 
 
-def test_workers_that_never_answer_delay_no_request_and_no_other_check(
+def test_workers_that_never_respond_delay_no_request_and_no_check_of_other_workers(
     tenants: tuple[TenantInUse, TenantInUse, int], v1: BuiltRelease
 ) -> None:
     hangs, other, port = tenants
@@ -65,21 +65,21 @@ def test_workers_that_never_answer_delay_no_request_and_no_other_check(
         host(hangs, v1, f"worker-{number}", port)
 
     def refused(number: int) -> tuple[int, str]:
-        answer = hangs.submit(v1.pipeline_id, {"number": number}, f"k{number}")
-        return answer.status_code, answer.headers["Retry-After"]
+        response = hangs.submit(v1.pipeline_id, {"number": number}, f"k{number}")
+        return response.status_code, response.headers["Retry-After"]
 
     began = time.monotonic()
     with ThreadPoolExecutor(REQUESTS) as pool:
         assert set(pool.map(refused, range(REQUESTS))) == {(503, "5")}
     assert time.monotonic() - began < 5
 
-    other.start_rest_worker(v1, "answers")
-    host(other, v1, "answers", REST_PORT)
+    other.start_rest_worker(v1, "responsive")
+    host(other, v1, "responsive", REST_PORT)
     began = time.monotonic()
 
     def accepted() -> str | None:
-        answer = other.submit(v1.pipeline_id, {"number": 1}, "k")
-        return answer.json()["executionId"] if answer.status_code == 202 else None
+        response = other.submit(v1.pipeline_id, {"number": 1}, "k")
+        return response.json()["executionId"] if response.status_code == 202 else None
 
     made = eventually(accepted, seconds=15, what="a submission to be accepted")
     other.wait_for(made, "SUCCEEDED", seconds=10)
@@ -88,12 +88,12 @@ def test_workers_that_never_answer_delay_no_request_and_no_other_check(
     def errors() -> set[str]:
         return {worker["capabilityError"] for worker in hangs.get("workers")["items"]}
 
-    eventually(lambda: "no complete response in time" in "".join(errors()), what="the verdict on a worker that hangs")
+    eventually(lambda: "no complete response in time" in "".join(errors()), what="the error of a hanging worker")
 
 
 @contextmanager
 def hanging_in_calls(release: BuiltRelease) -> Iterator[tuple[int, list[float]]]:
-    """A REST worker that confirms that it hosts `release` and never answers a command; yield its port and its calls."""
+    """Run a REST worker that confirms its release but never responds to a command. Yield its port and its calls."""
     calls: list[float] = []
     ended = threading.Event()
     capabilities = {
@@ -130,10 +130,10 @@ def hanging_in_calls(release: BuiltRelease) -> Iterator[tuple[int, list[float]]]
         server.server_close()
 
 
-def test_calls_that_never_end_delay_no_other_tenant(
+def test_calls_without_a_response_delay_no_other_tenant(
     running: RunningProduct, tmp_path: Path, name: str, v1: BuiltRelease
 ) -> None:
-    """Neither its Celery workers nor its REST workers. Calls that wait for a place keep their leases."""
+    """They delay neither Celery workers nor REST workers. Calls that wait for a free place keep their leases."""
     with hanging_in_calls(v1) as (port, calls):
         settings = {
             "REST_WORKER_ORIGINS": f"http://127.0.0.1:{port},http://127.0.0.1:{REST_PORT}",
@@ -149,8 +149,8 @@ def test_calls_that_never_end_delay_no_other_tenant(
                 tenant.activate(v1)
             try:
                 celery.start_worker(v1, "worker")
-                rest.start_rest_worker(v1, "answers")
-                host(rest, v1, "answers", REST_PORT)
+                rest.start_rest_worker(v1, "responsive")
+                host(rest, v1, "responsive", REST_PORT)
                 for number in range(2):
                     host(hangs, v1, f"worker-{number}", port)
 
@@ -163,15 +163,15 @@ def test_calls_that_never_end_delay_no_other_tenant(
                     hangs.submit(v1.pipeline_id, {"number": number}, f"k{number}")
                 eventually(lambda: calls, what="a call")
 
-                def is_claimed_as_far_as_workers_have_room() -> bool:
+                def is_claimed_up_to_the_capacity() -> bool:
                     found = hangs.get("executions")["items"]
                     return len([each for each in found if each["status"] == "RUNNING"]) == 16  # eight for each worker
 
-                eventually(is_claimed_as_far_as_workers_have_room, seconds=20, what="calls that wait for a place")
+                eventually(is_claimed_up_to_the_capacity, seconds=20, what="calls that wait for a free place")
                 began = time.monotonic()
                 for tenant in (celery, rest):
-                    made = tenant.accepted("tests.pinned", {"number": 1}, "during")["executionId"]
-                    tenant.wait_for(made, "SUCCEEDED", seconds=60)
+                    execution_id = tenant.accepted("tests.pinned", {"number": 1}, "during")["executionId"]
+                    tenant.wait_for(execution_id, "SUCCEEDED", seconds=60)
                 assert time.monotonic() - began < 8
             finally:
                 celery.stop_workers()

@@ -1,4 +1,4 @@
-"""Existing clients and workers of the founding framework, and the product's own processes between them."""
+"""Existing clients and workers of the founding framework with the processes of the product."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def payload(type_id: str, value: Any) -> dict[str, str]:
 
 @dataclass
 class ExistingClient:
-    """Does what a client of the founding framework does, with nothing but HTTP, files, and an eye on the log."""
+    """A client of the founding framework, which uses only HTTP, files and the log."""
 
     product: Product
     tenant: str
@@ -51,12 +51,12 @@ class ExistingClient:
         return requests.request(method, url, json=body, headers={"Authorization": f"Bearer {token}"}, timeout=30)
 
     def ok(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self.call(method, path, body)
-        assert answer.status_code == 200, (path, answer.status_code, answer.text)
-        return answer.json()
+        response = self.call(method, path, body)
+        assert response.status_code == 200, (path, response.status_code, response.text)
+        return response.json()
 
-    def place(self, contract: dict[str, Any], version: str) -> Path:
-        """A jar with its descriptor, in the folder from which releases are registered."""
+    def write_release(self, contract: dict[str, Any], version: str) -> Path:
+        """Write a jar and its descriptor to the folder from which releases are registered. Return the descriptor."""
         folder = Path(self.product.settings["TPF_RELEASE_ROOTS"]) / self.tenant
         folder.mkdir(parents=True, exist_ok=True)
         data = making.archive(contract, code=version)
@@ -72,8 +72,10 @@ class ExistingClient:
         """Register and activate the order flow."""
         contract = making.contract(PIPELINE, CONTRACT_STEPS, transport="REST")
         base = f"admin/{{t}}/pipelines/{PIPELINE}/releases"
-        made = self.ok("POST", f"{base}/register", {"releaseDescriptorPath": str(self.place(contract, version))})
-        assert made["status"] == "REGISTERED"
+        registered = self.ok(
+            "POST", f"{base}/register", {"releaseDescriptorPath": str(self.write_release(contract, version))}
+        )
+        assert registered["status"] == "REGISTERED"
         active = self.ok("POST", f"{base}/{version}/activate")
         assert active["status"] == "ACTIVE"
         assert self.ok("GET", f"{base}/active")["releaseVersion"] == version
@@ -110,20 +112,21 @@ class ExistingClient:
 
         return eventually(reached, seconds=seconds, what=f"{execution_id} in {states}")
 
-    def asked(self, execution_id: str) -> Any:
+    def interaction(self, execution_id: str) -> Any:
         def found() -> Any:
             pending = self.ok("GET", "control-plane/{t}/interactions/pending?limit=1000")
             return next((each for each in pending if each["executionId"] == execution_id), None)
 
-        return eventually(found, what="the question")
+        return eventually(found, what="the interaction")
 
-    def answer(self, asked: Any, response: dict[str, str]) -> Any:
-        body = {"interactionId": asked["interactionId"], "responsePayload": response, "actor": "restaurant"}
+    def complete(self, interaction: Any, response: dict[str, str]) -> Any:
+        body = {"interactionId": interaction["interactionId"], "responsePayload": response, "actor": "restaurant"}
         return self.ok("POST", "control-plane/{t}/interactions/complete", body)
 
     def decide(self, execution_id: str, decision: Any = None) -> Any:
-        return self.answer(
-            self.asked(execution_id), payload(DTO + "RestaurantDecisionDto", DECISION if decision is None else decision)
+        return self.complete(
+            self.interaction(execution_id),
+            payload(DTO + "RestaurantDecisionDto", DECISION if decision is None else decision),
         )
 
     def result(self, execution_id: str) -> Any:
@@ -140,7 +143,7 @@ def client(running: RunningProduct, name: str) -> ExistingClient:
 
 @contextmanager
 def hosted(client: ExistingClient) -> Iterator[StrictWorker]:
-    """The order flow, released and active, and the strict double that hosts it."""
+    """Release and activate the order flow, and host it with the strict test double."""
     active = client.release()
     secret = worker_key(client.product.environment["WORKER_SECRET"], client.tenant).text
     double = StrictWorker(PIPELINE, active["contractVersion"], "sha256:one", secret)
@@ -150,26 +153,26 @@ def hosted(client: ExistingClient) -> Iterator[StrictWorker]:
 
 
 def test_an_existing_client_works_unchanged(client: ExistingClient) -> None:
-    """Register, activate, register a worker and beat for it, submit, poll, list, complete, read, re-drive, the log."""
+    """Register, activate, register a worker, send heartbeats, submit, poll, list, complete, re-drive, read the log."""
     assert requests.get(f"{client.product.url}/q/health/live", timeout=10).ok
     with hosted(client) as double:
-        made = client.submit("order-1")
-        assert client.submit("order-1") == made
-        waiting = client.wait_for(made, "WAITING_EXTERNAL")
+        execution_id = client.submit("order-1")
+        assert client.submit("order-1") == execution_id
+        waiting = client.wait_for(execution_id, "WAITING_EXTERNAL")
         assert (waiting["stepIndex"], waiting["version"], waiting["nextDueAtEpochMs"]) == (2, 2, 2**63 - 1)
-        assert client.result(made) is None
-        asked = client.asked(made)
-        assert asked["requestPayload"]["requestId"] == "r1"
-        done = client.decide(made)
+        assert client.result(execution_id) is None
+        interaction = client.interaction(execution_id)
+        assert interaction["requestPayload"]["requestId"] == "r1"
+        done = client.decide(execution_id)
         assert (done["status"], done["duplicate"]) == ("COMPLETED", False)
-        ended = client.wait_for(made, "SUCCEEDED")
+        ended = client.wait_for(execution_id, "SUCCEEDED")
         assert (ended["stepIndex"], ended["version"], ended["attempt"]) == (3, 5, 0)
-        assert client.answer(asked, payload("null", None))["duplicate"] is True
-        told = client.result(made)
-        assert told["payloadTypeId"] == DTO + "TerminalOrderStateDto"
-        assert told["payload"].endswith('"total":27.50 }')
+        assert client.complete(interaction, payload("null", None))["duplicate"] is True
+        result = client.result(execution_id)
+        assert result["payloadTypeId"] == DTO + "TerminalOrderStateDto"
+        assert result["payload"].endswith('"total":27.50 }')
 
-        # The incident drill: a nonsense decision is taken, the execution dies, the log tells, a re-drive does not help.
+        # The incident drill: an invalid decision is accepted, the execution fails and is logged, a re-drive fails too.
         drilled = client.submit("order-2")
         client.decide(drilled, {"accepted": {"orderId": "nonsense"}})
         dead = client.wait_for(drilled, "FAILED", "DLQ")
@@ -183,8 +186,8 @@ def test_an_existing_client_works_unchanged(client: ExistingClient) -> None:
         )
         assert "reason=retry_exhausted" in line[0]
         path = f"admin/{{t}}/executions/{drilled}/redrive"
-        again = client.ok("POST", path, {"allowFailed": True, "expectedVersion": dead["version"], "reason": "drill"})
-        assert (again["previousStatus"], again["attempt"]) == (dead["status"], 3)
+        redriven = client.ok("POST", path, {"allowFailed": True, "expectedVersion": dead["version"], "reason": "drill"})
+        assert (redriven["previousStatus"], redriven["attempt"]) == (dead["status"], 3)
         client.wait_for(drilled, "FAILED", "DLQ")
         resumes = [each for each in double.commands if each["executionId"] == drilled and each["currentStepIndex"] == 3]
         assert {json.loads(each["payload"])["accepted"]["orderId"] for each in resumes} == {"nonsense"}
@@ -199,23 +202,23 @@ def test_an_execution_survives_a_worker_that_misbehaves(client: ExistingClient) 
             "c": ["redirect", "half"],
         }.items():
             double.faults = list(faults)
-            made = client.submit(key)
-            assert client.wait_for(made, "WAITING_EXTERNAL", "DLQ", "FAILED")["status"] == "WAITING_EXTERNAL"
-            assert client.status(made)["attempt"] == 2
-            mine = [each for each in double.commands if each["executionId"] == made]
+            execution_id = client.submit(key)
+            assert client.wait_for(execution_id, "WAITING_EXTERNAL", "DLQ", "FAILED")["status"] == "WAITING_EXTERNAL"
+            assert client.status(execution_id)["attempt"] == 2
+            mine = [each for each in double.commands if each["executionId"] == execution_id]
             assert [each["attempt"] for each in mine] == [0, 1, 2]
             assert len({each["payload"] for each in mine}) == 1
-        sent = next(seen for seen in double.requests if seen.method == "POST")
+        sent = next(each for each in double.requests if each.method == "POST")
         url = double.origin + sent.path
         assert requests.post(url, data=sent.body, headers=sent.headers, timeout=10).status_code == 401
         refused = client.call("POST", "control-plane/{t}/executions", {"pipelineId": PIPELINE})
         assert (refused.status_code, refused.text) == (400, "inputShape is required")
 
 
-def test_what_is_pinned_stays_pinned_whatever_its_worker_says(client: ExistingClient) -> None:
+def test_an_execution_keeps_its_pin_if_its_worker_reports_another_release(client: ExistingClient) -> None:
     with hosted(client) as double:
-        made = client.submit("order")
-        client.wait_for(made, "WAITING_EXTERNAL")
+        execution_id = client.submit("order")
+        client.wait_for(execution_id, "WAITING_EXTERNAL")
         client.release("sha256:two")
         refused = client.call(
             "POST",
@@ -232,13 +235,14 @@ def test_what_is_pinned_stays_pinned_whatever_its_worker_says(client: ExistingCl
             "No worker available for active release: No worker lifecycle record for active release",
         )
         double.release_version = "sha256:two"
-        client.decide(made)
+        client.decide(execution_id)
         retried = eventually(
-            lambda: found if (found := client.status(made))["attempt"] >= 1 else None, what="the refusal of the worker"
+            lambda: found if (found := client.status(execution_id))["attempt"] >= 1 else None,
+            what="the rejection by the worker",
         )
         assert "releaseVersion=sha256:one but local worker" in retried["errorMessage"]
         double.release_version = "sha256:one"
-        client.wait_for(made, "SUCCEEDED")
+        client.wait_for(execution_id, "SUCCEEDED")
         assert {each["releaseVersion"] for each in double.commands} == {"sha256:one"}
 
 
@@ -272,15 +276,15 @@ def order(number: int) -> dict[str, Any]:
     return {"request_id": f"r{number}", "customer": "eva", "lines": LINES}
 
 
-def decision(asked: Any, accepted: bool = True) -> dict[str, Any]:
-    return {"order_id": asked["order_id"], "accepted": accepted, "note": "ok"}
+def decision(request: Any, accepted: bool = True) -> dict[str, Any]:
+    return {"order_id": request["order_id"], "accepted": accepted, "note": "ok"}
 
 
 def workers(tenant: TenantInUse, execution_id: str) -> set[str]:
     return {event["actor"] for event in tenant.events(execution_id) if event["actor"].startswith("worker:")}
 
 
-def test_a_pipeline_in_python_is_hosted_over_http_alone(tenant: TenantInUse, orders: BuiltRelease) -> None:
+def test_a_pipeline_in_python_can_be_hosted_over_http_only(tenant: TenantInUse, orders: BuiltRelease) -> None:
     tenant.register(orders)
     tenant.activate(orders)
     host_over_http(tenant, orders)
@@ -295,53 +299,57 @@ def test_a_pipeline_in_python_is_hosted_over_http_alone(tenant: TenantInUse, ord
     assert (registered.status_code, registered.json()["state"]) == (200, "HEALTHY"), registered.text
     elsewhere = tenant.http.post(tenant.url("workers"), json={**body, "endpoint": "http://127.0.0.1:1"})
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (422, "WORKER_ENDPOINT_REFUSED")
-    made = tenant.accepted(orders.pipeline_id, order(1), "k")["executionId"]
-    tenant.wait_for(made, "WAITING_EXTERNAL")
-    [asked] = tenant.get(f"interactions?status=pending&executionId={made}")["items"]
-    assert asked["request"]["total"] == "9.00"
-    wrong = {"interactionId": asked["interactionId"], "response": {"accepted": "perhaps"}}
+    execution_id = tenant.accepted(orders.pipeline_id, order(1), "k")["executionId"]
+    tenant.wait_for(execution_id, "WAITING_EXTERNAL")
+    [interaction] = tenant.get(f"interactions?status=pending&executionId={execution_id}")["items"]
+    assert interaction["request"]["total"] == "9.00"
+    wrong = {"interactionId": interaction["interactionId"], "response": {"accepted": "perhaps"}}
     assert tenant.http.post(tenant.url("interactions/complete"), json=wrong).status_code == 422
-    body = {"interactionId": asked["interactionId"], "response": decision(asked["request"])}
+    body = {"interactionId": interaction["interactionId"], "response": decision(interaction["request"])}
     assert tenant.http.post(tenant.url("interactions/complete"), json=body).status_code == 200
-    tenant.wait_for(made, "SUCCEEDED")
-    assert tenant.result(made) == {"order_id": asked["request"]["order_id"], "state": "ACCEPTED", "note": "ok"}
-    assert workers(tenant, made) == {"worker:rest-1"}
-    hopeless = tenant.accepted(orders.pipeline_id, {**order(2), "lines": []}, "k2")["executionId"]
-    failed = tenant.wait_for(hopeless, "FAILED")
+    tenant.wait_for(execution_id, "SUCCEEDED")
+    assert tenant.result(execution_id) == {
+        "order_id": interaction["request"]["order_id"],
+        "state": "ACCEPTED",
+        "note": "ok",
+    }
+    assert workers(tenant, execution_id) == {"worker:rest-1"}
+    invalid = tenant.accepted(orders.pipeline_id, {**order(2), "lines": []}, "k2")["executionId"]
+    failed = tenant.wait_for(invalid, "FAILED")
     assert failed["error"]["code"] == "NonRetryableException"
     assert "names no dish" in failed["error"]["message"]
 
 
 def test_one_pipeline_is_hosted_by_both_kinds_of_worker_at_once(tenant: TenantInUse, orders: BuiltRelease) -> None:
-    """Submitted through either API, begun and ended by whichever worker has room, over the same awaits."""
+    """Executions are submitted through both APIs and run by any worker with a free place, with the same awaits."""
     tenant.register(orders)
     tenant.activate(orders)
     celery = tenant.start_worker(orders, "celery-1")
     client = host_over_http(tenant, orders)
     type_id = "orders.pipeline.OrderRequest"
-    made = [tenant.accepted(orders.pipeline_id, order(n), f"native-{n}")["executionId"] for n in range(8)]
-    made += [client.submit(f"tpf-{n}", order(n), orders.pipeline_id, type_id) for n in range(8)]
-    for each in made:
+    execution_ids = [tenant.accepted(orders.pipeline_id, order(n), f"native-{n}")["executionId"] for n in range(8)]
+    execution_ids += [client.submit(f"tpf-{n}", order(n), orders.pipeline_id, type_id) for n in range(8)]
+    for each in execution_ids:
         tenant.wait_for(each, "WAITING_EXTERNAL")
-    begun = [workers(tenant, each) for each in made]
+    begun = [workers(tenant, each) for each in execution_ids]
     assert {worker for each in begun for worker in each} == {"worker:celery-1", "worker:rest-1"}
 
-    # Whoever is left goes on with what the other one began.
+    # The remaining worker continues the executions of the other.
     celery.stop()
-    for each in made:
-        asked = client.asked(each)
-        assert asked["outputType"] == "orders.pipeline.Decision"
-        client.answer(asked, payload("orders.pipeline.Decision", decision(asked["requestPayload"])))
-    for each in made:
+    for each in execution_ids:
+        interaction = client.interaction(each)
+        assert interaction["outputType"] == "orders.pipeline.Decision"
+        client.complete(interaction, payload("orders.pipeline.Decision", decision(interaction["requestPayload"])))
+    for each in execution_ids:
         tenant.wait_for(each, "SUCCEEDED", seconds=60)
         assert "worker:rest-1" in workers(tenant, each)
         assert tenant.result(each)["state"] == "ACCEPTED"
-        told = client.result(each)
-        assert told["payloadTypeId"] == "orders.pipeline.FinishedOrder"
-        assert json.loads(told["payload"]) == tenant.result(each)
+        result = client.result(each)
+        assert result["payloadTypeId"] == "orders.pipeline.FinishedOrder"
+        assert json.loads(result["payload"]) == tenant.result(each)
 
 
-def test_a_submission_in_typed_payloads_is_run_by_a_celery_worker(tenant: TenantInUse, orders: BuiltRelease) -> None:
+def test_a_submission_with_typed_payloads_is_run_by_a_celery_worker(tenant: TenantInUse, orders: BuiltRelease) -> None:
     tenant.register(orders)
     tenant.activate(orders)
     tenant.start_worker(orders, "celery-1")
@@ -351,35 +359,35 @@ def test_a_submission_in_typed_payloads_is_run_by_a_celery_worker(tenant: Tenant
         "customer": payload("java.lang.String", "eva"),
         "lines": payload("java.util.List", {"items": [payload("orders.pipeline.OrderLine", LINES[0])]}),
     }
-    made = client.submit("k", {"items": members}, orders.pipeline_id, "java.util.Map")
-    asked = client.asked(made)
-    answer = {
-        "order_id": payload("java.util.UUID", asked["requestPayload"]["order_id"]),
+    execution_id = client.submit("k", {"items": members}, orders.pipeline_id, "java.util.Map")
+    interaction = client.interaction(execution_id)
+    response = {
+        "order_id": payload("java.util.UUID", interaction["requestPayload"]["order_id"]),
         "accepted": payload("java.lang.Boolean", False),
         "note": payload("java.lang.String", "closed"),
     }
-    client.answer(asked, payload("java.util.Map", {"items": answer}))
-    client.wait_for(made, "SUCCEEDED")
-    told = client.result(made)
-    assert told["payloadTypeId"] == "orders.pipeline.FinishedOrder"
-    assert json.loads(told["payload"])["state"] == "REJECTED"
+    client.complete(interaction, payload("java.util.Map", {"items": response}))
+    client.wait_for(execution_id, "SUCCEEDED")
+    result = client.result(execution_id)
+    assert result["payloadTypeId"] == "orders.pipeline.FinishedOrder"
+    assert json.loads(result["payload"])["state"] == "REJECTED"
 
 
-def test_a_control_worker_that_is_killed_in_the_middle_of_a_call_loses_nothing(client: ExistingClient) -> None:
-    """Its lease runs out, and the command goes out once more: the same key, a higher version (wire protocol E.4)."""
+def test_an_execution_survives_a_control_worker_that_is_killed_during_a_call(client: ExistingClient) -> None:
+    """The lease expires, and the command is sent again with the same key and a higher version (wire protocol E.4)."""
     product = client.product
     with hosted(client) as double:
         double.slow_seconds, double.faults = 1.5, ["slow"]
-        made = client.submit("order")
+        execution_id = client.submit("order")
         eventually(lambda: double.commands, what="the first call")
         control = [child for child in product.children.started if child.name == "control-worker"][-1]
         control.kill()
         product.children.started.remove(control)
         product.start_control_worker()
-        waiting = client.wait_for(made, "WAITING_EXTERNAL", "FAILED", "DLQ", seconds=60)
+        waiting = client.wait_for(execution_id, "WAITING_EXTERNAL", "FAILED", "DLQ", seconds=60)
         assert (waiting["status"], waiting["attempt"]) == ("WAITING_EXTERNAL", 0)
         first, second = double.commands
         assert first["transitionKey"] == second["transitionKey"]
         assert second["executionVersion"] == first["executionVersion"] + 2
-        client.decide(made)
-        client.wait_for(made, "SUCCEEDED")
+        client.decide(execution_id)
+        client.wait_for(execution_id, "SUCCEEDED")

@@ -1,4 +1,4 @@
-"""Keys are replaced with the steps of the runbook while people work and interactions are answered."""
+"""Keys are replaced with the steps of the runbook while people work and interactions are completed."""
 
 import base64
 import itertools
@@ -22,7 +22,7 @@ from wire.resume_token import key_id
 
 OLD = {"SECRET_KEY": "old-key-of-sessions-" * 3, "RESUME_TOKEN_SECRET": "old-secret-of-tokens-" * 3}
 NEW = {"SECRET_KEY": "new-key-of-sessions-" * 3, "RESUME_TOKEN_SECRET": "new-secret-of-tokens-" * 3}
-GENEROUS_TIMES = {"WORKER_STALE_SECONDS": "60", "LEASE_SECONDS": "30"}
+LONG_TIMEOUTS = {"WORKER_STALE_SECONDS": "60", "LEASE_SECONDS": "30"}
 """Long times, so that a slow restart does not cause a refused submission."""
 ROUNDS = 2
 """The least number of rounds of traffic in each step, after its last restart."""
@@ -33,7 +33,7 @@ def accepting(keys: dict[str, str]) -> dict[str, str]:
 
 
 STEPS = (OLD | accepting(NEW), NEW | accepting(OLD))
-FORGET = NEW | dict.fromkeys(accepting(OLD), "")
+WITHOUT_FALLBACKS = NEW | dict.fromkeys(accepting(OLD), "")
 
 
 class Person:
@@ -45,8 +45,8 @@ class Person:
         token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', self.http.get(login).text)
         assert token is not None
         form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
-        answer = self.http.post(login, data=form, headers={"Referer": login}, allow_redirects=False)
-        assert answer.status_code == 302, answer.text
+        response = self.http.post(login, data=form, headers={"Referer": login}, allow_redirects=False)
+        assert response.status_code == 302, response.text
 
     def is_logged_in(self, web: Product) -> bool:
         return self.http.get(f"{web.url}/admin/", allow_redirects=False).status_code == 200
@@ -55,7 +55,7 @@ class Person:
 class Traffic(threading.Thread):
     """Traffic of people and webhook receivers, behind a load balancer that knows which web processes are up.
 
-    Every second token is kept and used only in the next step, when its key is an old one.
+    Every second token is stored and used only in the next step, when its key is an old one.
     """
 
     def __init__(self, tenant: TenantInUse, receiver: Receiver, username: str, webs: list[Product]) -> None:
@@ -64,14 +64,14 @@ class Traffic(threading.Thread):
         self.round = threading.Lock()
         self.rounds = 0
         self.submitted: list[str] = []
-        self.answered_with: list[str] = []
-        self.kept: list[str] = []
+        self.keys_used: list[str] = []
+        self.unused_tokens: list[str] = []
         self.failure: BaseException | None = None
         self._tenant = tenant
         self._receiver = receiver
         self._username = username
         self._person = Person(username, webs[0])
-        self._seen = 0
+        self._received_count = 0
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -80,7 +80,7 @@ class Traffic(threading.Thread):
                 if self._stopped.wait(0.5):
                     return
                 with self.round:
-                    self._pass(number, self.up[number % len(self.up)], self.up[-1 - number % len(self.up)])
+                    self._run_round(number, self.up[number % len(self.up)], self.up[-1 - number % len(self.up)])
                     self.rounds += 1
         except BaseException as error:
             self.failure = error
@@ -95,24 +95,24 @@ class Traffic(threading.Thread):
             raise self.failure
 
     def wait_for_rounds(self, count: int) -> None:
-        until = self.rounds + count
+        target = self.rounds + count
 
-        def passed() -> bool:
+        def reached() -> bool:
             self.check()
-            return self.rounds >= until
+            return self.rounds >= target
 
-        eventually(passed, what="rounds of traffic")
+        eventually(reached, what="rounds of traffic")
 
-    def answer(self, token: str, web: Product) -> requests.Response:
+    def complete(self, token: str, web: Product) -> requests.Response:
         return requests.post(f"{web.url}/api/v1/resume", json={"resumeToken": token, "response": {"text": "booked"}})
 
-    def use_kept_tokens(self) -> None:
+    def use_unused_tokens(self) -> None:
         with self.round:
-            for token, web in zip(self.kept, itertools.cycle(self.up), strict=False):
+            for token, web in zip(self.unused_tokens, itertools.cycle(self.up), strict=False):
                 self._use(token, web)
-            self.kept.clear()
+            self.unused_tokens.clear()
 
-    def _pass(self, number: int, one: Product, other: Product) -> None:
+    def _run_round(self, number: int, one: Product, other: Product) -> None:
         assert self._person.is_logged_in(one)
         assert Person(self._username, one).is_logged_in(other)
         body = {"pipelineId": "tests.booking", "input": {"number": number}, "idempotencyKey": f"k{number}"}
@@ -120,18 +120,18 @@ class Traffic(threading.Thread):
         accepted = self._tenant.http.post(url, json=body)
         assert accepted.status_code == 202, accepted.text
         self.submitted.append(accepted.json()["executionId"])
-        arrived = self._receiver.requests[self._seen :]
+        arrived = self._receiver.requests[self._received_count :]
         for received in arrived:
-            self._seen += 1
-            if self._seen % 2:
-                self.kept.append(received.json["resumeToken"])
+            self._received_count += 1
+            if self._received_count % 2:
+                self.unused_tokens.append(received.json["resumeToken"])
             else:
                 self._use(received.json["resumeToken"], other)
 
     def _use(self, token: str, web: Product) -> None:
-        answer = self.answer(token, web)
-        assert answer.status_code == 200, answer.text
-        self.answered_with.append(key_of(token))
+        response = self.complete(token, web)
+        assert response.status_code == 200, response.text
+        self.keys_used.append(key_of(token))
 
 
 def key_of(token: str) -> str:
@@ -141,14 +141,14 @@ def key_of(token: str) -> str:
 
 @contextmanager
 def second_web(product: Product, folder: Path) -> Iterator[Product]:
-    made = Product(folder, product.servers, web_processes=1)
-    made.environment = product.environment
+    second = Product(folder, product.servers, web_processes=1)
+    second.environment = product.environment
     try:
-        made.start_web()
-        made.wait_until_ready()
-        yield made
+        second.start_web()
+        second.wait_until_ready()
+        yield second
     finally:
-        made.stop()
+        second.stop()
 
 
 def restart(product: Product, name: str, start: Callable[[], Any]) -> None:
@@ -175,11 +175,11 @@ def deploy(settings: dict[str, str], webs: list[Product], traffic: Traffic) -> N
 
 
 @pytest.mark.timeout(240)
-def test_keys_are_rotated_without_interrupting_requests_and_answers(
+def test_keys_are_rotated_without_interrupting_requests_and_completions(
     running: RunningProduct, receiver: Receiver, host: Host, name: str, tmp_path: Path
 ) -> None:
     with (
-        product_with_own_broker(running, tmp_path / "own", OLD | GENEROUS_TIMES) as (own, _),
+        product_with_own_broker(running, tmp_path / "own", OLD | LONG_TIMEOUTS) as (own, _),
         second_web(own.product, tmp_path / "second") as second,
     ):
         tenant = own.tenant(name)
@@ -190,23 +190,23 @@ def test_keys_are_rotated_without_interrupting_requests_and_answers(
         traffic = Traffic(tenant, receiver, username, webs)
         traffic.start()
         try:
-            eventually(lambda: traffic.kept or traffic.failure, what="a token of the old key")
+            eventually(lambda: traffic.unused_tokens or traffic.failure, what="a token of the old key")
             for settings in STEPS:
                 deploy(settings, webs, traffic)
-                traffic.use_kept_tokens()
-            eventually(lambda: key_id(NEW["RESUME_TOKEN_SECRET"]) in traffic.answered_with, what="a new token")
+                traffic.use_unused_tokens()
+            eventually(lambda: key_id(NEW["RESUME_TOKEN_SECRET"]) in traffic.keys_used, what="a new token")
             old_token = next(
                 received.json["resumeToken"]
                 for received in receiver.requests
                 if key_of(received.json["resumeToken"]) == key_id(OLD["RESUME_TOKEN_SECRET"])
             )
-            assert traffic.answer(old_token, second).status_code == 200, "a repeated answer"
-            deploy(FORGET, webs, traffic)
+            assert traffic.complete(old_token, second).status_code == 200, "a repeated completion"
+            deploy(WITHOUT_FALLBACKS, webs, traffic)
             traffic.stop()
-            traffic.use_kept_tokens()
+            traffic.use_unused_tokens()
 
-            assert {key_id(keys["RESUME_TOKEN_SECRET"]) for keys in (OLD, NEW)} == set(traffic.answered_with)
-            assert traffic.answer(old_token, second).json()["code"] == "RESUME_TOKEN_INVALID"
+            assert {key_id(keys["RESUME_TOKEN_SECRET"]) for keys in (OLD, NEW)} == set(traffic.keys_used)
+            assert traffic.complete(old_token, second).json()["code"] == "RESUME_TOKEN_INVALID"
             assert not idle.is_logged_in(second)
         finally:
             tenant.stop_workers()

@@ -1,4 +1,4 @@
-"""Messages that would need far more memory parsed than received. A control worker refuses them within a fixed bound."""
+"""Messages that need far more memory parsed than received. A control worker rejects them with bounded memory."""
 
 import json
 import uuid
@@ -21,7 +21,7 @@ from wire.worker_keys import WorkerKey, worker_key
 pytestmark = pytest.mark.timeout(240)
 MB = 1024**2
 MOST_GROWTH = 200 * MB
-"""For messages that are not themselves large."""
+"""The limit for messages that are not large themselves, in bytes."""
 TASKS = {OUTCOME_QUEUE: RECORD_TASK, HEARTBEAT_QUEUE: HEARTBEAT_TASK}
 KINDS = {"outcomes": OUTCOME_QUEUE, "heartbeat": HEARTBEAT_QUEUE}
 
@@ -32,15 +32,15 @@ class Large:
 
     queue: str
     body: Callable[[str, WorkerKey], bytes]
-    more: dict[str, int] = field(default_factory=dict)  # members of the message's header
+    members: dict[str, int] = field(default_factory=dict)  # additional members of the message's header
 
     def message(self, tenant: str, key: WorkerKey) -> bytes:
-        header = {"task": TASKS[self.queue], "eta": None, "expires": None, "retries": 0, "sentAt": 1.0, **self.more}
+        header = {"task": TASKS[self.queue], "eta": None, "expires": None, "retries": 0, "sentAt": 1.0, **self.members}
         return b"\n".join((b"", json.dumps(header).encode(), self.body(tenant, key)))
 
 
 def sealed(body: str, kind: str = "outcomes", *, encrypt: bool = True) -> Large:
-    """What only the holder of the tenant's worker key can send."""
+    """Return a message that only a holder of the tenant's worker key can send."""
 
     def make(tenant: str, key: WorkerKey) -> bytes:
         identity = {"tenantId": tenant, "pipelineId": "p", "contractVersion": "c", "releaseVersion": "r"}
@@ -52,7 +52,7 @@ def sealed(body: str, kind: str = "outcomes", *, encrypt: bool = True) -> Large:
 
 
 def unsigned(kind: str, argument: str) -> Large:
-    """What every client that may write to the queue can send."""
+    """Return a message that any client with write access to the queue can send."""
     return Large(KINDS[kind], lambda _tenant, _key: with_argument(argument))
 
 
@@ -73,15 +73,15 @@ def zeros(count: int) -> str:
 
 
 SMALL = {
-    "outcomes that are none": sealed(f'{{"workerId":"w","outcomes":[{zeros(2 * MB)}]}}'),
-    "fewer outcomes that are none": sealed(f'{{"workerId":"w","outcomes":[{zeros(400_000)}]}}'),
-    "outcomes that are none, unencrypted": sealed(f'{{"workerId":"w","outcomes":[{zeros(2 * MB)}]}}', encrypt=False),
-    "checkpoints that are none": sealed(f'{{"workerId":"w","checkpoints":[{zeros(400_000)}]}}'),
+    "invalid outcomes": sealed(f'{{"workerId":"w","outcomes":[{zeros(2 * MB)}]}}'),
+    "fewer invalid outcomes": sealed(f'{{"workerId":"w","outcomes":[{zeros(400_000)}]}}'),
+    "invalid outcomes, unencrypted": sealed(f'{{"workerId":"w","outcomes":[{zeros(2 * MB)}]}}', encrypt=False),
+    "invalid checkpoints": sealed(f'{{"workerId":"w","checkpoints":[{zeros(400_000)}]}}'),
     "unknown members of a body": sealed(f"{{{members(400_000)}}}"),
     "unknown members of an envelope": unsigned("outcomes", f"{{{members(MB // 2)}}}"),
     "unknown members of a header": Large(OUTCOME_QUEUE, lambda *_: b"[]", {f"{n:x}": 0 for n in range(MB // 2)}),
-    "seals that are none": unsigned("outcomes", f'{{"seals":[{zeros(2 * MB)}]}}'),
-    "leases that are none": sealed(f'{{"workerId":"w","running":[{zeros(MB)}]}}', "heartbeat"),
+    "invalid seals": unsigned("outcomes", f'{{"seals":[{zeros(2 * MB)}]}}'),
+    "invalid leases": sealed(f'{{"workerId":"w","running":[{zeros(MB)}]}}', "heartbeat"),
     "an unsigned heartbeat": unsigned("heartbeat", unencrypted("[" + "[]," * MB + "[]]")),
     "an unsigned heartbeat of 16 MB": unsigned("heartbeat", unencrypted("[" + "[]," * (5 * MB) + "[]]")),
 }
@@ -107,20 +107,20 @@ class Memory:
 
 
 def growth(running: RunningProduct, name: str, large: Large) -> int:
-    """Send the message, and return by how much the memory of the control worker grew at most."""
+    """Send the message and return the largest growth of the control worker's memory, in bytes."""
     tenant = running.tenant(name).tenant.slug
     message = large.message(tenant, worker_key(settings.WORKER_SECRET, tenant))
-    end, dead = f"the end {uuid.uuid4()}".encode(), client.dead_messages_of(large.queue)
+    marker, dead = f"the end {uuid.uuid4()}".encode(), client.dead_messages_of(large.queue)
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         memory = Memory(running)
-        redis.lpush(large.queue, message, end)
-        eventually(lambda: end in b"".join(redis.lrange(dead, 0, 5)), seconds=120, what="the message is read")
+        redis.lpush(large.queue, message, marker)
+        eventually(lambda: marker in b"".join(redis.lrange(dead, 0, 5)), seconds=120, what="the message is read")
         eventually(lambda: not redis.hlen("unacked"), seconds=60, what="the message is processed")
     return memory.growth()
 
 
 @pytest.mark.parametrize("large", SMALL.values(), ids=SMALL)
-def test_a_message_with_too_many_values_is_refused_in_little_memory(
+def test_a_message_with_too_many_values_is_rejected_with_little_memory(
     running: RunningProduct, name: str, large: Large
 ) -> None:
     assert growth(running, name, large) < MOST_GROWTH

@@ -1,4 +1,4 @@
-"""No message ends a process. A message that is not accepted becomes a dead message, and the next one is processed."""
+"""No message ends a process. A rejected message becomes a dead message, and the next one is processed."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ SENT_BY_WORKERS = {"executions.heartbeat", "executions.record"}
 
 
 def celery_message(**members: Any) -> bytes:
-    """A message in Celery's protocol 2, with `members` in place of its own."""
+    """A message in Celery's protocol 2, with `members` replaced."""
     name = str(uuid.uuid4())
     body = members.pop("body", base64.b64encode(json.dumps([[{}], {}, {}]).encode()).decode())
     headers = {"lang": "py", "task": "executions.heartbeat", "id": name, "retries": 0, "timelimit": [None, None]}
@@ -94,7 +94,16 @@ FAULTS = [
 
 
 # Malformed values under the keys where kombu keeps unacknowledged messages.
-HELD = [b"", b"no line", b"\n", b"\nrubbish", b"control\nrubbish", b"outcomes\n", b"\xff\n\xff", b'[{}, "", "control"]']
+UNACKNOWLEDGED = [
+    b"",
+    b"no line",
+    b"\n",
+    b"\nrubbish",
+    b"control\nrubbish",
+    b"outcomes\n",
+    b"\xff\n\xff",
+    b'[{}, "", "control"]',
+]
 
 
 # Bodies with far more values than any message has, as the only argument or in place of it.
@@ -129,7 +138,7 @@ class Fuzzer:
         return self._changed(self._messages.write(queue, header, json.dumps(body).encode()))
 
     def _value(self, depth: int) -> Any:
-        """A random JSON value."""
+        """Return a random JSON value."""
         pick = self._random.randrange(9 if depth else 7)
         if pick == 7:
             return [self._value(depth - 1) for _ in range(self._random.randrange(4))]
@@ -138,7 +147,7 @@ class Fuzzer:
         return [None, True, -1, 1e300, 10**30, "", "9999-12-31T23:59:59+00:00"][pick]
 
     def _changed(self, message: bytes) -> bytes:
-        """`message` with one part of it removed, repeated or replaced."""
+        """Return `message` with one part removed, repeated or replaced."""
         changed = message
         while changed == message:
             start = self._random.randrange(len(message) + 1)
@@ -171,18 +180,18 @@ def queues(hosted: TenantInUse, release: BuiltRelease) -> dict[str, list[str]]:
 def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: BuiltRelease) -> None:
     print(f"Seed {SEED}")
     fuzzer = Fuzzer(SEED)
-    carried = queues(hosted, v1)
+    tasks_of_queues = queues(hosted, v1)
     processes = [child for child in hosted.product.children.started if child.running]
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         for number in range(ROUNDS):
-            for queue, tasks in carried.items():
+            for queue, tasks in tasks_of_queues.items():
                 messages = [fuzzer.message(queue, tasks) for _ in range(MESSAGES_IN_ROUND - len(FAULTS))]
                 redis.lpush(queue, *messages, *FAULTS)
-            made = hosted.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
-            eventually(lambda: not any(map(redis.llen, carried)), seconds=60, what="every message taken")
-            hosted.wait_for(made, "SUCCEEDED", seconds=60)
+            execution_id = hosted.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
+            eventually(lambda: not any(map(redis.llen, tasks_of_queues)), seconds=60, what="every message received")
+            hosted.wait_for(execution_id, "SUCCEEDED", seconds=60)
         assert [child.name for child in processes if not child.running] == []
-        for queue in carried:
+        for queue in tasks_of_queues:
             dead = redis.lrange(client.dead_messages_of(queue), 0, -1)
             assert len(dead) == client.MOST_DEAD_MESSAGES
             assert all(len(entry) < 3_000 for entry in dead)
@@ -193,17 +202,17 @@ def test_malformed_unacknowledged_messages_stop_neither_the_process_nor_the_rede
     hosted: TenantInUse,
 ) -> None:
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        for number, held in enumerate(HELD):
-            redis.hset("unacked", f"held-{number}", held)
+        for number, message in enumerate(UNACKNOWLEDGED):
+            redis.hset("unacked", f"held-{number}", message)
             redis.zadd("unacked_index", {f"held-{number}": number})
-        names = [f"held-{number}" for number in range(len(HELD))]
-        eventually(lambda: not any(redis.hmget("unacked", names)), seconds=30, what="nothing held")
-    made = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
-    hosted.wait_for(made, "SUCCEEDED")
+        names = [f"held-{number}" for number in range(len(UNACKNOWLEDGED))]
+        eventually(lambda: not any(redis.hmget("unacked", names)), seconds=30, what="no unacknowledged message")
+    execution_id = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    hosted.wait_for(execution_id, "SUCCEEDED")
 
 
-def test_a_broker_that_refuses_every_command_ends_no_process(hosted: TenantInUse) -> None:
-    """If the key of one queue has a value of another type, the broker refuses to deliver from any queue."""
+def test_a_broker_that_rejects_every_command_ends_no_process(hosted: TenantInUse) -> None:
+    """If the key of one queue has a value of another type, the broker rejects reads from every queue."""
     processes = [child for child in hosted.product.children.started if child.running]
     [log] = {child.log for child in processes if child.name == "control-worker"}
     before = log.read_text().count("Connected to")
@@ -211,8 +220,8 @@ def test_a_broker_that_refuses_every_command_ends_no_process(hosted: TenantInUse
         eventually(lambda: redis.set("rest", "no list", nx=True), what="an empty queue")
         eventually(lambda: log.read_text().count("Connected to") > before + 2, what="three new connections")
         redis.delete("rest")
-    made = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
-    hosted.wait_for(made, "SUCCEEDED")
+    execution_id = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    hosted.wait_for(execution_id, "SUCCEEDED")
     assert [child.name for child in processes if not child.running] == []
 
 

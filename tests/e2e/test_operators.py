@@ -1,4 +1,4 @@
-"""Operators' orders over real processes: what failed is run again, one by one and in a campaign, and is cancelled."""
+"""Operators' requests with real processes: re-drives, campaigns and cancellations."""
 
 import time
 from datetime import datetime
@@ -11,7 +11,7 @@ from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, even
 
 PIPELINES = Path(__file__).parent / "pipelines"
 COUNT = 30
-FILTERS = {"pipelineId": "tests.gated", "errorCode": "gated.GateShut"}
+FILTERS = {"pipelineId": "tests.gated", "errorCode": "gated.GateClosed"}
 
 
 @pytest.fixture
@@ -27,30 +27,30 @@ def hosted(tenant: TenantInUse, gated: BuiltRelease) -> TenantInUse:
     return tenant
 
 
-def order(tenant: TenantInUse, path: str, status: int = 200, **body: Any) -> Any:
-    answer = tenant.http.post(tenant.url(path), json=body)
-    assert answer.status_code == status, answer.text
-    return answer.json()
+def post(tenant: TenantInUse, path: str, status: int = 200, **body: Any) -> Any:
+    response = tenant.http.post(tenant.url(path), json=body)
+    assert response.status_code == status, response.text
+    return response.json()
 
 
 def kinds(tenant: TenantInUse, execution_id: str) -> list[str]:
     return [event["kind"] for event in tenant.events(execution_id)]
 
 
-def test_a_campaign_runs_again_what_failed_across_a_pause_and_a_restart(
+def test_a_campaign_redrives_failures_across_a_pause_and_a_restart(
     running: RunningProduct, hosted: TenantInUse, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
     work = [{"number": number, "gate": str(gate)} for number in range(COUNT)]
-    made = [hosted.accepted("tests.gated", each, f"k{each['number']}")["executionId"] for each in work]
-    for execution_id in made:
+    execution_ids = [hosted.accepted("tests.gated", each, f"k{each['number']}")["executionId"] for each in work]
+    for execution_id in execution_ids:
         assert hosted.wait_for(execution_id, "DLQ", "SUCCEEDED", seconds=60)["attempt"] == 2
 
-    letters = hosted.get("dead-letters?errorCode=gated.GateShut&pageSize=100")["items"]
-    assert {letter["executionId"] for letter in letters} == set(made)
-    assert order(hosted, "campaigns/preview", filters=FILTERS)["count"] == COUNT
+    letters = hosted.get("dead-letters?errorCode=gated.GateClosed&pageSize=100")["items"]
+    assert {letter["executionId"] for letter in letters} == set(execution_ids)
+    assert post(hosted, "campaigns/preview", filters=FILTERS)["count"] == COUNT
     gate.touch()
-    started = order(hosted, "campaigns", 201, filters=FILTERS, reason="the gate is open", ratePerMinute=240)
+    started = post(hosted, "campaigns", 201, filters=FILTERS, reason="the gate is open", ratePerMinute=240)
     campaign = f"campaigns/{started['campaignId']}"
 
     def progress() -> dict[str, int]:
@@ -58,23 +58,23 @@ def test_a_campaign_runs_again_what_failed_across_a_pause_and_a_restart(
         return found
 
     eventually(lambda: progress()["redriven"] >= 3, what="the first re-drives")
-    paused = order(hosted, f"{campaign}/pause", reason="to look at the first")
+    paused = post(hosted, f"{campaign}/pause", reason="to look at the first")
     assert paused["progress"]["pending"] > 0
     time.sleep(2)
     assert progress() == paused["progress"]
 
-    # The process that has carried the campaign so far is killed; another one goes on with it.
+    # The process that has run the campaign so far is killed. Another one continues it.
     [worker] = [child for child in running.product.children.started if child.name == "control-worker"]
     worker.kill()
     running.product.children.started.remove(worker)
-    order(hosted, f"{campaign}/resume")
+    post(hosted, f"{campaign}/resume")
     time.sleep(1)
     assert progress() == paused["progress"]
     running.product.start_control_worker()
 
     eventually(lambda: hosted.get(campaign)["status"] == "COMPLETED", seconds=60, what="the end of the campaign")
     assert progress() == {"total": COUNT, "pending": 0, "redriven": COUNT, "skipped": 0}
-    for execution_id, each in zip(made, work, strict=True):
+    for execution_id, each in zip(execution_ids, work, strict=True):
         ended = hosted.wait_for(execution_id, "SUCCEEDED", "DLQ", seconds=60)
         assert (ended["status"], ended["pin"]["releaseVersion"]) == ("SUCCEEDED", "1.0")
         assert hosted.result(execution_id) == {"number": each["number"], "attempt": 3}
@@ -82,52 +82,59 @@ def test_a_campaign_runs_again_what_failed_across_a_pause_and_a_restart(
     assert [event["kind"] for event in hosted.get(campaign)["events"]] == ["STARTED", "PAUSED", "RESUMED", "COMPLETED"]
     items = hosted.get(f"{campaign}/items?pageSize=100")["items"]
     assert [(item["outcome"], item["executionStatus"]) for item in items] == [("REDRIVEN", "SUCCEEDED")] * COUNT
-    spent = time_between(items[0]["at"], items[-1]["at"])
-    assert spent >= (COUNT - 1) / 4 - 1
+    duration = time_between(items[0]["at"], items[-1]["at"])
+    assert duration >= (COUNT - 1) / 4 - 1
 
 
 def time_between(first: str, last: str) -> float:
     return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
 
 
-def test_a_redriven_execution_runs_on_its_own_release_with_a_fresh_budget(hosted: TenantInUse, tmp_path: Path) -> None:
+def test_a_redriven_execution_runs_on_its_pinned_release_with_new_retries(hosted: TenantInUse, tmp_path: Path) -> None:
     newer = build("gated:pipeline", PIPELINES / "gated", tmp_path / "newer", "2.0")
     gate = tmp_path / "gate"
-    made = hosted.accepted("tests.gated", {"number": 1, "gate": str(gate)}, "k")["executionId"]
-    hosted.wait_for(made, "DLQ")
+    execution_id = hosted.accepted("tests.gated", {"number": 1, "gate": str(gate)}, "k")["executionId"]
+    hosted.wait_for(execution_id, "DLQ")
     hosted.register(newer)
     hosted.activate(newer)
     hosted.start_worker(newer, "newer")
-    first = order(hosted, f"executions/{made}/redrive", reason="try again")
+    first = post(hosted, f"executions/{execution_id}/redrive", reason="try again")
     assert (first["pin"]["releaseVersion"], first["previousStatus"], first["attempt"]) == ("1.0", "DLQ", 3)
-    assert hosted.wait_for(made, "DLQ")["attempt"] == 5
+    assert hosted.wait_for(execution_id, "DLQ")["attempt"] == 5
     gate.touch()
-    order(hosted, f"executions/{made}/redrive", reason="mended", expectedVersion=hosted.execution(made)["version"])
-    assert hosted.wait_for(made, "SUCCEEDED", "DLQ")["status"] == "SUCCEEDED"
-    assert hosted.result(made) == {"number": 1, "attempt": 6}
-    workers = {event["actor"] for event in hosted.events(made) if event["actor"].startswith("worker:")}
+    post(
+        hosted,
+        f"executions/{execution_id}/redrive",
+        reason="fixed",
+        expectedVersion=hosted.execution(execution_id)["version"],
+    )
+    assert hosted.wait_for(execution_id, "SUCCEEDED", "DLQ")["status"] == "SUCCEEDED"
+    assert hosted.result(execution_id) == {"number": 1, "attempt": 6}
+    workers = {event["actor"] for event in hosted.events(execution_id) if event["actor"].startswith("worker:")}
     assert workers == {"worker:gatekeeper"}
 
 
-def test_what_no_retry_can_help_is_redriven_only_where_asked(hosted: TenantInUse, tmp_path: Path) -> None:
+def test_a_failed_execution_is_redriven_only_with_allow_failed(hosted: TenantInUse, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    made = hosted.accepted("tests.gated", {"number": 1, "gate": str(gate), "hopeless": True}, "k")["executionId"]
-    assert hosted.wait_for(made, "FAILED", "DLQ")["status"] == "FAILED"
+    execution_id = hosted.accepted("tests.gated", {"number": 1, "gate": str(gate), "retryable": False}, "k")[
+        "executionId"
+    ]
+    assert hosted.wait_for(execution_id, "FAILED", "DLQ")["status"] == "FAILED"
     gate.touch()
-    assert order(hosted, f"executions/{made}/redrive", 409)["code"] == "REDRIVE_REFUSED"
-    order(hosted, f"executions/{made}/redrive", allowFailed=True)
-    hosted.wait_for(made, "SUCCEEDED")
+    assert post(hosted, f"executions/{execution_id}/redrive", 409)["code"] == "REDRIVE_REFUSED"
+    post(hosted, f"executions/{execution_id}/redrive", allowFailed=True)
+    hosted.wait_for(execution_id, "SUCCEEDED")
 
 
-def test_what_a_worker_makes_of_a_cancelled_execution_is_dropped(tenant: TenantInUse, tmp_path: Path) -> None:
+def test_the_outcome_of_a_cancelled_execution_is_dropped(tenant: TenantInUse, tmp_path: Path) -> None:
     slow = build("slow:pipeline", PIPELINES / "slow", tmp_path / "slow", "1.0")
     tenant.register(slow)
     tenant.activate(slow)
     tenant.start_worker(slow, "slow")
     marks = tmp_path / "marks"
-    made = tenant.accepted("tests.slow", {"marks": str(marks), "seconds": 2.0}, "k")["executionId"]
+    execution_id = tenant.accepted("tests.slow", {"marks": str(marks), "seconds": 2.0}, "k")["executionId"]
     eventually(marks.exists, what="the step's start")
-    assert order(tenant, f"executions/{made}/cancel", reason="a mistake")["status"] == "CANCELLED"
-    eventually(lambda: "OUTCOME_DROPPED" in kinds(tenant, made), what="the late outcome")
-    assert tenant.execution(made)["status"] == "CANCELLED"
-    assert kinds(tenant, made) == ["SUBMITTED", "CLAIMED", "CANCELLED", "OUTCOME_DROPPED"]
+    assert post(tenant, f"executions/{execution_id}/cancel", reason="a mistake")["status"] == "CANCELLED"
+    eventually(lambda: "OUTCOME_DROPPED" in kinds(tenant, execution_id), what="the late outcome")
+    assert tenant.execution(execution_id)["status"] == "CANCELLED"
+    assert kinds(tenant, execution_id) == ["SUBMITTED", "CLAIMED", "CANCELLED", "OUTCOME_DROPPED"]

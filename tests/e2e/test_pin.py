@@ -1,4 +1,4 @@
-"""The promise of the product: what was accepted under a release runs on that release, whatever is activated later."""
+"""An execution runs on the release that was active at its submission, even if another is activated later."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ from signal import SIGTERM
 from tests.running import BuiltRelease, TenantInUse
 
 
-def test_a_retry_goes_to_the_pinned_release_although_another_was_activated_in_between(
+def test_a_retry_runs_on_the_pinned_release_after_another_was_activated(
     tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -32,7 +32,7 @@ def test_a_retry_goes_to_the_pinned_release_although_another_was_activated_in_be
     assert {actor for _, actor in kinds if actor.startswith("worker:")} == {"worker:worker-v1"}
 
 
-def test_without_a_worker_of_its_release_an_execution_waits_and_never_moves(
+def test_without_a_worker_of_its_release_an_execution_waits_and_keeps_its_pin(
     tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -50,7 +50,7 @@ def test_without_a_worker_of_its_release_an_execution_waits_and_never_moves(
     tenant.register(v2)
     tenant.activate(v2)
     tenant.start_worker(v2, "worker-v2")
-    # v2's worker is idle and has run something: there was every opportunity to run v1's execution in the wrong place.
+    # v2's worker is idle and has run an execution, so it could have run v1's execution by mistake.
     second = tenant.accepted("tests.pinned", {"number": 2}, "second")["executionId"]
     tenant.wait_for(second, "SUCCEEDED")
     time.sleep(2)
@@ -62,9 +62,7 @@ def test_without_a_worker_of_its_release_an_execution_waits_and_never_moves(
     assert tenant.result(first) == {"number": 1, "made_by": "code v1, attempt 1"}
 
 
-def test_a_rollback_sends_new_executions_back_and_leaves_the_others(
-    tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease
-) -> None:
+def test_a_rollback_affects_only_new_executions(tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease) -> None:
     for release, worker in ((v1, "worker-v1"), (v2, "worker-v2")):
         tenant.register(release)
         tenant.start_worker(release, worker)

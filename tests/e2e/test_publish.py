@@ -1,4 +1,4 @@
-"""The command `pipelines publish` with the running product."""
+"""`python -m pipelines publish` against the running product."""
 
 import json
 import os
@@ -31,16 +31,18 @@ def publish(
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_it_uploads_waits_and_activates_and_may_be_repeated(tenant: TenantInUse, v1: BuiltRelease, token: str) -> None:
+def test_publish_uploads_waits_and_activates_and_can_be_repeated(
+    tenant: TenantInUse, v1: BuiltRelease, token: str
+) -> None:
     done = publish(tenant, v1, token)
     assert (done.returncode, done.stderr) == (0, "")
     assert dict(line.split(maxsplit=1) for line in done.stdout.splitlines())["status"] == "REGISTERED"
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] is None
 
-    again = publish(tenant, v1, token, "--activate", "--reason=first", "--json")
-    assert again.returncode == 0, again.stderr
-    release = json.loads(again.stdout)
-    assert (release["release"]["status"], release["activation"]["reason"]) == ("REGISTERED", "first")
+    repeated = publish(tenant, v1, token, "--activate", "--reason=first", "--json")
+    assert repeated.returncode == 0, repeated.stderr
+    output = json.loads(repeated.stdout)
+    assert (output["release"]["status"], output["activation"]["reason"]) == ("REGISTERED", "first")
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] == v1.version
 
 
@@ -56,26 +58,26 @@ def test_a_rejected_release_prints_its_findings_and_is_not_activated(
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] is None
 
 
-def test_a_mistake_is_reported_with_its_code_and_without_the_token(
+def test_errors_are_printed_with_their_code_and_without_the_token(
     tenant: TenantInUse, v1: BuiltRelease, token: str
 ) -> None:
-    wrong = publish(tenant, v1, "dc_nobody")
-    gone = publish(tenant, v1, token, url="http://127.0.0.1:1")
-    odd = publish(tenant, v1, token, url="ftp://example.org")
+    unauthenticated = publish(tenant, v1, "dc_unknown")
+    unreachable = publish(tenant, v1, token, url="http://127.0.0.1:1")
+    invalid_url = publish(tenant, v1, token, url="ftp://example.org")
     missing = publish(tenant, v1, "")
     v1.artifact.write_bytes(b"other")
     altered = publish(tenant, v1, token)
     v1.artifact.unlink()
     absent = publish(tenant, v1, token)
-    tries = {
-        "COORDINATOR_REFUSED: 401 NOT_AUTHENTICATED": wrong,
-        "COORDINATOR_UNREACHABLE": gone,
-        "INVALID_URL": odd,
+    results = {
+        "COORDINATOR_REFUSED: 401 NOT_AUTHENTICATED": unauthenticated,
+        "COORDINATOR_UNREACHABLE": unreachable,
+        "INVALID_URL": invalid_url,
         "MISSING_OPTION": missing,
         "INVALID_RELEASE": altered,
         "NO_ARTIFACT": absent,
     }
-    for code, done in tries.items():
+    for code, done in results.items():
         assert done.returncode == 2, done
         assert done.stderr.startswith(f"error: {code}"), done.stderr
         assert token not in done.stderr + done.stdout
@@ -87,10 +89,10 @@ def pipelines(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
 
 
-def test_a_signed_release_goes_from_the_command_line_to_activation_under_require(
+def test_a_signed_release_is_published_and_activated_under_the_policy_require(
     tenant: TenantInUse, v1: BuiltRelease, token: str, tmp_path: Path
 ) -> None:
-    """With all processes running: sign, upload, be refused because the key is not trusted, trust the key, activate."""
+    """Sign, upload, be rejected because the key is not trusted, trust the key, activate."""
     dist = v1.descriptor.parent
     key = json.loads(pipelines("key", str(tmp_path / "ci.pem"), "--json").stdout)
     pipelines("release", f"--out={dist}", f"--release-version={v1.version}", f"--sign={key['private']}")
@@ -101,9 +103,9 @@ def test_a_signed_release_goes_from_the_command_line_to_activation_under_require
 
     first = publish(tenant, v1, token, f"--attach={elsewhere}", "--json")
     assert (first.returncode, first.stderr) == (0, "")
-    release = json.loads(first.stdout)["release"]
-    assert [each["kind"] for each in release["attachments"]] == ["signature", "provenance", "sbom"]
-    assert release["trust"]["standing"] == "UNTRUSTED"
+    uploaded = json.loads(first.stdout)["release"]
+    assert [each["kind"] for each in uploaded["attachments"]] == ["signature", "provenance", "sbom"]
+    assert uploaded["trust"]["standing"] == "UNTRUSTED"
     Pipeline.objects.filter(tenant=tenant.tenant).update(signature_policy="require")
     warned = publish(tenant, v1, token)
     assert (warned.returncode, warned.stderr.split(":")[:2]) == (0, ["warning", " UNTRUSTED"])
@@ -117,7 +119,7 @@ def test_a_signed_release_goes_from_the_command_line_to_activation_under_require
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] == v1.version
 
 
-def test_a_signature_of_another_descriptor_is_found_before_it_is_sent(
+def test_a_signature_of_another_descriptor_is_rejected_before_the_upload(
     tenant: TenantInUse, v1: BuiltRelease, token: str, tmp_path: Path
 ) -> None:
     dist = v1.descriptor.parent
@@ -131,7 +133,7 @@ def test_a_signature_of_another_descriptor_is_found_before_it_is_sent(
     assert publish(tenant, v1, token).stderr.startswith("error: INVALID_RELEASE")
 
 
-def test_a_release_of_images_alone_is_published_with_its_contract(
+def test_a_release_with_only_images_is_published_with_its_contract(
     tenant: TenantInUse, tmp_path: Path, token: str
 ) -> None:
     contract = making.contract()

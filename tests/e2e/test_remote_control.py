@@ -1,4 +1,4 @@
-"""Workers obey no remote control over the broker, and send no events there."""
+"""Workers ignore Celery's remote control commands and send no events."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,13 +14,15 @@ from tests.running import BuiltRelease, TenantInUse
 @pytest.fixture
 def attacker() -> Iterator[Celery]:
     """A Celery application of a client that has only the broker's password."""
-    before: Any = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - what the proxy stands for
+    before: Any = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - the object behind the proxy
     with Celery("attacker", broker=settings.CELERY_BROKER_URL, set_as_current=False) as app:
         yield app
     before.set_current()
 
 
-def test_no_worker_obeys_or_answers_a_remote_command(tenant: TenantInUse, v1: BuiltRelease, attacker: Celery) -> None:
+def test_no_worker_executes_or_answers_a_remote_command(
+    tenant: TenantInUse, v1: BuiltRelease, attacker: Celery
+) -> None:
     tenant.register(v1)
     tenant.activate(v1)
     tenant.start_worker(v1, "alone")
@@ -34,6 +36,6 @@ def test_no_worker_obeys_or_answers_a_remote_command(tenant: TenantInUse, v1: Bu
     attacker.control.rate_limit("executions.record", "1/h")
     inspect = attacker.control.inspect(timeout=1)
     assert (inspect.ping(), inspect.conf(with_defaults=True), inspect.active()) == (None, None, None)
-    made = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
-    tenant.wait_for(made, "SUCCEEDED")
+    execution_id = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    tenant.wait_for(execution_id, "SUCCEEDED")
     assert [child.name for child in processes if not child.running] == []

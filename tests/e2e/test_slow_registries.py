@@ -1,4 +1,4 @@
-"""Image registries that do not answer hold up verifications, and nothing else."""
+"""Image registries that do not respond delay verifications and nothing else."""
 
 import json
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ THREADS = 8
 
 @pytest.fixture
 def registry() -> Iterator[ImageRegistry]:
-    with image_registry() as made:
-        made.digests.add(DIGEST)
-        yield made
+    with image_registry() as running:
+        running.digests.add(DIGEST)
+        yield running
 
 
 @pytest.fixture
 def tenant(running: RunningProduct, registry: ImageRegistry, tmp_path: Path, name: str) -> Iterator[TenantInUse]:
-    """A tenant of a product that asks `registry`, and would wait for it for a minute."""
+    """A tenant of a product that checks images in `registry`, with a timeout of a minute."""
     settings = {
         "IMAGE_REGISTRY_CHECK": "true",
         "IMAGE_REGISTRY_ALLOWED_NETWORKS": "127.0.0.0/8,::1/128",
@@ -33,24 +33,24 @@ def tenant(running: RunningProduct, registry: ImageRegistry, tmp_path: Path, nam
         "IMAGE_REGISTRY_SECONDS": "60",
     }
     with product_with_own_broker(running, tmp_path, settings) as (product, _):
-        made = product.tenant(name)
-        yield made
-        made.stop_workers()
+        created = product.tenant(name)
+        yield created
+        created.stop_workers()
 
 
 def upload(tenant: TenantInUse, registry: ImageRegistry, version: str) -> None:
     document = making.descriptor(making.contract(), b"manifest", version, kind="container-image")
     document["artifacts"][0]["uri"] = registry.reference(DIGEST)
     files = {"descriptor": ("pipeline-release.json", json.dumps(document))}
-    answer = tenant.http.post(tenant.url(f"pipelines/{making.PIPELINE}/releases"), files=files)
-    assert answer.status_code == 202, answer.text
+    response = tenant.http.post(tenant.url(f"pipelines/{making.PIPELINE}/releases"), files=files)
+    assert response.status_code == 202, response.text
 
 
 def statuses(tenant: TenantInUse) -> set[str]:
     return {found["status"] for found in tenant.get(f"pipelines/{making.PIPELINE}/releases")["items"]}
 
 
-def test_heartbeats_and_outcomes_flow_while_no_registry_answers(
+def test_heartbeats_and_outcomes_are_processed_while_no_registry_responds(
     tenant: TenantInUse, registry: ImageRegistry, v1: BuiltRelease
 ) -> None:
     tenant.register(v1)
@@ -62,8 +62,8 @@ def test_heartbeats_and_outcomes_flow_while_no_registry_answers(
     eventually(lambda: registry.requests, what="a thread to wait for the registry")
     [before] = tenant.get("workers")["items"]
 
-    made = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
-    tenant.wait_for(made, "SUCCEEDED", seconds=10)
+    execution_id = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    tenant.wait_for(execution_id, "SUCCEEDED", seconds=10)
     later = eventually(
         lambda: tenant.get("workers")["items"][0]["lastHeartbeatAt"] > before["lastHeartbeatAt"], what="a heartbeat"
     )

@@ -1,4 +1,4 @@
-"""Two coordinators that share PostgreSQL, Redis and S3, and no disk: either does what the other began, and may die."""
+"""Two coordinators that share PostgreSQL, Redis and S3, but no disk. Each continues the work of the other."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +11,10 @@ from embedded.backing import Backing
 from embedded.children import Child
 from embedded.client import Client
 from embedded.product import Product
-from releases.artifacts.store import S3Settings
 from releases.registration.turns import STALLED
 from tests.database_template import database
 from tests.running import PASSWORD, BuiltRelease
-from tests.s3 import client_of
+from tests.s3 import S3Place, client_of
 from tests.servers import NUMBER, ordinary_url
 
 PIPELINE = "tests.pinned"
@@ -31,10 +30,10 @@ class Pair:
     token: str
     worker_key: str
 
-    def client(self, of: Product) -> Client:
-        return Client(of.url, TENANT, self.token)
+    def client(self, product: Product) -> Client:
+        return Client(product.url, TENANT, self.token)
 
-    def let_time_pass_for_verifications(self) -> None:
+    def age_verifications(self) -> None:
         """Make due and running verifications look stalled."""
         earlier = """
             UPDATE releases_release SET status_changed_at = status_changed_at - %s
@@ -57,14 +56,14 @@ class Pair:
 
 
 def kill(product: Product) -> None:
-    """SIGKILL every process of a coordinator, as the loss of its host would."""
+    """Kill every process of a coordinator with SIGKILL, like the loss of its host."""
     for child in product.children.started:
         child.kill()
     product.children.started.clear()
 
 
 @pytest.fixture
-def pair(django_db_setup: None, s3_place: S3Settings, tmp_path: Path, gathered_static_files: str) -> Iterator[Pair]:
+def pair(django_db_setup: None, s3_place: S3Place, tmp_path: Path, gathered_static_files: str) -> Iterator[Pair]:
     with (
         database(f"test_{NUMBER}_pair") as name,
         Backing(tmp_path / "servers", outside={"DATABASE_URL": ordinary_url(name)}) as backing,
@@ -99,8 +98,8 @@ def pair(django_db_setup: None, s3_place: S3Settings, tmp_path: Path, gathered_s
 
 
 @pytest.mark.timeout(500)
-def test_each_goes_on_with_what_the_other_began_and_either_may_be_killed(
-    pair: Pair, v1: BuiltRelease, v2: BuiltRelease, s3_place: S3Settings
+def test_each_continues_the_work_of_the_other_and_either_may_be_killed(
+    pair: Pair, v1: BuiltRelease, v2: BuiltRelease, s3_place: S3Place
 ) -> None:
     one, other = pair.client(pair.one), pair.client(pair.other)
     one.upload(PIPELINE, v1.descriptor, v1.artifact)
@@ -111,12 +110,12 @@ def test_each_goes_on_with_what_the_other_began_and_either_may_be_killed(
     assert other.finished(first)["pin"]["releaseVersion"] == "1.0"
     assert other.result(first) == {"number": 1, "made_by": "code v1, attempt 0"}
 
-    # Registered through one, which dies before anybody asks it anything else.
+    # Uploaded through the first coordinator, which is killed before any other request.
     one.upload(PIPELINE, v2.descriptor, v2.artifact)
     between = one.submit(PIPELINE, {"number": 2, "fail_times": 1}, "between")["executionId"]
     kill(pair.one)
-    # Where it died while it verified, the sweep finds that out after two minutes.
-    pair.let_time_pass_for_verifications()
+    # If it was killed during the verification, the sweep notices that after two minutes.
+    pair.age_verifications()
     assert other.verified(PIPELINE, "2.0", seconds=60)["status"] == "REGISTERED"
     assert other.finished(between)["pin"]["releaseVersion"] == "1.0"
     other.activate(PIPELINE, "2.0", "after the loss of a host")
@@ -124,7 +123,7 @@ def test_each_goes_on_with_what_the_other_began_and_either_may_be_killed(
     second = other.submit(PIPELINE, {"number": 3}, "second")["executionId"]
     assert other.finished(second)["pin"]["releaseVersion"] == "2.0"
 
-    # It comes back, and now the other one goes.
+    # The first coordinator restarts, and the other one is killed.
     pair.one.start()
     one = pair.client(pair.one)
     kill_all_but_workers(pair.other)
@@ -136,7 +135,7 @@ def test_each_goes_on_with_what_the_other_began_and_either_may_be_killed(
     assert len(keys) == 2
     for product in (pair.one, pair.other):
         files = [path for path in (product.folder / "artifacts").rglob("*") if path.is_file()]
-        assert files == [], "no coordinator keeps anything on its own disk"
+        assert files == [], "a coordinator must not store artifacts on its own disk"
 
 
 def kill_all_but_workers(product: Product) -> None:

@@ -1,4 +1,4 @@
-"""Worker keys are rotated while executions run: the secret of all coordinators, and then the key of one tenant."""
+"""Worker keys are rotated while executions run: first the secret of all coordinators, then one tenant's key."""
 
 import shutil
 import threading
@@ -13,7 +13,7 @@ from embedded.backing import Backing
 from embedded.children import Child
 from embedded.client import Client
 from embedded.product import Product
-from releases.artifacts.store import LocalArtifactStore
+from releases.artifacts.store.local import LocalArtifactStore
 from tests.database_template import database
 from tests.e2e.conftest import PIPELINES
 from tests.receiving import Receiver
@@ -63,7 +63,7 @@ class Installation:
             name, release.reference, release=release.descriptor, tenant=TENANT, key=key, directory=release.directory
         )
 
-    def host_instead(self, release: BuiltRelease, name: str, key: str) -> None:
+    def replace_workers(self, release: BuiltRelease, name: str, key: str) -> None:
         """Start a worker with another key, and stop the others once the coordinator knows it."""
         before = list(self.workers.children.started)
         self.host(release, name, key)
@@ -73,7 +73,7 @@ class Installation:
 
 
 class Load(threading.Thread):
-    """Submits executions to any coordinator that answers, until it is stopped."""
+    """Submits executions to any available coordinator until it is stopped."""
 
     def __init__(self, clients: list[Client]) -> None:
         super().__init__(name="load", daemon=True)
@@ -85,16 +85,16 @@ class Load(threading.Thread):
         while not self._stopped.wait(0.3):
             for client in self._clients:
                 try:
-                    made = client.submit(PIPELINE, {"number": 1}, f"load-{len(self.accepted)}")
+                    accepted = client.submit(PIPELINE, {"number": 1}, f"load-{len(self.accepted)}")
                 except requests.ConnectionError:
-                    continue  # this one is being restarted
-                self.accepted.append(made["executionId"])
+                    continue  # this coordinator is being restarted
+                self.accepted.append(accepted["executionId"])
                 break
 
     def wait_for_more(self) -> None:
         """Wait until more than three further executions are accepted."""
-        many = len(self.accepted) + 3
-        eventually(lambda: len(self.accepted) > many, what="further load")
+        count = len(self.accepted) + 3
+        eventually(lambda: len(self.accepted) > count, what="further load")
 
     def stop(self) -> list[str]:
         self._stopped.set()
@@ -104,7 +104,7 @@ class Load(threading.Thread):
 
 @pytest.fixture
 def booking(tmp_path: Path, receiver: Receiver) -> BuiltRelease:
-    """A pipeline that sends a webhook to the receiver and waits for the answer."""
+    """A pipeline that sends a webhook to the receiver and waits for the response."""
     folder = tmp_path / "booking"
     shutil.copytree(PIPELINES / "awaiting", folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "url.txt").write_text(receiver.url())
@@ -166,19 +166,19 @@ def test_no_execution_is_lost_while_the_secret_and_a_key_are_rotated(
         waiting = client.submit(booking.pipeline_id, {"number": 1}, "waiting")["executionId"]
         webhook = eventually(lambda: next(iter(receiver.requests), None), seconds=60, what="the webhook")
         other.start()
-        answer = {"resumeToken": webhook.json["resumeToken"], "response": {"text": "booked"}}
-        assert requests.post(f"{other.url}/api/v1/resume", json=answer, timeout=30).status_code == 200
+        completion = {"resumeToken": webhook.json["resumeToken"], "response": {"text": "booked"}}
+        assert requests.post(f"{other.url}/api/v1/resume", json=completion, timeout=30).status_code == 200
         assert other_client.finished(waiting)["status"] == "SUCCEEDED"
         installation.restart(other, WORKER_SECRET=NEW, WORKER_SECRET_FALLBACKS=OLD)
         load.wait_for_more()
         keys.append(installation.key())
-        installation.host_instead(v1, "worker-1", keys[1])
+        installation.replace_workers(v1, "worker-1", keys[1])
         installation.roll(WORKER_SECRET_FALLBACKS="")
         load.wait_for_more()
         # Rotate the tenant's key.
         keys.append(installation.key("--start"))
         load.wait_for_more()
-        installation.host_instead(v1, "worker-2", keys[2])
+        installation.replace_workers(v1, "worker-2", keys[2])
         assert installation.key("--revoke-old") == keys[2]
         load.wait_for_more()
     finally:

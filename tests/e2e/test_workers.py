@@ -1,4 +1,4 @@
-"""Operators and workers over real processes: a drain holds, its work is shown as stranded, and goes on afterwards."""
+"""Drains, restarts and rejections of workers with real processes."""
 
 import os
 from datetime import UTC, datetime
@@ -31,8 +31,8 @@ def test_work_of_a_drained_worker_is_stranded_until_it_is_undrained(
     tenant.activate(v1)
     tenant.start_worker(v1, "only")
     work = {"number": 1, "fail_times": 1, "gate": str(gate)}
-    made = tenant.accepted("tests.pinned", work, "k")["executionId"]
-    tenant.wait_until_begun(made)
+    execution_id = tenant.accepted("tests.pinned", work, "k")["executionId"]
+    tenant.wait_until_begun(execution_id)
     assert tenant.http.post(tenant.url("workers/tests.pinned/only/drain")).status_code == 200
     gate.touch()
 
@@ -40,79 +40,79 @@ def test_work_of_a_drained_worker_is_stranded_until_it_is_undrained(
     assert (stranded["pin"]["releaseVersion"], stranded["executions"]) == ("1.0", 1)
     refused = tenant.submit("tests.pinned", {"number": 2}, "k2")
     assert (refused.status_code, refused.json()["code"]) == (503, "WORKER_UNAVAILABLE")
-    # The worker beats on, and that undoes nothing.
-    seen = tenant.get("workers")["items"][0]["lastHeartbeatAt"]
-    eventually(lambda: tenant.get("workers")["items"][0]["lastHeartbeatAt"] > seen, what="a heartbeat")
+    # Further heartbeats do not end the drain.
+    before = tenant.get("workers")["items"][0]["lastHeartbeatAt"]
+    eventually(lambda: tenant.get("workers")["items"][0]["lastHeartbeatAt"] > before, what="a heartbeat")
     tenant.wait_for_worker("only", "DRAINING")
-    assert tenant.execution(made)["status"] == "WAIT_RETRY"
+    assert tenant.execution(execution_id)["status"] == "WAIT_RETRY"
 
     assert tenant.http.post(tenant.url("workers/tests.pinned/only/undrain")).status_code == 200
-    tenant.wait_for(made, "SUCCEEDED")
+    tenant.wait_for(execution_id, "SUCCEEDED")
     assert tenant.get("stranded")["items"] == []
 
 
-def test_a_workers_life_is_in_its_history(tenant: TenantInUse, v1: BuiltRelease) -> None:
-    worker = tenant.start_worker(v1, "mortal")
+def test_the_history_of_a_worker_records_its_state_changes(tenant: TenantInUse, v1: BuiltRelease) -> None:
+    worker = tenant.start_worker(v1, "short-lived")
     worker.kill()
-    tenant.wait_for_worker("mortal", "STALE")
+    tenant.wait_for_worker("short-lived", "STALE")
 
     def causes() -> list[str]:
-        return [event["data"]["cause"] for event in tenant.get("workers/tests.pinned/mortal/events")["items"]]
+        return [event["data"]["cause"] for event in tenant.get("workers/tests.pinned/short-lived/events")["items"]]
 
-    eventually(lambda: causes() == ["SILENT", "REGISTERED"], what="the clock's note")
-    again = tenant.start_worker(v1, "mortal")
-    again.stop(grace=20)
-    tenant.wait_for_worker("mortal", "UNAVAILABLE")
+    eventually(lambda: causes() == ["SILENT", "REGISTERED"], what="the event of the clock")
+    restarted = tenant.start_worker(v1, "short-lived")
+    restarted.stop(grace=20)
+    tenant.wait_for_worker("short-lived", "UNAVAILABLE")
     assert causes()[:1] == ["STOPPED"]
     assert causes()[-3:] == ["HEARD_AGAIN", "SILENT", "REGISTERED"]
 
 
-PATIENT = "tests.patient"
+WAITING = "tests.waiting"
 
 
-class Two:
-    """The workers `drained` and `other` of one release whose only step lasts until its gate is open."""
+class TwoWorkers:
+    """The workers `drained` and `other` of one release, whose only step waits until its gate exists."""
 
     def __init__(self, tenant: TenantInUse, folder: Path) -> None:
         self.tenant = tenant
         self.gate, self.open = folder / "gate", folder / "open"
         self.open.touch()
-        self.release = build("patient:pipeline", PIPELINES / "patient", folder / "patient", "1.0")
+        self.release = build("waiting:pipeline", PIPELINES / "waiting", folder / "waiting", "1.0")
         tenant.register(self.release)
         tenant.activate(self.release)
         self.drained = tenant.start_worker(self.release, "drained")
         self.count = 0
 
     def log(self) -> str:
-        """What the worker has logged for this tenant; a worker of the same name may have written before it."""
+        """Return the worker's log for this tenant. A worker of the same name may have written to the file before."""
         return self.drained.log.read_text().split(self.tenant.tenant.slug, 1)[1]
 
     def submit(self, gate: Path, **members: Any) -> str:
         self.count += 1
         value = {"number": self.count, "gate": str(gate), **members}
-        return str(self.tenant.accepted(PATIENT, value, f"k{self.count}")["executionId"])
+        return str(self.tenant.accepted(WAITING, value, f"k{self.count}")["executionId"])
 
     def worker(self, name: str) -> dict[str, Any]:
         [found] = [each for each in self.tenant.get("workers")["items"] if each["workerId"] == name]
         return dict(found)
 
-    def order(self, order: str, name: str = "drained") -> None:
-        answer = self.tenant.http.post(self.tenant.url(f"workers/{PATIENT}/{name}/{order}"))
-        assert answer.status_code == 200, answer.text
+    def request(self, change: str, name: str = "drained") -> None:
+        response = self.tenant.http.post(self.tenant.url(f"workers/{WAITING}/{name}/{change}"))
+        assert response.status_code == 200, response.text
 
-    def wait_until(self, name: str = "drained", **told: Any) -> None:
-        """Until the worker has said so of itself."""
-        eventually(lambda: told.items() <= self.worker(name).items(), what=f"worker {name} {told}")
+    def wait_until(self, name: str = "drained", **reported: Any) -> None:
+        """Wait until the worker reports these values."""
+        eventually(lambda: reported.items() <= self.worker(name).items(), what=f"worker {name} {reported}")
 
     def run_by(self, number: int = 6, *, seconds: float = 30) -> set[str]:
-        """Who runs that many new executions."""
-        made = [self.submit(self.open) for _ in range(number)]
-        for execution_id in made:
+        """Return the actors that run `number` new executions."""
+        execution_ids = [self.submit(self.open) for _ in range(number)]
+        for execution_id in execution_ids:
             self.tenant.wait_for(execution_id, "SUCCEEDED", seconds=seconds)
-        return {self.tenant.events(execution_id)[-1]["actor"] for execution_id in made}
+        return {self.tenant.events(execution_id)[-1]["actor"] for execution_id in execution_ids}
 
     def send(self, message: Any) -> None:
-        """Whatever anybody who reaches the broker may put into the worker's queue of orders."""
+        """Put a message into the worker's queue of instructions, like any client of the broker could."""
         client.send_latest(INSTRUCTION_TASK, message, queue=instruction_queue_of(self.identity, "drained"), seconds=60)
 
     @property
@@ -129,11 +129,11 @@ class Two:
 
 
 @pytest.fixture
-def two(tenant: TenantInUse, tmp_path: Path) -> Two:
-    return Two(tenant, tmp_path)
+def two(tenant: TenantInUse, tmp_path: Path) -> TwoWorkers:
+    return TwoWorkers(tenant, tmp_path)
 
 
-def test_one_of_two_busy_workers_is_drained_finishes_what_it_has_and_takes_no_more(two: Two) -> None:
+def test_a_drained_worker_finishes_its_commands_and_gets_no_more(two: TwoWorkers) -> None:
     busy = [two.submit(two.gate)]
     two.wait_until(holding=1)
     two.tenant.start_worker(two.release, "other")
@@ -144,9 +144,9 @@ def test_one_of_two_busy_workers_is_drained_finishes_what_it_has_and_takes_no_mo
         eventually(lambda: two.worker("drained")["holding"] + two.worker("other")["holding"] == len(busy), seconds=60)
     held = two.worker("drained")["holding"]
 
-    two.order("drain")
+    two.request("drain")
     two.wait_until(state="DRAINING", taking=False, holding=held)
-    # What it still holds takes no place of the other's: there is one left, or the last would have to wait for it.
+    # The commands of the drained worker use no place of the other, which therefore has a free place.
     assert two.run_by() == {"worker:other"}
     assert two.worker("drained")["holding"] == held
 
@@ -157,15 +157,15 @@ def test_one_of_two_busy_workers_is_drained_finishes_what_it_has_and_takes_no_mo
     assert actors.count("worker:drained") == held
     two.wait_until(state="DRAINING", taking=False, holding=0)
 
-    two.order("undrain")
+    two.request("undrain")
     two.wait_until(state="HEALTHY", taking=True)
-    two.order("drain", "other")
+    two.request("drain", "other")
     two.wait_until("other", taking=False)
     assert two.run_by() == {"worker:drained"}
 
 
-def test_a_command_goes_to_a_worker_with_a_free_place(two: Two) -> None:
-    """It does not wait at a busy one, where nobody would renew its lease."""
+def test_a_command_is_received_by_a_worker_with_a_free_place(two: TwoWorkers) -> None:
+    """It does not wait at a busy worker, which would not renew its lease."""
     busy = [two.submit(two.gate), two.submit(two.gate)]
     two.wait_until(holding=2)
     two.tenant.start_worker(two.release, "other")
@@ -179,7 +179,7 @@ def test_a_command_goes_to_a_worker_with_a_free_place(two: Two) -> None:
         assert kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 
 
-def test_what_is_no_command_takes_no_place_for_ever(two: Two) -> None:
+def test_an_invalid_command_does_not_occupy_a_place(two: TwoWorkers) -> None:
     app: Any = current_app
     for arguments in ((), (1, 2), ("text",), (None,)) * 2:
         app.send_task(EXECUTE_TASK, args=arguments, queue=queue_of(two.identity))
@@ -187,9 +187,9 @@ def test_what_is_no_command_takes_no_place_for_ever(two: Two) -> None:
 
 
 @pytest.mark.parametrize("number", [Signals.SIGTERM, Signals.SIGKILL])
-def test_a_drained_worker_that_is_started_again_takes_nothing(two: Two, number: Signals) -> None:
+def test_a_drained_worker_gets_no_commands_after_a_restart(two: TwoWorkers, number: Signals) -> None:
     two.tenant.start_worker(two.release, "other")
-    two.order("drain")
+    two.request("drain")
     two.wait_until(taking=False)
     before = two.worker("drained")
     two.drained.stop(number=number)
@@ -198,36 +198,36 @@ def test_a_drained_worker_that_is_started_again_takes_nothing(two: Two, number: 
     assert two.run_by() == {"worker:other"}
     assert two.worker("drained")["state"] == "DRAINING"
 
-    two.order("undrain")
+    two.request("undrain")
     two.wait_until(taking=True)
-    two.order("drain", "other")
+    two.request("drain", "other")
     two.wait_until("other", taking=False)
     assert two.run_by() == {"worker:drained"}
 
 
-def test_orders_that_the_broker_lost_are_given_again(
+def test_instructions_that_the_broker_lost_are_sent_again(
     own_broker: tuple[RunningProduct, Valkey], tmp_path: Path, name: str
 ) -> None:
-    """It dies before the order is sent, and comes back empty: what the row says is told at the next heartbeat."""
+    """The broker is killed before the instruction is sent and restarts empty. The next heartbeat causes a new one."""
     running, valkey = own_broker
-    two = Two(running.tenant(name), tmp_path)
+    two = TwoWorkers(running.tenant(name), tmp_path)
     try:
         two.tenant.start_worker(two.release, "other")
-        for order, taking, then in (("drain", False, "other"), ("undrain", True, "drained")):
+        for change, taking, expected in (("drain", False, "other"), ("undrain", True, "drained")):
             valkey.kill()
-            two.order(order)
+            two.request(change)
             valkey.remove_data()
             valkey.start()
             two.wait_until(taking=taking)
             if taking:
-                two.order("drain", "other")
+                two.request("drain", "other")
                 two.wait_until("other", taking=False)
-            assert two.run_by(seconds=90) == {f"worker:{then}"}
+            assert two.run_by(seconds=90) == {f"worker:{expected}"}
     finally:
         two.tenant.stop_workers()
 
 
-def test_orders_of_others_and_old_orders_do_nothing(two: Two) -> None:
+def test_foreign_and_outdated_instructions_are_ignored(two: TwoWorkers) -> None:
     two.wait_until(taking=True)
     foreign = two.sealed(drain=True, key=worker_key("another secret", two.tenant.tenant.slug))
     own = worker_key(settings.WORKER_SECRET, two.tenant.tenant.slug)
@@ -242,31 +242,33 @@ def test_orders_of_others_and_old_orders_do_nothing(two: Two) -> None:
         two.log_has(f"Ignored an instruction: {code}")
         assert two.worker("drained")["taking"]
 
-    # Whoever holds the key may give an order. It lasts until the worker tells of it: the row is the truth.
-    order = two.sealed(drain=True)
-    two.send(order)
+    # A holder of the key can send an instruction. The next heartbeat restores the state of the row.
+    instruction = two.sealed(drain=True)
+    two.send(instruction)
     two.log_has("Instructed to drain")
-    eventually(lambda: "Instructed to accept" in two.log().split("Instructed to drain")[1], what="the other")
+    eventually(
+        lambda: "Instructed to accept" in two.log().split("Instructed to drain")[1], what="the opposite instruction"
+    )
     two.wait_until(taking=True)
-    two.send(order)
+    two.send(instruction)
     two.log_has("Ignored an instruction: ORDER_OUTDATED")
     assert two.run_by() == {"worker:drained"}
     assert two.log().count("Instructed to drain") == 1
 
 
-def cancel(two: Two, execution_id: str) -> None:
-    answer = two.tenant.http.post(two.tenant.url(f"executions/{execution_id}/cancel"), json={"reason": "a mistake"})
-    assert answer.status_code == 200, answer.text
+def cancel(two: TwoWorkers, execution_id: str) -> None:
+    response = two.tenant.http.post(two.tenant.url(f"executions/{execution_id}/cancel"), json={"reason": "a mistake"})
+    assert response.status_code == 200, response.text
 
 
-def test_a_thread_that_runs_what_was_cancelled_gets_no_work_and_what_waits_does_not_show_as_running(two: Two) -> None:
-    stubborn, other = two.submit(two.gate), two.submit(two.gate)
-    for each in (stubborn, other):
+def test_a_thread_with_a_cancelled_step_gets_no_work_and_waiting_executions_are_not_running(two: TwoWorkers) -> None:
+    cancelled, other = two.submit(two.gate), two.submit(two.gate)
+    for each in (cancelled, other):
         assert two.tenant.wait_until_begun(each)["worker"] == "drained"
-    cancel(two, stubborn)
+    cancel(two, cancelled)
     waiting = two.submit(two.open)
     two.wait_until(abandoned=1, running=1, capacity=2)
-    # A command that was sent before the worker reported this was given back, or waits in the broker.
+    # A command that was sent before this report was returned to the queue or waits in the broker.
     two.tenant.wait_for(waiting, "QUEUED")
     assert two.tenant.execution(waiting)["runningSince"] is None
     assert two.worker("drained")["holding"] == 2
@@ -274,12 +276,12 @@ def test_a_thread_that_runs_what_was_cancelled_gets_no_work_and_what_waits_does_
     two.tenant.wait_for(waiting, "SUCCEEDED")
     two.tenant.wait_for(other, "SUCCEEDED")
     two.wait_until(abandoned=0, holding=0)
-    kinds = [event["kind"] for event in two.tenant.events(stubborn)]
+    kinds = [event["kind"] for event in two.tenant.events(cancelled)]
     assert kinds == ["SUBMITTED", "CLAIMED", "CANCELLED", "OUTCOME_DROPPED"]
 
 
-def test_a_step_that_heeds_its_cancellation_makes_room_at_once(two: Two) -> None:
-    both = [two.submit(two.gate, heeds=True), two.submit(two.gate)]
+def test_a_step_that_checks_for_cancellation_frees_its_place_at_once(two: TwoWorkers) -> None:
+    both = [two.submit(two.gate, checks_cancellation=True), two.submit(two.gate)]
     for each in both:
         two.tenant.wait_until_begun(each)
     cancel(two, both[0])
@@ -289,9 +291,9 @@ def test_a_step_that_heeds_its_cancellation_makes_room_at_once(two: Two) -> None
     assert two.tenant.execution(both[1])["status"] == "RUNNING"
 
 
-def test_a_step_whose_lease_was_taken_over_learns_of_it(two: Two) -> None:
-    """The worker is silent for so long that another one gets the execution; then it is heard again."""
-    lost = two.submit(two.gate, heeds=True)
+def test_a_step_whose_lease_was_taken_over_is_cancelled(two: TwoWorkers) -> None:
+    """The worker is frozen until another one gets the execution. Then it continues."""
+    lost = two.submit(two.gate, checks_cancellation=True)
     two.tenant.wait_until_begun(lost)
     two.drained.send(Signals.SIGSTOP)
     two.tenant.start_worker(two.release, "other")
@@ -304,7 +306,7 @@ def test_a_step_whose_lease_was_taken_over_learns_of_it(two: Two) -> None:
     assert two.tenant.events(lost)[-1]["actor"] == "worker:other"
 
 
-def test_a_worker_that_is_refused_says_why_and_ends(tenant: TenantInUse, v1: BuiltRelease) -> None:
+def test_a_rejected_worker_logs_the_reason_and_ends(tenant: TenantInUse, v1: BuiltRelease) -> None:
     worker = tenant.product.start_worker(
         f"wrong-{tenant.tenant.slug}",
         v1.reference,
@@ -323,10 +325,10 @@ def test_a_worker_that_is_refused_says_why_and_ends(tenant: TenantInUse, v1: Bui
     assert tenant.get("workers")["items"] == []
 
 
-def test_a_worker_that_no_coordinator_answers_waits(
+def test_a_worker_without_a_response_from_a_coordinator_waits(
     own_broker: tuple[RunningProduct, Valkey], tmp_path: Path, name: str
 ) -> None:
-    """Silence is not a refusal. The worker is accepted as soon as a coordinator runs."""
+    """A missing response is not a rejection. The worker is accepted as soon as a coordinator runs."""
     running, _ = own_broker
     [control] = [child for child in running.product.children.started if child.name == "control-worker"]
     control.stop()

@@ -46,7 +46,7 @@ def key(tenant: str) -> WorkerKey:
 
 def good(claim: Claim, kind: str) -> dict[str, Any]:
     """Return a valid message of the worker that holds the claim."""
-    body: Any = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    body: Any = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     if kind == "heartbeat":
         held = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
         body = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=[held])
@@ -267,7 +267,7 @@ ODD: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_an_outcome_that_cannot_be_stored_fails_its_execution(
     claim: Claim, members: dict[str, Any], status: str, code: str
 ) -> None:
-    bad = making.answer(claim).model_copy(update=members)
+    bad = making.outcome_of(claim).model_copy(update=members)
     tasks.record(seal(identity(claim), OutcomeGroup(worker_id="w", outcomes=[bad]), key(claim.tenant)))
     execution = Execution.objects.get(pk=claim.execution_id)
     assert (execution.status, execution.error_code) == (status, code)

@@ -362,13 +362,13 @@ class Machine(RuleBasedStateMachine):
 
     def answer(self, claim: Claim, kind: str) -> Outcome:
         if kind == "malformed":
-            return making.answer(claim, stopped_before_step_index=claim.step_index + 1)
+            return making.outcome_of(claim, stopped_before_step_index=claim.step_index + 1)
         if kind == "asks one":
             return making.suspension(claim)
         if kind == "asks two":
             return making.suspension(claim, itemized=True, requests=["1", "2"], request_shape="MULTI")
         if kind == "completed":
-            return making.answer(claim)
+            return making.outcome_of(claim)
         return making.failure(claim, retryable=kind == "fails")
 
     def record(self, claim: Claim, *outcomes: Outcome) -> int:

@@ -48,7 +48,7 @@ def key(tenant: str) -> WorkerKey:
 
 def outcomes(claim: Claim, tenant: str | None = None) -> dict[str, Any]:
     """Return an outcome of the worker that holds the claim, signed with the key of `tenant`."""
-    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     return seal(identity(claim), group, key(tenant or claim.tenant))
 
 
@@ -117,7 +117,7 @@ def test_a_signature_of_another_tenants_key_is_rejected(
 def test_a_tenants_key_is_not_valid_for_another_tenants_execution(claim: Claim) -> None:
     """The envelope has a valid signature of a tenant to which the execution does not belong."""
     other, release = making.ready()
-    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     tasks.record(seal(release.identity, group, key(other.slug)))
     execution = Execution.objects.get(pk=claim.execution_id)
     assert (execution.status, execution.event_count) == ("RUNNING", 2)

@@ -202,7 +202,7 @@ def test_an_outcome_of_another_tenants_worker_is_dropped(twins: tuple[Twin, Twin
     here, there = twins
     claim = here.claim()
     key = worker_key(configured.WORKER_SECRET, there.owner.slug)
-    group = OutcomeGroup(worker_id="worker-1", outcomes=[making.answer(claim)])
+    group = OutcomeGroup(worker_id="worker-1", outcomes=[making.outcome_of(claim)])
     tasks.record(seal(there.release.identity, group, key))
     made = Execution.objects.get(pk=claim.execution_id)
     assert (made.status, made.version) == ("RUNNING", claim.version)

@@ -119,7 +119,7 @@ def room_for_another(scene: Scene) -> Work:
     scene.submit("first")
     [claim] = making.claimed(scene.owner)
     scene.submit()
-    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     message = seal(scene.release.identity, group, *active_keys(scene.owner.slug))
     return scene.work(lambda: tasks.record(message), DISPATCH_TASK)
 

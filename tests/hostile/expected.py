@@ -51,7 +51,7 @@ FAILURES: dict[str, tuple[str, bool]] = {
 }
 """Failure class, and whether a retry may help."""
 
-# What costs no other transition, and not its own.
+# Tricks that harm no transition, not even their own.
 TAMPERING = (
     "a high recursion limit",
     "signal handlers",

@@ -67,7 +67,7 @@ def celery(owner: Tenant, release: Release, body: dict[str, Any], *outputs: str)
     """Return the result of an execution that a Celery worker has completed."""
     made = accepted(owner, body)
     [claim] = making.claimed(owner)
-    done = making.answer(claim, output_payloads=list(outputs))
+    done = making.outcome_of(claim, output_payloads=list(outputs))
     assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[done])) == 1
     return ok("GET", place(owner, f"executions/{made.pk}/result"))["resultPayload"]
 

@@ -215,7 +215,7 @@ def test_without_an_active_release_nothing_is_accepted(flow: Flow) -> None:
 
 def test_a_release_whose_bytes_were_changed_is_rejected(flow: Flow) -> None:
     [artifact] = flow.release.artifacts.all()
-    stored = LocalArtifactStore(settings.ARTIFACT_ROOT).path(artifact.digest)
+    stored = LocalArtifactStore(settings.ARTIFACT_ROOT).file(artifact.digest)
     stored.chmod(0o644)
     stored.write_bytes(b"other")
     status, text = refused(submit(flow.owner))

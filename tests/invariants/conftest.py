@@ -18,7 +18,7 @@ Connection = psycopg.Connection[Any]
 
 @pytest.fixture(scope="session")
 def furnished(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    """The name of a database with rows of every table in every state."""
+    """The name of a database with rows in every table and every state."""
     with database_template.database(f"test_{NUMBER}_rows") as name:
         with django_db_blocker.unblock(), database_template.connected_to(name):
             rows.make()

@@ -1,6 +1,6 @@
-"""What the application's role may do to the rows of each table. It may do nothing else.
+"""The changes that the application role may make to the rows of each table. It may make no others.
 
-The columns in `never`, `always` and `in_state` are all columns of the table, so that a new one must be placed here.
+The columns in `never`, `always` and `in_state` are all columns of the table, so that a new column must be added here.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Table:
-    """`never` names the columns that no UPDATE of one column changes, `always` those that one changes in any state.
+    """`never` names columns that no UPDATE of a single column may change, `always` those that may change in any state.
 
-    `state` is the column that holds a row's state, and `in_state` names for each state what else may change in it; a
-    state that allows no other changes has the value "". `deletable`: rows that nothing refers to may be deleted.
-    `copied` names the states in which a copy of a row under a new key may be inserted, because the application may
-    insert such rows at any time. Other copies are refused.
+    `state` is the column with the state of a row. `in_state` names, for each state, the other columns that may change
+    in it, or "" if none may. If `deletable` is True, rows without references to them may be deleted. `copied` names
+    the states in which a copy of a row with a new key may be inserted, because the application may insert such rows at
+    any time. Other copies are rejected.
     """
 
     never: str

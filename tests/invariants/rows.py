@@ -1,4 +1,4 @@
-"""Rows of every table in every state that its matrix names, committed, each made by the domain's own call."""
+"""Commits rows of every table in every state of the matrix, created by the use cases of the product."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -83,19 +83,19 @@ def _uploads(owner: Tenant) -> None:
 
 
 def _executions(owner: Tenant) -> None:
-    """At least one in each state. A claim takes all that is due, so each is run before the next is submitted."""
+    """Create executions in each state. A claim takes all due executions, so each runs before the next is submitted."""
     making.ready(owner)
     Pipeline.objects.filter(tenant=owner).update(retry_limit=1, retry_delay_seconds=3600)
     registry.drain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
     registry.undrain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
-    _run(_submitted(owner, "succeeded"), making.answer)
+    _run(_submitted(owner, "succeeded"), making.outcome_of)
     _run(_submitted(owner, "failed"), making.failure, retryable=False)
     _run(_submitted(owner, "retried"), making.failure)
     answered = _submitted(owner, "answered")
     _run(answered, making.suspension)
     question = Interaction.objects.get(execution=answered)
     interactions.complete(owner, interaction_id=question.pk, response={"n": 2}, actor=ACTOR)
-    _run(answered, making.answer)
+    _run(answered, making.outcome_of)
     _run(_submitted(owner, "asking"), making.suspension)
     cancelled = _submitted(owner, "cancelled")
     _run(cancelled, making.suspension)
@@ -106,7 +106,7 @@ def _executions(owner: Tenant) -> None:
     completed = _campaign(owner)
     Campaign.objects.filter(pk=completed.pk).update(rate_since=timezone.now() - timedelta(minutes=1))
     assert campaigns.advance() == 1
-    _run(redriven, making.answer)
+    _run(redriven, making.outcome_of)
     _run(_submitted(owner, "dead"), making.failure)
     _campaign(owner)
     campaigns.pause(owner, _campaign(owner).pk, actor=ACTOR)
@@ -123,7 +123,7 @@ def _submitted(owner: Tenant, key: str) -> Execution:
 
 
 def _run(execution: Execution, end: Callable[..., Outcome], **members: Any) -> None:
-    """Claim `execution`, which alone is due, and record how its transition ended."""
+    """Claim `execution`, the only due one, and record the end of its transition."""
     [claim] = making.claimed(execution.tenant)
     assert claim.execution_id == execution.pk
     group = OutcomeGroup(worker_id="w", outcomes=[end(claim, **members)])

@@ -68,7 +68,7 @@ def names(database: Connection, query: str) -> set[str]:
     return {name for (name,) in database.execute(query)}
 
 
-def test_every_trigger_and_check_is_tried(database: Connection) -> None:
+def test_every_trigger_and_check_is_tested(database: Connection) -> None:
     text = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("*.py"))
     assert {name for name in names(database, GUARDS) if f'"{name}"' not in text} == set()
 

@@ -89,7 +89,7 @@ def test_which_worker_is_eligible(database: Connection, change: Change, expected
     assert len(found[-1]) == 200
 
 
-def test_a_rejected_release_is_hosted_by_nobody_and_hides_no_other(database: Connection) -> None:
+def test_a_rejected_release_has_no_eligible_worker_and_hides_no_other(database: Connection) -> None:
     database.execute(WORKER.statement(FITTING))
     copy = f"""INSERT INTO releases_release SELECT (jsonb_populate_record(r, jsonb_build_object(
         'id', r.id + 1000, 'status', 'REJECTED'))).* FROM releases_release r WHERE id = {ACTIVE}"""
@@ -136,7 +136,7 @@ def test_the_clock_of_workers_stops_while_no_message_arrives(
 
 
 def added(database: Connection, protocol: str) -> int:
-    """Add a worker that has been silent for an hour, and return its key."""
+    """Add a worker without a heartbeat for an hour, and return its key."""
     change = {"protocol": f"'{protocol}'", "alive_until": AGO, "worker_id": f"'{protocol}'"}
     database.execute(WORKER.statement({**FITTING, **change}))
     [(key,)] = database.execute("SELECT max(id) FROM executions_worker")

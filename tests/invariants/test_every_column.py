@@ -1,4 +1,4 @@
-"""Every table and every column, tried with raw SQL as the application's role, against the matrix of what may change."""
+"""Raw SQL of the application role on every column of every table, compared with the matrix of allowed changes."""
 
 from typing import Any, LiteralString
 
@@ -17,7 +17,7 @@ MODELS = {
     model._meta.db_table: model
     for app in APPS
     for model in apps.get_app_config(app).get_models()
-    if model._meta.managed  # what is not is a view
+    if model._meta.managed  # unmanaged models are views
 }
 OTHER_VALUES: dict[str, tuple[LiteralString, ...]] = {
     "bigint": ("{column} + 1000", "1000"),
@@ -44,7 +44,7 @@ WHERE c.table_schema = 'public' AND c.table_name = %s
 
 
 def candidates(connection: Connection, table: str) -> dict[str, list[sql.Composable]]:
-    """Other values for each column: of its type, of its choices, or of the table that it refers to."""
+    """Return other values for each column: of its type, its choices, or the table that it refers to."""
     found = {}
     choices = {field.column: list(field.choices or ()) for field in MODELS[table]._meta.concrete_fields}
     for name, data_type, refers_to, key in connection.execute(COLUMNS, [table]):
@@ -62,7 +62,7 @@ def candidates(connection: Connection, table: str) -> dict[str, list[sql.Composa
 
 
 def accepts(connection: Connection, statement: sql.Composed, *parameters: Any) -> bool:
-    """True if `statement` writes one row and could be committed. It is rolled back."""
+    """Return True if `statement` writes one row and could be committed. Roll it back."""
     try:
         with connection.transaction(force_rollback=True):
             written = connection.execute(statement, parameters).rowcount
@@ -73,7 +73,7 @@ def accepts(connection: Connection, statement: sql.Composed, *parameters: Any) -
 
 
 def one_of_each_state(connection: Connection, table: str) -> dict[str, Any]:
-    """The keys of rows: one for each state, or one under "" where the table has no states."""
+    """Return the key of one row for each state, or of one row under "" if the table has no states."""
     state = sql.Identifier(MATRIX[table].state) if MATRIX[table].state else sql.SQL("''::text")
     query = sql.SQL("SELECT DISTINCT ON ({state}) {state}, {key} FROM {table} ORDER BY {state}, {key}")
     return dict(connection.execute(query.format(state=state, key=primary_key(table), table=sql.Identifier(table))))
@@ -88,12 +88,12 @@ def primary_key(table: str) -> sql.Identifier:
 
 
 def update(table: str, column: str, value: sql.Composable) -> sql.Composed:
-    """An UPDATE of one column of the row that has the key of the statement's one parameter, if that changes it."""
+    """Return an UPDATE of one column, if that changes it. The only parameter of the statement is the key of the row."""
     text = sql.SQL("UPDATE {table} SET {column} = {value} WHERE {key} = %s AND {column} IS DISTINCT FROM {value}")
     return text.format(table=sql.Identifier(table), column=sql.Identifier(column), value=value, key=primary_key(table))
 
 
-def test_every_table_and_column_has_its_place(ordinary: Connection) -> None:
+def test_every_table_and_column_is_in_the_matrix(ordinary: Connection) -> None:
     assert MATRIX.keys() == MODELS.keys()
     for table, expected in MATRIX.items():
         assert expected.columns == set(candidates(ordinary, table)), table
@@ -101,7 +101,7 @@ def test_every_table_and_column_has_its_place(ordinary: Connection) -> None:
 
 
 @pytest.mark.parametrize("table", MODELS)
-def test_what_may_change(ordinary: Connection, table: str) -> None:
+def test_which_columns_may_change(ordinary: Connection, table: str) -> None:
     values = candidates(ordinary, table)
     changed = {
         state: {
@@ -115,15 +115,15 @@ def test_what_may_change(ordinary: Connection, table: str) -> None:
 
 
 @pytest.mark.parametrize("table", MODELS)
-def test_what_may_be_deleted(ordinary: Connection, table: str) -> None:
+def test_which_rows_may_be_deleted(ordinary: Connection, table: str) -> None:
     delete = sql.SQL("DELETE FROM {table} WHERE {key} = %s").format(table=sql.Identifier(table), key=primary_key(table))
     deleted = {accepts(ordinary, delete, key) for key in one_of_each_state(ordinary, table).values()}
     assert deleted == {MATRIX[table].deletable}
 
 
 @pytest.mark.parametrize("table", MODELS)
-def test_of_which_rows_a_copy_may_be_inserted(ordinary: Connection, table: str) -> None:
-    """It copies the columns that the role may insert. Times that the database sets are `now()`."""
+def test_which_rows_may_be_copied(ordinary: Connection, table: str) -> None:
+    """A copy has the columns that the role may insert. Times that the database sets are `now()`."""
     _, new_key, *_ = candidates(ordinary, table)[key_column(table)]
     key = key_column(table)
     statement = copy_of(table, sql.SQL("{} = %s").format(primary_key(table)), {key: new_key})
@@ -133,7 +133,7 @@ def test_of_which_rows_a_copy_may_be_inserted(ordinary: Connection, table: str) 
 
 @pytest.mark.parametrize("state", [state for state in State if state in TERMINAL])
 def test_an_event_of_a_finished_execution_changes_nothing_else(ordinary: Connection, state: State) -> None:
-    """What may change with the count of events, in a statement that adds the event."""
+    """Change one column together with the count of events, in a statement that adds the event."""
     table, note = (
         "executions_execution",
         sql.SQL("""

@@ -1,4 +1,4 @@
-"""The columns that each move must change with the state: version, counts, finish time, verdicts and answers."""
+"""The columns that each move must change with the state: version, counts, finish time, verdicts and responses."""
 
 from itertools import product
 
@@ -156,7 +156,7 @@ def test_a_verdict_names_a_contract_of_its_own_pipeline_and_version(database: Co
     assert refusal(database, change, ordinary=True) == "release_own_contract"
 
 
-# --- answers ---
+# --- responses ---
 
 ANSWERED = """UPDATE executions_interaction SET status = 'COMPLETED', actor = 'a', response = '1', completed_at = {}
     WHERE status = 'DISPATCHED'"""
@@ -171,7 +171,7 @@ ANSWERED = """UPDATE executions_interaction SET status = 'COMPLETED', actor = 'a
         ("clock_timestamp() + interval '1 second'", "interaction_answered_now"),
     ],
 )
-def test_an_answer_has_the_current_time(database: Connection, moment: str, expected: str) -> None:
+def test_a_response_has_the_current_time(database: Connection, moment: str, expected: str) -> None:
     assert refusal(database, ANSWERED.format(moment), ordinary=True) == expected
 
 
@@ -185,7 +185,7 @@ def test_the_counts_of_an_interaction_never_decrease(database: Connection, colum
 UNIT_OPEN = f"UPDATE executions_awaitunit SET {{}} WHERE id = {unit('asking')}"
 
 
-def test_the_answers_of_a_unit_never_decrease(database: Connection) -> None:
+def test_the_count_of_responses_of_a_unit_never_decreases(database: Connection) -> None:
     unguarded(database, "executions_awaitunit", UNIT_OPEN.format("expected_items = 3, answered_items = 2"))
     found = {
         count: refusal(database, UNIT_OPEN.format(f"answered_items = {count}"), ordinary=True) for count in range(4)
@@ -216,7 +216,7 @@ def test_a_unit_is_complete_when_each_of_its_interactions_is(database: Connectio
 
 
 @pytest.mark.parametrize("status", AWAIT_OVER.split())
-def test_an_open_unit_may_end_in_any_way_that_fits_its_answers(database: Connection, status: str) -> None:
+def test_an_open_unit_may_end_in_any_state_that_fits_its_responses(database: Connection, status: str) -> None:
     expected = "await_unit_counts_answers" if status == "COMPLETED" else ""
     change = UNIT_OPEN.format(
         f"status = '{status}', answered_items = CASE '{status}' WHEN 'COMPLETED' THEN 1 ELSE 0 END"

@@ -23,7 +23,7 @@ def prepare(database: Connection, row: NewRow, change: Change) -> None:
 
 
 def result(database: Connection, row: NewRow, change: Change) -> str:
-    """Return what rejects the row with `change`, or "" if nothing does."""
+    """Return the name of what rejects the row with `change`, or "" if it is accepted."""
     with database.transaction(force_rollback=True):
         prepare(database, row, change)
         return refusal(database, row.statement(change), ordinary=row.ordinary)
@@ -43,7 +43,7 @@ def test_wrong_values_are_rejected(database: Connection, row: NewRow) -> None:
     assert found == {str(change): name for name, change in tried}
 
 
-def test_every_column_of_a_new_row_has_its_place() -> None:
+def test_every_column_of_a_new_row_is_tested() -> None:
     for table in MATRIX:
         rows = [row for row in NEW_ROWS if row.table == table]
         placed = {name for row in rows for name in {*row.judged, *row.free.split()}}
@@ -107,7 +107,7 @@ def test_a_trigger_sets_the_time_of_the_database(database: Connection, trigger: 
 
 
 @pytest.mark.parametrize(("lifetime", "kept"), [("1 day", "1 day"), ("365 days", "365 days"), ("10 years", "365 days")])
-def test_a_token_lives_for_a_year_at_most(database: Connection, lifetime: str, kept: str) -> None:
+def test_a_token_is_valid_for_at_most_a_year(database: Connection, lifetime: str, kept: str) -> None:
     insert = f"""INSERT INTO tenancy_apitoken
         (digest, token_key, created, expiry, name, scopes, user_id, tenant_id)
         SELECT 'x', 'x', now(), now() + interval '{lifetime}', 'x', scopes, user_id, tenant_id FROM tenancy_apitoken

@@ -42,7 +42,7 @@ def removed(key: str, tables: tuple[str, ...] = HISTORY) -> str:
 
 
 @pytest.mark.parametrize("key", OVER)
-def test_a_finished_execution_may_go_once_its_own_term_is_over(database: Connection, key: str) -> None:
+def test_a_finished_execution_may_be_removed_after_its_retention_period(database: Connection, key: str) -> None:
     term = OVER[key]
     [other] = {*OVER.values()} - {term}
     expected = {
@@ -62,7 +62,7 @@ def test_a_finished_execution_may_go_once_its_own_term_is_over(database: Connect
 
 
 @pytest.mark.parametrize("key", LIVE)
-def test_no_live_execution_goes_however_old_it_is(database: Connection, key: str) -> None:
+def test_an_unfinished_execution_is_never_removed(database: Connection, key: str) -> None:
     terms(database, retention_days=1, failed_retention_days=1)
     change = "UPDATE executions_execution SET created_at = '2000-01-01', updated_at = '2000-01-01' WHERE id = "
     unguarded(database, "executions_execution", change + execution(key))
@@ -70,7 +70,7 @@ def test_no_live_execution_goes_however_old_it_is(database: Connection, key: str
 
 
 @pytest.mark.parametrize("kept", HISTORY)
-def test_no_part_of_a_history_stays_behind(database: Connection, kept: str) -> None:
+def test_no_part_of_the_history_of_a_removed_execution_remains(database: Connection, kept: str) -> None:
     key = {"executions_deadletter": "dead", "executions_wireform": "queued"}.get(kept, "cancelled")
     change = (
         "UPDATE executions_execution SET status = 'SUCCEEDED', result = '1', finished_at = '2000-01-01' WHERE id = "
@@ -83,7 +83,7 @@ def test_no_part_of_a_history_stays_behind(database: Connection, kept: str) -> N
 
 
 @pytest.mark.parametrize("table", HISTORY)
-def test_a_removal_takes_the_history_of_no_other_execution(database: Connection, table: str) -> None:
+def test_a_removal_does_not_delete_the_history_of_another_execution(database: Connection, table: str) -> None:
     terms(database, retention_days=1, failed_retention_days=1)
     finished(database, "succeeded", "2 days")
     expected = {
@@ -106,7 +106,7 @@ def test_a_removal_takes_the_history_of_no_other_execution(database: Connection,
         ("executions_awaitunit", "worker_name = 'x'", "await_unit_over_is_over"),
     ],
 )
-def test_the_history_of_a_removed_execution_is_not_changed_before_it_goes(
+def test_the_history_of_a_removed_execution_cannot_be_changed_before_its_removal(
     database: Connection, table: str, change: str, expected: str
 ) -> None:
     key = "dead" if table == "executions_deadletter" else "cancelled"

@@ -91,7 +91,7 @@ def test_the_rights_on_tables_of_the_framework() -> None:
 
 @pytest.mark.parametrize("table", MATRIX)
 def test_no_right_is_wider_than_its_use(table: str) -> None:
-    """Triggers reject these changes too. Privileges are tested separately, so that either layer may fail."""
+    """Triggers also reject these changes. Privileges are tested separately, so that each layer works alone."""
     found, expected = RIGHTS[table], MATRIX[table]
     changeable = {column for state in expected.in_state for column in expected.changeable(state)}
     together = {*WITH_OTHERS.get(table, "").split()} | TO_LOCK.get(table, set())

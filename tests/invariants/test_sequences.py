@@ -46,7 +46,7 @@ def test_events_follow_each_other_without_gaps(
 
 
 @pytest.mark.parametrize(("first", "second"), [*product((0, 1, 2), repeat=2)])
-def test_of_a_group_each_execution_counts_its_own_events(database: Connection, first: int, second: int) -> None:
+def test_each_execution_of_a_group_counts_its_own_events(database: Connection, first: int, second: int) -> None:
     statement = f"""WITH counted AS (UPDATE executions_execution SET event_count = event_count + 1
         WHERE id IN ({execution("queued")}, {execution("running")}) RETURNING id, event_count, status)
         INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
@@ -75,7 +75,7 @@ FOLLOWS = {
 
 
 @pytest.mark.parametrize("before", FOLLOWS)
-def test_which_campaign_event_follows_which(database: Connection, before: str) -> None:
+def test_the_order_of_campaign_events(database: Connection, before: str) -> None:
     campaign = "(SELECT id FROM executions_campaign WHERE status = 'RUNNING' LIMIT 1)"
     [(key,)] = database.execute(campaign.strip("()"))
     unguarded(database, "executions_campaignevent", f"DELETE FROM executions_campaignevent WHERE campaign_id = '{key}'")

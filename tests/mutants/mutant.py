@@ -1,4 +1,4 @@
-"""A mutant: one small, dangerous change of the product that the tests have to notice. They are kept as data."""
+"""A mutant: one small, dangerous change of the product that the tests must notice. TOML files hold the mutants."""
 
 import tomllib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class MutantInvalid(Exception):
 
 @dataclass(frozen=True)
 class Mutant:
-    """Replaces `old`, which stands exactly once in `file`, by `new`, which breaks `promise`.
+    """Replaces `old`, which occurs exactly once in `file`, by `new`, which breaks `promise`.
 
     `tests` are the files or node ids of pytest that should notice. `survives` explains a mutant that no test can kill.
     """
@@ -39,7 +39,7 @@ class Mutant:
     def changed(self, text: str) -> str:
         """Return `text`, the content of `file`, with the change. Raises `MutantInvalid`."""
         if text.count(self.old) != 1:
-            raise MutantInvalid(f"{self.name}: the old text stands {text.count(self.old)} times in {self.file}.")
+            raise MutantInvalid(f"{self.name}: the old text occurs {text.count(self.old)} times in {self.file}.")
         return text.replace(self.old, self.new)
 
 

@@ -38,9 +38,9 @@ def test_nothing():
 
 
 def test_countdown():
-    left = 3
-    while left:
-        left -= LIMIT
+    remaining = 3
+    while remaining:
+        remaining -= LIMIT
         time.sleep(0.01)
 
 
@@ -75,8 +75,8 @@ def test_every_mutant_fits_the_code_and_the_tests() -> None:
 @pytest.mark.parametrize(
     ("wrong", "mistake"),
     [
-        ({"old": "="}, "stands 2 times"),
-        ({"old": "nowhere"}, "stands 0 times"),
+        ({"old": "="}, "occurs 2 times"),
+        ({"old": "nowhere"}, "occurs 0 times"),
         ({"new": "<="}, "means the same"),
         ({"old": "more.", "new": "less."}, "means the same"),
         ({"new": "< <"}, "not well formed"),
@@ -103,19 +103,19 @@ def test_malformed_toml_is_found(repository: Path) -> None:
 
 
 def test_two_mutants_with_one_promise_or_one_change_are_found(repository: Path) -> None:
-    again = replace(MUTANT, name="small-2", old="number <=", new="number <")
-    found = mistakes([MUTANT, again], repository)
+    duplicate = replace(MUTANT, name="small-2", old="number <=", new="number <")
+    found = mistakes([MUTANT, duplicate], repository)
     assert found == ["2 mutants break one promise: Three are allowed.", "small-2: small-1 makes the same change."]
 
 
 @pytest.mark.parametrize("entry", ['promise = "A."', 'promise = "A."\nfile = "a.py"\ntests = []\nnever = 1'])
-def test_an_entry_with_missing_or_unknown_fields_is_refused(tmp_path: Path, entry: str) -> None:
+def test_an_entry_with_missing_or_unknown_fields_is_rejected(tmp_path: Path, entry: str) -> None:
     (tmp_path / "small.toml").write_text(f"[[mutant]]\n{entry}\n")
     with pytest.raises(MutantInvalid, match="small-1"):
         all_mutants(tmp_path)
 
 
-def test_a_number_chooses_one_mutant_and_a_subject_chooses_all_of_its_own() -> None:
+def test_a_number_chooses_one_mutant_and_a_subject_chooses_all_of_its_mutants() -> None:
     mutants = [replace(MUTANT, name=name) for name in ("small-1", "small-12", "smaller-1", "large-1")]
     chosen = {name: [each.name for each in mutants if each.is_called(name)] for name in ("small-1", "small-", "small")}
     assert chosen == {
@@ -154,7 +154,7 @@ def test_the_baseline_measures_each_test_and_stops_at_one_that_fails(lane: Lane)
         baseline([MUTANT, replace(MUTANT, tests=("test_product.py",))], [lane])
 
 
-def test_each_day_has_other_quick_mutants_until_all_had_their_turn() -> None:
+def test_each_day_has_different_quick_mutants_until_all_were_chosen() -> None:
     mutants = [replace(MUTANT, name=f"small-{number}", promise=f"Promise {number}.") for number in range(37)]
     first = datetime.date(2026, 1, 1)
     days = [of_the_day(mutants, first + datetime.timedelta(number)) for number in range(4)]
@@ -202,9 +202,9 @@ def test_a_mutant_that_is_said_to_survive_must_survive() -> None:
 
 
 def test_the_report_counts_by_subject_and_names_what_survived() -> None:
-    other = replace(MUTANT, name="large-1", promise="Large ones are refused.")
+    other = replace(MUTANT, name="large-1", promise="Large ones are rejected.")
     text = report([Verdict(MUTANT, KILLED, 1.0, "FAILED a"), Verdict(other, SURVIVED, 1.0, "")])
     assert "small         1       1         0     0       0\n" in text
     assert "large         1       0         1     0       0\n" in text
-    assert "large-1 in product.py survived: Large ones are refused." in text
+    assert "large-1 in product.py survived: Large ones are rejected." in text
     assert text.endswith("1 of 2 mutants killed: 50.0%\n")

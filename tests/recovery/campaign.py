@@ -1,9 +1,9 @@
-"""The campaign: hundreds of executions while processes die at random, and a verdict on what became of them.
+"""The campaign: runs hundreds of executions while processes are killed at random, and checks the results.
 
     python -m tests.recovery.campaign --seed 7 --executions 500
 
-The seed decides what is submitted and what is struck in which order; which process is where when a strike lands is
-the machine's chance. Exits with 1 where anything was lost or happened twice.
+The seed determines the submissions and the order of the strikes. What a process does at the time of a strike depends on
+the machine. The exit status is 1 if an execution was lost or an effect happened twice.
 """
 
 import argparse
@@ -31,36 +31,38 @@ from tests.recovery.chaos import Chaos
 from tests.recovery.cluster import LEASE_SECONDS, Cluster
 from tests.recovery.history import History, histories
 from tests.recovery.hostile import HostileJob, hostile_jobs
-from tests.recovery.patience import PatientClient
 from tests.recovery.report import Report
+from tests.recovery.retrying_client import RetryingClient
 from tests.recovery.verdict import Promise, Run, faults
 from tests.recovery.workload import PIPELINE, Job, jobs
 
 PIPELINES = Path(__file__).parent / "pipelines"
 WORKERS = [(version, f"worker-{version}-{letter}") for version in ("v1", "v2", hostile.VERSION) for letter in "ab"]
-HOSTILE_PART = 0.2
-"""How many of the executions run the hostile pipeline."""
+HOSTILE_SHARE = 0.2
+"""The share of executions that run the hostile pipeline."""
 SUBMITTERS = 4
-ANSWERERS = 2
+RESPONDERS = 2
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The chaos ends after so many `kills`, once no more than the part `calm` of the executions is left to do.
+    """The limits of one campaign.
 
-    `pause` is the time between strikes; `patience` bounds the chaos, and the calm after it. All in seconds.
+    The strikes end after at least `kills` kills, once at most `unfinished_share` of the executions have not ended.
+    `pause` is the shortest and longest time between strikes. `timeout` limits the time with strikes, and also the time
+    after them. Both are in seconds.
     """
 
     seed: int
     executions: int
     kills: int
-    calm: float = 0.25
+    unfinished_share: float = 0.25
     pause: tuple[float, float] = (0.2, 0.7)
-    patience: float = 600.0
+    timeout: float = 600.0
 
 
 class Campaign:
-    """One campaign in a cluster that is set up; its members that the campaign adds are dismissed at the end."""
+    """One campaign in a running cluster. Members that the campaign adds are removed at the end."""
 
     def __init__(self, plan: Plan, cluster: Cluster, folder: Path) -> None:
         self.plan = plan
@@ -68,22 +70,24 @@ class Campaign:
         self.runs = folder / "runs"
         self.promises: list[Promise] = []
         rng = Random(plan.seed)
-        odd = round(plan.executions * HOSTILE_PART)
-        self.jobs = jobs(rng, plan.executions - odd)
-        self.all: list[Job | HostileJob] = [*self.jobs, *hostile_jobs(rng, odd)]
+        hostile_count = round(plan.executions * HOSTILE_SHARE)
+        self.jobs = jobs(rng, plan.executions - hostile_count)
+        self.all: list[Job | HostileJob] = [*self.jobs, *hostile_jobs(rng, hostile_count)]
         rng.shuffle(self.all)
-        self.chaos = Chaos(self.cluster, rng, pause=plan.pause, lease_seconds=LEASE_SECONDS, expected=hostile.STATUSES)
+        self.chaos = Chaos(
+            self.cluster, rng, pause=plan.pause, lease_seconds=LEASE_SECONDS, expected_statuses=hostile.STATUSES
+        )
         self._folder = folder
-        self._answered = threading.Event()
+        self._stop_answering = threading.Event()
 
     def run(self) -> Report:
-        """Rage, calm down, judge. Raises `ChildError`, `Refused` or `AssertionError` where it cannot end."""
-        with self._staffed():
-            client = PatientClient(self.cluster)
+        """Run all executions under strikes, then check them. Raises `ChildError`, `Refused` or `AssertionError`."""
+        with self._releases_hosted():
+            client = RetryingClient(self.cluster)
             began = time.monotonic()
             self.chaos.start()
             try:
-                with self._answering(client):
+                with self._interactions_answered(client):
                     self._submit_all(client)
                     self._wait_for_the_end()
             finally:
@@ -92,8 +96,8 @@ class Campaign:
             return self._judge(client, seconds, self._repeat_all(client))
 
     @contextmanager
-    def _staffed(self) -> Iterator[None]:
-        """Within the block all releases are registered and hosted; v1 is active before anything is struck."""
+    def _releases_hosted(self) -> Iterator[None]:
+        """Register and host all releases for the block. Activate v1 before the first strike."""
         versions = ("v1", "v2")
         releases = {each: build("chaotic:pipeline", PIPELINES / each, self._folder / each, each) for each in versions}
         releases[hostile.VERSION] = build(
@@ -112,10 +116,10 @@ class Campaign:
             yield
         finally:
             for name in ("control-2", *(name for _, name in WORKERS)):
-                self.cluster.dismiss(name)
+                self.cluster.remove(name)
 
-    def _submit_all(self, client: PatientClient) -> None:
-        """Submit every job, and activate v2 when half of them are accepted."""
+    def _submit_all(self, client: RetryingClient) -> None:
+        """Submit every job. Activate v2 after half of the submissions."""
         half = len(self.all) // 2
         with ThreadPoolExecutor(SUBMITTERS) as pool:
             self.promises += pool.map(lambda job: self._submit(client, job), self.all[:half])
@@ -123,59 +127,59 @@ class Campaign:
             self.promises += pool.map(lambda job: self._submit(client, job), self.all[half:])
             activation.result()
 
-    def _submit(self, client: PatientClient, job: Job | HostileJob) -> Promise:
-        _, answer = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
-        return job.promise(answer["executionId"], pin_of(answer), str(self.runs))
+    def _submit(self, client: RetryingClient, job: Job | HostileJob) -> Promise:
+        _, accepted = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
+        return job.promise(accepted["executionId"], pin_of(accepted), str(self.runs))
 
     @contextmanager
-    def _answering(self, client: PatientClient) -> Iterator[None]:
-        """Within the block, answer every pending interaction, and some of them twice."""
+    def _interactions_answered(self, client: RetryingClient) -> Iterator[None]:
+        """Complete every pending interaction during the block, some of them twice."""
         errors: list[BaseException] = []
 
-        def answer_all(odd: int) -> None:
+        def answer_all(part: int) -> None:
             try:
-                while not self._answered.is_set():
+                while not self._stop_answering.is_set():
                     for interaction in client.pending():
                         request = interaction["request"]
-                        if request["number"] % ANSWERERS == odd or request["number"] % 7 == 0:
+                        if request["number"] % RESPONDERS == part or request["number"] % 7 == 0:
                             client.answer(interaction["interactionId"], self.jobs[request["number"]].answer(request))
-                    self._answered.wait(0.2)
+                    self._stop_answering.wait(0.2)
             except BaseException as error:
                 errors.append(error)
 
-        threads = [threading.Thread(target=answer_all, args=(odd,), daemon=True) for odd in range(ANSWERERS)]
+        threads = [threading.Thread(target=answer_all, args=(part,), daemon=True) for part in range(RESPONDERS)]
         for thread in threads:
             thread.start()
         try:
             yield
         finally:
-            self._answered.set()
+            self._stop_answering.set()
             for thread in threads:
                 thread.join()
         if errors:
             raise errors[0]
 
     def _wait_for_the_end(self) -> None:
-        """Until all have ended or patience has; what is unfinished then is for the verdict to tell."""
-        most = len(self.all) * self.plan.calm
+        """Wait until all executions have ended, or for the timeout. The verdict reports unfinished executions."""
+        limit = len(self.all) * self.plan.unfinished_share
 
-        def enough() -> bool:
+        def enough_strikes() -> bool:
             live = self._live()
             return not self.chaos.is_alive() or (
-                self.chaos.kills >= self.plan.kills and live is not None and live <= most
+                self.chaos.kills >= self.plan.kills and live is not None and live <= limit
             )
 
-        _wait(enough, self.plan.patience)
+        _wait(enough_strikes, self.plan.timeout)
         self.chaos.stop()
 
-        def over() -> bool:
-            self.chaos.mourn()  # hostile steps still end their workers
+        def all_ended() -> bool:
+            self.chaos.restart_ended()  # hostile steps still end their workers
             return self._live() == 0
 
-        _wait(over, self.plan.patience)
+        _wait(all_ended, self.plan.timeout)
 
     def _live(self) -> int | None:
-        """How many executions have not ended; None while the database cannot tell."""
+        """Return the number of executions that have not ended, or None if the database is unavailable."""
         query = "SELECT count(*) FROM executions_execution WHERE status <> ALL(%s)"
         try:
             with self.cluster.connect() as connection:
@@ -184,27 +188,30 @@ class Campaign:
             return None
         return count
 
-    def _repeat_all(self, client: PatientClient) -> list[str]:
-        """Submit every job again. Each answer must name the first execution. Return a line for each that does not."""
+    def _repeat_all(self, client: RetryingClient) -> list[str]:
+        """Submit every job again. Return a line for each response that does not name the first execution."""
         by_key = {promise.key: promise for promise in self.promises}
 
         def repeat(job: Job | HostileJob) -> str | None:
-            status, answer = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
+            status, response = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
             first = by_key[job.key]
-            same = (status, answer["executionId"], pin_of(answer)) == (200, first.execution_id, first.pin)
-            return None if same else f"{job.key}: repeated, it was {status} {answer['executionId']} {pin_of(answer)}"
+            same = (status, response["executionId"], pin_of(response)) == (200, first.execution_id, first.pin)
+            if same:
+                return None
+            return f"{job.key}: the repeated submission got {status} {response['executionId']} {pin_of(response)}"
 
         with ThreadPoolExecutor(SUBMITTERS) as pool:
             return [fault for fault in pool.map(repeat, self.all) if fault is not None]
 
-    def _judge(self, client: PatientClient, seconds: float, again: list[str]) -> Report:
+    def _judge(self, client: RetryingClient, seconds: float, repetition_faults: list[str]) -> Report:
         with self.cluster.connect() as connection:
-            odd = histories(connection, pipeline_id=hostile.PIPELINE)
+            hostile_histories = histories(connection, pipeline_id=hostile.PIPELINE)
             found = histories(connection, pipeline_id=PIPELINE)
-        found += [one for one in odd if one.pin[2] == hostile.VERSION]  # other tests use other releases
-        wrong = faults(self.promises, found, self._runs(), self._needed(found))
+        # Other tests run other releases of the hostile pipeline.
+        found += [each for each in hostile_histories if each.pin[2] == hostile.VERSION]
+        found_faults = faults(self.promises, found, self._runs(), self._needed(found))
         if len(self.promises) != len(self.all):
-            wrong.append(f"{len(self.all)} were submitted and {len(self.promises)} accepted")
+            found_faults.append(f"{len(self.all)} were submitted, but {len(self.promises)} were accepted")
         return Report(
             seed=self.plan.seed,
             seconds=seconds,
@@ -212,8 +219,8 @@ class Campaign:
             runs=sum(len(runs) for runs in self._runs().values()),
             needed_runs=sum(len(steps) for steps in self._needed(found).values()),
             strikes=self.chaos.strikes,
-            unanswered=client.unanswered,
-            faults=[*wrong, *again, *self.chaos.fallen],
+            failed_requests=client.failed_requests,
+            faults=[*found_faults, *repetition_faults, *self.chaos.unexpected_ends],
         )
 
     def _runs(self) -> dict[str, list[Run]]:
@@ -224,12 +231,12 @@ class Campaign:
         return runs
 
     def _needed(self, found: list[History]) -> dict[str, list[tuple[str, int]]]:
-        versions = {one.key: one.pin[2] for one in found}
+        versions = {each.key: each.pin[2] for each in found}
         return {job.key: list(job.steps(versions[job.key])) if job.key in versions else [] for job in self.all}
 
 
-def pin_of(answer: dict[str, Any]) -> tuple[str, str, str]:
-    pin = answer["pin"]
+def pin_of(response: dict[str, Any]) -> tuple[str, str, str]:
+    pin = response["pin"]
     return pin["pipelineId"], pin["contractVersion"], pin["releaseVersion"]
 
 

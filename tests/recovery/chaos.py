@@ -1,4 +1,4 @@
-"""Kills and freezes the processes of a cluster, one after the other, as a seed has it."""
+"""Kills and freezes the processes of a cluster one at a time, in an order that a seed determines."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from random import Random
 
 from tests.recovery.cluster import Cluster
 
-# How often each is chosen. A frozen process outlives its leases and then goes on as if nothing had been.
+# The relative frequency of each strike. A frozen process continues after its leases have expired.
 WEIGHTS = {
     "kill transition worker": 30,
     "kill control worker": 28,
@@ -21,16 +21,16 @@ WEIGHTS = {
 }
 ROLES = ("worker-v1", "worker-v2", "worker-h1", "control-", "web", "clock")
 ENDED_BY_A_STEP = "ended by a step"
-BREATHES = 0.85
-LONGEST_BREATH = 10.0
+WAIT_PROBABILITY = 0.85
+LONGEST_WAIT_SECONDS = 10.0
 
 
 class Chaos(threading.Thread):
-    """Strikes every `pause` seconds until `stop`; `strikes` counts how often each kind did.
+    """Strikes every `pause` seconds until `stop`. `strikes` counts the strikes of each kind.
 
-    Most strikes wait until each role has a process that works, so that the machine spends its time on executions and
-    not only on starting processes. A process that ends without a strike is started again, as a supervisor would. It is
-    listed in `fallen` unless its exit status is one of the `expected`.
+    Most strikes wait until each role has a ready process. Otherwise the machine would spend its time on starting
+    processes instead of on executions. A process that ends without a strike is restarted, as a supervisor would do. Its
+    log is added to `unexpected_ends` unless its exit status is one of `expected_statuses`.
     """
 
     def __init__(
@@ -40,25 +40,25 @@ class Chaos(threading.Thread):
         *,
         pause: tuple[float, float],
         lease_seconds: float,
-        expected: Collection[int] = (),
+        expected_statuses: Collection[int] = (),
     ) -> None:
         super().__init__(name="chaos", daemon=True)
         self.strikes: Counter[str] = Counter()
-        self.fallen: list[str] = []
+        self.unexpected_ends: list[str] = []
         self.error: BaseException | None = None
         self._cluster = cluster
         self._rng = rng
         self._pause = pause
         self._lease = lease_seconds
-        self._expected = expected
-        self._over = threading.Event()
+        self._expected_statuses = expected_statuses
+        self._stopping = threading.Event()
         self._frozen: list[threading.Thread] = []
 
     def run(self) -> None:
         try:
-            while not self._over.wait(self._rng.uniform(*self._pause)):
-                self.mourn()
-                self._breathe()
+            while not self._stopping.wait(self._rng.uniform(*self._pause)):
+                self.restart_ended()
+                self._wait_for_every_role()
                 self._strike()
         except BaseException as error:
             self.error = error
@@ -68,29 +68,29 @@ class Chaos(threading.Thread):
         return sum(count for kind, count in self.strikes.items() if not kind.startswith(("freeze", ENDED_BY_A_STEP)))
 
     def stop(self) -> None:
-        """Strike no more; every member is running when this returns. Raises what stopped the chaos, if anything."""
-        self._over.set()
+        """Stop striking and restart ended members. Raises the error that ended the thread early, if any."""
+        self._stopping.set()
         self.join()
         for thread in self._frozen:
             thread.join()
-        self.mourn()
+        self.restart_ended()
         if self.error is not None:
             raise self.error
 
-    def mourn(self) -> None:
+    def restart_ended(self) -> None:
         """Restart the processes that ended without a strike."""
-        for name, log in self._cluster.fallen().items():
+        for name, log in self._cluster.ended_members().items():
             status = self._cluster.process(name).status
-            if status in self._expected:
+            if status in self._expected_statuses:
                 self.strikes[ENDED_BY_A_STEP] += 1
             else:
-                self.fallen.append(f"{name} ended without a strike, with status {status}:\n{log}")
+                self.unexpected_ends.append(f"{name} ended without a strike, with status {status}:\n{log}")
             self._cluster.restart(name)
 
-    def _breathe(self) -> None:
-        deadline = time.monotonic() + (LONGEST_BREATH if self._rng.random() < BREATHES else 0)
-        while time.monotonic() < deadline and not self._over.is_set() and not self._has_every_role():
-            self.mourn()
+    def _wait_for_every_role(self) -> None:
+        deadline = time.monotonic() + (LONGEST_WAIT_SECONDS if self._rng.random() < WAIT_PROBABILITY else 0)
+        while time.monotonic() < deadline and not self._stopping.is_set() and not self._has_every_role():
+            self.restart_ended()
             time.sleep(0.05)
 
     def _has_every_role(self) -> bool:
@@ -123,21 +123,21 @@ class Chaos(threading.Thread):
         child = self._cluster.process(name)
         seconds = self._rng.uniform(0.5, 2.0) * self._lease
 
-        def hold() -> None:
+        def freeze() -> None:
             with self._cluster.stopped(child):
-                self._over.wait(seconds)
+                self._stopping.wait(seconds)
 
-        thread = threading.Thread(target=hold, name=f"freeze-{name}", daemon=True)
+        thread = threading.Thread(target=freeze, name=f"freeze-{name}", daemon=True)
         thread.start()
         self._frozen.append(thread)
 
     def _empty_broker(self) -> None:
         self._cluster.valkey.kill()
         self._cluster.valkey.remove_data()
-        self._over.wait(self._rng.uniform(0, 1.5))
+        self._stopping.wait(self._rng.uniform(0, 1.5))
         self._cluster.valkey.start()
 
     def _kill_postgres(self) -> None:
         self._cluster.postgres.kill()
-        self._over.wait(self._rng.uniform(0, 1.0))
+        self._stopping.wait(self._rng.uniform(0, 1.0))
         self._cluster.postgres.start()

@@ -1,4 +1,4 @@
-"""The product on servers of its own, each process by its name, to be killed and started again. Needs no Django."""
+"""The product on dedicated servers. Each process has a name and can be killed and restarted. Needs no Django."""
 
 import contextlib
 import os
@@ -27,9 +27,9 @@ RETRY_LIMIT = 3
 SETTINGS = {
     "LEASE_SECONDS": str(LEASE_SECONDS),
     "SWEEP_SECONDS": "0.5",
-    # Longer than any process takes to start: what is claimed for a dead worker is part of the proof.
+    # Longer than any process takes to start, so that executions are also claimed for dead workers.
     "WORKER_STALE_SECONDS": "30",
-    # Losing many leases in a row is what a campaign is for, and no reason to give an execution up.
+    # In a campaign an execution may lose many leases in a row and must not fail because of it.
     "TAKEOVER_LIMIT": "1000",
     "RETRY_LIMIT": str(RETRY_LIMIT),
     "RETRY_DELAY_SECONDS": "0.3",
@@ -38,14 +38,14 @@ SETTINGS = {
     "TPF_CONTROL_PLANE_ENABLED": "true",
     "TPF_CONTROL_PLANE_TOKEN": TPF_TOKEN,
 }
-# What a process logs once it does its work.
+# What each process logs once it is ready.
 READY = {"web": "Started worker-", "clock": "is starting", "": " ready."}
 
 
 class Cluster:
-    """PostgreSQL, Valkey, and the product's processes over them; one tenant, with a token of every scope.
+    """PostgreSQL, Valkey and the processes of the product, with one tenant and a token that has every scope.
 
-    Members are `web`, `clock` and `control-1`, more control workers, and the transition workers that `host` names.
+    The members are `web`, `clock`, `control-1`, further control workers, and transition workers that `host` adds.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +67,7 @@ class Cluster:
         }
 
     def set_up(self) -> None:
-        """Start everything and make the tenant. Raises `ChildError`."""
+        """Start everything and create the tenant. Raises `ChildError`."""
         self.valkey.start()
         self.postgres.start()
         self.product.manage("migrate", "--verbosity=0", DATABASE_URL=self.postgres.owner_url)
@@ -76,8 +76,8 @@ class Cluster:
         manage("createsuperuser", f"--username={USER}", "--email=o@example.org", "--noinput", **_password())
         manage("create_tenant", TENANT, f"--member={USER}")
         scopes = ("read", "executions:submit", "executions:operate", "interactions:complete")
-        asked = [f"--scope={scope}" for scope in (*scopes, "releases:register", "releases:activate")]
-        self.token = manage("issue_token", TENANT, "test", f"--user={USER}", *asked)
+        scope_options = [f"--scope={scope}" for scope in (*scopes, "releases:register", "releases:activate")]
+        self.token = manage("issue_token", TENANT, "test", f"--user={USER}", *scope_options)
 
     def tear_down(self) -> None:
         for name in list(self._running):
@@ -96,7 +96,7 @@ class Cluster:
         self.start(name)
 
     def host(self, name: str, release: BuiltRelease, *, concurrency: int = 2) -> None:
-        """From now on `name` is a transition worker that hosts `release`; it is started."""
+        """Add and start the transition worker `name`, which hosts `release`."""
         self._starters[name] = partial(
             self.product.start_worker,
             name,
@@ -109,8 +109,8 @@ class Cluster:
         )
         self.start(name)
 
-    def dismiss(self, name: str) -> None:
-        """Kill a member for good."""
+    def remove(self, name: str) -> None:
+        """Kill a member and forget it."""
         if name in self._running:
             self.kill(name)
         del self._starters[name]
@@ -121,7 +121,7 @@ class Cluster:
         self._running[name] = (self._starters[name](), written)
 
     def kill(self, name: str) -> None:
-        """SIGKILL a member and what it started. It is gone when this returns."""
+        """Kill a member and its child processes with SIGKILL. Returns once it has ended."""
         child, _ = self._running.pop(name)
         child.kill()
         self.product.children.started.remove(child)
@@ -135,7 +135,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def stopped(self, child: Child) -> Iterator[None]:
-        """The process stands still (SIGSTOP) within the block, and goes on after it where it is still there."""
+        """Freeze the process (SIGSTOP) for the block. Afterwards it continues, unless it was killed meanwhile."""
         child.send(SIGSTOP)
         try:
             yield
@@ -144,7 +144,7 @@ class Cluster:
                 os.kill(child.pid, SIGCONT)
 
     def is_ready(self, name: str) -> bool:
-        """Whether a member has said that it does its work."""
+        """Return True if a member has logged that it is ready."""
         if name not in self._running:
             return False
         child, written = self._running[name]
@@ -152,12 +152,12 @@ class Cluster:
             log.seek(written)
             return READY.get(name, READY[""]).encode() in log.read()
 
-    def fallen(self) -> dict[str, str]:
-        """Members that ended though nobody killed them, with the end of their logs."""
+    def ended_members(self) -> dict[str, str]:
+        """Return the members that ended without `kill`, with the end of their logs."""
         return {name: child.log_tail(40) for name, (child, _) in self._running.items() if not child.running}
 
     def restore(self) -> None:
-        """Start whatever is not running and return once all are ready."""
+        """Start all killed members and return once every member is ready."""
         for name in self._starters:
             if name not in self._running:
                 self.start(name)
@@ -165,7 +165,7 @@ class Cluster:
             eventually(partial(self.is_ready, name), seconds=60, what=f"{name} ready")
         self.product.wait_until_ready()
 
-    # --- what stands behind -----------------------------------------------------------------------
+    # --- access to the product and its servers ----------------------------------------------------
 
     def client(self) -> Client:
         return Client(self.product.url, TENANT, self.token)
@@ -175,11 +175,11 @@ class Cluster:
         return requests.post(url, json=body, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
 
     def connect(self) -> psycopg.Connection:
-        """A connection of the test's own, past the product."""
+        """Return a superuser connection that does not belong to the product."""
         return psycopg.connect(self.postgres.superuser_url(), autocommit=True)
 
     def empty_broker(self) -> None:
-        """Kill the broker and start it again with nothing in it."""
+        """Kill the broker and restart it empty."""
         self.valkey.kill()
         self.valkey.remove_data()
         self.valkey.start()

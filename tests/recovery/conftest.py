@@ -1,4 +1,4 @@
-"""Fixtures: a cluster of the recovery tests' own, and a scene in it."""
+"""Fixtures: a cluster for the recovery tests, and a scenario in it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,42 +7,42 @@ import pytest
 
 from tests.building import BuiltRelease, build
 from tests.recovery.cluster import Cluster
-from tests.recovery.scene import WORKER, Scene
+from tests.recovery.scenario import WORKER, Scenario
 
 PIPELINES = Path(__file__).parent / "pipelines"
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
-        made.set_up()
-        yield made
+        cluster.set_up()
+        yield cluster
     finally:
-        made.tear_down()
+        cluster.tear_down()
 
 
 @pytest.fixture
-def cluster(whole: Cluster) -> Iterator[Cluster]:
-    """Every process runs when a test begins, and none may have ended but by the test's hand."""
-    whole.restore()
-    yield whole
-    assert whole.fallen() == {}
+def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
+    """A cluster with every member running. Fails tests in which a member ended unexpectedly."""
+    shared_cluster.restore()
+    yield shared_cluster
+    assert shared_cluster.ended_members() == {}
 
 
 @pytest.fixture(scope="session")
-def gated(whole: Cluster, tmp_path_factory: pytest.TempPathFactory) -> BuiltRelease:
-    whole.restore()
+def gated(shared_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> BuiltRelease:
+    shared_cluster.restore()
     release = build("gated:pipeline", PIPELINES / "gated", tmp_path_factory.mktemp("gated"), "1.0")
-    whole.publish(release)
-    whole.client().activate(release.pipeline_id, release.version, "")
+    shared_cluster.publish(release)
+    shared_cluster.client().activate(release.pipeline_id, release.version, "")
     return release
 
 
 @pytest.fixture
-def scene(cluster: Cluster, gated: BuiltRelease, tmp_path: Path) -> Iterator[Scene]:
+def scenario(cluster: Cluster, gated: BuiltRelease, tmp_path: Path) -> Iterator[Scenario]:
     cluster.host(WORKER, gated)
     cluster.restore()
     cluster.client().wait_for_worker(WORKER)
-    yield Scene(cluster, gated, tmp_path)
-    cluster.dismiss(WORKER)
+    yield Scenario(cluster, gated, tmp_path)
+    cluster.remove(WORKER)

@@ -1,4 +1,4 @@
-"""What the database says of executions when all is over, read past the product."""
+"""Reads the recorded histories of executions directly from the database."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One execution with all that belongs to it. `units` and `interactions` are statuses, `answers` what was given."""
+    """One execution and its rows. `units` and `interactions` hold statuses, `answers` the responses."""
 
     execution_id: str
     key: str
@@ -66,24 +66,24 @@ SELECT execution_id::text, status, response FROM executions_interaction ORDER BY
 
 
 def histories(connection: psycopg.Connection, *, pipeline_id: str) -> list[History]:
-    """All executions of one pipeline, oldest first, as they were at one moment: late outcomes may still come in."""
+    """Return all executions of a pipeline, oldest first. One snapshot, since late outcomes may still arrive."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         return _read(connection, [pipeline_id])
 
 
-def _read(connection: psycopg.Connection, asked: list[str]) -> list[History]:
+def _read(connection: psycopg.Connection, parameters: list[str]) -> list[History]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_EXECUTIONS, asked).fetchall()
+        rows = cursor.execute(_EXECUTIONS, parameters).fetchall()
     events: dict[str, list[Event]] = defaultdict(list)
-    for execution_id, *event in connection.execute(_EVENTS, asked):
+    for execution_id, *event in connection.execute(_EVENTS, parameters):
         events[execution_id].append(Event(*event))
     units: dict[str, list[str]] = defaultdict(list)
     for execution_id, status in connection.execute(_UNITS):
         units[execution_id].append(status)
-    asked_of: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+    interactions: dict[str, list[tuple[str, Any]]] = defaultdict(list)
     for execution_id, status, response in connection.execute(_INTERACTIONS):
-        asked_of[execution_id].append((status, response))
+        interactions[execution_id].append((status, response))
     found = []
     for row in rows:
         pin = (row.pop("pipeline_id"), row.pop("contract_version"), row.pop("release_version"))
@@ -94,8 +94,8 @@ def _read(connection: psycopg.Connection, asked: list[str]) -> list[History]:
                 pin=pin,
                 events=events[key],
                 units=units[key],
-                interactions=[status for status, _ in asked_of[key]],
-                answers=[response for _, response in asked_of[key]],
+                interactions=[status for status, _ in interactions[key]],
+                answers=[response for _, response in interactions[key]],
             )
         )
     return found

@@ -1,4 +1,4 @@
-"""What the campaign submits to the hostile pipeline, and what each execution must come to."""
+"""The campaign's submissions to the hostile pipeline, and the expected result of each execution."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from tests.recovery.verdict import Promise
 PIPELINE = "tests.hostile"
 VERSION = "h1"
 STATUSES = (70, 128 + 11)
-"""With one of these a worker ends that the tricks of `ENDING` end."""
+"""The exit statuses of workers that the tricks in `ENDING` end."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostileJob:
-    """One submission. `trick` is what its step does; "well" does nothing odd."""
+    """One submission. `trick` is what its step does. The trick "well" behaves correctly."""
 
     number: int
     trick: str
@@ -58,6 +58,6 @@ class HostileJob:
 
 
 def hostile_jobs(rng: Random, count: int) -> list[HostileJob]:
-    """Every tenth ends its worker when it runs first, every fifth changes its process, every fifth is well-behaved."""
+    """A tenth end their worker in the first run, a fifth change their process, and a fifth behave correctly."""
     kinds = [*[list(FAILURES)] * 5, *[list(TAMPERING)] * 2, *[["well"]] * 2, list(ENDING)]
     return [HostileJob(number, rng.choice(kinds[number % len(kinds)])) for number in range(count)]

@@ -1,4 +1,4 @@
-"""A short campaign as part of every test run; `make recovery` runs long ones."""
+"""A short campaign in every test run. `make recovery` runs long ones."""
 
 import os
 import secrets
@@ -13,9 +13,9 @@ EXECUTIONS = 30
 
 
 @pytest.mark.timeout(400)
-def test_nothing_is_lost_and_nothing_happens_twice_whatever_dies(cluster: Cluster, tmp_path: Path) -> None:
+def test_no_execution_is_lost_or_run_twice_when_processes_are_killed(cluster: Cluster, tmp_path: Path) -> None:
     seed = int(os.environ.get("SEED") or secrets.randbelow(1_000_000))
-    report = Campaign(Plan(seed, EXECUTIONS, kills=8, calm=1.0), cluster, tmp_path).run()
+    report = Campaign(Plan(seed, EXECUTIONS, kills=8, unfinished_share=1.0), cluster, tmp_path).run()
     print(report)
     assert report.faults == [], str(report)
     assert len(report.histories) == EXECUTIONS, str(report)

@@ -1,143 +1,143 @@
-"""The control worker dies around the claim, around sending, and around recording; or is told to end."""
+"""The control worker is killed during a claim, a send or a record, or is asked to end."""
 
 from signal import SIGTERM
 
 from tests.building import eventually
-from tests.recovery.scene import Scene
+from tests.recovery.scenario import Scenario
 
 ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 TAKEN_OVER = ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
-# An outcome's transaction begins by holding the rows that it is about.
+# The transaction that records an outcome begins by locking its executions.
 RECORD = "FOR NO KEY UPDATE"
-# The place of an execution's second event is taken by a transaction that will not commit, past all triggers.
+# An uncommitted transaction inserts the second event of an execution, without triggers, so that other inserts wait.
 HOLD_SECOND_EVENT = """
-WITH past AS (SELECT set_config('session_replication_role', 'replica', true))
+WITH no_triggers AS (SELECT set_config('session_replication_role', 'replica', true))
 INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
-SELECT %s, 2, 'CLAIMED', 'RUNNING', 'nobody', '{}', now() FROM past
+SELECT %s, 2, 'CLAIMED', 'RUNNING', 'test', '{}', now() FROM no_triggers
 """
 HOLD_EVENTS = "LOCK TABLE executions_executionevent IN EXCLUSIVE MODE"
 
 
-def test_a_claim_whose_claimant_died_in_it_is_taken_over(scene: Scene) -> None:
-    """The claim waits to write its event, so nothing can have been sent. PostgreSQL does not miss the dead client
-    before it answers him: the statement goes on and commits a lease that nobody holds.
+def test_a_claim_that_commits_after_its_process_died_is_taken_over(scenario: Scenario) -> None:
+    """The claim waits to insert its event, so no command was sent. PostgreSQL notices the lost connection only when it
+    sends a response. The statement therefore completes and commits a lease that no process uses.
     """
-    scene.stop_the_clock()  # its sweeps would claim too
-    scene.cluster.kill("control-1")
-    with scene.without_dispatch_from_web():
-        made = scene.submit("x")
-    scene.open_gate("x")
-    with scene.locked(HOLD_SECOND_EVENT, made):
-        scene.cluster.start("control-1")
-        scene.wait_for_lock()
-        scene.cluster.kill("control-1")
-    scene.wait_for_event(made, "CLAIMED")
-    assert (scene.commands, scene.runs("x")) == (0, 0)
+    scenario.stop_the_clock()  # its sweeps would also claim
+    scenario.cluster.kill("control-1")
+    with scenario.without_dispatch_from_web():
+        execution_id = scenario.submit("x")
+    scenario.open_gate("x")
+    with scenario.locked(HOLD_SECOND_EVENT, execution_id):
+        scenario.cluster.start("control-1")
+        scenario.wait_for_lock()
+        scenario.cluster.kill("control-1")
+    scenario.wait_for_event(execution_id, "CLAIMED")
+    assert (scenario.commands, scenario.runs("x")) == (0, 0)
 
-    scene.cluster.restore()
-    assert scene.ended(made).kinds == TAKEN_OVER
-    assert scene.runs("x") == 1
+    scenario.cluster.restore()
+    assert scenario.ended(execution_id).kinds == TAKEN_OVER
+    assert scenario.runs("x") == 1
 
 
-def test_what_was_claimed_and_never_sent_is_taken_over(scene: Scene) -> None:
-    """The broker stands still before the claim is let go: the claim commits, and its claimant is killed before the
-    broker can have answered. What he had written to the broker's socket dies with the broker, which finds in its log
-    all that it ever answered for.
+def test_a_claim_whose_command_was_never_sent_is_taken_over(scenario: Scenario) -> None:
+    """The broker is frozen before the claim may continue. The claim commits, and its process is killed before the
+    broker can have acknowledged the command. Data in the broker's socket is lost with the broker, whose log contains
+    everything that it ever acknowledged.
     """
-    scene.stop_the_clock()
-    scene.cluster.kill("control-1")
-    with scene.without_dispatch_from_web():
-        made = scene.submit("x")
-    scene.open_gate("x")
-    broker = scene.cluster.valkey
+    scenario.stop_the_clock()
+    scenario.cluster.kill("control-1")
+    with scenario.without_dispatch_from_web():
+        execution_id = scenario.submit("x")
+    scenario.open_gate("x")
+    broker = scenario.cluster.valkey
     assert broker.child is not None
-    with scene.locked(HOLD_EVENTS) as held:
-        scene.cluster.start("control-1")
-        scene.wait_for_lock()
-        with scene.cluster.stopped(broker.child):
-            held.rollback()
-            scene.wait_for_event(made, "CLAIMED")
-            scene.cluster.kill("control-1")
+    with scenario.locked(HOLD_EVENTS) as lock:
+        scenario.cluster.start("control-1")
+        scenario.wait_for_lock()
+        with scenario.cluster.stopped(broker.child):
+            lock.rollback()
+            scenario.wait_for_event(execution_id, "CLAIMED")
+            scenario.cluster.kill("control-1")
             broker.kill()
     broker.start()
-    assert (scene.commands, scene.runs("x")) == (0, 0)
+    assert (scenario.commands, scenario.runs("x")) == (0, 0)
 
-    scene.cluster.restore()
-    assert scene.ended(made).kinds == TAKEN_OVER
-    assert scene.runs("x") == 1
+    scenario.cluster.restore()
+    assert scenario.ended(execution_id).kinds == TAKEN_OVER
+    assert scenario.runs("x") == 1
 
 
-def test_an_outcome_in_hand_comes_back_and_is_recorded(scene: Scene) -> None:
-    """The outcome's UPDATE waits for a row that the test has locked; what it did is rolled back with its connection.
-    With the clock stopped no lease is taken away: only the message itself can end the execution.
+def test_an_unacknowledged_outcome_is_redelivered_and_recorded(scenario: Scenario) -> None:
+    """The UPDATE for the outcome waits for a row that the test has locked, and is rolled back with its connection.
+    With the clock stopped no lease is taken over, so that only the message itself can end the execution.
 
-    Control workers look for messages in dead hands one at a time, under a lock in the broker. Here it is held by a
-    process that died at it: the test takes it, as they do, and never gives it back.
+    Control workers redeliver the messages of dead processes one at a time, under a lock in the broker. Here the test
+    takes the lock and never releases it, like a process that died while it held the lock.
     """
-    scene.stop_the_clock()
-    made = scene.submit("x")
-    scene.wait_for_run("x")
-    with scene.locked_row(made):
-        scene.open_gate("x")
-        scene.wait_for_lock(RECORD)
-        scene.cluster.kill("control-1")
-    assert (scene.history(made).kinds, scene.outcomes) == (["SUBMITTED", "CLAIMED"], 0)
-    scene.lock_search_for_dead_hands()
+    scenario.stop_the_clock()
+    execution_id = scenario.submit("x")
+    scenario.wait_for_run("x")
+    with scenario.locked_row(execution_id):
+        scenario.open_gate("x")
+        scenario.wait_for_lock(RECORD)
+        scenario.cluster.kill("control-1")
+    assert (scenario.history(execution_id).kinds, scenario.outcomes) == (["SUBMITTED", "CLAIMED"], 0)
+    scenario.lock_redelivery()
 
-    scene.cluster.start("control-1")
-    assert scene.ended(made).kinds == ONCE
-    assert scene.runs("x") == 1
+    scenario.cluster.start("control-1")
+    assert scenario.ended(execution_id).kinds == ONCE
+    assert scenario.runs("x") == 1
 
 
-def test_a_control_worker_that_is_told_to_end_records_what_it_has_in_hand(scene: Scene) -> None:
-    """It is told while the outcome's UPDATE waits for the row, and ends once that is through and acknowledged."""
-    scene.stop_the_clock()
-    made = scene.submit("x")
-    scene.wait_for_run("x")
-    control = scene.cluster.process("control-1")
-    with scene.locked_row(made):
-        scene.open_gate("x")
-        scene.wait_for_lock(RECORD)
+def test_a_control_worker_that_shuts_down_records_its_current_outcome(scenario: Scenario) -> None:
+    """It gets SIGTERM while the UPDATE waits for the row, and ends after the UPDATE and the acknowledgement."""
+    scenario.stop_the_clock()
+    execution_id = scenario.submit("x")
+    scenario.wait_for_run("x")
+    control = scenario.cluster.process("control-1")
+    with scenario.locked_row(execution_id):
+        scenario.open_gate("x")
+        scenario.wait_for_lock(RECORD)
         control.send(SIGTERM)
-        eventually(lambda: "Warm shutdown" in control.log_tail(400), what="the end of the control worker begun")
-    assert (control.wait(30), scene.in_hand) == (0, 0)
-    scene.cluster.kill("control-1")
-    assert scene.ended(made).kinds == ONCE
-    assert scene.runs("x") == 1
+        eventually(lambda: "Warm shutdown" in control.log_tail(400), what="the start of the shutdown")
+    assert (control.wait(30), scenario.unacknowledged) == (0, 0)
+    scenario.cluster.kill("control-1")
+    assert scenario.ended(execution_id).kinds == ONCE
+    assert scenario.runs("x") == 1
 
 
-def test_an_outcome_that_was_recorded_and_not_acknowledged_counts_once(scene: Scene) -> None:
-    """The broker stands still before the row is let go: the record commits, and whatever its process then wrote to the
-    broker's socket dies with the broker. The message is not acknowledged, and delivered once more.
+def test_an_outcome_that_was_recorded_but_not_acknowledged_counts_once(scenario: Scenario) -> None:
+    """The broker is frozen before the row is unlocked. The record commits, and the acknowledgement in the broker's
+    socket is lost with the broker. The unacknowledged message is delivered again.
     """
-    made = scene.submit("x")
-    scene.wait_for_run("x")
-    broker = scene.cluster.valkey
+    execution_id = scenario.submit("x")
+    scenario.wait_for_run("x")
+    broker = scenario.cluster.valkey
     assert broker.child is not None
-    with scene.locked_row(made) as held:
-        scene.open_gate("x")
-        scene.wait_for_lock(RECORD)
-        with scene.cluster.stopped(broker.child):
-            held.rollback()
-            scene.wait_for_event(made, "SUCCEEDED")
-            scene.cluster.kill("control-1")
+    with scenario.locked_row(execution_id) as lock:
+        scenario.open_gate("x")
+        scenario.wait_for_lock(RECORD)
+        with scenario.cluster.stopped(broker.child):
+            lock.rollback()
+            scenario.wait_for_event(execution_id, "SUCCEEDED")
+            scenario.cluster.kill("control-1")
             broker.kill()
     broker.start()
 
-    scene.cluster.start("control-1")
-    scene.wait_for_event(made, "OUTCOME_DROPPED")
-    found = scene.ended(made)
+    scenario.cluster.start("control-1")
+    scenario.wait_for_event(execution_id, "OUTCOME_DROPPED")
+    found = scenario.ended(execution_id)
     assert (found.kinds, found.version) == ([*ONCE, "OUTCOME_DROPPED"], 2)
-    assert scene.runs("x") == 1
+    assert scenario.runs("x") == 1
 
 
-def test_with_every_process_killed_at_once_all_goes_on_where_it_was(scene: Scene) -> None:
-    made = [scene.submit(str(number)) for number in range(4)]
-    eventually(lambda: scene.runs("0") or scene.runs("1"), what="a step")
-    for member in scene.cluster.members:
-        scene.cluster.kill(member)
+def test_all_executions_continue_after_every_process_was_killed_at_once(scenario: Scenario) -> None:
+    execution_ids = [scenario.submit(str(number)) for number in range(4)]
+    eventually(lambda: scenario.runs("0") or scenario.runs("1"), what="a step")
+    for member in scenario.cluster.members:
+        scenario.cluster.kill(member)
     for number in range(4):
-        scene.open_gate(str(number))
-    scene.cluster.restore()
-    for execution_id in made:
-        assert scene.ended(execution_id).status == "SUCCEEDED"
+        scenario.open_gate(str(number))
+    scenario.cluster.restore()
+    for execution_id in execution_ids:
+        assert scenario.ended(execution_id).status == "SUCCEEDED"

@@ -14,7 +14,7 @@ from tests.recovery.campaign import pin_of
 from tests.recovery.cluster import Cluster
 from tests.recovery.history import History, histories
 from tests.recovery.hostile import HostileJob
-from tests.recovery.verdict import broken, unlawful
+from tests.recovery.verdict import broken_promises, contradictions
 
 WORKER = "worker-hostile"
 
@@ -27,36 +27,38 @@ def worker(cluster: Cluster, tmp_path: Path) -> Iterator[BuiltRelease]:
     cluster.client().wait_for_worker(WORKER)
     cluster.client().activate(hostile.PIPELINE, release.version, "")
     yield release
-    cluster.dismiss(WORKER)
+    cluster.remove(WORKER)
 
 
 @pytest.mark.timeout(300)
-def test_every_trick_comes_to_its_own_end_and_harms_no_other(
+def test_every_trick_has_its_expected_end_and_harms_no_other_execution(
     cluster: Cluster, worker: BuiltRelease, tmp_path: Path
 ) -> None:
     tricks = [*ENDING, *FAILURES, *TAMPERING, *["well"] * 20]
     jobs = [HostileJob(number, trick) for number, trick in enumerate(tricks, start=1_000)]
     runs = str(tmp_path / "runs")
     submitted = [cluster.client().submit(hostile.PIPELINE, job.input(runs), job.key) for job in jobs]
-    ends: Counter[int | None] = Counter()
+    exit_statuses: Counter[int | None] = Counter()
 
     def found() -> dict[str, History]:
         with cluster.connect() as connection:
-            return {one.key: one for one in histories(connection, pipeline_id=hostile.PIPELINE)}
+            return {each.key: each for each in histories(connection, pipeline_id=hostile.PIPELINE)}
 
-    def over() -> bool:
-        if WORKER in cluster.fallen():
-            ends[cluster.process(WORKER).status] += 1
+    def all_ended() -> bool:
+        if WORKER in cluster.ended_members():
+            exit_statuses[cluster.process(WORKER).status] += 1
             cluster.restart(WORKER)
         histories = found()
         return all(histories[job.key].status in TERMINAL for job in jobs)
 
-    eventually(over, seconds=240, what="the end of every execution")
-    assert ends == Counter(hostile.STATUSES), "the steps that end their process did, and nothing else"
+    eventually(all_ended, seconds=240, what="the end of every execution")
+    assert exit_statuses == Counter(hostile.STATUSES), "only the steps that end their process ended it"
     ended = found()
-    wrong = []
+    differences = []
     for job, each in zip(jobs, submitted, strict=True):
         promise = job.promise(each["executionId"], pin_of(each), runs)
-        of = ended[job.key]
-        wrong += [f"{job.trick}: {what}" for what in (*unlawful(of), *broken(promise, of))]
-    assert wrong == []
+        history = ended[job.key]
+        differences += [
+            f"{job.trick}: {what}" for what in (*contradictions(history), *broken_promises(promise, history))
+        ]
+    assert differences == []

@@ -1,4 +1,4 @@
-"""While PostgreSQL is away, or accepts no more connections, every answer is a 503 that says when to try again."""
+"""While PostgreSQL is down or accepts no connections, every response is a 503 with Retry-After."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,12 +12,12 @@ from tests.building import eventually
 from tests.recovery.cluster import TENANT, TPF_TOKEN, Cluster
 
 SUBMISSION = {"pipelineId": "none", "input": {}, "idempotencyKey": "k"}
-MANY = 200
-LIMIT, OTHERS = 30, 25
+MOST_ATTEMPTS = 200
+CONNECTION_LIMIT, OTHER_CONNECTIONS = 30, 25
 
 
-def answers(cluster: Cluster) -> Iterator[tuple[str, requests.Response]]:
-    """One answer of each kind of surface, by the form that an error has there."""
+def responses(cluster: Cluster) -> Iterator[tuple[str, requests.Response]]:
+    """Yield one response of each interface with the format of its errors."""
     api, admin = {"Authorization": f"Bearer {cluster.token}"}, f"{cluster.product.url}/admin/login/"
     tpf = f"{cluster.product.url}/tpf/control-plane/tenants/{TENANT}/executions/x"
     base = f"{cluster.product.url}/api/v1/tenants/{TENANT}"
@@ -29,81 +29,81 @@ def answers(cluster: Cluster) -> Iterator[tuple[str, requests.Response]]:
     yield "health", requests.get(f"{cluster.product.url}/health/ready", timeout=30)
 
 
-def assert_unavailable(form: str, answer: requests.Response) -> None:
-    assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5"), answer.text
-    if form == "problem":
-        assert answer.headers["Content-Type"] == "application/problem+json"
-        assert answer.json()["code"] == "DATABASE_UNAVAILABLE"
-    elif form == "text":
-        assert answer.text == "The database is unavailable"
-    elif form == "page":
-        assert "The coordinator is not available" in answer.text
+def assert_unavailable(format_name: str, response: requests.Response) -> None:
+    assert (response.status_code, response.headers.get("Retry-After")) == (503, "5"), response.text
+    if format_name == "problem":
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert response.json()["code"] == "DATABASE_UNAVAILABLE"
+    elif format_name == "text":
+        assert response.text == "The database is unavailable"
+    elif format_name == "page":
+        assert "The coordinator is not available" in response.text
     else:
-        assert answer.json() == {"status": "DOWN", "database": "DOWN", "broker": "UP", "artifactStore": "UP"}
+        assert response.json() == {"status": "DOWN", "database": "DOWN", "broker": "UP", "artifactStore": "UP"}
 
 
 @contextmanager
 def exhausted(cluster: Cluster) -> Iterator[None]:
-    """Within the block PostgreSQL accepts no more connections of the product."""
-    with ExitStack() as held:
+    """Use up the connections of PostgreSQL for the block."""
+    with ExitStack() as connections:
         try:
-            for _ in range(MANY):
-                held.enter_context(psycopg.connect(cluster.postgres.url))
+            for _ in range(MOST_ATTEMPTS):
+                connections.enter_context(psycopg.connect(cluster.postgres.url))
         except psycopg.OperationalError:
             yield
             return
     raise AssertionError("PostgreSQL accepts any number of connections")
 
 
-def lines(cluster: Cluster) -> int:
+def log_lines(cluster: Cluster) -> int:
     return len((cluster.product.folder / "logs" / "web.log").read_text().splitlines())
 
 
-def test_without_its_database_every_surface_answers_503_in_its_own_form(cluster: Cluster) -> None:
+def test_without_its_database_every_interface_responds_503_in_its_own_format(cluster: Cluster) -> None:
     cluster.postgres.kill()
     try:
-        for form, answer in answers(cluster):
-            assert_unavailable(form, answer)
+        for format_name, response in responses(cluster):
+            assert_unavailable(format_name, response)
         assert requests.get(f"{cluster.product.url}/health/live", timeout=30).status_code == 200
     finally:
         cluster.postgres.start()
     eventually(lambda: requests.get(f"{cluster.product.url}/health/ready", timeout=5).ok, what="ready again")
 
 
-def test_without_a_free_connection_nothing_is_answered_500_and_the_log_stays_short(cluster: Cluster) -> None:
+def test_without_a_free_connection_no_response_is_a_500_and_the_log_stays_short(cluster: Cluster) -> None:
     cluster.restart("web")
     cluster.product.wait_until_ready()
     with exhausted(cluster):
-        before = lines(cluster)
+        before = log_lines(cluster)
         for _ in range(50):
-            for form, answer in answers(cluster):
-                assert_unavailable(form, answer)
-        # At most five tracebacks of each kind in each of two processes, where there were 300 errors.
-        assert lines(cluster) - before < 6 * 2 * 5 * 100
+            for format_name, response in responses(cluster):
+                assert_unavailable(format_name, response)
+        # There were 300 errors. Each of two processes logs at most five tracebacks of each kind.
+        assert log_lines(cluster) - before < 6 * 2 * 5 * 100
     assert requests.get(f"{cluster.product.url}/health/ready", timeout=5).ok
 
 
-def test_without_broker_and_store_the_probe_passes_and_says_so(cluster: Cluster) -> None:
+def test_without_the_broker_the_readiness_probe_passes_and_reports_it(cluster: Cluster) -> None:
     cluster.valkey.stop()
     try:
-        answer = requests.get(f"{cluster.product.url}/health/ready", timeout=5)
-        assert answer.status_code == 200
-        assert answer.json() == {"status": "UP", "database": "UP", "broker": "DOWN", "artifactStore": "UP"}
+        response = requests.get(f"{cluster.product.url}/health/ready", timeout=5)
+        assert response.status_code == 200
+        assert response.json() == {"status": "UP", "database": "UP", "broker": "DOWN", "artifactStore": "UP"}
     finally:
         cluster.valkey.start()
     eventually(
         lambda: requests.get(f"{cluster.product.url}/health/ready", timeout=5).json()["broker"] == "UP",
-        what="the broker reported as back",
+        what="the broker to be reported as UP",
     )
 
 
 @pytest.fixture
 def few_connections(cluster: Cluster) -> Iterator[None]:
-    """PostgreSQL accepts LIMIT connections of the product's role, and others have OTHERS open."""
+    """Limit the product's role to CONNECTION_LIMIT connections, while other roles use OTHER_CONNECTIONS."""
     with cluster.connect() as superuser, ExitStack() as others:
-        for _ in range(OTHERS):
+        for _ in range(OTHER_CONNECTIONS):
             others.enter_context(cluster.connect())
-        superuser.execute(f'ALTER ROLE "{role_of(cluster)}" CONNECTION LIMIT {LIMIT}'.encode())
+        superuser.execute(f'ALTER ROLE "{role_of(cluster)}" CONNECTION LIMIT {CONNECTION_LIMIT}'.encode())
         yield
         superuser.execute(f'ALTER ROLE "{role_of(cluster)}" CONNECTION LIMIT -1'.encode())
 
@@ -112,13 +112,13 @@ def role_of(cluster: Cluster) -> str:
     return str(urlsplit(cluster.postgres.url).username)
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("web", 36), ("control-1", 14)])
+@pytest.mark.parametrize(("name", "possible"), [("web", 36), ("control-1", 14)])
 @pytest.mark.usefixtures("few_connections")
-def test_a_process_that_may_open_too_many_connections_warns_as_it_starts(
-    cluster: Cluster, name: str, wanted: int
+def test_a_process_that_may_open_too_many_connections_warns_at_its_start(
+    cluster: Cluster, name: str, possible: int
 ) -> None:
     cluster.restart(name)
     eventually(
-        lambda: f"may open {wanted} connections to the database" in cluster.process(name).log_tail(100),
+        lambda: f"may open {possible} connections to the database" in cluster.process(name).log_tail(100),
         what="the warning",
     )

@@ -1,108 +1,108 @@
-"""A transition worker dies: with a command in hand, with an outcome in hand, or it only seemed to.
+"""A transition worker is killed while it holds a command or an outcome, or is frozen and seems dead.
 
-That a worker dies in the middle of a step is in `tests/e2e/test_execution.py`.
+`tests/e2e/test_execution.py` kills a worker during a step.
 """
 
 import os
 from signal import SIGCONT, SIGSTOP
 
 from tests.building import eventually
-from tests.recovery.scene import WORKER, Scene
+from tests.recovery.scenario import WORKER, Scenario
 
 ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 TAKEN_OVER = ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
 
 
-def test_commands_that_were_received_together_run_elsewhere(scene: Scene) -> None:
-    """Both are in the worker's hand and at their gates, and the queue is empty, when it dies."""
-    scene.cluster.kill("control-1")
-    made = [scene.submit("first"), scene.submit("second")]
-    scene.cluster.start("control-1")
+def test_commands_that_were_received_together_run_on_another_worker(scenario: Scenario) -> None:
+    """When the worker is killed, it runs both, each waits at its gate, and the queue is empty."""
+    scenario.cluster.kill("control-1")
+    execution_ids = [scenario.submit("first"), scenario.submit("second")]
+    scenario.cluster.start("control-1")
     for key in ("first", "second"):
-        scene.wait_for_run(key)
-    assert [scene.history(each).kinds for each in made] == [["SUBMITTED", "CLAIMED"]] * 2
-    assert scene.commands == 0
-    scene.cluster.kill(WORKER)
-    assert [scene.runs(key, "ended") for key in ("first", "second")] == [0, 0]
+        scenario.wait_for_run(key)
+    assert [scenario.history(each).kinds for each in execution_ids] == [["SUBMITTED", "CLAIMED"]] * 2
+    assert scenario.commands == 0
+    scenario.cluster.kill(WORKER)
+    assert [scenario.runs(key, "ended") for key in ("first", "second")] == [0, 0]
 
-    scene.open_gate("first")
-    scene.open_gate("second")
-    scene.cluster.start(WORKER)
-    assert [scene.ended(each).kinds[:5] for each in made] == [TAKEN_OVER] * 2
-    assert [scene.runs(key, "ended") for key in ("first", "second")] == [1, 1]
+    scenario.open_gate("first")
+    scenario.open_gate("second")
+    scenario.cluster.start(WORKER)
+    assert [scenario.ended(each).kinds[:5] for each in execution_ids] == [TAKEN_OVER] * 2
+    assert [scenario.runs(key, "ended") for key in ("first", "second")] == [1, 1]
 
 
-def test_an_outcome_that_was_never_sent_is_made_again(scene: Scene) -> None:
-    """The broker is killed while the step waits at its gate: whatever the worker tries to send after the step's end
-    is refused, and it dies with the outcome in its memory alone.
+def test_a_transition_whose_outcome_was_never_sent_runs_again(scenario: Scenario) -> None:
+    """The broker is killed while the step waits at its gate. The worker cannot send the outcome, which exists only in
+    its memory when it is killed.
     """
-    made = scene.submit("x")
-    scene.wait_for_run("x")
-    scene.cluster.valkey.kill()
-    scene.open_gate("x")
-    scene.wait_for_run("x", "ended")
-    scene.cluster.kill(WORKER)
-    scene.cluster.valkey.start()
-    assert scene.history(made).kinds == ["SUBMITTED", "CLAIMED"]
+    execution_id = scenario.submit("x")
+    scenario.wait_for_run("x")
+    scenario.cluster.valkey.kill()
+    scenario.open_gate("x")
+    scenario.wait_for_run("x", "ended")
+    scenario.cluster.kill(WORKER)
+    scenario.cluster.valkey.start()
+    assert scenario.history(execution_id).kinds == ["SUBMITTED", "CLAIMED"]
 
-    scene.cluster.start(WORKER)
-    found = scene.ended(made)
+    scenario.cluster.start(WORKER)
+    found = scenario.ended(execution_id)
     assert found.kinds[:3] == TAKEN_OVER[:3]
     assert (found.count("SUCCEEDED"), found.attempt, found.result) == (1, 0, [{"attempt": 0}])
-    assert scene.runs("x", "ended") == 2
+    assert scenario.runs("x", "ended") == 2
 
 
-def test_a_command_outlives_who_sent_it(scene: Scene) -> None:
-    """The queue holds the command when the control worker is killed; its worker was killed before. With the clock
-    stopped no lease is taken away, so that the message must do its work by itself.
+def test_a_command_is_executed_after_its_sender_was_killed(scenario: Scenario) -> None:
+    """The queue holds the command when the control worker is killed. The transition worker was killed before. With the
+    clock stopped no lease is taken over, so that only the message can complete the execution.
     """
-    scene.stop_the_clock()
-    scene.cluster.kill(WORKER)
-    made = scene.submit("x")
-    eventually(lambda: scene.commands == 1, what="the command in its queue")
-    scene.cluster.kill("control-1")
-    scene.open_gate("x")
-    assert (scene.history(made).kinds, scene.runs("x")) == (["SUBMITTED", "CLAIMED"], 0)
+    scenario.stop_the_clock()
+    scenario.cluster.kill(WORKER)
+    execution_id = scenario.submit("x")
+    eventually(lambda: scenario.commands == 1, what="the command in its queue")
+    scenario.cluster.kill("control-1")
+    scenario.open_gate("x")
+    assert (scenario.history(execution_id).kinds, scenario.runs("x")) == (["SUBMITTED", "CLAIMED"], 0)
 
-    scene.cluster.start(WORKER)
-    scene.cluster.start("control-1")
-    assert scene.ended(made).kinds == ONCE
-    assert scene.runs("x") == 1
+    scenario.cluster.start(WORKER)
+    scenario.cluster.start("control-1")
+    assert scenario.ended(execution_id).kinds == ONCE
+    assert scenario.runs("x") == 1
 
 
-def test_an_outcome_outlives_its_worker(scene: Scene) -> None:
-    """Of those who sent the command and who ran it nobody is alive when the outcome is recorded: the control worker is
-    killed during the step, and the worker once the queue holds its outcome. The clock is stopped, as above.
+def test_an_outcome_is_recorded_after_its_worker_was_killed(scenario: Scenario) -> None:
+    """The sender of the command and its worker are both dead when the outcome is recorded. The control worker is
+    killed during the step, and the transition worker once the queue holds its outcome. The clock is stopped, as above.
     """
-    scene.stop_the_clock()
-    made = scene.submit("x")
-    scene.wait_for_run("x")
-    scene.cluster.kill("control-1")
-    scene.open_gate("x")
-    eventually(lambda: scene.outcomes == 1, what="the outcome in its queue")
-    scene.cluster.kill(WORKER)
-    assert scene.history(made).kinds == ["SUBMITTED", "CLAIMED"]
+    scenario.stop_the_clock()
+    execution_id = scenario.submit("x")
+    scenario.wait_for_run("x")
+    scenario.cluster.kill("control-1")
+    scenario.open_gate("x")
+    eventually(lambda: scenario.outcomes == 1, what="the outcome in its queue")
+    scenario.cluster.kill(WORKER)
+    assert scenario.history(execution_id).kinds == ["SUBMITTED", "CLAIMED"]
 
-    scene.cluster.start("control-1")
-    assert scene.ended(made).kinds == ONCE
-    assert scene.runs("x") == 1
+    scenario.cluster.start("control-1")
+    assert scenario.ended(execution_id).kinds == ONCE
+    assert scenario.runs("x") == 1
 
 
-def test_a_worker_that_only_seemed_dead_is_too_late(scene: Scene) -> None:
-    """It stands still in the middle of its step until its lease is lost and another worker has done its work."""
-    made = scene.submit("x")
-    scene.wait_for_run("x")
-    frozen = scene.cluster.process(WORKER)
+def test_the_late_outcome_of_a_worker_that_seemed_dead_is_dropped(scenario: Scenario) -> None:
+    """It is frozen during its step until its lease has expired and another worker has run the transition."""
+    execution_id = scenario.submit("x")
+    scenario.wait_for_run("x")
+    frozen = scenario.cluster.process(WORKER)
     frozen.send(SIGSTOP)
     try:
-        scene.cluster.host("successor", scene.release)
-        eventually(lambda: scene.runs("x") == 2, what="the successor's run")
-        scene.open_gate("x")
-        assert scene.ended(made).kinds == TAKEN_OVER
+        scenario.cluster.host("successor", scenario.release)
+        eventually(lambda: scenario.runs("x") == 2, what="the successor's run")
+        scenario.open_gate("x")
+        assert scenario.ended(execution_id).kinds == TAKEN_OVER
     finally:
         os.kill(frozen.pid, SIGCONT)
-    scene.wait_for_event(made, "OUTCOME_DROPPED")
-    found = scene.ended(made)
+    scenario.wait_for_event(execution_id, "OUTCOME_DROPPED")
+    found = scenario.ended(execution_id)
     assert found.kinds == [*TAKEN_OVER, "OUTCOME_DROPPED"]
     assert [event.actor for event in found.events[-2:]] == ["worker:successor", f"worker:{WORKER}"]
-    scene.cluster.dismiss("successor")
+    scenario.cluster.remove("successor")

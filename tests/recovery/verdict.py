@@ -1,4 +1,4 @@
-"""The verdict on what became of executions: pure, so that falsified histories can put it to the test itself."""
+"""Checks the histories of executions. Pure, so that it can be tested with falsified histories."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -9,18 +9,18 @@ from typing import Any
 from executions.models.states import TERMINAL, State, legal
 from tests.recovery.history import History
 
-# Events that move nothing, and moves that no outcome and no answer made: how often they occur is chance. Nor is a
-# checkpoint told that was overtaken before it was sent.
+# Events that do not change the state. A checkpoint that a newer one replaces before it is sent leaves no event.
 NOTES = frozenset({"OUTCOME_DROPPED", "CHECKPOINT"})
+# These events, and moves without an outcome or a response, may occur any number of times.
 CHANCE = frozenset({"CLAIMED", "LEASE_EXPIRED", "DISPATCH_FAILED"}) | NOTES
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a client was told when its submission was accepted, and what its execution must come to.
+    """The response to an accepted submission, and the expected end of its execution.
 
-    `path` are the kinds of events but for those of `CHANCE`, `answer` what the client answered, `error` the code of the
-    failure where it matters.
+    `path` lists the kinds of its events except those in `CHANCE`. `answer` is the client's response to the first
+    interaction. `error` is the expected error code, or None if any is accepted.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of one step, as the step itself noted it; `version` is that of the code."""
+    """One run of one step, as recorded by the step. `version` is the version of the code."""
 
     execution_id: str
     step: str
@@ -44,74 +44,76 @@ class Run:
     attempt: int
 
 
-def unlawful(of: History) -> Iterator[str]:
-    """What in one finished execution's record contradicts itself or the automaton."""
-    if [event.sequence for event in of.events] != list(range(1, len(of.events) + 1)):
-        yield f"its events are numbered {[event.sequence for event in of.events]}"
-    if of.event_count != len(of.events):
-        yield f"it counts {of.event_count} events, but there are {len(of.events)}"
-    moves = [event for event in of.events if event.kind not in NOTES]
-    if of.version != len(moves) - 1:
-        yield f"it is at version {of.version} after {len(moves) - 1} moves"
+def contradictions(history: History) -> Iterator[str]:
+    """Yield the contradictions within the rows of an ended execution, and its illegal moves."""
+    if [event.sequence for event in history.events] != list(range(1, len(history.events) + 1)):
+        yield f"its events are numbered {[event.sequence for event in history.events]}"
+    if history.event_count != len(history.events):
+        yield f"its event count is {history.event_count}, but it has {len(history.events)} events"
+    moves = [event for event in history.events if event.kind not in NOTES]
+    if history.version != len(moves) - 1:
+        yield f"it is at version {history.version} after {len(moves) - 1} moves"
     if not moves or (moves[0].kind, moves[0].status) != ("SUBMITTED", State.QUEUED):
         yield f"it begins with {moves[:1]}"
     states = [State(event.status) for event in moves]
     for source, target in pairwise(states):
         if not legal(source, target):
             yield f"it moved from {source} to {target}"
-    if states and states[-1] != of.status:
-        yield f"it is {of.status}, but its last move led to {states[-1]}"
-    if of.status not in TERMINAL:
-        yield f"it never ended: {of.status}"
+    if states and states[-1] != history.status:
+        yield f"it is {history.status}, but its last move led to {states[-1]}"
+    if history.status not in TERMINAL:
+        yield f"it never ended: {history.status}"
     ends = sum(state in TERMINAL for state in states)
     if ends != 1:
         yield f"it ended {ends} times"
-    if of.leased:
+    if history.leased:
         yield "it ended with a lease"
-    if (of.finished_at is None) != (of.status not in TERMINAL):
-        yield f"it is {of.status} and finished at {of.finished_at}"
+    if (history.finished_at is None) != (history.status not in TERMINAL):
+        yield f"it is {history.status} and finished at {history.finished_at}"
     recorded = [event.data["transitionKey"] for event in moves if "transitionKey" in event.data]
     for key, count in Counter(recorded).items():
         if count > 1:
             yield f"the outcome of {key} was recorded {count} times"
-    if "WAITING_EXTERNAL" in of.units:
+    if "WAITING_EXTERNAL" in history.units:
         yield "an await unit is still open"
-    still_asked = [status for status in of.interactions if status in {"WAITING", "DISPATCHING", "DISPATCHED"}]
-    if still_asked:
-        yield f"{len(still_asked)} interactions are still open"
-    if of.dead_letters != (of.status in {State.FAILED, State.DLQ}):
-        yield f"it is {of.status} with {of.dead_letters} dead letters"
+    open_interactions = [
+        status for status in history.interactions if status in {"WAITING", "DISPATCHING", "DISPATCHED"}
+    ]
+    if open_interactions:
+        yield f"{len(open_interactions)} interactions are still open"
+    if history.dead_letters != (history.status in {State.FAILED, State.DLQ}):
+        yield f"it is {history.status} with {history.dead_letters} dead letters"
 
 
-def broken(promise: Promise, of: History) -> Iterator[str]:
-    """Where an execution is not what its client was promised."""
-    if of.pin != promise.pin:
-        yield f"its pin was {promise.pin} and is {of.pin}"
-    if of.key != promise.key:
-        yield f"its key was {promise.key} and is {of.key}"
-    if of.status != promise.status:
-        yield f"it should be {promise.status} and is {of.status}"
-    if of.attempt != promise.attempt:
-        yield f"it should have failed {promise.attempt} times and did {of.attempt} times"
-    path = tuple(kind for kind in of.kinds if kind not in CHANCE)
+def broken_promises(promise: Promise, history: History) -> Iterator[str]:
+    """Yield the differences between an execution and its promise."""
+    if history.pin != promise.pin:
+        yield f"its pin was {promise.pin} and is {history.pin}"
+    if history.key != promise.key:
+        yield f"its key was {promise.key} and is {history.key}"
+    if history.status != promise.status:
+        yield f"it should be {promise.status} and is {history.status}"
+    if history.attempt != promise.attempt:
+        yield f"it should have failed {promise.attempt} times and failed {history.attempt} times"
+    path = tuple(kind for kind in history.kinds if kind not in CHANCE)
     if path != promise.path:
-        yield f"its way should be {promise.path} and was {path}"
-    if of.result != promise.result:
-        yield f"its result should be {promise.result} and is {of.result}"
-    if promise.error is not None and of.error_code != promise.error:
-        yield f"it should have failed with {promise.error} and did with {of.error_code}"
-    if promise.answer is not None and of.answers[:1] != [promise.answer]:
-        yield f"it was answered {promise.answer} and keeps {of.answers[:1]}"
+        yield f"its path should be {promise.path} and was {path}"
+    if history.result != promise.result:
+        yield f"its result should be {promise.result} and is {history.result}"
+    if promise.error is not None and history.error_code != promise.error:
+        yield f"it should have failed with {promise.error} and failed with {history.error_code}"
+    if promise.answer is not None and history.answers[:1] != [promise.answer]:
+        yield f"the answer was {promise.answer} and the stored one is {history.answers[:1]}"
 
 
-def misrun(of: History, runs: Collection[Run], needed: Collection[tuple[str, int]]) -> Iterator[str]:
-    """Runs of the wrong code, and outcomes that no run stands behind; `needed` are steps with their attempts."""
-    for version in {run.version for run in runs} - {of.pin[2]}:
-        yield f"it is pinned to {of.pin[2]}, and code of {version} ran for it"
+def wrong_runs(history: History, runs: Collection[Run], needed: Collection[tuple[str, int]]) -> Iterator[str]:
+    """Yield runs of wrong code, missing runs and unneeded runs. `needed` lists the steps with their attempts."""
+    for version in {run.version for run in runs} - {history.pin[2]}:
+        yield f"it is pinned to {history.pin[2]}, but code of {version} ran for it"
     for step, attempt in set(needed) - {(run.step, run.attempt) for run in runs}:
-        yield f"attempt {attempt} of {step} was recorded and never ran"
+        yield f"attempt {attempt} of {step} was recorded but never ran"
     for step, attempt in {(run.step, run.attempt) for run in runs} - set(needed):
-        yield f"attempt {attempt} of {step} ran and had no business to"
+        yield f"attempt {attempt} of {step} ran but was not needed"
 
 
 def faults(
@@ -120,18 +122,22 @@ def faults(
     runs: Mapping[str, Collection[Run]],
     needed: Mapping[str, Collection[tuple[str, int]]],
 ) -> list[str]:
-    """Everything that is wrong, one line each; empty where nothing was lost and nothing happened twice."""
-    by_id = {one.execution_id: one for one in found}
-    told = []
+    """Return one line for each fault. Empty if no execution was lost and nothing happened twice."""
+    by_id = {each.execution_id: each for each in found}
+    lines = []
     for promise in promises:
-        of = by_id.pop(promise.execution_id, None)
-        if of is None:
-            told.append(f"{promise.execution_id} ({promise.key}): it was accepted and is gone")
+        history = by_id.pop(promise.execution_id, None)
+        if history is None:
+            lines.append(f"{promise.execution_id} ({promise.key}): it was accepted but does not exist")
             continue
-        wrong = [*unlawful(of), *broken(promise, of), *misrun(of, runs.get(of.execution_id, ()), needed[promise.key])]
-        told += [f"{of.execution_id} ({of.key}): {what}" for what in wrong]
-    told += [f"{one.execution_id} ({one.key}): nobody was told of it" for one in by_id.values()]
+        wrong = [
+            *contradictions(history),
+            *broken_promises(promise, history),
+            *wrong_runs(history, runs.get(history.execution_id, ()), needed[promise.key]),
+        ]
+        lines += [f"{history.execution_id} ({history.key}): {what}" for what in wrong]
+    lines += [f"{each.execution_id} ({each.key}): no client submitted it" for each in by_id.values()]
     for key, count in Counter(promise.key for promise in promises).items():
         if count > 1:
-            told.append(f"the key {key} made {count} executions")
-    return told
+            lines.append(f"the key {key} has {count} executions")
+    return lines

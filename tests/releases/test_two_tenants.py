@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from releases import queries
 from releases.activation.activation import activate
-from releases.artifacts.store import S3Settings
 from releases.errors import DirectUploadsFull, UploadUnknown
 from releases.models import ArtifactUpload, Blob, Release
 from releases.registration import attachments, direct_uploads
@@ -19,7 +18,7 @@ from releases.trust import trust, trusted_keys
 from releases.trust.trust import Standing
 from tenancy.models import Tenant
 from tests import making, signing
-from tests.s3 import use_s3
+from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
@@ -99,7 +98,7 @@ def stored_upload(owner: Tenant) -> None:
 
 class TestDirectUploads:
     @pytest.fixture(autouse=True)
-    def place(self, settings: Any, s3_place: S3Settings) -> None:
+    def place(self, settings: Any, s3_place: S3Place) -> None:
         use_s3(settings, s3_place)
 
     def test_each_tenant_has_its_own_upload_of_the_same_bytes(self, twins: tuple[Tenant, Tenant]) -> None:

@@ -99,7 +99,7 @@ def bytes_of_another_size() -> Work:
 
 def bytes_that_were_touched() -> Work:
     def is_known(blob: Blob) -> bool:
-        found = artifact_store().look(blob.digest)
+        found = artifact_store().stat(blob.digest)
         return found is not None and found.fingerprint == blob.fingerprint
 
     return checking(lambda path: path.write_bytes(path.read_bytes()), is_known)

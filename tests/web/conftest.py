@@ -7,7 +7,7 @@ import pytest
 
 from embedded.children import Child
 from embedded.product import Product
-from releases.artifacts.store import LocalArtifactStore
+from releases.artifacts.store.local import LocalArtifactStore
 from tests.running import RunningProduct, TenantInUse, wait_for_web_processes
 
 

@@ -21,6 +21,6 @@ class Command(BaseCommand):
             return
         for tenant, kind, count in retention.removed_next():
             more = "more than " if count > retention.MOST_COUNTED else ""
-            told = f"{more}{min(count, retention.MOST_COUNTED):,}"
-            self.stdout.write(f"{tenant}: {told} that {kind.name} over {getattr(tenant, kind.term)} days ago")
+            number = f"{more}{min(count, retention.MOST_COUNTED):,}"
+            self.stdout.write(f"{tenant}: {number} that {kind.name} over {getattr(tenant, kind.term)} days ago")
         self.stdout.write("Nothing was removed; --remove does it")

@@ -7,30 +7,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from releases.artifacts.store.direct import DirectUploads
+from django.core.files.storage import FileSystemStorage
+from django.utils.module_loading import import_string
+
+from releases.artifacts.store.base import CHUNK, ArtifactStore, BlobStat, StoredBlob, hexadecimal
 from releases.artifacts.store.staging import StagedBlob, disk, private_folder, staging_folder
-from releases.artifacts.store.store import CHUNK, Seen, Stored, hexadecimal
 from releases.errors import ArtifactStoreUnavailable
 
 MARKER = ".artifact-store"
 """The file in the root that distinguishes the store's folder from the empty folder of an unmounted disk."""
 
 
-class LocalArtifactStore:
-    """Blobs at `<root>/sha256/<first two hex digits>/<hex>`, read-only, put there by an atomic rename.
+class LocalArtifactStore(ArtifactStore, FileSystemStorage):
+    """Blobs at `<location>/sha256/<first two hex digits>/<hex>`, read-only, created by an atomic rename.
 
     Only the account of the process can access the folders and files that it creates.
 
-    A root without `MARKER` is no store: every method raises `ArtifactStoreUnavailable` instead of finding blobs absent
-    or writing to the wrong disk. If `may_set_up` says so, the first use makes the store instead.
+    A location without `MARKER` is no store: every method raises `ArtifactStoreUnavailable` instead of finding blobs
+    absent or writing to the wrong disk. The first use makes it a store if the function with the dotted path
+    `may_set_up` returns True.
     """
 
     is_remote = False
-    direct: DirectUploads | None = None
 
-    def __init__(self, root: Path, may_set_up: Callable[[], bool] = lambda: False) -> None:
-        self.root = root
-        self.staging = root / "staging"
+    def __init__(self, location: Path | str, may_set_up: str | None = None) -> None:
+        super().__init__(location)
+        self.root = Path(location).absolute()
+        self.staging = self.root / "staging"
         self._may_set_up = may_set_up
 
     def set_up(self) -> None:
@@ -43,23 +46,24 @@ class LocalArtifactStore:
         self._require_store()
         return StagedBlob(staging_folder(self.staging), limit, self.keep)
 
-    def path(self, digest: str) -> Path:
-        digits = hexadecimal(digest)
-        return self.root / "sha256" / digits[:2] / digits
+    def file(self, digest: str) -> Path:
+        """Return the path of the bytes, whether they exist or not."""
+        return self.root / self.key(digest)
 
     def key(self, digest: str) -> str:
-        return str(self.path(digest).relative_to(self.root))
+        digits = hexadecimal(digest)
+        return f"sha256/{digits[:2]}/{digits}"
 
     def address(self, digest: str) -> str:
-        return self.path(digest).absolute().as_uri()
+        return self.file(digest).as_uri()
 
     def keep(self, staged: StagedBlob) -> str:
         staged.sync()
-        there = self.verified(staged.digest)
-        if there is not None:
+        present = self.verified(staged.digest)
+        if present is not None:
             staged.discard()
-            return there.fingerprint
-        target = self.path(staged.digest)
+            return present.fingerprint
+        target = self.file(staged.digest)
         self._require_store()
         with disk():
             staged.path.chmod(0o400)
@@ -67,10 +71,10 @@ class LocalArtifactStore:
             staged.path.replace(target)
             for directory in (target.parent, target.parent.parent, self.root):
                 _fsync_directory(directory)
-            return _seen(target.stat()).fingerprint
+            return _blob_stat(target.stat()).fingerprint
 
-    def open(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BinaryIO | None:
-        path = self.path(digest)
+    def read(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BinaryIO | None:
+        path = self.file(digest)
         with disk():
             try:
                 return path.open("rb")
@@ -78,33 +82,33 @@ class LocalArtifactStore:
                 self._require_store()
                 return None
 
-    def look(self, digest: str) -> Seen | None:
-        """The change time is in the fingerprint, which no program can set back: an alteration of any kind shows."""
-        path = self.path(digest)
+    def stat(self, digest: str) -> BlobStat | None:
+        """The fingerprint contains the change time, which no program can set back: it shows every alteration."""
+        path = self.file(digest)
         with disk():
             try:
-                return _seen(path.stat())
+                return _blob_stat(path.stat())
             except FileNotFoundError:
                 self._require_store()
                 return None
 
-    def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> Seen | None:
-        file = self.open(digest)
+    def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BlobStat | None:
+        file = self.read(digest)
         if file is None:
             return None
         with disk(), file:
-            before = _seen(os.fstat(file.fileno()))
+            before = _blob_stat(os.fstat(file.fileno()))
             actual = hashlib.sha256()
             while chunk := file.read(CHUNK):
                 actual.update(chunk)
                 while_reading()
             return (
                 before
-                if f"sha256:{actual.hexdigest()}" == digest and _seen(os.fstat(file.fileno())) == before
+                if f"sha256:{actual.hexdigest()}" == digest and _blob_stat(os.fstat(file.fileno())) == before
                 else None
             )
 
-    def list(self) -> Iterator[Stored]:
+    def list(self) -> Iterator[StoredBlob]:
         self._require_store()
         with disk():
             folders = sorted((self.root / "sha256").glob("??"))
@@ -112,19 +116,19 @@ class LocalArtifactStore:
             with disk():
                 paths = sorted(folder.iterdir())
             for path in paths:
-                found = _stored(path)
-                if found is not None:
-                    yield found
+                stored = _stored(path)
+                if stored is not None:
+                    yield stored
 
     def remove(self, digest: str) -> None:
         self._require_store()
-        path = self.path(digest)
+        path = self.file(digest)
         with disk():
             path.unlink(missing_ok=True)
 
     def quarantine(self, digest: str) -> str | None:
         self._require_store()
-        path = self.path(digest)
+        path = self.file(digest)
         now = datetime.now(UTC)
         target = self.root / "quarantine" / f"{path.name}-{now:%Y%m%dT%H%M%S%fZ}"
         with disk():
@@ -140,30 +144,30 @@ class LocalArtifactStore:
             found = (self.root / MARKER).is_file()
         if found:
             return
-        if not self._may_set_up():
+        if self._may_set_up is None or not import_string(self._may_set_up)():
             raise ArtifactStoreUnavailable(
                 f"The artifact store is not in its folder: there is no file {MARKER}. Is the disk mounted?"
             )
         self.set_up()
 
 
-def _stored(path: Path) -> Stored | None:
+def _stored(path: Path) -> StoredBlob | None:
     digest = f"sha256:{path.name}"
     try:
         hexadecimal(digest)
-    except ValueError:  # nothing that this store has put there
+    except ValueError:  # not a file of this store
         return None
     with disk():
         try:
             stat = path.stat()
         except FileNotFoundError:  # removed meanwhile
             return None
-    return Stored(digest, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+    return StoredBlob(digest, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
 
-def _seen(stat: os.stat_result) -> Seen:
+def _blob_stat(stat: os.stat_result) -> BlobStat:
     tag = f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_dev}:{stat.st_ino}"
-    return Seen(stat.st_size, tag)
+    return BlobStat(stat.st_size, tag)
 
 
 def _fsync_directory(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bytes on their way into a store: a file of this machine's that is hashed as it grows."""
+"""Files of this machine in which uploads are received and hashed before they reach a store."""
 
 import hashlib
 import os
@@ -17,7 +17,10 @@ from releases.errors import ArtifactStoreUnavailable
 
 @contextmanager
 def disk() -> Iterator[None]:
-    """What goes wrong with the disk says nothing about a blob: it is `ArtifactStoreUnavailable`, with no path in it."""
+    """Turn `OSError` into `ArtifactStoreUnavailable`: an error of the disk says nothing about a blob.
+
+    The message contains no path.
+    """
     try:
         yield
     except OSError as error:
@@ -27,9 +30,9 @@ def disk() -> Iterator[None]:
 
 
 class StagedBlob:
-    """`write` the bytes, then `keep` or `discard`. Memory stays constant at any size.
+    """An upload: `write` the bytes, then `keep` or `discard` them. Uses constant memory.
 
-    `write` raises `PayloadTooLarge` beyond `limit` bytes, after which only `discard` makes sense.
+    `write` raises `PayloadTooLarge` beyond `limit` bytes. After that, only `discard` is useful.
     """
 
     def __init__(self, folder: Path, limit: int, keep: "Callable[[StagedBlob], str]") -> None:
@@ -56,11 +59,11 @@ class StagedBlob:
 
     @property
     def checksum(self) -> bytes:
-        """The SHA-256 itself."""
+        """The SHA-256 of the bytes, in binary form."""
         return self._hash.digest()
 
     def sync(self) -> None:
-        """Have every byte on disk."""
+        """Flush every byte to the disk."""
         if not self._file.closed:
             with disk():
                 self._file.flush()
@@ -68,7 +71,7 @@ class StagedBlob:
                 self._file.close()
 
     def open(self) -> BinaryIO:
-        """The bytes as they are on disk, once `sync` was called."""
+        """Return the bytes that are on the disk. Call `sync` first."""
         return self.path.open("rb")
 
     def keep(self) -> str:
@@ -81,7 +84,7 @@ class StagedBlob:
 
 
 def staging_folder(path: Path) -> Path:
-    """The folder of a machine in which uploads grow, made where it is not there."""
+    """Return `path`, the folder in which uploads are received. Create it if it does not exist."""
     with disk():
         private_folder(path)
     return path
@@ -97,25 +100,27 @@ def private_folder(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LeftOver:
+    """A file in the staging folder that an interrupted upload left behind. `size` is in bytes."""
+
     path: Path
     size: int
     modified_at: datetime
 
 
 def left_over(folder: Path, before: datetime) -> Iterator[LeftOver]:
-    """Files that nobody has written to since `before`: their process has died. What vanishes meanwhile is left out."""
+    """Yield the files that were last written before `before`: their process has died. Skips files that vanish."""
     with disk():
         paths = sorted(folder.iterdir()) if folder.exists() else []
     for path in paths:
-        found = _seen(path)
-        if found is not None and found.modified_at < before:
-            yield found
+        file = _regular_file(path)
+        if file is not None and file.modified_at < before:
+            yield file
 
 
-def _seen(path: Path) -> LeftOver | None:
+def _regular_file(path: Path) -> LeftOver | None:
     with disk():
         try:
-            seen = path.stat()
+            stat = path.stat()
         except FileNotFoundError:  # kept or discarded meanwhile
             return None
-    return LeftOver(path, seen.st_size, datetime.fromtimestamp(seen.st_mtime, UTC)) if S_ISREG(seen.st_mode) else None
+    return LeftOver(path, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)) if S_ISREG(stat.st_mode) else None

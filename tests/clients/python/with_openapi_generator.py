@@ -1,4 +1,4 @@
-"""Submits with the client that openapi-generator generates, and prints the outcomes as JSON."""
+"""Submits with the client that openapi-generator generates, and prints the results as JSON."""
 
 import json
 import os

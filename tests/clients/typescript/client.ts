@@ -1,4 +1,4 @@
-// Submits with the types that openapi-typescript generates, and prints as JSON what came of it.
+// Submits with the types that openapi-typescript generates, and prints the results as JSON.
 import createClient from "openapi-fetch";
 import type { components, paths } from "./generated_client.d.ts";
 

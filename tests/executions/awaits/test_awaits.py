@@ -78,7 +78,7 @@ def test_the_correlation_id_is_the_name_uuid_of_the_protocol(ready: tuple[Tenant
     ("members", "told"),
     [
         ({"transport": "carrier-pigeon"}, "carrier-pigeon"),
-        ({"requests": ['{"n": 1}', '{"n": 2}']}, "asks 2 times"),
+        ({"requests": ['{"n": 1}', '{"n": 2}']}, "makes 2 requests"),
         ({"transport": "webhook"}, "no http or https URL"),
         ({"transport": "webhook", "transport_metadata": {"url": "ftp://example.org/"}}, "no http or https URL"),
         ({"transport": "webhook", "transport_metadata": {"url": "http://[::1"}}, "no http or https URL"),

@@ -167,7 +167,7 @@ def test_it_is_sent_again_later_and_later(ready: Ready, receiver: Receiver) -> N
     receiver.statuses = [500, 302, 200]
     made = sent_to(ready, receiver.url())
     waits = []
-    for error in ("the receiver answered 500", "the receiver answered 302"):
+    for error in ("the receiver responded with status 500", "the receiver responded with status 302"):
         assert webhooks.send()
         one = asked(made)
         assert (one.status, one.last_dispatch_error) == ("WAITING", error)
@@ -202,7 +202,7 @@ def test_what_is_never_received_fails_the_execution(ready: Ready, receiver: Rece
         make_due(asked(made))
         webhooks.send()
     assert len(receiver.requests) == 3
-    assert_given_up(made, "the receiver answered 503")
+    assert_given_up(made, "the receiver responded with status 503")
 
 
 def test_where_it_may_not_be_sent_the_execution_fails_at_once(ready: Ready, settings: Any, receiver: Receiver) -> None:
@@ -227,7 +227,7 @@ def test_a_name_that_does_not_resolve_is_tried_again(ready: Ready) -> None:
     ("beginning", "status", "error"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", "DISPATCHED", ""),
-        (b"HTTP/1.1 200 OK\r\nX-Slow: ", "WAITING", "the receiver did not respond in time"),
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", "WAITING", "the receiver took too long to respond"),
         (b"nonsense\r\n\r\n", "WAITING", "the exchange failed (BadStatusLine)"),
     ],
 )
@@ -292,7 +292,7 @@ def test_attempts_that_all_died_are_given_up(ready: Ready, receiver: Receiver) -
         make_due(asked(made))
     webhooks.send()
     assert not receiver.requests
-    assert_given_up(made, "every attempt was interrupted")
+    assert_given_up(made, "no attempt was completed")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"], ids=["received", "given-up"])

@@ -145,7 +145,7 @@ def test_items_that_have_changed_are_skipped_with_a_reason(owner: Tenant, dead: 
         redrive(owner, execution.pk, actor="", reason="")
     for claim in making.claimed(owner):
         again = claim.execution_id == failed_again.pk
-        record(making.failure(claim) if again else making.answer(claim))
+        record(making.failure(claim) if again else making.outcome_of(claim))
     redrive(owner, by_hand.pk, actor="", reason="")
     before = list(Execution.objects.filter(pk__in=[by_hand.pk, failed_again.pk, done.pk]).order_by("pk").values())
     pass_time(60)

@@ -40,7 +40,7 @@ def bring_to(status: str, owner: Tenant) -> None:
     answers = {
         "WAIT_RETRY": making.failure(claim),
         "WAITING_EXTERNAL": making.suspension(claim),
-        "SUCCEEDED": making.answer(claim),
+        "SUCCEEDED": making.outcome_of(claim),
         "FAILED": making.failure(claim, retryable=False),
     }
     if status in answers:
@@ -71,7 +71,7 @@ def test_whatever_is_live_is_cancelled_with_an_account_of_it(owner: Tenant, exec
 def test_what_a_worker_answers_after_the_cancellation_is_dropped(owner: Tenant, execution: Execution) -> None:
     [claim] = making.claimed(owner)
     cancel(owner, execution.pk, actor="", reason="")
-    assert record(claim, making.answer(claim)) == 0
+    assert record(claim, making.outcome_of(claim)) == 0
     assert making.history(execution)[-2:] == [("CANCELLED", "CANCELLED"), ("OUTCOME_DROPPED", "CANCELLED")]
     assert (execution.status, execution.result) == ("CANCELLED", None)
 

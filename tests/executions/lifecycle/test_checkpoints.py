@@ -326,6 +326,6 @@ def recorded(claim: Claim, answer: Outcome) -> Execution:
 @pytest.mark.parametrize("step", [0, 1, 2, 99])
 def test_a_worker_that_stops_where_nobody_asked_it_to_has_failed(claim: Claim, step: int) -> None:
     """Every command is to the end; what there is by then comes as checkpoints, while the transition goes on."""
-    execution = recorded(claim, making.answer(claim, stopped_before_step_index=step))
+    execution = recorded(claim, making.outcome_of(claim, stopped_before_step_index=step))
     assert (execution.status, execution.error_code) == ("WAIT_RETRY", "MALFORMED_OUTCOME")
     assert (execution.current_step_index, execution.progress) == (0, None)

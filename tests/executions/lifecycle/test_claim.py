@@ -107,7 +107,7 @@ def test_what_a_draining_worker_finishes_takes_no_place_of_the_others(drain: str
     assert len(making.claimed(owner)) == 2
     assert making.claimed(owner) == []
     # Its work being done gives the others no more than they have.
-    outcomes = OutcomeGroup(worker_id="worker-1", outcomes=[making.answer(claim) for claim in held])
+    outcomes = OutcomeGroup(worker_id="worker-1", outcomes=[making.outcome_of(claim) for claim in held])
     assert record(release.identity, outcomes) == 2
     assert making.claimed(owner) == []
 

@@ -293,7 +293,7 @@ def test_what_was_given_up_can_be_driven_again(execution: Execution, settings: A
     assert execution.status == "DLQ"
     redrive(execution.tenant, execution.pk, actor="user:test", reason="more memory")
     [claim] = making.claimed(execution.tenant)
-    record(execution, making.answer(claim))
+    record(execution, making.outcome_of(claim))
     assert (execution.status, execution.error_code) == ("SUCCEEDED", None)
 
 

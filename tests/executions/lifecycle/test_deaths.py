@@ -56,8 +56,8 @@ def recording(release: Release, outcomes: list[Outcome], checkpoints: list[Check
 def group_of_outcomes() -> Act:
     """A success, a non-retryable failure, a retryable failure, an await, and an outcome under a lost lease."""
     release, [done, fatal, again, waits, lost] = claims(5)
-    late = making.answer(lost, lease_token=uuid.uuid4())
-    outcomes = [making.answer(done), making.failure(fatal, retryable=False), making.failure(again), late]
+    late = making.outcome_of(lost, lease_token=uuid.uuid4())
+    outcomes = [making.outcome_of(done), making.failure(fatal, retryable=False), making.failure(again), late]
     return recording(release, [*outcomes, making.suspension(waits)])
 
 
@@ -93,7 +93,7 @@ def opened_await(*statuses: Any) -> Act:
         requests=["1"] * len(opened), output_type="Order", transport="interaction-api", timeout_seconds=60.0,
         interactions=opened,
     )  # fmt: skip
-    reported = making.answer(claim, "WAITING_EXTERNAL", suspension=suspension)
+    reported = making.outcome_of(claim, "WAITING_EXTERNAL", suspension=suspension)
     group = OutcomeGroup(worker_id="w", outcomes=[reported])
     return lambda: outcome.record(release.identity, group, {claim.execution_id: suspension})
 

@@ -126,7 +126,7 @@ def finished(ready: Ready, days: int, **terms: int) -> Callable[[datetime], obje
     made = making.execution(owner)
     [claim] = making.claimed(owner)
     Tenant.objects.filter(pk=owner.pk).update(**terms)
-    ended = making.failure(claim, retryable=False) if "failed_retention_days" in terms else making.answer(claim)
+    ended = making.failure(claim, retryable=False) if "failed_retention_days" in terms else making.outcome_of(claim)
     outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[ended]))
     return lambda at: making.finished(at - timedelta(days=days), made)
 

@@ -84,6 +84,6 @@ def test_a_slow_pipeline_is_sent_what_it_starts_on_and_a_fast_one_beside_it_goes
         rounds += 1
         assert rounds <= 21
         claims = [each for each in claim(100) if each.pipeline_id == "fast"]
-        answers = [making.answer(each) for each in claims]
+        answers = [making.outcome_of(each) for each in claims]
         done += record(fast.identity, OutcomeGroup(worker_id="w", outcomes=answers))
     assert Execution.objects.filter(release=slow, status="RUNNING").count() == 2

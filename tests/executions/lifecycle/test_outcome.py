@@ -66,7 +66,7 @@ def state(execution: Execution) -> dict[str, Any]:
 
 def test_the_outputs_of_an_outcome_have_a_limited_number_of_values_together(claim: Claim, execution: Execution) -> None:
     half = "[" + "0," * (json_text.MOST_VALUES // 2) + "0]"
-    assert record(claim, making.answer(claim, output_payloads=[half, half])) == 1
+    assert record(claim, making.outcome_of(claim, output_payloads=[half, half])) == 1
     execution.refresh_from_db()
     assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_OUTPUT")
 
@@ -78,7 +78,7 @@ def test_large_outcomes_of_a_group_are_recorded_one_by_one(owner: Tenant, status
     text = json.dumps("x" * (outcome.LONGEST_TOGETHER // 2))
     claims = making.claimed(owner)
     answers = [
-        making.answer(claim, output_payloads=[text]) if status == "SUCCEEDED" else making.suspension(claim, text)
+        making.outcome_of(claim, output_payloads=[text]) if status == "SUCCEEDED" else making.suspension(claim, text)
         for claim in claims
     ]
     statements: list[str] = []
@@ -99,7 +99,7 @@ def make_due(execution: Execution) -> None:
 
 
 def test_a_success_ends_the_execution_with_its_result(claim: Claim, execution: Execution) -> None:
-    assert record(claim, making.answer(claim, output_payloads=['{"n": 2}'])) == 1
+    assert record(claim, making.outcome_of(claim, output_payloads=['{"n": 2}'])) == 1
     execution.refresh_from_db()
     assert (execution.status, execution.version, execution.result) == ("SUCCEEDED", 2, [{"n": 2}])
     assert execution.finished_at is not None
@@ -139,7 +139,7 @@ def test_a_retry_counts_a_new_attempt_and_so_has_a_new_transition_key(owner: Ten
     record(first, making.failure(first))
     make_due(execution)
     [second] = making.claimed(owner)
-    record(second, making.answer(second))
+    record(second, making.outcome_of(second))
     execution.refresh_from_db()
     assert execution.last_transition_key == f"{execution.pk}:0:1"
     assert (execution.status, execution.error_code) == ("SUCCEEDED", None)
@@ -177,7 +177,7 @@ def test_an_error_is_kept_as_far_as_it_can_be(
 
 
 def test_a_failure_that_says_nothing_is_tried_again(claim: Claim, execution: Execution) -> None:
-    record(claim, making.answer(claim, "FAILED"))
+    record(claim, making.outcome_of(claim, "FAILED"))
     execution.refresh_from_db()
     assert (execution.status, execution.error_code) == ("WAIT_RETRY", "MALFORMED_OUTCOME")
 
@@ -201,18 +201,20 @@ def test_an_outcome_under_another_lease_is_dropped_and_an_event_says_so(
     changes: dict[str, Any] = {"execution_version": 0} if wrong == "version" else {"lease_token": uuid.uuid4()}
     before = state(execution)
     late = (
-        making.answer(claim, **changes) if result == "COMPLETED" else making.failure(claim).model_copy(update=changes)
+        making.outcome_of(claim, **changes)
+        if result == "COMPLETED"
+        else making.failure(claim).model_copy(update=changes)
     )
     assert record(claim, late) == 0
     assert state(execution) == {**before, "event_count": before["event_count"] + 1}
     assert making.history(execution)[-1] == ("OUTCOME_DROPPED", "RUNNING")
     assert dropped(execution)["outcome"] == ("SUCCEEDED" if result == "COMPLETED" else "WAIT_RETRY")
-    assert record(claim, making.answer(claim)) == 1
+    assert record(claim, making.outcome_of(claim)) == 1
 
 
 def test_what_is_dropped_of_one_execution_is_told_in_its_order(claim: Claim, execution: Execution) -> None:
     keys = ["a", "b", "c"]
-    record(claim, *(making.answer(claim, lease_token=uuid.uuid4(), transition_key=key) for key in keys))
+    record(claim, *(making.outcome_of(claim, lease_token=uuid.uuid4(), transition_key=key) for key in keys))
     events = execution.events.filter(kind="OUTCOME_DROPPED").order_by("sequence")
     assert [event.data["transitionKey"] for event in events] == keys
 
@@ -223,8 +225,8 @@ def test_the_late_outcome_of_a_lost_lease_changes_nothing_for_its_successor(
     Execution.objects.filter(pk=execution.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     assert execution.pk in expire_leases(actor="sweep", limit=10, most_takeovers=10)
     [takeover] = making.claimed(owner)
-    assert record(claim, making.answer(claim, output_payloads=['"late"'])) == 0
-    assert record(takeover, making.answer(takeover, output_payloads=['"right"'])) == 1
+    assert record(claim, making.outcome_of(claim, output_payloads=['"late"'])) == 0
+    assert record(takeover, making.outcome_of(takeover, output_payloads=['"right"'])) == 1
     execution.refresh_from_db()
     assert (execution.result, execution.attempt) == (["right"], 0)
     assert [kind for kind, _ in making.history(execution)] == [
@@ -233,7 +235,7 @@ def test_the_late_outcome_of_a_lost_lease_changes_nothing_for_its_successor(
 
 
 def test_a_message_that_comes_twice_is_recorded_once(claim: Claim, execution: Execution) -> None:
-    assert [record(claim, making.answer(claim)) for _ in range(2)] == [1, 0]
+    assert [record(claim, making.outcome_of(claim)) for _ in range(2)] == [1, 0]
     assert making.history(execution)[-1] == ("OUTCOME_DROPPED", "SUCCEEDED")
     assert state(execution)["version"] == 2
 
@@ -242,19 +244,19 @@ def test_a_message_that_comes_twice_is_recorded_once(claim: Claim, execution: Ex
 def test_a_worker_of_another_release_cannot_answer(claim: Claim, execution: Execution, part: str) -> None:
     """It knows version and token, and still: what is pinned to one release is answered by that release."""
     before = state(execution)
-    assert record(claim, making.answer(claim), identity=replace(pin(claim), **{part: "other"})) == 0
+    assert record(claim, making.outcome_of(claim), identity=replace(pin(claim), **{part: "other"})) == 0
     assert state(execution) == before
 
 
 def test_a_worker_of_another_tenant_cannot_answer(claim: Claim, execution: Execution) -> None:
     other, _ = making.ready()
     before = state(execution)
-    assert record(claim, making.answer(claim), identity=replace(pin(claim), tenant_id=other.slug)) == 0
+    assert record(claim, making.outcome_of(claim), identity=replace(pin(claim), tenant_id=other.slug)) == 0
     assert state(execution) == before
 
 
 def test_an_outcome_for_nothing_is_logged_and_dropped(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
-    stranger = making.answer(claim, execution_id=uuid.UUID(int=7))
+    stranger = making.outcome_of(claim, execution_id=uuid.UUID(int=7))
     with caplog.at_level(logging.WARNING, "executions.lifecycle.outcome"):
         assert record(claim, stranger) == 0
     assert str(uuid.UUID(int=7)) in caplog.text
@@ -269,11 +271,11 @@ def test_in_a_group_each_outcome_stands_for_itself(owner: Tenant) -> None:
     ok, retry, fatal, lost = (claims[each.pk] for each in made[:4])
     recorded = record(
         ok,
-        making.answer(ok),
+        making.outcome_of(ok),
         making.failure(retry),
         making.failure(fatal, retryable=False),
-        making.answer(lost, lease_token=uuid.uuid4()),
-        making.answer(ok, execution_id=uuid.uuid4()),
+        making.outcome_of(lost, lease_token=uuid.uuid4()),
+        making.outcome_of(ok, execution_id=uuid.uuid4()),
     )
     assert recorded == 3
     assert [state(each)["status"] for each in made] == ["SUCCEEDED", "WAIT_RETRY", "FAILED", "RUNNING", "RUNNING"]
@@ -281,7 +283,7 @@ def test_in_a_group_each_outcome_stands_for_itself(owner: Tenant) -> None:
 
 
 def test_of_two_answers_for_one_execution_in_a_group_one_counts(claim: Claim, execution: Execution) -> None:
-    assert record(claim, making.answer(claim), making.answer(claim)) == 1
+    assert record(claim, making.outcome_of(claim), making.outcome_of(claim)) == 1
     assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CLAIMED", "RUNNING"), ("SUCCEEDED", "SUCCEEDED")]
 
 
@@ -291,8 +293,8 @@ def test_a_stale_answer_beside_the_right_one_does_not_displace_it(
     claim: Claim, execution: Execution, first: bool, wrong: dict[str, Any]
 ) -> None:
     """Whatever the order: the one under the lease that is held is recorded, the other one dropped."""
-    stale = making.answer(claim, output_payloads=['"stale"'], **wrong)
-    right = making.answer(claim, output_payloads=['"right"'])
+    stale = making.outcome_of(claim, output_payloads=['"stale"'], **wrong)
+    right = making.outcome_of(claim, output_payloads=['"right"'])
     assert record(claim, *sorted([right, stale], key=lambda each: each is right, reverse=first)) == 1
     assert state(execution)["result"] == ["right"]
     assert "OUTCOME_DROPPED" in [kind for kind, _ in making.history(execution)]
@@ -301,7 +303,7 @@ def test_a_stale_answer_beside_the_right_one_does_not_displace_it(
 def test_one_outcome_that_cannot_be_kept_does_not_take_the_others_with_it(owner: Tenant) -> None:
     made = [making.execution(owner, f"k{number}") for number in range(2)]
     bad, good = making.claimed(owner)
-    assert record(bad, making.answer(bad, output_payloads=['"\\u0000"']), making.answer(good)) == 2
+    assert record(bad, making.outcome_of(bad, output_payloads=['"\\u0000"']), making.outcome_of(good)) == 2
     assert {state(each)["status"] for each in made} == {"SUCCEEDED", "FAILED"}
 
 
@@ -327,7 +329,7 @@ def test_an_outcome_that_the_database_refuses_fails_its_execution_and_no_other(
     bad, *good = sorted(making.claimed(owner), key=lambda claim: claim.execution_id != made[0].pk)
     check_foreign_keys_now()
     refuse_result('["bad"]', sqlstate)
-    answers = [making.answer(bad, output_payloads=['"bad"']), *map(making.answer, good)]
+    answers = [making.outcome_of(bad, output_payloads=['"bad"']), *map(making.outcome_of, good)]
     assert record(bad, *answers) == 1 + others
     assert (state(made[0])["status"], state(made[0])["error_code"]) == ("FAILED", "UNRECORDABLE_OUTCOME")
     assert {state(each)["status"] for each in made[1:]} <= {"SUCCEEDED"}
@@ -339,13 +341,13 @@ def test_no_outcome_is_dropped_while_the_database_is_busy(claim: Claim, executio
     check_foreign_keys_now()
     refuse_result('["bad"]', sqlstate)
     with pytest.raises(OperationalError), transaction.atomic():
-        record(claim, making.answer(claim, output_payloads=['"bad"']))
+        record(claim, making.outcome_of(claim, output_payloads=['"bad"']))
     assert state(execution)["status"] == "RUNNING"
 
 
 def test_a_traceback_is_kept_with_the_failure_that_it_belongs_to(claim: Claim, execution: Execution) -> None:
     failure = Failure(failure_class="E", message="m", retryable=True, traceback="Traceback\0\n" + "x" * 5_000)
-    record(claim, making.answer(claim, "FAILED", failure=failure))
+    record(claim, making.outcome_of(claim, "FAILED", failure=failure))
     event = execution.events.order_by("sequence").last()
     assert event is not None
     assert (event.kind, event.data["traceback"]) == ("RETRY_SCHEDULED", "Traceback\ufffd\n" + "x" * 3_989)
@@ -373,7 +375,7 @@ def test_a_traceback_is_kept_with_the_failure_that_it_belongs_to(claim: Claim, e
     ],
 )
 def test_an_output_that_cannot_be_kept_fails_the_execution(claim: Claim, execution: Execution, text: str) -> None:
-    assert record(claim, making.answer(claim, output_payloads=["1", text][-1:])) == 1
+    assert record(claim, making.outcome_of(claim, output_payloads=["1", text][-1:])) == 1
     execution.refresh_from_db()
     assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_OUTPUT")
     assert execution.error_message
@@ -383,7 +385,7 @@ def test_an_output_that_cannot_be_kept_fails_the_execution(claim: Claim, executi
     "value", [None, 0, False, "", [], {}, "\\u0000", "back\\slash", "é 😀 \u2028", 10**400, 1e-7, -0.5, {"": {"": []}}]
 )
 def test_an_output_comes_out_as_it_went_in(claim: Claim, execution: Execution, value: Any) -> None:
-    record(claim, making.answer(claim, output_payloads=[json.dumps(value)]))
+    record(claim, making.outcome_of(claim, output_payloads=[json.dumps(value)]))
     execution.refresh_from_db()
     assert execution.status == "SUCCEEDED"
     assert queries.result(execution) == value
@@ -391,7 +393,7 @@ def test_an_output_comes_out_as_it_went_in(claim: Claim, execution: Execution, v
 
 def test_the_deepest_value_that_is_kept_can_be_read_again(claim: Claim, execution: Execution) -> None:
     deepest = "[" * 500 + "]" * 500
-    record(claim, making.answer(claim, output_payloads=[deepest]))
+    record(claim, making.outcome_of(claim, output_payloads=[deepest]))
     execution.refresh_from_db()
     assert json.dumps(queries.result(execution)) == deepest
 
@@ -416,14 +418,14 @@ def test_every_json_value_without_nul_is_storable(value: Any) -> None:
 
 
 def test_two_outputs_where_one_was_promised_are_tried_again(claim: Claim, execution: Execution) -> None:
-    record(claim, making.answer(claim, output_payloads=["1", "2"]))
+    record(claim, making.outcome_of(claim, output_payloads=["1", "2"]))
     execution.refresh_from_db()
     assert (execution.status, execution.error_code) == ("WAIT_RETRY", "RESULT_SHAPE_MISMATCH")
     assert "2 terminal items for SINGLE" in str(execution.error_message)
 
 
 def test_no_output_at_all_is_a_result_of_nothing(claim: Claim, execution: Execution) -> None:
-    record(claim, making.answer(claim, output_payloads=[]))
+    record(claim, making.outcome_of(claim, output_payloads=[]))
     execution.refresh_from_db()
     assert (execution.status, execution.result, queries.result(execution)) == ("SUCCEEDED", [], None)
 
@@ -433,7 +435,7 @@ def test_a_result_of_many_is_a_list_of_any_length(outputs: list[str]) -> None:
     owner, _ = making.ready(steps=[{**making.STEP, "cardinality": "ONE_TO_MANY"}])
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    record(claim, making.answer(claim, output_payloads=outputs))
+    record(claim, making.outcome_of(claim, output_payloads=outputs))
     execution.refresh_from_db()
     assert queries.result(execution) == [json.loads(text) for text in outputs]
 

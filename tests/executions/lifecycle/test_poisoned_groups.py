@@ -77,13 +77,13 @@ def refuse(table: str, when: str) -> None:
 
 
 def poisoned(claim: Claim) -> Outcome:
-    return making.answer(claim, output_payloads=['"poison"'])
+    return making.outcome_of(claim, output_payloads=['"poison"'])
 
 
 def test_checkpoints_beside_a_poisoned_outcome_are_kept(group: Group) -> None:
     refuse(MOVE, "NEW.result = '[\"poison\"]'")
     running, bad, good = group.claims
-    assert group.record(poisoned(bad), making.answer(good), reached=(reached(running, 7),)) == 2
+    assert group.record(poisoned(bad), making.outcome_of(good), reached=(reached(running, 7),)) == 2
     assert [group.execution(place).status for place in range(3)] == ["RUNNING", "FAILED", "SUCCEEDED"]
     assert (group.execution(0).current_step_index, group.execution(0).progress) == (1, 7)
 
@@ -99,7 +99,7 @@ def test_a_failure_beside_a_poisoned_outcome_is_retried_from_its_checkpoint(grou
 def test_a_poisoned_outcome_leaves_the_checkpoint_of_its_execution_and_a_dead_letter(group: Group) -> None:
     refuse(MOVE, "NEW.result = '[\"poison\"]'")
     bad, _, good = group.claims
-    assert group.record(poisoned(bad), making.answer(good), reached=(reached(bad, 7),)) == 2
+    assert group.record(poisoned(bad), making.outcome_of(good), reached=(reached(bad, 7),)) == 2
     found = group.execution(0)
     assert (found.status, found.error_code, found.progress) == ("FAILED", "UNRECORDABLE_OUTCOME", 7)
     assert DeadLetter.objects.get(execution=found).reason == "non_retryable"
@@ -109,7 +109,7 @@ def test_a_poisoned_checkpoint_is_left_out_and_fails_nobody(group: Group) -> Non
     refuse(MOVE, "NEW.progress = '\"poison\"'")
     first, second, third = group.claims
     kept = (reached(first, "poison"), reached(second, 7))
-    assert group.record(making.answer(first), making.failure(third), reached=kept) == 2
+    assert group.record(making.outcome_of(first), making.failure(third), reached=kept) == 2
     assert [group.execution(place).status for place in range(3)] == ["SUCCEEDED", "RUNNING", "WAIT_RETRY"]
     assert (group.execution(1).current_step_index, group.execution(1).progress) == (1, 7)
 
@@ -118,7 +118,7 @@ def test_an_outcome_whose_failure_is_refused_too_is_left_to_its_lease(group: Gro
     refuse(MOVE, "NEW.result = '[\"poison\"]'")
     refuse("executions_deadletter", "true")
     first, bad, last = group.claims
-    assert group.record(making.answer(first), poisoned(bad), making.answer(last)) == 2
+    assert group.record(making.outcome_of(first), poisoned(bad), making.outcome_of(last)) == 2
     assert [group.execution(place).status for place in range(3)] == ["SUCCEEDED", "RUNNING", "SUCCEEDED"]
     assert making.history(group.execution(1))[-1] == ("CLAIMED", "RUNNING")
 
@@ -127,7 +127,7 @@ def test_an_await_under_a_lost_lease_is_dropped_and_asks_nobody(group: Group) ->
     lost, good, _ = group.claims
     late = making.suspension(lost, transport="webhook", transport_metadata={"url": "http://x.example"})
     late = late.model_copy(update={"lease_token": uuid.uuid4()})
-    assert group.record(late, making.answer(good)) == 1
+    assert group.record(late, making.outcome_of(good)) == 1
     event = group.execution(0).events.get(kind="OUTCOME_DROPPED")
     assert event.data["outcome"] == "WAITING_EXTERNAL"
     assert not AwaitUnit.objects.filter(execution=lost.execution_id).exists()
@@ -136,7 +136,7 @@ def test_an_await_under_a_lost_lease_is_dropped_and_asks_nobody(group: Group) ->
 
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(group: Group, stopped: int) -> None:
-    assert group.record(making.answer(group.claims[0], stopped_before_step_index=stopped)) == 1
+    assert group.record(making.outcome_of(group.claims[0], stopped_before_step_index=stopped)) == 1
     found = group.execution(0)
     assert (found.status, found.error_code, found.result) == ("WAIT_RETRY", "MALFORMED_OUTCOME", None)
 
@@ -146,7 +146,7 @@ def test_while_the_database_is_away_the_whole_group_is_tried_again(group: Group,
     """The task fails no execution, and records each report once when the database is available again."""
     first, second, third = group.claims
     body = OutcomeGroup(
-        worker_id="w", outcomes=[making.answer(first), making.failure(second)], checkpoints=[reached(third, 7)]
+        worker_id="w", outcomes=[making.outcome_of(first), making.failure(second)], checkpoints=[reached(third, 7)]
     )
     message = seal(group.release.identity, body, current_key(group.release.pipeline.tenant.slug))
     left = [2]

@@ -43,7 +43,7 @@ def keeping(days: int | None, failed: int | None = None) -> Tenant:
 
 def succeeded(owner: Tenant, *keys: str, days: float = 0) -> list[Execution]:
     made = [making.execution(owner, key) for key in keys]
-    answers = [making.answer(claim) for claim in making.claimed(owner)]
+    answers = [making.outcome_of(claim) for claim in making.claimed(owner)]
     assert record(made[0].release.identity, OutcomeGroup(worker_id="w", outcomes=answers)) == len(keys)
     making.aged(*made, days=days)
     return made

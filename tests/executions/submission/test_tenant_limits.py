@@ -88,7 +88,7 @@ def test_executions_above_the_quota_are_claimed_later() -> None:
     first = making.claimed(owner, quota=2)
     assert len(first) == 2
     assert making.claimed(owner, quota=2) == []
-    assert record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.answer(first[0])])) == 1
+    assert record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(first[0])])) == 1
     assert len(making.claimed(owner, quota=2)) == 1
     assert len(making.claimed(owner)) == 2  # without a quota, all others
 

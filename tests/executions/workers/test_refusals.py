@@ -62,7 +62,7 @@ def test_the_log_names_the_sender_of_refused_outcomes(
 ) -> None:
     owner, release = making.ready()
     making.execution(owner)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(making.claimed(owner)[0])])
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(making.claimed(owner)[0])])
     tasks.record(seal(release.identity, group, making.WRONG_KEY))
     [line] = logged(caplog)
     assert line.startswith("Refused an outcome message: KEY_NOT_ACTIVE")

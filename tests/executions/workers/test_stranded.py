@@ -79,7 +79,7 @@ def test_only_what_is_due_counts(ready: tuple[Tenant, Release]) -> None:
     owner, release = ready
     later, over, running = (making.execution(owner, key) for key in ("later", "over", "running"))
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
-    answers = [making.answer(claims[over.pk]), making.failure(claims[later.pk])]
+    answers = [making.outcome_of(claims[over.pk]), making.failure(claims[later.pk])]
     record(release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
     change(owner, stopped_at=NOW)
     assert stranded([owner.pk]) == []

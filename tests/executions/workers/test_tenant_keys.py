@@ -140,7 +140,7 @@ def test_outcomes_of_a_revoked_key_are_not_recorded(revoke: bool) -> None:
     start_key(owner, actor=OPERATOR)
     if revoke:
         revoke_old_key(owner, actor=OPERATOR)
-    tasks.record(seal(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)]), old))
+    tasks.record(seal(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)]), old))
     expected = "RUNNING" if revoke else "SUCCEEDED"
     assert Execution.objects.get(pk=claim.execution_id).status == expected
 

@@ -279,7 +279,7 @@ def test_a_lease_that_ended_a_moment_ago_causes_no_order(
     heartbeat(release)
     making.execution(owner)
     [claim] = making.claimed(owner)
-    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)]))
+    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)]))
     with django_capture_on_commit_callbacks() as callbacks:
         heartbeat(release, 1, running=[held(claim, seconds=0.2)], waiting=[held(claim, seconds=0.2)])
     assert tasks_of(callbacks) == [DISPATCH_TASK]

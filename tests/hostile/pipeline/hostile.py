@@ -50,7 +50,7 @@ def act(order: Order, context: StepContext) -> Iterable[Free]:
     return result
 
 
-# --- what it raises -------------------------------------------------------------------------------
+# --- raised errors --------------------------------------------------------------------------------
 
 
 class Mute(Exception):
@@ -137,12 +137,12 @@ def group() -> BaseException:
     return BaseExceptionGroup("many at once", [KeyboardInterrupt(), ExceptionGroup("outer", inner)])
 
 
-# --- what it returns ------------------------------------------------------------------------------
+# --- returned values ------------------------------------------------------------------------------
 
 
 class LazyQuery:
     def __iter__(self) -> Iterator[Free]:
-        raise ConnectionError("the database is away")
+        raise ConnectionError("the database is down")
 
 
 class Exhausted:
@@ -236,16 +236,16 @@ TRICKS: dict[str, Callable[[], Any]] = {
     "a number of 5,000 digits": lambda: [Free(10**5_000)],
     "too much": lambda: [Free("x" * 20_000_000)],
 }
-"""Each ends its transition in a failure."""
+"""Each lets its transition fail."""
 
 
-# --- what it does to the process ------------------------------------------------------------------
+# --- changes of the process -----------------------------------------------------------------------
 
 
 def handle_signals() -> None:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    except ValueError:  # Python lets the main thread alone do this
+    except ValueError:  # Python allows this only in the main thread
         return
 
 
@@ -259,10 +259,10 @@ TAMPERING: dict[str, Callable[[], None]] = {
     "another directory": lambda: os.chdir("/"),
     "an empty environment": os.environ.clear,
 }
-"""Each leaves its own transition to succeed."""
+"""Each lets its transition succeed."""
 
 ONCE: dict[str, Callable[[], Any]] = {
     "os._exit": lambda: os._exit(70),
     "a segmentation fault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
 }
-"""Each ends the process when it runs first, and succeeds after that."""
+"""Each ends the process in its first run and succeeds in the next."""

@@ -10,13 +10,13 @@ from django.core.management import CommandError, call_command
 
 from releases.artifacts.relocation import Outcome, relocate
 from releases.artifacts.soundness import require_sound, require_verified
-from releases.artifacts.store import LocalArtifactStore, S3ArtifactStore, S3Settings
+from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob
 from tests import making
 from tests.faults import Relay
 from tests.releases.artifacts.store.bench import Bench, LocalBench, S3Bench
-from tests.s3 import use_s3
+from tests.s3 import S3Place, use_s3
 
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("s3_server")]
 BODIES = [bytes([number]) * (1000 * number) for number in range(1, 9)]
@@ -30,8 +30,8 @@ def local(tmp_path: Path) -> LocalBench:
 
 
 @pytest.fixture
-def s3(s3_place: S3Settings, tmp_path: Path) -> S3Bench:
-    return S3Bench(S3ArtifactStore(s3_place, tmp_path / "scratch"))
+def s3(s3_place: S3Place, tmp_path: Path) -> S3Bench:
+    return S3Bench(s3_place, tmp_path / "scratch")
 
 
 def outcomes(source: Bench, target: Bench, *, remove: bool = False) -> dict[str, Outcome]:
@@ -54,8 +54,8 @@ def test_every_blob_is_copied_once(local: LocalBench, s3: S3Bench, forth: bool) 
 def test_an_interrupted_copy_is_resumed(local: LocalBench, s3: S3Bench, tmp_path: Path) -> None:
     for data in BODIES:
         local.keep(data)
-    with Relay(urlsplit(s3.store.where.endpoint_url).port or 0) as relay:
-        far = S3ArtifactStore(replace(s3.store.where, endpoint_url=relay.url, timeout_seconds=0.5), tmp_path / "far")
+    with Relay(urlsplit(s3.place.endpoint_url).port or 0) as relay:
+        far = replace(s3.place, endpoint_url=relay.url, timeout_seconds=0.5).store(tmp_path / "far")
         moves = relocate(local.store, far)
         done = [next(moves) for _ in range(3)]
         relay.refusing = True
@@ -112,12 +112,12 @@ def test_a_truncated_copy_is_replaced(local: LocalBench, s3: S3Bench) -> None:
 
 
 def test_a_coordinator_changes_its_store_and_continues(
-    settings: Any, s3_place: S3Settings, capsys: pytest.CaptureFixture[str]
+    settings: Any, s3_place: S3Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     owner, release = making.ready()
     use_s3(settings, s3_place)
     settings.ARTIFACT_STORE = "local"
-    with pytest.raises(CommandError, match="The coordinator uses this store"):
+    with pytest.raises(CommandError, match="The coordinator uses the source"):
         call_command("move_artifacts", "--source=local", "--target=s3", "--remove")
     call_command("move_artifacts", "--source=local", "--target=s3")
     assert "1 copied" in capsys.readouterr().out
@@ -132,7 +132,7 @@ def test_a_coordinator_changes_its_store_and_continues(
 
 
 def test_the_command_prints_damaged_blobs_and_no_secrets(
-    settings: Any, s3_place: S3Settings, capsys: pytest.CaptureFixture[str]
+    settings: Any, s3_place: S3Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     release = making.registered(making.tenant())
     digest = release.artifacts.get().digest
@@ -140,10 +140,10 @@ def test_the_command_prints_damaged_blobs_and_no_secrets(
     file.chmod(0o644)
     file.write_bytes(b"damage")
     use_s3(settings, s3_place)
-    with pytest.raises(CommandError, match="1 blobs have another digest"):
+    with pytest.raises(CommandError, match="1 blobs of the source do not match their digest"):
         call_command("move_artifacts", "--source=local", "--target=s3")
     assert f"{digest} damaged in the source" in capsys.readouterr().out
-    settings.S3_SECRET_ACCESS_KEY = "wrong-and-secret"
+    use_s3(settings, replace(s3_place, secret_access_key="wrong-and-secret"))
     with pytest.raises(CommandError) as caught:
         call_command("move_artifacts", "--source=s3", "--target=local")
     assert "SignatureDoesNotMatch" in str(caught.value)

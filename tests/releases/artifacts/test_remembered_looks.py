@@ -7,12 +7,11 @@ import pytest
 
 from releases.artifacts import soundness
 from releases.artifacts.soundness import require_sound
-from releases.artifacts.store import S3Settings
 from releases.errors import ArtifactAltered, ArtifactMissing
 from releases.models import Blob, Release
 from tests import making
 from tests.clock import Clock
-from tests.s3 import client_of, use_s3
+from tests.s3 import S3Place, client_of, use_s3
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.django_db
 class Bucket:
     """The stored bytes of a release, accessed with an S3 client instead of the artifact store."""
 
-    def __init__(self, place: S3Settings, release: Release) -> None:
+    def __init__(self, place: S3Place, release: Release) -> None:
         digest = release.artifacts.get().digest
         self._where = {"Bucket": place.bucket, "Key": f"{place.prefix}/sha256/{digest.removeprefix('sha256:')}"}
         self._client: Any = client_of(place)
@@ -34,14 +33,14 @@ class Bucket:
 
 
 @pytest.fixture
-def release(settings: Any, s3_place: S3Settings) -> Release:
+def release(settings: Any, s3_place: S3Place) -> Release:
     use_s3(settings, s3_place)
     # Unique bytes, about which this process has cached nothing.
     return making.registered(making.tenant(), body=secrets.token_hex(8))
 
 
 @pytest.fixture
-def bucket(s3_place: S3Settings, release: Release) -> Bucket:
+def bucket(s3_place: S3Place, release: Release) -> Bucket:
     return Bucket(s3_place, release)
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -19,13 +20,15 @@ from foundation.scheduling import places
 from releases import tasks
 from releases.activation.activation import activate
 from releases.artifacts import blob_lock, scrub, soundness
-from releases.artifacts.store import LocalArtifactStore, S3ArtifactStore, S3Settings, artifact_store
+from releases.artifacts.store import artifact_store
+from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
+from tests.artifact_stores import use_local
 from tests.few_places import limited
 from tests.releases.artifacts.store.bench import Bench, LocalBench, S3Bench
-from tests.s3 import use_s3
+from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
 ALL = float("inf")
@@ -35,12 +38,11 @@ ALL = float("inf")
 def bench(request: pytest.FixtureRequest, settings: Any) -> Iterator[Bench]:
     """The configured store, of each kind."""
     if request.param == "s3":
-        where: S3Settings = request.getfixturevalue("s3_place")
-        use_s3(settings, where)
-    store = artifact_store()
-    if isinstance(store, S3ArtifactStore):
-        yield S3Bench(store)
+        place: S3Place = request.getfixturevalue("s3_place")
+        use_s3(settings, place)
+        yield S3Bench(place, settings.ARTIFACT_ROOT)
     else:
+        store = artifact_store()
         assert isinstance(store, LocalArtifactStore)
         yield LocalBench(store)
 
@@ -87,10 +89,9 @@ def test_damaged_bytes_are_quarantined_reported_and_rejected_until_an_upload_rep
     assert verdicts() == [(digest, "DAMAGED")]
     [(kind, details)] = events(digest)
     assert kind == "DAMAGED"
-    assert details["quarantined"].removeprefix(getattr(bench.store, "where", S3Settings("")).prefix).lstrip("/") in (
-        bench.everything()
-    )
-    assert bench.store.look(digest) is None
+    prefix = bench.place.prefix if isinstance(bench, S3Bench) else ""
+    assert details["quarantined"].removeprefix(prefix).lstrip("/") in bench.everything()
+    assert bench.store.stat(digest) is None
     order: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}
     with pytest.raises(ArtifactAltered):
         submit(owner, idempotency_key="k", **order)
@@ -186,16 +187,17 @@ def test_an_unmounted_local_store_gives_no_verdict(leave: Callable[[Path], None]
 
 
 def test_the_first_use_sets_up_a_local_store(settings: Any, tmp_path: Path) -> None:
-    settings.ARTIFACT_ROOT = tmp_path / "new"
-    assert artifact_store().look(making.digest_of(b"")) is None
+    use_local(settings, tmp_path / "new")
+    assert artifact_store().stat(making.digest_of(b"")) is None
     assert (settings.ARTIFACT_ROOT / ".artifact-store").is_file()
     making.registered(making.tenant())
 
 
-def test_an_unreadable_store_gives_no_verdict(bench: Bench, settings: Any) -> None:
+def test_an_unreadable_store_gives_no_verdict(bench: Bench, settings: Any, request: pytest.FixtureRequest) -> None:
     digest = blob_of(making.registered(making.tenant())).digest
     if settings.ARTIFACT_STORE == "s3":
-        settings.S3_ENDPOINT_URL = "http://127.0.0.1:1"
+        place: S3Place = request.getfixturevalue("s3_place")
+        use_s3(settings, replace(place, endpoint_url="http://127.0.0.1:1"))
     else:
         bench.break_down()
     assert verdicts() == [(digest, None)]
@@ -210,7 +212,7 @@ def test_bytes_that_an_upload_has_locked_are_not_quarantined(bench: Bench, commi
     bench.overwrite(digest, b"damage")
     Blob.objects.create(digest=digest, size=1, fingerprint="")
     assert scrub.check(digest).state is None
-    assert bench.store.look(digest) is not None
+    assert bench.store.stat(digest) is not None
     assert events(digest) == []
 
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from releases.artifacts.soundness import require_sound, require_verified
-from releases.artifacts.store import S3Settings, artifact_store
+from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
 from tests.clock import Clock
-from tests.s3 import client_of, use_s3
+from tests.s3 import S3Place, client_of, use_s3
 
 pytestmark = pytest.mark.django_db
 BOTH = pytest.mark.parametrize("require", [require_sound, require_verified], ids=["submission", "activation"])
@@ -120,7 +121,7 @@ def test_equal_bytes_with_new_times_are_hashed_once(
     path, before = file(release), blob(release)
     path.write_bytes(path.read_bytes())
     require_verified(release)
-    after, seen = blob(release), artifact_store().look(before.digest)
+    after, seen = blob(release), artifact_store().stat(before.digest)
     assert seen is not None
     assert seen.fingerprint != before.fingerprint
     assert (after.state, after.fingerprint) == ("SOUND", seen.fingerprint)
@@ -166,22 +167,22 @@ class TestRemote:
     """A remote store, which may not respond."""
 
     @pytest.fixture
-    def release(self, settings: Any, s3_place: S3Settings) -> Release:
+    def release(self, settings: Any, s3_place: S3Place) -> Release:
         use_s3(settings, s3_place)
         # Unique bytes, which this process has not read before.
         return making.registered(making.tenant(), body=secrets.token_hex(8))
 
     def test_submissions_continue_while_the_store_is_unavailable_and_activations_do_not(
-        self, release: Release, settings: Any
+        self, release: Release, settings: Any, s3_place: S3Place
     ) -> None:
-        settings.S3_ENDPOINT_URL = "http://127.0.0.1:1"
+        use_s3(settings, replace(s3_place, endpoint_url="http://127.0.0.1:1"))
         require_sound(release)
         with pytest.raises(ArtifactStoreUnavailable):
             require_verified(release)
         assert blob(release).state == "SOUND"
 
     def test_the_store_is_checked_occasionally_and_the_verdict_every_time(
-        self, release: Release, s3_place: S3Settings, monkeypatch: pytest.MonkeyPatch
+        self, release: Release, s3_place: S3Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         require_sound(release)
         digest = blob(release).digest
@@ -195,7 +196,7 @@ class TestRemote:
         with pytest.raises(ArtifactAltered):
             require_sound(release)
 
-    def test_a_missing_object_is_found_as_soon_as_it_is_restored(self, release: Release, s3_place: S3Settings) -> None:
+    def test_a_missing_object_is_found_as_soon_as_it_is_restored(self, release: Release, s3_place: S3Place) -> None:
         client, digest = client_of(s3_place), blob(release).digest
         place = {"Bucket": s3_place.bucket, "Key": f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"}
         data = client.get_object(**place)["Body"].read()
@@ -205,7 +206,7 @@ class TestRemote:
         client.put_object(**place, Body=data)
         require_sound(release)
 
-    def test_an_activation_finds_an_overwritten_object(self, release: Release, s3_place: S3Settings) -> None:
+    def test_an_activation_finds_an_overwritten_object(self, release: Release, s3_place: S3Place) -> None:
         digest, size = blob(release).digest, blob(release).size
         key = f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"
         client_of(s3_place).put_object(Bucket=s3_place.bucket, Key=key, Body=bytes(size))

@@ -1,6 +1,7 @@
 """Direct uploads to a real S3 server. Bytes are stored under a digest only after the coordinator has hashed them."""
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,8 +14,8 @@ from foundation.errors import PayloadTooLarge
 from releases import tasks
 from releases.artifacts import retention
 from releases.artifacts.retention import Orphan, Why
-from releases.artifacts.store import DirectUploads, S3Settings, Seen, artifact_store
-from releases.artifacts.store.direct import Staged
+from releases.artifacts.store import BlobStat, DirectUploads, artifact_store
+from releases.artifacts.store.base import StagedObject
 from releases.errors import (
     DirectUploadsFull,
     DirectUploadsUnavailable,
@@ -26,10 +27,11 @@ from releases.models import ArtifactUpload, Blob
 from releases.registration import direct_uploads
 from tenancy.models import Tenant
 from tests import making
+from tests.artifact_stores import use_local
 from tests.deaths import each_death
 from tests.raw_sql import as_owner, unguarded
 from tests.releases.registration.sending import MEBIBYTE, begun, send, sent, stored
-from tests.s3 import client_of, use_s3
+from tests.s3 import S3Place, client_of, use_s3
 from tests.wakeups import Broker, broker, names
 
 __all__ = ["broker"]
@@ -39,13 +41,13 @@ DATA = os.urandom(12 * MEBIBYTE)
 
 
 @pytest.fixture(autouse=True)
-def place(settings: Any, s3_place: S3Settings) -> S3Settings:
+def place(settings: Any, s3_place: S3Place) -> S3Place:
     use_s3(settings, s3_place)
     settings.UPLOAD_PART_BYTES = 5 * MEBIBYTE
     return s3_place
 
 
-def keys(place: S3Settings) -> list[str]:
+def keys(place: S3Place) -> list[str]:
     """Return the objects in the bucket and its running multipart uploads."""
     client = client_of(place)
     found = client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix).get("Contents", ())
@@ -63,7 +65,7 @@ def descriptor(data: bytes) -> dict[str, Any]:
     return making.descriptor(making.contract(), data, kind="native-binary")
 
 
-def test_verified_bytes_are_stored_under_their_digest_and_a_release_may_name_it(place: S3Settings) -> None:
+def test_verified_bytes_are_stored_under_their_digest_and_a_release_may_name_it(place: S3Place) -> None:
     owner, digest = making.tenant(), making.digest_of(DATA)
     upload = begun(owner, DATA)
     received, parts = direct_uploads.missing(upload)
@@ -86,7 +88,7 @@ def test_a_completed_upload_is_verified_immediately(broker: Broker) -> None:
     assert ArtifactUpload.objects.get(pk=upload.pk).status == "STORED"
 
 
-def test_an_interrupted_upload_is_resumed(place: S3Settings) -> None:
+def test_an_interrupted_upload_is_resumed(place: S3Place) -> None:
     owner = making.tenant()
     upload = begun(owner, DATA)
     _, parts = direct_uploads.missing(upload)
@@ -103,7 +105,7 @@ def test_an_interrupted_upload_is_resumed(place: S3Settings) -> None:
     assert begun(owner, DATA).pk == upload.pk, "what is stored need not be sent again"
 
 
-def test_wrong_bytes_are_rejected_and_removed(place: S3Settings) -> None:
+def test_wrong_bytes_are_rejected_and_removed(place: S3Place) -> None:
     owner = making.tenant()
     upload = sent(owner, DATA, digest=making.digest_of(b"other"))
     assert finish(upload) == ("REJECTED", "UPLOAD_DIGEST_MISMATCH")
@@ -123,8 +125,8 @@ def test_the_server_rejects_a_part_of_another_size_or_number() -> None:
     assert {longer.status_code, shorter.status_code, moved.status_code} == {403}
 
 
-def test_parts_are_sent_to_the_public_address(place: S3Settings, settings: Any) -> None:
-    settings.S3_PUBLIC_ENDPOINT_URL = "https://store.example"
+def test_parts_are_sent_to_the_public_address(place: S3Place, settings: Any) -> None:
+    use_s3(settings, replace(place, public_endpoint_url="https://store.example"))
     _, [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))
     assert part.url.startswith(f"https://store.example/{place.bucket}/")
 
@@ -134,7 +136,7 @@ def test_a_presigned_request_is_valid_for_a_quarter_of_an_hour() -> None:
     assert parse_qs(urlsplit(part.url).query)["X-Amz-Expires"] == ["900"]
 
 
-def hashed(owner: Tenant) -> tuple[DirectUploads, str, Staged, str]:
+def hashed(owner: Tenant) -> tuple[DirectUploads, str, StagedObject, str]:
     """Return the direct uploads, the name of a hashed upload, its staged object and the key of its digest."""
     upload, direct = sent(owner, DATA), artifact_store().direct
     assert direct is not None
@@ -146,23 +148,23 @@ def hashed(owner: Tenant) -> tuple[DirectUploads, str, Staged, str]:
 
 
 @pytest.mark.parametrize("size", [len(DATA), 5])
-def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(place: S3Settings, size: int) -> None:
+def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(place: S3Place, size: int) -> None:
     """The client could replace them with an unused presigned request or the store's credentials."""
     direct, name, staged, key = hashed(making.tenant())
     client = client_of(place)
     client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/staging/{name}", Body=bytes(size))
     assert not direct.place(name, staged, key, lambda: artifact_store().verified(staged.digest))
-    assert artifact_store().look(staged.digest) is None
+    assert artifact_store().stat(staged.digest) is None
 
 
-def test_a_sound_object_is_never_overwritten(place: S3Settings) -> None:
+def test_a_sound_object_is_never_overwritten(place: S3Place) -> None:
     direct, name, staged, key = hashed(making.tenant())
     client = client_of(place)
 
     def put_by_another() -> None:
         client.put_object(Bucket=place.bucket, Key=key, Body=DATA, Metadata={"by": "another"})
 
-    def verified() -> Seen | None:
+    def verified() -> BlobStat | None:
         """Return None in the first call. After that, the object of another upload exists."""
         stat = artifact_store().verified(staged.digest)
         if stat is None:
@@ -174,7 +176,7 @@ def test_a_sound_object_is_never_overwritten(place: S3Settings) -> None:
         assert client.head_object(Bucket=place.bucket, Key=key)["Metadata"] == {"by": "another"}
 
 
-def test_a_part_of_the_wrong_size_must_be_sent_again(place: S3Settings) -> None:
+def test_a_part_of_the_wrong_size_must_be_sent_again(place: S3Place) -> None:
     upload = begun(making.tenant(), DATA)
     client_of(place).upload_part(
         Bucket=place.bucket,
@@ -186,7 +188,7 @@ def test_a_part_of_the_wrong_size_must_be_sent_again(place: S3Settings) -> None:
     assert [part.number for part in direct_uploads.missing(upload)[1]] == [1, 2, 3]
 
 
-def test_a_size_other_than_the_declared_one_is_rejected(place: S3Settings) -> None:
+def test_a_size_other_than_the_declared_one_is_rejected(place: S3Place) -> None:
     """Only a client with the credentials of the store can send it. A presigned request cannot."""
     upload = begun(making.tenant(), DATA)
     client = client_of(place)
@@ -199,7 +201,7 @@ def test_a_size_other_than_the_declared_one_is_rejected(place: S3Settings) -> No
     assert keys(place) == []
 
 
-def test_unfinished_uploads_expire_and_are_cleared(place: S3Settings) -> None:
+def test_unfinished_uploads_expire_and_are_cleared(place: S3Place) -> None:
     owner = making.tenant()
     upload = begun(owner, DATA)
     [part, *_] = direct_uploads.missing(upload)[1]
@@ -218,7 +220,7 @@ def test_unfinished_uploads_expire_and_are_cleared(place: S3Settings) -> None:
     assert begun(owner, DATA).pk != upload.pk
 
 
-def test_an_expired_upload_is_replaced_by_a_new_one(place: S3Settings) -> None:
+def test_an_expired_upload_is_replaced_by_a_new_one(place: S3Place) -> None:
     owner = making.tenant()
     upload = begun(owner, DATA)
     with as_owner():
@@ -239,7 +241,7 @@ def test_another_tenant_cannot_see_or_use_an_upload() -> None:
     assert (theirs.status, theirs.pk != upload.pk) == ("OPEN", True)
 
 
-def test_removed_bytes_must_be_sent_again(place: S3Settings) -> None:
+def test_removed_bytes_must_be_sent_again(place: S3Place) -> None:
     owner = making.tenant()
     upload = stored(owner, DATA)
     day, none = timedelta(days=1), timedelta(seconds=-60)
@@ -249,7 +251,7 @@ def test_removed_bytes_must_be_sent_again(place: S3Settings) -> None:
     assert begun(owner, DATA).status == "OPEN"
 
 
-def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Settings) -> None:
+def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Place) -> None:
     owner, digest = making.tenant(), making.digest_of(DATA)
     stored(making.tenant(), DATA)
     long_ago = timezone.now() - timedelta(days=3)
@@ -264,7 +266,7 @@ def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Settings) -> 
     assert list(retention.remove(old, day)) == old
 
 
-def test_a_verification_that_died_at_any_point_can_be_repeated(place: S3Settings) -> None:
+def test_a_verification_that_died_at_any_point_can_be_repeated(place: S3Place) -> None:
     owner = making.tenant()
     upload, direct = sent(owner, DATA), artifact_store().direct
     assert direct is not None
@@ -288,7 +290,7 @@ def test_a_verification_that_dies_at_any_write_stores_the_upload_with_its_blob_o
     assert finish(upload) == ("STORED", None)
 
 
-def test_a_verification_renews_its_claim_while_it_reads(place: S3Settings) -> None:
+def test_a_verification_renews_its_claim_while_it_reads(place: S3Place) -> None:
     upload, direct = sent(making.tenant(), DATA), artifact_store().direct
     ArtifactUpload.objects.filter(pk=upload.pk).update(claimed_at=timezone.now() - timedelta(minutes=3))
     assert finish(upload) == ("STORED", None)
@@ -303,7 +305,7 @@ def test_a_verification_renews_its_claim_while_it_reads(place: S3Settings) -> No
 
 
 def test_the_sweep_sends_messages_for_lost_verifications(
-    django_capture_on_commit_callbacks: Any, place: S3Settings
+    django_capture_on_commit_callbacks: Any, place: S3Place
 ) -> None:
     upload = sent(making.tenant(), DATA)
     with django_capture_on_commit_callbacks() as rung:
@@ -318,27 +320,29 @@ def test_the_sweep_sends_messages_for_lost_verifications(
     assert len(rung) == 1
 
 
-def test_an_unavailable_store_gives_no_verdict(settings: Any, place: S3Settings) -> None:
+def test_an_unavailable_store_gives_no_verdict(settings: Any, place: S3Place) -> None:
     upload = sent(making.tenant(), DATA)
-    settings.S3_ENDPOINT_URL, settings.S3_TIMEOUT_SECONDS = "http://127.0.0.1:1", 0.2
+    use_s3(settings, replace(place, endpoint_url="http://127.0.0.1:1", timeout_seconds=0.2))
     assert finish(upload) == ("VERIFYING", None)
     use_s3(settings, place)
     assert finish(upload) == ("STORED", None)
 
 
-def test_the_sweep_tries_an_unavailable_store_only_once(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_sweep_tries_an_unavailable_store_only_once(
+    settings: Any, place: S3Place, caplog: pytest.LogCaptureFixture
+) -> None:
     """Each further attempt would wait until its time-out."""
     owner = making.tenant()
     uploads = [begun(owner, bytes([number])) for number in range(3)]
     with as_owner():
         ArtifactUpload.objects.filter(tenant=owner).update(expires_at=timezone.now() - timedelta(seconds=1))
-    settings.S3_ENDPOINT_URL, settings.S3_TIMEOUT_SECONDS = "http://127.0.0.1:1", 0.2
+    use_s3(settings, replace(place, endpoint_url="http://127.0.0.1:1", timeout_seconds=0.2))
     tasks.sweep()
     assert caplog.text.count("is not cleared yet") == 1
     assert ArtifactUpload.objects.filter(tenant=owner, status="EXPIRED", cleared=False).count() == len(uploads)
 
 
-def test_a_direct_upload_replaces_a_damaged_blob(place: S3Settings) -> None:
+def test_a_direct_upload_replaces_a_damaged_blob(place: S3Place) -> None:
     owner = making.tenant()
     upload = stored(owner, DATA)
     client_of(place).put_object(Bucket=place.bucket, Key=artifact_store().key(upload.digest), Body=b"damage")
@@ -369,7 +373,7 @@ def test_the_size_and_number_of_uploads_are_limited(settings: Any) -> None:
 
 
 def test_a_local_store_supports_no_direct_uploads(settings: Any) -> None:
-    settings.ARTIFACT_STORE = "local"
+    use_local(settings, settings.ARTIFACT_ROOT)
     assert not direct_uploads.are_supported()
     with pytest.raises(DirectUploadsUnavailable):
         begun(making.tenant(), DATA)

@@ -108,7 +108,7 @@ def test_a_missing_manifest_is_a_finding(registry: ImageRegistry) -> None:
 
 def test_a_different_digest_in_the_response_is_a_finding(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
-    registry.answers_with = making.digest_of(b"other")
+    registry.reported_digest = making.digest_of(b"other")
     assert check(registry) == ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])
 
 
@@ -168,9 +168,9 @@ def test_a_malformed_token_is_not_sent(registry: ImageRegistry) -> None:
 
 def test_the_response_of_a_token_server_is_read_up_to_a_limit(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
-    registry.token, registry.beside_token = "let-in", "x" * 60_000
+    registry.token, registry.token_padding = "let-in", "x" * 60_000
     assert check(registry) == ("REGISTERED", [])
-    registry.beside_token = "x" * 70_000
+    registry.token_padding = "x" * 70_000
     assert check(registry) == ("VERIFYING", [])
 
 

@@ -31,7 +31,7 @@ def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
 
 
 def fingerprint(digest: str) -> str:
-    found = artifact_store().look(digest)
+    found = artifact_store().stat(digest)
     assert found is not None
     return found.fingerprint
 
@@ -91,7 +91,7 @@ def test_an_unmatched_file_and_a_missing_file_are_both_findings() -> None:
     assert [code for code, _ in findings] == ["UPLOAD_MATCHES_NO_ARTIFACT", "ARTIFACT_FILE_MISSING"]
     assert making.digest_of(stray) in release.findings[0]["message"]
     assert not Blob.objects.filter(digest=making.digest_of(stray)).exists()
-    assert artifact_store().open(making.digest_of(stray)) is None
+    assert artifact_store().read(making.digest_of(stray)) is None
     assert staged_files() == []
 
 
@@ -213,7 +213,7 @@ def test_a_file_that_a_stored_release_does_not_name_is_not_stored() -> None:
     making.upload(owner, DESCRIPTOR, DATA)
     assert not making.upload(owner, DESCRIPTOR, b"stray").created
     assert not Blob.objects.filter(digest=making.digest_of(b"stray")).exists()
-    assert artifact_store().look(making.digest_of(b"stray")) is None
+    assert artifact_store().stat(making.digest_of(b"stray")) is None
     assert staged_files() == []
 
 
@@ -310,7 +310,7 @@ def test_an_invalid_descriptor_is_rejected_with_all_findings_and_stores_nothing(
     assert {error["code"] for error in caught.value.errors} == codes
     assert not Pipeline.objects.filter(tenant=owner).exists()
     assert staged_files() == []
-    assert artifact_store().open(making.digest_of(DATA)) is None
+    assert artifact_store().read(making.digest_of(DATA)) is None
 
 
 def test_a_descriptor_of_a_pipeline_other_than_the_addressed_one_is_rejected() -> None:

@@ -13,8 +13,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from foundation.scheduling.places import Places
 from foundation.scheduling.turns import Turns
 from releases import tasks
-from releases.artifacts.store import S3Settings
-from releases.artifacts.store.store import CHUNK
+from releases.artifacts.store.base import CHUNK
 from releases.models import ArtifactUpload, Release
 from releases.registration import direct_uploads
 from releases.registration.direct_uploads import FINISH_TASK
@@ -23,7 +22,7 @@ from releases.states import Status
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import unguarded
-from tests.s3 import use_s3
+from tests.s3 import S3Place, use_s3
 from tests.wakeups import Broker, broker, names
 
 __all__ = ["broker"]
@@ -162,7 +161,7 @@ def test_a_renewal_that_comes_after_the_verdict_changes_nothing() -> None:
 
 @pytest.mark.xdist_group("s3_server")
 def test_a_verification_renews_its_claim_for_each_piece_that_it_fetches(
-    settings: Any, s3_place: S3Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Any, s3_place: S3Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_s3(settings, s3_place)
     monkeypatch.setattr("releases.registration.turns.RENEWED", timedelta())

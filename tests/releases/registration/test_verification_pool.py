@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from embedded.product import PROJECT
-from releases.artifacts.store.store import CHUNK
+from releases.artifacts.store.base import CHUNK
 from releases.errors import ArtifactStoreUnavailable
 from releases.registration import verification_pool
 from releases.registration.verification import verify as verify_here

@@ -51,6 +51,10 @@ BY_NAME = {
     "REST_WORKER_SECRET_FALLBACKS": [",".join([MARK] * 4)],
     "RESUME_TOKEN_SECRET": [MARK],
     "RESUME_TOKEN_SECRET_FALLBACKS": [MARK, f"{'x' * 32},{MARK}"],
+    "ARTIFACT_STORE_OPTIONS": [
+        *(MARK, f'["{MARK}"]', f'{{"s3": "{MARK}"}}', f'{{"{MARK}": {{}}}}', "{" + MARK),
+        f'{{"s3": {{"a": "{MARK}", "a": 1}}}}',
+    ],
     "SECRET_KEY_FALLBACKS": [MARK, f"{'x' * 32} {MARK}"],
     "TPF_ADMIN_TENANT_TOKENS": [MARK, f"acme={MARK},=x", f"Acme={MARK}", "acme="],
     "TPF_CONTROL_PLANE_TENANT_TOKENS": [MARK, f"acme={MARK},b"],
@@ -139,6 +143,14 @@ def test_the_shortest_accepted_times(changes: dict[str, str]) -> None:
     environment = {"PATH": os.environ["PATH"], **VALID, **changes}
     command = [sys.executable, "-c", "import coordinator.settings"]
     subprocess.run(command, env=environment, cwd=PROJECT, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("store", "container"), [("gcs", "bucket_name"), ("azure", "azure_container")])
+@pytest.mark.parametrize("options", ["", "{}", '{"STORE": {}}', '{"STORE": {"location": "a"}}'])
+def test_a_store_without_a_bucket_is_refused(store: str, container: str, options: str) -> None:
+    changes = {"ARTIFACT_STORE": store, "ARTIFACT_STORE_OPTIONS": options.replace("STORE", store)}
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
+    assert problem == f"  ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}"
 
 
 def test_a_ca_file_for_a_broker_without_tls_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Pipelines that wait: for people, for other systems, for many answers, for time."""
+"""Pipelines that wait for people, other systems, many responses, or a timer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ booking.awaits(
     response=Receipt,
     timeout=timedelta(minutes=5),
     transport="webhook",
-    # Where the receiver of this test listens.
+    # The address of the receiver of this test.
     url=(Path(__file__).parent / "url.txt").read_text(),
 )
 

@@ -35,7 +35,7 @@ pipeline = Pipeline("tests.checkpointed", checkpoint=True)
 
 
 def mark(folder: str, step: str) -> int:
-    """Leave one more mark of the step and count them."""
+    """Record a run of the step and return the number of its runs."""
     with (Path(folder) / step).open("a") as marks:
         marks.write(f"{step}\n")
     return len((Path(folder) / step).read_text().splitlines())

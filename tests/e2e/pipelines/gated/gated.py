@@ -1,4 +1,4 @@
-"""A step that fails for as long as its gate is shut: until a file is there."""
+"""A step that fails until its gate, a file, exists."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from pipelines import NonRetryable, Pipeline, StepContext
 class Work:
     number: int
     gate: str
-    hopeless: bool = False
+    retryable: bool = True
 
 
 @dataclass
@@ -22,14 +22,14 @@ class Done:
 pipeline = Pipeline("tests.gated")
 
 
-class GateShut(Exception):
+class GateClosed(Exception):
     pass
 
 
 @pipeline.step
 def pass_gate(work: Work, context: StepContext) -> Done:
     if not Path(work.gate).exists():
-        if work.hopeless:
-            raise NonRetryable("there is no way through")
-        raise GateShut(f"the gate of {work.number} is shut")
+        if not work.retryable:
+            raise NonRetryable("the gate stays closed")
+        raise GateClosed(f"the gate of {work.number} is closed")
     return Done(work.number, context.attempt)

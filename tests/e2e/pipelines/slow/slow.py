@@ -1,4 +1,4 @@
-"""A step that takes its time and leaves a mark each time it starts."""
+"""A step that records each start and then sleeps."""
 
 import time
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ pipeline = Pipeline("tests.slow")
 
 
 @pipeline.step
-def take_time(work: Work) -> Work:
+def sleep(work: Work) -> Work:
     with Path(work.marks).open("a") as marks:
         marks.write("started\n")
     time.sleep(work.seconds)

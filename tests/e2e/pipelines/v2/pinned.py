@@ -1,4 +1,4 @@
-"""Version 2: another contract, since it checks before it settles."""
+"""Version 2 of the pipeline. It has an additional first step, and therefore another contract."""
 
 from dataclasses import dataclass
 

@@ -161,7 +161,7 @@ def test_a_wire_form_is_written_once(flow: Flow) -> None:
     form = WireForm.objects.create(execution=made, input={"shape": "UNI"})
     [claim] = making.claimed(flow.owner)
     with transaction.atomic():
-        outcome.record(made.pin, OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)]))
+        outcome.record(made.pin, OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)]))
         form.result = [1]
         form.save()
     for change in ("input = '1'", "result = '[2]'", "result = NULL"):

@@ -146,7 +146,7 @@ def test_outputs_are_stored_as_received(flow: Flow) -> None:
 def test_the_outputs_of_a_dropped_outcome_are_not_stored(flow: Flow) -> None:
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
-    group = OutcomeGroup(worker_id="another", outcomes=[making.answer(claim)])
+    group = OutcomeGroup(worker_id="another", outcomes=[making.outcome_of(claim)])
     assert outcome.record(flow.release.identity, group) == 1
     wire_forms.keep_result(made.pk, [natural("late")], version=claim.version)
     assert not WireForm.objects.filter(pk=made.pk).exists()

@@ -1,4 +1,4 @@
-"""A step that says when it starts, waits for its gate (a file), and says when it is about to end."""
+"""A step that records its start, waits until its gate (a file) exists, and records its end."""
 
 import time
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Version 1 of the campaign's pipeline: retries, a person, a timer, and a checkpoint after each step.
+"""Version 1 of the campaign's pipeline: retries, an interaction, a timer, and a checkpoint after each step.
 
-Every run of a step leaves a line that says what ran: execution, step, version, attempt.
+Every run of a step appends a line with the execution, step, version and attempt.
 """
 
 import time
@@ -15,7 +15,7 @@ VERSION = "v1"
 
 @dataclass
 class Order:
-    """Fails `early` times before the person is asked and `late` times after; a step takes `seconds`."""
+    """Fails `early` times before the interaction and `late` times after it. Each step takes `seconds`."""
 
     number: int
     runs: str

@@ -1,6 +1,6 @@
-"""Version 2 of the campaign's pipeline: one more step at the start, so another contract.
+"""Version 2 of the campaign's pipeline: an additional first step, and therefore another contract.
 
-Every run of a step leaves a line that says what ran: execution, step, version, attempt.
+Every run of a step appends a line with the execution, step, version and attempt.
 """
 
 import time
@@ -15,7 +15,7 @@ VERSION = "v2"
 
 @dataclass
 class Order:
-    """Fails `early` times before the person is asked and `late` times after; a step takes `seconds`."""
+    """Fails `early` times before the interaction and `late` times after it. Each step takes `seconds`."""
 
     number: int
     runs: str

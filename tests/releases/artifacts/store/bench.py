@@ -1,12 +1,20 @@
-"""A store under test, and a hand that reaches behind it."""
+"""An artifact store under test, with access to its storage that bypasses the store."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from releases.artifacts.store import ArtifactStore, LocalArtifactStore, S3ArtifactStore
-from releases.artifacts.store.local import MARKER
-from tests.s3 import client_of
+from releases.artifacts.store import ArtifactStore
+from releases.artifacts.store.local import MARKER, LocalArtifactStore
+from releases.artifacts.store.objects import ObjectArtifactStore
+from tests.azure import AzurePlace
+from tests.faults import Relay
+from tests.google import GooglePlace
+from tests.s3 import S3Place, client_of
+
+LABEL = {"by": "another"}
 
 
 class Bench(ABC):
@@ -14,18 +22,18 @@ class Bench(ABC):
 
     @abstractmethod
     def overwrite(self, digest: str, data: bytes) -> None:
-        """Put other bytes in the place of a blob, as no method of the store would."""
+        """Put other bytes in the place of a blob, which no method of the store does."""
 
     @abstractmethod
     def read(self, digest: str) -> bytes: ...
 
     @abstractmethod
     def everything(self) -> set[str]:
-        """The places of all that is kept, staging aside."""
+        """Return the names of all files or objects outside of staging."""
 
     @abstractmethod
     def break_down(self) -> None:
-        """Have every further use of the store fail, although its blobs are whole."""
+        """Make every further use of the store fail, although its blobs are intact."""
 
     def keep(self, data: bytes) -> str:
         staged = self.store.stage(limit=10**9)
@@ -38,14 +46,14 @@ class LocalBench(Bench):
     store: LocalArtifactStore
 
     def overwrite(self, digest: str, data: bytes) -> None:
-        file = self.store.path(digest)
+        file = self.store.file(digest)
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.exists():
             file.chmod(0o644)
         file.write_bytes(data)
 
     def read(self, digest: str) -> bytes:
-        return self.store.path(digest).read_bytes()
+        return self.store.file(digest).read_bytes()
 
     def everything(self) -> set[str]:
         root = self.store.root
@@ -53,36 +61,137 @@ class LocalBench(Bench):
         return {str(path) for path in files if path.parts[0] not in {"staging", MARKER}}
 
     def break_down(self) -> None:
-        """A file where the folder of all blobs should be: even root cannot look behind it."""
+        """A file where the folder of all blobs should be: even root cannot read behind it."""
         folder = self.store.root / "sha256"
         if folder.exists():
             folder.rename(self.store.root / "out-of-reach")
         folder.write_bytes(b"")
 
 
-@dataclass
-class S3Bench(Bench):
-    store: S3ArtifactStore
+class RemoteBench(Bench):
+    """A store on a server, which may be unreachable."""
 
-    def __post_init__(self) -> None:
-        self.client: Any = client_of(self.store.where)
+    store: ObjectArtifactStore
+    port: int
+
+    @abstractmethod
+    def through(self, relay: Relay, folder: Path) -> "RemoteBench":
+        """Return the same store behind a connection that may fail, with a timeout of a second at most."""
+
+    @abstractmethod
+    def elsewhere(self, folder: Path) -> ObjectArtifactStore:
+        """Return a store in a bucket that does not exist."""
+
+    @abstractmethod
+    def label(self, digest: str, data: bytes) -> None:
+        """Store `data` as the blob, with the metadata LABEL."""
+
+    @abstractmethod
+    def labelled(self, digest: str) -> bool:
+        """True if the blob has the metadata LABEL."""
+
+
+class S3Bench(RemoteBench):
+    def __init__(self, place: S3Place, folder: Path) -> None:
+        self.place, self.folder, self.store = place, folder, place.store(folder)
+        self.client: Any = client_of(place)
+        self.port = urlsplit(place.endpoint_url).port or 0
+
+    def through(self, relay: Relay, folder: Path) -> "S3Bench":
+        return S3Bench(replace(self.place, endpoint_url=relay.url, timeout_seconds=0.5), folder)
+
+    def elsewhere(self, folder: Path) -> ObjectArtifactStore:
+        return replace(self.place, bucket="no-such-bucket").store(folder)
+
+    def label(self, digest: str, data: bytes) -> None:
+        key = self.store.key(digest)
+        self.client.put_object(Bucket=self.place.bucket, Key=key, Body=data, Metadata=LABEL)
+
+    def labelled(self, digest: str) -> bool:
+        head = self.client.head_object(Bucket=self.place.bucket, Key=self.store.key(digest))
+        return bool(head["Metadata"] == LABEL)
 
     def overwrite(self, digest: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.store.where.bucket, Key=self.store.key(digest), Body=data)
+        self.client.put_object(Bucket=self.place.bucket, Key=self.store.key(digest), Body=data)
 
     def read(self, digest: str) -> bytes:
-        answer = self.client.get_object(Bucket=self.store.where.bucket, Key=self.store.key(digest))
-        data: bytes = answer["Body"].read()
+        response = self.client.get_object(Bucket=self.place.bucket, Key=self.store.key(digest))
+        data: bytes = response["Body"].read()
         return data
 
     def everything(self) -> set[str]:
-        prefix = f"{self.store.where.prefix}/"
-        answer = self.client.list_objects_v2(Bucket=self.store.where.bucket, Prefix=prefix)
-        return {row["Key"].removeprefix(prefix) for row in answer.get("Contents", ())}
+        prefix = f"{self.place.prefix}/"
+        response = self.client.list_objects_v2(Bucket=self.place.bucket, Prefix=prefix)
+        return {row["Key"].removeprefix(prefix) for row in response.get("Contents", ())}
 
     def break_down(self) -> None:
-        """Nobody listens there, at the first port of all."""
-        where = type(self.store.where)(
-            "gone", endpoint_url="http://127.0.0.1:1", access_key_id="a", secret_access_key="b"
-        )
-        self.store = S3ArtifactStore(where, self.store.staging.parent)
+        """No server listens at port 1."""
+        gone = S3Place("gone", endpoint_url="http://127.0.0.1:1", access_key_id="a", secret_access_key="b")
+        self.store = gone.store(self.folder)
+
+
+class GoogleBench(RemoteBench):
+    def __init__(self, place: GooglePlace, folder: Path) -> None:
+        self.place, self.folder, self.store = place, folder, place.store(folder)
+        self.bucket: Any = place.client()
+        self.port = urlsplit(place.url).port or 0
+
+    def through(self, relay: Relay, folder: Path) -> "GoogleBench":
+        return GoogleBench(replace(self.place, url=relay.url, timeout_seconds=1.0), folder)
+
+    def elsewhere(self, folder: Path) -> ObjectArtifactStore:
+        return replace(self.place, bucket="no-such-bucket").store(folder)
+
+    def label(self, digest: str, data: bytes) -> None:
+        blob = self.bucket.blob(self.store.key(digest))
+        blob.metadata = LABEL
+        blob.upload_from_string(data)
+
+    def labelled(self, digest: str) -> bool:
+        return bool(self.bucket.get_blob(self.store.key(digest)).metadata == LABEL)
+
+    def overwrite(self, digest: str, data: bytes) -> None:
+        self.bucket.blob(self.store.key(digest)).upload_from_string(data)
+
+    def read(self, digest: str) -> bytes:
+        data: bytes = self.bucket.blob(self.store.key(digest)).download_as_bytes()
+        return data
+
+    def everything(self) -> set[str]:
+        prefix = f"{self.place.prefix}/"
+        return {blob.name.removeprefix(prefix) for blob in self.bucket.list_blobs(prefix=prefix)}
+
+    def break_down(self) -> None:
+        self.store = GooglePlace("http://127.0.0.1:1", timeout_seconds=0.5).store(self.folder)
+
+
+class AzureBench(RemoteBench):
+    def __init__(self, place: AzurePlace, folder: Path) -> None:
+        self.place, self.folder, self.store = place, folder, place.store(folder)
+        self.container = place.client()
+        self.port = place.port
+
+    def through(self, relay: Relay, folder: Path) -> "AzureBench":
+        return AzureBench(replace(self.place, port=relay.port, timeout_seconds=1.0), folder)
+
+    def elsewhere(self, folder: Path) -> ObjectArtifactStore:
+        return replace(self.place, container="no-such-bucket").store(folder)
+
+    def label(self, digest: str, data: bytes) -> None:
+        self.container.upload_blob(self.store.key(digest), data, metadata=LABEL)
+
+    def labelled(self, digest: str) -> bool:
+        return self.container.get_blob_client(self.store.key(digest)).get_blob_properties().metadata == LABEL
+
+    def overwrite(self, digest: str, data: bytes) -> None:
+        self.container.upload_blob(self.store.key(digest), data, overwrite=True)
+
+    def read(self, digest: str) -> bytes:
+        return self.container.download_blob(self.store.key(digest)).readall()
+
+    def everything(self) -> set[str]:
+        prefix = f"{self.place.prefix}/"
+        return {name.removeprefix(prefix) for name in self.container.list_blob_names(name_starts_with=prefix)}
+
+    def break_down(self) -> None:
+        self.store = AzurePlace(1, "a2V5").store(self.folder)

@@ -2,8 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from releases.artifacts.store import LocalArtifactStore, S3ArtifactStore
-from tests.releases.artifacts.store.bench import Bench, LocalBench, S3Bench
+from releases.artifacts.store.local import LocalArtifactStore
+from tests.azure import AzurePlace, azure_place, azure_server
+from tests.google import GooglePlace, google_place, google_server
+from tests.releases.artifacts.store.bench import AzureBench, Bench, GoogleBench, LocalBench, RemoteBench, S3Bench
+from tests.s3 import S3Place
+
+__all__ = ["azure_place", "azure_server", "google_place", "google_server"]
 
 
 @pytest.fixture
@@ -14,12 +19,32 @@ def local(tmp_path: Path) -> LocalBench:
 
 
 @pytest.fixture
-def s3(request: pytest.FixtureRequest, tmp_path: Path) -> S3Bench:
-    return S3Bench(S3ArtifactStore(request.getfixturevalue("s3_place"), tmp_path / "scratch"))
+def s3(s3_place: S3Place, tmp_path: Path) -> S3Bench:
+    return S3Bench(s3_place, tmp_path / "scratch")
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))])
+@pytest.fixture
+def gcs(google_place: GooglePlace, tmp_path: Path) -> GoogleBench:
+    return GoogleBench(google_place, tmp_path / "scratch")
+
+
+@pytest.fixture
+def azure(azure_place: AzurePlace, tmp_path: Path) -> AzureBench:
+    return AzureBench(azure_place, tmp_path / "scratch")
+
+
+REMOTE = [pytest.param(name, marks=pytest.mark.xdist_group(f"{name}_server")) for name in ("s3", "gcs", "azure")]
+
+
+@pytest.fixture(params=["local", *REMOTE])
 def bench(request: pytest.FixtureRequest) -> Bench:
-    """Each store in turn: a test with this fixture holds for both."""
+    """Each store in turn: a test with this fixture holds for all of them."""
     made: Bench = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture(params=REMOTE)
+def remote(request: pytest.FixtureRequest) -> RemoteBench:
+    """Each store on a server in turn."""
+    made: RemoteBench = request.getfixturevalue(request.param)
     return made

@@ -1,4 +1,4 @@
-"""What only the store on one host's disk can promise."""
+"""What only the store on the disk of one host guarantees."""
 
 import os
 import stat
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from releases.artifacts.store import LocalArtifactStore, artifact_store
+from releases.artifacts.store import artifact_store
+from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactStoreUnavailable
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import LocalBench
@@ -25,29 +26,29 @@ def test_the_settings_name_the_store(settings: Any) -> None:
 
 def test_a_blob_is_read_only_and_is_not_touched_by_another_upload(local: LocalBench) -> None:
     local.keep(DATA)
-    before = local.store.path(DIGEST).stat()
+    before = local.store.file(DIGEST).stat()
     assert stat.S_IMODE(before.st_mode) == 0o400
     local.keep(DATA)
-    after = local.store.path(DIGEST).stat()
+    after = local.store.file(DIGEST).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_change_that_sets_the_times_back_shows_all_the_same(local: LocalBench) -> None:
+def test_a_change_that_resets_the_times_changes_the_fingerprint(local: LocalBench) -> None:
     before = local.keep(DATA)
-    file = local.store.path(DIGEST)
+    file = local.store.file(DIGEST)
     times = file.stat()
     local.overwrite(DIGEST, DATA[::-1])
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     after = file.stat()
     assert (after.st_size, after.st_mtime_ns) == (times.st_size, times.st_mtime_ns)
-    seen = local.store.look(DIGEST)
-    assert seen is not None
-    assert seen.fingerprint != before
+    after_stat = local.store.stat(DIGEST)
+    assert after_stat is not None
+    assert after_stat.fingerprint != before
 
 
 def test_a_directory_where_a_blob_belongs_is_an_error_and_not_a_missing_blob(local: LocalBench) -> None:
-    """Somebody must look: calling it missing would have the next upload fail in a rename that nobody expects."""
-    local.store.path(DIGEST).mkdir(parents=True)
+    """If it counted as missing, the next upload would fail in a rename."""
+    local.store.file(DIGEST).mkdir(parents=True)
     with pytest.raises(ArtifactStoreUnavailable, match="directory"):
         local.keep(DATA)
 
@@ -65,7 +66,7 @@ def test_bytes_and_the_names_of_their_folders_are_on_the_disk_when_they_are_kept
 
     monkeypatch.setattr(os, "fsync", fsync)
     local.keep(DATA)
-    root, path = local.store.root, local.store.path(DIGEST)
+    root, path = local.store.root, local.store.file(DIGEST)
     assert synced[0].parent == local.store.staging, "the bytes come first, under another name"
     assert set(synced[1:]) == {path.parent, path.parent.parent, root}
 
@@ -76,7 +77,7 @@ def test_a_kept_blob_is_the_very_file_that_was_staged(local: LocalBench) -> None
     staged.write(DATA)
     inode = staged.path.stat().st_ino
     staged.keep()
-    assert local.store.path(DIGEST).stat().st_ino == inode
+    assert local.store.file(DIGEST).stat().st_ino == inode
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -92,12 +93,12 @@ def test_bytes_that_change_while_they_are_hashed_are_not_verified(
 ) -> None:
     """The writer may put correct bytes where the hash reads next, and wrong bytes where it has already read."""
     local.keep(DATA)
-    path = local.store.path(DIGEST)
+    path = local.store.file(DIGEST)
     path.chmod(0o600)
     assert local.store.verified(DIGEST, lambda: change(path)) is None
 
 
-def test_a_store_whose_disk_is_not_mounted_has_no_absent_blob_and_takes_none(local: LocalBench) -> None:
+def test_a_store_whose_disk_is_not_mounted_reports_no_blob_as_missing_and_accepts_none(local: LocalBench) -> None:
     local.keep(DATA)
     store, elsewhere = local.store, local.store.root.with_name("disk")
     staged = store.stage(limit=10**9)
@@ -105,8 +106,8 @@ def test_a_store_whose_disk_is_not_mounted_has_no_absent_blob_and_takes_none(loc
     local.store.root.rename(elsewhere)
     local.store.root.mkdir()
     uses: dict[str, Callable[[], object]] = {
-        "open": lambda: store.open(DIGEST),
-        "look": lambda: store.look(DIGEST),
+        "read": lambda: store.read(DIGEST),
+        "stat": lambda: store.stat(DIGEST),
         "verified": lambda: store.verified(DIGEST),
         "list": lambda: list(store.list()),
         "remove": lambda: store.remove(DIGEST),

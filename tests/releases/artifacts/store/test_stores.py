@@ -1,4 +1,4 @@
-"""What both stores do alike: bytes land whole under their own digest, once, and are never written over."""
+"""What every store guarantees: bytes are stored completely under their digest, once, and never overwritten."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def staged_files(bench: Bench) -> list[str]:
     return [path.name for path in bench.store.staging.iterdir()]
 
 
-def test_bytes_land_at_their_digest_and_nothing_is_left_in_staging(bench: Bench) -> None:
+def test_bytes_are_stored_under_their_digest_and_nothing_remains_in_staging(bench: Bench) -> None:
     staged = bench.store.stage(limit=len(DATA))
     for start in range(0, len(DATA), 997):
         staged.write(DATA[start : start + 997])
@@ -33,17 +33,17 @@ def test_bytes_land_at_their_digest_and_nothing_is_left_in_staging(bench: Bench)
     [place] = bench.everything()
     assert re.fullmatch(r"sha256/(..|.{0})/?" + DIGEST.removeprefix("sha256:"), place)
     assert bench.read(DIGEST) == DATA
-    seen = bench.store.look(DIGEST)
-    assert seen is not None
-    assert (seen.size, seen.fingerprint) == (len(DATA), fingerprint)
-    assert bench.store.verified(DIGEST) == seen
+    found = bench.store.stat(DIGEST)
+    assert found is not None
+    assert (found.size, found.fingerprint) == (len(DATA), fingerprint)
+    assert bench.store.verified(DIGEST) == found
     assert staged_files(bench) == []
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(3 * 1024 * 1024 + 1)], ids=["none", "one", "many chunks"])
-def test_any_number_of_bytes_is_read_back_as_it_was(bench: Bench, data: bytes) -> None:
+def test_content_of_any_size_is_read_back_unchanged(bench: Bench, data: bytes) -> None:
     bench.keep(data)
-    file = bench.store.open(digest_of(data))
+    file = bench.store.read(digest_of(data))
     assert file is not None
     with file:
         assert file.read() == data
@@ -52,13 +52,13 @@ def test_any_number_of_bytes_is_read_back_as_it_was(bench: Bench, data: bytes) -
     assert staged_files(bench) == []
 
 
-def test_staged_bytes_are_nobody_elses_to_read(bench: Bench) -> None:
+def test_other_accounts_cannot_read_staged_bytes(bench: Bench) -> None:
     staged = bench.store.stage(limit=1)
     assert stat.S_IMODE(staged.path.stat().st_mode) == 0o600
     staged.discard()
 
 
-def test_what_is_there_already_is_verified_and_not_written_again(bench: Bench) -> None:
+def test_bytes_that_are_already_stored_are_verified_and_not_written_again(bench: Bench) -> None:
     first = bench.keep(DATA)
     assert bench.keep(DATA) == first
     assert len(bench.everything()) == 1
@@ -66,32 +66,32 @@ def test_what_is_there_already_is_verified_and_not_written_again(bench: Bench) -
 
 
 @pytest.mark.parametrize("damage", [b"", b"other", DATA[:-1], DATA[:-1] + b"x"])
-def test_bytes_altered_in_place_are_found_and_the_next_upload_puts_them_right(bench: Bench, damage: bytes) -> None:
+def test_altered_bytes_are_detected_and_the_next_upload_replaces_them(bench: Bench, damage: bytes) -> None:
     bench.keep(DATA)
     bench.overwrite(DIGEST, damage)
     assert bench.store.verified(DIGEST) is None
-    seen = bench.store.look(DIGEST)
-    assert seen is not None
-    assert seen.size == len(damage)
+    found = bench.store.stat(DIGEST)
+    assert found is not None
+    assert found.size == len(damage)
 
     new = bench.keep(DATA)
     assert bench.read(DIGEST) == DATA
-    seen = bench.store.verified(DIGEST)
-    assert seen is not None
-    assert seen.fingerprint == new
+    found = bench.store.verified(DIGEST)
+    assert found is not None
+    assert found.fingerprint == new
     assert len(bench.everything()) == 1
 
 
-def test_an_alteration_of_the_same_size_shows_in_the_fingerprint(bench: Bench) -> None:
+def test_an_alteration_of_the_same_size_changes_the_fingerprint(bench: Bench) -> None:
     before = bench.keep(DATA)
     bench.overwrite(DIGEST, DATA[::-1])
-    seen = bench.store.look(DIGEST)
-    assert seen is not None
-    assert seen.size == len(DATA)
-    assert seen.fingerprint != before
+    found = bench.store.stat(DIGEST)
+    assert found is not None
+    assert found.size == len(DATA)
+    assert found.fingerprint != before
 
 
-def test_one_byte_too_many_is_refused_before_it_is_written(bench: Bench) -> None:
+def test_bytes_beyond_the_limit_are_rejected_before_they_are_written(bench: Bench) -> None:
     staged = bench.store.stage(limit=10)
     staged.write(b"0123456789")
     with pytest.raises(PayloadTooLarge) as caught:
@@ -113,7 +113,7 @@ def test_discarding_is_harmless_at_any_time(bench: Bench) -> None:
     assert [stored.digest for stored in bench.store.list()] == [digest_of(b"b")]
 
 
-def test_many_writers_of_the_same_bytes_leave_one_whole_blob(bench: Bench) -> None:
+def test_concurrent_writers_of_the_same_bytes_store_one_complete_blob(bench: Bench) -> None:
     count = 12
     barrier = threading.Barrier(count)
     kept: list[str] = []
@@ -124,7 +124,7 @@ def test_many_writers_of_the_same_bytes_leave_one_whole_blob(bench: Bench) -> No
         staged.write(DATA)
         barrier.wait(10)
         kept.append(staged.keep())
-        file = bench.store.open(DIGEST)
+        file = bench.store.read(DIGEST)
         assert file is not None
         with file:
             if file.read() != DATA:
@@ -158,22 +158,22 @@ BAD_DIGESTS = [
 
 
 @pytest.mark.parametrize("digest", BAD_DIGESTS)
-def test_only_a_digest_names_a_place(bench: Bench, digest: str) -> None:
+def test_only_a_digest_names_a_blob(bench: Bench, digest: str) -> None:
     store = bench.store
-    for use in (store.open, store.look, store.verified, store.remove, store.quarantine):
+    for use in (store.read, store.stat, store.verified, store.remove, store.quarantine):
         with pytest.raises(ValueError, match="not a sha256 digest"):
             use(digest)
 
 
-def test_what_is_not_there_is_none_and_no_error(bench: Bench) -> None:
+def test_a_missing_blob_is_none_and_no_error(bench: Bench) -> None:
     store, digest = bench.store, digest_of(b"nowhere")
-    assert (store.open(digest), store.look(digest), store.verified(digest)) == (None, None, None)
+    assert (store.read(digest), store.stat(digest), store.verified(digest)) == (None, None, None)
     assert store.quarantine(digest) is None
     store.remove(digest)
     assert list(store.list()) == []
 
 
-def test_the_list_names_every_blob_and_nothing_else(bench: Bench) -> None:
+def test_the_list_contains_every_blob_and_nothing_else(bench: Bench) -> None:
     before = datetime.now(UTC) - timedelta(seconds=5)
     bodies = [bytes([number]) * number for number in range(1, 8)]
     for data in bodies:
@@ -185,7 +185,7 @@ def test_the_list_names_every_blob_and_nothing_else(bench: Bench) -> None:
     assert all(before < stored.modified_at < datetime.now(UTC) + timedelta(seconds=5) for stored in listed)
 
 
-def test_what_is_removed_is_gone_and_may_come_back(bench: Bench) -> None:
+def test_a_removed_blob_can_be_stored_again(bench: Bench) -> None:
     bench.keep(DATA)
     bench.store.remove(DIGEST)
     assert bench.everything() == set()
@@ -193,19 +193,19 @@ def test_what_is_removed_is_gone_and_may_come_back(bench: Bench) -> None:
     assert bench.read(DIGEST) == DATA
 
 
-def test_quarantined_bytes_are_kept_aside_and_the_right_ones_may_take_their_place(bench: Bench) -> None:
+def test_quarantined_bytes_are_kept_and_the_right_ones_can_replace_them(bench: Bench) -> None:
     bench.keep(DATA)
     bench.overwrite(DIGEST, b"damage")
     place = bench.store.quarantine(DIGEST)
     assert place is not None
-    assert bench.store.look(DIGEST) is None
+    assert bench.store.stat(DIGEST) is None
     assert len(bench.everything()) == 1
     bench.keep(DATA)
     assert bench.store.verified(DIGEST) is not None
     assert len(bench.everything()) == 2
 
 
-def test_bytes_that_are_damaged_twice_are_set_aside_twice(bench: Bench) -> None:
+def test_bytes_that_are_damaged_twice_are_quarantined_twice(bench: Bench) -> None:
     for damage in (b"once", b"twice"):
         bench.keep(DATA)
         bench.overwrite(DIGEST, damage)
@@ -213,13 +213,13 @@ def test_bytes_that_are_damaged_twice_are_set_aside_twice(bench: Bench) -> None:
     assert len(bench.everything()) == 2
 
 
-def test_a_store_that_cannot_be_used_says_so_and_never_that_a_blob_is_missing_or_wrong(bench: Bench) -> None:
+def test_an_unavailable_store_never_reports_a_blob_as_missing_or_wrong(bench: Bench) -> None:
     staged = bench.store.stage(limit=100)
     staged.write(b"bytes")
     bench.keep(DATA)
     bench.break_down()
     store = bench.store
-    for use in (store.open, store.look, store.verified):
+    for use in (store.read, store.stat, store.verified):
         with pytest.raises(ArtifactStoreUnavailable) as caught:
             use(DIGEST)
         assert str(store.staging.parent) not in caught.value.detail
@@ -228,7 +228,7 @@ def test_a_store_that_cannot_be_used_says_so_and_never_that_a_blob_is_missing_or
     staged.discard()
 
 
-def test_what_a_killed_process_left_in_staging_is_told_from_what_still_grows(bench: Bench) -> None:
+def test_staged_files_of_killed_processes_are_distinguished_from_uploads_in_progress(bench: Bench) -> None:
     old, new = bench.store.stage(limit=10), bench.store.stage(limit=10)
     os.utime(old.path, (0, 0))
     found = left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""What operators order and what people answer, in a real browser, with every process running."""
+"""Operators' requests and completed interactions in a real browser, with every process running."""
 
 import re
 import shutil
@@ -34,46 +34,46 @@ def hosted(tenant: TenantInUse, release: BuiltRelease, worker: str) -> TenantInU
 
 
 def failed(tenant: TenantInUse, gate: Path, count: int) -> list[str]:
-    """Executions in DLQ that will succeed once `gate` is there."""
-    made = [
+    """Submit executions that end in DLQ and succeed once `gate` exists. Return their ids."""
+    execution_ids = [
         tenant.accepted("tests.gated", {"number": number, "gate": str(gate)}, f"k{number}")["executionId"]
         for number in range(count)
     ]
-    for execution_id in made:
+    for execution_id in execution_ids:
         assert tenant.wait_for(execution_id, "DLQ", "SUCCEEDED", seconds=60)["status"] == "DLQ"
-    return made
+    return execution_ids
 
 
 def press(page: Page, link: str, reason: str) -> None:
-    """Follow a button to the page that asks, say why, and go through with it."""
+    """Follow a button to its confirmation page, enter the reason and confirm."""
     page.get_by_role("link", name=link, exact=True).click()
     page.get_by_label("Reason").fill(reason)
     page.locator("#confirmation-form button[type=submit]").click()
     page.wait_for_url("**/change/")
 
 
-def test_a_user_answers_and_the_execution_continues_to_its_end(
+def test_an_interaction_is_completed_and_the_execution_succeeds(
     tenant: TenantInUse, log_in: LogIn, approval: BuiltRelease, name: str
 ) -> None:
     hosted(tenant, approval, f"worker-{name}")
-    made = tenant.accepted("tests.approval", {"number": 4}, "k")["executionId"]
-    tenant.wait_for(made, "WAITING_EXTERNAL")
+    execution_id = tenant.accepted("tests.approval", {"number": 4}, "k")["executionId"]
+    tenant.wait_for(execution_id, "WAITING_EXTERNAL")
     page = log_in(tenant, Role.OPERATOR)
     page.get_by_role("link", name=re.compile("Waiting for answers")).first.click()
     page.get_by_role("link", name="ProcessApproveService").click()
     expect(page.locator("#interaction")).to_contain_text('"number": 8')
     expect(page.locator("[data-pin]")).to_contain_text("1.0")
 
-    # A rejected answer shows the field and the rule, and keeps what was typed.
+    # After a rejected response the page shows the field, the rule and the entered text.
     draft = '{"accepted": "perhaps"}'
     page.get_by_label("JSON of the type").fill(draft)
     page.get_by_role("button", name="Answer").click()
     findings = page.locator("[data-problem=ANSWER_INVALID] [data-findings]")
     expect(findings).to_contain_text("response.accepted")
     expect(page.get_by_label("JSON of the type")).to_have_value(draft)
-    assert tenant.execution(made)["status"] == "WAITING_EXTERNAL"
+    assert tenant.execution(execution_id)["status"] == "WAITING_EXTERNAL"
 
-    # A second answer from a stale page shows the first answer.
+    # A second person with an older page sees the first response.
     second = log_in(tenant, Role.TENANT_ADMIN)
     second.goto(page.url.replace("/answer/", "/change/"))
     page.get_by_label("JSON of the type").fill('{"accepted": true, "note": "fine by me"}')
@@ -95,16 +95,16 @@ def test_a_user_answers_and_the_execution_continues_to_its_end(
     expect(page.locator("[data-events]")).to_contain_text(f"user:operator-{tenant.tenant.slug}")
 
 
-def test_a_dead_letter_is_redriven_from_its_page_and_a_stale_page_is_refused(
+def test_a_dead_letter_is_redriven_from_its_page_and_a_stale_page_is_rejected(
     tenant: TenantInUse, log_in: LogIn, gated: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    [made] = failed(hosted(tenant, gated, f"worker-{name}"), gate, 1)
+    [execution_id] = failed(hosted(tenant, gated, f"worker-{name}"), gate, 1)
     page, late = log_in(tenant, Role.OPERATOR), log_in(tenant, Role.TENANT_ADMIN)
-    late.goto(f"/admin/executions/execution/{made}/redrive/")
+    late.goto(f"/admin/executions/execution/{execution_id}/redrive/")
     page.get_by_role("link", name="Dead letters").first.click()
     page.locator("#result_list").get_by_role("link").first.click()
-    expect(page.locator("[data-error]")).to_contain_text("gated.GateShut")
+    expect(page.locator("[data-error]")).to_contain_text("gated.GateClosed")
     gate.touch()
     press(page, "Re-drive", "the gate is open")
     live = page.locator("#execution-live")
@@ -120,11 +120,11 @@ def test_a_campaign_is_previewed_started_paused_and_resumed(
     tenant: TenantInUse, log_in: LogIn, gated: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    made = failed(hosted(tenant, gated, f"worker-{name}"), gate, 4)
+    execution_ids = failed(hosted(tenant, gated, f"worker-{name}"), gate, 4)
     page = log_in(tenant, Role.OPERATOR)
     page.get_by_role("link", name="Campaigns").first.click()
     page.get_by_role("link", name="Start a campaign").click()
-    page.get_by_label("Error code").fill("gated.GateShut")
+    page.get_by_label("Error code").fill("gated.GateClosed")
     page.get_by_role("button", name="Preview").click()
     expect(page.locator("[data-count]")).to_have_text("4")
     expect(page.locator("[data-sample] tbody tr")).to_have_count(4)
@@ -144,9 +144,9 @@ def test_a_campaign_is_previewed_started_paused_and_resumed(
     press(page, "Resume", "they succeed")
     expect(live).to_have_attribute("data-status", "COMPLETED", timeout=30_000)
     expect(page.locator("[data-items]")).to_contain_text("REDRIVEN")
-    for told in ("STARTED", "PAUSED", "to look at the first", "RESUMED", "they succeed", "COMPLETED"):
-        expect(page.locator("[data-trail]")).to_contain_text(told)
-    for execution_id in made:
+    for text in ("STARTED", "PAUSED", "to look at the first", "RESUMED", "they succeed", "COMPLETED"):
+        expect(page.locator("[data-trail]")).to_contain_text(text)
+    for execution_id in execution_ids:
         tenant.wait_for(execution_id, "SUCCEEDED")
     expect(page.locator("[data-items] tbody")).to_have_text(re.compile("(SUCCEEDED.*){4}", re.S), timeout=20_000)
 
@@ -157,8 +157,8 @@ def test_a_worker_is_drained_and_undrained(tenant: TenantInUse, log_in: LogIn, v
     page = log_in(tenant, Role.OPERATOR)
     page.goto("/admin/executions/worker/")
     page.get_by_role("link", name=worker).click()
-    press(page, "Drain", "its machine is taken down")
-    expect(page.locator("[data-drain]")).to_contain_text("its machine is taken down")
+    press(page, "Drain", "its host is shut down")
+    expect(page.locator("[data-drain]")).to_contain_text("its host is shut down")
     expect(page.locator("[data-drain]")).to_contain_text(f"user:operator-{tenant.tenant.slug}")
     expect(page.locator("[data-worker-events]")).to_contain_text("OPERATOR_DRAINED")
     tenant.wait_for_worker(worker, "DRAINING")
@@ -166,26 +166,26 @@ def test_a_worker_is_drained_and_undrained(tenant: TenantInUse, log_in: LogIn, v
     press(page, "Undrain", "it is back")
     expect(page.locator("[data-drain]")).to_have_count(0)
 
-    def taken() -> Any:
-        answer = tenant.submit("tests.pinned", {"number": 1}, "k")
-        return answer.json() if answer.status_code == 202 else None
+    def accepted() -> Any:
+        response = tenant.submit("tests.pinned", {"number": 1}, "k")
+        return response.json() if response.status_code == 202 else None
 
-    made = eventually(taken, what="the first submission")
-    tenant.wait_for(made["executionId"], "SUCCEEDED")
+    response = eventually(accepted, what="the first submission")
+    tenant.wait_for(response["executionId"], "SUCCEEDED")
 
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_no_page_is_wider_than_its_window(
     width: int, tenant: TenantInUse, log_in: LogIn, gated: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
-    [made] = failed(hosted(tenant, gated, f"worker-{name}"), tmp_path / "gate", 1)
+    [execution_id] = failed(hosted(tenant, gated, f"worker-{name}"), tmp_path / "gate", 1)
     page = log_in(tenant, Role.OPERATOR)
     page.set_viewport_size({"width": width, "height": 800})
     for address in (
         "executions/interaction/",
         "executions/deadletter/",
-        f"executions/execution/{made}/change/",
-        f"executions/execution/{made}/redrive/",
+        f"executions/execution/{execution_id}/change/",
+        f"executions/execution/{execution_id}/redrive/",
         f"executions/campaign/start/?tenant={tenant.tenant.slug}&pipeline_id=tests.gated",
         "executions/worker/",
     ):

@@ -1,4 +1,4 @@
-"""A client that repeats every request until it is answered, as whoever talks to a service that may die must."""
+"""A client that repeats every request until it gets a response, as clients of a service that may fail must do."""
 
 import threading
 import time
@@ -9,39 +9,39 @@ import requests
 
 from tests.recovery.cluster import TENANT, Cluster
 
-TIMEOUT_SECONDS = 8.0
-LONGEST_SECONDS = 180.0
+REQUEST_TIMEOUT_SECONDS = 8.0
+TOTAL_TIMEOUT_SECONDS = 180.0
 
 
 class Refused(Exception):
-    """An answer that no repetition can better."""
+    """A repetition of the request cannot succeed."""
 
 
-class PatientClient:
-    """Safe to use from many threads. `unanswered` counts why requests had to be repeated."""
+class RetryingClient:
+    """Can be used by many threads. `failed_requests` counts the reasons for repetitions."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._base = f"{cluster.product.url}/api/v1/tenants/{TENANT}/"
         self._headers = {"Authorization": f"Bearer {cluster.token}"}
         self._own = threading.local()
-        self.unanswered: Counter[str] = Counter()
+        self.failed_requests: Counter[str] = Counter()
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and body of the first answer that is one. Raises `Refused` for 4xx, or when patience ends."""
-        deadline = time.monotonic() + LONGEST_SECONDS
+        """Return status and body of the first successful response. Raises `Refused` for 4xx, or after the timeout."""
+        deadline = time.monotonic() + TOTAL_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             try:
-                answer = self._session.request(method, self._base + path, json=body, timeout=TIMEOUT_SECONDS)
+                response = self._session.request(method, self._base + path, json=body, timeout=REQUEST_TIMEOUT_SECONDS)
             except requests.RequestException as error:
-                self.unanswered[type(error).__name__] += 1
+                self.failed_requests[type(error).__name__] += 1
             else:
-                if answer.ok:
-                    return answer.status_code, answer.json()
-                if answer.status_code < 500:
-                    raise Refused(f"{method} {path}: {answer.status_code} {answer.text}")
-                self.unanswered[_code(answer)] += 1
+                if response.ok:
+                    return response.status_code, response.json()
+                if response.status_code < 500:
+                    raise Refused(f"{method} {path}: {response.status_code} {response.text}")
+                self.failed_requests[_code(response)] += 1
             time.sleep(0.1)
-        raise Refused(f"{method} {path}: no answer in {LONGEST_SECONDS:g} s")
+        raise Refused(f"{method} {path}: no response within {TOTAL_TIMEOUT_SECONDS:g} s")
 
     def submit(self, pipeline_id: str, value: Any, key: str) -> tuple[int, dict[str, Any]]:
         return self.call("POST", "executions", {"pipelineId": pipeline_id, "input": value, "idempotencyKey": key})
@@ -68,8 +68,8 @@ class PatientClient:
         return session
 
 
-def _code(answer: requests.Response) -> str:
+def _code(response: requests.Response) -> str:
     try:
-        return f"{answer.status_code} {answer.json()['code']}"
+        return f"{response.status_code} {response.json()['code']}"
     except (ValueError, KeyError, TypeError):
-        return str(answer.status_code)
+        return str(response.status_code)

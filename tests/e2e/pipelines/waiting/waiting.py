@@ -1,4 +1,4 @@
-"""A step that lasts until its gate is open: until a file is there. Where it `heeds`, it ends early once cancelled."""
+"""A step that waits until its gate, a file, exists. With `checks_cancellation` it ends early once cancelled."""
 
 import time
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from pipelines import Pipeline, StepContext
 class Work:
     number: int
     gate: str
-    heeds: bool = False
+    checks_cancellation: bool = False
 
 
-pipeline = Pipeline("tests.patient")
+pipeline = Pipeline("tests.waiting")
 
 
 @pipeline.step
 def wait(work: Work, context: StepContext) -> Work:
     while not Path(work.gate).exists():
-        if work.heeds:
+        if work.checks_cancellation:
             context.raise_if_cancelled()
         time.sleep(0.05)
     return work

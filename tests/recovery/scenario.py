@@ -1,7 +1,7 @@
-"""One scene of a kill: a worker whose steps wait for a gate, and means to hold the product at a certain point.
+"""A worker whose steps wait for a gate, and ways to stop the product at a certain point.
 
-Nothing in the product knows of tests. What holds it is what could hold it in life: a row or a table that another
-connection has locked, a server or a process that stands still or is gone.
+The product has no code for tests. It is stopped by what could also stop it in production: a row or a table that another
+connection has locked, or a server or process that is frozen or killed.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,17 @@ from executions.models.states import TERMINAL
 from tests.building import BuiltRelease, eventually
 from tests.recovery.cluster import TENANT, Cluster
 from tests.recovery.history import History, histories
-from tests.recovery.verdict import unlawful
+from tests.recovery.verdict import contradictions
 from wire.identity import ReleaseIdentity
 from wire.messages.queues import OUTCOME_QUEUE, queue_of
 
 WORKER = "worker"
-BEGINNING = 60
+COMPARED_LENGTH = 60
 
 
-class Scene:
+class Scenario:
+    """A cluster with one hosted release whose step waits for a gate. `folder` contains the gates."""
+
     def __init__(self, cluster: Cluster, release: BuiltRelease, folder: Path) -> None:
         self.cluster = cluster
         self.release = release
@@ -37,23 +39,23 @@ class Scene:
 
     # --- executions -------------------------------------------------------------------------------
 
-    def place(self, key: str) -> Path:
-        """The folder of one execution's gate and marks."""
-        made = self.folder / key
-        made.mkdir(exist_ok=True)
-        return made
+    def folder_of(self, key: str) -> Path:
+        """Return the folder for the gate and the marks of one execution."""
+        folder = self.folder / key
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def submit(self, key: str) -> str:
-        value = {"folder": str(self.place(key))}
-        made = self.cluster.client().submit(self.release.pipeline_id, value, f"{self.folder.name}-{key}")
-        return str(made["executionId"])
+        value = {"folder": str(self.folder_of(key))}
+        accepted = self.cluster.client().submit(self.release.pipeline_id, value, f"{self.folder.name}-{key}")
+        return str(accepted["executionId"])
 
     def open_gate(self, key: str) -> None:
-        (self.place(key) / "gate").touch()
+        (self.folder_of(key) / "gate").touch()
 
     def runs(self, key: str, mark: str = "started") -> int:
-        """How often the step was started, or ended."""
-        file = self.place(key) / mark
+        """Return how often the step has started or ended."""
+        file = self.folder_of(key) / mark
         return len(file.read_text().splitlines()) if file.exists() else 0
 
     def wait_for_run(self, key: str, mark: str = "started") -> None:
@@ -62,30 +64,30 @@ class Scene:
     def history(self, execution_id: str) -> History:
         with self.cluster.connect() as connection:
             found = histories(connection, pipeline_id=self.release.pipeline_id)
-        [one] = [one for one in found if one.execution_id == execution_id]
-        return one
+        [history] = [each for each in found if each.execution_id == execution_id]
+        return history
 
     def wait_for_event(self, execution_id: str, kind: str, seconds: float = 45) -> None:
         eventually(lambda: self.history(execution_id).count(kind), seconds=seconds, what=f"{kind} of {execution_id}")
 
     def ended(self, execution_id: str, seconds: float = 45) -> History:
-        """The history of an execution, once it has ended; it must be lawful, and pinned as it was."""
+        """Wait for the end of an execution and return its history, which must be consistent and have the same pin."""
 
-        def over() -> History | None:
+        def ended_history() -> History | None:
             found = self.history(execution_id)
             return found if found.status in TERMINAL else None
 
-        found = eventually(over, seconds=seconds, what=f"the end of {execution_id}")
+        found = eventually(ended_history, seconds=seconds, what=f"the end of {execution_id}")
         document = self.release.document
         assert found.pin == (document["pipelineId"], document["contractVersion"], document["releaseVersion"])
-        assert list(unlawful(found)) == []
+        assert list(contradictions(found)) == []
         return found
 
-    # --- holding the product ----------------------------------------------------------------------
+    # --- stopping the product at a point ----------------------------------------------------------
 
     @contextmanager
     def locked(self, statement: str, *parameters: object) -> Iterator[psycopg.Connection]:
-        """Hold a lock over a connection of the test's own within the block; on leaving it is let go."""
+        """Hold a lock for the block, on a separate connection. Release it at the end."""
         with psycopg.connect(self.cluster.postgres.superuser_url()) as connection:
             connection.execute(statement.encode(), parameters)
             yield connection
@@ -95,9 +97,9 @@ class Scene:
         return self.locked("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", execution_id)
 
     def wait_for_lock(self, statement: str = "") -> None:
-        """Wait until a statement of the product waits for a lock: any, or one that begins with `statement`."""
+        """Wait until any statement, or one that contains the beginning of `statement`, waits for a lock."""
         query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, %s) > 0"
-        beginning = statement.strip().partition("%")[0][:BEGINNING]  # up to its first parameter
+        beginning = statement.strip().partition("%")[0][:COMPARED_LENGTH]  # up to its first parameter
 
         def waits() -> bool:
             with self.cluster.connect() as connection:
@@ -107,7 +109,7 @@ class Scene:
 
     @contextmanager
     def without_dispatch_from_web(self) -> Iterator[None]:
-        """What is submitted meanwhile is left to the control workers."""
+        """During the block only control workers dispatch executions."""
         environment = self.cluster.product.environment
         environment["WEB_DISPATCHES"] = "false"
         self.cluster.restart("web")
@@ -122,12 +124,12 @@ class Scene:
             self.cluster.product.wait_until_ready()
 
     def stop_the_clock(self) -> None:
-        """From now on no lease is taken away: the clock is dead, and its last ring is heard.
+        """Kill the clock, so that no lease is taken over, and wait until its last messages are processed.
 
-        Of earlier tests nothing may come back either: what their dead processes had in hand is removed.
+        Also remove the unacknowledged messages of processes that earlier tests killed, so that none is redelivered.
         """
         self.cluster.kill("clock")
-        eventually(lambda: self._length("control") == 0, what="the end of what the clock rang for")
+        eventually(lambda: self._length("control") == 0, what="the end of the clock's last messages")
         with redis.Redis.from_url(self.cluster.valkey.url) as client:
             client.delete("unacked", "unacked_index")
 
@@ -135,7 +137,7 @@ class Scene:
 
     @property
     def commands(self) -> int:
-        """How many messages wait in the queue of the release."""
+        """The number of messages in the queue of the release."""
         return self._length(self._queue)
 
     @property
@@ -143,17 +145,17 @@ class Scene:
         return self._length(OUTCOME_QUEUE)
 
     @property
-    def in_hand(self) -> int:
-        """How many messages were delivered and not acknowledged."""
+    def unacknowledged(self) -> int:
+        """The number of messages that were delivered and not acknowledged."""
         with redis.Redis.from_url(self.cluster.valkey.url) as client:
             return int(client.hlen("unacked"))
 
-    def lock_search_for_dead_hands(self) -> None:
-        """Take the lock under which control workers look for messages in dead hands, for as long as they would."""
+    def lock_redelivery(self) -> None:
+        """Take the lock under which control workers redeliver messages of dead processes, with the usual expiry."""
         with app.connection_for_read() as connection, redis.Redis.from_url(self.cluster.valkey.url) as client:
             channel: Any = connection.default_channel
-            taken = client.lock(channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire)
-            assert taken.acquire(blocking_timeout=5)
+            lock = client.lock(channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire)
+            assert lock.acquire(blocking_timeout=5)
 
     def _length(self, queue: str) -> int:
         with redis.Redis.from_url(self.cluster.valkey.url) as client:

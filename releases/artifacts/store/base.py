@@ -1,0 +1,182 @@
+"""The interface of every artifact store (wire protocol A.4)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from django.core.files.storage import Storage
+
+from releases.artifacts.store.staging import StagedBlob
+
+CHUNK = 1024 * 1024
+"""Bytes are read and hashed in chunks of this size, in bytes."""
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """One entry of a listing. Its bytes are unverified. `size` is in bytes."""
+
+    digest: str
+    size: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """The metadata of a blob, which a store returns without reading the bytes. `size` is in bytes.
+
+    While `fingerprint` is unchanged, the bytes are those that were last hashed. It is made of the size and of times, an
+    inode, or a tag or generation that the server assigns to each write.
+    """
+
+    size: int
+    fingerprint: str
+
+
+class DirectUploads(ABC):
+    """Uploads that a client sends straight to the store: parts by presigned requests, under a staging name.
+
+    Nothing that a client sends reaches the name of a digest before the coordinator has read and hashed it. Every
+    method may raise `ArtifactStoreUnavailable`. `name` identifies an upload.
+    """
+
+    @abstractmethod
+    def origins(self) -> list[str]:
+        """Return the origins, such as `https://s3.example`, to which clients send parts."""
+
+    @abstractmethod
+    def begin(self, name: str) -> str:
+        """Begin an upload and return the server's ID of it."""
+
+    @abstractmethod
+    def url(self, name: str, storage_id: str, number: int, size: int) -> str:
+        """Return the URL to which a client PUTs part `number`. The server accepts only `size` bytes."""
+
+    @abstractmethod
+    def parts(self, name: str, storage_id: str) -> dict[int, int]:
+        """Return the size of each received part by its number; empty if the upload is complete or unknown."""
+
+    @abstractmethod
+    def join(self, name: str, storage_id: str) -> bool:
+        """Join the parts into one object. Idempotent. Return False if neither exists."""
+
+    @abstractmethod
+    def read(self, name: str, while_reading: Callable[[], object] = ...) -> "StagedObject | None":
+        """Read and hash the joined object in constant memory; None if it does not exist.
+
+        Calls `while_reading` for each chunk.
+        """
+
+    @abstractmethod
+    def place(self, name: str, staged: "StagedObject", key: str, verified: Callable[[], BlobStat | None]) -> bool:
+        """Copy exactly the bytes that were read to `key`, on the server, unless `verified` finds them there.
+
+        Return False if the staging name no longer holds those bytes.
+        """
+
+    @abstractmethod
+    def abort(self, name: str, storage_id: str) -> None:
+        """Delete the parts of one upload. Keeps the joined object, which another upload may have made."""
+
+    @abstractmethod
+    def discard(self, name: str, storage_id: str) -> None:
+        """Delete everything that a finished upload left: its parts and the joined object."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedObject:
+    """The digest, size in bytes and ETag of an object under a staging name, as it was read."""
+
+    digest: str
+    size: int
+    tag: str
+
+
+class ArtifactStore(Storage, ABC):
+    """A Django storage whose files are blobs, each named by its SHA-256 digest.
+
+    Every method that is declared here may raise `ArtifactStoreUnavailable`, which says nothing about any blob. A method
+    that takes a digest raises `ValueError` for anything else than `sha256:` and 64 lower-case hex digits.
+
+    The store does not know the database. A caller that removes or replaces bytes holds the digest's lock
+    (`releases.artifacts.blob_lock`), because the store cannot know who is about to refer to them.
+    """
+
+    is_remote: bool
+    """True if `stat` is a call over the network."""
+    staging: Path
+    """The folder of this machine in which uploads are received."""
+
+    @property
+    def direct(self) -> DirectUploads | None:
+        """The direct uploads of this store; None if it does not support them."""
+        return None
+
+    @abstractmethod
+    def set_up(self) -> None:
+        """Create an empty store at the configured place. Does nothing to an existing store."""
+
+    @abstractmethod
+    def stage(self, limit: int) -> StagedBlob:
+        """Begin to receive at most `limit` bytes."""
+
+    @abstractmethod
+    def keep(self, staged: StagedBlob) -> str:
+        """Make staged bytes durable under their digest, once, and return their fingerprint.
+
+        If the store already has the right bytes, they are verified and left unchanged. Wrong bytes are replaced.
+        """
+
+    @abstractmethod
+    def read(self, digest: str, while_reading: Callable[[], object] = ...) -> BinaryIO | None:
+        """Return the bytes as a seekable file; None if there are none. The caller verifies them.
+
+        A remote store calls `while_reading` for each chunk that it fetches.
+        """
+
+    @abstractmethod
+    def key(self, digest: str) -> str:
+        """Return the name that the bytes have in this storage, below its location or including its prefix."""
+
+    @abstractmethod
+    def address(self, digest: str) -> str:
+        """Return a URI that tells people and other programs where the bytes are. Nothing opens it."""
+
+    @abstractmethod
+    def stat(self, digest: str) -> BlobStat | None:
+        """Return the metadata of the bytes without reading them; None if there are none."""
+
+    @abstractmethod
+    def verified(self, digest: str, while_reading: Callable[[], object] = ...) -> BlobStat | None:
+        """Read and hash all bytes. Return their metadata; None if the digest is another one or there are no bytes.
+
+        Calls `while_reading` for each chunk.
+        """
+
+    @abstractmethod
+    def list(self) -> Iterator[StoredBlob]:
+        """Yield every blob, in the order of the digests."""
+
+    @abstractmethod
+    def remove(self, digest: str) -> None:
+        """Remove the bytes. Does nothing if there are none."""
+
+    @abstractmethod
+    def quarantine(self, digest: str) -> str | None:
+        """Move the bytes to another name, outside of the blobs, and return it; None if there are none."""
+
+    def _save(self, name: str, content: Any) -> NoReturn:
+        """Django's `save` takes any name, which could store wrong bytes under a digest."""
+        raise NotImplementedError("An artifact store saves bytes under their digest: use stage().")
+
+
+def hexadecimal(digest: str) -> str:
+    """Return the hex digits of a `sha256:` digest. Raise `ValueError` for anything else, before it can name a file."""
+    digits = digest.removeprefix("sha256:")
+    if len(digits) != 64 or not set(digits) <= _HEX or digits == digest:
+        raise ValueError("not a sha256 digest")
+    return digits

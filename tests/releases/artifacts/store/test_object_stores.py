@@ -1,0 +1,151 @@
+"""What holds for every store on a server: failures of the server and the network are never a verdict on a blob."""
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from releases.artifacts.store import ArtifactStore
+from releases.artifacts.store.base import CHUNK
+from releases.artifacts.store.objects import ObjectArtifactStore
+from releases.errors import ArtifactStoreUnavailable
+from tests.faults import Relay
+from tests.making import digest_of
+from tests.releases.artifacts.store.bench import RemoteBench
+
+DATA = b"some bytes" * 300_000
+DIGEST = digest_of(DATA)
+
+
+@pytest.fixture
+def relay(remote: RemoteBench) -> Iterator[Relay]:
+    with Relay(remote.port) as relay:
+        yield relay
+
+
+@pytest.fixture
+def far(remote: RemoteBench, relay: Relay, tmp_path: Path) -> RemoteBench:
+    """The store behind a connection that may fail."""
+    return remote.through(relay, tmp_path / "far")
+
+
+def unavailable(use: Any, *arguments: Any) -> str:
+    with pytest.raises(ArtifactStoreUnavailable) as caught:
+        use(*arguments)
+    return caught.value.detail
+
+
+def test_two_that_store_the_same_bytes_at_once_both_have_them(remote: RemoteBench) -> None:
+    barrier = threading.Barrier(2)
+
+    def write(store: ArtifactStore) -> None:
+        staged = store.stage(limit=10**9)
+        staged.write(DATA)
+        staged.sync()
+        barrier.wait(10)
+        staged.keep()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, (remote.store, remote.store)))
+    assert remote.store.verified(DIGEST) is not None
+
+
+def test_an_object_that_another_process_created_first_is_kept(remote: RemoteBench) -> None:
+    """The loser of a race reads the winner's object, here known by its metadata, and does not write it again."""
+    staged = remote.store.stage(limit=10**9)
+    staged.write(DATA)
+    staged.sync()
+    remote.label(DIGEST, DATA)
+    staged.keep()
+    assert remote.labelled(DIGEST)
+
+
+def test_a_server_that_refuses_connections(remote: RemoteBench, far: RemoteBench, relay: Relay) -> None:
+    remote.keep(DATA)
+    relay.refusing = True
+    for use in (far.store.stat, far.store.verified, far.store.read, far.store.remove, far.store.quarantine):
+        assert "does not answer" in unavailable(use, DIGEST)
+    assert "does not answer" in unavailable(lambda: list(far.store.list()))
+    unavailable(far.keep, b"more")
+    relay.repair()
+    assert far.store.verified(DIGEST) is not None
+
+
+def test_a_server_that_is_too_slow(remote: RemoteBench, far: RemoteBench, relay: Relay) -> None:
+    remote.keep(DATA)
+    relay.stalled.set()
+    for use in (far.store.stat, far.store.verified, far.store.read):
+        assert "does not answer" in unavailable(use, DIGEST)
+    relay.repair()
+    assert far.store.verified(DIGEST) is not None
+
+
+def test_an_interrupted_response_is_not_a_truncated_object(remote: RemoteBench, far: RemoteBench, relay: Relay) -> None:
+    """A client library may fetch the rest over another connection."""
+    remote.keep(DATA)
+    relay.cut_after = len(DATA) // 2
+    try:
+        assert far.store.verified(DIGEST) is not None
+    except ArtifactStoreUnavailable as error:
+        assert "does not answer" in error.detail  # noqa: PT017 - it need not be raised
+    try:
+        file = far.store.read(DIGEST)
+        assert file is not None
+        with file:
+            assert file.read() == DATA
+    except ArtifactStoreUnavailable as error:
+        assert "does not answer" in error.detail  # noqa: PT017 - it need not be raised
+    assert not far.store.staging.exists() or list(far.store.staging.iterdir()) == []
+    relay.repair()
+    assert far.store.verified(DIGEST) is not None
+
+
+def test_a_missing_bucket_is_not_a_missing_blob(remote: RemoteBench, tmp_path: Path) -> None:
+    store = remote.elsewhere(tmp_path / "elsewhere")
+    for use in (store.stat, store.verified, store.read, store.remove, store.quarantine):
+        message = unavailable(use, DIGEST)
+        assert message.startswith("The artifact store refused: ")
+        assert "no-such-bucket" not in message
+    staged = store.stage(limit=100)
+    staged.write(b"bytes")
+    unavailable(staged.keep)
+    unavailable(lambda: list(store.list()))
+
+
+def test_the_callback_is_called_for_each_chunk(remote: RemoteBench) -> None:
+    """A verification renews its claim with it, which takes less than the time that one chunk may take."""
+    calls: list[str] = []
+    data = bytes(9 * CHUNK + 1)
+    remote.keep(data)
+    file = remote.store.read(digest_of(data), lambda: calls.append("read"))
+    assert file is not None
+    file.close()
+    assert remote.store.verified(digest_of(data), lambda: calls.append("verified")) is not None
+    assert (calls.count("read") >= 3, calls.count("verified") >= 3) == (True, True)
+
+
+def test_django_cannot_save_bytes_under_any_other_name(remote: RemoteBench) -> None:
+    with pytest.raises(NotImplementedError):
+        remote.store.save(remote.store.key(DIGEST), BytesIO(DATA))
+    assert remote.everything() == set()
+
+
+def test_a_child_process_does_not_use_the_connections_of_its_parent(remote: RemoteBench) -> None:
+    remote.keep(DATA)
+    before = remote.store.client
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=_check_in_child, args=(remote.store, before))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert remote.store.client is before
+
+
+def _check_in_child(store: ObjectArtifactStore, before: object) -> None:
+    assert store.client is not before
+    assert store.verified(DIGEST) is not None
