@@ -88,7 +88,7 @@ def test_the_correlation_id_is_the_name_uuid_of_the_protocol(ready: tuple[Tenant
         ({"assignee": "e\x00va"}, "must be printable"),
         ({"group": "the \u202elast"}, "must be printable"),
         ({"step_id": ".."}, "must be printable"),
-        ({"transport_metadata": {"url": "\x00"}}, "cannot be kept"),
+        ({"transport_metadata": {"url": "\x00"}}, "contains a NUL character"),
     ],
 )
 def test_what_nobody_could_answer_fails_at_once(
