@@ -1,4 +1,4 @@
-"""The pages of executions, dead letters, questions, campaigns and workers, and their rows on the tenant's page."""
+"""Admin pages of executions, dead letters, questions, campaigns and workers, and additions to the tenant page."""
 
 from executions.admin import tenants
 from executions.admin.campaigns import CampaignAdmin

@@ -1,4 +1,4 @@
-"""The page that starts a campaign: filters, what they find now, and only then a reason and a rate."""
+"""The page that starts a campaign: first the filters and a preview of what they match, then a reason and a rate."""
 
 from django import forms
 from django.contrib import messages
@@ -40,7 +40,7 @@ def _time(label: str, help_text: str) -> forms.DateTimeField:
 
 
 class FiltersForm(forms.Form):
-    """Which failed executions are meant. Only tenants in which the person may operate are a choice."""
+    """Filters of failed executions. Offers only tenants in which the user may operate."""
 
     tenant = forms.ModelChoiceField(
         Tenant.objects.none(), to_field_name="slug", empty_label=None, widget=UnfoldAdminSelectWidget
@@ -50,15 +50,15 @@ class FiltersForm(forms.Form):
     contract_version = _text("Contract version")
     error_code = _text("Error code", 100)
     reason = forms.ChoiceField(
-        label="Why it failed",
+        label="Cause of the failure",
         required=False,
         choices=[("", "Any"), *((value, value) for value in DeadLetter.Reason.values)],
         widget=UnfoldAdminSelectWidget,
     )
     finished_from = _time("Failed from", "UTC.")
-    finished_to = _time("Failed before", "UTC. The first time that is too late.")
+    finished_to = _time("Failed before", "UTC. Exclusive.")
     allow_failed = forms.BooleanField(
-        label="Take up what is FAILED too, which no retry was expected to help",
+        label="Include FAILED executions, whose errors are not retryable",
         required=False,
         widget=UnfoldBooleanWidget,
     )
@@ -79,50 +79,51 @@ class StartForm(forms.Form):
     why = forms.CharField(
         label="Reason",
         max_length=LONGEST_REASON,
-        help_text="It is kept in the history of every execution for good.",
+        help_text="Stored in the history of each execution.",
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
     rate_per_minute = forms.IntegerField(
-        label="At most so many a minute",
+        label="Maximum rate per minute",
         min_value=1,
         max_value=HIGHEST_RATE,
         initial=USUAL_RATE,
-        help_text="What the thing that broke can surely bear.",
+        help_text="Choose a rate that the systems which failed can handle.",
         widget=UnfoldAdminIntegerFieldWidget(attrs={"x-model.number": "rate"}),
     )
 
 
 def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
-    """GET shows the filters, and what they find once there are some; POST starts a campaign with them."""
+    """On GET, show the filters and a preview of what they match. On POST, start a campaign with them."""
     if not tenants_of(request.user, Scope.OPERATE).exists():
         raise PermissionDenied
-    asked, starting = FiltersForm(request), StartForm(request.POST if request.method == "POST" else None)
-    if not asked.is_valid():
-        return _page(pages, request, asked, starting, status=400 if asked.is_bound else 200)
-    tenant, allow_failed = asked.cleaned_data["tenant"], asked.cleaned_data["allow_failed"]
+    filtering, starting = FiltersForm(request), StartForm(request.POST if request.method == "POST" else None)
+    if not filtering.is_valid():
+        return _page(pages, request, filtering, starting, status=400 if filtering.is_bound else 200)
+    tenant, allow_failed = filtering.cleaned_data["tenant"], filtering.cleaned_data["allow_failed"]
     try:
         if not starting.is_valid():
-            found = preview(tenant, asked.filters, allow_failed=allow_failed)
-            return _page(pages, request, asked, starting, found=found, status=400 if starting.is_bound else 200)
-        made = campaigns.start(
+            found = preview(tenant, filtering.filters, allow_failed=allow_failed)
+            return _page(pages, request, filtering, starting, found=found, status=400 if starting.is_bound else 200)
+        campaign = campaigns.start(
             tenant,
-            asked.filters,
+            filtering.filters,
             reason=starting.cleaned_data["why"],
             rate_per_minute=starting.cleaned_data["rate_per_minute"],
             actor=actor(request.user),
             allow_failed=allow_failed,
         )
     except CoordinatorError as error:
-        return _page(pages, request, asked, starting, error=error, status=error.status)
-    count = campaigns.progress([made.pk])[made.pk].total
-    messages.success(request, f"The campaign has taken up {count:,}, and re-drives {made.rate_per_minute:,} a minute.")
-    return redirect("admin:executions_campaign_change", made.pk)
+        return _page(pages, request, filtering, starting, error=error, status=error.status)
+    count = campaigns.progress([campaign.pk])[campaign.pk].total
+    rate = campaign.rate_per_minute
+    messages.success(request, f"The campaign has started. Executions: {count:,}. Rate: {rate:,} per minute.")
+    return redirect("admin:executions_campaign_change", campaign.pk)
 
 
 def _page(
     pages: ReadOnlyAdmin,
     request: HttpRequest,
-    asked: FiltersForm,
+    filtering: FiltersForm,
     starting: StartForm,
     *,
     status: int,
@@ -134,8 +135,8 @@ def _page(
         "executions/campaign_start.html",
         status=status,
         title="Start a campaign",
-        asked=asked,
-        hidden=[field.as_hidden({"id": f"start_{field.name}"}) for field in asked] if asked.is_bound else [],
+        filtering=filtering,
+        hidden=[field.as_hidden({"id": f"start_{field.name}"}) for field in filtering] if filtering.is_bound else [],
         starting=starting,
         found=found,
         sample=[(each, STATE_VARIANTS[each.status]) for each in found.executions] if found else [],

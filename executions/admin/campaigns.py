@@ -69,7 +69,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     def state(self, campaign: Campaign) -> str:
         return campaign.status
 
-    @column("What")
+    @column("Filters")
     def found(self, campaign: Campaign) -> str:
         return on_one_line(campaign.filters)
 
@@ -83,7 +83,7 @@ class CampaignAdmin(ReadOnlyAdmin):
         return campaign.rate_per_minute
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Counts the items of all rows of the page at once."""
+        """Count the items of all campaigns on the page with one query."""
         changelist = super().get_changelist_instance(request)
         changelist.result_list = rows = list(changelist.result_list)
         known = campaigns.progress([row.pk for row in rows])
@@ -127,7 +127,7 @@ class CampaignAdmin(ReadOnlyAdmin):
         return self.page(request, "executions/campaign.html", **more, **self._shown(request, row))
 
     def live(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        """The live part of the page; 204 while it is what the page already shows."""
+        """Return the live part of the page, or 204 if the page already shows its current state."""
         shown = self._shown(request, self.row_or_404(request, object_id))
         if request.GET.get("shown") == shown["mark"]:
             return HttpResponse(status=204)
@@ -153,9 +153,9 @@ class CampaignAdmin(ReadOnlyAdmin):
             "more_items": len(items) > ITEMS_SHOWN,
             "follows": campaign.status in LIVE or any(_runs(item) for item in shown),
             "may_operate": self.may(request, Scope.OPERATE, campaign),
-            # Changes whenever the page would.
+            # Changes with every change of the page.
             "mark": f"{campaign.status}.{progress.pending}.{progress.redriven}.{progress.skipped}.{len(events)}."
-            + "".join(item.outcome[0] + _became(item)[:2] for item in shown),
+            + "".join(item.outcome[0] + _current_status(item)[:2] for item in shown),
         }
 
 
@@ -169,7 +169,7 @@ def _page_number(request: HttpRequest) -> int:
 
 
 def _items(campaign: Campaign, outcome: str, number: int) -> list[CampaignItem]:
-    """The items of one page, and one more where there is another page."""
+    """Return the items of a page, and one more if there is another page."""
     rows = campaigns.items(campaign)
     rows = rows.filter(outcome=outcome) if outcome else rows
     first = (number - 1) * ITEMS_SHOWN
@@ -180,18 +180,18 @@ def _line(item: CampaignItem) -> dict[str, Any]:
     return {
         "item": item,
         "variant": OUTCOME_VARIANTS[item.outcome],
-        "status": _became(item),
-        "became": STATE_VARIANTS.get(_became(item), "default"),
+        "status": _current_status(item),
+        "status_variant": STATE_VARIANTS.get(_current_status(item), "default"),
     }
 
 
-def _became(item: CampaignItem) -> str:
-    """What has become of its execution."""
+def _current_status(item: CampaignItem) -> str:
+    """Return the current status of the item's execution."""
     return item.execution.shown_status if item.execution else REMOVED
 
 
 def _runs(item: CampaignItem) -> bool:
-    return item.outcome == Outcome.REDRIVEN and _became(item) not in (*TERMINAL_VALUES, REMOVED)
+    return item.outcome == Outcome.REDRIVEN and _current_status(item) not in (*TERMINAL_VALUES, REMOVED)
 
 
 # --- requests -------------------------------------------------------------------------------------

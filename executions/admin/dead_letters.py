@@ -1,4 +1,4 @@
-"""Dead letters: what failed for good, and everything that triage needs to know of it."""
+"""Dead letters: the list of terminal failures, and the page of one with everything that triage needs."""
 
 import uuid
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from tenancy.roles import Scope
 
 
 class ErrorCodeFilter(TextFilter):
-    """By the error's code. The newest letters suggest some."""
+    """Filters by error code. Suggests the codes of the newest dead letters."""
 
     title = "error code"
     parameter_name = "error"
@@ -51,8 +51,8 @@ class ReasonFilter(ScopedFilter):
         return queryset.filter(reason=self.value()) if self.value() else queryset
 
 
-class StandingFilter(ScopedFilter):
-    """By what has become of the execution since."""
+class ExecutionStatusFilter(ScopedFilter):
+    """Filters by the current status of the execution."""
 
     title = "the execution's status"
     parameter_name = "now"
@@ -66,14 +66,14 @@ class StandingFilter(ScopedFilter):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    list_display = ("failed", "pipeline", "release", "tenant", "error_code", "why", "step_index", "became")
+    list_display = ("failed", "pipeline", "release", "tenant", "error_code", "why", "step_index", "current_status")
     list_filter = (
         SinceFilter,
         ReasonFilter,
         ErrorCodeFilter,
         ExecutionsPipelineFilter,
         ExecutionsReleaseFilter,
-        StandingFilter,
+        ExecutionStatusFilter,
         TenantFilter,
     )
     search_fields = ("execution__id",)
@@ -118,7 +118,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return letter.reason
 
     @badge("Now", STATE_VARIANTS)
-    def became(self, letter: DeadLetter) -> str:
+    def current_status(self, letter: DeadLetter) -> str:
         return letter.execution.shown_status
 
     def show(self, request: HttpRequest, row: DeadLetter) -> HttpResponse:
@@ -128,8 +128,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "title": f"{row.error_code} in {execution.pipeline_id}",
             "original": row,
             "variant": STATE_VARIANTS[row.terminal_status],
-            "became": STATE_VARIANTS[execution.shown_status],
-            "moved_since": execution.version != row.execution_version,
+            "current_variant": STATE_VARIANTS[execution.shown_status],
+            "changed_since": execution.version != row.execution_version,
             "traceback": traceback_of(row),
             "others": others.order_by("-created_at", "-id")[:20],
             "may_operate": self.may(request, Scope.OPERATE, row),

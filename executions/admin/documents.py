@@ -1,4 +1,4 @@
-"""JSON on pages: bounded, and read strictly where a person typed it."""
+"""JSON on pages: formats it with a length limit, and parses what a user typed strictly."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _LINE = re.compile(r"\bline (\d+)\b")
 
 
 def bounded_json(value: Any) -> dict[str, Any]:
-    """Pretty JSON, cut where it would swamp the page; `length` is of the whole."""
+    """Return indented JSON, truncated to JSON_SHOWN characters. `length` is that of the whole text."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return {"text": text[:JSON_SHOWN], "length": len(text), "cut": len(text) > JSON_SHOWN}
 
@@ -31,11 +31,11 @@ def on_one_line(data: Any) -> str:
 
 
 def typed_value(text: str, *, field: str) -> Any:
-    """The one JSON value in `text`, by the rules that hold for request bodies.
+    """Return the one JSON value in `text`. The rules are those for request bodies.
 
-    Raises `InvalidRequest` with every finding; their paths begin with `field`.
+    Raises `InvalidRequest` with every finding. Their paths begin with `field`.
     """
-    # The strict reader reads objects, so the value becomes the one member of one, on a line of its own.
+    # The strict reader reads only objects, so wrap the value in one. A newline keeps the line numbers computable.
     wrapped = f'{{"{field}":\n{text}}}'.encode("utf-8", "surrogatepass")
     try:
         found = read_object(wrapped, name="typed", limit=settings.MAX_REQUEST_BYTES)
@@ -49,6 +49,6 @@ def typed_value(text: str, *, field: str) -> Any:
 
 
 def _as_typed(finding: dict[str, str], field: str) -> dict[str, str]:
-    """The finding with places as they are in what was typed."""
+    """Return the finding with the path and line numbers of the text that the user typed."""
     path = finding["field"].removeprefix("typed").removeprefix("#") or field
     return {**finding, "field": path, "message": _LINE.sub(lambda line: f"line {int(line[1]) - 1}", finding["message"])}

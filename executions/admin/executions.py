@@ -26,7 +26,7 @@ from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
 
 EVENTS_SHOWN = 200
-ASKED_SHOWN = 20
+QUESTIONS_SHOWN = 20
 
 
 class StatusFilter(ScopedFilter):
@@ -34,7 +34,7 @@ class StatusFilter(ScopedFilter):
     parameter_name = "status"
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield "live", "All that are live"
+        yield "live", "All live executions"
         yield from ((status, status) for status in STATE_VARIANTS)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
@@ -67,7 +67,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Execution], search_term: str
     ) -> tuple[QuerySet[Execution], bool]:
-        """By whole id or whole key, which indexes answer however many executions there are."""
+        """Search by complete id or complete key: indexes keep this fast for any number of executions."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -115,7 +115,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
         )
 
     def live(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        """The live part of the page; 204 while it is what the page already shows."""
+        """Return the live part of the page, or 204 if the page already shows its current state."""
         execution = self.row_or_404(request, object_id)
         if request.GET.get("shown") == _mark(execution):
             return HttpResponse(status=204)
@@ -138,23 +138,23 @@ def _stranded(execution: Execution) -> str | None:
 
 
 def _mark(execution: Execution) -> str:
-    """Changes whenever the page would."""
+    """Return a string that changes with every change of the page."""
     lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
-    return f"{execution.event_count}.{lease}.{_stranded(execution) or ''}.{len(_asked(execution))}"
+    return f"{execution.event_count}.{lease}.{_stranded(execution) or ''}.{len(_open_questions(execution))}"
 
 
-def _asked(execution: Execution) -> list[Interaction]:
+def _open_questions(execution: Execution) -> list[Interaction]:
     """Return the interactions that it waits for, in the order of the items."""
     if execution.status != State.WAITING_EXTERNAL:
         return []
     rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
-    return list(rows.defer("request", "response").order_by("item_index")[: ASKED_SHOWN + 1])
+    return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
 
 
 def _shown(execution: Execution) -> dict[str, Any]:
     events = list(execution.events.order_by("-sequence")[: EVENTS_SHOWN + 1])
     activation = execution.release.pipeline.activation
-    asked = _asked(execution)
+    questions = _open_questions(execution)
     return {
         "execution": execution,
         "variant": STATE_VARIANTS[execution.shown_status],
@@ -177,8 +177,8 @@ def _shown(execution: Execution) -> dict[str, Any]:
             for event in events[:EVENTS_SHOWN]
         ],
         "more_events": len(events) > EVENTS_SHOWN,
-        "asked": asked[:ASKED_SHOWN],
-        "more_asked": len(asked) > ASKED_SHOWN,
+        "questions": questions[:QUESTIONS_SHOWN],
+        "more_questions": len(questions) > QUESTIONS_SHOWN,
     }
 
 
@@ -242,7 +242,7 @@ def _redrive(execution: Execution, requested: OperatorRequest) -> str:
         expected_version=requested.expected_version,
         allow_failed=requested.ticked,
     )
-    return f"It was {done.previous_status} and is queued again, on release {done.execution.release_version}."
+    return f"The execution was {done.previous_status}. It is queued on release {done.execution.release_version}."
 
 
 def _cancel_confirmation(execution: Execution) -> Confirmation:

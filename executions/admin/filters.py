@@ -1,4 +1,4 @@
-"""List filters that several of the operator's lists have."""
+"""List filters that several admin lists share."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -27,20 +27,21 @@ STATE_VARIANTS = {
 }
 PIPELINES_SHOWN = 100
 NEWEST = 500
-"""Of how many rows a typed filter's suggestions are taken."""
+"""How many of the newest rows provide the suggestions of a text filter."""
 
 
 def newest_first(request: HttpRequest) -> tuple[str, ...]:
-    """By the order of an index, however many rows there are.
+    """Return an ordering that an index provides, so that it is fast for any number of rows.
 
-    That on the time is each tenant's own. Who sees all tenants at once gets the order of ids, which is that of making.
+    The index on the creation time starts with the tenant. A list of all tenants is ordered by id instead; ids ascend
+    with the creation time.
     """
     everything = request.user.is_superuser and not request.GET.get("tenant")
     return ("-id",) if everything else ("-created_at", "-id")
 
 
 class PipelineFilter(ScopedFilter):
-    """By the pipeline's id. `lookup` leads to it."""
+    """Filters by pipeline id. `lookup` is the path to the id."""
 
     title = "pipeline"
     parameter_name = "pipeline"
@@ -70,16 +71,16 @@ class ExecutionsReleaseFilter(ReleaseFilter):
 
 
 class SinceFilter(ScopedFilter):
-    """By how long ago it was. `lookup` leads to the time."""
+    """Filters by age. `lookup` is the path to the time."""
 
     title = "time"
     parameter_name = "since"
     lookup = "created_at"
     spans = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
-    told = {"hour": "Last hour", "day": "Last 24 hours", "week": "Last 7 days"}
+    labels = {"hour": "Last hour", "day": "Last 24 hours", "week": "Last 7 days"}
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from self.told.items()
+        yield from self.labels.items()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         span = self.spans.get(self.value() or "")

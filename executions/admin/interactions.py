@@ -1,4 +1,4 @@
-"""What executions ask: the list of what waits, the page of one question, and the form that answers it."""
+"""Questions: the list of open interactions, the page of one, and the form that answers it."""
 
 import uuid
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ VARIANTS = {
 
 
 class StatusFilter(ScopedFilter):
-    """Without a choice: what somebody may still answer. Whoever searches finds whatever its status is."""
+    """Filters by status. By default shows questions that can be answered. A search includes every status."""
 
     title = "status"
     parameter_name = "status"
@@ -91,7 +91,7 @@ class DeadlineFilter(ScopedFilter):
 
 
 class _NamedFilter(TextFilter):
-    """By whom it is put to. What waits longest suggests names."""
+    """Filters by the name in `lookup`. Suggests the names of the open interactions with the nearest deadlines."""
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         rows = Interaction.objects.filter(tenant__in=tenants_of(person), status__in=Interaction.OPEN)
@@ -135,15 +135,15 @@ class InteractionAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Interaction], search_term: str
     ) -> tuple[QuerySet[Interaction], bool]:
-        """By whole ids, which indexes answer."""
+        """Search by complete ids, which have indexes."""
         term = search_term.strip()
         if not term:
             return queryset, False
         try:
-            given = uuid.UUID(term)
+            searched = uuid.UUID(term)
         except ValueError:
             return queryset.filter(correlation_id=term), False
-        named = Q(pk=given) | Q(execution=given) | Q(correlation_id=str(given))
+        named = Q(pk=searched) | Q(execution=searched) | Q(correlation_id=str(searched))
         return queryset.filter(named), False
 
     @column("Question")
@@ -173,7 +173,7 @@ class InteractionAdmin(ReadOnlyAdmin):
         return self._shown(request, row)
 
     def answer(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        """Take a typed answer in; the domain decides whether it is one. A refused one stays in the form."""
+        """Submit the typed answer. A rejected answer stays in the form."""
         row = self.row_or_404(request, object_id)
         if not self.may(request, Scope.ANSWER, row):
             raise PermissionDenied
@@ -188,10 +188,14 @@ class InteractionAdmin(ReadOnlyAdmin):
         except CoordinatorError as error:
             return self._shown(request, self.row_or_404(request, object_id), draft=draft, error=error)
         if done.duplicate:
-            told = f"{done.interaction.actor} was first, {moment(done.interaction.completed_at)}. That answer counts."
-            messages.warning(request, told)
+            first = done.interaction
+            messages.warning(
+                request, f"{first.actor} answered first, at {moment(first.completed_at)}. That answer counts."
+            )
         else:
-            messages.success(request, "Your answer was taken. The execution goes on once it has all that it asked for.")
+            messages.success(
+                request, "Your answer was accepted. The execution continues when all its questions are answered."
+            )
         return redirect("admin:executions_interaction_change", row.pk)
 
     def _shown(
@@ -214,7 +218,7 @@ class InteractionAdmin(ReadOnlyAdmin):
             may_answer=self.may(request, Scope.ANSWER, found),
             many=found.unit.gives_many and not found.unit.itemized,
             items=found.unit.expected_items,
-            asked=bounded_json(found.request),
+            question=bounded_json(found.request),
             answered=bounded_json(found.response) if found.status == Status.COMPLETED else None,
             expected=_definition(found),
             draft=draft,
@@ -223,7 +227,7 @@ class InteractionAdmin(ReadOnlyAdmin):
 
 
 def left(interaction: Interaction) -> str:
-    """How long it may still be answered, in words; "" once that does not matter any more."""
+    """Return the time until the deadline in words, that it has passed, or "" if the interaction is closed."""
     if interaction.status not in Interaction.OPEN:
         return ""
     now = timezone.now()
@@ -231,7 +235,7 @@ def left(interaction: Interaction) -> str:
 
 
 def _definition(of: Interaction) -> dict[str, Any] | None:
-    """What the contract says of the answer's type, where it says something."""
+    """Return the contract's definition of the answer's type, or None if it has none."""
     contract = of.execution.release.contract
     types = contract.document.get("canonicalTypes") if contract else None
     entry = types.get(of.output_type) if isinstance(types, dict) else None

@@ -82,7 +82,7 @@ def change_page(pages: TenantScopedAdmin, request: HttpRequest, tenant_pk: int, 
 
 
 def active(tenant: Tenant) -> SafeString:
-    """The ids of the active keys, newest first, with links to the pages that change them."""
+    """Return the ids of the active keys, newest first, with links to the pages that change them."""
     links = (
         (reverse("admin:tenancy_tenant_worker_key", args=[tenant.pk, name]), change.title)
         for name, change in CHANGES.items()
@@ -91,7 +91,7 @@ def active(tenant: Tenant) -> SafeString:
 
 
 def history(tenant: Tenant) -> SafeString:
-    """The newest changes, one per line."""
+    """Return the newest changes, one per line."""
     changes = WorkerKeyChange.objects.filter(tenant=tenant).order_by("-number")[:CHANGES_SHOWN]
     lines = ((moment(each.at), each.actor, each.oldest, each.newest, each.reason) for each in changes)
     return format_html_join(SafeString("<br>"), "{} by {}: generations {} to {} are active. {}", lines) or SafeString(

@@ -1,4 +1,4 @@
-"""Workers: what each hosts, whether it is alive, what became of it, and an operator's drain."""
+"""Workers: the list, the page of one with its state and events, and the pages that drain and undrain it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -49,7 +49,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         "capacity",
         "artifact",
         "drains",
-        "heard_of",
+        "last_heartbeat",
     )
     list_select_related = ("tenant", "eligibility")
     list_filter = (StateFilter, PipelineFilter, ReleaseFilter, TenantFilter)
@@ -71,14 +71,14 @@ class WorkerAdmin(ReadOnlyAdmin):
             return "no such release"
         return {True: "as verified", False: "another", None: "not reported"}[worker.eligibility.artifact_fits]
 
-    @column("Drains", empty="-")
+    @column("Drained", empty="-")
     def drains(self, worker: Worker) -> str | None:
         if worker.drained_by_operator_at:
             return f"by an operator since {moment(worker.drained_by_operator_at)}"
         return f"on its own since {moment(worker.draining_since)}" if worker.draining_since else None
 
     @column("Last heartbeat", ordering="last_heartbeat_at")
-    def heard_of(self, worker: Worker) -> str:
+    def last_heartbeat(self, worker: Worker) -> str:
         return moment(worker.last_heartbeat_at)
 
     def own_urls(self) -> list[URLPattern]:
@@ -101,7 +101,7 @@ class WorkerAdmin(ReadOnlyAdmin):
             "title": str(row),
             "original": row,
             "variant": WORKER_VARIANTS[host.state],
-            "order": _drain_event(row) if row.drained_by_operator_at else None,
+            "drain": _drain_event(row) if row.drained_by_operator_at else None,
             "called_at": base_of(row.endpoint) if row.protocol == REST else "",
             "may_operate": self.may(request, Scope.OPERATE, row),
             "running": running[:RUNNING_SHOWN],
@@ -116,12 +116,12 @@ class WorkerAdmin(ReadOnlyAdmin):
 
 
 def _drain_event(worker: Worker) -> WorkerEvent | None:
-    """By whom it is drained, and why."""
+    """Return the event of the newest drain, with its actor and reason."""
     return worker.events.filter(data__cause="OPERATOR_DRAINED").first()
 
 
 def _running(host: WorkerEligibility) -> list[Execution]:
-    """What it runs, longest first, by the leases that are held in its name."""
+    """Return the executions whose lease the worker holds, the longest-running first."""
     if host.release_id is None:
         return []
     rows = Execution.objects.filter(release=host.release_id, status=State.RUNNING, lease_owner=host.lease_owner)

@@ -129,7 +129,7 @@ def _read(resume_token: str) -> ResumeToken:
 def _find(
     tenant: Tenant, interaction_id: uuid.UUID | None, correlation_id: str | None, token: ResumeToken | None
 ) -> Interaction:
-    """Return the one interaction that matches all the given names. Checks the token against it."""
+    """Return the one interaction that matches all arguments that are not None. Verifies the token against it."""
     names: dict[str, Any] = {}
     if token is not None:
         names["pk"] = interaction_id_of(tenant.slug, token.interaction_id)

@@ -53,7 +53,7 @@ class Parking:
 
 
 def why_unanswerable(suspension: Suspension, opened: ImportedSuspension | None = None) -> str | None:
-    """Return why nobody could ever answer the await; None if somebody can. Such an execution fails and is not parked.
+    """Return why the await can never be answered, or None if it can. An unanswerable execution fails and is not parked.
 
     A worker dispatches the interactions that it has `opened`, except those that it left WAITING.
     """
@@ -138,7 +138,7 @@ def _known(ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
 
 
 Ids = Mapping[tuple[uuid.UUID, uuid.UUID], uuid.UUID]
-"""The id of each interaction, by its unit and the id that its worker gave it."""
+"""The id of each interaction, by its unit and the id that its worker chose."""
 
 
 def _unit(tenant: Tenant, parking: Parking, ids: Ids) -> dict[str, Any]:

@@ -43,7 +43,7 @@ LONGEST_ERROR = 300
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    why: str
+    reason: str
     final: bool
 
 
@@ -64,8 +64,8 @@ def signature(keys: Iterable[str], moment: int, body: bytes) -> str:
     A signature is HMAC-SHA256 in hexadecimal over the seconds, a dot, and the body.
     """
     signed = f"{moment}.".encode() + body
-    made = (hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in keys)
-    return ",".join([f"t={moment}", *(f"v1={each}" for each in made)])
+    signatures = (hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in keys)
+    return ",".join([f"t={moment}", *(f"v1={each}" for each in signatures)])
 
 
 def send(*, resolve: Resolve = address_guard.resolve) -> bool:
@@ -143,7 +143,7 @@ def _post(interaction: Interaction, resolve: Resolve) -> int:
     target = address_guard.vet(
         interaction.transport_metadata["url"], allowed=settings.WEBHOOK_ALLOWED_NETWORKS, resolve=resolve
     )
-    answer = exchange(
+    response = exchange(
         target,
         "POST",
         body,
@@ -158,7 +158,7 @@ def _post(interaction: Interaction, resolve: Resolve) -> int:
         limit=None,
         ca_file=settings.WEBHOOK_CA_FILE,
     )
-    return answer.status
+    return response.status
 
 
 def message(interaction: Interaction) -> dict[str, Any]:
@@ -208,18 +208,18 @@ def _not_received(interaction: Interaction, failure: _Failure) -> None:
     if wait is None:
         _give_up(interaction, failure)
         return
-    log.warning("Webhook of interaction %s was not accepted: %s", interaction.pk, failure.why)
-    _record(interaction, Interaction.Status.WAITING, failure.why, wait)
+    log.warning("Webhook of interaction %s was not accepted: %s", interaction.pk, failure.reason)
+    _record(interaction, Interaction.Status.WAITING, failure.reason, wait)
     wakeup.send(SEND_TASK, delay=wait)
 
 
 def _give_up(interaction: Interaction, failure: _Failure) -> None:
     """Fail the interaction, its unit and its execution, unless it was answered or sent again in the meantime."""
-    message = f"Webhook of interaction {interaction.pk} could not be delivered: {failure.why}"
+    message = f"Webhook of interaction {interaction.pk} could not be delivered: {failure.reason}"
     parameters: dict[str, Any] = {
         "id": interaction.pk,
         "attempt": interaction.dispatch_attempts,
-        "error": failure.why[:LONGEST_ERROR],
+        "error": failure.reason[:LONGEST_ERROR],
     }
     with transaction.atomic():
         awaits.lock(interaction.execution_id, interaction.unit_id)

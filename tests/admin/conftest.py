@@ -1,4 +1,4 @@
-"""Two tenants with everything in them, people of every role, and a client that is logged in as one of them."""
+"""Two tenants with one row of each kind, users of each role, and clients that are logged in as one of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ LogIn = Callable[..., Client]
 
 @dataclass(frozen=True)
 class World:
-    """What there is in one tenant."""
+    """A tenant with its rows."""
 
     tenant: Tenant
     release: Release
@@ -33,7 +33,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def static_files(settings: Any, tmp_path: Path) -> None:
-    """Without what `collectstatic` makes."""
+    """Serve static files without the output of `collectstatic`."""
     settings.STATIC_ROOT = tmp_path / "static"
     settings.STATIC_ROOT.mkdir()
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
@@ -74,9 +74,10 @@ def globex(db: None) -> World:
 
 @pytest.fixture
 def log_in(acme: World, request: pytest.FixtureRequest) -> LogIn:
-    """A client of someone: a role of acme, `stranger` who administers globex, `nobody`, `superuser`, `anonymous`.
+    """Return a function that makes a client. Its argument names the user.
 
-    A test that needs globex without its administrator requests it by name.
+    The user is a role of acme, `stranger` (an administrator of globex), `nobody` (a member of no tenant), `superuser`
+    or `anonymous`. Only `stranger` creates globex; a test that needs globex for another user requests that fixture.
     """
     names = {"tenant-admin": "tenant-admin-of-acme", "stranger": "tenant-admin-of-globex"}
 

@@ -97,7 +97,7 @@ def test_a_rollback_is_displayed_as_one(log_in: LogIn, acme: World, newer: Relea
     assert history(newer)[-1].is_rollback
 
 
-def test_a_required_reason_must_be_given(log_in: LogIn, newer: Release) -> None:
+def test_a_required_reason_must_be_entered(log_in: LogIn, newer: Release) -> None:
     Pipeline.objects.filter(pk=newer.pipeline_id).update(reason_required=True)
     client = log_in("release-manager")
     form = form_of(client, newer)

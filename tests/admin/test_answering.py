@@ -1,4 +1,4 @@
-"""What executions ask: the list of what waits, the page of a question, and the form that answers it."""
+"""Questions: the list of open ones, the page of one, and the form that answers it."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from executions.models import Execution, Interaction, Worker
 from tests import making
-from tests.admin import asking
+from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import run
 
@@ -26,34 +26,40 @@ def answer(client: Client, of: Interaction, text: str) -> Any:
     return client.post(reverse("admin:executions_interaction_answer", args=[of.pk]), {"response": text}, follow=True)
 
 
-def test_an_answer_takes_the_execution_on_and_is_kept_with_who_and_when(log_in: LogIn, acme: World) -> None:
-    asked = asking.question(acme, assignee="eva", group="finance")
+def test_an_answer_resumes_the_execution_and_is_stored_with_its_actor(log_in: LogIn, acme: World) -> None:
+    interaction = operator_rows.question(acme, assignee="eva", group="finance")
     client = log_in("operator")
-    shown = client.get(page(asked)).text
-    for told in ("eva", "finance", "Waits for an answer until", str(asked.execution_id), acme.release.contract_version):
-        assert told in shown
+    shown = client.get(page(interaction)).text
+    for text in (
+        "eva",
+        "finance",
+        "Waits for an answer until",
+        str(interaction.execution_id),
+        acme.release.contract_version,
+    ):
+        assert text in shown
     assert "&quot;n&quot;: 1" in shown
-    told = answer(client, asked, '{"n": 2}').text
-    assert "Your answer was taken" in told
-    assert 'id="answer-form"' not in told
-    asked.refresh_from_db()
-    assert (asked.status, asked.response, asked.actor) == ("COMPLETED", {"n": 2}, "user:operator")
-    assert Execution.objects.get(pk=asked.execution_id).status == "QUEUED"
+    response = answer(client, interaction, '{"n": 2}').text
+    assert "Your answer was accepted" in response
+    assert 'id="answer-form"' not in response
+    interaction.refresh_from_db()
+    assert (interaction.status, interaction.response, interaction.actor) == ("COMPLETED", {"n": 2}, "user:operator")
+    assert Execution.objects.get(pk=interaction.execution_id).status == "QUEUED"
 
 
-def test_a_repeat_shows_the_first_answer_with_who_and_when(log_in: LogIn, acme: World) -> None:
-    asked = asking.question(acme)
-    answer(log_in("tenant-admin"), asked, '{"n": 2}')
-    told = answer(log_in("operator"), asked, '{"n": 3}').text
-    assert "user:tenant-admin-of-acme was first" in told
-    assert "&quot;n&quot;: 2" in told
-    assert "&quot;n&quot;: 3" not in told
-    asked.refresh_from_db()
-    assert asked.response == {"n": 2}
+def test_a_repeated_answer_shows_the_first_one_with_its_actor(log_in: LogIn, acme: World) -> None:
+    interaction = operator_rows.question(acme)
+    answer(log_in("tenant-admin"), interaction, '{"n": 2}')
+    shown = answer(log_in("operator"), interaction, '{"n": 3}').text
+    assert "user:tenant-admin-of-acme answered first" in shown
+    assert "&quot;n&quot;: 2" in shown
+    assert "&quot;n&quot;: 3" not in shown
+    interaction.refresh_from_db()
+    assert interaction.response == {"n": 2}
 
 
 @pytest.mark.parametrize(
-    ("draft", "told"),
+    ("draft", "problem"),
     [
         ('{"n": ', "line 1 column 7"),
         ("yes", "DOCUMENT_NOT_JSON"),
@@ -65,18 +71,18 @@ def test_a_repeat_shows_the_first_answer_with_who_and_when(log_in: LogIn, acme: 
         (HOSTILE, "DOCUMENT_NOT_JSON"),
     ],
 )
-def test_what_is_not_json_is_refused_and_stays_in_the_form(draft: str, told: str, log_in: LogIn, acme: World) -> None:
-    asked = asking.question(acme)
-    refused = answer(log_in("operator"), asked, draft)
+def test_invalid_json_is_rejected_and_stays_in_the_form(draft: str, problem: str, log_in: LogIn, acme: World) -> None:
+    interaction = operator_rows.question(acme)
+    refused = answer(log_in("operator"), interaction, draft)
     assert refused.status_code == 400
-    assert told in refused.text
+    assert problem in refused.text
     assert refused.context["draft"] == draft
     assert "<script>alert(" not in refused.text
-    asked.refresh_from_db()
-    assert asked.status == "DISPATCHED"
+    interaction.refresh_from_db()
+    assert interaction.status == "DISPATCHED"
 
 
-def test_what_does_not_fit_the_contracts_type_is_refused_with_field_and_rule(log_in: LogIn, db: None) -> None:
+def test_an_answer_of_the_wrong_type_is_rejected_with_its_field_and_rule(log_in: LogIn, db: None) -> None:
     owner = making.tenant()
     decision = {
         "id": "Decision",
@@ -86,59 +92,59 @@ def test_what_does_not_fit_the_contracts_type_is_refused_with_field_and_rule(log
     types = {"Decision": {"definition": decision, "definitionFingerprint": "", "runtimeClass": "Decision"}}
     release = making.active(owner, canonicalTypes=types)
     world = World(owner, release, making.worker(release), making.execution(owner, "first"), None, "")  # type: ignore[arg-type]
-    asked = asking.question(world, output_type="Decision")
-    refused = answer(log_in("superuser"), asked, '{"ok": "perhaps"}')
+    interaction = operator_rows.question(world, output_type="Decision")
+    refused = answer(log_in("superuser"), interaction, '{"ok": "perhaps"}')
     assert refused.status_code == 422
     assert "ANSWER_TYPE" in refused.text
     assert "response.ok" in refused.text
     assert "{&quot;ok&quot;: &quot;perhaps&quot;}</textarea>" in refused.text
     assert "&quot;kind&quot;: &quot;record&quot;" in refused.text
-    assert answer(log_in("superuser"), asked, '{"ok": true}').status_code == 200
+    assert answer(log_in("superuser"), interaction, '{"ok": true}').status_code == 200
 
 
-def test_an_answer_after_the_deadline_fails_the_execution_and_shows_what_was_typed(log_in: LogIn, acme: World) -> None:
-    asked = asking.question(acme)
-    run("UPDATE executions_interaction SET deadline = now() - interval '1 second' WHERE id = %s", asked.pk)
-    refused = answer(log_in("operator"), asked, '{"n": 2}')
+def test_an_answer_after_the_deadline_fails_the_execution_and_stays_on_the_page(log_in: LogIn, acme: World) -> None:
+    interaction = operator_rows.question(acme)
+    run("UPDATE executions_interaction SET deadline = now() - interval '1 second' WHERE id = %s", interaction.pk)
+    refused = answer(log_in("operator"), interaction, '{"n": 2}')
     assert refused.status_code == 409
     assert "AWAIT_TIMEOUT" in refused.text
     assert "data-draft" in refused.text
     assert 'id="answer-form"' not in refused.text
-    assert Execution.objects.get(pk=asked.execution_id).status == "FAILED"
+    assert Execution.objects.get(pk=interaction.execution_id).status == "FAILED"
 
 
-def test_nobody_answers_a_timer(log_in: LogIn, acme: World) -> None:
-    asked = asking.question(acme, transport="timer")
+def test_a_timer_cannot_be_answered(log_in: LogIn, acme: World) -> None:
+    interaction = operator_rows.question(acme, transport="timer")
     client = log_in("operator")
-    assert 'id="answer-form"' not in client.get(page(asked)).text
-    assert answer(client, asked, '{"n": 2}').status_code == 409
+    assert 'id="answer-form"' not in client.get(page(interaction)).text
+    assert answer(client, interaction, '{"n": 2}').status_code == 409
     assert list(client.get(reverse(LIST)).context["cl"].result_list) == []
-    assert list(client.get(reverse(LIST), {"status": "all"}).context["cl"].result_list) == [asked]
+    assert list(client.get(reverse(LIST), {"status": "all"}).context["cl"].result_list) == [interaction]
 
 
 @pytest.mark.parametrize("who", ["viewer", "release-manager", "stranger", "nobody"])
-def test_whoever_may_not_answer_changes_nothing(who: str, log_in: LogIn, acme: World) -> None:
-    asked = asking.question(acme)
-    refused = answer(log_in(who), asked, '{"n": 2}')
+def test_a_user_who_may_not_answer_changes_nothing(who: str, log_in: LogIn, acme: World) -> None:
+    interaction = operator_rows.question(acme)
+    refused = answer(log_in(who), interaction, '{"n": 2}')
     assert refused.status_code == (403 if who in {"viewer", "release-manager"} else 404)
-    asked.refresh_from_db()
-    assert (asked.status, asked.response) == ("DISPATCHED", None)
-    shown = log_in("viewer").get(page(asked)).text
+    interaction.refresh_from_db()
+    assert (interaction.status, interaction.response) == ("DISPATCHED", None)
+    shown = log_in("viewer").get(page(interaction)).text
     assert 'id="answer-form"' not in shown
-    assert "Your role in this tenant does not answer" in shown
+    assert "Your role in this tenant may not answer" in shown
 
 
-def test_an_answer_needs_the_forms_token_and_a_get_answers_nothing(log_in: LogIn, acme: World) -> None:
-    asked = asking.question(acme)
-    address = reverse("admin:executions_interaction_answer", args=[asked.pk])
+def test_an_answer_requires_a_csrf_token_and_a_post_request(log_in: LogIn, acme: World) -> None:
+    interaction = operator_rows.question(acme)
+    address = reverse("admin:executions_interaction_answer", args=[interaction.pk])
     assert log_in("operator", enforce_csrf_checks=True).post(address, {"response": "1"}).status_code == 403
     assert log_in("operator").get(address, {"response": "1"}).status_code == 302
-    asked.refresh_from_db()
-    assert asked.status == "DISPATCHED"
+    interaction.refresh_from_db()
+    assert interaction.status == "DISPATCHED"
 
 
-def test_nothing_from_outside_becomes_markup(log_in: LogIn, acme: World) -> None:
-    asked = asking.question(
+def test_external_text_is_escaped(log_in: LogIn, acme: World) -> None:
+    interaction = operator_rows.question(
         acme,
         request=f'{{"html": "{HOSTILE.replace(chr(34), chr(39))}"}}',
         step_id=HOSTILE,
@@ -146,7 +152,11 @@ def test_nothing_from_outside_becomes_markup(log_in: LogIn, acme: World) -> None
         group=HOSTILE,
     )
     client = log_in("operator")
-    addresses = (page(asked), reverse(LIST), reverse("admin:executions_execution_change", args=[asked.execution_id]))
+    addresses = (
+        page(interaction),
+        reverse(LIST),
+        reverse("admin:executions_execution_change", args=[interaction.execution_id]),
+    )
     for address in addresses:
         shown = client.get(address)
         assert shown.status_code == 200
@@ -155,7 +165,7 @@ def test_nothing_from_outside_becomes_markup(log_in: LogIn, acme: World) -> None
 
 
 @pytest.mark.parametrize(
-    ("question", "found"),
+    ("query", "found"),
     [
         ("", True),
         ("assignee=eva", True),
@@ -171,44 +181,44 @@ def test_nothing_from_outside_becomes_markup(log_in: LogIn, acme: World) -> None
         ("pipeline=acme.orders", True),
     ],
 )
-def test_the_list_is_filtered(question: str, found: bool, log_in: LogIn, acme: World) -> None:
-    asked = asking.question(acme, assignee="eva", group="finance")
-    shown = log_in("viewer").get(f"{reverse(LIST)}?{question}")
-    assert list(shown.context["cl"].result_list) == ([asked] if found else [])
+def test_the_list_is_filtered(query: str, found: bool, log_in: LogIn, acme: World) -> None:
+    interaction = operator_rows.question(acme, assignee="eva", group="finance")
+    shown = log_in("viewer").get(f"{reverse(LIST)}?{query}")
+    assert list(shown.context["cl"].result_list) == ([interaction] if found else [])
     assert '<option value="eva">' in shown.text
 
 
 def test_a_question_is_found_by_any_of_its_ids(log_in: LogIn, acme: World) -> None:
-    asked = asking.question(acme)
-    answer(log_in("operator"), asked, '{"n": 2}')
-    for name in (asked.pk, asked.execution_id, asked.correlation_id):
+    interaction = operator_rows.question(acme)
+    answer(log_in("operator"), interaction, '{"n": 2}')
+    for name in (interaction.pk, interaction.execution_id, interaction.correlation_id):
         [found] = log_in("viewer").get(reverse(LIST), {"q": str(name)}).context["cl"].result_list
-        assert found == asked
+        assert found == interaction
         assert list(log_in("stranger").get(reverse(LIST), {"q": str(name)}).context["cl"].result_list) == []
 
 
-def test_the_number_of_queries_does_not_grow_with_the_questions(log_in: LogIn, acme: World) -> None:
+def test_the_number_of_queries_is_independent_of_the_number_of_questions(log_in: LogIn, acme: World) -> None:
     Worker.objects.update(capacity=100)
     client = log_in("operator")
     itemized = {"itemized": True, "request_shape": "MULTI"}
-    one = asking.question(acme, "one", requests=['{"n": 1}'], **itemized)
+    one = operator_rows.question(acme, "one", requests=['{"n": 1}'], **itemized)
     addresses = [reverse(LIST), reverse("admin:index"), reverse("admin:executions_execution_change", args=["{}"])]
 
-    def questions(address: str, of: Interaction) -> int:
+    def query_count(address: str, of: Interaction) -> int:
         with CaptureQueriesContext(connection) as queries:
             assert client.get(address.replace("%7B%7D", str(of.execution_id))).status_code == 200
-        asked = [query["sql"] for query in queries if "executions_interaction" in query["sql"]]
-        assert not [sql for sql in asked if "COUNT(" in sql and "LIMIT" not in sql]
+        statements = [query["sql"] for query in queries if "executions_interaction" in query["sql"]]
+        assert not [sql for sql in statements if "COUNT(" in sql and "LIMIT" not in sql]
         return len(queries)
 
-    before = [questions(address, one) for address in addresses]
-    many = asking.question(acme, "many", requests=[f'{{"n": {number}}}' for number in range(15)], **itemized)
-    assert [questions(address, many) for address in addresses] == before
+    before = [query_count(address, one) for address in addresses]
+    many = operator_rows.question(acme, "many", requests=[f'{{"n": {number}}}' for number in range(15)], **itemized)
+    assert [query_count(address, many) for address in addresses] == before
     assert len(client.get(reverse(LIST)).context["cl"].result_list) == 16
 
 
-def test_what_waits_is_counted_beside_the_link_and_on_the_overview(log_in: LogIn, acme: World) -> None:
-    asking.question(acme)
+def test_open_questions_are_counted_in_the_navigation_and_on_the_overview(log_in: LogIn, acme: World) -> None:
+    operator_rows.question(acme)
     shown = log_in("operator").get(reverse("admin:index"))
     assert shown.context["waiting_count"] == 1
     [running] = [group for group in shown.context["sidebar_navigation"] if group["title"] == "Executions"]

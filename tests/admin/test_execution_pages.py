@@ -1,4 +1,4 @@
-"""The operator's pages: executions, workers and the overview."""
+"""The operators' pages: executions, workers and the overview."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, apply
 from releases.activation.activation import activate
 from tests import making
-from tests.admin import asking
+from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import OutcomeGroup
@@ -34,16 +34,16 @@ def live(execution: Execution) -> str:
     return reverse("admin:executions_execution_live", args=[execution.pk])
 
 
-def run(execution: Execution, target: State, **told: Any) -> None:
-    """Let the execution be claimed and end, as its worker would have it."""
+def run(execution: Execution, target: State, **members: Any) -> None:
+    """Claim the execution and move it to `target`. `members` are those of the move."""
     [claim] = [each for each in making.claimed(execution.tenant) if each.execution_id == execution.pk]
     move = Move(
-        execution.pk, target, "TESTED", "worker:w", {}, version=claim.version, lease_token=claim.lease_token, **told
+        execution.pk, target, "TESTED", "worker:w", {}, version=claim.version, lease_token=claim.lease_token, **members
     )
     assert apply([move]) == [move]
 
 
-def test_the_pin_is_on_the_page_and_a_later_activation_does_not_move_it(log_in: LogIn, acme: World) -> None:
+def test_the_page_shows_the_pin_which_a_later_activation_does_not_change(log_in: LogIn, acme: World) -> None:
     newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
     activate(newer, actor="user:test")
     text = log_in("viewer").get(page(acme.execution)).text
@@ -51,16 +51,16 @@ def test_the_pin_is_on_the_page_and_a_later_activation_does_not_move_it(log_in: 
     assert acme.release.contract_version in text
 
 
-def test_the_page_of_a_live_execution_follows_the_answers_that_come(log_in: LogIn, acme: World) -> None:
+def test_the_page_of_a_live_execution_is_updated_after_each_answer(log_in: LogIn, acme: World) -> None:
     client = log_in("operator")
-    asked = asking.question(acme, requests=["{}", "{}"], itemized=True, gives_many=True)
-    mark = client.get(page(asked.execution)).context["mark"]
-    assert client.get(live(asked.execution), {"shown": mark}).status_code == 204
-    interactions.complete(acme.tenant, interaction_id=asked.pk, response={"n": 1}, actor="user:eva")
-    assert client.get(live(asked.execution), {"shown": mark}).status_code == 200
+    question = operator_rows.question(acme, requests=["{}", "{}"], itemized=True, gives_many=True)
+    mark = client.get(page(question.execution)).context["mark"]
+    assert client.get(live(question.execution), {"shown": mark}).status_code == 204
+    interactions.complete(acme.tenant, interaction_id=question.pk, response={"n": 1}, actor="user:eva")
+    assert client.get(live(question.execution), {"shown": mark}).status_code == 200
 
 
-def test_the_page_asks_again_only_while_the_execution_is_live(log_in: LogIn, acme: World) -> None:
+def test_the_page_updates_itself_only_while_the_execution_is_live(log_in: LogIn, acme: World) -> None:
     client = log_in("operator")
     first = client.get(page(acme.execution))
     mark = first.context["mark"]
@@ -74,17 +74,17 @@ def test_the_page_asks_again_only_while_the_execution_is_live(log_in: LogIn, acm
 
 
 def renew(execution: Execution, claim: Claim, running: float | None = None, worker: str = "w") -> None:
-    """What a heartbeat of the worker does that holds the claim."""
+    """Renew the lease as a heartbeat of the worker does. `running` is how long it runs the claim, in seconds."""
     held = [(claim.execution_id, claim.lease_token)]
     begun = {} if running is None else {claim.lease_token: running}
     moves.renew_leases(execution.tenant_id, held, worker_id=worker, lease_seconds=30, running=begun)
 
 
-def test_what_no_worker_has_begun_is_not_shown_as_running(log_in: LogIn, acme: World) -> None:
+def test_a_claimed_execution_is_shown_as_running_only_once_a_worker_has_started_it(log_in: LogIn, acme: World) -> None:
     client = log_in("viewer")
 
     def shown() -> tuple[str, list[str]]:
-        """The page's text, and the filters of the list that find the execution."""
+        """Return the text of the page, and the status filters of the list that find the execution."""
         listed = reverse("admin:executions_execution_changelist")
         found = [
             status
@@ -115,8 +115,8 @@ def test_a_failure_shows_its_error(log_in: LogIn, acme: World) -> None:
     assert "&lt;b&gt;not&lt;/b&gt; enough" in text
 
 
-def test_a_traceback_is_shown_to_whoever_may_see_the_execution(log_in: LogIn, acme: World) -> None:
-    """On its page, and on that of the dead letter, which keeps it when the execution was re-driven."""
+def test_a_viewer_sees_the_traceback_of_a_failure(log_in: LogIn, acme: World) -> None:
+    """The execution's page shows it until a re-drive; the page of the dead letter keeps it."""
     [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == acme.execution.pk]
     failed = making.failure(claim, "NO_FUNDS", retryable=False, traceback="Traceback: <b>File</b> orders.py")
     outcome.record(acme.release.identity, OutcomeGroup(worker_id="w", outcomes=[failed]))
@@ -146,14 +146,14 @@ def test_the_page_of_a_dead_letter_shows_the_traceback_of_its_own_failure(log_in
 
 
 def earlier(execution: Execution) -> None:
-    """Have all that happened to it an hour ago: a test is one transaction, and so one moment."""
+    """Move its events and dead letters back by an hour. In a test, which is one transaction, all have the same time."""
     hour = timedelta(hours=1)
     with unguarded(ExecutionEvent), unguarded(DeadLetter):
         execution.events.update(at=F("at") - hour)
         execution.dead_letters.update(created_at=F("created_at") - hour)
 
 
-def test_the_page_of_a_worker_shows_what_it_runs_itself(log_in: LogIn, acme: World) -> None:
+def test_the_page_of_a_worker_shows_only_its_own_executions(log_in: LogIn, acme: World) -> None:
     making.worker(acme.release, "another")
     own, others = acme.execution, making.execution(acme.tenant, "of-another", pipeline_id="acme.orders")
     for claim in making.claimed(acme.tenant):
@@ -164,53 +164,51 @@ def test_the_page_of_a_worker_shows_what_it_runs_itself(log_in: LogIn, acme: Wor
     assert str(others.pk) not in text
 
 
-def test_an_execution_without_a_worker_says_that_it_waits_for_one_of_its_release(log_in: LogIn, acme: World) -> None:
+def test_the_page_of_a_stranded_execution_says_why_no_worker_may_run_it(log_in: LogIn, acme: World) -> None:
     client = log_in("operator")
     assert "data-stranded" not in client.get(page(acme.execution)).text
     Worker.objects.filter(pk=acme.worker.pk).update(stopped_at=timezone.now())
     assert "No worker may run its release: the worker stopped." in client.get(page(acme.execution)).text
 
 
-def test_large_json_is_cut() -> None:
+def test_large_json_is_truncated() -> None:
     shown = bounded_json({"text": "x" * 100_000})
     assert len(shown["text"]) == JSON_SHOWN
     assert shown["cut"]
     assert bounded_json([1]) == {"text": "[\n  1\n]", "length": 7, "cut": False}
 
 
-def test_the_list_never_counts_the_whole_table(log_in: LogIn) -> None:
+def test_the_list_does_not_count_all_rows(log_in: LogIn) -> None:
     client = log_in("viewer")
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         assert client.get(reverse("admin:executions_execution_changelist")).status_code == 200
-    asked = [query["sql"] for query in queries if "executions_execution" in query["sql"]]
-    assert asked
-    assert not [sql for sql in asked if "COUNT(" in sql]
-    assert not [sql for sql in asked if '"input"' in sql or '"result"' in sql]
+    statements = [query["sql"] for query in queries if "executions_execution" in query["sql"]]
+    assert statements
+    assert not [sql for sql in statements if "COUNT(" in sql]
+    assert not [sql for sql in statements if '"input"' in sql or '"result"' in sql]
 
 
-def test_the_list_of_workers_asks_a_fixed_number_of_questions(log_in: LogIn, acme: World) -> None:
+def test_the_number_of_queries_is_independent_of_the_number_of_workers(log_in: LogIn, acme: World) -> None:
     client = log_in("viewer")
     address = reverse("admin:executions_worker_changelist")
 
-    def questions() -> int:
+    def query_count() -> int:
         with CaptureQueriesContext(connection) as queries:
             assert client.get(address).status_code == 200
         return len(queries)
 
-    before = questions()
+    before = query_count()
     for number in range(10):
         making.worker(acme.release, f"more-{number}")
-    assert questions() == before
+    assert query_count() == before
 
 
 @pytest.mark.parametrize(
-    ("question", "found"), [("status=live", True), ("status=SUCCEEDED", False), ("pipeline=acme.orders", True)]
+    ("query", "found"), [("status=live", True), ("status=SUCCEEDED", False), ("pipeline=acme.orders", True)]
 )
-def test_the_list_is_filtered(question: str, found: bool, log_in: LogIn, acme: World) -> None:
-    answer = log_in("viewer").get(f"{reverse('admin:executions_execution_changelist')}?{question}")
-    assert list(answer.context["cl"].result_list) == ([acme.execution] if found else [])
+def test_the_list_is_filtered(query: str, found: bool, log_in: LogIn, acme: World) -> None:
+    response = log_in("viewer").get(f"{reverse('admin:executions_execution_changelist')}?{query}")
+    assert list(response.context["cl"].result_list) == ([acme.execution] if found else [])
 
 
 WORKERS: dict[str, tuple[dict[str, Any], str]] = {
@@ -224,7 +222,7 @@ WORKERS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", WORKERS)
-def test_the_state_of_a_worker_and_its_artifact_are_told(kind: str, log_in: LogIn, acme: World) -> None:
+def test_the_pages_of_workers_show_the_state_and_the_artifact(kind: str, log_in: LogIn, acme: World) -> None:
     changes, artifact = WORKERS[kind]
     state = kind if kind.isupper() else "HEALTHY"
     Worker.objects.filter(pk=acme.worker.pk).update(**changes)
@@ -234,7 +232,7 @@ def test_the_state_of_a_worker_and_its_artifact_are_told(kind: str, log_in: LogI
     assert state in log_in("viewer").get(reverse("admin:executions_worker_change", args=[acme.worker.pk])).text
 
 
-def test_the_overview_tells_what_lives_what_failed_and_what_is_stranded(log_in: LogIn, acme: World) -> None:
+def test_the_overview_shows_live_failed_and_stranded_executions(log_in: LogIn, acme: World) -> None:
     failed = making.execution(acme.tenant, "second", pipeline_id="acme.orders")
     run(failed, State.DLQ, error_code="E", error_message="m")
     shown = log_in("viewer").get(reverse("admin:index"))
@@ -250,7 +248,7 @@ def test_the_overview_tells_what_lives_what_failed_and_what_is_stranded(log_in: 
     assert "The worker sends no heartbeats" in shown.text
 
 
-def test_the_overview_shows_ones_own_tenants_alone(log_in: LogIn) -> None:
+def test_the_overview_shows_only_the_tenants_of_the_user(log_in: LogIn) -> None:
     assert "acme" not in log_in("stranger").get(reverse("admin:index")).text
     assert "not a member of any tenant" in log_in("nobody").get(reverse("admin:index")).text
     everything = log_in("superuser").get(reverse("admin:index")).text

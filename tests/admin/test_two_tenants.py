@@ -12,7 +12,7 @@ from executions.models import Execution, Interaction
 from tenancy.models import Membership
 from tenancy.roles import Role
 from tests import making, signing
-from tests.admin import asking
+from tests.admin import operator_rows
 from tests.admin.conftest import World, furnished
 from tests.api.tenant_api import upload
 
@@ -33,9 +33,9 @@ def twins(db: None) -> list[World]:
     worlds = [furnished(slug, PIPELINE) for slug in TENANTS]
     for world in worlds:
         slug = world.tenant.slug
-        asking.question(world, assignee=f"eva-of-{slug}", group=f"group-of-{slug}")
-        asking.dead(world, "dead", code=f"Error-of-{slug}")
-        asking.campaign(world)
+        operator_rows.question(world, assignee=f"eva-of-{slug}", group=f"group-of-{slug}")
+        operator_rows.dead(world, "dead", code=f"Error-of-{slug}")
+        operator_rows.campaign(world)
         signing.trusted(world.tenant, f"key-of-{slug}")
         other = making.active(world.tenant, pipeline_id=f"other.{slug}")
         lonely = making.worker(other, "lonely")
@@ -81,7 +81,7 @@ def identifiers_of(world: World) -> list[str]:
     return [world.tenant.slug, *map(str, executions), *map(str, questions), *(str(pk)[:13] for pk in executions)]
 
 
-def test_a_list_a_form_and_the_overview_name_nothing_of_another_tenant(
+def test_lists_forms_and_the_overview_reveal_nothing_of_another_tenant(
     twins: list[World], subtests: pytest.Subtests
 ) -> None:
     client, foreign = member(twins[0]), identifiers_of(twins[1])
@@ -99,7 +99,7 @@ def figures(client: Client) -> dict[str, Any]:
     return {**{name: found[name] for name in names}, "lines": lines, "activations": len(found["activations"])}
 
 
-def test_the_overview_counts_what_is_in_the_persons_own_tenant(twins: list[World]) -> None:
+def test_the_overview_counts_only_rows_of_the_users_tenant(twins: list[World]) -> None:
     first, second = (figures(member(world)) for world in twins)
     assert first == second
     assert first == {
@@ -114,8 +114,8 @@ def test_the_overview_counts_what_is_in_the_persons_own_tenant(twins: list[World
     }
 
 
-def test_the_overview_of_two_tenants_counts_each_pipeline_for_itself(twins: list[World]) -> None:
-    asking.dead(twins[1], "dead-2", "dead-3")
+def test_the_overview_of_two_tenants_counts_their_pipelines_separately(twins: list[World]) -> None:
+    operator_rows.dead(twins[1], "dead-2", "dead-3")
     User.objects.create_superuser("superuser")
     client = Client()
     client.force_login(User.objects.get(username="superuser"))
@@ -129,14 +129,14 @@ def test_the_overview_of_two_tenants_counts_each_pipeline_for_itself(twins: list
     }
 
 
-def test_the_page_of_a_worker_shows_what_runs_in_its_own_tenant(twins: list[World]) -> None:
+def test_the_page_of_a_worker_shows_only_executions_of_its_tenant(twins: list[World]) -> None:
     for world in twins:
         worker = world.tenant.workers.get(worker_id="shared")
         found = member(world).get(reverse("admin:executions_worker_change", args=[worker.pk])).context
         assert [each.pk for each in found["running"]] == [world.execution.pk]
 
 
-def test_a_filter_by_a_shared_name_finds_ones_own_rows(twins: list[World]) -> None:
+def test_a_filter_by_a_shared_name_finds_only_rows_of_the_users_tenant(twins: list[World]) -> None:
     for model in ("execution", "interaction", "deadletter", "worker"):
         address = reverse(f"admin:executions_{model}_changelist")
         shown = [member(world).get(address, {"pipeline": PIPELINE}).context["cl"].result_list for world in twins]
@@ -144,7 +144,7 @@ def test_a_filter_by_a_shared_name_finds_ones_own_rows(twins: list[World]) -> No
         assert len(shown[0]) == len(shown[1])
 
 
-def test_a_search_for_a_shared_key_finds_ones_own_execution(twins: list[World]) -> None:
+def test_a_search_for_a_shared_key_finds_only_the_execution_of_the_users_tenant(twins: list[World]) -> None:
     address = reverse("admin:executions_execution_changelist")
     for world in twins:
         rows = member(world).get(address, {"q": "dead"}).context["cl"].result_list
@@ -170,7 +170,7 @@ FORMS: list[tuple[str, dict[str, Any], bool]] = [
 ]
 
 
-def test_a_form_takes_the_tenants_only_in_which_the_person_may_do_it(
+def test_a_form_accepts_only_tenants_in_which_the_user_has_the_right(
     twins: list[World], mixed: Client, subtests: pytest.Subtests
 ) -> None:
     User.objects.create_user("somebody")
@@ -189,7 +189,7 @@ def count_of(world: World) -> int:
     return sum(each.count() for each in rows)
 
 
-def test_a_form_offers_the_tenants_only_in_which_the_person_may_do_it(mixed: Client) -> None:
+def test_a_form_offers_only_tenants_in_which_the_user_has_the_right(mixed: Client) -> None:
     for page in ("tenancy_apitoken_add", "tenancy_membership_add", "releases_trustedkey_new"):
         shown = mixed.get(reverse(f"admin:{page}")).text
         assert re.findall(r"<option[^>]*>\s*(twin-[ab])", shown) == ["twin-b"]
@@ -197,7 +197,9 @@ def test_a_form_offers_the_tenants_only_in_which_the_person_may_do_it(mixed: Cli
     assert [tenant.slug for tenant in upload_page.context["tenants"]] == ["twin-b"]
 
 
-def test_an_upload_goes_to_no_tenant_in_which_the_person_may_not_register(twins: list[World], mixed: Client) -> None:
+def test_an_upload_is_rejected_for_tenants_in_which_the_user_may_not_register(
+    twins: list[World], mixed: Client
+) -> None:
     for world, accepted in zip(twins, (False, True), strict=True):
         form = upload("5.0")
         answer = mixed.post(
@@ -209,7 +211,7 @@ def test_an_upload_goes_to_no_tenant_in_which_the_person_may_not_register(twins:
 
 
 @pytest.mark.parametrize("model", ["tenancy_apitoken", "tenancy_membership"])
-def test_a_list_for_administrators_shows_the_tenants_only_that_the_person_administers(
+def test_a_list_for_administrators_shows_only_tenants_that_the_user_administers(
     model: str, mixed: Client, twins: list[World]
 ) -> None:
     rows = mixed.get(reverse(f"admin:{model}_changelist")).context["cl"].result_list

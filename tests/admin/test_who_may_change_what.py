@@ -8,7 +8,7 @@ from django.db import transaction
 from django.urls import reverse
 
 from tenancy.models import Membership
-from tests.admin import asking
+from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, campaign, dead, key, question
 from tests.api.tenant_api import everything
@@ -47,10 +47,10 @@ FORMS: list[Form] = [
 ]
 
 
-def test_a_form_changes_something_for_exactly_those_whose_role_allows_it(
+def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(
     log_in: LogIn, acme: World, subtests: pytest.Subtests
 ) -> None:
-    asking.question(acme)
+    operator_rows.question(acme)
     campaign(acme)
     key(acme)
     clients = {who: log_in(who) for who in PEOPLE}

@@ -1,4 +1,4 @@
-"""Every page against every kind of person."""
+"""Which users may open which page."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from executions.models import Campaign, DeadLetter, Interaction
 from releases.registration import attachments
 from tenancy.models import Membership
 from tests import signing
-from tests.admin import asking
+from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 
 MEMBERS = ("viewer", "operator", "release-manager", "tenant-admin", "superuser")
@@ -34,12 +34,12 @@ def membership(world: World) -> object:
 
 
 def question(world: World) -> object:
-    return (Interaction.objects.filter(tenant=world.tenant).first() or asking.question(world)).pk
+    return (Interaction.objects.filter(tenant=world.tenant).first() or operator_rows.question(world)).pk
 
 
 def letter(world: World) -> object:
     known = DeadLetter.objects.filter(tenant=world.tenant).first()
-    return (known or asking.letter(asking.dead(world, "dead")[0])).pk
+    return (known or operator_rows.letter(operator_rows.dead(world, "dead")[0])).pk
 
 
 def dead(world: World) -> object:
@@ -49,7 +49,7 @@ def dead(world: World) -> object:
 
 def campaign(world: World) -> object:
     dead(world)
-    return (Campaign.objects.filter(tenant=world.tenant).first() or asking.campaign(world)).pk
+    return (Campaign.objects.filter(tenant=world.tenant).first() or operator_rows.campaign(world)).pk
 
 
 def key(world: World) -> object:
@@ -63,7 +63,7 @@ def attachment(world: World) -> str:
     return reverse("admin:releases_release_attachment", args=[world.release.pk, kept.pk])
 
 
-# Who gets the page; what an outsider and an insider without the right get instead.
+# Which users get the page, and which status the other users inside and outside the tenant get.
 PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "pipeline": (of("releases_pipeline_change", lambda w: w.release.pipeline_id), MEMBERS, 404),
     "release": (of("releases_release_change", lambda w: w.release.pk), MEMBERS, 404),
@@ -111,7 +111,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_opens_for_exactly_those_whose_role_allows_it(page: str, log_in: LogIn, acme: World) -> None:
+def test_a_page_opens_only_for_users_whose_role_permits_it(page: str, log_in: LogIn, acme: World) -> None:
     address, allowed, _ = PAGES[page]
     got = {who: log_in(who).get(address(acme)).status_code for who in EVERYONE}
     assert {who for who, status in got.items() if status == 200} == set(allowed), got
@@ -119,14 +119,14 @@ def test_a_page_opens_for_exactly_those_whose_role_allows_it(page: str, log_in: 
 
 
 @pytest.mark.parametrize("page", [page for page, (_, _, outside) in PAGES.items() if outside == 404])
-def test_another_tenants_page_is_a_real_404_and_tells_nothing(page: str, log_in: LogIn, acme: World) -> None:
+def test_a_page_of_another_tenant_is_not_found_and_reveals_nothing(page: str, log_in: LogIn, acme: World) -> None:
     answer = log_in("stranger").get(PAGES[page][0](acme))
     assert answer.status_code == 404
     assert "acme" not in answer.text
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_whoever_is_not_logged_in_is_sent_to_the_log_in(page: str, log_in: LogIn, acme: World) -> None:
+def test_an_anonymous_user_is_redirected_to_the_log_in(page: str, log_in: LogIn, acme: World) -> None:
     answer = log_in("anonymous").get(PAGES[page][0](acme))
     if page in {"release status", "execution live", "campaign live"}:
         assert (answer.status_code, answer["HX-Refresh"]) == (403, "true")
@@ -148,7 +148,7 @@ READ_ONLY: dict[str, Callable[[World], object]] = {
 
 
 @pytest.mark.parametrize("model", READ_ONLY)
-def test_nobody_adds_changes_or_deletes_what_only_domain_calls_may_change(
+def test_no_page_adds_changes_or_deletes_rows_that_only_domain_calls_may_change(
     model: str, log_in: LogIn, acme: World
 ) -> None:
     client, key = log_in("superuser"), READ_ONLY[model](acme)
@@ -173,7 +173,7 @@ ASKED = ("releases_trustedkey", "executions_interaction", "executions_deadletter
 
 
 @pytest.mark.parametrize("model", ASKED)
-def test_a_list_shows_the_rows_of_ones_own_tenant_alone(model: str, log_in: LogIn, acme: World, globex: World) -> None:
+def test_a_list_shows_only_rows_of_the_users_tenant(model: str, log_in: LogIn, acme: World, globex: World) -> None:
     mine, theirs = str(READ_ONLY[model](globex)), str(READ_ONLY[model](acme))
     answer = log_in("stranger").get(reverse(f"admin:{model}_changelist"))
     assert [str(row.pk) for row in answer.context["cl"].result_list] == [mine]
@@ -204,7 +204,7 @@ LISTS = ("releases_pipeline", "releases_release", "executions_execution", "execu
 
 
 @pytest.mark.parametrize("model", [*LISTS, "tenancy_membership", "tenancy_tenant"])
-def test_a_list_with_its_filters_names_nothing_of_another_tenant(model: str, log_in: LogIn) -> None:
+def test_a_list_and_its_filters_reveal_nothing_of_another_tenant(model: str, log_in: LogIn) -> None:
     shown = log_in("stranger").get(reverse(f"admin:{model}_changelist")).text
     assert "globex" in shown
     assert "acme" not in shown
@@ -226,7 +226,7 @@ def test_a_list_with_its_filters_names_nothing_of_another_tenant(model: str, log
         ("tenancy_membership", "q=viewer"),
     ],
 )
-def test_a_search_or_filter_for_another_tenants_things_finds_none(
+def test_a_search_or_filter_finds_no_rows_of_another_tenant(
     model: str, question: str, log_in: LogIn, acme: World
 ) -> None:
     if model in ASKED:
@@ -239,7 +239,7 @@ def test_a_search_or_filter_for_another_tenants_things_finds_none(
 @pytest.mark.parametrize(
     "model", ["releases_pipeline", "releases_release", "executions_execution", "executions_worker"]
 )
-def test_the_filter_by_tenant_is_none_for_whoever_has_one_tenant(model: str, log_in: LogIn) -> None:
+def test_a_user_of_one_tenant_has_no_filter_by_tenant(model: str, log_in: LogIn) -> None:
     address = reverse(f"admin:{model}_changelist")
     [theirs] = log_in("stranger").get(f"{address}?tenant=acme").context["cl"].result_list
     [found] = log_in("superuser").get(f"{address}?tenant=acme").context["cl"].result_list
@@ -260,7 +260,7 @@ def test_the_filter_by_tenant_is_none_for_whoever_has_one_tenant(model: str, log
         ("executions_campaign", "filters__pipelineId=acme.orders"),
     ],
 )
-def test_the_address_takes_no_lookup_that_no_filter_offers(model: str, lookup: str, log_in: LogIn) -> None:
+def test_a_lookup_that_no_filter_offers_is_rejected(model: str, lookup: str, log_in: LogIn) -> None:
     answer = log_in("stranger").get(f"{reverse(f'admin:{model}_changelist')}?{lookup}")
     assert answer.status_code == 400
 
@@ -274,7 +274,7 @@ def test_an_execution_is_not_found_by_the_id_in_another_tenant(log_in: LogIn, ac
     assert list(log_in("viewer").get(address, {"q": "key-of-acme"}).context["cl"].result_list) == [acme.execution]
 
 
-def test_a_person_who_lost_the_membership_sees_nothing_any_more(log_in: LogIn, acme: World) -> None:
+def test_a_former_member_sees_nothing(log_in: LogIn, acme: World) -> None:
     client: Client = log_in("viewer")
     address = reverse("admin:releases_release_change", args=[acme.release.pk])
     assert client.get(address).status_code == 200
@@ -282,10 +282,8 @@ def test_a_person_who_lost_the_membership_sees_nothing_any_more(log_in: LogIn, a
     assert client.get(address).status_code == 404
 
 
-def test_the_tenant_of_a_release_is_the_one_that_counts_not_any_membership(
-    log_in: LogIn, acme: World, globex: World
-) -> None:
-    """A release manager of one tenant who merely looks at another may not activate there."""
+def test_activation_requires_the_role_in_the_tenant_of_the_release(log_in: LogIn, acme: World, globex: World) -> None:
+    """A release manager of one tenant who is a viewer of another may not activate there."""
     client = log_in("viewer")
     user = client.session["_auth_user_id"]
     Membership.objects.create(user_id=user, tenant=globex.tenant, role="release-manager")

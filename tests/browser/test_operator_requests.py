@@ -85,7 +85,7 @@ def test_an_interaction_is_completed_and_the_execution_succeeds(
     second.get_by_label("JSON of the type").fill('{"accepted": false}')
     second.get_by_role("button", name="Answer").click()
     second.wait_for_url("**/change/")
-    expect(second.get_by_text(f"user:operator-{tenant.tenant.slug} was first")).to_be_visible()
+    expect(second.get_by_text(f"user:operator-{tenant.tenant.slug} answered first")).to_be_visible()
     expect(second.locator("[data-answer]")).to_contain_text("fine by me")
 
     page.locator("[data-execution]").click()
@@ -125,14 +125,14 @@ def test_a_campaign_is_previewed_started_paused_and_resumed(
     page.get_by_role("link", name="Campaigns").first.click()
     page.get_by_role("link", name="Start a campaign").click()
     page.get_by_label("Error code").fill("gated.GateClosed")
-    page.get_by_role("button", name="Look what they find").click()
+    page.get_by_role("button", name="Preview").click()
     expect(page.locator("[data-count]")).to_have_text("4")
     expect(page.locator("[data-sample] tbody tr")).to_have_count(4)
     assert tenant.get("campaigns")["items"] == []
 
     gate.touch()
     page.get_by_label("Reason").fill("the gate is open")
-    page.get_by_label("At most so many a minute").fill("30")
+    page.get_by_label("Maximum rate per minute").fill("30")
     page.get_by_role("button", name="Start the campaign").click()
     page.wait_for_url("**/change/")
     page.evaluate("window.neverReloaded = true")

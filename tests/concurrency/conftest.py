@@ -1,4 +1,4 @@
-"""Every test here may commit, from many connections."""
+"""Tests in this package commit, and use several connections."""
 
 from collections.abc import Iterator
 
@@ -11,6 +11,6 @@ from tests.race_database import connected_to, emptied
 
 @pytest.fixture
 def committed(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The whole test runs over `race_database`, in every thread, and leaves it empty."""
+    """Run the test on `race_database`, in all threads, and empty it afterwards."""
     with django_db_blocker.unblock(), connected_to(race_database), bounded_waits(), emptied():
         yield

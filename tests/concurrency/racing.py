@@ -1,4 +1,4 @@
-"""Lets calls race: each in a thread and over a connection of its own, all let go at once."""
+"""Runs calls concurrently, each in a separate thread with a separate connection. All start at the same time."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

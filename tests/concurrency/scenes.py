@@ -30,7 +30,7 @@ from releases.registration.registrar import register, verify_release
 from tenancy.models import Tenant
 from tests import making, signing
 from tests.concurrency.sessions import Call
-from tests.executions.awaits.parking import asked, make_late, suspended
+from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.raw_sql import run, unguarded
 from wire.messages.celery_messages import Checkpoint, Heartbeat, HeldLease, OutcomeGroup
 
@@ -217,7 +217,7 @@ def removal() -> Scene:
 
 def answering() -> Scene:
     made = suspended(making.ready())
-    one = asked(made)
+    one = interaction_of(made)
     call = partial(interactions.complete, one.tenant, interaction_id=one.pk, response={"n": 2}, actor="user:x")
     return call, [made, AwaitUnit.objects.get(), one]
 
@@ -229,7 +229,7 @@ def giving_up_a_webhook() -> Scene:
 
 def timing_out() -> Scene:
     made = suspended(making.ready())
-    make_late(asked(made))
+    make_late(interaction_of(made))
     return awaits.expire, [made]
 
 

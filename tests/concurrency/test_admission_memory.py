@@ -1,4 +1,4 @@
-"""A check of the workers that takes long is remembered as long as any other."""
+"""The result of a slow check of the workers is cached for as long as that of a fast one."""
 
 from threading import Event
 from typing import Any
@@ -20,7 +20,9 @@ WAITING = (
 )
 
 
-def test_what_a_slow_check_found_is_remembered_from_its_end_on(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_of_a_slow_check_is_cached_from_the_end_of_the_check(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 600
     clock = Clock(monkeypatch)
     owner, _ = making.ready()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("committed", "broker")
 
 @pytest.fixture
 def task(name: str) -> str:
-    """The name of a task that no worker registers."""
+    """Return the name of a task that no worker registers."""
     return f"tests.{name}"
 
 

@@ -1,4 +1,4 @@
-"""Answers, deadlines and cancellations that come at once, each over a connection of its own."""
+"""Concurrent answers, deadlines and cancellations."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
-from tests.executions.awaits.parking import answer, asked, assert_timed_out, make_late, suspended
+from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, make_late, suspended
 from tests.raw_sql import run
 
 Ready = tuple[Tenant, Release]
@@ -24,7 +24,7 @@ def ready(committed: None) -> Ready:
     return making.ready()
 
 
-def test_the_last_answers_at_once_leave_none_behind(ready: Ready) -> None:
+def test_concurrent_last_answers_are_all_counted(ready: Ready) -> None:
     for round_number in range(5):
         made = suspended(ready, f"k{round_number}", requests=["{}"] * 4, itemized=True, gives_many=True)
         items = Interaction.objects.filter(execution=made).select_related("tenant")
@@ -34,9 +34,9 @@ def test_the_last_answers_at_once_leave_none_behind(ready: Ready) -> None:
         cancellation.cancel(ready[0], made.pk, actor="a", reason="")
 
 
-def test_two_answers_to_one_question_at_once_keep_one(ready: Ready) -> None:
+def test_of_two_concurrent_answers_to_a_question_one_is_stored(ready: Ready) -> None:
     made = suspended(ready)
-    one = asked(made)
+    one = interaction_of(made)
     done = results_of(race(*(partial(answer, one, {"n": number}, f"user:{number}") for number in range(6))))
     assert sorted(result.duplicate for result in done) == [False] + [True] * 5
     [first] = [result for result in done if not result.duplicate]
@@ -45,11 +45,11 @@ def test_two_answers_to_one_question_at_once_keep_one(ready: Ready) -> None:
     assert made.progress == first.interaction.response
 
 
-def test_an_answer_a_cancellation_and_a_deadline_at_once_end_in_one_way(ready: Ready) -> None:
+def test_of_an_answer_a_cancellation_and_a_deadline_one_wins(ready: Ready) -> None:
     owner, _ = ready
     for number in range(8):
         made = suspended(ready, f"k{number}", timeout_seconds=0.05)
-        one = asked(made)
+        one = interaction_of(made)
         calls: list[Callable[[], object]] = [
             partial(answer, one),
             partial(cancellation.cancel, owner, made.pk, actor="user:op", reason=""),
@@ -74,11 +74,11 @@ def test_an_answer_a_cancellation_and_a_deadline_at_once_end_in_one_way(ready: R
             cancellation.cancel(owner, made.pk, actor="a", reason="")
 
 
-def test_what_another_sweep_holds_is_left_to_it(ready: Ready) -> None:
+def test_a_sweep_skips_executions_that_another_sweep_holds(ready: Ready) -> None:
     made = suspended(ready)
-    make_late(asked(made))
+    make_late(interaction_of(made))
     with transaction.atomic():
-        awaits.lock(made.pk, asked(made).unit_id)
+        awaits.lock(made.pk, interaction_of(made).unit_id)
         assert race(awaits.expire) == [0]
     assert race(awaits.expire) == [1]
-    assert_timed_out(made, asked(made))
+    assert_timed_out(made, interaction_of(made))

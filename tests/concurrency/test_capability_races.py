@@ -30,7 +30,7 @@ class RegisteredMeanwhile(StrictWorker):
 
 
 @pytest.mark.parametrize(("kind", "counts"), [(StrictWorker, True), (RegisteredMeanwhile, False)])
-def test_an_answer_counts_only_for_the_registration_that_was_asked(
+def test_a_capability_response_counts_only_for_the_registration_that_was_checked(
     kind: type[StrictWorker], counts: bool, settings: Any
 ) -> None:
     release = making.active(making.tenant())

@@ -44,20 +44,20 @@ for number in range(int(count)):
 
 
 def held() -> Counter[str]:
-    """How many executions are leased in each name. Nothing ends in these tests, so this is also the most there were."""
+    """Return the number of leases of each owner. No execution ends in these tests, so this is also the maximum."""
     return Counter(
         name or "" for name in Execution.objects.filter(status="RUNNING").values_list("lease_owner", flat=True)
     )
 
 
 def rest_worker(release: Release, name: str, capacity: int) -> Worker:
-    """A REST worker that has just confirmed what it hosts."""
+    """Register a REST worker whose capability check has just passed."""
     later = timezone.now() + timedelta(hours=1)
     return making.worker(release, name, capacity, protocol="rest", capability_checked_at=later, alive_until=None)
 
 
 @pytest.mark.parametrize("_", range(5))
-def test_claims_at_once_take_no_more_than_there_are_places(_: int) -> None:
+def test_concurrent_claims_respect_the_capacity(_: int) -> None:
     owner, release = making.ready()
     Worker.objects.update(capacity=3)
     rest = rest_worker(release, "rest-1", capacity=2)
@@ -67,7 +67,7 @@ def test_claims_at_once_take_no_more_than_there_are_places(_: int) -> None:
     assert held() == {"dispatcher": 3, rest.eligibility.lease_owner: 2}
 
 
-def test_a_claim_looks_again_after_the_claim_that_it_met_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_repeats_after_a_concurrent_claim_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other claim began too early to see the due execution. It ends during the first pause."""
     owner, release = making.ready()
     due = making.execution(owner)
@@ -93,7 +93,7 @@ def test_a_stalled_claim_under_a_quota_blocks_no_other_claim() -> None:
     assert len(claims) == 1
 
 
-def test_processes_that_submit_at_once_keep_to_the_capacity_of_rest_workers(race_database: str) -> None:
+def test_concurrent_submitters_respect_the_capacity_of_rest_workers(race_database: str) -> None:
     owner = making.tenant()
     release = making.active(owner)
     workers = [rest_worker(release, f"rest-{number}", capacity=2) for number in range(3)]
@@ -102,7 +102,7 @@ def test_processes_that_submit_at_once_keep_to_the_capacity_of_rest_workers(race
     assert Execution.objects.count() == PROCESSES * EACH
 
 
-def test_processes_that_submit_at_once_keep_to_the_capacity_of_celery_workers(race_database: str) -> None:
+def test_concurrent_submitters_respect_the_capacity_of_celery_workers(race_database: str) -> None:
     owner, _ = making.ready()
     Worker.objects.update(capacity=5, alive_until=None)
     submit_from_processes(race_database, owner)

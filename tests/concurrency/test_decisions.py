@@ -28,7 +28,7 @@ from tests import making, signing
 from tests.concurrency import scenes
 from tests.concurrency.sessions import Call, thread
 from tests.concurrency.waiting import until_blocked
-from tests.executions.awaits.parking import answer, asked, suspended
+from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.raw_sql import run
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup
 
@@ -91,7 +91,7 @@ def attached(release: Release, *names: str) -> Callable[[], Sequence[Attachment]
     return partial(attachments.attach, release, contents, actor="user:x")
 
 
-def the_last_place_for_an_attachment() -> Decision:
+def the_last_allowed_attachment() -> Decision:
     [release] = releases("1.0")
     attached(release, *(str(number) for number in range(Attachment.MAX_PER_RELEASE - 1)))()
     return attached(release, "last"), attached(release, "one too many"), "AttachmentsFull"
@@ -137,26 +137,26 @@ def cancelling(execution: Execution) -> Callable[[], Execution]:
     return partial(cancel, execution.tenant, execution.pk, actor="user:x", reason="")
 
 
-def a_redrive_of_what_is_redriven() -> Decision:
+def a_redrive_of_a_redriven_execution() -> Decision:
     owner, [failed] = scenes.dead(1)
     again = partial(redrive, owner, failed.pk, actor="user:x", reason="")
     return again, again, "ExecutionChanged"
 
 
-def a_cancellation_of_what_is_claimed() -> Decision:
+def a_cancellation_of_a_claimed_execution() -> Decision:
     owner, _ = making.ready()
     execution = making.execution(owner)
     return partial(making.claimed, owner), lambda: cancelling(execution)().version, 2
 
 
-def an_outcome_of_what_is_cancelled() -> Decision:
+def an_outcome_of_a_cancelled_execution() -> Decision:
     owner, release = making.ready()
     [claim] = scenes.running(owner, 1)
     group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     return cancelling(Execution.objects.get()), partial(outcome.record, release.identity, group), 0
 
 
-def a_renewal_of_what_is_cancelled() -> Decision:
+def a_renewal_for_a_cancelled_execution() -> Decision:
     owner, _ = making.ready()
     [claim] = scenes.running(owner, 1)
     held = [(claim.execution_id, claim.lease_token)]
@@ -164,7 +164,7 @@ def a_renewal_of_what_is_cancelled() -> Decision:
     return cancelling(Execution.objects.get()), renew, set()
 
 
-def a_checkpoint_of_what_is_cancelled() -> Decision:
+def a_checkpoint_of_a_cancelled_execution() -> Decision:
     owner, _ = making.ready()
     [claim] = scenes.running(owner, 1)
     return cancelling(Execution.objects.get()), partial(checkpoints.keep, [scenes.checkpoint(claim)], "w"), 0
@@ -178,7 +178,7 @@ def an_older_checkpoint() -> Decision:
     return partial(checkpoints.keep, [newer], "w"), partial(checkpoints.keep, [older], "w"), 0
 
 
-def a_campaign_over_what_is_redriven() -> Decision:
+def a_campaign_with_a_redriven_execution() -> Decision:
     owner, [failed, _] = scenes.dead(2)
     again = partial(redrive, owner, failed.pk, actor="user:x", reason="")
     return again, lambda: scenes.start_campaign(owner).items.count(), 1
@@ -202,18 +202,18 @@ def a_campaign_that_is_paused_twice() -> Decision:
 
 
 def a_second_answer() -> Decision:
-    one = asked(suspended(making.ready()))
+    one = interaction_of(suspended(making.ready()))
     return partial(answer, one), lambda: answer(one, {"n": 3}).duplicate, True
 
 
-def an_answer_to_what_is_cancelled() -> Decision:
+def an_answer_to_a_cancelled_execution() -> Decision:
     made = suspended(making.ready())
-    return cancelling(made), partial(answer, asked(made)), "InteractionClosed"
+    return cancelling(made), partial(answer, interaction_of(made)), "InteractionClosed"
 
 
 def an_answer_after_the_deadline() -> Decision:
     """The deadline passes while the answer waits."""
-    one = asked(suspended(making.ready()))
+    one = interaction_of(suspended(making.ready()))
 
     def pass_deadline() -> None:
         awaits.lock(one.execution_id, one.unit_id)
@@ -243,13 +243,13 @@ def an_older_heartbeat() -> Decision:
     return heartbeat(release, "worker-1"), lambda: (older(), Worker.objects.get().capacity)[1], 10
 
 
-def a_rest_worker_under_the_id_of_one_that_starts() -> Decision:
+def a_rest_worker_with_the_id_of_a_starting_worker() -> Decision:
     call, _ = scenes.admission_of_a_rest_worker()
     release = scenes.fresh(Release.objects.get())
     return heartbeat(release, "worker-1"), call, "WorkerBeatsItself"
 
 
-def a_rest_worker_under_the_id_of_one_that_has_moved_to_the_broker() -> Decision:
+def a_rest_worker_with_the_id_of_a_worker_that_now_uses_the_broker() -> Decision:
     call, _ = scenes.admission_of_a_rest_worker()
     Worker.objects.update(protocol="rest", stopped_at=None)
     release = scenes.fresh(Release.objects.get())
@@ -262,33 +262,33 @@ DECISIONS = [
     a_release_that_is_being_revoked,
     the_same_operation,
     a_second_revocation,
-    the_last_place_for_an_attachment,
+    the_last_allowed_attachment,
     an_equal_attachment,
     an_attachment_of_a_revoked_release,
     a_third_key,
     a_key_that_is_revoked_twice,
     a_key_that_is_replaced_twice,
-    a_redrive_of_what_is_redriven,
-    a_cancellation_of_what_is_claimed,
-    an_outcome_of_what_is_cancelled,
-    a_renewal_of_what_is_cancelled,
-    a_checkpoint_of_what_is_cancelled,
+    a_redrive_of_a_redriven_execution,
+    a_cancellation_of_a_claimed_execution,
+    an_outcome_of_a_cancelled_execution,
+    a_renewal_for_a_cancelled_execution,
+    a_checkpoint_of_a_cancelled_execution,
     an_older_checkpoint,
-    a_campaign_over_what_is_redriven,
+    a_campaign_with_a_redriven_execution,
     a_pause_of_a_cancelled_campaign,
     a_campaign_that_is_paused_twice,
     a_second_answer,
-    an_answer_to_what_is_cancelled,
+    an_answer_to_a_cancelled_execution,
     an_answer_after_the_deadline,
     one_worker_too_many,
     an_older_heartbeat,
-    a_rest_worker_under_the_id_of_one_that_starts,
-    a_rest_worker_under_the_id_of_one_that_has_moved_to_the_broker,
+    a_rest_worker_with_the_id_of_a_starting_worker,
+    a_rest_worker_with_the_id_of_a_worker_that_now_uses_the_broker,
 ]
 
 
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_the_second_decides_by_what_the_first_has_committed(decision: Callable[[], Decision]) -> None:
+def test_the_second_call_sees_what_the_first_has_committed(decision: Callable[[], Decision]) -> None:
     first, second, expected = decision()
     with thread() as other:
         with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Submissions, claims, outcomes and sweeps at the same time, over connections of their own."""
+"""Concurrent submissions, claims, outcomes and sweeps."""
 
 import itertools
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def submitting(owner: Tenant, key: str, value: Any) -> Any:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_a_key_that_is_sent_many_times_at_once_makes_one_execution(_: int) -> None:
+def test_concurrent_submissions_of_a_key_make_one_execution(_: int) -> None:
     owner, _release = ready()
     made = results_of(race(*[submitting(owner, "k", {"n": 1}) for _ in range(6)]))
     assert len({each.execution.pk for each in made}) == 1
@@ -62,7 +62,7 @@ def test_a_key_that_is_sent_many_times_at_once_makes_one_execution(_: int) -> No
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_a_key_with_two_inputs_at_once_makes_one_execution_and_a_conflict(_: int) -> None:
+def test_concurrent_submissions_of_a_key_with_two_inputs_make_one_execution_and_a_conflict(_: int) -> None:
     owner, _release = ready()
     won, lost = parted(race(submitting(owner, "k", {"n": 1}), submitting(owner, "k", {"n": 2})))
     assert (len(won), lost) == (1, ["IdempotencyKeyReused"])
@@ -76,7 +76,7 @@ def claiming(owner: Tenant, limit: int) -> Any:
     return partial(making.claimed, owner, limit=limit)
 
 
-def test_claims_at_once_never_take_the_same_execution() -> None:
+def test_concurrent_claims_never_claim_the_same_execution() -> None:
     owner, _ = ready()
     for number in range(60):
         making.execution(owner, f"k{number}")
@@ -89,7 +89,7 @@ def test_claims_at_once_never_take_the_same_execution() -> None:
         assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CLAIMED", "RUNNING")]
 
 
-def test_claims_at_once_keep_to_the_quota_of_a_tenant() -> None:
+def test_concurrent_claims_respect_the_quota_of_a_tenant() -> None:
     owner, _ = ready()
     for number in range(20):
         submitting(owner, f"k{number}", number)()
@@ -100,11 +100,11 @@ def test_claims_at_once_keep_to_the_quota_of_a_tenant() -> None:
 
 @contextmanager
 def claim_in_progress(owner: Tenant, limit: int) -> Iterator[list[Claim]]:
-    """What a claim takes that has not committed yet. It is rolled back at the end of the block."""
+    """Yield the claims of a transaction that has not committed. It is rolled back at the end of the block."""
     claimed, release = Event(), Event()
     found: list[Claim] = []
 
-    def claim_and_think_about_it() -> None:
+    def claim_and_wait() -> None:
         try:
             with transaction.atomic():
                 found.extend(making.claimed(owner, limit=limit))
@@ -114,7 +114,7 @@ def claim_in_progress(owner: Tenant, limit: int) -> Iterator[list[Claim]]:
         finally:
             connections.close_all()
 
-    thread = Thread(target=claim_and_think_about_it)
+    thread = Thread(target=claim_and_wait)
     thread.start()
     assert claimed.wait(30)
     try:
@@ -124,7 +124,7 @@ def claim_in_progress(owner: Tenant, limit: int) -> Iterator[list[Claim]]:
         thread.join(30)
 
 
-def test_a_claim_leaves_a_release_to_the_claim_that_is_at_it_and_takes_the_others() -> None:
+def test_a_claim_skips_a_release_that_another_claim_has_locked() -> None:
     owner, first = ready()
     for number in range(5):
         making.execution(owner, f"k{number}")
@@ -138,7 +138,7 @@ def test_a_claim_leaves_a_release_to_the_claim_that_is_at_it_and_takes_the_other
     assert left == set(Execution.objects.filter(release=first).values_list("pk", flat=True))
 
 
-def test_what_a_claim_left_to_another_is_found_once_that_one_is_through() -> None:
+def test_executions_of_a_skipped_release_are_claimed_after_the_other_claim() -> None:
     owner, _ = ready()
     for number in range(5):
         making.execution(owner, f"k{number}")
@@ -158,13 +158,13 @@ def call_and_close(call: Any) -> Any:
 # --- outcomes ---
 
 
-def recording(release: Release, *answers: Outcome) -> Any:
-    group = OutcomeGroup(worker_id="w", outcomes=list(answers))
+def recording(release: Release, *outcomes: Outcome) -> Any:
+    group = OutcomeGroup(worker_id="w", outcomes=list(outcomes))
     return partial(outcome.record, release.identity, group)
 
 
 @pytest.mark.parametrize("_", range(10))
-def test_a_late_outcome_and_the_sweep_that_takes_its_lease_cannot_both_win(_: int) -> None:
+def test_of_a_late_outcome_and_the_sweep_of_its_lease_one_wins(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
@@ -183,7 +183,7 @@ def test_a_late_outcome_and_the_sweep_that_takes_its_lease_cannot_both_win(_: in
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_an_outcome_that_comes_twice_at_once_is_recorded_once(_: int) -> None:
+def test_concurrent_deliveries_of_an_outcome_are_recorded_once(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
@@ -193,7 +193,7 @@ def test_an_outcome_that_comes_twice_at_once_is_recorded_once(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_a_failure_and_a_success_under_one_lease_are_one_move(_: int) -> None:
+def test_of_a_failure_and_a_success_with_the_same_lease_one_is_recorded(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
@@ -206,7 +206,7 @@ def test_a_failure_and_a_success_under_one_lease_are_one_move(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", range(3))
-def test_groups_that_overlap_in_another_order_do_not_wait_for_each_other_in_a_circle(_: int) -> None:
+def test_overlapping_groups_of_outcomes_do_not_deadlock(_: int) -> None:
     owner, release = ready()
     for number in range(30):
         making.execution(owner, f"k{number}")
@@ -217,8 +217,8 @@ def test_groups_that_overlap_in_another_order_do_not_wait_for_each_other_in_a_ci
 
 
 @pytest.mark.parametrize("_", range(3))
-def test_whatever_locks_several_executions_locks_them_in_one_order(_: int) -> None:
-    """Groups in crossed orders: renewals, notes, moves and checkpoints never wait for each other in a circle."""
+def test_calls_that_lock_several_executions_do_not_deadlock(_: int) -> None:
+    """The groups of renewals, notes, moves and checkpoints have opposite orders."""
     owner, release = ready()
     for number in range(30):
         making.execution(owner, f"k{number}")
@@ -243,7 +243,7 @@ def test_whatever_locks_several_executions_locks_them_in_one_order(_: int) -> No
 
 
 @pytest.mark.parametrize("_", range(10))
-def test_a_renewal_and_the_sweep_agree_on_who_has_the_lease(_: int) -> None:
+def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
     owner, _release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
@@ -261,7 +261,7 @@ def test_a_renewal_and_the_sweep_agree_on_who_has_the_lease(_: int) -> None:
     assert execution.status == ("RUNNING" if renewed else "QUEUED")
 
 
-def test_any_number_of_sweeps_at_once_expire_each_lease_once() -> None:
+def test_concurrent_sweeps_expire_each_lease_once() -> None:
     owner, _ = ready()
     for number in range(30):
         making.execution(owner, f"k{number}")
@@ -277,7 +277,7 @@ def test_any_number_of_sweeps_at_once_expire_each_lease_once() -> None:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_heartbeats_of_one_worker_at_once_leave_the_newest(_: int) -> None:
+def test_concurrent_heartbeats_of_a_worker_store_the_newest(_: int) -> None:
     release = making.active(making.tenant())
     heartbeats = [
         partial(
@@ -297,8 +297,8 @@ def test_heartbeats_of_one_worker_at_once_leave_the_newest(_: int) -> None:
 # --- dispatch ---
 
 
-def test_what_the_broker_refuses_late_stays_with_whoever_has_claimed_it_since(tmp_path: Path) -> None:
-    """The broker stalls for longer than the lease lasts, and refuses the command in the end."""
+def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(tmp_path: Path) -> None:
+    """The broker stalls until the lease has expired, and then rejects the command."""
     owner, _ = ready()
     execution = making.execution(owner)
     with Valkey(tmp_path, durable=False) as server, using_broker(server.url), ThreadPoolExecutor(1) as pool:
@@ -316,8 +316,8 @@ def test_what_the_broker_refuses_late_stays_with_whoever_has_claimed_it_since(tm
     assert (execution.status, execution.lease_token) == ("RUNNING", claim.lease_token)
 
 
-def test_a_command_that_is_found_too_large_late_fails_nothing_that_was_claimed_since(settings: Any) -> None:
-    """Sealing the command takes longer than the lease lasts."""
+def test_a_command_that_is_too_large_does_not_fail_a_newer_claim(settings: Any) -> None:
+    """Sealing the command takes until the lease has expired."""
     settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
     owner, _ = ready()
     execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})

@@ -152,7 +152,7 @@ def test_an_activation_locks_the_keys_in_order() -> None:
     assert_ordered(call, keys)
 
 
-def test_a_campaign_takes_up_executions_in_order() -> None:
+def test_a_campaign_locks_executions_in_order() -> None:
     call, failed = scenes.campaign_start()
     making.aged(scenes.executions()[-1], days=30)
     assert_ordered(call, failed)

@@ -192,7 +192,7 @@ def test_locks_of_a_lost_session_end_with_it() -> None:
         assert other.submit(making.tenant).result(30).slug  # a new connection
 
 
-def test_one_process_scrubs_and_lets_go_when_it_stops() -> None:
+def test_a_stopped_scrub_releases_its_lock() -> None:
     def scrubbed() -> int:
         return len(list(scrub.scrub(60, everything=True)))
 

@@ -18,7 +18,7 @@ def test_concurrent_attempts_are_all_counted() -> None:
     assert refused == ["LoginThrottled"] * (12 - settings.LOGIN_ATTEMPTS)
 
 
-def test_attempts_of_several_accounts_and_addresses_never_deadlock() -> None:
+def test_attempts_of_several_accounts_and_addresses_do_not_deadlock() -> None:
     def log_in(account: str, address: str) -> None:
         attempt = Attempt(account, address)
         attempt.count()

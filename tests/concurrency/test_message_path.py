@@ -1,4 +1,4 @@
-"""Control workers that note at once that messages arrive again."""
+"""Control workers that detect the end of an interruption concurrently."""
 
 from datetime import timedelta
 

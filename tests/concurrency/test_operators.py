@@ -1,4 +1,4 @@
-"""Operators' orders at the same time as each other, as workers' outcomes, and as the clocks."""
+"""Operators' requests, concurrent with each other, with outcomes and with sweeps."""
 
 import time
 from collections.abc import Callable
@@ -58,8 +58,8 @@ def cancelling(owner: Tenant, execution: Execution) -> Any:
     return partial(cancel, owner, execution.pk, actor="user:bob", reason="")
 
 
-def recording(release: Release, *answers: Outcome) -> Any:
-    group = OutcomeGroup(worker_id="w", outcomes=list(answers))
+def recording(release: Release, *outcomes: Outcome) -> Any:
+    group = OutcomeGroup(worker_id="w", outcomes=list(outcomes))
     return partial(outcome.record, release.identity, group)
 
 
@@ -71,7 +71,7 @@ def redrives_of(execution: Execution) -> int:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_of_many_redrives_at_once_one_wins(_: int) -> None:
+def test_of_concurrent_redrives_one_wins(_: int) -> None:
     owner, _release = ready()
     [execution] = dead(owner, 1)
     won, lost = parted(race(*[redriving(owner, execution, expected_version=2) for _ in range(4)]))
@@ -86,7 +86,7 @@ def test_of_many_redrives_at_once_one_wins(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", range(10))
-def test_a_cancellation_and_an_outcome_cannot_both_win(_: int) -> None:
+def test_of_a_cancellation_and_an_outcome_one_wins(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
@@ -101,8 +101,8 @@ def test_a_cancellation_and_an_outcome_cannot_both_win(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", range(10))
-def test_a_cancellation_takes_what_a_worker_parks_or_has_retried_meanwhile(_: int) -> None:
-    """Whatever comes first, the execution ends cancelled, and nothing is left that somebody could answer."""
+def test_a_cancellation_also_ends_an_execution_that_was_just_parked_or_retried(_: int) -> None:
+    """In either order, the execution is cancelled and no interaction is open."""
     owner, release = ready()
     executions = [making.execution(owner, key) for key in ("parked", "failed")]
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
@@ -122,7 +122,7 @@ def test_a_cancellation_takes_what_a_worker_parks_or_has_retried_meanwhile(_: in
 
 
 @pytest.mark.parametrize("_", range(10))
-def test_a_cancellation_and_a_claim_leave_no_lease_behind(_: int) -> None:
+def test_a_cancellation_and_a_concurrent_claim_leave_no_lease(_: int) -> None:
     owner, _release = ready()
     execution = making.execution(owner)
     claims, _cancelled = results_of(race(partial(making.claimed, owner), cancelling(owner, execution)))
@@ -132,7 +132,7 @@ def test_a_cancellation_and_a_claim_leave_no_lease_behind(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_cancellations_at_once_are_one(_: int) -> None:
+def test_concurrent_cancellations_are_recorded_once(_: int) -> None:
     owner, _release = ready()
     execution = making.execution(owner)
     results_of(race(*[cancelling(owner, execution)] * 4))
@@ -140,7 +140,7 @@ def test_cancellations_at_once_are_one(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", range(10))
-def test_a_cancellation_and_the_answer_that_was_awaited_do_not_wait_for_each_other_in_a_circle(_: int) -> None:
+def test_a_cancellation_and_an_answer_do_not_deadlock(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
@@ -161,7 +161,7 @@ def test_a_cancellation_and_the_answer_that_was_awaited_do_not_wait_for_each_oth
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_clocks_at_once_admit_no_more_than_the_rate_and_nothing_twice(_: int) -> None:
+def test_concurrent_sweeps_respect_the_rate_of_a_campaign(_: int) -> None:
     owner, _release = ready()
     executions = dead(owner, 30)
     made = start(owner, rate=12)
@@ -180,7 +180,7 @@ def test_clocks_at_once_admit_no_more_than_the_rate_and_nothing_twice(_: int) ->
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_a_campaign_and_operators_by_hand_redrive_each_execution_once(_: int) -> None:
+def test_a_campaign_and_single_redrives_redrive_each_execution_once(_: int) -> None:
     owner, _release = ready()
     executions = dead(owner, 10)
     made = start(owner)
@@ -197,7 +197,7 @@ def test_a_campaign_and_operators_by_hand_redrive_each_execution_once(_: int) ->
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_campaigns_over_the_same_executions_redrive_each_once(_: int) -> None:
+def test_campaigns_with_the_same_executions_redrive_each_once(_: int) -> None:
     owner, _release = ready()
     executions = dead(owner, 20)
     made = results_of(race(*[partial(start, owner) for _ in range(3)]))
@@ -211,22 +211,22 @@ def test_campaigns_over_the_same_executions_redrive_each_once(_: int) -> None:
     assert set(Campaign.objects.values_list("status", flat=True)) == {"COMPLETED"}
 
 
-def test_a_start_locks_in_the_order_of_moves_and_so_never_waits_with_one_in_a_circle() -> None:
-    """What failed first comes first in a campaign, which is not the order in which moves lock: that is by id."""
+def test_the_start_of_a_campaign_does_not_deadlock_with_moves() -> None:
+    """A campaign orders executions by the time of their failure, but moves lock them by id."""
     owner, _release = ready()
     first, *_, last = sorted(dead(owner, 10), key=lambda execution: execution.pk)
     making.aged(last, days=30)
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         hold(first)
         started = pool.submit(in_a_thread, partial(start, owner))
-        wait_until_somebody_waits_for_a_lock()
+        wait_for_a_blocked_session()
         hold(last)
     order = list(started.result(30).items.values_list("execution_id", flat=True))
     assert order.index(last.pk) == 0
 
 
 def hold(execution: Execution) -> None:
-    """As a move does it."""
+    """Lock the execution as a move does."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", [execution.pk])
 
@@ -238,7 +238,7 @@ def in_a_thread(call: Callable[[], T]) -> T:
         connections.close_all()
 
 
-def wait_until_somebody_waits_for_a_lock() -> None:
+def wait_for_a_blocked_session() -> None:
     deadline = time.monotonic() + 30
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:
@@ -249,11 +249,11 @@ def wait_until_somebody_waits_for_a_lock() -> None:
             if cursor.rowcount:
                 return
             time.sleep(0.02)
-    raise AssertionError("nobody waits for a lock")
+    raise AssertionError("no session waits for a lock")
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_a_pause_and_a_clock_agree(_: int) -> None:
+def test_a_paused_campaign_redrives_nothing_more(_: int) -> None:
     owner, _release = ready()
     dead(owner, 10)
     made = start(owner, rate=6)
@@ -279,8 +279,8 @@ def test_a_cancelled_campaign_accounts_for_every_item_once(_: int) -> None:
     assert sum(redrives_of(execution) for execution in executions) == admitted
 
 
-def test_what_a_campaign_took_up_while_retention_chose_is_kept() -> None:
-    """The campaign commits after the choice has begun, so the choice does not see its item."""
+def test_retention_keeps_executions_that_a_concurrent_campaign_contains() -> None:
+    """The campaign commits after retention has started to select executions, so the selection does not see its item."""
     removing, _ = scenes.removal()
     [taken, *_] = Execution.objects.order_by("pk")
     with stopped_before_writing(Execution, removing) as stopped:

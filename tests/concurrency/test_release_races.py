@@ -1,4 +1,4 @@
-"""Uploads, verifications and activations at the same time, over connections of their own."""
+"""Concurrent uploads, verifications and activations."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from releases.registration.turns import of_releases, of_uploads
 from tenancy.models import Tenant
 from tests import making, signing
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.test_operators import wait_until_somebody_waits_for_a_lock
+from tests.concurrency.test_operators import wait_for_a_blocked_session
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)
@@ -30,7 +30,7 @@ def newest(pipeline: Pipeline) -> Activation | None:
     return Pipeline.objects.select_related("activation").get(pk=pipeline.pk).activation
 
 
-def test_activations_at_once_become_a_sequence_without_a_gap() -> None:
+def test_concurrent_activations_are_a_sequence_without_a_gap() -> None:
     owner = making.tenant()
     releases = [making.registered(owner, f"{number}.0") for number in range(4)]
     made = results_of(race(*[partial(activate, release, actor="user:x") for release in releases * 2]))
@@ -41,7 +41,7 @@ def test_activations_at_once_become_a_sequence_without_a_gap() -> None:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_of_two_that_expect_the_same_release_one_activates(_: int) -> None:
+def test_of_two_activations_that_expect_the_same_release_one_succeeds(_: int) -> None:
     owner = making.tenant()
     first = making.active(owner, "1.0")
     rivals = [making.registered(owner, f"2.{number}") for number in range(2)]
@@ -52,14 +52,14 @@ def test_of_two_that_expect_the_same_release_one_activates(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_an_operation_that_is_sent_twice_at_once_is_one_event(_: int) -> None:
+def test_concurrent_repeats_of_an_operation_are_one_event(_: int) -> None:
     release = making.registered(making.tenant())
     made = results_of(race(*[partial(activate, release, actor="", operation_key="k")] * 4))
     assert len({event.pk for event in made}) == 1
     assert Activation.objects.filter(pipeline=release.pipeline).count() == 1
 
 
-def test_an_operation_key_for_two_releases_at_once_goes_to_one() -> None:
+def test_a_concurrent_operation_key_for_two_releases_activates_one() -> None:
     owner = making.tenant()
     releases = [making.registered(owner, f"{number}.0") for number in range(2)]
     won, lost = parted(race(*[partial(activate, release, actor="", operation_key="k") for release in releases]))
@@ -72,13 +72,13 @@ DESCRIPTOR = making.descriptor(CONTRACT, DATA)
 
 
 def uploading(owner: Tenant, document: dict[str, Any], *files: bytes) -> Any:
-    """Everything is staged before the race, as it would be while two requests stream in."""
+    """Return a call that registers the files. They are staged before the race, as by two requests that stream."""
     staged = [making.staged(data) for data in files]
     return partial(register, owner, json.dumps(document).encode(), staged, actor="user:x")
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_equal_uploads_at_once_are_one_release_even_of_a_pipeline_that_is_new(_: int) -> None:
+def test_concurrent_equal_uploads_are_one_release_of_one_pipeline(_: int) -> None:
     owner = making.tenant()
     made: list[Registration] = results_of(race(*[uploading(owner, DESCRIPTOR, DATA) for _ in range(4)]))
     assert len({each.release.pk for each in made}) == 1
@@ -88,7 +88,7 @@ def test_equal_uploads_at_once_are_one_release_even_of_a_pipeline_that_is_new(_:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_different_uploads_of_one_version_at_once_are_one_release_and_a_conflict(_: int) -> None:
+def test_concurrent_different_uploads_of_one_version_are_one_release_and_a_conflict(_: int) -> None:
     owner = making.tenant()
     other = {**DESCRIPTOR, "artifacts": [{**DESCRIPTOR["artifacts"][0], "uri": "elsewhere"}]}
     won, lost = parted(race(uploading(owner, DESCRIPTOR, DATA), uploading(owner, other, DATA)))
@@ -98,18 +98,18 @@ def test_different_uploads_of_one_version_at_once_are_one_release_and_a_conflict
 
 @contextmanager
 def after_another(first: Any, second: Any) -> Iterator[list[Any]]:
-    """`second` has found no release of the version when `first` commits one. The list gets what both return."""
+    """Run `first` after `second` has found no release of the version. The list contains the results of both."""
     made: list[Any] = []
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             made.append(first())
             late = pool.submit(race, second)
-            wait_until_somebody_waits_for_a_lock()
+            wait_for_a_blocked_session()
         made += late.result(30)
     yield made
 
 
-def test_what_the_later_of_two_equal_uploads_attaches_is_kept() -> None:
+def test_the_attachments_of_the_later_of_two_equal_uploads_are_stored() -> None:
     owner = making.tenant()
     envelopes = [signing.envelope(DESCRIPTOR, name) for name in ("a", "b")]
     calls = [partial(uploading(owner, DESCRIPTOR, DATA), attached=[each]) for each in envelopes]
@@ -118,7 +118,7 @@ def test_what_the_later_of_two_equal_uploads_attaches_is_kept() -> None:
         assert [bytes(each.content) for each in first.release.attachments.all()] == envelopes
 
 
-def test_the_later_of_two_uploads_brings_no_other_contract_document() -> None:
+def test_the_later_of_two_uploads_does_not_add_a_different_contract() -> None:
     owner = making.tenant()
     with_contract = partial(uploading(owner, DESCRIPTOR, DATA), contract=json.dumps(CONTRACT).encode())
     with after_another(uploading(owner, DESCRIPTOR, DATA), with_contract) as made:
@@ -126,7 +126,7 @@ def test_the_later_of_two_uploads_brings_no_other_contract_document() -> None:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_uploads_of_the_same_files_in_another_order_do_not_wait_for_each_other_in_a_circle(_: int) -> None:
+def test_uploads_of_the_same_files_in_another_order_do_not_deadlock(_: int) -> None:
     files = [DATA, *[making.archive(None, code=str(number)) for number in range(8)]]
     document = {
         **DESCRIPTOR,
@@ -142,7 +142,7 @@ def test_uploads_of_the_same_files_in_another_order_do_not_wait_for_each_other_i
     assert [each.created for each in made] == [True, True]
 
 
-def test_a_verification_that_runs_many_times_at_once_has_one_verdict() -> None:
+def test_concurrent_verifications_have_one_verdict() -> None:
     release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
     results_of(race(*[partial(verify_release, release.pk)] * 4))
     release.refresh_from_db()
@@ -167,7 +167,7 @@ def test_two_processes_never_get_the_same_turn(_: int) -> None:
     assert sorted(pk for found in results for pk in found) == sorted(Release.objects.values_list("pk", flat=True))
 
 
-def test_a_direct_upload_that_another_process_has_just_claimed_is_not_taken() -> None:
+def test_a_direct_upload_that_another_process_has_just_claimed_is_skipped() -> None:
     upload = ArtifactUpload.objects.create(
         tenant=making.tenant(),
         digest=making.digest_of(DATA),
@@ -188,7 +188,7 @@ def test_a_direct_upload_that_another_process_has_just_claimed_is_not_taken() ->
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_two_documents_of_one_contract_version_verified_at_once_are_one_contract_and_a_conflict(_: int) -> None:
+def test_of_two_concurrent_documents_of_a_contract_version_one_is_rejected(_: int) -> None:
     owner = making.tenant()
     releases = []
     for version, name in (("1.0", "Validate"), ("2.0", "Renamed")):

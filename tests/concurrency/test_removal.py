@@ -1,4 +1,4 @@
-"""Removing what is long over, at the same time as re-drives, late outcomes and other sweeps, and killed at it."""
+"""Retention, concurrent with re-drives, late outcomes and other sweeps, and killed in the middle."""
 
 import threading
 from functools import partial
@@ -14,7 +14,7 @@ from executions.state_machine.moves import Claim
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.test_operators import dead, hold, wait_until_somebody_waits_for_a_lock
+from tests.concurrency.test_operators import dead, hold, wait_for_a_blocked_session
 from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -22,7 +22,7 @@ remove = partial(retention.remove, seconds=60)
 
 
 def old(count: int) -> tuple[Tenant, list[Execution]]:
-    """Executions that failed long ago."""
+    """Make executions that are past their retention term."""
     owner, _ = making.ready()
     Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=30)
     made = dead(owner, count)
@@ -35,7 +35,7 @@ def left() -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("_", range(10))
-def test_of_a_redrive_and_a_removal_one_wins(_: int) -> None:
+def test_of_a_redrive_and_a_removal_one_succeeds(_: int) -> None:
     owner, [execution] = old(1)
     removed, redriven = race(remove, partial(redrive, owner, execution.pk, actor="user:bob", reason=""))
     if removed:
@@ -48,7 +48,7 @@ def test_of_a_redrive_and_a_removal_one_wins(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", range(5))
-def test_sweeps_at_once_remove_each_once(_: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_sweeps_remove_each_execution_once(_: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "SWEEP_LIMIT", 7)
     old(50)
     removed, errors = parted(race(*[remove] * 4))
@@ -57,8 +57,8 @@ def test_sweeps_at_once_remove_each_once(_: int, monkeypatch: pytest.MonkeyPatch
     assert left() == (0, 0)
 
 
-def test_a_late_outcome_of_what_is_being_removed_finds_nothing() -> None:
-    """The outcome waits for the removal, and leaves no event behind."""
+def test_a_late_outcome_of_a_removed_execution_is_dropped() -> None:
+    """The outcome waits for the removal, and leaves no event."""
     owner, [execution] = old(1)
     claim = Claim(
         execution.pk, owner.slug, execution.pipeline_id, execution.contract_version, execution.release_version,
@@ -75,23 +75,23 @@ def test_a_late_outcome_of_what_is_being_removed_finds_nothing() -> None:
     with transaction.atomic():
         assert remove() == 1
         answering.start()
-        wait_until_somebody_waits_for_a_lock()
+        wait_for_a_blocked_session()
     answering.join(30)
     assert late == [0]
     assert left() == (0, 0)
 
 
-def test_killed_in_the_middle_it_leaves_each_execution_whole() -> None:
+def test_a_removal_that_is_killed_removes_nothing() -> None:
     _, made = old(20)
     before = left()
     sweeping = threading.Thread(target=race, args=(remove,))
     with transaction.atomic():
-        # An event that somebody holds stops it after the executions and before their histories are gone.
+        # A locked event blocks the removal after it has deleted executions and before it has deleted their histories.
         event = made[3].events.order_by("sequence")[1]
         with connection.cursor() as cursor:
             cursor.execute("SELECT FROM executions_executionevent WHERE id = %s FOR UPDATE", [event.pk])
         sweeping.start()
-        wait_until_somebody_waits_for_a_lock()
+        wait_for_a_blocked_session()
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
@@ -104,7 +104,7 @@ def test_killed_in_the_middle_it_leaves_each_execution_whole() -> None:
     assert left() == (0, 0)
 
 
-def test_what_somebody_holds_is_left_to_the_next_sweep() -> None:
+def test_a_sweep_skips_locked_executions() -> None:
     _, made = old(3)
     with transaction.atomic():
         hold(made[1])

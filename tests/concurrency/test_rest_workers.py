@@ -1,4 +1,4 @@
-"""Messages that are delivered twice at once, and submissions that race for one key."""
+"""Calls of REST workers, concurrent with repeated messages, submissions, lost leases and other control workers."""
 
 import time
 from datetime import timedelta
@@ -55,7 +55,7 @@ def flow(committed: None, settings: Any) -> Any:
         yield made
 
 
-def test_a_message_that_is_taken_up_by_many_calls_the_worker_once(flow: Flow) -> None:
+def test_a_message_that_several_processes_receive_calls_the_worker_once(flow: Flow) -> None:
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
     assert transport.send([claim]) == []
@@ -74,10 +74,8 @@ def test_a_message_that_is_taken_up_by_many_calls_the_worker_once(flow: Flow) ->
         pytest.param("SELECT FROM executions_execution FOR UPDATE", 0, id="without a free place"),
     ],
 )
-def test_a_message_whose_lease_changes_after_the_first_look_at_it_calls_nobody(
-    flow: Flow, lock: LiteralString, free: int
-) -> None:
-    """The lease may change before the message is taken up, or afterwards, while the execution is read."""
+def test_a_message_whose_lease_has_changed_calls_no_worker(flow: Flow, lock: LiteralString, free: int) -> None:
+    """The lease may change before the message is processed, or while the execution is read."""
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
     later = timezone.now() + timedelta(days=1)
@@ -95,7 +93,7 @@ def test_a_message_whose_lease_changes_after_the_first_look_at_it_calls_nobody(
     assert made.lease_expires_at == later
 
 
-def test_submissions_that_race_for_a_key_make_one_execution(flow: Flow, settings: Any) -> None:
+def test_concurrent_rest_submissions_of_a_key_make_one_execution(flow: Flow, settings: Any) -> None:
     switch_on(settings)
 
     def submit(number: int) -> tuple[str, bool]:
@@ -131,10 +129,8 @@ def test_a_result_and_its_original_outputs_are_one_transaction(flow: Flow) -> No
     assert (made.status, WireForm.objects.count()) == ("RUNNING", 0)
 
 
-def test_a_call_that_is_refused_late_takes_nothing_from_whoever_has_claimed_the_execution_since(
-    flow: Flow, settings: Any
-) -> None:
-    """The worker may not be called any more. Noting that takes longer than the lease lasts."""
+def test_a_call_that_is_rejected_late_does_not_release_a_newer_claim(flow: Flow, settings: Any) -> None:
+    """Calls of the worker are no longer allowed. Recording that takes until the lease has expired."""
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
     settings.REST_WORKER_ORIGINS = []
@@ -148,7 +144,7 @@ def test_a_call_that_is_refused_late_takes_nothing_from_whoever_has_claimed_the_
 
 
 @pytest.mark.parametrize("claimed", [False, True])
-def test_a_worker_is_not_called_under_a_lease_that_was_lost_at_the_last_moment(flow: Flow, claimed: bool) -> None:
+def test_a_worker_is_not_called_if_the_lease_was_just_lost(flow: Flow, claimed: bool) -> None:
     making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
     run = partial(rest_calls.run, claim.execution_id, claim.lease_token)
@@ -163,32 +159,32 @@ def test_a_worker_is_not_called_under_a_lease_that_was_lost_at_the_last_moment(f
 def test_concurrent_control_workers_check_a_worker_once(flow: Flow) -> None:
     Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
 
-    def look() -> None:
+    def claim_and_check() -> None:
         with capabilities.turns(Places()).take() as due:
             if due is not None:
                 capabilities.check(due)
 
-    results_of(race(*[look] * 6))
-    assert [seen.method for seen in flow.double.requests] == ["GET"]
+    results_of(race(*[claim_and_check] * 6))
+    assert [each.method for each in flow.double.requests] == ["GET"]
 
 
 def test_a_worker_that_another_process_has_just_claimed_is_not_checked(flow: Flow) -> None:
     Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
 
-    def look() -> object:
+    def claim_and_check() -> object:
         with capabilities.turns(Places()).take() as due:
             return due
 
     with thread() as other, another_session() as session:
         session.execute("SELECT FROM executions_worker FOR UPDATE")
-        looked = other.submit(look)
-        until_blocked(session, ended=looked.done)
+        claiming = other.submit(claim_and_check)
+        until_blocked(session, ended=claiming.done)
         session.execute("UPDATE executions_worker SET capability_claimed_at = now()")
         session.commit()
-        assert looked.result(30) is None
+        assert claiming.result(30) is None
 
 
-def test_an_answer_does_not_apply_to_a_worker_that_was_registered_again_meanwhile(flow: Flow) -> None:
+def test_a_response_does_not_apply_to_a_newer_registration_of_the_worker(flow: Flow) -> None:
     flow.double.slow_seconds, flow.double.faults = 2.0, ["slow"]
 
     def register_again() -> None:
@@ -207,7 +203,7 @@ def test_an_answer_does_not_apply_to_a_worker_that_was_registered_again_meanwhil
 
 
 def test_an_unavailable_database_does_not_end_the_call_of_a_worker(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the worker responds slowly, the lease is looked up several times, over connections that cannot be made."""
+    """While the worker responds slowly, the lease is checked several times, and each connection attempt fails."""
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
     flow.double.faults, flow.double.slow_seconds = ["slow"], 0.5

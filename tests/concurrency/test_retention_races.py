@@ -1,4 +1,4 @@
-"""The sweep against registrations, over connections of their own: what is registered never loses its bytes."""
+"""Sweeps of the artifact store, concurrent with registrations: a registered release never loses its bytes."""
 
 import json
 import threading
@@ -35,25 +35,25 @@ def registering(owner: Tenant) -> Callable[[], Registration]:
 
 
 def sweeping() -> list[str]:
-    """A sweep that spares no blob for its age, but what is still being staged."""
+    """Sweep blobs of any age, but keep staged files."""
     found = (orphan for orphan in retention.orphans(NO_AGE) if orphan.path is None)
     return [orphan.name for orphan in retention.remove(found, NO_AGE)]
 
 
 def stray() -> None:
-    """The bytes as an earlier upload left them whose row was never committed: old enough to be removed."""
+    """Store bytes without a row, as an upload that was never committed does. They are old enough to be removed."""
     making.staged(DATA).staged.keep()
 
 
 def holds() -> None:
-    """Whoever was registered has its bytes."""
+    """Assert that the bytes of every registered release exist."""
     for release in Release.objects.all():
         require_sound(release)
         assert artifact_store().verified(DIGEST) is not None
 
 
 @pytest.mark.parametrize("_", range(25))
-def test_a_registration_and_a_sweep_at_once(_: int) -> None:
+def test_a_registration_keeps_its_bytes_during_a_sweep(_: int) -> None:
     owner = making.tenant()
     stray()
     results_of(race(registering(owner), sweeping, sweeping, registering(making.tenant())))
@@ -84,8 +84,8 @@ def until_a_session(condition: str) -> None:
     eventually(lambda: results_of(race(found)) == [True], what=condition)
 
 
-def test_a_sweep_that_comes_between_the_bytes_and_the_commit_spares_them() -> None:
-    """The worst moment: the upload has found the old bytes there and left them, and nothing refers to them yet."""
+def test_a_sweep_keeps_the_bytes_of_an_uncommitted_registration() -> None:
+    """The worst case: the upload has found the old bytes and reuses them, and no committed row refers to them yet."""
     owner = making.tenant()
     stray()
     found = list(retention.orphans(NO_AGE))
@@ -101,7 +101,7 @@ def test_a_sweep_that_comes_between_the_bytes_and_the_commit_spares_them() -> No
     holds()
 
 
-def test_a_registration_that_meets_a_removal_waits_and_brings_its_bytes_again() -> None:
+def test_a_registration_waits_for_a_removal_and_stores_its_bytes_again() -> None:
     owner = making.tenant()
     stray()
     with blob_lock.exclusive(DIGEST) as held:
@@ -116,7 +116,7 @@ def test_a_registration_that_meets_a_removal_waits_and_brings_its_bytes_again() 
     holds()
 
 
-def test_a_registration_does_not_wait_for_ever() -> None:
+def test_the_wait_of_a_registration_is_limited() -> None:
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -136,7 +136,7 @@ def test_a_registration_does_not_wait_for_ever() -> None:
     results_of(race(hold, try_to_share))
 
 
-def test_registrations_share_a_digest_and_a_remover_has_it_alone() -> None:
+def test_registrations_share_the_lock_of_a_digest_and_a_removal_holds_it_exclusively() -> None:
     barrier = threading.Barrier(3)
 
     def share() -> bool:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("committed")
 
 @pytest.fixture
 def digests(committed: None) -> list[str]:
-    """The digests of three blobs, least recently checked first."""
+    """Return the digests of three blobs, least recently checked first."""
     owner = making.tenant()
     for version in ("1.0", "2.0", "3.0"):
         making.registered(owner, version)
@@ -28,21 +28,21 @@ def scrubbed(budget: float = 60.0) -> list[str]:
     return [checked.digest for checked in scrub.scrub(budget, everything=True)]
 
 
-def test_a_blob_that_somebody_is_writing_is_left_to_the_next_time(digests: list[str]) -> None:
+def test_a_blob_that_is_being_written_is_skipped(digests: list[str]) -> None:
     with transaction.atomic():
         Blob.objects.select_for_update().get(pk=digests[0])
         assert results_of(race(scrubbed)) == [digests[1:]]
     assert sorted(scrubbed()) == sorted(digests)
 
 
-def test_one_process_scrubs_at_a_time_and_the_next_one_when_it_is_done(digests: list[str]) -> None:
+def test_one_process_scrubs_at_a_time(digests: list[str]) -> None:
     with blob_lock.scrubber() as alone:
         assert alone
         assert results_of(race(scrubbed)) == [[]]
     assert sorted(results_of(race(scrubbed))[0]) == sorted(digests)
 
 
-def test_a_scrubber_that_is_broken_off_leaves_the_rest_to_another(digests: list[str]) -> None:
+def test_another_process_continues_an_interrupted_scrub(digests: list[str]) -> None:
     broken_off = scrub.scrub(60.0, everything=True)
     assert next(broken_off).digest == digests[0]
     assert results_of(race(scrubbed)) == [[]]

@@ -119,7 +119,7 @@ SWEEPS = [
 
 @pytest.mark.parametrize("held", [0, 1])
 @pytest.mark.parametrize("sweep", SWEEPS)
-def test_a_row_that_another_session_holds_is_passed_over(
+def test_a_row_that_another_session_holds_is_skipped(
     sweep: Callable[[], Sweep], held: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Some sweeps log an error and continue, so the log must not contain a lock timeout either."""

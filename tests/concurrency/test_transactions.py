@@ -69,14 +69,14 @@ def suspensions() -> Scene:
 
 
 def lost_leases() -> Scene:
-    """Executions that have lost too many leases."""
+    """Make executions that have lost too many leases."""
     owner, _ = making.ready()
     scenes.running(owner, 2)
     Execution.objects.update(takeovers=100, lease_expires_at=timezone.now())
     return sweep.expire_leases, []
 
 
-def order(of: Callable[..., object]) -> Callable[[], Scene]:
+def request(of: Callable[..., object]) -> Callable[[], Scene]:
     """Return a scene in which an operator calls `of` on a campaign."""
 
     def scene() -> Scene:
@@ -136,9 +136,9 @@ TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
     (scenes.campaign_advance, Execution),
     (scenes.campaign_advance, CampaignItem),
     (scenes.campaign_advance, CampaignEvent),
-    (order(campaigns.pause), CampaignEvent),
-    (order(campaigns.cancel), CampaignEvent),
-    (order(campaigns.cancel), CampaignItem),
+    (request(campaigns.pause), CampaignEvent),
+    (request(campaigns.cancel), CampaignEvent),
+    (request(campaigns.cancel), CampaignItem),
     *((scenes.removal, table) for table in (ExecutionEvent, DeadLetter, Interaction, AwaitUnit, WireForm)),
     *((scenes.answering, table) for table in (AwaitUnit, Execution)),
     *((scenes.timing_out, table) for table in (Interaction, AwaitUnit, Execution, DeadLetter)),
@@ -161,11 +161,11 @@ def named(value: object) -> str:
 
 
 LOGGED = (scenes.campaign_advance, scenes.removal)
-"""These log the error and go on with other campaigns or tenants."""
+"""These calls log the error and continue with other campaigns or tenants."""
 
 
 @pytest.mark.parametrize(("scene", "table"), TRANSACTIONS, ids=named)
-def test_a_failed_statement_undoes_the_whole_call(
+def test_a_failed_statement_rolls_back_the_whole_call(
     scene: Callable[[], Scene], table: type[Model], caplog: pytest.LogCaptureFixture
 ) -> None:
     call, _ = scene()
@@ -207,7 +207,7 @@ def taken_token_name() -> tuple[Call, type[Exception]]:
 
 
 @pytest.mark.parametrize("refusal", [known_key, taken_token_name])
-def test_a_refusal_leaves_the_transaction_of_the_caller_usable(
+def test_the_transaction_of_the_caller_is_usable_after_an_error(
     refusal: Callable[[], tuple[Call, type[Exception]]],
 ) -> None:
     call, error = refusal()

@@ -1,4 +1,4 @@
-"""Keys, signatures and activations at the same time, over connections of their own."""
+"""Concurrent changes of keys and attachments, and activations."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ ROUNDS = range(8)
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_a_revocation_of_the_key_comes_before_an_activation_or_after_it(_: int) -> None:
+def test_a_revocation_of_the_key_and_an_activation_are_serialized(_: int) -> None:
     release = making.registered(making.tenant())
     policy.change(release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
     attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:x")
@@ -37,7 +37,7 @@ def test_a_revocation_of_the_key_comes_before_an_activation_or_after_it(_: int) 
     assert Activation.objects.count() == len(won) - 1
 
 
-def test_a_revocation_waits_for_the_activation_that_counts_on_the_key() -> None:
+def test_a_revocation_waits_for_an_activation_that_uses_the_key() -> None:
     release = making.registered(making.tenant())
     attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:x")
     key = signing.trusted(release.pipeline.tenant)
@@ -60,14 +60,14 @@ def revoked(key: TrustedKey) -> KeyRevocation:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_a_key_that_is_revoked_many_times_at_once_has_one_revocation(_: int) -> None:
+def test_concurrent_revocations_of_a_key_are_one(_: int) -> None:
     key = signing.trusted(making.tenant())
     made = results_of(race(*[partial(trusted_keys.revoke, key, actor="user:y", reason="leaked")] * 4))
     assert len({event.pk for event in made}) == 1
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_attachments_at_once_are_all_kept_and_equal_ones_once(_: int) -> None:
+def test_concurrent_attachments_are_all_stored_and_equal_ones_once(_: int) -> None:
     release = making.registered(making.tenant())
     contents = [json.dumps(signing.cyclone([f"c{number}"])).encode() for number in range(3)]
     results_of(race(*[partial(attachments.attach, release, [content], actor="user:x") for content in contents * 2]))

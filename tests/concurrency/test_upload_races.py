@@ -1,4 +1,4 @@
-"""Direct uploads that race over a real S3 server: one upload of a tenant's bytes, one blob whoever brings it."""
+"""Concurrent direct uploads to an S3 server: equal bytes are one upload per tenant, and one blob for all tenants."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import advisory_locks, digest_lock, stopped_before_writing
-from tests.concurrency.test_operators import wait_until_somebody_waits_for_a_lock
+from tests.concurrency.test_operators import wait_for_a_blocked_session
 from tests.releases.registration.sending import MEBIBYTE, begun, sent
 from tests.s3 import S3Place, client_of, use_s3
 
@@ -35,7 +35,7 @@ def place(settings: Any, s3_place: S3Place) -> None:
     settings.UPLOAD_PART_BYTES = 5 * MEBIBYTE
 
 
-def test_what_is_begun_twice_at_once_is_one_upload() -> None:
+def test_concurrent_starts_of_an_upload_are_one_upload() -> None:
     owner = making.tenant()
     uploads = results_of(race(*[partial(begun, owner, DATA)] * 4))
     assert len({(upload.pk, upload.storage_id) for upload in uploads}) == 1
@@ -43,7 +43,7 @@ def test_what_is_begun_twice_at_once_is_one_upload() -> None:
 
 
 def declared(owner: Tenant) -> ArtifactUpload:
-    """An upload that is not begun at the store yet."""
+    """Make an upload that has not started at the store."""
     return ArtifactUpload.objects.create(
         tenant=owner,
         digest=making.digest_of(DATA),
@@ -62,13 +62,13 @@ def overtaken(call: Callable[[], object], sql: LiteralString, *parameters: objec
     with psycopg.connect(**{name: known[name] for name in ("host", "port", "dbname", "user", "password")}) as session:
         session.execute(sql, parameters)
         late.start()
-        wait_until_somebody_waits_for_a_lock()
+        wait_for_a_blocked_session()
         yield
     late.join(30)
 
 
-def test_whoever_begins_an_upload_too_late_takes_away_nothing_of_the_other() -> None:
-    """The loser has begun at the store, and learns that it lost only when the winner's bytes are joined there."""
+def test_the_loser_of_two_uploads_does_not_affect_the_winner() -> None:
+    """The loser has started at the store. It is rejected only after the winner's upload has completed there."""
     owner, direct = making.tenant(), artifact_store().direct
     assert direct is not None
     upload = declared(owner)
@@ -84,8 +84,8 @@ def test_whoever_begins_an_upload_too_late_takes_away_nothing_of_the_other() -> 
     assert (upload.status, upload.finding) == ("STORED", None)
 
 
-def test_of_two_that_begin_one_upload_the_first_decides_where_its_parts_go(s3_place: S3Place) -> None:
-    """The first upload may already have parts. The second call aborts only the multipart upload that it began."""
+def test_the_first_of_two_starts_decides_the_multipart_upload(s3_place: S3Place) -> None:
+    """The first upload may already have parts. The second call aborts only the multipart upload that it started."""
     owner, direct = making.tenant(), artifact_store().direct
     assert direct is not None
     upload = declared(owner)
@@ -98,7 +98,7 @@ def test_of_two_that_begin_one_upload_the_first_decides_where_its_parts_go(s3_pl
     assert [each["UploadId"] for each in begun_there["Uploads"]] == [upload.storage_id] == [won]
 
 
-def test_an_upload_that_expires_while_it_is_begun_leaves_nothing_behind(s3_place: S3Place) -> None:
+def test_an_upload_that_expires_during_its_start_leaves_nothing(s3_place: S3Place) -> None:
     upload = declared(making.tenant())
     expire: LiteralString = "UPDATE releases_artifactupload SET status = 'EXPIRED' WHERE id = %s"
     with overtaken(partial(direct_uploads.missing, upload), expire, upload.pk):
@@ -108,7 +108,7 @@ def test_an_upload_that_expires_while_it_is_begun_leaves_nothing_behind(s3_place
     assert not client.list_multipart_uploads(Bucket=s3_place.bucket, Prefix=s3_place.prefix).get("Uploads", ())
 
 
-def test_the_same_bytes_of_two_tenants_verified_twice_at_once_are_one_blob() -> None:
+def test_concurrent_verifications_of_equal_bytes_of_two_tenants_are_one_blob() -> None:
     uploads = [sent(making.tenant(), DATA), sent(making.tenant(), DATA)]
     results_of(race(*(partial(direct_uploads.finish, str(upload.pk)) for upload in uploads * 2)))
     for upload in uploads:

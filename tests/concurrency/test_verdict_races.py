@@ -55,7 +55,7 @@ def meanwhile(call: Callable[[], object]) -> Iterator[list[object]]:
 
 
 def wait_for_the_lock() -> None:
-    """Wait until another connection tries to share a digest's lock, as a judge does after it has read sound bytes."""
+    """Wait until another connection tries to share a digest's lock, as a check does after it has read sound bytes."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
     def tried() -> bool:
@@ -74,7 +74,7 @@ JUDGES: dict[str, Callable[[Release], object]] = {
 
 @pytest.mark.parametrize("judge", JUDGES.values(), ids=JUDGES)
 def test_bytes_that_an_upload_is_healing_are_not_judged_damaged(judge: Callable[[Release], object]) -> None:
-    """The upload holds the digest's lock. A judge that has already read the damaged bytes leaves the verdict to it."""
+    """The upload holds the digest's lock. A check that has already read the damaged bytes gives no verdict."""
     release = registered()
     damage()
     with blob_lock.shared([DIGEST]), meanwhile(partial(judge, release)) as judged:
@@ -86,7 +86,7 @@ def test_bytes_that_an_upload_is_healing_are_not_judged_damaged(judge: Callable[
 
 @pytest.mark.parametrize("judge", JUDGES.values(), ids=JUDGES)
 def test_bytes_that_are_being_removed_are_not_judged_sound(judge: Callable[[Release], object]) -> None:
-    """The remover holds the digest's exclusive lock. A judge that has already read sound bytes looks again after it."""
+    """The remover holds the digest's exclusive lock. A check that has already read sound bytes reads again."""
     release = registered()
     Blob.objects.update(fingerprint="of another time")
     with ExitStack() as removal:
@@ -119,7 +119,7 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
 
 
 @pytest.mark.parametrize("_", range(10))
-def test_whoever_wins_the_verdict_is_of_the_bytes_that_are_there(_: int) -> None:
+def test_the_verdict_matches_the_stored_bytes(_: int) -> None:
     release = registered()
     damage()
     heal = partial(making.upload, release.pipeline.tenant, release.descriptor, DATA)

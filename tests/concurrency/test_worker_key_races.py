@@ -36,7 +36,7 @@ def alone(change: Callable[[], WorkerKey]) -> str:
         (replace_key, revoke_old_key, "WorkerKeyChangeRefused"),
     ],
 )
-def test_a_change_waits_for_the_one_before_and_judges_what_it_left(
+def test_a_change_waits_for_the_previous_one_and_uses_its_result(
     first: Callable[..., WorkerKey], second: Callable[..., WorkerKey], expected: str
 ) -> None:
     owner = making.tenant()

@@ -1,4 +1,4 @@
-"""Clocks, heartbeats and operators over one worker at once: each change is written down once."""
+"""Concurrent sweeps, heartbeats and operators: each change of a worker is recorded once."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -46,7 +46,7 @@ def register_rest(release: Release, name: str) -> None:
     workers.register(release.pipeline.tenant, release.identity, worker_id=name, protocol="rest", actor="token:t")
 
 
-def test_many_clocks_note_each_silent_worker_once(release: Release) -> None:
+def test_concurrent_sweeps_record_each_silent_worker_once(release: Release) -> None:
     for number in range(20):
         making.worker(release, f"w-{number}", last_heartbeat_at=LONG_AGO)
     noted = results_of(race(*[partial(note_silent, actor="clock", limit=7)] * 6))
@@ -56,7 +56,7 @@ def test_many_clocks_note_each_silent_worker_once(release: Release) -> None:
     assert WorkerEvent.objects.count() == 20
 
 
-def test_a_clock_passes_over_a_worker_that_somebody_holds(release: Release) -> None:
+def test_a_sweep_skips_a_locked_worker(release: Release) -> None:
     held = making.worker(release, "held", last_heartbeat_at=LONG_AGO)
     making.worker(release, "free", last_heartbeat_at=LONG_AGO)
     with transaction.atomic():
@@ -65,8 +65,8 @@ def test_a_clock_passes_over_a_worker_that_somebody_holds(release: Release) -> N
     assert list(WorkerEvent.objects.values_list("worker__worker_id", flat=True)) == ["free"]
 
 
-def test_a_worker_whose_heartbeat_arrives_while_a_clock_looks_is_not_noted(release: Release) -> None:
-    """The clock reads the workers, and waits for the table of the message path before it locks them."""
+def test_a_worker_whose_heartbeat_arrives_during_the_sweep_is_not_recorded_as_silent(release: Release) -> None:
+    """The sweep reads the workers, and waits for the table of the message path before it locks them."""
     worker = making.worker(release, "w", last_heartbeat_at=LONG_AGO)
     with thread() as other, another_session() as session:
         session.execute("LOCK TABLE executions_messagepath IN ACCESS EXCLUSIVE MODE")
@@ -80,16 +80,14 @@ def test_a_worker_whose_heartbeat_arrives_while_a_clock_looks_is_not_noted(relea
     assert not worker.events.exists()
 
 
-def test_first_heartbeats_at_once_register_one_worker(release: Release) -> None:
+def test_concurrent_first_heartbeats_register_one_worker(release: Release) -> None:
     results_of(race(*(partial(heartbeat, release, second) for second in range(6))))
     [worker] = Worker.objects.all()
     assert [event.data["cause"] for event in worker.events.all()] == ["REGISTERED"]
     assert worker.last_sent_at == datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
 
 
-def test_a_worker_that_a_heartbeat_has_just_added_is_not_registered_by_a_client(
-    release: Release, settings: Any
-) -> None:
+def test_a_client_cannot_register_a_worker_that_a_heartbeat_has_just_added(release: Release, settings: Any) -> None:
     scenes.permit(settings)
     owner = release.pipeline.tenant
     register = partial(
@@ -116,7 +114,7 @@ def test_concurrent_registrations_respect_the_limit(
     assert Worker.objects.count() == 3
 
 
-def test_a_heartbeat_and_a_clock_leave_the_state_of_the_newest_event(release: Release) -> None:
+def test_a_heartbeat_and_a_sweep_leave_the_state_of_the_newest_event(release: Release) -> None:
     for second in range(10):
         heartbeat(release, second * 2)
         making.silence(*Worker.objects.all())
@@ -127,7 +125,7 @@ def test_a_heartbeat_and_a_clock_leave_the_state_of_the_newest_event(release: Re
         assert newest.state == worker.noted_state == "HEALTHY"
 
 
-def test_one_of_many_orders_to_drain_counts(release: Release) -> None:
+def test_concurrent_drains_are_recorded_once(release: Release) -> None:
     heartbeat(release, 0)
     orders = [partial(drain, release.pipeline.tenant, making.PIPELINE, "w", actor=f"user:{n}") for n in range(6)]
     drained = results_of(race(*orders))

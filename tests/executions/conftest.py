@@ -1,4 +1,4 @@
-"""Fixtures of the execution side. Its tests have the rights of the application role."""
+"""Fixtures of the execution tests, which run with the rights of the application role."""
 
 from collections.abc import Iterator
 
@@ -12,6 +12,6 @@ __all__ = ["application_role"]
 
 @pytest.fixture
 def broken_broker() -> Iterator[None]:
-    """The configuration of an operator whose broker is not there: nothing listens on port 1."""
+    """Configure a broker that is not available: nothing listens on port 1."""
     with using_broker("redis://127.0.0.1:1/0"):
         yield

@@ -1,4 +1,4 @@
-"""Coordinator and worker in one process: pipelines that are really built, released, hosted and run."""
+"""Builds, releases, hosts and runs pipelines, with the coordinator and the worker in one process."""
 
 import secrets
 import sys
@@ -87,7 +87,7 @@ pipeline.awaits("ask {n}", request=int, response=int, timeout=timedelta(days=1))
 
 @dataclass
 class Hosted:
-    """A pipeline whose release is active, and the code that runs it."""
+    """A pipeline with an active release, and the host that runs it."""
 
     owner: Tenant
     release: Release
@@ -107,16 +107,16 @@ class Hosted:
         return claim
 
     def answer(self, claim: Claim) -> None:
-        """Run what was claimed and record what came of it, as worker and coordinator would."""
+        """Run the claim and record its outcome, as the worker and the coordinator do."""
         key = worker_key(settings.WORKER_SECRET, self.owner.slug)
         command = command_of(claim)
-        told: list[Report] = []
-        self.host.execute(seal(self.release.identity, CommandGroup(commands=[command]), key), told.append)
-        for each in told:
+        reports: list[Report] = []
+        self.host.execute(seal(self.release.identity, CommandGroup(commands=[command]), key), reports.append)
+        for each in reports:
             tasks.record(self.host.sealed([each]))
 
     def run(self, execution: Execution) -> Execution:
-        """Go on until nothing is due any more."""
+        """Run claims until no execution is due. Return the execution with its new state."""
         while claims := making.claimed(self.owner):
             for claim in claims:
                 self.answer(claim)
@@ -127,13 +127,13 @@ class Hosted:
 
 @dataclass
 class Hosting:
-    """Makes hosted pipelines in a folder of the test's own."""
+    """Makes hosted pipelines in the folder of one test."""
 
     folder: Path
     monkeypatch: pytest.MonkeyPatch
 
     def __call__(self, *steps: str, checkpoint: bool = True) -> Hosted:
-        """A pipeline of these steps, in each of which `{n}` is its index."""
+        """Host a pipeline of these steps. `{n}` in a step is replaced with its index."""
         self.monkeypatch.setattr(sys, "dont_write_bytecode", True)
         name = f"hosted_{secrets.token_hex(4)}"
         folder = self.folder / name
@@ -141,7 +141,7 @@ class Hosting:
         body = "\n".join(step.format(n=number) for number, step in enumerate(steps))
         (folder / f"{name}.py").write_text(SOURCE.format(name=name, checkpoint=checkpoint) + body)
         self.monkeypatch.syspath_prepend(str(folder))
-        # Whatever the test leaves in there is forgotten with it.
+        # After the test, `monkeypatch` removes the module from `sys.modules` again.
         self.monkeypatch.setitem(sys.modules, name, None)
         self.monkeypatch.delitem(sys.modules, name)
         artifact = build(f"{name}:pipeline", folder / "dist")

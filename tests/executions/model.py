@@ -1,4 +1,4 @@
-"""What becomes of one execution by which event, in plain Python: no word of it is the product's."""
+"""A model of the states of an execution in plain Python. It shares no code with the product."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ OVER = {"SUCCEEDED", "FAILED", "DLQ", "CANCELLED"}
 
 @dataclass
 class Unit:
-    """What an execution waits for: interactions that are open, or answered with the first answer that came."""
+    """An await unit. `answers` contains the first answer of each interaction, or None while it is open."""
 
     status: str
     answers: dict[uuid.UUID, Any]
@@ -18,29 +18,29 @@ class Unit:
 
 @dataclass
 class Model:
-    """One execution, by the diagram of states in docs/architecture.md."""
+    """An execution that follows the diagram of states in docs/architecture.md."""
 
     pin: str
     state: str = "QUEUED"
     version: int = 0
     step: int = 0
-    begun: int = 0
-    """The step that the newest command starts from."""
+    first_step: int = 0
+    """The first step of the newest command."""
     attempt: int = 0
     retries: int = 0
-    """Of the present budget."""
+    """Retries of the current budget."""
     takeovers: int = 0
-    """Leases lost in a row, without progress in between."""
+    """Consecutive lost leases without progress in between."""
     due: bool = True
     lease: uuid.UUID | None = None
     unit: uuid.UUID | None = None
     history: list[str] = field(default_factory=lambda: ["QUEUED"])
-    """The status that each event left behind."""
+    """The status after each event."""
     units: dict[uuid.UUID, Unit] = field(default_factory=dict)
     letters: list[tuple[int, str, str]] = field(default_factory=list)
     """Version, terminal state and reason of each terminal failure."""
     keys: list[tuple[int, int]] = field(default_factory=list)
-    """Step and attempt of each outcome that counted."""
+    """Step and attempt of each recorded outcome."""
 
     def move(self, state: str) -> None:
         self.state, self.version, self.lease, self.due = state, self.version + 1, None, state == "QUEUED"
@@ -53,26 +53,26 @@ class Model:
         assert self.due
         self.move("RUNNING")
         self.lease = lease
-        self.begun = self.step
+        self.first_step = self.step
 
     def recorded(self, kind: str) -> None:
-        """An outcome of the lease's holder."""
+        """Apply an outcome of the holder of the lease."""
         assert self.state == "RUNNING"
-        self.keys.append((self.begun, self.attempt))
+        self.keys.append((self.first_step, self.attempt))
         self.takeovers = 0
         if kind == "completed":
             self.move("SUCCEEDED")
         elif kind.startswith("asks"):
             self.move("WAITING_EXTERNAL")
-        elif kind == "hopeless" or self.retries == RETRIES:
-            self.end("FAILED" if kind == "hopeless" else "DLQ")
+        elif kind == "not retryable" or self.retries == RETRIES:
+            self.end("FAILED" if kind == "not retryable" else "DLQ")
         else:
             self.retries += 1
             self.attempt += 1
             self.move("WAIT_RETRY")
 
     def reached(self) -> None:
-        """A checkpoint: the next command starts after it, and this one goes on."""
+        """Apply a checkpoint. The next command starts after it; the current one continues."""
         self.step += 1
         self.takeovers = 0
         self.history.append(self.state)
@@ -83,16 +83,16 @@ class Model:
         self.letters.append((self.version, state, reason))
 
     def lost_lease(self) -> None:
-        hopeless = self.takeovers == TAKEOVERS
+        is_last = self.takeovers == TAKEOVERS
         self.takeovers += 1
-        if hopeless:
+        if is_last:
             self.end("DLQ", "leases_lost")
         else:
             self.move("QUEUED")
 
-    def parked(self, unit: uuid.UUID, asked: list[uuid.UUID]) -> None:
+    def parked(self, unit: uuid.UUID, interactions: list[uuid.UUID]) -> None:
         self.unit = unit
-        self.units[unit] = Unit("WAITING_EXTERNAL", dict.fromkeys(asked))
+        self.units[unit] = Unit("WAITING_EXTERNAL", dict.fromkeys(interactions))
 
     def answered(self, interaction: uuid.UUID, answer: Any) -> None:
         assert self.unit is not None

@@ -1,6 +1,6 @@
-"""Messages that the broker should not have brought: each is refused with its code, and nothing in the database moves.
+"""Invalid messages: each is rejected with its code, and no row changes.
 
-Whoever reaches the broker can send anything; a tenant's own worker, which holds a key, can sign anything.
+Anyone with access to the broker can send any message. A tenant's worker holds a key, so it can sign any body.
 """
 
 import json
@@ -45,7 +45,7 @@ def key(tenant: str) -> WorkerKey:
 
 
 def good(claim: Claim, kind: str) -> dict[str, Any]:
-    """What the claim's own worker would send."""
+    """Return a valid message of the worker that holds the claim."""
     body: Any = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     if kind == "heartbeat":
         held = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
@@ -54,7 +54,7 @@ def good(claim: Claim, kind: str) -> dict[str, Any]:
 
 
 def refused(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> str:
-    """The code with which the task refuses `message`."""
+    """Return the code with which the task rejects `message`, after checking that no row has changed."""
     before = [rows(table) for table in TABLES]
     caplog.clear()
     with caplog.at_level(logging.WARNING):
@@ -66,7 +66,7 @@ def refused(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> str:
     return str(record.args[0])
 
 
-# --- what anybody could send ---
+# --- messages of senders without a key ---
 
 FORGED: list[tuple[dict[str, Any], str]] = [
     ({"signature": "0" * 64}, "SIGNATURE_INVALID"),
@@ -108,7 +108,7 @@ FORGED: list[tuple[dict[str, Any], str]] = [
 
 @kinds
 @pytest.mark.parametrize(("changes", "code"), FORGED)
-def test_a_message_that_was_changed_on_its_way_is_refused(
+def test_a_message_that_was_changed_in_transit_is_rejected(
     claim: Claim, kind: str, changes: dict[str, Any], code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert refused(kind, making.changed(good(claim, kind), changes), caplog) == code
@@ -118,7 +118,7 @@ def test_a_message_that_was_changed_on_its_way_is_refused(
 @pytest.mark.parametrize(
     "missing", ["kind", "tenantId", "timestamp", "nonce", "seals", "keyId", "encrypted", "body", "signature"]
 )
-def test_a_message_that_lacks_a_part_is_refused(
+def test_an_incomplete_message_is_rejected(
     claim: Claim, kind: str, missing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     message = making.changed(good(claim, kind), {missing: ...})
@@ -127,11 +127,11 @@ def test_a_message_that_lacks_a_part_is_refused(
 
 @kinds
 @pytest.mark.parametrize("message", [None, True, 0, 1.5, "", "{}", b"\xff", [], [[]], {}, {"body": "x" * 10**6}])
-def test_what_is_no_message_at_all_is_refused(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_value_that_is_not_a_message_is_rejected(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
 
-# --- what only the holder of a key could send ---
+# --- messages of senders with a key ---
 
 BODIES = {
     "not JSON": "{",
@@ -153,7 +153,7 @@ BODIES = {
 
 @kinds
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_a_well_signed_body_without_its_form_is_refused(
+def test_a_malformed_body_with_a_valid_signature_is_rejected(
     claim: Claim, kind: str, body: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     message = making.resealed(good(claim, kind), key(claim.tenant), body=body)
@@ -162,7 +162,7 @@ def test_a_well_signed_body_without_its_form_is_refused(
 
 @pytest.mark.parametrize("member", ["executionVersion", "outcome", "leaseToken", "transitionKey", "outputPayloads"])
 @pytest.mark.parametrize("value", [None, -1, 2**63, "\x00", [None], {}])
-def test_an_outcome_with_a_member_of_another_type_is_refused(
+def test_an_outcome_with_a_member_of_the_wrong_type_is_rejected(
     claim: Claim, member: str, value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     message = good(claim, "outcomes")
@@ -173,31 +173,31 @@ def test_an_outcome_with_a_member_of_another_type_is_refused(
 
 
 @kinds
-def test_another_kind_of_message_is_refused(claim: Claim, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_message_of_another_kind_is_rejected(claim: Claim, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     other = next(each for each in TASKS if each != kind)
     assert refused(kind, good(claim, other), caplog) == "ENVELOPE_MALFORMED"
     order = seal(identity(claim), Instruction(worker_id="w", drain=True), key(claim.tenant))
     assert refused(kind, order, caplog) == "ENVELOPE_MALFORMED"
 
 
-def test_a_tenant_that_is_not_there_has_no_heartbeat(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_heartbeat_for_an_unknown_tenant_is_rejected(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
     message = making.resealed(good(claim, "heartbeat"), key("nowhere"), tenantId="nowhere")
     assert refused("heartbeat", message, caplog) == "TENANT_UNKNOWN"
 
 
-def test_a_tenant_that_is_not_there_has_no_outcomes(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+def test_outcomes_for_an_unknown_tenant_are_dropped(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
     body = making.body_of(good(claim, "outcomes"), key(claim.tenant))
     message = making.resealed(good(claim, "outcomes"), key("nowhere"), tenantId="nowhere", body=body)
     before = [rows(table) for table in TABLES]
     with caplog.at_level(logging.WARNING):
         TASKS["outcomes"](message)
     assert [rows(table) for table in TABLES] == before
-    [told] = caplog.records
-    assert "is not an execution of tenantId=nowhere" in told.getMessage()
+    [logged] = caplog.records
+    assert "is not an execution of tenantId=nowhere" in logged.getMessage()
 
 
 @pytest.mark.parametrize("skew", [timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=-9_999)])
-def test_a_heartbeat_by_a_clock_that_is_wrong_is_refused(
+def test_a_heartbeat_of_a_worker_with_a_wrong_clock_is_rejected(
     claim: Claim, skew: timedelta, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent = (timezone.now() + skew).isoformat()
@@ -206,12 +206,14 @@ def test_a_heartbeat_by_a_clock_that_is_wrong_is_refused(
 
 
 @pytest.mark.parametrize("timestamp", ["", "now", "2026-13-01T00:00:00+00:00", "2026-11-24T00:00:00", "0", "9" * 5_000])
-def test_a_heartbeat_of_no_time_is_refused(claim: Claim, timestamp: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_heartbeat_with_an_invalid_timestamp_is_rejected(
+    claim: Claim, timestamp: str, caplog: pytest.LogCaptureFixture
+) -> None:
     message = making.resealed(good(claim, "heartbeat"), key(claim.tenant), timestamp=timestamp)
     assert refused("heartbeat", message, caplog) == "TIMESTAMP_REFUSED"
 
 
-def test_a_heartbeat_that_is_replayed_changes_nothing(claim: Claim) -> None:
+def test_a_replayed_heartbeat_changes_nothing(claim: Claim) -> None:
     message = good(claim, "heartbeat")
     tasks.heartbeat(message)
     Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=timezone.now() - timedelta(hours=1))
@@ -220,7 +222,7 @@ def test_a_heartbeat_that_is_replayed_changes_nothing(claim: Claim) -> None:
     assert [rows(table) for table in TABLES] == before
 
 
-def test_an_outcome_that_is_replayed_moves_nothing_and_is_noted(claim: Claim) -> None:
+def test_a_replayed_outcome_is_dropped_and_recorded_as_an_event(claim: Claim) -> None:
     message = good(claim, "outcomes")
     tasks.record(message)
     before = {**rows(Execution)[0], "event_count": 4}
@@ -232,8 +234,8 @@ def test_an_outcome_that_is_replayed_moves_nothing_and_is_noted(claim: Claim) ->
     ]
 
 
-def test_a_key_signs_for_its_own_tenants_executions_alone(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
-    """The stranger's envelope is in order, and names an execution and a lease that are somebody else's."""
+def test_a_key_is_valid_only_for_executions_of_its_tenant(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+    """The stranger's envelope is valid, but names an execution and a lease of another tenant."""
     stranger, release = making.ready()
     Execution.objects.update(lease_expires_at=timezone.now() + timedelta(seconds=1))
     before = rows(Execution), rows(ExecutionEvent)
@@ -245,7 +247,7 @@ def test_a_key_signs_for_its_own_tenants_executions_alone(claim: Claim, caplog: 
     assert "Dropped an outcome" in caplog.text
 
 
-# --- what a worker in good standing could mean by mistake ---
+# --- faulty messages of a legitimate worker ---
 
 DEEP = "[" * 50_000 + "]" * 50_000
 ODD: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -257,12 +259,12 @@ ODD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a huge number": ({"output_payloads": ["9" * 5_000]}, "FAILED", "UNDECODABLE_OUTPUT"),
     "a failure without a cause": ({"outcome": "FAILED", "output_payloads": []}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
     "an await without a question": ({"outcome": "WAITING_EXTERNAL"}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
-    "a stop that nobody asked for": ({"stopped_before_step_index": 2**40}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
+    "a stop that was not requested": ({"stopped_before_step_index": 2**40}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
 }
 
 
 @pytest.mark.parametrize(("members", "status", "code"), ODD.values(), ids=ODD)
-def test_an_outcome_that_cannot_be_kept_fails_its_execution_and_no_other(
+def test_an_outcome_that_cannot_be_stored_fails_its_execution(
     claim: Claim, members: dict[str, Any], status: str, code: str
 ) -> None:
     bad = making.outcome_of(claim).model_copy(update=members)
@@ -272,23 +274,21 @@ def test_an_outcome_that_cannot_be_kept_fails_its_execution_and_no_other(
 
 
 SUSPENSIONS: dict[str, dict[str, Any]] = {
-    "a step beyond any": {"step_index": 2**31 - 1},
-    "a step beyond any column": {"step_index": 2**70},
+    "a step above the limit": {"step_index": 2**31 - 1},
+    "a step above the range of the column": {"step_index": 2**70},
     "NUL in the step's name": {"step_id": "\x00"},
     "NUL in the assignee": {"assignee": "a\x00"},
     "NUL in the type": {"output_type": "\x00"},
-    "a type without end": {"output_type": "t" * 10_000},
+    "a type with a long name": {"output_type": "t" * 10_000},
     "no such transport": {"transport": "pigeon"},
-    "a webhook to nowhere": {"transport": "webhook", "transport_metadata": {"url": "file:///etc/passwd"}},
-    "a wait for ever": {"timeout_seconds": 1e300},
+    "a webhook without a web address": {"transport": "webhook", "transport_metadata": {"url": "file:///etc/passwd"}},
+    "an endless wait": {"timeout_seconds": 1e300},
     "two questions for one answer": {"requests": ["1", "2"]},
 }
 
 
 @pytest.mark.parametrize("members", SUSPENSIONS.values(), ids=SUSPENSIONS)
-def test_an_await_that_nobody_could_answer_fails_its_execution_and_no_other(
-    claim: Claim, members: dict[str, Any]
-) -> None:
+def test_an_unanswerable_await_fails_its_execution(claim: Claim, members: dict[str, Any]) -> None:
     bad = making.suspension(claim, **members)
     tasks.record(seal(identity(claim), OutcomeGroup(worker_id="w", outcomes=[bad]), key(claim.tenant)))
     execution = Execution.objects.get(pk=claim.execution_id)

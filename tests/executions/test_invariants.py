@@ -1,4 +1,4 @@
-"""The database itself refuses: tried with raw SQL, as somebody with a prompt would."""
+"""The database rejects forbidden changes. The tests use raw SQL, as a user of psql could."""
 
 from collections.abc import Iterator
 from itertools import permutations, product
@@ -45,7 +45,7 @@ def test_the_pinned_release_and_tenant_do_not_change(execution: Execution) -> No
 
 
 @pytest.mark.parametrize("change", ["execution_key = 'k'", "input = '{}'", "input_digest = ''", "submitted_by = 'x'"])
-def test_what_was_submitted_does_not_change(execution: Execution, change: str) -> None:
+def test_the_submission_of_an_execution_does_not_change(execution: Execution, change: str) -> None:
     sql = f"UPDATE executions_execution SET {change} WHERE id = %s"
     assert refused(sql, execution.pk) == "execution_submission_immutable"
 
@@ -58,8 +58,8 @@ def test_a_pin_must_name_a_registered_release_of_the_tenant(execution: Execution
 
 
 @pytest.mark.parametrize(("source", "target"), list(permutations(State, 2)))
-def test_the_database_holds_the_same_table_of_moves(execution: Execution, source: State, target: State) -> None:
-    """From every state to every other: the trigger allows exactly what `MOVES` allows."""
+def test_the_database_allows_the_same_moves_as_the_code(execution: Execution, source: State, target: State) -> None:
+    """For each pair of states, the trigger allows exactly what `MOVES` allows."""
     open_unit(execution)
     check_foreign_keys_now()
     with as_owner(), connection.cursor() as cursor:
@@ -77,7 +77,7 @@ def test_the_database_holds_the_same_table_of_moves(execution: Execution, source
 
 
 def counted(update: str) -> str:
-    """The UPDATE of one execution together with the event that its `event_count` counts."""
+    """Return the UPDATE of an execution with the INSERT of the event that its `event_count` counts."""
     return f"""WITH moved AS ({update} RETURNING id, event_count, status)
         INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
         SELECT id, event_count, 'TRIED', status, 'test', '{{}}', now() FROM moved"""
@@ -129,7 +129,7 @@ def set_state(state: State) -> str:
         ("current_step_index = -1", "execution_counts"),
     ],
 )
-def test_a_row_is_consistent_in_itself(execution: Execution, change: str, constraint: str) -> None:
+def test_an_inconsistent_row_is_rejected(execution: Execution, change: str, constraint: str) -> None:
     before = rows(Execution)
     assert refused(f"UPDATE executions_execution SET {change} WHERE id = %s", execution.pk) == constraint
     assert rows(Execution) == before
@@ -148,7 +148,7 @@ def test_a_row_is_consistent_in_itself(execution: Execution, change: str, constr
         ("TRUNCATE executions_execution CASCADE", "execution_not_truncated"),
     ],
 )
-def test_history_is_neither_changed_nor_removed(execution: Execution, sql: str, constraint: str) -> None:
+def test_history_cannot_be_changed_or_deleted(execution: Execution, sql: str, constraint: str) -> None:
     before = rows(ExecutionEvent), rows(Execution)
     assert refused(sql) == constraint
     assert (rows(ExecutionEvent), rows(Execution)) == before
@@ -163,7 +163,7 @@ def test_a_finished_execution_never_changes() -> None:
     assert rows(Execution) == before
 
 
-def test_the_outputs_of_a_finished_execution_are_not_written_later(execution: Execution) -> None:
+def test_the_outputs_of_a_finished_execution_cannot_be_written(execution: Execution) -> None:
     WireForm.objects.create(execution=execution, input=[1])
     check_foreign_keys_now()
     for sql in (
@@ -173,13 +173,13 @@ def test_the_outputs_of_a_finished_execution_are_not_written_later(execution: Ex
         assert refused(sql, execution.pk) == "wire_form_result_with_success"
 
 
-def test_a_second_execution_of_one_key_is_refused(execution: Execution) -> None:
+def test_a_second_execution_with_the_same_key_is_rejected(execution: Execution) -> None:
     sql = """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
         'id', gen_random_uuid()))).* FROM executions_execution e WHERE id = %s"""
     assert refused(sql, execution.pk) == "execution_key_once"
 
 
-def test_an_event_has_its_place_once(execution: Execution) -> None:
+def test_a_sequence_number_is_used_once(execution: Execution) -> None:
     sql = """INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
         VALUES (%s, %s, 'FORGED', 'QUEUED', '', '{}', now())"""
     assert refused(sql, execution.pk, 1) == "event_sequence_once"
@@ -187,7 +187,7 @@ def test_an_event_has_its_place_once(execution: Execution) -> None:
     assert refused(sql, execution.pk, 2) == "event_in_sequence"
 
 
-def test_events_and_their_count_have_no_gap(execution: Execution) -> None:
+def test_events_have_no_gap(execution: Execution) -> None:
     count = "UPDATE executions_execution SET event_count = event_count + {} WHERE id = %s"
     assert refused(count.format(1), execution.pk) == "execution_counts_its_events"
     assert refused(counted(count.format(2)), execution.pk) == "event_in_sequence"
@@ -206,8 +206,8 @@ def test_an_execution_starts_with_its_first_event(execution: Execution) -> None:
 @pytest.mark.parametrize(
     ("source", "target"), [(source, target) for source, target in product(State, State) if target not in MOVES[source]]
 )
-def test_the_code_refuses_an_illegal_move_too(execution: Execution, source: State, target: State) -> None:
-    asked = moves.Move(
+def test_the_code_rejects_an_illegal_move(execution: Execution, source: State, target: State) -> None:
+    move = moves.Move(
         execution_id=execution.pk,
         source=source,
         target=target,
@@ -217,7 +217,7 @@ def test_the_code_refuses_an_illegal_move_too(execution: Execution, source: Stat
     )
     before = rows(Execution), rows(ExecutionEvent)
     with pytest.raises(ValueError, match=f"no move from {source} to {target}"):
-        moves.apply([asked])
+        moves.apply([move])
     assert (rows(Execution), rows(ExecutionEvent)) == before
 
 
@@ -230,7 +230,7 @@ def test_a_revoked_or_foreign_release_cannot_be_pinned(execution: Execution) -> 
 
 @pytest.fixture
 def ordinary() -> Iterator[psycopg.Connection]:
-    """A connection of the role that the product runs as."""
+    """A connection with the role of the application."""
     name = str(connection.settings_dict["NAME"])
     with psycopg.connect(ordinary_url(name), autocommit=True) as made:
         yield made
@@ -248,8 +248,8 @@ def ordinary() -> Iterator[psycopg.Connection]:
         "SET session_replication_role = replica",
     ],
 )
-def test_the_ordinary_role_cannot_touch_the_tables_themselves(ordinary: psycopg.Connection, sql: LiteralString) -> None:
-    """The product runs as a role that may only read and write rows."""
+def test_the_application_role_cannot_change_the_schema(ordinary: psycopg.Connection, sql: LiteralString) -> None:
+    """The role of the application may only read and write rows."""
     assert ordinary.execute("SELECT count(*) FROM executions_execution").fetchone() is not None
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         ordinary.execute(sql)

@@ -38,7 +38,7 @@ JSON = st.recursive(
 @example(2**53 + 1, float(2**53))
 @example({"a": 1, "b": [2.0]}, {"b": [2], "a": 1.0})
 @example(0.1, 0.1 + 2**-55)
-def test_digests_are_equal_exactly_if_the_database_says_so(one: Any, other: Any) -> None:
+def test_digests_are_equal_if_and_only_if_jsonb_values_are(one: Any, other: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT %s::jsonb = %s::jsonb", [json.dumps(one), json.dumps(other)])
         [same] = cursor.fetchone()

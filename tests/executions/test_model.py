@@ -1,7 +1,7 @@
-"""Executions against a model of them: whatever is done in whatever order, rows and history are what it says.
+"""Compares executions with a model: rows and history match it after any sequence of operations.
 
-The model is plain Python, written from the diagram of states and not from the product. A machine does to both what
-workers, clocks, operators and forgers do, and holds them together after each step.
+The model is plain Python, written from the diagram of states and not from the product. A state machine applies the
+operations of workers, sweeps, operators and attackers to both, and compares them after each step.
 """
 
 import uuid
@@ -46,7 +46,7 @@ STEPS = [{**making.STEP, "index": index, "authoredName": f"Step {index}"} for in
 
 @dataclass(frozen=True)
 class World:
-    """What there is before anything is submitted: two releases with a worker each."""
+    """The initial rows: two releases with one worker each, and another tenant."""
 
     owner: Tenant
     releases: list[Release]
@@ -54,7 +54,7 @@ class World:
 
 
 class Machine(RuleBasedStateMachine):
-    """Does to the product and to the model what happens to executions. Each run is rolled back at its end."""
+    """Applies operations to the product and to the model. Each run is rolled back at its end."""
 
     world: World
 
@@ -70,7 +70,7 @@ class Machine(RuleBasedStateMachine):
         transaction.set_rollback(True)
         self.block.__exit__(None, None, None)
 
-    # --- those who ask ---
+    # --- submitters ---
 
     @initialize()
     def begin(self) -> None:
@@ -79,12 +79,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(key=st.integers(0, 3), value=st.integers(0, 1), release=st.integers(0, 1))
     def submit(self, key: int, value: int, release: int) -> None:
-        """What is active then is the pin; whoever repeats a key gets what it made the first time."""
+        """An execution is pinned to the active release. A repeated key returns the first execution."""
         if self.active != self.world.releases[release]:
             self.active = self.world.releases[release]
             activate(self.active, actor="user:test")
 
-        def order() -> Any:
+        def request() -> Any:
             return submit(
                 self.world.owner,
                 pipeline_id=making.PIPELINE,
@@ -95,21 +95,22 @@ class Machine(RuleBasedStateMachine):
 
         first = Execution.objects.filter(tenant=self.world.owner, execution_key=f"key-{key}").first()
         if first is not None and first.input != {"n": value}:
-            self.refused(order, "IDEMPOTENCY_KEY_REUSED")
+            self.refused(request, "IDEMPOTENCY_KEY_REUSED")
             return
-        made = order()
+        made = request()
         assert made.duplicate == (first is not None)
         if first is None:
             self.models[made.execution.pk] = Model(pin=self.active.release_version)
         else:
             assert made.execution.pk == first.pk
 
-    # --- dispatchers and clocks ---
+    # --- claims and sweeps ---
 
     @rule(limit=st.integers(1, 3))
     def claim(self, limit: int) -> None:
         due = [key for key in self.some("QUEUED", "WAIT_RETRY") if self.models[key].due]
-        # Of what is due at one instant the database takes any; a run that is to be repeated must know which.
+        # The database may claim any of the executions that are due at the same time. A repeatable run needs a fixed
+        # choice.
         postpone = "UPDATE executions_execution SET next_due_at = next_due_at + %s WHERE id = ANY(%s)"
         run(postpone, timedelta(hours=1), due[limit:])
         claims = making.claimed(self.world.owner)
@@ -147,7 +148,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.some("WAITING_EXTERNAL"))
     @rule(data=st.data(), swept=st.booleans())
     def deadline_passes(self, data: st.DataObject, swept: bool) -> None:
-        """The sweep finds out, or whoever answers too late; both end it the same way."""
+        """The sweep or a late answer detects the passed deadline, with the same result."""
         chosen = self.choose(data, "WAITING_EXTERNAL")
         model = self.models[chosen]
         assert model.unit is not None
@@ -161,22 +162,22 @@ class Machine(RuleBasedStateMachine):
             self.refused(lambda: self.complete(open_one, {"late": True}), "AWAIT_TIMEOUT")
         model.timed_out()
 
-    # --- workers, good and bad ---
+    # --- workers ---
 
     @precondition(lambda self: self.claims)
     @rule(
         data=st.data(),
-        kind=st.sampled_from(["completed", "fails", "hopeless", "malformed", "asks one", "asks two"]),
+        kind=st.sampled_from(["completed", "fails", "not retryable", "malformed", "asks one", "asks two"]),
         twice=st.booleans(),
     )
     def outcome(self, data: st.DataObject, kind: str, twice: bool) -> None:
-        """An outcome of any lease that ever was, mostly of one that holds; told once, or once more at once or later."""
+        """Report an outcome of a past or current lease, once, twice in a group, or again later."""
         held = [claim for claim in self.claims if self.holds(claim)]
         stale = not held or data.draw(st.integers(0, 3), label="stale if 0") == 0
         claim = data.draw(st.sampled_from(self.claims if stale else held))
         answer = self.answer(claim, kind)
         counts = self.holds(claim)
-        assert self.tell(claim, *[answer] * (1 + twice)) == counts
+        assert self.record(claim, *[answer] * (1 + twice)) == counts
         model = self.models[claim.execution_id]
         if not counts:
             model.history.append(model.state)
@@ -185,13 +186,13 @@ class Machine(RuleBasedStateMachine):
         if kind.startswith("asks"):
             self.park(claim.execution_id)
         if data.draw(st.booleans(), label="repeated"):
-            assert self.tell(claim, answer) == 0
+            assert self.record(claim, answer) == 0
             model.history.append(model.state)
 
     @precondition(lambda self: any(claim.checkpoints for claim in self.claims))
     @rule(data=st.data())
     def checkpoint(self, data: st.DataObject) -> None:
-        """How far a transition has come: kept under the lease that holds, while it goes on; else let go."""
+        """Report a checkpoint. It is stored while its lease is held, and dropped otherwise."""
         claim = data.draw(st.sampled_from([each for each in self.claims if each.checkpoints]))
         model = self.models[claim.execution_id]
         reached = Checkpoint(
@@ -211,7 +212,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), what=st.sampled_from(["token", "version", "release", "tenant", "execution"]))
     def forged_outcome(self, data: st.DataObject, what: str) -> None:
-        """Right in all but one thing. What names no execution of the sender's does not even get an event."""
+        """Report an outcome with one wrong member. If it names no execution of the sender, it gets no event."""
         claim = data.draw(st.sampled_from([each for each in self.claims if self.holds(each)] or self.claims))
         model = self.models[claim.execution_id]
         answer = self.answer(claim, "completed")
@@ -240,12 +241,12 @@ class Machine(RuleBasedStateMachine):
         assert moves.renew_leases(self.world.owner.pk, held, worker_id="w", lease_seconds=30) == counts
         assert moves.renew_leases(self.world.stranger.pk, held, worker_id="w", lease_seconds=30) == set()
 
-    # --- people ---
+    # --- operators ---
 
-    @precondition(lambda self: self.asked())
+    @precondition(lambda self: self.known_interactions())
     @rule(data=st.data(), value=st.integers(1, 9))
     def answer_interaction(self, data: st.DataObject, value: int) -> None:
-        execution_id, unit_id, one = data.draw(st.sampled_from(self.asked()))
+        execution_id, unit_id, one = data.draw(st.sampled_from(self.known_interactions()))
         model = self.models[execution_id]
         unit = model.units[unit_id]
         first = unit.answers[one]
@@ -265,17 +266,17 @@ class Machine(RuleBasedStateMachine):
         chosen = self.choose(data, "DLQ", "FAILED", *([] if self.some("DLQ", "FAILED") else self.states()))
         model = self.models[chosen]
 
-        def order() -> Any:
+        def request() -> Any:
             version = model.version - stale
             more: dict[str, Any] = {"expected_version": version, "allow_failed": allow_failed}
-            return redrive(self.world.owner, chosen, actor="user:eva", reason="mended", **more)
+            return redrive(self.world.owner, chosen, actor="user:eva", reason="fixed", **more)
 
         if model.state != "DLQ" and not (allow_failed and model.state == "FAILED"):
-            self.refused(order, "REDRIVE_REFUSED")
+            self.refused(request, "REDRIVE_REFUSED")
         elif stale:
-            self.refused(order, "VERSION_MISMATCH")
+            self.refused(request, "VERSION_MISMATCH")
         else:
-            assert order().previous_status == model.state
+            assert request().previous_status == model.state
             model.redriven()
 
     @rule(data=st.data())
@@ -283,20 +284,20 @@ class Machine(RuleBasedStateMachine):
         chosen = data.draw(st.sampled_from(list(self.models)))
         model = self.models[chosen]
 
-        def order() -> Any:
+        def request() -> Any:
             return cancel(self.world.owner, chosen, actor="user:eva", reason="a mistake")
 
         if model.state in OVER - {"CANCELLED"}:
-            self.refused(order, "CANCEL_REFUSED")
+            self.refused(request, "CANCEL_REFUSED")
             return
-        order()
+        request()
         if model.state != "CANCELLED":
             model.cancelled()
 
-    # --- what always holds ---
+    # --- invariants ---
 
     @invariant()
-    def rows_are_as_the_model_says(self) -> None:
+    def executions_match_the_model(self) -> None:
         rows = {row.pk: row for row in Execution.objects.filter(tenant=self.world.owner)}
         assert rows.keys() == self.models.keys()
         for key, model in self.models.items():
@@ -316,11 +317,11 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def histories_have_no_gap(self) -> None:
-        told: dict[uuid.UUID, list[tuple[int, str]]] = {key: [] for key in self.models}
+        found: dict[uuid.UUID, list[tuple[int, str]]] = {key: [] for key in self.models}
         events = ExecutionEvent.objects.filter(execution__tenant=self.world.owner).order_by("sequence")
         for key, sequence, status in events.values_list("execution_id", "sequence", "status"):
-            told[key].append((sequence, status))
-        assert told == {key: list(enumerate(model.history, 1)) for key, model in self.models.items()}
+            found[key].append((sequence, status))
+        assert found == {key: list(enumerate(model.history, 1)) for key, model in self.models.items()}
 
     @invariant()
     def each_terminal_failure_has_one_letter(self) -> None:
@@ -330,14 +331,14 @@ class Machine(RuleBasedStateMachine):
         assert len(set(rows.values_list("transition_key", flat=True))) == len(found)
 
     @invariant()
-    def awaits_are_as_the_model_says(self) -> None:
+    def awaits_match_the_model(self) -> None:
         units = dict(AwaitUnit.objects.filter(tenant=self.world.owner).values_list("id", "status"))
-        told = {key: unit for model in self.models.values() for key, unit in model.units.items()}
-        assert units == {key: unit.status for key, unit in told.items()}
+        expected = {key: unit for model in self.models.values() for key, unit in model.units.items()}
+        assert units == {key: unit.status for key, unit in expected.items()}
         answers = dict(Interaction.objects.filter(tenant=self.world.owner).values_list("id", "response"))
-        assert answers == {key: answer for unit in told.values() for key, answer in unit.answers.items()}
+        assert answers == {key: answer for unit in expected.values() for key, answer in unit.answers.items()}
 
-    # --- by what means ---
+    # --- helpers ---
 
     def states(self) -> list[str]:
         return sorted({model.state for model in self.models.values()})
@@ -348,7 +349,7 @@ class Machine(RuleBasedStateMachine):
     def choose(self, data: st.DataObject, *states: str) -> uuid.UUID:
         return data.draw(st.sampled_from(self.some(*states)))
 
-    def asked(self) -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
+    def known_interactions(self) -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
         return [
             (key, unit_id, one)
             for key, model in self.models.items()
@@ -370,29 +371,29 @@ class Machine(RuleBasedStateMachine):
             return making.outcome_of(claim)
         return making.failure(claim, retryable=kind == "fails")
 
-    def tell(self, claim: Claim, *answers: Outcome) -> int:
+    def record(self, claim: Claim, *outcomes: Outcome) -> int:
         release = next(each for each in self.world.releases if each.release_version == claim.release_version)
-        group = OutcomeGroup(worker_id="w", outcomes=list(answers))
+        group = OutcomeGroup(worker_id="w", outcomes=list(outcomes))
         return outcome.record(release.identity, group)
 
     def park(self, execution_id: uuid.UUID) -> None:
         unit = Execution.objects.get(pk=execution_id).await_unit_id
         assert unit is not None
-        asked = Interaction.objects.filter(unit=unit).order_by("item_index")
-        self.models[execution_id].parked(unit, list(asked.values_list("pk", flat=True)))
+        rows = Interaction.objects.filter(unit=unit).order_by("item_index")
+        self.models[execution_id].parked(unit, list(rows.values_list("pk", flat=True)))
 
     def complete(self, one: uuid.UUID, answer: Any) -> interactions.Completion:
         return interactions.complete(self.world.owner, interaction_id=one, response=answer, actor="user:eva")
 
-    def refused(self, order: Callable[[], Any], code: str) -> None:
+    def refused(self, request: Callable[[], Any], code: str) -> None:
         with pytest.raises(CoordinatorError) as caught:
-            order()
+            request()
         assert caught.value.code == code
 
 
-@pytest.mark.timeout(600)  # a failing run is made smaller before it is told
+@pytest.mark.timeout(600)  # Hypothesis shrinks a failing run before it reports it
 @pytest.mark.django_db
-def test_whatever_happens_in_whatever_order_executions_are_as_the_model_says(settings: Any) -> None:
+def test_executions_match_the_model_after_any_sequence_of_operations(settings: Any) -> None:
     settings.RETRY_LIMIT, settings.TAKEOVER_LIMIT = RETRIES, TAKEOVERS
     owner = making.tenant()
     releases = [release_of(owner, version) for version in ("1.0", "2.0")]
@@ -416,7 +417,7 @@ RUNS = settings(
 
 
 def release_of(owner: Tenant, version: str) -> Release:
-    """A release whose worker is asked to stop after each step."""
+    """Make a release whose worker supports checkpoints after each step."""
     contract = making.contract(steps=STEPS)
     data = making.archive(contract, code=version)
     document = making.descriptor(contract, data, version)

@@ -14,7 +14,7 @@ from foundation.errors import CoordinatorError
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.executions.awaits.parking import asked, suspended
+from tests.executions.awaits.parking import interaction_of, suspended
 from tests.raw_sql import rows
 from wire.resume_token import ResumeToken
 
@@ -29,12 +29,12 @@ def ready() -> tuple[Tenant, Release]:
 
 @pytest.fixture
 def question(ready: tuple[Tenant, Release]) -> Interaction:
-    return Interaction.objects.select_related("tenant").get(pk=asked(suspended(ready, "one")).pk)
+    return Interaction.objects.select_related("tenant").get(pk=interaction_of(suspended(ready, "one")).pk)
 
 
 @pytest.fixture
 def other(ready: tuple[Tenant, Release], question: Interaction) -> Interaction:
-    return Interaction.objects.select_related("tenant").get(pk=asked(suspended(ready, "other")).pk)
+    return Interaction.objects.select_related("tenant").get(pk=interaction_of(suspended(ready, "other")).pk)
 
 
 def token_of(one: Interaction) -> ResumeToken:
@@ -66,13 +66,13 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
-def test_the_table_has_every_member_but_the_time_of_issue() -> None:
+def test_the_changes_cover_every_member_but_the_time_of_issue() -> None:
     names = {name for change in CHANGES for name in change}
     assert names == {field.name for field in dataclasses.fields(ResumeToken)} - {"issued_at_epoch_ms"}
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_well_signed_token_with_another_member_answers_nothing(question: Interaction, change: dict[str, Any]) -> None:
+def test_a_signed_token_with_a_different_member_is_rejected(question: Interaction, change: dict[str, Any]) -> None:
     token = signed(dataclasses.replace(token_of(question), **change))
     codes = {"RESUME_TOKEN_INVALID", "INTERACTION_UNKNOWN"}
     assert refusal(interactions.resume, token) in codes
@@ -81,7 +81,7 @@ def test_a_well_signed_token_with_another_member_answers_nothing(question: Inter
     assert interactions.resume(signed(token_of(question)), response=1, actor="x").duplicate is False
 
 
-def test_a_token_of_one_question_does_not_answer_another(question: Interaction, other: Interaction) -> None:
+def test_a_token_does_not_answer_another_question(question: Interaction, other: Interaction) -> None:
     token = signed(token_of(other))
     for named in ({"interaction_id": question.pk}, {"correlation_id": question.correlation_id}):
         code = refusal(interactions.complete, question.tenant, resume_token=token, **named)
@@ -89,7 +89,7 @@ def test_a_token_of_one_question_does_not_answer_another(question: Interaction, 
 
 
 @pytest.mark.parametrize("secret", ["", "another secret that nobody has here, long enough"])
-def test_a_token_under_another_secret_answers_nothing(question: Interaction, secret: str) -> None:
+def test_a_token_that_is_signed_with_another_secret_is_rejected(question: Interaction, secret: str) -> None:
     token = token_of(question).sign(secret)
     assert refusal(interactions.resume, token) == "RESUME_TOKEN_INVALID"
     assert refusal(interactions.complete, question.tenant, resume_token=token) == "RESUME_TOKEN_INVALID"
@@ -98,13 +98,13 @@ def test_a_token_under_another_secret_answers_nothing(question: Interaction, sec
 
 
 @pytest.mark.parametrize("named", ["interaction_id", "correlation_id"])
-def test_two_names_have_to_agree(question: Interaction, other: Interaction, named: str) -> None:
+def test_the_identifiers_of_an_answer_must_agree(question: Interaction, other: Interaction, named: str) -> None:
     names: dict[str, Any] = {"interaction_id": question.pk, "correlation_id": question.correlation_id}
     foreign: dict[str, Any] = {"interaction_id": other.pk, "correlation_id": other.correlation_id}
     changed = {**names, named: foreign[named]}
     assert refusal(interactions.complete, question.tenant, **changed) == "INTERACTION_UNKNOWN"
 
 
-def test_the_time_of_issue_may_be_any(question: Interaction) -> None:
+def test_the_time_of_issue_is_not_checked(question: Interaction) -> None:
     token = dataclasses.replace(token_of(question), issued_at_epoch_ms=0)
     assert interactions.resume(signed(token), response=1, actor="x").interaction.pk == question.pk

@@ -1,4 +1,4 @@
-"""What comes over the broker is refused or taken by the tasks, and never ends in an error of theirs."""
+"""The tasks accept or reject each message from the broker, and never fail."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def key(tenant: str) -> WorkerKey:
 
 
 def outcomes(claim: Claim, tenant: str | None = None) -> dict[str, Any]:
-    """The answer of the claim's own worker, signed with the key of `tenant`."""
+    """Return an outcome of the worker that holds the claim, signed with the key of `tenant`."""
     group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     return seal(identity(claim), group, key(tenant or claim.tenant))
 
@@ -59,7 +59,7 @@ def heartbeat(claim: Claim, tenant: str | None = None, **members: Any) -> dict[s
 
 
 def nothing_changes(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -> str:
-    """What is logged as `task` refuses `message`."""
+    """Return what is logged when `task` rejects `message`, after checking that no row has changed."""
     tables = (Execution, ExecutionEvent, Worker)
     before = [rows(table) for table in tables]
     with caplog.at_level(logging.WARNING, "executions"):
@@ -69,7 +69,7 @@ def nothing_changes(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -
     return caplog.text
 
 
-def test_whoever_fills_the_place_that_an_outcome_leaves_is_rung_for(
+def test_an_outcome_sends_a_wake_up_for_the_place_that_it_frees(
     claim: Claim, django_capture_on_commit_callbacks: Any
 ) -> None:
     taken("control")
@@ -84,7 +84,7 @@ def test_a_signed_outcome_is_recorded(claim: Claim) -> None:
     assert Execution.objects.get(pk=claim.execution_id).status == "SUCCEEDED"
 
 
-def test_a_late_outcome_is_as_good_as_its_lease(claim: Claim) -> None:
+def test_a_late_outcome_is_recorded_while_its_lease_is_held(claim: Claim) -> None:
     message = making.resealed(outcomes(claim), key(claim.tenant), timestamp="2001-01-01T00:00:00+00:00")
     tasks.record(message)
     assert Execution.objects.get(pk=claim.execution_id).status == "SUCCEEDED"
@@ -101,12 +101,12 @@ def test_a_signed_heartbeat_registers_and_renews(claim: Claim) -> None:
 
 @pytest.mark.parametrize("task", [tasks.record, tasks.heartbeat])
 @pytest.mark.parametrize("message", [None, "", 1, [], {}, {"kind": "outcomes"}, [{"body": "{}"}]])
-def test_what_is_no_envelope_is_refused(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_value_that_is_not_an_envelope_is_rejected(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -> None:
     nothing_changes(task, message, caplog)
 
 
 @pytest.mark.parametrize("signer", ["another-tenant", ""])
-def test_what_another_tenants_key_signed_is_refused(
+def test_a_signature_of_another_tenants_key_is_rejected(
     claim: Claim, signer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     logged = nothing_changes(tasks.record, outcomes(claim, signer or "?"), caplog)
@@ -114,8 +114,8 @@ def test_what_another_tenants_key_signed_is_refused(
     nothing_changes(tasks.heartbeat, heartbeat(claim, signer or "?"), caplog)
 
 
-def test_a_tenants_own_key_does_not_speak_for_another_tenants_execution(claim: Claim) -> None:
-    """The envelope is well signed for a tenant who is not the execution's: it names an execution of nobody."""
+def test_a_tenants_key_is_not_valid_for_another_tenants_execution(claim: Claim) -> None:
+    """The envelope has a valid signature of a tenant to which the execution does not belong."""
     other, release = making.ready()
     group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     tasks.record(seal(release.identity, group, key(other.slug)))
@@ -123,13 +123,13 @@ def test_a_tenants_own_key_does_not_speak_for_another_tenants_execution(claim: C
     assert (execution.status, execution.event_count) == ("RUNNING", 2)
 
 
-def test_one_kind_is_not_taken_for_the_other(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_message_is_rejected_by_the_task_of_another_kind(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
     nothing_changes(tasks.record, heartbeat(claim), caplog)
     nothing_changes(tasks.heartbeat, outcomes(claim), caplog)
 
 
 @pytest.mark.parametrize("offset", [timedelta(minutes=-3), timedelta(minutes=3)])
-def test_a_heartbeat_of_another_time_is_refused(
+def test_a_heartbeat_outside_the_allowed_time_is_rejected(
     claim: Claim, offset: timedelta, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent = (timezone.now() + offset).isoformat()
@@ -137,7 +137,7 @@ def test_a_heartbeat_of_another_time_is_refused(
     assert "timestamp" in nothing_changes(tasks.heartbeat, message, caplog)
 
 
-def test_the_sweep_takes_back_what_was_left_and_sends_it_again(claim: Claim) -> None:
+def test_the_sweep_expires_lost_leases_and_dispatches_again(claim: Claim) -> None:
     Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     tasks.sweep()
     execution = Execution.objects.get(pk=claim.execution_id)
@@ -145,7 +145,7 @@ def test_the_sweep_takes_back_what_was_left_and_sends_it_again(claim: Claim) -> 
     assert execution.attempt == 0
 
 
-def test_the_control_worker_accepts_each_of_its_tasks_as_it_is_sent() -> None:
+def test_the_control_worker_accepts_its_tasks_as_they_are_sent() -> None:
     app: Any = current_app
     app.loader.import_default_modules()
     messages = app.conf.broker_transport_options["messages"]
@@ -162,7 +162,7 @@ def test_the_control_worker_accepts_each_of_its_tasks_as_it_is_sent() -> None:
 
 
 def test_the_queue_of_each_task_and_when_it_is_acknowledged() -> None:
-    """What is not acknowledged is delivered again after 15 seconds, although it still runs."""
+    """A message that is not acknowledged is delivered again after 15 seconds, even if its task still runs."""
     app: Any = current_app
     app.loader.import_default_modules()
     late, early = dict[str, str](), dict[str, str]()
@@ -186,7 +186,7 @@ def test_the_queue_of_each_task_and_when_it_is_acknowledged() -> None:
 
 
 @pytest.mark.parametrize(("task", "own"), [(RECORD_TASK, OUTCOME_QUEUE), (HEARTBEAT_TASK, HEARTBEAT_QUEUE)])
-def test_what_a_worker_sends_is_accepted_from_its_own_queue_only(task: str, own: str) -> None:
+def test_messages_of_workers_are_accepted_only_from_the_queue_of_their_kind(task: str, own: str) -> None:
     app: Any = current_app
     app.loader.import_default_modules()
     header = {"task": task, "eta": None, "expires": None, "retries": 0}

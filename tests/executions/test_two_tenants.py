@@ -82,7 +82,7 @@ BOTH = pytest.mark.parametrize("send", [single, batch])
 
 
 @BOTH
-def test_a_repeated_key_gives_each_tenant_its_own_execution(twins: tuple[Twin, Twin], send: Any) -> None:
+def test_a_repeated_key_returns_the_execution_of_the_same_tenant(twins: tuple[Twin, Twin], send: Any) -> None:
     first = [making.execution(twin.owner, "k") for twin in twins]
     again = [send(twin.owner, "k", {"n": 1}) for twin in twins]
     assert [(each.execution_id, each.duplicate, each.execution.tenant) for each in again] == [
@@ -101,7 +101,7 @@ def test_a_reused_key_names_the_tenants_own_execution(twins: tuple[Twin, Twin], 
 
 @BOTH
 @pytest.mark.parametrize("value", [{"n": 1}, {"n": 2}])
-def test_a_refusal_tells_nothing_of_another_tenants_execution(
+def test_an_error_reveals_nothing_about_another_tenants_execution(
     twins: tuple[Twin, Twin], send: Any, value: dict[str, int]
 ) -> None:
     """This tenant has not used the key. The other tenant has, with an equal or a different input."""
@@ -116,9 +116,7 @@ def test_a_refusal_tells_nothing_of_another_tenants_execution(
         making.silence(one.worker, since=datetime.now(UTC))
 
 
-def test_what_is_remembered_of_one_tenants_pipeline_admits_nothing_for_another(
-    twins: tuple[Twin, Twin], settings: Any
-) -> None:
+def test_a_cached_admission_applies_to_one_tenant_only(twins: tuple[Twin, Twin], settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 3600
     for one, other in (twins, twins[::-1]):
         admission.cache.clear()
@@ -128,7 +126,7 @@ def test_what_is_remembered_of_one_tenants_pipeline_admits_nothing_for_another(
     assert Execution.objects.filter(execution_key="new").count() == 2
 
 
-def test_a_tenant_that_is_not_ready_submits_nothing_by_the_memory_of_another(
+def test_a_tenant_without_workers_cannot_use_the_cached_admission_of_another(
     twins: tuple[Twin, Twin], settings: Any
 ) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 3600
@@ -140,7 +138,7 @@ def test_a_tenant_that_is_not_ready_submits_nothing_by_the_memory_of_another(
     assert not Execution.objects.filter(execution_key="new").exists()
 
 
-def test_a_correlation_id_names_the_question_of_ones_own_tenant(twins: tuple[Twin, Twin]) -> None:
+def test_a_correlation_id_identifies_a_question_of_the_same_tenant(twins: tuple[Twin, Twin]) -> None:
     for twin in twins:
         claim = twin.claim()
         twin.record(making.suspension(claim))
@@ -176,7 +174,7 @@ def test_a_heartbeat_renews_no_lease_of_another_tenant(twins: tuple[Twin, Twin])
     assert after == before
 
 
-def test_the_loss_of_a_lease_is_told_to_the_worker_that_held_it(
+def test_the_loss_of_a_lease_is_reported_to_the_worker_that_held_it(
     twins: tuple[Twin, Twin], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     for twin in twins:
@@ -189,7 +187,7 @@ def test_the_loss_of_a_lease_is_told_to_the_worker_that_held_it(
         assert notified == [(INSTRUCT_TASK, (twin.worker.pk, [str(claim.lease_token)]), None)]
 
 
-def test_a_failure_is_retried_as_the_tenants_own_policy_says(twins: tuple[Twin, Twin]) -> None:
+def test_the_retry_policy_of_the_same_tenant_applies(twins: tuple[Twin, Twin]) -> None:
     for limit, twin in zip((0, 5), twins, strict=True):
         Pipeline.objects.filter(tenant=twin.owner).update(retry_limit=limit)
     for twin in twins:
@@ -199,7 +197,7 @@ def test_a_failure_is_retried_as_the_tenants_own_policy_says(twins: tuple[Twin, 
     assert statuses == ["DLQ", "WAIT_RETRY"]
 
 
-def test_an_outcome_of_another_tenants_worker_is_none(twins: tuple[Twin, Twin]) -> None:
+def test_an_outcome_of_another_tenants_worker_is_dropped(twins: tuple[Twin, Twin]) -> None:
     """The outcome has a valid signature of a worker of the equally named release, and names the right lease."""
     here, there = twins
     claim = here.claim()
@@ -210,7 +208,7 @@ def test_an_outcome_of_another_tenants_worker_is_none(twins: tuple[Twin, Twin]) 
     assert (made.status, made.version) == ("RUNNING", claim.version)
 
 
-def test_a_role_in_another_tenant_lets_no_remembered_token_submit(twins: tuple[Twin, Twin], settings: Any) -> None:
+def test_a_cached_token_cannot_submit_with_a_role_in_another_tenant(twins: tuple[Twin, Twin], settings: Any) -> None:
     """The admission is cached, so only the INSERT statement checks the token."""
     settings.SUBMISSION_CACHE_SECONDS = 3600
     here, there = twins
@@ -229,7 +227,7 @@ def test_a_role_in_another_tenant_lets_no_remembered_token_submit(twins: tuple[T
     assert (refused.code, Execution.objects.filter(execution_key="second").exists()) == ("NOT_AUTHENTICATED", False)
 
 
-def test_an_execution_is_found_in_its_own_tenant_alone(twins: tuple[Twin, Twin]) -> None:
+def test_an_execution_is_found_in_its_own_tenant_only(twins: tuple[Twin, Twin]) -> None:
     for one, other in (twins, twins[::-1]):
         made = making.execution(one.owner, "k")
         assert queries.execution(one.owner, made.pk) == made

@@ -28,7 +28,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
-from tests.executions.awaits.parking import answer, asked, make_late, suspended
+from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
 from tests.executions.hosting import LONG_AGO
 from tests.few_places import limited
 from tests.raw_sql import run
@@ -74,7 +74,7 @@ class Scene:
     def only_room_for(self, count: int) -> None:
         Worker.objects.filter(tenant=self.owner).update(capacity=count)
 
-    def beat(self, second: int = 0, **members: Any) -> None:
+    def heartbeat(self, second: int = 0, **members: Any) -> None:
         body: dict[str, Any] = {"worker_id": "worker-1", "state": "HEALTHY", "capacity": 10, **members}
         take_heartbeat(self.owner, self.release.identity, Heartbeat(**body), timezone.now() + timedelta(seconds=second))
 
@@ -87,8 +87,8 @@ class Scene:
             **{"cause": cause, "wakeups": list(wakeups), "is_done": self.is_running, "sweep": tasks.sweep, **members}
         )
 
-    def orders(self) -> list[Instruction]:
-        """Take the orders in the queue of worker-1."""
+    def instructions(self) -> list[Instruction]:
+        """Take the instructions in the queue of worker-1."""
         found = taken(instruction_queue_of(self.release.identity, "worker-1"))
         return [decode(verify(message, active_keys), Instruction) for _, [message] in found]
 
@@ -164,12 +164,12 @@ def a_campaign(scene: Scene) -> Work:
 
 
 def an_answer(scene: Scene) -> Work:
-    one = asked(scene.parked())
+    one = interaction_of(scene.parked())
     return scene.work(lambda: answer(one), DISPATCH_TASK)
 
 
 def an_answer_that_is_repeated(scene: Scene) -> Work:
-    one = asked(scene.parked())
+    one = interaction_of(scene.parked())
     answer(one)
     return scene.work(lambda: answer(one), DISPATCH_TASK)
 
@@ -188,7 +188,7 @@ def a_timer(scene: Scene) -> Work:
 
 
 def a_timer_that_ran_out(scene: Scene) -> Work:
-    make_late(asked(scene.parked(transport="timer")))
+    make_late(interaction_of(scene.parked(transport="timer")))
     return scene.work(awaits.expire, DISPATCH_TASK)
 
 
@@ -287,13 +287,13 @@ WEBHOOKS = [
 def a_worker_that_comes(scene: Scene) -> Work:
     scene.submit()
     making.silence(*Worker.objects.filter(tenant=scene.owner))
-    return scene.work(scene.beat, DISPATCH_TASK)
+    return scene.work(scene.heartbeat, DISPATCH_TASK)
 
 
 def a_worker_without_an_order(scene: Scene) -> Work:
     scene.submit()
     making.silence(*Worker.objects.filter(tenant=scene.owner))
-    return scene.work(lambda: scene.beat(answered=False), DISPATCH_TASK, INSTRUCT_TASK)
+    return scene.work(lambda: scene.heartbeat(answered=False), DISPATCH_TASK, INSTRUCT_TASK)
 
 
 def the_end_of_a_drain(scene: Scene) -> Work:
@@ -307,15 +307,15 @@ def the_end_of_a_drain(scene: Scene) -> Work:
 WORKERS = [a_worker_that_comes, a_worker_without_an_order, the_end_of_a_drain]
 
 
-# --- orders, which the next heartbeat causes again ---
+# --- instructions, which the next heartbeat sends again ---
 
 
 def a_drain(scene: Scene) -> Work:
     return scene.work(
         lambda: registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
         INSTRUCT_TASK,
-        is_done=lambda: [order.drain for order in scene.orders()] == [True],
-        sweep=lambda: scene.beat(1, taking=True),
+        is_done=lambda: [each.drain for each in scene.instructions()] == [True],
+        sweep=lambda: scene.heartbeat(1, taking=True),
     )
 
 
@@ -325,20 +325,20 @@ def an_undrain(scene: Scene) -> Work:
         lambda: registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
         INSTRUCT_TASK,
         DISPATCH_TASK,
-        is_done=lambda: [order.drain for order in scene.orders()] == [False],
-        sweep=lambda: scene.beat(1, taking=False),
+        is_done=lambda: [each.drain for each in scene.instructions()] == [False],
+        sweep=lambda: scene.heartbeat(1, taking=False),
     )
 
 
 def a_cancellation(scene: Scene) -> Work:
     made = scene.submit()
     [claim] = making.claimed(scene.owner)
-    scene.beat(running=[held(claim)])
+    scene.heartbeat(running=[held(claim)])
     return scene.work(
         lambda: cancel(scene.owner, made.pk, actor=ACTOR, reason=""),
         INSTRUCT_TASK,
-        is_done=lambda: [order.lost_leases for order in scene.orders()] == [[claim.lease_token]],
-        sweep=lambda: scene.beat(1, running=[held(claim)]),
+        is_done=lambda: [each.lost_leases for each in scene.instructions()] == [[claim.lease_token]],
+        sweep=lambda: scene.heartbeat(1, running=[held(claim)]),
     )
 
 
@@ -351,10 +351,10 @@ ALL = [*EXECUTIONS, *WEBHOOKS, *WORKERS, *ORDERS]
 
 
 @pytest.mark.parametrize("of", ALL)
-def test_a_wake_up_moves_the_work_at_once(scene: Scene, broker: Broker, of: Callable[[Scene], Work]) -> None:
+def test_a_wake_up_advances_the_work_immediately(scene: Scene, broker: Broker, of: Callable[[Scene], Work]) -> None:
     assert_moves_at_once(of(scene), broker)
 
 
 @pytest.mark.parametrize("of", ALL)
-def test_work_whose_wake_up_is_lost_is_found(scene: Scene, broker: Broker, of: Callable[[Scene], Work]) -> None:
+def test_the_sweep_finds_work_whose_wake_up_is_lost(scene: Scene, broker: Broker, of: Callable[[Scene], Work]) -> None:
     assert_found_by_the_sweep(of(scene), broker)

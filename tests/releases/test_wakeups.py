@@ -158,7 +158,7 @@ def test_a_wake_up_starts_the_work_immediately(broker: Broker, of: Callable[[], 
 
 
 @pytest.mark.parametrize("of", ALL)
-def test_work_whose_wake_up_is_lost_is_found(broker: Broker, of: Callable[[], Work]) -> None:
+def test_the_sweep_finds_work_whose_wake_up_is_lost(broker: Broker, of: Callable[[], Work]) -> None:
     assert_found_by_the_sweep(of(), broker)
 
 

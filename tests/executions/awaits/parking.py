@@ -23,7 +23,7 @@ def suspended(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -
     return made
 
 
-def asked(of: Execution) -> Interaction:
+def interaction_of(of: Execution) -> Interaction:
     return Interaction.objects.get(execution=of)
 
 

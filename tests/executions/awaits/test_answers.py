@@ -17,7 +17,7 @@ from executions.models import Interaction
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
-from tests.executions.awaits.parking import answer, asked, suspended
+from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.raw_sql import refused, unguarded
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 def test_an_answer_resumes_the_execution(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
-    done = answer(asked(made), {"n": 9})
+    done = answer(interaction_of(made), {"n": 9})
     made.refresh_from_db()
 
     assert not done.duplicate
@@ -46,7 +46,7 @@ def test_an_answer_resumes_the_execution(ready: tuple[Tenant, Release]) -> None:
 
 def test_the_first_answer_counts(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
-    one = asked(made)
+    one = interaction_of(made)
     first = answer(one, {"n": 1}, actor="user:eva")
     again = answer(one, {"nonsense": True}, actor="user:max")
 
@@ -59,7 +59,7 @@ def test_the_first_answer_counts(ready: tuple[Tenant, Release]) -> None:
 
 def test_an_answer_by_correlation_id_or_by_token(ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
-    one, other = asked(suspended(ready, "k1")), asked(suspended(ready, "k2"))
+    one, other = interaction_of(suspended(ready, "k1")), interaction_of(suspended(ready, "k2"))
     done = interactions.complete(owner, correlation_id=one.correlation_id, response={"n": 1}, actor="a")
     assert (done.interaction.pk, done.duplicate) == (one.pk, False)
     token = awaits.resume_token_of(other, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
@@ -71,7 +71,7 @@ def test_an_answer_by_correlation_id_or_by_token(ready: tuple[Tenant, Release]) 
 def test_a_token_of_the_old_worker_secret_is_valid_while_the_secret_is_a_fallback(
     ready: tuple[Tenant, Release], settings: Any
 ) -> None:
-    one = asked(suspended(ready, "k1"))
+    one = interaction_of(suspended(ready, "k1"))
     token = awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     old, settings.WORKER_SECRET = settings.WORKER_SECRET, "another-worker-secret-0123456789abcdef"
     with pytest.raises(ResumeTokenInvalid):
@@ -84,7 +84,7 @@ def test_a_token_of_the_old_resume_secret_is_valid_while_the_secret_is_a_fallbac
     ready: tuple[Tenant, Release], settings: Any
 ) -> None:
     settings.RESUME_TOKEN_SECRET = old = "a-resume-token-secret-0123456789abcdef"
-    one = asked(suspended(ready, "k1"))
+    one = interaction_of(suspended(ready, "k1"))
     token = awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     settings.RESUME_TOKEN_SECRET = "another-resume-token-secret-0123456789"
     with pytest.raises(ResumeTokenInvalid):
@@ -96,7 +96,7 @@ def test_a_token_of_the_old_resume_secret_is_valid_while_the_secret_is_a_fallbac
 def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: tuple[Tenant, Release]) -> None:
     owner, release = ready
     made = suspended(ready)
-    first = asked(made)
+    first = interaction_of(made)
     answer(first)
     [claim] = making.claimed(owner)
     again = OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)])
@@ -111,7 +111,7 @@ def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: tuple[T
 
 def test_ids_that_do_not_match_each_other_are_rejected(ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
-    one, other = asked(suspended(ready, "k1")), asked(suspended(ready, "k2"))
+    one, other = interaction_of(suspended(ready, "k1")), interaction_of(suspended(ready, "k2"))
     token = awaits.resume_token_of(other, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     with pytest.raises(InteractionUnknown):
         interactions.complete(
@@ -145,7 +145,7 @@ def test_an_answer_of_another_type_is_rejected_and_changes_nothing(
     ready: tuple[Tenant, Release], members: dict[str, Any], response: Any, field: str
 ) -> None:
     made = suspended(ready, **members)
-    one = asked(made)
+    one = interaction_of(made)
     with pytest.raises(AnswerInvalid) as caught:
         answer(one, response)
     assert [error["field"] for error in caught.value.errors] == [field]
@@ -156,7 +156,7 @@ def test_an_answer_of_another_type_is_rejected_and_changes_nothing(
 def test_a_pipeline_without_validation_accepts_any_answer(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
     Pipeline.objects.filter(tenant=ready[0]).update(validate_answers=False)
-    assert answer(asked(made), "nonsense").interaction.response == "nonsense"
+    assert answer(interaction_of(made), "nonsense").interaction.response == "nonsense"
 
 
 @pytest.mark.parametrize("response", [None, False, 0, "", [], {}])
@@ -164,14 +164,14 @@ def test_any_json_value_is_a_valid_answer_if_the_contract_does_not_define_the_ty
     ready: tuple[Tenant, Release], response: Any
 ) -> None:
     made = suspended(ready, output_type="org.example.Unknown")
-    interactions.complete(ready[0], interaction_id=asked(made).pk, response=response, actor="a")
+    interactions.complete(ready[0], interaction_id=interaction_of(made).pk, response=response, actor="a")
     made.refresh_from_db()
     assert (made.status, made.progress, made.progress_shape) == ("QUEUED", response, "UNI")
 
 
 def test_many_answers_become_a_stream(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, gives_many=True)
-    answer(asked(made), [{"n": 1}, {"n": 2}])
+    answer(interaction_of(made), [{"n": 1}, {"n": 2}])
     made.refresh_from_db()
     assert (made.progress, made.progress_shape) == ([{"n": 1}, {"n": 2}], "MULTI")
 
@@ -193,6 +193,6 @@ def test_all_items_are_awaited_and_their_order_is_kept(ready: tuple[Tenant, Rele
 
 def test_a_single_item_gives_a_stream(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, itemized=True, gives_many=True)
-    answer(asked(made), {"n": 5})
+    answer(interaction_of(made), {"n": 5})
     made.refresh_from_db()
     assert (made.progress, made.progress_shape) == ([{"n": 5}], "MULTI")

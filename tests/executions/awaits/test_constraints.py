@@ -7,7 +7,7 @@ import pytest
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.executions.awaits.parking import answer, asked, suspended
+from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.raw_sql import check_foreign_keys_now, refused, run
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 def test_the_database_rejects_changes_of_a_request_and_partial_completions(
     ready: tuple[Tenant, Release], change: str, constraint: str
 ) -> None:
-    one = asked(suspended(ready))
+    one = interaction_of(suspended(ready))
     check_foreign_keys_now()
     assert refused(f"UPDATE executions_interaction SET {change} WHERE id = %s", one.pk) == constraint
 
@@ -39,7 +39,7 @@ OVER = ["COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED"]
 
 @pytest.mark.parametrize("status", OVER)
 def test_the_database_rejects_changes_of_a_closed_await(ready: tuple[Tenant, Release], status: str) -> None:
-    one = asked(suspended(ready))
+    one = interaction_of(suspended(ready))
     check_foreign_keys_now()
     answered = ", actor = 'a', completed_at = now(), response = '1'" if status == "COMPLETED" else ""
     run(f"UPDATE executions_interaction SET status = %s{answered} WHERE id = %s", status, one.pk)
@@ -68,7 +68,7 @@ def test_the_database_rejects_an_interaction_that_does_not_match_its_unit(
     ready: tuple[Tenant, Release], column: str
 ) -> None:
     """An interaction belongs to the execution and the tenant of its unit."""
-    one, other = asked(suspended(ready, "one")), asked(suspended(ready, "other"))
+    one, other = interaction_of(suspended(ready, "one")), interaction_of(suspended(ready, "other"))
     others = {"execution_id": other.execution_id, "tenant_id": making.tenant().pk, "unit_id": uuid.uuid4()}
     copied = "jsonb_build_object('id', gen_random_uuid(), 'item_index', 7, %s::text, %s::text)"
     assert (

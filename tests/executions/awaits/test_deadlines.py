@@ -12,7 +12,7 @@ from executions.models import AwaitUnit, Execution, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.executions.awaits.parking import answer, asked, assert_timed_out, make_late, suspended
+from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, make_late, suspended
 from tests.raw_sql import run
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.django_db
 
 def test_an_expired_deadline_fails_the_execution(ready: tuple[Tenant, Release]) -> None:
     made, other = suspended(ready, "late"), suspended(ready, "in time")
-    make_late(asked(made))
+    make_late(interaction_of(made))
     assert awaits.expire() == 1
-    assert_timed_out(made, asked(made))
+    assert_timed_out(made, interaction_of(made))
     other.refresh_from_db()
     assert other.status == "WAITING_EXTERNAL"
     assert awaits.expire() == 0
@@ -31,7 +31,7 @@ def test_an_expired_deadline_fails_the_execution(ready: tuple[Tenant, Release]) 
 
 def test_a_late_answer_fails_the_execution_too(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
-    one = asked(made)
+    one = interaction_of(made)
     make_late(one)
     for _ in range(2):
         with pytest.raises(AwaitTimedOut):
@@ -82,7 +82,7 @@ def test_a_redriven_await_opens_a_new_interaction(ready: tuple[Tenant, Release])
 
     owner, release = ready
     made = suspended(ready, request='{"n": 7}')
-    make_late(asked(made))
+    make_late(interaction_of(made))
     awaits.expire()
     redrive(owner, made.pk, actor="user:op", reason="again", allow_failed=True)
     [claim] = making.claimed(owner)
@@ -97,7 +97,7 @@ def test_a_redriven_await_opens_a_new_interaction(ready: tuple[Tenant, Release])
 
 def test_an_expired_timer_resumes_the_execution_with_its_request(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, request='{"n": 3}', transport="timer", timeout_seconds=3600)
-    one = asked(made)
+    one = interaction_of(made)
     assert one.status == "WAITING"
     awaits.expire()
     with pytest.raises(InteractionClosed):
@@ -115,7 +115,7 @@ def test_an_expired_timer_resumes_the_execution_with_its_request(ready: tuple[Te
 
 def test_an_expired_timer_over_a_stream_resumes_with_the_stream(ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, request='[{"n": 1}, {"n": 2}]', request_shape="MULTI", gives_many=True, transport="timer")
-    make_late(asked(made))
+    make_late(interaction_of(made))
     awaits.expire()
     made.refresh_from_db()
     assert (made.progress, made.progress_shape) == ([{"n": 1}, {"n": 2}], "MULTI")

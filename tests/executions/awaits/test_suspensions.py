@@ -13,7 +13,7 @@ from executions.models import AwaitUnit, DeadLetter, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.executions.awaits.parking import asked, suspended
+from tests.executions.awaits.parking import interaction_of, suspended
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 def test_a_suspension_parks_the_execution_and_opens_its_interaction(ready: tuple[Tenant, Release]) -> None:
     before = timezone.now()
     made = suspended(ready, request='{"n": 7}', assignee="eva", group="finance", timeout_seconds=90)
-    one = asked(made)
+    one = interaction_of(made)
 
     assert (made.status, made.current_step_index, made.version) == ("WAITING_EXTERNAL", 0, 2)
     assert (made.progress, made.progress_shape, made.await_unit_id) == ({"n": 7}, "UNI", one.unit_id)

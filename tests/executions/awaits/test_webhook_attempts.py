@@ -10,7 +10,7 @@ import pytest
 from executions.awaits import webhooks
 from executions.models import Execution, Interaction
 from foundation.http import address_guard
-from tests.executions.awaits.parking import answer, asked
+from tests.executions.awaits.parking import answer, interaction_of
 from tests.executions.awaits.webhook_attempts import (
     Ready,
     assert_undeliverable,
@@ -33,13 +33,13 @@ def test_the_delay_before_it_is_sent_again_grows(ready: Ready, receiver: Receive
     delays = []
     for error in ("the receiver responded with status 500", "the receiver responded with status 302"):
         assert webhooks.send()
-        one = asked(made)
+        one = interaction_of(made)
         assert (one.status, one.last_dispatch_error) == ("WAITING", error)
         delays.append(delay_of(one))
         assert not webhooks.send()
         make_due(one)
     assert webhooks.send()
-    one = asked(made)
+    one = interaction_of(made)
     assert (one.status, one.dispatch_attempts, delays) == ("DISPATCHED", 3, [10.0, 20.0])
     assert {request.json["interactionId"] for request in receiver.requests} == {str(one.pk)}
 
@@ -48,7 +48,7 @@ def test_a_webhook_that_is_never_received_fails_the_execution(ready: Ready, rece
     receiver.statuses = [503]
     made = sent_to(ready, receiver.url())
     for _ in range(3):
-        make_due(asked(made))
+        make_due(interaction_of(made))
         webhooks.send()
     assert len(receiver.requests) == 3
     assert_undeliverable(made, "the receiver responded with status 503")
@@ -68,7 +68,7 @@ def test_a_host_name_that_does_not_resolve_is_retried(ready: Ready) -> None:
 
     made = sent_to(ready, "https://receiver.test/hook")
     webhooks.send(resolve=unknown)
-    one = asked(made)
+    one = interaction_of(made)
     assert (one.status, one.last_dispatch_error) == ("WAITING", "the name receiver.test does not resolve")
 
 
@@ -90,29 +90,29 @@ def test_the_head_of_the_response_decides_and_must_arrive_in_time(
         made = sent_to(ready, f"http://{place}/hook")
         webhooks.send()
     assert time.monotonic() - began < 3
-    one = asked(made)
+    one = interaction_of(made)
     assert (one.status, one.last_dispatch_error) == (status, error)
 
 
 def test_a_receiver_that_is_unreachable_or_has_an_unknown_certificate_is_retried(ready: Ready, settings: Any) -> None:
     made = sent_to(ready, "http://127.0.0.1:1/")
     webhooks.send()
-    assert asked(made).last_dispatch_error == "no connection to the receiver: refused, or too slow"
+    assert interaction_of(made).last_dispatch_error == "no connection to the receiver: refused, or too slow"
     with receiving(certificate=CERTIFICATE) as receiver:
         made = sent_to(ready, receiver.url("receiver.test", scheme="https"), "tls")
         webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
-        one = asked(made)
+        one = interaction_of(made)
         assert one.last_dispatch_error == "no connection to the receiver: TLS failed, or the certificate is not valid"
         settings.WEBHOOK_CA_FILE = str(CERTIFICATE)
         make_due(one)
         webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
-    assert (asked(made).status, len(receiver.requests)) == ("DISPATCHED", 1)
+    assert (interaction_of(made).status, len(receiver.requests)) == ("DISPATCHED", 1)
 
 
 def test_an_attempt_whose_process_died_is_repeated(ready: Ready, receiver: Receiver) -> None:
     made = sent_to(ready, receiver.url("receiver.test"))
     die_while_sending()
-    one = asked(made)
+    one = interaction_of(made)
     assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 1)
     assert delay_of(one) >= webhooks.sending_seconds()
     assert not webhooks.send()
@@ -126,7 +126,7 @@ def test_a_webhook_whose_attempts_all_died_fails_the_execution(ready: Ready, rec
     made = sent_to(ready, receiver.url("receiver.test"))
     for _ in range(3):
         die_while_sending()
-        make_due(asked(made))
+        make_due(interaction_of(made))
     webhooks.send()
     assert not receiver.requests
     assert_undeliverable(made, "no attempt was completed")
@@ -138,12 +138,12 @@ def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiv
     made = sent_to(ready, receiver.url("receiver.test"))
 
     def overtake_and_resolve(host: str, port: int) -> Sequence[str]:
-        make_due(asked(made))
+        make_due(interaction_of(made))
         die_while_sending()
         return [address]
 
     assert webhooks.send(resolve=overtake_and_resolve)
-    one = asked(made)
+    one = interaction_of(made)
     assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 2)
     assert Execution.objects.get(pk=made.pk).status == "WAITING_EXTERNAL"
 
@@ -155,11 +155,11 @@ def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receive
     made = sent_to(ready, receiver.url("receiver.test"))
 
     def answer_and_resolve(host: str, port: int) -> Sequence[str]:
-        answer(asked(made))
+        answer(interaction_of(made))
         return ["127.0.0.1"]
 
     assert webhooks.send(resolve=answer_and_resolve)
-    one = asked(made)
+    one = interaction_of(made)
     assert (one.status, one.response, one.next_dispatch_at) == ("COMPLETED", {"n": 2}, None)
     assert Execution.objects.get(pk=made.pk).status == "QUEUED"
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from executions.awaits import awaits, interactions, webhooks
 from executions.awaits.awaits import epoch_ms
-from tests.executions.awaits.parking import asked
+from tests.executions.awaits.parking import interaction_of
 from tests.executions.awaits.webhook_attempts import Ready, sent_to
 from tests.receiving import Received, Receiver
 from wire.resume_token import read
@@ -40,10 +40,10 @@ def expected_signature(request: Received, key: str) -> str:
 def test_the_contents_of_a_webhook(ready: Ready, receiver: Receiver, settings: Any) -> None:
     settings.PUBLIC_URL = "https://coordinator.example"
     made = sent_to(ready, receiver.url(), request='{"n": 3, "name": "Müller"}')
-    before = asked(made)
+    before = interaction_of(made)
     assert (before.status, before.next_dispatch_at is None) == ("WAITING", False)
     assert webhooks.send()
-    one = asked(made)
+    one = interaction_of(made)
     assert (one.status, one.dispatch_attempts, one.next_dispatch_at, one.last_dispatch_error) == (
         "DISPATCHED",
         1,

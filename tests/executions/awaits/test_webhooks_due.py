@@ -12,7 +12,7 @@ from executions.lifecycle import sweep
 from executions.models import Execution, Interaction
 from foundation.scheduling import places
 from tests import making
-from tests.executions.awaits.parking import answer, asked, make_late
+from tests.executions.awaits.parking import answer, interaction_of, make_late
 from tests.executions.awaits.webhook_attempts import Ready, sent_to
 from tests.few_places import limited
 from tests.raw_sql import run
@@ -22,19 +22,19 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
 
 
 def test_an_answer_before_the_first_attempt_cancels_the_webhook(ready: Ready, receiver: Receiver) -> None:
-    answer(asked(sent_to(ready, receiver.url())))
+    answer(interaction_of(sent_to(ready, receiver.url())))
     assert not webhooks.send()
     assert not receiver.requests
 
 
 def test_a_webhook_is_not_sent_after_its_deadline(ready: Ready, receiver: Receiver) -> None:
     made = sent_to(ready, receiver.url())
-    make_late(asked(made))
+    make_late(interaction_of(made))
     assert not webhooks.due_exists()
     assert not webhooks.send()
     awaits.expire()
     assert Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
-    assert (asked(made).status, asked(made).next_dispatch_at) == ("TIMED_OUT", None)
+    assert (interaction_of(made).status, interaction_of(made).next_dispatch_at) == ("TIMED_OUT", None)
 
 
 def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, receiver: Receiver) -> None:
@@ -44,7 +44,7 @@ def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, recei
         run(
             "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s) WHERE id = %s",
             age,
-            asked(made[key]).pk,
+            interaction_of(made[key]).pk,
         )
     while webhooks.send():
         pass
@@ -69,9 +69,9 @@ def test_a_tenant_whose_receivers_hang_leaves_a_place_for_other_tenants(ready: R
     with limited(places.WEBHOOKS, 2), places.WEBHOOKS.hold(ready[0].pk):
         assert webhooks.send()
         assert not webhooks.send()
-        assert (asked(mine).status, asked(other).status) == ("WAITING", "DISPATCHED")
+        assert (interaction_of(mine).status, interaction_of(other).status) == ("WAITING", "DISPATCHED")
     assert webhooks.send()
-    assert asked(mine).status == "DISPATCHED"
+    assert interaction_of(mine).status == "DISPATCHED"
 
 
 def test_a_webhook_without_a_free_place_is_announced_again(
@@ -85,4 +85,4 @@ def test_a_webhook_without_a_free_place_is_announced_again(
         with django_capture_on_commit_callbacks() as sent:
             assert not webhooks.send()
         assert len(sent) == 1
-    assert asked(made).status == "WAITING"
+    assert interaction_of(made).status == "WAITING"

@@ -11,7 +11,7 @@ from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.executions.awaits.parking import answer, asked, suspended
+from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.raw_sql import run
 
 Ready = tuple[Tenant, Release]
@@ -32,7 +32,7 @@ def delay_of(one: Interaction) -> float:
 
 def assert_undeliverable(made: Execution, why: str) -> None:
     made.refresh_from_db()
-    one = asked(made)
+    one = interaction_of(made)
     assert (made.status, made.error_code) == ("FAILED", "WEBHOOK_UNDELIVERABLE")
     assert made.error_message == f"Webhook of interaction {one.pk} could not be delivered: {why}"
     assert (one.status, one.last_dispatch_error, one.next_dispatch_at) == ("FAILED", why, None)

@@ -24,7 +24,7 @@ from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.deaths import assert_all_or_nothing
-from tests.executions.awaits.parking import answer, asked, make_late, suspended
+from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
 from tests.executions.hosting import LONG_AGO
 from wire.messages.celery_messages import Checkpoint, Heartbeat, HeldLease, Outcome, OutcomeGroup
 from wire.messages.suspension import ImportedInteraction, ImportedSuspension
@@ -149,7 +149,7 @@ def deadlines_and_timers() -> Act:
     ready = making.ready()
     timer = suspended(ready, "timer", transport="timer")
     waiting = suspended(ready, "waiting", requests=["{}", "{}"], itemized=True, gives_many=True)
-    make_late(asked(timer), waiting.interactions.order_by("item_index")[0])
+    make_late(interaction_of(timer), waiting.interactions.order_by("item_index")[0])
     return awaits.expire
 
 

@@ -19,7 +19,7 @@ from executions.workers.stranded import stranded
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.executions.awaits.parking import asked, suspended
+from tests.executions.awaits.parking import interaction_of, suspended
 from tests.executions.moments import now, read, set_deadline, statuses
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -80,12 +80,12 @@ def stranded_work(ready: Ready) -> Boundary:
 
 
 def open_interactions(ready: Ready) -> Boundary:
-    one = asked(suspended(ready))
+    one = interaction_of(suspended(ready))
     return Boundary(lambda at: set_deadline(one, at), lambda: awaits.expire() == 1)
 
 
 def timers(ready: Ready) -> Boundary:
-    one = asked(suspended(ready, transport="timer"))
+    one = interaction_of(suspended(ready, transport="timer"))
     return Boundary(
         lambda at: set_deadline(one, at), lambda: awaits.expire() == 1 and statuses(one.execution) == ["COMPLETED"]
     )
@@ -93,7 +93,7 @@ def timers(ready: Ready) -> Boundary:
 
 def webhook(ready: Ready) -> Interaction:
     """Return a webhook to a closed port. Sending it fails, and it is due again later."""
-    return asked(suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1/"}))
+    return interaction_of(suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1/"}))
 
 
 def webhooks_to_send(ready: Ready) -> Boundary:

@@ -24,7 +24,7 @@ from releases.models import Blob, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
-from tests.executions.awaits.parking import asked, make_late, suspended
+from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.hosting import LONG_AGO
 from tests.raw_sql import refuse, unguarded
 from tests.wakeups import Broker, broker, names
@@ -141,7 +141,7 @@ def a_lease_that_was_lost_too_often(ready: Ready) -> Callable[[], bool]:
 
 def a_late_interaction(ready: Ready) -> Callable[[], bool]:
     made = suspended(ready)
-    make_late(asked(made))
+    make_late(interaction_of(made))
     return lambda: Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
 
 
@@ -209,7 +209,7 @@ def test_the_sweep_announces_checks_while_there_are_rest_workers(
 def test_while_messages_do_not_arrive_the_sweep_does_everything_but_expire_leases(ready: Ready, broker: Broker) -> None:
     message_path.confirm()
     leased, waiting = an_expired_lease(ready), suspended(ready, "waiting")
-    make_late(asked(waiting))
+    make_late(interaction_of(waiting))
     due = making.execution(ready[0], "due")
     MessagePath.objects.update(arrived_at=LONG_AGO, expected_by=LONG_AGO + timedelta(seconds=15))
     tasks.sweep()
@@ -236,7 +236,7 @@ def silent_workers(ready: Ready) -> Callable[[], int]:
 
 
 def late_interactions(ready: Ready) -> Callable[[], int]:
-    make_late(*[asked(suspended(ready, f"k{number}")) for number in range(3)])
+    make_late(*[interaction_of(suspended(ready, f"k{number}")) for number in range(3)])
     return awaits.expire
 
 

@@ -20,7 +20,7 @@ from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
-from tests.executions.awaits.parking import answer, asked, assert_timed_out, suspended
+from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, suspended
 from tests.executions.moments import clock, now, set_deadline, statuses
 from tests.raw_sql import unguarded
 from tests.wakeups import Broker, broker
@@ -67,29 +67,29 @@ def test_a_timer_that_is_not_due_is_unchanged_when_another_expires(ready: Ready)
 
 def test_an_interaction_that_is_not_late_is_unchanged_when_another_times_out(ready: Ready) -> None:
     late, other = suspended(ready, "late"), suspended(ready, "other")
-    set_deadline(asked(late), now())
+    set_deadline(interaction_of(late), now())
     awaits.expire()
-    assert_timed_out(late, asked(late))
+    assert_timed_out(late, interaction_of(late))
     other.refresh_from_db()
     assert (other.status, statuses(other)) == ("WAITING_EXTERNAL", ["DISPATCHED"])
 
 
 def test_an_answer_is_late_by_the_clock_and_not_by_the_start_of_its_transaction(ready: Ready) -> None:
     made = suspended(ready)
-    set_deadline(asked(made), clock())
+    set_deadline(interaction_of(made), clock())
     with pytest.raises(AwaitTimedOut):
-        answer(asked(made))
-    assert_timed_out(made, asked(made))
+        answer(interaction_of(made))
+    assert_timed_out(made, interaction_of(made))
 
 
 def test_a_late_answer_by_token_fails_the_execution(ready: Ready) -> None:
     """The token expires at the same deadline. Its expiry does not hide the timeout."""
     made = suspended(ready)
-    set_deadline(asked(made), now())
-    token = awaits.resume_token_of(asked(made), issued_at=now()).sign(awaits.resume_secrets()[0])
+    set_deadline(interaction_of(made), now())
+    token = awaits.resume_token_of(interaction_of(made), issued_at=now()).sign(awaits.resume_secrets()[0])
     with pytest.raises(AwaitTimedOut):
         interactions.resume(token, response={"n": 1}, actor="")
-    assert_timed_out(made, asked(made))
+    assert_timed_out(made, interaction_of(made))
 
 
 def test_answered_items_stay_answered_when_their_unit_times_out(ready: Ready) -> None:
@@ -113,7 +113,7 @@ def test_a_late_answer_times_out_only_its_own_interaction(ready: Ready) -> None:
 
 
 def test_an_answer_is_dated_by_the_clock(ready: Ready) -> None:
-    one = asked(suspended(ready))
+    one = interaction_of(suspended(ready))
     before = clock()
     done = answer(one).interaction
     assert done.completed_at is not None
@@ -175,11 +175,11 @@ def test_the_delay_of_retries_grows_from_each_failure(ready: Ready, settings: An
 
 
 def an_answer(ready: Ready) -> None:
-    answer(asked(suspended(ready)))
+    answer(interaction_of(suspended(ready)))
 
 
 def a_timer(ready: Ready) -> None:
-    set_deadline(asked(suspended(ready, transport="timer")), now())
+    set_deadline(interaction_of(suspended(ready, transport="timer")), now())
     awaits.expire()
 
 
@@ -206,14 +206,14 @@ def test_it_is_due_at_once(ready: Ready, of: Callable[[Ready], None]) -> None:
 @pytest.mark.parametrize(("transport", "sent_at"), [("interaction-api", False), ("timer", False), ("webhook", True)])
 def test_the_deadline_of_an_await_counts_from_now(ready: Ready, transport: str, sent_at: bool) -> None:
     where = {"url": "http://127.0.0.1:1/"}
-    one = asked(suspended(ready, transport=transport, transport_metadata=where, timeout_seconds=90.5))
+    one = interaction_of(suspended(ready, transport=transport, transport_metadata=where, timeout_seconds=90.5))
     assert one.deadline == now() + timedelta(seconds=90.5)
     assert one.next_dispatch_at == (now() if sent_at else None)
 
 
 def webhook(ready: Ready) -> Interaction:
     """Return a webhook to a closed port. Sending it fails, and it is due again later."""
-    return asked(suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1/"}))
+    return interaction_of(suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1/"}))
 
 
 def test_the_delay_of_a_webhook_grows_with_each_attempt(ready: Ready, settings: Any) -> None:

@@ -157,12 +157,12 @@ ALL = [
 
 
 @pytest.mark.parametrize("of", ALL)
-def test_a_wake_up_moves_the_work_at_once(flow: Flow, broker: Broker, of: Callable[[Flow], Work]) -> None:
+def test_a_wake_up_advances_the_work_immediately(flow: Flow, broker: Broker, of: Callable[[Flow], Work]) -> None:
     assert_moves_at_once(of(flow), broker)
 
 
 @pytest.mark.parametrize("of", ALL)
-def test_work_whose_wake_up_is_lost_is_found(flow: Flow, broker: Broker, of: Callable[[Flow], Work]) -> None:
+def test_the_sweep_finds_work_whose_wake_up_is_lost(flow: Flow, broker: Broker, of: Callable[[Flow], Work]) -> None:
     assert_found_by_the_sweep(of(flow), broker)
 
 

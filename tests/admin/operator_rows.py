@@ -1,4 +1,4 @@
-"""Rows of the operator's pages in a tenant that is furnished already: a question, a dead letter, a campaign."""
+"""Makes rows that the operators' pages show: questions, dead letters, campaigns."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def pipeline_of(world: World) -> str:
 
 
 def question(world: World, key: str = "asks", **members: Any) -> Interaction:
-    """What an execution of the tenant asks, `members` as those of a suspension."""
+    """Return the first question of a new execution. `members` are those of the suspension."""
     made = making.execution(world.tenant, key, pipeline_id=pipeline_of(world))
     claims = {claim.execution_id: claim for claim in making.claimed(world.tenant)}
     record(world, making.suspension(claims[made.pk], **members))
@@ -25,7 +25,7 @@ def question(world: World, key: str = "asks", **members: Any) -> Interaction:
 
 
 def dead(world: World, *keys: str, **members: Any) -> list[Execution]:
-    """Executions that failed for good, each with its dead letter; `members` as those of a failure."""
+    """Return new failed executions, each with a dead letter. `members` are those of the failure."""
     Pipeline.objects.filter(pk=world.release.pipeline_id).update(retry_limit=0)
     made = [making.execution(world.tenant, key, pipeline_id=pipeline_of(world)) for key in keys]
     claims = {claim.execution_id: claim for claim in making.claimed(world.tenant)}
@@ -38,14 +38,14 @@ def letter(of: Execution) -> DeadLetter:
 
 
 def campaign(world: World, **members: Any) -> Campaign:
-    asked = {"reason": "the bank is back", "rate_per_minute": 60, "actor": "user:ann", **members}
-    return campaigns.start(world.tenant, Filters(pipeline_id=pipeline_of(world)), **asked)
+    arguments = {"reason": "the bank is back", "rate_per_minute": 60, "actor": "user:ann", **members}
+    return campaigns.start(world.tenant, Filters(pipeline_id=pipeline_of(world)), **arguments)
 
 
-def record(world: World, *answers: Outcome) -> None:
+def record(world: World, *outcomes: Outcome) -> None:
     identity = Release.objects.select_related("pipeline__tenant").get(pk=world.release.pk).identity
-    assert outcome.record(identity, OutcomeGroup(worker_id="w", outcomes=list(answers))) == len(answers)
+    assert outcome.record(identity, OutcomeGroup(worker_id="w", outcomes=list(outcomes))) == len(outcomes)
 
 
 def _missing() -> Interaction:
-    raise AssertionError("nothing is asked")
+    raise AssertionError("the execution has no question")
