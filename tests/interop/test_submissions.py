@@ -219,4 +219,4 @@ def test_a_release_whose_bytes_were_changed_is_rejected(flow: Flow) -> None:
     stored.chmod(0o644)
     stored.write_bytes(b"other")
     status, text = refused(submit(flow.owner))
-    assert (status, "another digest" in text) == (409, True)
+    assert (status, "different digest" in text) == (409, True)
