@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER: Sequence[str] = ("tests/recovery/",)
-"""Folders whose tests share one cluster."""
+LONG: Sequence[str] = ("tests/clients/", "tests/distributions/", "tests/recovery/")
+"""Folders whose tests need much CPU, or are sensitive to others that do. They run one after the other."""
 MODULES: Sequence[str] = (
     *(
-        "tests/clients/",
         "tests/deploy/",
-        "tests/distributions/",
         "tests/invariants/",
         "tests/foundation/database/postgresql/",
         "tests/embedded/test_postgres.py",
@@ -27,10 +25,11 @@ SHORT = "tests/unit/"
 
 
 def group(nodeid: str) -> str:
-    """Return the group of a test: a folder, a module or the test itself. A group runs in one process."""
+    """Return the group of a test: "long", a module or the test itself. A group runs in one process."""
     module = nodeid.partition("::")[0]
-    folder = next((each for each in TOGETHER if module.startswith(each)), None)
-    return folder or (module if module.startswith(tuple(MODULES)) else nodeid)
+    if module.startswith(tuple(LONG)):
+        return "long"
+    return module if module.startswith(tuple(MODULES)) else nodeid
 
 
 class Groups(LoadScopeScheduling):
@@ -53,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         if item.nodeid.startswith(SHORT):
             return 3
-        return 1 if group(item.nodeid) in TOGETHER else places.get(item.nodeid, 2)
+        return 1 if group(item.nodeid) == "long" else places.get(item.nodeid, 2)
 
     items.sort(key=place)
 

@@ -3,10 +3,10 @@
 import pytest
 
 from embedded.product import PROJECT
-from tests.scheduling import MODULES, SHORT, TOGETHER, group
+from tests.scheduling import LONG, MODULES, SHORT, group
 
 
-@pytest.mark.parametrize("path", [*TOGETHER, *MODULES, SHORT])
+@pytest.mark.parametrize("path", [*LONG, *MODULES, SHORT])
 def test_every_folder_and_module_that_is_named_exists(path: str) -> None:
     assert (PROJECT / path).exists()
 
@@ -14,7 +14,8 @@ def test_every_folder_and_module_that_is_named_exists(path: str) -> None:
 @pytest.mark.parametrize(
     ("nodeid", "expected"),
     [
-        ("tests/recovery/test_web.py::test_it", "tests/recovery/"),
+        ("tests/recovery/test_web.py::test_it", "long"),
+        ("tests/clients/test_generated_clients.py::test_it", "long"),
         (
             "tests/foundation/database/postgresql/test_setup.py::test_it[a::b]",
             "tests/foundation/database/postgresql/test_setup.py",

@@ -78,6 +78,8 @@ def demo(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dem
         stdout=end,
         stderr=end,
         start_new_session=True,
+        # A shell that runs the tests in the background makes its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     os.close(end)
     try:

@@ -49,7 +49,7 @@ def test_costly_archives_of_one_tenant_delay_no_other_tenant(
     other.activate(v1)
     other.start_worker(v1, "worker")
     for number in range(HEAVY):
-        upload(busy, f"{number}.0", heavy.archive(CONTRACT, entries=150, salt=str(number)))
+        upload(busy, f"{number}.0", heavy.archive(CONTRACT, entries=375, salt=str(number)))
     eventually(lambda: unverified(busy) == HEAVY, what="the uploads to wait")
     time.sleep(1)
 

@@ -125,6 +125,7 @@ def test_an_artifact_that_takes_too_much_memory_is_rejected(
 
 
 def test_a_release_is_rejected_after_three_children_died(on_disk: Callable[..., OpenArtifact]) -> None:
+    assert codes(described(DATA), on_disk(DATA)) == []  # no child of an earlier test is about to die
     deaths: list[None] = []
 
     def kill() -> None:
