@@ -55,7 +55,6 @@ NO_ACTIVE = "No active release is registered for the requested pipeline"
 INVALID_PAYLOAD = "Invalid request payload"
 KEY_REQUIRED = "Idempotency-Key header is required."
 NO_STREAMING = "Async queue mode does not support streaming pipeline outputs yet."
-SHAPES = ("UNI", "MULTI", "RAW")
 MAX_PENDING = 1000
 MAX_KEY_CHARACTERS = 200
 SUBMISSION_ATTEMPTS = 5
