@@ -35,11 +35,11 @@ def away() -> Any:
     before.set_current()
 
 
-def unacknowledged() -> int:
-    """Return the number of unacknowledged messages."""
+def unacknowledged(queue: str) -> int:
+    """Return the number of unacknowledged messages of a queue. Other tests use the same broker at the same time."""
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        count: Any = redis.hlen("unacked")
-        return int(count)
+        messages: Any = redis.hvals("unacked")
+        return sum(queue.encode() in message for message in messages)
 
 
 def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
@@ -101,18 +101,16 @@ def test_an_unreachable_broker_is_an_operational_error(queue: str, away: Celery)
 
 @pytest.mark.parametrize("no_ack", [False, True])
 def test_an_acknowledged_message_is_gone_even_if_it_needs_no_acknowledgement(queue: str, no_ack: bool) -> None:
-    before = unacknowledged()
     client.send("some.task", ONE, queue=queue)
     assert received(Queue(queue, no_ack=no_ack)) == [ONE]
-    assert unacknowledged() == before
+    assert unacknowledged(queue) == 0
     assert taken(queue) == []
 
 
 def test_an_unacknowledged_message_stays_in_progress(queue: str) -> None:
-    before = unacknowledged()
     client.send("some.task", ONE, queue=queue)
     assert received(Queue(queue), acknowledge=False) == [ONE]
-    assert unacknowledged() == before + 1
+    assert unacknowledged(queue) == 1
 
 
 def test_the_message_of_a_dead_consumer_is_delivered_again_first_and_once(queue: str) -> None:
@@ -129,7 +127,6 @@ def test_the_message_of_a_dead_consumer_is_delivered_again_first_and_once(queue:
 @pytest.mark.parametrize("ack_emulation", [False, True])
 def test_a_message_that_arrives_after_its_consumer_was_cancelled_is_put_back(queue: str, ack_emulation: bool) -> None:
     """A cancelled consumer has often requested the next message from the broker already."""
-    before = unacknowledged()
     with accepting("some.task", ack_emulation=ack_emulation) as connection, connection.channel() as channel:
         consumer = Consumer(channel, [Queue(queue)], callbacks=[fail], accept=["json"])
         consumer.consume()
@@ -139,7 +136,7 @@ def test_a_message_that_arrives_after_its_consumer_was_cancelled_is_put_back(que
         client.send("some.task", ONE, queue=queue)
         with suppress(TimeoutError):
             connection.drain_events(timeout=5)
-    assert (unacknowledged(), taken(queue)) == (before, [("some.task", [ONE])])
+    assert (unacknowledged(queue), taken(queue)) == (0, [("some.task", [ONE])])
 
 
 def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
@@ -156,10 +153,9 @@ def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
 
 
 def test_a_message_without_acknowledgements_is_delivered_once(queue: str) -> None:
-    before = unacknowledged()
     client.send("some.task", ONE, queue=queue)
     assert received(Queue(queue, no_ack=True), acknowledge=False) == [ONE]
-    assert (unacknowledged(), taken(queue)) == (before, [])
+    assert (unacknowledged(queue), taken(queue)) == (0, [])
 
 
 @pytest.mark.parametrize("takes_batches", [False, True])
