@@ -17,6 +17,7 @@ from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, F, Q, QuerySet
 
+from executions.campaigns import statements
 from executions.campaigns.filters import Filters, matching
 from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, ExecutionChanged, ExecutionUnknown
 from executions.lifecycle.redrive import check, move_of
@@ -117,13 +118,8 @@ def _add_items(campaign: Campaign, matches: QuerySet[Any]) -> int:
     """
     chosen = matches.order_by("id").select_for_update(no_key=True, of=("self",)).values("id", "version", "finished_at")
     sql, parameters = chosen.query.sql_with_params()
-    insert = f"""
-        WITH chosen AS MATERIALIZED ({sql})
-        INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
-        SELECT %s, id, version FROM chosen ORDER BY finished_at, id
-    """  # noqa: S608 - the ORM generated the text; its parameters are passed separately  # nosec B608
     with connection.cursor() as cursor:
-        cursor.execute(insert, (*parameters, campaign.pk))
+        cursor.execute(statements.ADD_ITEMS.format(chosen=sql), (*parameters, campaign.pk))
         return int(cursor.rowcount)
 
 
@@ -219,30 +215,11 @@ def _advance(campaign_id: uuid.UUID) -> int:
                 return redriven
 
 
-# Locks the campaign and computes its credit: the items that the rate allows since `rate_since`, minus those admitted.
-# The credit is at most that of one window. So after an outage of the clock, a campaign continues at its rate and does
-# not catch up in one burst. Zero rows mean that the campaign is not running, or that another process is advancing it.
-_CREDIT = """
-WITH locked AS (
-    SELECT id, rate_per_minute, rate_since, admitted FROM executions_campaign
-    WHERE id = %(id)s AND status = 'RUNNING' FOR UPDATE SKIP LOCKED
-), counted AS (
-    SELECT id, floor(rate_per_minute * extract(epoch FROM now() - rate_since) / 60)::bigint - admitted AS credit,
-        ceil(rate_per_minute * %(window)s / 60.0)::bigint AS most
-    FROM locked
-), capped AS (
-    UPDATE executions_campaign c SET rate_since = now() - make_interval(secs => %(window)s), admitted = 0
-    FROM counted WHERE c.id = counted.id AND counted.credit > counted.most
-)
-SELECT least(credit, most) FROM counted
-"""
-
-
 def _credit(campaign_id: uuid.UUID) -> tuple[Campaign | None, int]:
     """Return the locked campaign and how many items it may admit; None if it is not running or is locked already."""
     window = max(60.0, 2 * settings.SWEEP_SECONDS)
     with connection.cursor() as cursor:
-        cursor.execute(_CREDIT, {"id": campaign_id, "window": window})
+        cursor.execute(statements.CREDIT, {"id": campaign_id, "window": window})
         row = cursor.fetchone()
     return (Campaign.objects.get(pk=campaign_id), row[0]) if row else (None, 0)
 
