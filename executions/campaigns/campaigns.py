@@ -1,7 +1,7 @@
 """Re-drives many executions at a fixed rate.
 
 The whole state of a campaign is in the database, so any control worker can continue it. A campaign is RUNNING or
-PAUSED until each item has an outcome: then it is COMPLETED. It can be CANCELLED before that. COMPLETED and CANCELLED
+PAUSED until each item has a result: then it is COMPLETED. It can be CANCELLED before that. COMPLETED and CANCELLED
 are final.
 """
 
@@ -32,7 +32,7 @@ from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
 Status = Campaign.Status
-Outcome = CampaignItem.Outcome
+ItemResult = CampaignItem.Result
 CANCELLED = "CAMPAIGN_CANCELLED"
 HIGHEST_RATE = 100_000
 """The highest rate of a campaign, in items per minute."""
@@ -40,7 +40,7 @@ HIGHEST_RATE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The number of a campaign's items with each outcome."""
+    """The number of a campaign's items with each result."""
 
     pending: int = 0
     redriven: int = 0
@@ -72,7 +72,7 @@ def items(campaign: Campaign) -> QuerySet[CampaignItem]:
 
 def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
     """Return the progress of each campaign."""
-    counts = {outcome.lower(): Count("id", filter=Q(outcome=outcome)) for outcome in Outcome.values}
+    counts = {result.lower(): Count("id", filter=Q(outcome=result)) for result in ItemResult.values}
     rows = CampaignItem.objects.filter(campaign__in=campaign_ids).order_by().values_list("campaign_id")
     found = {
         campaign_id: Progress(**dict(zip(counts, counted, strict=True)))
@@ -146,8 +146,8 @@ def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = 
         cancelled = _change_status(
             tenant, campaign_id, live, "CANCELLED", actor, reason, status=Status.CANCELLED, finished_at=Now()
         )
-        pending = CampaignItem.objects.filter(campaign=cancelled, outcome=Outcome.PENDING)
-        pending.update(outcome=Outcome.SKIPPED, code=CANCELLED, at=Now())
+        pending = CampaignItem.objects.filter(campaign=cancelled, outcome=ItemResult.PENDING)
+        pending.update(outcome=ItemResult.SKIPPED, code=CANCELLED, at=Now())
         return cancelled
 
 
@@ -225,9 +225,9 @@ def _credit(campaign_id: uuid.UUID) -> tuple[Campaign | None, int]:
 
 
 def _admit(campaign: Campaign, most: int) -> int:
-    """Admit up to `most` items: re-drive or skip each, and record its outcome. Return how many were re-driven."""
+    """Admit up to `most` items: re-drive or skip each, and record its result. Return how many were re-driven."""
     chosen = list(
-        CampaignItem.objects.filter(campaign=campaign, outcome=Outcome.PENDING)
+        CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING)
         .select_related("execution")
         .defer("execution__input", "execution__result", "execution__progress")
         .order_by("id")[:most]
@@ -249,21 +249,21 @@ def _admit(campaign: Campaign, most: int) -> int:
     moved = {move.execution_id for move in moves.apply(list(requested.values()))}
     redriven = [pk for pk, move in requested.items() if move.execution_id in moved]
     skipped[ExecutionChanged.code] += requested.keys() - set(redriven)
-    _record_outcomes(campaign, redriven, skipped, admitted=len(chosen))
+    _record_results(campaign, redriven, skipped, admitted=len(chosen))
     if redriven:
         wakeup.send_once(DISPATCH_TASK)
     return len(redriven)
 
 
-def _record_outcomes(
+def _record_results(
     campaign: Campaign, redriven: Collection[int], skipped: dict[str, list[int]], *, admitted: int
 ) -> None:
-    """Record the outcomes of items, and complete the campaign if none is pending. `skipped` has the items by code."""
-    CampaignItem.objects.filter(pk__in=redriven).update(outcome=Outcome.REDRIVEN, at=Now())
+    """Record the results of items, and complete the campaign if none is pending. `skipped` has the items by code."""
+    CampaignItem.objects.filter(pk__in=redriven).update(outcome=ItemResult.REDRIVEN, at=Now())
     for code, keys in skipped.items():
-        CampaignItem.objects.filter(pk__in=keys).update(outcome=Outcome.SKIPPED, code=code, at=Now())
+        CampaignItem.objects.filter(pk__in=keys).update(outcome=ItemResult.SKIPPED, code=code, at=Now())
     rows = Campaign.objects.filter(pk=campaign.pk)
     rows.update(admitted=F("admitted") + admitted)
-    if not CampaignItem.objects.filter(campaign=campaign, outcome=Outcome.PENDING).exists():
+    if not CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING).exists():
         rows.update(status=Status.COMPLETED, finished_at=Now())
         _record_event(campaign.pk, "COMPLETED", "coordinator", {})
