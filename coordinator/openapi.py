@@ -19,7 +19,7 @@ SPECTACULAR_SETTINGS = {
         "ExecutionStatus": "executions.models.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
-        "CampaignItemOutcome": "executions.models.CampaignItem.Outcome",
+        "CampaignItemOutcome": "executions.models.CampaignItem.Result",
         "DeadLetterReason": "executions.models.DeadLetter.Reason",
         "WorkerState": "executions.models.WorkerEligibility.State",
         "WorkerIneligibility": "executions.models.WorkerEligibility.Reason",

@@ -216,7 +216,7 @@ class Complete(ControlPlaneView):
 def complete(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -> dict[str, Any]:
     """Complete the interaction that `named` identifies. Raises `Refusal` (wire protocol C.4)."""
     try:
-        done = interactions.complete(
+        completion = interactions.complete(
             tenant,
             **_names(tenant, named),
             response=response,
@@ -228,7 +228,7 @@ def complete(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -
         raise Refusal(409, error.detail) from None
     except CoordinatorError:
         raise Refusal(400, INVALID) from None
-    return records.completed(done)
+    return records.completed(completion)
 
 
 def _names(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:

@@ -122,11 +122,11 @@ def pending(row: Interaction) -> dict[str, Any]:
     }
 
 
-def completed(done: Completion) -> dict[str, Any]:
+def completed(completion: Completion) -> dict[str, Any]:
     return {
-        "interactionId": done.interaction.known_as,
-        "executionId": str(done.interaction.execution_id),
-        "stepId": done.interaction.step_id,
-        "status": done.interaction.status,
-        "duplicate": done.duplicate,
+        "interactionId": completion.interaction.known_as,
+        "executionId": str(completion.interaction.execution_id),
+        "stepId": completion.interaction.step_id,
+        "status": completion.interaction.status,
+        "duplicate": completion.duplicate,
     }

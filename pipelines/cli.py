@@ -169,9 +169,9 @@ def _key(arguments: argparse.Namespace) -> int:
     """Create a key. Imports cryptography here only, because the other commands do not need it."""
     from pipelines.release import signing_key
 
-    made = signing_key.make(arguments.file)
-    facts = {"keyId": made.key_id, "private": str(made.private), "public": str(made.public)}
-    _show({**facts, "encrypted": made.encrypted}, arguments)
+    key = signing_key.make(arguments.file)
+    facts = {"keyId": key.key_id, "private": str(key.private), "public": str(key.public)}
+    _show({**facts, "encrypted": key.encrypted}, arguments)
     return 0
 
 

@@ -22,17 +22,17 @@ from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
 
 Status = Campaign.Status
-Outcome = CampaignItem.Outcome
+ItemResult = CampaignItem.Result
 VARIANTS = {
     Status.RUNNING.value: "primary",
     Status.PAUSED.value: "warning",
     Status.COMPLETED.value: "success",
     Status.CANCELLED.value: "default",
 }
-OUTCOME_VARIANTS = {
-    Outcome.PENDING.value: "info",
-    Outcome.REDRIVEN.value: "success",
-    Outcome.SKIPPED.value: "warning",
+RESULT_VARIANTS = {
+    ItemResult.PENDING.value: "info",
+    ItemResult.REDRIVEN.value: "success",
+    ItemResult.SKIPPED.value: "warning",
 }
 REMOVED = "REMOVED"
 ITEMS_SHOWN = 50
@@ -136,7 +136,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress = campaigns.progress([campaign.pk])[campaign.pk]
         outcome = request.GET.get("outcome", "")
-        outcome = outcome if outcome in Outcome.values else ""
+        outcome = outcome if outcome in ItemResult.values else ""
         number = _page_number(request)
         items = _items(campaign, outcome, number)
         shown = items[:ITEMS_SHOWN]
@@ -148,7 +148,7 @@ class CampaignAdmin(ReadOnlyAdmin):
             "events": [{"event": event, "data": on_one_line(event.data)} for event in events],
             "items": [_line(item) for item in shown],
             "outcome": outcome,
-            "outcomes": Outcome.values,
+            "outcomes": ItemResult.values,
             "number": number,
             "more_items": len(items) > ITEMS_SHOWN,
             "follows": campaign.status in LIVE or any(_runs(item) for item in shown),
@@ -179,7 +179,7 @@ def _items(campaign: Campaign, outcome: str, number: int) -> list[CampaignItem]:
 def _line(item: CampaignItem) -> dict[str, Any]:
     return {
         "item": item,
-        "variant": OUTCOME_VARIANTS[item.outcome],
+        "variant": RESULT_VARIANTS[item.outcome],
         "status": _current_status(item),
         "status_variant": STATE_VARIANTS.get(_current_status(item), "default"),
     }
@@ -191,7 +191,7 @@ def _current_status(item: CampaignItem) -> str:
 
 
 def _runs(item: CampaignItem) -> bool:
-    return item.outcome == Outcome.REDRIVEN and _current_status(item) not in (*TERMINAL_VALUES, REMOVED)
+    return item.outcome == ItemResult.REDRIVEN and _current_status(item) not in (*TERMINAL_VALUES, REMOVED)
 
 
 # --- requests -------------------------------------------------------------------------------------
@@ -201,8 +201,8 @@ Control = Callable[..., Campaign]
 
 def _carrying_out(control: Control) -> Callable[[Campaign, OperatorRequest], str]:
     def carry_out(campaign: Campaign, requested: OperatorRequest) -> str:
-        made = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
-        return f"The campaign is {made.status}."
+        changed = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
+        return f"The campaign is {changed.status}."
 
     return carry_out
 

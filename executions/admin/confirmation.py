@@ -34,15 +34,15 @@ class ConfirmationForm(forms.Form):
     expected_version = forms.IntegerField(
         required=False, min_value=0, max_value=HIGHEST_VERSION, widget=forms.HiddenInput
     )
-    ticked = forms.BooleanField(required=False)
+    acknowledged = forms.BooleanField(required=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
     """The content of the page. With `version`, a request from a stale page is rejected.
 
-    If `tick` is not empty, the operator must tick this text. If `refusal` is not empty, it says why the request is not
-    possible.
+    If `acknowledgement` is not empty, the operator must tick a box with this text. If `refusal` is not empty, it says
+    why the request is not possible.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Confirmation:
     facts: list[tuple[str, Any]] = field(default_factory=list)
     danger: bool = False
     version: int | None = None
-    tick: str = ""
+    acknowledgement: str = ""
     refusal: str = ""
 
 
@@ -64,7 +64,7 @@ class OperatorRequest:
     actor: str
     reason: str
     expected_version: int | None
-    ticked: bool
+    acknowledged: bool
 
 
 def confirm(

@@ -228,21 +228,23 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
         back=_page_of(execution),
         facts=_facts(execution),
         version=execution.version,
-        tick="Its worker reported that no retry can help. Run it again anyway." if failed else "",
+        acknowledgement="Its worker reported that no retry can help. Run it again anyway." if failed else "",
         refusal=refusal,
     )
 
 
 def _redrive(execution: Execution, requested: OperatorRequest) -> str:
-    done = redrive(
+    accepted = redrive(
         execution.tenant,
         execution.pk,
         actor=requested.actor,
         reason=requested.reason,
         expected_version=requested.expected_version,
-        allow_failed=requested.ticked,
+        allow_failed=requested.acknowledged,
     )
-    return f"The execution was {done.previous_status}. It is queued on release {done.execution.release_version}."
+    return (
+        f"The execution was {accepted.previous_status}. It is queued on release {accepted.execution.release_version}."
+    )
 
 
 def _cancel_confirmation(execution: Execution) -> Confirmation:

@@ -129,8 +129,8 @@ class InteractionAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:
         rows = super().get_queryset(request).select_related("tenant", "execution")
-        big = ("execution__input", "execution__result", "execution__progress", "request", "response")
-        return rows.defer(*big)
+        payloads = ("execution__input", "execution__result", "execution__progress", "request", "response")
+        return rows.defer(*payloads)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Interaction], search_term: str
@@ -182,13 +182,13 @@ class InteractionAdmin(ReadOnlyAdmin):
         draft = request.POST.get("response", "")
         try:
             response = typed_value(draft, field="response")
-            done = interactions.complete(
+            completion = interactions.complete(
                 row.tenant, interaction_id=row.pk, response=response, actor=actor(request.user)
             )
         except CoordinatorError as error:
             return self._shown(request, self.row_or_404(request, object_id), draft=draft, error=error)
-        if done.duplicate:
-            first = done.interaction
+        if completion.duplicate:
+            first = completion.interaction
             messages.warning(
                 request, f"{first.actor} answered first, at {moment(first.completed_at)}. That answer counts."
             )

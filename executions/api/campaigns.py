@@ -120,7 +120,7 @@ class CampaignView(CampaignSummary):
 class CampaignItemView(serializers.Serializer[CampaignItem]):
     executionId = serializers.UUIDField(source="execution_id")
     expectedVersion = serializers.IntegerField(source="expected_version")
-    outcome = serializers.ChoiceField(choices=CampaignItem.Outcome.choices)
+    outcome = serializers.ChoiceField(choices=CampaignItem.Result.choices)
     code = serializers.CharField(help_text="Why the item was skipped.")
     at = serializers.DateTimeField(allow_null=True)
     executionStatus = serializers.SerializerMethodField(
@@ -137,7 +137,7 @@ class CampaignFilter(filters.FilterSet):
 
 
 class CampaignItemFilter(filters.FilterSet):
-    outcome = filters.ChoiceFilter(choices=CampaignItem.Outcome.choices)
+    outcome = filters.ChoiceFilter(choices=CampaignItem.Result.choices)
 
 
 class InOrder(NewestFirst):
@@ -210,7 +210,7 @@ class OneCampaign(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignItems(TenantView, ListAPIView[CampaignItem]):
-    """The items of a campaign in order, with the outcome of each."""
+    """The items of a campaign in order, with the result of each."""
 
     refusals: ClassVar = {"GET": (CampaignUnknown,)}
     serializer_class = CampaignItemView

@@ -1,7 +1,7 @@
 """Re-drives many executions at a fixed rate.
 
 The whole state of a campaign is in the database, so any control worker can continue it. A campaign is RUNNING or
-PAUSED until each item has an outcome: then it is COMPLETED. It can be CANCELLED before that. COMPLETED and CANCELLED
+PAUSED until each item has a result: then it is COMPLETED. It can be CANCELLED before that. COMPLETED and CANCELLED
 are final.
 """
 
@@ -17,6 +17,7 @@ from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, F, Q, QuerySet
 
+from executions.campaigns import statements
 from executions.campaigns.filters import Filters, matching
 from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, ExecutionChanged, ExecutionUnknown
 from executions.lifecycle.redrive import check, move_of
@@ -31,7 +32,7 @@ from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
 Status = Campaign.Status
-Outcome = CampaignItem.Outcome
+ItemResult = CampaignItem.Result
 CANCELLED = "CAMPAIGN_CANCELLED"
 HIGHEST_RATE = 100_000
 """The highest rate of a campaign, in items per minute."""
@@ -39,7 +40,7 @@ HIGHEST_RATE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The number of a campaign's items with each outcome."""
+    """The number of a campaign's items with each result."""
 
     pending: int = 0
     redriven: int = 0
@@ -71,7 +72,7 @@ def items(campaign: Campaign) -> QuerySet[CampaignItem]:
 
 def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
     """Return the progress of each campaign."""
-    counts = {outcome.lower(): Count("id", filter=Q(outcome=outcome)) for outcome in Outcome.values}
+    counts = {result.lower(): Count("id", filter=Q(outcome=result)) for result in ItemResult.values}
     rows = CampaignItem.objects.filter(campaign__in=campaign_ids).order_by().values_list("campaign_id")
     found = {
         campaign_id: Progress(**dict(zip(counts, counted, strict=True)))
@@ -117,13 +118,8 @@ def _add_items(campaign: Campaign, matches: QuerySet[Any]) -> int:
     """
     chosen = matches.order_by("id").select_for_update(no_key=True, of=("self",)).values("id", "version", "finished_at")
     sql, parameters = chosen.query.sql_with_params()
-    insert = f"""
-        WITH chosen AS MATERIALIZED ({sql})
-        INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
-        SELECT %s, id, version FROM chosen ORDER BY finished_at, id
-    """  # noqa: S608 - the ORM generated the text; its parameters are passed separately  # nosec B608
     with connection.cursor() as cursor:
-        cursor.execute(insert, (*parameters, campaign.pk))
+        cursor.execute(statements.ADD_ITEMS.format(chosen=sql), (*parameters, campaign.pk))
         return int(cursor.rowcount)
 
 
@@ -150,8 +146,8 @@ def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = 
         cancelled = _change_status(
             tenant, campaign_id, live, "CANCELLED", actor, reason, status=Status.CANCELLED, finished_at=Now()
         )
-        pending = CampaignItem.objects.filter(campaign=cancelled, outcome=Outcome.PENDING)
-        pending.update(outcome=Outcome.SKIPPED, code=CANCELLED, at=Now())
+        pending = CampaignItem.objects.filter(campaign=cancelled, outcome=ItemResult.PENDING)
+        pending.update(outcome=ItemResult.SKIPPED, code=CANCELLED, at=Now())
         return cancelled
 
 
@@ -219,38 +215,19 @@ def _advance(campaign_id: uuid.UUID) -> int:
                 return redriven
 
 
-# Locks the campaign and computes its credit: the items that the rate allows since `rate_since`, minus those admitted.
-# The credit is at most that of one window. So after an outage of the clock, a campaign continues at its rate and does
-# not catch up in one burst. Zero rows mean that the campaign is not running, or that another process is advancing it.
-_CREDIT = """
-WITH locked AS (
-    SELECT id, rate_per_minute, rate_since, admitted FROM executions_campaign
-    WHERE id = %(id)s AND status = 'RUNNING' FOR UPDATE SKIP LOCKED
-), counted AS (
-    SELECT id, floor(rate_per_minute * extract(epoch FROM now() - rate_since) / 60)::bigint - admitted AS credit,
-        ceil(rate_per_minute * %(window)s / 60.0)::bigint AS most
-    FROM locked
-), capped AS (
-    UPDATE executions_campaign c SET rate_since = now() - make_interval(secs => %(window)s), admitted = 0
-    FROM counted WHERE c.id = counted.id AND counted.credit > counted.most
-)
-SELECT least(credit, most) FROM counted
-"""
-
-
 def _credit(campaign_id: uuid.UUID) -> tuple[Campaign | None, int]:
     """Return the locked campaign and how many items it may admit; None if it is not running or is locked already."""
     window = max(60.0, 2 * settings.SWEEP_SECONDS)
     with connection.cursor() as cursor:
-        cursor.execute(_CREDIT, {"id": campaign_id, "window": window})
+        cursor.execute(statements.CREDIT, {"id": campaign_id, "window": window})
         row = cursor.fetchone()
     return (Campaign.objects.get(pk=campaign_id), row[0]) if row else (None, 0)
 
 
 def _admit(campaign: Campaign, most: int) -> int:
-    """Admit up to `most` items: re-drive or skip each, and record its outcome. Return how many were re-driven."""
+    """Admit up to `most` items: re-drive or skip each, and record its result. Return how many were re-driven."""
     chosen = list(
-        CampaignItem.objects.filter(campaign=campaign, outcome=Outcome.PENDING)
+        CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING)
         .select_related("execution")
         .defer("execution__input", "execution__result", "execution__progress")
         .order_by("id")[:most]
@@ -272,21 +249,21 @@ def _admit(campaign: Campaign, most: int) -> int:
     moved = {move.execution_id for move in moves.apply(list(requested.values()))}
     redriven = [pk for pk, move in requested.items() if move.execution_id in moved]
     skipped[ExecutionChanged.code] += requested.keys() - set(redriven)
-    _record_outcomes(campaign, redriven, skipped, admitted=len(chosen))
+    _record_results(campaign, redriven, skipped, admitted=len(chosen))
     if redriven:
         wakeup.send_once(DISPATCH_TASK)
     return len(redriven)
 
 
-def _record_outcomes(
+def _record_results(
     campaign: Campaign, redriven: Collection[int], skipped: dict[str, list[int]], *, admitted: int
 ) -> None:
-    """Record the outcomes of items, and complete the campaign if none is pending. `skipped` has the items by code."""
-    CampaignItem.objects.filter(pk__in=redriven).update(outcome=Outcome.REDRIVEN, at=Now())
+    """Record the results of items, and complete the campaign if none is pending. `skipped` has the items by code."""
+    CampaignItem.objects.filter(pk__in=redriven).update(outcome=ItemResult.REDRIVEN, at=Now())
     for code, keys in skipped.items():
-        CampaignItem.objects.filter(pk__in=keys).update(outcome=Outcome.SKIPPED, code=code, at=Now())
+        CampaignItem.objects.filter(pk__in=keys).update(outcome=ItemResult.SKIPPED, code=code, at=Now())
     rows = Campaign.objects.filter(pk=campaign.pk)
     rows.update(admitted=F("admitted") + admitted)
-    if not CampaignItem.objects.filter(campaign=campaign, outcome=Outcome.PENDING).exists():
+    if not CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING).exists():
         rows.update(status=Status.COMPLETED, finished_at=Now())
         _record_event(campaign.pk, "COMPLETED", "coordinator", {})

@@ -187,9 +187,9 @@ def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], 
     if parkings:
         opening.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
     failed = [move.execution_id for move, _ in recorded if move.target is State.FAILED]
-    spent = [move.execution_id for move, _ in recorded if move.target is State.DLQ]
+    exhausted = [move.execution_id for move, _ in recorded if move.target is State.DLQ]
     dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
-    dead_letters.write(spent, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
+    dead_letters.write(exhausted, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
         wakeup.send_once(DISPATCH_TASK, delay=delay)
 

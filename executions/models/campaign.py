@@ -58,7 +58,7 @@ class CampaignItem(models.Model):
     An item outlives its execution: `execution_id` stays after retention has removed it, and `execution` is None.
     """
 
-    class Outcome(models.TextChoices):
+    class Result(models.TextChoices):
         PENDING = "PENDING"
         REDRIVEN = "REDRIVEN"
         SKIPPED = "SKIPPED"
@@ -69,7 +69,7 @@ class CampaignItem(models.Model):
         Execution, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="campaign_items"
     )
     expected_version = models.BigIntegerField()
-    outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.PENDING, db_default=Outcome.PENDING)
+    outcome = models.CharField(max_length=10, choices=Result, default=Result.PENDING, db_default=Result.PENDING)
     code = models.CharField(max_length=60, blank=True, default="", db_default="")
     at = models.DateTimeField(null=True)
 

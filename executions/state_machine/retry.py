@@ -27,8 +27,8 @@ class RetryPolicy:
         if retry > self.limit:
             return None
         try:
-            grown = self.delay.total_seconds() * max(1.0, self.multiplier) ** (retry - 1)
+            unlimited = self.delay.total_seconds() * max(1.0, self.multiplier) ** (retry - 1)
         except OverflowError:
-            grown = self.cap.total_seconds()
-        seconds = min(grown, self.cap.total_seconds())
+            unlimited = self.cap.total_seconds()
+        seconds = min(unlimited, self.cap.total_seconds())
         return timedelta(seconds=seconds * (1 - self.jitter * chance()))

@@ -9,6 +9,7 @@ from typing import Any, Self
 from django.db import IntegrityError, connection, transaction
 from psycopg.types.json import Json
 
+from executions.submission import statements
 from executions.submission.admission import Admission
 from executions.submission.group_commit import GroupCommit
 from executions.submission.identifiers import new_id
@@ -58,47 +59,6 @@ class Row:
         return cls(execution_id, admission.release, admission.interrupted, text.encode())
 
 
-# Inserts a row only if its release is still registered and active, its token is still valid, and the token's owner may
-# still submit: the statement verifies cached admissions and tokens against the tables. If several rows have the same
-# key, the first one is inserted. Rows are inserted in the order of their keys, so that concurrent groups never
-# deadlock. The result has a row for each inserted execution. One that is missing was not admitted, or its key was used.
-INSERT = """
-WITH requested AS (
-    SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
-        id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, actor text, token text, wire_input jsonb)) WITH ORDINALITY
-        AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor, token, wire_input,
-             place)
-), accepted AS (
-    INSERT INTO executions_execution (
-        id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, submitted_by)
-    SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
-        a.shape, a.result_shape, a.checkpoints, a.actor
-    FROM requested a
-    JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
-    JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.activation_id = a.activation
-    WHERE a.token IS NULL OR EXISTS (
-        SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id
-        LEFT JOIN tenancy_membership m ON m.user_id = t.user_id AND m.tenant_id = t.tenant_id
-        WHERE t.digest = a.token AND t.tenant_id = p.tenant_id AND t.expiry > statement_timestamp()
-            AND %(scope)s = ANY (t.scopes) AND u.is_active AND (u.is_superuser OR m.role = ANY (%(roles)s)))
-    ORDER BY p.tenant_id, p.pipeline_id, a.key, a.place
-    ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
-    RETURNING id, status, contract_version, release_version, submitted_by, created_at
-), kept AS (
-    INSERT INTO executions_wireform (execution_id, input)
-    SELECT accepted.id, a.wire_input FROM accepted JOIN requested a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
-), events AS (
-    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
-    SELECT id, 1, 'SUBMITTED', status, submitted_by,
-        jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version)
-    FROM accepted
-)
-SELECT id, created_at FROM accepted
-"""
-
-
 def _insert(rows: list[Row]) -> list[datetime | None]:
     """Return the creation time of each row's execution; None if it was not inserted.
 
@@ -113,7 +73,7 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     try:
         # Outside of a transaction, the statement is a transaction and needs no savepoint.
         with transaction.atomic() if connection.in_atomic_block else nullcontext(), prepared.cursor() as cursor:
-            cursor.execute(INSERT, columns)
+            cursor.execute(statements.INSERT, columns)
             inserted: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
     except IntegrityError as error:
         if violated_constraint(error) != _PIN_EXISTS:

@@ -49,10 +49,10 @@ FROM unrenewed WHERE e.id = unrenewed.id
 NOTE_SILENT = """
 WITH silent AS (
     SELECT w.id FROM executions_workereligibility v
-    JOIN executions_worker seen ON seen.id = v.worker_id
-    JOIN executions_worker w ON w.id = seen.id AND w.noted_state = seen.noted_state
-        AND w.last_heartbeat_at = seen.last_heartbeat_at
-    WHERE v.state = 'STALE' AND seen.noted_state <> 'STALE'
+    JOIN executions_worker viewed ON viewed.id = v.worker_id
+    JOIN executions_worker w ON w.id = viewed.id AND w.noted_state = viewed.noted_state
+        AND w.last_heartbeat_at = viewed.last_heartbeat_at
+    WHERE v.state = 'STALE' AND viewed.noted_state <> 'STALE'
     ORDER BY w.id LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
 ), noted AS (
     UPDATE executions_worker w SET noted_state = 'STALE' FROM silent WHERE w.id = silent.id

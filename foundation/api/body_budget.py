@@ -73,8 +73,8 @@ class Budget:
     def _fits(self, size: int, owner: str) -> bool:
         if not self.taken:
             return True
-        total, mine = self._total(), self._taken[owner]
-        return self.taken + size <= total and (not mine or mine + size <= total / 2)
+        total, owned = self._total(), self._taken[owner]
+        return self.taken + size <= total and (not owned or owned + size <= total / 2)
 
 
 def _lower(numbers: Counter[str], owner: str, by: int) -> None:

@@ -37,5 +37,5 @@ class _Cursor(psycopg.Cursor[Any]):
 def cursor() -> CursorWrapper:
     """Return a cursor on the current connection, in its transaction. It raises what Django's own cursors raise."""
     connection.ensure_connection()
-    made: Any = _Cursor(connection.connection)
-    return connection.make_debug_cursor(made) if connection.queries_logged else connection.make_cursor(made)
+    raw: Any = _Cursor(connection.connection)
+    return connection.make_debug_cursor(raw) if connection.queries_logged else connection.make_cursor(raw)

@@ -238,7 +238,7 @@ class Pipeline:
         """
 
         def add(decorated: _Function) -> _Function:
-            with self._noted():
+            with self._collecting_mistakes():
                 self._append(step_of(decorated))
             return decorated
 
@@ -277,7 +277,7 @@ class Pipeline:
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
         """
-        with self._noted():
+        with self._collecting_mistakes():
             if transport not in AWAIT_TRANSPORTS:
                 raise DefinitionError(
                     "UNKNOWN_TRANSPORT",
@@ -296,11 +296,11 @@ class Pipeline:
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT.
         """
-        with self._noted():
+        with self._collecting_mistakes():
             self._append(Await(name, of, of, TIMER, _waiting_time(name, delay), None, None))
 
     @contextmanager
-    def _noted(self) -> Iterator[None]:
+    def _collecting_mistakes(self) -> Iterator[None]:
         """While ``loading``, collect the errors that the block raises, so that all are reported at once."""
         try:
             yield

@@ -101,23 +101,23 @@ def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
         raise DefinitionError("ASYNC_STEP", f"{where} is async; steps are ordinary functions, use def")
     parameter, wants_context = _parameters(where, function)
     hints = _hints(where, function)
-    taken, given = _both(
+    parameter_type, return_type = _both(
         lambda: _typed(_hint(where, hints, parameter.name), catalogue, f"{where}, parameter {parameter.name!r}"),
         lambda: _typed(_hint(where, hints, "return"), catalogue, f"{where}, its return value"),
     )
-    cardinality = Cardinality.of(takes_many=taken.many, gives_many=given.many)
+    cardinality = Cardinality.of(takes_many=parameter_type.many, gives_many=return_type.many)
     _check_cardinality(where, step, cardinality)
     return PlannedStep(
         index=index,
         name=step.name,
         kind="internal",
         cardinality=cardinality,
-        input=taken.item,
-        output=given.item,
+        input=parameter_type.item,
+        output=return_type.item,
         function=function,
         runtime_class=f"{function.__module__}.{function.__qualname__}",
         wants_context=wants_context,
-        collects=taken.collects,
+        collects=parameter_type.collects,
     )
 
 

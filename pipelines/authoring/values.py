@@ -101,9 +101,9 @@ class ValueType:
         found = _SERIALIZER.search(str(error))
         if found is None:
             return first_line(error)
-        got = _INPUT_TYPE.search(str(error))
+        received = _INPUT_TYPE.search(str(error))
         field = f"{found['field']}: " if found["field"] else ""
-        return f"{field}expected {found['expected']}" + (f", got {got['type']}" if got else "")
+        return f"{field}expected {found['expected']}" + (f", got {received['type']}" if received else "")
 
     def _read(self, data: bytes) -> Any:
         try:

@@ -74,18 +74,18 @@ class _Sending:
 
     def _send(self, upload: dict[str, Any]) -> None:
         """Send the missing parts. Stop at the first failure, after which the coordinator is asked again."""
-        done = upload["received"]
+        sent_bytes = upload["received"]
         with requests.Session() as http:
             # No credentials of a proxy or of netrc: the URL alone authorises the request.
             http.trust_env = False
             for part in upload["missing"]:
-                if not self._put(http, part, done, upload["size"]):
+                if not self._put(http, part, sent_bytes, upload["size"]):
                     return
                 self.failures = 0
-                done += part["size"]
+                sent_bytes += part["size"]
 
-    def _put(self, http: requests.Session, part: dict[str, Any], done: int, total: int) -> bool:
-        body = _Slice(self.path, part["offset"], part["size"], lambda sent: self.progress(done + sent, total))
+    def _put(self, http: requests.Session, part: dict[str, Any], sent_bytes: int, total: int) -> bool:
+        body = _Slice(self.path, part["offset"], part["size"], lambda sent: self.progress(sent_bytes + sent, total))
         try:
             response = http.put(part["url"], data=body, timeout=_TIMEOUT, allow_redirects=False)
             if response.status_code == 200:  # a redirect is not followed, so nothing is stored
@@ -113,10 +113,10 @@ class _Slice:
         return self._size
 
     def __iter__(self) -> Iterator[bytes]:
-        left = self._size
+        remaining = self._size
         with self._path.open("rb") as file:
             file.seek(self._offset)
-            while left and (chunk := file.read(min(_CHUNK, left))):
+            while remaining and (chunk := file.read(min(_CHUNK, remaining))):
                 yield chunk
-                left -= len(chunk)
-                self._sent(self._size - left)
+                remaining -= len(chunk)
+                self._sent(self._size - remaining)

@@ -18,7 +18,6 @@ from celery import Celery, bootsteps, signals
 from celery.platforms import EX_FAILURE
 from celery.worker import state
 from kombu import Consumer, Queue
-from kombu.common import ignore_errors
 from kombu.exceptions import OperationalError
 from kombu.message import Message
 
@@ -185,12 +184,12 @@ class _Places(bootsteps.StartStopStep):
         self._worker.call_soon(lambda: None)
 
 
-class _Instructions(bootsteps.StartStopStep):
+class _Instructions(bootsteps.ConsumerStep):
     """Receives the coordinator's instructions in Celery's own loop, so busy threads of the pool do not delay them.
 
-    Celery's `ConsumerStep` is not used, because its `stop` fails when the connection is lost. The worker stops
-    accepting commands by cancelling the queue: commands that it has received still run. A message that arrives at that
-    moment goes back into the queue (kombu's `_reject_inbound_message`). Celery keeps the choice when it reconnects.
+    The worker stops accepting commands by cancelling the queue: commands that it has received still run. A message that
+    arrives at that moment goes back into the queue (kombu's `_reject_inbound_message`). Celery keeps the choice when it
+    reconnects.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -199,22 +198,10 @@ class _Instructions(bootsteps.StartStopStep):
         super().__init__(parent, **options)
         self._worker = parent
         self._host = host
-        self._consumer: Consumer | None = None
 
-    def start(self, parent: Any) -> None:
+    def get_consumers(self, channel: Any) -> list[Consumer]:
         queue = Queue(instruction_queue_of(self._host.release.identity, self._host.worker_id))
-        channel = parent.connection.channel()
-        self._consumer = Consumer(channel, [queue], no_ack=True, accept=["json"], on_message=self._on_message)
-        self._consumer.consume()
-
-    def stop(self, parent: Any) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            consumer.cancel()
-            channel: Any = consumer.channel
-            ignore_errors(parent, channel.close)
-
-    shutdown = stop
+        return [Consumer(channel, [queue], no_ack=True, accept=["json"], on_message=self._on_message)]
 
     def _on_message(self, message: Message) -> None:
         [instruction], _, _ = message.payload  # TaskMessages accepts no instruction in another form

@@ -40,13 +40,13 @@ class Pace:
         try:
             yield self._is_notable
         finally:
-            took = time.monotonic() - began
+            seconds = time.monotonic() - began
             with self._lock:
                 del self._running[key]
                 if not is_lost():
                     self._overtaken = max(self._overtaken, began)
-                    before = took if self._average is None else self._average
-                    self._average = before + NEWEST_WEIGHT * (took - before)
+                    before = seconds if self._average is None else self._average
+                    self._average = before + NEWEST_WEIGHT * (seconds - before)
 
     def report(self) -> float | None:
         """Return the seconds per transition and record that they are reported. None until they are known."""

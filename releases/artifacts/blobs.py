@@ -17,7 +17,7 @@ def none_recorded() -> bool:
     return not Blob.objects.exclude(state=State.REMOVED).exists()
 
 
-def note_sound(digest: str, *, size: int, fingerprint: str) -> None:
+def record_sound(digest: str, *, size: int, fingerprint: str) -> None:
     """Record that the stored bytes match the digest. Creates the row of a new blob."""
     with transaction.atomic():
         blob, created = Blob.objects.select_for_update().get_or_create(
@@ -30,7 +30,7 @@ def note_sound(digest: str, *, size: int, fingerprint: str) -> None:
         _write(digest, state=State.SOUND, fingerprint=fingerprint)
 
 
-def note_unsound(digest: str, state: Blob.State, **data: Any) -> Blob.State:
+def record_unsound(digest: str, state: Blob.State, **data: Any) -> Blob.State:
     """Record that the bytes are DAMAGED or MISSING. Return the resulting state.
 
     If the bytes are MISSING, a blob stays DAMAGED if they are in quarantine, and REMOVED if they were removed.
@@ -46,7 +46,7 @@ def note_unsound(digest: str, state: Blob.State, **data: Any) -> Blob.State:
     return state
 
 
-def note_removed(digest: str, *, size: int, **data: Any) -> None:
+def record_removed(digest: str, *, size: int, **data: Any) -> None:
     """Record that the bytes were removed because nothing needs them."""
     with transaction.atomic():
         if not Blob.objects.filter(digest=digest).update(state=State.REMOVED, checking_until=None):

@@ -9,7 +9,7 @@ from releases.artifacts.store import ArtifactStore, StoredBlob
 from releases.artifacts.store.base import CHUNK
 
 
-class Outcome(StrEnum):
+class Result(StrEnum):
     COPIED = "copied"
     PRESENT = "already in the target"
     DAMAGED = "damaged in the source, not copied"
@@ -18,11 +18,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The result for one blob. `size` is in bytes."""
+    """The result of copying one blob. `size` is in bytes."""
 
     digest: str
     size: int
-    outcome: Outcome
+    result: Result
 
 
 def relocate(source: ArtifactStore, target: ArtifactStore, *, remove: bool = False) -> Iterator[Moved]:
@@ -36,7 +36,7 @@ def relocate(source: ArtifactStore, target: ArtifactStore, *, remove: bool = Fal
     target.set_up()
     for stored in source.list():
         moved = _copy(source, target, stored)
-        if remove and moved.outcome in {Outcome.COPIED, Outcome.PRESENT}:
+        if remove and moved.result in {Result.COPIED, Result.PRESENT}:
             moved = _remove(source, target, stored, moved)
         yield moved
 
@@ -44,27 +44,27 @@ def relocate(source: ArtifactStore, target: ArtifactStore, *, remove: bool = Fal
 def _copy(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> Moved:
     present = target.stat(stored.digest)
     if present is not None and present.size == stored.size:
-        return Moved(stored.digest, stored.size, Outcome.PRESENT)
+        return Moved(stored.digest, stored.size, Result.PRESENT)
     file = source.read(stored.digest)
     if file is None:
-        return Moved(stored.digest, stored.size, Outcome.GONE)
+        return Moved(stored.digest, stored.size, Result.GONE)
     staged = target.stage(limit=stored.size + 1)
     try:
         with file, blob_lock.shared([stored.digest]):
             while chunk := file.read(CHUNK):
                 staged.write(chunk)
             if staged.digest != stored.digest:
-                return Moved(stored.digest, stored.size, Outcome.DAMAGED)
+                return Moved(stored.digest, stored.size, Result.DAMAGED)
             staged.keep()
     finally:
         staged.discard()
-    return Moved(stored.digest, stored.size, Outcome.COPIED)
+    return Moved(stored.digest, stored.size, Result.COPIED)
 
 
 def _remove(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob, moved: Moved) -> Moved:
     if target.verified(stored.digest) is None:
         moved = _replace(source, target, stored)
-        if moved.outcome is not Outcome.COPIED:
+        if moved.result is not Result.COPIED:
             return moved
     source.remove(stored.digest)
     return moved

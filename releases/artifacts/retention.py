@@ -63,8 +63,8 @@ def orphans(age: timedelta) -> Iterator[Orphan]:
             yield from _unneeded(listed, before)
             listed = []
     yield from _unneeded(listed, before)
-    for left in left_over(store.staging, before):
-        yield Orphan(str(left.path), left.size, left.modified_at, Why.STAGED, left.path)
+    for leftover in left_over(store.staging, before):
+        yield Orphan(str(leftover.path), leftover.size, leftover.modified_at, Why.STAGED, leftover.path)
 
 
 def remove(found: Iterable[Orphan], age: timedelta) -> Iterator[Orphan]:
@@ -108,5 +108,5 @@ def _remove(store: ArtifactStore, orphan: Orphan, age: timedelta) -> bool:
         if stat is None or not any(_unneeded([StoredBlob(orphan.name, stat.size, orphan.since)], timezone.now() - age)):
             return False
         store.remove(orphan.name)
-        blobs.note_removed(orphan.name, size=stat.size, why=orphan.why.value)
+        blobs.record_removed(orphan.name, size=stat.size, why=orphan.why.value)
     return True

@@ -29,9 +29,9 @@ def require_sound(release: Release) -> None:
     """
     store = artifact_store()
     for blob in blobs_of(release):
-        refuse_unsound(blob)
+        require_sound_verdict(blob)
         try:
-            stat = _look(store, blob)
+            stat = _stat_of(store, blob)
         except ArtifactStoreUnavailable:
             continue
         if stat is None or stat.size != blob.size:
@@ -51,9 +51,9 @@ def require_verified(release: Release) -> None:
         _require_verified(store, blob)
 
 
-def refuse_unsound(blob: Blob) -> None:
+def require_sound_verdict(blob: Blob) -> None:
     """Raise `ArtifactMissing` or `ArtifactAltered` if the last verdict on `blob` is not SOUND."""
-    _refuse(blob.digest, Blob.State(blob.state))
+    _raise_unless_sound(blob.digest, Blob.State(blob.state))
 
 
 def _require_verified(store: ArtifactStore, blob: Blob) -> None:
@@ -63,24 +63,24 @@ def _require_verified(store: ArtifactStore, blob: Blob) -> None:
     state = verdicts.judge(blob.digest)
     if state is None:
         raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are being written or removed. Try again.")
-    _refuse(blob.digest, state)
+    _raise_unless_sound(blob.digest, state)
 
 
-def _refuse(digest: str, state: Blob.State) -> None:
+def _raise_unless_sound(digest: str, state: Blob.State) -> None:
     if state != Blob.State.SOUND:
         raise _altered(digest) if state == Blob.State.DAMAGED else _missing(digest)
 
 
-def _look(store: ArtifactStore, blob: Blob) -> BlobStat | None:
+def _stat_of(store: ArtifactStore, blob: Blob) -> BlobStat | None:
     """Return what the store has for `blob`. For a remote store, use the cached result if its size is right."""
     if not store.is_remote:
         return store.stat(blob.digest)
-    seen = cache.get(blob.digest)
-    if seen is None or seen.size != blob.size:
+    stat = cache.get(blob.digest)
+    if stat is None or stat.size != blob.size:
         since = time.monotonic()
-        seen = store.stat(blob.digest)
-        cache.set(blob.digest, seen, since=since)
-    return seen
+        stat = store.stat(blob.digest)
+        cache.set(blob.digest, stat, since=since)
+    return stat
 
 
 def _missing(digest: str) -> CoordinatorError:

@@ -28,12 +28,12 @@ def judge(digest: str) -> Blob.State | None:
 
 
 def _sound(digest: str, verified: BlobStat) -> Blob.State:
-    blobs.note_sound(digest, size=verified.size, fingerprint=verified.fingerprint)
+    blobs.record_sound(digest, size=verified.size, fingerprint=verified.fingerprint)
     return State.SOUND
 
 
 def _unsound(store: ArtifactStore, digest: str) -> Blob.State:
     place = store.quarantine(digest)
     if place is None:
-        return blobs.note_unsound(digest, State.MISSING)
-    return blobs.note_unsound(digest, State.DAMAGED, quarantined=place)
+        return blobs.record_unsound(digest, State.MISSING)
+    return blobs.record_unsound(digest, State.DAMAGED, quarantined=place)

@@ -175,8 +175,8 @@ def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
     staged = direct.read(name, renew) if direct.join(name, upload.storage_id) else None
     if staged is None:
         upload.refresh_from_db()
-        gone = Finding("UPLOAD_GONE", "", "the uploaded bytes are no longer in the artifact store")
-        return gone if upload.status == UploadStatus.VERIFYING else None
+        missing = Finding("UPLOAD_GONE", "", "the uploaded bytes are no longer in the artifact store")
+        return missing if upload.status == UploadStatus.VERIFYING else None
     if staged.size != upload.size:
         return Finding("UPLOAD_SIZE_MISMATCH", "size", f"{staged.size} bytes were uploaded instead of {upload.size}")
     if staged.digest != upload.digest:
@@ -188,7 +188,7 @@ def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
         if stat is None or stat.size != upload.size:
             raise ArtifactStoreUnavailable("The artifact store does not have the bytes that it accepted.")
         with transaction.atomic():
-            blobs.note_sound(upload.digest, size=stat.size, fingerprint=stat.fingerprint)
+            blobs.record_sound(upload.digest, size=stat.size, fingerprint=stat.fingerprint)
             _move(upload, UploadStatus.VERIFYING, UploadStatus.STORED)
     return None
 

@@ -142,8 +142,8 @@ class _Check:
 
 
 def _call(method: str, url: str, headers: dict[str, str], deadline: float) -> Response:
-    left = deadline - time.monotonic()
-    if left <= 0:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
         raise RegistryUnavailable("the registries of this release take too long")
     try:
         target = address_guard.vet(url, allowed=settings.IMAGE_REGISTRY_ALLOWED_NETWORKS)
@@ -152,8 +152,8 @@ def _call(method: str, url: str, headers: dict[str, str], deadline: float) -> Re
             method,
             b"",
             headers=headers,
-            connect_seconds=left / address_guard.MOST_ADDRESSES,
-            seconds=left,
+            connect_seconds=remaining / address_guard.MOST_ADDRESSES,
+            seconds=remaining,
             limit=_MAX_TOKEN_BYTES,
             ca_file=settings.IMAGE_REGISTRY_CA_FILE,
         )

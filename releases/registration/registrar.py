@@ -156,7 +156,7 @@ def _commit(
         with transaction.atomic():
             # Sorted, so that two uploads of the same files cannot deadlock.
             for digest in sorted(fingerprints):
-                blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
+                blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
             release = _write_release(tenant, descriptor, upload)
             attachments.write(release, upload.evidence, actor=upload.actor)
             _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
@@ -177,7 +177,7 @@ def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
     for digest in sorted(set(held)):
         with blob_lock.shared([digest]):
             fingerprint = staged[digest].keep()
-            blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
+            blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
 
 
 def _write_release(tenant: Tenant, descriptor: Descriptor, upload: Upload) -> Release:

@@ -73,7 +73,7 @@ def verify(
         cpu_seconds=settings.VERIFICATION_CPU_SECONDS,
         memory_bytes=settings.VERIFICATION_MEMORY_BYTES,
     )
-    child, death, deadline = None, "", _Deadline(settings.VERIFICATION_SECONDS)
+    child, failure, deadline = None, "", _Deadline(settings.VERIFICATION_SECONDS)
     for _ in range(TRIES):
         child = _child()
         try:
@@ -83,8 +83,8 @@ def verify(
             return _rejected(descriptor, child, error.code, str(error))
         except _Died as error:
             child.stop()
-            death = str(error)
-            log.warning("a verification process %s", death)
+            failure = str(error)
+            log.warning("a verification process %s", failure)
             if not deadline.left:
                 break
         except BaseException:
@@ -93,7 +93,7 @@ def verify(
         else:
             _keep(child)
             return verification_process.verdict_from(response)
-    message = f"The artifact cannot be verified. The last process that tried {death}."
+    message = f"The artifact cannot be verified. The last process that tried {failure}."
     return _rejected(descriptor, child, "ARTIFACT_NOT_VERIFIABLE", message)
 
 
@@ -124,22 +124,22 @@ class _Child:
     """A verification process. `position` is the index of the artifact that it opened last, or None."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
+        parent_end, child_end = socket.socketpair()
+        with child_end:
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "releases.registration.verification_process"],
-                    stdin=theirs.fileno(),
+                    stdin=child_end.fileno(),
                     stdout=subprocess.DEVNULL,
                     cwd="/",
                     env=_environment(),
                     start_new_session=True,  # Ctrl-C in a terminal reaches the parent alone
                 )
             except OSError as error:
-                ours.close()
+                parent_end.close()
                 raise VerificationUnavailable(f"no process can be started ({type(error).__name__})") from error
-        self._socket = ours
-        self._connection = Connection(os.dup(ours.fileno()))
+        self._socket = parent_end
+        self._connection = Connection(os.dup(parent_end.fileno()))
         self.jobs = 0
         self.position: int | None = None
         try:
@@ -219,8 +219,8 @@ class _Child:
 
 def _environment() -> dict[str, str]:
     """Return only the variables that a child needs to find its modules and a folder for temporary files."""
-    kept = {name: os.environ[name] for name in ("TMPDIR", "PATH") if name in os.environ}
-    return {**kept, "PYTHONPATH": str(Path(verification_process.__file__).parents[2])}
+    inherited = {name: os.environ[name] for name in ("TMPDIR", "PATH") if name in os.environ}
+    return {**inherited, "PYTHONPATH": str(Path(verification_process.__file__).parents[2])}
 
 
 _idle: list[_Child] = []

@@ -78,13 +78,13 @@ def test_a_request_from_a_stale_page_is_rejected_and_the_page_shows_the_current_
 def test_a_failed_execution_is_redriven_only_if_the_box_is_ticked(log_in: LogIn, acme: World) -> None:
     [made] = operator_rows.dead(acme, "k", retryable=False)
     client, address = log_in("operator"), of("execution_redrive", made)
-    assert 'name="ticked" required' in client.get(address).text
+    assert 'name="acknowledged" required' in client.get(address).text
     refused = client.post(address, {"expected_version": made.version})
     assert refused.status_code == 409
     assert "REDRIVE_REFUSED" in refused.text
     made.refresh_from_db()
     assert made.status == "FAILED"
-    assert client.post(address, {"expected_version": made.version, "ticked": "on"}).status_code == 302
+    assert client.post(address, {"expected_version": made.version, "acknowledged": "on"}).status_code == 302
     made.refresh_from_db()
     assert made.status == "QUEUED"
 

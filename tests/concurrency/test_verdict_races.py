@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from releases.artifacts import blob_lock, blobs, scrub, soundness
-from releases.artifacts.relocation import Outcome, relocate
+from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactStoreUnavailable
@@ -94,7 +94,7 @@ def test_bytes_that_are_being_removed_are_not_judged_sound(judge: Callable[[Rele
         with meanwhile(partial(judge, release)):
             wait_for_the_lock()
             artifact_store().remove(DIGEST)
-            blobs.note_removed(DIGEST, size=len(DATA))
+            blobs.record_removed(DIGEST, size=len(DATA))
             removal.close()
     assert (state(), events()) == ("REMOVED", ["REMOVED"])
 
@@ -106,8 +106,8 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
     staged.write(DATA)
     staged.keep()
 
-    def move() -> list[Outcome]:
-        return [moved.outcome for moved in relocate(source, target)]
+    def move() -> list[Result]:
+        return [moved.result for moved in relocate(source, target)]
 
     with ExitStack() as removal:
         assert removal.enter_context(blob_lock.exclusive(DIGEST))
@@ -115,7 +115,7 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
             wait_for_the_lock()
             assert target.stat(DIGEST) is None
             removal.close()
-    assert moved == [[Outcome.COPIED]]
+    assert moved == [[Result.COPIED]]
 
 
 @pytest.mark.parametrize("_", range(10))

@@ -62,9 +62,9 @@ def _releases(owner: Tenant) -> None:
     trusted_keys.revoke(signing.trusted(owner, "old"), actor=ACTOR, reason="left")
     for state in (Blob.State.DAMAGED, Blob.State.MISSING):
         digest = making.digest_of(state.encode())
-        blobs.note_sound(digest, size=1, fingerprint="f")
-        blobs.note_unsound(digest, state)
-    blobs.note_removed(making.digest_of(b"removed"), size=1)
+        blobs.record_sound(digest, size=1, fingerprint="f")
+        blobs.record_unsound(digest, state)
+    blobs.record_removed(making.digest_of(b"removed"), size=1)
 
 
 def _uploads(owner: Tenant) -> None:

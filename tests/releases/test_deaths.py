@@ -41,18 +41,18 @@ def stored_blob() -> Blob:
 
 def blob_that_is_healed() -> Act:
     blob = stored_blob()
-    blobs.note_unsound(blob.digest, Blob.State.DAMAGED)
-    return lambda: blobs.note_sound(blob.digest, size=blob.size, fingerprint="new")
+    blobs.record_unsound(blob.digest, Blob.State.DAMAGED)
+    return lambda: blobs.record_sound(blob.digest, size=blob.size, fingerprint="new")
 
 
 def blob_that_is_damaged() -> Act:
     blob = stored_blob()
-    return lambda: blobs.note_unsound(blob.digest, Blob.State.DAMAGED)
+    return lambda: blobs.record_unsound(blob.digest, Blob.State.DAMAGED)
 
 
 def blob_that_is_removed() -> Act:
     blob = stored_blob()
-    return lambda: blobs.note_removed(blob.digest, size=blob.size)
+    return lambda: blobs.record_removed(blob.digest, size=blob.size)
 
 
 @pytest.mark.parametrize(

@@ -234,21 +234,21 @@ def _inflate_inside(first: bytes, pieces: Iterator[bytes], entry: Entry, budget:
 def _stored(layout: Layout, entry: Entry) -> Iterator[bytes]:
     if entry.size != entry.compressed:
         raise _wrong_size(entry)
-    position, left = layout.data_at[entry.offset], entry.size
-    while left:
-        piece = read_at(layout.file, position, min(_CHUNK, left))
-        position, left = position + len(piece), left - len(piece)
+    position, remaining = layout.data_at[entry.offset], entry.size
+    while remaining:
+        piece = read_at(layout.file, position, min(_CHUNK, remaining))
+        position, remaining = position + len(piece), remaining - len(piece)
         yield piece
 
 
 def _inflated(layout: Layout, entry: Entry) -> Iterator[bytes]:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    position, left, inflated = layout.data_at[entry.offset], entry.compressed, 0
+    position, remaining, inflated = layout.data_at[entry.offset], entry.compressed, 0
     pending = b""
     while not inflater.eof:
         if not pending:
-            pending = read_at(layout.file, position, min(_CHUNK, left))
-            position, left = position + len(pending), left - len(pending)
+            pending = read_at(layout.file, position, min(_CHUNK, remaining))
+            position, remaining = position + len(pending), remaining - len(pending)
         try:
             chunk = inflater.decompress(pending, _CHUNK)
         except zlib.error:
@@ -260,7 +260,7 @@ def _inflated(layout: Layout, entry: Entry) -> Iterator[bytes]:
         if inflated > entry.size:
             raise _wrong_size(entry)
         yield chunk
-    if inflated != entry.size or left or inflater.unused_data:
+    if inflated != entry.size or remaining or inflater.unused_data:
         raise _wrong_size(entry)
 
 
@@ -298,7 +298,7 @@ class _Slice(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        left = max(0, self._size - self._at)
-        data = read_at(self._file, self._start + self._at, left if size < 0 else min(size, left))
+        remaining = max(0, self._size - self._at)
+        data = read_at(self._file, self._start + self._at, remaining if size < 0 else min(size, remaining))
         self._at += len(data)
         return data

@@ -320,14 +320,14 @@ def check_signature(
     Raises `Refused`, also if the time differs from `now` by more than `tolerance`.
     """
     lower = {name.lower(): value for name, value in headers.items()}
-    timestamp, nonce, given = (lower.get(name.lower()) or "" for name in (TIMESTAMP, NONCE, SIGNATURE))
-    if not (timestamp.strip() and nonce.strip() and given.strip()):
+    timestamp, nonce, received = (lower.get(name.lower()) or "" for name in (TIMESTAMP, NONCE, SIGNATURE))
+    if not (timestamp.strip() and nonce.strip() and received.strip()):
         raise Refused("a signature header is missing")
     sent = _instant(timestamp)
     if sent is None or abs(now - sent) > tolerance:
         raise Refused("the timestamp is not an instant, or too far from the present")
     expected = signature(secret, method, path, timestamp, nonce, body)
-    if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape")):
+    if not hmac.compare_digest(expected.encode(), received.encode("utf-8", "surrogateescape")):
         raise Refused("the signature is wrong")
     return nonce, sent
 

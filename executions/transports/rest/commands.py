@@ -50,9 +50,9 @@ def payload_of(execution: Execution) -> TypedPayload:
     Raises `PayloadRefused`.
     """
     if execution.progress_shape is None:
-        kept = wire_forms.submitted(execution.pk)
-        if kept is not None:
-            return kept.model_copy(update={"shape": "MULTI" if kept.shape == "MULTI" else "UNI"}).as_payload()
+        submitted = wire_forms.submitted(execution.pk)
+        if submitted is not None:
+            return submitted.model_copy(update={"shape": "MULTI" if submitted.shape == "MULTI" else "UNI"}).as_payload()
         return snapshot(cast("Shape", execution.input_shape), execution.input, _input_type(execution)).as_payload()
     unit = _answered(execution)
     if unit is None:

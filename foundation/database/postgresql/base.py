@@ -49,10 +49,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _used_at = 0.0
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        made = super().get_new_connection(conn_params)
+        created = super().get_new_connection(conn_params)
         if not self.allow_thread_sharing:  # a connection that several threads share outlives each of them
-            _leases.held[self] = _Lease(made)
-        return made
+            _leases.held[self] = _Lease(created)
+        return created
 
     def is_usable(self) -> bool:
         """Return False if the connection is known to be lost. Never raises."""

@@ -36,7 +36,7 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        ours = Config(
+        defaults = Config(
             connect_timeout=min(5.0, self.timeout_seconds),
             read_timeout=self.timeout_seconds,
             retries={"mode": "standard", "total_max_attempts": 3},
@@ -45,7 +45,7 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
             response_checksum_validation="when_required",
             max_pool_connections=32,
         )
-        self.client_config = ours.merge(self.client_config)
+        self.client_config = defaults.merge(self.client_config)
 
     def get_default_settings(self) -> dict[str, Any]:
         return super().get_default_settings() | {"public_endpoint_url": ""}

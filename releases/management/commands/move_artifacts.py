@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from releases.artifacts.relocation import Outcome, relocate
+from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.store import configured_store
 from releases.errors import ArtifactStoreUnavailable
 
@@ -32,20 +32,20 @@ class Command(BaseCommand):
                 raise CommandError(f"The artifact store {name} is not configured.")
         if options["remove"] and source == settings.ARTIFACT_STORE:
             raise CommandError("The coordinator uses the source. Set ARTIFACT_STORE to the target first.")
-        counts: Counter[Outcome] = Counter()
+        counts: Counter[Result] = Counter()
         size = 0
         try:
             for moved in relocate(configured_store(source), configured_store(target), remove=options["remove"]):
-                counts[moved.outcome] += 1
-                size += moved.size if moved.outcome is Outcome.COPIED else 0
-                if options["verbosity"] > 1 or moved.outcome is Outcome.DAMAGED:
-                    self.stdout.write(f"{moved.digest} {moved.outcome.value}")
+                counts[moved.result] += 1
+                size += moved.size if moved.result is Result.COPIED else 0
+                if options["verbosity"] > 1 or moved.result is Result.DAMAGED:
+                    self.stdout.write(f"{moved.digest} {moved.result.value}")
         except ArtifactStoreUnavailable as error:
             raise CommandError(
                 f"{error.detail} Run the command again: it does not copy again what the target has."
             ) from error
         finally:
-            summary = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items())
+            summary = ", ".join(f"{count} {result.value}" for result, count in counts.items())
             self.stdout.write(f"{summary or 'nothing to copy'}; {size} bytes copied")
-        if counts[Outcome.DAMAGED]:
-            raise CommandError(f"{counts[Outcome.DAMAGED]} blobs of the source do not match their digest.")
+        if counts[Result.DAMAGED]:
+            raise CommandError(f"{counts[Result.DAMAGED]} blobs of the source do not match their digest.")

@@ -266,7 +266,7 @@ def test_the_oldest_campaign_is_first_and_a_paused_one_takes_no_place(ready: Rea
             Campaign.objects.filter(pk=each.pk).update(created_at=LONG_AGO + timedelta(minutes=minutes))
     campaigns.pause(owner, paused.pk, actor="")
     assert campaigns.advance() == 1
-    [item] = CampaignItem.objects.filter(outcome=CampaignItem.Outcome.REDRIVEN)
+    [item] = CampaignItem.objects.filter(outcome=CampaignItem.Result.REDRIVEN)
     assert item.campaign_id == first.pk
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.core.management import CommandError, call_command
 
-from releases.artifacts.relocation import Outcome, relocate
+from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.soundness import require_sound, require_verified
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactStoreUnavailable
@@ -34,8 +34,8 @@ def s3(s3_place: S3Place, tmp_path: Path) -> S3Bench:
     return S3Bench(s3_place, tmp_path / "scratch")
 
 
-def outcomes(source: Bench, target: Bench, *, remove: bool = False) -> dict[str, Outcome]:
-    return {moved.digest: moved.outcome for moved in relocate(source.store, target.store, remove=remove)}
+def results(source: Bench, target: Bench, *, remove: bool = False) -> dict[str, Result]:
+    return {moved.digest: moved.result for moved in relocate(source.store, target.store, remove=remove)}
 
 
 @pytest.mark.parametrize("forth", [True, False], ids=["to S3", "to disk"])
@@ -43,10 +43,10 @@ def test_every_blob_is_copied_once(local: LocalBench, s3: S3Bench, forth: bool) 
     source, target = (local, s3) if forth else (s3, local)
     for data in BODIES:
         source.keep(data)
-    assert set(outcomes(source, target).values()) == {Outcome.COPIED}
+    assert set(results(source, target).values()) == {Result.COPIED}
     for data in BODIES:
         assert target.read(making.digest_of(data)) == data
-    assert set(outcomes(source, target).values()) == {Outcome.PRESENT}
+    assert set(results(source, target).values()) == {Result.PRESENT}
     assert len(source.everything()) == len(target.everything()) == len(BODIES)
     assert list(target.store.staging.iterdir()) == []
 
@@ -62,9 +62,9 @@ def test_an_interrupted_copy_is_resumed(local: LocalBench, s3: S3Bench, tmp_path
         with pytest.raises(ArtifactStoreUnavailable):
             next(moves)
     assert {moved.digest for moved in done} == {stored.digest for stored in s3.store.list()}
-    again = outcomes(local, s3)
-    assert [again[moved.digest] for moved in done] == [Outcome.PRESENT] * 3
-    assert sorted(again.values()) == sorted([Outcome.PRESENT] * 3 + [Outcome.COPIED] * 5)
+    again = results(local, s3)
+    assert [again[moved.digest] for moved in done] == [Result.PRESENT] * 3
+    assert sorted(again.values()) == sorted([Result.PRESENT] * 3 + [Result.COPIED] * 5)
 
 
 def test_damaged_bytes_are_not_copied(local: LocalBench, s3: S3Bench) -> None:
@@ -72,9 +72,9 @@ def test_damaged_bytes_are_not_copied(local: LocalBench, s3: S3Bench) -> None:
     for data in (good, bad):
         local.keep(data)
     local.overwrite(making.digest_of(bad), b"damage")
-    assert outcomes(local, s3, remove=True) == {
-        making.digest_of(good): Outcome.COPIED,
-        making.digest_of(bad): Outcome.DAMAGED,
+    assert results(local, s3, remove=True) == {
+        making.digest_of(good): Result.COPIED,
+        making.digest_of(bad): Result.DAMAGED,
     }
     assert [stored.digest for stored in s3.store.list()] == [making.digest_of(good)]
     assert [stored.digest for stored in local.store.list()] == [making.digest_of(bad)]
@@ -85,8 +85,8 @@ def test_a_blob_is_removed_only_after_it_was_read_back(local: LocalBench, s3: S3
     digest = making.digest_of(data)
     local.keep(data)
     s3.overwrite(digest, bytes(len(data)))
-    assert outcomes(local, s3) == {digest: Outcome.PRESENT}, "by its size alone"
-    assert outcomes(local, s3, remove=True) == {digest: Outcome.COPIED}
+    assert results(local, s3) == {digest: Result.PRESENT}, "by its size alone"
+    assert results(local, s3, remove=True) == {digest: Result.COPIED}
     assert s3.read(digest) == data
     assert list(local.store.list()) == []
 
@@ -98,7 +98,7 @@ def test_bytes_that_are_damaged_in_both_stores_are_not_removed(local: LocalBench
     local.keep(data)
     for bench in (local, s3):
         bench.overwrite(digest, bytes(len(data)))
-    assert outcomes(local, s3, remove=True) == {digest: Outcome.DAMAGED}
+    assert results(local, s3, remove=True) == {digest: Result.DAMAGED}
     assert [stored.digest for stored in local.store.list()] == [digest]
 
 
@@ -107,7 +107,7 @@ def test_a_truncated_copy_is_replaced(local: LocalBench, s3: S3Bench) -> None:
     digest = making.digest_of(data)
     local.keep(data)
     s3.overwrite(digest, data[:-1])
-    assert outcomes(local, s3) == {digest: Outcome.COPIED}
+    assert results(local, s3) == {digest: Result.COPIED}
     assert s3.read(digest) == data
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from releases import tasks
 from releases.activation.revocation import revoke
 from releases.artifacts import retention
-from releases.artifacts.soundness import refuse_unsound, require_sound
+from releases.artifacts.soundness import require_sound, require_sound_verdict
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactMissing
 from releases.models import Blob, BlobEvent, Release
@@ -119,7 +119,7 @@ def test_removed_bytes_must_be_sent_again_by_their_tenant() -> None:
     assert making.digest_of(data) == digest
     require_sound(release)
     with pytest.raises(ArtifactMissing):
-        refuse_unsound(Blob.objects.get(pk=digest))
+        require_sound_verdict(Blob.objects.get(pk=digest))
 
 
 def test_young_bytes_are_kept() -> None:
