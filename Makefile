@@ -4,6 +4,8 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PRODUCT := coordinator interop executions releases tenancy embedded foundation pipelines wire
+# A run starts hundreds of Python processes. Without bytecode, each compiles what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 # Processes that share the servers that the run starts: one more than two cores, because many tests mostly wait.
 PYTEST_ARGS ?= -n 3
 # Enough for Django to load its settings. Nothing listens there: these checks need no server.

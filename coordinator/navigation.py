@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from coordinator.dashboard import MAX_COUNTED, waiting_count
 from tenancy.access import tenants_of
+from tenancy.admin.base import holds_anywhere
 from tenancy.roles import Scope
 
 # Model, title, icon.
@@ -35,10 +36,10 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     upload = reverse("admin:releases_release_upload")
     on_upload = request.path == upload
     groups = [_group("", [_link(request, reverse("admin:index"), "Overview", "dashboard", exact=True)])]
-    if tenants_of(request.user).exists():
+    if holds_anywhere(request, Scope.READ):
         releasing = [_model(request, *entry) for entry in RELEASING]
         releasing[1]["active"] = releasing[1]["active"] and not on_upload
-        if tenants_of(request.user, Scope.REGISTER).exists():
+        if holds_anywhere(request, Scope.REGISTER):
             releasing.append(_link(request, upload, "Upload a release", "upload", exact=True))
         groups.append(_group("Releases", releasing))
         running = {model: _model(request, model, *entry) for model, *entry in RUNNING}
@@ -47,7 +48,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             running["executions_interaction"].update(badge=badge, badge_variant="warning")
         groups.append(_group("Executions", list(running.values())))
     administering = []
-    if request.user.is_superuser or tenants_of(request.user, Scope.ADMINISTER).exists():
+    if request.user.is_superuser or holds_anywhere(request, Scope.ADMINISTER):
         administering += [_model(request, *entry) for entry in ADMINISTERING]
     if request.user.is_superuser:
         administering.append(_model(request, "auth_user", "Users", "person"))

@@ -26,6 +26,15 @@ Person = User | AnonymousUser
 View = Callable[..., HttpResponse]
 
 
+def holds_anywhere(request: HttpRequest, scope: Scope) -> bool:
+    """True if the user holds `scope` in any tenant. Asks the database once per request: each page checks each model."""
+    held: dict[tuple[Any, Scope], bool] = request.__dict__.setdefault("held_scopes", {})
+    asked = (request.user.pk, scope)
+    if asked not in held:
+        held[asked] = tenants_of(request.user, scope).exists()
+    return held[asked]
+
+
 class TenantScopedAdmin(_ModelAdmin):
     """Shows the rows of the tenants in which the user holds the scope `needs`. Other rows are not found (404).
 
@@ -58,7 +67,7 @@ class TenantScopedAdmin(_ModelAdmin):
         return may(request.user, self.tenant_of(row), scope)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return tenants_of(request.user, self.needs).exists()
+        return holds_anywhere(request, self.needs)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_module_permission(request) if obj is None else self.may(request, self.needs, obj)

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from executions.models import Campaign, DeadLetter, Interaction
@@ -116,6 +118,14 @@ def test_a_page_opens_only_for_users_whose_role_permits_it(page: str, log_in: Lo
     got = {who: log_in(who).get(address(acme)).status_code for who in EVERYONE}
     assert {who for who, status in got.items() if status == 200} == set(allowed), got
     assert {status for who, status in got.items() if who not in allowed} <= {403, 404}, got
+
+
+def test_a_page_asks_once_for_each_scope_whether_the_user_holds_it(log_in: LogIn, acme: World) -> None:
+    client = log_in("viewer")
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(reverse("admin:releases_pipeline_changelist")).status_code == 200
+    checks = [query["sql"] for query in queries if query["sql"].startswith("SELECT 1 ")]
+    assert 1 < len(checks) == len(set(checks))
 
 
 @pytest.mark.parametrize("page", [page for page, (_, _, outside) in PAGES.items() if outside == 404])

@@ -2,6 +2,8 @@
 
 An envelope contains the signed bytes, so exactly the verified bytes are read. Its key ids are unverified hints: only
 the keys decide whether a signature is valid.
+
+The functions that need securesystemslib import it, because it imports boto3 and azure.core if they are installed.
 """
 
 from __future__ import annotations
@@ -19,8 +21,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from pydantic import AfterValidator, ConfigDict
 from pydantic_core import PydanticCustomError
-from securesystemslib import dsse
-from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from wire.documents.descriptor import Descriptor, parse_descriptor
 from wire.documents.json_reader import Dialect
@@ -61,6 +61,8 @@ class Envelope:
 
     def is_signed_by(self, key: Ed25519PublicKey, signature: Signature) -> bool:
         """Return True if `signature` is valid for `key`, this payload and this payload type."""
+        from securesystemslib import dsse
+
         try:
             key.verify(signature.value, dsse.Envelope(self.payload, self.payload_type, {}).pae())
         except InvalidSignature:
@@ -99,6 +101,9 @@ def to_pem(key: Ed25519PublicKey) -> str:
 
 def sign(payload: bytes, payload_type: str, keys: Sequence[Ed25519PrivateKey]) -> bytes:
     """Return a DSSE envelope over `payload` as JSON, with a signature by each of `keys`."""
+    from securesystemslib import dsse
+    from securesystemslib.signer import CryptoSigner, SSlibKey
+
     envelope = dsse.Envelope(payload, payload_type, {})
     for key in keys:
         public = key.public_key()
