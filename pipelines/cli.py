@@ -24,7 +24,6 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
     ``program`` is the name that the usage line shows.
     """
     arguments = _parser(program).parse_args(argv)
-    _import_from_here()
     try:
         return int(arguments.run(arguments))
     except DefinitionError as error:
@@ -92,8 +91,16 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
 
 def _add_worker(parser: argparse.ArgumentParser) -> None:
     env = os.environ
-    _add_reference(parser)
     parser.add_argument("--release", required=True, type=Path, metavar="FILE", help="the pipeline-release.json")
+    code = parser.add_mutually_exclusive_group()
+    code.add_argument(
+        "--artifact", type=Path, metavar="FILE", help="the artifact to host; default: the one next to --release"
+    )
+    code.add_argument(
+        "--from-source",
+        metavar="MODULE:NAME",
+        help="for development: host this pipeline from the working folder; the worker reports its code as unverified",
+    )
     parser.add_argument(
         "--tenant", default=env.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
     )
@@ -150,6 +157,7 @@ def _positive(text: str) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    _import_from_here()
     built = build(arguments.pipeline, arguments.out)
     _show(
         {
@@ -259,6 +267,8 @@ class _Bar:
 
 def _worker(arguments: argparse.Namespace) -> int:
     """Run a worker. Imports Celery here only, because the other commands need no broker."""
+    if arguments.from_source:
+        _import_from_here()
     if arguments.protocol == "rest":
         from pipelines.worker import rest_worker
 

@@ -16,13 +16,16 @@ from typing import Any, Final
 
 from pipelines.authoring.compiler import compile_contract, contract_text
 from pipelines.authoring.definition import Pipeline
-from pipelines.authoring.loading import load
+from pipelines.authoring.loading import load, reference_of
 from pipelines.authoring.plan import plan
+from pipelines.environment.interpreter import Interpreter
 from pipelines.errors import DefinitionError, raise_all
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
 
 CAPABILITIES_ENTRY: Final = "META-INF/pipeline/capabilities.json"
+PYTHON_ENTRY: Final = "META-INF/pipeline/python.json"
+"""Names the pipeline in the artifact as MODULE:NAME, and the interpreter for which it was built."""
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644
 _UNIX: Final = 3
@@ -83,8 +86,9 @@ def write_atomically(target: Path, data: bytes) -> None:
 
 
 def _documents(pipeline: Pipeline, contract: dict[str, Any]) -> dict[str, str]:
-    """Return the entries that are not source: the contract, and the capabilities that workers need, if any."""
-    documents = {CONTRACT_ENTRY: contract_text(contract)}
+    """Return the entries that are not source: the contract, what hosts the code, and required capabilities, if any."""
+    python = {"pipeline": reference_of(pipeline), **Interpreter.current().as_json()}
+    documents = {CONTRACT_ENTRY: contract_text(contract), PYTHON_ENTRY: json.dumps(python, indent=2) + "\n"}
     if pipeline.checkpoint:
         documents[CAPABILITIES_ENTRY] = json.dumps([CHECKPOINTS]) + "\n"
     return documents

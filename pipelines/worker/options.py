@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import ssl
 from pathlib import Path
 
 from pipelines.errors import DefinitionError
+from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
 from wire.worker_keys import MalformedKey, WorkerKey, parse_key
 
 
@@ -33,6 +35,14 @@ def broker_url(value: str | None, ca_file: str) -> str:
                 "INVALID_CA_FILE", f"{ca_file} is not a readable file of certificates in PEM format"
             ) from None
     return url
+
+
+def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
+    """Load the code that the options choose. Raises ``DefinitionError`` as `host_artifact` and `host_source` do."""
+    tenant = arguments.tenant or ""
+    if arguments.from_source:
+        return host_source(arguments.from_source, arguments.release, tenant)
+    return host_artifact(arguments.release, tenant, arguments.artifact)
 
 
 def worker_key(file: Path | None) -> WorkerKey:

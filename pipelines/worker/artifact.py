@@ -1,0 +1,127 @@
+"""Unpacks the artifact that a worker hosts into a private folder."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from pipelines.environment.interpreter import Interpreter
+from pipelines.errors import DefinitionError
+from pipelines.release.packaging import PYTHON_ENTRY
+from wire.archive.layout import Layout
+from wire.archive.reader import ArchiveError, content, read_layout
+from wire.documents.descriptor import ArtifactRef, Descriptor
+
+_CHUNK: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackedArtifact:
+    """An artifact of a release, with its files in a private folder.
+
+    ``files`` has the SHA-256 digest of each file, in hexadecimal, by its absolute path. ``pipeline`` is the reference
+    of the artifact's pipeline, MODULE:NAME. ``interpreter`` is the one for which the artifact was built.
+    """
+
+    pinned: ArtifactRef
+    folder: Path
+    files: dict[str, str]
+    pipeline: str
+    interpreter: Interpreter
+
+
+def unpack(descriptor: Descriptor, path: Path) -> UnpackedArtifact:
+    """Verify an artifact and unpack it into a new private folder, which is removed when the process exits.
+
+    Exactly those bytes are unpacked whose digest the release pins. Raises ``DefinitionError``: NO_ARTIFACT,
+    ARTIFACT_MISMATCH, NOT_AN_ARTIFACT.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with tempfile.TemporaryFile() as copy:
+        pinned = _pinned(descriptor, _copy(path, copy), path)
+        try:
+            layout = read_layout(cast("BinaryIO", copy))
+        except ArchiveError as error:
+            raise _unusable(path, str(error)) from error
+        if layout is None:
+            raise _unusable(path, "it is not a zip file")
+        files = dict(_unpacked(layout, folder))
+    return UnpackedArtifact(pinned, folder, files, *_python(folder, path))
+
+
+def local_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path:
+    """Return the path of the release's only artifact with a file name, next to the descriptor.
+
+    Raises ``DefinitionError`` NO_ARTIFACT if there is none or more than one.
+    """
+    names = [
+        artifact.uri
+        for artifact in descriptor.artifacts
+        if artifact.kind.is_stored and Path(artifact.uri).name == artifact.uri
+    ]
+    if len(names) != 1:
+        raise DefinitionError(
+            "NO_ARTIFACT",
+            f"{descriptor_path} names {len(names)} artifacts by file name; choose one with --artifact FILE",
+        )
+    return descriptor_path.with_name(names[0])
+
+
+def _copy(path: Path, copy: BinaryIO) -> str:
+    """Copy the file and return the digest of the copy, which nobody else can change."""
+    hashed = hashlib.sha256()
+    try:
+        with path.open("rb") as source:
+            while piece := source.read(_CHUNK):
+                hashed.update(piece)
+                copy.write(piece)
+    except OSError as error:
+        raise DefinitionError("NO_ARTIFACT", f"cannot read the artifact {path}: {error.strerror}") from error
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def _pinned(descriptor: Descriptor, digest: str, path: Path) -> ArtifactRef:
+    stored = [artifact for artifact in descriptor.artifacts if artifact.kind.is_stored]
+    for artifact in stored:
+        if artifact.digest == digest:
+            return artifact
+    pinned = ", ".join(artifact.digest for artifact in stored) or "no artifact with code"
+    raise DefinitionError("ARTIFACT_MISMATCH", f"{path} has the digest {digest}, but the release pins {pinned}")
+
+
+def _unpacked(layout: Layout, folder: Path) -> Iterator[tuple[str, str]]:
+    """Write all files of the archive, whose names `read_layout` has checked. Yield each path with its digest."""
+    for entry in layout.entries:
+        target = folder / entry.name
+        if entry.is_folder:
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hashed = hashlib.sha256()
+        with target.open("xb") as file:
+            for piece in content(layout, entry):
+                hashed.update(piece)
+                file.write(piece)
+        yield str(target), hashed.hexdigest()
+
+
+def _python(folder: Path, path: Path) -> tuple[str, Interpreter]:
+    """Return the reference of the pipeline and the interpreter from the entry that ``build`` wrote."""
+    try:
+        python = json.loads((folder / PYTHON_ENTRY).read_bytes())
+        pipeline = python.pop("pipeline")
+        return str(pipeline), Interpreter(**python)
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
+        raise _unusable(path, f"it has no usable entry {PYTHON_ENTRY}") from error
+
+
+def _unusable(path: Path, reason: str) -> DefinitionError:
+    return DefinitionError("NOT_AN_ARTIFACT", f"{path} cannot be hosted: {reason}; build it again")

@@ -1,0 +1,156 @@
+"""Loads the code that a worker hosts, and checks that it is the code of the release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pipelines.authoring.compiler import compile_contract
+from pipelines.authoring.definition import Pipeline
+from pipelines.authoring.loading import load
+from pipelines.errors import DefinitionError
+from pipelines.failures import Failed, message_of
+from pipelines.release.packaging import artifact_digest
+from pipelines.worker.artifact import UnpackedArtifact, local_artifact, unpack
+from pipelines.worker.imports import AllowedCode, ForeignModule
+from pipelines.worker.runner import RunResult, run
+from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor, parse_descriptor
+from wire.findings import DocumentError
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import CodeOrigin
+
+FOREIGN_MODULE: Final = "FOREIGN_MODULE"
+
+
+@dataclass(frozen=True)
+class HostedRelease:
+    """The code of one release.
+
+    ``artifact_id`` and ``artifact_digest`` name the artifact from which the code was loaded, or with which it was
+    compared. They are empty if the release pins container images only, because no code can be compared with these.
+    ``code`` says where the code comes from. ``allowed`` decides which files may run; None if nothing restricts them.
+    """
+
+    pipeline: Pipeline
+    identity: ReleaseIdentity
+    artifact_id: str
+    artifact_digest: str
+    code: CodeOrigin = "source"
+    allowed: AllowedCode | None = None
+
+    @property
+    def refusal(self) -> Failed | None:
+        """The failure of every transition once a step has tried to import a foreign module; None before that.
+
+        The module did not run, but what the step did without it is not what the release pins.
+        """
+        if self.allowed is None or not self.allowed.foreign:
+            return None
+        return Failed(FOREIGN_MODULE, message_of("", self.allowed.foreign), retryable=False)
+
+    def run(self, payload: Any, **options: Any) -> RunResult:
+        """Run steps as `runner.run` does, which documents the options. A transition that ends after `refusal` fails."""
+        result = self.refusal or run(self.pipeline, payload, **options)
+        return self.refusal or result
+
+    def require_no_foreign_module(self) -> None:
+        """Raise ``DefinitionError`` FOREIGN_MODULE if a step has tried to import a foreign module."""
+        if self.allowed is not None and self.allowed.foreign:
+            raise DefinitionError(FOREIGN_MODULE, f"{self.allowed.foreign}; pack it, or install it, and release that")
+
+
+def host_artifact(descriptor_path: Path, tenant: str, artifact: Path | None = None) -> HostedRelease:
+    """Load the pipeline from the artifact of a release, and restrict this process to that artifact's code.
+
+    ``artifact`` defaults to the file that the descriptor names, in the descriptor's folder. The release must pin the
+    digest of its bytes. They are unpacked into a private folder, which becomes the working folder. A process can do
+    this once. ``tenant`` is the slug of the worker's tenant.
+
+    Raises ``DefinitionError``: those of ``unpack`` and ``load``, INVALID_RELEASE, FOREIGN_MODULE, PIPELINE_MISMATCH,
+    CONTRACT_MISMATCH.
+    """
+    descriptor = _read(descriptor_path)
+    unpacked = unpack(descriptor, artifact or local_artifact(descriptor, descriptor_path))
+    allowed = AllowedCode(unpacked.folder, unpacked.files)
+    pipeline = _loaded(unpacked, allowed)
+    _require_contract(pipeline, unpacked.pipeline, descriptor)
+    pipeline.close()
+    pinned = unpacked.pinned
+    return HostedRelease(
+        pipeline, _identity(tenant, descriptor), pinned.artifact_id, pinned.digest, code="artifact", allowed=allowed
+    )
+
+
+def host_source(reference: str, descriptor_path: Path, tenant: str) -> HostedRelease:
+    """Load ``reference``, written as MODULE:NAME, from this process's path, and check that it is that release.
+
+    The code must compile to the release's contract. If the release pins artifacts by their bytes, the code must rebuild
+    to exactly the bytes of one of them. This does not cover modules outside of the packed packages, so the worker
+    reports its code as unverified. ``tenant`` is the slug of the worker's tenant.
+
+    Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, INVALID_RELEASE, PIPELINE_MISMATCH,
+    CONTRACT_MISMATCH, ARTIFACT_MISMATCH.
+    """
+    descriptor = _read(descriptor_path)
+    pipeline = load(reference)
+    _require_contract(pipeline, reference, descriptor)
+    digest = artifact_digest(pipeline)
+    stored = {artifact.digest: artifact.artifact_id for artifact in descriptor.artifacts if artifact.kind.is_stored}
+    if stored and digest not in stored:
+        raise DefinitionError(
+            "ARTIFACT_MISMATCH",
+            f"{reference} builds to {digest}, but the release pins {', '.join(stored)}; "
+            "host the code of that release, or build and release this code",
+        )
+    pipeline.close()
+    # A release of images alone pins no artifact that this code can be compared with, so it names none.
+    return HostedRelease(
+        pipeline,
+        _identity(tenant, descriptor),
+        stored.get(digest, ""),
+        digest if stored else "",
+        code="source" if stored else "image",
+    )
+
+
+def _loaded(unpacked: UnpackedArtifact, allowed: AllowedCode) -> Pipeline:
+    """Load the pipeline. A foreign module is an error even if the author's code catches the exception."""
+    try:
+        allowed.restrict()
+        pipeline = load(unpacked.pipeline)
+    except (ForeignModule, DefinitionError):
+        if not allowed.foreign:
+            raise
+    if allowed.foreign:
+        raise DefinitionError(FOREIGN_MODULE, f"{allowed.foreign}; pack it, or install it, and release that")
+    return pipeline
+
+
+def _require_contract(pipeline: Pipeline, reference: str, descriptor: Descriptor) -> None:
+    if pipeline.pipeline_id != descriptor.pipeline_id:
+        raise DefinitionError(
+            "PIPELINE_MISMATCH",
+            f"{reference} is pipeline {pipeline.pipeline_id}, but the release is of {descriptor.pipeline_id}",
+        )
+    compiled = compile_contract(pipeline)["contractVersion"]
+    if compiled != descriptor.contract_version:
+        raise DefinitionError(
+            "CONTRACT_MISMATCH",
+            f"{reference} compiles to contract {compiled}, but the release pins {descriptor.contract_version}; "
+            "host the code of that release, or build and release this code",
+        )
+
+
+def _identity(tenant: str, descriptor: Descriptor) -> ReleaseIdentity:
+    return ReleaseIdentity(tenant, descriptor.pipeline_id, descriptor.contract_version, descriptor.release_version)
+
+
+def _read(path: Path) -> Descriptor:
+    try:
+        with path.open("rb") as file:
+            return parse_descriptor(file.read(MAX_DESCRIPTOR_BYTES + 1))
+    except OSError as error:
+        raise DefinitionError("INVALID_RELEASE", f"cannot read {path}: {error.strerror}") from error
+    except DocumentError as error:
+        raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error

@@ -1,0 +1,112 @@
+"""Restricts the code of a process to one artifact, the standard library and installed distributions.
+
+Python reports every file whose code is about to run as a module to an audit hook (PEP 578), however it is imported: by
+an import statement, by `importlib`, by a finder of the author, by `runpy`, or by `exec` of a compiled file. Such a hook
+cannot be removed. Code that a pipeline generates has no file, and is not restricted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import sysconfig
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pipelines
+import wire
+from pipelines.environment.distributions import recorded_modules, site_folders
+
+_OWN_FOLDERS: Final = tuple(os.path.realpath(module.__path__[0]) + os.sep for module in (pipelines, wire))
+"""The code of the worker itself, which may be installed from a folder for development."""
+_UNRECORDED: Final = frozenset({"_virtualenv.py"})
+"""Files that virtualenv and uv put into site-packages without a record."""
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+class ForeignModule(ImportError):
+    """The artifact, the standard library and the installed distributions do not contain the imported module."""
+
+
+class AllowedCode:
+    """Decides which files may run as modules. Safe to use from many threads.
+
+    A file must be in the artifact, in the standard library or in an installed distribution, with the digest that the
+    artifact or the distribution has for it. So a file that was changed after its installation is foreign.
+    """
+
+    def __init__(self, folder: Path, files: Mapping[str, str]) -> None:
+        """``files`` are the artifact's files in ``folder``: the SHA-256 digests by absolute path."""
+        self.foreign = ""
+        """A description of the first foreign module; empty if there was none."""
+        self._folder = folder
+        self._files = files
+        self._accepted: set[str] = set()
+        self._library = tuple({os.path.realpath(sysconfig.get_path(n)) + os.sep for n in ("stdlib", "platstdlib")})
+
+    def restrict(self) -> None:
+        """Restrict this process, permanently: its path, its working folder, and what it may import.
+
+        Raises ``ForeignModule`` if it has imported a foreign module already, for example from PYTHONPATH.
+        """
+        library = [each for each in sys.path if each and self._is_library(os.path.realpath(each) + os.sep)]
+        sys.path[:] = [str(self._folder), *library, *site_folders()]
+        sys.dont_write_bytecode = True
+        os.chdir(self._folder)
+        for module in list(sys.modules.values()):
+            spec = getattr(module, "__spec__", None)
+            if spec is not None and spec.has_location and spec.origin:
+                self.require(spec.origin)
+        sys.addaudithook(self._audit)
+
+    def require(self, file: str) -> None:
+        """Raise ``ForeignModule`` unless the code of this file may run."""
+        if file in self._accepted:
+            return
+        path = os.path.join(os.path.realpath(os.path.dirname(file)), os.path.basename(file))  # noqa: PTH118, PTH119, PTH120
+        if not self._is_allowed(path):
+            text = (
+                f"{_module_of(file)} in {path} is neither in the artifact nor in an installed distribution as installed"
+            )
+            self.foreign = self.foreign or text
+            raise ForeignModule(text, path=path)
+        self._accepted.add(file)
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "exec":
+            file = getattr(arguments[0], "co_filename", "<text>")
+        elif event == "import":
+            file = arguments[1]  # only an extension module has one here
+        else:
+            return
+        if file and not file.startswith("<"):
+            self.require(file)
+
+    def _is_allowed(self, path: str) -> bool:
+        if path.startswith(_OWN_FOLDERS) or self._is_library(path):
+            return True
+        digest = self._files.get(path) or self._recorded.get(path)
+        if digest is None:
+            return os.path.basename(path) in _UNRECORDED and any(folder in path for folder in _INSTALLED)  # noqa: PTH119
+        try:
+            return hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
+        except OSError:
+            return False
+
+    def _is_library(self, path: str) -> bool:
+        return path.startswith(self._library) and not any(folder in path for folder in _INSTALLED)
+
+    @cached_property
+    def _recorded(self) -> dict[str, str]:
+        return recorded_modules()
+
+
+def _module_of(file: str) -> str:
+    """Return the name of the module with this file; the file's name if it is not known yet."""
+    for name, module in list(sys.modules.items()):
+        if file in (getattr(module, "__file__", None), getattr(getattr(module, "__spec__", None), "origin", None)):
+            return f"the module {name}"
+    return f"the module {Path(file).stem}"
