@@ -50,9 +50,9 @@ def installed_distributions() -> list[Distribution]:
     """Return the installed distributions in the order of their names. The first on the path counts, as in an import."""
     found: dict[str, Distribution] = {}
     for folder in site_folders():
-        for name in sorted(_names(folder)):
-            if (match := _METADATA.fullmatch(name)) is not None:
-                distribution = Distribution(normalised(match["name"]), match["version"], Path(folder, name))
+        for path in sorted(Path(folder).glob("*-info")):
+            if (match := _METADATA.fullmatch(path.name)) is not None:
+                distribution = Distribution(normalised(match["name"]), match["version"], path)
                 found.setdefault(distribution.name, distribution)
     return [found[name] for name in sorted(found)]
 
@@ -64,11 +64,11 @@ def normalised(name: str) -> str:
 
 def recorded_modules() -> dict[str, str]:
     """Return the recorded SHA-256 digest, in hexadecimal, of each installed file of code by its absolute path."""
-    return dict(
-        (os.path.join(os.path.realpath(each.metadata.parent), name), digest)  # noqa: PTH118 - thousands of files
+    return {
+        os.path.join(os.path.realpath(each.metadata.parent), name): digest  # noqa: PTH118 - thousands of files
         for each in installed_distributions()
         for name, digest in _recorded(each.record.decode(errors="replace"))
-    )
+    }
 
 
 def _recorded(record: str) -> Iterator[tuple[str, str]]:
@@ -81,10 +81,3 @@ def _recorded(record: str) -> Iterator[tuple[str, str]]:
 def _hexadecimal(digest: str) -> str:
     """Return the hexadecimal form of a digest in URL-safe base64 without padding, as RECORD has it."""
     return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

@@ -20,6 +20,7 @@ from pipelines.authoring.loading import load, reference_of
 from pipelines.authoring.plan import plan
 from pipelines.environment.interpreter import Interpreter
 from pipelines.errors import DefinitionError, raise_all
+from pipelines.release.local_imports import unpacked_modules
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
 
@@ -47,11 +48,14 @@ def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
     ``out_dir`` is created if it is missing. ``pipeline`` is a pipeline or its reference, MODULE:NAME.
 
     Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
-    SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
+    MODULE_NOT_PACKED, MODULE_SHADOWED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
     """
+    before = set(sys.modules)
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
     contract = compile_contract(loaded)
     sources = _sources(loaded)
+    modules = [loaded.module, *(step.function.__module__ for step in plan(loaded).steps if step.function is not None)]
+    raise_all(unpacked_modules(modules, sources, set(sys.modules) - before))
     target = (out_dir / f"{loaded.pipeline_id}.zip").resolve()
     if any(target.is_relative_to(folder) for folder in _folders(loaded)):
         raise DefinitionError(

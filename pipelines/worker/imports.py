@@ -10,21 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import sysconfig
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import pipelines
-import wire
-from pipelines.environment.distributions import recorded_modules, site_folders
-
-_OWN_FOLDERS: Final = tuple(os.path.realpath(module.__path__[0]) + os.sep for module in (pipelines, wire))
-"""The code of the worker itself, which may be installed from a folder for development."""
-_UNRECORDED: Final = frozenset({"_virtualenv.py"})
-"""Files that virtualenv and uv put into site-packages without a record."""
-_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+from pipelines.environment.distributions import site_folders
+from pipelines.environment.installed_code import InstalledCode, canonical
 
 
 class ForeignModule(ImportError):
@@ -45,14 +36,14 @@ class AllowedCode:
         self._folder = folder
         self._files = files
         self._accepted: set[str] = set()
-        self._library = tuple({os.path.realpath(sysconfig.get_path(n)) + os.sep for n in ("stdlib", "platstdlib")})
+        self._installed = InstalledCode()
 
     def restrict(self) -> None:
         """Restrict this process, permanently: its path, its working folder, and what it may import.
 
         Raises ``ForeignModule`` if it has imported a foreign module already, for example from PYTHONPATH.
         """
-        library = [each for each in sys.path if each and self._is_library(os.path.realpath(each) + os.sep)]
+        library = [each for each in sys.path if each and self._installed.is_trusted(os.path.realpath(each) + os.sep)]
         sys.path[:] = [str(self._folder), *library, *site_folders()]
         sys.dont_write_bytecode = True
         os.chdir(self._folder)
@@ -66,7 +57,7 @@ class AllowedCode:
         """Raise ``ForeignModule`` unless the code of this file may run."""
         if file in self._accepted:
             return
-        path = os.path.join(os.path.realpath(os.path.dirname(file)), os.path.basename(file))  # noqa: PTH118, PTH119, PTH120
+        path = canonical(file)
         if not self._is_allowed(path):
             text = (
                 f"{_module_of(file)} in {path} is neither in the artifact nor in an installed distribution as installed"
@@ -86,22 +77,13 @@ class AllowedCode:
             self.require(file)
 
     def _is_allowed(self, path: str) -> bool:
-        if path.startswith(_OWN_FOLDERS) or self._is_library(path):
+        if self._installed.is_trusted(path):
             return True
-        digest = self._files.get(path) or self._recorded.get(path)
-        if digest is None:
-            return os.path.basename(path) in _UNRECORDED and any(folder in path for folder in _INSTALLED)  # noqa: PTH119
+        digest = self._files.get(path) or self._installed.recorded_digest(path)
         try:
-            return hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
+            return digest is not None and hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
         except OSError:
             return False
-
-    def _is_library(self, path: str) -> bool:
-        return path.startswith(self._library) and not any(folder in path for folder in _INSTALLED)
-
-    @cached_property
-    def _recorded(self) -> dict[str, str]:
-        return recorded_modules()
 
 
 def _module_of(file: str) -> str:
