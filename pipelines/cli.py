@@ -1,4 +1,4 @@
-"""The commands of authors and worker hosts: ``pipelines build | key | release | publish | worker``."""
+"""The commands of authors and worker hosts: ``pipelines build | key | release | publish | env | worker``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from pipelines.environment.lock import lock_from
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
@@ -35,12 +36,13 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, description="Build, release and run pipelines.")
     commands = parser.add_subparsers(
-        title="commands", required=True, metavar="build | key | release | publish | worker"
+        title="commands", required=True, metavar="build | key | release | publish | env | worker"
     )
     _add_build(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
     _add_key(commands.add_parser("key", help="create a key that signs releases"))
     _add_release(commands.add_parser("release", help="write pipeline-release.json for built artifacts"))
     _add_publish(commands.add_parser("publish", help="upload a release, wait for its verification, activate it"))
+    _add_env(commands.add_parser("env", help="make the environment that a release requires"))
     _add_worker(commands.add_parser("worker", help="run a transition worker for one release"))
     return parser
 
@@ -48,8 +50,28 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def _add_build(parser: argparse.ArgumentParser) -> None:
     _add_reference(parser)
     _add_out(parser)
+    _add_lock(parser, "the distributions that are installed here")
     _add_json(parser)
     parser.set_defaults(run=_build)
+
+
+def _add_env(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(title="commands", required=True, metavar="sync")
+    sync = commands.add_parser("sync", help="make a virtual environment that matches a release, with uv")
+    sync.add_argument("target", type=Path, metavar="DIR", help="the virtual environment; it is changed if it exists")
+    _add_release_file(sync)
+    sync.add_argument("--artifact", type=Path, metavar="FILE", help="default: the one next to --release")
+    _add_json(sync)
+    sync.set_defaults(run=_env_sync)
+
+
+def _add_release_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--release", required=True, type=Path, metavar="FILE", help="the pipeline-release.json")
+
+
+def _add_lock(parser: argparse.ArgumentParser, default: str) -> None:
+    text = f"uv.lock, pylock.toml or a requirements file with exact versions; default: {default}"
+    parser.add_argument("--lock", type=Path, metavar="FILE", help=text)
 
 
 def _add_key(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +113,7 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
 
 def _add_worker(parser: argparse.ArgumentParser) -> None:
     env = os.environ
-    parser.add_argument("--release", required=True, type=Path, metavar="FILE", help="the pipeline-release.json")
+    _add_release_file(parser)
     code = parser.add_mutually_exclusive_group()
     code.add_argument(
         "--artifact", type=Path, metavar="FILE", help="the artifact to host; default: the one next to --release"
@@ -100,6 +122,12 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         "--from-source",
         metavar="MODULE:NAME",
         help="for development: host this pipeline from the working folder; the worker reports its code as unverified",
+    )
+    _add_lock(parser, "as installed here; with --from-source, the one with which the artifact was built")
+    parser.add_argument(
+        "--allow-environment-drift",
+        action="store_true",
+        help="start although this environment differs from the one that the artifact requires",
     )
     parser.add_argument(
         "--tenant", default=env.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
@@ -158,7 +186,8 @@ def _positive(text: str) -> int:
 
 def _build(arguments: argparse.Namespace) -> int:
     _import_from_here()
-    built = build(arguments.pipeline, arguments.out)
+    lock = lock_from(arguments.lock) if arguments.lock else None
+    built = build(arguments.pipeline, arguments.out, lock=lock)
     _show(
         {
             "pipelineId": built.contract["pipelineId"],
@@ -263,6 +292,18 @@ class _Bar:
         end = "\n" if sent == total else ""
         self._out.write(f"\r[{'#' * full}{'.' * (self.WIDTH - full)}] {percent:3d} % of {total / 2**20:.1f} MiB{end}")
         self._out.flush()
+
+
+def _env_sync(arguments: argparse.Namespace) -> int:
+    from pipelines.environment.sync import sync
+    from pipelines.worker.artifact import unpack_release
+
+    unpacked = unpack_release(arguments.release, arguments.artifact)
+    sync(unpacked.required, arguments.target)
+    python = unpacked.required.interpreter
+    facts = {"python": f"{python.implementation} {python.version}", "artifact": unpacked.pinned.digest}
+    _show({**facts, "path": str(arguments.target)}, arguments)
+    return 0
 
 
 def _worker(arguments: argparse.Namespace) -> int:

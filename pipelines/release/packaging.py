@@ -18,7 +18,7 @@ from pipelines.authoring.compiler import compile_contract, contract_text
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.loading import load, reference_of
 from pipelines.authoring.plan import plan
-from pipelines.environment.interpreter import Interpreter
+from pipelines.environment.environment import Environment
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.release.local_imports import unpacked_modules
 from wire.documents.contract import CONTRACT_ENTRY
@@ -27,6 +27,8 @@ from wire.documents.descriptor import CHECKPOINTS
 CAPABILITIES_ENTRY: Final = "META-INF/pipeline/capabilities.json"
 PYTHON_ENTRY: Final = "META-INF/pipeline/python.json"
 """Names the pipeline in the artifact as MODULE:NAME, and the interpreter for which it was built."""
+LOCK_ENTRY: Final = "META-INF/pipeline/requirements.lock"
+"""The distributions that the code needs, with exact versions."""
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644
 _UNIX: Final = 3
@@ -42,10 +44,11 @@ class BuiltArtifact:
     contract: dict[str, Any]
 
 
-def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
+def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -> BuiltArtifact:
     """Write the artifact ``<pipelineId>.zip`` into ``out_dir``, completely or not at all.
 
-    ``out_dir`` is created if it is missing. ``pipeline`` is a pipeline or its reference, MODULE:NAME.
+    ``out_dir`` is created if it is missing. ``pipeline`` is a pipeline or its reference, MODULE:NAME. ``lock`` is the
+    text of the ``requirements.lock`` to pack; by default it locks the distributions that are installed here.
 
     Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
     MODULE_NOT_PACKED, MODULE_SHADOWED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
@@ -62,17 +65,17 @@ def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
             "OUT_DIR_PACKED",
             f"{out_dir} is inside a package that is packed, so the artifact would pack itself; choose another --out",
         )
-    data = _archive(sources, _documents(loaded, contract))
+    data = _archive(sources, _documents(loaded, contract, lock))
     write_atomically(target, data)
     return BuiltArtifact(out_dir / target.name, _digest(data), len(data), contract)
 
 
-def artifact_digest(pipeline: Pipeline) -> str:
-    """Return the digest that ``build`` would return for the source on disk, without writing a file.
+def artifact_digest(pipeline: Pipeline, lock: str | None = None) -> str:
+    """Return the digest that ``build`` would return for the source on disk and this lock, without writing a file.
 
     Raises ``DefinitionError`` as ``build`` does, except for OUT_DIR_PACKED and OUT_DIR_UNWRITABLE.
     """
-    return _digest(_archive(_sources(pipeline), _documents(pipeline, compile_contract(pipeline))))
+    return _digest(_archive(_sources(pipeline), _documents(pipeline, compile_contract(pipeline), lock)))
 
 
 def write_atomically(target: Path, data: bytes) -> None:
@@ -89,10 +92,15 @@ def write_atomically(target: Path, data: bytes) -> None:
         raise DefinitionError("OUT_DIR_UNWRITABLE", f"cannot write {target}: {error.strerror}") from error
 
 
-def _documents(pipeline: Pipeline, contract: dict[str, Any]) -> dict[str, str]:
-    """Return the entries that are not source: the contract, what hosts the code, and required capabilities, if any."""
-    python = {"pipeline": reference_of(pipeline), **Interpreter.current().as_json()}
-    documents = {CONTRACT_ENTRY: contract_text(contract), PYTHON_ENTRY: json.dumps(python, indent=2) + "\n"}
+def _documents(pipeline: Pipeline, contract: dict[str, Any], lock: str | None) -> dict[str, str]:
+    """Return the entries that are not source: the contract, and what a worker needs to host the code."""
+    required = Environment.current().required
+    python = {"pipeline": reference_of(pipeline), **required.interpreter.as_json()}
+    documents = {
+        CONTRACT_ENTRY: contract_text(contract),
+        PYTHON_ENTRY: json.dumps(python, indent=2) + "\n",
+        LOCK_ENTRY: required.lock if lock is None else lock,
+    }
     if pipeline.checkpoint:
         documents[CAPABILITIES_ENTRY] = json.dumps([CHECKPOINTS]) + "\n"
     return documents

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
+from pipelines.environment.environment import Required
 from pipelines.environment.interpreter import Interpreter
 from pipelines.errors import DefinitionError
-from pipelines.release.packaging import PYTHON_ENTRY
+from pipelines.release.packaging import LOCK_ENTRY, PYTHON_ENTRY
 from wire.archive.layout import Layout
 from wire.archive.reader import ArchiveError, content, read_layout
-from wire.documents.descriptor import ArtifactRef, Descriptor
+from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descriptor, parse_descriptor
+from wire.findings import DocumentError
 
 _CHUNK: Final = 1024 * 1024
 
@@ -27,14 +29,34 @@ class UnpackedArtifact:
     """An artifact of a release, with its files in a private folder.
 
     ``files`` has the SHA-256 digest of each file, in hexadecimal, by its absolute path. ``pipeline`` is the reference
-    of the artifact's pipeline, MODULE:NAME. ``interpreter`` is the one for which the artifact was built.
+    of the artifact's pipeline, MODULE:NAME. ``required`` is the environment that its code needs.
     """
 
     pinned: ArtifactRef
     folder: Path
     files: dict[str, str]
     pipeline: str
-    interpreter: Interpreter
+    required: Required
+
+
+def unpack_release(descriptor_path: Path, artifact: Path | None = None) -> UnpackedArtifact:
+    """Unpack the artifact of a release; by default the one next to its descriptor.
+
+    Raises ``DefinitionError``: those of the functions below.
+    """
+    descriptor = read_descriptor(descriptor_path)
+    return unpack(descriptor, artifact or local_artifact(descriptor, descriptor_path))
+
+
+def read_descriptor(path: Path) -> Descriptor:
+    """Read a ``pipeline-release.json``. Raises ``DefinitionError`` INVALID_RELEASE."""
+    try:
+        with path.open("rb") as file:
+            return parse_descriptor(file.read(MAX_DESCRIPTOR_BYTES + 1))
+    except OSError as error:
+        raise DefinitionError("INVALID_RELEASE", f"cannot read {path}: {error.strerror}") from error
+    except DocumentError as error:
+        raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error
 
 
 def unpack(descriptor: Descriptor, path: Path) -> UnpackedArtifact:
@@ -113,14 +135,15 @@ def _unpacked(layout: Layout, folder: Path) -> Iterator[tuple[str, str]]:
         yield str(target), hashed.hexdigest()
 
 
-def _python(folder: Path, path: Path) -> tuple[str, Interpreter]:
-    """Return the reference of the pipeline and the interpreter from the entry that ``build`` wrote."""
+def _python(folder: Path, path: Path) -> tuple[str, Required]:
+    """Return the reference of the pipeline and the required environment from the entries that ``build`` wrote."""
     try:
         python = json.loads((folder / PYTHON_ENTRY).read_bytes())
         pipeline = python.pop("pipeline")
-        return str(pipeline), Interpreter(**python)
+        lock = (folder / LOCK_ENTRY).read_text(encoding="utf-8")
+        return str(pipeline), Required(Interpreter(**python), lock)
     except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
-        raise _unusable(path, f"it has no usable entry {PYTHON_ENTRY}") from error
+        raise _unusable(path, f"it has no usable entries {PYTHON_ENTRY} and {LOCK_ENTRY}") from error
 
 
 def _unusable(path: Path, reason: str) -> DefinitionError:

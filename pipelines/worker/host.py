@@ -185,6 +185,8 @@ class Host:
         """Return one signed message for the coordinator with reports about one release."""
         group = OutcomeGroup(
             worker_id=self.worker_id,
+            artifact_digest=self.release.artifact_digest,
+            environment=self.release.environment.fingerprint if self.release.environment else "",
             outcomes=[report.outcome for report in reports if report.outcome],
             checkpoints=[report.checkpoint for report in reports if report.checkpoint],
         )
@@ -205,6 +207,8 @@ class Host:
             capacity=self.capacity,
             artifact_id=self.release.artifact_id,
             artifact_digest=self.release.artifact_digest,
+            code=self.release.code,
+            environment=self.release.environment,
             taking=self.accepting and state == "HEALTHY",
             answered=self._followed is not None,
             transition_seconds=self._pace.report(),

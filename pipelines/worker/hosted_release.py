@@ -9,18 +9,21 @@ from typing import Any, Final
 from pipelines.authoring.compiler import compile_contract
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.loading import load
+from pipelines.environment.environment import Environment, Required
 from pipelines.errors import DefinitionError
 from pipelines.failures import Failed, message_of
 from pipelines.release.packaging import artifact_digest
-from pipelines.worker.artifact import UnpackedArtifact, local_artifact, unpack
+from pipelines.worker.artifact import UnpackedArtifact, local_artifact, read_descriptor, unpack
 from pipelines.worker.imports import AllowedCode, ForeignModule
 from pipelines.worker.runner import RunResult, run
-from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor, parse_descriptor
-from wire.findings import DocumentError
+from wire.documents.descriptor import Descriptor
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import CodeOrigin
+from wire.messages.celery_messages import CodeOrigin, WorkerEnvironment
+from wire.messages.limits import MOST_DIFFERENCES
 
 FOREIGN_MODULE: Final = "FOREIGN_MODULE"
+SHOWN: Final = 5
+"""How many differences of environments an error names."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class HostedRelease:
     artifact_id: str
     artifact_digest: str
     code: CodeOrigin = "source"
+    environment: WorkerEnvironment | None = None
     allowed: AllowedCode | None = None
 
     @property
@@ -60,42 +64,53 @@ class HostedRelease:
             raise DefinitionError(FOREIGN_MODULE, f"{self.allowed.foreign}; pack it, or install it, and release that")
 
 
-def host_artifact(descriptor_path: Path, tenant: str, artifact: Path | None = None) -> HostedRelease:
+def host_artifact(
+    descriptor_path: Path, tenant: str, artifact: Path | None = None, *, allow_drift: bool = False
+) -> HostedRelease:
     """Load the pipeline from the artifact of a release, and restrict this process to that artifact's code.
 
     ``artifact`` defaults to the file that the descriptor names, in the descriptor's folder. The release must pin the
     digest of its bytes. They are unpacked into a private folder, which becomes the working folder. A process can do
-    this once. ``tenant`` is the slug of the worker's tenant.
+    this once. ``tenant`` is the slug of the worker's tenant. ``allow_drift`` accepts an environment that differs from
+    the one that the artifact requires.
 
-    Raises ``DefinitionError``: those of ``unpack`` and ``load``, INVALID_RELEASE, FOREIGN_MODULE, PIPELINE_MISMATCH,
-    CONTRACT_MISMATCH.
+    Raises ``DefinitionError``: those of ``unpack`` and ``load``, INVALID_RELEASE, ENVIRONMENT_DRIFT, FOREIGN_MODULE,
+    PIPELINE_MISMATCH, CONTRACT_MISMATCH.
     """
-    descriptor = _read(descriptor_path)
+    descriptor = read_descriptor(descriptor_path)
     unpacked = unpack(descriptor, artifact or local_artifact(descriptor, descriptor_path))
+    environment = _environment(unpacked.required, allow_drift=allow_drift)
     allowed = AllowedCode(unpacked.folder, unpacked.files)
     pipeline = _loaded(unpacked, allowed)
     _require_contract(pipeline, unpacked.pipeline, descriptor)
     pipeline.close()
     pinned = unpacked.pinned
     return HostedRelease(
-        pipeline, _identity(tenant, descriptor), pinned.artifact_id, pinned.digest, code="artifact", allowed=allowed
+        pipeline,
+        _identity(tenant, descriptor),
+        pinned.artifact_id,
+        pinned.digest,
+        code="artifact",
+        environment=environment,
+        allowed=allowed,
     )
 
 
-def host_source(reference: str, descriptor_path: Path, tenant: str) -> HostedRelease:
+def host_source(reference: str, descriptor_path: Path, tenant: str, *, lock: str | None = None) -> HostedRelease:
     """Load ``reference``, written as MODULE:NAME, from this process's path, and check that it is that release.
 
     The code must compile to the release's contract. If the release pins artifacts by their bytes, the code must rebuild
     to exactly the bytes of one of them. This does not cover modules outside of the packed packages, so the worker
-    reports its code as unverified. ``tenant`` is the slug of the worker's tenant.
+    reports its code as unverified. ``tenant`` is the slug of the worker's tenant. ``lock`` is the ``requirements.lock``
+    with which the artifact was built; by default that of this environment.
 
     Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, INVALID_RELEASE, PIPELINE_MISMATCH,
     CONTRACT_MISMATCH, ARTIFACT_MISMATCH.
     """
-    descriptor = _read(descriptor_path)
+    descriptor = read_descriptor(descriptor_path)
     pipeline = load(reference)
     _require_contract(pipeline, reference, descriptor)
-    digest = artifact_digest(pipeline)
+    digest = artifact_digest(pipeline, lock)
     stored = {artifact.digest: artifact.artifact_id for artifact in descriptor.artifacts if artifact.kind.is_stored}
     if stored and digest not in stored:
         raise DefinitionError(
@@ -111,6 +126,7 @@ def host_source(reference: str, descriptor_path: Path, tenant: str) -> HostedRel
         stored.get(digest, ""),
         digest if stored else "",
         code="source" if stored else "image",
+        environment=_environment(Environment.current().required, allow_drift=True),
     )
 
 
@@ -125,6 +141,27 @@ def _loaded(unpacked: UnpackedArtifact, allowed: AllowedCode) -> Pipeline:
     if allowed.foreign:
         raise DefinitionError(FOREIGN_MODULE, f"{allowed.foreign}; pack it, or install it, and release that")
     return pipeline
+
+
+def _environment(required: Required, *, allow_drift: bool) -> WorkerEnvironment:
+    """Describe this environment. Raises ``DefinitionError`` ENVIRONMENT_DRIFT if it has a difference and may have none."""
+    environment = Environment.current()
+    differences = environment.differences(required)
+    if differences and not allow_drift:
+        more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+        raise DefinitionError(
+            "ENVIRONMENT_DRIFT",
+            f"this environment is not the one that the artifact requires: {'; '.join(differences[:SHOWN])}{more}; "
+            "make a matching one with pipelines env sync, or pass --allow-environment-drift",
+        )
+    python = environment.interpreter
+    return WorkerEnvironment(
+        fingerprint=environment.fingerprint,
+        python=f"{python.implementation} {python.version}"[:100],
+        platform=python.platform[:100],
+        differences=[each[:300] for each in differences[:MOST_DIFFERENCES]],
+        difference_count=len(differences),
+    )
 
 
 def _require_contract(pipeline: Pipeline, reference: str, descriptor: Descriptor) -> None:
@@ -144,13 +181,3 @@ def _require_contract(pipeline: Pipeline, reference: str, descriptor: Descriptor
 
 def _identity(tenant: str, descriptor: Descriptor) -> ReleaseIdentity:
     return ReleaseIdentity(tenant, descriptor.pipeline_id, descriptor.contract_version, descriptor.release_version)
-
-
-def _read(path: Path) -> Descriptor:
-    try:
-        with path.open("rb") as file:
-            return parse_descriptor(file.read(MAX_DESCRIPTOR_BYTES + 1))
-    except OSError as error:
-        raise DefinitionError("INVALID_RELEASE", f"cannot read {path}: {error.strerror}") from error
-    except DocumentError as error:
-        raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error

@@ -1,0 +1,67 @@
+"""The Python environment of a process: interpreter, platform and installed distributions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipelines.environment.distributions import Distribution, installed_distributions
+from pipelines.environment.interpreter import Interpreter
+from pipelines.environment.lock import UNLOCKED, lock_of, locked
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """The environment that an artifact requires: its interpreter, and its ``requirements.lock``."""
+
+    interpreter: Interpreter
+    lock: str
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An interpreter and the distributions that are installed for it."""
+
+    interpreter: Interpreter
+    distributions: tuple[Distribution, ...]
+
+    @classmethod
+    def current(cls) -> Environment:
+        """Return the environment of this process."""
+        return cls(Interpreter.current(), tuple(installed_distributions()))
+
+    @property
+    def required(self) -> Required:
+        """What an artifact that is built here requires."""
+        return Required(self.interpreter, lock_of(self.distributions))
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 digest over interpreter, platform, and name, version and RECORD of each distribution."""
+        hashed = hashlib.sha256("\n".join(self.interpreter.as_json().values()).encode())
+        for each in self.distributions:
+            record = hashlib.sha256(each.record).hexdigest()
+            hashed.update(f"\n{each.name}=={each.version} {record}".encode())
+        return f"sha256:{hashed.hexdigest()}"
+
+    def differences(self, required: Required) -> list[str]:
+        """Return how this environment differs from the required one, one sentence for each difference."""
+        return [*self._of_interpreter(required.interpreter), *self._of_distributions(required.lock)]
+
+    def _of_interpreter(self, required: Interpreter) -> Iterator[str]:
+        present = self.interpreter.as_json()
+        for name, value in required.as_json().items():
+            if present[name] != value:
+                yield f"{name} is {present[name]}, required is {value}"
+
+    def _of_distributions(self, lock: str) -> Iterator[str]:
+        required = {each.name: each.version for each in locked(lock, "requirements.lock")}
+        present = {each.name: each.version for each in self.distributions if each.name not in UNLOCKED}
+        for name in sorted(required.keys() | present.keys()):
+            if name not in present:
+                yield f"{name} is not installed, required is {required[name] or 'any version'}"
+            elif name not in required:
+                yield f"{name} {present[name]} is installed, but not required"
+            elif required[name] not in {"", present[name]}:
+                yield f"{name} is {present[name]}, required is {required[name]}"
