@@ -24,6 +24,7 @@ from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outbox import Report
 from pipelines.worker.pace import Pace
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep, RunResult
+from pipelines.worker.step_times import StepTimes
 from wire.messages.celery_messages import (
     Checkpoint,
     Command,
@@ -223,9 +224,10 @@ class Host:
     def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
         identity = self.release.identity
         reached: list[Checkpoint] = []
+        times = StepTimes()
 
         def keep(next_step_index: int, outputs: list[Any], many: bool) -> None:
-            checkpoint = outcomes.checkpoint_of(command, next_step_index, outputs, many=many)
+            checkpoint = outcomes.checkpoint_of(command, next_step_index, outputs, many=many, steps=times.spans())
             if checkpoint is None:
                 warn("A checkpoint of execution %s is too large to be stored", command.execution_id)
                 return
@@ -235,22 +237,23 @@ class Host:
         with self._pace.measured(partial(self._leases.is_lost, command.lease_token)) as pace_is_notable:
             outcome = self._boundary.run(
                 command.execution_id,
-                lambda: self._outcome(command, keep if command.checkpoints else None),
+                lambda: self._outcome(command, keep if command.checkpoints else None, times),
                 lambda failed: outcomes.failed(command, failed),
             )
         if pace_is_notable():
             self.changed.set()
+        outcome = outcome.model_copy(update={"steps": times.spans()})
         failed = outcome.outcome == "FAILED"
         return Report(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
 
-    def _outcome(self, command: Command, keep: Keep | None) -> Outcome:
+    def _outcome(self, command: Command, keep: Keep | None, times: StepTimes) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        outcome = outcomes.outcome_of(command, self._run_steps(command, keep, steps), steps=steps)
+        outcome = outcomes.outcome_of(command, self._run_steps(command, keep, times, steps), steps=steps)
         if outcome.failure is not None:
             log_failure(command.execution_id, outcome.failure)
         return outcome
 
-    def _run_steps(self, command: Command, keep: Keep | None, steps: int) -> RunResult:
+    def _run_steps(self, command: Command, keep: Keep | None, times: StepTimes, steps: int) -> RunResult:
         identity = self.release.identity
         context = StepContext(
             tenant_id=identity.tenant_id,
@@ -271,6 +274,7 @@ class Host:
                 context=context,
                 shape=command.shape,
                 keep=keep,
+                times=times,
             )
         except ValueError as error:
             return Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)

@@ -144,7 +144,7 @@ def _loaded(unpacked: UnpackedArtifact, allowed: AllowedCode) -> Pipeline:
 
 
 def _environment(required: Required, *, allow_drift: bool) -> WorkerEnvironment:
-    """Describe this environment. Raises ``DefinitionError`` ENVIRONMENT_DRIFT if it has a difference and may have none."""
+    """Describe this environment. Raises ``DefinitionError`` ENVIRONMENT_DRIFT for a difference that is not allowed."""
     environment = Environment.current()
     differences = environment.differences(required)
     if differences and not allow_drift:
