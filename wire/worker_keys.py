@@ -71,7 +71,7 @@ def worker_key(secret: str, tenant_id: str, generation: int = FIRST_GENERATION) 
 
 
 def parse_key(text: str) -> WorkerKey:
-    """Return the key in the text that `manage.py worker_key` prints. Raises `MalformedKey`."""
+    """Return the key in the text that `coordinator worker_key` prints. Raises `MalformedKey`."""
     found = _TEXT.fullmatch(text)
     if found is None:
         raise MalformedKey("it does not have the form of a worker key")

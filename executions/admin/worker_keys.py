@@ -32,7 +32,7 @@ class _Change:
 CHANGES = {
     "start": _Change(
         "Start a new worker key",
-        "The current key stays active. `manage.py worker_key` prints the new key: give it to all workers of the "
+        "The current key stays active. `coordinator worker_key` prints the new key: give it to all workers of the "
         "tenant, then revoke the old one.",
         "add_circle",
         start_key,
@@ -46,8 +46,8 @@ CHANGES = {
     ),
     "replace": _Change(
         "Replace the worker key at once",
-        "For a key that has leaked. All workers of the tenant stop until they have the new key, which `manage.py "
-        "worker_key` prints. The transitions that they are running are repeated.",
+        "For a key that has leaked. All workers of the tenant stop until they have the new key, which "
+        "`coordinator worker_key` prints. The transitions that they are running are repeated.",
         "gpp_bad",
         replace_key,
         danger=True,

@@ -53,7 +53,7 @@ def worker_key(file: Path | None) -> WorkerKey:
     try:
         return parse_key(worker_secret(file))
     except MalformedKey as error:
-        hint = "copy the whole line that `manage.py worker_key TENANT` prints"
+        hint = "copy the whole line that `coordinator worker_key TENANT` prints"
         raise DefinitionError("MALFORMED_WORKER_KEY", f"the worker key is unusable: {error}; {hint}") from None
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from django.core.management import get_commands
 
 from coordinator.settings import env
 from executions import errors as executions_errors  # noqa: F401 - its errors are looked up below
@@ -84,3 +85,15 @@ def test_links_between_pages_lead_to_existing_files_and_headings(page: str) -> N
         linked = path.parent / target if target else path
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+
+
+def commands(text: str) -> set[str]:
+    """Return the names of the management commands in the code of a page, at the start of a line or a span."""
+    code = re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL)
+    call = re.compile(r"^[`\s]*(?:[A-Z_]+=\S+ )?coordinator ([a-z_]+)", re.MULTILINE)
+    return {name for part in code for name in call.findall(part)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_documented_command_exists(page: str) -> None:
+    assert commands((ROOT / page).read_text(encoding="utf-8")) <= {"help", *get_commands()}

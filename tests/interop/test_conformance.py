@@ -28,8 +28,8 @@ CHECKLIST = {
     ],
     "append-only activation": [
         "interop.test_admin:test_releases_are_activated_and_rolled_back",
-        "releases.test_invariants:test_nothing_is_changed_or_removed",
-        "releases.test_invariants:test_an_activation_follows_the_newest_without_a_gap",
+        "releases.invariants.test_history:test_nothing_is_changed_or_removed",
+        "releases.invariants.test_pipelines:test_an_activation_follows_the_newest_without_a_gap",
     ],
     "503 gate with capability and HEALTHY record of the right protocol": [
         "interop.test_submission_checks:test_silent_drained_and_unknown_workers_are_not_eligible",
@@ -76,8 +76,8 @@ CHECKLIST = {
         "e2e.test_interop:test_an_execution_survives_a_control_worker_that_is_killed_during_a_call",
     ],
     "log line on terminal failure": [
-        "executions.lifecycle.test_dead_letters:test_every_terminal_failure_is_logged",
-        "executions.lifecycle.test_dead_letters:test_a_failure_is_logged_after_its_commit",
+        "executions.state_machine.test_dead_letters:test_every_terminal_failure_is_logged",
+        "executions.state_machine.test_dead_letters:test_a_failure_is_logged_after_its_commit",
         "e2e.test_interop:test_an_existing_client_works_unchanged",
     ],
     "redrive resets nothing but status, errors and lease, and bumps attempt": [

@@ -150,7 +150,7 @@ def test_a_client_without_credentials_may_do_nothing(server: Valkey) -> None:
         stranger.ping()
 
 
-# --- manage.py broker_acl ---------------------------------------------------------------------------
+# --- coordinator broker_acl ---------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`manage.py broker_acl --passwords FOLDER [TENANT ...]`: prints the broker's users, for its ACL file."""
+"""`coordinator broker_acl --passwords FOLDER [TENANT ...]`: prints the broker's users, for its ACL file."""
 
 import secrets
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`manage.py remove_executions`: says how many executions are older than kept; --remove removes them."""
+"""`coordinator remove_executions`: says how many executions are older than kept; --remove removes them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`manage.py webhook_key TENANT`: prints the keys with which the tenant's receivers verify webhooks."""
+"""`coordinator webhook_key TENANT`: prints the keys with which the tenant's receivers verify webhooks."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`manage.py worker_key TENANT`: prints or changes the key that the tenant's transition workers sign with."""
+"""`coordinator worker_key TENANT`: prints or changes the key that the tenant's transition workers sign with."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         for name, change in CHANGES.items():
             if options[name]:
                 try:
-                    change(tenant, actor="manage.py worker_key", reason=options["reason"])
+                    change(tenant, actor="coordinator worker_key", reason=options["reason"])
                 except CoordinatorError as error:
                     raise CommandError(f"{error.code}: {error.detail}") from None
         active = ", ".join(key.key_id for key in active_keys(tenant.slug))

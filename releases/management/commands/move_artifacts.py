@@ -1,4 +1,4 @@
-"""`manage.py move_artifacts --source local --target s3`: copies all blobs from one artifact store to another."""
+"""`coordinator move_artifacts --source local --target s3`: copies all blobs from one artifact store to another."""
 
 from collections import Counter
 from typing import Any

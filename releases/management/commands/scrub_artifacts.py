@@ -1,4 +1,4 @@
-"""`manage.py scrub_artifacts`: reads the stored blobs that are due, or all of them, and prints those that are wrong."""
+"""`coordinator scrub_artifacts`: reads the stored blobs that are due, or all, and prints those that are wrong."""
 
 from collections import Counter
 from typing import Any

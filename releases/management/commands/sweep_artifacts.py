@@ -1,4 +1,4 @@
-"""`manage.py sweep_artifacts`: prints which stored bytes no release needs, and removes them with --remove."""
+"""`coordinator sweep_artifacts`: prints which stored bytes no release needs, and removes them with --remove."""
 
 from datetime import timedelta
 from typing import Any

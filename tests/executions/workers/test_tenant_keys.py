@@ -207,7 +207,7 @@ def test_the_command_prints_the_newest_key_and_names_all(owner: Tenant) -> None:
     assert printed.strip().endswith(f"{parse_key(new).key_id}, {parse_key(old).key_id}")
     assert command(owner.slug, "--revoke-old")[0] == new
     assert command(owner.slug, "--replace")[0] != new
-    assert WorkerKeyChange.objects.filter(actor="manage.py worker_key").count() == 3
+    assert WorkerKeyChange.objects.filter(actor="coordinator worker_key").count() == 3
 
 
 def test_the_command_prints_why_it_rejects_a_change(owner: Tenant) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py setup_database` and `manage.py migrate` set up an installation as documented."""
+"""`coordinator setup_database` and `coordinator migrate` set up an installation as documented."""
 
 from pathlib import Path
 from typing import Any

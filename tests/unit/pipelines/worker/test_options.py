@@ -26,7 +26,7 @@ def test_a_malformed_key_is_refused_without_showing_it(monkeypatch: pytest.Monke
         worker_key(None)
     assert caught.value.code == "MALFORMED_WORKER_KEY"
     assert text not in str(caught.value)
-    assert "manage.py worker_key" in str(caught.value)
+    assert "coordinator worker_key" in str(caught.value)
 
 
 def test_a_missing_key_is_a_missing_option(monkeypatch: pytest.MonkeyPatch) -> None:

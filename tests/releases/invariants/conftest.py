@@ -1,0 +1,22 @@
+"""A release with all that a release can have: an activation, a revocation, attachments and trusted keys."""
+
+import pytest
+
+from releases.activation.revocation import revoke
+from releases.models import BlobEvent, Release
+from releases.registration import attachments
+from releases.trust import trusted_keys
+from tests import making, signing
+from tests.raw_sql import check_foreign_keys_now
+
+
+@pytest.fixture
+def release() -> Release:
+    made = making.active(making.tenant())
+    BlobEvent.objects.create(digest=made.artifacts.get().digest, kind=BlobEvent.Kind.DAMAGED)
+    revoke(making.registered(made.pipeline.tenant, "0.1"), actor="user:test", reason="leaked")
+    attachments.attach(made, [signing.envelope(made.descriptor)], actor="user:test")
+    signing.trusted(made.pipeline.tenant, "new")
+    trusted_keys.revoke(signing.trusted(made.pipeline.tenant, "old"), actor="user:test", reason="left")
+    check_foreign_keys_now()
+    return made
