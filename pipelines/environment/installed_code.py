@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sysconfig
 from functools import cached_property
+from pathlib import Path
 from typing import Final
 
-import pipelines
 import wire
 from pipelines.environment.distributions import recorded_modules
 
-_OWN_FOLDERS: Final = tuple(os.path.realpath(module.__path__[0]) + os.sep for module in (pipelines, wire))
+_OWN_FOLDERS: Final = tuple(os.path.realpath(folder) + os.sep for folder in (Path(__file__).parents[1], *wire.__path__))
 """The code of the worker itself, which may be installed from a folder for development."""
 _UNRECORDED: Final = frozenset({"_virtualenv.py"})
 """Files that virtualenv and uv put into site-packages without a record."""
