@@ -11,7 +11,9 @@ from typing import Final
 import wire
 from pipelines.environment.distributions import hexadecimal, recorded_modules
 
-_OWN_FOLDERS: Final = tuple(os.path.realpath(folder) + os.sep for folder in (Path(__file__).parents[1], *wire.__path__))
+_OWN_FOLDERS: Final = tuple(
+    os.path.realpath(folder) + os.sep for folder in (str(Path(__file__).parents[1]), *wire.__path__)
+)
 """The code of the worker itself, which may be installed from a folder for development."""
 _UNRECORDED: Final = frozenset({"_virtualenv.py"})
 """Files that virtualenv and uv put into site-packages without a record."""

@@ -17,6 +17,7 @@ from pipelines.environment.lock import invalid
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
 _OPTION: Final = re.compile(r"\s+(?=--)")
 _HASH: Final = re.compile(r"--hash(?:=|\s+)(\w+:[0-9a-f]+)")
+_CREDENTIALS: Final = re.compile(r"//[^/\s]*@")
 _EDITABLE: Final = re.compile(r"(-e|--editable)[\s=].*")
 _ABOUT_INSTALLATION: Final = re.compile(
     r"(-i|-f|--(index-url|extra-index-url|find-links|no-index|trusted-host|pre|prefer-binary|require-hashes|"
@@ -70,7 +71,8 @@ def _lines(text: str, source: str) -> Iterator[str]:
             hashes = [_hash(option) for option in options]
             yield lock_line(require_portable(_requirement(specification)), hashes)
         except ValueError as error:  # also InvalidRequirement, InvalidMarker
-            raise invalid(source, number, f"{line[:200]!r} does not lock one distribution: {error}") from error
+            shown = _CREDENTIALS.sub("//…@", line)[:200]
+            raise invalid(source, number, f"{shown!r} does not lock one distribution: {error}") from None
 
 
 def _joined(text: str) -> Iterator[tuple[int, str]]:

@@ -13,7 +13,7 @@ from pipelines.errors import DefinitionError
 def run_uv(*arguments: str) -> str:
     """Run uv and return its output. It is looked for on PATH, then next to the interpreter.
 
-    Raises ``DefinitionError``: UV_NOT_FOUND, and UV_FAILED with the end of uv's message.
+    Raises ``DefinitionError``: UV_NOT_FOUND, and UV_FAILED with the end of uv's message, in one line.
     """
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv is None:
@@ -21,5 +21,5 @@ def run_uv(*arguments: str) -> str:
     command = [uv, "--quiet", "--color=never", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
-        raise DefinitionError("UV_FAILED", f"uv {arguments[0]} failed: {done.stderr.strip()[-500:]}")
+        raise DefinitionError("UV_FAILED", f"uv {arguments[0]} failed: {' '.join(done.stderr.split())[-500:]}")
     return done.stdout
