@@ -22,6 +22,9 @@ _RECORDED: Final = re.compile(
     r"""^(?!"?\.\.)(?:"((?:[^"]|"")+\.(?:py|so))"|([^",\n]+\.(?:py|so))),sha256=([\w-]+),""", re.MULTILINE
 )
 """A file of code with its digest in RECORD, which is CSV. Files above site-packages are programs, not modules."""
+_CONTENT: Final = re.compile(
+    rb"(?!\"?\.\.|[^/]+\.dist-info/(INSTALLER|REQUESTED|RECORD|direct_url\.json|uv_\w+\.json),).+,sha256=[\w-]+,\d*$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,14 @@ class Distribution:
             return (self.metadata / "RECORD").read_bytes()
         except OSError:
             return b""
+
+    @property
+    def content(self) -> bytes:
+        """The lines of ``record`` with a digest, in the order of the files' names, without what depends on the machine.
+
+        Left out are programs, which name the interpreter's folder, and what installers write about themselves.
+        """
+        return b"\n".join(sorted(line for line in self.record.splitlines() if _CONTENT.match(line)))
 
     @property
     def is_editable(self) -> bool:

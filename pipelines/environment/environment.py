@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from pipelines.environment.distributions import Distribution, installed_distributions
 from pipelines.environment.interpreter import Interpreter
@@ -38,11 +39,14 @@ class Environment:
 
     @property
     def fingerprint(self) -> str:
-        """A SHA-256 digest over interpreter, platform, and name, version and RECORD of each distribution."""
+        """A SHA-256 digest over interpreter, platform, and the names, versions and files of all distributions.
+
+        Equal environments have the same fingerprint, whatever their folders and whichever installer made them.
+        """
         hashed = hashlib.sha256("\n".join(self.interpreter.as_json().values()).encode())
-        for each in self.distributions:
-            record = hashlib.sha256(each.record).hexdigest()
-            hashed.update(f"\n{each.name}=={each.version} {record}".encode())
+        for each in sorted(self.distributions, key=attrgetter("name")):
+            content = hashlib.sha256(each.content).hexdigest()
+            hashed.update(f"\n{each.name}=={each.version} {content}".encode())
         return f"sha256:{hashed.hexdigest()}"
 
     def differences(self, required: Required) -> list[str]:
