@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from pipelines.environment.lock import OWN, invalid, locked
 from pipelines.environment.requirements_file import lock_in_requirements, lock_line, require_portable
-from pipelines.environment.uv import run_uv
+from pipelines.environment.uv import UvFailed, run_uv
 from pipelines.errors import DefinitionError
 
 _EXPORT: Final = ("--frozen", "--no-default-groups", "--no-emit-workspace", "--no-annotate", "--no-header")
@@ -49,11 +49,11 @@ def missing_in(lock: str) -> str:
 def _exported(path: Path) -> str:
     try:
         return run_uv("export", *_EXPORT, "--project", str(path.parent), "--python", sys.executable)
+    except UvFailed as error:
+        raise invalid(path, 0, str(error)) from error
     except DefinitionError as error:
-        if error.code == "UV_NOT_FOUND":
-            text = f"{path} can be read with uv only, and there is none; install uv, or give --lock another file"
-            raise DefinitionError(error.code, text) from error
-        raise invalid(path, 0, error.message) from error
+        text = f"{path} can be read with uv only, and there is none; install uv, or give --lock another file"
+        raise DefinitionError("UV_NOT_FOUND", text) from error
 
 
 def _of_pylock(path: Path, text: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from pipelines.environment.environment import Required
-from pipelines.environment.uv import run_uv
+from pipelines.environment.uv import UvFailed, run_uv
 from pipelines.errors import DefinitionError
 
 
@@ -23,7 +23,5 @@ def sync(required: Required, target: Path) -> None:
             lock.write(required.lock)
             lock.flush()
             run_uv("pip", "sync", "--allow-empty-requirements", "--python", str(target), lock.name)
-    except DefinitionError as error:
-        if error.code == "UV_NOT_FOUND":
-            raise
-        raise DefinitionError("ENVIRONMENT_NOT_MADE", f"{target}: {error.message}") from error
+    except UvFailed as error:
+        raise DefinitionError("ENVIRONMENT_NOT_MADE", f"{target}: {error}") from error

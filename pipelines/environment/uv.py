@@ -10,10 +10,14 @@ from pathlib import Path
 from pipelines.errors import DefinitionError
 
 
+class UvFailed(Exception):
+    """uv ended with an error. The text is the end of its message, in one line."""
+
+
 def run_uv(*arguments: str) -> str:
     """Run uv and return its output. It is looked for on PATH, then next to the interpreter.
 
-    Raises ``DefinitionError``: UV_NOT_FOUND, and UV_FAILED with the end of uv's message, in one line.
+    Raises ``UvFailed``, and ``DefinitionError`` UV_NOT_FOUND.
     """
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv is None:
@@ -21,5 +25,5 @@ def run_uv(*arguments: str) -> str:
     command = [uv, "--quiet", "--color=never", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
-        raise DefinitionError("UV_FAILED", f"uv {arguments[0]} failed: {' '.join(done.stderr.split())[-500:]}")
+        raise UvFailed(f"uv {arguments[0]} failed: {' '.join(done.stderr.split())[-500:]}")
     return done.stdout

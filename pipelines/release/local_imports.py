@@ -45,24 +45,28 @@ class _Search:
         self._packed = {module: path for entry, path in sources.items() if (module := module_of(entry))}
         self._files = {canonical(str(path)) for path in sources.values()}
         self._installed = InstalledCode()
+        self._visited: set[str] = set()
+        self._found: dict[str, Unpacked] = {}
 
     def unpacked(self, start: Iterable[str], loaded: Iterable[str]) -> list[Unpacked]:
-        found: dict[str, Unpacked] = {}
-        visited: set[str] = set()
-        rest = [("the pipeline", name, file) for module in start for name, file in self._located(module)]
-        rest += (("the pipeline", name, file) for name, file in _loaded_files(loaded))
+        """Follow the statements first, because they tell which module is the importer."""
+        self._follow("the pipeline", [each for module in start for each in self._located(module)])
+        self._follow("the pipeline", list(_loaded_files(loaded)))
+        return [self._found[name] for name in sorted(self._found)]
+
+    def _follow(self, importer: str, imported: list[tuple[str, str]]) -> None:
+        rest = [(importer, *each) for each in imported]
         while rest:
             importer, name, file = rest.pop()
-            if name in visited:
+            if name in self._visited:
                 continue
-            visited.add(name)
+            self._visited.add(name)
             path = canonical(file)
             if not self._is_available(name, path):
-                found[name] = Unpacked(name, file, importer)
+                self._found[name] = Unpacked(name, file, importer)
             if file.endswith(".py") and (path in self._files or not self._installed.contains(path)):
-                imported = imported_names(name, Path(file))
-                rest += ((name, *each) for one in imported for each in self._located(one))
-        return [found[name] for name in sorted(found)]
+                names = imported_names(name, Path(file))
+                rest += [(name, *each) for one in reversed(names) for each in self._located(one)]
 
     def _is_available(self, name: str, path: str) -> bool:
         """Return True if a worker finds the module. A package comes from the artifact or from elsewhere, never both."""
@@ -83,7 +87,7 @@ class _Search:
 
 
 def _loaded_files(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for name in names:
+    for name in sorted(names):
         if file := _file(getattr(sys.modules.get(name), "__spec__", None)):
             yield name, file
 
