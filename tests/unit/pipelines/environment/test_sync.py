@@ -1,7 +1,6 @@
 """`pipelines env sync` makes the environment that a release requires, with the real uv."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -34,12 +33,10 @@ def python() -> Interpreter:
 
 
 @pytest.fixture
-def target(tmp_path: Path, uv: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def target(tmp_path: Path, uv: Path) -> Path:
     for version in ("1.0", "2.0"):
         write_wheel(uv, "alpha", version)
     write_wheel(uv, "beta", "1.0")
-    # uv finds the interpreter of this process on PATH, as it would on a worker's machine.
-    monkeypatch.setenv("PATH", f"{Path(sys.base_prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}")
     return tmp_path / "made"
 
 
