@@ -102,7 +102,7 @@ def test_a_changed_environment_differs_until_it_is_synchronised(host: Host) -> N
     after, differences = host.compare(target / "bin/python")
     assert differences == ["more 1.0 is installed, but not required", "rates is 2.0, required is 1.0"]
     assert after != before
-    with pytest.raises(AssertionError, match="ENVIRONMENT_DRIFT: .*rates is 2.0, required is 1.0"):
+    with pytest.raises(AssertionError, match=r"ENVIRONMENT_DRIFT: .*rates is 2\.0, required is 1\.0"):
         host.run(target / "bin/python", "-c", START, host.release)
     host.sync(target)
     assert host.compare(target / "bin/python") == (before, [])
