@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from pathlib import Path
 
 from pipelines.commands.options import add_lock, add_release_file, import_from_here
@@ -38,6 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--broker-ca-file",
         default=env.get("PIPELINES_BROKER_CA_FILE", ""),
+        type=_absolute,
         metavar="FILE",
         help="certificates of authorities for a rediss:// broker, in addition to those of the system; "
         "default: $PIPELINES_BROKER_CA_FILE",
@@ -65,6 +68,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_run)
 
 
+def _absolute(path: str) -> str:
+    """Return the path independent of the working folder, which a worker changes. An empty path stays empty."""
+    return str(Path(path).absolute()) if path else ""
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -73,7 +81,11 @@ def _positive(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Run a worker. Imports Celery here only, because the other commands need no broker."""
+    """Run a worker. Imports Celery here only, because the other commands need no broker.
+
+    SIGTERM ends the process as `sys.exit` does until the worker runs, so that its private folder is removed.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if arguments.from_source:
         import_from_here()
     if arguments.protocol == "rest":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -63,19 +64,20 @@ def unpack(descriptor: Descriptor, path: Path) -> UnpackedArtifact:
     """Verify an artifact and unpack it into a new private folder, which is removed when the process exits.
 
     Exactly those bytes are unpacked whose digest the release pins. Raises ``DefinitionError``: NO_ARTIFACT,
-    ARTIFACT_MISMATCH, NOT_AN_ARTIFACT.
+    ARTIFACT_MISMATCH, NOT_AN_ARTIFACT, and UNPACKING_FAILED if the folder for temporary files cannot be written.
     """
-    folder = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with tempfile.TemporaryFile() as copy:
-        pinned = _pinned(descriptor, _copy(path, copy), path)
-        try:
-            layout = read_layout(cast("BinaryIO", copy))
-        except ArchiveError as error:
-            raise _unusable(path, str(error)) from error
-        if layout is None:
-            raise _unusable(path, "it is not a zip file")
-        files = dict(_unpacked(layout, folder))
+    try:
+        folder = _private_folder()
+        with tempfile.TemporaryFile() as copy:
+            pinned = _pinned(descriptor, _copy(path, copy), path)
+            files = dict(_unpacked(_layout(cast("BinaryIO", copy), path), folder))
+    except ArchiveError as error:
+        raise _unusable(path, str(error)) from error
+    except OSError as error:
+        raise DefinitionError(
+            "UNPACKING_FAILED",
+            f"cannot unpack {path}: {error.strerror or error}; set TMPDIR to a writable folder with free space",
+        ) from error
     return UnpackedArtifact(pinned, folder, files, *_python(folder, path))
 
 
@@ -97,17 +99,41 @@ def local_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path:
     return descriptor_path.with_name(names[0])
 
 
+def _private_folder() -> Path:
+    """Return a new folder that only this user can read. This process removes it when it exits."""
+    folder, owner = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve(), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # a forked process may exit earlier
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
 def _copy(path: Path, copy: BinaryIO) -> str:
     """Copy the file and return the digest of the copy, which nobody else can change."""
     hashed = hashlib.sha256()
+    for piece in _pieces(path):
+        hashed.update(piece)
+        copy.write(piece)
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as source:
             while piece := source.read(_CHUNK):
-                hashed.update(piece)
-                copy.write(piece)
+                yield piece
     except OSError as error:
         raise DefinitionError("NO_ARTIFACT", f"cannot read the artifact {path}: {error.strerror}") from error
-    return f"sha256:{hashed.hexdigest()}"
+
+
+def _layout(file: BinaryIO, path: Path) -> Layout:
+    layout = read_layout(file)
+    if layout is None:
+        raise _unusable(path, "it is not a zip file")
+    return layout
 
 
 def _pinned(descriptor: Descriptor, digest: str, path: Path) -> ArtifactRef:

@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             finally:
                 self.server.turns.release()
             self._send(status, text)
-            if self.server.host.release.refusal:
+            if self.server.host.release.must_stop:
                 threading.Thread(target=self.server.shutdown).start()
 
     def _response(self, body: bytes) -> Response:
