@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 from pathlib import Path
 
 from pipelines.commands.options import add_lock, add_release_file, import_from_here
@@ -80,12 +79,18 @@ def _positive(text: str) -> int:
     return number
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    """Run a worker. Imports Celery here only, because the other commands need no broker.
+def _end(number: int, _: object) -> None:
+    """Remove the unpacked artifact and end as the signal does by default, whatever the author's code catches."""
+    from pipelines.worker.artifact import remove_private_folders
 
-    SIGTERM ends the process as `sys.exit` does until the worker runs, so that its private folder is removed.
-    """
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    remove_private_folders()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(signal.Signals(number))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run a worker. Imports Celery here only, because the other commands need no broker."""
+    signal.signal(signal.SIGTERM, _end)  # until the worker runs and replaces this
     if arguments.from_source:
         import_from_here()
     if arguments.protocol == "rest":

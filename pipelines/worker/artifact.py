@@ -23,6 +23,8 @@ from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descrip
 from wire.findings import DocumentError
 
 _CHUNK: Final = 1024 * 1024
+_private_folders: Final[dict[Path, int]] = {}
+"""The process that made each private folder. A forked process may exit earlier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,14 @@ def unpack_release(descriptor_path: Path, artifact: Path | None = None) -> Unpac
     """
     descriptor = read_descriptor(descriptor_path)
     return unpack(descriptor, artifact or local_artifact(descriptor, descriptor_path))
+
+
+@atexit.register
+def remove_private_folders() -> None:
+    """Remove the folders of unpacked artifacts. This is also done when the process exits, unless a signal kills it."""
+    for folder, owner in _private_folders.items():
+        if owner == os.getpid():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_descriptor(path: Path) -> Descriptor:
@@ -100,14 +110,9 @@ def local_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path:
 
 
 def _private_folder() -> Path:
-    """Return a new folder that only this user can read. This process removes it when it exits."""
-    folder, owner = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve(), os.getpid()
-
-    def remove() -> None:
-        if os.getpid() == owner:  # a forked process may exit earlier
-            shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(remove)
+    """Return a new folder that only this user can read."""
+    folder = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve()
+    _private_folders[folder] = os.getpid()
     return folder
 
 

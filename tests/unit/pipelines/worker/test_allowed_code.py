@@ -171,7 +171,9 @@ def test_the_unpacked_artifact_is_removed_when_the_process_exits(tmp_path: Path)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     descriptor = packed(tmp_path, in_step("open('shop/flow.py').close()"))
-    forks = "import os\nsys.stdout.flush()\nif not os.fork():\n    sys.exit()\nos.wait()\nprint(json.dumps(shown(ran(hosted))))"
+    forks = (
+        "import os; sys.stdout.flush()\nif not os.fork(): sys.exit()\nos.wait(); print(json.dumps(shown(ran(hosted))))"
+    )
     before, after = hosted(descriptor, forks, TMPDIR=str(temporary))
     assert before["outputs"] == after["outputs"] == ["done"]
     assert list(temporary.iterdir()) == []
