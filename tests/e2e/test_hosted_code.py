@@ -96,7 +96,12 @@ def test_a_rest_worker_stops_after_a_foreign_import(tenant: TenantInUse, foreign
     body = {**pin, "workerId": "rest", "endpoint": f"http://127.0.0.1:{REST_PORT}"}
     eventually(lambda: listens(body["endpoint"]), what="its port")
     assert tenant.http.post(tenant.url("workers"), json=body).json()["state"] == "HEALTHY"
-    importing = tenant.accepted("tests.foreign", {"folder": str(outside)}, "importing")["executionId"]
+
+    def submitted() -> str | None:
+        response = tenant.submit("tests.foreign", {"folder": str(outside)}, "importing")
+        return response.json()["executionId"] if response.status_code == 202 else None
+
+    importing = eventually(submitted, what="a submission to be accepted")  # the coordinator checks the worker first
     failed = tenant.wait_for(importing, "FAILED")
     assert (failed["error"]["code"], failed["attempt"]) == ("NonRetryableException", 0)
     assert f"FOREIGN_MODULE: the module stranger in {outside}" in failed["error"]["message"]

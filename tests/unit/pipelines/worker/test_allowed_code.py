@@ -3,14 +3,15 @@
 import py_compile
 import zipfile
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 from pathlib import Path
 
-import _cffi_backend  # any extension module
 import pytest
 
 from tests.unit.pipelines.worker.hosting_process import at_import, hosted, in_step, packed
 
-EXTENSION = Path(str(_cffi_backend.__file__))
+EXTENSION = Path(str(getattr(find_spec("_cffi_backend"), "origin", "")))
+"""Any extension module."""
 TRICKS = {
     "sys.path": "import os, sys; sys.path.insert(0, os.environ['OUTSIDE']); import stranger",
     "the working folder": "import os, sys; sys.path.insert(0, ''); os.chdir(os.environ['OUTSIDE']); import stranger",
