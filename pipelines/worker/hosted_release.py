@@ -72,8 +72,8 @@ class HostedRelease:
 
     def require_no_foreign_module(self) -> None:
         """Raise ``DefinitionError`` FOREIGN_MODULE if a step has tried to import a foreign module."""
-        if self.allowed is not None and self.allowed.foreign:
-            raise DefinitionError(FOREIGN_MODULE, f"{self.allowed.foreign}; pack it, or install it, and release that")
+        if self.allowed is not None:
+            _require_no_foreign_module(self.allowed)
 
 
 def host_artifact(
@@ -152,9 +152,13 @@ def _loaded(unpacked: UnpackedArtifact, allowed: AllowedCode) -> Pipeline:
     except (ForeignModule, DefinitionError):
         if not allowed.foreign:
             raise
-    if allowed.foreign:
-        raise DefinitionError(FOREIGN_MODULE, f"{allowed.foreign}; pack it, or install it, and release that")
+    _require_no_foreign_module(allowed)
     return pipeline
+
+
+def _require_no_foreign_module(allowed: AllowedCode) -> None:
+    if allowed.foreign:
+        raise DefinitionError("FOREIGN_MODULE", f"{allowed.foreign}; pack it, or install it, and release that")
 
 
 def _environment(required: Required, *, allow_drift: bool) -> WorkerEnvironment:
