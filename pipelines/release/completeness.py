@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
 
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.plan import plan
-from pipelines.environment.installed_code import canonical
+from pipelines.environment.shadowing import shadowed_modules, top_level_modules
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.release.local_imports import Unpacked, module_of, unpacked_modules
-
-_OF_THE_WORKER: Final = frozenset({"pipelines", "wire", *sys.stdlib_module_names})
-"""Top-level modules that a worker has imported, or may have, before it imports the pipeline."""
 
 
 def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Collection[str] = ()) -> None:
@@ -25,7 +20,7 @@ def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Co
 
     Errors: STEP_NOT_PACKED, MODULE_NOT_PACKED, MODULE_SHADOWED, MODULE_FAILED, SOURCE_UNREADABLE.
     """
-    packed = {module: path for entry, path in sources.items() if (module := module_of(entry))}
+    packed = {module_of(entry) for entry in sources}
     modules = {step.function.__module__: step.name for step in plan(pipeline).steps if step.function is not None}
     steps = {module: name for module, name in modules.items() if module not in packed}
     unpacked = unpacked_modules([pipeline.module, *modules], sources, loaded)
@@ -35,7 +30,7 @@ def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Co
     correction = f"set packages={_packages(pipeline.packages, missing)!r} of the Pipeline"
     raise_all(
         [
-            *_shadowed(packed),
+            *shadowed_modules(top_level_modules(sources)),
             *(_step_error(name, module, pipeline, correction) for module, name in steps.items()),
             *(_module_error(each, correction) for each in unpacked if each.name not in steps),
         ]
@@ -51,22 +46,6 @@ def _packages(present: Iterable[str], missing: Collection[str]) -> tuple[str, ..
 def _parents(name: str) -> Iterator[str]:
     parts = name.split(".")
     return (".".join(parts[:end]) for end in range(1, len(parts)))
-
-
-def _shadowed(packed: Mapping[str, Path]) -> Iterator[DefinitionError]:
-    """Yield an error for each packed module under whose name Python imports another file."""
-    for name, path in packed.items():
-        if name in _OF_THE_WORKER:
-            yield _shadow_error(name, path, "Python or durable-pipelines")
-            continue
-        spec = getattr(sys.modules.get(name), "__spec__", None)
-        other = spec.origin if spec is not None and spec.has_location else None
-        if other and canonical(other) != canonical(str(path)):
-            yield _shadow_error(name, path, other)
-
-
-def _shadow_error(name: str, path: Path, other: str) -> DefinitionError:
-    return DefinitionError("MODULE_SHADOWED", f"{path} is packed as {name}, which is a module of {other}; rename it")
 
 
 def _step_error(name: str, module: str, pipeline: Pipeline, correction: str) -> DefinitionError:
