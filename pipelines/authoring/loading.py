@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 
 from pipelines.authoring.definition import Pipeline, loading
 from pipelines.authoring.plan import plan
@@ -38,6 +39,21 @@ def load(reference: str) -> Pipeline:
     if found.mistakes:
         plan(found)
     return found
+
+
+def reference_of(pipeline: Pipeline) -> str:
+    """Return the reference of a pipeline, MODULE:NAME: the first name in its module that stands for it.
+
+    Raises ``DefinitionError`` NAME_NOT_FOUND if its module has no such name.
+    """
+    module = sys.modules[pipeline.module]
+    names = sorted(name for name, value in vars(module).items() if value is pipeline)
+    if not names:
+        raise DefinitionError(
+            "NAME_NOT_FOUND",
+            f"module {pipeline.module} has no name for the pipeline {pipeline.pipeline_id}; assign it to one",
+        )
+    return f"{pipeline.module}:{names[0]}"
 
 
 def _import(name: str) -> object:

@@ -16,13 +16,18 @@ from typing import Any, Final
 
 from pipelines.authoring.compiler import compile_contract, contract_text
 from pipelines.authoring.definition import Pipeline
-from pipelines.authoring.loading import load
-from pipelines.authoring.plan import plan
-from pipelines.errors import DefinitionError, raise_all
+from pipelines.authoring.loading import load, reference_of
+from pipelines.environment.environment import Environment
+from pipelines.errors import DefinitionError
+from pipelines.release.completeness import require_complete
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
 
 CAPABILITIES_ENTRY: Final = "META-INF/pipeline/capabilities.json"
+PYTHON_ENTRY: Final = "META-INF/pipeline/python.json"
+"""Names the pipeline in the artifact as MODULE:NAME, and the interpreter for which it was built."""
+LOCK_ENTRY: Final = "META-INF/pipeline/requirements.lock"
+"""The distributions that the code needs, with exact versions."""
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644
 _UNIX: Final = 3
@@ -38,34 +43,39 @@ class BuiltArtifact:
     contract: dict[str, Any]
 
 
-def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
+def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -> BuiltArtifact:
     """Write the artifact ``<pipelineId>.zip`` into ``out_dir``, completely or not at all.
 
-    ``out_dir`` is created if it is missing. ``pipeline`` is a pipeline or its reference, MODULE:NAME.
+    ``out_dir`` is created if it is missing. ``pipeline`` is a pipeline or its reference, MODULE:NAME. ``lock`` is the
+    text of the ``requirements.lock`` to pack; by default it locks the distributions that are installed here.
 
     Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
-    SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
+    MODULE_NOT_PACKED, MODULE_SHADOWED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
     """
+    before = set(sys.modules)
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
+    imported = set(sys.modules) - before
     contract = compile_contract(loaded)
     sources = _sources(loaded)
+    require_complete(loaded, sources, imported)
     target = (out_dir / f"{loaded.pipeline_id}.zip").resolve()
     if any(target.is_relative_to(folder) for folder in _folders(loaded)):
         raise DefinitionError(
             "OUT_DIR_PACKED",
             f"{out_dir} is inside a package that is packed, so the artifact would pack itself; choose another --out",
         )
-    data = _archive(sources, _documents(loaded, contract))
+    data = _archive(sources, _documents(loaded, contract, lock))
     write_atomically(target, data)
     return BuiltArtifact(out_dir / target.name, _digest(data), len(data), contract)
 
 
-def artifact_digest(pipeline: Pipeline) -> str:
-    """Return the digest that ``build`` would return for the source on disk, without writing a file.
+def artifact_digest(pipeline: Pipeline, lock: str | None = None) -> str:
+    """Return the digest that ``build`` would return for the source on disk and this lock, without writing a file.
 
-    Raises ``DefinitionError`` as ``build`` does, except for OUT_DIR_PACKED and OUT_DIR_UNWRITABLE.
+    Does not check that the artifact is complete. Raises ``DefinitionError``: those of ``compile_contract``,
+    PACKAGE_NOT_FOUND, SOURCE_UNREADABLE.
     """
-    return _digest(_archive(_sources(pipeline), _documents(pipeline, compile_contract(pipeline))))
+    return _digest(_archive(_sources(pipeline), _documents(pipeline, compile_contract(pipeline), lock)))
 
 
 def write_atomically(target: Path, data: bytes) -> None:
@@ -82,9 +92,15 @@ def write_atomically(target: Path, data: bytes) -> None:
         raise DefinitionError("OUT_DIR_UNWRITABLE", f"cannot write {target}: {error.strerror}") from error
 
 
-def _documents(pipeline: Pipeline, contract: dict[str, Any]) -> dict[str, str]:
-    """Return the entries that are not source: the contract, and the capabilities that workers need, if any."""
-    documents = {CONTRACT_ENTRY: contract_text(contract)}
+def _documents(pipeline: Pipeline, contract: dict[str, Any], lock: str | None) -> dict[str, str]:
+    """Return the entries that are not source: the contract, and what a worker needs to host the code."""
+    required = Environment.current().required
+    python = {"pipeline": reference_of(pipeline), **required.interpreter.as_json()}
+    documents = {
+        CONTRACT_ENTRY: contract_text(contract),
+        PYTHON_ENTRY: json.dumps(python, indent=2) + "\n",
+        LOCK_ENTRY: required.lock if lock is None else lock,
+    }
     if pipeline.checkpoint:
         documents[CAPABILITIES_ENTRY] = json.dumps([CHECKPOINTS]) + "\n"
     return documents
@@ -122,18 +138,6 @@ def _sources(pipeline: Pipeline) -> dict[str, Path]:
         else:
             found[_entry(name.split(".")[:-1], Path(root.name))] = root
         found.update(_parent_inits(name, root))
-    raise_all(
-        [
-            DefinitionError(
-                "STEP_NOT_PACKED",
-                f'step "{step.name}" is in module {step.function.__module__}, outside of the package of '
-                f"{pipeline.module}; add packages=({step.function.__module__.partition('.')[0]!r},) to "
-                "the Pipeline",
-            )
-            for step in plan(pipeline).steps
-            if step.function is not None and not _is_packed(step.function.__module__, found)
-        ]
-    )
     return found
 
 
@@ -204,8 +208,3 @@ def _parent_inits(name: str, root: Path) -> dict[str, Path]:
 
 def _entry(package: list[str], path: Path) -> str:
     return "/".join([*package, *path.parts])
-
-
-def _is_packed(module: str, entries: dict[str, Path]) -> bool:
-    path = module.replace(".", "/")
-    return f"{path}.py" in entries or f"{path}/__init__.py" in entries

@@ -23,8 +23,8 @@ from kombu.message import Message
 
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn
-from pipelines.worker.host import Host, host_release
-from pipelines.worker.options import broker_url, required, worker_key
+from pipelines.worker.host import Host
+from pipelines.worker.options import broker_url, hosted_release, required, worker_key
 from pipelines.worker.outbox import Outbox, Report
 from wire.broker import quiet_consumer
 from wire.broker.client import send, survive_broker_loss, take_ticket
@@ -60,14 +60,14 @@ def main(arguments: argparse.Namespace) -> int:
     logging.raiseExceptions = False  # a step may close what the log is written to
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
-    tenant = required(arguments.tenant, "--tenant", "PIPELINES_TENANT")
+    required(arguments.tenant, "--tenant", "PIPELINES_TENANT")
     url = broker_url(arguments.broker_url, arguments.broker_ca_file)
     key = worker_key(arguments.key_file)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
     if len(worker_id) > LONGEST_WORKER_ID or not is_segment(worker_id):
         text = f"--worker-id {SEGMENT_RULE} or have more than {LONGEST_WORKER_ID} characters"
         raise DefinitionError("INVALID_WORKER_ID", text)
-    release = host_release(arguments.pipeline, arguments.release, tenant)
+    release = hosted_release(arguments)
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency, take_ticket=_take_ticket)
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.drop_leases)
@@ -86,6 +86,7 @@ def main(arguments: argparse.Namespace) -> int:
     worker.start()
     if host.acceptance.refusal:
         raise DefinitionError("WORKER_REFUSED", f"no coordinator accepts this worker: {host.acceptance.refusal}")
+    release.require_no_foreign_module()
     return int(worker.exitcode or 0)
 
 
@@ -117,9 +118,14 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
         },
     )
 
+    def report(ended: Report) -> None:
+        outbox.put(ended)
+        if host.release.must_stop:
+            state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
+
     @app.task(name=EXECUTE_TASK, shared=False)
     def execute(message: Any) -> None:
-        host.execute(message, outbox.put)
+        host.execute(message, report)
 
     app.steps["consumer"].update({_Instructions, _Places})
     return app

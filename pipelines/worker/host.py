@@ -1,4 +1,4 @@
-"""Hosts one release: checks that the code is that release, and executes the commands for it.
+"""Hosts one release: executes the commands for it, and knows which leases it holds.
 
 Uses no broker; `celery_worker` connects it to one.
 """
@@ -10,28 +10,21 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from pipelines.authoring.compiler import compile_contract
-from pipelines.authoring.definition import Pipeline, StepContext
-from pipelines.authoring.loading import load
-from pipelines.errors import DefinitionError
+from pipelines.authoring.definition import StepContext
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
-from pipelines.release.packaging import artifact_digest
 from pipelines.worker import outcomes
 from pipelines.worker.acceptance import Acceptance
 from pipelines.worker.boundary import Boundary
 from pipelines.worker.held_leases import HeldLeases
+from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outbox import Report
 from pipelines.worker.pace import Pace
-from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep, RunResult, run
-from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor, parse_descriptor
-from wire.findings import DocumentError
-from wire.identity import ReleaseIdentity
+from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep, RunResult
+from pipelines.worker.step_times import StepTimes
 from wire.messages.celery_messages import (
     Checkpoint,
     Command,
@@ -47,66 +40,6 @@ from wire.messages.notices import refusal_of
 from wire.messages.queues import ticket_of
 from wire.messages.sealing import ProtocolError, check_fresh, decode, seal, verify
 from wire.worker_keys import WorkerKey
-
-
-@dataclass(frozen=True)
-class HostedRelease:
-    """The code of one release, checked against the release's descriptor.
-
-    ``artifact_id`` and ``artifact_digest`` name the artifact that the code was compared with. They are empty if the
-    release pins container images only, which code cannot be compared with.
-    """
-
-    pipeline: Pipeline
-    identity: ReleaseIdentity
-    artifact_id: str
-    artifact_digest: str
-
-
-def host_release(reference: str, descriptor_path: Path, tenant: str) -> HostedRelease:
-    """Load ``reference``, written as MODULE:NAME, and check that it is the release that the descriptor describes.
-
-    The code must compile to the release's contract. If the release pins artifacts by their bytes, the code must rebuild
-    to exactly the bytes of one of them. ``tenant`` is the slug of the worker's tenant. Raises ``DefinitionError``:
-    those of ``load`` and ``compile_contract``, INVALID_RELEASE, PIPELINE_MISMATCH, CONTRACT_MISMATCH,
-    ARTIFACT_MISMATCH.
-    """
-    descriptor = _read(descriptor_path)
-    pipeline = load(reference)
-    if pipeline.pipeline_id != descriptor.pipeline_id:
-        raise DefinitionError(
-            "PIPELINE_MISMATCH",
-            f"{reference} is pipeline {pipeline.pipeline_id}, but the release is of {descriptor.pipeline_id}",
-        )
-    compiled = compile_contract(pipeline)["contractVersion"]
-    if compiled != descriptor.contract_version:
-        raise DefinitionError(
-            "CONTRACT_MISMATCH",
-            f"{reference} compiles to contract {compiled}, but the release pins {descriptor.contract_version}; "
-            "host the code of that release, or build and release this code",
-        )
-    digest = artifact_digest(pipeline)
-    stored = {artifact.digest: artifact.artifact_id for artifact in descriptor.artifacts if artifact.kind.is_stored}
-    if stored and digest not in stored:
-        raise DefinitionError(
-            "ARTIFACT_MISMATCH",
-            f"{reference} builds to {digest}, but the release pins {', '.join(stored)}; "
-            "host the code of that release, or build and release this code",
-        )
-    pipeline.close()
-    identity = ReleaseIdentity(tenant, descriptor.pipeline_id, descriptor.contract_version, descriptor.release_version)
-    # A release of images alone pins no artifact that this code can be compared with, so it names none.
-    return HostedRelease(pipeline, identity, stored.get(digest, ""), digest if stored else "")
-
-
-def _read(path: Path) -> Descriptor:
-    try:
-        with path.open("rb") as file:
-            return parse_descriptor(file.read(MAX_DESCRIPTOR_BYTES + 1))
-    except OSError as error:
-        raise DefinitionError("INVALID_RELEASE", f"cannot read {path}: {error.strerror}") from error
-    except DocumentError as error:
-        raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error
 
 
 class Host:
@@ -253,6 +186,8 @@ class Host:
         """Return one signed message for the coordinator with reports about one release."""
         group = OutcomeGroup(
             worker_id=self.worker_id,
+            artifact_digest=self.release.artifact_digest,
+            environment=self.release.environment.fingerprint if self.release.environment else "",
             outcomes=[report.outcome for report in reports if report.outcome],
             checkpoints=[report.checkpoint for report in reports if report.checkpoint],
         )
@@ -273,6 +208,8 @@ class Host:
             capacity=self.capacity,
             artifact_id=self.release.artifact_id,
             artifact_digest=self.release.artifact_digest,
+            code=self.release.code,
+            environment=self.release.environment,
             taking=self.accepting and state == "HEALTHY",
             answered=self._followed is not None,
             transition_seconds=self._pace.report(),
@@ -287,9 +224,10 @@ class Host:
     def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
         identity = self.release.identity
         reached: list[Checkpoint] = []
+        times = StepTimes()
 
         def keep(next_step_index: int, outputs: list[Any], many: bool) -> None:
-            checkpoint = outcomes.checkpoint_of(command, next_step_index, outputs, many=many)
+            checkpoint = outcomes.checkpoint_of(command, next_step_index, outputs, many=many, steps=times.spans())
             if checkpoint is None:
                 warn("A checkpoint of execution %s is too large to be stored", command.execution_id)
                 return
@@ -299,22 +237,23 @@ class Host:
         with self._pace.measured(partial(self._leases.is_lost, command.lease_token)) as pace_is_notable:
             outcome = self._boundary.run(
                 command.execution_id,
-                lambda: self._outcome(command, keep if command.checkpoints else None),
+                lambda: self._outcome(command, keep if command.checkpoints else None, times),
                 lambda failed: outcomes.failed(command, failed),
             )
         if pace_is_notable():
             self.changed.set()
+        outcome = outcome.model_copy(update={"steps": times.spans()})
         failed = outcome.outcome == "FAILED"
         return Report(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
 
-    def _outcome(self, command: Command, keep: Keep | None) -> Outcome:
+    def _outcome(self, command: Command, keep: Keep | None, times: StepTimes) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        outcome = outcomes.outcome_of(command, self._run_steps(command, keep, steps), steps=steps)
+        outcome = outcomes.outcome_of(command, self._run_steps(command, keep, times, steps), steps=steps)
         if outcome.failure is not None:
             log_failure(command.execution_id, outcome.failure)
         return outcome
 
-    def _run_steps(self, command: Command, keep: Keep | None, steps: int) -> RunResult:
+    def _run_steps(self, command: Command, keep: Keep | None, times: StepTimes, steps: int) -> RunResult:
         identity = self.release.identity
         context = StepContext(
             tenant_id=identity.tenant_id,
@@ -327,8 +266,7 @@ class Host:
             cancellation=partial(self._leases.is_lost, command.lease_token),
         )
         try:
-            return run(
-                self.release.pipeline,
+            return self.release.run(
                 json.loads(command.payload),
                 start=command.current_step_index,
                 # After an await at the end, no step is left to run: the response is the result.
@@ -336,6 +274,7 @@ class Host:
                 context=context,
                 shape=command.shape,
                 keep=keep,
+                times=times,
             )
         except ValueError as error:
             return Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)

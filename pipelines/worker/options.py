@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import ssl
 from pathlib import Path
 
 from pipelines.errors import DefinitionError
+from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
 from wire.worker_keys import MalformedKey, WorkerKey, parse_key
 
 
@@ -33,6 +35,18 @@ def broker_url(value: str | None, ca_file: str) -> str:
                 "INVALID_CA_FILE", f"{ca_file} is not a readable file of certificates in PEM format"
             ) from None
     return url
+
+
+def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
+    """Load the code that the options choose. Raises ``DefinitionError`` as `host_artifact` and `host_source` do."""
+    tenant = arguments.tenant or ""
+    if arguments.from_source:
+        from pipelines.environment.lock_files import lock_from
+
+        lock = lock_from(arguments.lock) if arguments.lock else None
+        return host_source(arguments.from_source, arguments.release, tenant, lock=lock)
+    allow_drift = arguments.allow_environment_drift
+    return host_artifact(arguments.release, tenant, arguments.artifact, allow_drift=allow_drift)
 
 
 def worker_key(file: Path | None) -> WorkerKey:

@@ -9,7 +9,7 @@ from typing import Any
 from pipelines.failures import Failed
 from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Checkpoint, Command, Failure, Outcome, Suspension
+from wire.messages.celery_messages import Checkpoint, Command, Failure, Outcome, StepSpan, Suspension
 from wire.messages.limits import LONGEST_OUTCOME, MOST_PAYLOADS
 
 
@@ -93,7 +93,9 @@ def mismatch(command: Command, meant: ReleaseIdentity, hosted: ReleaseIdentity) 
     return failed(command, Failed("IDENTITY_MISMATCH", message, retryable=False))
 
 
-def checkpoint_of(command: Command, next_step_index: int, outputs: Sequence[Any], *, many: bool) -> Checkpoint | None:
+def checkpoint_of(
+    command: Command, next_step_index: int, outputs: Sequence[Any], *, many: bool, steps: Sequence[StepSpan] = ()
+) -> Checkpoint | None:
     """Return a checkpoint with the outputs of the steps before `next_step_index`; None if it is too large to send."""
     if len(outputs) > MOST_PAYLOADS:
         return None
@@ -105,6 +107,7 @@ def checkpoint_of(command: Command, next_step_index: int, outputs: Sequence[Any]
         next_step_index=next_step_index,
         output_payloads=_texts(outputs),
         many=many,
+        steps=list(steps),
     )
     return checkpoint if len(checkpoint.model_dump_json(by_alias=True)) <= LONGEST_OUTCOME else None
 

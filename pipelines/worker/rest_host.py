@@ -16,14 +16,13 @@ from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.failures import Failed, log_failure, warn
 from pipelines.worker import outcomes
 from pipelines.worker.boundary import Boundary
-from pipelines.worker.host import HostedRelease
+from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.runner import (
     INVALID_STEP_OUTPUT,
     OUTPUT_TOO_LARGE,
     Completed,
     RunResult,
     Suspended,
-    run,
 )
 from wire.messages.celery_messages import Shape
 from wire.messages.limits import LONGEST_OUTCOME, TOLERANCE
@@ -185,8 +184,7 @@ class RestHost:
             return _failed(ILLEGAL_ARGUMENT, mismatch)
         try:
             value, shape = self._input(command.input)
-            outcome = run(
-                self.release.pipeline,
+            outcome = self.release.run(
                 value,
                 start=command.current_step_index,
                 stop=self._stop(command),

@@ -19,8 +19,7 @@ from typing import Any
 
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, traceback_of, warn
-from pipelines.worker.host import host_release
-from pipelines.worker.options import worker_secret
+from pipelines.worker.options import hosted_release, worker_secret
 from pipelines.worker.rest_host import Response, RestHost
 from wire.messages.payload_envelopes import DEFAULT_PREFIXES
 
@@ -41,18 +40,19 @@ def main(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.raiseExceptions = False  # a step may close what the log is written to
     secret = worker_secret(arguments.key_file)
-    release = host_release(arguments.pipeline, arguments.release, arguments.tenant or "")
+    release = hosted_release(arguments)
     prefixes = tuple(arguments.payload_prefix or DEFAULT_PREFIXES)
     host = RestHost(release, secret=secret, prefixes=prefixes)
     try:
         server = Server(arguments.bind, host, capacity=arguments.concurrency)
     except (OSError, OverflowError) as error:
         raise DefinitionError("INVALID_ADDRESS", f"--bind {arguments.bind}: {error}") from error
-    inform("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    inform("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
     server.serve_forever(poll_interval=0.1)
     server.server_close()
+    release.require_no_foreign_module()
     return 0
 
 
@@ -119,6 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
             finally:
                 self.server.turns.release()
             self._send(status, text)
+            if self.server.host.release.must_stop:
+                threading.Thread(target=self.server.shutdown).start()
 
     def _response(self, body: bytes) -> Response:
         try:

@@ -7,6 +7,7 @@ same value whether it runs in the same transition as the step before it or after
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -15,6 +16,7 @@ from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.failures import Failed, failed_by, message_of
+from pipelines.worker.step_times import StepTimes
 from wire.messages.celery_messages import Shape
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
@@ -60,13 +62,14 @@ def run(
     context: StepContext,
     shape: Shape = "UNI",
     keep: Keep | None = None,
+    times: StepTimes | None = None,
 ) -> RunResult:
     """Run the steps from ``start`` up to but not including ``stop``; -1 means to the end (wire protocol D.5).
 
     ``payload`` is decoded JSON: one value if ``shape`` is UNI, a list of values if it is MULTI. ``keep`` is called
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
     called. If ``stop == start``, no step runs and the input is returned. Every exception of the author's code becomes
-    ``Failed``, including KeyboardInterrupt and SystemExit.
+    ``Failed``, including KeyboardInterrupt and SystemExit. ``times`` receives when each step ran.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
     """
@@ -74,7 +77,7 @@ def run(
     end = len(steps) if stop == -1 else stop
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
-    transition = _Transition(context, keep)
+    transition = _Transition(context, keep, times or StepTimes())
     try:
         return transition.run(steps, start, end, payload, shape)
     except BaseException as error:
@@ -99,9 +102,10 @@ class _Many:
 class _Transition:
     """One run of steps. Between two steps there is either one value or a stream of values."""
 
-    def __init__(self, context: StepContext, keep: Keep | None) -> None:
+    def __init__(self, context: StepContext, keep: Keep | None, times: StepTimes) -> None:
         self._context = context
         self._keep = keep
+        self._times = times
         self.failure: Failed | None = None
 
     def run(
@@ -223,11 +227,14 @@ class _Transition:
         """Call the author's code. An exception fails the step; no code is called once a step has failed."""
         if self.failure is not None:
             raise _StepFailed  # the author's code caught it
+        begun = time.time()
         try:
             self._context.raise_if_cancelled()
             return function(*arguments)
         except BaseException as error:
             self._raised(step, error)
+        finally:
+            self._times.add(step.index, begun)
 
     def _checked(self, step: PlannedStep, value: Any) -> Encoded:
         try:

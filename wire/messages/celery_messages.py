@@ -15,8 +15,10 @@ from wire.messages.limits import (
     LONGEST_RECIPIENT,
     LONGEST_STEP_ID,
     LONGEST_WORKER_ID,
+    MOST_DIFFERENCES,
     MOST_LEASES,
     MOST_PAYLOADS,
+    MOST_SPANS,
     MOST_TOGETHER,
 )
 
@@ -36,6 +38,8 @@ class Wire(BaseModel):
 
 Shape = Literal["UNI", "MULTI"]
 WorkerState = Literal["HEALTHY", "DRAINING", "UNAVAILABLE"]
+CodeOrigin = Literal["artifact", "source", "image"]
+"""Where a worker's code comes from: the release's artifact, a folder, or the container image that the release pins."""
 
 
 def _segment(text: str) -> str:
@@ -53,6 +57,8 @@ _Version = Annotated[int, Field(ge=0, lt=2**63)]
 _Item = TypeVar("_Item")
 _Together = Annotated[list[_Item], Field(max_length=MOST_TOGETHER, fail_fast=True)]
 _Leases = Annotated[list[_Item], Field(max_length=MOST_LEASES, fail_fast=True)]
+_Difference = Annotated[str, Field(max_length=300)]
+_Differences = Annotated[list[_Difference], Field(max_length=MOST_DIFFERENCES, fail_fast=True)]
 _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)]
 
 
@@ -115,6 +121,20 @@ class Suspension(Wire):
     group: str | None = Field(default=None, max_length=LONGEST_RECIPIENT)
 
 
+class StepSpan(Wire):
+    """When a step ran in a transition: from its first call to the end of its last one, in milliseconds since 1970.
+
+    The spans of steps overlap if they pass a stream, because streams are lazy.
+    """
+
+    step_index: int = Field(ge=0, lt=2**31)
+    started_at_epoch_ms: int = Field(ge=0, lt=2**53)
+    ended_at_epoch_ms: int = Field(ge=0, lt=2**53)
+
+
+_Spans = Annotated[list[StepSpan], Field(max_length=MOST_SPANS, fail_fast=True)]
+
+
 class Outcome(Wire):
     """What a worker reports at the end of a transition (wire protocol D.6). `output_payloads` are JSON texts.
 
@@ -130,12 +150,13 @@ class Outcome(Wire):
     stopped_before_step_index: int = Field(default=-1, ge=-1)
     suspension: Suspension | None = None
     failure: Failure | None = None
+    steps: _Spans = Field(default_factory=list)
 
 
 class Checkpoint(Wire):
     """The input of the step at `next_step_index`, stored while the transition runs, so that a retry starts there.
 
-    The outputs are JSON texts; they are a stream if `many`.
+    The outputs are JSON texts; they are a stream if `many`. `steps` has the spans of the transition so far.
     """
 
     execution_id: uuid.UUID
@@ -145,12 +166,19 @@ class Checkpoint(Wire):
     next_step_index: int = Field(ge=1, lt=2**31)
     output_payloads: _Payloads
     many: bool = False
+    steps: _Spans = Field(default_factory=list)
 
 
 class OutcomeGroup(Wire):
-    """Outcomes and checkpoints of commands of one release."""
+    """Outcomes and checkpoints of commands of one release.
+
+    `artifact_digest` is the artifact whose code ran, and `environment` the fingerprint of the worker's environment.
+    Both are empty if unknown.
+    """
 
     worker_id: WorkerId
+    artifact_digest: Identity = ""
+    environment: Identity = ""
     outcomes: _Together[Outcome] = Field(default_factory=list)
     checkpoints: _Together[Checkpoint] = Field(default_factory=list)
 
@@ -169,6 +197,20 @@ class HeldLease(Wire):
     seconds: float = Field(default=0, ge=0, le=10**9, allow_inf_nan=False)
 
 
+class WorkerEnvironment(Wire):
+    """The Python environment of a worker.
+
+    `fingerprint` changes with the interpreter, the platform and every installed distribution. `differences` lists how
+    the environment differs from the one that the artifact requires, at most MOST_DIFFERENCES of `difference_count`.
+    """
+
+    fingerprint: Identity
+    python: str = Field(max_length=100)
+    platform: str = Field(max_length=100)
+    differences: _Differences = Field(default_factory=list)
+    difference_count: int = Field(default=0, ge=0, le=10**6)
+
+
 class Heartbeat(Wire):
     """A worker's heartbeat. It registers the worker, and renews the leases that the worker holds.
 
@@ -179,6 +221,8 @@ class Heartbeat(Wire):
 
     `running` are the transitions that a thread has begun, `waiting` those whose command waits in the worker for a
     thread. `abandoned` counts the threads that still run a transition whose lease is known to be lost.
+
+    `code` says where the worker's code comes from; null if it does not report that.
     """
 
     worker_id: WorkerId
@@ -186,6 +230,8 @@ class Heartbeat(Wire):
     capacity: int = Field(ge=1, le=10_000)
     artifact_id: Identity = ""
     artifact_digest: Identity = ""
+    code: CodeOrigin | None = None
+    environment: WorkerEnvironment | None = None
     taking: bool = True
     answered: bool = True
     transition_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)

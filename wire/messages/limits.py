@@ -23,3 +23,7 @@ MOST_PAYLOADS = 400_000
 """The number of outputs in one outcome or checkpoint, or of requests in one await."""
 MOST_LEASES = 10_000
 """The number of leases of one kind that a heartbeat or an instruction names. A worker has at most as many threads."""
+MOST_SPANS = 1_000
+"""The number of steps in one outcome or checkpoint whose times are reported. Those of later steps are not."""
+MOST_DIFFERENCES = 50
+"""The number of differences that a heartbeat lists between a worker's environment and the required one."""

@@ -13,12 +13,13 @@ import pytest
 
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
-from pipelines.release.packaging import artifact_digest, build
+from pipelines.release.packaging import LOCK_ENTRY, PYTHON_ENTRY, artifact_digest, build
 from tests.unit.pipelines.conftest import IMPORTS, Author
 from wire.documents.contract import CONTRACT_ENTRY
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1)\n"
+DOCUMENTS = [CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY]
 
 
 def names(path: Path) -> list[str]:
@@ -76,7 +77,7 @@ def test_an_artifact_holds_the_package_and_its_contract(author: Author, tmp_path
     pipeline = author.pipeline(STEP, module="acme.orders.flow")
     artifact = build(pipeline, tmp_path / "dist")
     assert names(artifact.path) == [
-        CONTRACT_ENTRY,
+        *DOCUMENTS,
         "acme/__init__.py",
         "acme/orders/data/rates.csv",
         "acme/orders/flow.py",
@@ -118,14 +119,14 @@ def test_a_new_artifact_replaces_the_old_one_atomically(author: Author, tmp_path
 
 def test_a_single_module_packs_its_file(author: Author, tmp_path: Path) -> None:
     author.write("beside.py", "")
-    assert names(built(author.pipeline(STEP), tmp_path)) == [CONTRACT_ENTRY, "authored.py"]
+    assert names(built(author.pipeline(STEP), tmp_path)) == [*DOCUMENTS, "authored.py"]
 
 
 def test_a_pipeline_in_the_package_itself_packs_the_package(author: Author, tmp_path: Path) -> None:
     author.write("acme/__init__.py", IMPORTS + STEP)
     author.write("acme/rates.py", "")
     assert names(built(author.load("acme:pipeline"), tmp_path)) == [
-        CONTRACT_ENTRY,
+        *DOCUMENTS,
         "acme/__init__.py",
         "acme/rates.py",
     ]
@@ -141,7 +142,7 @@ def test_further_packages_and_modules_are_packed_on_request(author: Author, tmp_
         "pipeline = Pipeline('org.acme', packages=('shared.money', 'single'))\npipeline.step(ship)\n",
     )
     assert names(built(author.load("authored:pipeline"), tmp_path)) == [
-        CONTRACT_ENTRY,
+        *DOCUMENTS,
         "authored.py",
         "shared/__init__.py",
         "shared/money/rounding.py",

@@ -1,0 +1,50 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pipeline", metavar="MODULE:NAME", help="such as acme.payments:pipeline")
+
+
+def add_release_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--release", required=True, type=Path, metavar="FILE", help="the pipeline-release.json")
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
+
+
+def add_lock(parser: argparse.ArgumentParser, default: str) -> None:
+    text = f"uv.lock, pylock.toml or a requirements file with exact versions; default: {default}"
+    parser.add_argument("--lock", type=Path, metavar="FILE", help=text)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def show(facts: dict[str, Any], arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        print(f"{name:<16} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def warn(text: str) -> None:
+    """Print a warning to stderr, if there is one."""
+    if text:
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def import_from_here() -> None:
+    here = str(Path.cwd())
+    if sys.path[:1] != [here]:
+        sys.path.insert(0, here)

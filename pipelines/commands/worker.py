@@ -1,0 +1,102 @@
+"""``pipelines worker``: run a transition worker for one release."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from pathlib import Path
+
+from pipelines.commands.options import add_lock, add_release_file, import_from_here
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    env = os.environ
+    add_release_file(parser)
+    code = parser.add_mutually_exclusive_group()
+    code.add_argument(
+        "--artifact", type=Path, metavar="FILE", help="the artifact to host; default: the one next to --release"
+    )
+    code.add_argument(
+        "--from-source",
+        metavar="MODULE:NAME",
+        help="for development: host this pipeline from the working folder; the worker reports its code as unverified",
+    )
+    add_lock(parser, "as installed here; with --from-source, the one with which the artifact was built")
+    parser.add_argument(
+        "--allow-environment-drift",
+        action="store_true",
+        help="start although this environment differs from the one that the artifact requires",
+    )
+    parser.add_argument(
+        "--tenant", default=env.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
+    )
+    parser.add_argument(
+        "--broker-url", default=env.get("PIPELINES_BROKER_URL"), metavar="URL", help="default: $PIPELINES_BROKER_URL"
+    )
+    parser.add_argument(
+        "--broker-ca-file",
+        default=env.get("PIPELINES_BROKER_CA_FILE", ""),
+        type=_absolute,
+        metavar="FILE",
+        help="certificates of authorities for a rediss:// broker, in addition to those of the system; "
+        "default: $PIPELINES_BROKER_CA_FILE",
+    )
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="contains the tenant's worker key; default: $PIPELINES_WORKER_KEY"
+    )
+    parser.add_argument("--worker-id", metavar="ID", help="default: made from host and process")
+    parser.add_argument(
+        "--concurrency", type=_positive, default=1, metavar="N", help="transitions at a time; default: 1"
+    )
+    parser.add_argument(
+        "--protocol", choices=("celery", "rest"), default="celery", help="how the coordinator calls it; default: celery"
+    )
+    parser.add_argument(
+        "--bind", default="127.0.0.1:8090", metavar="HOST:PORT", help="rest: where to listen; default: 127.0.0.1:8090"
+    )
+    parser.add_argument(
+        "--payload-prefix",
+        action="append",
+        metavar="PREFIX",
+        help="rest: types to accept in addition to the pipeline's own",
+    )
+    parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
+    parser.set_defaults(run=_run)
+
+
+def _absolute(path: str) -> str:
+    """Return the path independent of the working folder, which a worker changes. An empty path stays empty."""
+    return str(Path(path).absolute()) if path else ""
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _end(number: int, _: object) -> None:
+    """Remove the unpacked artifact and end as the signal does by default, whatever the author's code catches."""
+    from pipelines.worker.artifact import remove_private_folders
+
+    remove_private_folders()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(signal.Signals(number))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run a worker. Imports Celery here only, because the other commands need no broker."""
+    signal.signal(signal.SIGTERM, _end)  # until the worker runs and replaces this
+    if arguments.from_source:
+        import_from_here()
+    if arguments.protocol == "rest":
+        from pipelines.worker import rest_worker
+
+        return rest_worker.main(arguments)
+    from pipelines.worker import celery_worker
+
+    return celery_worker.main(arguments)

@@ -1,0 +1,103 @@
+"""The distributions that are installed for this process, as their folders in site-packages describe them.
+
+`importlib.metadata` parses each METADATA file, which takes ten times as long. A worker needs only what the names of the
+folders and the RECORD files say (PEP 376).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import site
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_METADATA: Final = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-[^-]+)?\.(dist-info|egg-info)")
+_RECORDED: Final = re.compile(
+    r"""^(?!"?\.\.)(?:"((?:[^"]|"")+\.(?:py|so))"|([^",\n]+\.(?:py|so))),sha256=([\w-]+),""", re.MULTILINE
+)
+"""A file of code with its digest in RECORD, which is CSV. Files above site-packages are programs, not modules."""
+_CONTENT: Final = re.compile(
+    rb"(?!\"?\.\.|[^/]+\.dist-info/(INSTALLER|REQUESTED|RECORD|direct_url\.json|uv_\w+\.json),).+,sha256=[\w-]+,\d*$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """An installed distribution. ``name`` is normalised (PEP 503). ``metadata`` is its folder in site-packages."""
+
+    name: str
+    version: str
+    metadata: Path
+
+    @property
+    def record(self) -> bytes:
+        """The list of the distribution's files with their digests; empty if the installer wrote none."""
+        try:
+            return (self.metadata / "RECORD").read_bytes()
+        except OSError:
+            return b""
+
+    @property
+    def content(self) -> bytes:
+        """The lines of ``record`` with a digest, in the order of the files' names, without what depends on the machine.
+
+        Left out are programs, which name the interpreter's folder, and what installers write about themselves.
+        """
+        return b"\n".join(sorted(line for line in self.record.splitlines() if _CONTENT.match(line)))
+
+    @property
+    def is_editable(self) -> bool:
+        """True if the code is in the folder of its source, of which the installation is only a reference (PEP 610)."""
+        try:
+            origin = json.loads((self.metadata / "direct_url.json").read_bytes())
+            return origin["dir_info"]["editable"] is True
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+
+def site_folders() -> list[str]:
+    """Return the folders on ``sys.path`` into which distributions are installed, without those that .pth files add."""
+    installed = {*site.getsitepackages(), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    if site.ENABLE_USER_SITE:
+        installed.add(site.getusersitepackages())
+    return [folder for folder in sys.path if folder in installed]
+
+
+def installed_distributions() -> list[Distribution]:
+    """Return the installed distributions in the order of their names. The first on the path counts, as in an import."""
+    found: dict[str, Distribution] = {}
+    for folder in site_folders():
+        for path in sorted(Path(folder).glob("*-info")):
+            if (match := _METADATA.fullmatch(path.name)) is not None:
+                distribution = Distribution(normalised(match["name"]), match["version"], path)
+                found.setdefault(distribution.name, distribution)
+    return [found[name] for name in sorted(found)]
+
+
+def normalised(name: str) -> str:
+    """Return the normalised name of a distribution (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def recorded_modules() -> dict[str, str]:
+    """Return the recorded SHA-256 digest of each installed file of code by its absolute path.
+
+    The digests are in URL-safe base64 without padding, as RECORD has them; ``hexadecimal`` converts one.
+    """
+    found = {}
+    for each in installed_distributions():
+        folder = os.path.realpath(each.metadata.parent) + os.sep
+        for quoted, plain, digest in _RECORDED.findall(each.record.decode(errors="replace")):
+            found[folder + (plain or quoted.replace('""', '"'))] = digest
+    return found
+
+
+def hexadecimal(digest: str) -> str:
+    """Return the hexadecimal form of a digest from ``recorded_modules``."""
+    return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()

@@ -1,0 +1,52 @@
+"""Tells code that is installed for this process from code in folders that happen to be on its path."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import wire
+from pipelines.environment.distributions import hexadecimal, recorded_modules
+
+_OWN_FOLDERS: Final = tuple(
+    os.path.realpath(folder) + os.sep for folder in (str(Path(__file__).parents[1]), *wire.__path__)
+)
+"""The code of the worker itself, which may be installed from a folder for development."""
+_UNRECORDED: Final = frozenset({"_virtualenv.py"})
+"""Files that virtualenv and uv put into site-packages without a record."""
+_SITES: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+class InstalledCode:
+    """The files of the standard library, of installed distributions, and of the packages `pipelines` and `wire`."""
+
+    def __init__(self) -> None:
+        self._library = tuple({os.path.realpath(sysconfig.get_path(n)) + os.sep for n in ("stdlib", "platstdlib")})
+
+    def contains(self, path: str) -> bool:
+        """Return True if the file at this canonical path is installed, whatever its present content."""
+        return self.is_trusted(path) or path in self._recorded
+
+    def is_trusted(self, path: str) -> bool:
+        """Return True for files that need no recorded digest: of the standard library, the worker and virtualenv."""
+        if any(site in path for site in _SITES):
+            return path.startswith(_OWN_FOLDERS) or os.path.basename(path) in _UNRECORDED  # noqa: PTH119 - of each import
+        return path.startswith((*_OWN_FOLDERS, *self._library))
+
+    def recorded_digest(self, path: str) -> str | None:
+        """Return the SHA-256 digest that a distribution records for this file, in hexadecimal; None if none does."""
+        digest = self._recorded.get(path)
+        return None if digest is None else hexadecimal(digest)
+
+    @cached_property
+    def _recorded(self) -> dict[str, str]:
+        return recorded_modules()
+
+
+def canonical(file: str) -> str:
+    """Return the path of a file with the links of its folder resolved, but not the link that the file itself may be."""
+    folder, name = os.path.split(file)
+    return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118 - of each import

@@ -1,0 +1,181 @@
+"""Unpacks the artifact that a worker hosts into a private folder."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from pipelines.environment.environment import Required
+from pipelines.environment.interpreter import Interpreter
+from pipelines.errors import DefinitionError
+from pipelines.release.packaging import LOCK_ENTRY, PYTHON_ENTRY
+from wire.archive.layout import Layout
+from wire.archive.reader import ArchiveError, content, read_layout
+from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descriptor, parse_descriptor
+from wire.findings import DocumentError
+
+_CHUNK: Final = 1024 * 1024
+_private_folders: Final[dict[Path, int]] = {}
+"""The process that made each private folder. A forked process may exit earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackedArtifact:
+    """An artifact of a release, with its files in a private folder.
+
+    ``files`` has the SHA-256 digest of each file, in hexadecimal, by its absolute path. ``pipeline`` is the reference
+    of the artifact's pipeline, MODULE:NAME. ``required`` is the environment that its code needs.
+    """
+
+    pinned: ArtifactRef
+    folder: Path
+    files: dict[str, str]
+    pipeline: str
+    required: Required
+
+
+def unpack_release(descriptor_path: Path, artifact: Path | None = None) -> UnpackedArtifact:
+    """Unpack the artifact of a release; by default the one next to its descriptor.
+
+    Raises ``DefinitionError``: those of the functions below.
+    """
+    descriptor = read_descriptor(descriptor_path)
+    return unpack(descriptor, artifact or local_artifact(descriptor, descriptor_path))
+
+
+@atexit.register
+def remove_private_folders() -> None:
+    """Remove the folders of unpacked artifacts. This is also done when the process exits, unless a signal kills it."""
+    for folder, owner in _private_folders.items():
+        if owner == os.getpid():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_descriptor(path: Path) -> Descriptor:
+    """Read a ``pipeline-release.json``. Raises ``DefinitionError`` INVALID_RELEASE."""
+    try:
+        with path.open("rb") as file:
+            return parse_descriptor(file.read(MAX_DESCRIPTOR_BYTES + 1))
+    except OSError as error:
+        raise DefinitionError("INVALID_RELEASE", f"cannot read {path}: {error.strerror}") from error
+    except DocumentError as error:
+        raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error
+
+
+def unpack(descriptor: Descriptor, path: Path) -> UnpackedArtifact:
+    """Verify an artifact and unpack it into a new private folder, which is removed when the process exits.
+
+    Exactly those bytes are unpacked whose digest the release pins. Raises ``DefinitionError``: NO_ARTIFACT,
+    ARTIFACT_MISMATCH, NOT_AN_ARTIFACT, and UNPACKING_FAILED if the folder for temporary files cannot be written.
+    """
+    try:
+        folder = _private_folder()
+        with tempfile.TemporaryFile() as copy:
+            pinned = _pinned(descriptor, _copy(path, copy), path)
+            files = dict(_unpacked(_layout(cast("BinaryIO", copy), path), folder))
+    except ArchiveError as error:
+        raise _unusable(path, str(error)) from error
+    except OSError as error:
+        raise DefinitionError(
+            "UNPACKING_FAILED",
+            f"cannot unpack {path}: {error.strerror or error}; set TMPDIR to a writable folder with free space",
+        ) from error
+    return UnpackedArtifact(pinned, folder, files, *_python(folder, path))
+
+
+def local_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path:
+    """Return the path of the release's only artifact with a file name, next to the descriptor.
+
+    Raises ``DefinitionError`` NO_ARTIFACT if there is none or more than one.
+    """
+    names = [
+        artifact.uri
+        for artifact in descriptor.artifacts
+        if artifact.kind.is_stored and Path(artifact.uri).name == artifact.uri
+    ]
+    if len(names) != 1:
+        raise DefinitionError(
+            "NO_ARTIFACT",
+            f"{descriptor_path} names {len(names)} artifacts by file name; choose one with --artifact FILE",
+        )
+    return descriptor_path.with_name(names[0])
+
+
+def _private_folder() -> Path:
+    """Return a new folder that only this user can read."""
+    folder = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve()
+    _private_folders[folder] = os.getpid()
+    return folder
+
+
+def _copy(path: Path, copy: BinaryIO) -> str:
+    """Copy the file and return the digest of the copy, which nobody else can change."""
+    hashed = hashlib.sha256()
+    for piece in _pieces(path):
+        hashed.update(piece)
+        copy.write(piece)
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as source:
+            while piece := source.read(_CHUNK):
+                yield piece
+    except OSError as error:
+        raise DefinitionError("NO_ARTIFACT", f"cannot read the artifact {path}: {error.strerror}") from error
+
+
+def _layout(file: BinaryIO, path: Path) -> Layout:
+    layout = read_layout(file)
+    if layout is None:
+        raise _unusable(path, "it is not a zip file")
+    return layout
+
+
+def _pinned(descriptor: Descriptor, digest: str, path: Path) -> ArtifactRef:
+    stored = [artifact for artifact in descriptor.artifacts if artifact.kind.is_stored]
+    for artifact in stored:
+        if artifact.digest == digest:
+            return artifact
+    pinned = ", ".join(artifact.digest for artifact in stored) or "no artifact with code"
+    raise DefinitionError("ARTIFACT_MISMATCH", f"{path} has the digest {digest}, but the release pins {pinned}")
+
+
+def _unpacked(layout: Layout, folder: Path) -> Iterator[tuple[str, str]]:
+    """Write all files of the archive, whose names `read_layout` has checked. Yield each path with its digest."""
+    for entry in layout.entries:
+        target = folder / entry.name
+        if entry.is_folder:
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hashed = hashlib.sha256()
+        with target.open("xb") as file:
+            for piece in content(layout, entry):
+                hashed.update(piece)
+                file.write(piece)
+        yield str(target), hashed.hexdigest()
+
+
+def _python(folder: Path, path: Path) -> tuple[str, Required]:
+    """Return the reference of the pipeline and the required environment from the entries that ``build`` wrote."""
+    try:
+        python = json.loads((folder / PYTHON_ENTRY).read_bytes())
+        pipeline = python.pop("pipeline")
+        lock = (folder / LOCK_ENTRY).read_text(encoding="utf-8")
+        return str(pipeline), Required(Interpreter(**python), lock)
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
+        raise _unusable(path, f"it has no usable entries {PYTHON_ENTRY} and {LOCK_ENTRY}") from error
+
+
+def _unusable(path: Path, reason: str) -> DefinitionError:
+    return DefinitionError("NOT_AN_ARTIFACT", f"{path} cannot be hosted: {reason}; build it again")
