@@ -139,6 +139,13 @@ class ArtifactStore(Storage, ABC):
         """
 
     @abstractmethod
+    def part(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the bytes from position `start` to before `stop`, unverified, and read no others.
+
+        Uses constant memory. Yields less if there are fewer bytes, and nothing if there are none.
+        """
+
+    @abstractmethod
     def key(self, digest: str) -> str:
         """Return the name that the bytes have in this storage, below its location or including its prefix."""
 

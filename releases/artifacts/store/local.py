@@ -82,6 +82,21 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
                 self._require_store()
                 return None
 
+    def part(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
+        file = self.read(digest)
+        if file is None:
+            return
+        with file:
+            with disk():
+                file.seek(start)
+            while start < stop:
+                with disk():
+                    chunk = file.read(min(CHUNK, stop - start))
+                if not chunk:
+                    return
+                yield chunk
+                start += len(chunk)
+
     def stat(self, digest: str) -> BlobStat | None:
         """The fingerprint contains the change time, which no program can set back: it shows every alteration."""
         path = self.file(digest)
