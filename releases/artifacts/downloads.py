@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from releases.artifacts import soundness
 from releases.artifacts.store import artifact_store
+from releases.artifacts.store.base import PART_CHUNK
 from releases.errors import ArtifactMissing, ArtifactNotStored, ArtifactStoreUnavailable, ArtifactUnknown
 from releases.models import Artifact, Blob
 from releases.states import Status
@@ -17,8 +18,6 @@ from tenancy.models import Tenant
 from wire.documents.descriptor import ArtifactKind
 
 log = logging.getLogger(__name__)
-CHUNK_BYTES = 64 * 1024
-"""The server holds a few chunks of this size for each download."""
 MAX_NAME = 100
 _UNSAFE = re.compile(r"[^\w.+-]|\A[.-]")
 
@@ -74,7 +73,7 @@ def read(blob: Blob, wanted: range) -> Generator[bytes]:
 
 def _small(parts: Iterator[bytes]) -> Iterator[bytes]:
     for part in parts:
-        yield from (part[start : start + CHUNK_BYTES] for start in range(0, len(part), CHUNK_BYTES))
+        yield from (part[start : start + PART_CHUNK] for start in range(0, len(part), PART_CHUNK))
 
 
 def _checked(chunks: Iterator[bytes], blob: Blob, length: int) -> Generator[bytes]:

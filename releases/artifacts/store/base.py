@@ -13,6 +13,8 @@ from releases.artifacts.store.staging import StagedBlob
 
 CHUNK = 1024 * 1024
 """Bytes are read and hashed in chunks of this size, in bytes."""
+PART_CHUNK = 64 * 1024
+"""The largest chunk of a part that a local store returns, in bytes. Many clients may read parts at once."""
 _HEX = frozenset("0123456789abcdef")
 
 

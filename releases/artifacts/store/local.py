@@ -10,7 +10,7 @@ from typing import BinaryIO
 from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
-from releases.artifacts.store.base import CHUNK, ArtifactStore, BlobStat, StoredBlob, hexadecimal
+from releases.artifacts.store.base import CHUNK, PART_CHUNK, ArtifactStore, BlobStat, StoredBlob, hexadecimal
 from releases.artifacts.store.staging import StagedBlob, disk, private_folder, staging_folder
 from releases.errors import ArtifactStoreUnavailable
 
@@ -91,7 +91,7 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
                 file.seek(start)
             while start < stop:
                 with disk():
-                    chunk = file.read(min(CHUNK, stop - start))
+                    chunk = file.read(min(PART_CHUNK, stop - start))
                 if not chunk:
                     return
                 yield chunk
