@@ -2,20 +2,23 @@
 
 Granian calls the application in a thread before the body has arrived, and a `read` cannot be interrupted. So a process
 has many threads and few slots. A slot is the right to handle a request, together with a database connection. A request
-leaves its slot while it waits for its body. A client that stops sending its body occupies a thread, which costs little,
-until it closes the connection. So the requests that wait at once are limited, in all and for each client address.
+leaves its slot while it waits for its body, and before a streamed response is sent. A client that stops sending its
+body, or reading the response, occupies a thread, which costs little, until it closes the connection. So the requests
+that wait at once are limited, in all and for each client address.
 """
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from queue import SimpleQueue
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from foundation.api.streaming import PLACE
 from foundation.errors import SlowRequestsBusy
 from tenancy.client_address import client_address
 
@@ -63,7 +66,7 @@ class Slots:
 
 
 class WaitingPlaces:
-    """A fixed number of places for requests that wait for their bodies. A client gets at most a quarter of them."""
+    """A fixed number of places for requests that wait for their clients. A client gets at most a quarter of them."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -85,6 +88,11 @@ class WaitingPlaces:
             self._taken[client] -= 1
             if not self._taken[client]:
                 del self._taken[client]
+
+    def hold(self, client: str) -> Callable[[], None]:
+        """Occupy a place as `take` does. Return a function that leaves it."""
+        self.take(client)
+        return partial(self.leave, client)
 
 
 class Body:
@@ -134,6 +142,7 @@ def in_slots(application: Application, *, slots: int, threads: int) -> Applicati
     waiting = WaitingPlaces(max(threads - 2 * slots, 1))
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ[PLACE] = lambda: waiting.hold(client_address(environ))
         if environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
             environ["wsgi.input"] = _body(environ, shared, waiting)
         shared.take()

@@ -44,6 +44,18 @@ class PayloadTooLarge(CoordinatorError):
     title = "The request is larger than the coordinator accepts"
 
 
+class PreconditionFailed(CoordinatorError):
+    code = "PRECONDITION_FAILED"
+    status = 412
+    title = "The resource is not the one that the request expects"
+
+
+class RangeNotSatisfiable(CoordinatorError):
+    code = "RANGE_NOT_SATISFIABLE"
+    status = 416
+    title = "The requested range is outside of the resource"
+
+
 class DatabaseUnavailable(CoordinatorError):
     code = "DATABASE_UNAVAILABLE"
     status = 503
@@ -59,4 +71,4 @@ class LargeRequestsBusy(CoordinatorError):
 class SlowRequestsBusy(CoordinatorError):
     code = "SLOW_REQUESTS_BUSY"
     status = 503
-    title = "Too many requests are waiting for the rest of their bodies"
+    title = "Too many requests are waiting for slow clients"

@@ -82,6 +82,16 @@ class PolicyInvalid(CoordinatorError):
     title = "The policy is not valid"
 
 
+class ArtifactUnknown(NotFound):
+    code = "ARTIFACT_UNKNOWN"
+    title = "No release of the tenant pins an artifact with this digest"
+
+
+class ArtifactNotStored(NotFound):
+    code = "ARTIFACT_NOT_STORED"
+    title = "The coordinator stores no bytes of artifacts of this kind"
+
+
 class ArtifactMissing(CoordinatorError):
     code = "ARTIFACT_MISSING"
     status = 409

@@ -12,6 +12,7 @@ class Scope(StrEnum):
     SUBMIT = "executions:submit"
     OPERATE = "executions:operate"
     ANSWER = "interactions:complete"
+    ARTIFACTS = "artifacts:read"
     REGISTER = "releases:register"
     ACTIVATE = "releases:activate"
     ADMINISTER = "tenant:administer"
@@ -25,9 +26,9 @@ class Role(models.TextChoices):
 
 
 GRANTS: dict[Role, frozenset[Scope]] = {
-    Role.VIEWER: frozenset({Scope.READ}),
-    Role.OPERATOR: frozenset({Scope.READ, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER}),
-    Role.RELEASE_MANAGER: frozenset({Scope.READ, Scope.REGISTER, Scope.ACTIVATE}),
+    Role.VIEWER: frozenset({Scope.READ, Scope.ARTIFACTS}),
+    Role.OPERATOR: frozenset({Scope.READ, Scope.ARTIFACTS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER}),
+    Role.RELEASE_MANAGER: frozenset({Scope.READ, Scope.ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE}),
     Role.TENANT_ADMIN: frozenset(Scope),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 def add_lock(parser: argparse.ArgumentParser, default: str) -> None:
     text = f"uv.lock, pylock.toml or a requirements file with exact versions; default: {default}"
     parser.add_argument("--lock", type=Path, metavar="FILE", help=text)
+
+
+def add_coordinator(parser: argparse.ArgumentParser) -> None:
+    url = os.environ.get("PIPELINES_URL")
+    parser.add_argument("--url", default=url, help="the coordinator; default: $PIPELINES_URL")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="contains an API token; default: $PIPELINES_TOKEN"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

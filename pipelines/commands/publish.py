@@ -9,19 +9,17 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from pipelines.commands.options import add_json, show
-from pipelines.errors import DefinitionError
+from pipelines.commands.options import add_coordinator, add_json, show
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     env = os.environ
     parser.add_argument("folder", nargs="?", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
-    parser.add_argument("--url", default=env.get("PIPELINES_URL"), help="the coordinator; default: $PIPELINES_URL")
+    add_coordinator(parser)
     parser.add_argument(
         "--tenant", default=env.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
     )
     parser.add_argument("--token", metavar="TOKEN", help="prefer --token-file or $PIPELINES_TOKEN")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="contains an API token")
     parser.add_argument(
         "--attach", action="append", default=[], type=Path, metavar="FILE", help="a signature, provenance or SBOM"
     )
@@ -33,9 +31,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Publish a release. The exit status is 1 if the release was not registered, and 2 after a mistake."""
-    from pipelines.release import publish
+    from pipelines.release import connection, publish
 
-    target = publish.Target(_required(arguments, "url"), _required(arguments, "tenant"), _token(arguments))
+    target = connection.target_of(arguments)
     bar = _Bar(sys.stderr)
     release = publish.publish(arguments.folder, target, progress=bar.progress, attach=arguments.attach)
     activation = None
@@ -55,24 +53,6 @@ def _run(arguments: argparse.Namespace) -> int:
         facts = {name: release[name] for name in ("pipelineId", "contractVersion", "releaseVersion", "status")}
         show({**facts, **({"activation": f"#{activation['sequence']}"} if activation else {})}, arguments)
     return 0 if release["status"] == "REGISTERED" else 1
-
-
-def _required(arguments: argparse.Namespace, name: str) -> str:
-    value: str | None = getattr(arguments, name)
-    if not value:
-        raise DefinitionError("MISSING_OPTION", f"set --{name} or PIPELINES_{name.upper()}")
-    return value
-
-
-def _token(arguments: argparse.Namespace) -> str:
-    try:
-        file = arguments.token_file.read_text(encoding="utf-8").strip() if arguments.token_file else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise DefinitionError("MISSING_OPTION", f"--token-file cannot be read: {type(error).__name__}") from error
-    token: str = file or arguments.token or os.environ.get("PIPELINES_TOKEN", "")
-    if not token or not token.isascii() or not token.isprintable():
-        raise DefinitionError("MISSING_OPTION", "set --token-file FILE or PIPELINES_TOKEN")
-    return token
 
 
 class _Bar:

@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from pipelines.commands.options import add_lock, add_release_file, import_from_here
+from pipelines.commands.options import add_coordinator, add_lock, add_release_file, import_from_here
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -20,11 +20,17 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--artifact", type=Path, metavar="FILE", help="the artifact to host; default: the one next to --release"
     )
     code.add_argument(
+        "--fetch",
+        action="store_true",
+        help="download the artifact of --release from the coordinator, with a token of the scope artifacts:read",
+    )
+    code.add_argument(
         "--from-source",
         metavar="MODULE:NAME",
         help="for development: host this pipeline from the working folder; the worker reports its code as unverified",
     )
     add_lock(parser, "as installed here; with --from-source, the one with which the artifact was built")
+    add_coordinator(parser)
     parser.add_argument(
         "--allow-environment-drift",
         action="store_true",

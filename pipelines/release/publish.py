@@ -8,7 +8,6 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,11 +15,12 @@ from urllib.parse import quote
 import requests
 
 from pipelines.errors import DefinitionError
+from pipelines.release.connection import Target as Target
+from pipelines.release.connection import call
 from pipelines.release.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME
 from pipelines.release.direct_upload import DIRECT_BYTES, send
 from wire.documents.descriptor import Descriptor, parse_descriptor
 from wire.findings import DocumentError
-from wire.web_address import is_web_address
 
 CONTRACT_NAME: Final = "pipeline-contract.json"
 """A contract with this name in the release's folder is sent too. A release of images alone needs one."""
@@ -29,7 +29,6 @@ CHUNK: Final = 256 * 1024
 VERDICT_SECONDS: Final = 600.0
 """How long ``publish`` waits for the verification of one file, and of the release."""
 _PAUSE_SECONDS: Final = 0.5
-_TIMEOUT: Final = (10, 120)
 _DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED"})
 
 ATTACHED: Final = (ENVELOPE_NAME, "*.intoto.json", "*.intoto.jsonl", "*.cdx.json", "bom.json", "*.spdx.json")
@@ -37,18 +36,6 @@ ATTACHED: Final = (ENVELOPE_NAME, "*.intoto.json", "*.intoto.jsonl", "*.cdx.json
 
 Progress = Callable[[int, int], None]
 """Receives the number of bytes sent so far, and the total number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A tenant of a coordinator, and an API token that may register releases for it. ``repr`` omits the token."""
-
-    url: str
-    tenant: str
-    token: str
-
-    def __repr__(self) -> str:
-        return f"Target({self.url!r}, {self.tenant!r})"
 
 
 def publish(
@@ -72,18 +59,18 @@ def publish(
     descriptor = _descriptor(folder / DESCRIPTOR_NAME)
     files = _files(folder, descriptor)
     attachments = [("attachment", path) for path in _attached(folder, attach)]
-    with _session(target) as http:
+    with target.session() as http:
         pipeline = _address(target, descriptor)
         large = {path: digest for path, digest in files.items() if path.stat().st_size >= direct_bytes}
         sent = _sent_directly(http, target, large, progress, verdict_timeout)
         artifacts = [("artifact", path) for path in files if path not in sent]
         body = _Multipart([*_documents(folder), *artifacts, *attachments], progress)
         headers = {"Content-Type": body.content_type}
-        _call(http, "POST", f"{pipeline}/releases", (200, 202), data=body, headers=headers)
+        call(http, "POST", f"{pipeline}/releases", (200, 202), data=body, headers=headers)
         address = f"{pipeline}/releases/{quote(descriptor.release_version, safe='/')}"
         deadline = time.monotonic() + verdict_timeout
         while time.monotonic() < deadline:
-            release = _call(http, "GET", address, (200,))
+            release = call(http, "GET", address, (200,))
             if release["status"] in _DECIDED:
                 return release
             time.sleep(_PAUSE_SECONDS)
@@ -97,10 +84,10 @@ def activate(release: dict[str, Any], target: Target, *, reason: str) -> dict[st
 
     Raises ``DefinitionError``: INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED.
     """
-    address = f"{_base(target)}/pipelines/{quote(str(release['pipelineId']), safe='')}/activations"
+    address = f"{target.base}/pipelines/{quote(str(release['pipelineId']), safe='')}/activations"
     body = {"releaseVersion": release["releaseVersion"], "reason": reason, "operationKey": secrets.token_hex(16)}
-    with _session(target) as http:
-        return _call(http, "POST", address, (201,), json=body)
+    with target.session() as http:
+        return call(http, "POST", address, (201,), json=body)
 
 
 def _descriptor(path: Path) -> Descriptor:
@@ -120,11 +107,11 @@ def _sent_directly(
 ) -> set[Path]:
     """Upload files directly to the artifact store. Return those that need not be sent with the release."""
 
-    def call(method: str, path: str, expected: tuple[int, ...], **more: Any) -> dict[str, Any]:
-        return _call(http, method, f"{_base(target)}/{path}", expected, **more)
+    def below(method: str, path: str, expected: tuple[int, ...], **more: Any) -> dict[str, Any]:
+        return call(http, method, f"{target.base}/{path}", expected, **more)
 
     return {
-        path for path, digest in files.items() if send(path, digest, call, progress, verdict_timeout=verdict_timeout)
+        path for path, digest in files.items() if send(path, digest, below, progress, verdict_timeout=verdict_timeout)
     }
 
 
@@ -170,40 +157,8 @@ def _check_envelope(folder: Path) -> None:
         raise DefinitionError("INVALID_RELEASE", f"{path} signs another descriptor; sign the release again")
 
 
-def _session(target: Target) -> requests.Session:
-    http = requests.Session()
-    http.headers.update({"Authorization": f"Bearer {target.token}", "Accept": "application/json"})
-    # Otherwise an entry of ~/.netrc for the host would replace the token.
-    http.trust_env = False
-    return http
-
-
-def _base(target: Target) -> str:
-    if not is_web_address(target.url):
-        raise DefinitionError("INVALID_URL", "--url must be the http or https address of the coordinator")
-    return f"{target.url.rstrip('/')}/api/v1/tenants/{quote(target.tenant, safe='')}"
-
-
 def _address(target: Target, descriptor: Descriptor) -> str:
-    return f"{_base(target)}/pipelines/{quote(descriptor.pipeline_id, safe='')}"
-
-
-def _call(http: requests.Session, method: str, url: str, expected: tuple[int, ...], **more: Any) -> dict[str, Any]:
-    try:
-        response = http.request(method, url, timeout=_TIMEOUT, allow_redirects=False, **more)
-    except requests.RequestException as error:
-        message = f"the coordinator cannot be reached: {type(error).__name__}"
-        raise DefinitionError("COORDINATOR_UNREACHABLE", message) from error
-    try:
-        document = response.json()
-    except ValueError:
-        document = None
-    if response.status_code in expected and isinstance(document, dict):
-        return document
-    problem = document if isinstance(document, dict) else {}
-    lines = [f"{response.status_code} {problem.get('code', '')} {problem.get('detail', '')}".strip()]
-    lines += [f"  {error.get('field', '')}: {error.get('message', '')}" for error in problem.get("errors", ())]
-    raise DefinitionError("COORDINATOR_REFUSED", "\n".join(lines))
+    return f"{target.base}/pipelines/{quote(descriptor.pipeline_id, safe='')}"
 
 
 class _Multipart:

@@ -8,6 +8,8 @@ import ssl
 from pathlib import Path
 
 from pipelines.errors import DefinitionError
+from pipelines.release.connection import target_of
+from pipelines.worker.fetching import fetched
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
 from wire.worker_keys import MalformedKey, WorkerKey, parse_key
 
@@ -38,7 +40,10 @@ def broker_url(value: str | None, ca_file: str) -> str:
 
 
 def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
-    """Load the code that the options choose. Raises ``DefinitionError`` as `host_artifact` and `host_source` do."""
+    """Load the code that the options choose.
+
+    Raises ``DefinitionError`` as `host_artifact`, `host_source`, `target_of` and `fetched` do.
+    """
     tenant = arguments.tenant or ""
     if arguments.from_source:
         from pipelines.environment.lock_files import lock_from
@@ -46,6 +51,9 @@ def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
         lock = lock_from(arguments.lock) if arguments.lock else None
         return host_source(arguments.from_source, arguments.release, tenant, lock=lock)
     allow_drift = arguments.allow_environment_drift
+    if arguments.fetch:
+        with fetched(arguments.release, target_of(arguments)) as artifact:
+            return host_artifact(arguments.release, tenant, artifact, allow_drift=allow_drift)
     return host_artifact(arguments.release, tenant, arguments.artifact, allow_drift=allow_drift)
 
 

@@ -1,12 +1,22 @@
 """The addresses of the release side, relative to `/api/v1/tenants/{tenant}/`."""
 
-from releases.api import activations, artifact_uploads, attachments, pipelines, releases, revocations, trusted_keys
+from releases.api import (
+    activations,
+    artifact_uploads,
+    artifacts,
+    attachments,
+    pipelines,
+    releases,
+    revocations,
+    trusted_keys,
+)
 
 urlpatterns = [
     *pipelines.urlpatterns,
     *releases.urlpatterns,
     *revocations.urlpatterns,
     *activations.urlpatterns,
+    *artifacts.urlpatterns,
     *artifact_uploads.urlpatterns,
     *trusted_keys.urlpatterns,
     *attachments.urlpatterns,

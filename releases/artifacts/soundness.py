@@ -27,18 +27,26 @@ def require_sound(release: Release) -> None:
     fingerprint has changed since they were hashed, it sends CHECK_TASK. A store that does not respond is ignored,
     because executions do not need it.
     """
-    store = artifact_store()
     for blob in blobs_of(release):
         require_sound_verdict(blob)
         try:
-            stat = _stat_of(store, blob)
+            require_present(blob)
         except ArtifactStoreUnavailable:
             continue
-        if stat is None or stat.size != blob.size:
-            wakeup.send(CHECK_TASK, blob.digest)
-            raise _altered(blob.digest) if stat else _missing(blob.digest)
-        if stat.fingerprint != blob.fingerprint:
-            wakeup.send(CHECK_TASK, blob.digest)
+
+
+def require_present(blob: Blob) -> None:
+    """Raise an error if the store has no bytes for `blob`, or bytes of another size. Does not read them.
+
+    If their fingerprint has changed since they were hashed, CHECK_TASK is sent. Raises `ArtifactMissing`,
+    `ArtifactAltered` and `ArtifactStoreUnavailable`.
+    """
+    stat = _stat_of(artifact_store(), blob)
+    if stat is None or stat.size != blob.size:
+        wakeup.send(CHECK_TASK, blob.digest)
+        raise _altered(blob.digest) if stat else _missing(blob.digest)
+    if stat.fingerprint != blob.fingerprint:
+        wakeup.send(CHECK_TASK, blob.digest)
 
 
 def require_verified(release: Release) -> None:

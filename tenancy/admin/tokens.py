@@ -27,6 +27,7 @@ MEANING = {
     Scope.SUBMIT: "Submit executions",
     Scope.OPERATE: "Operate on executions",
     Scope.ANSWER: "Answer the questions of executions",
+    Scope.ARTIFACTS: "Download the stored bytes of artifacts",
     Scope.REGISTER: "Upload releases",
     Scope.ACTIVATE: "Activate releases",
     Scope.ADMINISTER: "Administer the tenant",

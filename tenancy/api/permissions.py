@@ -28,6 +28,8 @@ class HoldsScope(BasePermission):
             return False
         if token.tenant.slug != slug:
             raise NotFound(f"There is no tenant {slug!r}.")
-        scope = getattr(view, "scopes", {}).get(request.method, Scope.READ)
+        # A response to HEAD describes what GET returns, so both need the same scope.
+        method = "GET" if request.method == "HEAD" else request.method
+        scope = getattr(view, "scopes", {}).get(method, Scope.READ)
         require_scope(token, scope)
         return True

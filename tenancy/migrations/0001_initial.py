@@ -149,6 +149,7 @@ class Migration(migrations.Migration):
                                 ("executions:submit", "executions:submit"),
                                 ("executions:operate", "executions:operate"),
                                 ("interactions:complete", "interactions:complete"),
+                                ("artifacts:read", "artifacts:read"),
                                 ("releases:register", "releases:register"),
                                 ("releases:activate", "releases:activate"),
                                 ("tenant:administer", "tenant:administer"),

@@ -59,6 +59,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         "worker_id": ["worker-1"],
         "key_id": [key.key_id],
         "digest": [attachment.digest],
+        "artifact_digest": [release.artifacts.get().digest],
         # The first page of any list.
         "cursor": [base64.b64encode(b"o=0").decode()],
     }

@@ -67,6 +67,7 @@ ELSEWHERE = {
     ("POST", "workers/{pipeline_id}/{worker_id}/heartbeat"): "test_workers",
     ("GET", "stranded"): "test_workers",
     ("POST", "executions:batch"): "test_batch",
+    ("GET", "artifacts/{artifact_digest}"): "test_artifacts",
     ("POST", "artifact-uploads"): "test_uploads",
     ("GET", "artifact-uploads/{upload_id}"): "test_uploads",
     ("POST", "artifact-uploads/{upload_id}/complete"): "test_uploads",

@@ -236,6 +236,7 @@ UNKNOWN = {
     "upload_id": "UPLOAD_UNKNOWN",
     "key_id": "KEY_UNKNOWN",
     "digest": "ATTACHMENT_UNKNOWN",
+    "artifact_digest": "ARTIFACT_UNKNOWN",
 }
 NO_ID = "00000000-0000-4000-8000-000000000000"
 NAMED = [
@@ -265,6 +266,7 @@ def test_objects_of_another_tenant_are_unknown(ours: TenantApi, theirs: TenantAp
     others = {
         "key_id": theirs_key,
         "digest": "sha256:" + "0" * 64,
+        "artifact_digest": making.registered(theirs.tenant, "8.0").artifacts.get().digest,
         "pipeline_id": "org.example.theirs",
         "release_version": "7.0",
         "worker_id": "their-worker",

@@ -32,12 +32,15 @@ from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
 
-READ, SUBMIT = Scope.READ, Scope.SUBMIT
+READ, SUBMIT, ARTIFACTS = Scope.READ, Scope.SUBMIT, Scope.ARTIFACTS
 EXPECTED = {
-    Role.VIEWER: {READ},
-    Role.OPERATOR: {READ, SUBMIT, Scope.OPERATE, Scope.ANSWER},
-    Role.RELEASE_MANAGER: {READ, Scope.REGISTER, Scope.ACTIVATE},
-    Role.TENANT_ADMIN: {READ, SUBMIT, Scope.OPERATE, Scope.ANSWER, Scope.REGISTER, Scope.ACTIVATE, Scope.ADMINISTER},
+    Role.VIEWER: {READ, ARTIFACTS},
+    Role.OPERATOR: {READ, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER},
+    Role.RELEASE_MANAGER: {READ, ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE},
+    Role.TENANT_ADMIN: {
+        *(READ, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER),
+        *(Scope.REGISTER, Scope.ACTIVATE, Scope.ADMINISTER),
+    },
 }
 
 

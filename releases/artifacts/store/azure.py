@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, BinaryIO
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
@@ -96,6 +97,18 @@ class AzureArtifactStore(ObjectArtifactStore, AzureStorage):
             _require_container(error)
             return None
         return _blob_stat(content.properties), content.chunks()
+
+    def _get_range(self, key: str, start: int, stop: int) -> bytes:
+        try:
+            found: bytes = self.client.download_blob(key, offset=start, length=stop - start).readall()
+        except ResourceNotFoundError as error:
+            _require_container(error)
+            return b""
+        except HttpResponseError as error:
+            if error.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            return b""
+        return found
 
     def _objects(self, prefix: str) -> Iterator[StoredObject]:
         for blob in self.client.list_blobs(name_starts_with=prefix):

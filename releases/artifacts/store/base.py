@@ -13,6 +13,8 @@ from releases.artifacts.store.staging import StagedBlob
 
 CHUNK = 1024 * 1024
 """Bytes are read and hashed in chunks of this size, in bytes."""
+PART_CHUNK = 64 * 1024
+"""The largest chunk of a part that a local store returns, in bytes. Many clients may read parts at once."""
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -136,6 +138,13 @@ class ArtifactStore(Storage, ABC):
         """Return the bytes as a seekable file; None if there are none. The caller verifies them.
 
         A remote store calls `while_reading` for each chunk that it fetches.
+        """
+
+    @abstractmethod
+    def part(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the bytes from position `start` to before `stop`, unverified, and read no others.
+
+        Uses constant memory. Yields less if there are fewer bytes, and nothing if there are none.
         """
 
     @abstractmethod

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, NotFound, PreconditionFailed
+from google.api_core.exceptions import (
+    GoogleAPICallError,
+    GoogleAPIError,
+    NotFound,
+    PreconditionFailed,
+    RequestRangeNotSatisfiable,
+)
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Blob, Client
 from google.cloud.storage.exceptions import DataCorruption
@@ -96,6 +102,18 @@ class GoogleArtifactStore(ObjectArtifactStore, GoogleCloudStorage):
         # All ranges are of one generation.
         content = self.bucket.blob(key, generation=blob.generation).open("rb", chunk_size=_RANGE, **self._limits)
         return _blob_stat(blob), iter(lambda: content.read(CHUNK), b"")
+
+    def _get_range(self, key: str, start: int, stop: int) -> bytes:
+        try:
+            # A range has no checksum.
+            found: bytes = self.bucket.blob(key).download_as_bytes(
+                start=start, end=stop - 1, checksum=None, **self._limits
+            )
+        except (NotFound, RequestRangeNotSatisfiable) as error:
+            if isinstance(error, NotFound):
+                self._require_bucket()
+            return b""
+        return found
 
     def _objects(self, prefix: str) -> Iterator[StoredObject]:
         for blob in self.bucket.list_blobs(prefix=prefix, **self._limits):

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
-from releases.artifacts.store.base import CHUNK, ArtifactStore, BlobStat, StoredBlob, hexadecimal
+from releases.artifacts.store.base import CHUNK, PART_CHUNK, ArtifactStore, BlobStat, StoredBlob, hexadecimal
 from releases.artifacts.store.staging import StagedBlob, disk, private_folder, staging_folder
 from releases.errors import ArtifactStoreUnavailable
 
@@ -81,6 +81,21 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
             except FileNotFoundError:
                 self._require_store()
                 return None
+
+    def part(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
+        file = self.read(digest)
+        if file is None:
+            return
+        with file:
+            with disk():
+                file.seek(start)
+            while start < stop:
+                with disk():
+                    chunk = file.read(min(PART_CHUNK, stop - start))
+                if not chunk:
+                    return
+                yield chunk
+                start += len(chunk)
 
     def stat(self, digest: str) -> BlobStat | None:
         """The fingerprint contains the change time, which no program can set back: it shows every alteration."""

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
-from releases.artifacts.store.base import ArtifactStore, BlobStat, StoredBlob, hexadecimal
+from releases.artifacts.store.base import CHUNK, ArtifactStore, BlobStat, StoredBlob, hexadecimal
 from releases.artifacts.store.staging import StagedBlob, disk, staging_folder
 from releases.errors import ArtifactStoreUnavailable
 
@@ -26,6 +26,10 @@ class StoredObject:
     name: str
     size: int
     modified_at: datetime
+
+
+PART_BYTES = 2 * CHUNK
+"""A part of an object is fetched in ranges of this size, in bytes, so that no connection waits for a slow reader."""
 
 
 class ObjectArtifactStore(ArtifactStore):
@@ -100,6 +104,15 @@ class ObjectArtifactStore(ArtifactStore):
                 raise
             return file
 
+    def part(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
+        key = self.key(digest)
+        for first in range(start, stop, PART_BYTES):
+            with self.requests():
+                chunk = self._get_range(key, first, min(first + PART_BYTES, stop))
+            if not chunk:
+                return
+            yield chunk
+
     def stat(self, digest: str) -> BlobStat | None:
         key = self.key(digest)
         with self.requests():
@@ -173,6 +186,10 @@ class ObjectArtifactStore(ArtifactStore):
     @abstractmethod
     def _get(self, key: str) -> tuple[BlobStat, Iterator[bytes]] | None:
         """Return the metadata and the content, in chunks; None if the bucket exists and the object does not."""
+
+    @abstractmethod
+    def _get_range(self, key: str, start: int, stop: int) -> bytes:
+        """Return the bytes from position `start` to before `stop`; fewer if the object ends there or does not exist."""
 
     @abstractmethod
     def _objects(self, prefix: str) -> Iterator[StoredObject]:

@@ -141,6 +141,17 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
             return None
         return _blob_stat(response), response["Body"].iter_chunks(CHUNK)
 
+    def _get_range(self, key: str, start: int, stop: int) -> bytes:
+        try:
+            response = self.client.get_object(Bucket=self.bucket_name, Key=key, Range=f"bytes={start}-{stop - 1}")
+        except ClientError as error:
+            if error_code(error) not in {"NoSuchKey", "InvalidRange"}:
+                raise
+            return b""
+        if "ContentRange" not in response:
+            raise ArtifactStoreUnavailable("The artifact store ignores ranges.")
+        return response["Body"].read()
+
     def _objects(self, prefix: str) -> Iterator[StoredObject]:
         pages = self.client.get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self.bucket_name, Prefix=prefix):

@@ -1,0 +1,50 @@
+"""Responses whose bodies are read while they are sent.
+
+The server sends a streamed body after the view has returned, at the pace of the client. That occupies a thread, but
+neither a slot nor a database connection (`coordinator.request_slots`). The iterator of the body must not use the
+database.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+
+from django.http import HttpRequest, StreamingHttpResponse
+
+PLACE = "coordinator.place"
+"""The member of the WSGI environment that takes a place for a slow client and returns a function that leaves it.
+
+It raises `SlowRequestsBusy` if there is none. A server without a limit has no such member.
+"""
+
+
+def streamed(
+    request: HttpRequest, chunks: Generator[bytes], *, length: int, status: int, headers: Mapping[str, str]
+) -> StreamingHttpResponse:
+    """Return a response with `length` bytes. `chunks` is closed when the response is, even if the client stops reading.
+
+    If `chunks` raises an error or ends early, the server breaks the connection, so that the client does not take a part
+    of the body for the whole. Raises `SlowRequestsBusy`.
+    """
+    take = request.META.get(PLACE)
+    body = _Body(chunks, take() if take else _nothing)
+    return StreamingHttpResponse(body, status=status, headers={**headers, "Content-Length": str(length)})
+
+
+def _nothing() -> None:
+    pass
+
+
+class _Body:
+    """The chunks of a response in their place. Django calls `close` once."""
+
+    def __init__(self, chunks: Generator[bytes], leave: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._leave = leave
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    def close(self) -> None:
+        try:
+            self._chunks.close()
+        finally:
+            self._leave()

@@ -1,0 +1,119 @@
+"""REST: the stored bytes of artifacts."""
+
+import logging
+from base64 import b64encode
+from typing import Any, ClassVar
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path
+from django.utils.http import content_disposition_header
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+
+from foundation.api.problem import refusal
+from foundation.api.streaming import streamed
+from foundation.errors import PreconditionFailed, RangeNotSatisfiable, SlowRequestsBusy
+from foundation.http.ranges import is_unchanged, requested_range
+from releases.artifacts import downloads
+from releases.errors import (
+    ArtifactAltered,
+    ArtifactMissing,
+    ArtifactNotStored,
+    ArtifactStoreUnavailable,
+    ArtifactUnknown,
+)
+from releases.models import Artifact
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.roles import Scope
+
+log = logging.getLogger(__name__)
+MEDIA_TYPE = "application/octet-stream"
+RANGE = OpenApiParameter(
+    "Range", str, OpenApiParameter.HEADER, description="A single range of bytes, such as `bytes=1000-`."
+)
+
+
+class BytesRenderer(BaseRenderer):
+    """Lets clients ask for `application/octet-stream`. It renders nothing, because the bytes are streamed."""
+
+    media_type = MEDIA_TYPE
+    format = "bytes"
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class OneArtifact(TenantView):
+    scopes: ClassVar = {"GET": Scope.ARTIFACTS}
+    refusals: ClassVar = {
+        "GET": (
+            *(ArtifactUnknown, ArtifactNotStored, ArtifactMissing, ArtifactAltered, ArtifactStoreUnavailable),
+            *(PreconditionFailed, RangeNotSatisfiable, SlowRequestsBusy),
+        )
+    }
+    renderer_classes = (BytesRenderer, JSONRenderer)
+
+    @extend_schema(
+        operation_id="artifact",
+        parameters=[RANGE],
+        responses={(200, MEDIA_TYPE): OpenApiTypes.BINARY, (206, MEDIA_TYPE): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request, tenant: str, artifact_digest: str) -> HttpResponseBase:
+        """The stored bytes of an artifact that a release of the tenant pins by this digest.
+
+        The header `Repr-Digest` has the SHA-256 of the whole artifact, which is also its entity tag. If the response
+        breaks off, continue with `Range` and `If-Range`.
+        """
+        return respond(request._request, downloads.find(self.tenant, artifact_digest), actor=self.actor)
+
+
+def respond(request: HttpRequest, artifact: Artifact, *, actor: str) -> HttpResponseBase:
+    """Return the response to a GET or HEAD for the bytes of `artifact`, which must have a blob.
+
+    Honours conditions and a single range. Raises `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable` and
+    `SlowRequestsBusy`.
+    """
+    blob = artifact.blob
+    assert blob is not None  # noqa: S101 - the caller checks it
+    etag = f'"{blob.digest}"'
+    try:
+        if is_unchanged(request.headers, etag):
+            return HttpResponse(status=304, headers=_unchanging(etag))
+        part = requested_range(request.headers, blob.size, etag) if request.method == "GET" else None
+    except PreconditionFailed as error:
+        return refusal(error)
+    except RangeNotSatisfiable as error:
+        response = refusal(error)
+        response.headers["Content-Range"] = f"bytes */{blob.size}"
+        return response
+    headers = _unchanging(etag) | _described(artifact)
+    if request.method == "HEAD":
+        downloads.require_readable(blob)
+        return HttpResponse(headers={**headers, "Content-Length": str(blob.size)})
+    wanted = range(blob.size) if part is None else part
+    chunks = downloads.read(blob, wanted)
+    if part is not None:
+        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{blob.size}"
+    streaming = streamed(request, chunks, length=len(wanted), status=200 if part is None else 206, headers=headers)
+    log.info("%s downloads %s of %s bytes of %s", actor, len(wanted), blob.size, blob.digest)
+    return streaming
+
+
+def _unchanging(etag: str) -> dict[str, str]:
+    # A cache must ask each time, because the right to download may end.
+    return {"ETag": etag, "Cache-Control": "private, no-cache"}
+
+
+def _described(artifact: Artifact) -> dict[str, Any]:
+    binary = bytes.fromhex(artifact.digest.removeprefix("sha256:"))
+    return {
+        "Content-Type": MEDIA_TYPE,
+        "Content-Disposition": content_disposition_header(True, downloads.file_name(artifact)),
+        "Repr-Digest": f"sha-256=:{b64encode(binary).decode()}:",
+        "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+urlpatterns = [path("artifacts/<str:artifact_digest>", OneArtifact.as_view(), name="artifact")]

@@ -1,0 +1,92 @@
+"""Finds and reads the stored bytes of an artifact for a client that may have them."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Generator, Iterator
+from itertools import chain
+from pathlib import PurePosixPath
+from urllib.parse import unquote
+
+from releases.artifacts import soundness
+from releases.artifacts.store import artifact_store
+from releases.artifacts.store.base import PART_CHUNK
+from releases.errors import ArtifactMissing, ArtifactNotStored, ArtifactStoreUnavailable, ArtifactUnknown
+from releases.models import Artifact, Blob
+from releases.states import Status
+from tenancy.models import Tenant
+from wire.documents.descriptor import ArtifactKind
+
+log = logging.getLogger(__name__)
+MAX_NAME = 100
+_UNSAFE = re.compile(r"[^\w.+-]|\A[.-]")
+
+
+def find(tenant: Tenant, digest: str) -> Artifact:
+    """Return the artifact with this digest of the tenant's newest release that pins it, with its blob.
+
+    Rejected releases do not count. Raises `ArtifactUnknown`, also if only releases of other tenants pin the artifact,
+    and `ArtifactNotStored` for an artifact of a kind whose bytes are not stored.
+    """
+    pinned = Artifact.objects.filter(release__pipeline__tenant=tenant).exclude(release__status=Status.REJECTED)
+    newest = pinned.select_related("blob").order_by("-release", "position")
+    found = newest.filter(blob=digest).first()
+    if found is not None:
+        return found
+    stored = [kind.value for kind in ArtifactKind if kind.is_stored]
+    if pinned.filter(digest=digest).exclude(kind__in=stored).exists():
+        raise ArtifactNotStored(f"The bytes of {digest} are where its address says, not in the artifact store.")
+    raise ArtifactUnknown(f"There is no artifact {digest!r}.")
+
+
+def file_name(artifact: Artifact) -> str:
+    """Return a name for a file with the artifact's bytes. It is a plain name, whatever the artifact's URI contains."""
+    name = PurePosixPath(unquote(artifact.uri).replace("\\", "/")).name
+    return _UNSAFE.sub("_", name[-MAX_NAME:]) or "artifact"
+
+
+def require_readable(blob: Blob) -> None:
+    """Raise `ArtifactMissing` or `ArtifactAltered` if the bytes are known to be missing or damaged.
+
+    Does not read the bytes. Also raises `ArtifactStoreUnavailable`.
+    """
+    soundness.refuse_unsound(blob)
+    soundness.require_present(blob)
+
+
+def read(blob: Blob, wanted: range) -> Generator[bytes]:
+    """Return chunks with the bytes at the positions `wanted`, or raise an error before the first of them.
+
+    Uses constant memory and no database. The iterator raises `ArtifactStoreUnavailable` if it cannot yield exactly
+    these bytes. If all bytes are wanted, they are hashed, and the last chunk is withheld unless their digest is right.
+    The caller closes the iterator.
+
+    Raises what `require_readable` raises.
+    """
+    require_readable(blob)
+    chunks = _small(artifact_store().part(blob.digest, wanted.start, wanted.stop))
+    first = next(chunks, b"")
+    if wanted and not first:
+        raise ArtifactMissing(f"The bytes of {blob.digest} are not in the artifact store.", digest=blob.digest)
+    return _checked(chain([first], chunks), blob, len(wanted))
+
+
+def _small(parts: Iterator[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        yield from (part[start : start + PART_CHUNK] for start in range(0, len(part), PART_CHUNK))
+
+
+def _checked(chunks: Iterator[bytes], blob: Blob, length: int) -> Generator[bytes]:
+    """Yield `length` bytes, each chunk when the next one is known."""
+    hashed, left, held = hashlib.sha256(), length, b""
+    for chunk in chunks:
+        if held:
+            yield held
+        hashed.update(chunk)
+        left -= len(chunk)
+        held = chunk
+    digest = f"sha256:{hashed.hexdigest()}"
+    if left or (length == blob.size and digest != blob.digest):
+        log.error("a download of %s was aborted: read %s of %s bytes, digest %s", blob, length - left, length, digest)
+        raise ArtifactStoreUnavailable(f"The artifact store does not have the bytes of {blob.digest}.")
+    yield held

@@ -1,0 +1,208 @@
+"""A worker downloads its artifact. A small HTTP server replaces the coordinator and misbehaves as told."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.errors import DefinitionError
+from pipelines.release.connection import Target
+from pipelines.worker.fetching import PATIENCE_SECONDS, fetched
+from tests.unit.pipelines.conftest import serving
+
+DATA = os.urandom(1_000_000)
+DIGEST = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
+PATIENCE = 0.2
+CHUNK = 16 * 1024
+
+
+class Coordinator:
+    """Serves DATA. Each request takes the next of `faults`; without one, it gets the range that it asks for."""
+
+    def __init__(self) -> None:
+        self.faults: list[dict[str, Any]] = []
+        self.requests: list[dict[str, str]] = []
+        self.paths: list[str] = []
+        coordinator = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                coordinator.requests.append(dict(self.headers))
+                coordinator.paths.append(self.path)
+                self.respond(**(coordinator.faults.pop(0) if coordinator.faults else {}))
+
+            def respond(
+                self,
+                status: int = 0,
+                data: bytes = DATA,
+                cut: int | None = None,
+                shift: int = 0,
+                location: str = "",
+                length: bool = True,
+            ) -> None:
+                """Send `cut` bytes of the range that begins `shift` bytes late, and close the connection."""
+                begin = self.headers.get("Range", "")
+                start = int(begin[6:-1]) if begin and status in (0, 206) else 0
+                self.send_response(status or (206 if start else 200))
+                if start:
+                    self.send_header("Content-Range", f"bytes {start + shift}-{len(data) - 1}/{len(data)}")
+                if location:
+                    self.send_header("Location", location)
+                body = data[start + shift :]
+                if length:
+                    self.send_header("Content-Length", str(len(body)))
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(body[:cut])
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@pytest.fixture
+def coordinator() -> Iterator[Coordinator]:
+    made = Coordinator()
+    with serving(made.server):
+        yield made
+
+
+def descriptor(folder: Path, *artifacts: dict[str, str]) -> Path:
+    """Write a descriptor that pins DATA, or `artifacts`."""
+    entry = {"artifactId": "app", "kind": "local-file", "uri": "app.zip", "digest": DIGEST}
+    document = {
+        "schemaVersion": 1,
+        "pipelineId": "org.example.orders",
+        "contractVersion": "c",
+        "releaseVersion": "1.0",
+        "artifacts": list(artifacts) or [entry],
+    }
+    path = folder / "pipeline-release.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def fetch(folder: Path, coordinator: Coordinator, tenant: str = "acme", patience: float = PATIENCE_SECONDS) -> bytes:
+    target = Target(coordinator.url, tenant, "dc_secret")
+    with fetched(descriptor(folder), target, patience=patience) as path:
+        return path.read_bytes()
+
+
+def refusal(folder: Path, coordinator: Coordinator) -> DefinitionError:
+    with pytest.raises(DefinitionError) as caught:
+        fetch(folder, coordinator, patience=PATIENCE)
+    assert "dc_secret" not in str(caught.value)
+    return caught.value
+
+
+def test_the_artifact_is_downloaded_by_its_digest_with_the_token(coordinator: Coordinator, tmp_path: Path) -> None:
+    assert fetch(tmp_path, coordinator, "a/b") == DATA
+    assert coordinator.paths == [f"/api/v1/tenants/a%2Fb/artifacts/{DIGEST}"]
+    [sent] = coordinator.requests
+    assert (sent["Authorization"], sent["Accept-Encoding"]) == ("Bearer dc_secret", "identity")
+    assert "Range" not in sent
+
+
+def test_the_file_is_private_and_exists_only_within_the_block(coordinator: Coordinator, tmp_path: Path) -> None:
+    with fetched(descriptor(tmp_path), Target(coordinator.url, "acme", "dc_secret")) as path:
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert not path.parent.exists()
+
+
+def test_a_broken_download_continues_where_it_broke_off(coordinator: Coordinator, tmp_path: Path) -> None:
+    coordinator.faults = [{"cut": 20 * CHUNK + 1}, {"status": 503}, {"cut": 10 * CHUNK}]
+    assert fetch(tmp_path, coordinator) == DATA
+    ranges = [sent.get("Range") for sent in coordinator.requests]
+    assert ranges == [None, f"bytes={20 * CHUNK}-", f"bytes={20 * CHUNK}-", f"bytes={30 * CHUNK}-"]
+    assert {sent["If-Range"] for sent in coordinator.requests[1:]} == {f'"{DIGEST}"'}
+
+
+def test_a_server_that_sends_all_bytes_again_is_understood(coordinator: Coordinator, tmp_path: Path) -> None:
+    coordinator.faults = [{"cut": 300_000}, {"status": 200}]
+    assert fetch(tmp_path, coordinator) == DATA
+
+
+def test_a_body_without_a_length_is_verified_by_its_digest(coordinator: Coordinator, tmp_path: Path) -> None:
+    coordinator.faults = [{"length": False}]
+    assert fetch(tmp_path, coordinator) == DATA
+    coordinator.faults = [{"length": False, "cut": 300_000}]
+    assert refusal(tmp_path, coordinator).code == "ARTIFACT_MISMATCH"
+
+
+def test_bytes_from_another_position_are_refused(coordinator: Coordinator, tmp_path: Path) -> None:
+    coordinator.faults = [{"cut": 300_000}, {"shift": 1}]
+    assert refusal(tmp_path, coordinator).code == "COORDINATOR_REFUSED"
+
+
+def test_other_bytes_than_the_descriptor_pins_are_refused(coordinator: Coordinator, tmp_path: Path) -> None:
+    coordinator.faults = [{"data": DATA[:-1] + b"x"}]
+    found = refusal(tmp_path, coordinator)
+    assert (found.code, DIGEST in str(found)) == ("ARTIFACT_MISMATCH", True)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 416])
+def test_a_refusal_is_final_and_shown(coordinator: Coordinator, tmp_path: Path, status: int) -> None:
+    problem = json.dumps({"code": "ARTIFACT_UNKNOWN", "detail": "There is none."}).encode()
+    coordinator.faults = [{"status": status, "data": problem}]
+    found = refusal(tmp_path, coordinator)
+    assert (found.code, str(found)) == (
+        "COORDINATOR_REFUSED",
+        f"COORDINATOR_REFUSED: {status} ARTIFACT_UNKNOWN There is none.",
+    )
+    assert len(coordinator.requests) == 1
+
+
+def test_a_redirect_is_not_followed(coordinator: Coordinator, tmp_path: Path) -> None:
+    coordinator.faults = [{"status": 307, "location": f"{coordinator.url}/elsewhere"}]
+    assert refusal(tmp_path, coordinator).code == "COORDINATOR_REFUSED"
+    assert len(coordinator.paths) == 1
+
+
+def test_a_coordinator_that_stays_unavailable_is_named(coordinator: Coordinator, tmp_path: Path) -> None:
+    coordinator.faults = [{"status": 503, "data": b'{"code": "ARTIFACT_STORE_UNAVAILABLE"}'}] * 50
+    found = refusal(tmp_path, coordinator)
+    assert found.code == "COORDINATOR_REFUSED"
+    assert "503 ARTIFACT_STORE_UNAVAILABLE" in str(found)
+    assert len(coordinator.requests) > 1
+
+
+def test_a_coordinator_that_does_not_respond_is_unreachable(coordinator: Coordinator, tmp_path: Path) -> None:
+    with (
+        pytest.raises(DefinitionError) as caught,
+        fetched(descriptor(tmp_path), Target("http://127.0.0.1:1", "acme", "dc_secret"), patience=PATIENCE),
+    ):
+        pass
+    assert caught.value.code == "COORDINATOR_UNREACHABLE"
+
+
+IMAGE = {"artifactId": "i", "kind": "container-image", "uri": f"r.example/i@{DIGEST}", "digest": DIGEST}
+OTHER = {"artifactId": "b", "kind": "local-file", "uri": "b.zip", "digest": "sha256:" + "0" * 64}
+APP = {"artifactId": "a", "kind": "local-file", "uri": "a.zip", "digest": DIGEST}
+
+
+@pytest.mark.parametrize("artifacts", [[IMAGE], [APP, OTHER]], ids=["images alone", "two artifacts"])
+def test_a_release_must_pin_exactly_one_artifact_with_code(tmp_path: Path, artifacts: list[dict[str, str]]) -> None:
+    with (
+        pytest.raises(DefinitionError) as caught,
+        fetched(descriptor(tmp_path, *artifacts), Target("http://127.0.0.1:1", "acme", "dc_secret")),
+    ):
+        pass
+    assert caught.value.code == "NO_ARTIFACT"
+
+
+def test_one_artifact_next_to_an_image_is_downloaded(coordinator: Coordinator, tmp_path: Path) -> None:
+    path = descriptor(tmp_path, IMAGE, APP)
+    with fetched(path, Target(coordinator.url, "acme", "dc_secret")) as found:
+        assert found.read_bytes() == DATA
