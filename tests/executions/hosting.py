@@ -17,7 +17,8 @@ from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
 from pipelines.release.descriptor import release as write_release
 from pipelines.release.packaging import build
-from pipelines.worker.host import Host, host_release
+from pipelines.worker.host import Host
+from pipelines.worker.hosted_release import host_source
 from pipelines.worker.outbox import Report
 from releases.activation.activation import activate
 from releases.models import Release
@@ -150,7 +151,7 @@ class Hosting:
         release = making.verified(making.upload(owner, descriptor.document, artifact.path.read_bytes()).release)
         activate(release, actor="user:test")
         making.worker(release)
-        running = host_release(f"{name}:pipeline", descriptor.path, owner.slug)
+        running = host_source(f"{name}:pipeline", descriptor.path, owner.slug)
         key = worker_key(settings.WORKER_SECRET, owner.slug)
         return Hosted(
             owner, release, Host(running, key=key, worker_id="worker-1", capacity=1, take_ticket=making.granted), folder
