@@ -179,8 +179,8 @@ class Checkpoint(Wire):
 class OutcomeGroup(Wire):
     """Outcomes and checkpoints of commands of one release.
 
-    `artifact_digest` is the artifact whose code ran, `code` says where the worker took it from, and `environment` is the
-    fingerprint of the worker's environment. They are empty, or null, if unknown.
+    `artifact_digest` is the artifact whose code ran, `code` says where the worker took it from, and `environment` is
+    the fingerprint of the worker's environment. They are empty, or null, if unknown.
     """
 
     worker_id: WorkerId
