@@ -4,9 +4,9 @@ from typing import Any
 
 from django.http import Http404, HttpResponse
 
-from executions.api.provenance import download as signed_document
 from executions.lifecycle import provenance
 from executions.models import Execution
+from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id
 
 RUNS_SHOWN = 200
@@ -71,4 +71,5 @@ def download(execution: Execution) -> HttpResponse:
     """Download the signed document. There is none without a key."""
     if not provenance.is_signed():
         raise Http404
-    return signed_document(execution)
+    headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
+    return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)

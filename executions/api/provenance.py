@@ -13,7 +13,6 @@ from rest_framework.response import Response
 
 from executions.errors import ExecutionUnknown, ProvenanceKeyMissing
 from executions.lifecycle import provenance, queries
-from executions.models import Execution
 from tenancy.api.tenant_view import TENANT, TenantView
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id, to_pem
@@ -35,7 +34,9 @@ class ExecutionProvenance(TenantView):
         The document has the same bytes until the execution gets another event. `finished` is false in the document
         of an execution that has not finished.
         """
-        return download(queries.execution(self.tenant, execution_id))
+        execution = queries.execution(self.tenant, execution_id)
+        headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
+        return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
 
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
@@ -47,15 +48,6 @@ class ProvenanceKey(TenantView):
         """The public key that verifies provenance. It is the same for all tenants of the coordinator."""
         key = provenance.public_key()
         return Response({"keyId": key_id(key), "publicKey": to_pem(key)})
-
-
-def download(execution: Execution) -> HttpResponse:
-    """Return a response with the signed provenance of `execution`. Raises `ProvenanceKeyMissing`."""
-    headers = {
-        "Content-Disposition": f'attachment; filename="provenance-{execution.pk}.dsse.json"',
-        "X-Content-Type-Options": "nosniff",
-    }
-    return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
 
 
 urlpatterns = [

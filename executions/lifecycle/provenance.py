@@ -64,6 +64,11 @@ def signed(execution: Execution) -> bytes:
     return signing.sign(text(statement(execution)).encode(), statements.PAYLOAD_TYPE, [key])
 
 
+def file_name(execution: Execution) -> str:
+    """Return the name under which the signed document is saved."""
+    return f"provenance-{execution.pk}.dsse.json"
+
+
 def public_key() -> Ed25519PublicKey:
     """Return the public part of the key that signs. Raises `ProvenanceKeyMissing`."""
     return _key().public_key()

@@ -82,7 +82,7 @@ def test_the_provenance_says_in_a_sentence_which_code_ran_each_part(log_in: LogI
     [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == acme.execution.pk]
     [artifact] = acme.release.artifacts.all()
     group = OutcomeGroup(
-        worker_id="<b>w</b>",
+        worker_id="<b>w<b>",
         artifact_digest=artifact.digest,
         code="artifact",
         environment="<i>e</i>",
@@ -96,7 +96,7 @@ def test_the_provenance_says_in_a_sentence_which_code_ran_each_part(log_in: LogI
         f"ran Validate with the code of artifact {artifact.digest}, which the release pins, and finished the execution."
     )
     assert says in text
-    assert "Worker &lt;b&gt;w&lt;/b&gt; ran" in text
+    assert "Worker &lt;b&gt;w&lt;b&gt; ran" in text
     assert "&lt;i&gt;e&lt;/i&gt;" in text
     assert "data-unsigned" not in text
     document = client.get(provenance(acme.execution, "provenance_document"))
