@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 from django.http import HttpResponse
 from django.urls import path
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -18,6 +17,17 @@ from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id, to_pem
 
 
+class SignatureView(serializers.Serializer[Any]):
+    keyid = serializers.CharField(help_text="The id of the coordinator's key.")
+    sig = serializers.CharField(help_text="The signature, in base64.")
+
+
+class EnvelopeView(serializers.Serializer[Any]):
+    payload = serializers.CharField(help_text="The in-toto statement, in base64.")
+    payloadType = serializers.CharField()
+    signatures = SignatureView(many=True)
+
+
 class ProvenanceKeyView(serializers.Serializer[Any]):
     keyId = serializers.CharField(help_text="The hex SHA-256 of the key in DER form.")
     publicKey = serializers.CharField(help_text="The ed25519 public key in PEM form.")
@@ -27,7 +37,7 @@ class ProvenanceKeyView(serializers.Serializer[Any]):
 class ExecutionProvenance(TenantView):
     refusals: ClassVar = {"GET": (ExecutionUnknown, ProvenanceKeyMissing)}
 
-    @extend_schema(operation_id="executionProvenance", responses={(200, ENVELOPE_MEDIA_TYPE): OpenApiTypes.OBJECT})
+    @extend_schema(operation_id="executionProvenance", responses={(200, ENVELOPE_MEDIA_TYPE): EnvelopeView})
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> HttpResponse:
         """Which code ran each part of an execution: an in-toto statement in a DSSE envelope.
 
