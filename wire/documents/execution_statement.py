@@ -114,10 +114,15 @@ def is_pinned_throughout(runs: Runs) -> bool:
     return not runs.omitted and all(each["pinned"] and _DOUBTS.isdisjoint(each["findings"]) for each in runs.entries)
 
 
+def names_code(run: Mapping[str, Any]) -> bool:
+    """Return True if a worker reported the part with an artifact."""
+    return run["artifactDigest"] is not None and RunFinding.NOT_REPORTED not in run["findings"]
+
+
 def _subjects(pin: Pin, runs: Runs) -> list[dict[str, Any]]:
-    """Return the artifacts that the parts name. A statement needs a subject, so without any it is the release."""
+    """Return the artifacts that ran, as reported. A statement needs a subject, so without any it is the release."""
     names = {digest: artifact_id for artifact_id, digest in reversed(pin.artifacts)}
-    reported = dict.fromkeys(each["artifactDigest"] for each in runs.entries if each["artifactDigest"])
+    reported = {each["artifactDigest"] for each in runs.entries if names_code(each)}
     subjects = [
         {
             "name": names.get(digest, "an artifact that the release does not pin"),
@@ -224,6 +229,11 @@ class Run(Document):
     ended_at: str | None
     steps: Annotated[tuple[StepRun, ...], ArrayOrNull]
     findings: Annotated[tuple[str, ...], ArrayOrNull]
+
+    @property
+    def names_code(self) -> bool:
+        """True if a worker reported the part with an artifact."""
+        return names_code(self.normalised())
 
 
 class Answer(Document):
