@@ -117,11 +117,9 @@ class ProductUnderTest:
         name = f"worker-{module}-{sum(child.name.startswith('worker-') for child in self.product.children.started)}"
         child = self.product.start_worker(
             name,
-            f"{module}:pipeline",
             release=self._hosted[module],
             tenant=TENANT,
             key=self.worker_key,
-            directory=PIPELINES,
         )
         self.client.wait_for_worker(name)
         return child

@@ -43,7 +43,6 @@ class Built:
     """A release on disk, as `pipelines build` and `pipelines release` write it."""
 
     version: str
-    reference: str
     descriptor: Path
     artifact: Path
 
@@ -92,7 +91,7 @@ class Demo:
         written = release(out, [built.path], release_version=version)
         steps = " → ".join(step["authoredName"] for step in built.contract["steps"])
         self.say(f"Built release [b]{version}[/]: {steps}")
-        return Built(version, reference, written.path, built.path)
+        return Built(version, written.path, built.path)
 
     def host(self, built: Built) -> Child:
         """Start a worker for a release. Return when the worker has registered."""
@@ -100,14 +99,12 @@ class Demo:
         with self.console.status(f"Starting {name}"):
             child = self.product.start_worker(
                 name,
-                built.reference,
                 release=built.descriptor,
                 tenant=TENANT,
                 key=self.worker_key,
-                directory=self.author,
             )
             self.client.wait_for_worker(name)
-        self.say(f"{name} hosts release {built.version}: it has rebuilt the artifact and compared the digests")
+        self.say(f"{name} hosts release {built.version}: it runs the artifact whose digest the release pins")
         return child
 
     def register(self, built: Built) -> None:

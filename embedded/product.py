@@ -125,15 +125,13 @@ class Product:
     def start_worker(
         self,
         name: str,
-        reference: str,
         *,
         release: Path,
         tenant: str,
         key: str,
-        directory: Path,
         concurrency: int = 2,
     ) -> Child:
-        """Start a transition worker for the pipeline `reference`, importable from `directory`.
+        """Start a transition worker that hosts the artifact next to the descriptor `release`.
 
         It gets the broker user and the worker key of its tenant, and no other secret of the product.
         """
@@ -143,15 +141,15 @@ class Product:
             if name in {"PATH", "HOME", "LANG", "PYTHONUNBUFFERED"}
         }
         environment |= {
-            "PYTHONPATH": f"{directory}{os.pathsep}{PROJECT}",
+            "PYTHONPATH": str(PROJECT),
             "PIPELINES_TENANT": tenant,
             "PIPELINES_BROKER_URL": self.broker_url(tenant),
             "PIPELINES_BROKER_CA_FILE": self.settings.get("REDIS_CA_FILE", ""),
             "PIPELINES_WORKER_KEY": key,
         }
-        command = [sys.executable, "-m", "pipelines", "worker", reference, f"--release={release}"]
+        command = [sys.executable, "-m", "pipelines", "worker", f"--release={release}"]
         options = [f"--worker-id={name}", f"--concurrency={concurrency}"]
-        return self.children.start(name, [*command, *options], environment=environment, directory=directory)
+        return self.children.start(name, [*command, *options], environment=environment, directory=self.folder)
 
     def broker_url(self, tenant: str) -> str:
         """Return the broker URL for the workers of `tenant`: the coordinator's own if there is no REDIS_OWNER_URL."""

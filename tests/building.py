@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from embedded.product import PROJECT
 
 T = TypeVar("T")
+AWAITING = Path(__file__).parent / "e2e/pipelines/awaiting"
+NO_WEBHOOK = "http://127.0.0.1:1/"
 
 
 def eventually(probe: Callable[[], T | None], *, seconds: float = 30, what: str = "it") -> T:
@@ -27,6 +29,14 @@ def eventually(probe: Callable[[], T | None], *, seconds: float = 30, what: str 
             return found
         time.sleep(0.05)
     raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+def copy_awaiting(folder: Path, webhook: str = "") -> None:
+    """Copy the pipelines with awaits into `folder`. The pipeline `booking` calls `webhook`, if it is given."""
+    shutil.copytree(AWAITING, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    if webhook:
+        source = folder / "awaiting.py"
+        source.write_text(source.read_text().replace(NO_WEBHOOK, webhook))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Helpers for the running product: tenants, releases, HTTP requests and workers."""
 
 import functools
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -88,11 +87,9 @@ class TenantInUse:
         """Start a worker that hosts `release` and wait until the coordinator reports `state`."""
         child = self.product.start_worker(
             name,
-            release.reference,
             release=release.descriptor,
             tenant=self.tenant.slug,
             key=worker_key(self.product.environment["WORKER_SECRET"], self.tenant.slug).text,
-            directory=release.directory,
         )
         self.workers.append(child)
         self.wait_for_worker(name, state)
@@ -100,15 +97,15 @@ class TenantInUse:
 
     def start_rest_worker(self, release: BuiltRelease, name: str) -> Child:
         """Start a REST worker that hosts `release`. It does not register itself."""
-        command = [sys.executable, "-m", "pipelines", "worker", release.reference, f"--release={release.descriptor}"]
+        command = [sys.executable, "-m", "pipelines", "worker", f"--release={release.descriptor}"]
         child = self.product.children.start(
             name,
             [*command, "--protocol=rest", f"--bind=127.0.0.1:{REST_PORT}"],
             environment={
-                "PYTHONPATH": f"{release.directory}{os.pathsep}{PROJECT}",
+                "PYTHONPATH": str(PROJECT),
                 "PIPELINES_WORKER_KEY": worker_key(self.product.environment["WORKER_SECRET"], self.tenant.slug).text,
             },
-            directory=release.directory,
+            directory=self.product.folder,
         )
         self.workers.append(child)
         return child

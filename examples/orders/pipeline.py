@@ -2,8 +2,8 @@
 
     pipelines build examples.orders.pipeline:pipeline --out dist/
     pipelines release --out dist/
-    pipelines worker examples.orders.pipeline:pipeline --release dist/pipeline-release.json
-    pipelines worker examples.orders.pipeline:pipeline --release dist/pipeline-release.json --protocol rest
+    pipelines worker --release dist/pipeline-release.json
+    pipelines worker --release dist/pipeline-release.json --protocol rest
 
 The last two commands host the same release, over the broker and over HTTP. Each may run any part of an execution.
 """

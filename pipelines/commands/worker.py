@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from pathlib import Path
 
 from pipelines.commands.options import add_lock, add_release_file, import_from_here
@@ -38,6 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--broker-ca-file",
         default=env.get("PIPELINES_BROKER_CA_FILE", ""),
+        type=_absolute,
         metavar="FILE",
         help="certificates of authorities for a rediss:// broker, in addition to those of the system; "
         "default: $PIPELINES_BROKER_CA_FILE",
@@ -65,6 +67,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_run)
 
 
+def _absolute(path: str) -> str:
+    """Return the path independent of the working folder, which a worker changes. An empty path stays empty."""
+    return str(Path(path).absolute()) if path else ""
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -72,8 +79,18 @@ def _positive(text: str) -> int:
     return number
 
 
+def _end(number: int, _: object) -> None:
+    """Remove the unpacked artifact and end as the signal does by default, whatever the author's code catches."""
+    from pipelines.worker.artifact import remove_private_folders
+
+    remove_private_folders()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(signal.Signals(number))
+
+
 def _run(arguments: argparse.Namespace) -> int:
     """Run a worker. Imports Celery here only, because the other commands need no broker."""
+    signal.signal(signal.SIGTERM, _end)  # until the worker runs and replaces this
     if arguments.from_source:
         import_from_here()
     if arguments.protocol == "rest":

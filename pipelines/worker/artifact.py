@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descrip
 from wire.findings import DocumentError
 
 _CHUNK: Final = 1024 * 1024
+_private_folders: Final[dict[Path, int]] = {}
+"""The process that made each private folder. A forked process may exit earlier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,14 @@ def unpack_release(descriptor_path: Path, artifact: Path | None = None) -> Unpac
     return unpack(descriptor, artifact or local_artifact(descriptor, descriptor_path))
 
 
+@atexit.register
+def remove_private_folders() -> None:
+    """Remove the folders of unpacked artifacts. This is also done when the process exits, unless a signal kills it."""
+    for folder, owner in _private_folders.items():
+        if owner == os.getpid():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def read_descriptor(path: Path) -> Descriptor:
     """Read a ``pipeline-release.json``. Raises ``DefinitionError`` INVALID_RELEASE."""
     try:
@@ -63,19 +74,20 @@ def unpack(descriptor: Descriptor, path: Path) -> UnpackedArtifact:
     """Verify an artifact and unpack it into a new private folder, which is removed when the process exits.
 
     Exactly those bytes are unpacked whose digest the release pins. Raises ``DefinitionError``: NO_ARTIFACT,
-    ARTIFACT_MISMATCH, NOT_AN_ARTIFACT.
+    ARTIFACT_MISMATCH, NOT_AN_ARTIFACT, and UNPACKING_FAILED if the folder for temporary files cannot be written.
     """
-    folder = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with tempfile.TemporaryFile() as copy:
-        pinned = _pinned(descriptor, _copy(path, copy), path)
-        try:
-            layout = read_layout(cast("BinaryIO", copy))
-        except ArchiveError as error:
-            raise _unusable(path, str(error)) from error
-        if layout is None:
-            raise _unusable(path, "it is not a zip file")
-        files = dict(_unpacked(layout, folder))
+    try:
+        folder = _private_folder()
+        with tempfile.TemporaryFile() as copy:
+            pinned = _pinned(descriptor, _copy(path, copy), path)
+            files = dict(_unpacked(_layout(cast("BinaryIO", copy), path), folder))
+    except ArchiveError as error:
+        raise _unusable(path, str(error)) from error
+    except OSError as error:
+        raise DefinitionError(
+            "UNPACKING_FAILED",
+            f"cannot unpack {path}: {error.strerror or error}; set TMPDIR to a writable folder with free space",
+        ) from error
     return UnpackedArtifact(pinned, folder, files, *_python(folder, path))
 
 
@@ -97,17 +109,36 @@ def local_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path:
     return descriptor_path.with_name(names[0])
 
 
+def _private_folder() -> Path:
+    """Return a new folder that only this user can read."""
+    folder = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve()
+    _private_folders[folder] = os.getpid()
+    return folder
+
+
 def _copy(path: Path, copy: BinaryIO) -> str:
     """Copy the file and return the digest of the copy, which nobody else can change."""
     hashed = hashlib.sha256()
+    for piece in _pieces(path):
+        hashed.update(piece)
+        copy.write(piece)
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as source:
             while piece := source.read(_CHUNK):
-                hashed.update(piece)
-                copy.write(piece)
+                yield piece
     except OSError as error:
         raise DefinitionError("NO_ARTIFACT", f"cannot read the artifact {path}: {error.strerror}") from error
-    return f"sha256:{hashed.hexdigest()}"
+
+
+def _layout(file: BinaryIO, path: Path) -> Layout:
+    layout = read_layout(file)
+    if layout is None:
+        raise _unusable(path, "it is not a zip file")
+    return layout
 
 
 def _pinned(descriptor: Descriptor, digest: str, path: Path) -> ArtifactRef:

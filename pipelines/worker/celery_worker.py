@@ -119,13 +119,14 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
         },
     )
 
-    release = host.release
+    def report(ended: Report) -> None:
+        outbox.put(ended)
+        if host.release.must_stop:
+            state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
 
     @app.task(name=EXECUTE_TASK, shared=False)
     def execute(message: Any) -> None:
-        host.execute(message, outbox.put)
-        if release.refusal:
-            state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
+        host.execute(message, report)
 
     app.steps["consumer"].update({_Instructions, _Places})
     return app

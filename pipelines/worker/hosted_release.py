@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +12,8 @@ from pipelines.authoring.compiler import compile_contract
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.loading import load
 from pipelines.environment.environment import Environment, Required
-from pipelines.errors import DefinitionError
+from pipelines.environment.shadowing import shadowed_modules, top_level_modules
+from pipelines.errors import DefinitionError, raise_all
 from pipelines.failures import Failed, message_of
 from pipelines.release.packaging import artifact_digest
 from pipelines.worker.artifact import UnpackedArtifact, local_artifact, read_descriptor, unpack
@@ -44,24 +47,33 @@ class HostedRelease:
     allowed: AllowedCode | None = None
 
     @property
-    def refusal(self) -> Failed | None:
-        """The failure of every transition once a step has tried to import a foreign module; None before that.
-
-        The module did not run, but what the step did without it is not what the release pins.
-        """
-        if self.allowed is None or not self.allowed.foreign:
-            return None
-        return Failed(FOREIGN_MODULE, message_of("", self.allowed.foreign), retryable=False)
+    def must_stop(self) -> bool:
+        """True once a step has tried to import a foreign module: the worker cannot do what the release pins."""
+        return self.allowed is not None and bool(self.allowed.foreign)
 
     def run(self, payload: Any, **options: Any) -> RunResult:
-        """Run steps as `runner.run` does, which documents the options. A transition that ends after `refusal` fails."""
-        result = self.refusal or run(self.pipeline, payload, **options)
-        return self.refusal or result
+        """Run steps as `runner.run` does, which documents the options.
+
+        A transition that tries to import a foreign module fails without a retry, even if the step catches the
+        exception: what it did without the module is not what the release pins. A transition that begins after that may
+        be retried by another worker.
+        """
+        if self.allowed is None:
+            return run(self.pipeline, payload, **options)
+        if self.must_stop:
+            return self._foreign(retryable=True)
+        with self.allowed.transition() as is_foreign:
+            result = run(self.pipeline, payload, **options)
+            return self._foreign(retryable=False) if is_foreign() else result
+
+    def _foreign(self, *, retryable: bool) -> Failed:
+        text = self.allowed.foreign if self.allowed else ""
+        return Failed(FOREIGN_MODULE, message_of("", text), retryable=retryable)
 
     def require_no_foreign_module(self) -> None:
         """Raise ``DefinitionError`` FOREIGN_MODULE if a step has tried to import a foreign module."""
-        if self.allowed is not None and self.allowed.foreign:
-            raise DefinitionError(FOREIGN_MODULE, f"{self.allowed.foreign}; pack it, or install it, and release that")
+        if self.allowed is not None:
+            _require_no_foreign_module(self.allowed)
 
 
 def host_artifact(
@@ -74,8 +86,8 @@ def host_artifact(
     this once. ``tenant`` is the slug of the worker's tenant. ``allow_drift`` accepts an environment that differs from
     the one that the artifact requires.
 
-    Raises ``DefinitionError``: those of ``unpack`` and ``load``, INVALID_RELEASE, ENVIRONMENT_DRIFT, FOREIGN_MODULE,
-    PIPELINE_MISMATCH, CONTRACT_MISMATCH.
+    Raises ``DefinitionError``: those of ``unpack`` and ``load``, INVALID_RELEASE, ENVIRONMENT_DRIFT, MODULE_SHADOWED,
+    ARTIFACT_ALREADY_HOSTED, FOREIGN_MODULE, PIPELINE_MISMATCH, CONTRACT_MISMATCH.
     """
     descriptor = read_descriptor(descriptor_path)
     unpacked = unpack(descriptor, artifact or local_artifact(descriptor, descriptor_path))
@@ -134,13 +146,19 @@ def _loaded(unpacked: UnpackedArtifact, allowed: AllowedCode) -> Pipeline:
     """Load the pipeline. A foreign module is an error even if the author's code catches the exception."""
     try:
         allowed.restrict()
+        entries = (os.path.relpath(file, unpacked.folder) for file in unpacked.files)
+        raise_all(shadowed_modules(top_level_modules(entries), sys.modules))
         pipeline = load(unpacked.pipeline)
     except (ForeignModule, DefinitionError):
         if not allowed.foreign:
             raise
-    if allowed.foreign:
-        raise DefinitionError(FOREIGN_MODULE, f"{allowed.foreign}; pack it, or install it, and release that")
+    _require_no_foreign_module(allowed)
     return pipeline
+
+
+def _require_no_foreign_module(allowed: AllowedCode) -> None:
+    if allowed.foreign:
+        raise DefinitionError("FOREIGN_MODULE", f"{allowed.foreign}; pack it, or install it, and release that")
 
 
 def _environment(required: Required, *, allow_drift: bool) -> WorkerEnvironment:

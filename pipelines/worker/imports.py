@@ -10,16 +10,23 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipelines.environment.distributions import site_folders
 from pipelines.environment.installed_code import InstalledCode, canonical
+from pipelines.errors import DefinitionError
 
 
 class ForeignModule(ImportError):
     """The artifact, the standard library and the installed distributions do not contain the imported module."""
+
+
+_restriction: Final = threading.Lock()
+"""Acquired for good by the process's only restriction."""
 
 
 class AllowedCode:
@@ -35,14 +42,18 @@ class AllowedCode:
         """A description of the first foreign module; empty if there was none."""
         self._folder = folder
         self._files = files
-        self._accepted: set[str] = set()
+        self._blamed: dict[int, bool] = {}  # by the thread of each running transition
+        self._lock = threading.Lock()
         self._installed = InstalledCode()
 
     def restrict(self) -> None:
         """Restrict this process, permanently: its path, its working folder, and what it may import.
 
-        Raises ``ForeignModule`` if it has imported a foreign module already, for example from PYTHONPATH.
+        Raises ``ForeignModule`` if it has imported a foreign module already, for example from PYTHONPATH, and
+        ``DefinitionError`` ARTIFACT_ALREADY_HOSTED if the process is already restricted.
         """
+        if not _restriction.acquire(blocking=False):
+            raise DefinitionError("ARTIFACT_ALREADY_HOSTED", "this process hosts an artifact; start another process")
         library = [each for each in sys.path if each and self._installed.is_trusted(os.path.realpath(each) + os.sep)]
         sys.path[:] = [str(self._folder), *library, *site_folders()]
         sys.dont_write_bytecode = True
@@ -55,22 +66,44 @@ class AllowedCode:
 
     def require(self, file: str) -> None:
         """Raise ``ForeignModule`` unless the code of this file may run."""
-        if file in self._accepted:
-            return
         path = canonical(file)
         if not self._is_allowed(path):
             text = (
                 f"{_module_of(file)} in {path} is neither in the artifact nor in an installed distribution as installed"
             )
-            self.foreign = self.foreign or text
+            self._blame(text)
             raise ForeignModule(text, path=path)
-        self._accepted.add(file)
+
+    @contextmanager
+    def transition(self) -> Iterator[Callable[[], bool]]:
+        """Watch a transition in this thread. Yields a function that tells whether it tried to import a foreign module.
+
+        An import in a thread that runs no transition counts for all transitions that run at that time, because any of
+        them may have started the thread.
+        """
+        thread = threading.get_ident()
+        with self._lock:
+            self._blamed[thread] = False
+        try:
+            yield lambda: self._blamed[thread]
+        finally:
+            with self._lock:
+                del self._blamed[thread]
+
+    def _blame(self, text: str) -> None:
+        thread = threading.get_ident()
+        with self._lock:
+            self.foreign = self.foreign or text
+            for each in [thread] if thread in self._blamed else list(self._blamed):
+                self._blamed[each] = True
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "exec":
             file = getattr(arguments[0], "co_filename", "<text>")
         elif event == "import":
             file = arguments[1]  # only an extension module has one here
+        elif event == "open" and _is_lone_bytecode(arguments[0]):
+            file = arguments[0]  # such code names its source itself, and may name any
         else:
             return
         if file and not file.startswith("<"):
@@ -84,6 +117,11 @@ class AllowedCode:
             return digest is not None and hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
         except OSError:
             return False
+
+
+def _is_lone_bytecode(file: object) -> bool:
+    """Return True for compiled code that Python imports without its source."""
+    return isinstance(file, str) and file.endswith(".pyc") and f"{os.sep}__pycache__{os.sep}" not in file
 
 
 def _module_of(file: str) -> str:

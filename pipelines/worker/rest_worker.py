@@ -47,9 +47,9 @@ def main(arguments: argparse.Namespace) -> int:
         server = Server(arguments.bind, host, capacity=arguments.concurrency)
     except (OSError, OverflowError) as error:
         raise DefinitionError("INVALID_ADDRESS", f"--bind {arguments.bind}: {error}") from error
-    inform("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    inform("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
     server.serve_forever(poll_interval=0.1)
     server.server_close()
     release.require_no_foreign_module()
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             finally:
                 self.server.turns.release()
             self._send(status, text)
-            if self.server.host.release.refusal:
+            if self.server.host.release.must_stop:
                 threading.Thread(target=self.server.shutdown).start()
 
     def _response(self, body: bytes) -> Response:

@@ -1,7 +1,6 @@
 """Operators' requests and completed interactions in a real browser, with every process running."""
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,14 @@ from playwright.sync_api import Page, expect
 
 from tenancy.roles import Role
 from tests.browser.conftest import PIPELINES, LogIn
+from tests.building import copy_awaiting
 from tests.running import BuiltRelease, TenantInUse, build, eventually
 
 
 @pytest.fixture
 def approval(tmp_path: Path) -> BuiltRelease:
     folder = tmp_path / "approval"
-    shutil.copytree(PIPELINES / "awaiting", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "url.txt").write_text("http://127.0.0.1:1/")
+    copy_awaiting(folder)
     return build("awaiting:approval", folder, tmp_path / "approval-release", "1.0")
 
 

@@ -102,7 +102,8 @@ class Working:
         try:
             celery_worker.main(
                 argparse.Namespace(
-                    pipeline=self.pipeline.reference,
+                    from_source=self.pipeline.reference,
+                    lock=None,
                     release=self.pipeline.descriptor,
                     tenant="acme",
                     broker_url=self._url,

@@ -100,7 +100,7 @@ def test_it_builds_releases_and_hosts_a_pipeline(author: Author) -> None:
     (author.folder / "key").write_text(SECRET)
     port = free_port()
     worker = [
-        *(author.pipelines, "worker", "flow:pipeline", "--release", released["path"], "--tenant", "acme"),
+        *(author.pipelines, "worker", "--release", released["path"], "--tenant", "acme"),
         *("--protocol", "rest", "--bind", f"127.0.0.1:{port}", "--key-file", "key", "--payload-prefix", "flow"),
     ]
     pin = {name: released[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}

@@ -1,6 +1,5 @@
 """Fixtures of the tests that run the product's own processes."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from embedded.product import Product
 from embedded.valkey import Valkey
 from releases.artifacts.store.local import LocalArtifactStore
+from tests.building import copy_awaiting
 from tests.database_template import connected_to, database
 from tests.receiving import Receiver, receiving
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
@@ -51,9 +51,8 @@ def host(tmp_path: Path, receiver: Receiver) -> Host:
 
     def start(tenant: TenantInUse, name: str) -> None:
         folder = tmp_path / name
-        shutil.copytree(PIPELINES / "awaiting", folder, ignore=shutil.ignore_patterns("__pycache__"))
         # The pipelines without a webhook are built once.
-        (folder / "url.txt").write_text(receiver.url() if name == "booking" else "http://127.0.0.1/")
+        copy_awaiting(folder, receiver.url() if name == "booking" else "")
         release = build(f"awaiting:{name}", folder, tmp_path / f"{name}-release", "1.0")
         tenant.register(release)
         tenant.activate(release)

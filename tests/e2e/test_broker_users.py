@@ -127,9 +127,7 @@ def test_a_worker_rejects_an_unknown_certificate(
         broker = {"REDIS_URL": over_tls(server.url, port), "REDIS_OWNER_URL": server.owner_url}
         product = Product(tmp_path / "product", running.product.servers | broker)
         try:
-            worker = product.start_worker(
-                name, v1.reference, release=v1.descriptor, tenant=name, key=key, directory=v1.directory
-            )
+            worker = product.start_worker(name, release=v1.descriptor, tenant=name, key=key)
             eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in worker.log_tail(), what="the rejection")
             assert worker.running
         finally:

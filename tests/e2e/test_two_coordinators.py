@@ -43,14 +43,7 @@ class Pair:
             connection.execute(earlier, [2 * STALLED])
 
     def host(self, release: BuiltRelease, name: str) -> Child:
-        started = self.other.start_worker(
-            name,
-            release.reference,
-            release=release.descriptor,
-            tenant=TENANT,
-            key=self.worker_key,
-            directory=release.directory,
-        )
+        started = self.other.start_worker(name, release=release.descriptor, tenant=TENANT, key=self.worker_key)
         self.client(self.other).wait_for_worker(name)
         return started
 

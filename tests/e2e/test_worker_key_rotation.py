@@ -1,6 +1,5 @@
 """Worker keys are rotated while executions run: first the secret of all coordinators, then one tenant's key."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from embedded.children import Child
 from embedded.client import Client
 from embedded.product import Product
 from releases.artifacts.store.local import LocalArtifactStore
+from tests.building import copy_awaiting
 from tests.database_template import database
-from tests.e2e.conftest import PIPELINES
 from tests.receiving import Receiver
 from tests.running import BuiltRelease, build, eventually
 from tests.servers import NUMBER, ordinary_url
@@ -59,9 +58,7 @@ class Installation:
         client.wait_for_worker(worker)
 
     def host(self, release: BuiltRelease, name: str, key: str) -> Child:
-        return self.workers.start_worker(
-            name, release.reference, release=release.descriptor, tenant=TENANT, key=key, directory=release.directory
-        )
+        return self.workers.start_worker(name, release=release.descriptor, tenant=TENANT, key=key)
 
     def replace_workers(self, release: BuiltRelease, name: str, key: str) -> None:
         """Start a worker with another key, and stop the others once the coordinator knows it."""
@@ -106,8 +103,7 @@ class Load(threading.Thread):
 def booking(tmp_path: Path, receiver: Receiver) -> BuiltRelease:
     """A pipeline that sends a webhook to the receiver and waits for the response."""
     folder = tmp_path / "booking"
-    shutil.copytree(PIPELINES / "awaiting", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "url.txt").write_text(receiver.url())
+    copy_awaiting(folder, receiver.url())
     return build("awaiting:booking", folder, tmp_path / "booking-release", "1.0")
 
 

@@ -309,11 +309,9 @@ def test_a_step_whose_lease_was_taken_over_is_cancelled(two: TwoWorkers) -> None
 def test_a_rejected_worker_logs_the_reason_and_ends(tenant: TenantInUse, v1: BuiltRelease) -> None:
     worker = tenant.product.start_worker(
         f"wrong-{tenant.tenant.slug}",
-        v1.reference,
         release=v1.descriptor,
         tenant=tenant.tenant.slug,
         key=worker_key("another secret", tenant.tenant.slug).text,
-        directory=v1.directory,
     )
     tenant.workers.append(worker)
     eventually(lambda: not worker.running, what="its end", seconds=60)
@@ -336,11 +334,9 @@ def test_a_worker_without_a_response_from_a_coordinator_waits(
     release = build("pinned:pipeline", PIPELINES / "v1", tmp_path / "v1", "1.0")
     worker = tenant.product.start_worker(
         "early",
-        release.reference,
         release=release.descriptor,
         tenant=name,
         key=worker_key(running.product.environment["WORKER_SECRET"], name).text,
-        directory=release.directory,
     )
     try:
         eventually(lambda: "ready." in worker.log.read_text(), what="its start", seconds=60)

@@ -100,11 +100,9 @@ class Cluster:
         self._starters[name] = partial(
             self.product.start_worker,
             name,
-            release.reference,
             release=release.descriptor,
             tenant=TENANT,
             key=worker_key(self.product.environment["WORKER_SECRET"], TENANT).text,
-            directory=release.directory,
             concurrency=concurrency,
         )
         self.start(name)

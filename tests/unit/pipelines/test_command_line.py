@@ -94,12 +94,14 @@ def test_a_mistake_is_one_line_and_status_2(project: Path, arguments: list[str],
 )
 def test_broker_options_that_would_weaken_tls_are_refused(project: Path, url: str, ca_file: str, says: str) -> None:
     options = [f"--broker-url={url}", f"--broker-ca-file={ca_file}", "--tenant=acme", "--release=r.json"]
-    done = command(project, "worker", "flow:pipeline", *options, PIPELINES_WORKER_KEY="key")
+    done = command(project, "worker", *options, PIPELINES_WORKER_KEY="key")
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {says}: ")
 
 
-@pytest.mark.parametrize("arguments", [[], ["biuld"], ["build"], ["worker", "flow:pipeline"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["biuld"], ["build"], ["worker"], ["worker", "flow:pipeline", "--release=r.json"]]
+)
 def test_a_wrong_command_shows_its_usage(project: Path, arguments: list[str]) -> None:
     done = command(project, *arguments)
     assert done.returncode == 2
@@ -124,7 +126,6 @@ def test_a_worker_does_not_start_with_an_id_that_no_coordinator_accepts(project:
     refused = command(
         project,
         "worker",
-        "flow:pipeline",
         "--release=pipeline-release.json",
         "--tenant=acme",
         "--broker-url=redis://127.0.0.1:1/0",

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from pipelines import NonRetryable, Pipeline
+
+WEBHOOK = "http://127.0.0.1:1/"
 
 
 @dataclass
@@ -55,8 +56,7 @@ booking.awaits(
     response=Receipt,
     timeout=timedelta(minutes=5),
     transport="webhook",
-    # The address of the receiver of this test.
-    url=(Path(__file__).parent / "url.txt").read_text(),
+    url=WEBHOOK,
 )
 
 

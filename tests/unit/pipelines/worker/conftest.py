@@ -13,7 +13,8 @@ import pytest
 
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
-from pipelines.worker.host import Host, host_release
+from pipelines.worker.host import Host
+from pipelines.worker.hosted_release import host_source
 from pipelines.worker.outbox import Report
 from tests import making
 from wire.worker_keys import WorkerKey, worker_key
@@ -67,7 +68,7 @@ class Hosted:
         return f"{self.module}:pipeline"
 
     def host(self, take_ticket: Callable[[str], bool] = making.granted, capacity: int = 2) -> Host:
-        running = host_release(self.reference, self.descriptor, "acme")
+        running = host_source(self.reference, self.descriptor, "acme")
         return Host(running, key=self.key, worker_id="w", capacity=capacity, take_ticket=take_ticket)
 
     def marks(self) -> list[int]:

@@ -17,7 +17,8 @@ from pipelines.failures import Failed
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 from pipelines.worker.boundary import Boundary
-from pipelines.worker.host import Host, host_release
+from pipelines.worker.host import Host
+from pipelines.worker.hosted_release import host_source
 from pipelines.worker.outbox import Report
 from pipelines.worker.rest_host import RestHost
 from pipelines.worker.rest_worker import Server
@@ -93,7 +94,7 @@ def test_a_celery_host_reports_on_every_command_of_the_group(
 
 
 def rest_host(hosted: Hosted) -> RestHost:
-    return RestHost(host_release(hosted.reference, hosted.descriptor, ""), secret=SECRET)
+    return RestHost(host_source(hosted.reference, hosted.descriptor, ""), secret=SECRET)
 
 
 def rest_command(host: RestHost, type_id: str, given: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import DefinitionError
-from pipelines.worker.host import host_release
+from pipelines.worker.hosted_release import host_source
 from tests.unit.pipelines.worker.conftest import Hosted
 
 
@@ -19,7 +19,7 @@ def refusal(hosted: Hosted) -> str:
 
 def test_code_that_is_the_release_is_hosted_under_its_identity(hosted: Hosted) -> None:
     document = json.loads(hosted.descriptor.read_text())
-    found = host_release(hosted.reference, hosted.descriptor, "acme")
+    found = host_source(hosted.reference, hosted.descriptor, "acme")
     assert (found.identity.tenant_id, found.identity.pipeline_id) == ("acme", "tests.hosted")
     assert found.identity.contract_version == document["contractVersion"]
     assert found.identity.release_version == "1.0"

@@ -14,7 +14,7 @@ import requests
 
 from examples.orders.pipeline import pipeline as orders
 from pipelines.authoring.compiler import compile_contract
-from pipelines.worker.host import HostedRelease
+from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import MOST_NONCES, Nonces, RestHost
 from pipelines.worker.rest_worker import Server
 from wire.identity import ReleaseIdentity

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from examples.orders.pipeline import pipeline as orders
-from pipelines.worker.host import HostedRelease
+from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import HEALTH_PATH, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
 from tests.running import eventually
