@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +19,6 @@ from wire.findings import DocumentError
 
 MAX_BYTES: Final = 2 * execution_statement.MAX_BYTES
 """How long an envelope may be that is read."""
-READ_AT_ONCE: Final = 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,10 @@ def verify(
     One of ``keys`` must have signed. With ``artifacts``, the artifacts whose code ran must be exactly these files. With
     ``release``, the execution must be pinned to that descriptor. Only signed bytes are read.
 
-    Raises ``DefinitionError`` if a file cannot be used: PROVENANCE_UNREADABLE, PROVENANCE_KEY_INVALID,
-    ARTIFACT_UNREADABLE, INVALID_RELEASE.
+    Raises ``DefinitionError`` if a file cannot be used: FILE_UNREADABLE, PROVENANCE_KEY_INVALID, INVALID_RELEASE.
     """
     public = [_key(path) for path in keys]
-    data = _read(document, "PROVENANCE_UNREADABLE")
+    data = _read(document)
     try:
         envelope = read_envelope(read_object(data, name=document.name, limit=MAX_BYTES))
         signers = [key_id(key) for key in public if _has_signed(key, envelope)]
@@ -103,7 +103,7 @@ def _artifact_problems(statement: execution_statement.Statement, artifacts: Sequ
 
 def _release_problems(statement: execution_statement.Statement, release: Path) -> list[str]:
     try:
-        descriptor = parse_descriptor(_read(release, "INVALID_RELEASE")).normalised()
+        descriptor = parse_descriptor(_read(release)).normalised()
     except DocumentError as error:
         raise DefinitionError("INVALID_RELEASE", f"{release}: {error.findings[0].message}") from None
     pinned = statement.predicate.pin.release_digest.sha256
@@ -114,26 +114,26 @@ def _release_problems(statement: execution_statement.Statement, release: Path) -
 
 def _key(path: Path) -> Ed25519PublicKey:
     try:
-        return read_public_key(_read(path, "PROVENANCE_KEY_INVALID").decode())
+        return read_public_key(_read(path).decode())
     except (KeyUnusable, UnicodeDecodeError) as error:
         message = str(error) if isinstance(error, KeyUnusable) else "This is not text."
         raise DefinitionError("PROVENANCE_KEY_INVALID", f"{path}: {message}") from None
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(READ_AT_ONCE):
-                digest.update(block)
-    except OSError as error:
-        raise DefinitionError("ARTIFACT_UNREADABLE", f"{path} cannot be read: {type(error).__name__}") from None
-    return digest.hexdigest()
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path, code: str) -> bytes:
+def _read(path: Path) -> bytes:
+    with _opened(path) as file:
+        return file.read(MAX_BYTES + 1)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            yield file
     except OSError as error:
-        raise DefinitionError(code, f"{path} cannot be read: {type(error).__name__}") from None
+        raise DefinitionError("FILE_UNREADABLE", f"{path} cannot be read: {type(error).__name__}") from None

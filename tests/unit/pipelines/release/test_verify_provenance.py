@@ -297,13 +297,15 @@ def test_a_statement_that_is_signed_as_something_else_is_no_proof(desk: Desk) ->
 def test_files_that_cannot_be_used_are_mistakes(desk: Desk, tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     private = desk.file("private.pem", signing.private_pem("coordinator").encode())
-    calls: dict[str, Callable[[], object]] = {
-        "PROVENANCE_UNREADABLE": lambda: verify(missing, [desk.key]),
-        "PROVENANCE_KEY_INVALID": lambda: verify(desk.document, [private]),
-        "ARTIFACT_UNREADABLE": lambda: verify(desk.document, [desk.key], [missing]),
-        "INVALID_RELEASE": lambda: verify(desk.document, [desk.key], [], desk.artifact),
-    }
-    for code, call in calls.items():
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("FILE_UNREADABLE", lambda: verify(missing, [desk.key])),
+        ("FILE_UNREADABLE", lambda: verify(desk.document, [missing])),
+        ("FILE_UNREADABLE", lambda: verify(desk.document, [desk.key], [missing])),
+        ("FILE_UNREADABLE", lambda: verify(desk.document, [desk.key], [tmp_path])),
+        ("PROVENANCE_KEY_INVALID", lambda: verify(desk.document, [private])),
+        ("INVALID_RELEASE", lambda: verify(desk.document, [desk.key], [], desk.artifact)),
+    ]
+    for code, call in calls:
         with pytest.raises(DefinitionError) as error:
             call()
         assert error.value.code == code
