@@ -24,6 +24,7 @@ from embedded.backing import Backing
 from embedded.children import Child, ChildError
 from embedded.client import Client, DemoError
 from embedded.product import PROJECT, Product
+from pipelines.release import signing_key
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 
@@ -54,7 +55,8 @@ class Demo:
         self.console = console
         self.folder = folder
         self.author = folder / "author"
-        self.product = Product(folder, servers)
+        key = signing_key.make(folder / "provenance.pem")
+        self.product = Product(folder, servers, {"PROVENANCE_KEY_FILE": str(key.private)})
         self.password = secrets.token_urlsafe(12)
         self.client = Client(self.product.url, TENANT, "")
         self.token = ""

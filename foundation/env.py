@@ -191,6 +191,21 @@ class Environment:
 
         return self._read(name, "file", "", parse, fallback="")
 
+    def signing_key(self, name: str) -> str:
+        """An unencrypted ed25519 private key in PEM form; empty by default. A secret."""
+
+        def parse(value: str) -> str:
+            if value:
+                from wire.documents.signing import KeyUnusable, read_private_key  # few processes have a key
+
+                try:
+                    read_private_key(value)
+                except KeyUnusable:
+                    raise ValueError("must be an unencrypted ed25519 private key in PEM form") from None
+            return value
+
+        return self._read(name, "secret", "", parse, fallback="", secret=True)
+
     def credentials(self, name: str) -> dict[str, str]:
         """Entries `host=user:password`, separated by commas or white space, by host. A secret."""
 

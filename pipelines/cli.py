@@ -1,4 +1,5 @@
-"""The commands of authors and worker hosts: ``pipelines build | key | release | publish | env | worker``."""
+"""The commands of authors and worker hosts: ``pipelines build | key | release | publish | env | worker
+| verify-provenance``."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipelines.commands import build, env, key, publish, release, worker
+from pipelines.commands import build, env, key, publish, release, verify_provenance, worker
 from pipelines.errors import DefinitionError
 
 
@@ -28,12 +29,13 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, description="Build, release and run pipelines.")
     commands = parser.add_subparsers(
-        title="commands", required=True, metavar="build | key | release | publish | env | worker"
+        title="commands", required=True, metavar="build | key | release | publish | env | worker | verify-provenance"
     )
     build.add(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
     key.add(commands.add_parser("key", help="create a key that signs releases"))
     release.add(commands.add_parser("release", help="write pipeline-release.json for built artifacts"))
     publish.add(commands.add_parser("publish", help="upload a release, wait for its verification, activate it"))
     env.add(commands.add_parser("env", help="make the environment that a release requires"))
+    verify_provenance.add(commands.add_parser("verify-provenance", help="check offline which code ran an execution"))
     worker.add(commands.add_parser("worker", help="run a transition worker for one release"))
     return parser

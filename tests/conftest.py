@@ -22,7 +22,7 @@ from releases.artifacts import soundness
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.registration.verification_pool import verify
 from tenancy.api import authentication
-from tests import making, transaction_calls
+from tests import making, signing, transaction_calls
 from tests.artifact_stores import use_local
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database, template
@@ -105,6 +105,7 @@ def running(
             "REST_WORKER_ORIGINS": f"http://127.0.0.1:{REST_PORT}",
             "REST_WORKER_TIMEOUT_SECONDS": "2",
             "REST_WORKER_CAPACITY": "2",
+            "PROVENANCE_KEY": signing.private_pem("coordinator"),
         },
     )
     LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()

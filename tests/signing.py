@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from releases.models import TrustedKey
 from releases.trust import trusted_keys
@@ -21,6 +22,11 @@ def private_key(name: str = "ci") -> Ed25519PrivateKey:
 
 def public_pem(name: str = "ci") -> str:
     return signing.to_pem(private_key(name).public_key())
+
+
+def private_pem(name: str = "ci") -> str:
+    """Return the unencrypted private key for a name, as `pipelines key` writes it."""
+    return private_key(name).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def key_id(name: str = "ci") -> str:

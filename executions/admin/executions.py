@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from unfold.paginator import InfinitePaginator
 
+from executions.admin import provenance
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import bounded_json, on_one_line
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_first
@@ -101,6 +102,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
             self.own("<uuid:object_id>/redrive/", "redrive", self.redrive),
             self.own("<uuid:object_id>/cancel/", "cancel", self.cancel),
             self.fragment("<uuid:object_id>/live/", "live", self.live),
+            self.own("<uuid:object_id>/provenance/", "provenance", self.provenance),
+            self.own("<uuid:object_id>/provenance.dsse.json", "provenance_document", self.provenance_document),
         ]
 
     def redrive(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
@@ -108,6 +111,15 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     def cancel(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         return confirm(self, request, self.row_or_404(request, object_id), _cancel_confirmation, _cancel)
+
+    def provenance(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        execution = self.row_or_404(request, object_id)
+        shown = provenance.shown(execution)
+        title = f"Provenance of {execution}"
+        return self.page(request, "executions/provenance.html", title=title, original=execution, **shown)
+
+    def provenance_document(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return provenance.download(self.row_or_404(request, object_id))
 
     def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
         return self.page(

@@ -42,7 +42,12 @@ def accepted_json(submission: Submission, address: str) -> dict[str, Any]:
         "submittedBy": submission.submitted_by,
         "createdAt": created,
         **({"nextDueAt": created, "updatedAt": created, "finishedAt": None} if earlier is None else _times(earlier)),
-        "links": {"self": here, "result": f"{here}/result", "events": f"{here}/events"},
+        "links": {
+            "self": here,
+            "result": f"{here}/result",
+            "events": f"{here}/events",
+            "provenance": f"{here}/provenance",
+        },
         "duplicate": submission.duplicate,
         "dispatchDelayed": submission.dispatch_delayed,
     }

@@ -43,6 +43,7 @@ class LinksView(serializers.Serializer[Any]):
     self = serializers.URLField()
     result = serializers.URLField()
     events = serializers.URLField()
+    provenance = serializers.URLField()
 
 
 class ExecutionView(serializers.Serializer[Execution]):
@@ -81,7 +82,10 @@ class ExecutionView(serializers.Serializer[Execution]):
     @extend_schema_field(LinksView)
     def get_links(self, execution: Execution) -> dict[str, str]:
         request: Request = self.context["request"]
-        names = {"self": "api:execution", "result": "api:execution-result", "events": "api:execution-events"}
+        names = {
+            **{"self": "api:execution", "result": "api:execution-result", "events": "api:execution-events"},
+            "provenance": "api:execution-provenance",
+        }
         arguments = (execution.tenant.slug, execution.pk)
         return {key: request.build_absolute_uri(reverse(name, args=arguments)) for key, name in names.items()}
 

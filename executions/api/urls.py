@@ -1,10 +1,11 @@
 """The URLs of executions, campaigns, interactions and workers of a tenant."""
 
-from executions.api import campaigns, executions, interactions, operators, submissions, workers
+from executions.api import campaigns, executions, interactions, operators, provenance, submissions, workers
 
 urlpatterns = [
     *submissions.urlpatterns,
     *executions.urlpatterns,
+    *provenance.urlpatterns,
     *operators.urlpatterns,
     *campaigns.urlpatterns,
     *interactions.urlpatterns,

@@ -8,7 +8,7 @@ from executions.awaits import awaits
 from executions.errors import CancelRefused, ExecutionChanged
 from executions.lifecycle import queries
 from executions.lifecycle.redrive import require_version
-from executions.models import Execution
+from executions.models import Execution, Worker
 from executions.models.states import MOVES, State
 from executions.state_machine import moves
 from executions.state_machine.moves import Move
@@ -66,5 +66,17 @@ def _move(execution: Execution, actor: str, reason: str) -> Move:
             "stepIndex": execution.current_step_index,
             "errorCode": execution.error_code,
             "errorMessage": execution.error_message,
+            **_holder(execution),
         },
     )
+
+
+def _holder(execution: Execution) -> dict[str, str]:
+    """Return the worker that holds the lease, with its registered artifact; nothing if none has named the lease."""
+    if execution.lease_worker is None:
+        return {}
+    rows = Worker.objects.filter(
+        tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, worker_id=execution.lease_worker
+    )
+    digest = rows.values_list("artifact_digest", flat=True).first() or ""
+    return {"worker": execution.lease_worker, "registeredArtifactDigest": digest}

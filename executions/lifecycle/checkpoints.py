@@ -5,25 +5,26 @@ checkpoint, is dropped.
 """
 
 import logging
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from executions.lifecycle import statements
+from executions.lifecycle import reports, statements
 from foundation.database import prepared
 from wire.documents.json_text import all_storable
-from wire.messages.celery_messages import Checkpoint
+from wire.messages.celery_messages import Checkpoint, OutcomeGroup
 
 log = logging.getLogger(__name__)
 
 
-def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
-    """Store the newest valid checkpoint of each execution. Return how many were stored.
+def keep(reached: Sequence[Checkpoint], group: OutcomeGroup, starts: reports.Starts) -> dict[uuid.UUID, int]:
+    """Store the newest valid checkpoint of each execution, and return the steps at which these executions resume.
 
     A checkpoint is valid if its lease is, and if its outputs can be stored. It counts as progress: it resets the number
     of leases that its execution has lost in a row. The caller has verified that the executions belong to the release
-    that the worker hosts.
+    that the worker hosts. `reached` are those checkpoints of `group`, and `starts` the current steps of the executions.
     """
     # At most one version and lease of an execution passes the guard, so the newest is chosen for each of them.
     newest: dict[object, tuple[Checkpoint, Jsonb]] = {}
@@ -33,9 +34,10 @@ def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
             newest[each.execution_id, each.execution_version, each.lease_token] = (each, progress)
     rows = list(newest.values())
     if not rows:
-        return 0
+        return {}
     columns: dict[str, Any] = {
-        "actor": f"worker:{worker_id}",
+        "actor": f"worker:{group.worker_id}",
+        "reporter": Jsonb(reports.reporter(group)),
         "ids": [each.execution_id for each, _ in rows],
         "versions": [each.execution_version for each, _ in rows],
         "tokens": [each.lease_token for each, _ in rows],
@@ -43,10 +45,11 @@ def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
         "progress": [progress for _, progress in rows],
         "shapes": ["MULTI" if each.many else "UNI" for each, _ in rows],
         "keys": [each.transition_key for each, _ in rows],
+        "spans": [Jsonb(reports.of_checkpoint(each, starts[each.execution_id])) for each, _ in rows],
     }
     with prepared.cursor() as cursor:
         cursor.execute(statements.STORE_CHECKPOINTS, columns)
-        return int(cursor.rowcount)
+        return dict(cursor.fetchall())
 
 
 def _progress(checkpoint: Checkpoint) -> Jsonb | None:

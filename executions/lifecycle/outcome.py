@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from executions.awaits import opening
 from executions.awaits.opening import Parking
-from executions.lifecycle import checkpoints, statements
+from executions.lifecycle import checkpoints, reports, statements
 from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -129,8 +129,9 @@ def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> i
     with transaction.atomic():
         checkpointed = [each.execution_id for each in group.checkpoints]
         known = _lock(identity, [*checkpointed, *(outcome.execution_id for outcome in outcomes)])
-        checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group.worker_id)
-        requested = list(_moves(identity, known, group.worker_id, outcomes, opened))
+        starts = {pk: locked.step_index for pk, locked in known.items()}
+        starts |= checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group, starts)
+        requested = list(_moves(identity, known, group, starts, outcomes, opened))
         moved = {id(move) for move in moves.apply([move for move, _ in requested])}
         _note_dropped([move for move, _ in requested if id(move) not in moved])
         _follow_up(identity, [(move, outcome) for move, outcome in requested if id(move) in moved], opened)
@@ -147,30 +148,35 @@ class _Locked:
     attempt: int
     budget_start: int
     result_shape: str
+    version: int
+    step_index: int
 
 
 def _lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Locked]:
     """Lock the executions with these ids, and return those of this release."""
     with prepared.cursor() as cursor:
         cursor.execute(statements.LOCK, {"ids": list(set(ids))})
-        return {row[0]: _Locked(*row[:4]) for row in cursor.fetchall() if ReleaseIdentity(*row[4:]) == identity}
+        return {row[0]: _Locked(*row[:6]) for row in cursor.fetchall() if ReleaseIdentity(*row[6:]) == identity}
 
 
 def _moves(
     identity: ReleaseIdentity,
     known: Mapping[uuid.UUID, _Locked],
-    worker_id: str,
+    group: OutcomeGroup,
+    starts: reports.Starts,
     outcomes: Iterable[Outcome],
     opened: Opened,
 ) -> Iterator[tuple[Move, Outcome]]:
     """Yield the move that each outcome requests, with the outcome."""
     policy = cache(partial(_policy_of, identity))  # most groups need none
+    reporter = reports.reporter(group)
     for outcome in outcomes:
-        if outcome.execution_id in known:
-            answer = _Reported(
-                known[outcome.execution_id], outcome, worker_id, policy, opened.get(outcome.execution_id)
-            )
-            yield _move(answer), outcome
+        execution = known.get(outcome.execution_id)
+        if execution is not None:
+            # An outcome under a lost lease is dropped. Its event has the spans of all its steps.
+            start = starts[execution.pk] if outcome.execution_version == execution.version else 0
+            report = {**reporter, **reports.of_outcome(outcome, start)}
+            yield _move(_Reported(execution, outcome, report, policy, opened.get(execution.pk))), outcome
 
 
 def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
@@ -215,7 +221,7 @@ class _Reported:
 
     execution: _Locked
     outcome: Outcome
-    worker_id: str
+    report: Mapping[str, Any]
     policy: Callable[[], RetryPolicy]
     opened: ImportedSuspension | None
 
@@ -270,8 +276,8 @@ class _Reported:
             lease_token=self.outcome.lease_token,
             target=target,
             kind=kind,
-            actor=f"worker:{self.worker_id}",
-            data={"transitionKey": key, "attempt": self.execution.attempt, **(details or {})},
+            actor=f"worker:{self.report['worker']}",
+            data={"transitionKey": key, "attempt": self.execution.attempt, **self.report, **(details or {})},
             transition_key=key,
             **changes,
         )

@@ -5,6 +5,7 @@ has no effect. The lease outlives the call, and no transaction is open while the
 """
 
 import logging
+import time
 import uuid
 from datetime import timedelta
 from functools import partial
@@ -34,7 +35,7 @@ from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut
 from foundation.scheduling import places
 from foundation.wakeups import wakeup
-from wire.messages.celery_messages import OutcomeGroup
+from wire.messages.celery_messages import OutcomeGroup, Span
 from wire.messages.payload_envelopes import PayloadRefused, TypedPayload, natural
 from wire.messages.rest_messages import EXECUTE_PATH
 
@@ -88,8 +89,14 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     if refusal := _refusal(execution, host):
         _give_back(execution, row[0], refusal)
         return False
-    _record(execution, host.worker, _call(execution, row[0], host.worker))
+    begun = time.time()
+    found = _call(execution, row[0], host.worker)
+    _record(execution, host.worker, found, Span(started_at_epoch_ms=_ms(begun), ended_at_epoch_ms=_ms(time.time())))
     return True
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 def _refusal(execution: Execution, host: WorkerEligibility) -> str:
@@ -167,9 +174,13 @@ def _is_held(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         connection.close()
 
 
-def _record(execution: Execution, worker: Worker, found: CallResult) -> None:
-    """Record the outcome, and the outputs in the payloads in which they arrived, in one transaction."""
-    group = OutcomeGroup(worker_id=worker.worker_id, outcomes=[found.outcome])
+def _record(execution: Execution, worker: Worker, found: CallResult, span: Span) -> None:
+    """Record the outcome, and the outputs in the payloads in which they arrived, in one transaction.
+
+    A REST worker reports no steps, so `span` is that of the call, and the artifact is the one that it registered.
+    """
+    reported = found.outcome.model_copy(update={"span": span})
+    group = OutcomeGroup(worker_id=worker.worker_id, artifact_digest=worker.artifact_digest, outcomes=[reported])
     with transaction.atomic():
         outcome.record(execution.pin, group, {} if found.opened is None else {execution.pk: found.opened})
         if found.outputs is not None:

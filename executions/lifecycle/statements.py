@@ -3,18 +3,18 @@
 # Locks executions in the order of their ids, before any is changed. They are found by their ids alone: see
 # `executions.state_machine.statements`. No row: the executions were removed.
 LOCK = """
-SELECT e.id, e.attempt, e.budget_start, e.result_shape,
+SELECT e.id, e.attempt, e.budget_start, e.result_shape, e.version, e.current_step_index,
     (SELECT t.slug FROM tenancy_tenant t WHERE t.id = e.tenant_id), e.pipeline_id, e.contract_version, e.release_version
 FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
 """
 
-# Stores checkpoints under the lease that they were reported with, each with its event. No row: the leases are lost, or
-# later checkpoints are stored already.
+# Stores checkpoints under the lease that they were reported with, each with its event. Returns the executions, and the
+# step at which each resumes. No row: the leases are lost, or later checkpoints are stored already.
 STORE_CHECKPOINTS = """
 WITH requested AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[], %(tokens)s::uuid[], %(steps)s::int[],
-        %(progress)s::jsonb[], %(shapes)s::text[], %(keys)s::text[])
-        AS a(id, version, token, step, progress, shape, key)
+        %(progress)s::jsonb[], %(shapes)s::text[], %(keys)s::text[], %(spans)s::jsonb[])
+        AS a(id, version, token, step, progress, shape, key, spans)
 ), locked AS (
     SELECT e.id, a.version, a.token FROM executions_execution e JOIN requested a ON a.id = e.id
     WHERE e.checkpoints AND e.version = a.version AND e.lease_token = a.token AND e.current_step_index < a.step
@@ -24,12 +24,14 @@ WITH requested AS (
         current_step_index = a.step, progress = a.progress, progress_shape = a.shape, takeovers = 0,
         event_count = e.event_count + 1, updated_at = now()
     FROM locked l JOIN requested a USING (id, version, token) WHERE e.id = l.id
-    RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key
+    RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key, a.spans
 )
 INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
 SELECT id, event_count, 'CHECKPOINT', status, %(actor)s,
-    jsonb_build_object('nextStepIndex', step, 'transitionKey', key, 'attempt', attempt)
+    jsonb_build_object('nextStepIndex', step, 'transitionKey', key, 'attempt', attempt, 'steps', spans)
+        || %(reporter)s::jsonb
 FROM kept
+RETURNING execution_id, (data ->> 'nextStepIndex')::int
 """
 
 # Locks one batch of executions that are older than their tenant's term, earliest finish first, and skips locked ones.

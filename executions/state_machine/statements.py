@@ -158,10 +158,10 @@ ORDER BY c.next_due_at, c.id
 """
 
 # Ends leases that have expired, each with its event, and skips locked executions. No row: no lease has expired, or
-# other processes end those that have.
+# other processes end those that have. If a worker held the lease, the event names it and its registered artifact.
 EXPIRE = """
 WITH expired AS (
-    SELECT id, lease_owner, takeovers >= %(most)s AS exhausted FROM executions_execution
+    SELECT id, lease_owner, lease_worker, takeovers >= %(most)s AS exhausted FROM executions_execution
     WHERE status = 'RUNNING' AND lease_expires_at <= now()
     ORDER BY lease_expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), moved AS (
@@ -173,11 +173,16 @@ WITH expired AS (
         error_code = CASE WHEN expired.exhausted THEN 'LEASES_LOST' ELSE e.error_code END,
         error_message = CASE WHEN expired.exhausted THEN %(message)s ELSE e.error_message END
     FROM expired WHERE e.id = expired.id
-    RETURNING e.id, e.event_count, e.status, expired.lease_owner, e.takeovers
+    RETURNING e.id, e.event_count, e.status, expired.lease_owner, e.takeovers, e.tenant_id, e.pipeline_id,
+        expired.lease_worker
 ), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, CASE status WHEN 'DLQ' THEN 'LEASES_LOST' ELSE 'LEASE_EXPIRED' END, status, %(actor)s,
-        jsonb_build_object('leaseOwner', lease_owner, 'takeovers', takeovers) FROM moved
+        jsonb_build_object('leaseOwner', lease_owner, 'takeovers', takeovers) || jsonb_strip_nulls(jsonb_build_object(
+            'worker', lease_worker, 'registeredArtifactDigest', (SELECT w.artifact_digest FROM executions_worker w
+                WHERE w.tenant_id = moved.tenant_id AND w.pipeline_id = moved.pipeline_id
+                    AND w.worker_id = moved.lease_worker)))
+    FROM moved
 )
 SELECT id, status FROM moved
 """

@@ -187,6 +187,7 @@ class Host:
         group = OutcomeGroup(
             worker_id=self.worker_id,
             artifact_digest=self.release.artifact_digest,
+            code=self.release.code,
             environment=self.release.environment.fingerprint if self.release.environment else "",
             outcomes=[report.outcome for report in reports if report.outcome],
             checkpoints=[report.checkpoint for report in reports if report.checkpoint],

@@ -19,11 +19,11 @@ from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, apply
 from releases.activation.activation import activate
-from tests import making
+from tests import making, signing
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import unguarded
-from wire.messages.celery_messages import OutcomeGroup
+from wire.messages.celery_messages import OutcomeGroup, StepSpan
 
 
 def page(execution: Execution) -> str:
@@ -71,6 +71,54 @@ def test_the_page_updates_itself_only_while_the_execution_is_live(log_in: LogIn,
     assert moved.status_code == 200
     assert "hx-get" not in moved.text
     assert "&quot;answer&quot;: 42" in moved.text
+
+
+def provenance(execution: Execution, view: str = "provenance") -> str:
+    return reverse(f"admin:executions_execution_{view}", args=[execution.pk])
+
+
+def test_the_provenance_says_in_a_sentence_which_code_ran_each_part(log_in: LogIn, acme: World, settings: Any) -> None:
+    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
+    [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == acme.execution.pk]
+    [artifact] = acme.release.artifacts.all()
+    group = OutcomeGroup(
+        worker_id="<b>w<b>",
+        artifact_digest=artifact.digest,
+        code="artifact",
+        environment="<i>e</i>",
+        outcomes=[making.outcome_of(claim, steps=[StepSpan(step_index=0, started_at_epoch_ms=1, ended_at_epoch_ms=2)])],
+    )
+    outcome.record(acme.release.identity, group)
+    client = log_in("viewer")
+    assert provenance(acme.execution) in client.get(page(acme.execution)).text
+    text = client.get(provenance(acme.execution)).text
+    says = (
+        f"ran Validate with the code of artifact {artifact.digest}, which the release pins, and finished the execution."
+    )
+    assert says in text
+    assert "Worker &lt;b&gt;w&lt;b&gt; ran" in text
+    assert "&lt;i&gt;e&lt;/i&gt;" in text
+    assert "data-unsigned" not in text
+    document = client.get(provenance(acme.execution, "provenance_document"))
+    assert document["Content-Type"] == "application/vnd.dsse.envelope.v1+json"
+    assert document["Content-Disposition"].startswith("attachment;")
+
+
+def test_without_a_key_the_provenance_is_shown_as_unsigned(log_in: LogIn, acme: World, settings: Any) -> None:
+    settings.PROVENANCE_KEY = ""
+    client = log_in("viewer")
+    text = client.get(provenance(acme.execution)).text
+    assert "data-unsigned" in text
+    assert "No worker has reported a part of this execution." in text
+    assert provenance(acme.execution, "provenance_document") not in text
+    assert client.get(provenance(acme.execution, "provenance_document")).status_code == 404
+
+
+def test_the_provenance_of_another_tenant_is_not_found(log_in: LogIn, acme: World, settings: Any) -> None:
+    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
+    client = log_in("stranger")
+    for view in ("provenance", "provenance_document"):
+        assert client.get(provenance(acme.execution, view)).status_code == 404
 
 
 def renew(execution: Execution, claim: Claim, running: float | None = None, worker: str = "w") -> None:

@@ -72,6 +72,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "release status": (of("releases_release_status", lambda w: w.release.pk), MEMBERS, 404),
     "execution": (of("executions_execution_change", lambda w: w.execution.pk), MEMBERS, 404),
     "execution live": (of("executions_execution_live", lambda w: w.execution.pk), MEMBERS, 404),
+    "provenance": (of("executions_execution_provenance", lambda w: w.execution.pk), MEMBERS, 404),
     "worker": (of("executions_worker_change", lambda w: w.worker.pk), MEMBERS, 404),
     "attachment": (attachment, MEMBERS, 404),
     "trusted key": (of("releases_trustedkey_change", key), MEMBERS, 404),

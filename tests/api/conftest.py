@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests import signing
 from tests.api.tenant_api import TenantApi, tenant_api
 
 
@@ -11,6 +12,11 @@ from tests.api.tenant_api import TenantApi, tenant_api
 def static_root(settings: Any) -> None:
     """Create the folder of static files. Whitenoise warns if it is missing."""
     settings.STATIC_ROOT.mkdir(exist_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def provenance_key(settings: Any) -> None:
+    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ ENDPOINTS = {
     ("GET", "executions/{execution_id}"): Scope.READ,
     ("GET", "executions/{execution_id}/result"): Scope.READ,
     ("GET", "executions/{execution_id}/events"): Scope.READ,
+    ("GET", "executions/{execution_id}/provenance"): Scope.READ,
+    ("GET", "provenance-key"): Scope.READ,
     ("GET", "workers"): Scope.READ,
 }
 """The endpoints whose permissions and invalid input are tested together, with the scope that each requires."""

@@ -30,7 +30,7 @@ from tests.concurrency.sessions import Call, thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.raw_sql import run
-from wire.messages.celery_messages import Heartbeat, OutcomeGroup
+from wire.messages.celery_messages import Checkpoint, Heartbeat, OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
 Decision = tuple[Call, Call, object]
@@ -164,10 +164,15 @@ def a_renewal_for_a_cancelled_execution() -> Decision:
     return cancelling(Execution.objects.get()), renew, set()
 
 
+def keeping(reached: Checkpoint) -> Callable[[], object]:
+    group = OutcomeGroup(worker_id="w", checkpoints=[reached])
+    return partial(checkpoints.keep, [reached], group, {reached.execution_id: 0})
+
+
 def a_checkpoint_of_a_cancelled_execution() -> Decision:
     owner, _ = making.ready()
     [claim] = scenes.running(owner, 1)
-    return cancelling(Execution.objects.get()), partial(checkpoints.keep, [scenes.checkpoint(claim)], "w"), 0
+    return cancelling(Execution.objects.get()), keeping(scenes.checkpoint(claim)), {}
 
 
 def an_older_checkpoint() -> Decision:
@@ -175,7 +180,7 @@ def an_older_checkpoint() -> Decision:
     [claim] = scenes.running(owner, 1)
     older = scenes.checkpoint(claim)
     newer = older.model_copy(update={"next_step_index": 2})
-    return partial(checkpoints.keep, [newer], "w"), partial(checkpoints.keep, [older], "w"), 0
+    return keeping(newer), keeping(older), {}
 
 
 def a_campaign_with_a_redriven_execution() -> Decision:

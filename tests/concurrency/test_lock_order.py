@@ -92,7 +92,9 @@ class Running:
         return moves.renew_leases(self.owner.pk, held, worker_id="w", lease_seconds=60)
 
     def checkpointed(self) -> object:
-        return checkpoints.keep([scenes.checkpoint(claim) for claim in self.claims], "w")
+        reached = [scenes.checkpoint(claim) for claim in self.claims]
+        starts = {claim.execution_id: claim.step_index for claim in self.claims}
+        return checkpoints.keep(reached, OutcomeGroup(worker_id="w", checkpoints=reached), starts)
 
     def recorded(self) -> object:
         answers = [making.outcome_of(claim) for claim in self.claims]

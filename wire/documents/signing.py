@@ -18,7 +18,12 @@ from typing import Annotated, Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 from pydantic import AfterValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
@@ -71,7 +76,7 @@ class Envelope:
 
 
 class KeyUnusable(ValueError):
-    """The text is not an ed25519 public key. The message says why, and contains no part of the text."""
+    """The text is not an ed25519 key. The message says why, and contains no part of the text."""
 
 
 def read_public_key(pem: str) -> Ed25519PublicKey:
@@ -85,6 +90,17 @@ def read_public_key(pem: str) -> Ed25519PublicKey:
     except Exception:  # the library raises several classes
         raise KeyUnusable("This is not a public key in PEM format (BEGIN PUBLIC KEY).") from None
     if not isinstance(key, Ed25519PublicKey):
+        raise KeyUnusable("Only ed25519 keys are supported.")
+    return key
+
+
+def read_private_key(pem: str) -> Ed25519PrivateKey:
+    """Return the ed25519 key of an unencrypted PKCS#8 document in PEM format. Raises `KeyUnusable`."""
+    try:
+        key = load_pem_private_key(pem.strip().encode(), None)
+    except Exception:  # the library raises several classes
+        raise KeyUnusable("This is not an unencrypted private key in PEM format (BEGIN PRIVATE KEY).") from None
+    if not isinstance(key, Ed25519PrivateKey):
         raise KeyUnusable("Only ed25519 keys are supported.")
     return key
 

@@ -121,15 +121,20 @@ class Suspension(Wire):
     group: str | None = Field(default=None, max_length=LONGEST_RECIPIENT)
 
 
-class StepSpan(Wire):
-    """When a step ran in a transition: from its first call to the end of its last one, in milliseconds since 1970.
+class Span(Wire):
+    """A time span, in milliseconds since 1970."""
+
+    started_at_epoch_ms: int = Field(ge=0, lt=2**53)
+    ended_at_epoch_ms: int = Field(ge=0, lt=2**53)
+
+
+class StepSpan(Span):
+    """When a step ran in a transition: from its first call to the end of its last one.
 
     The spans of steps overlap if they pass a stream, because streams are lazy.
     """
 
     step_index: int = Field(ge=0, lt=2**31)
-    started_at_epoch_ms: int = Field(ge=0, lt=2**53)
-    ended_at_epoch_ms: int = Field(ge=0, lt=2**53)
 
 
 _Spans = Annotated[list[StepSpan], Field(max_length=MOST_SPANS, fail_fast=True)]
@@ -138,7 +143,8 @@ _Spans = Annotated[list[StepSpan], Field(max_length=MOST_SPANS, fail_fast=True)]
 class Outcome(Wire):
     """What a worker reports at the end of a transition (wire protocol D.6). `output_payloads` are JSON texts.
 
-    `stopped_before_step_index` is -1 if the pipeline ran to its end, as every command requests.
+    `stopped_before_step_index` is -1 if the pipeline ran to its end, as every command requests. `steps` has the spans
+    of the steps that ran. `span` is the span of the whole transition, for workers that do not report their steps.
     """
 
     execution_id: uuid.UUID
@@ -151,6 +157,7 @@ class Outcome(Wire):
     suspension: Suspension | None = None
     failure: Failure | None = None
     steps: _Spans = Field(default_factory=list)
+    span: Span | None = None
 
 
 class Checkpoint(Wire):
@@ -172,12 +179,13 @@ class Checkpoint(Wire):
 class OutcomeGroup(Wire):
     """Outcomes and checkpoints of commands of one release.
 
-    `artifact_digest` is the artifact whose code ran, and `environment` the fingerprint of the worker's environment.
-    Both are empty if unknown.
+    `artifact_digest` is the artifact whose code ran, `code` says where the worker took it from, and `environment` is
+    the fingerprint of the worker's environment. They are empty, or null, if unknown.
     """
 
     worker_id: WorkerId
     artifact_digest: Identity = ""
+    code: CodeOrigin | None = None
     environment: Identity = ""
     outcomes: _Together[Outcome] = Field(default_factory=list)
     checkpoints: _Together[Checkpoint] = Field(default_factory=list)

@@ -93,7 +93,11 @@ def test_a_checkpoint_is_stored_while_the_transition_runs(hosting: Hosting) -> N
     assert (execution.current_step_index, execution.progress, execution.progress_shape) == (1, 5, "UNI")
     assert (execution.input, execution.input_shape, execution.result) == (4, "UNI", None)
     event = execution.events.get(kind="CHECKPOINT")
-    assert event.data == {"transitionKey": f"{execution.pk}:0:0", "attempt": 0, "nextStepIndex": 1}
+    unreported = {"artifactDigest": "", "code": "", "environment": "", "steps": []}
+    assert event.data == {
+        **{"transitionKey": f"{execution.pk}:0:0", "attempt": 0, "nextStepIndex": 1, "worker": "w"},
+        **unreported,
+    }
     assert (event.actor, event.status) == ("worker:w", "RUNNING")
 
     report(hosted, reached(claim, 2, "5", "50", many=True))

@@ -35,7 +35,12 @@ def test_a_success_ends_the_execution_with_its_result(claim: Claim, execution: E
     assert queries.result(execution) == {"n": 2}
     assert making.history(execution)[-1] == ("SUCCEEDED", "SUCCEEDED")
     event = execution.events.get(kind="SUCCEEDED")
-    assert (event.actor, event.data) == ("worker:worker-1", {"attempt": 0, "transitionKey": f"{execution.pk}:0:0"})
+    unreported = {"artifactDigest": "", "code": "", "environment": "", "steps": []}
+    assert event.data == {
+        **{"attempt": 0, "transitionKey": f"{execution.pk}:0:0", "worker": "worker-1"},
+        **unreported,
+    }
+    assert event.actor == "worker:worker-1"
 
 
 def test_a_failure_waits_longer_each_time_and_ends_in_the_dead_letter_state(

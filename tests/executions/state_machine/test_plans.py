@@ -130,7 +130,10 @@ IDENTITY = ReleaseIdentity("tenant", "pipeline", "contract", "release")
         (lambda: moves.apply([MOVE]), BY_ID),
         (lambda: moves.renew_leases(1, [(ONE, OTHER)], worker_id="w", lease_seconds=9), BY_ID),
         (lambda: moves.note("NOTED", [moves.Note(ONE, "worker:w", {})]), BY_ID),
-        (lambda: checkpoints.keep([CHECKPOINT], "w"), BY_ID),
+        (
+            lambda: checkpoints.keep([CHECKPOINT], OutcomeGroup(worker_id="w", checkpoints=[CHECKPOINT]), {ONE: 0}),
+            BY_ID,
+        ),
         (lambda: outcome.record(IDENTITY, OutcomeGroup(worker_id="w", outcomes=[OUTCOME])), BY_ID),
         (lambda: opening.park(Tenant(pk=1), [opening.Parking(ONE, OTHER, SUSPENSION)]), BY_ID),
     ],

@@ -49,6 +49,7 @@ BY_NAME = {
     "WORKER_SECRET": [MARK],
     "WORKER_SECRET_FALLBACKS": [MARK, f"{'x' * 32},{MARK}", ",".join([f"{MARK}{'x' * 32}"] * 4)],
     "REST_WORKER_SECRET_FALLBACKS": [",".join([MARK] * 4)],
+    "PROVENANCE_KEY": [MARK, f"-----BEGIN PRIVATE KEY-----\n{MARK}\n-----END PRIVATE KEY-----"],
     "RESUME_TOKEN_SECRET": [MARK],
     "RESUME_TOKEN_SECRET_FALLBACKS": [MARK, f"{'x' * 32},{MARK}"],
     "ARTIFACT_STORE_OPTIONS": [

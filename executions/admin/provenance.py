@@ -1,0 +1,75 @@
+"""The page that answers which exact code ran an execution, and the download of the signed answer."""
+
+from typing import Any
+
+from django.http import Http404, HttpResponse
+
+from executions.lifecycle import provenance
+from executions.models import Execution
+from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
+from wire.documents.signing import key_id
+
+RUNS_SHOWN = 200
+STEPS_NAMED = 5
+ENDS = {
+    "SUCCEEDED": "finished the execution",
+    "FAILED": "failed, and no retry could help",
+    "RETRY_SCHEDULED": "failed, and a retry followed",
+    "RETRIES_EXHAUSTED": "failed, and no retries were left",
+    "AWAITING": "reached an await",
+    "CHECKPOINT": "reached a checkpoint",
+    "OUTCOME_DROPPED": "reported too late, so its outcome was dropped",
+    "LEASE_EXPIRED": "lost its lease without a report",
+    "LEASES_LOST": "lost its lease without a report, once too often",
+    "CANCELLED": "had the part when the execution was cancelled",
+}
+"""What became of a part, by the event that ended it."""
+
+
+def shown(execution: Execution) -> dict[str, Any]:
+    """Return the context of the page."""
+    found = provenance.runs(execution)
+    runs = found.entries[:RUNS_SHOWN]
+    return {
+        "execution": execution,
+        "runs": [{**run, "sentence": sentence(run)} for run in runs],
+        "more_runs": len(found.entries) - len(runs) + found.omitted,
+        "artifacts": list(execution.release.artifacts.order_by("position")),
+        "key_id": key_id(provenance.public_key()) if provenance.is_signed() else "",
+    }
+
+
+def sentence(run: dict[str, Any]) -> str:
+    """Return one sentence about a part: who ran which steps with which code."""
+    worker = f"Worker {run['worker']}" if run["worker"] else "A worker that did not name itself"
+    if "NOT_REPORTED" in run["findings"]:
+        registered = f" It had registered with artifact {run['artifactDigest']}." if run["artifactDigest"] else ""
+        return f"{worker} {ENDS[run['outcome']]}. Which code ran is unknown.{registered}"
+    return f"{worker} ran {_steps(run['steps'])} with {_code(run)}, and {ENDS[run['outcome']]}."
+
+
+def _steps(steps: list[dict[str, Any]]) -> str:
+    if not steps:
+        return "this part"
+    names = [step["name"] or f"step {step['index']}" for step in steps]
+    more = f" and {len(names) - STEPS_NAMED} more" if len(names) > STEPS_NAMED else ""
+    return ", ".join(names[:STEPS_NAMED]) + more
+
+
+def _code(run: dict[str, Any]) -> str:
+    digest = run["artifactDigest"]
+    if not digest:
+        return "code that it did not identify"
+    if not run["pinned"]:
+        return f"the code of artifact {digest}, which the release does not pin"
+    if "CODE_NOT_VERIFIED" in run["findings"]:
+        return f"code from a folder that builds to artifact {digest}"
+    return f"the code of artifact {digest}, which the release pins"
+
+
+def download(execution: Execution) -> HttpResponse:
+    """Download the signed document. There is none without a key."""
+    if not provenance.is_signed():
+        raise Http404
+    headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
+    return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)

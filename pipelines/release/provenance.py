@@ -1,0 +1,139 @@
+"""Verifies the provenance of an execution offline: its signature, its form, the artifacts and the release."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, Final
+
+from pipelines.errors import DefinitionError
+from wire.documents import execution_statement, json_values
+from wire.documents.descriptor import parse_descriptor
+from wire.documents.json_reader import read_object
+from wire.documents.signing import Ed25519PublicKey, Envelope, KeyUnusable, key_id, read_envelope, read_public_key
+from wire.findings import DocumentError
+
+MAX_BYTES: Final = 2 * execution_statement.MAX_BYTES
+"""How long an envelope may be that is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a document says, and why it is no proof. It is one if there are no ``problems``.
+
+    ``facts`` is empty if nothing can be believed, because no key has signed or the document has another form.
+    """
+
+    facts: dict[str, Any]
+    problems: list[str]
+
+
+def verify(
+    document: Path, keys: Sequence[Path], artifacts: Sequence[Path] = (), release: Path | None = None
+) -> Verified:
+    """Verify the document of an execution with the public keys of its coordinator. No network is used.
+
+    One of ``keys`` must have signed. With ``artifacts``, the artifacts whose code ran must be exactly these files. With
+    ``release``, the execution must be pinned to that descriptor. Only signed bytes are read.
+
+    Raises ``DefinitionError`` if a file cannot be used: FILE_UNREADABLE, PROVENANCE_KEY_INVALID, INVALID_RELEASE.
+    """
+    public = [_key(path) for path in keys]
+    data = _read(document)
+    try:
+        envelope = read_envelope(read_object(data, name=document.name, limit=MAX_BYTES))
+        signers = [key_id(key) for key in public if _has_signed(key, envelope)]
+        if not signers:
+            return Verified({}, [f"PROVENANCE_NOT_SIGNED: none of the keys has signed {document}"])
+        if envelope.payload_type != execution_statement.PAYLOAD_TYPE:
+            return Verified({}, [f"PROVENANCE_INVALID: {document} does not contain an in-toto statement"])
+        statement = execution_statement.read(envelope.payload)
+    except DocumentError as error:
+        return Verified({}, [f"PROVENANCE_INVALID: {document}: {error.findings[0].message}"])
+    problems = [f"PROVENANCE_CONTRADICTORY: {each}" for each in statement.contradictions()]
+    problems += _artifact_problems(statement, artifacts)
+    problems += _release_problems(statement, release) if release is not None else []
+    return Verified(_facts(statement, signers), problems)
+
+
+def _has_signed(key: Ed25519PublicKey, envelope: Envelope) -> bool:
+    return any(envelope.is_signed_by(key, signature) for signature in envelope.signatures)
+
+
+def _facts(statement: execution_statement.Statement, signers: list[str]) -> dict[str, Any]:
+    predicate = statement.predicate.normalised()
+    execution, pin = predicate["execution"], predicate["pin"]
+    return {
+        "executionId": execution["executionId"],
+        "tenant": execution["tenant"],
+        "status": execution["status"],
+        "finished": execution["finished"],
+        "pipelineId": pin["pipelineId"],
+        "contractVersion": pin["contractVersion"],
+        "releaseVersion": pin["releaseVersion"],
+        "artifacts": [f"sha256:{each.digest.sha256}" for each in statement.subject if each.annotations is not None],
+        "pinnedThroughout": predicate["pinnedThroughout"],
+        "keyId": signers,
+        "runs": predicate["runs"],
+        "awaits": predicate["awaits"],
+    }
+
+
+def _artifact_problems(statement: execution_statement.Statement, artifacts: Sequence[Path]) -> list[str]:
+    if not artifacts:
+        return []
+    ran = {each.digest.sha256 for each in statement.subject if each.annotations is not None}
+    given = {_digest(path): path for path in artifacts}
+    problems = [
+        f"ARTIFACT_DID_NOT_RUN: no part ran {path}, which has the digest sha256:{digest}"
+        for digest, path in given.items()
+        if digest not in ran
+    ]
+    problems += [f"ARTIFACT_NOT_GIVEN: a part ran sha256:{digest}" for digest in sorted(ran - given.keys())]
+    unknown = [each.sequence for each in statement.predicate.runs if not each.names_code]
+    problems += [f"ARTIFACT_UNKNOWN: run {sequence} does not say which code ran" for sequence in unknown]
+    if statement.predicate.omitted_runs:
+        problems.append(f"ARTIFACT_UNKNOWN: the document omits {statement.predicate.omitted_runs} runs")
+    return problems
+
+
+def _release_problems(statement: execution_statement.Statement, release: Path) -> list[str]:
+    try:
+        descriptor = parse_descriptor(_read(release)).normalised()
+    except DocumentError as error:
+        raise DefinitionError("INVALID_RELEASE", f"{release}: {error.findings[0].message}") from None
+    pinned = statement.predicate.pin.release_digest.sha256
+    if json_values.digest(descriptor) == pinned:
+        return []
+    return [f"RELEASE_NOT_PINNED: the execution is pinned to another release than {release}"]
+
+
+def _key(path: Path) -> Ed25519PublicKey:
+    try:
+        return read_public_key(_read(path).decode())
+    except (KeyUnusable, UnicodeDecodeError) as error:
+        message = str(error) if isinstance(error, KeyUnusable) else "This is not text."
+        raise DefinitionError("PROVENANCE_KEY_INVALID", f"{path}: {message}") from None
+
+
+def _digest(path: Path) -> str:
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    with _opened(path) as file:
+        return file.read(MAX_BYTES + 1)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise DefinitionError("FILE_UNREADABLE", f"{path} cannot be read: {type(error).__name__}") from None

@@ -1,0 +1,334 @@
+"""`pipelines verify-provenance`: only a signed, unchanged document about the given artifacts and release is a proof."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.cli import main
+from pipelines.errors import DefinitionError
+from pipelines.release.provenance import Verified, verify
+from tests import making, signing
+from wire.documents import execution_statement, json_values
+from wire.documents.descriptor import descriptor_from_json
+from wire.documents.execution_runs import Event, runs_of
+from wire.documents.json_writer import text
+from wire.documents.signing import sign
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+ARTIFACT, OTHER = b"the artifact", b"another artifact"
+DESCRIPTOR = making.descriptor(making.contract(), ARTIFACT)
+MS = int(NOW.timestamp() * 1000)
+
+
+def event(sequence: int, kind: str, status: str, **data: Any) -> Event:
+    return Event(sequence, kind, status, NOW + timedelta(seconds=sequence), data)
+
+
+def reported(artifact: bytes = ARTIFACT, **changes: Any) -> dict[str, Any]:
+    members = {
+        "worker": "worker-1",
+        "artifactDigest": making.digest_of(artifact) if artifact else "",
+        "code": "artifact",
+        "environment": "sha256:" + "e" * 64,
+        "steps": [[0, MS + 2000, MS + 2500]],
+        "attempt": 0,
+    }
+    return {**members, **changes}
+
+
+def built(*events: Event) -> dict[str, Any]:
+    """Return a statement about an execution with these events."""
+    digest = making.digest_of(ARTIFACT)
+    execution = execution_statement.Execution(
+        execution_id="01a21681-7945-7460-8cee-c9e98145da6d",
+        tenant="acme",
+        key="payments-monday",
+        status="SUCCEEDED",
+        events=len(events),
+        submitted_at=NOW,
+        finished_at=NOW + timedelta(seconds=9),
+        input_digest=json_values.digest({"n": 1}),
+        result_digest=json_values.digest({"n": 2}),
+    )
+    pin = execution_statement.Pin(
+        pipeline_id=making.PIPELINE,
+        contract_version=DESCRIPTOR["contractVersion"],
+        release_version="1.0",
+        release_digest=json_values.digest(descriptor_from_json(DESCRIPTOR).normalised()),
+        artifacts=[("app", digest)],
+    )
+    answer = {"interactionId": "i", "actor": "user:anna", "answeredAt": "2026-11-26T12:00:04.000000Z"}
+    asked: dict[str, Any] = {
+        **{"stepIndex": 1, "stepId": "Approve", "status": "COMPLETED", "openedAt": "2026-11-26T12:00:03.000000Z"},
+        **{"items": 1, "answered": 1, "answers": [answer]},
+    }
+    return execution_statement.build(execution, pin, runs_of(events, pin.digests, ["Validate", "Approve"]), [asked])
+
+
+def usual() -> dict[str, Any]:
+    """Return a statement about one part, which ran the pinned artifact."""
+    return built(
+        event(1, "SUBMITTED", "QUEUED"),
+        event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0),
+        event(3, "SUCCEEDED", "SUCCEEDED", **reported()),
+    )
+
+
+class Desk:
+    """The files of a verifier."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.document = folder / "provenance.dsse.json"
+        self.key = self.file("coordinator.pub.pem", signing.public_pem("coordinator").encode())
+        self.artifact = self.file("app.zip", ARTIFACT)
+        self.release = self.file("pipeline-release.json", json.dumps(DESCRIPTOR).encode())
+        self.put(usual())
+
+    def file(self, name: str, content: bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    def put(
+        self, statement: Any, name: str = "coordinator", payload_type: str = execution_statement.PAYLOAD_TYPE
+    ) -> None:
+        self.document.write_bytes(sign(text(statement).encode(), payload_type, [signing.private_key(name)]))
+
+    def verified(self, *artifacts: Path) -> Verified:
+        return verify(self.document, [self.key], artifacts or [self.artifact], self.release)
+
+    def problems(self, *artifacts: Path) -> list[str]:
+        """Return the codes of the problems."""
+        return [problem.partition(":")[0] for problem in self.verified(*artifacts).problems]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_the_unchanged_document_is_a_proof(desk: Desk) -> None:
+    verified = desk.verified()
+    assert verified.problems == []
+    assert verified.facts["artifacts"] == [making.digest_of(ARTIFACT)]
+    assert verified.facts["keyId"] == [signing.key_id("coordinator")]
+    assert (verified.facts["tenant"], verified.facts["pinnedThroughout"]) == ("acme", True)
+    [run] = verified.facts["runs"]
+    assert (run["worker"], run["steps"][0]["name"], run["findings"]) == ("worker-1", "Validate", [])
+
+
+# --- tampering ---
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of every member and item."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*path, key)
+        yield from leaves(inner, (*path, key))
+
+
+def altered(value: Any) -> Any:
+    """Return another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        return value[:-1] + ("0" if value[-1:] != "0" else "1")
+    return [] if isinstance(value, list) and value else {} if value else ["x"]
+
+
+@pytest.mark.parametrize("path", list(leaves(usual())), ids=lambda path: ".".join(map(str, path)))
+def test_a_changed_member_of_the_statement_breaks_the_signature(desk: Desk, path: tuple[str | int, ...]) -> None:
+    envelope = json.loads(desk.document.read_bytes())
+    statement = deepcopy(usual())
+    holder: Any = statement
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = altered(holder[path[-1]])
+    envelope["payload"] = base64.b64encode(text(statement).encode()).decode()
+    desk.document.write_text(json.dumps(envelope))
+    assert desk.problems() == ["PROVENANCE_NOT_SIGNED"]
+    assert desk.verified().facts == {}
+
+
+ENVELOPES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no signature": (lambda e: {**e, "signatures": []}, "PROVENANCE_INVALID"),
+    "no member signatures": (lambda e: {key: e[key] for key in ("payload", "payloadType")}, "PROVENANCE_INVALID"),
+    "a zero signature": (
+        lambda e: {**e, "signatures": [{**e["signatures"][0], "sig": base64.b64encode(bytes(64)).decode()}]},
+        "PROVENANCE_NOT_SIGNED",
+    ),
+    "another payload type": (lambda e: {**e, "payloadType": "text/plain"}, "PROVENANCE_NOT_SIGNED"),
+    "no payload": (lambda e: {**e, "payload": ""}, "PROVENANCE_INVALID"),
+    "a payload that is not base64": (lambda e: {**e, "payload": "é"}, "PROVENANCE_INVALID"),
+    "no object": (lambda _: [], "PROVENANCE_INVALID"),
+    "the bare statement": (lambda e: json.loads(base64.b64decode(e["payload"])), "PROVENANCE_INVALID"),
+}
+
+
+@pytest.mark.parametrize("change", ENVELOPES)
+def test_a_changed_envelope_is_no_proof(desk: Desk, change: str) -> None:
+    make, code = ENVELOPES[change]
+    desk.document.write_text(json.dumps(make(json.loads(desk.document.read_bytes()))))
+    assert desk.problems() == [code]
+
+
+def test_the_id_of_the_key_in_the_envelope_is_not_believed(desk: Desk) -> None:
+    envelope = json.loads(desk.document.read_bytes())
+    envelope["signatures"][0]["keyid"] = "0" * 64
+    desk.document.write_text(json.dumps(envelope))
+    assert desk.verified().facts["keyId"] == [signing.key_id("coordinator")]
+
+
+def test_a_document_that_another_key_signed_is_no_proof(desk: Desk) -> None:
+    desk.put(usual(), "somebody")
+    assert desk.problems() == ["PROVENANCE_NOT_SIGNED"]
+
+
+def test_after_a_rotation_either_key_is_accepted(desk: Desk) -> None:
+    newer = desk.file("newer.pub.pem", signing.public_pem("newer").encode())
+    assert verify(desk.document, [newer, desk.key]).facts["keyId"] == [signing.key_id("coordinator")]
+    desk.put(usual(), "newer")
+    assert verify(desk.document, [newer, desk.key]).problems == []
+
+
+# --- signed documents that do not prove what is asked ---
+
+
+def test_another_artifact_is_not_the_one_that_ran(desk: Desk) -> None:
+    other = desk.file("other.zip", OTHER)
+    assert desk.problems(other) == ["ARTIFACT_DID_NOT_RUN", "ARTIFACT_NOT_GIVEN"]
+    assert desk.problems(desk.artifact, other) == ["ARTIFACT_DID_NOT_RUN"]
+
+
+def test_a_part_that_ran_another_artifact_is_noticed(desk: Desk) -> None:
+    statement = built(
+        event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0),
+        event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(OTHER)),
+        event(4, "CLAIMED", "RUNNING", attempt=1, stepIndex=0),
+        event(5, "SUCCEEDED", "SUCCEEDED", **reported(attempt=1)),
+    )
+    desk.put(statement)
+    assert desk.problems() == ["ARTIFACT_NOT_GIVEN"]
+    facts = desk.verified().facts
+    assert facts["pinnedThroughout"] is False
+    assert [run["pinned"] for run in facts["runs"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        event(3, "LEASE_EXPIRED", "QUEUED", leaseOwner="worker:w", worker="w"),
+        event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(b"")),
+    ],
+    ids=["no report", "no artifact"],
+)
+def test_a_part_whose_code_is_unknown_is_noticed(desk: Desk, lost: Event) -> None:
+    statement = built(
+        event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0),
+        lost,
+        event(4, "CLAIMED", "RUNNING", attempt=0, stepIndex=0),
+        event(5, "SUCCEEDED", "SUCCEEDED", **reported()),
+    )
+    desk.put(statement)
+    assert desk.problems() == ["ARTIFACT_UNKNOWN"]
+    assert verify(desk.document, [desk.key]).problems == []
+
+
+def test_another_release_is_not_the_pinned_one(desk: Desk) -> None:
+    desk.file("pipeline-release.json", json.dumps({**DESCRIPTOR, "releaseVersion": "2.0"}).encode())
+    assert desk.problems() == ["RELEASE_NOT_PINNED"]
+
+
+def test_the_form_of_the_release_file_does_not_matter(desk: Desk) -> None:
+    desk.file("pipeline-release.json", json.dumps(dict(reversed(DESCRIPTOR.items())), indent=4).encode())
+    assert desk.problems() == []
+
+
+CONTRADICTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "pinned": lambda s: s["predicate"]["runs"][0].update(artifactDigest=making.digest_of(OTHER)),
+    "throughout": lambda s: s["predicate"].update(pinnedThroughout=False),
+    "subject": lambda s: s["subject"][0].update(digest={"sha256": hashlib.sha256(OTHER).hexdigest()}),
+    "annotation": lambda s: s["subject"][0].update(annotations={"pinned": False}),
+}
+
+
+@pytest.mark.parametrize("change", CONTRADICTIONS)
+def test_a_signed_statement_that_contradicts_itself_is_no_proof(desk: Desk, change: str) -> None:
+    statement = usual()
+    CONTRADICTIONS[change](statement)
+    desk.put(statement)
+    assert "PROVENANCE_CONTRADICTORY" in desk.problems()
+
+
+FORMS: dict[str, Any] = {
+    "another statement type": {**usual(), "_type": "https://in-toto.io/Statement/v0.1"},
+    "another predicate": {**usual(), "predicateType": "https://slsa.dev/provenance/v1"},
+    "an unknown member": {**usual(), "surprise": 1},
+    "no predicate": {key: value for key, value in usual().items() if key != "predicate"},
+    "a list": [],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_signed_document_of_another_form_is_no_proof(desk: Desk, form: str) -> None:
+    desk.put(FORMS[form])
+    assert desk.problems() == ["PROVENANCE_INVALID"]
+
+
+def test_a_statement_that_is_signed_as_something_else_is_no_proof(desk: Desk) -> None:
+    desk.put(usual(), payload_type="application/json")
+    assert desk.problems() == ["PROVENANCE_INVALID"]
+
+
+# --- files that cannot be used ---
+
+
+def test_files_that_cannot_be_used_are_mistakes(desk: Desk, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    private = desk.file("private.pem", signing.private_pem("coordinator").encode())
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("FILE_UNREADABLE", lambda: verify(missing, [desk.key])),
+        ("FILE_UNREADABLE", lambda: verify(desk.document, [missing])),
+        ("FILE_UNREADABLE", lambda: verify(desk.document, [desk.key], [missing])),
+        ("FILE_UNREADABLE", lambda: verify(desk.document, [desk.key], [tmp_path])),
+        ("PROVENANCE_KEY_INVALID", lambda: verify(desk.document, [private])),
+        ("INVALID_RELEASE", lambda: verify(desk.document, [desk.key], [], desk.artifact)),
+    ]
+    for code, call in calls:
+        with pytest.raises(DefinitionError) as error:
+            call()
+        assert error.value.code == code
+        assert "PRIVATE" not in str(error.value)
+
+
+# --- the command ---
+
+
+def test_the_command_prints_facts_and_its_status_says_whether_the_document_is_a_proof(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["verify-provenance", str(desk.document), "--key", str(desk.key), "--release", str(desk.release)]
+    assert main([*command, "--artifact", str(desk.artifact)]) == 0
+    assert f"SUCCEEDED by worker-1, {making.digest_of(ARTIFACT)}, pinned" in capsys.readouterr().out
+    assert main([*command, "--artifact", str(desk.artifact), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["verified"], printed["problems"], len(printed["awaits"])) == (True, [], 1)
+    assert main([*command, "--artifact", str(desk.release)]) == 1
+    assert "error: ARTIFACT_DID_NOT_RUN: " in capsys.readouterr().err
+    desk.put(usual(), "somebody")
+    assert main([*command, "--json"]) == 1
+    refused = json.loads(capsys.readouterr().out)
+    assert refused["verified"] is False
+    assert "runs" not in refused
+    assert main(["verify-provenance", str(desk.document), "--key", str(desk.artifact)]) == 2
