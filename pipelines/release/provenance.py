@@ -10,11 +10,13 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from pipelines.errors import DefinitionError
 from wire.documents import execution_statement, json_values
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.json_reader import read_object
-from wire.documents.signing import Ed25519PublicKey, Envelope, KeyUnusable, key_id, read_envelope, read_public_key
+from wire.documents.signing import Envelope, KeyUnusable, key_id, read_envelope, read_public_key
 from wire.findings import DocumentError
 
 MAX_BYTES: Final = 2 * execution_statement.MAX_BYTES

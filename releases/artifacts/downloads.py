@@ -50,7 +50,7 @@ def require_readable(blob: Blob) -> None:
 
     Does not read the bytes. Also raises `ArtifactStoreUnavailable`.
     """
-    soundness.refuse_unsound(blob)
+    soundness.require_sound_verdict(blob)
     soundness.require_present(blob)
 
 
