@@ -11,7 +11,7 @@ from django.urls import URLPattern, reverse
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
-from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
 from executions.workers import registry
@@ -24,6 +24,19 @@ STATES = WorkerEligibility.State.values
 WORKER_VARIANTS = {"HEALTHY": "success", "DRAINING": "warning", "STALE": "danger", "UNAVAILABLE": "default"}
 EVENTS_SHOWN = 100
 RUNNING_SHOWN = 20
+NOT_REPORTED = "not reported"
+CODE_VARIANTS = {
+    CodeOrigin.ARTIFACT.label: "success",
+    CodeOrigin.SOURCE.label: "danger",
+    CodeOrigin.IMAGE.label: "info",
+    NOT_REPORTED: "default",
+}
+ENVIRONMENT_VARIANTS = {
+    "as required": "success",
+    "differs": "warning",
+    "not compared": "default",
+    NOT_REPORTED: "default",
+}
 
 
 class StateFilter(ScopedFilter):
@@ -48,6 +61,8 @@ class WorkerAdmin(ReadOnlyAdmin):
         "tenant",
         "capacity",
         "artifact",
+        "code_origin",
+        "environment_drift",
         "drains",
         "last_heartbeat",
     )
@@ -70,6 +85,18 @@ class WorkerAdmin(ReadOnlyAdmin):
         if worker.eligibility.release_id is None:
             return "no such release"
         return {True: "as verified", False: "another", None: "not reported"}[worker.eligibility.artifact_fits]
+
+    @badge("Code", CODE_VARIANTS)
+    def code_origin(self, worker: Worker) -> str:
+        return _code(worker)
+
+    @badge("Environment", ENVIRONMENT_VARIANTS)
+    def environment_drift(self, worker: Worker) -> str:
+        if worker.environment is None:
+            return NOT_REPORTED
+        if worker.difference_count:
+            return "differs"
+        return "as required" if worker.code == CodeOrigin.ARTIFACT else "not compared"
 
     @column("Drained", empty="-")
     def drains(self, worker: Worker) -> str | None:
@@ -101,6 +128,9 @@ class WorkerAdmin(ReadOnlyAdmin):
             "title": str(row),
             "original": row,
             "variant": WORKER_VARIANTS[host.state],
+            "code": _code(row),
+            "code_variant": CODE_VARIANTS[_code(row)],
+            "refused": host.reason == WorkerEligibility.Reason.UNVERIFIED_CODE,
             "drain": _drain_event(row) if row.drained_by_operator_at else None,
             "called_at": base_of(row.endpoint) if row.protocol == REST else "",
             "may_operate": self.may(request, Scope.OPERATE, row),
@@ -113,6 +143,10 @@ class WorkerAdmin(ReadOnlyAdmin):
             "more_events": len(events) > EVENTS_SHOWN,
         }
         return self.page(request, "executions/worker.html", worker=row, host=host, **more)
+
+
+def _code(worker: Worker) -> str:
+    return CodeOrigin(worker.code).label if worker.code else NOT_REPORTED
 
 
 def _drain_event(worker: Worker) -> WorkerEvent | None:

@@ -60,5 +60,5 @@ def _why_none(hosts: Sequence[WorkerEligibility]) -> str:
 
 
 def _state(host: WorkerEligibility) -> str:
-    """Return the worker's state; a worker without a free thread is not healthy for a new execution."""
-    return host.reason if host.reason == Reason.NO_FREE_THREAD else host.state
+    """Return the worker's state, or the reason why a worker that is HEALTHY may not run new executions."""
+    return host.reason if host.reason in {Reason.NO_FREE_THREAD, Reason.UNVERIFIED_CODE} else host.state

@@ -147,6 +147,17 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "unverified_workers",
+                    models.CharField(
+                        choices=[
+                            ("refuse", "Workers that host code from a folder get no work"),
+                            ("allow", "Workers that host code from a folder get work"),
+                        ],
+                        default="refuse",
+                        max_length=10,
+                    ),
+                ),
+                (
                     "retry_limit",
                     models.PositiveIntegerField(
                         blank=True, help_text="The number of retries. Blank: the default.", null=True
@@ -492,6 +503,13 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("signature_policy__in", ["off", "warn", "require"])),
                 name="pipeline_signature_policy_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="pipeline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("unverified_workers__in", ["refuse", "allow"])),
+                name="pipeline_unverified_workers_known",
             ),
         ),
         migrations.AddField(

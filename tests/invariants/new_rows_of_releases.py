@@ -47,6 +47,7 @@ DOCUMENTS = [
             "reason_required": "false",
             "signature_policy": "'off'",
             "validate_answers": "true",
+            "unverified_workers": "'refuse'",
             "retry_limit": "NULL",
             "retry_delay_seconds": "NULL",
             "retry_multiplier": "NULL",
@@ -57,11 +58,13 @@ DOCUMENTS = [
             "pipeline_once": each("tenant_id", tenant("owner"), tenant("rival")),
             "pipeline_id_not_blank": blanks("pipeline_id"),
             "pipeline_signature_policy_known": each("signature_policy", "'perhaps'", "''"),
+            "pipeline_unverified_workers_known": each("unverified_workers", "'perhaps'", "''"),
             "pipeline_retries_sane": [*each("retry_delay_seconds", "-0.1"), *each("retry_multiplier", "0.9")],
             "releases_pipeline_retry_limit_check": each("retry_limit", "-1"),
         },
         [
             *each("signature_policy", "'off'", "'warn'", "'require'"),
+            *each("unverified_workers", "'allow'"),
             *each("retry_delay_seconds", "0", "0.5"),
             *each("retry_multiplier", "1", "1.5"),
             *each("retry_limit", "0"),
@@ -109,8 +112,8 @@ DOCUMENTS = [
 ]
 
 NEW_PIPELINE = f"""INSERT INTO releases_pipeline
-    (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers)
-    SELECT {tenant("other")}, 'org.example.orders', false, 'off', true"""
+    (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers, unverified_workers)
+    SELECT {tenant("other")}, 'org.example.orders', false, 'off', true, 'refuse'"""
 FIRST_ACTIVATION = NewRow(
     "releases_activation",
     {

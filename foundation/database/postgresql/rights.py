@@ -25,7 +25,10 @@ READ_ONLY = Rights()
 _PERSON = """
     password last_login is_superuser username first_name last_name email is_staff is_active date_joined
 """
-_POLICY = "reason_required signature_policy validate_answers retry_limit retry_delay_seconds retry_multiplier"
+_POLICY = """
+    reason_required signature_policy validate_answers unverified_workers retry_limit retry_delay_seconds
+    retry_multiplier
+"""
 _UPLOAD = """
     id tenant_id digest size part_size storage_id status finding cleared uploaded_by created_at expires_at
     status_changed_at claimed_at
@@ -51,10 +54,10 @@ _INTERACTION = """
     transport_metadata request output_type assignee group deadline created_at
 """
 _WORKER = """
-    contract_version release_version protocol endpoint artifact_id artifact_digest capacity taking holding running
-    abandoned transition_seconds registered_at last_heartbeat_at last_sent_at draining_since drained_by_operator_at
-    stopped_at noted_state alive_until blocked_reason capability_checked_at capability_error
-    capability_claimed_at unanswered_checks
+    contract_version release_version protocol endpoint artifact_id artifact_digest code environment_fingerprint
+    environment capacity taking holding running abandoned transition_seconds registered_at last_heartbeat_at
+    last_sent_at draining_since drained_by_operator_at stopped_at noted_state alive_until blocked_reason
+    capability_checked_at capability_error capability_claimed_at unanswered_checks
 """
 
 RIGHTS: Mapping[str, Rights] = MappingProxyType(
