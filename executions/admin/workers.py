@@ -11,7 +11,8 @@ from django.urls import URLPattern, reverse
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
-from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.admin.worker_labels import CODE_VARIANTS, ENVIRONMENT_VARIANTS, WORKER_VARIANTS, code_of, environment_of
+from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
 from executions.workers import registry
@@ -21,22 +22,8 @@ from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
 
 STATES = WorkerEligibility.State.values
-WORKER_VARIANTS = {"HEALTHY": "success", "DRAINING": "warning", "STALE": "danger", "UNAVAILABLE": "default"}
 EVENTS_SHOWN = 100
 RUNNING_SHOWN = 20
-NOT_REPORTED = "not reported"
-CODE_VARIANTS = {
-    CodeOrigin.ARTIFACT.label: "success",
-    CodeOrigin.SOURCE.label: "danger",
-    CodeOrigin.IMAGE.label: "info",
-    NOT_REPORTED: "default",
-}
-ENVIRONMENT_VARIANTS = {
-    "as required": "success",
-    "differs": "warning",
-    "not compared": "default",
-    NOT_REPORTED: "default",
-}
 
 
 class StateFilter(ScopedFilter):
@@ -88,15 +75,11 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @badge("Code", CODE_VARIANTS)
     def code_origin(self, worker: Worker) -> str:
-        return _code(worker)
+        return code_of(worker)
 
     @badge("Environment", ENVIRONMENT_VARIANTS)
     def environment_drift(self, worker: Worker) -> str:
-        if worker.environment is None:
-            return NOT_REPORTED
-        if worker.difference_count:
-            return "differs"
-        return "as required" if worker.code == CodeOrigin.ARTIFACT else "not compared"
+        return environment_of(worker)
 
     @column("Drained", empty="-")
     def drains(self, worker: Worker) -> str | None:
@@ -128,8 +111,8 @@ class WorkerAdmin(ReadOnlyAdmin):
             "title": str(row),
             "original": row,
             "variant": WORKER_VARIANTS[host.state],
-            "code": _code(row),
-            "code_variant": CODE_VARIANTS[_code(row)],
+            "code": code_of(row),
+            "code_variant": CODE_VARIANTS[code_of(row)],
             "refused": host.reason == WorkerEligibility.Reason.UNVERIFIED_CODE,
             "drain": _drain_event(row) if row.drained_by_operator_at else None,
             "called_at": base_of(row.endpoint) if row.protocol == REST else "",
@@ -143,10 +126,6 @@ class WorkerAdmin(ReadOnlyAdmin):
             "more_events": len(events) > EVENTS_SHOWN,
         }
         return self.page(request, "executions/worker.html", worker=row, host=host, **more)
-
-
-def _code(worker: Worker) -> str:
-    return CodeOrigin(worker.code).label if worker.code else NOT_REPORTED
 
 
 def _drain_event(worker: Worker) -> WorkerEvent | None:

@@ -248,6 +248,13 @@ class Migration(migrations.Migration):
                 ("findings", models.JSONField(default=list)),
                 ("contract_document", models.BinaryField(help_text="The contract document of the upload.", null=True)),
                 ("primary_artifact_id", models.CharField(blank=True, default="", max_length=500)),
+                (
+                    "environments",
+                    models.JSONField(
+                        default=dict,
+                        help_text="The environments that the artifacts require, by the artifact's digest.",
+                    ),
+                ),
                 ("uploaded_by", models.CharField(max_length=200)),
                 (
                     "created_at",

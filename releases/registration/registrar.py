@@ -262,6 +262,7 @@ def verify_release(release_id: int) -> None:
             findings=[finding.to_json() for finding in findings],
             contract=contract,
             primary_artifact_id=verdict.primary_artifact_id,
+            environments={} if _has_errors(findings) else verdict.environments,
             status_changed_at=timezone.now(),
         )
 

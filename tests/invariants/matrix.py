@@ -83,7 +83,7 @@ MATRIX = {
     "releases_release": Table(
         never="""
             id pipeline_id contract_version release_version descriptor findings contract_document contract_id
-            primary_artifact_id uploaded_by created_at
+            primary_artifact_id environments uploaded_by created_at
         """,
         state="status",
         in_state={

@@ -35,7 +35,7 @@ _UPLOAD = """
 """
 _RELEASE = """
     pipeline_id contract_version release_version descriptor status findings contract_document contract_id
-    primary_artifact_id uploaded_by created_at status_changed_at
+    primary_artifact_id environments uploaded_by created_at status_changed_at
 """
 _EXECUTION_STATE = """
     status version event_count current_step_index attempt budget_start takeovers progress progress_shape await_unit_id
@@ -104,7 +104,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert=_UPLOAD, update="storage_id status finding cleared status_changed_at claimed_at"
         ),
         "releases_release": Rights(
-            insert=_RELEASE, update="status findings contract_id primary_artifact_id status_changed_at"
+            insert=_RELEASE,
+            update="status findings contract_id primary_artifact_id environments status_changed_at",
         ),
         "releases_artifact": Rights(
             insert="release_id position artifact_id kind uri digest step_ids capabilities blob_id"
