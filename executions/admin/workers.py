@@ -42,16 +42,16 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_display = (
         "worker_id",
         "state",
-        "protocol",
         "pipeline_id",
         "release_version",
         "tenant",
-        "capacity",
         "artifact",
         "code_origin",
         "environment_drift",
         "drains",
         "last_heartbeat",
+        "capacity",
+        "protocol",
     )
     list_select_related = ("tenant", "eligibility")
     list_filter = (StateFilter, PipelineFilter, ReleaseFilter, TenantFilter)
