@@ -24,7 +24,8 @@ def live_count(release: Release) -> int:
 
 
 def _workers(release: Release) -> list[Fact]:
-    hosts = list(WorkerEligibility.objects.filter(release=release).select_related("worker"))
+    rows = WorkerEligibility.objects.filter(release=release).select_related("worker")
+    hosts = list(rows.defer("worker__environment"))
     healthy = [host.worker for host in hosts if host.admits]
     silent = [host.worker.worker_id for host in hosts if host.state == "STALE"]
     other_artifact = [host.worker.worker_id for host in hosts if host.reason == Reason.OTHER_ARTIFACT]

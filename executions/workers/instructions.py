@@ -35,6 +35,7 @@ def send(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
     """
     worker = (
         Worker.objects.select_related("tenant")
+        .defer("environment")
         .filter(pk=worker_pk, protocol=CELERY, stopped_at=None, draining_since=None)
         .first()
     )

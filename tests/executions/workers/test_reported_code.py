@@ -105,6 +105,14 @@ def test_an_unchanged_environment_is_not_written_again(release: Release) -> None
     assert [query for query in queries if '"environment" = ' in str(query["sql"])]
 
 
+def test_the_check_at_submission_reads_no_environment(release: Release) -> None:
+    heartbeat(release, code="artifact", environment=environment("sha256:1", MISSING))
+    with CaptureQueriesContext(connection) as queries:
+        require_healthy(release)
+        impact.facts(release, None)
+    assert not [query for query in queries if '"environment"' in str(query["sql"])]
+
+
 def test_a_change_of_the_code_is_an_event(release: Release) -> None:
     for second, code in enumerate(("artifact", "artifact", "source", None, "image")):
         worker = heartbeat(release, second, code=code)
