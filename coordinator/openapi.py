@@ -14,6 +14,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ArtifactState": "releases.models.Blob.State",
         "SignaturePolicy": "releases.models.SignaturePolicy",
+        "UnverifiedWorkers": "releases.models.UnverifiedWorkers",
         "ArtifactUploadStatus": "releases.states.UploadStatus",
         "ReleaseStatus": "releases.states.Status",
         "ExecutionStatus": "executions.models.states.State",
@@ -22,6 +23,7 @@ SPECTACULAR_SETTINGS = {
         "CampaignItemOutcome": "executions.models.CampaignItem.Result",
         "DeadLetterReason": "executions.models.DeadLetter.Reason",
         "WorkerState": "executions.models.WorkerEligibility.State",
+        "WorkerCode": "executions.models.CodeOrigin",
         "WorkerIneligibility": "executions.models.WorkerEligibility.Reason",
     },
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

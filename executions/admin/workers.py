@@ -11,6 +11,7 @@ from django.urls import URLPattern, reverse
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
+from executions.admin.worker_labels import CODE_VARIANTS, ENVIRONMENT_VARIANTS, WORKER_VARIANTS, code_of, environment_of
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
@@ -21,7 +22,6 @@ from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
 
 STATES = WorkerEligibility.State.values
-WORKER_VARIANTS = {"HEALTHY": "success", "DRAINING": "warning", "STALE": "danger", "UNAVAILABLE": "default"}
 EVENTS_SHOWN = 100
 RUNNING_SHOWN = 20
 
@@ -42,14 +42,16 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_display = (
         "worker_id",
         "state",
-        "protocol",
         "pipeline_id",
         "release_version",
         "tenant",
-        "capacity",
         "artifact",
+        "code_origin",
+        "environment_drift",
         "drains",
         "last_heartbeat",
+        "capacity",
+        "protocol",
     )
     list_select_related = ("tenant", "eligibility")
     list_filter = (StateFilter, PipelineFilter, ReleaseFilter, TenantFilter)
@@ -70,6 +72,14 @@ class WorkerAdmin(ReadOnlyAdmin):
         if worker.eligibility.release_id is None:
             return "no such release"
         return {True: "as verified", False: "another", None: "not reported"}[worker.eligibility.artifact_fits]
+
+    @badge("Code", CODE_VARIANTS)
+    def code_origin(self, worker: Worker) -> str:
+        return code_of(worker)
+
+    @badge("Environment", ENVIRONMENT_VARIANTS)
+    def environment_drift(self, worker: Worker) -> str:
+        return environment_of(worker)
 
     @column("Drained", empty="-")
     def drains(self, worker: Worker) -> str | None:
@@ -101,6 +111,9 @@ class WorkerAdmin(ReadOnlyAdmin):
             "title": str(row),
             "original": row,
             "variant": WORKER_VARIANTS[host.state],
+            "code": code_of(row),
+            "code_variant": CODE_VARIANTS[code_of(row)],
+            "refused": host.reason == WorkerEligibility.Reason.UNVERIFIED_CODE,
             "drain": _drain_event(row) if row.drained_by_operator_at else None,
             "called_at": base_of(row.endpoint) if row.protocol == REST else "",
             "may_operate": self.may(request, Scope.OPERATE, row),

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django.urls import path
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -19,7 +19,7 @@ from executions.errors import (
     WorkerLimitReached,
     WorkerUnknown,
 )
-from executions.models import Worker, WorkerEligibility, WorkerEvent
+from executions.models import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
 from executions.transports.rest import workers
 from executions.workers import registry
 from executions.workers.stranded import Stranded, stranded
@@ -28,10 +28,27 @@ from releases.models import IDENTITY_LENGTH
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 from wire.identity import ReleaseIdentity
-from wire.messages.limits import LONGEST_WORKER_ID
+from wire.messages.limits import LONGEST_WORKER_ID, MOST_DIFFERENCES
 
 STATES = WorkerEligibility.State.choices
 REASONS = WorkerEligibility.Reason.choices
+
+
+class WorkerEnvironmentView(serializers.Serializer[Worker]):
+    fingerprint = serializers.CharField(
+        source="environment_fingerprint",
+        help_text="Changes with the interpreter, the platform and every installed distribution.",
+    )
+    python = serializers.CharField(source="environment.python")
+    platform = serializers.CharField(source="environment.platform")
+    differences = serializers.ListField(
+        child=serializers.CharField(),
+        source="environment.differences",
+        help_text=f"How the environment differs from the one that the artifact requires, at most {MOST_DIFFERENCES}.",
+    )
+    differenceCount = serializers.IntegerField(
+        source="environment.differenceCount", help_text="The number of differences, including those not listed."
+    )
 
 
 class WorkerView(serializers.Serializer[Worker]):
@@ -61,6 +78,13 @@ class WorkerView(serializers.Serializer[Worker]):
     )
     artifactId = serializers.CharField(source="artifact_id")
     artifactDigest = serializers.CharField(source="artifact_digest")
+    code = serializers.SerializerMethodField(
+        help_text="Where the worker's code comes from: the release's artifact, a folder (`source`, unverified), or the "
+        "container image that the release pins. Null if the worker does not report it."
+    )
+    environment = serializers.SerializerMethodField(
+        help_text="The worker's Python environment. Null if the worker does not report it."
+    )
     registeredAt = serializers.DateTimeField(source="registered_at")
     lastHeartbeatAt = serializers.DateTimeField(source="last_heartbeat_at")
     drainingSince = serializers.DateTimeField(
@@ -76,6 +100,14 @@ class WorkerView(serializers.Serializer[Worker]):
     capabilityError = serializers.CharField(
         source="capability_error", help_text="Why that check failed. Empty if the worker hosts its release."
     )
+
+    @extend_schema_field(serializers.ChoiceField(choices=CodeOrigin.choices, allow_null=True))
+    def get_code(self, worker: Worker) -> str | None:
+        return worker.code or None
+
+    @extend_schema_field(WorkerEnvironmentView(allow_null=True))
+    def get_environment(self, worker: Worker) -> Any:
+        return None if worker.environment is None else WorkerEnvironmentView(worker).data
 
 
 class WorkerEventView(serializers.Serializer[WorkerEvent]):

@@ -99,6 +99,21 @@ class Migration(migrations.Migration):
                 ("endpoint", models.CharField(blank=True, default="", max_length=2000)),
                 ("artifact_id", models.CharField(blank=True, max_length=500)),
                 ("artifact_digest", models.CharField(blank=True, max_length=500)),
+                (
+                    "code",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("artifact", "the release's artifact"),
+                            ("source", "unverified: a folder"),
+                            ("image", "container image"),
+                        ],
+                        default="",
+                        max_length=10,
+                    ),
+                ),
+                ("environment_fingerprint", models.CharField(blank=True, default="", max_length=500)),
+                ("environment", models.JSONField(null=True)),
                 ("capacity", models.PositiveIntegerField()),
                 ("taking", models.BooleanField(default=True)),
                 ("holding", models.PositiveIntegerField(default=0)),
@@ -861,6 +876,12 @@ class Migration(migrations.Migration):
             model_name="worker",
             constraint=models.CheckConstraint(
                 condition=models.Q(("capacity__gte", 1)), name="worker_capacity_positive"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="worker",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("code__in", ["", "artifact", "source", "image"])), name="worker_code_known"
             ),
         ),
     ]

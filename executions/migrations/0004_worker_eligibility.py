@@ -5,6 +5,8 @@ from django.db import migrations, models
 
 # One row for each worker, with the release that it names or null. This view contains every rule of eligibility.
 # A worker that names an artifact must name one of any kind that the release pins (wire protocol D.8).
+# A worker that reports that its code comes from a folder gets no work if the pipeline's policy refuses such workers.
+# A worker that does not report where its code comes from is unaffected: REST workers never do.
 # A REST worker may be silent: it sends no heartbeats itself, and accepted executions are still sent to it.
 # A Celery worker is silent only if its heartbeats could have arrived: see `worker_clock`.
 # A verdict of a REST worker is valid for 60 seconds. Time in which no message reaches the control workers does not count
@@ -41,6 +43,7 @@ CROSS JOIN LATERAL (
         WHEN w.stopped_at IS NOT NULL THEN 'STOPPED'
         WHEN r.id IS NULL THEN 'RELEASE_UNKNOWN'
         WHEN NOT fact.fits THEN 'OTHER_ARTIFACT'
+        WHEN w.code = 'source' AND p.unverified_workers = 'refuse' THEN 'UNVERIFIED_CODE'
         WHEN w.drained_by_operator_at IS NOT NULL THEN 'DRAINED_BY_OPERATOR'
         WHEN w.draining_since IS NOT NULL THEN 'DRAINING'
         WHEN fact.silent AND w.protocol = 'celery' THEN 'SILENT'

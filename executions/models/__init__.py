@@ -5,7 +5,7 @@ from executions.models.campaign import Campaign, CampaignEvent, CampaignItem
 from executions.models.execution import CLAIMED, DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
 from executions.models.message_path import MessagePath
 from executions.models.wire_form import WireForm
-from executions.models.worker import Worker, WorkerEligibility, WorkerEvent
+from executions.models.worker import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
 from executions.models.worker_key import WorkerKeyChange
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Campaign",
     "CampaignEvent",
     "CampaignItem",
+    "CodeOrigin",
     "DeadLetter",
     "Execution",
     "ExecutionEvent",

@@ -8,6 +8,14 @@ from releases.models import IDENTITY_LENGTH, Release
 from tenancy.models import Tenant
 
 
+class CodeOrigin(models.TextChoices):
+    """Where a worker's code comes from, as the worker reports it."""
+
+    ARTIFACT = "artifact", "the release's artifact"
+    SOURCE = "source", "unverified: a folder"
+    IMAGE = "image", "container image"
+
+
 class Worker(models.Model):
     """A transition worker as its last heartbeat reported it. Its state is read from `eligibility`.
 
@@ -24,6 +32,11 @@ class Worker(models.Model):
     `capability_checked_at` and `capability_error` store the newest answer of a REST worker on whether it hosts its
     release; an empty error means that it does. `capability_claimed_at` is when a process last started a check, and
     `unanswered_checks` how many checks in a row found no connection or no complete response.
+
+    `code` says where the worker's code comes from; it is empty if the worker does not report it. `environment` has the
+    members `python`, `platform`, `differences` and `differenceCount`: how the worker's Python environment differs from
+    the one that its artifact requires. It is null, and `environment_fingerprint` empty, if the worker does not report
+    them.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")
@@ -35,6 +48,9 @@ class Worker(models.Model):
     endpoint = models.CharField(max_length=2000, blank=True, default="")
     artifact_id = models.CharField(max_length=IDENTITY_LENGTH, blank=True)
     artifact_digest = models.CharField(max_length=IDENTITY_LENGTH, blank=True)
+    code = models.CharField(max_length=10, choices=CodeOrigin, blank=True, default="")
+    environment_fingerprint = models.CharField(max_length=IDENTITY_LENGTH, blank=True, default="")
+    environment = models.JSONField(null=True)
     capacity = models.PositiveIntegerField()
     taking = models.BooleanField(default=True)
     holding = models.PositiveIntegerField(default=0)
@@ -60,10 +76,16 @@ class Worker(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("tenant", "pipeline_id", "worker_id"), name="worker_once"),
             models.CheckConstraint(condition=Q(capacity__gte=1), name="worker_capacity_positive"),
+            models.CheckConstraint(condition=Q(code__in=["", *CodeOrigin.values]), name="worker_code_known"),
         )
 
     def __str__(self) -> str:
         return self.worker_id
+
+    @property
+    def difference_count(self) -> int:
+        """How many differences from the required environment the worker reported."""
+        return self.environment["differenceCount"] if self.environment else 0
 
 
 class WorkerEligibility(models.Model):
@@ -88,6 +110,10 @@ class WorkerEligibility(models.Model):
         PROTOCOL_NOT_SUPPORTED = "PROTOCOL_NOT_SUPPORTED", "the coordinator does not speak the worker's protocol"
         RELEASE_UNKNOWN = "RELEASE_UNKNOWN", "the worker names a release that is not registered"
         OTHER_ARTIFACT = "OTHER_ARTIFACT", "the worker's artifact is not one that the release pins"
+        UNVERIFIED_CODE = (
+            "UNVERIFIED_CODE",
+            "the worker hosts code from a folder, which the pipeline's policy refuses",
+        )
         DRAINED_BY_OPERATOR = "DRAINED_BY_OPERATOR", "an operator drained the worker"
         DRAINING = "DRAINING", "the worker is draining"
         SILENT = "SILENT", "the worker sends no heartbeats"

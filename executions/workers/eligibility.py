@@ -20,8 +20,8 @@ def require_healthy(release: Release) -> None:
     It makes one query. If only REST workers are healthy, the last check of one of them must have confirmed that it
     hosts the release (wire protocol D.8). Raises `WorkerNotChecked` if none of them has a valid verdict.
     """
-    rows = WorkerEligibility.objects.filter(release=release).select_related("worker").order_by("worker__worker_id")
-    hosts = [host for host in rows if host.reason != Reason.PROTOCOL_NOT_SUPPORTED]
+    rows = WorkerEligibility.objects.filter(release=release).select_related("worker").defer("worker__environment")
+    hosts = [host for host in rows.order_by("worker__worker_id") if host.reason != Reason.PROTOCOL_NOT_SUPPORTED]
     admitting = [host for host in hosts if host.admits]
     if not admitting:
         raise WorkerUnavailable(_why_none(hosts))
@@ -60,5 +60,5 @@ def _why_none(hosts: Sequence[WorkerEligibility]) -> str:
 
 
 def _state(host: WorkerEligibility) -> str:
-    """Return the worker's state; a worker without a free thread is not healthy for a new execution."""
-    return host.reason if host.reason == Reason.NO_FREE_THREAD else host.state
+    """Return the worker's state, or the reason why a worker that is HEALTHY may not run new executions."""
+    return host.reason if host.reason in {Reason.NO_FREE_THREAD, Reason.UNVERIFIED_CODE} else host.state

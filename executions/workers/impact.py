@@ -24,11 +24,13 @@ def live_count(release: Release) -> int:
 
 
 def _workers(release: Release) -> list[Fact]:
-    hosts = list(WorkerEligibility.objects.filter(release=release).select_related("worker"))
+    rows = WorkerEligibility.objects.filter(release=release).select_related("worker")
+    hosts = list(rows.defer("worker__environment"))
     healthy = [host.worker for host in hosts if host.admits]
     silent = [host.worker.worker_id for host in hosts if host.state == "STALE"]
     other_artifact = [host.worker.worker_id for host in hosts if host.reason == Reason.OTHER_ARTIFACT]
     blocked = [host.worker.worker_id for host in hosts if host.reason == Reason.ENDPOINT_NOT_ALLOWED]
+    unverified = [host.worker.worker_id for host in hosts if host.reason == Reason.UNVERIFIED_CODE]
     stuck = [host.worker.worker_id for host in hosts if host.reason == Reason.NO_FREE_THREAD]
     found = []
     if healthy:
@@ -41,6 +43,9 @@ def _workers(release: Release) -> list[Fact]:
         found.append(Fact("Silent workers", f"No recent heartbeat: {_named(silent)}", warning=True))
     if other_artifact:
         found.append(Fact("Workers with another artifact", f"They get no work: {_named(other_artifact)}", warning=True))
+    if unverified:
+        reason = f"They host code from a folder, which the pipeline's policy refuses: {_named(unverified)}"
+        found.append(Fact("Workers with unverified code", reason, warning=True))
     if blocked:
         reason = f"REST_WORKER_ORIGINS does not name the origin of their endpoint: {_named(blocked)}"
         found.append(Fact("Workers that may not be called", reason, warning=True))

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from functools import partial
 
 from executions.models import Worker
+from executions.workers import reported_code
 from executions.workers.registry import CELERY
 from executions.workers.tenant_keys import active_keys
 from foundation.wakeups.broker_gate import gate
@@ -21,7 +22,9 @@ from wire.messages.sealing import seal
 
 
 def send(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
-    """Send the worker its instruction. `lost_leases` are tokens of lost leases that the worker still holds.
+    """Send the worker its instruction: to drain, if an operator drained it or the pipeline's policy refuses its code.
+
+    `lost_leases` are tokens of lost leases that the worker still holds.
 
     Return False if the worker has stopped or announced a drain, or if the broker refuses the message. REST workers get
     no instructions.
@@ -32,14 +35,16 @@ def send(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
     """
     worker = (
         Worker.objects.select_related("tenant")
+        .defer("environment")
         .filter(pk=worker_pk, protocol=CELERY, stopped_at=None, draining_since=None)
         .first()
     )
     if worker is None:
         return False
     identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)
-    drained = worker.drained_by_operator_at is not None
-    instruction = Instruction(worker_id=worker.worker_id, drain=drained, lost_leases=list(lost_leases)[:MOST_LEASES])
+    refused = reported_code.is_refused(worker.tenant_id, worker.pipeline_id, worker.code)
+    drain = worker.drained_by_operator_at is not None or refused
+    instruction = Instruction(worker_id=worker.worker_id, drain=drain, lost_leases=list(lost_leases)[:MOST_LEASES])
     envelope = seal(identity, instruction, *active_keys(identity.tenant_id))
     queue = instruction_queue_of(identity, worker.worker_id)
     seconds = TOLERANCE.total_seconds()

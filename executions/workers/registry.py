@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from executions.errors import WorkerLimitReached, WorkerUnknown
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.state_machine import moves
-from executions.workers import statements
+from executions.workers import reported_code, statements
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
@@ -80,11 +80,12 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
 
     A heartbeat that was sent before the newest known one changes nothing. A heartbeat of a stopped worker registers it
     again, which ends a drain that the worker started but not one that an operator ordered (wire protocol B.3). A worker
-    gets an instruction if it has received none, if its state is not the one that the operators want, or if it holds
-    lost leases: it may have restarted, or the broker lost the instruction. Raises `WorkerLimitReached`.
+    gets an instruction if it has received none, if its state is not the one that the operators and the pipeline's
+    policy want, or if it holds lost leases: it may have restarted, or the broker lost the instruction. Raises
+    `WorkerLimitReached`.
     """
     with transaction.atomic():
-        members = {**_reported(identity, heartbeat, sent_at), "registered_at": Now(), **_since(heartbeat, None)}
+        members = {**_reported(identity, heartbeat, sent_at, None), "registered_at": Now(), **_since(heartbeat, None)}
         worker, created = find_or_register(tenant, identity.pipeline_id, heartbeat.worker_id, members)
         if not created and sent_at <= worker.last_sent_at:
             return
@@ -92,12 +93,13 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
         if before is not None:
             again = {"registered_at": Now()} if before.stopped_at and heartbeat.state != "UNAVAILABLE" else {}
             Worker.objects.filter(pk=before.pk).update(
-                **_reported(identity, heartbeat, sent_at), **_since(heartbeat, before), **again
+                **_reported(identity, heartbeat, sent_at, before), **_since(heartbeat, before), **again
             )
         lost = _lost_leases(heartbeat, _renewed(tenant, heartbeat))
         state = _state_after(heartbeat, before)
         _note_heartbeat(worker.pk, identity, heartbeat, before, state)
-        contradicts = heartbeat.taking != (state == "HEALTHY")
+        refused = reported_code.is_refused(tenant.pk, identity.pipeline_id, heartbeat.code or "")
+        contradicts = heartbeat.taking != (state == "HEALTHY" and not refused)
         if heartbeat.state == "HEALTHY" and (lost or not heartbeat.answered or contradicts):
             wakeup.send(INSTRUCT_TASK, worker.pk, *([lost] if lost else []))
         if state == "HEALTHY":
@@ -146,8 +148,11 @@ def announce_lost_lease(execution: Execution) -> None:
         wakeup.send(INSTRUCT_TASK, holder.pk, [str(execution.lease_token)])
 
 
-def _reported(identity: ReleaseIdentity, heartbeat: Heartbeat, sent_at: datetime) -> dict[str, object]:
+def _reported(
+    identity: ReleaseIdentity, heartbeat: Heartbeat, sent_at: datetime, before: Worker | None
+) -> dict[str, object]:
     return {
+        **reported_code.reported(heartbeat, before),
         "contract_version": identity.contract_version,
         "release_version": identity.release_version,
         "protocol": CELERY,
@@ -187,7 +192,10 @@ def _state_after(heartbeat: Heartbeat, before: Worker | None) -> str:
 def _note_heartbeat(
     pk: int, identity: ReleaseIdentity, heartbeat: Heartbeat, before: Worker | None, state: str
 ) -> None:
-    """Write an event if the heartbeat changed the worker's state, or the release that it hosts."""
+    """Write an event if the heartbeat changed the worker's state or the release that it hosts.
+
+    Further events are written for changes of its code or its environment.
+    """
     hosted = {"contractVersion": identity.contract_version, "releaseVersion": identity.release_version}
     if before is None or (before.stopped_at and heartbeat.state != "UNAVAILABLE"):
         cause = "REGISTERED"
@@ -196,8 +204,11 @@ def _note_heartbeat(
     elif before.noted_state != state:
         cause, hosted = {"DRAINING": "WORKER_DRAINS", "UNAVAILABLE": "STOPPED"}.get(state, "HEARD_AGAIN"), {}
     else:
-        return
-    note(pk, state, actor=f"worker:{heartbeat.worker_id}", cause=cause, **hosted)
+        cause, hosted = "", {}
+    events: list[dict[str, Any]] = [{"cause": cause, **hosted}] if cause else []
+    events += reported_code.changes(heartbeat, before, hosts_anew=bool(hosted))
+    for data in events:
+        note(pk, state, actor=f"worker:{heartbeat.worker_id}", **data)
 
 
 def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reason: str = "") -> Worker:
@@ -232,7 +243,7 @@ def _note_request(of: Worker, *, actor: str, cause: str, reason: str) -> None:
     note(of.pk, WorkerEligibility.objects.get(pk=of.pk).state, actor=actor, cause=cause, reason=reason)
 
 
-def note(pk: int, state: str, *, actor: str, **data: str) -> None:
+def note(pk: int, state: str, *, actor: str, **data: Any) -> None:
     """Write an event and keep its state on the row, which the caller has locked by an update."""
     Worker.objects.filter(pk=pk).update(noted_state=state)
     WorkerEvent.objects.create(worker_id=pk, state=state, actor=actor, data=data)

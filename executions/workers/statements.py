@@ -66,10 +66,12 @@ FROM noted
 # Finds the releases with due executions that no worker may run. No row: nothing is stranded.
 #
 # A draining worker may send heartbeats long after it took its last work. Nothing says when a worker without a free
-# thread took its last work, so it does not count. STOPPED is a reason only if there is no other.
+# thread, or one whose code the policy refuses, took its last work, so these do not count. STOPPED is a reason only if
+# there is no other.
 STRANDED = """
 WITH host AS (
-    SELECT v.release_id, v.reason, CASE WHEN v.artifact_fits IS NOT FALSE AND v.reason IS DISTINCT FROM 'NO_FREE_THREAD'
+    SELECT v.release_id, v.reason, CASE WHEN v.artifact_fits IS NOT FALSE
+            AND coalesce(v.reason, '') NOT IN ('NO_FREE_THREAD', 'UNVERIFIED_CODE')
         THEN least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) END AS until
     FROM executions_workereligibility v JOIN executions_worker w ON w.id = v.worker_id
     WHERE v.tenant_id = ANY(%(tenants)s) AND v.release_id IS NOT NULL

@@ -1,14 +1,14 @@
-"""The policy of a pipeline: its rules for activations and answers, and its retry settings."""
+"""The policy of a pipeline: its rules for activations, answers and workers, and its retry settings."""
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from releases import queries
 from releases.errors import PolicyInvalid
-from releases.models import Pipeline, SignaturePolicy
+from releases.models import Pipeline, SignaturePolicy, UnverifiedWorkers
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +40,16 @@ def _between(least: float, most: float) -> Callable[[Any], str | None]:
     return rule
 
 
-def _signatures(value: Any) -> str | None:
-    known = SignaturePolicy.values
-    return None if value in known else f"must be one of {', '.join(known)}"
+def _one_of(known: Sequence[str]) -> Callable[[Any], str | None]:
+    return lambda value: None if value in known else f"must be one of {', '.join(known)}"
 
 
 # The JSON member, its column and its rule. A rule returns what is wrong with a value, or None.
 _RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
     "reasonRequired": ("reason_required", _flag),
-    "signaturePolicy": ("signature_policy", _signatures),
+    "signaturePolicy": ("signature_policy", _one_of(SignaturePolicy.values)),
     "validateAnswers": ("validate_answers", _flag),
+    "unverifiedWorkers": ("unverified_workers", _one_of(UnverifiedWorkers.values)),
     "retryLimit": ("retry_limit", _count),
     "retryDelaySeconds": ("retry_delay_seconds", _between(0, LONGEST_RETRY_DELAY.total_seconds())),
     "retryMultiplier": ("retry_multiplier", _between(1, MAX_MULTIPLIER)),
@@ -59,8 +59,8 @@ _RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
 def change(pipeline: Pipeline, changes: Mapping[str, Any], *, actor: str) -> Pipeline:
     """Change the members of the policy that `changes` names, and return the changed pipeline.
 
-    The policy applies from the next activation, answer and failure on. A retry setting that is null resets to the
-    default. Raises `PolicyInvalid` with all errors, and then changes nothing.
+    The policy applies from the next activation, answer, failure and claim on. A retry setting that is null resets to
+    the default. Raises `PolicyInvalid` with all errors, and then changes nothing.
     """
     errors = []
     for name, value in changes.items():

@@ -14,7 +14,7 @@ from django.urls import URLPattern
 from foundation.admin.columns import column, moment
 from releases import queries
 from releases.activation import policy
-from releases.models import Pipeline, SignaturePolicy
+from releases.models import Pipeline, SignaturePolicy, UnverifiedWorkers
 from releases.trust import trust
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter
@@ -27,6 +27,7 @@ HISTORY_PAGE = 25
 class PolicyForm(forms.Form):
     reason_required = forms.BooleanField(required=False)
     signature_policy = forms.ChoiceField(choices=SignaturePolicy, required=False)
+    unverified_workers = forms.ChoiceField(choices=UnverifiedWorkers, required=False)
 
 
 class PipelineAdmin(ReadOnlyAdmin):
@@ -70,6 +71,7 @@ class PipelineAdmin(ReadOnlyAdmin):
             active=pipeline.activation,
             trust=_trust(pipeline),
             signature_policies=SignaturePolicy.choices,
+            worker_policies=UnverifiedWorkers.choices,
             history=history,
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
@@ -90,15 +92,19 @@ class PipelineAdmin(ReadOnlyAdmin):
             changes = {"reasonRequired": fields["reason_required"]}
             if fields["signature_policy"]:
                 changes["signaturePolicy"] = fields["signature_policy"]
+            if fields["unverified_workers"]:
+                changes["unverifiedWorkers"] = fields["unverified_workers"]
             changed = policy.change(pipeline, changes, actor=actor(request.user))
             reason = "required" if changed.reason_required else "optional"
             signatures = SignaturePolicy(changed.signature_policy).label
+            workers = UnverifiedWorkers(changed.unverified_workers).label
             messages.success(
                 request,
-                f"The policy of {pipeline} was saved. The reason for an activation is {reason}. {signatures}.",
+                f"The policy of {pipeline} was saved. The reason for an activation is {reason}. {signatures}. "
+                f"{workers}.",
             )
         else:
-            messages.error(request, "Choose a signature policy. Nothing changed.")
+            messages.error(request, "Choose one of the values. Nothing changed.")
         return redirect("admin:releases_pipeline_change", pipeline.pk)
 
 

@@ -1,6 +1,7 @@
 """The list of releases and the page of a release, which shows its status live."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -40,6 +41,18 @@ STANDINGS = {
 }
 STANDING_VARIANTS = {"signed": "success", "revoked keys": "danger", "untrusted": "warning"}
 CHOICES_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a release's page that another package adds: a template, and the `section` that it displays."""
+
+    template: str
+    section: Any
+
+
+section_sources: list[Callable[[Release], Section]] = []
+"""What other packages add to the page of a release."""
 
 
 class StatusFilter(ScopedFilter):
@@ -199,6 +212,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "revocation": Revocation.objects.filter(release=release).first(),
             "trust": trust.of(release),
             "attached": trust.attached(release),
+            "sections": [source(release) for source in section_sources],
             "may_attach": release.status in {*PENDING, Status.REGISTERED}
             and self.may(request, Scope.REGISTER, release),
             "may_activate": self.may(request, Scope.ACTIVATE, release),

@@ -13,7 +13,7 @@ from foundation.api.fields import Flag, Number, StrictSerializer, WholeNumber
 from releases import queries
 from releases.activation import policy
 from releases.errors import PipelineUnknown, PolicyInvalid
-from releases.models import Pipeline, SignaturePolicy
+from releases.models import Pipeline, SignaturePolicy, UnverifiedWorkers
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
@@ -23,6 +23,7 @@ class PipelineView(serializers.Serializer[Pipeline]):
     reasonRequired = serializers.BooleanField(source="reason_required")
     signaturePolicy = serializers.ChoiceField(source="signature_policy", choices=SignaturePolicy.choices)
     validateAnswers = serializers.BooleanField(source="validate_answers")
+    unverifiedWorkers = serializers.ChoiceField(source="unverified_workers", choices=UnverifiedWorkers.choices)
     retryLimit = serializers.IntegerField(
         source="retry_limit",
         allow_null=True,
@@ -50,6 +51,11 @@ class PolicyRequest(StrictSerializer):
     )
     validateAnswers = Flag(
         required=False, help_text="Whether an answer to an await must match the type that the contract names."
+    )
+    unverifiedWorkers = serializers.ChoiceField(
+        choices=UnverifiedWorkers.choices,
+        required=False,
+        help_text="Whether workers get work that report that their code comes from a folder and not from an artifact.",
     )
     retryLimit = WholeNumber(
         required=False,
@@ -94,7 +100,7 @@ class OnePipeline(TenantView):
 
     @extend_schema(operation_id="changePolicy", request=PolicyRequest, responses=PipelineView)
     def patch(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Change the pipeline's policy. It applies from the next activation, answer and failure on."""
+        """Change the pipeline's policy. It applies from the next activation, answer, failure and claim on."""
         body = PolicyRequest(data=request.data)
         body.is_valid(raise_exception=True)
         pipeline = queries.pipeline(self.tenant, pipeline_id)

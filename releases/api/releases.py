@@ -33,6 +33,18 @@ from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
 
+class DistributionView(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    version = serializers.CharField(help_text="Empty if the distribution is locked to a URL.")
+
+
+class RequiredEnvironmentView(serializers.Serializer[Any]):
+    implementation = serializers.CharField(help_text="Such as `cpython`. Empty if the artifact names no interpreter.")
+    version = serializers.CharField()
+    platform = serializers.CharField()
+    distributions = DistributionView(many=True)
+
+
 class ArtifactView(serializers.Serializer[Artifact]):
     artifactId = serializers.CharField(source="artifact_id")
     kind = serializers.CharField()
@@ -47,6 +59,10 @@ class ArtifactView(serializers.Serializer[Artifact]):
         default=None,
         allow_null=True,
         help_text="The last verdict on the stored bytes. Null if the coordinator does not store them.",
+    )
+    environment = RequiredEnvironmentView(
+        allow_null=True,
+        help_text="The Python environment that the artifact requires. Null if it does not describe one.",
     )
 
 

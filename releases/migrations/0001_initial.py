@@ -147,6 +147,17 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "unverified_workers",
+                    models.CharField(
+                        choices=[
+                            ("refuse", "Workers that host code from a folder get no work"),
+                            ("allow", "Workers that host code from a folder get work"),
+                        ],
+                        default="refuse",
+                        max_length=10,
+                    ),
+                ),
+                (
                     "retry_limit",
                     models.PositiveIntegerField(
                         blank=True, help_text="The number of retries. Blank: the default.", null=True
@@ -237,6 +248,13 @@ class Migration(migrations.Migration):
                 ("findings", models.JSONField(default=list)),
                 ("contract_document", models.BinaryField(help_text="The contract document of the upload.", null=True)),
                 ("primary_artifact_id", models.CharField(blank=True, default="", max_length=500)),
+                (
+                    "environments",
+                    models.JSONField(
+                        default=dict,
+                        help_text="The environments that the artifacts require, by the artifact's digest.",
+                    ),
+                ),
                 ("uploaded_by", models.CharField(max_length=200)),
                 (
                     "created_at",
@@ -492,6 +510,13 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("signature_policy__in", ["off", "warn", "require"])),
                 name="pipeline_signature_policy_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="pipeline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("unverified_workers__in", ["refuse", "allow"])),
+                name="pipeline_unverified_workers_known",
             ),
         ),
         migrations.AddField(

@@ -84,10 +84,10 @@ BEGIN
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_legal_move';
     END IF;
     IF (OLD.status <> 'VERIFYING' OR NEW.status = OLD.status)
-        AND (NEW.findings, NEW.contract_id, NEW.primary_artifact_id)
-        IS DISTINCT FROM (OLD.findings, OLD.contract_id, OLD.primary_artifact_id)
+        AND (NEW.findings, NEW.contract_id, NEW.primary_artifact_id, NEW.environments)
+        IS DISTINCT FROM (OLD.findings, OLD.contract_id, OLD.primary_artifact_id, OLD.environments)
     THEN
-        RAISE EXCEPTION 'release %: findings, contract and primary artifact are written only with the verdict', OLD.id
+        RAISE EXCEPTION 'release %: findings, contract, primary artifact and environments are written only with the verdict', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_verdict_once';
     END IF;
     IF NEW.status = OLD.status AND OLD.status NOT IN ('UPLOADED', 'VERIFYING')
@@ -200,7 +200,7 @@ CREATE TRIGGER upload_starts AFTER INSERT ON releases_artifactupload
     EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER release_starts AFTER INSERT ON releases_release
     FOR EACH ROW WHEN ((NEW.created_at = now() AND NEW.status_changed_at = now() AND NEW.status = 'UPLOADED'
-        AND NEW.contract_id IS NULL AND NEW.primary_artifact_id = '') IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+        AND NEW.contract_id IS NULL AND NEW.primary_artifact_id = '' AND NEW.environments = '{}') IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER activation_starts AFTER INSERT ON releases_activation
     FOR EACH ROW WHEN ((NEW.activated_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER revocation_starts AFTER INSERT ON releases_revocation

@@ -8,7 +8,7 @@ from releases.models.activation import Activation
 from releases.models.attachment import Attachment
 from releases.models.blob import Blob, BlobEvent
 from releases.models.contract import Contract
-from releases.models.pipeline import IDENTITY_LENGTH, Pipeline, SignaturePolicy
+from releases.models.pipeline import IDENTITY_LENGTH, Pipeline, SignaturePolicy, UnverifiedWorkers
 from releases.models.release import Artifact, Release, Revocation
 from releases.models.trusted_key import KeyRevocation, TrustedKey
 from releases.models.upload import ArtifactUpload
@@ -28,4 +28,5 @@ __all__ = [
     "Revocation",
     "SignaturePolicy",
     "TrustedKey",
+    "UnverifiedWorkers",
 ]

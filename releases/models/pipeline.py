@@ -18,6 +18,13 @@ class SignaturePolicy(models.TextChoices):
     REQUIRE = "require", "A release can be activated only if a trusted key signed it"
 
 
+class UnverifiedWorkers(models.TextChoices):
+    """Whether workers get work although they report that their code comes from a folder and not from an artifact."""
+
+    REFUSE = "refuse", "Workers that host code from a folder get no work"
+    ALLOW = "allow", "Workers that host code from a folder get work"
+
+
 class Pipeline(models.Model):
     """A tenant's pipeline and its policy. `activation` is the newest activation, or null before the first."""
 
@@ -28,6 +35,7 @@ class Pipeline(models.Model):
     validate_answers = models.BooleanField(
         default=True, help_text="Whether an answer to an await must match the type that the contract names."
     )
+    unverified_workers = models.CharField(max_length=10, choices=UnverifiedWorkers, default=UnverifiedWorkers.REFUSE)
     retry_limit = models.PositiveIntegerField(
         null=True, blank=True, help_text="The number of retries. Blank: the default."
     )
@@ -54,6 +62,9 @@ class Pipeline(models.Model):
             models.CheckConstraint(condition=~Q(pipeline_id__regex=r"^\s*$"), name="pipeline_id_not_blank"),
             models.CheckConstraint(
                 condition=Q(signature_policy__in=SignaturePolicy.values), name="pipeline_signature_policy_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(unverified_workers__in=UnverifiedWorkers.values), name="pipeline_unverified_workers_known"
             ),
         )
 

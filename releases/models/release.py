@@ -1,5 +1,7 @@
 """Releases, their artifacts and their revocations."""
 
+from typing import Any
+
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
@@ -17,9 +19,9 @@ class Release(models.Model):
     """One deployable version of one contract.
 
     `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED`. All other columns are written once: the
-    descriptor and the contract document at the upload; the findings, the contract and the primary artifact with the
-    verdict. The version of a rejected release can be uploaded again, so a version has at most one release that is not
-    rejected.
+    descriptor and the contract document at the upload; the findings, the contract, the primary artifact and the
+    environments with the verdict. The version of a rejected release can be uploaded again, so a version has at most one
+    release that is not rejected.
     """
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="releases")
@@ -31,6 +33,9 @@ class Release(models.Model):
     contract_document = models.BinaryField(null=True, help_text="The contract document of the upload.")
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, null=True, related_name="releases")
     primary_artifact_id = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
+    environments = models.JSONField(
+        default=dict, help_text="The environments that the artifacts require, by the artifact's digest."
+    )
     uploaded_by = models.CharField(max_length=200)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     status_changed_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
@@ -91,6 +96,12 @@ class Artifact(models.Model):
 
     def __str__(self) -> str:
         return self.artifact_id
+
+    @property
+    def environment(self) -> dict[str, Any] | None:
+        """The Python environment that the artifact requires; None if it does not describe one."""
+        found: dict[str, Any] | None = self.release.environments.get(self.digest)
+        return found
 
 
 class Revocation(models.Model):

@@ -261,6 +261,7 @@ def verify_release(release_id: int) -> None:
             Status.REJECTED if _has_errors(findings) else Status.REGISTERED,
             findings=[finding.to_json() for finding in findings],
             contract=contract,
+            environments={} if _has_errors(findings) else verdict.environments,
             primary_artifact_id=verdict.primary_artifact_id,
             status_changed_at=timezone.now(),
         )

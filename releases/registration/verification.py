@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
-from wire.archive.reader import read_contract_entry
+from releases.registration.required_environment import RequiredEnvironment, required_environment
+from wire.archive.reader import read_entry, read_layout
 from wire.documents.contract import (
     CONTRACT_ENTRY,
     MAX_CONTRACT_BYTES,
@@ -31,12 +32,14 @@ class Verdict:
     """The result of a verification.
 
     `contract` is the normalised contract of the primary artifact. It is None if the release has no contract or is not
-    accepted, so that the contract of a rejected release cannot be stored.
+    accepted, so that the contract of a rejected release cannot be stored. `environments` has the environments that
+    stored artifacts require, as JSON by the artifact's digest. It is empty if the release is not accepted.
     """
 
     findings: tuple[Finding, ...]
     contract: dict[str, Any] | None
     primary_artifact_id: str
+    environments: dict[str, Any] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -46,7 +49,7 @@ class Verdict:
     def with_findings(self, more: Iterable[Finding]) -> Verdict:
         """Return the verdict with the findings of other checks."""
         combined = replace(self, findings=(*self.findings, *more))
-        return combined if combined.accepted else replace(combined, contract=None)
+        return combined if combined.accepted else replace(combined, contract=None, environments={})
 
 
 def verify(descriptor: Descriptor, open_artifact: OpenArtifact, contract_document: bytes | None = None) -> Verdict:
@@ -83,17 +86,23 @@ def verify(descriptor: Descriptor, open_artifact: OpenArtifact, contract_documen
     return Verdict(
         findings=tuple(findings),
         contract=contract.normalised() if accepted and contract else None,
+        environments=_environments(contents.values()) if accepted else {},
         primary_artifact_id=(primary.artifact if primary else descriptor.artifacts[0]).artifact_id,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The digest of an artifact's bytes, and the bytes of its contract or the findings about the archive."""
+    """The digest of an artifact's bytes, and the bytes of its contract or the findings about the archive.
+
+    `environment` is the one that the artifact requires; `warnings` are about the entries that describe it.
+    """
 
     digest: str
     contract: bytes | None = None
     findings: tuple[Finding, ...] = ()
+    environment: RequiredEnvironment | None = None
+    warnings: tuple[Finding, ...] = ()
 
 
 def _content(file: BinaryIO | None) -> _Content | None:
@@ -102,9 +111,17 @@ def _content(file: BinaryIO | None) -> _Content | None:
     with file:
         digest = digest_of(file)
         try:
-            return _Content(digest, read_contract_entry(file))
+            layout = read_layout(file)
+            if layout is None:
+                return _Content(digest)
+            environment, warnings = required_environment(layout)
+            return _Content(digest, read_entry(layout, CONTRACT_ENTRY), (), environment, tuple(warnings))
         except DocumentError as error:
             return _Content(digest, findings=error.findings)
+
+
+def _environments(contents: Iterable[_Content | None]) -> dict[str, Any]:
+    return {each.digest: each.environment.to_json() for each in contents if each is not None and each.environment}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +162,7 @@ class _Inspection:
             self._reject("ARTIFACT_DIGEST_MISMATCH", message, "digest")
 
     def _read_contract(self, content: _Content) -> Contract | None:
-        self.findings += [self._inside(finding) for finding in content.findings]
+        self.findings += [self._inside(finding) for finding in (*content.findings, *content.warnings)]
         data = content.contract
         if data is None:
             if self.artifact.kind is ArtifactKind.JAR and not content.findings:

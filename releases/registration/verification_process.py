@@ -45,7 +45,7 @@ def job(descriptor: Descriptor, contract: bytes | None, *, cpu_seconds: int, mem
 def verdict_from(response: dict[str, Any]) -> Verdict:
     """Return the verdict that the process sent."""
     findings = tuple(Finding.from_json(each) for each in response["findings"])
-    return Verdict(findings, response["contract"], response["primaryArtifactId"])
+    return Verdict(findings, response["contract"], response["primaryArtifactId"], response["environments"])
 
 
 def main() -> None:
@@ -91,6 +91,7 @@ def _respond(job: dict[str, Any], parent: Connection) -> dict[str, Any]:
             "findings": [finding.to_json() for finding in verdict.findings],
             "contract": verdict.contract,
             "primaryArtifactId": verdict.primary_artifact_id,
+            "environments": verdict.environments,
         }
     }
 

@@ -280,6 +280,44 @@ def test_the_pages_of_workers_show_the_state_and_the_artifact(kind: str, log_in:
     assert state in log_in("viewer").get(reverse("admin:executions_worker_change", args=[acme.worker.pk])).text
 
 
+CODE: dict[str, tuple[str, str, str]] = {
+    "artifact": ("the release&#x27;s artifact", "as required", "differs"),
+    "source": ("unverified: a folder", "not compared", "differs"),
+    "image": ("container image", "not compared", "differs"),
+    "": ("not reported", "not compared", "differs"),
+}
+
+
+@pytest.mark.parametrize("differences", [[], ["b is <not> installed", "c is 1"]])
+@pytest.mark.parametrize("code", CODE)
+def test_the_pages_of_workers_show_the_code_and_the_environment(
+    code: str, differences: list[str], log_in: LogIn, acme: World
+) -> None:
+    environment = {"python": "cpython 3.12.1", "platform": "linux-x86_64", "differences": differences}
+    Worker.objects.filter(pk=acme.worker.pk).update(
+        code=code,
+        environment_fingerprint="sha256:1234",
+        environment={**environment, "differenceCount": len(differences)},
+    )
+    label, alike, differs = CODE[code]
+    client = log_in("viewer")
+    listed = client.get(reverse("admin:executions_worker_changelist")).text
+    assert label in listed
+    assert (differs if differences else alike) in listed
+    text = client.get(reverse("admin:executions_worker_change", args=[acme.worker.pk])).text
+    for shown in (label, "cpython 3.12.1", "linux-x86_64", "sha256:1234"):
+        assert shown in text
+    assert ("b is &lt;not&gt; installed" in text) == bool(differences)
+    assert ("data-drift" in text) == bool(differences)
+    assert ("data-as-required" in text) == (code == "artifact" and not differences)
+    assert ("which the policy of the pipeline refuses" in text) == (code == "source")
+
+
+def test_the_page_of_a_worker_without_an_environment_shows_none(log_in: LogIn, acme: World) -> None:
+    text = log_in("viewer").get(reverse("admin:executions_worker_change", args=[acme.worker.pk])).text
+    assert "data-environment" not in text
+
+
 def test_the_overview_shows_live_failed_and_stranded_executions(log_in: LogIn, acme: World) -> None:
     failed = making.execution(acme.tenant, "second", pipeline_id="acme.orders")
     run(failed, State.DLQ, error_code="E", error_message="m")

@@ -1,7 +1,12 @@
 """The pages of releases and pipelines."""
 
+import json
+
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from releases.activation.activation import activate
 from releases.models import Pipeline, Release, Revocation
@@ -45,6 +50,65 @@ def test_a_rejected_release_shows_its_findings_and_no_activation_button(log_in: 
         assert finding["code"] in text
     assert "REJECTED" in text
     assert reverse("admin:releases_release_activate", args=[release.pk]) not in text
+
+
+def test_the_page_shows_the_environment_that_the_artifact_requires(log_in: LogIn, acme: World) -> None:
+    contract = making.contract("acme.orders")
+    python = {"implementation": "cpython", "version": "3.12.1", "platform": "linux-x86_64"}
+    entries = {
+        "META-INF/pipeline/python.json": json.dumps(python),
+        "META-INF/pipeline/requirements.lock": "attrs==25.1.0\nmine @ https://user:secret@example.org/mine.whl\n",
+    }
+    data = making.archive(contract, **entries)
+    release = making.verified(making.upload(acme.tenant, making.descriptor(contract, data, "2.0"), data).release)
+    client = log_in("viewer")
+    text = client.get(reverse("admin:releases_release_change", args=[release.pk])).text
+    for shown in ("cpython 3.12.1", "linux-x86_64", "2 locked distributions", "attrs 25.1.0", "mine (from a URL)"):
+        assert shown in text
+    assert "secret" not in text
+    other = client.get(reverse("admin:releases_release_change", args=[acme.release.pk])).text
+    assert "data-required-environment" not in other
+
+
+def test_the_page_lists_the_workers_of_the_release_with_their_drift(log_in: LogIn, acme: World) -> None:
+    making.worker(acme.release, "gone", stopped_at=timezone.now())
+    making.worker(making.active(acme.tenant, "2.0", pipeline_id="acme.orders"), "of-another-release")
+    differences = [f"{MARKUP} {number} is not installed" for number in range(7)]
+    environment = {"python": "", "platform": "", "differences": differences, "differenceCount": 60}
+    making.worker(acme.release, "drifted", code="artifact", environment=environment)
+    making.worker(acme.release, "folder", code="source")
+    text = log_in("viewer").get(reverse("admin:releases_release_change", args=[acme.release.pk])).text
+    for shown in (
+        "drifted",
+        "and 55 more",
+        "4 is not installed",
+        "unverified: a folder",
+        "the pipeline&#x27;s policy refuses",
+    ):
+        assert shown in text
+    for hidden in (MARKUP, "5 is not installed", ">gone<", "of-another-release"):
+        assert hidden not in text
+
+
+def test_the_page_says_so_if_no_worker_hosts_the_release(log_in: LogIn, acme: World) -> None:
+    newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
+    text = log_in("viewer").get(reverse("admin:releases_release_change", args=[newer.pk])).text
+    assert "No worker hosts this release." in text
+
+
+def test_the_number_of_queries_of_the_page_is_independent_of_the_number_of_workers(log_in: LogIn, acme: World) -> None:
+    client, address = log_in("viewer"), reverse("admin:releases_release_change", args=[acme.release.pk])
+
+    def query_count() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(address).status_code == 200
+        return len(queries)
+
+    before = query_count()
+    for number in range(60):
+        making.worker(acme.release, f"more-{number}")
+    assert query_count() == before
+    assert "Only 50 workers are shown" in client.get(address).text
 
 
 @pytest.mark.parametrize(("who", "shown"), [("viewer", False), ("operator", False), ("release-manager", True)])

@@ -177,9 +177,14 @@ def test_tenant_admins_change_the_policy_within_its_rules(log_in: LogIn, acme: W
     shown = client.post(address, {"signature_policy": "require"}, follow=True).text
     assert "A release can be activated only if a trusted key signed it" in shown
     assert Pipeline.objects.get(pk=acme.release.pipeline_id).signature_policy == "require"
-    assert "Nothing changed" in client.post(address, {"signature_policy": "perhaps"}, follow=True).text
+    shown = client.post(address, {"unverified_workers": "allow"}, follow=True).text
+    assert "Workers that host code from a folder get work" in shown
+    assert Pipeline.objects.get(pk=acme.release.pipeline_id).unverified_workers == "allow"
+    for wrong in ({"signature_policy": "perhaps"}, {"unverified_workers": "perhaps"}):
+        assert "Nothing changed" in client.post(address, wrong, follow=True).text
     client.post(address, {"reason_required": "on"})
-    assert Pipeline.objects.get(pk=acme.release.pipeline_id).signature_policy == "require"
+    saved = Pipeline.objects.get(pk=acme.release.pipeline_id)
+    assert (saved.signature_policy, saved.unverified_workers) == ("require", "allow")
 
 
 def test_a_get_request_does_not_change_the_policy(log_in: LogIn, acme: World) -> None:

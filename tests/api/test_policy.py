@@ -18,6 +18,7 @@ PATH = f"pipelines/{making.PIPELINE}"
 POLICY = {
     "reasonRequired": True,
     "validateAnswers": False,
+    "unverifiedWorkers": "allow",
     "retryLimit": 7,
     "retryDelaySeconds": 0.5,
     "retryMultiplier": 3.0,
@@ -41,8 +42,15 @@ def admin(owner: Tenant) -> Caller:
 
 def test_only_the_named_parts_of_a_policy_change(admin: Caller) -> None:
     first = admin.get(PATH)
-    defaults = {"reasonRequired": False, "validateAnswers": True, "retryLimit": None, "retryMultiplier": None}
-    assert {**first, **defaults, "retryDelaySeconds": None} == first
+    defaults = {
+        "reasonRequired": False,
+        "validateAnswers": True,
+        "unverifiedWorkers": "refuse",
+        "retryLimit": None,
+        "retryMultiplier": None,
+        "retryDelaySeconds": None,
+    }
+    assert {**first, **defaults} == first
     assert admin.call("PATCH", PATH, POLICY) == {**first, **POLICY}
     changed = {**first, **POLICY, "retryLimit": None}
     assert admin.call("PATCH", PATH, {"retryLimit": None}) == changed

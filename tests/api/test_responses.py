@@ -1,5 +1,6 @@
 """Responses conform to the OpenAPI document, and pages contain each row exactly once."""
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -145,6 +146,20 @@ def test_a_release_is_uploaded_and_verified(ours: TenantApi, document: dict[str,
     assert again["uploadedBy"].startswith("token:client-")
     shown = conforms(document, "GET", f"{path}/{{release_version}}", ours.call("GET", response.headers["Location"]))
     assert shown == again
+
+
+def test_a_release_shows_the_environment_that_its_artifact_requires(ours: TenantApi, document: dict[str, Any]) -> None:
+    contract = making.contract()
+    python = {"implementation": "cpython", "version": "3.12.1", "platform": "linux-x86_64"}
+    entries = {"python.json": json.dumps(python), "requirements.lock": "attrs==25.1.0\nmine @ file:///srv/mine\n"}
+    data = making.archive(contract, **{f"META-INF/pipeline/{name}": text for name, text in entries.items()})
+    making.verified(making.upload(ours.tenant, making.descriptor(contract, data, "2.0"), data).release)
+    path = "pipelines/{pipeline_id}/releases/{release_version}"
+    shown = conforms(document, "GET", path, ours.get("pipelines/{pipeline_id}/releases/2.0"))
+    distributions = [{"name": "attrs", "version": "25.1.0"}, {"name": "mine", "version": ""}]
+    assert shown["artifacts"][0]["environment"] == {**python, "distributions": distributions}
+    other = conforms(document, "GET", path, ours.get("pipelines/{pipeline_id}/releases/1.0"))
+    assert other["artifacts"][0]["environment"] is None
 
 
 def test_a_rejected_release_shows_each_finding(ours: TenantApi, document: dict[str, Any]) -> None:

@@ -67,6 +67,18 @@ def test_a_worker_beyond_the_limit_is_not_registered(
     assert not Worker.objects.filter(worker_id="second").exists()
 
 
+def test_a_worker_shows_its_code_and_its_environment(ready: tuple[Tenant, Release], operator: Caller) -> None:
+    [worker] = operator.get("workers")["items"]
+    assert (worker["code"], worker["environment"], worker["ineligibleReason"]) == (None, None, None)
+    reported = {"python": "cpython 3.12.1", "platform": "linux", "differences": ["a is 1"], "differenceCount": 51}
+    rows = Worker.objects.filter(tenant=ready[0])
+    rows.update(code="source", environment_fingerprint="sha256:1", environment=reported)
+    [worker] = operator.get("workers")["items"]
+    assert (worker["code"], worker["ineligibleReason"]) == ("source", "UNVERIFIED_CODE")
+    assert worker["environment"] == {"fingerprint": "sha256:1", **reported}
+    assert operator.call("PATCH", f"pipelines/{making.PIPELINE}", {"unverifiedWorkers": "allow"}, 403)
+
+
 def test_workers_are_found_by_pipeline_release_and_state(ready: tuple[Tenant, Release], operator: Caller) -> None:
     owner, release = ready
     making.worker(release, "silent", last_heartbeat_at=LONG_AGO)

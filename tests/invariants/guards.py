@@ -39,7 +39,7 @@ GUARDS: Mapping[str, list[Guard]] = {
             "release_immutable",
             "id pipeline_id contract_version release_version descriptor contract_document uploaded_by created_at",
         ),
-        Guard("release_verdict_once", "findings contract_id primary_artifact_id"),
+        Guard("release_verdict_once", "findings contract_id primary_artifact_id environments"),
         Guard("release_verdict_time", "status_changed_at", "REGISTERED REJECTED REVOKED"),
         Guard("release_legal_move", "status", "REJECTED REVOKED"),
     ],
@@ -122,7 +122,7 @@ BY_RIGHTS_ALONE = {
 
 WITH_OTHERS = {
     "releases_pipeline": "activation_id",
-    "releases_release": "findings contract_id primary_artifact_id",
+    "releases_release": "findings contract_id primary_artifact_id environments",
     "releases_artifactupload": "finding",
     "executions_execution": "result status version event_count progress_shape finished_at",
     "executions_interaction": "response actor completed_at",

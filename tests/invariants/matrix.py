@@ -52,7 +52,8 @@ MATRIX = {
     "releases_pipeline": Table(
         never="id tenant_id pipeline_id activation_id created_at",
         always="""
-            reason_required signature_policy validate_answers retry_limit retry_delay_seconds retry_multiplier
+            reason_required signature_policy validate_answers unverified_workers retry_limit retry_delay_seconds
+            retry_multiplier
         """,
     ),
     "releases_contract": Table(never="id pipeline_id contract_version document created_at"),
@@ -82,7 +83,7 @@ MATRIX = {
     "releases_release": Table(
         never="""
             id pipeline_id contract_version release_version descriptor findings contract_document contract_id
-            primary_artifact_id uploaded_by created_at
+            primary_artifact_id environments uploaded_by created_at
         """,
         state="status",
         in_state={
@@ -174,8 +175,8 @@ MATRIX = {
     "executions_worker": Table(
         never="id tenant_id pipeline_id worker_id",
         always="""
-            contract_version release_version protocol endpoint artifact_id
-            artifact_digest capacity taking holding transition_seconds registered_at last_heartbeat_at last_sent_at
+            contract_version release_version protocol endpoint artifact_id artifact_digest code environment_fingerprint
+            environment capacity taking holding transition_seconds registered_at last_heartbeat_at last_sent_at
             draining_since drained_by_operator_at stopped_at noted_state running abandoned alive_until blocked_reason
             capability_checked_at capability_error capability_claimed_at unanswered_checks
         """,

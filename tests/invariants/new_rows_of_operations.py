@@ -103,6 +103,9 @@ WORKER = NewRow(
         "endpoint": "''",
         "artifact_id": "''",
         "artifact_digest": "''",
+        "code": "''",
+        "environment_fingerprint": "''",
+        "environment": "NULL",
         "capacity": "1",
         "taking": "true",
         "holding": "0",
@@ -125,6 +128,7 @@ WORKER = NewRow(
     },
     {
         "worker_once": each("worker_id", "'worker-1'"),
+        "worker_code_known": each("code", "'folder'"),
         "worker_capacity_positive": each("capacity", "0"),
         "executions_worker_holding_check": each("holding", "-1"),
         "executions_worker_running_check": each("running", "-1"),
@@ -134,11 +138,13 @@ WORKER = NewRow(
     [
         {"worker_id": "'worker-1'", "tenant_id": tenant("other")},
         {"worker_id": "'worker-1'", "pipeline_id": "'org.example.other'"},
+        *each("code", "'artifact'", "'source'", "'image'"),
     ],
     free="""
-        tenant_id pipeline_id contract_version release_version protocol endpoint artifact_id artifact_digest taking
-        transition_seconds registered_at last_heartbeat_at last_sent_at draining_since drained_by_operator_at stopped_at
-        noted_state alive_until blocked_reason capability_checked_at capability_error capability_claimed_at
+        tenant_id pipeline_id contract_version release_version protocol endpoint artifact_id artifact_digest
+        environment_fingerprint environment taking transition_seconds registered_at last_heartbeat_at last_sent_at
+        draining_since drained_by_operator_at stopped_at noted_state alive_until blocked_reason capability_checked_at
+        capability_error capability_claimed_at
     """,
 )
 WORKER_EVENT = NewRow(

@@ -20,6 +20,7 @@ NEW_RELEASE = {
     "contract_document": "NULL",
     "contract_id": "NULL",
     "primary_artifact_id": "''",
+    "environments": "'{}'",
     "uploaded_by": "''",
     "created_at": "now()",
     "status_changed_at": "now()",
@@ -47,6 +48,7 @@ DOCUMENTS = [
             "reason_required": "false",
             "signature_policy": "'off'",
             "validate_answers": "true",
+            "unverified_workers": "'refuse'",
             "retry_limit": "NULL",
             "retry_delay_seconds": "NULL",
             "retry_multiplier": "NULL",
@@ -57,11 +59,13 @@ DOCUMENTS = [
             "pipeline_once": each("tenant_id", tenant("owner"), tenant("rival")),
             "pipeline_id_not_blank": blanks("pipeline_id"),
             "pipeline_signature_policy_known": each("signature_policy", "'perhaps'", "''"),
+            "pipeline_unverified_workers_known": each("unverified_workers", "'perhaps'", "''"),
             "pipeline_retries_sane": [*each("retry_delay_seconds", "-0.1"), *each("retry_multiplier", "0.9")],
             "releases_pipeline_retry_limit_check": each("retry_limit", "-1"),
         },
         [
             *each("signature_policy", "'off'", "'warn'", "'require'"),
+            *each("unverified_workers", "'allow'"),
             *each("retry_delay_seconds", "0", "0.5"),
             *each("retry_multiplier", "1", "1.5"),
             *each("retry_limit", "0"),
@@ -77,6 +81,7 @@ DOCUMENTS = [
                 *each("status", "'VERIFYING'", "'REGISTERED'", "'REJECTED'", "'REVOKED'"),
                 *each("contract_id", "(SELECT min(id) FROM releases_contract)"),
                 *each("primary_artifact_id", "'app'"),
+                *each("environments", "'{\"a\": 1}'"),
             ],
             "release_once": each("release_version", "'0.1'", "'0.2'", "'0.3'", "'0.5'", "'1.0'"),
             "release_status_known": each("status", "'READY'"),
@@ -109,8 +114,8 @@ DOCUMENTS = [
 ]
 
 NEW_PIPELINE = f"""INSERT INTO releases_pipeline
-    (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers)
-    SELECT {tenant("other")}, 'org.example.orders', false, 'off', true"""
+    (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers, unverified_workers)
+    SELECT {tenant("other")}, 'org.example.orders', false, 'off', true, 'refuse'"""
 FIRST_ACTIVATION = NewRow(
     "releases_activation",
     {

@@ -130,6 +130,18 @@ CHECKS = [
     Check("executions_campaign", "campaign_rate_positive", each("rate_per_minute", "0"), each("rate_per_minute", "1")),
     Check("executions_worker", "worker_capacity_positive", each("capacity", "0"), each("capacity", "1")),
     Check(
+        "executions_worker",
+        "worker_code_known",
+        each("code", "'folder'", "'SOURCE'"),
+        each("code", "''", "'artifact'", "'source'", "'image'"),
+    ),
+    Check(
+        "releases_pipeline",
+        "pipeline_unverified_workers_known",
+        each("unverified_workers", "'perhaps'", "''"),
+        each("unverified_workers", "'refuse'", "'allow'"),
+    ),
+    Check(
         "tenancy_apitoken",
         "token_expires_within_a_year",
         each("expiry", "created + interval '365 days 1 microsecond'"),

@@ -62,6 +62,12 @@ CASES: list[tuple[Change, dict[str, Any]]] = [
         {"artifact_digest": f"(SELECT digest FROM releases_artifact WHERE release_id = {release('0.5')})"},
         because("OTHER_ARTIFACT"),
     ),
+    ({"code": "'source'"}, because("UNVERIFIED_CODE")),
+    ({"code": "'source'", "artifact_id": "'x'"}, because("OTHER_ARTIFACT")),
+    ({"code": "'source'", "drained_by_operator_at": AGO}, because("UNVERIFIED_CODE", state="DRAINING")),
+    ({"code": "'artifact'"}, {}),
+    ({"code": "'image'"}, {}),
+    ({"code": "''"}, {}),
     (REST, {}),
     ({**REST, "alive_until": AGO}, {"state": "STALE", "admits": False}),
     ({**REST, "stopped_at": AGO}, because("STOPPED", state="UNAVAILABLE", present=False)),
@@ -87,6 +93,18 @@ def test_which_worker_is_eligible(database: Connection, change: Change, expected
     assert bool(found[-2]) == (wanted["reason"] != "RELEASE_UNKNOWN")
     assert found[-1].startswith("rest:" if "protocol" in change and change["protocol"] == "'rest'" else "worker:w")
     assert len(found[-1]) == 200
+
+
+@pytest.mark.parametrize("code", ["''", "'artifact'", "'image'", "'source'"])
+def test_the_policy_of_its_pipeline_may_allow_a_worker_of_each_code(database: Connection, code: str) -> None:
+    database.execute(WORKER.statement({**FITTING, "code": code}))
+    change = """UPDATE releases_pipeline SET unverified_workers = CASE
+        WHEN id = (SELECT pipeline_id FROM releases_release WHERE id = {}) THEN '{}' ELSE '{}' END"""
+    for policy, others, admits in (("allow", "refuse", True), ("refuse", "allow", code != "'source'")):
+        database.execute(change.format(ACTIVE, policy, others))
+        rows = database.execute("""SELECT admits, reason FROM executions_workereligibility
+            WHERE worker_id = (SELECT max(id) FROM executions_worker)""")
+        assert rows.fetchall() == [(admits, None if admits else "UNVERIFIED_CODE")]
 
 
 def test_a_rejected_release_has_no_eligible_worker_and_hides_no_other(database: Connection) -> None:

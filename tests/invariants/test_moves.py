@@ -112,6 +112,7 @@ VERDICT = {
     "findings": "'[1]'",
     "contract_id": "(SELECT id FROM releases_contract WHERE pipeline_id = r.pipeline_id)",
     "primary_artifact_id": "'x'",
+    "environments": "'[1]'",
 }
 
 

@@ -14,7 +14,7 @@ from wire.archive.layout import Budget, Layout, content, inspect
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.json_reader import bounded
 
-__all__ = ["ArchiveError", "Limits", "content", "read_contract_entry", "read_layout"]
+__all__ = ["ArchiveError", "Limits", "content", "read_contract_entry", "read_entry", "read_layout"]
 
 _BEGINNINGS: Final = (LOCAL_SIGNATURE, b"PK\x07\x08", b"PK00")
 """The first bytes of files that some readers treat as archives, although they have no directory."""
@@ -26,10 +26,13 @@ def read_contract_entry(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> byte
     Returns None also for a file that is not an archive. Raises what `read_layout` raises.
     """
     layout = read_layout(file, limits)
-    if layout is None:
-        return None
-    contract = next((entry for entry in layout.entries if entry.name == CONTRACT_ENTRY), None)
-    return None if contract is None else b"".join(content(layout, contract))
+    return None if layout is None else read_entry(layout, CONTRACT_ENTRY)
+
+
+def read_entry(layout: Layout, name: str) -> bytes | None:
+    """Return the bytes of an inspected entry; None if it is missing. The entry's `size` bounds them."""
+    found = next((entry for entry in layout.entries if entry.name == name), None)
+    return None if found is None else b"".join(content(layout, found))
 
 
 def read_layout(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Layout | None:

@@ -57,7 +57,8 @@ _Version = Annotated[int, Field(ge=0, lt=2**63)]
 _Item = TypeVar("_Item")
 _Together = Annotated[list[_Item], Field(max_length=MOST_TOGETHER, fail_fast=True)]
 _Leases = Annotated[list[_Item], Field(max_length=MOST_LEASES, fail_fast=True)]
-_Difference = Annotated[str, Field(max_length=300)]
+_Difference = Annotated[str, Field(max_length=300, pattern=r"^[^\x00]*$")]
+_Environment = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$")]
 _Differences = Annotated[list[_Difference], Field(max_length=MOST_DIFFERENCES, fail_fast=True)]
 _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)]
 
@@ -213,8 +214,8 @@ class WorkerEnvironment(Wire):
     """
 
     fingerprint: Identity
-    python: str = Field(max_length=100)
-    platform: str = Field(max_length=100)
+    python: _Environment
+    platform: _Environment
     differences: _Differences = Field(default_factory=list)
     difference_count: int = Field(default=0, ge=0, le=10**6)
 

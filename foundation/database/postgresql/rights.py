@@ -25,14 +25,17 @@ READ_ONLY = Rights()
 _PERSON = """
     password last_login is_superuser username first_name last_name email is_staff is_active date_joined
 """
-_POLICY = "reason_required signature_policy validate_answers retry_limit retry_delay_seconds retry_multiplier"
+_POLICY = """
+    reason_required signature_policy validate_answers unverified_workers retry_limit retry_delay_seconds
+    retry_multiplier
+"""
 _UPLOAD = """
     id tenant_id digest size part_size storage_id status finding cleared uploaded_by created_at expires_at
     status_changed_at claimed_at
 """
 _RELEASE = """
     pipeline_id contract_version release_version descriptor status findings contract_document contract_id
-    primary_artifact_id uploaded_by created_at status_changed_at
+    primary_artifact_id environments uploaded_by created_at status_changed_at
 """
 _EXECUTION_STATE = """
     status version event_count current_step_index attempt budget_start takeovers progress progress_shape await_unit_id
@@ -51,10 +54,10 @@ _INTERACTION = """
     transport_metadata request output_type assignee group deadline created_at
 """
 _WORKER = """
-    contract_version release_version protocol endpoint artifact_id artifact_digest capacity taking holding running
-    abandoned transition_seconds registered_at last_heartbeat_at last_sent_at draining_since drained_by_operator_at
-    stopped_at noted_state alive_until blocked_reason capability_checked_at capability_error
-    capability_claimed_at unanswered_checks
+    contract_version release_version protocol endpoint artifact_id artifact_digest code environment_fingerprint
+    environment capacity taking holding running abandoned transition_seconds registered_at last_heartbeat_at
+    last_sent_at draining_since drained_by_operator_at stopped_at noted_state alive_until blocked_reason
+    capability_checked_at capability_error capability_claimed_at unanswered_checks
 """
 
 RIGHTS: Mapping[str, Rights] = MappingProxyType(
@@ -101,7 +104,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert=_UPLOAD, update="storage_id status finding cleared status_changed_at claimed_at"
         ),
         "releases_release": Rights(
-            insert=_RELEASE, update="status findings contract_id primary_artifact_id status_changed_at"
+            insert=_RELEASE,
+            update="status findings contract_id primary_artifact_id environments status_changed_at",
         ),
         "releases_artifact": Rights(
             insert="release_id position artifact_id kind uri digest step_ids capabilities blob_id"

@@ -75,6 +75,8 @@ NAMED: dict[str, Case] = {
     "names the second of two files": Case(("second", "file"), {"artifact_digest": "FILE", "artifact_id": "file"}, None),
     "is of another release": Case(("file",), {"release_version": "9"}, "RELEASE_UNKNOWN"),
     "is of another contract": Case(("file",), {"contract_version": "x"}, "RELEASE_UNKNOWN"),
+    "hosts its artifact": Case(("file",), {"code": "artifact"}, None),
+    "hosts an image": Case(("image",), {"code": "image"}, None),
     "drains": Case(("file",), {"draining_since": AGO}, "DRAINING", "DRAINING"),
     "is drained": Case(("file",), {"drained_by_operator_at": AGO}, "DRAINED_BY_OPERATOR", "DRAINING"),
     "is gone": Case(("file",), {"stopped_at": AGO, "draining_since": AGO}, "STOPPED", "UNAVAILABLE"),
@@ -85,6 +87,10 @@ NAMED: dict[str, Case] = {
 }
 SPEAKING: dict[str, Case] = {
     "is silent": Case(("file",), {"alive_until": AGO}, "SILENT", "STALE"),
+    "hosts a folder": Case(("file",), {"code": "source"}, "UNVERIFIED_CODE"),
+    "hosts a folder and names its artifact": Case(
+        ("file",), {"code": "source", "artifact_digest": "FILE"}, "UNVERIFIED_CODE"
+    ),
     "speaks another protocol": Case(("file",), {"protocol": "sqs"}, "PROTOCOL_NOT_SUPPORTED"),
 }
 CASES = {f"{protocol} {name}": (protocol, case) for name, case in NAMED.items() for protocol in ("celery", "rest")} | {
@@ -193,6 +199,7 @@ REASONS: dict[str, dict[str, Any]] = {
     "STOPPED": {"stopped_at": AGO},
     "RELEASE_UNKNOWN": {"release_version": "9"},
     "OTHER_ARTIFACT": {"artifact_digest": OTHER},
+    "UNVERIFIED_CODE": {"code": "source"},
     "DRAINED_BY_OPERATOR": {"drained_by_operator_at": AGO},
     "DRAINING": {"draining_since": AGO},
     "SILENT": {"alive_until": AGO},

@@ -99,6 +99,7 @@ def test_only_due_executions_count(ready: tuple[Tenant, Release]) -> None:
         (3 * HOUR, {"draining_since": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         (3 * HOUR, {"abandoned": 10, "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
         (3 * HOUR, {"artifact_digest": "sha256:other", "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
+        (3 * HOUR, {"code": "source", "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
         # It still sends heartbeats, but accepted its last work two hours ago.
         (3 * HOUR, {"drained_by_operator_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         (3 * HOUR, {"drained_by_operator_at": NOW - HOUR, "stopped_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),

@@ -14,8 +14,8 @@ ACTIVATION = """INSERT INTO releases_activation
     (pipeline_id, sequence, release_id, previous_id, actor, reason, operation_key, activated_at)
     VALUES (%s, %s, %s, %s, '', '', %s, now())"""
 PIPELINE = """INSERT INTO releases_pipeline
-        (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers, created_at)
-    SELECT tenant_id, {name}, false, 'off', true, now() FROM releases_pipeline WHERE id = %s"""
+        (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers, unverified_workers, created_at)
+    SELECT tenant_id, {name}, false, 'off', true, 'refuse', now() FROM releases_pipeline WHERE id = %s"""
 
 
 def test_an_activation_names_a_registered_release_of_its_own_pipeline(release: Release) -> None:

@@ -29,7 +29,9 @@ def test_a_release_is_immutable(release: Release, change: str) -> None:
     assert rejected_by(f"UPDATE releases_release SET {change} WHERE id = %s", release.pk) == "release_immutable"
 
 
-@pytest.mark.parametrize("change", ["findings = '[1]'", "contract_id = NULL", "primary_artifact_id = 'other'"])
+@pytest.mark.parametrize(
+    "change", ["findings = '[1]'", "contract_id = NULL", "primary_artifact_id = 'other'", "environments = '[1]'"]
+)
 def test_a_verdict_is_written_once(release: Release, change: str) -> None:
     assert rejected_by(f"UPDATE releases_release SET {change} WHERE id = %s", release.pk) == "release_verdict_once"
 

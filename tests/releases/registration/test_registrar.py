@@ -62,6 +62,25 @@ def test_a_release_is_stored_immediately_and_registered_by_its_verification(
     assert artifact.blob.fingerprint == fingerprint(artifact.blob.digest)
 
 
+def test_the_environment_that_an_artifact_requires_is_stored_with_the_verdict() -> None:
+    data = making.archive(CONTRACT, **{"META-INF/pipeline/requirements.lock": "attrs==25.1.0\n"})
+    release = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data).release
+    assert release.artifacts.get().environment is None
+    assert verdict(release) == ("REGISTERED", [])
+    required = {"distributions": [{"name": "attrs", "version": "25.1.0"}]}
+    interpreter = dict.fromkeys(("implementation", "version", "platform"), "")
+    assert release.environments == {making.digest_of(data): {**interpreter, **required}}
+    assert release.artifacts.get().environment == {**interpreter, **required}
+
+
+def test_an_unreadable_lock_is_a_warning_on_a_registered_release() -> None:
+    data = making.archive(CONTRACT, **{"META-INF/pipeline/requirements.lock": "???"})
+    release = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data).release
+    field = "pipeline-release.json#artifacts[0]!META-INF/pipeline/requirements.lock"
+    assert verdict(release) == ("REGISTERED", [("ARTIFACT_LOCK_UNREADABLE", field)])
+    assert release.environments == {}
+
+
 def test_all_findings_are_stored_and_not_only_the_first() -> None:
     other = making.archive(making.contract("org.example.other"), code="x")
     document = making.descriptor(CONTRACT, other)

@@ -1,0 +1,37 @@
+"""The workers on the page of a release: their states, their code, and how their environments differ."""
+
+from executions.admin.worker_labels import CODE_VARIANTS, ENVIRONMENT_VARIANTS, WORKER_VARIANTS, code_of, environment_of
+from executions.models import WorkerEligibility
+from releases.admin.releases import Section, section_sources
+from releases.models import Release
+
+WORKERS_SHOWN = 50
+DIFFERENCES_SHOWN = 5
+
+
+def workers(release: Release) -> Section:
+    """Return the workers of the release that have not stopped, the newest heartbeats first."""
+    rows = WorkerEligibility.objects.filter(release=release).exclude(state=WorkerEligibility.State.UNAVAILABLE)
+    hosts = list(rows.select_related("worker").order_by("-worker__last_heartbeat_at", "pk")[: WORKERS_SHOWN + 1])
+    section = {"lines": [_line(host) for host in hosts[:WORKERS_SHOWN]], "more": len(hosts) > WORKERS_SHOWN}
+    return Section("executions/release_workers.html", section)
+
+
+def _line(host: WorkerEligibility) -> dict[str, object]:
+    worker = host.worker
+    code, environment = code_of(worker), environment_of(worker)
+    differences = worker.environment["differences"][:DIFFERENCES_SHOWN] if worker.environment else []
+    return {
+        "worker": worker,
+        "host": host,
+        "variant": WORKER_VARIANTS[host.state],
+        "code": code,
+        "code_variant": CODE_VARIANTS[code],
+        "environment": environment,
+        "environment_variant": ENVIRONMENT_VARIANTS[environment],
+        "differences": differences,
+        "more_differences": worker.difference_count - len(differences),
+    }
+
+
+section_sources.append(workers)

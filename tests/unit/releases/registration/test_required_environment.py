@@ -1,0 +1,166 @@
+"""The environment that an artifact requires is read for display. Wrong content is a warning and rejects nothing."""
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import pytest
+
+from pipelines.release import packaging
+from releases.registration.required_environment import (
+    LOCK_ENTRY,
+    LONGEST,
+    MAX_DISTRIBUTIONS,
+    MAX_LOCK_BYTES,
+    MAX_PYTHON_BYTES,
+    PYTHON_ENTRY,
+    RequiredEnvironment,
+    required_environment,
+)
+from releases.registration.verification import Verdict, verify
+from tests.unit.releases.registration.test_release_verification import CONTRACT, Shelf, descriptor, sha
+from wire.archive.reader import read_layout
+from wire.documents.contract import CONTRACT_ENTRY
+from wire.findings import Severity
+
+PYTHON = {"implementation": "cpython", "version": "3.12.1", "platform": "linux-x86_64"}
+LOCK = """# locked by a tool
+attrs==25.1.0 \\
+    --hash=sha256:00 \\
+    --hash=sha256:11
+
+Django[argon2]==5.2 ; python_version > "3"
+local===1+build.7
+mine @ https://user:secret@example.org/mine-1.whl --hash=sha256:22
+-e other @ file:///srv/other  # a checkout
+"""
+LOCKED = (("attrs", "25.1.0"), ("Django", "5.2"), ("local", "1+build.7"), ("mine", ""), ("other", ""))
+
+
+def archive(**entries: bytes | str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(CONTRACT_ENTRY, json.dumps(CONTRACT))
+        for name, body in entries.items():
+            file.writestr({"python": PYTHON_ENTRY, "lock": LOCK_ENTRY}[name], body)
+    return buffer.getvalue()
+
+
+def read(**entries: bytes | str) -> tuple[RequiredEnvironment | None, list[tuple[str, str]]]:
+    layout = read_layout(io.BytesIO(archive(**entries)))
+    assert layout is not None
+    environment, findings = required_environment(layout)
+    assert {finding.severity for finding in findings} <= {Severity.WARNING}
+    return environment, [(finding.code, finding.field) for finding in findings]
+
+
+def verified(**entries: bytes | str) -> tuple[Verdict, str]:
+    data = archive(**entries)
+    return verify(descriptor(("app", "jar", data)), Shelf(app=data)), sha(data)
+
+
+def test_the_entries_are_those_that_build_writes() -> None:
+    assert (PYTHON_ENTRY, LOCK_ENTRY) == (packaging.PYTHON_ENTRY, packaging.LOCK_ENTRY)
+
+
+def test_the_interpreter_and_the_locked_distributions_are_read() -> None:
+    document = json.dumps({"pipeline": "orders:pipeline", **PYTHON})
+    assert read(python=document, lock=LOCK) == (RequiredEnvironment(**PYTHON, distributions=LOCKED), [])
+
+
+def test_an_archive_without_the_entries_requires_no_environment() -> None:
+    assert read() == (None, [])
+
+
+def test_each_entry_is_read_without_the_other() -> None:
+    assert read(python=json.dumps(PYTHON)) == (RequiredEnvironment(**PYTHON, distributions=()), [])
+    assert read(lock="a==1") == (RequiredEnvironment("", "", "", (("a", "1"),)), [])
+    assert read(lock="") == (RequiredEnvironment("", "", "", ()), [])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b"{" * 1000,
+        b'{"implementation": "a", "implementation": "b"}',
+        json.dumps({**PYTHON, "version": 3}),
+        json.dumps({**PYTHON, "version": None}),
+        json.dumps({**PYTHON, "version": ""}),
+        json.dumps({**PYTHON, "platform": "a\u0000"}),
+        json.dumps({**PYTHON, "platform": "a\nb"}),
+        json.dumps({**PYTHON, "platform": "\u202e"}),
+        json.dumps({**PYTHON, "platform": "\ud800"}),
+        json.dumps({**PYTHON, "platform": "x" * (LONGEST + 1)}),
+        json.dumps({"version": "3", "platform": "linux"}),
+        json.dumps({**PYTHON, "more": "x" * MAX_PYTHON_BYTES}),
+    ],
+)
+def test_a_wrong_python_json_is_a_warning(document: bytes | str) -> None:
+    environment, findings = read(python=document, lock="a==1")
+    assert environment == RequiredEnvironment("", "", "", (("a", "1"),))
+    assert findings == [("ARTIFACT_PYTHON_UNREADABLE", PYTHON_ENTRY)]
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        b"\xff",
+        b"a==1\x00",
+        "a",
+        "a>=1",
+        "a==1 b==2",
+        "a==1.*",
+        "a==",
+        "==1",
+        "-r other.txt",
+        "a==1\u202e",
+        "\u0430==1",
+        "a==<script>",
+        f"a=={'1' * (LONGEST + 1)}",
+        f"{'a' * (LONGEST + 1)}==1",
+        "x" * MAX_LOCK_BYTES + "x",
+        "a==1\n" * (MAX_DISTRIBUTIONS + 1),
+        "a" + " " * 100_000,
+        "a[" + "[" * 100_000,
+        "a @ " + "x" * 100_000 + " y",
+    ],
+)
+def test_a_wrong_lock_is_a_warning(lock: bytes | str) -> None:
+    environment, findings = read(python=json.dumps(PYTHON), lock=lock)
+    assert environment == RequiredEnvironment(**PYTHON, distributions=())
+    assert findings == [("ARTIFACT_LOCK_UNREADABLE", LOCK_ENTRY)]
+
+
+def test_the_largest_lock_is_read() -> None:
+    environment, findings = read(lock="a==1\n" * MAX_DISTRIBUTIONS + "\n" * (MAX_LOCK_BYTES - 5 * MAX_DISTRIBUTIONS))
+    assert environment is not None
+    assert (len(environment.distributions), findings) == (MAX_DISTRIBUTIONS, [])
+
+
+def test_the_verdict_has_the_environment_by_the_digest_of_the_artifact() -> None:
+    verdict, digest = verified(python=json.dumps(PYTHON), lock="a==1")
+    assert (verdict.findings, verdict.accepted) == ((), True)
+    assert verdict.environments == {digest: {**PYTHON, "distributions": [{"name": "a", "version": "1"}]}}
+
+
+def test_wrong_entries_reject_no_artifact() -> None:
+    verdict, _ = verified(python="no", lock="no")
+    assert verdict.accepted
+    assert verdict.contract is not None
+    assert verdict.environments == {}
+    at = "pipeline-release.json#artifacts[0]"
+    assert [(finding.code, finding.field) for finding in verdict.findings] == [
+        ("ARTIFACT_PYTHON_UNREADABLE", f"{at}!{PYTHON_ENTRY}"),
+        ("ARTIFACT_LOCK_UNREADABLE", f"{at}!{LOCK_ENTRY}"),
+    ]
+
+
+def test_the_verdict_of_a_release_that_is_not_accepted_has_no_environment() -> None:
+    data = archive(lock="a==1")
+    document: Any = descriptor(("app", "jar", data), ("other", "jar", b"missing"))
+    verdict = verify(document, Shelf(app=data))
+    assert (verdict.accepted, verdict.environments) == (False, {})
