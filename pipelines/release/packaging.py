@@ -1,4 +1,7 @@
-"""Packs a pipeline into a reproducible artifact: the same source gives the same bytes on every machine."""
+"""Packs a pipeline into a reproducible artifact.
+
+The same source, lock, interpreter and platform give the same bytes on every machine.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -
     text of the ``requirements.lock`` to pack; by default it locks the distributions that are installed here.
 
     Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
-    MODULE_NOT_PACKED, MODULE_SHADOWED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
+    MODULE_NOT_PACKED, MODULE_SHADOWED, MODULE_FAILED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
     """
     before = set(sys.modules)
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline

@@ -1,11 +1,14 @@
-"""The entries of an artifact. Its bytes depend only on the source."""
+"""The entries of an artifact. Its bytes depend only on the source, the lock, the interpreter and the platform."""
 
 import hashlib
+import importlib.metadata
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
+from pipelines.environment.environment import Environment
 from pipelines.release.packaging import LOCK_ENTRY, PYTHON_ENTRY, artifact_digest, build
 from tests.unit.pipelines.conftest import IMPORTS, Author
 from wire.documents.contract import CONTRACT_ENTRY
@@ -99,6 +103,32 @@ def test_the_digest_is_that_of_the_file_and_is_found_without_writing(author: Aut
     assert artifact.size == len(data)
     assert artifact_digest(pipeline) == artifact.digest
     assert [file.name for file in (tmp_path / "dist").iterdir()] == ["org.acme.orders.zip"]
+
+
+def test_an_artifact_names_its_pipeline_its_interpreter_and_its_distributions(author: Author, tmp_path: Path) -> None:
+    with zipfile.ZipFile(built(author.pipeline(STEP, module="acme.flow"), tmp_path)) as archive:
+        assert json.loads(archive.read(PYTHON_ENTRY)) == {
+            "pipeline": "acme.flow:pipeline",
+            "implementation": sys.implementation.name,
+            "version": platform.python_version(),
+            "platform": sysconfig.get_platform(),
+        }
+        lock = archive.read(LOCK_ENTRY).decode()
+    assert lock == Environment.current().required.lock
+    assert f"pydantic=={importlib.metadata.version('pydantic')}\n" in lock
+    assert str(REPOSITORY) not in lock
+
+
+def test_a_lock_replaces_the_installed_distributions_and_changes_the_digest(author: Author, tmp_path: Path) -> None:
+    pipeline = author.pipeline(STEP)
+    default = build(pipeline, tmp_path)
+    locked = build(pipeline, tmp_path, lock="alpha==1.0\n")
+    assert locked.digest != default.digest
+    assert locked.contract == default.contract
+    assert locked.digest == artifact_digest(pipeline, "alpha==1.0\n") != artifact_digest(pipeline, "alpha==1.1\n")
+    with zipfile.ZipFile(locked.path) as archive:
+        assert archive.read(LOCK_ENTRY) == b"alpha==1.0\n"
+    assert build(pipeline, tmp_path, lock=Environment.current().required.lock).digest == default.digest
 
 
 def test_a_changed_body_changes_the_digest_and_nothing_else(author: Author, tmp_path: Path) -> None:
