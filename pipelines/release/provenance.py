@@ -10,11 +10,13 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from pipelines.errors import DefinitionError
 from wire.documents import execution_statement, json_values
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.json_reader import read_object
-from wire.documents.signing import Ed25519PublicKey, Envelope, KeyUnusable, key_id, read_envelope, read_public_key
+from wire.documents.signing import Envelope, KeyUnusable, key_id, read_envelope, read_public_key
 from wire.findings import DocumentError
 
 MAX_BYTES: Final = 2 * execution_statement.MAX_BYTES
@@ -94,8 +96,11 @@ def _artifact_problems(statement: execution_statement.Statement, artifacts: Sequ
         if digest not in ran
     ]
     problems += [f"ARTIFACT_NOT_GIVEN: a part ran sha256:{digest}" for digest in sorted(ran - given.keys())]
-    unknown = [each.sequence for each in statement.predicate.runs if not each.names_code]
-    problems += [f"ARTIFACT_UNKNOWN: run {sequence} does not say which code ran" for sequence in unknown]
+    problems += [
+        f"ARTIFACT_UNKNOWN: run {each.sequence} does not prove which code ran: {', '.join(each.findings)}"
+        for each in statement.predicate.runs
+        if not each.proves_code
+    ]
     if statement.predicate.omitted_runs:
         problems.append(f"ARTIFACT_UNKNOWN: the document omits {statement.predicate.omitted_runs} runs")
     return problems
