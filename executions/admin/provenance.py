@@ -64,6 +64,8 @@ def _code(run: dict[str, Any]) -> str:
         return f"the code of artifact {digest}, which the release does not pin"
     if "CODE_NOT_VERIFIED" in run["findings"]:
         return f"code from a folder that builds to artifact {digest}"
+    if "ARTIFACT_AS_REGISTERED" in run["findings"]:
+        return f"code that it did not identify; it is registered with artifact {digest}, which the release pins"
     return f"the code of artifact {digest}, which the release pins"
 
 

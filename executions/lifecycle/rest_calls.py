@@ -177,10 +177,15 @@ def _is_held(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
 def _record(execution: Execution, worker: Worker, found: CallResult, span: Span) -> None:
     """Record the outcome, and the outputs in the payloads in which they arrived, in one transaction.
 
-    A REST worker reports no steps, so `span` is that of the call, and the artifact is the one that it registered.
+    A REST worker reports no steps, so `span` is that of the call, and the artifact is the one that it registered. After
+    a call without an outcome, nothing says whether the worker ran its code.
     """
-    reported = found.outcome.model_copy(update={"span": span})
-    group = OutcomeGroup(worker_id=worker.worker_id, artifact_digest=worker.artifact_digest, outcomes=[reported])
+    group = OutcomeGroup(
+        worker_id=worker.worker_id,
+        artifact_digest=worker.artifact_digest if found.reported else "",
+        code="registered" if found.reported else None,
+        outcomes=[found.outcome.model_copy(update={"span": span})],
+    )
     with transaction.atomic():
         outcome.record(execution.pin, group, {} if found.opened is None else {execution.pk: found.opened})
         if found.outputs is not None:

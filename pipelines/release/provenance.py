@@ -96,8 +96,11 @@ def _artifact_problems(statement: execution_statement.Statement, artifacts: Sequ
         if digest not in ran
     ]
     problems += [f"ARTIFACT_NOT_GIVEN: a part ran sha256:{digest}" for digest in sorted(ran - given.keys())]
-    unknown = [each.sequence for each in statement.predicate.runs if not each.names_code]
-    problems += [f"ARTIFACT_UNKNOWN: run {sequence} does not say which code ran" for sequence in unknown]
+    problems += [
+        f"ARTIFACT_UNKNOWN: run {each.sequence} does not prove which code ran: {', '.join(each.findings)}"
+        for each in statement.predicate.runs
+        if not each.proves_code
+    ]
     if statement.predicate.omitted_runs:
         problems.append(f"ARTIFACT_UNKNOWN: the document omits {statement.predicate.omitted_runs} runs")
     return problems

@@ -31,6 +31,12 @@ def test_the_page_of_an_execution_shows_a_retry_and_the_result_without_a_reload(
     expect(page.locator("[data-pin]")).to_contain_text("1.0")
     expect(page.locator("[data-events]")).to_contain_text("SUBMITTED")
     assert page.evaluate("window.neverReloaded") is True
+    page.get_by_role("link", name="Provenance").click()
+    expect(page.locator("[data-sentences] li")).to_have_count(2)
+    expect(page.locator("[data-sentences]")).to_contain_text("which the release pins, and finished the execution.")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the signed document").click()
+    assert download.value.suggested_filename == f"provenance-{accepted['executionId']}.dsse.json"
     page.goto("/admin/executions/worker/")
     expect(page.locator("#result_list")).to_contain_text("HEALTHY")
 

@@ -36,6 +36,8 @@ class RunFinding(StrEnum):
     """The release does not pin the artifact that the worker reported."""
     CODE_NOT_VERIFIED = "CODE_NOT_VERIFIED"
     """The worker did not load its code from the artifact: it ran a folder that builds to the artifact."""
+    ARTIFACT_AS_REGISTERED = "ARTIFACT_AS_REGISTERED"
+    """The worker reported no artifact with the part. The artifact is the one that it was registered with."""
     ENVIRONMENT_NOT_REPORTED = "ENVIRONMENT_NOT_REPORTED"
     STEP_UNKNOWN = "STEP_UNKNOWN"
     """A reported step is none of the contract's."""
@@ -118,6 +120,8 @@ class _Derivation:
             findings[RunFinding.ARTIFACT_NOT_PINNED] = None
         if event.data.get("code") == "source":
             findings[RunFinding.CODE_NOT_VERIFIED] = None
+        if digest and event.data.get("code") == "registered":
+            findings[RunFinding.ARTIFACT_AS_REGISTERED] = None
         if not environment:
             findings[RunFinding.ENVIRONMENT_NOT_REPORTED] = None
         steps = self._spans(event, findings)

@@ -33,7 +33,7 @@ MAX_BYTES: Final = 16 * 1024**2
 MOST_VALUES: Final = 500_000
 RELEASE_NAME: Final = "pipeline-release.json"
 
-_DOUBTS = frozenset({RunFinding.NOT_REPORTED.value, RunFinding.CODE_NOT_VERIFIED.value})
+_DOUBTS = frozenset({RunFinding.NOT_REPORTED, RunFinding.CODE_NOT_VERIFIED, RunFinding.ARTIFACT_AS_REGISTERED})
 _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -110,19 +110,23 @@ def build(execution: Execution, pin: Pin, runs: Runs, awaits: Sequence[Mapping[s
 
 
 def is_pinned_throughout(runs: Runs) -> bool:
-    """Return True if a worker reported each part, with an artifact that the release pins, and ran no folder instead."""
-    return not runs.omitted and all(each["pinned"] and _DOUBTS.isdisjoint(each["findings"]) for each in runs.entries)
+    """Return True if a worker reported each part with the artifact that it loaded, and the release pins them all."""
+    return not runs.omitted and all(each["pinned"] and proves_code(each) for each in runs.entries)
 
 
-def names_code(run: Mapping[str, Any]) -> bool:
-    """Return True if a worker reported the part with an artifact."""
-    return run["artifactDigest"] is not None and RunFinding.NOT_REPORTED not in run["findings"]
+def proves_code(run: Mapping[str, Any]) -> bool:
+    """Return True if a worker reported the part with the artifact that it loaded its code from."""
+    return run["artifactDigest"] is not None and _DOUBTS.isdisjoint(run["findings"])
 
 
 def _subjects(pin: Pin, runs: Runs) -> list[dict[str, Any]]:
     """Return the artifacts that ran, as reported. A statement needs a subject, so without any it is the release."""
     names = {digest: artifact_id for artifact_id, digest in reversed(pin.artifacts)}
-    reported = {each["artifactDigest"] for each in runs.entries if names_code(each)}
+    reported = {
+        each["artifactDigest"]
+        for each in runs.entries
+        if each["artifactDigest"] is not None and RunFinding.NOT_REPORTED not in each["findings"]
+    }
     subjects = [
         {
             "name": names.get(digest, "an artifact that the release does not pin"),
@@ -231,9 +235,9 @@ class Run(Document):
     findings: Annotated[tuple[str, ...], ArrayOrNull]
 
     @property
-    def names_code(self) -> bool:
-        """True if a worker reported the part with an artifact."""
-        return names_code(self.normalised())
+    def proves_code(self) -> bool:
+        """True if a worker reported the part with the artifact that it loaded its code from."""
+        return proves_code(self.normalised())
 
 
 class Answer(Document):

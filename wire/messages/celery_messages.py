@@ -181,12 +181,13 @@ class OutcomeGroup(Wire):
     """Outcomes and checkpoints of commands of one release.
 
     `artifact_digest` is the artifact whose code ran, `code` says where the worker took it from, and `environment` is
-    the fingerprint of the worker's environment. They are empty, or null, if unknown.
+    the fingerprint of the worker's environment. They are empty, or null, if unknown. `code` is `registered` if the
+    worker reports no artifact with its outcomes, so that the digest is the one that it was registered with.
     """
 
     worker_id: WorkerId
     artifact_digest: Identity = ""
-    code: CodeOrigin | None = None
+    code: CodeOrigin | Literal["registered"] | None = None
     environment: Identity = ""
     outcomes: _Together[Outcome] = Field(default_factory=list)
     checkpoints: _Together[Checkpoint] = Field(default_factory=list)

@@ -48,12 +48,14 @@ class CallResult:
     """What an HTTP response means.
 
     `outputs` are the outputs of a completed transition, in the payloads in which they arrived. `opened` is what the
-    worker has opened of the await that it reports.
+    worker has opened of the await that it reports. `reported` is false if the worker has reported no outcome, so that
+    the coordinator has concluded it.
     """
 
     outcome: Outcome
     outputs: list[TypedPayload] | None = None
     opened: ImportedSuspension | None = None
+    reported: bool = True
 
 
 def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = ()) -> CallResult:
@@ -74,9 +76,11 @@ def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = 
         return failed(sent, FAILED, f"REST transition worker returned {malformed}")
 
 
-def failed(sent: Sent, failure_class: str, message: str, *, retryable: bool = True) -> CallResult:
+def failed(
+    sent: Sent, failure_class: str, message: str, *, retryable: bool = True, reported: bool = False
+) -> CallResult:
     failure = Failure(failure_class=failure_class, message=message, retryable=retryable)
-    return CallResult(_outcome(sent, outcome="FAILED", failure=failure))
+    return CallResult(_outcome(sent, outcome="FAILED", failure=failure), reported=reported)
 
 
 def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str]) -> CallResult:
@@ -86,23 +90,23 @@ def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str
         try:
             suspension = imported(sent.command, result.await_suspension)
         except Unanswerable as error:
-            return failed(sent, "UNANSWERABLE_SUSPENSION", str(error), retryable=False)
+            return failed(sent, "UNANSWERABLE_SUSPENSION", str(error), retryable=False, reported=True)
         return CallResult(_outcome(sent, outcome="WAITING_EXTERNAL", suspension=suspension), opened=suspension)
     outputs = _passed_on(sent) if result.terminal_input_passthrough else result.output_payloads
     if sent.command.result_shape == "SINGLE" and len(outputs) > 1:
         message = (
             f"Async queue execution {sent.execution_id} produced {len(outputs)} terminal items for SINGLE result shape"
         )
-        return failed(sent, "IllegalStateException", message)
+        return failed(sent, "IllegalStateException", message, reported=True)
     texts = [json.dumps(plain(output, Everything()), ensure_ascii=False) for output in outputs]
     return CallResult(_outcome(sent, outcome="COMPLETED", output_payloads=texts), list(outputs))
 
 
 def _failure(sent: Sent, failure: WireFailure, non_retryable: Collection[str]) -> CallResult:
-    message = (failure.message or "").strip()
-    if failure.failure_class in NON_RETRYABLE_CLASSES or failure.failure_class in non_retryable:
-        return failed(sent, "NonRetryableException", message or failure.failure_class, retryable=False)
-    return failed(sent, FAILED, f"{failure.failure_class}: {message}" if message else failure.failure_class)
+    name, message = failure.failure_class, (failure.message or "").strip()
+    if name in NON_RETRYABLE_CLASSES or name in non_retryable:
+        return failed(sent, "NonRetryableException", message or name, retryable=False, reported=True)
+    return failed(sent, FAILED, f"{name}: {message}" if message else name, reported=True)
 
 
 def _passed_on(sent: Sent) -> list[TypedPayload]:

@@ -9,6 +9,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from foundation.env import Environment
+from tests import signing
 
 
 def test_an_optional_secret_may_be_absent_but_never_short() -> None:
@@ -23,6 +24,21 @@ def test_an_optional_secret_may_be_absent_but_never_short() -> None:
     env.secret("KEY", shortest=4)
     with pytest.raises(ImproperlyConfigured, match="KEY is required"):
         env.raise_problems()
+
+
+def test_a_signing_key_is_read_from_a_file_and_never_reported(tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.write_text(signing.private_pem())
+    env = Environment({"KEY_FILE": str(file)})
+    assert env.signing_key("KEY") == signing.private_pem().strip()
+    assert Environment({}).signing_key("KEY") == ""
+    env.raise_problems()
+    for value in (signing.public_pem(), signing.private_pem()[:-40]):
+        env = Environment({"KEY": value})
+        assert env.signing_key("KEY") == ""
+        with pytest.raises(ImproperlyConfigured, match="KEY must be an unencrypted ed25519 private key") as error:
+            env.raise_problems()
+        assert value.splitlines()[1] not in str(error.value)
 
 
 def test_networks() -> None:

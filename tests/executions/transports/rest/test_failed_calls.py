@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from executions.lifecycle import provenance
 from executions.lifecycle import rest_calls as rest_dispatch
 from executions.lifecycle.sweep import expire_leases
-from executions.models import DeadLetter, Execution, Interaction
+from executions.models import DeadLetter, Execution, Interaction, Worker
 from executions.transports.rest import calls, transport
 from executions.transports.rest.workers import register
 from tests import making
@@ -108,6 +109,23 @@ def test_a_call_to_a_worker_of_another_release_is_retried(flow: Flow) -> None:
     assert (made.error_message or "").startswith(
         f"java.lang.IllegalArgumentException: Transition command targets pipelineId={PIPELINE}, "
     )
+
+
+def test_a_call_without_an_outcome_names_no_code(flow: Flow, settings: Any) -> None:
+    [artifact] = flow.release.artifacts.all()
+    Worker.objects.filter(pk=flow.worker.pk).update(artifact_digest=artifact.digest)
+    settings.RETRY_DELAY_SECONDS, settings.RETRY_JITTER = 0, 0
+    flow.double.answers = [result("FAILED", failure={"failureClass": "org.acme.Busy", "message": None}), []]
+    made = submit(flow)
+    for _ in range(3):
+        flow.dispatch()
+    made.refresh_from_db()
+    parts = provenance.runs(made).entries
+    reported = [(part["worker"], part["artifactDigest"], part["findings"], part["steps"]) for part in parts]
+    named = ("java-1", artifact.digest, ["ARTIFACT_AS_REGISTERED", "ENVIRONMENT_NOT_REPORTED"], [])
+    unnamed = ("java-1", None, ["ARTIFACT_NOT_REPORTED", "ENVIRONMENT_NOT_REPORTED"], [])
+    assert reported == [named, unnamed, named]
+    assert all(part["startedAt"] <= part["endedAt"] for part in parts)
 
 
 def test_an_outcome_after_the_lease_was_lost_is_dropped(flow: Flow) -> None:

@@ -230,8 +230,10 @@ def test_a_part_that_ran_another_artifact_is_noticed(desk: Desk) -> None:
     [
         event(3, "LEASE_EXPIRED", "QUEUED", leaseOwner="worker:w", worker="w"),
         event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(b"")),
+        event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(code="source")),
+        event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(code="registered")),
     ],
-    ids=["no report", "no artifact"],
+    ids=["no report", "no artifact", "a folder", "a registration"],
 )
 def test_a_part_whose_code_is_unknown_is_noticed(desk: Desk, lost: Event) -> None:
     statement = built(

@@ -1,0 +1,89 @@
+"""The parts of an execution, derived from its events: limits, and events that no worker reported."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from wire.documents.execution_runs import MOST_RUNS, MOST_STEPS, Event, runs_of
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+MS = int(NOW.timestamp() * 1000)
+PINNED = frozenset({"sha256:" + "a" * 64})
+
+
+def event(sequence: int, kind: str, status: str, **data: Any) -> Event:
+    return Event(sequence, kind, status, NOW + timedelta(seconds=sequence), data)
+
+
+def reported(sequence: int, kind: str, status: str, **changes: Any) -> Event:
+    usual = {"worker": "w", "artifactDigest": "sha256:" + "a" * 64, "code": "artifact", "environment": "e", "steps": []}
+    return event(sequence, kind, status, **{**usual, **changes})
+
+
+def claim(sequence: int, step: int = 0, attempt: int = 0) -> Event:
+    return event(sequence, "CLAIMED", "RUNNING", stepIndex=step, attempt=attempt)
+
+
+def outcomes(*events: Event) -> list[str]:
+    return [entry["outcome"] for entry in runs_of(events, PINNED, None).entries]
+
+
+def test_more_parts_than_a_document_lists_are_counted() -> None:
+    def endless() -> Iterator[Event]:
+        for number in range(MOST_RUNS + 7):
+            yield reported(number, "OUTCOME_DROPPED", "QUEUED")
+
+    found = runs_of(endless(), PINNED, None)
+    assert (len(found.entries), found.omitted) == (MOST_RUNS, 7)
+
+
+def test_more_spans_than_a_document_lists_are_omitted_with_a_finding() -> None:
+    spans = [[index, MS, MS] for index in range(MOST_STEPS + 1)]
+    [run] = runs_of([reported(1, "SUCCEEDED", "SUCCEEDED", steps=spans)], PINNED, None).entries
+    assert len(run["steps"]) == MOST_STEPS
+    assert "STEPS_OMITTED" in run["findings"]
+
+
+@pytest.mark.parametrize(
+    ("span", "plausible"),
+    [
+        ((MS + 1000, MS + 2000), True),
+        ((MS - 110_000, MS + 2000), True),
+        ((MS - 130_000, MS + 2000), False),
+        ((MS + 1000, MS + 121_000), True),
+        ((MS + 1000, MS + 123_000), False),
+        ((MS + 2000, MS + 1000), False),
+        ((MS + 1000, 2**53 - 1), False),
+    ],
+)
+def test_times_outside_of_the_part_are_implausible(span: tuple[int, int], plausible: bool) -> None:
+    events = [claim(1), reported(2, "SUCCEEDED", "SUCCEEDED", steps=[[0, *span]])]
+    [run] = runs_of(events, PINNED, ["a"]).entries
+    assert run["findings"] == ([] if plausible else ["TIMES_IMPLAUSIBLE"])
+
+
+def test_only_a_claimed_part_can_be_lost_and_what_the_coordinator_failed_is_no_part() -> None:
+    assert outcomes(event(1, "CANCELLED", "CANCELLED")) == []
+    assert outcomes(claim(1), event(2, "CANCELLED", "CANCELLED")) == ["CANCELLED"]
+    assert outcomes(claim(1), event(2, "DISPATCH_FAILED", "QUEUED"), event(3, "CANCELLED", "CANCELLED")) == []
+    assert outcomes(claim(1), event(2, "FAILED", "FAILED", errorCode="PAYLOAD_TOO_LARGE")) == []
+    assert outcomes(claim(1), event(2, "LEASES_LOST", "DLQ", leaseOwner="w")) == ["LEASES_LOST"]
+    after_await = (reported(2, "AWAITING", "WAITING_EXTERNAL"), event(3, "CANCELLED", "CANCELLED"))
+    assert outcomes(claim(1), *after_await) == ["AWAITING"]
+
+
+def test_a_part_after_a_checkpoint_begins_there() -> None:
+    checkpoint = reported(2, "CHECKPOINT", "RUNNING", nextStepIndex=3)
+    events = [claim(1, step=1), checkpoint, event(3, "LEASE_EXPIRED", "QUEUED"), claim(4, step=3, attempt=0)]
+    entries = runs_of([*events, reported(5, "SUCCEEDED", "SUCCEEDED")], PINNED, None).entries
+    assert [(entry["outcome"], entry["firstStepIndex"]) for entry in entries] == [
+        ("CHECKPOINT", 1),
+        ("LEASE_EXPIRED", 3),
+        ("SUCCEEDED", 3),
+    ]
+
+
+def test_events_without_the_members_of_a_report_are_no_parts() -> None:
+    assert outcomes(claim(1), event(2, "SUCCEEDED", "SUCCEEDED", transitionKey="k")) == []
