@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern
 from django.views.decorators.csrf import csrf_exempt
@@ -15,7 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from foundation.admin.columns import badge, column, moment
 from foundation.errors import CoordinatorError
 from releases.activation import activation, revocation
-from releases.admin import artifact_uploads, attachments
+from releases.admin import artifact_uploads, artifacts, attachments
 from releases.admin.activations import activate
 from releases.admin.uploads import upload
 from releases.models import Pipeline, Release, Revocation
@@ -152,6 +153,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             self.own("<int:object_id>/revoke/", "revoke", self.revoke),
             self.own("<int:object_id>/attach/", "attach", csrf_exempt(self.attach)),
             self.own("<int:object_id>/attachments/<int:attachment_id>/", "attachment", self.attachment),
+            self.own("<int:object_id>/artifacts/<int:artifact_id>/", "artifact", self.artifact),
             self.fragment("<int:object_id>/status/", "status", self.status),
         ]
 
@@ -188,6 +190,9 @@ class ReleaseAdmin(ReadOnlyAdmin):
     def attachment(self, request: HttpRequest, object_id: int, attachment_id: int) -> HttpResponse:
         return attachments.copy(self.row_or_404(request, object_id), attachment_id)
 
+    def artifact(self, request: HttpRequest, object_id: int, artifact_id: int) -> HttpResponseBase:
+        return artifacts.copy(self, request, self.row_or_404(request, object_id), artifact_id)
+
     def show(self, request: HttpRequest, row: Release) -> HttpResponse:
         return self.page(request, "releases/release.html", title=str(row), original=row, **self._context(request, row))
 
@@ -207,6 +212,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "active": active,
             "is_rollback": activation.is_rollback(release, active),
             "artifacts": release.artifacts.select_related("blob").order_by("position"),
+            "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),
             "contract": steps_of(release),
             "variant": VARIANTS[release.status],
             "revocation": Revocation.objects.filter(release=release).first(),

@@ -9,6 +9,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
@@ -23,7 +24,7 @@ else:
     from unfold.admin import ModelAdmin as _ModelAdmin
 
 Person = User | AnonymousUser
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def holds_anywhere(request: HttpRequest, scope: Scope) -> bool:
@@ -122,7 +123,7 @@ class ReadOnlyAdmin(TenantScopedAdmin):
     def fragment(self, route: str, name: str, view: View) -> URLPattern:
         """Return the URL pattern of a part of a page, which the page polls. After a log-out the page reloads itself."""
 
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not self.admin_site.has_permission(request):
                 return HttpResponse(status=403, headers={"HX-Refresh": "true"})
             return view(request, *args, **kwargs)

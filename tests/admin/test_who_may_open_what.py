@@ -65,6 +65,10 @@ def attachment(world: World) -> str:
     return reverse("admin:releases_release_attachment", args=[world.release.pk, kept.pk])
 
 
+def artifact(world: World) -> str:
+    return reverse("admin:releases_release_artifact", args=[world.release.pk, world.release.artifacts.get().pk])
+
+
 # Which users get the page, and which status the other users inside and outside the tenant get.
 PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "pipeline": (of("releases_pipeline_change", lambda w: w.release.pipeline_id), MEMBERS, 404),
@@ -75,6 +79,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "provenance": (of("executions_execution_provenance", lambda w: w.execution.pk), MEMBERS, 404),
     "worker": (of("executions_worker_change", lambda w: w.worker.pk), MEMBERS, 404),
     "attachment": (attachment, MEMBERS, 404),
+    "artifact": (artifact, MEMBERS, 404),
     "trusted key": (of("releases_trustedkey_change", key), MEMBERS, 404),
     "trusted keys": (plain("releases_trustedkey_changelist"), (*MEMBERS, "stranger"), 403),
     "new trusted key": (plain("releases_trustedkey_new"), (*ADMINS, "stranger"), 403),

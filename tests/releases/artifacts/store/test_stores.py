@@ -241,3 +241,40 @@ def test_staged_files_of_killed_processes_are_distinguished_from_uploads_in_prog
     for staged in (old, new):
         staged.discard()
     assert list(left_over(bench.store.staging, datetime.now(UTC))) == []
+
+
+LARGE = bytes(range(256)) * 20_000
+"""More than two of the ranges in which a remote store fetches a part."""
+PARTS = [
+    (0, 0),
+    (0, 1),
+    (5, 5),
+    (1_000, 70_000),
+    (2**21 - 1, 2**21 + 1),
+    (2**21, 2**22),
+    (1, len(LARGE)),
+    (0, len(LARGE)),
+]
+
+
+def test_a_part_has_exactly_its_bytes(bench: Bench, subtests: pytest.Subtests) -> None:
+    digest = bench.keep(LARGE) and digest_of(LARGE)
+    for start, stop in PARTS:
+        with subtests.test(start=start, stop=stop):
+            assert b"".join(bench.store.part(digest, start, stop)) == LARGE[start:stop]
+
+
+def test_a_part_beyond_the_end_has_the_bytes_that_there_are(bench: Bench) -> None:
+    bench.keep(DATA)
+    assert b"".join(bench.store.part(DIGEST, len(DATA) - 3, len(DATA) + 3)) == DATA[-3:]
+    assert list(bench.store.part(DIGEST, len(DATA) + 3, len(DATA) + 9)) == []
+    assert list(bench.store.part(digest_of(b"never stored"), 0, 9)) == []
+
+
+def test_a_part_that_nobody_reads_to_its_end_holds_nothing(bench: Bench) -> None:
+    bench.keep(LARGE)
+    part = bench.store.part(digest_of(LARGE), 0, len(LARGE))
+    assert next(part)
+    del part
+    bench.store.remove(digest_of(LARGE))
+    assert bench.everything() == set()
