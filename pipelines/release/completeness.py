@@ -54,5 +54,6 @@ def _step_error(name: str, module: str, pipeline: Pipeline, correction: str) -> 
 
 
 def _module_error(each: Unpacked, correction: str) -> DefinitionError:
-    text = f"{each.importer} imports {each.name} from {each.file}, which is neither packed nor installed; {correction}"
+    reason = "not packed, but a part of its package is" if each.is_installed else "neither packed nor installed"
+    text = f"{each.importer} imports {each.name} from {each.file}, which is {reason}; {correction}"
     return DefinitionError("MODULE_NOT_PACKED", text)

@@ -14,15 +14,21 @@ from pipelines.release.import_statements import imported_names
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """A local module that is imported and not packed. ``importer`` is the first module that imports it."""
+    """A module that is imported and must be packed. ``importer`` is the first module that imports it.
+
+    ``is_installed`` is true for a module of an installed distribution, of whose package the artifact has a part.
+    """
 
     name: str
     file: str
     importer: str
+    is_installed: bool
 
 
 def unpacked_modules(start: Iterable[str], sources: Mapping[str, Path], loaded: Iterable[str]) -> list[Unpacked]:
-    """Return the modules that are imported, but neither packed, nor installed, nor part of the standard library.
+    """Return the modules that are imported and that a worker would not find.
+
+    These are local modules that are not packed, and installed ones of a package of which a part is packed.
 
     Follows the import statements of the modules in ``start`` through all local files, packed or not, also those in
     functions. ``loaded`` are further modules that the import of the pipeline has loaded, however it did this.
@@ -62,9 +68,10 @@ class _Search:
                 continue
             self._visited.add(name)
             path = canonical(file)
-            if not self._is_available(name, path):
-                self._found[name] = Unpacked(name, file, importer)
-            if file.endswith(".py") and (path in self._files or not self._installed.contains(path)):
+            is_available = self._is_available(name, path)
+            if not is_available:
+                self._found[name] = Unpacked(name, file, importer, is_installed=self._installed.contains(path))
+            if file.endswith(".py") and (path in self._files or not is_available):
                 names = imported_names(name, Path(file))
                 rest += [(name, *each) for one in reversed(names) for each in self._located(one)]
 

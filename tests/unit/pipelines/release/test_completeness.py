@@ -137,6 +137,19 @@ def test_a_step_that_is_not_packed_and_a_module_are_corrected_together(author: A
     assert "packages=('other', 'steps')" in module.message
 
 
+def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: Author, tmp_path: Path) -> None:
+    """On a worker the part in the artifact hides the installed package."""
+    reference = write(author, "import packaging.markers; pipeline.packages = ('packaging.markers',)")
+    found = {error.message.split()[2]: error.message for error in errors(reference, tmp_path)}
+    assert {"packaging._parser", "packaging._tokenizer", "packaging.specifiers"} <= found.keys()
+    assert "which is not packed, but a part of its package is; " in found["packaging._parser"]
+    packages = ("packaging.markers", *found)
+    assert all(f"set packages={packages!r}" in message for message in found.values())
+    author.write("acme/orders/flow.py", f"{IMPORTS}{STEP}import packaging.markers; pipeline.packages = {packages}")
+    author.forget()
+    assert build(reference, tmp_path).path.exists()
+
+
 @pytest.mark.parametrize("text", ["def broken(:", "x = 'a\x00b'", "# coding: no-such\n", "(" * 5000])
 def test_a_file_that_python_cannot_parse_is_named(author: Author, tmp_path: Path, text: str) -> None:
     [error] = errors(write(author, "def late(): from . import rates", **{"acme/orders/rates.py": text}), tmp_path)
