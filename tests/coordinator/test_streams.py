@@ -34,7 +34,7 @@ class Server:
     def _chunks(self) -> Generator[bytes]:
         try:
             for chunk in (b"a", b"b"):
-                self.connections.append(connections.all(initialized_only=True))
+                self.connections.append(list(connections.all(initialized_only=True)))
                 yield chunk
         finally:
             self.closed += 1
@@ -44,7 +44,7 @@ class Server:
         return self._thread.submit(self._application, environ, lambda *_: None).result(SECONDS)
 
     def read(self, response: Any) -> bytes:
-        return self._thread.submit(lambda: next(iter(response))).result(SECONDS)
+        return bytes(self._thread.submit(lambda: next(iter(response))).result(SECONDS))
 
     def close(self, response: Any) -> None:
         self._thread.submit(response.close).result(SECONDS)
