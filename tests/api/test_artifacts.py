@@ -120,6 +120,15 @@ def test_the_file_name_is_plain_whatever_the_address_of_the_artifact(ours: Tenan
     assert response.headers["Content-Disposition"] == f"attachment; {expected}"
 
 
+@pytest.mark.parametrize("media", ["application/octet-stream", "application/json", "*/*", "application/*;q=0.5"])
+def test_clients_may_ask_for_bytes_or_for_what_they_ask_of_the_whole_api(
+    ours: TenantApi, artifact: Artifact, media: str
+) -> None:
+    assert fetch(ours, artifact.digest, Accept=media).status_code == 200
+    problem = refused(fetch(ours, "sha256:" + "0" * 64, Accept=media), 404, "ARTIFACT_UNKNOWN")
+    assert "sha256:000" in problem["detail"]
+
+
 # --- ranges and conditions ---
 
 SIZE = 100
