@@ -10,7 +10,7 @@ from django.urls import path
 from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
 from foundation.api.problem import refusal
@@ -36,11 +36,10 @@ RANGE = OpenApiParameter(
 )
 
 
-class BytesRenderer(BaseRenderer):
+class BytesRenderer(JSONRenderer):
     """Lets clients ask for `application/octet-stream`. It renders nothing, because the bytes are streamed."""
 
     media_type = MEDIA_TYPE
-    format = "bytes"
 
 
 @extend_schema(parameters=[TENANT], tags=["releases"])

@@ -4,7 +4,10 @@ import base64
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +18,8 @@ from releases.registration.registrar import verify_release
 from tenancy.roles import Scope
 from tests import making
 from tests.api.tenant_api import TenantApi, file, refused, upload
+from tests.faults import Relay
+from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
@@ -113,6 +118,15 @@ def test_the_file_name_is_plain_whatever_the_address_of_the_artifact(ours: Tenan
     response = fetch(ours, making.digest_of(archive))
     assert body(response) == archive
     assert response.headers["Content-Disposition"] == f"attachment; {expected}"
+
+
+@pytest.mark.parametrize("media", ["application/octet-stream", "application/json", "*/*", "application/*;q=0.5"])
+def test_clients_may_ask_for_bytes_or_for_what_they_ask_of_the_whole_api(
+    ours: TenantApi, artifact: Artifact, media: str
+) -> None:
+    assert fetch(ours, artifact.digest, Accept=media).status_code == 200
+    problem = refused(fetch(ours, "sha256:" + "0" * 64, Accept=media), 404, "ARTIFACT_UNKNOWN")
+    assert "sha256:000" in problem["detail"]
 
 
 # --- ranges and conditions ---
@@ -332,10 +346,58 @@ def test_other_bytes_of_the_same_size_are_never_sent_completely(ours: TenantApi)
     path.chmod(0o600)
     path.write_bytes(data[:-1] + b"x")
     response = fetch(ours, making.digest_of(data))
-    received = bytearray()
+    received: list[bytes] = []
     with pytest.raises(ArtifactStoreUnavailable, match="does not have the bytes"):
-        received.extend(chunk for chunks in response.streaming_content for chunk in chunks)
-    assert len(received) < len(data)
+        received.extend(response.streaming_content)
+    assert 0 < len(b"".join(received)) < len(data)
+
+
+# --- a store on a server ---
+
+LARGE = bytes(range(256)) * 20_000
+
+
+@pytest.fixture
+def relay(s3_place: S3Place) -> Iterator[Relay]:
+    with Relay(urlsplit(s3_place.endpoint_url).port or 0) as between:
+        yield between
+
+
+@pytest.fixture
+def remote(ours: TenantApi, settings: Any, s3_place: S3Place, relay: Relay) -> str:
+    """Return the digest of an artifact with the bytes LARGE in S3, which is behind `relay`."""
+    use_s3(settings, replace(s3_place, endpoint_url=relay.url))
+    [entry] = making.descriptor(CONTRACT, LARGE)["artifacts"]
+    making.upload(ours.tenant, {**making.descriptor(CONTRACT, LARGE, "7.0"), "artifacts": [entry]}, LARGE)
+    return str(entry["digest"])
+
+
+@pytest.mark.xdist_group("s3_server")
+def test_bytes_on_a_server_are_returned_as_those_on_a_disk(ours: TenantApi, remote: str) -> None:
+    response = fetch(ours, remote)
+    assert (response.status_code, body(response)) == (200, LARGE)
+    assert described(LARGE).items() <= dict(response.headers).items()
+    part = fetch(ours, remote, Range="bytes=1000000-4000000")
+    assert (part.status_code, body(part)) == (206, LARGE[1_000_000:4_000_001])
+
+
+@pytest.mark.xdist_group("s3_server")
+def test_only_the_bytes_of_the_range_are_fetched_from_the_server(ours: TenantApi, remote: str, relay: Relay) -> None:
+    relay.cut_after = 100_000  # of each connection
+    assert body(fetch(ours, remote, Range="bytes=3000000-3000009")) == LARGE[3_000_000:3_000_010]
+
+
+@pytest.mark.xdist_group("s3_server")
+def test_a_server_that_breaks_off_breaks_the_download(ours: TenantApi, remote: str, relay: Relay) -> None:
+    response = fetch(ours, remote)
+    relay.refusing = True
+    received: list[bytes] = []
+    with pytest.raises(ArtifactStoreUnavailable, match="does not answer"):
+        received.extend(response.streaming_content)
+    assert 0 < len(b"".join(received)) < len(LARGE)
+    assert LARGE.startswith(b"".join(received))
+    ours.client.raise_request_exception = False
+    refused(fetch(ours, remote), 503, "ARTIFACT_STORE_UNAVAILABLE")
 
 
 # --- the log ---
