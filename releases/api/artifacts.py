@@ -95,7 +95,8 @@ def respond(request: HttpRequest, artifact: Artifact, *, actor: str) -> HttpResp
     if part is not None:
         headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{blob.size}"
     streaming = streamed(request, chunks, length=len(wanted), status=200 if part is None else 206, headers=headers)
-    log.info("%s downloads %s of %s bytes of %s", actor, len(wanted), blob.size, blob.digest)
+    tenant = artifact.release.pipeline.tenant
+    log.info("%s of tenant %s downloads %s of %s bytes of %s", actor, tenant, len(wanted), blob.size, blob.digest)
     return streaming
 
 

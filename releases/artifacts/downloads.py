@@ -29,7 +29,7 @@ def find(tenant: Tenant, digest: str) -> Artifact:
     and `ArtifactNotStored` for an artifact of a kind whose bytes are not stored.
     """
     pinned = Artifact.objects.filter(release__pipeline__tenant=tenant).exclude(release__status=Status.REJECTED)
-    newest = pinned.select_related("blob").order_by("-release", "position")
+    newest = pinned.select_related("blob", "release__pipeline__tenant").order_by("-release", "position")
     found = newest.filter(blob=digest).first()
     if found is not None:
         return found

@@ -410,4 +410,4 @@ def test_a_download_is_logged_with_its_actor(ours: TenantApi, hundred: str, capl
         assert caplog.messages == []
         body(fetch(ours, hundred, Range="bytes=0-9"))
     name = ours.tenant.tokens.get().name
-    assert caplog.messages == [f"token:{name} downloads 10 of 100 bytes of {hundred}"]
+    assert caplog.messages == [f"token:{name} of tenant {ours.tenant.slug} downloads 10 of 100 bytes of {hundred}"]
