@@ -122,8 +122,8 @@ def test_a_call_without_an_outcome_names_no_code(flow: Flow, settings: Any) -> N
     made.refresh_from_db()
     parts = provenance.runs(made).entries
     reported = [(part["worker"], part["artifactDigest"], part["findings"], part["steps"]) for part in parts]
-    named = ("java-1", artifact.digest, ["ARTIFACT_AS_REGISTERED", "ENVIRONMENT_NOT_REPORTED"], [])
-    unnamed = ("java-1", None, ["ARTIFACT_NOT_REPORTED", "ENVIRONMENT_NOT_REPORTED"], [])
+    named: tuple[Any, ...] = ("java-1", artifact.digest, ["ARTIFACT_AS_REGISTERED", "ENVIRONMENT_NOT_REPORTED"], [])
+    unnamed: tuple[Any, ...] = ("java-1", None, ["ARTIFACT_NOT_REPORTED", "ENVIRONMENT_NOT_REPORTED"], [])
     assert reported == [named, unnamed, named]
     assert all(part["startedAt"] <= part["endedAt"] for part in parts)
 
