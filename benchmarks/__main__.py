@@ -16,6 +16,7 @@ from benchmarks.peer_environment import PeerMissing
 from benchmarks.plan import Plan
 from benchmarks.report import Report
 from benchmarks.scaling import scaling
+from benchmarks.startup import startup
 from benchmarks.submission import submission
 from benchmarks.throughput import batch, checkpointed, one_by_one
 from benchmarks.verdicts import verdicts
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "idle-latency": idle_latency,
     "fairness": fairness,
     "scaling": scaling,
+    "startup": startup,
     "growth": growth,
 }
 LONG = {"growth"}

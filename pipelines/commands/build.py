@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.commands.options import add_json, add_lock, add_out, add_reference, import_from_here, show
-from pipelines.environment.lock import lock_from
-from pipelines.release.packaging import build
+from pipelines.commands.options import add_json, add_lock, add_out, add_reference, import_from_here, show, warn
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +16,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    """Build an artifact. Imports the compiler here only, because workers that start do not need all of it."""
+    from pipelines.environment.lock_files import lock_from, missing_in
+    from pipelines.release.packaging import build
+
     import_from_here()
     lock = lock_from(arguments.lock) if arguments.lock else None
+    if lock is not None:
+        warn(missing_in(lock))
     built = build(arguments.pipeline, arguments.out, lock=lock)
     show(
         {

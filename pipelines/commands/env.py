@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipelines.commands.options import add_json, add_release_file, show
+from pipelines.commands.options import add_json, add_release_file, show, warn
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +19,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _sync(arguments: argparse.Namespace) -> int:
+    from pipelines.environment.lock_files import missing_in
     from pipelines.environment.sync import sync
     from pipelines.worker.artifact import unpack_release
 
     unpacked = unpack_release(arguments.release, arguments.artifact)
+    warn(missing_in(unpacked.required.lock))
     sync(unpacked.required, arguments.target)
     python = unpacked.required.interpreter
     facts = {"python": f"{python.implementation} {python.version}", "artifact": unpacked.pinned.digest}

@@ -38,6 +38,12 @@ def show(facts: dict[str, Any], arguments: argparse.Namespace) -> None:
         print(f"{name:<16} {', '.join(value) if isinstance(value, list) else value}")
 
 
+def warn(text: str) -> None:
+    """Print a warning to stderr, if there is one."""
+    if text:
+        print(f"warning: {text}", file=sys.stderr)
+
+
 def import_from_here() -> None:
     here = str(Path.cwd())
     if sys.path[:1] != [here]:

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from pipelines.commands.options import add_json, add_out, show
-from pipelines.release.descriptor import release
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +20,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from pipelines.release.descriptor import release
+
     written = release(
         arguments.out, arguments.artifacts, release_version=arguments.release_version, sign_with=arguments.sign
     )

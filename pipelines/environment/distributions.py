@@ -7,18 +7,24 @@ folders and the RECORD files say (PEP 376).
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 _METADATA: Final = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-[^-]+)?\.(dist-info|egg-info)")
-_HASH: Final = "sha256="
+_RECORDED: Final = re.compile(
+    r"""^(?!"?\.\.)(?:"((?:[^"]|"")+\.(?:py|so))"|([^",\n]+\.(?:py|so))),sha256=([\w-]+),""", re.MULTILINE
+)
+"""A file of code with its digest in RECORD, which is CSV. Files above site-packages are programs, not modules."""
+_CONTENT: Final = re.compile(
+    rb"(?!\"?\.\.|[^/]+\.dist-info/(INSTALLER|REQUESTED|RECORD|direct_url\.json|uv_\w+\.json),).+,sha256=[\w-]+,\d*$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,23 @@ class Distribution:
             return (self.metadata / "RECORD").read_bytes()
         except OSError:
             return b""
+
+    @property
+    def content(self) -> bytes:
+        """The lines of ``record`` with a digest, in the order of the files' names, without what depends on the machine.
+
+        Left out are programs, which name the interpreter's folder, and what installers write about themselves.
+        """
+        return b"\n".join(sorted(line for line in self.record.splitlines() if _CONTENT.match(line)))
+
+    @property
+    def is_editable(self) -> bool:
+        """True if the code is in the folder of its source, of which the installation is only a reference (PEP 610)."""
+        try:
+            origin = json.loads((self.metadata / "direct_url.json").read_bytes())
+            return origin["dir_info"]["editable"] is True
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
 
 def site_folders() -> list[str]:
@@ -63,21 +86,18 @@ def normalised(name: str) -> str:
 
 
 def recorded_modules() -> dict[str, str]:
-    """Return the recorded SHA-256 digest, in hexadecimal, of each installed file of code by its absolute path."""
-    return {
-        os.path.join(os.path.realpath(each.metadata.parent), name): digest  # noqa: PTH118 - thousands of files
-        for each in installed_distributions()
-        for name, digest in _recorded(each.record.decode(errors="replace"))
-    }
+    """Return the recorded SHA-256 digest of each installed file of code by its absolute path.
+
+    The digests are in URL-safe base64 without padding, as RECORD has them; ``hexadecimal`` converts one.
+    """
+    found = {}
+    for each in installed_distributions():
+        folder = os.path.realpath(each.metadata.parent) + os.sep
+        for quoted, plain, digest in _RECORDED.findall(each.record.decode(errors="replace")):
+            found[folder + (plain or quoted.replace('""', '"'))] = digest
+    return found
 
 
-def _recorded(record: str) -> Iterator[tuple[str, str]]:
-    for line in record.splitlines():
-        name, _, rest = line.rpartition(f",{_HASH}")
-        if name.endswith((".py", ".so")) and not name.startswith(".."):
-            yield name.strip('"').replace('""', '"'), _hexadecimal(rest.partition(",")[0])
-
-
-def _hexadecimal(digest: str) -> str:
-    """Return the hexadecimal form of a digest in URL-safe base64 without padding, as RECORD has it."""
+def hexadecimal(digest: str) -> str:
+    """Return the hexadecimal form of a digest from ``recorded_modules``."""
     return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from pipelines.environment.distributions import Distribution, installed_distributions
 from pipelines.environment.interpreter import Interpreter
-from pipelines.environment.lock import UNLOCKED, lock_of, locked
+from pipelines.environment.lock import UNLOCKED, lock_of, locked, same_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +39,23 @@ class Environment:
 
     @property
     def fingerprint(self) -> str:
-        """A SHA-256 digest over interpreter, platform, and name, version and RECORD of each distribution."""
+        """A SHA-256 digest over interpreter, platform, and the names, versions and files of all distributions.
+
+        Equal environments have the same fingerprint, whatever their folders and whichever installer made them.
+        """
         hashed = hashlib.sha256("\n".join(self.interpreter.as_json().values()).encode())
-        for each in self.distributions:
-            record = hashlib.sha256(each.record).hexdigest()
-            hashed.update(f"\n{each.name}=={each.version} {record}".encode())
+        for each in sorted(self.distributions, key=attrgetter("name")):
+            content = hashlib.sha256(each.content).hexdigest()
+            hashed.update(f"\n{each.name}=={each.version} {content}".encode())
         return f"sha256:{hashed.hexdigest()}"
 
     def differences(self, required: Required) -> list[str]:
-        """Return how this environment differs from the required one, one sentence for each difference."""
+        """Return how this environment differs from the required one, one sentence for each difference.
+
+        Compares interpreter and platform, and the versions of all distributions except for UNLOCKED. Editable
+        distributions may be present in addition, because a worker does not run their code. Raises ``DefinitionError``
+        INVALID_LOCK if the lock cannot be read.
+        """
         return [*self._of_interpreter(required.interpreter), *self._of_distributions(required.lock)]
 
     def _of_interpreter(self, required: Interpreter) -> Iterator[str]:
@@ -56,12 +65,14 @@ class Environment:
                 yield f"{name} is {present[name]}, required is {value}"
 
     def _of_distributions(self, lock: str) -> Iterator[str]:
-        required = {each.name: each.version for each in locked(lock, "requirements.lock")}
-        present = {each.name: each.version for each in self.distributions if each.name not in UNLOCKED}
+        required = {each.name: each.version for each in locked(lock) if each.name not in UNLOCKED}
+        present = {each.name: each for each in self.distributions if each.name not in UNLOCKED}
         for name in sorted(required.keys() | present.keys()):
+            version = required.get(name)
             if name not in present:
-                yield f"{name} is not installed, required is {required[name] or 'any version'}"
-            elif name not in required:
-                yield f"{name} {present[name]} is installed, but not required"
-            elif required[name] not in {"", present[name]}:
-                yield f"{name} is {present[name]}, required is {required[name]}"
+                yield f"{name} is not installed, required is {version or 'any version'}"
+            elif version is None:
+                if not present[name].is_editable:
+                    yield f"{name} {present[name].version} is installed, but not required"
+            elif version and not same_version(version, present[name].version):
+                yield f"{name} is {present[name].version}, required is {version}"

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import wire
-from pipelines.environment.distributions import recorded_modules
+from pipelines.environment.distributions import hexadecimal, recorded_modules
 
-_OWN_FOLDERS: Final = tuple(os.path.realpath(folder) + os.sep for folder in (Path(__file__).parents[1], *wire.__path__))
+_OWN_FOLDERS: Final = tuple(
+    os.path.realpath(folder) + os.sep for folder in (str(Path(__file__).parents[1]), *wire.__path__)
+)
 """The code of the worker itself, which may be installed from a folder for development."""
 _UNRECORDED: Final = frozenset({"_virtualenv.py"})
 """Files that virtualenv and uv put into site-packages without a record."""
@@ -36,7 +38,8 @@ class InstalledCode:
 
     def recorded_digest(self, path: str) -> str | None:
         """Return the SHA-256 digest that a distribution records for this file, in hexadecimal; None if none does."""
-        return self._recorded.get(path)
+        digest = self._recorded.get(path)
+        return None if digest is None else hexadecimal(digest)
 
     @cached_property
     def _recorded(self) -> dict[str, str]:

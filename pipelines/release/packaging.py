@@ -1,4 +1,7 @@
-"""Packs a pipeline into a reproducible artifact: the same source gives the same bytes on every machine."""
+"""Packs a pipeline into a reproducible artifact.
+
+The same source, lock, interpreter and platform give the same bytes on every machine.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,9 @@ from typing import Any, Final
 from pipelines.authoring.compiler import compile_contract, contract_text
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.loading import load, reference_of
-from pipelines.authoring.plan import plan
 from pipelines.environment.environment import Environment
-from pipelines.errors import DefinitionError, raise_all
-from pipelines.release.local_imports import unpacked_modules
+from pipelines.errors import DefinitionError
+from pipelines.release.completeness import require_complete
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
 
@@ -51,14 +53,14 @@ def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -
     text of the ``requirements.lock`` to pack; by default it locks the distributions that are installed here.
 
     Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
-    MODULE_NOT_PACKED, MODULE_SHADOWED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
+    MODULE_NOT_PACKED, MODULE_SHADOWED, MODULE_FAILED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
     """
     before = set(sys.modules)
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
+    imported = set(sys.modules) - before
     contract = compile_contract(loaded)
     sources = _sources(loaded)
-    modules = [loaded.module, *(step.function.__module__ for step in plan(loaded).steps if step.function is not None)]
-    raise_all(unpacked_modules(modules, sources, set(sys.modules) - before))
+    require_complete(loaded, sources, imported)
     target = (out_dir / f"{loaded.pipeline_id}.zip").resolve()
     if any(target.is_relative_to(folder) for folder in _folders(loaded)):
         raise DefinitionError(
@@ -73,7 +75,8 @@ def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -
 def artifact_digest(pipeline: Pipeline, lock: str | None = None) -> str:
     """Return the digest that ``build`` would return for the source on disk and this lock, without writing a file.
 
-    Raises ``DefinitionError`` as ``build`` does, except for OUT_DIR_PACKED and OUT_DIR_UNWRITABLE.
+    Does not check that the artifact is complete. Raises ``DefinitionError``: those of ``compile_contract``,
+    PACKAGE_NOT_FOUND, SOURCE_UNREADABLE.
     """
     return _digest(_archive(_sources(pipeline), _documents(pipeline, compile_contract(pipeline), lock)))
 
@@ -138,18 +141,6 @@ def _sources(pipeline: Pipeline) -> dict[str, Path]:
         else:
             found[_entry(name.split(".")[:-1], Path(root.name))] = root
         found.update(_parent_inits(name, root))
-    raise_all(
-        [
-            DefinitionError(
-                "STEP_NOT_PACKED",
-                f'step "{step.name}" is in module {step.function.__module__}, outside of the package of '
-                f"{pipeline.module}; add packages=({step.function.__module__.partition('.')[0]!r},) to "
-                "the Pipeline",
-            )
-            for step in plan(pipeline).steps
-            if step.function is not None and not _is_packed(step.function.__module__, found)
-        ]
-    )
     return found
 
 
@@ -220,8 +211,3 @@ def _parent_inits(name: str, root: Path) -> dict[str, Path]:
 
 def _entry(package: list[str], path: Path) -> str:
     return "/".join([*package, *path.parts])
-
-
-def _is_packed(module: str, entries: dict[str, Path]) -> bool:
-    path = module.replace(".", "/")
-    return f"{path}.py" in entries or f"{path}/__init__.py" in entries

@@ -7,7 +7,6 @@ import os
 import ssl
 from pathlib import Path
 
-from pipelines.environment.lock import lock_from
 from pipelines.errors import DefinitionError
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
 from wire.worker_keys import MalformedKey, WorkerKey, parse_key
@@ -42,6 +41,8 @@ def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
     """Load the code that the options choose. Raises ``DefinitionError`` as `host_artifact` and `host_source` do."""
     tenant = arguments.tenant or ""
     if arguments.from_source:
+        from pipelines.environment.lock_files import lock_from
+
         lock = lock_from(arguments.lock) if arguments.lock else None
         return host_source(arguments.from_source, arguments.release, tenant, lock=lock)
     allow_drift = arguments.allow_environment_drift

@@ -50,11 +50,16 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
 
 
-def _uv(*arguments: str | Path) -> None:
-    uv = REPOSITORY / ".boot/bin/uv"
-    program = uv if uv.exists() else shutil.which("uv")
+def uv() -> Path:
+    """Return the program, which ./bootstrap fetches."""
+    own = REPOSITORY / ".boot/bin/uv"
+    program = str(own) if own.exists() else shutil.which("uv")
     assert program is not None, "there is no uv; ./bootstrap fetches it"
-    command = [program, "--quiet", *arguments]
+    return Path(program)
+
+
+def _uv(*arguments: str | Path) -> None:
+    command = [uv(), "--quiet", *arguments]
     done = subprocess.run(
         command,
         cwd=REPOSITORY,

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from pipelines.release.packaging import LOCK_ENTRY
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
@@ -106,6 +108,39 @@ def test_a_wrong_command_shows_its_usage(project: Path, arguments: list[str]) ->
     done = command(project, *arguments)
     assert done.returncode == 2
     assert "usage: python -m pipelines" in done.stderr
+
+
+def test_a_lock_is_packed_and_an_unusable_one_is_one_line(project: Path) -> None:
+    (project / "locked.txt").write_text("durable-pipelines==0.1\nalpha==1.0  # a comment\n")
+    done = command(project, "build", "flow:pipeline", "--lock", "locked.txt", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    with zipfile.ZipFile(project / json.loads(done.stdout)["path"]) as archive:
+        assert archive.read(LOCK_ENTRY) == b"alpha==1.0\ndurable-pipelines==0.1\n"
+    (project / "locked.txt").write_text("alpha==1.0\nbeta>=2\n")
+    done = command(project, "build", "flow:pipeline", "--lock", "locked.txt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: INVALID_LOCK: locked.txt, line 2: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_lock_without_durable_pipelines_is_packed_with_a_warning(project: Path) -> None:
+    (project / "locked.txt").write_text("alpha==1.0\n")
+    done = command(project, "build", "flow:pipeline", "--lock", "locked.txt")
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: the lock does not name durable-pipelines")
+
+
+def test_the_options_of_a_worker_are_shown_without_loading_the_compiler(project: Path) -> None:
+    watch = (
+        "import sys; from pipelines.cli import main\n"
+        "try: main(['worker', '--help'])\n"
+        "except SystemExit: print({'pydantic', 'packaging', 'celery', 'requests'} & {*sys.modules})"
+    )
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", watch], cwd=project, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_build_loads_neither_a_web_framework_nor_a_broker(project: Path) -> None:

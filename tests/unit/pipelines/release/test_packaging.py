@@ -1,11 +1,14 @@
-"""The entries of an artifact. Its bytes depend only on the source."""
+"""The entries of an artifact. Its bytes depend only on the source, the lock, the interpreter and the platform."""
 
 import hashlib
+import importlib.metadata
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -13,12 +16,14 @@ import pytest
 
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
-from pipelines.release.packaging import artifact_digest, build
+from pipelines.environment.environment import Environment
+from pipelines.release.packaging import LOCK_ENTRY, PYTHON_ENTRY, artifact_digest, build
 from tests.unit.pipelines.conftest import IMPORTS, Author
 from wire.documents.contract import CONTRACT_ENTRY
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1)\n"
+DOCUMENTS = [CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY]
 
 
 def names(path: Path) -> list[str]:
@@ -76,7 +81,7 @@ def test_an_artifact_holds_the_package_and_its_contract(author: Author, tmp_path
     pipeline = author.pipeline(STEP, module="acme.orders.flow")
     artifact = build(pipeline, tmp_path / "dist")
     assert names(artifact.path) == [
-        CONTRACT_ENTRY,
+        *DOCUMENTS,
         "acme/__init__.py",
         "acme/orders/data/rates.csv",
         "acme/orders/flow.py",
@@ -100,6 +105,32 @@ def test_the_digest_is_that_of_the_file_and_is_found_without_writing(author: Aut
     assert [file.name for file in (tmp_path / "dist").iterdir()] == ["org.acme.orders.zip"]
 
 
+def test_an_artifact_names_its_pipeline_its_interpreter_and_its_distributions(author: Author, tmp_path: Path) -> None:
+    with zipfile.ZipFile(built(author.pipeline(STEP, module="acme.flow"), tmp_path)) as archive:
+        assert json.loads(archive.read(PYTHON_ENTRY)) == {
+            "pipeline": "acme.flow:pipeline",
+            "implementation": sys.implementation.name,
+            "version": platform.python_version(),
+            "platform": sysconfig.get_platform(),
+        }
+        lock = archive.read(LOCK_ENTRY).decode()
+    assert lock == Environment.current().required.lock
+    assert f"pydantic=={importlib.metadata.version('pydantic')}\n" in lock
+    assert str(REPOSITORY) not in lock
+
+
+def test_a_lock_replaces_the_installed_distributions_and_changes_the_digest(author: Author, tmp_path: Path) -> None:
+    pipeline = author.pipeline(STEP)
+    default = build(pipeline, tmp_path)
+    locked = build(pipeline, tmp_path, lock="alpha==1.0\n")
+    assert locked.digest != default.digest
+    assert locked.contract == default.contract
+    assert locked.digest == artifact_digest(pipeline, "alpha==1.0\n") != artifact_digest(pipeline, "alpha==1.1\n")
+    with zipfile.ZipFile(locked.path) as archive:
+        assert archive.read(LOCK_ENTRY) == b"alpha==1.0\n"
+    assert build(pipeline, tmp_path, lock=Environment.current().required.lock).digest == default.digest
+
+
 def test_a_changed_body_changes_the_digest_and_nothing_else(author: Author, tmp_path: Path) -> None:
     before = build(author.pipeline(STEP), tmp_path / "dist")
     after = build(author.pipeline(STEP.replace("Receipt(1)", "Receipt(2)")), tmp_path / "dist")
@@ -118,14 +149,14 @@ def test_a_new_artifact_replaces_the_old_one_atomically(author: Author, tmp_path
 
 def test_a_single_module_packs_its_file(author: Author, tmp_path: Path) -> None:
     author.write("beside.py", "")
-    assert names(built(author.pipeline(STEP), tmp_path)) == [CONTRACT_ENTRY, "authored.py"]
+    assert names(built(author.pipeline(STEP), tmp_path)) == [*DOCUMENTS, "authored.py"]
 
 
 def test_a_pipeline_in_the_package_itself_packs_the_package(author: Author, tmp_path: Path) -> None:
     author.write("acme/__init__.py", IMPORTS + STEP)
     author.write("acme/rates.py", "")
     assert names(built(author.load("acme:pipeline"), tmp_path)) == [
-        CONTRACT_ENTRY,
+        *DOCUMENTS,
         "acme/__init__.py",
         "acme/rates.py",
     ]
@@ -141,7 +172,7 @@ def test_further_packages_and_modules_are_packed_on_request(author: Author, tmp_
         "pipeline = Pipeline('org.acme', packages=('shared.money', 'single'))\npipeline.step(ship)\n",
     )
     assert names(built(author.load("authored:pipeline"), tmp_path)) == [
-        CONTRACT_ENTRY,
+        *DOCUMENTS,
         "authored.py",
         "shared/__init__.py",
         "shared/money/rounding.py",

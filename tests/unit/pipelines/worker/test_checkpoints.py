@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import DefinitionError, Pipeline
 from pipelines.release.descriptor import MAX_CAPABILITIES_BYTES, release
-from pipelines.release.packaging import CAPABILITIES_ENTRY, artifact_digest, build
+from pipelines.release.packaging import CAPABILITIES_ENTRY, LOCK_ENTRY, PYTHON_ENTRY, artifact_digest, build
 from tests.unit.pipelines.conftest import Author
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import CHECKPOINTS, parse_descriptor
@@ -29,7 +29,7 @@ def entries(path: Path) -> dict[str, bytes]:
 def test_no_checkpoints_by_default(pipeline: Pipeline, tmp_path: Path) -> None:
     assert pipeline.checkpoint is False
     built = build(pipeline, tmp_path)
-    assert set(entries(built.path)) == {CONTRACT_ENTRY, "authored.py"}
+    assert set(entries(built.path)) == {CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY, "authored.py"}
     assert release(tmp_path).document["artifacts"][0]["capabilities"] == []
 
 

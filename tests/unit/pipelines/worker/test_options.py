@@ -1,9 +1,11 @@
 """A worker reads its key from a file or the environment, and refuses a malformed one."""
 
+import argparse
 from pathlib import Path
 
 import pytest
 
+from pipelines.commands import worker
 from pipelines.errors import DefinitionError
 from pipelines.worker.options import worker_key
 from wire.worker_keys import worker_key as derived
@@ -34,3 +36,17 @@ def test_a_missing_key_is_a_missing_option(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(DefinitionError) as caught:
         worker_key(None)
     assert caught.value.code == "MISSING_OPTION"
+
+
+@pytest.mark.parametrize("source", ["option", "variable"])
+def test_a_relative_file_of_certificates_is_found_from_any_folder(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that hosts an artifact changes its working folder before it connects to the broker."""
+    monkeypatch.chdir(tmp_path)
+    if source == "variable":
+        monkeypatch.setenv("PIPELINES_BROKER_CA_FILE", "ca.pem")
+    parser = argparse.ArgumentParser()
+    worker.add(parser)
+    options = ["--broker-ca-file=ca.pem"] if source == "option" else []
+    assert parser.parse_args(["--release=r.json", *options]).broker_ca_file == str(tmp_path / "ca.pem")

@@ -1,0 +1,154 @@
+"""The fingerprint of an environment, and how it differs from the one that an artifact requires."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines import DefinitionError
+from pipelines.environment.distributions import Distribution
+from pipelines.environment.environment import Environment, Required
+from pipelines.environment.interpreter import Interpreter
+
+PYTHON = Interpreter("cpython", "3.12.4", "linux-x86_64")
+LOCK = "alpha==1.0\nbeta==2.0\n"
+
+
+def distribution(folder: Path, name: str, version: str, record: str = "", *, editable: bool = False) -> Distribution:
+    metadata = folder / f"{name}-{version}.dist-info"
+    metadata.mkdir(parents=True, exist_ok=True)
+    (metadata / "RECORD").write_text(record)
+    (metadata / "direct_url.json").write_text(json.dumps({"url": "file:///x", "dir_info": {"editable": editable}}))
+    return Distribution(name, version, metadata)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    one, two = distribution(tmp_path, "alpha", "1.0", "alpha.py,sha256=a,1\n"), distribution(tmp_path, "beta", "2.0")
+    return Environment(PYTHON, (one, two))
+
+
+def test_an_environment_is_what_an_artifact_that_is_built_in_it_requires(environment: Environment) -> None:
+    assert environment.required == Required(PYTHON, LOCK)
+    assert environment.differences(environment.required) == []
+
+
+def test_this_environment_has_what_it_requires() -> None:
+    current = Environment.current()
+    assert current.differences(current.required) == []
+    assert current.fingerprint == Environment.current().fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    {
+        "implementation": ({"implementation": "pypy"}, "implementation is cpython, required is pypy"),
+        "version": ({"version": "3.12.5"}, "version is 3.12.4, required is 3.12.5"),
+        "platform": ({"platform": "macosx-14.0-arm64"}, "platform is linux-x86_64, required is macosx-14.0-arm64"),
+    }.values(),
+)
+def test_another_interpreter_is_a_difference(environment: Environment, change: dict[str, str], difference: str) -> None:
+    assert environment.differences(Required(replace(PYTHON, **change), LOCK)) == [difference]
+
+
+@pytest.mark.parametrize(
+    ("lock", "differences"),
+    {
+        "the same": ("beta==2.0\nalpha==1.0\n", []),
+        "the same, with hashes": (f"alpha==1.0 --hash=sha256:{'a' * 64}\nbeta==2.0\n", []),
+        "the same version, written differently": ("alpha==1\nBeta==2.0.0\n", []),
+        "any version of a URL": ("alpha @ https://h/alpha.zip\nbeta==2.0\n", []),
+        "an older one": ("alpha==1.1\nbeta==2.0\n", ["alpha is 1.0, required is 1.1"]),
+        "a local version": ("alpha==1.0+cpu\nbeta==2.0\n", ["alpha is 1.0, required is 1.0+cpu"]),
+        "a missing one": (LOCK + "gamma==3\n", ["gamma is not installed, required is 3"]),
+        "a missing one of a URL": (LOCK + "gamma @ https://h/g\n", ["gamma is not installed, required is any version"]),
+        "an additional one": ("alpha==1.0\n", ["beta 2.0 is installed, but not required"]),
+        "several": ("beta==2.1\n", ["alpha 1.0 is installed, but not required", "beta is 2.0, required is 2.1"]),
+        "nothing": ("", ["alpha 1.0 is installed, but not required", "beta 2.0 is installed, but not required"]),
+        "for another platform": (LOCK + 'gamma==3 ; sys_platform == "none"\n', []),
+        "for this platform": (LOCK + 'gamma==3 ; python_version > "3"\n', ["gamma is not installed, required is 3"]),
+        "a tool": (LOCK + "setuptools==80\n", []),
+    }.values(),
+)
+def test_other_distributions_are_differences(environment: Environment, lock: str, differences: list[str]) -> None:
+    assert environment.differences(Required(PYTHON, lock)) == differences
+
+
+def test_an_unusable_lock_is_refused(environment: Environment) -> None:
+    with pytest.raises(DefinitionError, match=r"INVALID_LOCK: requirements\.lock, line 1"):
+        environment.differences(Required(PYTHON, "alpha"))
+
+
+def test_tools_that_install_distributions_are_not_compared(environment: Environment, tmp_path: Path) -> None:
+    with_pip = replace(environment, distributions=(*environment.distributions, distribution(tmp_path, "pip", "26.0")))
+    assert with_pip.required == environment.required
+    assert with_pip.differences(environment.required) == []
+    assert with_pip.fingerprint != environment.fingerprint
+
+
+def test_editable_distributions_are_not_locked(environment: Environment, tmp_path: Path) -> None:
+    """An artifact packs their code, and a worker runs no other local code."""
+    edited = distribution(tmp_path, "edited", "1.0", editable=True)
+    with_edited = replace(environment, distributions=(*environment.distributions, edited))
+    assert with_edited.required == environment.required
+    assert with_edited.differences(environment.required) == []
+    assert with_edited.differences(Required(PYTHON, LOCK + "edited==2.0\n")) == ["edited is 1.0, required is 2.0"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": {}}', '{"dir_info": 1}'])
+def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path, text: str) -> None:
+    found = distribution(tmp_path, "alpha", "1.0")
+    assert not found.is_editable
+    (found.metadata / "direct_url.json").write_text(text)
+    assert not found.is_editable
+    (found.metadata / "direct_url.json").unlink()
+    assert not found.is_editable
+
+
+def test_changed_files_change_the_fingerprint_but_not_the_lock(environment: Environment, tmp_path: Path) -> None:
+    before = environment.fingerprint
+    distribution(tmp_path, "alpha", "1.0", "alpha.py,sha256=b,1\n")
+    assert environment.fingerprint != before
+    assert environment.differences(Required(PYTHON, LOCK)) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "same"),
+    {
+        "another program": ("../../../bin/alpha,sha256=other,9", True),
+        "another installer": ("alpha-1.0.dist-info/INSTALLER,sha256=other,3", True),
+        "the place of its source": ("alpha-1.0.dist-info/direct_url.json,sha256=other,3", True),
+        "notes of uv": ("alpha-1.0.dist-info/uv_cache.json,sha256=other,3", True),
+        "the list itself": ("alpha-1.0.dist-info/RECORD,,", True),
+        "compiled files": ("__pycache__/alpha.cpython-312.pyc,,", True),
+        "another module": ("b.py,sha256=b,1", False),
+        "another module with a comma": ('"b,c.py",sha256=b,1', False),
+        "other data": ("alpha/data.csv,sha256=b,1", False),
+        "another plugin": ("alpha-1.0.dist-info/entry_points.txt,sha256=b,1", False),
+    }.values(),
+)
+def test_the_fingerprint_covers_files_but_not_the_installer(
+    environment: Environment, tmp_path: Path, lines: str, same: bool
+) -> None:
+    before = environment.fingerprint
+    distribution(tmp_path, "alpha", "1.0", f"{lines}\nalpha.py,sha256=a,1\n")
+    assert (environment.fingerprint == before) is same
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"implementation": "pypy"}, {"version": "3.12.5"}, {"platform": "linux-aarch64"}],
+)
+def test_another_interpreter_changes_the_fingerprint(environment: Environment, change: dict[str, str]) -> None:
+    assert replace(environment, interpreter=replace(PYTHON, **change)).fingerprint != environment.fingerprint
+
+
+def test_the_fingerprint_does_not_depend_on_folders_or_their_order(environment: Environment, tmp_path: Path) -> None:
+    elsewhere = [
+        distribution(tmp_path / "elsewhere", "beta", "2.0"),
+        distribution(tmp_path / "elsewhere", "alpha", "1.0", "alpha.py,sha256=a,1\n"),
+    ]
+    assert Environment(PYTHON, tuple(elsewhere)).fingerprint == environment.fingerprint
+    for each in (elsewhere[:1], elsewhere[1:], [*elsewhere, distribution(tmp_path, "gamma", "1")]):
+        assert Environment(PYTHON, tuple(each)).fingerprint != environment.fingerprint
