@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from django.conf import settings
 from django.db.models import Count, Q
 
@@ -69,7 +68,7 @@ def file_name(execution: Execution) -> str:
     return f"provenance-{execution.pk}.dsse.json"
 
 
-def public_key() -> Ed25519PublicKey:
+def public_key() -> signing.PublicKey:
     """Return the public part of the key that signs. Raises `ProvenanceKeyMissing`."""
     return _key().public_key()
 
@@ -79,7 +78,7 @@ def is_signed() -> bool:
     return bool(settings.PROVENANCE_KEY)
 
 
-def _key() -> Ed25519PrivateKey:
+def _key() -> signing.PrivateKey:
     if not is_signed():
         raise ProvenanceKeyMissing("Set PROVENANCE_KEY_FILE to sign provenance.")
     return signing.read_private_key(settings.PROVENANCE_KEY)

@@ -32,6 +32,8 @@ from wire.documents.json_reader import Dialect
 from wire.documents.shape import ArrayOrNull, Document, RequiredText, TextOrEmpty, shape
 from wire.findings import DocumentError, Finding
 
+PrivateKey = Ed25519PrivateKey
+PublicKey = Ed25519PublicKey
 ENVELOPE_NAME = "pipeline-release.dsse.json"
 RELEASE_TYPE = "application/vnd.durable-coordinator.release+json"
 """The payload type of an envelope over the bytes of `pipeline-release.json`."""

@@ -52,6 +52,12 @@ def predicate(execution: Execution) -> dict[str, Any]:
     return found
 
 
+def recorded_steps(execution: Execution) -> list[list[int]]:
+    """Return the steps that each event of a worker's report names."""
+    reports = execution.events.filter(data__has_key="worker").order_by("sequence")
+    return [[index for index, _, _ in event.data["steps"]] for event in reports]
+
+
 def run_on(hosted: Hosted, host: Host, claim: Claim) -> None:
     """Run a claim on one of several workers, and record what it reports."""
     key = worker_key(settings.WORKER_SECRET, hosted.owner.slug)
@@ -95,6 +101,7 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
         ("RETRY_SCHEDULED", 1, "worker-2", 2, ["Step 2"]),
         ("SUCCEEDED", 2, "worker-1", 2, ["Step 2"]),
     ]
+    assert recorded_steps(execution) == [[0], [1], [2], [2], [2]]
     for run in found["runs"]:
         assert (run["artifactDigest"], run["pinned"], run["code"]) == (digest, True, "source")
         assert run["environment"].startswith("sha256:")
@@ -118,6 +125,7 @@ def test_the_newest_of_several_checkpoints_in_a_message_has_the_steps_of_all(hos
         ("CHECKPOINT", [0, 1]),
         ("SUCCEEDED", [2]),
     ]
+    assert recorded_steps(execution) == [[0, 1], [2]]
 
 
 def test_the_subject_is_the_artifact_and_the_digests_are_those_of_the_values(hosting: Hosting) -> None:
