@@ -312,7 +312,7 @@ class Environment:
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The members of a JSON object. Raises `ValueError` for equal names, of which `json` would keep the last."""
+    """The members of a JSON object. Raises `ValueError` for equal names; `json` would keep the last."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError

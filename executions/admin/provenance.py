@@ -23,7 +23,7 @@ ENDS = {
     "LEASES_LOST": "lost its lease without a report, once too often",
     "CANCELLED": "had the part when the execution was cancelled",
 }
-"""What became of a part, by the event that ended it."""
+"""The outcome of a part, by the event that ended it."""
 
 
 def shown(execution: Execution) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _code(run: dict[str, Any]) -> str:
 
 
 def download(execution: Execution) -> HttpResponse:
-    """Download the signed document. There is none without a key."""
+    """Download the signed document. Without a key, the document does not exist."""
     if not provenance.is_signed():
         raise Http404
     headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}

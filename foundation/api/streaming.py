@@ -12,7 +12,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 PLACE = "coordinator.place"
 """The member of the WSGI environment that takes a place for a slow client and returns a function that leaves it.
 
-It raises `SlowRequestsBusy` if there is none. A server without a limit has no such member.
+It raises `SlowRequestsBusy` if all places are taken. A server without a limit has no such member.
 """
 
 

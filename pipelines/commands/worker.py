@@ -86,7 +86,7 @@ def _positive(text: str) -> int:
 
 
 def _end(number: int, _: object) -> None:
-    """Remove the unpacked artifact and end as the signal does by default, whatever the author's code catches."""
+    """Remove the unpacked artifact and end as the signal does by default. The author's code cannot catch this."""
     from pipelines.worker.artifact import remove_private_folders
 
     remove_private_folders()

@@ -53,7 +53,7 @@ class Distribution:
 
     @property
     def is_editable(self) -> bool:
-        """True if the code is in the folder of its source, of which the installation is only a reference (PEP 610)."""
+        """True if the installation only refers to a folder with the source (PEP 610)."""
         try:
             origin = json.loads((self.metadata / "direct_url.json").read_bytes())
             return origin["dir_info"]["editable"] is True

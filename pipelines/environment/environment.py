@@ -41,7 +41,7 @@ class Environment:
     def fingerprint(self) -> str:
         """A SHA-256 digest over interpreter, platform, and the names, versions and files of all distributions.
 
-        Equal environments have the same fingerprint, whatever their folders and whichever installer made them.
+        Equal environments have the same fingerprint in every folder and with every installer.
         """
         hashed = hashlib.sha256("\n".join(self.interpreter.as_json().values()).encode())
         for each in sorted(self.distributions, key=attrgetter("name")):

@@ -27,7 +27,7 @@ class InstalledCode:
         self._library = tuple({os.path.realpath(sysconfig.get_path(n)) + os.sep for n in ("stdlib", "platstdlib")})
 
     def contains(self, path: str) -> bool:
-        """Return True if the file at this canonical path is installed, whatever its present content."""
+        """Return True if the file at this canonical path is installed. Its present content is not checked."""
         return self.is_trusted(path) or path in self._recorded
 
     def is_trusted(self, path: str) -> bool:

@@ -52,7 +52,7 @@ def _exported(path: Path) -> str:
     except UvFailed as error:
         raise invalid(path, 0, str(error)) from error
     except DefinitionError as error:
-        text = f"{path} can be read with uv only, and there is none; install uv, or give --lock another file"
+        text = f"{path} can be read with uv only, and uv is not installed; install it, or give --lock another file"
         raise DefinitionError("UV_NOT_FOUND", text) from error
 
 
@@ -67,7 +67,7 @@ def _of_pylock(path: Path, text: str) -> Iterator[str]:
 
 
 def _line(package: Package) -> str:
-    """Return the line of a package, with the hashes of all its files, whichever fit this machine."""
+    """Return the line of a package, with the hashes of all its files, also of those for other machines."""
     files = [*(package.wheels or ()), *((package.sdist,) if package.sdist else ())]
     place = f"=={package.version}"
     if package.archive is not None:

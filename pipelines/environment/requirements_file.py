@@ -58,7 +58,7 @@ def require_portable(requirement: Requirement) -> Requirement:
     if url.scheme in {"", "file"}:
         return _of_wheel(url.path, requirement.marker)
     if url.password is not None or (url.username is not None and "ssh" not in url.scheme):
-        raise ValueError("its URL contains a password, which everybody who has the artifact could read")
+        raise ValueError("its URL contains a password, which every reader of the artifact would see")
     return requirement
 
 

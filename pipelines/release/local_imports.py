@@ -28,10 +28,10 @@ class Unpacked:
 def unpacked_modules(start: Iterable[str], sources: Mapping[str, Path], loaded: Iterable[str]) -> list[Unpacked]:
     """Return the modules that are imported and that a worker would not find.
 
-    These are local modules that are not packed, and installed ones of a package of which a part is packed.
+    These are local modules that are not packed, and installed modules whose package is packed only in part.
 
     Follows the import statements of the modules in ``start`` through all local files, packed or not, also those in
-    functions. ``loaded`` are further modules that the import of the pipeline has loaded, however it did this.
+    functions. ``loaded`` are further modules that the import of the pipeline has loaded in any way.
     ``sources`` are the packed files by the names of their entries.
 
     Raises ``DefinitionError``: MODULE_FAILED for a local file that Python cannot parse, SOURCE_UNREADABLE.

@@ -89,13 +89,15 @@ def _artifact_problems(statement: execution_statement.Statement, artifacts: Sequ
     if not artifacts:
         return []
     ran = {each.digest.sha256 for each in statement.subject if each.annotations is not None}
-    given = {_digest(path): path for path in artifacts}
+    artifacts_by_digest = {_digest(path): path for path in artifacts}
     problems = [
         f"ARTIFACT_DID_NOT_RUN: no part ran {path}, which has the digest sha256:{digest}"
-        for digest, path in given.items()
+        for digest, path in artifacts_by_digest.items()
         if digest not in ran
     ]
-    problems += [f"ARTIFACT_NOT_GIVEN: a part ran sha256:{digest}" for digest in sorted(ran - given.keys())]
+    problems += [
+        f"ARTIFACT_NOT_GIVEN: a part ran sha256:{digest}" for digest in sorted(ran - artifacts_by_digest.keys())
+    ]
     problems += [
         f"ARTIFACT_UNKNOWN: run {each.sequence} does not prove which code ran: {', '.join(each.findings)}"
         for each in statement.predicate.runs

@@ -117,7 +117,7 @@ def _private_folder() -> Path:
 
 
 def _copy(path: Path, copy: BinaryIO) -> str:
-    """Copy the file and return the digest of the copy, which nobody else can change."""
+    """Copy the file and return the digest of the copy, which no other process can change."""
     hashed = hashlib.sha256()
     for piece in _pieces(path):
         hashed.update(piece)

@@ -65,7 +65,7 @@ def _require_digest(path: Path, digest: str) -> None:
 
 
 class _Download:
-    """Writes the bytes at ``url`` to ``file``, however often the connection breaks."""
+    """Writes the bytes at ``url`` to ``file``, and continues each time the connection breaks."""
 
     def __init__(self, http: requests.Session, url: str, digest: str, file: BinaryIO) -> None:
         self._http, self._url, self._digest, self._file = http, url, digest, file

@@ -1,7 +1,7 @@
 """Restricts the code of a process to one artifact, the standard library and installed distributions.
 
-Python reports every file whose code is about to run as a module to an audit hook (PEP 578), however it is imported: by
-an import statement, by `importlib`, by a finder of the author, by `runpy`, or by `exec` of a compiled file. Such a hook
+Python reports every file whose code is about to run as a module to an audit hook (PEP 578). It does so for every kind
+of import: an import statement, `importlib`, a finder of the author, `runpy`, or `exec` of a compiled file. Such a hook
 cannot be removed. Code that a pipeline generates has no file, and is not restricted.
 """
 
@@ -26,7 +26,7 @@ class ForeignModule(ImportError):
 
 
 _restriction: Final = threading.Lock()
-"""Acquired for good by the process's only restriction."""
+"""Acquired permanently by the process's only restriction."""
 
 
 class AllowedCode:

@@ -40,7 +40,7 @@ def find(tenant: Tenant, digest: str) -> Artifact:
 
 
 def file_name(artifact: Artifact) -> str:
-    """Return a name for a file with the artifact's bytes. It is a plain name, whatever the artifact's URI contains."""
+    """Return a name for a file with the artifact's bytes. It has no folder, even if the artifact's URI is a path."""
     name = PurePosixPath(unquote(artifact.uri).replace("\\", "/")).name
     return _UNSAFE.sub("_", name[-MAX_NAME:]) or "artifact"
 

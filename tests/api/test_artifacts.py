@@ -121,7 +121,7 @@ def test_the_file_name_is_plain_whatever_the_address_of_the_artifact(ours: Tenan
 
 
 @pytest.mark.parametrize("media", ["application/octet-stream", "application/json", "*/*", "application/*;q=0.5"])
-def test_clients_may_ask_for_bytes_or_for_what_they_ask_of_the_whole_api(
+def test_clients_may_accept_the_bytes_or_any_media_type_of_the_api(
     ours: TenantApi, artifact: Artifact, media: str
 ) -> None:
     assert fetch(ours, artifact.digest, Accept=media).status_code == 200

@@ -1,4 +1,4 @@
-"""Workers run the code of their release's artifact, wherever the source is, and stop when a step wants other code."""
+"""Workers run the code of their release's artifact, not of a folder, and stop when a step wants other code."""
 
 import shutil
 from pathlib import Path

@@ -101,7 +101,7 @@ VERSION = "version = '1.0'"
     {
         "no package": (pylock(packages="[]"), ""),
         "a wheel": (pylock(package("a", VERSION, f"wheels = [{WHEEL}]")), f"a==1.0 --hash=sha256:{DIGEST}\n"),
-        "hashes of all files, whichever fit this machine": (
+        "hashes of all files, also of those for other machines": (
             pylock(package("a", VERSION, f"wheels = [{OTHER_WHEEL}, {WHEEL}]", SDIST)),
             f"a==1.0 --hash=sha256:{DIGEST} --hash=sha256:{'cd' * 32} --hash=sha256:{'ef' * 32}\n",
         ),

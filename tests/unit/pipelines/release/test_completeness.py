@@ -25,7 +25,7 @@ MODULES = {
 
 
 def write(author: Author, body: str, **files: str) -> str:
-    """Write a pipeline in the package acme.orders, and modules beside it. Return the pipeline's reference."""
+    """Write a pipeline in the package acme.orders, and modules next to it. Return the pipeline's reference."""
     for path, text in {**MODULES, **files}.items():
         author.write(path, text)
     author.write("acme/orders/flow.py", IMPORTS + STEP + body)

@@ -65,11 +65,13 @@ def built(*events: Event) -> dict[str, Any]:
         artifacts=[("app", digest)],
     )
     answer = {"interactionId": "i", "actor": "user:anna", "answeredAt": "2026-11-26T12:00:04.000000Z"}
-    asked: dict[str, Any] = {
+    await_of_step: dict[str, Any] = {
         **{"stepIndex": 1, "stepId": "Approve", "status": "COMPLETED", "openedAt": "2026-11-26T12:00:03.000000Z"},
         **{"items": 1, "answered": 1, "answers": [answer]},
     }
-    return execution_statement.build(execution, pin, runs_of(events, pin.digests, ["Validate", "Approve"]), [asked])
+    return execution_statement.build(
+        execution, pin, runs_of(events, pin.digests, ["Validate", "Approve"]), [await_of_step]
+    )
 
 
 def usual() -> dict[str, Any]:
@@ -202,7 +204,7 @@ def test_after_a_rotation_either_key_is_accepted(desk: Desk) -> None:
     assert verify(desk.document, [newer, desk.key]).problems == []
 
 
-# --- signed documents that do not prove what is asked ---
+# --- signed documents that do not prove the expected facts ---
 
 
 def test_another_artifact_is_not_the_one_that_ran(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""A worker downloads its artifact. A small HTTP server replaces the coordinator and misbehaves as told."""
+"""A worker downloads its artifact. A small HTTP server replaces the coordinator and misbehaves on request."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Installed distributions run as they were installed; whatever else an environment contains does not run."""
+"""Installed distributions run as installed. Other code in an environment does not run."""
 
 import base64
 import hashlib
