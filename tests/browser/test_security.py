@@ -23,8 +23,8 @@ from tests.race_database import connected_to, emptied
 from tests.running import PASSWORD
 from tests.servers import ordinary_url
 
-FRAGMENTS = {"release status", "execution live", "campaign live", "attachment"}
-"""Responses that are fragments, not whole pages."""
+FRAGMENTS = {"release status", "execution live", "campaign live", "attachment", "artifact"}
+"""Responses that are fragments or downloads, not whole pages."""
 OTHER_PAGES = ("admin:password_change", "admin:log_out_everywhere", "admin:password_change_done", "admin:login")
 
 
