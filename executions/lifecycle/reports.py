@@ -28,22 +28,17 @@ def spans(steps: Sequence[StepSpan], start: int) -> list[list[int]]:
 
     Steps before `start` are left out: the checkpoint that moved the execution to `start` has recorded them.
     """
-    return [
-        [each.step_index, each.started_at_epoch_ms, each.ended_at_epoch_ms]
-        for each in steps
-        if each.step_index >= start
-    ]
+    return [list(each) for each in steps if each[0] >= start]
 
 
 def of_outcome(outcome: Outcome, start: int) -> dict[str, Any]:
     """Return the members about the part that an outcome ends: the spans of its steps, and its own if known."""
     members: dict[str, Any] = {"steps": spans(outcome.steps, start)}
     if outcome.span is not None:
-        members["span"] = [outcome.span.started_at_epoch_ms, outcome.span.ended_at_epoch_ms]
+        members["span"] = list(outcome.span)
     return members
 
 
 def of_checkpoint(checkpoint: Checkpoint, start: int) -> list[list[int]]:
     """Return the spans of the steps since the checkpoint before this one."""
-    reached = [each for each in checkpoint.steps if each.step_index < checkpoint.next_step_index]
-    return spans(reached, start)
+    return spans([each for each in checkpoint.steps if each[0] < checkpoint.next_step_index], start)

@@ -91,7 +91,7 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         return False
     begun = time.time()
     found = _call(execution, row[0], host.worker)
-    _record(execution, host.worker, found, Span(started_at_epoch_ms=_ms(begun), ended_at_epoch_ms=_ms(time.time())))
+    _record(execution, host.worker, found, (_ms(begun), _ms(time.time())))
     return True
 
 

@@ -239,17 +239,17 @@ class Host:
             outcome = self._boundary.run(
                 command.execution_id,
                 lambda: self._outcome(command, keep if command.checkpoints else None, times),
-                lambda failed: outcomes.failed(command, failed),
+                lambda failed: outcomes.failed(command, failed, times.spans()),
             )
         if pace_is_notable():
             self.changed.set()
-        outcome = outcome.model_copy(update={"steps": times.spans()})
         failed = outcome.outcome == "FAILED"
         return Report(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
 
     def _outcome(self, command: Command, keep: Keep | None, times: StepTimes) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        outcome = outcomes.outcome_of(command, self._run_steps(command, keep, times, steps), steps=steps)
+        result = self._run_steps(command, keep, times, steps)
+        outcome = outcomes.outcome_of(command, result, steps=steps, spans=times.spans())
         if outcome.failure is not None:
             log_failure(command.execution_id, outcome.failure)
         return outcome

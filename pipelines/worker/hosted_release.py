@@ -62,9 +62,12 @@ class HostedRelease:
             return run(self.pipeline, payload, **options)
         if self.must_stop:
             return self._foreign(retryable=True)
-        with self.allowed.transition() as is_foreign:
+        self.allowed.begin_transition()
+        try:
             result = run(self.pipeline, payload, **options)
-            return self._foreign(retryable=False) if is_foreign() else result
+        finally:
+            is_foreign = self.allowed.end_transition()
+        return self._foreign(retryable=False) if is_foreign else result
 
     def _foreign(self, *, retryable: bool) -> Failed:
         text = self.allowed.foreign if self.allowed else ""

@@ -11,8 +11,7 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,21 +73,19 @@ class AllowedCode:
             self._blame(text)
             raise ForeignModule(text, path=path)
 
-    @contextmanager
-    def transition(self) -> Iterator[Callable[[], bool]]:
-        """Watch a transition in this thread. Yields a function that tells whether it tried to import a foreign module.
+    def begin_transition(self) -> None:
+        """Watch a transition in this thread until `end_transition`.
 
         An import in a thread that runs no transition counts for all transitions that run at that time, because any of
         them may have started the thread.
         """
-        thread = threading.get_ident()
         with self._lock:
-            self._blamed[thread] = False
-        try:
-            yield lambda: self._blamed[thread]
-        finally:
-            with self._lock:
-                del self._blamed[thread]
+            self._blamed[threading.get_ident()] = False
+
+    def end_transition(self) -> bool:
+        """Return True if the transition of this thread tried to import a foreign module."""
+        with self._lock:
+            return self._blamed.pop(threading.get_ident())
 
     def _blame(self, text: str) -> None:
         thread = threading.get_ident()

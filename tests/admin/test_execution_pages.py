@@ -23,7 +23,7 @@ from tests import making, signing
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import unguarded
-from wire.messages.celery_messages import OutcomeGroup, StepSpan
+from wire.messages.celery_messages import OutcomeGroup
 
 
 def page(execution: Execution) -> str:
@@ -86,7 +86,7 @@ def test_the_provenance_says_in_a_sentence_which_code_ran_each_part(log_in: LogI
         artifact_digest=artifact.digest,
         code="artifact",
         environment="<i>e</i>",
-        outcomes=[making.outcome_of(claim, steps=[StepSpan(step_index=0, started_at_epoch_ms=1, ended_at_epoch_ms=2)])],
+        outcomes=[making.outcome_of(claim, steps=[(0, 1, 2)])],
     )
     outcome.record(acme.release.identity, group)
     client = log_in("viewer")

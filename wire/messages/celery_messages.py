@@ -122,22 +122,15 @@ class Suspension(Wire):
     group: str | None = Field(default=None, max_length=LONGEST_RECIPIENT)
 
 
-class Span(Wire):
-    """A time span, in milliseconds since 1970."""
+_Milliseconds = Annotated[int, Field(ge=0, lt=2**53)]
+Span = tuple[_Milliseconds, _Milliseconds]
+"""The start and the end of a time span, in milliseconds since 1970."""
+StepSpan = tuple[Annotated[int, Field(ge=0, lt=2**31)], _Milliseconds, _Milliseconds]
+"""The index of a step and its span in a transition: from its first call to the end of its last one.
 
-    started_at_epoch_ms: int = Field(ge=0, lt=2**53)
-    ended_at_epoch_ms: int = Field(ge=0, lt=2**53)
-
-
-class StepSpan(Span):
-    """When a step ran in a transition: from its first call to the end of its last one.
-
-    The spans of steps overlap if they pass a stream, because streams are lazy.
-    """
-
-    step_index: int = Field(ge=0, lt=2**31)
-
-
+The spans of steps overlap if they pass a stream, because streams are lazy. These are arrays, because messages contain
+many of them.
+"""
 _Spans = Annotated[list[StepSpan], Field(max_length=MOST_SPANS, fail_fast=True)]
 
 

@@ -23,7 +23,7 @@ from tests.executions.lifecycle.recording import pin, record
 from wire.documents import execution_statement, json_values
 from wire.documents.json_writer import text
 from wire.documents.signing import read_envelope
-from wire.messages.celery_messages import CommandGroup, OutcomeGroup, Span, StepSpan
+from wire.messages.celery_messages import CommandGroup, OutcomeGroup
 from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
 
@@ -231,9 +231,9 @@ def test_the_worst_report_is_kept_as_reported_and_not_believed() -> None:
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
     spans = [
-        StepSpan(step_index=2**31 - 1, started_at_epoch_ms=FOREVER, ended_at_epoch_ms=0),
-        StepSpan(step_index=0, started_at_epoch_ms=0, ended_at_epoch_ms=1),
-        StepSpan(step_index=0, started_at_epoch_ms=0, ended_at_epoch_ms=1),
+        (2**31 - 1, FOREVER, 0),
+        (0, 0, 1),
+        (0, 0, 1),
     ]
     done = making.outcome_of(claim, steps=spans)
     group = OutcomeGroup(worker_id="w", artifact_digest=OTHER, environment="sha256:" + "e" * 64, outcomes=[done])
@@ -285,7 +285,7 @@ def test_the_span_of_a_worker_without_steps_is_that_of_its_call() -> None:
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
     now = int(execution.created_at.timestamp() * 1000)
-    record(claim, making.outcome_of(claim, span=Span(started_at_epoch_ms=now, ended_at_epoch_ms=now + 7)))
+    record(claim, making.outcome_of(claim, span=(now, now + 7)))
     [run] = predicate(execution)["runs"]
     assert run["endedAt"] is not None
     assert run["startedAt"] < run["endedAt"]
