@@ -132,8 +132,9 @@ def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> i
         starts = {pk: locked.step_index for pk, locked in known.items()}
         starts |= checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group, starts)
         requested = list(_moves(identity, known, group, starts, outcomes, opened))
-        moved = {id(move) for move in moves.apply([move for move, _ in requested])}
-        _note_dropped([move for move, _ in requested if id(move) not in moved])
+        reporter = reports.reporter(group)
+        moved = {id(move) for move in moves.apply([move for move, _ in requested], reporter)}
+        _note_dropped([move for move, _ in requested if id(move) not in moved], reporter)
         _follow_up(identity, [(move, outcome) for move, outcome in requested if id(move) in moved], opened)
     for key in {outcome.execution_id for outcome in outcomes} - known.keys():
         log.warning("Dropped an outcome for %s, which is not an execution of %s", key, identity)
@@ -169,14 +170,14 @@ def _moves(
 ) -> Iterator[tuple[Move, Outcome]]:
     """Yield the move that each outcome requests, with the outcome."""
     policy = cache(partial(_policy_of, identity))  # most groups need none
-    reporter = reports.reporter(group)
     for outcome in outcomes:
         execution = known.get(outcome.execution_id)
         if execution is not None:
             # An outcome under a lost lease is dropped. Its event has the spans of all its steps.
             start = starts[execution.pk] if outcome.execution_version == execution.version else 0
-            report = {**reporter, **reports.of_outcome(outcome, start)}
-            yield _move(_Reported(execution, outcome, report, policy, opened.get(execution.pk))), outcome
+            report = reports.of_outcome(outcome, start)
+            reported = _Reported(execution, outcome, group.worker_id, report, policy, opened.get(execution.pk))
+            yield _move(reported), outcome
 
 
 def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
@@ -221,6 +222,7 @@ class _Reported:
 
     execution: _Locked
     outcome: Outcome
+    worker_id: str
     report: Mapping[str, Any]
     policy: Callable[[], RetryPolicy]
     opened: ImportedSuspension | None
@@ -276,7 +278,7 @@ class _Reported:
             lease_token=self.outcome.lease_token,
             target=target,
             kind=kind,
-            actor=f"worker:{self.report['worker']}",
+            actor=f"worker:{self.worker_id}",
             data={"transitionKey": key, "attempt": self.execution.attempt, **self.report, **(details or {})},
             transition_key=key,
             **changes,
@@ -287,7 +289,7 @@ def _cleaned(text: str) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def _note_dropped(dropped: Sequence[Move]) -> None:
+def _note_dropped(dropped: Sequence[Move], reporter: Mapping[str, str]) -> None:
     for move in dropped:
         log.warning("Dropped an outcome for execution %s: its lease was lost", move.execution_id)
     moves.note(
@@ -296,7 +298,13 @@ def _note_dropped(dropped: Sequence[Move]) -> None:
             Note(
                 move.execution_id,
                 move.actor,
-                {**move.data, "outcome": move.target.value, "version": move.version, "reason": "lease lost"},
+                {
+                    **reporter,
+                    **move.data,
+                    "outcome": move.target.value,
+                    "version": move.version,
+                    "reason": "lease lost",
+                },
             )
             for move in dropped
         ],

@@ -63,9 +63,10 @@ class Move:
     error_message: str | None = None
 
 
-def apply(moves: Sequence[Move]) -> list[Move]:
+def apply(moves: Sequence[Move], shared: Mapping[str, str] = MappingProxyType({})) -> list[Move]:
     """Apply `moves` and return those that took place, in their order. Of several for one execution, at most one does.
 
+    The event of each move has the members `shared` in addition to the move's own data.
     Raises ValueError for a move that is not in `MOVES`, which is a programming error.
     """
     if not moves:
@@ -75,12 +76,20 @@ def apply(moves: Sequence[Move]) -> list[Move]:
             raise ValueError(f"There is no move from {move.source} to {move.target}.")
     requested = json.dumps([_as_row(move) for move in moves], ensure_ascii=False, default=str)
     with prepared.cursor() as cursor:
-        cursor.execute(statements.APPLY, {"moves": requested, "terminal": [state.value for state in TERMINAL]})
+        cursor.execute(
+            statements.APPLY,
+            {
+                "moves": requested,
+                "shared": json.dumps(dict(shared)),
+                "terminal": [state.value for state in TERMINAL],
+            },
+        )
         return [moves[place - 1] for (place,) in sorted(cursor.fetchall())]
 
 
 def _as_row(move: Move) -> dict[str, Any]:
-    return {
+    """Return the columns of a move that are not NULL."""
+    columns = {
         "id": move.execution_id,
         "source": move.source,
         "version": move.version,
@@ -102,6 +111,7 @@ def _as_row(move: Move) -> dict[str, Any]:
         "code": move.error_code,
         "message": move.error_message,
     }
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ WITH requested AS (
     RETURNING e.id, a.place, e.event_count, e.status, a.kind, a.actor, a.data
 ), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
-    SELECT id, event_count, kind, status, actor, data FROM moved
+    SELECT id, event_count, kind, status, actor, data || %(shared)s::jsonb FROM moved
 )
 SELECT place FROM moved
 """
