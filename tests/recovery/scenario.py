@@ -5,7 +5,7 @@ connection has locked, or a server or process that is frozen or killed.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,30 @@ class Scenario:
                 self.cluster.kill("web")
             self.cluster.start("web")
             self.cluster.product.wait_until_ready()
+
+    @contextmanager
+    def lease_of(self, seconds: float) -> Iterator[None]:
+        """During the block, web process and control worker lease executions for `seconds`.
+
+        A command expires with its lease. So a test in which a worker starts after the command is sent needs a lease
+        that lasts longer than the start.
+        """
+        environment = self.cluster.product.environment
+        before = environment["LEASE_SECONDS"]
+        environment["LEASE_SECONDS"] = str(seconds)
+        self._restart_senders()
+        try:
+            yield
+        finally:
+            environment["LEASE_SECONDS"] = before
+            self._restart_senders()
+
+    def _restart_senders(self) -> None:
+        for name in ("web", "control-1"):
+            with suppress(KeyError):  # a test that failed may have left it dead
+                self.cluster.kill(name)
+            self.cluster.start(name)
+        self.cluster.product.wait_until_ready()
 
     def stop_the_clock(self) -> None:
         """Kill the clock, so that no lease is taken over, and wait until its last messages are processed.

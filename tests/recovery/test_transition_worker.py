@@ -56,18 +56,19 @@ def test_a_command_is_executed_after_its_sender_was_killed(scenario: Scenario) -
     """The queue holds the command when the control worker is killed. The transition worker was killed before. With the
     clock stopped no lease is taken over, so that only the message can complete the execution.
     """
-    scenario.stop_the_clock()
-    scenario.cluster.kill(WORKER)
-    execution_id = scenario.submit("x")
-    eventually(lambda: scenario.commands == 1, what="the command in its queue")
-    scenario.cluster.kill("control-1")
-    scenario.open_gate("x")
-    assert (scenario.history(execution_id).kinds, scenario.runs("x")) == (["SUBMITTED", "CLAIMED"], 0)
+    with scenario.lease_of(60):
+        scenario.stop_the_clock()
+        scenario.cluster.kill(WORKER)
+        execution_id = scenario.submit("x")
+        eventually(lambda: scenario.commands == 1, what="the command in its queue")
+        scenario.cluster.kill("control-1")
+        scenario.open_gate("x")
+        assert (scenario.history(execution_id).kinds, scenario.runs("x")) == (["SUBMITTED", "CLAIMED"], 0)
 
-    scenario.cluster.start(WORKER)
-    scenario.cluster.start("control-1")
-    assert scenario.ended(execution_id).kinds == ONCE
-    assert scenario.runs("x") == 1
+        scenario.cluster.start(WORKER)
+        scenario.cluster.start("control-1")
+        assert scenario.ended(execution_id).kinds == ONCE
+        assert scenario.runs("x") == 1
 
 
 def test_an_outcome_is_recorded_after_its_worker_was_killed(scenario: Scenario) -> None:
