@@ -23,14 +23,10 @@ from pipelines.authoring.loading import load, reference_of
 from pipelines.environment.environment import Environment
 from pipelines.errors import DefinitionError
 from pipelines.release.completeness import require_complete
-from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
 
 CAPABILITIES_ENTRY: Final = "META-INF/pipeline/capabilities.json"
-PYTHON_ENTRY: Final = "META-INF/pipeline/python.json"
-"""Names the pipeline in the artifact as MODULE:NAME, and the interpreter for which it was built."""
-LOCK_ENTRY: Final = "META-INF/pipeline/requirements.lock"
-"""The distributions that the code needs, with exact versions."""
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644
 _UNIX: Final = 3

@@ -16,9 +16,9 @@ from typing import BinaryIO, Final, cast
 from pipelines.environment.environment import Required
 from pipelines.environment.interpreter import Interpreter
 from pipelines.errors import DefinitionError
-from pipelines.release.packaging import LOCK_ENTRY, PYTHON_ENTRY
 from wire.archive.layout import Layout
 from wire.archive.reader import ArchiveError, content, read_layout
+from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descriptor, parse_descriptor
 from wire.findings import DocumentError
 

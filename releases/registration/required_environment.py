@@ -13,11 +13,10 @@ from typing import Any
 
 from wire.archive.layout import Layout
 from wire.archive.reader import read_entry
+from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError, Finding, Severity
 
-PYTHON_ENTRY = "META-INF/pipeline/python.json"
-LOCK_ENTRY = "META-INF/pipeline/requirements.lock"
 MAX_PYTHON_BYTES = 64 * 1024
 MAX_LOCK_BYTES = 2 * 1024 * 1024
 MAX_DISTRIBUTIONS = 2000

@@ -28,6 +28,10 @@ from wire.documents.shape import (
 from wire.findings import DocumentError, Finding, Severity
 
 CONTRACT_ENTRY = "META-INF/pipeline/pipeline-contract.json"
+PYTHON_ENTRY = "META-INF/pipeline/python.json"
+"""Names the pipeline in the artifact as MODULE:NAME, and the interpreter for which it was built."""
+LOCK_ENTRY = "META-INF/pipeline/requirements.lock"
+"""The distributions that the code needs, with exact versions."""
 """The zip entry of an artifact that contains the contract."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.release.packaging import LOCK_ENTRY
+from wire.documents.contract import LOCK_ENTRY
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 

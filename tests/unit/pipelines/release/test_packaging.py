@@ -17,9 +17,9 @@ import pytest
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
 from pipelines.environment.environment import Environment
-from pipelines.release.packaging import LOCK_ENTRY, PYTHON_ENTRY, artifact_digest, build
+from pipelines.release.packaging import artifact_digest, build
 from tests.unit.pipelines.conftest import IMPORTS, Author
-from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1)\n"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pipelines.errors import DefinitionError
-from pipelines.release.packaging import LOCK_ENTRY, PYTHON_ENTRY
 from pipelines.worker.artifact import UnpackedArtifact, unpack_release
 from tests.unit.pipelines.worker.hosting_process import FLOW, hosted, packed
+from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
 
 
 @pytest.fixture

@@ -7,21 +7,18 @@ from typing import Any
 
 import pytest
 
-from pipelines.release import packaging
 from releases.registration.required_environment import (
-    LOCK_ENTRY,
     LONGEST,
     MAX_DISTRIBUTIONS,
     MAX_LOCK_BYTES,
     MAX_PYTHON_BYTES,
-    PYTHON_ENTRY,
     RequiredEnvironment,
     required_environment,
 )
 from releases.registration.verification import Verdict, verify
 from tests.unit.releases.registration.test_release_verification import CONTRACT, Shelf, descriptor, sha
 from wire.archive.reader import read_layout
-from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.findings import Severity
 
 PYTHON = {"implementation": "cpython", "version": "3.12.1", "platform": "linux-x86_64"}
@@ -58,10 +55,6 @@ def read(**entries: bytes | str) -> tuple[RequiredEnvironment | None, list[tuple
 def verified(**entries: bytes | str) -> tuple[Verdict, str]:
     data = archive(**entries)
     return verify(descriptor(("app", "jar", data)), Shelf(app=data)), sha(data)
-
-
-def test_the_entries_are_those_that_build_writes() -> None:
-    assert (PYTHON_ENTRY, LOCK_ENTRY) == (packaging.PYTHON_ENTRY, packaging.LOCK_ENTRY)
 
 
 def test_the_interpreter_and_the_locked_distributions_are_read() -> None:
