@@ -14,6 +14,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ArtifactState": "releases.models.Blob.State",
         "SignaturePolicy": "releases.models.SignaturePolicy",
+        "MissingArtifacts": "releases.models.MissingArtifacts",
         "UnverifiedWorkers": "releases.models.UnverifiedWorkers",
         "ArtifactUploadStatus": "releases.states.UploadStatus",
         "ReleaseStatus": "releases.states.Status",

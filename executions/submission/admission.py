@@ -23,7 +23,6 @@ from tenancy.models import Tenant
 from wire.documents.canonical_types import mismatches
 from wire.documents.cardinality import takes_many
 from wire.documents.contract import Contract, contract_from_json
-from wire.documents.descriptor import CHECKPOINTS
 
 
 @dataclass
@@ -43,9 +42,9 @@ class Admission:
             return before.contract
         return contract_from_json(stored.document) if stored else None
 
-    @cached_property
+    @property
     def checkpoints(self) -> bool:
-        return self.release.artifacts.filter(capabilities__contains=[CHECKPOINTS]).exists()
+        return self.release.checkpoints
 
     @property
     def result_shape(self) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.errors import DefinitionError
-from pipelines.release.packaging import CAPABILITIES_ENTRY, write_atomically
-from wire.documents.contract import CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, parse_contract
+from pipelines.release.packaging import write_atomically
+from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, parse_contract
 from wire.findings import DocumentError
 
 DESCRIPTOR_NAME: Final = "pipeline-release.json"

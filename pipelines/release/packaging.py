@@ -23,10 +23,9 @@ from pipelines.authoring.loading import load, reference_of
 from pipelines.environment.environment import Environment
 from pipelines.errors import DefinitionError
 from pipelines.release.completeness import require_complete
-from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
+from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
 
-CAPABILITIES_ENTRY: Final = "META-INF/pipeline/capabilities.json"
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644
 _UNIX: Final = 3

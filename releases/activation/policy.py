@@ -8,7 +8,7 @@ from typing import Any
 
 from releases import queries
 from releases.errors import PolicyInvalid
-from releases.models import Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.models import MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
     "reasonRequired": ("reason_required", _flag),
     "signaturePolicy": ("signature_policy", _one_of(SignaturePolicy.values)),
     "validateAnswers": ("validate_answers", _flag),
+    "missingArtifacts": ("missing_artifacts", _one_of(MissingArtifacts.values)),
     "unverifiedWorkers": ("unverified_workers", _one_of(UnverifiedWorkers.values)),
     "retryLimit": ("retry_limit", _count),
     "retryDelaySeconds": ("retry_delay_seconds", _between(0, LONGEST_RETRY_DELAY.total_seconds())),

@@ -14,7 +14,7 @@ from django.urls import URLPattern
 from foundation.admin.columns import column, moment
 from releases import queries
 from releases.activation import policy
-from releases.models import Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.models import MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
 from releases.trust import trust
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter
@@ -28,6 +28,7 @@ class PolicyForm(forms.Form):
     reason_required = forms.BooleanField(required=False)
     signature_policy = forms.ChoiceField(choices=SignaturePolicy, required=False)
     unverified_workers = forms.ChoiceField(choices=UnverifiedWorkers, required=False)
+    missing_artifacts = forms.ChoiceField(choices=MissingArtifacts, required=False)
 
 
 class PipelineAdmin(ReadOnlyAdmin):
@@ -72,6 +73,7 @@ class PipelineAdmin(ReadOnlyAdmin):
             trust=_trust(pipeline),
             signature_policies=SignaturePolicy.choices,
             worker_policies=UnverifiedWorkers.choices,
+            artifact_policies=MissingArtifacts.choices,
             history=history,
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
@@ -94,6 +96,8 @@ class PipelineAdmin(ReadOnlyAdmin):
                 changes["signaturePolicy"] = fields["signature_policy"]
             if fields["unverified_workers"]:
                 changes["unverifiedWorkers"] = fields["unverified_workers"]
+            if fields["missing_artifacts"]:
+                changes["missingArtifacts"] = fields["missing_artifacts"]
             changed = policy.change(pipeline, changes, actor=actor(request.user))
             reason = "required" if changed.reason_required else "optional"
             signatures = SignaturePolicy(changed.signature_policy).label
@@ -101,7 +105,7 @@ class PipelineAdmin(ReadOnlyAdmin):
             messages.success(
                 request,
                 f"The policy of {pipeline} was saved. The reason for an activation is {reason}. {signatures}. "
-                f"{workers}.",
+                f"{workers}. {MissingArtifacts(changed.missing_artifacts).label}.",
             )
         else:
             messages.error(request, "Choose one of the values. Nothing changed.")

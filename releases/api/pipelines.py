@@ -13,7 +13,7 @@ from foundation.api.fields import Flag, Number, StrictSerializer, WholeNumber
 from releases import queries
 from releases.activation import policy
 from releases.errors import PipelineUnknown, PolicyInvalid
-from releases.models import Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.models import MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
@@ -24,6 +24,10 @@ class PipelineView(serializers.Serializer[Pipeline]):
     signaturePolicy = serializers.ChoiceField(source="signature_policy", choices=SignaturePolicy.choices)
     validateAnswers = serializers.BooleanField(source="validate_answers")
     unverifiedWorkers = serializers.ChoiceField(source="unverified_workers", choices=UnverifiedWorkers.choices)
+    missingArtifacts = serializers.ChoiceField(source="missing_artifacts", choices=MissingArtifacts.choices)
+    application = serializers.CharField(
+        help_text="The application of the framework that deploys the pipeline. Empty if none does."
+    )
     retryLimit = serializers.IntegerField(
         source="retry_limit",
         allow_null=True,
@@ -56,6 +60,11 @@ class PolicyRequest(StrictSerializer):
         choices=UnverifiedWorkers.choices,
         required=False,
         help_text="Whether workers get work that report that their code comes from a folder and not from an artifact.",
+    )
+    missingArtifacts = serializers.ChoiceField(
+        choices=MissingArtifacts.choices,
+        required=False,
+        help_text="What becomes of a release if the bytes of an artifact were not uploaded and no repository has them.",
     )
     retryLimit = WholeNumber(
         required=False,

@@ -123,6 +123,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("pipeline_id", models.CharField(max_length=500)),
+                ("application", models.CharField(blank=True, default="", max_length=500)),
                 (
                     "reason_required",
                     models.BooleanField(default=False, help_text="Whether an activation needs a reason."),
@@ -155,6 +156,20 @@ class Migration(migrations.Migration):
                         ],
                         default="refuse",
                         max_length=10,
+                    ),
+                ),
+                (
+                    "missing_artifacts",
+                    models.CharField(
+                        choices=[
+                            ("reject", "A release whose bytes cannot be had is rejected"),
+                            (
+                                "identity-only",
+                                "A release whose bytes cannot be had is registered, and only identifies them",
+                            ),
+                        ],
+                        default="reject",
+                        max_length=15,
                     ),
                 ),
                 (
@@ -232,6 +247,8 @@ class Migration(migrations.Migration):
                 ("contract_version", models.CharField(max_length=500)),
                 ("release_version", models.CharField(max_length=500)),
                 ("descriptor", models.JSONField()),
+                ("descriptor_document", models.BinaryField(help_text="The exact bytes of the descriptor.")),
+                ("descriptor_digest", models.CharField(help_text="The SHA-256 of these bytes.", max_length=71)),
                 (
                     "status",
                     models.CharField(
@@ -253,6 +270,12 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         default=dict,
                         help_text="The environments that the artifacts require, by the artifact's digest.",
+                    ),
+                ),
+                (
+                    "checkpoints",
+                    models.BooleanField(
+                        default=False, help_text="Whether an artifact requests a checkpoint after each step."
                     ),
                 ),
                 ("uploaded_by", models.CharField(max_length=200)),
@@ -301,6 +324,8 @@ class Migration(migrations.Migration):
                             ("container-image", "container-image"),
                             ("lambda-image", "lambda-image"),
                             ("external-endpoint", "external-endpoint"),
+                            ("application-archive", "application-archive"),
+                            ("compiled-truth", "compiled-truth"),
                         ],
                         max_length=20,
                     ),
@@ -515,6 +540,13 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="pipeline",
             constraint=models.CheckConstraint(
+                condition=models.Q(("missing_artifacts__in", ["reject", "identity-only"])),
+                name="pipeline_missing_artifacts_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="pipeline",
+            constraint=models.CheckConstraint(
                 condition=models.Q(("unverified_workers__in", ["refuse", "allow"])),
                 name="pipeline_unverified_workers_known",
             ),
@@ -583,6 +615,47 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("reason__regex", "^\\s*$"), _negated=True), name="key_revocation_says_why"
             ),
+        ),
+        migrations.CreateModel(
+            name="Deployment",
+            fields=[
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("idempotency_key", models.CharField(max_length=200)),
+                ("descriptor_digest", models.CharField(max_length=71)),
+                ("application", models.CharField(max_length=500)),
+                ("environment", models.CharField(max_length=500)),
+                ("actor", models.CharField(max_length=200)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
+                (
+                    "release",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="deployments", to="releases.release"
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="deployments", to="tenancy.tenant"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-created_at",),
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "idempotency_key"), name="deployment_key_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("idempotency_key", ""), _negated=True),
+                            models.Q(("application", ""), _negated=True),
+                            models.Q(("environment", ""), _negated=True),
+                        ),
+                        name="deployment_names_its_place",
+                    ),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="ArtifactUpload",

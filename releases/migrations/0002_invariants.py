@@ -17,9 +17,13 @@ CREATE TRIGGER contract_immutable BEFORE UPDATE OR DELETE ON releases_contract
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER contract_not_truncated BEFORE TRUNCATE ON releases_contract
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER artifact_immutable BEFORE UPDATE OR DELETE ON releases_artifact
+CREATE TRIGGER artifact_not_deleted BEFORE DELETE ON releases_artifact
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER artifact_not_truncated BEFORE TRUNCATE ON releases_artifact
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER deployment_append_only BEFORE UPDATE OR DELETE ON releases_deployment
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER deployment_not_truncated BEFORE TRUNCATE ON releases_deployment
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER revocation_append_only BEFORE UPDATE OR DELETE ON releases_revocation
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -48,6 +52,10 @@ CREATE TRIGGER key_revocation_not_truncated BEFORE TRUNCATE ON releases_keyrevoc
 ALTER TABLE releases_attachment
     ADD CONSTRAINT attachment_digest_of_content CHECK (digest = 'sha256:' || encode(sha256(content), 'hex')),
     ADD CONSTRAINT attachment_not_too_large CHECK (octet_length(content) <= 8388608);
+ALTER TABLE releases_release
+    ADD CONSTRAINT release_descriptor_digest_of_document
+        CHECK (descriptor_digest = 'sha256:' || encode(sha256(descriptor_document), 'hex')),
+    ADD CONSTRAINT release_descriptor_not_too_large CHECK (octet_length(descriptor_document) <= 1048576);
 CREATE TRIGGER release_not_deleted BEFORE DELETE ON releases_release
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER release_not_truncated BEFORE TRUNCATE ON releases_release
@@ -68,11 +76,48 @@ BEGIN
 END $$;
 CREATE TRIGGER blob_guard BEFORE UPDATE ON releases_blob FOR EACH ROW EXECUTE FUNCTION guard_blob();
 
+CREATE FUNCTION guard_artifact() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF (NEW.id, NEW.release_id, NEW.position, NEW.artifact_id, NEW.kind, NEW.uri, NEW.digest, NEW.step_ids, NEW.capabilities)
+        IS DISTINCT FROM
+        (OLD.id, OLD.release_id, OLD.position, OLD.artifact_id, OLD.kind, OLD.uri, OLD.digest, OLD.step_ids, OLD.capabilities)
+        OR OLD.blob_id IS NOT NULL
+    THEN
+        RAISE EXCEPTION 'artifact %: only its missing bytes can be added', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_immutable';
+    END IF;
+    IF NOT EXISTS (SELECT FROM releases_release r WHERE r.id = NEW.release_id AND r.status = 'VERIFYING') THEN
+        RAISE EXCEPTION 'artifact %: its release has a verdict', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_of_verified_release';
+    END IF;
+    IF NOT EXISTS (SELECT FROM releases_blob b WHERE b.digest = NEW.blob_id AND b.state = 'SOUND' AND b.checked_at >= now())
+    THEN
+        RAISE EXCEPTION 'artifact %: its bytes must be stored in the transaction that adds them', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_bytes_just_stored';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER artifact_update_guard BEFORE UPDATE ON releases_artifact FOR EACH ROW EXECUTE FUNCTION guard_artifact();
+
+CREATE FUNCTION guard_deployment() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
+        WHERE r.id = NEW.release_id AND p.tenant_id = NEW.tenant_id AND p.application = NEW.application
+            AND r.descriptor_digest = NEW.descriptor_digest AND r.status IN ('REGISTERED', 'REVOKED'))
+    THEN
+        RAISE EXCEPTION 'deployment of release %: it is not a verified release of the tenant and application', NEW.release_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'deployment_of_verified_release';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER deployment_guard BEFORE INSERT ON releases_deployment FOR EACH ROW EXECUTE FUNCTION guard_deployment();
+
 CREATE FUNCTION guard_release() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    IF (NEW.id, NEW.pipeline_id, NEW.contract_version, NEW.release_version, NEW.descriptor, NEW.contract_document, NEW.uploaded_by, NEW.created_at)
+    IF (NEW.id, NEW.pipeline_id, NEW.contract_version, NEW.release_version, NEW.descriptor, NEW.descriptor_document, NEW.descriptor_digest, NEW.contract_document, NEW.uploaded_by, NEW.created_at)
         IS DISTINCT FROM
-        (OLD.id, OLD.pipeline_id, OLD.contract_version, OLD.release_version, OLD.descriptor, OLD.contract_document, OLD.uploaded_by, OLD.created_at)
+        (OLD.id, OLD.pipeline_id, OLD.contract_version, OLD.release_version, OLD.descriptor, OLD.descriptor_document, OLD.descriptor_digest, OLD.contract_document, OLD.uploaded_by, OLD.created_at)
     THEN
         RAISE EXCEPTION 'release %: only its status and verdict can change', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_immutable';
@@ -84,10 +129,10 @@ BEGIN
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_legal_move';
     END IF;
     IF (OLD.status <> 'VERIFYING' OR NEW.status = OLD.status)
-        AND (NEW.findings, NEW.contract_id, NEW.primary_artifact_id, NEW.environments)
-        IS DISTINCT FROM (OLD.findings, OLD.contract_id, OLD.primary_artifact_id, OLD.environments)
+        AND (NEW.findings, NEW.contract_id, NEW.primary_artifact_id, NEW.environments, NEW.checkpoints)
+        IS DISTINCT FROM (OLD.findings, OLD.contract_id, OLD.primary_artifact_id, OLD.environments, OLD.checkpoints)
     THEN
-        RAISE EXCEPTION 'release %: findings, contract, primary artifact and environments are written only with the verdict', OLD.id
+        RAISE EXCEPTION 'release %: findings, contract, primary artifact, environments and checkpoints are written only with the verdict', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_verdict_once';
     END IF;
     IF NEW.status = OLD.status AND OLD.status NOT IN ('UPLOADED', 'VERIFYING')
@@ -160,6 +205,10 @@ BEGIN
         RAISE EXCEPTION 'pipeline %: its tenant, id and time of creation never change', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'pipeline_immutable';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.application NOT IN ('', NEW.application) THEN
+        RAISE EXCEPTION 'pipeline %: its application never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'pipeline_application_once';
+    END IF;
     IF NEW.activation_id IS DISTINCT FROM (
         SELECT a.id FROM releases_activation a WHERE a.pipeline_id = NEW.id ORDER BY a.sequence DESC LIMIT 1)
     THEN
@@ -200,9 +249,11 @@ CREATE TRIGGER upload_starts AFTER INSERT ON releases_artifactupload
     EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER release_starts AFTER INSERT ON releases_release
     FOR EACH ROW WHEN ((NEW.created_at = now() AND NEW.status_changed_at = now() AND NEW.status = 'UPLOADED'
-        AND NEW.contract_id IS NULL AND NEW.primary_artifact_id = '' AND NEW.environments = '{}') IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+        AND NEW.contract_id IS NULL AND NEW.primary_artifact_id = '' AND NEW.environments = '{}' AND NOT NEW.checkpoints) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER activation_starts AFTER INSERT ON releases_activation
     FOR EACH ROW WHEN ((NEW.activated_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER deployment_starts AFTER INSERT ON releases_deployment
+    FOR EACH ROW WHEN ((NEW.created_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER revocation_starts AFTER INSERT ON releases_revocation
     FOR EACH ROW WHEN ((NEW.revoked_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER attachment_starts AFTER INSERT ON releases_attachment
@@ -314,10 +365,12 @@ CREATE TRIGGER blob_event_of_change AFTER INSERT ON releases_blobevent
     FOR EACH ROW EXECUTE FUNCTION guard_blob_event();
 """
 BACKWARD = """
+ALTER TABLE releases_release DROP CONSTRAINT release_descriptor_digest_of_document,
+    DROP CONSTRAINT release_descriptor_not_too_large;
 ALTER TABLE releases_attachment DROP CONSTRAINT attachment_digest_of_content, DROP CONSTRAINT attachment_not_too_large;
 DROP FUNCTION guard_new_contract, guard_new_artifact, guard_new_attachment, guard_new_revocation, guard_revoked,
-    guard_blob_event, guard_pointer, guard_pipeline, guard_artifact_upload, guard_activation, guard_release, guard_blob,
-    refuse_change CASCADE;
+    guard_blob_event, guard_pointer, guard_pipeline, guard_artifact_upload, guard_activation, guard_release, guard_deployment, guard_artifact,
+    guard_blob, refuse_change CASCADE;
 """
 
 

@@ -1,4 +1,4 @@
-"""Pipelines, contracts, releases and their artifacts, activations, attachments, trusted keys and direct uploads.
+"""Pipelines, contracts, releases, artifacts, activations, attachments, deployments, trusted keys and direct uploads.
 
 Triggers protect the rows (see the migration `0002_invariants`): a release changes only by its status and verdict, an
 activation never changes, and a pipeline's pointer always names its newest activation.
@@ -8,13 +8,15 @@ from releases.models.activation import Activation
 from releases.models.attachment import Attachment
 from releases.models.blob import Blob, BlobEvent
 from releases.models.contract import Contract
-from releases.models.pipeline import IDENTITY_LENGTH, Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.models.deployment import KEY_LENGTH, Deployment
+from releases.models.pipeline import IDENTITY_LENGTH, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
 from releases.models.release import Artifact, Release, Revocation
 from releases.models.trusted_key import KeyRevocation, TrustedKey
 from releases.models.upload import ArtifactUpload
 
 __all__ = [
     "IDENTITY_LENGTH",
+    "KEY_LENGTH",
     "Activation",
     "Artifact",
     "ArtifactUpload",
@@ -22,7 +24,9 @@ __all__ = [
     "Blob",
     "BlobEvent",
     "Contract",
+    "Deployment",
     "KeyRevocation",
+    "MissingArtifacts",
     "Pipeline",
     "Release",
     "Revocation",

@@ -25,17 +25,30 @@ class UnverifiedWorkers(models.TextChoices):
     ALLOW = "allow", "Workers that host code from a folder get work"
 
 
+class MissingArtifacts(models.TextChoices):
+    """What becomes of a release if the bytes of an artifact were not uploaded and no repository has them."""
+
+    REJECT = "reject", "A release whose bytes cannot be had is rejected"
+    IDENTITY_ONLY = "identity-only", "A release whose bytes cannot be had is registered, and only identifies them"
+
+
 class Pipeline(models.Model):
-    """A tenant's pipeline and its policy. `activation` is the newest activation, or null before the first."""
+    """A tenant's pipeline and its policy.
+
+    `activation` is the newest activation, or null before the first. `application` is the application of the framework
+    to which the pipeline belongs; it is empty until the first deployment names it, and never changes afterwards.
+    """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipelines")
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
+    application = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
     reason_required = models.BooleanField(default=False, help_text="Whether an activation needs a reason.")
     signature_policy = models.CharField(max_length=10, choices=SignaturePolicy, default=SignaturePolicy.OFF)
     validate_answers = models.BooleanField(
         default=True, help_text="Whether an answer to an await must match the type that the contract names."
     )
     unverified_workers = models.CharField(max_length=10, choices=UnverifiedWorkers, default=UnverifiedWorkers.REFUSE)
+    missing_artifacts = models.CharField(max_length=15, choices=MissingArtifacts, default=MissingArtifacts.REJECT)
     retry_limit = models.PositiveIntegerField(
         null=True, blank=True, help_text="The number of retries. Blank: the default."
     )
@@ -62,6 +75,9 @@ class Pipeline(models.Model):
             models.CheckConstraint(condition=~Q(pipeline_id__regex=r"^\s*$"), name="pipeline_id_not_blank"),
             models.CheckConstraint(
                 condition=Q(signature_policy__in=SignaturePolicy.values), name="pipeline_signature_policy_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(missing_artifacts__in=MissingArtifacts.values), name="pipeline_missing_artifacts_known"
             ),
             models.CheckConstraint(
                 condition=Q(unverified_workers__in=UnverifiedWorkers.values), name="pipeline_unverified_workers_known"

@@ -11,7 +11,7 @@ from releases.models.blob import Blob
 from releases.models.contract import Contract
 from releases.models.pipeline import IDENTITY_LENGTH, Pipeline
 from releases.states import Status
-from wire.documents.descriptor import ArtifactKind
+from wire.documents.descriptor import ArtifactKind, Profile, profile_of
 from wire.identity import ReleaseIdentity
 
 
@@ -19,15 +19,17 @@ class Release(models.Model):
     """One deployable version of one contract.
 
     `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED`. All other columns are written once: the
-    descriptor and the contract document at the upload; the findings, the contract, the primary artifact and the
-    environments with the verdict. The version of a rejected release can be uploaded again, so a version has at most one
-    release that is not rejected.
+    descriptor and the contract document at the upload; the findings, the contract, the primary artifact, the
+    environments and the checkpoints with the verdict. The version of a rejected release can be uploaded again, so a
+    version has at most one release that is not rejected.
     """
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="releases")
     contract_version = models.CharField(max_length=IDENTITY_LENGTH)
     release_version = models.CharField(max_length=IDENTITY_LENGTH)
     descriptor = models.JSONField()
+    descriptor_document = models.BinaryField(help_text="The exact bytes of the descriptor.")
+    descriptor_digest = models.CharField(max_length=71, help_text="The SHA-256 of these bytes.")
     status = models.CharField(max_length=12, choices=[(status.value, status.value) for status in Status])
     findings = models.JSONField(default=list)
     contract_document = models.BinaryField(null=True, help_text="The contract document of the upload.")
@@ -35,6 +37,9 @@ class Release(models.Model):
     primary_artifact_id = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
     environments = models.JSONField(
         default=dict, help_text="The environments that the artifacts require, by the artifact's digest."
+    )
+    checkpoints = models.BooleanField(
+        default=False, help_text="Whether an artifact requests a checkpoint after each step."
     )
     uploaded_by = models.CharField(max_length=200)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
@@ -68,12 +73,21 @@ class Release(models.Model):
         )
 
     @property
+    def profile(self) -> Profile:
+        """The rules that the descriptor follows."""
+        return profile_of(self.descriptor)
+
+    @property
     def is_active(self) -> bool:
         return self.pipeline.activation is not None and self.pipeline.activation.release_id == self.pk
 
 
 class Artifact(models.Model):
-    """What a release pins by digest. `blob` is null if its bytes are not stored, for example for container images."""
+    """What a release pins by digest.
+
+    `blob` is null if its bytes are not stored, for example for container images. The verification of the release sets
+    it once, if it finds the bytes in a repository. Nothing else ever changes.
+    """
 
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="artifacts")
     position = models.PositiveSmallIntegerField()

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from wire.documents.descriptor import ArtifactKind, ArtifactRef, Descriptor, artifact_field
+from wire.documents.artifact_uri import ImageUri
+from wire.documents.descriptor import ArtifactRef, Descriptor, LocatedArtifactRef, artifact_field
 from wire.findings import Finding, Severity
 
-IMAGE_KINDS: Final = frozenset({ArtifactKind.CONTAINER_IMAGE, ArtifactKind.LAMBDA_IMAGE})
 DOCKER_HUB: Final = "docker.io"
 MAX_NAME_LENGTH: Final = 255
 _MAX_LENGTH: Final = 1000
@@ -37,6 +37,14 @@ class ImageReference:
     digest: str
 
     @classmethod
+    def at(cls, location: ImageUri) -> ImageReference:
+        """Return the reference of an `oci:` URI. Raises ValueError with a message for users."""
+        host, path = location.registry, location.repository
+        if host == DOCKER_HUB:
+            path = _on_docker_hub(path)
+        return cls(*_valid(host, path), "", location.digest)
+
+    @classmethod
     def parse(cls, text: str) -> ImageReference:
         """Parse `text`. Raises ValueError with a message for users."""
         if len(text) > _MAX_LENGTH:
@@ -47,16 +55,20 @@ class ImageReference:
         if digest.startswith("sha256:") and not _SHA256.fullmatch(digest):
             raise ValueError("a sha256 digest has 64 lower-case hex digits")
         name, tag = _without_tag(name)
-        host, path = _split(name)
-        if not _HOST.fullmatch(host):
-            raise ValueError("the registry's host is malformed")
-        if not _PATH.fullmatch(path):
-            raise ValueError(
-                "the name of the repository is malformed: it may only have lower-case letters, digits and separators"
-            )
-        if len(host) + 1 + len(path) > MAX_NAME_LENGTH:
-            raise ValueError(f"the name has more than {MAX_NAME_LENGTH} characters")
-        return cls(host, path, tag, digest)
+        return cls(*_valid(*_split(name)), tag, digest)
+
+
+def _valid(host: str, path: str) -> tuple[str, str]:
+    """Return the host and the path. Raises ValueError with a message for users."""
+    if not _HOST.fullmatch(host):
+        raise ValueError("the registry's host is malformed")
+    if not _PATH.fullmatch(path):
+        raise ValueError(
+            "the name of the repository is malformed: it may only have lower-case letters, digits and separators"
+        )
+    if len(host) + 1 + len(path) > MAX_NAME_LENGTH:
+        raise ValueError(f"the name has more than {MAX_NAME_LENGTH} characters")
+    return host, path
 
 
 def _without_tag(name: str) -> tuple[str, str]:
@@ -83,17 +95,22 @@ def _on_docker_hub(path: str) -> str:
 def images(descriptor: Descriptor) -> Iterator[tuple[int, ArtifactRef]]:
     """Yield the artifacts that are images, with their positions."""
     for position, artifact in enumerate(descriptor.artifacts):
-        if artifact.kind in IMAGE_KINDS:
+        if artifact.kind.is_image:
             yield position, artifact
 
 
 def pinned(artifact: ArtifactRef) -> ImageReference | None:
     """Return the reference of an image. None if it is malformed or does not pin the digest of the artifact."""
     try:
-        reference = ImageReference.parse(artifact.uri)
+        reference = _reference(artifact)
     except ValueError:
         return None
     return reference if reference.digest == artifact.digest else None
+
+
+def _reference(artifact: ArtifactRef) -> ImageReference:
+    location = artifact.location if isinstance(artifact, LocatedArtifactRef) else None
+    return ImageReference.at(location) if isinstance(location, ImageUri) else ImageReference.parse(artifact.uri)
 
 
 def findings(descriptor: Descriptor, severity: Severity = Severity.ERROR) -> list[Finding]:
@@ -107,7 +124,7 @@ def findings(descriptor: Descriptor, severity: Severity = Severity.ERROR) -> lis
 
 def _wrong(artifact: ArtifactRef) -> Iterator[tuple[str, str]]:
     try:
-        reference = ImageReference.parse(artifact.uri)
+        reference = _reference(artifact)
     except ValueError as error:
         yield "IMAGE_REFERENCE_MALFORMED", f"the uri is not an image reference: {error}"
         return

@@ -1,5 +1,6 @@
 """Registers releases: stores a descriptor with its files, and then verifies them (wire protocol A.3, A.5)."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,17 +15,32 @@ from foundation.wakeups import wakeup
 from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
-from releases.models import Artifact, ArtifactUpload, Blob, Contract, Pipeline, Release
-from releases.registration import attachments, image_reference, image_registry, turns, verification_pool
+from releases.models import Artifact, ArtifactUpload, Blob, Contract, MissingArtifacts, Pipeline, Release
+from releases.registration import (
+    attachments,
+    image_reference,
+    image_registry,
+    resolution,
+    turns,
+    verification_pool,
+)
 from releases.registration.image_registry import RegistryUnavailable
-from releases.registration.verification import Verdict
 from releases.registration.verification_pool import VerificationUnavailable
+from releases.repositories.errors import RepositoryUnavailable
 from releases.states import MOVES, PENDING, Status, UploadStatus
 from releases.trust.evidence import Evidence
 from tenancy.models import Tenant
 from wire.documents import json_values
-from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json, parse_descriptor
+from wire.documents.descriptor import (
+    ArtifactRef,
+    CarrierDescriptor,
+    Descriptor,
+    descriptor_from_json,
+    parse_descriptor,
+    unpromotable,
+)
 from wire.findings import DocumentError, Finding, Severity
+from wire.release.verification import Verdict
 
 VERIFY_TASK = "releases.verify"
 DESCRIPTOR = "pipeline-release.json"
@@ -41,9 +57,10 @@ class UploadedArtifact:
 
 @dataclass(frozen=True)
 class Upload:
-    """The parts of an upload other than its descriptor and files. `findings` are those so far."""
+    """The parts of an upload other than its files. `document` is the descriptor, `findings` are those so far."""
 
     actor: str
+    document: bytes
     contract: bytes | None
     evidence: Sequence[Evidence]
     findings: Sequence[Finding]
@@ -65,26 +82,30 @@ def register(
     contract: bytes | None = None,
     attached: Sequence[bytes] = (),
     any_reference: bool = False,
+    promotable: bool = False,
 ) -> Registration:
     """Store an uploaded release with the status UPLOADED and start its verification.
 
     If the release is already stored with equal metadata, it is returned; the files replace missing or damaged bytes.
-    A file belongs to the artifacts that have its digest. `document` is the descriptor, `contract` an optional contract
-    document. The documents in `attached` are attached to the release, even if it is already stored. With
-    `any_reference`, an image reference that does not pin the digest of its artifact is a warning and not an error. The
-    staged files are always consumed. Raises `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is
-    stored with different metadata, and what `attachments.attach` raises.
+    Two descriptors of the profile `tpf-2026-10` are equal only if their bytes are. A file belongs to the artifacts that
+    have its digest. `document` is the descriptor, `contract` an optional contract document. The documents in `attached`
+    are attached to the release, even if it is already stored. With `any_reference`, an image reference that does not
+    pin the digest of its artifact is a warning and not an error. With `promotable`, a location that other machines
+    cannot resolve for good is an error and not a warning. The staged files are always consumed. Raises
+    `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is stored with different metadata, and what
+    `attachments.attach` raises.
     """
     try:
         descriptor = _descriptor(document, pipeline_id)
-        existing = _existing(tenant, descriptor, contract)
+        existing = _existing(tenant, descriptor, document, contract)
         if existing is not None:
             _heal(existing, files)
             attachments.attach(existing, attached, actor=actor)
             return Registration(existing, created=False)
-        findings = image_reference.findings(descriptor, _severity(any_reference))
+        findings = image_reference.findings(descriptor, _severity(descriptor, any_reference))
+        findings += unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING)
         evidence = attachments.examined(attached, descriptor)
-        registration = _store(tenant, descriptor, files, Upload(actor, contract, evidence, findings))
+        registration = _store(tenant, descriptor, files, Upload(actor, document, contract, evidence, findings))
         if not registration.created:
             attachments.attach(registration.release, attached, actor=actor)
         return registration
@@ -104,12 +125,16 @@ def _descriptor(document: bytes, pipeline_id: str | None) -> Descriptor:
     return descriptor
 
 
-def _severity(any_reference: bool) -> Severity:
-    """Return the severity of an image reference without a digest. If registries are checked, it is an error."""
-    return Severity.WARNING if any_reference and not settings.IMAGE_REGISTRY_CHECK else Severity.ERROR
+def _severity(descriptor: Descriptor, any_reference: bool) -> Severity:
+    """Return the severity of an unusable image reference. If registries are checked, it is an error.
+
+    The profile `tpf-2026-10` allows names of registries and repositories that no registry accepts.
+    """
+    lenient = any_reference or isinstance(descriptor, CarrierDescriptor)
+    return Severity.WARNING if lenient and not settings.IMAGE_REGISTRY_CHECK else Severity.ERROR
 
 
-def _existing(tenant: Tenant, descriptor: Descriptor, contract: bytes | None) -> Release | None:
+def _existing(tenant: Tenant, descriptor: Descriptor, document: bytes, contract: bytes | None) -> Release | None:
     found = (
         Release.objects.select_related("pipeline__tenant", "pipeline__activation")
         .exclude(status=Status.REJECTED)
@@ -120,13 +145,19 @@ def _existing(tenant: Tenant, descriptor: Descriptor, contract: bytes | None) ->
         )
         .first()
     )
-    if found is not None and found.descriptor != descriptor.normalised():
+    if found is not None and not _is_equal(found, descriptor, document):
         raise ReleaseConflict("Release version is already registered with different metadata")
     if found is not None and contract is not None and contract != _bytes(found.contract_document):
         raise ReleaseConflict(
             "Release version is already registered with a different contract document, or without one"
         )
     return found
+
+
+def _is_equal(found: Release, descriptor: Descriptor, document: bytes) -> bool:
+    if isinstance(descriptor, CarrierDescriptor):
+        return _bytes(found.descriptor_document) == document
+    return bool(found.descriptor == descriptor.normalised())
 
 
 def _bytes(column: bytes | memoryview | None) -> bytes | None:
@@ -163,7 +194,7 @@ def _commit(
             wakeup.send(VERIFY_TASK)
     except IntegrityError:
         # Another upload of the same version was committed first.
-        existing = _existing(tenant, descriptor, upload.contract)
+        existing = _existing(tenant, descriptor, upload.document, upload.contract)
         if existing is None:
             raise
         return Registration(existing, created=False)
@@ -187,6 +218,8 @@ def _write_release(tenant: Tenant, descriptor: Descriptor, upload: Upload) -> Re
         contract_version=descriptor.contract_version,
         release_version=descriptor.release_version,
         descriptor=descriptor.normalised(),
+        descriptor_document=upload.document,
+        descriptor_digest=f"sha256:{hashlib.sha256(upload.document).hexdigest()}",
         status=Status.UPLOADED,
         findings=[finding.to_json() for finding in upload.findings],
         contract_document=upload.contract,
@@ -243,7 +276,13 @@ def verify_release(release_id: int) -> None:
     guarded_update.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
     try:
         verdict = _verify(release)
-    except (ArtifactStoreUnavailable, RegistryUnavailable, VerificationUnavailable, OSError) as error:
+    except (
+        ArtifactStoreUnavailable,
+        RegistryUnavailable,
+        RepositoryUnavailable,
+        VerificationUnavailable,
+        OSError,
+    ) as error:
         log.warning("release %s cannot be verified yet: %s", release_id, type(error).__name__)
         return
     findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
@@ -262,6 +301,7 @@ def verify_release(release_id: int) -> None:
             findings=[finding.to_json() for finding in findings],
             contract=contract,
             environments={} if _has_errors(findings) else verdict.environments,
+            checkpoints=verdict.checkpoints and not _has_errors(findings),
             primary_artifact_id=verdict.primary_artifact_id,
             status_changed_at=timezone.now(),
         )
@@ -274,15 +314,19 @@ def _has_errors(findings: Sequence[Finding]) -> bool:
 def _verify(release: Release) -> Verdict:
     store = artifact_store()
     descriptor = descriptor_from_json(release.descriptor)
-    held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
     renew = turns.renewing_release(release.pk)
+    unresolved = resolution.resolve(release, renew)
+    held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
 
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
         renew()
         return store.read(artifact.digest, renew) if artifact.digest in held else None
 
     document = _bytes(release.contract_document)
-    verdict = verification_pool.verify(descriptor, open_artifact, document, while_waiting=renew)
+    identity_only = release.pipeline.missing_artifacts == MissingArtifacts.IDENTITY_ONLY
+    verdict = verification_pool.verify(
+        descriptor, open_artifact, document, identity_only=identity_only, while_waiting=renew
+    ).with_findings(unresolved)
     if not settings.IMAGE_REGISTRY_CHECK:
         return verdict
     return verdict.with_findings(image_registry.findings(descriptor))

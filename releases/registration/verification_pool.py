@@ -23,9 +23,9 @@ from typing import Any, BinaryIO, TypeVar
 from django.conf import settings
 
 from releases.registration import verification_process
-from releases.registration.verification import OpenArtifact, Verdict
 from wire.documents.descriptor import DESCRIPTOR_NAME, Descriptor, artifact_field
 from wire.findings import Finding
+from wire.release.verification import OpenArtifact, Verdict
 
 TRIES = 3
 """A release is rejected after this many children have died while they verified it."""
@@ -58,9 +58,10 @@ def verify(
     open_artifact: OpenArtifact,
     contract_document: bytes | None = None,
     *,
+    identity_only: bool = False,
     while_waiting: Callable[[], object] = lambda: None,
 ) -> Verdict:
-    """Return the verdict of `releases.registration.verification.verify`, computed in a child process.
+    """Return the verdict of `wire.release.verification.verify`, computed in a child process.
 
     If the release exceeds its CPU time or memory, the verdict has a finding. The same applies if TRIES children died,
     or if all of them together exceeded VERIFICATION_SECONDS. Opening the artifacts does not count. `while_waiting` is
@@ -70,6 +71,7 @@ def verify(
     job = verification_process.job(
         descriptor,
         contract_document,
+        identity_only=identity_only,
         cpu_seconds=settings.VERIFICATION_CPU_SECONDS,
         memory_bytes=settings.VERIFICATION_MEMORY_BYTES,
     )

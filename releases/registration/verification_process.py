@@ -18,10 +18,10 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any, BinaryIO
 
-from releases.registration.verification import OpenArtifact, Verdict, verify
 from wire.archive.directory import DEFAULT_LIMITS
 from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
 from wire.findings import Finding
+from wire.release.verification import OpenArtifact, Verdict, verify
 
 NICE = 10
 """Verification gives way to every process that serves requests or records outcomes."""
@@ -30,12 +30,15 @@ FILE, NO_FILE = b"1", b"0"
 SOCKET = 0
 
 
-def job(descriptor: Descriptor, contract: bytes | None, *, cpu_seconds: int, memory_bytes: int) -> bytes:
+def job(
+    descriptor: Descriptor, contract: bytes | None, *, identity_only: bool, cpu_seconds: int, memory_bytes: int
+) -> bytes:
     """Return a job in the form in which the parent sends it. The limits apply to all artifacts together."""
     return json.dumps(
         {
             "descriptor": descriptor.normalised(),
             "contract": None if contract is None else base64.b64encode(contract).decode(),
+            "identityOnly": identity_only,
             "cpuSeconds": cpu_seconds,
             "memoryBytes": memory_bytes,
         }
@@ -45,7 +48,13 @@ def job(descriptor: Descriptor, contract: bytes | None, *, cpu_seconds: int, mem
 def verdict_from(response: dict[str, Any]) -> Verdict:
     """Return the verdict that the process sent."""
     findings = tuple(Finding.from_json(each) for each in response["findings"])
-    return Verdict(findings, response["contract"], response["primaryArtifactId"], response["environments"])
+    return Verdict(
+        findings,
+        response["contract"],
+        response["primaryArtifactId"],
+        response["environments"],
+        response["checkpoints"],
+    )
 
 
 def main() -> None:
@@ -81,7 +90,7 @@ def _respond(job: dict[str, Any], parent: Connection) -> dict[str, Any]:
     descriptor = descriptor_from_json(job["descriptor"])
     contract = None if job["contract"] is None else base64.b64decode(job["contract"])
     try:
-        verdict = verify(descriptor, _opener(descriptor, parent), contract)
+        verdict = verify(descriptor, _opener(descriptor, parent), contract, identity_only=job["identityOnly"])
     except (MemoryError, SystemError):  # CPython raises SystemError where an allocation failed inside it
         return {"exceeded": "memory"}
     except OSError as error:
@@ -92,6 +101,7 @@ def _respond(job: dict[str, Any], parent: Connection) -> dict[str, Any]:
             "contract": verdict.contract,
             "primaryArtifactId": verdict.primary_artifact_id,
             "environments": verdict.environments,
+            "checkpoints": verdict.checkpoints,
         }
     }
 

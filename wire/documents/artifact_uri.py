@@ -113,6 +113,7 @@ def _file(text: str) -> FileUri:
     if "?" in text or "#" in text:
         raise _malformed("a file: URI has no query and no fragment")
     try:
+        text.encode()
         parts = urlsplit(text)
     except ValueError:
         raise _malformed("the file: URI is malformed") from None

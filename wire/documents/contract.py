@@ -28,11 +28,13 @@ from wire.documents.shape import (
 from wire.findings import DocumentError, Finding, Severity
 
 CONTRACT_ENTRY = "META-INF/pipeline/pipeline-contract.json"
+"""The zip entry of an artifact that contains the contract."""
 PYTHON_ENTRY = "META-INF/pipeline/python.json"
 """Names the pipeline in the artifact as MODULE:NAME, and the interpreter for which it was built."""
 LOCK_ENTRY = "META-INF/pipeline/requirements.lock"
 """The distributions that the code needs, with exact versions."""
-"""The zip entry of an artifact that contains the contract."""
+CAPABILITIES_ENTRY = "META-INF/pipeline/capabilities.json"
+"""What the code requires of its coordinator: a list of names."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 
 _DIALECT = Dialect(name="pipeline-contract.json", code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")
@@ -51,8 +53,12 @@ _HASHED = (
     "canonicalTypes",
     "canonicalCatalogFingerprint",
     "composition",
+    "importedDefinitions",
+    "capabilityImports",
     "capabilities",
 )
+_NEWER_MEMBERS = ("importedDefinitions", "capabilityImports")
+"""Members that builds write since October 2026. The coordinator stores them and does not interpret them."""
 
 
 def _supported_schema(version: int) -> int:
@@ -87,6 +93,8 @@ class Step(Document):
     runtime_class: IdentifierOrNull = None
     client_class: IdentifierOrNull = None
     await_transport: IdentifierOrNull = None
+    deferred_completion: dict[str, Any] | None = None
+    """How the step ends later, by an answer. Builds write it since October 2026, instead of `awaitTransport`."""
 
 
 class Capabilities(Document):
@@ -115,6 +123,22 @@ class Contract(Document):
     canonical_types: Annotated[dict[str, dict[str, Any]], ObjectOrNull] = Field(default_factory=dict)
     canonical_catalog_fingerprint: TextOrEmpty = ""
     composition: Annotated[Composition, ObjectOrNull] = Field(default_factory=Composition)
+    imported_definitions: Annotated[tuple[dict[str, Any], ...], ArrayOrNull] = ()
+    capability_imports: Annotated[tuple[dict[str, Any], ...], ArrayOrNull] = ()
+
+    def normalised(self) -> dict[str, Any]:
+        """Return the document as JSON values, with defaults and nulls (wire protocol A.5).
+
+        Members that wire protocol A.1 does not define are left out if they are empty: older clients refuse them.
+        """
+        document = super().normalised()
+        for name in _NEWER_MEMBERS:
+            if not document[name]:
+                del document[name]
+        for step in document["steps"]:
+            if not step["deferredCompletion"]:
+                del step["deferredCompletion"]
+        return document
 
     @property
     def result_shape(self) -> ResultShape:
@@ -176,6 +200,10 @@ def _cross_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
     if not composition.is_empty and version in (1, 2):
         message = "Pipeline composition requires contract schemaVersion 3"
         yield _DIALECT.finding("COMPOSITION_REQUIRES_SCHEMA_VERSION_3", ("composition",), message)
+    for name in _NEWER_MEMBERS:
+        if document.get(name) and version in (1, 2):
+            message = f"{name} requires contract schemaVersion 3"
+            yield _DIALECT.finding("IMPORTS_REQUIRE_SCHEMA_VERSION_3", (name,), message)
     for code, path, message in broken_rules(composition):
         yield _DIALECT.finding(code, ("composition", *path), message)
 
@@ -256,7 +284,7 @@ def _hashed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _member_order(name: str, value: Any) -> Any:
-    if name == "canonicalTypes":
+    if name in ("canonicalTypes", *_NEWER_MEMBERS):
         return in_key_order(value)
     model = _ORDERED_BY.get(name)
     return value if model is None else _ordered_by(model, value)
@@ -272,7 +300,7 @@ def _ordered_by(model: type[Document], value: Any) -> Any:
     for name in (field.alias for field in model.model_fields.values()):
         if name is not None and name in value:
             inner = _ORDERED_BY.get(name)
-            ordered[name] = value[name] if inner is None else _ordered_by(inner, value[name])
+            ordered[name] = in_key_order(value[name]) if inner is None else _ordered_by(inner, value[name])
     return ordered
 
 

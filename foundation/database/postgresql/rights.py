@@ -26,16 +26,17 @@ _PERSON = """
     password last_login is_superuser username first_name last_name email is_staff is_active date_joined
 """
 _POLICY = """
-    reason_required signature_policy validate_answers unverified_workers retry_limit retry_delay_seconds
-    retry_multiplier
+    reason_required signature_policy validate_answers unverified_workers missing_artifacts retry_limit
+    retry_delay_seconds retry_multiplier
 """
 _UPLOAD = """
     id tenant_id digest size part_size storage_id status finding cleared uploaded_by created_at expires_at
     status_changed_at claimed_at
 """
 _RELEASE = """
-    pipeline_id contract_version release_version descriptor status findings contract_document contract_id
-    primary_artifact_id environments uploaded_by created_at status_changed_at
+    pipeline_id contract_version release_version descriptor descriptor_document descriptor_digest status findings
+    contract_document contract_id primary_artifact_id environments checkpoints uploaded_by created_at
+    status_changed_at
 """
 _EXECUTION_STATE = """
     status version event_count current_step_index attempt budget_start takeovers progress progress_shape await_unit_id
@@ -92,7 +93,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         # Releases
         "releases_pipeline": Rights(
-            insert=f"tenant_id pipeline_id activation_id created_at {_POLICY}", update=f"activation_id {_POLICY}"
+            insert=f"tenant_id pipeline_id application activation_id created_at {_POLICY}",
+            update=f"activation_id application {_POLICY}",
         ),
         "releases_contract": Rights(insert="pipeline_id contract_version document created_at"),
         "releases_blob": Rights(
@@ -105,13 +107,16 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "releases_release": Rights(
             insert=_RELEASE,
-            update="status findings contract_id primary_artifact_id environments status_changed_at",
+            update="status findings contract_id primary_artifact_id environments checkpoints status_changed_at",
         ),
         "releases_artifact": Rights(
-            insert="release_id position artifact_id kind uri digest step_ids capabilities blob_id"
+            insert="release_id position artifact_id kind uri digest step_ids capabilities blob_id", update="blob_id"
         ),
         "releases_activation": Rights(
             insert="pipeline_id sequence release_id previous_id actor reason operation_key activated_at"
+        ),
+        "releases_deployment": Rights(
+            insert="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"
         ),
         "releases_revocation": Rights(insert="release_id actor reason revoked_at"),
         "releases_attachment": Rights(

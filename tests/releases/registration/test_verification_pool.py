@@ -19,7 +19,6 @@ from embedded.product import PROJECT
 from releases.artifacts.store.base import CHUNK
 from releases.errors import ArtifactStoreUnavailable
 from releases.registration import verification_pool
-from releases.registration.verification import verify as verify_here
 from releases.registration.verification_pool import MAX_JOBS, VerificationUnavailable, verify
 from releases.registration.verification_process import FILE, job
 from tests import making
@@ -27,6 +26,7 @@ from tests.releases.registration import heavy
 from wire.archive.directory import DEFAULT_LIMITS
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
+from wire.release.verification import verify as verify_here
 
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT)
@@ -239,7 +239,7 @@ def test_a_child_ends_with_its_parent_even_while_it_works(tmp_path: Path) -> Non
         theirs.close()
         parent = Connection(os.dup(ours.fileno()))
         assert b"ready" in parent.recv_bytes()
-        parent.send_bytes(job(described(costly), None, cpu_seconds=60, memory_bytes=1024**3))
+        parent.send_bytes(job(described(costly), None, identity_only=False, cpu_seconds=60, memory_bytes=1024**3))
         assert b"open" in parent.recv_bytes()
         with file.open("rb") as opened:
             socket.send_fds(ours, [FILE], [opened.fileno()])

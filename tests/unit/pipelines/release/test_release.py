@@ -9,10 +9,10 @@ import pytest
 from pipelines import DefinitionError
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import BuiltArtifact, build
-from releases.registration.verification import verify
 from tests.unit.pipelines.conftest import Author
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import ArtifactRef, parse_descriptor
+from wire.release.verification import verify
 
 STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
 

@@ -8,9 +8,9 @@ import pytest
 
 from pipelines import DefinitionError, Pipeline
 from pipelines.release.descriptor import MAX_CAPABILITIES_BYTES, release
-from pipelines.release.packaging import CAPABILITIES_ENTRY, artifact_digest, build
+from pipelines.release.packaging import artifact_digest, build
 from tests.unit.pipelines.conftest import Author
-from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
+from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS, parse_descriptor
 
 STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1)\n"

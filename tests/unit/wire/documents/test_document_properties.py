@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from wire.archive.reader import read_contract_entry
 from wire.documents.canonical_types import mismatches
 from wire.documents.contract import contract_from_json, contract_hash, hash_findings, parse_contract, publish
-from wire.documents.descriptor import ArtifactKind, parse_descriptor
+from wire.documents.descriptor import KINDS, Profile, parse_descriptor
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError, Finding
 from wire.identifying import is_identifier
@@ -74,7 +74,7 @@ contracts = st.fixed_dictionaries(
 artifacts = st.fixed_dictionaries(
     {
         "artifactId": identity,
-        "kind": st.sampled_from([kind.value for kind in ArtifactKind]),
+        "kind": st.sampled_from([kind.value for kind in KINDS[Profile.TPF_2026_08]]),
         "uri": identity,
         "digest": st.binary(min_size=32, max_size=32).map(lambda digest: f"sha256:{digest.hex()}"),
         "stepIds": st.lists(identity, max_size=3),

@@ -12,10 +12,11 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from releases.registration.verification import Verdict, digest_of, verify
 from wire.documents.contract import CONTRACT_ENTRY, parse_contract, publish
 from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
 from wire.findings import Severity
+from wire.release.content import digest_of
+from wire.release.verification import Verdict, verify
 
 AT = "pipeline-release.json#artifacts[0]"
 CONTRACT: dict[str, Any] = publish({"schemaVersion": 1, "pipelineId": "org.x", "platform": "COMPUTE"})

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from releases.registration.required_environment import (
+from tests.unit.wire.release.test_release_verification import CONTRACT, Shelf, descriptor, sha
+from wire.archive.reader import read_layout
+from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
+from wire.findings import Severity
+from wire.release.required_environment import (
     LONGEST,
     MAX_DISTRIBUTIONS,
     MAX_LOCK_BYTES,
@@ -15,11 +19,7 @@ from releases.registration.required_environment import (
     RequiredEnvironment,
     required_environment,
 )
-from releases.registration.verification import Verdict, verify
-from tests.unit.releases.registration.test_release_verification import CONTRACT, Shelf, descriptor, sha
-from wire.archive.reader import read_layout
-from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
-from wire.findings import Severity
+from wire.release.verification import Verdict, verify
 
 PYTHON = {"implementation": "cpython", "version": "3.12.1", "platform": "linux-x86_64"}
 LOCK = """# locked by a tool

@@ -1,0 +1,62 @@
+"""Finds the bytes of a release's artifacts that were not uploaded, in Maven repositories."""
+
+from collections.abc import Callable
+
+from django.db import transaction
+
+from releases.artifacts import blob_lock, blobs
+from releases.artifacts.store import StagedBlob
+from releases.models import Artifact, MissingArtifacts, Release
+from releases.repositories import maven
+from releases.repositories.errors import ArtifactRefused
+from releases.states import Status
+from wire.documents.artifact_uri import MavenUri
+from wire.documents.descriptor import LocatedArtifactRef, artifact_field, descriptor_from_json
+from wire.findings import Finding, Severity
+
+
+def resolve(release: Release, renew: Callable[[], object]) -> list[Finding]:
+    """Store the missing bytes of artifacts with a `maven:` URI, and return a finding for each that cannot be had.
+
+    The release is VERIFYING. `renew` is called regularly while bytes arrive. Raises `RepositoryUnavailable` and
+    `ArtifactStoreUnavailable`, after which a retry may succeed.
+    """
+    artifacts = descriptor_from_json(release.descriptor).artifacts
+    findings = []
+    for missing in release.artifacts.filter(blob=None):
+        artifact = artifacts[missing.position]
+        if isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, MavenUri):
+            findings += _resolve(release, missing, artifact.location, renew)
+    return findings
+
+
+def _resolve(release: Release, missing: Artifact, location: MavenUri, renew: Callable[[], object]) -> list[Finding]:
+    if not Artifact.objects.filter(pk=missing.pk, blob=None).exists():
+        return []  # an earlier artifact of the release has the same bytes
+    try:
+        staged = maven.fetch(location, missing.digest, release.pipeline.tenant.slug, renew=renew)
+    except ArtifactRefused as refused:
+        return [
+            Finding(refused.code, artifact_field(missing.position, "uri"), str(refused), _severity(release, refused))
+        ]
+    try:
+        _keep(release, missing.digest, staged)
+    finally:
+        staged.discard()
+    return []
+
+
+def _severity(release: Release, refused: ArtifactRefused) -> Severity:
+    """Return WARNING if the pipeline accepts releases without bytes. Other bytes are always an error."""
+    lenient = release.pipeline.missing_artifacts == MissingArtifacts.IDENTITY_ONLY
+    return Severity.WARNING if lenient and refused.code != maven.OTHER_DIGEST else Severity.ERROR
+
+
+def _keep(release: Release, digest: str, staged: StagedBlob) -> None:
+    with blob_lock.shared([digest]):
+        fingerprint = staged.keep()
+        with transaction.atomic():
+            verifying = Release.objects.select_for_update(no_key=True).filter(pk=release.pk, status=Status.VERIFYING)
+            if verifying.exists():
+                blobs.record_sound(digest, size=staged.size, fingerprint=fingerprint)
+                release.artifacts.filter(digest=digest, blob=None).update(blob=digest)

@@ -1,0 +1,282 @@
+"""Verifies the artifacts of a release against its descriptor, by the rules of its profile. Pure.
+
+For the profile `tpf-2026-08` these are rules 11 to 17 of wire protocol A.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, BinaryIO
+
+from wire.documents.contract import (
+    CONTRACT_ENTRY,
+    MAX_CONTRACT_BYTES,
+    Contract,
+    hash_findings,
+    parse_contract,
+)
+from wire.documents.descriptor import (
+    CHECKPOINTS,
+    NAMES_PROFILE,
+    ArtifactKind,
+    ArtifactRef,
+    CarrierDescriptor,
+    Descriptor,
+    artifact_field,
+)
+from wire.documents.json_reader import read_object, shown
+from wire.findings import DocumentError, Finding, Severity
+from wire.release.carrier import carrier_findings
+from wire.release.content import Content, content_of
+from wire.release.placement import placement_findings
+
+OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
+"""Opens the bytes of a stored artifact as a seekable file. Returns None if there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The result of a verification.
+
+    `contract` is the normalised contract of the primary artifact. It is None if the release has no contract or is not
+    accepted, so that the contract of a rejected release cannot be stored. `environments` has the environments that
+    stored artifacts require, as JSON by the artifact's digest. `checkpoints` is True if an artifact requests a
+    checkpoint after each step. Both are empty if the release is not accepted.
+    """
+
+    findings: tuple[Finding, ...]
+    contract: dict[str, Any] | None
+    primary_artifact_id: str
+    environments: dict[str, Any] = field(default_factory=dict)
+    checkpoints: bool = False
+
+    @property
+    def accepted(self) -> bool:
+        """True if no finding is an error."""
+        return not any(finding.severity is Severity.ERROR for finding in self.findings)
+
+    def with_findings(self, more: Iterable[Finding]) -> Verdict:
+        """Return the verdict with the findings of other checks."""
+        combined = replace(self, findings=(*self.findings, *more))
+        return combined if combined.accepted else combined._rejected()
+
+    def _rejected(self) -> Verdict:
+        return replace(self, contract=None, environments={}, checkpoints=False)
+
+
+def verify(
+    descriptor: Descriptor,
+    open_artifact: OpenArtifact,
+    contract_document: bytes | None = None,
+    *,
+    identity_only: bool = False,
+) -> Verdict:
+    """Compare every stored artifact with the descriptor, and return all findings and the warnings of the descriptor.
+
+    Each digest is opened once, hashed in constant memory and searched for a contract. Artifacts that are not stored are
+    not opened. The primary artifact is the carrier. A descriptor of the profile `tpf-2026-08` has no carrier: there it
+    is the last artifact with a contract, or else the first. `contract_document` is the contract that was uploaded with
+    the descriptor; a contract in an artifact must be equal to it. With `identity_only`, missing bytes are a warning.
+    Raises what opening and reading raise. These errors are no findings, because a retry may succeed.
+    """
+    inspected = _inspected(descriptor, open_artifact, identity_only)
+    findings = [*descriptor.warnings, *(finding for each in inspected for finding in each.findings)]
+    if isinstance(descriptor, CarrierDescriptor):
+        primary = inspected[descriptor.artifacts.index(descriptor.carrier)]
+        findings += carrier_findings(descriptor, [each.content for each in inspected])
+    else:
+        primary, differing = _last_with_contract(inspected)
+        findings += differing
+    contract = primary.contract
+    if contract_document is not None:
+        uploaded, document_findings = read_contract_document(descriptor, contract_document)
+        findings += document_findings
+        if (
+            uploaded is not None
+            and contract is not None
+            and not _is_same(descriptor, primary, uploaded, contract_document)
+        ):
+            findings.append(_document_differs(primary.artifact))
+        contract = contract or uploaded
+    if isinstance(descriptor, CarrierDescriptor) and contract is not None:
+        findings += placement_findings(descriptor, contract)
+    verdict = Verdict(
+        findings=_naming_profile(descriptor, findings),
+        contract=contract.normalised() if contract else None,
+        primary_artifact_id=primary.artifact.artifact_id,
+        environments={
+            each.content.digest: each.content.environment.to_json()
+            for each in inspected
+            if each.content is not None and each.content.environment is not None
+        },
+        checkpoints=_checkpoints(descriptor, inspected),
+    )
+    return verdict.with_findings(())
+
+
+def _naming_profile(descriptor: Descriptor, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Begin each message with the profile. The wording of the older profile is that of the wire protocol."""
+    preamble = NAMES_PROFILE if isinstance(descriptor, CarrierDescriptor) else ""
+    return tuple(replace(finding, message=preamble + finding.message) for finding in findings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inspected:
+    """An artifact with its findings and its contract. `content` is None if its bytes are not available."""
+
+    artifact: ArtifactRef
+    position: int
+    content: Content | None = None
+    findings: tuple[Finding, ...] = ()
+    contract: Contract | None = None
+
+
+def _inspected(descriptor: Descriptor, open_artifact: OpenArtifact, identity_only: bool) -> list[_Inspected]:
+    contents: dict[str, Content | None] = {}
+    inspected = []
+    for position, artifact in enumerate(descriptor.artifacts):
+        if not artifact.kind.is_stored:
+            inspected.append(_Inspected(artifact, position))
+            continue
+        if artifact.digest not in contents:
+            file = open_artifact(artifact)
+            contents[artifact.digest] = None if file is None else content_of(file)
+        inspected.append(_Inspection(descriptor, artifact, position, identity_only).run(contents[artifact.digest]))
+    return inspected
+
+
+def _last_with_contract(inspected: Sequence[_Inspected]) -> tuple[_Inspected, list[Finding]]:
+    """Return the primary artifact, and a warning for each contract that differs from an earlier one."""
+    with_contract = [each for each in inspected if each.contract is not None]
+    differing = [
+        _contracts_differ(before.artifact, each.position)
+        for before, each in pairwise(with_contract)
+        if before.contract != each.contract
+    ]
+    return (with_contract or inspected[:1])[-1], differing
+
+
+def _is_same(descriptor: Descriptor, primary: _Inspected, uploaded: Contract, document: bytes) -> bool:
+    """True if the uploaded contract is that of the primary artifact: byte for byte if it is a carrier."""
+    if isinstance(descriptor, CarrierDescriptor):
+        return primary.content is not None and primary.content.contract == document
+    return primary.contract == uploaded
+
+
+def _checkpoints(descriptor: Descriptor, inspected: Iterable[_Inspected]) -> bool:
+    """True if a checkpoint after each step is requested: by the descriptor, or by an artifact of the newer profile.
+
+    Descriptors of the profile `tpf-2026-10` have no capabilities other than those of their contract.
+    """
+    if isinstance(descriptor, CarrierDescriptor):
+        return any(CHECKPOINTS in each.content.capabilities for each in inspected if each.content is not None)
+    return any(CHECKPOINTS in artifact.capabilities for artifact in descriptor.artifacts)
+
+
+@dataclass(slots=True)
+class _Inspection:
+    """The verification of one stored artifact."""
+
+    descriptor: Descriptor
+    artifact: ArtifactRef
+    position: int
+    identity_only: bool
+    findings: list[Finding] = field(default_factory=list)
+
+    def run(self, content: Content | None) -> _Inspected:
+        contract = None
+        if content is None:
+            self._missing_file()
+        else:
+            self._check_digest(content.digest)
+            contract = self._read_contract(content)
+        return _Inspected(self.artifact, self.position, content, tuple(self.findings), contract)
+
+    def _missing_file(self) -> None:
+        if self.identity_only:
+            message = "The bytes of this artifact are not stored: the release only identifies them"
+            self.findings.append(
+                Finding("ARTIFACT_IDENTITY_ONLY", artifact_field(self.position), message, Severity.WARNING)
+            )
+        elif isinstance(self.descriptor, CarrierDescriptor):
+            message = "the bytes of this artifact were not uploaded, and no repository has them"
+            self._reject("ARTIFACT_FILE_MISSING", message)
+        elif self.artifact.kind is ArtifactKind.JAR:
+            self._reject("ARTIFACT_FILE_MISSING", "Release JAR artifact must point to a readable local file")
+        else:
+            self._reject("ARTIFACT_FILE_MISSING", "Release local artifact must point to a readable file")
+
+    def _check_digest(self, actual: str) -> None:
+        if self.artifact.digest != actual:
+            message = "Release artifact digest does not match local file checksum"
+            self._reject("ARTIFACT_DIGEST_MISMATCH", message, "digest")
+
+    @property
+    def _needs_contract(self) -> bool:
+        """True for a JAR. A release with a carrier needs only the contract of the carrier."""
+        return self.artifact.kind is ArtifactKind.JAR and not isinstance(self.descriptor, CarrierDescriptor)
+
+    def _read_contract(self, content: Content) -> Contract | None:
+        self.findings += [self._inside(finding) for finding in (*content.findings, *content.warnings)]
+        data = content.contract
+        if data is None:
+            if self._needs_contract and not content.findings:
+                self._reject("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
+            return None
+        try:
+            contract = parse_contract(data)
+        except DocumentError as error:
+            self.findings += [self._inside(finding) for finding in error.findings]
+            return None
+        raw = read_object(data, name=CONTRACT_ENTRY, limit=MAX_CONTRACT_BYTES)
+        self.findings += [self._inside(finding) for finding in hash_findings(raw)]
+        self._check_identity(contract)
+        return contract
+
+    def _check_identity(self, contract: Contract) -> None:
+        if contract.pipeline_id != self.descriptor.pipeline_id:
+            message = "Release artifact contract pipelineId does not match release descriptor"
+            self._reject("ARTIFACT_PIPELINE_MISMATCH", message)
+        if contract.contract_version != self.descriptor.contract_version:
+            message = "Release artifact contractVersion does not match release descriptor"
+            self._reject("ARTIFACT_CONTRACT_VERSION_MISMATCH", message)
+
+    def _reject(self, code: str, message: str, *members: str) -> None:
+        self.findings.append(Finding(code, artifact_field(self.position, *members), message))
+
+    def _inside(self, finding: Finding) -> Finding:
+        """Return a finding about the content of the artifact, with the field of the artifact before its own."""
+        outer = artifact_field(self.position)
+        return replace(finding, field=f"{outer}!{finding.field}" if finding.field else outer)
+
+
+def read_contract_document(descriptor: Descriptor, data: bytes) -> tuple[Contract | None, list[Finding]]:
+    """Parse a contract that was uploaded with the descriptor. The rules are those for a contract in an artifact."""
+    try:
+        contract = parse_contract(data)
+    except DocumentError as error:
+        return None, list(error.findings)
+    findings = hash_findings(read_object(data, name=CONTRACT_ENTRY, limit=MAX_CONTRACT_BYTES))
+    if contract.pipeline_id != descriptor.pipeline_id:
+        message = "The contract's pipelineId does not match the release descriptor"
+        findings.append(Finding("CONTRACT_PIPELINE_MISMATCH", "pipeline-contract.json#pipelineId", message))
+    if contract.contract_version != descriptor.contract_version:
+        message = "The contract's contractVersion does not match the release descriptor"
+        findings.append(Finding("CONTRACT_VERSION_MISMATCH", "pipeline-contract.json#contractVersion", message))
+    return contract, findings
+
+
+def _document_differs(artifact: ArtifactRef) -> Finding:
+    message = f"the uploaded contract differs from the one in {shown(artifact.artifact_id)}"
+    return Finding("CONTRACT_DOCUMENT_DIFFERS", "pipeline-contract.json", message)
+
+
+def _contracts_differ(earlier: ArtifactRef, position: int) -> Finding:
+    return Finding(
+        code="CONTRACT_DIFFERS_BETWEEN_ARTIFACTS",
+        field=artifact_field(position),
+        message=f"the contract of this artifact differs from that of {shown(earlier.artifact_id)}. The last is used",
+        severity=Severity.WARNING,
+    )
