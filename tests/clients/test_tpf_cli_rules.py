@@ -104,8 +104,8 @@ def test_some_locations_cannot_be_promoted(uri: str) -> None:
 @pytest.mark.parametrize(
     "uri",
     [
-        *("file:a", "file:///", "file:///a/", "file:///a//b", "file:///a/../b", "file:///a?b", "file:///a#b"),
-        *("file:///%61", "file:///%c3%a9", "file:///é", "file://host/a", "file:///a%00", "FILE:///a"),
+        *("file:a", "file://", "file:///a/", "file:///a//b", "file:///a/../b", "file:///a?b", "file:///a#b"),
+        *("file:///%61", "file:///%c3%a9", "file:///é", "file://host/a", "file:///a%00", "FILE:///a", "file:///\ud800"),
         *("maven://a:b:1", "maven:a:b", "maven:a..b:c:1", "maven:a:b:jar:1", "maven:a:b:zip::1", "maven:a:b:1:2:3:4"),
         *("oci://a/b", "oci://a/b:1", f"oci://a@{OTHER}", f"{OCI}0", OCI.upper(), "https://a/b", "", "app.jar"),
     ],

@@ -162,10 +162,10 @@ def locate(uri: str) -> Location:
 
 
 def _file(uri: str) -> Location:
-    path = unquote_to_bytes(uri.removeprefix("file://"))
-    segments = path.split(b"/")
-    normalised = segments[0] == b"" and not {b"", b".", b".."} & set(segments[1:]) and b"\0" not in path
-    if not normalised or uri != f"file://{quote_from_bytes(path, safe=_UNESCAPED)}":
+    path = unquote_to_bytes(uri.removeprefix("file://")) if uri.isascii() else b""
+    segments = path.split(b"/")[1:]
+    normalised = path.startswith(b"/") and (segments == [b""] or not {b"", b".", b".."} & set(segments))
+    if not normalised or b"\0" in path or uri != f"file://{quote_from_bytes(path, safe=_UNESCAPED)}":
         raise BadRelease("rule 3", "a file: URI must be absolute and canonical, without query and fragment")
     return Location("file", path.decode(errors="surrogateescape"), promotable=False)
 
