@@ -15,7 +15,7 @@ import pytest
 from releases.errors import ReleaseConflict
 from releases.models import Release
 from releases.registration.registrar import verify_release
-from tests import distribution_server, making
+from tests import making
 from tests.image_registry import REPOSITORY, ImageRegistry, image_registry
 from tests.receiving import receiving
 from tests.tls_proxy import make_certificate
@@ -330,29 +330,3 @@ def test_a_different_contract_document_for_a_stored_version_is_a_conflict() -> N
     with pytest.raises(ReleaseConflict):
         making.upload(owner, IMAGE, contract=BESIDE + b" ")
     assert making.upload(owner, IMAGE).created is False
-
-
-@contextmanager
-def somewhere(folder: Path) -> Iterator[tuple[str, str]]:
-    """The host of a registry and the digest of an image in it. Uses Docker's server if installed, else ours."""
-    if distribution_server.BINARY:
-        with distribution_server.distribution_server(folder) as host:
-            yield host, distribution_server.push(host)
-    else:
-        with image_registry() as registry:
-            registry.digests.add(DIGEST)
-            yield registry.host, DIGEST
-
-
-def test_a_real_registry_server_reports_its_manifests(settings: Any, tmp_path: Path) -> None:
-    settings.IMAGE_REGISTRY_CHECK = True
-    settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
-    with somewhere(tmp_path) as (host, digest):
-        settings.IMAGE_REGISTRIES_PLAIN_HTTP = [host]
-        for pinned, expected in (
-            (digest, ("REGISTERED", [])),
-            (making.digest_of(b"gone"), ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])),
-        ):
-            wanted = document(f"{host}/{REPOSITORY}@{pinned}")
-            wanted["artifacts"][0]["digest"] = pinned
-            assert verdict(making.upload(making.tenant(), wanted).release) == expected
