@@ -11,11 +11,11 @@ from releases.repositories import maven
 from releases.repositories.errors import ArtifactRefused
 from releases.states import Status
 from wire.documents.artifact_uri import MavenUri
-from wire.documents.descriptor import LocatedArtifactRef, artifact_field, descriptor_from_json
+from wire.documents.descriptor import NAMES_PROFILE, LocatedArtifactRef, artifact_field, descriptor_from_json
 from wire.findings import Finding, Severity
 
 
-def resolve(release: Release, renew: Callable[[], object]) -> list[Finding]:
+def resolve(release: Release, renew: Callable[[], None]) -> list[Finding]:
     """Store the missing bytes of artifacts with a `maven:` URI, and return a finding for each that cannot be had.
 
     The release is VERIFYING. `renew` is called regularly while bytes arrive. Raises `RepositoryUnavailable` and
@@ -30,15 +30,14 @@ def resolve(release: Release, renew: Callable[[], object]) -> list[Finding]:
     return findings
 
 
-def _resolve(release: Release, missing: Artifact, location: MavenUri, renew: Callable[[], object]) -> list[Finding]:
+def _resolve(release: Release, missing: Artifact, location: MavenUri, renew: Callable[[], None]) -> list[Finding]:
     if not Artifact.objects.filter(pk=missing.pk, blob=None).exists():
         return []  # an earlier artifact of the release has the same bytes
     try:
         staged = maven.fetch(location, missing.digest, release.pipeline.tenant.slug, renew=renew)
     except ArtifactRefused as refused:
-        return [
-            Finding(refused.code, artifact_field(missing.position, "uri"), str(refused), _severity(release, refused))
-        ]
+        message = NAMES_PROFILE + str(refused)
+        return [Finding(refused.code, artifact_field(missing.position, "uri"), message, _severity(release, refused))]
     try:
         _keep(release, missing.digest, staged)
     finally:

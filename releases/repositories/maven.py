@@ -19,6 +19,8 @@ from wire.documents.json_reader import shown
 _ABSENT: Final = (404, 410)
 _DENIED: Final = (401, 403)
 _MISSING: Final = "MAVEN_ARTIFACT_MISSING"
+OTHER_DIGEST: Final = "MAVEN_ARTIFACT_OTHER_DIGEST"
+"""The code of the refusal of bytes that are not those of the digest."""
 _MAX_CHECKSUM_BYTES: Final = 1024
 _HEX = re.compile(r"\b[0-9a-f]+\b")
 
@@ -119,7 +121,7 @@ class _Download:
             if published is not None:
                 return self.client.unavailable(f"the download does not match its {algorithm} file")
         message = f"the artifact in the Maven repository {self.client.repository.id} has another digest"
-        return ArtifactRefused("MAVEN_ARTIFACT_OTHER_DIGEST", message)
+        return ArtifactRefused(OTHER_DIGEST, message)
 
     def _published(self, algorithm: str, length: int) -> str | None:
         """Return the checksum that the repository has for the artifact; None if it has none of `length` digits."""
