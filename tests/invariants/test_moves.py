@@ -210,6 +210,10 @@ def test_missing_bytes_are_those_of_the_digest_and_added_once(database: Connecti
     assert refusal(database, add_bytes(blob_id="NULL"), ordinary=True) == "artifact_bytes_just_stored"
     assert refusal(database, add_bytes(blob_id=f"'{'x' * 71}'"), ordinary=True) == "artifact_bytes_just_stored"
     assert refusal(database, add_bytes(blob_id=FILE), ordinary=True) == "artifact_blob_is_its_digest"
+    for kind in ("container-image", "lambda-image", "external-endpoint"):
+        with database.transaction(force_rollback=True):
+            unguarded(database, "releases_artifact", add_bytes(blob_id="NULL", kind=f"'{kind}'"))
+            assert refusal(database, add_bytes(), ordinary=True) == "artifact_bytes_of_stored_kind"
     for changes in each("uri", "'x'") + each("digest", FILE) + each("release_id", release("0.2")):
         assert refusal(database, add_bytes(**changes)) == "artifact_immutable"
         assert refusal(database, add_bytes(**changes), ordinary=True) == NO_RIGHT
