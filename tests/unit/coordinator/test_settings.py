@@ -66,6 +66,12 @@ BY_NAME = {
     "IMAGE_REGISTRIES_PLAIN_HTTP": [f"h/{MARK}"],
     "IMAGE_REGISTRY_CREDENTIALS": [MARK],
     "IMAGE_REGISTRY_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
+    "MAVEN_REPOSITORIES": [
+        *(MARK, f"[{MARK}", f'[[repositories]]\nid = "{MARK}"', f'[[repositories]]\nurl = "http://{MARK}"'),
+        f'[[repositories]]\nid = "a"\nurl = "https://h"\ngroups = ["com.{MARK}*"]',
+        f'[[repositories]]\nid = "a"\nurl = "https://h"\ngroups = ["com"]\ncredentials = "{MARK}"',
+    ],
+    "MAVEN_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "WEBHOOK_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "OAUTH_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "OAUTH_SCOPES": [MARK, f"=read,{MARK}", f"a={MARK}", f"{MARK}=", f"a=read {MARK}=Read"],
