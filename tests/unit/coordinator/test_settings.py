@@ -226,6 +226,32 @@ def test_only_behind_a_proxy_a_header_says_that_a_client_uses_tls(behind: str, h
     assert done.stdout.strip() == str(header)
 
 
+MAVEN = """
+[[repositories]]
+id = "acme"
+url = "https://maven.example"
+groups = ["com.acme.*"]
+credentials = "env:ACME_MAVEN"
+"""
+
+
+def test_maven_repositories_are_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "repositories.toml"
+    file.write_text(MAVEN)
+    program = "from coordinator import settings; print(*[each.groups for each in settings.MAVEN_REPOSITORIES])"
+    environment = {"PATH": os.environ["PATH"], **VALID, "MAVEN_REPOSITORIES_FILE": str(file)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "('com.acme.*',)"
+
+
+def test_a_wrong_entry_of_the_maven_repositories_is_reported(tmp_path: Path) -> None:
+    file = tmp_path / "repositories.toml"
+    file.write_text(MAVEN + MAVEN.replace('"acme"', '"second"').replace("com.acme.*", f"*{MARK}"))
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], MAVEN_REPOSITORIES_FILE=str(file))
+    assert problem.startswith("  MAVEN_REPOSITORIES entry 2: groups must be a list of groups such as com.acme")
+
+
 def test_missing_settings_are_reported_at_once() -> None:
     missing = dict.fromkeys(VALID, "")
     lines = refused([sys.executable, "-c", "import coordinator.settings"], **missing)
