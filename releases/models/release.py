@@ -106,6 +106,10 @@ class Artifact(models.Model):
             models.CheckConstraint(
                 condition=Q(blob=None) | Q(blob=models.F("digest")), name="artifact_blob_is_its_digest"
             ),
+            models.CheckConstraint(
+                condition=Q(blob=None) | Q(kind__in=[kind.value for kind in ArtifactKind if kind.is_stored]),
+                name="artifact_bytes_of_stored_kind",
+            ),
         )
 
     def __str__(self) -> str:
