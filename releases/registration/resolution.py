@@ -59,4 +59,4 @@ def _keep(release: Release, digest: str, staged: StagedBlob) -> None:
             verifying = Release.objects.select_for_update(no_key=True).filter(pk=release.pk, status=Status.VERIFYING)
             if verifying.exists():
                 blobs.record_sound(digest, size=staged.size, fingerprint=fingerprint)
-                release.artifacts.filter(digest=digest, blob=None).update(blob=digest)
+                release.artifacts.filter(digest=digest, blob=None).update(blob=digest, resolved=True)
