@@ -21,7 +21,7 @@ from executions.submission.submission import submit
 from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.local import LocalArtifactStore
-from releases.models import Pipeline, Release
+from releases.models import Deployment, Pipeline, Release
 from releases.registration.registrar import Registration, UploadedArtifact, register, verify_release
 from tenancy.models import Tenant
 from tests.raw_sql import as_owner, unguarded
@@ -153,6 +153,22 @@ def verified(release: Release) -> Release:
     release.refresh_from_db()
     assert release.status == "REGISTERED", release.findings
     return release
+
+
+def deployed(release: Release, environment: str = "production", key: str = "", **changes: Any) -> Deployment:
+    """Write the receipt of a deployment of the release, which must be verified."""
+    Pipeline.objects.filter(pk=release.pipeline_id, application="").update(application="shop")
+    pipeline = Pipeline.objects.get(pk=release.pipeline_id)
+    members: dict[str, Any] = {
+        "tenant": pipeline.tenant,
+        "idempotency_key": key or f"{release.descriptor_digest}:{environment}",
+        "release": release,
+        "descriptor_digest": release.descriptor_digest,
+        "application": pipeline.application,
+        "environment": environment,
+        "actor": "token:test",
+    }
+    return Deployment.objects.create(**members | changes)
 
 
 def active(owner: Tenant, version: str = "1.0", **members: Any) -> Release:
