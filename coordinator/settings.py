@@ -10,6 +10,7 @@ from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
 from foundation.env import Environment
+from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
 from wire.broker.tls import tls_options
 
@@ -95,6 +96,10 @@ IMAGE_REGISTRY_CREDENTIALS = env.credentials("IMAGE_REGISTRY_CREDENTIALS")
 IMAGE_REGISTRY_ALLOWED_NETWORKS = env.networks("IMAGE_REGISTRY_ALLOWED_NETWORKS")
 IMAGE_REGISTRY_SECONDS = env.number("IMAGE_REGISTRY_SECONDS", 10, least=0.1)
 IMAGE_REGISTRY_CA_FILE = env.certificates("IMAGE_REGISTRY_CA_FILE")
+MAVEN_REPOSITORIES = env.parsed("MAVEN_REPOSITORIES", "TOML", read_repositories)
+MAVEN_ALLOWED_NETWORKS = env.networks("MAVEN_ALLOWED_NETWORKS")
+MAVEN_SECONDS = env.number("MAVEN_SECONDS", 300, least=0.1)
+MAVEN_CA_FILE = env.certificates("MAVEN_CA_FILE")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 WEB_SLOTS = env.integer("WEB_SLOTS", 16)
 

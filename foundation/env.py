@@ -261,6 +261,13 @@ class Environment:
 
         return self._read(name, "JSON", "", parse, fallback={}, secret=True)
 
+    def parsed(self, name: str, kind: str, parse: Callable[[str], T]) -> T:
+        """What `parse` returns for the text, which is empty by default.
+
+        `parse` accepts the empty text. For an invalid one it raises `ValueError`, whose message contains no part of it.
+        """
+        return self._read(name, kind, "", parse, fallback=parse(""))
+
     def require(self, condition: bool, problem: str) -> None:
         """Report `problem` unless `condition` is true. For rules about several variables."""
         if not condition:

@@ -4,6 +4,9 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from embedded.product import PROJECT
 from tenancy.access import TokenInvalid
 from tenancy.oauth.bearer import (
     LEEWAY_SECONDS,
@@ -254,3 +258,32 @@ def test_without_an_issuer_no_token_is_accepted(issuer: OAuthIssuer, settings: A
 def test_own_tokens_do_not_look_like_jwts(issuer: OAuthIssuer) -> None:
     assert looks_like_jwt(issuer.token())
     assert not any(map(looks_like_jwt, ("dc_" + "0f" * 32, "", "a.b", "a..c", ".b.c", "a.b.c.d", "a.b.c ", "a.b.c\n")))
+
+
+def test_a_process_reads_its_issuer_from_the_environment(issuer: OAuthIssuer) -> None:
+    program = (
+        "import django; django.setup(); from tenancy.oauth.bearer import identity; found = identity(input()); "
+        "print(found.actor, sorted(found.organizations), ','.join(sorted(found.scopes)))"
+    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DJANGO_SETTINGS_MODULE": "coordinator.settings",
+        "SECRET_KEY": "x" * 32,
+        "WORKER_SECRET": "x" * 32,
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        **issuer.environment(),
+        "OAUTH_ORGANIZATION_CLAIM": "org",
+        "OAUTH_SCOPES": "tpf:deploy=releases:register,tpf:deploy=releases:activate",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=issuer.token(subject="ci", scopes=["tpf:deploy"], org="acme"),
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "oauth:ci ['acme'] releases:activate,releases:register"

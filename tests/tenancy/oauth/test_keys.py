@@ -122,7 +122,7 @@ def test_an_outage_does_not_matter_while_keys_are_cached(issuer: OAuthIssuer, cl
         {"body": b"[" * 100_000},
         {"body": b"[]"},
         {"body": b'{"keys": {}}'},
-        {"body": b'{"keys": [' + b" " * MAX_BYTES + b"]}"},
+        {"body": b'{"keys": []}' + b" " * MAX_BYTES},
     ],
 )
 def test_without_keys_no_token_can_be_verified(
@@ -140,6 +140,19 @@ def test_without_keys_no_token_can_be_verified(
     vars(issuer).update({name: healthy[name] for name in fault})
     clock.ahead += PAUSE_SECONDS
     assert is_accepted(issuer.token())
+
+
+def test_the_pause_begins_when_an_attempt_ends(issuer: OAuthIssuer, clock: Clock) -> None:
+    issuer.gate.clear()
+    with ThreadPoolExecutor(1) as pool, unavailable():
+        attempt = pool.submit(identity, issuer.token())
+        assert issuer.waiting.wait(10)
+        clock.ahead += PAUSE_SECONDS
+        issuer.gate.set()
+        attempt.result(10)
+    with unavailable():
+        identity(issuer.token())
+    assert issuer.requests == 1
 
 
 def test_a_malformed_key_set_does_not_replace_cached_keys(issuer: OAuthIssuer, clock: Clock) -> None:
@@ -243,7 +256,7 @@ def test_keys_that_do_not_verify_signatures_are_ignored(issuer: OAuthIssuer) -> 
         {**jwk(private_key("Ed25519")), "d": jwk(private_key("Ed25519"))["x"]},
     ):
         keys.cache.clear()
-        issuer.published = [7, {"kty": "RSA"}, {**entry, "kid": 7}, {**entry, "kid": issuer.key_id}]  # type: ignore[list-item]
+        issuer.published = [7, {"kty": "RSA"}, {**jwk(key), "kid": [issuer.key_id]}, {**entry, "kid": issuer.key_id}]  # type: ignore[list-item]
         assert keys.cache.find(issuer.key_id) is None, entry
         issuer.published.append(jwk(key, kid=issuer.key_id))
         keys.cache.clear()

@@ -66,6 +66,12 @@ BY_NAME = {
     "IMAGE_REGISTRIES_PLAIN_HTTP": [f"h/{MARK}"],
     "IMAGE_REGISTRY_CREDENTIALS": [MARK],
     "IMAGE_REGISTRY_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
+    "MAVEN_REPOSITORIES": [
+        *(MARK, f"[{MARK}", f'[[repositories]]\nid = "{MARK}"', f'[[repositories]]\nurl = "http://{MARK}"'),
+        f'[[repositories]]\nid = "a"\nurl = "https://h"\ngroups = ["com.{MARK}*"]',
+        f'[[repositories]]\nid = "a"\nurl = "https://h"\ngroups = ["com"]\ncredentials = "{MARK}"',
+    ],
+    "MAVEN_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "WEBHOOK_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "OAUTH_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "OAUTH_SCOPES": [MARK, f"=read,{MARK}", f"a={MARK}", f"{MARK}=", f"a=read {MARK}=Read"],
@@ -218,6 +224,32 @@ def test_only_behind_a_proxy_a_header_says_that_a_client_uses_tls(behind: str, h
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == str(header)
+
+
+MAVEN = """
+[[repositories]]
+id = "acme"
+url = "https://maven.example"
+groups = ["com.acme.*"]
+credentials = "env:ACME_MAVEN"
+"""
+
+
+def test_maven_repositories_are_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "repositories.toml"
+    file.write_text(MAVEN)
+    program = "from coordinator import settings; print(*[each.groups for each in settings.MAVEN_REPOSITORIES])"
+    environment = {"PATH": os.environ["PATH"], **VALID, "MAVEN_REPOSITORIES_FILE": str(file)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "('com.acme.*',)"
+
+
+def test_a_wrong_entry_of_the_maven_repositories_is_reported(tmp_path: Path) -> None:
+    file = tmp_path / "repositories.toml"
+    file.write_text(MAVEN + MAVEN.replace('"acme"', '"second"').replace("com.acme.*", f"*{MARK}"))
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], MAVEN_REPOSITORIES_FILE=str(file))
+    assert problem.startswith("  MAVEN_REPOSITORIES entry 2: groups must be a list of groups such as com.acme")
 
 
 def test_missing_settings_are_reported_at_once() -> None:

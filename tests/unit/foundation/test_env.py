@@ -41,6 +41,20 @@ def test_a_signing_key_is_read_from_a_file_and_never_reported(tmp_path: Path) ->
         assert value.splitlines()[1] not in str(error.value)
 
 
+def test_a_parsed_text_is_empty_by_default_and_its_problem_is_reported() -> None:
+    def pair(text: str) -> tuple[str, ...]:
+        if text.count("+") > 1:
+            raise ValueError("must have at most one plus sign")
+        return tuple(text.split("+"))
+
+    assert Environment({}).parsed("PAIR", "pair", pair) == ("",)
+    assert Environment({"PAIR": "a+b"}).parsed("PAIR", "pair", pair) == ("a", "b")
+    env = Environment({"PAIR": "a+b+c"})
+    assert env.parsed("PAIR", "pair", pair) == ("",)
+    with pytest.raises(ImproperlyConfigured, match="PAIR must have at most one plus sign"):
+        env.raise_problems()
+
+
 def test_networks() -> None:
     assert Environment({}).networks("NETS") == []
     env = Environment({"NETS": "10.0.0.0/8, fd00::/8,"})
