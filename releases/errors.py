@@ -97,7 +97,7 @@ class ArtifactUnknown(NotFound):
 
 class ArtifactNotStored(NotFound):
     code = "ARTIFACT_NOT_STORED"
-    title = "The coordinator stores no bytes of artifacts of this kind"
+    title = "The coordinator does not store the bytes of this artifact"
 
 
 class ArtifactMissing(CoordinatorError):
