@@ -66,4 +66,5 @@ def _keep(release: Release, digest: str, staged: StagedBlob) -> None:
             verifying = Release.objects.select_for_update(no_key=True).filter(pk=release.pk, status=Status.VERIFYING)
             if verifying.exists():
                 blobs.record_sound(digest, size=staged.size, fingerprint=fingerprint)
-                release.artifacts.filter(digest=digest, blob=None, kind__in=_STORED).update(blob=digest)
+                missing = release.artifacts.filter(digest=digest, blob=None, kind__in=_STORED)
+                missing.update(blob=digest, resolved=True)
