@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -16,7 +16,9 @@ from rest_framework.views import APIView
 
 from foundation.api.bodies import read_body
 from foundation.api.pausing import pause
+from foundation.api.problem import refusal
 from foundation.errors import InvalidRequest, NotFound
+from releases.errors import DeploymentPending
 from releases.models import KEY_LENGTH
 from releases.models.pipeline import IDENTITY_LENGTH
 from releases.registration.deployments import DeploymentRequest, deploy
@@ -80,24 +82,26 @@ class Deployments(APIView):
             raise Http404
         super().initial(request, *args, **kwargs)
 
-    def post(self, request: Request, organization: str, application: str, environment: str) -> Response:
+    def post(self, request: Request, organization: str, application: str, environment: str) -> HttpResponse:
         """Register the release that the body describes, and wait for its verdict."""
         caller: Any = request.auth
         tenant = caller.tenant if isinstance(caller, ApiToken) else _tenant(_slug(organization, environment))
-        place = {
-            "application": _segment("application", application),
-            "environment": _segment("environment", environment),
-        }
-        key = _idempotency_key(request)
-        _require_form(request)
-        document = read_body(request._request, MAX_DESCRIPTOR_BYTES, tenant.slug)
-        deployment = deploy(
-            tenant,
-            DeploymentRequest(document, idempotency_key=key, **place),
-            actor=_actor(caller),
-            wait_seconds=settings.TPF_DEPLOYMENT_WAIT_SECONDS,
-            pause=partial(pause, request._request),
+        wanted = DeploymentRequest(
+            application=_segment("application", application),
+            environment=_segment("environment", environment),
+            idempotency_key=_idempotency_key(request),
+            document=_document(request, tenant),
         )
+        try:
+            deployment = deploy(
+                tenant,
+                wanted,
+                actor=_actor(caller),
+                wait_seconds=settings.TPF_DEPLOYMENT_WAIT_SECONDS,
+                pause=partial(pause, request._request),
+            )
+        except DeploymentPending as pending:
+            return refusal(pending)  # DRF's handler would log it as a failure of the coordinator
         answer = {"deploymentId": str(deployment.pk), "status": Status.REGISTERED.value}
         return Response(answer, status=status.HTTP_201_CREATED)
 
@@ -149,11 +153,13 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
-def _require_form(request: Request) -> None:
+def _document(request: Request, tenant: Tenant) -> bytes:
+    """Return the body. Raises `InvalidRequest` and `UnsupportedMediaType` before it is read, and `PayloadTooLarge`."""
     if request.headers.get(MODE_HEADER, "") != MODE:
         raise _invalid(MODE_HEADER, "INVALID_CHOICE", f"must be {MODE}")
     if request._request.content_type != MEDIA_TYPE:
         raise UnsupportedMediaType(request.content_type, f"The body must have the type {MEDIA_TYPE}.")
+    return read_body(request._request, MAX_DESCRIPTOR_BYTES, tenant.slug)
 
 
 def _invalid(field: str, code: str, rule: str) -> InvalidRequest:

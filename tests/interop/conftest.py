@@ -7,10 +7,11 @@ import pytest
 
 from tenancy.models import Tenant
 from tests import making
+from tests.concurrency.conftest import committed
 from tests.executions.transports.rest.conftest import broken_broker, flow, serve
 from tests.interop.client import switch_on
 
-__all__ = ["broken_broker", "flow", "serve"]
+__all__ = ["broken_broker", "committed", "flow", "serve"]
 
 
 @pytest.fixture
