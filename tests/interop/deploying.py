@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from foundation.api.problem import TYPE
-from releases.models import Release
+from releases.models import Deployment, Pipeline, Release
 from releases.registration.registrar import verify_release
 from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
@@ -120,3 +120,7 @@ def refusal(answer: Any) -> tuple[int, str]:
     body = answer.json()
     assert (body["status"], body["type"]) == (answer.status_code, TYPE + body["code"])
     return answer.status_code, body["code"]
+
+
+def nothing_is_stored() -> bool:
+    return not (Pipeline.objects.exists() or Release.objects.exists() or Deployment.objects.exists())

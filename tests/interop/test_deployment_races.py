@@ -11,31 +11,20 @@ import pytest
 from django.db import connections
 
 from releases.models import Deployment, Pipeline, Release
-from tenancy.models import Tenant
 from tests import making
 from tests.building import eventually
 from tests.concurrency.racing import race, results_of
-from tests.interop.deploying import Deployer, described, published, refusal, token, verify_all
-from tests.maven_repository import MavenRepository, maven_repository
+from tests.interop.deploying import Deployer, described, published, refusal, verify_all
+from tests.maven_repository import MavenRepository
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)
 ARTIFACT = "maven:com.acme:orders:1.0"
 
 
-@pytest.fixture
-def repository(settings: Any) -> Iterator[MavenRepository]:
-    settings.TPF_DEPLOYMENTS_ENABLED = True
+@pytest.fixture(autouse=True)
+def waits(repository: MavenRepository, settings: Any) -> None:
     settings.TPF_DEPLOYMENT_WAIT_SECONDS = 30
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
-    with maven_repository() as made:
-        made.configure(settings)
-        yield made
-
-
-@pytest.fixture
-def deployer(committed: None, owner: Tenant) -> Deployer:
-    return Deployer(owner.slug, token(owner))
 
 
 @contextmanager
