@@ -11,6 +11,7 @@ from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
 from foundation.env import Environment
 from releases.repositories.configuration import read_repositories
+from tenancy.roles import Scope
 from wire.broker.tls import tls_options
 
 __all__ = ["SPECTACULAR_SETTINGS", "UNFOLD"]
@@ -188,6 +189,11 @@ TPF_IDEMPOTENCY = env.choice(
     "TPF_IDEMPOTENCY", ("OPTIONAL_CLIENT_KEY", "CLIENT_KEY_REQUIRED", "SERVER_KEY_ONLY"), "OPTIONAL_CLIENT_KEY"
 )
 
+TPF_DEPLOYMENTS_ENABLED = env.flag("TPF_DEPLOYMENTS_ENABLED", False)
+TPF_DEPLOYMENT_ENVIRONMENTS = env.tenant_prefixes("TPF_DEPLOYMENT_ENVIRONMENTS")
+# Clients of this surface wait for a response for 60 seconds.
+TPF_DEPLOYMENT_WAIT_SECONDS = env.number("TPF_DEPLOYMENT_WAIT_SECONDS", 45, most=59)
+
 INSTALLED_APPS = [
     # The first app, because its `createsuperuser` replaces Django's.
     "coordinator",
@@ -310,6 +316,19 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY el
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 # A release form has a file for each artifact, and two documents.
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_RELEASE_ARTIFACTS + 2
+
+OAUTH_ISSUER = env.text("OAUTH_ISSUER", "")
+# Whoever can change the key set can sign tokens.
+OAUTH_JWKS_URL = env.url("OAUTH_JWKS_URL", secure=True)
+OAUTH_AUDIENCE = env.text("OAUTH_AUDIENCE", "")
+env.require(
+    bool(OAUTH_ISSUER) == bool(OAUTH_JWKS_URL) == bool(OAUTH_AUDIENCE),
+    "OAUTH_ISSUER, OAUTH_JWKS_URL and OAUTH_AUDIENCE must all be set, or none",
+)
+OAUTH_ORGANIZATION_CLAIM = env.text("OAUTH_ORGANIZATION_CLAIM", "organization")
+OAUTH_SCOPES = env.grants("OAUTH_SCOPES", of=list(Scope))
+OAUTH_ALLOWED_NETWORKS = env.networks("OAUTH_ALLOWED_NETWORKS")
+OAUTH_CA_FILE = env.certificates("OAUTH_CA_FILE")
 
 KNOX_TOKEN_MODEL = "tenancy.ApiToken"  # noqa: S105 - the name of a model
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}

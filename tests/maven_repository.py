@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import ssl
 import tempfile
 import threading
@@ -102,6 +103,11 @@ class MavenRepository:
     def configure(self, settings: Any, **members: Any) -> None:
         """Configure this repository, and no other one. `members` are those of `Repository`."""
         use_repositories(settings, self.entry(**members))
+
+    def toml(self, name: str = "acme-releases") -> str:
+        """Return the value of MAVEN_REPOSITORIES for this repository, for processes of the product."""
+        members = {"id": name, "url": self.url, "groups": ["com.acme.*"], "plain-http": True}
+        return "\n".join(["[[repositories]]", *(f"{key} = {json.dumps(value)}" for key, value in members.items())])
 
     @property
     def paths(self) -> list[str]:

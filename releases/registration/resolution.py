@@ -8,7 +8,7 @@ from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob
 from releases.models import Artifact, MissingArtifacts, Release
 from releases.repositories import maven
-from releases.repositories.errors import ArtifactRefused
+from releases.repositories.errors import OTHER_DIGEST, ArtifactRefused
 from releases.states import Status
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import (
@@ -61,7 +61,7 @@ def _finding(release: Release, missing: Artifact, refusal: ArtifactRefused) -> F
 def _severity(release: Release, refusal: ArtifactRefused) -> Severity:
     """Return WARNING if the pipeline accepts releases without bytes. Other bytes are always an error."""
     lenient = release.pipeline.missing_artifacts == MissingArtifacts.IDENTITY_ONLY
-    return Severity.WARNING if lenient and refusal.code != maven.OTHER_DIGEST else Severity.ERROR
+    return Severity.WARNING if lenient and refusal.code != OTHER_DIGEST else Severity.ERROR
 
 
 def _keep(release: Release, digest: str, staged: StagedBlob) -> None:
@@ -71,4 +71,5 @@ def _keep(release: Release, digest: str, staged: StagedBlob) -> None:
             verifying = Release.objects.select_for_update(no_key=True).filter(pk=release.pk, status=Status.VERIFYING)
             if verifying.exists():
                 blobs.record_sound(digest, size=staged.size, fingerprint=fingerprint)
-                release.artifacts.filter(digest=digest, blob=None, kind__in=_STORED).update(blob=digest)
+                missing = release.artifacts.filter(digest=digest, blob=None, kind__in=_STORED)
+                missing.update(blob=digest, resolved=True)

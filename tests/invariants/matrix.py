@@ -97,7 +97,7 @@ MATRIX = {
         },
     ),
     "releases_artifact": Table(
-        never="id release_id position artifact_id kind uri digest step_ids capabilities blob_id"
+        never="id release_id position artifact_id kind uri digest step_ids capabilities blob_id resolved"
     ),
     "releases_activation": Table(
         never="id pipeline_id sequence release_id previous_id actor reason operation_key activated_at"

@@ -20,7 +20,8 @@ def sent_by(slug: str, status: str = "STORED") -> str:
 
 def pinned_by(release_id: str) -> str:
     return f"""INSERT INTO releases_artifact (release_id, position, artifact_id, kind, uri, digest, step_ids,
-        capabilities, blob_id) SELECT {release_id}, 9, 'x', 'jar', '', {FOREIGN}, '{{}}', '{{}}', {FOREIGN}"""
+        capabilities, blob_id, resolved) SELECT {release_id}, 9, 'x', 'jar', '', {FOREIGN}, '{{}}', '{{}}', {FOREIGN},
+        false"""
 
 
 FOREIGN_FILE = {"position": "1", "artifact_id": "'b'", "digest": FOREIGN, "blob_id": FOREIGN}
@@ -36,6 +37,7 @@ ARTIFACT = NewRow(
         "step_ids": "'{}'",
         "capabilities": "'{}'",
         "blob_id": OWN,
+        "resolved": "false",
     },
     {
         "artifact_of_upload": [
@@ -48,7 +50,9 @@ ARTIFACT = NewRow(
                 for status in ("VERIFYING", "REGISTERED", "REJECTED", "REVOKED")
             ),
             {"setup": uploaded(release_version="'8'", created_at=PAST), "release_id": release("8")},
+            {"resolved": "true"},
         ],
+        "artifact_resolved_has_bytes": [{"blob_id": "NULL", "resolved": "true"}],
         "artifact_bytes_of_tenant": [
             {**FOREIGN_FILE, "setup": blob(checked_at=PAST)},
             *(

@@ -16,6 +16,7 @@ import pytest
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.repositories import requests as repository_requests
+from releases.repositories.configuration import read_repositories
 from releases.repositories.errors import ArtifactRefused, RepositoryUnavailable
 from releases.repositories.maven import fetch
 from tests import making
@@ -99,6 +100,11 @@ def test_an_artifact_is_downloaded_from_its_path(repository: MavenRepository, ur
     repository.publish(uri, DATA)
     assert downloaded(uri=uri) == DATA
     assert repository.requests == [(path, None)]
+
+
+def test_a_document_configures_a_repository(repository: MavenRepository, settings: Any) -> None:
+    settings.MAVEN_REPOSITORIES = read_repositories(repository.toml())
+    assert downloaded() == DATA
 
 
 def test_an_artifact_can_be_kept(repository: MavenRepository) -> None:
@@ -303,7 +309,8 @@ def test_after_a_silent_repository_there_is_time_for_the_next_one(
     fault: Fault,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(repository_requests, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(repository_requests, "SILENT_SECONDS", 1.0)
+    settings.MAVEN_SECONDS = 6
     use_repositories(settings, repository.entry("one"), second.entry("two"))
     repository.fault = fault
     assert downloaded() == DATA
