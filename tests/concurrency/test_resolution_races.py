@@ -105,7 +105,9 @@ def test_bytes_are_stored_after_the_removal_of_the_same_bytes(repository: MavenR
 def add_bytes(session: psycopg.Connection[Any], release: Release) -> None:
     """Add the bytes of the artifact as raw SQL, without the lock of the product on the release."""
     session.execute(sql.SQL("UPDATE releases_blob SET checked_at = statement_timestamp()"))
-    session.execute("UPDATE releases_artifact SET blob_id = digest WHERE release_id = %s", [release.pk])
+    session.execute(
+        "UPDATE releases_artifact SET blob_id = digest, resolved = true WHERE release_id = %s", [release.pk]
+    )
 
 
 def test_the_verdict_waits_for_bytes_that_are_being_added() -> None:
