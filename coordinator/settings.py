@@ -10,6 +10,8 @@ from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
 from foundation.env import Environment
+from releases.repositories.configuration import read_repositories
+from tenancy.roles import Scope
 from wire.broker.tls import tls_options
 
 __all__ = ["SPECTACULAR_SETTINGS", "UNFOLD"]
@@ -94,6 +96,10 @@ IMAGE_REGISTRY_CREDENTIALS = env.credentials("IMAGE_REGISTRY_CREDENTIALS")
 IMAGE_REGISTRY_ALLOWED_NETWORKS = env.networks("IMAGE_REGISTRY_ALLOWED_NETWORKS")
 IMAGE_REGISTRY_SECONDS = env.number("IMAGE_REGISTRY_SECONDS", 10, least=0.1)
 IMAGE_REGISTRY_CA_FILE = env.certificates("IMAGE_REGISTRY_CA_FILE")
+MAVEN_REPOSITORIES = env.parsed("MAVEN_REPOSITORIES", "TOML", read_repositories)
+MAVEN_ALLOWED_NETWORKS = env.networks("MAVEN_ALLOWED_NETWORKS")
+MAVEN_SECONDS = env.number("MAVEN_SECONDS", 300, least=0.1)
+MAVEN_CA_FILE = env.certificates("MAVEN_CA_FILE")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 WEB_SLOTS = env.integer("WEB_SLOTS", 16)
 
@@ -305,6 +311,19 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY el
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 # A release form has a file for each artifact, and two documents.
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_RELEASE_ARTIFACTS + 2
+
+OAUTH_ISSUER = env.text("OAUTH_ISSUER", "")
+# Whoever can change the key set can sign tokens.
+OAUTH_JWKS_URL = env.url("OAUTH_JWKS_URL", secure=True)
+OAUTH_AUDIENCE = env.text("OAUTH_AUDIENCE", "")
+env.require(
+    bool(OAUTH_ISSUER) == bool(OAUTH_JWKS_URL) == bool(OAUTH_AUDIENCE),
+    "OAUTH_ISSUER, OAUTH_JWKS_URL and OAUTH_AUDIENCE must all be set, or none",
+)
+OAUTH_ORGANIZATION_CLAIM = env.text("OAUTH_ORGANIZATION_CLAIM", "organization")
+OAUTH_SCOPES = env.grants("OAUTH_SCOPES", of=list(Scope))
+OAUTH_ALLOWED_NETWORKS = env.networks("OAUTH_ALLOWED_NETWORKS")
+OAUTH_CA_FILE = env.certificates("OAUTH_CA_FILE")
 
 KNOX_TOKEN_MODEL = "tenancy.ApiToken"  # noqa: S105 - the name of a model
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}

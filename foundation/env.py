@@ -12,7 +12,7 @@ import re
 import ssl
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -148,6 +148,25 @@ class Environment:
         """A comma-separated list of tenants' slugs."""
         return self._list(name, _matching(_TENANT), "must be tenants by their slugs, such as acme", default)
 
+    def grants(self, name: str, *, of: Collection[str]) -> dict[str, list[str]]:
+        """Grants by name, from entries `name=grant`, separated by commas or white space; empty by default.
+
+        Each grant is one of `of`. A name may have several entries.
+        """
+
+        def parse(value: str) -> dict[str, list[str]]:
+            found: dict[str, list[str]] = {}
+            for entry in value.replace(",", " ").split():
+                key, _, grant = entry.rpartition("=")
+                if not key or grant not in of:
+                    raise ValueError(
+                        f"must be of the form name=grant, separated by commas, with one of {', '.join(of)}"
+                    )
+                found.setdefault(key, []).append(grant)
+            return found
+
+        return self._read(name, "list", "", parse, fallback={})
+
     def hosts(self, name: str, default: str = "") -> list[str]:
         """A comma-separated list of host names, with or without a port."""
         rule = "must be host names, such as registry.example:5000, without a scheme or a path"
@@ -166,14 +185,19 @@ class Environment:
         """A comma-separated list of networks such as 10.0.0.0/8, empty by default."""
         return self._list(name, ip_network, "must be networks in CIDR form, such as 10.0.0.0/8")
 
-    def url(self, name: str) -> str:
-        """An http or https URL without user info, query, fragment or trailing slash; empty by default."""
+    def url(self, name: str, *, secure: bool = False) -> str:
+        """An http or https URL without user info, query, fragment or trailing slash; empty by default.
+
+        If `secure` is true, http is accepted only for a loopback address.
+        """
 
         def parse(value: str) -> str:
             if value and (not is_web_address(value) or "?" in value):
                 raise ValueError(
                     "must be a URL such as https://coordinator.example, without user info, query or fragment"
                 )
+            if value and secure and not _is_secure(urlsplit(value)):
+                raise ValueError("must begin with https://, unless its host is a loopback address such as 127.0.0.1")
             return value.rstrip("/")
 
         return self._read(name, "URL", "", parse, fallback="")
@@ -236,6 +260,13 @@ class Environment:
             return found
 
         return self._read(name, "JSON", "", parse, fallback={}, secret=True)
+
+    def parsed(self, name: str, kind: str, parse: Callable[[str], T]) -> T:
+        """What `parse` returns for the text, which is empty by default.
+
+        `parse` accepts the empty text. For an invalid one it raises `ValueError`, whose message contains no part of it.
+        """
+        return self._read(name, kind, "", parse, fallback=parse(""))
 
     def require(self, condition: bool, problem: str) -> None:
         """Report `problem` unless `condition` is true. For rules about several variables."""
@@ -326,6 +357,14 @@ def _split(value: str) -> SplitResult | None:
         return url if url.port != 0 else None
     except ValueError:
         return None
+
+
+def _is_secure(url: SplitResult) -> bool:
+    """Return True if nobody on the network can read or change a call to `url`."""
+    try:
+        return url.scheme == "https" or ip_address(url.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:

@@ -6,9 +6,7 @@ because existing clients expect that.
 
 import hmac
 import logging
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -18,6 +16,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
+from foundation import secret_reference
 from foundation.api.bodies import read_body
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge, SlowRequestsBusy
@@ -71,11 +70,7 @@ def _resolve(reference: str) -> list[str] | None:
 
     Returns None if it cannot be read or contains none.
     """
-    kind, _, name = reference.partition(":")
-    try:
-        text = os.environ.get(name, "") if kind == "env" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError):
-        return None
+    text = secret_reference.read(reference) or ""
     return [line.strip() for line in text.splitlines() if line.strip()] or None
 
 

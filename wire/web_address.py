@@ -7,13 +7,13 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 LONGEST_URL: Final = 2000
 
 
-def split(url: str) -> SplitResult:
+def split(url: str, longest: int = LONGEST_URL) -> SplitResult:
     """Return the parts of an http or https URL with a host, and without credentials and fragment.
 
     Raises ValueError, whose text names the broken rule and never contains the URL.
     """
     if (
-        len(url) > LONGEST_URL
+        len(url) > longest
         or not url.isascii()
         or any(character in "\\ " or not character.isprintable() for character in url)
     ):

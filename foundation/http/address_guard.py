@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from foundation.http.special_addresses import is_special
 from wire import web_address
-from wire.web_address import DEFAULT_PORTS
+from wire.web_address import DEFAULT_PORTS, LONGEST_URL
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -53,12 +53,12 @@ def resolve(host: str, port: int) -> list[str]:
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
-def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve) -> Target:
+def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve, longest: int = LONGEST_URL) -> Target:
     """Return the target of a call to `url`. Public addresses and those of the `allowed` networks are accepted.
 
-    Raises `TargetRefused`, and `Unreachable` if the name does not resolve.
+    The URL has at most `longest` characters. Raises `TargetRefused`, and `Unreachable` if the name does not resolve.
     """
-    scheme, host, port = _parts(url)
+    scheme, host, port = _parts(url, longest)
     literal = _literal(host)
     addresses = [literal] if literal is not None else _resolved(host, port, resolve)
     networks = list(allowed)
@@ -68,10 +68,10 @@ def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve
     return Target(url, scheme, str(literal or host), port, tuple(dict.fromkeys(addresses)))
 
 
-def _parts(url: str) -> tuple[str, str, int]:
+def _parts(url: str, longest: int) -> tuple[str, str, int]:
     """Return the scheme, the host and the port."""
     try:
-        parts = web_address.split(url)
+        parts = web_address.split(url, longest)
     except ValueError as error:
         raise TargetRefused(str(error)) from None
     host = (parts.hostname or "").rstrip(".")

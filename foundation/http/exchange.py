@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 from foundation.http.address_guard import MOST_ADDRESSES, Target
 
 CHECK_SECONDS = 3.0
+PIECE = 64 * 1024
+"""The largest piece of a body that `receive` gets, in bytes."""
 
 
 class TimedOut(Exception):
@@ -39,7 +41,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response. `complete` is False if the body may be longer than `body`.
+    """A response. `complete` is False if the body may be longer than `body`, or than what `receive` got.
 
     The names in `headers` are in lower case. Of a repeated header, `headers` contains the last one.
     """
@@ -61,28 +63,38 @@ def exchange(
     limit: int | None,
     ca_file: str = "",
     is_wanted: Callable[[], bool] | None = None,
+    receive: Callable[[bytes], object] | None = None,
+    silent_seconds: float | None = None,
 ) -> Response:
     """Send one request, and read at most `limit` bytes of the response's body; with None, only its headers.
 
     Connecting to each address may take `connect_seconds`, including TLS, and everything after it `seconds`. `ca_file`
     contains certificates in PEM form that replace the authorities of the system. A separate thread calls `is_wanted`
     every CHECK_SECONDS, and closes the connection once it returns False. Raises `NotConnected`, `TimedOut`, `Broken`.
+
+    `receive` is for large bodies. It gets the body of a response with status 200 in pieces, as they arrive, and the
+    response's `body` is empty. A body that declares a length beyond `limit`, or has another status, is not read. The
+    pieces are a complete body only if the response is `complete`. What `receive` raises ends the exchange. With
+    `silent_seconds`, a server that sends nothing for that time is `TimedOut`.
     """
     connection = _connected(target, connect_seconds, ca_file)
     with _cut_off(connection, seconds, is_wanted) as deadline:
-        client = http.client.HTTPConnection(target.host, target.port, timeout=seconds)
+        connection.settimeout(min(seconds, silent_seconds or seconds))
+        client = http.client.HTTPConnection(target.host, target.port)
         client.response_class = _Response
         client.sock = connection
-        try:
+        with _failures(deadline):
             client.request(
                 method, _path(target), body or None, {**headers, "Host": target.host_header, "Connection": "close"}
             )
-            with client.getresponse() as response:
-                text, complete = _body(response, limit)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if time.monotonic() >= deadline or isinstance(error, TimeoutError):
-                raise TimedOut("no complete response in time") from None
-            raise Broken(f"the exchange failed ({type(error).__name__})") from None
+            response = client.getresponse()
+        with response:
+            if receive is None:
+                with _failures(deadline):
+                    text, complete = _body(response, limit)
+            else:
+                text = b""
+                complete = response.status == 200 and _pass_on(response, limit or 0, receive, deadline)
         # A connection that was cut off looks like the end of a response.
         if time.monotonic() >= deadline:
             raise TimedOut("no complete response in time")
@@ -111,6 +123,17 @@ class _Lines(io.BufferedReader):
         return line
 
 
+@contextmanager
+def _failures(deadline: float) -> Iterator[None]:
+    """Turn the errors of the connection and of its response into `TimedOut` and `Broken`."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if time.monotonic() >= deadline or isinstance(error, TimeoutError):
+            raise TimedOut("no complete response in time") from None
+        raise Broken(f"the exchange failed ({type(error).__name__})") from None
+
+
 def _body(response: http.client.HTTPResponse, limit: int | None) -> tuple[bytes, bool]:
     if limit is None:
         return b"", False
@@ -118,6 +141,28 @@ def _body(response: http.client.HTTPResponse, limit: int | None) -> tuple[bytes,
     if len(text) <= limit and response.length:
         raise http.client.IncompleteRead(text, response.length)
     return text[:limit], len(text) <= limit
+
+
+def _pass_on(
+    response: http.client.HTTPResponse, limit: int, receive: Callable[[bytes], object], deadline: float
+) -> bool:
+    """Pass the body to `receive`. Return False, and stop, if it has more than `limit` bytes."""
+    declared = response.length
+    if declared is not None and declared > limit:
+        return False
+    received = 0
+    while declared is None or received < declared:
+        with _failures(deadline):
+            piece = response.read1(PIECE if declared is None else min(PIECE, declared - received))
+            if not piece and declared is not None:
+                raise http.client.IncompleteRead(b"", declared - received)
+        if not piece:
+            break
+        if received + len(piece) > limit:
+            return False
+        receive(piece)
+        received += len(piece)
+    return True
 
 
 def _connected(target: Target, seconds: float, ca_file: str) -> socket.socket:
@@ -171,7 +216,6 @@ def _cut_off(connection: socket.socket, seconds: float, is_wanted: Callable[[], 
                 return
 
     deadline = time.monotonic() + seconds
-    connection.settimeout(seconds)
     timer = threading.Timer(seconds, shut_down)
     timer.daemon = True
     timer.start()

@@ -8,14 +8,14 @@ from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob
 from releases.models import Artifact, MissingArtifacts, Release
 from releases.repositories import maven
-from releases.repositories.errors import ArtifactRefused
+from releases.repositories.errors import OTHER_DIGEST, ArtifactRefused
 from releases.states import Status
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import LocatedArtifactRef, artifact_field, descriptor_from_json
 from wire.findings import Finding, Severity
 
 
-def resolve(release: Release, renew: Callable[[], object]) -> list[Finding]:
+def resolve(release: Release, renew: Callable[[], None]) -> list[Finding]:
     """Store the missing bytes of artifacts with a `maven:` URI, and return a finding for each that cannot be had.
 
     The release is VERIFYING. `renew` is called regularly while bytes arrive. Raises `RepositoryUnavailable` and
@@ -30,7 +30,7 @@ def resolve(release: Release, renew: Callable[[], object]) -> list[Finding]:
     return findings
 
 
-def _resolve(release: Release, missing: Artifact, location: MavenUri, renew: Callable[[], object]) -> list[Finding]:
+def _resolve(release: Release, missing: Artifact, location: MavenUri, renew: Callable[[], None]) -> list[Finding]:
     if not Artifact.objects.filter(pk=missing.pk, blob=None).exists():
         return []  # an earlier artifact of the release has the same bytes
     try:
@@ -49,7 +49,7 @@ def _resolve(release: Release, missing: Artifact, location: MavenUri, renew: Cal
 def _severity(release: Release, refused: ArtifactRefused) -> Severity:
     """Return WARNING if the pipeline accepts releases without bytes. Other bytes are always an error."""
     lenient = release.pipeline.missing_artifacts == MissingArtifacts.IDENTITY_ONLY
-    return Severity.WARNING if lenient and refused.code != maven.OTHER_DIGEST else Severity.ERROR
+    return Severity.WARNING if lenient and refused.code != OTHER_DIGEST else Severity.ERROR
 
 
 def _keep(release: Release, digest: str, staged: StagedBlob) -> None:

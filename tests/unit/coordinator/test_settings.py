@@ -66,7 +66,15 @@ BY_NAME = {
     "IMAGE_REGISTRIES_PLAIN_HTTP": [f"h/{MARK}"],
     "IMAGE_REGISTRY_CREDENTIALS": [MARK],
     "IMAGE_REGISTRY_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
+    "MAVEN_REPOSITORIES": [
+        *(MARK, f"[{MARK}", f'[[repositories]]\nid = "{MARK}"', f'[[repositories]]\nurl = "http://{MARK}"'),
+        f'[[repositories]]\nid = "a"\nurl = "https://h"\ngroups = ["com.{MARK}*"]',
+        f'[[repositories]]\nid = "a"\nurl = "https://h"\ngroups = ["com"]\ncredentials = "{MARK}"',
+    ],
+    "MAVEN_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "WEBHOOK_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
+    "OAUTH_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
+    "OAUTH_SCOPES": [MARK, f"=read,{MARK}", f"a={MARK}", f"{MARK}=", f"a=read {MARK}=Read"],
     "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}", f"https://{MARK}@h"],
     "TPF_RELEASE_ROOTS": [MARK],
     "TPF_ADMIN_TOKEN_REF": [MARK],
@@ -84,6 +92,7 @@ ANY_VALUE = {
     *("S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "REST_WORKER_SECRET", "REST_WORKER_NON_RETRYABLE"),
     *("TPF_ADMIN_TOKEN", "TPF_CONTROL_PLANE_TOKEN", "DATABASE_APPLICATION_ROLE"),
     *("DATABASE_OWNER_PASSWORD", "DATABASE_APPLICATION_PASSWORD"),
+    *("OAUTH_ISSUER", "OAUTH_AUDIENCE", "OAUTH_ORGANIZATION_CLAIM"),
 }
 """Names, prefixes, keys and folders, which may have any value."""
 INVALID = {
@@ -159,6 +168,38 @@ def test_a_ca_file_for_a_broker_without_tls_is_refused() -> None:
     assert problem == "  REDIS_CA_FILE requires a REDIS_URL that begins with rediss://"
 
 
+OAUTH = {
+    "OAUTH_ISSUER": "https://issuer.example/",
+    "OAUTH_JWKS_URL": "https://issuer.example/keys",
+    "OAUTH_AUDIENCE": "coordinator",
+}
+
+
+@pytest.mark.parametrize("missing", OAUTH)
+def test_oauth_needs_an_issuer_its_keys_and_an_audience(missing: str) -> None:
+    for changes in ({**OAUTH, missing: ""}, {missing: OAUTH[missing]}):
+        _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
+        assert problem == "  OAUTH_ISSUER, OAUTH_JWKS_URL and OAUTH_AUDIENCE must all be set, or none"
+
+
+@pytest.mark.parametrize("host", ["issuer.example", "localhost", "10.0.0.1", "127.0.0.1.example", "[::2]"])
+def test_the_keys_of_the_issuer_are_not_fetched_in_the_clear(host: str) -> None:
+    changes = {**OAUTH, "OAUTH_JWKS_URL": f"http://{host}/keys"}
+    _, problem, *_ = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
+    assert problem.startswith("  OAUTH_JWKS_URL must begin with https://, unless its host is a loopback address")
+
+
+@pytest.mark.parametrize("origin", ["https://issuer.example", "http://127.0.0.1:8080", "http://[::1]:8080"])
+def test_valid_oauth_settings(origin: str) -> None:
+    changes = {**OAUTH, "OAUTH_JWKS_URL": f"{origin}/keys", "OAUTH_SCOPES": "a=read, a=executions:submit\nx=y=read"}
+    program = "from coordinator import settings as s; print(s.OAUTH_ISSUER, s.OAUTH_JWKS_URL, s.OAUTH_SCOPES)"
+    environment = {"PATH": os.environ["PATH"], **VALID, **changes}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
+    scopes = {"a": ["read", "executions:submit"], "x=y": ["read"]}
+    assert done.stdout.strip() == f"https://issuer.example/ {origin}/keys {scopes}"
+
+
 @pytest.mark.parametrize("changes", [{}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"}])
 def test_hsts_preload_requires_subdomains_and_a_year(changes: dict[str, str]) -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], HSTS_PRELOAD="true", **changes)
@@ -183,6 +224,32 @@ def test_only_behind_a_proxy_a_header_says_that_a_client_uses_tls(behind: str, h
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == str(header)
+
+
+MAVEN = """
+[[repositories]]
+id = "acme"
+url = "https://maven.example"
+groups = ["com.acme.*"]
+credentials = "env:ACME_MAVEN"
+"""
+
+
+def test_maven_repositories_are_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "repositories.toml"
+    file.write_text(MAVEN)
+    program = "from coordinator import settings; print(*[each.groups for each in settings.MAVEN_REPOSITORIES])"
+    environment = {"PATH": os.environ["PATH"], **VALID, "MAVEN_REPOSITORIES_FILE": str(file)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "('com.acme.*',)"
+
+
+def test_a_wrong_entry_of_the_maven_repositories_is_reported(tmp_path: Path) -> None:
+    file = tmp_path / "repositories.toml"
+    file.write_text(MAVEN + MAVEN.replace('"acme"', '"second"').replace("com.acme.*", f"*{MARK}"))
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], MAVEN_REPOSITORIES_FILE=str(file))
+    assert problem.startswith("  MAVEN_REPOSITORIES entry 2: groups must be a list of groups such as com.acme")
 
 
 def test_missing_settings_are_reported_at_once() -> None:

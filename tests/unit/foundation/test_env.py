@@ -41,6 +41,20 @@ def test_a_signing_key_is_read_from_a_file_and_never_reported(tmp_path: Path) ->
         assert value.splitlines()[1] not in str(error.value)
 
 
+def test_a_parsed_text_is_empty_by_default_and_its_problem_is_reported() -> None:
+    def pair(text: str) -> tuple[str, ...]:
+        if text.count("+") > 1:
+            raise ValueError("must have at most one plus sign")
+        return tuple(text.split("+"))
+
+    assert Environment({}).parsed("PAIR", "pair", pair) == ("",)
+    assert Environment({"PAIR": "a+b"}).parsed("PAIR", "pair", pair) == ("a", "b")
+    env = Environment({"PAIR": "a+b+c"})
+    assert env.parsed("PAIR", "pair", pair) == ("",)
+    with pytest.raises(ImproperlyConfigured, match="PAIR must have at most one plus sign"):
+        env.raise_problems()
+
+
 def test_networks() -> None:
     assert Environment({}).networks("NETS") == []
     env = Environment({"NETS": "10.0.0.0/8, fd00::/8,"})
@@ -133,3 +147,25 @@ def test_credentials_are_read_by_host_and_never_reported() -> None:
         reported = problem(env)
         assert "KEYS must be of the form host=user:password" in reported
         assert "secret" not in reported
+
+
+def test_grants_are_read_by_name() -> None:
+    value = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"
+    read = Environment({"GRANTS": value}).grants("GRANTS", of=["read", "releases:register"])
+    assert read == {"tpf:deploy": ["releases:register", "read"], "x=y": ["read"]}
+    assert Environment({}).grants("GRANTS", of=["read"]) == {}
+    for wrong in ("read", "=read", "deploy=", "deploy=write", "deploy:read"):
+        env = Environment({"GRANTS": wrong})
+        assert env.grants("GRANTS", of=["read"]) == {}
+        assert "GRANTS must be of the form name=grant, separated by commas, with one of read" in problem(env)
+
+
+def test_a_secure_url_uses_http_for_loopback_addresses_only() -> None:
+    for url in ("https://a.example/keys", "HTTPS://a.example", "http://127.0.0.1:8080/keys", "http://[::1]/keys"):
+        env = Environment({"URL": url})
+        assert env.url("URL", secure=True) == url
+        env.raise_problems()
+    for url in ("http://a.example/keys", "http://localhost/keys", "http://10.0.0.1", "http://[::2]"):
+        env = Environment({"URL": url})
+        assert env.url("URL", secure=True) == ""
+        assert "URL must begin with https://" in problem(env)

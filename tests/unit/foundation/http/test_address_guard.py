@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import pytest
 
 from foundation.http.address_guard import TargetRefused, Unreachable, vet
+from wire.web_address import LONGEST_URL
 
 PUBLIC = "93.184.216.34"
 
@@ -219,3 +220,14 @@ def test_a_name_that_does_not_resolve_is_unreachable() -> None:
     for resolve in (unknown, Names([])):
         with pytest.raises(Unreachable, match="does not resolve"):
             vet("http://example.org/", resolve=resolve)
+
+
+def test_the_length_of_a_url_is_limited() -> None:
+    names = Names([PUBLIC])
+    url = "https://example.org/".ljust(LONGEST_URL, "a")
+    assert vet(url, resolve=names).url == url
+    with pytest.raises(TargetRefused):
+        vet(f"{url}a", resolve=names)
+    assert vet(f"{url}a", resolve=names, longest=LONGEST_URL + 1).url == f"{url}a"
+    with pytest.raises(TargetRefused):
+        vet(f"{url}aa", resolve=names, longest=LONGEST_URL + 1)

@@ -1,10 +1,12 @@
 """One request over a real connection: only to the vetted address, and limited in time and size."""
 
+import secrets
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from foundation.http import exchange as exchanges
 from foundation.http.address_guard import Target, vet
 from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
-from tests.receiving import dripping, receiving
+from tests.receiving import DRIP_SECONDS, dripping, receiving
 
 CERTIFICATE = Path(__file__).parents[1] / "tls" / "receiver.pem"
 LOCAL = [ip_network("127.0.0.0/8")]
@@ -50,6 +52,28 @@ def responding(text: bytes) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/a/path?q=1"
     finally:
+        thread.join(10)
+        listener.close()
+
+
+@contextmanager
+def silent_after(beginning: bytes) -> Iterator[str]:
+    """A server that sends `beginning` to one client, and then nothing. Yields its URL."""
+    over = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(beginning)
+            over.wait(60)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        over.set()
         thread.join(10)
         listener.close()
 
@@ -112,6 +136,109 @@ def test_headers_that_end_anywhere_before_their_end_are_broken(before: bytes, li
             send_to(url, limit=limit)
     with responding(before + HEAD) as url:
         assert send_to(url, limit=limit).headers == {"x-one": "1"}
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def declared(body: bytes) -> bytes:
+    return OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def chunked(body: bytes) -> bytes:
+    chunks = [body[at : at + 100_000] for at in range(0, len(body), 100_000)]
+    return (
+        OK
+        + b"Transfer-Encoding: chunked\r\n\r\n"
+        + b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
+    )
+
+
+def until_the_end(body: bytes) -> bytes:
+    return OK + b"\r\n" + body
+
+
+@pytest.mark.parametrize("framed", [declared, chunked, until_the_end])
+@pytest.mark.parametrize("size", [0, 1, 300_000])
+def test_a_large_body_is_received_in_pieces(framed: Callable[[bytes], bytes], size: int) -> None:
+    body = secrets.token_bytes(size)
+    pieces: list[bytes] = []
+    with responding(framed(body)) as url:
+        response = send_to(url, limit=size, receive=pieces.append)
+    assert (response.status, response.body, response.complete) == (200, b"", True)
+    assert b"".join(pieces) == body
+    assert all(0 < len(piece) <= exchanges.PIECE for piece in pieces)
+
+
+@pytest.mark.parametrize("framed", [declared, chunked, until_the_end])
+def test_no_more_than_the_limit_is_received(framed: Callable[[bytes], bytes]) -> None:
+    pieces: list[bytes] = []
+    with responding(framed(bytes(100_001))) as url:
+        assert not send_to(url, limit=100_000, receive=pieces.append).complete
+    assert sum(map(len, pieces)) <= 100_000
+    assert not pieces or framed is not declared
+
+
+@pytest.mark.parametrize("framed", [declared, chunked])
+def test_a_large_body_that_ends_early_is_broken(framed: Callable[[bytes], bytes]) -> None:
+    with responding(framed(bytes(200_000))[:-10]) as url, pytest.raises(Broken):
+        send_to(url, limit=200_000, receive=lambda piece: None)
+
+
+def test_only_the_body_of_a_200_response_is_received_in_pieces() -> None:
+    """No other body is read, so the rest of this one is not awaited."""
+    pieces: list[bytes] = []
+    with dripping(b"HTTP/1.1 404 Not Found\r\nContent-Length: 500\r\n\r\nnone") as place:
+        response = send_to(f"http://{place}/", receive=pieces.append)
+    assert (response.status, response.body, response.complete, pieces) == (404, b"", False, [])
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), ValueError("not wanted")])
+def test_an_error_of_the_receiver_ends_the_exchange_unchanged(error: Exception) -> None:
+    def receive(piece: bytes) -> None:
+        raise error
+
+    with responding(declared(b"abc")) as url, pytest.raises(type(error)) as raised:
+        send_to(url, receive=receive)
+    assert raised.value is error
+
+
+def test_a_large_body_needs_constant_memory() -> None:
+    text = declared(bytes(32 * 1024**2))
+    sizes: list[int] = []
+    with responding(text) as url:
+        tracemalloc.start()
+        try:
+            assert send_to(url, seconds=60, limit=len(text), receive=lambda piece: sizes.append(len(piece))).complete
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert sum(sizes) == 32 * 1024**2
+    assert peak < 1024**2
+
+
+def test_the_time_limit_applies_to_a_body_that_arrives_in_pieces() -> None:
+    for head in (OK + b"Content-Length: 500\r\n\r\n", OK + b"\r\n"):
+        began = time.monotonic()
+        with dripping(head) as place, pytest.raises(TimedOut):
+            send_to(f"http://{place}/", seconds=0.3, receive=lambda piece: None)
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("beginning", [b"", OK + b"Content-Length: 500\r\n\r\n", OK + b"\r\nabc"])
+def test_a_server_that_falls_silent_is_cut_off(beginning: bytes) -> None:
+    began = time.monotonic()
+    with silent_after(beginning) as url, pytest.raises(TimedOut):
+        send_to(url, seconds=30, silent_seconds=0.2, receive=lambda piece: None)
+    assert time.monotonic() - began < 5
+
+
+def test_a_server_that_sends_a_little_at_a_time_is_not_silent() -> None:
+    pieces: list[bytes] = []
+    with dripping(OK + b"Content-Length: 10\r\n\r\n") as place:
+        response = send_to(f"http://{place}/", seconds=30, silent_seconds=5 * DRIP_SECONDS, receive=pieces.append)
+    assert response.complete
+    assert b"".join(pieces) == b"x" * 10
 
 
 def test_a_server_that_never_responds_is_cut_off() -> None:

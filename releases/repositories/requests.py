@@ -1,0 +1,124 @@
+"""Requests to Maven repositories.
+
+Requests are sent only to public addresses and to the networks that the installation allows
+(`foundation.http.address_guard`). Redirects are followed, because repositories keep their files in object stores. Each
+hop is checked like the first one. Credentials are sent to the origin of their repository's `url` alone.
+"""
+
+import base64
+import logging
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urldefrag, urljoin
+
+from django.conf import settings
+
+from foundation import secret_reference
+from foundation.http import address_guard
+from foundation.http.address_guard import TargetRefused, Unreachable
+from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
+from releases.repositories.configuration import Repository
+from releases.repositories.errors import ArtifactRefused, RepositoryUnavailable
+from wire import web_address
+
+log = logging.getLogger(__name__)
+MAX_REDIRECTS: Final = 3
+CONNECT_SECONDS: Final = 10.0
+SILENT_SECONDS: Final = 30.0
+"""A server that sends nothing for this long is unavailable, so that the next one is tried in time."""
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_LONGEST_URL: Final = 8192
+"""The signed URLs of object stores are longer than other URLs."""
+_BEARER = re.compile(r"Bearer [!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Sends requests for one artifact to one repository.
+
+    `deadline` is a time of the monotonic clock. `renew` is called before each request. A request without a byte of its
+    response ends within a minute.
+    """
+
+    repository: Repository
+    deadline: float
+    renew: Callable[[], None]
+
+    def get(self, url: str, *, limit: int, receive: Callable[[bytes], object] | None = None) -> Response:
+        """Return the response to a GET request, after at most MAX_REDIRECTS redirects.
+
+        `limit` and `receive` are those of `exchange`. Raises `ArtifactRefused` for a URL that may not be called, and
+        `RepositoryUnavailable`.
+        """
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._call(url, limit, receive)
+            if response.status not in _REDIRECTS:
+                return response
+            url = self._redirected(url, response.headers.get("location", ""))
+        raise self.unavailable(f"it redirects more than {MAX_REDIRECTS} times")
+
+    def unavailable(self, reason: str) -> RepositoryUnavailable:
+        """Return the error for a repository without a usable response, and log it."""
+        log.warning("Maven repository %s: %s", self.repository.id, reason)
+        return RepositoryUnavailable(f"the Maven repository {self.repository.id} is unavailable: {reason}")
+
+    def _call(self, url: str, limit: int, receive: Callable[[bytes], object] | None) -> Response:
+        self.renew()
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
+            raise self.unavailable("the artifact takes longer than MAVEN_SECONDS")
+        try:
+            target = address_guard.vet(url, allowed=settings.MAVEN_ALLOWED_NETWORKS, longest=_LONGEST_URL)
+            return exchange(
+                target,
+                "GET",
+                b"",
+                headers={"Accept": "*/*", "User-Agent": "durable-coordinator", **self._authorization(url)},
+                connect_seconds=min(CONNECT_SECONDS, remaining / address_guard.MOST_ADDRESSES),
+                seconds=remaining,
+                silent_seconds=SILENT_SECONDS,
+                limit=limit,
+                ca_file=settings.MAVEN_CA_FILE,
+                receive=receive,
+            )
+        except TargetRefused as error:
+            raise self._not_allowed(str(error)) from None
+        except (Unreachable, NotConnected, TimedOut, Broken) as error:
+            raise self.unavailable(str(error)) from error
+
+    def _authorization(self, url: str) -> dict[str, str]:
+        """Return the header with the credentials, if they belong to the origin of `url`."""
+        if not self.repository.credentials or _origin(url) != _origin(self.repository.url):
+            return {}
+        text = (secret_reference.read(self.repository.credentials) or "").strip()
+        if _BEARER.fullmatch(text):
+            return {"Authorization": text}
+        if not all(text.partition(":")) or not text.isprintable():
+            raise self.unavailable(
+                "its credentials cannot be read, or are neither user:password nor Bearer and a token"
+            )
+        return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
+
+    def _redirected(self, url: str, location: str) -> str:
+        """Return the URL to which the response to `url` redirects."""
+        try:
+            joined = urldefrag(urljoin(url, location)).url if location else ""
+            scheme = _origin(joined)[0]
+        except ValueError:
+            raise self.unavailable("it redirects to no usable URL") from None
+        if scheme == "http" and _origin(url)[0] == "https":
+            raise self._not_allowed("it redirects from https to http")
+        return joined
+
+    def _not_allowed(self, reason: str) -> ArtifactRefused:
+        message = f"the Maven repository {self.repository.id} may not be called: {reason}"
+        return ArtifactRefused("MAVEN_REPOSITORY_NOT_ALLOWED", message)
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port. Raises ValueError for anything that `vet` would refuse."""
+    parts = web_address.split(url, _LONGEST_URL)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or web_address.DEFAULT_PORTS[parts.scheme]

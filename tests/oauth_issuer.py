@@ -1,0 +1,181 @@
+"""A real OAuth issuer on the loopback interface: it serves its keys over HTTP and signs tokens with them."""
+
+import functools
+import json
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tenancy.oauth import keys
+
+Kind = Literal["RSA", "EC", "Ed25519"]
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
+AUDIENCE: Final = "https://coordinator.example/api"
+ALGORITHMS: Final[Mapping[Kind, str]] = {"RSA": "RS256", "EC": "ES256", "Ed25519": "EdDSA"}
+_NETWORK: Final = "127.0.0.0/8"
+
+
+@functools.cache
+def private_key(kind: Kind, number: int = 0, *, bits: int = 2048) -> PrivateKey:
+    """Return the key with this number. RSA keys take long to generate, so all tests of a process share them."""
+    if kind == "RSA":
+        return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    return ec.generate_private_key(ec.SECP256R1()) if kind == "EC" else Ed25519PrivateKey.generate()
+
+
+def jwk(key: PrivateKey, **members: Any) -> dict[str, Any]:
+    """Return the public half of `key` as a JWK with further members."""
+    public = key.public_key()
+    algorithm: Any = jwt.get_algorithm_by_name(ALGORITHMS[_kind(key)])
+    return {**algorithm.to_jwk(public, as_dict=True), **members}
+
+
+def _kind(key: PrivateKey) -> Kind:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return "RSA"
+    return "EC" if isinstance(key, ec.EllipticCurvePrivateKey) else "Ed25519"
+
+
+class OAuthIssuer:
+    """An issuer with one current key, of the type RSA at first. Tests may change each attribute at any time.
+
+    With a certificate for 127.0.0.1, it uses TLS.
+    """
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.requests = 0
+        """The number of requests for the key set."""
+        self.is_down = False
+        """If True, connections are closed without a response."""
+        self.gate = threading.Event()
+        """Requests wait until this event is set. A test can clear it."""
+        self.gate.set()
+        self.waiting = threading.Event()
+        """Set when a request waits for the gate."""
+        self.seconds = 0.0
+        """The duration of each response in seconds."""
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.body: bytes | None = None
+        """The response instead of the key set."""
+        self.published: list[dict[str, Any]] = []
+        """The key set. `rotate` replaces it."""
+        self._rotations = 0
+        self.rotate()
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                issuer.requests += 1
+                if not issuer.gate.is_set():
+                    issuer.waiting.set()
+                    issuer.gate.wait(60)
+                time.sleep(issuer.seconds)
+                if issuer.is_down:
+                    return
+                body = issuer.body if issuer.body is not None else json.dumps({"keys": issuer.published}).encode()
+                self.send_response(issuer.status)
+                for name, value in issuer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        scheme = "http"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+            scheme = "https"
+        self.origin = f"{scheme}://127.0.0.1:{self.server.server_address[1]}"
+        self.name = f"{self.origin}/"
+        """The claim `iss`."""
+        self.jwks_url = f"{self.origin}/keys"
+
+    def rotate(self, kind: Kind = "RSA") -> None:
+        """Replace the current key and the key set by a new key."""
+        self._rotations += 1
+        self.key = private_key(kind, self._rotations)
+        self.key_id = f"key-{self._rotations}"
+        self.published = [jwk(self.key, kid=self.key_id, use="sig")]
+
+    def token(
+        self,
+        *,
+        subject: str = "ci",
+        organizations: Iterable[str] = ("acme",),
+        scopes: Iterable[str] = ("releases:register",),
+        audience: str | list[str] = AUDIENCE,
+        expires_in: float = 300,
+        headers: Mapping[str, Any] | None = None,
+        key: Any = None,
+        algorithm: str | None = None,
+        **claims: Any,
+    ) -> str:
+        """Return an access token (RFC 9068), signed with the current key or with `key`.
+
+        `claims` and `headers` are added or replaced; None removes one.
+        """
+        now = int(time.time())
+        payload = {
+            "iss": self.name,
+            "aud": audience,
+            "sub": subject,
+            "iat": now,
+            "exp": now + int(expires_in),
+            "scope": " ".join(scopes),
+            "organization": list(organizations),
+            **claims,
+        }
+        header = {"typ": "at+jwt", "kid": self.key_id, **(headers or {})}
+        return jwt.encode(
+            {name: value for name, value in payload.items() if value is not None},
+            self.key if key is None else key,
+            algorithm or ALGORITHMS[_kind(self.key)],
+            headers={name: value for name, value in header.items() if value is not None},
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables of a process that accepts this issuer's tokens."""
+        return {
+            "OAUTH_ISSUER": self.name,
+            "OAUTH_JWKS_URL": self.jwks_url,
+            "OAUTH_AUDIENCE": AUDIENCE,
+            "OAUTH_ALLOWED_NETWORKS": _NETWORK,
+        }
+
+    def configure(self, settings: Any) -> None:
+        """Make this process accept this issuer's tokens. `settings` is the fixture, which restores the former ones."""
+        settings.OAUTH_ISSUER = self.name
+        settings.OAUTH_JWKS_URL = self.jwks_url
+        settings.OAUTH_AUDIENCE = AUDIENCE
+        settings.OAUTH_ALLOWED_NETWORKS = [ip_network(_NETWORK)]
+        keys.cache.clear()
+
+
+@contextmanager
+def oauth_issuer(certificate: Path | None = None) -> Iterator[OAuthIssuer]:
+    issuer = OAuthIssuer(certificate)
+    thread = threading.Thread(target=issuer.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield issuer
+    finally:
+        issuer.gate.set()
+        issuer.server.shutdown()
+        issuer.server.server_close()
+        thread.join(10)

@@ -1,0 +1,301 @@
+"""The cache of the issuer's keys: rotation, outages, limits on calls, and many threads."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenancy.access import TokenInvalid
+from tenancy.oauth import key_set, keys
+from tenancy.oauth.bearer import identity
+from tenancy.oauth.keys import LONGEST_SECONDS, MAX_BYTES, PAUSE_SECONDS, REFRESH_SECONDS, IssuerUnavailable
+from tests.clock import Clock
+from tests.oauth_issuer import Kind, OAuthIssuer, jwk, oauth_issuer, private_key
+from tests.tls_proxy import make_certificate
+
+THREADS = 24
+
+
+@pytest.fixture
+def issuer(settings: Any) -> Iterator[OAuthIssuer]:
+    with oauth_issuer() as issuer:
+        issuer.configure(settings)
+        yield issuer
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def is_accepted(token: str) -> bool:
+    try:
+        return identity(token).subject == "ci"
+    except TokenInvalid:
+        return False
+
+
+@contextmanager
+def unavailable() -> Iterator[None]:
+    with pytest.raises(IssuerUnavailable) as caught:
+        yield
+    assert (caught.value.status, caught.value.code) == (503, "ISSUER_UNAVAILABLE")
+    assert caught.value.detail == "The keys of the OAuth issuer cannot be fetched. Try again."
+
+
+def test_keys_are_fetched_once(issuer: OAuthIssuer) -> None:
+    assert all(is_accepted(issuer.token()) for _ in range(5))
+    assert issuer.requests == 1
+
+
+def test_old_keys_are_fetched_again(issuer: OAuthIssuer, clock: Clock) -> None:
+    assert is_accepted(issuer.token())
+    clock.ahead += REFRESH_SECONDS - 1
+    assert is_accepted(issuer.token())
+    assert issuer.requests == 1
+    clock.ahead += 1
+    assert all(is_accepted(issuer.token()) for _ in range(3))
+    assert issuer.requests == 2
+
+
+def test_a_withdrawn_key_is_refused_after_the_refresh(issuer: OAuthIssuer, clock: Clock) -> None:
+    withdrawn = issuer.token()
+    assert is_accepted(withdrawn)
+    issuer.rotate()
+    clock.ahead += REFRESH_SECONDS
+    assert not is_accepted(withdrawn)
+    assert is_accepted(issuer.token())
+
+
+def test_a_new_key_is_fetched_when_a_token_names_it(issuer: OAuthIssuer, clock: Clock) -> None:
+    kinds: tuple[Kind, ...] = ("EC", "Ed25519", "RSA")
+    for kind in kinds:
+        assert is_accepted(issuer.token())
+        issuer.rotate(kind)
+        clock.ahead += PAUSE_SECONDS
+        assert is_accepted(issuer.token())
+    assert issuer.requests == 4
+
+
+def test_unknown_keys_do_not_make_the_coordinator_call_the_issuer(issuer: OAuthIssuer, clock: Clock) -> None:
+    assert is_accepted(issuer.token())
+    for count in (1, 2):
+        assert not any(is_accepted(issuer.token(headers={"kid": secrets.token_hex(8)})) for _ in range(20))
+        assert issuer.requests == count
+        clock.ahead += PAUSE_SECONDS
+    assert is_accepted(issuer.token())
+    assert issuer.requests == 2
+
+
+def test_an_outage_does_not_matter_while_keys_are_cached(issuer: OAuthIssuer, clock: Clock) -> None:
+    assert is_accepted(issuer.token())
+    issuer.is_down = True
+    clock.ahead += LONGEST_SECONDS - PAUSE_SECONDS
+    assert all(is_accepted(issuer.token()) for _ in range(5))
+    assert not is_accepted(issuer.token(headers={"kid": "other"}))
+    assert issuer.requests == 2
+    clock.ahead += PAUSE_SECONDS
+    for _ in range(5):
+        with unavailable():
+            identity(issuer.token())
+    assert issuer.requests == 3
+    issuer.is_down = False
+    clock.ahead += PAUSE_SECONDS
+    assert is_accepted(issuer.token())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"is_down": True},
+        {"status": 500},
+        {"status": 404},
+        {"body": b"<html>"},
+        {"body": b"[" * 100_000},
+        {"body": b"[]"},
+        {"body": b'{"keys": {}}'},
+        {"body": b'{"keys": []}' + b" " * MAX_BYTES},
+    ],
+)
+def test_without_keys_no_token_can_be_verified(
+    issuer: OAuthIssuer, clock: Clock, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    healthy = dict(vars(issuer))
+    vars(issuer).update(fault)
+    with unavailable():
+        identity(issuer.token())
+    assert issuer.requests == 1
+    assert [record.name for record in caplog.records] == ["tenancy.oauth.keys"]
+    with unavailable():
+        identity(issuer.token())
+    assert issuer.requests == 1
+    vars(issuer).update({name: healthy[name] for name in fault})
+    clock.ahead += PAUSE_SECONDS
+    assert is_accepted(issuer.token())
+
+
+def test_the_pause_begins_when_an_attempt_ends(issuer: OAuthIssuer, clock: Clock) -> None:
+    issuer.gate.clear()
+    with ThreadPoolExecutor(1) as pool, unavailable():
+        attempt = pool.submit(identity, issuer.token())
+        assert issuer.waiting.wait(10)
+        clock.ahead += PAUSE_SECONDS
+        issuer.gate.set()
+        attempt.result(10)
+    with unavailable():
+        identity(issuer.token())
+    assert issuer.requests == 1
+
+
+def test_a_malformed_key_set_does_not_replace_cached_keys(issuer: OAuthIssuer, clock: Clock) -> None:
+    assert is_accepted(issuer.token())
+    issuer.body = b"{}"
+    clock.ahead += REFRESH_SECONDS
+    assert is_accepted(issuer.token())
+    assert issuer.requests == 2
+
+
+def test_redirects_are_not_followed(issuer: OAuthIssuer) -> None:
+    with oauth_issuer() as other:
+        issuer.status, issuer.headers = 302, {"Location": other.jwks_url}
+        with unavailable():
+            identity(issuer.token())
+        assert (issuer.requests, other.requests) == (1, 0)
+
+
+def test_a_slow_issuer_is_cut_off(issuer: OAuthIssuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "RESPONSE_SECONDS", 0.2)
+    issuer.seconds = 1.0
+    with unavailable():
+        identity(issuer.token())
+
+
+def test_an_issuer_that_does_not_listen_is_unavailable(settings: Any) -> None:
+    with oauth_issuer() as issuer:
+        issuer.configure(settings)
+    with unavailable():
+        identity(issuer.token())
+
+
+def test_only_allowed_networks_are_called(issuer: OAuthIssuer, settings: Any) -> None:
+    settings.OAUTH_ALLOWED_NETWORKS = []
+    with unavailable():
+        identity(issuer.token())
+    assert issuer.requests == 0
+
+
+def test_the_certificate_of_the_issuer_is_verified(settings: Any, tmp_path: Path, clock: Clock) -> None:
+    certificate = make_certificate(tmp_path / "certificate.pem", "127.0.0.1")
+    with oauth_issuer(certificate) as issuer:
+        issuer.configure(settings)
+        with unavailable():
+            identity(issuer.token())
+        settings.OAUTH_CA_FILE = str(certificate)
+        clock.ahead += PAUSE_SECONDS
+        assert is_accepted(issuer.token())
+        assert issuer.requests == 1
+
+
+def test_many_threads_fetch_once(issuer: OAuthIssuer) -> None:
+    issuer.seconds = 0.3
+    with ThreadPoolExecutor(THREADS) as pool:
+        assert all(pool.map(is_accepted, [issuer.token()] * THREADS))
+    assert issuer.requests == 1
+
+
+def test_many_threads_wait_for_a_new_key(issuer: OAuthIssuer, clock: Clock) -> None:
+    former = issuer.token()
+    assert is_accepted(former)
+    issuer.rotate("EC")
+    issuer.seconds = 0.3
+    clock.ahead += PAUSE_SECONDS
+    with ThreadPoolExecutor(THREADS) as pool:
+        assert all(pool.map(is_accepted, [issuer.token()] * THREADS))
+    assert issuer.requests == 2
+    assert not is_accepted(former)
+
+
+def test_known_keys_do_not_wait_for_a_refresh(issuer: OAuthIssuer, clock: Clock) -> None:
+    assert is_accepted(issuer.token())
+    issuer.gate.clear()
+    clock.ahead += REFRESH_SECONDS
+    with ThreadPoolExecutor(1) as pool:
+        refresh = pool.submit(is_accepted, issuer.token())
+        assert issuer.waiting.wait(10)
+        assert all(is_accepted(issuer.token()) for _ in range(3))
+        assert not refresh.done()
+        issuer.gate.set()
+        assert refresh.result(10)
+    assert issuer.requests == 2
+
+
+def test_keys_that_do_not_verify_signatures_are_ignored(issuer: OAuthIssuer) -> None:
+    key = issuer.key
+    for entry in (
+        {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0", "alg": "HS256"},
+        jwk(key, use="enc"),
+        jwk(key, key_ops=["encrypt"]),
+        jwk(key, alg="RSA-OAEP"),
+        jwk(key, alg="HS256"),
+        jwk(key, alg=["RS256"]),
+        jwk(key, kty="EC"),
+        jwk(key, kty=["RSA"]),
+        jwk(key, n=7),
+        jwk(key, n="", e=""),
+        jwk(private_key("RSA", bits=1024)),
+        {**jwk(private_key("EC")), "crv": "secp256k1"},
+        {**jwk(private_key("EC")), "x": jwk(private_key("EC"))["y"]},
+        {**jwk(private_key("Ed25519")), "d": jwk(private_key("Ed25519"))["x"]},
+    ):
+        keys.cache.clear()
+        issuer.published = [7, {"kty": "RSA"}, {**jwk(key), "kid": [issuer.key_id]}, {**entry, "kid": issuer.key_id}]  # type: ignore[list-item]
+        assert keys.cache.find(issuer.key_id) is None, entry
+        issuer.published.append(jwk(key, kid=issuer.key_id))
+        keys.cache.clear()
+        assert is_accepted(issuer.token()), entry
+
+
+MEMBERS = ("kty", "crv", "alg", "use", "key_ops", "n", "e", "d", "p", "q", "oth", "x", "y", "k")
+VALUES = st.one_of(
+    st.sampled_from(["RSA", "EC", "OKP", "oct", "P-256", "P-384", "P-521", "Ed25519", "RS256", "ES256", "EdDSA"]),
+    st.sampled_from(["AQAB", "AQ", "", "sig", "enc", "!", "é", "\0"]),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
+        max_leaves=4,
+    ),
+)
+GOOD = [jwk(private_key(kind), kid="good") for kind in ("RSA", "EC", "Ed25519")]
+
+
+@given(entry=st.sampled_from(GOOD), changes=st.dictionaries(st.sampled_from(MEMBERS), VALUES, max_size=4))
+def test_a_malformed_key_never_hides_the_others(entry: dict[str, Any], changes: dict[str, Any]) -> None:
+    document = json.dumps({"keys": [{**entry, **changes, "kid": "changed"}, entry]})
+    assert "good" in key_set.read(document.encode())
+
+
+def test_a_private_key_is_not_used(issuer: OAuthIssuer) -> None:
+    issuer.rotate("Ed25519")
+    algorithm: Any = jwt.get_algorithm_by_name("EdDSA")
+    issuer.published = [{**algorithm.to_jwk(issuer.key, as_dict=True), "kid": issuer.key_id}]
+    assert not is_accepted(issuer.token())
+
+
+def test_a_key_verifies_only_the_algorithm_that_it_names(issuer: OAuthIssuer) -> None:
+    issuer.published = [jwk(issuer.key, kid=issuer.key_id, alg="PS256", key_ops=["verify"])]
+    assert is_accepted(issuer.token(algorithm="PS256"))
+    assert not is_accepted(issuer.token(algorithm="RS256"))
+
+
+def test_of_two_keys_with_one_id_the_first_is_used(issuer: OAuthIssuer) -> None:
+    issuer.published.append(jwk(private_key("RSA", 79), kid=issuer.key_id))
+    assert is_accepted(issuer.token())
+    assert not is_accepted(issuer.token(key=private_key("RSA", 79)))
