@@ -32,13 +32,17 @@ from releases.trust.evidence import Evidence
 from tenancy.models import Tenant
 from wire.documents import json_values
 from wire.documents.descriptor import (
+    MAX_DESCRIPTOR_BYTES,
     ArtifactRef,
     CarrierDescriptor,
     Descriptor,
+    Profile,
     descriptor_from_json,
     parse_descriptor,
+    profile_of,
     unpromotable,
 )
+from wire.documents.json_reader import scan
 from wire.findings import DocumentError, Finding, Severity
 from wire.release.verification import Verdict
 
@@ -118,11 +122,18 @@ def _descriptor(document: bytes, pipeline_id: str | None) -> Descriptor:
     try:
         descriptor = parse_descriptor(document)
     except DocumentError as error:
-        raise DescriptorInvalid(error.findings) from None
+        raise DescriptorInvalid(error.findings, _profile(document)) from None
     if pipeline_id is not None and descriptor.pipeline_id.strip() != pipeline_id.strip():
         message = "Release descriptor pipelineId does not match request path"
-        raise DescriptorInvalid([Finding("DESCRIPTOR_PIPELINE_MISMATCH", f"{DESCRIPTOR}#pipelineId", message)])
+        finding = Finding("DESCRIPTOR_PIPELINE_MISMATCH", f"{DESCRIPTOR}#pipelineId", message)
+        raise DescriptorInvalid([finding], descriptor.profile)
     return descriptor
+
+
+def _profile(document: bytes) -> Profile | None:
+    """Return the profile of an invalid descriptor. None if it is no JSON object."""
+    found, _ = scan(document, name=DESCRIPTOR, limit=MAX_DESCRIPTOR_BYTES)
+    return None if found is None else profile_of(found)
 
 
 def _severity(descriptor: Descriptor, any_reference: bool) -> Severity:
