@@ -57,7 +57,7 @@ def release(
     Raises ``DefinitionError``: NO_ARTIFACT, NOT_AN_ARTIFACT, MIXED_ARTIFACTS, INVALID_RELEASE_VERSION, INVALID_RELEASE,
     WRONG_PROFILE, OUT_DIR_UNWRITABLE, and those of ``located_artifacts`` and ``signing_key.load``.
     """
-    if profile is Profile.TPF_2026_08 and locations != ON_THIS_MACHINE:
+    if profile is Profile.TPF_2026_08 and not locations.are_defaults:
         message = f"--carrier, --maven and --image need --profile {Profile.TPF_2026_10}"
         raise DefinitionError("WRONG_PROFILE", message)
     if release_version is not None and not release_version.strip():
