@@ -237,7 +237,7 @@ def uris(scheme: str) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(PIECES)).flatmap(lambda scheme: st.tuples(st.just(scheme), uris(scheme))))
 def test_both_read_the_same_locations(case: tuple[str, str]) -> None:
     """Only the product refuses Maven coordinates with a part that leads to another folder."""

@@ -135,7 +135,7 @@ def test_it_builds_releases_and_hosts_a_pipeline(author: Author) -> None:
 def test_it_verifies_a_release_of_the_newer_profile(author: Author) -> None:
     installing.run([author.pipelines, "build", "flow:pipeline", "--out", "newer"], author.folder)
     installing.run([author.pipelines, "release", "--out", "newer", "--profile", "tpf-2026-10"], author.folder)
-    verify = [author.pipelines, "verify-release", "newer/pipeline-release.json", "--json"]
+    verify: list[str | Path] = [author.pipelines, "verify-release", "newer/pipeline-release.json", "--json"]
     assert json.loads(installing.run(verify, author.folder))["status"] == "VERIFIED"
 
 
