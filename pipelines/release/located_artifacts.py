@@ -41,6 +41,7 @@ class Locations:
 
     @property
     def are_defaults(self) -> bool:
+        """True if nothing was requested, so that the locations suit either profile."""
         return self.carrier is None and not self.maven and not self.images
 
 
