@@ -19,8 +19,6 @@ from wire.documents.json_reader import shown
 _ABSENT: Final = (404, 410)
 _DENIED: Final = (401, 403)
 _MISSING: Final = "MAVEN_ARTIFACT_MISSING"
-OTHER_DIGEST: Final = "MAVEN_ARTIFACT_OTHER_DIGEST"
-"""The code of the refusal of bytes that are not those of the digest."""
 _MAX_CHECKSUM_BYTES: Final = 1024
 _HEX = re.compile(r"\b[0-9a-f]+\b")
 
