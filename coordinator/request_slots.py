@@ -2,12 +2,13 @@
 
 Granian calls the application in a thread before the body has arrived, and a `read` cannot be interrupted. So a process
 has many threads and few slots. A slot is the right to handle a request, together with a database connection. A request
-leaves its slot while it waits for its body, and before a streamed response is sent. A client that stops sending its
-body, or reading the response, occupies a thread, which costs little, until it closes the connection. So the requests
-that wait at once are limited, in all and for each client address.
+leaves its slot while it waits for its body, while it pauses, and before a streamed response is sent. A client that
+stops sending its body, or reading the response, occupies a thread, which costs little, until it closes the connection.
+So the requests that wait at once are limited, in all and for each client address.
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from foundation.api.pausing import PAUSE
 from foundation.api.streaming import PLACE
 from foundation.errors import SlowRequestsBusy
 from tenancy.client_address import client_address
@@ -136,6 +138,16 @@ def _body(environ: dict[str, Any], slots: Slots, waiting: WaitingPlaces) -> Any:
     return Body(stream, slots, waiting, client)
 
 
+def _pause(slots: Slots, waiting: WaitingPlaces, client: str, seconds: float) -> None:
+    """Sleep without a slot. Raises `SlowRequestsBusy` if too many requests wait already."""
+    waiting.take(client)
+    try:
+        with slots.left():
+            time.sleep(seconds)
+    finally:
+        waiting.leave(client)
+
+
 def in_slots(application: Application, *, slots: int, threads: int) -> Application:
     """Wrap a WSGI application so that it handles at most `slots` requests at once. The server has `threads` threads."""
     shared = Slots(slots)
@@ -143,6 +155,7 @@ def in_slots(application: Application, *, slots: int, threads: int) -> Applicati
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ[PLACE] = lambda: waiting.hold(client_address(environ))
+        environ[PAUSE] = lambda seconds: _pause(shared, waiting, client_address(environ), seconds)
         if environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
             environ["wsgi.input"] = _body(environ, shared, waiting)
         shared.take()

@@ -189,6 +189,11 @@ TPF_IDEMPOTENCY = env.choice(
     "TPF_IDEMPOTENCY", ("OPTIONAL_CLIENT_KEY", "CLIENT_KEY_REQUIRED", "SERVER_KEY_ONLY"), "OPTIONAL_CLIENT_KEY"
 )
 
+TPF_DEPLOYMENTS_ENABLED = env.flag("TPF_DEPLOYMENTS_ENABLED", False)
+TPF_DEPLOYMENT_ENVIRONMENTS = env.tenant_prefixes("TPF_DEPLOYMENT_ENVIRONMENTS")
+# Clients of this surface wait for a response for 60 seconds.
+TPF_DEPLOYMENT_WAIT_SECONDS = env.number("TPF_DEPLOYMENT_WAIT_SECONDS", 45, most=59)
+
 INSTALLED_APPS = [
     # The first app, because its `createsuperuser` replaces Django's.
     "coordinator",

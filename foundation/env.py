@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from foundation.database.postgresql.url import connection_settings
+from wire.identifying import is_identifier
 from wire.web_address import is_web_address
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ MOST = 1e9
 """The largest value of a number; in seconds, thirty years."""
 _HOST = re.compile(r"[^\s/@]+")
 _TENANT = re.compile(r"[a-z0-9-]{1,63}")
+_PREFIX = re.compile(r"[a-z0-9-]{0,62}")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATABASE_NUMBER = re.compile(r"(/[0-9]{0,4})?")
@@ -163,6 +165,23 @@ class Environment:
                         f"must be of the form name=grant, separated by commas, with one of {', '.join(of)}"
                     )
                 found.setdefault(key, []).append(grant)
+            return found
+
+        return self._read(name, "list", "", parse, fallback={})
+
+    def tenant_prefixes(self, name: str) -> dict[str, str]:
+        """Prefixes of tenants' slugs by name, from entries `name=prefix`, separated by commas; empty by default.
+
+        A prefix may be empty.
+        """
+
+        def parse(value: str) -> dict[str, str]:
+            found: dict[str, str] = {}
+            for entry in filter(None, map(str.strip, value.split(","))):
+                key, separator, prefix = entry.partition("=")
+                if not separator or not is_identifier(key) or key in found or not _PREFIX.fullmatch(prefix):
+                    raise ValueError("must be of the form name=prefix, separated by commas, such as staging=staging-")
+                found[key] = prefix
             return found
 
         return self._read(name, "list", "", parse, fallback={})

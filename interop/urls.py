@@ -3,7 +3,7 @@
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
-from interop import admin, application, control_plane
+from interop import admin, application, control_plane, deployments
 
 
 def live(request: HttpRequest) -> JsonResponse:
@@ -15,5 +15,6 @@ urlpatterns = [
     path("tpf/admin/", include(admin.urlpatterns)),
     path("tpf/control-plane/", include(control_plane.urlpatterns)),
     path("pipeline/", include(application.urlpatterns)),
+    path("api/v1/organizations/", include(deployments.urlpatterns)),
     path("q/health/live", live),
 ]

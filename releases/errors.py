@@ -54,6 +54,42 @@ class ReleaseConflict(CoordinatorError):
     title = "The release version is already registered with different metadata"
 
 
+class ReleaseRevoked(CoordinatorError):
+    code = "RELEASE_REVOKED"
+    status = 409
+    title = "The release is revoked"
+
+
+class DescriptorProfileUnsupported(CoordinatorError):
+    code = "DESCRIPTOR_PROFILE_UNSUPPORTED"
+    status = 400
+    title = "The release descriptor has a profile that cannot be deployed"
+
+
+class PipelineOfOtherApplication(CoordinatorError):
+    code = "PIPELINE_OF_OTHER_APPLICATION"
+    status = 409
+    title = "The pipeline belongs to another application"
+
+
+class DeploymentKeyReused(CoordinatorError):
+    code = "DEPLOYMENT_KEY_REUSED"
+    status = 409
+    title = "The idempotency key belongs to another deployment"
+
+
+class DeploymentRejected(CoordinatorError):
+    code = "DEPLOYMENT_REJECTED"
+    status = 422
+    title = "The verification rejected the release"
+
+
+class DeploymentPending(CoordinatorError):
+    code = "DEPLOYMENT_PENDING"
+    status = 503
+    title = "The release is not verified yet"
+
+
 class ReleaseNotRegistered(CoordinatorError):
     code = "RELEASE_NOT_REGISTERED"
     status = 409

@@ -1,4 +1,7 @@
-"""A real OAuth issuer on the loopback interface: it serves its keys over HTTP and signs tokens with them."""
+"""A real OAuth issuer on the loopback interface: it serves its keys over HTTP and signs tokens with them.
+
+It also gives tokens to clients (RFC 6749, section 4.4).
+"""
 
 import functools
 import json
@@ -11,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import parse_qsl
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -70,6 +74,8 @@ class OAuthIssuer:
         """The response instead of the key set."""
         self.published: list[dict[str, Any]] = []
         """The key set. `rotate` replaces it."""
+        self.clients: dict[str, tuple[str, list[str]]] = {}
+        """The secret and the organizations of each client that gets tokens at `/oauth2/token`, by its id."""
         self._rotations = 0
         self.rotate()
         issuer = self
@@ -84,8 +90,16 @@ class OAuthIssuer:
                 if issuer.is_down:
                     return
                 body = issuer.body if issuer.body is not None else json.dumps({"keys": issuer.published}).encode()
-                self.send_response(issuer.status)
-                for name, value in issuer.headers.items():
+                self._respond(issuer.status, issuer.headers, body)
+
+            def do_POST(self) -> None:
+                form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                status, document = issuer.grant(dict(parse_qsl(form)) if self.path == "/oauth2/token" else {})
+                self._respond(status, {"Content-Type": "application/json"}, json.dumps(document).encode())
+
+            def _respond(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -148,6 +162,15 @@ class OAuthIssuer:
             algorithm or ALGORITHMS[_kind(self.key)],
             headers={name: value for name, value in header.items() if value is not None},
         )
+
+    def grant(self, form: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        """Return the status and the document of the response to a client that requests a token."""
+        client = form.get("client_id", "")
+        secret, organizations = self.clients.get(client, ("", []))
+        if form.get("grant_type") != "client_credentials" or not secret or form.get("client_secret") != secret:
+            return 401, {"error": "invalid_client"}
+        token = self.token(subject=client, organizations=organizations, scopes=form.get("scope", "").split())
+        return 200, {"access_token": token, "token_type": "Bearer", "expires_in": 300}
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of a process that accepts this issuer's tokens."""

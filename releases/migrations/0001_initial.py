@@ -470,6 +470,20 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="artifact",
             constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("blob", None),
+                    (
+                        "kind__in",
+                        ["jar", "local-file", "native-binary", "lambda-zip", "application-archive", "compiled-truth"],
+                    ),
+                    _connector="OR",
+                ),
+                name="artifact_bytes_of_stored_kind",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="artifact",
+            constraint=models.CheckConstraint(
                 condition=models.Q(("resolved", False), ("blob__isnull", False), _connector="OR"),
                 name="artifact_resolved_has_bytes",
             ),

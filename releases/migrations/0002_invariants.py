@@ -86,8 +86,10 @@ BEGIN
         RAISE EXCEPTION 'artifact %: only its missing bytes can be added', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_immutable';
     END IF;
-    IF NOT EXISTS (SELECT FROM releases_release r WHERE r.id = NEW.release_id AND r.status = 'VERIFYING') THEN
-        RAISE EXCEPTION 'artifact %: its release has a verdict', OLD.id
+    -- The lock keeps the verdict of another transaction from coming first.
+    PERFORM FROM releases_release r WHERE r.id = NEW.release_id AND r.status = 'VERIFYING' FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'artifact %: its release is not being verified', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_of_verified_release';
     END IF;
     IF NOT EXISTS (SELECT FROM releases_blob b WHERE b.digest = NEW.blob_id AND b.state = 'SOUND' AND b.checked_at >= now())

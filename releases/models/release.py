@@ -114,6 +114,10 @@ class Artifact(models.Model):
                 condition=Q(blob=None) | Q(blob=models.F("digest")), name="artifact_blob_is_its_digest"
             ),
             models.CheckConstraint(
+                condition=Q(blob=None) | Q(kind__in=[kind.value for kind in ArtifactKind if kind.is_stored]),
+                name="artifact_bytes_of_stored_kind",
+            ),
+            models.CheckConstraint(
                 condition=Q(resolved=False) | Q(blob__isnull=False), name="artifact_resolved_has_bytes"
             ),
         )

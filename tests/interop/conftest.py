@@ -1,5 +1,6 @@
 """The compatibility surface, switched on, and the order flow."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,14 @@ import pytest
 
 from tenancy.models import Tenant
 from tests import making
+from tests.concurrency.conftest import committed
 from tests.executions.transports.rest.conftest import broken_broker, flow, serve
 from tests.interop.client import switch_on
+from tests.interop.deploying import Deployer, token
+from tests.maven_repository import MavenRepository, maven_repository
+from tests.oauth_issuer import OAuthIssuer, oauth_issuer
 
-__all__ = ["broken_broker", "flow", "serve"]
+__all__ = ["broken_broker", "committed", "flow", "serve"]
 
 
 @pytest.fixture
@@ -30,3 +35,27 @@ def root(tmp_path: Path, settings: Any) -> Path:
 @pytest.fixture
 def owner() -> Tenant:
     return making.tenant()
+
+
+@pytest.fixture
+def repository(settings: Any) -> Iterator[MavenRepository]:
+    """A Maven repository, and the deployment API, which does not wait for verdicts."""
+    settings.TPF_DEPLOYMENTS_ENABLED = True
+    settings.TPF_DEPLOYMENT_WAIT_SECONDS = 0
+    settings.STATIC_ROOT.mkdir(exist_ok=True)
+    with maven_repository() as made:
+        made.configure(settings)
+        yield made
+
+
+@pytest.fixture
+def deployer(owner: Tenant) -> Deployer:
+    """A client of the deployment API with an API token of the tenant."""
+    return Deployer(owner.slug, token(owner))
+
+
+@pytest.fixture
+def issuer(settings: Any) -> Iterator[OAuthIssuer]:
+    with oauth_issuer() as made:
+        made.configure(settings)
+        yield made

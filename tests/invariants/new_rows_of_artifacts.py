@@ -2,6 +2,7 @@
 
 from tests.invariants.new_rows import PAST, NewRow, digest, each, release, tenant, times
 from tests.invariants.new_rows_of_releases import FOREIGN, OTHER_PIPELINE, OWN, uploaded
+from wire.documents.descriptor import ArtifactKind
 
 BAD_DIGESTS = ("'sha256:' || repeat('0', 63)", "'sha256:' || repeat('A', 64)", "'sha512:' || repeat('0', 64)", "'x'")
 
@@ -67,18 +68,26 @@ ARTIFACT = NewRow(
             {**FOREIGN_FILE, "setup": f"{blob()}; {sent_by('owner').replace(FOREIGN, digest('another'))}"},
         ],
         "artifact_blob_is_its_digest": [{"digest": FOREIGN}, {"blob_id": FOREIGN}],
+        "artifact_bytes_of_stored_kind": each(
+            "kind", "'container-image'", "'lambda-image'", "'external-endpoint'", "''"
+        ),
         "artifact_position_once": [{"script": f"{uploaded()}; {{insert}}; {{insert}}"}],
         "releases_artifact_position_check": each("position", "-1"),
     },
     [
         {"blob_id": "NULL"},
+        *(
+            {"blob_id": "NULL", "kind": f"'{kind}'"}
+            for kind in ("container-image", "lambda-image", "external-endpoint")
+        ),
+        *each("kind", *(f"'{kind.value}'" for kind in ArtifactKind if kind.is_stored)),
         {**FOREIGN_FILE, "blob_id": "NULL"},
         {**FOREIGN_FILE, "setup": blob(checked_at="now()")},
         {**FOREIGN_FILE, "setup": f"{blob()}; {sent_by('owner')}"},
         {**FOREIGN_FILE, "setup": f"{blob()}; {pinned_by(release('0.5'))}"},
         {**FOREIGN_FILE, "setup": f"{blob()}; {pinned_by(release('1.0', 'owner', OTHER_PIPELINE))}"},
     ],
-    free="kind uri step_ids capabilities",
+    free="uri step_ids capabilities",
     script=f"{uploaded()}; {{insert}}",
 )
 

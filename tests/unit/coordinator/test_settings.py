@@ -77,6 +77,8 @@ BY_NAME = {
     "OAUTH_SCOPES": [MARK, f"=read,{MARK}", f"a={MARK}", f"{MARK}=", f"a=read {MARK}=Read"],
     "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}", f"https://{MARK}@h"],
     "TPF_RELEASE_ROOTS": [MARK],
+    "TPF_DEPLOYMENT_ENVIRONMENTS": [MARK, f"={MARK}", f"a={MARK},a=b", f"a= {MARK}", f"a=B{MARK}", f"\u200b{MARK}=b"],
+    "TPF_DEPLOYMENT_WAIT_SECONDS": ["60", "59.1"],
     "TPF_ADMIN_TOKEN_REF": [MARK],
     "TPF_CONTROL_PLANE_TOKEN_REF": [MARK],
     "RETENTION_DAYS": ["36501"],

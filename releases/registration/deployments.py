@@ -1,0 +1,170 @@
+"""Deployments: a release is registered, and whoever requested that gets a receipt once it is verified.
+
+A receipt is written only for a registered release. So a request without one is safe to repeat: it continues to wait for
+the verdict, or registers the release again if it was rejected.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.db import IntegrityError, transaction
+
+from foundation.database.postgresql.violations import violated_constraint
+from releases.errors import (
+    DeploymentKeyReused,
+    DeploymentPending,
+    DeploymentRejected,
+    DescriptorProfileUnsupported,
+    PipelineOfOtherApplication,
+    ReleaseRevoked,
+)
+from releases.models import Deployment, Pipeline, Release
+from releases.registration import registrar
+from releases.states import PENDING, Status
+from tenancy.models import Tenant
+from wire.documents.descriptor import CarrierDescriptor, Profile, unpromotable
+from wire.findings import Severity
+
+KEY_ONCE = "deployment_key_once"
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+PAUSE_GROWTH = 1.5
+
+
+@dataclass(frozen=True)
+class DeploymentRequest:
+    """A request to deploy the release that `document`, a descriptor, describes."""
+
+    document: bytes
+    application: str
+    environment: str
+    idempotency_key: str
+
+    @cached_property
+    def digest(self) -> str:
+        return f"sha256:{hashlib.sha256(self.document).hexdigest()}"
+
+
+def deploy(
+    tenant: Tenant,
+    request: DeploymentRequest,
+    *,
+    actor: str,
+    wait_seconds: float,
+    pause: Callable[[float], None] = time.sleep,
+) -> Deployment:
+    """Register the release, wait for its verdict for up to `wait_seconds`, and return the receipt. Activates nothing.
+
+    A repeated key with the same document, application and environment returns the first receipt, even if the release
+    would be refused now. The pipeline belongs to the application of its first deployment. `pause` sleeps for a number
+    of seconds and is not called in a transaction.
+
+    Raises, in this order: `DeploymentKeyReused`, `DescriptorInvalid`, `DescriptorProfileUnsupported`,
+    `DeploymentRejected` for a descriptor with a location that other machines cannot resolve,
+    `PipelineOfOtherApplication`, `ReleaseConflict`, `DeploymentPending` without a verdict in time, `DeploymentRejected`
+    with the findings of the verification, and `ReleaseRevoked`.
+    """
+    deadline = time.monotonic() + wait_seconds
+    earlier = _earlier(tenant, request)
+    if earlier is not None:
+        return earlier
+    descriptor = _promotable(request.document)
+    _assign_pipeline(tenant, descriptor.pipeline_id, request.application)
+    release = registrar.register(tenant, request.document, (), actor=actor, promotable=True).release
+    _wait_for_verdict(release, deadline, pause)
+    _require_registered(release)
+    return _write_receipt(tenant, request, release, actor)
+
+
+def _earlier(tenant: Tenant, request: DeploymentRequest) -> Deployment | None:
+    """Return the receipt with the request's key, if there is one. Raises `DeploymentKeyReused`."""
+    found = Deployment.objects.filter(tenant=tenant, idempotency_key=request.idempotency_key).first()
+    if found is None:
+        return None
+    if (found.descriptor_digest, found.application, found.environment) != (
+        request.digest,
+        request.application,
+        request.environment,
+    ):
+        raise DeploymentKeyReused(
+            "The idempotency key belongs to a deployment of another descriptor, application or environment.",
+            deploymentId=str(found.pk),
+        )
+    return found
+
+
+def _promotable(document: bytes) -> CarrierDescriptor:
+    descriptor = registrar.read_descriptor(document)
+    if not isinstance(descriptor, CarrierDescriptor):
+        raise DescriptorProfileUnsupported(
+            f"Only descriptors of the profile {Profile.TPF_2026_10} can be deployed: "
+            "they have the member compiledTruthArtifactId."
+        )
+    findings = unpromotable(descriptor, Severity.ERROR)
+    if findings:
+        raise DeploymentRejected(findings[0].message, errors=[finding.to_json() for finding in findings])
+    return descriptor
+
+
+def _assign_pipeline(tenant: Tenant, pipeline_id: str, application: str) -> None:
+    """Assign a pipeline without an application to this one. Raises `PipelineOfOtherApplication`."""
+    pipeline, _ = Pipeline.objects.get_or_create(
+        tenant=tenant, pipeline_id=pipeline_id, defaults={"application": application}
+    )
+    rows = Pipeline.objects.filter(pk=pipeline.pk)
+    if not pipeline.application:
+        # No updated row: another deployment was first, for this application or another one.
+        rows.filter(application="").update(application=application)
+        pipeline.refresh_from_db(fields=["application"])
+    if pipeline.application != application:
+        raise PipelineOfOtherApplication(f"Pipeline {pipeline_id!r} belongs to another application.")
+
+
+def _wait_for_verdict(release: Release, deadline: float, pause: Callable[[float], None]) -> None:
+    """Return when the release has a verdict. Raises `DeploymentPending` at the deadline."""
+    seconds = FIRST_PAUSE_SECONDS
+    while release.status in PENDING:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise DeploymentPending(
+                f"Release {release.release_version!r} is {release.status}. "
+                "Repeat the request with the same idempotency key."
+            )
+        pause(min(seconds, left))
+        seconds = min(seconds * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
+        release.refresh_from_db(fields=["status"])
+
+
+def _require_registered(release: Release) -> None:
+    """Raise `DeploymentRejected` or `ReleaseRevoked` unless the release is registered."""
+    if release.status == Status.REJECTED:
+        release.refresh_from_db(fields=["findings"])
+        raise DeploymentRejected(
+            f"Release {release.release_version!r} was rejected: the entries of errors say why.",
+            errors=release.findings,
+        )
+    if release.status == Status.REVOKED:
+        raise ReleaseRevoked(f"Release {release.release_version!r} is revoked.")
+
+
+def _write_receipt(tenant: Tenant, request: DeploymentRequest, release: Release, actor: str) -> Deployment:
+    """Return the receipt: a new one, or that of a concurrent request with the same key."""
+    try:
+        with transaction.atomic():
+            return Deployment.objects.create(
+                tenant=tenant,
+                idempotency_key=request.idempotency_key,
+                release=release,
+                descriptor_digest=request.digest,
+                application=request.application,
+                environment=request.environment,
+                actor=actor,
+            )
+    except IntegrityError as error:
+        earlier = _earlier(tenant, request) if violated_constraint(error) == KEY_ONCE else None
+        if earlier is None:
+            raise
+        return earlier

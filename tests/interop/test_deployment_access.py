@@ -1,0 +1,227 @@
+"""The deployment API: the form of requests, the tokens that may deploy, and the tenants of environments."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from releases.models import KEY_LENGTH, Deployment, Release
+from tenancy.models import ApiToken, Tenant
+from tenancy.roles import Scope
+from tests import making
+from tests.interop.deploying import MEDIA_TYPE, Deployer, nothing_is_stored, published, refusal, token
+from tests.maven_repository import MavenRepository
+from tests.oauth_issuer import OAuthIssuer
+from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
+
+pytestmark = pytest.mark.django_db
+
+
+# --- the form of requests ---
+
+
+@pytest.mark.parametrize("key", [None, "", "  ", "x" * (KEY_LENGTH + 1), "a\tb", "a\x7fb", "a\u0085b"])
+def test_a_printable_key_of_bounded_length_is_required(
+    repository: MavenRepository, deployer: Deployer, key: str | None
+) -> None:
+    answer = deployer.call(published(repository), headers={"Idempotency-Key": key})
+    assert refusal(answer) == (400, "INVALID_REQUEST")
+    assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
+    assert nothing_is_stored()
+
+
+def test_the_longest_key(repository: MavenRepository, deployer: Deployer) -> None:
+    deployer.deploy_new(published(repository), "x" * KEY_LENGTH)
+
+
+@pytest.mark.parametrize("mode", [None, "", "MANAGED", "customer_managed"])
+def test_the_mode_is_required(repository: MavenRepository, deployer: Deployer, mode: str | None) -> None:
+    answer = deployer.call(published(repository), headers={"X-TPF-Deployment-Mode": mode})
+    assert refusal(answer) == (400, "INVALID_REQUEST")
+    assert answer.json()["errors"][0]["field"] == "X-TPF-Deployment-Mode"
+    assert nothing_is_stored()
+
+
+@pytest.mark.parametrize(
+    "media_type", ["", "application/json", "application/*", "*/*", "text/plain", "multipart/form-data"]
+)
+def test_other_media_types_are_refused(repository: MavenRepository, deployer: Deployer, media_type: str) -> None:
+    assert refusal(deployer.call(published(repository), media_type=media_type)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert nothing_is_stored()
+
+
+def test_parameters_of_the_media_type_do_not_matter(repository: MavenRepository, deployer: Deployer) -> None:
+    deployer.deploy_new(published(repository), media_type=f"{MEDIA_TYPE.upper()}; charset=utf-8")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
+def test_only_post_is_allowed(repository: MavenRepository, deployer: Deployer, method: str) -> None:
+    assert refusal(deployer.call(b"", method=method)) == (405, "METHOD_NOT_ALLOWED")
+
+
+@pytest.mark.parametrize("part", ["application", "environment"])
+def test_names_in_the_path_are_identifiers(repository: MavenRepository, deployer: Deployer, part: str) -> None:
+    for value in (" a", "a ", ".", "..", "a\u200bb", "a\x00b", "a\nb", "e\u0301", "x" * 501):
+        answer = deployer.call(published(repository), **{part: value})
+        assert refusal(answer) == (400, "INVALID_REQUEST")
+        assert answer.json()["errors"][0]["field"] == part
+    assert nothing_is_stored()
+
+
+@pytest.mark.parametrize("part", ["organization", "application", "environment"])
+def test_a_name_with_a_slash_is_not_found(repository: MavenRepository, deployer: Deployer, part: str) -> None:
+    assert refusal(deployer.call(published(repository), **{part: "a/b"})) == (404, "NOT_FOUND")
+    assert nothing_is_stored()
+
+
+# --- access ---
+
+
+def test_the_disabled_api_is_not_found(repository: MavenRepository, deployer: Deployer, settings: Any) -> None:
+    settings.TPF_DEPLOYMENTS_ENABLED = False
+    assert refusal(deployer.call(published(repository))) == (404, "NOT_FOUND")
+    assert refusal(deployer.call(b"", headers={"Authorization": None})) == (404, "NOT_FOUND")
+    assert nothing_is_stored()
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer a b", "Basic YTpi", "Bearer a.b.c"]
+)
+@pytest.mark.parametrize("oauth", [False, True])
+def test_a_request_without_a_valid_token_is_not_authenticated(
+    repository: MavenRepository, deployer: Deployer, request: pytest.FixtureRequest, header: str | None, oauth: bool
+) -> None:
+    if oauth:
+        request.getfixturevalue("issuer")
+    answer = deployer.call(published(repository), headers={"Authorization": header})
+    assert refusal(answer) == (401, "NOT_AUTHENTICATED")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert nothing_is_stored()
+
+
+def test_a_token_that_ended_is_not_authenticated(repository: MavenRepository, deployer: Deployer) -> None:
+    ApiToken.objects.all().delete()
+    assert refusal(deployer.call(published(repository))) == (401, "NOT_AUTHENTICATED")
+
+
+def test_a_token_of_another_tenant_is_refused_whether_the_organization_exists_or_not(
+    repository: MavenRepository, deployer: Deployer
+) -> None:
+    for organization in (making.tenant().slug, "nobody", "a\x00b", deployer.organization.upper()):
+        answer = deployer.call(published(repository), organization=organization)
+        assert refusal(answer) == (403, "PERMISSION_DENIED")
+    assert nothing_is_stored()
+
+
+@pytest.mark.parametrize("scope", [scope for scope in Scope if scope is not Scope.REGISTER])
+def test_a_token_without_the_scope_is_refused(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer, scope: Scope
+) -> None:
+    answer = deployer.call(published(repository), bearer=token(owner, scope))
+    assert refusal(answer) == (403, "SCOPE_MISSING")
+    assert nothing_is_stored()
+
+
+def test_the_body_of_a_refused_request_is_not_read(repository: MavenRepository, deployer: Deployer) -> None:
+    too_large = b" " * (MAX_DESCRIPTOR_BYTES + 1)
+    assert refusal(deployer.call(too_large, bearer="wrong"))[0] == 401
+    assert refusal(deployer.call(too_large, organization="other"))[0] == 403
+    assert refusal(deployer.call(too_large, media_type="text/plain"))[0] == 415
+    assert refusal(deployer.call(too_large))[0] == 413
+
+
+def test_an_oauth_token_deploys_for_its_organizations(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
+) -> None:
+    bearer = issuer.token(subject="ci-robot", organizations=["other", owner.slug])
+    document = published(repository)
+    deployment = Deployment.objects.get(pk=deployer.deploy_new(document, bearer=bearer))
+    assert (deployment.actor, deployment.tenant) == ("oauth:ci-robot", owner)
+    assert Release.objects.get().uploaded_by == "oauth:ci-robot"
+    assert deployer.deploy(document) == str(deployment.pk)  # with an API token
+
+
+def test_scopes_of_the_issuer_can_be_mapped(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer, settings: Any
+) -> None:
+    settings.OAUTH_SCOPES = {"tpf:deploy": [Scope.REGISTER.value]}
+    bearer = issuer.token(organizations=[owner.slug], scopes=["tpf:deploy"])
+    deployer.deploy_new(published(repository), bearer=bearer)
+
+
+def test_the_matrix_of_oauth_tokens(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
+) -> None:
+    other = making.tenant()
+    matrix: list[tuple[tuple[int, str], dict[str, Any]]] = [
+        ((401, "NOT_AUTHENTICATED"), {"expires_in": -60}),
+        ((401, "NOT_AUTHENTICATED"), {"audience": "https://elsewhere.example"}),
+        ((401, "NOT_AUTHENTICATED"), {"iss": "https://elsewhere.example"}),
+        ((401, "NOT_AUTHENTICATED"), {"headers": {"kid": "unknown"}}),
+        ((403, "PERMISSION_DENIED"), {"organizations": [other.slug]}),
+        ((403, "PERMISSION_DENIED"), {"organizations": []}),
+        ((403, "SCOPE_MISSING"), {"scopes": []}),
+        ((403, "SCOPE_MISSING"), {"scopes": ["read", "releases:activate", "tpf:deploy"]}),
+    ]
+    for expected, members in matrix:
+        bearer = issuer.token(**{"organizations": [owner.slug], **members})
+        assert refusal(deployer.call(published(repository), bearer=bearer)) == expected, members
+    unsigned = issuer.token(organizations=[owner.slug]).rpartition(".")[0] + "."
+    assert refusal(deployer.call(published(repository), bearer=unsigned)) == (401, "NOT_AUTHENTICATED")
+    assert nothing_is_stored()
+
+
+def test_an_organization_without_a_tenant_is_not_found(
+    repository: MavenRepository, deployer: Deployer, issuer: OAuthIssuer
+) -> None:
+    for organization in ("nobody", "a\x00b", "Upper Case"):
+        bearer = issuer.token(organizations=[organization])
+        answer = deployer.call(published(repository), organization=organization, bearer=bearer)
+        assert refusal(answer) == (404, "NOT_FOUND")
+    assert nothing_is_stored()
+
+
+def test_if_the_issuers_keys_are_unavailable_the_request_can_be_repeated(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
+) -> None:
+    issuer.is_down = True
+    bearer = issuer.token(organizations=[owner.slug])
+    assert refusal(deployer.call(published(repository), bearer=bearer)) == (503, "ISSUER_UNAVAILABLE")
+
+
+# --- environments ---
+
+
+def test_an_environment_selects_the_tenant(repository: MavenRepository, issuer: OAuthIssuer, settings: Any) -> None:
+    settings.TPF_DEPLOYMENT_ENVIRONMENTS = {"production": "", "staging": "staging-"}
+    acme, staging = making.tenant("acme"), making.tenant("staging-acme")
+    document = published(repository)
+    caller = Deployer("acme", issuer.token(organizations=["acme"]))
+    first = caller.deploy_new(document)
+    second = caller.deploy_new(document, environment="staging")
+    assert [Deployment.objects.get(pk=each).tenant for each in (first, second)] == [acme, staging]
+    assert refusal(caller.call(document, environment="test")) == (404, "NOT_FOUND")
+    assert refusal(caller.call(document, environment="Production")) == (404, "NOT_FOUND")
+    ours = token(acme)
+    assert caller.deploy(document, bearer=ours) == first
+    assert refusal(caller.call(document, bearer=ours, environment="staging")) == (403, "PERMISSION_DENIED")
+    assert caller.deploy(document, bearer=token(staging), environment="staging") == second
+
+
+def test_no_organization_reaches_the_tenant_of_another_one_in_another_environment(
+    repository: MavenRepository, issuer: OAuthIssuer, settings: Any
+) -> None:
+    settings.TPF_DEPLOYMENT_ENVIRONMENTS = {"production": "", "test": "st", "staging": "staging-"}
+    making.tenant("staging-acme")
+    document = published(repository)
+    for organization, environment in (("staging-acme", "production"), ("aging-acme", "test")):
+        caller = Deployer(organization, issuer.token(organizations=[organization]))
+        assert refusal(caller.call(document, environment=environment)) == (403, "PERMISSION_DENIED")
+    assert nothing_is_stored()
+    Deployer("acme", issuer.token(organizations=["acme"])).deploy_new(document, environment="staging")
+
+
+def test_the_api_is_not_in_the_openapi_document(repository: MavenRepository) -> None:
+    document = Client().get("/api/schema/").content.decode()
+    assert "/api/v1/tenants/" in document
+    assert "organizations" not in document

@@ -1,0 +1,270 @@
+"""The deployment API: what it accepts and refuses, and its receipts. Verdicts are made between the requests."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
+from releases.models import Activation, Deployment, Pipeline, Release
+from tenancy.models import Tenant
+from tests import making
+from tests.interop.deploying import (
+    CONTRACT,
+    Deployer,
+    described,
+    nothing_is_stored,
+    published,
+    refusal,
+    token,
+    verify_all,
+)
+from tests.maven_repository import MavenRepository
+from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
+
+pytestmark = pytest.mark.django_db
+
+
+@contextmanager
+def meanwhile(sql: str, act: Callable[[], object]) -> Iterator[None]:
+    """Call `act` after the first statement that contains `sql`, as a concurrent request might."""
+    acted: list[str] = []
+
+    def execute(run: Any, statement: str, *arguments: Any) -> Any:
+        rows = run(statement, *arguments)
+        if not acted and sql in statement:
+            acted.append(statement)
+            act()
+        return rows
+
+    with connection.execute_wrapper(execute):
+        yield
+    assert acted
+
+
+# --- receipts ---
+
+
+def test_a_release_is_registered_with_its_exact_bytes_and_a_receipt(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer
+) -> None:
+    document = published(repository)
+    deployment_id = deployer.deploy_new(document, "key-1", application="Æther orders", environment="eu west")
+    receipt = Deployment.objects.get(pk=deployment_id)
+    release = Release.objects.get()
+    assert (receipt.tenant, receipt.release, receipt.idempotency_key) == (owner, release, "key-1")
+    assert (receipt.application, receipt.environment, receipt.actor) == ("Æther orders", "eu west", "token:ci-0")
+    assert bytes(release.descriptor_document) == document
+    assert receipt.descriptor_digest == release.descriptor_digest == making.digest_of(document)
+    assert (release.status, release.uploaded_by) == ("REGISTERED", "token:ci-0")
+    assert release.pipeline.application == "Æther orders"
+    assert not Activation.objects.exists()
+
+
+def test_a_repeated_request_gets_the_same_receipt_whatever_happened_since(
+    repository: MavenRepository, deployer: Deployer
+) -> None:
+    document = published(repository)
+    first = deployer.deploy_new(document)
+    assert deployer.deploy(document) == first
+    release = Release.objects.get()
+    activate(release, actor="user:ann")
+    assert deployer.deploy(document) == first
+    revoke(release, actor="user:ann", reason="broken")
+    assert deployer.deploy(document) == first
+    assert Deployment.objects.count() == Release.objects.count() == 1
+    assert refusal(deployer.call(document, "another")) == (409, "RELEASE_REVOKED")
+    assert Deployment.objects.count() == 1
+
+
+def test_another_key_with_equal_bytes_gets_its_own_receipt(repository: MavenRepository, deployer: Deployer) -> None:
+    document = published(repository)
+    first = deployer.deploy_new(document)
+    assert deployer.deploy(document, "another") != first
+    assert deployer.deploy(document, "a third", environment="staging") != first
+    assert (Deployment.objects.count(), Release.objects.count()) == (3, 1)
+
+
+def test_a_key_belongs_to_one_descriptor_application_and_environment(
+    repository: MavenRepository, deployer: Deployer
+) -> None:
+    document = published(repository)
+    first = deployer.deploy_new(document)
+    for other, changes in (
+        (document + b" ", {}),
+        (published(repository, "2.0"), {}),
+        (b"{", {}),
+        (document, {"application": "other"}),
+        (document, {"environment": "staging"}),
+    ):
+        answer = deployer.call(other, **changes)
+        assert refusal(answer) == (409, "DEPLOYMENT_KEY_REUSED")
+        assert answer.json()["deploymentId"] == first
+    assert Deployment.objects.count() == Release.objects.count() == 1
+
+
+def test_tenants_have_their_own_keys(repository: MavenRepository, deployer: Deployer) -> None:
+    document = published(repository)
+    other = making.tenant()
+    theirs = Deployer(other.slug, token(other))
+    assert deployer.deploy_new(document) != theirs.deploy_new(document, application="other")
+    assert {each.tenant_id for each in Deployment.objects.all()} == {each.pk for each in Tenant.objects.all()}
+
+
+def test_a_release_that_was_uploaded_can_be_deployed(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer
+) -> None:
+    document = published(repository)
+    release = making.upload(owner, json.loads(document), making.archive(CONTRACT, code="1.0")).release
+    assert refusal(deployer.call(document)) == (409, "RELEASE_CONFLICT")  # other white space
+    assert bytes(release.descriptor_document) != document
+    making.verified(release)
+    deployer.deploy(bytes(release.descriptor_document))
+
+
+def test_receipts_have_unique_ids(repository: MavenRepository, deployer: Deployer) -> None:
+    document = published(repository)
+    deployer.deploy_new(document, "first")
+    made = {deployer.deploy(document, f"key-{number}") for number in range(5)}
+    assert {uuid.UUID(each).version for each in made} == {4}
+    assert len(made) == 5
+
+
+# --- verdicts ---
+
+
+def test_without_a_verdict_the_request_can_be_repeated(repository: MavenRepository, deployer: Deployer) -> None:
+    document = published(repository)
+    for _ in range(3):
+        answer = deployer.call(document)
+        assert refusal(answer) == (503, "DEPLOYMENT_PENDING")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert (Release.objects.count(), Deployment.objects.count()) == (1, 0)
+    verify_all()
+    deployer.deploy(document)
+
+
+def test_a_rejected_release_leaves_no_receipt_and_a_retry_tries_again(
+    repository: MavenRepository, deployer: Deployer
+) -> None:
+    data = making.archive(CONTRACT, code="1.0")
+    document = described(uri="maven:com.acme:orders:1.0", digest=making.digest_of(data))
+    deployer.call(document)
+    [pending] = Release.objects.all()
+    verify_all()
+    pending.refresh_from_db()
+    assert pending.status == "REJECTED"
+    assert refusal(deployer.call(document)) == (503, "DEPLOYMENT_PENDING")
+    repository.publish("maven:com.acme:orders:1.0", data)
+    verify_all()
+    deployer.deploy(document)
+    assert [each.status for each in Release.objects.order_by("pk")] == ["REJECTED", "REGISTERED"]
+    assert Deployment.objects.count() == 1
+
+
+@pytest.mark.parametrize("uri", ["file:///srv/app.jar", "maven:com.acme:orders:1.0-SNAPSHOT"])
+def test_a_location_that_other_machines_cannot_resolve_is_rejected_before_anything_is_stored(
+    repository: MavenRepository, deployer: Deployer, uri: str
+) -> None:
+    answer = deployer.call(described(uri=uri, digest=making.digest_of(b"x")))
+    assert refusal(answer) == (422, "DEPLOYMENT_REJECTED")
+    [error] = answer.json()["errors"]
+    assert (error["code"], error["field"]) == ("ARTIFACT_NOT_PROMOTABLE", "pipeline-release.json#artifacts[0].uri")
+    assert nothing_is_stored()
+
+
+def test_other_bytes_of_the_same_version_conflict(repository: MavenRepository, deployer: Deployer) -> None:
+    document = published(repository)
+    deployer.deploy_new(document)
+    assert refusal(deployer.call(document + b" ", "another")) == (409, "RELEASE_CONFLICT")
+    assert Deployment.objects.count() == 1
+
+
+# --- descriptors ---
+
+
+def test_an_invalid_descriptor_is_refused_with_its_findings(repository: MavenRepository, deployer: Deployer) -> None:
+    for document, code in (
+        (b"", "DOCUMENT_NOT_JSON"),
+        (b"\xff", "DOCUMENT_NOT_UTF8"),
+        (b"[]", "DOCUMENT_NOT_OBJECT"),
+        (published(repository, more=1), "DESCRIPTOR_UNKNOWN_MEMBER"),
+        (published(repository, digest="sha256:ABC"), "ARTIFACT_DIGEST_MALFORMED"),
+    ):
+        answer = deployer.call(document)
+        assert refusal(answer) == (400, "DESCRIPTOR_INVALID")
+        assert code in [error["code"] for error in answer.json()["errors"]]
+    assert nothing_is_stored()
+
+
+def test_only_the_newer_profile_can_be_deployed(repository: MavenRepository, deployer: Deployer) -> None:
+    older = making.descriptor(CONTRACT, making.archive(CONTRACT))
+    assert refusal(deployer.call(json.dumps(older).encode())) == (400, "DESCRIPTOR_PROFILE_UNSUPPORTED")
+    assert nothing_is_stored()
+
+
+def test_a_descriptor_has_at_most_a_mebibyte(repository: MavenRepository, deployer: Deployer) -> None:
+    document = published(repository)
+    largest = document + b" " * (MAX_DESCRIPTOR_BYTES - len(document))
+    assert refusal(deployer.call(largest + b" ")) == (413, "PAYLOAD_TOO_LARGE")
+    assert nothing_is_stored()
+    deployer.deploy_new(largest)
+
+
+# --- applications ---
+
+
+def test_a_pipeline_belongs_to_the_application_of_its_first_deployment(
+    repository: MavenRepository, deployer: Deployer
+) -> None:
+    deployer.deploy_new(published(repository), "k1")
+    assert refusal(deployer.call(published(repository, "2.0"), "k2", application="other")) == (
+        409,
+        "PIPELINE_OF_OTHER_APPLICATION",
+    )
+    assert (Release.objects.count(), Deployment.objects.count()) == (1, 1)
+    deployer.deploy_new(published(repository, "2.0"), "k2")
+    assert Pipeline.objects.get().application == "orders"
+
+
+def test_the_first_deployment_assigns_a_pipeline_that_exists(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer
+) -> None:
+    pipeline = making.registered(owner, "0.9").pipeline
+    assert pipeline.application == ""
+    deployer.deploy_new(published(repository))
+    pipeline.refresh_from_db()
+    assert pipeline.application == "orders"
+
+
+def test_of_two_deployments_under_different_applications_the_second_registers_nothing(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer
+) -> None:
+    making.registered(owner, "0.9")
+
+    def assign_meanwhile() -> None:
+        """Assign the pipeline after the request has read that it belongs to no application."""
+        Pipeline.objects.update(application="other")
+
+    with meanwhile('FROM "releases_pipeline"', assign_meanwhile):
+        answer = deployer.call(published(repository))
+    assert refusal(answer) == (409, "PIPELINE_OF_OTHER_APPLICATION")
+    assert (Pipeline.objects.get().application, Release.objects.count()) == ("other", 1)
+
+
+def test_of_two_requests_with_one_key_the_second_gets_the_receipt_of_the_first(
+    repository: MavenRepository, deployer: Deployer
+) -> None:
+    document, made = published(repository), list[str]()
+    deployer.deploy_new(document, "first")
+    looked_up = 'FROM "releases_deployment"'
+    with meanwhile(looked_up, lambda: made.append(deployer.deploy(document))):
+        assert deployer.deploy(document) == made[0]
+    with meanwhile(looked_up, lambda: deployer.deploy(document, "k", environment="staging")):
+        assert refusal(deployer.call(document, "k")) == (409, "DEPLOYMENT_KEY_REUSED")
+    assert Deployment.objects.count() == 3
