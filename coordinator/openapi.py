@@ -17,6 +17,7 @@ SPECTACULAR_SETTINGS = {
         "MissingArtifacts": "releases.models.MissingArtifacts",
         "UnverifiedWorkers": "releases.models.UnverifiedWorkers",
         "ArtifactUploadStatus": "releases.states.UploadStatus",
+        "DescriptorProfile": "wire.documents.descriptor.Profile",
         "ReleaseStatus": "releases.states.Status",
         "ExecutionStatus": "executions.models.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from foundation.errors import CoordinatorError, NotFound
+from wire.documents.descriptor import Profile
 from wire.findings import Finding
 
 
@@ -11,10 +12,12 @@ class DescriptorInvalid(CoordinatorError):
     status = 400
     title = "The release descriptor is not valid"
 
-    def __init__(self, findings: Iterable[Finding]) -> None:
+    def __init__(self, findings: Iterable[Finding], profile: Profile | None) -> None:
+        """`profile` is a member of the problem document. It is None if the document is no JSON object."""
         found = tuple(findings)
+        data = {} if profile is None else {"profile": profile.value}
         super().__init__(
-            "; ".join(finding.message for finding in found), errors=[finding.to_json() for finding in found]
+            "; ".join(finding.message for finding in found), errors=[finding.to_json() for finding in found], **data
         )
 
 
@@ -28,6 +31,11 @@ class AttachmentInvalid(CoordinatorError):
         super().__init__(
             "; ".join(finding.message for finding in found[:10]), errors=[finding.to_json() for finding in found]
         )
+
+
+class DescriptorUnknown(NotFound):
+    code = "DESCRIPTOR_UNKNOWN"
+    title = "No release of the pipeline has a descriptor with this digest"
 
 
 class PipelineUnknown(NotFound):
@@ -125,7 +133,7 @@ class ArtifactUnknown(NotFound):
 
 class ArtifactNotStored(NotFound):
     code = "ARTIFACT_NOT_STORED"
-    title = "The coordinator stores no bytes of artifacts of this kind"
+    title = "The coordinator does not store the bytes of this artifact"
 
 
 class ArtifactMissing(CoordinatorError):

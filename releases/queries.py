@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from django.db.models import QuerySet
 
-from releases.errors import NoActiveRelease, PipelineUnknown, ReleaseUnknown
+from releases.errors import DescriptorUnknown, NoActiveRelease, PipelineUnknown, ReleaseUnknown
 from releases.models import Activation, Blob, Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
@@ -33,6 +33,14 @@ def release(of: Pipeline, release_version: str) -> Release:
     found = rows.exclude(status=Status.REJECTED).first() or rows.order_by("-id").first()
     if found is None:
         raise ReleaseUnknown(f"Pipeline {of.pipeline_id!r} has no release {release_version!r}.")
+    return found
+
+
+def described(of: Pipeline, descriptor_digest: str) -> Release:
+    """Return the newest release of the pipeline whose descriptor has this SHA-256. Raises `DescriptorUnknown`."""
+    found = of.releases.filter(descriptor_digest=descriptor_digest).order_by("-id").first()
+    if found is None:
+        raise DescriptorUnknown(f"Pipeline {of.pipeline_id!r} has no descriptor {descriptor_digest!r}.")
     return found
 
 

@@ -21,14 +21,15 @@ from executions.submission.submission import submit
 from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.local import LocalArtifactStore
-from releases.models import Pipeline, Release
+from releases.models import Deployment, Pipeline, Release
 from releases.registration.registrar import Registration, UploadedArtifact, register, verify_release
 from tenancy.models import Tenant
 from tests.raw_sql import as_owner, unguarded
-from wire.documents.contract import CONTRACT_ENTRY, publish
+from wire.documents.contract import CONTRACT_ENTRY, contract_from_json, publish
 from wire.documents.descriptor import CHECKPOINTS
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension, transition_key
 from wire.messages.sealing import seal_of, verify
+from wire.release.placement import known_capabilities
 from wire.worker_keys import WorkerKey, worker_key
 
 PIPELINE = "org.example.orders"
@@ -83,6 +84,38 @@ def descriptor(
     }
 
 
+def carrier_descriptor(
+    document: dict[str, Any],
+    data: bytes,
+    version: str = "1.0",
+    kind: str = "application-archive",
+    uri: str = "maven:org.example:orders:zip:1.0",
+    **more: Any,
+) -> dict[str, Any]:
+    """Return a descriptor of the profile `tpf-2026-10`. Its only artifact, `app`, is the carrier of the contract.
+
+    `data` is the archive with the contract `document`. The artifact has all its steps and capabilities.
+    """
+    contract = contract_from_json(document)
+    artifact = {
+        "artifactId": "app",
+        "kind": kind,
+        "uri": uri,
+        "digest": digest_of(data),
+        "stepIds": [step.authored_name for step in contract.steps],
+        "capabilities": known_capabilities(contract),
+    }
+    return {
+        "schemaVersion": 1,
+        "pipelineId": document["pipelineId"],
+        "contractVersion": document["contractVersion"],
+        "releaseVersion": version,
+        "compiledTruthArtifactId": "app",
+        "artifacts": [artifact],
+        **more,
+    }
+
+
 def staged(data: bytes, name: str = "app.zip") -> UploadedArtifact:
     blob = artifact_store().stage(limit=10**9)
     blob.write(data)
@@ -107,12 +140,35 @@ def registered(owner: Tenant, version: str = "1.0", *, body: str = "", **contrac
     return verified(upload(owner, descriptor(made, data, version), data).release)
 
 
+def registered_carrier(owner: Tenant, version: str = "1.0", *, body: str = "", **contract_members: Any) -> Release:
+    """Upload and verify a release of the profile `tpf-2026-10` and return it."""
+    made = contract(**contract_members)
+    data = archive(made, code=body or version)
+    return verified(upload(owner, carrier_descriptor(made, data, version), data).release)
+
+
 def verified(release: Release) -> Release:
     """Verify the release, assert that it is registered, and return it."""
     verify_release(release.pk)
     release.refresh_from_db()
     assert release.status == "REGISTERED", release.findings
     return release
+
+
+def deployed(release: Release, environment: str = "production", key: str = "", **changes: Any) -> Deployment:
+    """Write the receipt of a deployment of the release, which must be verified."""
+    Pipeline.objects.filter(pk=release.pipeline_id, application="").update(application="shop")
+    pipeline = Pipeline.objects.get(pk=release.pipeline_id)
+    members: dict[str, Any] = {
+        "tenant": pipeline.tenant,
+        "idempotency_key": key or f"{release.descriptor_digest}:{environment}",
+        "release": release,
+        "descriptor_digest": release.descriptor_digest,
+        "application": pipeline.application,
+        "environment": environment,
+        "actor": "token:test",
+    }
+    return Deployment.objects.create(**members | changes)
 
 
 def active(owner: Tenant, version: str = "1.0", **members: Any) -> Release:

@@ -1,22 +1,29 @@
-"""Writes the release descriptor of built artifacts (wire protocol A.2)."""
+"""Writes the release descriptor of built artifacts, in either profile."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pipelines.errors import DefinitionError
+from pipelines.release.local_files import digest_of
+from pipelines.release.located_artifacts import ON_THIS_MACHINE, Locations, artifact_id_of, located_artifacts
 from pipelines.release.packaging import write_atomically
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, parse_contract
-from wire.findings import DocumentError
+from wire.documents.descriptor import Profile, parse_descriptor
+from wire.findings import DocumentError, Finding, Severity
+from wire.release.verification import verify
 
 DESCRIPTOR_NAME: Final = "pipeline-release.json"
 ENVELOPE_NAME: Final = "pipeline-release.dsse.json"
+CONTRACT_NAME: Final = "pipeline-contract.json"
+"""A contract with this name next to the descriptor is published too. A release of images alone needs one."""
 MAX_CAPABILITIES_BYTES: Final = 64 * 1024
 """The largest list of capabilities that ``build`` may have packed."""
 
@@ -36,17 +43,23 @@ def release(
     *,
     release_version: str | None = None,
     sign_with: Sequence[Path] = (),
+    profile: Profile = Profile.TPF_2026_08,
+    locations: Locations = ON_THIS_MACHINE,
 ) -> WrittenRelease:
     """Write ``pipeline-release.json`` into ``out_dir``, for ``artifacts`` or else for all ``*.zip`` files there.
 
     All artifacts must contain the same contract. ``release_version`` defaults to the artifact's digest, so the same
     source gives the same release. ``sign_with`` names files of private keys. With keys, a DSSE envelope over the
     descriptor's bytes is written next to it. Without keys, an existing envelope is removed, because it signs an earlier
-    descriptor.
+    descriptor. ``locations`` is used by the profile ``tpf-2026-10`` only. A release that breaks a rule of its profile
+    is not written.
 
-    Raises ``DefinitionError``: NO_ARTIFACT, NOT_AN_ARTIFACT, MIXED_ARTIFACTS, INVALID_RELEASE_VERSION,
-    OUT_DIR_UNWRITABLE, and those of ``signing_key.load``.
+    Raises ``DefinitionError``: NO_ARTIFACT, NOT_AN_ARTIFACT, MIXED_ARTIFACTS, INVALID_RELEASE_VERSION, INVALID_RELEASE,
+    WRONG_PROFILE, OUT_DIR_UNWRITABLE, and those of ``located_artifacts`` and ``signing_key.load``.
     """
+    if profile is Profile.TPF_2026_08 and locations != ON_THIS_MACHINE:
+        message = f"--carrier, --maven and --image need --profile {Profile.TPF_2026_10}"
+        raise DefinitionError("WRONG_PROFILE", message)
     if release_version is not None and not release_version.strip():
         raise DefinitionError(
             "INVALID_RELEASE_VERSION",
@@ -60,16 +73,23 @@ def release(
         )
     contracts = {path: _contract(path) for path in paths}
     contract = _only_one(contracts)
-    entries = [_artifact(path, contract) for path in paths]
+    digests = {path: digest_of(path) for path in paths}
+    carrier: dict[str, str] = {}
+    if profile is Profile.TPF_2026_10:
+        carrier["compiledTruthArtifactId"], entries = located_artifacts(digests, contract, locations)
+    else:
+        entries = [_artifact(path, digest, contract) for path, digest in digests.items()]
     document = {
         "schemaVersion": 1,
         "pipelineId": contract.pipeline_id,
         "contractVersion": contract.contract_version,
         "releaseVersion": release_version or _release_version([str(entry["digest"]) for entry in entries]),
+        **carrier,
         "artifacts": entries,
     }
     target = out_dir / DESCRIPTOR_NAME
     data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    _require_valid(data, digests)
     envelope = _signed(data, sign_with) if sign_with else None
     write_atomically(target, data)
     if envelope is None:
@@ -77,6 +97,34 @@ def release(
         return WrittenRelease(target, document)
     write_atomically(out_dir / ENVELOPE_NAME, envelope)
     return WrittenRelease(target, document, out_dir / ENVELOPE_NAME)
+
+
+def other_descriptor(envelope: bytes, descriptor: bytes) -> str:
+    """Return why a DSSE envelope does not sign exactly these bytes; an empty text if it does. Checks no signature."""
+    try:
+        signed = base64.b64decode(json.loads(envelope)["payload"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "is not a DSSE envelope"
+    return "" if signed == descriptor else "signs another descriptor"
+
+
+def invalid_release(path: Path, findings: Iterable[Finding]) -> DefinitionError:
+    """Return one error for each finding about a release."""
+    return DefinitionError.of_all(
+        [DefinitionError("INVALID_RELEASE", f"{path}: {each.code}: {each.field}: {each.message}") for each in findings]
+    )
+
+
+def _require_valid(data: bytes, digests: dict[Path, str]) -> None:
+    """Raise ``DefinitionError`` INVALID_RELEASE if the coordinator would reject the release."""
+    paths = {digest: path for path, digest in digests.items()}
+    try:
+        findings = verify(parse_descriptor(data), lambda artifact: paths[artifact.digest].open("rb")).findings
+    except DocumentError as error:
+        findings = error.findings
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if errors:
+        raise invalid_release(Path(DESCRIPTOR_NAME), errors)
 
 
 def _signed(data: bytes, keys: Sequence[Path]) -> bytes:
@@ -114,14 +162,12 @@ def _only_one(contracts: dict[Path, Contract]) -> Contract:
     return next(iter(contracts.values()))
 
 
-def _artifact(path: Path, contract: Contract) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+def _artifact(path: Path, digest: str, contract: Contract) -> dict[str, Any]:
     return {
-        "artifactId": f"{path.stem}-artifact",
+        "artifactId": artifact_id_of(path),
         "kind": "local-file",
         "uri": path.name,
-        "digest": f"sha256:{digest}",
+        "digest": digest,
         "stepIds": [step.authored_name for step in contract.steps],
         "capabilities": _capabilities(path),
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import secrets
 import time
@@ -17,13 +15,14 @@ import requests
 from pipelines.errors import DefinitionError
 from pipelines.release.connection import Target as Target
 from pipelines.release.connection import call
-from pipelines.release.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME
+from pipelines.release.descriptor import CONTRACT_NAME, DESCRIPTOR_NAME, ENVELOPE_NAME, other_descriptor
 from pipelines.release.direct_upload import DIRECT_BYTES, send
-from wire.documents.descriptor import Descriptor, parse_descriptor
+from pipelines.release.local_files import LocalFiles
+from wire.documents.artifact_uri import MavenUri
+from wire.documents.descriptor import ArtifactRef, Descriptor, LocatedArtifactRef, parse_descriptor
+from wire.documents.json_reader import shown
 from wire.findings import DocumentError
 
-CONTRACT_NAME: Final = "pipeline-contract.json"
-"""A contract with this name in the release's folder is sent too. A release of images alone needs one."""
 CHUNK: Final = 256 * 1024
 """In bytes."""
 VERDICT_SECONDS: Final = 600.0
@@ -116,23 +115,36 @@ def _sent_directly(
 
 
 def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
-    """Return the files of the stored artifacts with their digests, each once. Raises INVALID_RELEASE if one differs."""
+    """Return the files of the stored artifacts with their digests, each once.
+
+    Artifacts that the coordinator can get from a Maven repository may have no file here. Raises ``DefinitionError``:
+    NO_ARTIFACT, INVALID_RELEASE if a file has another digest.
+    """
+    local = LocalFiles(folder)
     found: dict[str, Path] = {}
     for artifact in descriptor.artifacts:
         if not artifact.kind.is_stored or artifact.digest in found:
             continue
-        path = folder / Path(artifact.uri).name
+        path = local.find(artifact)
+        if path is None and _is_in_a_repository(artifact):
+            continue
         try:
-            with path.open("rb") as file:
-                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            if path is None:
+                raise FileNotFoundError
+            digest = local.digest(path)
         except OSError as error:
-            raise DefinitionError("NO_ARTIFACT", f"the artifact {path} cannot be read") from error
+            message = f"the artifact {path or shown(artifact.uri)} cannot be read"
+            raise DefinitionError("NO_ARTIFACT", message) from error
         if digest != artifact.digest:
             raise DefinitionError(
                 "INVALID_RELEASE", f"{path} does not have the digest in the descriptor; release it again"
             )
         found[digest] = path
     return {path: digest for digest, path in found.items()}
+
+
+def _is_in_a_repository(artifact: ArtifactRef) -> bool:
+    return isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, MavenUri)
 
 
 def _attached(folder: Path, more: Sequence[Path]) -> list[Path]:
@@ -150,11 +162,11 @@ def _check_envelope(folder: Path) -> None:
     if not path.is_file():
         return
     try:
-        signed = base64.b64decode(json.loads(path.read_bytes())["payload"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DefinitionError("INVALID_RELEASE", f"{path} is not a DSSE envelope; sign the release again") from error
-    if signed != (folder / DESCRIPTOR_NAME).read_bytes():
-        raise DefinitionError("INVALID_RELEASE", f"{path} signs another descriptor; sign the release again")
+        problem = other_descriptor(path.read_bytes(), (folder / DESCRIPTOR_NAME).read_bytes())
+    except OSError:
+        problem = "cannot be read"
+    if problem:
+        raise DefinitionError("INVALID_RELEASE", f"{path} {problem}; sign the release again")
 
 
 def _address(target: Target, descriptor: Descriptor) -> str:

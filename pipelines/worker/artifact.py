@@ -16,10 +16,18 @@ from typing import BinaryIO, Final, cast
 from pipelines.environment.environment import Required
 from pipelines.environment.interpreter import Interpreter
 from pipelines.errors import DefinitionError
+from pipelines.release.local_files import named_file
 from wire.archive.layout import Layout
 from wire.archive.reader import ArchiveError, content, read_layout
 from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
-from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descriptor, parse_descriptor
+from wire.documents.descriptor import (
+    MAX_DESCRIPTOR_BYTES,
+    ArtifactRef,
+    CarrierDescriptor,
+    Descriptor,
+    parse_descriptor,
+)
+from wire.documents.json_reader import shown
 from wire.findings import DocumentError
 
 _CHUNK: Final = 1024 * 1024
@@ -91,22 +99,55 @@ def unpack(descriptor: Descriptor, path: Path) -> UnpackedArtifact:
     return UnpackedArtifact(pinned, folder, files, *_python(folder, path))
 
 
-def local_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path:
-    """Return the path of the release's only artifact with a file name, next to the descriptor.
+def artifacts_with_code(descriptor: Descriptor) -> list[ArtifactRef]:
+    """Return the artifacts whose bytes can contain the code of steps."""
+    return [artifact for artifact in descriptor.artifacts if artifact.kind.is_stored and artifact.kind.is_deployable]
 
-    Raises ``DefinitionError`` NO_ARTIFACT if there is none or more than one.
+
+def local_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path:
+    """Return the path of the artifact that a worker hosts by default, next to the descriptor.
+
+    For the profile ``tpf-2026-08`` it is the only artifact with a file name. For ``tpf-2026-10`` it is the file that
+    the ``file:`` URI of ``hosted_artifact`` names, or the file with the same name next to the descriptor.
+
+    Raises ``DefinitionError`` NO_ARTIFACT if there is no such artifact.
     """
-    names = [
-        artifact.uri
-        for artifact in descriptor.artifacts
-        if artifact.kind.is_stored and Path(artifact.uri).name == artifact.uri
-    ]
+    if isinstance(descriptor, CarrierDescriptor):
+        return _located(hosted_artifact(descriptor, descriptor_path), descriptor_path)
+    names = [artifact.uri for artifact in artifacts_with_code(descriptor) if Path(artifact.uri).name == artifact.uri]
     if len(names) != 1:
         raise DefinitionError(
             "NO_ARTIFACT",
             f"{descriptor_path} names {len(names)} artifacts by file name; choose one with --artifact FILE",
         )
     return descriptor_path.with_name(names[0])
+
+
+def hosted_artifact(descriptor: Descriptor, descriptor_path: Path) -> ArtifactRef:
+    """Return the artifact that a worker hosts by default: the carrier if it can have code, or else the only one.
+
+    Artifacts with equal bytes count once. Raises ``DefinitionError`` NO_ARTIFACT if the worker must choose.
+    """
+    if isinstance(descriptor, CarrierDescriptor) and descriptor.carrier.kind.is_deployable:
+        return descriptor.carrier
+    by_digest = {artifact.digest: artifact for artifact in reversed(artifacts_with_code(descriptor))}
+    if len(by_digest) != 1:
+        raise DefinitionError(
+            "NO_ARTIFACT",
+            f"{descriptor_path} pins {len(by_digest)} artifacts with code; choose one with --artifact FILE",
+        )
+    return next(iter(by_digest.values()))
+
+
+def _located(artifact: ArtifactRef, descriptor_path: Path) -> Path:
+    path = named_file(artifact, descriptor_path.parent)
+    if path is None:
+        raise DefinitionError(
+            "NO_ARTIFACT",
+            f"{shown(artifact.uri)} is no file of this machine; name a copy with --artifact FILE, or download it from "
+            "the coordinator with --fetch",
+        )
+    return path
 
 
 def _private_folder() -> Path:
@@ -142,11 +183,11 @@ def _layout(file: BinaryIO, path: Path) -> Layout:
 
 
 def _pinned(descriptor: Descriptor, digest: str, path: Path) -> ArtifactRef:
-    stored = [artifact for artifact in descriptor.artifacts if artifact.kind.is_stored]
-    for artifact in stored:
+    with_code = artifacts_with_code(descriptor)
+    for artifact in with_code:
         if artifact.digest == digest:
             return artifact
-    pinned = ", ".join(artifact.digest for artifact in stored) or "no artifact with code"
+    pinned = ", ".join(artifact.digest for artifact in with_code) or "no artifact with code"
     raise DefinitionError("ARTIFACT_MISMATCH", f"{path} has the digest {digest}, but the release pins {pinned}")
 
 

@@ -15,7 +15,7 @@ import requests
 
 from pipelines.errors import DefinitionError
 from pipelines.release.connection import TIMEOUT, Target, refused, unreachable
-from pipelines.worker.artifact import read_descriptor
+from pipelines.worker.artifact import hosted_artifact, read_descriptor
 
 _CHUNK: Final = 16 * 1024
 """A connection that breaks loses at most this number of bytes that have arrived."""
@@ -27,7 +27,7 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/\d+")
 
 @contextmanager
 def fetched(descriptor_path: Path, target: Target, *, patience: float = PATIENCE_SECONDS) -> Iterator[Path]:
-    """Download the artifact that a release pins into a private file, which is removed at the end of the block.
+    """Download the artifact of ``hosted_artifact`` into a private file, which is removed at the end of the block.
 
     A broken download continues where it broke off. The bytes have the digest that the descriptor on this machine pins,
     so the coordinator cannot choose the code. ``target`` needs a token with the scope ``artifacts:read``. ``patience``
@@ -36,23 +36,13 @@ def fetched(descriptor_path: Path, target: Target, *, patience: float = PATIENCE
     Raises ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED,
     ARTIFACT_MISMATCH.
     """
-    digest = _pinned(descriptor_path)
+    digest = hosted_artifact(read_descriptor(descriptor_path), descriptor_path).digest
     with tempfile.TemporaryDirectory(prefix="artifact-") as folder, target.session() as http:
         path = Path(folder) / "artifact"
         with path.open("wb") as file:
             _Download(http, f"{target.base}/artifacts/{digest}", digest, file).run(patience)
         _require_digest(path, digest)
         yield path
-
-
-def _pinned(descriptor_path: Path) -> str:
-    """Return the digest of the release's only artifact whose bytes the coordinator stores."""
-    stored = {artifact.digest for artifact in read_descriptor(descriptor_path).artifacts if artifact.kind.is_stored}
-    if len(stored) != 1:
-        raise DefinitionError(
-            "NO_ARTIFACT", f"{descriptor_path} pins {len(stored)} artifacts with code; choose one with --artifact FILE"
-        )
-    return stored.pop()
 
 
 def _require_digest(path: Path, digest: str) -> None:

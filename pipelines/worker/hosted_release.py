@@ -16,7 +16,7 @@ from pipelines.environment.shadowing import shadowed_modules, top_level_modules
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.failures import Failed, message_of
 from pipelines.release.packaging import artifact_digest
-from pipelines.worker.artifact import UnpackedArtifact, local_artifact, read_descriptor, unpack
+from pipelines.worker.artifact import UnpackedArtifact, artifacts_with_code, local_artifact, read_descriptor, unpack
 from pipelines.worker.imports import AllowedCode, ForeignModule
 from pipelines.worker.runner import RunResult, run
 from wire.documents.descriptor import Descriptor
@@ -126,7 +126,7 @@ def host_source(reference: str, descriptor_path: Path, tenant: str, *, lock: str
     pipeline = load(reference)
     _require_contract(pipeline, reference, descriptor)
     digest = artifact_digest(pipeline, lock)
-    stored = {artifact.digest: artifact.artifact_id for artifact in descriptor.artifacts if artifact.kind.is_stored}
+    stored = {artifact.digest: artifact.artifact_id for artifact in artifacts_with_code(descriptor)}
     if stored and digest not in stored:
         raise DefinitionError(
             "ARTIFACT_MISMATCH",

@@ -31,6 +31,7 @@ from releases.states import Status
 from releases.trust import trust
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
+from wire.documents.descriptor import Profile
 
 
 class DistributionView(serializers.Serializer[Any]):
@@ -60,6 +61,9 @@ class ArtifactView(serializers.Serializer[Artifact]):
         allow_null=True,
         help_text="The last verdict on the stored bytes. Null if the coordinator does not store them.",
     )
+    resolved = serializers.BooleanField(
+        help_text="Whether the verification found the bytes in a Maven repository, because they were not uploaded."
+    )
     environment = RequiredEnvironmentView(
         allow_null=True,
         help_text="The Python environment that the artifact requires. Null if it does not describe one.",
@@ -78,6 +82,18 @@ class ReleaseSummary(serializers.Serializer[Release]):
 
 
 class ReleaseView(ReleaseSummary):
+    profile = serializers.ChoiceField(
+        choices=[profile.value for profile in Profile], help_text="The rules that the descriptor follows."
+    )
+    descriptorDigest = serializers.CharField(
+        source="descriptor_digest",
+        help_text="The SHA-256 of the descriptor as it was uploaded. `descriptor` has other bytes.",
+    )
+    carrierArtifactId = serializers.CharField(
+        source="carrier_artifact_id",
+        allow_null=True,
+        help_text="The artifact that has the contract. Null for the profile `tpf-2026-08`, which names none.",
+    )
     revocation = RevocationView(default=None, allow_null=True)
     primaryArtifactId = serializers.CharField(source="primary_artifact_id")
     findings = FindingView(many=True)
@@ -90,7 +106,9 @@ class ReleaseView(ReleaseSummary):
         allow_null=True,
         help_text="The contract, pipeline-contract.json. Null until it is verified.",
     )
-    descriptor = serializers.DictField(help_text="The uploaded descriptor, pipeline-release.json.")
+    descriptor = serializers.DictField(
+        help_text="The uploaded descriptor, pipeline-release.json, with defaults and nulls."
+    )
 
     @extend_schema_field(TrustView)
     def get_trust(self, release: Release) -> Any:

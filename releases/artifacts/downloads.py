@@ -8,6 +8,8 @@ from itertools import chain
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
+from django.db.models import Q
+
 from releases.artifacts import soundness
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.base import PART_CHUNK
@@ -15,6 +17,7 @@ from releases.errors import ArtifactMissing, ArtifactNotStored, ArtifactStoreUna
 from releases.models import Artifact, Blob
 from releases.states import Status
 from tenancy.models import Tenant
+from wire.documents.artifact_uri import ArtifactUriError, MavenUri, parse_artifact_uri
 from wire.documents.descriptor import ArtifactKind
 
 log = logging.getLogger(__name__)
@@ -26,7 +29,7 @@ def find(tenant: Tenant, digest: str) -> Artifact:
     """Return the artifact with this digest of the tenant's newest release that pins it, with its blob.
 
     Rejected releases do not count. Raises `ArtifactUnknown`, also if only releases of other tenants pin the artifact,
-    and `ArtifactNotStored` for an artifact of a kind whose bytes are not stored.
+    and `ArtifactNotStored` for an image or endpoint, and for an artifact that a registered release only identifies.
     """
     pinned = Artifact.objects.filter(release__pipeline__tenant=tenant).exclude(release__status=Status.REJECTED)
     newest = pinned.select_related("blob", "release__pipeline__tenant").order_by("-release", "position")
@@ -34,15 +37,27 @@ def find(tenant: Tenant, digest: str) -> Artifact:
     if found is not None:
         return found
     stored = [kind.value for kind in ArtifactKind if kind.is_stored]
-    if pinned.filter(digest=digest).exclude(kind__in=stored).exists():
+    elsewhere = ~Q(kind__in=stored) | Q(release__status__in=[Status.REGISTERED, Status.REVOKED])
+    if pinned.filter(elsewhere, digest=digest).exists():
         raise ArtifactNotStored(f"The bytes of {digest} are where its address says, not in the artifact store.")
     raise ArtifactUnknown(f"There is no artifact {digest!r}.")
 
 
 def file_name(artifact: Artifact) -> str:
-    """Return a name for a file with the artifact's bytes. It has no folder, even if the artifact's URI is a path."""
-    name = PurePosixPath(unquote(artifact.uri).replace("\\", "/")).name
+    """Return a name for a file with the artifact's bytes. It has no folder, even if the artifact's URI is a path.
+
+    A file of a `maven:` URI has the name that it has in a repository.
+    """
+    name = PurePosixPath(unquote(_path(artifact.uri)).replace("\\", "/")).name
     return _UNSAFE.sub("_", name[-MAX_NAME:]) or "artifact"
+
+
+def _path(uri: str) -> str:
+    try:
+        location = parse_artifact_uri(uri)
+    except ArtifactUriError:
+        return uri
+    return location.path if isinstance(location, MavenUri) else uri
 
 
 def require_readable(blob: Blob) -> None:

@@ -350,6 +350,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "resolved",
+                    models.BooleanField(
+                        default=False, help_text="Whether the verification found the bytes in a repository."
+                    ),
+                ),
+                (
                     "release",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.PROTECT, related_name="artifacts", to="releases.release"
@@ -459,6 +465,27 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("blob", None), ("blob", models.F("digest")), _connector="OR"),
                 name="artifact_blob_is_its_digest",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="artifact",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("blob", None),
+                    (
+                        "kind__in",
+                        ["jar", "local-file", "native-binary", "lambda-zip", "application-archive", "compiled-truth"],
+                    ),
+                    _connector="OR",
+                ),
+                name="artifact_bytes_of_stored_kind",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="artifact",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("resolved", False), ("blob__isnull", False), _connector="OR"),
+                name="artifact_resolved_has_bytes",
             ),
         ),
         migrations.AddConstraint(

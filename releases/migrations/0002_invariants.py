@@ -81,13 +81,15 @@ BEGIN
     IF (NEW.id, NEW.release_id, NEW.position, NEW.artifact_id, NEW.kind, NEW.uri, NEW.digest, NEW.step_ids, NEW.capabilities)
         IS DISTINCT FROM
         (OLD.id, OLD.release_id, OLD.position, OLD.artifact_id, OLD.kind, OLD.uri, OLD.digest, OLD.step_ids, OLD.capabilities)
-        OR OLD.blob_id IS NOT NULL
+        OR OLD.blob_id IS NOT NULL OR NOT NEW.resolved
     THEN
         RAISE EXCEPTION 'artifact %: only its missing bytes can be added', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_immutable';
     END IF;
-    IF NOT EXISTS (SELECT FROM releases_release r WHERE r.id = NEW.release_id AND r.status = 'VERIFYING') THEN
-        RAISE EXCEPTION 'artifact %: its release has a verdict', OLD.id
+    -- The lock keeps the verdict of another transaction from coming first.
+    PERFORM FROM releases_release r WHERE r.id = NEW.release_id AND r.status = 'VERIFYING' FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'artifact %: its release is not being verified', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_of_verified_release';
     END IF;
     IF NOT EXISTS (SELECT FROM releases_blob b WHERE b.digest = NEW.blob_id AND b.state = 'SOUND' AND b.checked_at >= now())
@@ -285,7 +287,7 @@ DECLARE
             AND r.descriptor #>> ARRAY['artifacts', NEW.position::text, 'artifactId'] = NEW.artifact_id
             AND r.descriptor #>> ARRAY['artifacts', NEW.position::text, 'digest'] = NEW.digest);
 BEGIN
-    IF owner IS NULL THEN
+    IF owner IS NULL OR NEW.resolved THEN
         RAISE EXCEPTION 'artifact %: it must be written with the release whose descriptor lists it', NEW.artifact_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_of_upload';
     END IF;

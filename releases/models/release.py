@@ -78,6 +78,12 @@ class Release(models.Model):
         return profile_of(self.descriptor)
 
     @property
+    def carrier_artifact_id(self) -> str | None:
+        """The artifact that has the contract. None for the profile `tpf-2026-08`, which names none."""
+        found: str | None = self.descriptor.get("compiledTruthArtifactId")
+        return found
+
+    @property
     def is_active(self) -> bool:
         return self.pipeline.activation is not None and self.pipeline.activation.release_id == self.pk
 
@@ -86,7 +92,7 @@ class Artifact(models.Model):
     """What a release pins by digest.
 
     `blob` is null if its bytes are not stored, for example for container images. The verification of the release sets
-    it once, if it finds the bytes in a repository. Nothing else ever changes.
+    it once, together with `resolved`, if it finds the bytes in a repository. Nothing else ever changes.
     """
 
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="artifacts")
@@ -98,6 +104,7 @@ class Artifact(models.Model):
     step_ids = ArrayField(models.TextField(), default=list)
     capabilities = ArrayField(models.TextField(), default=list)
     blob = models.ForeignKey(Blob, on_delete=models.PROTECT, null=True, related_name="artifacts")
+    resolved = models.BooleanField(default=False, help_text="Whether the verification found the bytes in a repository.")
 
     class Meta:
         ordering = ("release", "position")
@@ -105,6 +112,13 @@ class Artifact(models.Model):
             models.UniqueConstraint(fields=("release", "position"), name="artifact_position_once"),
             models.CheckConstraint(
                 condition=Q(blob=None) | Q(blob=models.F("digest")), name="artifact_blob_is_its_digest"
+            ),
+            models.CheckConstraint(
+                condition=Q(blob=None) | Q(kind__in=[kind.value for kind in ArtifactKind if kind.is_stored]),
+                name="artifact_bytes_of_stored_kind",
+            ),
+            models.CheckConstraint(
+                condition=Q(resolved=False) | Q(blob__isnull=False), name="artifact_resolved_has_bytes"
             ),
         )
 

@@ -32,13 +32,17 @@ from releases.trust.evidence import Evidence
 from tenancy.models import Tenant
 from wire.documents import json_values
 from wire.documents.descriptor import (
+    MAX_DESCRIPTOR_BYTES,
     ArtifactRef,
     CarrierDescriptor,
     Descriptor,
+    Profile,
     descriptor_from_json,
     parse_descriptor,
+    profile_of,
     unpromotable,
 )
+from wire.documents.json_reader import scan
 from wire.findings import DocumentError, Finding, Severity
 from wire.release.verification import Verdict
 
@@ -96,7 +100,7 @@ def register(
     `attachments.attach` raises.
     """
     try:
-        descriptor = _descriptor(document, pipeline_id)
+        descriptor = read_descriptor(document, pipeline_id)
         existing = _existing(tenant, descriptor, document, contract)
         if existing is not None:
             _heal(existing, files)
@@ -114,15 +118,23 @@ def register(
             file.staged.discard()
 
 
-def _descriptor(document: bytes, pipeline_id: str | None) -> Descriptor:
+def read_descriptor(document: bytes, pipeline_id: str | None = None) -> Descriptor:
+    """Return the descriptor of an upload, which must be of `pipeline_id` if that is given. Raises `DescriptorInvalid`."""
     try:
         descriptor = parse_descriptor(document)
     except DocumentError as error:
-        raise DescriptorInvalid(error.findings) from None
+        raise DescriptorInvalid(error.findings, _profile(document)) from None
     if pipeline_id is not None and descriptor.pipeline_id.strip() != pipeline_id.strip():
         message = "Release descriptor pipelineId does not match request path"
-        raise DescriptorInvalid([Finding("DESCRIPTOR_PIPELINE_MISMATCH", f"{DESCRIPTOR}#pipelineId", message)])
+        finding = Finding("DESCRIPTOR_PIPELINE_MISMATCH", f"{DESCRIPTOR}#pipelineId", message)
+        raise DescriptorInvalid([finding], descriptor.profile)
     return descriptor
+
+
+def _profile(document: bytes) -> Profile | None:
+    """Return the profile of an invalid descriptor. None if it is no JSON object."""
+    found, _ = scan(document, name=DESCRIPTOR, limit=MAX_DESCRIPTOR_BYTES)
+    return None if found is None else profile_of(found)
 
 
 def _severity(descriptor: Descriptor, any_reference: bool) -> Severity:

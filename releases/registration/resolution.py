@@ -11,8 +11,16 @@ from releases.repositories import maven
 from releases.repositories.errors import OTHER_DIGEST, ArtifactRefused
 from releases.states import Status
 from wire.documents.artifact_uri import MavenUri
-from wire.documents.descriptor import LocatedArtifactRef, artifact_field, descriptor_from_json
+from wire.documents.descriptor import (
+    NAMES_PROFILE,
+    ArtifactKind,
+    LocatedArtifactRef,
+    artifact_field,
+    descriptor_from_json,
+)
 from wire.findings import Finding, Severity
+
+_STORED = [kind for kind in ArtifactKind if kind.is_stored]
 
 
 def resolve(release: Release, renew: Callable[[], None]) -> list[Finding]:
@@ -36,9 +44,8 @@ def _resolve(release: Release, missing: Artifact, location: MavenUri, renew: Cal
     try:
         staged = maven.fetch(location, missing.digest, release.pipeline.tenant.slug, renew=renew)
     except ArtifactRefused as refused:
-        return [
-            Finding(refused.code, artifact_field(missing.position, "uri"), str(refused), _severity(release, refused))
-        ]
+        message = NAMES_PROFILE + str(refused)
+        return [Finding(refused.code, artifact_field(missing.position, "uri"), message, _severity(release, refused))]
     try:
         _keep(release, missing.digest, staged)
     finally:
@@ -59,4 +66,5 @@ def _keep(release: Release, digest: str, staged: StagedBlob) -> None:
             verifying = Release.objects.select_for_update(no_key=True).filter(pk=release.pk, status=Status.VERIFYING)
             if verifying.exists():
                 blobs.record_sound(digest, size=staged.size, fingerprint=fingerprint)
-                release.artifacts.filter(digest=digest, blob=None).update(blob=digest)
+                missing = release.artifacts.filter(digest=digest, blob=None, kind__in=_STORED)
+                missing.update(blob=digest, resolved=True)

@@ -34,6 +34,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     key = signing.trusted(owner)
     [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
+    making.deployed(release)
     upload = ArtifactUpload.objects.create(
         tenant=owner,
         digest=making.digest_of(b"x"),
@@ -60,6 +61,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         "key_id": [key.key_id],
         "digest": [attachment.digest],
         "artifact_digest": [release.artifacts.get().digest],
+        "descriptor_digest": [release.descriptor_digest],
         # The first page of any list.
         "cursor": [base64.b64encode(b"o=0").decode()],
     }

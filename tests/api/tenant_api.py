@@ -69,6 +69,8 @@ ELSEWHERE = {
     ("POST", "workers/{pipeline_id}/{worker_id}/heartbeat"): "test_workers",
     ("GET", "stranded"): "test_workers",
     ("POST", "executions:batch"): "test_batch",
+    ("GET", "pipelines/{pipeline_id}/descriptors/{descriptor_digest}"): "test_descriptors",
+    ("GET", "deployments"): "test_deployments",
     ("GET", "artifacts/{artifact_digest}"): "test_artifacts",
     ("POST", "artifact-uploads"): "test_uploads",
     ("GET", "artifact-uploads/{upload_id}"): "test_uploads",

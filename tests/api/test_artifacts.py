@@ -13,12 +13,13 @@ import pytest
 
 from releases.activation.revocation import revoke
 from releases.errors import ArtifactStoreUnavailable
-from releases.models import Artifact, Blob
+from releases.models import Artifact, Blob, Pipeline
 from releases.registration.registrar import verify_release
 from tenancy.roles import Scope
 from tests import making
 from tests.api.tenant_api import TenantApi, file, refused, upload
 from tests.faults import Relay
+from tests.maven_repository import maven_repository
 from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
@@ -300,6 +301,32 @@ def test_an_artifact_whose_bytes_are_elsewhere_says_so(ours: TenantApi, theirs: 
     making.upload(ours.tenant, document)
     refused(fetch(ours, digest), 404, "ARTIFACT_NOT_STORED")
     refused(fetch(theirs, digest), 404, "ARTIFACT_UNKNOWN")
+
+
+def test_an_artifact_that_a_release_only_identifies_says_so(ours: TenantApi) -> None:
+    Pipeline.objects.filter(tenant=ours.tenant).update(missing_artifacts="identity-only")
+    data = making.archive(CONTRACT, code="elsewhere")
+    release = making.upload(ours.tenant, making.carrier_descriptor(CONTRACT, data, "5.0")).release
+    refused(fetch(ours, making.digest_of(data)), 404, "ARTIFACT_UNKNOWN")
+    making.verified(release)
+    refused(fetch(ours, making.digest_of(data)), 404, "ARTIFACT_NOT_STORED")
+
+
+def test_an_artifact_from_a_repository_is_returned_with_the_name_that_it_has_there(
+    ours: TenantApi, settings: Any
+) -> None:
+    data = making.archive(CONTRACT, code="published")
+    uri = "maven:com.acme:orders:zip:app:5.0"
+    with maven_repository() as repository:
+        repository.publish(uri, data)
+        repository.configure(settings)
+        document = making.carrier_descriptor(CONTRACT, data, "5.0", uri=uri)
+        making.verified(making.upload(ours.tenant, document).release)
+    [shown] = ours.get("pipelines/{pipeline_id}/releases/5.0").json()["artifacts"]
+    assert (shown["resolved"], shown["state"], shown["size"]) == (True, "SOUND", len(data))
+    response = fetch(ours, making.digest_of(data))
+    assert body(response) == data
+    assert response.headers["Content-Disposition"] == 'attachment; filename="orders-5.0-app.zip"'
 
 
 @pytest.mark.parametrize("digest", ["x", "sha256:", "sha256:" + "0" * 63, "SHA256:" + "0" * 64, "%00", "a" * 3_000])

@@ -55,7 +55,7 @@ LISTS = [
     if method == "GET"
     and path.rsplit("/", 1)[-1]
     in {*("pipelines", "releases", "activations", "executions", "events")}
-    | {"workers", "dead-letters", "campaigns", "items", "interactions", "trusted-keys"}
+    | {"workers", "dead-letters", "campaigns", "items", "interactions", "trusted-keys", "deployments"}
 ]
 
 
@@ -237,6 +237,7 @@ UNKNOWN = {
     "key_id": "KEY_UNKNOWN",
     "digest": "ATTACHMENT_UNKNOWN",
     "artifact_digest": "ARTIFACT_UNKNOWN",
+    "descriptor_digest": "DESCRIPTOR_UNKNOWN",
 }
 NO_ID = "00000000-0000-4000-8000-000000000000"
 NAMED = [
@@ -260,13 +261,14 @@ def test_objects_that_do_not_exist_are_unknown(here: Requests, subtests: pytest.
 
 
 def test_objects_of_another_tenant_are_unknown(ours: TenantApi, theirs: TenantApi, subtests: pytest.Subtests) -> None:
-    making.registered(theirs.tenant, "7.0", pipeline_id="org.example.theirs")
+    their_release = making.registered(theirs.tenant, "7.0", pipeline_id="org.example.theirs")
     making.worker(theirs.release, "their-worker")
     theirs_key = signing.trusted(theirs.tenant, "theirs").key_id
     others = {
         "key_id": theirs_key,
         "digest": "sha256:" + "0" * 64,
         "artifact_digest": making.registered(theirs.tenant, "8.0").artifacts.get().digest,
+        "descriptor_digest": their_release.descriptor_digest,
         "pipeline_id": "org.example.theirs",
         "release_version": "7.0",
         "worker_id": "their-worker",

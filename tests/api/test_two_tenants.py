@@ -90,6 +90,8 @@ FILTERED = [
     "workers?pipelineId={pipeline_id}",
     "workers?state=HEALTHY",
     "campaigns?status=RUNNING",
+    "deployments?pipelineId={pipeline_id}",
+    "deployments?environment=production",
 ]
 
 
@@ -112,6 +114,7 @@ PATHS = {
     "Activation": "pipeline__tenant",
     "Revocation": "release__pipeline__tenant",
     "Attachment": "release__pipeline__tenant",
+    "Deployment": "tenant",
     "TrustedKey": "tenant",
     "KeyRevocation": "key__tenant",
     "Execution": "tenant",

@@ -24,6 +24,7 @@ AWAIT_OVER = "COMPLETED FAILED TIMED_OUT CANCELLED"
 GUARDS: Mapping[str, list[Guard]] = {
     "releases_pipeline": [
         Guard("pipeline_immutable", "id tenant_id pipeline_id created_at"),
+        Guard("pipeline_application_once", "application", "orders"),
         Guard("pipeline_newest_activation", "activation_id"),
     ],
     "releases_contract": [Guard("contract_immutable")],
@@ -37,14 +38,18 @@ GUARDS: Mapping[str, list[Guard]] = {
     "releases_release": [
         Guard(
             "release_immutable",
-            "id pipeline_id contract_version release_version descriptor contract_document uploaded_by created_at",
+            """
+            id pipeline_id contract_version release_version descriptor descriptor_document descriptor_digest
+            contract_document uploaded_by created_at
+            """,
         ),
-        Guard("release_verdict_once", "findings contract_id primary_artifact_id environments"),
+        Guard("release_verdict_once", "findings contract_id primary_artifact_id environments checkpoints"),
         Guard("release_verdict_time", "status_changed_at", "REGISTERED REJECTED REVOKED"),
         Guard("release_legal_move", "status", "REJECTED REVOKED"),
     ],
     "releases_artifact": [Guard("artifact_immutable")],
     "releases_activation": [Guard("activation_append_only")],
+    "releases_deployment": [Guard("deployment_append_only")],
     "releases_revocation": [Guard("revocation_append_only")],
     "releases_attachment": [Guard("attachment_append_only")],
     "releases_trustedkey": [Guard("trusted_key_append_only")],
@@ -122,7 +127,8 @@ BY_RIGHTS_ALONE = {
 
 WITH_OTHERS = {
     "releases_pipeline": "activation_id",
-    "releases_release": "findings contract_id primary_artifact_id environments",
+    "releases_release": "findings contract_id primary_artifact_id environments checkpoints",
+    "releases_artifact": "blob_id",
     "releases_artifactupload": "finding",
     "executions_execution": "result status version event_count progress_shape finished_at",
     "executions_interaction": "response actor completed_at",
@@ -138,8 +144,9 @@ REMOVALS = {
     "releases_blobevent": ("blob_event_append_only", "blob_event_not_truncated"),
     "releases_artifactupload": ("upload_not_deleted", "upload_not_truncated"),
     "releases_release": ("release_not_deleted", "release_not_truncated"),
-    "releases_artifact": ("artifact_immutable", "artifact_not_truncated"),
+    "releases_artifact": ("artifact_not_deleted", "artifact_not_truncated"),
     "releases_activation": ("activation_append_only", "activation_not_truncated"),
+    "releases_deployment": ("deployment_append_only", "deployment_not_truncated"),
     "releases_revocation": ("revocation_append_only", "revocation_not_truncated"),
     "releases_attachment": ("attachment_append_only", "attachment_not_truncated"),
     "releases_trustedkey": ("trusted_key_append_only", "trusted_key_not_truncated"),

@@ -52,9 +52,11 @@ MATRIX = {
     "releases_pipeline": Table(
         never="id tenant_id pipeline_id activation_id created_at",
         always="""
-            reason_required signature_policy validate_answers unverified_workers retry_limit retry_delay_seconds
-            retry_multiplier
+            reason_required signature_policy validate_answers unverified_workers missing_artifacts retry_limit
+            retry_delay_seconds retry_multiplier
         """,
+        state="application",
+        in_state={"": "application", "orders": ""},
     ),
     "releases_contract": Table(never="id pipeline_id contract_version document created_at"),
     "releases_blob": Table(
@@ -82,8 +84,8 @@ MATRIX = {
     ),
     "releases_release": Table(
         never="""
-            id pipeline_id contract_version release_version descriptor findings contract_document contract_id
-            primary_artifact_id environments uploaded_by created_at
+            id pipeline_id contract_version release_version descriptor descriptor_document descriptor_digest findings
+            contract_document contract_id primary_artifact_id environments checkpoints uploaded_by created_at
         """,
         state="status",
         in_state={
@@ -95,10 +97,13 @@ MATRIX = {
         },
     ),
     "releases_artifact": Table(
-        never="id release_id position artifact_id kind uri digest step_ids capabilities blob_id"
+        never="id release_id position artifact_id kind uri digest step_ids capabilities blob_id resolved"
     ),
     "releases_activation": Table(
         never="id pipeline_id sequence release_id previous_id actor reason operation_key activated_at"
+    ),
+    "releases_deployment": Table(
+        never="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"
     ),
     "releases_revocation": Table(never="id release_id actor reason revoked_at"),
     "releases_attachment": Table(

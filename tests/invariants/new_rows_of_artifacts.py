@@ -2,6 +2,7 @@
 
 from tests.invariants.new_rows import PAST, NewRow, digest, each, release, tenant, times
 from tests.invariants.new_rows_of_releases import FOREIGN, OTHER_PIPELINE, OWN, uploaded
+from wire.documents.descriptor import ArtifactKind
 
 BAD_DIGESTS = ("'sha256:' || repeat('0', 63)", "'sha256:' || repeat('A', 64)", "'sha512:' || repeat('0', 64)", "'x'")
 
@@ -19,7 +20,8 @@ def sent_by(slug: str, status: str = "STORED") -> str:
 
 def pinned_by(release_id: str) -> str:
     return f"""INSERT INTO releases_artifact (release_id, position, artifact_id, kind, uri, digest, step_ids,
-        capabilities, blob_id) SELECT {release_id}, 9, 'x', 'jar', '', {FOREIGN}, '{{}}', '{{}}', {FOREIGN}"""
+        capabilities, blob_id, resolved) SELECT {release_id}, 9, 'x', 'jar', '', {FOREIGN}, '{{}}', '{{}}', {FOREIGN},
+        false"""
 
 
 FOREIGN_FILE = {"position": "1", "artifact_id": "'b'", "digest": FOREIGN, "blob_id": FOREIGN}
@@ -35,6 +37,7 @@ ARTIFACT = NewRow(
         "step_ids": "'{}'",
         "capabilities": "'{}'",
         "blob_id": OWN,
+        "resolved": "false",
     },
     {
         "artifact_of_upload": [
@@ -47,7 +50,9 @@ ARTIFACT = NewRow(
                 for status in ("VERIFYING", "REGISTERED", "REJECTED", "REVOKED")
             ),
             {"setup": uploaded(release_version="'8'", created_at=PAST), "release_id": release("8")},
+            {"resolved": "true"},
         ],
+        "artifact_resolved_has_bytes": [{"blob_id": "NULL", "resolved": "true"}],
         "artifact_bytes_of_tenant": [
             {**FOREIGN_FILE, "setup": blob(checked_at=PAST)},
             *(
@@ -63,18 +68,26 @@ ARTIFACT = NewRow(
             {**FOREIGN_FILE, "setup": f"{blob()}; {sent_by('owner').replace(FOREIGN, digest('another'))}"},
         ],
         "artifact_blob_is_its_digest": [{"digest": FOREIGN}, {"blob_id": FOREIGN}],
+        "artifact_bytes_of_stored_kind": each(
+            "kind", "'container-image'", "'lambda-image'", "'external-endpoint'", "''"
+        ),
         "artifact_position_once": [{"script": f"{uploaded()}; {{insert}}; {{insert}}"}],
         "releases_artifact_position_check": each("position", "-1"),
     },
     [
         {"blob_id": "NULL"},
+        *(
+            {"blob_id": "NULL", "kind": f"'{kind}'"}
+            for kind in ("container-image", "lambda-image", "external-endpoint")
+        ),
+        *each("kind", *(f"'{kind.value}'" for kind in ArtifactKind if kind.is_stored)),
         {**FOREIGN_FILE, "blob_id": "NULL"},
         {**FOREIGN_FILE, "setup": blob(checked_at="now()")},
         {**FOREIGN_FILE, "setup": f"{blob()}; {sent_by('owner')}"},
         {**FOREIGN_FILE, "setup": f"{blob()}; {pinned_by(release('0.5'))}"},
         {**FOREIGN_FILE, "setup": f"{blob()}; {pinned_by(release('1.0', 'owner', OTHER_PIPELINE))}"},
     ],
-    free="kind uri step_ids capabilities",
+    free="uri step_ids capabilities",
     script=f"{uploaded()}; {{insert}}",
 )
 

@@ -1,6 +1,6 @@
 """Valid new rows of tenants and releases, and every wrong value of each."""
 
-from tests.invariants.new_rows import NewRow, blanks, digest, each, pipeline, release, tenant, times
+from tests.invariants.new_rows import Change, NewRow, blanks, digest, each, pipeline, release, tenant, times
 
 OTHER_PIPELINE = "org.example.other"
 ACTIVE = release("1.0")
@@ -15,12 +15,15 @@ NEW_RELEASE = {
     "descriptor": f"""jsonb_build_object('artifacts', jsonb_build_array(
         jsonb_build_object('artifactId', 'a', 'digest', {OWN}),
         jsonb_build_object('artifactId', 'b', 'digest', {FOREIGN})))""",
+    "descriptor_document": "'x'::bytea",
+    "descriptor_digest": digest("x"),
     "status": "'UPLOADED'",
     "findings": "'[]'",
     "contract_document": "NULL",
     "contract_id": "NULL",
     "primary_artifact_id": "''",
     "environments": "'{}'",
+    "checkpoints": "false",
     "uploaded_by": "''",
     "created_at": "now()",
     "status_changed_at": "now()",
@@ -33,6 +36,12 @@ def uploaded(**changes: str) -> str:
     return f"INSERT INTO releases_release ({', '.join(values)}) SELECT {', '.join(values.values())}"
 
 
+def document_of(size: int) -> Change:
+    """Return a descriptor document of `size` bytes, with its digest."""
+    document = f"convert_to(repeat(' ', {size}), 'UTF8')"
+    return {"descriptor_document": document, "descriptor_digest": f"'sha256:' || encode(sha256({document}), 'hex')"}
+
+
 def status_of(version: str, status: str) -> str:
     return f"UPDATE releases_release SET status = '{status}' WHERE id = {release(version)}"
 
@@ -43,12 +52,14 @@ DOCUMENTS = [
         {
             "tenant_id": tenant("other"),
             "pipeline_id": "'org.example.orders'",
+            "application": "''",
             "activation_id": "NULL",
             "created_at": "now()",
             "reason_required": "false",
             "signature_policy": "'off'",
             "validate_answers": "true",
             "unverified_workers": "'refuse'",
+            "missing_artifacts": "'reject'",
             "retry_limit": "NULL",
             "retry_delay_seconds": "NULL",
             "retry_multiplier": "NULL",
@@ -60,17 +71,19 @@ DOCUMENTS = [
             "pipeline_id_not_blank": blanks("pipeline_id"),
             "pipeline_signature_policy_known": each("signature_policy", "'perhaps'", "''"),
             "pipeline_unverified_workers_known": each("unverified_workers", "'perhaps'", "''"),
+            "pipeline_missing_artifacts_known": each("missing_artifacts", "'perhaps'", "''"),
             "pipeline_retries_sane": [*each("retry_delay_seconds", "-0.1"), *each("retry_multiplier", "0.9")],
             "releases_pipeline_retry_limit_check": each("retry_limit", "-1"),
         },
         [
             *each("signature_policy", "'off'", "'warn'", "'require'"),
             *each("unverified_workers", "'allow'"),
+            *each("missing_artifacts", "'identity-only'"),
             *each("retry_delay_seconds", "0", "0.5"),
             *each("retry_multiplier", "1", "1.5"),
             *each("retry_limit", "0"),
         ],
-        free="reason_required validate_answers",
+        free="application reason_required validate_answers",
     ),
     NewRow(
         "releases_release",
@@ -82,13 +95,20 @@ DOCUMENTS = [
                 *each("contract_id", "(SELECT min(id) FROM releases_contract)"),
                 *each("primary_artifact_id", "'app'"),
                 *each("environments", "'{\"a\": 1}'"),
+                *each("checkpoints", "true"),
             ],
+            "release_descriptor_digest_of_document": [
+                *each("descriptor_digest", digest("y"), f"upper({digest('x')})", "''"),
+                *each("descriptor_document", "'y'::bytea"),
+            ],
+            "release_descriptor_not_too_large": [document_of(1048577)],
             "release_once": each("release_version", "'0.1'", "'0.2'", "'0.3'", "'0.5'", "'1.0'"),
             "release_status_known": each("status", "'READY'"),
         },
         [
             *each("release_version", "'0.4'"),
             {"pipeline_id": pipeline("owner", OTHER_PIPELINE), "release_version": "'0.5'"},
+            document_of(1048576),
         ],
         free="pipeline_id contract_version descriptor findings contract_document uploaded_by",
     ),
@@ -114,8 +134,9 @@ DOCUMENTS = [
 ]
 
 NEW_PIPELINE = f"""INSERT INTO releases_pipeline
-    (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers, unverified_workers)
-    SELECT {tenant("other")}, 'org.example.orders', false, 'off', true, 'refuse'"""
+    (tenant_id, pipeline_id, application, reason_required, signature_policy, validate_answers, unverified_workers,
+        missing_artifacts)
+    SELECT {tenant("other")}, 'org.example.orders', '', false, 'off', true, 'refuse', 'reject'"""
 FIRST_ACTIVATION = NewRow(
     "releases_activation",
     {

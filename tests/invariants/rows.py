@@ -17,7 +17,7 @@ from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
 from releases.activation.revocation import revoke
 from releases.artifacts import blobs
-from releases.models import ArtifactUpload, Blob, Pipeline, Release
+from releases.models import ArtifactUpload, Blob, Deployment, Pipeline, Release
 from releases.registration import attachments
 from releases.trust import trusted_keys
 from tenancy import access
@@ -60,6 +60,16 @@ def _releases(owner: Tenant) -> None:
     attachments.attach(release, [signing.envelope(release.descriptor)], actor=ACTOR)
     signing.trusted(owner, "new")
     trusted_keys.revoke(signing.trusted(owner, "old"), actor=ACTOR, reason="left")
+    Pipeline.objects.filter(pk=release.pipeline_id).update(application="orders")
+    Deployment.objects.create(
+        tenant=owner,
+        idempotency_key="deployed",
+        release=release,
+        descriptor_digest=release.descriptor_digest,
+        application="orders",
+        environment="production",
+        actor=ACTOR,
+    )
     for state in (Blob.State.DAMAGED, Blob.State.MISSING):
         digest = making.digest_of(state.encode())
         blobs.record_sound(digest, size=1, fingerprint="f")

@@ -44,6 +44,7 @@ UNIQUE = {
     "artifact_position_once": '(release_id, "position")',
     "activation_sequence_once": "(pipeline_id, sequence)",
     "activation_operation_once": "(pipeline_id, operation_key)",
+    "deployment_key_once": "(tenant_id, idempotency_key)",
     "releases_revocation_release_id_key": "(release_id)",
     "attachment_position_once": '(release_id, "position")',
     "attachment_once": "(release_id, digest)",

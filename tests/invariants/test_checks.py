@@ -13,7 +13,8 @@ from psycopg import sql
 from tests.invariants.attempts import Connection, refusal
 from tests.invariants.guards import CAMPAIGN_OVER, EXECUTION_OVER
 from tests.invariants.matrix import MATRIX
-from tests.invariants.new_rows import Change, each
+from tests.invariants.new_rows import Change, digest, each
+from tests.invariants.new_rows_of_releases import document_of
 from tests.invariants.test_every_column import candidates, one_of_each_state, primary_key
 
 
@@ -122,6 +123,22 @@ CHECKS = [
     Check("releases_blob", "blob_size_not_negative", each("size", "-1"), each("size", "0")),
     Check("releases_release", "release_status_known", each("status", "'READY'", "''"), []),
     Check(
+        "releases_release",
+        "release_descriptor_digest_of_document",
+        [
+            *each("descriptor_digest", digest("other"), "upper(descriptor_digest)", "''"),
+            *each("descriptor_document", "descriptor_document || ' '::bytea", "''"),
+        ],
+        [document_of(1)],
+    ),
+    Check("releases_release", "release_descriptor_not_too_large", [document_of(1048577)], [document_of(1048576)]),
+    Check(
+        "releases_deployment",
+        "deployment_names_its_place",
+        [change for column in ("idempotency_key", "application", "environment") for change in each(column, "''")],
+        each("environment", "'staging'"),
+    ),
+    Check(
         "releases_artifactupload",
         "upload_size_positive",
         [*each("size", "0", "-1"), *each("part_size", "0", "-1")],
@@ -140,6 +157,12 @@ CHECKS = [
         "pipeline_unverified_workers_known",
         each("unverified_workers", "'perhaps'", "''"),
         each("unverified_workers", "'refuse'", "'allow'"),
+    ),
+    Check(
+        "releases_pipeline",
+        "pipeline_missing_artifacts_known",
+        each("missing_artifacts", "'perhaps'", "''"),
+        each("missing_artifacts", "'reject'", "'identity-only'"),
     ),
     Check(
         "tenancy_apitoken",

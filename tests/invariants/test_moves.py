@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from executions.models.states import MOVES, TERMINAL, State
-from tests.invariants.attempts import Connection, refusal, unguarded
+from tests.invariants.attempts import NO_RIGHT, Connection, refusal, unguarded
 from tests.invariants.guards import AWAIT_OVER
 from tests.invariants.new_rows import Change, each, release
 from tests.invariants.new_rows_of_executions import execution, unit, with_event
@@ -113,6 +113,7 @@ VERDICT = {
     "contract_id": "(SELECT id FROM releases_contract WHERE pipeline_id = r.pipeline_id)",
     "primary_artifact_id": "'x'",
     "environments": "'[1]'",
+    "checkpoints": "true",
 }
 
 
@@ -155,6 +156,70 @@ def test_a_verdict_names_a_contract_of_its_own_pipeline_and_version(database: Co
     contract = f"(SELECT contract_id FROM releases_release WHERE id = {OTHER})"
     change = f"UPDATE releases_release SET status = 'REGISTERED', contract_id = {contract} WHERE id = {release('0.3')}"
     assert refusal(database, change, ordinary=True) == "release_own_contract"
+
+
+FILE = f"(SELECT digest FROM releases_artifact WHERE release_id = {release('0.5')} AND position = 0)"
+
+
+def add_bytes(version: str = "0.3", **changes: str) -> str:
+    """Return a statement that adds the bytes of the artifact of a release, by default of one in verification."""
+    values = {"blob_id": "digest", **changes}
+    assignments = ", ".join(f"{column} = {value}" for column, value in values.items())
+    return f"UPDATE releases_artifact SET {assignments} WHERE release_id = {release(version)}"
+
+
+def without_bytes(database: Connection, version: str = "0.3") -> None:
+    """Remove the bytes of the artifact of a release, and record that its blob is just stored."""
+    chosen = f"(SELECT digest FROM releases_artifact WHERE release_id = {release(version)})"
+    unguarded(database, "releases_artifact", add_bytes(version, blob_id="NULL"))
+    database.execute(f"UPDATE releases_blob SET checked_at = now() WHERE digest IN ({chosen}, {FILE})")
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("0.2", "artifact_of_verified_release"),
+        ("0.3", ""),
+        ("0.4", "artifact_of_verified_release"),
+        ("0.5", "artifact_of_verified_release"),
+        ("0.1", "artifact_of_verified_release"),
+    ],
+)
+def test_missing_bytes_are_added_during_the_verification(database: Connection, version: str, expected: str) -> None:
+    without_bytes(database, version)
+    assert refusal(database, add_bytes(version), ordinary=True) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *each("checked_at", "now() - interval '1 microsecond'"),
+        *each("state", "'DAMAGED'", "'MISSING'", "'REMOVED'"),
+    ],
+)
+def test_missing_bytes_are_added_in_the_transaction_that_stores_them(database: Connection, change: Change) -> None:
+    without_bytes(database)
+    [(column, value)] = change.items()
+    chosen = f"(SELECT digest FROM releases_artifact WHERE release_id = {release('0.3')})"
+    database.execute(f"UPDATE releases_blob SET {column} = {value} WHERE digest = {chosen}")
+    assert refusal(database, add_bytes(), ordinary=True) == "artifact_bytes_just_stored"
+
+
+def test_missing_bytes_are_those_of_the_digest_and_added_once(database: Connection) -> None:
+    without_bytes(database)
+    assert refusal(database, add_bytes(blob_id="NULL"), ordinary=True) == "artifact_bytes_just_stored"
+    assert refusal(database, add_bytes(blob_id=f"'{'x' * 71}'"), ordinary=True) == "artifact_bytes_just_stored"
+    assert refusal(database, add_bytes(blob_id=FILE), ordinary=True) == "artifact_blob_is_its_digest"
+    for kind in ("container-image", "lambda-image", "external-endpoint"):
+        with database.transaction(force_rollback=True):
+            unguarded(database, "releases_artifact", add_bytes(blob_id="NULL", kind=f"'{kind}'"))
+            assert refusal(database, add_bytes(), ordinary=True) == "artifact_bytes_of_stored_kind"
+    for changes in each("uri", "'x'") + each("digest", FILE) + each("release_id", release("0.2")):
+        assert refusal(database, add_bytes(**changes)) == "artifact_immutable"
+        assert refusal(database, add_bytes(**changes), ordinary=True) == NO_RIGHT
+    unguarded(database, "releases_artifact", add_bytes())
+    for value in ("digest", "NULL", FILE):
+        assert refusal(database, add_bytes(blob_id=value), ordinary=True) == "artifact_immutable"
 
 
 # --- responses ---

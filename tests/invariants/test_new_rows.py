@@ -7,12 +7,13 @@ from tests.invariants.attempts import Connection, refusal, unguarded
 from tests.invariants.matrix import MATRIX
 from tests.invariants.new_rows import PAST, SOON, Change, NewRow
 from tests.invariants.new_rows_of_artifacts import ARTIFACTS
+from tests.invariants.new_rows_of_deployments import DEPLOYMENTS
 from tests.invariants.new_rows_of_executions import EXECUTIONS
 from tests.invariants.new_rows_of_operations import OPERATIONS
 from tests.invariants.new_rows_of_releases import DOCUMENTS, HISTORY
 from tests.invariants.new_rows_of_tenants import TENANCY
 
-NEW_ROWS = [*TENANCY, *DOCUMENTS, *ARTIFACTS, *HISTORY, *EXECUTIONS, *OPERATIONS]
+NEW_ROWS = [*TENANCY, *DOCUMENTS, *ARTIFACTS, *HISTORY, *DEPLOYMENTS, *EXECUTIONS, *OPERATIONS]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
 
 

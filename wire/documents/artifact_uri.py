@@ -20,7 +20,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_.-]+")
 _VERSION = re.compile(r"[A-Za-z0-9_.+~-]+")
 _IMAGE = re.compile(r"oci://([A-Za-z0-9._:-]+)/([A-Za-z0-9._~/-]+)@(sha256:[0-9a-f]{64})")
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'():@&=+$,/;")
-"""The characters of a path that Java's `Path.toUri` does not escape. `;` it leaves as well."""
+"""The characters of a path that Java's `Path.toUri` does not escape."""
 _PARTS = "maven:groupId:artifactId[:extension[:classifier]]:version"
 
 

@@ -129,14 +129,14 @@ class Contract(Document):
     def normalised(self) -> dict[str, Any]:
         """Return the document as JSON values, with defaults and nulls (wire protocol A.5).
 
-        Members that wire protocol A.1 does not define are left out if they are empty: older clients refuse them.
+        Members that wire protocol A.1 does not define are left out if they say nothing: older clients refuse them.
         """
         document = super().normalised()
         for name in _NEWER_MEMBERS:
             if not document[name]:
                 del document[name]
         for step in document["steps"]:
-            if not step["deferredCompletion"]:
+            if step["deferredCompletion"] is None:
                 del step["deferredCompletion"]
         return document
 
@@ -193,17 +193,17 @@ def _cross_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
     types = document.get("canonicalTypes")
     for path in _nulls(types):
         yield _DIALECT.finding("CONTRACT_TYPE_HAS_NULL", ("canonicalTypes", *path), "null inside a canonical type")
+    version = document.get("schemaVersion")
+    for name in _NEWER_MEMBERS:
+        if version in (1, 2) and document.get(name) and isinstance(document[name], list):
+            message = f"{name} requires contract schemaVersion 3"
+            yield _DIALECT.finding("IMPORTS_REQUIRE_SCHEMA_VERSION_3", (name,), message)
     composition, broken = shape(Composition, document.get("composition") or {}, _DIALECT)
     if composition is None or broken:
         return
-    version = document.get("schemaVersion")
     if not composition.is_empty and version in (1, 2):
         message = "Pipeline composition requires contract schemaVersion 3"
         yield _DIALECT.finding("COMPOSITION_REQUIRES_SCHEMA_VERSION_3", ("composition",), message)
-    for name in _NEWER_MEMBERS:
-        if document.get(name) and version in (1, 2):
-            message = f"{name} requires contract schemaVersion 3"
-            yield _DIALECT.finding("IMPORTS_REQUIRE_SCHEMA_VERSION_3", (name,), message)
     for code, path, message in broken_rules(composition):
         yield _DIALECT.finding(code, ("composition", *path), message)
 

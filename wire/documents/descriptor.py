@@ -291,13 +291,11 @@ def unpromotable(descriptor: Descriptor, severity: Severity) -> list[Finding]:
     These are files and Maven snapshots. A descriptor of the profile `tpf-2026-08` has no such findings, because its
     locations have no meaning elsewhere.
     """
+    message = NAMES_PROFILE + "the uri is a file of one machine or a snapshot, so the release cannot be promoted"
     return [
         Finding("ARTIFACT_NOT_PROMOTABLE", artifact_field(position, "uri"), message, severity)
         for position, artifact in enumerate(descriptor.artifacts)
         if isinstance(artifact, LocatedArtifactRef) and not artifact.location.is_promotable
-        for message in (
-            NAMES_PROFILE + "the uri is a file of one machine or a snapshot, so the release cannot be promoted",
-        )
     ]
 
 

@@ -1,7 +1,7 @@
 """Compares the archives of a release with its carrier, by the rules of the profile `tpf-2026-10`. Pure.
 
 The carrier has the complete folder `META-INF/pipeline/`, and its contract is that of the release. Every other archive
-with entries in that folder must have the same ones.
+with entries in that folder must have the same ones. Nested archives are not compared.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ _SHOWN: Final = 5
 
 
 def carrier_findings(descriptor: CarrierDescriptor, contents: Sequence[Content | None]) -> Iterator[Finding]:
-    """Yield what is wrong with the carrier, and where other archives differ from it.
+    """Yield what is wrong with the carrier and with the form of archives, and where other archives differ from it.
 
     `contents` has one item for each artifact, None if its bytes are not available. Archives with findings of their own
     are skipped.
     """
+    for position, (artifact, content) in enumerate(zip(descriptor.artifacts, contents, strict=True)):
+        if content is not None:
+            yield from _form(position, artifact.kind, content)
     carrier = descriptor.carrier
     position = descriptor.artifacts.index(carrier)
     truth = contents[position]
-    for at, (artifact, content) in enumerate(zip(descriptor.artifacts, contents, strict=True)):
-        if artifact.kind is ArtifactKind.COMPILED_TRUTH and content is not None and content.others:
-            message = f"an artifact of kind compiled-truth has entries outside of {COMPILED_TRUTH}: "
-            yield _finding("COMPILED_TRUTH_OTHER_ENTRIES", at, message + _list(content.others))
-    if truth is None or truth.findings:
+    if truth is None or truth.findings or not truth.is_archive:
         return
     if truth.contract is None:
         message = f"the carrier of the contract has no entry {CONTRACT_ENTRY}"
@@ -41,6 +40,15 @@ def carrier_findings(descriptor: CarrierDescriptor, contents: Sequence[Content |
     for at, content in enumerate(contents):
         if content is not None and content is not truth and not content.findings:
             yield from _differences(at, content, truth, carrier.artifact_id)
+
+
+def _form(position: int, kind: ArtifactKind, content: Content) -> Iterator[Finding]:
+    """Yield a finding if the artifact is not the archive that its kind requires."""
+    if kind.may_carry_contract and not content.is_archive:
+        yield _finding("ARTIFACT_NOT_ARCHIVE", position, f"an artifact of kind {kind} must be a zip archive")
+    if kind is ArtifactKind.COMPILED_TRUTH and content.others:
+        message = f"an artifact of kind {kind} has entries outside of {COMPILED_TRUTH}: {_list(content.others)}"
+        yield _finding("COMPILED_TRUTH_OTHER_ENTRIES", position, message)
 
 
 def _differences(position: int, content: Content, truth: Content, carrier: str) -> Iterator[Finding]:

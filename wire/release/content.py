@@ -27,13 +27,15 @@ _CHUNK: Final = 1024 * 1024
 class Content:
     """What an artifact's bytes contain. `findings` are about the archive, and the rest is empty if there are any.
 
-    `contract` are the bytes of the contract. `truth` has the SHA-256 of each entry below `META-INF/pipeline/` that
-    describes the pipeline and not only this artifact; `others` has the names of up to ten entries outside that folder.
-    `environment` is the one that the artifact requires, and `warnings` are about the entries that describe it.
+    `is_archive` is False for a file that readers do not take for an archive. `contract` are the bytes of the contract.
+    `truth` has the SHA-256 of each entry below `META-INF/pipeline/` that describes the pipeline and not only this
+    artifact; `others` has the names of up to ten entries outside that folder. `environment` is the one that the
+    artifact requires, and `warnings` are about the entries that describe it. `capabilities` are what its code requires.
     """
 
     digest: str
     findings: tuple[Finding, ...] = ()
+    is_archive: bool = True
     contract: bytes | None = None
     truth: Mapping[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
@@ -48,7 +50,7 @@ def content_of(file: BinaryIO) -> Content:
         digest = digest_of(file)
         try:
             layout = read_layout(file)
-            return Content(digest) if layout is None else _archived(digest, layout)
+            return Content(digest, is_archive=False) if layout is None else _archived(digest, layout)
         except DocumentError as error:
             return Content(digest, error.findings)
 

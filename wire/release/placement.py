@@ -27,8 +27,8 @@ def placement_findings(descriptor: CarrierDescriptor, contract: Contract) -> Ite
     Each step belongs to exactly one deployable artifact. The deployable artifacts together have all capabilities.
     """
     yield from _step_names(descriptor, contract)
-    steps = [step.authored_name or "" for step in contract.steps]
-    capabilities = known_capabilities(contract)
+    steps = dict.fromkeys(step.authored_name or "" for step in contract.steps)
+    capabilities = dict.fromkeys(known_capabilities(contract))
     hosts: Counter[str] = Counter()
     covered: set[str] = set()
     for position, artifact in enumerate(descriptor.artifacts):
@@ -41,7 +41,7 @@ def placement_findings(descriptor: CarrierDescriptor, contract: Contract) -> Ite
                 yield _of_artifact("CAPABILITY_UNKNOWN", position, "capabilities", message)
         hosts.update(artifact.step_ids)
         covered.update(artifact.capabilities)
-    for name in dict.fromkeys(steps):
+    for name in steps:
         if name.strip() and hosts[name] != 1:
             code = "STEP_PLACED_TWICE" if hosts[name] else "STEP_NOT_PLACED"
             message = f"{hosts[name] or 'no'} artifacts have the step {shown(name)}; exactly one must have it"

@@ -5,7 +5,7 @@ For the profile `tpf-2026-08` these are rules 11 to 17 of wire protocol A.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, BinaryIO
@@ -19,6 +19,7 @@ from wire.documents.contract import (
 )
 from wire.documents.descriptor import (
     CHECKPOINTS,
+    DESCRIPTOR_NAME,
     NAMES_PROFILE,
     ArtifactKind,
     ArtifactRef,
@@ -26,7 +27,7 @@ from wire.documents.descriptor import (
     Descriptor,
     artifact_field,
 )
-from wire.documents.json_reader import read_object, shown
+from wire.documents.json_reader import bounded, read_object, shown
 from wire.findings import DocumentError, Finding, Severity
 from wire.release.carrier import carrier_findings
 from wire.release.content import Content, content_of
@@ -78,7 +79,7 @@ def verify(
     Each digest is opened once, hashed in constant memory and searched for a contract. Artifacts that are not stored are
     not opened. The primary artifact is the carrier. A descriptor of the profile `tpf-2026-08` has no carrier: there it
     is the last artifact with a contract, or else the first. `contract_document` is the contract that was uploaded with
-    the descriptor; a contract in an artifact must be equal to it. With `identity_only`, missing bytes are a warning.
+    the descriptor; the contracts in artifacts must be equal to it. With `identity_only`, missing bytes are a warning.
     Raises what opening and reading raise. These errors are no findings, because a retry may succeed.
     """
     inspected = _inspected(descriptor, open_artifact, identity_only)
@@ -93,15 +94,12 @@ def verify(
     if contract_document is not None:
         uploaded, document_findings = read_contract_document(descriptor, contract_document)
         findings += document_findings
-        if (
-            uploaded is not None
-            and contract is not None
-            and not _is_same(descriptor, primary, uploaded, contract_document)
-        ):
-            findings.append(_document_differs(primary.artifact))
+        if uploaded is not None:
+            others = _with_other_contract(descriptor, inspected, primary, uploaded, contract_document)
+            findings += [_document_differs(artifact) for artifact in others]
         contract = contract or uploaded
     if isinstance(descriptor, CarrierDescriptor) and contract is not None:
-        findings += placement_findings(descriptor, contract)
+        findings += bounded(placement_findings(descriptor, contract), DESCRIPTOR_NAME)
     verdict = Verdict(
         findings=_naming_profile(descriptor, findings),
         contract=contract.normalised() if contract else None,
@@ -158,11 +156,21 @@ def _last_with_contract(inspected: Sequence[_Inspected]) -> tuple[_Inspected, li
     return (with_contract or inspected[:1])[-1], differing
 
 
-def _is_same(descriptor: Descriptor, primary: _Inspected, uploaded: Contract, document: bytes) -> bool:
-    """True if the uploaded contract is that of the primary artifact: byte for byte if it is a carrier."""
-    if isinstance(descriptor, CarrierDescriptor):
-        return primary.content is not None and primary.content.contract == document
-    return primary.contract == uploaded
+def _with_other_contract(
+    descriptor: Descriptor, inspected: Sequence[_Inspected], primary: _Inspected, uploaded: Contract, document: bytes
+) -> Iterator[ArtifactRef]:
+    """Yield the artifacts whose contract is not the uploaded one.
+
+    The contract of the profile `tpf-2026-10` is compared byte for byte: with that of the carrier, or of every archive
+    if the carrier has none.
+    """
+    if not isinstance(descriptor, CarrierDescriptor):
+        if primary.contract is not None and primary.contract != uploaded:
+            yield primary.artifact
+        return
+    for each in [primary] if primary.contract is not None else inspected:
+        if each.content is not None and each.content.contract not in (None, document):
+            yield each.artifact
 
 
 def _checkpoints(descriptor: Descriptor, inspected: Iterable[_Inspected]) -> bool:

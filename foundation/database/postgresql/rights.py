@@ -110,7 +110,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             update="status findings contract_id primary_artifact_id environments checkpoints status_changed_at",
         ),
         "releases_artifact": Rights(
-            insert="release_id position artifact_id kind uri digest step_ids capabilities blob_id", update="blob_id"
+            insert="release_id position artifact_id kind uri digest step_ids capabilities blob_id resolved",
+            update="blob_id resolved",
         ),
         "releases_activation": Rights(
             insert="pipeline_id sequence release_id previous_id actor reason operation_key activated_at"

@@ -1,9 +1,9 @@
-"""A release with all that a release can have: an activation, a revocation, attachments and trusted keys."""
+"""A release with all that a release can have: an activation, a revocation, attachments, keys and a deployment."""
 
 import pytest
 
 from releases.activation.revocation import revoke
-from releases.models import BlobEvent, Release
+from releases.models import BlobEvent, Deployment, Pipeline, Release
 from releases.registration import attachments
 from releases.trust import trusted_keys
 from tests import making, signing
@@ -18,5 +18,16 @@ def release() -> Release:
     attachments.attach(made, [signing.envelope(made.descriptor)], actor="user:test")
     signing.trusted(made.pipeline.tenant, "new")
     trusted_keys.revoke(signing.trusted(made.pipeline.tenant, "old"), actor="user:test", reason="left")
+    Pipeline.objects.filter(pk=made.pipeline_id).update(application="orders")
+    Deployment.objects.create(
+        tenant=made.pipeline.tenant,
+        idempotency_key="deployed",
+        release=made,
+        descriptor_digest=made.descriptor_digest,
+        application="orders",
+        environment="production",
+        actor="user:test",
+    )
     check_foreign_keys_now()
+    made.pipeline.refresh_from_db()
     return made

@@ -10,6 +10,7 @@ from releases.models import (
     Blob,
     BlobEvent,
     Contract,
+    Deployment,
     KeyRevocation,
     Pipeline,
     Release,
@@ -19,7 +20,8 @@ from releases.models import (
 from tests.raw_sql import refused, rows
 
 TRUST = (Attachment, TrustedKey, KeyRevocation)
-TABLES = (Pipeline, Contract, Release, Artifact, ArtifactUpload, Blob, BlobEvent, Activation, Revocation, *TRUST)
+HISTORY = (Activation, Revocation, Deployment)
+TABLES = (Pipeline, Contract, Release, Artifact, ArtifactUpload, Blob, BlobEvent, *HISTORY, *TRUST)
 
 
 def rejected_by(sql: str, *parameters: Any) -> str:

@@ -14,8 +14,10 @@ ACTIVATION = """INSERT INTO releases_activation
     (pipeline_id, sequence, release_id, previous_id, actor, reason, operation_key, activated_at)
     VALUES (%s, %s, %s, %s, '', '', %s, now())"""
 PIPELINE = """INSERT INTO releases_pipeline
-        (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers, unverified_workers, created_at)
-    SELECT tenant_id, {name}, false, 'off', true, 'refuse', now() FROM releases_pipeline WHERE id = %s"""
+        (tenant_id, pipeline_id, application, reason_required, signature_policy, validate_answers, unverified_workers,
+        missing_artifacts, created_at)
+    SELECT tenant_id, {name}, '', false, 'off', true, 'refuse', 'reject', now()
+    FROM releases_pipeline WHERE id = %s"""
 
 
 def test_an_activation_names_a_registered_release_of_its_own_pipeline(release: Release) -> None:
@@ -83,6 +85,13 @@ def test_a_new_pipeline_has_no_activation(release: Release) -> None:
             tenant_id, pipeline_id, reason_required, validate_answers, activation_id, created_at)
         SELECT tenant_id, 'other', false, true, activation_id, now() FROM releases_pipeline WHERE id = %s"""
     assert rejected_by(sql, release.pipeline_id) == "pipeline_newest_activation"
+
+
+@pytest.mark.parametrize("application", ["other", "Orders", ""])
+def test_the_application_of_a_pipeline_is_set_once(release: Release, application: str) -> None:
+    sql = "UPDATE releases_pipeline SET application = %s WHERE id = %s"
+    assert rejected_by(sql, application, release.pipeline_id) == "pipeline_application_once"
+    run(sql, "orders", release.pipeline_id)
 
 
 @pytest.mark.parametrize("change", ["retry_delay_seconds = -0.1", "retry_multiplier = 0.9"])

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.django_db
         "contract_version = 'other'",
         "release_version = 'other'",
         "descriptor = '{}'",
+        "descriptor_document = descriptor_document || ' '::bytea",
+        "descriptor_digest = 'sha256:0'",
         "uploaded_by = 'other'",
         "created_at = now() + interval '1 day'",
         "id = id + 1000",
@@ -30,7 +32,14 @@ def test_a_release_is_immutable(release: Release, change: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["findings = '[1]'", "contract_id = NULL", "primary_artifact_id = 'other'", "environments = '[1]'"]
+    "change",
+    [
+        "findings = '[1]'",
+        "contract_id = NULL",
+        "primary_artifact_id = 'other'",
+        "environments = '[1]'",
+        "checkpoints = true",
+    ],
 )
 def test_a_verdict_is_written_once(release: Release, change: str) -> None:
     assert rejected_by(f"UPDATE releases_release SET {change} WHERE id = %s", release.pk) == "release_verdict_once"

@@ -1,14 +1,22 @@
 """The commands as an author runs them."""
 
+import base64
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.clients.tpf_cli.scripted import scripted_server
+from tests.unit.pipelines.conftest import serving
 from wire.documents.contract import LOCK_ENTRY
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
@@ -169,3 +177,103 @@ def test_a_worker_does_not_start_with_an_id_that_no_coordinator_accepts(project:
     )
     assert refused.returncode == 2
     assert "INVALID_WORKER_ID" in refused.stderr
+
+
+def newer(project: Path, *options: str) -> Path:
+    """Build and release the pipeline with the profile tpf-2026-10. Return its descriptor."""
+    assert command(project, "build", "flow:pipeline").returncode == 0
+    done = command(project, "release", "--profile=tpf-2026-10", "--release-version=1.0", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    return project / "dist/pipeline-release.json"
+
+
+def test_verify_release_explains_what_it_verified(project: Path) -> None:
+    image = f"oci://registry.example/app@sha256:{'1' * 64}"
+    descriptor = newer(project, f"--image={image}")
+    done = command(project, "verify-release", "dist/pipeline-release.json")
+    assert done.returncode == 0
+    artifact = (project / "dist/org.acme.double.zip").resolve()
+    assert done.stdout.splitlines() == [
+        "profile          tpf-2026-10",
+        f"descriptorDigest sha256:{hashlib.sha256(descriptor.read_bytes()).hexdigest()}",
+        "pipelineId       org.acme.double",
+        f"contractVersion  {json.loads(descriptor.read_bytes())['contractVersion']}",
+        "releaseVersion   1.0",
+        "promotable       no",
+        f"artifact         org.acme.double-artifact (application-archive): digest ok, {artifact}",
+        f"artifact         image-1 (container-image): not checked, {image}",
+        "status           VERIFIED",
+    ]
+    [warning] = done.stderr.splitlines()
+    assert warning.startswith("warning: ARTIFACT_NOT_PROMOTABLE: pipeline-release.json#artifacts[0].uri: ")
+
+
+def test_verify_release_prints_one_json_object(project: Path) -> None:
+    newer(project)
+    done = command(project, "verify-release", "dist/pipeline-release.json", "--json", "--promotable")
+    assert (done.returncode, done.stderr) == (3, "")
+    document = json.loads(done.stdout)
+    assert (document["operation"], document["status"]) == ("release.verify", "REJECTED")
+    assert [finding["code"] for finding in document["findings"]] == ["ARTIFACT_NOT_PROMOTABLE"]
+    assert set(document["artifacts"][0]) == {"artifactId", "kind", "uri", "digest", "status", "foundAt"}
+
+
+def test_the_exit_status_of_verify_release_is_the_class_of_the_problem(project: Path) -> None:
+    descriptor = newer(project, "--maven=org.acme:double:zip:1.0")
+    verify = ("verify-release", "dist/pipeline-release.json")
+    with scripted_server() as repository:
+        url = f"http://{repository.host}/maven"
+        assert command(project, *verify, "--maven", url).returncode == 4
+        repository.files["/maven/org/acme/double/1.0/double-1.0.zip"] = b"other"
+        assert command(project, *verify, "--maven", url).returncode == 4
+        artifact = (project / "dist/org.acme.double.zip").read_bytes()
+        repository.files["/maven/org/acme/double/1.0/double-1.0.zip"] = artifact
+        assert command(project, *verify, "--maven", url, "--promotable").returncode == 0
+    assert command(project, *verify, "--maven", "nowhere").returncode == 2
+    assert command(project, *verify, "--artifact", "nowhere").returncode == 2
+    assert command(project, "verify-release", "nowhere").returncode == 2
+    assert command(project, "verify-release").returncode == 2
+    descriptor.write_text(descriptor.read_text().replace('"Double"', '"Triple"'))
+    assert command(project, *verify).returncode == 3
+
+
+def test_credentials_of_a_repository_come_from_the_environment_and_are_not_shown(project: Path) -> None:
+    newer(project, "--maven=org.acme:double:zip:1.0")
+    verify = ("verify-release", "dist/pipeline-release.json", "--maven")
+    authorization = f"Basic {base64.b64encode(b'ci:secret').decode()}"
+    with denying_server(authorization) as url:
+        assert command(project, *verify, url).returncode == 5
+        assert command(project, *verify, url, PIPELINES_MAVEN_CREDENTIALS="ci:wrong").returncode == 5
+        allowed = command(project, *verify, url, PIPELINES_MAVEN_CREDENTIALS="ci:secret")
+        assert allowed.returncode == 4
+    assert "secret" not in allowed.stdout + allowed.stderr
+    clear = command(project, *verify, "http://repo.example", PIPELINES_MAVEN_CREDENTIALS="ci:secret")
+    assert clear.returncode == 2
+    assert clear.stderr.startswith("error: INVALID_REPOSITORY_CREDENTIALS: ")
+
+
+@contextmanager
+def denying_server(authorization: str) -> Iterator[str]:
+    """Serve nothing, and deny access without this authorization."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404 if self.headers.get("Authorization") == authorization else 401)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+
+
+def test_options_of_the_newer_profile_need_it(project: Path) -> None:
+    command(project, "build", "flow:pipeline")
+    done = command(project, "release", "--maven=org.acme:double:zip:1.0")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        ["error: WRONG_PROFILE: --carrier, --maven and --image need --profile tpf-2026-10"],
+    )
+    assert command(project, "release", "--profile=tpf-2027-01").returncode == 2

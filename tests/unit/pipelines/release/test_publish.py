@@ -11,9 +11,11 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.release.descriptor import ENVELOPE_NAME, release
+from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import build
 from pipelines.release.publish import Target, publish
 from tests.unit.pipelines.conftest import Author, serving
+from wire.documents.descriptor import Profile
 
 STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
 
@@ -159,3 +161,55 @@ def test_an_image_is_published_without_a_file(folder: Path, coordinator: Coordin
     published(folder, coordinator)
     (body,) = coordinator.bodies
     assert body.count(b'name="artifact"') == 1
+
+
+def newer(folder: Path, **locations: Any) -> Path:
+    """Release the artifact again, with the profile tpf-2026-10. Return the artifact."""
+    release(folder, release_version="1.0", profile=Profile.TPF_2026_10, locations=Locations(**locations))
+    [artifact] = folder.glob("*.zip")
+    return artifact
+
+
+def artifacts_sent(coordinator: Coordinator) -> int:
+    return coordinator.bodies[-1].count(b'name="artifact"')
+
+
+@pytest.mark.parametrize("coordinates", [[], ["org.acme:orders:zip:1.0"]])
+def test_a_file_of_the_newer_profile_is_sent(folder: Path, coordinator: Coordinator, coordinates: list[str]) -> None:
+    """A file for a Maven repository is found by its digest. The descriptor is sent as it is."""
+    artifact = newer(folder, maven=coordinates, images=[f"oci://registry.example/app@sha256:{'1' * 64}"])
+    published(folder, coordinator)
+    assert artifacts_sent(coordinator) == 1
+    assert artifact.read_bytes() in coordinator.bodies[0]
+    assert (folder / "pipeline-release.json").read_bytes() in coordinator.bodies[0]
+
+
+def test_a_file_in_another_folder_is_sent(folder: Path, coordinator: Coordinator, tmp_path: Path) -> None:
+    newer(folder)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "pipeline-release.json").rename(elsewhere / "pipeline-release.json")
+    published(elsewhere, coordinator)
+    assert artifacts_sent(coordinator) == 1
+
+
+def test_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
+    folder: Path, coordinator: Coordinator
+) -> None:
+    newer(folder, maven=["org.acme:orders:zip:1.0"]).unlink()
+    published(folder, coordinator)
+    assert artifacts_sent(coordinator) == 0
+
+
+def test_a_missing_file_of_this_machine_is_not_published(folder: Path, coordinator: Coordinator) -> None:
+    newer(folder).unlink()
+    with pytest.raises(DefinitionError, match=r"NO_ARTIFACT: the artifact file:///.* cannot be read"):
+        published(folder, coordinator)
+    assert coordinator.requests == []
+
+
+def test_a_changed_file_of_this_machine_is_not_published(folder: Path, coordinator: Coordinator) -> None:
+    newer(folder).write_bytes(b"other")
+    with pytest.raises(DefinitionError, match="does not have the digest in the descriptor"):
+        published(folder, coordinator)
+    assert coordinator.requests == []

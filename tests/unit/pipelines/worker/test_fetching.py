@@ -206,3 +206,13 @@ def test_one_artifact_next_to_an_image_is_downloaded(coordinator: Coordinator, t
     path = descriptor(tmp_path, IMAGE, APP)
     with fetched(path, Target(coordinator.url, "acme", "dc_secret")) as found:
         assert found.read_bytes() == DATA
+
+
+def test_the_carrier_of_a_newer_descriptor_is_downloaded(coordinator: Coordinator, tmp_path: Path) -> None:
+    app = {"artifactId": "app", "kind": "application-archive", "uri": "maven:org.acme:app:zip:1.0", "digest": DIGEST}
+    other = {"artifactId": "other", "kind": "jar", "uri": "maven:org.acme:other:1.0", "digest": f"sha256:{'1' * 64}"}
+    file = descriptor(tmp_path, other, app)
+    file.write_text(json.dumps({**json.loads(file.read_bytes()), "compiledTruthArtifactId": "app"}))
+    with fetched(file, Target(coordinator.url, "acme", "dc_secret")) as path:
+        assert path.read_bytes() == DATA
+    assert coordinator.paths == [f"/api/v1/tenants/acme/artifacts/{DIGEST}"]

@@ -103,6 +103,40 @@ def test_a_composition_of_three_thousand_definitions_in_a_row_is_walked_without_
     assert len(contract_from_json(composed_document).composition.definitions) == 3002
 
 
+IMPORTS: dict[str, Any] = {
+    "importedDefinitions": [{"definitionId": "org.y", "nested": {"b": [1, None], "a": {}}}],
+    "capabilityImports": [{"capability": "rest"}, {}],
+}
+
+
+def test_imports_are_kept_in_version_3() -> None:
+    contract = parse(schemaVersion=3, **IMPORTS)
+    assert contract.normalised() == {**MINIMAL, **DEFAULTS, "schemaVersion": 3, **IMPORTS}
+    assert contract_from_json(contract.normalised()) == contract
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("empty", [None, []])
+@pytest.mark.parametrize("member", IMPORTS)
+def test_empty_imports_are_legal_in_every_version_and_left_out(member: str, empty: Any, version: int) -> None:
+    contract = parse(schemaVersion=version, **{member: empty})
+    assert contract.normalised() == {**MINIMAL, **DEFAULTS, "schemaVersion": version}
+    assert contract == parse(schemaVersion=version)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("deferred", [{}, {"transport": "webhook", "options": {"b": None, "a": [1]}}])
+def test_a_step_that_ends_later_is_kept_in_every_version(version: int, deferred: dict[str, Any]) -> None:
+    contract = parse(schemaVersion=version, steps=[{"deferredCompletion": deferred}])
+    assert contract.normalised()["steps"] == [{**STEP_DEFAULTS, "deferredCompletion": deferred}]
+    assert contract_from_json(contract.normalised()) == contract
+
+
+def test_a_step_that_does_not_end_later_says_nothing_of_it() -> None:
+    steps = [{"deferredCompletion": None}, {"deferredCompletion": {"a": 1}}]
+    assert ["deferredCompletion" in step for step in parse(steps=steps).normalised()["steps"]] == [False, True]
+
+
 def test_canonical_types_are_returned_unchanged(contract_document: dict[str, Any]) -> None:
     types = {
         "T": {

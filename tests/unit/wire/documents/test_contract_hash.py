@@ -62,6 +62,39 @@ def test_a_composition_counts_in_its_own_order_before_the_capabilities(
     assert names[-2:] == ["composition", "capabilities"]
 
 
+NEWER_INPUT = VECTOR_INPUT.replace('"schemaVersion":1', '"schemaVersion":3').replace(
+    ',"capabilities":',
+    ',"importedDefinitions":[{"a":{"c":[{"x":1,"y":2}],"d":"é"},"b":1},{}],"capabilityImports":[{"m":true,"n":[]}]'
+    ',"capabilities":',
+)
+NEWER_HASH = "9b1f479c3a9408cb0f41d343496668c6bed955add418917b2d115542bf0fb4f1"
+DEFERRED_HASH = "6a4c77a3d4d26540002d0f1e80eb5bccf312ec6b7a35a4792dbceb1214ef3983"
+
+
+def test_the_vector_with_imports_which_stand_before_the_capabilities_with_sorted_keys(vector: dict[str, Any]) -> None:
+    vector["schemaVersion"] = 3
+    vector["capabilityImports"] = [{"n": [], "m": True, "o": None}]
+    vector["importedDefinitions"] = [{"b": 1, "a": {"d": "é", "c": [{"y": 2, "x": 1}]}}, {}]
+    assert hash_input(vector).decode() == NEWER_INPUT
+    assert contract_hash(vector) == contract_hash(shuffled(vector)) == NEWER_HASH
+    assert hash_findings(publish(vector)) == []
+
+
+def test_imports_stand_after_the_composition(composed_document: dict[str, Any]) -> None:
+    composed_document |= {"capabilityImports": [{}], "importedDefinitions": [{}]}
+    names = list(json.loads(hash_input(composed_document)))
+    assert names[-4:] == ["composition", "importedDefinitions", "capabilityImports", "capabilities"]
+    before = hash_input({**composed_document, "capabilityImports": None, "importedDefinitions": None})
+    assert hash_input(composed_document) != before
+
+
+def test_the_vector_with_a_step_that_ends_later_whose_keys_are_sorted(vector: dict[str, Any]) -> None:
+    vector["steps"][0] = {"deferredCompletion": {"b": {"d": 1, "c": 2}, "a": []}, **vector["steps"][0]}
+    written = VECTOR_INPUT.replace('ClientStep"}', 'ClientStep","deferredCompletion":{"a":[],"b":{"c":2,"d":1}}}')
+    assert hash_input(vector).decode() == written
+    assert contract_hash(vector) == DEFERRED_HASH
+
+
 def test_non_ascii_is_literal_but_for_the_line_separators(vector: dict[str, Any]) -> None:
     vector["steps"][0]["authoredName"] = "é<>&='\u2028\u2029\u0001\U0001f600"
     text = hash_input(vector).decode()
@@ -78,6 +111,9 @@ def test_non_ascii_is_literal_but_for_the_line_separators(vector: dict[str, Any]
         {"steps": []},
         {"capabilities": {"localTransitionExecution": False, "transitionWorkerProtocols": []}},
         {"canonicalTypes": {"T": {}}},
+        {"importedDefinitions": [{}]},
+        {"capabilityImports": [{}]},
+        {"steps": [{"deferredCompletion": {}}]},
     ],
 )
 def test_every_hashed_member_changes_the_hash(vector: dict[str, Any], change: dict[str, Any]) -> None:

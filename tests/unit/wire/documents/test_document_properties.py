@@ -48,6 +48,9 @@ steps = st.fixed_dictionaries(
         "awaitTransport": named,
     }
 )
+deferring_steps = st.builds(
+    lambda step, deferred: {**step, "deferredCompletion": deferred}, steps, st.dictionaries(text, solid, max_size=2)
+)
 contracts = st.fixed_dictionaries(
     {
         "schemaVersion": st.integers(1, 3),
@@ -59,7 +62,7 @@ contracts = st.fixed_dictionaries(
         "module": optional,
         "pluginHost": st.booleans(),
         "runtimeLayout": optional,
-        "steps": st.lists(steps, max_size=3),
+        "steps": st.lists(steps | deferring_steps, max_size=3),
         "capabilities": st.fixed_dictionaries(
             {
                 "localTransitionExecution": st.booleans(),
@@ -92,7 +95,18 @@ descriptors = st.fixed_dictionaries(
 )
 
 
-@given(contracts, st.booleans())
+importing = st.builds(
+    lambda contract, imports: {**contract, "schemaVersion": 3, **imports},
+    contracts,
+    st.dictionaries(
+        st.sampled_from(["importedDefinitions", "capabilityImports"]),
+        st.lists(st.dictionaries(text, solid, max_size=2), min_size=1, max_size=2),
+        min_size=1,
+    ),
+)
+
+
+@given(contracts | importing, st.booleans())
 def test_a_normalised_contract_parses_to_itself(document: dict[str, Any], escaped: bool) -> None:
     contract = parse_contract(json.dumps(document, ensure_ascii=escaped).encode())
     assert contract.normalised() == document
@@ -106,7 +120,7 @@ def test_a_normalised_descriptor_parses_to_itself(document: dict[str, Any]) -> N
     assert descriptor.warnings == ()
 
 
-@given(contracts)
+@given(contracts | importing)
 def test_a_published_contract_is_valid_and_has_its_own_hash(document: dict[str, Any]) -> None:
     published = publish(document)
     text_form = json.dumps(published, indent=2).encode()
@@ -133,7 +147,13 @@ def refusal(read: Callable[[bytes], object], data: bytes) -> tuple[Finding, ...]
     return ()
 
 
-@given(contracts, st.sampled_from(["steps", "capabilities", "canonicalTypes", "composition"]), json_values)
+MEMBERS = [
+    *("steps", "capabilities", "canonicalTypes", "composition"),
+    *("importedDefinitions", "capabilityImports"),
+]
+
+
+@given(contracts, st.sampled_from(MEMBERS), json_values)
 @settings(max_examples=300)
 def test_any_value_in_place_of_a_part_is_read_or_refused(document: dict[str, Any], member: str, value: Any) -> None:
     document[member] = value

@@ -23,7 +23,7 @@ LONG = "x" * 501
 COMPOSED = ("composition", "definitions")
 ROOT, CHILD, GRANDCHILD = (*COMPOSED, 0), (*COMPOSED, 1), (*COMPOSED, 2)
 
-CONTRACTS = [
+CONTRACTS: list[tuple[str, tuple[Any, ...], str, str]] = [
     ("unknown member", ("owner", "me"), "CONTRACT_UNKNOWN_MEMBER", "owner"),
     ("unknown member in snake case", ("pipeline_id", "x"), "CONTRACT_UNKNOWN_MEMBER", "pipeline_id"),
     ("unknown member of a step", ("steps", 1, "id", 1), "CONTRACT_UNKNOWN_MEMBER", "steps[1].id"),
@@ -102,6 +102,33 @@ CONTRACTS = [
         "capabilities.transitionWorkerProtocols[1]",
     ),
     ("canonicalTypes an array", ("canonicalTypes", []), "CONTRACT_WRONG_TYPE", "canonicalTypes"),
+    ("importedDefinitions an object", ("importedDefinitions", {"a": 1}), "CONTRACT_WRONG_TYPE", "importedDefinitions"),
+    ("importedDefinitions a string", ("importedDefinitions", "a"), "CONTRACT_WRONG_TYPE", "importedDefinitions"),
+    ("capabilityImports an object", ("capabilityImports", {}), "CONTRACT_WRONG_TYPE", "capabilityImports"),
+    (
+        "imported definitions in version 2",
+        ("importedDefinitions", [{"definitionId": "a"}]),
+        "IMPORTS_REQUIRE_SCHEMA_VERSION_3",
+        "importedDefinitions",
+    ),
+    (
+        "imported capabilities in version 2",
+        ("capabilityImports", [{}]),
+        "IMPORTS_REQUIRE_SCHEMA_VERSION_3",
+        "capabilityImports",
+    ),
+    (
+        "deferredCompletion a string",
+        ("steps", 0, "deferredCompletion", "x"),
+        "CONTRACT_WRONG_TYPE",
+        "steps[0].deferredCompletion",
+    ),
+    (
+        "deferredCompletion an array",
+        ("steps", 1, "deferredCompletion", []),
+        "CONTRACT_WRONG_TYPE",
+        "steps[1].deferredCompletion",
+    ),
     ("a canonical type a string", ("canonicalTypes", "T", "x"), "CONTRACT_WRONG_TYPE", "canonicalTypes.T"),
     ("a canonical type null", ("canonicalTypes", "T", None), "CONTRACT_WRONG_TYPE", "canonicalTypes.T"),
     (
@@ -294,6 +321,24 @@ def test_a_broken_composition_gets_exactly_its_finding(
     change(composed_document, path)
     data = json.dumps(composed_document).encode()
     assert findings_of(parse_contract, data) == [(code, f"pipeline-contract.json#composition{field}")]
+
+
+@pytest.mark.parametrize("member", ["importedDefinitions", "capabilityImports"])
+@pytest.mark.parametrize("item", [None, "a", 1, []])
+def test_imports_are_objects(contract_document: Document, findings_of: Findings, member: str, item: Any) -> None:
+    contract_document |= {"schemaVersion": 3, member: [{}, item]}
+    data = json.dumps(contract_document).encode()
+    assert findings_of(parse_contract, data) == [("CONTRACT_WRONG_TYPE", f"pipeline-contract.json#{member}[1]")]
+
+
+def test_imports_in_an_old_version_are_found_beside_a_broken_composition(
+    contract_document: Document, findings_of: Findings
+) -> None:
+    contract_document |= {"schemaVersion": 1, "composition": 1, "importedDefinitions": [{"a": 1}]}
+    assert findings_of(parse_contract, json.dumps(contract_document).encode()) == [
+        ("CONTRACT_WRONG_TYPE", "pipeline-contract.json#composition"),
+        ("IMPORTS_REQUIRE_SCHEMA_VERSION_3", "pipeline-contract.json#importedDefinitions"),
+    ]
 
 
 def test_a_composition_gets_every_finding_at_once(composed_document: Document, findings_of: Findings) -> None:

@@ -92,6 +92,67 @@ def test_a_signature_covers_the_kind_of_an_artifact(kind: ArtifactKind) -> None:
     assert examined(with_artifact(0, kind=kind.value)).contradicts is (kind.value != ARTIFACT["kind"])
 
 
+# --- the profile tpf-2026-10 ---
+
+CARRIED: dict[str, Any] = {
+    **RELEASE,
+    "artifacts": [
+        {**ARTIFACT, "kind": "jar", "uri": "file:///app.zip"},
+        {**SECOND, "kind": "jar", "uri": "maven:org.x:more:1"},
+    ],
+    "compiledTruthArtifactId": "app",
+}
+
+
+def without_carrier(release: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in release.items() if name != "compiledTruthArtifactId"}
+
+
+def test_a_signature_covers_the_carrier_of_the_contract() -> None:
+    assert examined(CARRIED, CARRIED).findings == ()
+    other = {**CARRIED, "compiledTruthArtifactId": "more"}
+    for signed, release in ((CARRIED, other), (other, CARRIED)):
+        assert [finding.code for finding in examined(signed, release).findings] == ["SIGNATURE_OTHER_DESCRIPTOR"]
+
+
+def test_a_signature_covers_the_profile() -> None:
+    older = without_carrier(CARRIED)
+    assert parse_descriptor(json.dumps(older).encode()).profile is Profile.TPF_2026_08
+    assert examined(CARRIED, older).contradicts
+    assert examined(older, CARRIED).contradicts
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("artifactId", "else"),
+        ("kind", "lambda-zip"),
+        ("uri", "maven:org.x:more:2"),
+        ("digest", "sha256:" + "c" * 64),
+        ("stepIds", ["Ship", "Validate"]),
+        ("capabilities", []),
+    ],
+)
+def test_a_signature_covers_every_member_of_an_artifact_of_the_newer_profile(member: str, value: Any) -> None:
+    artifact = {**CARRIED["artifacts"][1], member: value}
+    changed = {**CARRIED, "artifacts": [CARRIED["artifacts"][0], artifact]}
+    assert examined(changed, CARRIED).contradicts
+    assert examined(CARRIED, changed).contradicts
+    assert examined(changed, changed).findings == ()
+
+
+def test_signed_bytes_of_the_newer_profile_must_keep_its_rules() -> None:
+    broken = {**CARRIED, "compiledTruthArtifactId": "absent"}
+    (finding,) = examined(broken, CARRIED).findings
+    assert finding.message == "The signed bytes are not a release descriptor"
+
+
+def test_a_signed_descriptor_may_have_another_layout() -> None:
+    """Signatures cover the document, as in the older profile. The registration compares the bytes."""
+    reordered = dict(reversed(CARRIED.items()))
+    assert examined(reordered, CARRIED).findings == ()
+
+
 # --- provenance and bills of materials are about bytes ---
 
 

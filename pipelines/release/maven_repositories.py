@@ -1,0 +1,177 @@
+"""Gets artifacts from Maven repositories: local folders, and http and https URLs."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from pipelines.errors import DefinitionError
+from pipelines.release.local_files import is_file
+from wire.documents.artifact_uri import MavenUri
+from wire.web_address import is_web_address
+
+CREDENTIALS: Final = "PIPELINES_MAVEN_CREDENTIALS"
+MAX_BYTES: Final = 2 * 1024**3
+"""The largest artifact that is downloaded."""
+DOWNLOAD_SECONDS: Final = 600.0
+"""How long the download of one artifact may take."""
+_SILENCE_SECONDS: Final = 30.0
+"""How long a repository may be silent."""
+_MOST_REDIRECTS: Final = 5
+_CHUNK: Final = 256 * 1024
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+class RepositoryError(Exception):
+    """A repository does not return an artifact. ``code`` is stable, and the text says which repository and why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Repositories:
+    """Repositories in the order in which they are asked. ``repr`` omits the credentials.
+
+    ``places`` are folders and URLs. ``credentials`` are ``user:password`` or empty. ``download_seconds`` and
+    ``max_bytes`` limit the download of one artifact.
+    """
+
+    places: Sequence[str] = ()
+    credentials: str = field(default="", repr=False)
+    download_seconds: float = DOWNLOAD_SECONDS
+    max_bytes: int = MAX_BYTES
+
+    def require_usable(self) -> None:
+        """Check folders, URLs and credentials.
+
+        Credentials are sent to one host only, over https or to this machine. Raises ``DefinitionError``:
+        INVALID_REPOSITORY, INVALID_REPOSITORY_CREDENTIALS.
+        """
+        urls = [urlsplit(place) for place in self.places if _is_url(place)]
+        for number, place in enumerate(self.places, start=1):
+            if _is_url(place) and (not is_web_address(place) or "?" in place):
+                message = f"repository {number} is a URL that has credentials, a query or a fragment, or is malformed"
+                raise DefinitionError("INVALID_REPOSITORY", f"{message}; set ${CREDENTIALS} to user:password")
+            if not _is_url(place) and not Path(place).is_dir():
+                raise DefinitionError("INVALID_REPOSITORY", f"repository {number} is neither a folder nor a URL")
+        if not self.credentials:
+            return
+        if ":" not in self.credentials or not self.credentials.isprintable():
+            message = f"${CREDENTIALS} must be user:password, in printable characters"
+            raise DefinitionError("INVALID_REPOSITORY_CREDENTIALS", message)
+        if len({_origin(url) for url in urls}) > 1:
+            message = f"${CREDENTIALS} is set, and would be sent to several hosts; name repositories of one host"
+            raise DefinitionError("INVALID_REPOSITORY_CREDENTIALS", message)
+        if any(url.scheme.lower() == "http" and not _is_this_machine(url) for url in urls):
+            message = f"${CREDENTIALS} is not sent over http; use an https URL"
+            raise DefinitionError("INVALID_REPOSITORY_CREDENTIALS", message)
+
+    def get(self, location: MavenUri, target: Path) -> tuple[Path, str]:
+        """Return the file of the first repository that has the artifact, and where that is.
+
+        A download is written to ``target``. The bytes are not compared with any digest. Raises ``RepositoryError``
+        with one of these codes: REPOSITORY_DENIED, REPOSITORY_UNREACHABLE, ARTIFACT_FILE_MISSING.
+        """
+        errors: list[RepositoryError] = []
+        for place in self.places:
+            if not _is_url(place):
+                path = Path(place, location.path)
+                if is_file(path):
+                    return path, str(path)
+                continue
+            url = f"{place.rstrip('/')}/{location.path}"
+            try:
+                if self._downloaded(url, target):
+                    return target, url
+            except RepositoryError as error:
+                errors.append(error)
+        missing = RepositoryError("ARTIFACT_FILE_MISSING", "none of the repositories has this artifact")
+        raise next((each for each in errors if each.code == "REPOSITORY_DENIED"), (errors or [missing])[0])
+
+    def _downloaded(self, url: str, target: Path) -> bool:
+        """Write the body at ``url`` to ``target``. Return False if there is nothing at that address."""
+        deadline, origin = time.monotonic() + self.download_seconds, _origin(urlsplit(url))
+        for _ in range(_MOST_REDIRECTS + 1):
+            parts = urlsplit(url)
+            try:
+                with _response(parts, self._headers(parts, origin)) as response:
+                    if response.status not in _REDIRECTS:
+                        return self._received(response, parts, target, deadline)
+                    url = _next(url, response.getheader("Location", ""))
+            except (OSError, http.client.HTTPException) as error:
+                raise _unreachable(parts, type(error).__name__) from None
+        raise _unreachable(urlsplit(url), "it redirects too often")
+
+    def _headers(self, url: SplitResult, origin: tuple[str, str, int | None]) -> dict[str, str]:
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "durable-pipelines"}
+        if self.credentials and _origin(url) == origin:
+            headers["Authorization"] = f"Basic {base64.b64encode(self.credentials.encode()).decode()}"
+        return headers
+
+    def _received(self, response: http.client.HTTPResponse, url: SplitResult, target: Path, deadline: float) -> bool:
+        if response.status in (404, 410):
+            return False
+        if response.status in (401, 403):
+            message = f"{url.hostname} denies access with status {response.status}; check ${CREDENTIALS}"
+            raise RepositoryError("REPOSITORY_DENIED", message)
+        if response.status != 200:
+            raise _unreachable(url, f"it responds with status {response.status}")
+        with target.open("wb") as file:
+            while chunk := response.read1(_CHUNK):
+                file.write(chunk)
+                if file.tell() > self.max_bytes:
+                    raise _unreachable(url, f"the artifact has more than {self.max_bytes} bytes")
+                if time.monotonic() > deadline:
+                    raise _unreachable(url, f"the download takes longer than {self.download_seconds:g} s")
+        if response.length:
+            raise _unreachable(url, "the response ended early")
+        return True
+
+
+NO_REPOSITORIES: Final = Repositories()
+
+
+def _is_url(place: str) -> bool:
+    return "://" in place
+
+
+def _origin(url: SplitResult) -> tuple[str, str, int | None]:
+    return url.scheme.lower(), url.hostname or "", url.port
+
+
+def _is_this_machine(url: SplitResult) -> bool:
+    try:
+        return url.hostname == "localhost" or ip_address(url.hostname or "").is_loopback
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _response(url: SplitResult, headers: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
+    kind = http.client.HTTPSConnection if url.scheme.lower() == "https" else http.client.HTTPConnection
+    with closing(kind(url.hostname or "", url.port, timeout=_SILENCE_SECONDS)) as connection:
+        connection.request("GET", f"{url.path}?{url.query}" if url.query else url.path, headers=headers)
+        with connection.getresponse() as response:
+            yield response
+
+
+def _next(url: str, location: str) -> str:
+    """Return the target of a redirect. It must be a web address, and a redirect from https stays with https."""
+    target = urljoin(url, location)
+    if not location or not is_web_address(target) or (url.lower().startswith("https:") and target[:6] != "https:"):
+        raise _unreachable(urlsplit(url), "it redirects to an address that is not allowed")
+    return target
+
+
+def _unreachable(url: SplitResult, reason: str) -> RepositoryError:
+    return RepositoryError("REPOSITORY_UNREACHABLE", f"the repository at {url.hostname}: {reason}")

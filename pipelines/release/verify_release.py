@@ -1,0 +1,265 @@
+"""Verifies a release offline, by the rules with which the coordinator verifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from pipelines.errors import DefinitionError
+from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, other_descriptor
+from pipelines.release.local_files import LocalFiles, is_file
+from pipelines.release.maven_repositories import NO_REPOSITORIES, Repositories, RepositoryError
+from wire.documents.artifact_uri import MavenUri
+from wire.documents.contract import MAX_CONTRACT_BYTES
+from wire.documents.descriptor import (
+    DESCRIPTOR_NAME,
+    MAX_DESCRIPTOR_BYTES,
+    ArtifactRef,
+    CarrierDescriptor,
+    Descriptor,
+    LocatedArtifactRef,
+    Profile,
+    artifact_field,
+    parse_descriptor,
+    profile_of,
+    unpromotable,
+)
+from wire.documents.json_reader import scan
+from wire.findings import DocumentError, Finding, Severity
+from wire.release.verification import Verdict
+from wire.release.verification import verify as verify_artifacts
+
+MAX_ENVELOPE_BYTES: Final = 4 * MAX_DESCRIPTOR_BYTES
+
+BAD_RELEASE, UNRESOLVED, NO_ACCESS = 3, 4, 5
+"""Exit statuses, by the class of the gravest finding."""
+_CLASSES: Final = {
+    "ARTIFACT_FILE_MISSING": UNRESOLVED,
+    "ARTIFACT_DIGEST_MISMATCH": UNRESOLVED,
+    "ARTIFACT_NOT_IN_RELEASE": UNRESOLVED,
+    "REPOSITORY_UNREACHABLE": UNRESOLVED,
+    "REPOSITORY_DENIED": NO_ACCESS,
+}
+
+
+class ArtifactStatus(StrEnum):
+    """What is known about the bytes of an artifact. Images and endpoints are not checked, because they are remote."""
+
+    VERIFIED = "VERIFIED"
+    MISMATCH = "MISMATCH"
+    MISSING = "MISSING"
+    NOT_CHECKED = "NOT_CHECKED"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedArtifact:
+    """An artifact, and where its bytes were found. ``found_at`` is a path or a URL, empty if they were not found."""
+
+    pinned: ArtifactRef
+    status: ArtifactStatus
+    found_at: str = ""
+    path: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        pinned = self.pinned
+        document = {"artifactId": pinned.artifact_id, "kind": pinned.kind.value, "uri": pinned.uri}
+        return {**document, "digest": pinned.digest, "status": self.status.value, "foundAt": self.found_at or None}
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The result. ``descriptor`` is None if the document breaks a rule of descriptors, so nothing else was checked.
+
+    ``descriptor_digest`` is the SHA-256 of the descriptor's exact bytes.
+    """
+
+    profile: Profile
+    descriptor_digest: str
+    descriptor: Descriptor | None = None
+    artifacts: Sequence[CheckedArtifact] = ()
+    findings: Sequence[Finding] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """0 for a verified release, 3 if it breaks a rule, 4 if bytes are missing, 5 if a repository denies them."""
+        errors = [finding.code for finding in self.findings if finding.severity is Severity.ERROR]
+        return max((_CLASSES.get(code, BAD_RELEASE) for code in errors), default=0)
+
+    @property
+    def is_promotable(self) -> bool:
+        """True if other machines can find the same bytes for good."""
+        descriptor = self.descriptor
+        return isinstance(descriptor, CarrierDescriptor) and not unpromotable(descriptor, Severity.WARNING)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as the JSON object that ``verify-release --json`` prints."""
+        descriptor = self.descriptor
+        return {
+            "operation": "release.verify",
+            "status": "REJECTED" if self.exit_status else "VERIFIED",
+            "profile": self.profile.value,
+            "descriptorDigest": self.descriptor_digest,
+            "pipelineId": descriptor and descriptor.pipeline_id,
+            "contractVersion": descriptor and descriptor.contract_version,
+            "releaseVersion": descriptor and descriptor.release_version,
+            "promotable": self.is_promotable,
+            "artifacts": [artifact.to_json() for artifact in self.artifacts],
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def verify(
+    path: Path,
+    *,
+    artifacts: Sequence[Path] = (),
+    repositories: Repositories = NO_REPOSITORIES,
+    contract: Path | None = None,
+    promotable: bool = False,
+) -> Verification:
+    """Verify the release whose descriptor is ``path``. Only ``repositories`` with a URL use the network.
+
+    The bytes of an artifact are one of ``artifacts`` that has its digest, or else the file that its location names, or
+    else a file next to the descriptor. Those of a ``maven:`` URI come from ``repositories``, if there are any.
+    ``contract`` is uploaded with the release; by default it is the ``pipeline-contract.json`` next to the descriptor.
+    With ``promotable``, a release that other machines cannot resolve is rejected.
+
+    Raises ``DefinitionError``: FILE_UNREADABLE, INVALID_REPOSITORY, INVALID_REPOSITORY_CREDENTIALS.
+    """
+    repositories.require_usable()
+    data = _read(path, MAX_DESCRIPTOR_BYTES)
+    document = _contract_document(path, contract)
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    try:
+        descriptor = parse_descriptor(data)
+    except DocumentError as error:
+        raw, _ = scan(data, name=DESCRIPTOR_NAME, limit=MAX_DESCRIPTOR_BYTES)
+        return Verification(profile_of(raw or {}), digest, findings=error.findings)
+    with tempfile.TemporaryDirectory(prefix="verify-release-") as scratch:
+        search = _Search(LocalFiles(path.parent), artifacts, repositories, Path(scratch))
+        checked = [search.check(position, artifact) for position, artifact in enumerate(descriptor.artifacts)]
+        search.reject_others(descriptor)
+        verdict = _verdict(descriptor, checked, document)
+    findings = [
+        *search.findings,
+        *(finding for finding in verdict.findings if finding.code != "ARTIFACT_FILE_MISSING"),
+        *_envelope_findings(path.with_name(ENVELOPE_NAME), data),
+        *_promotion_findings(descriptor, required=promotable),
+    ]
+    return Verification(descriptor.profile, digest, descriptor, checked, findings)
+
+
+def _verdict(descriptor: Descriptor, checked: Sequence[CheckedArtifact], document: bytes | None) -> Verdict:
+    """Apply all rules to the artifacts whose bytes are those of the release."""
+    paths = {each.pinned.digest: each.path for each in checked if each.status is ArtifactStatus.VERIFIED}
+
+    def opened(artifact: ArtifactRef) -> Any:
+        path = paths.get(artifact.digest)
+        return None if path is None else path.open("rb")
+
+    try:
+        return verify_artifacts(descriptor, opened, document)
+    except OSError as error:
+        raise _unreadable(Path(str(error.filename)), error) from None
+
+
+@dataclass(slots=True)
+class _Search:
+    """Searches for the bytes of artifacts and compares digests. ``findings`` has what is missing or differs."""
+
+    local: LocalFiles
+    given: Sequence[Path]
+    repositories: Repositories
+    scratch: Path
+    findings: list[Finding] = field(default_factory=list)
+
+    def check(self, position: int, artifact: ArtifactRef) -> CheckedArtifact:
+        if not artifact.kind.is_stored:
+            return CheckedArtifact(artifact, ArtifactStatus.NOT_CHECKED)
+        try:
+            path, found_at = self._found(position, artifact)
+            digest = self.local.digest(path)
+        except RepositoryError as error:
+            self._reject(error.code, artifact_field(position), str(error))
+            return CheckedArtifact(artifact, ArtifactStatus.MISSING)
+        except OSError as error:
+            message = f"the file of this artifact cannot be read: {type(error).__name__}"
+            self._reject("ARTIFACT_FILE_MISSING", artifact_field(position), message)
+            return CheckedArtifact(artifact, ArtifactStatus.MISSING)
+        if digest != artifact.digest:
+            message = f"{found_at} has the digest {digest}"
+            self._reject("ARTIFACT_DIGEST_MISMATCH", artifact_field(position, "digest"), message)
+            return CheckedArtifact(artifact, ArtifactStatus.MISMATCH, found_at)
+        return CheckedArtifact(artifact, ArtifactStatus.VERIFIED, found_at, path)
+
+    def reject_others(self, descriptor: Descriptor) -> None:
+        """Reject given files that are not artifacts of the release."""
+        pinned = {artifact.digest for artifact in descriptor.artifacts}
+        for path in self.given:
+            digest = self._given_digest(path)
+            if digest not in pinned:
+                message = f"{path} has the digest {digest}, which no artifact of the release has"
+                self._reject("ARTIFACT_NOT_IN_RELEASE", DESCRIPTOR_NAME, message)
+
+    def _found(self, position: int, artifact: ArtifactRef) -> tuple[Path, str]:
+        """Return the file of an artifact, and the place where it was found. Raises ``RepositoryError``."""
+        for path in self.given:
+            if self._given_digest(path) == artifact.digest:
+                return path, str(path)
+        if isinstance(artifact, LocatedArtifactRef) and self.repositories.places:
+            location = artifact.location
+            if isinstance(location, MavenUri):
+                return self.repositories.get(location, self.scratch / str(position))
+        local = self.local.find(artifact)
+        if local is None:
+            message = "the file of this artifact was not found; name it with --artifact"
+            if isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, MavenUri):
+                message += ", or a repository that has it with --maven"
+            raise RepositoryError("ARTIFACT_FILE_MISSING", message)
+        return local, str(local)
+
+    def _given_digest(self, path: Path) -> str:
+        try:
+            return self.local.digest(path)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+
+    def _reject(self, code: str, where: str, message: str) -> None:
+        self.findings.append(Finding(code, where, message))
+
+
+def _contract_document(descriptor: Path, contract: Path | None) -> bytes | None:
+    beside = descriptor.with_name(CONTRACT_NAME)
+    path = contract or (beside if is_file(beside) else None)
+    return None if path is None else _read(path, MAX_CONTRACT_BYTES)
+
+
+def _envelope_findings(envelope: Path, descriptor: bytes) -> list[Finding]:
+    if not is_file(envelope):
+        return []
+    problem = other_descriptor(_read(envelope, MAX_ENVELOPE_BYTES), descriptor)
+    return [Finding("SIGNATURE_OTHER_DESCRIPTOR", f"{ENVELOPE_NAME}#payload", f"it {problem}")] if problem else []
+
+
+def _promotion_findings(descriptor: Descriptor, *, required: bool) -> list[Finding]:
+    if required and not isinstance(descriptor, CarrierDescriptor):
+        message = f"only a descriptor of the profile {Profile.TPF_2026_10} can be promoted"
+        return [Finding("PROFILE_NOT_PROMOTABLE", DESCRIPTOR_NAME, message)]
+    return unpromotable(descriptor, Severity.ERROR if required else Severity.WARNING)
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """Return at most ``limit`` bytes of a file, and one more if it is longer."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> DefinitionError:
+    return DefinitionError("FILE_UNREADABLE", f"{path} cannot be read: {type(error).__name__}")

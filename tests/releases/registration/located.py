@@ -1,0 +1,58 @@
+"""Descriptors of the profile `tpf-2026-10`, and the files that they describe."""
+
+import json
+from typing import Any
+
+from tests import making
+from wire.documents.contract import CAPABILITIES_ENTRY, contract_from_json
+from wire.documents.descriptor import CHECKPOINTS
+from wire.release.placement import known_capabilities
+
+CONTRACT = making.contract()
+CAPABILITIES = known_capabilities(contract_from_json(CONTRACT))
+TRUTH = making.archive(CONTRACT)
+"""An archive with the contract alone."""
+JAR = making.archive(CONTRACT, code="jar")
+CHECKPOINTED = making.archive(CONTRACT, **{CAPABILITIES_ENTRY: json.dumps([CHECKPOINTS])})
+
+
+def artifact(data: bytes, artifact_id: str = "app", **members: Any) -> dict[str, Any]:
+    """Return an artifact: by default a JAR in a Maven repository. It has the step and capabilities of the contract."""
+    return {
+        "artifactId": artifact_id,
+        "kind": "jar",
+        "uri": f"maven:com.acme:{artifact_id}:1.2.3",
+        "digest": making.digest_of(data),
+        "stepIds": ["Validate"],
+        "capabilities": CAPABILITIES,
+        **members,
+    }
+
+
+def truth(data: bytes = TRUTH, **members: Any) -> dict[str, Any]:
+    """Return an artifact that only carries the contract."""
+    uri = "maven:com.acme:truth:zip:1.2.3"
+    return artifact(
+        data, "truth", **{"kind": "compiled-truth", "uri": uri, "stepIds": [], "capabilities": [], **members}
+    )
+
+
+def image(**members: Any) -> dict[str, Any]:
+    """Return an image that has the step of the contract."""
+    digest = making.digest_of(b"image")
+    uri = f"oci://registry.example/acme/app@{digest}"
+    return artifact(b"image", "image", **{"kind": "container-image", "uri": uri, **members})
+
+
+def descriptor(*artifacts: dict[str, Any], version: str = "1.0", **members: Any) -> dict[str, Any]:
+    """Return a descriptor. Its first artifact carries the contract; without artifacts it has one JAR."""
+    listed = artifacts or (artifact(JAR),)
+    return {
+        "schemaVersion": 1,
+        "pipelineId": CONTRACT["pipelineId"],
+        "contractVersion": CONTRACT["contractVersion"],
+        "releaseVersion": version,
+        "compiledTruthArtifactId": listed[0]["artifactId"],
+        "artifacts": list(listed),
+        **members,
+    }

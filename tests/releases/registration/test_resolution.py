@@ -1,0 +1,324 @@
+"""The missing bytes of artifacts with a `maven:` URI are downloaded, verified and stored for their tenant."""
+
+import secrets
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from releases.artifacts import retention
+from releases.artifacts.store import artifact_store
+from releases.errors import ArtifactStoreUnavailable
+from releases.models import Artifact, Blob, Pipeline, Release
+from releases.registration.registrar import verify_release
+from releases.registration.resolution import resolve
+from releases.states import Status
+from tenancy.models import Tenant
+from tests import making
+from tests.deaths import each_death
+from tests.maven_repository import Fault, MavenRepository, maven_repository
+from tests.releases.registration import located
+from wire.documents.descriptor import NAMES_PROFILE
+
+pytestmark = pytest.mark.django_db
+
+JAR = making.archive(located.CONTRACT, code=secrets.token_hex(8))
+DIGEST = making.digest_of(JAR)
+URI = "maven:com.acme:app:1.2.3"
+PATH = "/com/acme/app/1.2.3/app-1.2.3.jar"
+OTHER_URI = "maven:com.acme:copy:1.2.3"
+DOCUMENT = located.descriptor(located.artifact(JAR))
+NOT_LONG = timedelta(0)
+
+
+@pytest.fixture
+def repository(settings: Any) -> Iterator[MavenRepository]:
+    """A configured repository with the artifact."""
+    with maven_repository() as made:
+        made.publish(URI, JAR)
+        made.configure(settings)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """After each test, no staged file is left."""
+    yield
+    staging = artifact_store().staging
+    assert not staging.exists() or list(staging.iterdir()) == []
+
+
+def uploaded(owner: Tenant | None = None, document: dict[str, Any] = DOCUMENT, *files: bytes) -> Release:
+    return making.upload(owner or making.tenant(), document, *files).release
+
+
+def lenient(owner: Tenant | None = None) -> Release:
+    """Upload a release to a pipeline that accepts releases without bytes."""
+    owner = owner or making.tenant()
+    Pipeline.objects.create(tenant=owner, pipeline_id=making.PIPELINE, missing_artifacts="identity-only")
+    return uploaded(owner)
+
+
+def verdict(release: Release) -> tuple[str, list[tuple[str, str, str]]]:
+    """Return the status after verification, and the code, severity and field of each finding."""
+    verify_release(release.pk)
+    release.refresh_from_db()
+    found = release.findings
+    return release.status, [(each["code"], each["severity"], each["field"].partition("#")[2]) for each in found]
+
+
+def verifying(release: Release) -> Release:
+    """Return the release as its verification sees it."""
+    Release.objects.filter(pk=release.pk).update(status=Status.VERIFYING)
+    return Release.objects.select_related("pipeline").get(pk=release.pk)
+
+
+def blobs(release: Release) -> list[str | None]:
+    return list(release.artifacts.values_list("blob", flat=True))
+
+
+def renew() -> None:
+    pass
+
+
+# --- bytes ---
+
+
+def test_downloaded_bytes_are_stored_under_their_digest_for_the_tenant(repository: MavenRepository) -> None:
+    owner = making.tenant()
+    release = uploaded(owner)
+    assert blobs(release) == [None]
+    assert verdict(release) == ("REGISTERED", [])
+    assert release.contract is not None
+    assert repository.paths == [PATH]
+    blob = Blob.objects.get(pk=DIGEST)
+    stat = artifact_store().stat(DIGEST)
+    assert stat is not None
+    assert (blob.size, blob.state, blob.fingerprint) == (len(JAR), "SOUND", stat.fingerprint)
+    assert blobs(release) == [DIGEST]
+    assert list(retention.orphans(NOT_LONG)) == []
+
+    repository.status = 503
+    next_release = uploaded(owner, located.descriptor(located.artifact(JAR), version="2.0"))
+    assert blobs(next_release) == [DIGEST]
+    assert verdict(next_release) == ("REGISTERED", [])
+    assert blobs(uploaded()) == [None]
+    assert repository.paths == [PATH]
+
+
+def test_uploaded_bytes_are_not_downloaded(repository: MavenRepository) -> None:
+    assert verdict(uploaded(None, DOCUMENT, JAR)) == ("REGISTERED", [])
+    assert repository.requests == []
+
+
+def test_another_tenant_downloads_the_same_bytes_itself(repository: MavenRepository) -> None:
+    for count in (1, 2):
+        assert verdict(uploaded()) == ("REGISTERED", [])
+        assert repository.paths == [PATH] * count
+    assert Blob.objects.filter(pk=DIGEST).count() == 1
+
+
+def test_two_artifacts_with_the_same_bytes_are_downloaded_once(repository: MavenRepository) -> None:
+    copy = located.artifact(JAR, "copy", stepIds=[], uri=OTHER_URI)
+    local = located.artifact(JAR, "local", stepIds=[], uri="file:///builds/app.jar")
+    release = uploaded(None, located.descriptor(located.artifact(JAR), copy, local))
+    assert verdict(release) == ("REGISTERED", [("ARTIFACT_NOT_PROMOTABLE", "warning", "artifacts[2].uri")])
+    assert blobs(release) == [DIGEST] * 3
+    assert repository.paths == [PATH]
+
+
+def test_an_image_with_the_same_digest_gets_no_bytes(repository: MavenRepository) -> None:
+    image = located.image(digest=DIGEST, uri=f"oci://registry.example/acme/app@{DIGEST}", stepIds=[])
+    release = uploaded(None, located.descriptor(located.artifact(JAR), image))
+    assert verdict(release) == ("REGISTERED", [])
+    assert blobs(release) == [DIGEST, None]
+
+
+def test_an_older_release_is_never_resolved(repository: MavenRepository) -> None:
+    document = making.descriptor(located.CONTRACT, JAR, kind="jar")
+    document["artifacts"][0]["uri"] = URI
+    assert verdict(uploaded(None, document)) == ("REJECTED", [("ARTIFACT_FILE_MISSING", "error", "artifacts[0]")])
+    assert repository.requests == []
+
+
+def test_only_locations_in_maven_repositories_are_resolved(repository: MavenRepository) -> None:
+    document = located.descriptor(located.artifact(JAR, uri="file:///builds/app.jar"))
+    assert verdict(uploaded(None, document))[0] == "REJECTED"
+    assert repository.requests == []
+
+
+def test_downloaded_bytes_are_verified_like_uploaded_ones(repository: MavenRepository) -> None:
+    stranger = making.archive(making.contract("org.example.other"))
+    repository.publish(URI, stranger)
+    release = uploaded(None, located.descriptor(located.artifact(stranger)))
+    status, found = verdict(release)
+    assert status == "REJECTED"
+    assert ("ARTIFACT_PIPELINE_MISMATCH", "error", "artifacts[0]") in found
+    assert blobs(release) == [making.digest_of(stranger)]
+
+
+# --- refusals ---
+
+
+def test_an_absent_artifact_is_an_error(repository: MavenRepository) -> None:
+    repository.status = 404
+    release = uploaded()
+    assert verdict(release) == (
+        "REJECTED",
+        [("ARTIFACT_FILE_MISSING", "error", "artifacts[0]"), ("MAVEN_ARTIFACT_MISSING", "error", "artifacts[0].uri")],
+    )
+    assert all(finding["message"].startswith(NAMES_PROFILE) for finding in release.findings)
+    assert (release.contract, blobs(release)) == (None, [None])
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "MAVEN_ARTIFACT_MISSING"), (403, "MAVEN_ACCESS_DENIED")])
+def test_a_refusal_is_a_warning_if_the_pipeline_accepts_releases_without_bytes(
+    repository: MavenRepository, status: int, code: str
+) -> None:
+    repository.status = status
+    release = lenient()
+    assert verdict(release) == (
+        "REGISTERED",
+        [("ARTIFACT_IDENTITY_ONLY", "warning", "artifacts[0]"), (code, "warning", "artifacts[0].uri")],
+    )
+    assert blobs(release) == [None]
+
+
+def test_without_repositories_there_is_a_finding(settings: Any) -> None:
+    settings.MAVEN_REPOSITORIES = ()
+    assert ("MAVEN_NOT_CONFIGURED", "error", "artifacts[0].uri") in verdict(uploaded())[1]
+    assert ("MAVEN_NOT_CONFIGURED", "warning", "artifacts[0].uri") in verdict(lenient())[1]
+
+
+def test_a_snapshot_is_not_downloaded(repository: MavenRepository) -> None:
+    document = located.descriptor(located.artifact(JAR, uri="maven:com.acme:app:1-SNAPSHOT"))
+    assert ("MAVEN_SNAPSHOT", "error", "artifacts[0].uri") in verdict(uploaded(None, document))[1]
+    assert repository.requests == []
+
+
+@pytest.mark.parametrize("policy", ["reject", "identity-only"])
+def test_other_bytes_are_always_an_error(repository: MavenRepository, policy: str) -> None:
+    repository.publish(URI, b"other")
+    release = uploaded() if policy == "reject" else lenient()
+    status, found = verdict(release)
+    assert status == "REJECTED"
+    assert found[-1] == ("MAVEN_ARTIFACT_OTHER_DIGEST", "error", "artifacts[0].uri")
+    assert (blobs(release), artifact_store().stat(making.digest_of(b"other"))) == ([None], None)
+    assert not Blob.objects.filter(pk__in=[DIGEST, making.digest_of(b"other")]).exists()
+
+
+def test_each_refused_artifact_has_a_finding_and_the_others_are_stored(repository: MavenRepository) -> None:
+    gone = [located.artifact(text.encode(), text, stepIds=[]) for text in ("first", "second")]
+    release = uploaded(None, located.descriptor(located.artifact(JAR), *gone))
+    status, found = verdict(release)
+    assert status == "REJECTED"
+    assert [field for code, _, field in found if code == "MAVEN_ARTIFACT_MISSING"] == [
+        "artifacts[1].uri",
+        "artifacts[2].uri",
+    ]
+    assert blobs(release) == [DIGEST, None, None]
+
+
+# --- interruptions ---
+
+
+@pytest.mark.parametrize("policy", ["reject", "identity-only"])
+def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_does(
+    repository: MavenRepository, policy: str
+) -> None:
+    release = uploaded() if policy == "reject" else lenient()
+    for status, fault in ((503, None), (None, Fault.CUT_OFF), (None, Fault.DAMAGED)):
+        repository.status, repository.fault = status, fault
+        assert verdict(release) == ("VERIFYING", [])
+        assert (blobs(release), artifact_store().stat(DIGEST)) == ([None], None)
+    repository.status = repository.fault = None
+    assert verdict(release) == ("REGISTERED", [])
+    assert blobs(release) == [DIGEST]
+
+
+def test_what_is_stored_is_not_downloaded_again_by_the_second_verification(repository: MavenRepository) -> None:
+    second = making.archive(located.CONTRACT, code="second")
+    release = uploaded(None, located.descriptor(located.artifact(JAR), located.artifact(second, "copy", stepIds=[])))
+    repository.publish(OTHER_URI, second)
+    repository.file(OTHER_URI).rename(repository.folder / "hidden")
+    repository.publish(OTHER_URI, second[:-1])
+    repository.write_checksum(OTHER_URI, "sha256", "0" * 64)  # the download seems to be damaged
+    assert verdict(release) == ("VERIFYING", [])
+    assert blobs(release) == [DIGEST, None]
+    (repository.folder / "hidden").rename(repository.file(OTHER_URI))
+    assert verdict(release) == ("REGISTERED", [])
+    assert repository.paths.count(PATH) == 1
+
+
+def test_an_unavailable_store_gives_no_verdict(repository: MavenRepository) -> None:
+    release, staging = uploaded(), artifact_store().staging
+    staging.rmdir()
+    staging.touch()
+    with pytest.raises(ArtifactStoreUnavailable):
+        resolve(verifying(release), renew)
+    assert verdict(release) == ("VERIFYING", [])
+    staging.unlink()
+    assert verdict(release) == ("REGISTERED", [])
+
+
+def test_a_process_may_die_at_any_write_of_a_verification(repository: MavenRepository) -> None:
+    release = uploaded()
+    deaths = 0
+    for statement in each_death(lambda: verify_release(release.pk)):
+        deaths += 1
+        release.refresh_from_db()
+        assert release.status in {"UPLOADED", "VERIFYING"}, statement
+        assert blobs(release) in ([None], [DIGEST])
+    assert deaths > 3
+    release.refresh_from_db()
+    assert (release.status, release.findings, blobs(release)) == ("REGISTERED", [], [DIGEST])
+
+
+def test_a_process_may_die_between_the_bytes_and_their_row(repository: MavenRepository) -> None:
+    release = uploaded()
+    for statement in each_death(lambda: verify_release(release.pk), text="releases_blob"):
+        assert statement.startswith("INSERT")
+        assert artifact_store().stat(DIGEST) is not None
+        assert (blobs(release), Blob.objects.filter(pk=DIGEST).exists()) == ([None], False)
+    release.refresh_from_db()
+    assert (release.status, blobs(release)) == ("REGISTERED", [DIGEST])
+    assert repository.paths == [PATH] * 2
+
+
+class Meanwhile:
+    """Calls `act` once, while the download runs."""
+
+    def __init__(self, repository: MavenRepository, act: Any) -> None:
+        self._repository, self._act = repository, act
+
+    def __call__(self) -> None:
+        if self._repository.requests and self._act is not None:
+            act, self._act = self._act, None
+            act()
+
+
+@pytest.mark.parametrize("verdict_of_another", ["REGISTERED", "REJECTED"])
+def test_a_verdict_during_the_download_is_final(repository: MavenRepository, verdict_of_another: str) -> None:
+    release = verifying(uploaded())
+    judge = Release.objects.filter(pk=release.pk)
+    assert resolve(release, Meanwhile(repository, lambda: judge.update(status=verdict_of_another))) == []
+    assert blobs(release) == [None]
+    assert not Blob.objects.filter(pk=DIGEST).exists()
+    assert verdict(release) == (verdict_of_another, [])
+    assert [orphan.name for orphan in retention.orphans(NOT_LONG)] == [DIGEST]
+
+
+def test_another_verification_may_finish_during_the_download(repository: MavenRepository) -> None:
+    release = verifying(uploaded())
+    assert resolve(release, Meanwhile(repository, lambda: verify_release(release.pk))) == []
+    release.refresh_from_db()
+    assert (release.status, blobs(release)) == ("REGISTERED", [DIGEST])
+    assert repository.paths == [PATH] * 2
+
+
+def test_another_verification_may_store_the_bytes_during_the_download(repository: MavenRepository) -> None:
+    release = verifying(uploaded())
+    assert resolve(release, Meanwhile(repository, lambda: resolve(release, renew))) == []
+    assert (blobs(release), Artifact.objects.filter(blob=DIGEST).count()) == ([DIGEST], 1)
+    assert verdict(release) == ("REGISTERED", [])

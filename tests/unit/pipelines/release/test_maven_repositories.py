@@ -1,0 +1,223 @@
+"""Artifacts from Maven repositories. Small HTTP servers replace the repositories of other companies."""
+
+import base64
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import DefinitionError
+from pipelines.release.maven_repositories import Repositories, RepositoryError
+from tests.unit.pipelines.conftest import serving
+from wire.documents.artifact_uri import MavenUri
+
+LOCATION = MavenUri("org.acme", "orders", "1.0+1", "zip")
+PATH = "org/acme/orders/1.0+1/orders-1.0+1.zip"
+CREDENTIALS = "ci:a:secret"
+
+
+@dataclass
+class Repository:
+    """Answers requests for the artifact. `redirects` has locations by path. Everything else is unknown."""
+
+    body: bytes = b"the artifact"
+    status: int = 200
+    authorization: str = ""
+    """If it is set, other requests get the status 401."""
+    length: int | None = None
+    pause: float = 0
+    redirects: dict[str, str] = field(default_factory=dict)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        repository = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                authorization = self.headers.get("Authorization", "")
+                repository.requests.append((self.path, authorization))
+                if repository.authorization not in ("", authorization):
+                    self.answer(401)
+                elif self.path in repository.redirects:
+                    self.answer(302, Location=repository.redirects[self.path])
+                elif self.path.endswith(PATH):
+                    self.answer(repository.status, repository.body)
+                else:
+                    self.answer(404)
+
+            def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(repository.length or len(body)))
+                self.end_headers()
+                for byte in body:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(repository.pause)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@pytest.fixture
+def repositories() -> Iterator[list[Repository]]:
+    made = [Repository(), Repository()]
+    with serving(*(each.server for each in made)):
+        yield made
+
+
+@pytest.fixture
+def repository(repositories: list[Repository]) -> Repository:
+    return repositories[0]
+
+
+def basic(credentials: str) -> str:
+    return f"Basic {base64.b64encode(credentials.encode()).decode()}"
+
+
+def fetched(tmp_path: Path, *places: str, **options: Any) -> bytes:
+    asked = Repositories(places, **options)
+    asked.require_usable()
+    path, _ = asked.get(LOCATION, tmp_path / "target")
+    return path.read_bytes()
+
+
+def failure(tmp_path: Path, *places: str, **options: Any) -> RepositoryError:
+    with pytest.raises(RepositoryError) as caught:
+        fetched(tmp_path, *places, **options)
+    return caught.value
+
+
+def refusal(*places: str, credentials: str = "") -> DefinitionError:
+    with pytest.raises(DefinitionError) as caught:
+        Repositories(places, credentials).require_usable()
+    return caught.value
+
+
+def test_an_artifact_comes_from_the_first_repository_that_has_it(
+    repositories: list[Repository], tmp_path: Path
+) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    repositories[0].status = 404
+    places = [f"{each.url}/maven2/" for each in repositories]
+    assert fetched(tmp_path, str(local), *places) == b"the artifact"
+    assert repositories[0].requests == repositories[1].requests == [(f"/maven2/{PATH}", "")]
+    (local / PATH).parent.mkdir(parents=True)
+    (local / PATH).write_bytes(b"local")
+    assert fetched(tmp_path, str(local), *places) == b"local"
+    assert len(repositories[0].requests) == 1
+
+
+def test_the_place_is_reported(repository: Repository, tmp_path: Path) -> None:
+    found = Repositories([repository.url]).get(LOCATION, tmp_path / "target")
+    assert found == (tmp_path / "target", f"{repository.url}/{PATH}")
+
+
+def test_an_artifact_that_no_repository_has_is_missing(repository: Repository, tmp_path: Path) -> None:
+    repository.status = 404
+    assert failure(tmp_path, repository.url, str(tmp_path)).code == "ARTIFACT_FILE_MISSING"
+    assert failure(tmp_path).code == "ARTIFACT_FILE_MISSING"
+
+
+def test_credentials_are_sent_from_the_first_request(repository: Repository, tmp_path: Path) -> None:
+    repository.authorization = basic(CREDENTIALS)
+    assert fetched(tmp_path, repository.url, credentials=CREDENTIALS) == b"the artifact"
+    assert repository.requests == [(f"/{PATH}", basic(CREDENTIALS))]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_denial_is_reported_if_no_other_repository_has_the_artifact(
+    repositories: list[Repository], tmp_path: Path, status: int
+) -> None:
+    denying, other = repositories
+    denying.status, other.status = status, 500
+    error = failure(tmp_path, other.url, denying.url)
+    assert error.code == "REPOSITORY_DENIED"
+    assert f"status {status}" in str(error)
+    other.status = 200
+    assert fetched(tmp_path, denying.url, other.url) == b"the artifact"
+
+
+def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list[Repository], tmp_path: Path) -> None:
+    first, second = repositories
+    first.redirects[f"/{PATH}"] = "/moved?signature=1"
+    first.redirects["/moved?signature=1"] = f"{second.url}/store/{PATH}"
+    assert fetched(tmp_path, first.url, credentials=CREDENTIALS) == b"the artifact"
+    assert [authorization for _, authorization in first.requests] == [basic(CREDENTIALS)] * 2
+    assert second.requests == [(f"/store/{PATH}", "")]
+
+
+@pytest.mark.parametrize("location", ["", "ftp://127.0.0.1/a", "file:///etc/passwd", "http://user:password@127.0.0.1/"])
+def test_a_redirect_leads_to_a_web_address(repository: Repository, tmp_path: Path, location: str) -> None:
+    repository.redirects[f"/{PATH}"] = location
+    error = failure(tmp_path, repository.url)
+    assert (error.code, "password" in str(error)) == ("REPOSITORY_UNREACHABLE", False)
+
+
+def test_redirects_end(repository: Repository, tmp_path: Path) -> None:
+    repository.redirects[f"/{PATH}"] = f"/{PATH}"
+    assert failure(tmp_path, repository.url).code == "REPOSITORY_UNREACHABLE"
+    assert len(repository.requests) == 6
+
+
+def test_a_download_is_limited_in_size_and_time(repository: Repository, tmp_path: Path) -> None:
+    assert "more than 11 bytes" in str(failure(tmp_path, repository.url, max_bytes=11))
+    repository.pause = 0.05
+    started = time.monotonic()
+    assert "longer than 0.1 s" in str(failure(tmp_path, repository.url, download_seconds=0.1))
+    assert time.monotonic() - started < 0.5
+
+
+def test_a_broken_download_is_not_used(repository: Repository, tmp_path: Path) -> None:
+    repository.length = 100
+    assert failure(tmp_path, repository.url).code == "REPOSITORY_UNREACHABLE"
+    repository.length, repository.status = None, 206
+    assert failure(tmp_path, repository.url).code == "REPOSITORY_UNREACHABLE"
+    assert failure(tmp_path, "http://127.0.0.1:1").code == "REPOSITORY_UNREACHABLE"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("https://ci:secret@repo.example/maven", "ftp://repo.example/secret", "https://repo.example/?secret=1"),
+        *("https://repo.example/#secret", "https://", "/nowhere/secret"),
+    ],
+)
+def test_an_unusable_repository_is_refused_and_not_shown(place: str) -> None:
+    error = refusal("/tmp", place)
+    assert error.code == "INVALID_REPOSITORY"
+    assert "repository 2" in error.message
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "places"),
+    [
+        ("secret", ["https://repo.example"]),
+        ("ci:secret\n", ["https://repo.example"]),
+        ("ci:secret", ["http://repo.example"]),
+        ("ci:secret", ["https://repo.example", "https://other.example"]),
+        ("ci:secret", ["https://repo.example", "https://repo.example:8443"]),
+    ],
+)
+def test_credentials_reach_one_host_and_no_network_in_clear_text(credentials: str, places: list[str]) -> None:
+    error = refusal(*places, credentials=credentials)
+    assert error.code == "INVALID_REPOSITORY_CREDENTIALS"
+    assert "secret" not in str(error)
+
+
+def test_credentials_are_shown_nowhere() -> None:
+    usable = Repositories(["https://repo.example/a", "https://repo.example/b", "/tmp"], "ci:secret")
+    usable.require_usable()
+    assert "secret" not in repr(usable)

@@ -1,0 +1,196 @@
+"""Releases of both profiles, verified offline."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import DefinitionError
+from pipelines.release.descriptor import ENVELOPE_NAME, release
+from pipelines.release.located_artifacts import Locations
+from pipelines.release.maven_repositories import Repositories
+from pipelines.release.packaging import BuiltArtifact, build
+from pipelines.release.signing_key import make
+from pipelines.release.verify_release import ArtifactStatus, Verification, verify
+from tests.unit.pipelines.conftest import Author
+from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.descriptor import Profile
+from wire.findings import Severity
+from wire.release.content import content_of
+
+STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
+IMAGE = f"oci://registry.example/acme/app@sha256:{'1' * 64}"
+
+
+@pytest.fixture
+def built(author: Author, tmp_path: Path) -> BuiltArtifact:
+    return build(author.pipeline(STEP), tmp_path / "dist")
+
+
+def released(built: BuiltArtifact, profile: Profile = Profile.TPF_2026_10, **locations: Any) -> Path:
+    return release(built.path.parent, release_version="1.0", profile=profile, locations=Locations(**locations)).path
+
+
+def errors(verified: Verification) -> list[str]:
+    return [finding.code for finding in verified.findings if finding.severity is Severity.ERROR]
+
+
+def change(descriptor: Path, **members: Any) -> None:
+    descriptor.write_text(json.dumps(json.loads(descriptor.read_bytes()) | members))
+
+
+@pytest.mark.parametrize("profile", list(Profile))
+def test_a_release_next_to_its_artifact_is_verified(built: BuiltArtifact, profile: Profile) -> None:
+    verified = verify(released(built, profile))
+    assert (verified.exit_status, errors(verified)) == (0, [])
+    document = verified.to_json()
+    artifact = document["artifacts"][0]
+    assert (artifact["status"], Path(artifact["foundAt"]).name) == ("VERIFIED", built.path.name)
+    assert (document["status"], document["profile"], document["releaseVersion"]) == ("VERIFIED", profile, "1.0")
+    assert document["contractVersion"] == built.contract["contractVersion"]
+
+
+def test_a_release_that_was_moved_with_its_artifact_is_verified(built: BuiltArtifact, tmp_path: Path) -> None:
+    released(built)
+    moved = built.path.parent.rename(tmp_path / "moved")
+    [artifact] = verify(moved / "pipeline-release.json").artifacts
+    assert (artifact.status, artifact.found_at) == (ArtifactStatus.VERIFIED, str(moved / built.path.name))
+
+
+def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_digest(built: BuiltArtifact) -> None:
+    descriptor = released(built)
+    shutil.copy(built.path, built.path.with_name("copy.zip"))
+    built.path.write_bytes(b"other")
+    verified = verify(descriptor)
+    assert (verified.exit_status, errors(verified)) == (4, ["ARTIFACT_DIGEST_MISMATCH"])
+    assert verified.artifacts[0].status is ArtifactStatus.MISMATCH
+
+
+def test_a_file_with_the_digest_and_another_name_is_found(built: BuiltArtifact) -> None:
+    descriptor = released(built)
+    built.path.rename(built.path.with_name("renamed"))
+    assert verify(descriptor).exit_status == 0
+
+
+def test_given_files_are_matched_by_digest(built: BuiltArtifact, tmp_path: Path) -> None:
+    descriptor = released(built)
+    moved = built.path.rename(tmp_path / "moved")
+    missing = verify(descriptor)
+    assert (missing.exit_status, errors(missing)) == (4, ["ARTIFACT_FILE_MISSING"])
+    assert "--artifact" in missing.findings[0].message
+    verified = verify(descriptor, artifacts=[moved])
+    assert (verified.exit_status, verified.artifacts[0].found_at) == (0, str(moved))
+
+    other = tmp_path / "other"
+    other.write_bytes(b"other")
+    refused = verify(descriptor, artifacts=[moved, other])
+    assert (refused.exit_status, errors(refused)) == (4, ["ARTIFACT_NOT_IN_RELEASE"])
+
+
+def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: Path) -> None:
+    """Without a repository, a file next to the descriptor is enough."""
+    descriptor = released(built, maven=["org.acme:orders:zip:1.0"])
+    assert verify(descriptor).exit_status == 0
+    repository = tmp_path / "repository"
+    file = repository / "org/acme/orders/1.0/orders-1.0.zip"
+    file.parent.mkdir(parents=True)
+    repositories = Repositories([str(repository)])
+    assert errors(verify(descriptor, repositories=repositories)) == ["ARTIFACT_FILE_MISSING"]
+    file.write_bytes(b"other")
+    assert errors(verify(descriptor, repositories=repositories)) == ["ARTIFACT_DIGEST_MISMATCH"]
+    shutil.copy(built.path, file)
+    verified = verify(descriptor, repositories=repositories)
+    assert (verified.exit_status, verified.artifacts[0].found_at) == (0, str(file))
+
+
+def test_an_unusable_repository_is_a_mistake(built: BuiltArtifact) -> None:
+    with pytest.raises(DefinitionError, match="INVALID_REPOSITORY"):
+        verify(released(built), repositories=Repositories(["/nowhere"]))
+
+
+def test_images_are_not_checked(built: BuiltArtifact) -> None:
+    verified = verify(released(built, images=[IMAGE]))
+    assert verified.exit_status == 0
+    assert [each.status for each in verified.artifacts] == [ArtifactStatus.VERIFIED, ArtifactStatus.NOT_CHECKED]
+
+
+def test_all_artifacts_with_one_digest_are_found(built: BuiltArtifact) -> None:
+    descriptor = released(built)
+    [first] = json.loads(descriptor.read_bytes())["artifacts"]
+    twin = {**first, "artifactId": "twin", "stepIds": [], "capabilities": [], "uri": f"{first['uri']}.twin"}
+    change(descriptor, artifacts=[first, twin])
+    Path(f"{built.path}.twin").write_bytes(b"other")
+    verified = verify(descriptor)
+    assert errors(verified) == ["ARTIFACT_DIGEST_MISMATCH"]
+    assert verified.findings[0].field == "pipeline-release.json#artifacts[1].digest"
+
+
+def test_a_bad_descriptor_has_no_artifacts(built: BuiltArtifact) -> None:
+    descriptor = released(built)
+    change(descriptor, releaseVersion=" ")
+    document = verify(descriptor).to_json()
+    assert (document["status"], document["profile"], document["artifacts"]) == ("REJECTED", "tpf-2026-10", [])
+    assert document["pipelineId"] is None
+    assert [finding["code"] for finding in document["findings"]] == ["DESCRIPTOR_BLANK_MEMBER"]
+    descriptor.write_bytes(b"{")
+    assert (verify(descriptor).exit_status, verify(descriptor).profile) == (3, Profile.TPF_2026_08)
+
+
+def test_a_release_that_breaks_a_rule_of_its_contract_is_rejected(built: BuiltArtifact) -> None:
+    descriptor = released(built)
+    change(descriptor, contractVersion="other")
+    verified = verify(descriptor)
+    assert (verified.exit_status, errors(verified)) == (3, ["ARTIFACT_CONTRACT_VERSION_MISMATCH"])
+
+
+def test_the_contract_that_publish_sends_is_verified(built: BuiltArtifact, tmp_path: Path) -> None:
+    descriptor = released(built)
+    contract = content_of(built.path.open("rb")).contract
+    assert contract is not None
+    (built.path.parent / "pipeline-contract.json").write_bytes(contract)
+    assert verify(descriptor).exit_status == 0
+    (built.path.parent / "pipeline-contract.json").write_bytes(contract + b"\n")
+    assert errors(verify(descriptor)) == ["CONTRACT_DOCUMENT_DIFFERS"]
+    (tmp_path / "given.json").write_bytes(contract)
+    assert verify(descriptor, contract=tmp_path / "given.json").exit_status == 0
+
+
+@pytest.mark.parametrize("option", ["artifacts", "contract"])
+def test_a_named_file_that_cannot_be_read_is_a_mistake(built: BuiltArtifact, option: str, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    options: dict[str, Any] = {option: [gone] if option == "artifacts" else gone}
+    with pytest.raises(DefinitionError, match=r"FILE_UNREADABLE: .*gone"):
+        verify(released(built), **options)
+    with pytest.raises(DefinitionError, match=r"FILE_UNREADABLE: .*gone"):
+        verify(gone)
+
+
+def test_promotion_needs_locations_that_others_can_find(built: BuiltArtifact) -> None:
+    local = verify(released(built))
+    assert (local.is_promotable, [each.code for each in local.findings]) == (False, ["ARTIFACT_NOT_PROMOTABLE"])
+    assert errors(verify(released(built), promotable=True)) == ["ARTIFACT_NOT_PROMOTABLE"]
+    older = released(built, Profile.TPF_2026_08)
+    assert errors(verify(older, promotable=True)) == ["PROFILE_NOT_PROMOTABLE"]
+    assert not verify(older).is_promotable
+    remote = verify(released(built, maven=["org.acme:orders:zip:1.0"], images=[IMAGE]), promotable=True)
+    assert (remote.exit_status, remote.is_promotable, remote.findings) == (0, True, [])
+
+
+def test_a_signature_is_for_these_bytes(built: BuiltArtifact, tmp_path: Path) -> None:
+    key = make(tmp_path / "ci.pem").private
+    signed = release(built.path.parent, profile=Profile.TPF_2026_10, sign_with=[key])
+    assert verify(signed.path).exit_status == 0
+    change(signed.path)
+    assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
+    (built.path.parent / ENVELOPE_NAME).write_text("[]")
+    assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
+
+
+def test_the_archive_of_an_older_release_needs_no_carrier(built: BuiltArtifact) -> None:
+    """Its contract is still compared with the descriptor."""
+    descriptor = released(built, Profile.TPF_2026_08)
+    change(descriptor, pipelineId="org.acme.others")
+    assert errors(verify(descriptor)) == ["ARTIFACT_PIPELINE_MISMATCH"]
+    assert CONTRACT_ENTRY not in str(verify(descriptor).findings)

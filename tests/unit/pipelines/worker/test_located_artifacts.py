@@ -1,0 +1,129 @@
+"""A worker finds its artifact in descriptors of the profile tpf-2026-10."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.errors import DefinitionError
+from pipelines.release.descriptor import release
+from pipelines.release.located_artifacts import Locations
+from pipelines.worker.artifact import hosted_artifact, read_descriptor, unpack_release
+from pipelines.worker.hosted_release import host_source
+from tests.unit.pipelines.worker.conftest import Hosted
+from tests.unit.pipelines.worker.hosting_process import hosted as hosted_in_process
+from tests.unit.pipelines.worker.hosting_process import packed
+from wire.documents.descriptor import Profile
+
+DIGEST = f"sha256:{'1' * 64}"
+IMAGE = f"oci://registry.example/acme/app@{DIGEST}"
+STEPS_AND_CAPABILITIES = ("stepIds", "capabilities")
+
+
+@pytest.fixture
+def descriptor(tmp_path: Path) -> Path:
+    return located(packed(tmp_path, {}).parent)
+
+
+def located(folder: Path, **locations: Any) -> Path:
+    profile = Profile.TPF_2026_10
+    return release(folder, release_version="1.0", profile=profile, locations=Locations(**locations)).path
+
+
+def artifact_of(descriptor: Path) -> Path:
+    [artifact] = descriptor.parent.glob("*.zip")
+    return artifact
+
+
+def refusal(descriptor: Path) -> DefinitionError:
+    with pytest.raises(DefinitionError) as caught:
+        unpack_release(descriptor)
+    return caught.value
+
+
+def change(descriptor: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    document = json.loads(descriptor.read_text())
+    change(document)
+    descriptor.write_text(json.dumps(document))
+
+
+def test_the_file_of_the_uri_is_hosted(descriptor: Path, tmp_path: Path) -> None:
+    moved = descriptor.rename(tmp_path / "pipeline-release.json")
+    [result] = hosted_in_process(moved)
+    assert result["outputs"] == ["done"]
+
+
+def test_a_file_with_the_same_name_next_to_the_descriptor_is_hosted(descriptor: Path, tmp_path: Path) -> None:
+    folder = descriptor.parent.rename(tmp_path / "copied")
+    assert unpack_release(folder / descriptor.name).pinned.artifact_id == "tests.shop-artifact"
+
+
+def test_the_file_of_the_uri_is_not_replaced_by_another_one(descriptor: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / artifact_of(descriptor).name).write_bytes(artifact_of(descriptor).read_bytes())
+    artifact_of(descriptor).write_bytes(b"other")
+    assert refusal(descriptor.rename(kept / descriptor.name)).code == "ARTIFACT_MISMATCH"
+
+
+def test_a_missing_file_and_a_maven_uri_name_the_other_ways(descriptor: Path) -> None:
+    artifact = artifact_of(descriptor)
+    located(descriptor.parent, maven=["org.acme:shop:zip:1.0"])
+    error = refusal(descriptor)
+    assert error.code == "NO_ARTIFACT"
+    assert error.message.startswith("maven:org.acme:shop:zip:1.0 is no file of this machine; ")
+    assert "--artifact FILE" in error.message
+    assert "--fetch" in error.message
+    assert unpack_release(descriptor, artifact).pinned.uri == "maven:org.acme:shop:zip:1.0"
+
+    located(descriptor.parent)
+    artifact.unlink()
+    assert refusal(descriptor).code == "NO_ARTIFACT"
+
+
+def test_the_carrier_is_hosted_by_default(descriptor: Path) -> None:
+    def add(document: dict[str, Any]) -> None:
+        other = {"artifactId": "other", "kind": "native-binary", "uri": "maven:a:b:1", "digest": DIGEST}
+        document["artifacts"].insert(0, other)
+
+    change(descriptor, add)
+    assert unpack_release(descriptor).pinned.artifact_id == "tests.shop-artifact"
+    assert hosted_artifact(read_descriptor(descriptor), descriptor).artifact_id == "tests.shop-artifact"
+
+
+def test_a_carrier_without_code_is_not_hosted(descriptor: Path) -> None:
+    def carry_elsewhere(document: dict[str, Any]) -> None:
+        truth = {"artifactId": "truth", "kind": "compiled-truth", "uri": "maven:a:b:zip:1", "digest": DIGEST}
+        document["artifacts"].append(truth)
+        document["compiledTruthArtifactId"] = "truth"
+
+    def add_another(document: dict[str, Any]) -> None:
+        other = {"artifactId": "other", "kind": "jar", "uri": "maven:a:c:1", "digest": f"sha256:{'2' * 64}"}
+        document["artifacts"].append(other)
+
+    artifact = artifact_of(descriptor)
+    change(descriptor, carry_elsewhere)
+    assert unpack_release(descriptor).pinned.artifact_id == "tests.shop-artifact"
+    change(descriptor, add_another)
+    error = refusal(descriptor)
+    assert error.code == "NO_ARTIFACT"
+    assert "pins 2 artifacts with code; choose one with --artifact FILE" in error.message
+    assert unpack_release(descriptor, artifact).pinned.artifact_id == "tests.shop-artifact"
+
+
+def test_source_is_compared_with_the_artifacts_that_have_code(hosted: Hosted) -> None:
+    """The carrier of the contract alone has none. So the steps run in the image, which cannot be compared."""
+    located(hosted.descriptor.parent, images=[IMAGE])
+    found = host_source(hosted.reference, hosted.descriptor, "acme")
+    assert (found.code, found.artifact_id) == ("source", "tests.hosted-artifact")
+
+    def carry_alone(document: dict[str, Any]) -> None:
+        carrier, image = document["artifacts"]
+        image.update({name: carrier.pop(name) for name in STEPS_AND_CAPABILITIES})
+        carrier["kind"] = "compiled-truth"
+
+    hosted.change_descriptor(carry_alone)
+    found = host_source(hosted.reference, hosted.descriptor, "acme")
+    assert (found.code, found.artifact_id, found.artifact_digest) == ("image", "", "")

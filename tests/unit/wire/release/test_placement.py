@@ -1,0 +1,250 @@
+"""Each step has one place, and the artifacts cover the capabilities (profile `tpf-2026-10`, rules 5 and 6)."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.unit.wire.release.carried import CONTRACT, DATA, NAME, Store, archive, artifact, contract_of, descriptor
+from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.descriptor import NAMES_PROFILE
+from wire.documents.json_reader import MAX_FINDINGS
+from wire.release.placement import known_capabilities, placement_findings
+from wire.release.verification import verify
+
+STEPS = f"{NAME}#artifacts[0]!{CONTRACT_ENTRY}#steps"
+Associations = tuple[list[str], list[str]]
+
+
+def found(*associations: Associations, **members: Any) -> list[tuple[str, str, str]]:
+    """Return the findings about artifacts with these steps and capabilities, after a carrier without any."""
+    hosts = [
+        artifact(f"a{number}", "native-binary", b"", stepIds=steps, capabilities=capabilities)
+        for number, (steps, capabilities) in enumerate(associations, start=1)
+    ]
+    wanted = descriptor(artifact("app", "compiled-truth", b""), *hosts)
+    return [(each.code, each.field, each.message) for each in placement_findings(wanted, contract_of(**members))]
+
+
+def protocols(*names: str, local: bool = False) -> dict[str, Any]:
+    return {"localTransitionExecution": local, "transitionWorkerProtocols": list(names)}
+
+
+# --- steps ---
+
+
+@pytest.mark.parametrize(
+    "associations",
+    [
+        [(["Validate", "Ship"], ["local"])],
+        [(["Ship", "Validate"], ["local"])],
+        [(["Ship"], ["local"]), (["Validate"], ["local"])],
+        [(["Ship"], []), (["Validate"], []), ([], ["local"])],
+        [(["Validate", "Ship"], ["local"]), ([], [])],
+    ],
+)
+def test_each_step_is_in_exactly_one_artifact(associations: list[Associations]) -> None:
+    assert found(*associations) == []
+
+
+@pytest.mark.parametrize(
+    ("associations", "expected"),
+    [
+        (
+            [(["Validate"], ["local"])],
+            [("STEP_NOT_PLACED", NAME, "no artifacts have the step Ship; exactly one must have it")],
+        ),
+        (
+            [([], ["local"])],
+            [
+                ("STEP_NOT_PLACED", NAME, "no artifacts have the step Validate; exactly one must have it"),
+                ("STEP_NOT_PLACED", NAME, "no artifacts have the step Ship; exactly one must have it"),
+            ],
+        ),
+        (
+            [(["Validate", "Ship"], ["local"]), (["Ship"], []), (["Ship"], [])],
+            [("STEP_PLACED_TWICE", NAME, "3 artifacts have the step Ship; exactly one must have it")],
+        ),
+        (
+            [(["Validate", "Ship"], ["local"]), (["Pack", "Shi"], [])],
+            [
+                ("STEP_UNKNOWN", f"{NAME}#artifacts[2].stepIds", "the contract has no step Pack"),
+                ("STEP_UNKNOWN", f"{NAME}#artifacts[2].stepIds", "the contract has no step Shi"),
+            ],
+        ),
+        (
+            [(["validate", "Ship"], ["local"])],
+            [
+                ("STEP_UNKNOWN", f"{NAME}#artifacts[1].stepIds", "the contract has no step validate"),
+                ("STEP_NOT_PLACED", NAME, "no artifacts have the step Validate; exactly one must have it"),
+            ],
+        ),
+    ],
+    ids=["one nowhere", "all nowhere", "thrice", "unknown", "other case"],
+)
+def test_any_other_placement_of_steps_is_refused(
+    associations: list[Associations], expected: list[tuple[str, str, str]]
+) -> None:
+    assert found(*associations) == expected
+
+
+@pytest.mark.parametrize("name", [None, "", ...], ids=["null", "blank", "absent"])
+def test_each_step_of_the_contract_has_a_name(name: Any) -> None:
+    unnamed = {} if name is ... else {"authoredName": name}
+    assert found((["Ship"], ["local"]), steps=[{"authoredName": "Ship"}, unnamed]) == [
+        ("CONTRACT_STEP_UNNAMED", f"{STEPS}[1].authoredName", "the step has no authoredName")
+    ]
+
+
+def test_an_unnamed_step_is_in_no_artifact() -> None:
+    codes = [code for code, _, _ in found((["Ship"], ["local"]), steps=[{"authoredName": "Ship"}, {}, {}])]
+    assert codes == ["CONTRACT_STEP_UNNAMED", "CONTRACT_STEP_UNNAMED"]
+
+
+def test_names_of_steps_are_unique() -> None:
+    repeated = [{"authoredName": name} for name in ("Ship", "Pack", "Ship")]
+    assert found((["Ship", "Pack"], ["local"]), steps=repeated) == [
+        ("CONTRACT_STEP_REPEATED", f"{STEPS}[{index}].authoredName", "another step has the same authoredName")
+        for index in (0, 2)
+    ]
+
+
+def test_a_contract_has_steps() -> None:
+    assert found(([], ["local"]), steps=[]) == [("CONTRACT_WITHOUT_STEPS", STEPS, "the contract has no steps")]
+
+
+def test_the_field_of_a_step_names_the_carrier() -> None:
+    wanted = descriptor(artifact("a", "jar", b"", hosts=True), artifact("app", "jar", b"x"))
+    (first, *_) = placement_findings(wanted, contract_of(steps=[]))
+    assert first.field == f"{NAME}#artifacts[1]!{CONTRACT_ENTRY}#steps"
+
+
+# --- capabilities ---
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "known"),
+    [
+        (None, ["local", "rest", "grpc", "sqs"]),
+        ({}, []),
+        (protocols(), []),
+        (protocols(local=True), ["local"]),
+        (protocols("rest", "sqs"), ["rest", "sqs"]),
+        (protocols("rest", local=True), ["local", "rest"]),
+        (protocols("rest", "local", "rest", local=True), ["local", "rest"]),
+        (protocols("carrier pigeon"), ["carrier pigeon"]),
+    ],
+)
+def test_the_known_capabilities_are_local_and_the_protocols(capabilities: Any, known: list[str]) -> None:
+    assert known_capabilities(contract_of(capabilities=capabilities)) == known
+
+
+@pytest.mark.parametrize(
+    "covering", [[["local", "rest"]], [["local"], ["rest"]], [["rest", "local"], ["rest"]]], ids=["one", "two", "both"]
+)
+def test_the_artifacts_cover_the_capabilities_together(covering: list[list[str]]) -> None:
+    steps = [["Validate", "Ship"], *[[]] * (len(covering) - 1)]
+    assert found(*zip(steps, covering, strict=True), capabilities=protocols("rest", local=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "capabilities", "expected"),
+    [
+        (
+            protocols(local=True),
+            [],
+            [("CAPABILITY_NOT_COVERED", NAME, "no artifact has the capability local")],
+        ),
+        (
+            protocols("rest", "grpc"),
+            ["rest"],
+            [("CAPABILITY_NOT_COVERED", NAME, "no artifact has the capability grpc")],
+        ),
+        (
+            protocols("rest"),
+            ["rest", "local"],
+            [
+                (
+                    "CAPABILITY_UNKNOWN",
+                    f"{NAME}#artifacts[1].capabilities",
+                    "the contract does not declare the capability local",
+                )
+            ],
+        ),
+        (
+            protocols("rest"),
+            ["REST"],
+            [
+                (
+                    "CAPABILITY_UNKNOWN",
+                    f"{NAME}#artifacts[1].capabilities",
+                    "the contract does not declare the capability REST",
+                ),
+                ("CAPABILITY_NOT_COVERED", NAME, "no artifact has the capability rest"),
+            ],
+        ),
+        (
+            protocols(),
+            ["checkpoint-each-step"],
+            [
+                (
+                    "CAPABILITY_UNKNOWN",
+                    f"{NAME}#artifacts[1].capabilities",
+                    "the contract does not declare the capability checkpoint-each-step",
+                )
+            ],
+        ),
+    ],
+    ids=["local not covered", "a protocol not covered", "local unknown", "other case", "checkpoints"],
+)
+def test_other_capabilities_are_refused(
+    declared: dict[str, Any], capabilities: list[str], expected: list[tuple[str, str, str]]
+) -> None:
+    assert found((["Validate", "Ship"], capabilities), capabilities=declared) == expected
+
+
+# --- as part of a verification ---
+
+
+def test_a_release_with_wrong_places_is_rejected_and_each_message_names_the_profile() -> None:
+    carrier = archive()
+    wanted = descriptor(artifact("app", "jar", carrier, stepIds=["Ship", "x"], capabilities=["y"]))
+    verdict = verify(wanted, Store(carrier))
+    assert [finding.code for finding in verdict.findings] == [
+        "STEP_UNKNOWN",
+        "CAPABILITY_UNKNOWN",
+        "STEP_NOT_PLACED",
+        "CAPABILITY_NOT_COVERED",
+    ]
+    assert all(finding.message.startswith(NAMES_PROFILE) for finding in verdict.findings)
+    assert (verdict.accepted, verdict.contract) == (False, None)
+
+
+@pytest.mark.parametrize("identity_only", [True, False])
+def test_places_are_compared_with_an_uploaded_contract(identity_only: bool) -> None:
+    wanted = descriptor(artifact("app", "jar", b"", stepIds=["Ship"], capabilities=["local"]))
+    verdict = verify(wanted, Store(), DATA, identity_only=identity_only)
+    assert "STEP_NOT_PLACED" in [finding.code for finding in verdict.findings]
+
+
+def test_places_are_not_judged_without_a_contract() -> None:
+    wanted = descriptor(artifact("app", "jar", b"", stepIds=["x"], capabilities=["y"]))
+    assert [each.code for each in verify(wanted, Store(), identity_only=True).findings] == ["ARTIFACT_IDENTITY_ONLY"]
+
+
+def test_very_many_names_are_compared_quickly_and_findings_are_limited() -> None:
+    steps = [{"authoredName": f"step {number}"} for number in range(30_000)]
+    carrier = archive(
+        json.dumps({**CONTRACT, "steps": steps, "capabilities": protocols(*map(str, range(30_000)))}).encode()
+    )
+    names = [str(number) for number in range(40_000)]
+    wanted = descriptor(artifact("app", "jar", carrier, stepIds=names, capabilities=names))
+    started = time.process_time()
+    verdict = verify(wanted, Store(carrier))
+    assert time.process_time() - started < 10
+    assert len([each for each in verdict.findings if each.code != "CONTRACT_HASH_MISMATCH"]) == MAX_FINDINGS + 1
+    assert verdict.findings[-1].code == "DOCUMENT_TOO_MANY_FINDINGS"
+    assert not verdict.accepted
