@@ -119,7 +119,7 @@ def register(
 
 
 def read_descriptor(document: bytes, pipeline_id: str | None = None) -> Descriptor:
-    """Return the descriptor of an upload, which must be of `pipeline_id` if that is given. Raises `DescriptorInvalid`."""
+    """Return an uploaded descriptor, of the pipeline `pipeline_id` if that is given. Raises `DescriptorInvalid`."""
     try:
         descriptor = parse_descriptor(document)
     except DocumentError as error:
