@@ -6,18 +6,18 @@ import base64
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.errors import DefinitionError
+from pipelines.errors import DefinitionError, raise_all
 from pipelines.release.local_files import digest_of
 from pipelines.release.located_artifacts import ON_THIS_MACHINE, Locations, artifact_id_of, located_artifacts
 from pipelines.release.packaging import write_atomically
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, parse_contract
 from wire.documents.descriptor import Profile, parse_descriptor
-from wire.findings import DocumentError, Finding, Severity
+from wire.findings import DocumentError, Severity
 from wire.release.verification import verify
 
 DESCRIPTOR_NAME: Final = "pipeline-release.json"
@@ -57,7 +57,7 @@ def release(
     Raises ``DefinitionError``: NO_ARTIFACT, NOT_AN_ARTIFACT, MIXED_ARTIFACTS, INVALID_RELEASE_VERSION, INVALID_RELEASE,
     WRONG_PROFILE, OUT_DIR_UNWRITABLE, and those of ``located_artifacts`` and ``signing_key.load``.
     """
-    if profile is Profile.TPF_2026_08 and locations != ON_THIS_MACHINE:
+    if profile is Profile.TPF_2026_08 and not locations.are_defaults:
         message = f"--carrier, --maven and --image need --profile {Profile.TPF_2026_10}"
         raise DefinitionError("WRONG_PROFILE", message)
     if release_version is not None and not release_version.strip():
@@ -108,23 +108,20 @@ def other_descriptor(envelope: bytes, descriptor: bytes) -> str:
     return "" if signed == descriptor else "signs another descriptor"
 
 
-def invalid_release(path: Path, findings: Iterable[Finding]) -> DefinitionError:
-    """Return one error for each finding about a release."""
-    return DefinitionError.of_all(
-        [DefinitionError("INVALID_RELEASE", f"{path}: {each.code}: {each.field}: {each.message}") for each in findings]
-    )
-
-
 def _require_valid(data: bytes, digests: dict[Path, str]) -> None:
-    """Raise ``DefinitionError`` INVALID_RELEASE if the coordinator would reject the release."""
+    """Raise ``DefinitionError`` INVALID_RELEASE for each reason for which the coordinator would reject the release."""
     paths = {digest: path for path, digest in digests.items()}
     try:
         findings = verify(parse_descriptor(data), lambda artifact: paths[artifact.digest].open("rb")).findings
     except DocumentError as error:
         findings = error.findings
-    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
-    if errors:
-        raise invalid_release(Path(DESCRIPTOR_NAME), errors)
+    raise_all(
+        [
+            DefinitionError("INVALID_RELEASE", f"{finding.code}: {finding.field}: {finding.message}")
+            for finding in findings
+            if finding.severity is Severity.ERROR
+        ]
+    )
 
 
 def _signed(data: bytes, keys: Sequence[Path]) -> bytes:

@@ -39,6 +39,11 @@ class Locations:
     maven: Sequence[str] = ()
     images: Sequence[str] = ()
 
+    @property
+    def are_defaults(self) -> bool:
+        """True if nothing was requested, so that the locations suit either profile."""
+        return self.carrier is None and not self.maven and not self.images
+
 
 ON_THIS_MACHINE: Final = Locations()
 """One artifact, a file of this machine, without images."""

@@ -1,4 +1,8 @@
-"""Downloads of the artifacts of a release."""
+"""The artifacts on the page of a release: where their bytes come from, and their downloads."""
+
+from collections.abc import Set
+from enum import StrEnum
+from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -8,11 +12,51 @@ from django.shortcuts import redirect
 
 from foundation.errors import CoordinatorError
 from releases.api.artifacts import respond
-from releases.models import Release
-from releases.states import Status
+from releases.models import Artifact, Release
+from releases.states import PENDING, Status
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin
 from tenancy.roles import Scope
+from wire.documents.descriptor import ArtifactKind
+
+
+class Origin(StrEnum):
+    """Where the stored bytes of an artifact come from, or why there are none."""
+
+    UPLOADED = "uploaded"
+    RESOLVED = "from a Maven repository"
+    """The verification of this release or of an earlier one found them there."""
+    ELSEWHERE = "not stored here"
+    """An image or endpoint. The coordinator stores the bytes of no artifact of these kinds."""
+    IDENTITY_ONLY = "identity only"
+    """The release is registered without them, because the pipeline's policy allows it."""
+    AWAITED = "not uploaded"
+    """The verification may still find them in a repository."""
+    MISSING = "missing"
+    """The release was rejected."""
+
+
+def _origin(artifact: Artifact, resolved: Set[str]) -> Origin:
+    """`resolved` contains the digests whose bytes were found in a repository."""
+    if artifact.blob_id is not None:
+        return Origin.RESOLVED if artifact.digest in resolved else Origin.UPLOADED
+    if not ArtifactKind(artifact.kind).is_stored:
+        return Origin.ELSEWHERE
+    if artifact.release.status in PENDING:
+        return Origin.AWAITED
+    return Origin.MISSING if artifact.release.status == Status.REJECTED else Origin.IDENTITY_ONLY
+
+
+def of(release: Release) -> list[Any]:
+    """Return the artifacts of the release in order, each with its `origin`."""
+    found: list[Any] = list(release.artifacts.select_related("blob").order_by("position"))
+    earlier = Artifact.objects.filter(release__pipeline__tenant=release.pipeline.tenant_id, release__lte=release.pk)
+    digests = [artifact.digest for artifact in found]
+    resolved = set(earlier.filter(resolved=True, digest__in=digests).values_list("digest", flat=True))
+    for artifact in found:
+        artifact.release = release
+        artifact.origin = _origin(artifact, resolved)
+    return found
 
 
 def copy(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, artifact_id: int) -> HttpResponseBase:

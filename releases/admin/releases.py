@@ -19,6 +19,7 @@ from releases.activation import activation, revocation
 from releases.admin import artifact_uploads, artifacts, attachments
 from releases.admin.activations import activate
 from releases.admin.uploads import upload
+from releases.api import descriptors
 from releases.models import Pipeline, Release, Revocation
 from releases.states import PENDING, Status
 from releases.trust import trust
@@ -42,6 +43,7 @@ STANDINGS = {
 }
 STANDING_VARIANTS = {"signed": "success", "revoked keys": "danger", "untrusted": "warning"}
 CHOICES_SHOWN = 100
+DEPLOYMENTS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             self.own("<int:object_id>/attach/", "attach", csrf_exempt(self.attach)),
             self.own("<int:object_id>/attachments/<int:attachment_id>/", "attachment", self.attachment),
             self.own("<int:object_id>/artifacts/<int:artifact_id>/", "artifact", self.artifact),
+            self.own("<int:object_id>/descriptor/", "descriptor", self.descriptor),
             self.fragment("<int:object_id>/status/", "status", self.status),
         ]
 
@@ -193,6 +196,12 @@ class ReleaseAdmin(ReadOnlyAdmin):
     def artifact(self, request: HttpRequest, object_id: int, artifact_id: int) -> HttpResponseBase:
         return artifacts.copy(self, request, self.row_or_404(request, object_id), artifact_id)
 
+    def descriptor(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Download the exact bytes of the descriptor, as the API does."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        return descriptors.respond(request, self.row_or_404(request, object_id))
+
     def show(self, request: HttpRequest, row: Release) -> HttpResponse:
         return self.page(request, "releases/release.html", title=str(row), original=row, **self._context(request, row))
 
@@ -211,7 +220,8 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "pending": release.status in PENDING,
             "active": active,
             "is_rollback": activation.is_rollback(release, active),
-            "artifacts": release.artifacts.select_related("blob").order_by("position"),
+            "artifacts": artifacts.of(release),
+            **_deployments(release),
             "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),
             "contract": steps_of(release),
             "variant": VARIANTS[release.status],
@@ -223,6 +233,11 @@ class ReleaseAdmin(ReadOnlyAdmin):
             and self.may(request, Scope.REGISTER, release),
             "may_activate": self.may(request, Scope.ACTIVATE, release),
         }
+
+
+def _deployments(release: Release) -> dict[str, Any]:
+    newest = list(release.deployments.order_by("-created_at", "-id")[: DEPLOYMENTS_SHOWN + 1])
+    return {"deployments": newest[:DEPLOYMENTS_SHOWN], "more_deployments": len(newest) > DEPLOYMENTS_SHOWN}
 
 
 def stages(release: Release) -> list[dict[str, str]]:

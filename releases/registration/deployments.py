@@ -17,7 +17,6 @@ from releases.errors import (
     DeploymentKeyReused,
     DeploymentPending,
     DeploymentRejected,
-    DescriptorInvalid,
     DescriptorProfileUnsupported,
     PipelineOfOtherApplication,
     ReleaseRevoked,
@@ -26,8 +25,8 @@ from releases.models import Deployment, Pipeline, Release
 from releases.registration import registrar
 from releases.states import PENDING, Status
 from tenancy.models import Tenant
-from wire.documents.descriptor import CarrierDescriptor, Profile, parse_descriptor, unpromotable
-from wire.findings import DocumentError, Severity
+from wire.documents.descriptor import CarrierDescriptor, Profile, unpromotable
+from wire.findings import Severity
 
 KEY_ONCE = "deployment_key_once"
 FIRST_PAUSE_SECONDS = 0.05
@@ -98,10 +97,7 @@ def _earlier(tenant: Tenant, request: DeploymentRequest) -> Deployment | None:
 
 
 def _promotable(document: bytes) -> CarrierDescriptor:
-    try:
-        descriptor = parse_descriptor(document)
-    except DocumentError as error:
-        raise DescriptorInvalid(error.findings) from None
+    descriptor = registrar.read_descriptor(document)
     if not isinstance(descriptor, CarrierDescriptor):
         raise DescriptorProfileUnsupported(
             f"Only descriptors of the profile {Profile.TPF_2026_10} can be deployed: "

@@ -100,7 +100,7 @@ def register(
     `attachments.attach` raises.
     """
     try:
-        descriptor = _descriptor(document, pipeline_id)
+        descriptor = read_descriptor(document, pipeline_id)
         existing = _existing(tenant, descriptor, document, contract)
         if existing is not None:
             _heal(existing, files)
@@ -118,7 +118,8 @@ def register(
             file.staged.discard()
 
 
-def _descriptor(document: bytes, pipeline_id: str | None) -> Descriptor:
+def read_descriptor(document: bytes, pipeline_id: str | None = None) -> Descriptor:
+    """Return an uploaded descriptor, of the pipeline `pipeline_id` if that is given. Raises `DescriptorInvalid`."""
     try:
         descriptor = parse_descriptor(document)
     except DocumentError as error:

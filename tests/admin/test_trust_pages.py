@@ -180,11 +180,30 @@ def test_tenant_admins_change_the_policy_within_its_rules(log_in: LogIn, acme: W
     shown = client.post(address, {"unverified_workers": "allow"}, follow=True).text
     assert "Workers that host code from a folder get work" in shown
     assert Pipeline.objects.get(pk=acme.release.pipeline_id).unverified_workers == "allow"
-    for wrong in ({"signature_policy": "perhaps"}, {"unverified_workers": "perhaps"}):
+    shown = client.post(address, {"missing_artifacts": "identity-only"}, follow=True).text
+    assert "A release whose bytes cannot be had is registered, and only identifies them" in shown
+    assert Pipeline.objects.get(pk=acme.release.pipeline_id).missing_artifacts == "identity-only"
+    for wrong in (
+        {"signature_policy": "perhaps"},
+        {"unverified_workers": "perhaps"},
+        {"missing_artifacts": "perhaps"},
+    ):
         assert "Nothing changed" in client.post(address, wrong, follow=True).text
     client.post(address, {"reason_required": "on"})
     saved = Pipeline.objects.get(pk=acme.release.pipeline_id)
     assert (saved.signature_policy, saved.unverified_workers) == ("require", "allow")
+    assert (saved.missing_artifacts, saved.reason_required) == ("identity-only", True)
+
+
+def test_the_page_of_a_pipeline_shows_the_policy_to_those_who_may_not_change_it(log_in: LogIn, acme: World) -> None:
+    address = reverse("admin:releases_pipeline_change", args=[acme.release.pipeline_id])
+    for value in ("reject", "identity-only"):
+        policy.change(acme.release.pipeline, {"missingArtifacts": value}, actor="user:x")
+        viewer, admin = log_in("viewer").get(address).text, log_in("tenant-admin").get(address).text
+        assert f'data-missing-artifacts="{value}"' in viewer
+        assert 'name="missing_artifacts"' not in viewer
+        [option] = [line for line in admin.split("<option") if f'value="{value}"' in line]
+        assert "selected" in option
 
 
 def test_a_get_request_does_not_change_the_policy(log_in: LogIn, acme: World) -> None:

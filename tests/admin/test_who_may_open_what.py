@@ -80,6 +80,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "worker": (of("executions_worker_change", lambda w: w.worker.pk), MEMBERS, 404),
     "attachment": (attachment, MEMBERS, 404),
     "artifact": (artifact, MEMBERS, 404),
+    "descriptor": (of("releases_release_descriptor", lambda w: w.release.pk), MEMBERS, 404),
     "trusted key": (of("releases_trustedkey_change", key), MEMBERS, 404),
     "trusted keys": (plain("releases_trustedkey_changelist"), (*MEMBERS, "stranger"), 403),
     "new trusted key": (plain("releases_trustedkey_new"), (*ADMINS, "stranger"), 403),

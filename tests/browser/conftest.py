@@ -2,18 +2,29 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import connection
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from django.utils import timezone
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
+from pytest_django import DjangoDbBlocker
 
+from embedded.product import Product
+from executions.models import Worker
 from tenancy.models import Tenant
 from tenancy.roles import Role
+from tests.admin.conftest import World, furnished, person
+from tests.race_database import connected_to, emptied
 from tests.running import PASSWORD, BuiltRelease, RunningProduct, TenantInUse, build
+from tests.servers import ordinary_url
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SCREEN: ViewportSize = {"width": 1440, "height": 1000}
 PIPELINES = Path(__file__).parents[1] / "e2e" / "pipelines"
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
 NOT_RUN = "Chromium is not installed; on Debian: apt-get install chromium"
@@ -61,7 +72,7 @@ def log_in(browser: Browser, running: RunningProduct) -> Iterator[LogIn]:
     contexts, problems = [], list[str]()
 
     def open_as(tenant: TenantInUse, role: Role) -> Page:
-        context = browser.new_context(base_url=running.url, viewport={"width": 1440, "height": 1000})
+        context = browser.new_context(base_url=running.url, viewport=SCREEN)
         contexts.append(context)
         context.set_default_timeout(20_000)
         page = context.new_page()
@@ -93,3 +104,47 @@ def v1(tmp_path: Path) -> BuiltRelease:
 @pytest.fixture
 def v2(tmp_path: Path) -> BuiltRelease:
     return build("pinned:pipeline", PIPELINES / "v2", tmp_path / "v2", "2.0")
+
+
+@pytest.fixture
+def acme(
+    browser: Browser, race_database: str, django_db_blocker: DjangoDbBlocker, tmp_path: Path, gathered_static_files: str
+) -> Iterator[tuple[World, str]]:
+    """A tenant with rows of every kind, and the address of a web process that serves them and dispatches nothing."""
+    product = Product(
+        tmp_path / "product",
+        {"DATABASE_URL": ordinary_url(race_database), "REDIS_URL": settings.CELERY_BROKER_URL},
+        {"ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT), "STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"},
+    )
+    with django_db_blocker.unblock(), connected_to(race_database), emptied():
+        world = furnished("acme", "acme.orders")
+        Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
+        person("viewer", world.tenant, Role.VIEWER)
+        User.objects.create_superuser("root", password=PASSWORD)
+        try:
+            product.start_web()
+            product.wait_until_ready()
+            yield world, product.url
+        finally:
+            product.stop()
+            User.objects.all().delete()
+
+
+@pytest.fixture
+def page(browser: Browser, acme: tuple[World, str]) -> Iterator[Page]:
+    """A page of that web process, logged in as root."""
+    context = browser.new_context(base_url=acme[1], viewport=SCREEN)
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    enter(page, PASSWORD)
+    page.wait_for_url("**/admin/")
+    yield page
+    context.close()
+
+
+def enter(page: Page, password: str) -> None:
+    """Log in as root."""
+    page.goto("/admin/login/")
+    page.fill("#id_username", "root")
+    page.fill("#id_password", password)
+    page.get_by_role("button", name="Log in").click()

@@ -2,15 +2,18 @@
 
 import json
 import re
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tenancy.roles import Role
-from tests import signing
+from tests import making, signing
 from tests.browser.conftest import LogIn
 from tests.running import BuiltRelease, TenantInUse
+from wire.documents.contract import CONTRACT_ENTRY
 
 
 def upload(page: Page, descriptor: Path, *artifacts: Path) -> None:
@@ -67,6 +70,69 @@ def test_upload_verify_activate_and_roll_back(
     expect(rows.nth(2)).to_contain_text("The first release")
     [newest, *_] = tenant.get("pipelines/tests.pinned/activations")["items"]
     assert (newest["releaseVersion"], newest["rollback"]) == ("1.0", True)
+
+
+def drop(page: Page, target: str, *files: Path) -> None:
+    """Drop files of this machine on an element, as a person does with the mouse."""
+    page.locator(target).scroll_into_view_if_needed()
+    box = page.locator(target).bounding_box()
+    assert box is not None
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
+
+
+def carrying(release: BuiltRelease, folder: Path) -> BuiltRelease:
+    """Return the same artifact with a descriptor of the profile `tpf-2026-10`."""
+    data = release.artifact.read_bytes()
+    with zipfile.ZipFile(release.artifact) as archive:
+        contract = json.loads(archive.read(CONTRACT_ENTRY))
+    document = making.carrier_descriptor(contract, data, release.version)
+    descriptor = folder / "pipeline-release.json"
+    descriptor.write_text(json.dumps(document, indent=4))
+    return replace(release, descriptor=descriptor, document=document)
+
+
+def test_a_release_with_a_carrier_is_dropped_verified_and_activated(
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, tmp_path: Path
+) -> None:
+    release = carrying(v1, tmp_path)
+    page = log_in(tenant, Role.RELEASE_MANAGER)
+    page.get_by_role("link", name="Upload a release").click()
+    expect(page.get_by_text("URI need not be uploaded")).to_be_visible()
+    drop(page, "#descriptor", release.descriptor)
+    expect(page.get_by_text(f"pipeline-release.json, {release.descriptor.stat().st_size}")).to_be_visible()
+    drop(page, "#artifacts", release.artifact)
+    page.get_by_role("button", name="Upload").click()
+    page.wait_for_url("**/change/")
+    expect(page.locator("#release-live")).to_have_attribute("data-status", "REGISTERED")
+
+    expect(page.locator("[data-profile]")).to_have_text("tpf-2026-10")
+    expect(page.locator("[data-artifacts] tr[data-origin=UPLOADED]")).to_contain_text("carrier")
+    with page.expect_download() as download:
+        page.locator("[data-descriptor]").get_by_role("link", name="Download").click()
+    assert Path(download.value.path()).read_bytes() == release.descriptor.read_bytes()
+    activate(page, "Activate", "The first release with a carrier")
+    shown = tenant.get(f"pipelines/{release.pipeline_id}/releases/1.0")
+    assert (shown["active"], shown["profile"], shown["carrierArtifactId"]) == (True, "tpf-2026-10", "app")
+
+
+def test_a_file_uri_is_a_warning_and_a_missing_file_a_finding_of_its_profile(
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, tmp_path: Path
+) -> None:
+    release = carrying(v1, tmp_path)
+    release.document["artifacts"][0]["uri"] = release.artifact.as_uri()
+    release.descriptor.write_text(json.dumps(release.document))
+    page = log_in(tenant, Role.RELEASE_MANAGER)
+    upload(page, release.descriptor)
+    page.wait_for_url("**/change/")
+    expect(page.locator("#release-live")).to_have_attribute("data-status", "REJECTED")
+    findings = page.locator("[data-findings] tbody tr")
+    expect(findings.filter(has_text="ARTIFACT_NOT_PROMOTABLE")).to_contain_text("warning")
+    expect(findings.filter(has_text="ARTIFACT_FILE_MISSING")).to_contain_text("profile tpf-2026-10: the bytes")
+    expect(page.locator("[data-origin=MISSING]")).to_contain_text("missing")
 
 
 def test_a_rejected_release_shows_its_findings(

@@ -1,73 +1,19 @@
 """The Content-Security-Policy blocks injected content and nothing of the product, on every admin page."""
 
-from collections.abc import Iterator
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
-from django.contrib.auth.models import User
 from django.urls import reverse
-from django.utils import timezone
-from playwright.sync_api import Browser, Page, Route, expect
-from pytest_django import DjangoDbBlocker
+from playwright.sync_api import Page, Route, expect
 
-from embedded.product import Product
-from executions.models import Worker
-from tenancy.roles import Role
-from tests.admin.conftest import World, furnished, person
+from tests.admin.conftest import World
 from tests.admin.test_who_may_open_what import PAGES
-from tests.browser.conftest import blocked
-from tests.race_database import connected_to, emptied
+from tests.browser.conftest import blocked, enter
 from tests.running import PASSWORD
-from tests.servers import ordinary_url
 
-FRAGMENTS = {"release status", "execution live", "campaign live", "attachment", "artifact"}
+FRAGMENTS = {"release status", "execution live", "campaign live", "attachment", "artifact", "descriptor"}
 """Responses that are fragments or downloads, not whole pages."""
 OTHER_PAGES = ("admin:password_change", "admin:log_out_everywhere", "admin:password_change_done", "admin:login")
-
-
-@pytest.fixture
-def acme(
-    browser: Browser, race_database: str, django_db_blocker: DjangoDbBlocker, tmp_path: Path, gathered_static_files: str
-) -> Iterator[tuple[World, str]]:
-    """A tenant with rows of every kind, and the address of a web process that serves them and dispatches nothing."""
-    product = Product(
-        tmp_path / "product",
-        {"DATABASE_URL": ordinary_url(race_database), "REDIS_URL": settings.CELERY_BROKER_URL},
-        {"ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT), "STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"},
-    )
-    with django_db_blocker.unblock(), connected_to(race_database), emptied():
-        world = furnished("acme", "acme.orders")
-        Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
-        person("viewer", world.tenant, Role.VIEWER)
-        User.objects.create_superuser("root", password=PASSWORD)
-        try:
-            product.start_web()
-            product.wait_until_ready()
-            yield world, product.url
-        finally:
-            product.stop()
-            User.objects.all().delete()
-
-
-@pytest.fixture
-def page(browser: Browser, acme: tuple[World, str]) -> Iterator[Page]:
-    context = browser.new_context(base_url=acme[1])
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    log_in(page, PASSWORD)
-    page.wait_for_url("**/admin/")
-    yield page
-    context.close()
-
-
-def log_in(page: Page, password: str) -> None:
-    page.goto("/admin/login/")
-    page.fill("#id_username", "root")
-    page.fill("#id_password", password)
-    page.get_by_role("button", name="Log in").click()
 
 
 def addresses(world: World) -> dict[str, str]:
@@ -120,8 +66,8 @@ def test_an_injected_script_does_not_run(page: Page) -> None:
 def test_after_too_many_failures_the_page_shows_when_to_try_again(page: Page) -> None:
     page.context.clear_cookies()
     for _ in range(5):
-        log_in(page, "wrong")
+        enter(page, "wrong")
         expect(page.get_by_text("Please enter the correct")).to_be_visible()
-    log_in(page, PASSWORD)
+    enter(page, PASSWORD)
     expect(page.get_by_role("heading")).to_have_text("Too many failed log-ins")
     expect(page.locator("p")).to_contain_text("UTC")

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from pipelines.release.maven_repositories import Repositories
 from pipelines.release.verify_release import Verification, verify
 from tests.clients.tpf_cli import __main__ as tpf
 from tests.clients.tpf_cli import closure
 from tests.clients.tpf_cli.configuration import ResolverProfile
-from tests.clients.tpf_cli.descriptor import parse
+from tests.clients.tpf_cli.descriptor import locate, parse
 from tests.clients.tpf_cli.failures import BadRelease, Unresolved
 from tests.clients.tpf_cli.scripted import (
     ScriptedServer,
@@ -31,6 +33,7 @@ from tests.clients.tpf_cli.scripted import (
     scripted_server,
     stored,
 )
+from wire.documents.artifact_uri import ArtifactUriError, parse_artifact_uri
 from wire.documents.contract import publish
 from wire.findings import Severity
 
@@ -216,6 +219,44 @@ def test_both_refuse_a_release_that_breaks_a_rule(
     verified = folder.ours(data)
     assert errors(verified) == {code}
     assert verified.exit_status == (4 if rule == UNRESOLVED else 3)
+
+
+PIECES = {
+    "file:///": [*"ab/.%20:;&+é!'()*,=@_~-\"<>[]^`{|}\\?# ", "%61", "%C3%A9", "%c3", "%00", "..", "//", "%2F", "%7E"],
+    "maven:": [*"ab.:-+~_1/ ", "jar", "zip", "-SNAPSHOT", ":jar:"],
+    "oci://": [*"ab./:-_~@A", f"@{OTHER}", "@sha256:", OTHER],
+}
+
+
+def uris(scheme: str) -> st.SearchStrategy[str]:
+    ends = ["", f"@{OTHER}"] if scheme == "oci://" else [""]
+    return st.builds(
+        lambda pieces, end: "".join(pieces) + end,
+        st.lists(st.sampled_from(PIECES[scheme]), max_size=8),
+        st.sampled_from(ends),
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(sorted(PIECES)).flatmap(lambda scheme: st.tuples(st.just(scheme), uris(scheme))))
+def test_both_read_the_same_locations(case: tuple[str, str]) -> None:
+    """Only the product refuses Maven coordinates with a part that leads to another folder."""
+    scheme, rest = case
+    uri = scheme + rest
+    assume(scheme != "maven:" or not {".", ".."} & {*rest.split(":")})
+    try:
+        theirs = locate(uri).promotable
+    except BadRelease:
+        with pytest.raises(ArtifactUriError):
+            parse_artifact_uri(uri)
+        return
+    assert parse_artifact_uri(uri).is_promotable is theirs
+
+
+def test_only_the_product_finds_a_file_next_to_a_descriptor_that_was_moved(folder: Folder) -> None:
+    data = folder.describe(folder.app(uri="file:///gone/app.jar"))
+    assert folder.theirs(data) == UNRESOLVED
+    assert folder.ours(data).exit_status == 0
 
 
 def test_both_identify_a_release_by_its_exact_bytes(folder: Folder) -> None:
