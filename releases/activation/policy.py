@@ -60,8 +60,8 @@ _RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
 def change(pipeline: Pipeline, changes: Mapping[str, Any], *, actor: str) -> Pipeline:
     """Change the members of the policy that `changes` names, and return the changed pipeline.
 
-    The policy applies from the next verification, activation, answer, failure and claim on. A retry setting that is null resets to
-    the default. Raises `PolicyInvalid` with all errors, and then changes nothing.
+    The policy applies from the next verification, activation, answer, failure and claim on. A retry setting that is
+    null resets to the default. Raises `PolicyInvalid` with all errors, and then changes nothing.
     """
     errors = []
     for name, value in changes.items():
