@@ -4,6 +4,7 @@ import pytest
 
 from releases.models import Deployment, Release
 from tests import making
+from tests.raw_sql import run
 from tests.releases.invariants.rejecting import rejected_by
 
 pytestmark = pytest.mark.django_db
@@ -50,3 +51,11 @@ def test_a_deployment_names_a_verified_release(release: Release) -> None:
 def test_a_key_is_used_once_in_a_tenant(release: Release) -> None:
     assert rejected_by(insert(idempotency_key="'deployed'"), release.pk) == "deployment_key_once"
     assert Deployment.objects.get().release == release
+
+
+def test_the_newest_deployments_of_a_tenant_are_read_from_an_index(release: Release) -> None:
+    run("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_incremental_sort = off")
+    newest = Deployment.objects.filter(tenant=release.pipeline.tenant)[:10]
+    plan = newest.explain()
+    assert "deployment_newest" in plan
+    assert "Sort" not in plan
