@@ -49,8 +49,8 @@ class BearerAuthentication(TokenAuthentication):
             return super().authenticate_credentials(token)
         try:
             return None, bearer.identity(text)
-        except TokenInvalid as refusal:
-            raise AuthenticationFailed(refusal.detail) from None
+        except TokenInvalid as invalid:
+            raise AuthenticationFailed(invalid.detail) from None
 
 
 class MayDeploy(BasePermission):

@@ -670,7 +670,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "ordering": ("-created_at",),
+                "ordering": ("-created_at", "-id"),
+                "indexes": [models.Index(fields=["tenant", "-created_at", "-id"], name="deployment_newest")],
                 "constraints": [
                     models.UniqueConstraint(fields=("tenant", "idempotency_key"), name="deployment_key_once"),
                     models.CheckConstraint(

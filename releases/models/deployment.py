@@ -31,7 +31,7 @@ class Deployment(models.Model):
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
-        ordering = ("-created_at",)
+        ordering = ("-created_at", "-id")
         constraints = (
             models.UniqueConstraint(fields=("tenant", "idempotency_key"), name="deployment_key_once"),
             models.CheckConstraint(
@@ -39,6 +39,7 @@ class Deployment(models.Model):
                 name="deployment_names_its_place",
             ),
         )
+        indexes = (models.Index(fields=("tenant", "-created_at", "-id"), name="deployment_newest"),)
 
     def __str__(self) -> str:
         return f"{self.release} in {self.environment}"

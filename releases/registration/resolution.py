@@ -30,33 +30,38 @@ def resolve(release: Release, renew: Callable[[], None]) -> list[Finding]:
     `ArtifactStoreUnavailable`, after which a retry may succeed.
     """
     artifacts = descriptor_from_json(release.descriptor).artifacts
-    findings = []
+    refusals = []
     for missing in release.artifacts.filter(blob=None):
         artifact = artifacts[missing.position]
         if isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, MavenUri):
-            findings += _resolve(release, missing, artifact.location, renew)
-    return findings
+            try:
+                _store(release, missing, artifact.location, renew)
+            except ArtifactRefused as refusal:
+                refusals.append((missing, refusal))
+    # The location of another artifact may have had the same bytes.
+    stored = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
+    return [_finding(release, missing, refusal) for missing, refusal in refusals if missing.digest not in stored]
 
 
-def _resolve(release: Release, missing: Artifact, location: MavenUri, renew: Callable[[], None]) -> list[Finding]:
+def _store(release: Release, missing: Artifact, location: MavenUri, renew: Callable[[], None]) -> None:
     if not Artifact.objects.filter(pk=missing.pk, blob=None).exists():
-        return []  # an earlier artifact of the release has the same bytes
-    try:
-        staged = maven.fetch(location, missing.digest, release.pipeline.tenant.slug, renew=renew)
-    except ArtifactRefused as refused:
-        message = NAMES_PROFILE + str(refused)
-        return [Finding(refused.code, artifact_field(missing.position, "uri"), message, _severity(release, refused))]
+        return  # an earlier artifact of the release has the same bytes
+    staged = maven.fetch(location, missing.digest, release.pipeline.tenant.slug, renew=renew)
     try:
         _keep(release, missing.digest, staged)
     finally:
         staged.discard()
-    return []
 
 
-def _severity(release: Release, refused: ArtifactRefused) -> Severity:
+def _finding(release: Release, missing: Artifact, refusal: ArtifactRefused) -> Finding:
+    field = artifact_field(missing.position, "uri")
+    return Finding(refusal.code, field, NAMES_PROFILE + str(refusal), _severity(release, refusal))
+
+
+def _severity(release: Release, refusal: ArtifactRefused) -> Severity:
     """Return WARNING if the pipeline accepts releases without bytes. Other bytes are always an error."""
     lenient = release.pipeline.missing_artifacts == MissingArtifacts.IDENTITY_ONLY
-    return Severity.WARNING if lenient and refused.code != OTHER_DIGEST else Severity.ERROR
+    return Severity.WARNING if lenient and refusal.code != OTHER_DIGEST else Severity.ERROR
 
 
 def _keep(release: Release, digest: str, staged: StagedBlob) -> None:

@@ -8,15 +8,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from releases.artifacts import blobs
+from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import artifact_store
 from releases.models import Artifact, Blob, Release
 from releases.registration.registrar import verify_release
 from releases.registration.resolution import resolve
 from releases.states import Status
 from tests import making
+from tests.building import eventually
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import another_session, digest_lock, lock, locked, stopped_before_writing
+from tests.concurrency.sessions import another_session, digest_lock, lock, locked, stopped_before_writing, thread
 from tests.concurrency.test_operators import wait_for_a_blocked_session
 from tests.maven_repository import MavenRepository, maven_repository
 from tests.releases.registration import located
@@ -87,10 +88,26 @@ def test_release_and_bytes_are_locked_until_the_artifact_is_written() -> None:
     assert held(release) == [DIGESTS[0]]
 
 
+def test_bytes_are_stored_after_the_removal_of_the_same_bytes(repository: MavenRepository) -> None:
+    release = uploaded(FIRST)
+    with thread() as other:
+        with blob_lock.exclusive(DIGESTS[0]) as alone:
+            assert alone
+            running = other.submit(verify_release, release.pk)
+            eventually(lambda: bool(repository.requests))
+            with pytest.raises(TimeoutError):
+                running.result(0.5)
+            assert artifact_store().stat(DIGESTS[0]) is None
+        running.result(30)
+    assert held(release) == [DIGESTS[0]]
+
+
 def add_bytes(session: psycopg.Connection[Any], release: Release) -> None:
     """Add the bytes of the artifact as raw SQL, without the lock of the product on the release."""
     session.execute(sql.SQL("UPDATE releases_blob SET checked_at = statement_timestamp()"))
-    session.execute("UPDATE releases_artifact SET blob_id = digest WHERE release_id = %s", [release.pk])
+    session.execute(
+        "UPDATE releases_artifact SET blob_id = digest, resolved = true WHERE release_id = %s", [release.pk]
+    )
 
 
 def test_the_verdict_waits_for_bytes_that_are_being_added() -> None:

@@ -163,7 +163,7 @@ FILE = f"(SELECT digest FROM releases_artifact WHERE release_id = {release('0.5'
 
 def add_bytes(version: str = "0.3", **changes: str) -> str:
     """Return a statement that adds the bytes of the artifact of a release, by default of one in verification."""
-    values = {"blob_id": "digest", **changes}
+    values = {"blob_id": "digest", "resolved": "true", **changes}
     assignments = ", ".join(f"{column} = {value}" for column, value in values.items())
     return f"UPDATE releases_artifact SET {assignments} WHERE release_id = {release(version)}"
 
@@ -171,7 +171,7 @@ def add_bytes(version: str = "0.3", **changes: str) -> str:
 def without_bytes(database: Connection, version: str = "0.3") -> None:
     """Remove the bytes of the artifact of a release, and record that its blob is just stored."""
     chosen = f"(SELECT digest FROM releases_artifact WHERE release_id = {release(version)})"
-    unguarded(database, "releases_artifact", add_bytes(version, blob_id="NULL"))
+    unguarded(database, "releases_artifact", add_bytes(version, blob_id="NULL", resolved="false"))
     database.execute(f"UPDATE releases_blob SET checked_at = now() WHERE digest IN ({chosen}, {FILE})")
 
 
@@ -212,12 +212,14 @@ def test_missing_bytes_are_those_of_the_digest_and_added_once(database: Connecti
     assert refusal(database, add_bytes(blob_id=FILE), ordinary=True) == "artifact_blob_is_its_digest"
     for kind in ("container-image", "lambda-image", "external-endpoint"):
         with database.transaction(force_rollback=True):
-            unguarded(database, "releases_artifact", add_bytes(blob_id="NULL", kind=f"'{kind}'"))
+            unguarded(database, "releases_artifact", add_bytes(blob_id="NULL", resolved="false", kind=f"'{kind}'"))
             assert refusal(database, add_bytes(), ordinary=True) == "artifact_bytes_of_stored_kind"
     for changes in each("uri", "'x'") + each("digest", FILE) + each("release_id", release("0.2")):
         assert refusal(database, add_bytes(**changes)) == "artifact_immutable"
         assert refusal(database, add_bytes(**changes), ordinary=True) == NO_RIGHT
+    assert refusal(database, add_bytes(resolved="false"), ordinary=True) == "artifact_immutable"
     unguarded(database, "releases_artifact", add_bytes())
+    assert refusal(database, add_bytes(resolved="false"), ordinary=True) == "artifact_immutable"
     for value in ("digest", "NULL", FILE):
         assert refusal(database, add_bytes(blob_id=value), ordinary=True) == "artifact_immutable"
 

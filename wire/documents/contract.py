@@ -27,7 +27,8 @@ from wire.documents.shape import (
 )
 from wire.findings import DocumentError, Finding, Severity
 
-CONTRACT_ENTRY = "META-INF/pipeline/pipeline-contract.json"
+CONTRACT_NAME = "pipeline-contract.json"
+CONTRACT_ENTRY = f"META-INF/pipeline/{CONTRACT_NAME}"
 """The zip entry of an artifact that contains the contract."""
 PYTHON_ENTRY = "META-INF/pipeline/python.json"
 """Names the pipeline in the artifact as MODULE:NAME, and the interpreter for which it was built."""
@@ -37,7 +38,7 @@ CAPABILITIES_ENTRY = "META-INF/pipeline/capabilities.json"
 """What the code requires of its coordinator: a list of names."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 
-_DIALECT = Dialect(name="pipeline-contract.json", code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")
+_DIALECT = Dialect(name=CONTRACT_NAME, code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")
 _NEWEST_SCHEMA = 3
 _PROTOCOLS = ("local", "rest", "grpc", "sqs")
 

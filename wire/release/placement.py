@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
-from wire.documents.contract import CONTRACT_ENTRY, Contract
+from wire.documents.contract import CONTRACT_NAME, Contract
 from wire.documents.descriptor import DESCRIPTOR_NAME, CarrierDescriptor, artifact_field
 from wire.documents.json_reader import field_of, shown
 from wire.findings import Finding
@@ -21,12 +22,16 @@ def known_capabilities(contract: Contract) -> list[str]:
     return list(dict.fromkeys([*names, *declared.transition_worker_protocols]))
 
 
-def placement_findings(descriptor: CarrierDescriptor, contract: Contract) -> Iterator[Finding]:
+def placement_findings(
+    descriptor: CarrierDescriptor, contract: Contract, *, uploaded: bool = False
+) -> Iterator[Finding]:
     """Yield what is wrong with the names of the contract's steps, with their places, and with the capabilities.
 
     Each step belongs to exactly one deployable artifact. The deployable artifacts together have all capabilities.
+    `uploaded` is True if the contract was uploaded with the descriptor and not read from the carrier.
     """
-    yield from _step_names(descriptor, contract)
+    inside = "" if uploaded else f"{artifact_field(descriptor.artifacts.index(descriptor.carrier))}!"
+    yield from (replace(finding, field=inside + finding.field) for finding in _step_names(contract))
     steps = dict.fromkeys(step.authored_name or "" for step in contract.steps)
     capabilities = dict.fromkeys(known_capabilities(contract))
     hosts: Counter[str] = Counter()
@@ -51,18 +56,17 @@ def placement_findings(descriptor: CarrierDescriptor, contract: Contract) -> Ite
             yield _of_descriptor("CAPABILITY_NOT_COVERED", f"no artifact has the capability {shown(name)}")
 
 
-def _step_names(descriptor: CarrierDescriptor, contract: Contract) -> Iterator[Finding]:
-    outer = artifact_field(descriptor.artifacts.index(descriptor.carrier))
+def _step_names(contract: Contract) -> Iterator[Finding]:
     if not contract.steps:
-        yield Finding("CONTRACT_WITHOUT_STEPS", f"{outer}!{CONTRACT_ENTRY}#steps", "the contract has no steps")
+        yield Finding("CONTRACT_WITHOUT_STEPS", f"{CONTRACT_NAME}#steps", "the contract has no steps")
     counts = Counter(step.authored_name for step in contract.steps)
     for index, step in enumerate(contract.steps):
-        inner = f"{outer}!{field_of(CONTRACT_ENTRY, ('steps', index, 'authoredName'))}"
+        name = field_of(CONTRACT_NAME, ("steps", index, "authoredName"))
         if not (step.authored_name or "").strip():
-            yield Finding("CONTRACT_STEP_UNNAMED", inner, "the step has no authoredName")
+            yield Finding("CONTRACT_STEP_UNNAMED", name, "the step has no authoredName")
         elif counts[step.authored_name] > 1:
             message = "another step has the same authoredName"
-            yield Finding("CONTRACT_STEP_REPEATED", inner, message)
+            yield Finding("CONTRACT_STEP_REPEATED", name, message)
 
 
 def _of_artifact(code: str, position: int, member: str, message: str) -> Finding:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from wire.documents.contract import (
     CONTRACT_ENTRY,
+    CONTRACT_NAME,
     MAX_CONTRACT_BYTES,
     Contract,
     hash_findings,
@@ -99,7 +100,8 @@ def verify(
             findings += [_document_differs(artifact) for artifact in others]
         contract = contract or uploaded
     if isinstance(descriptor, CarrierDescriptor) and contract is not None:
-        findings += bounded(placement_findings(descriptor, contract), DESCRIPTOR_NAME)
+        placed = placement_findings(descriptor, contract, uploaded=primary.contract is None)
+        findings += bounded(placed, DESCRIPTOR_NAME)
     verdict = Verdict(
         findings=_naming_profile(descriptor, findings),
         contract=contract.normalised() if contract else None,
@@ -269,16 +271,16 @@ def read_contract_document(descriptor: Descriptor, data: bytes) -> tuple[Contrac
     findings = hash_findings(read_object(data, name=CONTRACT_ENTRY, limit=MAX_CONTRACT_BYTES))
     if contract.pipeline_id != descriptor.pipeline_id:
         message = "The contract's pipelineId does not match the release descriptor"
-        findings.append(Finding("CONTRACT_PIPELINE_MISMATCH", "pipeline-contract.json#pipelineId", message))
+        findings.append(Finding("CONTRACT_PIPELINE_MISMATCH", f"{CONTRACT_NAME}#pipelineId", message))
     if contract.contract_version != descriptor.contract_version:
         message = "The contract's contractVersion does not match the release descriptor"
-        findings.append(Finding("CONTRACT_VERSION_MISMATCH", "pipeline-contract.json#contractVersion", message))
+        findings.append(Finding("CONTRACT_VERSION_MISMATCH", f"{CONTRACT_NAME}#contractVersion", message))
     return contract, findings
 
 
 def _document_differs(artifact: ArtifactRef) -> Finding:
     message = f"the uploaded contract differs from the one in {shown(artifact.artifact_id)}"
-    return Finding("CONTRACT_DOCUMENT_DIFFERS", "pipeline-contract.json", message)
+    return Finding("CONTRACT_DOCUMENT_DIFFERS", CONTRACT_NAME, message)
 
 
 def _contracts_differ(earlier: ArtifactRef, position: int) -> Finding:

@@ -220,6 +220,15 @@ def test_each_refused_artifact_has_a_finding_and_the_others_are_stored(repositor
     assert blobs(release) == [DIGEST, None, None]
 
 
+@pytest.mark.parametrize("first", [URI, OTHER_URI])
+def test_bytes_that_one_of_two_locations_has_are_enough(repository: MavenRepository, first: str) -> None:
+    second = OTHER_URI if first == URI else URI
+    artifacts = [located.artifact(JAR, uri=first), located.artifact(JAR, "copy", stepIds=[], uri=second)]
+    release = uploaded(None, located.descriptor(*artifacts))
+    assert verdict(release) == ("REGISTERED", [])
+    assert blobs(release) == [DIGEST] * 2
+
+
 # --- interruptions ---
 
 
@@ -259,6 +268,16 @@ def test_an_unavailable_store_gives_no_verdict(repository: MavenRepository) -> N
         resolve(verifying(release), renew)
     assert verdict(release) == ("VERIFYING", [])
     staging.unlink()
+    assert verdict(release) == ("REGISTERED", [])
+
+
+def test_bytes_that_cannot_be_stored_give_no_verdict(repository: MavenRepository) -> None:
+    release, folder = uploaded(), making.stored_file(DIGEST).parent
+    folder.parent.mkdir(exist_ok=True)
+    folder.touch()
+    assert verdict(release) == ("VERIFYING", [])
+    assert (repository.paths, list(artifact_store().staging.iterdir())) == ([PATH], [])
+    folder.unlink()
     assert verdict(release) == ("REGISTERED", [])
 
 

@@ -169,3 +169,13 @@ def test_a_secure_url_uses_http_for_loopback_addresses_only() -> None:
         env = Environment({"URL": url})
         assert env.url("URL", secure=True) == ""
         assert "URL must begin with https://" in problem(env)
+
+
+def test_prefixes_of_tenants_are_read_by_name() -> None:
+    read = Environment({"PLACES": "production=, eu west=eu-,,été=x"}).tenant_prefixes("PLACES")
+    assert read == {"production": "", "eu west": "eu-", "été": "x"}
+    assert Environment({}).tenant_prefixes("PLACES") == {}
+    for wrong in ("production", "=x", "a=b,a=c", "a=B", "a=b=c", "a = b", f"a={'x' * 63}", "a\u200b=b", "..=b"):
+        env = Environment({"PLACES": wrong})
+        assert env.tenant_prefixes("PLACES") == {}
+        assert "PLACES must be of the form name=prefix, separated by commas" in problem(env)

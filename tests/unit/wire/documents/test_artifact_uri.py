@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.clients.tpf_cli.descriptor import locate
+from tests.clients.tpf_cli.failures import BadRelease
 from wire.documents.artifact_uri import (
     ArtifactUri,
     ArtifactUriError,
@@ -343,6 +346,37 @@ def test_no_other_text_names_a_location(spelling: str, location: ArtifactUri, pl
 def test_any_text_is_parsed_or_refused(scheme: str, rest: str) -> None:
     found = parsed(scheme + rest)
     assert found is None or str(found) == scheme + rest
+
+
+def second_opinion(text: str) -> tuple[str, bool] | None:
+    """Return the path that the double of the deployment command line finds, and whether it may be promoted."""
+    try:
+        location = locate(text)
+    except BadRelease:
+        return None
+    return location.path, location.promotable
+
+
+@settings(max_examples=1000)
+@given(st.sampled_from(sorted(SPELLINGS)), FILES | COORDINATES | PINNED, st.integers(0, 200))
+def test_a_second_reader_agrees(spelling: str, location: ArtifactUri, place: int) -> None:
+    text = SPELLINGS[spelling](str(location), place)
+    found, second = parsed(text), second_opinion(text)
+    if isinstance(found, FileUri | MavenUri):
+        assert second == (found.path, found.is_promotable)
+    elif isinstance(found, ImageUri):
+        assert second == (f"/v2/{found.repository}/manifests/{found.digest}", True)
+    else:
+        assert second is None or is_refused_here_only(text)
+
+
+def is_refused_here_only(text: str) -> bool:
+    """True for paths that are not UTF-8, and for parts of coordinates that could lead out of a repository."""
+    try:
+        unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        return True
+    return bool({".", ".."} & set(text.split(":")))
 
 
 @given(COORDINATES)

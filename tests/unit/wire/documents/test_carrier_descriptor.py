@@ -27,6 +27,7 @@ from wire.documents.descriptor import (
 )
 from wire.documents.json_reader import MAX_FINDINGS
 from wire.findings import DocumentError, Finding, Severity
+from wire.identifying import RULE
 
 Document = dict[str, Any]
 Change = Callable[[Document, tuple[Any, ...]], None]
@@ -379,6 +380,13 @@ BROKEN: list[tuple[str, tuple[Any, ...], str, str, str]] = [
         "ARTIFACT_ASSOCIATION_BLANK",
         "artifacts[0].stepIds",
         "stepIds has a blank entry",
+    ),
+    (
+        "a step of spaces",
+        (*APP, "stepIds", "append", " "),
+        "IDENTITY_MALFORMED",
+        "artifacts[0].stepIds[2]",
+        f"stepIds[2] {RULE}",
     ),
     (
         "a blank capability",

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from tests.unit.wire.release.carried import CONTRACT, DATA, NAME, Store, archive, artifact, contract_of, descriptor
-from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.contract import CONTRACT_NAME
 from wire.documents.descriptor import NAMES_PROFILE
 from wire.documents.json_reader import MAX_FINDINGS
 from wire.release.placement import known_capabilities, placement_findings
 from wire.release.verification import verify
 
-STEPS = f"{NAME}#artifacts[0]!{CONTRACT_ENTRY}#steps"
+STEPS = f"{NAME}#artifacts[0]!{CONTRACT_NAME}#steps"
 Associations = tuple[list[str], list[str]]
 
 
@@ -116,10 +116,12 @@ def test_a_contract_has_steps() -> None:
     assert found(([], ["local"]), steps=[]) == [("CONTRACT_WITHOUT_STEPS", STEPS, "the contract has no steps")]
 
 
-def test_the_field_of_a_step_names_the_carrier() -> None:
+def test_the_field_of_a_step_names_the_carrier_unless_the_contract_was_uploaded() -> None:
     wanted = descriptor(artifact("a", "jar", b"", hosts=True), artifact("app", "jar", b"x"))
     (first, *_) = placement_findings(wanted, contract_of(steps=[]))
-    assert first.field == f"{NAME}#artifacts[1]!{CONTRACT_ENTRY}#steps"
+    assert first.field == f"{NAME}#artifacts[1]!{CONTRACT_NAME}#steps"
+    (first, *_) = placement_findings(wanted, contract_of(steps=[]), uploaded=True)
+    assert first.field == f"{CONTRACT_NAME}#steps"
 
 
 # --- capabilities ---
@@ -228,6 +230,15 @@ def test_places_are_compared_with_an_uploaded_contract(identity_only: bool) -> N
     wanted = descriptor(artifact("app", "jar", b"", stepIds=["Ship"], capabilities=["local"]))
     verdict = verify(wanted, Store(), DATA, identity_only=identity_only)
     assert "STEP_NOT_PLACED" in [finding.code for finding in verdict.findings]
+
+
+@pytest.mark.parametrize(("stored", "field"), [(True, STEPS), (False, f"{CONTRACT_NAME}#steps")])
+def test_the_field_says_where_the_contract_was_read(stored: bool, field: str) -> None:
+    data = json.dumps({**CONTRACT, "steps": []}).encode()
+    carrier = archive(data)
+    wanted = descriptor(artifact("app", "jar", carrier, capabilities=["local"]))
+    verdict = verify(wanted, Store(*[carrier] * stored), data, identity_only=True)
+    assert [each.field for each in verdict.findings if each.code == "CONTRACT_WITHOUT_STEPS"] == [field]
 
 
 def test_places_are_not_judged_without_a_contract() -> None:
