@@ -31,15 +31,14 @@ def descriptor(release: Release) -> str:
 
 def carrying(world: World, version: str = "2.0", *files: bytes, **more: Any) -> Release:
     """Upload and verify a release with a carrier. Return it with its verdict."""
-    contract = making.contract(world.release.pipeline.pipeline_id)
-    document = making.carrier_descriptor(contract, DATA, version, uri=URI, **more)
+    document = making.carrier_descriptor(CONTRACT, DATA, version, uri=URI, **more)
     release = making.upload(world.tenant, document, *files).release
     verify_release(release.pk)
     return Release.objects.select_related("pipeline").get(pk=release.pk)
 
 
-def origins(log_in: LogIn, release: Release, who: str = "viewer") -> list[str]:
-    shown = log_in(who).get(page(release))
+def origins(log_in: LogIn, release: Release) -> list[str]:
+    shown = log_in("viewer").get(page(release))
     names = [artifact.origin.name for artifact in shown.context["artifacts"]]
     for name in names:
         assert f'data-origin="{name}"' in shown.text
@@ -88,11 +87,8 @@ def test_uploaded_bytes_are_shown_as_uploaded(log_in: LogIn, acme: World) -> Non
 
 
 def test_bytes_from_a_repository_are_shown_so_for_each_release_that_pins_them(
-    log_in: LogIn, acme: World, globex: World, settings: Any
+    log_in: LogIn, acme: World, settings: Any
 ) -> None:
-    foreign = making.upload(
-        globex.tenant, making.carrier_descriptor(making.contract("globex.secrets"), DATA, "2.0"), DATA
-    ).release
     with maven_repository() as repository:
         repository.publish(URI, DATA)
         repository.configure(settings)
@@ -101,7 +97,18 @@ def test_bytes_from_a_repository_are_shown_so_for_each_release_that_pins_them(
     assert [each.artifacts.get().resolved for each in (first, second)] == [True, False]
     assert origins(log_in, first) == origins(log_in, second) == ["RESOLVED"]
     assert "from a Maven repository" in log_in("viewer").get(page(first)).text
-    assert origins(log_in, foreign, "superuser") == ["UPLOADED"]
+
+
+def test_what_another_tenant_got_from_a_repository_does_not_count(
+    log_in: LogIn, acme: World, globex: World, settings: Any
+) -> None:
+    with maven_repository() as repository:
+        repository.publish(URI, DATA)
+        repository.configure(settings)
+        theirs = carrying(globex)
+    ours = carrying(acme, "2.0", DATA)
+    assert (theirs.status, theirs.artifacts.get().resolved) == ("REGISTERED", True)
+    assert origins(log_in, ours) == ["UPLOADED"]
 
 
 def test_bytes_that_were_uploaded_first_stay_uploaded(log_in: LogIn, acme: World) -> None:
