@@ -76,26 +76,39 @@ BEGIN
 END $$;
 CREATE TRIGGER blob_guard BEFORE UPDATE ON releases_blob FOR EACH ROW EXECUTE FUNCTION guard_blob();
 
+-- True if the bytes were stored in this transaction, or the tenant of the release has sent them before.
+CREATE FUNCTION tenant_has_bytes(of_release bigint, wanted text, for_artifact bigint) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
+    WITH owner AS (
+        SELECT p.tenant_id FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id WHERE r.id = of_release)
+    SELECT EXISTS (SELECT FROM releases_blob b
+            WHERE b.digest = wanted AND b.state = 'SOUND' AND b.checked_at >= now())
+        OR EXISTS (SELECT FROM releases_artifactupload u
+            WHERE u.tenant_id = (SELECT tenant_id FROM owner) AND u.digest = wanted AND u.status = 'STORED')
+        OR EXISTS (SELECT FROM releases_artifact a JOIN releases_release r ON r.id = a.release_id
+            JOIN releases_pipeline p ON p.id = r.pipeline_id
+            WHERE a.blob_id = wanted AND a.id <> for_artifact AND p.tenant_id = (SELECT tenant_id FROM owner))
+$$;
+
 CREATE FUNCTION guard_artifact() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF (NEW.id, NEW.release_id, NEW.position, NEW.artifact_id, NEW.kind, NEW.uri, NEW.digest, NEW.step_ids, NEW.capabilities)
         IS DISTINCT FROM
         (OLD.id, OLD.release_id, OLD.position, OLD.artifact_id, OLD.kind, OLD.uri, OLD.digest, OLD.step_ids, OLD.capabilities)
-        OR OLD.blob_id IS NOT NULL OR NOT NEW.resolved
+        OR OLD.blob_id IS NOT NULL
     THEN
         RAISE EXCEPTION 'artifact %: only its missing bytes can be added', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_immutable';
     END IF;
     -- The lock keeps the verdict of another transaction from coming first.
-    PERFORM FROM releases_release r WHERE r.id = NEW.release_id AND r.status = 'VERIFYING' FOR SHARE;
+    PERFORM FROM releases_release r WHERE r.id = NEW.release_id AND r.status IN ('UPLOADED', 'VERIFYING') FOR SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'artifact %: its release is not being verified', OLD.id
+        RAISE EXCEPTION 'artifact %: its release has a verdict', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_of_verified_release';
     END IF;
-    IF NOT EXISTS (SELECT FROM releases_blob b WHERE b.digest = NEW.blob_id AND b.state = 'SOUND' AND b.checked_at >= now())
-    THEN
-        RAISE EXCEPTION 'artifact %: its bytes must be stored in the transaction that adds them', OLD.id
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_bytes_just_stored';
+    IF NOT tenant_has_bytes(NEW.release_id, NEW.blob_id, NEW.id) THEN
+        RAISE EXCEPTION 'artifact %: the tenant has not sent its bytes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_bytes_of_tenant';
     END IF;
     RETURN NEW;
 END $$;
@@ -291,14 +304,7 @@ BEGIN
         RAISE EXCEPTION 'artifact %: it must be written with the release whose descriptor lists it', NEW.artifact_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_of_upload';
     END IF;
-    IF NEW.blob_id IS NOT NULL
-        AND NOT EXISTS (SELECT FROM releases_blob b
-            WHERE b.digest = NEW.blob_id AND b.state = 'SOUND' AND b.checked_at >= now())
-        AND NOT EXISTS (SELECT FROM releases_artifactupload u
-            WHERE u.tenant_id = owner AND u.digest = NEW.blob_id AND u.status = 'STORED')
-        AND NOT EXISTS (SELECT FROM releases_artifact a JOIN releases_release r ON r.id = a.release_id
-            JOIN releases_pipeline p ON p.id = r.pipeline_id
-            WHERE a.blob_id = NEW.blob_id AND a.id <> NEW.id AND p.tenant_id = owner)
+    IF NEW.blob_id IS NOT NULL AND NOT tenant_has_bytes(NEW.release_id, NEW.blob_id, NEW.id)
     THEN
         RAISE EXCEPTION 'artifact %: the tenant has not sent its bytes', NEW.artifact_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_bytes_of_tenant';
@@ -371,8 +377,8 @@ ALTER TABLE releases_release DROP CONSTRAINT release_descriptor_digest_of_docume
     DROP CONSTRAINT release_descriptor_not_too_large;
 ALTER TABLE releases_attachment DROP CONSTRAINT attachment_digest_of_content, DROP CONSTRAINT attachment_not_too_large;
 DROP FUNCTION guard_new_contract, guard_new_artifact, guard_new_attachment, guard_new_revocation, guard_revoked,
-    guard_blob_event, guard_pointer, guard_pipeline, guard_artifact_upload, guard_activation, guard_release, guard_deployment, guard_artifact,
-    guard_blob, refuse_change CASCADE;
+    guard_blob_event, guard_pointer, guard_pipeline, guard_artifact_upload, guard_activation, guard_release,
+    guard_deployment, guard_artifact, guard_blob, tenant_has_bytes, refuse_change CASCADE;
 """
 
 

@@ -15,11 +15,12 @@ from foundation.wakeups import wakeup
 from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
-from releases.models import Artifact, ArtifactUpload, Blob, Contract, MissingArtifacts, Pipeline, Release
+from releases.models import Artifact, Contract, MissingArtifacts, Pipeline, Release
 from releases.registration import (
     attachments,
     image_reference,
     image_registry,
+    missing_bytes,
     resolution,
     turns,
     verification_pool,
@@ -27,7 +28,7 @@ from releases.registration import (
 from releases.registration.image_registry import RegistryUnavailable
 from releases.registration.verification_pool import VerificationUnavailable
 from releases.repositories.errors import RepositoryUnavailable
-from releases.states import MOVES, PENDING, Status, UploadStatus
+from releases.states import MOVES, PENDING, Status
 from releases.trust.evidence import Evidence
 from tenancy.models import Tenant
 from wire.documents import json_values
@@ -202,7 +203,7 @@ def _commit(
                 blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
             release = _write_release(tenant, descriptor, upload)
             attachments.write(release, upload.evidence, actor=upload.actor)
-            _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
+            _write_artifacts(release, descriptor, owned=missing_bytes.owned(tenant, wanted) | fingerprints.keys())
             wakeup.send(VERIFY_TASK)
     except IntegrityError:
         # Another upload of the same version was committed first.
@@ -214,13 +215,17 @@ def _commit(
 
 
 def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
-    """Replace missing or damaged bytes of a stored release with uploaded ones."""
+    """Replace missing or damaged bytes of a stored release with uploaded ones. Until its verdict, add missing ones."""
     staged = {file.staged.digest: file.staged for file in files}
-    held = release.artifacts.filter(blob__in=staged.keys()).values_list("blob", flat=True)
-    for digest in sorted(set(held)):
+    held = set(release.artifacts.filter(blob__in=staged.keys()).values_list("blob", flat=True))
+    for digest in sorted(held):
         with blob_lock.shared([digest]):
             fingerprint = staged[digest].keep()
             blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
+    if release.status in PENDING:
+        for digest in sorted(missing_bytes.digests(release) & staged.keys()):
+            missing_bytes.add(release, staged[digest], resolved=False)
+        missing_bytes.add_owned(release)
 
 
 def _write_release(tenant: Tenant, descriptor: Descriptor, upload: Upload) -> Release:
@@ -237,16 +242,6 @@ def _write_release(tenant: Tenant, descriptor: Descriptor, upload: Upload) -> Re
         contract_document=upload.contract,
         uploaded_by=upload.actor,
     )
-
-
-def _owned(tenant: Tenant, digests: set[str]) -> set[str]:
-    """Return the digests whose bytes the tenant has sent before. Knowledge of a digest gives no right to its bytes."""
-    registered = Artifact.objects.filter(release__pipeline__tenant=tenant, blob__in=digests).exclude(
-        blob__state=Blob.State.REMOVED
-    )
-    uploads = ArtifactUpload.objects.filter(tenant=tenant, status=UploadStatus.STORED, digest__in=digests)
-    sound = Blob.objects.filter(state=Blob.State.SOUND, digest__in=uploads.values("digest"))
-    return set(registered.values_list("blob", flat=True)) | set(sound.values_list("digest", flat=True))
 
 
 def _write_artifacts(release: Release, descriptor: Descriptor, owned: set[str]) -> None:

@@ -169,23 +169,24 @@ def add_bytes(version: str = "0.3", **changes: str) -> str:
 
 
 def without_bytes(database: Connection, version: str = "0.3") -> None:
-    """Remove the bytes of the artifact of a release, and record that its blob is just stored."""
+    """Remove the bytes of the artifact of a release, wherever the tenant has them. Its blob is just stored."""
     chosen = f"(SELECT digest FROM releases_artifact WHERE release_id = {release(version)})"
-    unguarded(database, "releases_artifact", add_bytes(version, blob_id="NULL", resolved="false"))
+    removal = f"UPDATE releases_artifact SET blob_id = NULL, resolved = false WHERE digest = {chosen}"
+    unguarded(database, "releases_artifact", removal)
     database.execute(f"UPDATE releases_blob SET checked_at = now() WHERE digest IN ({chosen}, {FILE})")
 
 
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
-        ("0.2", "artifact_of_verified_release"),
+        ("0.2", ""),
         ("0.3", ""),
         ("0.4", "artifact_of_verified_release"),
         ("0.5", "artifact_of_verified_release"),
         ("0.1", "artifact_of_verified_release"),
     ],
 )
-def test_missing_bytes_are_added_during_the_verification(database: Connection, version: str, expected: str) -> None:
+def test_missing_bytes_are_added_until_the_verdict(database: Connection, version: str, expected: str) -> None:
     without_bytes(database, version)
     assert refusal(database, add_bytes(version), ordinary=True) == expected
 
@@ -197,18 +198,23 @@ def test_missing_bytes_are_added_during_the_verification(database: Connection, v
         *each("state", "'DAMAGED'", "'MISSING'", "'REMOVED'"),
     ],
 )
-def test_missing_bytes_are_added_in_the_transaction_that_stores_them(database: Connection, change: Change) -> None:
+def test_missing_bytes_are_stored_in_the_transaction_or_the_tenant_has_them(
+    database: Connection, change: Change
+) -> None:
     without_bytes(database)
     [(column, value)] = change.items()
     chosen = f"(SELECT digest FROM releases_artifact WHERE release_id = {release('0.3')})"
     database.execute(f"UPDATE releases_blob SET {column} = {value} WHERE digest = {chosen}")
-    assert refusal(database, add_bytes(), ordinary=True) == "artifact_bytes_just_stored"
+    assert refusal(database, add_bytes(), ordinary=True) == "artifact_bytes_of_tenant"
+    holds = add_bytes("0.5", blob_id=chosen, resolved="false", digest=chosen)
+    unguarded(database, "releases_artifact", holds)
+    assert refusal(database, add_bytes(resolved="false"), ordinary=True) == ""
 
 
 def test_missing_bytes_are_those_of_the_digest_and_added_once(database: Connection) -> None:
     without_bytes(database)
-    assert refusal(database, add_bytes(blob_id="NULL"), ordinary=True) == "artifact_bytes_just_stored"
-    assert refusal(database, add_bytes(blob_id=f"'{'x' * 71}'"), ordinary=True) == "artifact_bytes_just_stored"
+    assert refusal(database, add_bytes(blob_id="NULL"), ordinary=True) == "artifact_bytes_of_tenant"
+    assert refusal(database, add_bytes(blob_id=f"'{'x' * 71}'"), ordinary=True) == "artifact_bytes_of_tenant"
     assert refusal(database, add_bytes(blob_id=FILE), ordinary=True) == "artifact_blob_is_its_digest"
     for kind in ("container-image", "lambda-image", "external-endpoint"):
         with database.transaction(force_rollback=True):
@@ -217,7 +223,6 @@ def test_missing_bytes_are_those_of_the_digest_and_added_once(database: Connecti
     for changes in each("uri", "'x'") + each("digest", FILE) + each("release_id", release("0.2")):
         assert refusal(database, add_bytes(**changes)) == "artifact_immutable"
         assert refusal(database, add_bytes(**changes), ordinary=True) == NO_RIGHT
-    assert refusal(database, add_bytes(resolved="false"), ordinary=True) == "artifact_immutable"
     unguarded(database, "releases_artifact", add_bytes())
     assert refusal(database, add_bytes(resolved="false"), ordinary=True) == "artifact_immutable"
     for value in ("digest", "NULL", FILE):

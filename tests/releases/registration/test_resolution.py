@@ -341,3 +341,48 @@ def test_another_verification_may_store_the_bytes_during_the_download(repository
     assert resolve(release, Meanwhile(repository, lambda: resolve(release, renew))) == []
     assert (blobs(release), Artifact.objects.filter(blob=DIGEST).count()) == ([DIGEST], 1)
     assert verdict(release) == ("REGISTERED", [])
+
+
+# --- bytes that arrive while the repository is unavailable ---
+
+
+def test_a_file_that_is_uploaded_again_replaces_an_unavailable_repository(repository: MavenRepository) -> None:
+    owner = making.tenant()
+    repository.status = 503
+    release = uploaded(owner)
+    assert verdict(release) == ("VERIFYING", [])
+    assert uploaded(owner, DOCUMENT, JAR) == release
+    assert list(release.artifacts.values_list("blob", "resolved")) == [(DIGEST, False)]
+    assert verdict(release) == ("REGISTERED", [])
+
+
+def test_bytes_that_the_tenant_has_sent_since_are_used_when_the_release_is_uploaded_again(
+    repository: MavenRepository,
+) -> None:
+    owner = making.tenant()
+    repository.status = 503
+    release = uploaded(owner)
+    uploaded(owner, located.descriptor(located.artifact(JAR), version="2.0"), JAR)
+    assert blobs(release) == [None]
+    assert uploaded(owner) == release
+    assert blobs(release) == [DIGEST]
+
+
+def test_a_file_of_a_release_with_a_verdict_is_not_added(repository: MavenRepository) -> None:
+    owner = making.tenant()
+    repository.status = 404
+    release = lenient(owner)
+    assert verdict(release)[0] == "REGISTERED"
+    assert uploaded(owner, DOCUMENT, JAR) == release
+    assert blobs(release) == [None]
+    assert not Blob.objects.filter(pk=DIGEST).exists()
+
+
+def test_a_release_can_name_only_so_many_artifacts_to_download(repository: MavenRepository, settings: Any) -> None:
+    settings.MAX_RELEASE_ARTIFACTS = 1
+    others = [located.truth(making.archive(located.CONTRACT, **{f"META-INF/{n}": "x"}), artifactId=n) for n in "ab"]
+    release = uploaded(document=located.descriptor(located.artifact(JAR), *others))
+    status, findings = verdict(release)
+    assert status == "REJECTED"
+    assert ("MAVEN_TOO_MANY_ARTIFACTS", "error", "") in findings
+    assert repository.paths == []
