@@ -35,7 +35,7 @@ def mismatches(canonical_types: Mapping[str, Any], type_id: str, value: Any) -> 
     and a wrapper's `format` and `pattern`, which are in another platform's dialect and have no bound on their cost. A
     pattern that is only a choice of literals is checked. Never raises on a JSON value.
     """
-    checker = _Checker(canonical_types)
+    checker = Checker(canonical_types)
     found: list[Mismatch] = []
     for mismatch in checker.named(type_id, value, "", 0):
         found.append(mismatch)
@@ -44,7 +44,9 @@ def mismatches(canonical_types: Mapping[str, Any], type_id: str, value: Any) -> 
     return found
 
 
-class _Checker:
+class Checker:
+    """The types of one contract. The paths and rules that its methods yield are those of `mismatches`."""
+
     def __init__(self, canonical_types: Mapping[str, Any]) -> None:
         self._definitions: dict[str, Mapping[str, Any]] = {}
         entries = [(name, entry) for name, entry in canonical_types.items() if isinstance(entry, Mapping)]
@@ -56,6 +58,14 @@ class _Checker:
                 for other in (definition.get("id"), entry.get("runtimeClass")):
                     if isinstance(other, str):
                         self._definitions.setdefault(other, definition)
+
+    def definition(self, type_id: str) -> Mapping[str, Any] | None:
+        """Return the definition of a named type; None if the contract has none."""
+        return self._definitions.get(type_id)
+
+    def accepts(self, expression: Any, value: Any) -> bool:
+        """Return True if `mismatches` finds nothing wrong with a value of this type expression, or type id."""
+        return next(self._expression(expression, value, "", 0), None) is None
 
     def named(self, type_id: str, value: Any, path: str, depth: int) -> Iterator[Mismatch]:
         definition = self._definitions.get(type_id)
@@ -88,7 +98,7 @@ class _Checker:
             yield from self._map(expression, value, path, depth)
 
     def _record(self, definition: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
-        fields = _named_objects(definition.get("fields"), "name")
+        fields = named_objects(definition.get("fields"), "name")
         if fields is None:
             return
         if not isinstance(value, Mapping):
@@ -123,12 +133,12 @@ class _Checker:
         scalar = key_type.get("id") if isinstance(key_type, Mapping) else key_type
         for key, member in value.items():
             here = _member(path, key)
-            if isinstance(scalar, str) and scalar in _TEXTS and (rule := _scalar_rule(scalar, key)):
+            if isinstance(scalar, str) and scalar in TEXTS and (rule := _scalar_rule(scalar, key)):
                 yield here, f"the key {rule}"
             yield from self._expression(expression.get("value"), member, here, depth + 1)
 
     def _union(self, definition: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
-        variants = _named_objects(definition.get("variants"), "discriminator")
+        variants = named_objects(definition.get("variants"), "discriminator")
         if variants is None:
             return
         name = next(iter(value)) if isinstance(value, Mapping) and len(value) == 1 else None
@@ -144,12 +154,12 @@ class _Checker:
             return
         if isinstance(value, str):
             yield from _text_rules(definition, value, path)
-        number = _number(value)
+        number = number_of(value)
         if number is not None:
             yield from _bound_rules(definition, number, path)
 
 
-def _named_objects(items: Any, name: str) -> dict[str, Mapping[str, Any]] | None:
+def named_objects(items: Any, name: str) -> dict[str, Mapping[str, Any]] | None:
     """Return the objects of a definition's list by their name; None if the definition has an unknown form."""
     if not isinstance(items, list):
         return None
@@ -188,7 +198,7 @@ def _decimal(text: str) -> Decimal | None:
     return number if number.is_finite() and abs(number.adjusted()) <= MAX_DECIMAL_EXPONENT else None
 
 
-_SCALARS: dict[str, tuple[Callable[[Any], bool], str]] = {
+SCALARS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "string": (lambda value: isinstance(value, str), "must be a string"),
     "integer": (_is_integer, "must be an integer"),
     "number": (lambda value: _is_integer(value) or isinstance(value, float), "must be a number"),
@@ -198,19 +208,20 @@ _SCALARS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "datetime": (_reads(datetime.fromisoformat), "must be an ISO 8601 date and time in a string"),
     "uuid": (_reads(UUID), "must be a UUID in a string"),
 }
-_TEXTS = frozenset({"string", "decimal", "date", "datetime", "uuid"})
+TEXTS = frozenset({"string", "decimal", "date", "datetime", "uuid"})
+"""The scalars whose values are strings in JSON."""
 
 
 def _scalar_rule(type_id: str, value: Any) -> str | None:
     """Return the rule that `value` breaks; `json` and unknown scalars have none."""
-    if type_id not in _SCALARS:
+    if type_id not in SCALARS:
         return None
-    holds, rule = _SCALARS[type_id]
+    holds, rule = SCALARS[type_id]
     return None if holds(value) else rule
 
 
 def _text_rules(definition: Mapping[str, Any], value: str, path: str) -> Iterator[Mismatch]:
-    choices = _choices(definition.get("pattern"))
+    choices = choices_of(definition.get("pattern"))
     if choices is not None and value not in choices:
         yield path, shown(f"must be one of: {', '.join(choices)}")
     shortest: Any = definition.get("minLength")
@@ -221,7 +232,7 @@ def _text_rules(definition: Mapping[str, Any], value: str, path: str) -> Iterato
         yield path, f"must have at most {longest} characters"
 
 
-def _choices(pattern: Any) -> list[str] | None:
+def choices_of(pattern: Any) -> list[str] | None:
     """Return the literals of a pattern that is only a choice, such as `^(?:a|b)$`; None for other patterns."""
     if not (isinstance(pattern, str) and pattern.startswith("^(?:") and pattern.endswith(")$")):
         return None
@@ -243,7 +254,7 @@ def _bound_rules(definition: Mapping[str, Any], number: Decimal, path: str) -> I
         ("maximum", -1, "at most", "less than"),
     ):
         strict = definition.get(f"{name}Exclusive")
-        bound, strict_bound = _number(definition.get(name)), _number(strict)
+        bound, strict_bound = number_of(definition.get(name)), number_of(strict)
         if strict is True:
             bound, strict_bound = None, bound
         if bound is not None and sign * number < sign * bound:
@@ -252,7 +263,7 @@ def _bound_rules(definition: Mapping[str, Any], number: Decimal, path: str) -> I
             yield path, f"must be {exclusive} {strict_bound}"
 
 
-def _number(value: Any) -> Decimal | None:
+def number_of(value: Any) -> Decimal | None:
     """Return a JSON number, or the decimal in a string; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

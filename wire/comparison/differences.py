@@ -1,0 +1,114 @@
+"""The differences between two releases, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from wire.documents.json_reader import shown
+
+MAX_DIFFERENCES: Final = 500
+"""How many differences a comparison has. Another one says that there are more."""
+
+
+class Area(StrEnum):
+    """What differs. A policy is what a release requests of the coordinator."""
+
+    STEP = "step"
+    TYPE = "type"
+    CAPABILITY = "capability"
+    POLICY = "policy"
+    ARTIFACT = "artifact"
+    ENVIRONMENT = "environment"
+    SIGNATURE = "signature"
+    PROVENANCE = "provenance"
+    SBOM = "sbom"
+
+
+class Kind(StrEnum):
+    """What happened to it."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+    MOVED = "moved"
+
+
+class Impact(StrEnum):
+    """Who is affected when the newer release becomes active, most harmful first.
+
+    Executions stay pinned to their release, so an activation never changes work that exists.
+    """
+
+    BREAKING_FOR_CALLERS = "breaking-for-callers"
+    """A client of the older release fails: the newer one refuses an input that was accepted, or returns a result that
+    the older type does not allow. Clients send the input of the first step and read the result of the last one."""
+    BREAKING_FOR_PARKED_WORK = "breaking-for-parked-work"
+    """Work that waits at an await or has checkpoints cannot continue on the newer release. It stays on the older one,
+    which needs its workers until that work has ended, and its questions keep the older form. A resubmission to the
+    newer release must start at the first step."""
+    UNKNOWN = "unknown"
+    """The documents do not say enough, for example because a type has no definition."""
+    COMPATIBLE = "compatible"
+    """Neither clients nor parked work are affected."""
+
+
+_SEVERITY: Final = {impact: place for place, impact in enumerate(Impact)}
+_AREAS: Final = {area: place for place, area in enumerate(Area)}
+BREAKING: Final = frozenset({Impact.BREAKING_FOR_CALLERS, Impact.BREAKING_FOR_PARKED_WORK})
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference.
+
+    `path` is where it is, such as `steps["Validate"].input.lines[].price`. `before` and `after` are short texts, empty
+    if there is no value. `reason` is one sentence that explains the impact.
+    """
+
+    area: Area
+    kind: Kind
+    impact: Impact
+    path: str
+    before: str
+    after: str
+    reason: str
+
+    @property
+    def is_breaking(self) -> bool:
+        return self.impact in BREAKING
+
+    def to_json(self) -> dict[str, str]:
+        return {
+            "area": self.area.value,
+            "kind": self.kind.value,
+            "impact": self.impact.value,
+            "path": self.path,
+            "before": self.before,
+            "after": self.after,
+            "reason": self.reason,
+        }
+
+
+def changed(area: Area, path: str, values: Iterable[str], reason: str, impact: Impact) -> Difference:
+    """Return a difference between two values. Its kind follows from them: an empty one means that there is none."""
+    before, after = values
+    kind = Kind.ADDED if not before else Kind.REMOVED if not after else Kind.CHANGED
+    return Difference(area, kind, impact, path, shown(before), shown(after), reason)
+
+
+def ordered(differences: Iterable[Difference]) -> tuple[Difference, ...]:
+    """Return the differences, most harmful first, at most MAX_DIFFERENCES and one that says that there are more."""
+    found = sorted(
+        set(differences),
+        key=lambda each: (_SEVERITY[each.impact], _AREAS[each.area], each.path, each.kind, each.before, each.after),
+    )
+    if len(found) <= MAX_DIFFERENCES:
+        return tuple(found)
+    left = len(found) - MAX_DIFFERENCES
+    reason = f"{left} more differences are not listed, none of them more harmful than those above."
+    # The most harmful one that is not listed decides the impact.
+    more = Difference(found[-left].area, Kind.CHANGED, found[-left].impact, "", "", "", reason)
+    return (*found[:MAX_DIFFERENCES], more)

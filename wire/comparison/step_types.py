@@ -1,0 +1,150 @@
+"""Compares the types of steps: what clients send, what they read, and what parked work has stored. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from wire.comparison.differences import Area, Difference, Impact, Kind
+from wire.comparison.steps import step_path, steps_by_name
+from wire.comparison.type_shapes import Types
+from wire.comparison.types import Effect, Rule, TypeChange, compare_types
+from wire.documents.contract import Contract
+from wire.documents.json_reader import shown
+
+
+class Role(StrEnum):
+    """Who depends on values of a type: those who send inputs, those who read results, or work that has stored them."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    BETWEEN = "between"
+
+
+_INPUTS: Final = {
+    Rule.REQUIRED_ADDED: "Inputs without this field were accepted, and are refused.",
+    Rule.FIELD_REMOVED: "Inputs with this field were accepted, and are refused, because it is unknown.",
+    Rule.BECAME_REQUIRED: "Inputs without this field were accepted, and are refused.",
+    Rule.VARIANT_REMOVED: "Inputs of this variant were accepted, and are refused.",
+    Rule.VALUES: "Some inputs that were accepted are refused.",
+}
+_RESULTS: Final = {
+    Rule.REQUIRED_ADDED: "Results no longer have this field, on which clients may rely.",
+    Rule.BECAME_REQUIRED: "Results may be without this field, on which clients may rely.",
+    Rule.VARIANT_REMOVED: "Results may be of a variant that clients do not know.",
+    Rule.VALUES: "Results may have values that the older type does not allow.",
+}
+_STORED: Final = {
+    Rule.REQUIRED_ADDED: "Values of parked work have no such field, so it stays on the older release.",
+    Rule.FIELD_REMOVED: "Values of parked work may have this field, so it stays on the older release.",
+    Rule.BECAME_REQUIRED: "Values of parked work may be without this field, so it stays on the older release.",
+    Rule.VARIANT_REMOVED: "Values of parked work may be of this variant, so it stays on the older release.",
+    Rule.VALUES: "The newer type refuses some values of parked work, so it stays on the older release.",
+}
+_BREAKING: Final = {
+    Role.INPUT: (Impact.BREAKING_FOR_CALLERS, _INPUTS),
+    Role.OUTPUT: (Impact.BREAKING_FOR_CALLERS, _RESULTS),
+    Role.BETWEEN: (Impact.BREAKING_FOR_PARKED_WORK, _STORED),
+}
+_WIDENED: Final = {
+    Role.INPUT: "Inputs that were accepted are still accepted.",
+    Role.OUTPUT: "Results still have the older type.",
+    Role.BETWEEN: "Clients do not see values of this type, and the newer type accepts those of parked work.",
+}
+_UNDECIDED: Final = {
+    Rule.OPAQUE: "The contract has no definition of a type, so its values are not known.",
+    Rule.UNCHECKED: "The coordinator does not check this constraint, and the pipeline may.",
+    Rule.TOO_LARGE: "The type is too large to be compared further.",
+}
+_NO_EXAMPLE: Final = "No value is known that only one of the types accepts."
+_MIRRORED: Final = {Kind.ADDED: Kind.REMOVED, Kind.REMOVED: Kind.ADDED}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    path: str
+    role: Role
+    before: str
+    after: str
+
+
+def type_differences(before: Contract, after: Contract) -> Iterator[Difference]:
+    """Yield the differences between the types of steps, field by field.
+
+    Between the input of the first step and the output of the last one, only steps of both contracts are compared. A
+    pair of types is compared once for each role. The older type of a result must accept what the newer one allows,
+    except for new fields, because readers ignore them.
+    """
+    types = Types(before.canonical_types), Types(after.canonical_types)
+    compared: set[tuple[Role, str, str]] = set()
+    for place in _places(before, after):
+        key = (place.role, place.before, place.after)
+        if key not in compared:
+            compared.add(key)
+            yield from _compared(place, *types)
+
+
+def _places(before: Contract, after: Contract) -> Iterator[_Place]:
+    if not before.steps or not after.steps:
+        return
+    old, new = steps_by_name(before.steps), steps_by_name(after.steps)
+    first, last = next(iter(new)), next(reversed(new))
+    was_first, was_last = next(iter(old)), next(reversed(old))
+    yield _Place(
+        f"{step_path(first)}.input", Role.INPUT, old[was_first].input_type_id or "", new[first].input_type_id or ""
+    )
+    yield _Place(
+        f"{step_path(last)}.output", Role.OUTPUT, old[was_last].output_type_id or "", new[last].output_type_id or ""
+    )
+    for name, step in new.items():
+        if name in old and name not in (first, was_first):
+            ids = old[name].input_type_id or "", step.input_type_id or ""
+            yield _Place(f"{step_path(name)}.input", Role.BETWEEN, *ids)
+        if name in old and name not in (last, was_last):
+            ids = old[name].output_type_id or "", step.output_type_id or ""
+            yield _Place(f"{step_path(name)}.output", Role.BETWEEN, *ids)
+
+
+def _compared(place: _Place, before: Types, after: Types) -> Iterator[Difference]:
+    mirrored = place.role is Role.OUTPUT
+    changes = (
+        compare_types(after, place.after, before, place.before)
+        if mirrored
+        else compare_types(before, place.before, after, place.after)
+    )
+    found = False
+    for change in changes:
+        found = True
+        yield _difference(place, change, mirrored)
+    if not found and place.before != place.after:
+        reason = "The type has another name, and accepts the same values."
+        texts = shown(place.before), shown(place.after)
+        yield Difference(Area.TYPE, Kind.CHANGED, Impact.COMPATIBLE, place.path, *texts, reason)
+
+
+def _difference(place: _Place, change: TypeChange, mirrored: bool) -> Difference:
+    impact, reason = _judged(place.role, change)
+    kind = _kind(change)
+    texts = change.before, change.after
+    if mirrored:
+        kind, texts = _MIRRORED.get(kind, kind), (change.after, change.before)
+    return Difference(Area.TYPE, kind, impact, place.path + change.path, *texts, reason)
+
+
+def _judged(role: Role, change: TypeChange) -> tuple[Impact, str]:
+    if role is Role.OUTPUT and change.rule is Rule.FIELD_REMOVED:
+        return Impact.COMPATIBLE, "Results have a new field, which clients ignore."
+    if change.effect is Effect.WIDENED:
+        return Impact.COMPATIBLE, _WIDENED[role]
+    if change.effect is Effect.NARROWED:
+        impact, reasons = _BREAKING[role]
+        return impact, reasons[change.rule]
+    return Impact.UNKNOWN, _UNDECIDED.get(change.rule, _NO_EXAMPLE)
+
+
+def _kind(change: TypeChange) -> Kind:
+    if change.rule in (Rule.REQUIRED_ADDED, Rule.OPTIONAL_ADDED, Rule.VARIANT_ADDED):
+        return Kind.ADDED
+    return Kind.REMOVED if change.rule in (Rule.FIELD_REMOVED, Rule.VARIANT_REMOVED) else Kind.CHANGED

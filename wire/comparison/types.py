@@ -1,0 +1,392 @@
+"""Compares two types field by field: which values does one accept and the other refuse? Pure.
+
+The answer is about the values that the coordinator accepts (`wire.documents.canonical_types`). A change is NARROWED
+only if a value is known that the old type accepts and the new one refuses. If there are no changes, or all are WIDENED,
+the new type accepts all values of the old one. What cannot be decided is UNKNOWN.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain, islice
+from typing import Any, Final
+
+from wire.comparison.type_shapes import (
+    MAX_DEPTH,
+    NOTHING,
+    Form,
+    Limits,
+    Shape,
+    Types,
+    candidates,
+    is_wider_scalar,
+    limits_of,
+)
+from wire.documents.json_reader import shown
+from wire.documents.json_writer import sorted_text
+
+MAX_COMPARED: Final = 100_000
+"""How many fields and variants are compared. Types with more have one change that says so."""
+_UNCHECKED_OF_FIELDS: Final = ("presence", "nullability", "minItems", "maxItems")
+_UNCHECKED_OF_WRAPPERS: Final = ("format", "allowedValues")
+
+Embed = Callable[[Any], Any]
+
+
+class Effect(StrEnum):
+    """What a change does to the values that the type accepts."""
+
+    NARROWED = "narrowed"
+    WIDENED = "widened"
+    UNKNOWN = "unknown"
+
+
+class Rule(StrEnum):
+    """What changed."""
+
+    REQUIRED_ADDED = "required-added"
+    OPTIONAL_ADDED = "optional-added"
+    FIELD_REMOVED = "field-removed"
+    BECAME_REQUIRED = "became-required"
+    BECAME_OPTIONAL = "became-optional"
+    VARIANT_ADDED = "variant-added"
+    VARIANT_REMOVED = "variant-removed"
+    VALUES = "values"
+    OPAQUE = "opaque"
+    UNCHECKED = "unchecked"
+    TOO_LARGE = "too-large"
+
+
+@dataclass(frozen=True, slots=True)
+class TypeChange:
+    """One change. `path` is inside the type, such as `.lines[].price`. `before` and `after` are empty if there is none.
+
+    `example` returns, for a NARROWED change, a complete value that the old type accepts and the new one refuses.
+    """
+
+    path: str
+    rule: Rule
+    effect: Effect
+    before: str = ""
+    after: str = ""
+    example: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two expressions at the same path. `embed` returns the complete value around a value at this path."""
+
+    before: Any
+    after: Any
+    path: str
+    depth: int
+    embed: Embed | None
+
+
+def compare_types(before: Types, before_id: Any, after: Types, after_id: Any) -> Iterator[TypeChange]:
+    """Yield the changes between two types, which are type ids or type expressions, outermost first.
+
+    A type that occurs at several paths is compared once. Members that the coordinator does not check, such as a pattern
+    in another dialect, are UNKNOWN.
+    """
+    walk = _Walk(before, after)
+    waiting = deque([_Pair(before_id, after_id, "", 0, lambda value: value)])
+    while waiting and walk.compared < MAX_COMPARED:
+        pair = waiting.popleft()
+        if pair.depth <= MAX_DEPTH:
+            yield from walk.changes(pair)
+            waiting.extend(walk.inner)
+            walk.inner.clear()
+    if waiting:
+        yield TypeChange(waiting[0].path, Rule.TOO_LARGE, Effect.UNKNOWN)
+
+
+class _Walk:
+    """Compares pairs, and collects the pairs inside of them in `inner`."""
+
+    def __init__(self, before: Types, after: Types) -> None:
+        self._before, self._after = before, after
+        self._visited: set[tuple[int, int]] = set()
+        self.inner: list[_Pair] = []
+        self.compared = 0
+
+    def changes(self, pair: _Pair) -> Iterator[TypeChange]:
+        old, new = self._before.shape(pair.before), self._after.shape(pair.after)
+        self.compared += 1
+        if new.accepts_everything:
+            if not old.accepts_everything:
+                yield TypeChange(pair.path, Rule.VALUES, Effect.WIDENED, _described(old), _described(new))
+        elif Form.OPAQUE in (old.form, new.form):
+            if (old.form, old.label, old.body, old.wrappers) != (new.form, new.label, new.body, new.wrappers):
+                yield TypeChange(pair.path, Rule.OPAQUE, Effect.UNKNOWN, _described(old), _described(new))
+        elif old.form is not new.form:
+            yield self._values(pair, old, new, [self._before.sample(pair.before), *candidates(old, new)])
+        elif old.form is Form.SCALAR:
+            yield from self._scalars(pair, old, new)
+        elif old.form is Form.MAP:
+            yield from self._maps(pair, old, new)
+        elif (id(old.body), id(new.body)) not in self._visited:
+            self._visited.add((id(old.body), id(new.body)))
+            self.compared += len(old.parts) + len(new.parts)
+            yield from self._records(pair, old, new) if old.form is Form.RECORD else self._unions(pair, old, new)
+
+    # --- records ---
+
+    def _records(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
+        smallest = self._before.required(old)
+        for name, part in old.parts.items():
+            if name not in new.parts:
+                yield self._field_removed(pair, name, part, smallest)
+            else:
+                yield from self._field(pair, name, part, new.parts[name], smallest)
+        for name, part in new.parts.items():
+            if name in old.parts:
+                continue
+            path, text = _member(pair.path, name), self._field_text(self._after, part)
+            if part.get("optional") is True:
+                yield TypeChange(path, Rule.OPTIONAL_ADDED, Effect.WIDENED, after=text)
+            else:
+                yield _narrowed(pair, path, Rule.REQUIRED_ADDED, smallest, after=text)
+
+    def _field_removed(self, pair: _Pair, name: str, part: Mapping[str, Any], smallest: Any) -> TypeChange:
+        value = None if part.get("optional") is True else _member_of(smallest, name)
+        path, text = _member(pair.path, name), self._field_text(self._before, part)
+        return _narrowed(pair, path, Rule.FIELD_REMOVED, _with(smallest, name, value), before=text)
+
+    def _field(
+        self, pair: _Pair, name: str, old: Mapping[str, Any], new: Mapping[str, Any], smallest: Any
+    ) -> Iterator[TypeChange]:
+        path = _member(pair.path, name)
+        was_optional, is_optional = old.get("optional") is True, new.get("optional") is True
+        if was_optional and not is_optional:
+            yield _narrowed(pair, path, Rule.BECAME_REQUIRED, smallest, "optional", "required")
+        elif is_optional and not was_optional:
+            yield TypeChange(path, Rule.BECAME_OPTIONAL, Effect.WIDENED, "required", "optional")
+        for member in _UNCHECKED_OF_FIELDS:
+            if old.get(member) != new.get(member):
+                texts = _constraint(member, old.get(member)), _constraint(member, new.get(member))
+                yield TypeChange(path, Rule.UNCHECKED, Effect.UNKNOWN, *texts)
+        repeated = old.get("repeated") is True
+        if repeated is not (new.get("repeated") is True):
+            yield self._repetition(pair, path, (old, new), _with_at(smallest, name))
+            return
+        embed = _inside(pair.embed, _with_at(smallest, name), repeated)
+        self.inner.append(_Pair(old.get("type"), new.get("type"), path + "[]" * repeated, pair.depth + 1, embed))
+
+    def _repetition(
+        self, pair: _Pair, path: str, fields: tuple[Mapping[str, Any], Mapping[str, Any]], place: Embed | None
+    ) -> TypeChange:
+        """Return the change from one value to an array, or the reverse."""
+        old, new = fields
+        texts = self._field_text(self._before, old), self._field_text(self._after, new)
+        if old.get("repeated") is True:
+            if self._after.shape(new.get("type")).accepts_everything:
+                return TypeChange(path, Rule.VALUES, Effect.WIDENED, *texts)
+            value: Any = NOTHING if self._after.accepts(new.get("type"), []) else []
+        else:
+            value = self._before.sample(old.get("type"))
+        whole = NOTHING if place is None or value is NOTHING else place(value)
+        return _narrowed(pair, path, Rule.VALUES, whole, *texts)
+
+    def _field_text(self, types: Types, part: Mapping[str, Any]) -> str:
+        text = _described(types.shape(part.get("type"))) + "[]" * (part.get("repeated") is True)
+        return f"{text}, optional" if part.get("optional") is True else text
+
+    # --- unions and maps ---
+
+    def _unions(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
+        for name, part in old.parts.items():
+            path = _member(pair.path, name)
+            if name in new.parts:
+                place = _inside(pair.embed, _single(name))
+                payloads = part.get("payload"), new.parts[name].get("payload")
+                self.inner.append(_Pair(*payloads, path, pair.depth + 1, place))
+                continue
+            payload = self._before.sample(part.get("payload"))
+            whole = NOTHING if payload is NOTHING else {name: payload}
+            yield _narrowed(pair, path, Rule.VARIANT_REMOVED, whole, before=shown(name))
+        for name in new.parts:
+            if name not in old.parts:
+                path = _member(pair.path, name)
+                yield TypeChange(path, Rule.VARIANT_ADDED, Effect.WIDENED, after=shown(name))
+
+    def _maps(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
+        keys = _key_scalar(old.body), _key_scalar(new.body)
+        if keys[0] != keys[1]:
+            if is_wider_scalar(*keys):
+                yield TypeChange(f"{pair.path}{{}}", Rule.VALUES, Effect.WIDENED, *keys)
+            else:
+                yield self._other_keys(pair, old, *keys)
+        embed = None
+        samples = [
+            value for value in candidates(_scalar(keys[0])) if self._before.accepts(_scalar_type(keys[0]), value)
+        ]
+        if samples:
+            embed = _inside(pair.embed, _single(samples[0]))
+        values = old.body.get("value"), new.body.get("value")
+        self.inner.append(_Pair(*values, f"{pair.path}{{}}", pair.depth + 1, embed))
+
+    def _other_keys(self, pair: _Pair, old: Shape, before: str, after: str) -> TypeChange:
+        value = self._before.sample(old.body.get("value"))
+        keys = (
+            key
+            for key in candidates(_scalar(before))
+            if self._before.accepts(_scalar_type(before), key) and not self._after.accepts(_scalar_type(after), key)
+        )
+        key = next(keys, NOTHING)
+        whole = NOTHING if NOTHING in (key, value) else {key: value}
+        return _narrowed(pair, f"{pair.path}{{}}", Rule.VALUES, whole, before, after)
+
+    # --- scalars ---
+
+    def _scalars(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
+        same = old.scalar == new.scalar and old.wrappers == new.wrappers
+        if not same and is_wider_scalar(old.scalar, new.scalar) and _within(old, new):
+            yield from self._wider(pair, old, new)
+        elif not same:
+            yield self._values(pair, old, new, chain(_refused_choices(old, new), candidates(old, new)))
+        for member in _UNCHECKED_OF_WRAPPERS:
+            before, after = ([each[member] for each in shape.wrappers if member in each] for shape in (old, new))
+            if before != after:
+                texts = _constraint(member, before), _constraint(member, after)
+                yield TypeChange(pair.path, Rule.UNCHECKED, Effect.UNKNOWN, *texts)
+
+    def _wider(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
+        before, after = limits_of(old), limits_of(new)
+        if after.patterns - before.patterns:
+            texts = _patterns(before), _patterns(after)
+            yield TypeChange(pair.path, Rule.UNCHECKED, Effect.UNKNOWN, *texts)
+        elif (old.scalar, before) != (new.scalar, after):
+            yield TypeChange(pair.path, Rule.VALUES, Effect.WIDENED, _described(old), _described(new))
+
+    def _values(self, pair: _Pair, old: Shape, new: Shape, values: Any) -> TypeChange:
+        """Return a change of which only a value can tell what it does."""
+        found = (
+            value
+            for value in values
+            if value is not NOTHING
+            and self._before.accepts(pair.before, value)
+            and not self._after.accepts(pair.after, value)
+        )
+        return _narrowed(pair, pair.path, Rule.VALUES, next(found, NOTHING), _described(old), _described(new))
+
+
+def _narrowed(pair: _Pair, path: str, rule: Rule, value: Any, before: str = "", after: str = "") -> TypeChange:
+    """Return a NARROWED change if there is an example: `value` at the path of `pair`. Otherwise it is UNKNOWN."""
+    embed = pair.embed
+    if value is NOTHING or embed is None:
+        return TypeChange(path, rule, Effect.UNKNOWN, before, after)
+    return TypeChange(path, rule, Effect.NARROWED, before, after, lambda: embed(value))
+
+
+# --- complete values ------------------------------------------------------------------------------
+
+
+def _inside(outer: Embed | None, place: Embed | None, repeated: bool = False) -> Embed | None:
+    if outer is None or place is None:
+        return None
+    return lambda value: outer(place([value] if repeated else value))
+
+
+def _single(name: str) -> Embed:
+    return lambda value: {name: value}
+
+
+def _with_at(smallest: Any, name: str) -> Embed | None:
+    return None if smallest is NOTHING else lambda value: {**smallest, name: value}
+
+
+def _with(smallest: Any, name: str, value: Any) -> Any:
+    return NOTHING if smallest is NOTHING else {**smallest, name: value}
+
+
+def _member_of(smallest: Any, name: str) -> Any:
+    return NOTHING if smallest is NOTHING else smallest[name]
+
+
+# --- constraints ----------------------------------------------------------------------------------
+
+
+def _within(old: Shape, new: Shape) -> bool:
+    """Return True if the constraints of `old` imply those of `new`. Patterns that are not checked do not count."""
+    before, after = limits_of(old), limits_of(new)
+    if after.choices is not None and (before.choices is None or not before.choices <= after.choices):
+        return False
+    lengths = [len(choice) for choice in before.choices or ()]
+    shortest, longest = min(lengths, default=before.shortest), max(lengths, default=before.longest)
+    texts_fit = after.shortest <= max(shortest, before.shortest) and after.longest >= min(longest, before.longest)
+    if not texts_fit and old.scalar not in ("integer", "number", "boolean"):
+        return False
+    return old.scalar == "boolean" or (
+        _bounds_fit(before.lower, after.lower, 1) and _bounds_fit(before.upper, after.upper, -1)
+    )
+
+
+def _refused_choices(old: Shape, new: Shape) -> Iterator[str]:
+    """Yield a few literals that the constraints of `old` allow and those of `new` do not."""
+    before, after = limits_of(old), limits_of(new)
+    refused = (
+        choice
+        for choice in sorted(before.choices or ())
+        if (after.choices is not None and choice not in after.choices)
+        or not after.shortest <= len(choice) <= after.longest
+    )
+    return islice(refused, 20)
+
+
+def _bounds_fit(before: Any, after: Any, sign: int) -> bool:
+    if after is None:
+        return True
+    if before is None:
+        return False
+    return bool((sign * before[0], before[1]) >= (sign * after[0], after[1]))
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+
+def _member(path: str, name: str) -> str:
+    return f"{path}.{shown(name)}"
+
+
+def _described(shape: Shape) -> str:
+    limits = limits_of(shape)
+    texts = [shape.label if shape.label == shape.scalar or not shape.scalar else f"{shape.label} ({shape.scalar})"]
+    if limits.choices is not None:
+        texts.append("one of " + ", ".join(sorted(limits.choices)[:20]))
+    if limits.shortest:
+        texts.append(f"at least {limits.shortest} characters")
+    if limits.longest != float("inf"):
+        texts.append(f"at most {limits.longest} characters")
+    for bound, inclusive, strict in ((limits.lower, "at least", "more than"), (limits.upper, "at most", "less than")):
+        if bound is not None:
+            texts.append(f"{strict if bound[1] else inclusive} {bound[0]}")
+    texts += [f"pattern {pattern}" for pattern in sorted(limits.patterns)]
+    return shown(", ".join(texts))
+
+
+def _constraint(member: str, value: Any) -> str:
+    """Return the text of a field's constraint, or of those of several wrappers."""
+    return "" if value in (None, []) else shown(f"{member} {sorted_text(value)}")
+
+
+def _patterns(limits: Limits) -> str:
+    return shown(", ".join(sorted(limits.patterns)))
+
+
+def _key_scalar(expression: Mapping[str, Any]) -> str:
+    """Return the scalar of a map's keys. Those that are not checked are strings."""
+    key = expression.get("key")
+    scalar = key.get("id") if isinstance(key, Mapping) else key
+    return scalar if isinstance(scalar, str) and is_wider_scalar(scalar, "string") else "string"
+
+
+def _scalar(name: str) -> Shape:
+    return Shape(Form.SCALAR, name, name)
+
+
+def _scalar_type(name: str) -> dict[str, str]:
+    return {"kind": "scalar", "id": name}
