@@ -1,7 +1,6 @@
 """The page that confirms an activation. It shows what changes and for which executions."""
 
 import uuid
-from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -12,15 +11,14 @@ from django.shortcuts import redirect
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import activation
-from releases.admin.contract_changes import changes
+from releases.activation.comparison import differences
+from releases.admin import comparison
 from releases.models import Activation, Release
 from releases.states import Status
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
-from wire.documents.contract import contract_from_json
-from wire.findings import DocumentError
 
 
 class ActivationForm(forms.Form):
@@ -87,17 +85,5 @@ def _confirmation(
         reason=form.data.get("reason", "") if form else "",
         form_errors=form.errors if form else {},
         problem=problem_of(error) if error else None,
-        **_contract_changes(release, active),
+        **comparison.context_of(differences(active, release) if active else ()),
     )
-
-
-def _contract_changes(release: Release, active: Release | None) -> dict[str, Any]:
-    if active is None or release.contract_version == active.contract_version:
-        return {"contract_changes": False}
-    if release.contract is None or active.contract is None:
-        return {"contract_changes": True, "step_changes": []}
-    try:
-        before, after = contract_from_json(active.contract.document), contract_from_json(release.contract.document)
-    except DocumentError:
-        return {"contract_changes": True, "step_changes": []}
-    return {"contract_changes": True, "step_changes": changes(before, after)}

@@ -14,6 +14,7 @@ from django.urls import URLPattern
 from foundation.admin.columns import column, moment
 from releases import queries
 from releases.activation import policy
+from releases.admin import comparison
 from releases.models import MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
 from releases.trust import trust
 from tenancy.access import actor
@@ -57,7 +58,13 @@ class PipelineAdmin(ReadOnlyAdmin):
         return count
 
     def own_urls(self) -> list[URLPattern]:
-        return [self.own("<int:object_id>/policy/", "policy", self.policy)]
+        return [
+            self.own("<int:object_id>/policy/", "policy", self.policy),
+            self.own("<int:object_id>/compare/", "compare", self.compare),
+        ]
+
+    def compare(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return comparison.page(self, request, self.row_or_404(request, object_id))
 
     def show(self, request: HttpRequest, row: Pipeline) -> HttpResponse:
         pipeline = queries.pipeline(row.tenant, row.pipeline_id)

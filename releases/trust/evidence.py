@@ -7,11 +7,13 @@ descriptor of the release.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from releases.states import AttachmentKind
 from releases.trust import provenance, sbom
+from wire.comparison.facts import Package
 from wire.documents import signing
 from wire.documents.descriptor import Descriptor
 from wire.documents.json_reader import bounded, read_object
@@ -69,6 +71,11 @@ def _read(content: bytes, document: dict[str, Any], descriptor: Descriptor) -> E
 def envelope_of(content: bytes) -> signing.Envelope:
     """Return the envelope in the content of a signed attachment. Raises `DocumentError`."""
     return signing.read_envelope(_object(content))
+
+
+def packages_of(content: bytes) -> Iterator[Package]:
+    """Yield the packages in the content of an attached SBOM. Raises `DocumentError`."""
+    yield from sbom.packages(sbom.read_bill(_object(content)))
 
 
 def _enveloped(content: bytes, envelope: signing.Envelope, descriptor: Descriptor) -> Evidence:

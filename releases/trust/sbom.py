@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from wire.comparison.facts import Package, package_of
 from wire.documents.descriptor import Descriptor
 from wire.documents.json_reader import Dialect, field_of, shown
 from wire.documents.shape import ArrayOrNull, Document, Int32, RequiredText, TextOrEmpty, Texts, shape
@@ -56,6 +57,7 @@ class _Hash(_Part):
 class _Component(_Part):
     name: RequiredText
     version: TextOrEmpty = ""
+    purl: TextOrEmpty = ""
     hashes: Annotated[tuple[_Hash, ...], ArrayOrNull] = ()
     components: Annotated[tuple[_Component, ...], ArrayOrNull] = ()
 
@@ -87,6 +89,13 @@ class _CycloneDx(_Part):
     def count(self) -> int:
         return sum(each.count for each in self.components)
 
+    def contained(self) -> Iterator[Package]:
+        waiting = list(reversed(self.components))
+        while waiting:
+            component = waiting.pop()
+            yield package_of(component.name, component.version, component.purl)
+            waiting += reversed(component.components)
+
     def subjects(self) -> Iterator[tuple[str, str, str]]:
         if self.metadata is not None and self.metadata.component is not None:
             component = self.metadata.component
@@ -106,14 +115,25 @@ class _Checksum(_Part):
     checksum_value: TextOrEmpty = ""
 
 
+class _Reference(_Part):
+    reference_type: TextOrEmpty = ""
+    reference_locator: TextOrEmpty = ""
+
+
 class _Package(_Part):
     id: RequiredText = Field(alias="SPDXID")
     name: RequiredText
+    version_info: TextOrEmpty = ""
+    external_refs: Annotated[tuple[_Reference, ...], ArrayOrNull] = ()
     checksums: Annotated[tuple[_Checksum, ...], ArrayOrNull] = ()
 
     @property
     def digest(self) -> str:
         return next((each.checksum_value.lower() for each in self.checksums if each.algorithm == "SHA256"), "")
+
+    @property
+    def purl(self) -> str:
+        return next((each.reference_locator for each in self.external_refs if each.reference_type == "purl"), "")
 
 
 class _Relationship(_Part):
@@ -138,13 +158,22 @@ class _Spdx(_Part):
     def count(self) -> int:
         return len(self.packages)
 
-    def subjects(self) -> Iterator[tuple[str, str, str]]:
-        described = set(self.document_describes)
-        described |= {
+    def contained(self) -> Iterator[Package]:
+        described = self.described()
+        for package in self.packages:
+            if package.id not in described:
+                yield package_of(package.name, package.version_info, package.purl)
+
+    def described(self) -> set[str]:
+        """Return the ids of the packages that the document is about."""
+        return set(self.document_describes) | {
             each.related
             for each in self.relationships
             if each.element == _SPDX_DOCUMENT and each.relationship_type == "DESCRIBES"
         }
+
+    def subjects(self) -> Iterator[tuple[str, str, str]]:
+        described = self.described()
         for position, package in enumerate(self.packages):
             if package.id in described:
                 yield field_of(NAME, ("packages", position)), package.name, package.digest
@@ -183,6 +212,11 @@ def artifact_findings(bill: Bill, descriptor: Descriptor) -> list[Finding]:
         for field, name, digest in bill.subjects()
         if digest and f"sha256:{digest}" not in artifacts
     ]
+
+
+def packages(bill: Bill) -> Iterator[Package]:
+    """Yield the packages that the SBOM lists, without its subjects. They are unverified claims of the SBOM."""
+    return bill.contained()
 
 
 def summary(bill: Bill) -> dict[str, Any]:

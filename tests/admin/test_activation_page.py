@@ -47,7 +47,7 @@ def test_the_page_shows_what_changes(log_in: LogIn, acme: World, newer: Release)
     assert "New executions of <strong>acme.orders</strong> in tenant <strong>acme</strong>" in text
     assert "stay on the release that they are pinned to" in text
     assert "Executions that stay on 1.0</dt><dd>1 live" in text
-    assert "The contract stays the same" in text
+    assert "The code differs. What clients and parked work see of it is in the contract." in text
 
 
 def test_an_activation_appears_in_the_history_with_actor_and_reason(log_in: LogIn, newer: Release) -> None:
@@ -146,8 +146,9 @@ def test_a_release_that_is_not_registered_cannot_be_activated(log_in: LogIn, acm
 def test_the_page_names_the_changed_steps(log_in: LogIn, acme: World) -> None:
     changed = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=STEPS)
     page = log_in("release-manager").get(address(changed))
-    assert [(change.step, change.kind) for change in page.context["step_changes"]] == [("Screen", "added")]
-    assert "The contract changes" in page.text
+    added = page.context["differences"][0]
+    assert (added.area, added.kind, added.path, added.impact) == ("step", "added", 'steps["Screen"]', "compatible")
+    assert "steps[&quot;Screen&quot;]" in page.text
 
 
 WORKERS: dict[str, tuple[dict[str, Any], str, bool]] = {

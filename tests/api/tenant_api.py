@@ -71,6 +71,7 @@ ELSEWHERE = {
     ("POST", "executions:batch"): "test_batch",
     ("GET", "pipelines/{pipeline_id}/descriptors/{descriptor_digest}"): "test_descriptors",
     ("GET", "deployments"): "test_deployments",
+    ("GET", "pipelines/{pipeline_id}/comparison"): "test_comparison",
     ("GET", "artifacts/{artifact_digest}"): "test_artifacts",
     ("POST", "artifact-uploads"): "test_uploads",
     ("GET", "artifact-uploads/{upload_id}"): "test_uploads",

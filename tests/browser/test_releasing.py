@@ -52,7 +52,7 @@ def test_upload_verify_activate_and_roll_back(
 
     register(page, v2)
     page.get_by_role("link", name="Activate", exact=True).click()
-    expect(page.locator("[data-step-changes]")).to_contain_text("Check")
+    expect(page.locator("[data-differences]")).to_contain_text("Check")
     expect(page.locator("[data-warning]")).to_contain_text("No healthy worker hosts it")
     page.go_back()
     activate(page, "Activate", "It checks before it settles")

@@ -1,0 +1,184 @@
+"""Differences of artifacts, environments, signatures, provenance and SBOMs, and the limits of a comparison."""
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.unit.wire.comparison.releases import Row, contract, facts, field, named, record, step
+from wire.comparison.comparison import compare
+from wire.comparison.differences import MAX_DIFFERENCES, Impact
+from wire.comparison.facts import MAX_PACKAGES, Package, Provenance, ReleaseFacts, package_of
+from wire.documents.descriptor import CHECKPOINTS
+
+COMPATIBLE, UNKNOWN = "compatible", "unknown"
+OTHER = "sha256:" + "0b" * 32
+
+
+def rows(before: ReleaseFacts, after: ReleaseFacts) -> list[Row]:
+    return [(each.area.value, each.kind.value, each.impact.value, each.path) for each in compare(before, after)]
+
+
+def with_artifacts(*artifacts: dict[str, Any]) -> ReleaseFacts:
+    return facts(artifacts=artifacts)
+
+
+ARTIFACTS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = {
+    "digest": ([{}], [{"digest": OTHER}], [("artifact", "changed", COMPATIBLE, 'artifacts["app"].digest')]),
+    "kind": ([{}], [{"kind": "jar"}], [("artifact", "changed", COMPATIBLE, 'artifacts["app"].kind')]),
+    "uri": ([{}], [{"uri": "b.zip"}], [("artifact", "changed", COMPATIBLE, 'artifacts["app"].uri')]),
+    "steps": ([{}], [{"stepIds": ["A"]}], [("artifact", "added", COMPATIBLE, 'artifacts["app"].stepIds')]),
+    "added": ([{}], [{}, {"artifactId": "b"}], [("artifact", "added", COMPATIBLE, 'artifacts["b"]')]),
+    "removed": ([{}, {}], [{}], [("artifact", "removed", COMPATIBLE, 'artifacts["app (1)"]')]),
+    "capability": (
+        [{"capabilities": ["rest"]}],
+        [{"capabilities": []}],
+        [("capability", "removed", COMPATIBLE, 'artifacts["app"].capabilities')],
+    ),
+    "checkpoints": (
+        [{}],
+        [{"capabilities": [CHECKPOINTS]}],
+        [("policy", "added", COMPATIBLE, 'artifacts["app"].capabilities')],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ARTIFACTS)
+def test_artifacts_are_compared_by_their_ids(case: str) -> None:
+    before, after, expected = ARTIFACTS[case]
+    assert rows(with_artifacts(*before), with_artifacts(*after)) == expected
+
+
+def environment(version: str = "3.12.1", **distributions: str) -> dict[str, dict[str, Any]]:
+    listed = [{"name": name, "version": each} for name, each in distributions.items()]
+    return {"app": {"implementation": "CPython", "version": version, "platform": "linux", "distributions": listed}}
+
+
+def test_environments_are_compared_by_distribution() -> None:
+    before = facts(environments=environment(kept="1", gone="1", changed="1"))
+    after = facts(environments=environment("3.13.0", kept="1", changed="2", new=""))
+    found = compare(before, after)
+    assert [(each.kind.value, each.path, each.before, each.after) for each in found] == [
+        ("changed", 'environments["app"].distributions["changed"]', "1", "2"),
+        ("removed", 'environments["app"].distributions["gone"]', "1", ""),
+        ("added", 'environments["app"].distributions["new"]', "", "from a URL"),
+        ("changed", 'environments["app"].version', "3.12.1", "3.13.0"),
+    ]
+    assert {each.impact for each in found} == {Impact.COMPATIBLE}
+
+
+def test_an_environment_that_is_not_described_is_unknown() -> None:
+    assert rows(facts(environments=environment()), facts()) == [
+        ("environment", "removed", UNKNOWN, 'environments["app"]')
+    ]
+
+
+def test_checkpoints_are_a_policy() -> None:
+    assert rows(facts(checkpoints=False), facts(checkpoints=True)) == [("policy", "added", COMPATIBLE, "checkpoints")]
+    assert rows(facts(checkpoints=None), facts(checkpoints=True)) == []
+
+
+def test_signatures_say_who_signed() -> None:
+    assert rows(facts(signers=["eva"]), facts(signers=["eva", "ben"])) == [
+        ("signature", "added", COMPATIBLE, "signatures")
+    ]
+    assert rows(facts(signers=["eva"]), facts(signers=[])) == [("signature", "removed", UNKNOWN, "signatures")]
+    assert rows(facts(signers=None), facts(signers=["eva"])) == []
+
+
+def test_provenance_says_where_the_code_comes_from() -> None:
+    before = Provenance("https://builder", "https://source@main", "gitCommit:1")
+    after = Provenance("https://builder", "https://source@main", "gitCommit:2")
+    assert rows(facts(provenance=[before]), facts(provenance=[after])) == [
+        ("provenance", "changed", COMPATIBLE, "provenance.commit")
+    ]
+    assert rows(facts(provenance=[before]), facts(provenance=[])) == [
+        ("provenance", "removed", UNKNOWN, f"provenance.{member}") for member in ("builder", "commit", "source")
+    ]
+    assert rows(facts(provenance=[]), facts(provenance=None)) == []
+
+
+def test_packages_are_compared_with_their_versions() -> None:
+    before = facts(packages=[Package("a", "1"), Package("b", "1"), Package("c", "1"), Package("c", "2")])
+    after = facts(packages=[Package("a", "1"), Package("c", "2"), Package("d")])
+    assert [(each.kind.value, each.path, each.before, each.after) for each in compare(before, after)] == [
+        ("removed", 'packages["b"]', "1", ""),
+        ("changed", 'packages["c"]', "1, 2", "2"),
+        ("added", 'packages["d"]', "", "no version"),
+    ]
+
+
+@pytest.mark.parametrize("packages", [None, [Package("a")] * (MAX_PACKAGES + 1)])
+def test_packages_that_are_not_known_are_no_difference_of_packages(packages: list[Package] | None) -> None:
+    [found] = compare(facts(packages=[Package("a")]), facts(packages=packages))
+    assert (found.path, found.before, found.after, found.impact) == ("packages", "known", "not known", UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("purl", "expected"),
+    [
+        ("pkg:pypi/django@5.2.1", Package("pkg:pypi/django", "5.2.1")),
+        ("pkg:npm/%40scope/name@1.0?arch=x#sub", Package("pkg:npm/%40scope/name", "1.0")),
+        ("pkg:npm/@scope/name", Package("pkg:npm/@scope/name", "1")),
+        ("pkg:pypi/django", Package("pkg:pypi/django", "1")),
+        ("", Package("name", "1")),
+        ("no purl", Package("name", "1")),
+    ],
+)
+def test_a_purl_identifies_a_package(purl: str, expected: Package) -> None:
+    assert package_of("name", "1", purl) == expected
+
+
+# --- order and limits ---
+
+
+def test_the_order_is_the_same_each_time_and_the_most_harmful_comes_first() -> None:
+    before = facts(contract(step("A"), step("B")), environments=environment(a="1"), signers=["eva"])
+    after = facts(
+        contract(step("A"), types={"Order": record(field("id"), field("n"))}),
+        environments=environment(a="2"),
+        signers=[],
+    )
+    found = compare(before, after)
+    assert found == compare(before, after)
+    assert [each.impact.value for each in found] == [
+        "breaking-for-callers",
+        "breaking-for-parked-work",
+        "unknown",
+        "compatible",
+    ]
+
+
+def test_differences_are_bounded() -> None:
+    fields = [field(f"f{number:05}") for number in range(5_000)]
+    old = contract(step("A"), types={"Order": record(field("id"))})
+    new = contract(step("A"), types={"Order": record(field("id"), *fields)})
+    found = compare(facts(old), facts(new))
+    assert len(found) == MAX_DIFFERENCES + 1
+    assert found[-1].reason.startswith("4500 more differences")
+    assert found[-1].impact == "breaking-for-callers"
+
+
+def chained(length: int, stride: str) -> dict[str, dict[str, Any]]:
+    """Records that refer to the next one twice, and the last one to the first."""
+    names = [f"{stride}{number}" for number in range(length)]
+    following = [*names[1:], names[0]]
+    chain = {
+        name: record(field("l", named(after)), field("r", named(after), optional=True), *([field("x")] * 1))
+        for name, after in zip(names, following, strict=True)
+    }
+    return {**chain, "Order": chain[names[0]]}
+
+
+def test_hostile_types_cost_a_bounded_time() -> None:
+    """The pairs of two circles of different lengths are as many as the product of their lengths."""
+    old, new = contract(step("A"), types=chained(997, "a")), contract(step("A"), types=chained(1009, "b"))
+    started = time.perf_counter()
+    compare(facts(old), facts(new))
+    assert time.perf_counter() - started < 20
+
+
+def test_values_are_short() -> None:
+    before, after = (facts(artifacts=[{"uri": letter * 10_000}]) for letter in "ab")
+    [found] = compare(before, after)
+    assert max(len(found.before), len(found.after)) < 300
