@@ -21,7 +21,8 @@ from executions.models import CLAIMED, DUE_VALUES, TERMINAL_VALUES, Execution, I
 from executions.models.states import State, legal
 from executions.workers.stranded import why_stranded
 from foundation.admin.columns import badge, column, moment, precise
-from releases.models import Pipeline
+from releases.models import Pipeline, Revocation
+from releases.states import Status
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
@@ -224,24 +225,35 @@ def _page_of(execution: Execution) -> str:
 def _redrive_confirmation(execution: Execution) -> Confirmation:
     state = State(execution.status)
     failed = state not in redrivable(allow_failed=False)
-    refusal = (
-        ""
-        if state in redrivable(allow_failed=True)
-        else f"It is {state}. Only FAILED and DLQ executions can be re-driven."
-    )
+    status = execution.release.status
+    revocation = Revocation.objects.filter(release=execution.release_id).first()
+    refusal = ""
+    if state not in redrivable(allow_failed=True):
+        refusal = f"It is {state}. Only FAILED and DLQ executions can be re-driven."
+    elif status == Status.RETIRED:
+        refusal = f"Its release {execution.release_version} is retired, so it cannot run again."
     return Confirmation(
         title="Re-drive an execution",
         lead=(
             f"It runs again from the step where it failed, with a fresh retry budget. It stays on release "
             f"{execution.release_version}, to which it is pinned, even if another release is active now."
         ),
+        notice=_revocation_notice(revocation) if revocation else "",
         button="Re-drive",
         icon="replay",
         back=_page_of(execution),
         facts=_facts(execution),
         version=execution.version,
-        acknowledgement="Its worker reported that no retry can help. Run it again anyway." if failed else "",
+        acknowledgement="Its error is one that no retry can help. Run it again anyway." if failed else "",
+        second_acknowledgement="Its release is revoked. Run it on that release anyway." if revocation else "",
         refusal=refusal,
+    )
+
+
+def _revocation_notice(revocation: Revocation) -> str:
+    return (
+        f"{revocation.actor} revoked this release: “{revocation.reason}” A re-drive runs its code again, because the "
+        "pin of an execution never changes."
     )
 
 
@@ -253,6 +265,7 @@ def _redrive(execution: Execution, requested: OperatorRequest) -> str:
         reason=requested.reason,
         expected_version=requested.expected_version,
         allow_failed=requested.acknowledged,
+        allow_revoked=requested.acknowledged_too,
     )
     return (
         f"The execution was {accepted.previous_status}. It is queued on release {accepted.execution.release_version}."

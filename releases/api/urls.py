@@ -9,6 +9,7 @@ from releases.api import (
     descriptors,
     pipelines,
     releases,
+    retirements,
     revocations,
     trusted_keys,
 )
@@ -17,6 +18,7 @@ urlpatterns = [
     *pipelines.urlpatterns,
     *releases.urlpatterns,
     *revocations.urlpatterns,
+    *retirements.urlpatterns,
     *activations.urlpatterns,
     *descriptors.urlpatterns,
     *deployments.urlpatterns,

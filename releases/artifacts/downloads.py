@@ -37,7 +37,7 @@ def find(tenant: Tenant, digest: str) -> Artifact:
     if found is not None:
         return found
     stored = [kind.value for kind in ArtifactKind if kind.is_stored]
-    elsewhere = ~Q(kind__in=stored) | Q(release__status__in=[Status.REGISTERED, Status.REVOKED])
+    elsewhere = ~Q(kind__in=stored) | Q(release__status__in=[Status.REGISTERED, Status.REVOKED, Status.RETIRED])
     if pinned.filter(elsewhere, digest=digest).exists():
         raise ArtifactNotStored(f"The bytes of {digest} are where its address says, not in the artifact store.")
     raise ArtifactUnknown(f"There is no artifact {digest!r}.")
