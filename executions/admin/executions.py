@@ -13,7 +13,7 @@ from unfold.paginator import InfinitePaginator
 from executions.admin import provenance
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import bounded_json, on_one_line
-from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_first
+from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, newest_first
 from executions.lifecycle import queries
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrivable, redrive
@@ -29,6 +29,7 @@ from tenancy.roles import Scope
 
 EVENTS_SHOWN = 200
 QUESTIONS_SHOWN = 20
+HELD = "held"
 
 
 class StatusFilter(ScopedFilter):
@@ -37,11 +38,14 @@ class StatusFilter(ScopedFilter):
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         yield "live", "All live executions"
+        yield HELD, "Running, started or not"
         yield from ((status, status) for status in STATE_VARIANTS)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         if self.value() == "live":
             return queryset.exclude(status__in=TERMINAL_VALUES)
+        if self.value() == HELD:
+            return queryset.filter(status=State.RUNNING)
         if self.value() in (CLAIMED, State.RUNNING):
             return queryset.filter(status=State.RUNNING, running_since__isnull=self.value() == CLAIMED)
         return queryset.filter(status=self.value()) if self.value() else queryset
@@ -51,7 +55,7 @@ class StatusFilter(ScopedFilter):
 class ExecutionAdmin(ReadOnlyAdmin):
     list_display = ("short_id", "state", "pipeline_id", "release_version", "tenant", "attempt", "submitted", "finished")
     list_select_related = ("tenant",)
-    list_filter = (StatusFilter, PipelineFilter, TenantFilter)
+    list_filter = (StatusFilter, PipelineFilter, ReleaseFilter, TenantFilter)
     search_fields = ("execution_key",)
     search_help_text = "The id or the idempotency key, in full"
     list_per_page = 50
