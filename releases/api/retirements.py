@@ -78,9 +78,9 @@ class Retirements(TenantView):
     )
     def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Whether a release is safe to retire, and everything that still needs it."""
-        query = BlockersRequest(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        release = self._release(pipeline_id, query.validated_data["releaseVersion"])
+        pipeline = queries.pipeline(self.tenant, pipeline_id)
+        query = BlockersRequest.validated(request.query_params.dict())
+        release = queries.release(pipeline, query["releaseVersion"])
         found = blockers(release)
         answer = {
             "releaseVersion": release.release_version,
