@@ -133,7 +133,6 @@ WITH_OTHERS = {
     "releases_pipeline": "activation_id",
     "releases_release": "findings contract_id primary_artifact_id environments checkpoints",
     "releases_artifact": "blob_id resolved",
-    "releases_revocation": "completed_at",
     "releases_artifactupload": "finding",
     "executions_execution": "result status version event_count progress_shape finished_at",
     "executions_interaction": "response actor completed_at",

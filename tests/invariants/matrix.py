@@ -107,9 +107,9 @@ MATRIX = {
         never="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"
     ),
     "releases_revocation": Table(
-        never="id release_id actor reason revoked_at open_executions completed_at",
+        never="id release_id actor reason revoked_at open_executions",
         state="open_executions",
-        in_state={"leave": "", "fail": "failed_executions"},
+        in_state={"leave": "", "fail": "failed_executions completed_at"},
     ),
     "releases_retirement": Table(never="id release_id actor reason given_up_failures retired_at"),
     "releases_attachment": Table(
