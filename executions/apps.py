@@ -5,8 +5,13 @@ class ExecutionsConfig(AppConfig):
     name = "executions"
 
     def ready(self) -> None:
+        from executions.lifecycle import retirement, revoked
         from executions.workers import impact
-        from releases.activation import activation
+        from releases.activation import activation, blockers, revocation
 
         if impact.facts not in activation.fact_sources:
             activation.fact_sources.append(impact.facts)
+        if retirement.blockers not in blockers.blocker_sources:
+            blockers.blocker_sources.append(retirement.blockers)
+        if revoked.announce not in revocation.followers:
+            revocation.followers.append(revoked.announce)

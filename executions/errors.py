@@ -79,6 +79,12 @@ class RedriveRefused(CoordinatorError):
     title = "The execution's status does not allow a re-drive"
 
 
+class ReleaseRevokedConfirmation(CoordinatorError):
+    code = "RELEASE_REVOKED_CONFIRMATION"
+    status = 409
+    title = "The release is revoked, so running it again needs a confirmation"
+
+
 class CancelRefused(CoordinatorError):
     code = "CANCEL_REFUSED"
     status = 409

@@ -13,7 +13,7 @@ from executions.awaits import awaits, webhooks
 from executions.campaigns import campaigns
 from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
-from executions.lifecycle import outcome, rest_calls, retention
+from executions.lifecycle import outcome, rest_calls, retention, revoked
 from executions.lifecycle import sweep as sweeper
 from executions.transports.rest import capabilities, workers
 from executions.transports.rest.transport import CALL_TASK
@@ -147,6 +147,7 @@ def sweep() -> None:
         workers.announce_checks,
         dispatcher.dispatch,
         campaigns.advance,
+        revoked.fail_open,
     )
     for part in parts:
         try:
@@ -160,6 +161,13 @@ def sweep() -> None:
 def _expire_leases() -> None:
     if not message_path.is_interrupted():
         sweeper.expire_leases()
+
+
+@shared_task(name=revoked.FAIL_TASK)
+def fail_revoked() -> None:
+    """Carry out the orders of revocations. A lost message or a killed worker only delays this until the sweep."""
+    wakeup.started(revoked.FAIL_TASK)
+    revoked.fail_open()
 
 
 @shared_task(name="executions.remove_old")

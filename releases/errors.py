@@ -60,6 +60,18 @@ class ReleaseRevoked(CoordinatorError):
     title = "The release is revoked"
 
 
+class ReleaseRetired(CoordinatorError):
+    code = "RELEASE_RETIRED"
+    status = 409
+    title = "The release is retired"
+
+
+class RetirementBlocked(CoordinatorError):
+    code = "RETIREMENT_BLOCKED"
+    status = 409
+    title = "Something still needs the release"
+
+
 class DescriptorProfileUnsupported(CoordinatorError):
     code = "DESCRIPTOR_PROFILE_UNSUPPORTED"
     status = 400
@@ -93,13 +105,18 @@ class DeploymentPending(CoordinatorError):
 class ReleaseNotRegistered(CoordinatorError):
     code = "RELEASE_NOT_REGISTERED"
     status = 409
-    title = "Only a registered release can be activated or revoked"
+    title = "Only a registered release can be activated, revoked or retired"
 
 
 class NoActiveRelease(CoordinatorError):
     code = "NO_ACTIVE_RELEASE"
     status = 409
     title = "No release of the pipeline is active"
+
+
+class ActiveReleaseRevoked(NoActiveRelease):
+    code = "ACTIVE_RELEASE_REVOKED"
+    title = "The active release of the pipeline is revoked"
 
 
 class ActiveReleaseChanged(CoordinatorError):

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from django.db.models import QuerySet
 
-from releases.errors import DescriptorUnknown, NoActiveRelease, PipelineUnknown, ReleaseUnknown
-from releases.models import Activation, Blob, Pipeline, Release
+from releases.errors import ActiveReleaseRevoked, DescriptorUnknown, NoActiveRelease, PipelineUnknown, ReleaseUnknown
+from releases.models import Activation, Blob, Pipeline, Release, Revocation
 from releases.states import Status
 from tenancy.models import Tenant
 
@@ -45,13 +45,24 @@ def described(of: Pipeline, descriptor_digest: str) -> Release:
 
 
 def active_release(of: Pipeline) -> Release:
-    """Return the release for new executions. Raises `NoActiveRelease`, also if the active release is revoked."""
+    """Return the release for new executions. Raises `NoActiveRelease`, and `ActiveReleaseRevoked` if it is revoked."""
     if of.activation is None:
         raise NoActiveRelease(f"No release of pipeline {of.pipeline_id!r} is active.")
     active = of.activation.release
     if active.status != Status.REGISTERED:
-        raise NoActiveRelease(f"The active release of pipeline {of.pipeline_id!r} is {active.status}.")
+        raise _revoked(of, active)
     return active
+
+
+def _revoked(of: Pipeline, active: Release) -> ActiveReleaseRevoked:
+    revocation = Revocation.objects.get(release=active)
+    return ActiveReleaseRevoked(
+        f"The active release {active.release_version!r} of pipeline {of.pipeline_id!r} is REVOKED: {revocation.reason} "
+        "Activate another release.",
+        releaseVersion=active.release_version,
+        revocationReason=revocation.reason,
+        revokedAt=revocation.revoked_at.isoformat(),
+    )
 
 
 def history(of: Pipeline) -> QuerySet[Activation]:

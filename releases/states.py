@@ -13,14 +13,16 @@ class Status(StrEnum):
     REGISTERED = "REGISTERED"
     REJECTED = "REJECTED"
     REVOKED = "REVOKED"
+    RETIRED = "RETIRED"
 
 
 MOVES: dict[Status, frozenset[Status]] = {
     Status.UPLOADED: frozenset({Status.VERIFYING}),
     Status.VERIFYING: frozenset({Status.REGISTERED, Status.REJECTED}),
-    Status.REGISTERED: frozenset({Status.REVOKED}),
+    Status.REGISTERED: frozenset({Status.REVOKED, Status.RETIRED}),
     Status.REJECTED: frozenset(),
     Status.REVOKED: frozenset(),
+    Status.RETIRED: frozenset(),
 }
 PENDING = frozenset({Status.UPLOADED, Status.VERIFYING})
 

@@ -90,6 +90,12 @@ class StartForm(forms.Form):
         help_text="Choose a rate that the systems which failed can handle.",
         widget=UnfoldAdminIntegerFieldWidget(attrs={"x-model.number": "rate"}),
     )
+    allow_revoked = forms.BooleanField(
+        label="Run the revoked releases that the preview names",
+        required=False,
+        help_text="Without this, a campaign that would run a revoked release is refused.",
+        widget=UnfoldBooleanWidget,
+    )
 
 
 def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
@@ -111,6 +117,7 @@ def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
             rate_per_minute=starting.cleaned_data["rate_per_minute"],
             actor=actor(request.user),
             allow_failed=allow_failed,
+            allow_revoked=starting.cleaned_data["allow_revoked"],
         )
     except CoordinatorError as error:
         return _page(pages, request, filtering, starting, error=error, status=error.status)

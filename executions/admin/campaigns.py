@@ -17,6 +17,7 @@ from executions.campaigns import campaigns
 from executions.campaigns.campaigns import Progress
 from executions.models import TERMINAL_VALUES, Campaign, CampaignItem
 from foundation.admin.columns import badge, column, moment
+from releases.models import Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
@@ -37,6 +38,7 @@ RESULT_VARIANTS = {
 REMOVED = "REMOVED"
 ITEMS_SHOWN = 50
 EVENTS_SHOWN = 50
+LONGEST_KEY = 19
 LIVE = (Status.RUNNING, Status.PAUSED)
 
 
@@ -51,11 +53,33 @@ class StatusFilter(ScopedFilter):
         return queryset.filter(status=self.value()) if self.value() else queryset
 
 
+class WaitingReleaseFilter(ScopedFilter):
+    """Filters by a release, named by its key, of which the campaign has yet to re-drive an execution."""
+
+    title = "release"
+    parameter_name = "release"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ()
+
+    def has_output(self) -> bool:
+        return True
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> QuerySet[Campaign]:
+        key = self.value() or ""
+        if not (key.isascii() and key.isdigit() and len(key) < LONGEST_KEY):
+            return queryset.none() if key else queryset
+        release = Release.objects.select_related("pipeline").filter(pk=int(key)).first()
+        if release is None:
+            return queryset.none()
+        return campaigns.waiting_for(queryset, release.pipeline.pipeline_id, release.release_version)
+
+
 @admin.register(Campaign)
 class CampaignAdmin(ReadOnlyAdmin):
     list_display = ("started", "state", "found", "progress", "rate", "reason", "created_by", "tenant")
     list_select_related = ("tenant",)
-    list_filter = (StatusFilter, TenantFilter)
+    list_filter = (StatusFilter, WaitingReleaseFilter, TenantFilter)
     ordering = ("-created_at", "-id")
     list_per_page = 50
     sortable_by = ()

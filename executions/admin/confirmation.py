@@ -35,14 +35,16 @@ class ConfirmationForm(forms.Form):
         required=False, min_value=0, max_value=HIGHEST_VERSION, widget=forms.HiddenInput
     )
     acknowledged = forms.BooleanField(required=False)
+    acknowledged_too = forms.BooleanField(required=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
     """The content of the page. With `version`, a request from a stale page is rejected.
 
-    If `acknowledgement` is not empty, the operator must tick a box with this text. If `refusal` is not empty, it says
-    why the request is not possible.
+    If `acknowledgement` is not empty, the operator must tick a box with this text, and another one for
+    `second_acknowledgement`. `notice` warns of a risk. If `refusal` is not empty, it says why the request is not
+    possible.
     """
 
     title: str
@@ -54,6 +56,8 @@ class Confirmation:
     danger: bool = False
     version: int | None = None
     acknowledgement: str = ""
+    second_acknowledgement: str = ""
+    notice: str = ""
     refusal: str = ""
 
 
@@ -65,6 +69,7 @@ class OperatorRequest:
     reason: str
     expected_version: int | None
     acknowledged: bool
+    acknowledged_too: bool
 
 
 def confirm(

@@ -13,7 +13,7 @@ from unfold.paginator import InfinitePaginator
 from executions.admin import provenance
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import bounded_json, on_one_line
-from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_first
+from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, newest_first
 from executions.lifecycle import queries
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrivable, redrive
@@ -21,13 +21,15 @@ from executions.models import CLAIMED, DUE_VALUES, TERMINAL_VALUES, Execution, I
 from executions.models.states import State, legal
 from executions.workers.stranded import why_stranded
 from foundation.admin.columns import badge, column, moment, precise
-from releases.models import Pipeline
+from releases.models import Pipeline, Revocation
+from releases.states import Status
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
 
 EVENTS_SHOWN = 200
 QUESTIONS_SHOWN = 20
+HELD = "held"
 
 
 class StatusFilter(ScopedFilter):
@@ -36,11 +38,14 @@ class StatusFilter(ScopedFilter):
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         yield "live", "All live executions"
+        yield HELD, "Running, started or not"
         yield from ((status, status) for status in STATE_VARIANTS)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         if self.value() == "live":
             return queryset.exclude(status__in=TERMINAL_VALUES)
+        if self.value() == HELD:
+            return queryset.filter(status=State.RUNNING)
         if self.value() in (CLAIMED, State.RUNNING):
             return queryset.filter(status=State.RUNNING, running_since__isnull=self.value() == CLAIMED)
         return queryset.filter(status=self.value()) if self.value() else queryset
@@ -50,7 +55,7 @@ class StatusFilter(ScopedFilter):
 class ExecutionAdmin(ReadOnlyAdmin):
     list_display = ("short_id", "state", "pipeline_id", "release_version", "tenant", "attempt", "submitted", "finished")
     list_select_related = ("tenant",)
-    list_filter = (StatusFilter, PipelineFilter, TenantFilter)
+    list_filter = (StatusFilter, PipelineFilter, ReleaseFilter, TenantFilter)
     search_fields = ("execution_key",)
     search_help_text = "The id or the idempotency key, in full"
     list_per_page = 50
@@ -224,24 +229,35 @@ def _page_of(execution: Execution) -> str:
 def _redrive_confirmation(execution: Execution) -> Confirmation:
     state = State(execution.status)
     failed = state not in redrivable(allow_failed=False)
-    refusal = (
-        ""
-        if state in redrivable(allow_failed=True)
-        else f"It is {state}. Only FAILED and DLQ executions can be re-driven."
-    )
+    status = execution.release.status
+    revocation = Revocation.objects.filter(release=execution.release_id).first()
+    refusal = ""
+    if state not in redrivable(allow_failed=True):
+        refusal = f"It is {state}. Only FAILED and DLQ executions can be re-driven."
+    elif status == Status.RETIRED:
+        refusal = f"Its release {execution.release_version} is retired, so it cannot run again."
     return Confirmation(
         title="Re-drive an execution",
         lead=(
             f"It runs again from the step where it failed, with a fresh retry budget. It stays on release "
             f"{execution.release_version}, to which it is pinned, even if another release is active now."
         ),
+        notice=_revocation_notice(revocation) if revocation else "",
         button="Re-drive",
         icon="replay",
         back=_page_of(execution),
         facts=_facts(execution),
         version=execution.version,
-        acknowledgement="Its worker reported that no retry can help. Run it again anyway." if failed else "",
+        acknowledgement="Its error is one that no retry can help. Run it again anyway." if failed else "",
+        second_acknowledgement="Its release is revoked. Run it on that release anyway." if revocation else "",
         refusal=refusal,
+    )
+
+
+def _revocation_notice(revocation: Revocation) -> str:
+    return (
+        f"{revocation.actor} revoked this release: “{revocation.reason}” A re-drive runs its code again, because the "
+        "pin of an execution never changes."
     )
 
 
@@ -253,6 +269,7 @@ def _redrive(execution: Execution, requested: OperatorRequest) -> str:
         reason=requested.reason,
         expected_version=requested.expected_version,
         allow_failed=requested.acknowledged,
+        allow_revoked=requested.acknowledged_too,
     )
     return (
         f"The execution was {accepted.previous_status}. It is queued on release {accepted.execution.release_version}."

@@ -15,8 +15,15 @@ from executions.api.executions import ErrorView, PinView
 from executions.api.operators import LONGEST_REASON, STATES, NewestCreated
 from executions.campaigns import campaigns
 from executions.campaigns.campaigns import HIGHEST_RATE
-from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, preview
-from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, FilterRequired, TenantNotAllowed
+from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, RevokedRelease, preview
+from executions.errors import (
+    CampaignEmpty,
+    CampaignRefused,
+    CampaignUnknown,
+    FilterRequired,
+    ReleaseRevokedConfirmation,
+    TenantNotAllowed,
+)
 from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
@@ -49,6 +56,11 @@ class PreviewRequest(StrictSerializer):
 class CampaignRequest(PreviewRequest):
     reason = Text(max_length=LONGEST_REASON)
     ratePerMinute = WholeNumber(min_value=1, max_value=HIGHEST_RATE)
+    allowRevoked = Flag(
+        required=False,
+        default=False,
+        help_text="Also run executions of releases that are revoked now. The preview names them.",
+    )
 
 
 class CampaignChangeRequest(StrictSerializer):
@@ -74,11 +86,22 @@ class ReleaseCount(serializers.Serializer[dict[str, Any]]):
     count = serializers.IntegerField()
 
 
+class RevokedReleaseView(serializers.Serializer[RevokedRelease]):
+    pipelineId = serializers.CharField(source="pipeline_id")
+    contractVersion = serializers.CharField(source="contract_version")
+    releaseVersion = serializers.CharField(source="release_version")
+    revocationReason = serializers.CharField(source="reason")
+    count = serializers.IntegerField()
+
+
 class PreviewView(serializers.Serializer[Preview]):
     count = serializers.IntegerField()
     executions = FoundView(many=True, help_text="The executions that failed first.")
     byErrorCode = ErrorCodeCount(many=True, source="by_error_code", help_text="The largest groups.")
     byRelease = ReleaseCount(many=True, source="by_release", help_text="The largest groups.")
+    revokedReleases = RevokedReleaseView(
+        many=True, source="revoked", help_text="A campaign that runs these releases needs `allowRevoked`."
+    )
 
 
 class ProgressView(serializers.Serializer[campaigns.Progress]):
@@ -100,6 +123,9 @@ class CampaignSummary(serializers.Serializer[Campaign]):
     status = serializers.ChoiceField(choices=Campaign.Status.choices)
     filters = FiltersRequest()
     allowFailed = serializers.BooleanField(source="allow_failed")
+    allowRevoked = serializers.BooleanField(
+        source="allow_revoked", help_text="Whether it runs releases that were revoked before it started."
+    )
     reason = serializers.CharField()
     ratePerMinute = serializers.IntegerField(source="rate_per_minute")
     progress = serializers.SerializerMethodField()
@@ -134,6 +160,20 @@ class CampaignItemView(serializers.Serializer[CampaignItem]):
 
 class CampaignFilter(filters.FilterSet):
     status = filters.ChoiceFilter(choices=Campaign.Status.choices)
+    pipelineId = filters.CharFilter(method="unchanged", label="Only with `releaseVersion`.")
+    releaseVersion = filters.CharFilter(
+        method="unchanged",
+        label="Campaigns that have yet to re-drive an execution of this release of the pipeline `pipelineId`.",
+    )
+
+    def unchanged(self, queryset: Any, name: str, value: str) -> Any:
+        """Return all campaigns: `filter_queryset` joins both names, so that one execution must fit both."""
+        return queryset
+
+    def filter_queryset(self, queryset: Any) -> Any:
+        found = super().filter_queryset(queryset)
+        pipeline_id, version = (self.form.cleaned_data[name] for name in ("pipelineId", "releaseVersion"))
+        return campaigns.waiting_for(found, pipeline_id, version) if pipeline_id and version else found
 
 
 class CampaignItemFilter(filters.FilterSet):
@@ -163,7 +203,7 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
     """The tenant's re-drive campaigns, newest first."""
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
-    refusals: ClassVar = {"POST": (TenantNotAllowed, FilterRequired, CampaignEmpty)}
+    refusals: ClassVar = {"POST": (TenantNotAllowed, FilterRequired, CampaignEmpty, ReleaseRevokedConfirmation)}
     serializer_class = CampaignSummary
     filterset_class = CampaignFilter
     pagination_class = NewestCreated
@@ -191,6 +231,7 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
             self.tenant,
             _filters(body["filters"]),
             allow_failed=body["allowFailed"],
+            allow_revoked=body["allowRevoked"],
             reason=body["reason"],
             rate_per_minute=body["ratePerMinute"],
             actor=self.actor,

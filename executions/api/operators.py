@@ -17,6 +17,7 @@ from executions.errors import (
     ExecutionChanged,
     ExecutionUnknown,
     RedriveRefused,
+    ReleaseRevokedConfirmation,
     TenantNotAllowed,
     VersionMismatch,
 )
@@ -27,6 +28,7 @@ from executions.models.states import State
 from executions.state_machine import dead_letters
 from foundation.api.fields import Flag, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
+from releases.errors import ReleaseRetired
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
@@ -53,6 +55,7 @@ class RedriveRequest(CancelRequest):
         default=False,
         help_text="Also accept an execution that is FAILED: its error was reported as one that a retry cannot help.",
     )
+    allowRevoked = Flag(required=False, default=False, help_text="Run the execution even if its release is revoked.")
 
 
 class RedriveView(serializers.Serializer[Redriven]):
@@ -101,7 +104,10 @@ class NewestCreated(NewestFirst):
 class Redrive(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
     refusals: ClassVar = {
-        "POST": (TenantNotAllowed, ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged)
+        "POST": (
+            *(TenantNotAllowed, ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged),
+            *(ReleaseRetired, ReleaseRevokedConfirmation),
+        )
     }
 
     @extend_schema(operation_id="redriveExecution", request=RedriveRequest, responses=RedriveView)
@@ -118,6 +124,7 @@ class Redrive(TenantView):
             reason=body["reason"],
             expected_version=body["expectedVersion"],
             allow_failed=body["allowFailed"],
+            allow_revoked=body["allowRevoked"],
         )
         return Response(RedriveView(redriven).data)
 

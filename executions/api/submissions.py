@@ -27,7 +27,14 @@ from foundation.api.plain_check import plain_check
 from foundation.api.problem import invalid, problem, refusal
 from foundation.api.schema import PROBLEM_REFERENCE
 from foundation.errors import CoordinatorError
-from releases.errors import ActiveReleaseChanged, ArtifactAltered, ArtifactMissing, NoActiveRelease, PipelineUnknown
+from releases.errors import (
+    ActiveReleaseChanged,
+    ActiveReleaseRevoked,
+    ArtifactAltered,
+    ArtifactMissing,
+    NoActiveRelease,
+    PipelineUnknown,
+)
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor
 from tenancy.api.authentication import TokenAuthentication, remembered
@@ -106,7 +113,7 @@ class _SubmissionView(TenantView):
     refusals: ClassVar = {
         "POST": (
             *(TenantNotAllowed, PipelineUnknown, IdempotencyKeyReused),
-            *(NoActiveRelease, ActiveReleaseChanged, InputInvalid),
+            *(NoActiveRelease, ActiveReleaseRevoked, ActiveReleaseChanged, InputInvalid),
             *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
         )
     }

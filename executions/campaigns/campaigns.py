@@ -8,7 +8,7 @@ are final.
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +18,26 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, F, Q, QuerySet
 
 from executions.campaigns import statements
-from executions.campaigns.filters import Filters, matching
-from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, ExecutionChanged, ExecutionUnknown
+from executions.campaigns.filters import Filters, RevokedRelease, matching, revoked
+from executions.errors import (
+    CampaignEmpty,
+    CampaignRefused,
+    CampaignUnknown,
+    ExecutionChanged,
+    ExecutionUnknown,
+    ReleaseRevokedConfirmation,
+)
+from executions.lifecycle.pinned_releases import lock_statuses
 from executions.lifecycle.redrive import check, move_of
-from executions.models import Campaign, CampaignEvent, CampaignItem
+from executions.models import Campaign, CampaignEvent, CampaignItem, Execution
 from executions.state_machine import moves
 from executions.submission.admission import require_allowed
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
 from foundation.wakeups import wakeup
+from releases.errors import ReleaseRetired, ReleaseRevoked
+from releases.states import Status as ReleaseStatus
 from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
@@ -64,6 +74,16 @@ def campaign(tenant: Tenant, campaign_id: uuid.UUID) -> Campaign:
     return found
 
 
+def waiting_for(rows: QuerySet[Campaign], pipeline_id: str, release_version: str) -> QuerySet[Campaign]:
+    """Return the campaigns among `rows` that have yet to re-drive an execution of this release."""
+    pending = CampaignItem.objects.filter(
+        outcome=ItemResult.PENDING,
+        execution__pipeline_id=pipeline_id,
+        execution__release_version=release_version,
+    )
+    return rows.filter(pk__in=pending.order_by().values("campaign"))
+
+
 def items(campaign: Campaign) -> QuerySet[CampaignItem]:
     """Return the items in order, each with the current state of its execution; None if that was removed."""
     rows = campaign.items.select_related("execution").order_by("id")
@@ -85,21 +105,34 @@ def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
 
 
 def start(
-    tenant: Tenant, filters: Filters, *, reason: str, rate_per_minute: int, actor: str, allow_failed: bool = False
+    tenant: Tenant,
+    filters: Filters,
+    *,
+    reason: str,
+    rate_per_minute: int,
+    actor: str,
+    allow_failed: bool = False,
+    allow_revoked: bool = False,
 ) -> Campaign:
     """Start a campaign over all executions that match `filters` now, each with its current version.
 
-    Executions that fail later are not part of it. Those that failed first are re-driven first.
+    Executions that fail later are not part of it. Those that failed first are re-driven first. `allow_revoked` confirms
+    the executions of releases that are revoked now; those of releases that are revoked later are skipped.
 
-    Raises `TenantNotAllowed`, `FilterRequired`, and `CampaignEmpty` if no execution matches.
+    Raises `TenantNotAllowed`, `FilterRequired`, `ReleaseRevokedConfirmation`, and `CampaignEmpty` if no execution
+    matches.
     """
     require_allowed(tenant)
     with transaction.atomic():
         matches = matching(tenant, filters, allow_failed=allow_failed)
+        confirmed = revoked(matches)
+        if confirmed and not allow_revoked:
+            raise _unconfirmed(confirmed)
         created = Campaign.objects.create(
             tenant=tenant,
             filters=filters.to_json(),
             allow_failed=allow_failed,
+            revoked_releases=[each.release_id for each in confirmed],
             reason=reason,
             rate_per_minute=rate_per_minute,
             created_by=actor,
@@ -109,6 +142,23 @@ def start(
             raise CampaignEmpty("No failed execution matches the filters.")
         _record_event(created.pk, "STARTED", actor, {"reason": reason, "items": count})
         return campaign(tenant, created.pk)
+
+
+def _unconfirmed(revoked: Collection[RevokedRelease]) -> ReleaseRevokedConfirmation:
+    named = ", ".join(f"{each.pipeline_id} {each.release_version} ({each.count})" for each in revoked)
+    return ReleaseRevokedConfirmation(
+        f"The campaign would run revoked releases: {named}.",
+        revokedReleases=[
+            {
+                "pipelineId": each.pipeline_id,
+                "contractVersion": each.contract_version,
+                "releaseVersion": each.release_version,
+                "revocationReason": each.reason,
+                "count": each.count,
+            }
+            for each in revoked
+        ],
+    )
 
 
 def _add_items(campaign: Campaign, matches: QuerySet[Any]) -> int:
@@ -232,6 +282,7 @@ def _admit(campaign: Campaign, most: int) -> int:
         .defer("execution__input", "execution__result", "execution__progress")
         .order_by("id")[:most]
     )
+    statuses = lock_statuses({item.execution.release_id for item in chosen if item.execution})
     skipped: dict[str, list[int]] = defaultdict(list)
     requested = {}
     for item in chosen:
@@ -240,6 +291,7 @@ def _admit(campaign: Campaign, most: int) -> int:
             continue
         try:
             check(item.execution, item.expected_version, campaign.allow_failed)
+            _require_runnable(campaign, item.execution, statuses)
         except CoordinatorError as refusal:
             skipped[refusal.code].append(item.pk)
         else:
@@ -253,6 +305,15 @@ def _admit(campaign: Campaign, most: int) -> int:
     if redriven:
         wakeup.send_once(DISPATCH_TASK)
     return len(redriven)
+
+
+def _require_runnable(campaign: Campaign, execution: Execution, statuses: Mapping[int, ReleaseStatus]) -> None:
+    """Raise `ReleaseRetired`, and `ReleaseRevoked` if the release was revoked after the campaign started."""
+    status = statuses[execution.release_id]
+    if status is ReleaseStatus.RETIRED:
+        raise ReleaseRetired(f"Release {execution.release_version!r} is retired.")
+    if status is ReleaseStatus.REVOKED and execution.release_id not in campaign.revoked_releases:
+        raise ReleaseRevoked(f"Release {execution.release_version!r} was revoked after the campaign started.")
 
 
 def _record_results(

@@ -9,6 +9,8 @@ from django.db.models import Count, F, QuerySet
 from executions.errors import FilterRequired
 from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter, Execution
+from releases.models import Revocation
+from releases.states import Status
 from tenancy.models import Tenant
 
 SHOWN = 20
@@ -61,21 +63,39 @@ _LOOKUPS = {
 class Preview:
     """The executions that a campaign with these filters would contain if it started now.
 
-    `executions` has the first few; the groups are the largest ones.
+    `executions` has the first few; the groups are the largest ones. `revoked` has every revoked release among them: a
+    campaign runs their executions only if its operator confirms that.
     """
 
     count: int
     executions: list[Execution]
     by_error_code: list[dict[str, Any]]
     by_release: list[dict[str, Any]]
+    revoked: list["RevokedRelease"]
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedRelease:
+    """A revoked release, why it was revoked, and how many matching executions are pinned to it."""
+
+    release_id: int
+    pipeline_id: str
+    contract_version: str
+    release_version: str
+    reason: str
+    count: int
 
 
 def matching(tenant: Tenant, filters: Filters, *, allow_failed: bool) -> QuerySet[Execution]:
-    """Return the failed executions that match `filters`. Raises `FilterRequired` if there is no condition."""
+    """Return the failed executions that match `filters`, except those of retired releases.
+
+    Raises `FilterRequired` if there is no condition.
+    """
     if filters == Filters():
         raise FilterRequired("A campaign without a filter would contain every execution that ever failed.")
     conditions = {lookup: value for name, lookup in _LOOKUPS.items() if (value := getattr(filters, name)) is not None}
     found = Execution.objects.filter(tenant=tenant, status__in=sorted(redrivable(allow_failed)), **conditions)
+    found = found.exclude(release__status=Status.RETIRED)
     if filters.reason is not None:
         found = found.filter(dead_letters__reason=filters.reason, dead_letters__execution_version=F("version"))
     return found
@@ -90,7 +110,27 @@ def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> 
         executions=list(first[:SHOWN]),
         by_error_code=_groups(found, "error_code"),
         by_release=_groups(found, "pipeline_id", "contract_version", "release_version"),
+        revoked=revoked(found),
     )
+
+
+def revoked(found: QuerySet[Execution]) -> list[RevokedRelease]:
+    """Return the revoked releases to which executions in `found` are pinned, those with the most executions first."""
+    of_revoked = found.filter(release__status=Status.REVOKED).order_by()
+    counts = dict(of_revoked.values_list("release_id").annotate(count=Count("id")))
+    events = Revocation.objects.filter(release__in=counts).select_related("release__pipeline")
+    releases = [
+        RevokedRelease(
+            release_id=event.release_id,
+            pipeline_id=event.release.pipeline.pipeline_id,
+            contract_version=event.release.contract_version,
+            release_version=event.release.release_version,
+            reason=event.reason,
+            count=counts[event.release_id],
+        )
+        for event in events
+    ]
+    return sorted(releases, key=lambda each: (-each.count, each.release_id))
 
 
 def _groups(found: QuerySet[Execution], *names: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from executions.errors import ExecutionChanged, RedriveRefused, VersionMismatch
 from executions.lifecycle import queries
+from executions.lifecycle.pinned_releases import require_runnable
 from executions.models import Execution
 from executions.models.states import State
 from executions.state_machine import moves
@@ -38,16 +39,19 @@ def redrive(
     reason: str,
     expected_version: int | None = None,
     allow_failed: bool = False,
+    allow_revoked: bool = False,
 ) -> Redriven:
     """Queue an execution again at the step where it failed, with a fresh retry budget and the same pin.
 
-    Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`, and
+    With `allow_revoked`, it runs even if its release is revoked. Raises, in this order: `TenantNotAllowed`,
+    `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`, `ReleaseRetired`, `ReleaseRevokedConfirmation`, and
     `ExecutionChanged` if another process changed its state first.
     """
     require_allowed(tenant)
     with transaction.atomic():
         execution = queries.execution(tenant, execution_id)
         check(execution, expected_version, allow_failed)
+        require_runnable(execution, allow_revoked)
         move = move_of(execution, actor=actor, reason=reason)
         if not moves.apply([move]):
             raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")

@@ -8,6 +8,37 @@ SELECT e.id, e.attempt, e.budget_start, e.result_shape, e.version, e.current_ste
 FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
 """
 
+# Locks releases until the transaction ends, so that none of them is retired meanwhile, and returns their statuses.
+# Submissions hold the same lock. No row: there is no such release.
+LOCK_RELEASES = """
+SELECT r.id, r.status FROM releases_release r WHERE r.id = ANY(%(ids)s) ORDER BY r.id FOR KEY SHARE
+"""
+
+# Locks a revocation whose order is to fail the open executions of its release, and returns the release and the reason.
+# No row: the order is complete, or another process is carrying it out.
+LOCK_ORDER = """
+SELECT v.release_id, v.reason FROM releases_revocation v
+WHERE v.id = %(id)s AND v.open_executions = 'fail' AND v.completed_at IS NULL FOR UPDATE SKIP LOCKED
+"""
+
+# Waits for the transactions that are submitting or re-driving an execution of the release. Later submissions find it
+# revoked.
+LOCK_RELEASE = "SELECT FROM releases_release r WHERE r.id = %(release)s FOR UPDATE"
+
+# Locks a batch of open executions of a release in the order of their ids. No row: none is open.
+LOCK_OPEN = """
+SELECT e.id FROM executions_execution e
+WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
+ORDER BY e.id LIMIT %(limit)s FOR NO KEY UPDATE OF e
+"""
+
+# Records the progress of an order.
+NOTE_PROGRESS = """
+UPDATE releases_revocation SET failed_executions = failed_executions + %(failed)s,
+    completed_at = CASE WHEN %(complete)s THEN now() END
+WHERE id = %(id)s
+"""
+
 # Stores checkpoints under the lease that they were reported with, each with its event. Returns the executions, and the
 # step at which each resumes. No row: the leases are lost, or later checkpoints are stored already.
 STORE_CHECKPOINTS = """
@@ -88,3 +119,18 @@ REMOVE_HISTORY = (
     "DELETE FROM executions_awaitunit WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_wireform WHERE execution_id = ANY(%s)",
 )
+
+# Counts what needs a release: its executions by status, and the unfinished campaigns that have yet to re-drive one of
+# them. One statement reads everything from one snapshot. A kind without rows is missing.
+COUNT_BLOCKERS = """
+SELECT e.status, count(*) FROM executions_execution e
+WHERE e.release_id = %(release)s AND e.status IN ('QUEUED', 'RUNNING', 'WAIT_RETRY', 'WAITING_EXTERNAL') GROUP BY 1
+UNION ALL
+SELECT e.status, count(*) FROM executions_execution e
+WHERE e.tenant_id = %(tenant)s AND e.release_id = %(release)s AND e.status IN ('FAILED', 'DLQ') GROUP BY 1
+UNION ALL
+SELECT 'CAMPAIGN', count(DISTINCT i.campaign_id) FROM executions_campaignitem i
+JOIN executions_campaign c ON c.id = i.campaign_id AND c.tenant_id = %(tenant)s
+JOIN executions_execution e ON e.id = i.execution_id AND e.release_id = %(release)s
+WHERE i.outcome = 'PENDING' HAVING count(*) > 0
+"""

@@ -149,11 +149,11 @@ BEGIN
         RAISE EXCEPTION 'campaign %: a finished campaign never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_over_is_over';
     END IF;
-    IF (NEW.id, NEW.tenant_id, NEW.filters, NEW.allow_failed, NEW.reason, NEW.rate_per_minute, NEW.created_by,
-        NEW.created_at)
+    IF (NEW.id, NEW.tenant_id, NEW.filters, NEW.allow_failed, NEW.revoked_releases, NEW.reason, NEW.rate_per_minute,
+        NEW.created_by, NEW.created_at)
         IS DISTINCT FROM
-        (OLD.id, OLD.tenant_id, OLD.filters, OLD.allow_failed, OLD.reason, OLD.rate_per_minute, OLD.created_by,
-        OLD.created_at)
+        (OLD.id, OLD.tenant_id, OLD.filters, OLD.allow_failed, OLD.revoked_releases, OLD.reason, OLD.rate_per_minute,
+        OLD.created_by, OLD.created_at)
     THEN
         RAISE EXCEPTION 'campaign %: what was ordered never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_immutable';
@@ -189,13 +189,15 @@ CREATE TRIGGER campaign_item_not_truncated BEFORE TRUNCATE ON executions_campaig
 
 CREATE FUNCTION guard_submission() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    IF NOT EXISTS (
-        SELECT FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
+    -- The lock, which the foreign key takes later anyway, makes a retirement wait for this transaction, and re-reads
+    -- the status if a retirement held it.
+    PERFORM FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
         JOIN releases_activation a ON a.id = p.activation_id AND a.release_id = r.id
         WHERE r.id = NEW.release_id AND r.status = 'REGISTERED' AND p.tenant_id = NEW.tenant_id
             AND p.pipeline_id = NEW.pipeline_id AND r.contract_version = NEW.contract_version
-            AND r.release_version = NEW.release_version)
-    THEN
+            AND r.release_version = NEW.release_version
+        FOR KEY SHARE OF r;
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'execution %: the pin does not name the active release of the pipeline and tenant', NEW.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_pin_exists';
     END IF;
@@ -230,15 +232,22 @@ BEGIN
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_submission_immutable';
     END IF;
     IF NEW.status <> OLD.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
-        'QUEUED>RUNNING', 'QUEUED>CANCELLED',
+        'QUEUED>RUNNING', 'QUEUED>FAILED', 'QUEUED>CANCELLED',
         'RUNNING>SUCCEEDED', 'RUNNING>WAITING_EXTERNAL', 'RUNNING>WAIT_RETRY', 'RUNNING>FAILED', 'RUNNING>DLQ',
         'RUNNING>QUEUED', 'RUNNING>CANCELLED',
-        'WAIT_RETRY>RUNNING', 'WAIT_RETRY>CANCELLED',
+        'WAIT_RETRY>RUNNING', 'WAIT_RETRY>FAILED', 'WAIT_RETRY>CANCELLED',
         'WAITING_EXTERNAL>QUEUED', 'WAITING_EXTERNAL>FAILED', 'WAITING_EXTERNAL>CANCELLED',
         'FAILED>QUEUED', 'DLQ>QUEUED'])
     THEN
         RAISE EXCEPTION 'execution %: there is no move from % to %', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_legal_move';
+    END IF;
+    IF OLD.finished_at IS NOT NULL AND NEW.status = 'QUEUED' THEN
+        PERFORM FROM releases_release r WHERE r.id = NEW.release_id AND r.status <> 'RETIRED' FOR KEY SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'execution %: its release is retired', OLD.id
+                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_of_retired_release';
+        END IF;
     END IF;
     -- Retention counts from the finish, so nobody makes an execution older than it is.
     IF NEW.finished_at IS DISTINCT FROM

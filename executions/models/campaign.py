@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
@@ -27,6 +28,11 @@ class Campaign(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="campaigns")
     filters = models.JSONField()
     allow_failed = models.BooleanField(default=False)
+    revoked_releases = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        help_text="The revoked releases whose executions the operator has confirmed to run again.",
+    )
     reason = models.CharField(max_length=1000)
     rate_per_minute = models.PositiveIntegerField()
     status = models.CharField(max_length=10, choices=Status, default=Status.RUNNING)
@@ -50,6 +56,11 @@ class Campaign(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def allow_revoked(self) -> bool:
+        """True if the campaign re-drives executions of releases that were revoked before it started."""
+        return bool(self.revoked_releases)
 
 
 class CampaignItem(models.Model):

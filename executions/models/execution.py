@@ -210,6 +210,7 @@ class DeadLetter(models.Model):
         AWAIT_TIMEOUT = "await_timeout"
         AWAIT_FAILED = "await_failed"
         LEASES_LOST = "leases_lost"
+        RELEASE_REVOKED = "release_revoked"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="dead_letters")
     execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="dead_letters")

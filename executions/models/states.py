@@ -18,7 +18,7 @@ class State(StrEnum):
 
 
 MOVES: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
+    State.QUEUED: frozenset({State.RUNNING, State.FAILED, State.CANCELLED}),
     State.RUNNING: frozenset(
         {
             State.SUCCEEDED,
@@ -30,7 +30,7 @@ MOVES: dict[State, frozenset[State]] = {
             State.CANCELLED,
         }
     ),
-    State.WAIT_RETRY: frozenset({State.RUNNING, State.CANCELLED}),
+    State.WAIT_RETRY: frozenset({State.RUNNING, State.FAILED, State.CANCELLED}),
     State.WAITING_EXTERNAL: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
     State.FAILED: frozenset({State.QUEUED}),
     State.DLQ: frozenset({State.QUEUED}),

@@ -28,7 +28,7 @@ CHUNK: Final = 256 * 1024
 VERDICT_SECONDS: Final = 600.0
 """How long ``publish`` waits for the verification of one file, and of the release."""
 _PAUSE_SECONDS: Final = 0.5
-_DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED"})
+_DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED", "RETIRED"})
 
 ATTACHED: Final = (ENVELOPE_NAME, "*.intoto.json", "*.intoto.jsonl", "*.cdx.json", "bom.json", "*.spdx.json")
 """The usual names of a release's signatures, provenance and SBOM."""

@@ -1,4 +1,10 @@
-"""Revokes a registered release permanently. Existing executions keep their release."""
+"""Revokes a registered release permanently. An order says what becomes of its open executions.
+
+The order is part of the revocation. Apps above this one carry it out and record its progress, so that it survives the
+process that revoked the release.
+"""
+
+from collections.abc import Callable
 
 from django.db import transaction
 from django.utils import timezone
@@ -8,12 +14,18 @@ from releases.errors import ReasonRequired, ReleaseNotRegistered
 from releases.models import Pipeline, Release, Revocation
 from releases.states import MOVES, Status
 
+Order = Revocation.OpenExecutions
 
-def revoke(release: Release, *, actor: str, reason: str) -> Revocation:
-    """Revoke `release` and return the revocation. A repeated call returns the first revocation.
+# Called in the transaction of a new revocation.
+followers: list[Callable[[Revocation], None]] = []
 
-    The release can never be activated again. If it is active, submissions fail until another release is active. Raises
-    `ReasonRequired`, and `ReleaseNotRegistered` if the release is not registered.
+
+def revoke(release: Release, *, actor: str, reason: str, open_executions: Order = Order.LEAVE) -> Revocation:
+    """Revoke `release` and return the revocation. A repeated call returns the first revocation, with its order.
+
+    The release can never be activated again. If it is active, submissions fail until another release is active. The
+    order `fail` ends all open executions of the release with the code RELEASE_REVOKED soon after the commit; `leave`
+    lets them run. Raises `ReasonRequired`, and `ReleaseNotRegistered` if the release is not registered.
     """
     if not reason.strip():
         raise ReasonRequired("A revocation requires a reason.")
@@ -28,7 +40,11 @@ def revoke(release: Release, *, actor: str, reason: str) -> Revocation:
             status_changed_at=timezone.now(),
         )
         if moved:
-            event = Revocation.objects.create(release=release, actor=actor, reason=reason.strip())
+            event = Revocation.objects.create(
+                release=release, actor=actor, reason=reason.strip(), open_executions=open_executions
+            )
+            for follow in followers:
+                follow(event)
         else:
             event = _first(release)
     release.refresh_from_db(fields=("status", "status_changed_at"))

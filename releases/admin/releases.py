@@ -15,12 +15,12 @@ from django.views.decorators.csrf import csrf_exempt
 
 from foundation.admin.columns import badge, column, moment
 from foundation.errors import CoordinatorError
-from releases.activation import activation, revocation
+from releases.activation import activation, retirement, revocation
 from releases.admin import artifact_uploads, artifacts, attachments
 from releases.admin.activations import activate
 from releases.admin.uploads import upload
 from releases.api import descriptors
-from releases.models import Pipeline, Release, Revocation
+from releases.models import Pipeline, Release, Retirement, Revocation
 from releases.states import PENDING, Status
 from releases.trust import trust
 from tenancy.access import actor, tenants_of
@@ -35,6 +35,7 @@ VARIANTS = {
     Status.REGISTERED.value: "success",
     Status.REJECTED.value: "danger",
     Status.REVOKED.value: "warning",
+    Status.RETIRED.value: "default",
 }
 STANDINGS = {
     trust.Standing.SIGNED: "signed",
@@ -153,6 +154,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             self.own("upload/direct/<slug:tenant>/<str:upload_id>/", "direct_one", self.direct_one),
             self.own("<int:object_id>/activate/", "activate", self.activate),
             self.own("<int:object_id>/revoke/", "revoke", self.revoke),
+            self.own("<int:object_id>/retire/", "retire", self.retire),
             self.own("<int:object_id>/attach/", "attach", csrf_exempt(self.attach)),
             self.own("<int:object_id>/attachments/<int:attachment_id>/", "attachment", self.attachment),
             self.own("<int:object_id>/artifacts/<int:artifact_id>/", "artifact", self.artifact),
@@ -180,11 +182,36 @@ class ReleaseAdmin(ReadOnlyAdmin):
         if not self.may(request, Scope.ACTIVATE, release):
             raise PermissionDenied
         try:
-            revocation.revoke(release, actor=actor(request.user), reason=request.POST.get("reason", "")[:1000])
+            revocation.revoke(
+                release,
+                actor=actor(request.user),
+                reason=request.POST.get("reason", "")[:1000],
+                open_executions=revocation.Order.FAIL if request.POST.get("fail_open") else revocation.Order.LEAVE,
+            )
         except CoordinatorError as error:
             messages.error(request, f"{error.title}: {error.detail}")
         else:
             messages.success(request, f"Release {release} is revoked and can never be activated again.")
+        return redirect("admin:releases_release_change", release.pk)
+
+    def retire(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Retire the release permanently, if nothing needs it."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        release = self.row_or_404(request, object_id)
+        if not self.may(request, Scope.ACTIVATE, release):
+            raise PermissionDenied
+        try:
+            retirement.retire(
+                release,
+                actor=actor(request.user),
+                reason=request.POST.get("reason", "")[:1000],
+                give_up_failures=bool(request.POST.get("ignore_failures")),
+            )
+        except CoordinatorError as error:
+            messages.error(request, f"{error.title}: {error.detail}")
+        else:
+            messages.success(request, f"Release {release} is retired. Its workers may be stopped.")
         return redirect("admin:releases_release_change", release.pk)
 
     def attach(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -226,6 +253,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "contract": steps_of(release),
             "variant": VARIANTS[release.status],
             "revocation": Revocation.objects.filter(release=release).first(),
+            "retirement": Retirement.objects.filter(release=release).first(),
             "trust": trust.of(release),
             "attached": trust.attached(release),
             "sections": [source(release) for source in section_sources],
@@ -244,13 +272,13 @@ def stages(release: Release) -> list[dict[str, str]]:
     """Return the stages of a release for a stepper: those done, the current one and those to come."""
     reached = {Status.UPLOADED: 0, Status.VERIFYING: 1}.get(Status(release.status), 2)
     last = release.status if reached == 2 else Status.REGISTERED.value
-    kinds = {Status.REGISTERED.value: "good", Status.REJECTED.value: "bad", Status.REVOKED.value: "bad"}
+    kinds = dict.fromkeys((Status.REJECTED.value, Status.REVOKED.value), "bad")
     icons = {"good": "check", "bad": "close", "done": "check", "now": "progress_activity", "todo": "more_horiz"}
     shown = []
     for place, name in enumerate((Status.UPLOADED.value, Status.VERIFYING.value, last)):
         kind = "done" if place < reached else "now" if place == reached else "todo"
         if place == reached == 2:
-            kind = kinds[name]
+            kind = kinds.get(name, "good")
         shown.append({"name": name, "kind": kind, "icon": icons[kind]})
     return shown
 

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from releases import queries
 from releases.api.findings import FindingView
 from releases.api.multipart import receive
+from releases.api.retirements import RetirementView
 from releases.api.revocations import RevocationView
 from releases.api.trust import AttachmentView, TrustView
 from releases.errors import (
@@ -95,6 +96,7 @@ class ReleaseView(ReleaseSummary):
         help_text="The artifact that has the contract. Null for the profile `tpf-2026-08`, which names none.",
     )
     revocation = RevocationView(default=None, allow_null=True)
+    retirement = RetirementView(default=None, allow_null=True)
     primaryArtifactId = serializers.CharField(source="primary_artifact_id")
     findings = FindingView(many=True)
     artifacts = ArtifactView(many=True)

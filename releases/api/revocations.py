@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from foundation.api.fields import SegmentIdentifier, StrictSerializer, Text
 from releases import queries
 from releases.activation import revocation
+from releases.activation.revocation import Order
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH, Revocation
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -22,11 +23,30 @@ class RevocationView(serializers.Serializer[Revocation]):
     actor = serializers.CharField()
     reason = serializers.CharField()
     revokedAt = serializers.DateTimeField(source="revoked_at")
+    openExecutions = serializers.ChoiceField(
+        choices=Order.choices,
+        source="open_executions",
+        help_text="What becomes of the executions that were open: `leave` lets them run, `fail` ends them.",
+    )
+    failedExecutions = serializers.IntegerField(
+        source="failed_executions", help_text="How many executions the order `fail` has ended so far."
+    )
+    completedAt = serializers.DateTimeField(
+        source="completed_at",
+        allow_null=True,
+        help_text="When the order `fail` found no more open executions. Null before that, and for `leave`.",
+    )
 
 
 class RevocationRequest(StrictSerializer):
     releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     reason = Text(max_length=1000)
+    openExecutions = serializers.ChoiceField(
+        choices=Order.choices,
+        required=False,
+        default=Order.LEAVE.value,
+        help_text="`fail` ends all open executions of the release with the code RELEASE_REVOKED.",
+    )
 
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
@@ -36,12 +56,17 @@ class Revocations(TenantView):
 
     @extend_schema(operation_id="revoke", request=RevocationRequest, responses={201: RevocationView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Revoke a registered release permanently. Existing executions keep their release."""
+        """Revoke a registered release permanently. The order `openExecutions` says what becomes of its executions."""
         body = RevocationRequest(data=request.data)
         body.is_valid(raise_exception=True)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
         release = queries.release(pipeline, body.validated_data["releaseVersion"])
-        event = revocation.revoke(release, actor=self.actor, reason=body.validated_data["reason"])
+        event = revocation.revoke(
+            release,
+            actor=self.actor,
+            reason=body.validated_data["reason"],
+            open_executions=Order(body.validated_data["openExecutions"]),
+        )
         return Response(RevocationView(event).data, status=status.HTTP_201_CREATED)
 
 

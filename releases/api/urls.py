@@ -10,6 +10,7 @@ from releases.api import (
     descriptors,
     pipelines,
     releases,
+    retirements,
     revocations,
     trusted_keys,
 )
@@ -18,6 +19,7 @@ urlpatterns = [
     *pipelines.urlpatterns,
     *releases.urlpatterns,
     *revocations.urlpatterns,
+    *retirements.urlpatterns,
     *activations.urlpatterns,
     *comparison.urlpatterns,
     *descriptors.urlpatterns,

@@ -29,15 +29,17 @@ def find(tenant: Tenant, digest: str) -> Artifact:
     """Return the artifact with this digest of the tenant's newest release that pins it, with its blob.
 
     Rejected releases do not count. Raises `ArtifactUnknown`, also if only releases of other tenants pin the artifact,
-    and `ArtifactNotStored` for an image or endpoint, and for an artifact that a registered release only identifies.
+    and `ArtifactNotStored` for an image or endpoint, for an artifact that a registered release only identifies, and for
+    one of a retired release that was removed.
     """
     pinned = Artifact.objects.filter(release__pipeline__tenant=tenant).exclude(release__status=Status.REJECTED)
     newest = pinned.select_related("blob", "release__pipeline__tenant").order_by("-release", "position")
-    found = newest.filter(blob=digest).first()
+    removed = Q(release__status=Status.RETIRED, blob__state=Blob.State.REMOVED)
+    found = newest.filter(~removed, blob=digest).first()
     if found is not None:
         return found
     stored = [kind.value for kind in ArtifactKind if kind.is_stored]
-    elsewhere = ~Q(kind__in=stored) | Q(release__status__in=[Status.REGISTERED, Status.REVOKED])
+    elsewhere = ~Q(kind__in=stored) | Q(release__status__in=[Status.REGISTERED, Status.REVOKED, Status.RETIRED])
     if pinned.filter(elsewhere, digest=digest).exists():
         raise ArtifactNotStored(f"The bytes of {digest} are where its address says, not in the artifact store.")
     raise ArtifactUnknown(f"There is no artifact {digest!r}.")

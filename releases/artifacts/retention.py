@@ -1,4 +1,4 @@
-"""Removes bytes that nothing needs: bytes to which no release refers, or only rejected releases.
+"""Removes bytes that nothing needs: bytes to which no release refers, or only rejected and retired releases.
 
 Young bytes are kept, because they may belong to an upload that is still running. Older bytes are removed under the
 exclusive lock of their digest, after a second check that nothing refers to them. A registration holds the shared lock,
@@ -31,6 +31,7 @@ class Why(StrEnum):
     """Why bytes are not needed."""
 
     REJECTED = "only rejected releases refer to it"
+    RETIRED = "only retired or rejected releases refer to it"
     STRAY = "no release refers to it"
     STAGED = "left by an unfinished upload"
 
@@ -81,8 +82,10 @@ def remove(found: Iterable[Orphan], age: timedelta) -> Iterator[Orphan]:
 
 def _unneeded(listed: list[StoredBlob], before: datetime) -> Iterator[Orphan]:
     digests = [stored.digest for stored in listed]
-    needing = Artifact.objects.filter(~Q(release__status=Status.REJECTED), blob__in=digests)
-    needed = set(needing.values_list("digest", flat=True))
+    referring = Artifact.objects.filter(blob__in=digests)
+    over = Q(release__status__in=[Status.REJECTED, Status.RETIRED])
+    needed = set(referring.filter(~over).values_list("digest", flat=True))
+    retired = set(referring.filter(release__status=Status.RETIRED).values_list("digest", flat=True))
     known: dict[str, Any] = {
         row["digest"]: row
         for row in Blob.objects.filter(digest__in=digests)
@@ -96,7 +99,8 @@ def _unneeded(listed: list[StoredBlob], before: datetime) -> Iterator[Orphan]:
         row = known.get(stored.digest, {})
         since = max(filter(None, (stored.modified_at, row.get("since"), uploaded_at.get(stored.digest))))
         if stored.digest not in needed and since < before:
-            why = Why.REJECTED if row.get("referred") else Why.STRAY
+            referred = Why.RETIRED if stored.digest in retired else Why.REJECTED
+            why = referred if row.get("referred") else Why.STRAY
             yield Orphan(stored.digest, stored.size, since, why)
 
 

@@ -119,7 +119,7 @@ BEGIN
     IF NOT EXISTS (
         SELECT FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
         WHERE r.id = NEW.release_id AND p.tenant_id = NEW.tenant_id AND p.application = NEW.application
-            AND r.descriptor_digest = NEW.descriptor_digest AND r.status IN ('REGISTERED', 'REVOKED'))
+            AND r.descriptor_digest = NEW.descriptor_digest AND r.status IN ('REGISTERED', 'REVOKED', 'RETIRED'))
     THEN
         RAISE EXCEPTION 'deployment of release %: it is not a verified release of the tenant and application', NEW.release_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'deployment_of_verified_release';
@@ -138,7 +138,8 @@ BEGIN
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_immutable';
     END IF;
     IF NEW.status <> OLD.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
-        'UPLOADED>VERIFYING', 'VERIFYING>REGISTERED', 'VERIFYING>REJECTED', 'REGISTERED>REVOKED'])
+        'UPLOADED>VERIFYING', 'VERIFYING>REGISTERED', 'VERIFYING>REJECTED', 'REGISTERED>REVOKED',
+        'REGISTERED>RETIRED'])
     THEN
         RAISE EXCEPTION 'release %: there is no move from % to %', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_legal_move';
@@ -318,7 +319,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM releases_release r
         WHERE r.id = NEW.release_id AND r.status IN ('UPLOADED', 'VERIFYING', 'REGISTERED'))
     THEN
-        RAISE EXCEPTION 'release %: it was rejected or revoked, so it accepts no attachments', NEW.release_id
+        RAISE EXCEPTION 'release %: it was rejected, revoked or retired, so it accepts no attachments', NEW.release_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'attachment_of_usable_release';
     END IF;
     IF NEW.position <> (SELECT count(*) FROM releases_attachment a

@@ -10,7 +10,7 @@ from releases.models.blob import Blob, BlobEvent
 from releases.models.contract import Contract
 from releases.models.deployment import KEY_LENGTH, Deployment
 from releases.models.pipeline import IDENTITY_LENGTH, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
-from releases.models.release import Artifact, Release, Revocation
+from releases.models.release import Artifact, Release, Retirement, Revocation
 from releases.models.trusted_key import KeyRevocation, TrustedKey
 from releases.models.upload import ArtifactUpload
 
@@ -29,6 +29,7 @@ __all__ = [
     "MissingArtifacts",
     "Pipeline",
     "Release",
+    "Retirement",
     "Revocation",
     "SignaturePolicy",
     "TrustedKey",

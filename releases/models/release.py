@@ -1,4 +1,4 @@
-"""Releases, their artifacts and their revocations."""
+"""Releases, their artifacts, revocations and retirements."""
 
 from typing import Any
 
@@ -18,8 +18,8 @@ from wire.identity import ReleaseIdentity
 class Release(models.Model):
     """One deployable version of one contract.
 
-    `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED`. All other columns are written once: the
-    descriptor and the contract document at the upload; the findings, the contract, the primary artifact, the
+    `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED | RETIRED`. All other columns are written
+    once: the descriptor and the contract document at the upload; the findings, the contract, the primary artifact, the
     environments and the checkpoints with the verdict. The version of a rejected release can be uploaded again, so a
     version has at most one release that is not rejected.
     """
@@ -133,15 +133,58 @@ class Artifact(models.Model):
 
 
 class Revocation(models.Model):
-    """The append-only event that revoked a release permanently."""
+    """The event that revoked a release permanently, with the order for its open executions.
+
+    The order `leave` lets them run. The order `fail` ends them with RELEASE_REVOKED: `failed_executions` counts those
+    that were ended, and `completed_at` is set when none is left. Nothing else ever changes.
+    """
+
+    class OpenExecutions(models.TextChoices):
+        LEAVE = "leave"
+        FAIL = "fail"
 
     release = models.OneToOneField(Release, on_delete=models.PROTECT, related_name="revocation")
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=1000)
     revoked_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    open_executions = models.CharField(
+        max_length=10, choices=OpenExecutions, default=OpenExecutions.LEAVE, db_default=OpenExecutions.LEAVE
+    )
+    failed_executions = models.PositiveIntegerField(default=0, db_default=0)
+    completed_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = (models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="revocation_says_why"),)
+        constraints = (
+            models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="revocation_says_why"),
+            models.CheckConstraint(condition=Q(open_executions__in=["leave", "fail"]), name="revocation_order_known"),
+            models.CheckConstraint(
+                condition=Q(open_executions="fail") | Q(failed_executions=0, completed_at__isnull=True),
+                name="revocation_progress_of_order",
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("revoked_at",),
+                condition=Q(open_executions="fail", completed_at__isnull=True),
+                name="revocation_unfinished",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.release} revoked"
+
+
+class Retirement(models.Model):
+    """The append-only event that retired a release permanently. `given_up_failures` counts what was not re-driven."""
+
+    release = models.OneToOneField(Release, on_delete=models.PROTECT, related_name="retirement")
+    actor = models.CharField(max_length=200)
+    reason = models.CharField(max_length=1000)
+    given_up_failures = models.PositiveIntegerField(default=0)
+    retired_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="retirement_says_why"),)
+
+    def __str__(self) -> str:
+        return f"{self.release} retired"

@@ -57,7 +57,7 @@ def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[A
     """Attach documents to a stored release, and return the new attachments. Documents that it already has are ignored.
 
     Raises `AttachmentInvalid`, also for a document about something other than the release, `AttachmentsFull`, and
-    `ReleaseNotRegistered` for a release that was rejected or revoked.
+    `ReleaseNotRegistered` for a release that was rejected, revoked or retired.
     """
     evidence = examined(contents, descriptor_from_json(release.descriptor))
     wrong = [finding for each in evidence if each.contradicts for finding in each.findings]

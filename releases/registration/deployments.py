@@ -19,6 +19,7 @@ from releases.errors import (
     DeploymentRejected,
     DescriptorProfileUnsupported,
     PipelineOfOtherApplication,
+    ReleaseRetired,
     ReleaseRevoked,
 )
 from releases.models import Deployment, Pipeline, Release
@@ -65,7 +66,7 @@ def deploy(
     Raises, in this order: `DeploymentKeyReused`, `DescriptorInvalid`, `DescriptorProfileUnsupported`,
     `DeploymentRejected` for a descriptor with a location that other machines cannot resolve,
     `PipelineOfOtherApplication`, `ReleaseConflict`, `DeploymentPending` without a verdict in time, `DeploymentRejected`
-    with the findings of the verification, and `ReleaseRevoked`.
+    with the findings of the verification, `ReleaseRevoked` and `ReleaseRetired`.
     """
     deadline = time.monotonic() + wait_seconds
     earlier = _earlier(tenant, request)
@@ -139,7 +140,7 @@ def _wait_for_verdict(release: Release, deadline: float, pause: Callable[[float]
 
 
 def _require_registered(release: Release) -> None:
-    """Raise `DeploymentRejected` or `ReleaseRevoked` unless the release is registered."""
+    """Raise `DeploymentRejected`, `ReleaseRevoked` or `ReleaseRetired` unless the release is registered."""
     if release.status == Status.REJECTED:
         release.refresh_from_db(fields=["findings"])
         raise DeploymentRejected(
@@ -148,6 +149,8 @@ def _require_registered(release: Release) -> None:
         )
     if release.status == Status.REVOKED:
         raise ReleaseRevoked(f"Release {release.release_version!r} is revoked.")
+    if release.status == Status.RETIRED:
+        raise ReleaseRetired(f"Release {release.release_version!r} is retired.")
 
 
 def _write_receipt(tenant: Tenant, request: DeploymentRequest, release: Release, actor: str) -> Deployment:

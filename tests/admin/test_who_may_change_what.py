@@ -7,7 +7,9 @@ import pytest
 from django.db import transaction
 from django.urls import reverse
 
+from releases.models import Release
 from tenancy.models import Membership
+from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, campaign, dead, key, question
@@ -22,9 +24,17 @@ def viewer(world: World) -> int:
     return Membership.objects.get(tenant=world.tenant, role="viewer").pk
 
 
+def unneeded(world: World) -> int:
+    """Return the key of a registered release that was never active."""
+    version = "never-active"
+    found = Release.objects.filter(pipeline__tenant=world.tenant, release_version=version).first()
+    return (found or making.registered(world.tenant, version, pipeline_id="acme.orders")).pk
+
+
 FORMS: list[Form] = [
     ("releases_pipeline_policy", lambda w: [w.release.pipeline_id], {"reason_required": "on"}, ADMINS),
     ("releases_release_revoke", lambda w: [w.release.pk], WHY, RELEASERS),
+    ("releases_release_retire", lambda w: [unneeded(w)], WHY, RELEASERS),
     (
         "releases_release_activate",
         lambda w: [w.release.pk],
@@ -53,6 +63,7 @@ def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(
     operator_rows.question(acme)
     campaign(acme)
     key(acme)
+    unneeded(acme)
     clients = {who: log_in(who) for who in PEOPLE}
     before = everything()
     for name, arguments, fields, allowed in FORMS:

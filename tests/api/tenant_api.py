@@ -43,6 +43,8 @@ ENDPOINTS = {
 ELSEWHERE = {
     ("PATCH", "pipelines/{pipeline_id}"): "test_policy",
     ("POST", "pipelines/{pipeline_id}/revocations"): "test_revocations",
+    ("GET", "pipelines/{pipeline_id}/retirements"): "test_retirements",
+    ("POST", "pipelines/{pipeline_id}/retirements"): "test_retirements",
     ("POST", "pipelines/{pipeline_id}/attachments"): "test_trust",
     ("GET", "pipelines/{pipeline_id}/attachments/{digest}"): "test_trust",
     ("GET", "trusted-keys"): "test_trust",

@@ -130,7 +130,7 @@ def test_a_repeated_batch_creates_nothing(ours: TenantApi) -> None:
 def test_each_item_has_the_reason_of_its_rejection(ours: TenantApi) -> None:
     revoke(Release.objects.get(), actor="user:test", reason="leaked")
     results = verdicts(ours, item("a"), item("b"))
-    assert [(each["status"], each["problem"]["code"]) for each in results] == [(409, "NO_ACTIVE_RELEASE")] * 2
+    assert [(each["status"], each["problem"]["code"]) for each in results] == [(409, "ACTIVE_RELEASE_REVOKED")] * 2
 
 
 @pytest.mark.parametrize(

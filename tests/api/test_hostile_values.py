@@ -17,6 +17,7 @@ IDENTIFYING = {
     ("POST", "executions"): ("pipelineId", "idempotencyKey", "expectedReleaseVersion"),
     ("POST", "pipelines/{pipeline_id}/activations"): ("releaseVersion", "expectedReleaseVersion", "operationKey"),
     ("POST", "pipelines/{pipeline_id}/revocations"): ("releaseVersion",),
+    ("POST", "pipelines/{pipeline_id}/retirements"): ("releaseVersion",),
     ("POST", "trusted-keys"): ("name",),
     ("POST", "campaigns"): ("filters.pipelineId", "filters.contractVersion", "filters.releaseVersion"),
     ("POST", "workers"): (

@@ -17,9 +17,11 @@ from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, file, refused,
 
 pytestmark = pytest.mark.django_db
 Names = dict[str, str]
+SEPARATE = ("artifact", "pipelines/{pipeline_id}/retirements")
+"""Endpoints that need a store with direct uploads (see `tests/releases/test_two_tenants.py`), return bytes, or need a
+query."""
 READS = [path for method, path in ENDPOINTS | ELSEWHERE if method == "GET"]
-SEPARATE = "artifact"
-"""Endpoints that need a store with direct uploads (see `tests/releases/test_two_tenants.py`) or return bytes."""
+BLOCKERS = "pipelines/{pipeline_id}/retirements?releaseVersion=1.0"
 OTHER = "org.example.other"
 
 
@@ -33,6 +35,7 @@ def furnished_house() -> Twin:
     making.claimed(made.tenant)
     worker = making.worker(making.active(made.tenant, pipeline_id=OTHER), "worker-2")
     making.execution(made.tenant, "stranded", pipeline_id=OTHER)
+    making.registered(made.tenant, "0.9", body="unneeded")
     making.silence(worker)
     assert made.all_scopes, "create the token outside of the rolled-back block"
     return made, {**{name: values[-1] for name, values in found.items()}, "live_id": found["execution_id"][1]}
@@ -70,7 +73,7 @@ def _readable(response: Any) -> str:
 def test_a_tenant_sees_what_it_would_see_if_it_were_alone(subtests: pytest.Subtests) -> None:
     """Both tenants have the same objects, so each sees what the first one saw before the second existed."""
     ours, our_names = furnished_house()
-    paths = [*(path for path in READS if not path.startswith(SEPARATE)), *FILTERED]
+    paths = [*(path for path in READS if not path.startswith(SEPARATE)), BLOCKERS, *FILTERED]
     alone = {path: anonymized(ours, path, our_names) for path in paths}
     assert all(json.loads(alone[path])["items"] for path in FILTERED)
     theirs, their_names = furnished_house()
@@ -90,6 +93,7 @@ FILTERED = [
     "workers?pipelineId={pipeline_id}",
     "workers?state=HEALTHY",
     "campaigns?status=RUNNING",
+    "campaigns?pipelineId={pipeline_id}&releaseVersion=1.0",
     "deployments?pipelineId={pipeline_id}",
     "deployments?environment=production",
 ]
@@ -113,6 +117,7 @@ PATHS = {
     "Release": "pipeline__tenant",
     "Activation": "pipeline__tenant",
     "Revocation": "release__pipeline__tenant",
+    "Retirement": "release__pipeline__tenant",
     "Attachment": "release__pipeline__tenant",
     "Deployment": "tenant",
     "TrustedKey": "tenant",
@@ -133,6 +138,7 @@ WRITES: list[tuple[str, str, Any, int]] = [
     ("PATCH", "pipelines/{pipeline_id}", {"signaturePolicy": "warn", "retryLimit": 3}, 200),
     ("POST", "pipelines/{pipeline_id}/activations", RELEASE, 201),
     ("POST", "pipelines/{pipeline_id}/revocations", RELEASE, 201),
+    ("POST", "pipelines/{pipeline_id}/retirements", {"releaseVersion": "0.9", "reason": "why"}, 201),
     ("POST", "trusted-keys/{key_id}/revoke", {"reason": "leaked"}, 200),
     ("POST", "executions/{execution_id}/redrive", {"reason": "fixed"}, 200),
     ("POST", "executions/{live_id}/cancel", {"reason": "a mistake"}, 200),

@@ -14,14 +14,16 @@ from django.utils import timezone
 from executions.awaits import awaits, interactions, webhooks
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.lifecycle import outcome, retention
+from executions.lifecycle import outcome, retention, revoked
 from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, Campaign, Execution, MessagePath, Worker
 from executions.state_machine.moves import Claim
 from executions.transports.rest import workers
 from executions.workers import message_path, registry, tenant_keys
 from releases.activation.activation import activate
-from releases.activation.revocation import revoke
+from releases.activation.retirement import retire
+from releases.activation.revocation import Order, revoke
 from releases.artifacts import retention as bytes_retention
 from releases.artifacts import scrub
 from releases.models import Blob, Release
@@ -69,6 +71,29 @@ def activation_with_keys() -> Scene:
 def revocation() -> Scene:
     release = fresh(making.registered(making.tenant()))
     return partial(revoke, release, actor="user:x", reason="a mistake"), [release.pipeline]
+
+
+def retirement() -> Scene:
+    release = fresh(making.registered(making.tenant()))
+    return partial(retire, release, actor="user:x", reason="replaced"), [release.pipeline, release]
+
+
+def retirement_of_release() -> Scene:
+    call, [_, release] = retirement()
+    return call, [release]
+
+
+def ordered_failures() -> Scene:
+    """Carry out the order of a revocation to fail an open execution."""
+    owner, release = making.ready()
+    made = making.execution(owner)
+    event = revoke(release, actor="user:x", reason="a mistake", open_executions=Order.FAIL)
+    return partial(revoked.fail_batch, event.pk), [event, release, made]
+
+
+def redrive_of_one() -> Scene:
+    owner, [failed, *_] = dead()
+    return partial(redrive, owner, failed.pk, actor="user:x", reason=""), [failed.release]
 
 
 def attachment() -> Scene:

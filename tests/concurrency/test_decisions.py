@@ -21,6 +21,7 @@ from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
 from releases.activation import policy
 from releases.activation.activation import activate
+from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.models import Attachment, Release
 from releases.registration import attachments
@@ -84,6 +85,25 @@ def a_second_revocation() -> Decision:
     [release] = releases("1.0")
     revoking = partial(revoke, release, actor="user:x", reason="first")
     return revoking, lambda: revoke(scenes.fresh(release), actor="user:y", reason="second").reason, "first"
+
+
+def a_release_that_is_being_retired() -> Decision:
+    [release] = releases("1.0")
+    retiring = partial(retire, release, actor="user:x", reason="replaced")
+    return retiring, partial(activate, scenes.fresh(release), actor="user:y"), "ReleaseNotRegistered"
+
+
+def a_revocation_of_a_release_that_is_being_retired() -> Decision:
+    [release] = releases("1.0")
+    retiring = partial(retire, release, actor="user:x", reason="replaced")
+    return retiring, partial(revoke, scenes.fresh(release), actor="user:y", reason="leaked"), "ReleaseNotRegistered"
+
+
+def a_retirement_of_a_release_that_is_being_activated() -> Decision:
+    [release] = releases("1.0")
+    activating = partial(activate, release, actor="user:x")
+    retiring = partial(retire, scenes.fresh(release), actor="user:y", reason="replaced")
+    return activating, retiring, "RetirementBlocked"
 
 
 def attached(release: Release, *names: str) -> Callable[[], Sequence[Attachment]]:
@@ -267,6 +287,9 @@ DECISIONS = [
     a_release_that_is_being_revoked,
     the_same_operation,
     a_second_revocation,
+    a_release_that_is_being_retired,
+    a_revocation_of_a_release_that_is_being_retired,
+    a_retirement_of_a_release_that_is_being_activated,
     the_last_allowed_attachment,
     an_equal_attachment,
     an_attachment_of_a_revoked_release,

@@ -24,7 +24,7 @@ from executions.models import (
 )
 from releases.artifacts import blob_lock, scrub
 from releases.errors import ArtifactStoreUnavailable
-from releases.models import Activation, Attachment, Blob, BlobEvent, Contract, Release
+from releases.models import Activation, Attachment, Blob, BlobEvent, Contract, Release, Retirement
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
@@ -65,6 +65,12 @@ ROW_LOCKS = {
         scenes.activation_with_keys, Activation, against="KEY SHARE"
     ),
     "a revocation locks the pipeline": Lock(scenes.revocation, Release),
+    "a retirement locks pipeline and release": Lock(scenes.retirement, Retirement),
+    "a retirement excludes submissions": Lock(scenes.retirement_of_release, Retirement, against="KEY SHARE"),
+    "an order to fail locks revocation, release and executions": Lock(scenes.ordered_failures, ExecutionEvent),
+    "a re-drive keeps its release from being retired": Lock(
+        scenes.redrive_of_one, ExecutionEvent, against="UPDATE", leaves="NO KEY UPDATE"
+    ),
     "an attachment locks the release": Lock(scenes.attachment, Attachment),
     "a verdict locks the release": Lock(scenes.verification, Contract, leaves="KEY SHARE"),
     "a healed blob is locked": Lock(scenes.healing, BlobEvent),

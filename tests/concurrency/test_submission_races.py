@@ -80,7 +80,7 @@ def test_a_batch_that_races_a_revocation_gets_a_verdict_for_each_item(within: Ca
     owner, release = making.ready()
     with submitting(owner, orders("a", "b", "c"), within=within) as batch:
         elsewhere(revoked(release))
-    assert codes(batch.result()) == ["NO_ACTIVE_RELEASE"] * 3
+    assert codes(batch.result()) == ["ACTIVE_RELEASE_REVOKED"] * 3
     assert Execution.objects.count() == 0
 
 
@@ -90,7 +90,7 @@ def test_a_revocation_does_not_touch_the_items_of_another_pipeline() -> None:
     mixed = [*orders("a", "b"), *orders("a", "b", pipeline_id="org.example.unharmed")]
     with submitting(owner, mixed) as batch:
         elsewhere(revoked(release))
-    assert codes(batch.result()) == ["NO_ACTIVE_RELEASE"] * 2 + ["ACCEPTED"] * 2
+    assert codes(batch.result()) == ["ACTIVE_RELEASE_REVOKED"] * 2 + ["ACCEPTED"] * 2
     assert {each.pipeline_id for each in Execution.objects.all()} == {"org.example.unharmed"}
 
 

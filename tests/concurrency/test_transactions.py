@@ -28,7 +28,7 @@ from executions.models import (
 from executions.transports.rest import workers
 from executions.workers import registry
 from releases.errors import KeyConflict
-from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release, Revocation
+from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release, Retirement, Revocation
 from tenancy.access import TokenNameTaken, issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope
@@ -120,6 +120,9 @@ def new_tenant() -> Scene:
 TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
     (scenes.activation, Pipeline),
     (scenes.revocation, Revocation),
+    (scenes.retirement, Retirement),
+    (scenes.ordered_failures, Revocation),
+    (scenes.ordered_failures, DeadLetter),
     (scenes.registration, Release),
     (scenes.registration, Artifact),
     (scenes.healing, BlobEvent),

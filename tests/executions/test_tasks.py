@@ -171,7 +171,7 @@ def test_the_queue_of_each_task_and_when_it_is_acknowledged() -> None:
             (late if task.acks_late else early)[name] = app.amqp.router.route({}, name)["queue"].name
     assert late == {
         **dict.fromkeys(["executions.dispatch", "executions.tell_worker", "executions.expire_awaits"], "control"),
-        **dict.fromkeys(["executions.sweep", "releases.sweep"], "control"),
+        **dict.fromkeys(["executions.sweep", "releases.sweep", "executions.fail_revoked"], "control"),
         "executions.record": "outcomes",
         **dict.fromkeys(["executions.heartbeat", "executions.confirm_messages"], "heartbeats"),
         "executions.send_webhooks": "webhooks",

@@ -18,12 +18,14 @@ from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
+from executions.lifecycle.revoked import FAIL_TASK
 from executions.models import Campaign, Execution, Interaction, Worker
 from executions.state_machine.moves import Claim
 from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, take_heartbeat
 from executions.workers.tenant_keys import active_keys
 from foundation.scheduling import places
+from releases.activation.revocation import Order, revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -181,6 +183,15 @@ def the_last_answer_of_several(scene: Scene) -> Work:
     return scene.work(lambda: answer(last), DISPATCH_TASK)
 
 
+def an_order_to_fail(scene: Scene) -> Work:
+    made = scene.submit()
+    return scene.work(
+        lambda: revoke(scene.release, actor=ACTOR, reason="leaked", open_executions=Order.FAIL),
+        FAIL_TASK,
+        is_done=lambda: Execution.objects.get(pk=made.pk).status == "FAILED",
+    )
+
+
 def a_timer(scene: Scene) -> Work:
     """The message for the timer, whose task then sends one for the execution."""
     reached = scene.awaiting(transport="timer", timeout_seconds=30)
@@ -199,6 +210,7 @@ EXECUTIONS = [
     retries_with_two_delays,
     a_redrive,
     a_campaign,
+    an_order_to_fail,
     an_answer,
     an_answer_that_is_repeated,
     the_last_answer_of_several,

@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from executions.models import Execution, Worker, WorkerEvent
+from releases.activation.retirement import retire
+from releases.activation.revocation import revoke
 from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import call, ok, refused
@@ -165,6 +168,25 @@ def test_a_non_retryable_failure_is_redriven_only_with_allow_failed(root: Path) 
     message = f"Execution {failed.pk} cannot be re-driven from status FAILED"
     assert refused(call("POST", path, {"allowFailed": False, "expectedVersion": 99})) == (409, message)
     assert ok("POST", path, {"allowFailed": True})["previousStatus"] == "FAILED"
+
+
+def test_a_redrive_on_a_revoked_or_retired_release_is_refused_with_a_text(root: Path) -> None:
+    owner, release = making.ready()
+    [spent] = making.dead(owner, "spent")
+    making.active(owner, "2.0")
+    path = f"admin/tenants/{owner.slug}/executions/{spent.pk}/redrive"
+    before = Execution.objects.values().get(pk=spent.pk)
+    with transaction.atomic():
+        revoke(release, actor="user:ann", reason="leaked")
+        message = f"Execution {spent.pk} is pinned to release '1.0', which is revoked: leaked"
+        assert refused(call("POST", path)) == (409, message)
+        transaction.set_rollback(True)
+    release.refresh_from_db()
+    retire(release, actor="user:ann", reason="replaced", give_up_failures=True)
+    assert refused(call("POST", path)) == (409, f"Release '1.0' is retired, so execution {spent.pk} cannot run again.")
+    assert Execution.objects.values().get(pk=spent.pk) == before
+    assert refused(call("GET", f"{base(owner)}/releases/1.0"))[0] == 404
+    assert [each["releaseVersion"] for each in ok("GET", f"{base(owner)}/releases")] == ["2.0"]
 
 
 @pytest.mark.parametrize(

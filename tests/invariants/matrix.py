@@ -94,6 +94,7 @@ MATRIX = {
             "REGISTERED": "",
             "REJECTED": "",
             "REVOKED": "",
+            "RETIRED": "",
         },
     ),
     "releases_artifact": Table(
@@ -105,7 +106,12 @@ MATRIX = {
     "releases_deployment": Table(
         never="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"
     ),
-    "releases_revocation": Table(never="id release_id actor reason revoked_at"),
+    "releases_revocation": Table(
+        never="id release_id actor reason revoked_at open_executions",
+        state="open_executions",
+        in_state={"leave": "", "fail": "failed_executions completed_at"},
+    ),
+    "releases_retirement": Table(never="id release_id actor reason given_up_failures retired_at"),
     "releases_attachment": Table(
         never="id release_id position kind digest content summary findings attached_by attached_at"
     ),
@@ -160,7 +166,9 @@ MATRIX = {
         },
     ),
     "executions_campaign": Table(
-        never="id tenant_id filters allow_failed reason rate_per_minute created_by created_at finished_at",
+        never="""
+            id tenant_id filters allow_failed revoked_releases reason rate_per_minute created_by created_at finished_at
+        """,
         state="status",
         in_state={
             "RUNNING": "status rate_since admitted",

@@ -14,6 +14,7 @@ NEW_CAMPAIGN = NewRow(
         "tenant_id": tenant("owner"),
         "filters": "'{}'",
         "allow_failed": "true",
+        "revoked_releases": "'{}'",
         "reason": "'x'",
         "rate_per_minute": "1",
         "status": "'RUNNING'",
@@ -39,7 +40,7 @@ NEW_CAMPAIGN = NewRow(
         "executions_campaign_admitted_check": each("admitted", "-1"),
         "executions_campaign_pkey": each("id", OLD_CAMPAIGN),
     },
-    free="tenant_id filters allow_failed reason created_by",
+    free="tenant_id filters allow_failed revoked_releases reason created_by",
 )
 
 

@@ -4,7 +4,7 @@ from tests.invariants.new_rows import Change, NewRow, blanks, digest, each, pipe
 
 OTHER_PIPELINE = "org.example.other"
 ACTIVE = release("1.0")
-NOT_REGISTERED = ("0.1", "0.2", "0.3", "0.4")
+NOT_REGISTERED = ("0.1", "0.2", "0.3", "0.4", "0.7")
 OWN = f"(SELECT digest FROM releases_artifact WHERE release_id = {release('0.5')} AND position = 0)"
 """The digest of a file that the tenant has uploaded."""
 FOREIGN = digest("foreign")
@@ -199,13 +199,31 @@ HISTORY = [
     ),
     NewRow(
         "releases_revocation",
-        {"release_id": release("0.5"), "actor": "''", "reason": "'why'", "revoked_at": "now()"},
         {
-            "revocation_starts": times("revoked_at"),
+            "release_id": release("0.5"),
+            "actor": "''",
+            "reason": "'why'",
+            "revoked_at": "now()",
+            "open_executions": "'leave'",
+            "failed_executions": "0",
+            "completed_at": "NULL",
+        },
+        {
+            "revocation_starts": [
+                *times("revoked_at"),
+                {"open_executions": "'fail'", "failed_executions": "1"},
+                {"open_executions": "'fail'", "completed_at": "now()"},
+            ],
+            "revocation_order_known": each("open_executions", "'x'", "''", "'FAIL'"),
+            "revocation_progress_of_order": [*each("failed_executions", "1"), *each("completed_at", "now()")],
+            "releases_revocation_failed_executions_check": [
+                {"open_executions": "'fail'", "failed_executions": "-1"},
+            ],
             "revocation_of_revoked": each("release_id", release("0.2"), release("0.3"), release("0.4"), ACTIVE),
             "releases_revocation_release_id_key": each("release_id", release("0.1")),
             "revocation_says_why": blanks("reason"),
         },
+        each("open_executions", "'fail'"),
         free="actor",
         script=f"UPDATE releases_release SET status = 'REVOKED' WHERE id = {release('0.5')}; {{insert}}",
     ),
@@ -227,6 +245,7 @@ HISTORY = [
             "attachment_of_usable_release": [
                 {"release_id": release("0.4"), "position": "0"},
                 {"release_id": release("0.1"), "position": "0"},
+                {"release_id": release("0.7"), "position": "0"},
             ],
             "attachment_in_sequence": [*each("position", "2", "31"), {"release_id": ACTIVE}],
             "attachment_position_once": each("position", "0"),

@@ -15,7 +15,8 @@ from executions.lifecycle import cancellation, outcome
 from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
 from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
-from releases.activation.revocation import revoke
+from releases.activation.retirement import retire
+from releases.activation.revocation import Order, revoke
 from releases.artifacts import blobs
 from releases.models import ArtifactUpload, Blob, Deployment, Pipeline, Release
 from releases.registration import attachments
@@ -48,6 +49,8 @@ def make() -> None:
 
 def _releases(owner: Tenant) -> None:
     revoke(making.registered(owner, "0.1"), actor=ACTOR, reason="leaked")
+    revoke(making.registered(owner, "0.6"), actor=ACTOR, reason="leaked", open_executions=Order.FAIL)
+    retire(making.registered(owner, "0.7"), actor=ACTOR, reason="replaced")
     contract = making.contract()
     data = making.archive(contract, code="another")
     making.upload(owner, making.descriptor(contract, data, "0.2"), data)

@@ -46,6 +46,7 @@ UNIQUE = {
     "activation_operation_once": "(pipeline_id, operation_key)",
     "deployment_key_once": "(tenant_id, idempotency_key)",
     "releases_revocation_release_id_key": "(release_id)",
+    "releases_retirement_release_id_key": "(release_id)",
     "attachment_position_once": '(release_id, "position")',
     "attachment_once": "(release_id, digest)",
     "trusted_key_name_once": "(tenant_id, name)",

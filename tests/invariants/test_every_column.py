@@ -31,7 +31,7 @@ OTHER_VALUES: dict[str, tuple[LiteralString, ...]] = {
     "uuid": ("gen_random_uuid()",),
     "jsonb": ("jsonb_build_array({column})", "'[1]'"),
     "bytea": ("{column} || '\\x00'::bytea", "'\\x00'"),
-    "ARRAY": ("{column} || ARRAY['x']",),
+    "ARRAY": ("array_append({column}, '1')",),
 }
 COLUMNS = """
 SELECT c.column_name, c.data_type, f.confrelid::regclass::text, a.attname

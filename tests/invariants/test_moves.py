@@ -7,7 +7,7 @@ import pytest
 from executions.models.states import MOVES, TERMINAL, State
 from tests.invariants.attempts import NO_RIGHT, Connection, refusal, unguarded
 from tests.invariants.guards import AWAIT_OVER
-from tests.invariants.new_rows import Change, each, release
+from tests.invariants.new_rows import PAST, SOON, Change, each, release
 from tests.invariants.new_rows_of_executions import execution, unit, with_event
 
 KEYS = {
@@ -125,6 +125,7 @@ VERDICT = {
         ("0.3", "REGISTERED", ""),
         ("0.3", "REJECTED", ""),
         ("0.5", "REVOKED", "release_verdict_once"),
+        ("0.5", "RETIRED", "release_verdict_once"),
     ],
 )
 def test_a_verdict_is_written_by_the_move_that_ends_a_verification(
@@ -345,6 +346,44 @@ def test_an_activation_without_its_pointer_is_not_committed(database: Connection
 def test_a_release_is_not_revoked_without_a_revocation(database: Connection) -> None:
     change = f"UPDATE releases_release SET status = 'REVOKED' WHERE id = {release('0.5')}"
     assert refusal(database, change, ordinary=True) == "release_revoked_with_reason"
+
+
+RETIRE = "UPDATE releases_release SET status = 'RETIRED' WHERE id = {0}"
+RECORD = "INSERT INTO releases_retirement (release_id, actor, reason, given_up_failures) VALUES ({0}, '', 'why', 0)"
+
+
+def test_a_release_is_not_retired_without_a_retirement(database: Connection) -> None:
+    assert refusal(database, RETIRE.format(release("0.5")), ordinary=True) == "release_retired_with_reason"
+
+
+def test_neither_an_active_release_nor_one_with_open_executions_is_retired(database: Connection) -> None:
+    both = f"{RETIRE}; {RECORD}"
+    assert refusal(database, both.format(release("0.5")), ordinary=True) == ""
+    assert refusal(database, both.format(release("1.0")), ordinary=True) == "release_retired_without_executions"
+    assert refusal(database, both.format(OTHER), ordinary=True) == "release_retired_is_not_active"
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.DLQ])
+def test_a_failure_of_a_retired_release_is_not_queued_again(database: Connection, state: State) -> None:
+    again = move(state, State.QUEUED, {})
+    assert refusal(database, again, ordinary=True) == ""
+    unguarded(database, "releases_release", RETIRE.format(release("1.0")))
+    assert refusal(database, again, ordinary=True) == "execution_of_retired_release"
+
+
+def test_the_progress_of_an_order_only_grows_until_it_is_complete(database: Connection) -> None:
+    change = f"UPDATE releases_revocation SET {{}} WHERE release_id = {release('0.6')}"
+    more = change.format("failed_executions = 3")
+    complete = change.format("failed_executions = 3, completed_at = now()")
+    assert refusal(database, more, ordinary=True) == refusal(database, complete, ordinary=True) == ""
+    for wrong in (PAST, SOON):
+        assert refusal(database, change.format(f"completed_at = {wrong}"), ordinary=True) == "revocation_guard"
+    unguarded(database, "releases_revocation", more)
+    less = change.format("failed_executions = 2")
+    assert refusal(database, less, ordinary=True) == "revocation_guard"
+    unguarded(database, "releases_revocation", complete)
+    for after in ("failed_executions = 4", "completed_at = NULL", "completed_at = now()"):
+        assert refusal(database, change.format(after), ordinary=True) == "revocation_guard"
 
 
 def test_a_finished_upload_is_cleared_once(database: Connection) -> None:

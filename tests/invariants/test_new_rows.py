@@ -11,9 +11,10 @@ from tests.invariants.new_rows_of_deployments import DEPLOYMENTS
 from tests.invariants.new_rows_of_executions import EXECUTIONS
 from tests.invariants.new_rows_of_operations import OPERATIONS
 from tests.invariants.new_rows_of_releases import DOCUMENTS, HISTORY
+from tests.invariants.new_rows_of_retirements import RETIREMENTS
 from tests.invariants.new_rows_of_tenants import TENANCY
 
-NEW_ROWS = [*TENANCY, *DOCUMENTS, *ARTIFACTS, *HISTORY, *DEPLOYMENTS, *EXECUTIONS, *OPERATIONS]
+NEW_ROWS = [*TENANCY, *DOCUMENTS, *ARTIFACTS, *HISTORY, *RETIREMENTS, *DEPLOYMENTS, *EXECUTIONS, *OPERATIONS]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
 
 

@@ -119,7 +119,11 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "releases_deployment": Rights(
             insert="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"
         ),
-        "releases_revocation": Rights(insert="release_id actor reason revoked_at"),
+        "releases_revocation": Rights(
+            insert="release_id actor reason revoked_at open_executions failed_executions completed_at",
+            update="failed_executions completed_at",
+        ),
+        "releases_retirement": Rights(insert="release_id actor reason given_up_failures retired_at"),
         "releases_attachment": Rights(
             insert="release_id position kind digest content summary findings attached_by attached_at"
         ),
@@ -148,8 +152,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "executions_campaign": Rights(
             insert="""
-                id tenant_id filters allow_failed reason rate_per_minute status rate_since admitted created_by
-                created_at finished_at
+                id tenant_id filters allow_failed revoked_releases reason rate_per_minute status rate_since admitted
+                created_by created_at finished_at
             """,
             update="status rate_since admitted finished_at",
         ),

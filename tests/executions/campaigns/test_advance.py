@@ -182,8 +182,8 @@ def test_items_that_have_become_failed_are_skipped_unless_allowed(owner: Tenant)
 
 
 def test_items_of_a_revoked_release_are_redriven_on_it(owner: Tenant, dead: list[Execution]) -> None:
-    made = start(owner)
     revoke(dead[0].release, actor="user:test", reason="leaked")
+    made = start(owner, allow_revoked=True)
     pass_time(60)
     campaigns.advance()
     assert progress(made) == (0, 10, 0)

@@ -9,7 +9,7 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from executions.awaits import awaits
-from executions.errors import ExecutionUnknown, RedriveRefused, VersionMismatch
+from executions.errors import ExecutionUnknown, RedriveRefused, ReleaseRevokedConfirmation, VersionMismatch
 from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, Execution, ExecutionEvent, Interaction
@@ -74,10 +74,18 @@ def test_a_redriven_execution_runs_on_its_pinned_release_even_if_another_is_acti
     assert (claim.execution_id, claim.release_version, claim.attempt) == (dead.pk, "1.0", 1)
 
 
-def test_the_release_may_have_been_revoked(owner: Tenant, dead: Execution) -> None:
-    """A revoked release gets no new executions, but still runs those that are pinned to it."""
+def test_a_revoked_release_runs_again_only_if_that_is_confirmed(owner: Tenant, dead: Execution) -> None:
     revoke(dead.release, actor="user:test", reason="leaked")
-    redrive(owner, dead.pk, actor="", reason="")
+    before = rows(Execution)
+    with pytest.raises(ReleaseRevokedConfirmation, match="leaked") as caught:
+        redrive(owner, dead.pk, actor="", reason="")
+    assert caught.value.data == {
+        "releaseVersion": "1.0",
+        "revocationReason": "leaked",
+        "activeReleaseVersion": "1.0",
+    }
+    assert rows(Execution) == before
+    redrive(owner, dead.pk, actor="", reason="", allow_revoked=True)
     assert [claim.execution_id for claim in making.claimed(owner)] == [dead.pk]
 
 

@@ -74,7 +74,7 @@ def test_a_revocation_applies_to_the_next_submission(owner: Tenant) -> None:
     revocation.revoke(Release.objects.get(), actor="user:test", reason="leaked")
     with pytest.raises(CoordinatorError) as caught:
         send(owner, "next")
-    assert caught.value.code == "NO_ACTIVE_RELEASE"
+    assert caught.value.code == "ACTIVE_RELEASE_REVOKED"
     assert Execution.objects.filter(execution_key="next").count() == 0
 
 

@@ -106,7 +106,7 @@ def test_an_unknown_pipeline(owner: Tenant) -> None:
 
 def test_a_revoked_release(owner: Tenant) -> None:
     revoke(Release.objects.get(), actor="user:test", reason="leaked")
-    require_constant(owner, "NO_ACTIVE_RELEASE", lambda count: requests(count, "k"))
+    require_constant(owner, "ACTIVE_RELEASE_REVOKED", lambda count: requests(count, "k"))
 
 
 def test_another_release_than_expected(owner: Tenant) -> None:

@@ -86,8 +86,15 @@ def test_a_pipeline_without_an_active_release_accepts_no_executions() -> None:
 
 def test_a_revoked_release_accepts_no_executions() -> None:
     owner, release = making.ready()
-    revoke(release, actor="user:test", reason="leaked")
-    assert refusal(owner).code == "NO_ACTIVE_RELEASE"
+    event = revoke(release, actor="user:test", reason="leaked")
+    error = refusal(owner)
+    assert error.code == "ACTIVE_RELEASE_REVOKED"
+    assert "'1.0'" in error.detail
+    assert error.data == {
+        "releaseVersion": "1.0",
+        "revocationReason": "leaked",
+        "revokedAt": event.revoked_at.isoformat(),
+    }
 
 
 def test_an_unexpected_active_release_is_reported() -> None:

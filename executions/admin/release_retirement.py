@@ -1,0 +1,56 @@
+"""The section "Safe to retire?" on the page of a release: each blocker with a link to exactly its rows."""
+
+from urllib.parse import urlencode
+
+from django.urls import reverse
+
+from executions.admin.executions import HELD
+from releases.activation.blockers import FAILURES, Blocker, Kind, blockers
+from releases.admin.releases import Section, section_sources
+from releases.models import Release
+
+LABELS = {
+    Kind.ACTIVE: "Active release of its pipeline",
+    Kind.QUEUED: "Queued executions",
+    Kind.RUNNING: "Running executions",
+    Kind.RETRYING: "Executions that wait for a retry",
+    Kind.WAITING: "Executions that wait for an answer",
+    Kind.FAILED: "Failures that could be re-driven (FAILED)",
+    Kind.DEAD_LETTERED: "Failures that could be re-driven (DLQ)",
+    Kind.CAMPAIGN: "Unfinished campaigns that would re-drive its executions",
+}
+STATUSES = {
+    Kind.QUEUED: "QUEUED",
+    Kind.RUNNING: HELD,
+    Kind.RETRYING: "WAIT_RETRY",
+    Kind.WAITING: "WAITING_EXTERNAL",
+    Kind.FAILED: "FAILED",
+    Kind.DEAD_LETTERED: "DLQ",
+}
+
+
+def retirement(release: Release) -> Section:
+    """Return what still needs the release, if it is registered."""
+    found = blockers(release) if release.status == "REGISTERED" else []
+    only_failures = bool(found) and all(each.kind in FAILURES for each in found)
+    lines = [{"label": LABELS[each.kind], "count": each.count, "href": _link(release, each)} for each in found]
+    return Section("executions/release_retirement.html", {"lines": lines, "only_failures": only_failures})
+
+
+def _link(release: Release, blocker: Blocker) -> str:
+    if blocker.kind is Kind.ACTIVE:
+        return reverse("admin:releases_pipeline_change", args=[release.pipeline_id])
+    tenant = release.pipeline.tenant.slug
+    if blocker.kind is Kind.CAMPAIGN:
+        query = {"release": str(release.pk)}
+        return f"{reverse('admin:executions_campaign_changelist')}?{urlencode(query)}"
+    query = {
+        "status": STATUSES[blocker.kind],
+        "pipeline": release.pipeline.pipeline_id,
+        "release": release.release_version,
+        "tenant": tenant,
+    }
+    return f"{reverse('admin:executions_execution_changelist')}?{urlencode(query)}"
+
+
+section_sources.append(retirement)

@@ -1,0 +1,44 @@
+"""What still needs a release, so that it cannot be retired."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from releases.models import Pipeline, Release
+
+
+class Kind(StrEnum):
+    """Why a release is needed: it is active, its executions have not ended, or they may still be re-driven."""
+
+    ACTIVE = "ACTIVE"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    RETRYING = "RETRYING"
+    WAITING = "WAITING"
+    FAILED = "FAILED"
+    DEAD_LETTERED = "DEAD_LETTERED"
+    CAMPAIGN = "CAMPAIGN"
+
+
+FAILURES = frozenset({Kind.FAILED, Kind.DEAD_LETTERED})
+"""The kinds that a retirement may give up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A kind of rows that need the release, and their number, which is at least 1."""
+
+    kind: Kind
+    count: int
+
+
+# Apps above this one add functions that return blockers, for example about the executions of the release. A function
+# reads all its counts from one snapshot, so that a row that changes its state is never missed.
+blocker_sources: list[Callable[[Release], list[Blocker]]] = []
+
+
+def blockers(release: Release) -> list[Blocker]:
+    """Return everything that needs the release now."""
+    active = Pipeline.objects.filter(activation__release=release).exists()
+    own = [Blocker(Kind.ACTIVE, 1)] if active else []
+    return [*own, *(blocker for source in blocker_sources for blocker in source(release))]

@@ -1,0 +1,128 @@
+"""REST: what still needs a release, and retirements."""
+
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+from django.urls import path, reverse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
+from releases import queries
+from releases.activation.blockers import FAILURES, Blocker, Kind, blockers
+from releases.activation.retirement import retire
+from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown, RetirementBlocked
+from releases.models import IDENTITY_LENGTH, Release, Retirement
+from releases.states import Status
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.roles import Scope
+
+_STATUSES = {
+    Kind.QUEUED: "QUEUED",
+    Kind.RUNNING: "RUNNING",
+    Kind.RETRYING: "WAIT_RETRY",
+    Kind.WAITING: "WAITING_EXTERNAL",
+    Kind.FAILED: "FAILED",
+    Kind.DEAD_LETTERED: "DLQ",
+}
+
+
+class RetirementView(serializers.Serializer[Retirement]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    givenUpFailures = serializers.IntegerField(
+        source="given_up_failures", help_text="How many failures could still be re-driven."
+    )
+    retiredAt = serializers.DateTimeField(source="retired_at")
+
+
+class RetirementRequest(StrictSerializer):
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    reason = Text(max_length=1000)
+    ignoreFailures = Flag(required=False, default=False, help_text="Give up failures that could still be re-driven.")
+
+
+class BlockersRequest(StrictSerializer):
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+
+
+class BlockerView(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(choices=[kind.value for kind in Kind])
+    count = serializers.IntegerField()
+    ignorable = serializers.BooleanField(help_text="Whether `ignoreFailures` gives these rows up.")
+    href = serializers.CharField(help_text="The list of exactly these rows.")
+
+
+class RetirementAnswerView(serializers.Serializer[Any]):
+    releaseVersion = serializers.CharField()
+    status = serializers.ChoiceField(choices=[status.value for status in Status])
+    safe = serializers.BooleanField(help_text="Whether the release is registered and nothing needs it.")
+    blockers = BlockerView(many=True)
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class Retirements(TenantView):
+    scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    refusals: ClassVar = {
+        "GET": (PipelineUnknown, ReleaseUnknown),
+        "POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, RetirementBlocked),
+    }
+
+    @extend_schema(
+        operation_id="retirementBlockers",
+        parameters=[OpenApiParameter("releaseVersion", str, required=True)],
+        responses=RetirementAnswerView,
+    )
+    def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Whether a release is safe to retire, and everything that still needs it."""
+        pipeline = queries.pipeline(self.tenant, pipeline_id)
+        query = BlockersRequest.validated(request.query_params.dict())
+        release = queries.release(pipeline, query["releaseVersion"])
+        found = blockers(release)
+        answer = {
+            "releaseVersion": release.release_version,
+            "status": release.status,
+            "safe": release.status == Status.REGISTERED and not found,
+            "blockers": [_blocker(tenant, release, each) for each in found],
+        }
+        return Response(RetirementAnswerView(answer).data)
+
+    @extend_schema(operation_id="retire", request=RetirementRequest, responses={201: RetirementView})
+    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Retire a release that nothing needs, permanently. Its artifacts and its workers may go afterwards."""
+        body = RetirementRequest.validated(request.data)
+        event = retire(
+            self._release(pipeline_id, body["releaseVersion"]),
+            actor=self.actor,
+            reason=body["reason"],
+            give_up_failures=body["ignoreFailures"],
+        )
+        return Response(RetirementView(event).data, status=status.HTTP_201_CREATED)
+
+    def _release(self, pipeline_id: str, release_version: str) -> Release:
+        return queries.release(queries.pipeline(self.tenant, pipeline_id), release_version)
+
+
+def _blocker(tenant: str, release: Release, blocker: Blocker) -> dict[str, Any]:
+    return {
+        "kind": blocker.kind.value,
+        "count": blocker.count,
+        "ignorable": blocker.kind in FAILURES,
+        "href": _href(tenant, release, blocker.kind),
+    }
+
+
+def _href(tenant: str, release: Release, kind: Kind) -> str:
+    pipeline_id = release.pipeline.pipeline_id
+    if kind is Kind.ACTIVE:
+        return reverse("api:pipeline", args=(tenant, pipeline_id))
+    pin = {"pipelineId": pipeline_id, "releaseVersion": release.release_version}
+    if kind is Kind.CAMPAIGN:
+        return f"{reverse('api:campaigns', args=(tenant,))}?{urlencode(pin)}"
+    return f"{reverse('api:executions', args=(tenant,))}?{urlencode(pin | {'status': _STATUSES[kind]})}"
+
+
+urlpatterns = [path("pipelines/<str:pipeline_id>/retirements", Retirements.as_view(), name="retirements")]

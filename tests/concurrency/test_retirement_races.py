@@ -1,0 +1,174 @@
+"""Retirements race with submissions, re-drives and activations; orders to fail race with submissions."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from executions.lifecycle.redrive import redrive
+from executions.lifecycle.revoked import fail_batch, fail_open
+from executions.models import Execution
+from executions.models.states import TERMINAL
+from executions.submission.submission import ExecutionRequest, submit_many
+from releases.activation.activation import activate
+from releases.activation.retirement import retire
+from releases.activation.revocation import Order, revoke
+from releases.errors import RetirementBlocked
+from releases.models import Release, Retirement, Revocation
+from tests import making
+from tests.concurrency.racing import race, results_of
+from tests.concurrency.waiting import until_blocked
+
+pytestmark = pytest.mark.usefixtures("committed")
+ROUNDS = range(20)
+WHY: dict[str, Any] = {"actor": "user:ann", "reason": "replaced"}
+OPEN = sorted({"QUEUED", "RUNNING", "WAIT_RETRY", "WAITING_EXTERNAL"} - {state.value for state in TERMINAL})
+
+
+def submitting(owner: Any, *keys: str) -> Callable[[], Any]:
+    requests = [ExecutionRequest(making.PIPELINE, {"n": 1}, key) for key in keys]
+    return partial(submit_many, owner, requests, actor="token:test")
+
+
+def elsewhere(pool: ThreadPoolExecutor, call: Callable[[], Any]) -> Any:
+    def run() -> Any:
+        try:
+            return call()
+        finally:
+            connections.close_all()
+
+    return pool.submit(run)
+
+
+def require_sound(release: Release) -> None:
+    """Assert that the release is not both retired and needed."""
+    release.refresh_from_db()
+    is_open = Execution.objects.filter(release=release, status__in=OPEN).exists()
+    assert not (release.status == "RETIRED" and is_open)
+    assert (release.status == "RETIRED") is Retirement.objects.filter(release=release).exists()
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_no_submission_slips_past_a_retirement(_: int) -> None:
+    """The release is active when the submissions begin, and another one is activated meanwhile."""
+    owner, release = making.ready()
+    newer = making.registered(owner, "2.0")
+    making.worker(newer, "worker-2")
+    submitting(owner, "first")()
+    making.claimed(owner)
+    Execution.objects.all()  # the first execution keeps the admission cached in this process
+
+    def replace() -> None:
+        activate(newer, actor="user:test")
+        for _ in range(50):
+            try:
+                retire(release, **WHY, give_up_failures=True)
+            except RetirementBlocked:
+                continue
+
+    calls = [submitting(owner, *(f"{name}{number}" for number in range(20))) for name in "abcd"]
+    race(*calls, replace)
+    require_sound(release)
+    assert Execution.objects.count() == 81
+
+
+def test_a_retirement_waits_for_a_submission_that_has_not_committed_and_counts_it() -> None:
+    owner, release = making.ready()
+    newer = making.registered(owner, "2.0")
+    making.worker(newer, "worker-2")
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            submitting(owner, "late")()
+            activating = elsewhere(pool, partial(activate, newer, actor="user:test"))
+            activating.result(30)
+            retiring = elsewhere(pool, partial(retire, release, **WHY))
+            until_blocked(connection)
+        with pytest.raises(RetirementBlocked, match="QUEUED 1"):
+            retiring.result(30)
+    require_sound(release)
+
+
+def test_a_submission_that_waits_for_a_retirement_is_pinned_to_the_active_release() -> None:
+    owner, release = making.ready()
+    newer = making.registered(owner, "2.0")
+    making.worker(newer, "worker-2")
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            # Another submission of the key is rolled back, so that this one passes its checks before the retirement.
+            submitting(owner, "key")()
+            batch = elsewhere(pool, submitting(owner, "key"))
+            until_blocked(connection)
+            with ThreadPoolExecutor(1) as other:
+                elsewhere(other, partial(activate, newer, actor="user:test")).result(30)
+            transaction.set_rollback(True)
+        [verdict] = batch.result(30)
+    retired = race(partial(retire, release, **WHY))
+    assert verdict.release_version in {"1.0", "2.0"}
+    assert isinstance(retired[0], Retirement) is (verdict.release_version == "2.0")
+    require_sound(release)
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_no_redrive_slips_past_a_retirement(_: int) -> None:
+    owner, release = making.ready()
+    dead = making.dead(owner, "a", "b", "c")
+    making.worker(making.active(owner, "2.0"), "worker-2")
+    calls: list[Callable[[], Any]] = [partial(redrive, owner, each.pk, actor="", reason="") for each in dead]
+    results = race(*calls, partial(retire, release, **WHY, give_up_failures=True))
+    require_sound(release)
+    names = [type(each).__name__ for each in results]
+    if names[-1] == "Retirement":
+        assert set(names[:-1]) == {"ReleaseRetired"}
+    else:
+        assert names[-1] == "RetirementBlocked"
+        assert "Redriven" in names
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_an_activation_and_a_retirement_exclude_each_other(_: int) -> None:
+    owner, _active = making.ready()
+    release = making.registered(owner, "2.0")
+    activated, retired = race(partial(activate, release, actor="user:test"), partial(retire, release, **WHY))
+    names = type(activated).__name__, type(retired).__name__
+    assert names in {("Activation", "RetirementBlocked"), ("ReleaseNotRegistered", "Retirement")}
+    require_sound(release)
+
+
+def test_concurrent_retirements_are_one() -> None:
+    owner, _active = making.ready()
+    release = making.registered(owner, "2.0")
+    events = results_of(race(*[partial(retire, release, **WHY)] * 4))
+    assert len({event.pk for event in events}) == 1
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_an_order_to_fail_misses_no_submission(_: int) -> None:
+    owner, release = making.ready()
+
+    def order() -> None:
+        revoke(release, **WHY, open_executions=Order.FAIL)
+        fail_open()
+
+    calls = [submitting(owner, *(f"{name}{number}" for number in range(10))) for name in "abcd"]
+    race(*calls, order)
+    made = Execution.objects.filter(release=release)
+    assert not made.filter(status__in=OPEN).exists()
+    event = Revocation.objects.get()
+    assert event.completed_at is not None
+    assert event.failed_executions == made.count()
+
+
+def test_concurrent_control_workers_fail_each_execution_once(settings: Any) -> None:
+    settings.SWEEP_LIMIT = 3
+    owner, release = making.ready()
+    submitting(owner, *(f"k{number}" for number in range(20)))()
+    event = revoke(release, **WHY, open_executions=Order.FAIL)
+    race(*[fail_open] * 4)
+    while fail_batch(event.pk):
+        continue
+    event.refresh_from_db()
+    assert event.failed_executions == 20
+    assert {each.version for each in Execution.objects.all()} == {1}

@@ -1,0 +1,163 @@
+"""A release is retired only if nothing needs it, and for good."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters, preview
+from executions.errors import CampaignEmpty
+from executions.lifecycle import outcome
+from executions.lifecycle.redrive import redrive
+from executions.models import Execution, ExecutionEvent
+from releases.activation.activation import activate
+from releases.activation.blockers import Blocker, Kind, blockers
+from releases.activation.retirement import retire
+from releases.activation.revocation import revoke
+from releases.artifacts import retention
+from releases.errors import ReasonRequired, ReleaseNotRegistered, ReleaseRetired, RetirementBlocked
+from releases.models import Activation, Release, Retirement
+from tenancy.models import Tenant
+from tests import making
+from tests.raw_sql import rows
+from wire.messages.celery_messages import OutcomeGroup
+
+pytestmark = pytest.mark.django_db
+WHY: dict[str, Any] = {"actor": "user:ann", "reason": "replaced"}
+FILTERS = Filters(pipeline_id=making.PIPELINE)
+
+
+@pytest.fixture
+def owner() -> Tenant:
+    return making.ready()[0]
+
+
+def old(owner: Tenant) -> Release:
+    """Activate the next release, and return the one that was active."""
+    release = Release.objects.get(release_version="1.0", pipeline__tenant=owner)
+    making.worker(making.active(owner, "2.0"), "worker-2")
+    return release
+
+
+def counts(release: Release) -> dict[str, int]:
+    return {each.kind.value: each.count for each in blockers(release)}
+
+
+def test_a_release_that_nothing_needs_is_retired_with_actor_and_reason(owner: Tenant) -> None:
+    release = old(owner)
+    event = retire(release, actor="user:ann", reason=" replaced ")
+    assert (event.release_id, event.actor, event.reason, event.given_up_failures) == (
+        release.pk,
+        "user:ann",
+        "replaced",
+        0,
+    )
+    assert release.status == "RETIRED"
+    assert retire(release, actor="user:bob", reason="other") == event
+    assert Retirement.objects.count() == 1
+
+
+def test_a_retired_release_is_neither_activated_nor_revoked(owner: Tenant) -> None:
+    release = old(owner)
+    retire(release, **WHY)
+    before = rows(Activation)
+    with pytest.raises(ReleaseNotRegistered, match="RETIRED"):
+        activate(release, actor="")
+    with pytest.raises(ReleaseNotRegistered, match="RETIRED"):
+        revoke(release, actor="", reason="why")
+    assert rows(Activation) == before
+
+
+def test_a_revoked_release_is_not_retired(owner: Tenant) -> None:
+    release = old(owner)
+    revoke(release, actor="", reason="leaked")
+    with pytest.raises(ReleaseNotRegistered, match="REVOKED"):
+        retire(release, **WHY)
+
+
+def test_a_retirement_requires_a_reason(owner: Tenant) -> None:
+    release = old(owner)
+    with pytest.raises(ReasonRequired):
+        retire(release, actor="", reason=" ")
+    release.refresh_from_db()
+    assert release.status == "REGISTERED"
+
+
+def test_the_active_release_is_a_blocker(owner: Tenant) -> None:
+    release = Release.objects.get()
+    assert blockers(release) == [Blocker(Kind.ACTIVE, 1)]
+    with pytest.raises(RetirementBlocked) as caught:
+        retire(release, **WHY)
+    assert caught.value.data == {"blockers": [{"kind": "ACTIVE", "count": 1}]}
+
+
+def test_every_open_execution_and_failure_is_a_blocker_of_its_kind(owner: Tenant) -> None:
+    making.dead(owner, "dead-1", "dead-2")
+    making.dead(owner, "failed", retryable=False)
+    release = Release.objects.get()
+    release.pipeline.retry_limit = 1
+    release.pipeline.save(update_fields=["retry_limit"])
+    for key in ("waiting", "retrying", "done"):
+        making.execution(owner, key)
+    claims = {Execution.objects.get(pk=each.execution_id).execution_key: each for each in making.claimed(owner)}
+    ends = [
+        making.suspension(claims["waiting"]),
+        making.failure(claims["retrying"]),
+        making.outcome_of(claims["done"]),
+    ]
+    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=ends)) == 3
+    making.execution(owner, "running")
+    making.claimed(owner)
+    making.execution(owner, "queued")
+    release = old(owner)
+    # Executions of other releases and tenants do not count.
+    making.execution(owner, "newer")
+    making.execution(making.ready()[0], "foreign")
+    expected = {"QUEUED": 1, "RUNNING": 1, "RETRYING": 1, "WAITING": 1, "FAILED": 1, "DEAD_LETTERED": 2}
+    assert counts(release) == expected
+    with pytest.raises(RetirementBlocked) as caught:
+        retire(release, **WHY, give_up_failures=True)
+    assert {each["kind"] for each in caught.value.data["blockers"]} == set(expected) - {"FAILED", "DEAD_LETTERED"}
+    assert not Retirement.objects.exists()
+
+
+def test_failures_are_given_up_only_on_request_and_are_never_redriven(owner: Tenant) -> None:
+    dead, _other = making.dead(owner, "a", "b")
+    release = old(owner)
+    with pytest.raises(RetirementBlocked, match="DEAD_LETTERED 2"):
+        retire(release, **WHY)
+    assert retire(release, **WHY, give_up_failures=True).given_up_failures == 2
+    before = rows(Execution), rows(ExecutionEvent)
+    with pytest.raises(ReleaseRetired):
+        redrive(owner, dead.pk, actor="", reason="", allow_revoked=True)
+    assert preview(owner, FILTERS).count == 0
+    with pytest.raises(CampaignEmpty):
+        campaigns.start(owner, FILTERS, reason="x", rate_per_minute=60, actor="")
+    assert (rows(Execution), rows(ExecutionEvent)) == before
+
+
+def test_an_unfinished_campaign_is_a_blocker_until_it_has_no_item_of_the_release(owner: Tenant) -> None:
+    making.dead(owner, "a")
+    release = old(owner)
+    first = campaigns.start(owner, FILTERS, reason="x", rate_per_minute=60, actor="")
+    campaigns.start(owner, FILTERS, reason="x", rate_per_minute=60, actor="")
+    assert counts(release) == {"DEAD_LETTERED": 1, "CAMPAIGN": 2}
+    campaigns.pause(owner, first.pk, actor="")
+    with pytest.raises(RetirementBlocked, match="CAMPAIGN 2"):
+        retire(release, **WHY, give_up_failures=True)
+    campaigns.cancel(owner, first.pk, actor="")
+    assert counts(release) == {"DEAD_LETTERED": 1, "CAMPAIGN": 1}
+
+
+def test_bytes_of_a_retired_release_may_be_removed_unless_another_release_needs_them(owner: Tenant) -> None:
+    release = old(owner)
+    shared = making.registered(owner, "3.0", body="2.0")
+    own = release.artifacts.get().digest
+    retire(release, **WHY)
+    retire(shared, **WHY)
+    later = timedelta(seconds=-60)
+    orphans = {each.name: each.why.name for each in retention.orphans(later)}
+    assert orphans == {own: "RETIRED"}
+    removed = list(retention.remove(list(retention.orphans(later)), later))
+    assert [each.name for each in removed] == [own]
