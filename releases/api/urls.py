@@ -7,9 +7,11 @@ from releases.api import (
     attachments,
     deployments,
     descriptors,
+    history,
     pipelines,
     releases,
     revocations,
+    rollbacks,
     trusted_keys,
 )
 
@@ -18,6 +20,8 @@ urlpatterns = [
     *releases.urlpatterns,
     *revocations.urlpatterns,
     *activations.urlpatterns,
+    *rollbacks.urlpatterns,
+    *history.urlpatterns,
     *descriptors.urlpatterns,
     *deployments.urlpatterns,
     *artifacts.urlpatterns,
