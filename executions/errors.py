@@ -8,12 +8,6 @@ class ExecutionUnknown(NotFound):
     title = "The tenant has no such execution"
 
 
-class ProvenanceKeyMissing(CoordinatorError):
-    code = "PROVENANCE_KEY_MISSING"
-    status = 409
-    title = "The coordinator has no key that signs provenance"
-
-
 class InputInvalid(CoordinatorError):
     code = "INPUT_INVALID"
     status = 422

@@ -48,6 +48,41 @@ class ReleaseUnknown(NotFound):
     title = "The pipeline has no such release"
 
 
+class NothingToRollBackTo(CoordinatorError):
+    code = "NOTHING_TO_ROLL_BACK_TO"
+    status = 409
+    title = "No other release was active before the active one"
+
+
+class NoRollback(CoordinatorError):
+    code = "NO_ROLLBACK"
+    status = 409
+    title = "The release was not active before, or is active now"
+
+
+class RollbackTooFar(CoordinatorError):
+    code = "ROLLBACK_TOO_FAR"
+    status = 403
+    title = "The release was active too long ago for a rollback without the right to activate"
+
+
+class NoneActiveThen(NotFound):
+    code = "NONE_ACTIVE_THEN"
+    title = "No release of the pipeline was active at this time"
+
+
+class TimeInFuture(CoordinatorError):
+    code = "TIME_IN_FUTURE"
+    status = 422
+    title = "The time is in the future"
+
+
+class ProvenanceKeyMissing(CoordinatorError):
+    code = "PROVENANCE_KEY_MISSING"
+    status = 409
+    title = "The coordinator has no key that signs provenance"
+
+
 class ReleaseConflict(CoordinatorError):
     code = "RELEASE_CONFLICT"
     status = 409

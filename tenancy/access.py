@@ -5,8 +5,9 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import IntegrityError, transaction
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from foundation.database.postgresql.violations import violated_constraint
@@ -45,7 +46,8 @@ def tenants_of(user: User | AnonymousUser, scope: Scope = Scope.READ) -> QuerySe
         return Tenant.objects.none()
     if user.is_superuser:
         return Tenant.objects.all()
-    return Tenant.objects.filter(memberships__user_id=user.pk, memberships__role__in=roles_granting(scope))
+    granting = Membership.objects.filter(user_id=user.pk, tenant=OuterRef("pk"), role__in=roles_granting(scope))
+    return Tenant.objects.filter(Exists(granting))
 
 
 def may(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> bool:
@@ -92,10 +94,10 @@ def issue_token(
 
 
 def with_owners(tokens: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
-    """Return `tokens` with their tenant, their owner and the owner's role in the tenant, in one query."""
-    role = Membership.objects.filter(user=OuterRef("user"), tenant=OuterRef("tenant")).values("role")
+    """Return `tokens` with their tenant, their owner and the owner's roles in the tenant, in one query."""
+    roles = Membership.objects.filter(user=OuterRef("user"), tenant=OuterRef("tenant")).order_by("role").values("role")
     return tokens.select_related("user", "tenant").annotate(  # type: ignore[no-redef]  # their types and defaults
-        owner_role=Subquery(role), has_expired=Q(expiry__lte=Now())
+        owner_roles=ArraySubquery(roles), has_expired=Q(expiry__lte=Now())
     )
 
 

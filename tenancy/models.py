@@ -1,5 +1,6 @@
 """Tenants, their members, and their API tokens."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
@@ -10,7 +11,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from knox.models import AbstractAuthToken
 
-from tenancy.roles import GRANTS, Role, Scope
+from tenancy.roles import Role, Scope, granted
 from wire.identifying import RULE, is_identifier
 
 SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
@@ -84,16 +85,16 @@ class Tenant(models.Model):
 
 
 class Membership(models.Model):
-    """The role of a user in a tenant. A user has at most one role in each."""
+    """One role of a user in a tenant. A user may have several roles in a tenant: each is a row, and they add up."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=Role)
 
     class Meta:
-        ordering = ("tenant", "user")
+        ordering = ("tenant", "user", "role")
         constraints = (
-            models.UniqueConstraint(fields=("user", "tenant"), name="membership_once"),
+            models.UniqueConstraint(fields=("user", "tenant", "role"), name="membership_once"),
             models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_known"),
         )
 
@@ -126,7 +127,7 @@ class ApiToken(AbstractAuthToken):
         )
 
     # Set only by `access.with_owners`. The defaults make the token invalid.
-    owner_role: str | None = None
+    owner_roles: Sequence[str] = ()
     has_expired = True
 
     def __str__(self) -> str:
@@ -147,7 +148,7 @@ class ApiToken(AbstractAuthToken):
             return frozenset()
         if self.user.is_superuser:
             return frozenset(Scope)
-        return GRANTS[Role(self.owner_role)] if self.owner_role else frozenset()
+        return granted(self.owner_roles)
 
 
 class LoginCounter(models.Model):

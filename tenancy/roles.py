@@ -1,5 +1,6 @@
-"""Roles and scopes. A membership's role grants scopes. A token has a list of scopes."""
+"""Roles and scopes. A membership's role grants scopes, and the roles of a user add up. A token has a list of scopes."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from django.db import models
@@ -15,12 +16,14 @@ class Scope(StrEnum):
     ARTIFACTS = "artifacts:read"
     REGISTER = "releases:register"
     ACTIVATE = "releases:activate"
+    ROLL_BACK = "releases:roll-back"
     ADMINISTER = "tenant:administer"
 
 
 class Role(models.TextChoices):
     VIEWER = "viewer", "Viewer"
     OPERATOR = "operator", "Operator"
+    ON_CALL = "on-call", "On-call"
     RELEASE_MANAGER = "release-manager", "Release manager"
     TENANT_ADMIN = "tenant-admin", "Tenant admin"
 
@@ -28,9 +31,17 @@ class Role(models.TextChoices):
 GRANTS: dict[Role, frozenset[Scope]] = {
     Role.VIEWER: frozenset({Scope.READ, Scope.ARTIFACTS}),
     Role.OPERATOR: frozenset({Scope.READ, Scope.ARTIFACTS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER}),
-    Role.RELEASE_MANAGER: frozenset({Scope.READ, Scope.ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE}),
+    Role.ON_CALL: frozenset(
+        {Scope.READ, Scope.ARTIFACTS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER, Scope.ROLL_BACK},
+    ),
+    Role.RELEASE_MANAGER: frozenset({Scope.READ, Scope.ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK}),
     Role.TENANT_ADMIN: frozenset(Scope),
 }
+
+
+def granted(roles: Iterable[str]) -> frozenset[Scope]:
+    """Return the scopes that `roles` grant together."""
+    return frozenset[Scope]().union(*(GRANTS[Role(role)] for role in roles))
 
 
 def roles_granting(scope: Scope) -> list[Role]:

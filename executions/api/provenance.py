@@ -10,22 +10,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.errors import ExecutionUnknown, ProvenanceKeyMissing
+from executions.errors import ExecutionUnknown
 from executions.lifecycle import provenance, queries
+from releases.api.envelopes import EnvelopeView
+from releases.errors import ProvenanceKeyMissing
+from releases.trust import statement_key
 from tenancy.api.tenant_view import TENANT, TenantView
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id, to_pem
-
-
-class SignatureView(serializers.Serializer[Any]):
-    keyid = serializers.CharField(help_text="The id of the coordinator's key.")
-    sig = serializers.CharField(help_text="The signature, in base64.")
-
-
-class EnvelopeView(serializers.Serializer[Any]):
-    payload = serializers.CharField(help_text="The in-toto statement, in base64.")
-    payloadType = serializers.CharField()
-    signatures = SignatureView(many=True)
 
 
 class ProvenanceKeyView(serializers.Serializer[Any]):
@@ -56,7 +48,7 @@ class ProvenanceKey(TenantView):
     @extend_schema(operation_id="provenanceKey", responses=ProvenanceKeyView)
     def get(self, request: Request, tenant: str) -> Response:
         """The public key that verifies provenance. It is the same for all tenants of the coordinator."""
-        key = provenance.public_key()
+        key = statement_key.public_key()
         return Response({"keyId": key_id(key), "publicKey": to_pem(key)})
 
 

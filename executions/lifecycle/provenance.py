@@ -3,18 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Count, Q
 
-from executions.errors import ProvenanceKeyMissing
 from executions.lifecycle import queries
 from executions.models import AwaitUnit, Execution, Interaction
 from executions.models.states import TERMINAL, State
 from releases.models import Release
+from releases.trust import statement_key
 from wire.documents import execution_statement as statements
-from wire.documents import json_values, signing
+from wire.documents import json_values
 from wire.documents.execution_runs import Event, Runs, instant, runs_of
-from wire.documents.json_writer import text
 
 MOST_AWAITS = 500
 """How many awaits of an execution a statement lists."""
@@ -59,29 +57,12 @@ def signed(execution: Execution) -> bytes:
 
     Raises `ProvenanceKeyMissing`.
     """
-    key = _key()
-    return signing.sign(text(statement(execution)).encode(), statements.PAYLOAD_TYPE, [key])
+    return statement_key.sign(statement(execution))
 
 
 def file_name(execution: Execution) -> str:
     """Return the name under which the signed document is saved."""
     return f"provenance-{execution.pk}.dsse.json"
-
-
-def public_key() -> signing.PublicKey:
-    """Return the public part of the key that signs. Raises `ProvenanceKeyMissing`."""
-    return _key().public_key()
-
-
-def is_signed() -> bool:
-    """Return True if the coordinator has a key that signs."""
-    return bool(settings.PROVENANCE_KEY)
-
-
-def _key() -> signing.PrivateKey:
-    if not is_signed():
-        raise ProvenanceKeyMissing("Set PROVENANCE_KEY_FILE to sign provenance.")
-    return signing.read_private_key(settings.PROVENANCE_KEY)
 
 
 def _release(execution: Execution) -> Release:

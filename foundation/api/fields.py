@@ -1,6 +1,8 @@
 """Strict serializer fields: types are not converted, and unknown members are rejected."""
 
+import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from rest_framework import serializers
@@ -8,6 +10,7 @@ from rest_framework import serializers
 from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
 
 Limits = tuple[float, float]
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Text(serializers.CharField):
@@ -51,6 +54,21 @@ class SegmentIdentifier(Identifier):
         if not self.is_valid_text(text):
             self.fail("not_segment")
         return text
+
+
+class Moment(serializers.DateTimeField):
+    """An RFC 3339 time, with an offset from UTC."""
+
+    default_error_messages = {"not_moment": "must be an RFC 3339 time with an offset, such as 2026-11-26T12:00:00Z"}
+
+    def to_internal_value(self, value: Any) -> datetime:
+        try:
+            found = datetime.fromisoformat(value) if isinstance(value, str) and _MOMENT.fullmatch(value) else None
+        except ValueError:
+            found = None
+        if found is None:
+            self.fail("not_moment")
+        return found
 
 
 class WholeNumber(serializers.IntegerField):

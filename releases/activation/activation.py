@@ -13,7 +13,7 @@ from django.db import transaction
 from releases import queries
 from releases.artifacts.soundness import require_verified
 from releases.errors import ActiveReleaseChanged, OperationKeyReused, ReasonRequired, ReleaseNotRegistered
-from releases.models import Activation, Pipeline, Release
+from releases.models import Activation, Kind, Pipeline, Release
 from releases.states import Status
 from releases.trust import trust
 
@@ -28,6 +28,9 @@ class Fact:
     value: str
     warning: bool = False
 
+
+Rule = Callable[[Pipeline, Kind], None]
+"""Is called under the lock of the pipeline, with what the activation is. Raises an error to reject it."""
 
 # Apps above this one add functions that return facts, for example about the workers that host the release.
 fact_sources: list[Callable[[Release, Release | None], list[Fact]]] = []
@@ -47,9 +50,13 @@ def _signature_facts(release: Release) -> list[Fact]:
     return [Fact("Signed by", ", ".join(dict.fromkeys(names)))] if names else []
 
 
-def is_rollback(release: Release, active: Release | None) -> bool:
-    """True if `release` was uploaded before `active`."""
-    return active is not None and release.pk < active.pk
+def kind_of(release: Release, active: Release | None) -> Kind:
+    """Return what an activation of `release` that replaces `active` is. It is certain under the lock of the pipeline.
+
+    It is a rollback if the release was active before and is not active now.
+    """
+    returns = active is not None and active.pk != release.pk and release.activations.exists()
+    return Kind.ROLLBACK if returns else Kind.ACTIVATION
 
 
 def activate(
@@ -59,13 +66,15 @@ def activate(
     reason: str = "",
     expected_release_version: str | None = None,
     operation_key: str | None = None,
+    rule: Rule | None = None,
 ) -> Activation:
     """Make `release` active for new executions and return the activation.
 
     A repeated call with the same `operation_key` returns the first activation. With `expected_release_version`, the
     call fails unless that release is active, or none if it is "". Activating the active release again adds an
-    activation. Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`, `ArtifactAltered`,
-    `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`, `SignatureRequired`.
+    activation. A rollback requires a reason. Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`,
+    `ArtifactAltered`, `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`, `SignatureRequired`,
+    and what `rule` raises.
     """
     earlier = _earlier(release, operation_key)
     if earlier is not None:
@@ -82,15 +91,19 @@ def activate(
             return earlier
         release.refresh_from_db(fields=("status",))
         _require_registered(release)
-        _require_reason(pipeline, reason)
         newest = pipeline.activation
         _require_expected(newest, expected_release_version)
+        kind = kind_of(release, newest.release if newest else None)
+        _require_reason(pipeline, reason, kind)
+        if rule is not None:
+            rule(pipeline, kind)
         signatures = trust.require_met(release, pipeline)
         activation = Activation.objects.create(
             pipeline=pipeline,
             sequence=newest.sequence + 1 if newest else 1,
             release=release,
             previous=newest.release if newest else None,
+            kind=kind,
             actor=actor,
             reason=reason.strip(),
             operation_key=operation_key,
@@ -122,8 +135,12 @@ def _require_registered(release: Release) -> None:
         )
 
 
-def _require_reason(pipeline: Pipeline, reason: str) -> None:
-    if pipeline.reason_required and not reason.strip():
+def _require_reason(pipeline: Pipeline, reason: str, kind: Kind = Kind.ACTIVATION) -> None:
+    if reason.strip():
+        return
+    if kind == Kind.ROLLBACK:
+        raise ReasonRequired("A rollback requires a reason.")
+    if pipeline.reason_required:
         raise ReasonRequired(f"The policy of pipeline {pipeline.pipeline_id!r} requires a reason.")
 
 

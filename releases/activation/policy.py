@@ -8,7 +8,7 @@ from typing import Any
 
 from releases import queries
 from releases.errors import PolicyInvalid
-from releases.models import MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.models import LONGEST_ROLLBACK_DAYS, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,12 @@ def _count(value: Any) -> str | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_RETRIES):
         return None
     return f"must be a whole number from 0 to {MAX_RETRIES}, or null for the default"
+
+
+def _days(value: Any) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LONGEST_ROLLBACK_DAYS:
+        return None
+    return f"must be a whole number from 1 to {LONGEST_ROLLBACK_DAYS}"
 
 
 def _between(least: float, most: float) -> Callable[[Any], str | None]:
@@ -51,6 +57,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
     "validateAnswers": ("validate_answers", _flag),
     "missingArtifacts": ("missing_artifacts", _one_of(MissingArtifacts.values)),
     "unverifiedWorkers": ("unverified_workers", _one_of(UnverifiedWorkers.values)),
+    "rollBackDays": ("rollback_days", _days),
     "retryLimit": ("retry_limit", _count),
     "retryDelaySeconds": ("retry_delay_seconds", _between(0, LONGEST_RETRY_DELAY.total_seconds())),
     "retryMultiplier": ("retry_multiplier", _between(1, MAX_MULTIPLIER)),

@@ -13,7 +13,7 @@ from releases import queries
 from releases.activation import activation
 from releases.activation.comparison import differences
 from releases.admin import comparison
-from releases.models import Activation, Release
+from releases.models import Activation, Kind, Release
 from releases.states import Status
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, problem_of
@@ -79,7 +79,7 @@ def _confirmation(
         active=active,
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
-        is_rollback=activation.is_rollback(release, active),
+        is_rollback=activation.kind_of(release, active) == Kind.ROLLBACK,
         facts=activation.facts(release, active),
         operation_key=str(uuid.uuid4()),
         reason=form.data.get("reason", "") if form else "",

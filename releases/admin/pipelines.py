@@ -7,16 +7,20 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern
+from rest_framework.exceptions import ValidationError
 
 from foundation.admin.columns import column, moment
+from foundation.errors import CoordinatorError
 from releases import queries
-from releases.activation import policy
-from releases.admin import comparison
-from releases.models import MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
-from releases.trust import trust
+from releases.activation import history, policy
+from releases.admin import comparison, rollbacks
+from releases.api.history import AtRequest, export
+from releases.errors import NoneActiveThen, ProvenanceKeyMissing
+from releases.models import LONGEST_ROLLBACK_DAYS, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.trust import statement_key, trust
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter
 from tenancy.roles import Scope
@@ -30,6 +34,7 @@ class PolicyForm(forms.Form):
     signature_policy = forms.ChoiceField(choices=SignaturePolicy, required=False)
     unverified_workers = forms.ChoiceField(choices=UnverifiedWorkers, required=False)
     missing_artifacts = forms.ChoiceField(choices=MissingArtifacts, required=False)
+    rollback_days = forms.IntegerField(min_value=1, max_value=LONGEST_ROLLBACK_DAYS, required=False)
 
 
 class PipelineAdmin(ReadOnlyAdmin):
@@ -61,6 +66,8 @@ class PipelineAdmin(ReadOnlyAdmin):
         return [
             self.own("<int:object_id>/policy/", "policy", self.policy),
             self.own("<int:object_id>/compare/", "compare", self.compare),
+            self.own("<int:object_id>/rollback/", "rollback", self.rollback),
+            self.own("<int:object_id>/history/", "history_export", self.history_export),
         ]
 
     def compare(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -68,7 +75,7 @@ class PipelineAdmin(ReadOnlyAdmin):
 
     def show(self, request: HttpRequest, row: Pipeline) -> HttpResponse:
         pipeline = queries.pipeline(row.tenant, row.pipeline_id)
-        history = Paginator(queries.history(pipeline), HISTORY_PAGE).get_page(request.GET.get("page"))
+        activations = Paginator(queries.history(pipeline), HISTORY_PAGE).get_page(request.GET.get("page"))
         releases = list(pipeline.releases.order_by("-id")[: NEWEST_RELEASES + 1])
         return self.page(
             request,
@@ -81,12 +88,29 @@ class PipelineAdmin(ReadOnlyAdmin):
             signature_policies=SignaturePolicy.choices,
             worker_policies=UnverifiedWorkers.choices,
             artifact_policies=MissingArtifacts.choices,
-            history=history,
+            history=activations,
+            formerly_active=set(pipeline.activations.filter(release__in=releases).values_list("release", flat=True)),
+            is_signed=statement_key.is_configured(),
+            **_active_then(pipeline, request.GET.get("at", "").strip()),
+            **rollbacks.offered(self, request, pipeline),
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )
+
+    def rollback(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return rollbacks.roll_back(self, request, self.row_or_404(request, object_id))
+
+    def history_export(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Download the signed activation history. Without a key or a history, the document does not exist."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        row = self.row_or_404(request, object_id)
+        try:
+            return export(queries.pipeline(row.tenant, row.pipeline_id))
+        except (NoneActiveThen, ProvenanceKeyMissing):
+            raise Http404 from None
 
     def policy(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """Change the policy of the pipeline. Requires the right to administer the tenant."""
@@ -98,13 +122,15 @@ class PipelineAdmin(ReadOnlyAdmin):
         form = PolicyForm(request.POST)
         if form.is_valid():
             fields = form.cleaned_data
-            changes = {"reasonRequired": fields["reason_required"]}
+            changes: dict[str, Any] = {"reasonRequired": fields["reason_required"]}
             if fields["signature_policy"]:
                 changes["signaturePolicy"] = fields["signature_policy"]
             if fields["unverified_workers"]:
                 changes["unverifiedWorkers"] = fields["unverified_workers"]
             if fields["missing_artifacts"]:
                 changes["missingArtifacts"] = fields["missing_artifacts"]
+            if fields["rollback_days"] is not None:
+                changes["rollBackDays"] = fields["rollback_days"]
             changed = policy.change(pipeline, changes, actor=actor(request.user))
             reason = "required" if changed.reason_required else "optional"
             signatures = SignaturePolicy(changed.signature_policy).label
@@ -115,8 +141,20 @@ class PipelineAdmin(ReadOnlyAdmin):
                 f"{workers}. {MissingArtifacts(changed.missing_artifacts).label}.",
             )
         else:
-            messages.error(request, "Choose one of the values. Nothing changed.")
+            messages.error(request, "Choose one of the values, and 1 to 3650 days for rollbacks. Nothing changed.")
         return redirect("admin:releases_pipeline_change", pipeline.pk)
+
+
+def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:
+    """Return what was active at the time that the user asks for, or why there is no answer."""
+    if not at:
+        return {"asked_at": ""}
+    try:
+        return {"asked_at": at, "active_then": history.active_at(pipeline, AtRequest.validated({"at": at})["at"])}
+    except ValidationError:
+        return {"asked_at": at, "none_then": "This is not an RFC 3339 time with an offset."}
+    except CoordinatorError as error:
+        return {"asked_at": at, "none_then": error.detail}
 
 
 def _trust(pipeline: Pipeline) -> trust.Trust | None:

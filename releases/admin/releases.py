@@ -20,7 +20,7 @@ from releases.admin import artifact_uploads, artifacts, attachments
 from releases.admin.activations import activate
 from releases.admin.uploads import upload
 from releases.api import descriptors
-from releases.models import Pipeline, Release, Retirement, Revocation
+from releases.models import Kind, Pipeline, Release, Retirement, Revocation
 from releases.states import PENDING, Status
 from releases.trust import trust
 from tenancy.access import actor, tenants_of
@@ -246,7 +246,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "stages": stages(release),
             "pending": release.status in PENDING,
             "active": active,
-            "is_rollback": activation.is_rollback(release, active),
+            "is_rollback": activation.kind_of(release, active) == Kind.ROLLBACK,
             "artifacts": artifacts.of(release),
             **_deployments(release),
             "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),

@@ -25,7 +25,7 @@ from releases.errors import (
     ReleaseUnknown,
     SignatureRequired,
 )
-from releases.models import IDENTITY_LENGTH, Activation
+from releases.models import IDENTITY_LENGTH, Activation, Kind
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
@@ -35,7 +35,8 @@ class ActivationView(serializers.Serializer[Activation]):
     releaseVersion = serializers.CharField(source="release.release_version")
     contractVersion = serializers.CharField(source="release.contract_version")
     previousReleaseVersion = serializers.CharField(source="previous.release_version", default=None, allow_null=True)
-    rollback = serializers.BooleanField(source="is_rollback")
+    kind = serializers.ChoiceField(choices=Kind.choices)
+    rollback = serializers.BooleanField(source="is_rollback", help_text="True if `kind` is `rollback`.")
     actor = serializers.CharField()
     reason = serializers.CharField()
     activatedAt = serializers.DateTimeField(source="activated_at")

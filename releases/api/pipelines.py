@@ -13,7 +13,7 @@ from foundation.api.fields import Flag, Number, StrictSerializer, WholeNumber
 from releases import queries
 from releases.activation import policy
 from releases.errors import PipelineUnknown, PolicyInvalid
-from releases.models import MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.models import LONGEST_ROLLBACK_DAYS, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
@@ -25,6 +25,10 @@ class PipelineView(serializers.Serializer[Pipeline]):
     validateAnswers = serializers.BooleanField(source="validate_answers")
     unverifiedWorkers = serializers.ChoiceField(source="unverified_workers", choices=UnverifiedWorkers.choices)
     missingArtifacts = serializers.ChoiceField(source="missing_artifacts", choices=MissingArtifacts.choices)
+    rollBackDays = serializers.IntegerField(
+        source="rollback_days",
+        help_text="How many days ago a release may have been active so that the scope `releases:roll-back` suffices.",
+    )
     application = serializers.CharField(
         help_text="The application of the framework that deploys the pipeline. Empty if none does."
     )
@@ -65,6 +69,11 @@ class PolicyRequest(StrictSerializer):
         choices=MissingArtifacts.choices,
         required=False,
         help_text="What becomes of a release if the bytes of an artifact were not uploaded and no repository has them.",
+    )
+    rollBackDays = WholeNumber(
+        required=False,
+        limits=(1, LONGEST_ROLLBACK_DAYS),
+        help_text="How many days ago a release may have been active so that the scope `releases:roll-back` suffices.",
     )
     retryLimit = WholeNumber(
         required=False,

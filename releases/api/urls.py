@@ -8,10 +8,12 @@ from releases.api import (
     comparison,
     deployments,
     descriptors,
+    history,
     pipelines,
     releases,
     retirements,
     revocations,
+    rollbacks,
     trusted_keys,
 )
 
@@ -22,6 +24,8 @@ urlpatterns = [
     *retirements.urlpatterns,
     *activations.urlpatterns,
     *comparison.urlpatterns,
+    *rollbacks.urlpatterns,
+    *history.urlpatterns,
     *descriptors.urlpatterns,
     *deployments.urlpatterns,
     *artifacts.urlpatterns,

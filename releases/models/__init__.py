@@ -4,12 +4,19 @@ Triggers protect the rows (see the migration `0002_invariants`): a release chang
 activation never changes, and a pipeline's pointer always names its newest activation.
 """
 
-from releases.models.activation import Activation
+from releases.models.activation import Activation, Kind
 from releases.models.attachment import Attachment
 from releases.models.blob import Blob, BlobEvent
 from releases.models.contract import Contract
 from releases.models.deployment import KEY_LENGTH, Deployment
-from releases.models.pipeline import IDENTITY_LENGTH, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.models.pipeline import (
+    IDENTITY_LENGTH,
+    LONGEST_ROLLBACK_DAYS,
+    MissingArtifacts,
+    Pipeline,
+    SignaturePolicy,
+    UnverifiedWorkers,
+)
 from releases.models.release import Artifact, Release, Retirement, Revocation
 from releases.models.trusted_key import KeyRevocation, TrustedKey
 from releases.models.upload import ArtifactUpload
@@ -17,6 +24,7 @@ from releases.models.upload import ArtifactUpload
 __all__ = [
     "IDENTITY_LENGTH",
     "KEY_LENGTH",
+    "LONGEST_ROLLBACK_DAYS",
     "Activation",
     "Artifact",
     "ArtifactUpload",
@@ -26,6 +34,7 @@ __all__ = [
     "Contract",
     "Deployment",
     "KeyRevocation",
+    "Kind",
     "MissingArtifacts",
     "Pipeline",
     "Release",

@@ -8,13 +8,24 @@ from releases.models.pipeline import Pipeline
 from releases.models.release import Release
 
 
+class Kind(models.TextChoices):
+    """What an activation is. A rollback returns to a release that was active before, and is not active now."""
+
+    ACTIVATION = "activation", "Activation"
+    ROLLBACK = "rollback", "Rollback"
+
+
 class Activation(models.Model):
-    """The append-only event that makes a release active for new executions. `sequence` alone defines the order."""
+    """The append-only event that makes a release active for new executions. `sequence` alone defines the order.
+
+    The database sets `activated_at` when the row is inserted, and it never decreases. A rollback has a reason.
+    """
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activations")
     sequence = models.PositiveIntegerField()
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="activations")
     previous = models.ForeignKey(Release, on_delete=models.PROTECT, null=True, related_name="+")
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.ACTIVATION)
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=1000, blank=True)
     operation_key = models.CharField(max_length=200, null=True)
@@ -26,6 +37,10 @@ class Activation(models.Model):
             models.UniqueConstraint(fields=("pipeline", "sequence"), name="activation_sequence_once"),
             models.UniqueConstraint(fields=("pipeline", "operation_key"), name="activation_operation_once"),
             models.CheckConstraint(condition=Q(sequence__gte=1), name="activation_sequence_from_one"),
+            models.CheckConstraint(condition=Q(kind__in=Kind.values), name="activation_kind_known"),
+            models.CheckConstraint(
+                condition=~Q(kind=Kind.ROLLBACK) | ~Q(reason__regex=r"^\s*$"), name="activation_rollback_says_why"
+            ),
         )
 
     def __str__(self) -> str:
@@ -33,5 +48,4 @@ class Activation(models.Model):
 
     @property
     def is_rollback(self) -> bool:
-        """True if the release was uploaded before the one that it replaced."""
-        return self.previous_id is not None and self.release_id < self.previous_id
+        return self.kind == Kind.ROLLBACK

@@ -9,6 +9,8 @@ from tenancy.models import Tenant
 IDENTITY_LENGTH = 500
 """The longest pipeline id, contract version, release version and artifact id, in characters."""
 
+LONGEST_ROLLBACK_DAYS = 3650
+
 
 class SignaturePolicy(models.TextChoices):
     """Whether an activation needs a signature by a trusted key."""
@@ -49,6 +51,10 @@ class Pipeline(models.Model):
     )
     unverified_workers = models.CharField(max_length=10, choices=UnverifiedWorkers, default=UnverifiedWorkers.REFUSE)
     missing_artifacts = models.CharField(max_length=15, choices=MissingArtifacts, default=MissingArtifacts.REJECT)
+    rollback_days = models.PositiveIntegerField(
+        default=30,
+        help_text="How many days ago a release may have been active so that the scope releases:roll-back suffices.",
+    )
     retry_limit = models.PositiveIntegerField(
         null=True, blank=True, help_text="The number of retries. Blank: the default."
     )
@@ -71,6 +77,9 @@ class Pipeline(models.Model):
                 condition=(Q(retry_delay_seconds=None) | Q(retry_delay_seconds__gte=0))
                 & (Q(retry_multiplier=None) | Q(retry_multiplier__gte=1)),
                 name="pipeline_retries_sane",
+            ),
+            models.CheckConstraint(
+                condition=Q(rollback_days__range=(1, LONGEST_ROLLBACK_DAYS)), name="pipeline_rollback_days"
             ),
             models.CheckConstraint(condition=~Q(pipeline_id__regex=r"^\s*$"), name="pipeline_id_not_blank"),
             models.CheckConstraint(

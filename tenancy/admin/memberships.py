@@ -35,16 +35,29 @@ class NewMembershipForm(_MembershipForm):
         user = User.objects.filter(username=cleaned.get("username", ""), is_active=True).first()
         if user is None:
             self.add_error("username", "There is no active user with this name.")
-        elif Membership.objects.filter(user=user, tenant=cleaned.get("tenant")).exists():
-            self.add_error("username", "This user is already a member. Change the role of that membership instead.")
+        elif Membership.objects.filter(user=user, tenant=cleaned.get("tenant"), role=cleaned.get("role")).exists():
+            self.add_error("username", "This user already has this role.")
         else:
             self.instance.user = user
         return cleaned
 
 
+class MembershipForm(_MembershipForm):
+    """Changes the role of a membership."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        same = Membership.objects.filter(
+            user_id=self.instance.user_id, tenant_id=self.instance.tenant_id, role=cleaned.get("role")
+        )
+        if same.exclude(pk=self.instance.pk).exists():
+            self.add_error("role", "This user already has this role.")
+        return cleaned
+
+
 @admin.register(Membership)
 class MembershipAdmin(TenantScopedAdmin):
-    """Tenant admins add users to their tenants, and set their roles."""
+    """Tenant admins give users roles in their tenants. A user may have several roles, each with a row of its own."""
 
     needs = Scope.ADMINISTER
     list_display = ("user", "tenant", "role")
@@ -54,7 +67,7 @@ class MembershipAdmin(TenantScopedAdmin):
     search_help_text = "Search by user name"
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        return super().get_form(request, obj, change, **({} if obj else {"form": NewMembershipForm}), **kwargs)
+        return super().get_form(request, obj, change, form=MembershipForm if obj else NewMembershipForm, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("user", "tenant", "role") if obj else ("tenant", "username", "role")

@@ -60,7 +60,7 @@ def person(username: str, tenant: Tenant | None = None, role: Role | None = None
 @pytest.fixture
 def acme(db: None) -> World:
     world = furnished("acme", "acme.orders")
-    for role in (Role.VIEWER, Role.OPERATOR, Role.RELEASE_MANAGER):
+    for role in (Role.VIEWER, Role.OPERATOR, Role.ON_CALL, Role.RELEASE_MANAGER):
         person(role.value, world.tenant, role)
     person("nobody")
     User.objects.create_superuser("superuser")

@@ -15,7 +15,7 @@ from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, campaign, dead, key, question
 from tests.api.tenant_api import everything
 
-PEOPLE = ("viewer", "operator", "release-manager", "tenant-admin", "stranger")
+PEOPLE = ("viewer", "operator", "on-call", "release-manager", "tenant-admin", "stranger")
 Form = tuple[str, Callable[[World], list[object]], dict[str, Any], tuple[str, ...]]
 WHY = {"reason": "because"}
 

@@ -15,9 +15,9 @@ from tests import signing
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 
-MEMBERS = ("viewer", "operator", "release-manager", "tenant-admin", "superuser")
+MEMBERS = ("viewer", "operator", "on-call", "release-manager", "tenant-admin", "superuser")
 RELEASERS = ("release-manager", "tenant-admin", "superuser")
-OPERATORS = ("operator", "tenant-admin", "superuser")
+OPERATORS = ("operator", "on-call", "tenant-admin", "superuser")
 ADMINS = ("tenant-admin", "superuser")
 EVERYONE = (*MEMBERS, "stranger", "nobody")
 Address = Callable[[World], str]

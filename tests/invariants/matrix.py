@@ -52,8 +52,8 @@ MATRIX = {
     "releases_pipeline": Table(
         never="id tenant_id pipeline_id activation_id created_at",
         always="""
-            reason_required signature_policy validate_answers unverified_workers missing_artifacts retry_limit
-            retry_delay_seconds retry_multiplier
+            reason_required signature_policy validate_answers unverified_workers missing_artifacts rollback_days
+            retry_limit retry_delay_seconds retry_multiplier
         """,
         state="application",
         in_state={"": "application", "orders": ""},
@@ -101,7 +101,7 @@ MATRIX = {
         never="id release_id position artifact_id kind uri digest step_ids capabilities blob_id resolved"
     ),
     "releases_activation": Table(
-        never="id pipeline_id sequence release_id previous_id actor reason operation_key activated_at"
+        never="id pipeline_id sequence release_id previous_id kind actor reason operation_key activated_at"
     ),
     "releases_deployment": Table(
         never="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"

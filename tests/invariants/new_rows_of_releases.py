@@ -60,6 +60,7 @@ DOCUMENTS = [
             "validate_answers": "true",
             "unverified_workers": "'refuse'",
             "missing_artifacts": "'reject'",
+            "rollback_days": "30",
             "retry_limit": "NULL",
             "retry_delay_seconds": "NULL",
             "retry_multiplier": "NULL",
@@ -72,6 +73,7 @@ DOCUMENTS = [
             "pipeline_signature_policy_known": each("signature_policy", "'perhaps'", "''"),
             "pipeline_unverified_workers_known": each("unverified_workers", "'perhaps'", "''"),
             "pipeline_missing_artifacts_known": each("missing_artifacts", "'perhaps'", "''"),
+            "pipeline_rollback_days": each("rollback_days", "0", "3651"),
             "pipeline_retries_sane": [*each("retry_delay_seconds", "-0.1"), *each("retry_multiplier", "0.9")],
             "releases_pipeline_retry_limit_check": each("retry_limit", "-1"),
         },
@@ -135,8 +137,8 @@ DOCUMENTS = [
 
 NEW_PIPELINE = f"""INSERT INTO releases_pipeline
     (tenant_id, pipeline_id, application, reason_required, signature_policy, validate_answers, unverified_workers,
-        missing_artifacts)
-    SELECT {tenant("other")}, 'org.example.orders', '', false, 'off', true, 'refuse', 'reject'"""
+        missing_artifacts, rollback_days)
+    SELECT {tenant("other")}, 'org.example.orders', '', false, 'off', true, 'refuse', 'reject', 30"""
 FIRST_ACTIVATION = NewRow(
     "releases_activation",
     {
@@ -144,6 +146,7 @@ FIRST_ACTIVATION = NewRow(
         "sequence": "1",
         "release_id": release("9", "other"),
         "previous_id": "NULL::bigint",
+        "kind": "'activation'",
         "actor": "''",
         "reason": "''",
     },
@@ -152,6 +155,7 @@ FIRST_ACTIVATION = NewRow(
             *each("sequence", "0", "2", "-1"),
             *each("previous_id", release("9", "other"), ACTIVE, "0"),
         ],
+        "activation_kind_of_history": [{"kind": "'rollback'", "reason": "'why'"}],
         "activation_moves_pointer": each("script", "{insert}"),
     },
     free="pipeline_id release_id actor reason",
@@ -160,6 +164,14 @@ FIRST_ACTIVATION = NewRow(
         WHERE id = {pipeline("other")}""",
 )
 
+RETURNS = {
+    "sequence": "3",
+    "setup": f"""UPDATE releases_activation SET release_id = {release("0.5")} WHERE pipeline_id = {pipeline()};
+        INSERT INTO releases_activation
+            (pipeline_id, sequence, release_id, previous_id, kind, actor, reason, activated_at)
+        SELECT {pipeline()}, 2, {ACTIVE}, {release("0.5")}, 'activation', '', '', now()""",
+}
+"""Makes the new activation, of 0.5, a return: 0.5 was active before the active release."""
 HISTORY = [
     NewRow(
         "releases_activation",
@@ -168,13 +180,22 @@ HISTORY = [
             "sequence": "2",
             "release_id": release("0.5"),
             "previous_id": ACTIVE,
+            "kind": "'activation'",
             "actor": "''",
             "reason": "''",
             "operation_key": "'new'",
             "activated_at": "now()",
         },
         {
-            "activation_starts": times("activated_at"),
+            "activation_kind_of_history": [
+                {"kind": "'rollback'", "reason": "'why'"},
+                {"kind": "'rollback'", "reason": "'why'", "release_id": ACTIVE},
+                RETURNS,
+            ],
+            "activation_kind_known": each("kind", "'redo'", "''"),
+            "activation_rollback_says_why": [
+                {"kind": "'rollback'", **change, **RETURNS} for change in blanks("reason")
+            ],
             "activation_own_release": [
                 *each("release_id", *(release(version) for version in NOT_REGISTERED)),
                 *each("release_id", release("1.0", "owner", OTHER_PIPELINE), release("1.0", "rival"), "0"),
@@ -191,9 +212,10 @@ HISTORY = [
         [
             *each("operation_key", "NULL"),
             *each("release_id", ACTIVE),
+            {"kind": "'rollback'", "reason": "'why'", **RETURNS},
             {"setup": f"UPDATE releases_activation SET operation_key = 'new' WHERE pipeline_id = {pipeline('rival')}"},
         ],
-        free="operation_key actor reason",
+        free="operation_key actor activated_at",
         script=f"""{{insert}}; UPDATE releases_pipeline p SET activation_id = (SELECT max(id) FROM releases_activation)
             WHERE id = {pipeline()}""",
     ),

@@ -25,10 +25,13 @@ TENANCY = [
         "tenancy_membership",
         {"user_id": "(SELECT id FROM auth_user)", "tenant_id": tenant("other"), "role": "'viewer'"},
         {
-            "membership_once": each("tenant_id", tenant("owner")),
+            "membership_once": [{"tenant_id": tenant("owner"), "role": "'operator'"}],
             "membership_role_known": each("role", "'owner'", "''"),
         },
-        each("role", "'viewer'", "'operator'", "'release-manager'", "'tenant-admin'"),
+        [
+            *each("role", "'viewer'", "'operator'", "'on-call'", "'release-manager'", "'tenant-admin'"),
+            *each("tenant_id", tenant("owner")),
+        ],
         free="user_id",
     ),
     NewRow(

@@ -35,7 +35,7 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (k.conkey) WHERE k.
 """
 UNIQUE = {
     "tenancy_tenant_slug_key": "(slug)",
-    "membership_once": "(user_id, tenant_id)",
+    "membership_once": "(user_id, tenant_id, role)",
     "token_name_once": "(tenant_id, name)",
     "pipeline_once": "(tenant_id, pipeline_id)",
     "releases_pipeline_activation_id_key": "(activation_id)",

@@ -337,8 +337,8 @@ def test_a_pointer_names_the_newest_activation_of_its_own_pipeline(database: Con
 
 
 def test_an_activation_without_its_pointer_is_not_committed(database: Connection) -> None:
-    insert = f"""INSERT INTO releases_activation (pipeline_id, sequence, release_id, previous_id, actor, reason)
-        SELECT pipeline_id, sequence + 1, {release("0.5")}, release_id, '', '' FROM releases_activation
+    insert = f"""INSERT INTO releases_activation (pipeline_id, sequence, release_id, previous_id, kind, actor, reason)
+        SELECT pipeline_id, sequence + 1, {release("0.5")}, release_id, 'activation', '', '' FROM releases_activation
         WHERE release_id = {release("1.0")}"""
     assert refusal(database, insert, ordinary=True) == "activation_moves_pointer"
 

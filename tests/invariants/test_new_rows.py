@@ -95,6 +95,11 @@ STAMPS = {
         (digest, token_key, created, expiry, name, scopes, user_id, tenant_id)
         SELECT 'x', 'x', {moment}, now(), 'x', scopes, user_id, tenant_id FROM tenancy_apitoken
         RETURNING created = now() AND expiry = now()""",
+    "activation_stamped": """INSERT INTO releases_activation
+        (pipeline_id, sequence, release_id, previous_id, kind, actor, reason, activated_at)
+        SELECT pipeline_id, sequence + 1, release_id, release_id, 'activation', '', '', {moment}
+        FROM releases_activation
+        RETURNING activated_at BETWEEN statement_timestamp() AND clock_timestamp()""",
     "worker_key_change_follows": """INSERT INTO executions_workerkeychange
         (tenant_id, number, newest, oldest, actor, reason, at)
         SELECT tenant_id, number + 1, newest, oldest, '', '', {moment} FROM executions_workerkeychange

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from io import StringIO
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -23,9 +23,10 @@ from tenancy.access import (
     may,
     require,
     tenants_of,
+    valid_token,
 )
 from tenancy.models import ApiToken, Membership, Tenant
-from tenancy.roles import GRANTS, Role, Scope
+from tenancy.roles import GRANTS, Role, Scope, granted
 from tests import making
 from tests.raw_sql import refused
 from wire.worker_keys import worker_key
@@ -36,10 +37,11 @@ READ, SUBMIT, ARTIFACTS = Scope.READ, Scope.SUBMIT, Scope.ARTIFACTS
 EXPECTED = {
     Role.VIEWER: {READ, ARTIFACTS},
     Role.OPERATOR: {READ, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER},
-    Role.RELEASE_MANAGER: {READ, ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE},
+    Role.ON_CALL: {READ, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER, Scope.ROLL_BACK},
+    Role.RELEASE_MANAGER: {READ, ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK},
     Role.TENANT_ADMIN: {
         *(READ, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER),
-        *(Scope.REGISTER, Scope.ACTIVATE, Scope.ADMINISTER),
+        *(Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK, Scope.ADMINISTER),
     },
 }
 
@@ -92,11 +94,26 @@ def test_an_inactive_user_holds_no_scope(tenant: Tenant, is_superuser: bool) -> 
     assert not may(user, tenant, Scope.READ)
 
 
-def test_a_user_has_one_role_in_a_tenant(tenant: Tenant) -> None:
+def test_a_user_has_each_role_in_a_tenant_once(tenant: Tenant) -> None:
     user = member(tenant, Role.VIEWER)
     sql = "INSERT INTO tenancy_membership (user_id, tenant_id, role) VALUES (%s, %s, %s)"
-    assert refused(sql, user.pk, tenant.pk, "operator") == "membership_once"
+    assert refused(sql, user.pk, tenant.pk, "viewer") == "membership_once"
     assert refused(sql, user.pk, making.tenant().pk, "king") == "membership_role_known"
+
+
+@pytest.mark.parametrize("roles", list(combinations(Role, 2)), ids=str)
+def test_the_roles_of_a_user_in_a_tenant_add_up(tenant: Tenant, roles: tuple[Role, Role]) -> None:
+    user = User.objects.create_user("both")
+    Membership.objects.bulk_create(Membership(user=user, tenant=tenant, role=role) for role in roles)
+    expected = EXPECTED[roles[0]] | EXPECTED[roles[1]]
+    assert {scope for scope in Scope if may(user, tenant, scope)} == expected
+    assert list(tenants_of(user)) == [tenant]
+    assert granted(roles) == expected
+    token, _ = issue_token(tenant, user, "both", sorted(expected), lifetime=None)
+    assert valid_token(token.digest).usable_scopes == expected
+    Membership.objects.get(user=user, role=roles[0]).delete()
+    assert valid_token(token.digest).usable_scopes == EXPECTED[roles[1]]
+    assert {scope for scope in Scope if may(user, tenant, scope)} == EXPECTED[roles[1]]
 
 
 # --- tokens ---
@@ -219,7 +236,18 @@ def test_the_command_creates_a_tenant_with_a_member_and_is_idempotent() -> None:
         assert output_of("create_tenant", "acme", "--name", "Acme", "--member", "first", "--role", role)
     tenant = Tenant.objects.get(slug="acme")
     assert tenant.name == "Acme"
-    assert Membership.objects.get(user=user, tenant=tenant).role == "tenant-admin"
+    assert set(Membership.objects.filter(user=user, tenant=tenant).values_list("role", flat=True)) == {
+        "viewer",
+        "tenant-admin",
+    }
+
+
+def test_the_command_gives_a_member_several_roles_and_the_role_of_an_admin_by_default() -> None:
+    user = User.objects.create_user("first")
+    output_of("create_tenant", "acme", "--member", "first", "--role", "on-call", "--role", "viewer")
+    assert sorted(user.memberships.values_list("role", flat=True)) == ["on-call", "viewer"]
+    output_of("create_tenant", "globex", "--member", "first")
+    assert [each.role for each in user.memberships.filter(tenant__slug="globex")] == ["tenant-admin"]
 
 
 @pytest.mark.parametrize("arguments", [("Not a slug",), ("acme", "--member", "nobody")])

@@ -26,7 +26,7 @@ _PERSON = """
     password last_login is_superuser username first_name last_name email is_staff is_active date_joined
 """
 _POLICY = """
-    reason_required signature_policy validate_answers unverified_workers missing_artifacts retry_limit
+    reason_required signature_policy validate_answers unverified_workers missing_artifacts rollback_days retry_limit
     retry_delay_seconds retry_multiplier
 """
 _UPLOAD = """
@@ -114,7 +114,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             update="blob_id resolved",
         ),
         "releases_activation": Rights(
-            insert="pipeline_id sequence release_id previous_id actor reason operation_key activated_at"
+            insert="pipeline_id sequence release_id previous_id kind actor reason operation_key activated_at"
         ),
         "releases_deployment": Rights(
             insert="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"

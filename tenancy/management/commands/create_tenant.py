@@ -1,4 +1,4 @@
-"""`coordinator create_tenant SLUG`: creates a tenant, and with --member a membership."""
+"""`coordinator create_tenant SLUG`: creates a tenant, and with --member the roles of a user."""
 
 from typing import Any
 
@@ -18,7 +18,12 @@ class Command(BaseCommand):
         parser.add_argument("slug", help="1 to 63 of a-z, 0-9 and inner hyphens")
         parser.add_argument("--name", help="the display name; the slug by default")
         parser.add_argument("--member", metavar="USERNAME", help="an existing user to add as a member")
-        parser.add_argument("--role", choices=Role.values, default=Role.TENANT_ADMIN.value)
+        parser.add_argument(
+            "--role",
+            action="append",
+            choices=Role.values,
+            help="a role that the member gets in addition to those that they have; repeatable; default: tenant-admin",
+        )
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
@@ -34,5 +39,6 @@ class Command(BaseCommand):
             user = User.objects.filter(username=options["member"]).first()
             if user is None:
                 raise CommandError(f"There is no user {options['member']!r}.")
-            Membership.objects.update_or_create(user=user, tenant=tenant, defaults={"role": options["role"]})
+            for role in options["role"] or [Role.TENANT_ADMIN]:
+                Membership.objects.get_or_create(user=user, tenant=tenant, role=role)
         self.stdout.write(f"The tenant {slug} exists.")

@@ -9,7 +9,6 @@ from django.conf import settings
 
 from executions import tasks
 from executions.awaits import interactions
-from executions.errors import ProvenanceKeyMissing
 from executions.lifecycle import cancellation, outcome, provenance
 from executions.models import Execution, Interaction
 from executions.state_machine import moves
@@ -17,6 +16,8 @@ from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
 from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
+from releases.errors import ProvenanceKeyMissing
+from releases.trust import statement_key
 from tests import making, signing
 from tests.executions.hosting import ASKS, FAILS_TWICE, LONG_AGO, MARKS, ONE, Hosted, Hosting
 from tests.executions.lifecycle.recording import pin, record
@@ -305,7 +306,7 @@ def test_a_signed_document_has_the_same_bytes_every_time_and_a_valid_signature(s
     assert envelope.payload_type == execution_statement.PAYLOAD_TYPE
     [signature] = envelope.signatures
     assert signature.key_id == signing.key_id("coordinator")
-    assert envelope.is_signed_by(provenance.public_key(), signature)
+    assert envelope.is_signed_by(statement_key.public_key(), signature)
     assert json.loads(envelope.payload) == provenance.statement(execution)
 
 

@@ -1,0 +1,77 @@
+"""REST: what was active at a time, and the signed activation history."""
+
+from typing import ClassVar
+
+from django.http import HttpResponse
+from django.urls import path
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from foundation.api.fields import Moment, StrictSerializer
+from releases import queries
+from releases.activation import history
+from releases.api.activations import ActivationView
+from releases.api.envelopes import EnvelopeView
+from releases.errors import NoneActiveThen, PipelineUnknown, ProvenanceKeyMissing, TimeInFuture
+from releases.models import Pipeline
+from tenancy.api.tenant_view import TENANT, TenantView
+from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
+
+AT = OpenApiParameter(
+    "at", {"type": "string", "format": "date-time"}, required=True, description="An RFC 3339 time, not in the future."
+)
+
+
+class AtRequest(StrictSerializer):
+    at = Moment()
+
+
+class ActiveThenView(serializers.Serializer[history.ActiveThen]):
+    at = serializers.DateTimeField()
+    activation = ActivationView()
+    replacedAt = serializers.DateTimeField(
+        source="replaced_at", allow_null=True, help_text="When the next activation followed. Null if none did."
+    )
+    revokedAt = serializers.DateTimeField(
+        source="revoked_at",
+        allow_null=True,
+        help_text="When the release was revoked, if that was not later than `at`: the pipeline refused submissions.",
+    )
+
+
+@extend_schema(parameters=[TENANT, AT], tags=["activations"])
+class ActiveThen(TenantView):
+    refusals: ClassVar = {"GET": (PipelineUnknown, NoneActiveThen, TimeInFuture)}
+
+    @extend_schema(operation_id="activeAt", responses=ActiveThenView)
+    def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """The release that was active at a time, who activated it, and why."""
+        at = AtRequest.validated(request.query_params.dict())["at"]
+        return Response(ActiveThenView(history.active_at(queries.pipeline(self.tenant, pipeline_id), at)).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class HistoryExport(TenantView):
+    refusals: ClassVar = {"GET": (PipelineUnknown, NoneActiveThen, ProvenanceKeyMissing)}
+
+    @extend_schema(operation_id="exportHistory", responses={(200, ENVELOPE_MEDIA_TYPE): EnvelopeView})
+    def get(self, request: Request, tenant: str, pipeline_id: str) -> HttpResponse:
+        """The activations and revocations of a pipeline: an in-toto statement in a DSSE envelope.
+
+        The document has the same bytes until the pipeline gets another activation or revocation.
+        """
+        return export(queries.pipeline(self.tenant, pipeline_id))
+
+
+def export(pipeline: Pipeline) -> HttpResponse:
+    """Return the signed history of a pipeline as a file."""
+    headers = {"Content-Disposition": f'attachment; filename="{history.file_name(pipeline)}"'}
+    return HttpResponse(history.signed(pipeline), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
+
+
+urlpatterns = [
+    path("pipelines/<str:pipeline_id>/active", ActiveThen.as_view(), name="active-at"),
+    path("pipelines/<str:pipeline_id>/history/export", HistoryExport.as_view(), name="history-export"),
+]

@@ -1,0 +1,244 @@
+"""The activation history of a pipeline: an in-toto Statement v1 that says which release was active when, and why. Pure.
+
+The coordinator builds the statement from its records and signs it, as it signs the provenance of executions. `pipelines
+verify-provenance` reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from wire.documents.execution_runs import instant
+from wire.documents.execution_statement import STATEMENT_TYPE, Digest, PinnedArtifact
+from wire.documents.json_reader import Dialect, read_object
+from wire.documents.shape import ArrayOrNull, Document, RequiredText, shape
+from wire.findings import DocumentError
+
+PREDICATE_TYPE: Final = "urn:durable-coordinator:predicate:activation-history:v1"
+NAME: Final = "history"
+MAX_BYTES: Final = 64 * 1024**2
+"""How long a statement may be that is read."""
+MOST_VALUES: Final = 1_000_000
+ACTIVATION: Final = "activation"
+ROLLBACK: Final = "rollback"
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """One activation. `previous_release_version` is None for the first one of a pipeline."""
+
+    sequence: int
+    kind: str
+    release_version: str
+    previous_release_version: str | None
+    actor: str
+    reason: str
+    activated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    actor: str
+    reason: str
+    revoked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A release that was activated or revoked. `descriptor_digest` and the digests of `artifacts` are SHA-256.
+
+    `descriptor_digest` is in hex. `artifacts` are pairs of an artifact's id and its digest with a prefix.
+    """
+
+    release_version: str
+    contract_version: str
+    descriptor_digest: str
+    artifacts: Sequence[tuple[str, str]]
+    revocation: Revoked | None
+
+
+def build(
+    tenant: str, pipeline_id: str, releases: Sequence[Known], activations: Sequence[Activated], omitted: int
+) -> dict[str, Any]:
+    """Return the statement. Equal arguments give equal statements.
+
+    `activations` are the newest ones, oldest first, and `omitted` is the number of older ones. `releases` are those
+    that they name, and those that were revoked, and at least one.
+    """
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [_subject(each.release_version, each.descriptor_digest) for each in releases],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "tenant": tenant,
+            "pipelineId": pipeline_id,
+            "releases": [_release(each) for each in releases],
+            "activations": [
+                {
+                    "sequence": each.sequence,
+                    "kind": each.kind,
+                    "releaseVersion": each.release_version,
+                    "previousReleaseVersion": each.previous_release_version,
+                    "actor": each.actor,
+                    "reason": each.reason,
+                    "activatedAt": instant(each.activated_at),
+                }
+                for each in activations
+            ],
+            "omittedActivations": omitted,
+        },
+    }
+
+
+def _release(known: Known) -> dict[str, Any]:
+    revoked = known.revocation
+    return {
+        "releaseVersion": known.release_version,
+        "contractVersion": known.contract_version,
+        "descriptorDigest": {"sha256": known.descriptor_digest},
+        "artifacts": [{"artifactId": artifact_id, "digest": digest} for artifact_id, digest in known.artifacts],
+        "revocation": None
+        if revoked is None
+        else {"actor": revoked.actor, "reason": revoked.reason, "revokedAt": instant(revoked.revoked_at)},
+    }
+
+
+def _subject(release_version: str, descriptor_digest: str) -> dict[str, Any]:
+    return {"name": release_version, "digest": {"sha256": descriptor_digest}}
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+_DIALECT = Dialect(
+    name=NAME,
+    code="PROVENANCE",
+    preamble="Not the activation history of a pipeline: ",
+    verbatim=frozenset({"PROVENANCE_TIME_MALFORMED", "PROVENANCE_DIGEST_MALFORMED"}),
+)
+
+
+def _instant(found: str) -> str:
+    if not _TIME.fullmatch(found):
+        raise PydanticCustomError("PROVENANCE_TIME_MALFORMED", "This is not a time in UTC with microseconds")
+    return found
+
+
+_Time = Annotated[RequiredText, AfterValidator(_instant)]
+
+
+class Subject(Document):
+    name: RequiredText
+    digest: Digest
+
+
+class Revocation(Document):
+    actor: str
+    reason: str
+    revoked_at: _Time
+
+
+class Release(Document):
+    release_version: RequiredText
+    contract_version: RequiredText
+    descriptor_digest: Digest
+    artifacts: Annotated[tuple[PinnedArtifact, ...], ArrayOrNull]
+    revocation: Revocation | None
+
+
+class Activation(Document):
+    sequence: int
+    kind: Literal["activation", "rollback"]
+    release_version: RequiredText
+    previous_release_version: str | None
+    actor: str
+    reason: str
+    activated_at: _Time
+
+
+class Predicate(Document):
+    tenant: RequiredText
+    pipeline_id: RequiredText
+    releases: Annotated[tuple[Release, ...], ArrayOrNull]
+    activations: Annotated[tuple[Activation, ...], ArrayOrNull]
+    omitted_activations: int
+
+
+class Statement(Document):
+    """The activation history of one pipeline."""
+
+    type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
+    subject: Annotated[tuple[Subject, ...], ArrayOrNull]
+    predicate_type: Literal["urn:durable-coordinator:predicate:activation-history:v1"]
+    predicate: Predicate
+
+    def contradictions(self) -> list[str]:
+        """Return how the statement contradicts itself. The coordinator writes none that does."""
+        predicate = self.predicate
+        releases = {each.release_version: each for each in predicate.releases}
+        found = list(_gaps(predicate))
+        found += [
+            f"activation {each.sequence} names the release {each.release_version}, which is not listed"
+            for each in predicate.activations
+            if each.release_version not in releases
+        ]
+        found += _wrong_kinds(predicate)
+        subjects = [_subject(each.release_version, each.descriptor_digest.sha256) for each in predicate.releases]
+        if [each.normalised() for each in self.subject] != subjects or len(releases) != len(subjects):
+            found.append("the subjects are not the releases of the history")
+        return found
+
+
+def _gaps(predicate: Predicate) -> Iterator[str]:
+    """Yield where an activation does not follow the one before it."""
+    previous: Activation | None = None
+    for place, each in enumerate(predicate.activations, predicate.omitted_activations + 1):
+        if each.sequence != place:
+            yield f"activation {each.sequence} has the place {place}"
+        if previous is not None and each.previous_release_version != previous.release_version:
+            yield f"activation {each.sequence} does not replace the release of the activation before it"
+        if previous is not None and each.activated_at < previous.activated_at:
+            yield f"activation {each.sequence} is older than the activation before it"
+        if (each.previous_release_version is None) != (each.sequence == 1):
+            yield f"activation {each.sequence} must replace a release, unless it is the first one"
+        previous = each
+
+
+def _wrong_kinds(predicate: Predicate) -> Iterator[str]:
+    """Yield the activations that are not what they say. What omitted activations would show is not judged."""
+    seen: set[str] = set()
+    for each in predicate.activations:
+        returns = each.release_version in seen and each.release_version != each.previous_release_version
+        is_rollback = each.kind == ROLLBACK
+        if (returns and not is_rollback) or (is_rollback and not returns and not predicate.omitted_activations):
+            yield f"activation {each.sequence} says that it is a {each.kind}, which the history contradicts"
+        if is_rollback and not each.reason.strip():
+            yield f"activation {each.sequence} is a rollback without a reason"
+        seen.update(filter(None, (each.release_version, each.previous_release_version)))
+
+
+def read(payload: bytes) -> Statement:
+    """Return the statement in the payload of an envelope. Raises `DocumentError` with all findings."""
+    document = read_object(payload, name=NAME, limit=MAX_BYTES, most_values=MOST_VALUES)
+    statement, findings = shape(Statement, document, _DIALECT)
+    if statement is None:
+        raise DocumentError(findings)
+    return statement
+
+
+def is_history(payload: bytes) -> bool:
+    """Return True if the payload says that it is an activation history. Raises `DocumentError` if it is no object."""
+    return (
+        read_object(payload, name=NAME, limit=MAX_BYTES, most_values=MOST_VALUES).get("predicateType") == PREDICATE_TYPE
+    )
