@@ -20,6 +20,24 @@ class IdempotencyKeyReused(CoordinatorError):
     title = "The idempotency key belongs to an execution with another input"
 
 
+class ResubmitRefused(CoordinatorError):
+    code = "RESUBMIT_REFUSED"
+    status = 409
+    title = "Only an execution that has ended can be resubmitted"
+
+
+class ResubmitKeyReused(CoordinatorError):
+    code = "RESUBMIT_KEY_REUSED"
+    status = 409
+    title = "The operation key was used to resubmit the execution with another input or to another release"
+
+
+class ReleaseNotAdmitted(CoordinatorError):
+    code = "RELEASE_NOT_ADMITTED"
+    status = 409
+    title = "The release accepts no executions"
+
+
 class WorkerUnknown(NotFound):
     code = "WORKER_UNKNOWN"
     title = "The pipeline has no such worker"
@@ -106,6 +124,12 @@ class CampaignRefused(CoordinatorError):
     code = "CAMPAIGN_REFUSED"
     status = 409
     title = "The campaign's status does not allow this"
+
+
+class CampaignTargetInvalid(CoordinatorError):
+    code = "CAMPAIGN_TARGET_INVALID"
+    status = 422
+    title = "Only a campaign that resubmits has a target release"
 
 
 class CampaignEmpty(CoordinatorError):

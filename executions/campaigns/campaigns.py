@@ -1,4 +1,4 @@
-"""Re-drives many executions at a fixed rate.
+"""Re-drives or resubmits many executions at a fixed rate.
 
 The whole state of a campaign is in the database, so any control worker can continue it. A campaign is RUNNING or
 PAUSED until each item has a result: then it is COMPLETED. It can be CANCELLED before that. COMPLETED and CANCELLED
@@ -15,13 +15,23 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
-from executions.campaigns import statements
+from executions.campaigns import resubmitting, statements
+from executions.campaigns.admitting import (
+    ItemResult,
+    Status,
+    credit_of,
+    record_admitted,
+    record_event,
+    record_redriven,
+    record_skipped,
+)
 from executions.campaigns.filters import Filters, RevokedRelease, matching, revoked
 from executions.errors import (
     CampaignEmpty,
     CampaignRefused,
+    CampaignTargetInvalid,
     CampaignUnknown,
     ExecutionChanged,
     ExecutionUnknown,
@@ -29,7 +39,7 @@ from executions.errors import (
 )
 from executions.lifecycle.pinned_releases import lock_statuses
 from executions.lifecycle.redrive import check, move_of
-from executions.models import Campaign, CampaignEvent, CampaignItem, Execution
+from executions.models import Campaign, CampaignItem, Execution
 from executions.state_machine import moves
 from executions.submission.admission import require_allowed
 from executions.workers.registry import DISPATCH_TASK
@@ -41,8 +51,7 @@ from releases.states import Status as ReleaseStatus
 from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
-Status = Campaign.Status
-ItemResult = CampaignItem.Result
+Kind = Campaign.Kind
 CANCELLED = "CAMPAIGN_CANCELLED"
 HIGHEST_RATE = 100_000
 """The highest rate of a campaign, in items per minute."""
@@ -54,11 +63,12 @@ class Progress:
 
     pending: int = 0
     redriven: int = 0
+    resubmitted: int = 0
     skipped: int = 0
 
     @property
     def total(self) -> int:
-        return self.pending + self.redriven + self.skipped
+        return self.pending + self.redriven + self.resubmitted + self.skipped
 
 
 def campaigns(tenant: Tenant) -> QuerySet[Campaign]:
@@ -87,7 +97,9 @@ def waiting_for(rows: QuerySet[Campaign], pipeline_id: str, release_version: str
 def items(campaign: Campaign) -> QuerySet[CampaignItem]:
     """Return the items in order, each with the current state of its execution; None if that was removed."""
     rows = campaign.items.select_related("execution").order_by("id")
-    return rows.only("campaign_id", "expected_version", "outcome", "code", "at", "execution__status")
+    return rows.only(
+        "campaign_id", "expected_version", "new_execution_id", "outcome", "code", "at", "execution__status"
+    )
 
 
 def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
@@ -113,23 +125,31 @@ def start(
     actor: str,
     allow_failed: bool = False,
     allow_revoked: bool = False,
+    kind: Kind = Kind.REDRIVE,
+    target_release_version: str | None = None,
 ) -> Campaign:
     """Start a campaign over all executions that match `filters` now, each with its current version.
 
-    Executions that fail later are not part of it. Those that failed first are re-driven first. `allow_revoked` confirms
-    the executions of releases that are revoked now; those of releases that are revoked later are skipped.
+    Executions that fail later are not part of it. Those that failed first come first. A campaign that resubmits creates
+    new executions on `target_release_version`, or on the release that is active when an item is admitted. For one that
+    re-drives, `allow_revoked` confirms the executions of releases that are revoked now; those of releases that are
+    revoked later are skipped.
 
-    Raises `TenantNotAllowed`, `FilterRequired`, `ReleaseRevokedConfirmation`, and `CampaignEmpty` if no execution
-    matches.
+    Raises `TenantNotAllowed`, `CampaignTargetInvalid` if a re-drive has a target, `FilterRequired`,
+    `ReleaseRevokedConfirmation`, and `CampaignEmpty` if no execution matches.
     """
     require_allowed(tenant)
+    if target_release_version and kind != Kind.RESUBMIT:
+        raise CampaignTargetInvalid("A re-drive stays on the release that each execution is pinned to.")
     with transaction.atomic():
         matches = matching(tenant, filters, allow_failed=allow_failed)
-        confirmed = revoked(matches)
+        confirmed = revoked(matches) if kind == Kind.REDRIVE else []
         if confirmed and not allow_revoked:
             raise _unconfirmed(confirmed)
         created = Campaign.objects.create(
             tenant=tenant,
+            kind=kind,
+            target_release_version=target_release_version or "",
             filters=filters.to_json(),
             allow_failed=allow_failed,
             revoked_releases=[each.release_id for each in confirmed],
@@ -140,7 +160,7 @@ def start(
         count = _add_items(created, matches)
         if not count:
             raise CampaignEmpty("No failed execution matches the filters.")
-        _record_event(created.pk, "STARTED", actor, {"reason": reason, "items": count})
+        record_event(created.pk, "STARTED", actor, {"reason": reason, "items": count})
         return campaign(tenant, created.pk)
 
 
@@ -190,7 +210,7 @@ def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = 
 
 
 def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
-    """Skip all pending items. Executions that were re-driven continue. Raises as `pause` does."""
+    """Skip all pending items. Executions that were re-driven or resubmitted continue. Raises as `pause` does."""
     live = {Status.RUNNING, Status.PAUSED}
     with transaction.atomic():
         cancelled = _change_status(
@@ -220,58 +240,49 @@ def _change_status(
     with transaction.atomic():
         rows = campaigns(tenant).filter(pk=campaign_id, status__in=sources)
         if rows.update(status=status, **changes):
-            _record_event(campaign_id, kind, actor, {"reason": reason} if reason else {})
+            record_event(campaign_id, kind, actor, {"reason": reason} if reason else {})
         found = campaign(tenant, campaign_id)
     if found.status != status:
         raise CampaignRefused(f"Campaign {campaign_id} is {found.status}.", campaignStatus=found.status)
     return found
 
 
-def _record_event(campaign_id: uuid.UUID, kind: str, actor: str, data: dict[str, Any]) -> None:
-    CampaignEvent.objects.create(campaign_id=campaign_id, kind=kind, actor=actor, data=data)
-
-
 # --- the part of the sweep ---
 
 
 def advance() -> int:
-    """Admit the items that the rates of the running campaigns allow now. Return how many executions were re-driven.
+    """Admit the items that the rates of the running campaigns allow now.
+
+    Return how many executions were re-driven or resubmitted.
 
     Any number of processes may call this at once: each skips the campaigns that another one is advancing. If a campaign
     fails, the error is logged, and the other campaigns are still advanced.
     """
-    running = Campaign.objects.filter(status=Status.RUNNING).order_by("created_at").values_list("pk", flat=True)
-    redriven = 0
-    for campaign_id in list(running[: settings.SWEEP_LIMIT]):
+    running = Campaign.objects.filter(status=Status.RUNNING).order_by("created_at").values_list("pk", "kind")
+    count = 0
+    for campaign_id, kind in list(running[: settings.SWEEP_LIMIT]):
         try:
-            redriven += _advance(campaign_id)
+            count += resubmitting.advance(campaign_id) if kind == Kind.RESUBMIT else _advance(campaign_id)
         except DatabaseError as error:
             if is_outage(error):
                 raise
             log.exception("Campaign %s could not be advanced", campaign_id)
-    return redriven
+        except CoordinatorError as error:  # the next sweep tries again
+            log.warning("Campaign %s could not be advanced: %s", campaign_id, error.code)
+    return count
 
 
 def _advance(campaign_id: uuid.UUID) -> int:
-    """Admit items in groups, each in a separate transaction, until the credit is used up."""
+    """Re-drive items in groups, each in a separate transaction, until the credit is used up."""
     redriven = 0
     while True:
         with transaction.atomic():
-            locked, credit = _credit(campaign_id)
+            locked, credit = credit_of(campaign_id)
             if locked is None or credit < 1:
                 return redriven
             redriven += _admit(locked, min(credit, settings.SWEEP_LIMIT))
             if credit <= settings.SWEEP_LIMIT:
                 return redriven
-
-
-def _credit(campaign_id: uuid.UUID) -> tuple[Campaign | None, int]:
-    """Return the locked campaign and how many items it may admit; None if it is not running or is locked already."""
-    window = max(60.0, 2 * settings.SWEEP_SECONDS)
-    with connection.cursor() as cursor:
-        cursor.execute(statements.CREDIT, {"id": campaign_id, "window": window})
-        row = cursor.fetchone()
-    return (Campaign.objects.get(pk=campaign_id), row[0]) if row else (None, 0)
 
 
 def _admit(campaign: Campaign, most: int) -> int:
@@ -301,7 +312,9 @@ def _admit(campaign: Campaign, most: int) -> int:
     moved = {move.execution_id for move in moves.apply(list(requested.values()))}
     redriven = [pk for pk, move in requested.items() if move.execution_id in moved]
     skipped[ExecutionChanged.code] += requested.keys() - set(redriven)
-    _record_results(campaign, redriven, skipped, admitted=len(chosen))
+    record_redriven(redriven)
+    record_skipped(skipped)
+    record_admitted(campaign, len(chosen))
     if redriven:
         wakeup.send_once(DISPATCH_TASK)
     return len(redriven)
@@ -314,17 +327,3 @@ def _require_runnable(campaign: Campaign, execution: Execution, statuses: Mappin
         raise ReleaseRetired(f"Release {execution.release_version!r} is retired.")
     if status is ReleaseStatus.REVOKED and execution.release_id not in campaign.revoked_releases:
         raise ReleaseRevoked(f"Release {execution.release_version!r} was revoked after the campaign started.")
-
-
-def _record_results(
-    campaign: Campaign, redriven: Collection[int], skipped: dict[str, list[int]], *, admitted: int
-) -> None:
-    """Record the results of items, and complete the campaign if none is pending. `skipped` has the items by code."""
-    CampaignItem.objects.filter(pk__in=redriven).update(outcome=ItemResult.REDRIVEN, at=Now())
-    for code, keys in skipped.items():
-        CampaignItem.objects.filter(pk__in=keys).update(outcome=ItemResult.SKIPPED, code=code, at=Now())
-    rows = Campaign.objects.filter(pk=campaign.pk)
-    rows.update(admitted=F("admitted") + admitted)
-    if not CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING).exists():
-        rows.update(status=Status.COMPLETED, finished_at=Now())
-        _record_event(campaign.pk, "COMPLETED", "coordinator", {})

@@ -25,3 +25,12 @@ WITH locked AS (
 )
 SELECT least(credit, most) FROM counted
 """
+
+# Records the results of items that were resubmitted, each with the new execution that the campaign's link names. No
+# row: none of the items was resubmitted.
+RECORD_RESUBMITTED = """
+UPDATE executions_campaignitem i SET outcome = 'RESUBMITTED', new_execution_id = r.new_execution_id, at = now()
+FROM executions_resubmission r
+WHERE i.id = ANY(%(items)s) AND r.execution_id = i.execution_id AND r.campaign_id = %(campaign)s
+    AND i.campaign_id = r.campaign_id
+"""

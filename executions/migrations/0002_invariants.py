@@ -149,11 +149,11 @@ BEGIN
         RAISE EXCEPTION 'campaign %: a finished campaign never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_over_is_over';
     END IF;
-    IF (NEW.id, NEW.tenant_id, NEW.filters, NEW.allow_failed, NEW.revoked_releases, NEW.reason, NEW.rate_per_minute,
-        NEW.created_by, NEW.created_at)
+    IF (NEW.id, NEW.tenant_id, NEW.kind, NEW.target_release_version, NEW.filters, NEW.allow_failed, NEW.revoked_releases,
+        NEW.reason, NEW.rate_per_minute, NEW.created_by, NEW.created_at)
         IS DISTINCT FROM
-        (OLD.id, OLD.tenant_id, OLD.filters, OLD.allow_failed, OLD.revoked_releases, OLD.reason, OLD.rate_per_minute,
-        OLD.created_by, OLD.created_at)
+        (OLD.id, OLD.tenant_id, OLD.kind, OLD.target_release_version, OLD.filters, OLD.allow_failed, OLD.revoked_releases,
+        OLD.reason, OLD.rate_per_minute, OLD.created_by, OLD.created_at)
     THEN
         RAISE EXCEPTION 'campaign %: what was ordered never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_immutable';
@@ -192,10 +192,13 @@ BEGIN
     -- The lock, which the foreign key takes later anyway, makes a retirement wait for this transaction, and re-reads
     -- the status if a retirement held it.
     PERFORM FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
-        JOIN releases_activation a ON a.id = p.activation_id AND a.release_id = r.id
         WHERE r.id = NEW.release_id AND r.status = 'REGISTERED' AND p.tenant_id = NEW.tenant_id
             AND p.pipeline_id = NEW.pipeline_id AND r.contract_version = NEW.contract_version
             AND r.release_version = NEW.release_version
+            AND (EXISTS (SELECT FROM releases_activation a WHERE a.id = p.activation_id AND a.release_id = r.id)
+                -- A resubmission may name a release that is not active.
+                OR EXISTS (SELECT FROM executions_resubmission s
+                    WHERE s.new_execution_id = NEW.id AND s.created_at = now()))
         FOR KEY SHARE OF r;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'execution %: the pin does not name the active release of the pipeline and tenant', NEW.id

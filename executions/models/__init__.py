@@ -4,6 +4,7 @@ from executions.models.awaits import AwaitUnit, Interaction
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem
 from executions.models.execution import CLAIMED, DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
 from executions.models.message_path import MessagePath
+from executions.models.resubmission import Resubmission
 from executions.models.wire_form import WireForm
 from executions.models.worker import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
 from executions.models.worker_key import WorkerKeyChange
@@ -22,6 +23,7 @@ __all__ = [
     "ExecutionEvent",
     "Interaction",
     "MessagePath",
+    "Resubmission",
     "WireForm",
     "Worker",
     "WorkerEligibility",

@@ -1,4 +1,4 @@
-"""Re-drive campaigns: one request re-drives many executions at a limited rate, and records the result of each."""
+"""Campaigns: one request re-drives or resubmits many executions at a limited rate, and records each result."""
 
 import uuid
 
@@ -8,15 +8,23 @@ from django.db import models
 from django.db.models import Q
 
 from executions.models.execution import Execution
+from releases.models import IDENTITY_LENGTH
 from tenancy.models import Tenant
 
 
 class Campaign(models.Model):
-    """An operator's request to re-drive the executions that match filters at its start.
+    """An operator's request to re-drive or resubmit the executions that match filters at its start.
+
+    A campaign that resubmits creates new executions on `target_release_version`, or on the release that is active when
+    an item is admitted if that is "".
 
     `filters` is stored as requested. Items are admitted at `rate_per_minute`; `admitted` counts them from `rate_since`,
     which a resume sets to the current time, so that a pause accumulates nothing.
     """
+
+    class Kind(models.TextChoices):
+        REDRIVE = "redrive"
+        RESUBMIT = "resubmit"
 
     class Status(models.TextChoices):
         RUNNING = "RUNNING"
@@ -26,6 +34,8 @@ class Campaign(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="campaigns")
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.REDRIVE, db_default=Kind.REDRIVE)
+    target_release_version = models.CharField(max_length=IDENTITY_LENGTH, blank=True, default="", db_default="")
     filters = models.JSONField()
     allow_failed = models.BooleanField(default=False)
     revoked_releases = ArrayField(
@@ -51,6 +61,10 @@ class Campaign(models.Model):
                 | Q(status__in=["RUNNING", "PAUSED"], finished_at__isnull=True),
                 name="campaign_over_has_finish",
             ),
+            models.CheckConstraint(
+                condition=Q(kind="redrive", target_release_version="") | Q(kind="resubmit"),
+                name="campaign_target_of_resubmission",
+            ),
         )
         indexes = (models.Index(fields=("created_at",), condition=Q(status="RUNNING"), name="campaign_running"),)
 
@@ -64,14 +78,16 @@ class Campaign(models.Model):
 
 
 class CampaignItem(models.Model):
-    """One execution of a campaign, with the result of its re-drive. `expected_version` is its version at the start.
+    """One execution of a campaign, with its result. `expected_version` is its version at the start.
 
+    `new_execution` is the execution that a resubmission created, which retention may remove before the item.
     An item outlives its execution: `execution_id` stays after retention has removed it, and `execution` is None.
     """
 
     class Result(models.TextChoices):
         PENDING = "PENDING"
         REDRIVEN = "REDRIVEN"
+        RESUBMITTED = "RESUBMITTED"
         SKIPPED = "SKIPPED"
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="items")
@@ -80,7 +96,10 @@ class CampaignItem(models.Model):
         Execution, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="campaign_items"
     )
     expected_version = models.BigIntegerField()
-    outcome = models.CharField(max_length=10, choices=Result, default=Result.PENDING, db_default=Result.PENDING)
+    new_execution = models.ForeignKey(
+        Execution, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="+", db_index=False
+    )
+    outcome = models.CharField(max_length=12, choices=Result, default=Result.PENDING, db_default=Result.PENDING)
     code = models.CharField(max_length=60, blank=True, default="", db_default="")
     at = models.DateTimeField(null=True)
 
@@ -89,6 +108,11 @@ class CampaignItem(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("campaign", "execution"), name="campaign_item_once"),
             models.CheckConstraint(condition=Q(execution__isnull=False), name="campaign_item_names_execution"),
+            models.CheckConstraint(
+                condition=Q(outcome="RESUBMITTED", new_execution__isnull=False)
+                | (~Q(outcome="RESUBMITTED") & Q(new_execution__isnull=True)),
+                name="campaign_item_resubmitted",
+            ),
         )
         indexes = (
             models.Index(fields=("campaign", "id"), condition=Q(outcome="PENDING"), name="campaign_item_pending"),

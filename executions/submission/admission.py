@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
-from executions.errors import InputInvalid, TenantNotAllowed
+from executions.errors import InputInvalid, ReleaseNotAdmitted, TenantNotAllowed
 from executions.workers import message_path
 from executions.workers.eligibility import require_healthy
 from foundation.timed_cache import TimedCache
@@ -19,6 +19,7 @@ from releases import queries
 from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
 from releases.models import Release
+from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.canonical_types import mismatches
 from wire.documents.cardinality import takes_many
@@ -27,10 +28,14 @@ from wire.documents.contract import Contract, contract_from_json
 
 @dataclass
 class Admission:
-    """The active release of a pipeline at one moment. `activation` is the key of the event that activated it."""
+    """A release that accepts executions at one moment.
+
+    `activation` is the key of the event that activated it. It is None if the release was named and need not be active:
+    see `named`.
+    """
 
     release: Release
-    activation: int
+    activation: int | None
     interrupted: bool = False
     """True if no message reached the control workers at that moment."""
 
@@ -91,10 +96,14 @@ class Admission:
     def _key(self) -> tuple[int, str]:
         return self.release.pipeline.tenant_id, self.release.pipeline.pipeline_id
 
-    def require_ready(self) -> None:
-        """Raise `ArtifactMissing`, `ArtifactAltered` or `WorkerUnavailable`; otherwise cache this admission."""
+    def require_runnable(self) -> None:
+        """Raise `ArtifactMissing`, `ArtifactAltered` or `WorkerUnavailable` if the release cannot run now."""
         require_sound(self.release)
         require_healthy(self.release)
+
+    def require_ready(self) -> None:
+        """Do what `require_runnable` does, and cache this admission of the active release."""
+        self.require_runnable()
         self.interrupted = message_path.is_interrupted()
         # Its lifetime begins now, so an admission whose checks were slow has not expired already.
         cache.set(self._key, self)
@@ -116,6 +125,17 @@ def current(tenant: Tenant, pipeline_id: str) -> Admission:
     assert pipeline.activation_id is not None  # noqa: S101 - it has an active release
     release.pipeline = pipeline
     return Admission(release, pipeline.activation_id)
+
+
+def named(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:
+    """Return the admission to a registered release, whether it is active or not. It is never cached.
+
+    The caller must also call `require_runnable`. Raises `PipelineUnknown`, `ReleaseUnknown` and `ReleaseNotAdmitted`.
+    """
+    release = queries.release(queries.pipeline(tenant, pipeline_id), release_version)
+    if release.status != Status.REGISTERED:
+        raise ReleaseNotAdmitted(f"Release {release_version!r} is {release.status}.", releaseStatus=release.status)
+    return Admission(release, None)
 
 
 cache: TimedCache[tuple[int, str], Admission] = TimedCache(

@@ -40,3 +40,66 @@ WITH requested AS (
 )
 SELECT id, created_at FROM accepted
 """
+
+# Locks executions in the order of their ids. No row: the executions were removed.
+LOCK = "SELECT e.id FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e"
+
+# Links locked executions to the new executions that the next statement inserts. Returns the ids of the new executions.
+# A row that is missing is not resubmitted: its execution has changed, its operation key or the key of the new execution
+# was used, or it is an item of a campaign and this failure was resubmitted before.
+LINK = """
+WITH requested AS (
+    SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
+        id uuid, old uuid, version bigint, operation text, key text, edited bool, actor text, reason text,
+        campaign uuid)
+)
+INSERT INTO executions_resubmission (
+    new_execution_id, execution_id, execution_version, operation_key, campaign_id, edited, actor, reason)
+SELECT a.id, a.old, a.version, a.operation, a.campaign, a.edited, a.actor, a.reason
+FROM requested a JOIN executions_execution e ON e.id = a.old
+WHERE e.version = a.version AND e.finished_at IS NOT NULL
+    AND NOT EXISTS (SELECT FROM executions_execution x
+        WHERE x.tenant_id = e.tenant_id AND x.pipeline_id = e.pipeline_id AND x.execution_key = a.key)
+    AND (a.campaign IS NULL OR NOT EXISTS (SELECT FROM executions_resubmission r
+        WHERE r.execution_id = a.old AND r.execution_version = a.version))
+ORDER BY a.old
+ON CONFLICT DO NOTHING
+RETURNING new_execution_id
+"""
+
+# Inserts the new executions of links, in the order of their keys. An input that was not edited is copied, with its
+# typed payload if the release takes that. Returns the ids of the new executions. A row that is missing was not
+# inserted: its release is not registered, or its key was used.
+INSERT_LINKED = """
+WITH requested AS (
+    SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
+        id uuid, old uuid, release bigint, key text, digest text, input jsonb, shape text, result_shape text,
+        checkpoints bool, typed bool, actor text, campaign uuid)
+), accepted AS (
+    INSERT INTO executions_execution (
+        id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
+        input_shape, result_shape, checkpoints, submitted_by)
+    SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key,
+        coalesce(a.digest, o.input_digest), coalesce(a.input -> 0, o.input), a.shape, a.result_shape, a.checkpoints,
+        a.actor
+    FROM requested a
+    JOIN executions_resubmission s ON s.new_execution_id = a.id
+    JOIN executions_execution o ON o.id = a.old
+    JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
+    JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.tenant_id = o.tenant_id AND p.pipeline_id = o.pipeline_id
+    ORDER BY p.tenant_id, p.pipeline_id, a.key
+    ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
+    RETURNING id, status, contract_version, release_version, submitted_by
+), kept AS (
+    INSERT INTO executions_wireform (execution_id, input)
+    SELECT accepted.id, w.input FROM accepted JOIN requested a ON a.id = accepted.id AND a.typed
+    JOIN executions_wireform w ON w.execution_id = a.old WHERE w.input IS NOT NULL
+), events AS (
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+    SELECT accepted.id, 1, 'SUBMITTED', status, submitted_by, jsonb_strip_nulls(jsonb_build_object(
+        'contractVersion', contract_version, 'releaseVersion', release_version, 'resubmittedFrom', a.old,
+        'campaignId', a.campaign))
+    FROM accepted JOIN requested a ON a.id = accepted.id
+)
+SELECT id FROM accepted
+"""

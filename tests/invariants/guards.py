@@ -79,6 +79,7 @@ GUARDS: Mapping[str, list[Guard]] = {
     ],
     "executions_executionevent": [Guard("event_append_only")],
     "executions_deadletter": [Guard("deadletter_append_only")],
+    "executions_resubmission": [Guard("resubmission_append_only")],
     "executions_wireform": [Guard("wire_form_written_once", "execution_id input")],
     "executions_awaitunit": [
         Guard("await_unit_over_is_over", "*", AWAIT_OVER),
@@ -105,12 +106,15 @@ GUARDS: Mapping[str, list[Guard]] = {
         Guard("campaign_over_is_over", "*", CAMPAIGN_OVER),
         Guard(
             "campaign_immutable",
-            "id tenant_id filters allow_failed revoked_releases reason rate_per_minute created_by created_at",
+            """
+            id tenant_id kind target_release_version filters allow_failed revoked_releases reason rate_per_minute
+            created_by created_at
+            """,
             "RUNNING PAUSED",
         ),
     ],
     "executions_campaignitem": [
-        Guard("campaign_item_outcome_once", "*", "REDRIVEN SKIPPED"),
+        Guard("campaign_item_outcome_once", "*", "REDRIVEN RESUBMITTED SKIPPED"),
         Guard("campaign_item_outcome_once", "id campaign_id execution_id expected_version"),
     ],
     "executions_campaignevent": [Guard("campaignevent_append_only")],
@@ -138,6 +142,7 @@ WITH_OTHERS = {
     "executions_interaction": "response actor completed_at",
     "executions_awaitunit": "answered_items",
     "executions_campaign": "finished_at",
+    "executions_campaignitem": "new_execution_id",
     "executions_wireform": "result",
 }
 """Columns that only change together with others: see `test_moves`, `test_sequences` and `test_checks`."""
@@ -159,6 +164,7 @@ REMOVALS = {
     "executions_execution": ("execution_not_deleted", "execution_not_truncated"),
     "executions_executionevent": ("event_append_only", "event_not_truncated"),
     "executions_deadletter": ("deadletter_append_only", "deadletter_not_truncated"),
+    "executions_resubmission": ("resubmission_append_only", "resubmission_not_truncated"),
     "executions_campaign": ("campaign_not_deleted", "campaign_not_truncated"),
     "executions_campaignitem": ("campaign_item_not_deleted", "campaign_item_not_truncated"),
     "executions_campaignevent": ("campaignevent_append_only", "campaignevent_not_truncated"),

@@ -143,6 +143,11 @@ MATRIX = {
             retryable retries_observed step_index created_at
         """
     ),
+    "executions_resubmission": Table(
+        never="""
+            new_execution_id execution_id execution_version operation_key campaign_id edited actor reason created_at
+        """
+    ),
     "executions_awaitunit": Table(
         never="""
             id tenant_id execution_id step_id step_index itemized gives_many expected_items answered_items worker_name
@@ -167,7 +172,8 @@ MATRIX = {
     ),
     "executions_campaign": Table(
         never="""
-            id tenant_id filters allow_failed revoked_releases reason rate_per_minute created_by created_at finished_at
+            id tenant_id kind target_release_version filters allow_failed revoked_releases reason rate_per_minute
+            created_by created_at finished_at
         """,
         state="status",
         in_state={
@@ -179,9 +185,9 @@ MATRIX = {
         copied=frozenset({"RUNNING"}),
     ),
     "executions_campaignitem": Table(
-        never="id campaign_id execution_id expected_version",
+        never="id campaign_id execution_id expected_version new_execution_id",
         state="outcome",
-        in_state={"PENDING": "outcome code at", "REDRIVEN": "", "SKIPPED": ""},
+        in_state={"PENDING": "outcome code at", "REDRIVEN": "", "RESUBMITTED": "", "SKIPPED": ""},
     ),
     "executions_campaignevent": Table(never="id campaign_id kind actor data at"),
     "executions_wireform": Table(never="execution_id input result"),

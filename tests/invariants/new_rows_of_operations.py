@@ -12,6 +12,8 @@ NEW_CAMPAIGN = NewRow(
     {
         "id": CAMPAIGN,
         "tenant_id": tenant("owner"),
+        "kind": "'redrive'",
+        "target_release_version": "''",
         "filters": "'{}'",
         "allow_failed": "true",
         "revoked_releases": "'{}'",
@@ -36,10 +38,15 @@ NEW_CAMPAIGN = NewRow(
             *each("finished_at", "now()"),
             *each("status", "'COMPLETED'", "'CANCELLED'", "'x'"),
         ],
+        "campaign_target_of_resubmission": [
+            *each("kind", "'x'", "''"),
+            *each("target_release_version", "'1.0'"),
+        ],
         "campaign_rate_positive": each("rate_per_minute", "0"),
         "executions_campaign_admitted_check": each("admitted", "-1"),
         "executions_campaign_pkey": each("id", OLD_CAMPAIGN),
     },
+    [{"kind": "'resubmit'"}, {"kind": "'resubmit'", "target_release_version": "'1.0'"}],
     free="tenant_id filters allow_failed revoked_releases reason created_by",
 )
 

@@ -120,6 +120,11 @@ def _executions(owner: Tenant) -> None:
     Campaign.objects.filter(pk=completed.pk).update(rate_since=timezone.now() - timedelta(minutes=1))
     assert campaigns.advance() == 1
     _run(redriven, making.outcome_of)
+    _run(_submitted(owner, "resubmitted"), making.failure, code="Wrong")
+    made = _campaign(owner, error_code="Wrong", kind=Campaign.Kind.RESUBMIT)
+    Campaign.objects.filter(pk=made.pk).update(rate_since=timezone.now() - timedelta(minutes=1))
+    assert campaigns.advance() == 1
+    _run(Execution.objects.get(origin__campaign=made), making.outcome_of)
     _run(_submitted(owner, "dead"), making.failure)
     _campaign(owner)
     campaigns.pause(owner, _campaign(owner).pk, actor=ACTOR)
@@ -143,6 +148,6 @@ def _run(execution: Execution, end: Callable[..., Outcome], **members: Any) -> N
     assert outcome.record(execution.release.identity, group) == 1
 
 
-def _campaign(owner: Tenant) -> Campaign:
-    filters = Filters(pipeline_id=making.PIPELINE)
-    return campaigns.start(owner, filters, rate_per_minute=60, reason="again", actor=ACTOR)
+def _campaign(owner: Tenant, error_code: str | None = None, **members: Any) -> Campaign:
+    filters = Filters(pipeline_id=making.PIPELINE, error_code=error_code)
+    return campaigns.start(owner, filters, rate_per_minute=60, reason="again", actor=ACTOR, **members)

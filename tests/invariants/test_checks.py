@@ -46,6 +46,7 @@ OPTIONAL: Mapping[str, Mapping[str, Optional]] = {
         "completed_at": Optional(ANSWER, must="COMPLETED"),
         "response": Optional(ANSWER, may="COMPLETED"),
     },
+    "executions_campaignitem": {"new_execution_id": Optional("campaign_item_resubmitted", must="RESUBMITTED")},
     "executions_campaign": {"finished_at": Optional("campaign_over_has_finish", must=CAMPAIGN_OVER)},
     "releases_artifactupload": {"finding": Optional("upload_finding_of_rejected", may="REJECTED")},
 }

@@ -301,6 +301,20 @@ def test_an_open_unit_may_end_in_any_state_that_fits_its_responses(database: Con
 # --- campaigns and wire forms ---
 
 
+def test_an_item_is_resubmitted_with_the_execution_that_its_campaign_created(database: Connection) -> None:
+    [(item,)] = database.execute("SELECT id FROM executions_campaignitem WHERE outcome = 'RESUBMITTED'")
+    pending = f"UPDATE executions_campaignitem SET outcome = 'PENDING', new_execution_id = NULL WHERE id = {item}"
+    created = "(SELECT new_execution_id FROM executions_resubmission)"
+    other = "(SELECT id FROM executions_execution WHERE execution_key = 'succeeded')"
+    change = "UPDATE executions_campaignitem SET outcome = 'RESUBMITTED', new_execution_id = {} WHERE id = " + str(item)
+    expected = {created: "", other: "campaign_item_has_resubmission", "NULL": "campaign_item_resubmitted"}
+    unguarded(database, "executions_campaignitem", pending)
+    assert {new: refusal(database, change.format(new), ordinary=True) for new in expected} == expected
+    [(another,)] = database.execute("SELECT max(id) FROM executions_campaignitem WHERE outcome = 'PENDING'")
+    change = change.replace(str(item), str(another)).format(created)
+    assert refusal(database, change, ordinary=True) == "campaign_item_has_resubmission"
+
+
 @pytest.mark.parametrize("status", ["COMPLETED", "CANCELLED"])
 def test_a_campaign_finishes_now(database: Connection, status: str) -> None:
     change = "UPDATE executions_campaign SET status = '{}', finished_at = {} WHERE status IN ('RUNNING', 'PAUSED')"

@@ -11,10 +11,14 @@ from tests.invariants.new_rows_of_deployments import DEPLOYMENTS
 from tests.invariants.new_rows_of_executions import EXECUTIONS
 from tests.invariants.new_rows_of_operations import OPERATIONS
 from tests.invariants.new_rows_of_releases import DOCUMENTS, HISTORY
+from tests.invariants.new_rows_of_resubmissions import RESUBMISSIONS
 from tests.invariants.new_rows_of_retirements import RETIREMENTS
 from tests.invariants.new_rows_of_tenants import TENANCY
 
-NEW_ROWS = [*TENANCY, *DOCUMENTS, *ARTIFACTS, *HISTORY, *RETIREMENTS, *DEPLOYMENTS, *EXECUTIONS, *OPERATIONS]
+NEW_ROWS = [
+    *(*TENANCY, *DOCUMENTS, *ARTIFACTS, *HISTORY, *RETIREMENTS, *DEPLOYMENTS),
+    *(*EXECUTIONS, *OPERATIONS, *RESUBMISSIONS),
+]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
 
 
@@ -69,7 +73,13 @@ CHOSEN: dict[str, Change] = {
         **{"status": "'WAITING_EXTERNAL'", "answered_items": "0"},
         **dict.fromkeys(("created_at", "updated_at"), "now()"),
     },
-    "executions_campaignitem": {"outcome": "'PENDING'", "code": "''", "at": "NULL"},
+    "executions_campaignitem": {
+        "outcome": "'PENDING'",
+        "code": "''",
+        "at": "NULL",
+        "new_execution_id": "NULL",
+    },
+    "executions_resubmission": {"created_at": "now()"},
 }
 """The values that the database sets in columns that the application role may not insert."""
 

@@ -17,6 +17,7 @@ HISTORY = (
     "executions_interaction",
     "executions_awaitunit",
     "executions_wireform",
+    "executions_resubmission",
 )
 REFUSED = "execution_not_deleted"
 
@@ -71,7 +72,11 @@ def test_an_unfinished_execution_is_never_removed(database: Connection, key: str
 
 @pytest.mark.parametrize("kept", HISTORY)
 def test_no_part_of_the_history_of_a_removed_execution_remains(database: Connection, kept: str) -> None:
-    key = {"executions_deadletter": "dead", "executions_wireform": "queued"}.get(kept, "cancelled")
+    key = {
+        "executions_deadletter": "dead",
+        "executions_wireform": "queued",
+        "executions_resubmission": "resubmitted",
+    }.get(kept, "cancelled")
     change = (
         "UPDATE executions_execution SET status = 'SUCCEEDED', result = '1', finished_at = '2000-01-01' WHERE id = "
     )
@@ -92,6 +97,7 @@ def test_a_removal_does_not_delete_the_history_of_another_execution(database: Co
         "executions_interaction": "interaction_over_is_over",
         "executions_awaitunit": "await_unit_over_is_over",
         "executions_wireform": "wire_form_written_once",
+        "executions_resubmission": "resubmission_append_only",
     }
     others = f"DELETE FROM {table} WHERE execution_id <> (SELECT id FROM chosen)"
     assert refusal(database, f"{removed('succeeded')}; {others}") == expected[table]

@@ -142,6 +142,12 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_executionevent": Rights(insert="execution_id sequence kind status actor data", delete=True),
         "executions_deadletter": Rights(insert=_FAILURE, delete=True),
         "executions_wireform": Rights(insert="execution_id input result", update="result", delete=True),
+        "executions_resubmission": Rights(
+            insert="""
+                new_execution_id execution_id execution_version operation_key campaign_id edited actor reason
+            """,
+            delete=True,
+        ),
         "executions_awaitunit": Rights(
             insert="id tenant_id execution_id step_id step_index itemized gives_many expected_items worker_name",
             update="status answered_items updated_at",
@@ -152,12 +158,14 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "executions_campaign": Rights(
             insert="""
-                id tenant_id filters allow_failed revoked_releases reason rate_per_minute status rate_since admitted
-                created_by created_at finished_at
+                id tenant_id kind target_release_version filters allow_failed revoked_releases reason rate_per_minute
+                status rate_since admitted created_by created_at finished_at
             """,
             update="status rate_since admitted finished_at",
         ),
-        "executions_campaignitem": Rights(insert="campaign_id execution_id expected_version", update="outcome code at"),
+        "executions_campaignitem": Rights(
+            insert="campaign_id execution_id expected_version", update="outcome code at new_execution_id"
+        ),
         "executions_campaignevent": Rights(insert="campaign_id kind actor data at"),
         "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_WORKER}", update=_WORKER),
         "executions_workerevent": Rights(insert="worker_id state actor data at"),
