@@ -218,6 +218,7 @@ INSTALLED_APPS = [
     "executions",
 ]
 MIDDLEWARE = [
+    "coordinator.middleware.request_origin.request_origin",
     "coordinator.middleware.retry_after.retry_after",
     "foundation.api.body_budget.returns_budget",
     "coordinator.middleware.security_headers.security_headers",

@@ -147,6 +147,7 @@ class InOrder(NewestFirst):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPreview(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.preview"}
     refusals: ClassVar = {"POST": (FilterRequired,)}
 
     @extend_schema(operation_id="previewCampaign", request=PreviewRequest, responses=PreviewView)
@@ -163,6 +164,7 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
     """The tenant's re-drive campaigns, newest first."""
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.start"}
     refusals: ClassVar = {"POST": (TenantNotAllowed, FilterRequired, CampaignEmpty)}
     serializer_class = CampaignSummary
     filterset_class = CampaignFilter
@@ -225,6 +227,7 @@ class CampaignItems(TenantView, ListAPIView[CampaignItem]):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPause(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.pause"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
     @extend_schema(operation_id="pauseCampaign", request=CampaignChangeRequest, responses=CampaignView)
@@ -237,6 +240,7 @@ class CampaignPause(TenantView):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignResume(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.resume"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
     @extend_schema(operation_id="resumeCampaign", request=CampaignChangeRequest, responses=CampaignView)
@@ -249,6 +253,7 @@ class CampaignResume(TenantView):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignCancel(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.cancel"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
     @extend_schema(operation_id="cancelCampaign", request=CampaignChangeRequest, responses=CampaignView)

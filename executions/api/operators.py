@@ -100,6 +100,7 @@ class NewestCreated(NewestFirst):
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Redrive(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "execution.redrive"}
     refusals: ClassVar = {
         "POST": (TenantNotAllowed, ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged)
     }
@@ -125,6 +126,7 @@ class Redrive(TenantView):
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Cancel(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "execution.cancel"}
     refusals: ClassVar = {"POST": (ExecutionUnknown, CancelRefused, VersionMismatch, ExecutionChanged)}
 
     @extend_schema(operation_id="cancelExecution", request=CancelRequest, responses=ExecutionView)

@@ -7,6 +7,7 @@ from foundation.database import guarded_update
 from releases.errors import ReasonRequired, ReleaseNotRegistered
 from releases.models import Pipeline, Release, Revocation
 from releases.states import MOVES, Status
+from tenancy import audit
 
 
 def revoke(release: Release, *, actor: str, reason: str) -> Revocation:
@@ -29,6 +30,14 @@ def revoke(release: Release, *, actor: str, reason: str) -> Revocation:
         )
         if moved:
             event = Revocation.objects.create(release=release, actor=actor, reason=reason.strip())
+            audit.record(
+                "release.revoke",
+                tenant=release.pipeline.tenant,
+                actor=actor,
+                object_type="release",
+                object=release.audit_name,
+                reason=event.reason,
+            )
         else:
             event = _first(release)
     release.refresh_from_db(fields=("status", "status_changed_at"))
