@@ -233,6 +233,7 @@ MIDDLEWARE = [
     "coordinator.middleware.sessions.session_limits",
     "django.contrib.messages.middleware.MessageMiddleware",
     "tenancy.login.ThrottledPage",
+    "coordinator.middleware.admin_denials.admin_denials",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "coordinator.urls"

@@ -34,11 +34,11 @@ def document(entry: AuditEntry) -> dict[str, Any]:
 
 
 def lines(entries: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
-    """Yield the entries in the order of their sequence, one line each. CSV begins with the names of the columns.
+    """Yield the entries by chain and sequence, one line each. CSV begins with the names of the columns.
 
     In CSV, a cell that a spreadsheet would take for a formula begins with an apostrophe.
     """
-    ordered = entries.select_related("tenant").order_by("sequence").iterator(chain.CHUNK)
+    ordered = entries.select_related("tenant").order_by("tenant", "sequence").iterator(chain.CHUNK)
     if form == "csv":
         yield _row(COLUMNS)
         for entry in ordered:
