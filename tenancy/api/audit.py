@@ -88,7 +88,7 @@ class CsvRenderer(JSONRenderer):
 class ByAcceptOnly(DefaultContentNegotiation):
     """Leaves the query parameter `format` to the view."""
 
-    settings = SimpleNamespace(URL_FORMAT_OVERRIDE=None)
+    settings = SimpleNamespace(URL_FORMAT_OVERRIDE=None)  # type: ignore[assignment]  # all it reads
 
 
 @extend_schema(parameters=[TENANT], tags=["audit"])

@@ -72,6 +72,8 @@ ELSEWHERE = {
     ("POST", "executions:batch"): "test_batch",
     ("GET", "pipelines/{pipeline_id}/descriptors/{descriptor_digest}"): "test_descriptors",
     ("GET", "deployments"): "test_deployments",
+    ("GET", "audit"): "test_audit",
+    ("GET", "audit/export"): "test_audit",
     ("GET", "artifacts/{artifact_digest}"): "test_artifacts",
     ("POST", "artifact-uploads"): "test_uploads",
     ("GET", "artifact-uploads/{upload_id}"): "test_uploads",

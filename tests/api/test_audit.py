@@ -42,7 +42,7 @@ def export(admin: Caller, query: str) -> bytes:
     response: Any = admin.http.get(f"/api/v1/tenants/{admin.tenant.slug}/audit/export?{query}")
     assert response.status_code == 200, response.content
     assert isinstance(response, StreamingHttpResponse)
-    return b"".join(response)  # type: ignore[arg-type]  # not asynchronous
+    return b"".join(response)
 
 
 def test_the_log_is_newest_first_and_has_only_entries_of_the_tenant(admin: Caller) -> None:
