@@ -28,6 +28,7 @@ ADMINISTERING = (
     ("tenancy_tenant", "Tenants", "apartment"),
     ("tenancy_membership", "Members", "group"),
     ("tenancy_apitoken", "API tokens", "key"),
+    ("tenancy_auditentry", "Audit log", "receipt_long"),
 )
 
 

@@ -218,6 +218,7 @@ INSTALLED_APPS = [
     "executions",
 ]
 MIDDLEWARE = [
+    "coordinator.middleware.request_origin.request_origin",
     "coordinator.middleware.retry_after.retry_after",
     "foundation.api.body_budget.returns_budget",
     "coordinator.middleware.security_headers.security_headers",
@@ -232,6 +233,7 @@ MIDDLEWARE = [
     "coordinator.middleware.sessions.session_limits",
     "django.contrib.messages.middleware.MessageMiddleware",
     "tenancy.login.ThrottledPage",
+    "coordinator.middleware.admin_denials.admin_denials",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "coordinator.urls"

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -20,6 +21,7 @@ from foundation import secret_reference
 from foundation.api.bodies import read_body
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge, SlowRequestsBusy
+from tenancy import audit
 from tenancy.models import SLUG, Tenant
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
@@ -117,7 +119,12 @@ class TpfView(View):
             SLUG(tenant_id)
         except ValidationError:
             raise Refusal(400, f"tenantId is not acceptable: {SLUG.message}") from None
-        return Tenant.objects.get_or_create(slug=tenant_id, defaults={"name": tenant_id})[0]
+        with transaction.atomic():
+            tenant, created = Tenant.objects.get_or_create(slug=tenant_id, defaults={"name": tenant_id})
+            if created:
+                by = self.surface.actor
+                audit.record("tenant.create", tenant=None, actor=by, object_type="tenant", object=tenant_id)
+        return tenant
 
     def known_tenant(self, tenant_id: str) -> Tenant:
         """Like `tenant`, but raises `Refusal` 404 instead of returning None."""

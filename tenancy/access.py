@@ -9,9 +9,11 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from foundation.database.postgresql.violations import violated_constraint
 from foundation.errors import CoordinatorError, NotFound
+from tenancy import audit
 from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
 from tenancy.roles import Scope, roles_granting
 
@@ -80,17 +82,34 @@ def issue_token(
     if not timedelta() < lifetime <= longest:
         raise TokenLifetimeInvalid(f"A token expires after 1 to {settings.TOKEN_MAX_DAYS} days.")
     for scope in scopes:
-        require(issuer, tenant, scope)
+        try:
+            require(issuer, tenant, scope)
+        except CoordinatorError as refusal:
+            _deny_token(tenant, issuer, name, refusal.detail)
+            raise
     try:
         with transaction.atomic():
             token, plain = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
                 issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
+            )
+            audit.record(
+                "token.issue",
+                tenant=tenant,
+                actor=actor(issuer),
+                object_type="token",
+                object=name,
+                scopes=token.scopes,
+                expiresAt=(timezone.now() + lifetime).isoformat(timespec="seconds"),
             )
     except IntegrityError as error:
         if violated_constraint(error) != NAME_ONCE:
             raise
         raise TokenNameTaken(f"The tenant already has a token named {name!r}.") from None
     return token, plain
+
+
+def _deny_token(tenant: Tenant, issuer: User, name: str, reason: str) -> None:
+    audit.deny("token.issue", tenant=tenant, actor=actor(issuer), object_type="token", object=name, reason=reason)
 
 
 def with_owners(tokens: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
@@ -132,7 +151,20 @@ def require_valid(digest: str | None, scope: Scope) -> None:
 
 def end_tokens(owner: User) -> None:
     """Make every token of `owner` expire now. The tokens are kept and remain visible."""
-    ApiToken.objects.filter(user=owner, expiry__gt=Now()).update(expiry=Now())
+    with transaction.atomic():
+        ending = ApiToken.objects.filter(user=owner, expiry__gt=Now()).select_related("tenant")
+        # In one order of tenants, as every transaction that writes to several chains.
+        ended = list(ending.order_by("tenant", "pk").select_for_update(of=("self",)))
+        ApiToken.objects.filter(pk__in=[token.pk for token in ended]).update(expiry=Now())
+        for token in ended:
+            audit.record(
+                "token.end",
+                tenant=token.tenant,
+                actor=actor(owner),
+                object_type="token",
+                object=token.name,
+                reason="The owner has a new password.",
+            )
 
 
 def actor(user: User | AnonymousUser, token: ApiToken | None = None) -> str:

@@ -7,10 +7,15 @@ from typing import Any
 from django.contrib.auth import authenticate, logout
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db import transaction
+from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
+from tenancy import audit
+from tenancy.access import actor
 from tenancy.client_address import client_address
 from tenancy.login_throttle import Attempt, LoginThrottled
 
@@ -31,12 +36,40 @@ class ThrottledBackend(ModelBackend):
         try:
             attempt.count()
         except LoginThrottled:
+            _audit_attempt(username, audit.Outcome.DENIED, "Too many log-ins have failed.")
             logger.warning("Rejected a log-in from %s after too many failures", address or "an unknown address")
             raise
         user = super().authenticate(request, username, password, **kwargs)
         if user is not None:
             attempt.uncount()
+        else:
+            _audit_attempt(username, audit.Outcome.FAILED, "The name or the password is wrong.")
         return user
+
+
+def _audit_attempt(username: str, outcome: str, reason: str) -> None:
+    """Record a log-in that was not granted. A name that no user has may be a password, so it is not recorded."""
+    known = User.objects.filter(username=username).exists()
+    audit.observe(
+        "user.log_in",
+        tenant=None,
+        actor="anonymous",
+        object_type="user",
+        object=username if known else "(unknown)",
+        outcome=outcome,
+        reason=reason,
+    )
+
+
+@receiver(user_logged_in)
+def _audit_log_in(user: User, **_: Any) -> None:
+    audit.record("user.log_in", tenant=None, actor=actor(user), object_type="user", object=user.get_username())
+
+
+@receiver(user_logged_out)
+def _audit_log_out(user: User | None, **_: Any) -> None:
+    if user is not None:
+        audit.record("user.log_out", tenant=None, actor=actor(user), object_type="user", object=user.get_username())
 
 
 def end_everywhere(request: HttpRequest, password: str) -> bool:
@@ -48,8 +81,11 @@ def end_everywhere(request: HttpRequest, password: str) -> bool:
     user = authenticate(request, username=request.user.get_username(), password=password)
     if user is None or user.pk != request.user.pk:
         return False
-    user.set_password(password)
-    user.save(update_fields=["password"])
+    with transaction.atomic():
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        name = user.get_username()
+        audit.record("user.end_sessions", tenant=None, actor=actor(user), object_type="user", object=name)
     logout(request)
     return True
 

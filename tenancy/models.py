@@ -166,3 +166,71 @@ class LoginCounter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.attempts} until {self.ends_at}"
+
+
+class AuditHead(models.Model):
+    """The newest entry of an audit chain. A trigger locks and updates the row while it appends an entry.
+
+    `tenant` is null for the chain of the installation.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, related_name="+")
+    sequence = models.BigIntegerField()
+    hash = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant",), name="audit_head_once", nulls_distinct=False),
+            models.CheckConstraint(condition=models.Q(sequence__gte=1), name="audit_head_from_one"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.sequence} of {self.tenant}"
+
+
+class AuditEntry(models.Model):
+    """One act of a person, a token or the system, granted or not. Entries are never changed or removed.
+
+    `tenant` is null for acts that belong to no tenant. A trigger sets `sequence`, `at`, `previous_hash` and `hash`.
+    `details` is a JSON object as compact text with sorted keys. `request_id` and `address` are empty outside of web
+    requests. `tenancy.audit.chain` defines the hash.
+    """
+
+    class Outcome(models.TextChoices):
+        GRANTED = "granted", "Granted"
+        DENIED = "denied", "Denied"
+        FAILED = "failed", "Failed"
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, related_name="+")
+    sequence = models.BigIntegerField()
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=200)
+    act = models.CharField(max_length=60)
+    object_type = models.CharField(max_length=40)
+    object = models.CharField(max_length=1000)
+    outcome = models.CharField(max_length=10, choices=Outcome)
+    reason = models.TextField()
+    request_id = models.CharField(max_length=64)
+    address = models.CharField(max_length=64)
+    details = models.TextField()
+    previous_hash = models.CharField(max_length=64)
+    hash = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ("-sequence",)
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit log"
+        indexes = (models.Index(fields=("tenant", "act", "-sequence"), name="audit_act"),)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "sequence"), name="audit_sequence_once", nulls_distinct=False),
+            models.CheckConstraint(
+                condition=models.Q(outcome__in=["granted", "denied", "failed"]), name="audit_outcome_known"
+            ),
+            models.CheckConstraint(condition=models.Q(act__regex=r"^[a-z_]+(\.[a-z_]+)*$"), name="audit_act_form"),
+            models.CheckConstraint(
+                condition=models.Q(details__startswith="{", details__endswith="}"), name="audit_details_form"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.sequence}: {self.act}"

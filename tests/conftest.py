@@ -22,6 +22,7 @@ from releases.artifacts import soundness
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.registration.verification_pool import verify
 from tenancy.api import authentication
+from tenancy.audit import recording
 from tests import making, signing, transaction_calls
 from tests.artifact_stores import use_local
 from tests.broker import broker_urls
@@ -150,7 +151,7 @@ def empty_caches() -> None:
     """Clear the caches and limits of the process before each test."""
     for module in (admission, authentication, soundness, tenant_keys):
         module.cache.clear()
-    for limit in (refusals.lines, refusals.notices):
+    for limit in (refusals.lines, refusals.notices, recording.repeats):
         limit.reset()
     gate.reset()
 

@@ -187,6 +187,7 @@ class InOrder(NewestFirst):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPreview(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.preview"}
     refusals: ClassVar = {"POST": (FilterRequired,)}
 
     @extend_schema(operation_id="previewCampaign", request=PreviewRequest, responses=PreviewView)
@@ -203,6 +204,7 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
     """The tenant's re-drive campaigns, newest first."""
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.start"}
     refusals: ClassVar = {"POST": (TenantNotAllowed, FilterRequired, CampaignEmpty, ReleaseRevokedConfirmation)}
     serializer_class = CampaignSummary
     filterset_class = CampaignFilter
@@ -266,6 +268,7 @@ class CampaignItems(TenantView, ListAPIView[CampaignItem]):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPause(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.pause"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
     @extend_schema(operation_id="pauseCampaign", request=CampaignChangeRequest, responses=CampaignView)
@@ -278,6 +281,7 @@ class CampaignPause(TenantView):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignResume(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.resume"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
     @extend_schema(operation_id="resumeCampaign", request=CampaignChangeRequest, responses=CampaignView)
@@ -290,6 +294,7 @@ class CampaignResume(TenantView):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignCancel(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.cancel"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
     @extend_schema(operation_id="cancelCampaign", request=CampaignChangeRequest, responses=CampaignView)

@@ -185,6 +185,7 @@ class OneInteraction(TenantView):
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class CompleteInteraction(TenantView):
     scopes: ClassVar = {"POST": Scope.ANSWER}
+    acts: ClassVar = {"POST": "interaction.answer"}
     refusals: ClassVar = {"POST": (*REFUSALS, CorrelationAmbiguous)}
 
     @extend_schema(operation_id="completeInteraction", request=CompleteRequest, responses=CompletionView)

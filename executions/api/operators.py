@@ -103,6 +103,7 @@ class NewestCreated(NewestFirst):
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Redrive(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "execution.redrive"}
     refusals: ClassVar = {
         "POST": (
             *(TenantNotAllowed, ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged),
@@ -132,6 +133,7 @@ class Redrive(TenantView):
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Cancel(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "execution.cancel"}
     refusals: ClassVar = {"POST": (ExecutionUnknown, CancelRefused, VersionMismatch, ExecutionChanged)}
 
     @extend_schema(operation_id="cancelExecution", request=CancelRequest, responses=ExecutionView)

@@ -110,6 +110,7 @@ class BatchParser(StrictJSONParser):
 
 class _SubmissionView(TenantView):
     scopes: ClassVar = {"POST": Scope.SUBMIT}
+    acts: ClassVar = {"POST": "execution.submit"}
     refusals: ClassVar = {
         "POST": (
             *(TenantNotAllowed, PipelineUnknown, IdempotencyKeyReused),

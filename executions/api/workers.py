@@ -163,6 +163,7 @@ class Workers(TenantView, ListAPIView[Worker]):
     """The tenant's workers, with the release and the state of each."""
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "worker.register"}
     refusals: ClassVar = {"POST": (WorkerEndpointInvalid, WorkerEndpointRefused, WorkerBeatsItself, WorkerLimitReached)}
     serializer_class = WorkerView
     filterset_class = WorkerFilter
@@ -209,6 +210,7 @@ class WorkerEvents(TenantView, ListAPIView[WorkerEvent]):
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class Heartbeat(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "worker.heartbeat"}
     refusals: ClassVar = {"POST": (WorkerUnknown, WorkerBeatsItself)}
 
     @extend_schema(operation_id="beatForWorker", request=None, responses=WorkerView)
@@ -221,6 +223,7 @@ class Heartbeat(TenantView):
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class Drain(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "worker.drain"}
     refusals: ClassVar = {"POST": (WorkerUnknown,)}
 
     @extend_schema(operation_id="drainWorker", request=DrainRequest, responses=WorkerView)
@@ -237,6 +240,7 @@ class Drain(TenantView):
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class Undrain(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "worker.undrain"}
     refusals: ClassVar = {"POST": (WorkerUnknown,)}
 
     @extend_schema(operation_id="undrainWorker", request=DrainRequest, responses=WorkerView)

@@ -26,6 +26,7 @@ from executions.errors import (
 from executions.models import Interaction
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
+from tenancy import audit
 from tenancy.models import Tenant
 from wire.documents.canonical_types import mismatches
 from wire.messages.suspension import interaction_id as interaction_id_of
@@ -107,6 +108,14 @@ def complete(
         else:
             _answer(found, response, actor)
             awaits.resume({found.unit_id: 1}, actor=actor)
+            audit.record(
+                "interaction.answer",
+                tenant=tenant,
+                actor=actor,
+                object_type="interaction",
+                object=found.pk,
+                executionId=str(found.execution_id),
+            )
     if late and status != Status.COMPLETED:
         raise AwaitTimedOut(
             f"The deadline of interaction {found.pk} was {found.deadline.isoformat()}.",

@@ -48,6 +48,7 @@ from foundation.errors import CoordinatorError
 from foundation.wakeups import wakeup
 from releases.errors import ReleaseRetired, ReleaseRevoked
 from releases.states import Status as ReleaseStatus
+from tenancy import audit
 from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
@@ -161,6 +162,7 @@ def start(
         if not count:
             raise CampaignEmpty("No failed execution matches the filters.")
         record_event(created.pk, "STARTED", actor, {"reason": reason, "items": count})
+        _audit("campaign.start", tenant, created.pk, actor, reason, items=count, ratePerMinute=rate_per_minute)
         return campaign(tenant, created.pk)
 
 
@@ -198,26 +200,38 @@ def pause(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "
 
     Raises `CampaignUnknown` and `CampaignRefused`.
     """
-    return _change_status(tenant, campaign_id, {Status.RUNNING}, "PAUSED", actor, reason, status=Status.PAUSED)
+    with transaction.atomic():
+        found, changed = _change_status(
+            tenant, campaign_id, {Status.RUNNING}, "PAUSED", actor, reason, status=Status.PAUSED
+        )
+        if changed:
+            _audit("campaign.pause", tenant, campaign_id, actor, reason)
+    return found
 
 
 def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
     """Continue at the campaign's rate. No credit accumulates during a pause. Raises as `pause` does."""
     changes = {"rate_since": Now(), "admitted": 0}
-    return _change_status(
-        tenant, campaign_id, {Status.PAUSED}, "RESUMED", actor, reason, status=Status.RUNNING, **changes
-    )
+    with transaction.atomic():
+        found, changed = _change_status(
+            tenant, campaign_id, {Status.PAUSED}, "RESUMED", actor, reason, status=Status.RUNNING, **changes
+        )
+        if changed:
+            _audit("campaign.resume", tenant, campaign_id, actor, reason)
+    return found
 
 
 def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
     """Skip all pending items. Executions that were re-driven or resubmitted continue. Raises as `pause` does."""
     live = {Status.RUNNING, Status.PAUSED}
     with transaction.atomic():
-        cancelled = _change_status(
+        cancelled, changed = _change_status(
             tenant, campaign_id, live, "CANCELLED", actor, reason, status=Status.CANCELLED, finished_at=Now()
         )
         pending = CampaignItem.objects.filter(campaign=cancelled, outcome=ItemResult.PENDING)
         pending.update(outcome=ItemResult.SKIPPED, code=CANCELLED, at=Now())
+        if changed:
+            _audit("campaign.cancel", tenant, campaign_id, actor, reason)
         return cancelled
 
 
@@ -231,20 +245,25 @@ def _change_status(
     *,
     status: str,
     **changes: Any,
-) -> Campaign:
-    """Set the status by one guarded UPDATE and record an event. Return the campaign.
+) -> tuple[Campaign, bool]:
+    """Set the status by one guarded UPDATE and record an event. Return the campaign, and False if it did not change.
 
     Zero rows mean that the campaign already has the status, or that it is in none of the `sources`. The latter raises
     `CampaignRefused`.
     """
     with transaction.atomic():
         rows = campaigns(tenant).filter(pk=campaign_id, status__in=sources)
-        if rows.update(status=status, **changes):
+        changed = bool(rows.update(status=status, **changes))
+        if changed:
             record_event(campaign_id, kind, actor, {"reason": reason} if reason else {})
         found = campaign(tenant, campaign_id)
     if found.status != status:
         raise CampaignRefused(f"Campaign {campaign_id} is {found.status}.", campaignStatus=found.status)
-    return found
+    return found, changed
+
+
+def _audit(act: str, tenant: Tenant, campaign_id: uuid.UUID, actor: str, reason: str, **details: Any) -> None:
+    audit.record(act, tenant=tenant, actor=actor, object_type="campaign", object=campaign_id, reason=reason, **details)
 
 
 # --- the part of the sweep ---

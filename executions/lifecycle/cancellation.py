@@ -14,6 +14,7 @@ from executions.state_machine import moves
 from executions.state_machine.moves import Move
 from executions.workers import registry
 from foundation.database.guarded_update import sources
+from tenancy import audit
 from tenancy.models import Tenant
 
 MOST_ATTEMPTS = 10
@@ -47,6 +48,15 @@ def cancel(
             if moves.apply([_move(execution, actor, reason)]):
                 awaits.cancel([execution_id])
                 registry.announce_lost_lease(execution)
+                audit.record(
+                    "execution.cancel",
+                    tenant=tenant,
+                    actor=actor,
+                    object_type="execution",
+                    object=execution_id,
+                    reason=reason,
+                    previousStatus=execution.status,
+                )
                 return queries.execution(tenant, execution_id)
         # Another process moved it first. Unless a version is expected, any live state can be cancelled.
     raise ExecutionChanged(f"Execution {execution_id} changed before it could be cancelled")

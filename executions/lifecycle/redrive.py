@@ -15,6 +15,7 @@ from executions.state_machine.moves import Move
 from executions.submission.admission import require_allowed
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
+from tenancy import audit
 from tenancy.models import Tenant
 
 
@@ -56,6 +57,15 @@ def redrive(
         if not moves.apply([move]):
             raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
         wakeup.send_once(DISPATCH_TASK)
+        audit.record(
+            "execution.redrive",
+            tenant=tenant,
+            actor=actor,
+            object_type="execution",
+            object=execution_id,
+            reason=reason,
+            previousStatus=move.source,
+        )
         return Redriven(queries.execution(tenant, execution_id), move.source)
 
 

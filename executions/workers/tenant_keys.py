@@ -12,6 +12,7 @@ from django.db import transaction
 from executions.errors import WorkerKeyChangeRefused
 from executions.models import WorkerKeyChange
 from foundation.timed_cache import TimedCache
+from tenancy import audit
 from tenancy.models import Tenant
 from wire.worker_keys import FIRST_GENERATION, WorkerKey, worker_key
 
@@ -86,6 +87,16 @@ def _changed(tenant: Tenant, newest: int, oldest: int, actor: str, reason: str) 
         oldest=oldest,
         actor=actor,
         reason=reason,
+    )
+    audit.record(
+        "worker_key.change",
+        tenant=tenant,
+        actor=actor,
+        object_type="worker_key",
+        object=newest,
+        reason=reason,
+        newest=newest,
+        oldest=oldest,
     )
     invalidate = partial(cache.discard, tenant.slug)
     invalidate()  # for the rest of this transaction

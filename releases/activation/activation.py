@@ -16,6 +16,7 @@ from releases.errors import ActiveReleaseChanged, OperationKeyReused, ReasonRequ
 from releases.models import Activation, Kind, Pipeline, Release
 from releases.states import Status
 from releases.trust import trust
+from tenancy import audit
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,17 @@ def activate(
         )
         pipeline.activation = activation
         pipeline.save(update_fields=("activation",))
+        audit.record(
+            "release.activate",
+            tenant=release.pipeline.tenant,
+            actor=actor,
+            object_type="release",
+            object=release.audit_name,
+            reason=activation.reason,
+            sequence=activation.sequence,
+            previous=newest.release.release_version if newest else None,
+            rollback=is_rollback(release, newest.release if newest else None),
+        )
     if signatures.warns:
         log.warning("%s activated %s of %s: %s", actor, release, release.pipeline.tenant, signatures.description)
     return activation

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
+
 from releases import queries
 from releases.errors import PolicyInvalid
 from releases.models import LONGEST_ROLLBACK_DAYS, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
+from tenancy import audit
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,22 @@ def change(pipeline: Pipeline, changes: Mapping[str, Any], *, actor: str) -> Pip
     if errors:
         raise PolicyInvalid("; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors)
     if changes:
-        Pipeline.objects.filter(pk=pipeline.pk).update(**{_RULES[name][0]: value for name, value in changes.items()})
+        _change(pipeline, changes, actor)
         log.info("%s changed the policy of %s %r: %s", actor, pipeline.tenant, pipeline.pipeline_id, dict(changes))
     return queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
+
+
+def _change(pipeline: Pipeline, changes: Mapping[str, Any], actor: str) -> None:
+    columns = {name: _RULES[name][0] for name in changes}
+    with transaction.atomic():
+        before = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
+        Pipeline.objects.filter(pk=pipeline.pk).update(**{columns[name]: value for name, value in changes.items()})
+        audit.record(
+            "policy.change",
+            tenant=pipeline.tenant,
+            actor=actor,
+            object_type="pipeline",
+            object=pipeline.pipeline_id,
+            before={name: getattr(before, column) for name, column in columns.items()},
+            after=dict(changes),
+        )

@@ -13,6 +13,7 @@ from foundation.database import guarded_update
 from releases.errors import ReasonRequired, ReleaseNotRegistered
 from releases.models import Pipeline, Release, Revocation
 from releases.states import MOVES, Status
+from tenancy import audit
 
 Order = Revocation.OpenExecutions
 
@@ -45,6 +46,15 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
             )
             for follow in followers:
                 follow(event)
+            audit.record(
+                "release.revoke",
+                tenant=release.pipeline.tenant,
+                actor=actor,
+                object_type="release",
+                object=release.audit_name,
+                reason=event.reason,
+                openExecutions=open_executions.value,
+            )
         else:
             event = _first(release)
     release.refresh_from_db(fields=("status", "status_changed_at"))

@@ -65,6 +65,7 @@ class Activations(TenantView, ListAPIView[Activation]):
     """The activations of the pipeline, newest first."""
 
     scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    acts: ClassVar = {"POST": "release.activate"}
     refusals: ClassVar = {
         "GET": (PipelineUnknown,),
         "POST": (

@@ -62,6 +62,7 @@ def represent(upload: ArtifactUpload) -> dict[str, Any]:
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class ArtifactUploads(TenantView):
     scopes: ClassVar = {"POST": Scope.REGISTER}
+    acts: ClassVar = {"POST": "artifact_upload.begin"}
     refusals: ClassVar = {
         "POST": (DirectUploadsUnavailable, DirectUploadsFull, PayloadTooLarge, ArtifactStoreUnavailable)
     }
@@ -94,6 +95,7 @@ class OneArtifactUpload(TenantView):
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class CompleteArtifactUpload(TenantView):
     scopes: ClassVar = {"POST": Scope.REGISTER}
+    acts: ClassVar = {"POST": "artifact_upload.complete"}
     refusals: ClassVar = {
         "POST": (UploadUnknown, UploadNotOpen, UploadIncomplete, DirectUploadsUnavailable, ArtifactStoreUnavailable)
     }
@@ -101,7 +103,7 @@ class CompleteArtifactUpload(TenantView):
     @extend_schema(operation_id="completeUpload", request=None, responses={202: ArtifactUploadView})
     def post(self, request: Request, tenant: str, upload_id: str) -> Response:
         """Verify the bytes. The status becomes STORED, or REJECTED with a finding. Poll the upload for it."""
-        upload = direct_uploads.complete(direct_uploads.find(self.tenant, upload_id))
+        upload = direct_uploads.complete(direct_uploads.find(self.tenant, upload_id), actor=self.actor)
         return Response(represent(upload), status=status.HTTP_202_ACCEPTED)
 
 

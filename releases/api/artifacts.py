@@ -26,6 +26,7 @@ from releases.errors import (
     ArtifactUnknown,
 )
 from releases.models import Artifact
+from tenancy import audit
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
@@ -45,6 +46,7 @@ class BytesRenderer(JSONRenderer):
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneArtifact(TenantView):
     scopes: ClassVar = {"GET": Scope.ARTIFACTS}
+    acts: ClassVar = {"GET": "artifact.download"}
     refusals: ClassVar = {
         "GET": (
             *(ArtifactUnknown, ArtifactNotStored, ArtifactMissing, ArtifactAltered, ArtifactStoreUnavailable),
@@ -97,6 +99,15 @@ def respond(request: HttpRequest, artifact: Artifact, *, actor: str) -> HttpResp
     streaming = streamed(request, chunks, length=len(wanted), status=200 if part is None else 206, headers=headers)
     tenant = artifact.release.pipeline.tenant
     log.info("%s of tenant %s downloads %s of %s bytes of %s", actor, tenant, len(wanted), blob.size, blob.digest)
+    audit.observe(
+        "artifact.download",
+        tenant=tenant,
+        actor=actor,
+        object_type="artifact",
+        object=blob.digest,
+        bytes=len(wanted),
+        size=blob.size,
+    )
     return streaming
 
 

@@ -40,6 +40,7 @@ class AttachmentRequest(serializers.Serializer[Any]):
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Attachments(TenantView):
     scopes: ClassVar = {"POST": Scope.REGISTER}
+    acts: ClassVar = {"POST": "release.attach"}
     refusals: ClassVar = {
         "POST": (
             *(PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered),

@@ -109,6 +109,7 @@ class Pipelines(TenantView, ListAPIView[Pipeline]):
 @extend_schema(parameters=[TENANT], tags=["pipelines"])
 class OnePipeline(TenantView):
     scopes: ClassVar = {"PATCH": Scope.ADMINISTER}
+    acts: ClassVar = {"PATCH": "policy.change"}
     refusals: ClassVar = {"GET": (PipelineUnknown,), "PATCH": (PipelineUnknown, PolicyInvalid)}
 
     @extend_schema(operation_id="pipeline", responses=PipelineView)

@@ -143,6 +143,7 @@ class Releases(TenantView, ListAPIView[Release]):
     """The pipeline's releases, newest first."""
 
     scopes: ClassVar = {"POST": Scope.REGISTER}
+    acts: ClassVar = {"POST": "release.upload"}
     refusals: ClassVar = {
         "GET": (PipelineUnknown,),
         "POST": (

@@ -52,6 +52,7 @@ class RevocationRequest(StrictSerializer):
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Revocations(TenantView):
     scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    acts: ClassVar = {"POST": "release.revoke"}
     refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired)}
 
     @extend_schema(operation_id="revoke", request=RevocationRequest, responses={201: RevocationView})

@@ -52,6 +52,7 @@ class TrustedKeys(TenantView, ListAPIView[TrustedKey]):
     """The tenant's trusted keys, including revoked ones, newest first."""
 
     scopes: ClassVar = {"POST": Scope.ADMINISTER}
+    acts: ClassVar = {"POST": "trusted_key.add"}
     refusals: ClassVar = {"POST": (KeyInvalid, KeyConflict)}
     serializer_class = TrustedKeyView
     queryset = TrustedKey.objects.none()
@@ -76,6 +77,7 @@ class TrustedKeys(TenantView, ListAPIView[TrustedKey]):
 @extend_schema(parameters=[TENANT], tags=["trusted keys"])
 class RevokeKey(TenantView):
     scopes: ClassVar = {"POST": Scope.ADMINISTER}
+    acts: ClassVar = {"POST": "trusted_key.revoke"}
     refusals: ClassVar = {"POST": (KeyUnknown, ReasonRequired)}
 
     @extend_schema(operation_id="revokeKey", request=KeyRevocationRequest, responses=TrustedKeyView)

@@ -67,6 +67,11 @@ class Release(models.Model):
         return f"{self.pipeline} {self.release_version}"
 
     @property
+    def audit_name(self) -> str:
+        """The name of the release in the audit log."""
+        return f"{self.pipeline.pipeline_id}/{self.release_version}"
+
+    @property
     def identity(self) -> ReleaseIdentity:
         return ReleaseIdentity(
             self.pipeline.tenant.slug, self.pipeline.pipeline_id, self.contract_version, self.release_version

@@ -8,6 +8,7 @@ from releases.errors import AttachmentInvalid, AttachmentsFull, AttachmentUnknow
 from releases.models import Attachment, Pipeline, Release
 from releases.states import PENDING, Status
 from releases.trust.evidence import Evidence, examine
+from tenancy import audit
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.findings import DocumentError, Finding
 
@@ -75,7 +76,17 @@ def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[A
             raise AttachmentsFull(
                 f"A release can have at most {Attachment.MAX_PER_RELEASE} attachments. It already has {len(held)}."
             )
-        return write(locked, new, actor=actor, after=len(held))
+        written = write(locked, new, actor=actor, after=len(held))
+        if new:
+            audit.record(
+                "release.attach",
+                tenant=release.pipeline.tenant,
+                actor=actor,
+                object_type="release",
+                object=release.audit_name,
+                digests=[each.digest for each in new],
+            )
+        return written
 
 
 def find(of: Pipeline, digest: str) -> Attachment:

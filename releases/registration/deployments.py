@@ -25,6 +25,7 @@ from releases.errors import (
 from releases.models import Deployment, Pipeline, Release
 from releases.registration import registrar
 from releases.states import PENDING, Status
+from tenancy import audit
 from tenancy.models import Tenant
 from wire.documents.descriptor import CarrierDescriptor, Profile, unpromotable
 from wire.findings import Severity
@@ -157,7 +158,7 @@ def _write_receipt(tenant: Tenant, request: DeploymentRequest, release: Release,
     """Return the receipt: a new one, or that of a concurrent request with the same key."""
     try:
         with transaction.atomic():
-            return Deployment.objects.create(
+            created = Deployment.objects.create(
                 tenant=tenant,
                 idempotency_key=request.idempotency_key,
                 release=release,
@@ -166,6 +167,17 @@ def _write_receipt(tenant: Tenant, request: DeploymentRequest, release: Release,
                 environment=request.environment,
                 actor=actor,
             )
+            audit.record(
+                "deployment.create",
+                tenant=tenant,
+                actor=actor,
+                object_type="release",
+                object=release.audit_name,
+                deploymentId=str(created.pk),
+                application=request.application,
+                environment=request.environment,
+            )
+            return created
     except IntegrityError as error:
         earlier = _earlier(tenant, request) if violated_constraint(error) == KEY_ONCE else None
         if earlier is None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -31,6 +32,7 @@ from releases.errors import (
 from releases.models import ArtifactUpload, Blob
 from releases.registration import turns
 from releases.states import UPLOAD_MOVES, UploadStatus
+from tenancy import audit
 from tenancy.models import Tenant
 from wire.findings import Finding
 
@@ -102,8 +104,10 @@ def missing(upload: ArtifactUpload) -> tuple[int, list[Part]]:
     return upload.size - sum(size for _, size in wanted), parts
 
 
-def complete(upload: ArtifactUpload) -> ArtifactUpload:
+def complete(upload: ArtifactUpload, *, actor: str = "") -> ArtifactUpload:
     """Start the verification of an upload that has all its parts. A repeated call changes nothing.
+
+    `actor` is who began the upload by default.
 
     Raises `UploadIncomplete`, `UploadNotOpen`, `ArtifactStoreUnavailable`.
     """
@@ -115,6 +119,7 @@ def complete(upload: ArtifactUpload) -> ArtifactUpload:
         with transaction.atomic():
             if _move(upload, UploadStatus.OPEN, UploadStatus.VERIFYING):
                 wakeup.send(FINISH_TASK)
+                _record("artifact_upload.complete", upload, actor or upload.uploaded_by)
         upload.refresh_from_db()
     return upload
 
@@ -222,7 +227,7 @@ def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUploa
         raise DirectUploadsFull(f"{MAX_OPEN} uploads are open. Finish some of them first.")
     try:
         with transaction.atomic():
-            return ArtifactUpload.objects.create(
+            created = ArtifactUpload.objects.create(
                 tenant=tenant,
                 digest=digest,
                 size=size,
@@ -231,11 +236,18 @@ def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUploa
                 uploaded_by=actor,
                 expires_at=timezone.now() + timedelta(hours=settings.UPLOAD_HOURS),
             )
+            _record("artifact_upload.begin", created, actor)
+            return created
     except IntegrityError:
         # Another request has created the same upload.
         return ArtifactUpload.objects.get(
             tenant=tenant, digest=digest, size=size, status__in=(UploadStatus.OPEN, UploadStatus.VERIFYING)
         )
+
+
+def _record(act: str, upload: ArtifactUpload, actor: str) -> None:
+    details: dict[str, Any] = {"digest": upload.digest, "size": upload.size}
+    audit.record(act, tenant=upload.tenant, actor=actor, object_type="artifact_upload", object=upload.pk, **details)
 
 
 def _open(direct: DirectUploads, upload: ArtifactUpload) -> None:

@@ -30,6 +30,7 @@ from releases.registration.verification_pool import VerificationUnavailable
 from releases.repositories.errors import RepositoryUnavailable
 from releases.states import MOVES, PENDING, Status
 from releases.trust.evidence import Evidence
+from tenancy import audit
 from tenancy.models import Tenant
 from wire.documents import json_values
 from wire.documents.descriptor import (
@@ -106,6 +107,8 @@ def register(
         if existing is not None:
             _heal(existing, files)
             attachments.attach(existing, attached, actor=actor)
+            if files:
+                _record("release.restore_bytes", existing, actor, digests=sorted(file.staged.digest for file in files))
             return Registration(existing, created=False)
         findings = image_reference.findings(descriptor, _severity(descriptor, any_reference))
         findings += unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING)
@@ -205,6 +208,7 @@ def _commit(
             attachments.write(release, upload.evidence, actor=upload.actor)
             _write_artifacts(release, descriptor, owned=missing_bytes.owned(tenant, wanted) | fingerprints.keys())
             wakeup.send(VERIFY_TASK)
+            _record("release.upload", release, upload.actor, descriptorDigest=release.descriptor_digest)
     except IntegrityError:
         # Another upload of the same version was committed first.
         existing = _existing(tenant, descriptor, upload.document, upload.contract)
@@ -312,6 +316,13 @@ def verify_release(release_id: int) -> None:
             primary_artifact_id=verdict.primary_artifact_id,
             status_changed_at=timezone.now(),
         )
+        codes = sorted({finding.code for finding in findings if finding.severity is Severity.ERROR})
+        _record("release.reject" if codes else "release.register", release, "coordinator", errors=codes)
+
+
+def _record(act: str, release: Release, actor: str, **details: Any) -> None:
+    name, tenant = release.audit_name, release.pipeline.tenant
+    audit.record(act, tenant=tenant, actor=actor, object_type="release", object=name, **details)
 
 
 def _has_errors(findings: Sequence[Finding]) -> bool:

@@ -5,6 +5,7 @@ from django.db.models import QuerySet
 
 from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ReasonRequired
 from releases.models import KeyRevocation, TrustedKey
+from tenancy import audit
 from tenancy.models import Tenant
 from wire.documents import signing
 from wire.identifying import RULE, is_identifier
@@ -40,13 +41,15 @@ def add(tenant: Tenant, *, name: str, public_key: str, actor: str) -> TrustedKey
         raise _invalid("publicKey", str(error)) from None
     try:
         with transaction.atomic():
-            return TrustedKey.objects.create(
+            created = TrustedKey.objects.create(
                 tenant=tenant,
                 name=name.strip(),
                 key_id=signing.key_id(key),
                 public_key=signing.to_pem(key),
                 added_by=actor,
             )
+            _record("trusted_key.add", created, actor)
+            return created
     except IntegrityError:
         raise KeyConflict(
             f"The tenant already has key {signing.key_id(key)} or a key named {name.strip()!r}."
@@ -60,8 +63,19 @@ def revoke(key: TrustedKey, *, actor: str, reason: str) -> KeyRevocation:
     """
     if not reason.strip():
         raise ReasonRequired("The revocation of a key requires a reason.")
-    revocation, _ = KeyRevocation.objects.get_or_create(key=key, defaults={"actor": actor, "reason": reason.strip()})
+    values = {"actor": actor, "reason": reason.strip()}
+    with transaction.atomic():
+        revocation, created = KeyRevocation.objects.get_or_create(key=key, defaults=values)
+        if created:
+            _record("trusted_key.revoke", key, actor, reason=revocation.reason)
     return revocation
+
+
+def _record(act: str, key: TrustedKey, actor: str, reason: str = "") -> None:
+    tenant, name = key.tenant, key.name
+    audit.record(
+        act, tenant=tenant, actor=actor, object_type="trusted_key", object=key.key_id, reason=reason, name=name
+    )
 
 
 def _invalid(field: str, message: str) -> KeyInvalid:

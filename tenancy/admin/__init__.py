@@ -1,5 +1,5 @@
-"""Admin pages of tenants, memberships, users and API tokens, and the base classes of all admin pages (`base`)."""
+"""Admin pages of tenants, memberships, users, tokens and the audit log, and the base classes of all pages (`base`)."""
 
-from tenancy.admin import memberships, tenants, tokens, users
+from tenancy.admin import audit, memberships, tenants, tokens, users
 
-__all__ = ["memberships", "tenants", "tokens", "users"]
+__all__ = ["audit", "memberships", "tenants", "tokens", "users"]

@@ -64,8 +64,12 @@ class TenantScopedAdmin(_ModelAdmin):
         return row
 
     def may(self, request: HttpRequest, scope: Scope, row: Any) -> bool:
-        """True if the user holds `scope` in the tenant of `row`."""
-        return may(request.user, self.tenant_of(row), scope)
+        """True if the user holds `scope` in the tenant of `row`. Otherwise the request's `denied_tenant` is set."""
+        tenant = self.tenant_of(row)
+        granted = may(request.user, tenant, scope)
+        if not granted:
+            request.denied_tenant = tenant  # type: ignore[attr-defined]  # the audit log needs it
+        return granted
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return holds_anywhere(request, self.needs)

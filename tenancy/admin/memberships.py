@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from tenancy.access import tenants_of
+from tenancy import audit
+from tenancy.access import actor, tenants_of
 from tenancy.admin.base import TenantFilter, TenantScopedAdmin
 from tenancy.models import Membership
 from tenancy.roles import Scope
@@ -100,3 +102,18 @@ class MembershipAdmin(TenantScopedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            before = {"before": form.initial.get("role")} if change else {}
+            self._audit("membership.change" if change else "membership.add", request, obj, role=obj.role, **before)
+
+    def delete_model(self, request: HttpRequest, obj: Membership) -> None:
+        with transaction.atomic():
+            super().delete_model(request, obj)
+            self._audit("membership.remove", request, obj, role=obj.role)
+
+    def _audit(self, act: str, request: HttpRequest, of: Membership, **details: Any) -> None:
+        by, name = actor(request.user), of.user.get_username()
+        audit.record(act, tenant=of.tenant, actor=by, object_type="membership", object=name, **details)

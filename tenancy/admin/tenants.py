@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.db import transaction
 from django.http import HttpRequest
 from django.urls import URLPattern
 
 from foundation.admin.columns import column, moment
+from tenancy import audit
+from tenancy.access import actor
 from tenancy.admin.base import TenantScopedAdmin
 from tenancy.models import Tenant
 from tenancy.roles import Scope
@@ -54,6 +57,26 @@ class TenantAdmin(TenantScopedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
+        """New tenants are in the chain of the installation, and changes in that of the tenant."""
+        by = actor(request.user)
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            if change:
+                before = {name: form.initial.get(name) for name in form.changed_data}
+                after = {name: form.cleaned_data[name] for name in form.changed_data}
+                audit.record(
+                    "tenant.change",
+                    tenant=obj,
+                    actor=by,
+                    object_type="tenant",
+                    object=obj.slug,
+                    before=before,
+                    after=after,
+                )
+            else:
+                audit.record("tenant.create", tenant=None, actor=by, object_type="tenant", object=obj.slug)
 
     @column("Created", ordering="created_at")
     def created(self, tenant: Tenant) -> str:

@@ -7,6 +7,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -14,7 +15,8 @@ from django.views.decorators.debug import sensitive_variables
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from foundation.admin.columns import badge, column, moment
-from tenancy.access import TokenNameTaken, issue_token, tenants_of, with_owners
+from tenancy import audit
+from tenancy.access import TokenNameTaken, actor, issue_token, tenants_of, with_owners
 from tenancy.admin.base import TenantFilter, TenantScopedAdmin
 from tenancy.models import ApiToken, Tenant, validate_identifier
 from tenancy.roles import Scope
@@ -105,6 +107,12 @@ class ApiTokenAdmin(TenantScopedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)
+
+    def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
+        with transaction.atomic():
+            name, tenant = obj.name, obj.tenant
+            super().delete_model(request, obj)
+            audit.record("token.end", tenant=tenant, actor=actor(request.user), object_type="token", object=name)
 
     @column("Begins with")
     def begins_with(self, token: ApiToken) -> str:

@@ -1,11 +1,13 @@
 """The pages of users, for superusers, and the page with which each user logs out everywhere."""
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -16,6 +18,8 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from foundation.admin.columns import column, moment
+from tenancy import audit
+from tenancy.access import actor
 from tenancy.login import end_everywhere
 
 if TYPE_CHECKING:
@@ -25,6 +29,9 @@ else:
 
     class _UserAdmin(PlainUserAdmin, _UnfoldAdmin):
         pass
+
+
+FLAGS = ("is_active", "is_staff", "is_superuser")
 
 
 class LogOutEverywhereForm(forms.Form):
@@ -85,6 +92,24 @@ class UserAdmin(_UserAdmin):
     @column("Last login", ordering="last_login", empty="never")
     def last_login_at(self, user: User) -> str | None:
         return moment(user.last_login) or None
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            flags = {name: getattr(obj, name) for name in FLAGS if not change or name in form.changed_data}
+            changed = {"changed": sorted(form.changed_data)} if change else {}
+            self._audit("user.change" if change else "user.create", request, obj, **changed, **flags)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
+        with transaction.atomic():
+            response = super().user_change_password(request, id, form_url)
+            if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
+                self._audit("user.password", request, User.objects.get(pk=id))
+        return response
+
+    def _audit(self, act: str, request: HttpRequest, of: User, **details: Any) -> None:
+        by = actor(request.user)
+        audit.record(act, tenant=None, actor=by, object_type="user", object=of.get_username(), **details)
 
     def get_urls(self) -> list[URLPattern]:
         everywhere = self.admin_site.admin_view(self.log_out_everywhere)

@@ -19,10 +19,12 @@ class TenantView(APIView):
     """A view of one tenant.
 
     `scopes` maps methods to the scope that they need; other methods need `read`. `refusals` maps methods to the errors
-    that their use case raises, for the OpenAPI document.
+    that their use case raises, for the OpenAPI document. `acts` maps methods to the names that denied requests have in
+    the audit log.
     """
 
     scopes: ClassVar[dict[str, Scope]] = {}
+    acts: ClassVar[dict[str, str]] = {}
     refusals: ClassVar[dict[str, tuple[type[CoordinatorError], ...]]] = {}
     permission_classes = (HoldsScope,)
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from executions.models import Campaign, DeadLetter, Interaction
 from releases.registration import attachments
-from tenancy.models import Membership
+from tenancy.models import AuditEntry, Membership
 from tests import signing
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
@@ -58,6 +58,10 @@ def key(world: World) -> object:
     return (world.tenant.trusted_keys.first() or signing.trusted(world.tenant)).pk
 
 
+def entry(world: World) -> object:
+    return AuditEntry.objects.filter(tenant=world.tenant).order_by("sequence")[0].pk
+
+
 def attachment(world: World) -> str:
     kept = world.release.attachments.first()
     if kept is None:
@@ -99,6 +103,8 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "membership": (of("tenancy_membership_change", membership), ADMINS, 404),
     "revoke token": (of("tenancy_apitoken_delete", lambda w: w.token.pk), ADMINS, 404),
     "token": (of("tenancy_apitoken_change", lambda w: w.token.pk), ADMINS, 404),
+    "audit log": (plain("tenancy_auditentry_changelist"), (*ADMINS, "stranger"), 403),
+    "audit entry": (of("tenancy_auditentry_change", entry), ADMINS, 404),
     "new tenant": (plain("tenancy_tenant_add"), ("superuser",), 403),
     "users": (plain("auth_user_changelist"), ("superuser",), 403),
     "new user": (plain("auth_user_add"), ("superuser",), 403),

@@ -56,7 +56,7 @@ LISTS = [
     if method == "GET"
     and path.rsplit("/", 1)[-1]
     in {*("pipelines", "releases", "activations", "executions", "events")}
-    | {"workers", "dead-letters", "campaigns", "items", "interactions", "trusted-keys", "deployments"}
+    | {"workers", "dead-letters", "campaigns", "items", "interactions", "trusted-keys", "deployments", "audit"}
 ]
 
 

@@ -22,6 +22,8 @@ CAMPAIGN_OVER = "COMPLETED CANCELLED"
 AWAIT_OVER = "COMPLETED FAILED TIMED_OUT CANCELLED"
 
 GUARDS: Mapping[str, list[Guard]] = {
+    "tenancy_auditentry": [Guard("audit_append_only")],
+    "tenancy_audithead": [Guard("audit_head_follows")],
     "releases_pipeline": [
         Guard("pipeline_immutable", "id tenant_id pipeline_id created_at"),
         Guard("pipeline_application_once", "application", "orders"),
@@ -148,6 +150,8 @@ WITH_OTHERS = {
 """Columns that only change together with others: see `test_moves`, `test_sequences` and `test_checks`."""
 
 REMOVALS = {
+    "tenancy_auditentry": ("audit_append_only", "audit_not_truncated"),
+    "tenancy_audithead": ("audit_head_not_deleted", "audit_head_not_truncated"),
     "releases_contract": ("contract_immutable", "contract_not_truncated"),
     "releases_blob": ("blob_not_deleted", "blob_not_truncated"),
     "releases_blobevent": ("blob_event_append_only", "blob_event_not_truncated"),

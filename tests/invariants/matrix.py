@@ -49,6 +49,14 @@ MATRIX = {
     "tenancy_logincounter": Table(
         never="key", always="attempts ends_at known_until", deletable=True, copied=frozenset({""})
     ),
+    "tenancy_auditentry": Table(
+        never="""
+            id tenant_id sequence at actor act object_type object outcome reason request_id address details
+            previous_hash hash
+        """,
+        copied=frozenset({""}),
+    ),
+    "tenancy_audithead": Table(never="id tenant_id sequence hash"),
     "releases_pipeline": Table(
         never="id tenant_id pipeline_id activation_id created_at",
         always="""

@@ -37,6 +37,8 @@ UNIQUE = {
     "tenancy_tenant_slug_key": "(slug)",
     "membership_once": "(user_id, tenant_id, role)",
     "token_name_once": "(tenant_id, name)",
+    "audit_head_once": "(tenant_id) NULLS NOT DISTINCT",
+    "audit_sequence_once": "(tenant_id, sequence) NULLS NOT DISTINCT",
     "pipeline_once": "(tenant_id, pipeline_id)",
     "releases_pipeline_activation_id_key": "(activation_id)",
     "contract_once": "(pipeline_id, contract_version)",

@@ -5,8 +5,9 @@ import pytest
 from foundation.database.postgresql.rights import RIGHTS
 from tests.invariants.attempts import Connection, refusal, unguarded
 from tests.invariants.matrix import MATRIX
-from tests.invariants.new_rows import PAST, SOON, Change, NewRow
+from tests.invariants.new_rows import PAST, SOON, Change, NewRow, tenant
 from tests.invariants.new_rows_of_artifacts import ARTIFACTS
+from tests.invariants.new_rows_of_audit import AUDIT
 from tests.invariants.new_rows_of_deployments import DEPLOYMENTS
 from tests.invariants.new_rows_of_executions import EXECUTIONS
 from tests.invariants.new_rows_of_operations import OPERATIONS
@@ -16,7 +17,7 @@ from tests.invariants.new_rows_of_retirements import RETIREMENTS
 from tests.invariants.new_rows_of_tenants import TENANCY
 
 NEW_ROWS = [
-    *(*TENANCY, *DOCUMENTS, *ARTIFACTS, *HISTORY, *RETIREMENTS, *DEPLOYMENTS),
+    *(*TENANCY, *AUDIT, *DOCUMENTS, *ARTIFACTS, *HISTORY, *RETIREMENTS, *DEPLOYMENTS),
     *(*EXECUTIONS, *OPERATIONS, *RESUBMISSIONS),
 ]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
@@ -56,8 +57,20 @@ def test_every_column_of_a_new_row_is_tested() -> None:
         assert {*RIGHTS[table].insert.split()} - placed == set() or table in OTHERWISE, table
 
 
+HEAD = "tenancy_audithead head WHERE head.tenant_id = tenancy_auditentry.tenant_id"
+BEFORE = (
+    "tenancy_auditentry before WHERE (before.tenant_id, before.sequence + 1) = "
+    "(tenancy_auditentry.tenant_id, tenancy_auditentry.sequence)"
+)
 CHOSEN: dict[str, Change] = {
     "tenancy_logincounter": {"known_until": "NULL"},
+    "tenancy_auditentry": {
+        "sequence": f"(SELECT head.sequence FROM {HEAD})",
+        "at": "greatest(at, now())",
+        "previous_hash": f"(SELECT before.hash FROM {BEFORE})",
+        "hash": f"(SELECT head.hash FROM {HEAD})",
+    },
+    "tenancy_audithead": {"tenant_id": tenant("other"), "sequence": "1", "hash": "''"},
     "executions_execution": {
         **{"status": "'QUEUED'", "version": "0", "event_count": "1", "attempt": "0", "budget_start": "0"},
         **{"current_step_index": "0", "takeovers": "0"},
@@ -98,6 +111,12 @@ def test_the_database_chooses_the_other_columns(database: Connection, table: str
 
 
 STAMPS = {
+    "audit_entry_appended": """INSERT INTO tenancy_auditentry
+        (tenant_id, sequence, at, actor, act, object_type, object, outcome, reason, request_id, address, details,
+            previous_hash, hash)
+        SELECT id, 99, {moment}, '', 'thing', '', '', 'granted', '', '', '', '{{}}', 'x', 'x' FROM tenancy_tenant
+        WHERE slug = 'owner'
+        RETURNING at BETWEEN now() AND clock_timestamp() AND sequence < 99 AND length(previous_hash || hash) = 128""",
     "admin_log_stamped": """INSERT INTO django_admin_log
         (action_time, object_repr, action_flag, change_message, user_id)
         SELECT {moment}, '', 1, '', id FROM auth_user RETURNING action_time = now()""",

@@ -8,6 +8,9 @@ from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError
+from django.db import transaction
+
+from tenancy import audit
 
 
 class Command(createsuperuser.Command):
@@ -18,4 +21,9 @@ class Command(createsuperuser.Command):
                 validate_password(password, User(username=options["username"] or "", email=options["email"] or ""))
             except ValidationError as error:
                 raise CommandError(" ".join(error.messages)) from None
-        super().handle(*args, **options)
+        with transaction.atomic():
+            known = set(User.objects.values_list("pk", flat=True))
+            super().handle(*args, **options)
+            for user in User.objects.exclude(pk__in=known):
+                name, by = user.get_username(), "coordinator createsuperuser"
+                audit.record("user.create", tenant=None, actor=by, object_type="user", object=name, is_superuser=True)

@@ -12,6 +12,7 @@ from executions.transports.rest.calls import blocked_reason, endpoint_errors, ma
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import CELERY, DISPATCH_TASK, REST, alive_until, find, find_or_register, note
 from foundation.wakeups import wakeup
+from tenancy import audit
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
 
@@ -75,6 +76,15 @@ def register(
         wakeup.send(DISPATCH_TASK)
         if protocol == REST:
             wakeup.send_once(CHECK_TASK)
+        audit.record(
+            "worker.register",
+            tenant=tenant,
+            actor=actor,
+            object_type="worker",
+            object=f"{identity.pipeline_id}/{worker_id}",
+            protocol=protocol,
+            releaseVersion=identity.release_version,
+        )
         return find(tenant, identity.pipeline_id, worker_id)
 
 

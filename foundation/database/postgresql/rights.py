@@ -91,6 +91,10 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "tenancy_logincounter": Rights(
             insert="key attempts ends_at", update="attempts ends_at known_until", delete=True
         ),
+        "tenancy_auditentry": Rights(
+            insert="tenant_id actor act object_type object outcome reason request_id address details"
+        ),
+        "tenancy_audithead": READ_ONLY,
         # Releases
         "releases_pipeline": Rights(
             insert=f"tenant_id pipeline_id application activation_id created_at {_POLICY}",

@@ -7,8 +7,11 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
+from tenancy import audit
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role
+
+ACTOR = "coordinator create_tenant"
 
 
 class Command(BaseCommand):
@@ -33,12 +36,24 @@ class Command(BaseCommand):
             tenant.full_clean()
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from None
-        if tenant.pk is None:
+        new = tenant.pk is None
+        if new:
             tenant.save()
         if options["member"]:
             user = User.objects.filter(username=options["member"]).first()
             if user is None:
                 raise CommandError(f"There is no user {options['member']!r}.")
             for role in options["role"] or [Role.TENANT_ADMIN]:
-                Membership.objects.get_or_create(user=user, tenant=tenant, role=role)
+                _, added = Membership.objects.get_or_create(user=user, tenant=tenant, role=role)
+                if added:
+                    audit.record(
+                        "membership.add",
+                        tenant=tenant,
+                        actor=ACTOR,
+                        object_type="membership",
+                        object=options["member"],
+                        role=role,
+                    )
+        if new:
+            audit.record("tenant.create", tenant=None, actor=ACTOR, object_type="tenant", object=slug)
         self.stdout.write(f"The tenant {slug} exists.")

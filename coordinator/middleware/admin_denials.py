@@ -1,0 +1,80 @@
+"""Middleware: records requests to the admin that its pages denied, because the user lacks the role or the tenant."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+
+from tenancy import audit
+from tenancy.access import actor
+
+DOWNLOAD: Final = "releases_release_artifact"
+REASONS: Final = {
+    HTTPStatus.FORBIDDEN: "The user may not do this.",
+    HTTPStatus.NOT_FOUND: "The user may not see this, or it does not exist.",
+}
+ACTS: Final = {
+    DOWNLOAD: "artifact.download",
+    "releases_pipeline_policy": "policy.change",
+    "releases_release_activate": "release.activate",
+    "releases_release_attach": "release.attach",
+    "releases_release_direct": "artifact_upload.begin",
+    "releases_release_direct_one": "artifact_upload.complete",
+    "releases_release_revoke": "release.revoke",
+    "releases_release_upload": "release.upload",
+    "releases_trustedkey_new": "trusted_key.add",
+    "releases_trustedkey_revoke": "trusted_key.revoke",
+    "executions_campaign_cancel": "campaign.cancel",
+    "executions_campaign_pause": "campaign.pause",
+    "executions_campaign_resume": "campaign.resume",
+    "executions_campaign_start": "campaign.start",
+    "executions_execution_cancel": "execution.cancel",
+    "executions_execution_redrive": "execution.redrive",
+    "executions_interaction_answer": "interaction.answer",
+    "executions_worker_drain": "worker.drain",
+    "executions_worker_undrain": "worker.undrain",
+    "tenancy_apitoken_add": "token.issue",
+    "tenancy_apitoken_delete": "token.end",
+    "tenancy_membership_add": "membership.add",
+    "tenancy_membership_change": "membership.change",
+    "tenancy_membership_delete": "membership.remove",
+    "tenancy_tenant_add": "tenant.create",
+    "tenancy_tenant_change": "tenant.change",
+    "tenancy_tenant_worker_key": "worker_key.change",
+    "auth_user_add": "user.create",
+    "auth_user_change": "user.change",
+    "auth_user_password_change": "user.password",
+}
+"""The act of each page that changes something. Other pages have the act `admin.page`."""
+
+
+def admin_denials(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Record POSTs with the status 403 or 404, and such downloads.
+
+    The entry is in the chain of the tenant whose role was not sufficient. Otherwise it is in that of the installation.
+    """
+    admin = reverse("admin:index")
+
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        reason = REASONS.get(response.status_code)  # type: ignore[call-overload]  # the status is an int
+        match = request.resolver_match
+        if reason and match and request.path_info.startswith(admin) and request.user.is_authenticated:
+            page = str(match.url_name)
+            if request.method == "POST" or page == DOWNLOAD:
+                audit.deny(
+                    ACTS.get(page, "admin.page"),
+                    tenant=getattr(request, "denied_tenant", None),
+                    actor=actor(request.user),
+                    object_type="path",
+                    object=request.path,
+                    reason=reason,
+                )
+        return response
+
+    return respond

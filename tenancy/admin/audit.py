@@ -1,0 +1,142 @@
+"""The pages of the audit log, for tenant admins. Superusers also see the chain of the installation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.timezone import is_aware
+
+from foundation.admin.columns import badge, column, moment
+from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin, TextFilter
+from tenancy.api.audit import exported
+from tenancy.audit import exports
+from tenancy.audit.acts import NAMES
+from tenancy.models import AuditEntry
+from tenancy.roles import Scope
+
+INSTALLATION = "-"
+OUTCOMES = {"granted": "success", "denied": "danger", "failed": "warning"}
+
+
+class ChainFilter(TenantFilter):
+    """Filters by tenant. Superusers can choose the chain of the installation."""
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        if person.is_superuser:
+            yield INSTALLATION, "(the installation)"
+        yield from super().choices_for(person)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() == INSTALLATION:
+            return queryset.filter(tenant=None)
+        return super().queryset(request, queryset)
+
+
+class ActFilter(TextFilter):
+    title = parameter_name = lookup = "act"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((name, name) for name in NAMES)
+
+
+class ActorFilter(TextFilter):
+    title = parameter_name = lookup = "actor"
+
+
+class ObjectFilter(TextFilter):
+    title = parameter_name = lookup = "object"
+
+
+class OutcomeFilter(ScopedFilter):
+    title = parameter_name = "outcome"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from AuditEntry.Outcome.choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(outcome=self.value()) if self.value() else queryset
+
+
+class FromFilter(TextFilter):
+    """Filters by time: a date, or a moment with its offset. Other texts select nothing."""
+
+    title = "from (such as 2026-01-31)"
+    parameter_name = "from"
+    lookup = "at__gte"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        text = self.value()
+        if not text:
+            return queryset
+        found = _moment(text)
+        return queryset.filter(**{self.lookup: found}) if found else queryset.none()
+
+
+class ToFilter(FromFilter):
+    title = "before"
+    parameter_name = "to"
+    lookup = "at__lt"
+
+
+def _moment(text: str) -> Any:
+    try:
+        if parse_date(text):
+            return f"{text}T00:00:00Z"
+        found = parse_datetime(text)
+    except ValueError:
+        return None
+    return found if found and is_aware(found) else None
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(TenantScopedAdmin):
+    needs = Scope.ADMINISTER
+    list_display = ("time", "chain", "sequence", "actor", "act", "object", "result", "reason")
+    list_select_related = ("tenant",)
+    list_filter = (ChainFilter, ActFilter, ActorFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter)
+    ordering = ("-id",)
+    change_list_template = "tenancy/audit_list.html"
+    fields = readonly_fields = (
+        *("time", "chain", "sequence", "actor", "act", "object_type", "object", "outcome", "reason", "request_id"),
+        *("address", "details", "previous_hash", "hash"),
+    )
+
+    def may(self, request: HttpRequest, scope: Scope, row: AuditEntry) -> bool:
+        return bool(request.user.is_superuser) if row.tenant is None else super().may(request, scope, row)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.export)
+        return [path("export/<str:form>/", view, name="tenancy_auditentry_export"), *super().get_urls()]
+
+    def export(self, request: HttpRequest, form: str) -> HttpResponseBase:
+        """Return the entries that the filters in the query select, as a file."""
+        if not self.has_view_permission(request) or form not in exports.FORMATS:
+            raise Http404
+        entries = self.get_changelist_instance(request).get_queryset(request)
+        return exported(request, entries, form, "log")
+
+    @column("Time", ordering="id")
+    def time(self, entry: AuditEntry) -> str:
+        return moment(entry.at)
+
+    @column("Tenant")
+    def chain(self, entry: AuditEntry) -> str:
+        return entry.tenant.slug if entry.tenant else "(the installation)"
+
+    @badge("Outcome", OUTCOMES)
+    def result(self, entry: AuditEntry) -> str:
+        return entry.outcome
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

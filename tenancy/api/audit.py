@@ -1,0 +1,161 @@
+"""REST: the audit log of a tenant."""
+
+import tempfile
+from collections.abc import Generator
+from types import SimpleNamespace
+from typing import IO, Any, ClassVar
+
+from django.http.response import HttpResponseBase
+from django.urls import path
+from django_filters import rest_framework as filters
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+
+from foundation.api.filters import StrictFilters
+from foundation.api.pagination import NewestFirst
+from foundation.api.streaming import streamed
+from foundation.errors import SlowRequestsBusy
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit import chain, exports
+from tenancy.models import AuditEntry
+from tenancy.roles import Scope
+
+CHUNK = 64 * 1024
+
+
+class AuditEntryView(serializers.Serializer[AuditEntry]):
+    sequence = serializers.IntegerField(help_text="The number of the entry in the tenant's chain, without gaps.")
+    at = serializers.DateTimeField()
+    actor = serializers.CharField()
+    act = serializers.CharField()
+    objectType = serializers.CharField(source="object_type")
+    object = serializers.CharField()
+    outcome = serializers.ChoiceField(choices=AuditEntry.Outcome.choices)
+    reason = serializers.CharField()
+    requestId = serializers.CharField(source="request_id")
+    address = serializers.CharField()
+    details = serializers.SerializerMethodField()
+    previousHash = serializers.CharField(source="previous_hash")
+    hash = serializers.CharField()
+
+    def get_details(self, entry: AuditEntry) -> dict[str, Any]:
+        found: dict[str, Any] = exports.document(entry)["details"]
+        return found
+
+
+class AuditFilter(filters.FilterSet):
+    act = filters.CharFilter()
+    actor = filters.CharFilter()
+    object = filters.CharFilter()
+    outcome = filters.ChoiceFilter(choices=AuditEntry.Outcome.choices)
+    # `from` is a keyword of Python.
+    vars()["from"] = filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte", help_text="The earliest moment.")
+    to = filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt", help_text="The first moment after.")
+
+
+class AuditExportFilter(AuditFilter):
+    """The filters of exports. `format` selects no entries."""
+
+    format = filters.ChoiceFilter(
+        choices=[(name, name) for name in exports.FORMATS], required=True, method="_unfiltered"
+    )
+
+    def _unfiltered(self, queryset: Any, name: str, value: str) -> Any:
+        return queryset
+
+
+class NewestSequence(NewestFirst):
+    ordering = "-sequence"
+
+
+class NdjsonRenderer(JSONRenderer):
+    """Lets clients ask for NDJSON. It renders nothing, because the lines are streamed."""
+
+    media_type = "application/x-ndjson"
+
+
+class CsvRenderer(JSONRenderer):
+    """Lets clients ask for CSV. It renders nothing, because the lines are streamed."""
+
+    media_type = "text/csv"
+
+
+class ByAcceptOnly(DefaultContentNegotiation):
+    """Leaves the query parameter `format` to the view."""
+
+    settings = SimpleNamespace(URL_FORMAT_OVERRIDE=None)  # type: ignore[assignment]  # all it reads
+
+
+@extend_schema(parameters=[TENANT], tags=["audit"])
+class Audit(TenantView, ListAPIView[AuditEntry]):
+    """The tenant's audit log, newest first."""
+
+    scopes: ClassVar = {"GET": Scope.ADMINISTER}
+    serializer_class = AuditEntryView
+    filterset_class = AuditFilter
+    pagination_class = NewestSequence
+    queryset = AuditEntry.objects.none()
+
+    def get_queryset(self) -> Any:
+        return chain.entries(self.tenant).select_related("tenant")
+
+
+def exported(request: Any, entries: Any, form: str, name: str) -> HttpResponseBase:
+    """Return a response with the entries as a file. They are written to disk first, in constant memory.
+
+    A slow client so needs no database connection. Raises `SlowRequestsBusy`.
+    """
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
+    length = sum(file.write(line) for line in exports.lines(entries, form))
+    file.seek(0)
+    headers = {
+        "Content-Type": exports.FORMATS[form],
+        "Content-Disposition": f'attachment; filename="audit-{name}.{form}"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return streamed(request, _chunks(file), length=length, status=200, headers=headers)
+
+
+def _chunks(file: IO[bytes]) -> Generator[bytes]:
+    with file:
+        yield from iter(lambda: file.read(CHUNK), b"")
+
+
+@extend_schema(parameters=[TENANT], tags=["audit"])
+class AuditExport(TenantView):
+    scopes: ClassVar = {"GET": Scope.ADMINISTER}
+    refusals: ClassVar = {"GET": (SlowRequestsBusy,)}
+    renderer_classes = (NdjsonRenderer, CsvRenderer, JSONRenderer)
+    content_negotiation_class = ByAcceptOnly
+    filterset_class = AuditExportFilter
+    queryset = AuditEntry.objects.none()
+
+    @extend_schema(
+        operation_id="exportAudit",
+        parameters=[
+            OpenApiParameter("format", str, enum=list(exports.FORMATS), required=True),
+            *(OpenApiParameter(name, str) for name in ("act", "actor", "object")),
+            OpenApiParameter("outcome", str, enum=AuditEntry.Outcome.values),
+            *(OpenApiParameter(name, OpenApiTypes.DATETIME) for name in ("from", "to")),
+        ],
+        responses={(200, media): OpenApiTypes.STR for media in exports.FORMATS.values()},
+    )
+    def get(self, request: Request, tenant: str) -> HttpResponseBase:
+        """The tenant's audit log, oldest first: as NDJSON, or as CSV with a line of names.
+
+        In CSV, a cell that a spreadsheet would take for a formula begins with an apostrophe.
+        """
+        entries = StrictFilters().filter_queryset(request, chain.entries(self.tenant), self)
+        return exported(request._request, entries, request.query_params["format"], tenant)
+
+
+urlpatterns = [
+    path("audit", Audit.as_view(), name="audit"),
+    path("audit/export", AuditExport.as_view(), name="audit_export"),
+]

@@ -1,0 +1,17 @@
+"""The names of acts in the audit log. They never change, so that filters and reports stay valid."""
+
+from typing import Final
+
+NAMES: Final = (
+    *("admin.page", "artifact.download", "artifact_upload.begin", "artifact_upload.complete"),
+    *("artifacts.move", "artifacts.remove"),
+    *("campaign.cancel", "campaign.pause", "campaign.preview", "campaign.resume", "campaign.start"),
+    *("deployment.create", "execution.cancel", "execution.redrive", "execution.submit", "executions.remove"),
+    "interaction.answer",
+    *("membership.add", "membership.change", "membership.remove", "policy.change"),
+    *("release.activate", "release.attach", "release.register", "release.reject", "release.restore_bytes"),
+    *("release.revoke", "release.upload", "settings.load"),
+    *("tenant.change", "tenant.create", "token.end", "token.issue", "trusted_key.add", "trusted_key.revoke"),
+    *("user.change", "user.create", "user.end_sessions", "user.log_in", "user.log_out", "user.password"),
+    *("worker.drain", "worker.heartbeat", "worker.register", "worker.undrain", "worker_key.change"),
+)

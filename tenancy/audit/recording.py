@@ -1,0 +1,115 @@
+"""Writes entries of the audit log."""
+
+from typing import Any, Final
+
+from django.db import connection
+
+from tenancy.audit import origin, statements
+from tenancy.audit.repeats import Repeats
+from tenancy.models import AuditEntry, Tenant
+from wire.documents import json_writer
+
+Outcome = AuditEntry.Outcome
+INSTALLATION: Final = None
+"""The chain of acts that belong to no tenant."""
+LONGEST_ACTOR: Final = 200
+LONGEST_OBJECT: Final = 1000
+LONGEST_REASON: Final = 2000
+repeats = Repeats(seconds=60, most=10_000)
+"""The denials and observations of the last minute."""
+
+
+def record(
+    act: str,
+    *,
+    tenant: Tenant | None,
+    actor: str,
+    object_type: str,
+    object: object,  # noqa: A002 - the name of the column
+    reason: str = "",
+    outcome: str = Outcome.GRANTED,
+    **details: Any,
+) -> None:
+    """Append an entry to the chain of `tenant`, or to that of the installation if it is None.
+
+    Call this last in the transaction of the act: it locks the head of the chain. `act` is a dotted name such as
+    `release.activate`, and `object` identifies what the act is about. `details` are JSON values without secrets and
+    without payloads. Texts that are too long are shortened.
+    """
+    request_id, address = origin.current()
+    parameters = {
+        "tenant": tenant.pk if tenant else None,
+        "actor": _text(actor, LONGEST_ACTOR),
+        "act": act,
+        "object_type": object_type,
+        "object": _text(object, LONGEST_OBJECT),
+        "outcome": str(outcome),
+        "reason": _stored(reason)[:LONGEST_REASON],
+        "request_id": request_id,
+        "address": address,
+        "details": _stored(json_writer.sorted_text(details)),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements.APPEND, parameters)
+
+
+def deny(act: str, *, tenant: Tenant | None, actor: str, object_type: str, object: object, reason: str) -> None:  # noqa: A002
+    """Append an entry for a denied act. Call this outside of the transaction that the denial rolls back.
+
+    Each process writes at most one entry per chain, actor and act in a minute. The next one has the number of those
+    that were left out, so a client can neither fill the log nor slow down others.
+    """
+    _bounded(
+        (tenant and tenant.pk, actor, act, Outcome.DENIED),
+        act,
+        tenant=tenant,
+        actor=actor,
+        object_type=object_type,
+        object=object,
+        reason=reason,
+        outcome=Outcome.DENIED,
+    )
+
+
+def observe(
+    act: str,
+    *,
+    tenant: Tenant | None,
+    actor: str,
+    object_type: str,
+    object: object,  # noqa: A002 - the name of the column
+    outcome: str = Outcome.GRANTED,
+    reason: str = "",
+    **details: Any,
+) -> None:
+    """Append an entry for an act that changes nothing and may be frequent, such as a download.
+
+    Bounded as `deny` is, for each object separately.
+    """
+    _bounded(
+        (tenant and tenant.pk, actor, act, outcome, str(object)),
+        act,
+        tenant=tenant,
+        actor=actor,
+        object_type=object_type,
+        object=object,
+        outcome=outcome,
+        reason=reason,
+        **details,
+    )
+
+
+def _bounded(key: tuple[object, ...], act: str, **entry: Any) -> None:
+    left_out = repeats.take(key)
+    if left_out is not None:
+        more: dict[str, Any] = {"leftOut": left_out} if left_out else {}
+        record(act, **entry, **more)
+
+
+def _text(value: object, longest: int) -> str:
+    return _stored(str(value))[:longest]
+
+
+def _stored(text: str) -> str:
+    """Return `text` without the characters that PostgreSQL rejects."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

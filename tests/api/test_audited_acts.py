@@ -1,0 +1,158 @@
+"""Every request of the API that changes something leaves one entry in the audit log, granted or denied."""
+
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from tenancy.audit import recording
+from tenancy.audit.acts import NAMES
+from tenancy.models import AuditEntry
+from tenancy.roles import Scope
+from tests import signing
+from tests.api.populated import populate
+from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, everything, file, upload
+from tests.api.test_every_endpoint import BODIES
+
+pytestmark = pytest.mark.django_db
+CHANGING = [(method, path) for method, path in ENDPOINTS | ELSEWHERE if method != "GET"]
+NOT_RECORDED = {
+    "executions": "each execution has its own history, which begins with the submission",
+    "executions:batch": "the same",
+    "campaigns/preview": "it changes nothing",
+    "workers/{pipeline_id}/{worker_id}/heartbeat": "a worker repeats it every few seconds",
+}
+"""Requests that are recorded only if they are denied."""
+ELSEWHERE_GRANTED = {"artifact-uploads", "artifact-uploads/{upload_id}/complete"}
+"""Requests that need an object store: see the test below."""
+RELEASES = "pipelines/{pipeline_id}/releases"
+WHY = {"reason": "because"}
+
+
+def entries() -> list[AuditEntry]:
+    return list(AuditEntry.objects.order_by("id"))
+
+
+def granted(names: dict[str, list[str]]) -> dict[str, tuple[str, dict[str, str], Any]]:
+    """Return the act, the names in the path and the body of each request that is granted."""
+    dead, live = {"execution_id": names["execution_id"][-1]}, {"execution_id": names["execution_id"][1]}
+    return {
+        RELEASES: ("release.upload", {}, upload()),
+        "pipelines/{pipeline_id}": ("policy.change", {}, {"reasonRequired": True}),
+        "pipelines/{pipeline_id}/activations": ("release.activate", {}, {"releaseVersion": "1.0", **WHY}),
+        "pipelines/{pipeline_id}/revocations": ("release.revoke", {}, {"releaseVersion": "1.0", **WHY}),
+        "trusted-keys": ("trusted_key.add", {}, {"name": "next", "publicKey": signing.public_pem("next")}),
+        "trusted-keys/{key_id}/revoke": ("trusted_key.revoke", {}, WHY),
+        "executions/{execution_id}/redrive": ("execution.redrive", dead, WHY),
+        "executions/{execution_id}/cancel": ("execution.cancel", live, WHY),
+        "campaigns": ("campaign.start", {}, BODIES["POST", "campaigns"]),
+        "campaigns/{campaign_id}/pause": ("campaign.pause", {}, WHY),
+        "campaigns/{campaign_id}/cancel": ("campaign.cancel", {}, WHY),
+        "interactions/complete": (
+            "interaction.answer",
+            {},
+            {"correlationId": names["correlationId"][0], "response": {"secret": "payload"}},
+        ),
+        "workers/{pipeline_id}/{worker_id}/drain": ("worker.drain", {}, WHY),
+        "workers": ("worker.register", {}, BODIES["POST", "workers"]),
+    }
+
+
+def test_a_granted_request_leaves_one_entry(ours: TenantApi, settings: Any, subtests: pytest.Subtests) -> None:
+    settings.REST_WORKER_ORIGINS = ["http://worker.example"]
+    names = populate(ours)
+    token = ours.all_scopes
+    first = {name: values[0] for name, values in names.items()}
+    later = {
+        "pipelines/{pipeline_id}/attachments",
+        "campaigns/{campaign_id}/resume",
+        "workers/{pipeline_id}/{worker_id}/undrain",
+    }
+    requests = granted(names)
+    assert {path for _, path in CHANGING} == {*requests, *NOT_RECORDED, *ELSEWHERE_GRANTED, *later}
+    methods = {path: method for method, path in CHANGING}
+    for path, (act, more, body) in requests.items():
+        with subtests.test(path), transaction.atomic():
+            before = len(entries())
+            url = ours.url("") + path.format(**{**first, **more})
+            response = ours.call(methods[path], url, body, token=token, headers={"X-Request-ID": "request-1"})
+            assert response.status_code < 300, response.content
+            [entry] = entries()[before:]
+            assert (entry.act, entry.outcome, entry.tenant) == (act, "granted", ours.tenant)
+            assert (entry.request_id, entry.address) == ("request-1", "127.0.0.1")
+            assert entry.actor.startswith("token:client-")
+            assert isinstance(body, dict)
+            assert entry.reason == (body.get("reason") or "")
+            assert "payload" not in entry.details
+            transaction.set_rollback(True)
+
+
+def test_the_reverse_of_an_act_leaves_one_entry(ours: TenantApi) -> None:
+    names, token = {name: values[0] for name, values in populate(ours).items()}, ours.all_scopes
+    for path, act in {
+        "campaigns/{campaign_id}/pause": "campaign.pause",
+        "campaigns/{campaign_id}/resume": "campaign.resume",
+        "workers/{pipeline_id}/{worker_id}/drain": "worker.drain",
+        "workers/{pipeline_id}/{worker_id}/undrain": "worker.undrain",
+    }.items():
+        before = len(entries())
+        for _ in range(2):  # a repeated request changes nothing
+            response = ours.call("POST", ours.url("") + path.format(**names), WHY, token=token)
+            assert response.status_code == 200, response.content
+        assert [entry.act for entry in entries()[before:]] == [act]
+
+
+def test_a_denied_request_leaves_one_entry_and_changes_nothing_else(ours: TenantApi, subtests: pytest.Subtests) -> None:
+    names = {name: values[-1] for name, values in populate(ours).items()}
+    token = ours.token(Scope.READ)
+    unchanged = everything()
+    for method, path in [*CHANGING, ("GET", "artifacts/{artifact_digest}")]:
+        with subtests.test(f"{method} {path}"):
+            recording.repeats.reset()
+            before = len(entries())
+            url = ours.url("") + path.format(**names)
+            assert ours.call(method, url, BODIES.get((method, path)), token=token).status_code == 403
+            [entry] = entries()[before:]
+            assert entry.act in NAMES
+            assert (entry.outcome, entry.tenant, entry.object) == ("denied", ours.tenant, url)
+    assert everything() == unchanged
+
+
+def test_a_token_of_another_tenant_is_recorded_in_its_own_tenant(ours: TenantApi, theirs: TenantApi) -> None:
+    token = theirs.token(*Scope)
+    before = len(entries())
+    url = ours.url("pipelines/{pipeline_id}/activations")
+    assert theirs.call("POST", url, {"releaseVersion": "1.0"}, token=token).status_code == 404
+    [entry] = entries()[before:]
+    assert (entry.act, entry.outcome, entry.tenant) == ("release.activate", "denied", theirs.tenant)
+
+
+def test_repeated_denials_are_not_written(ours: TenantApi) -> None:
+    token = ours.token(Scope.READ)
+    before = len(entries())
+    for path in ("executions", "executions:batch", "executions", "executions"):
+        assert ours.post(path, BODIES["POST", path], token=token).status_code == 403
+    assert [entry.act for entry in entries()[before:]] == ["execution.submit"]
+
+
+def test_a_download_leaves_one_entry_a_minute(ours: TenantApi) -> None:
+    digest, token = ours.release.artifacts.get().digest, ours.all_scopes
+    before = len(entries())
+    for _ in range(3):
+        assert b"".join(ours.get(f"artifacts/{digest}", token=token))
+    [entry] = entries()[before:]
+    assert (entry.act, entry.object) == ("artifact.download", digest)
+
+
+def test_an_attachment_leaves_one_entry(ours: TenantApi) -> None:
+    token = ours.all_scopes
+    url = ours.url("pipelines/{pipeline_id}/attachments")
+    before = len(entries())
+    for _ in range(2):  # a repeated document is ignored
+        form = {
+            "releaseVersion": "1.0",
+            "attachment": file(signing.envelope(ours.release.descriptor), "signature.json"),
+        }
+        response = ours.call("POST", url, form, token=token)
+        assert response.status_code in (200, 201), response.content
+    assert [entry.act for entry in entries()[before:]] == ["release.attach"]

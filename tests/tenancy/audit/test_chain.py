@@ -1,0 +1,140 @@
+"""The chain of audit entries: what the database writes, and how the command finds changes of it."""
+
+import sys
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+
+from tenancy import audit
+from tenancy.audit import chain
+from tenancy.audit.origin import Origin, serving
+from tenancy.models import AuditEntry, AuditHead, Tenant
+from tests import making
+from tests.raw_sql import unguarded
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+@pytest.fixture
+def owner() -> Tenant:
+    return making.tenant()
+
+
+def act(tenant: Tenant | None, name: str = "thing.change", **more: Any) -> None:
+    audit.record(name, tenant=tenant, actor="user:eva", object_type="thing", object="one", **more)
+
+
+def verified(*arguments: str) -> tuple[int, str]:
+    """Return the exit status and the output of `verify_audit`."""
+    output, status = StringIO(), 0
+    try:
+        call_command("verify_audit", *arguments, stdout=output)
+    except SystemExit as end:
+        status = int(end.code or 0)
+    return status, output.getvalue()
+
+
+def test_entries_are_numbered_without_gaps_for_each_tenant(owner: Tenant) -> None:
+    other = making.tenant()
+    for tenant in (owner, other, owner):
+        act(tenant)
+    assert [list(chain.entries(each).values_list("sequence", flat=True)) for each in (owner, other)] == [[2, 1], [1]]
+    first, second = chain.entries(owner).order_by("sequence")
+    assert (first.previous_hash, second.previous_hash) == ("", first.hash)
+    assert AuditHead.objects.get(tenant=owner).hash == second.hash
+
+
+def test_an_entry_has_the_origin_of_its_request(owner: Tenant) -> None:
+    with serving(Origin("request-1", "192.0.2.1")):
+        act(owner, reason="because", before=1)
+    act(owner)
+    second, first = chain.entries(owner)
+    assert (first.request_id, first.address, first.reason, first.details) == (
+        *("request-1", "192.0.2.1", "because"),
+        '{"before":1}',
+    )
+    assert (second.request_id, second.address) == ("", "")
+
+
+def test_an_act_that_is_rolled_back_leaves_no_entry(owner: Tenant) -> None:
+    with transaction.atomic():
+        act(owner)
+        transaction.set_rollback(True)
+    act(owner)
+    assert chain.verify(owner) == chain.Verified(1, chain.entries(owner).get().hash)
+
+
+def test_the_database_computes_the_documented_hash_for_every_character(owner: Tenant) -> None:
+    points = [point for point in range(sys.maxunicode + 1) if not 0xD800 <= point <= 0xDFFF]
+    with transaction.atomic():
+        for start in range(0, len(points), 1900):
+            text = "".join(map(chr, points[start : start + 1900]))
+            act(owner, reason=text, detail=text[:100])
+    assert isinstance(chain.verify(owner), chain.Verified)
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800", "x" * 5_000])
+def test_texts_that_the_database_rejects_are_replaced_or_shortened(owner: Tenant, text: str) -> None:
+    audit.record("thing.change", tenant=owner, actor=text, object_type="thing", object=text, reason=text, detail=text)
+    assert isinstance(chain.verify(owner), chain.Verified)
+
+
+# --- verification ---
+
+CHANGES = {
+    "UPDATE tenancy_auditentry SET reason = 'another' WHERE sequence = 2 AND tenant_id = {id}": 2,
+    "UPDATE tenancy_auditentry SET at = at + interval '1 microsecond' WHERE sequence = 3 AND tenant_id = {id}": 3,
+    "DELETE FROM tenancy_auditentry WHERE sequence = 2 AND tenant_id = {id}": 2,
+    "DELETE FROM tenancy_auditentry WHERE sequence = 4 AND tenant_id = {id}": 4,
+    "DELETE FROM tenancy_auditentry WHERE tenant_id = {id}": 1,
+    "UPDATE tenancy_auditentry SET sequence = 5 WHERE sequence = 2 AND tenant_id = {id}": 2,
+    "UPDATE tenancy_auditentry SET hash = repeat('0', 64) WHERE sequence = 4 AND tenant_id = {id}": 4,
+    "UPDATE tenancy_auditentry SET sequence = 9 - sequence WHERE sequence IN (4) AND tenant_id = {id}": 4,
+    "UPDATE tenancy_auditentry SET sequence = CASE sequence WHEN 2 THEN 13 ELSE 12 END "
+    "WHERE sequence IN (2, 3) AND tenant_id = {id}; "
+    "UPDATE tenancy_auditentry SET sequence = sequence - 10 WHERE sequence > 10 AND tenant_id = {id}": 2,
+    "INSERT INTO tenancy_auditentry (tenant_id, sequence, at, actor, act, object_type, object, outcome, reason, "
+    "request_id, address, details, previous_hash, hash) SELECT tenant_id, 5, at, actor, act, object_type, object, "
+    "outcome, reason, request_id, address, details, hash, repeat('0', 64) FROM tenancy_auditentry "
+    "WHERE sequence = 4 AND tenant_id = {id}": 5,
+}
+
+
+@pytest.mark.parametrize(("statement", "broken_at"), CHANGES.items())
+def test_a_change_by_the_owner_of_the_database_is_found(owner: Tenant, statement: str, broken_at: int) -> None:
+    other = making.tenant()
+    act(other)
+    for _ in range(4):
+        act(owner)
+    assert verified()[0] == 0
+    with unguarded(AuditEntry), connection.cursor() as cursor:
+        cursor.execute(statement.format(id=owner.pk))
+    status, output = verified(owner.slug)
+    assert status == 1
+    assert output.startswith(f"{owner.slug}: BROKEN at sequence {broken_at}: ")
+    assert verified()[0] == 1
+    assert verified(other.slug)[0] == 0
+
+
+def test_an_earlier_head_shows_that_a_chain_was_written_anew(owner: Tenant) -> None:
+    act(owner, reason="first")
+    status, output = verified(owner.slug)
+    assert status == 0
+    head = output.rsplit("head ", 1)[1].strip()
+    act(owner)
+    assert verified(owner.slug, "--expect", head)[0] == 0
+    with unguarded(AuditEntry), unguarded(AuditHead), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM tenancy_auditentry")
+        cursor.execute("DELETE FROM tenancy_audithead")
+    act(owner, reason="another")
+    assert verified(owner.slug)[0] == 0
+    assert verified(owner.slug, "--expect", head)[0] == 1
+
+
+@pytest.mark.parametrize("arguments", [("nowhere",), ("--expect", "1:a"), ("{slug}", "--expect", "x:a")])
+def test_wrong_arguments_are_refused(owner: Tenant, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError):
+        verified(*(each.format(slug=owner.slug) for each in arguments))
