@@ -87,4 +87,5 @@ REMOVE_HISTORY = (
     "DELETE FROM executions_interaction WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_awaitunit WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_wireform WHERE execution_id = ANY(%s)",
+    "DELETE FROM executions_hold WHERE execution_id = ANY(%s)",
 )

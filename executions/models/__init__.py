@@ -3,6 +3,7 @@
 from executions.models.awaits import AwaitUnit, Interaction
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem
 from executions.models.execution import CLAIMED, DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
+from executions.models.hold import Hold
 from executions.models.message_path import MessagePath
 from executions.models.wire_form import WireForm
 from executions.models.worker import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
@@ -20,6 +21,7 @@ __all__ = [
     "DeadLetter",
     "Execution",
     "ExecutionEvent",
+    "Hold",
     "Interaction",
     "MessagePath",
     "WireForm",
