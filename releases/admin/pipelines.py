@@ -14,6 +14,7 @@ from django.urls import URLPattern
 from foundation.admin.columns import column, moment
 from releases import queries
 from releases.activation import policy
+from releases.admin.pauses import open_holds
 from releases.models import MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
 from releases.trust import trust
 from tenancy.access import actor
@@ -78,6 +79,7 @@ class PipelineAdmin(ReadOnlyAdmin):
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
+            holds=open_holds(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )
 
