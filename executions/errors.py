@@ -103,6 +103,24 @@ class CancelRefused(CoordinatorError):
     title = "The execution is terminal and cannot be cancelled"
 
 
+class PauseRefused(CoordinatorError):
+    code = "PAUSE_REFUSED"
+    status = 409
+    title = "The execution is terminal and cannot be paused"
+
+
+class NotPaused(CoordinatorError):
+    code = "NOT_PAUSED"
+    status = 409
+    title = "It is not paused"
+
+
+class PipelinePaused(CoordinatorError):
+    code = "PIPELINE_PAUSED"
+    status = 409
+    title = "The pipeline or its active release is paused and refuses submissions"
+
+
 class VersionMismatch(CoordinatorError):
     code = "VERSION_MISMATCH"
     status = 409

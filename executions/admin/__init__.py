@@ -4,6 +4,7 @@ from executions.admin import release_retirement, release_workers, tenants
 from executions.admin.campaigns import CampaignAdmin
 from executions.admin.dead_letters import DeadLetterAdmin
 from executions.admin.executions import ExecutionAdmin
+from executions.admin.holds import HoldAdmin
 from executions.admin.interactions import InteractionAdmin
 from executions.admin.workers import WorkerAdmin
 
@@ -11,6 +12,7 @@ __all__ = [
     "CampaignAdmin",
     "DeadLetterAdmin",
     "ExecutionAdmin",
+    "HoldAdmin",
     "InteractionAdmin",
     "WorkerAdmin",
     "release_retirement",

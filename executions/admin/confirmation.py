@@ -59,6 +59,7 @@ class Confirmation:
     second_acknowledgement: str = ""
     notice: str = ""
     refusal: str = ""
+    reason_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,9 @@ def confirm(
         raise PermissionDenied
     confirmation = confirmation_for(row)
     if request.method != "POST":
-        form = ConfirmationForm(initial={"expected_version": confirmation.version})
+        form = _form(confirmation, initial={"expected_version": confirmation.version})
         return _page(pages, request, row, confirmation, form, status=409 if confirmation.refusal else 200)
-    form = ConfirmationForm(request.POST)
+    form = _form(confirmation, request.POST)
     if not form.is_valid():
         return _page(pages, request, row, confirmation, form, status=400)
     try:
@@ -102,10 +103,18 @@ def confirm(
         confirmation = confirmation_for(row)
         # The typed reason stays; the version is the one that the page shows now.
         shown = {"reason": form.cleaned_data["reason"], "expected_version": confirmation.version}
-        form = ConfirmationForm(initial=shown)
+        form = _form(confirmation, initial=shown)
         return _page(pages, request, row, confirmation, form, error=error, status=error.status)
     messages.success(request, message)
     return redirect(confirmation.back)
+
+
+def _form(confirmation: Confirmation, *arguments: Any, **more: Any) -> ConfirmationForm:
+    form = ConfirmationForm(*arguments, **more)
+    if confirmation.reason_required:
+        form.fields["reason"].required = True
+        form.fields["reason"].help_text = "It is stored permanently in the history."
+    return form
 
 
 def _page(

@@ -14,6 +14,7 @@ from executions.admin import provenance
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import bounded_json, on_one_line
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, newest_first
+from executions.holds.queries import holds_of
 from executions.lifecycle import queries
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrivable, redrive
@@ -146,6 +147,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "may_answer": self.may(request, Scope.ANSWER, execution),
             "redrivable": state in redrivable(allow_failed=True),
             "cancellable": legal(state, State.CANCELLED),
+            "may_activate": self.may(request, Scope.ACTIVATE, execution),
+            "pausable": legal(state, State.CANCELLED) and not execution.held,
         }
 
 
@@ -157,7 +160,8 @@ def _stranded(execution: Execution) -> str | None:
 def _mark(execution: Execution) -> str:
     """Return a string that changes with every change of the page."""
     lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
-    return f"{execution.event_count}.{lease}.{_stranded(execution) or ''}.{len(_open_questions(execution))}"
+    paused = "-".join(str(hold.pk) for hold in holds_of(execution))
+    return f"{execution.event_count}.{lease}.{_stranded(execution) or ''}.{len(_open_questions(execution))}.{paused}"
 
 
 def _open_questions(execution: Execution) -> list[Interaction]:
@@ -177,6 +181,7 @@ def _shown(execution: Execution) -> dict[str, Any]:
         "variant": STATE_VARIANTS[execution.shown_status],
         "over": execution.status in TERMINAL_VALUES,
         "mark": _mark(execution),
+        "holds": holds_of(execution),
         "waits": execution.status in DUE_VALUES,
         "stranded": _stranded(execution),
         "active": activation.release if activation else None,

@@ -13,6 +13,7 @@ from executions.api.executions import ExecutionView
 from executions.models import Execution
 from executions.models.states import State
 from executions.submission.submission import Submission
+from releases.api.pauses import pause_of
 
 
 class AcceptedView(ExecutionView):
@@ -61,6 +62,7 @@ _NEW_STATE = {
     "currentStepIndex": 0,
     "attempt": 0,
     "error": None,
+    "paused": None,
 }
 
 
@@ -74,6 +76,7 @@ def _state(execution: Execution) -> dict[str, Any]:
         "currentStepIndex": execution.current_step_index,
         "attempt": execution.attempt,
         "error": error,
+        "paused": pause_of(execution),
     }
 
 

@@ -16,6 +16,7 @@ from executions.lifecycle import queries
 from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
 from foundation.api.pagination import NewestFirst
+from releases.api.pauses import PausableView, with_pauses
 from tenancy.api.tenant_view import TENANT, TenantView
 
 
@@ -46,7 +47,7 @@ class LinksView(serializers.Serializer[Any]):
     provenance = serializers.URLField()
 
 
-class ExecutionView(serializers.Serializer[Execution]):
+class ExecutionView(PausableView[Execution]):
     executionId = serializers.UUIDField(source="id")
     pin = PinView(source="*")
     idempotencyKey = serializers.CharField(source="execution_key")
@@ -141,7 +142,7 @@ class Executions(TenantView, ListAPIView[Execution]):
     queryset = Execution.objects.none()
 
     def get_queryset(self) -> Any:
-        return queries.executions(self.tenant)
+        return with_pauses(queries.executions(self.tenant))
 
 
 @extend_schema(parameters=[TENANT], tags=["executions"])

@@ -18,7 +18,14 @@ from rest_framework.request import Request
 
 from executions.api.accepted import AcceptedView, accepted_json
 from executions.api.executions import Executions
-from executions.errors import IdempotencyKeyReused, InputInvalid, TenantNotAllowed, WorkerNotChecked, WorkerUnavailable
+from executions.errors import (
+    IdempotencyKeyReused,
+    InputInvalid,
+    PipelinePaused,
+    TenantNotAllowed,
+    WorkerNotChecked,
+    WorkerUnavailable,
+)
 from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
 from foundation.api.body_budget import LARGE_BYTES
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer
@@ -114,7 +121,7 @@ class _SubmissionView(TenantView):
     refusals: ClassVar = {
         "POST": (
             *(TenantNotAllowed, PipelineUnknown, IdempotencyKeyReused),
-            *(NoActiveRelease, ActiveReleaseRevoked, ActiveReleaseChanged, InputInvalid),
+            *(NoActiveRelease, ActiveReleaseRevoked, PipelinePaused, ActiveReleaseChanged, InputInvalid),
             *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
         )
     }

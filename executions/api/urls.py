@@ -1,11 +1,12 @@
 """The URLs of executions, campaigns, interactions and workers of a tenant."""
 
-from executions.api import campaigns, executions, interactions, operators, provenance, submissions, workers
+from executions.api import campaigns, executions, holds, interactions, operators, provenance, submissions, workers
 
 urlpatterns = [
     *submissions.urlpatterns,
     *executions.urlpatterns,
     *provenance.urlpatterns,
+    *holds.urlpatterns,
     *operators.urlpatterns,
     *campaigns.urlpatterns,
     *interactions.urlpatterns,

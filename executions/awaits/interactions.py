@@ -5,7 +5,7 @@ The caller has checked access to the tenant. A resume token needs no other permi
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import connection, transaction
@@ -188,8 +188,15 @@ def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | Non
 
 
 def _require_token_of(token: ResumeToken, found: Interaction) -> None:
-    """Raise `ResumeTokenInvalid` unless the token is one of this interaction. Its deadline is checked later."""
+    """Raise `ResumeTokenInvalid` unless the token is one of this interaction. Its deadline is checked later.
+
+    If pauses have moved the deadline, tokens from before have an earlier one and stay valid.
+    """
     record = awaits.resume_token_of(found, issued_at=timezone.now())
+    if found.first_deadline is not None and (
+        epoch_ms(found.first_deadline) <= token.deadline_epoch_ms <= record.deadline_epoch_ms
+    ):
+        record = replace(record, deadline_epoch_ms=token.deadline_epoch_ms)
     try:
         token.require(record, now_epoch_ms=min(epoch_ms(timezone.now()), record.deadline_epoch_ms))
     except ResumeTokenError as error:

@@ -88,11 +88,12 @@ WHERE unit_id = ANY(%(units)s) AND status = ANY(%(open)s)
 
 # --- deadlines ---
 
-# Locks the executions of interactions that are past their deadline, earliest first, and skips locked executions. No
-# row: nothing is late, or other processes expire what is.
+# Locks the executions of interactions that are past their deadline, earliest first, and skips locked and paused
+# executions. No row: nothing is late, or other processes expire what is.
 LOCK_LATE = """
 SELECT e.id FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
-WHERE i.status = ANY(%(open)s) AND i.deadline <= now()
+WHERE i.status = ANY(%(open)s) AND i.deadline <= now() AND NOT e.held
+    AND e.release_id NOT IN (SELECT release_id FROM executions_heldrelease)
 ORDER BY i.deadline, i.id LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
 """
 
@@ -109,7 +110,7 @@ TIME_OUT = """
 WITH late AS (
     UPDATE executions_interaction SET status = 'TIMED_OUT', version = version + 1, next_dispatch_at = NULL,
         updated_at = now()
-    WHERE execution_id = ANY(%(held)s) AND status = ANY(%(open)s) AND deadline <= clock_timestamp()
+    WHERE execution_id = ANY(%(held)s) AND status = ANY(%(open)s) AND deadline <= execution_clock(execution_id)
         AND transport <> %(timer)s
     RETURNING id, unit_id, deadline
 )
@@ -118,10 +119,11 @@ SELECT DISTINCT ON (unit_id) unit_id, id FROM late ORDER BY unit_id, deadline, i
 
 # --- answers ---
 
-# Locks an interaction. Returns its status, and whether its deadline has passed by the database's clock; timers are
-# never late. No row: the interaction was removed with its execution.
+# Locks an interaction. Returns its status, and whether its deadline has passed by the clock of its execution, which
+# stands still during a pause; timers are never late. No row: the interaction was removed with its execution.
 LOCK_INTERACTION = """
-SELECT status, deadline <= clock_timestamp() AND transport <> %s FROM executions_interaction WHERE id = %s FOR UPDATE
+SELECT status, deadline <= execution_clock(execution_id) AND transport <> %s
+FROM executions_interaction WHERE id = %s FOR UPDATE
 """
 
 # Stores an answer. No row: the interaction is closed.
@@ -133,24 +135,25 @@ WHERE id = %(id)s AND status = ANY(%(open)s)
 
 # --- webhooks ---
 
-# Returns whether a webhook is due.
+# Returns whether a webhook is due that is not paused.
 ANY_WEBHOOK_DUE = """
 SELECT EXISTS (
-    SELECT FROM executions_interaction
-    WHERE transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
-        AND deadline > now())
+    SELECT FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
+    WHERE i.transport = %(webhook)s AND i.status IN ('WAITING', 'DISPATCHING') AND i.next_dispatch_at <= now()
+        AND i.deadline > now() AND NOT e.held AND e.release_id NOT IN (SELECT release_id FROM executions_heldrelease))
 """
 
-# Claims the webhook that has been due for longest, for the time that one attempt may take, and skips locked ones and
-# full tenants. If the process of an attempt dies, the webhook is due again. No row: no webhook is due.
+# Claims the webhook that has been due for longest, for the time that one attempt may take, and skips locked and paused
+# ones and full tenants. If the process of an attempt dies, the webhook is due again. No row: no webhook is due.
 CLAIM_WEBHOOK = """
 UPDATE executions_interaction SET status = 'DISPATCHING', dispatch_attempts = dispatch_attempts + 1,
     version = version + 1, next_dispatch_at = now() + make_interval(secs => %(lease)s), updated_at = now()
 WHERE id = (
-    SELECT id FROM executions_interaction
-    WHERE transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
-        AND deadline > now() AND tenant_id <> ALL(%(full)s)
-    ORDER BY next_dispatch_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+    SELECT i.id FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
+    WHERE i.transport = %(webhook)s AND i.status IN ('WAITING', 'DISPATCHING') AND i.next_dispatch_at <= now()
+        AND i.deadline > now() AND i.tenant_id <> ALL(%(full)s)
+        AND NOT e.held AND e.release_id NOT IN (SELECT release_id FROM executions_heldrelease)
+    ORDER BY i.next_dispatch_at LIMIT 1 FOR UPDATE OF i SKIP LOCKED)
 RETURNING id, tenant_id
 """
 

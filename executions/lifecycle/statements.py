@@ -119,6 +119,7 @@ REMOVE_HISTORY = (
     "DELETE FROM executions_awaitunit WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_wireform WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_resubmission WHERE execution_id = ANY(%s)",
+    "DELETE FROM executions_hold WHERE execution_id = ANY(%s)",
 )
 
 # Counts what needs a release: its executions by status, and the unfinished campaigns that have yet to re-drive one of

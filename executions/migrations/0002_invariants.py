@@ -71,6 +71,13 @@ BEGIN
         RAISE EXCEPTION 'interaction %: what was asked never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_request_immutable';
     END IF;
+    IF NEW.first_deadline IS DISTINCT FROM OLD.first_deadline
+        AND (OLD.first_deadline IS NOT NULL OR NEW.first_deadline <> OLD.deadline OR NEW.deadline <= OLD.deadline)
+            IS NOT FALSE
+    THEN
+        RAISE EXCEPTION 'interaction %: its first deadline is kept when a pause moves it, and never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_first_deadline';
+    END IF;
     IF NEW.version < OLD.version OR NEW.dispatch_attempts < OLD.dispatch_attempts THEN
         RAISE EXCEPTION 'interaction %: no count goes back', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_counts_up';
@@ -268,6 +275,7 @@ BEGIN
     IF NEW.status = OLD.status AND OLD.status IN ('SUCCEEDED', 'CANCELLED', 'FAILED', 'DLQ') THEN
         noted := OLD;
         noted.event_count := NEW.event_count;
+        noted.held := NEW.held;
         IF NEW IS DISTINCT FROM noted THEN
             RAISE EXCEPTION 'execution %: a terminal execution never changes', OLD.id
                 USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_terminal_immutable';

@@ -55,6 +55,8 @@ CROSS JOIN LATERAL (
 
 # A statement sees the executions as they were when it began, so its own count may miss executions that another claim has
 # just leased. This volatile function counts after it has the lock, and sees everything committed by then.
+# A release that is paused gets JSON null instead of counts. A pause takes the same lock, so that it waits for claims that
+# do not see it yet.
 # A REST worker that was registered for another release may still run executions of the earlier one. These take its
 # places too. They are found by the releases of the pipeline, so that no index on `lease_owner` is needed.
 # 7306 is the class of these locks. Locks of two keys never conflict with locks of one key, as in `releases.artifacts.blob_lock`.
@@ -63,6 +65,9 @@ CREATE FUNCTION count_running_for_claim(release bigint, rest_owners text[]) RETU
 BEGIN
     IF NOT pg_try_advisory_xact_lock(7306, hashint8(release)) THEN
         RETURN NULL;
+    END IF;
+    IF EXISTS (SELECT FROM executions_heldrelease h WHERE h.release_id = release) THEN
+        RETURN 'null';
     END IF;
     RETURN (SELECT coalesce(jsonb_object_agg(lease_owner, running), '{}') FROM (
         SELECT lease_owner, count(*) AS running FROM (

@@ -3,6 +3,7 @@
 from executions.models.awaits import AwaitUnit, Interaction
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem
 from executions.models.execution import CLAIMED, DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
+from executions.models.hold import Hold
 from executions.models.message_path import MessagePath
 from executions.models.resubmission import Resubmission
 from executions.models.wire_form import WireForm
@@ -21,6 +22,7 @@ __all__ = [
     "DeadLetter",
     "Execution",
     "ExecutionEvent",
+    "Hold",
     "Interaction",
     "MessagePath",
     "Resubmission",

@@ -71,7 +71,8 @@ class Interaction(models.Model):
     """One external request (wire protocol F.2). The first answer is stored, with its actor and time.
 
     A webhook is WAITING until it is sent, DISPATCHING while it is sent, and DISPATCHED after it was received.
-    `worker_name` is the exact id that the worker gave it, if that differs from the text of `id`.
+    `worker_name` is the exact id that the worker gave it, if that differs from the text of `id`. `first_deadline` is
+    the deadline with which it was opened, if a pause has moved `deadline` since.
     """
 
     class Status(models.TextChoices):
@@ -114,6 +115,7 @@ class Interaction(models.Model):
     actor = models.CharField(max_length=200, null=True)
     completed_at = models.DateTimeField(null=True)
     deadline = models.DateTimeField()
+    first_deadline = models.DateTimeField(null=True)
     dispatch_attempts = models.IntegerField(default=0)
     next_dispatch_at = models.DateTimeField(null=True)
     last_dispatch_error = models.CharField(max_length=300, blank=True)

@@ -34,6 +34,9 @@ class Execution(models.Model):
     outcome with this token is recorded. `running_since` is when a thread began the transition, null until a worker
     reports it.
 
+    Exactly the executions with an open hold of their own are `held`. Holds of their release or pipeline do not change
+    them.
+
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
     the output of a checkpoint, the requests of an await, or its answers.
     """
@@ -66,6 +69,7 @@ class Execution(models.Model):
     progress_shape = models.CharField(max_length=5, null=True)
     await_unit = models.ForeignKey("AwaitUnit", on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     next_due_at = models.DateTimeField(db_default=TransactionNow())
+    held = models.BooleanField(default=False, db_default=False)
     lease_owner = models.CharField(max_length=200, null=True)
     lease_protocol = models.CharField(max_length=20, null=True, choices=[("rest", "REST"), ("celery", "Celery")])
     lease_worker = models.CharField(max_length=200, null=True)
@@ -144,7 +148,9 @@ class Execution(models.Model):
             ),
         )
         indexes = (
-            models.Index(fields=("release", "next_due_at"), condition=Q(status__in=DUE_VALUES), name="execution_due"),
+            models.Index(
+                fields=("release", "next_due_at"), condition=Q(status__in=DUE_VALUES, held=False), name="execution_due"
+            ),
             models.Index(fields=("release",), condition=Q(status=State.RUNNING), name="execution_running"),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
             models.Index(

@@ -60,7 +60,8 @@ SELECT place FROM moved
 # and the releases of a tenant divide its share, so that none waits for another's backlog, nor for another tenant's many
 # pipelines. If that is less than one for each, the tenants of few releases come first, and the releases of one tenant
 # come in random order. A quota limits how many executions of each tenant are RUNNING, on workers of all protocols;
-# without a quota they are not counted.
+# without a quota they are not counted. Paused executions are not in the index of due ones. For a paused release, the
+# function that counts returns JSON null.
 CLAIM = """
 WITH host AS MATERIALIZED (
     SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, worker_name,
@@ -77,7 +78,7 @@ WITH host AS MATERIALIZED (
     SELECT release_id, tenant_id, threads, calls, idle, rest_owners, seconds
     FROM hosted h
     WHERE (SELECT true FROM executions_execution e WHERE e.release_id = h.release_id
-        AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now() LIMIT 1)
+        AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held AND e.next_due_at <= now() LIMIT 1)
 ), counted AS MATERIALIZED (
     SELECT *, count_running_for_claim(release_id, rest_owners) AS held FROM wanted
 ), place AS MATERIALIZED (
@@ -85,7 +86,7 @@ WITH host AS MATERIALIZED (
             ELSE least(greatest(%(span)s / greatest(seconds, 0.00001), 1), %(most)s)::bigint END AS room,
         (SELECT coalesce(sum(x.value::bigint), 0) FROM jsonb_each_text(held) x
             WHERE idle IS NULL OR x.key <> ALL (idle)) AS running
-    FROM counted WHERE held IS NOT NULL
+    FROM counted WHERE held <> 'null'
 ), ready AS (
     SELECT *, room - running AS free, count(*) OVER (PARTITION BY tenant_id) AS releases
     FROM place WHERE running < room AND (running < threads OR (room - running) * 4 >= room)
@@ -105,7 +106,8 @@ WITH host AS MATERIALIZED (
     FROM fair CROSS JOIN LATERAL (
         SELECT e.id, e.version, e.next_due_at, pg_column_size(coalesce(e.progress, e.input)) AS size
         FROM executions_execution e
-        WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
+        WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
+            AND e.next_due_at <= now()
         ORDER BY e.next_due_at LIMIT least(fair.share, fair.allowed)
         FOR UPDATE SKIP LOCKED
     ) chosen

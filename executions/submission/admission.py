@@ -1,8 +1,8 @@
 """Checks whether a pipeline accepts executions now, and to which release they are pinned.
 
 A successful check is cached for a short time, so that not every submission repeats it. Failures are not cached. The
-INSERT verifies the pin against the tables. So each submission that begins after an activation or a revocation respects
-it, even if a process has an older admission in its cache.
+INSERT verifies the pin against the tables. So each submission that begins after an activation, a revocation or a pause
+respects it, even if a process has an older admission in its cache.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from typing import Any
 
 from django.conf import settings
 
-from executions.errors import InputInvalid, ReleaseNotAdmitted, TenantNotAllowed
+from executions.errors import InputInvalid, PipelinePaused, ReleaseNotAdmitted, TenantNotAllowed
+from executions.holds import queries as holds
 from executions.workers import message_path
 from executions.workers.eligibility import require_healthy
 from foundation.timed_cache import TimedCache
@@ -116,7 +117,7 @@ def require_allowed(tenant: Tenant) -> None:
 
 
 def current(tenant: Tenant, pipeline_id: str) -> Admission:
-    """Return the admission by the current tables. Raises `PipelineUnknown` and `NoActiveRelease`.
+    """Return the admission by the current tables. Raises `PipelineUnknown`, `NoActiveRelease` and `PipelinePaused`.
 
     The caller must also call `require_ready` before it submits.
     """
@@ -124,18 +125,29 @@ def current(tenant: Tenant, pipeline_id: str) -> Admission:
     release = queries.active_release(pipeline)
     assert pipeline.activation_id is not None  # noqa: S101 - it has an active release
     release.pipeline = pipeline
+    _require_not_paused(release)
     return Admission(release, pipeline.activation_id)
 
 
 def named(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:
     """Return the admission to a registered release, whether it is active or not. It is never cached.
 
-    The caller must also call `require_runnable`. Raises `PipelineUnknown`, `ReleaseUnknown` and `ReleaseNotAdmitted`.
+    The caller must also call `require_runnable`. Raises `PipelineUnknown`, `ReleaseUnknown`, `ReleaseNotAdmitted` and
+    `PipelinePaused`.
     """
     release = queries.release(queries.pipeline(tenant, pipeline_id), release_version)
     if release.status != Status.REGISTERED:
         raise ReleaseNotAdmitted(f"Release {release_version!r} is {release.status}.", releaseStatus=release.status)
+    _require_not_paused(release)
     return Admission(release, None)
+
+
+def _require_not_paused(release: Release) -> None:
+    hold = holds.refusing(release)
+    if hold is not None:
+        paused = "The pipeline" if hold.pipeline_id else f"Release {release.release_version!r}"
+        since = hold.started_at.isoformat()
+        raise PipelinePaused(f"{paused} is paused since {since}: {hold.reason}", since=since, reason=hold.reason)
 
 
 cache: TimedCache[tuple[int, str], Admission] = TimedCache(

@@ -63,7 +63,7 @@ SELECT id, 'STALE', %(actor)s, jsonb_build_object('cause', 'SILENT', 'lastHeartb
 FROM noted
 """
 
-# Finds the releases with due executions that no worker may run. No row: nothing is stranded.
+# Finds the releases with due executions that no worker may run, without paused ones. No row: nothing is stranded.
 #
 # A draining worker may send heartbeats long after it took its last work. Nothing says when a worker without a free
 # thread, or one whose code the policy refuses, took its last work, so these do not count. STOPPED is a reason only if
@@ -83,6 +83,7 @@ WITH host AS (
     SELECT e.release_id, count(*) AS executions, min(e.next_due_at) AS oldest
     FROM executions_execution e
     WHERE e.tenant_id = ANY(%(tenants)s) AND e.status = ANY(%(due)s) AND e.next_due_at <= now()
+        AND NOT e.held AND NOT EXISTS (SELECT FROM executions_heldrelease p WHERE p.release_id = e.release_id)
         AND NOT EXISTS (SELECT FROM hosted h WHERE h.release_id = e.release_id AND h.runs)
     GROUP BY e.release_id
 )

@@ -120,7 +120,7 @@ def activate(
             reason=activation.reason,
             sequence=activation.sequence,
             previous=newest.release.release_version if newest else None,
-            rollback=is_rollback(release, newest.release if newest else None),
+            kind=activation.kind,
         )
     if signatures.warns:
         log.warning("%s activated %s of %s: %s", actor, release, release.pipeline.tenant, signatures.description)

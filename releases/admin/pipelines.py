@@ -17,6 +17,7 @@ from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import history, policy
 from releases.admin import comparison, rollbacks
+from releases.admin.pauses import open_holds
 from releases.api.history import AtRequest, export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import LONGEST_ROLLBACK_DAYS, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
@@ -96,6 +97,7 @@ class PipelineAdmin(ReadOnlyAdmin):
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
+            holds=open_holds(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )
 

@@ -16,7 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from foundation.admin.columns import badge, column, moment
 from foundation.errors import CoordinatorError
 from releases.activation import activation, retirement, revocation
-from releases.admin import artifact_uploads, artifacts, attachments
+from releases.admin import artifact_uploads, artifacts, attachments, pauses
 from releases.admin.activations import activate
 from releases.admin.uploads import upload
 from releases.api import descriptors
@@ -260,6 +260,8 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "may_attach": release.status in {*PENDING, Status.REGISTERED}
             and self.may(request, Scope.REGISTER, release),
             "may_activate": self.may(request, Scope.ACTIVATE, release),
+            "holds": pauses.open_holds(release, release.pipeline),
+            "paused": release.holds.filter(ended_at=None).exists(),
         }
 
 

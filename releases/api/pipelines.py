@@ -12,13 +12,14 @@ from rest_framework.response import Response
 from foundation.api.fields import Flag, Number, StrictSerializer, WholeNumber
 from releases import queries
 from releases.activation import policy
+from releases.api.pauses import PausableView, with_pauses
 from releases.errors import PipelineUnknown, PolicyInvalid
 from releases.models import LONGEST_ROLLBACK_DAYS, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
 
-class PipelineView(serializers.Serializer[Pipeline]):
+class PipelineView(PausableView[Pipeline]):
     pipelineId = serializers.CharField(source="pipeline_id")
     reasonRequired = serializers.BooleanField(source="reason_required")
     signaturePolicy = serializers.ChoiceField(source="signature_policy", choices=SignaturePolicy.choices)
@@ -103,7 +104,7 @@ class Pipelines(TenantView, ListAPIView[Pipeline]):
     queryset = Pipeline.objects.none()
 
     def get_queryset(self) -> Any:
-        return Pipeline.objects.filter(tenant=self.tenant).select_related("activation__release")
+        return with_pauses(Pipeline.objects.filter(tenant=self.tenant).select_related("activation__release"))
 
 
 @extend_schema(parameters=[TENANT], tags=["pipelines"])

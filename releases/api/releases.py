@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from releases import queries
 from releases.api.findings import FindingView
 from releases.api.multipart import receive
+from releases.api.pauses import PausableView, with_pauses
 from releases.api.retirements import RetirementView
 from releases.api.revocations import RevocationView
 from releases.api.trust import AttachmentView, TrustView
@@ -71,7 +72,7 @@ class ArtifactView(serializers.Serializer[Artifact]):
     )
 
 
-class ReleaseSummary(serializers.Serializer[Release]):
+class ReleaseSummary(PausableView[Release]):
     pipelineId = serializers.CharField(source="pipeline.pipeline_id")
     contractVersion = serializers.CharField(source="contract_version")
     releaseVersion = serializers.CharField(source="release_version")
@@ -157,7 +158,7 @@ class Releases(TenantView, ListAPIView[Release]):
 
     def get_queryset(self) -> Any:
         pipeline = queries.pipeline(self.tenant, self.kwargs["pipeline_id"])
-        return pipeline.releases.select_related("pipeline__activation")
+        return with_pauses(pipeline.releases.select_related("pipeline__activation"))
 
     @extend_schema(
         operation_id="registerRelease",

@@ -8,6 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from executions.holds import holds
 from executions.models import Campaign, DeadLetter, Interaction
 from releases.registration import attachments
 from tenancy.models import AuditEntry, Membership
@@ -73,6 +74,18 @@ def artifact(world: World) -> str:
     return reverse("admin:releases_release_artifact", args=[world.release.pk, world.release.artifacts.get().pk])
 
 
+def paused(kind: str) -> Callable[[World], object]:
+    """Return a function that pauses a row of the world and returns its key."""
+
+    def key_of(world: World) -> object:
+        targets: dict[str, holds.Target] = {"execution": world.execution, "release": world.release}
+        target = targets.get(kind, world.release.pipeline)
+        holds.pause(target, actor="user:test", reason="because")
+        return target.pk
+
+    return key_of
+
+
 # Which users get the page, and which status the other users inside and outside the tenant get.
 PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "pipeline": (of("releases_pipeline_change", lambda w: w.release.pipeline_id), MEMBERS, 404),
@@ -114,6 +127,13 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "campaign live": (of("executions_campaign_live", campaign), MEMBERS, 404),
     "re-drive": (of("executions_execution_redrive", dead), OPERATORS, 404),
     "cancel": (of("executions_execution_cancel", lambda w: w.execution.pk), OPERATORS, 404),
+    "pause execution": (of("executions_hold_execution_pause", lambda w: w.execution.pk), OPERATORS, 404),
+    "pause release": (of("executions_hold_release_pause", lambda w: w.release.pk), RELEASERS, 404),
+    "pause pipeline": (of("executions_hold_pipeline_pause", lambda w: w.release.pipeline_id), RELEASERS, 404),
+    "resume execution": (of("executions_hold_execution_resume", paused("execution")), OPERATORS, 404),
+    "resume release": (of("executions_hold_release_resume", paused("release")), RELEASERS, 404),
+    "resume pipeline": (of("executions_hold_pipeline_resume", paused("pipeline")), RELEASERS, 404),
+    "paused": (plain("executions_hold_changelist"), (*MEMBERS, "stranger"), 403),
     "drain": (of("executions_worker_drain", lambda w: w.worker.pk), OPERATORS, 404),
     "pause campaign": (of("executions_campaign_pause", campaign), OPERATORS, 404),
     "cancel campaign": (of("executions_campaign_cancel", campaign), OPERATORS, 404),

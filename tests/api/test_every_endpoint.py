@@ -30,6 +30,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "trusted-keys/{key_id}/revoke"): {"reason": "leaked"},
     ("POST", "executions/{execution_id}/redrive"): {"reason": "fixed"},
     ("POST", "executions/{execution_id}/cancel"): {"reason": "a mistake"},
+    ("POST", "executions/{execution_id}/pause"): {"reason": "broken"},
+    ("POST", "executions/{execution_id}/resume"): {"reason": "repaired"},
+    ("POST", "pipelines/{pipeline_id}/pause"): {"reason": "broken"},
+    ("POST", "pipelines/{pipeline_id}/resume"): {"reason": "repaired"},
     ("POST", "campaigns"): CAMPAIGN,
     ("POST", "campaigns/preview"): {"filters": CAMPAIGN["filters"]},
     ("POST", "campaigns/{campaign_id}/pause"): {"reason": "wait"},
@@ -56,7 +60,7 @@ LISTS = [
     if method == "GET"
     and path.rsplit("/", 1)[-1]
     in {*("pipelines", "releases", "activations", "executions", "events")}
-    | {"workers", "dead-letters", "campaigns", "items", "interactions", "trusted-keys", "deployments", "audit"}
+    | {"workers", "holds", "dead-letters", "campaigns", "items", "interactions", "trusted-keys", "deployments", "audit"}
 ]
 
 

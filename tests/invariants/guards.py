@@ -67,6 +67,7 @@ GUARDS: Mapping[str, list[Guard]] = {
             "id execution_key input_digest input input_shape result_shape checkpoints submitted_by created_at",
         ),
         Guard("execution_finish_is_now", "finished_at"),
+        Guard("execution_held_by_hold", "held"),
         Guard("execution_counts_up", "version"),
         Guard("execution_legal_move", "status", "SUCCEEDED CANCELLED"),
         Guard(
@@ -103,6 +104,16 @@ GUARDS: Mapping[str, list[Guard]] = {
             """,
             "WAITING DISPATCHING DISPATCHED",
         ),
+        Guard("interaction_first_deadline", "first_deadline", "WAITING DISPATCHING DISPATCHED"),
+    ],
+    "executions_hold": [
+        Guard(
+            "hold_ends_once",
+            """
+            id tenant_id execution_id release_id pipeline_id reason refuses_submissions started_by started_at ended_by
+            end_reason
+            """,
+        )
     ],
     "executions_campaign": [
         Guard("campaign_over_is_over", "*", CAMPAIGN_OVER),
@@ -131,7 +142,6 @@ BY_RIGHTS_ALONE = {
     "tenancy_logincounter": "key",
     "executions_worker": "id tenant_id pipeline_id worker_id",
     "executions_messagepath": "id",
-    "executions_interaction": "deadline",
 }
 """Columns without a trigger, which only the privileges of the application role protect."""
 
@@ -140,14 +150,15 @@ WITH_OTHERS = {
     "releases_release": "findings contract_id primary_artifact_id environments checkpoints",
     "releases_artifact": "blob_id resolved",
     "releases_artifactupload": "finding",
-    "executions_execution": "result status version event_count progress_shape finished_at",
-    "executions_interaction": "response actor completed_at",
+    "executions_execution": "result status version event_count progress_shape held finished_at",
+    "executions_interaction": "response actor completed_at first_deadline",
+    "executions_hold": "ended_at ended_by end_reason",
     "executions_awaitunit": "answered_items",
     "executions_campaign": "finished_at",
     "executions_campaignitem": "new_execution_id",
     "executions_wireform": "result",
 }
-"""Columns that only change together with others: see `test_moves`, `test_sequences` and `test_checks`."""
+"""Columns that only change together with others: see `test_moves`, `test_holds`, `test_sequences` and `test_checks`."""
 
 REMOVALS = {
     "tenancy_auditentry": ("audit_append_only", "audit_not_truncated"),
@@ -174,6 +185,7 @@ REMOVALS = {
     "executions_campaignevent": ("campaignevent_append_only", "campaignevent_not_truncated"),
     "executions_workerevent": ("workerevent_append_only", "workerevent_not_truncated"),
     "executions_workerkeychange": ("worker_key_change_append_only", "worker_key_change_not_truncated"),
+    "executions_hold": ("hold_ends_once", "hold_not_truncated"),
     "executions_wireform": ("wire_form_written_once", ""),
     "executions_awaitunit": ("await_unit_over_is_over", "execution_not_truncated"),
     "executions_interaction": ("interaction_over_is_over", ""),

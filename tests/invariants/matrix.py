@@ -128,7 +128,7 @@ MATRIX = {
     "executions_execution": Table(
         never="""
             id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
-            input_shape checkpoints result_shape result status version event_count progress_shape submitted_by
+            input_shape checkpoints result_shape result status version event_count progress_shape held submitted_by
             created_at finished_at
         """,
         state="status",
@@ -167,16 +167,22 @@ MATRIX = {
     "executions_interaction": Table(
         never="""
             id tenant_id unit_id execution_id step_id step_index item_index worker_name correlation_id transport
-            transport_metadata request output_type assignee group response actor completed_at created_at deadline
+            transport_metadata request output_type assignee group response actor completed_at created_at first_deadline
         """,
         state="status",
         in_state={
             "DISPATCHED": """
-                status version dispatch_attempts next_dispatch_at last_dispatch_error updated_at
+                status version deadline dispatch_attempts next_dispatch_at last_dispatch_error updated_at
             """,
             "COMPLETED": "",
             "CANCELLED": "",
         },
+    ),
+    "executions_hold": Table(
+        never="""
+            id tenant_id execution_id release_id pipeline_id reason refuses_submissions started_by started_at ended_at
+            ended_by end_reason
+        """
     ),
     "executions_campaign": Table(
         never="""

@@ -11,6 +11,7 @@ from django.utils import timezone
 from executions.awaits import interactions
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
+from executions.holds import holds
 from executions.lifecycle import cancellation, outcome
 from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
 from executions.state_machine import moves
@@ -48,7 +49,10 @@ def make() -> None:
 
 
 def _releases(owner: Tenant) -> None:
-    revoke(making.registered(owner, "0.1"), actor=ACTOR, reason="leaked")
+    revoked = making.registered(owner, "0.1")
+    revoke(revoked, actor=ACTOR, reason="leaked")
+    holds.pause(revoked, actor=ACTOR, reason="leaked")
+    holds.pause(Pipeline.objects.get(pipeline_id="org.example.other"), actor=ACTOR, reason="moved")
     revoke(making.registered(owner, "0.6"), actor=ACTOR, reason="leaked", open_executions=Order.FAIL)
     retire(making.registered(owner, "0.7"), actor=ACTOR, reason="replaced")
     contract = making.contract()
@@ -112,7 +116,9 @@ def _executions(owner: Tenant) -> None:
     _run(_submitted(owner, "asking"), making.suspension)
     cancelled = _submitted(owner, "cancelled")
     _run(cancelled, making.suspension)
+    holds.pause(cancelled, actor=ACTOR, reason="wrong")
     cancellation.cancel(owner, cancelled.pk, actor=ACTOR, reason="no")
+    holds.resume(cancelled, actor=ACTOR)
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
     redriven = _submitted(owner, "redriven")
     _run(redriven, making.failure)

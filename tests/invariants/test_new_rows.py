@@ -10,6 +10,7 @@ from tests.invariants.new_rows_of_artifacts import ARTIFACTS
 from tests.invariants.new_rows_of_audit import AUDIT
 from tests.invariants.new_rows_of_deployments import DEPLOYMENTS
 from tests.invariants.new_rows_of_executions import EXECUTIONS
+from tests.invariants.new_rows_of_holds import HOLDS
 from tests.invariants.new_rows_of_operations import OPERATIONS
 from tests.invariants.new_rows_of_releases import DOCUMENTS, HISTORY
 from tests.invariants.new_rows_of_resubmissions import RESUBMISSIONS
@@ -18,7 +19,7 @@ from tests.invariants.new_rows_of_tenants import TENANCY
 
 NEW_ROWS = [
     *(*TENANCY, *AUDIT, *DOCUMENTS, *ARTIFACTS, *HISTORY, *RETIREMENTS, *DEPLOYMENTS),
-    *(*EXECUTIONS, *OPERATIONS, *RESUBMISSIONS),
+    *(*EXECUTIONS, *HOLDS, *OPERATIONS, *RESUBMISSIONS),
 ]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
 
@@ -73,7 +74,7 @@ CHOSEN: dict[str, Change] = {
     "tenancy_audithead": {"tenant_id": tenant("other"), "sequence": "1", "hash": "''"},
     "executions_execution": {
         **{"status": "'QUEUED'", "version": "0", "event_count": "1", "attempt": "0", "budget_start": "0"},
-        **{"current_step_index": "0", "takeovers": "0"},
+        **{"current_step_index": "0", "takeovers": "0", "held": "false"},
         **dict.fromkeys(("next_due_at", "created_at", "updated_at"), "now()"),
         **dict.fromkeys(("lease_owner", "lease_protocol", "lease_worker", "lease_token", "lease_expires_at"), "NULL"),
         **dict.fromkeys(("running_since", "await_unit_id"), "NULL"),
@@ -85,6 +86,11 @@ CHOSEN: dict[str, Change] = {
     "executions_awaitunit": {
         **{"status": "'WAITING_EXTERNAL'", "answered_items": "0"},
         **dict.fromkeys(("created_at", "updated_at"), "now()"),
+    },
+    "executions_interaction": {"first_deadline": "NULL"},
+    "executions_hold": {
+        "started_at": "greatest(started_at, now())",
+        **dict.fromkeys(("ended_at", "ended_by", "end_reason"), "NULL"),
     },
     "executions_campaignitem": {
         "outcome": "'PENDING'",

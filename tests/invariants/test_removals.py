@@ -18,6 +18,7 @@ HISTORY = (
     "executions_awaitunit",
     "executions_wireform",
     "executions_resubmission",
+    "executions_hold",
 )
 REFUSED = "execution_not_deleted"
 
@@ -98,6 +99,7 @@ def test_a_removal_does_not_delete_the_history_of_another_execution(database: Co
         "executions_awaitunit": "await_unit_over_is_over",
         "executions_wireform": "wire_form_written_once",
         "executions_resubmission": "resubmission_append_only",
+        "executions_hold": "hold_ends_once",
     }
     others = f"DELETE FROM {table} WHERE execution_id <> (SELECT id FROM chosen)"
     assert refusal(database, f"{removed('succeeded')}; {others}") == expected[table]

@@ -40,8 +40,8 @@ _RELEASE = """
 """
 _EXECUTION_STATE = """
     status version event_count current_step_index attempt budget_start takeovers progress progress_shape await_unit_id
-    next_due_at lease_owner lease_protocol lease_worker lease_token lease_expires_at running_since last_transition_key
-    result error_code error_message updated_at finished_at
+    next_due_at held lease_owner lease_protocol lease_worker lease_token lease_expires_at running_since
+    last_transition_key result error_code error_message updated_at finished_at
 """
 _FAILURE = """
     tenant_id execution_id execution_version transition_key terminal_status reason error_code error_message retryable
@@ -158,8 +158,16 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             delete=True,
         ),
         "executions_interaction": Rights(
-            insert=f"{_INTERACTION} {_INTERACTION_STATE}", update=_INTERACTION_STATE, delete=True
+            insert=f"{_INTERACTION} {_INTERACTION_STATE}",
+            update=f"{_INTERACTION_STATE} deadline first_deadline",
+            delete=True,
         ),
+        "executions_hold": Rights(
+            insert="tenant_id execution_id release_id pipeline_id reason refuses_submissions started_by",
+            update="ended_at ended_by end_reason",
+            delete=True,
+        ),
+        "executions_heldrelease": READ_ONLY,
         "executions_campaign": Rights(
             insert="""
                 id tenant_id kind target_release_version filters allow_failed revoked_releases reason rate_per_minute

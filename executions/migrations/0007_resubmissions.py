@@ -70,7 +70,7 @@ DROP TRIGGER resubmission_not_truncated ON executions_resubmission;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0005_worker_keys"),)
+    dependencies = (("executions", "0006_holds"),)
     operations = (
         migrations.CreateModel(
             name="Resubmission",

@@ -40,7 +40,7 @@ CREATE TRIGGER activation_starts AFTER INSERT ON releases_activation
 
 
 class Migration(migrations.Migration):
-    dependencies = (("releases", "0002_invariants"),)
+    dependencies = (("releases", "0003_revoke_and_retire"),)
     operations = (
         migrations.AddField(
             model_name="activation",

@@ -29,7 +29,7 @@ BACKWARD = "DROP FUNCTION guard_retirement CASCADE;"
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0005_worker_keys"), ("releases", "0003_revoke_and_retire"))
+    dependencies = (("executions", "0007_resubmissions"), ("releases", "0003_revoke_and_retire"))
     operations = (
         migrations.AlterField("deadletter", "reason", models.CharField(choices=REASONS, max_length=30)),
         migrations.AddField(

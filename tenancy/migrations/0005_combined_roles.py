@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenancy", "0003_login_counters"),
+        ("tenancy", "0004_audit"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

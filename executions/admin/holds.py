@@ -1,0 +1,157 @@
+"""The list of what is paused, and the pages that pause and resume executions, releases and pipelines."""
+
+import uuid
+from functools import partial
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, reverse
+
+from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
+from executions.holds import holds
+from executions.models import TERMINAL_VALUES, Execution, Hold
+from foundation.admin.columns import column, moment
+from releases.models import Pipeline, Release
+from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, TenantScopedAdmin
+from tenancy.roles import Scope
+
+REFUSE = {"submissions": "refuse"}
+"""The query of the page that pauses and refuses submissions."""
+
+
+@admin.register(Hold)
+class HoldAdmin(ReadOnlyAdmin):
+    list_display = ("paused", "tenant", "pipeline", "release", "since", "by", "reason", "submissions")
+    list_select_related = ("tenant", "execution", "pipeline", "release__pipeline")
+    list_filter = (TenantFilter,)
+    ordering = ("-started_at", "-id")
+    list_per_page = 50
+    sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Hold]:
+        rows = super().get_queryset(request).filter(ended_at=None)
+        return rows.defer("execution__input", "execution__result", "execution__progress")
+
+    @column("Paused")
+    def paused(self, hold: Hold) -> str:
+        if hold.execution is not None:
+            return f"Execution {hold.execution_id}"
+        return "Pipeline" if hold.release is None else "Release"
+
+    @column("Pipeline")
+    def pipeline(self, hold: Hold) -> str:
+        return hold.pipeline_name
+
+    @column("Release", empty="-")
+    def release(self, hold: Hold) -> str | None:
+        return hold.release_version
+
+    @column("Since")
+    def since(self, hold: Hold) -> str:
+        return moment(hold.started_at)
+
+    @column("By")
+    def by(self, hold: Hold) -> str:
+        return hold.started_by
+
+    @column("Submissions")
+    def submissions(self, hold: Hold) -> str:
+        return "refused" if hold.refuses_submissions else "accepted"
+
+    def show(self, request: HttpRequest, row: Hold) -> HttpResponse:
+        return redirect(_page_of(row.execution or row.release or row.pipeline))
+
+    def own_urls(self) -> list[URLPattern]:
+        kinds = (
+            ("execution", "uuid", Execution, Scope.OPERATE),
+            ("release", "int", Release, Scope.ACTIVATE),
+            ("pipeline", "int", Pipeline, Scope.ACTIVATE),
+        )
+        return [
+            self.own(f"{kind}/<{key}:object_id>/{act}/", f"{kind}_{act}", partial(view, self, model, scope))
+            for kind, key, model, scope in kinds
+            for act, view in (("pause", _pause_page), ("resume", _resume_page))
+        ]
+
+
+def _pause_page(
+    holds_admin: HoldAdmin, model: type[Model], scope: Scope, request: HttpRequest, object_id: uuid.UUID | int
+) -> HttpResponse:
+    pages = _pages_of(holds_admin, model)
+    refuses = request.GET.get("submissions") == REFUSE["submissions"] and model is not Execution
+    row = pages.row_or_404(request, object_id)
+    return confirm(pages, request, row, partial(_pause_confirmation, refuses), partial(_pause, refuses), scope=scope)
+
+
+def _resume_page(
+    holds_admin: HoldAdmin, model: type[Model], scope: Scope, request: HttpRequest, object_id: uuid.UUID | int
+) -> HttpResponse:
+    pages = _pages_of(holds_admin, model)
+    return confirm(pages, request, pages.row_or_404(request, object_id), _resume_confirmation, _resume, scope=scope)
+
+
+def _pages_of(holds_admin: HoldAdmin, model: type[Model]) -> TenantScopedAdmin:
+    pages = holds_admin.admin_site.get_model_admin(model)
+    assert isinstance(pages, TenantScopedAdmin)  # noqa: S101 - each of these models has such pages
+    return pages
+
+
+def _page_of(target: Any) -> str:
+    return reverse(f"admin:{target._meta.label_lower.replace('.', '_')}_change", args=[target.pk])
+
+
+def _name(target: holds.Target) -> str:
+    return f"{type(target).__name__.lower()} {target}"
+
+
+def _facts(target: holds.Target) -> list[tuple[str, Any]]:
+    hold = holds.open_hold(target)
+    if hold is None:
+        return []
+    return [("Paused since", moment(hold.started_at)), ("By", hold.started_by), ("Reason", hold.reason)]
+
+
+def _pause_confirmation(refuses: bool, target: holds.Target) -> Confirmation:
+    over = isinstance(target, Execution) and target.status in TERMINAL_VALUES
+    submissions = "New executions are refused until then." if refuses else "New executions are accepted and wait."
+    return Confirmation(
+        title=f"Pause {_name(target)}",
+        lead=(
+            "What runs now finishes. Nothing else of it starts until it is resumed, and its retries, timers and "
+            f"deadlines stand still. {'' if isinstance(target, Execution) else submissions}"
+        ).strip(),
+        button="Pause and refuse submissions" if refuses else "Pause",
+        icon="pause_circle",
+        back=_page_of(target),
+        facts=_facts(target),
+        refusal="It is terminal, so it cannot be paused." if over else "",
+        reason_required=True,
+    )
+
+
+def _pause(refuses: bool, target: holds.Target, requested: OperatorRequest) -> str:
+    made = holds.pause(target, actor=requested.actor, reason=requested.reason, refuses_submissions=refuses)
+    return f"The {_name(target)} {'is paused' if made.created else 'was paused before'}."
+
+
+def _resume_confirmation(target: holds.Target) -> Confirmation:
+    return Confirmation(
+        title=f"Resume {_name(target)}",
+        lead=(
+            "Its work continues, unless another pause covers it. Its retries, timers and deadlines move by the time of "
+            "the pause."
+        ),
+        button="Resume",
+        icon="play_circle",
+        back=_page_of(target),
+        facts=_facts(target),
+        refusal="" if holds.open_hold(target) else "It is not paused.",
+    )
+
+
+def _resume(target: holds.Target, requested: OperatorRequest) -> str:
+    holds.resume(target, actor=requested.actor, reason=requested.reason)
+    return f"The {_name(target)} is resumed."

@@ -1,0 +1,154 @@
+"""Pauses and resumes executions, releases and pipelines.
+
+While a hold is open, no due work of its target is claimed: no execution, timer, deadline or webhook. What already runs
+finishes, and its outcome is recorded. Several holds may cover one execution; its work continues when all have ended.
+
+The lock of the pipeline's row serialises the pauses and resumes of the pipeline, its releases and its executions. It is
+taken before the locks of executions.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+
+from executions.errors import ExecutionUnknown, NotPaused, PauseRefused
+from executions.holds import statements
+from executions.models import TERMINAL_VALUES, Execution, Hold, Interaction
+from executions.workers.registry import DISPATCH_TASK
+from foundation.wakeups import wakeup
+from releases.errors import ReasonRequired
+from releases.models import Pipeline, Release
+
+log = logging.getLogger(__name__)
+MOVED_AT_ONCE = 1000
+"""How many executions one statement moves."""
+
+Target = Execution | Release | Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The open hold of a target. `created` is False if the target was paused before."""
+
+    hold: Hold
+    created: bool
+
+
+def pause(target: Target, *, actor: str, reason: str, refuses_submissions: bool = False) -> Pause:
+    """Pause `target`. When this returns, none of its due work is claimed any more.
+
+    With `refuses_submissions`, the pause of a release or a pipeline also refuses new executions; otherwise they are
+    accepted and wait. If the target is paused, nothing changes, and its open hold is returned. The caller has checked
+    access to the tenant. Raises `ReasonRequired`, and for an execution `PauseRefused` if it is terminal.
+    """
+    if not reason.strip():
+        raise ReasonRequired("A pause requires a reason.")
+    with transaction.atomic():
+        _lock_pipeline(target)
+        earlier = open_hold(target)
+        if earlier is not None:
+            return Pause(earlier, created=False)
+        if isinstance(target, Execution):
+            hold_id = _pause_execution(target, actor, reason.strip())
+        else:
+            hold_id = _pause_releases(target, actor, reason.strip(), refuses_submissions)
+        hold = Hold.objects.get(pk=hold_id)
+    log.info("%s paused %s %s", actor, _kind(target), target)
+    return Pause(hold, created=True)
+
+
+def resume(target: Target, *, actor: str, reason: str = "") -> Hold:
+    """End the open hold of `target` and return it. Work continues unless another hold covers it.
+
+    What waits for a time waits as much longer as the hold has stopped it: retries, timers, deadlines of interactions
+    and attempts of webhooks. The caller has checked access to the tenant. Raises `NotPaused`.
+    """
+    with transaction.atomic():
+        _lock_pipeline(target)
+        hold = open_hold(target)
+        if hold is None:
+            raise NotPaused(f"The {_kind(target)} {target} is not paused.")
+        statement = statements.RESUME_EXECUTION if isinstance(target, Execution) else statements.RESUME_RELEASES
+        with connection.cursor() as cursor:
+            cursor.execute(statement, {"hold": hold.pk, "actor": actor, "reason": reason.strip()})
+        _move_times(hold, target)
+        hold.refresh_from_db()
+        wakeup.send_once(DISPATCH_TASK)
+    log.info("%s resumed %s %s", actor, _kind(target), target)
+    return hold
+
+
+def open_hold(target: Target) -> Hold | None:
+    """Return the open hold of the target itself, without those that cover it; None if it has none."""
+    return Hold.objects.filter(**{_kind(target): target}, ended_at=None).first()
+
+
+def _kind(target: Target) -> str:
+    return type(target).__name__.lower()
+
+
+def _lock_pipeline(target: Target) -> None:
+    if isinstance(target, Pipeline):
+        pipeline_id = target.pk
+    elif isinstance(target, Release):
+        pipeline_id = target.pipeline_id
+    else:
+        pipeline_id = Release.objects.values_list("pipeline_id", flat=True).get(pk=target.release_id)
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LOCK_PIPELINE, [pipeline_id])
+
+
+def _pause_execution(execution: Execution, actor: str, reason: str) -> int:
+    parameters: dict[str, Any] = {
+        "execution": execution.pk,
+        "reason": reason,
+        "actor": actor,
+        "terminal": TERMINAL_VALUES,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements.PAUSE_EXECUTION, parameters)
+        row = cursor.fetchone()
+    if row is not None:
+        return int(row[0])
+    status = Execution.objects.filter(pk=execution.pk).values_list("status", flat=True).first()
+    if status is None:
+        raise ExecutionUnknown(f"There is no execution {execution.pk}.")
+    raise PauseRefused(f"Execution {execution.pk} cannot be paused from status {status}", executionStatus=status)
+
+
+def _pause_releases(target: Release | Pipeline, actor: str, reason: str, refuses_submissions: bool) -> int:
+    pipeline = target.pipeline if isinstance(target, Release) else target
+    parameters = {
+        "tenant": pipeline.tenant_id,
+        "release": target.pk if isinstance(target, Release) else None,
+        "pipeline": target.pk if isinstance(target, Pipeline) else None,
+        "reason": reason,
+        "refuses": refuses_submissions,
+        "actor": actor,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements.PAUSE_RELEASES, parameters)
+        [hold_id] = cursor.fetchone()
+        cursor.execute(statements.WAIT_FOR_CLAIMS, {"releases": _releases(target)})
+    return int(hold_id)
+
+
+def _releases(target: Release | Pipeline) -> list[int]:
+    return [target.pk] if isinstance(target, Release) else list(target.releases.values_list("pk", flat=True))
+
+
+def _move_times(hold: Hold, target: Target) -> None:
+    """Move the due times, deadlines and dispatch times of the executions that the ended hold has stopped."""
+    ids: list[Any]
+    with connection.cursor() as cursor:
+        if isinstance(target, Execution):
+            ids = [target.pk]
+        else:
+            cursor.execute(statements.LOCK_WAITING, {"hold": hold.pk, "releases": _releases(target)})
+            ids = [execution_id for (execution_id,) in cursor.fetchall()]
+        for start in range(0, len(ids), MOVED_AT_ONCE):
+            some: dict[str, Any] = {"hold": hold.pk, "ids": ids[start : start + MOVED_AT_ONCE]}
+            cursor.execute(statements.MOVE_DUE, some)
+            cursor.execute(statements.MOVE_DEADLINES, {**some, "open": [status.value for status in Interaction.OPEN]})
