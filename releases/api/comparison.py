@@ -9,6 +9,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from foundation.errors import InvalidRequest
 from releases import queries
 from releases.activation import comparison
 from releases.errors import NoActiveRelease, PipelineUnknown, ReleaseUnknown
@@ -18,6 +19,7 @@ from wire.comparison.differences import MAX_DIFFERENCES, Area, Difference, Impac
 from wire.identifying import is_segment
 
 NAMES = ("from", "to")
+VERSION = {"type": "string", "minLength": 1}
 
 
 class DifferenceView(serializers.Serializer[Difference]):
@@ -43,14 +45,14 @@ class ComparisonView(serializers.Serializer[Any]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Comparison(TenantView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown, NoActiveRelease)}
+    refusals: ClassVar = {"GET": (InvalidRequest, PipelineUnknown, ReleaseUnknown, NoActiveRelease)}
 
     @extend_schema(
         operation_id="comparison",
         responses=ComparisonView,
         parameters=[
-            OpenApiParameter("from", str, description="A release version. By default that of the active release."),
-            OpenApiParameter("to", str, description="A release version. By default the registered one uploaded last."),
+            OpenApiParameter("from", VERSION, description="By default the version of the active release."),
+            OpenApiParameter("to", VERSION, description="By default that of the registered release uploaded last."),
         ],
     )
     def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:

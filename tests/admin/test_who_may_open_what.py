@@ -89,6 +89,7 @@ def paused(kind: str) -> Callable[[World], object]:
 # Which users get the page, and which status the other users inside and outside the tenant get.
 PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "pipeline": (of("releases_pipeline_change", lambda w: w.release.pipeline_id), MEMBERS, 404),
+    "comparison": (of("releases_pipeline_compare", lambda w: w.release.pipeline_id), MEMBERS, 404),
     "release": (of("releases_release_change", lambda w: w.release.pk), MEMBERS, 404),
     "release status": (of("releases_release_status", lambda w: w.release.pk), MEMBERS, 404),
     "execution": (of("executions_execution_change", lambda w: w.execution.pk), MEMBERS, 404),

@@ -50,6 +50,8 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         "pipelineId": [making.PIPELINE],
         "release_version": [release.release_version],
         "releaseVersion": [release.release_version],
+        "from": [release.release_version],
+        "to": [release.release_version],
         "expectedReleaseVersion": [release.release_version],
         "execution_id": [str(each.pk) for each in (ours.execution, live, *dead)],
         "campaign_id": [str(campaign.pk)],

@@ -1,0 +1,128 @@
+"""`pipelines diff`: the differences between two releases on this machine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.cli import main
+from tests import making, signing
+from wire.documents.descriptor import parse_descriptor
+
+ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
+PRICE = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
+
+
+def written(folder: Path, version: str = "1.0", *fields: dict[str, Any], carrier: bool = False, **entries: str) -> Path:
+    """Write a release with its artifact, and return its folder."""
+    folder.mkdir()
+    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [ID, *fields]}}}
+    contract = making.contract(canonicalTypes=types)
+    data = making.archive(contract, **entries)
+    describe = making.carrier_descriptor if carrier else making.descriptor
+    (folder / "app.zip").write_bytes(data)
+    (folder / "pipeline-release.json").write_text(json.dumps(describe(contract, data, version)))
+    return folder
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return written(tmp_path / "old")
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    return written(tmp_path / "new", "2.0", PRICE)
+
+
+def diff(capsys: pytest.CaptureFixture[str], *arguments: Path | str) -> tuple[int, str, str]:
+    status = main(["diff", *map(str, arguments)])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def test_a_new_required_field_breaks_callers(capsys: pytest.CaptureFixture[str], old: Path, new: Path) -> None:
+    status, out, err = diff(capsys, old, new)
+    assert (status, err) == (1, "")
+    lines = out.splitlines()
+    assert lines[0] == (
+        'breaking-for-callers: added steps["Validate"].input.price: none -> decimal. '
+        "Inputs without this field were accepted, and are refused."
+    )
+    assert lines[-1].startswith("1 breaking-for-callers, ")
+
+
+def test_equal_releases_have_no_differences(capsys: pytest.CaptureFixture[str], old: Path) -> None:
+    assert diff(capsys, old / "pipeline-release.json", old) == (0, "no differences\n", "")
+
+
+def test_other_code_is_compatible(capsys: pytest.CaptureFixture[str], old: Path, tmp_path: Path) -> None:
+    other = written(tmp_path / "other", "1.1", code="x = 1")
+    status, out, _ = diff(capsys, old, other)
+    assert status == 0
+    assert out.startswith('compatible: changed artifacts["app"].digest: sha256:')
+
+
+def test_json_has_the_members_of_the_rest_answer(capsys: pytest.CaptureFixture[str], old: Path, new: Path) -> None:
+    status, out, _ = diff(capsys, old, new, "--json")
+    document = json.loads(out)
+    assert (status, document["breaking"]) == (1, True)
+    assert (document["fromReleaseVersion"], document["toReleaseVersion"]) == ("1.0", "2.0")
+    first = document["differences"][0]
+    assert (first["impact"], first["path"]) == ("breaking-for-callers", 'steps["Validate"].input.price')
+
+
+def test_environments_of_artifacts_are_compared(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    releases = [
+        written(tmp_path / name, carrier=True, **{"META-INF/pipeline/requirements.lock": f"django=={version}\n"})
+        for name, version in (("a", "5.2"), ("b", "5.3"))
+    ]
+    status, out, _ = diff(capsys, *releases)
+    assert status == 0
+    assert 'environments["app"].distributions["django"]: 5.2 -> 5.3.' in out
+
+
+def test_signatures_are_compared(capsys: pytest.CaptureFixture[str], old: Path, tmp_path: Path) -> None:
+    signed = written(tmp_path / "signed")
+    envelope = signing.envelope(json.loads((signed / "pipeline-release.json").read_bytes()), "ci")
+    (signed / "pipeline-release.dsse.json").write_bytes(envelope)
+    assert f"key {signing.key_id('ci')}, not verified" in diff(capsys, old, signed)[1]
+    (signed / "pipeline-release.dsse.json").write_bytes(signing.envelope({"other": 1}, "ci"))
+    status, _, err = diff(capsys, old, signed)
+    assert status == 2
+    assert err.endswith("signs another descriptor\n")
+
+
+@pytest.mark.parametrize("content", [None, b"other bytes"])
+def test_a_missing_artifact_leaves_the_contract_unknown(
+    capsys: pytest.CaptureFixture[str], old: Path, new: Path, content: bytes | None
+) -> None:
+    (new / "app.zip").unlink()
+    if content is not None:
+        (new / "app.zip").write_bytes(content)
+    status, out, err = diff(capsys, old, new)
+    assert status == 0
+    assert out.startswith("unknown: changed contract: ")
+    assert err.startswith(f"warning: {new}: the files of these artifacts were not found")
+
+
+def test_the_contract_next_to_the_descriptor_is_enough(
+    capsys: pytest.CaptureFixture[str], old: Path, new: Path
+) -> None:
+    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [ID, PRICE]}}}
+    (new / "app.zip").unlink()
+    (new / "pipeline-contract.json").write_text(json.dumps(making.contract(canonicalTypes=types)))
+    assert diff(capsys, old, new)[0] == 1
+
+
+def test_a_mistake_has_its_own_exit_status(capsys: pytest.CaptureFixture[str], old: Path, tmp_path: Path) -> None:
+    status, _, err = diff(capsys, old, tmp_path / "nowhere")
+    assert (status, err.startswith("error: FILE_UNREADABLE: ")) == (2, True)
+    descriptor = old / "pipeline-release.json"
+    document = parse_descriptor(descriptor.read_bytes()).normalised()
+    descriptor.write_text(json.dumps({**document, "surprise": 1}))
+    status, _, err = diff(capsys, old, old)
+    assert status == 2
+    assert "INVALID_RELEASE" in err
+    assert "surprise" in err
