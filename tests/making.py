@@ -331,6 +331,7 @@ def dead_of(running: Execution) -> Execution:
     """End a claimed execution in DLQ, and return it."""
     Pipeline.objects.filter(tenant=running.tenant_id).update(retry_limit=0)
     running.refresh_from_db()
+    assert running.lease_token is not None
     key = transition_key(running.pk, running.current_step_index, running.attempt)
     failed = Outcome(
         execution_id=running.pk,

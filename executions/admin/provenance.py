@@ -23,6 +23,7 @@ ENDS = {
     "LEASE_EXPIRED": "lost its lease without a report",
     "LEASES_LOST": "lost its lease without a report, once too often",
     "CANCELLED": "had the part when the execution was cancelled",
+    "RELEASE_REVOKED": "had the part when the release was revoked and its executions were failed",
 }
 """The outcome of a part, by the event that ended it."""
 

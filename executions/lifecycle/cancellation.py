@@ -76,12 +76,12 @@ def _move(execution: Execution, actor: str, reason: str) -> Move:
             "stepIndex": execution.current_step_index,
             "errorCode": execution.error_code,
             "errorMessage": execution.error_message,
-            **_holder(execution),
+            **holder(execution),
         },
     )
 
 
-def _holder(execution: Execution) -> dict[str, str]:
+def holder(execution: Execution) -> dict[str, str]:
     """Return the worker that holds the lease, with its registered artifact; nothing if none has named the lease."""
     if execution.lease_worker is None:
         return {}

@@ -12,6 +12,7 @@ from django.db import DatabaseError, connection, transaction
 
 from executions.awaits import awaits
 from executions.lifecycle import statements
+from executions.lifecycle.cancellation import holder
 from executions.models import DeadLetter, Execution
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -97,6 +98,7 @@ def _move(execution: Execution, reason: str) -> Move:
             "stepIndex": execution.current_step_index,
             "errorCode": CODE,
             "errorMessage": message,
+            **holder(execution),
         },
         error_code=CODE,
         error_message=message,

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
+from foundation.errors import InvalidRequest
 from releases import queries
 from releases.activation.blockers import FAILURES, Blocker, Kind, blockers
 from releases.activation.retirement import retire
@@ -67,13 +68,13 @@ class RetirementAnswerView(serializers.Serializer[Any]):
 class Retirements(TenantView):
     scopes: ClassVar = {"POST": Scope.ACTIVATE}
     refusals: ClassVar = {
-        "GET": (PipelineUnknown, ReleaseUnknown),
+        "GET": (InvalidRequest, PipelineUnknown, ReleaseUnknown),
         "POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, RetirementBlocked),
     }
 
     @extend_schema(
         operation_id="retirementBlockers",
-        parameters=[OpenApiParameter("releaseVersion", str, required=True)],
+        parameters=[OpenApiParameter("releaseVersion", {"type": "string", "minLength": 1}, required=True)],
         responses=RetirementAnswerView,
     )
     def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:

@@ -22,7 +22,7 @@ REPORTS: Final = frozenset(
     {"SUCCEEDED", "FAILED", "RETRY_SCHEDULED", "RETRIES_EXHAUSTED", "AWAITING", "CHECKPOINT", "OUTCOME_DROPPED"}
 )
 """The events with which a worker reports a part."""
-LOST: Final = frozenset({"LEASE_EXPIRED", "LEASES_LOST", "CANCELLED"})
+LOST: Final = frozenset({"LEASE_EXPIRED", "LEASES_LOST", "CANCELLED", "RELEASE_REVOKED"})
 """The events that end a part without a report."""
 
 

@@ -9,13 +9,14 @@ from django.conf import settings
 
 from executions import tasks
 from executions.awaits import interactions
-from executions.lifecycle import cancellation, outcome, provenance
+from executions.lifecycle import cancellation, outcome, provenance, revoked
 from executions.models import Execution, Interaction
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
 from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
+from releases.activation.revocation import Order, revoke
 from releases.errors import ProvenanceKeyMissing
 from releases.trust import statement_key
 from tests import making, signing
@@ -214,6 +215,20 @@ def test_a_cancelled_part_names_the_worker_that_had_it() -> None:
     cancellation.cancel(owner, execution.pk, actor="user:anna", reason="a mistake")
     [run] = predicate(execution)["runs"]
     assert (run["outcome"], run["worker"], run["artifactDigest"]) == ("CANCELLED", "worker-9", artifact.digest)
+    assert run["findings"] == ["NOT_REPORTED"]
+
+
+def test_a_part_that_a_revocation_ended_names_the_worker_that_had_it() -> None:
+    owner, release = making.ready()
+    execution = making.execution(owner)
+    [claim] = making.claimed(owner)
+    [artifact] = release.artifacts.all()
+    making.worker(release, "worker-9", artifact_digest=artifact.digest)
+    moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-9", lease_seconds=30)
+    revoke(release, actor="user:anna", reason="leaked", open_executions=Order.FAIL)
+    assert revoked.fail_open() == 1
+    [run] = predicate(execution)["runs"]
+    assert (run["outcome"], run["worker"], run["artifactDigest"]) == ("RELEASE_REVOKED", "worker-9", artifact.digest)
     assert run["findings"] == ["NOT_REPORTED"]
 
 

@@ -15,8 +15,8 @@ from releases.activation.activation import activate
 from releases.activation.blockers import Blocker, Kind, blockers
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.artifacts import retention
-from releases.errors import ReasonRequired, ReleaseNotRegistered, ReleaseRetired, RetirementBlocked
+from releases.artifacts import downloads, retention
+from releases.errors import ArtifactNotStored, ReasonRequired, ReleaseNotRegistered, ReleaseRetired, RetirementBlocked
 from releases.models import Activation, Release, Retirement
 from tenancy.models import Tenant
 from tests import making
@@ -161,3 +161,5 @@ def test_bytes_of_a_retired_release_may_be_removed_unless_another_release_needs_
     assert orphans == {own: "RETIRED"}
     removed = list(retention.remove(list(retention.orphans(later)), later))
     assert [each.name for each in removed] == [own]
+    with pytest.raises(ArtifactNotStored):
+        downloads.find(owner, own)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.models import BlobEvent, Deployment, Pipeline, Release
 from releases.registration import attachments
@@ -15,6 +16,7 @@ def release() -> Release:
     made = making.active(making.tenant())
     BlobEvent.objects.create(digest=made.artifacts.get().digest, kind=BlobEvent.Kind.DAMAGED)
     revoke(making.registered(made.pipeline.tenant, "0.1"), actor="user:test", reason="leaked")
+    retire(making.registered(made.pipeline.tenant, "0.2"), actor="user:test", reason="replaced")
     attachments.attach(made, [signing.envelope(made.descriptor)], actor="user:test")
     signing.trusted(made.pipeline.tenant, "new")
     trusted_keys.revoke(signing.trusted(made.pipeline.tenant, "old"), actor="user:test", reason="left")

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from releases.models import Release, Revocation
+from releases.models import Pipeline, Release, Retirement, Revocation
 from releases.states import MOVES, Status
 from tests import making
 from tests.raw_sql import check_foreign_keys_now, run, unguarded
@@ -53,9 +53,12 @@ def test_the_time_of_a_verdict_never_changes(release: Release) -> None:
 @pytest.mark.parametrize(("source", "target"), list(product(Status, Status)))
 def test_the_trigger_allows_the_same_moves_as_the_table(release: Release, source: Status, target: Status) -> None:
     """For every pair of statuses, the trigger allows exactly the moves in `MOVES`."""
-    with unguarded(Release), unguarded(Revocation):
+    with unguarded(Release), unguarded(Revocation), unguarded(Retirement), unguarded(Pipeline):
         run("UPDATE releases_release SET status = %s WHERE id = %s", source, release.pk)
         run("INSERT INTO releases_revocation (release_id, actor, reason) VALUES (%s, '', 'why')", release.pk)
+        sql = "INSERT INTO releases_retirement (release_id, actor, reason, given_up_failures) VALUES (%s, '', 'why', 0)"
+        run(sql, release.pk)
+        run("UPDATE releases_pipeline SET activation_id = NULL WHERE id = %s", release.pipeline_id)
     sql = "UPDATE releases_release SET status = %s WHERE id = %s"
     if source is target or target in MOVES[source]:
         run(sql, target, release.pk)

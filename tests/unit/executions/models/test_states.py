@@ -11,9 +11,9 @@ Q, R, W, X = State.QUEUED, State.RUNNING, State.WAIT_RETRY, State.WAITING_EXTERN
 S, F, D, C = State.SUCCEEDED, State.FAILED, State.DLQ, State.CANCELLED
 
 LEGAL = {
-    *{(Q, R), (Q, C)},
+    *{(Q, R), (Q, F), (Q, C)},
     *{(R, S), (R, X), (R, W), (R, F), (R, D), (R, Q), (R, C)},
-    *{(W, R), (W, C)},
+    *{(W, R), (W, F), (W, C)},
     *{(X, Q), (X, F), (X, C)},
     *{(F, Q), (D, Q)},
 }
