@@ -7,15 +7,26 @@ import pytest
 from django.db import transaction
 from django.urls import reverse
 
+from releases.activation.activation import activate
 from tenancy.models import Membership
+from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, campaign, dead, key, question
 from tests.api.tenant_api import everything
 
 PEOPLE = ("viewer", "operator", "on-call", "release-manager", "tenant-admin", "stranger")
+ROLLERS = ("on-call", *RELEASERS)
 Form = tuple[str, Callable[[World], list[object]], dict[str, Any], tuple[str, ...]]
 WHY = {"reason": "because"}
+
+
+@pytest.fixture
+def acme(acme: World) -> World:
+    """The same, with a release that was active before 1.0."""
+    activate(making.registered(acme.tenant, "0.9", pipeline_id="acme.orders"), actor="user:test")
+    activate(acme.release, actor="user:test", reason="back")
+    return acme
 
 
 def viewer(world: World) -> int:
@@ -30,6 +41,12 @@ FORMS: list[Form] = [
         lambda w: [w.release.pk],
         {"operation_key": "k", "expected_release_version": "1.0"},
         RELEASERS,
+    ),
+    (
+        "releases_pipeline_rollback",
+        lambda w: [w.release.pipeline_id],
+        {**WHY, "release_version": "0.9", "expected_release_version": "1.0", "operation_key": "k"},
+        ROLLERS,
     ),
     ("releases_trustedkey_revoke", lambda w: [key(w)], WHY, ADMINS),
     ("executions_interaction_answer", lambda w: [question(w)], {"response": "1"}, OPERATORS),

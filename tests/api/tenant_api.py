@@ -43,6 +43,9 @@ ENDPOINTS = {
 ELSEWHERE = {
     ("PATCH", "pipelines/{pipeline_id}"): "test_policy",
     ("POST", "pipelines/{pipeline_id}/revocations"): "test_revocations",
+    ("POST", "pipelines/{pipeline_id}/rollback"): "test_rollbacks",
+    ("GET", "pipelines/{pipeline_id}/active"): "test_history",
+    ("GET", "pipelines/{pipeline_id}/history/export"): "test_history",
     ("POST", "pipelines/{pipeline_id}/attachments"): "test_trust",
     ("GET", "pipelines/{pipeline_id}/attachments/{digest}"): "test_trust",
     ("GET", "trusted-keys"): "test_trust",
