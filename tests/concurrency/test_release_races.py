@@ -99,7 +99,7 @@ def test_of_a_rollback_and_an_activation_that_expect_the_same_release_one_succee
     making.active(owner, "1.0")
     second = making.active(owner, "2.0")
     third = making.registered(owner, "3.0")
-    expected = {"expected_release_version": "2.0"}
+    expected: dict[str, Any] = {"expected_release_version": "2.0"}
     won, lost = parted(race(rolling_back(owner, **expected), partial(activate, third, actor="", **expected)))
     assert (len(won), lost) == (1, ["ActiveReleaseChanged"])
     assert newest(second.pipeline) == won[0]
