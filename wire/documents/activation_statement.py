@@ -125,13 +125,13 @@ _DIALECT = Dialect(
     name=NAME,
     code="PROVENANCE",
     preamble="Not the activation history of a pipeline: ",
-    verbatim=frozenset({"PROVENANCE_UNSUPPORTED", "PROVENANCE_TIME_MALFORMED", "PROVENANCE_DIGEST_MALFORMED"}),
+    verbatim=frozenset({"PROVENANCE_UNSUPPORTED", "PROVENANCE_DIGEST_MALFORMED"}),
 )
 
 
 def _instant(found: str) -> str:
     if not _TIME.fullmatch(found):
-        raise PydanticCustomError("PROVENANCE_TIME_MALFORMED", "This is not a time in UTC with microseconds")
+        raise PydanticCustomError("PROVENANCE_UNSUPPORTED", "This is not a time in UTC with microseconds")
     return found
 
 
