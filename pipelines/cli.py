@@ -40,6 +40,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     diff.add(commands.add_parser("diff", help="compare two releases: what breaks for callers and for parked work"))
     publish.add(commands.add_parser("publish", help="upload a release, wait for its verification, activate it"))
     env.add(commands.add_parser("env", help="make the environment that a release requires"))
-    verify_provenance.add(commands.add_parser("verify-provenance", help="check offline which code ran an execution"))
+    verify_provenance.add(
+        commands.add_parser(
+            "verify-provenance", help="check offline which code ran an execution, or which releases were active"
+        )
+    )
     worker.add(commands.add_parser("worker", help="run a transition worker for one release"))
     return parser

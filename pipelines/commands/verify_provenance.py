@@ -1,4 +1,4 @@
-"""``pipelines verify-provenance``: check offline which code ran an execution."""
+"""``pipelines verify-provenance``: check offline which code ran an execution, or which releases were active."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from pipelines.commands.options import add_json, show
+
+_LISTS = frozenset({"runs", "awaits", "activations", "releases"})
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -42,12 +44,22 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps({**verified.facts, "verified": not verified.problems, "problems": verified.problems}))
     else:
         facts = verified.facts
-        show({name: value for name, value in facts.items() if name not in ("runs", "awaits")}, arguments)
+        show({name: value for name, value in facts.items() if name not in _LISTS}, arguments)
         for run in facts.get("runs", []):
             print(f"run {run['sequence']:<12} {_line(run)}")
+        for activation in facts.get("activations", []):
+            print(f"activation {activation['sequence']:<5} {_activation(activation)}")
         for problem in verified.problems:
             print(f"error: {problem}", file=sys.stderr)
     return 1 if verified.problems else 0
+
+
+def _activation(activation: dict[str, object]) -> str:
+    reason = f": {activation['reason']}" if activation["reason"] else ""
+    return (
+        f"{activation['activatedAt']} {activation['kind']} of {activation['releaseVersion']} by {activation['actor']}"
+        f"{reason}"
+    )
 
 
 def _line(run: dict[str, object]) -> str:

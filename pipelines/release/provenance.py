@@ -1,4 +1,4 @@
-"""Verifies the provenance of an execution offline: its signature, its form, the artifacts and the release."""
+"""Verifies signed statements of a coordinator offline: the provenance of an execution, and activation histories."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from pipelines.errors import DefinitionError
-from wire.documents import execution_statement, json_values
+from wire.documents import activation_statement, execution_statement, json_values
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.json_reader import read_object
 from wire.documents.signing import Envelope, KeyUnusable, key_id, read_envelope, read_public_key
 from wire.findings import DocumentError
 
-MAX_BYTES: Final = 2 * execution_statement.MAX_BYTES
+MAX_BYTES: Final = 2 * activation_statement.MAX_BYTES
 """How long an envelope may be that is read."""
 
 
@@ -37,10 +37,11 @@ class Verified:
 def verify(
     document: Path, keys: Sequence[Path], artifacts: Sequence[Path] = (), release: Path | None = None
 ) -> Verified:
-    """Verify the document of an execution with the public keys of its coordinator. No network is used.
+    """Verify a document with the public keys of its coordinator. No network is used.
 
     One of ``keys`` must have signed. With ``artifacts``, the artifacts whose code ran must be exactly these files. With
-    ``release``, the execution must be pinned to that descriptor. Only signed bytes are read.
+    ``release``, the execution must be pinned to that descriptor. Neither fits an activation history. Only signed bytes
+    are read.
 
     Raises ``DefinitionError`` if a file cannot be used: FILE_UNREADABLE, PROVENANCE_KEY_INVALID, INVALID_RELEASE.
     """
@@ -53,6 +54,8 @@ def verify(
             return Verified({}, [f"PROVENANCE_NOT_SIGNED: none of the keys has signed {document}"])
         if envelope.payload_type != execution_statement.PAYLOAD_TYPE:
             return Verified({}, [f"PROVENANCE_INVALID: {document} does not contain an in-toto statement"])
+        if activation_statement.is_history(envelope.payload):
+            return _history(activation_statement.read(envelope.payload), signers, artifacts, release)
         statement = execution_statement.read(envelope.payload)
     except DocumentError as error:
         return Verified({}, [f"PROVENANCE_INVALID: {document}: {error.findings[0].message}"])
@@ -60,6 +63,24 @@ def verify(
     problems += _artifact_problems(statement, artifacts)
     problems += _release_problems(statement, release) if release is not None else []
     return Verified(_facts(statement, signers), problems)
+
+
+def _history(
+    statement: activation_statement.Statement, signers: list[str], artifacts: Sequence[Path], release: Path | None
+) -> Verified:
+    predicate = statement.predicate.normalised()
+    facts = {
+        "tenant": predicate["tenant"],
+        "pipelineId": predicate["pipelineId"],
+        "keyId": signers,
+        "omittedActivations": predicate["omittedActivations"],
+        "activations": predicate["activations"],
+        "releases": predicate["releases"],
+    }
+    problems = [f"PROVENANCE_CONTRADICTORY: {each}" for each in statement.contradictions()]
+    if artifacts or release is not None:
+        problems.append("PROVENANCE_OF_HISTORY: this is an activation history, so it tells nothing about these files")
+    return Verified(facts, problems)
 
 
 def _has_signed(key: Ed25519PublicKey, envelope: Envelope) -> bool:

@@ -31,13 +31,15 @@ class ActiveThen:
     revoked_at: datetime | None
 
 
-def active_at(pipeline: Pipeline, at: datetime) -> ActiveThen:
-    """Return what was active at a time: the newest activation that is not later.
+def active_at(pipeline: Pipeline, at: datetime | None = None) -> ActiveThen:
+    """Return what was active at a time, by default now: the newest activation that is not later.
 
     The times of activations never decrease, so of several at one time, the one with the greatest sequence counts.
     Raises `TimeInFuture`, and `NoneActiveThen` before the first activation.
     """
-    if at > _now():
+    now = _now()
+    at = now if at is None else at
+    if at > now:
         raise TimeInFuture("The time must not be in the future.", errors=[_FUTURE])
     found = queries.history(pipeline).filter(activated_at__lte=at).order_by("-activated_at", "-sequence").first()
     if found is None:

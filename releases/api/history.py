@@ -20,12 +20,12 @@ from tenancy.api.tenant_view import TENANT, TenantView
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 
 AT = OpenApiParameter(
-    "at", {"type": "string", "format": "date-time"}, required=True, description="An RFC 3339 time, not in the future."
+    "at", {"type": "string", "format": "date-time"}, description="An RFC 3339 time, not in the future. By default, now."
 )
 
 
 class AtRequest(StrictSerializer):
-    at = Moment()
+    at = Moment(required=False, default=None)
 
 
 class ActiveThenView(serializers.Serializer[history.ActiveThen]):

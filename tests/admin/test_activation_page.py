@@ -81,7 +81,7 @@ def test_an_activation_is_rejected_if_another_release_has_become_active(
     assert "ACTIVE_RELEASE_CHANGED" in answer.text
     assert 'name="expected_release_version" value="3.0"' in answer.text
     assert ">mine</textarea>" in answer.text
-    assert "rollback" in answer.text
+    assert "This is a rollback" not in answer.text
     assert history(newer)[-1].release == other
     again = {**form, "expected_release_version": "3.0", "operation_key": answer.context["operation_key"]}
     assert client.post(address(newer), again).status_code == 302
@@ -92,7 +92,8 @@ def test_a_rollback_is_displayed_as_one(log_in: LogIn, acme: World, newer: Relea
     activate(newer, actor="user:somebody")
     client = log_in("release-manager")
     assert "Roll back to 1.0" in client.get(address(acme.release)).text
-    answer = client.post(address(acme.release), form_of(client, acme.release))
+    assert client.post(address(acme.release), form_of(client, acme.release)).status_code == 422
+    answer = client.post(address(acme.release), {**form_of(client, acme.release), "reason": "It fails"})
     assert "This is a rollback" in client.get(answer["Location"]).text
     assert history(newer)[-1].is_rollback
 

@@ -7,6 +7,7 @@ import pytest
 from django.db import transaction
 from django.urls import reverse
 
+from releases.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Membership
 from tests import making
@@ -16,8 +17,17 @@ from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, cam
 from tests.api.tenant_api import everything
 
 PEOPLE = ("viewer", "operator", "on-call", "release-manager", "tenant-admin", "stranger")
+ROLLERS = ("on-call", *RELEASERS)
 Form = tuple[str, Callable[[World], list[object]], dict[str, Any], tuple[str, ...]]
 WHY = {"reason": "because"}
+
+
+@pytest.fixture
+def acme(acme: World) -> World:
+    """The same, with a release that was active before 1.0."""
+    activate(making.registered(acme.tenant, "0.9", pipeline_id="acme.orders"), actor="user:test")
+    activate(acme.release, actor="user:test", reason="back")
+    return acme
 
 
 def viewer(world: World) -> int:
@@ -40,6 +50,12 @@ FORMS: list[Form] = [
         lambda w: [w.release.pk],
         {"operation_key": "k", "expected_release_version": "1.0"},
         RELEASERS,
+    ),
+    (
+        "releases_pipeline_rollback",
+        lambda w: [w.release.pipeline_id],
+        {**WHY, "release_version": "0.9", "expected_release_version": "1.0", "operation_key": "k"},
+        ROLLERS,
     ),
     ("releases_trustedkey_revoke", lambda w: [key(w)], WHY, ADMINS),
     ("executions_interaction_answer", lambda w: [question(w)], {"response": "1"}, OPERATORS),

@@ -25,6 +25,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "pipelines/{pipeline_id}/activations"): {"releaseVersion": "1.0"},
     ("POST", "pipelines/{pipeline_id}/revocations"): {"releaseVersion": "1.0", "reason": "a mistake"},
     ("POST", "pipelines/{pipeline_id}/retirements"): {"releaseVersion": "1.0", "reason": "replaced"},
+    ("POST", "pipelines/{pipeline_id}/rollback"): {"reason": "a mistake"},
     ("PATCH", "pipelines/{pipeline_id}"): {"reasonRequired": True},
     ("POST", "trusted-keys"): {"name": "next", "publicKey": signing.public_pem("next")},
     ("POST", "trusted-keys/{key_id}/revoke"): {"reason": "leaked"},

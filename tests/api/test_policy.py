@@ -20,6 +20,7 @@ POLICY = {
     "validateAnswers": False,
     "unverifiedWorkers": "allow",
     "missingArtifacts": "identity-only",
+    "rollBackDays": 7,
     "retryLimit": 7,
     "retryDelaySeconds": 0.5,
     "retryMultiplier": 3.0,
@@ -48,6 +49,7 @@ def test_only_the_named_parts_of_a_policy_change(admin: Caller) -> None:
         "validateAnswers": True,
         "unverifiedWorkers": "refuse",
         "missingArtifacts": "reject",
+        "rollBackDays": 30,
         "application": "",
         "retryLimit": None,
         "retryMultiplier": None,
@@ -82,6 +84,8 @@ def test_the_bounds_are_inclusive(admin: Caller, change: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("change", "fields"),
     [
+        ({"rollBackDays": 0}, {"rollBackDays"}),
+        ({"rollBackDays": 3651}, {"rollBackDays"}),
         ({"retryLimit": -1}, {"retryLimit"}),
         ({"retryLimit": 1001}, {"retryLimit"}),
         ({"retryDelaySeconds": -0.1}, {"retryDelaySeconds"}),
@@ -103,6 +107,8 @@ def test_an_invalid_policy_is_rejected_with_every_finding(
 @pytest.mark.parametrize(
     "body",
     [
+        {"rollBackDays": None},
+        {"rollBackDays": True},
         {"retryLimit": "3"},
         {"retryLimit": 3.5},
         {"retryLimit": True},

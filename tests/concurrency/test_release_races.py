@@ -12,7 +12,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from foundation.scheduling.places import Places
+from releases import queries
 from releases.activation.activation import activate
+from releases.activation.rollback import roll_back
 from releases.artifacts.store import artifact_store
 from releases.models import Activation, ArtifactUpload, Blob, Contract, Pipeline, Release
 from releases.registration.registrar import Registration, register, verify_release
@@ -20,7 +22,7 @@ from releases.registration.turns import of_releases, of_uploads
 from tenancy.models import Tenant
 from tests import making, signing
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.test_operators import wait_for_a_blocked_session
+from tests.concurrency.test_operators import in_a_thread, wait_for_a_blocked_session
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)
@@ -33,10 +35,15 @@ def newest(pipeline: Pipeline) -> Activation | None:
 def test_concurrent_activations_are_a_sequence_without_a_gap() -> None:
     owner = making.tenant()
     releases = [making.registered(owner, f"{number}.0") for number in range(4)]
-    made = results_of(race(*[partial(activate, release, actor="user:x") for release in releases * 2]))
+    made = results_of(race(*[partial(activate, release, actor="user:x", reason="race") for release in releases * 2]))
     events = sorted(made, key=lambda event: event.sequence)
     assert [event.sequence for event in events] == list(range(1, 9))
     assert [event.previous_id for event in events] == [None, *[event.release_id for event in events[:-1]]]
+    times = [event.activated_at for event in events]
+    assert times == sorted(times)
+    for event in events:
+        returns = event.release_id in {each.release_id for each in events[: event.sequence - 1]}
+        assert event.is_rollback is (returns and event.release_id != event.previous_id)
     assert newest(releases[0].pipeline) == events[-1]
 
 
@@ -64,6 +71,54 @@ def test_a_concurrent_operation_key_for_two_releases_activates_one() -> None:
     releases = [making.registered(owner, f"{number}.0") for number in range(2)]
     won, lost = parted(race(*[partial(activate, release, actor="", operation_key="k") for release in releases]))
     assert (len(won), lost) == (1, ["OperationKeyReused"])
+
+
+def rolling_back(owner: Tenant, **more: Any) -> Any:
+    """Return a call that rolls back in one step. It reads the pipeline when it is called."""
+
+    def call() -> Activation:
+        pipeline = queries.pipeline(owner, making.PIPELINE)
+        return roll_back(pipeline, **{"actor": "", "reason": "it fails", "recent_only": True, **more})
+
+    return call
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_concurrent_rollbacks_with_one_operation_key_are_one_step(_: int) -> None:
+    owner = making.tenant()
+    first, second, _third = [making.active(owner, f"{number}.0") for number in range(3)]
+    made = results_of(race(*[rolling_back(owner, operation_key="k")] * 4))
+    assert {event.release_id for event in made} == {second.pk}
+    assert len({event.pk for event in made}) == 1
+    assert Activation.objects.filter(pipeline=first.pipeline).count() == 4
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_of_a_rollback_and_an_activation_that_expect_the_same_release_one_succeeds(_: int) -> None:
+    owner = making.tenant()
+    making.active(owner, "1.0")
+    second = making.active(owner, "2.0")
+    third = making.registered(owner, "3.0")
+    expected: dict[str, Any] = {"expected_release_version": "2.0"}
+    won, lost = parted(race(rolling_back(owner, **expected), partial(activate, third, actor="", **expected)))
+    assert (len(won), lost) == (1, ["ActiveReleaseChanged"])
+    assert newest(second.pipeline) == won[0]
+    assert Activation.objects.filter(pipeline=second.pipeline).count() == 3
+
+
+def test_an_activation_that_waited_for_the_lock_is_not_older_than_the_one_before_it() -> None:
+    """Its transaction began earlier, so its start would be a wrong time."""
+    owner = making.tenant()
+    first, second = [making.registered(owner, f"{number}.0") for number in range(2)]
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Pipeline.objects.select_for_update().get(pk=first.pipeline_id)
+            waiting = pool.submit(in_a_thread, partial(activate, second, actor=""))
+            wait_for_a_blocked_session()
+            made = activate(first, actor="")
+        later = waiting.result(timeout=30)
+    assert (made.sequence, later.sequence) == (1, 2)
+    assert made.activated_at <= later.activated_at
 
 
 CONTRACT = making.contract()

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -125,14 +125,23 @@ _DIALECT = Dialect(
     name=NAME,
     code="PROVENANCE",
     preamble="Not the activation history of a pipeline: ",
-    verbatim=frozenset({"PROVENANCE_TIME_MALFORMED", "PROVENANCE_DIGEST_MALFORMED"}),
+    verbatim=frozenset({"PROVENANCE_UNSUPPORTED", "PROVENANCE_DIGEST_MALFORMED"}),
 )
 
 
 def _instant(found: str) -> str:
     if not _TIME.fullmatch(found):
-        raise PydanticCustomError("PROVENANCE_TIME_MALFORMED", "This is not a time in UTC with microseconds")
+        raise PydanticCustomError("PROVENANCE_UNSUPPORTED", "This is not a time in UTC with microseconds")
     return found
+
+
+def _one_of(*known: str) -> AfterValidator:
+    def check(found: str) -> str:
+        if found not in known:
+            raise PydanticCustomError("PROVENANCE_UNSUPPORTED", f"Only {' and '.join(known)} are supported")
+        return found
+
+    return AfterValidator(check)
 
 
 _Time = Annotated[RequiredText, AfterValidator(_instant)]
@@ -159,7 +168,7 @@ class Release(Document):
 
 class Activation(Document):
     sequence: int
-    kind: Literal["activation", "rollback"]
+    kind: Annotated[RequiredText, _one_of(ACTIVATION, ROLLBACK)]
     release_version: RequiredText
     previous_release_version: str | None
     actor: str
@@ -178,9 +187,9 @@ class Predicate(Document):
 class Statement(Document):
     """The activation history of one pipeline."""
 
-    type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
+    type_: Annotated[RequiredText, _one_of(STATEMENT_TYPE)] = Field(alias="_type")
     subject: Annotated[tuple[Subject, ...], ArrayOrNull]
-    predicate_type: Literal["urn:durable-coordinator:predicate:activation-history:v1"]
+    predicate_type: Annotated[RequiredText, _one_of(PREDICATE_TYPE)]
     predicate: Predicate
 
     def contradictions(self) -> list[str]:

@@ -29,7 +29,7 @@ class People(Machine):
         """An execution is pinned to the active release. A repeated key returns the first execution."""
         if self.active != self.world.releases[release]:
             self.active = self.world.releases[release]
-            activate(self.active, actor="user:test")
+            activate(self.active, actor="user:test", reason="a change")
 
         def request() -> Any:
             return submit(

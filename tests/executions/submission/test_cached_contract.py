@@ -107,7 +107,7 @@ def test_an_activation_changes_the_contract_of_the_next_submission(
     activate(second, actor="user:test")
     assert summary(send(owner, case.value, "new")) == case.expected
     # The cached contract of the second release does not apply to the first one either.
-    activate(first, actor="user:test")
+    activate(first, actor="user:test", reason="back")
     assert isinstance(send(owner, case.warm, "again"), Submission)
     assert Execution.objects.filter(tenant=owner, release=first, execution_key__startswith="again").exists()
 
@@ -122,7 +122,7 @@ def test_a_release_without_a_contract_does_not_use_the_previous_one() -> None:
     single(owner, {"n": 1}, "warm")
     activate(second, actor="user:test")
     assert summary(single(owner, ["any"], "new")) == ("UNI", "SINGLE")
-    activate(first, actor="user:test")
+    activate(first, actor="user:test", reason="back")
     assert summary(single(owner, ["any"], "again")) == "INPUT_INVALID"
 
 

@@ -17,7 +17,7 @@ from tests import making
 from tests.raw_sql import refused, rows, run, unguarded
 
 pytestmark = pytest.mark.django_db
-WHY = {"actor": "user:ann", "reason": "it fails"}
+WHY: dict[str, Any] = {"actor": "user:ann", "reason": "it fails"}
 
 
 @pytest.fixture

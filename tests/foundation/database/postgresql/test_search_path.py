@@ -42,7 +42,7 @@ def test_a_temporary_table_does_not_allow_an_activation_to_be_forged() -> None:
     run("CREATE TEMPORARY TABLE releases_release ON COMMIT DROP AS SELECT * FROM public.releases_release")
     run("UPDATE pg_temp.releases_release SET status = 'REGISTERED'")
     sql = """INSERT INTO releases_activation
-        (pipeline_id, release_id, previous_id, sequence, actor, reason, activated_at)
-        SELECT pipeline_id, %s, release_id, sequence + 1, actor, reason, now() FROM releases_activation"""
+        (pipeline_id, release_id, previous_id, sequence, kind, actor, reason, activated_at)
+        SELECT pipeline_id, %s, release_id, sequence + 1, 'activation', actor, reason, now() FROM releases_activation"""
     assert refused(sql, unverified.pk) == "activation_own_release"
     assert Activation.objects.count() == 1

@@ -1,0 +1,141 @@
+"""The statement about the activation history of a pipeline: it is deterministic, and reading finds contradictions."""
+
+import json
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.release.provenance import verify
+from tests import signing
+from wire.documents import activation_statement as statements
+from wire.documents.execution_statement import PAYLOAD_TYPE
+from wire.documents.json_writer import text
+from wire.documents.signing import sign
+from wire.findings import DocumentError
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+ROWS = [
+    ("activation", "1.0", None),
+    ("activation", "2.0", "1.0"),
+    ("activation", "2.0", "2.0"),
+    ("rollback", "1.0", "2.0"),
+]
+
+
+def built(rows: list[tuple[str, str, str | None]] | None = None, omitted: int = 0) -> dict[str, Any]:
+    revoked = statements.Revoked("user:eva", "leaks", NOW + timedelta(hours=1))
+    releases = [
+        statements.Known(version, "c", digit * 64, [("app", f"sha256:{digit * 64}")], revocation)
+        for version, digit, revocation in (("1.0", "1", None), ("2.0", "2", revoked))
+    ]
+    activations = [
+        statements.Activated(number, kind, version, previous, "user:ann", "why", NOW + timedelta(seconds=number))
+        for number, (kind, version, previous) in enumerate(ROWS if rows is None else rows, omitted + 1)
+    ]
+    return statements.build("acme", "org.example.orders", releases, activations, omitted)
+
+
+def read(document: dict[str, Any]) -> statements.Statement:
+    return statements.read(text(document).encode())
+
+
+def test_equal_histories_give_equal_statements_that_can_be_read() -> None:
+    assert text(built()) == text(built())
+    statement = read(built())
+    assert statement.contradictions() == []
+    assert statement.normalised() == built()
+    assert read(built(ROWS[2:], omitted=2)).contradictions() == []
+    assert read(built([])).contradictions() == []
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    document = deepcopy(built())
+    *way, last = path.split(".")
+    at: Any = document
+    for name in way:
+        at = at[int(name)] if name.isdigit() else at[name]
+    at[int(last) if last.isdigit() else last] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("predicate.activations.1.sequence", 3, "has the place 2"),
+        ("predicate.omittedActivations", 1, "has the place 2"),
+        ("predicate.activations.1.previousReleaseVersion", "2.0", "does not replace the release"),
+        ("predicate.activations.0.previousReleaseVersion", "2.0", "unless it is the first one"),
+        ("predicate.activations.2.activatedAt", "2026-11-26T11:59:59.000000Z", "is older"),
+        ("predicate.activations.3.kind", "activation", "which the history contradicts"),
+        ("predicate.activations.1.kind", "rollback", "which the history contradicts"),
+        ("predicate.activations.2.kind", "rollback", "which the history contradicts"),
+        ("predicate.activations.3.reason", " ", "rollback without a reason"),
+        ("predicate.activations.3.releaseVersion", "3.0", "is not listed"),
+        ("predicate.releases.0.descriptorDigest.sha256", "3" * 64, "the subjects are not the releases"),
+        ("predicate.releases.1.releaseVersion", "1.0", "the subjects are not the releases"),
+        ("subject", [], "the subjects are not the releases"),
+    ],
+)
+def test_contradictions_are_found(path: str, value: Any, problem: str) -> None:
+    found = read(changed(path, value)).contradictions()
+    assert any(problem in each for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("predicateType", "urn:other"),
+        ("_type", "https://in-toto.io/Statement/v2"),
+        ("predicate.activations.0.kind", "redo"),
+        ("predicate.activations.0.activatedAt", "yesterday"),
+        ("predicate.activations.0.approvedBy", "user:eva"),
+        ("predicate.releases.0.descriptorDigest.sha256", "x"),
+        ("predicate.releases.1.revocation", {"actor": "a", "reason": "b"}),
+    ],
+)
+def test_another_form_is_rejected(path: str, value: Any) -> None:
+    with pytest.raises(DocumentError) as caught:
+        read(changed(path, value))
+    assert all(finding.code.startswith("PROVENANCE_") for finding in caught.value.findings)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    path = tmp_path / "coordinator.pub.pem"
+    path.write_text(signing.public_pem("coordinator"))
+    return path
+
+
+def signed(folder: Path, document: dict[str, Any], name: str = "coordinator") -> Path:
+    path = folder / "history.dsse.json"
+    path.write_bytes(sign(text(document).encode(), PAYLOAD_TYPE, [signing.private_key(name)]))
+    return path
+
+
+def test_a_signed_history_is_verified_offline(tmp_path: Path, key: Path) -> None:
+    verified = verify(signed(tmp_path, built()), [key])
+    assert verified.problems == []
+    assert (verified.facts["tenant"], verified.facts["pipelineId"]) == ("acme", "org.example.orders")
+    assert verified.facts["activations"] == built()["predicate"]["activations"]
+    assert verified.facts["keyId"] == [signing.key_id("coordinator")]
+
+
+def test_a_history_that_another_key_signed_or_that_was_changed_is_no_proof(tmp_path: Path, key: Path) -> None:
+    [problem] = verify(signed(tmp_path, built(), "stranger"), [key]).problems
+    assert problem.startswith("PROVENANCE_NOT_SIGNED")
+    [problem] = verify(signed(tmp_path, changed("predicate.activations.3.kind", "activation")), [key]).problems
+    assert problem.startswith("PROVENANCE_CONTRADICTORY")
+    path = signed(tmp_path, built())
+    envelope = json.loads(path.read_bytes())
+    other = json.loads(signed(tmp_path, built([])).read_bytes())
+    path.write_text(json.dumps({**envelope, "payload": other["payload"]}))
+    [problem] = verify(path, [key]).problems
+    assert problem.startswith("PROVENANCE_NOT_SIGNED")
+
+
+def test_a_history_proves_nothing_about_files(tmp_path: Path, key: Path) -> None:
+    [problem] = verify(signed(tmp_path, built()), [key], [key]).problems
+    assert problem.startswith("PROVENANCE_OF_HISTORY")
