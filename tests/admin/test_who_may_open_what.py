@@ -107,6 +107,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "campaign": (of("executions_campaign_change", campaign), MEMBERS, 404),
     "campaign live": (of("executions_campaign_live", campaign), MEMBERS, 404),
     "re-drive": (of("executions_execution_redrive", dead), OPERATORS, 404),
+    "resubmit": (of("executions_execution_resubmit", dead), OPERATORS, 404),
     "cancel": (of("executions_execution_cancel", lambda w: w.execution.pk), OPERATORS, 404),
     "drain": (of("executions_worker_drain", lambda w: w.worker.pk), OPERATORS, 404),
     "pause campaign": (of("executions_campaign_pause", campaign), OPERATORS, 404),

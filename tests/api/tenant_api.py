@@ -50,6 +50,7 @@ ELSEWHERE = {
     ("POST", "trusted-keys/{key_id}/revoke"): "test_trust",
     ("POST", "executions/{execution_id}/redrive"): "test_operators",
     ("POST", "executions/{execution_id}/cancel"): "test_operators",
+    ("POST", "executions/{execution_id}/resubmit"): "test_resubmissions",
     ("GET", "dead-letters"): "test_operators",
     ("GET", "campaigns"): "test_campaigns",
     ("POST", "campaigns"): "test_campaigns",

@@ -29,6 +29,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "trusted-keys/{key_id}/revoke"): {"reason": "leaked"},
     ("POST", "executions/{execution_id}/redrive"): {"reason": "fixed"},
     ("POST", "executions/{execution_id}/cancel"): {"reason": "a mistake"},
+    ("POST", "executions/{execution_id}/resubmit"): {"reason": "fixed", "releaseVersion": "1.0", "operationKey": "k"},
     ("POST", "campaigns"): CAMPAIGN,
     ("POST", "campaigns/preview"): {"filters": CAMPAIGN["filters"]},
     ("POST", "campaigns/{campaign_id}/pause"): {"reason": "wait"},
