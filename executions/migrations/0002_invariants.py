@@ -194,7 +194,7 @@ BEGIN
         WHERE r.id = NEW.release_id AND r.status = 'REGISTERED' AND p.tenant_id = NEW.tenant_id
             AND p.pipeline_id = NEW.pipeline_id AND r.contract_version = NEW.contract_version
             AND r.release_version = NEW.release_version
-            AND (EXISTS (SELECT FROM releases_activation a WHERE a.id = p.activation_id AND a.release_id = r.id)
+            AND (r.id = (SELECT a.release_id FROM releases_activation a WHERE a.id = p.activation_id)
                 -- A resubmission may name a release that is not active.
                 OR EXISTS (SELECT FROM executions_resubmission s
                     WHERE s.new_execution_id = NEW.id AND s.created_at = now())))
