@@ -191,16 +191,22 @@ CREATE FUNCTION guard_submission() RETURNS trigger LANGUAGE plpgsql SET search_p
 BEGIN
     IF NOT EXISTS (
         SELECT FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
+        JOIN releases_activation a ON a.id = p.activation_id AND a.release_id = r.id
         WHERE r.id = NEW.release_id AND r.status = 'REGISTERED' AND p.tenant_id = NEW.tenant_id
             AND p.pipeline_id = NEW.pipeline_id AND r.contract_version = NEW.contract_version
-            AND r.release_version = NEW.release_version
-            AND (r.id = (SELECT a.release_id FROM releases_activation a WHERE a.id = p.activation_id)
-                -- A resubmission may name a release that is not active.
-                OR EXISTS (SELECT FROM executions_resubmission s
-                    WHERE s.new_execution_id = NEW.id AND s.created_at = now())))
+            AND r.release_version = NEW.release_version)
     THEN
-        RAISE EXCEPTION 'execution %: the pin does not name the active release of the pipeline and tenant', NEW.id
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_pin_exists';
+        -- A resubmission may name a release that is not active. A separate statement, so that others do not pay for it.
+        IF NOT EXISTS (
+            SELECT FROM executions_resubmission s, releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
+            WHERE s.new_execution_id = NEW.id AND s.created_at = now()
+                AND r.id = NEW.release_id AND r.status = 'REGISTERED' AND p.tenant_id = NEW.tenant_id
+                AND p.pipeline_id = NEW.pipeline_id AND r.contract_version = NEW.contract_version
+                AND r.release_version = NEW.release_version)
+        THEN
+            RAISE EXCEPTION 'execution %: the pin does not name the active release of the pipeline and tenant', NEW.id
+                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_pin_exists';
+        END IF;
     END IF;
     IF NEW.status <> 'QUEUED' OR NEW.version <> 0 OR NEW.attempt <> 0 OR NEW.event_count <> 1 THEN
         RAISE EXCEPTION 'execution %: an execution starts QUEUED, at version 0 and attempt 0, with one event', NEW.id
