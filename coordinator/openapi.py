@@ -23,6 +23,7 @@ SPECTACULAR_SETTINGS = {
         "DescriptorProfile": "wire.documents.descriptor.Profile",
         "ReleaseStatus": "releases.states.Status",
         "ExecutionStatus": "executions.models.states.State",
+        "CampaignKind": "executions.models.Campaign.Kind",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
         "CampaignItemOutcome": "executions.models.CampaignItem.Result",

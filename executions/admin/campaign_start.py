@@ -18,10 +18,10 @@ from executions.admin.filters import STATE_VARIANTS
 from executions.campaigns import campaigns
 from executions.campaigns.campaigns import HIGHEST_RATE
 from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, preview
-from executions.models import DeadLetter
+from executions.models import Campaign, DeadLetter
 from foundation.errors import CoordinatorError
 from releases.models import IDENTITY_LENGTH
-from tenancy.access import actor, tenants_of
+from tenancy.access import actor, may, tenants_of
 from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import Tenant
 from tenancy.roles import Scope
@@ -57,6 +57,15 @@ class FiltersForm(forms.Form):
     )
     finished_from = _time("Failed from", "UTC.")
     finished_to = _time("Failed before", "UTC. Exclusive.")
+    kind = forms.ChoiceField(
+        label="Kind",
+        required=False,
+        choices=[
+            ("redrive", "Re-drive on the release of each execution"),
+            ("resubmit", "Resubmit as new executions"),
+        ],
+        widget=UnfoldAdminSelectWidget,
+    )
     allow_failed = forms.BooleanField(
         label="Include FAILED executions, whose errors are not retryable",
         required=False,
@@ -71,11 +80,23 @@ class FiltersForm(forms.Form):
         field.queryset = tenants_of(request.user, Scope.OPERATE)
 
     @property
+    def requested_kind(self) -> Campaign.Kind:
+        return Campaign.Kind(self.cleaned_data["kind"] or Campaign.Kind.REDRIVE)
+
+    @property
     def filters(self) -> Filters:
         return Filters(**{name: self.cleaned_data[name] or None for name in WIRE_NAMES})
 
 
 class StartForm(forms.Form):
+    target_release_version = forms.CharField(
+        label="Target release version",
+        required=False,
+        strip=False,
+        max_length=IDENTITY_LENGTH,
+        help_text="Empty: each new execution gets the release that is active at its time.",
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+    )
     why = forms.CharField(
         label="Reason",
         max_length=LONGEST_REASON,
@@ -106,6 +127,8 @@ def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     if not filtering.is_valid():
         return _page(pages, request, filtering, starting, status=400 if filtering.is_bound else 200)
     tenant, allow_failed = filtering.cleaned_data["tenant"], filtering.cleaned_data["allow_failed"]
+    if filtering.requested_kind == Campaign.Kind.RESUBMIT and not may(request.user, tenant, Scope.SUBMIT):
+        raise PermissionDenied
     try:
         if not starting.is_valid():
             found = preview(tenant, filtering.filters, allow_failed=allow_failed)
@@ -118,6 +141,8 @@ def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
             actor=actor(request.user),
             allow_failed=allow_failed,
             allow_revoked=starting.cleaned_data["allow_revoked"],
+            kind=filtering.requested_kind,
+            target_release_version=starting.cleaned_data["target_release_version"] or None,
         )
     except CoordinatorError as error:
         return _page(pages, request, filtering, starting, error=error, status=error.status)
@@ -145,6 +170,7 @@ def _page(
         filtering=filtering,
         hidden=[field.as_hidden({"id": f"start_{field.name}"}) for field in filtering] if filtering.is_bound else [],
         starting=starting,
+        resubmits=filtering.is_valid() and filtering.requested_kind == Campaign.Kind.RESUBMIT,
         found=found,
         sample=[(each, STATE_VARIANTS[each.status]) for each in found.executions] if found else [],
         problem=problem_of(error) if error else None,

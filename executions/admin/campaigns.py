@@ -33,6 +33,7 @@ VARIANTS = {
 RESULT_VARIANTS = {
     ItemResult.PENDING.value: "info",
     ItemResult.REDRIVEN.value: "success",
+    ItemResult.RESUBMITTED.value: "success",
     ItemResult.SKIPPED.value: "warning",
 }
 REMOVED = "REMOVED"
@@ -77,7 +78,7 @@ class WaitingReleaseFilter(ScopedFilter):
 
 @admin.register(Campaign)
 class CampaignAdmin(ReadOnlyAdmin):
-    list_display = ("started", "state", "found", "progress", "rate", "reason", "created_by", "tenant")
+    list_display = ("started", "state", "kind", "found", "progress", "rate", "reason", "created_by", "tenant")
     list_select_related = ("tenant",)
     list_filter = (StatusFilter, WaitingReleaseFilter, TenantFilter)
     ordering = ("-created_at", "-id")
@@ -159,6 +160,7 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress = campaigns.progress([campaign.pk])[campaign.pk]
+        done = progress.redriven + progress.resubmitted
         outcome = request.GET.get("outcome", "")
         outcome = outcome if outcome in ItemResult.values else ""
         number = _page_number(request)
@@ -169,6 +171,8 @@ class CampaignAdmin(ReadOnlyAdmin):
             "campaign": campaign,
             "variant": VARIANTS[campaign.status],
             "progress": progress,
+            "resubmits": campaign.kind == Campaign.Kind.RESUBMIT,
+            "done": done,
             "events": [{"event": event, "data": on_one_line(event.data)} for event in events],
             "items": [_line(item) for item in shown],
             "outcome": outcome,
@@ -178,7 +182,7 @@ class CampaignAdmin(ReadOnlyAdmin):
             "follows": campaign.status in LIVE or any(_runs(item) for item in shown),
             "may_operate": self.may(request, Scope.OPERATE, campaign),
             # Changes with every change of the page.
-            "mark": f"{campaign.status}.{progress.pending}.{progress.redriven}.{progress.skipped}.{len(events)}."
+            "mark": f"{campaign.status}.{progress.pending}.{done}.{progress.skipped}.{len(events)}."
             + "".join(item.outcome[0] + _current_status(item)[:2] for item in shown),
         }
 
@@ -210,12 +214,16 @@ def _line(item: CampaignItem) -> dict[str, Any]:
 
 
 def _current_status(item: CampaignItem) -> str:
-    """Return the current status of the item's execution."""
-    return item.execution.shown_status if item.execution else REMOVED
+    """Return the current status of the item's execution, or of the new one that resubmits it."""
+    execution = item.new_execution if item.outcome == ItemResult.RESUBMITTED else item.execution
+    return execution.shown_status if execution else REMOVED
 
 
 def _runs(item: CampaignItem) -> bool:
-    return item.outcome == ItemResult.REDRIVEN and _current_status(item) not in (*TERMINAL_VALUES, REMOVED)
+    return item.outcome in (ItemResult.REDRIVEN, ItemResult.RESUBMITTED) and _current_status(item) not in (
+        *TERMINAL_VALUES,
+        REMOVED,
+    )
 
 
 # --- requests -------------------------------------------------------------------------------------
@@ -248,7 +256,7 @@ def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: An
 
 
 def _pause_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "No further execution is re-driven until it is resumed or cancelled. Re-driven executions continue."
+    lead = "No further execution is admitted until it is resumed or cancelled. Admitted executions continue."
     return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
 
 
@@ -260,7 +268,7 @@ def _resume_confirmation(campaign: Campaign) -> Confirmation:
 
 
 def _cancel_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "Pending items are skipped permanently. Re-driven executions continue."
+    lead = "Pending items are skipped permanently. Admitted executions continue."
     return _confirmation(
         campaign,
         LIVE,

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from unfold.paginator import InfinitePaginator
 
-from executions.admin import provenance
+from executions.admin import provenance, resubmit
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import bounded_json, on_one_line
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, newest_first
@@ -20,6 +20,7 @@ from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrivable, redrive
 from executions.models import CLAIMED, DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
 from executions.models.states import State, legal
+from executions.submission.resubmission import RESUBMITTABLE, links, origin
 from executions.workers.stranded import why_stranded
 from foundation.admin.columns import badge, column, moment, precise
 from releases.models import Pipeline, Revocation
@@ -107,6 +108,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
         return [
             self.own("<uuid:object_id>/redrive/", "redrive", self.redrive),
             self.own("<uuid:object_id>/cancel/", "cancel", self.cancel),
+            self.own("<uuid:object_id>/resubmit/", "resubmit", self.resubmit),
             self.fragment("<uuid:object_id>/live/", "live", self.live),
             self.own("<uuid:object_id>/provenance/", "provenance", self.provenance),
             self.own("<uuid:object_id>/provenance.dsse.json", "provenance_document", self.provenance_document),
@@ -117,6 +119,9 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     def cancel(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         return confirm(self, request, self.row_or_404(request, object_id), _cancel_confirmation, _cancel)
+
+    def resubmit(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return resubmit.show(self, request, self.row_or_404(request, object_id))
 
     def provenance(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         execution = self.row_or_404(request, object_id)
@@ -149,6 +154,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "cancellable": legal(state, State.CANCELLED),
             "may_activate": self.may(request, Scope.ACTIVATE, execution),
             "pausable": legal(state, State.CANCELLED) and not execution.held,
+            "resubmittable": state in RESUBMITTABLE
+            and all(self.may(request, scope, execution) for scope in resubmit.SCOPES),
         }
 
 
@@ -199,6 +206,8 @@ def _shown(execution: Execution) -> dict[str, Any]:
             for event in events[:EVENTS_SHOWN]
         ],
         "more_events": len(events) > EVENTS_SHOWN,
+        "origin": origin(execution),
+        "resubmissions": [(link, STATE_VARIANTS.get(link.status, "default")) for link in links(execution)],
         "questions": questions[:QUESTIONS_SHOWN],
         "more_questions": len(questions) > QUESTIONS_SHOWN,
     }

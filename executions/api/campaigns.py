@@ -1,4 +1,4 @@
-"""REST: starts and controls the re-drive campaigns of a tenant."""
+"""REST: starts and controls the campaigns of a tenant."""
 
 import uuid
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, RevokedRe
 from executions.errors import (
     CampaignEmpty,
     CampaignRefused,
+    CampaignTargetInvalid,
     CampaignUnknown,
     FilterRequired,
     ReleaseRevokedConfirmation,
@@ -28,6 +29,7 @@ from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter,
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
 from releases.models import IDENTITY_LENGTH
+from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
@@ -59,7 +61,22 @@ class CampaignRequest(PreviewRequest):
     allowRevoked = Flag(
         required=False,
         default=False,
-        help_text="Also run executions of releases that are revoked now. The preview names them.",
+        help_text="Also re-drive executions of releases that are revoked now. The preview names them.",
+    )
+    kind = serializers.ChoiceField(
+        choices=Campaign.Kind.choices,
+        required=False,
+        default=Campaign.Kind.REDRIVE,
+        help_text="`redrive` runs each execution again on its release. `resubmit` creates a new one for each, and "
+        "the token needs the scope `executions:submit` too.",
+    )
+    targetReleaseVersion = SegmentIdentifier(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="The release of the new executions, which need not be active. Without it, each gets the release that "
+        "is active at its time. Only for `resubmit`.",
     )
 
 
@@ -108,6 +125,7 @@ class ProgressView(serializers.Serializer[campaigns.Progress]):
     total = serializers.IntegerField()
     pending = serializers.IntegerField()
     redriven = serializers.IntegerField()
+    resubmitted = serializers.IntegerField()
     skipped = serializers.IntegerField()
 
 
@@ -121,6 +139,11 @@ class CampaignEventView(serializers.Serializer[CampaignEvent]):
 class CampaignSummary(serializers.Serializer[Campaign]):
     campaignId = serializers.UUIDField(source="id")
     status = serializers.ChoiceField(choices=Campaign.Status.choices)
+    kind = serializers.ChoiceField(choices=Campaign.Kind.choices)
+    targetReleaseVersion = serializers.CharField(
+        source="target_release_version",
+        help_text="Empty for the release that is active at the time of each item, and for re-drives.",
+    )
     filters = FiltersRequest()
     allowFailed = serializers.BooleanField(source="allow_failed")
     allowRevoked = serializers.BooleanField(
@@ -147,6 +170,9 @@ class CampaignItemView(serializers.Serializer[CampaignItem]):
     executionId = serializers.UUIDField(source="execution_id")
     expectedVersion = serializers.IntegerField(source="expected_version")
     outcome = serializers.ChoiceField(choices=CampaignItem.Result.choices)
+    newExecutionId = serializers.UUIDField(
+        source="new_execution_id", allow_null=True, help_text="The execution that resubmits it."
+    )
     code = serializers.CharField(help_text="Why the item was skipped.")
     at = serializers.DateTimeField(allow_null=True)
     executionStatus = serializers.SerializerMethodField(
@@ -159,6 +185,7 @@ class CampaignItemView(serializers.Serializer[CampaignItem]):
 
 
 class CampaignFilter(filters.FilterSet):
+    kind = filters.ChoiceFilter(choices=Campaign.Kind.choices)
     status = filters.ChoiceFilter(choices=Campaign.Status.choices)
     pipelineId = filters.CharFilter(method="unchanged", label="Only with `releaseVersion`.")
     releaseVersion = filters.CharFilter(
@@ -201,11 +228,16 @@ class CampaignPreview(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class Campaigns(TenantView, ListAPIView[Campaign]):
-    """The tenant's re-drive campaigns, newest first."""
+    """The tenant's campaigns, newest first."""
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
     acts: ClassVar = {"POST": "campaign.start"}
-    refusals: ClassVar = {"POST": (TenantNotAllowed, FilterRequired, CampaignEmpty, ReleaseRevokedConfirmation)}
+    refusals: ClassVar = {
+        "POST": (
+            *(TenantNotAllowed, CampaignTargetInvalid, FilterRequired, CampaignEmpty),
+            ReleaseRevokedConfirmation,
+        )
+    }
     serializer_class = CampaignSummary
     filterset_class = CampaignFilter
     pagination_class = NewestCreated
@@ -224,11 +256,14 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
 
     @extend_schema(operation_id="startCampaign", request=CampaignRequest, responses={201: CampaignView})
     def post(self, request: Request, tenant: str) -> Response:
-        """Re-drive all executions that match the filters now, at a rate.
+        """Re-drive or resubmit all executions that match the filters now, at a rate.
 
-        An execution is skipped if its version has changed by the time it is admitted.
+        An execution is skipped if its version has changed by the time it is admitted. One that is resubmitted is also
+        skipped if this failure was resubmitted before, or if its input does not fit the target release.
         """
         body = CampaignRequest.validated(request.data)
+        if body["kind"] == Campaign.Kind.RESUBMIT:
+            require_scope(self.token, Scope.SUBMIT)
         campaign = campaigns.start(
             self.tenant,
             _filters(body["filters"]),
@@ -237,6 +272,8 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
             reason=body["reason"],
             rate_per_minute=body["ratePerMinute"],
             actor=self.actor,
+            kind=body["kind"],
+            target_release_version=body["targetReleaseVersion"],
         )
         return Response(_campaign(campaign), status=status.HTTP_201_CREATED)
 
@@ -273,7 +310,7 @@ class CampaignPause(TenantView):
 
     @extend_schema(operation_id="pauseCampaign", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Stop re-driving until the campaign is resumed. The body is optional."""
+        """Admit no further items until the campaign is resumed. The body is optional."""
         campaign = campaigns.pause(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
         return Response(_campaign(campaign))
 
@@ -299,7 +336,7 @@ class CampaignCancel(TenantView):
 
     @extend_schema(operation_id="cancelCampaign", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Skip all pending items. Executions that were re-driven continue. The body is optional."""
+        """Skip all pending items. Executions that were re-driven or resubmitted continue. The body is optional."""
         campaign = campaigns.cancel(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
         return Response(_campaign(campaign))
 

@@ -15,6 +15,7 @@ from executions.errors import ExecutionUnknown
 from executions.lifecycle import queries
 from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
+from executions.submission import resubmission
 from foundation.api.pagination import NewestFirst
 from releases.api.pauses import PausableView, with_pauses
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -91,7 +92,36 @@ class ExecutionView(PausableView[Execution]):
         return {key: request.build_absolute_uri(reverse(name, args=arguments)) for key, name in names.items()}
 
 
+class ResubmittedView(serializers.Serializer[Any]):
+    executionId = serializers.UUIDField(source="resubmission.new_execution_id")
+    releaseVersion = serializers.CharField(
+        source="release_version", help_text="Empty if the execution was removed after its retention period."
+    )
+    status = serializers.CharField(help_text="The current status of the execution. Empty if it was removed.")
+    edited = serializers.BooleanField(source="resubmission.edited", help_text="True if it has another input.")
+    reason = serializers.CharField(source="resubmission.reason")
+    actor = serializers.CharField(source="resubmission.actor")
+    campaignId = serializers.UUIDField(source="resubmission.campaign_id", allow_null=True)
+    createdAt = serializers.DateTimeField(source="resubmission.created_at")
+
+
 class OneExecutionView(ExecutionView):
+    resubmittedFrom = serializers.SerializerMethodField(
+        help_text="The execution that this one resubmits. Null if there is none, or if it was removed."
+    )
+    resubmittedAs = serializers.SerializerMethodField(
+        help_text="The executions that resubmit this one: the newest 20, newest first."
+    )
+
+    @extend_schema_field(serializers.UUIDField(allow_null=True))
+    def get_resubmittedFrom(self, execution: Execution) -> uuid.UUID | None:  # noqa: N802 - the name of its field
+        origin = resubmission.origin(execution)
+        return origin.execution_id if origin else None
+
+    @extend_schema_field(ResubmittedView(many=True))
+    def get_resubmittedAs(self, execution: Execution) -> list[Any]:  # noqa: N802 - the name of its field
+        return list(ResubmittedView(resubmission.links(execution), many=True).data)
+
     @extend_schema_field(FailureView(allow_null=True))
     def get_error(self, execution: Execution) -> dict[str, Any] | None:
         return dict(FailureView(execution).data) if execution.error_code else None
@@ -122,6 +152,7 @@ class ExecutionFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release_version")
     idempotencyKey = filters.CharFilter(field_name="execution_key")
+    resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
 
 
 class NewestExecutions(NewestFirst):

@@ -1,6 +1,16 @@
 """The URLs of executions, campaigns, interactions and workers of a tenant."""
 
-from executions.api import campaigns, executions, holds, interactions, operators, provenance, submissions, workers
+from executions.api import (
+    campaigns,
+    executions,
+    holds,
+    interactions,
+    operators,
+    provenance,
+    resubmissions,
+    submissions,
+    workers,
+)
 
 urlpatterns = [
     *submissions.urlpatterns,
@@ -8,6 +18,7 @@ urlpatterns = [
     *provenance.urlpatterns,
     *holds.urlpatterns,
     *operators.urlpatterns,
+    *resubmissions.urlpatterns,
     *campaigns.urlpatterns,
     *interactions.urlpatterns,
     *workers.urlpatterns,

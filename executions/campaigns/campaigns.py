@@ -97,9 +97,17 @@ def waiting_for(rows: QuerySet[Campaign], pipeline_id: str, release_version: str
 
 def items(campaign: Campaign) -> QuerySet[CampaignItem]:
     """Return the items in order, each with the current state of its execution; None if that was removed."""
-    rows = campaign.items.select_related("execution").order_by("id")
+    rows = campaign.items.select_related("execution", "new_execution").order_by("id")
     return rows.only(
-        "campaign_id", "expected_version", "new_execution_id", "outcome", "code", "at", "execution__status"
+        "campaign_id",
+        "expected_version",
+        "new_execution_id",
+        "outcome",
+        "code",
+        "at",
+        "execution__status",
+        "new_execution__status",
+        "new_execution__running_since",
     )
 
 

@@ -60,6 +60,12 @@ FORMS: list[Form] = [
     ("releases_trustedkey_revoke", lambda w: [key(w)], WHY, ADMINS),
     ("executions_interaction_answer", lambda w: [question(w)], {"response": "1"}, OPERATORS),
     ("executions_execution_redrive", lambda w: [dead(w)], {**WHY, "expected_version": "2"}, OPERATORS),
+    (
+        "executions_execution_resubmit",
+        lambda w: [dead(w)],
+        {**WHY, "expected_version": "2", "operation_key": "k"},
+        OPERATORS,
+    ),
     ("executions_execution_cancel", lambda w: [w.execution.pk], WHY, OPERATORS),
     ("executions_hold_execution_pause", lambda w: [w.execution.pk], WHY, OPERATORS),
     ("executions_hold_release_pause", lambda w: [w.release.pk], WHY, RELEASERS),

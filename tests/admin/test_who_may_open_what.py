@@ -127,6 +127,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "campaign": (of("executions_campaign_change", campaign), MEMBERS, 404),
     "campaign live": (of("executions_campaign_live", campaign), MEMBERS, 404),
     "re-drive": (of("executions_execution_redrive", dead), OPERATORS, 404),
+    "resubmit": (of("executions_execution_resubmit", dead), OPERATORS, 404),
     "cancel": (of("executions_execution_cancel", lambda w: w.execution.pk), OPERATORS, 404),
     "pause execution": (of("executions_hold_execution_pause", lambda w: w.execution.pk), OPERATORS, 404),
     "pause release": (of("executions_hold_release_pause", lambda w: w.release.pk), RELEASERS, 404),

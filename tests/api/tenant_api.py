@@ -61,6 +61,7 @@ ELSEWHERE = {
     ("POST", "pipelines/{pipeline_id}/pause"): "test_holds",
     ("POST", "pipelines/{pipeline_id}/resume"): "test_holds",
     ("GET", "holds"): "test_holds",
+    ("POST", "executions/{execution_id}/resubmit"): "test_resubmissions",
     ("GET", "dead-letters"): "test_operators",
     ("GET", "campaigns"): "test_campaigns",
     ("POST", "campaigns"): "test_campaigns",

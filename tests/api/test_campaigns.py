@@ -80,7 +80,7 @@ def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, campaign: s
     pass_time(2)
     campaigns.advance()
     found = operator.get(f"campaigns/{campaign}")
-    assert found["progress"] == {"total": 3, "pending": 1, "redriven": 2, "skipped": 0}
+    assert found["progress"] == {"total": 3, "pending": 1, "redriven": 2, "resubmitted": 0, "skipped": 0}
     assert (found["status"], found["filters"], found["reason"], found["ratePerMinute"]) == (
         "RUNNING",
         FILTERS,

@@ -10,6 +10,7 @@ from django.core.management import call_command
 
 # Any JSON: an author's values, and responses to interactions.
 ANY_JSON = {
+    "ResubmitRequest.input",
     "SubmissionRequest.input",
     "ResultView.result",
     "InteractionView.request",

@@ -35,6 +35,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "executions/{execution_id}/resume"): {"reason": "repaired"},
     ("POST", "pipelines/{pipeline_id}/pause"): {"reason": "broken"},
     ("POST", "pipelines/{pipeline_id}/resume"): {"reason": "repaired"},
+    ("POST", "executions/{execution_id}/resubmit"): {"reason": "fixed", "releaseVersion": "1.0", "operationKey": "k"},
     ("POST", "campaigns"): CAMPAIGN,
     ("POST", "campaigns/preview"): {"filters": CAMPAIGN["filters"]},
     ("POST", "campaigns/{campaign_id}/pause"): {"reason": "wait"},

@@ -19,6 +19,7 @@ from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, Campaign, Execution, MessagePath, Worker
 from executions.state_machine.moves import Claim
+from executions.submission.resubmission import resubmit
 from executions.transports.rest import workers
 from executions.workers import message_path, registry, tenant_keys
 from releases.activation.activation import activate
@@ -216,9 +217,9 @@ def dead(count: int = 3) -> tuple[Tenant, list[Execution]]:
     return owner, executions()
 
 
-def start_campaign(owner: Tenant) -> Campaign:
+def start_campaign(owner: Tenant, **members: Any) -> Campaign:
     filters = Filters(pipeline_id=making.PIPELINE)
-    return campaigns.start(owner, filters, reason="", rate_per_minute=600, actor="user:x")
+    return campaigns.start(owner, filters, reason="", rate_per_minute=600, actor="user:x", **members)
 
 
 def campaign_start() -> Scene:
@@ -231,6 +232,18 @@ def campaign_advance() -> Scene:
     made = start_campaign(owner)
     Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=60))
     return campaigns.advance, [made]
+
+
+def resubmission() -> Scene:
+    owner, [failed] = dead(1)
+    return partial(resubmit, owner, failed.pk, actor="user:x", reason=""), [failed.release.pipeline, failed]
+
+
+def campaign_of_resubmissions() -> Scene:
+    owner, failed = dead()
+    made = start_campaign(owner, kind=Campaign.Kind.RESUBMIT)
+    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=30))
+    return campaigns.advance, [made, failed[0].release.pipeline, *failed]
 
 
 def removal() -> Scene:

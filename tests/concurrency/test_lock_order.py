@@ -160,6 +160,11 @@ def test_a_campaign_locks_executions_in_order() -> None:
     assert_ordered(call, failed)
 
 
+def test_a_campaign_that_resubmits_locks_executions_in_order() -> None:
+    call, [_campaign, _pipeline, *failed] = scenes.campaign_of_resubmissions()
+    assert_ordered(call, failed)
+
+
 @ORDERS
 def test_cancelled_executions_close_their_units_in_order(order: int) -> None:
     ready = making.ready()

@@ -19,6 +19,7 @@ from executions.models import (
     Execution,
     ExecutionEvent,
     Interaction,
+    Resubmission,
     Worker,
     WorkerKeyChange,
 )
@@ -81,6 +82,8 @@ ROW_LOCKS = {
     "a checkpoint locks its executions": Lock(scenes.recording_checkpoints, ExecutionEvent),
     "the start of a campaign locks the executions": Lock(scenes.campaign_start, CampaignEvent),
     "a campaign is locked while it re-drives": Lock(scenes.campaign_advance, Execution),
+    "a resubmission locks pipeline and execution": Lock(scenes.resubmission, Resubmission),
+    "a campaign that resubmits locks pipeline and executions": Lock(scenes.campaign_of_resubmissions, Resubmission),
     "a removal locks the executions": Lock(scenes.removal, Execution, against="KEY SHARE"),
     "an answer locks execution, unit and interaction": Lock(scenes.answering, Interaction),
     "a webhook that is given up locks execution and unit": Lock(scenes.giving_up_a_webhook, AwaitUnit),

@@ -22,6 +22,7 @@ from executions.models import (
     Execution,
     ExecutionEvent,
     Interaction,
+    Resubmission,
     WireForm,
     WorkerEvent,
 )
@@ -139,10 +140,19 @@ TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
     (scenes.campaign_advance, Execution),
     (scenes.campaign_advance, CampaignItem),
     (scenes.campaign_advance, CampaignEvent),
+    (scenes.resubmission, Execution),
+    (scenes.resubmission, ExecutionEvent),
+    *(
+        (scenes.campaign_of_resubmissions, table)
+        for table in (Resubmission, Execution, ExecutionEvent, CampaignItem, CampaignEvent)
+    ),
     (request(campaigns.pause), CampaignEvent),
     (request(campaigns.cancel), CampaignEvent),
     (request(campaigns.cancel), CampaignItem),
-    *((scenes.removal, table) for table in (ExecutionEvent, DeadLetter, Interaction, AwaitUnit, WireForm)),
+    *(
+        (scenes.removal, table)
+        for table in (ExecutionEvent, DeadLetter, Interaction, AwaitUnit, WireForm, Resubmission)
+    ),
     *((scenes.answering, table) for table in (AwaitUnit, Execution)),
     *((scenes.timing_out, table) for table in (Interaction, AwaitUnit, Execution, DeadLetter)),
     *((scenes.giving_up_a_webhook, table) for table in (AwaitUnit, Execution, DeadLetter)),
@@ -163,7 +173,7 @@ def named(value: object) -> str:
     return getattr(value, "__name__", str(value))
 
 
-LOGGED = (scenes.campaign_advance, scenes.removal)
+LOGGED = (scenes.campaign_advance, scenes.campaign_of_resubmissions, scenes.removal)
 """These calls log the error and continue with other campaigns or tenants."""
 
 

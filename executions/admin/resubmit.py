@@ -1,0 +1,133 @@
+"""The form that resubmits an execution which has ended: the release, the input, and the operator's reason."""
+
+import json
+import uuid
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+
+from executions.admin.confirmation import HIGHEST_VERSION, LONGEST_REASON
+from executions.admin.documents import JSON_SHOWN, typed_value
+from executions.models import Execution, WorkerEligibility
+from executions.models.states import State
+from executions.submission.resubmission import RESUBMITTABLE, UNCHANGED, resubmit
+from foundation.errors import CoordinatorError
+from releases.models import Release
+from releases.states import Status
+from tenancy.access import actor
+from tenancy.admin.base import ReadOnlyAdmin, problem_of
+from tenancy.roles import Scope
+
+SCOPES = (Scope.OPERATE, Scope.SUBMIT)
+"""A resubmission is an operator's request that creates an execution."""
+LONGEST_KEY = 200
+
+
+class ResubmitForm(forms.Form):
+    """An empty release means the active one. An empty input means that of the old execution."""
+
+    release = forms.ChoiceField(label="Release", required=False, widget=UnfoldAdminSelectWidget)
+    input = forms.CharField(
+        label="Input",
+        required=False,
+        strip=False,
+        help_text="JSON. If it is empty or unchanged, the input of the old execution is used.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "spellcheck": "false", "class": "font-mono"}),
+    )
+    reason = forms.CharField(
+        required=False,
+        max_length=LONGEST_REASON,
+        label="Reason",
+        help_text="Optional. It is stored permanently in the history of both executions.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+    )
+    operation_key = forms.CharField(max_length=LONGEST_KEY, widget=forms.HiddenInput)
+    expected_version = forms.IntegerField(min_value=0, max_value=HIGHEST_VERSION, widget=forms.HiddenInput)
+
+    def __init__(self, execution: Execution, data: Any = None) -> None:
+        text = json.dumps(execution.input, indent=2, ensure_ascii=False)
+        initial = {
+            "input": text if len(text) <= JSON_SHOWN else "",
+            "operation_key": str(uuid.uuid4()),
+            "expected_version": execution.version,
+        }
+        super().__init__(data, initial=initial)
+        field = self.fields["release"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
+        field.choices = _releases(execution)
+
+
+def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> HttpResponse:
+    """Show the form on GET, and resubmit on POST. Requires both SCOPES in the execution's tenant."""
+    if not all(pages.may(request, scope, execution) for scope in SCOPES):
+        raise PermissionDenied
+    if request.method != "POST":
+        return _page(pages, request, execution, ResubmitForm(execution), status=409 if _refusal(execution) else 200)
+    form = ResubmitForm(execution, request.POST)
+    if not form.is_valid():
+        return _page(pages, request, execution, form, status=400)
+    try:
+        new = _resubmit(request, execution, form.cleaned_data)
+    except CoordinatorError as error:
+        return _page(pages, request, execution, form, status=error.status, error=error)
+    messages.success(request, f"The execution is queued on release {new.release_version}.")
+    return redirect("admin:executions_execution_change", new.pk)
+
+
+def _resubmit(request: HttpRequest, execution: Execution, typed: dict[str, Any]) -> Execution:
+    text = typed["input"]
+    return resubmit(
+        execution.tenant,
+        execution.pk,
+        actor=actor(request.user),
+        reason=typed["reason"],
+        release_version=typed["release"] or None,
+        input=typed_value(text, field="input") if text.strip() else UNCHANGED,
+        expected_version=typed["expected_version"],
+        operation_key=typed["operation_key"],
+    )
+
+
+def _releases(execution: Execution) -> list[tuple[str, str]]:
+    """Return the active release, and the other registered releases of the pipeline that have an eligible worker."""
+    activation = execution.release.pipeline.activation
+    active = activation.release.release_version if activation else None
+    hosted = WorkerEligibility.objects.filter(release__pipeline=execution.release.pipeline_id, admits=True)
+    rows = Release.objects.filter(pk__in=hosted.values("release"), status=Status.REGISTERED).order_by("-pk")
+    versions = rows.values_list("release_version", flat=True)
+    return [
+        ("", f"{active} (active)" if active else "The active release (none is active now)"),
+        *((version, version) for version in versions if version != active),
+    ]
+
+
+def _refusal(execution: Execution) -> str:
+    state = State(execution.status)
+    return "" if state in RESUBMITTABLE else f"It is {state}. It must end before it can be resubmitted."
+
+
+def _page(
+    pages: ReadOnlyAdmin,
+    request: HttpRequest,
+    execution: Execution,
+    form: ResubmitForm,
+    *,
+    status: int,
+    error: CoordinatorError | None = None,
+) -> HttpResponse:
+    return pages.page(
+        request,
+        "executions/resubmit.html",
+        status=status,
+        title="Resubmit an execution",
+        original=execution,
+        execution=execution,
+        form=form,
+        refusal=_refusal(execution),
+        problem=problem_of(error) if error else None,
+    )

@@ -1,0 +1,95 @@
+"""REST: resubmits an execution that has ended, as a new execution."""
+
+import uuid
+from typing import ClassVar
+
+from django.urls import path
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from executions.api.executions import OneExecutionView
+from executions.api.operators import CancelRequest
+from executions.api.submissions import MAX_KEY_LENGTH
+from executions.errors import (
+    ExecutionChanged,
+    ExecutionUnknown,
+    IdempotencyKeyReused,
+    InputInvalid,
+    ReleaseNotAdmitted,
+    ResubmitKeyReused,
+    ResubmitRefused,
+    TenantNotAllowed,
+    VersionMismatch,
+    WorkerNotChecked,
+    WorkerUnavailable,
+)
+from executions.submission.resubmission import UNCHANGED, resubmit
+from foundation.api.fields import Identifier, SegmentIdentifier
+from releases.errors import ArtifactAltered, ArtifactMissing, NoActiveRelease, ReleaseUnknown
+from releases.models import IDENTITY_LENGTH
+from tenancy.access import require_scope
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.roles import Scope
+
+
+class ResubmitRequest(CancelRequest):
+    releaseVersion = SegmentIdentifier(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="A registered release, which need not be active. Without it, the active release is used.",
+    )
+    input = serializers.JSONField(
+        required=False, help_text="Replaces the input. Without it, the input of the old execution is used."
+    )
+    operationKey = Identifier(
+        max_length=MAX_KEY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="A repeated key returns the first new execution. Without it, `expectedVersion` is the key. Without "
+        "both, every request creates an execution.",
+    )
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class Resubmit(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {
+        "POST": (
+            *(TenantNotAllowed, ExecutionUnknown, ResubmitKeyReused, IdempotencyKeyReused),
+            *(ResubmitRefused, VersionMismatch, ExecutionChanged),
+            *(NoActiveRelease, ReleaseUnknown, ReleaseNotAdmitted, InputInvalid),
+            *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
+        )
+    }
+
+    @extend_schema(operation_id="resubmitExecution", request=ResubmitRequest, responses={202: OneExecutionView})
+    def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
+        """Run the input of an execution that has ended again, as a new execution. Return the new execution.
+
+        The new execution is pinned to the active release or to `releaseVersion`. The old execution keeps its release
+        and its result. The token needs the scope `executions:submit` too. The body is optional.
+        """
+        require_scope(self.token, Scope.SUBMIT)
+        body = ResubmitRequest.validated(request.data)
+        new = resubmit(
+            self.tenant,
+            execution_id,
+            actor=self.actor,
+            reason=body["reason"],
+            release_version=body["releaseVersion"],
+            input=body.get("input", UNCHANGED),
+            expected_version=body["expectedVersion"],
+            operation_key=body["operationKey"],
+        )
+        answer = OneExecutionView(new, context={"request": request}).data
+        return Response(answer, status=status.HTTP_202_ACCEPTED, headers={"Location": answer["links"]["self"]})
+
+
+urlpatterns = [
+    path("executions/<uuid:execution_id>/resubmit", Resubmit.as_view(), name="execution-resubmit"),
+]
