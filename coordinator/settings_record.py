@@ -48,5 +48,5 @@ def _note(actor: str) -> None:
     before: dict[str, Any] = json.loads(newest.details)["digests"] if newest else {}
     if now != before:
         changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
-        more = {"changed": changed} if newest else {}
+        more: dict[str, Any] = {"changed": changed} if newest else {}
         audit.record(ACT, tenant=None, actor=actor, object_type="settings", object="settings", digests=now, **more)

@@ -18,8 +18,9 @@ from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, file, refused,
 pytestmark = pytest.mark.django_db
 Names = dict[str, str]
 READS = [path for method, path in ENDPOINTS | ELSEWHERE if method == "GET"]
-SEPARATE = "artifact"
-"""Endpoints that need a store with direct uploads (see `tests/releases/test_two_tenants.py`) or return bytes."""
+SEPARATE = ("artifact", "audit")
+"""Endpoints that need a store with direct uploads (see `tests/releases/test_two_tenants.py`), return bytes, or change
+with each act (see `test_audit`)."""
 OTHER = "org.example.other"
 
 
@@ -109,6 +110,8 @@ def rows_of(theirs: TenantApi) -> list[Any]:
 
 PATHS = {
     "Tenant": "pk",
+    "AuditEntry": "tenant",
+    "AuditHead": "tenant",
     "Pipeline": "tenant",
     "Release": "pipeline__tenant",
     "Activation": "pipeline__tenant",

@@ -38,10 +38,22 @@ class Command(BaseCommand):
             user = User.objects.filter(username=options["member"]).first()
             if user is None:
                 raise CommandError(f"There is no user {options['member']!r}.")
-            Membership.objects.update_or_create(user=user, tenant=tenant, defaults={"role": options["role"]})
-        if options["member"]:
-            name, role = options["member"], options["role"]
-            audit.record("membership.add", tenant=tenant, actor=ACTOR, object_type="membership", object=name, role=role)
+            self._add_member(tenant, user, options["role"])
         if new:
             audit.record("tenant.create", tenant=None, actor=ACTOR, object_type="tenant", object=slug)
         self.stdout.write(f"The tenant {slug} exists.")
+
+    def _add_member(self, tenant: Tenant, user: User, role: str) -> None:
+        before = Membership.objects.filter(user=user, tenant=tenant).values_list("role", flat=True).first()
+        if role == before:
+            return
+        Membership.objects.update_or_create(user=user, tenant=tenant, defaults={"role": role})
+        audit.record(
+            "membership.change" if before else "membership.add",
+            tenant=tenant,
+            actor=ACTOR,
+            object_type="membership",
+            object=user.get_username(),
+            role=role,
+            before=before,
+        )
