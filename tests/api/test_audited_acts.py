@@ -174,3 +174,18 @@ def test_a_direct_upload_leaves_an_entry_when_it_begins_and_when_it_is_complete(
     found = entries()[before:]
     assert [entry.act for entry in found] == ["artifact_upload.begin", "artifact_upload.complete"]
     assert {entry.object for entry in found} == {begun["uploadId"]}
+
+
+def test_an_activation_that_the_policy_refuses_is_denied(ours: TenantApi) -> None:
+    token = ours.all_scopes
+    path = ours.url("pipelines/{pipeline_id}")
+    policy = {"reasonRequired": True, "signaturePolicy": "require"}
+    assert ours.call("PATCH", path, policy, token=token).status_code == 200
+    for body, code in (({}, "REASON_REQUIRED"), (WHY, "SIGNATURE_REQUIRED")):
+        recording.repeats.reset()
+        before = len(entries())
+        response = ours.call("POST", f"{path}/activations", {"releaseVersion": "1.0", **body}, token=token)
+        assert response.json()["code"] == code
+        [entry] = entries()[before:]
+        assert (entry.act, entry.outcome, entry.object) == ("release.activate", "denied", f"{making.PIPELINE}/1.0")
+        assert entry.reason == response.json()["detail"]
