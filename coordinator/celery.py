@@ -28,9 +28,10 @@ app = Celery("coordinator")
 
 @signals.worker_init.connect
 def _require_ordinary_role(**_: Any) -> None:
-    from coordinator import role_check  # needs Django's settings
+    from coordinator import role_check, settings_record  # need Django's settings
 
     role_check.require_ordinary_role()
+    settings_record.note_settings("worker")
 
 
 @signals.worker_init.connect

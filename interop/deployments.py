@@ -23,6 +23,7 @@ from releases.models import KEY_LENGTH
 from releases.models.pipeline import IDENTITY_LENGTH
 from releases.registration.deployments import DeploymentRequest, deploy
 from releases.states import Status
+from tenancy import audit
 from tenancy.access import ScopeMissing, TokenInvalid, actor, require_scope
 from tenancy.api.authentication import TokenAuthentication
 from tenancy.models import ApiToken, Tenant
@@ -63,12 +64,21 @@ class MayDeploy(BasePermission):
         organization = view.kwargs["organization"]
         slug = _slug(organization, view.kwargs["environment"])
         is_own = isinstance(caller, ApiToken)
-        if not (caller.tenant.slug == slug if is_own else organization in caller.organizations):
-            raise PermissionDenied(f"The token does not belong to the organization {organization!r}.")
-        if is_own:
-            require_scope(caller, Scope.REGISTER)
-        elif Scope.REGISTER not in caller.scopes:
-            raise ScopeMissing(f"The token needs the scope {Scope.REGISTER.value!r}.", scope=Scope.REGISTER.value)
+        try:
+            if not (caller.tenant.slug == slug if is_own else organization in caller.organizations):
+                raise PermissionDenied(f"The token does not belong to the organization {organization!r}.")
+            if is_own:
+                require_scope(caller, Scope.REGISTER)
+            elif Scope.REGISTER not in caller.scopes:
+                raise ScopeMissing(f"The token needs the scope {Scope.REGISTER.value!r}.", scope=Scope.REGISTER.value)
+        except (PermissionDenied, ScopeMissing) as refusal:
+            # An OAuth token of another organization belongs to no tenant that this one may write to.
+            tenant = caller.tenant if is_own else None
+            by, reason = _actor(caller), str(refusal.detail)
+            audit.deny(
+                "deployment.create", tenant=tenant, actor=by, object_type="path", object=request.path, reason=reason
+            )
+            raise
         return True
 
 

@@ -7,12 +7,19 @@ their release.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 
 from releases import queries
 from releases.artifacts.soundness import require_verified
-from releases.errors import ActiveReleaseChanged, OperationKeyReused, ReasonRequired, ReleaseNotRegistered
+from releases.errors import (
+    ActiveReleaseChanged,
+    OperationKeyReused,
+    ReasonRequired,
+    ReleaseNotRegistered,
+    SignatureRequired,
+)
 from releases.models import Activation, Kind, Pipeline, Release
 from releases.states import Status
 from releases.trust import trust
@@ -60,6 +67,12 @@ def kind_of(release: Release, active: Release | None) -> Kind:
     return Kind.ROLLBACK if returns else Kind.ACTIVATION
 
 
+def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
+    tenant, name = release.pipeline.tenant, release.audit_name
+    return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
+
+
+@audit.denials("release.activate", ReasonRequired, SignatureRequired, of=_audited)
 def activate(
     release: Release,
     *,

@@ -18,14 +18,16 @@ from rest_framework.request import Request
 
 from foundation.api.filters import StrictFilters
 from foundation.api.pagination import NewestFirst
+from foundation.api.schema import NO_NUL
 from foundation.api.streaming import streamed
-from foundation.errors import SlowRequestsBusy
+from foundation.errors import InvalidRequest, SlowRequestsBusy
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit import chain, exports
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
 CHUNK = 64 * 1024
+NAME = {"type": "string", "minLength": 1, "pattern": NO_NUL}
 
 
 class AuditEntryView(serializers.Serializer[AuditEntry]):
@@ -130,7 +132,7 @@ def _chunks(file: IO[bytes]) -> Generator[bytes]:
 @extend_schema(parameters=[TENANT], tags=["audit"])
 class AuditExport(TenantView):
     scopes: ClassVar = {"GET": Scope.ADMINISTER}
-    refusals: ClassVar = {"GET": (SlowRequestsBusy,)}
+    refusals: ClassVar = {"GET": (InvalidRequest, SlowRequestsBusy)}
     renderer_classes = (NdjsonRenderer, CsvRenderer, JSONRenderer)
     content_negotiation_class = ByAcceptOnly
     filterset_class = AuditExportFilter
@@ -140,7 +142,7 @@ class AuditExport(TenantView):
         operation_id="exportAudit",
         parameters=[
             OpenApiParameter("format", str, enum=list(exports.FORMATS), required=True),
-            *(OpenApiParameter(name, str) for name in ("act", "actor", "object")),
+            *(OpenApiParameter(name, NAME) for name in ("act", "actor", "object")),
             OpenApiParameter("outcome", str, enum=AuditEntry.Outcome.values),
             *(OpenApiParameter(name, OpenApiTypes.DATETIME) for name in ("from", "to")),
         ],

@@ -1,14 +1,19 @@
 """Writes entries of the audit log."""
 
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
 from django.db import connection
 
+from foundation.errors import CoordinatorError
 from tenancy.audit import origin, statements
 from tenancy.audit.repeats import Repeats
 from tenancy.models import AuditEntry, Tenant
 from wire.documents import json_writer
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Outcome = AuditEntry.Outcome
 INSTALLATION: Final = None
 """The chain of acts that belong to no tenant."""
@@ -69,6 +74,28 @@ def deny(act: str, *, tenant: Tenant | None, actor: str, object_type: str, objec
         reason=reason,
         outcome=Outcome.DENIED,
     )
+
+
+def denials(
+    act: str, *refusals: type[CoordinatorError], of: Callable[..., Mapping[str, Any]]
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a use case that opens its own transaction: if it raises one of `refusals`, the denial is recorded.
+
+    `of` gets the arguments of the use case, and returns those of `deny` other than the act and the reason.
+    """
+
+    def decorate(use_case: Callable[P, R]) -> Callable[P, R]:
+        @wraps(use_case)
+        def audited(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return use_case(*args, **kwargs)
+            except refusals as refusal:
+                deny(act, reason=refusal.detail, **of(*args, **kwargs))
+                raise
+
+        return audited
+
+    return decorate
 
 
 def observe(

@@ -3,16 +3,18 @@
 from typing import Any
 
 import pytest
+import requests
 from django.db import transaction
 
 from tenancy.audit import recording
 from tenancy.audit.acts import NAMES
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
-from tests import signing
+from tests import making, signing
 from tests.api.populated import populate
 from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, everything, file, upload
 from tests.api.test_every_endpoint import BODIES
+from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
 CHANGING = [(method, path) for method, path in ENDPOINTS | ELSEWHERE if method != "GET"]
@@ -156,3 +158,34 @@ def test_an_attachment_leaves_one_entry(ours: TenantApi) -> None:
         response = ours.call("POST", url, form, token=token)
         assert response.status_code in (200, 201), response.content
     assert [entry.act for entry in entries()[before:]] == ["release.attach"]
+
+
+def test_a_direct_upload_leaves_an_entry_when_it_begins_and_when_it_is_complete(
+    ours: TenantApi, settings: Any, s3_place: S3Place
+) -> None:
+    use_s3(settings, s3_place)
+    token, data = ours.all_scopes, b"bytes"
+    before = len(entries())
+    begun = ours.post("artifact-uploads", {"digest": making.digest_of(data), "size": len(data)}, token=token).json()
+    [part] = begun["missing"]
+    assert requests.put(part["url"], data=data, timeout=20).status_code == 200
+    for _ in range(2):  # a repeated request changes nothing
+        assert ours.post(f"artifact-uploads/{begun['uploadId']}/complete", None, token=token).status_code == 202
+    found = entries()[before:]
+    assert [entry.act for entry in found] == ["artifact_upload.begin", "artifact_upload.complete"]
+    assert {entry.object for entry in found} == {begun["uploadId"]}
+
+
+def test_an_activation_that_the_policy_refuses_is_denied(ours: TenantApi) -> None:
+    token = ours.all_scopes
+    path = ours.url("pipelines/{pipeline_id}")
+    policy = {"reasonRequired": True, "signaturePolicy": "require"}
+    assert ours.call("PATCH", path, policy, token=token).status_code == 200
+    for body, code in (({}, "REASON_REQUIRED"), (WHY, "SIGNATURE_REQUIRED")):
+        recording.repeats.reset()
+        before = len(entries())
+        response = ours.call("POST", f"{path}/activations", {"releaseVersion": "1.0", **body}, token=token)
+        assert response.json()["code"] == code
+        [entry] = entries()[before:]
+        assert (entry.act, entry.outcome, entry.object) == ("release.activate", "denied", f"{making.PIPELINE}/1.0")
+        assert entry.reason == response.json()["detail"]

@@ -17,9 +17,9 @@ from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, file, refused,
 
 pytestmark = pytest.mark.django_db
 Names = dict[str, str]
-SEPARATE = ("artifact", "pipelines/{pipeline_id}/retirements")
-"""Endpoints that need a store with direct uploads (see `tests/releases/test_two_tenants.py`), return bytes, or need a
-query."""
+SEPARATE = ("artifact", "audit", "pipelines/{pipeline_id}/retirements")
+"""Endpoints that need a store with direct uploads (see `tests/releases/test_two_tenants.py`), return bytes, change with
+each act (see `test_audit`), or need a query."""
 READS = [path for method, path in ENDPOINTS | ELSEWHERE if method == "GET"]
 BLOCKERS = "pipelines/{pipeline_id}/retirements?releaseVersion=1.0"
 OTHER = "org.example.other"
@@ -113,6 +113,8 @@ def rows_of(theirs: TenantApi) -> list[Any]:
 
 PATHS = {
     "Tenant": "pk",
+    "AuditEntry": "tenant",
+    "AuditHead": "tenant",
     "Pipeline": "tenant",
     "Release": "pipeline__tenant",
     "Activation": "pipeline__tenant",

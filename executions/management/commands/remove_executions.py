@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from executions.lifecycle import retention
+from tenancy import audit
 
 
 class Command(BaseCommand):
@@ -17,7 +18,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["remove"]:
-            self.stdout.write(f"{retention.remove(seconds=float('inf')):,} executions were removed")
+            count = retention.remove(seconds=float("inf"))
+            by = "coordinator remove_executions"
+            audit.record(
+                "executions.remove", tenant=None, actor=by, object_type="executions", object="old", count=count
+            )
+            self.stdout.write(f"{count:,} executions were removed")
             return
         for tenant, kind, count in retention.removed_next():
             more = "more than " if count > retention.MOST_COUNTED else ""

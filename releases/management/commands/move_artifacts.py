@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.store import configured_store
 from releases.errors import ArtifactStoreUnavailable
+from tenancy import audit
 
 
 class Command(BaseCommand):
@@ -46,6 +47,17 @@ class Command(BaseCommand):
             ) from error
         finally:
             summary = ", ".join(f"{count} {result.value}" for result, count in counts.items())
+            by, ends = "coordinator move_artifacts", f"{source}/{target}"
+            audit.record(
+                "artifacts.move",
+                tenant=None,
+                actor=by,
+                object_type="artifact_store",
+                object=ends,
+                remove=options["remove"],
+                copied=counts[Result.COPIED],
+                bytes=size,
+            )
             self.stdout.write(f"{summary or 'nothing to copy'}; {size} bytes copied")
         if counts[Result.DAMAGED]:
             raise CommandError(f"{counts[Result.DAMAGED]} blobs of the source do not match their digest.")

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from releases.artifacts import retention
 from releases.errors import ArtifactStoreUnavailable
+from tenancy import audit
 
 
 class Command(BaseCommand):
@@ -36,5 +37,16 @@ class Command(BaseCommand):
                 self.stdout.write(f"{orphan.name}  {orphan.size} bytes  since {orphan.since:%F %T}  {orphan.why.value}")
         except ArtifactStoreUnavailable as error:
             raise CommandError(error.detail) from error
+        if options["remove"]:
+            by = "coordinator sweep_artifacts"
+            audit.record(
+                "artifacts.remove",
+                tenant=None,
+                actor=by,
+                object_type="artifact_store",
+                object=settings.ARTIFACT_STORE,
+                files=count,
+                bytes=size,
+            )
         done = "were removed" if options["remove"] else "would be removed. Use --remove to remove them"
         self.stdout.write(f"{count} files of {size} bytes {done}")

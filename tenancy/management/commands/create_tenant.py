@@ -44,16 +44,13 @@ class Command(BaseCommand):
             if user is None:
                 raise CommandError(f"There is no user {options['member']!r}.")
             for role in options["role"] or [Role.TENANT_ADMIN]:
-                _, added = Membership.objects.get_or_create(user=user, tenant=tenant, role=role)
-                if added:
-                    audit.record(
-                        "membership.add",
-                        tenant=tenant,
-                        actor=ACTOR,
-                        object_type="membership",
-                        object=options["member"],
-                        role=role,
-                    )
+                self._add_member(tenant, user, role)
         if new:
             audit.record("tenant.create", tenant=None, actor=ACTOR, object_type="tenant", object=slug)
         self.stdout.write(f"The tenant {slug} exists.")
+
+    def _add_member(self, tenant: Tenant, user: User, role: str) -> None:
+        _, added = Membership.objects.get_or_create(user=user, tenant=tenant, role=role)
+        if added:
+            name = user.get_username()
+            audit.record("membership.add", tenant=tenant, actor=ACTOR, object_type="membership", object=name, role=role)

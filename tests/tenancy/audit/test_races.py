@@ -5,11 +5,15 @@ from functools import partial
 import pytest
 from django.db import transaction
 
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
 from tenancy import audit
 from tenancy.audit import chain
-from tenancy.models import AuditEntry, Tenant
+from tenancy.models import AuditEntry, AuditHead, Tenant
 from tests import making
 from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import locked, stopped_at_row
 
 pytestmark = pytest.mark.usefixtures("committed")
 CONNECTIONS, EACH = 8, 25
@@ -44,3 +48,30 @@ def test_the_first_entries_of_a_chain_race() -> None:
         tenant = making.tenant()
         results_of(race(*[partial(act, tenant, number) for number in range(CONNECTIONS)]))
         assert chain.verify(tenant) == chain.Verified(CONNECTIONS, chain.entries(tenant)[0].hash)
+
+
+def test_transactions_that_write_to_several_chains_in_their_order_do_not_deadlock() -> None:
+    chains = [*sorted((making.tenant() for _ in range(3)), key=lambda tenant: tenant.pk), None]
+
+    def append(number: int) -> None:
+        for step in range(10):
+            with transaction.atomic():
+                for tenant in chains[(number + step) % 3 :]:
+                    act(tenant, number)
+
+    results_of(race(*[partial(append, number) for number in range(CONNECTIONS)]))
+    assert all(isinstance(chain.verify(tenant), chain.Verified) for tenant in chains)
+
+
+def test_the_head_of_a_chain_is_the_last_lock_of_a_use_case() -> None:
+    """While another session holds the head, the use case has locked every other row that it locks."""
+    release = making.active(making.tenant())
+    pipeline, head = release.pipeline, AuditHead.objects.get(tenant=release.pipeline.tenant)
+    for use_case in (
+        lambda: policy.change(pipeline, {"reasonRequired": True}, actor="user:a"),
+        lambda: activate(release, actor="user:a", reason="again"),
+        lambda: revoke(release, actor="user:a", reason="leaked"),
+    ):
+        with stopped_at_row(head, use_case) as stopped:
+            assert locked([pipeline], against="NO KEY UPDATE") == [pipeline]
+            stopped.finish()
