@@ -110,8 +110,8 @@ TIME_OUT = """
 WITH late AS (
     UPDATE executions_interaction SET status = 'TIMED_OUT', version = version + 1, next_dispatch_at = NULL,
         updated_at = now()
-    WHERE execution_id = ANY(%(held)s) AND status = ANY(%(open)s) AND deadline <= execution_clock(execution_id)
-        AND transport <> %(timer)s
+    WHERE execution_id = ANY(%(held)s) AND status = ANY(%(open)s) AND deadline <= clock_timestamp()
+        AND deadline <= execution_clock(execution_id) AND transport <> %(timer)s
     RETURNING id, unit_id, deadline
 )
 SELECT DISTINCT ON (unit_id) unit_id, id FROM late ORDER BY unit_id, deadline, id

@@ -77,20 +77,20 @@ UPDATE executions_execution e SET next_due_at = e.next_due_at + (s.until - s.sin
 FROM (
     SELECT x.id, greatest(h.started_at, x.updated_at) AS since, least(h.ended_at, (
         SELECT min(o.started_at) FROM executions_hold o WHERE o.ended_at IS NULL
-            AND (o.execution_id = x.id OR o.release_id = x.release_id OR o.pipeline_id = r.pipeline_id))) AS until
-    FROM executions_execution x JOIN releases_release r ON r.id = x.release_id
-    JOIN executions_hold h ON h.id = %(hold)s
+            AND (o.execution_id = x.id OR o.release_id = x.release_id OR o.pipeline_id = (
+                SELECT r.pipeline_id FROM releases_release r WHERE r.id = x.release_id)))) AS until
+    FROM executions_execution x JOIN executions_hold h ON h.id = %(hold)s
     WHERE x.id = ANY(%(ids)s) AND x.status IN ('QUEUED', 'WAIT_RETRY')
 ) s
 WHERE e.id = s.id AND s.until > s.since AND e.next_due_at > s.since
 """
 MOVE_DEADLINES = """
-WITH hold AS (
+WITH hold AS MATERIALIZED (
     SELECT x.id AS execution_id, h.started_at, least(h.ended_at, (
         SELECT min(o.started_at) FROM executions_hold o WHERE o.ended_at IS NULL
-            AND (o.execution_id = x.id OR o.release_id = x.release_id OR o.pipeline_id = r.pipeline_id))) AS until
-    FROM executions_execution x JOIN releases_release r ON r.id = x.release_id
-    JOIN executions_hold h ON h.id = %(hold)s
+            AND (o.execution_id = x.id OR o.release_id = x.release_id OR o.pipeline_id = (
+                SELECT r.pipeline_id FROM releases_release r WHERE r.id = x.release_id)))) AS until
+    FROM executions_execution x JOIN executions_hold h ON h.id = %(hold)s
     WHERE x.id = ANY(%(ids)s) AND x.status = 'WAITING_EXTERNAL'
 ), moved AS (
     SELECT i.id, CASE WHEN i.deadline > greatest(h.started_at, i.created_at)
