@@ -27,7 +27,7 @@ def test_a_tenant_and_its_members() -> None:
         ("tenant.create", by, "acme"),
     ]
     assert run("create_tenant", "acme", "--member", "eva") == []
-    assert run("create_tenant", "acme", "--member", "eva", "--role", "viewer") == [("membership.change", by, "eva")]
+    assert run("create_tenant", "acme", "--member", "eva", "--role", "viewer") == [("membership.add", by, "eva")]
 
 
 def test_a_token_and_a_worker_key() -> None:
