@@ -93,6 +93,7 @@ class Holds(TenantView, ListAPIView[Hold]):
 @extend_schema(parameters=[TENANT], tags=["pauses"])
 class PauseExecution(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "execution.pause"}
     refusals: ClassVar = {"POST": (ExecutionUnknown, ReasonRequired, PauseRefused)}
 
     @extend_schema(operation_id="pauseExecution", request=PauseRequest, responses={201: HoldView, 200: HoldView})
@@ -108,6 +109,7 @@ class PauseExecution(TenantView):
 @extend_schema(parameters=[TENANT], tags=["pauses"])
 class ResumeExecution(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "execution.resume"}
     refusals: ClassVar = {"POST": (ExecutionUnknown, NotPaused)}
 
     @extend_schema(operation_id="resumeExecution", request=EndOfPauseRequest, responses=HoldView)
@@ -124,6 +126,7 @@ class ResumeExecution(TenantView):
 @extend_schema(parameters=[TENANT], tags=["pauses"])
 class PausePipeline(TenantView):
     scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    acts: ClassVar = {"POST": "pipeline.pause"}
     refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, ReasonRequired)}
 
     @extend_schema(operation_id="pausePipeline", request=PipelinePauseRequest, responses={201: HoldView, 200: HoldView})
@@ -146,6 +149,7 @@ class PausePipeline(TenantView):
 @extend_schema(parameters=[TENANT], tags=["pauses"])
 class ResumePipeline(TenantView):
     scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    acts: ClassVar = {"POST": "pipeline.resume"}
     refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, NotPaused)}
 
     @extend_schema(operation_id="resumePipeline", request=EndOfPipelinePauseRequest, responses=HoldView)

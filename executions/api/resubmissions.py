@@ -58,6 +58,7 @@ class ResubmitRequest(CancelRequest):
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Resubmit(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "execution.resubmit"}
     refusals: ClassVar = {
         "POST": (
             *(TenantNotAllowed, ExecutionUnknown, ResubmitKeyReused, IdempotencyKeyReused),

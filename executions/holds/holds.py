@@ -20,6 +20,7 @@ from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from releases.errors import ReasonRequired
 from releases.models import Pipeline, Release
+from tenancy import audit
 
 log = logging.getLogger(__name__)
 MOVED_AT_ONCE = 1000
@@ -55,6 +56,7 @@ def pause(target: Target, *, actor: str, reason: str, refuses_submissions: bool 
         else:
             hold_id = _pause_releases(target, actor, reason.strip(), refuses_submissions)
         hold = Hold.objects.get(pk=hold_id)
+        _audit("pause", target, actor, hold.reason)
     log.info("%s paused %s %s", actor, _kind(target), target)
     return Pause(hold, created=True)
 
@@ -76,6 +78,7 @@ def resume(target: Target, *, actor: str, reason: str = "") -> Hold:
         _move_times(hold, target)
         hold.refresh_from_db()
         wakeup.send_once(DISPATCH_TASK)
+        _audit("resume", target, actor, hold.end_reason or "")
     log.info("%s resumed %s %s", actor, _kind(target), target)
     return hold
 
@@ -83,6 +86,13 @@ def resume(target: Target, *, actor: str, reason: str = "") -> Hold:
 def open_hold(target: Target) -> Hold | None:
     """Return the open hold of the target itself, without those that cover it; None if it has none."""
     return Hold.objects.filter(**{_kind(target): target}, ended_at=None).first()
+
+
+def _audit(act: str, target: Target, actor: str, reason: str) -> None:
+    kind = _kind(target)
+    tenant = target.pipeline.tenant if isinstance(target, Release) else target.tenant
+    name = target.audit_name if isinstance(target, Release) else str(target)
+    audit.record(f"{kind}.{act}", tenant=tenant, actor=actor, object_type=kind, object=name, reason=reason)
 
 
 def _kind(target: Target) -> str:

@@ -31,6 +31,7 @@ from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from releases.models import Pipeline, Release
 from releases.states import Status
+from tenancy import audit
 from tenancy.models import Tenant
 from wire.documents import json_values, json_writer
 
@@ -105,6 +106,15 @@ def resubmit(
         admitted.require_runnable()
         with transaction.atomic():
             if lock_if_current([admitted]) and write([planned]):
+                audit.record(
+                    "execution.resubmit",
+                    tenant=tenant,
+                    actor=actor,
+                    object_type="execution",
+                    object=execution_id,
+                    reason=reason,
+                    newExecution=str(planned.id),
+                )
                 return _execution(tenant, planned.id)
     raise ExecutionChanged(f"Execution {execution_id} or its pipeline keeps changing; resubmit it again.")
 

@@ -14,6 +14,7 @@ from releases.activation.blockers import FAILURES, Blocker, blockers
 from releases.errors import ReasonRequired, ReleaseNotRegistered, RetirementBlocked
 from releases.models import Pipeline, Release, Retirement
 from releases.states import MOVES, Status
+from tenancy import audit
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,17 @@ def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) ->
     )
     count = sum(each.count for each in given_up)
     log.info("%s retired %s and gave up %d failures", actor, locked, count)
-    return Retirement.objects.create(release=locked, actor=actor, reason=reason, given_up_failures=count)
+    event = Retirement.objects.create(release=locked, actor=actor, reason=reason, given_up_failures=count)
+    audit.record(
+        "release.retire",
+        tenant=locked.pipeline.tenant,
+        actor=actor,
+        object_type="release",
+        object=locked.audit_name,
+        reason=reason,
+        givenUpFailures=count,
+    )
+    return event
 
 
 def _blocked(release: Release, left: list[Blocker]) -> RetirementBlocked:

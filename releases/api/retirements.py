@@ -67,6 +67,7 @@ class RetirementAnswerView(serializers.Serializer[Any]):
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Retirements(TenantView):
     scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    acts: ClassVar = {"POST": "release.retire"}
     refusals: ClassVar = {
         "GET": (InvalidRequest, PipelineUnknown, ReleaseUnknown),
         "POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, RetirementBlocked),

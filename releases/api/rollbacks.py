@@ -38,6 +38,7 @@ class RollbackView(ActivationView):
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Rollbacks(TenantView):
     scopes: ClassVar = {"POST": Scope.ROLL_BACK}
+    acts: ClassVar = {"POST": "release.activate"}
     refusals: ClassVar = {"POST": (*Activations.refusals["POST"], NothingToRollBackTo, NoRollback, RollbackTooFar)}
 
     @extend_schema(operation_id="rollBack", request=RollbackRequest, responses={201: RollbackView})

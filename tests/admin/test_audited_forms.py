@@ -11,12 +11,14 @@ from django.test import Client
 from django.urls import reverse
 
 from coordinator.middleware.admin_denials import ACTS
+from releases.activation.activation import activate
 from tenancy.audit import recording
 from tenancy.audit.acts import NAMES
 from tenancy.models import AuditEntry
+from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
-from tests.admin.test_who_may_change_what import FORMS, PEOPLE
+from tests.admin.test_who_may_change_what import FORMS, PEOPLE, unneeded
 from tests.admin.test_who_may_open_what import campaign, key
 
 PASSWORD = "correct horse battery"
@@ -30,6 +32,9 @@ def test_a_form_leaves_one_entry_granted_or_denied(log_in: LogIn, acme: World, s
     operator_rows.question(acme)
     campaign(acme)
     key(acme)
+    unneeded(acme)
+    activate(making.registered(acme.tenant, "0.9", pipeline_id="acme.orders"), actor="user:test")
+    activate(acme.release, actor="user:test", reason="back")
     clients = {who: log_in(who) for who in PEOPLE}
     users = {"tenant-admin": "tenant-admin-of-acme", "stranger": "tenant-admin-of-globex"}
     for name, arguments, fields, allowed in FORMS:

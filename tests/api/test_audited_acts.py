@@ -6,6 +6,7 @@ import pytest
 import requests
 from django.db import transaction
 
+from releases.activation.activation import activate
 from tenancy.audit import recording
 from tenancy.audit.acts import NAMES
 from tenancy.models import AuditEntry
@@ -45,7 +46,10 @@ def granted(names: dict[str, list[str]]) -> dict[str, tuple[str, dict[str, str],
         "pipelines/{pipeline_id}/revocations": ("release.revoke", {}, {"releaseVersion": "1.0", **WHY}),
         "trusted-keys": ("trusted_key.add", {}, {"name": "next", "publicKey": signing.public_pem("next")}),
         "trusted-keys/{key_id}/revoke": ("trusted_key.revoke", {}, WHY),
+        "pipelines/{pipeline_id}/pause": ("pipeline.pause", {}, WHY),
+        "executions/{execution_id}/resubmit": ("execution.resubmit", dead, {**WHY, "operationKey": "k"}),
         "executions/{execution_id}/redrive": ("execution.redrive", dead, WHY),
+        "executions/{execution_id}/pause": ("execution.pause", live, WHY),
         "executions/{execution_id}/cancel": ("execution.cancel", live, WHY),
         "campaigns": ("campaign.start", {}, BODIES["POST", "campaigns"]),
         "campaigns/{campaign_id}/pause": ("campaign.pause", {}, WHY),
@@ -68,6 +72,10 @@ def test_a_granted_request_leaves_one_entry(ours: TenantApi, settings: Any, subt
     later = {
         "pipelines/{pipeline_id}/attachments",
         "campaigns/{campaign_id}/resume",
+        "executions/{execution_id}/resume",
+        "pipelines/{pipeline_id}/resume",
+        "pipelines/{pipeline_id}/retirements",
+        "pipelines/{pipeline_id}/rollback",
         "workers/{pipeline_id}/{worker_id}/undrain",
     }
     requests = granted(names)
@@ -102,6 +110,35 @@ def test_the_reverse_of_an_act_leaves_one_entry(ours: TenantApi) -> None:
             response = ours.call("POST", ours.url("") + path.format(**names), WHY, token=token)
             assert response.status_code == 200, response.content
         assert [entry.act for entry in entries()[before:]] == [act]
+
+
+def test_a_resumption_leaves_one_entry(ours: TenantApi) -> None:
+    names, token = populate(ours), ours.all_scopes
+    execution = f"executions/{names['execution_id'][1]}"
+    pipeline = f"pipelines/{names['pipeline_id'][0]}"
+    for path, body, kind in (
+        (execution, WHY, "execution"),
+        (pipeline, WHY, "pipeline"),
+        (pipeline, {**WHY, "releaseVersion": "1.0"}, "release"),
+    ):
+        before = len(entries())
+        assert ours.call("POST", ours.url("") + f"{path}/pause", body, token=token).status_code == 201
+        assert ours.call("POST", ours.url("") + f"{path}/resume", body, token=token).status_code == 200
+        assert [entry.act for entry in entries()[before:]] == [f"{kind}.pause", f"{kind}.resume"]
+
+
+def test_a_rollback_and_a_retirement_leave_one_entry_each(ours: TenantApi) -> None:
+    token, first = ours.all_scopes, ours.release
+    newer = making.registered(ours.tenant, "2.0")
+    activate(newer, actor="user:eva")
+    path = ours.url("") + f"pipelines/{first.pipeline.pipeline_id}"
+    before = len(entries())
+    assert ours.call("POST", f"{path}/rollback", WHY, token=token).status_code == 201
+    retired = {**WHY, "releaseVersion": "2.0"}
+    assert ours.call("POST", f"{path}/retirements", retired, token=token).status_code == 201
+    rolled_back, retirement = entries()[before:]
+    assert (rolled_back.act, retirement.act) == ("release.activate", "release.retire")
+    assert '"kind":"rollback"' in rolled_back.details
 
 
 def test_a_denied_request_leaves_one_entry_and_changes_nothing_else(ours: TenantApi, subtests: pytest.Subtests) -> None:
