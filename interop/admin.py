@@ -20,13 +20,14 @@ from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, flag_of, 
 from releases import queries
 from releases.activation import activation
 from releases.errors import NoActiveRelease, PipelineUnknown
-from releases.models import Pipeline, Release
+from releases.models import Kind, Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
 from wire.messages.limits import LONGEST_WORKER_ID
 
 MAX_REASON_CHARACTERS = 80
+ROLLED_BACK = "rolled back by a call of /tpf, which has no reason"
 VERDICT_WAIT_SECONDS = 1.0
 
 
@@ -95,10 +96,18 @@ class Activate(ReleaseView):
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, release_version: str) -> dict[str, Any]:
         found = self.registered(tenant_id, pipeline_id, release_version)
         try:
-            event = activation.activate(found, actor=ADMIN.actor)
+            event = activation.activate(found, actor=ADMIN.actor, reason=_reason(found))
         except CoordinatorError as error:
             raise Refusal(409, error.detail) from None
         return records.release(found, event, activated=True)
+
+
+def _reason(release: Release) -> str:
+    """Return the reason of an activation, for which the call has no member. Only a rollback needs one by itself."""
+    pipeline = release.pipeline
+    active = pipeline.activation.release if pipeline.activation else None
+    is_rollback = activation.kind_of(release, active) is Kind.ROLLBACK
+    return ROLLED_BACK if is_rollback and not pipeline.reason_required else ""
 
 
 class WorkerView(TpfView):
