@@ -320,7 +320,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_RELEASE_ARTIFACTS + 2
 
 OAUTH_ISSUER = env.text("OAUTH_ISSUER", "")
-# Whoever can change the key set can sign tokens.
+# A party that can change the key set can sign tokens.
 OAUTH_JWKS_URL = env.url("OAUTH_JWKS_URL", secure=True)
 OAUTH_AUDIENCE = env.text("OAUTH_AUDIENCE", "")
 env.require(

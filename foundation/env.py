@@ -379,7 +379,7 @@ def _split(value: str) -> SplitResult | None:
 
 
 def _is_secure(url: SplitResult) -> bool:
-    """Return True if nobody on the network can read or change a call to `url`."""
+    """Return True if the network cannot read or change a call to `url`."""
     try:
         return url.scheme == "https" or ip_address(url.hostname or "").is_loopback
     except ValueError:

@@ -103,7 +103,7 @@ class Activate(ReleaseView):
 
 
 def _reason(release: Release) -> str:
-    """Return the reason of an activation, for which the call has no member. Only a rollback needs one by itself."""
+    """Return the reason of an activation, for which the call has no member. Only a rollback always needs one."""
     pipeline = release.pipeline
     active = pipeline.activation.release if pipeline.activation else None
     is_rollback = activation.kind_of(release, active) is Kind.ROLLBACK

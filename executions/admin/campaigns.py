@@ -55,7 +55,7 @@ class StatusFilter(ScopedFilter):
 
 
 class WaitingReleaseFilter(ScopedFilter):
-    """Filters by a release, named by its key, of which the campaign has yet to re-drive an execution."""
+    """Filters by the key of a release. The campaign has yet to re-drive an execution of it."""
 
     title = "release"
     parameter_name = "release"

@@ -107,7 +107,7 @@ class ResubmittedView(serializers.Serializer[Any]):
 
 class OneExecutionView(ExecutionView):
     resubmittedFrom = serializers.SerializerMethodField(
-        help_text="The execution that this one resubmits. Null if there is none, or if it was removed."
+        help_text="The execution that this one resubmits. Null for a submission, or if that execution was removed."
     )
     resubmittedAs = serializers.SerializerMethodField(
         help_text="The executions that resubmit this one: the newest 20, newest first."

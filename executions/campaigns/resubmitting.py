@@ -98,7 +98,7 @@ def _plan(campaign: Campaign, item: CampaignItem, targets: dict[str, Admission |
 
 
 def _target(campaign: Campaign, old: Execution) -> Admission | CoordinatorError:
-    """Return the release that the pipeline of `old` runs the campaign's items on, or why there is none."""
+    """Return the release that the pipeline of `old` runs the campaign's items on, or why it runs on no release."""
     try:
         admitted = resubmission.target(old, campaign.target_release_version or None)
         admitted.require_runnable()

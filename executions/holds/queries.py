@@ -31,7 +31,7 @@ def holds_of_release(release: Release) -> list[Hold]:
 
 
 def refusing(release: Release) -> Hold | None:
-    """Return the oldest open hold of a release or its pipeline that refuses submissions; None if there is none."""
+    """Return the oldest open hold of a release or its pipeline that refuses submissions, or None."""
     return _open(_of(release)).filter(refuses_submissions=True).first()
 
 

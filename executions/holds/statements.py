@@ -70,7 +70,7 @@ ORDER BY e.id FOR UPDATE OF e
 
 # The following two move what waits for a time by the time for which a hold stopped it: from the start of the hold, or
 # of the wait if that is later, to the end of the hold, or to the start of the earliest other open hold of the
-# execution, which counts the rest itself. So time is counted once, however holds overlap. `updated_at` is the start of
+# execution, which counts the rest itself. So time is counted once, even if holds overlap. `updated_at` is the start of
 # a wait, so these statements keep it. A time that had passed when the hold stopped it stays. No row: nothing waits.
 MOVE_DUE = """
 UPDATE executions_execution e SET next_due_at = e.next_due_at + (s.until - s.since)

@@ -34,7 +34,7 @@ class Execution(models.Model):
     outcome with this token is recorded. `running_since` is when a thread began the transition, null until a worker
     reports it.
 
-    Exactly the executions with an open hold of their own are `held`. Holds of their release or pipeline do not change
+    Exactly the executions that an open hold names are `held`. Holds of their release or pipeline do not change
     them.
 
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is

@@ -137,7 +137,7 @@ def links(of: Execution) -> list[Link]:
 
 
 def origin(of: Execution) -> Resubmission | None:
-    """Return the link to the execution that `of` resubmits; None if there is none, or if that was removed."""
+    """Return the link to the execution that `of` resubmits. None for an ordinary submission, or if that was removed."""
     return Resubmission.objects.filter(new_execution=of).first()
 
 

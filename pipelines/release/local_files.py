@@ -11,7 +11,7 @@ from wire.documents.descriptor import ArtifactRef, LocatedArtifactRef
 
 
 def uri_file(artifact: ArtifactRef) -> Path | None:
-    """Return the existing file that a canonical ``file:`` URI names. None if there is none."""
+    """Return the existing file that a canonical ``file:`` URI names, or None."""
     if isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, FileUri):
         path = Path(artifact.location.path)
         return path if is_file(path) else None
@@ -63,7 +63,7 @@ class LocalFiles:
         return self._digests[path]
 
     def find(self, artifact: ArtifactRef) -> Path | None:
-        """Return the file of an artifact, or None if there is none.
+        """Return the file of an artifact, or None if it was not found.
 
         It is the file that a ``file:`` URI names, or else one in the folder that has the digest. If no file has it, a
         file with the right name is returned, so that the caller can report its digest. Files that cannot be read have

@@ -92,7 +92,7 @@ class Verification:
 
     @property
     def is_promotable(self) -> bool:
-        """True if other machines can find the same bytes for good."""
+        """True if other machines can always find the same bytes."""
         descriptor = self.descriptor
         return isinstance(descriptor, CarrierDescriptor) and not unpromotable(descriptor, Severity.WARNING)
 

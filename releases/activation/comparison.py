@@ -29,7 +29,7 @@ def differences(before: Release, after: Release) -> tuple[Difference, ...]:
 
 
 def newest_release(of: Pipeline) -> Release:
-    """Return the registered release that was uploaded last. Raises `ReleaseUnknown` if there is none."""
+    """Return the registered release that was uploaded last. Raises `ReleaseUnknown` if no release is."""
     found = of.releases.select_related("contract").filter(status=Status.REGISTERED).order_by("-id").first()
     if found is None:
         raise ReleaseUnknown(f"Pipeline {of.pipeline_id!r} has no registered release.")

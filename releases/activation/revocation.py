@@ -1,4 +1,4 @@
-"""Revokes a registered release permanently. An order says what becomes of its open executions.
+"""Revokes a registered release permanently. An order decides about its open executions.
 
 The order is part of the revocation. Apps above this one carry it out and record its progress, so that it survives the
 process that revoked the release.

@@ -11,7 +11,7 @@ from releases.models import Activation, Kind, Pipeline, Release
 
 
 def target(pipeline: Pipeline) -> Release | None:
-    """Return the release of a rollback in one step. None if there is none.
+    """Return the release of a rollback in one step, or None.
 
     It is the release that the active one replaced when it was active for the first time. So the step after a rollback
     goes further back, and never forward to the release that was rolled back.

@@ -40,7 +40,7 @@ def pause_of(row: Any) -> dict[str, Any] | None:
 
 class PausableView(serializers.Serializer[Row]):
     paused = serializers.SerializerMethodField(
-        help_text="The pause of this object itself. Null if there is none, even if that of its pipeline covers it."
+        help_text="The pause of this object itself. Null if it is not paused, even if its pipeline is."
     )
 
     @extend_schema_field(PausedView(allow_null=True))

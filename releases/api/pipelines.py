@@ -69,7 +69,7 @@ class PolicyRequest(StrictSerializer):
     missingArtifacts = serializers.ChoiceField(
         choices=MissingArtifacts.choices,
         required=False,
-        help_text="What becomes of a release if the bytes of an artifact were not uploaded and no repository has them.",
+        help_text="Whether a release is registered whose bytes were not uploaded and are in no repository.",
     )
     rollBackDays = WholeNumber(
         required=False,

@@ -26,7 +26,7 @@ class RevocationView(serializers.Serializer[Revocation]):
     openExecutions = serializers.ChoiceField(
         choices=Order.choices,
         source="open_executions",
-        help_text="What becomes of the executions that were open: `leave` lets them run, `fail` ends them.",
+        help_text="The order about the executions that are open: `leave` lets them run, `fail` ends them.",
     )
     failedExecutions = serializers.IntegerField(
         source="failed_executions", help_text="How many executions the order `fail` has ended so far."
@@ -57,7 +57,7 @@ class Revocations(TenantView):
 
     @extend_schema(operation_id="revoke", request=RevocationRequest, responses={201: RevocationView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Revoke a registered release permanently. The order `openExecutions` says what becomes of its executions."""
+        """Revoke a registered release permanently. The order `openExecutions` decides about its open executions."""
         body = RevocationRequest(data=request.data)
         body.is_valid(raise_exception=True)
         pipeline = queries.pipeline(self.tenant, pipeline_id)

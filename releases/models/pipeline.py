@@ -28,7 +28,7 @@ class UnverifiedWorkers(models.TextChoices):
 
 
 class MissingArtifacts(models.TextChoices):
-    """What becomes of a release if the bytes of an artifact were not uploaded and no repository has them."""
+    """Whether a release is registered if the bytes of an artifact were not uploaded and no repository has them."""
 
     REJECT = "reject", "A release whose bytes cannot be had is rejected"
     IDENTITY_ONLY = "identity-only", "A release whose bytes cannot be had is registered, and only identifies them"

@@ -1,4 +1,4 @@
-"""Deployments: a release is registered, and whoever requested that gets a receipt once it is verified.
+"""Deployments: a release is registered, and the client that requested this gets a receipt once it is verified.
 
 A receipt is written only for a registered release. So a request without one is safe to repeat: it continues to wait for
 the verdict, or registers the release again if it was rejected.

@@ -97,7 +97,7 @@ def register(
     have its digest. `document` is the descriptor, `contract` an optional contract document. The documents in `attached`
     are attached to the release, even if it is already stored. With `any_reference`, an image reference that does not
     pin the digest of its artifact is a warning and not an error. With `promotable`, a location that other machines
-    cannot resolve for good is an error and not a warning. The staged files are always consumed. Raises
+    cannot always resolve is an error and not a warning. The staged files are always consumed. Raises
     `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is stored with different metadata, and what
     `attachments.attach` raises.
     """

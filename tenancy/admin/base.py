@@ -30,10 +30,10 @@ View = Callable[..., HttpResponseBase]
 def holds_anywhere(request: HttpRequest, scope: Scope) -> bool:
     """True if the user holds `scope` in any tenant. Asks the database once per request: each page checks each model."""
     held: dict[tuple[Any, Scope], bool] = request.__dict__.setdefault("held_scopes", {})
-    asked = (request.user.pk, scope)
-    if asked not in held:
-        held[asked] = tenants_of(request.user, scope).exists()
-    return held[asked]
+    key = (request.user.pk, scope)
+    if key not in held:
+        held[key] = tenants_of(request.user, scope).exists()
+    return held[key]
 
 
 class TenantScopedAdmin(_ModelAdmin):

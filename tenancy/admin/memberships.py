@@ -59,7 +59,7 @@ class MembershipForm(_MembershipForm):
 
 @admin.register(Membership)
 class MembershipAdmin(TenantScopedAdmin):
-    """Tenant admins give users roles in their tenants. A user may have several roles, each with a row of its own."""
+    """Tenant admins give users roles in their tenants. A user may have several roles, each in a separate row."""
 
     needs = Scope.ADMINISTER
     list_display = ("user", "tenant", "role")

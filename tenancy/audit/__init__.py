@@ -1,7 +1,7 @@
 """The audit log: who did what, when, from where, and whether it was granted.
 
 `record` writes an entry in the transaction of the act, so there is no act without an entry and no entry without an act.
-`deny`, `denials` and `observe` write an entry of their own. See ADR 53.
+`deny`, `denials` and `observe` write a separate entry. See ADR 53.
 
 An entry locks the head of its chain until the transaction ends. So `record` is the last call of a transaction that
 locks anything, and a transaction that writes to several chains writes to those of tenants in the order

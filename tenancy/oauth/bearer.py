@@ -134,7 +134,7 @@ def _organizations(claims: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
-    """Return the scopes that the claim `scope` grants, or `scp` if there is none. Unknown scopes grant nothing."""
+    """Return the scopes that the claim `scope` grants, or else `scp`. Unknown scopes grant nothing."""
     texts = _texts(claims, "scope" if "scope" in claims else "scp")
     granted = {name for text in texts for name in text.split()}
     own = {scope for scope in Scope if scope.value in granted}

@@ -93,7 +93,7 @@ class Difference:
 
 
 def changed(area: Area, path: str, values: Iterable[str], reason: str, impact: Impact) -> Difference:
-    """Return a difference between two values. Its kind follows from them: an empty one means that there is none."""
+    """Return a difference between two values. Its kind follows from them: an empty one means a missing one."""
     before, after = values
     kind = Kind.ADDED if not before else Kind.REMOVED if not after else Kind.CHANGED
     return Difference(area, kind, impact, path, shown(before), shown(after), reason)

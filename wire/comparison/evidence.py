@@ -10,7 +10,7 @@ from wire.comparison.facts import MAX_PACKAGES, Package, Provenance, ReleaseFact
 from wire.documents.json_reader import quoted
 
 _SIGNATURE: Final = "A signature says who vouches for a release, and changes nothing that it does."
-_UNSIGNED: Final = "Nobody vouches for the newer release."
+_UNSIGNED: Final = "No key vouches for the newer release."
 _CLAIM: Final = "It says where the code comes from. What clients and parked work see is in the contract."
 _NO_PROVENANCE: Final = "One of the releases does not say where its code comes from."
 _NO_SBOM: Final = "The packages of one of the releases are not known."

@@ -14,7 +14,7 @@ from wire.documents.json_reader import shown
 MAX_DEPTH: Final = 64
 """How deep types nest that are compared, as deep as values are checked."""
 NOTHING: Final = object()
-"""Stands for a value that there is not."""
+"""Stands for a missing value."""
 _MAX_SAMPLE: Final = 500
 _MAX_STEPS: Final = 200_000
 _LONGEST_TEXT: Final = 5000

@@ -62,7 +62,7 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TypeChange:
-    """One change. `path` is inside the type, such as `.lines[].price`. `before` and `after` are empty if there is none.
+    """One change. `path` is inside the type, such as `.lines[].price`. A missing `before` or `after` is empty.
 
     `example` returns, for a NARROWED change, a complete value that the old type accepts and the new one refuses.
     """
@@ -263,7 +263,7 @@ class _Walk:
             yield TypeChange(pair.path, Rule.VALUES, Effect.WIDENED, _described(old), _described(new))
 
     def _values(self, pair: _Pair, old: Shape, new: Shape, values: Any) -> TypeChange:
-        """Return a change of which only a value can tell what it does."""
+        """Return a change that only a value can judge."""
         found = (
             value
             for value in values

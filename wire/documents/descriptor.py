@@ -286,7 +286,7 @@ class CarrierDescriptor(Descriptor):
 
 
 def unpromotable(descriptor: Descriptor, severity: Severity) -> list[Finding]:
-    """Return a finding for each location at which other machines cannot find the same bytes for good.
+    """Return a finding for each location at which other machines cannot always find the same bytes.
 
     These are files and Maven snapshots. A descriptor of the profile `tpf-2026-08` has no such findings, because its
     locations have no meaning elsewhere.

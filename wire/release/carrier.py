@@ -22,7 +22,7 @@ _SHOWN: Final = 5
 def carrier_findings(descriptor: CarrierDescriptor, contents: Sequence[Content | None]) -> Iterator[Finding]:
     """Yield what is wrong with the carrier and with the form of archives, and where other archives differ from it.
 
-    `contents` has one item for each artifact, None if its bytes are not available. Archives with findings of their own
+    `contents` has one item for each artifact, None if its bytes are not available. Archives with other findings
     are skipped.
     """
     for position, (artifact, content) in enumerate(zip(descriptor.artifacts, contents, strict=True)):
