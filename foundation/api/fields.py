@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from rest_framework import serializers
@@ -57,18 +57,19 @@ class SegmentIdentifier(Identifier):
 
 
 class Moment(serializers.DateTimeField):
-    """An RFC 3339 time, with an offset from UTC."""
+    """An RFC 3339 time, with an offset from UTC. The value is in UTC."""
 
     default_error_messages = {"not_moment": "must be an RFC 3339 time with an offset, such as 2026-11-26T12:00:00Z"}
 
     def to_internal_value(self, value: Any) -> datetime:
         try:
             found = datetime.fromisoformat(value) if isinstance(value, str) and _MOMENT.fullmatch(value) else None
-        except ValueError:
-            found = None
-        if found is None:
+            moment = found and found.astimezone(UTC)
+        except (ValueError, OverflowError):  # there is no such day, or it is in no year of UTC
+            moment = None
+        if moment is None:
             self.fail("not_moment")
-        return found
+        return moment
 
 
 class WholeNumber(serializers.IntegerField):

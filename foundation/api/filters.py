@@ -1,11 +1,15 @@
 """List filters. Unknown names and empty values are rejected."""
 
+from datetime import datetime
 from typing import Any
 
-from django_filters.rest_framework import DjangoFilterBackend
+from django import forms
+from django.core.exceptions import ValidationError as FormError
+from django_filters.rest_framework import DjangoFilterBackend, Filter
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 
+from foundation.api.fields import Moment
 from foundation.api.pagination import NewestFirst
 
 PAGING = {NewestFirst.cursor_query_param, NewestFirst.page_size_query_param}
@@ -26,3 +30,19 @@ class StrictFilters(DjangoFilterBackend):
         if errors:
             raise ValidationError(errors)
         return super().filter_queryset(request, queryset, view)
+
+
+class _MomentField(forms.Field):
+    def to_python(self, value: Any) -> datetime | None:
+        if value in self.empty_values:
+            return None
+        try:
+            return Moment().to_internal_value(value)
+        except ValidationError as error:
+            raise FormError(str(error.detail[0]), code="not_moment") from None  # type: ignore[index]  # it is a list
+
+
+class MomentFilter(Filter):
+    """A filter by an RFC 3339 time with an offset from UTC."""
+
+    field_class = _MomentField

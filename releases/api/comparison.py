@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from foundation.errors import InvalidRequest
 from releases import queries
 from releases.activation import comparison
-from releases.errors import NoActiveRelease, PipelineUnknown, ReleaseUnknown
+from releases.errors import ActiveReleaseRevoked, NoActiveRelease, PipelineUnknown, ReleaseUnknown
 from releases.models import Pipeline, Release
 from tenancy.api.tenant_view import TENANT, TenantView
 from wire.comparison.differences import MAX_DIFFERENCES, Area, Difference, Impact, Kind
@@ -45,7 +45,9 @@ class ComparisonView(serializers.Serializer[Any]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Comparison(TenantView):
-    refusals: ClassVar = {"GET": (InvalidRequest, PipelineUnknown, ReleaseUnknown, NoActiveRelease)}
+    refusals: ClassVar = {
+        "GET": (InvalidRequest, PipelineUnknown, ReleaseUnknown, NoActiveRelease, ActiveReleaseRevoked)
+    }
 
     @extend_schema(
         operation_id="comparison",

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Moment, StrictSerializer
+from foundation.errors import InvalidRequest
 from releases import queries
 from releases.activation import history
 from releases.api.activations import ActivationView
@@ -43,7 +44,7 @@ class ActiveThenView(serializers.Serializer[history.ActiveThen]):
 
 @extend_schema(parameters=[TENANT, AT], tags=["activations"])
 class ActiveThen(TenantView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, NoneActiveThen, TimeInFuture)}
+    refusals: ClassVar = {"GET": (InvalidRequest, PipelineUnknown, NoneActiveThen, TimeInFuture)}
 
     @extend_schema(operation_id="activeAt", responses=ActiveThenView)
     def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:

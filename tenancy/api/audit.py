@@ -16,7 +16,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
-from foundation.api.filters import StrictFilters
+from foundation.api.filters import MomentFilter, StrictFilters
 from foundation.api.pagination import NewestFirst
 from foundation.api.schema import NO_NUL
 from foundation.api.streaming import streamed
@@ -27,6 +27,10 @@ from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
 CHUNK = 64 * 1024
+TIMES = [
+    OpenApiParameter("from", OpenApiTypes.DATETIME, description="The earliest moment."),
+    OpenApiParameter("to", OpenApiTypes.DATETIME, description="The first moment after."),
+]
 NAME = {"type": "string", "minLength": 1, "pattern": NO_NUL}
 
 
@@ -56,8 +60,8 @@ class AuditFilter(filters.FilterSet):
     object = filters.CharFilter()
     outcome = filters.ChoiceFilter(choices=AuditEntry.Outcome.choices)
     # `from` is a keyword of Python.
-    vars()["from"] = filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte", help_text="The earliest moment.")
-    to = filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt", help_text="The first moment after.")
+    vars()["from"] = MomentFilter(field_name="at", lookup_expr="gte", help_text="The earliest moment.")
+    to = MomentFilter(field_name="at", lookup_expr="lt", help_text="The first moment after.")
 
 
 class AuditExportFilter(AuditFilter):
@@ -93,7 +97,7 @@ class ByAcceptOnly(DefaultContentNegotiation):
     settings = SimpleNamespace(URL_FORMAT_OVERRIDE=None)  # type: ignore[assignment]  # all it reads
 
 
-@extend_schema(parameters=[TENANT], tags=["audit"])
+@extend_schema(parameters=[TENANT, *TIMES], tags=["audit"])
 class Audit(TenantView, ListAPIView[AuditEntry]):
     """The tenant's audit log, newest first."""
 
@@ -144,7 +148,7 @@ class AuditExport(TenantView):
             OpenApiParameter("format", str, enum=list(exports.FORMATS), required=True),
             *(OpenApiParameter(name, NAME) for name in ("act", "actor", "object")),
             OpenApiParameter("outcome", str, enum=AuditEntry.Outcome.values),
-            *(OpenApiParameter(name, OpenApiTypes.DATETIME) for name in ("from", "to")),
+            *TIMES,
         ],
         responses={(200, media): OpenApiTypes.STR for media in exports.FORMATS.values()},
     )

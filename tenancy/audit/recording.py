@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
-from django.db import connection
+from django.db import connection, transaction
 
 from foundation.errors import CoordinatorError
 from tenancy.audit import origin, statements
@@ -54,8 +54,10 @@ def record(
         "address": address,
         "details": _stored(json_writer.sorted_text(details)),
     }
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statements.CHECK_NOW)
         cursor.execute(statements.APPEND, parameters)
+        cursor.execute(statements.CHECK_LATER)
 
 
 def deny(act: str, *, tenant: Tenant | None, actor: str, object_type: str, object: object, reason: str) -> None:  # noqa: A002

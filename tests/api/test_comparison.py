@@ -108,7 +108,7 @@ def test_wrong_parameters_are_refused(ours: TenantApi, second: Release, query: s
 
 def test_a_release_must_be_named_if_none_is_active(ours: TenantApi, second: Release, first: Release) -> None:
     revoke(first, actor="user:eva", reason="wrong prices")
-    refused(ours.get(f"{COMPARISON}?to=2.0"), 409, "NO_ACTIVE_RELEASE")
+    refused(ours.get(f"{COMPARISON}?to=2.0"), 409, "ACTIVE_RELEASE_REVOKED")
     assert compared(ours, "?from=1.1&to=2.0")["breaking"] is True
 
 

@@ -89,7 +89,7 @@ def test_a_resubmission_is_committed_before_a_revocation_or_refused(named: bool,
     [made, revoked] = race(call, revoking(release))
     assert not isinstance(revoked, Exception)
     if isinstance(made, Exception):
-        assert type(made).__name__ in {"ReleaseNotAdmitted", "NoActiveRelease"}
+        assert type(made).__name__ in {"ReleaseNotAdmitted", "ActiveReleaseRevoked"}
         assert not Resubmission.objects.exists()
     else:
         assert made.created_at <= revoked.revoked_at
@@ -108,7 +108,7 @@ def test_a_resubmission_that_waits_for_a_revocation_is_refused(named: bool) -> N
             call = other.submit(waiting)
             until_blocked(connection)
         error = call.exception(30)
-    assert type(error).__name__ == ("ReleaseNotAdmitted" if named else "NoActiveRelease")
+    assert type(error).__name__ == ("ReleaseNotAdmitted" if named else "ActiveReleaseRevoked")
     assert not Resubmission.objects.exists()
 
 

@@ -56,9 +56,10 @@ def test_a_campaign_resubmits_the_failures_of_a_release_on_the_next_one(
     progress = tenant.get(campaign)["progress"]
     assert progress == {"total": COUNT, "pending": 0, "redriven": 0, "resubmitted": COUNT, "skipped": 0}
     items = tenant.get(f"{campaign}/items?pageSize=100")["items"]
-    assert [item["executionId"] for item in items] == old
+    assert {item["executionId"] for item in items} == {*old}
     assert len({item["newExecutionId"] for item in items}) == COUNT
-    for number, item in enumerate(items):
+    for item in items:
+        number = old.index(item["executionId"])
         new = tenant.wait_for(item["newExecutionId"], "SUCCEEDED", seconds=60)
         assert (new["pin"]["releaseVersion"], new["resubmittedFrom"]) == ("1.1", item["executionId"])
         assert tenant.result(item["newExecutionId"]) == {"number": number, "attempt": 0}

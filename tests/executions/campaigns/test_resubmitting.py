@@ -140,7 +140,7 @@ def test_inputs_that_the_target_rejects_are_skipped(owner: Tenant, dead: list[Ex
 
 
 @pytest.mark.parametrize(
-    ("version", "code"), [("2.0", "RELEASE_UNKNOWN"), ("1.1", "RELEASE_NOT_ADMITTED"), (None, "NO_ACTIVE_RELEASE")]
+    ("version", "code"), [("2.0", "RELEASE_UNKNOWN"), ("1.1", "RELEASE_NOT_ADMITTED"), (None, "ACTIVE_RELEASE_REVOKED")]
 )
 def test_a_target_that_accepts_no_executions_skips_the_items(
     owner: Tenant, dead: list[Execution], version: str | None, code: str

@@ -90,7 +90,7 @@ def test_both_profiles_stand_side_by_side_in_a_pipeline() -> None:
     assert older.contract == newer.contract
     pins = []
     for number, release in enumerate((older, newer, older)):
-        activate(release, actor="user:test")
+        activate(release, actor="user:test", reason="the next one")
         if number < 2:
             making.worker(release, f"worker-{release.release_version}")
         pins.append(making.execution(owner, f"key-{number}").release)
