@@ -92,9 +92,10 @@ def with_names(document: dict[str, Any], names: dict[str, list[str]]) -> dict[st
     """Restrict the parameters and members of the document to `names` where other values are mostly invalid."""
     operations = [each for item in document["paths"].values() for each in item.values()]
     for parameter in (each for operation in operations for each in operation.get("parameters", ())):
-        if parameter["in"] == "path" or parameter["name"] in ("cursor", "from", "to"):
+        is_release = parameter["name"] in ("from", "to") and parameter["schema"].get("format") != "date-time"
+        if parameter["in"] == "path" or parameter["name"] == "cursor" or is_release:
             parameter["schema"] = {"enum": names[parameter["name"]]}
-    for component in ("SubmissionRequest", "ActivationRequest", "CompleteRequest", "ResumeRequest"):
+    for component in ("SubmissionRequest", "ActivationRequest", "RollbackRequest", "CompleteRequest", "ResumeRequest"):
         properties = document["components"]["schemas"][component]["properties"]
         for member in properties.keys() & names.keys():
             optional = [None] if "null" in properties[member]["type"] else []
