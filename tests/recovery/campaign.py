@@ -119,13 +119,14 @@ class Campaign:
                 self.cluster.remove(name)
 
     def _submit_all(self, client: RetryingClient) -> None:
-        """Submit every job. Activate v2 after half of the submissions."""
-        half = len(self.all) // 2
+        """Submit half of the jobs before the activation of v2, a quarter during it and the rest after it."""
+        half, most = len(self.all) // 2, len(self.all) * 3 // 4
         with ThreadPoolExecutor(SUBMITTERS) as pool:
             self.promises += pool.map(lambda job: self._submit(client, job), self.all[:half])
             activation = pool.submit(client.activate, PIPELINE, "v2")
-            self.promises += pool.map(lambda job: self._submit(client, job), self.all[half:])
+            self.promises += pool.map(lambda job: self._submit(client, job), self.all[half:most])
             activation.result()
+            self.promises += pool.map(lambda job: self._submit(client, job), self.all[most:])
 
     def _submit(self, client: RetryingClient, job: Job | HostileJob) -> Promise:
         _, accepted = client.submit(job.pipeline, job.input(str(self.runs)), job.key)

@@ -26,7 +26,7 @@ from wire.comparison.type_shapes import (
     limits_of,
 )
 from wire.documents.json_reader import shown
-from wire.documents.json_writer import sorted_text
+from wire.documents.json_writer import same_json, sorted_text
 
 MAX_COMPARED: Final = 100_000
 """How many fields and variants are compared. Types with more have one change that says so."""
@@ -120,7 +120,9 @@ class _Walk:
             if not old.accepts_everything:
                 yield TypeChange(pair.path, Rule.VALUES, Effect.WIDENED, _described(old), _described(new))
         elif Form.OPAQUE in (old.form, new.form):
-            if (old.form, old.label, old.body, old.wrappers) != (new.form, new.label, new.body, new.wrappers):
+            if not same_json(
+                [old.form, old.label, old.body, old.wrappers], [new.form, new.label, new.body, new.wrappers]
+            ):
                 yield TypeChange(pair.path, Rule.OPAQUE, Effect.UNKNOWN, _described(old), _described(new))
         elif old.form is not new.form:
             yield self._values(pair, old, new, [self._before.sample(pair.before), *candidates(old, new)])
@@ -166,7 +168,7 @@ class _Walk:
         elif is_optional and not was_optional:
             yield TypeChange(path, Rule.BECAME_OPTIONAL, Effect.WIDENED, "required", "optional")
         for member in _UNCHECKED_OF_FIELDS:
-            if old.get(member) != new.get(member):
+            if not same_json(old.get(member), new.get(member)):
                 texts = _constraint(member, old.get(member)), _constraint(member, new.get(member))
                 yield TypeChange(path, Rule.UNCHECKED, Effect.UNKNOWN, *texts)
         repeated = old.get("repeated") is True
@@ -243,14 +245,14 @@ class _Walk:
     # --- scalars ---
 
     def _scalars(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
-        same = old.scalar == new.scalar and old.wrappers == new.wrappers
+        same = old.scalar == new.scalar and same_json(old.wrappers, new.wrappers)
         if not same and is_wider_scalar(old.scalar, new.scalar) and _within(old, new):
             yield from self._wider(pair, old, new)
         elif not same:
             yield self._values(pair, old, new, chain(_refused_choices(old, new), candidates(old, new)))
         for member in _UNCHECKED_OF_WRAPPERS:
             before, after = ([each[member] for each in shape.wrappers if member in each] for shape in (old, new))
-            if before != after:
+            if not same_json(before, after):
                 texts = _constraint(member, before), _constraint(member, after)
                 yield TypeChange(pair.path, Rule.UNCHECKED, Effect.UNKNOWN, *texts)
 

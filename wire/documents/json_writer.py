@@ -43,5 +43,10 @@ def sorted_text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def same_json(one: Any, other: Any) -> bool:
+    """Return True if both values are the same JSON. Unlike `==`, it tells `false` from 0 and 1 from 1.0."""
+    return bool(one == other) and sorted_text(one) == sorted_text(other)
+
+
 def _code_units(key: str) -> bytes:
     return key.encode("utf-16-be", "surrogatepass")

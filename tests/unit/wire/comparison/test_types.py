@@ -117,6 +117,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Found, Found]] = {
         [("changed", UNKNOWN, "")],
         [("changed", UNKNOWN, "")],
     ),
+    "allowed values that Python calls equal": (
+        wrapper(allowedValues=[0]),
+        wrapper(allowedValues=[False]),
+        [("changed", UNKNOWN, "")],
+        [("changed", UNKNOWN, "")],
+    ),
     "constraint of a field that the coordinator does not check": (
         record(field("n", repeated=True, minItems=1)),
         record(field("n", repeated=True, minItems=2)),
@@ -169,6 +175,7 @@ WIDER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "maximum": (wrapper("number", maximum=1), wrapper("number", maximum=1.5)),
     "strict minimum": (wrapper("number", minimumExclusive=1), wrapper("number", minimum=1)),
     "strict maximum": (wrapper("decimal", maximum=1, maximumExclusive=True), wrapper("decimal", maximum=1)),
+    "zero is not false": (wrapper("decimal", maximumExclusive=0), wrapper("decimal", maximumExclusive=False)),
     "choices that are long enough": (wrapper(pattern="^(?:aa|bb)$"), wrapper(minLength=1)),
     "lengths of numbers": (wrapper("integer", minimum=1), wrapper("integer", maxLength=1)),
 }
