@@ -15,6 +15,7 @@ SPECTACULAR_SETTINGS = {
         "ArtifactState": "releases.models.Blob.State",
         "SignaturePolicy": "releases.models.SignaturePolicy",
         "MissingArtifacts": "releases.models.MissingArtifacts",
+        "WorkerGate": "releases.models.WorkerGate",
         "UnverifiedWorkers": "releases.models.UnverifiedWorkers",
         "ArtifactUploadStatus": "releases.states.UploadStatus",
         "DifferenceArea": "wire.comparison.differences.Area",

@@ -20,7 +20,7 @@ from interop.surface import Refusal
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.base import CHUNK
 from releases.errors import DescriptorInvalid, ReleaseConflict
-from releases.models import Release
+from releases.models import Release, WorkerGate
 from releases.registration.registrar import UploadedArtifact, register, verify_release
 from releases.registration.verification_pool import VerificationUnavailable, verify
 from releases.states import Status
@@ -52,7 +52,16 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     _refuse_first(finding.message for finding in verdict.findings if finding.severity is Severity.ERROR)
     files = _staged(descriptor, open_artifact)
     try:
-        release = register(tenant, document, files, actor=actor, pipeline_id=pipeline_id, any_reference=True).release
+        # Clients of the framework activate a release before its workers start.
+        release = register(
+            tenant,
+            document,
+            files,
+            actor=actor,
+            pipeline_id=pipeline_id,
+            any_reference=True,
+            worker_gate=WorkerGate.WARN,
+        ).release
     except DescriptorInvalid as error:
         raise Refusal(400, error.errors[0]["message"]) from None
     except ReleaseConflict as error:

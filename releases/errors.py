@@ -206,6 +206,12 @@ class ArtifactStoreUnavailable(CoordinatorError):
     title = "The artifact store is unavailable"
 
 
+class WorkerRequired(CoordinatorError):
+    code = "WORKER_REQUIRED"
+    status = 409
+    title = "The pipeline's policy requires a worker that may run the release"
+
+
 class SignatureRequired(CoordinatorError):
     code = "SIGNATURE_REQUIRED"
     status = 409

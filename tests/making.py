@@ -21,7 +21,7 @@ from executions.submission.submission import submit
 from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.local import LocalArtifactStore
-from releases.models import Deployment, Pipeline, Release
+from releases.models import Deployment, Pipeline, Release, WorkerGate
 from releases.registration.registrar import Registration, UploadedArtifact, register, verify_release
 from tenancy.models import Tenant
 from tests.raw_sql import as_owner, unguarded
@@ -130,6 +130,8 @@ def stored_file(digest: str) -> Path:
 
 
 def upload(owner: Tenant, document: dict[str, Any], *files: bytes, **more: Any) -> Registration:
+    """Upload a release. A new pipeline of it needs no worker before an activation."""
+    more.setdefault("worker_gate", WorkerGate.OFF)
     return register(owner, json.dumps(document).encode(), [staged(data) for data in files], actor="user:test", **more)
 
 

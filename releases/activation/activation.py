@@ -12,6 +12,8 @@ from typing import Any
 from django.db import transaction
 
 from releases import queries
+from releases.activation import gates
+from releases.activation.gates import Gate, Switch, Verdict
 from releases.artifacts.soundness import require_verified
 from releases.errors import (
     ActiveReleaseChanged,
@@ -19,10 +21,10 @@ from releases.errors import (
     ReasonRequired,
     ReleaseNotRegistered,
     SignatureRequired,
+    WorkerRequired,
 )
 from releases.models import Activation, Kind, Pipeline, Release
 from releases.states import Status
-from releases.trust import trust
 from tenancy import audit
 
 log = logging.getLogger(__name__)
@@ -45,17 +47,15 @@ fact_sources: list[Callable[[Release, Release | None], list[Fact]]] = []
 
 
 def facts(release: Release, active: Release | None) -> list[Fact]:
-    """Return the facts about an activation of `release` that replaces `active`."""
-    return [*_signature_facts(release), *(fact for source in fact_sources for fact in source(release, active))]
+    """Return the facts about an activation of `release` that replaces `active`, and the verdicts of its gates."""
+    found = [_described(gate) for gate in gates.judge(planned(release))]
+    return [*found, *(fact for source in fact_sources for fact in source(release, active))]
 
 
-def _signature_facts(release: Release) -> list[Fact]:
-    signatures = trust.of(release)
-    if signatures.warns or not signatures.is_met:
-        policy = "" if signatures.is_met else " The policy of the pipeline does not allow its activation."
-        return [Fact("Signatures", signatures.description + policy, warning=True)]
-    names = [signer.key.name for signer in signatures.signers if signer.verdict is trust.Verdict.VALID and signer.key]
-    return [Fact("Signed by", ", ".join(dict.fromkeys(names)))] if names else []
+def _described(gate: Gate) -> Fact:
+    is_met = gate.verdict is Verdict.MET
+    refused = " The policy of the pipeline does not allow the activation." if gate.verdict is Verdict.UNMET else ""
+    return Fact(gate.name.capitalize(), gate.detail + refused, warning=not is_met)
 
 
 def kind_of(release: Release, active: Release | None) -> Kind:
@@ -67,12 +67,19 @@ def kind_of(release: Release, active: Release | None) -> Kind:
     return Kind.ROLLBACK if returns else Kind.ACTIVATION
 
 
+def planned(release: Release) -> Switch:
+    """Return the activation of `release` by the current policy and history of its pipeline."""
+    pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
+    active = pipeline.activation.release if pipeline.activation else None
+    return Switch(release, pipeline, kind_of(release, active))
+
+
 def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
     tenant, name = release.pipeline.tenant, release.audit_name
     return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
 
 
-@audit.denials("release.activate", ReasonRequired, SignatureRequired, of=_audited)
+@audit.denials("release.activate", ReasonRequired, SignatureRequired, WorkerRequired, of=_audited)
 def activate(
     release: Release,
     *,
@@ -87,14 +94,15 @@ def activate(
     A repeated call with the same `operation_key` returns the first activation. With `expected_release_version`, the
     call fails unless that release is active, or none if it is "". Activating the active release again adds an
     activation. A rollback requires a reason. Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`,
-    `ArtifactAltered`, `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`, `SignatureRequired`,
-    and what `rule` raises.
+    `ArtifactAltered`, `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`, the refusal of a gate
+    (see `gates`), and what `rule` raises.
     """
     earlier = _earlier(release, operation_key)
     if earlier is not None:
         return earlier
     _require_registered(release)
     _require_reason(release.pipeline, reason)
+    gates.require_met(planned(release))
     require_verified(release)
     with transaction.atomic():
         # Without a join: after a wait for the lock, PostgreSQL re-reads the locked row, but not the joined rows.
@@ -111,7 +119,7 @@ def activate(
         _require_reason(pipeline, reason, kind)
         if rule is not None:
             rule(pipeline, kind)
-        signatures = trust.require_met(release, pipeline)
+        verdicts = gates.require_met(Switch(release, pipeline, kind, binding=True))
         activation = Activation.objects.create(
             pipeline=pipeline,
             sequence=newest.sequence + 1 if newest else 1,
@@ -135,8 +143,9 @@ def activate(
             previous=newest.release.release_version if newest else None,
             kind=activation.kind,
         )
-    if signatures.warns:
-        log.warning("%s activated %s of %s: %s", actor, release, release.pipeline.tenant, signatures.description)
+    for gate in verdicts:
+        if gate.verdict is Verdict.WARNING:
+            log.warning("%s activated %s of %s: %s", actor, release, release.pipeline.tenant, gate.detail)
     return activation
 
 

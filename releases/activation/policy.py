@@ -2,15 +2,24 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import TextChoices
 
 from releases import queries
 from releases.errors import PolicyInvalid
-from releases.models import LONGEST_ROLLBACK_DAYS, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.models import (
+    LONGEST_ROLLBACK_DAYS,
+    MissingArtifacts,
+    Pipeline,
+    SignaturePolicy,
+    UnverifiedWorkers,
+    WorkerGate,
+)
 from tenancy import audit
 
 log = logging.getLogger(__name__)
@@ -21,61 +30,129 @@ LONGEST_RETRY_DELAY = timedelta(minutes=30)
 MAX_MULTIPLIER = 100.0
 
 
-def _flag(value: Any) -> str | None:
-    return None if isinstance(value, bool) else "must be true or false"
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of the policy: its name in the API, its column, its title for people, and what it means.
 
+    It is one of the `choices`, or a number within the `limits`, or else true or false. A number is whole if its limits
+    are. A null number means `unset`; if that is empty, the number is never null.
+    """
 
-def _count(value: Any) -> str | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_RETRIES):
-        return None
-    return f"must be a whole number from 0 to {MAX_RETRIES}, or null for the default"
+    name: str
+    column: str
+    title: str
+    meaning: str
+    choices: type[TextChoices] | None = None
+    limits: tuple[float, float] | None = None
+    unset: str = ""
 
+    @property
+    def is_whole(self) -> bool:
+        return self.limits is not None and isinstance(self.limits[0], int)
 
-def _days(value: Any) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LONGEST_ROLLBACK_DAYS:
-        return None
-    return f"must be a whole number from 1 to {LONGEST_ROLLBACK_DAYS}"
-
-
-def _between(least: float, most: float) -> Callable[[Any], str | None]:
-    def rule(value: Any) -> str | None:
-        if value is None:
+    def wrong(self, value: Any) -> str | None:
+        """Return what is wrong with a value, or None."""
+        if self.choices is not None:
+            return None if value in self.choices.values else f"must be one of {', '.join(self.choices.values)}"
+        if self.limits is None:
+            return None if isinstance(value, bool) else "must be true or false"
+        if (value is None and self.unset) or _is_within(value, self.limits, whole=self.is_whole):
             return None
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and math.isfinite(value) and least <= value <= most:
-            return None
-        return f"must be a number from {least:g} to {most:g}, or null for the default"
-
-    return rule
+        number = "a whole number" if self.is_whole else "a number"
+        null = f", or null for {self.unset}" if self.unset else ""
+        return f"must be {number} from {self.limits[0]:g} to {self.limits[1]:g}{null}"
 
 
-def _one_of(known: Sequence[str]) -> Callable[[Any], str | None]:
-    return lambda value: None if value in known else f"must be one of {', '.join(known)}"
+def _is_within(value: Any, limits: tuple[float, float], *, whole: bool) -> bool:
+    is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    return bool(is_number and math.isfinite(value) and limits[0] <= value <= limits[1])
 
 
-# The JSON member, its column and its rule. A rule returns what is wrong with a value, or None.
-_RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
-    "reasonRequired": ("reason_required", _flag),
-    "signaturePolicy": ("signature_policy", _one_of(SignaturePolicy.values)),
-    "validateAnswers": ("validate_answers", _flag),
-    "missingArtifacts": ("missing_artifacts", _one_of(MissingArtifacts.values)),
-    "unverifiedWorkers": ("unverified_workers", _one_of(UnverifiedWorkers.values)),
-    "rollBackDays": ("rollback_days", _days),
-    "retryLimit": ("retry_limit", _count),
-    "retryDelaySeconds": ("retry_delay_seconds", _between(0, LONGEST_RETRY_DELAY.total_seconds())),
-    "retryMultiplier": ("retry_multiplier", _between(1, MAX_MULTIPLIER)),
-}
+MEMBERS = (
+    Member(
+        "reasonRequired",
+        "reason_required",
+        "Activations require a reason",
+        "Whether an activation needs a reason. A rollback always needs one.",
+    ),
+    Member(
+        "signaturePolicy",
+        "signature_policy",
+        "Signatures",
+        "Whether an activation needs a signature by a trusted key.",
+        choices=SignaturePolicy,
+    ),
+    Member(
+        "workerGate",
+        "worker_gate",
+        "Workers before an activation",
+        "Whether an activation needs a worker that may run the release.",
+        choices=WorkerGate,
+    ),
+    Member(
+        "unverifiedWorkers",
+        "unverified_workers",
+        "Unverified workers",
+        "Whether workers get work that report that their code comes from a folder and not from an artifact.",
+        choices=UnverifiedWorkers,
+    ),
+    Member(
+        "missingArtifacts",
+        "missing_artifacts",
+        "Missing artifacts",
+        "Whether a release is registered whose bytes were not uploaded and are in no repository.",
+        choices=MissingArtifacts,
+    ),
+    Member(
+        "rollBackDays",
+        "rollback_days",
+        "Rollback days",
+        "How many days ago a release may have been active so that the scope `releases:roll-back` suffices.",
+        limits=(1, LONGEST_ROLLBACK_DAYS),
+    ),
+    Member(
+        "validateAnswers",
+        "validate_answers",
+        "Answers must have the declared type",
+        "Whether an answer to an await must match the type that the contract names.",
+    ),
+    Member(
+        "retryLimit",
+        "retry_limit",
+        "Retries",
+        "The number of retries after a failed first attempt.",
+        limits=(0, MAX_RETRIES),
+        unset="the default",
+    ),
+    Member(
+        "retryDelaySeconds",
+        "retry_delay_seconds",
+        "Delay before the first retry, in seconds",
+        "The delay before the first retry.",
+        limits=(0.0, LONGEST_RETRY_DELAY.total_seconds()),
+        unset="the default",
+    ),
+    Member(
+        "retryMultiplier",
+        "retry_multiplier",
+        "Growth of the delay",
+        "The factor by which the delay grows with each retry.",
+        limits=(1.0, MAX_MULTIPLIER),
+        unset="the default",
+    ),
+)
+_MEMBERS = {member.name: member for member in MEMBERS}
 
 
 def change(pipeline: Pipeline, changes: Mapping[str, Any], *, actor: str) -> Pipeline:
     """Change the members of the policy that `changes` names, and return the changed pipeline.
 
-    The policy applies from the next verification, activation, answer, failure and claim on. A retry setting that is
-    null resets to the default. Raises `PolicyInvalid` with all errors, and then changes nothing.
+    The policy applies from the next verification, activation, answer, failure and claim on. Raises `PolicyInvalid` with
+    all errors, and then changes nothing.
     """
     errors = []
     for name, value in changes.items():
-        wrong = _RULES[name][1](value) if name in _RULES else "is not a member of a policy"
+        wrong = _MEMBERS[name].wrong(value) if name in _MEMBERS else "is not a member of a policy"
         if wrong:
             errors.append({"field": name, "code": "POLICY", "message": wrong})
     if errors:
@@ -87,7 +164,7 @@ def change(pipeline: Pipeline, changes: Mapping[str, Any], *, actor: str) -> Pip
 
 
 def _change(pipeline: Pipeline, changes: Mapping[str, Any], actor: str) -> None:
-    columns = {name: _RULES[name][0] for name in changes}
+    columns = {name: _MEMBERS[name].column for name in changes}
     with transaction.atomic():
         before = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
         Pipeline.objects.filter(pk=pipeline.pk).update(**{columns[name]: value for name, value in changes.items()})

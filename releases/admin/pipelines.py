@@ -15,12 +15,12 @@ from rest_framework.exceptions import ValidationError
 from foundation.admin.columns import column, moment
 from foundation.errors import CoordinatorError
 from releases import queries
-from releases.activation import history, policy
-from releases.admin import comparison, rollbacks
+from releases.activation import history
+from releases.admin import comparison, policies, rollbacks
 from releases.admin.pauses import open_holds
 from releases.api.history import AtRequest, export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
-from releases.models import LONGEST_ROLLBACK_DAYS, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.models import Pipeline
 from releases.trust import statement_key, trust
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter
@@ -28,14 +28,6 @@ from tenancy.roles import Scope
 
 NEWEST_RELEASES = 50
 HISTORY_PAGE = 25
-
-
-class PolicyForm(forms.Form):
-    reason_required = forms.BooleanField(required=False)
-    signature_policy = forms.ChoiceField(choices=SignaturePolicy, required=False)
-    unverified_workers = forms.ChoiceField(choices=UnverifiedWorkers, required=False)
-    missing_artifacts = forms.ChoiceField(choices=MissingArtifacts, required=False)
-    rollback_days = forms.IntegerField(min_value=1, max_value=LONGEST_ROLLBACK_DAYS, required=False)
 
 
 class PipelineAdmin(ReadOnlyAdmin):
@@ -86,9 +78,6 @@ class PipelineAdmin(ReadOnlyAdmin):
             pipeline=pipeline,
             active=pipeline.activation,
             trust=_trust(pipeline),
-            signature_policies=SignaturePolicy.choices,
-            worker_policies=UnverifiedWorkers.choices,
-            artifact_policies=MissingArtifacts.choices,
             history=activations,
             formerly_active=set(pipeline.activations.filter(release__in=releases).values_list("release", flat=True)),
             is_signed=statement_key.is_configured(),
@@ -98,6 +87,7 @@ class PipelineAdmin(ReadOnlyAdmin):
             more_releases=len(releases) > NEWEST_RELEASES,
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
             holds=open_holds(pipeline),
+            policy=policies.shown(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )
 
@@ -115,36 +105,7 @@ class PipelineAdmin(ReadOnlyAdmin):
             raise Http404 from None
 
     def policy(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Change the policy of the pipeline. Requires the right to administer the tenant."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        pipeline = self.row_or_404(request, object_id)
-        if not self.may(request, Scope.ADMINISTER, pipeline):
-            raise PermissionDenied
-        form = PolicyForm(request.POST)
-        if form.is_valid():
-            fields = form.cleaned_data
-            changes: dict[str, Any] = {"reasonRequired": fields["reason_required"]}
-            if fields["signature_policy"]:
-                changes["signaturePolicy"] = fields["signature_policy"]
-            if fields["unverified_workers"]:
-                changes["unverifiedWorkers"] = fields["unverified_workers"]
-            if fields["missing_artifacts"]:
-                changes["missingArtifacts"] = fields["missing_artifacts"]
-            if fields["rollback_days"] is not None:
-                changes["rollBackDays"] = fields["rollback_days"]
-            changed = policy.change(pipeline, changes, actor=actor(request.user))
-            reason = "required" if changed.reason_required else "optional"
-            signatures = SignaturePolicy(changed.signature_policy).label
-            workers = UnverifiedWorkers(changed.unverified_workers).label
-            messages.success(
-                request,
-                f"The policy of {pipeline} was saved. The reason for an activation is {reason}. {signatures}. "
-                f"{workers}. {MissingArtifacts(changed.missing_artifacts).label}.",
-            )
-        else:
-            messages.error(request, "Choose one of the values, and 1 to 3650 days for rollbacks. Nothing changed.")
-        return redirect("admin:releases_pipeline_change", pipeline.pk)
+        return policies.change(self, request, self.row_or_404(request, object_id))
 
 
 def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:

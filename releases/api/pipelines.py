@@ -14,32 +14,36 @@ from releases import queries
 from releases.activation import policy
 from releases.api.pauses import PausableView, with_pauses
 from releases.errors import PipelineUnknown, PolicyInvalid
-from releases.models import LONGEST_ROLLBACK_DAYS, MissingArtifacts, Pipeline, SignaturePolicy, UnverifiedWorkers
+from releases.models import Pipeline
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
 
+def _shown(member: policy.Member) -> serializers.Field[Any, Any, Any, Any]:
+    """Return the field of a response that shows a member of the policy."""
+    options: dict[str, Any] = {"source": member.column, "help_text": member.meaning, "allow_null": bool(member.unset)}
+    if member.choices is not None:
+        return serializers.ChoiceField(choices=member.choices.choices, **options)
+    if member.limits is None:
+        return serializers.BooleanField(**options)
+    return (serializers.IntegerField if member.is_whole else serializers.FloatField)(**options)
+
+
+def _requested(member: policy.Member) -> serializers.Field[Any, Any, Any, Any]:
+    """Return the field of a request that changes a member of the policy."""
+    options: dict[str, Any] = {"required": False, "help_text": member.meaning, "allow_null": bool(member.unset)}
+    if member.choices is not None:
+        return serializers.ChoiceField(choices=member.choices.choices, **options)
+    if member.limits is None:
+        return Flag(**options)
+    return (WholeNumber if member.is_whole else Number)(limits=member.limits, **options)
+
+
 class PipelineView(PausableView[Pipeline]):
     pipelineId = serializers.CharField(source="pipeline_id")
-    reasonRequired = serializers.BooleanField(source="reason_required")
-    signaturePolicy = serializers.ChoiceField(source="signature_policy", choices=SignaturePolicy.choices)
-    validateAnswers = serializers.BooleanField(source="validate_answers")
-    unverifiedWorkers = serializers.ChoiceField(source="unverified_workers", choices=UnverifiedWorkers.choices)
-    missingArtifacts = serializers.ChoiceField(source="missing_artifacts", choices=MissingArtifacts.choices)
-    rollBackDays = serializers.IntegerField(
-        source="rollback_days",
-        help_text="How many days ago a release may have been active so that the scope `releases:roll-back` suffices.",
-    )
     application = serializers.CharField(
         help_text="The application of the framework that deploys the pipeline. Empty if none does."
     )
-    retryLimit = serializers.IntegerField(
-        source="retry_limit",
-        allow_null=True,
-        help_text="The number of retries. If null, the coordinator's default applies.",
-    )
-    retryDelaySeconds = serializers.FloatField(source="retry_delay_seconds", allow_null=True)
-    retryMultiplier = serializers.FloatField(source="retry_multiplier", allow_null=True)
     activeReleaseVersion = serializers.CharField(
         source="activation.release.release_version", default=None, allow_null=True
     )
@@ -48,52 +52,15 @@ class PipelineView(PausableView[Pipeline]):
     )
     createdAt = serializers.DateTimeField(source="created_at")
 
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {**super().get_fields(), **{member.name: _shown(member) for member in policy.MEMBERS}}
+
 
 class PolicyRequest(StrictSerializer):
-    """Changes to a policy. Omitted members do not change. A retry setting that is null resets to the default."""
+    """Changes to a policy. Omitted members do not change. A number that is null resets to the default."""
 
-    reasonRequired = Flag(required=False, help_text="Whether an activation needs a reason.")
-    signaturePolicy = serializers.ChoiceField(
-        choices=SignaturePolicy.choices,
-        required=False,
-        help_text="Whether an activation needs a signature by a trusted key.",
-    )
-    validateAnswers = Flag(
-        required=False, help_text="Whether an answer to an await must match the type that the contract names."
-    )
-    unverifiedWorkers = serializers.ChoiceField(
-        choices=UnverifiedWorkers.choices,
-        required=False,
-        help_text="Whether workers get work that report that their code comes from a folder and not from an artifact.",
-    )
-    missingArtifacts = serializers.ChoiceField(
-        choices=MissingArtifacts.choices,
-        required=False,
-        help_text="Whether a release is registered whose bytes were not uploaded and are in no repository.",
-    )
-    rollBackDays = WholeNumber(
-        required=False,
-        limits=(1, LONGEST_ROLLBACK_DAYS),
-        help_text="How many days ago a release may have been active so that the scope `releases:roll-back` suffices.",
-    )
-    retryLimit = WholeNumber(
-        required=False,
-        allow_null=True,
-        limits=(0, policy.MAX_RETRIES),
-        help_text="The number of retries after a failed first attempt.",
-    )
-    retryDelaySeconds = Number(
-        required=False,
-        allow_null=True,
-        limits=(0, policy.LONGEST_RETRY_DELAY.total_seconds()),
-        help_text="The delay before the first retry.",
-    )
-    retryMultiplier = Number(
-        required=False,
-        allow_null=True,
-        limits=(1, policy.MAX_MULTIPLIER),
-        help_text="The factor by which the delay grows with each retry.",
-    )
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {member.name: _requested(member) for member in policy.MEMBERS}
 
 
 @extend_schema(parameters=[TENANT], tags=["pipelines"])

@@ -16,6 +16,7 @@ from releases.models.pipeline import (
     Pipeline,
     SignaturePolicy,
     UnverifiedWorkers,
+    WorkerGate,
 )
 from releases.models.release import Artifact, Release, Retirement, Revocation
 from releases.models.trusted_key import KeyRevocation, TrustedKey
@@ -43,4 +44,5 @@ __all__ = [
     "SignaturePolicy",
     "TrustedKey",
     "UnverifiedWorkers",
+    "WorkerGate",
 ]

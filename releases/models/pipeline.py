@@ -20,6 +20,14 @@ class SignaturePolicy(models.TextChoices):
     REQUIRE = "require", "A release can be activated only if a trusted key signed it"
 
 
+class WorkerGate(models.TextChoices):
+    """Whether an activation needs a worker that may run the release."""
+
+    REQUIRE = "require", "A release can be activated only if a worker may run it"
+    WARN = "warn", "A release that no worker may run can be activated, with a warning"
+    OFF = "off", "Activations do not check workers"
+
+
 class UnverifiedWorkers(models.TextChoices):
     """Whether workers get work although they report that their code comes from a folder and not from an artifact."""
 
@@ -46,6 +54,7 @@ class Pipeline(models.Model):
     application = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
     reason_required = models.BooleanField(default=False, help_text="Whether an activation needs a reason.")
     signature_policy = models.CharField(max_length=10, choices=SignaturePolicy, default=SignaturePolicy.OFF)
+    worker_gate = models.CharField(max_length=10, choices=WorkerGate, default=WorkerGate.REQUIRE)
     validate_answers = models.BooleanField(
         default=True, help_text="Whether an answer to an await must match the type that the contract names."
     )
@@ -85,6 +94,7 @@ class Pipeline(models.Model):
             models.CheckConstraint(
                 condition=Q(signature_policy__in=SignaturePolicy.values), name="pipeline_signature_policy_known"
             ),
+            models.CheckConstraint(condition=Q(worker_gate__in=WorkerGate.values), name="pipeline_worker_gate_known"),
             models.CheckConstraint(
                 condition=Q(missing_artifacts__in=MissingArtifacts.values), name="pipeline_missing_artifacts_known"
             ),

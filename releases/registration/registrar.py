@@ -15,7 +15,7 @@ from foundation.wakeups import wakeup
 from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
-from releases.models import Artifact, Contract, MissingArtifacts, Pipeline, Release
+from releases.models import Artifact, Contract, MissingArtifacts, Pipeline, Release, WorkerGate
 from releases.registration import (
     attachments,
     image_reference,
@@ -70,6 +70,7 @@ class Upload:
     contract: bytes | None
     evidence: Sequence[Evidence]
     findings: Sequence[Finding]
+    worker_gate: WorkerGate
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def register(
     attached: Sequence[bytes] = (),
     any_reference: bool = False,
     promotable: bool = False,
+    worker_gate: WorkerGate = WorkerGate.REQUIRE,
 ) -> Registration:
     """Store an uploaded release with the status UPLOADED and start its verification.
 
@@ -97,7 +99,8 @@ def register(
     have its digest. `document` is the descriptor, `contract` an optional contract document. The documents in `attached`
     are attached to the release, even if it is already stored. With `any_reference`, an image reference that does not
     pin the digest of its artifact is a warning and not an error. With `promotable`, a location that other machines
-    cannot always resolve is an error and not a warning. The staged files are always consumed. Raises
+    cannot always resolve is an error and not a warning. If this is the first release of its pipeline, the policy of the
+    pipeline begins with `worker_gate`. The staged files are always consumed. Raises
     `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is stored with different metadata, and what
     `attachments.attach` raises.
     """
@@ -113,7 +116,9 @@ def register(
         findings = image_reference.findings(descriptor, _severity(descriptor, any_reference))
         findings += unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING)
         evidence = attachments.examined(attached, descriptor)
-        registration = _store(tenant, descriptor, files, Upload(actor, document, contract, evidence, findings))
+        registration = _store(
+            tenant, descriptor, files, Upload(actor, document, contract, evidence, findings, worker_gate)
+        )
         if not registration.created:
             attachments.attach(registration.release, attached, actor=actor)
         return registration
@@ -233,7 +238,9 @@ def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
 
 
 def _write_release(tenant: Tenant, descriptor: Descriptor, upload: Upload) -> Release:
-    pipeline, _ = Pipeline.objects.get_or_create(tenant=tenant, pipeline_id=descriptor.pipeline_id)
+    pipeline, _ = Pipeline.objects.get_or_create(
+        tenant=tenant, pipeline_id=descriptor.pipeline_id, defaults={"worker_gate": upload.worker_gate}
+    )
     return Release.objects.create(
         pipeline=pipeline,
         contract_version=descriptor.contract_version,

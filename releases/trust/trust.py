@@ -11,7 +11,6 @@ from enum import StrEnum
 
 from django.db.models import QuerySet
 
-from releases.errors import SignatureRequired
 from releases.models import Attachment, Pipeline, Release, SignaturePolicy, TrustedKey
 from releases.states import AttachmentKind
 from releases.trust import trusted_keys
@@ -96,9 +95,14 @@ def attached(release: Release) -> list[Attached]:
     return [Attached(row, signers_of(row, keys)) for row in release.attachments.defer("content")]
 
 
-def of(release: Release) -> Trust:
-    """Return the current trust in `release` under the policy of its pipeline."""
-    return _trust(release, release.pipeline, list(trusted_keys.of(release.pipeline.tenant)))
+def of(release: Release, pipeline: Pipeline | None = None) -> Trust:
+    """Return the current trust in `release` under the policy of its pipeline, of which `pipeline` is a newer copy."""
+    keys = list(trusted_keys.of(release.pipeline.tenant))
+    signers = tuple(
+        signer for envelope in _envelopes(release.attachments.all()) for signer in signers_of(envelope, keys)
+    )
+    policy = (pipeline or release.pipeline).signature_policy
+    return Trust(policy, _standing(signer.verdict for signer in signers), signers)
 
 
 def standings(releases: Iterable[Release]) -> dict[int, Standing]:
@@ -114,19 +118,12 @@ def standings(releases: Iterable[Release]) -> dict[int, Standing]:
     return {release: _standing(verdicts[release]) for release in tenants}
 
 
-def require_met(release: Release, pipeline: Pipeline) -> Trust:
-    """Return the trust in `release`. Raises `SignatureRequired` if the policy of `pipeline` is not met.
+def lock_keys(pipeline: Pipeline) -> None:
+    """Lock the trusted keys until the end of the transaction, so that none is revoked meanwhile.
 
-    The caller has locked the row of `pipeline`. The keys are locked until the end of the caller's transaction, so that
-    no key is revoked at the same time.
+    The caller has locked the row of `pipeline`.
     """
     list(TrustedKey.objects.select_for_update().filter(tenant=pipeline.tenant_id).order_by("pk"))
-    trust = _trust(release, pipeline, list(trusted_keys.of(pipeline.tenant)))
-    if not trust.is_met:
-        raise SignatureRequired(
-            f"Release {release.release_version!r} cannot be activated. {trust.description}", standing=trust.standing
-        )
-    return trust
 
 
 def signers_of(attachment: Attachment, keys: Sequence[TrustedKey]) -> tuple[Signer, ...]:
@@ -135,13 +132,6 @@ def signers_of(attachment: Attachment, keys: Sequence[TrustedKey]) -> tuple[Sign
         return ()
     envelope = envelope_of(bytes(attachment.content))
     return tuple(_signer(envelope, signature, keys) for signature in envelope.signatures)
-
-
-def _trust(release: Release, pipeline: Pipeline, keys: Sequence[TrustedKey]) -> Trust:
-    signers = tuple(
-        signer for envelope in _envelopes(release.attachments.all()) for signer in signers_of(envelope, keys)
-    )
-    return Trust(pipeline.signature_policy, _standing(signer.verdict for signer in signers), signers)
 
 
 def _envelopes(rows: QuerySet[Attachment]) -> QuerySet[Attachment]:

@@ -26,8 +26,8 @@ _PERSON = """
     password last_login is_superuser username first_name last_name email is_staff is_active date_joined
 """
 _POLICY = """
-    reason_required signature_policy validate_answers unverified_workers missing_artifacts rollback_days retry_limit
-    retry_delay_seconds retry_multiplier
+    reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts rollback_days
+    retry_limit retry_delay_seconds retry_multiplier
 """
 _UPLOAD = """
     id tenant_id digest size part_size storage_id status finding cleared uploaded_by created_at expires_at
