@@ -2,13 +2,9 @@
 
 from typing import Any
 
-from django import forms
-from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.shortcuts import redirect
 from django.urls import URLPattern
 from rest_framework.exceptions import ValidationError
 
@@ -22,7 +18,6 @@ from releases.api.history import AtRequest, export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import Pipeline
 from releases.trust import statement_key, trust
-from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter
 from tenancy.roles import Scope
 
