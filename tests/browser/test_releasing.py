@@ -236,7 +236,7 @@ def test_a_signature_is_required_attached_and_revoked(
     key_page = admin.url
     admin.goto("/admin/releases/pipeline/")
     admin.get_by_role("link", name=v1.pipeline_id, exact=True).click()
-    admin.select_option("#signature-policy", "require")
+    admin.select_option("#signature_policy", "require")
     admin.get_by_role("button", name="Save policy").click()
     expect(admin.get_by_text("was saved")).to_be_visible()
 
