@@ -218,7 +218,7 @@ def test_an_activation_that_the_policy_refuses_is_denied(ours: TenantApi) -> Non
     token = ours.all_scopes
     path = ours.url("pipelines/{pipeline_id}")
     making.silence(*Worker.objects.all())
-    cases = (
+    cases: tuple[tuple[dict[str, Any], dict[str, Any], str], ...] = (
         ({"reasonRequired": True, "signaturePolicy": "require"}, {}, "REASON_REQUIRED"),
         ({}, WHY, "SIGNATURE_REQUIRED"),
         ({"signaturePolicy": "off", "workerGate": "require"}, WHY, "WORKER_REQUIRED"),

@@ -20,7 +20,7 @@ from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
 AGO = timezone.now() - timedelta(hours=1)
-REST = {"protocol": "rest", "capability_checked_at": timezone.now()}
+REST = {"protocol": "rest"}
 STATES: dict[str, tuple[dict[str, Any] | None, str]] = {
     "there is none": (None, "No worker lifecycle record for this release."),
     "it hosts another artifact": (
@@ -81,7 +81,7 @@ def test_the_policy_decides_whether_an_activation_needs_a_worker(
     members, reason = STATES[state]
     with_policy(release, value)
     if members is not None:
-        making.worker(release, **members)
+        making.worker(release, **{"capability_checked_at": timezone.now(), **members})
 
     found = [gate for gate in gates.judge(activation.planned(release)) if gate.name == "worker"]
     verdict = "met" if not reason else "unmet" if value == "require" else "warning"
