@@ -13,5 +13,5 @@ class ExecutionsConfig(AppConfig):
             activation.fact_sources.append(impact.facts)
         if retirement.blockers not in blockers.blocker_sources:
             blockers.blocker_sources.append(retirement.blockers)
-        if revoked.announce not in revocation.followers:
-            revocation.followers.append(revoked.announce)
+        if revoked.follow not in revocation.followers:
+            revocation.followers.append(revoked.follow)
