@@ -141,8 +141,8 @@ class Revocation(models.Model):
     """The event that revoked a release permanently, with the order for its open executions.
 
     The order `leave` lets them run. The order `pause` pauses the release in the same transaction, so nothing is left to
-    do afterwards. The order `fail` ends them with RELEASE_REVOKED: `failed_executions` counts those that were ended, and
-    `completed_at` is set when none is left. Nothing else ever changes.
+    do afterwards. The order `fail` ends them with RELEASE_REVOKED: `failed_executions` counts those that were ended,
+    and `completed_at` is set when none is left. Nothing else ever changes.
     """
 
     class OpenExecutions(models.TextChoices):

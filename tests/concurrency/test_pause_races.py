@@ -128,8 +128,10 @@ def test_a_revocation_that_pauses_waits_for_a_claim_that_does_not_see_it(ready: 
     assert making.claimed(owner) == []
 
 
-@pytest.mark.parametrize("_", range(8))
-def test_nothing_is_claimed_after_a_revocation_that_pauses_has_returned(_: int, ready: tuple[Tenant, Release]) -> None:
+@pytest.mark.parametrize("_turn", range(8))
+def test_nothing_is_claimed_after_a_revocation_that_pauses_has_returned(
+    _turn: int, ready: tuple[Tenant, Release]
+) -> None:
     owner, release = ready
     for number in range(20):
         making.execution(owner, f"{number}")

@@ -88,9 +88,7 @@ def test_a_pause_stops_the_open_executions_until_the_release_is_resumed(owner: T
     assert making.claimed(owner) == []
     assert record(making.outcome_of(claims["running"])) == 1
     holds.resume(release(), actor="user:ida")
-    assert {claim.execution_id for claim in making.claimed(owner)} == {
-        Execution.objects.get(execution_key="queued").pk
-    }
+    assert {claim.execution_id for claim in making.claimed(owner)} == {Execution.objects.get(execution_key="queued").pk}
 
 
 def test_a_release_that_is_paused_keeps_its_pause(owner: Tenant) -> None:
