@@ -5,6 +5,7 @@ from typing import Any
 
 from executions.lifecycle import outcome
 from executions.models import Execution
+from executions.state_machine.moves import Claim
 from releases.activation.activation import activate
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
@@ -62,6 +63,14 @@ def failed(
     made = making.execution(owner, key, pipeline_id=pipeline_id)
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
     [claim] = [each for each in making.claimed(owner) if each.execution_id == made.pk]
+    fail(made, claim, *outputs, step=step, many=many)
+    made.refresh_from_db()
+    assert (made.status, made.current_step_index) == ("DLQ", step)
+    return made
+
+
+def fail(of: Execution, claim: Claim, *outputs: str, step: int = 1, many: bool = False) -> None:
+    """Record a checkpoint of the claimed execution, and its failure."""
     failure = making.failure(claim)
     reached = Checkpoint(
         execution_id=claim.execution_id,
@@ -73,7 +82,4 @@ def failed(
         many=many,
     )
     group = OutcomeGroup(worker_id="w", checkpoints=[reached], outcomes=[failure])
-    assert outcome.record(made.release.identity, group) == 1
-    made.refresh_from_db()
-    assert (made.status, made.current_step_index) == ("DLQ", step)
-    return made
+    assert outcome.record(of.release.identity, group) == 1
