@@ -28,6 +28,7 @@ SPECTACULAR_SETTINGS = {
         "BlockerKind": "releases.activation.blockers.Kind",
         "AttachmentKind": "releases.states.AttachmentKind",
         "CampaignKind": "executions.models.Campaign.Kind",
+        "ResubmissionStart": "executions.models.StartFrom",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
         "CampaignItemOutcome": "executions.models.CampaignItem.Result",

@@ -15,5 +15,5 @@ class ExecutionsConfig(AppConfig):
             gates.sources.append(worker_gate.gate)
         if retirement.blockers not in blockers.blocker_sources:
             blockers.blocker_sources.append(retirement.blockers)
-        if revoked.announce not in revocation.followers:
-            revocation.followers.append(revoked.announce)
+        if revoked.follow not in revocation.followers:
+            revocation.followers.append(revoked.follow)

@@ -29,7 +29,7 @@ class ResubmitRefused(CoordinatorError):
 class ResubmitKeyReused(CoordinatorError):
     code = "RESUBMIT_KEY_REUSED"
     status = 409
-    title = "The operation key was used to resubmit the execution with another input or to another release"
+    title = "The operation key was used for another resubmission of the execution"
 
 
 class ReleaseNotAdmitted(CoordinatorError):
@@ -133,6 +133,18 @@ class ExecutionChanged(CoordinatorError):
     title = "The execution changed while the request was processed"
 
 
+class CheckpointMissing(CoordinatorError):
+    code = "CHECKPOINT_MISSING"
+    status = 409
+    title = "The execution has no checkpoint"
+
+
+class CheckpointIncompatible(CoordinatorError):
+    code = "CHECKPOINT_INCOMPATIBLE"
+    status = 409
+    title = "The release is not proven to continue from the checkpoint"
+
+
 class CampaignUnknown(NotFound):
     code = "CAMPAIGN_UNKNOWN"
     title = "The tenant has no such campaign"
@@ -147,7 +159,7 @@ class CampaignRefused(CoordinatorError):
 class CampaignTargetInvalid(CoordinatorError):
     code = "CAMPAIGN_TARGET_INVALID"
     status = 422
-    title = "Only a campaign that resubmits has a target release"
+    title = "Only a campaign that resubmits has a target release and a start"
 
 
 class CampaignEmpty(CoordinatorError):

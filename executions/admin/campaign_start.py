@@ -15,10 +15,11 @@ from unfold.widgets import (
 
 from executions.admin.confirmation import LONGEST_REASON
 from executions.admin.filters import STATE_VARIANTS
+from executions.admin.resubmit import STARTS
 from executions.campaigns import campaigns
 from executions.campaigns.campaigns import HIGHEST_RATE
 from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, preview
-from executions.models import Campaign, DeadLetter
+from executions.models import Campaign, DeadLetter, StartFrom
 from foundation.errors import CoordinatorError
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor, may, tenants_of
@@ -97,6 +98,13 @@ class StartForm(forms.Form):
         help_text="Empty: each new execution gets the release that is active at its time.",
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
     )
+    start_from = forms.ChoiceField(
+        label="Start",
+        required=False,
+        choices=STARTS,
+        help_text="With the checkpoint: executions are skipped unless it is proven that the release can continue.",
+        widget=UnfoldAdminSelectWidget,
+    )
     why = forms.CharField(
         label="Reason",
         max_length=LONGEST_REASON,
@@ -143,6 +151,7 @@ def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
             allow_revoked=starting.cleaned_data["allow_revoked"],
             kind=filtering.requested_kind,
             target_release_version=starting.cleaned_data["target_release_version"] or None,
+            start_from=StartFrom(starting.cleaned_data["start_from"] or StartFrom.INPUT),
         )
     except CoordinatorError as error:
         return _page(pages, request, filtering, starting, error=error, status=error.status)

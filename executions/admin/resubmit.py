@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from executions.admin.confirmation import HIGHEST_VERSION, LONGEST_REASON
 from executions.admin.documents import JSON_SHOWN, typed_value
-from executions.models import Execution, WorkerEligibility
+from executions.models import Execution, StartFrom, WorkerEligibility
 from executions.models.states import State
 from executions.submission.resubmission import RESUBMITTABLE, UNCHANGED, resubmit
 from foundation.errors import CoordinatorError
@@ -26,6 +26,10 @@ from tenancy.roles import Scope
 SCOPES = (Scope.OPERATE, Scope.SUBMIT)
 """A resubmission is an operator's request that creates an execution."""
 LONGEST_KEY = 200
+STARTS = (
+    (StartFrom.INPUT.value, "with the input, at the first step"),
+    (StartFrom.CHECKPOINT.value, "with the checkpoint, at the step after it"),
+)
 
 
 class ResubmitForm(forms.Form):
@@ -38,6 +42,13 @@ class ResubmitForm(forms.Form):
         strip=False,
         help_text="JSON. If it is empty or unchanged, the input of the old execution is used.",
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "spellcheck": "false", "class": "font-mono"}),
+    )
+    start_from = forms.ChoiceField(
+        label="Start",
+        required=False,
+        choices=STARTS,
+        help_text="With the checkpoint: only if it is proven that the release can continue from it.",
+        widget=UnfoldAdminSelectWidget,
     )
     reason = forms.CharField(
         required=False,
@@ -88,6 +99,7 @@ def _resubmit(request: HttpRequest, execution: Execution, typed: dict[str, Any])
         reason=typed["reason"],
         release_version=typed["release"] or None,
         input=typed_value(text, field="input") if text.strip() else UNCHANGED,
+        start_from=StartFrom(typed["start_from"] or StartFrom.INPUT),
         expected_version=typed["expected_version"],
         operation_key=typed["operation_key"],
     )

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from executions.api.executions import ErrorView, PinView
 from executions.api.operators import LONGEST_REASON, STATES, NewestCreated
+from executions.api.resubmissions import START_HELP
 from executions.campaigns import campaigns
 from executions.campaigns.campaigns import HIGHEST_RATE
 from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, RevokedRelease, preview
@@ -25,7 +26,7 @@ from executions.errors import (
     ReleaseRevokedConfirmation,
     TenantNotAllowed,
 )
-from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution
+from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution, StartFrom
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
 from releases.models import IDENTITY_LENGTH
@@ -77,6 +78,12 @@ class CampaignRequest(PreviewRequest):
         default=None,
         help_text="The release of the new executions, which need not be active. Without it, each gets the release that "
         "is active at its time. Only for `resubmit`.",
+    )
+    vars()["from"] = serializers.ChoiceField(
+        choices=StartFrom.choices,
+        required=False,
+        default=StartFrom.INPUT.value,
+        help_text=f"{START_HELP} Only for `resubmit`.",
     )
 
 
@@ -144,6 +151,7 @@ class CampaignSummary(serializers.Serializer[Campaign]):
         source="target_release_version",
         help_text="Empty for the release that is active at the time of each item, and for re-drives.",
     )
+    vars()["from"] = serializers.ChoiceField(choices=StartFrom.choices, source="start_from", help_text=START_HELP)
     filters = FiltersRequest()
     allowFailed = serializers.BooleanField(source="allow_failed")
     allowRevoked = serializers.BooleanField(
@@ -259,7 +267,8 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
         """Re-drive or resubmit all executions that match the filters now, at a rate.
 
         An execution is skipped if its version has changed by the time it is admitted. One that is resubmitted is also
-        skipped if this failure was resubmitted before, or if its input does not fit the target release.
+        skipped if this failure was resubmitted before, or if its input or its checkpoint does not fit the target
+        release.
         """
         body = CampaignRequest.validated(request.data)
         if body["kind"] == Campaign.Kind.RESUBMIT:
@@ -274,6 +283,7 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
             actor=self.actor,
             kind=body["kind"],
             target_release_version=body["targetReleaseVersion"],
+            start_from=StartFrom(body["from"]),
         )
         return Response(_campaign(campaign), status=status.HTTP_201_CREATED)
 

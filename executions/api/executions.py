@@ -99,6 +99,11 @@ class ResubmittedView(serializers.Serializer[Any]):
     )
     status = serializers.CharField(help_text="The current status of the execution. Empty if it was removed.")
     edited = serializers.BooleanField(source="resubmission.edited", help_text="True if it has another input.")
+    checkpointStep = serializers.IntegerField(
+        source="resubmission.checkpoint_step",
+        allow_null=True,
+        help_text="The step at which it starts, with the checkpoint. Null if it starts with the input.",
+    )
     reason = serializers.CharField(source="resubmission.reason")
     actor = serializers.CharField(source="resubmission.actor")
     campaignId = serializers.UUIDField(source="resubmission.campaign_id", allow_null=True)

@@ -13,6 +13,8 @@ from executions.api.executions import OneExecutionView
 from executions.api.operators import CancelRequest
 from executions.api.submissions import MAX_KEY_LENGTH
 from executions.errors import (
+    CheckpointIncompatible,
+    CheckpointMissing,
     ExecutionChanged,
     ExecutionUnknown,
     IdempotencyKeyReused,
@@ -25,6 +27,7 @@ from executions.errors import (
     WorkerNotChecked,
     WorkerUnavailable,
 )
+from executions.models import StartFrom
 from executions.submission.resubmission import UNCHANGED, resubmit
 from foundation.api.fields import Identifier, SegmentIdentifier
 from releases.errors import ArtifactAltered, ArtifactMissing, NoActiveRelease, ReleaseUnknown
@@ -32,6 +35,11 @@ from releases.models import IDENTITY_LENGTH
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
+
+START_HELP = (
+    "`input` runs all steps. `checkpoint` runs only those after the checkpoint of the old execution. It is refused "
+    "unless it is proven that the release can continue from it."
+)
 
 
 class ResubmitRequest(CancelRequest):
@@ -44,6 +52,9 @@ class ResubmitRequest(CancelRequest):
     )
     input = serializers.JSONField(
         required=False, help_text="Replaces the input. Without it, the input of the old execution is used."
+    )
+    vars()["from"] = serializers.ChoiceField(
+        choices=StartFrom.choices, required=False, default=StartFrom.INPUT.value, help_text=START_HELP
     )
     operationKey = Identifier(
         max_length=MAX_KEY_LENGTH,
@@ -64,6 +75,7 @@ class Resubmit(TenantView):
             *(TenantNotAllowed, ExecutionUnknown, ResubmitKeyReused, IdempotencyKeyReused),
             *(ResubmitRefused, VersionMismatch, ExecutionChanged),
             *(NoActiveRelease, ReleaseUnknown, ReleaseNotAdmitted, InputInvalid),
+            *(CheckpointMissing, CheckpointIncompatible),
             *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
         )
     }
@@ -72,8 +84,9 @@ class Resubmit(TenantView):
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """Run the input of an execution that has ended again, as a new execution. Return the new execution.
 
-        The new execution is pinned to the active release or to `releaseVersion`. The old execution keeps its release
-        and its result. The token needs the scope `executions:submit` too. The body is optional.
+        With `"from": "checkpoint"`, only the steps after its checkpoint run. The new execution is pinned to the active
+        release or to `releaseVersion`. The old execution keeps its release and its result. The token needs the scope
+        `executions:submit` too. The body is optional.
         """
         require_scope(self.token, Scope.SUBMIT)
         body = ResubmitRequest.validated(request.data)
@@ -84,6 +97,7 @@ class Resubmit(TenantView):
             reason=body["reason"],
             release_version=body["releaseVersion"],
             input=body.get("input", UNCHANGED),
+            start_from=StartFrom(body["from"]),
             expected_version=body["expectedVersion"],
             operation_key=body["operationKey"],
         )

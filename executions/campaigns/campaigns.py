@@ -39,7 +39,7 @@ from executions.errors import (
 )
 from executions.lifecycle.pinned_releases import lock_statuses
 from executions.lifecycle.redrive import check, move_of
-from executions.models import Campaign, CampaignItem, Execution
+from executions.models import Campaign, CampaignItem, Execution, StartFrom
 from executions.state_machine import moves
 from executions.submission.admission import require_allowed
 from executions.workers.registry import DISPATCH_TASK
@@ -136,20 +136,23 @@ def start(
     allow_revoked: bool = False,
     kind: Kind = Kind.REDRIVE,
     target_release_version: str | None = None,
+    start_from: StartFrom = StartFrom.INPUT,
 ) -> Campaign:
     """Start a campaign over all executions that match `filters` now, each with its current version.
 
     Executions that fail later are not part of it. Those that failed first come first. A campaign that resubmits creates
-    new executions on `target_release_version`, or on the release that is active when an item is admitted. For one that
-    re-drives, `allow_revoked` confirms the executions of releases that are revoked now; those of releases that are
-    revoked later are skipped.
+    new executions on `target_release_version`, or on the release that is active when an item is admitted. They start as
+    `start_from` says. For one that re-drives, `allow_revoked` confirms the executions of releases that are revoked now;
+    those of releases that are revoked later are skipped.
 
-    Raises `TenantNotAllowed`, `CampaignTargetInvalid` if a re-drive has a target, `FilterRequired`,
+    Raises `TenantNotAllowed`, `CampaignTargetInvalid` if a re-drive has a target or a start, `FilterRequired`,
     `ReleaseRevokedConfirmation`, and `CampaignEmpty` if no execution matches.
     """
     require_allowed(tenant)
     if target_release_version and kind != Kind.RESUBMIT:
         raise CampaignTargetInvalid("A re-drive stays on the release that each execution is pinned to.")
+    if start_from != StartFrom.INPUT and kind != Kind.RESUBMIT:
+        raise CampaignTargetInvalid("A re-drive continues at the step where each execution failed.")
     with transaction.atomic():
         matches = matching(tenant, filters, allow_failed=allow_failed)
         confirmed = revoked(matches) if kind == Kind.REDRIVE else []
@@ -159,6 +162,7 @@ def start(
             tenant=tenant,
             kind=kind,
             target_release_version=target_release_version or "",
+            start_from=start_from,
             filters=filters.to_json(),
             allow_failed=allow_failed,
             revoked_releases=[each.release_id for each in confirmed],

@@ -20,7 +20,7 @@ from executions.campaigns.admitting import (
     record_skipped,
 )
 from executions.errors import ExecutionChanged, ExecutionUnknown
-from executions.models import Campaign, CampaignItem, Execution, Resubmission
+from executions.models import Campaign, CampaignItem, Execution, Resubmission, StartFrom
 from executions.submission import resubmission
 from executions.submission.admission import Admission
 from executions.submission.resubmission import Plan
@@ -68,7 +68,8 @@ def _check(campaign: Campaign, most: int) -> list[_Checked]:
     rows = rows.select_related("execution__tenant", "execution__release__contract", "execution__wire_form")
     targets: dict[str, Admission | CoordinatorError] = {}
     checked = []
-    for item in rows.defer("execution__result", "execution__progress").order_by("id")[:most]:
+    unread = ["execution__result"] if campaign.continues else ["execution__result", "execution__progress"]
+    for item in rows.defer(*unread).order_by("id")[:most]:
         try:
             checked.append(_Checked(item, _plan(campaign, item, targets)))
         except CoordinatorError as refusal:
@@ -93,6 +94,7 @@ def _plan(campaign: Campaign, item: CampaignItem, targets: dict[str, Admission |
         operation_key=f"campaign:{campaign.pk}",
         actor=campaign.created_by,
         reason=campaign.reason,
+        start_from=StartFrom(campaign.start_from),
         campaign=campaign.pk,
     )
 

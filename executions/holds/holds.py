@@ -61,6 +61,15 @@ def pause(target: Target, *, actor: str, reason: str, refuses_submissions: bool 
     return Pause(hold, created=True)
 
 
+def hold_release(release: Release, *, actor: str, reason: str) -> None:
+    """Pause `release` as part of another act, which is audited for both. An open hold of the release stays.
+
+    The caller's transaction has locked the pipeline. When this returns, no due work of the release is claimed any more.
+    """
+    if open_hold(release) is None:
+        _pause_releases(release, actor, reason, refuses_submissions=False)
+
+
 def resume(target: Target, *, actor: str, reason: str = "") -> Hold:
     """End the open hold of `target` and return it. Work continues unless another hold covers it.
 

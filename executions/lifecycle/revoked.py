@@ -1,7 +1,8 @@
-"""Carries out the order of a revocation to fail all open executions of its release.
+"""Carries out the order of a revocation to pause or fail all open executions of its release.
 
-The order and its progress are in the database, so any control worker can continue it. Each batch is one transaction. It
-locks the order, so that an execution is counted once even if several processes work at the same time.
+A pause is made in the transaction of the revocation. The order to fail and its progress are in the database, so any
+control worker can continue it. Each batch is one transaction. It locks the order, so that an execution is counted once
+even if several processes work at the same time.
 """
 
 import logging
@@ -11,6 +12,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from executions.awaits import awaits
+from executions.holds import holds
 from executions.lifecycle import statements
 from executions.lifecycle.cancellation import holder
 from executions.models import DeadLetter, Execution
@@ -29,9 +31,11 @@ CODE = "RELEASE_REVOKED"
 LONGEST_MESSAGE = Execution._meta.get_field("error_message").max_length
 
 
-def announce(revocation: Revocation) -> None:
-    """Wake a control worker if the revocation orders that open executions fail."""
-    if revocation.open_executions == Order.FAIL:
+def follow(revocation: Revocation) -> None:
+    """Pause the release of a new revocation, or wake a control worker that fails its executions, as it orders."""
+    if revocation.open_executions == Order.PAUSE:
+        holds.hold_release(revocation.release, actor=revocation.actor, reason=revocation.reason)
+    elif revocation.open_executions == Order.FAIL:
         wakeup.send_once(FAIL_TASK)
 
 

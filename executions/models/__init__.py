@@ -1,7 +1,7 @@
 """Executions, their history, awaits, workers, and campaigns."""
 
 from executions.models.awaits import AwaitUnit, Interaction
-from executions.models.campaign import Campaign, CampaignEvent, CampaignItem
+from executions.models.campaign import Campaign, CampaignEvent, CampaignItem, StartFrom
 from executions.models.execution import CLAIMED, DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
 from executions.models.hold import Hold
 from executions.models.message_path import MessagePath
@@ -26,6 +26,7 @@ __all__ = [
     "Interaction",
     "MessagePath",
     "Resubmission",
+    "StartFrom",
     "WireForm",
     "Worker",
     "WorkerEligibility",

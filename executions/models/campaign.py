@@ -12,11 +12,18 @@ from releases.models import IDENTITY_LENGTH
 from tenancy.models import Tenant
 
 
+class StartFrom(models.TextChoices):
+    """Where the execution that resubmits another one starts: with its input, or with its checkpoint."""
+
+    INPUT = "input"
+    CHECKPOINT = "checkpoint"
+
+
 class Campaign(models.Model):
     """An operator's request to re-drive or resubmit the executions that match filters at its start.
 
     A campaign that resubmits creates new executions on `target_release_version`, or on the release that is active when
-    an item is admitted if that is "".
+    an item is admitted if that is "". They start as `start_from` says.
 
     `filters` is stored as requested. Items are admitted at `rate_per_minute`; `admitted` counts them from `rate_since`,
     which a resume sets to the current time, so that a pause accumulates nothing.
@@ -36,6 +43,7 @@ class Campaign(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="campaigns")
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.REDRIVE, db_default=Kind.REDRIVE)
     target_release_version = models.CharField(max_length=IDENTITY_LENGTH, blank=True, default="", db_default="")
+    start_from = models.CharField(max_length=10, choices=StartFrom, default=StartFrom.INPUT, db_default=StartFrom.INPUT)
     filters = models.JSONField()
     allow_failed = models.BooleanField(default=False)
     revoked_releases = ArrayField(
@@ -65,11 +73,20 @@ class Campaign(models.Model):
                 condition=Q(kind="redrive", target_release_version="") | Q(kind="resubmit"),
                 name="campaign_target_of_resubmission",
             ),
+            models.CheckConstraint(
+                condition=Q(start_from="input") | Q(kind="resubmit", start_from="checkpoint"),
+                name="campaign_start_of_resubmission",
+            ),
         )
         indexes = (models.Index(fields=("created_at",), condition=Q(status="RUNNING"), name="campaign_running"),)
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def continues(self) -> bool:
+        """True if the new executions start with the checkpoints of the old ones."""
+        return self.start_from == StartFrom.CHECKPOINT
 
     @property
     def allow_revoked(self) -> bool:

@@ -1,4 +1,4 @@
-"""Resubmits an execution that has ended: runs its input again as a new execution, linked to the old one.
+"""Resubmits an execution that has ended: runs its input, or the steps after its checkpoint, again as a new execution.
 
 The new execution is pinned to the active release or to a registered release that the caller names. The old execution
 keeps its pin and its result. The link, the new execution and the events of both are written in one transaction, which
@@ -21,10 +21,10 @@ from executions.errors import (
     ResubmitRefused,
     VersionMismatch,
 )
-from executions.models import Execution, Resubmission
+from executions.models import Execution, Resubmission, StartFrom
 from executions.models.states import TERMINAL, State
 from executions.state_machine import moves
-from executions.submission import admission, statements
+from executions.submission import admission, checkpoint, statements
 from executions.submission.admission import Admission, require_allowed
 from executions.submission.identifiers import new_id
 from executions.workers.registry import DISPATCH_TASK
@@ -55,7 +55,8 @@ class Plan:
     """A resubmission that was checked and can be written.
 
     `digest` is that of the new input. `input` is UNCHANGED if it equals the old one. `typed` says whether typed
-    payloads of the old input are kept. A plan of a campaign is written only if no other resubmitted the same version.
+    payloads of the old input are kept. `step` is where the new execution continues from the checkpoint of the old one;
+    None if it starts with the input. A plan of a campaign is written only if no other resubmitted the same version.
     """
 
     old: Execution
@@ -67,6 +68,7 @@ class Plan:
     digest: str
     shape: str
     typed: bool
+    step: int | None = None
     campaign: uuid.UUID | None = None
     id: uuid.UUID = field(default_factory=new_id)
 
@@ -79,30 +81,32 @@ def resubmit(
     reason: str,
     release_version: str | None = None,
     input: Any = UNCHANGED,  # noqa: A002 - the protocol's name
+    start_from: StartFrom = StartFrom.INPUT,
     expected_version: int | None = None,
     operation_key: str | None = None,
 ) -> Execution:
     """Submit the input of an execution that has ended again, and return the new execution.
 
-    It is pinned to the active release, or to `release_version`, which need not be active. `input` replaces the input. A
+    It is pinned to the active release, or to `release_version`, which need not be active. `input` replaces the input.
+    With `start_from` CHECKPOINT, it continues from the checkpoint of the old one, if the release provably can. A
     repeated call with the same `operation_key` returns the first new execution. Without a key, `expected_version` is
     the key; without both, every call creates an execution.
 
     Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `ResubmitKeyReused`, `IdempotencyKeyReused`,
     `ResubmitRefused`, `VersionMismatch`, `NoActiveRelease`, `ReleaseUnknown`, `ReleaseNotAdmitted`, `InputInvalid`,
-    `ArtifactMissing`, `ArtifactAltered`, `WorkerUnavailable`, and `ExecutionChanged` if the execution or the release
-    keeps changing meanwhile.
+    `CheckpointMissing`, `CheckpointIncompatible`, `ArtifactMissing`, `ArtifactAltered`, `WorkerUnavailable`, and
+    `ExecutionChanged` if the execution or the release keeps changing meanwhile.
     """
     require_allowed(tenant)
     key = operation_key or (f"version:{expected_version}" if expected_version is not None else str(uuid.uuid4()))
     for _ in range(MAX_ROUNDS):
         old = _execution(tenant, execution_id)
-        earlier = _earlier(old, key, release_version, input)
+        earlier = _earlier(old, key, release_version, input, start_from)
         if earlier is not None:
             return earlier
         check(old, expected_version)
         admitted = target(old, release_version)
-        planned = plan(old, admitted, operation_key=key, actor=actor, reason=reason, input=input)
+        planned = plan(old, admitted, operation_key=key, actor=actor, reason=reason, input=input, start_from=start_from)
         admitted.require_runnable()
         with transaction.atomic():
             if lock_if_current([admitted]) and write([planned]):
@@ -114,6 +118,7 @@ def resubmit(
                     object=execution_id,
                     reason=reason,
                     newExecution=str(planned.id),
+                    startFrom=StartFrom(start_from).value,
                 )
                 return _execution(tenant, planned.id)
     raise ExecutionChanged(f"Execution {execution_id} or its pipeline keeps changing; resubmit it again.")
@@ -175,17 +180,25 @@ def plan(
     actor: str,
     reason: str,
     input: Any = UNCHANGED,  # noqa: A002 - the protocol's name
+    start_from: StartFrom = StartFrom.INPUT,
     campaign: uuid.UUID | None = None,
 ) -> Plan:
-    """Return the resubmission of `old` to the release of `admitted`. Raises `InputInvalid`.
+    """Return the resubmission of `old` to the release of `admitted`.
 
-    The input is checked against the first step of that release as the input of a submission is.
+    The input is checked against the first step of that release as the input of a submission is; a checkpoint in its
+    place is checked against the step that takes it. Raises `InputInvalid`, `CheckpointMissing` and
+    `CheckpointIncompatible`.
     """
     digest = old.input_digest if input is UNCHANGED else json_values.digest(input)
     edited = digest != old.input_digest
     # Only submissions in typed payloads choose their shape.
     travelled = not edited and hasattr(old, "wire_form") and old.wire_form.input is not None
-    shape = admitted.input_shape(input if edited else old.input, old.input_shape if travelled else None)
+    if start_from == StartFrom.CHECKPOINT:
+        checkpoint.require_unedited(edited)
+        checkpoint.require_compatible(old, admitted)
+        shape = old.input_shape
+    else:
+        shape = admitted.input_shape(input if edited else old.input, old.input_shape if travelled else None)
     return Plan(
         old=old,
         admission=admitted,
@@ -196,6 +209,7 @@ def plan(
         digest=digest,
         shape=shape,
         typed=travelled and _input_type(old.release) == _input_type(admitted.release),
+        step=old.current_step_index if start_from == StartFrom.CHECKPOINT else None,
         campaign=campaign,
     )
 
@@ -207,7 +221,13 @@ def _input_type(release: Release) -> tuple[Any, Any]:
     return steps[0].get("inputTypeId"), document.get("transport")
 
 
-def _earlier(old: Execution, key: str, release_version: str | None, input: Any) -> Execution | None:  # noqa: A002
+def _earlier(
+    old: Execution,
+    key: str,
+    release_version: str | None,
+    input: Any,  # noqa: A002 - the protocol's name
+    start_from: StartFrom,
+) -> Execution | None:
     """Return the execution that the operation key created; None if the key is new."""
     link = Resubmission.objects.filter(execution=old, operation_key=key).first()
     if link is None:
@@ -218,7 +238,12 @@ def _earlier(old: Execution, key: str, release_version: str | None, input: Any) 
         return None
     made = _execution(old.tenant, link.new_execution_id)
     digest = old.input_digest if input is UNCHANGED else json_values.digest(input)
-    if made.input_digest != digest or release_version not in {None, made.release_version}:
+    continues = link.checkpoint_step is not None
+    if (
+        made.input_digest != digest
+        or release_version not in {None, made.release_version}
+        or continues is not (start_from == StartFrom.CHECKPOINT)
+    ):
         raise ResubmitKeyReused(
             f"The operation key created execution {made.pk} on release {made.release_version!r}.",
             executionId=str(made.pk),
@@ -281,6 +306,7 @@ def _row(plan: Plan) -> dict[str, Any]:
         "operation": plan.operation_key,
         "key": _execution_key(plan.old, plan.operation_key),
         "edited": edited,
+        "step": plan.step,
         "actor": plan.actor,
         "reason": plan.reason,
         "campaign": str(plan.campaign) if plan.campaign else None,
@@ -300,6 +326,7 @@ def _note(plan: Plan) -> moves.Note:
         "contractVersion": plan.admission.release.contract_version,
         "reason": plan.reason,
         "edited": plan.input is not UNCHANGED,
+        **({} if plan.step is None else {"checkpointStep": plan.step}),
         **({"campaignId": str(plan.campaign)} if plan.campaign else {}),
     }
     return moves.Note(plan.old.pk, plan.actor, data)

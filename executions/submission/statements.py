@@ -52,12 +52,13 @@ LOCK = "SELECT e.id FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER 
 LINK = """
 WITH requested AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
-        id uuid, old uuid, version bigint, operation text, key text, edited bool, actor text, reason text,
+        id uuid, old uuid, version bigint, operation text, key text, edited bool, step int, actor text, reason text,
         campaign uuid)
 )
 INSERT INTO executions_resubmission (
-    new_execution_id, execution_id, execution_version, operation_key, campaign_id, edited, actor, reason)
-SELECT a.id, a.old, a.version, a.operation, a.campaign, a.edited, a.actor, a.reason
+    new_execution_id, execution_id, execution_version, operation_key, campaign_id, edited, checkpoint_step, actor,
+    reason)
+SELECT a.id, a.old, a.version, a.operation, a.campaign, a.edited, a.step, a.actor, a.reason
 FROM requested a JOIN executions_execution e ON e.id = a.old
 WHERE e.version = a.version AND e.finished_at IS NOT NULL
     AND NOT EXISTS (SELECT FROM executions_execution x
@@ -70,20 +71,21 @@ RETURNING new_execution_id
 """
 
 # Inserts the new executions of links, in the order of their keys. An input that was not edited is copied, with its
-# typed payload if the release takes that. Returns the ids of the new executions. A row that is missing was not
-# inserted: its release is not registered, or its key was used.
+# typed payload if the release takes that. With a step, so is the checkpoint. Returns the ids of the new executions. A
+# row that is missing was not inserted: its release is not registered, or its key was used.
 INSERT_LINKED = """
 WITH requested AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
         id uuid, old uuid, release bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, typed bool, actor text, campaign uuid)
+        checkpoints bool, typed bool, step int, actor text, campaign uuid)
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, submitted_by)
+        input_shape, result_shape, checkpoints, submitted_by, current_step_index, progress, progress_shape)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key,
         coalesce(a.digest, o.input_digest), coalesce(a.input -> 0, o.input), a.shape, a.result_shape, a.checkpoints,
-        a.actor
+        a.actor, coalesce(a.step, 0), CASE WHEN a.step IS NOT NULL THEN o.progress END,
+        CASE WHEN a.step IS NOT NULL THEN o.progress_shape END
     FROM requested a
     JOIN executions_resubmission s ON s.new_execution_id = a.id
     JOIN executions_execution o ON o.id = a.old
@@ -100,7 +102,7 @@ WITH requested AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT accepted.id, 1, 'SUBMITTED', status, submitted_by, jsonb_strip_nulls(jsonb_build_object(
         'contractVersion', contract_version, 'releaseVersion', release_version, 'resubmittedFrom', a.old,
-        'campaignId', a.campaign))
+        'checkpointStep', a.step, 'campaignId', a.campaign))
     FROM accepted JOIN requested a ON a.id = accepted.id
 )
 SELECT id FROM accepted

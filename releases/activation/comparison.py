@@ -11,9 +11,10 @@ from releases.errors import ReleaseUnknown
 from releases.models import Pipeline, Release
 from releases.states import AttachmentKind, Status
 from releases.trust import evidence, trust
+from wire.comparison import checkpoint
 from wire.comparison.comparison import compare
 from wire.comparison.contents import artifacts_by_id
-from wire.comparison.differences import Difference
+from wire.comparison.differences import Area, Difference, Impact, changed
 from wire.comparison.facts import Package, Provenance, ReleaseFacts
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.findings import DocumentError
@@ -26,6 +27,16 @@ _VERIFIED: Final = frozenset({Status.REGISTERED, Status.REVOKED})
 def differences(before: Release, after: Release) -> tuple[Difference, ...]:
     """Return the differences from `before` to `after`, most harmful first. Makes a constant number of queries."""
     return compare(facts_of(before), facts_of(after))
+
+
+def checkpoint_differences(before: Release, after: Release, step_index: int) -> tuple[Difference, ...]:
+    """Return why a checkpoint before step `step_index` of `before` may not continue on `after`. None: it is proven."""
+    old, new = _contract(before), _contract(after)
+    if old is None or new is None:
+        versions = before.contract_version, after.contract_version
+        reason = "The contract of a release is not known, so its steps and types cannot be compared."
+        return (changed(Area.STEP, "contract", versions, reason, Impact.UNKNOWN),)
+    return checkpoint.checkpoint_differences(old, new, step_index)
 
 
 def newest_release(of: Pipeline) -> Release:

@@ -1,7 +1,7 @@
 """Revokes a registered release permanently. An order decides about its open executions.
 
-The order is part of the revocation. Apps above this one carry it out and record its progress, so that it survives the
-process that revoked the release.
+The order is part of the revocation. Apps above this one carry it out. They pause in the same transaction.
+The progress of failures is recorded, so that the order survives the process that revoked the release.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tenancy import audit
 
 Order = Revocation.OpenExecutions
 
-# Called in the transaction of a new revocation.
+# Called in the transaction of a new revocation, which has locked the pipeline.
 followers: list[Callable[[Revocation], None]] = []
 
 
@@ -25,8 +25,9 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
     """Revoke `release` and return the revocation. A repeated call returns the first revocation, with its order.
 
     The release can never be activated again. If it is active, submissions fail until another release is active. The
-    order `fail` ends all open executions of the release with the code RELEASE_REVOKED soon after the commit; `leave`
-    lets them run. Raises `ReasonRequired`, and `ReleaseNotRegistered` if the release is not registered.
+    order `fail` ends all open executions of the release with the code RELEASE_REVOKED soon after the commit. The order
+    `pause` pauses the release: nothing of it is claimed any more until it is resumed. `leave` lets them run. Raises
+    `ReasonRequired`, and `ReleaseNotRegistered` if the release is not registered.
     """
     if not reason.strip():
         raise ReasonRequired("A revocation requires a reason.")

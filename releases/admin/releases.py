@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
@@ -185,7 +185,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
                 release,
                 actor=actor(request.user),
                 reason=request.POST.get("reason", "")[:1000],
-                open_executions=revocation.Order.FAIL if request.POST.get("fail_open") else revocation.Order.LEAVE,
+                open_executions=_order(request.POST.get("open_executions", revocation.Order.LEAVE)),
             )
         except CoordinatorError as error:
             messages.error(request, f"{error.title}: {error.detail}")
@@ -262,6 +262,13 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "holds": pauses.open_holds(release, release.pipeline),
             "paused": release.holds.filter(ended_at=None).exists(),
         }
+
+
+def _order(name: str) -> revocation.Order:
+    try:
+        return revocation.Order(name)
+    except ValueError:
+        raise BadRequest("Unknown order for open executions") from None
 
 
 def _deployments(release: Release) -> dict[str, Any]:

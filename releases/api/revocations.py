@@ -26,7 +26,8 @@ class RevocationView(serializers.Serializer[Revocation]):
     openExecutions = serializers.ChoiceField(
         choices=Order.choices,
         source="open_executions",
-        help_text="The order about the executions that are open: `leave` lets them run, `fail` ends them.",
+        help_text="The order about the executions that are open: `leave` lets them run, `pause` pauses the release, "
+        "`fail` ends them.",
     )
     failedExecutions = serializers.IntegerField(
         source="failed_executions", help_text="How many executions the order `fail` has ended so far."
@@ -34,7 +35,7 @@ class RevocationView(serializers.Serializer[Revocation]):
     completedAt = serializers.DateTimeField(
         source="completed_at",
         allow_null=True,
-        help_text="When the order `fail` found no more open executions. Null before that, and for `leave`.",
+        help_text="When the order `fail` found no more open executions. Null before that, and for other orders.",
     )
 
 
@@ -45,7 +46,8 @@ class RevocationRequest(StrictSerializer):
         choices=Order.choices,
         required=False,
         default=Order.LEAVE.value,
-        help_text="`fail` ends all open executions of the release with the code RELEASE_REVOKED.",
+        help_text="`pause` pauses the release, so that its open executions wait until it is resumed. `fail` ends them "
+        "with the code RELEASE_REVOKED.",
     )
 
 

@@ -140,12 +140,14 @@ class Artifact(models.Model):
 class Revocation(models.Model):
     """The event that revoked a release permanently, with the order for its open executions.
 
-    The order `leave` lets them run. The order `fail` ends them with RELEASE_REVOKED: `failed_executions` counts those
-    that were ended, and `completed_at` is set when none is left. Nothing else ever changes.
+    The order `leave` lets them run. The order `pause` pauses the release in the same transaction, so nothing is left to
+    do afterwards. The order `fail` ends them with RELEASE_REVOKED: `failed_executions` counts those that were ended,
+    and `completed_at` is set when none is left. Nothing else ever changes.
     """
 
     class OpenExecutions(models.TextChoices):
         LEAVE = "leave"
+        PAUSE = "pause"
         FAIL = "fail"
 
     release = models.OneToOneField(Release, on_delete=models.PROTECT, related_name="revocation")
@@ -161,7 +163,9 @@ class Revocation(models.Model):
     class Meta:
         constraints = (
             models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="revocation_says_why"),
-            models.CheckConstraint(condition=Q(open_executions__in=["leave", "fail"]), name="revocation_order_known"),
+            models.CheckConstraint(
+                condition=Q(open_executions__in=["leave", "pause", "fail"]), name="revocation_order_known"
+            ),
             models.CheckConstraint(
                 condition=Q(open_executions="fail") | Q(failed_executions=0, completed_at__isnull=True),
                 name="revocation_progress_of_order",

@@ -13,6 +13,7 @@ from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.executions.campaigns.campaigning import pass_time
+from tests.executions.submission import continuing
 
 HOSTILE = "</textarea><script>alert('x')</script>"
 
@@ -69,12 +70,32 @@ def test_a_form_that_is_sent_twice_creates_one_execution(log_in: LogIn, acme: Wo
     assert len(pages) == Resubmission.objects.count() == 1
 
 
+def test_the_form_continues_from_the_checkpoint(log_in: LogIn, acme: World) -> None:
+    pipeline = operator_rows.pipeline_of(acme)
+    activate(continuing.release(acme.tenant, "1.1", pipeline_id=pipeline), actor="user:ann")
+    old = continuing.failed(acme.tenant, "continued", pipeline_id=pipeline)
+    continuing.release(acme.tenant, "1.2", types=continuing.order("n", "m"), pipeline_id=pipeline)
+    client = log_in("operator")
+    chosen = {"start_from": "checkpoint"}
+    refused = client.post(of("execution_resubmit", old), sent(old, **chosen, release="1.2"))
+    assert refused.status_code == 409
+    assert "CHECKPOINT_INCOMPATIBLE" in refused.text
+    assert "checkpoint.m" in refused.text
+    assert not Resubmission.objects.exists()
+    page = client.post(of("execution_resubmit", old), sent(old, **chosen), follow=True).text
+    assert "from its checkpoint before step 1" in page
+    assert Execution.objects.get(origin__execution=old).current_step_index == 1
+    assert "<td>step 1</td>" in client.get(of("execution_change", old)).text
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "text"),
     [
         ({"input": "{"}, 400, "input"),
         ({"input": '1, "x": 2'}, 400, "must be one JSON value"),
         ({"release": "9.9"}, 400, "9.9 is not one of the available choices"),
+        ({"start_from": "result"}, 400, "result is not one of the available choices"),
+        ({"start_from": "checkpoint"}, 409, "CHECKPOINT_MISSING"),
         ({"expected_version": "1"}, 409, "has version 2, not 1"),
         ({"reason": "x" * 1001}, 400, "at most 1000 characters"),
     ],
@@ -109,6 +130,7 @@ def test_a_campaign_that_resubmits_is_started_from_a_failure(log_in: LogIn, acme
     address = reverse("admin:executions_campaign_start")
     assert "Target release version" in client.get(address, filters).text
     assert "Target release version" not in client.get(address, {**filters, "kind": "redrive"}).text
+    assert "with the checkpoint" in client.get(address, filters).text
     started = {**filters, "why": "fixed", "rate_per_minute": "60", "target_release_version": "1.1"}
     page = client.post(address, started, follow=True).text
     assert "Resubmits at most 60 a minute" in page

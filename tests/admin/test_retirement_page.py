@@ -97,9 +97,28 @@ def test_failures_are_given_up_with_a_tick(client: Client, acme: World) -> None:
     assert Retirement.objects.get().given_up_failures == 1
 
 
+def test_a_revocation_can_pause_the_release_and_its_page_resumes_it(client: Client, acme: World) -> None:
+    address = reverse("admin:releases_release_revoke", args=[acme.release.pk])
+    shown = client.post(address, {"reason": "leaked", "open_executions": "pause"}, follow=True).content.decode()
+    assert "Its open executions were paused." in shown
+    assert 'data-paused="release"' in shown
+    assert making.claimed(acme.tenant) == []
+    resume = reverse("admin:executions_hold_release_resume", args=[acme.release.pk])
+    assert resume in shown
+    shown = client.post(resume, {"acknowledged": "on"}, follow=True).content.decode()
+    assert "data-paused" not in shown
+    assert len(making.claimed(acme.tenant)) == 1
+
+
+def test_an_unknown_order_revokes_nothing(client: Client, acme: World) -> None:
+    address = reverse("admin:releases_release_revoke", args=[acme.release.pk])
+    assert client.post(address, {"reason": "leaked", "open_executions": "stop"}).status_code == 400
+    assert not Revocation.objects.exists()
+
+
 def test_a_revocation_can_fail_open_executions_and_shows_how_many(client: Client, acme: World) -> None:
     address = reverse("admin:releases_release_revoke", args=[acme.release.pk])
-    shown = client.post(address, {"reason": "leaked", "fail_open": "on"}, follow=True).content.decode()
+    shown = client.post(address, {"reason": "leaked", "open_executions": "fail"}, follow=True).content.decode()
     assert "are being failed: 0 so far" in shown
     fail_open()
     assert "were failed: 1." in page(client, acme.release)
@@ -109,7 +128,7 @@ def test_a_revocation_can_fail_open_executions_and_shows_how_many(client: Client
 
 def test_a_redrive_of_a_revoked_release_needs_a_second_tick(log_in: LogIn, client: Client, acme: World) -> None:
     address = reverse("admin:releases_release_revoke", args=[acme.release.pk])
-    client.post(address, {"reason": "leaked", "fail_open": "on"})
+    client.post(address, {"reason": "leaked", "open_executions": "fail"})
     fail_open()
     operator = log_in("operator")
     address = reverse("admin:executions_execution_redrive", args=[acme.execution.pk])

@@ -16,6 +16,7 @@ from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import MALFORMED, Caller
+from tests.executions.submission import continuing
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +68,7 @@ def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, dea
         "releaseVersion": "1.1",
         "status": "QUEUED",
         "edited": True,
+        "checkpointStep": None,
         "reason": "fixed",
         "actor": f"token:{operator.token}",
         "campaignId": None,
@@ -74,6 +76,47 @@ def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, dea
     found = operator.get(f"executions?resubmittedFrom={dead.pk}")["items"]
     assert [each["executionId"] for each in found] == [new["executionId"]]
     assert operator.get(f"executions?resubmittedFrom={uuid.uuid4()}")["items"] == []
+
+
+def test_a_new_execution_continues_from_the_checkpoint() -> None:
+    owner = continuing.ready()
+    operator, old = Caller(owner, *NEEDED), continuing.failed(owner)
+    continuing.release(owner, "1.1", types=continuing.order("n", optional=["m"]))
+    body = {"from": "checkpoint", "releaseVersion": "1.1", "operationKey": "k"}
+    new = operator.post(f"executions/{old.pk}/resubmit", body, 202)
+    assert (new["currentStepIndex"], new["pin"]["releaseVersion"]) == (1, "1.1")
+    [link] = operator.get(f"executions/{old.pk}")["resubmittedAs"]
+    assert (link["executionId"], link["checkpointStep"]) == (new["executionId"], 1)
+    assert operator.post(f"executions/{old.pk}/resubmit", body, 202) == new
+    refused = operator.post(f"executions/{old.pk}/resubmit", {**body, "from": "input"}, 409)
+    assert refused["code"] == "RESUBMIT_KEY_REUSED"
+
+
+def test_a_checkpoint_that_is_not_proven_is_refused_with_what_differs() -> None:
+    owner = continuing.ready()
+    operator, old = Caller(owner, *NEEDED), continuing.failed(owner)
+    continuing.release(owner, "1.1", types=continuing.order("n", "m"))
+    before = everything()
+    body = {"from": "checkpoint", "releaseVersion": "1.1"}
+    refused = operator.post(f"executions/{old.pk}/resubmit", body, 409)
+    assert (refused["code"], refused["checkpointStep"]) == ("CHECKPOINT_INCOMPATIBLE", 1)
+    assert refused["errors"] == [
+        {
+            "field": "checkpoint.m",
+            "code": "NOT_PROVEN",
+            "message": "Values of parked work have no such field, so it stays on the older release.",
+        }
+    ]
+    edited = operator.post(f"executions/{old.pk}/resubmit", {"from": "checkpoint", "input": {"n": 9}}, 409)
+    assert [(each["field"], each["code"]) for each in edited["errors"]] == [("input", "EDITED")]
+    assert everything() == before
+
+
+def test_an_execution_without_a_checkpoint_is_refused(operator: Caller, dead: Execution) -> None:
+    before = everything()
+    refused = operator.post(f"executions/{dead.pk}/resubmit", {"from": "checkpoint"}, 409)
+    assert refused["code"] == "CHECKPOINT_MISSING"
+    assert everything() == before
 
 
 def test_a_repeated_key_returns_the_first_execution(operator: Caller, dead: Execution) -> None:
@@ -140,6 +183,7 @@ def test_an_open_execution_is_refused(operator: Caller, owner: Tenant) -> None:
         ({"operationKey": ""}, "operationKey", "BLANK"),
         ({"operationKey": "k" * 201}, "operationKey", "MAX_LENGTH"),
         ({"expectedVersion": "2"}, "expectedVersion", "NOT_INTEGER"),
+        ({"from": "result"}, "from", "INVALID_CHOICE"),
         ({"input": None}, "input", "NULL"),
         ({"reason": 1}, "reason", "NOT_TEXT"),
         ({"reason": "x" * 1001}, "reason", "MAX_LENGTH"),
@@ -215,15 +259,28 @@ def test_a_campaign_resubmits(operator: Caller, dead: Execution) -> None:
     assert operator.get("campaigns?kind=redrive")["items"] == []
 
 
+def test_a_campaign_continues_from_checkpoints() -> None:
+    owner = continuing.ready()
+    operator, old = Caller(owner, *NEEDED), continuing.failed(owner)
+    made = operator.post("campaigns", {**CAMPAIGN, "from": "checkpoint"}, 201)
+    assert made["from"] == "checkpoint"
+    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=60))
+    assert campaigns.advance() == 1
+    [link] = operator.get(f"executions/{old.pk}")["resubmittedAs"]
+    assert (link["campaignId"], link["checkpointStep"]) == (made["campaignId"], 1)
+
+
 def test_a_campaign_that_redrives_needs_no_right_to_submit(owner: Tenant, dead: Execution) -> None:
     made = Caller(owner, Scope.OPERATE).post("campaigns", {**CAMPAIGN, "kind": "redrive"}, 201)
-    assert (made["kind"], made["targetReleaseVersion"]) == ("redrive", "")
+    assert (made["kind"], made["targetReleaseVersion"], made["from"]) == ("redrive", "", "input")
 
 
 @pytest.mark.parametrize(
     ("changes", "status", "code"),
     [
         ({"kind": "redrive", "targetReleaseVersion": "1.1"}, 422, "CAMPAIGN_TARGET_INVALID"),
+        ({"kind": "redrive", "from": "checkpoint"}, 422, "CAMPAIGN_TARGET_INVALID"),
+        ({"from": "result"}, 400, "INVALID_REQUEST"),
         ({"kind": "restart"}, 400, "INVALID_REQUEST"),
         ({"targetReleaseVersion": "a/b"}, 400, "INVALID_REQUEST"),
     ],

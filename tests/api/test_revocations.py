@@ -36,6 +36,16 @@ def test_a_revocation_returns_the_event_and_the_release_shows_it(release: Releas
     assert refused["code"] == "RELEASE_NOT_REGISTERED"
 
 
+def test_the_order_pause_pauses_the_release(release: Release) -> None:
+    caller = Caller(release.pipeline.tenant, Scope.ACTIVATE, Scope.READ)
+    made = caller.call("POST", PATH, {**BODY, "openExecutions": "pause"}, status=201)
+    assert (made["openExecutions"], made["failedExecutions"], made["completedAt"]) == ("pause", 0, None)
+    paused = caller.get(f"pipelines/{making.PIPELINE}/releases/1.0")["paused"]
+    assert (paused["by"], paused["reason"]) == (f"token:{caller.token}", "leaked")
+    caller.call("POST", f"pipelines/{making.PIPELINE}/resume", {"releaseVersion": "1.0"})
+    assert caller.get(f"pipelines/{making.PIPELINE}/releases/1.0")["paused"] is None
+
+
 @pytest.mark.parametrize("scope", [scope for scope in Scope if scope is not Scope.ACTIVATE])
 def test_no_other_scope_permits_a_revocation(release: Release, scope: Scope) -> None:
     caller = Caller(release.pipeline.tenant, scope)
@@ -57,6 +67,7 @@ def test_a_release_of_another_tenant_cannot_be_revoked(release: Release) -> None
         ({**BODY, "reason": ""}, 400, "INVALID_REQUEST"),
         ({**BODY, "reason": "x" * 1001}, 400, "INVALID_REQUEST"),
         ({**BODY, "more": 1}, 400, "INVALID_REQUEST"),
+        ({**BODY, "openExecutions": "stop"}, 400, "INVALID_REQUEST"),
         ({**BODY, "releaseVersion": "9.9"}, 404, "RELEASE_UNKNOWN"),
         (b"{", 400, "INVALID_REQUEST"),
     ],

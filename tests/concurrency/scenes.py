@@ -74,6 +74,12 @@ def revocation() -> Scene:
     return partial(revoke, release, actor="user:x", reason="a mistake"), [release.pipeline]
 
 
+def revocation_that_pauses() -> Scene:
+    release = fresh(making.registered(making.tenant()))
+    call = partial(revoke, release, actor="user:x", reason="a mistake", open_executions=Order.PAUSE)
+    return call, [release.pipeline, release]
+
+
 def retirement() -> Scene:
     release = fresh(making.registered(making.tenant()))
     return partial(retire, release, actor="user:x", reason="replaced"), [release.pipeline, release]

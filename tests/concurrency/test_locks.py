@@ -18,6 +18,7 @@ from executions.models import (
     CampaignEvent,
     Execution,
     ExecutionEvent,
+    Hold,
     Interaction,
     Resubmission,
     Worker,
@@ -66,6 +67,7 @@ ROW_LOCKS = {
         scenes.activation_with_keys, Activation, against="KEY SHARE"
     ),
     "a revocation locks the pipeline": Lock(scenes.revocation, Release),
+    "a revocation that pauses locks the pipeline before it pauses": Lock(scenes.revocation_that_pauses, Hold),
     "a retirement locks pipeline and release": Lock(scenes.retirement, Retirement),
     "a retirement excludes submissions": Lock(scenes.retirement_of_release, Retirement, against="KEY SHARE"),
     "an order to fail locks revocation, release and executions": Lock(scenes.ordered_failures, ExecutionEvent),

@@ -1,4 +1,4 @@
-"""Pauses and resumes race with claims, submissions and each other. Each has a separate connection."""
+"""Pauses, revocations that pause, and resumes race with claims, submissions and each other, on separate connections."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,7 +12,8 @@ from executions.errors import PipelinePaused
 from executions.holds import holds
 from executions.models import Execution, Hold, Interaction
 from executions.state_machine.moves import Claim
-from releases.models import Release
+from releases.activation.revocation import Order, revoke
+from releases.models import Release, Revocation
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
@@ -37,6 +38,10 @@ def pause(of: holds.Target, *, refuses_submissions: bool = False) -> holds.Pause
 
 def resume(of: holds.Target) -> Hold:
     return holds.resume(of, actor="user:ida")
+
+
+def revoke_and_pause(release: Release) -> Revocation:
+    return revoke(release, actor="user:eva", reason="leaked", open_executions=Order.PAUSE)
 
 
 def running() -> set[object]:
@@ -102,6 +107,65 @@ def test_nothing_is_claimed_after_a_pause_has_returned(kind: str, ready: tuple[T
         resume(of)
         run("DELETE FROM executions_worker")
         making.worker(of if isinstance(of, Release) else made[0].release, capacity=1000)
+
+
+def test_a_revocation_that_pauses_waits_for_a_claim_that_does_not_see_it(ready: tuple[Tenant, Release]) -> None:
+    owner, release = ready
+    made = making.execution(owner)
+    making.execution(owner, "later")
+    with thread() as other:
+        with transaction.atomic():
+            assert len(making.claimed(owner, limit=1)) == 1
+            revoking = other.submit(revoke_and_pause, release)
+            until_blocked(connection)
+        assert revoking.result(30).open_executions == "pause"
+    assert running() == {made.pk}
+    assert making.claimed(owner) == []
+
+
+@pytest.mark.parametrize("_turn", range(8))
+def test_nothing_is_claimed_after_a_revocation_that_pauses_has_returned(
+    _turn: int, ready: tuple[Tenant, Release]
+) -> None:
+    owner, release = ready
+    for number in range(20):
+        making.execution(owner, f"{number}")
+
+    def revoked() -> set[object]:
+        revoke_and_pause(release)
+        return running()
+
+    claims: list[Callable[[], object]] = [partial(making.claimed, owner, limit=2) for _ in range(3)]
+    found, *_ = results_of(race(revoked, *claims))
+    assert running() == found
+
+
+def test_a_revocation_that_pauses_covers_a_submission_that_commits_later(ready: tuple[Tenant, Release]) -> None:
+    owner, release = ready
+    with thread() as other:
+        with transaction.atomic():
+            late = making.execution(owner)
+            other.submit(revoke_and_pause, release).result(30)
+        assert making.claimed(owner) == []
+        other.submit(resume, release).result(30)
+    assert claimed_ids(making.claimed(owner)) == {late.pk}
+
+
+def test_submissions_that_race_with_a_revocation_that_pauses(ready: tuple[Tenant, Release]) -> None:
+    owner, release = ready
+    calls: list[Callable[[], object]] = [partial(making.execution, owner, f"key-{number}") for number in range(7)]
+    _, errors = parted(race(partial(revoke_and_pause, release), *calls))
+    assert set(errors) <= {"ActiveReleaseRevoked"}
+    assert making.claimed(owner) == []
+    resume(release)
+    assert len(making.claimed(owner, limit=100)) == 7 - len(errors)
+
+
+def test_a_pause_and_a_revocation_that_pauses_make_one_hold(ready: tuple[Tenant, Release]) -> None:
+    _, release = ready
+    calls: list[Callable[[], object]] = [*[partial(pause, release)] * 3, partial(revoke_and_pause, release)]
+    assert len(results_of(race(*calls))) == 4
+    assert Hold.objects.get().release == release
 
 
 @pytest.mark.parametrize("kind", TARGETS)

@@ -14,7 +14,7 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import retention
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, CampaignItem, Execution, Resubmission
+from executions.models import Campaign, CampaignItem, Execution, Resubmission, StartFrom
 from executions.submission.resubmission import resubmit
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
@@ -24,6 +24,7 @@ from tests import making
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
+from tests.executions.submission import continuing
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)
@@ -158,6 +159,23 @@ def test_a_resubmission_and_a_redrive_are_both_recorded_or_the_resubmission_is_r
     consistent()
     execution.refresh_from_db()
     assert execution.release_version == "1.0"
+
+
+def test_a_resubmission_that_waits_for_a_later_failure_continues_from_its_checkpoint() -> None:
+    owner = continuing.ready()
+    old = continuing.failed(owner)
+    with thread() as other:
+        waiting = resubmitting(owner, old, start_from=StartFrom.CHECKPOINT)
+        with transaction.atomic():
+            redrive(owner, old.pk, actor="user:bob", reason="")
+            call = other.submit(waiting)
+            until_blocked(connection)
+            [claim] = making.claimed(owner)
+            continuing.fail(old, claim, '{"n": 5}', step=2)
+        made = call.result(30)
+    assert (made.current_step_index, made.progress) == (2, {"n": 5})
+    assert Resubmission.objects.get().checkpoint_step == 2
+    consistent()
 
 
 @pytest.mark.parametrize("_", ROUNDS)

@@ -53,7 +53,7 @@ GUARDS: Mapping[str, list[Guard]] = {
     "releases_activation": [Guard("activation_append_only")],
     "releases_deployment": [Guard("deployment_append_only")],
     "releases_revocation": [
-        Guard("revocation_guard", "*", "leave"),
+        Guard("revocation_guard", "*", "leave pause"),
         Guard("revocation_guard", "id release_id actor reason revoked_at open_executions", "fail"),
     ],
     "releases_retirement": [Guard("retirement_append_only")],
@@ -125,6 +125,7 @@ GUARDS: Mapping[str, list[Guard]] = {
             """,
             "RUNNING PAUSED",
         ),
+        Guard("campaign_start_immutable", "start_from", "RUNNING PAUSED"),
     ],
     "executions_campaignitem": [
         Guard("campaign_item_outcome_once", "*", "REDRIVEN RESUBMITTED SKIPPED"),

@@ -117,7 +117,7 @@ MATRIX = {
     "releases_revocation": Table(
         never="id release_id actor reason revoked_at open_executions",
         state="open_executions",
-        in_state={"leave": "", "fail": "failed_executions completed_at"},
+        in_state={"leave": "", "pause": "", "fail": "failed_executions completed_at"},
     ),
     "releases_retirement": Table(never="id release_id actor reason given_up_failures retired_at"),
     "releases_attachment": Table(
@@ -153,7 +153,8 @@ MATRIX = {
     ),
     "executions_resubmission": Table(
         never="""
-            new_execution_id execution_id execution_version operation_key campaign_id edited actor reason created_at
+            new_execution_id execution_id execution_version operation_key campaign_id edited checkpoint_step actor
+            reason created_at
         """
     ),
     "executions_awaitunit": Table(
@@ -186,8 +187,8 @@ MATRIX = {
     ),
     "executions_campaign": Table(
         never="""
-            id tenant_id kind target_release_version filters allow_failed revoked_releases reason rate_per_minute
-            created_by created_at finished_at
+            id tenant_id kind target_release_version start_from filters allow_failed revoked_releases reason
+            rate_per_minute created_by created_at finished_at
         """,
         state="status",
         in_state={

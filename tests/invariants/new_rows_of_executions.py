@@ -47,6 +47,9 @@ NEW_EXECUTION = {
     "result_shape": "'SINGLE'",
     "checkpoints": "false",
     "submitted_by": "''",
+    "current_step_index": "0",
+    "progress": "NULL::jsonb",
+    "progress_shape": "NULL::text",
 }
 IN_OTHER_PIPELINE = {
     "release_id": OTHER_RELEASE,
@@ -72,6 +75,12 @@ SUBMISSION = NewRow(
         "execution_key_once": each("execution_key", "'succeeded'", "'cancelled'", "'dead'", "'running'"),
         "executions_execution_pkey": each("id", execution("dead")),
         "execution_counts_its_events": each("script", "{insert}"),
+        "execution_starts_at_checkpoint": [
+            *each("current_step_index", "1"),
+            *({"progress": value, "progress_shape": "'UNI'"} for value in ("'1'", "'null'")),
+        ],
+        "execution_progress_has_shape": [*each("progress", "'1'"), *each("progress_shape", "'UNI'", "'x'")],
+        "execution_counts": each("current_step_index", "-1"),
     },
     [
         {**IN_OTHER_PIPELINE, "execution_key": "'dead'"},

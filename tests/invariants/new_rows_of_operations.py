@@ -14,6 +14,7 @@ NEW_CAMPAIGN = NewRow(
         "tenant_id": tenant("owner"),
         "kind": "'redrive'",
         "target_release_version": "''",
+        "start_from": "'input'",
         "filters": "'{}'",
         "allow_failed": "true",
         "revoked_releases": "'{}'",
@@ -42,11 +43,18 @@ NEW_CAMPAIGN = NewRow(
             *each("kind", "'x'", "''"),
             *each("target_release_version", "'1.0'"),
         ],
+        "campaign_start_of_resubmission": [
+            *each("start_from", "'checkpoint'", "'x'", "''"),
+            {"kind": "'resubmit'", "start_from": "'x'"},
+        ],
         "campaign_rate_positive": each("rate_per_minute", "0"),
         "executions_campaign_admitted_check": each("admitted", "-1"),
         "executions_campaign_pkey": each("id", OLD_CAMPAIGN),
     },
-    [{"kind": "'resubmit'"}, {"kind": "'resubmit'", "target_release_version": "'1.0'"}],
+    [
+        {"kind": "'resubmit'"},
+        {"kind": "'resubmit'", "target_release_version": "'1.0'", "start_from": "'checkpoint'"},
+    ],
     free="tenant_id filters allow_failed revoked_releases reason created_by",
 )
 

@@ -30,6 +30,15 @@ NEW_RELEASE = {
 }
 
 
+REVOKED = f"UPDATE releases_release SET status = 'REVOKED' WHERE id = {release('0.5')}"
+
+
+def hold(column: str, target: str) -> str:
+    """Return a statement that pauses a release or a pipeline."""
+    return f"""INSERT INTO executions_hold (tenant_id, {column}, reason, refuses_submissions, started_by)
+        VALUES ({tenant("owner")}, {target}, 'x', false, '')"""
+
+
 def uploaded(**changes: str) -> str:
     """Return a statement that inserts a release. By default it is UPLOADED and its versions are "9"."""
     values = NEW_RELEASE | changes
@@ -247,10 +256,17 @@ HISTORY = [
             "revocation_of_revoked": each("release_id", release("0.2"), release("0.3"), release("0.4"), ACTIVE),
             "releases_revocation_release_id_key": each("release_id", release("0.1")),
             "revocation_says_why": blanks("reason"),
+            "revocation_pauses_release": [
+                *each("open_executions", "'pause'"),
+                {"open_executions": "'pause'", "script": f"{REVOKED}; {{insert}}; {hold('pipeline_id', pipeline())}"},
+            ],
         },
-        each("open_executions", "'fail'"),
+        [
+            *each("open_executions", "'fail'"),
+            {"open_executions": "'pause'", "script": f"{REVOKED}; {{insert}}; {hold('release_id', release('0.5'))}"},
+        ],
         free="actor",
-        script=f"UPDATE releases_release SET status = 'REVOKED' WHERE id = {release('0.5')}; {{insert}}",
+        script=f"{REVOKED}; {{insert}}",
     ),
     NewRow(
         "releases_attachment",

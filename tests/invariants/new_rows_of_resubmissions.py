@@ -45,6 +45,7 @@ RESUBMISSION = NewRow(
         "operation_key": "'k'",
         "campaign_id": "NULL::uuid",
         "edited": "false",
+        "checkpoint_step": "NULL::int",
         "actor": "''",
         "reason": "''",
     },
@@ -129,4 +130,33 @@ RESUBMISSION = NewRow(
     free="actor reason",
     script=written(),
 )
-RESUBMISSIONS = [RESUBMISSION]
+CHECKPOINT = {"current_step_index": "1", "progress": "'[2]'", "progress_shape": "'UNI'"}
+CONTINUED = NewRow(
+    "executions_resubmission",
+    {**RESUBMISSION.values, "checkpoint_step": "1"},
+    {
+        "execution_starts_at_checkpoint": [
+            *each("checkpoint_step", "NULL::int", "0", "2"),
+            {"script": f"{submission(**CHECKPOINT)}; {{insert}}"},
+            {"script": written(**CHECKPOINT, input_digest="'other'")},
+            {"script": written(**CHECKPOINT, **IN_OTHER_PIPELINE)},
+            {"script": written(**CHECKPOINT, tenant_id=tenant("rival"), release_id=release("1.0", "rival"))},
+            *(
+                {"script": written(**{**CHECKPOINT, **change})}
+                for change in (
+                    {"current_step_index": "2"},
+                    {"progress": "'[3]'"},
+                    {"progress": "NULL::jsonb", "progress_shape": "NULL::text"},
+                    {"progress_shape": "'MULTI'"},
+                )
+            ),
+        ],
+        "resubmission_continues": [{"script": written()}],
+        "resubmission_from_checkpoint": [*each("checkpoint_step", "-1"), *each("edited", "true")],
+    },
+    [{"script": written(**CHECKPOINT, **NAMED)}],
+    script=written(**CHECKPOINT),
+    setup=f"""UPDATE executions_execution SET current_step_index = 1, progress = '[2]', progress_shape = 'UNI'
+        WHERE id = {OLD}""",
+)
+RESUBMISSIONS = [RESUBMISSION, CONTINUED]

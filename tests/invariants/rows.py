@@ -54,6 +54,7 @@ def _releases(owner: Tenant) -> None:
     holds.pause(revoked, actor=ACTOR, reason="leaked")
     holds.pause(Pipeline.objects.get(pipeline_id="org.example.other"), actor=ACTOR, reason="moved")
     revoke(making.registered(owner, "0.6"), actor=ACTOR, reason="leaked", open_executions=Order.FAIL)
+    revoke(making.registered(owner, "0.8"), actor=ACTOR, reason="leaked", open_executions=Order.PAUSE)
     retire(making.registered(owner, "0.7"), actor=ACTOR, reason="replaced")
     contract = making.contract()
     data = making.archive(contract, code="another")

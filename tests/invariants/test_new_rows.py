@@ -74,11 +74,11 @@ CHOSEN: dict[str, Change] = {
     "tenancy_audithead": {"tenant_id": tenant("other"), "sequence": "1", "hash": "''"},
     "executions_execution": {
         **{"status": "'QUEUED'", "version": "0", "event_count": "1", "attempt": "0", "budget_start": "0"},
-        **{"current_step_index": "0", "takeovers": "0", "held": "false"},
+        **{"takeovers": "0", "held": "false"},
         **dict.fromkeys(("next_due_at", "created_at", "updated_at"), "now()"),
         **dict.fromkeys(("lease_owner", "lease_protocol", "lease_worker", "lease_token", "lease_expires_at"), "NULL"),
         **dict.fromkeys(("running_since", "await_unit_id"), "NULL"),
-        **dict.fromkeys(("progress", "progress_shape", "last_transition_key", "result", "finished_at"), "NULL"),
+        **dict.fromkeys(("last_transition_key", "result", "finished_at"), "NULL"),
         **dict.fromkeys(("error_code", "error_message"), "NULL"),
     },
     "executions_executionevent": {"at": "now()"},

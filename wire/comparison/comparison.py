@@ -39,14 +39,14 @@ def _contract_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator
     if old is not None and new is not None:
         yield from step_differences(old, new)
         yield from type_differences(old, new)
-        yield from _workers(old, new)
+        yield from worker_differences(old, new)
     elif before.descriptor.contract_version != after.descriptor.contract_version or old is not new:
         versions = before.descriptor.contract_version, after.descriptor.contract_version
         reason = "The contract of a release is not known, so its steps and types cannot be compared."
         yield changed(Area.STEP, "contract", versions, reason, Impact.UNKNOWN)
 
 
-def _workers(old: Contract, new: Contract) -> Iterator[Difference]:
+def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
     """Yield what workers of the newer release need, and in what form they get values."""
     needs = "Workers of the newer release need it. Clients and parked work do not depend on it."
     protocols = [set(each.capabilities.transition_worker_protocols) for each in (old, new)]

@@ -48,7 +48,7 @@ class Impact(StrEnum):
     BREAKING_FOR_PARKED_WORK = "breaking-for-parked-work"
     """Work that waits at an await or has checkpoints cannot continue on the newer release. It stays on the older one,
     which needs its workers until that work has ended, and its questions keep the older form. A resubmission to the
-    newer release must start at the first step."""
+    newer release may have to start at the first step."""
     UNKNOWN = "unknown"
     """The documents do not say enough, for example because a type has no definition."""
     COMPATIBLE = "compatible"

@@ -86,6 +86,18 @@ def type_differences(before: Contract, after: Contract) -> Iterator[Difference]:
             yield from _compared(place, *types)
 
 
+def stored_differences(
+    path: str, stored: tuple[Contract, str | None], taken: tuple[Contract, str | None]
+) -> Iterator[Difference]:
+    """Yield the differences from the type of values that parked work has stored to the type that a step takes.
+
+    Types are named by their contract and id. A type without a definition is a difference, even if both have its name.
+    """
+    (before, stored_id), (after, taken_id) = stored, taken
+    place = _Place(path, Role.BETWEEN, stored_id or "", taken_id or "")
+    return _compared(place, Types(before.canonical_types), Types(after.canonical_types), defined=True)
+
+
 def _places(before: Contract, after: Contract) -> Iterator[_Place]:
     if not before.steps or not after.steps:
         return
@@ -107,12 +119,12 @@ def _places(before: Contract, after: Contract) -> Iterator[_Place]:
             yield _Place(f"{step_path(name)}.output", Role.BETWEEN, *ids)
 
 
-def _compared(place: _Place, before: Types, after: Types) -> Iterator[Difference]:
+def _compared(place: _Place, before: Types, after: Types, *, defined: bool = False) -> Iterator[Difference]:
     mirrored = place.role is Role.OUTPUT
     changes = (
         compare_types(after, place.after, before, place.before)
         if mirrored
-        else compare_types(before, place.before, after, place.after)
+        else compare_types(before, place.before, after, place.after, defined=defined)
     )
     found = False
     for change in changes:

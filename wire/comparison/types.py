@@ -86,13 +86,15 @@ class _Pair:
     embed: Embed | None
 
 
-def compare_types(before: Types, before_id: Any, after: Types, after_id: Any) -> Iterator[TypeChange]:
+def compare_types(
+    before: Types, before_id: Any, after: Types, after_id: Any, *, defined: bool = False
+) -> Iterator[TypeChange]:
     """Yield the changes between two types, which are type ids or type expressions, outermost first.
 
     A type that occurs at several paths is compared once. Members that the coordinator does not check, such as a pattern
-    in another dialect, are UNKNOWN.
+    in another dialect, are UNKNOWN. With `defined`, so are types without a definition that have the same name.
     """
-    walk = _Walk(before, after)
+    walk = _Walk(before, after, defined)
     waiting = deque([_Pair(before_id, after_id, "", 0, lambda value: value)])
     while waiting and walk.compared < MAX_COMPARED:
         pair = waiting.popleft()
@@ -107,8 +109,8 @@ def compare_types(before: Types, before_id: Any, after: Types, after_id: Any) ->
 class _Walk:
     """Compares pairs, and collects the pairs inside of them in `inner`."""
 
-    def __init__(self, before: Types, after: Types) -> None:
-        self._before, self._after = before, after
+    def __init__(self, before: Types, after: Types, defined: bool) -> None:
+        self._before, self._after, self._defined = before, after, defined
         self._visited: set[tuple[int, int]] = set()
         self.inner: list[_Pair] = []
         self.compared = 0
@@ -120,7 +122,7 @@ class _Walk:
             if not old.accepts_everything:
                 yield TypeChange(pair.path, Rule.VALUES, Effect.WIDENED, _described(old), _described(new))
         elif Form.OPAQUE in (old.form, new.form):
-            if not same_json(
+            if self._defined or not same_json(
                 [old.form, old.label, old.body, old.wrappers], [new.form, new.label, new.body, new.wrappers]
             ):
                 yield TypeChange(pair.path, Rule.OPAQUE, Effect.UNKNOWN, _described(old), _described(new))

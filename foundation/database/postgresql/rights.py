@@ -138,7 +138,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_execution": Rights(
             insert="""
                 id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
-                input_shape result_shape checkpoints submitted_by
+                input_shape result_shape checkpoints submitted_by current_step_index progress progress_shape
             """,
             update=_EXECUTION_STATE,
             delete=True,
@@ -148,7 +148,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_wireform": Rights(insert="execution_id input result", update="result", delete=True),
         "executions_resubmission": Rights(
             insert="""
-                new_execution_id execution_id execution_version operation_key campaign_id edited actor reason
+                new_execution_id execution_id execution_version operation_key campaign_id edited checkpoint_step actor
+                reason
             """,
             delete=True,
         ),
@@ -170,8 +171,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_heldrelease": READ_ONLY,
         "executions_campaign": Rights(
             insert="""
-                id tenant_id kind target_release_version filters allow_failed revoked_releases reason rate_per_minute
-                status rate_since admitted created_by created_at finished_at
+                id tenant_id kind target_release_version start_from filters allow_failed revoked_releases reason
+                rate_per_minute status rate_since admitted created_by created_at finished_at
             """,
             update="status rate_since admitted finished_at",
         ),

@@ -8,7 +8,7 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.errors import CampaignTargetInvalid
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, CampaignItem, Execution, Resubmission
+from executions.models import Campaign, CampaignItem, Execution, Resubmission, StartFrom
 from executions.submission.resubmission import resubmit
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
@@ -17,6 +17,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.deaths import assert_all_or_nothing
 from tests.executions.campaigns.campaigning import events, everything, pass_time, record, start
+from tests.executions.submission import continuing
 
 pytestmark = pytest.mark.django_db
 RESUBMIT = Campaign.Kind.RESUBMIT
@@ -88,6 +89,29 @@ def test_a_redrive_has_no_target(owner: Tenant, dead: list[Execution]) -> None:
     before = everything()
     with pytest.raises(CampaignTargetInvalid):
         start(owner, target_release_version="1.1")
+    assert everything() == before
+
+
+def test_items_continue_from_their_checkpoints_if_that_is_proven() -> None:
+    owner = continuing.ready()
+    proven, wrong = continuing.failed(owner, "proven"), continuing.failed(owner, "wrong", '{"n": "two"}')
+    [without] = making.dead(owner, "without")
+    activate(continuing.release(owner, "1.1", types=continuing.order("n", optional=["m"])), actor="user:ann")
+    made = start(owner, kind=RESUBMIT, start_from=StartFrom.CHECKPOINT)
+    pass_time(60)
+    assert (campaigns.advance(), progress(made)) == (1, (0, 1, 2))
+    new = Execution.objects.get(origin__execution=proven)
+    assert (new.current_step_index, new.progress, new.release_version) == (1, {"n": 2}, "1.1")
+    assert dict(made.items.exclude(code="").values_list("execution_id", "code")) == {
+        wrong.pk: "CHECKPOINT_INCOMPATIBLE",
+        without.pk: "CHECKPOINT_MISSING",
+    }
+
+
+def test_a_redrive_has_no_start(owner: Tenant, dead: list[Execution]) -> None:
+    before = everything()
+    with pytest.raises(CampaignTargetInvalid):
+        start(owner, start_from=StartFrom.CHECKPOINT)
     assert everything() == before
 
 

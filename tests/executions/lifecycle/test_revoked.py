@@ -1,4 +1,4 @@
-"""The order of a revocation to fail the open executions of its release."""
+"""The orders of a revocation about the open executions of its release: to pause or to fail them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,15 @@ import pytest
 from executions.campaigns import campaigns
 from executions.campaigns.filters import preview
 from executions.errors import ReleaseRevokedConfirmation
+from executions.holds import holds
 from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
 from executions.lifecycle.revoked import fail_batch, fail_open
-from executions.models import AwaitUnit, CampaignItem, DeadLetter, Execution, Interaction
+from executions.models import AwaitUnit, CampaignItem, DeadLetter, Execution, Hold, Interaction
 from executions.state_machine.moves import Claim
 from releases.activation.revocation import Order, revoke
 from releases.models import Release, Revocation
-from tenancy.models import Tenant
+from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, pass_time, start
 from wire.messages.celery_messages import OutcomeGroup
@@ -68,6 +69,48 @@ def test_without_an_order_open_executions_stay(owner: Tenant) -> None:
     assert fail_open() == 0
     assert states() == before
     assert (event.open_executions, event.failed_executions, event.completed_at) == ("leave", 0, None)
+
+
+def pause_of_revocation() -> Revocation:
+    return revoke(release(), actor="user:ann", reason="leaked", open_executions=Order.PAUSE)
+
+
+def test_a_pause_stops_the_open_executions_until_the_release_is_resumed(owner: Tenant) -> None:
+    claims = one_of_each(owner)
+    before = states()
+    event = pause_of_revocation()
+    hold = Hold.objects.get()
+    assert (hold.release, hold.reason, hold.started_by) == (release(), "leaked", "user:ann")
+    assert not hold.refuses_submissions
+    assert (event.open_executions, event.failed_executions, event.completed_at) == ("pause", 0, None)
+    assert fail_open() == 0
+    assert states() == before
+    assert making.claimed(owner) == []
+    assert record(making.outcome_of(claims["running"])) == 1
+    holds.resume(release(), actor="user:ida")
+    assert {claim.execution_id for claim in making.claimed(owner)} == {Execution.objects.get(execution_key="queued").pk}
+
+
+def test_a_release_that_is_paused_keeps_its_pause(owner: Tenant) -> None:
+    first = holds.pause(release(), actor="user:eva", reason="slow").hold
+    holds.pause(release().pipeline, actor="user:eva", reason="moved")
+    pause_of_revocation()
+    assert holds.open_hold(release()) == first
+    assert Hold.objects.count() == 2
+
+
+def test_a_revocation_that_pauses_has_one_entry_in_the_audit_log(owner: Tenant) -> None:
+    before = set(AuditEntry.objects.values_list("pk", flat=True))
+    pause_of_revocation()
+    [entry] = AuditEntry.objects.exclude(pk__in=before)
+    assert (entry.act, entry.actor, entry.reason) == ("release.revoke", "user:ann", "leaked")
+    assert '"openExecutions":"pause"' in entry.details
+
+
+def test_a_repeated_revocation_pauses_nothing(owner: Tenant) -> None:
+    revoke(release(), actor="user:ann", reason="leaked")
+    assert pause_of_revocation().open_executions == "leave"
+    assert not Hold.objects.exists()
 
 
 def test_all_open_executions_fail_and_the_others_stay(owner: Tenant) -> None:

@@ -1,0 +1,85 @@
+"""Executions that failed after a checkpoint, and releases that may continue from it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from executions.lifecycle import outcome
+from executions.models import Execution
+from executions.state_machine.moves import Claim
+from releases.activation.activation import activate
+from releases.models import Pipeline, Release
+from tenancy.models import Tenant
+from tests import making
+from wire.documents.descriptor import CHECKPOINTS
+from wire.messages.celery_messages import Checkpoint, OutcomeGroup
+
+STEPS = [{**making.STEP, "index": index, "authoredName": name} for index, name in enumerate("ABC")]
+
+
+def order(*fields: str, optional: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the canonical types of a contract whose record `Order` has these fields, which are integers."""
+    members = [
+        {"name": name, "type": {"kind": "scalar", "id": "integer"}, "optional": name in optional}
+        for name in (*fields, *optional)
+    ]
+    return {"Order": {"definition": {"id": "Order", "kind": "record", "fields": members}}}
+
+
+def release(
+    owner: Tenant,
+    version: str,
+    steps: Sequence[dict[str, Any]] = STEPS,
+    types: dict[str, Any] | None = None,
+    pipeline_id: str = making.PIPELINE,
+) -> Release:
+    """Return a registered release with checkpoints and a healthy worker."""
+    types = order("n") if types is None else types
+    made = making.contract(pipeline_id, steps=steps, schemaVersion=2, canonicalTypes=types)
+    data = making.archive(made, code=version)
+    document = making.descriptor(made, data, version)
+    document["artifacts"][0]["capabilities"] = [CHECKPOINTS]
+    verified = making.verified(making.upload(owner, document, data).release)
+    found = Release.objects.select_related("pipeline__tenant").get(pk=verified.pk)
+    making.worker(found, f"worker-{version}")
+    return found
+
+
+def ready(**members: Any) -> Tenant:
+    """Return a tenant whose active release 1.0 has the steps A, B and C with checkpoints."""
+    owner = making.tenant()
+    activate(release(owner, "1.0", **members), actor="user:test")
+    return owner
+
+
+def failed(
+    owner: Tenant,
+    key: str = "key",
+    *outputs: str,
+    step: int = 1,
+    many: bool = False,
+    pipeline_id: str = making.PIPELINE,
+) -> Execution:
+    """Return an execution in DLQ, whose checkpoint before `step` has these outputs as JSON; {"n": 2} by default."""
+    made = making.execution(owner, key, pipeline_id=pipeline_id)
+    Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
+    [claim] = [each for each in making.claimed(owner) if each.execution_id == made.pk]
+    fail(made, claim, *outputs, step=step, many=many)
+    made.refresh_from_db()
+    assert (made.status, made.current_step_index) == ("DLQ", step)
+    return made
+
+
+def fail(of: Execution, claim: Claim, *outputs: str, step: int = 1, many: bool = False) -> None:
+    """Record a checkpoint of the claimed execution, and its failure."""
+    failure = making.failure(claim)
+    reached = Checkpoint(
+        execution_id=claim.execution_id,
+        execution_version=claim.version,
+        lease_token=claim.lease_token,
+        transition_key=failure.transition_key,
+        next_step_index=step,
+        output_payloads=list(outputs or ['{"n": 2}']),
+        many=many,
+    )
+    group = OutcomeGroup(worker_id="w", checkpoints=[reached], outcomes=[failure])
+    assert outcome.record(of.release.identity, group) == 1
