@@ -59,7 +59,7 @@ DROP TRIGGER campaign_start_immutable ON executions_campaign;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0008_revoke_and_retire"), ("releases", "0005_revoke_and_pause"))
+    dependencies = (("executions", "0008_revoke_and_retire"), ("releases", "0006_revoke_and_pause"))
     operations = (
         migrations.AddField("resubmission", "checkpoint_step", models.IntegerField(null=True)),
         migrations.AddConstraint(

@@ -7,7 +7,7 @@ ORDERS = ("leave", "pause", "fail")
 
 
 class Migration(migrations.Migration):
-    dependencies = (("releases", "0004_rollback"),)
+    dependencies = (("releases", "0005_worker_gate"),)
     operations = (
         migrations.AlterField(
             "revocation",
