@@ -12,8 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions.api.executions import ErrorView, PinView
-from executions.api.operators import LONGEST_REASON, STATES, NewestCreated
-from executions.api.resubmissions import START_HELP
+from executions.api.operators import LONGEST_REASON, START_HELP, STATES, NewestCreated
 from executions.campaigns import campaigns
 from executions.campaigns.campaigns import HIGHEST_RATE
 from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, RevokedRelease, preview

@@ -35,6 +35,10 @@ from tenancy.roles import Scope
 LONGEST_REASON = 1000
 HIGHEST_VERSION = 2**63 - 1
 STATES = [state.value for state in State]
+START_HELP = (
+    "`input` runs all steps. `checkpoint` runs only those after the checkpoint of the old execution. It is refused "
+    "unless it is proven that the release can continue from it."
+)
 
 
 class CancelRequest(StrictSerializer):

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions.api.executions import OneExecutionView
-from executions.api.operators import CancelRequest
+from executions.api.operators import START_HELP, CancelRequest
 from executions.api.submissions import MAX_KEY_LENGTH
 from executions.errors import (
     CheckpointIncompatible,
@@ -35,11 +35,6 @@ from releases.models import IDENTITY_LENGTH
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
-
-START_HELP = (
-    "`input` runs all steps. `checkpoint` runs only those after the checkpoint of the old execution. It is refused "
-    "unless it is proven that the release can continue from it."
-)
 
 
 class ResubmitRequest(CancelRequest):

@@ -161,7 +161,7 @@ def test_on_the_same_contract_only_the_value_is_checked(owner: Tenant) -> None:
 
 # --- awaits ---
 
-ASKED = [{**A, "kind": "await", "awaitTransport": "interaction-api"}, B, C]
+AWAITING = [{**A, "kind": "await", "awaitTransport": "interaction-api"}, B, C]
 
 
 def parked(owner: Tenant, *, answered: bool) -> Execution:
@@ -178,11 +178,11 @@ def parked(owner: Tenant, *, answered: bool) -> Execution:
 
 @pytest.mark.parametrize("answered", [True, False])
 def test_the_state_of_an_await_continues_on_its_contract_only(answered: bool) -> None:
-    owner = ready(steps=ASKED)
+    owner = ready(steps=AWAITING)
     old = parked(owner, answered=answered)
     assert old.current_step_index == answered
-    release(owner, "1.1", ASKED, WIDER)
-    release(owner, "1.2", ASKED)
+    release(owner, "1.1", AWAITING, WIDER)
+    release(owner, "1.2", AWAITING)
     before = everything()
     with pytest.raises(CheckpointIncompatible, match="an await"):
         resubmit(owner, old.pk, **CONTINUE, release_version="1.1")
@@ -193,15 +193,15 @@ def test_the_state_of_an_await_continues_on_its_contract_only(answered: bool) ->
 
 
 def test_a_checkpoint_after_an_await_continues(owner: Tenant) -> None:
-    asked = ready(steps=ASKED)
-    made = making.execution(asked, "key")
-    [claim] = making.claimed(asked)
+    waiting = ready(steps=AWAITING)
+    made = making.execution(waiting, "key")
+    [claim] = making.claimed(waiting)
     assert outcome.record(made.release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)])) == 1
     question = Interaction.objects.get(execution=made)
-    interactions.complete(asked, interaction_id=question.pk, response={"n": 2}, actor="user:eva")
-    assert failed(asked, "key", step=2).pk == made.pk
-    release(asked, "1.1", ASKED, WIDER)
-    assert resubmit(asked, made.pk, **CONTINUE, release_version="1.1").current_step_index == 2
+    interactions.complete(waiting, interaction_id=question.pk, response={"n": 2}, actor="user:eva")
+    assert failed(waiting, "key", step=2).pk == made.pk
+    release(waiting, "1.1", AWAITING, WIDER)
+    assert resubmit(waiting, made.pk, **CONTINUE, release_version="1.1").current_step_index == 2
 
 
 # --- keys ---
