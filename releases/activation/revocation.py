@@ -17,7 +17,7 @@ from tenancy import audit
 
 Order = Revocation.OpenExecutions
 
-# Called in the transaction of a new revocation.
+# Called in the transaction of a new revocation, which has locked the pipeline.
 followers: list[Callable[[Revocation], None]] = []
 
 
