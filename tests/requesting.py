@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import connection
 
 from releases import queries
 from releases.activation import policy
@@ -14,7 +15,7 @@ from releases.models import ActivationRequest, Pipeline, Release
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role
 from tests import making
-from tests.raw_sql import run, unguarded
+from tests.raw_sql import unguarded
 
 
 def person(owner: Tenant, role: Role = Role.RELEASE_MANAGER) -> User:
@@ -28,7 +29,7 @@ def candidate(approvals: int = 1, version: str = "2.0", owner: Tenant | None = N
     """Return a registered release of a pipeline whose active release is 1.0, and whose policy needs the approvals."""
     owner = owner or making.tenant()
     making.active(owner, "1.0")
-    release = making.registered(owner, version)
+    making.registered(owner, version)
     policy.change(read(owner), {"approvals": approvals}, actor="user:admin")
     return queries.release(read(owner), version)
 
@@ -55,7 +56,7 @@ def voted(
 def active(release: Release) -> str | None:
     """Return the version of the active release of the pipeline."""
     activation = read(release.pipeline.tenant).activation
-    return activation and activation.release.release_version
+    return activation.release.release_version if activation else None
 
 
 def soon() -> datetime:
@@ -64,12 +65,11 @@ def soon() -> datetime:
 
 def let_pass(request: ActivationRequest, hours: float) -> None:
     """Make the request older, as if time had passed."""
-    with unguarded(ActivationRequest):
-        run(
-            "UPDATE releases_activationrequest SET created_at = created_at - %(t)s, expires_at = expires_at - %(t)s, "
-            "activate_at = activate_at - %(t)s, status_changed_at = status_changed_at - %(t)s WHERE id = %(id)s".replace(
-                "%(t)s", f"interval '{hours} hours'"
-            ).replace("%(id)s", "%s"),
-            request.pk,
+    columns = ("created_at", "expires_at", "activate_at", "status_changed_at")
+    changes = ", ".join(f"{column} = {column} - %(time)s" for column in columns)
+    with unguarded(ActivationRequest), connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE releases_activationrequest SET {changes} WHERE id = %(id)s",
+            {"time": timedelta(hours=hours), "id": request.pk},
         )
     request.refresh_from_db()

@@ -50,7 +50,7 @@ def described(changes: Sequence[Moved]) -> str:
 
 
 def _named(activation: Activation | None) -> str | None:
-    return activation and f"{activation.release.release_version} (activation {activation.sequence})"
+    return f"{activation.release.release_version} (activation {activation.sequence})" if activation else None
 
 
 def _text(value: Any) -> str:
