@@ -66,10 +66,10 @@ def soon() -> datetime:
 def let_pass(request: ActivationRequest, hours: float) -> None:
     """Make the request older, as if time had passed."""
     columns = ("created_at", "expires_at", "activate_at", "status_changed_at")
-    changes = ", ".join(f"{column} = {column} - %(time)s" for column in columns)
+    changes = ", ".join(f"{column} = {column} - %(time)s::interval" for column in columns)
     with unguarded(ActivationRequest), connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE releases_activationrequest SET {changes} WHERE id = %(id)s",
-            {"time": timedelta(hours=hours), "id": request.pk},
+            {"time": f"{hours} hours", "id": str(request.pk)},
         )
     request.refresh_from_db()

@@ -22,6 +22,9 @@ from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
+APPROVAL = approvals.NAME.capitalize()
+"""The label of the fact about approvals."""
+
 
 class ActivationForm(forms.Form):
     """The reason, the release that the page showed as active, the operation key of the page, and an emergency."""
@@ -77,6 +80,8 @@ def _confirmation(
     active = pipeline.activation.release if pipeline.activation else None
     approval = approvals.gate(activation.planned(release))
     is_approved = approval is None or approval.verdict is not Verdict.UNMET
+    may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
+    facts = activation.facts(release, active)
     return pages.page(
         request,
         "releases/activate.html",
@@ -89,9 +94,9 @@ def _confirmation(
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
         is_rollback=activation.kind_of(release, active) == Kind.ROLLBACK,
-        facts=activation.facts(release, active),
-        is_approved=is_approved,
-        may_override=not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release),
+        facts=facts,
+        refusing=[fact for fact in facts if fact.refuses and not (may_override and fact.label == APPROVAL)],
+        may_override=may_override,
         operation_key=str(uuid.uuid4()),
         reason=form.data.get("reason", "") if form else "",
         form_errors=form.errors if form else {},

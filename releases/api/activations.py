@@ -26,6 +26,7 @@ from releases.errors import (
     ReleaseNotRegistered,
     ReleaseUnknown,
     SignatureRequired,
+    WorkerRequired,
 )
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Vote
 from releases.models import ActivationRequest as Requested
@@ -111,7 +112,8 @@ class Activations(TenantView, ListAPIView[Activation]):
                 ArtifactStoreUnavailable,
                 ArtifactAltered,
             ),
-            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, ApprovalRequired, OverrideNotAllowed),
+            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, WorkerRequired),
+            *(ApprovalRequired, OverrideNotAllowed),
         ),
     }
     serializer_class = ActivationView

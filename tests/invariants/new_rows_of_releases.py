@@ -57,6 +57,7 @@ DOCUMENTS = [
             "created_at": "now()",
             "reason_required": "false",
             "signature_policy": "'off'",
+            "worker_gate": "'require'",
             "validate_answers": "true",
             "unverified_workers": "'refuse'",
             "missing_artifacts": "'reject'",
@@ -71,6 +72,7 @@ DOCUMENTS = [
             "pipeline_once": each("tenant_id", tenant("owner"), tenant("rival")),
             "pipeline_id_not_blank": blanks("pipeline_id"),
             "pipeline_signature_policy_known": each("signature_policy", "'perhaps'", "''"),
+            "pipeline_worker_gate_known": each("worker_gate", "'perhaps'", "''"),
             "pipeline_unverified_workers_known": each("unverified_workers", "'perhaps'", "''"),
             "pipeline_missing_artifacts_known": each("missing_artifacts", "'perhaps'", "''"),
             "pipeline_rollback_days": each("rollback_days", "0", "3651"),
@@ -79,6 +81,7 @@ DOCUMENTS = [
         },
         [
             *each("signature_policy", "'off'", "'warn'", "'require'"),
+            *each("worker_gate", "'warn'", "'off'"),
             *each("unverified_workers", "'allow'"),
             *each("missing_artifacts", "'identity-only'"),
             *each("retry_delay_seconds", "0", "0.5"),
@@ -136,9 +139,9 @@ DOCUMENTS = [
 ]
 
 NEW_PIPELINE = f"""INSERT INTO releases_pipeline
-    (tenant_id, pipeline_id, application, reason_required, signature_policy, validate_answers, unverified_workers,
-        missing_artifacts, rollback_days)
-    SELECT {tenant("other")}, 'org.example.orders', '', false, 'off', true, 'refuse', 'reject', 30"""
+    (tenant_id, pipeline_id, application, reason_required, signature_policy, worker_gate, validate_answers,
+        unverified_workers, missing_artifacts, rollback_days)
+    SELECT {tenant("other")}, 'org.example.orders', '', false, 'off', 'require', true, 'refuse', 'reject', 30"""
 FIRST_ACTIVATION = NewRow(
     "releases_activation",
     {
