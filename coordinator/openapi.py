@@ -23,6 +23,8 @@ SPECTACULAR_SETTINGS = {
         "DifferenceImpact": "wire.comparison.differences.Impact",
         "DescriptorProfile": "wire.documents.descriptor.Profile",
         "ReleaseStatus": "releases.states.Status",
+        "ActivationRequestStatus": "releases.states.RequestStatus",
+        "VoteDecision": "releases.models.Vote.Decision",
         "ExecutionStatus": "executions.models.states.State",
         "ActivationKind": "releases.models.Kind",
         "BlockerKind": "releases.activation.blockers.Kind",

@@ -381,6 +381,8 @@ CELERY_TASK_ROUTES = {
     # Receivers of webhooks and REST workers may be slow. An installation can serve these queues with separate workers.
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
+    # Each activation checks artifacts in their store, which may be slow. It must not wait behind long verifications.
+    "releases.carry_out_requests": {"queue": "control"},
     # Reading entire artifacts, and requests to image registries, may take long.
     "releases.verify": {"queue": "artifacts"},
     "releases.scrub": {"queue": "artifacts"},
@@ -412,6 +414,10 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-executions": {"task": "executions.sweep", "schedule": timedelta(seconds=SWEEP_SECONDS)},
     "remove-old-executions": {"task": "executions.remove_old", "schedule": timedelta(minutes=1)},
     "sweep-releases": {"task": "releases.sweep", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 5))},
+    "carry-out-requests": {
+        "task": "releases.carry_out_requests",
+        "schedule": timedelta(seconds=max(SWEEP_SECONDS, 5)),
+    },
     "scrub-blobs": {"task": "releases.scrub", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 60))},
 }
 if ORPHAN_SWEEP:

@@ -206,6 +206,59 @@ class ArtifactStoreUnavailable(CoordinatorError):
     title = "The artifact store is unavailable"
 
 
+class ApprovalRequired(CoordinatorError):
+    code = "APPROVAL_REQUIRED"
+    status = 409
+    title = "The pipeline's policy requires that other people approve the activation"
+
+
+class OverrideNotAllowed(CoordinatorError):
+    code = "OVERRIDE_NOT_ALLOWED"
+    status = 409
+    title = "The pipeline's policy allows no emergency override"
+
+
+class RequestUnknown(NotFound):
+    code = "REQUEST_UNKNOWN"
+    title = "The pipeline has no such activation request"
+
+
+class RequestNotOpen(CoordinatorError):
+    code = "REQUEST_NOT_OPEN"
+    status = 409
+    title = "The activation request is already decided, or has ended"
+
+
+class RequestRestarted(CoordinatorError):
+    code = "REQUEST_RESTARTED"
+    status = 409
+    title = "The activation request has begun a new round, because what it was made on has moved"
+
+
+class RequestOutdated(CoordinatorError):
+    code = "REQUEST_OUTDATED"
+    status = 409
+    title = "What was approved is not what would be activated now"
+
+
+class OwnRequest(CoordinatorError):
+    code = "OWN_REQUEST"
+    status = 403
+    title = "Nobody votes on their own request"
+
+
+class AlreadyVoted(CoordinatorError):
+    code = "ALREADY_VOTED"
+    status = 409
+    title = "The person has voted otherwise in this round"
+
+
+class ActivationTimeInvalid(CoordinatorError):
+    code = "ACTIVATION_TIME_INVALID"
+    status = 422
+    title = "The time of the activation is not in the future, or too far in it"
+
+
 class WorkerRequired(CoordinatorError):
     code = "WORKER_REQUIRED"
     status = 409

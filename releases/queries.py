@@ -1,11 +1,19 @@
 """Queries for pipelines, releases and activations. The caller must have authorised access to the tenant."""
 
 from collections.abc import Iterator
+from uuid import UUID
 
 from django.db.models import QuerySet
 
-from releases.errors import ActiveReleaseRevoked, DescriptorUnknown, NoActiveRelease, PipelineUnknown, ReleaseUnknown
-from releases.models import Activation, Blob, Pipeline, Release, Revocation
+from releases.errors import (
+    ActiveReleaseRevoked,
+    DescriptorUnknown,
+    NoActiveRelease,
+    PipelineUnknown,
+    ReleaseUnknown,
+    RequestUnknown,
+)
+from releases.models import Activation, ActivationRequest, Blob, Pipeline, Release, Revocation
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.contract import Contract, contract_from_json
@@ -78,8 +86,23 @@ def _revoked(of: Pipeline, active: Release) -> ActiveReleaseRevoked:
 
 
 def history(of: Pipeline) -> QuerySet[Activation]:
-    """Return the activations of a pipeline, newest first."""
-    return of.activations.select_related("release", "previous").order_by("-sequence")
+    """Return the activations of a pipeline, newest first, each with its request and the votes on it."""
+    rows = of.activations.select_related("release", "previous", "request").prefetch_related("request__votes")
+    return rows.order_by("-sequence")
+
+
+def requests(of: Pipeline) -> QuerySet[ActivationRequest]:
+    """Return the requests to activate releases of a pipeline, newest first."""
+    rows = of.activation_requests.select_related("release__pipeline__tenant", "base__release", "activation")
+    return rows.prefetch_related("votes").order_by("-created_at", "-id")
+
+
+def request(of: Pipeline, request_id: UUID) -> ActivationRequest:
+    """Return one request to activate a release of the pipeline. Raises `RequestUnknown`."""
+    found = requests(of).filter(pk=request_id).first()
+    if found is None:
+        raise RequestUnknown(f"Pipeline {of.pipeline_id!r} has no activation request {request_id}.")
+    return found
 
 
 def blobs(of: Release) -> Iterator[Blob]:

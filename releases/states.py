@@ -1,4 +1,4 @@
-"""The statuses of releases and direct uploads with their legal moves, and the kinds of attachments. Pure.
+"""The statuses of releases, direct uploads and activation requests with their legal moves; kinds of attachments. Pure.
 
 Triggers enforce the same moves. A test compares them with these tables. ACTIVE is not a status: a release is active
 while the newest activation of its pipeline names it.
@@ -44,6 +44,42 @@ UPLOAD_MOVES: dict[UploadStatus, frozenset[UploadStatus]] = {
     UploadStatus.REJECTED: frozenset(),
     UploadStatus.EXPIRED: frozenset(),
 }
+
+
+class RequestStatus(StrEnum):
+    """An activation request collects votes (OPEN), waits for its time (APPROVED), and has then one of five ends.
+
+    Enough votes approve it, and a single one refuses it. An approved request is ACTIVATED, or FAILED if something has
+    moved or a gate is unmet.
+    """
+
+    OPEN = "OPEN"
+    APPROVED = "APPROVED"
+    ACTIVATED = "ACTIVATED"
+    REFUSED = "REFUSED"
+    WITHDRAWN = "WITHDRAWN"
+    EXPIRED = "EXPIRED"
+    FAILED = "FAILED"
+
+
+REQUEST_MOVES: dict[RequestStatus, frozenset[RequestStatus]] = {
+    RequestStatus.OPEN: frozenset(
+        {
+            RequestStatus.APPROVED,
+            RequestStatus.REFUSED,
+            RequestStatus.WITHDRAWN,
+            RequestStatus.EXPIRED,
+            RequestStatus.FAILED,
+        }
+    ),
+    RequestStatus.APPROVED: frozenset({RequestStatus.ACTIVATED, RequestStatus.WITHDRAWN, RequestStatus.FAILED}),
+    RequestStatus.ACTIVATED: frozenset(),
+    RequestStatus.REFUSED: frozenset(),
+    RequestStatus.WITHDRAWN: frozenset(),
+    RequestStatus.EXPIRED: frozenset(),
+    RequestStatus.FAILED: frozenset(),
+}
+UNDECIDED = frozenset({RequestStatus.OPEN, RequestStatus.APPROVED})
 
 
 class AttachmentKind(StrEnum):

@@ -19,7 +19,10 @@ REASONS: Final = {
 ACTS: Final = {
     DOWNLOAD: "artifact.download",
     "releases_pipeline_policy": "policy.change",
+    "releases_activationrequest_vote": "activation_request.vote",
+    "releases_activationrequest_withdraw": "activation_request.withdraw",
     "releases_release_activate": "release.activate",
+    "releases_release_request": "activation_request.create",
     "releases_release_attach": "release.attach",
     "releases_release_direct": "artifact_upload.begin",
     "releases_release_direct_one": "artifact_upload.complete",

@@ -11,6 +11,8 @@ from releases.models import Release
 
 LABELS = {
     Kind.ACTIVE: "Active release of its pipeline",
+    Kind.APPROVAL: "Requests to activate it that collect votes",
+    Kind.SCHEDULE: "Approved requests to activate it",
     Kind.QUEUED: "Queued executions",
     Kind.RUNNING: "Running executions",
     Kind.RETRYING: "Executions that wait for a retry",
@@ -19,6 +21,7 @@ LABELS = {
     Kind.DEAD_LETTERED: "Failures that could be re-driven (DLQ)",
     Kind.CAMPAIGN: "Unfinished campaigns that would re-drive its executions",
 }
+REQUESTS = {Kind.APPROVAL: "OPEN", Kind.SCHEDULE: "APPROVED"}
 STATUSES = {
     Kind.QUEUED: "QUEUED",
     Kind.RUNNING: HELD,
@@ -41,6 +44,9 @@ def _link(release: Release, blocker: Blocker) -> str:
     if blocker.kind is Kind.ACTIVE:
         return reverse("admin:releases_pipeline_change", args=[release.pipeline_id])
     tenant = release.pipeline.tenant.slug
+    if blocker.kind in REQUESTS:
+        query = {"release": str(release.pk), "status": REQUESTS[blocker.kind]}
+        return f"{reverse('admin:releases_activationrequest_changelist')}?{urlencode(query)}"
     if blocker.kind is Kind.CAMPAIGN:
         query = {"release": str(release.pk)}
         return f"{reverse('admin:executions_campaign_changelist')}?{urlencode(query)}"

@@ -17,13 +17,15 @@ from releases.activation.gates import Gate, Switch, Verdict
 from releases.artifacts.soundness import require_verified
 from releases.errors import (
     ActiveReleaseChanged,
+    ApprovalRequired,
     OperationKeyReused,
+    OverrideNotAllowed,
     ReasonRequired,
     ReleaseNotRegistered,
     SignatureRequired,
     WorkerRequired,
 )
-from releases.models import Activation, Kind, Pipeline, Release
+from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
 from releases.states import Status
 from tenancy import audit
 
@@ -42,6 +44,8 @@ class Fact:
 
 Rule = Callable[[Pipeline, Kind], None]
 """Is called under the lock of the pipeline, with what the activation is. Raises an error to reject it."""
+Completion = Callable[[Activation], None]
+"""Is called in the transaction of a new activation, after its row is written."""
 
 # Apps above this one add functions that return facts, for example about the workers that host the release.
 fact_sources: list[Callable[[Release, Release | None], list[Fact]]] = []
@@ -49,8 +53,18 @@ fact_sources: list[Callable[[Release, Release | None], list[Fact]]] = []
 
 def facts(release: Release, active: Release | None) -> list[Fact]:
     """Return the facts about an activation of `release` that replaces `active`, and the verdicts of its gates."""
-    found = [_described(gate) for gate in gates.judge(planned(release))]
-    return [*found, *(fact for source in fact_sources for fact in source(release, active))]
+    return [*map(_described, gates.judge(planned(release))), *_from_sources(release, active)]
+
+
+def warnings(release: Release, replaced: Release | None) -> list[str]:
+    """Return the warnings about `release` after its activation, for example that no worker hosts it."""
+    judged = [gate for gate in gates.judge(planned(release)) if gate.verdict is Verdict.WARNING]
+    found = [*map(_described, judged), *_from_sources(release, replaced)]
+    return [f"{fact.label}: {fact.value}" for fact in found if fact.warning]
+
+
+def _from_sources(release: Release, active: Release | None) -> list[Fact]:
+    return [fact for source in fact_sources for fact in source(release, active)]
 
 
 def _described(gate: Gate) -> Fact:
@@ -67,11 +81,11 @@ def kind_of(release: Release, active: Release | None) -> Kind:
     return Kind.ROLLBACK if returns else Kind.ACTIVATION
 
 
-def planned(release: Release) -> Switch:
+def planned(release: Release, request: ActivationRequest | None = None, *, override: bool = False) -> Switch:
     """Return the activation of `release` by the current policy and history of its pipeline."""
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
     active = pipeline.activation.release if pipeline.activation else None
-    return Switch(release, pipeline, kind_of(release, active))
+    return Switch(release, pipeline, kind_of(release, active), request=request, override=override)
 
 
 def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
@@ -79,7 +93,11 @@ def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
     return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
 
 
-@audit.denials("release.activate", ReasonRequired, SignatureRequired, WorkerRequired, of=_audited)
+@audit.denials(
+    "release.activate",
+    *(ApprovalRequired, OverrideNotAllowed, ReasonRequired, SignatureRequired, WorkerRequired),
+    of=_audited,
+)
 def activate(
     release: Release,
     *,
@@ -88,27 +106,31 @@ def activate(
     expected_release_version: str | None = None,
     operation_key: str | None = None,
     rule: Rule | None = None,
+    override: bool = False,
+    request: ActivationRequest | None = None,
+    complete: Completion | None = None,
 ) -> Activation:
     """Make `release` active for new executions and return the activation.
 
     A repeated call with the same `operation_key` returns the first activation. With `expected_release_version`, the
     call fails unless that release is active, or none if it is "". Activating the active release again adds an
-    activation. A rollback requires a reason. Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`,
-    `ArtifactAltered`, `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`, the refusal of a gate
-    (see `gates`), and what `rule` raises.
+    activation. A rollback requires a reason, and so does an `override`, which does without approvals. `request` is the
+    approved request that the call carries out; a repeated call for it returns its activation. Raises
+    `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
+    `ActiveReleaseChanged`, `OperationKeyReused`, the refusal of a gate (see `gates`), and what `rule` raises.
     """
-    earlier = _earlier(release, operation_key)
+    earlier = _earlier(release, operation_key, request)
     if earlier is not None:
         return earlier
     _require_registered(release)
-    _require_reason(release.pipeline, reason)
-    gates.require_met(planned(release))
+    _require_reason(release.pipeline, reason, override=override)
+    gates.require_met(planned(release, request, override=override))
     require_verified(release)
     with transaction.atomic():
         # Without a join: after a wait for the lock, PostgreSQL re-reads the locked row, but not the joined rows.
         pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
         # Only under the lock are all earlier activations visible.
-        earlier = _earlier(release, operation_key)
+        earlier = _earlier(release, operation_key, request)
         if earlier is not None:
             return earlier
         release.refresh_from_db(fields=("status",))
@@ -116,10 +138,10 @@ def activate(
         newest = pipeline.activation
         _require_expected(newest, expected_release_version)
         kind = kind_of(release, newest.release if newest else None)
-        _require_reason(pipeline, reason, kind)
+        _require_reason(pipeline, reason, kind, override=override)
         if rule is not None:
             rule(pipeline, kind)
-        verdicts = gates.require_met(Switch(release, pipeline, kind, binding=True))
+        verdicts = gates.require_met(Switch(release, pipeline, kind, binding=True, request=request, override=override))
         activation = Activation.objects.create(
             pipeline=pipeline,
             sequence=newest.sequence + 1 if newest else 1,
@@ -129,9 +151,13 @@ def activate(
             actor=actor,
             reason=reason.strip(),
             operation_key=operation_key,
+            override=override,
+            request=request,
         )
         pipeline.activation = activation
         pipeline.save(update_fields=("activation",))
+        if complete is not None:
+            complete(activation)
         audit.record(
             "release.activate",
             tenant=release.pipeline.tenant,
@@ -142,6 +168,8 @@ def activate(
             sequence=activation.sequence,
             previous=newest.release.release_version if newest else None,
             kind=activation.kind,
+            override=override,
+            request=str(request.pk) if request else None,
         )
     for gate in verdicts:
         if gate.verdict is Verdict.WARNING:
@@ -149,8 +177,13 @@ def activate(
     return activation
 
 
-def _earlier(release: Release, operation_key: str | None) -> Activation | None:
-    """Return the activation that has the operation key. Raises `OperationKeyReused` if it is of another release."""
+def _earlier(release: Release, operation_key: str | None, request: ActivationRequest | None) -> Activation | None:
+    """Return the activation that carried out the request, or that has the operation key.
+
+    Raises `OperationKeyReused` if the operation key belongs to an activation of another release.
+    """
+    if request is not None:
+        return queries.history(release.pipeline).filter(request=request).first()
     if operation_key is None:
         return None
     found = queries.history(release.pipeline).filter(operation_key=operation_key).first()
@@ -169,9 +202,11 @@ def _require_registered(release: Release) -> None:
         )
 
 
-def _require_reason(pipeline: Pipeline, reason: str, kind: Kind = Kind.ACTIVATION) -> None:
+def _require_reason(pipeline: Pipeline, reason: str, kind: Kind = Kind.ACTIVATION, *, override: bool) -> None:
     if reason.strip():
         return
+    if override:
+        raise ReasonRequired("An emergency override requires a reason.")
     if kind == Kind.ROLLBACK:
         raise ReasonRequired("A rollback requires a reason.")
     if pipeline.reason_required:

@@ -8,9 +8,15 @@ from releases.models import Pipeline, Release
 
 
 class Kind(StrEnum):
-    """Why a release is needed: it is active, its executions have not ended, or they may still be re-driven."""
+    """Why a release is needed.
+
+    It is active, a request to activate it collects approvals or waits for its time, its executions have not ended, or
+    they may still be re-driven.
+    """
 
     ACTIVE = "ACTIVE"
+    APPROVAL = "APPROVAL"
+    SCHEDULE = "SCHEDULE"
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     RETRYING = "RETRYING"
@@ -32,8 +38,8 @@ class Blocker:
     count: int
 
 
-# Apps above this one add functions that return blockers, for example about the executions of the release. A function
-# reads all its counts from one snapshot, so that a row that changes its state is never missed.
+# The requests of this app, and apps above it, add functions that return blockers, for example about the executions of
+# the release. A function reads all its counts from one snapshot, so that a row that changes its state is never missed.
 blocker_sources: list[Callable[[Release], list[Blocker]]] = []
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from foundation.errors import CoordinatorError
 from releases.errors import SignatureRequired
-from releases.models import Kind, Pipeline, Release
+from releases.models import ActivationRequest, Kind, Pipeline, Release
 from releases.trust import trust
 
 
@@ -26,13 +26,16 @@ class Verdict(StrEnum):
 class Switch:
     """A planned activation of `release`, under the policy of `pipeline`.
 
-    `binding` is true in the transaction of the activation, which has locked the pipeline.
+    `binding` is true in the transaction of the activation, which has locked the pipeline. `request` is the request that
+    the activation carries out, and `override` says that a tenant admin does without approvals.
     """
 
     release: Release
     pipeline: Pipeline
     kind: Kind
     binding: bool = False
+    request: ActivationRequest | None = None
+    override: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from releases import queries, statements
 from releases.errors import NoneActiveThen, TimeInFuture
-from releases.models import Activation, Pipeline, Release, Revocation
+from releases.models import Activation, ActivationRequest, Pipeline, Release, Revocation
 from releases.trust import statement_key
 from wire.documents import activation_statement
 
@@ -100,7 +100,17 @@ def _activated(activation: Activation) -> activation_statement.Activated:
         actor=activation.actor,
         reason=activation.reason,
         activated_at=activation.activated_at,
+        override=activation.override,
+        request=_requested(activation.request) if activation.request else None,
     )
+
+
+def _requested(request: ActivationRequest) -> activation_statement.Requested:
+    votes = [
+        activation_statement.Voted(vote.actor, vote.decision, vote.comment, vote.voted_at)
+        for vote in request.counted_votes
+    ]
+    return activation_statement.Requested(str(request.pk), request.created_at, votes)
 
 
 def _known(release: Release) -> activation_statement.Known:

@@ -13,7 +13,9 @@ from django.db.models import TextChoices
 from releases import queries
 from releases.errors import PolicyInvalid
 from releases.models import (
+    LONGEST_APPROVAL_HOURS,
     LONGEST_ROLLBACK_DAYS,
+    MOST_APPROVALS,
     MissingArtifacts,
     Pipeline,
     SignaturePolicy,
@@ -88,6 +90,27 @@ MEMBERS = (
         "Workers before an activation",
         "Whether an activation needs a worker that may run the release.",
         choices=WorkerGate,
+    ),
+    Member(
+        "approvals",
+        "approvals",
+        "Approvals",
+        "How many people other than the requester must approve an activation. A rollback to a release that was active "
+        "in the last `rollBackDays` days needs none.",
+        limits=(0, MOST_APPROVALS),
+    ),
+    Member(
+        "approvalHours",
+        "approval_hours",
+        "Hours for approvals",
+        "How many hours a request to activate a release waits for approvals.",
+        limits=(1, LONGEST_APPROVAL_HOURS),
+    ),
+    Member(
+        "emergencyOverride",
+        "emergency_override",
+        "Emergency override",
+        "Whether a tenant admin may activate a release without the approvals, with a reason.",
     ),
     Member(
         "unverifiedWorkers",

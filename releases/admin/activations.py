@@ -12,6 +12,8 @@ from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import activation
 from releases.activation.comparison import differences
+from releases.activation.gates import Verdict
+from releases.activation.requests import gate as approvals
 from releases.admin import comparison
 from releases.models import Activation, Kind, Release
 from releases.states import Status
@@ -20,13 +22,17 @@ from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
+APPROVAL = approvals.NAME.capitalize()
+"""The label of the fact about approvals."""
+
 
 class ActivationForm(forms.Form):
-    """The reason, the release that the page showed as active, and the operation key of the page."""
+    """The reason, the release that the page showed as active, the operation key of the page, and an emergency."""
 
     expected_release_version = forms.CharField(required=False, strip=False, max_length=500)
     operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
     reason = forms.CharField(required=False, max_length=Activation._meta.get_field("reason").max_length)
+    override = forms.BooleanField(required=False)
 
 
 def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
@@ -38,6 +44,9 @@ def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> Ht
     form = ActivationForm(request.POST)
     if not form.is_valid():
         return _confirmation(pages, request, release, form=form, status=400)
+    override = form.cleaned_data["override"]
+    if override and not pages.may(request, Scope.ADMINISTER, release):
+        raise PermissionDenied
     try:
         event = activation.activate(
             release,
@@ -45,6 +54,7 @@ def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> Ht
             reason=form.cleaned_data["reason"],
             expected_release_version=form.cleaned_data["expected_release_version"],
             operation_key=form.cleaned_data["operation_key"],
+            override=override,
         )
     except CoordinatorError as error:
         # Reload the release, so that the page shows its current state.
@@ -68,6 +78,9 @@ def _confirmation(
 ) -> HttpResponse:
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
     active = pipeline.activation.release if pipeline.activation else None
+    approval = approvals.gate(activation.planned(release))
+    is_approved = approval is None or approval.verdict is not Verdict.UNMET
+    may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
     facts = activation.facts(release, active)
     return pages.page(
         request,
@@ -82,7 +95,8 @@ def _confirmation(
         is_active=active is not None and active.pk == release.pk,
         is_rollback=activation.kind_of(release, active) == Kind.ROLLBACK,
         facts=facts,
-        refusing=[fact for fact in facts if fact.refuses],
+        refusing=[fact for fact in facts if fact.refuses and not (may_override and fact.label == APPROVAL)],
+        may_override=may_override,
         operation_key=str(uuid.uuid4()),
         reason=form.data.get("reason", "") if form else "",
         form_errors=form.errors if form else {},

@@ -17,7 +17,7 @@ from foundation.admin.columns import badge, column, moment
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import activation, retirement, revocation
-from releases.admin import artifact_uploads, artifacts, attachments, pauses
+from releases.admin import artifact_uploads, artifacts, attachments, pauses, requests
 from releases.admin.activations import activate
 from releases.admin.uploads import upload
 from releases.api import descriptors
@@ -152,6 +152,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             self.own("upload/direct/<slug:tenant>/", "direct", self.direct),
             self.own("upload/direct/<slug:tenant>/<str:upload_id>/", "direct_one", self.direct_one),
             self.own("<int:object_id>/activate/", "activate", self.activate),
+            self.own("<int:object_id>/request/", "request", self.request),
             self.own("<int:object_id>/revoke/", "revoke", self.revoke),
             self.own("<int:object_id>/retire/", "retire", self.retire),
             self.own("<int:object_id>/attach/", "attach", csrf_exempt(self.attach)),
@@ -172,6 +173,9 @@ class ReleaseAdmin(ReadOnlyAdmin):
 
     def activate(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return activate(self, request, self.row_or_404(request, object_id))
+
+    def request(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return requests.ask(self, request, self.row_or_404(request, object_id))
 
     def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """Revoke the release permanently."""

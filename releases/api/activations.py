@@ -9,16 +9,18 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
+from foundation.api.fields import Flag, Identifier, SegmentIdentifier, StrictSerializer, Text
 from foundation.api.pagination import NewestFirst
 from releases import queries
 from releases.activation import activation
 from releases.errors import (
     ActiveReleaseChanged,
+    ApprovalRequired,
     ArtifactAltered,
     ArtifactMissing,
     ArtifactStoreUnavailable,
     OperationKeyReused,
+    OverrideNotAllowed,
     PipelineUnknown,
     ReasonRequired,
     ReleaseNotRegistered,
@@ -26,9 +28,27 @@ from releases.errors import (
     SignatureRequired,
     WorkerRequired,
 )
-from releases.models import IDENTITY_LENGTH, Activation, Kind
+from releases.models import IDENTITY_LENGTH, Activation, Kind, Vote
+from releases.models import ActivationRequest as Requested
+from tenancy import audit
+from tenancy.access import ScopeMissing, require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
+
+
+class VoteView(serializers.Serializer[Vote]):
+    round = serializers.IntegerField()
+    actor = serializers.CharField()
+    decision = serializers.ChoiceField(choices=Vote.Decision.choices)
+    comment = serializers.CharField()
+    votedAt = serializers.DateTimeField(source="voted_at")
+
+
+class CarriedOutView(serializers.Serializer[Requested]):
+    requestId = serializers.UUIDField(source="id")
+    requestedAt = serializers.DateTimeField(source="created_at")
+    activateAt = serializers.DateTimeField(source="activate_at", allow_null=True)
+    votes = VoteView(source="counted_votes", many=True, help_text="The votes that approved it.")
 
 
 class ActivationView(serializers.Serializer[Activation]):
@@ -41,9 +61,13 @@ class ActivationView(serializers.Serializer[Activation]):
     actor = serializers.CharField()
     reason = serializers.CharField()
     activatedAt = serializers.DateTimeField(source="activated_at")
+    override = serializers.BooleanField(help_text="True if it did without the approvals that the policy required.")
+    request = CarriedOutView(allow_null=True, help_text="The request that it carried out. Null if there was none.")
 
 
-class ActivationRequest(StrictSerializer):
+class ExpectingRequest(StrictSerializer):
+    """A request for an activation, which may say what it expects, and can be repeated."""
+
     releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     reason = Text(max_length=1000, required=False, default="", allow_blank=True)
     expectedReleaseVersion = SegmentIdentifier(
@@ -55,6 +79,15 @@ class ActivationRequest(StrictSerializer):
         help_text='Reject the request unless this release is active, or none if "".',
     )
     operationKey = Identifier(max_length=200, required=False, allow_null=True, default=None)
+
+
+class ActivationRequest(ExpectingRequest):
+    override = Flag(
+        required=False,
+        default=False,
+        help_text="An emergency: activate without approvals. Needs a reason, the scope `tenant:administer`, and the "
+        "policy `emergencyOverride`.",
+    )
 
 
 class OldestSequenceLast(NewestFirst):
@@ -80,6 +113,7 @@ class Activations(TenantView, ListAPIView[Activation]):
                 ArtifactAltered,
             ),
             *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, WorkerRequired),
+            *(ApprovalRequired, OverrideNotAllowed),
         ),
     }
     serializer_class = ActivationView
@@ -95,14 +129,32 @@ class Activations(TenantView, ListAPIView[Activation]):
         body = ActivationRequest(data=request.data)
         body.is_valid(raise_exception=True)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
+        if body.validated_data["override"]:
+            self._require_administrator(request)
         event = activation.activate(
             queries.release(pipeline, body.validated_data["releaseVersion"]),
             actor=self.actor,
             reason=body.validated_data["reason"],
             expected_release_version=body.validated_data["expectedReleaseVersion"],
             operation_key=body.validated_data["operationKey"],
+            override=body.validated_data["override"],
         )
         return Response(ActivationView(event).data, status=status.HTTP_201_CREATED)
+
+    def _require_administrator(self, request: Request) -> None:
+        """Raise `ScopeMissing` unless the token may override. The denial is recorded."""
+        try:
+            require_scope(self.token, Scope.ADMINISTER)
+        except ScopeMissing as refusal:
+            audit.deny(
+                "release.activate",
+                tenant=self.tenant,
+                actor=self.actor,
+                object_type="path",
+                object=request.path,
+                reason=refusal.detail,
+            )
+            raise
 
 
 urlpatterns = [path("pipelines/<str:pipeline_id>/activations", Activations.as_view(), name="activations")]

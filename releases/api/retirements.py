@@ -13,6 +13,7 @@ from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Tex
 from foundation.errors import InvalidRequest
 from releases import queries
 from releases.activation.blockers import FAILURES, Blocker, Kind, blockers
+from releases.activation.requests.states import KINDS
 from releases.activation.retirement import retire
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown, RetirementBlocked
 from releases.models import IDENTITY_LENGTH, Release, Retirement
@@ -28,6 +29,10 @@ _STATUSES = {
     Kind.FAILED: "FAILED",
     Kind.DEAD_LETTERED: "DLQ",
 }
+
+
+REQUESTS = {kind: status for status, kind in KINDS.items()}
+"""The status of the requests that each kind of blocker counts."""
 
 
 class RetirementView(serializers.Serializer[Retirement]):
@@ -122,6 +127,9 @@ def _href(tenant: str, release: Release, kind: Kind) -> str:
     if kind is Kind.ACTIVE:
         return reverse("api:pipeline", args=(tenant, pipeline_id))
     pin = {"pipelineId": pipeline_id, "releaseVersion": release.release_version}
+    if kind in REQUESTS:
+        query = urlencode({"releaseVersion": release.release_version, "status": REQUESTS[kind].value})
+        return f"{reverse('api:activation-requests', args=(tenant, pipeline_id))}?{query}"
     if kind is Kind.CAMPAIGN:
         return f"{reverse('api:campaigns', args=(tenant,))}?{urlencode(pin)}"
     return f"{reverse('api:executions', args=(tenant,))}?{urlencode(pin | {'status': _STATUSES[kind]})}"

@@ -11,14 +11,14 @@ from rest_framework.response import Response
 from foundation.api.fields import SegmentIdentifier, Text
 from releases import queries
 from releases.activation import rollback
-from releases.api.activations import ActivationRequest, Activations, ActivationView
+from releases.api.activations import Activations, ActivationView, ExpectingRequest
 from releases.errors import NoRollback, NothingToRollBackTo, RollbackTooFar
 from releases.models import IDENTITY_LENGTH
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
 
-class RollbackRequest(ActivationRequest):
+class RollbackRequest(ExpectingRequest):
     releaseVersion = SegmentIdentifier(
         max_length=IDENTITY_LENGTH,
         required=False,

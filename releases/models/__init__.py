@@ -1,17 +1,20 @@
-"""Pipelines, contracts, releases, artifacts, activations, attachments, deployments, trusted keys and direct uploads.
+"""Pipelines, contracts, releases, artifacts, activations, requests, attachments, deployments, trusted keys and uploads.
 
 Triggers protect the rows (see the migration `0002_invariants`): a release changes only by its status and verdict, an
 activation never changes, and a pipeline's pointer always names its newest activation.
 """
 
 from releases.models.activation import Activation, Kind
+from releases.models.activation_request import LONGEST_SCHEDULE, ActivationRequest, Vote
 from releases.models.attachment import Attachment
 from releases.models.blob import Blob, BlobEvent
 from releases.models.contract import Contract
 from releases.models.deployment import KEY_LENGTH, Deployment
 from releases.models.pipeline import (
     IDENTITY_LENGTH,
+    LONGEST_APPROVAL_HOURS,
     LONGEST_ROLLBACK_DAYS,
+    MOST_APPROVALS,
     MissingArtifacts,
     Pipeline,
     SignaturePolicy,
@@ -25,8 +28,12 @@ from releases.models.upload import ArtifactUpload
 __all__ = [
     "IDENTITY_LENGTH",
     "KEY_LENGTH",
+    "LONGEST_APPROVAL_HOURS",
     "LONGEST_ROLLBACK_DAYS",
+    "LONGEST_SCHEDULE",
+    "MOST_APPROVALS",
     "Activation",
+    "ActivationRequest",
     "Artifact",
     "ArtifactUpload",
     "Attachment",
@@ -44,5 +51,6 @@ __all__ = [
     "SignaturePolicy",
     "TrustedKey",
     "UnverifiedWorkers",
+    "Vote",
     "WorkerGate",
 ]

@@ -18,7 +18,9 @@ class Kind(models.TextChoices):
 class Activation(models.Model):
     """The append-only event that makes a release active for new executions. `sequence` alone defines the order.
 
-    The database sets `activated_at` when the row is inserted, and it never decreases. A rollback has a reason.
+    The database sets `activated_at` when the row is inserted, and it never decreases. A rollback has a reason, and so
+    has an `override`, which does without the approvals that the policy requires. `request` is the approved request
+    that the activation carries out, or null.
     """
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activations")
@@ -29,6 +31,10 @@ class Activation(models.Model):
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=1000, blank=True)
     operation_key = models.CharField(max_length=200, null=True)
+    override = models.BooleanField(default=False, db_default=False)
+    request = models.OneToOneField(
+        "ActivationRequest", on_delete=models.PROTECT, null=True, editable=False, related_name="activation"
+    )
     activated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
@@ -40,6 +46,10 @@ class Activation(models.Model):
             models.CheckConstraint(condition=Q(kind__in=Kind.values), name="activation_kind_known"),
             models.CheckConstraint(
                 condition=~Q(kind=Kind.ROLLBACK) | ~Q(reason__regex=r"^\s*$"), name="activation_rollback_says_why"
+            ),
+            models.CheckConstraint(
+                condition=Q(override=False) | (~Q(reason__regex=r"^\s*$") & Q(request=None)),
+                name="activation_override_says_why",
             ),
         )
 

@@ -10,6 +10,8 @@ IDENTITY_LENGTH = 500
 """The longest pipeline id, contract version, release version and artifact id, in characters."""
 
 LONGEST_ROLLBACK_DAYS = 3650
+MOST_APPROVALS = 10
+LONGEST_APPROVAL_HOURS = 720
 
 
 class SignaturePolicy(models.TextChoices):
@@ -55,6 +57,17 @@ class Pipeline(models.Model):
     reason_required = models.BooleanField(default=False, help_text="Whether an activation needs a reason.")
     signature_policy = models.CharField(max_length=10, choices=SignaturePolicy, default=SignaturePolicy.OFF)
     worker_gate = models.CharField(max_length=10, choices=WorkerGate, default=WorkerGate.REQUIRE)
+    approvals = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="How many other people must approve an activation."
+    )
+    approval_hours = models.PositiveIntegerField(
+        default=72, db_default=72, help_text="How many hours a request waits for approvals."
+    )
+    emergency_override = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Whether a tenant admin may activate without approvals, with a reason.",
+    )
     validate_answers = models.BooleanField(
         default=True, help_text="Whether an answer to an await must match the type that the contract names."
     )
@@ -95,6 +108,10 @@ class Pipeline(models.Model):
                 condition=Q(signature_policy__in=SignaturePolicy.values), name="pipeline_signature_policy_known"
             ),
             models.CheckConstraint(condition=Q(worker_gate__in=WorkerGate.values), name="pipeline_worker_gate_known"),
+            models.CheckConstraint(condition=Q(approvals__range=(0, MOST_APPROVALS)), name="pipeline_approvals"),
+            models.CheckConstraint(
+                condition=Q(approval_hours__range=(1, LONGEST_APPROVAL_HOURS)), name="pipeline_approval_hours"
+            ),
             models.CheckConstraint(
                 condition=Q(missing_artifacts__in=MissingArtifacts.values), name="pipeline_missing_artifacts_known"
             ),

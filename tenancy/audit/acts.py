@@ -3,6 +3,8 @@
 from typing import Final
 
 NAMES: Final = (
+    *("activation_request.create", "activation_request.expire", "activation_request.fail"),
+    *("activation_request.restart", "activation_request.vote", "activation_request.withdraw"),
     *("admin.page", "artifact.download", "artifact_upload.begin", "artifact_upload.complete"),
     *("artifacts.move", "artifacts.remove"),
     *("campaign.cancel", "campaign.pause", "campaign.preview", "campaign.resume", "campaign.start"),

@@ -17,6 +17,7 @@ class Guard:
 
 
 UPLOAD_OVER = "STORED REJECTED EXPIRED"
+REQUEST_OVER = "ACTIVATED REFUSED WITHDRAWN EXPIRED FAILED"
 EXECUTION_OVER = "SUCCEEDED FAILED DLQ CANCELLED"
 CAMPAIGN_OVER = "COMPLETED CANCELLED"
 AWAIT_OVER = "COMPLETED FAILED TIMED_OUT CANCELLED"
@@ -51,6 +52,16 @@ GUARDS: Mapping[str, list[Guard]] = {
     ],
     "releases_artifact": [Guard("artifact_immutable")],
     "releases_activation": [Guard("activation_append_only")],
+    "releases_activationrequest": [
+        Guard("activation_request_over_is_over", "base_id policy round moved status status_changed_at", REQUEST_OVER),
+        Guard(
+            "activation_request_immutable",
+            "id pipeline_id release_id requester_id actor reason operation_key activate_at created_at expires_at",
+        ),
+        Guard("activation_request_new_round", "base_id policy round moved", "OPEN APPROVED"),
+        Guard("activation_request_time", "status_changed_at", "OPEN APPROVED"),
+    ],
+    "releases_vote": [Guard("vote_append_only")],
     "releases_deployment": [Guard("deployment_append_only")],
     "releases_revocation": [
         Guard("revocation_guard", "*", "leave pause"),
@@ -150,6 +161,7 @@ WITH_OTHERS = {
     "releases_pipeline": "activation_id",
     "releases_release": "findings contract_id primary_artifact_id environments checkpoints",
     "releases_artifact": "blob_id resolved",
+    "releases_activationrequest": "base_id policy round moved status status_changed_at code detail ended_by",
     "releases_artifactupload": "finding",
     "executions_execution": "result status version event_count progress_shape held finished_at",
     "executions_interaction": "response actor completed_at first_deadline",
@@ -171,6 +183,8 @@ REMOVALS = {
     "releases_release": ("release_not_deleted", "release_not_truncated"),
     "releases_artifact": ("artifact_not_deleted", "artifact_not_truncated"),
     "releases_activation": ("activation_append_only", "activation_not_truncated"),
+    "releases_activationrequest": ("activation_request_not_deleted", "activation_request_not_truncated"),
+    "releases_vote": ("vote_append_only", "vote_not_truncated"),
     "releases_deployment": ("deployment_append_only", "deployment_not_truncated"),
     "releases_revocation": ("revocation_append_only", "revocation_not_truncated"),
     "releases_retirement": ("retirement_append_only", "retirement_not_truncated"),

@@ -61,7 +61,7 @@ MATRIX = {
         never="id tenant_id pipeline_id activation_id created_at",
         always="""
             reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts
-            rollback_days retry_limit retry_delay_seconds retry_multiplier
+            rollback_days retry_limit retry_delay_seconds retry_multiplier approvals approval_hours emergency_override
         """,
         state="application",
         in_state={"": "application", "orders": ""},
@@ -109,8 +109,20 @@ MATRIX = {
         never="id release_id position artifact_id kind uri digest step_ids capabilities blob_id resolved"
     ),
     "releases_activation": Table(
-        never="id pipeline_id sequence release_id previous_id kind actor reason operation_key activated_at"
+        never="""
+            id pipeline_id sequence release_id previous_id kind actor reason operation_key override request_id
+            activated_at
+        """
     ),
+    "releases_activationrequest": Table(
+        never="""
+            id pipeline_id release_id base_id policy round moved requester_id actor reason operation_key activate_at
+            created_at expires_at status status_changed_at code detail ended_by
+        """,
+        state="status",
+        in_state=dict.fromkeys(("OPEN", "APPROVED", "ACTIVATED", "REFUSED", "WITHDRAWN", "EXPIRED", "FAILED"), ""),
+    ),
+    "releases_vote": Table(never="id request_id round voter_id actor decision comment voted_at"),
     "releases_deployment": Table(
         never="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"
     ),

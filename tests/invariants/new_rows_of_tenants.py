@@ -23,7 +23,11 @@ TENANCY = [
     ),
     NewRow(
         "tenancy_membership",
-        {"user_id": "(SELECT id FROM auth_user)", "tenant_id": tenant("other"), "role": "'viewer'"},
+        {
+            "user_id": "(SELECT id FROM auth_user WHERE username = 'eva')",
+            "tenant_id": tenant("other"),
+            "role": "'viewer'",
+        },
         {
             "membership_once": [{"tenant_id": tenant("owner"), "role": "'operator'"}],
             "membership_role_known": each("role", "'owner'", "''"),
@@ -44,7 +48,7 @@ TENANCY = [
             "name": "'token'",
             "scopes": "ARRAY['read']",
             "last_used_at": "NULL",
-            "user_id": "(SELECT id FROM auth_user)",
+            "user_id": "(SELECT id FROM auth_user WHERE username = 'eva')",
             "tenant_id": tenant("other"),
         },
         {"token_name_once": each("tenant_id", tenant("owner"))},

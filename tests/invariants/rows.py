@@ -16,10 +16,12 @@ from executions.lifecycle import cancellation, outcome
 from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
 from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
+from releases.activation.requests import requests
+from releases.activation.requests.votes import Decision, vote
 from releases.activation.retirement import retire
 from releases.activation.revocation import Order, revoke
 from releases.artifacts import blobs
-from releases.models import ArtifactUpload, Blob, Deployment, Pipeline, Release
+from releases.models import ActivationRequest, ArtifactUpload, Blob, Deployment, Pipeline, Release
 from releases.registration import attachments
 from releases.trust import trusted_keys
 from tenancy import access
@@ -27,6 +29,7 @@ from tenancy.login_throttle import Attempt
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making, signing
+from tests.requesting import let_pass
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 ACTOR = "user:test"
@@ -44,6 +47,7 @@ def make() -> None:
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
     tenant_keys.start_key(owner, actor=ACTOR)
     _releases(owner)
+    _requests(owner)
     _uploads(owner)
     _executions(owner)
 
@@ -83,6 +87,35 @@ def _releases(owner: Tenant) -> None:
         blobs.record_sound(digest, size=1, fingerprint="f")
         blobs.record_unsound(digest, state)
     blobs.record_removed(making.digest_of(b"removed"), size=1)
+
+
+def _requests(owner: Tenant) -> None:
+    """Create requests in each state, on a pipeline that had no active release, and needs no approvals any more."""
+    members = {"pipeline_id": "org.example.asked"}
+    first, second = making.registered(owner, "1.0", **members), making.registered(owner, "2.0", **members)
+    requester = User.objects.create_user("cat")
+    Membership.objects.create(user=requester, tenant=owner, role=Role.RELEASE_MANAGER)
+    voters = [User.objects.create_user(name) for name in ("ann", "bob")]
+    rows = Pipeline.objects.filter(pk=first.pipeline_id)
+    rows.update(approvals=2)
+
+    def ask(release: Release, *decisions: Decision, **more: Any) -> ActivationRequest:
+        made = requests.ask(release, requester=requester, actor=ACTOR, reason="why", **more)
+        for voter, decision in zip(voters, decisions, strict=False):
+            made = vote(made, voter=voter, actor=ACTOR, decision=decision, seen_round=1)
+        return made
+
+    ask(second, Decision.REFUSE)
+    requests.withdraw(ask(second), actor=ACTOR, reason="x")
+    let_pass(ask(second), 73)
+    assert requests.expire() == 1
+    third = making.registered(owner, "3.0", **members)
+    ask(third)
+    revoke(third, actor=ACTOR, reason="leaked")
+    ask(second, Decision.APPROVE, Decision.APPROVE, activate_at=timezone.now() + timedelta(days=1))
+    ask(second, Decision.APPROVE)
+    assert ask(first, Decision.APPROVE, Decision.APPROVE).status == "ACTIVATED"
+    rows.update(approvals=0)
 
 
 def _uploads(owner: Tenant) -> None:

@@ -137,6 +137,13 @@ CHECKS = [
         each("rollback_days", "0", "3651"),
         each("rollback_days", "1", "3650"),
     ),
+    Check("releases_pipeline", "pipeline_approvals", each("approvals", "11"), each("approvals", "0", "10")),
+    Check(
+        "releases_pipeline",
+        "pipeline_approval_hours",
+        each("approval_hours", "0", "721"),
+        each("approval_hours", "1", "720"),
+    ),
     Check("releases_blob", "blob_state_known", each("state", "'FINE'", "''"), each("state", "'SOUND'", "'DAMAGED'")),
     Check("releases_blobevent", "blob_event_kind_known", each("kind", "'FINE'", "''"), each("kind", "'HEALED'")),
     Check("releases_blob", "blob_size_not_negative", each("size", "-1"), each("size", "0")),

@@ -13,12 +13,13 @@ from tests.invariants.new_rows_of_executions import EXECUTIONS
 from tests.invariants.new_rows_of_holds import HOLDS
 from tests.invariants.new_rows_of_operations import OPERATIONS
 from tests.invariants.new_rows_of_releases import DOCUMENTS, HISTORY
+from tests.invariants.new_rows_of_requests import REQUESTS
 from tests.invariants.new_rows_of_resubmissions import RESUBMISSIONS
 from tests.invariants.new_rows_of_retirements import RETIREMENTS
 from tests.invariants.new_rows_of_tenants import TENANCY
 
 NEW_ROWS = [
-    *(*TENANCY, *AUDIT, *DOCUMENTS, *ARTIFACTS, *HISTORY, *RETIREMENTS, *DEPLOYMENTS),
+    *(*TENANCY, *AUDIT, *DOCUMENTS, *ARTIFACTS, *HISTORY, *REQUESTS, *RETIREMENTS, *DEPLOYMENTS),
     *(*EXECUTIONS, *HOLDS, *OPERATIONS, *RESUBMISSIONS),
 ]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`

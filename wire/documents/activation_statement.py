@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from wire.documents.execution_runs import instant
 from wire.documents.execution_statement import STATEMENT_TYPE, Digest, PinnedArtifact
 from wire.documents.json_reader import Dialect, read_object
-from wire.documents.shape import ArrayOrNull, Document, RequiredText, shape
+from wire.documents.shape import ArrayOrNull, Document, Flag, RequiredText, shape
 from wire.findings import DocumentError
 
 PREDICATE_TYPE: Final = "urn:durable-coordinator:predicate:activation-history:v1"
@@ -28,6 +28,8 @@ MAX_BYTES: Final = 64 * 1024**2
 MOST_VALUES: Final = 1_000_000
 ACTIVATION: Final = "activation"
 ROLLBACK: Final = "rollback"
+APPROVE: Final = "approve"
+REFUSE: Final = "refuse"
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -36,8 +38,30 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 @dataclass(frozen=True, slots=True)
+class Voted:
+    """One vote: `decision` is approve or refuse."""
+
+    actor: str
+    decision: str
+    comment: str
+    voted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The request that an activation carried out, with the votes that approved it."""
+
+    request_id: str
+    requested_at: datetime
+    votes: Sequence[Voted]
+
+
+@dataclass(frozen=True, slots=True)
 class Activated:
-    """One activation. `previous_release_version` is None for the first one of a pipeline."""
+    """One activation. `previous_release_version` is None for the first one of a pipeline.
+
+    `override` says that it did without the approvals that the policy required. `request` is None if there was none.
+    """
 
     sequence: int
     kind: str
@@ -46,6 +70,8 @@ class Activated:
     actor: str
     reason: str
     activated_at: datetime
+    override: bool = False
+    request: Requested | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +111,39 @@ def build(
             "tenant": tenant,
             "pipelineId": pipeline_id,
             "releases": [_release(each) for each in releases],
-            "activations": [
-                {
-                    "sequence": each.sequence,
-                    "kind": each.kind,
-                    "releaseVersion": each.release_version,
-                    "previousReleaseVersion": each.previous_release_version,
-                    "actor": each.actor,
-                    "reason": each.reason,
-                    "activatedAt": instant(each.activated_at),
-                }
-                for each in activations
-            ],
+            "activations": [_activation(each) for each in activations],
             "omittedActivations": omitted,
         },
+    }
+
+
+def _activation(activated: Activated) -> dict[str, Any]:
+    return {
+        "sequence": activated.sequence,
+        "kind": activated.kind,
+        "releaseVersion": activated.release_version,
+        "previousReleaseVersion": activated.previous_release_version,
+        "actor": activated.actor,
+        "reason": activated.reason,
+        "activatedAt": instant(activated.activated_at),
+        "override": activated.override,
+        "request": activated.request and _request(activated.request),
+    }
+
+
+def _request(requested: Requested) -> dict[str, Any]:
+    return {
+        "requestId": requested.request_id,
+        "requestedAt": instant(requested.requested_at),
+        "votes": [
+            {
+                "actor": vote.actor,
+                "decision": vote.decision,
+                "comment": vote.comment,
+                "votedAt": instant(vote.voted_at),
+            }
+            for vote in requested.votes
+        ],
     }
 
 
@@ -166,7 +211,22 @@ class Release(Document):
     revocation: Revocation | None
 
 
+class Vote(Document):
+    actor: str
+    decision: Annotated[RequiredText, _one_of(APPROVE, REFUSE)]
+    comment: str
+    voted_at: _Time
+
+
+class Request(Document):
+    request_id: RequiredText
+    requested_at: _Time
+    votes: Annotated[tuple[Vote, ...], ArrayOrNull]
+
+
 class Activation(Document):
+    """One activation. Statements of earlier coordinators have no `override` and no `request`."""
+
     sequence: int
     kind: Annotated[RequiredText, _one_of(ACTIVATION, ROLLBACK)]
     release_version: RequiredText
@@ -174,6 +234,8 @@ class Activation(Document):
     actor: str
     reason: str
     activated_at: _Time
+    override: Flag = False
+    request: Request | None = None
 
 
 class Predicate(Document):
@@ -203,6 +265,7 @@ class Statement(Document):
             if each.release_version not in releases
         ]
         found += _wrong_kinds(predicate)
+        found += _wrong_approvals(predicate)
         subjects = [_subject(each.release_version, each.descriptor_digest.sha256) for each in predicate.releases]
         if [each.normalised() for each in self.subject] != subjects or len(releases) != len(subjects):
             found.append("the subjects are not the releases of the history")
@@ -235,6 +298,18 @@ def _wrong_kinds(predicate: Predicate) -> Iterator[str]:
         if is_rollback and not each.reason.strip():
             yield f"activation {each.sequence} is a rollback without a reason"
         seen.update(filter(None, (each.release_version, each.previous_release_version)))
+
+
+def _wrong_approvals(predicate: Predicate) -> Iterator[str]:
+    """Yield the activations whose request was refused, and the overrides without a reason."""
+    for each in predicate.activations:
+        votes = each.request.votes if each.request else ()
+        if any(vote.decision == REFUSE for vote in votes):
+            yield f"activation {each.sequence} carries out a request that was refused"
+        if any(vote.actor == each.actor for vote in votes):
+            yield f"activation {each.sequence} carries out a request that its requester voted on"
+        if each.override and (each.request or not each.reason.strip()):
+            yield f"activation {each.sequence} is an override with a request, or without a reason"
 
 
 def read(payload: bytes) -> Statement:

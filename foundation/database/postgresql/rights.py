@@ -27,7 +27,7 @@ _PERSON = """
 """
 _POLICY = """
     reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts rollback_days
-    retry_limit retry_delay_seconds retry_multiplier
+    retry_limit retry_delay_seconds retry_multiplier approvals approval_hours emergency_override
 """
 _UPLOAD = """
     id tenant_id digest size part_size storage_id status finding cleared uploaded_by created_at expires_at
@@ -118,8 +118,19 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             update="blob_id resolved",
         ),
         "releases_activation": Rights(
-            insert="pipeline_id sequence release_id previous_id kind actor reason operation_key activated_at"
+            insert="""
+                pipeline_id sequence release_id previous_id kind actor reason operation_key override request_id
+                activated_at
+            """
         ),
+        "releases_activationrequest": Rights(
+            insert="""
+                id pipeline_id release_id base_id policy round moved requester_id actor reason operation_key activate_at
+                created_at expires_at status status_changed_at code detail ended_by
+            """,
+            update="base_id policy round moved status status_changed_at code detail ended_by",
+        ),
+        "releases_vote": Rights(insert="request_id round voter_id actor decision comment voted_at"),
         "releases_deployment": Rights(
             insert="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"
         ),

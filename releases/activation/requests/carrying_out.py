@@ -1,0 +1,100 @@
+"""Carries out approved requests: activates exactly what was approved, at its time.
+
+A request has at most one activation, and both are written in one transaction. So a call that died is repeated by the
+next clock task, and concurrent calls activate once.
+"""
+
+import logging
+from http import HTTPStatus
+
+from django.db import DatabaseError, transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from foundation.database.postgresql.outage import is_outage
+from foundation.errors import CoordinatorError
+from releases.activation import activation
+from releases.activation.requests import states
+from releases.models import Activation, ActivationRequest, Kind, Pipeline
+from releases.states import RequestStatus
+from tenancy import access
+from tenancy.roles import Scope
+
+log = logging.getLogger(__name__)
+
+
+def carry_out(request: ActivationRequest) -> ActivationRequest:
+    """Activate the release if the request is APPROVED and its time has come. Return the request as it is then.
+
+    Every gate is judged again. If one is unmet, or if what was approved has moved, the request is FAILED and says why.
+    It stays APPROVED if the artifact store does not respond.
+    """
+    found = _due().filter(pk=request.pk).select_related("release__pipeline__tenant", "requester", "base").first()
+    if found is not None:
+        try:
+            _require_standing(found)
+            _activate(found)
+        except CoordinatorError as refusal:
+            _refused(found, refusal)
+    request.refresh_from_db()
+    return request
+
+
+def carry_out_due(limit: int = 100) -> int:
+    """Carry out at most `limit` requests whose time has come. Return how many were activated.
+
+    If one cannot be carried out, the error is logged, and the others are still carried out.
+    """
+    with transaction.atomic():
+        # Another process carries out those that it has locked.
+        due = list(_due().order_by("activate_at", "created_at").select_for_update(skip_locked=True)[:limit])
+    activated = 0
+    for request in due:
+        try:
+            activated += carry_out(request).status == RequestStatus.ACTIVATED
+        except DatabaseError as error:
+            if is_outage(error):
+                raise
+            log.exception("The activation request %s could not be carried out", request.pk)
+    return activated
+
+
+def _due() -> QuerySet[ActivationRequest]:
+    now = Q(activate_at=None) | Q(activate_at__lte=Now())
+    return ActivationRequest.objects.filter(now, status=RequestStatus.APPROVED)
+
+
+def _require_standing(request: ActivationRequest) -> None:
+    if not access.may(request.requester, request.release.pipeline.tenant, Scope.ACTIVATE):
+        name = access.actor(request.requester)
+        raise access.ScopeMissing(f"{name}, who made the request, no longer holds the scope {Scope.ACTIVATE.value!r}.")
+
+
+def _activate(request: ActivationRequest) -> None:
+    def require_approved(_pipeline: Pipeline, _kind: Kind) -> None:
+        """The request may have been withdrawn since it was read."""
+        locked = ActivationRequest.objects.select_for_update().get(pk=request.pk)
+        if locked.status != RequestStatus.APPROVED:
+            raise states.not_open(locked)
+
+    def complete(_made: Activation) -> None:
+        states.move(request, RequestStatus.ACTIVATED)
+
+    activation.activate(
+        request.release,
+        actor=request.actor,
+        reason=request.reason,
+        request=request,
+        rule=require_approved,
+        complete=complete,
+    )
+
+
+def _refused(request: ActivationRequest, refusal: CoordinatorError) -> None:
+    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("The activation request %s cannot be carried out yet: %s", request.pk, refusal.detail)
+        return
+    with transaction.atomic():
+        _, locked = states.lock(request)
+        if locked.status == RequestStatus.APPROVED:
+            states.fail(locked, refusal.code, refusal.detail)

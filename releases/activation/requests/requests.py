@@ -1,0 +1,158 @@
+"""Makes, withdraws and expires requests to activate a release.
+
+A request records the newest activation and the policy of its pipeline. It is OPEN until enough people have approved it,
+and APPROVED until its time. A policy that needs no approvals makes it APPROVED at once.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from releases import statements
+from releases.activation.requests import snapshot, states
+from releases.activation.requests.carrying_out import carry_out
+from releases.errors import (
+    ActivationTimeInvalid,
+    ActiveReleaseChanged,
+    OperationKeyReused,
+    ReasonRequired,
+    ReleaseNotRegistered,
+)
+from releases.models import ActivationRequest, Pipeline, Release
+from releases.states import UNDECIDED, RequestStatus, Status
+from tenancy import audit
+
+FURTHEST = timedelta(days=365)
+"""How far in the future the time of an activation may be."""
+
+
+def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
+    tenant, name = release.pipeline.tenant, release.audit_name
+    return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
+
+
+@audit.denials("activation_request.create", ReasonRequired, of=_audited)
+def ask(
+    release: Release,
+    *,
+    requester: User,
+    actor: str,
+    reason: str,
+    activate_at: datetime | None = None,
+    expected_release_version: str | None = None,
+    operation_key: str | None = None,
+) -> ActivationRequest:
+    """Ask for the activation of `release`, at `activate_at` or as soon as it is approved. Return the request.
+
+    `actor` is the requester or a token of theirs. `expected_release_version` and `operation_key` are those of
+    `activation.activate`. If the policy needs no approvals and no time is named, the release is activated at once.
+    Raises `ReasonRequired`, `ActivationTimeInvalid`, `ReleaseNotRegistered`, `ActiveReleaseChanged` and
+    `OperationKeyReused`.
+    """
+    if not reason.strip():
+        raise ReasonRequired("A request to activate a release requires a reason.")
+    with transaction.atomic():
+        pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
+        request = _earlier(pipeline, release, operation_key)
+        if request is None:
+            now = _now()
+            _require_in_range(now, activate_at)
+            release.refresh_from_db(fields=("status",))
+            _require_ready(pipeline, release, expected_release_version)
+            expires_at = now + timedelta(hours=pipeline.approval_hours)
+            request = ActivationRequest.objects.create(
+                pipeline=pipeline,
+                release=release,
+                base=pipeline.activation,
+                policy=snapshot.policy_of(pipeline),
+                requester=requester,
+                actor=actor,
+                reason=reason.strip(),
+                operation_key=operation_key,
+                activate_at=activate_at,
+                expires_at=min(expires_at, activate_at) if activate_at else expires_at,
+                status=RequestStatus.OPEN if pipeline.approvals else RequestStatus.APPROVED,
+            )
+            at = activate_at and activate_at.isoformat()
+            states.record("create", request, actor, request.reason, activateAt=at, approvals=pipeline.approvals)
+    return carry_out(request)
+
+
+def withdraw(request: ActivationRequest, *, actor: str, reason: str) -> ActivationRequest:
+    """Withdraw a request that is not decided, or not carried out yet. Return it. A repeated call changes nothing.
+
+    Raises `ReasonRequired` and `RequestNotOpen`.
+    """
+    if not reason.strip():
+        raise ReasonRequired("A withdrawal requires a reason.")
+    with transaction.atomic():
+        _, found = states.lock(request)
+        if found.status != RequestStatus.WITHDRAWN:
+            if found.status not in UNDECIDED:
+                raise states.not_open(found)
+            states.move(found, RequestStatus.WITHDRAWN, detail=reason.strip(), ended_by=actor)
+            states.record("withdraw", found, actor, reason.strip())
+    found.refresh_from_db()
+    return found
+
+
+def expire(limit: int = 100) -> int:
+    """Expire at most `limit` requests whose votes came too late. Return their number."""
+    rows = ActivationRequest.objects.filter(status=RequestStatus.OPEN, expires_at__lte=Now()).order_by("expires_at")
+    with transaction.atomic():
+        due = list(rows.select_for_update(skip_locked=True)[:limit])
+    return sum(_expire(request) for request in due)
+
+
+def _expire(request: ActivationRequest) -> bool:
+    with transaction.atomic():
+        _, found = states.lock(request)
+        if found.status != RequestStatus.OPEN:
+            return False
+        states.move(found, RequestStatus.EXPIRED)
+        states.record("expire", found, states.COORDINATOR)
+    return True
+
+
+def _earlier(pipeline: Pipeline, release: Release, operation_key: str | None) -> ActivationRequest | None:
+    """Return the request that has the operation key. Raises `OperationKeyReused` if it is for another release."""
+    if operation_key is None:
+        return None
+    found = pipeline.activation_requests.select_related("release").filter(operation_key=operation_key).first()
+    if found is not None and found.release_id != release.pk:
+        raise OperationKeyReused(
+            f"The operation key already requested the activation of release {found.release.release_version!r}."
+        )
+    return found
+
+
+def _require_in_range(now: datetime, activate_at: datetime | None) -> None:
+    if activate_at is not None and not now < activate_at <= now + FURTHEST:
+        message = f"must be in the future, and at most {FURTHEST.days} days away"
+        error = {"field": "activateAt", "code": ActivationTimeInvalid.code, "message": message}
+        raise ActivationTimeInvalid(f"The time of the activation {message}.", errors=[error])
+
+
+def _require_ready(pipeline: Pipeline, release: Release, expected: str | None) -> None:
+    if release.status != Status.REGISTERED:
+        raise ReleaseNotRegistered(
+            f"Release {release.release_version!r} is {release.status}.", releaseStatus=release.status
+        )
+    active = pipeline.activation.release.release_version if pipeline.activation else ""
+    if expected is not None and expected != active:
+        raise ActiveReleaseChanged(
+            f"The expected active release is {expected or 'none'!r}, but the active release is {active or 'none'!r}.",
+            activeReleaseVersion=active or None,
+        )
+
+
+def _now() -> datetime:
+    """Return the time of the database, by which requests expire."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.CLOCK)
+        [(now,)] = cursor.fetchall()
+    assert isinstance(now, datetime)  # noqa: S101 - CLOCK returns one
+    return now

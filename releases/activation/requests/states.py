@@ -1,0 +1,78 @@
+"""Locks activation requests, moves them from state to state, and records that in the audit log.
+
+The row lock of the pipeline serialises everything that decides about its requests: votes, withdrawals, activations and
+changes of the policy.
+"""
+
+from typing import Any
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db.models import Count
+
+from foundation.database import guarded_update
+from releases.activation.blockers import Blocker, Kind
+from releases.errors import RequestNotOpen
+from releases.models import ActivationRequest, Pipeline, Release, Revocation
+from releases.states import REQUEST_MOVES, UNDECIDED, RequestStatus
+from tenancy import audit
+
+COORDINATOR = "coordinator"
+"""The actor of what happens without a person."""
+LONGEST_DETAIL = 2000
+KINDS = {RequestStatus.OPEN: Kind.APPROVAL, RequestStatus.APPROVED: Kind.SCHEDULE}
+"""How each undecided request blocks the retirement of its release."""
+
+
+def lock(request: ActivationRequest) -> tuple[Pipeline, ActivationRequest]:
+    """Lock the pipeline and then the request until the end of the transaction, and return both as they are now."""
+    # Without a join: after a wait for the lock, PostgreSQL re-reads the locked row, but not the joined rows.
+    pipeline = Pipeline.objects.select_for_update().get(pk=request.pipeline_id)
+    rows = ActivationRequest.objects.select_for_update(of=("self",)).select_related("release__pipeline__tenant", "base")
+    return pipeline, rows.get(pk=request.pk)
+
+
+def move(request: ActivationRequest, target: RequestStatus, **changes: Any) -> bool:
+    """Move a request from the state in which it was read. Return False if another process moved it first."""
+    rows = ActivationRequest.objects.filter(pk=request.pk)
+    source = RequestStatus(request.status)
+    return guarded_update.move(rows, REQUEST_MOVES, source, target, status_changed_at=TransactionNow(), **changes)
+
+
+def not_open(request: ActivationRequest, status: str | None = None) -> RequestNotOpen:
+    status = status or request.status
+    return RequestNotOpen(f"The request is {status}.", requestStatus=status)
+
+
+def record(act: str, request: ActivationRequest, actor: str, reason: str = "", **details: Any) -> None:
+    """Append an entry to the audit log. Call this last in a transaction."""
+    audit.record(f"activation_request.{act}", **named(request, actor), reason=reason, **details)
+
+
+def named(request: ActivationRequest, actor: str) -> dict[str, Any]:
+    """Return the arguments of an entry of the audit log that name the request and the actor."""
+    release = request.release
+    name = f"{release.audit_name}/{request.pk}"
+    return {"tenant": release.pipeline.tenant, "actor": actor, "object_type": "activation_request", "object": name}
+
+
+def fail(request: ActivationRequest, code: str, detail: str) -> bool:
+    """Move an undecided request, which the transaction has locked, to FAILED. Return False if it moved meanwhile."""
+    detail = detail[:LONGEST_DETAIL]
+    moved = move(request, RequestStatus.FAILED, code=code, detail=detail)
+    if moved:
+        record("fail", request, COORDINATOR, detail, code=code)
+    return moved
+
+
+def fail_revoked(revocation: Revocation) -> None:
+    """Fail the undecided requests for a release that the transaction revokes. It has locked the pipeline."""
+    rows = ActivationRequest.objects.filter(release=revocation.release_id, status__in=UNDECIDED)
+    for request in rows.select_related("release__pipeline__tenant").order_by("pk").select_for_update(of=("self",)):
+        fail(request, "RELEASE_REVOKED", f"The release was revoked: {revocation.reason}")
+
+
+def blockers(release: Release) -> list[Blocker]:
+    """Return the undecided requests for a release: those that collect votes, and those that wait for their time."""
+    rows = ActivationRequest.objects.filter(release=release, status__in=UNDECIDED).order_by("-status")
+    counts = rows.values_list("status").annotate(count=Count("pk"))
+    return [Blocker(KINDS[RequestStatus(status)], count) for status, count in counts]

@@ -1,0 +1,369 @@
+"""Requests to activate a release: how they are made, decided, withdrawn, expired and carried out."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from foundation.errors import CoordinatorError
+from releases import queries
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.activation.blockers import blockers
+from releases.activation.requests.carrying_out import carry_out, carry_out_due
+from releases.activation.requests.requests import expire, withdraw
+from releases.activation.requests.votes import Decision
+from releases.activation.retirement import retire
+from releases.activation.revocation import revoke
+from releases.models import Activation, ActivationRequest, Release, Vote
+from tenancy.models import AuditEntry, Membership
+from tests import making
+from tests.raw_sql import rows, run, unguarded
+from tests.requesting import active, asked, candidate, let_pass, person, read, soon, voted
+from tests.s3 import S3Place, use_s3
+
+pytestmark = pytest.mark.django_db
+WHY: dict[str, Any] = {"actor": "user:ann", "reason": "wrong"}
+
+
+def refusal(call: Any, *arguments: Any, **members: Any) -> CoordinatorError:
+    """Return the error of a call that changes nothing."""
+    before = rows(ActivationRequest), rows(Vote), rows(Activation)
+    with pytest.raises(CoordinatorError) as caught:
+        call(*arguments, **members)
+    assert (rows(ActivationRequest), rows(Vote), rows(Activation)) == before
+    return caught.value
+
+
+def acts() -> list[str]:
+    return list(AuditEntry.objects.order_by("id").values_list("act", flat=True))
+
+
+# --- approvals ---
+
+
+def test_a_policy_of_approvals_refuses_an_activation_that_nobody_approved() -> None:
+    release = candidate(2)
+    error = refusal(activate, release, actor="user:ann")
+    assert (error.code, error.status, error.data) == ("APPROVAL_REQUIRED", 409, {"approvals": 2})
+    assert active(release) == "1.0"
+
+
+def test_the_last_approval_activates_what_was_approved() -> None:
+    release = candidate(2)
+    first = asked(release)
+    assert (first.status, first.round, first.base) == ("OPEN", 1, read(release.pipeline.tenant).activation)
+    assert voted(first, comment=" fine ").status == "OPEN"
+    assert active(release) == "1.0"
+    done = voted(first)
+    assert done.status == "ACTIVATED"
+    made = done.activation
+    assert (made.release, made.actor, made.reason, made.request) == (release, first.actor, "faster", first)
+    assert active(release) == "2.0"
+    assert [vote.comment for vote in done.counted_votes] == ["fine", ""]
+
+
+def test_nobody_approves_their_own_request_not_even_with_a_token() -> None:
+    release = candidate()
+    requester = person(release.pipeline.tenant)
+    request = asked(release, requester)
+    for actor in ("user:x", "token:ci"):
+        error = refusal(voted, request, requester, seen_round=1, decision=Decision.APPROVE, comment=f"as {actor}")
+        assert (error.code, error.status) == ("OWN_REQUEST", 403)
+    denied = AuditEntry.objects.filter(act="activation_request.vote")
+    assert [entry.outcome for entry in denied] == ["denied"]
+
+
+def test_a_person_has_one_vote() -> None:
+    release = candidate(2)
+    request, voter = asked(release), person(release.pipeline.tenant)
+    for _ in range(2):
+        assert voted(request, voter).status == "OPEN"
+    assert Vote.objects.count() == 1
+    error = refusal(voted, request, voter, Decision.REFUSE)
+    assert (error.code, error.data) == ("ALREADY_VOTED", {"decision": "approve"})
+
+
+def test_one_refusal_refuses_the_request() -> None:
+    release = candidate(2)
+    request = asked(release)
+    voted(request)
+    refused = voted(request, decision=Decision.REFUSE, comment="not on a Friday")
+    assert refused.status == "REFUSED"
+    assert active(release) == "1.0"
+    error = refusal(voted, request)
+    assert (error.code, error.data) == ("REQUEST_NOT_OPEN", {"requestStatus": "REFUSED"})
+
+
+def test_a_policy_without_approvals_activates_at_once() -> None:
+    release = candidate(0)
+    assert asked(release).status == "ACTIVATED"
+    assert active(release) == "2.0"
+
+
+def test_a_repeated_operation_key_is_the_same_request() -> None:
+    release = candidate()
+    requester = person(release.pipeline.tenant)
+    first = asked(release, requester, operation_key="k")
+    assert asked(release, requester, operation_key="k") == first
+    other = making.registered(release.pipeline.tenant, "3.0")
+    assert refusal(asked, other, requester, operation_key="k").code == "OPERATION_KEY_REUSED"
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"reason": " "}, "REASON_REQUIRED"),
+        ({"expected_release_version": ""}, "ACTIVE_RELEASE_CHANGED"),
+        ({"expected_release_version": "2.0"}, "ACTIVE_RELEASE_CHANGED"),
+    ],
+)
+def test_a_request_that_is_refused_leaves_none(members: dict[str, Any], code: str) -> None:
+    release = candidate()
+    assert refusal(asked, release, person(release.pipeline.tenant), **members).code == code
+
+
+@pytest.mark.parametrize("days", [-0.01, 365.01])
+def test_a_time_must_be_in_the_next_year(days: float) -> None:
+    release = candidate()
+    at = soon() - timedelta(hours=1) + timedelta(days=days)
+    error = refusal(asked, release, person(release.pipeline.tenant), activate_at=at)
+    assert (error.code, error.status) == ("ACTIVATION_TIME_INVALID", 422)
+    assert error.errors[0]["field"] == "activateAt"
+
+
+# --- what moves ---
+
+
+def change_policy(release: Release) -> list[dict[str, Any]]:
+    policy.change(release.pipeline, {"retryLimit": 7}, actor="user:admin")
+    return [{"member": "retryLimit", "before": None, "after": 7}]
+
+
+def change_active(release: Release) -> list[dict[str, Any]]:
+    rival = making.registered(release.pipeline.tenant, "1.1")
+    voted(asked(rival))
+    return [{"member": "activeRelease", "before": "1.0 (activation 1)", "after": "1.1 (activation 2)"}]
+
+
+@pytest.mark.parametrize("change", [change_policy, change_active])
+def test_a_vote_that_finds_something_moved_restarts_the_request(change: Any) -> None:
+    release = candidate()
+    request, voter = asked(release), person(release.pipeline.tenant)
+    changes = change(release)
+    with pytest.raises(CoordinatorError) as caught:
+        voted(request, voter)
+    assert (caught.value.code, caught.value.status) == ("REQUEST_RESTARTED", 409)
+    assert caught.value.data == {"round": 2, "moved": changes}
+    assert changes[0]["member"] in caught.value.detail
+    request.refresh_from_db()
+    assert (request.round, request.moved, request.status) == (2, changes, "OPEN")
+    assert not Vote.objects.filter(request=request).exists()
+    assert acts()[-1] == "activation_request.restart"
+    assert voted(request, voter).status == "ACTIVATED"
+
+
+def test_votes_of_earlier_rounds_are_kept_and_do_not_count() -> None:
+    release = candidate(2)
+    request, voter = asked(release), person(release.pipeline.tenant)
+    voted(request, voter)
+    change_policy(release)
+    with pytest.raises(CoordinatorError):
+        voted(request)
+    refused = refusal(voted, request, person(release.pipeline.tenant), seen_round=1)
+    assert (refused.code, refused.data["round"]) == ("REQUEST_RESTARTED", 2)
+    request.refresh_from_db()
+    assert voted(request).status == "OPEN"
+    assert voted(request, voter).status == "ACTIVATED"
+    assert list(Vote.objects.order_by("id").values_list("round", flat=True)) == [1, 2, 2]
+
+
+def test_a_refusal_that_finds_that_no_approvals_are_needed_any_more_activates_nothing() -> None:
+    release = candidate()
+    request = asked(release)
+    policy.change(release.pipeline, {"approvals": 0}, actor="user:admin")
+    with pytest.raises(CoordinatorError, match="approvals was 1 and is now 0"):
+        voted(request, decision=Decision.REFUSE)
+    request.refresh_from_db()
+    assert request.status == "OPEN"
+    assert voted(request, decision=Decision.REFUSE).status == "REFUSED"
+
+
+def test_an_approved_request_fails_if_something_moved_before_its_time() -> None:
+    release = candidate()
+    request = voted(asked(release, activate_at=soon()))
+    assert request.status == "APPROVED"
+    change_policy(release)
+    let_pass(request, 2)
+    assert carry_out_due() == 0
+    request.refresh_from_db()
+    assert (request.status, request.code) == ("FAILED", "REQUEST_OUTDATED")
+    assert "retryLimit was none and is now 7" in request.detail
+    assert active(release) == "1.0"
+    assert acts()[-1] == "activation_request.fail"
+
+
+def test_a_member_that_an_upgrade_adds_moves_nothing() -> None:
+    release = candidate()
+    request = asked(release)
+    known = {name: value for name, value in request.policy.items() if name != "workerGate"}
+    let_pass(request, 0)
+    with unguarded(ActivationRequest):
+        ActivationRequest.objects.filter(pk=request.pk).update(policy=known)
+    assert voted(request).status == "ACTIVATED"
+
+
+# --- times ---
+
+
+def test_a_schedule_waits_for_its_time() -> None:
+    release = candidate(0)
+    request = asked(release, activate_at=soon())
+    assert (request.status, request.expires_at) == ("APPROVED", request.activate_at)
+    assert carry_out(request).status == "APPROVED"
+    assert carry_out_due() == 0
+    let_pass(request, 2)
+    assert carry_out_due() == 1
+    assert active(release) == "2.0"
+    assert carry_out_due() == 0
+    assert carry_out(request).status == "ACTIVATED"
+    assert Activation.objects.filter(release=release).count() == 1
+
+
+def test_every_gate_is_judged_again_at_the_time() -> None:
+    release = candidate(0)
+    policy.change(release.pipeline, {"workerGate": "require"}, actor="user:admin")
+    request = asked(release, activate_at=soon())
+    let_pass(request, 2)
+    assert carry_out_due() == 0
+    request.refresh_from_db()
+    assert (request.status, request.code) == ("FAILED", "WORKER_REQUIRED")
+    assert "pipelines worker" in request.detail
+
+
+def test_a_request_of_somebody_who_left_fails() -> None:
+    release = candidate(0)
+    requester = person(release.pipeline.tenant)
+    request = asked(release, requester, activate_at=soon())
+    let_pass(request, 2)
+    Membership.objects.filter(user=requester).delete()
+    assert carry_out(request).code == "SCOPE_MISSING"
+    assert active(release) == "1.0"
+
+
+def test_an_artifact_store_that_does_not_respond_delays_the_activation(settings: Any, s3_place: S3Place) -> None:
+    use_s3(settings, s3_place)
+    release = candidate(0)
+    request = asked(release, activate_at=soon())
+    let_pass(request, 2)
+    use_s3(settings, replace(s3_place, endpoint_url="http://127.0.0.1:1"))
+    assert carry_out(request).status == "APPROVED"
+    use_s3(settings, s3_place)
+    assert carry_out(request).status == "ACTIVATED"
+
+
+@pytest.mark.parametrize(("hours", "policy_hours"), [(73, 72), (2, 1)])
+def test_a_request_without_enough_votes_expires(hours: float, policy_hours: int) -> None:
+    release = candidate()
+    policy.change(release.pipeline, {"approvalHours": policy_hours}, actor="user:admin")
+    request = asked(release)
+    let_pass(request, hours - 1.5)
+    assert expire() == 0
+    let_pass(request, 1.5)
+    assert expire() == 1
+    assert expire() == 0
+    request.refresh_from_db()
+    assert request.status == "EXPIRED"
+    assert refusal(voted, request).data == {"requestStatus": "EXPIRED"}
+
+
+def test_a_vote_after_the_last_moment_expires_the_request() -> None:
+    release = candidate()
+    request = asked(release, activate_at=soon())
+    assert request.expires_at == request.activate_at
+    let_pass(request, 2)
+    with pytest.raises(CoordinatorError) as caught:
+        voted(request)
+    assert caught.value.data == {"requestStatus": "EXPIRED"}
+    request.refresh_from_db()
+    assert (request.status, Vote.objects.count(), acts()[-1]) == ("EXPIRED", 0, "activation_request.expire")
+
+
+# --- ends ---
+
+
+@pytest.mark.parametrize("approvals", [0, 1])
+def test_a_request_can_be_withdrawn_until_it_is_carried_out(approvals: int) -> None:
+    release = candidate(approvals)
+    request = asked(release, activate_at=soon())
+    assert refusal(withdraw, request, actor="user:ann", reason=" ").code == "REASON_REQUIRED"
+    for _ in range(2):
+        gone = withdraw(request, **WHY)
+        assert (gone.status, gone.detail, gone.ended_by) == ("WITHDRAWN", "wrong", "user:ann")
+    assert acts().count("activation_request.withdraw") == 1
+    let_pass(request, 2)
+    assert carry_out_due() == 0
+    assert active(release) == "1.0"
+
+
+def test_a_carried_out_request_is_not_withdrawn() -> None:
+    request = asked(candidate(0))
+    assert refusal(withdraw, request, **WHY).code == "REQUEST_NOT_OPEN"
+
+
+@pytest.mark.parametrize("approvals", [0, 1])
+def test_a_revocation_fails_the_requests_for_the_release(approvals: int) -> None:
+    release = candidate(approvals)
+    request = asked(release, activate_at=soon())
+    revoke(release, **WHY)
+    request.refresh_from_db()
+    assert (request.status, request.code) == ("FAILED", "RELEASE_REVOKED")
+    assert "wrong" in request.detail
+
+
+@pytest.mark.parametrize(("approvals", "kind"), [(0, "SCHEDULE"), (1, "APPROVAL")])
+def test_a_request_blocks_the_retirement_of_its_release(approvals: int, kind: str) -> None:
+    release = candidate(approvals)
+    request = asked(release, activate_at=soon())
+    assert [(each.kind, each.count) for each in blockers(release)] == [(kind, 1)]
+    error = refusal(retire, release, **WHY)
+    assert error.data["blockers"] == [{"kind": kind, "count": 1}]
+    withdraw(request, **WHY)
+    assert retire(release, **WHY).release == release
+
+
+# --- rollbacks and overrides ---
+
+
+def test_a_rollback_to_a_release_that_was_active_lately_needs_no_approval() -> None:
+    release = candidate()
+    voted(asked(release))
+    first = queries.release(read(release.pipeline.tenant), "1.0")
+    assert activate(first, **WHY).is_rollback
+
+
+def test_a_rollback_to_a_release_that_was_active_long_ago_needs_approval() -> None:
+    release = candidate()
+    voted(asked(release))
+    with unguarded(Activation):
+        run("UPDATE releases_activation SET activated_at = activated_at - interval '31 days'")
+    first = queries.release(read(release.pipeline.tenant), "1.0")
+    assert refusal(activate, first, **WHY).code == "APPROVAL_REQUIRED"
+    assert voted(asked(first)).activation.is_rollback
+
+
+def test_an_override_needs_the_policy_and_a_reason_and_is_recorded() -> None:
+    release = candidate()
+    assert refusal(activate, release, **WHY, override=True).code == "OVERRIDE_NOT_ALLOWED"
+    policy.change(release.pipeline, {"emergencyOverride": True}, actor="user:admin")
+    assert refusal(activate, release, actor="user:ann", override=True).code == "REASON_REQUIRED"
+    made = activate(release, **WHY, override=True)
+    assert (made.override, made.request) == (True, None)
+    assert '"override":true' in AuditEntry.objects.latest("id").details
+
+
+def test_an_override_lifts_no_other_gate() -> None:
+    release = candidate()
+    policy.change(release.pipeline, {"emergencyOverride": True, "signaturePolicy": "require"}, actor="user:admin")
+    assert refusal(activate, release, **WHY, override=True).code == "SIGNATURE_REQUIRED"
