@@ -252,7 +252,7 @@ VOTE_RULES = (
 
 
 class Migration(migrations.Migration):
-    dependencies = (("releases", "0005_worker_gate"), migrations.swappable_dependency(settings.AUTH_USER_MODEL))
+    dependencies = (("releases", "0006_revoke_and_pause"), migrations.swappable_dependency(settings.AUTH_USER_MODEL))
     operations = (
         migrations.AddField(
             "pipeline",
