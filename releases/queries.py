@@ -11,9 +11,11 @@ from tenancy.models import Tenant
 
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
-    """Return the pipeline with its active release. Raises `PipelineUnknown`."""
+    """Return the pipeline with its active release and its candidate. Raises `PipelineUnknown`."""
     found = (
-        Pipeline.objects.select_related("tenant", "activation__release__contract")
+        Pipeline.objects.select_related(
+            "tenant", "activation__release__contract", "activation__candidate__contract", "activation__gradual"
+        )
         .filter(tenant=tenant, pipeline_id=pipeline_id)
         .first()
     )
@@ -67,7 +69,7 @@ def _revoked(of: Pipeline, active: Release) -> ActiveReleaseRevoked:
 
 def history(of: Pipeline) -> QuerySet[Activation]:
     """Return the activations of a pipeline, newest first."""
-    return of.activations.select_related("release", "previous").order_by("-sequence")
+    return of.activations.select_related("release", "previous", "candidate").order_by("-sequence")
 
 
 def blobs(of: Release) -> Iterator[Blob]:

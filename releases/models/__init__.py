@@ -9,6 +9,7 @@ from releases.models.attachment import Attachment
 from releases.models.blob import Blob, BlobEvent
 from releases.models.contract import Contract
 from releases.models.deployment import KEY_LENGTH, Deployment
+from releases.models.gradual_activation import GradualActivation
 from releases.models.pipeline import (
     IDENTITY_LENGTH,
     LONGEST_ROLLBACK_DAYS,
@@ -34,6 +35,7 @@ __all__ = [
     "BlobEvent",
     "Contract",
     "Deployment",
+    "GradualActivation",
     "KeyRevocation",
     "Kind",
     "MissingArtifacts",

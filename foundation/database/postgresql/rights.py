@@ -118,7 +118,17 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             update="blob_id resolved",
         ),
         "releases_activation": Rights(
-            insert="pipeline_id sequence release_id previous_id kind actor reason operation_key activated_at"
+            insert="""
+                pipeline_id sequence release_id previous_id kind candidate_id share gradual_id actor reason
+                operation_key activated_at
+            """
+        ),
+        "releases_gradualactivation": Rights(
+            insert="""
+                id pipeline_id baseline_id candidate_id steps groups bounds step step_started_at status cause actor
+                reason started_at ended_by end_reason ended_at
+            """,
+            update="step status cause ended_by end_reason",
         ),
         "releases_deployment": Rights(
             insert="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"
@@ -138,7 +148,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_execution": Rights(
             insert="""
                 id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
-                input_shape result_shape checkpoints submitted_by
+                input_shape result_shape checkpoints submitted_by tags
             """,
             update=_EXECUTION_STATE,
             delete=True,
