@@ -11,6 +11,7 @@ from releases.models import Release
 
 LABELS = {
     Kind.ACTIVE: "Active release of its pipeline",
+    Kind.GRADUAL: "Running gradual activation of its pipeline",
     Kind.QUEUED: "Queued executions",
     Kind.RUNNING: "Running executions",
     Kind.RETRYING: "Executions that wait for a retry",
@@ -38,7 +39,7 @@ def retirement(release: Release) -> Section:
 
 
 def _link(release: Release, blocker: Blocker) -> str:
-    if blocker.kind is Kind.ACTIVE:
+    if blocker.kind in {Kind.ACTIVE, Kind.GRADUAL}:
         return reverse("admin:releases_pipeline_change", args=[release.pipeline_id])
     tenant = release.pipeline.tenant.slug
     if blocker.kind is Kind.CAMPAIGN:

@@ -16,8 +16,8 @@ from executions.errors import InputInvalid, PipelinePaused, ReleaseNotAdmitted, 
 from executions.holds import queries as holds
 from executions.workers import message_path
 from executions.workers.eligibility import require_healthy
-from foundation.timed_cache import TimedCache
 from foundation.errors import CoordinatorError
+from foundation.timed_cache import TimedCache
 from releases import queries
 from releases.activation.gradual.routing import Routing
 from releases.artifacts.soundness import require_sound

@@ -1,6 +1,6 @@
 """The SQL statements of submission: what each does, and what it means if it returns no row."""
 
-# Inserts a row only if its release is still registered, its pipeline has had no activation since the admission, no pause
+# Inserts a row only if its release is still registered, its pipeline had no activation since the admission, no pause
 # refuses submissions, its token is still valid, and the token's owner may still submit: the statement verifies cached
 # admissions and tokens against the tables. A trigger verifies that the release is active or the candidate. If several
 # rows have the same key, the first one is inserted. Rows are inserted in the order of their keys, so that concurrent

@@ -32,8 +32,8 @@ class ExecutionRequest:
 
     `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
     its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
-    for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a candidate
-    gets the execution. With `expected_release_version`, only the active release does.
+    for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
+    candidate gets the execution. With `expected_release_version`, only the active release does.
     """
 
     pipeline_id: str

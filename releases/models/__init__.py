@@ -4,7 +4,7 @@ Triggers protect the rows (see the migration `0002_invariants`): a release chang
 activation never changes, and a pipeline's pointer always names its newest activation.
 """
 
-from releases.models.activation import Activation, Kind
+from releases.models.activation import SWITCHES, Activation, Kind
 from releases.models.attachment import Attachment
 from releases.models.blob import Blob, BlobEvent
 from releases.models.contract import Contract
@@ -27,6 +27,7 @@ __all__ = [
     "IDENTITY_LENGTH",
     "KEY_LENGTH",
     "LONGEST_ROLLBACK_DAYS",
+    "SWITCHES",
     "Activation",
     "Artifact",
     "ArtifactUpload",

@@ -22,6 +22,8 @@ class Kind(models.TextChoices):
     WITHDRAWAL = "withdrawal", "Withdrawal"
 
 
+SWITCHES = (Kind.ACTIVATION, Kind.ROLLBACK, Kind.PROMOTION)
+"""The kinds that decide which release is active. The others keep it."""
 _ENDS = (Kind.PROMOTION, Kind.WITHDRAWAL)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import PydanticCustomError
 
 from wire.documents.execution_runs import instant
@@ -28,6 +28,9 @@ MAX_BYTES: Final = 64 * 1024**2
 MOST_VALUES: Final = 1_000_000
 ACTIVATION: Final = "activation"
 ROLLBACK: Final = "rollback"
+GRADUAL: Final = "gradual"
+PROMOTION: Final = "promotion"
+WITHDRAWAL: Final = "withdrawal"
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -37,7 +40,10 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 @dataclass(frozen=True, slots=True)
 class Activated:
-    """One activation. `previous_release_version` is None for the first one of a pipeline."""
+    """One activation. `previous_release_version` is None for the first one of a pipeline.
+
+    Only a gradual activation has a candidate, which gets `share` percent of the new executions.
+    """
 
     sequence: int
     kind: str
@@ -46,6 +52,8 @@ class Activated:
     actor: str
     reason: str
     activated_at: datetime
+    candidate_release_version: str | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +93,23 @@ def build(
             "tenant": tenant,
             "pipelineId": pipeline_id,
             "releases": [_release(each) for each in releases],
-            "activations": [
-                {
-                    "sequence": each.sequence,
-                    "kind": each.kind,
-                    "releaseVersion": each.release_version,
-                    "previousReleaseVersion": each.previous_release_version,
-                    "actor": each.actor,
-                    "reason": each.reason,
-                    "activatedAt": instant(each.activated_at),
-                }
-                for each in activations
-            ],
+            "activations": [_activation(each) for each in activations],
             "omittedActivations": omitted,
         },
+    }
+
+
+def _activation(activated: Activated) -> dict[str, Any]:
+    candidate = activated.candidate_release_version
+    return {
+        "sequence": activated.sequence,
+        "kind": activated.kind,
+        "releaseVersion": activated.release_version,
+        "previousReleaseVersion": activated.previous_release_version,
+        "actor": activated.actor,
+        "reason": activated.reason,
+        "activatedAt": instant(activated.activated_at),
+        **({} if candidate is None else {"candidate": {"releaseVersion": candidate, "share": activated.share}}),
     }
 
 
@@ -166,14 +177,29 @@ class Release(Document):
     revocation: Revocation | None
 
 
+class Candidate(Document):
+    release_version: RequiredText
+    share: float
+
+
 class Activation(Document):
+    """An activation. The member `candidate` is absent, and not null, if there is none."""
+
     sequence: int
-    kind: Annotated[RequiredText, _one_of(ACTIVATION, ROLLBACK)]
+    kind: Annotated[RequiredText, _one_of(ACTIVATION, ROLLBACK, GRADUAL, PROMOTION, WITHDRAWAL)]
     release_version: RequiredText
     previous_release_version: str | None
     actor: str
     reason: str
     activated_at: _Time
+    candidate: Candidate | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_null(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = serialize(self)
+        if self.candidate is None:
+            del document["candidate"]
+        return document
 
 
 class Predicate(Document):
@@ -201,6 +227,11 @@ class Statement(Document):
             f"activation {each.sequence} names the release {each.release_version}, which is not listed"
             for each in predicate.activations
             if each.release_version not in releases
+        ]
+        found += [
+            f"activation {each.sequence} names the release {each.candidate.release_version}, which is not listed"
+            for each in predicate.activations
+            if each.candidate is not None and each.candidate.release_version not in releases
         ]
         found += _wrong_kinds(predicate)
         subjects = [_subject(each.release_version, each.descriptor_digest.sha256) for each in predicate.releases]
@@ -230,11 +261,21 @@ def _wrong_kinds(predicate: Predicate) -> Iterator[str]:
     for each in predicate.activations:
         returns = each.release_version in seen and each.release_version != each.previous_release_version
         is_rollback = each.kind == ROLLBACK
-        if (returns and not is_rollback) or (is_rollback and not returns and not predicate.omitted_activations):
+        unseen = is_rollback and not returns and not predicate.omitted_activations
+        if (returns and each.kind == ACTIVATION) or unseen or _contradicts_itself(each):
             yield f"activation {each.sequence} says that it is a {each.kind}, which the history contradicts"
         if is_rollback and not each.reason.strip():
             yield f"activation {each.sequence} is a rollback without a reason"
         seen.update(filter(None, (each.release_version, each.previous_release_version)))
+
+
+def _contradicts_itself(each: Activation) -> bool:
+    """Return True if the kind does not fit the releases that the activation names."""
+    changes = each.release_version != each.previous_release_version
+    kept = each.kind in {GRADUAL, WITHDRAWAL}
+    return (
+        (kept and changes) or (each.kind == PROMOTION and not changes) or (each.kind == GRADUAL) != bool(each.candidate)
+    )
 
 
 def read(payload: bytes) -> Statement:
