@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from foundation.database import guarded_update
 from releases.activation import pointer
-from releases.activation.gradual import ending, operations
+from releases.activation.gradual import ending
 from releases.errors import ReasonRequired, ReleaseNotRegistered
 from releases.models import Release, Revocation
 from releases.states import MOVES, Status
@@ -59,9 +59,8 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
                 object=release.audit_name,
                 reason=event.reason,
                 openExecutions=open_executions.value,
+                **({"withdrawnCandidate": withdrawn.candidate.release_version} if withdrawn else {}),
             )
-            if withdrawn is not None:
-                operations.record("withdraw", withdrawn, actor=actor, reason=event.reason, cause="revocation")
         else:
             event = _first(release)
     release.refresh_from_db(fields=("status", "status_changed_at"))
