@@ -105,5 +105,5 @@ def _failed(tenant_ids: list[int]) -> defaultdict[tuple[int, str], int]:
 
 
 def _activations(tenant_ids: list[int]) -> list[Activation]:
-    rows = Activation.objects.filter(pipeline__tenant__in=tenant_ids)
-    return list(rows.select_related("pipeline__tenant", "release", "previous").order_by("-pk")[:ACTIVATIONS_SHOWN])
+    rows = Activation.objects.filter(pipeline__tenant__in=tenant_ids).order_by("-pk")
+    return list(rows.select_related("pipeline__tenant", "release", "previous", "candidate")[:ACTIVATIONS_SHOWN])

@@ -27,6 +27,8 @@ SPECTACULAR_SETTINGS = {
         "VoteDecision": "releases.models.Vote.Decision",
         "ExecutionStatus": "executions.models.states.State",
         "ActivationKind": "releases.models.Kind",
+        "GradualActivationStatus": "releases.models.GradualActivation.Status",
+        "GradualActivationCause": "releases.models.GradualActivation.Cause",
         "BlockerKind": "releases.activation.blockers.Kind",
         "AttachmentKind": "releases.states.AttachmentKind",
         "CampaignKind": "executions.models.Campaign.Kind",

@@ -378,6 +378,8 @@ CELERY_TASK_ROUTES = {
     "executions.heartbeat": {"queue": "heartbeats"},
     # Shows that heartbeats arrive.
     "executions.confirm_messages": {"queue": "heartbeats"},
+    # Withdraws candidates, so it does not wait for long tasks.
+    "executions.watch_gradual": {"queue": "control"},
     # Receivers of webhooks and REST workers may be slow. An installation can serve these queues with separate workers.
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
@@ -412,6 +414,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "sweep-executions": {"task": "executions.sweep", "schedule": timedelta(seconds=SWEEP_SECONDS)},
+    "watch-gradual-activations": {"task": "executions.watch_gradual", "schedule": timedelta(seconds=15)},
     "remove-old-executions": {"task": "executions.remove_old", "schedule": timedelta(minutes=1)},
     "sweep-releases": {"task": "releases.sweep", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 5))},
     "carry-out-requests": {

@@ -5,14 +5,18 @@ class ExecutionsConfig(AppConfig):
     name = "executions"
 
     def ready(self) -> None:
+        from executions.gradual import comparison
         from executions.lifecycle import retirement, revoked
         from executions.workers import impact, worker_gate
         from releases.activation import activation, blockers, gates, revocation
+        from releases.activation.gradual import evidence
 
         if impact.facts not in activation.fact_sources:
             activation.fact_sources.append(impact.facts)
         if worker_gate.gate not in gates.sources:
             gates.sources.append(worker_gate.gate)
+        if comparison.evidence not in evidence.sources:
+            evidence.sources.append(comparison.evidence)
         if retirement.blockers not in blockers.blocker_sources:
             blockers.blocker_sources.append(retirement.blockers)
         if revoked.follow not in revocation.followers:

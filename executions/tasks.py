@@ -12,6 +12,7 @@ from django.utils import timezone
 from executions.awaits import awaits, webhooks
 from executions.campaigns import campaigns
 from executions.errors import WorkerLimitReached
+from executions.gradual import watch
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention, revoked
 from executions.lifecycle import sweep as sweeper
@@ -168,6 +169,12 @@ def fail_revoked() -> None:
     """Carry out the orders of revocations. A lost message or a killed worker only delays this until the sweep."""
     wakeup.started(revoked.FAIL_TASK)
     revoked.fail_open()
+
+
+@shared_task(name=watch.WATCH_TASK)
+def watch_gradual() -> None:
+    """Compare candidates with their baselines, withdraw those that are worse, and move others to their next steps."""
+    watch.watch()
 
 
 @shared_task(name="executions.remove_old")

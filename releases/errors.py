@@ -163,7 +163,48 @@ class ActiveReleaseChanged(CoordinatorError):
 class OperationKeyReused(CoordinatorError):
     code = "OPERATION_KEY_REUSED"
     status = 409
-    title = "The operation key was used to activate another release"
+    title = "The operation key was used for another operation"
+
+
+class GradualActivationUnknown(NotFound):
+    code = "GRADUAL_ACTIVATION_UNKNOWN"
+    title = "The pipeline has no such gradual activation"
+
+
+class GradualActivationInvalid(CoordinatorError):
+    code = "GRADUAL_ACTIVATION_INVALID"
+    status = 422
+    title = "The plan of the gradual activation is not valid"
+
+
+class GradualActivationRunning(CoordinatorError):
+    code = "GRADUAL_ACTIVATION_RUNNING"
+    status = 409
+    title = "A gradual activation of the pipeline is running"
+
+
+class GradualActivationEnded(CoordinatorError):
+    code = "GRADUAL_ACTIVATION_ENDED"
+    status = 409
+    title = "The gradual activation has ended"
+
+
+class CandidateActive(CoordinatorError):
+    code = "CANDIDATE_ACTIVE"
+    status = 409
+    title = "The candidate is the active release"
+
+
+class StepChanged(CoordinatorError):
+    code = "STEP_CHANGED"
+    status = 409
+    title = "The current step is not the one that the caller expected"
+
+
+class NoNextStep(CoordinatorError):
+    code = "NO_NEXT_STEP"
+    status = 409
+    title = "The current step is the last one"
 
 
 class ReasonRequired(CoordinatorError):

@@ -21,9 +21,11 @@ from wire.findings import DocumentError
 
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
-    """Return the pipeline with its active release. Raises `PipelineUnknown`."""
+    """Return the pipeline with its active release and its candidate. Raises `PipelineUnknown`."""
     found = (
-        Pipeline.objects.select_related("tenant", "activation__release__contract")
+        Pipeline.objects.select_related(
+            "tenant", "activation__release__contract", "activation__candidate__contract", "activation__gradual"
+        )
         .filter(tenant=tenant, pipeline_id=pipeline_id)
         .first()
     )
@@ -87,7 +89,9 @@ def _revoked(of: Pipeline, active: Release) -> ActiveReleaseRevoked:
 
 def history(of: Pipeline) -> QuerySet[Activation]:
     """Return the activations of a pipeline, newest first, each with its request and the votes on it."""
-    rows = of.activations.select_related("release", "previous", "request").prefetch_related("request__votes")
+    rows = of.activations.select_related("release", "previous", "candidate", "request").prefetch_related(
+        "request__votes"
+    )
     return rows.order_by("-sequence")
 
 

@@ -18,6 +18,10 @@ REASONS: Final = {
 }
 ACTS: Final = {
     DOWNLOAD: "artifact.download",
+    "releases_pipeline_gradual": "gradual_activation.start",
+    "releases_pipeline_gradual_promote": "gradual_activation.promote",
+    "releases_pipeline_gradual_step": "gradual_activation.step",
+    "releases_pipeline_gradual_withdraw": "gradual_activation.withdraw",
     "releases_pipeline_policy": "policy.change",
     "releases_activationrequest_vote": "activation_request.vote",
     "releases_activationrequest_withdraw": "activation_request.withdraw",

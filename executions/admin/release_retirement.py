@@ -13,6 +13,7 @@ LABELS = {
     Kind.ACTIVE: "Active release of its pipeline",
     Kind.APPROVAL: "Requests to activate it that collect votes",
     Kind.SCHEDULE: "Approved requests to activate it",
+    Kind.GRADUAL: "Running gradual activation of its pipeline",
     Kind.QUEUED: "Queued executions",
     Kind.RUNNING: "Running executions",
     Kind.RETRYING: "Executions that wait for a retry",
@@ -41,7 +42,7 @@ def retirement(release: Release) -> Section:
 
 
 def _link(release: Release, blocker: Blocker) -> str:
-    if blocker.kind is Kind.ACTIVE:
+    if blocker.kind in {Kind.ACTIVE, Kind.GRADUAL}:
         return reverse("admin:releases_pipeline_change", args=[release.pipeline_id])
     tenant = release.pipeline.tenant.slug
     if blocker.kind in REQUESTS:

@@ -41,6 +41,7 @@ def accepted_json(submission: Submission, address: str) -> dict[str, Any]:
         "idempotencyKey": submission.idempotency_key,
         **(_NEW_STATE if earlier is None else _state(earlier)),
         "submittedBy": submission.submitted_by,
+        "tags": list(submission.tags),
         "createdAt": created,
         **({"nextDueAt": created, "updatedAt": created, "finishedAt": None} if earlier is None else _times(earlier)),
         "links": {

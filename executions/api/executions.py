@@ -72,6 +72,7 @@ class ExecutionView(PausableView[Execution]):
     nextDueAt = serializers.DateTimeField(source="next_due_at")
     error = serializers.SerializerMethodField()
     submittedBy = serializers.CharField(source="submitted_by")
+    tags = serializers.SerializerMethodField(help_text="The tags of the submission.")
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
     finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
@@ -80,6 +81,10 @@ class ExecutionView(PausableView[Execution]):
     @extend_schema_field(ErrorView(allow_null=True))
     def get_error(self, execution: Execution) -> dict[str, Any] | None:
         return dict(ErrorView(execution).data) if execution.error_code else None
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_tags(self, execution: Execution) -> list[str]:
+        return execution.tags or []
 
     @extend_schema_field(LinksView)
     def get_links(self, execution: Execution) -> dict[str, str]:

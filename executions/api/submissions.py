@@ -26,6 +26,7 @@ from executions.errors import (
     WorkerNotChecked,
     WorkerUnavailable,
 )
+from executions.models import LONGEST_TAG, MOST_TAGS
 from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
 from foundation.api.body_budget import LARGE_BYTES
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer
@@ -67,7 +68,21 @@ class SubmissionRequest(StrictSerializer):
         required=False,
         allow_null=True,
         default=None,
-        help_text="Reject the request unless this release is active.",
+        help_text="Reject the request unless this release is active. A candidate never gets such an execution.",
+    )
+    routingKey = Identifier(
+        max_length=MAX_KEY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="During a gradual activation, equal keys get the same release. By default, the idempotency key.",
+    )
+    tags = serializers.ListField(
+        child=Identifier(max_length=LONGEST_TAG),
+        max_length=MOST_TAGS,
+        required=False,
+        default=list,
+        help_text="Names that are stored with the execution. A gradual activation can route by them.",
     )
 
 
@@ -205,7 +220,12 @@ def _parsed(body: Any) -> ExecutionRequest | CoordinatorError:
     except ValidationError as error:
         return invalid(error)
     return ExecutionRequest(
-        members["pipelineId"], members["input"], members["idempotencyKey"], members.get("expectedReleaseVersion")
+        members["pipelineId"],
+        members["input"],
+        members["idempotencyKey"],
+        members.get("expectedReleaseVersion"),
+        routing_key=members.get("routingKey"),
+        tags=members.get("tags", ()),
     )
 
 

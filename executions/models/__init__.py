@@ -2,7 +2,16 @@
 
 from executions.models.awaits import AwaitUnit, Interaction
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem, StartFrom
-from executions.models.execution import CLAIMED, DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
+from executions.models.execution import (
+    CLAIMED,
+    DUE_VALUES,
+    LONGEST_TAG,
+    MOST_TAGS,
+    TERMINAL_VALUES,
+    DeadLetter,
+    Execution,
+    ExecutionEvent,
+)
 from executions.models.hold import Hold
 from executions.models.message_path import MessagePath
 from executions.models.resubmission import Resubmission
@@ -13,6 +22,8 @@ from executions.models.worker_key import WorkerKeyChange
 __all__ = [
     "CLAIMED",
     "DUE_VALUES",
+    "LONGEST_TAG",
+    "MOST_TAGS",
     "TERMINAL_VALUES",
     "AwaitUnit",
     "Campaign",

@@ -7,6 +7,7 @@ change of an event.
 
 import uuid
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import F, Q
@@ -18,6 +19,8 @@ from wire.identity import ReleaseIdentity
 
 TERMINAL_VALUES = sorted(state.value for state in TERMINAL)
 CLAIMED = "CLAIMED"
+MOST_TAGS = 20
+LONGEST_TAG = 100
 DUE_VALUES = sorted(state.value for state in DUE)
 
 
@@ -36,6 +39,8 @@ class Execution(models.Model):
 
     Exactly the executions that an open hold names are `held`. Holds of their release or pipeline do not change
     them.
+
+    `tags` are what the caller submitted with it, or null.
 
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
     the output of a checkpoint, the requests of an await, or its answers.
@@ -81,6 +86,7 @@ class Execution(models.Model):
     error_code = models.CharField(max_length=100, null=True)
     error_message = models.CharField(max_length=512, null=True)
     submitted_by = models.CharField(max_length=200)
+    tags = ArrayField(models.CharField(max_length=LONGEST_TAG), null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     finished_at = models.DateTimeField(null=True)
@@ -145,6 +151,9 @@ class Execution(models.Model):
             models.CheckConstraint(
                 condition=Q(version__gte=0, event_count__gt=F("version"), current_step_index__gte=0, attempt__gte=0),
                 name="execution_counts",
+            ),
+            models.CheckConstraint(
+                condition=Q(tags__isnull=True) | Q(tags__len__range=(1, MOST_TAGS)), name="execution_tags_count"
             ),
         )
         indexes = (

@@ -5,6 +5,7 @@ INSERT verifies the pin against the tables. So each submission that begins after
 respects it, even if a process has an older admission in its cache.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,11 +16,13 @@ from executions.errors import InputInvalid, PipelinePaused, ReleaseNotAdmitted, 
 from executions.holds import queries as holds
 from executions.workers import message_path
 from executions.workers.eligibility import require_healthy
+from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
 from releases import queries
+from releases.activation.gradual.routing import Routing
 from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
-from releases.models import Release
+from releases.models import Activation, Release
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.canonical_types import mismatches
@@ -39,14 +42,23 @@ class Admission:
     activation: int | None
     interrupted: bool = False
     """True if no message reached the control workers at that moment."""
+    candidate: "Candidate | None" = None
+    """The candidate of a gradual activation that is running, if it accepts executions."""
 
     @cached_property
     def contract(self) -> Contract | None:
         stored = self.release.contract
-        before = cache.latest(self._key)
-        if before is not None and before is not self and before.release.pk == self.release.pk:
-            return before.contract
+        for before in self._cached():
+            if before is not self and before.release.pk == self.release.pk:
+                return before.contract
         return contract_from_json(stored.document) if stored else None
+
+    def _cached(self) -> "list[Admission]":
+        """Return the latest cached admissions of the pipeline: to its active release and to its candidate."""
+        latest = cache.latest(self._key)
+        if latest is None:
+            return []
+        return [latest] if latest.candidate is None else [latest, latest.candidate.admission]
 
     @property
     def checkpoints(self) -> bool:
@@ -103,11 +115,42 @@ class Admission:
         require_healthy(self.release)
 
     def require_ready(self) -> None:
-        """Do what `require_runnable` does, and cache this admission of the active release."""
+        """Do what `require_runnable` does, and cache this admission of the active release.
+
+        A candidate that cannot run now is left out, so the active release gets its executions.
+        """
         self.require_runnable()
         self.interrupted = message_path.is_interrupted()
+        if self.candidate is not None and not self.candidate.is_ready(interrupted=self.interrupted):
+            self.candidate = None
         # Its lifetime begins now, so an admission whose checks were slow has not expired already.
         cache.set(self._key, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The admission to the candidate of a gradual activation, and which executions it gets."""
+
+    admission: Admission
+    routing: Routing
+
+    def is_ready(self, *, interrupted: bool) -> bool:
+        """Return True if the candidate can run now, and no pause of it refuses submissions."""
+        self.admission.interrupted = interrupted
+        try:
+            _require_not_paused(self.admission.release)
+            self.admission.require_runnable()
+        except CoordinatorError:
+            return False
+        return True
+
+
+def routed(admission: Admission, key: str, tags: Sequence[str], actor: str) -> Admission:
+    """Return the admission of an execution with this routing key: `admission`, or that to its candidate."""
+    candidate = admission.candidate
+    if candidate is None or not candidate.routing.takes(key, tags=tags, actor=actor):
+        return admission
+    return candidate.admission
 
 
 def require_allowed(tenant: Tenant) -> None:
@@ -123,10 +166,27 @@ def current(tenant: Tenant, pipeline_id: str) -> Admission:
     """
     pipeline = queries.pipeline(tenant, pipeline_id)
     release = queries.active_release(pipeline)
-    assert pipeline.activation_id is not None  # noqa: S101 - it has an active release
+    newest = pipeline.activation
+    assert newest is not None  # noqa: S101 - it has an active release
     release.pipeline = pipeline
     _require_not_paused(release)
-    return Admission(release, pipeline.activation_id)
+    return Admission(release, newest.pk, candidate=_candidate(newest))
+
+
+def _candidate(newest: Activation) -> Candidate | None:
+    """Return the candidate that the newest activation of a pipeline names, or None."""
+    release, gradual = newest.candidate, newest.gradual
+    if release is None or gradual is None or newest.share is None:
+        return None
+    release.pipeline = newest.release.pipeline
+    groups = gradual.groups
+    routing = Routing(
+        str(gradual.pk),
+        int(newest.share * 100),
+        frozenset(groups["tags"]),
+        frozenset(f"token:{name}" for name in groups["tokens"]),
+    )
+    return Candidate(Admission(release, newest.pk), routing)
 
 
 def named(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:

@@ -1,23 +1,24 @@
 """The SQL statements of submission: what each does, and what it means if it returns no row."""
 
-# Inserts a row only if its release is still registered and active, no pause refuses submissions, its token is still
-# valid, and the token's owner may still submit: the statement verifies cached admissions and tokens against the tables.
-# If several rows have the same key, the first one is inserted. Rows are inserted in the order of their keys, so that
-# concurrent groups never deadlock. Returns the id and the creation time of each inserted execution. A row that is
-# missing was not admitted, or its key was used. No row: that is true of all of them.
+# Inserts a row only if its release is still registered, its pipeline had no activation since the admission, no pause
+# refuses submissions, its token is still valid, and the token's owner may still submit: the statement verifies cached
+# admissions and tokens against the tables. A trigger verifies that the release is active or the candidate. If several
+# rows have the same key, the first one is inserted. Rows are inserted in the order of their keys, so that concurrent
+# groups never deadlock. Returns the id and the creation time of each inserted execution. A row that is missing was not
+# admitted, or its key was used. No row: that is true of all of them.
 INSERT = """
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
         id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, actor text, token text, wire_input jsonb)) WITH ORDINALITY
+        checkpoints bool, actor text, token text, wire_input jsonb, tags varchar[])) WITH ORDINALITY
         AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor, token, wire_input,
-             place)
+             tags, place)
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, submitted_by)
+        input_shape, result_shape, checkpoints, submitted_by, tags)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
-        a.shape, a.result_shape, a.checkpoints, a.actor
+        a.shape, a.result_shape, a.checkpoints, a.actor, a.tags
     FROM requested a
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
     JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.activation_id = a.activation
@@ -70,9 +71,9 @@ ON CONFLICT DO NOTHING
 RETURNING new_execution_id
 """
 
-# Inserts the new executions of links, in the order of their keys. An input that was not edited is copied, with its
-# typed payload if the release takes that. With a step, so is the checkpoint. Returns the ids of the new executions. A
-# row that is missing was not inserted: its release is not registered, or its key was used.
+# Inserts the new executions of links, in the order of their keys, with the tags of the old ones. An input that was not
+# edited is copied, with its typed payload if the release takes that. With a step, so is the checkpoint. Returns the ids
+# of the new executions. A row that is missing was not inserted: its release is not registered, or its key was used.
 INSERT_LINKED = """
 WITH requested AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
@@ -81,10 +82,10 @@ WITH requested AS (
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, submitted_by, current_step_index, progress, progress_shape)
+        input_shape, result_shape, checkpoints, submitted_by, tags, current_step_index, progress, progress_shape)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key,
         coalesce(a.digest, o.input_digest), coalesce(a.input -> 0, o.input), a.shape, a.result_shape, a.checkpoints,
-        a.actor, coalesce(a.step, 0), CASE WHEN a.step IS NOT NULL THEN o.progress END,
+        a.actor, o.tags, coalesce(a.step, 0), CASE WHEN a.step IS NOT NULL THEN o.progress END,
         CASE WHEN a.step IS NOT NULL THEN o.progress_shape END
     FROM requested a
     JOIN executions_resubmission s ON s.new_execution_id = a.id

@@ -1,4 +1,7 @@
-"""Submits executions: checks whether the pipeline admits them, and pins each one to its active release permanently."""
+"""Submits executions: checks whether the pipeline admits them, and pins each one to a release permanently.
+
+This is the active release, or the candidate of a gradual activation for the part of the executions that it gets.
+"""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -29,7 +32,8 @@ class ExecutionRequest:
 
     `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
     its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
-    for any input (wire protocol C.1.2).
+    for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
+    candidate gets the execution. With `expected_release_version`, only the active release does.
     """
 
     pipeline_id: str
@@ -39,6 +43,8 @@ class ExecutionRequest:
     input_shape: str | None = None
     wire_input: Any = None
     key_alone: bool = False
+    routing_key: str | None = None
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class Submission:
     duplicate: bool = False
     dispatch_delayed: bool = False
     earlier: Execution | None = None
+    tags: Sequence[str] = ()
 
     @classmethod
     def repeated(cls, first: Execution) -> Self:
@@ -73,6 +80,7 @@ class Submission:
             first.created_at,
             duplicate=True,
             earlier=first,
+            tags=first.tags or (),
         )
 
     @classmethod
@@ -88,6 +96,7 @@ class Submission:
             actor,
             at,
             dispatch_delayed=row.interrupted or gate.refused,
+            tags=request.tags,
         )
 
     @property
@@ -197,8 +206,11 @@ class _Batch:
             if item.key in keys:
                 continue
             keys.add(item.key)
-            admission = admissions[item.request.pipeline_id]
-            if admission is not None and isinstance(shape := _shape(admission, item.request), str):
+            cached = admissions[item.request.pipeline_id]
+            if cached is None:
+                continue
+            admission = self._routed(cached, item.request)
+            if isinstance(shape := _shape(admission, item.request), str):
                 rows.append((item, self._row(admission, item, shape)))
         self._insert(rows)
 
@@ -232,13 +244,19 @@ class _Batch:
                 item.verdict = _repeated(item, first[item.key])
 
     def _admit(self, state: "_PipelineState", item: _Item) -> Row | CoordinatorError:
-        admission = state.admission
-        if isinstance(admission, CoordinatorError):
-            return admission
+        if isinstance(state.admission, CoordinatorError):
+            return state.admission
+        admission = self._routed(state.admission, item.request)
         shape = _shape(admission, item.request)
         if isinstance(shape, CoordinatorError):
             return shape
         return state.unready or self._row(admission, item, shape)
+
+    def _routed(self, active: Admission, request: ExecutionRequest) -> Admission:
+        """Return the admission to the release that the request gets. One that expects a release gets the active one."""
+        if active.candidate is None or request.expected_release_version is not None:
+            return active
+        return admission.routed(active, request.routing_key or request.idempotency_key, request.tags, self._actor)
 
     def _row(self, admission: Admission, item: _Item, shape: str) -> Row:
         request = item.request
@@ -251,6 +269,7 @@ class _Batch:
             actor=self._actor,
             token=self._token,
             wire_input=request.wire_input,
+            **({"tags": list(request.tags)} if request.tags else {}),
         )
 
     def _insert(self, rows: Sequence[tuple[_Item, Row]]) -> None:

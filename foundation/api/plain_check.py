@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from rest_framework.serializers import Field, JSONField
+from rest_framework.serializers import Field, JSONField, ListField
 
 from foundation.api.fields import Identifier, StrictSerializer
 
@@ -16,7 +16,7 @@ def plain_check(request: StrictSerializer) -> Check:
     The function is made from the fields of `request`, so the serializer stays the only definition of the request. False
     does not mean that a body is invalid: the serializer decides that, and says why.
 
-    Raises TypeError for a field that is neither an identifier nor arbitrary JSON.
+    Raises TypeError for a field that is neither an identifier, a list of them, nor arbitrary JSON.
     """
     required = {name for name, field in request.fields.items() if field.required}
     checks = {name: _value_check(field) for name, field in request.fields.items()}
@@ -34,7 +34,10 @@ def plain_check(request: StrictSerializer) -> Check:
 
 
 def _value_check(field: Field[Any, Any, Any, Any]) -> Check:
-    accepts = _identifier_check(field) if isinstance(field, Identifier) else _json_check(field)
+    if isinstance(field, Identifier):
+        accepts = _identifier_check(field)
+    else:
+        accepts = _list_check(field) if isinstance(field, ListField) else _json_check(field)
     return (lambda value: value is None or accepts(value)) if field.allow_null else accepts
 
 
@@ -43,6 +46,13 @@ def _identifier_check(field: Identifier) -> Check:
     if longest is None:
         raise TypeError("an identifier needs a maximum length")
     return lambda value: isinstance(value, str) and len(value) <= longest and is_valid_text(value)
+
+
+def _list_check(field: ListField) -> Check:
+    accepts, longest = _value_check(field.child), field.max_length
+    if longest is None:
+        raise TypeError("a list needs a maximum length")
+    return lambda value: isinstance(value, list) and len(value) <= longest and all(map(accepts, value))
 
 
 def _json_check(field: Field[Any, Any, Any, Any]) -> Check:

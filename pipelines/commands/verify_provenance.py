@@ -56,9 +56,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _activation(activation: dict[str, object]) -> str:
     reason = f": {activation['reason']}" if activation["reason"] else ""
+    candidate = activation.get("candidate")
+    share = f" with {candidate['share']:g} % for {candidate['releaseVersion']}" if isinstance(candidate, dict) else ""
     return (
-        f"{activation['activatedAt']} {activation['kind']} of {activation['releaseVersion']} by {activation['actor']}"
-        f"{reason}"
+        f"{activation['activatedAt']} {activation['kind']} of {activation['releaseVersion']}{share} by "
+        f"{activation['actor']}{reason}"
     )
 
 

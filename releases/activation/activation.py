@@ -12,21 +12,20 @@ from typing import Any
 from django.db import transaction
 
 from releases import queries
-from releases.activation import gates
+from releases.activation import gates, pointer
 from releases.activation.gates import Gate, Switch, Verdict
+from releases.activation.gradual import ending
+from releases.activation.requirements import require_expected, require_reason, require_registered
 from releases.artifacts.soundness import require_verified
 from releases.errors import (
-    ActiveReleaseChanged,
     ApprovalRequired,
     OperationKeyReused,
     OverrideNotAllowed,
     ReasonRequired,
-    ReleaseNotRegistered,
     SignatureRequired,
     WorkerRequired,
 )
 from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
-from releases.states import Status
 from tenancy import audit
 
 log = logging.getLogger(__name__)
@@ -115,47 +114,45 @@ def activate(
     A repeated call with the same `operation_key` returns the first activation. With `expected_release_version`, the
     call fails unless that release is active, or none if it is "". Activating the active release again adds an
     activation. A rollback requires a reason, and so does an `override`, which does without approvals. `request` is the
-    approved request that the call carries out; a repeated call for it returns its activation. Raises
-    `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
+    approved request that the call carries out; a repeated call for it returns its activation. A gradual activation that
+    is running ends as REPLACED.
+
+    Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
     `ActiveReleaseChanged`, `OperationKeyReused`, the refusal of a gate (see `gates`), and what `rule` raises.
     """
     earlier = _earlier(release, operation_key, request)
     if earlier is not None:
         return earlier
-    _require_registered(release)
-    _require_reason(release.pipeline, reason, override=override)
+    require_registered(release)
+    require_reason(release.pipeline, reason, override=override)
     gates.require_met(planned(release, request, override=override))
     require_verified(release)
     with transaction.atomic():
-        # Without a join: after a wait for the lock, PostgreSQL re-reads the locked row, but not the joined rows.
-        pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
+        pipeline = pointer.locked(release.pipeline_id)
         # Only under the lock are all earlier activations visible.
         earlier = _earlier(release, operation_key, request)
         if earlier is not None:
             return earlier
         release.refresh_from_db(fields=("status",))
-        _require_registered(release)
+        require_registered(release)
         newest = pipeline.activation
-        _require_expected(newest, expected_release_version)
+        require_expected(newest, expected_release_version)
         kind = kind_of(release, newest.release if newest else None)
-        _require_reason(pipeline, reason, kind, override=override)
+        require_reason(pipeline, reason, kind, override=override)
         if rule is not None:
             rule(pipeline, kind)
         verdicts = gates.require_met(Switch(release, pipeline, kind, binding=True, request=request, override=override))
-        activation = Activation.objects.create(
-            pipeline=pipeline,
-            sequence=newest.sequence + 1 if newest else 1,
-            release=release,
-            previous=newest.release if newest else None,
-            kind=kind,
+        replaced = ending.replace(pipeline, actor=actor, by=release)
+        activation = pointer.append(
+            pipeline,
+            release,
+            kind,
             actor=actor,
-            reason=reason.strip(),
+            reason=reason,
             operation_key=operation_key,
             override=override,
             request=request,
         )
-        pipeline.activation = activation
-        pipeline.save(update_fields=("activation",))
         if complete is not None:
             complete(activation)
         audit.record(
@@ -170,6 +167,7 @@ def activate(
             kind=activation.kind,
             override=override,
             request=str(request.pk) if request else None,
+            **({"replacedCandidate": replaced.candidate.release_version} if replaced else {}),
         )
     for gate in verdicts:
         if gate.verdict is Verdict.WARNING:
@@ -180,43 +178,16 @@ def activate(
 def _earlier(release: Release, operation_key: str | None, request: ActivationRequest | None) -> Activation | None:
     """Return the activation that carried out the request, or that has the operation key.
 
-    Raises `OperationKeyReused` if the operation key belongs to an activation of another release.
+    Raises `OperationKeyReused` if the operation key belongs to another activation.
     """
     if request is not None:
         return queries.history(release.pipeline).filter(request=request).first()
     if operation_key is None:
         return None
     found = queries.history(release.pipeline).filter(operation_key=operation_key).first()
-    if found is not None and found.release_id != release.pk:
+    if found is not None and (found.release_id != release.pk or found.gradual_id is not None):
         raise OperationKeyReused(
-            f"The operation key already activated release {found.release.release_version!r}.",
+            f"The operation key belongs to the {found.kind} of release {found.release.release_version!r}.",
             activeReleaseVersion=found.release.release_version,
         )
     return found
-
-
-def _require_registered(release: Release) -> None:
-    if release.status != Status.REGISTERED:
-        raise ReleaseNotRegistered(
-            f"Release {release.release_version!r} is {release.status}.", releaseStatus=release.status
-        )
-
-
-def _require_reason(pipeline: Pipeline, reason: str, kind: Kind = Kind.ACTIVATION, *, override: bool) -> None:
-    if reason.strip():
-        return
-    if override:
-        raise ReasonRequired("An emergency override requires a reason.")
-    if kind == Kind.ROLLBACK:
-        raise ReasonRequired("A rollback requires a reason.")
-    if pipeline.reason_required:
-        raise ReasonRequired(f"The policy of pipeline {pipeline.pipeline_id!r} requires a reason.")
-
-
-def _require_expected(newest: Activation | None, expected: str | None) -> None:
-    active = newest.release.release_version if newest else ""
-    if expected is not None and expected != active:
-        raise ActiveReleaseChanged(
-            f"The expected active release is {expected or 'none'!r}, but the active release is {active or 'none'!r}.",
-            activeReleaseVersion=active or None,
-        )

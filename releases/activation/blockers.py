@@ -4,19 +4,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from releases.models import Pipeline, Release
+from django.db.models import Q
+
+from releases.models import GradualActivation, Pipeline, Release
 
 
 class Kind(StrEnum):
     """Why a release is needed.
 
-    It is active, a request to activate it collects approvals or waits for its time, its executions have not ended, or
-    they may still be re-driven.
+    It is active, a request to activate it collects approvals or waits for its time, a gradual activation of it is
+    running, its executions have not ended, or they may still be re-driven.
     """
 
     ACTIVE = "ACTIVE"
     APPROVAL = "APPROVAL"
     SCHEDULE = "SCHEDULE"
+    GRADUAL = "GRADUAL"
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     RETRYING = "RETRYING"
@@ -47,4 +50,7 @@ def blockers(release: Release) -> list[Blocker]:
     """Return everything that needs the release now."""
     active = Pipeline.objects.filter(activation__release=release).exists()
     own = [Blocker(Kind.ACTIVE, 1)] if active else []
+    running = GradualActivation.objects.filter(pipeline=release.pipeline_id, status=GradualActivation.Status.RUNNING)
+    if running.filter(Q(baseline=release) | Q(candidate=release)).exists():
+        own.append(Blocker(Kind.GRADUAL, 1))
     return [*own, *(blocker for source in blocker_sources for blocker in source(release))]

@@ -31,7 +31,7 @@ def differences(before: Release, after: Release) -> tuple[Difference, ...]:
 
 def checkpoint_differences(before: Release, after: Release, step_index: int) -> tuple[Difference, ...]:
     """Return why a checkpoint before step `step_index` of `before` may not continue on `after`. None: it is proven."""
-    old, new = _contract(before), _contract(after)
+    old, new = queries.contract_of(before), queries.contract_of(after)
     if old is None or new is None:
         versions = before.contract_version, after.contract_version
         reason = "The contract of a release is not known, so its steps and types cannot be compared."

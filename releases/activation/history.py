@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from releases import queries, statements
 from releases.errors import NoneActiveThen, TimeInFuture
-from releases.models import Activation, ActivationRequest, Pipeline, Release, Revocation
+from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release, Revocation
 from releases.trust import statement_key
 from wire.documents import activation_statement
 
@@ -21,14 +21,16 @@ MOST_ACTIVATIONS = 5_000
 class ActiveThen:
     """The activation that decided which release was active at the time `at`.
 
-    `replaced_at` is the time of the next activation, or None. `revoked_at` is set if the release was revoked by then,
-    so that the pipeline accepted no submissions.
+    `replaced_at` is the time of the next one that decided this, or None. `revoked_at` is set if the release was revoked
+    by then, so that the pipeline accepted no submissions. `routing` is the newest activation then: it may give a
+    candidate a share of the submissions.
     """
 
     at: datetime
     activation: Activation
     replaced_at: datetime | None
     revoked_at: datetime | None
+    routing: Activation
 
 
 def active_at(pipeline: Pipeline, at: datetime | None = None) -> ActiveThen:
@@ -41,16 +43,18 @@ def active_at(pipeline: Pipeline, at: datetime | None = None) -> ActiveThen:
     at = now if at is None else at
     if at > now:
         raise TimeInFuture("The time must not be in the future.", errors=[_FUTURE])
-    found = queries.history(pipeline).filter(activated_at__lte=at).order_by("-activated_at", "-sequence").first()
-    if found is None:
+    until_then = queries.history(pipeline).filter(activated_at__lte=at).order_by("-activated_at", "-sequence")
+    found, newest = until_then.filter(kind__in=SWITCHES).first(), until_then.first()
+    if found is None or newest is None:
         raise NoneActiveThen(f"No release of pipeline {pipeline.pipeline_id!r} was active then.")
-    later = pipeline.activations.filter(sequence=found.sequence + 1).first()
+    later = pipeline.activations.filter(kind__in=SWITCHES, sequence__gt=found.sequence).order_by("sequence").first()
     revocation = Revocation.objects.filter(release=found.release_id, revoked_at__lte=at).first()
     return ActiveThen(
         at,
         found,
         replaced_at=later.activated_at if later else None,
         revoked_at=revocation.revoked_at if revocation else None,
+        routing=newest,
     )
 
 
@@ -64,7 +68,8 @@ def statement(pipeline: Pipeline) -> dict[str, Any]:
     """
     newest = list(queries.history(pipeline)[:MOST_ACTIVATIONS])
     activations = [_activated(each) for each in reversed(newest)]
-    named = {release for each in newest for release in (each.release_id, each.previous_id) if release is not None}
+    ids = ((each.release_id, each.previous_id, each.candidate_id) for each in newest)
+    named = {release for row in ids for release in row if release is not None}
     releases = (
         Release.objects.filter(Q(pk__in=named) | Q(pipeline=pipeline, revocation__isnull=False))
         .select_related("revocation")
@@ -102,6 +107,8 @@ def _activated(activation: Activation) -> activation_statement.Activated:
         activated_at=activation.activated_at,
         override=activation.override,
         request=_requested(activation.request) if activation.request else None,
+        candidate_release_version=activation.candidate.release_version if activation.candidate else None,
+        share=None if activation.share is None else float(activation.share),
     )
 
 

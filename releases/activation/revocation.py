@@ -10,8 +10,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from foundation.database import guarded_update
+from releases.activation import pointer
+from releases.activation.gradual import ending
 from releases.errors import ReasonRequired, ReleaseNotRegistered
-from releases.models import Pipeline, Release, Revocation
+from releases.models import Release, Revocation
 from releases.states import MOVES, Status
 from tenancy import audit
 
@@ -26,14 +28,17 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
 
     The release can never be activated again. If it is active, submissions fail until another release is active. The
     order `fail` ends all open executions of the release with the code RELEASE_REVOKED soon after the commit. The order
-    `pause` pauses the release: nothing of it is claimed any more until it is resumed. `leave` lets them run. Raises
-    `ReasonRequired`, and `ReleaseNotRegistered` if the release is not registered.
+    `pause` pauses the release: nothing of it is claimed any more until it is resumed. `leave` lets them run. A gradual
+    activation in which the release is the candidate or the baseline ends as WITHDRAWN.
+
+    Raises `ReasonRequired`, and `ReleaseNotRegistered` if the release is not registered.
     """
     if not reason.strip():
         raise ReasonRequired("A revocation requires a reason.")
     with transaction.atomic():
         # An activation holds this lock too. It is either committed before the revocation, or finds the release revoked.
-        Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
+        pipeline = pointer.locked(release.pipeline_id)
+        withdrawn = ending.withdraw_revoked(pipeline, release, actor=actor, reason=reason.strip())
         moved = guarded_update.move(
             Release.objects.filter(pk=release.pk),
             MOVES,
@@ -55,6 +60,7 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
                 object=release.audit_name,
                 reason=event.reason,
                 openExecutions=open_executions.value,
+                **({"withdrawnCandidate": withdrawn.candidate.release_version} if withdrawn else {}),
             )
         else:
             event = _first(release)

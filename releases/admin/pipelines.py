@@ -1,9 +1,10 @@
 """The page of a pipeline: its active release, policy, releases and activations."""
 
+import uuid
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.db.models import Count, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 from rest_framework.exceptions import ValidationError
@@ -12,11 +13,11 @@ from foundation.admin.columns import column, moment
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import history
-from releases.admin import comparison, policies, rollbacks
+from releases.admin import comparison, gradual_activations, policies, rollbacks
 from releases.admin.pauses import open_holds
 from releases.api.history import AtRequest, export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
-from releases.models import Pipeline
+from releases.models import SWITCHES, Activation, Pipeline
 from releases.trust import statement_key, trust
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter
 from tenancy.roles import Scope
@@ -34,16 +35,19 @@ class PipelineAdmin(ReadOnlyAdmin):
     ordering = ("tenant__slug", "pipeline_id")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
-        rows: QuerySet[Pipeline] = super().get_queryset(request).annotate(release_count=Count("releases"))
-        return rows
+        switches = Activation.objects.filter(pipeline=OuterRef("pk"), kind__in=SWITCHES).order_by("-sequence")
+        rows: QuerySet[Pipeline] = super().get_queryset(request)
+        return rows.annotate(
+            release_count=Count("releases"), active_since=Subquery(switches.values("activated_at")[:1])
+        )
 
     @column("Active release", empty="none yet")
     def active_release(self, pipeline: Pipeline) -> str | None:
         return pipeline.activation.release.release_version if pipeline.activation else None
 
     @column("Active since", empty="-")
-    def since(self, pipeline: Pipeline) -> str | None:
-        return moment(pipeline.activation.activated_at) if pipeline.activation else None
+    def since(self, pipeline: Any) -> str | None:
+        return moment(pipeline.active_since) if pipeline.active_since else None
 
     @column("Releases", ordering="release_count")
     def release_count(self, pipeline: Any) -> int:
@@ -55,6 +59,10 @@ class PipelineAdmin(ReadOnlyAdmin):
             self.own("<int:object_id>/policy/", "policy", self.policy),
             self.own("<int:object_id>/compare/", "compare", self.compare),
             self.own("<int:object_id>/rollback/", "rollback", self.rollback),
+            self.own("<int:object_id>/gradual/", "gradual", self.gradual),
+            self.own("<int:object_id>/gradual/<uuid:gradual_id>/step/", "gradual_step", self.gradual_step),
+            self.own("<int:object_id>/gradual/<uuid:gradual_id>/promote/", "gradual_promote", self.gradual_promote),
+            self.own("<int:object_id>/gradual/<uuid:gradual_id>/withdraw/", "gradual_withdraw", self.gradual_withdraw),
             self.own("<int:object_id>/history/", "history_export", self.history_export),
         ]
 
@@ -72,12 +80,14 @@ class PipelineAdmin(ReadOnlyAdmin):
             original=pipeline,
             pipeline=pipeline,
             active=pipeline.activation,
+            activated=queries.history(pipeline).filter(kind__in=SWITCHES).first(),
             trust=_trust(pipeline),
             history=activations,
             formerly_active=set(pipeline.activations.filter(release__in=releases).values_list("release", flat=True)),
             is_signed=statement_key.is_configured(),
             **_active_then(pipeline, request.GET.get("at", "").strip()),
             **rollbacks.offered(self, request, pipeline),
+            **gradual_activations.shown(self, request, pipeline),
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
@@ -88,6 +98,18 @@ class PipelineAdmin(ReadOnlyAdmin):
 
     def rollback(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return rollbacks.roll_back(self, request, self.row_or_404(request, object_id))
+
+    def gradual(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return gradual_activations.begin(self, request, self.row_or_404(request, object_id))
+
+    def gradual_step(self, request: HttpRequest, object_id: int, gradual_id: uuid.UUID) -> HttpResponse:
+        return gradual_activations.step(self, request, self.row_or_404(request, object_id), gradual_id)
+
+    def gradual_promote(self, request: HttpRequest, object_id: int, gradual_id: uuid.UUID) -> HttpResponse:
+        return gradual_activations.promote(self, request, self.row_or_404(request, object_id), gradual_id)
+
+    def gradual_withdraw(self, request: HttpRequest, object_id: int, gradual_id: uuid.UUID) -> HttpResponse:
+        return gradual_activations.withdraw(self, request, self.row_or_404(request, object_id), gradual_id)
 
     def history_export(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """Download the signed activation history. Without a key or a history, the document does not exist."""

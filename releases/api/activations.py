@@ -56,7 +56,18 @@ class ActivationView(serializers.Serializer[Activation]):
     releaseVersion = serializers.CharField(source="release.release_version")
     contractVersion = serializers.CharField(source="release.contract_version")
     previousReleaseVersion = serializers.CharField(source="previous.release_version", default=None, allow_null=True)
-    kind = serializers.ChoiceField(choices=Kind.choices)
+    kind = serializers.ChoiceField(
+        choices=Kind.choices,
+        help_text="`gradual` and `withdrawal` keep the active release. `promotion` makes a candidate active.",
+    )
+    candidateReleaseVersion = serializers.CharField(
+        source="candidate.release_version",
+        default=None,
+        allow_null=True,
+        help_text="The release that gets the `share` of new executions. Null unless `kind` is `gradual`.",
+    )
+    share = serializers.FloatField(allow_null=True, help_text="In percent.")
+    gradualActivationId = serializers.UUIDField(source="gradual_id", allow_null=True)
     rollback = serializers.BooleanField(source="is_rollback", help_text="True if `kind` is `rollback`.")
     actor = serializers.CharField()
     reason = serializers.CharField()

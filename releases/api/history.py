@@ -32,8 +32,17 @@ class AtRequest(StrictSerializer):
 class ActiveThenView(serializers.Serializer[history.ActiveThen]):
     at = serializers.DateTimeField()
     activation = ActivationView()
+    candidateReleaseVersion = serializers.CharField(
+        source="routing.candidate.release_version",
+        default=None,
+        allow_null=True,
+        help_text="The candidate that got a share of the submissions at this time. Null if none did.",
+    )
+    candidateShare = serializers.FloatField(source="routing.share", allow_null=True, help_text="In percent.")
     replacedAt = serializers.DateTimeField(
-        source="replaced_at", allow_null=True, help_text="When the next activation followed. Null if none did."
+        source="replaced_at",
+        allow_null=True,
+        help_text="When the next activation, rollback or promotion followed. Null if none did.",
     )
     revokedAt = serializers.DateTimeField(
         source="revoked_at",

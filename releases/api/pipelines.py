@@ -50,6 +50,18 @@ class PipelineView(PausableView[Pipeline]):
     activeContractVersion = serializers.CharField(
         source="activation.release.contract_version", default=None, allow_null=True
     )
+    candidateReleaseVersion = serializers.CharField(
+        source="activation.candidate.release_version",
+        default=None,
+        allow_null=True,
+        help_text="The candidate of the gradual activation that is running. Null if none is.",
+    )
+    candidateShare = serializers.FloatField(
+        source="activation.share",
+        default=None,
+        allow_null=True,
+        help_text="The share of new executions that the candidate gets, in percent.",
+    )
     createdAt = serializers.DateTimeField(source="created_at")
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
@@ -71,7 +83,9 @@ class Pipelines(TenantView, ListAPIView[Pipeline]):
     queryset = Pipeline.objects.none()
 
     def get_queryset(self) -> Any:
-        return with_pauses(Pipeline.objects.filter(tenant=self.tenant).select_related("activation__release"))
+        return with_pauses(
+            Pipeline.objects.filter(tenant=self.tenant).select_related("activation__release", "activation__candidate")
+        )
 
 
 @extend_schema(parameters=[TENANT], tags=["pipelines"])

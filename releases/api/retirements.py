@@ -124,6 +124,8 @@ def _blocker(tenant: str, release: Release, blocker: Blocker) -> dict[str, Any]:
 
 def _href(tenant: str, release: Release, kind: Kind) -> str:
     pipeline_id = release.pipeline.pipeline_id
+    if kind is Kind.GRADUAL:
+        return reverse("api:gradual-activations", args=(tenant, pipeline_id))
     if kind is Kind.ACTIVE:
         return reverse("api:pipeline", args=(tenant, pipeline_id))
     pin = {"pipelineId": pipeline_id, "releaseVersion": release.release_version}

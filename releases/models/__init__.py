@@ -4,12 +4,13 @@ Triggers protect the rows (see the migration `0002_invariants`): a release chang
 activation never changes, and a pipeline's pointer always names its newest activation.
 """
 
-from releases.models.activation import Activation, Kind
+from releases.models.activation import SWITCHES, Activation, Kind
 from releases.models.activation_request import LONGEST_SCHEDULE, ActivationRequest, Vote
 from releases.models.attachment import Attachment
 from releases.models.blob import Blob, BlobEvent
 from releases.models.contract import Contract
 from releases.models.deployment import KEY_LENGTH, Deployment
+from releases.models.gradual_activation import GradualActivation
 from releases.models.pipeline import (
     IDENTITY_LENGTH,
     LONGEST_APPROVAL_HOURS,
@@ -32,6 +33,7 @@ __all__ = [
     "LONGEST_ROLLBACK_DAYS",
     "LONGEST_SCHEDULE",
     "MOST_APPROVALS",
+    "SWITCHES",
     "Activation",
     "ActivationRequest",
     "Artifact",
@@ -41,6 +43,7 @@ __all__ = [
     "BlobEvent",
     "Contract",
     "Deployment",
+    "GradualActivation",
     "KeyRevocation",
     "Kind",
     "MissingArtifacts",

@@ -9,24 +9,42 @@ from releases.models.release import Release
 
 
 class Kind(models.TextChoices):
-    """What an activation is. A rollback returns to a release that was active before, and is not active now."""
+    """What an activation is. A rollback returns to a release that was active before, and is not active now.
+
+    A gradual activation keeps the active release and gives a candidate a share of the new executions. Its end is a
+    promotion, which makes the candidate active, or a withdrawal, which keeps the active release.
+    """
 
     ACTIVATION = "activation", "Activation"
     ROLLBACK = "rollback", "Rollback"
+    GRADUAL = "gradual", "Gradual activation"
+    PROMOTION = "promotion", "Promotion"
+    WITHDRAWAL = "withdrawal", "Withdrawal"
+
+
+SWITCHES = (Kind.ACTIVATION, Kind.ROLLBACK, Kind.PROMOTION)
+"""The kinds that decide which release is active. The others keep it."""
+_ENDS = (Kind.PROMOTION, Kind.WITHDRAWAL)
 
 
 class Activation(models.Model):
-    """The append-only event that makes a release active for new executions. `sequence` alone defines the order.
+    """The append-only event that decides which release new executions get. `sequence` alone defines the order.
 
     The database sets `activated_at` when the row is inserted, and it never decreases. A rollback has a reason, and so
     has an `override`, which does without the approvals that the policy requires. `request` is the approved request
-    that the activation carries out, or null.
+    that the activation carries out, or null. While a gradual activation runs, the newest row has a `candidate`, which
+    gets `share` percent of the new executions.
     """
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activations")
     sequence = models.PositiveIntegerField()
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="activations")
     previous = models.ForeignKey(Release, on_delete=models.PROTECT, null=True, related_name="+")
+    candidate = models.ForeignKey(Release, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
+    share = models.DecimalField(max_digits=5, decimal_places=2, null=True)
+    gradual = models.ForeignKey(
+        "GradualActivation", on_delete=models.PROTECT, null=True, related_name="activations", db_index=False
+    )
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.ACTIVATION)
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=1000, blank=True)
@@ -50,6 +68,21 @@ class Activation(models.Model):
             models.CheckConstraint(
                 condition=Q(override=False) | (~Q(reason__regex=r"^\s*$") & Q(request=None)),
                 name="activation_override_says_why",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    kind=Kind.GRADUAL,
+                    candidate__isnull=False,
+                    share__isnull=False,
+                    share__range=(0, 100),
+                    gradual__isnull=False,
+                )
+                | Q(kind__in=_ENDS, candidate__isnull=True, share__isnull=True, gradual__isnull=False)
+                | (
+                    ~Q(kind__in=(Kind.GRADUAL, *_ENDS))
+                    & Q(candidate__isnull=True, share__isnull=True, gradual__isnull=True)
+                ),
+                name="activation_routes_by_kind",
             ),
         )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import PydanticCustomError
 
 from wire.documents.execution_runs import instant
@@ -30,6 +30,9 @@ ACTIVATION: Final = "activation"
 ROLLBACK: Final = "rollback"
 APPROVE: Final = "approve"
 REFUSE: Final = "refuse"
+GRADUAL: Final = "gradual"
+PROMOTION: Final = "promotion"
+WITHDRAWAL: Final = "withdrawal"
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -61,6 +64,7 @@ class Activated:
     """One activation. `previous_release_version` is None for the first one of a pipeline.
 
     `override` says that it did without the approvals that the policy required. `request` is None if there was none.
+    Only a gradual activation has a candidate, which gets `share` percent of the new executions.
     """
 
     sequence: int
@@ -72,6 +76,8 @@ class Activated:
     activated_at: datetime
     override: bool = False
     request: Requested | None = None
+    candidate_release_version: str | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,7 @@ def build(
 
 
 def _activation(activated: Activated) -> dict[str, Any]:
+    candidate = activated.candidate_release_version
     return {
         "sequence": activated.sequence,
         "kind": activated.kind,
@@ -128,6 +135,7 @@ def _activation(activated: Activated) -> dict[str, Any]:
         "activatedAt": instant(activated.activated_at),
         "override": activated.override,
         "request": activated.request and _request(activated.request),
+        **({} if candidate is None else {"candidate": {"releaseVersion": candidate, "share": activated.share}}),
     }
 
 
@@ -224,11 +232,19 @@ class Request(Document):
     votes: Annotated[tuple[Vote, ...], ArrayOrNull]
 
 
+class Candidate(Document):
+    release_version: RequiredText
+    share: float
+
+
 class Activation(Document):
-    """One activation. Statements of earlier coordinators have no `override` and no `request`."""
+    """One activation. Statements of earlier coordinators have no `override` and no `request`.
+
+    The member `candidate` is absent, and not null, if there is none.
+    """
 
     sequence: int
-    kind: Annotated[RequiredText, _one_of(ACTIVATION, ROLLBACK)]
+    kind: Annotated[RequiredText, _one_of(ACTIVATION, ROLLBACK, GRADUAL, PROMOTION, WITHDRAWAL)]
     release_version: RequiredText
     previous_release_version: str | None
     actor: str
@@ -236,6 +252,14 @@ class Activation(Document):
     activated_at: _Time
     override: Flag = False
     request: Request | None = None
+    candidate: Candidate | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_null(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = serialize(self)
+        if self.candidate is None:
+            del document["candidate"]
+        return document
 
 
 class Predicate(Document):
@@ -263,6 +287,11 @@ class Statement(Document):
             f"activation {each.sequence} names the release {each.release_version}, which is not listed"
             for each in predicate.activations
             if each.release_version not in releases
+        ]
+        found += [
+            f"activation {each.sequence} names the release {each.candidate.release_version}, which is not listed"
+            for each in predicate.activations
+            if each.candidate is not None and each.candidate.release_version not in releases
         ]
         found += _wrong_kinds(predicate)
         found += _wrong_approvals(predicate)
@@ -293,7 +322,8 @@ def _wrong_kinds(predicate: Predicate) -> Iterator[str]:
     for each in predicate.activations:
         returns = each.release_version in seen and each.release_version != each.previous_release_version
         is_rollback = each.kind == ROLLBACK
-        if (returns and not is_rollback) or (is_rollback and not returns and not predicate.omitted_activations):
+        unseen = is_rollback and not returns and not predicate.omitted_activations
+        if (returns and each.kind == ACTIVATION) or unseen or _contradicts_itself(each):
             yield f"activation {each.sequence} says that it is a {each.kind}, which the history contradicts"
         if is_rollback and not each.reason.strip():
             yield f"activation {each.sequence} is a rollback without a reason"
@@ -310,6 +340,15 @@ def _wrong_approvals(predicate: Predicate) -> Iterator[str]:
             yield f"activation {each.sequence} carries out a request that its requester voted on"
         if each.override and (each.request or not each.reason.strip()):
             yield f"activation {each.sequence} is an override with a request, or without a reason"
+
+
+def _contradicts_itself(each: Activation) -> bool:
+    """Return True if the kind does not fit the releases that the activation names."""
+    changes = each.release_version != each.previous_release_version
+    kept = each.kind in {GRADUAL, WITHDRAWAL}
+    return (
+        (kept and changes) or (each.kind == PROMOTION and not changes) or (each.kind == GRADUAL) != bool(each.candidate)
+    )
 
 
 def read(payload: bytes) -> Statement:

@@ -119,9 +119,16 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "releases_activation": Rights(
             insert="""
-                pipeline_id sequence release_id previous_id kind actor reason operation_key override request_id
-                activated_at
+                pipeline_id sequence release_id previous_id kind candidate_id share gradual_id actor reason
+                operation_key override request_id activated_at
             """
+        ),
+        "releases_gradualactivation": Rights(
+            insert="""
+                id pipeline_id baseline_id candidate_id steps groups bounds step step_started_at status cause actor
+                reason started_at ended_by end_reason ended_at
+            """,
+            update="step status cause ended_by end_reason",
         ),
         "releases_activationrequest": Rights(
             insert="""
@@ -149,7 +156,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_execution": Rights(
             insert="""
                 id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
-                input_shape result_shape checkpoints submitted_by current_step_index progress progress_shape
+                input_shape result_shape checkpoints submitted_by tags current_step_index progress progress_shape
             """,
             update=_EXECUTION_STATE,
             delete=True,

@@ -23,6 +23,16 @@ ROWS = [
     ("activation", "2.0", "2.0"),
     ("rollback", "1.0", "2.0"),
 ]
+GRADUAL = [
+    ("activation", "1.0", None),
+    ("gradual", "1.0", "1.0"),
+    ("withdrawal", "1.0", "1.0"),
+    ("gradual", "1.0", "1.0"),
+    ("promotion", "2.0", "1.0"),
+    ("rollback", "1.0", "2.0"),
+    ("gradual", "1.0", "1.0"),
+    ("promotion", "2.0", "1.0"),
+]
 
 
 def built(rows: list[tuple[str, str, str | None]] | None = None, omitted: int = 0) -> dict[str, Any]:
@@ -32,7 +42,16 @@ def built(rows: list[tuple[str, str, str | None]] | None = None, omitted: int = 
         for version, digit, revocation in (("1.0", "1", None), ("2.0", "2", revoked))
     ]
     activations = [
-        statements.Activated(number, kind, version, previous, "user:ann", "why", NOW + timedelta(seconds=number))
+        statements.Activated(
+            number,
+            kind,
+            version,
+            previous,
+            "user:ann",
+            "why",
+            NOW + timedelta(seconds=number),
+            *(("2.0", 12.5) if kind == "gradual" else ()),
+        )
         for number, (kind, version, previous) in enumerate(ROWS if rows is None else rows, omitted + 1)
     ]
     return statements.build("acme", "org.example.orders", releases, activations, omitted)
@@ -51,8 +70,41 @@ def test_equal_histories_give_equal_statements_that_can_be_read() -> None:
     assert read(built([])).contradictions() == []
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
-    document = deepcopy(built())
+def test_gradual_activations_name_their_candidate_and_its_share() -> None:
+    statement = read(built(GRADUAL))
+    assert statement.contradictions() == []
+    assert statement.normalised() == built(GRADUAL)
+    candidate = built(GRADUAL)["predicate"]["activations"][1]["candidate"]
+    assert candidate == {"releaseVersion": "2.0", "share": 12.5}
+
+
+def test_activations_without_a_candidate_have_the_form_of_before() -> None:
+    """A verifier that knows no gradual activations rejects members that it does not know."""
+    members = ["sequence", "kind", "releaseVersion", "previousReleaseVersion", "actor", "reason", "activatedAt"]
+    assert all(list(each) == members for each in built()["predicate"]["activations"])
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("predicate.activations.1.kind", "activation", "contradicts"),
+        ("predicate.activations.0.kind", "gradual", "contradicts"),
+        ("predicate.activations.1.kind", "withdrawal", "contradicts"),
+        ("predicate.activations.1.candidate", None, "contradicts"),
+        ("predicate.activations.2.kind", "promotion", "contradicts"),
+        ("predicate.activations.4.kind", "withdrawal", "contradicts"),
+        ("predicate.activations.4.kind", "rollback", "contradicts"),
+        ("predicate.activations.7.kind", "activation", "contradicts"),
+        ("predicate.activations.1.candidate", {"releaseVersion": "3.0", "share": 1}, "is not listed"),
+    ],
+)
+def test_contradictory_gradual_activations_are_found(path: str, value: Any, problem: str) -> None:
+    found = read(changed(path, value, GRADUAL)).contradictions()
+    assert any(problem in each for each in found), found
+
+
+def changed(path: str, value: Any, rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
+    document = deepcopy(built(rows))
     *way, last = path.split(".")
     at: Any = document
     for name in way:

@@ -1,0 +1,1 @@
+"""Compares the executions of a candidate with those of the active release, and acts on gradual activations."""

@@ -1,0 +1,113 @@
+"""Starts a gradual activation: its first step gives the candidate a share of the new executions."""
+
+from typing import Any
+
+from django.db import transaction
+
+from releases import queries
+from releases.activation import gates, pointer
+from releases.activation.gates import Switch
+from releases.activation.gradual import operations
+from releases.activation.gradual.plan import Plan
+from releases.activation.requirements import require_expected, require_reason, require_registered
+from releases.artifacts.soundness import require_verified
+from releases.errors import (
+    CandidateActive,
+    GradualActivationRunning,
+    OperationKeyReused,
+    ReasonRequired,
+    SignatureRequired,
+    WorkerRequired,
+)
+from releases.models import GradualActivation, Kind, Pipeline, Release
+from tenancy import audit
+
+
+def _audited(candidate: Release, *_: Any, actor: str, **__: Any) -> dict[str, Any]:
+    tenant, name = candidate.pipeline.tenant, candidate.audit_name
+    return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
+
+
+@audit.denials("gradual_activation.start", ReasonRequired, SignatureRequired, WorkerRequired, of=_audited)
+def start(
+    candidate: Release,
+    plan: Plan,
+    *,
+    actor: str,
+    reason: str = "",
+    expected_release_version: str | None = None,
+    operation_key: str | None = None,
+) -> GradualActivation:
+    """Give `candidate` the share of the first step, and return the gradual activation.
+
+    The active release stays active. `expected_release_version` and `operation_key` are those of `activation.activate`.
+    Raises `ReleaseNotRegistered`, `ReasonRequired`, `NoActiveRelease`, `ActiveReleaseRevoked`, `CandidateActive`,
+    `GradualActivationRunning`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
+    `ActiveReleaseChanged`, `OperationKeyReused`, and the refusal of a gate.
+    """
+    earlier = _earlier(candidate, operation_key)
+    if earlier is not None:
+        return earlier
+    require_registered(candidate)
+    pipeline = queries.pipeline(candidate.pipeline.tenant, candidate.pipeline.pipeline_id)
+    require_reason(pipeline, reason)
+    gates.require_met(Switch(candidate, pipeline, Kind.GRADUAL))
+    require_verified(candidate)
+    with transaction.atomic():
+        pipeline = pointer.locked(candidate.pipeline_id)
+        earlier = _earlier(candidate, operation_key)
+        if earlier is not None:
+            return earlier
+        candidate.refresh_from_db(fields=("status",))
+        require_registered(candidate)
+        active = _require_startable(pipeline, candidate, expected_release_version)
+        require_reason(pipeline, reason)
+        gates.require_met(Switch(candidate, pipeline, Kind.GRADUAL, binding=True))
+        gradual = GradualActivation.objects.create(
+            pipeline=pipeline,
+            baseline=active,
+            candidate=candidate,
+            actor=actor,
+            reason=reason.strip(),
+            **plan.columns,
+        )
+        pointer.append(
+            pipeline,
+            active,
+            Kind.GRADUAL,
+            actor=actor,
+            reason=reason,
+            operation_key=operation_key,
+            gradual=gradual,
+            share=plan.steps[0].decimal,
+        )
+        operations.record(
+            "start", gradual, actor=actor, reason=gradual.reason, baseline=active.release_version, **plan.columns
+        )
+    return operations.one(pipeline, gradual.pk)
+
+
+def _earlier(candidate: Release, operation_key: str | None) -> GradualActivation | None:
+    found = operations.repeated(candidate.pipeline, operation_key, Kind.GRADUAL)
+    if found is not None and found.candidate_id != candidate.pk:
+        raise OperationKeyReused(
+            f"The operation key started the gradual activation of release {found.candidate.release_version!r}.",
+            activeReleaseVersion=found.baseline.release_version,
+        )
+    return found
+
+
+def _require_startable(pipeline: Pipeline, candidate: Release, expected: str | None) -> Release:
+    """Return the active release of a locked pipeline, beside which `candidate` may start."""
+    require_expected(pipeline.activation, expected)
+    active = queries.active_release(pipeline)
+    if active.pk == candidate.pk:
+        raise CandidateActive(f"Release {candidate.release_version!r} is active already.")
+    found = operations.running(pipeline)
+    if found is not None:
+        raise GradualActivationRunning(
+            f"The gradual activation of release {found.candidate.release_version!r} is running. Promote or withdraw it "
+            "first.",
+            gradualActivationId=str(found.pk),
+        )
+    return active

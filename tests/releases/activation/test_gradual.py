@@ -1,0 +1,288 @@
+"""Gradual activations: each operation is one activation, and a rejected one changes nothing."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from foundation.errors import CoordinatorError
+from releases import queries
+from releases.activation import blockers, gates
+from releases.activation.activation import activate
+from releases.activation.gates import Gate, Switch
+from releases.activation.gradual import ending, operations, steps
+from releases.activation.gradual.start import start
+from releases.activation.retirement import retire
+from releases.activation.revocation import revoke
+from releases.activation.rollback import roll_back, target
+from releases.errors import SignatureRequired
+from releases.models import Activation, GradualActivation, Kind, Pipeline, Release
+from tenancy.models import AuditEntry, Tenant
+from tests import gradual, making
+from tests.raw_sql import rows
+
+pytestmark = pytest.mark.django_db
+WHO: dict[str, Any] = {"actor": "user:ann"}
+WHY: dict[str, Any] = {**WHO, "reason": "because"}
+
+
+@pytest.fixture
+def owner() -> Tenant:
+    made = making.tenant()
+    making.active(made)
+    return made
+
+
+@pytest.fixture
+def running(owner: Tenant) -> GradualActivation:
+    return gradual.started(owner, 5, 25.5, 100)
+
+
+def newest(owner: Tenant) -> Activation:
+    found = queries.pipeline(owner, making.PIPELINE).activation
+    assert found is not None
+    return found
+
+
+def history(owner: Tenant) -> list[tuple[str, str, str | None, Decimal | None]]:
+    """Return the kind, release, candidate and share of each activation, the first one first."""
+    found = queries.history(queries.pipeline(owner, making.PIPELINE)).order_by("sequence")
+    return [
+        (each.kind, each.release.release_version, each.candidate and each.candidate.release_version, each.share)
+        for each in found
+    ]
+
+
+def refusal(call: Any, *arguments: Any, **more: Any) -> CoordinatorError:
+    """Return the error of a call that changes nothing."""
+    tables = (Activation, Pipeline, Release, GradualActivation)
+    before = [rows(table) for table in tables]
+    with pytest.raises(CoordinatorError) as caught:
+        call(*arguments, **{**WHO, **more})
+    assert [rows(table) for table in tables] == before
+    return caught.value
+
+
+def test_a_start_keeps_the_active_release_and_names_the_candidate(owner: Tenant, begun: GradualActivation) -> None:
+    assert history(owner) == [("activation", "1.0", None, None), ("gradual", "1.0", "2.0", Decimal(5))]
+    assert (begun.status, begun.step, begun.baseline.release_version) == ("RUNNING", 0, "1.0")
+    assert newest(owner).gradual == begun
+    assert begun.steps[1] == {"share": 25.5, "minimumSample": 20, "minimumMinutes": 0}
+
+
+def test_each_step_is_an_activation_with_a_greater_share(owner: Tenant, begun: GradualActivation) -> None:
+    began = begun.step_started_at
+    moved = steps.move_on(begun, **WHY, expected_step=0, expected_release_version="1.0")
+    assert (moved.step, moved.step_started_at > began, moved.started_at) == (1, True, begun.started_at)
+    steps.move_on(begun, **WHO)
+    assert [share for *_, share in history(owner)[1:]] == [Decimal(5), Decimal("25.5"), Decimal(100)]
+    assert refusal(steps.move_on, begun).code == "NO_NEXT_STEP"
+
+
+def test_a_promotion_makes_the_candidate_active(owner: Tenant, begun: GradualActivation) -> None:
+    done = ending.promote(begun, **WHO)
+    assert history(owner)[-1] == ("promotion", "2.0", None, None)
+    assert newest(owner).previous == begun.baseline
+    assert (done.status, done.cause, done.ended_by, done.ended_at is not None) == (
+        "PROMOTED",
+        "person",
+        "user:ann",
+        True,
+    )
+
+
+def test_a_withdrawal_keeps_the_active_release(owner: Tenant, begun: GradualActivation) -> None:
+    done = ending.withdraw(begun, **WHY)
+    assert history(owner)[-1] == ("withdrawal", "1.0", None, None)
+    assert (done.status, done.cause, done.end_reason) == ("WITHDRAWN", "person", "because")
+
+
+def test_a_promotion_is_rolled_back_as_an_activation_is(owner: Tenant, begun: GradualActivation) -> None:
+    ending.promote(begun, **WHO)
+    found = target(queries.pipeline(owner, making.PIPELINE))
+    assert found is not None
+    assert found.release_version == "1.0"
+    made = roll_back(queries.pipeline(owner, making.PIPELINE), **WHY, recent_only=True)
+    assert (made.kind, made.release.release_version) == ("rollback", "1.0")
+    assert target(queries.pipeline(owner, making.PIPELINE)) is None
+
+
+def test_a_candidate_that_was_withdrawn_was_never_active(owner: Tenant, begun: GradualActivation) -> None:
+    ending.withdraw(begun, **WHY)
+    assert activate(begun.candidate, **WHO).kind == Kind.ACTIVATION
+
+
+def test_a_former_release_can_be_a_candidate(owner: Tenant) -> None:
+    first = Release.objects.get(release_version="1.0")
+    making.active(owner, "2.0")
+    made = start(first, gradual.plan(10), **WHO)
+    assert ending.promote(made, **WHO).status == "PROMOTED"
+    assert history(owner)[-1][:2] == ("promotion", "1.0")
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0", "3.0"])
+def test_an_activation_ends_it(owner: Tenant, begun: GradualActivation, version: str) -> None:
+    making.registered(owner, "3.0")
+    activate(Release.objects.select_related("pipeline__tenant").get(release_version=version), actor="user:ben")
+    done = gradual.again(begun)
+    assert (done.status, done.cause, done.ended_by) == ("REPLACED", "activation", "user:ben")
+    assert done.end_reason == f"Release {version} was activated."
+    assert history(owner)[-1] == ("activation", version, None, None)
+    assert '"replacedCandidate":"2.0"' in AuditEntry.objects.order_by("-pk")[0].details
+
+
+def test_a_rollback_ends_it(owner: Tenant) -> None:
+    making.active(owner, "1.5")
+    begun = gradual.started(owner, 5)
+    roll_back(queries.pipeline(owner, making.PIPELINE), **WHY, recent_only=True)
+    assert gradual.again(begun).status == "REPLACED"
+    assert history(owner)[-1] == ("rollback", "1.0", None, None)
+
+
+@pytest.mark.parametrize("which", ["candidate", "baseline"])
+def test_a_revocation_of_either_release_withdraws_the_candidate(
+    owner: Tenant, begun: GradualActivation, which: str
+) -> None:
+    release = getattr(begun, which)
+    revoke(release, actor="user:ben", reason="leaks")
+    done = gradual.again(begun)
+    assert (done.status, done.cause, done.ended_by) == ("WITHDRAWN", "revocation", "user:ben")
+    assert done.end_reason == f"Release {release.release_version} was revoked: leaks"
+    assert history(owner)[-1] == ("withdrawal", "1.0", None, None)
+    assert '"withdrawnCandidate":"2.0"' in AuditEntry.objects.order_by("-pk")[0].details
+
+
+def test_a_revocation_of_another_release_does_not_end_it(owner: Tenant, begun: GradualActivation) -> None:
+    revoke(making.registered(owner, "3.0"), **WHY)
+    assert gradual.again(begun).status == "RUNNING"
+
+
+def test_both_releases_cannot_be_retired_while_it_is_running(owner: Tenant, begun: GradualActivation) -> None:
+    found = {kind.kind.value for kind in blockers.blockers(begun.candidate)}
+    assert found == {"GRADUAL"}
+    assert {kind.kind.value for kind in blockers.blockers(begun.baseline)} == {"ACTIVE", "GRADUAL"}
+    assert refusal(retire, begun.candidate, reason="old").code == "RETIREMENT_BLOCKED"
+    ending.withdraw(begun, **WHY)
+    retire(begun.candidate, **WHY)
+    assert begun.candidate.status == "RETIRED"
+
+
+def test_repeated_operation_keys_return_the_first_result(owner: Tenant) -> None:
+    new, plan = gradual.candidate(owner), gradual.plan(5, 50, 100)
+    first = start(new, plan, **WHO, operation_key="start")
+    assert start(new, plan, **WHO, operation_key="start") == first
+    for _ in range(2):
+        assert steps.move_on(first, **WHO, operation_key="step").step == 1
+    for _ in range(2):
+        assert ending.withdraw(first, **WHY, operation_key="end").status == "WITHDRAWN"
+    assert steps.move_on(first, **WHO, operation_key="step").status == "WITHDRAWN"
+    assert len(history(owner)) == 4
+
+
+def test_an_operation_key_belongs_to_one_operation(owner: Tenant, begun: GradualActivation) -> None:
+    steps.move_on(begun, **WHO, operation_key="step")
+    activate(begun.baseline, **WHO, operation_key="activation")
+    other = gradual.started(owner, 1, 2, version="3.0")
+    for key in ("step", "activation"):
+        for call in (steps.move_on, ending.promote, ending.withdraw):
+            assert refusal(call, other, reason="r", operation_key=key).code == "OPERATION_KEY_REUSED"
+        assert refusal(activate, other.candidate, operation_key=key).code == "OPERATION_KEY_REUSED"
+        assert refusal(start, other.candidate, gradual.plan(1), operation_key=key).code == "OPERATION_KEY_REUSED"
+    assert refusal(activate, begun.baseline, operation_key="step").code == "OPERATION_KEY_REUSED"
+
+
+def test_what_has_ended_is_not_changed(owner: Tenant, begun: GradualActivation) -> None:
+    ending.withdraw(begun, **WHY)
+    for call in (steps.move_on, ending.promote, ending.withdraw):
+        error = refusal(call, begun, reason="again")
+        assert (error.code, error.data["gradualActivationStatus"]) == ("GRADUAL_ACTIVATION_ENDED", "WITHDRAWN")
+
+
+def test_expectations_that_are_wrong(owner: Tenant, begun: GradualActivation) -> None:
+    for call in (steps.move_on, ending.promote, ending.withdraw):
+        assert refusal(call, begun, reason="r", expected_release_version="2.0").code == "ACTIVE_RELEASE_CHANGED"
+    for call in (steps.move_on, ending.withdraw):
+        error = refusal(call, begun, reason="r", expected_step=1)
+        assert (error.code, error.data["step"]) == ("STEP_CHANGED", 0)
+
+
+def test_what_cannot_start(owner: Tenant) -> None:
+    new, plan = gradual.candidate(owner), gradual.plan(5)
+    active = newest(owner).release
+    assert refusal(start, active, plan).code == "CANDIDATE_ACTIVE"
+    assert refusal(start, new, plan, expected_release_version="9.0").code == "ACTIVE_RELEASE_CHANGED"
+    revoked = making.registered(owner, "0.1")
+    revoke(revoked, **WHY)
+    assert refusal(start, revoked, plan).code == "RELEASE_NOT_REGISTERED"
+    made = start(new, plan, **WHO)
+    error = refusal(start, making.registered(owner, "3.0"), plan)
+    assert (error.code, error.data["gradualActivationId"]) == ("GRADUAL_ACTIVATION_RUNNING", str(made.pk))
+    revoke(active, **WHY)
+    assert refusal(start, new, plan).code == "ACTIVE_RELEASE_REVOKED"
+    other = making.registered(owner, "1.0", pipeline_id="org.example.other")
+    assert refusal(start, other, plan).code == "NO_ACTIVE_RELEASE"
+
+
+def test_a_candidate_whose_bytes_are_missing_is_neither_started_nor_promoted(owner: Tenant) -> None:
+    made = gradual.started(owner, 5)
+    making.stored_file(made.candidate.artifacts.get().digest).unlink()
+    assert refusal(ending.promote, made).code == "ARTIFACT_MISSING"
+    ending.withdraw(made, **WHY)
+    assert refusal(start, made.candidate, gradual.plan(5)).code == "ARTIFACT_MISSING"
+
+
+def test_reasons_that_the_policy_requires(owner: Tenant) -> None:
+    Pipeline.objects.update(reason_required=True)
+    new, plan = gradual.candidate(owner), gradual.plan(5)
+    assert refusal(start, new, plan, reason=" ").code == "REASON_REQUIRED"
+    made = start(new, plan, **WHY)
+    assert refusal(ending.promote, made, reason=" ").code == "REASON_REQUIRED"
+    assert ending.promote(made, **WHY).end_reason == "because"
+
+
+def test_a_withdrawal_always_requires_a_reason(begun: GradualActivation) -> None:
+    assert refusal(ending.withdraw, begun, reason=" ").code == "REASON_REQUIRED"
+
+
+def test_start_and_promotion_are_judged_by_the_gates(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is judged before its transaction and in it. A withdrawal and a step are not judged."""
+    seen: list[tuple[str, Kind, bool]] = []
+    refused = False
+
+    def gate(switch: Switch) -> Gate | None:
+        seen.append((switch.release.release_version, switch.kind, switch.binding))
+        return gates.unmet("test", SignatureRequired("no")) if refused else None
+
+    monkeypatch.setattr(gates, "sources", [gate])
+    made = gradual.started(owner, 5, 10)
+    steps.move_on(made, **WHO)
+    refused = True
+    assert refusal(ending.promote, made).code == "SIGNATURE_REQUIRED"
+    denied = AuditEntry.objects.order_by("-pk")[0]
+    assert (denied.act, denied.outcome) == ("gradual_activation.promote", "denied")
+    refused = False
+    ending.promote(made, **WHO)
+    assert seen == [
+        *(("2.0", Kind.GRADUAL, binding) for binding in (False, True)),
+        ("2.0", Kind.PROMOTION, False),
+        *(("2.0", Kind.PROMOTION, binding) for binding in (False, True)),
+    ]
+
+
+def test_each_operation_leaves_an_entry_in_the_audit_log(owner: Tenant) -> None:
+    made = gradual.started(owner, 5, 10)
+    steps.move_on(made, **WHY)
+    ending.withdraw(made, **WHY)
+    ending.promote(start(made.candidate, gradual.plan(5), **WHO), **WHO)
+    acts = AuditEntry.objects.order_by("pk").filter(act__startswith="gradual")
+    assert [entry.act.partition(".")[2] for entry in acts] == ["start", "step", "withdraw", "start", "promote"]
+    assert {entry.object for entry in acts} == {f"{making.PIPELINE}/2.0"}
+
+
+def test_gradual_activations_of_other_pipelines_are_unknown(owner: Tenant, begun: GradualActivation) -> None:
+    making.active(owner, pipeline_id="org.example.other")
+    other = queries.pipeline(owner, "org.example.other")
+    with pytest.raises(CoordinatorError) as caught:
+        operations.one(other, begun.pk)
+    assert caught.value.code == "GRADUAL_ACTIVATION_UNKNOWN"
+    assert operations.running(other) is None
