@@ -26,6 +26,7 @@ SPECTACULAR_SETTINGS = {
         "ExecutionStatus": "executions.models.states.State",
         "ActivationKind": "releases.models.Kind",
         "BlockerKind": "releases.activation.blockers.Kind",
+        "SmokeTestVerdict": "executions.smoke_tests.smoke_tests.Verdict",
         "AttachmentKind": "releases.states.AttachmentKind",
         "CampaignKind": "executions.models.Campaign.Kind",
         "CampaignStatus": "executions.models.Campaign.Status",

@@ -11,6 +11,7 @@ from releases.models import Release
 
 LABELS = {
     Kind.ACTIVE: "Active release of its pipeline",
+    Kind.SKEW_GRACE: "Open to callers that name it: the grace of the policy has not ended",
     Kind.QUEUED: "Queued executions",
     Kind.RUNNING: "Running executions",
     Kind.RETRYING: "Executions that wait for a retry",
@@ -38,7 +39,7 @@ def retirement(release: Release) -> Section:
 
 
 def _link(release: Release, blocker: Blocker) -> str:
-    if blocker.kind is Kind.ACTIVE:
+    if blocker.kind in {Kind.ACTIVE, Kind.SKEW_GRACE}:
         return reverse("admin:releases_pipeline_change", args=[release.pipeline_id])
     tenant = release.pipeline.tenant.slug
     if blocker.kind is Kind.CAMPAIGN:
@@ -49,6 +50,7 @@ def _link(release: Release, blocker: Blocker) -> str:
         "pipeline": release.pipeline.pipeline_id,
         "release": release.release_version,
         "tenant": tenant,
+        **({"smoke": "no"} if blocker.kind in FAILURES else {}),
     }
     return f"{reverse('admin:executions_execution_changelist')}?{urlencode(query)}"
 

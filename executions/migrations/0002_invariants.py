@@ -205,15 +205,17 @@ BEGIN
             AND r.release_version = NEW.release_version
         FOR KEY SHARE OF r;
     IF NOT FOUND THEN
-        -- A resubmission may name a release that is not active. A separate statement, so that others do not pay for it.
+        -- A resubmission and a smoke test may name a release that is not active, and a submission one that is still open.
+        -- A separate statement, so that others do not pay for it.
         PERFORM FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
-            JOIN executions_resubmission s ON s.new_execution_id = NEW.id AND s.created_at = now()
             WHERE r.id = NEW.release_id AND r.status = 'REGISTERED' AND p.tenant_id = NEW.tenant_id
                 AND p.pipeline_id = NEW.pipeline_id AND r.contract_version = NEW.contract_version
                 AND r.release_version = NEW.release_version
+                AND (NEW.smoke OR release_open_until(r.id) > clock_timestamp() OR EXISTS (
+                    SELECT FROM executions_resubmission s WHERE s.new_execution_id = NEW.id AND s.created_at = now()))
             FOR KEY SHARE OF r;
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'execution %: the pin does not name the active release of the pipeline and tenant', NEW.id
+            RAISE EXCEPTION 'execution %: the pin does not name an open release of the pipeline and tenant', NEW.id
                 USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_pin_exists';
         END IF;
     END IF;
@@ -238,10 +240,10 @@ BEGIN
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_pin_immutable';
     END IF;
     IF (NEW.id, NEW.execution_key, NEW.input_digest, NEW.input_shape, NEW.result_shape,
-        NEW.checkpoints, NEW.submitted_by, NEW.created_at)
+        NEW.checkpoints, NEW.smoke, NEW.submitted_by, NEW.created_at)
         IS DISTINCT FROM
         (OLD.id, OLD.execution_key, OLD.input_digest, OLD.input_shape, OLD.result_shape,
-        OLD.checkpoints, OLD.submitted_by, OLD.created_at)
+        OLD.checkpoints, OLD.smoke, OLD.submitted_by, OLD.created_at)
         OR NEW.input IS DISTINCT FROM OLD.input
     THEN
         RAISE EXCEPTION 'execution %: what was submitted never changes', OLD.id

@@ -17,9 +17,10 @@ from executions.workers import message_path
 from executions.workers.eligibility import require_healthy
 from foundation.timed_cache import TimedCache
 from releases import queries
+from releases.activation import skew
 from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
-from releases.models import Release
+from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.canonical_types import mismatches
@@ -31,12 +32,13 @@ from wire.documents.contract import Contract, contract_from_json
 class Admission:
     """A release that accepts executions at one moment.
 
-    `activation` is the key of the event that activated it. It is None if the release was named and need not be active:
-    see `named`.
+    `activation` is the key of the newest activation of the pipeline. It is None if the release need not be active: see
+    `named`. With `is_named`, the caller named the release, so it may be another one that is still open: see `opened`.
     """
 
     release: Release
     activation: int | None
+    is_named: bool = False
     interrupted: bool = False
     """True if no message reached the control workers at that moment."""
 
@@ -103,8 +105,10 @@ class Admission:
         require_healthy(self.release)
 
     def require_ready(self) -> None:
-        """Do what `require_runnable` does, and cache this admission of the active release."""
+        """Do what `require_runnable` does, and cache this admission unless its release was named."""
         self.require_runnable()
+        if self.is_named:
+            return
         self.interrupted = message_path.is_interrupted()
         # Its lifetime begins now, so an admission whose checks were slow has not expired already.
         cache.set(self._key, self)
@@ -135,11 +139,28 @@ def named(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:
     The caller must also call `require_runnable`. Raises `PipelineUnknown`, `ReleaseUnknown`, `ReleaseNotAdmitted` and
     `PipelinePaused`.
     """
-    release = queries.release(queries.pipeline(tenant, pipeline_id), release_version)
+    return Admission(_registered(queries.pipeline(tenant, pipeline_id), release_version), None)
+
+
+def opened(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:
+    """Return the admission to a release that a caller names: it is active, or was replaced a short time ago.
+
+    The policy says how long a replaced release stays open. The admission is never cached, and the INSERT verifies it.
+    The caller must also call `require_ready`. Raises `PipelineUnknown`, `ReleaseUnknown`, `ReleaseNotAdmitted`,
+    `PipelinePaused` and `ReleaseNotOpen`.
+    """
+    pipeline = queries.pipeline(tenant, pipeline_id)
+    release = _registered(pipeline, release_version)
+    skew.require_open(release)
+    return Admission(release, pipeline.activation_id, is_named=True)
+
+
+def _registered(pipeline: Pipeline, release_version: str) -> Release:
+    release = queries.release(pipeline, release_version)
     if release.status != Status.REGISTERED:
         raise ReleaseNotAdmitted(f"Release {release_version!r} is {release.status}.", releaseStatus=release.status)
     _require_not_paused(release)
-    return Admission(release, None)
+    return release
 
 
 def _require_not_paused(release: Release) -> None:

@@ -21,6 +21,7 @@ from releases.errors import (
     ReasonRequired,
     ReleaseNotRegistered,
     SignatureRequired,
+    SmokeTestRequired,
     WorkerRequired,
 )
 from releases.models import Activation, Kind, Pipeline, Release
@@ -79,7 +80,7 @@ def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
     return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
 
 
-@audit.denials("release.activate", ReasonRequired, SignatureRequired, WorkerRequired, of=_audited)
+@audit.denials("release.activate", ReasonRequired, SignatureRequired, WorkerRequired, SmokeTestRequired, of=_audited)
 def activate(
     release: Release,
     *,

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from releases.activation import skew
 from releases.models import Pipeline, Release
 
 
 class Kind(StrEnum):
-    """Why a release is needed: it is active, its executions have not ended, or they may still be re-driven."""
+    """Why a release is needed: it is active or open to callers, or its executions are open or may be re-driven."""
 
     ACTIVE = "ACTIVE"
+    SKEW_GRACE = "SKEW_GRACE"
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     RETRYING = "RETRYING"
@@ -41,4 +43,6 @@ def blockers(release: Release) -> list[Blocker]:
     """Return everything that needs the release now."""
     active = Pipeline.objects.filter(activation__release=release).exists()
     own = [Blocker(Kind.ACTIVE, 1)] if active else []
+    if skew.opening(release).is_in_grace:
+        own.append(Blocker(Kind.SKEW_GRACE, 1))
     return [*own, *(blocker for source in blocker_sources for blocker in source(release))]

@@ -14,6 +14,8 @@ from releases import queries
 from releases.errors import PolicyInvalid
 from releases.models import (
     LONGEST_ROLLBACK_DAYS,
+    LONGEST_SKEW_GRACE_MINUTES,
+    OLDEST_SMOKE_TEST_HOURS,
     MissingArtifacts,
     Pipeline,
     SignaturePolicy,
@@ -88,6 +90,21 @@ MEMBERS = (
         "Workers before an activation",
         "Whether an activation needs a worker that may run the release.",
         choices=WorkerGate,
+    ),
+    Member(
+        "smokeTestHours",
+        "smoke_test_hours",
+        "Age of the smoke test before an activation, in hours",
+        "How many hours ago the release must have passed a smoke test before it is activated.",
+        limits=(1, OLDEST_SMOKE_TEST_HOURS),
+        unset="no smoke test",
+    ),
+    Member(
+        "skewGraceMinutes",
+        "skew_grace_minutes",
+        "Grace after a switch, in minutes",
+        "How many minutes after it was replaced a release is still open to submissions that name it.",
+        limits=(0, LONGEST_SKEW_GRACE_MINUTES),
     ),
     Member(
         "unverifiedWorkers",

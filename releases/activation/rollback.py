@@ -58,7 +58,7 @@ def roll_back(
     def rule(locked: Pipeline, kind: Kind) -> None:
         if kind != Kind.ROLLBACK:
             raise NoRollback(f"Release {release.release_version!r} was not active before, or is active now.")
-        if recent_only and not _was_active_lately(locked, release):
+        if recent_only and not was_active_lately(locked, release):
             raise RollbackTooFar(
                 f"Release {release.release_version!r} was not active in the last {locked.rollback_days} days.",
                 rollBackDays=locked.rollback_days,
@@ -80,7 +80,7 @@ def warnings(release: Release, replaced: Release | None) -> list[str]:
     return [f"{fact.label}: {fact.value}" for fact in activation.facts(release, replaced) if fact.warning]
 
 
-def _was_active_lately(pipeline: Pipeline, release: Release) -> bool:
+def was_active_lately(pipeline: Pipeline, release: Release) -> bool:
     """True if another release replaced `release` in the last `rollback_days` days."""
     since = Now() - timedelta(days=pipeline.rollback_days)
     replaced = pipeline.activations.filter(previous=release, activated_at__gte=since)

@@ -24,6 +24,7 @@ from releases.errors import (
     ReleaseNotRegistered,
     ReleaseUnknown,
     SignatureRequired,
+    SmokeTestRequired,
 )
 from releases.models import IDENTITY_LENGTH, Activation, Kind
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -78,7 +79,7 @@ class Activations(TenantView, ListAPIView[Activation]):
                 ArtifactStoreUnavailable,
                 ArtifactAltered,
             ),
-            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired),
+            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, SmokeTestRequired),
         ),
     }
     serializer_class = ActivationView

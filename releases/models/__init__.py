@@ -12,6 +12,8 @@ from releases.models.deployment import KEY_LENGTH, Deployment
 from releases.models.pipeline import (
     IDENTITY_LENGTH,
     LONGEST_ROLLBACK_DAYS,
+    LONGEST_SKEW_GRACE_MINUTES,
+    OLDEST_SMOKE_TEST_HOURS,
     MissingArtifacts,
     Pipeline,
     SignaturePolicy,
@@ -26,6 +28,8 @@ __all__ = [
     "IDENTITY_LENGTH",
     "KEY_LENGTH",
     "LONGEST_ROLLBACK_DAYS",
+    "LONGEST_SKEW_GRACE_MINUTES",
+    "OLDEST_SMOKE_TEST_HOURS",
     "Activation",
     "Artifact",
     "ArtifactUpload",
