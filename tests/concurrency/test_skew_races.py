@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -52,6 +53,11 @@ def grace(owner: Tenant, minutes: int) -> None:
 
 def switch(owner: Tenant, version: str = "2.0") -> None:
     activate(release(owner, version), actor=ACTOR)
+
+
+def switched(owner: Tenant) -> Verdicts:
+    switch(owner)
+    return []
 
 
 def named(version: str, *keys: str) -> list[ExecutionRequest]:
@@ -140,16 +146,12 @@ def submissions(owner: Tenant, version: str, name: str) -> Callable[[], Verdicts
 def test_named_submissions_get_their_release_or_none(owner: Tenant, _: int) -> None:
     grace(owner, 0)
     calls = [submissions(owner, version, f"{version}-{name}") for version in ("1.0", "2.0") for name in "ab"]
-    *found, _ = race(*calls, partial(switch, owner))
-    for [first, second], version, other in (([found[0], found[1]], "1.0", None), ([found[2], found[3]], "2.0", None)):
-        for each in (first, second):
-            assert not isinstance(each, Exception), each
-            assert each is not None
-            assert set(results(each)) <= {version, "RELEASE_NOT_OPEN"}
-            # The release closes or opens once: there is one change in each sequence.
-            changes = [a != b for a, b in zip(results(each), results(each)[1:], strict=False)]
-            assert sum(changes) <= 1
-        assert other is None
+    *found, _ = results_of(race(*calls, partial(switched, owner)))
+    for verdicts, version in zip(found, ("1.0", "1.0", "2.0", "2.0"), strict=True):
+        got = results(verdicts)
+        assert set(got) <= {version, "RELEASE_NOT_OPEN"}
+        # The release opens or closes once.
+        assert sum(one != next_one for one, next_one in pairwise(got)) <= 1
 
 
 @pytest.mark.parametrize("_", ROUNDS)
@@ -179,8 +181,7 @@ def test_all_waiting_requests_get_the_release_when_it_is_activated(owner: Tenant
     def activate_later() -> Verdicts:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(0.5)")
-        switch(owner)
-        return []
+        return switched(owner)
 
     *waited, _ = results_of(race(*(partial(wait, f"k{number}") for number in range(8)), activate_later))
     assert [results(each) for each in waited] == [["2.0"]] * 8

@@ -61,7 +61,7 @@ MATRIX = {
         never="id tenant_id pipeline_id activation_id created_at",
         always="""
             reason_required signature_policy validate_answers unverified_workers missing_artifacts rollback_days
-            retry_limit retry_delay_seconds retry_multiplier
+            smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier
         """,
         state="application",
         in_state={"": "application", "orders": ""},
@@ -128,7 +128,7 @@ MATRIX = {
     "executions_execution": Table(
         never="""
             id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
-            input_shape checkpoints result_shape result status version event_count progress_shape held submitted_by
+            input_shape checkpoints smoke result_shape result status version event_count progress_shape held submitted_by
             created_at finished_at
         """,
         state="status",
@@ -156,6 +156,7 @@ MATRIX = {
             new_execution_id execution_id execution_version operation_key campaign_id edited actor reason created_at
         """
     ),
+    "executions_smoketest": Table(never="execution_id release_id expected_result actor created_at"),
     "executions_awaitunit": Table(
         never="""
             id tenant_id execution_id step_id step_index itemized gives_many expected_items answered_items worker_name
