@@ -14,9 +14,9 @@ ACTIVATION = """INSERT INTO releases_activation
     (pipeline_id, sequence, release_id, previous_id, kind, actor, reason, operation_key, activated_at)
     VALUES (%s, %s, %s, %s, 'activation', '', '', %s, now())"""
 PIPELINE = """INSERT INTO releases_pipeline
-        (tenant_id, pipeline_id, application, reason_required, signature_policy, validate_answers, unverified_workers,
-        missing_artifacts, rollback_days, created_at)
-    SELECT tenant_id, {name}, '', false, 'off', true, 'refuse', 'reject', 30, now()
+        (tenant_id, pipeline_id, application, reason_required, signature_policy, worker_gate, validate_answers,
+        unverified_workers, missing_artifacts, rollback_days, created_at)
+    SELECT tenant_id, {name}, '', false, 'off', 'require', true, 'refuse', 'reject', 30, now()
     FROM releases_pipeline WHERE id = %s"""
 
 

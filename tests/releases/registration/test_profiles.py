@@ -47,9 +47,9 @@ def verdict(release: Release) -> tuple[str, list[tuple[str, str, str]]]:
 
 
 def deployed(release: Release) -> Release:
-    """Activate the release, which then has a healthy worker."""
-    activate(release, actor="user:test")
+    """Start a worker of the release and activate it."""
     making.worker(release, f"worker-{release.release_version}")
+    activate(release, actor="user:test")
     return release
 
 

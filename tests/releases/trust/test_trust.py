@@ -23,7 +23,7 @@ from releases.errors import (
 )
 from releases.models import Activation, Attachment, KeyRevocation, Release, TrustedKey
 from releases.registration import attachments
-from releases.registration.registrar import register, verify_release
+from releases.registration.registrar import verify_release
 from releases.trust import trust, trusted_keys
 from releases.trust.trust import Standing, Verdict
 from tenancy.models import Tenant
@@ -42,8 +42,7 @@ def uploaded(owner: Tenant, *attached: bytes, version: str = "1.0") -> Release:
     """An uploaded and verified release with attachments."""
     contract = making.contract()
     data = making.archive(contract, code=version)
-    document = json.dumps(making.descriptor(contract, data, version)).encode()
-    release = register(owner, document, [making.staged(data)], actor="user:test", attached=attached).release
+    release = making.upload(owner, making.descriptor(contract, data, version), data, attached=attached).release
     verify_release(release.pk)
     return Release.objects.select_related("pipeline__tenant", "pipeline__activation").get(pk=release.pk)
 
