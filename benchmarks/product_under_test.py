@@ -108,9 +108,11 @@ class ProductUnderTest:
         return f"benchmarks.{module.replace('_', '-')}"
 
     def host(self, module: str) -> Child:
-        """Build, register and activate a pipeline, and start a worker for it."""
+        """Build and register a pipeline, start a worker for it, and activate it."""
         self._release(module)
-        return self.start_worker(module)
+        worker = self.start_worker(module)
+        self.client.activate(self.pipeline_id(module), "1", "for the benchmark")
+        return worker
 
     def start_worker(self, module: str) -> Child:
         """Start another worker for the release and wait until the coordinator lists it."""
@@ -158,7 +160,6 @@ class ProductUnderTest:
         [artifact] = out.glob("*.zip")
         self.client.upload(self.pipeline_id(module), self._hosted[module], artifact)
         self.client.verified(self.pipeline_id(module), "1")
-        self.client.activate(self.pipeline_id(module), "1", "for the benchmark")
 
     def trees(self) -> dict[str, Child]:
         """Return the processes whose CPU time is reported separately."""

@@ -8,6 +8,8 @@ from releases.errors import ActiveReleaseRevoked, DescriptorUnknown, NoActiveRel
 from releases.models import Activation, Blob, Pipeline, Release, Revocation
 from releases.states import Status
 from tenancy.models import Tenant
+from wire.documents.contract import Contract, contract_from_json
+from wire.findings import DocumentError
 
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
@@ -34,6 +36,16 @@ def release(of: Pipeline, release_version: str) -> Release:
     if found is None:
         raise ReleaseUnknown(f"Pipeline {of.pipeline_id!r} has no release {release_version!r}.")
     return found
+
+
+def contract_of(of: Release) -> Contract | None:
+    """Return the contract of the release. None if its verification has found no contract yet."""
+    if of.contract is None:
+        return None
+    try:
+        return contract_from_json(of.contract.document)
+    except DocumentError:
+        return None
 
 
 def described(of: Pipeline, descriptor_digest: str) -> Release:

@@ -14,17 +14,18 @@ CHECK_FAILED = "REST transition worker capability check failed"
 NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
 
 
-def require_healthy(release: Release) -> None:
+def require_healthy(release: Release, called: str = "active release") -> None:
     """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release.
 
-    It makes one query. If only REST workers are healthy, the last check of one of them must have confirmed that it
-    hosts the release (wire protocol D.8). Raises `WorkerNotChecked` if none of them has a valid verdict.
+    The reason calls the release `called`. This makes one query. If only REST workers are healthy, the last check of one
+    of them must have confirmed that it hosts the release (wire protocol D.8). Raises `WorkerNotChecked` if none of them
+    has a valid verdict.
     """
     rows = WorkerEligibility.objects.filter(release=release).select_related("worker").defer("worker__environment")
     hosts = [host for host in rows.order_by("worker__worker_id") if host.reason != Reason.PROTOCOL_NOT_SUPPORTED]
     admitting = [host for host in hosts if host.admits]
     if not admitting:
-        raise WorkerUnavailable(_why_none(hosts))
+        raise WorkerUnavailable(_why_none(hosts, called))
     if all(host.worker.protocol == REST for host in admitting):
         _require_verdict(admitting)
 
@@ -45,18 +46,18 @@ def _require_verdict(hosts: Sequence[WorkerEligibility]) -> None:
     raise WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked recently; a check has been requested")
 
 
-def _why_none(hosts: Sequence[WorkerEligibility]) -> str:
+def _why_none(hosts: Sequence[WorkerEligibility], called: str) -> str:
     """Return the reason in the words of wire protocol D.8."""
     fitting = [host for host in hosts if host.artifact_fits is not False]
     if not hosts:
-        return "No worker lifecycle record for active release"
+        return f"No worker lifecycle record for {called}"
     if not fitting:
-        return "Registered worker artifact identity does not match active release"
+        return f"Registered worker artifact identity does not match {called}"
     if any(host.state == State.HEALTHY and host.reason == Reason.ENDPOINT_NOT_ALLOWED for host in fitting):
         return f"{CHECK_FAILED}: {NOT_ALLOWED}"
     provider = "/".join(sorted({host.worker.protocol for host in fitting}))
     states = ", ".join(f"{host.worker.worker_id}={_state(host)}" for host in fitting)
-    return f"No healthy {provider} worker lifecycle record for active release; current states: {states}"
+    return f"No healthy {provider} worker lifecycle record for {called}; current states: {states}"
 
 
 def _state(host: WorkerEligibility) -> str:

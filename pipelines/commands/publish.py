@@ -38,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> int:
     release = publish.publish(arguments.folder, target, progress=bar.progress, attach=arguments.attach)
     activation = None
     if release["status"] == "REGISTERED" and arguments.activate:
-        activation = publish.activate(release, target, reason=arguments.reason)
+        activation = publish.activate(arguments.folder, release, target, reason=arguments.reason)
     if arguments.json:
         print(json.dumps({"release": release, "activation": activation}))
     else:

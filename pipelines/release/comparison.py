@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, other_descriptor
-from pipelines.release.local_files import LocalFiles, is_file
+from pipelines.release.local_files import LocalFiles, is_file, read_bounded, unreadable
 from wire.comparison.contents import artifacts_by_id
 from wire.comparison.facts import ReleaseFacts
 from wire.documents.contract import MAX_CONTRACT_BYTES, contract_from_json
@@ -45,18 +45,18 @@ def read_release(path: Path) -> LocalRelease:
     Raises ``DefinitionError``: FILE_UNREADABLE, INVALID_RELEASE for one that breaks a rule.
     """
     file = path / DESCRIPTOR_NAME if path.is_dir() else path
-    data = _read(file, MAX_DESCRIPTOR_BYTES)
+    data = read_bounded(file, MAX_DESCRIPTOR_BYTES)
     try:
         descriptor = parse_descriptor(data)
     except DocumentError as error:
         raise _invalid(file, error.findings) from None
     files = _files(descriptor, file.parent)
     beside = file.with_name(CONTRACT_NAME)
-    document = _read(beside, MAX_CONTRACT_BYTES) if is_file(beside) else None
+    document = read_bounded(beside, MAX_CONTRACT_BYTES) if is_file(beside) else None
     try:
         verdict = verify(descriptor, lambda each: _opened(files.get(each.digest)), document, identity_only=True)
     except OSError as error:
-        raise _unreadable(Path(str(error.filename)), error) from None
+        raise unreadable(Path(str(error.filename)), error) from None
     if not verdict.accepted:
         raise _invalid(file, verdict.findings)
     named = artifacts_by_id(descriptor)
@@ -94,7 +94,7 @@ def _signers(descriptor: Path, data: bytes) -> list[str]:
     path = descriptor.with_name(ENVELOPE_NAME)
     if not is_file(path):
         return []
-    content = _read(path, _MAX_ENVELOPE_BYTES)
+    content = read_bounded(path, _MAX_ENVELOPE_BYTES)
     if problem := other_descriptor(content, data):
         raise DefinitionError("INVALID_RELEASE", f"{path} {problem}")
     try:
@@ -115,16 +115,3 @@ def _invalid(path: Path, findings: tuple[Finding, ...]) -> DefinitionError:
 
 def _opened(path: Path | None) -> Any:
     return None if path is None else path.open("rb")
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """Return at most ``limit`` bytes of a file, and one more if it is longer."""
-    try:
-        with path.open("rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: OSError) -> DefinitionError:
-    return DefinitionError("FILE_UNREADABLE", f"{path} cannot be read: {type(error).__name__}")

@@ -70,12 +70,20 @@ def unreachable(reason: str) -> DefinitionError:
     return DefinitionError("COORDINATOR_UNREACHABLE", f"the coordinator cannot be reached: {reason}")
 
 
-def refused(response: requests.Response) -> DefinitionError:
-    """Return the error for a response with an unexpected status, with its problem document."""
+class Refused(DefinitionError):
+    """COORDINATOR_REFUSED: a response with an unexpected status. ``problem`` is its problem document, or empty."""
+
+    def __init__(self, message: str, problem: dict[str, Any]) -> None:
+        super().__init__("COORDINATOR_REFUSED", message)
+        self.problem = problem
+
+
+def refused(response: requests.Response) -> Refused:
+    """Return the error for a response with an unexpected status."""
     problem = _object(response) or {}
     lines = [f"{response.status_code} {problem.get('code', '')} {problem.get('detail', '')}".strip()]
     lines += [f"  {error.get('field', '')}: {error.get('message', '')}" for error in problem.get("errors", ())]
-    return DefinitionError("COORDINATOR_REFUSED", "\n".join(lines))
+    return Refused("\n".join(lines), problem)
 
 
 def _object(response: requests.Response) -> dict[str, Any] | None:

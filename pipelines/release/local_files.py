@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.errors import DefinitionError
 from wire.documents.artifact_uri import FileUri
 from wire.documents.descriptor import ArtifactRef, LocatedArtifactRef
 
@@ -41,6 +42,22 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Return at most ``limit`` bytes of a file, and one more if it is longer.
+
+    Raises ``DefinitionError``: FILE_UNREADABLE.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> DefinitionError:
+    return DefinitionError("FILE_UNREADABLE", f"{path} cannot be read: {type(error).__name__}")
 
 
 def digest_of(path: Path) -> str:

@@ -13,8 +13,8 @@ from urllib.parse import quote
 import requests
 
 from pipelines.errors import DefinitionError
+from pipelines.release.connection import Refused, call
 from pipelines.release.connection import Target as Target
-from pipelines.release.connection import call
 from pipelines.release.descriptor import CONTRACT_NAME, DESCRIPTOR_NAME, ENVELOPE_NAME, other_descriptor
 from pipelines.release.direct_upload import DIRECT_BYTES, send
 from pipelines.release.local_files import LocalFiles
@@ -27,6 +27,8 @@ CHUNK: Final = 256 * 1024
 """In bytes."""
 VERDICT_SECONDS: Final = 600.0
 """How long ``publish`` waits for the verification of one file, and of the release."""
+WORKER_REQUIRED: Final = "WORKER_REQUIRED"
+"""The code of an activation that the pipeline's policy refuses, because no worker may run the release."""
 _PAUSE_SECONDS: Final = 0.5
 _DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED", "RETIRED"})
 
@@ -78,15 +80,22 @@ def publish(
     )
 
 
-def activate(release: dict[str, Any], target: Target, *, reason: str) -> dict[str, Any]:
-    """Activate a published release and return the activation as the API does.
+def activate(folder: Path, release: dict[str, Any], target: Target, *, reason: str) -> dict[str, Any]:
+    """Activate the release that was published from ``folder``, and return the activation as the API does.
 
-    Raises ``DefinitionError``: INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED.
+    Raises ``DefinitionError``: INVALID_URL, COORDINATOR_UNREACHABLE, WORKER_REQUIRED, COORDINATOR_REFUSED.
     """
     address = f"{target.base}/pipelines/{quote(str(release['pipelineId']), safe='')}/activations"
     body = {"releaseVersion": release["releaseVersion"], "reason": reason, "operationKey": secrets.token_hex(16)}
-    with target.session() as http:
-        return call(http, "POST", address, (201,), json=body)
+    try:
+        with target.session() as http:
+            return call(http, "POST", address, (201,), json=body)
+    except Refused as error:
+        if error.problem.get("code") != WORKER_REQUIRED:
+            raise
+        command = f"pipelines worker --release {folder / DESCRIPTOR_NAME}"
+        message = f"{error.problem.get('detail')}\n  The release is registered, but not active. Publish it again when a"
+        raise DefinitionError(WORKER_REQUIRED, f"{message} worker runs: {command}") from error
 
 
 def _descriptor(path: Path) -> Descriptor:

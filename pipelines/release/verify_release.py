@@ -10,9 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, other_descriptor
-from pipelines.release.local_files import LocalFiles, is_file
+from pipelines.release.local_files import LocalFiles, is_file, read_bounded, unreadable
 from pipelines.release.maven_repositories import NO_REPOSITORIES, Repositories, RepositoryError
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import MAX_CONTRACT_BYTES
@@ -131,7 +130,7 @@ def verify(
     Raises ``DefinitionError``: FILE_UNREADABLE, INVALID_REPOSITORY, INVALID_REPOSITORY_CREDENTIALS.
     """
     repositories.require_usable()
-    data = _read(path, MAX_DESCRIPTOR_BYTES)
+    data = read_bounded(path, MAX_DESCRIPTOR_BYTES)
     document = _contract_document(path, contract)
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     try:
@@ -164,7 +163,7 @@ def _verdict(descriptor: Descriptor, checked: Sequence[CheckedArtifact], documen
     try:
         return verify_artifacts(descriptor, opened, document)
     except OSError as error:
-        raise _unreadable(Path(str(error.filename)), error) from None
+        raise unreadable(Path(str(error.filename)), error) from None
 
 
 @dataclass(slots=True)
@@ -226,7 +225,7 @@ class _Search:
         try:
             return self.local.digest(path)
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
 
     def _reject(self, code: str, where: str, message: str) -> None:
         self.findings.append(Finding(code, where, message))
@@ -235,13 +234,13 @@ class _Search:
 def _contract_document(descriptor: Path, contract: Path | None) -> bytes | None:
     beside = descriptor.with_name(CONTRACT_NAME)
     path = contract or (beside if is_file(beside) else None)
-    return None if path is None else _read(path, MAX_CONTRACT_BYTES)
+    return None if path is None else read_bounded(path, MAX_CONTRACT_BYTES)
 
 
 def _envelope_findings(envelope: Path, descriptor: bytes) -> list[Finding]:
     if not is_file(envelope):
         return []
-    problem = other_descriptor(_read(envelope, MAX_ENVELOPE_BYTES), descriptor)
+    problem = other_descriptor(read_bounded(envelope, MAX_ENVELOPE_BYTES), descriptor)
     return [Finding("SIGNATURE_OTHER_DESCRIPTOR", f"{ENVELOPE_NAME}#payload", f"it {problem}")] if problem else []
 
 
@@ -250,16 +249,3 @@ def _promotion_findings(descriptor: Descriptor, *, required: bool) -> list[Findi
         message = f"only a descriptor of the profile {Profile.TPF_2026_10} can be promoted"
         return [Finding("PROFILE_NOT_PROMOTABLE", DESCRIPTOR_NAME, message)]
     return unpromotable(descriptor, Severity.ERROR if required else Severity.WARNING)
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """Return at most ``limit`` bytes of a file, and one more if it is longer."""
-    try:
-        with path.open("rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: OSError) -> DefinitionError:
-    return DefinitionError("FILE_UNREADABLE", f"{path} cannot be read: {type(error).__name__}")

@@ -33,11 +33,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact about a planned activation, which the confirmation page displays."""
+    """A fact about a planned activation, which the confirmation page displays. If it `refuses`, there will be none."""
 
     label: str
     value: str
     warning: bool = False
+    refuses: bool = False
 
 
 Rule = Callable[[Pipeline, Kind], None]
@@ -54,9 +55,8 @@ def facts(release: Release, active: Release | None) -> list[Fact]:
 
 
 def _described(gate: Gate) -> Fact:
-    is_met = gate.verdict is Verdict.MET
-    refused = " The policy of the pipeline does not allow the activation." if gate.verdict is Verdict.UNMET else ""
-    return Fact(gate.name.capitalize(), gate.detail + refused, warning=not is_met)
+    warns = gate.verdict is not Verdict.MET
+    return Fact(gate.name.capitalize(), gate.detail, warning=warns, refuses=gate.verdict is Verdict.UNMET)
 
 
 def kind_of(release: Release, active: Release | None) -> Kind:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from django.db.models import Sum
 from django.db.models.functions import Length
 
+from releases import queries
 from releases.errors import ReleaseUnknown
 from releases.models import Pipeline, Release
 from releases.states import AttachmentKind, Status
@@ -14,7 +15,6 @@ from wire.comparison.comparison import compare
 from wire.comparison.contents import artifacts_by_id
 from wire.comparison.differences import Difference
 from wire.comparison.facts import Package, Provenance, ReleaseFacts
-from wire.documents.contract import Contract, contract_from_json
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.findings import DocumentError
 
@@ -41,22 +41,13 @@ def facts_of(release: Release) -> ReleaseFacts:
     descriptor = descriptor_from_json(release.descriptor)
     return ReleaseFacts(
         descriptor=descriptor,
-        contract=_contract(release),
+        contract=queries.contract_of(release),
         environments=_environments(release, descriptor),
         checkpoints=release.checkpoints if release.status in _VERIFIED else None,
         signers=_signers(release),
         provenance=_provenance(release),
         packages=_packages(release),
     )
-
-
-def _contract(release: Release) -> Contract | None:
-    if release.contract is None:
-        return None
-    try:
-        return contract_from_json(release.contract.document)
-    except DocumentError:
-        return None
 
 
 def _environments(release: Release, descriptor: Descriptor) -> Mapping[str, Mapping[str, Any]]:

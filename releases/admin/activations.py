@@ -68,6 +68,7 @@ def _confirmation(
 ) -> HttpResponse:
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
     active = pipeline.activation.release if pipeline.activation else None
+    facts = activation.facts(release, active)
     return pages.page(
         request,
         "releases/activate.html",
@@ -80,7 +81,8 @@ def _confirmation(
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
         is_rollback=activation.kind_of(release, active) == Kind.ROLLBACK,
-        facts=activation.facts(release, active),
+        facts=facts,
+        refusing=[fact for fact in facts if fact.refuses],
         operation_key=str(uuid.uuid4()),
         reason=form.data.get("reason", "") if form else "",
         form_errors=form.errors if form else {},

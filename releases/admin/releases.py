@@ -15,6 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from foundation.admin.columns import badge, column, moment
 from foundation.errors import CoordinatorError
+from releases import queries
 from releases.activation import activation, retirement, revocation
 from releases.admin import artifact_uploads, artifacts, attachments, pauses
 from releases.admin.activations import activate
@@ -26,8 +27,6 @@ from releases.trust import trust
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
-from wire.documents.contract import contract_from_json
-from wire.findings import DocumentError
 
 VARIANTS = {
     Status.UPLOADED.value: "info",
@@ -250,7 +249,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "artifacts": artifacts.of(release),
             **_deployments(release),
             "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),
-            "contract": steps_of(release),
+            "contract": queries.contract_of(release),
             "variant": VARIANTS[release.status],
             "revocation": Revocation.objects.filter(release=release).first(),
             "retirement": Retirement.objects.filter(release=release).first(),
@@ -283,13 +282,3 @@ def stages(release: Release) -> list[dict[str, str]]:
             kind = kinds.get(name, "good")
         shown.append({"name": name, "kind": kind, "icon": icons[kind]})
     return shown
-
-
-def steps_of(release: Release) -> Any:
-    """Return the contract of the release. None if its verification has found no contract yet."""
-    if release.contract is None:
-        return None
-    try:
-        return contract_from_json(release.contract.document)
-    except DocumentError:
-        return None

@@ -25,6 +25,7 @@ from releases.errors import (
     ReleaseUnknown,
     SignatureRequired,
     SmokeTestRequired,
+    WorkerRequired,
 )
 from releases.models import IDENTITY_LENGTH, Activation, Kind
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -79,7 +80,7 @@ class Activations(TenantView, ListAPIView[Activation]):
                 ArtifactStoreUnavailable,
                 ArtifactAltered,
             ),
-            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, SmokeTestRequired),
+            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, WorkerRequired, SmokeTestRequired),
         ),
     }
     serializer_class = ActivationView

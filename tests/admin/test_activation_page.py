@@ -9,6 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from executions.models import Worker
+from executions.workers.worker_gate import START
+from releases.activation import policy
 from releases.activation.activation import activate
 from releases.models import Activation, Pipeline, Release
 from tests import making
@@ -174,3 +176,34 @@ def test_workers_of_other_releases_are_not_counted(log_in: LogIn, newer: Release
     assert Worker.objects.filter(release_version="1.0").exists()
     facts = log_in("release-manager").get(address(newer)).context["facts"]
     assert any(fact.warning and fact.label == "No healthy worker hosts it" for fact in facts)
+
+
+def test_an_activation_without_the_required_worker_cannot_be_confirmed(log_in: LogIn, newer: Release) -> None:
+    policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
+    client = log_in("release-manager")
+    page = client.get(address(newer))
+    [refusing] = page.context["refusing"]
+    assert (refusing.label, START in refusing.value) == ("Worker", True)
+    assert 'type="submit" class' in page.text
+    assert 'disabled aria-describedby="refusing"' in page.text
+    assert f"No worker lifecycle record for this release. Start one, for example with `{START}`." in page.text
+    answer = client.post(address(newer), form_of(client, newer))
+    assert (answer.status_code, 'data-problem="WORKER_REQUIRED"' in answer.text) == (409, True)
+    assert len(history(newer)) == 1
+    making.worker(newer, "new-worker")
+    page = client.get(address(newer))
+    assert page.context["refusing"] == []
+    assert "aria-describedby" not in page.text.partition('id="activate-form"')[2]
+    assert client.post(address(newer), form_of(client, newer)).status_code == 302
+
+
+@pytest.mark.parametrize(("value", "shown"), [("warn", True), ("off", False)])
+def test_other_policies_only_warn_of_a_missing_worker(value: str, shown: bool, log_in: LogIn, newer: Release) -> None:
+    policy.change(newer.pipeline, {"workerGate": value}, actor="user:admin")
+    client = log_in("release-manager")
+    page = client.get(address(newer))
+    assert ("Worker" in [fact.label for fact in page.context["facts"] if fact.warning], page.context["refusing"]) == (
+        shown,
+        [],
+    )
+    assert client.post(address(newer), form_of(client, newer)).status_code == 302

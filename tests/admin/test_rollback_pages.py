@@ -7,6 +7,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from executions.models import Worker
+from executions.workers.worker_gate import START
+from releases.activation import policy
 from releases.activation.activation import activate
 from releases.models import Activation, Pipeline, Release
 from tests import making, signing
@@ -155,3 +158,16 @@ def test_the_history_is_downloaded_signed(log_in: LogIn, newer: Release, setting
     settings.PROVENANCE_KEY = ""
     assert client.get(download).status_code == 404
     assert download not in client.get(page_of(newer)).text
+
+
+def test_a_rollback_without_the_required_worker_changes_nothing(log_in: LogIn, acme: World, newer: Release) -> None:
+    policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
+    making.silence(acme.worker)
+    client = log_in("on-call")
+    [message] = said(client.post(address(newer), form_of(client, newer), follow=True))
+    assert message.startswith("WORKER_REQUIRED: No worker may run release '1.0': ")
+    assert START in message
+    assert history(newer)[-1].release == newer
+    Worker.objects.filter(pk=acme.worker.pk).update(alive_until=None)
+    client.post(address(newer), form_of(client, newer))
+    assert history(newer)[-1].release == acme.release

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from releases.activation import policy
-from releases.models import Attachment, KeyRevocation, Pipeline, Release, TrustedKey
+from releases.models import Attachment, KeyRevocation, Release, TrustedKey
 from releases.registration import attachments
 from releases.trust import trust, trusted_keys
 from tests import making, signing
@@ -171,61 +171,23 @@ def test_the_upload_form_accepts_attachments(log_in: LogIn, acme: World) -> None
     assert [each.kind for each in release.attachments.all()] == ["signature", "sbom"]
 
 
-def test_tenant_admins_change_the_policy_within_its_rules(log_in: LogIn, acme: World) -> None:
-    address = reverse("admin:releases_pipeline_policy", args=[acme.release.pipeline_id])
-    client = log_in("tenant-admin")
-    shown = client.post(address, {"signature_policy": "require"}, follow=True).text
-    assert "A release can be activated only if a trusted key signed it" in shown
-    assert Pipeline.objects.get(pk=acme.release.pipeline_id).signature_policy == "require"
-    shown = client.post(address, {"unverified_workers": "allow"}, follow=True).text
-    assert "Workers that host code from a folder get work" in shown
-    assert Pipeline.objects.get(pk=acme.release.pipeline_id).unverified_workers == "allow"
-    shown = client.post(address, {"missing_artifacts": "identity-only"}, follow=True).text
-    assert "A release whose bytes cannot be had is registered, and only identifies them" in shown
-    assert Pipeline.objects.get(pk=acme.release.pipeline_id).missing_artifacts == "identity-only"
-    for wrong in (
-        {"signature_policy": "perhaps"},
-        {"unverified_workers": "perhaps"},
-        {"missing_artifacts": "perhaps"},
-    ):
-        assert "Nothing changed" in client.post(address, wrong, follow=True).text
-    client.post(address, {"reason_required": "on"})
-    saved = Pipeline.objects.get(pk=acme.release.pipeline_id)
-    assert (saved.signature_policy, saved.unverified_workers) == ("require", "allow")
-    assert (saved.missing_artifacts, saved.reason_required) == ("identity-only", True)
-
-
-def test_the_page_of_a_pipeline_shows_the_policy_to_those_who_may_not_change_it(log_in: LogIn, acme: World) -> None:
-    address = reverse("admin:releases_pipeline_change", args=[acme.release.pipeline_id])
-    for value in ("reject", "identity-only"):
-        policy.change(acme.release.pipeline, {"missingArtifacts": value}, actor="user:x")
-        viewer, admin = log_in("viewer").get(address).text, log_in("tenant-admin").get(address).text
-        assert f'data-missing-artifacts="{value}"' in viewer
-        assert 'name="missing_artifacts"' not in viewer
-        [option] = [line for line in admin.split("<option") if f'value="{value}"' in line]
-        assert "selected" in option
-
-
-def test_a_get_request_does_not_change_the_policy(log_in: LogIn, acme: World) -> None:
-    pipeline = policy.change(acme.release.pipeline, {"reasonRequired": True}, actor="user:x")
-    address = reverse("admin:releases_pipeline_policy", args=[pipeline.pk])
-    assert log_in("tenant-admin").get(address).status_code == 405
-    assert Pipeline.objects.get(pk=pipeline.pk).reason_required
-
-
 def test_an_unsigned_release_cannot_be_activated_if_the_policy_requires_a_signature(log_in: LogIn, acme: World) -> None:
     policy.change(acme.release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
     client = log_in("release-manager")
     address = reverse("admin:releases_release_activate", args=[acme.release.pk])
     shown = client.get(address)
-    assert "Unsigned. The policy of the pipeline does not allow its activation." in shown.text
+    assert [fact.value for fact in shown.context["refusing"]] == ["Release '1.0' cannot be activated. Unsigned."]
+    assert "The policy of the pipeline does not allow this activation" in shown.text
+    assert 'disabled aria-describedby="refusing"' in shown.text
     body = {"expected_release_version": "1.0", "operation_key": shown.context["operation_key"], "reason": ""}
     refused = client.post(address, body)
     assert (refused.status_code, 'data-problem="SIGNATURE_REQUIRED"' in refused.text) == (409, True)
     assert "data-trust" in client.get(reverse("admin:releases_pipeline_change", args=[acme.release.pipeline_id])).text
     signing.trusted(acme.tenant)
     attachments.attach(acme.release, [signed(acme)], actor="user:x")
-    assert "Signed by" in client.get(address).text
+    shown = client.get(address)
+    assert "Signed by" in shown.text
+    assert "refusing" not in shown.text
     assert client.post(address, body).status_code == 302
 
 

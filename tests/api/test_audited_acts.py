@@ -6,6 +6,7 @@ import pytest
 import requests
 from django.db import transaction
 
+from executions.models import Worker
 from releases.activation.activation import activate
 from tenancy.audit import recording
 from tenancy.audit.acts import NAMES
@@ -216,9 +217,14 @@ def test_a_direct_upload_leaves_an_entry_when_it_begins_and_when_it_is_complete(
 def test_an_activation_that_the_policy_refuses_is_denied(ours: TenantApi) -> None:
     token = ours.all_scopes
     path = ours.url("pipelines/{pipeline_id}")
-    policy = {"reasonRequired": True, "signaturePolicy": "require"}
-    assert ours.call("PATCH", path, policy, token=token).status_code == 200
-    for body, code in (({}, "REASON_REQUIRED"), (WHY, "SIGNATURE_REQUIRED")):
+    making.silence(*Worker.objects.all())
+    cases: tuple[tuple[dict[str, Any], dict[str, Any], str], ...] = (
+        ({"reasonRequired": True, "signaturePolicy": "require"}, {}, "REASON_REQUIRED"),
+        ({}, WHY, "SIGNATURE_REQUIRED"),
+        ({"signaturePolicy": "off", "workerGate": "require"}, WHY, "WORKER_REQUIRED"),
+    )
+    for policy, body, code in cases:
+        assert ours.call("PATCH", path, policy, token=token).status_code == 200
         recording.repeats.reset()
         before = len(entries())
         response = ours.call("POST", f"{path}/activations", {"releaseVersion": "1.0", **body}, token=token)

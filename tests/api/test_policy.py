@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from executions.lifecycle.outcome import retry_policy
-from releases.models import Pipeline, Release
+from executions.workers.worker_gate import START
+from releases.models import Activation, Pipeline, Release
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
@@ -18,6 +19,7 @@ PATH = f"pipelines/{making.PIPELINE}"
 POLICY = {
     "reasonRequired": True,
     "validateAnswers": False,
+    "workerGate": "warn",
     "unverifiedWorkers": "allow",
     "missingArtifacts": "identity-only",
     "rollBackDays": 7,
@@ -120,6 +122,9 @@ def test_an_invalid_policy_is_rejected_with_every_finding(
         {"reasonRequired": 1},
         {"reasonRequired": None},
         {"validateAnswers": None},
+        {"workerGate": "perhaps"},
+        {"workerGate": True},
+        {"workerGate": None},
         {"missingArtifacts": "perhaps"},
         {"missingArtifacts": "IDENTITY-ONLY"},
         {"missingArtifacts": None},
@@ -146,3 +151,17 @@ def test_only_administrators_of_the_tenant_change_a_policy(owner: Tenant, releas
     stranger = Caller(making.tenant(), *Scope)
     assert stranger.call("PATCH", PATH, POLICY, 404)["code"] == "PIPELINE_UNKNOWN"
     assert rows(Pipeline) == before
+
+
+def test_an_activation_needs_a_worker_if_the_policy_requires_one(
+    admin: Caller, owner: Tenant, release: Release
+) -> None:
+    assert admin.call("PATCH", PATH, {"workerGate": "require"})["workerGate"] == "require"
+    manager = Caller(owner, Scope.ACTIVATE, Scope.READ)
+    before = rows(Activation)
+    problem = manager.call("POST", f"{PATH}/activations", {"releaseVersion": "1.0"}, 409)
+    assert (problem["code"], problem["command"]) == ("WORKER_REQUIRED", START)
+    assert START in problem["detail"]
+    assert rows(Activation) == before
+    making.worker(release)
+    assert manager.call("POST", f"{PATH}/activations", {"releaseVersion": "1.0"}, 201)["sequence"] == 2

@@ -48,12 +48,19 @@ def test_upload_verify_activate_and_roll_back(
     register(page, v1)
     expect(page.locator("[data-steps]")).to_contain_text("Settle")
     expect(page.get_by_text("Verification passed")).to_be_visible()
+    tenant.start_worker(v1, "worker-1")
     activate(page, "Activate", "The first release")
 
     register(page, v2)
     page.get_by_role("link", name="Activate", exact=True).click()
     expect(page.locator("[data-differences]")).to_contain_text("Check")
     expect(page.locator("[data-warning]")).to_contain_text("No healthy worker hosts it")
+    expect(page.locator("[data-refusing]")).to_contain_text("pipelines worker --release pipeline-release.json")
+    expect(page.get_by_role("button", name="Activate 2.0")).to_be_disabled()
+    tenant.start_worker(v2, "worker-2")
+    page.get_by_role("link", name="Check again").click()
+    expect(page.get_by_role("button", name="Activate 2.0")).to_be_enabled()
+    page.go_back()
     page.go_back()
     activate(page, "Activate", "It checks before it settles")
 
@@ -114,6 +121,7 @@ def test_a_release_with_a_carrier_is_dropped_verified_and_activated(
     with page.expect_download() as download:
         page.locator("[data-descriptor]").get_by_role("link", name="Download").click()
     assert Path(download.value.path()).read_bytes() == release.descriptor.read_bytes()
+    tenant.change_policy(release.pipeline_id, workerGate="off")
     activate(page, "Activate", "The first release with a carrier")
     shown = tenant.get(f"pipelines/{release.pipeline_id}/releases/1.0")
     assert (shown["active"], shown["profile"], shown["carrierArtifactId"]) == (True, "tpf-2026-10", "app")
@@ -166,6 +174,7 @@ def test_an_outdated_activation_is_rejected_and_shows_the_current_release(
 ) -> None:
     page = log_in(tenant, Role.RELEASE_MANAGER)
     register(page, v1)
+    tenant.start_worker(v1, "worker-1")
     page.get_by_role("link", name="Activate", exact=True).click()
     page.wait_for_url("**/activate/")
     tenant.register(v2)
@@ -224,6 +233,7 @@ def test_a_signature_is_required_attached_and_revoked(
     manager = log_in(tenant, Role.RELEASE_MANAGER)
     register(manager, v1)
     release_page = manager.url
+    tenant.start_worker(v1, "worker-1")
     expect(manager.locator("[data-standing=UNSIGNED]")).to_be_visible()
 
     admin = log_in(tenant, Role.TENANT_ADMIN)
@@ -234,16 +244,18 @@ def test_a_signature_is_required_attached_and_revoked(
     admin.get_by_role("button", name="Trust the key").click()
     expect(admin.get_by_text(signing.key_id())).to_be_visible()
     key_page = admin.url
+    manager.get_by_role("link", name="Activate", exact=True).click()
+    manager.wait_for_url("**/activate/")
     admin.goto("/admin/releases/pipeline/")
     admin.get_by_role("link", name=v1.pipeline_id, exact=True).click()
-    admin.select_option("#signature-policy", "require")
+    admin.select_option("#signature_policy", "require")
     admin.get_by_role("button", name="Save policy").click()
     expect(admin.get_by_text("was saved")).to_be_visible()
 
-    manager.get_by_role("link", name="Activate", exact=True).click()
-    expect(manager.locator("[data-warning]").filter(has_text="Unsigned.")).to_be_visible()
     manager.get_by_role("button", name="Activate 1.0").click()
     expect(manager.locator("[data-problem=SIGNATURE_REQUIRED]")).to_be_visible()
+    expect(manager.locator("[data-refusing]")).to_contain_text("Unsigned.")
+    expect(manager.get_by_role("button", name="Activate 1.0")).to_be_disabled()
 
     files = {
         "pipeline-release.dsse.json": signing.envelope(v1.document),

@@ -23,7 +23,7 @@ from releases.activation import policy
 from releases.activation.activation import activate
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.models import Attachment, Release
+from releases.models import Attachment, Pipeline, Release
 from releases.registration import attachments
 from tests import making, signing
 from tests.concurrency import scenes
@@ -61,6 +61,17 @@ def a_stricter_policy() -> Decision:
     [release] = releases("1.0")
     change = partial(policy.change, release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
     return change, partial(activate, release, actor="user:y"), "SignatureRequired"
+
+
+def the_last_worker_that_is_drained() -> Decision:
+    owner, release = making.ready()
+    policy.change(release.pipeline, {"workerGate": "require"}, actor="user:x")
+
+    def drain_it() -> None:
+        Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
+        registry.drain(owner, release.pipeline.pipeline_id, "worker-1", actor="user:x")
+
+    return drain_it, partial(activate, scenes.fresh(release), actor="user:y"), "WorkerRequired"
 
 
 def another_active_release() -> Decision:
@@ -283,6 +294,7 @@ def a_rest_worker_with_the_id_of_a_worker_that_now_uses_the_broker() -> Decision
 
 DECISIONS = [
     a_stricter_policy,
+    the_last_worker_that_is_drained,
     another_active_release,
     a_release_that_is_being_revoked,
     the_same_operation,

@@ -19,21 +19,16 @@ from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.awaits.parking import interaction_of, suspended
+from tests.executions.holds.targets import TARGETS, target
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.usefixtures("committed")
-TARGETS = ("execution", "release", "pipeline")
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
 def ready() -> tuple[Tenant, Release]:
     return making.ready()
-
-
-def target(kind: str, of: Execution) -> holds.Target:
-    targets: dict[str, holds.Target] = {"execution": of, "release": of.release, "pipeline": of.release.pipeline}
-    return targets[kind]
 
 
 def pause(of: holds.Target, *, refuses_submissions: bool = False) -> holds.Pause:

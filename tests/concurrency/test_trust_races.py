@@ -7,9 +7,10 @@ from functools import partial
 import pytest
 from django.db import connections, transaction
 
-from releases.activation import policy
+from releases.activation import gates, policy
 from releases.activation.activation import activate
-from releases.models import Activation, Attachment, KeyRevocation, Release, TrustedKey
+from releases.activation.gates import Switch
+from releases.models import Activation, Attachment, KeyRevocation, Kind, Release, TrustedKey
 from releases.registration import attachments
 from releases.trust import trust, trusted_keys
 from tests import making, signing
@@ -43,7 +44,8 @@ def test_a_revocation_waits_for_an_activation_that_uses_the_key() -> None:
     key = signing.trusted(release.pipeline.tenant)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
-            assert trust.require_met(release, release.pipeline).standing is trust.Standing.SIGNED
+            [gate] = gates.require_met(Switch(release, release.pipeline, Kind.ACTIVATION, binding=True))
+            assert (gate.verdict, gate.detail) == (gates.Verdict.MET, "Signed by ci.")
             revoking = pool.submit(revoked, key)
             with pytest.raises(TimeoutError):
                 revoking.result(0.5)

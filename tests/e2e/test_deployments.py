@@ -183,8 +183,8 @@ def test_the_command_line_deploys_what_a_person_then_activates(
     assert (page["status"], page["active"], page["findings"]) == ("REGISTERED", False, [])
     assert acme.get("pipelines/tests.pinned/activations")["items"] == []
     assert acme.submit("tests.pinned", {"number": 1}, "early").status_code == 409
-    acme.activate(v1)
     start_worker(acme, desk.describe(archived(repository, v1)), v1, "worker-1")
+    acme.activate(v1)
     accepted = acme.accepted("tests.pinned", {"number": 1}, "first")
     assert accepted["pin"]["releaseVersion"] == "1.0"
     acme.wait_for(accepted["executionId"], "SUCCEEDED")

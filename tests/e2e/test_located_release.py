@@ -47,6 +47,7 @@ def test_a_release_is_verified_published_and_executed(
     """The retry repeats the failed step only, because the artifact requests checkpoints."""
     verified = pipelines("verify-release", release.descriptor, "--json")
     assert verified["status"] == "VERIFIED"
+    tenant.start_worker(release, "worker")
     published = pipelines(
         *("publish", release.descriptor.parent, "--activate", "--json"),
         PIPELINES_URL=tenant.product.url,
@@ -58,7 +59,6 @@ def test_a_release_is_verified_published_and_executed(
     assert stored.descriptor_digest == verified["descriptorDigest"]
     assert stored.descriptor_digest == f"sha256:{hashlib.sha256(release.descriptor.read_bytes()).hexdigest()}"
 
-    tenant.start_worker(release, "worker")
     marks = tmp_path / "marks"
     marks.mkdir()
     value = {"marks": str(marks), "items": 3, "fail_times": 2}

@@ -39,6 +39,13 @@ def test_publish_uploads_waits_and_activates_and_can_be_repeated(
     assert dict(line.split(maxsplit=1) for line in done.stdout.splitlines())["status"] == "REGISTERED"
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] is None
 
+    refused = publish(tenant, v1, token, "--activate")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: WORKER_REQUIRED: ")
+    assert f"pipelines worker --release {v1.descriptor}" in refused.stderr
+    assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] is None
+
+    tenant.start_worker(v1, "worker")
     repeated = publish(tenant, v1, token, "--activate", "--reason=first", "--json")
     assert repeated.returncode == 0, repeated.stderr
     output = json.loads(repeated.stdout)
@@ -106,6 +113,7 @@ def test_a_signed_release_is_published_and_activated_under_the_policy_require(
     uploaded = json.loads(first.stdout)["release"]
     assert [each["kind"] for each in uploaded["attachments"]] == ["signature", "provenance", "sbom"]
     assert uploaded["trust"]["standing"] == "UNTRUSTED"
+    tenant.start_worker(v1, "worker")
     Pipeline.objects.filter(tenant=tenant.tenant).update(signature_policy="require")
     warned = publish(tenant, v1, token)
     assert (warned.returncode, warned.stderr.split(":")[:2]) == (0, ["warning", " UNTRUSTED"])

@@ -97,8 +97,8 @@ def test_each_continues_the_work_of_the_other_and_either_may_be_killed(
     one, other = pair.client(pair.one), pair.client(pair.other)
     one.upload(PIPELINE, v1.descriptor, v1.artifact)
     assert other.verified(PIPELINE, "1.0")["status"] == "REGISTERED"
-    other.activate(PIPELINE, "1.0", "registered through the other one")
     pair.host(v1, "worker-v1")
+    other.activate(PIPELINE, "1.0", "registered through the other one")
     first = one.submit(PIPELINE, {"number": 1}, "first")["executionId"]
     assert other.finished(first)["pin"]["releaseVersion"] == "1.0"
     assert other.result(first) == {"number": 1, "made_by": "code v1, attempt 0"}
@@ -111,8 +111,8 @@ def test_each_continues_the_work_of_the_other_and_either_may_be_killed(
     pair.age_verifications()
     assert other.verified(PIPELINE, "2.0", seconds=60)["status"] == "REGISTERED"
     assert other.finished(between)["pin"]["releaseVersion"] == "1.0"
-    other.activate(PIPELINE, "2.0", "after the loss of a host")
     pair.host(v2, "worker-v2")
+    other.activate(PIPELINE, "2.0", "after the loss of a host")
     second = other.submit(PIPELINE, {"number": 3}, "second")["executionId"]
     assert other.finished(second)["pin"]["releaseVersion"] == "2.0"
 

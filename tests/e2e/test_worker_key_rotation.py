@@ -49,13 +49,13 @@ class Installation:
         coordinator.start()
 
     def publish(self, release: BuiltRelease, worker: str) -> None:
-        """Register and activate a release, and start its first worker."""
+        """Register a release, start its first worker, and activate it."""
         client = self.clients()[0]
         client.upload(release.pipeline_id, release.descriptor, release.artifact)
         assert client.verified(release.pipeline_id, "1.0")["status"] == "REGISTERED"
-        client.activate(release.pipeline_id, "1.0", "first")
         self.host(release, worker, self.key())
         client.wait_for_worker(worker)
+        client.activate(release.pipeline_id, "1.0", "first")
 
     def host(self, release: BuiltRelease, name: str, key: str) -> Child:
         return self.workers.start_worker(name, release=release.descriptor, tenant=TENANT, key=key)

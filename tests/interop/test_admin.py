@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from executions.models import Execution, Worker, WorkerEvent
+from executions.workers.worker_gate import START
+from releases.activation import policy
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
+from releases.models import Activation, Pipeline
 from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import call, ok, refused
@@ -41,6 +45,28 @@ def test_releases_are_activated_and_rolled_back(root: Path, owner: Tenant) -> No
     assert (one["status"], one["activatedAtEpochMs"]) == ("ACTIVE", back["activatedAtEpochMs"])
     assert refused(call("GET", f"{base(owner)}/releases/sha256:none")) == (404, "")
     assert ok("GET", f"{base(owner)}/releases/sha256%3Aone") == one
+
+
+def test_an_activation_without_a_worker_is_accepted_unless_the_policy_changes(
+    root: Path, owner: Tenant, settings: Any
+) -> None:
+    """Clients of the framework activate a release before its workers start."""
+    settings.REST_WORKER_ORIGINS = ["http://w:1"]
+    register(owner, written(root))
+    path = f"{base(owner)}/releases/sha256:abc/activate"
+    assert ok("POST", path)["status"] == "ACTIVE"
+    pipeline = Pipeline.objects.select_related("tenant").get(tenant=owner)
+    assert pipeline.worker_gate == "warn"
+    policy.change(pipeline, {"workerGate": "require"}, actor="user:ann")
+    register(owner, written(root))
+    status, text = refused(call("POST", path))
+    assert (status, Activation.objects.count()) == (409, 1)
+    assert text.startswith("No worker may run release 'sha256:abc': No worker lifecycle record for this release.")
+    assert START in text
+    worker = {**WORKER, "contractVersion": making.contract()["contractVersion"], "releaseVersion": "sha256:abc"}
+    ok("POST", f"{base(owner)}/workers/register", {**worker, "endpoint": "http://w:1"})
+    Worker.objects.update(capability_checked_at=timezone.now(), capability_error="")
+    assert ok("POST", path)["status"] == "ACTIVE"
 
 
 def test_a_release_whose_bytes_are_missing_is_not_activated(root: Path, owner: Tenant) -> None:

@@ -64,6 +64,7 @@ def test_a_release_is_registered_with_its_exact_bytes_and_a_receipt(
     assert (release.status, release.uploaded_by) == ("REGISTERED", "token:ci-0")
     assert release.pipeline.application == "Æther orders"
     assert not Activation.objects.exists()
+    assert Pipeline.objects.get().worker_gate == "require"
 
 
 def test_a_repeated_request_gets_the_same_receipt_whatever_happened_since(
@@ -73,6 +74,7 @@ def test_a_repeated_request_gets_the_same_receipt_whatever_happened_since(
     first = deployer.deploy_new(document)
     assert deployer.deploy(document) == first
     release = Release.objects.get()
+    making.worker(release)
     activate(release, actor="user:ann")
     assert deployer.deploy(document) == first
     revoke(release, actor="user:ann", reason="broken")

@@ -60,8 +60,8 @@ MATRIX = {
     "releases_pipeline": Table(
         never="id tenant_id pipeline_id activation_id created_at",
         always="""
-            reason_required signature_policy validate_answers unverified_workers missing_artifacts rollback_days
-            smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier
+            reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts
+            rollback_days smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier
         """,
         state="application",
         in_state={"": "application", "orders": ""},

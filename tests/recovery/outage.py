@@ -67,10 +67,10 @@ def main() -> None:
             cluster.set_up()
             release = build("gated:pipeline", PIPELINES / "gated", Path(folder) / "gated", "1.0")
             cluster.publish(release)
-            cluster.client().activate(release.pipeline_id, release.version, "")
             cluster.host(WORKER, release, concurrency=8)
             cluster.restore()
             cluster.client().wait_for_worker(WORKER)
+            cluster.client().activate(release.pipeline_id, release.version, "")
             (Path(folder) / "run").mkdir()
             run(Scenario(cluster, release, Path(folder) / "run"), options.fault, options.seconds, 1 / options.rate)
         finally:

@@ -11,6 +11,8 @@ from tests.recovery.cluster import TENANT, Cluster
 
 REQUEST_TIMEOUT_SECONDS = 8.0
 TOTAL_TIMEOUT_SECONDS = 180.0
+WORKERS_RESTART = "409 WORKER_REQUIRED"
+"""No worker of the release runs at the moment of its activation."""
 
 
 class Refused(Exception):
@@ -27,7 +29,10 @@ class RetryingClient:
         self.failed_requests: Counter[str] = Counter()
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Return status and body of the first successful response. Raises `Refused` for 4xx, or after the timeout."""
+        """Return status and body of the first successful response. Raises `Refused` for 4xx, or after the timeout.
+
+        An activation that finds no worker is repeated, too.
+        """
         deadline = time.monotonic() + TOTAL_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -37,7 +42,7 @@ class RetryingClient:
             else:
                 if response.ok:
                     return response.status_code, response.json()
-                if response.status_code < 500:
+                if response.status_code < 500 and _code(response) != WORKERS_RESTART:
                     raise Refused(f"{method} {path}: {response.status_code} {response.text}")
                 self.failed_requests[_code(response)] += 1
             time.sleep(0.1)

@@ -20,22 +20,17 @@ from tenancy.models import Tenant
 from tests import making
 from tests.executions import moments
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
+from tests.executions.holds.targets import TARGETS, target
 from tests.raw_sql import run, unguarded
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 pytestmark = pytest.mark.django_db
-TARGETS = ("execution", "release", "pipeline")
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
 def ready() -> tuple[Tenant, Release]:
     return making.ready()
-
-
-def target(kind: str, of: Execution) -> holds.Target:
-    targets: dict[str, holds.Target] = {"execution": of, "release": of.release, "pipeline": of.release.pipeline}
-    return targets[kind]
 
 
 def pause(of: holds.Target, **more: Any) -> Hold:

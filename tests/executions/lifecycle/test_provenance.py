@@ -1,6 +1,7 @@
 """The provenance of an execution names the code of every part, also of parts that differ or did not report."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -205,30 +206,30 @@ def test_a_dropped_report_does_not_repeat_the_steps_of_its_checkpoints(hosting: 
     ]
 
 
-def test_a_cancelled_part_names_the_worker_that_had_it() -> None:
-    owner, release = making.ready()
-    execution = making.execution(owner)
-    [claim] = making.claimed(owner)
-    [artifact] = release.artifacts.all()
-    making.worker(release, "worker-9", artifact_digest=artifact.digest)
-    moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-9", lease_seconds=30)
-    cancellation.cancel(owner, execution.pk, actor="user:anna", reason="a mistake")
-    [run] = predicate(execution)["runs"]
-    assert (run["outcome"], run["worker"], run["artifactDigest"]) == ("CANCELLED", "worker-9", artifact.digest)
-    assert run["findings"] == ["NOT_REPORTED"]
+def cancelled(execution: Execution) -> None:
+    cancellation.cancel(execution.tenant, execution.pk, actor="user:anna", reason="a mistake")
 
 
-def test_a_part_that_a_revocation_ended_names_the_worker_that_had_it() -> None:
-    owner, release = making.ready()
-    execution = making.execution(owner)
-    [claim] = making.claimed(owner)
-    [artifact] = release.artifacts.all()
-    making.worker(release, "worker-9", artifact_digest=artifact.digest)
-    moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-9", lease_seconds=30)
-    revoke(release, actor="user:anna", reason="leaked", open_executions=Order.FAIL)
+def ended_by_a_revocation(execution: Execution) -> None:
+    revoke(execution.release, actor="user:anna", reason="leaked", open_executions=Order.FAIL)
     assert revoked.fail_open() == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [(cancelled, "CANCELLED"), (ended_by_a_revocation, "RELEASE_REVOKED")],
+    ids=["cancelled", "revoked"],
+)
+def test_a_part_that_was_ended_names_the_worker_that_had_it(end: Callable[[Execution], None], outcome: str) -> None:
+    owner, release = making.ready()
+    execution = making.execution(owner)
+    [claim] = making.claimed(owner)
+    [artifact] = release.artifacts.all()
+    making.worker(release, "worker-9", artifact_digest=artifact.digest)
+    moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-9", lease_seconds=30)
+    end(execution)
     [run] = predicate(execution)["runs"]
-    assert (run["outcome"], run["worker"], run["artifactDigest"]) == ("RELEASE_REVOKED", "worker-9", artifact.digest)
+    assert (run["outcome"], run["worker"], run["artifactDigest"]) == (outcome, "worker-9", artifact.digest)
     assert run["findings"] == ["NOT_REPORTED"]
 
 

@@ -369,3 +369,17 @@ def test_a_verification_that_ends_after_the_release_was_rejected_changes_nothing
         verify_release(release.pk)
     assert rows.get().status == Status.REJECTED
     assert not Contract.objects.exists()
+
+
+@pytest.mark.parametrize("begins_with", ["require", "warn", "off"])
+def test_the_policy_of_a_new_pipeline_begins_with_the_gate_of_its_registration(begins_with: str) -> None:
+    owner = making.tenant()
+    first = making.upload(owner, DESCRIPTOR, DATA, worker_gate=begins_with).release
+    making.upload(owner, {**DESCRIPTOR, "releaseVersion": "2.0"}, DATA, worker_gate="off")
+    assert Pipeline.objects.get(pk=first.pipeline_id).worker_gate == begins_with
+
+
+def test_new_pipelines_require_a_worker() -> None:
+    document = json.dumps(DESCRIPTOR).encode()
+    release = register(making.tenant(), document, [making.staged(DATA)], actor="user:test").release
+    assert release.pipeline.worker_gate == "require"

@@ -2,10 +2,7 @@
 
 import importlib
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
@@ -92,19 +89,3 @@ def context() -> StepContext:
         attempt=2,
         transition_key="e-1:0:2",
     )
-
-
-@contextmanager
-def serving(*servers: ThreadingHTTPServer) -> Iterator[None]:
-    """Serve requests until the block ends."""
-    threads = [threading.Thread(target=server.serve_forever, args=[0.01]) for server in servers]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        for server in servers:
-            server.shutdown()
-            server.server_close()
-        for thread in threads:
-            thread.join()

@@ -6,13 +6,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.unit.pipelines.conftest import serving
+from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TEMPLATES = ["github.yml", "gitlab.yml"]
@@ -29,7 +28,7 @@ def double(n: int) -> int:
 """
 
 
-class Server:
+class Server(SmallServer):
     """Stores what is PUT, returns it, and accepts releases."""
 
     def __init__(self) -> None:
@@ -38,7 +37,7 @@ class Server:
         self.releases: list[bytes] = []
         own = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             def do_PUT(self) -> None:
                 own.files[self.path] = self.body()
                 self.answer(201, b"")
@@ -67,20 +66,13 @@ class Server:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.listen(Handler)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     made = Server()
-    with serving(made.server):
+    with serving(made):
         yield made
 
 

@@ -9,14 +9,13 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.clients.tpf_cli.scripted import scripted_server
-from tests.unit.pipelines.conftest import serving
+from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 from wire.documents.contract import LOCK_ENTRY
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
@@ -256,17 +255,15 @@ def test_credentials_of_a_repository_come_from_the_environment_and_are_not_shown
 def denying_server(authorization: str) -> Iterator[str]:
     """Serve nothing, and deny access without this authorization."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(404 if self.headers.get("Authorization") == authorization else 401)
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = SmallServer()
+    server.listen(Handler)
     with serving(server):
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield server.url
 
 
 def test_options_of_the_newer_profile_need_it(project: Path) -> None:

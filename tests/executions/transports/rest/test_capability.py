@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,6 +28,9 @@ from executions.workers import message_path
 from executions.workers.eligibility import CHECK_FAILED
 from foundation.scheduling import places
 from foundation.scheduling.places import Places
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.errors import WorkerRequired
 from tests import making
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
@@ -73,6 +77,22 @@ def test_a_submission_never_calls_a_worker(flow: Flow) -> None:
     registered(flow)
     assert isinstance(submitted(flow, start=1)[0], WorkerNotChecked)
     assert flow.double.requests == []
+
+
+def test_an_activation_reads_the_verdict_and_never_calls_a_worker(flow: Flow) -> None:
+    policy.change(flow.release.pipeline, {"workerGate": "require"}, actor="user:x")
+    again = partial(activate, flow.release, actor="user:x")
+    checked(flow.worker, VERDICT_SECONDS * 10)
+    with pytest.raises(WorkerRequired, match="a check has been requested"):
+        again()
+    assert flow.double.requests == []
+    flow.double.capabilities = OTHER
+    flow.check()
+    with pytest.raises(WorkerRequired, match="Worker hosts"):
+        again()
+    flow.double.capabilities = {}
+    flow.check()
+    assert again().release == flow.release
 
 
 def test_a_verdict_expires(flow: Flow) -> None:

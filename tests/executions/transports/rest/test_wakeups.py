@@ -19,6 +19,9 @@ from executions.transports.rest.transport import CALL_TASK
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK, drain
 from foundation.scheduling import places
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.errors import WorkerRequired
 from tests import making
 from tests.executions.hosting import LONG_AGO
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
@@ -103,6 +106,17 @@ def a_submission_without_a_verdict(flow: Flow) -> Work:
     return check(flow, refused, CHECK_TASK)
 
 
+def an_activation_without_a_verdict(flow: Flow) -> Work:
+    policy.change(flow.release.pipeline, {"workerGate": "require"}, actor=ACTOR)
+    forget_checks(flow)
+
+    def refused() -> None:
+        with pytest.raises(WorkerRequired):
+            activate(flow.release, actor=ACTOR)
+
+    return check(flow, refused, CHECK_TASK)
+
+
 def the_next_check(flow: Flow) -> Work:
     register(flow)
     register(flow, "java-3")
@@ -148,6 +162,7 @@ ALL = [
     a_worker_that_is_heard_again,
     an_endpoint_that_is_allowed_again,
     a_submission_without_a_verdict,
+    an_activation_without_a_verdict,
     the_next_check,
     a_claim,
     a_call_that_found_no_place,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,14 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.release.direct_upload import send
-from tests.unit.pipelines.conftest import serving
+from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 
 DATA = b"0123456789"
 PART = 4
 TRIES = 6
 
 
-class Store:
+class Store(SmallServer):
     """Responds to each PUT with the next of `statuses`, and then with 200."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Store:
         self.authorizations: list[str | None] = []
         store = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             def do_PUT(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 store.authorizations.append(self.headers.get("Authorization"))
@@ -39,14 +39,7 @@ class Store:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.listen(Handler)
 
 
 class Coordinator:
@@ -81,7 +74,7 @@ class Coordinator:
 @pytest.fixture
 def stores() -> Iterator[list[Store]]:
     made = [Store(), Store()]
-    with serving(*(each.server for each in made)):
+    with serving(*made):
         yield made
 
 

@@ -4,7 +4,7 @@ import base64
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.release.maven_repositories import Repositories, RepositoryError
-from tests.unit.pipelines.conftest import serving
+from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 from wire.documents.artifact_uri import MavenUri
 
 LOCATION = MavenUri("org.acme", "orders", "1.0+1", "zip")
@@ -21,7 +21,7 @@ CREDENTIALS = "ci:a:secret"
 
 
 @dataclass
-class Repository:
+class Repository(SmallServer):
     """Answers requests for the artifact. `redirects` has locations by path. Everything else is unknown."""
 
     body: bytes = b"the artifact"
@@ -36,7 +36,7 @@ class Repository:
     def __post_init__(self) -> None:
         repository = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 authorization = self.headers.get("Authorization", "")
                 repository.requests.append((self.path, authorization))
@@ -59,20 +59,13 @@ class Repository:
                     self.wfile.write(bytes([byte]))
                     time.sleep(repository.pause)
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.listen(Handler)
 
 
 @pytest.fixture
 def repositories() -> Iterator[list[Repository]]:
     made = [Repository(), Repository()]
-    with serving(*(each.server for each in made)):
+    with serving(*made):
         yield made
 
 

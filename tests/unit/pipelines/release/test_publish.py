@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,36 @@ from pipelines import DefinitionError
 from pipelines.release.descriptor import ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import build
-from pipelines.release.publish import Target, publish
-from tests.unit.pipelines.conftest import Author, serving
+from pipelines.release.publish import Target, activate, publish
+from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 from wire.documents.descriptor import Profile
 
 STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
 
 
-class Coordinator:
-    """Answers each POST with 202 and each GET with the next item of `statuses`, and then repeats the last one."""
+class Coordinator(SmallServer):
+    """Answers each POST with 202, or with 409 and `refusal`, if it is set.
+
+    Answers each GET with the next item of `statuses`, and then repeats the last one.
+    """
 
     def __init__(self) -> None:
         self.statuses = ["REGISTERED"]
+        self.refusal: dict[str, Any] = {}
         self.location = ""
         self.requests: list[tuple[str, str, str]] = []
         self.bodies: list[bytes] = []
         coordinator = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 statuses = coordinator.statuses
                 self.answer({"status": statuses.pop(0) if len(statuses) > 1 else statuses[0]}, 200)
 
             def do_POST(self) -> None:
                 coordinator.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-                self.answer({}, 202)
+                self.answer(*((coordinator.refusal, 409) if coordinator.refusal else ({}, 202)))
 
             def answer(self, document: dict[str, Any], status: int) -> None:
                 coordinator.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
@@ -47,20 +52,13 @@ class Coordinator:
                 self.end_headers()
                 self.wfile.write(json.dumps(document).encode())
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.listen(Handler)
 
 
 @pytest.fixture
 def coordinators() -> Iterator[list[Coordinator]]:
     made = [Coordinator(), Coordinator()]
-    with serving(*(each.server for each in made)):
+    with serving(*made):
         yield made
 
 
@@ -213,3 +211,17 @@ def test_a_changed_file_of_this_machine_is_not_published(folder: Path, coordinat
     with pytest.raises(DefinitionError, match="does not have the digest in the descriptor"):
         published(folder, coordinator)
     assert coordinator.requests == []
+
+
+@pytest.mark.parametrize("code", ["WORKER_REQUIRED", "SIGNATURE_REQUIRED"])
+def test_a_refused_activation_says_what_to_start(folder: Path, coordinator: Coordinator, code: str) -> None:
+    coordinator.refusal = {"code": code, "detail": "Not now."}
+    release = {"pipelineId": "org.acme.orders", "releaseVersion": "1.0"}
+    with pytest.raises(DefinitionError) as caught:
+        activate(folder, release, Target(coordinator.url, "acme", "dc_secret"), reason="")
+    if code == "WORKER_REQUIRED":
+        message = caught.value.message
+        assert (caught.value.code, message.startswith("Not now.\n")) == (code, True)
+        assert message.endswith(f"pipelines worker --release {folder}/pipeline-release.json")
+    else:
+        assert (caught.value.code, caught.value.message) == ("COORDINATOR_REFUSED", f"409 {code} Not now.")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from pipelines.errors import DefinitionError
 from pipelines.release.connection import Target
 from pipelines.worker.fetching import PATIENCE_SECONDS, fetched
-from tests.unit.pipelines.conftest import serving
+from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 
 DATA = os.urandom(1_000_000)
 DIGEST = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
@@ -21,7 +21,7 @@ PATIENCE = 0.2
 CHUNK = 16 * 1024
 
 
-class Coordinator:
+class Coordinator(SmallServer):
     """Serves DATA. Each request takes the next of `faults`; without one, it gets the range that it asks for."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Coordinator:
         self.paths: list[str] = []
         coordinator = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
@@ -62,20 +62,13 @@ class Coordinator:
                 self.end_headers()
                 self.wfile.write(body[:cut])
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.listen(Handler)
 
 
 @pytest.fixture
 def coordinator() -> Iterator[Coordinator]:
     made = Coordinator()
-    with serving(made.server):
+    with serving(made):
         yield made
 
 
