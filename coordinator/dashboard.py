@@ -1,4 +1,7 @@
-"""The overview page: active releases, their workers, live and stranded executions, and failures."""
+"""The overview page: active releases, their workers, live and stranded executions, and failures.
+
+Smoke tests are counted only as stranded, because they wait for a worker as other executions do.
+"""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -74,7 +77,7 @@ def _admitting_workers(tenant_ids: list[int]) -> Counter[int | None]:
 
 
 def _live(tenant_ids: list[int]) -> Counter[tuple[int, str]]:
-    rows = Execution.objects.filter(tenant__in=tenant_ids).exclude(status__in=TERMINAL_VALUES).order_by()
+    rows = Execution.objects.filter(tenant__in=tenant_ids, smoke=False).exclude(status__in=TERMINAL_VALUES).order_by()
     counted = rows.values_list("release_id", "status").annotate(count=Count("pk"))
     return Counter({(release_id, status): count for release_id, status, count in counted})
 
@@ -99,8 +102,8 @@ def _lines(tenant_ids: list[int], workers: Counter[int | None], live: Counter[tu
 def _failed(tenant_ids: list[int]) -> defaultdict[tuple[int, str], int]:
     """Count the recent failures by tenant and pipeline id. An index contains only failed executions."""
     since = timezone.now() - FAILED_WITHIN
-    rows = Execution.objects.filter(tenant__in=tenant_ids, finished_at__gte=since, status__in=FAILED).order_by()
-    counted = rows.values_list("tenant_id", "pipeline_id").annotate(count=Count("pk"))
+    failed = Execution.objects.filter(tenant__in=tenant_ids, finished_at__gte=since, status__in=FAILED)
+    counted = failed.filter(smoke=False).order_by().values_list("tenant_id", "pipeline_id").annotate(count=Count("pk"))
     return defaultdict(int, {(tenant_id, pipeline_id): count for tenant_id, pipeline_id, count in counted})
 
 

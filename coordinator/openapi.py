@@ -30,6 +30,7 @@ SPECTACULAR_SETTINGS = {
         "GradualActivationStatus": "releases.models.GradualActivation.Status",
         "GradualActivationCause": "releases.models.GradualActivation.Cause",
         "BlockerKind": "releases.activation.blockers.Kind",
+        "SmokeTestVerdict": "executions.smoke_tests.smoke_tests.Verdict",
         "AttachmentKind": "releases.states.AttachmentKind",
         "CampaignKind": "executions.models.Campaign.Kind",
         "ResubmissionStart": "executions.models.StartFrom",

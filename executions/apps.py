@@ -7,14 +7,16 @@ class ExecutionsConfig(AppConfig):
     def ready(self) -> None:
         from executions.gradual import comparison
         from executions.lifecycle import retirement, revoked
+        from executions.smoke_tests import smoke_gate
         from executions.workers import impact, worker_gate
         from releases.activation import activation, blockers, gates, revocation
         from releases.activation.gradual import evidence
 
         if impact.facts not in activation.fact_sources:
             activation.fact_sources.append(impact.facts)
-        if worker_gate.gate not in gates.sources:
-            gates.sources.append(worker_gate.gate)
+        for gate in (worker_gate.gate, smoke_gate.gate):
+            if gate not in gates.sources:
+                gates.sources.append(gate)
         if comparison.evidence not in evidence.sources:
             evidence.sources.append(comparison.evidence)
         if retirement.blockers not in blockers.blocker_sources:

@@ -17,7 +17,12 @@ class InputInvalid(CoordinatorError):
 class IdempotencyKeyReused(CoordinatorError):
     code = "IDEMPOTENCY_KEY_REUSED"
     status = 409
-    title = "The idempotency key belongs to an execution with another input"
+    title = "The idempotency key belongs to an execution with another input or release"
+
+
+class SmokeTestUnknown(NotFound):
+    code = "SMOKE_TEST_UNKNOWN"
+    title = "The release has no such smoke test"
 
 
 class ResubmitRefused(CoordinatorError):

@@ -160,6 +160,18 @@ class ActiveReleaseChanged(CoordinatorError):
     title = "The active release is not the one that the caller expected"
 
 
+class ReleaseNotOpen(CoordinatorError):
+    """Its member `may_open` is true if the release was never active, so that it may help to wait for its activation."""
+
+    code = "RELEASE_NOT_OPEN"
+    status = 409
+    title = "The release is not open to submissions that name it"
+
+    def __init__(self, detail: str, *, active: str | None, may_open: bool) -> None:
+        super().__init__(detail, activeReleaseVersion=active, mayOpen=may_open)
+        self.may_open = may_open
+
+
 class OperationKeyReused(CoordinatorError):
     code = "OPERATION_KEY_REUSED"
     status = 409
@@ -304,6 +316,12 @@ class WorkerRequired(CoordinatorError):
     code = "WORKER_REQUIRED"
     status = 409
     title = "The pipeline's policy requires a worker that may run the release"
+
+
+class SmokeTestRequired(CoordinatorError):
+    code = "SMOKE_TEST_REQUIRED"
+    status = 409
+    title = "The pipeline's policy requires a recent, passed smoke test of the release"
 
 
 class SignatureRequired(CoordinatorError):

@@ -66,6 +66,12 @@ Blobs that were checked after `before` are not due, or after `missing` if they a
 other processes have claimed all that are.
 """
 
+OPENING = """
+SELECT coalesce(until > clock_timestamp(), false), CASE WHEN isfinite(until) THEN until END
+FROM release_open_until(%(release)s) AS until
+"""
+"""Returns whether submissions that name a release get it now, and the end of its grace if it was replaced."""
+
 CLOCK = "SELECT clock_timestamp()"
 """Returns the database's time in one row."""
 

@@ -34,6 +34,7 @@ ACTS: Final = {
     "releases_release_retire": "release.retire",
     "releases_release_revoke": "release.revoke",
     "releases_release_upload": "release.upload",
+    "executions_smoketest_new": "release.smoke_test",
     "releases_trustedkey_new": "trusted_key.add",
     "releases_trustedkey_revoke": "trusted_key.revoke",
     "executions_campaign_cancel": "campaign.cancel",

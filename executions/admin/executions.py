@@ -53,11 +53,32 @@ class StatusFilter(ScopedFilter):
         return queryset.filter(status=self.value()) if self.value() else queryset
 
 
+class SmokeFilter(ScopedFilter):
+    title = "smoke tests"
+    parameter_name = "smoke"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from (("yes", "Only smoke tests"), ("no", "No smoke tests"))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        return queryset.filter(smoke=self.value() == "yes") if self.value() else queryset
+
+
 @admin.register(Execution)
 class ExecutionAdmin(ReadOnlyAdmin):
-    list_display = ("short_id", "state", "pipeline_id", "release_version", "tenant", "attempt", "submitted", "finished")
+    list_display = (
+        "short_id",
+        "state",
+        "smoke_test",
+        "pipeline_id",
+        "release_version",
+        "tenant",
+        "attempt",
+        "submitted",
+        "finished",
+    )
     list_select_related = ("tenant",)
-    list_filter = (StatusFilter, PipelineFilter, ReleaseFilter, TenantFilter)
+    list_filter = (StatusFilter, SmokeFilter, PipelineFilter, ReleaseFilter, TenantFilter)
     search_fields = ("execution_key",)
     search_help_text = "The id or the idempotency key, in full"
     list_per_page = 50
@@ -95,6 +116,10 @@ class ExecutionAdmin(ReadOnlyAdmin):
     @badge("Status", STATE_VARIANTS)
     def state(self, execution: Execution) -> str:
         return execution.shown_status
+
+    @badge("", {"smoke test": "info"}, empty="")
+    def smoke_test(self, execution: Execution) -> str | None:
+        return "smoke test" if execution.smoke else None
 
     @column("Submitted")
     def submitted(self, execution: Execution) -> str:

@@ -14,6 +14,7 @@ LABELS = {
     Kind.APPROVAL: "Requests to activate it that collect votes",
     Kind.SCHEDULE: "Approved requests to activate it",
     Kind.GRADUAL: "Running gradual activation of its pipeline",
+    Kind.SKEW_GRACE: "Open to callers that name it: the grace of the policy has not ended",
     Kind.QUEUED: "Queued executions",
     Kind.RUNNING: "Running executions",
     Kind.RETRYING: "Executions that wait for a retry",
@@ -42,7 +43,7 @@ def retirement(release: Release) -> Section:
 
 
 def _link(release: Release, blocker: Blocker) -> str:
-    if blocker.kind in {Kind.ACTIVE, Kind.GRADUAL}:
+    if blocker.kind in {Kind.ACTIVE, Kind.GRADUAL, Kind.SKEW_GRACE}:
         return reverse("admin:releases_pipeline_change", args=[release.pipeline_id])
     tenant = release.pipeline.tenant.slug
     if blocker.kind in REQUESTS:
@@ -56,6 +57,7 @@ def _link(release: Release, blocker: Blocker) -> str:
         "pipeline": release.pipeline.pipeline_id,
         "release": release.release_version,
         "tenant": tenant,
+        **({"smoke": "no"} if blocker.kind in FAILURES else {}),
     }
     return f"{reverse('admin:executions_execution_changelist')}?{urlencode(query)}"
 

@@ -66,6 +66,7 @@ class ExecutionView(PausableView[Execution]):
         allow_null=True,
         help_text="When a thread started it, or the REST worker was called. Null until a heartbeat has reported this.",
     )
+    smoke = serializers.BooleanField(help_text="True if it is a smoke test, which counts for no statistics.")
     version = serializers.IntegerField()
     currentStepIndex = serializers.IntegerField(source="current_step_index")
     attempt = serializers.IntegerField()
@@ -162,6 +163,7 @@ class ExecutionFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release_version")
     idempotencyKey = filters.CharFilter(field_name="execution_key")
+    smoke = filters.BooleanFilter(field_name="smoke")
     resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
 
 

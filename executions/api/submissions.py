@@ -4,6 +4,7 @@ This is the busiest part of the API, so it writes its responses without serializ
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -22,14 +23,17 @@ from executions.errors import (
     IdempotencyKeyReused,
     InputInvalid,
     PipelinePaused,
+    ReleaseNotAdmitted,
     TenantNotAllowed,
     WorkerNotChecked,
     WorkerUnavailable,
 )
 from executions.models import LONGEST_TAG, MOST_TAGS
 from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
+from executions.submission.waiting import LONGEST_WAIT_SECONDS, submit_when_open
+from foundation.api import pausing
 from foundation.api.body_budget import LARGE_BYTES
-from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer
+from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, WholeNumber
 from foundation.api.parsers import StrictJSONParser, strict_json
 from foundation.api.plain_check import plain_check
 from foundation.api.problem import invalid, problem, refusal
@@ -42,6 +46,8 @@ from releases.errors import (
     ArtifactMissing,
     NoActiveRelease,
     PipelineUnknown,
+    ReleaseNotOpen,
+    ReleaseUnknown,
 )
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor
@@ -51,11 +57,15 @@ from tenancy.models import ApiToken
 from tenancy.roles import Scope
 from wire.documents import json_writer
 
+RETRY_SECONDS = 5
+"""When to repeat a request for a release that may become active."""
 JSON, ANYTHING = "application/json", "*/*"
 MAX_KEY_LENGTH = 200
 
 
-class SubmissionRequest(StrictSerializer):
+class _UsualRequest(StrictSerializer):
+    """The members that most submissions have. They are checked without the serializer."""
+
     pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     input = serializers.JSONField(
         help_text="The first step's input. If that step takes many items, this is an array of them."
@@ -86,7 +96,32 @@ class SubmissionRequest(StrictSerializer):
     )
 
 
-_is_plain = plain_check(SubmissionRequest())
+class SubmissionRequest(_UsualRequest):
+    releaseVersion = SegmentIdentifier(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Run this release. It must be active, or have been replaced within the pipeline's "
+        "`skewGraceMinutes`. Excludes `expectedReleaseVersion`.",
+    )
+    waitSeconds = WholeNumber(
+        min_value=0,
+        max_value=LONGEST_WAIT_SECONDS,
+        required=False,
+        default=0,
+        help_text="How long to wait for the first activation of `releaseVersion`. Must be 0 in a batch.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["releaseVersion"] is None and attrs["waitSeconds"]:
+            raise ValidationError({"waitSeconds": ["needs releaseVersion"]})
+        if attrs["releaseVersion"] is not None and attrs["expectedReleaseVersion"] is not None:
+            raise ValidationError({"releaseVersion": ["excludes expectedReleaseVersion"]})
+        return attrs
+
+
+_is_plain = plain_check(_UsualRequest())
 
 
 @extend_schema_field(PROBLEM_REFERENCE)
@@ -137,6 +172,7 @@ class _SubmissionView(TenantView):
         "POST": (
             *(TenantNotAllowed, PipelineUnknown, IdempotencyKeyReused),
             *(NoActiveRelease, ActiveReleaseRevoked, PipelinePaused, ActiveReleaseChanged, InputInvalid),
+            *(ReleaseUnknown, ReleaseNotAdmitted, ReleaseNotOpen),
             *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
         )
     }
@@ -197,18 +233,38 @@ class Batch(_SubmissionView):
 
 
 def _submit(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpResponse:
-    [verdict] = _verdicts(token, [body])
+    verdict = _verdict_of(request, token, body)
     if isinstance(verdict, CoordinatorError):
-        return refusal(verdict)
+        return _refused(verdict)
     accepted = accepted_json(verdict, _address(request))
     response = _json(accepted, _status(verdict))
     response["Location"] = accepted["links"]["self"]
     return response
 
 
+def _verdict_of(request: HttpRequest | Request, token: ApiToken, body: Any) -> Verdict:
+    """Parse the body and submit it, after a wait if it asks for one."""
+    parsed = _parsed(body)
+    if isinstance(parsed, CoordinatorError):
+        return parsed
+    own = {"actor": actor(token.user, token), "token": token.digest}
+    if not (seconds := body.get("waitSeconds", 0)):
+        [verdict] = submit_many(token.tenant, [parsed], **own)
+        return verdict
+    pause = partial(pausing.pause, request)
+    return submit_when_open(token.tenant, parsed, **own, wait_seconds=seconds, pause=pause)
+
+
+def _refused(error: CoordinatorError) -> HttpResponse:
+    response = refusal(error)
+    if isinstance(error, ReleaseNotOpen) and error.may_open:
+        response["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
 def _verdicts(token: ApiToken, bodies: Sequence[Any]) -> list[Verdict]:
-    """Parse each body and submit the valid ones together. Return the results in the same order."""
-    parsed = [_parsed(body) for body in bodies]
+    """Parse each item and submit the valid ones together, without waiting. Return the results in the same order."""
+    parsed = [_parsed_item(body) for body in bodies]
     requests = [each for each in parsed if isinstance(each, ExecutionRequest)]
     submitted = iter(submit_many(token.tenant, requests, actor=actor(token.user, token), token=token.digest))
     return [next(submitted) if isinstance(each, ExecutionRequest) else each for each in parsed]
@@ -226,7 +282,15 @@ def _parsed(body: Any) -> ExecutionRequest | CoordinatorError:
         members.get("expectedReleaseVersion"),
         routing_key=members.get("routingKey"),
         tags=members.get("tags", ()),
+        release_version=members.get("releaseVersion"),
     )
+
+
+def _parsed_item(body: Any) -> ExecutionRequest | CoordinatorError:
+    parsed = _parsed(body)
+    if isinstance(parsed, ExecutionRequest) and body.get("waitSeconds"):
+        return invalid(ValidationError({"waitSeconds": ["must be 0 in a batch"]}))
+    return parsed
 
 
 def _body(request: Request) -> Any:

@@ -8,6 +8,7 @@ from executions.api import (
     operators,
     provenance,
     resubmissions,
+    smoke_tests,
     submissions,
     workers,
 )
@@ -19,6 +20,7 @@ urlpatterns = [
     *holds.urlpatterns,
     *operators.urlpatterns,
     *resubmissions.urlpatterns,
+    *smoke_tests.urlpatterns,
     *campaigns.urlpatterns,
     *interactions.urlpatterns,
     *workers.urlpatterns,

@@ -87,14 +87,15 @@ class RevokedRelease:
 
 
 def matching(tenant: Tenant, filters: Filters, *, allow_failed: bool) -> QuerySet[Execution]:
-    """Return the failed executions that match `filters`, except those of retired releases.
+    """Return the failed executions that match `filters`, except smoke tests and those of retired releases.
 
     Raises `FilterRequired` if there is no condition.
     """
     if filters == Filters():
         raise FilterRequired("A campaign without a filter would contain every execution that ever failed.")
     conditions = {lookup: value for name, lookup in _LOOKUPS.items() if (value := getattr(filters, name)) is not None}
-    found = Execution.objects.filter(tenant=tenant, status__in=sorted(redrivable(allow_failed)), **conditions)
+    failed = Execution.objects.filter(tenant=tenant, status__in=sorted(redrivable(allow_failed)), smoke=False)
+    found = failed.filter(**conditions)
     found = found.exclude(release__status=Status.RETIRED)
     if filters.reason is not None:
         found = found.filter(dead_letters__reason=filters.reason, dead_letters__execution_version=F("version"))

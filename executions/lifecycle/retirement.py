@@ -20,8 +20,8 @@ STATUSES = {
 def blockers(release: Release) -> list[Blocker]:
     """Return the open executions, the failures and the unfinished campaigns of a release, all from one snapshot.
 
-    A failure counts until retention removes it, because it can be re-driven until then. A campaign counts while it has
-    an execution of the release that it has yet to re-drive.
+    A failure counts until retention removes it, because it can be re-driven until then. A failed smoke test does not
+    count. A campaign counts while it has an execution of the release that it has yet to re-drive.
     """
     parameters = {"release": release.pk, "tenant": release.pipeline.tenant_id}
     with connection.cursor() as cursor:

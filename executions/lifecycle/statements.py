@@ -118,18 +118,20 @@ REMOVE_HISTORY = (
     "DELETE FROM executions_interaction WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_awaitunit WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_wireform WHERE execution_id = ANY(%s)",
+    "DELETE FROM executions_smoketest WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_resubmission WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_hold WHERE execution_id = ANY(%s)",
 )
 
 # Counts what needs a release: its executions by status, and the unfinished campaigns that have yet to re-drive one of
-# them. One statement reads everything from one snapshot. A kind without rows is missing.
+# them. A failed smoke test does not. One statement reads everything from one snapshot. A kind without rows is missing.
 COUNT_BLOCKERS = """
 SELECT e.status, count(*) FROM executions_execution e
 WHERE e.release_id = %(release)s AND e.status IN ('QUEUED', 'RUNNING', 'WAIT_RETRY', 'WAITING_EXTERNAL') GROUP BY 1
 UNION ALL
 SELECT e.status, count(*) FROM executions_execution e
-WHERE e.tenant_id = %(tenant)s AND e.release_id = %(release)s AND e.status IN ('FAILED', 'DLQ') GROUP BY 1
+WHERE e.tenant_id = %(tenant)s AND e.release_id = %(release)s AND e.status IN ('FAILED', 'DLQ') AND NOT e.smoke
+GROUP BY 1
 UNION ALL
 SELECT 'CAMPAIGN', count(DISTINCT i.campaign_id) FROM executions_campaignitem i
 JOIN executions_campaign c ON c.id = i.campaign_id AND c.tenant_id = %(tenant)s

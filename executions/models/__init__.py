@@ -15,6 +15,7 @@ from executions.models.execution import (
 from executions.models.hold import Hold
 from executions.models.message_path import MessagePath
 from executions.models.resubmission import Resubmission
+from executions.models.smoke_test import SmokeTest
 from executions.models.wire_form import WireForm
 from executions.models.worker import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
 from executions.models.worker_key import WorkerKeyChange
@@ -37,6 +38,7 @@ __all__ = [
     "Interaction",
     "MessagePath",
     "Resubmission",
+    "SmokeTest",
     "StartFrom",
     "WireForm",
     "Worker",

@@ -37,6 +37,8 @@ class Execution(models.Model):
     outcome with this token is recorded. `running_since` is when a thread began the transition, null until a worker
     reports it.
 
+    A `smoke` execution is a smoke test of its release. It counts for no statistics and belongs to no campaign.
+
     Exactly the executions that an open hold names are `held`. Holds of their release or pipeline do not change
     them.
 
@@ -58,6 +60,7 @@ class Execution(models.Model):
     input = models.JSONField()
     input_shape = models.CharField(max_length=5, choices=[("UNI", "UNI"), ("MULTI", "MULTI")])
     checkpoints = models.BooleanField(default=False)
+    smoke = models.BooleanField(default=False, db_default=False)
     result_shape = models.CharField(
         max_length=20, choices=[("SINGLE", "SINGLE"), ("MATERIALIZED_MULTI", "MATERIALIZED_MULTI")]
     )

@@ -19,10 +19,11 @@ from executions.workers.eligibility import require_healthy
 from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
 from releases import queries
+from releases.activation import skew
 from releases.activation.gradual.routing import Routing
 from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
-from releases.models import Activation, Release
+from releases.models import Activation, Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.canonical_types import mismatches
@@ -34,16 +35,17 @@ from wire.documents.contract import Contract, contract_from_json
 class Admission:
     """A release that accepts executions at one moment.
 
-    `activation` is the key of the event that activated it. It is None if the release was named and need not be active:
-    see `named`.
+    `activation` is the key of the newest activation of the pipeline. It is None if the release need not be active: see
+    `named`. With `is_named`, the caller named the release, so it may be another one that is still open: see `opened`.
     """
 
     release: Release
     activation: int | None
+    is_named: bool = False
     interrupted: bool = False
     """True if no message reached the control workers at that moment."""
     candidate: "Candidate | None" = None
-    """The candidate of a gradual activation that is running, if it accepts executions."""
+    """The candidate of a gradual activation that is running, if it can run executions now."""
 
     @cached_property
     def contract(self) -> Contract | None:
@@ -115,14 +117,13 @@ class Admission:
         require_healthy(self.release)
 
     def require_ready(self) -> None:
-        """Do what `require_runnable` does, and cache this admission of the active release.
-
-        A candidate that cannot run now is left out, so the active release gets its executions.
-        """
+        """Do what `require_runnable` does, and cache this admission unless its release was named."""
         self.require_runnable()
+        if self.is_named:
+            return
         self.interrupted = message_path.is_interrupted()
-        if self.candidate is not None and not self.candidate.is_ready(interrupted=self.interrupted):
-            self.candidate = None
+        if self.candidate is not None:
+            self.candidate.admission.interrupted = self.interrupted
         # Its lifetime begins now, so an admission whose checks were slow has not expired already.
         cache.set(self._key, self)
 
@@ -133,16 +134,6 @@ class Candidate:
 
     admission: Admission
     routing: Routing
-
-    def is_ready(self, *, interrupted: bool) -> bool:
-        """Return True if the candidate can run now, and no pause of it refuses submissions."""
-        self.admission.interrupted = interrupted
-        try:
-            _require_not_paused(self.admission.release)
-            self.admission.require_runnable()
-        except CoordinatorError:
-            return False
-        return True
 
 
 def routed(admission: Admission, key: str, tags: Sequence[str], actor: str) -> Admission:
@@ -174,7 +165,10 @@ def current(tenant: Tenant, pipeline_id: str) -> Admission:
 
 
 def _candidate(newest: Activation) -> Candidate | None:
-    """Return the candidate that the newest activation of a pipeline names, or None."""
+    """Return the candidate that the newest activation of a pipeline names.
+
+    None if there is none, or if it accepts no executions now: then the active release gets all of them.
+    """
     release, gradual = newest.candidate, newest.gradual
     if release is None or gradual is None or newest.share is None:
         return None
@@ -186,7 +180,13 @@ def _candidate(newest: Activation) -> Candidate | None:
         frozenset(groups["tags"]),
         frozenset(f"token:{name}" for name in groups["tokens"]),
     )
-    return Candidate(Admission(release, newest.pk), routing)
+    admission = Admission(release, newest.pk)
+    try:
+        _require_not_paused(release)
+        admission.require_runnable()
+    except CoordinatorError:
+        return None
+    return Candidate(admission, routing)
 
 
 def named(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:
@@ -195,11 +195,28 @@ def named(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:
     The caller must also call `require_runnable`. Raises `PipelineUnknown`, `ReleaseUnknown`, `ReleaseNotAdmitted` and
     `PipelinePaused`.
     """
-    release = queries.release(queries.pipeline(tenant, pipeline_id), release_version)
+    return Admission(_registered(queries.pipeline(tenant, pipeline_id), release_version), None)
+
+
+def opened(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:
+    """Return the admission to a release that a caller names: it is active, a candidate, or was replaced just now.
+
+    The policy says how long a replaced release stays open. The admission is never cached, and the INSERT verifies it.
+    The caller must also call `require_ready`. Raises `PipelineUnknown`, `ReleaseUnknown`, `ReleaseNotAdmitted`,
+    `PipelinePaused` and `ReleaseNotOpen`.
+    """
+    pipeline = queries.pipeline(tenant, pipeline_id)
+    release = _registered(pipeline, release_version)
+    skew.require_open(release)
+    return Admission(release, pipeline.activation_id, is_named=True)
+
+
+def _registered(pipeline: Pipeline, release_version: str) -> Release:
+    release = queries.release(pipeline, release_version)
     if release.status != Status.REGISTERED:
         raise ReleaseNotAdmitted(f"Release {release_version!r} is {release.status}.", releaseStatus=release.status)
     _require_not_paused(release)
-    return Admission(release, None)
+    return release
 
 
 def _require_not_paused(release: Release) -> None:

@@ -2,7 +2,8 @@
 
 # Inserts a row only if its release is still registered, its pipeline had no activation since the admission, no pause
 # refuses submissions, its token is still valid, and the token's owner may still submit: the statement verifies cached
-# admissions and tokens against the tables. A trigger verifies that the release is active or the candidate. If several
+# admissions and tokens against the tables. A release that a caller named must still be open. A smoke test runs on any
+# registered release. A trigger verifies that the release is active, the candidate, open or of a smoke test. If several
 # rows have the same key, the first one is inserted. Rows are inserted in the order of their keys, so that concurrent
 # groups never deadlock. Returns the id and the creation time of each inserted execution. A row that is missing was not
 # admitted, or its key was used. No row: that is true of all of them.
@@ -10,19 +11,20 @@ INSERT = """
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
         id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, actor text, token text, wire_input jsonb, tags varchar[])) WITH ORDINALITY
-        AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor, token, wire_input,
-             tags, place)
+        checkpoints bool, actor text, token text, wire_input jsonb, tags varchar[], named bool, smoke bool))
+        WITH ORDINALITY AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor,
+            token, wire_input, tags, named, smoke, place)
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, submitted_by, tags)
+        input_shape, result_shape, checkpoints, smoke, submitted_by, tags)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
-        a.shape, a.result_shape, a.checkpoints, a.actor, a.tags
+        a.shape, a.result_shape, a.checkpoints, a.smoke IS TRUE, a.actor, a.tags
     FROM requested a
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
-    JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.activation_id = a.activation
-    WHERE NOT EXISTS (SELECT FROM executions_hold h WHERE h.ended_at IS NULL AND h.refuses_submissions
+    JOIN releases_pipeline p ON p.id = r.pipeline_id AND (p.activation_id = a.activation OR a.smoke)
+    WHERE (a.named IS NULL OR release_open_until(r.id) > clock_timestamp())
+        AND NOT EXISTS (SELECT FROM executions_hold h WHERE h.ended_at IS NULL AND h.refuses_submissions
         AND (h.release_id = r.id OR h.pipeline_id = p.id))
         AND (a.token IS NULL OR EXISTS (
             SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id
@@ -37,9 +39,11 @@ WITH requested AS (
     SELECT accepted.id, a.wire_input FROM accepted JOIN requested a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
 ), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
-    SELECT id, 1, 'SUBMITTED', status, submitted_by,
+    SELECT accepted.id, 1, 'SUBMITTED', status, submitted_by,
         jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version)
-    FROM accepted
+            || CASE WHEN a.named THEN jsonb_build_object('requestedReleaseVersion', release_version) ELSE '{}' END
+            || CASE WHEN a.smoke THEN '{"smoke": true}'::jsonb ELSE '{}' END
+    FROM accepted JOIN requested a ON a.id = accepted.id
 )
 SELECT id, created_at FROM accepted
 """

@@ -30,6 +30,8 @@ MAX_ROUNDS = 5
 class ExecutionRequest:
     """A request to run a pipeline once, with the caller's idempotency key.
 
+    `release_version` names the release to run instead of the active one, if it is still open: see `admission.opened`.
+
     `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
     its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
     for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
@@ -43,6 +45,7 @@ class ExecutionRequest:
     input_shape: str | None = None
     wire_input: Any = None
     key_alone: bool = False
+    release_version: str | None = None
     routing_key: str | None = None
     tags: Sequence[str] = ()
 
@@ -109,6 +112,8 @@ Verdict = Submission | CoordinatorError
 """The result of one request: accepted, or the reason why not."""
 Key = tuple[str, str]
 """A pipeline's id and an idempotency key."""
+Target = tuple[str, str | None]
+"""A pipeline's id and the release that a request names."""
 
 
 def submit(
@@ -123,6 +128,7 @@ def submit(
     input_shape: str | None = None,
     wire_input: Any = None,
     key_alone: bool = False,
+    release_version: str | None = None,
 ) -> Submission:
     """Submit one execution. The members of `ExecutionRequest` describe the arguments.
 
@@ -134,10 +140,18 @@ def submit(
 
     Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
     `NoActiveRelease`, `PipelinePaused`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
-    `WorkerUnavailable`.
+    `WorkerUnavailable`. With `release_version`, it raises `ReleaseUnknown`, `ReleaseNotAdmitted` and `ReleaseNotOpen`
+    instead of `NoActiveRelease`.
     """
     request = ExecutionRequest(
-        pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input, key_alone
+        pipeline_id,
+        input,
+        idempotency_key,
+        expected_release_version,
+        input_shape,
+        wire_input,
+        key_alone,
+        release_version,
     )
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
     if isinstance(verdict, CoordinatorError):
@@ -177,13 +191,17 @@ class _Item:
     def key(self) -> Key:
         return self.request.pipeline_id, self.request.idempotency_key
 
+    @property
+    def target(self) -> Target:
+        return self.request.pipeline_id, self.request.release_version
+
     @cached_property
     def digest(self) -> str:
         return json_values.digest(self.request.input)
 
 
 class _Batch:
-    """The requests of one call. Each pipeline is checked once, and all admitted requests are inserted together."""
+    """The requests of one call. Each target is checked once, and all admitted requests are inserted together."""
 
     def __init__(self, tenant: Tenant, items: list[_Item], actor: str, token: str | None) -> None:
         self.items = items
@@ -207,7 +225,7 @@ class _Batch:
                 continue
             keys.add(item.key)
             cached = admissions[item.request.pipeline_id]
-            if cached is None:
+            if cached is None or item.request.release_version not in (None, cached.release.release_version):
                 continue
             admission = self._routed(cached, item.request)
             if isinstance(shape := _shape(admission, item.request), str):
@@ -223,12 +241,12 @@ class _Batch:
                 item.verdict = refusal
             return
         self._find_earlier()
-        states = {pipeline_id: _PipelineState(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.undecided)}
+        states = {target: _State(self._tenant, *target) for target in {item.target for item in self.undecided}}
         rows: dict[Key, tuple[_Item, Row]] = {}
         for item in self.undecided:
             if item.key in rows:
                 continue  # the next round finds the execution of the first item with this key
-            admitted = self._admit(states[item.request.pipeline_id], item)
+            admitted = self._admit(states[item.target], item)
             if isinstance(admitted, Row):
                 rows[item.key] = item, admitted
             else:
@@ -243,7 +261,7 @@ class _Batch:
             if item.key in first:
                 item.verdict = _repeated(item, first[item.key])
 
-    def _admit(self, state: "_PipelineState", item: _Item) -> Row | CoordinatorError:
+    def _admit(self, state: "_State", item: _Item) -> Row | CoordinatorError:
         if isinstance(state.admission, CoordinatorError):
             return state.admission
         admission = self._routed(state.admission, item.request)
@@ -253,8 +271,12 @@ class _Batch:
         return state.unready or self._row(admission, item, shape)
 
     def _routed(self, active: Admission, request: ExecutionRequest) -> Admission:
-        """Return the admission to the release that the request gets. One that expects a release gets the active one."""
-        if active.candidate is None or request.expected_release_version is not None:
+        """Return the admission to the release that the request gets.
+
+        One that names a release, or expects it to be active, never gets the candidate of another.
+        """
+        fixed = request.release_version is not None or request.expected_release_version is not None
+        if active.candidate is None or fixed:
             return active
         return admission.routed(active, request.routing_key or request.idempotency_key, request.tags, self._actor)
 
@@ -270,6 +292,7 @@ class _Batch:
             token=self._token,
             wire_input=request.wire_input,
             **({"tags": list(request.tags)} if request.tags else {}),
+            **({"named": True} if request.release_version is not None else {}),
         )
 
     def _insert(self, rows: Sequence[tuple[_Item, Row]]) -> None:
@@ -280,13 +303,16 @@ class _Batch:
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
 
 
-class _PipelineState:
-    """The current state of a pipeline, queried once for all its items."""
+class _State:
+    """The current state of a pipeline, or of a named release of it, queried once for all its items."""
 
-    def __init__(self, tenant: Tenant, pipeline_id: str) -> None:
+    def __init__(self, tenant: Tenant, pipeline_id: str, release_version: str | None = None) -> None:
         self.admission: Admission | CoordinatorError
         try:
-            self.admission = admission.current(tenant, pipeline_id)
+            if release_version is None:
+                self.admission = admission.current(tenant, pipeline_id)
+            else:
+                self.admission = admission.opened(tenant, pipeline_id, release_version)
         except CoordinatorError as refusal:
             self.admission = refusal
 
@@ -307,7 +333,7 @@ def _ready_admission(tenant: Tenant, pipeline_id: str) -> Admission | None:
     known = admission.cached(tenant, pipeline_id)
     if known is not None:
         return known
-    state = _PipelineState(tenant, pipeline_id)
+    state = _State(tenant, pipeline_id)
     return None if state.unready or isinstance(state.admission, CoordinatorError) else state.admission
 
 
@@ -337,10 +363,13 @@ def _executions(tenant: Tenant, items: Sequence[_Item]) -> dict[Key, Execution]:
 
 
 def _repeated(item: _Item, first: Execution) -> Verdict:
-    if item.request.key_alone or first.input_digest == item.digest:
+    other = "input" if not item.request.key_alone and first.input_digest != item.digest else ""
+    if item.request.release_version not in (None, first.release_version):
+        other = "release"
+    if not other:
         return Submission.repeated(first)
     return IdempotencyKeyReused(
-        f"The key {first.execution_key!r} belongs to execution {first.pk}, which has another input.",
+        f"The key {first.execution_key!r} belongs to execution {first.pk}, which has another {other}.",
         executionId=str(first.pk),
     )
 

@@ -19,8 +19,8 @@ def facts(release: Release, active: Release | None) -> list[Fact]:
 
 
 def live_count(release: Release) -> int:
-    """Return how many executions of a release are not terminal."""
-    return Execution.objects.filter(release=release).exclude(status__in=TERMINAL_VALUES).count()
+    """Return how many executions of a release are not terminal, without smoke tests."""
+    return Execution.objects.filter(release=release, smoke=False).exclude(status__in=TERMINAL_VALUES).count()
 
 
 def _workers(release: Release) -> list[Fact]:

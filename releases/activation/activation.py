@@ -23,6 +23,7 @@ from releases.errors import (
     OverrideNotAllowed,
     ReasonRequired,
     SignatureRequired,
+    SmokeTestRequired,
     WorkerRequired,
 )
 from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
@@ -94,7 +95,7 @@ def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
 
 @audit.denials(
     "release.activate",
-    *(ApprovalRequired, OverrideNotAllowed, ReasonRequired, SignatureRequired, WorkerRequired),
+    *(ApprovalRequired, OverrideNotAllowed, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
     of=_audited,
 )
 def activate(

@@ -6,17 +6,19 @@ from enum import StrEnum
 
 from django.db.models import Q
 
+from releases.activation import skew
 from releases.models import GradualActivation, Pipeline, Release
 
 
 class Kind(StrEnum):
     """Why a release is needed.
 
-    It is active, a request to activate it collects approvals or waits for its time, a gradual activation of it is
-    running, its executions have not ended, or they may still be re-driven.
+    It is active or open to callers, a request to activate it collects approvals or waits for its time, a gradual
+    activation of it is running, its executions have not ended, or they may still be re-driven.
     """
 
     ACTIVE = "ACTIVE"
+    SKEW_GRACE = "SKEW_GRACE"
     APPROVAL = "APPROVAL"
     SCHEDULE = "SCHEDULE"
     GRADUAL = "GRADUAL"
@@ -53,4 +55,6 @@ def blockers(release: Release) -> list[Blocker]:
     running = GradualActivation.objects.filter(pipeline=release.pipeline_id, status=GradualActivation.Status.RUNNING)
     if running.filter(Q(baseline=release) | Q(candidate=release)).exists():
         own.append(Blocker(Kind.GRADUAL, 1))
+    if skew.opening(release).is_in_grace:
+        own.append(Blocker(Kind.SKEW_GRACE, 1))
     return [*own, *(blocker for source in blocker_sources for blocker in source(release))]

@@ -15,7 +15,9 @@ from releases.errors import PolicyInvalid
 from releases.models import (
     LONGEST_APPROVAL_HOURS,
     LONGEST_ROLLBACK_DAYS,
+    LONGEST_SKEW_GRACE_MINUTES,
     MOST_APPROVALS,
+    OLDEST_SMOKE_TEST_HOURS,
     MissingArtifacts,
     Pipeline,
     SignaturePolicy,
@@ -111,6 +113,21 @@ MEMBERS = (
         "emergency_override",
         "Emergency override",
         "Whether a tenant admin may activate a release without the approvals, with a reason.",
+    ),
+    Member(
+        "smokeTestHours",
+        "smoke_test_hours",
+        "Age of the smoke test before an activation, in hours",
+        "How many hours ago the release must have passed a smoke test before it is activated.",
+        limits=(1, OLDEST_SMOKE_TEST_HOURS),
+        unset="no smoke test",
+    ),
+    Member(
+        "skewGraceMinutes",
+        "skew_grace_minutes",
+        "Grace after a switch, in minutes",
+        "How many minutes after it was replaced a release is still open to submissions that name it.",
+        limits=(0, LONGEST_SKEW_GRACE_MINUTES),
     ),
     Member(
         "unverifiedWorkers",

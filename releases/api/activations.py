@@ -26,6 +26,7 @@ from releases.errors import (
     ReleaseNotRegistered,
     ReleaseUnknown,
     SignatureRequired,
+    SmokeTestRequired,
     WorkerRequired,
 )
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Vote
@@ -123,7 +124,7 @@ class Activations(TenantView, ListAPIView[Activation]):
                 ArtifactStoreUnavailable,
                 ArtifactAltered,
             ),
-            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, WorkerRequired),
+            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, WorkerRequired, SmokeTestRequired),
             *(ApprovalRequired, OverrideNotAllowed),
         ),
     }

@@ -126,7 +126,7 @@ def _href(tenant: str, release: Release, kind: Kind) -> str:
     pipeline_id = release.pipeline.pipeline_id
     if kind is Kind.GRADUAL:
         return reverse("api:gradual-activations", args=(tenant, pipeline_id))
-    if kind is Kind.ACTIVE:
+    if kind in {Kind.ACTIVE, Kind.SKEW_GRACE}:
         return reverse("api:pipeline", args=(tenant, pipeline_id))
     pin = {"pipelineId": pipeline_id, "releaseVersion": release.release_version}
     if kind in REQUESTS:
@@ -134,7 +134,8 @@ def _href(tenant: str, release: Release, kind: Kind) -> str:
         return f"{reverse('api:activation-requests', args=(tenant, pipeline_id))}?{query}"
     if kind is Kind.CAMPAIGN:
         return f"{reverse('api:campaigns', args=(tenant,))}?{urlencode(pin)}"
-    return f"{reverse('api:executions', args=(tenant,))}?{urlencode(pin | {'status': _STATUSES[kind]})}"
+    rows = pin | {"status": _STATUSES[kind]} | ({"smoke": "false"} if kind in FAILURES else {})
+    return f"{reverse('api:executions', args=(tenant,))}?{urlencode(rows)}"
 
 
 urlpatterns = [path("pipelines/<str:pipeline_id>/retirements", Retirements.as_view(), name="retirements")]

@@ -12,6 +12,8 @@ IDENTITY_LENGTH = 500
 LONGEST_ROLLBACK_DAYS = 3650
 MOST_APPROVALS = 10
 LONGEST_APPROVAL_HOURS = 720
+OLDEST_SMOKE_TEST_HOURS = 8760
+LONGEST_SKEW_GRACE_MINUTES = 43_200
 
 
 class SignaturePolicy(models.TextChoices):
@@ -77,6 +79,14 @@ class Pipeline(models.Model):
         default=30,
         help_text="How many days ago a release may have been active so that the scope releases:roll-back suffices.",
     )
+    smoke_test_hours = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="How old the passed smoke test of a release may be when it is activated. Blank: no smoke test.",
+    )
+    skew_grace_minutes = models.PositiveIntegerField(
+        default=0, help_text="How long callers that name a release still get it after it was replaced."
+    )
     retry_limit = models.PositiveIntegerField(
         null=True, blank=True, help_text="The number of retries. Blank: the default."
     )
@@ -102,6 +112,14 @@ class Pipeline(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(rollback_days__range=(1, LONGEST_ROLLBACK_DAYS)), name="pipeline_rollback_days"
+            ),
+            models.CheckConstraint(
+                condition=Q(smoke_test_hours=None) | Q(smoke_test_hours__range=(1, OLDEST_SMOKE_TEST_HOURS)),
+                name="pipeline_smoke_test_hours",
+            ),
+            models.CheckConstraint(
+                condition=Q(skew_grace_minutes__range=(0, LONGEST_SKEW_GRACE_MINUTES)),
+                name="pipeline_skew_grace_minutes",
             ),
             models.CheckConstraint(condition=~Q(pipeline_id__regex=r"^\s*$"), name="pipeline_id_not_blank"),
             models.CheckConstraint(

@@ -75,7 +75,7 @@ GUARDS: Mapping[str, list[Guard]] = {
         Guard("execution_pin_immutable", "tenant_id release_id pipeline_id contract_version release_version"),
         Guard(
             "execution_submission_immutable",
-            "id execution_key input_digest input input_shape result_shape checkpoints submitted_by created_at",
+            "id execution_key input_digest input input_shape result_shape checkpoints smoke submitted_by created_at",
         ),
         Guard("execution_finish_is_now", "finished_at"),
         Guard("execution_held_by_hold", "held"),
@@ -94,6 +94,7 @@ GUARDS: Mapping[str, list[Guard]] = {
     "executions_executionevent": [Guard("event_append_only")],
     "executions_deadletter": [Guard("deadletter_append_only")],
     "executions_resubmission": [Guard("resubmission_append_only")],
+    "executions_smoketest": [Guard("smoke_test_append_only")],
     "executions_wireform": [Guard("wire_form_written_once", "execution_id input")],
     "executions_awaitunit": [
         Guard("await_unit_over_is_over", "*", AWAIT_OVER),
@@ -195,6 +196,7 @@ REMOVALS = {
     "executions_executionevent": ("event_append_only", "event_not_truncated"),
     "executions_deadletter": ("deadletter_append_only", "deadletter_not_truncated"),
     "executions_resubmission": ("resubmission_append_only", "resubmission_not_truncated"),
+    "executions_smoketest": ("smoke_test_append_only", "smoke_test_not_truncated"),
     "executions_campaign": ("campaign_not_deleted", "campaign_not_truncated"),
     "executions_campaignitem": ("campaign_item_not_deleted", "campaign_item_not_truncated"),
     "executions_campaignevent": ("campaignevent_append_only", "campaignevent_not_truncated"),

@@ -61,7 +61,8 @@ MATRIX = {
         never="id tenant_id pipeline_id activation_id created_at",
         always="""
             reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts
-            rollback_days retry_limit retry_delay_seconds retry_multiplier approvals approval_hours emergency_override
+            rollback_days smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier approvals
+            approval_hours emergency_override
         """,
         state="application",
         in_state={"": "application", "orders": ""},
@@ -140,7 +141,7 @@ MATRIX = {
     "executions_execution": Table(
         never="""
             id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
-            input_shape checkpoints result_shape result status version event_count progress_shape held submitted_by
+            input_shape checkpoints smoke result_shape result status version event_count progress_shape held submitted_by
             created_at finished_at
         """,
         state="status",
@@ -169,6 +170,7 @@ MATRIX = {
             reason created_at
         """
     ),
+    "executions_smoketest": Table(never="execution_id release_id expected_result actor created_at"),
     "executions_awaitunit": Table(
         never="""
             id tenant_id execution_id step_id step_index itemized gives_many expected_items answered_items worker_name

@@ -46,6 +46,7 @@ NEW_EXECUTION = {
     "input_shape": "'UNI'",
     "result_shape": "'SINGLE'",
     "checkpoints": "false",
+    "smoke": "false",
     "submitted_by": "''",
     "current_step_index": "0",
     "progress": "NULL::jsonb",
@@ -57,6 +58,16 @@ IN_OTHER_PIPELINE = {
     "contract_version": CONTRACT.format(OTHER_RELEASE),
 }
 OF_RIVAL = {"tenant_id": tenant("rival"), "release_id": release("1.0", "rival")}
+REPLACED = {"release_id": release("0.5"), "release_version": "'0.5'"}
+
+
+def was_active(*, minutes: int, grace: int = 0) -> str:
+    """Return statements after which the active release has replaced 0.5 `minutes` ago, under a policy with a grace."""
+    return f"""UPDATE releases_activation SET previous_id = {release("0.5")},
+        activated_at = now() - interval '{minutes} minutes' WHERE release_id = {ACTIVE};
+        UPDATE releases_pipeline SET skew_grace_minutes = {grace}"""
+
+
 SUBMISSION = NewRow(
     "executions_execution",
     NEW_EXECUTION,
@@ -69,6 +80,8 @@ SUBMISSION = NewRow(
             *each("contract_version", "'x'", IN_OTHER_PIPELINE["contract_version"]),
             *each("release_version", "'0.5'", "'x'"),
             {"release_id": release("0.5"), "release_version": "'0.5'"},
+            *({**REPLACED, "setup": history} for history in (was_active(minutes=1), was_active(minutes=11, grace=10))),
+            {**REPLACED, "setup": f"{was_active(minutes=1, grace=10)}; {status_of('0.5', 'REVOKED')}"},
             *each("setup", *(status_of("1.0", status) for status in ("UPLOADED", "VERIFYING", "REJECTED", "REVOKED"))),
             *each("setup", "UPDATE releases_pipeline SET activation_id = NULL"),
         ],
@@ -81,10 +94,12 @@ SUBMISSION = NewRow(
         ],
         "execution_progress_has_shape": [*each("progress", "'1'"), *each("progress_shape", "'UNI'", "'x'")],
         "execution_counts": each("current_step_index", "-1"),
+        "execution_smoke_has_test": each("smoke", "true"),
     },
     [
         {**IN_OTHER_PIPELINE, "execution_key": "'dead'"},
         {**OF_RIVAL, "execution_key": "'dead'"},
+        {**REPLACED, "setup": was_active(minutes=9, grace=10)},
     ],
     free="input_digest input input_shape result_shape checkpoints submitted_by",
     script=with_event("{insert}"),

@@ -71,6 +71,8 @@ DOCUMENTS = [
             "unverified_workers": "'refuse'",
             "missing_artifacts": "'reject'",
             "rollback_days": "30",
+            "smoke_test_hours": "NULL",
+            "skew_grace_minutes": "0",
             "retry_limit": "NULL",
             "retry_delay_seconds": "NULL",
             "retry_multiplier": "NULL",
@@ -90,6 +92,8 @@ DOCUMENTS = [
             "pipeline_rollback_days": each("rollback_days", "0", "3651"),
             "pipeline_approvals": each("approvals", "11", "-1"),
             "pipeline_approval_hours": each("approval_hours", "0", "721"),
+            "pipeline_smoke_test_hours": each("smoke_test_hours", "0", "8761"),
+            "pipeline_skew_grace_minutes": each("skew_grace_minutes", "43201"),
             "pipeline_retries_sane": [*each("retry_delay_seconds", "-0.1"), *each("retry_multiplier", "0.9")],
             "releases_pipeline_retry_limit_check": each("retry_limit", "-1"),
         },
@@ -98,6 +102,8 @@ DOCUMENTS = [
             *each("worker_gate", "'warn'", "'off'"),
             *each("unverified_workers", "'allow'"),
             *each("missing_artifacts", "'identity-only'"),
+            *each("smoke_test_hours", "1", "8760"),
+            *each("skew_grace_minutes", "1", "43200"),
             *each("retry_delay_seconds", "0", "0.5"),
             *each("retry_multiplier", "1", "1.5"),
             *each("retry_limit", "0"),
@@ -156,8 +162,9 @@ DOCUMENTS = [
 
 NEW_PIPELINE = f"""INSERT INTO releases_pipeline
     (tenant_id, pipeline_id, application, reason_required, signature_policy, worker_gate, validate_answers,
-        unverified_workers, missing_artifacts, rollback_days)
-    SELECT {tenant("other")}, 'org.example.orders', '', false, 'off', 'require', true, 'refuse', 'reject', 30"""
+        unverified_workers, missing_artifacts, rollback_days, skew_grace_minutes)
+    SELECT {tenant("other")}, 'org.example.orders', '', false, 'off', 'require', true, 'refuse', 'reject', 30,
+        0"""
 FIRST_ACTIVATION = NewRow(
     "releases_activation",
     {

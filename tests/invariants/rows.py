@@ -14,6 +14,7 @@ from executions.campaigns.filters import Filters
 from executions.holds import holds
 from executions.lifecycle import cancellation, outcome
 from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
+from executions.smoke_tests import smoke_tests
 from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
 from releases.activation.requests import requests
@@ -166,6 +167,11 @@ def _executions(owner: Tenant) -> None:
     assert campaigns.advance() == 1
     _run(Execution.objects.get(origin__campaign=made), making.outcome_of)
     _run(_submitted(owner, "dead"), making.failure)
+    [active] = Release.objects.filter(
+        pipeline__tenant=owner, pipeline__pipeline_id=making.PIPELINE, release_version="1.0"
+    )
+    tested = smoke_tests.start(active, actor=ACTOR, input={"n": 1}, idempotency_key="k", expected_result={"n": 1}).test
+    _run(tested.execution, making.outcome_of)
     _campaign(owner)
     campaigns.pause(owner, _campaign(owner).pk, actor=ACTOR)
     campaigns.cancel(owner, _campaign(owner).pk, actor=ACTOR)

@@ -16,11 +16,12 @@ from tests.invariants.new_rows_of_releases import DOCUMENTS, HISTORY
 from tests.invariants.new_rows_of_requests import REQUESTS
 from tests.invariants.new_rows_of_resubmissions import RESUBMISSIONS
 from tests.invariants.new_rows_of_retirements import RETIREMENTS
+from tests.invariants.new_rows_of_smoke_tests import SMOKE_TESTS
 from tests.invariants.new_rows_of_tenants import TENANCY
 
 NEW_ROWS = [
     *(*TENANCY, *AUDIT, *DOCUMENTS, *ARTIFACTS, *HISTORY, *REQUESTS, *RETIREMENTS, *DEPLOYMENTS),
-    *(*EXECUTIONS, *HOLDS, *OPERATIONS, *RESUBMISSIONS),
+    *(*EXECUTIONS, *HOLDS, *OPERATIONS, *RESUBMISSIONS, *SMOKE_TESTS),
 ]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
 

@@ -18,6 +18,7 @@ HISTORY = (
     "executions_awaitunit",
     "executions_wireform",
     "executions_resubmission",
+    "executions_smoketest",
     "executions_hold",
 )
 REFUSED = "execution_not_deleted"
@@ -77,6 +78,7 @@ def test_no_part_of_the_history_of_a_removed_execution_remains(database: Connect
         "executions_deadletter": "dead",
         "executions_wireform": "queued",
         "executions_resubmission": "resubmitted",
+        "executions_smoketest": "smoke:1.0:k",
     }.get(kept, "cancelled")
     change = (
         "UPDATE executions_execution SET status = 'SUCCEEDED', result = '1', finished_at = '2000-01-01' WHERE id = "
@@ -99,6 +101,7 @@ def test_a_removal_does_not_delete_the_history_of_another_execution(database: Co
         "executions_awaitunit": "await_unit_over_is_over",
         "executions_wireform": "wire_form_written_once",
         "executions_resubmission": "resubmission_append_only",
+        "executions_smoketest": "smoke_test_append_only",
         "executions_hold": "hold_ends_once",
     }
     others = f"DELETE FROM {table} WHERE execution_id <> (SELECT id FROM chosen)"

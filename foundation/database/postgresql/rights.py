@@ -27,7 +27,8 @@ _PERSON = """
 """
 _POLICY = """
     reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts rollback_days
-    retry_limit retry_delay_seconds retry_multiplier approvals approval_hours emergency_override
+    smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier approvals approval_hours
+    emergency_override
 """
 _UPLOAD = """
     id tenant_id digest size part_size storage_id status finding cleared uploaded_by created_at expires_at
@@ -156,7 +157,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_execution": Rights(
             insert="""
                 id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
-                input_shape result_shape checkpoints submitted_by tags current_step_index progress progress_shape
+                input_shape result_shape checkpoints smoke submitted_by tags current_step_index progress progress_shape
             """,
             update=_EXECUTION_STATE,
             delete=True,
@@ -171,6 +172,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             """,
             delete=True,
         ),
+        "executions_smoketest": Rights(insert="execution_id release_id expected_result actor created_at", delete=True),
         "executions_awaitunit": Rights(
             insert="id tenant_id execution_id step_id step_index itemized gives_many expected_items worker_name",
             update="status answered_items updated_at",

@@ -1,0 +1,188 @@
+"""Submissions that name a release race with whatever closes or opens it. Each has a separate connection."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from executions.models import Execution
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.submission.waiting import submit_when_open
+from foundation.errors import CoordinatorError
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.activation.retirement import retire
+from releases.activation.revocation import revoke
+from releases.errors import RetirementBlocked
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.concurrency.racing import race, results_of
+from tests.concurrency.waiting import until_blocked
+
+pytestmark = pytest.mark.usefixtures("committed")
+ROUNDS = range(15)
+ACTOR = "user:ann"
+Verdicts = list[Submission | CoordinatorError]
+
+
+@pytest.fixture
+def owner(committed: None) -> Tenant:
+    """A tenant whose release 1.0 is active, with a grace of 10 minutes. 2.0 has a worker."""
+    made, first = making.ready()
+    making.worker(making.registered(made, "2.0"), "worker-2")
+    grace(made, 10)
+    assert first.release_version == "1.0"
+    return made
+
+
+def release(owner: Tenant, version: str) -> Release:
+    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation__release")
+    return rows.get(pipeline__tenant=owner, release_version=version)
+
+
+def grace(owner: Tenant, minutes: int) -> None:
+    pipeline = Release.objects.filter(pipeline__tenant=owner)[0].pipeline
+    policy.change(pipeline, {"skewGraceMinutes": minutes}, actor=ACTOR)
+
+
+def switch(owner: Tenant, version: str = "2.0") -> None:
+    activate(release(owner, version), actor=ACTOR)
+
+
+def switched(owner: Tenant) -> Verdicts:
+    switch(owner)
+    return []
+
+
+def named(version: str, *keys: str) -> list[ExecutionRequest]:
+    return [ExecutionRequest(making.PIPELINE, {"n": 1}, key, release_version=version) for key in keys]
+
+
+def results(verdicts: Verdicts) -> list[str]:
+    return [each.code if isinstance(each, CoordinatorError) else each.release_version for each in verdicts]
+
+
+@contextmanager
+def submitting(owner: Tenant, version: str) -> Iterator[Future[Verdicts]]:
+    """Submit two executions that name a release. Their INSERT has read the tables and waits while the block runs.
+
+    Another transaction has inserted the first key and is rolled back when the block ends.
+    """
+    batch = named(version, "a", "b")
+
+    def run() -> Verdicts:
+        try:
+            return submit_many(owner, batch, actor="token:test")
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            submit_many(owner, batch[:1], actor="token:other")
+            future = pool.submit(run)
+            until_blocked(connection)
+            yield future
+            transaction.set_rollback(True)
+        future.result(30)
+
+
+def elsewhere(call: Callable[[], Any]) -> None:
+    results_of(race(call))
+
+
+# --- what happens while the INSERT waits ---
+
+
+def test_a_switch_leaves_the_named_release_open(owner: Tenant) -> None:
+    with submitting(owner, "1.0") as future:
+        elsewhere(partial(switch, owner))
+    assert results(future.result(30)) == ["1.0", "1.0"]
+
+
+def test_a_switch_without_a_grace_closes_the_named_release(owner: Tenant) -> None:
+    grace(owner, 0)
+    with submitting(owner, "1.0") as future:
+        elsewhere(partial(switch, owner))
+    assert results(future.result(30)) == ["RELEASE_NOT_OPEN", "RELEASE_NOT_OPEN"]
+    assert Execution.objects.count() == 0
+
+
+def test_the_end_of_the_grace_closes_the_named_release(owner: Tenant) -> None:
+    switch(owner)
+    with submitting(owner, "1.0") as future:
+        elsewhere(partial(grace, owner, 0))
+    assert results(future.result(30)) == ["RELEASE_NOT_OPEN", "RELEASE_NOT_OPEN"]
+    assert Execution.objects.count() == 0
+
+
+def test_a_revocation_closes_the_named_release(owner: Tenant) -> None:
+    switch(owner)
+    with submitting(owner, "1.0") as future:
+        elsewhere(partial(revoke, release(owner, "1.0"), actor=ACTOR, reason="leaked"))
+    assert results(future.result(30)) == ["RELEASE_NOT_ADMITTED", "RELEASE_NOT_ADMITTED"]
+    assert Execution.objects.count() == 0
+
+
+# --- everything at once ---
+
+
+def submissions(owner: Tenant, version: str, name: str) -> Callable[[], Verdicts]:
+    """Return a call that submits 20 executions one after the other."""
+
+    def run() -> Verdicts:
+        requests = named(version, *(f"{name}{number}" for number in range(20)))
+        return [submit_many(owner, [request], actor="token:test")[0] for request in requests]
+
+    return run
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_named_submissions_get_their_release_or_none(owner: Tenant, _: int) -> None:
+    grace(owner, 0)
+    calls = [submissions(owner, version, f"{version}-{name}") for version in ("1.0", "2.0") for name in "ab"]
+    *found, _ = results_of(race(*calls, partial(switched, owner)))
+    for verdicts, version in zip(found, ("1.0", "1.0", "2.0", "2.0"), strict=True):
+        got = results(verdicts)
+        assert set(got) <= {version, "RELEASE_NOT_OPEN"}
+        # The release opens or closes once.
+        assert sum(one != next_one for one, next_one in pairwise(got)) <= 1
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_no_named_submission_slips_past_a_revocation_or_a_retirement(owner: Tenant, _: int) -> None:
+    switch(owner)
+
+    def end_grace_and_retire() -> Verdicts:
+        grace(owner, 0)
+        for _ in range(20):
+            try:
+                retire(release(owner, "1.0"), actor=ACTOR, reason="replaced", give_up_failures=True)
+            except RetirementBlocked:
+                continue
+        return []
+
+    race(*(submissions(owner, "1.0", name) for name in "abc"), end_grace_and_retire)
+    status = release(owner, "1.0").status
+    is_open = Execution.objects.filter(release_version="1.0", finished_at=None).exists()
+    assert status == ("REGISTERED" if is_open else "RETIRED")
+
+
+def test_all_waiting_requests_get_the_release_when_it_is_activated(owner: Tenant) -> None:
+    def wait(key: str) -> Verdicts:
+        [request] = named("2.0", key)
+        return [submit_when_open(owner, request, actor="token:test", wait_seconds=20)]
+
+    def activate_later() -> Verdicts:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(0.5)")
+        return switched(owner)
+
+    *waited, _ = results_of(race(*(partial(wait, f"k{number}") for number in range(8)), activate_later))
+    assert [results(each) for each in waited] == [["2.0"]] * 8
+    assert Execution.objects.filter(release_version="2.0").count() == 8

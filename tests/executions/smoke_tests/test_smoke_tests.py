@@ -1,0 +1,308 @@
+"""Smoke tests run on a registered release, count for no statistics, and are what a policy may ask for."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import RequestFactory
+from django.utils import timezone
+
+from coordinator.dashboard import dashboard
+from executions.campaigns.filters import Filters, preview
+from executions.holds import holds
+from executions.lifecycle import outcome, retention
+from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.redrive import redrive
+from executions.models import Execution, SmokeTest
+from executions.smoke_tests import smoke_tests
+from executions.smoke_tests.smoke_tests import Verdict, start
+from executions.workers.impact import live_count
+from foundation.errors import CoordinatorError
+from releases.activation import activation, policy, rollback
+from releases.activation.activation import activate
+from releases.activation.blockers import blockers
+from releases.activation.retirement import retire
+from releases.activation.revocation import revoke
+from releases.models import Activation, Pipeline, Release
+from tenancy.models import AuditEntry, Tenant
+from tests import making
+from tests.raw_sql import unguarded
+from wire.messages.celery_messages import Outcome, OutcomeGroup
+
+pytestmark = pytest.mark.django_db
+ACTOR = "user:test"
+Ends = Callable[..., Outcome]
+
+
+@pytest.fixture
+def owner() -> Tenant:
+    """A tenant whose release 1.0 is active. Both releases have workers."""
+    made, _ = making.ready()
+    making.worker(making.registered(made, "2.0"), "worker-2")
+    return made
+
+
+def release(owner: Tenant, version: str = "2.0") -> Release:
+    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation__release", "contract")
+    return rows.get(pipeline__tenant=owner, release_version=version)
+
+
+def begin(owner: Tenant, key: str = "k", version: str = "2.0", **members: Any) -> SmokeTest:
+    values = {"actor": ACTOR, "input": {"n": 1}, "idempotency_key": key, **members}
+    made: SmokeTest = start(release(owner, version), **values).test
+    return made
+
+
+def end(owner: Tenant, test: SmokeTest, *payloads: str, ends: Ends = making.outcome_of, **members: Any) -> None:
+    """Run the transition of a smoke test, the only due execution."""
+    [claim] = making.claimed(owner)
+    assert claim.execution_id == test.execution_id
+    reported = ends(claim, **({"output_payloads": list(payloads)} if payloads else {}), **members)
+    group = OutcomeGroup(worker_id="w", outcomes=[reported])
+    assert outcome.record(test.execution.release.identity, group) == 1
+
+
+def verdict(test: SmokeTest) -> str:
+    return str(smoke_tests.one(test.release, test.execution_id).verdict)
+
+
+def passed(owner: Tenant, version: str = "2.0", hours: float = 0) -> SmokeTest:
+    """Return a smoke test that passed `hours` ago."""
+    test = begin(owner, f"passed-{version}", version)
+    end(owner, test)
+    making.finished(timezone.now() - timedelta(hours=hours), test.execution)
+    return test
+
+
+def refusal(call: Callable[[], Any]) -> CoordinatorError:
+    with pytest.raises(CoordinatorError) as caught:
+        call()
+    return caught.value
+
+
+# --- running ---
+
+
+def test_it_runs_on_a_release_that_is_not_active(owner: Tenant) -> None:
+    test = begin(owner)
+    execution = Execution.objects.get()
+    assert (execution.release_version, execution.smoke, execution.status) == ("2.0", True, "QUEUED")
+    assert execution.events.get().data == {
+        "contractVersion": execution.contract_version,
+        "releaseVersion": "2.0",
+        "smoke": True,
+    }
+    assert (test.execution_id, test.release.release_version, test.actor) == (execution.pk, "2.0", ACTOR)
+    assert verdict(test) == Verdict.PENDING
+    end(owner, test)
+    assert verdict(test) == Verdict.PASSED
+    assert making.history(execution)[-1][1] == "SUCCEEDED"
+
+
+def test_it_runs_on_the_active_release_and_without_any(owner: Tenant) -> None:
+    assert begin(owner, version="1.0").execution.release_version == "1.0"
+    other = making.tenant()
+    making.worker(making.registered(other, "2.0"), "worker-1")
+    assert begin(other).execution.release_version == "2.0"
+
+
+def test_it_leaves_an_entry_in_the_audit_log(owner: Tenant) -> None:
+    test = begin(owner)
+    begin(owner)  # the same
+    entry = AuditEntry.objects.get(act="release.smoke_test")
+    assert (entry.tenant, entry.actor, entry.object) == (owner, ACTOR, f"{making.PIPELINE}/2.0")
+    assert json.loads(entry.details) == {"execution": str(test.execution_id)}
+
+
+def test_a_repeated_key_is_the_same_test(owner: Tenant) -> None:
+    first = begin(owner, expected_result={"n": 1})
+    again = start(release(owner), actor="user:other", input={"n": 1.0}, idempotency_key="k", expected_result={"n": 1.0})
+    assert (again.repeated, again.test.execution_id) == (True, first.execution_id)
+    for members in ({"input": {"n": 2}}, {"expected_result": {"n": 2}}, {"expected_result": smoke_tests.ANYTHING}):
+        error = refusal(lambda members=members: begin(owner, **{"expected_result": {"n": 1}, **members}))
+        assert (error.code, error.data["executionId"]) == ("IDEMPOTENCY_KEY_REUSED", str(first.execution_id))
+    assert begin(owner, version="1.0").execution_id != first.execution_id
+    assert SmokeTest.objects.count() == 2
+
+
+def test_a_key_that_a_submission_has_is_refused(owner: Tenant) -> None:
+    making.execution(owner, "smoke:2.0:k")
+    assert refusal(lambda: begin(owner)).code == "IDEMPOTENCY_KEY_REUSED"
+    assert SmokeTest.objects.count() == 0
+
+
+def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any) -> None:
+    many = making.registered(owner, "many", steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}], body="many")
+    assert refusal(lambda: begin(owner, version=many.release_version)).code == "INPUT_INVALID"
+    making.registered(owner, "3.0")
+    assert refusal(lambda: begin(owner, version="3.0")).code == "WORKER_UNAVAILABLE"
+    hold = holds.pause(release(owner), actor=ACTOR, reason="broken", refuses_submissions=True).hold
+    assert refusal(lambda: begin(owner)).code == "PIPELINE_PAUSED"
+    holds.resume(hold.release or release(owner), actor=ACTOR)
+    revoke(release(owner), actor=ACTOR, reason="leaked")
+    assert refusal(lambda: begin(owner)).code == "RELEASE_NOT_ADMITTED"
+    settings.ALLOWED_TENANTS = ["another"]
+    assert refusal(lambda: begin(owner, version="1.0")).code == "TENANT_NOT_ALLOWED"
+    assert Execution.objects.count() == 0
+
+
+# --- verdicts ---
+
+
+@pytest.mark.parametrize(
+    ("result", "expected", "verdict_then"),
+    [
+        ('{"n": 1}', {"n": 1}, Verdict.PASSED),
+        ('{"n": 1.0}', {"n": 1}, Verdict.PASSED),
+        ('{"a": [1, 2], "b": "x"}', {"b": "x", "a": [1, 2]}, Verdict.PASSED),
+        ('{"n": 1}', {"n": True}, Verdict.OTHER_RESULT),
+        ('{"n": 0}', {"n": False}, Verdict.OTHER_RESULT),
+        ('{"n": 1}', {"n": 1, "m": None}, Verdict.OTHER_RESULT),
+        ('{"n": [1, 2]}', {"n": [2, 1]}, Verdict.OTHER_RESULT),
+        ('{"n": 1}', None, Verdict.OTHER_RESULT),
+        ('{"n": 1}', [{"n": 1}], Verdict.OTHER_RESULT),
+        ("null", None, Verdict.PASSED),
+        ('{"n": 1}', smoke_tests.ANYTHING, Verdict.PASSED),
+    ],
+)
+def test_a_result_passes_if_it_equals_the_expected_one(
+    owner: Tenant, result: str, expected: Any, verdict_then: Verdict
+) -> None:
+    test = begin(owner, expected_result=expected)
+    end(owner, test, result)
+    assert verdict(test) == verdict_then
+
+
+def test_a_list_of_results_is_compared_as_a_whole(owner: Tenant) -> None:
+    many = making.registered(owner, "many", steps=[{**making.STEP, "cardinality": "EXPANSION"}], body="many")
+    making.worker(release(owner, many.release_version), "worker-many")
+    for key, expected, then in (
+        ("all", [{"n": 1}, {"n": 2}], Verdict.PASSED),
+        ("order", [{"n": 2}, {"n": 1}], Verdict.OTHER_RESULT),
+        ("one", {"n": 1}, Verdict.OTHER_RESULT),
+    ):
+        test = begin(owner, key, "many", expected_result=expected)
+        end(owner, test, '{"n": 1}', '{"n": 2}')
+        assert verdict(test) == then
+
+
+def test_a_failure_and_a_cancellation_fail_the_test(owner: Tenant) -> None:
+    failed = begin(owner, "failed")
+    end(owner, failed, ends=making.failure, retryable=False)
+    assert verdict(failed) == Verdict.FAILED
+    redrive(owner, failed.execution_id, actor=ACTOR, reason="fixed", allow_failed=True)
+    assert verdict(failed) == Verdict.PENDING
+    end(owner, failed)
+    assert verdict(failed) == Verdict.PASSED
+    cancelled = begin(owner, "cancelled")
+    cancel(owner, cancelled.execution_id, actor=ACTOR, reason="enough")
+    assert verdict(cancelled) == Verdict.FAILED
+
+
+# --- statistics ---
+
+
+def test_it_counts_for_no_statistics(owner: Tenant) -> None:
+    person = User.objects.create_superuser("root")
+    request = RequestFactory().get("/")
+    request.user = person
+    failed = begin(owner, "failed")
+    end(owner, failed, ends=making.failure, retryable=False)
+    begin(owner, "live")
+    shown = dashboard(request, {})
+    assert (shown["live_count"], shown["failed_count"]) == (0, 0)
+    assert live_count(release(owner)) == 0
+    filters = Filters(pipeline_id=making.PIPELINE)
+    assert preview(owner, filters, allow_failed=True).count == 0
+    making.execution(owner, "ordinary")
+    assert dashboard(request, {})["live_count"] == 1
+
+
+def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:
+    test = begin(owner)
+    assert [(each.kind, each.count) for each in blockers(release(owner))] == [("QUEUED", 1)]
+    end(owner, test, ends=making.failure, retryable=False)
+    assert blockers(release(owner)) == []
+    retire(release(owner), actor=ACTOR, reason="replaced")
+
+
+def test_retention_removes_it_with_its_execution(owner: Tenant) -> None:
+    Tenant.objects.filter(pk=owner.pk).update(retention_days=1)
+    kept, old = passed(owner), passed(owner, "1.0")
+    making.aged(old.execution, days=2)
+    assert retention.remove(seconds=10) == 1
+    assert [each.pk for each in SmokeTest.objects.all()] == [kept.pk]
+
+
+# --- the gate ---
+
+
+@pytest.fixture
+def gated(owner: Tenant) -> Tenant:
+    """A tenant whose policy asks for a smoke test of the last two hours."""
+    policy.change(Pipeline.objects.get(tenant=owner), {"smokeTestHours": 2}, actor=ACTOR)
+    return owner
+
+
+def activated(owner: Tenant, version: str = "2.0", reason: str = "") -> Activation:
+    return activate(release(owner, version), actor=ACTOR, reason=reason)
+
+
+def test_an_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
+    before = Activation.objects.count()
+    error = refusal(lambda: activated(gated))
+    assert (error.code, error.status, error.data) == ("SMOKE_TEST_REQUIRED", 409, {"smokeTestHours": 2})
+    test = begin(gated)
+    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
+    end(gated, test, ends=making.failure, retryable=False)
+    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
+    other = begin(gated, "other", expected_result={"n": 2})
+    end(gated, other, '{"n": 1}')
+    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
+    assert Activation.objects.count() == before
+    assert AuditEntry.objects.filter(act="release.activate", outcome="denied").exists()
+    passed(gated)
+    assert activated(gated).release.release_version == "2.0"
+
+
+def test_a_smoke_test_of_another_release_does_not_count(gated: Tenant) -> None:
+    passed(gated, "1.0")
+    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
+
+
+def test_an_ordinary_execution_does_not_count(gated: Tenant) -> None:
+    making.execution(gated, "ordinary")
+    [claim] = making.claimed(gated)
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
+    assert outcome.record(release(gated, "1.0").identity, group) == 1
+    assert refusal(lambda: activated(gated, "1.0")).code == "SMOKE_TEST_REQUIRED"
+
+
+def test_the_smoke_test_must_not_be_older_than_the_policy_says(gated: Tenant) -> None:
+    test = passed(gated, hours=2.1)
+    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
+    making.finished(timezone.now() - timedelta(hours=1.9), test.execution)
+    assert activated(gated).sequence == 2
+
+
+def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant) -> None:
+    passed(gated)
+    activated(gated)
+    facts = {fact.label: fact for fact in activation.facts(release(gated, "1.0"), release(gated, "2.0"))}
+    assert "was active in the last 30 days" in facts["Smoke test"].value
+    with unguarded(Activation):
+        Activation.objects.update(activated_at=timezone.now() - timedelta(days=31))
+    assert refusal(lambda: activated(gated, "1.0", "worse")).code == "SMOKE_TEST_REQUIRED"
+    with unguarded(Activation):
+        Activation.objects.update(activated_at=timezone.now() - timedelta(days=29))
+    pipeline = Pipeline.objects.select_related("tenant", "activation__release").get(tenant=gated)
+    assert rollback.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True).release.release_version == "1.0"
+
+
+def test_the_page_of_the_activation_shows_the_gate(gated: Tenant) -> None:
+    [fact] = [each for each in activation.facts(release(gated), None) if each.label == "Smoke test"]
+    assert fact.warning
+    assert "has passed no smoke test in the last 2 hours" in fact.value
