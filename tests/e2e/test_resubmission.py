@@ -68,3 +68,49 @@ def test_a_campaign_resubmits_the_failures_of_a_release_on_the_next_one(
         assert [each["executionId"] for each in failed["resubmittedAs"]] == [item["newExecutionId"]]
         assert kinds(tenant, item["executionId"])[-2:] == ["FAILED", "RESUBMITTED"]
     assert len(tenant.get("executions?pageSize=100")["items"]) == 2 * COUNT
+
+
+def edited(source: Path, to: Path, *changes: tuple[str, str]) -> Path:
+    """Return a copy of the pipeline `checkpointed` with these replacements of its text."""
+    shutil.copytree(source, to, ignore=shutil.ignore_patterns("__pycache__"))
+    module = to / "checkpointed.py"
+    text = module.read_text()
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    module.write_text(text)
+    return to
+
+
+def test_only_the_step_that_failed_runs_on_the_next_release(tenant: TenantInUse, tmp_path: Path) -> None:
+    """The next release has another contract: its last step returns one more field."""
+    source, failure = PIPELINES / "checkpointed", 'raise RuntimeError("not yet")'
+    wrong = edited(
+        source,
+        tmp_path / "wrong",
+        (failure, "raise NonRetryable('broken')"),
+        ("import Pipeline,", "import NonRetryable, Pipeline,"),
+    )
+    right = edited(
+        source, tmp_path / "right", (failure, "pass"), ("    attempt: int\n", '    attempt: int\n    note: str = ""\n')
+    )
+    broken = build("checkpointed:pipeline", wrong, tmp_path / "broken", "1.0")
+    fixed = build("checkpointed:pipeline", right, tmp_path / "fixed", "1.1")
+    assert broken.document["contractVersion"] != fixed.document["contractVersion"]
+    (tmp_path / "marks").mkdir()
+    tenant.register(broken)
+    tenant.activate(broken)
+    tenant.start_worker(broken, "worker-1.0")
+    value = {"marks": str(tmp_path / "marks"), "items": 3, "fail_times": 9}
+    old = tenant.accepted("tests.checkpointed", value, "k")["executionId"]
+    assert tenant.wait_for(old, "FAILED", seconds=60)["currentStepIndex"] == 2
+
+    tenant.register(fixed)
+    tenant.start_worker(fixed, "worker-1.1")
+    request = {"from": "checkpoint", "releaseVersion": "1.1", "reason": "fixed in 1.1"}
+    new = post(tenant, f"executions/{old}/resubmit", 202, **request)
+    assert (new["currentStepIndex"], new["resubmittedFrom"]) == (2, old)
+    tenant.wait_for(new["executionId"], "SUCCEEDED", seconds=60)
+    assert tenant.result(new["executionId"]) == {"count": 3, "sum": 12, "attempt": 0, "note": ""}
+    runs = {file.name: len(file.read_text().splitlines()) for file in (tmp_path / "marks").iterdir()}
+    assert runs == {"split": 1, "double": 1, "add_up": 2}
