@@ -15,6 +15,7 @@ from tenancy.roles import Scope
 RELEASING = (
     ("releases_pipeline", "Pipelines", "account_tree"),
     ("releases_release", "Releases", "inventory_2"),
+    ("executions_smoketest", "Smoke tests", "science"),
     ("releases_trustedkey", "Trusted keys", "verified_user"),
 )
 RUNNING = (
