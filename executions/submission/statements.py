@@ -2,7 +2,7 @@
 
 # Inserts a row only if its release is still registered and active, no pause refuses submissions, its token is still
 # valid, and the token's owner may still submit: the statement verifies cached admissions and tokens against the tables.
-# A trigger accepts a named release that is not active only if it is still open. A smoke test runs on any registered one.
+# A trigger verifies that a named release is still open. A smoke test runs on any registered release.
 # If several rows have the same key, the first one is inserted. Rows are inserted in the order of their keys, so that
 # concurrent groups never deadlock. Returns the id and the creation time of each inserted execution. A row that is
 # missing was not admitted, or its key was used. No row: that is true of all of them.
