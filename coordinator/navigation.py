@@ -16,6 +16,7 @@ RELEASING = (
     ("releases_pipeline", "Pipelines", "account_tree"),
     ("releases_release", "Releases", "inventory_2"),
     ("releases_activationrequest", "Activation requests", "how_to_vote"),
+    ("executions_smoketest", "Smoke tests", "science"),
     ("releases_trustedkey", "Trusted keys", "verified_user"),
 )
 RUNNING = (

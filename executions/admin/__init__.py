@@ -6,6 +6,7 @@ from executions.admin.dead_letters import DeadLetterAdmin
 from executions.admin.executions import ExecutionAdmin
 from executions.admin.holds import HoldAdmin
 from executions.admin.interactions import InteractionAdmin
+from executions.admin.smoke_tests import SmokeTestAdmin
 from executions.admin.workers import WorkerAdmin
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "ExecutionAdmin",
     "HoldAdmin",
     "InteractionAdmin",
+    "SmokeTestAdmin",
     "WorkerAdmin",
     "release_retirement",
     "release_workers",

@@ -135,15 +135,15 @@ class OneSmokeTest(_SmokeTestView):
 
     @extend_schema(operation_id="oneSmokeTest", responses=SmokeTestView)
     def get(
-        self, request: Request, tenant: str, pipeline_id: str, release_version: str, execution_id: uuid.UUID
+        self, request: Request, tenant: str, pipeline_id: str, release_version: str, smoke_test_id: uuid.UUID
     ) -> Response:
-        """One smoke test with its verdict."""
-        found = smoke_tests.one(self.release(), execution_id)
+        """One smoke test with its verdict. Its id is that of its execution."""
+        found = smoke_tests.one(self.release(), smoke_test_id)
         return Response(SmokeTestView(found, context={"request": request}).data)
 
 
 _SMOKE = "pipelines/<str:pipeline_id>/releases/<str:release_version>/smoke"
 urlpatterns = [
     path(_SMOKE, SmokeTests.as_view(), name="smoke-tests"),
-    path(f"{_SMOKE}/<uuid:execution_id>", OneSmokeTest.as_view(), name="smoke-test"),
+    path(f"{_SMOKE}/<uuid:smoke_test_id>", OneSmokeTest.as_view(), name="smoke-test"),
 ]

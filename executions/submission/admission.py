@@ -119,13 +119,12 @@ class Admission:
     def require_ready(self) -> None:
         """Do what `require_runnable` does, and cache this admission unless its release was named."""
         self.require_runnable()
-        if self.is_named:
-            return
         self.interrupted = message_path.is_interrupted()
         if self.candidate is not None:
             self.candidate.admission.interrupted = self.interrupted
-        # Its lifetime begins now, so an admission whose checks were slow has not expired already.
-        cache.set(self._key, self)
+        if not self.is_named:
+            # Its lifetime begins now, so an admission whose checks were slow has not expired already.
+            cache.set(self._key, self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 # Inserts a row only if its release is still registered, its pipeline had no activation since the admission, no pause
 # refuses submissions, its token is still valid, and the token's owner may still submit: the statement verifies cached
-# admissions and tokens against the tables. A release that a caller named must still be open. A smoke test runs on any
-# registered release. A trigger verifies that the release is active, the candidate, open or of a smoke test. If several
-# rows have the same key, the first one is inserted. Rows are inserted in the order of their keys, so that concurrent
-# groups never deadlock. Returns the id and the creation time of each inserted execution. A row that is missing was not
-# admitted, or its key was used. No row: that is true of all of them.
+# admissions and tokens against the tables. A smoke test runs on any registered release. A trigger verifies that the
+# release is active, the candidate, named and still open, or of a smoke test. If several rows have the same key, the
+# first one is inserted. Rows are inserted in the order of their keys, so that concurrent groups never deadlock. Returns
+# the id and the creation time of each inserted execution. A row that is missing was not admitted, or its key was used.
+# No row: that is true of all of them.
 INSERT = """
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
@@ -23,8 +23,7 @@ WITH requested AS (
     FROM requested a
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
     JOIN releases_pipeline p ON p.id = r.pipeline_id AND (p.activation_id = a.activation OR a.smoke)
-    WHERE (a.named IS NULL OR release_open_until(r.id) > clock_timestamp())
-        AND NOT EXISTS (SELECT FROM executions_hold h WHERE h.ended_at IS NULL AND h.refuses_submissions
+    WHERE NOT EXISTS (SELECT FROM executions_hold h WHERE h.ended_at IS NULL AND h.refuses_submissions
         AND (h.release_id = r.id OR h.pipeline_id = p.id))
         AND (a.token IS NULL OR EXISTS (
             SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id

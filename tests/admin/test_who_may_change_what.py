@@ -57,6 +57,7 @@ FORMS: list[Form] = [
         {**WHY, "release_version": "0.9", "expected_release_version": "1.0", "operation_key": "k"},
         ROLLERS,
     ),
+    ("executions_smoketest_new", lambda w: [w.release.pk], {"input": "1", "idempotency_key": "k"}, RELEASERS),
     ("releases_trustedkey_revoke", lambda w: [key(w)], WHY, ADMINS),
     ("executions_interaction_answer", lambda w: [question(w)], {"response": "1"}, OPERATORS),
     ("executions_execution_redrive", lambda w: [dead(w)], {**WHY, "expected_version": "2"}, OPERATORS),

@@ -103,6 +103,8 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "trusted keys": (plain("releases_trustedkey_changelist"), (*MEMBERS, "stranger"), 403),
     "new trusted key": (plain("releases_trustedkey_new"), (*ADMINS, "stranger"), 403),
     "activate": (of("releases_release_activate", lambda w: w.release.pk), RELEASERS, 404),
+    "smoke tests": (plain("executions_smoketest_changelist"), (*MEMBERS, "stranger"), 403),
+    "new smoke test": (of("executions_smoketest_new", lambda w: w.release.pk), RELEASERS, 404),
     "upload": (plain("releases_release_upload"), (*RELEASERS, "stranger"), 403),
     "pipelines": (plain("releases_pipeline_changelist"), (*MEMBERS, "stranger"), 403),
     "releases": (plain("releases_release_changelist"), (*MEMBERS, "stranger"), 403),

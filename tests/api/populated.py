@@ -10,6 +10,7 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome
 from executions.models import Interaction
+from executions.smoke_tests import smoke_tests
 from releases.models import ArtifactUpload
 from releases.registration import attachments
 from tests import making, signing
@@ -31,6 +32,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     assert outcome.record(release.identity, group) == 1
     interaction = Interaction.objects.get(tenant=owner)
     live = making.execution(owner, "live")
+    smoke_test = smoke_tests.start(release, actor="user:eva", input={"n": 1}, idempotency_key="first").test
     token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     key = signing.trusted(owner)
     [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
@@ -54,6 +56,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         "to": [release.release_version],
         "expectedReleaseVersion": [release.release_version],
         "execution_id": [str(each.pk) for each in (ours.execution, live, *dead)],
+        "smoke_test_id": [str(smoke_test.pk)],
         "campaign_id": [str(campaign.pk)],
         "interaction_id": [str(interaction.pk)],
         "interactionId": [str(interaction.pk)],

@@ -18,6 +18,9 @@ ANY_JSON = {
     "CompleteRequest.response",
     "CompletionView.response",
     "ResumeRequest.response",
+    "SmokeTestRequest.input",
+    "SmokeTestRequest.expectedResult",
+    "SmokeTestView.expectedResult",
 }
 # JSON objects whose members are not the API's: documents as they were uploaded, and what an event of its kind records.
 ANY_OBJECT = {

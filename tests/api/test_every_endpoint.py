@@ -36,6 +36,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "pipelines/{pipeline_id}/pause"): {"reason": "broken"},
     ("POST", "pipelines/{pipeline_id}/resume"): {"reason": "repaired"},
     ("POST", "executions/{execution_id}/resubmit"): {"reason": "fixed", "releaseVersion": "1.0", "operationKey": "k"},
+    ("POST", "pipelines/{pipeline_id}/releases/{release_version}/smoke"): {
+        "input": {"n": 1},
+        "idempotencyKey": "k",
+    },
     ("POST", "campaigns"): CAMPAIGN,
     ("POST", "campaigns/preview"): {"filters": CAMPAIGN["filters"]},
     ("POST", "campaigns/{campaign_id}/pause"): {"reason": "wait"},
@@ -62,7 +66,18 @@ LISTS = [
     if method == "GET"
     and path.rsplit("/", 1)[-1]
     in {*("pipelines", "releases", "activations", "executions", "events")}
-    | {"workers", "holds", "dead-letters", "campaigns", "items", "interactions", "trusted-keys", "deployments", "audit"}
+    | {
+        "smoke",
+        "workers",
+        "holds",
+        "dead-letters",
+        "campaigns",
+        "items",
+        "interactions",
+        "trusted-keys",
+        "deployments",
+        "audit",
+    }
 ]
 
 
@@ -237,6 +252,7 @@ UNKNOWN = {
     "pipeline_id": "PIPELINE_UNKNOWN",
     "release_version": "RELEASE_UNKNOWN",
     "execution_id": "EXECUTION_UNKNOWN",
+    "smoke_test_id": "SMOKE_TEST_UNKNOWN",
     "campaign_id": "CAMPAIGN_UNKNOWN",
     "interaction_id": "INTERACTION_UNKNOWN",
     "worker_id": "WORKER_UNKNOWN",

@@ -146,7 +146,7 @@ def submissions(owner: Tenant, version: str, name: str) -> Callable[[], Verdicts
 def test_named_submissions_get_their_release_or_none(owner: Tenant, _: int) -> None:
     grace(owner, 0)
     calls = [submissions(owner, version, f"{version}-{name}") for version in ("1.0", "2.0") for name in "ab"]
-    *found, _ = results_of(race(*calls, partial(switched, owner)))
+    *found, _none = results_of(race(*calls, partial(switched, owner)))
     for verdicts, version in zip(found, ("1.0", "1.0", "2.0", "2.0"), strict=True):
         got = results(verdicts)
         assert set(got) <= {version, "RELEASE_NOT_OPEN"}

@@ -141,8 +141,8 @@ MATRIX = {
     "executions_execution": Table(
         never="""
             id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
-            input_shape checkpoints smoke result_shape result status version event_count progress_shape held submitted_by
-            created_at finished_at
+            input_shape checkpoints smoke result_shape result status version event_count progress_shape held
+            submitted_by created_at finished_at
         """,
         state="status",
         in_state={

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -121,8 +122,13 @@ def test_a_repeated_key_is_the_same_test(owner: Tenant) -> None:
     first = begin(owner, expected_result={"n": 1})
     again = start(release(owner), actor="user:other", input={"n": 1.0}, idempotency_key="k", expected_result={"n": 1.0})
     assert (again.repeated, again.test.execution_id) == (True, first.execution_id)
-    for members in ({"input": {"n": 2}}, {"expected_result": {"n": 2}}, {"expected_result": smoke_tests.ANYTHING}):
-        error = refusal(lambda members=members: begin(owner, **{"expected_result": {"n": 1}, **members}))
+    others: list[dict[str, Any]] = [
+        {"input": {"n": 2}},
+        {"expected_result": {"n": 2}},
+        {"expected_result": smoke_tests.ANYTHING},
+    ]
+    for members in others:
+        error = refusal(partial(begin, owner, **{"expected_result": {"n": 1}, **members}))
         assert (error.code, error.data["executionId"]) == ("IDEMPOTENCY_KEY_REUSED", str(first.execution_id))
     assert begin(owner, version="1.0").execution_id != first.execution_id
     assert SmokeTest.objects.count() == 2

@@ -1,0 +1,168 @@
+"""Smoke tests: the list, the section on the page of a release, and the form that starts one."""
+
+import uuid
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from executions.admin.documents import on_one_line, typed_value
+from executions.models import SmokeTest
+from executions.smoke_tests import smoke_tests
+from executions.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
+from foundation.admin.columns import badge, column, moment
+from foundation.errors import CoordinatorError
+from releases.admin.releases import Section, section_sources
+from releases.models import Release
+from releases.states import Status
+from tenancy.access import actor
+from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, TenantScopedAdmin, problem_of
+from tenancy.models import validate_identifier
+from tenancy.roles import Scope
+
+SHOWN = 20
+VARIANTS = {
+    Verdict.PENDING.value: "info",
+    Verdict.PASSED.value: "success",
+    Verdict.OTHER_RESULT.value: "danger",
+    Verdict.FAILED.value: "danger",
+}
+
+
+class SmokeTestForm(forms.Form):
+    """The input, the result that passes, and the idempotency key of the page."""
+
+    input = forms.CharField(
+        strip=False,
+        label="Input",
+        help_text="JSON. If the first step takes many items, this is an array of them.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 10, "spellcheck": "false", "class": "font-mono"}),
+    )
+    expected_result = forms.CharField(
+        strip=False,
+        required=False,
+        label="Expected result",
+        help_text="JSON. If it is empty, any result passes.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 6, "spellcheck": "false", "class": "font-mono"}),
+    )
+    idempotency_key = forms.CharField(max_length=200, validators=[validate_identifier], widget=forms.HiddenInput)
+
+
+class SmokeTestTenantFilter(TenantFilter):
+    lookup = "release__pipeline__tenant__slug"
+
+
+@admin.register(SmokeTest)
+class SmokeTestAdmin(ReadOnlyAdmin):
+    tenant_path = "release__pipeline__tenant"
+    list_display = ("execution_id", "state", "pipeline", "release_version", "tenant", "actor", "started")
+    list_filter = (SmokeTestTenantFilter,)
+    ordering = ("-created_at", "-execution_id")
+    list_per_page = 50
+    sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return smoke_tests.with_verdicts(super().get_queryset(request))
+
+    @badge("Verdict", VARIANTS)
+    def state(self, test: Any) -> str:
+        return str(test.verdict)
+
+    @column("Pipeline")
+    def pipeline(self, test: SmokeTest) -> str:
+        return test.release.pipeline.pipeline_id
+
+    @column("Release")
+    def release_version(self, test: SmokeTest) -> str:
+        return test.release.release_version
+
+    @column("Tenant")
+    def tenant(self, test: SmokeTest) -> str:
+        return test.release.pipeline.tenant.slug
+
+    @column("Started")
+    def started(self, test: SmokeTest) -> str:
+        return moment(test.created_at)
+
+    def show(self, request: HttpRequest, row: SmokeTest) -> HttpResponse:
+        return redirect("admin:executions_execution_change", row.execution_id)
+
+    def own_urls(self) -> list[URLPattern]:
+        return [self.own("release/<int:object_id>/new/", "new", self.new)]
+
+    def new(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Show the form on GET, and start a smoke test of the release on POST."""
+        pages = self.admin_site.get_model_admin(Release)
+        assert isinstance(pages, TenantScopedAdmin)  # noqa: S101 - the pages of releases are
+        release = pages.row_or_404(request, object_id)
+        if not pages.may(request, Scope.ACTIVATE, release):
+            raise PermissionDenied
+        if request.method != "POST":
+            form = SmokeTestForm(initial={"idempotency_key": str(uuid.uuid4())})
+            return _page(pages, request, release, form, status=409 if _refusal(release) else 200)
+        form = SmokeTestForm(request.POST)
+        if not form.is_valid():
+            return _page(pages, request, release, form, status=400)
+        try:
+            started = _start(request, release, form.cleaned_data)
+        except CoordinatorError as error:
+            return _page(pages, request, release, form, status=error.status, error=error)
+        messages.success(request, f"The smoke test runs on release {release.release_version}.")
+        return redirect("admin:executions_execution_change", started.test.execution_id)
+
+
+def _start(request: HttpRequest, release: Release, typed: dict[str, str]) -> Started:
+    expected = typed["expected_result"]
+    return smoke_tests.start(
+        release,
+        actor=actor(request.user),
+        input=typed_value(typed["input"], field="input"),
+        idempotency_key=typed["idempotency_key"],
+        expected_result=typed_value(expected, field="expected_result") if expected.strip() else ANYTHING,
+    )
+
+
+def _refusal(release: Release) -> str:
+    return "" if release.status == Status.REGISTERED else f"The release is {release.status}."
+
+
+def _page(
+    pages: TenantScopedAdmin,
+    request: HttpRequest,
+    release: Release,
+    form: SmokeTestForm,
+    *,
+    status: int,
+    error: CoordinatorError | None = None,
+) -> HttpResponse:
+    return pages.page(
+        request,
+        "executions/smoke_test.html",
+        status=status,
+        title="Smoke test a release",
+        original=release,
+        release=release,
+        form=form,
+        refusal=_refusal(release),
+        problem=problem_of(error) if error else None,
+    )
+
+
+def _section(release: Release) -> Section:
+    """Return the newest smoke tests of the release."""
+    newest = list(smoke_tests.of(release)[: SHOWN + 1])
+    lines = [{"test": test, "variant": VARIANTS[test.verdict], "expected": _expected(test)} for test in newest[:SHOWN]]
+    return Section("executions/release_smoke_tests.html", {"lines": lines, "more": len(newest) > SHOWN})
+
+
+def _expected(test: SmokeTest) -> str:
+    return "any" if test.expected_result is None else on_one_line({"result": test.expected_result[0]})
+
+
+section_sources.append(_section)
