@@ -43,7 +43,7 @@ class Admission:
     interrupted: bool = False
     """True if no message reached the control workers at that moment."""
     candidate: "Candidate | None" = None
-    """The candidate of a gradual activation that is running, if it accepts executions."""
+    """The candidate of a gradual activation that is running. None if it could not run an execution at that moment."""
 
     @cached_property
     def contract(self) -> Contract | None:
@@ -115,14 +115,11 @@ class Admission:
         require_healthy(self.release)
 
     def require_ready(self) -> None:
-        """Do what `require_runnable` does, and cache this admission of the active release.
-
-        A candidate that cannot run now is left out, so the active release gets its executions.
-        """
+        """Do what `require_runnable` does, and cache this admission of the active release."""
         self.require_runnable()
         self.interrupted = message_path.is_interrupted()
-        if self.candidate is not None and not self.candidate.is_ready(interrupted=self.interrupted):
-            self.candidate = None
+        if self.candidate is not None:
+            self.candidate.admission.interrupted = self.interrupted
         # Its lifetime begins now, so an admission whose checks were slow has not expired already.
         cache.set(self._key, self)
 
@@ -133,16 +130,6 @@ class Candidate:
 
     admission: Admission
     routing: Routing
-
-    def is_ready(self, *, interrupted: bool) -> bool:
-        """Return True if the candidate can run now, and no pause of it refuses submissions."""
-        self.admission.interrupted = interrupted
-        try:
-            _require_not_paused(self.admission.release)
-            self.admission.require_runnable()
-        except CoordinatorError:
-            return False
-        return True
 
 
 def routed(admission: Admission, key: str, tags: Sequence[str], actor: str) -> Admission:
@@ -160,7 +147,9 @@ def require_allowed(tenant: Tenant) -> None:
 
 
 def current(tenant: Tenant, pipeline_id: str) -> Admission:
-    """Return the admission by the current tables. Raises `PipelineUnknown`, `NoActiveRelease` and `PipelinePaused`.
+    """Return the admission by the current tables, with the candidate if there is one.
+
+    Raises `PipelineUnknown`, `NoActiveRelease` and `PipelinePaused`.
 
     The caller must also call `require_ready` before it submits.
     """
@@ -174,19 +163,23 @@ def current(tenant: Tenant, pipeline_id: str) -> Admission:
 
 
 def _candidate(newest: Activation) -> Candidate | None:
-    """Return the candidate that the newest activation of a pipeline names, or None."""
-    release, gradual = newest.candidate, newest.gradual
-    if release is None or gradual is None or newest.share is None:
+    """Return the candidate that the newest activation of a pipeline names.
+
+    Return None if there is none, if it cannot run now, or if it is paused and refuses submissions. The active release
+    then gets its executions: a gradual activation is no reason to refuse one.
+    """
+    release, gradual, share = newest.candidate, newest.gradual, newest.share
+    if release is None or gradual is None or share is None:
         return None
     release.pipeline = newest.release.pipeline
-    groups = gradual.groups
-    routing = Routing(
-        str(gradual.pk),
-        int(newest.share * 100),
-        frozenset(groups["tags"]),
-        frozenset(f"token:{name}" for name in groups["tokens"]),
-    )
-    return Candidate(Admission(release, newest.pk), routing)
+    admission = Admission(release, newest.pk)
+    try:
+        _require_not_paused(release)
+        admission.require_runnable()
+    except CoordinatorError:
+        return None
+    actors = frozenset(f"token:{name}" for name in gradual.groups["tokens"])
+    return Candidate(admission, Routing(str(gradual.pk), int(share * 100), frozenset(gradual.groups["tags"]), actors))
 
 
 def named(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:
