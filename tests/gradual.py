@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connection
 
-from executions.models import Execution
+from executions.models import Execution, ExecutionEvent
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
 from releases.activation.gradual.operations import one
@@ -15,7 +15,7 @@ from releases.activation.gradual.start import start
 from releases.models import GradualActivation, Release
 from tenancy.models import Tenant
 from tests import making
-from tests.raw_sql import as_owner
+from tests.raw_sql import unguarded
 
 ACTOR = "user:test"
 
@@ -63,7 +63,7 @@ def ended(
     They were created `age_seconds` ago. The owner inserts them, so that no worker has to run them.
     """
     rows = [("SUCCEEDED", seconds) for seconds in succeeded] + [(status, 1.0)] * failed
-    with as_owner(), connection.cursor() as cursor:
+    with unguarded(Execution), unguarded(ExecutionEvent), connection.cursor() as cursor:
         cursor.execute(
             """
             WITH made AS (

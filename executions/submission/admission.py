@@ -45,7 +45,7 @@ class Admission:
     interrupted: bool = False
     """True if no message reached the control workers at that moment."""
     candidate: "Candidate | None" = None
-    """The candidate of a gradual activation that is running, if it can run executions now."""
+    """The candidate of a gradual activation that is running. None if it could not run an execution at that moment."""
 
     @cached_property
     def contract(self) -> Contract | None:
@@ -150,7 +150,9 @@ def require_allowed(tenant: Tenant) -> None:
 
 
 def current(tenant: Tenant, pipeline_id: str) -> Admission:
-    """Return the admission by the current tables. Raises `PipelineUnknown`, `NoActiveRelease` and `PipelinePaused`.
+    """Return the admission by the current tables, with the candidate if there is one.
+
+    Raises `PipelineUnknown`, `NoActiveRelease` and `PipelinePaused`.
 
     The caller must also call `require_ready` before it submits.
     """
@@ -166,26 +168,21 @@ def current(tenant: Tenant, pipeline_id: str) -> Admission:
 def _candidate(newest: Activation) -> Candidate | None:
     """Return the candidate that the newest activation of a pipeline names.
 
-    None if there is none, or if it accepts no executions now: then the active release gets all of them.
+    Return None if there is none, if it cannot run now, or if it is paused and refuses submissions. The active release
+    then gets its executions: a gradual activation is no reason to refuse one.
     """
-    release, gradual = newest.candidate, newest.gradual
-    if release is None or gradual is None or newest.share is None:
+    release, gradual, share = newest.candidate, newest.gradual, newest.share
+    if release is None or gradual is None or share is None:
         return None
     release.pipeline = newest.release.pipeline
-    groups = gradual.groups
-    routing = Routing(
-        str(gradual.pk),
-        int(newest.share * 100),
-        frozenset(groups["tags"]),
-        frozenset(f"token:{name}" for name in groups["tokens"]),
-    )
     admission = Admission(release, newest.pk)
     try:
         _require_not_paused(release)
         admission.require_runnable()
     except CoordinatorError:
         return None
-    return Candidate(admission, routing)
+    actors = frozenset(f"token:{name}" for name in gradual.groups["tokens"])
+    return Candidate(admission, Routing(str(gradual.pk), int(share * 100), frozenset(gradual.groups["tags"]), actors))
 
 
 def named(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:

@@ -23,6 +23,8 @@ from executions.submission.resubmission import resubmit
 from executions.transports.rest import workers
 from executions.workers import message_path, registry, tenant_keys
 from releases.activation.activation import activate
+from releases.activation.gradual import ending, steps
+from releases.activation.gradual.start import start
 from releases.activation.retirement import retire
 from releases.activation.revocation import Order, revoke
 from releases.artifacts import retention as bytes_retention
@@ -31,7 +33,7 @@ from releases.models import Blob, Release
 from releases.registration import attachments
 from releases.registration.registrar import register, verify_release
 from tenancy.models import Tenant
-from tests import making, signing
+from tests import gradual, making, signing
 from tests.concurrency.sessions import Call
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.raw_sql import run, unguarded
@@ -78,6 +80,27 @@ def revocation_that_pauses() -> Scene:
     release = fresh(making.registered(making.tenant()))
     call = partial(revoke, release, actor="user:x", reason="a mistake", open_executions=Order.PAUSE)
     return call, [release.pipeline, release]
+
+
+def gradual_start() -> Scene:
+    owner, old = making.ready()
+    candidate = fresh(making.registered(owner, "2.0"))
+    return partial(start, candidate, gradual.plan(5, 50), actor="user:x"), [old.pipeline]
+
+
+def gradual_step() -> Scene:
+    made = gradual.started(making.ready()[0], 5, 50)
+    return partial(steps.move_on, made, actor="user:x"), [made.pipeline]
+
+
+def gradual_promotion() -> Scene:
+    made = gradual.started(making.ready()[0], 5, 50)
+    return partial(ending.promote, made, actor="user:x"), [made.pipeline]
+
+
+def gradual_withdrawal() -> Scene:
+    made = gradual.started(making.ready()[0], 5, 50)
+    return partial(ending.withdraw, made, actor="user:x", reason="a mistake"), [made.pipeline]
 
 
 def retirement() -> Scene:

@@ -26,7 +26,7 @@ from executions.models import (
 )
 from releases.artifacts import blob_lock, scrub
 from releases.errors import ArtifactStoreUnavailable
-from releases.models import Activation, Attachment, Blob, BlobEvent, Contract, Release, Retirement
+from releases.models import Activation, Attachment, Blob, BlobEvent, Contract, GradualActivation, Release, Retirement
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
@@ -66,6 +66,10 @@ ROW_LOCKS = {
     "an activation locks the keys, so that none is revoked": Lock(
         scenes.activation_with_keys, Activation, against="KEY SHARE"
     ),
+    "a gradual activation locks the pipeline": Lock(scenes.gradual_start, GradualActivation),
+    "its steps lock the pipeline": Lock(scenes.gradual_step, GradualActivation),
+    "its promotion locks the pipeline": Lock(scenes.gradual_promotion, GradualActivation),
+    "its withdrawal locks the pipeline": Lock(scenes.gradual_withdrawal, GradualActivation),
     "a revocation locks the pipeline": Lock(scenes.revocation, Release),
     "a revocation that pauses locks the pipeline before it pauses": Lock(scenes.revocation_that_pauses, Hold),
     "a retirement locks pipeline and release": Lock(scenes.retirement, Retirement),

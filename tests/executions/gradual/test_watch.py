@@ -1,5 +1,6 @@
 """The watch: when it withdraws a candidate, when it moves on, and what it leaves alone."""
 
+import random
 from typing import Any
 
 import pytest
@@ -118,19 +119,18 @@ def test_what_does_not_count(owner: Tenant) -> None:
 
 def test_durations_with_awaits_and_pauses_do_not_count(owner: Tenant) -> None:
     made = gradual.started(owner, 50)
-    [asked, paused, *_] = gradual.ended(made.candidate, succeeded=FAST[:5])
-    AwaitUnit.objects.create(
-        tenant=owner, execution=asked, step_id="s", step_index=0, itemized=False, gives_many=False, expected_items=1
-    )
+    [asked, *_] = gradual.ended(made.candidate, succeeded=FAST[:5])
+    unit = {"step_id": "s", "step_index": 0, "itemized": False, "gives_many": False, "expected_items": 1}
+    with unguarded(AwaitUnit):
+        AwaitUnit.objects.create(tenant=owner, execution=asked, **unit)
     assert evidence(made).candidate.timed == 4
-    hold = holds.pause(made.candidate, actor="user:ann", reason="look").hold
+    holds.pause(made.candidate, actor="user:ann", reason="look")
     assert evidence(made).candidate.timed == 0
     assert evidence(made).candidate.ended == 5
     holds.resume(made.candidate, actor="user:ann", reason="")
     assert evidence(made).candidate.timed == 0
     gradual.ended(made.candidate, succeeded=FAST[:2], age_seconds=-60)
     assert evidence(made).candidate.timed == 2
-    assert (paused.pk, hold.pk)
 
 
 def test_only_the_newest_thousand_of_each_count(owner: Tenant) -> None:
@@ -211,9 +211,7 @@ def test_a_bound_is_crossed_if_the_difference_exceeds_it_and_is_significant(
 
 
 def test_looking_often_at_equal_releases_hardly_ever_withdraws() -> None:
-    """With the significance 0.001, a look at the data every 20 executions finds a difference that is not there rarely."""
-    import random
-
+    """The candidate equals the baseline in 200 gradual activations, and is compared 20 times in each."""
     chance, wrong = random.Random(7), 0
     for _ in range(200):
         ours: list[tuple[bool, float | None]] = []

@@ -34,7 +34,7 @@ def owner() -> Tenant:
 
 
 @pytest.fixture
-def running(owner: Tenant) -> GradualActivation:
+def begun(owner: Tenant) -> GradualActivation:
     return gradual.started(owner, 5, 25.5, 100)
 
 

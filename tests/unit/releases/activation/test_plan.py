@@ -17,8 +17,7 @@ def errors(**changes: Any) -> list[str]:
     with pytest.raises(GradualActivationInvalid) as caught:
         Plan(**{"steps": (STEP,), **changes})
     assert caught.value.code == "GRADUAL_ACTIVATION_INVALID"
-    found = caught.value.data["errors"]
-    assert isinstance(found, list)
+    found = caught.value.errors
     return [f"{each['field']}: {each['message']}" for each in found]
 
 

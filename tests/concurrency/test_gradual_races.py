@@ -1,0 +1,171 @@
+"""Gradual activations race with submissions, activations, revocations and the watch."""
+
+from collections.abc import Callable
+from functools import partial
+from threading import Event
+from typing import Any
+
+import pytest
+
+from executions.gradual.watch import watch
+from executions.models import Execution
+from executions.submission import admission
+from releases.activation.activation import activate
+from releases.activation.gradual import ending, steps
+from releases.activation.gradual.start import start
+from releases.activation.retirement import retire
+from releases.activation.revocation import revoke
+from releases.models import Activation, GradualActivation, Pipeline, Release
+from tests import gradual, making
+from tests.concurrency.racing import parted, race, results_of
+
+pytestmark = pytest.mark.usefixtures("committed")
+ROUNDS = range(10)
+WHO: dict[str, Any] = {"actor": "user:ann"}
+WHY: dict[str, Any] = {**WHO, "reason": "because"}
+
+
+def history() -> list[str]:
+    """Return the kinds of all activations of the only pipeline. Its sequence must have no gap."""
+    found = list(Activation.objects.order_by("sequence"))
+    assert [each.sequence for each in found] == list(range(1, len(found) + 1))
+    assert Pipeline.objects.get().activation == found[-1]
+    return [each.kind for each in found]
+
+
+def each_alone(*calls: Callable[[], Any]) -> list[Callable[[], Any]]:
+    """Return calls of one type."""
+    return list(calls)
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+@pytest.mark.parametrize("end", ["withdraw", "revoke", "activate"])
+def test_no_submission_that_begins_after_the_end_gets_the_candidate(_: int, end: str, settings: Any) -> None:
+    """Each submitter restores an admission of before, as a process would have it that cached it at the last moment."""
+    settings.SUBMISSION_CACHE_SECONDS = 3600
+    owner, old = making.ready()
+    made = gradual.started(owner, 100)
+    stale = admission.current(owner, making.PIPELINE)
+    stale.require_ready()
+    assert stale.candidate is not None
+    over = Event()
+
+    def submit(name: str) -> list[tuple[bool, str]]:
+        found = []
+        for number in range(12):
+            begins_later = over.is_set()
+            admission.cache.set((owner.pk, making.PIPELINE), stale)
+            found.append((begins_later, gradual.send(owner, f"{name}-{number}").release_version))
+        return found
+
+    def finish() -> list[tuple[bool, str]]:
+        if end == "withdraw":
+            ending.withdraw(made, **WHY)
+        elif end == "revoke":
+            revoke(made.candidate, **WHY)
+        else:
+            activate(Release.objects.select_related("pipeline__tenant").get(pk=old.pk), **WHO)
+        over.set()
+        return []
+
+    results = results_of(race(*(partial(submit, name) for name in "abc"), finish))
+    found = [each for result in results for each in result]
+    assert {version for begins_later, version in found if begins_later} <= {"1.0"}
+    assert [gradual.send(owner, "last").release_version] == ["1.0"]
+    assert Execution.objects.count() == len(found) + 1
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_of_a_promotion_and_a_withdrawal_one_happens(_: int) -> None:
+    owner, _old = making.ready()
+    made = gradual.started(owner, 5)
+    won, lost = parted(
+        race(partial(ending.promote, gradual.again(made), **WHO), partial(ending.withdraw, gradual.again(made), **WHY))
+    )
+    assert (len(won), lost) == (1, ["GradualActivationEnded"])
+    now = gradual.again(made)
+    assert history()[2:] == ["promotion" if now.status == "PROMOTED" else "withdrawal"]
+    version = {"PROMOTED": "2.0", "WITHDRAWN": "1.0"}[now.status]
+    assert gradual.send(owner, "next").release_version == version
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_step_and_an_activation(_: int) -> None:
+    owner, _old = making.ready()
+    made = gradual.started(owner, 5, 50)
+    third = gradual.candidate(owner, "3.0")
+    _, lost = parted(race(*each_alone(partial(steps.move_on, made, **WHO), partial(activate, third, **WHO))))
+    assert lost in ([], ["GradualActivationEnded"])
+    assert gradual.again(made).status == "REPLACED"
+    assert history()[2:] == (["activation"] if lost else ["gradual", "activation"])
+    assert gradual.send(owner, "next").release_version == "3.0"
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_revocation_of_the_candidate_and_its_promotion(_: int) -> None:
+    owner, _old = making.ready()
+    made = gradual.started(owner, 5)
+    again = gradual.again(made)
+    _, lost = parted(race(*each_alone(partial(revoke, made.candidate, **WHY), partial(ending.promote, again, **WHO))))
+    assert lost in ([], ["GradualActivationEnded"], ["ReleaseNotRegistered"])
+    assert history()[2:] == (["withdrawal"] if lost else ["promotion"])
+    assert gradual.again(made).status == ("WITHDRAWN" if lost else "PROMOTED")
+    assert Release.objects.get(release_version="2.0").status == "REVOKED"
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+@pytest.mark.parametrize("worse", [True, False])
+def test_two_watches_act_once(_: int, worse: bool) -> None:
+    owner, _old = making.ready()
+    made = gradual.started(owner, 5, 50, 100)
+    gradual.ended(made.baseline, succeeded=[1.0] * 100)
+    gradual.ended(made.candidate, succeeded=[1.0] * 20, failed=20 if worse else 0)
+    changed = results_of(race(watch, watch, watch))
+    assert sum(changed) == 1
+    assert history()[2:] == ["withdrawal" if worse else "gradual"]
+    assert gradual.again(made).step == (0 if worse else 1)
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_person_and_the_watch_move_on_once(_: int) -> None:
+    owner, _old = making.ready()
+    made = gradual.started(owner, 5, 50, 100)
+    gradual.ended(made.candidate, succeeded=[1.0] * 20)
+    step = partial(steps.move_on, made, **WHO, expected_step=0)
+    _, lost = parted(race(*each_alone(step, watch)))
+    assert lost in ([], ["StepChanged"])
+    assert gradual.again(made).step == 1
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_of_two_starts_one_happens(_: int) -> None:
+    owner, _old = making.ready()
+    starts = [partial(start, gradual.candidate(owner, version), gradual.plan(5), **WHO) for version in ("2.0", "3.0")]
+    won, lost = parted(race(*starts))
+    assert (len(won), lost) == (1, ["GradualActivationRunning"])
+    assert GradualActivation.objects.filter(status="RUNNING").count() == 1
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_repeated_start_happens_once(_: int) -> None:
+    owner, _old = making.ready()
+    gradual.candidate(owner)
+    starts = []
+    for _again in range(4):
+        release = Release.objects.select_related("pipeline__tenant").get(release_version="2.0")
+        starts.append(partial(start, release, gradual.plan(5), **WHO, operation_key="k"))
+    assert len({made.pk for made in results_of(race(*starts))}) == 1
+    assert history() == ["activation", "gradual"]
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_start_and_the_retirement_of_its_candidate(_: int) -> None:
+    owner, _old = making.ready()
+    candidate = gradual.candidate(owner)
+    other = Release.objects.select_related("pipeline__tenant").get(pk=candidate.pk)
+    _, lost = parted(
+        race(*each_alone(partial(start, candidate, gradual.plan(5), **WHO), partial(retire, other, **WHY)))
+    )
+    assert lost in (["RetirementBlocked"], ["ReleaseNotRegistered"])
+    is_retired = Release.objects.get(pk=candidate.pk).status == "RETIRED"
+    assert is_retired is not GradualActivation.objects.exists()
