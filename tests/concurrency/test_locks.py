@@ -25,7 +25,7 @@ from executions.models import (
 )
 from releases.artifacts import blob_lock, scrub
 from releases.errors import ArtifactStoreUnavailable
-from releases.models import Activation, Attachment, Blob, BlobEvent, Contract, Release, Retirement
+from releases.models import Activation, Attachment, Blob, BlobEvent, Contract, Release, Retirement, Vote
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
@@ -65,6 +65,8 @@ ROW_LOCKS = {
     "an activation locks the keys, so that none is revoked": Lock(
         scenes.activation_with_keys, Activation, against="KEY SHARE"
     ),
+    "a vote locks pipeline and request": Lock(scenes.last_vote, Vote),
+    "an approved activation locks pipeline and request": Lock(scenes.due_request, Activation),
     "a revocation locks the pipeline": Lock(scenes.revocation, Release),
     "a retirement locks pipeline and release": Lock(scenes.retirement, Retirement),
     "a retirement excludes submissions": Lock(scenes.retirement_of_release, Retirement, against="KEY SHARE"),
