@@ -49,7 +49,7 @@ def voted(
 ) -> ActivationRequest:
     """Vote in the round that `request` shows, as a new release manager by default."""
     voter = voter or person(request.release.pipeline.tenant)
-    more = {"seen_round": request.round, **more}
+    more = {"round_number": request.round, **more}
     return vote(request, voter=voter, actor=f"user:{voter.username}", decision=decision, **more)
 
 

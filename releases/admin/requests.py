@@ -90,11 +90,11 @@ def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRes
     except CoordinatorError as error:
         messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
-    messages.success(request, _told(made))
+    messages.success(request, _outcome(made))
     return redirect(PAGE, made.pk)
 
 
-def _told(made: ActivationRequest) -> str:
+def _outcome(made: ActivationRequest) -> str:
     status = RequestStatus(made.status)
     if status is RequestStatus.OPEN:
         needed = made.approvals_needed
@@ -217,13 +217,13 @@ class RequestAdmin(ReadOnlyAdmin):
                 voter=request.user,  # type: ignore[arg-type]  # they are logged in
                 actor=actor(request.user),
                 decision=Vote.Decision(form.cleaned_data["decision"]),
-                seen_round=form.cleaned_data["round"],
+                round_number=form.cleaned_data["round"],
                 comment=form.cleaned_data["comment"],
             )
         except CoordinatorError as error:
             messages.error(request, f"{error.code}: {error.detail} The vote does not count.")
         else:
-            messages.success(request, f"The vote counts. {_told(made)}")
+            messages.success(request, f"The vote counts. {_outcome(made)}")
         return redirect(PAGE, row.pk)
 
     def withdraw(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:

@@ -21,7 +21,9 @@ from tenancy.roles import Scope
 
 def _shown(member: policy.Member) -> serializers.Field[Any, Any, Any, Any]:
     """Return the field of a response that shows a member of the policy."""
-    options: dict[str, Any] = {"source": member.column, "help_text": member.meaning, "allow_null": bool(member.unset)}
+    options: dict[str, Any] = {"help_text": member.meaning, "allow_null": bool(member.unset)}
+    if member.column != member.name:  # DRF rejects a source that is the name
+        options["source"] = member.column
     if member.choices is not None:
         return serializers.ChoiceField(choices=member.choices.choices, **options)
     if member.limits is None:

@@ -132,7 +132,7 @@ class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Request an activation, which other people approve if the policy requires that, or which waits for a time.
 
-        If neither applies, the release is activated at once. The response shows what became of the request.
+        If neither applies, the release is activated at once. The response shows the request as it is then.
         """
         body = NewActivationRequest.validated(request.data)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
@@ -184,7 +184,7 @@ class Votes(_OneRequest):
             voter=self.token.user,
             actor=self.actor,
             decision=Vote.Decision(body["decision"]),
-            seen_round=body["round"],
+            round_number=body["round"],
             comment=body["comment"],
         )
         return Response(_shown(made))

@@ -13,8 +13,9 @@ from tenancy.models import Membership
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
-from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, campaign, dead, key, question
+from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, asked, campaign, dead, key, question
 from tests.api.tenant_api import everything
+from tests.requesting import soon
 
 PEOPLE = ("viewer", "operator", "on-call", "release-manager", "tenant-admin", "stranger")
 ROLLERS = ("on-call", *RELEASERS)
@@ -58,6 +59,14 @@ FORMS: list[Form] = [
         ROLLERS,
     ),
     ("executions_smoketest_new", lambda w: [w.release.pk], {"input": "1", "idempotency_key": "k"}, RELEASERS),
+    (
+        "releases_release_request",
+        lambda w: [w.release.pk],
+        {**WHY, "operation_key": "k", "expected_release_version": "1.0", "activate_at": soon().isoformat()},
+        RELEASERS,
+    ),
+    ("releases_activationrequest_vote", lambda w: [asked(w)], {"decision": "approve", "round": "1"}, RELEASERS),
+    ("releases_activationrequest_withdraw", lambda w: [asked(w)], WHY, RELEASERS),
     ("releases_trustedkey_revoke", lambda w: [key(w)], WHY, ADMINS),
     ("executions_interaction_answer", lambda w: [question(w)], {"response": "1"}, OPERATORS),
     ("executions_execution_redrive", lambda w: [dead(w)], {**WHY, "expected_version": "2"}, OPERATORS),
@@ -90,6 +99,7 @@ def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(
     campaign(acme)
     key(acme)
     unneeded(acme)
+    asked(acme)
     clients = {who: log_in(who) for who in PEOPLE}
     before = everything()
     for name, arguments, fields, allowed in FORMS:

@@ -10,9 +10,10 @@ from django.urls import reverse
 
 from executions.holds import holds
 from executions.models import Campaign, DeadLetter, Interaction
+from releases.models import ActivationRequest, Pipeline
 from releases.registration import attachments
 from tenancy.models import AuditEntry, Membership
-from tests import signing
+from tests import making, requesting, signing
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 
@@ -59,6 +60,16 @@ def key(world: World) -> object:
     return (world.tenant.trusted_keys.first() or signing.trusted(world.tenant)).pk
 
 
+def asked(world: World) -> object:
+    """Return the key of a request that needs two votes, in a pipeline of its own."""
+    found = ActivationRequest.objects.filter(pipeline__tenant=world.tenant).first()
+    if found is None:
+        release = making.registered(world.tenant, pipeline_id=f"{world.tenant.slug}.asked")
+        Pipeline.objects.filter(pk=release.pipeline_id).update(approvals=2)
+        found = requesting.asked(release)
+    return found.pk
+
+
 def entry(world: World) -> object:
     return AuditEntry.objects.filter(tenant=world.tenant).order_by("sequence")[0].pk
 
@@ -99,6 +110,8 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "attachment": (attachment, MEMBERS, 404),
     "artifact": (artifact, MEMBERS, 404),
     "descriptor": (of("releases_release_descriptor", lambda w: w.release.pk), MEMBERS, 404),
+    "activation request": (of("releases_activationrequest_change", asked), MEMBERS, 404),
+    "activation requests": (plain("releases_activationrequest_changelist"), (*MEMBERS, "stranger"), 403),
     "trusted key": (of("releases_trustedkey_change", key), MEMBERS, 404),
     "trusted keys": (plain("releases_trustedkey_changelist"), (*MEMBERS, "stranger"), 403),
     "new trusted key": (plain("releases_trustedkey_new"), (*ADMINS, "stranger"), 403),
@@ -186,6 +199,7 @@ READ_ONLY: dict[str, Callable[[World], object]] = {
     "releases_pipeline": lambda w: w.release.pipeline_id,
     "releases_release": lambda w: w.release.pk,
     "releases_trustedkey": key,
+    "releases_activationrequest": asked,
     "executions_execution": lambda w: w.execution.pk,
     "executions_worker": lambda w: w.worker.pk,
     "executions_interaction": question,
@@ -216,7 +230,13 @@ def test_an_unknown_object_is_a_404(model: str, log_in: LogIn) -> None:
         assert client.get(f"{changelist}{unknown}/change/").status_code == 404, unknown
 
 
-ASKED = ("releases_trustedkey", "executions_interaction", "executions_deadletter", "executions_campaign")
+ASKED = (
+    "releases_trustedkey",
+    "releases_activationrequest",
+    "executions_interaction",
+    "executions_deadletter",
+    "executions_campaign",
+)
 
 
 @pytest.mark.parametrize("model", ASKED)

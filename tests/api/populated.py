@@ -15,6 +15,7 @@ from releases.models import ArtifactUpload
 from releases.registration import attachments
 from tests import making, signing
 from tests.api.tenant_api import TenantApi
+from tests.requesting import asked, soon
 from wire.messages.celery_messages import OutcomeGroup
 
 
@@ -37,6 +38,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     key = signing.trusted(owner)
     [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     making.deployed(release)
+    request = asked(making.registered(owner, "0.9"), activate_at=soon())
     upload = ArtifactUpload.objects.create(
         tenant=owner,
         digest=making.digest_of(b"x"),
@@ -47,6 +49,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     )
     return {
         "upload_id": [str(upload.pk)],
+        "request_id": [str(request.pk)],
         "tenant": [owner.slug],
         "pipeline_id": [making.PIPELINE],
         "pipelineId": [making.PIPELINE],

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from executions.models import Worker
 from releases.activation.activation import activate
+from releases.models import Pipeline
 from tenancy.audit import recording
 from tenancy.audit.acts import NAMES
 from tenancy.models import AuditEntry
@@ -16,6 +17,7 @@ from tests import making, signing
 from tests.api.populated import populate
 from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, everything, file, upload
 from tests.api.test_every_endpoint import BODIES
+from tests.requesting import asked, soon
 from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
@@ -44,6 +46,12 @@ def granted(names: dict[str, list[str]]) -> dict[str, tuple[str, dict[str, str],
         RELEASES: ("release.upload", {}, upload()),
         "pipelines/{pipeline_id}": ("policy.change", {}, {"reasonRequired": True}),
         "pipelines/{pipeline_id}/activations": ("release.activate", {}, {"releaseVersion": "1.0", **WHY}),
+        "pipelines/{pipeline_id}/activation-requests": (
+            "activation_request.create",
+            {},
+            {"releaseVersion": "1.0", "activateAt": soon().isoformat(), **WHY},
+        ),
+        "pipelines/{pipeline_id}/activation-requests/{request_id}/withdrawal": ("activation_request.withdraw", {}, WHY),
         "pipelines/{pipeline_id}/revocations": ("release.revoke", {}, {"releaseVersion": "1.0", **WHY}),
         "trusted-keys": ("trusted_key.add", {}, {"name": "next", "publicKey": signing.public_pem("next")}),
         "trusted-keys/{key_id}/revoke": ("trusted_key.revoke", {}, WHY),
@@ -76,6 +84,7 @@ def test_a_granted_request_leaves_one_entry(ours: TenantApi, settings: Any, subt
     token = ours.all_scopes
     first = {name: values[0] for name, values in names.items()}
     later = {
+        "pipelines/{pipeline_id}/activation-requests/{request_id}/votes",
         "pipelines/{pipeline_id}/attachments",
         "campaigns/{campaign_id}/resume",
         "executions/{execution_id}/resume",
@@ -145,6 +154,18 @@ def test_a_rollback_and_a_retirement_leave_one_entry_each(ours: TenantApi) -> No
     rolled_back, retirement = entries()[before:]
     assert (rolled_back.act, retirement.act) == ("release.activate", "release.retire")
     assert '"kind":"rollback"' in rolled_back.details
+
+
+def test_a_vote_leaves_one_entry(ours: TenantApi) -> None:
+    release = making.registered(ours.tenant, "2.0")
+    Pipeline.objects.filter(pk=release.pipeline_id).update(approvals=2)
+    path = f"pipelines/{{pipeline_id}}/activation-requests/{asked(release).pk}/votes"
+    body, token = {"decision": "approve", "round": 1, "comment": "fine"}, ours.all_scopes
+    before = len(entries())
+    for _ in range(2):  # a repeated vote changes nothing
+        assert ours.post(path, body, token=token).status_code == 200
+    [entry] = entries()[before:]
+    assert (entry.act, entry.outcome, entry.reason) == ("activation_request.vote", "granted", "fine")
 
 
 def test_a_denied_request_leaves_one_entry_and_changes_nothing_else(ours: TenantApi, subtests: pytest.Subtests) -> None:

@@ -23,6 +23,9 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "items": [{"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"}]
     },
     ("POST", "pipelines/{pipeline_id}/activations"): {"releaseVersion": "1.0"},
+    ("POST", "pipelines/{pipeline_id}/activation-requests"): {"releaseVersion": "1.0", "reason": "faster"},
+    ("POST", "pipelines/{pipeline_id}/activation-requests/{request_id}/votes"): {"decision": "approve", "round": 1},
+    ("POST", "pipelines/{pipeline_id}/activation-requests/{request_id}/withdrawal"): {"reason": "a mistake"},
     ("POST", "pipelines/{pipeline_id}/revocations"): {"releaseVersion": "1.0", "reason": "a mistake"},
     ("POST", "pipelines/{pipeline_id}/retirements"): {"releaseVersion": "1.0", "reason": "replaced"},
     ("POST", "pipelines/{pipeline_id}/rollback"): {"reason": "a mistake"},
@@ -77,6 +80,7 @@ LISTS = [
         "trusted-keys",
         "deployments",
         "audit",
+        "activation-requests",
     }
 ]
 
@@ -257,6 +261,7 @@ UNKNOWN = {
     "interaction_id": "INTERACTION_UNKNOWN",
     "worker_id": "WORKER_UNKNOWN",
     "upload_id": "UPLOAD_UNKNOWN",
+    "request_id": "REQUEST_UNKNOWN",
     "key_id": "KEY_UNKNOWN",
     "digest": "ATTACHMENT_UNKNOWN",
     "artifact_digest": "ARTIFACT_UNKNOWN",

@@ -25,6 +25,7 @@ from executions.workers import message_path, registry, tenant_keys
 from releases.activation.activation import activate
 from releases.activation.gradual import ending, steps
 from releases.activation.gradual.start import start
+from releases.activation.requests.carrying_out import carry_out
 from releases.activation.retirement import retire
 from releases.activation.revocation import Order, revoke
 from releases.artifacts import retention as bytes_retention
@@ -33,7 +34,7 @@ from releases.models import Blob, Release
 from releases.registration import attachments
 from releases.registration.registrar import register, verify_release
 from tenancy.models import Tenant
-from tests import gradual, making, signing
+from tests import gradual, making, requesting, signing
 from tests.concurrency.sessions import Call
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.raw_sql import run, unguarded
@@ -106,6 +107,20 @@ def gradual_withdrawal() -> Scene:
 def retirement() -> Scene:
     release = fresh(making.registered(making.tenant()))
     return partial(retire, release, actor="user:x", reason="replaced"), [release.pipeline, release]
+
+
+def last_vote() -> Scene:
+    """Cast the vote that approves a request, which waits for its time."""
+    request = requesting.asked(requesting.candidate(), activate_at=requesting.soon())
+    voter = requesting.person(request.release.pipeline.tenant)
+    return partial(requesting.voted, request, voter), [request.pipeline, request]
+
+
+def due_request() -> Scene:
+    """Carry out an approved request whose time has come."""
+    request = requesting.asked(requesting.candidate(0), activate_at=requesting.soon())
+    requesting.let_pass(request, 2)
+    return partial(carry_out, request), [request.pipeline, request]
 
 
 def retirement_of_release() -> Scene:

@@ -26,7 +26,17 @@ from executions.models import (
 )
 from releases.artifacts import blob_lock, scrub
 from releases.errors import ArtifactStoreUnavailable
-from releases.models import Activation, Attachment, Blob, BlobEvent, Contract, GradualActivation, Release, Retirement
+from releases.models import (
+    Activation,
+    Attachment,
+    Blob,
+    BlobEvent,
+    Contract,
+    GradualActivation,
+    Release,
+    Retirement,
+    Vote,
+)
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
@@ -70,6 +80,8 @@ ROW_LOCKS = {
     "its steps lock the pipeline": Lock(scenes.gradual_step, GradualActivation),
     "its promotion locks the pipeline": Lock(scenes.gradual_promotion, GradualActivation),
     "its withdrawal locks the pipeline": Lock(scenes.gradual_withdrawal, GradualActivation),
+    "a vote locks pipeline and request": Lock(scenes.last_vote, Vote),
+    "an approved activation locks pipeline and request": Lock(scenes.due_request, Activation),
     "a revocation locks the pipeline": Lock(scenes.revocation, Release),
     "a revocation that pauses locks the pipeline before it pauses": Lock(scenes.revocation_that_pauses, Hold),
     "a retirement locks pipeline and release": Lock(scenes.retirement, Retirement),

@@ -15,11 +15,13 @@ from executions.lifecycle import retention
 from executions.models import Campaign, Execution, Interaction
 from executions.state_machine import moves
 from executions.workers import registry
+from releases.activation.requests.carrying_out import carry_out_due
+from releases.activation.requests.requests import expire
 from releases.artifacts import scrub
 from releases.models import Blob
 from tenancy.login_throttle import Attempt
 from tenancy.models import LoginCounter, Tenant
-from tests import making
+from tests import making, requesting
 from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import another_session, lock
@@ -90,6 +92,20 @@ def blobs_to_check() -> Sweep:
     return lambda: len(list(scrub.scrub(60))), list(Blob.objects.all())
 
 
+def due_requests() -> Sweep:
+    rows = [requesting.asked(requesting.candidate(0), activate_at=requesting.soon()) for _ in range(2)]
+    for row in rows:
+        requesting.let_pass(row, 2)
+    return carry_out_due, rows
+
+
+def late_requests() -> Sweep:
+    rows = [requesting.asked(requesting.candidate()) for _ in range(2)]
+    for row in rows:
+        requesting.let_pass(row, 73)
+    return expire, rows
+
+
 def old_login_counters() -> Sweep:
     for key in ("a", "b"):
         LoginCounter.objects.create(key=key, attempts=1, ends_at=LONG_AGO)
@@ -113,6 +129,8 @@ SWEEPS = [
     old_executions,
     silent_workers,
     blobs_to_check,
+    due_requests,
+    late_requests,
     old_login_counters,
 ]
 

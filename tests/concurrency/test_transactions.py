@@ -29,7 +29,18 @@ from executions.models import (
 from executions.transports.rest import workers
 from executions.workers import registry
 from releases.errors import KeyConflict
-from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release, Retirement, Revocation
+from releases.models import (
+    Activation,
+    ActivationRequest,
+    Artifact,
+    Blob,
+    BlobEvent,
+    Pipeline,
+    Release,
+    Retirement,
+    Revocation,
+    Vote,
+)
 from tenancy.access import TokenNameTaken, issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope
@@ -120,6 +131,11 @@ def new_tenant() -> Scene:
 
 TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
     (scenes.activation, Pipeline),
+    (scenes.last_vote, Vote),
+    (scenes.last_vote, ActivationRequest),
+    (scenes.due_request, Activation),
+    (scenes.due_request, Pipeline),
+    (scenes.due_request, ActivationRequest),
     (scenes.revocation, Revocation),
     (scenes.retirement, Retirement),
     (scenes.ordered_failures, Revocation),

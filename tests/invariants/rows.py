@@ -103,7 +103,7 @@ def _requests(owner: Tenant) -> None:
     def ask(release: Release, *decisions: Decision, **more: Any) -> ActivationRequest:
         made = requests.ask(release, requester=requester, actor=ACTOR, reason="why", **more)
         for voter, decision in zip(voters, decisions, strict=False):
-            made = vote(made, voter=voter, actor=ACTOR, decision=decision, seen_round=1)
+            made = vote(made, voter=voter, actor=ACTOR, decision=decision, round_number=1)
         return made
 
     ask(second, Decision.REFUSE)

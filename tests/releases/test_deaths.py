@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from releases.activation.activation import activate
+from releases.activation.requests.carrying_out import carry_out, carry_out_due
+from releases.activation.requests.requests import withdraw
 from releases.activation.revocation import revoke
 from releases.artifacts import blobs
 from releases.models import Blob, Contract
 from releases.registration.registrar import register, verify_release
 from tests import making
 from tests.deaths import assert_all_or_nothing, each_death
+from tests.requesting import active, asked, candidate, let_pass, person, soon, voted
 
 pytestmark = pytest.mark.django_db
 Act = Callable[[], object]
@@ -32,6 +36,22 @@ def activation() -> Act:
 def revocation() -> Act:
     release = making.active(making.tenant())
     return lambda: revoke(release, actor="user:test", reason="wrong")
+
+
+def vote() -> Act:
+    request = asked(candidate(2))
+    return partial(voted, request, person(request.release.pipeline.tenant))
+
+
+def withdrawal() -> Act:
+    request = asked(candidate())
+    return lambda: withdraw(request, actor="user:test", reason="wrong")
+
+
+def carried_out_request() -> Act:
+    request = asked(candidate(0), activate_at=soon())
+    let_pass(request, 2)
+    return lambda: carry_out(request)
 
 
 def stored_blob() -> Blob:
@@ -57,11 +77,40 @@ def blob_that_is_removed() -> Act:
 
 @pytest.mark.parametrize(
     "prepare",
-    [registration, activation, revocation, blob_that_is_healed, blob_that_is_damaged, blob_that_is_removed],
+    [
+        registration,
+        activation,
+        vote,
+        withdrawal,
+        carried_out_request,
+        revocation,
+        blob_that_is_healed,
+        blob_that_is_damaged,
+        blob_that_is_removed,
+    ],
     ids=lambda prepare: prepare.__name__,
 )
 def test_a_process_that_dies_at_any_write_changes_nothing(prepare: Callable[[], Act]) -> None:
     assert_all_or_nothing(prepare())
+
+
+def test_an_approval_that_dies_before_its_activation_is_carried_out_by_the_clock() -> None:
+    """The last vote is committed first. Then the release is activated, in another transaction."""
+    release = candidate()
+    request = asked(release)
+    voter = person(release.pipeline.tenant)
+    approved = 0
+    for statement in each_death(lambda: voted(request, voter)):
+        request.refresh_from_db()
+        assert (request.status, active(release)) in {("OPEN", "1.0"), ("APPROVED", "1.0")}, statement
+        approved += request.status == "APPROVED"
+        if approved == 1:
+            break
+    assert approved == 1
+    assert carry_out_due() == 1
+    request.refresh_from_db()
+    assert (request.status, active(release)) == ("ACTIVATED", "2.0")
+    assert voted(request, voter, round_number=1).activation.release == release
 
 
 def test_a_verification_that_dies_has_no_verdict_and_is_repeated() -> None:

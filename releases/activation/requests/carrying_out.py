@@ -41,7 +41,7 @@ def carry_out(request: ActivationRequest) -> ActivationRequest:
 
 
 def carry_out_due(limit: int = 100) -> int:
-    """Carry out at most `limit` requests whose time has come. Return how many were activated.
+    """Carry out at most `limit` requests whose time has come. Return how many of them are ACTIVATED then.
 
     If one cannot be carried out, the error is logged, and the others are still carried out.
     """
@@ -97,4 +97,6 @@ def _refused(request: ActivationRequest, refusal: CoordinatorError) -> None:
     with transaction.atomic():
         _, locked = states.lock(request)
         if locked.status == RequestStatus.APPROVED:
-            states.fail(locked, refusal.code, refusal.detail)
+            detail = refusal.detail[: states.LONGEST_DETAIL]
+            states.move(locked, RequestStatus.FAILED, code=refusal.code, detail=detail)
+            states.record("fail", locked, states.COORDINATOR, detail, code=refusal.code)

@@ -11,7 +11,7 @@ from django.db.models import Count
 
 from foundation.database import guarded_update
 from releases.activation.blockers import Blocker, Kind
-from releases.errors import RequestNotOpen
+from releases.errors import ReleaseRevoked, RequestNotOpen
 from releases.models import ActivationRequest, Pipeline, Release, Revocation
 from releases.states import REQUEST_MOVES, UNDECIDED, RequestStatus
 from tenancy import audit
@@ -55,20 +55,15 @@ def named(request: ActivationRequest, actor: str) -> dict[str, Any]:
     return {"tenant": release.pipeline.tenant, "actor": actor, "object_type": "activation_request", "object": name}
 
 
-def fail(request: ActivationRequest, code: str, detail: str) -> bool:
-    """Move an undecided request, which the transaction has locked, to FAILED. Return False if it moved meanwhile."""
-    detail = detail[:LONGEST_DETAIL]
-    moved = move(request, RequestStatus.FAILED, code=code, detail=detail)
-    if moved:
-        record("fail", request, COORDINATOR, detail, code=code)
-    return moved
-
-
 def fail_revoked(revocation: Revocation) -> None:
-    """Fail the undecided requests for a release that the transaction revokes. It has locked the pipeline."""
+    """Fail the undecided requests for a release that the transaction revokes. It has locked the pipeline.
+
+    The entry of the revocation in the audit log stands for them.
+    """
     rows = ActivationRequest.objects.filter(release=revocation.release_id, status__in=UNDECIDED)
-    for request in rows.select_related("release__pipeline__tenant").order_by("pk").select_for_update(of=("self",)):
-        fail(request, "RELEASE_REVOKED", f"The release was revoked: {revocation.reason}")
+    detail = f"The release was revoked: {revocation.reason}"[:LONGEST_DETAIL]
+    for request in rows.order_by("pk").select_for_update():
+        move(request, RequestStatus.FAILED, code=ReleaseRevoked.code, detail=detail)
 
 
 def blockers(release: Release) -> list[Blocker]:

@@ -23,7 +23,7 @@ def _audited(request: ActivationRequest, *, actor: str, **_: Any) -> dict[str, A
 
 @audit.denials("activation_request.vote", OwnRequest, of=_audited)
 def vote(
-    request: ActivationRequest, *, voter: User, actor: str, decision: Decision, seen_round: int, comment: str = ""
+    request: ActivationRequest, *, voter: User, actor: str, decision: Decision, round_number: int, comment: str = ""
 ) -> ActivationRequest:
     """Record the vote of `voter` in the round that they saw. Return the request.
 
@@ -37,13 +37,13 @@ def vote(
         pipeline, found = states.lock(request)
         if found.requester_id == voter.pk:
             raise OwnRequest("Another person must vote on this request.")
-        earlier = found.votes.filter(round=seen_round, voter=voter).first()
+        earlier = found.votes.filter(round=round_number, voter=voter).first()
         if earlier is not None and earlier.decision != decision:
-            raise AlreadyVoted(f"The vote of round {seen_round} is: {earlier.decision}.", decision=earlier.decision)
+            raise AlreadyVoted(f"The vote of round {round_number} is: {earlier.decision}.", decision=earlier.decision)
         # A refusal may follow a change that must be committed, so it is raised after the transaction.
         refusal = None
         if earlier is None:
-            refusal = _refusal(pipeline, found, actor, seen_round)
+            refusal = _refusal(pipeline, found, actor, round_number)
             if refusal is None:
                 _count(found, Vote(voter=voter, actor=actor, decision=decision, comment=comment.strip()))
     if refusal is not None:
@@ -52,7 +52,7 @@ def vote(
     return carry_out(found)
 
 
-def _refusal(pipeline: Pipeline, found: ActivationRequest, actor: str, seen_round: int) -> CoordinatorError | None:
+def _refusal(pipeline: Pipeline, found: ActivationRequest, actor: str, round_number: int) -> CoordinatorError | None:
     """Return why a vote does not count, or None. Expires or restarts the request if its time or its base has gone."""
     if found.status != RequestStatus.OPEN:
         return states.not_open(found)
@@ -63,7 +63,7 @@ def _refusal(pipeline: Pipeline, found: ActivationRequest, actor: str, seen_roun
     changes = [each.to_json() for each in snapshot.moved(found, pipeline)]
     if changes:
         _restart(pipeline, found, actor, changes)
-    elif seen_round == found.round:
+    elif round_number == found.round:
         return None
     said = snapshot.described([snapshot.Moved(**each) for each in found.moved])
     return RequestRestarted(f"The request is in round {found.round}. {said}", round=found.round, moved=found.moved)

@@ -69,7 +69,7 @@ def test_nobody_approves_their_own_request_not_even_with_a_token() -> None:
     requester = person(release.pipeline.tenant)
     request = asked(release, requester)
     for actor in ("user:x", "token:ci"):
-        error = refusal(voted, request, requester, seen_round=1, decision=Decision.APPROVE, comment=f"as {actor}")
+        error = refusal(voted, request, requester, round_number=1, decision=Decision.APPROVE, comment=f"as {actor}")
         assert (error.code, error.status) == ("OWN_REQUEST", 403)
     denied = AuditEntry.objects.filter(act="activation_request.vote")
     assert [entry.outcome for entry in denied] == ["denied"]
@@ -171,7 +171,7 @@ def test_votes_of_earlier_rounds_are_kept_and_do_not_count() -> None:
     change_policy(release)
     with pytest.raises(CoordinatorError):
         voted(request)
-    refused = refusal(voted, request, person(release.pipeline.tenant), seen_round=1)
+    refused = refusal(voted, request, person(release.pipeline.tenant), round_number=1)
     assert (refused.code, refused.data["round"]) == ("REQUEST_RESTARTED", 2)
     request.refresh_from_db()
     assert voted(request).status == "OPEN"

@@ -1,0 +1,197 @@
+"""Votes, withdrawals, activations, changes of the policy and clocks race for requests to activate a release."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.activation.requests.carrying_out import carry_out_due
+from releases.activation.requests.requests import expire, withdraw
+from releases.activation.requests.votes import Decision
+from releases.activation.retirement import retire
+from releases.activation.revocation import revoke
+from releases.models import Activation, ActivationRequest, Release, Vote
+from tenancy.models import AuditEntry
+from tests import making
+from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.sessions import thread
+from tests.concurrency.waiting import until_blocked
+from tests.requesting import active, asked, candidate, let_pass, person, read, soon, voted
+
+pytestmark = pytest.mark.usefixtures("committed")
+ROUNDS = range(5)
+WHY: dict[str, Any] = {"actor": "user:ann", "reason": "wrong"}
+Call = Callable[[], Any]
+
+
+def voting(request: ActivationRequest, decision: Decision = Decision.APPROVE) -> Call:
+    """Return the call of a new voter, who has seen the current round."""
+    voter = person(request.release.pipeline.tenant)
+    return partial(voted, request, voter, decision)
+
+
+def statuses() -> list[str]:
+    return sorted(ActivationRequest.objects.values_list("status", flat=True))
+
+
+def require_sound(release: Release) -> None:
+    """Assert that exactly the ACTIVATED requests have an activation, and that the sequence has no gap."""
+    history = list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
+    assert [each.sequence for each in history] == list(range(1, len(history) + 1))
+    carried_out = {each.request_id for each in history} - {None}
+    assert carried_out == set(ActivationRequest.objects.filter(status="ACTIVATED").values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize("approvals", [1, 2])
+@pytest.mark.parametrize("_", ROUNDS)
+def test_two_last_votes_activate_once(_: int, approvals: int) -> None:
+    release = candidate(approvals)
+    request = asked(release)
+    won, lost = parted(race(voting(request), voting(request)))
+    assert (len(won), lost) == ((2, []) if approvals == 2 else (1, ["RequestNotOpen"]))
+    assert statuses() == ["ACTIVATED"]
+    assert Activation.objects.filter(release=release).count() == 1
+    assert Vote.objects.count() == approvals
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_refusal_and_the_last_approval_exclude_each_other(_: int) -> None:
+    release = candidate()
+    request = asked(release)
+    won, lost = parted(race(voting(request), voting(request, Decision.REFUSE)))
+    assert (len(won), lost) == (1, ["RequestNotOpen"])
+    assert statuses() == [won[0].status]
+    assert active(release) == {"ACTIVATED": "2.0", "REFUSED": "1.0"}[won[0].status]
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_person_with_two_tokens_votes_once(_: int) -> None:
+    request = asked(candidate(2))
+    voter = person(request.release.pipeline.tenant)
+    made = results_of(race(*[partial(voted, request, voter)] * 4))
+    assert {each.status for each in made} == {"OPEN"}
+    assert Vote.objects.count() == 1
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_an_activation_by_another_path_and_the_last_vote(_: int) -> None:
+    """Whichever is first, nobody activates what was not approved on the release that is replaced."""
+    release = candidate()
+    policy.change(release.pipeline, {"emergencyOverride": True}, actor="user:admin")
+    rival = making.registered(release.pipeline.tenant, "3.0")
+    request = asked(release)
+    overriding = partial(activate, rival, **WHY, override=True)
+    vote_result, activation = race(voting(request), overriding)
+    assert isinstance(activation, Activation)
+    request.refresh_from_db()
+    if request.status == "ACTIVATED":
+        assert (request.activation.sequence, activation.sequence) == (2, 3)
+    elif request.status == "FAILED":
+        assert (request.code, activation.sequence) == ("REQUEST_OUTDATED", 2)
+    else:
+        assert type(vote_result).__name__ == "RequestRestarted"
+        assert (request.status, request.round, activation.sequence) == ("OPEN", 2, 2)
+    require_sound(release)
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_change_of_the_policy_and_the_last_vote(_: int) -> None:
+    release = candidate()
+    request = asked(release)
+    changing = partial(policy.change, release.pipeline, {"retryLimit": 7}, actor="user:admin")
+    vote_result, _changed = race(voting(request), changing)
+    request.refresh_from_db()
+    acts = list(AuditEntry.objects.order_by("sequence").values_list("act", flat=True))
+    if request.status == "ACTIVATED":
+        assert acts[-3:] == ["activation_request.vote", "release.activate", "policy.change"]
+    elif request.status == "FAILED":
+        assert (request.code, active(release)) == ("REQUEST_OUTDATED", "1.0")
+    else:
+        assert type(vote_result).__name__ == "RequestRestarted"
+        assert (request.round, active(release)) == (2, "1.0")
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_withdrawal_and_the_clock_exclude_each_other(_: int) -> None:
+    release = candidate(0)
+    request = asked(release, activate_at=soon())
+    let_pass(request, 2)
+    gone, _carried_out = race(partial(withdraw, request, **WHY), carry_out_due)
+    if isinstance(gone, ActivationRequest):
+        assert (statuses(), active(release)) == (["WITHDRAWN"], "1.0")
+    else:
+        assert type(gone).__name__ == "RequestNotOpen"
+        assert (statuses(), active(release)) == (["ACTIVATED"], "2.0")
+    require_sound(release)
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_clocks_activate_a_due_request_once(_: int) -> None:
+    release = candidate(0)
+    let_pass(asked(release, activate_at=soon()), 2)
+    results_of(race(*[carry_out_due] * 4))
+    assert Activation.objects.filter(release=release).count() == 1
+    assert statuses() == ["ACTIVATED"]
+    assert AuditEntry.objects.filter(act="activation_request.fail").count() == 0
+
+
+def test_clocks_expire_a_late_request_once() -> None:
+    let_pass(asked(candidate()), 73)
+    assert sum(results_of(race(*[expire] * 4))) == 1
+    assert AuditEntry.objects.filter(act="activation_request.expire").count() == 1
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_of_eight_requests_that_are_approved_at_once_one_is_activated(_: int) -> None:
+    """All are made on the same active release, so the others restart, or fail if their vote was counted before."""
+    release = candidate()
+    owner = release.pipeline.tenant
+    releases = [release, *(making.registered(owner, f"3.{number}") for number in range(7))]
+    asking = [partial(asked, each, person(owner)) for each in releases]
+    made = results_of(race(*asking))
+    results = race(*[voting(request) for request in made])
+    assert {type(each).__name__ for each in results} <= {"ActivationRequest", "RequestRestarted"}
+    found = statuses()
+    assert found.count("ACTIVATED") == 1
+    assert set(found) <= {"ACTIVATED", "FAILED", "OPEN"}
+    assert Activation.objects.filter(pipeline=release.pipeline).count() == 2
+    require_sound(release)
+
+
+def test_concurrent_repeats_of_a_request_are_one() -> None:
+    release = candidate()
+    requester = person(release.pipeline.tenant)
+    made = results_of(race(*[partial(asked, release, requester, operation_key="k")] * 8))
+    assert {each.pk for each in made} == {ActivationRequest.objects.get().pk}
+
+
+@pytest.mark.parametrize("end", [revoke, retire])
+@pytest.mark.parametrize("_", ROUNDS)
+def test_no_request_slips_past_the_end_of_its_release(_: int, end: Any) -> None:
+    release = candidate()
+    asking = partial(asked, release, person(release.pipeline.tenant))
+    _made, _ended = race(asking, partial(end, release, **WHY))
+    release.refresh_from_db()
+    undecided = ActivationRequest.objects.filter(status__in=["OPEN", "APPROVED"]).exists()
+    assert undecided is (release.status == "REGISTERED")
+
+
+def test_a_vote_waits_for_an_activation_and_finds_that_the_active_release_moved() -> None:
+    release = candidate()
+    policy.change(release.pipeline, {"emergencyOverride": True}, actor="user:admin")
+    rival = making.registered(release.pipeline.tenant, "3.0")
+    request = asked(release)
+    call = voting(request)
+    with thread() as other:
+        with transaction.atomic():
+            activate(rival, **WHY, override=True)
+            waiting = other.submit(call)
+            until_blocked(connection, ended=waiting.done)
+        error = waiting.exception(30)
+    assert type(error).__name__ == "RequestRestarted"
+    assert active(release) == "3.0"
+    assert read(release.pipeline.tenant).activation.override
