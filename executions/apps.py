@@ -6,11 +6,11 @@ class ExecutionsConfig(AppConfig):
 
     def ready(self) -> None:
         from executions.lifecycle import retirement, revoked
-        from executions.workers import impact, worker_gate
-        from releases.activation import activation, blockers, gates, revocation
+        from executions.workers import hosts, worker_gate
+        from releases.activation import blockers, gates, revocation, rollback
 
-        if impact.facts not in activation.fact_sources:
-            activation.fact_sources.append(impact.facts)
+        if hosts.warnings not in rollback.warning_sources:
+            rollback.warning_sources.append(hosts.warnings)
         if worker_gate.gate not in gates.sources:
             gates.sources.append(worker_gate.gate)
         if retirement.blockers not in blockers.blocker_sources:

@@ -2,10 +2,12 @@
 
 from executions.api import (
     campaigns,
+    drift,
     executions,
     holds,
     interactions,
     operators,
+    preflights,
     provenance,
     resubmissions,
     submissions,
@@ -22,4 +24,6 @@ urlpatterns = [
     *campaigns.urlpatterns,
     *interactions.urlpatterns,
     *workers.urlpatterns,
+    *preflights.urlpatterns,
+    *drift.urlpatterns,
 ]

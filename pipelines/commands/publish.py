@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TextIO
 
-from pipelines.commands.options import add_coordinator, add_json, show
+from pipelines.commands.options import add_json, add_target, show
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    env = os.environ
     parser.add_argument("folder", nargs="?", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
-    add_coordinator(parser)
-    parser.add_argument(
-        "--tenant", default=env.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
-    )
-    parser.add_argument("--token", metavar="TOKEN", help="prefer --token-file or $PIPELINES_TOKEN")
+    add_target(parser)
     parser.add_argument(
         "--attach", action="append", default=[], type=Path, metavar="FILE", help="a signature, provenance or SBOM"
     )
@@ -32,13 +26,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     """Publish a release. The exit status is 1 if the release was not registered, and 2 after a mistake."""
     from pipelines.release import connection, publish
+    from pipelines.release.activation import activate
 
     target = connection.target_of(arguments)
     bar = _Bar(sys.stderr)
     release = publish.publish(arguments.folder, target, progress=bar.progress, attach=arguments.attach)
     activation = None
     if release["status"] == "REGISTERED" and arguments.activate:
-        activation = publish.activate(release, target, reason=arguments.reason)
+        pin = str(release["pipelineId"]), str(release["releaseVersion"])
+        activation = activate(target, *pin, reason=arguments.reason)
     if arguments.json:
         print(json.dumps({"release": release, "activation": activation}))
     else:

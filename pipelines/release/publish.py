@@ -78,17 +78,6 @@ def publish(
     )
 
 
-def activate(release: dict[str, Any], target: Target, *, reason: str) -> dict[str, Any]:
-    """Activate a published release and return the activation as the API does.
-
-    Raises ``DefinitionError``: INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED.
-    """
-    address = f"{target.base}/pipelines/{quote(str(release['pipelineId']), safe='')}/activations"
-    body = {"releaseVersion": release["releaseVersion"], "reason": reason, "operationKey": secrets.token_hex(16)}
-    with target.session() as http:
-        return call(http, "POST", address, (201,), json=body)
-
-
 def _descriptor(path: Path) -> Descriptor:
     try:
         return parse_descriptor(path.read_bytes())

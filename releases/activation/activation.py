@@ -6,14 +6,13 @@ their release.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
 
 from releases import queries
 from releases.activation import gates
-from releases.activation.gates import Gate, Switch, Verdict
+from releases.activation.gates import Switch, Verdict
 from releases.artifacts.soundness import require_verified
 from releases.errors import (
     ActiveReleaseChanged,
@@ -30,32 +29,8 @@ from tenancy import audit
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Fact:
-    """A fact about a planned activation, which the confirmation page displays."""
-
-    label: str
-    value: str
-    warning: bool = False
-
-
 Rule = Callable[[Pipeline, Kind], None]
 """Is called under the lock of the pipeline, with what the activation is. Raises an error to reject it."""
-
-# Apps above this one add functions that return facts, for example about the workers that host the release.
-fact_sources: list[Callable[[Release, Release | None], list[Fact]]] = []
-
-
-def facts(release: Release, active: Release | None) -> list[Fact]:
-    """Return the facts about an activation of `release` that replaces `active`, and the verdicts of its gates."""
-    found = [_described(gate) for gate in gates.judge(planned(release))]
-    return [*found, *(fact for source in fact_sources for fact in source(release, active))]
-
-
-def _described(gate: Gate) -> Fact:
-    is_met = gate.verdict is Verdict.MET
-    refused = " The policy of the pipeline does not allow the activation." if gate.verdict is Verdict.UNMET else ""
-    return Fact(gate.name.capitalize(), gate.detail + refused, warning=not is_met)
 
 
 def kind_of(release: Release, active: Release | None) -> Kind:

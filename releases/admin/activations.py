@@ -1,6 +1,7 @@
 """The page that confirms an activation. It shows what changes and for which executions."""
 
 import uuid
+from collections.abc import Callable
 
 from django import forms
 from django.contrib import messages
@@ -11,14 +12,16 @@ from django.shortcuts import redirect
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import activation
-from releases.activation.comparison import differences
-from releases.admin import comparison
+from releases.admin.sections import Section
 from releases.models import Activation, Kind, Release
 from releases.states import Status
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
+
+preview_sources: list[Callable[[Release], Section]] = []
+"""What other packages add to the page, for example what the activation would do."""
 
 
 class ActivationForm(forms.Form):
@@ -80,10 +83,9 @@ def _confirmation(
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
         is_rollback=activation.kind_of(release, active) == Kind.ROLLBACK,
-        facts=activation.facts(release, active),
+        sections=[source(release) for source in preview_sources],
         operation_key=str(uuid.uuid4()),
         reason=form.data.get("reason", "") if form else "",
         form_errors=form.errors if form else {},
         problem=problem_of(error) if error else None,
-        **comparison.context_of(differences(active, release) if active else ()),
     )
