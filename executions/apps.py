@@ -8,12 +8,12 @@ class ExecutionsConfig(AppConfig):
         from executions.gradual import comparison
         from executions.lifecycle import retirement, revoked
         from executions.smoke_tests import smoke_gate
-        from executions.workers import impact, worker_gate
-        from releases.activation import activation, blockers, gates, revocation
+        from executions.workers import hosts, worker_gate
+        from releases.activation import blockers, gates, revocation, rollback
         from releases.activation.gradual import evidence
 
-        if impact.facts not in activation.fact_sources:
-            activation.fact_sources.append(impact.facts)
+        if hosts.warnings not in rollback.warning_sources:
+            rollback.warning_sources.append(hosts.warnings)
         for gate in (worker_gate.gate, smoke_gate.gate):
             if gate not in gates.sources:
                 gates.sources.append(gate)

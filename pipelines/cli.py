@@ -1,5 +1,5 @@
-"""The commands of authors and worker hosts: ``pipelines build | key | release | verify-release | diff | publish | env
-| worker | verify-provenance``."""
+"""The commands of authors and worker hosts: ``pipelines build | key | release | verify-release | diff | publish
+| activate | env | worker | verify-provenance``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipelines.commands import build, diff, env, key, publish, release, verify_provenance, verify_release, worker
+from pipelines.commands import (
+    activate,
+    build,
+    diff,
+    env,
+    key,
+    publish,
+    release,
+    verify_provenance,
+    verify_release,
+    worker,
+)
 from pipelines.errors import DefinitionError
 
 
@@ -31,7 +42,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands",
         required=True,
-        metavar="build | key | release | verify-release | diff | publish | env | worker | verify-provenance",
+        metavar="build | key | release | verify-release | diff | publish | activate | env | worker | verify-provenance",
     )
     build.add(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
     key.add(commands.add_parser("key", help="create a key that signs releases"))
@@ -39,6 +50,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     verify_release.add(commands.add_parser("verify-release", help="check a release offline, before it is published"))
     diff.add(commands.add_parser("diff", help="compare two releases: what breaks for callers and for parked work"))
     publish.add(commands.add_parser("publish", help="upload a release, wait for its verification, activate it"))
+    activate.add(commands.add_parser("activate", help="activate a registered release, or say what would happen"))
     env.add(commands.add_parser("env", help="make the environment that a release requires"))
     verify_provenance.add(
         commands.add_parser(

@@ -1,12 +1,15 @@
 """The section "Safe to retire?" on the page of a release: each blocker with a link to exactly its rows."""
 
+from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
 
 from executions.admin.executions import HELD
 from releases.activation.blockers import FAILURES, Blocker, Kind, blockers
-from releases.admin.releases import Section, section_sources
+from releases.admin.releases import section_sources
+from releases.admin.sections import Section
 from releases.models import Release
 
 LABELS = {
@@ -38,8 +41,13 @@ def retirement(release: Release) -> Section:
     """Return what still needs the release, if it is registered."""
     found = blockers(release) if release.status == "REGISTERED" else []
     only_failures = bool(found) and all(each.kind in FAILURES for each in found)
-    lines = [{"label": LABELS[each.kind], "count": each.count, "href": _link(release, each)} for each in found]
-    return Section("executions/release_retirement.html", {"lines": lines, "only_failures": only_failures})
+    section = {"lines": lines_of(release, found), "only_failures": only_failures}
+    return Section("executions/release_retirement.html", section)
+
+
+def lines_of(release: Release, found: Iterable[Blocker]) -> list[dict[str, Any]]:
+    """Return a line for each blocker of a release, with a link to exactly its rows."""
+    return [{"label": LABELS[each.kind], "count": each.count, "href": _link(release, each)} for each in found]
 
 
 def _link(release: Release, blocker: Blocker) -> str:

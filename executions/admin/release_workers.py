@@ -2,7 +2,8 @@
 
 from executions.admin.worker_labels import CODE_VARIANTS, ENVIRONMENT_VARIANTS, WORKER_VARIANTS, code_of, environment_of
 from executions.models import WorkerEligibility
-from releases.admin.releases import Section, section_sources
+from releases.admin.releases import section_sources
+from releases.admin.sections import Section
 from releases.models import Release
 
 WORKERS_SHOWN = 50

@@ -2,10 +2,12 @@
 
 from executions.api import (
     campaigns,
+    drift,
     executions,
     holds,
     interactions,
     operators,
+    preflights,
     provenance,
     resubmissions,
     smoke_tests,
@@ -24,4 +26,6 @@ urlpatterns = [
     *campaigns.urlpatterns,
     *interactions.urlpatterns,
     *workers.urlpatterns,
+    *preflights.urlpatterns,
+    *drift.urlpatterns,
 ]

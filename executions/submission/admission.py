@@ -14,6 +14,7 @@ from django.conf import settings
 
 from executions.errors import InputInvalid, PipelinePaused, ReleaseNotAdmitted, TenantNotAllowed
 from executions.holds import queries as holds
+from executions.submission import inputs
 from executions.workers import message_path
 from executions.workers.eligibility import require_healthy
 from foundation.errors import CoordinatorError
@@ -26,8 +27,6 @@ from releases.errors import ActiveReleaseChanged
 from releases.models import Activation, Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
-from wire.documents.canonical_types import mismatches
-from wire.documents.cardinality import takes_many
 from wire.documents.contract import Contract, contract_from_json
 
 
@@ -84,28 +83,12 @@ class Admission:
         The first step of the contract determines the shape, unless one is `requested`. Raises `InputInvalid` if the
         value or an item does not have the type of the first step.
         """
-        if self.contract is None or not self.contract.steps:
-            return requested or "UNI"
-        many = requested == "MULTI" if requested else takes_many(self.contract.steps[0].cardinality)
-        if many and not isinstance(value, list):
-            raise InputInvalid(
-                "The first step takes many items.", errors=[_error("input", "must be an array of items")]
-            )
-        items = value if many else [value]
-        errors = [
-            _error(f"input[{index}]{path}" if many else f"input{path}", rule)
-            for index, item in enumerate(items)
-            for path, rule in self._mismatches(item)
-        ]
+        shape = inputs.shape_of(self.contract, requested)
+        errors = [_error(path, rule) for path, rule in inputs.wrong(self.contract, value, shape)]
         if errors:
             detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
             raise InputInvalid(detail, errors=errors[:100])
-        return "MULTI" if many else "UNI"
-
-    def _mismatches(self, item: Any) -> list[tuple[str, str]]:
-        if self.contract is None or not (type_id := self.contract.steps[0].input_type_id):
-            return []
-        return mismatches(self.contract.canonical_types, type_id, item)
+        return shape
 
     @property
     def _key(self) -> tuple[int, str]:

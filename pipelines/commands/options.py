@@ -35,6 +35,15 @@ def add_coordinator(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a tenant of a coordinator, and a token."""
+    add_coordinator(parser)
+    parser.add_argument(
+        "--tenant", default=os.environ.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
+    )
+    parser.add_argument("--token", metavar="TOKEN", help="prefer --token-file or $PIPELINES_TOKEN")
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TextIO
 
-from pipelines.commands.options import add_coordinator, add_json, show
+from pipelines.commands.options import add_json, add_target, show
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    env = os.environ
     parser.add_argument("folder", nargs="?", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
-    add_coordinator(parser)
-    parser.add_argument(
-        "--tenant", default=env.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
-    )
-    parser.add_argument("--token", metavar="TOKEN", help="prefer --token-file or $PIPELINES_TOKEN")
+    add_target(parser)
     parser.add_argument(
         "--attach", action="append", default=[], type=Path, metavar="FILE", help="a signature, provenance or SBOM"
     )

@@ -44,6 +44,15 @@ class Target:
         return http
 
 
+class CoordinatorRefused(DefinitionError):
+    """The coordinator refused a request: ``status`` is that of its response, and ``problem`` its problem document."""
+
+    def __init__(self, message: str, status: int, problem: dict[str, Any]) -> None:
+        super().__init__("COORDINATOR_REFUSED", message)
+        self.status = status
+        self.problem = problem
+
+
 def target_of(arguments: argparse.Namespace) -> Target:
     """Return the target that the options of a command name, or the environment.
 
@@ -70,20 +79,12 @@ def unreachable(reason: str) -> DefinitionError:
     return DefinitionError("COORDINATOR_UNREACHABLE", f"the coordinator cannot be reached: {reason}")
 
 
-class Refused(DefinitionError):
-    """COORDINATOR_REFUSED: a response with an unexpected status. ``problem`` is its problem document, or empty."""
-
-    def __init__(self, message: str, problem: dict[str, Any]) -> None:
-        super().__init__("COORDINATOR_REFUSED", message)
-        self.problem = problem
-
-
-def refused(response: requests.Response) -> Refused:
-    """Return the error for a response with an unexpected status."""
+def refused(response: requests.Response) -> CoordinatorRefused:
+    """Return the error for a response with an unexpected status, with its problem document."""
     problem = _object(response) or {}
     lines = [f"{response.status_code} {problem.get('code', '')} {problem.get('detail', '')}".strip()]
     lines += [f"  {error.get('field', '')}: {error.get('message', '')}" for error in problem.get("errors", ())]
-    return Refused("\n".join(lines), problem)
+    return CoordinatorRefused("\n".join(lines), response.status_code, problem)
 
 
 def _object(response: requests.Response) -> dict[str, Any] | None:

@@ -13,7 +13,8 @@ from urllib.parse import quote
 import requests
 
 from pipelines.errors import DefinitionError
-from pipelines.release.connection import Refused, call
+from pipelines.release import activation
+from pipelines.release.connection import CoordinatorRefused, call
 from pipelines.release.connection import Target as Target
 from pipelines.release.descriptor import CONTRACT_NAME, DESCRIPTOR_NAME, ENVELOPE_NAME, other_descriptor
 from pipelines.release.direct_upload import DIRECT_BYTES, send
@@ -85,12 +86,9 @@ def activate(folder: Path, release: dict[str, Any], target: Target, *, reason: s
 
     Raises ``DefinitionError``: INVALID_URL, COORDINATOR_UNREACHABLE, WORKER_REQUIRED, COORDINATOR_REFUSED.
     """
-    address = f"{target.base}/pipelines/{quote(str(release['pipelineId']), safe='')}/activations"
-    body = {"releaseVersion": release["releaseVersion"], "reason": reason, "operationKey": secrets.token_hex(16)}
     try:
-        with target.session() as http:
-            return call(http, "POST", address, (201,), json=body)
-    except Refused as error:
+        return activation.activate(target, str(release["pipelineId"]), str(release["releaseVersion"]), reason=reason)
+    except CoordinatorRefused as error:
         if error.problem.get("code") != WORKER_REQUIRED:
             raise
         command = f"pipelines worker --release {folder / DESCRIPTOR_NAME}"

@@ -6,14 +6,13 @@ their release.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
 
 from releases import queries
 from releases.activation import gates, pointer
-from releases.activation.gates import Gate, Switch, Verdict
+from releases.activation.gates import Switch, Verdict
 from releases.activation.gradual import ending
 from releases.activation.requirements import require_expected, require_reason, require_registered
 from releases.artifacts.soundness import require_verified
@@ -32,44 +31,10 @@ from tenancy import audit
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Fact:
-    """A fact about a planned activation, which the confirmation page displays. If it `refuses`, there will be none."""
-
-    label: str
-    value: str
-    warning: bool = False
-    refuses: bool = False
-
-
 Rule = Callable[[Pipeline, Kind], None]
 """Is called under the lock of the pipeline, with what the activation is. Raises an error to reject it."""
 Completion = Callable[[Activation], None]
 """Is called in the transaction of a new activation, after its row is written."""
-
-# Apps above this one add functions that return facts, for example about the workers that host the release.
-fact_sources: list[Callable[[Release, Release | None], list[Fact]]] = []
-
-
-def facts(release: Release, active: Release | None) -> list[Fact]:
-    """Return the facts about an activation of `release` that replaces `active`, and the verdicts of its gates."""
-    return [*map(_described, gates.judge(planned(release))), *_from_sources(release, active)]
-
-
-def warnings(release: Release, replaced: Release | None) -> list[str]:
-    """Return the warnings about `release` after its activation, for example that no worker hosts it."""
-    judged = [gate for gate in gates.judge(planned(release)) if gate.verdict is Verdict.WARNING]
-    found = [*map(_described, judged), *_from_sources(release, replaced)]
-    return [f"{fact.label}: {fact.value}" for fact in found if fact.warning]
-
-
-def _from_sources(release: Release, active: Release | None) -> list[Fact]:
-    return [fact for source in fact_sources for fact in source(release, active)]
-
-
-def _described(gate: Gate) -> Fact:
-    warns = gate.verdict is not Verdict.MET
-    return Fact(gate.name.capitalize(), gate.detail, warning=warns, refuses=gate.verdict is Verdict.UNMET)
 
 
 def kind_of(release: Release, active: Release | None) -> Kind:

@@ -1,11 +1,13 @@
 """Returns a pipeline to a release that was active before."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.db.models.functions import Now
 
 from releases import queries
-from releases.activation import activation
+from releases.activation import activation, gates
+from releases.activation.gates import Verdict
 from releases.errors import NoRollback, NothingToRollBackTo, OperationKeyReused, ReasonRequired, RollbackTooFar
 from releases.models import Activation, Kind, Pipeline, Release
 
@@ -75,9 +77,14 @@ def roll_back(
     return _rollback(made)
 
 
-def warnings(release: Release, replaced: Release | None) -> list[str]:
-    """Return the warnings about a rollback to `release`, for example that no worker hosts it."""
-    return activation.warnings(release, replaced)
+# Apps above this one add functions that return warnings, for example that no worker hosts the release.
+warning_sources: list[Callable[[Release], list[str]]] = []
+
+
+def warnings(release: Release) -> list[str]:
+    """Return what is wrong with a release that is active again: its gates with a warning, and what apps above add."""
+    judged = [gate.detail for gate in gates.judge(activation.planned(release)) if gate.verdict is not Verdict.MET]
+    return [*judged, *(warning for source in warning_sources for warning in source(release))]
 
 
 def was_active_lately(pipeline: Pipeline, release: Release) -> bool:

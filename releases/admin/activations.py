@@ -1,6 +1,7 @@
 """The page that confirms an activation. It shows what changes and for which executions."""
 
 import uuid
+from collections.abc import Callable
 
 from django import forms
 from django.contrib import messages
@@ -10,11 +11,10 @@ from django.shortcuts import redirect
 
 from foundation.errors import CoordinatorError
 from releases import queries
-from releases.activation import activation
-from releases.activation.comparison import differences
+from releases.activation import activation, gates
 from releases.activation.gates import Verdict
 from releases.activation.requests import gate as approvals
-from releases.admin import comparison
+from releases.admin.sections import Section
 from releases.models import Activation, Kind, Release
 from releases.states import Status
 from tenancy.access import actor
@@ -22,8 +22,8 @@ from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
-APPROVAL = approvals.NAME.capitalize()
-"""The label of the fact about approvals."""
+preview_sources: list[Callable[[Release], Section]] = []
+"""What other packages add to the page, for example what the activation would do."""
 
 
 class ActivationForm(forms.Form):
@@ -78,10 +78,9 @@ def _confirmation(
 ) -> HttpResponse:
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
     active = pipeline.activation.release if pipeline.activation else None
-    approval = approvals.gate(activation.planned(release))
-    is_approved = approval is None or approval.verdict is not Verdict.UNMET
+    refusing = [gate for gate in gates.judge(activation.planned(release)) if gate.verdict is Verdict.UNMET]
+    is_approved = approvals.NAME not in {gate.name for gate in refusing}
     may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
-    facts = activation.facts(release, active)
     return pages.page(
         request,
         "releases/activate.html",
@@ -94,12 +93,11 @@ def _confirmation(
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
         is_rollback=activation.kind_of(release, active) == Kind.ROLLBACK,
-        facts=facts,
-        refusing=[fact for fact in facts if fact.refuses and not (may_override and fact.label == APPROVAL)],
+        sections=[source(release) for source in preview_sources],
+        refusing=[gate for gate in refusing if not (may_override and gate.name == approvals.NAME)],
         may_override=may_override,
         operation_key=str(uuid.uuid4()),
         reason=form.data.get("reason", "") if form else "",
         form_errors=form.errors if form else {},
         problem=problem_of(error) if error else None,
-        **comparison.context_of(differences(active, release) if active else ()),
     )

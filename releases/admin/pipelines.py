@@ -1,6 +1,7 @@
 """The page of a pipeline: its active release, policy, releases and activations."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -15,6 +16,7 @@ from releases import queries
 from releases.activation import history
 from releases.admin import comparison, gradual_activations, policies, rollbacks
 from releases.admin.pauses import open_holds
+from releases.admin.sections import Section
 from releases.api.history import AtRequest, export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, Pipeline
@@ -24,6 +26,9 @@ from tenancy.roles import Scope
 
 NEWEST_RELEASES = 50
 HISTORY_PAGE = 25
+
+section_sources: list[Callable[[Pipeline], Section]] = []
+"""What other packages add to the page of a pipeline."""
 
 
 class PipelineAdmin(ReadOnlyAdmin):
@@ -92,6 +97,7 @@ class PipelineAdmin(ReadOnlyAdmin):
             more_releases=len(releases) > NEWEST_RELEASES,
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
             holds=open_holds(pipeline),
+            sections=[source(pipeline) for source in section_sources],
             policy=policies.shown(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )

@@ -1,7 +1,6 @@
 """The list of releases and the page of a release, which shows its status live."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -19,6 +18,7 @@ from releases import queries
 from releases.activation import activation, retirement, revocation
 from releases.admin import artifact_uploads, artifacts, attachments, pauses, requests
 from releases.admin.activations import activate
+from releases.admin.sections import Section
 from releases.admin.uploads import upload
 from releases.api import descriptors
 from releases.models import Kind, Pipeline, Release, Retirement, Revocation
@@ -44,14 +44,6 @@ STANDINGS = {
 STANDING_VARIANTS = {"signed": "success", "revoked keys": "danger", "untrusted": "warning"}
 CHOICES_SHOWN = 100
 DEPLOYMENTS_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of a release's page that another package adds: a template, and the `section` that it displays."""
-
-    template: str
-    section: Any
 
 
 section_sources: list[Callable[[Release], Section]] = []

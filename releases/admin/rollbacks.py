@@ -65,5 +65,5 @@ def _roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, f
     messages.success(
         request, f"Rolled back: release {event.release.release_version} is active for new executions of {pipeline}."
     )
-    for warning in rollback.warnings(event.release, event.previous):
+    for warning in rollback.warnings(event.release):
         messages.warning(request, warning)

@@ -59,7 +59,7 @@ class Rollbacks(TenantView):
             expected_release_version=body["expectedReleaseVersion"],
             operation_key=body["operationKey"],
         )
-        warnings = rollback.warnings(event.release, event.previous)
+        warnings = rollback.warnings(event.release)
         return Response({**ActivationView(event).data, "warnings": warnings}, status=status.HTTP_201_CREATED)
 
 

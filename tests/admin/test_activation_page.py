@@ -154,28 +154,41 @@ def test_the_page_names_the_changed_steps(log_in: LogIn, acme: World) -> None:
     assert "steps[&quot;Screen&quot;]" in page.text
 
 
-WORKERS: dict[str, tuple[dict[str, Any], str, bool]] = {
-    "healthy": ({}, "Healthy workers that host it", False),
-    "stopped": ({"stopped_at": timezone.now()}, "No healthy worker hosts it", True),
-    "draining": ({"draining_since": timezone.now()}, "No healthy worker hosts it", True),
-    "silent": ({"last_heartbeat_at": timezone.now() - timedelta(hours=1)}, "Silent workers", True),
-    "of another artifact": ({"artifact_digest": "sha256:" + "0" * 64}, "Workers with another artifact", True),
+WORKERS: dict[str, tuple[dict[str, Any], str]] = {
+    "stopped": ({"stopped_at": timezone.now()}, "No healthy worker hosts it"),
+    "draining": ({"draining_since": timezone.now()}, "No healthy worker hosts it"),
+    "silent": ({"last_heartbeat_at": timezone.now() - timedelta(hours=1)}, "Silent workers"),
+    "of another artifact": ({"artifact_digest": "sha256:" + "0" * 64}, "Workers with another artifact"),
 }
 
 
+def warnings(client: Client, release: Release) -> list[str]:
+    """Return the labels of the warnings about workers."""
+    found = client.get(address(release)).context["found"].warnings
+    return [caution.detail.partition(":")[0] for caution in found if caution.concern == "workers"]
+
+
 @pytest.mark.parametrize("kind", WORKERS)
-def test_the_page_shows_the_workers_of_the_release(kind: str, log_in: LogIn, newer: Release) -> None:
-    members, label, is_warning = WORKERS[kind]
+def test_the_page_warns_of_workers_that_get_no_work(kind: str, log_in: LogIn, newer: Release) -> None:
+    members, label = WORKERS[kind]
     making.worker(newer, "new-worker", **members)
-    facts = log_in("release-manager").get(address(newer)).context["facts"]
-    assert (label, is_warning) in [(fact.label, fact.warning) for fact in facts]
-    assert any(fact.label == "No healthy worker hosts it" for fact in facts) == (kind != "healthy")
+    client = log_in("release-manager")
+    found = warnings(client, newer)
+    assert label in found
+    assert "No healthy worker hosts it" in found
+    assert "Workers that may run it</dt><dd>0, with room for 0 at a time" in client.get(address(newer)).text
+
+
+def test_the_page_shows_the_workers_of_the_release(log_in: LogIn, newer: Release) -> None:
+    making.worker(newer, "new-worker", capacity=7)
+    client = log_in("release-manager")
+    assert warnings(client, newer) == []
+    assert "Workers that may run it</dt><dd>1, with room for 7 at a time" in client.get(address(newer)).text
 
 
 def test_workers_of_other_releases_are_not_counted(log_in: LogIn, newer: Release) -> None:
     assert Worker.objects.filter(release_version="1.0").exists()
-    facts = log_in("release-manager").get(address(newer)).context["facts"]
-    assert any(fact.warning and fact.label == "No healthy worker hosts it" for fact in facts)
+    assert warnings(log_in("release-manager"), newer) == ["No healthy worker hosts it"]
 
 
 def test_an_activation_without_the_required_worker_cannot_be_confirmed(log_in: LogIn, newer: Release) -> None:
@@ -183,7 +196,7 @@ def test_an_activation_without_the_required_worker_cannot_be_confirmed(log_in: L
     client = log_in("release-manager")
     page = client.get(address(newer))
     [refusing] = page.context["refusing"]
-    assert (refusing.label, START in refusing.value) == ("Worker", True)
+    assert (refusing.name, START in refusing.detail) == ("worker", True)
     assert 'type="submit" class' in page.text
     assert 'disabled aria-describedby="refusing"' in page.text
     assert f"No worker lifecycle record for this release. Start one, for example with `{START}`." in page.text
@@ -202,8 +215,6 @@ def test_other_policies_only_warn_of_a_missing_worker(value: str, shown: bool, l
     policy.change(newer.pipeline, {"workerGate": value}, actor="user:admin")
     client = log_in("release-manager")
     page = client.get(address(newer))
-    assert ("Worker" in [fact.label for fact in page.context["facts"] if fact.warning], page.context["refusing"]) == (
-        shown,
-        [],
-    )
+    gates = [gate.name for gate in page.context["found"].gates if gate.verdict == "warning"]
+    assert ("worker" in gates, page.context["refusing"]) == (shown, [])
     assert client.post(address(newer), form_of(client, newer)).status_code == 302

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -25,7 +25,9 @@ breaks."""
 # --- values ---------------------------------------------------------------------------------------
 
 
-def mismatches(canonical_types: Mapping[str, Any], type_id: str, value: Any) -> list[Mismatch]:
+def mismatches(
+    canonical_types: Mapping[str, Any], type_id: str, value: Any, *, shown: Set[str] | None = None
+) -> list[Mismatch]:
     """Return the places where `value` does not match the type, at most MAX_MISMATCHES.
 
     `type_id` is the name of an entry of `canonical_types`, its definition's id, or its runtime class. A union value is
@@ -34,8 +36,11 @@ def mismatches(canonical_types: Mapping[str, Any], type_id: str, value: Any) -> 
     What cannot be checked is accepted: types without an entry, unknown kinds and scalars, values below 64 nested types,
     and a wrapper's `format` and `pattern`, which are in another platform's dialect and have no bound on their cost. A
     pattern that is only a choice of literals is checked. Never raises on a JSON value.
+
+    With `shown`, paths contain nothing of the value but its places in arrays: a name that the type does not declare is
+    `{}`, unless it is one of `shown`.
     """
-    checker = Checker(canonical_types)
+    checker = Checker(canonical_types, shown)
     found: list[Mismatch] = []
     for mismatch in checker.named(type_id, value, "", 0):
         found.append(mismatch)
@@ -47,7 +52,8 @@ def mismatches(canonical_types: Mapping[str, Any], type_id: str, value: Any) -> 
 class Checker:
     """The types of one contract. The paths and rules that its methods yield are those of `mismatches`."""
 
-    def __init__(self, canonical_types: Mapping[str, Any]) -> None:
+    def __init__(self, canonical_types: Mapping[str, Any], shown: Set[str] | None = None) -> None:
+        self._shown = shown
         self._definitions: dict[str, Mapping[str, Any]] = {}
         entries = [(name, entry) for name, entry in canonical_types.items() if isinstance(entry, Mapping)]
         for name, entry in entries:
@@ -116,7 +122,7 @@ class Checker:
                 yield from self._expression(field.get("type"), member, here, depth + 1)
         for name in value:
             if name not in fields:
-                yield _member(path, name), "is not a member of the type"
+                yield self._undeclared(path, name), "is not a member of the type"
 
     def _repeated(self, expression: Any, value: Any, path: str, depth: int) -> Iterator[Mismatch]:
         if not isinstance(value, list):
@@ -132,10 +138,14 @@ class Checker:
         key_type = expression.get("key")
         scalar = key_type.get("id") if isinstance(key_type, Mapping) else key_type
         for key, member in value.items():
-            here = _member(path, key)
+            here = self._undeclared(path, key)
             if isinstance(scalar, str) and scalar in TEXTS and (rule := _scalar_rule(scalar, key)):
                 yield here, f"the key {rule}"
             yield from self._expression(expression.get("value"), member, here, depth + 1)
+
+    def _undeclared(self, path: str, name: str) -> str:
+        """Return the path of a member whose name comes from the value."""
+        return _member(path, name) if self._shown is None or name in self._shown else f"{path}{{}}"
 
     def _union(self, definition: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
         variants = named_objects(definition.get("variants"), "discriminator")
@@ -157,6 +167,13 @@ class Checker:
         number = number_of(value)
         if number is not None:
             yield from _bound_rules(definition, number, path)
+
+
+def declared_names(canonical_types: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of all members of records in these types."""
+    entries = [entry.get("definition") for entry in canonical_types.values() if isinstance(entry, Mapping)]
+    records = [named_objects(each.get("fields"), "name") for each in entries if isinstance(each, Mapping)]
+    return frozenset(name for fields in records for name in fields or ())
 
 
 def named_objects(items: Any, name: str) -> dict[str, Mapping[str, Any]] | None:

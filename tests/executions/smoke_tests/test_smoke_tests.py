@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import RequestFactory
 from django.utils import timezone
+from executions.workers.impact import live_count
 
 from coordinator.dashboard import dashboard
 from executions.campaigns.filters import Filters, preview
@@ -20,7 +21,6 @@ from executions.lifecycle.redrive import redrive
 from executions.models import Execution, SmokeTest
 from executions.smoke_tests import smoke_tests
 from executions.smoke_tests.smoke_tests import Verdict, start
-from executions.workers.impact import live_count
 from foundation.errors import CoordinatorError
 from releases.activation import activation, policy, rollback
 from releases.activation.activation import activate

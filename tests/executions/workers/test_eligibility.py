@@ -12,7 +12,7 @@ from django.utils import timezone
 from executions.errors import WorkerUnavailable
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.transports.rest.capabilities import artifact_conflict
-from executions.workers import impact
+from executions.workers import hosts
 from executions.workers.eligibility import require_healthy
 from executions.workers.registry import take_heartbeat
 from executions.workers.stranded import explained, stranded, why_stranded
@@ -123,8 +123,10 @@ def test_all_parts_of_the_coordinator_agree_on_the_eligibility_of_a_worker(name:
     else:
         with pytest.raises(WorkerUnavailable):
             require_healthy(release)
-    facts = [fact.label for fact in impact.facts(release, None)]
-    assert ("Healthy workers that host it" in facts) == runs
+    named = hosts.hosts(release)
+    assert named.eligible == ([worker.worker_id] if runs else [])
+    assert (named.capacity > 0) == runs
+    assert any(text.startswith("No healthy worker hosts it") for text in named.warnings) == (not runs)
     assert why_stranded(release.pk) == (None if runs else explained(_expected(case.reason)))
     waiting = stranded([owner.pk])
     assert [each.reasons for each in waiting] == ([] if runs else [_expected(case.reason)])
@@ -278,5 +280,6 @@ def test_a_submission_is_rejected_if_no_worker_has_a_usable_thread() -> None:
     Worker.objects.update(capacity=2, abandoned=2)
     with pytest.raises(WorkerUnavailable, match="current states: worker-1=NO_FREE_THREAD"):
         require_healthy(release)
-    found = {fact.label: fact.value for fact in impact.facts(release, None)}
-    assert found["Workers without a free thread"].endswith(": worker-1")
+    [_, stuck] = hosts.warnings(release)
+    assert stuck.startswith("Workers without a free thread")
+    assert stuck.endswith(": worker-1")

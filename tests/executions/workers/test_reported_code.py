@@ -14,7 +14,7 @@ from executions import tasks
 from executions.errors import WorkerUnavailable
 from executions.models import Worker, WorkerEligibility
 from executions.transports.rest import workers as rest_workers
-from executions.workers import impact
+from executions.workers import hosts
 from executions.workers.eligibility import require_healthy
 from executions.workers.registry import INSTRUCT_TASK, drain, take_heartbeat
 from releases.activation import policy
@@ -109,7 +109,7 @@ def test_the_check_at_submission_reads_no_environment(release: Release) -> None:
     heartbeat(release, code="artifact", environment=environment("sha256:1", MISSING))
     with CaptureQueriesContext(connection) as queries:
         require_healthy(release)
-        impact.facts(release, None)
+        hosts.hosts(release)
     assert not [query for query in queries if '"environment"' in str(query["sql"])]
 
 
@@ -195,9 +195,10 @@ def test_a_pipeline_refuses_workers_with_unverified_code_unless_its_policy_allow
     assert (found.reason, found.admits, found.state) == ("UNVERIFIED_CODE", False, "HEALTHY")
     with pytest.raises(WorkerUnavailable, match="current states: w=UNVERIFIED_CODE"):
         require_healthy(release)
-    facts = {fact.label: fact for fact in impact.facts(release, None)}
-    assert facts["Workers with unverified code"].value.endswith(": w")
-    assert facts["Workers with unverified code"].warning
+    [none, unverified] = hosts.warnings(release)
+    assert none.startswith("No healthy worker hosts it")
+    assert unverified.startswith("Workers with unverified code")
+    assert unverified.endswith(": w")
 
 
 def test_new_pipelines_refuse_workers_with_unverified_code(release: Release) -> None:

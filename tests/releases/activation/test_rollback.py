@@ -187,10 +187,10 @@ def test_the_warnings_say_that_no_worker_hosts_the_release(owner: Tenant) -> Non
     for release in (first, second):
         activate(release, actor="user:ann")
     made = step(owner)
-    [warning] = warnings(made.release, made.previous)
+    [warning] = warnings(made.release)
     assert warning.startswith("No healthy worker hosts it")
     making.worker(first)
-    assert warnings(made.release, made.previous) == []
+    assert warnings(made.release) == []
 
 
 def test_the_database_rejects_activations_that_deny_what_they_are(owner: Tenant) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from executions.submission.submission import submit
 from foundation.errors import CoordinatorError
-from releases.activation import policy
-from releases.activation.activation import activate, facts
+from releases.activation import gates, policy
+from releases.activation.activation import activate, planned
 from releases.activation.revocation import revoke
 from releases.errors import (
     AttachmentInvalid,
@@ -151,7 +151,8 @@ def test_the_signature_policy_applies_to_activations(owner: Tenant, required: st
         assert error.data == {"standing": {"": "UNSIGNED", "old": "REVOKED_KEYS", "stranger": "UNTRUSTED"}[signer]}
     else:
         assert activate(release, actor="user:test").release_id == release.pk
-    warned = [fact.label for fact in facts(release, None) if fact.warning and fact.label == "Signatures"]
+    judged = gates.judge(planned(release))
+    warned = [gate for gate in judged if gate.name == "signatures" and gate.verdict is not gates.Verdict.MET]
     assert bool(warned) is (signer == "old" or (required != "off" and signer != "ci"))
 
 

@@ -1,0 +1,30 @@
+"""The part of the page of an activation that says what it would do."""
+
+from executions.admin.release_retirement import lines_of
+from executions.inspection.preflight import preflight
+from releases.activation.blockers import FAILURES, Kind
+from releases.activation.gates import Verdict
+from releases.admin.activations import preview_sources
+from releases.admin.comparison import context_of
+from releases.admin.sections import Section
+from releases.models import Release
+
+VARIANTS = {Verdict.MET: "success", Verdict.WARNING: "warning", Verdict.UNMET: "danger"}
+ENDED = {*FAILURES, Kind.CAMPAIGN}
+
+
+def preview(release: Release) -> Section:
+    """Return what would happen if the release became active now."""
+    found = preflight(release)
+    active = found.active
+    section = {
+        "preflight": found,
+        "gates": [(gate, VARIANTS[gate.verdict]) for gate in found.gates],
+        "staying": sum(each.count for each in found.remaining if each.kind not in ENDED),
+        "remaining": lines_of(active, found.remaining) if active else [],
+        **context_of(found.differences),
+    }
+    return Section("executions/preflight.html", section)
+
+
+preview_sources.append(preview)

@@ -1,0 +1,143 @@
+"""Checks recent inputs of a pipeline against the contract of a release: whose submissions would be refused?
+
+Only stored inputs of the last days are read: a bounded sample, for a bounded time. An answer contains no values.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection
+
+from executions.inspection import statements
+from executions.submission import inputs
+from releases.models import Release
+from wire.documents.canonical_types import declared_names
+from wire.documents.contract import Contract, contract_from_json
+
+DAYS: Final = 7
+SCANNED: Final = 20_000
+"""The most executions of the tenant among which those of the pipeline are looked for, newest first."""
+MOST_INPUTS: Final = 200
+INPUTS_PER_CALLER: Final = 20
+EXAMPLES_PER_CALLER: Final = 3
+LARGEST_INPUT: Final = 64 * 1024
+"""An input that takes more bytes in the table, where it is compressed, is not checked."""
+LONGEST_CHECK_SECONDS: Final = 1.0
+_BATCH: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An input that would be refused: the first place that does not have the type, and the rule that it breaks."""
+
+    execution_id: uuid.UUID
+    path: str
+    rule: str
+
+
+@dataclass(slots=True)
+class Caller:
+    """A user or a token that submitted executions, `executions` of them. The newest of their inputs are `checked`."""
+
+    name: str
+    executions: int
+    newest_at: datetime
+    checked: int = 0
+    failing: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+    def note(self, execution_id: uuid.UUID, wrong: Sequence[tuple[str, str]]) -> None:
+        self.checked += 1
+        if not wrong:
+            return
+        self.failing += 1
+        path, rule = wrong[0]
+        if len(self.examples) < EXAMPLES_PER_CALLER and all((path, rule) != (e.path, e.rule) for e in self.examples):
+            self.examples.append(Example(execution_id, path, rule))
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """The recent submissions of a pipeline. All of them since `since` were read.
+
+    `count` callers made `submissions` of them, and `per_minute` is the rate of the last hour. `callers` are those in
+    the sample, first those with most failing inputs. `sampled` is the size of the sample.
+    """
+
+    since: datetime
+    submissions: int
+    count: int
+    per_minute: float
+    sampled: int
+    callers: list[Caller]
+
+    @property
+    def checked(self) -> int:
+        return sum(each.checked for each in self.callers)
+
+    @property
+    def failing(self) -> int:
+        return sum(each.failing for each in self.callers)
+
+
+def callers(release: Release, active: Release | None) -> Callers:
+    """Check recent inputs of the pipeline against the first step of `release`.
+
+    A name in a path is shown if a type of `release` or of the `active` one declares it.
+    """
+    pipeline = release.pipeline
+    parameters: dict[str, Any] = {
+        "tenant": pipeline.tenant_id,
+        "pipeline": pipeline.pipeline_id,
+        "days": DAYS,
+        "scanned": SCANNED,
+        "each": INPUTS_PER_CALLER,
+        "most": MOST_INPUTS,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements.SUBMISSIONS, parameters)
+        rows = cursor.fetchall()
+    since, submissions, count, last_hour, minutes = rows[0][:5]
+    sample = [row[5:] for row in rows if row[5] is not None]
+    found = {name: Caller(name, executions, at) for _, name, at, executions in reversed(sample)}
+    contract = _contract(release)
+    if contract is not None:
+        shown = _declared(contract) | _declared(_contract(active) if active else None)
+        names = {execution_id: name for execution_id, name, _, _ in sample}
+        for execution_id, wrong in _checked(contract, list(names), shown):
+            found[names[execution_id]].note(execution_id, wrong)
+    ordered = sorted(found.values(), key=lambda each: (-each.failing, -each.executions, each.name))
+    return Callers(since, submissions, count, last_hour / minutes if minutes else 0.0, len(sample), ordered)
+
+
+def _checked(
+    contract: Contract, ids: Sequence[uuid.UUID], shown: AbstractSet[str]
+) -> Iterator[tuple[uuid.UUID, list[tuple[str, str]]]]:
+    """Yield what is wrong with each input, until the time is over."""
+    deadline = time.monotonic() + LONGEST_CHECK_SECONDS
+    for first in range(0, len(ids), _BATCH):
+        for execution_id, text, shape, chose in _stored(ids[first : first + _BATCH]):
+            if time.monotonic() > deadline:
+                return
+            wanted = inputs.shape_of(contract, shape if chose else None)
+            yield execution_id, inputs.wrong(contract, json.loads(text), wanted, shown=shown)
+
+
+def _stored(ids: Sequence[uuid.UUID]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statements.INPUTS, {"ids": list(ids), "largest": LARGEST_INPUT})
+        return list(cursor.fetchall())
+
+
+def _contract(release: Release) -> Contract | None:
+    return contract_from_json(release.contract.document) if release.contract else None
+
+
+def _declared(contract: Contract | None) -> AbstractSet[str]:
+    return declared_names(contract.canonical_types) if contract else frozenset()

@@ -1,0 +1,120 @@
+"""The SQL statements of inspections: what each reads, and what bounds it."""
+
+# Describes the recent submissions of a tenant's pipelines, each time from the newest %(scanned)s executions of the
+# tenant: an index on the tenant and the time has them in this order. `own` are those of the requested pipelines.
+_RECENT = """
+WITH newest AS (
+    SELECT e.id, e.pipeline_id, e.release_id, e.submitted_by, e.created_at
+    FROM executions_execution e
+    WHERE e.tenant_id = %(tenant)s AND e.created_at > now() - make_interval(days => %(days)s)
+    ORDER BY e.created_at DESC, e.id DESC LIMIT %(scanned)s
+), scan AS (
+    SELECT CASE WHEN count(*) < %(scanned)s THEN now() - make_interval(days => %(days)s)
+        ELSE min(created_at) END AS since
+    FROM newest
+)
+"""
+
+# Returns since when all submissions were read, how many the pipeline had, how many callers made them, how many came in
+# the last hour, and the minutes of that hour that were read; and a sample of them. The sample has the newest executions
+# of each caller, at most %(each)s, and at most %(most)s in total. It takes one of each caller before a second of any.
+# Each row has the totals. A pipeline without submissions has one row, whose execution is null.
+SUBMISSIONS = f"""{_RECENT}, own AS (
+    SELECT n.*, row_number() OVER (PARTITION BY submitted_by ORDER BY created_at DESC, id DESC) AS place,
+        count(*) OVER (PARTITION BY submitted_by) AS executions
+    FROM newest n WHERE n.pipeline_id = %(pipeline)s
+), totals AS (
+    SELECT scan.since, t.*, extract(epoch FROM now() - greatest(scan.since, now() - interval '1 hour'))::float / 60
+        AS minutes
+    FROM scan, (
+        SELECT count(*) AS submissions, count(*) FILTER (WHERE place = 1) AS callers,
+            count(*) FILTER (WHERE created_at > now() - interval '1 hour') AS last_hour
+        FROM own
+    ) t
+), sample AS (
+    SELECT id, submitted_by, created_at, executions, place FROM own WHERE place <= %(each)s
+    ORDER BY place, created_at DESC LIMIT %(most)s
+)
+SELECT t.since, t.submissions, t.callers, t.last_hour, t.minutes, s.id, s.submitted_by, s.created_at, s.executions
+FROM totals t LEFT JOIN sample s ON true ORDER BY s.place, s.created_at DESC
+"""  # noqa: S608 - text of this module
+
+# Returns stored inputs with their shapes, and whether they were submitted in typed payloads, which choose their shape.
+# Inputs that take more than %(largest)s bytes in the table are missing.
+INPUTS = """
+SELECT e.id, e.input, e.input_shape, EXISTS (
+    SELECT FROM executions_wireform w WHERE w.execution_id = e.id AND w.input IS NOT NULL)
+FROM executions_execution e WHERE e.id = ANY(%(ids)s) AND pg_column_size(e.input) <= %(largest)s
+"""
+
+# Counts the running and the due executions of a pipeline, on all its releases, and the open ones of one release, by
+# indexes that have only those.
+LOAD = """
+SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
+        WHERE r.pipeline_id = %(pipeline)s AND e.status = 'RUNNING'),
+    (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
+        WHERE r.pipeline_id = %(pipeline)s AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
+            AND e.next_due_at <= now()),
+    (SELECT count(*) FROM executions_execution e
+        WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED'))
+"""
+
+# Counts the open questions of the executions of a release.
+QUESTIONS = """
+SELECT count(*) FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
+WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND e.release_id = %(release)s
+"""
+
+# Returns the releases that need workers: the active ones, with the time of their activation, and those with open
+# executions. If no worker may run such a release, the row has why not, when its last worker took work, the number of
+# its open executions, and when the first of them was submitted. Why and when follow the rules of
+# `executions.workers.statements.STRANDED`.
+NEEDED = """
+SELECT r.id, a.activated_at, coalesce(host.is_missing, false), coalesce(host.reasons, '{}'), host.until,
+    open.executions, open.oldest
+FROM releases_pipeline p
+JOIN releases_release r ON r.pipeline_id = p.id
+LEFT JOIN releases_activation a ON a.id = p.activation_id AND a.release_id = r.id
+LEFT JOIN LATERAL (
+    SELECT true AS is_missing,
+        coalesce(array_agg(DISTINCT v.reason) FILTER (WHERE v.reason <> 'STOPPED'), array_agg(DISTINCT v.reason))
+            AS reasons,
+        max(CASE WHEN v.artifact_fits IS NOT FALSE AND v.reason NOT IN ('NO_FREE_THREAD', 'UNVERIFIED_CODE')
+            THEN least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) END) AS until
+    FROM executions_workereligibility v JOIN executions_worker w ON w.id = v.worker_id WHERE v.release_id = r.id
+    HAVING bool_or(v.reason IS NULL) IS NOT TRUE
+) host ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) AS executions, min(e.created_at) AS oldest FROM executions_execution e
+    WHERE host.is_missing AND e.release_id = r.id AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
+) open ON true
+WHERE p.tenant_id = %(tenant)s AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
+    AND (a.release_id IS NOT NULL OR EXISTS (SELECT FROM executions_execution e
+        WHERE e.release_id = r.id AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')))
+ORDER BY p.pipeline_id, r.id
+"""
+
+# Finds the recent executions that were submitted after an activation and are pinned to another release. A submission
+# that was under way during the activation is not one of them: see SETTLED_SECONDS. Returns a row for each pipeline that
+# has any: how many, how many of them are resubmissions, the first and the last of them, their callers and their
+# releases. No row: every execution is on the release that was active.
+SKEWED = f"""{_RECENT}
+SELECT p.pipeline_id, active.release_version, count(*),
+    count(*) FILTER (WHERE EXISTS (SELECT FROM executions_resubmission s WHERE s.new_execution_id = n.id)),
+    min(n.created_at), max(n.created_at), array_agg(DISTINCT n.submitted_by), array_agg(DISTINCT r.release_version)
+FROM newest n
+JOIN releases_release r ON r.id = n.release_id
+JOIN releases_pipeline p ON p.id = r.pipeline_id AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
+JOIN releases_activation a ON a.id = p.activation_id
+JOIN releases_release active ON active.id = a.release_id
+WHERE n.release_id <> a.release_id AND n.created_at > a.activated_at + make_interval(secs => %(settled)s)
+GROUP BY p.pipeline_id, active.release_version ORDER BY p.pipeline_id
+"""  # noqa: S608
+
+# Returns when each worker last reported something new, by cause.
+REPORTED = """
+SELECT v.worker_id, v.data ->> 'cause', max(v.at) FROM executions_workerevent v
+WHERE v.worker_id = ANY(%(workers)s)
+    AND v.data ->> 'cause' IN ('REGISTERED', 'RELEASE_CHANGED', 'CODE_CHANGED', 'ENVIRONMENT_DRIFT')
+GROUP BY 1, 2
+"""

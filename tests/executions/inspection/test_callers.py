@@ -1,0 +1,255 @@
+"""Recent inputs are checked against another release: whose submissions would be refused, and why. No value is shown."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+
+from executions.errors import InputInvalid
+from executions.inspection import callers as checks
+from executions.inspection.callers import Caller, Callers, callers
+from executions.models import Execution
+from executions.submission.admission import Admission
+from executions.submission.submission import submit
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.raw_sql import unguarded
+
+pytestmark = pytest.mark.django_db
+ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
+PRICE = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
+NOTES = {"name": "notes", "type": {"kind": "map", "key": "string", "value": {"kind": "scalar", "id": "string"}}}
+NUMBERS = {"name": "notes", "type": {"kind": "map", "key": "string", "value": {"kind": "scalar", "id": "integer"}}}
+SECRET = "4111-1111"
+
+
+def order(*fields: dict[str, Any]) -> dict[str, Any]:
+    return {"Order": {"definition": {"id": "Order", "kind": "record", "fields": list(fields)}}}
+
+
+@pytest.fixture
+def active() -> Release:
+    _, release = making.ready(canonicalTypes=order(ID, {**PRICE, "optional": True}))
+    return release
+
+
+@pytest.fixture
+def owner(active: Release) -> Tenant:
+    return active.pipeline.tenant
+
+
+@pytest.fixture
+def strict(owner: Tenant, active: Release) -> Release:
+    """A release that requires a price."""
+    return making.registered(owner, "2.0", canonicalTypes=order(ID, PRICE))
+
+
+def send(owner: Tenant, key: str, value: Any, actor: str = "token:shop", **more: Any) -> Execution:
+    made = submit(owner, pipeline_id=making.PIPELINE, input=value, idempotency_key=key, actor=actor, **more)
+    return made.execution
+
+
+def ages(days: float, *executions: Execution) -> None:
+    with unguarded(Execution):
+        rows = Execution.objects.filter(pk__in=[each.pk for each in executions])
+        rows.update(created_at=F("created_at") - timedelta(days=days))
+
+
+def by_name(found: Callers) -> dict[str, Caller]:
+    return {each.name: each for each in found.callers}
+
+
+def test_a_caller_whose_inputs_would_be_refused_is_named_with_an_example(
+    owner: Tenant, active: Release, strict: Release
+) -> None:
+    old = [send(owner, f"old-{n}", {"id": SECRET}) for n in range(3)]
+    send(owner, "new", {"id": "a", "price": "1.50"}, actor="token:app")
+    found = callers(strict, active)
+    assert (found.submissions, found.count, found.sampled, found.checked, found.failing) == (4, 2, 4, 4, 3)
+    shop, app = found.callers
+    assert (shop.name, shop.executions, shop.checked, shop.failing) == ("token:shop", 3, 3, 3)
+    [example] = shop.examples
+    assert (example.path, example.rule) == ("input.price", "is required")
+    assert example.execution_id in {each.pk for each in old}
+    assert (app.name, app.checked, app.failing, app.examples) == ("token:app", 1, 0, [])
+    assert SECRET not in repr(found)
+
+
+def test_the_check_says_what_submissions_meet_after_the_activation(
+    owner: Tenant, active: Release, strict: Release
+) -> None:
+    values: list[dict[str, Any]] = [{"id": "a"}, {"id": "a", "price": "1.5"}, {"id": "b", "price": None}]
+    for number, value in enumerate(values):
+        send(owner, str(number), value, actor=f"token:{number}")
+    found = by_name(callers(strict, active))
+    assert {name: met(each) for name, each in found.items()} == {
+        f"token:{number}": refusal(strict, value) for number, value in enumerate(values)
+    }
+
+
+def met(caller: Caller) -> list[tuple[str, str]]:
+    return [(each.path, each.rule) for each in caller.examples]
+
+
+def refusal(release: Release, value: Any) -> list[tuple[str, str]]:
+    """Return the first place and rule for which a submission to the release is refused."""
+    try:
+        Admission(release, None).input_shape(value)
+    except InputInvalid as refused:
+        return [(error["field"], error["message"]) for error in refused.errors[:1]]
+    return []
+
+
+def test_names_that_are_values_are_not_shown(owner: Tenant) -> None:
+    active = making.active(owner, "1.1", canonicalTypes=order(ID, NOTES))
+    making.worker(active, "w")
+    after = making.registered(owner, "2.0", canonicalTypes=order(NUMBERS))
+    send(owner, "k", {"id": "a", "notes": {SECRET: SECRET}})
+    [caller] = callers(after, active).callers
+    assert [(each.path, each.rule) for each in caller.examples] == [("input.notes{}", "must be an integer")]
+    assert SECRET not in repr(caller)
+    send(owner, "l", {"id": "a", "notes": {}})
+    [caller] = callers(after, active).callers
+    assert ("input.id", "is not a member of the type") in [(each.path, each.rule) for each in caller.examples]
+
+
+def test_a_list_is_checked_item_by_item(owner: Tenant, active: Release) -> None:
+    step = {**making.STEP, "cardinality": "REDUCTION"}
+    many = making.registered(owner, "2.0", steps=[step], canonicalTypes=order(ID))
+    send(owner, "one", {"id": "a"})
+    [caller] = callers(many, active).callers
+    assert [(each.path, each.rule) for each in caller.examples] == [("input", "must be an array of items")]
+
+
+def test_an_input_that_chose_its_shape_keeps_it(owner: Tenant, active: Release, strict: Release) -> None:
+    send(owner, "many", [{"id": "a"}], input_shape="MULTI", wire_input=[{"id": "a"}])
+    [caller] = callers(strict, active).callers
+    assert [each.path for each in caller.examples] == ["input[0].price"]
+
+
+def test_a_release_without_a_type_refuses_nothing(owner: Tenant, active: Release) -> None:
+    untyped = making.registered(owner, "2.0")
+    send(owner, "k", {"id": "a"})
+    found = callers(untyped, active)
+    assert (found.checked, found.failing) == (1, 0)
+
+
+def test_a_release_that_is_not_verified_checks_nothing(owner: Tenant, active: Release) -> None:
+    contract = making.contract()
+    pending = making.upload(owner, making.descriptor(contract, making.archive(contract), "9"), making.archive(contract))
+    send(owner, "k", {"id": "a"})
+    found = callers(pending.release, active)
+    assert (found.submissions, found.checked) == (1, 0)
+
+
+def test_only_the_last_days_count(owner: Tenant, active: Release, strict: Release) -> None:
+    old = send(owner, "old", {"id": "a"}, actor="token:gone")
+    recent = send(owner, "recent", {"id": "a"}, actor="token:here")
+    ages(checks.DAYS + 0.1, old)
+    ages(checks.DAYS - 0.1, recent)
+    found = callers(strict, active)
+    assert list(by_name(found)) == ["token:here"]
+    assert (found.submissions, found.per_minute) == (1, 0)
+
+
+def test_other_pipelines_and_tenants_are_not_read(owner: Tenant, active: Release, strict: Release) -> None:
+    other = making.active(owner, pipeline_id="org.example.other")
+    making.worker(other, "other")
+    submit(owner, pipeline_id="org.example.other", input={}, idempotency_key="k", actor="token:other")
+    stranger, _ = making.ready()
+    send(stranger, "k", {})
+    assert callers(strict, active).callers == []
+
+
+def test_each_caller_is_in_the_sample_before_a_second_input_of_any(
+    owner: Tenant, active: Release, strict: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "MOST_INPUTS", 4)
+    monkeypatch.setattr(checks, "INPUTS_PER_CALLER", 2)
+    send(owner, "rare", {"id": "a"}, actor="token:rare")
+    for number in range(5):
+        send(owner, f"busy-{number}", {"id": "a"}, actor="token:busy")
+    found = callers(strict, active)
+    assert {name: (each.executions, each.checked) for name, each in by_name(found).items()} == {
+        "token:busy": (5, 2),
+        "token:rare": (1, 1),
+    }
+    monkeypatch.setattr(checks, "MOST_INPUTS", 2)
+    assert {name: each.checked for name, each in by_name(callers(strict, active)).items()} == {
+        "token:busy": 1,
+        "token:rare": 1,
+    }
+
+
+def test_the_newest_executions_of_the_tenant_are_scanned_and_the_answer_says_since_when(
+    owner: Tenant, active: Release, strict: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [send(owner, str(number), {"id": "a"}, actor=f"token:{number}") for number in range(3)]
+    for days, execution in enumerate(made):
+        ages(days, execution)
+    whole = callers(strict, active)
+    assert whole.since < made[2].created_at - timedelta(days=4)
+    monkeypatch.setattr(checks, "SCANNED", 2)
+    found = callers(strict, active)
+    assert set(by_name(found)) == {"token:0", "token:1"}
+    made[1].refresh_from_db()
+    assert found.since == made[1].created_at
+
+
+def test_the_rate_is_that_of_the_last_hour(owner: Tenant, active: Release, strict: Release) -> None:
+    made = [send(owner, str(number), {"id": "a"}) for number in range(30)]
+    ages(1 / 12, *made[:6])
+    assert callers(strict, active).per_minute == pytest.approx(24 / 60)
+
+
+def test_examples_differ_and_are_few(owner: Tenant, active: Release) -> None:
+    fields = [{"name": f"f{n}", "type": {"kind": "scalar", "id": "string"}, "optional": True} for n in range(5)]
+    wide = making.active(owner, "1.1", canonicalTypes=order(*fields))
+    making.worker(wide, "wide")
+    narrow = making.registered(owner, "2.0", canonicalTypes=order())
+    for number in range(10):
+        send(owner, str(number), {f"f{number % 5}": "a"})
+    [caller] = callers(narrow, wide).callers
+    assert caller.failing == 10
+    assert len({each.path for each in caller.examples}) == len(caller.examples) == checks.EXAMPLES_PER_CALLER
+
+
+def test_very_large_inputs_are_left_out(
+    owner: Tenant, active: Release, strict: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "LARGEST_INPUT", 1000)
+    send(owner, "large", {"id": "".join(making.digest_of(str(n).encode()) for n in range(100))}, actor="token:large")
+    send(owner, "small", {"id": "a"}, actor="token:small")
+    found = callers(strict, active)
+    assert {name: (each.executions, each.checked) for name, each in by_name(found).items()} == {
+        "token:small": (1, 1),
+        "token:large": (1, 0),
+    }
+
+
+def test_the_check_ends_when_its_time_is_over(
+    owner: Tenant, active: Release, strict: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(owner, "k", {"id": "a"})
+    monkeypatch.setattr(checks, "LONGEST_CHECK_SECONDS", -1.0)
+    found = callers(strict, active)
+    assert (found.sampled, found.checked) == (1, 0)
+
+
+def test_the_number_of_queries_depends_on_the_sample_alone(owner: Tenant, active: Release, strict: Release) -> None:
+    first = send(owner, "first", {"id": "a"})
+    with unguarded(Execution), connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
+                'id', gen_random_uuid(), 'execution_key', 'k' || n, 'submitted_by', 'token:' || mod(n, 50)))).*
+            FROM executions_execution e, generate_series(1, 2000) n WHERE e.id = %s""",
+            [first.pk],
+        )
+    with CaptureQueriesContext(connection) as queries:
+        found = callers(strict, active)
+    assert (found.submissions, found.count, found.sampled, found.checked) == (2001, 51, 200, 200)
+    assert len([each for each in queries if "executions_execution" in str(each["sql"])]) == 1 + 200 / 20

@@ -1,0 +1,309 @@
+"""Drift: where reality differs from what was registered and activated, with evidence, since when, and what to do."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db.models import F
+from django.utils import timezone
+
+from executions.inspection import drift as searches
+from executions.inspection.drift import drift
+from executions.inspection.drifts import Drift, Kind, Subject
+from executions.models import Execution, Worker, WorkerEvent
+from executions.submission import resubmission
+from executions.workers.registry import take_heartbeat
+from executions.workers.stranded import stranded
+from releases.activation.activation import activate
+from releases.artifacts import verdicts
+from releases.models import Activation, Blob, BlobEvent, Pipeline, Release
+from tenancy.models import Tenant
+from tests import making
+from tests.raw_sql import as_owner, rows, unguarded
+from wire.messages.celery_messages import Environment, Heartbeat
+
+pytestmark = pytest.mark.django_db
+HOUR = timedelta(hours=1)
+OTHER_DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.fixture
+def active() -> Release:
+    _, release = making.ready()
+    return release
+
+
+@pytest.fixture
+def owner(active: Release) -> Tenant:
+    return active.pipeline.tenant
+
+
+def change(worker: str, **changes: Any) -> None:
+    with as_owner():
+        Worker.objects.filter(worker_id=worker).update(**changes)
+
+
+def beat(release: Release, name: str = "celery-1", **members: Any) -> Worker:
+    """Record a heartbeat of a worker of the release."""
+    heartbeat = Heartbeat(worker_id=name, state="HEALTHY", capacity=2, **members)
+    take_heartbeat(release.pipeline.tenant, release.identity, heartbeat, timezone.now())
+    return Worker.objects.get(tenant=release.pipeline.tenant, worker_id=name)
+
+
+def facts(found: Drift) -> dict[str, str]:
+    return {fact.name: fact.value for fact in found.evidence}
+
+
+def event_time(worker: Worker, cause: str) -> datetime:
+    return WorkerEvent.objects.filter(worker=worker, data__cause=cause).latest("id").at
+
+
+def test_a_pipeline_as_it_should_be_has_none(owner: Tenant, active: Release) -> None:
+    making.execution(owner)
+    assert drift(owner) == drift(owner, active.pipeline) == []
+
+
+# --- workers ---
+
+
+def test_a_worker_of_another_contract_is_found(owner: Tenant, active: Release) -> None:
+    worker = making.worker(active, "odd", contract_version="sha256:other")
+    [found] = drift(owner)
+    assert (found.kind, found.subject, found.name, found.release_version) == (
+        Kind.CONTRACT,
+        Subject.WORKER,
+        "odd",
+        "1.0",
+    )
+    assert facts(found) == {
+        "The worker's contract": "sha256:other",
+        "The release's contract": active.contract_version,
+    }
+    assert found.since == worker.registered_at
+
+
+def test_a_worker_of_a_release_that_is_not_registered_is_found(owner: Tenant, active: Release) -> None:
+    making.worker(active, "early", release_version="9.0")
+    [found] = drift(owner)
+    assert (found.kind, found.subject, found.name) == (Kind.DEPLOYMENT, Subject.WORKER, "early")
+    assert facts(found) == {"The worker's release": "9.0"}
+
+
+def test_a_worker_of_another_artifact_is_found_with_both_digests(owner: Tenant, active: Release) -> None:
+    worker = beat(active, artifact_digest=OTHER_DIGEST)
+    [found] = drift(owner)
+    assert (found.kind, found.name) == (Kind.ARTIFACT, "celery-1")
+    assert facts(found) == {
+        "The worker's artifact": OTHER_DIGEST,
+        "The release's artifacts": active.artifacts.get().digest,
+    }
+    assert found.since == event_time(worker, "REGISTERED")
+
+
+def test_a_worker_that_registered_before_its_release_drifts_since_the_release(owner: Tenant, active: Release) -> None:
+    making.worker(active, "odd", artifact_digest=OTHER_DIGEST)
+    change("odd", registered_at=active.created_at - HOUR)
+    [found] = drift(owner)
+    assert found.since == active.created_at
+
+
+@pytest.mark.parametrize("policy", ["refuse", "allow"])
+def test_unverified_code_is_found_whatever_the_policy_says(owner: Tenant, active: Release, policy: str) -> None:
+    Pipeline.objects.filter(tenant=owner).update(unverified_workers=policy)
+    beat(active, code="artifact")
+    assert drift(owner) == []
+    worker = beat(active, code="source")
+    [found] = drift(owner)
+    assert (found.kind, found.name) == (Kind.ARTIFACT, "celery-1")
+    assert facts(found) == {"The worker's code": "unverified: a folder", "Policy unverifiedWorkers": policy}
+    assert found.since == event_time(worker, "CODE_CHANGED")
+
+
+def environment(*differences: str) -> Environment:
+    return Environment(
+        fingerprint="sha256:1",
+        python="cpython 3.12",
+        platform="linux",
+        differences=list(differences),
+        difference_count=len(differences),
+    )
+
+
+def test_another_environment_is_found_since_it_was_reported(owner: Tenant, active: Release) -> None:
+    beat(active, environment=environment())
+    assert drift(owner) == []
+    texts = [f"package-{number} is missing" for number in range(7)]
+    worker = beat(active, environment=environment(*texts))
+    beat(active, environment=environment(*texts))
+    [found] = drift(owner)
+    assert (found.kind, found.name) == (Kind.ENVIRONMENT, "celery-1")
+    assert [fact.value for fact in found.evidence] == ["7", *texts[:5]]
+    assert found.since == event_time(worker, "ENVIRONMENT_DRIFT")
+
+
+def test_a_failed_check_of_a_rest_worker_is_found(owner: Tenant, active: Release) -> None:
+    making.worker(active, "rest", protocol="rest", endpoint="https://worker.example")
+    assert drift(owner) == []
+    change("rest", capability_checked_at=timezone.now(), capability_error="Worker hosts something else")
+    [found] = drift(owner)
+    assert (found.kind, found.name, found.since) == (Kind.DEPLOYMENT, "rest", None)
+    assert facts(found) == {"The last check": "Worker hosts something else"}
+
+
+@pytest.mark.parametrize("gone", [{"stopped_at": timezone.now()}, {"alive_until": timezone.now() - HOUR}])
+def test_workers_that_are_gone_do_not_drift(owner: Tenant, active: Release, gone: dict[str, Any]) -> None:
+    making.worker(active, "odd", artifact_digest=OTHER_DIGEST)
+    assert len(drift(owner)) == 1
+    change("odd", **gone)
+    assert drift(owner) == []
+
+
+def test_workers_of_releases_that_nothing_needs_do_not_drift(owner: Tenant, active: Release) -> None:
+    old = making.registered(owner, "0.9")
+    making.worker(old, "odd", artifact_digest=OTHER_DIGEST)
+    assert drift(owner) == []
+    making.execution(owner)
+    activate(old, actor="user:eva")
+    assert {each.kind for each in drift(owner)} == {Kind.ARTIFACT, Kind.DEPLOYMENT}
+
+
+# --- deployment ---
+
+
+def test_an_active_release_without_workers_is_found_since_its_activation(owner: Tenant, active: Release) -> None:
+    newer = making.active(owner, "2.0")
+    [found] = drift(owner)
+    assert (found.kind, found.subject, found.name) == (Kind.DEPLOYMENT, Subject.RELEASE, "2.0")
+    assert facts(found) == {"Active": "yes", "Open executions": "0", "Workers": "no worker names the release"}
+    assert found.since == Activation.objects.get(release=newer).activated_at
+    assert "pipelines worker" in found.remedy
+
+
+@pytest.mark.parametrize("cause", ["stopped_at", "draining_since", "drained_by_operator_at"])
+def test_a_release_that_lost_its_worker_is_found_since_then_as_its_stranded_work(
+    owner: Tenant, active: Release, cause: str
+) -> None:
+    execution = making.execution(owner)
+    with unguarded(Activation):
+        Activation.objects.update(activated_at=F("activated_at") - 3 * HOUR)
+    with unguarded(Execution):
+        Execution.objects.filter(pk=execution.pk).update(next_due_at=F("next_due_at") - 3 * HOUR)
+    lost_at = timezone.now() - HOUR
+    change("worker-1", **{cause: lost_at})
+    [found] = drift(owner)
+    [waiting] = stranded([owner.pk])
+    assert found.since == waiting.since == lost_at
+    assert facts(found) == {"Active": "yes", "Open executions": "1", "Workers": waiting.explanation}
+
+
+def test_a_release_with_open_executions_needs_a_worker_too(owner: Tenant, active: Release) -> None:
+    first = making.execution(owner, "first")
+    making.execution(owner, "second")
+    making.worker(making.active(owner, "2.0"), "w2")
+    assert drift(owner) == []
+    with as_owner():
+        Worker.objects.filter(worker_id="worker-1").delete()
+    [found] = drift(owner)
+    assert (found.release_version, facts(found)["Active"], facts(found)["Open executions"]) == ("1.0", "no", "2")
+    assert found.since == first.created_at
+
+
+def test_a_release_whose_executions_have_ended_needs_no_worker(owner: Tenant, active: Release) -> None:
+    making.dead(owner, "k")
+    making.worker(making.active(owner, "2.0"), "w2")
+    change("worker-1", stopped_at=timezone.now())
+    assert drift(owner) == []
+
+
+# --- stored bytes ---
+
+
+def test_damaged_and_missing_bytes_are_found_since_the_verdict(owner: Tenant, active: Release) -> None:
+    digest = active.artifacts.get().digest
+    file = making.stored_file(digest)
+    file.chmod(0o600)
+    file.write_bytes(b"x" * file.stat().st_size)
+    assert verdicts.judge(digest) == Blob.State.DAMAGED
+    [found] = drift(owner)
+    assert (found.kind, found.subject, found.name) == (Kind.ARTIFACT, Subject.ARTIFACT, "app")
+    assert facts(found) == {"The stored bytes": "DAMAGED", "Digest": digest}
+    assert found.since == BlobEvent.objects.get(digest=digest, kind="DAMAGED").at
+
+
+# --- callers ---
+
+
+def test_submissions_to_another_release_than_the_active_one_are_found(owner: Tenant, active: Release) -> None:
+    [failed] = making.dead(owner, "k")
+    newer = making.active(owner, "2.0")
+    making.worker(newer, "w2")
+    with unguarded(Activation):
+        Activation.objects.update(activated_at=F("activated_at") - HOUR)
+    before = drift(owner)
+    assert [each.kind for each in before] == [Kind.CALLERS]  # the failed execution is later than the activation now
+    with unguarded(Execution):
+        Execution.objects.update(created_at=F("created_at") - 2 * HOUR)
+    assert drift(owner) == []
+    made = [
+        resubmission.resubmit(owner, failed.pk, actor=actor, reason="again", release_version="1.0")
+        for actor in ("user:eva", "token:ci")
+    ]
+    [found] = drift(owner)
+    assert (found.kind, found.subject, found.name, found.release_version) == (
+        Kind.CALLERS,
+        Subject.PIPELINE,
+        making.PIPELINE,
+        "2.0",
+    )
+    times = sorted(each.created_at for each in made)
+    assert facts(found) == {
+        "Executions": "2",
+        "Of these, resubmissions": "2",
+        "Their releases": "1.0",
+        "Callers": "token:ci, user:eva",
+        "The newest": times[-1].isoformat(),
+    }
+    assert found.since == times[0]
+
+
+def test_submissions_that_were_under_way_during_the_activation_are_no_skew(owner: Tenant, active: Release) -> None:
+    making.execution(owner)
+    making.worker(making.active(owner, "2.0"), "w2")
+    with unguarded(Activation):
+        Activation.objects.update(activated_at=F("activated_at") - timedelta(seconds=searches.SETTLED_SECONDS / 2))
+    assert drift(owner) == []
+    with unguarded(Activation):
+        Activation.objects.update(activated_at=F("activated_at") - timedelta(seconds=searches.SETTLED_SECONDS))
+    assert [each.kind for each in drift(owner)] == [Kind.CALLERS]
+
+
+# --- both ---
+
+
+def test_one_pipeline_and_the_whole_tenant(owner: Tenant, active: Release) -> None:
+    other = making.active(owner, pipeline_id="org.example.other")
+    making.worker(active, "odd", artifact_digest=OTHER_DIGEST)
+    whole = drift(owner)
+    assert [(each.pipeline_id, each.kind) for each in whole] == [
+        (making.PIPELINE, Kind.ARTIFACT),
+        ("org.example.other", Kind.DEPLOYMENT),
+    ]
+    assert drift(owner, active.pipeline) == whole[:1]
+    assert drift(owner, other.pipeline) == whole[1:]
+
+
+def test_another_tenant_with_the_same_names_is_not_seen(owner: Tenant, active: Release) -> None:
+    stranger, theirs = making.ready()
+    making.worker(theirs, "odd", artifact_digest=OTHER_DIGEST)
+    making.worker(theirs, "early", release_version="9.0")
+    making.execution(stranger)
+    making.active(stranger, "2.0")
+    assert drift(owner) == []
+    assert len(drift(stranger)) == 3
+
+
+def test_it_changes_nothing(owner: Tenant, active: Release) -> None:
+    making.worker(active, "odd", artifact_digest=OTHER_DIGEST)
+    before = rows(Execution), rows(Worker), rows(WorkerEvent), rows(Release)
+    drift(owner)
+    assert (rows(Execution), rows(Worker), rows(WorkerEvent), rows(Release)) == before

@@ -1,0 +1,236 @@
+"""The pre-flight: one answer to what happens if a release becomes active now. It predicts what the activation does."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from executions.awaits import interactions
+from executions.holds import holds
+from executions.inspection.preflight import Concern, Preflight, preflight
+from executions.lifecycle import outcome
+from executions.models import Execution, Interaction, Worker
+from foundation.errors import CoordinatorError
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.activation.blockers import blockers
+from releases.activation.retirement import retire
+from releases.activation.revocation import revoke
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.raw_sql import rows
+from wire.messages.celery_messages import OutcomeGroup
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def active() -> Release:
+    _, release = making.ready()
+    return release
+
+
+@pytest.fixture
+def owner(active: Release) -> Tenant:
+    return active.pipeline.tenant
+
+
+@pytest.fixture
+def newer(owner: Tenant, active: Release) -> Release:
+    return making.registered(owner, "2.0")
+
+
+def concerns(found: Preflight) -> list[Concern]:
+    return [each.concern for each in found.warnings]
+
+
+def with_policy(release: Release, **members: Any) -> None:
+    policy.change(release.pipeline, members, actor="user:admin")
+
+
+def test_it_names_what_is_replaced_and_by_what_kind_of_activation(active: Release, newer: Release) -> None:
+    found = preflight(newer)
+    assert (found.active, found.kind, found.reason_required, found.is_allowed) == (active, "activation", False, True)
+    activate(newer, actor="user:eva")
+    back = preflight(active)
+    assert (back.active, back.kind, back.reason_required) == (newer, "rollback", True)
+    again = preflight(newer)
+    assert (again.active, again.kind, again.remaining) == (newer, "activation", [])
+    assert again.differences == ()
+
+
+def test_the_first_release_replaces_nothing() -> None:
+    found = preflight(making.registered(making.tenant()))
+    assert (found.active, found.remaining, found.differences, found.is_allowed) == (None, [], (), True)
+
+
+def test_a_required_reason_is_said_in_advance(newer: Release) -> None:
+    with_policy(newer, reasonRequired=True)
+    assert preflight(newer).reason_required
+
+
+def outcome_of(release: Release, **options: Any) -> str | None:
+    """Activate the release. Return the code of the refusal, or None."""
+    try:
+        activate(release, actor="user:eva", reason="because", **options)
+    except CoordinatorError as refusal:
+        return refusal.code
+    return None
+
+
+@pytest.mark.parametrize(
+    ("members", "has_worker", "code", "verdicts"),
+    [
+        ({}, True, None, []),
+        ({"workerGate": "require"}, True, None, [("worker", "met")]),
+        ({"workerGate": "require"}, False, "WORKER_REQUIRED", [("worker", "unmet")]),
+        ({"workerGate": "warn"}, False, None, [("worker", "warning")]),
+        ({"signaturePolicy": "require"}, True, "SIGNATURE_REQUIRED", [("signatures", "unmet")]),
+        ({"signaturePolicy": "warn"}, True, None, [("signatures", "warning")]),
+        (
+            {"signaturePolicy": "require", "workerGate": "require"},
+            False,
+            "SIGNATURE_REQUIRED",
+            [("signatures", "unmet"), ("worker", "unmet")],
+        ),
+    ],
+)
+def test_the_verdict_is_that_of_the_activation(
+    newer: Release, members: dict[str, Any], has_worker: bool, code: str | None, verdicts: list[tuple[str, str]]
+) -> None:
+    with_policy(newer, **members)
+    if has_worker:
+        making.worker(newer, "w2")
+    found = preflight(newer)
+    assert [(gate.name, gate.verdict.value) for gate in found.gates] == verdicts
+    assert [refusal.code for refusal in found.refusals][:1] == ([code] if code else [])
+    assert found.is_allowed == (code is None)
+    assert (Concern.GATE in concerns(found)) == ("warning" in dict(verdicts).values())
+    assert outcome_of(newer) == code
+
+
+def test_a_release_that_cannot_be_activated_is_refused_as_by_the_activation(owner: Tenant, newer: Release) -> None:
+    revoke(newer, actor="user:eva", reason="leaks")
+    assert [refusal.code for refusal in preflight(newer).refusals] == ["RELEASE_NOT_REGISTERED"]
+    assert outcome_of(newer) == "RELEASE_NOT_REGISTERED"
+    gone = making.registered(owner, "3.0")
+    retire(gone, actor="user:eva", reason="replaced")
+    assert not preflight(gone).is_allowed
+
+
+def test_missing_bytes_are_refused_as_by_the_activation(newer: Release) -> None:
+    making.stored_file(newer.artifacts.get().digest).unlink()
+    assert [refusal.code for refusal in preflight(newer).refusals] == ["ARTIFACT_MISSING"]
+    assert outcome_of(newer) == "ARTIFACT_MISSING"
+
+
+def test_the_workers_of_the_release_and_the_load_of_the_pipeline_are_counted(
+    owner: Tenant, active: Release, newer: Release
+) -> None:
+    for number in range(5):
+        making.execution(owner, f"k{number}")
+    making.claimed(owner, limit=3)
+    making.worker(newer, "w2", capacity=4, abandoned=2)
+    making.worker(newer, "w3", stopped_at=timezone.now())
+    found = preflight(newer)
+    assert (found.hosts.eligible, found.hosts.capacity) == (["w2"], 2)
+    assert (found.load.running, found.load.due, found.load.pinned) == (3, 2, 0)
+    assert concerns(found) == [Concern.CAPACITY]
+    assert preflight(active).load.pinned == 5
+    Worker.objects.filter(worker_id="w2").update(capacity=5)
+    assert concerns(preflight(newer)) == []
+
+
+def test_work_that_is_held_or_not_yet_due_is_no_load(owner: Tenant, newer: Release) -> None:
+    later, held = making.execution(owner, "later"), making.execution(owner, "held")
+    Execution.objects.filter(pk=later.pk).update(next_due_at=timezone.now() + timedelta(hours=1))
+    holds.pause(held, actor="user:eva", reason="broken")
+    assert preflight(newer).load.due == 0
+
+
+def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(
+    owner: Tenant, active: Release, newer: Release
+) -> None:
+    making.dead(owner, "dead-1", "dead-2")
+    making.execution(owner, "waits")
+    [claim] = making.claimed(owner)
+    group = OutcomeGroup(worker_id="worker-1", outcomes=[making.suspension(claim)])
+    assert outcome.record(active.identity, group) == 1
+    making.execution(owner, "runs")
+    making.claimed(owner)
+    making.execution(owner, "queued")
+    found = preflight(newer)
+    counts = {each.kind.value: each.count for each in found.remaining}
+    assert counts == {"QUEUED": 1, "RUNNING": 1, "WAITING": 1, "DEAD_LETTERED": 2}
+    assert found.questions == 1
+    activate(newer, actor="user:eva")
+    assert blockers(active) == found.remaining
+    interaction = Interaction.objects.get(tenant=owner)
+    interactions.complete(owner, response={"n": 1}, actor="user:eva", interaction_id=interaction.pk)
+    activate(active, actor="user:eva", reason="back")
+    assert preflight(newer).questions == 0
+
+
+def test_the_cautions_name_what_breaks_callers(owner: Tenant, active: Release) -> None:
+    text = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
+    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [text]}}}
+    typed = making.active(owner, "1.1", canonicalTypes=types)
+    making.worker(typed, "w")
+    making.execution(owner, "k", value={"id": "a"})
+    number = {"name": "id", "type": {"kind": "scalar", "id": "integer"}}
+    changed = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [number]}}}
+    after = making.registered(owner, "2.0", canonicalTypes=changed)
+    making.worker(after, "w2")
+    found = preflight(after)
+    assert concerns(found) == [Concern.CALLERS, Concern.INPUTS]
+    assert found.warnings[1].detail == "1 of 1 recent inputs would be refused. Callers concerned: 1."
+    assert found.is_allowed
+
+
+def test_a_pause_is_a_caution(owner: Tenant, newer: Release) -> None:
+    making.worker(newer, "w2")
+    holds.pause(newer.pipeline, actor="user:eva", reason="a broken bank")
+    [caution] = preflight(newer).warnings
+    assert (caution.concern, caution.detail) == (Concern.PAUSE, "Paused: a broken bank")
+
+
+def test_it_changes_nothing_and_takes_no_locks(owner: Tenant, newer: Release) -> None:
+    making.execution(owner)
+    before = rows(Execution), rows(Release), rows(Worker)
+    with CaptureQueriesContext(connection) as queries:
+        preflight(newer)
+    assert (rows(Execution), rows(Release), rows(Worker)) == before
+    assert {str(each["sql"]).split()[0] for each in queries} <= {"SELECT", "WITH"}
+    assert not [each for each in queries if " FOR " in str(each["sql"]).upper().replace("FOR ACTIVATION", "")]
+
+
+def test_the_number_of_queries_does_not_depend_on_the_executions(owner: Tenant, newer: Release) -> None:
+    first = making.execution(owner, "first")
+    preflight(newer)
+    with CaptureQueriesContext(connection) as few:
+        preflight(newer)
+    making.copies(first, 500)
+    with CaptureQueriesContext(connection) as many:
+        preflight(newer)
+    assert len(many) == len(few)
+
+
+def test_another_tenant_with_the_same_names_changes_nothing(owner: Tenant, newer: Release) -> None:
+    making.worker(newer, "w2")
+    before = preflight(newer)
+    other, release = making.ready()
+    making.execution(other)
+    making.claimed(other)
+    making.worker(making.registered(other, "2.0"), "w2", capacity=99)
+    after = preflight(newer)
+    assert (after.load, after.remaining, after.hosts, after.callers.callers) == (
+        before.load,
+        before.remaining,
+        before.hosts,
+        [],
+    )
+    assert release.pk != newer.pk
