@@ -36,6 +36,10 @@ def register(page: Page, release: BuiltRelease) -> None:
 def activate(page: Page, button: str, reason: str) -> None:
     page.get_by_role("link", name=button, exact=True).click()
     page.wait_for_url("**/activate/")
+    confirm(page, reason)
+
+
+def confirm(page: Page, reason: str) -> None:
     page.fill("#reason", reason)
     page.locator("#activate-form button[type=submit]").click()
     page.wait_for_url("**/releases/pipeline/*/change/")
@@ -60,9 +64,7 @@ def test_upload_verify_activate_and_roll_back(
     tenant.start_worker(v2, "worker-2")
     page.get_by_role("link", name="Check again").click()
     expect(page.get_by_role("button", name="Activate 2.0")).to_be_enabled()
-    page.go_back()
-    page.go_back()
-    activate(page, "Activate", "It checks before it settles")
+    confirm(page, "It checks before it settles")
 
     page.get_by_role("link", name="Roll back", exact=True).click()
     expect(page.get_by_text("rollback", exact=True)).to_be_visible()
@@ -233,7 +235,7 @@ def test_a_signature_is_required_attached_and_revoked(
     manager = log_in(tenant, Role.RELEASE_MANAGER)
     register(manager, v1)
     release_page = manager.url
-    tenant.start_worker(v1, "worker-1")
+    tenant.change_policy(v1.pipeline_id, workerGate="off")
     expect(manager.locator("[data-standing=UNSIGNED]")).to_be_visible()
 
     admin = log_in(tenant, Role.TENANT_ADMIN)
