@@ -218,3 +218,35 @@ def test_other_policies_only_warn_of_a_missing_worker(value: str, shown: bool, l
     gates = [gate.name for gate in page.context["found"].gates if gate.verdict == "warning"]
     assert ("worker" in gates, page.context["refusing"]) == (shown, [])
     assert client.post(address(newer), form_of(client, newer)).status_code == 302
+
+
+def test_the_page_says_that_the_policy_refuses_the_activation(log_in: LogIn, newer: Release) -> None:
+    Pipeline.objects.filter(pk=newer.pipeline_id).update(worker_gate="require")
+    client = log_in("release-manager")
+    page = client.get(address(newer)).text
+    assert 'data-refusal="WORKER_REQUIRED"' in page
+    assert "Start one, for example with `pipelines worker" in page
+    making.worker(newer, "new-worker")
+    page = client.get(address(newer)).text
+    assert "data-refusal" not in page
+    assert "data-warning" not in page
+    assert "worker: A worker may run release" in page
+
+
+def test_the_page_names_the_callers_whose_inputs_would_be_refused(log_in: LogIn, acme: World) -> None:
+    field = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
+    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [field]}}}
+    strict = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", canonicalTypes=types)
+    page = log_in("release-manager").get(address(strict)).text
+    assert "1 of 1 would be refused" in page
+    execution = reverse("admin:executions_execution_change", args=[acme.execution.pk])
+    assert f'href="{execution}">input.price</a> is required' in page
+
+
+def test_the_page_links_what_the_old_release_still_runs(log_in: LogIn, acme: World, newer: Release) -> None:
+    client = log_in("release-manager")
+    [line] = client.get(address(newer)).context["section"]["remaining"]
+    assert (line["label"], line["count"]) == ("Queued executions", 1)
+    listed = client.get(line["href"])
+    assert listed.status_code == 200
+    assert str(acme.execution.pk) in listed.text

@@ -53,6 +53,32 @@ def test_publish_uploads_waits_and_activates_and_can_be_repeated(
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] == v1.version
 
 
+def test_activate_says_what_would_happen_and_then_does_it(tenant: TenantInUse, v1: BuiltRelease, token: str) -> None:
+    def activate(*options: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PIPELINES_TOKEN": token}
+        command = [sys.executable, "-m", "pipelines", "activate", v1.pipeline_id, v1.version, *options]
+        command += [f"--url={tenant.product.url}", f"--tenant={tenant.tenant.slug}"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    tenant.register(v1)
+    tenant.change_policy(v1.pipeline_id, workerGate="require")
+    refused = activate("--dry-run")
+    assert (refused.returncode, refused.stderr) == (3, "")
+    assert "refused: WORKER_REQUIRED: " in refused.stdout
+    really = activate("--reason=first")
+    assert (really.returncode, really.stdout) == (3, "")
+    assert really.stderr.startswith("error: COORDINATOR_REFUSED: 409 WORKER_REQUIRED")
+
+    tenant.start_worker(v1, "w1")
+    allowed = activate("--dry-run", "--json")
+    assert (allowed.returncode, json.loads(allowed.stdout)["allowed"]) == (0, True)
+    assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] is None
+    done = activate("--reason=first", "--expected=")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] == v1.version
+    tenant.stop_workers()
+
+
 def test_a_rejected_release_prints_its_findings_and_is_not_activated(
     tenant: TenantInUse, v1: BuiltRelease, token: str
 ) -> None:

@@ -20,7 +20,7 @@ from releases.models import Activation, Blob, BlobEvent, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import as_owner, rows, unguarded
-from wire.messages.celery_messages import Environment, Heartbeat
+from wire.messages.celery_messages import Heartbeat, WorkerEnvironment
 
 pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
@@ -119,8 +119,8 @@ def test_unverified_code_is_found_whatever_the_policy_says(owner: Tenant, active
     assert found.since == event_time(worker, "CODE_CHANGED")
 
 
-def environment(*differences: str) -> Environment:
-    return Environment(
+def environment(*differences: str) -> WorkerEnvironment:
+    return WorkerEnvironment(
         fingerprint="sha256:1",
         python="cpython 3.12",
         platform="linux",

@@ -22,7 +22,7 @@ from executions.models import Execution, SmokeTest
 from executions.smoke_tests import smoke_tests
 from executions.smoke_tests.smoke_tests import Verdict, start
 from foundation.errors import CoordinatorError
-from releases.activation import activation, policy, rollback
+from releases.activation import activation, gates, policy, rollback
 from releases.activation.activation import activate
 from releases.activation.blockers import blockers
 from releases.activation.retirement import retire
@@ -297,8 +297,8 @@ def test_the_smoke_test_must_not_be_older_than_the_policy_says(gated: Tenant) ->
 def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant) -> None:
     passed(gated)
     activated(gated)
-    facts = {fact.label: fact for fact in activation.facts(release(gated, "1.0"), release(gated, "2.0"))}
-    assert "was active in the last 30 days" in facts["Smoke test"].value
+    [gate] = [each for each in gates.judge(activation.planned(release(gated, "1.0"))) if each.name == "smoke test"]
+    assert "was active in the last 30 days" in gate.detail
     with unguarded(Activation):
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=31))
     assert refusal(lambda: activated(gated, "1.0", "worse")).code == "SMOKE_TEST_REQUIRED"
@@ -308,7 +308,7 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
     assert rollback.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True).release.release_version == "1.0"
 
 
-def test_the_page_of_the_activation_shows_the_gate(gated: Tenant) -> None:
-    [fact] = [each for each in activation.facts(release(gated), None) if each.label == "Smoke test"]
-    assert fact.warning
-    assert "has passed no smoke test in the last 2 hours" in fact.value
+def test_a_preview_of_the_activation_has_the_gate(gated: Tenant) -> None:
+    [gate] = [each for each in gates.judge(activation.planned(release(gated))) if each.name == "smoke test"]
+    assert gate.verdict is gates.Verdict.UNMET
+    assert "has passed no smoke test in the last 2 hours" in gate.detail

@@ -1,0 +1,172 @@
+"""`pipelines activate`: the pre-flight as a table or JSON, the activation, and the exit statuses."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from pipelines.cli import main
+from tests.unit.pipelines.conftest import serving
+
+REFUSAL = {"code": "WORKER_REQUIRED", "detail": "No worker may run release '2.0'."}
+FOUND: dict[str, Any] = {
+    "releaseVersion": "2.0",
+    "activeReleaseVersion": "1.0",
+    "kind": "activation",
+    "allowed": False,
+    "reasonRequired": False,
+    "refusals": [REFUSAL],
+    "warnings": [{"concern": "inputs", "detail": "1 of 2 recent inputs would be refused. Callers concerned: 1."}],
+    "gates": [{"name": "worker", "verdict": "unmet", "detail": "No worker may run release '2.0'."}],
+    "workers": {"eligible": 0, "capacity": 0},
+    "load": {"running": 3, "due": 4, "pinned": 0, "submissionsPerMinute": 1.5},
+    "remaining": {"blockers": [{"kind": "QUEUED", "count": 5}], "openQuestions": 6},
+    "callers": {
+        "since": "2026-11-19T12:00:00Z",
+        "executions": 2,
+        "count": 2,
+        "checked": 2,
+        "failing": 1,
+        "callers": [
+            {
+                "name": "token:shop",
+                "executions": 1,
+                "newestAt": "2026-11-26T12:00:00Z",
+                "checked": 1,
+                "failing": 1,
+                "examples": [{"executionId": "e-1", "href": "/e-1", "path": "input.price", "rule": "is required"}],
+            },
+            {
+                "name": "token:app",
+                "executions": 1,
+                "newestAt": "2026-11-26T12:00:00Z",
+                "checked": 1,
+                "failing": 0,
+                "examples": [],
+            },
+        ],
+    },
+    "differences": [{"impact": "breaking-for-callers"}, {"impact": "compatible"}],
+}
+MADE = {"sequence": 7, "releaseVersion": "2.0", "previousReleaseVersion": "1.0", "kind": "activation", "reason": "why"}
+
+
+class Coordinator(BaseHTTPRequestHandler):
+    """Answers every request with `answer`, and keeps the requests."""
+
+    answer: tuple[int, dict[str, Any]] = (200, {})
+    requests: list[tuple[str, str, Any]] = []
+
+    def handle_one(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.requests.append((self.command, self.path, json.loads(body) if body else None))
+        status, document = self.answer
+        content = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = handle_one
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Coordinator]]:
+    Coordinator.requests = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Coordinator)
+    with serving(server):
+        monkeypatch.setenv("PIPELINES_TOKEN", "dc_token")
+        monkeypatch.setenv("PIPELINES_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("PIPELINES_TENANT", "acme")
+        yield Coordinator
+
+
+def run(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
+    status = main(["activate", "org.acme.orders", "2.0", *options])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def test_a_dry_run_prints_the_preflight_and_activates_nothing(
+    coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator.answer = (200, FOUND)
+    status, out, err = run(capsys, "--dry-run")
+    assert (status, err) == (3, "")
+    assert coordinator.requests == [
+        ("GET", "/api/v1/tenants/acme/pipelines/org.acme.orders/releases/2.0/preflight", None)
+    ]
+    assert out.splitlines() == [
+        "release          2.0",
+        "replaces         1.0",
+        "kind             activation",
+        "allowed          no",
+        "workers          0 with room for 0",
+        "load             3 running, 4 due, 1.5 a minute",
+        "remaining        QUEUED 5, open questions 6",
+        "callers          2 since 2026-11-19T12:00:00Z",
+        "inputs           1 of 2 would be refused",
+        "differences      1 breaking-for-callers, 1 compatible",
+        "gate unmet: worker: No worker may run release '2.0'.",
+        "refused: WORKER_REQUIRED: No worker may run release '2.0'.",
+        "warning: inputs: 1 of 2 recent inputs would be refused. Callers concerned: 1.",
+        "token:shop: 1 of 1 inputs would be refused",
+        "  input.price: is required (e-1)",
+    ]
+
+
+@pytest.mark.parametrize(("allowed", "status"), [(True, 0), (False, 3)])
+def test_the_exit_status_of_a_dry_run_says_whether_it_is_allowed(
+    coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str], allowed: bool, status: int
+) -> None:
+    coordinator.answer = (200, {**FOUND, "allowed": allowed})
+    found, out, _ = run(capsys, "--dry-run", "--json")
+    assert found == status
+    assert json.loads(out) == {**FOUND, "allowed": allowed}
+
+
+def test_an_activation_sends_the_reason_and_the_expected_release(
+    coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator.answer = (201, MADE)
+    status, out, err = run(capsys, "--reason", "why", "--expected", "1.0")
+    assert (status, err) == (0, "")
+    assert dict(line.split(maxsplit=1) for line in out.splitlines()) == {
+        "pipelineId": "org.acme.orders",
+        "releaseVersion": "2.0",
+        "activation": "#7",
+        "kind": "activation",
+        "replaced": "1.0",
+    }
+    [(method, path, body)] = coordinator.requests
+    assert (method, path) == ("POST", "/api/v1/tenants/acme/pipelines/org.acme.orders/activations")
+    assert len(body.pop("operationKey")) == 32
+    assert body == {"releaseVersion": "2.0", "reason": "why", "expectedReleaseVersion": "1.0"}
+    assert json.loads(run(capsys, "--json")[1]) == MADE
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"), [(409, 3), (422, 3), (400, 2), (401, 2), (403, 2), (404, 2), (500, 2), (503, 2)]
+)
+def test_a_refusal_and_a_mistake_have_different_exit_statuses(
+    coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str], answer: int, status: int
+) -> None:
+    coordinator.answer = (answer, REFUSAL)
+    found, out, err = run(capsys)
+    assert (found, out) == (status, "")
+    assert err == f"error: COORDINATOR_REFUSED: {answer} WORKER_REQUIRED No worker may run release '2.0'.\n"
+
+
+def test_a_coordinator_that_cannot_be_reached_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PIPELINES_TOKEN", "dc_token")
+    status, _, err = run(capsys, "--url=http://127.0.0.1:1", "--tenant=acme", "--dry-run")
+    assert status == 2
+    assert err.startswith("error: COORDINATOR_UNREACHABLE")
