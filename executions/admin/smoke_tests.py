@@ -18,7 +18,8 @@ from executions.smoke_tests import smoke_tests
 from executions.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
 from foundation.admin.columns import badge, column, moment
 from foundation.errors import CoordinatorError
-from releases.admin.releases import Section, section_sources
+from releases.admin.releases import section_sources
+from releases.admin.sections import Section
 from releases.models import Release
 from releases.states import Status
 from tenancy.access import actor

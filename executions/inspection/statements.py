@@ -1,12 +1,12 @@
 """The SQL statements of inspections: what each reads, and what bounds it."""
 
 # Describes the recent submissions of a tenant's pipelines, each time from the newest %(scanned)s executions of the
-# tenant: an index on the tenant and the time has them in this order. `own` are those of the requested pipelines.
+# tenant without smoke tests: an index on the tenant and the time has them in this order. `own` are those of the requested pipelines.
 _RECENT = """
 WITH newest AS (
     SELECT e.id, e.pipeline_id, e.release_id, e.submitted_by, e.created_at
     FROM executions_execution e
-    WHERE e.tenant_id = %(tenant)s AND e.created_at > now() - make_interval(days => %(days)s)
+    WHERE e.tenant_id = %(tenant)s AND e.created_at > now() - make_interval(days => %(days)s) AND NOT e.smoke
     ORDER BY e.created_at DESC, e.id DESC LIMIT %(scanned)s
 ), scan AS (
     SELECT CASE WHEN count(*) < %(scanned)s THEN now() - make_interval(days => %(days)s)
@@ -56,7 +56,7 @@ SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r
         WHERE r.pipeline_id = %(pipeline)s AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
             AND e.next_due_at <= now()),
     (SELECT count(*) FROM executions_execution e
-        WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED'))
+        WHERE e.release_id = %(release)s AND NOT e.smoke AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED'))
 """
 
 # Counts the open questions of the executions of a release.
@@ -94,7 +94,8 @@ WHERE p.tenant_id = %(tenant)s AND (%(pipeline)s::bigint IS NULL OR p.id = %(pip
 ORDER BY p.pipeline_id, r.id
 """
 
-# Finds the recent executions that were submitted after an activation and are pinned to another release. A submission
+# Finds the recent executions that were submitted after an activation and are pinned to another release, which is no
+# candidate. A submission
 # that was under way during the activation is not one of them: see SETTLED_SECONDS. Returns a row for each pipeline that
 # has any: how many, how many of them are resubmissions, the first and the last of them, their callers and their
 # releases. No row: every execution is on the release that was active.
@@ -107,7 +108,8 @@ JOIN releases_release r ON r.id = n.release_id
 JOIN releases_pipeline p ON p.id = r.pipeline_id AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
 JOIN releases_activation a ON a.id = p.activation_id
 JOIN releases_release active ON active.id = a.release_id
-WHERE n.release_id <> a.release_id AND n.created_at > a.activated_at + make_interval(secs => %(settled)s)
+WHERE n.release_id <> a.release_id AND n.release_id IS DISTINCT FROM a.candidate_id
+    AND n.created_at > a.activated_at + make_interval(secs => %(settled)s)
 GROUP BY p.pipeline_id, active.release_version ORDER BY p.pipeline_id
 """  # noqa: S608
 

@@ -10,11 +10,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import RequestFactory
 from django.utils import timezone
-from executions.workers.impact import live_count
 
 from coordinator.dashboard import dashboard
 from executions.campaigns.filters import Filters, preview
 from executions.holds import holds
+from executions.inspection.preflight import preflight
 from executions.lifecycle import outcome, retention
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
@@ -220,7 +220,8 @@ def test_it_counts_for_no_statistics(owner: Tenant) -> None:
     begin(owner, "live")
     shown = dashboard(request, {})
     assert (shown["live_count"], shown["failed_count"]) == (0, 0)
-    assert live_count(release(owner)) == 0
+    found = preflight(release(owner))
+    assert (found.load.pinned, found.callers.submissions) == (0, 0)
     filters = Filters(pipeline_id=making.PIPELINE)
     assert preview(owner, filters, allow_failed=True).count == 0
     making.execution(owner, "ordinary")

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from pipelines.cli import main
-from tests.unit.pipelines.conftest import serving
+from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 
 REFUSAL = {"code": "WORKER_REQUIRED", "detail": "No worker may run release '2.0'."}
 FOUND: dict[str, Any] = {
@@ -53,7 +53,7 @@ FOUND: dict[str, Any] = {
 MADE = {"sequence": 7, "releaseVersion": "2.0", "previousReleaseVersion": "1.0", "kind": "activation", "reason": "why"}
 
 
-class Coordinator(BaseHTTPRequestHandler):
+class Coordinator(Quiet, BaseHTTPRequestHandler):
     """Answers every request with `answer`, and keeps the requests."""
 
     answer: tuple[int, dict[str, Any]] = (200, {})
@@ -72,17 +72,15 @@ class Coordinator(BaseHTTPRequestHandler):
 
     do_GET = do_POST = handle_one
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
 
 @pytest.fixture
 def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Coordinator]]:
     Coordinator.requests = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Coordinator)
+    server = SmallServer()
+    server.listen(Coordinator)
     with serving(server):
         monkeypatch.setenv("PIPELINES_TOKEN", "dc_token")
-        monkeypatch.setenv("PIPELINES_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("PIPELINES_URL", server.url)
         monkeypatch.setenv("PIPELINES_TENANT", "acme")
         yield Coordinator
 
