@@ -1,7 +1,8 @@
 """The SQL statements of inspections: what each reads, and what bounds it."""
 
 # Describes the recent submissions of a tenant's pipelines, each time from the newest %(scanned)s executions of the
-# tenant without smoke tests: an index on the tenant and the time has them in this order. `own` are those of the requested pipelines.
+# tenant that are no smoke tests: an index on the tenant and the time has them in this order. `own` are those of the
+# requested pipelines.
 _RECENT = """
 WITH newest AS (
     SELECT e.id, e.pipeline_id, e.release_id, e.submitted_by, e.created_at
@@ -56,7 +57,8 @@ SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r
         WHERE r.pipeline_id = %(pipeline)s AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
             AND e.next_due_at <= now()),
     (SELECT count(*) FROM executions_execution e
-        WHERE e.release_id = %(release)s AND NOT e.smoke AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED'))
+        WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
+            AND NOT e.smoke)
 """
 
 # Counts the open questions of the executions of a release.
