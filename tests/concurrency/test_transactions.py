@@ -29,7 +29,7 @@ from executions.models import (
 from executions.transports.rest import workers
 from executions.workers import registry
 from releases.errors import KeyConflict
-from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release, Retirement, Revocation
+from releases.models import Activation, Artifact, Blob, BlobEvent, Pipeline, Release, Retirement, Revocation
 from tenancy.access import TokenNameTaken, issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope
@@ -120,6 +120,10 @@ def new_tenant() -> Scene:
 
 TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
     (scenes.activation, Pipeline),
+    (scenes.gradual_start, Activation),
+    (scenes.gradual_step, Activation),
+    (scenes.gradual_promotion, Pipeline),
+    (scenes.gradual_withdrawal, Activation),
     (scenes.revocation, Revocation),
     (scenes.retirement, Retirement),
     (scenes.ordered_failures, Revocation),

@@ -109,7 +109,18 @@ MATRIX = {
         never="id release_id position artifact_id kind uri digest step_ids capabilities blob_id resolved"
     ),
     "releases_activation": Table(
-        never="id pipeline_id sequence release_id previous_id kind actor reason operation_key activated_at"
+        never="""
+            id pipeline_id sequence release_id previous_id kind candidate_id share gradual_id actor reason operation_key
+            activated_at
+        """
+    ),
+    "releases_gradualactivation": Table(
+        never="""
+            id pipeline_id baseline_id candidate_id steps groups bounds step step_started_at status cause actor reason
+            started_at ended_by end_reason ended_at
+        """,
+        state="status",
+        in_state={"RUNNING": "", "PROMOTED": "", "WITHDRAWN": "", "REPLACED": ""},
     ),
     "releases_deployment": Table(
         never="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"
@@ -129,7 +140,7 @@ MATRIX = {
         never="""
             id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
             input_shape checkpoints result_shape result status version event_count progress_shape held submitted_by
-            created_at finished_at
+            tags created_at finished_at
         """,
         state="status",
         in_state={
