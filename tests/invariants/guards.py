@@ -20,6 +20,7 @@ UPLOAD_OVER = "STORED REJECTED EXPIRED"
 REQUEST_OVER = "ACTIVATED REFUSED WITHDRAWN EXPIRED FAILED"
 EXECUTION_OVER = "SUCCEEDED FAILED DLQ CANCELLED"
 CAMPAIGN_OVER = "COMPLETED CANCELLED"
+GRADUAL_OVER = "PROMOTED WITHDRAWN REPLACED"
 AWAIT_OVER = "COMPLETED FAILED TIMED_OUT CANCELLED"
 
 GUARDS: Mapping[str, list[Guard]] = {
@@ -62,6 +63,14 @@ GUARDS: Mapping[str, list[Guard]] = {
         Guard("activation_request_time", "status_changed_at", "OPEN APPROVED"),
     ],
     "releases_vote": [Guard("vote_append_only")],
+    "releases_gradualactivation": [
+        Guard("gradual_activation_over_is_over", "*", GRADUAL_OVER),
+        Guard(
+            "gradual_activation_immutable",
+            "id pipeline_id baseline_id candidate_id steps groups bounds actor reason started_at",
+            "RUNNING",
+        ),
+    ],
     "releases_deployment": [Guard("deployment_append_only")],
     "releases_revocation": [
         Guard("revocation_guard", "*", "leave pause"),
@@ -77,6 +86,7 @@ GUARDS: Mapping[str, list[Guard]] = {
             "execution_submission_immutable",
             "id execution_key input_digest input input_shape result_shape checkpoints smoke submitted_by created_at",
         ),
+        Guard("execution_tags_immutable", "tags", "QUEUED RUNNING WAIT_RETRY WAITING_EXTERNAL"),
         Guard("execution_finish_is_now", "finished_at"),
         Guard("execution_held_by_hold", "held"),
         Guard("execution_counts_up", "version"),
@@ -86,7 +96,7 @@ GUARDS: Mapping[str, list[Guard]] = {
             """
             current_step_index budget_start takeovers progress progress_shape await_unit_id next_due_at lease_owner
             lease_protocol lease_worker lease_token lease_expires_at running_since last_transition_key result error_code
-            error_message updated_at
+            error_message tags updated_at
             """,
             EXECUTION_OVER,
         ),
@@ -149,6 +159,7 @@ GUARDS: Mapping[str, list[Guard]] = {
 }
 
 BY_RIGHTS_ALONE = {
+    "releases_gradualactivation": "step_started_at ended_at",  # a trigger sets them
     "tenancy_tenant": "id slug created_at",
     "tenancy_membership": "id user_id tenant_id",
     "tenancy_apitoken": "user_id digest token_key created name scopes tenant_id",
@@ -159,6 +170,7 @@ BY_RIGHTS_ALONE = {
 """Columns without a trigger, which only the privileges of the application role protect."""
 
 WITH_OTHERS = {
+    "releases_gradualactivation": "step status cause ended_by end_reason",
     "releases_pipeline": "activation_id",
     "releases_release": "findings contract_id primary_artifact_id environments checkpoints",
     "releases_artifact": "blob_id resolved",
@@ -172,7 +184,10 @@ WITH_OTHERS = {
     "executions_campaignitem": "new_execution_id",
     "executions_wireform": "result",
 }
-"""Columns that only change together with others: see `test_moves`, `test_holds`, `test_sequences` and `test_checks`."""
+"""Columns that only change together with others.
+
+See `test_moves`, `test_gradual`, `test_holds`, `test_sequences` and `test_checks`.
+"""
 
 REMOVALS = {
     "tenancy_auditentry": ("audit_append_only", "audit_not_truncated"),
@@ -186,6 +201,7 @@ REMOVALS = {
     "releases_activation": ("activation_append_only", "activation_not_truncated"),
     "releases_activationrequest": ("activation_request_not_deleted", "activation_request_not_truncated"),
     "releases_vote": ("vote_append_only", "vote_not_truncated"),
+    "releases_gradualactivation": ("gradual_activation_not_deleted", "gradual_activation_not_truncated"),
     "releases_deployment": ("deployment_append_only", "deployment_not_truncated"),
     "releases_revocation": ("revocation_append_only", "revocation_not_truncated"),
     "releases_retirement": ("retirement_append_only", "retirement_not_truncated"),

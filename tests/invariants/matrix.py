@@ -111,9 +111,17 @@ MATRIX = {
     ),
     "releases_activation": Table(
         never="""
-            id pipeline_id sequence release_id previous_id kind actor reason operation_key override request_id
-            activated_at
+            id pipeline_id sequence release_id previous_id kind candidate_id share gradual_id actor reason operation_key
+            override request_id activated_at
         """
+    ),
+    "releases_gradualactivation": Table(
+        never="""
+            id pipeline_id baseline_id candidate_id steps groups bounds step step_started_at status cause actor reason
+            started_at ended_by end_reason ended_at
+        """,
+        state="status",
+        in_state={"RUNNING": "", "PROMOTED": "", "WITHDRAWN": "", "REPLACED": ""},
     ),
     "releases_activationrequest": Table(
         never="""
@@ -142,7 +150,7 @@ MATRIX = {
         never="""
             id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
             input_shape checkpoints smoke result_shape result status version event_count progress_shape held
-            submitted_by created_at finished_at
+            submitted_by tags created_at finished_at
         """,
         state="status",
         in_state={

@@ -1,7 +1,8 @@
 """Valid new rows of executions and their related tables, and every wrong value of each."""
 
-from tests.invariants.new_rows import NewRow, each, release, tenant, times
+from tests.invariants.new_rows import Change, NewRow, each, release, tenant, times
 from tests.invariants.new_rows_of_releases import NOT_REGISTERED, OTHER_PIPELINE, status_of
+from tests.invariants.rows import GRADUAL_PIPELINE
 
 UNIT = "'00000000-0000-4000-8000-000000000001'"
 ACTIVE = release("1.0")
@@ -51,12 +52,26 @@ NEW_EXECUTION = {
     "current_step_index": "0",
     "progress": "NULL::jsonb",
     "progress_shape": "NULL::text",
+    "tags": "NULL",
 }
 IN_OTHER_PIPELINE = {
     "release_id": OTHER_RELEASE,
     "pipeline_id": f"'{OTHER_PIPELINE}'",
     "contract_version": CONTRACT.format(OTHER_RELEASE),
 }
+
+
+def of_gradual(version: str) -> Change:
+    """Return the pin to a release of the pipeline whose candidate is 5.0."""
+    pinned = release(version, "owner", GRADUAL_PIPELINE)
+    return {
+        "release_id": pinned,
+        "pipeline_id": f"'{GRADUAL_PIPELINE}'",
+        "contract_version": CONTRACT.format(pinned),
+        "release_version": f"'{version}'",
+    }
+
+
 OF_RIVAL = {"tenant_id": tenant("rival"), "release_id": release("1.0", "rival")}
 REPLACED = {"release_id": release("0.5"), "release_version": "'0.5'"}
 
@@ -82,9 +97,11 @@ SUBMISSION = NewRow(
             {"release_id": release("0.5"), "release_version": "'0.5'"},
             *({**REPLACED, "setup": history} for history in (was_active(minutes=1), was_active(minutes=11, grace=10))),
             {**REPLACED, "setup": f"{was_active(minutes=1, grace=10)}; {status_of('0.5', 'REVOKED')}"},
+            *(of_gradual(version) for version in ("1.0", "3.0", "4.0")),
             *each("setup", *(status_of("1.0", status) for status in ("UPLOADED", "VERIFYING", "REJECTED", "REVOKED"))),
             *each("setup", "UPDATE releases_pipeline SET activation_id = NULL"),
         ],
+        "execution_tags_count": each("tags", "'{}'"),
         "execution_key_once": each("execution_key", "'succeeded'", "'cancelled'", "'dead'", "'running'"),
         "executions_execution_pkey": each("id", execution("dead")),
         "execution_counts_its_events": each("script", "{insert}"),
@@ -100,6 +117,8 @@ SUBMISSION = NewRow(
         {**IN_OTHER_PIPELINE, "execution_key": "'dead'"},
         {**OF_RIVAL, "execution_key": "'dead'"},
         {**REPLACED, "setup": was_active(minutes=9, grace=10)},
+        *(of_gradual(version) for version in ("2.0", "5.0")),
+        *each("tags", "'{x}'"),
     ],
     free="input_digest input input_shape result_shape checkpoints submitted_by",
     script=with_event("{insert}"),

@@ -17,23 +17,35 @@ from executions.models import Campaign, Execution, Interaction, MessagePath, Wir
 from executions.smoke_tests import smoke_tests
 from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
+from releases.activation.activation import activate
+from releases.activation.gradual import ending
+from releases.activation.gradual.start import start
 from releases.activation.requests import requests
 from releases.activation.requests.votes import Decision, vote
 from releases.activation.retirement import retire
 from releases.activation.revocation import Order, revoke
 from releases.artifacts import blobs
-from releases.models import ActivationRequest, ArtifactUpload, Blob, Deployment, Pipeline, Release
+from releases.models import (
+    ActivationRequest,
+    ArtifactUpload,
+    Blob,
+    Deployment,
+    GradualActivation,
+    Pipeline,
+    Release,
+)
 from releases.registration import attachments
 from releases.trust import trusted_keys
 from tenancy import access
 from tenancy.login_throttle import Attempt
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
-from tests import making, signing
+from tests import gradual, making, signing
 from tests.requesting import let_pass
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 ACTOR = "user:test"
+GRADUAL_PIPELINE = "org.example.gradual"
 
 
 def make() -> None:
@@ -49,6 +61,7 @@ def make() -> None:
     tenant_keys.start_key(owner, actor=ACTOR)
     _releases(owner)
     _requests(owner)
+    _gradual_activations(owner)
     _uploads(owner)
     _executions(owner)
 
@@ -117,6 +130,20 @@ def _requests(owner: Tenant) -> None:
     ask(second, Decision.APPROVE)
     assert ask(first, Decision.APPROVE, Decision.APPROVE).status == "ACTIVATED"
     rows.update(approvals=0)
+
+
+def _gradual_activations(owner: Tenant) -> None:
+    """Make a gradual activation in each status: 2.0 is promoted, 3.0 withdrawn, 4.0 replaced, and 5.0 is running."""
+    making.active(owner, "1.0", pipeline_id=GRADUAL_PIPELINE)
+    ending.promote(_gradual(owner, "2.0"), actor=ACTOR)
+    ending.withdraw(_gradual(owner, "3.0"), actor=ACTOR, reason="slow")
+    replaced = _gradual(owner, "4.0")
+    activate(Release.objects.select_related("pipeline__tenant").get(pk=replaced.baseline_id), actor=ACTOR)
+    _gradual(owner, "5.0")
+
+
+def _gradual(owner: Tenant, version: str) -> GradualActivation:
+    return start(making.registered(owner, version, pipeline_id=GRADUAL_PIPELINE), gradual.plan(5, 50), actor=ACTOR)
 
 
 def _uploads(owner: Tenant) -> None:

@@ -45,6 +45,7 @@ UNIQUE = {
     "release_once": "(pipeline_id, release_version) WHERE (NOT ((status)::text = 'REJECTED'::text))",
     "artifact_position_once": '(release_id, "position")',
     "activation_sequence_once": "(pipeline_id, sequence)",
+    "gradual_activation_one_running": "(pipeline_id) WHERE ((status)::text = 'RUNNING'::text)",
     "activation_operation_once": "(pipeline_id, operation_key)",
     "releases_activation_request_id_key": "(request_id)",
     "activation_request_operation_once": "(pipeline_id, operation_key)",

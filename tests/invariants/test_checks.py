@@ -11,9 +11,9 @@ from django.db.models.fields import PositiveIntegerRelDbTypeMixin
 from psycopg import sql
 
 from tests.invariants.attempts import Connection, refusal
-from tests.invariants.guards import CAMPAIGN_OVER, EXECUTION_OVER
+from tests.invariants.guards import CAMPAIGN_OVER, EXECUTION_OVER, GRADUAL_OVER
 from tests.invariants.matrix import MATRIX
-from tests.invariants.new_rows import Change, digest, each
+from tests.invariants.new_rows import Change, blanks, digest, each
 from tests.invariants.new_rows_of_releases import document_of
 from tests.invariants.test_every_column import candidates, one_of_each_state, primary_key
 
@@ -48,6 +48,10 @@ OPTIONAL: Mapping[str, Mapping[str, Optional]] = {
     },
     "executions_campaignitem": {"new_execution_id": Optional("campaign_item_resubmitted", must="RESUBMITTED")},
     "executions_campaign": {"finished_at": Optional("campaign_over_has_finish", must=CAMPAIGN_OVER)},
+    "releases_gradualactivation": {
+        column: Optional("gradual_activation_end_is_complete", must=GRADUAL_OVER)
+        for column in ("ended_by", "end_reason", "ended_at")
+    },
     "releases_artifactupload": {"finding": Optional("upload_finding_of_rejected", may="REJECTED")},
 }
 
@@ -124,12 +128,65 @@ CHECKS = [
         "activation_kind_known",
         each("kind", "'redo'", "''"),
         [{"kind": "'rollback'", "reason": "'why'"}, {"kind": "'activation'"}],
+        "gradual_id IS NULL",
     ),
     Check(
         "releases_activation",
         "activation_rollback_says_why",
         [{"kind": "'rollback'", "reason": reason} for reason in ("''", "' '", r"E'\t\n'")],
         [{"kind": "'rollback'", "reason": "'why'"}, {"kind": "'activation'", "reason": "''"}],
+        "gradual_id IS NULL",
+    ),
+    Check(
+        "releases_gradualactivation",
+        "gradual_activation_end_is_complete",
+        [*each("cause", "NULL"), *each("status", "'RUNNING'")],
+        each("end_reason", "'other'"),
+        "status = 'WITHDRAWN'",
+    ),
+    Check(
+        "releases_gradualactivation", "gradual_activation_of_another_release", each("baseline_id", "candidate_id"), []
+    ),
+    Check(
+        "releases_gradualactivation",
+        "gradual_activation_cause_of_status",
+        [
+            *(
+                {"status": "'PROMOTED'", "cause": f"'{cause}'"}
+                for cause in ("failures", "revocation", "activation", "x")
+            ),
+            *({"status": "'REPLACED'", "cause": f"'{cause}'"} for cause in ("person", "duration", "revocation")),
+            {"status": "'WITHDRAWN'", "cause": "'activation'"},
+            {"status": "'ENDED'"},
+        ],
+        [
+            {"status": "'PROMOTED'", "cause": "'person'"},
+            {"status": "'REPLACED'", "cause": "'activation'"},
+            *(
+                {"status": "'WITHDRAWN'", "cause": f"'{cause}'"}
+                for cause in ("person", "failures", "duration", "revocation")
+            ),
+        ],
+        "status = 'WITHDRAWN'",
+    ),
+    Check(
+        "releases_gradualactivation",
+        "gradual_activation_withdrawal_says_why",
+        blanks("end_reason"),
+        each("end_reason", "'why'"),
+        "status = 'WITHDRAWN'",
+    ),
+    Check(
+        "releases_gradualactivation",
+        "gradual_activation_has_its_step",
+        [*each("step", "2", "7"), *each("steps", "'[]'", "'{}'")],
+        each("step", "0", "1"),
+    ),
+    Check(
+        "executions_execution",
+        "execution_tags_count",
+        each("tags", "'{}'", "array_fill('x'::varchar, ARRAY[21])"),
+        each("tags", "NULL", "'{x}'", "array_fill('x'::varchar, ARRAY[20])"),
     ),
     Check(
         "releases_pipeline",

@@ -24,6 +24,7 @@ OTHER_VALUES: dict[str, tuple[LiteralString, ...]] = {
     "bigint": ("{column} + 1000", "1000"),
     "integer": ("{column} + 1000", "1000", "5"),
     "smallint": ("{column} + 1",),
+    "numeric": ("{column} + 1", "1"),
     "double precision": ("{column} + 1", "1"),
     "boolean": ("NOT {column}",),
     "character varying": ("left({column}, -1) || 'x'", "'x'"),

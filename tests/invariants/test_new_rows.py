@@ -10,6 +10,7 @@ from tests.invariants.new_rows_of_artifacts import ARTIFACTS
 from tests.invariants.new_rows_of_audit import AUDIT
 from tests.invariants.new_rows_of_deployments import DEPLOYMENTS
 from tests.invariants.new_rows_of_executions import EXECUTIONS
+from tests.invariants.new_rows_of_gradual import GRADUAL
 from tests.invariants.new_rows_of_holds import HOLDS
 from tests.invariants.new_rows_of_operations import OPERATIONS
 from tests.invariants.new_rows_of_releases import DOCUMENTS, HISTORY
@@ -20,7 +21,7 @@ from tests.invariants.new_rows_of_smoke_tests import SMOKE_TESTS
 from tests.invariants.new_rows_of_tenants import TENANCY
 
 NEW_ROWS = [
-    *(*TENANCY, *AUDIT, *DOCUMENTS, *ARTIFACTS, *HISTORY, *REQUESTS, *RETIREMENTS, *DEPLOYMENTS),
+    *(*TENANCY, *AUDIT, *DOCUMENTS, *ARTIFACTS, *HISTORY, *REQUESTS, *GRADUAL, *RETIREMENTS, *DEPLOYMENTS),
     *(*EXECUTIONS, *HOLDS, *OPERATIONS, *RESUBMISSIONS, *SMOKE_TESTS),
 ]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
@@ -135,8 +136,15 @@ STAMPS = {
     "activation_stamped": """INSERT INTO releases_activation
         (pipeline_id, sequence, release_id, previous_id, kind, actor, reason, activated_at)
         SELECT pipeline_id, sequence + 1, release_id, release_id, 'activation', '', '', {moment}
-        FROM releases_activation
+        FROM releases_activation WHERE pipeline_id NOT IN (SELECT pipeline_id FROM releases_gradualactivation)
         RETURNING activated_at BETWEEN statement_timestamp() AND clock_timestamp()""",
+    "gradual_activation_new": """INSERT INTO releases_gradualactivation
+        (id, pipeline_id, baseline_id, candidate_id, steps, groups, bounds, step, step_started_at, status, actor,
+            reason, started_at)
+        SELECT gen_random_uuid(), r.pipeline_id, a.release_id, r.id, '[1]', '1', '1', 0, {moment}, 'RUNNING', '', '',
+            {moment}
+        FROM releases_release r JOIN releases_activation a USING (pipeline_id) WHERE r.release_version = '0.5'
+        RETURNING started_at BETWEEN statement_timestamp() AND clock_timestamp() AND step_started_at = started_at""",
     "worker_key_change_follows": """INSERT INTO executions_workerkeychange
         (tenant_id, number, newest, oldest, actor, reason, at)
         SELECT tenant_id, number + 1, newest, oldest, '', '', {moment} FROM executions_workerkeychange
