@@ -71,6 +71,10 @@ END $$;
 CREATE CONSTRAINT TRIGGER execution_smoke_has_test AFTER INSERT ON executions_execution
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.smoke) EXECUTE FUNCTION guard_smoke();
 
+-- Fires only if a statement sets the column, so that moves do not pay for it.
+CREATE TRIGGER execution_smoke_immutable BEFORE UPDATE OF smoke ON executions_execution
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
 CREATE TRIGGER smoke_test_starts AFTER INSERT ON executions_smoketest
     FOR EACH ROW WHEN ((NEW.created_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER smoke_test_append_only BEFORE UPDATE OR DELETE ON executions_smoketest
@@ -80,6 +84,7 @@ CREATE TRIGGER smoke_test_not_truncated BEFORE TRUNCATE ON executions_smoketest
 """
 BACKWARD = """
 DROP FUNCTION guard_smoke_test, guard_smoke CASCADE;
+DROP TRIGGER execution_smoke_immutable ON executions_execution;
 DROP TRIGGER smoke_test_starts ON executions_smoketest;
 DROP TRIGGER smoke_test_append_only ON executions_smoketest;
 DROP TRIGGER smoke_test_not_truncated ON executions_smoketest;

@@ -124,7 +124,7 @@ def test_a_blocker_links_exactly_its_requests(log_in: LogIn, acme: World, newer:
     address = reverse("admin:releases_activationrequest_changelist")
     link = f"{address}?release={newer.pk}&amp;status=OPEN"
     assert link in client.get(reverse("admin:releases_release_change", args=[newer.pk])).text
-    listed = client.get(f"{address}?release={newer.pk}&status=OPEN").context["cl"].result_list
+    listed = client.get(address, {"release": str(newer.pk), "status": "OPEN"}).context["cl"].result_list
     assert [each.pk for each in listed] == [made.pk]
     pipeline = client.get(address, {"pipeline": newer.pipeline_id}).context["cl"].result_list
     assert len(pipeline) == 2

@@ -84,8 +84,9 @@ GUARDS: Mapping[str, list[Guard]] = {
         Guard("execution_pin_immutable", "tenant_id release_id pipeline_id contract_version release_version"),
         Guard(
             "execution_submission_immutable",
-            "id execution_key input_digest input input_shape result_shape checkpoints smoke submitted_by created_at",
+            "id execution_key input_digest input input_shape result_shape checkpoints submitted_by created_at",
         ),
+        Guard("execution_smoke_immutable", "smoke", "QUEUED RUNNING WAIT_RETRY WAITING_EXTERNAL"),
         Guard("execution_tags_immutable", "tags", "QUEUED RUNNING WAIT_RETRY WAITING_EXTERNAL"),
         Guard("execution_finish_is_now", "finished_at"),
         Guard("execution_held_by_hold", "held"),

@@ -57,6 +57,18 @@ def built(rows: list[tuple[str, str, str | None]] | None = None, omitted: int = 
     return statements.build("acme", "org.example.orders", releases, activations, omitted)
 
 
+def requested(**changes: Any) -> dict[str, Any]:
+    """Return the history whose second activation carries out a request, with changes of its only vote."""
+    vote = statements.Voted("user:bob", "approve", "fine", NOW)
+    document = built()
+    request = statements.Requested("r-1", NOW, [vote])
+    activated = statements.Activated(2, "activation", "2.0", "1.0", "user:ann", "why", NOW, request=request)
+    [made] = statements.build("acme", "org.example.orders", [], [activated], 0)["predicate"]["activations"]
+    made["request"]["votes"][0].update(changes)
+    document["predicate"]["activations"][1]["request"] = made["request"]
+    return document
+
+
 def read(document: dict[str, Any]) -> statements.Statement:
     return statements.read(text(document).encode())
 
@@ -136,10 +148,51 @@ def test_contradictions_are_found(path: str, value: Any, problem: str) -> None:
     assert any(problem in each for each in found), found
 
 
+def test_the_votes_of_a_request_are_read() -> None:
+    statement = read(requested())
+    assert statement.contradictions() == []
+    assert statement.normalised() == requested()
+    request = statement.predicate.activations[1].request
+    assert request is not None
+    assert [(vote.actor, vote.decision, vote.comment) for vote in request.votes] == [("user:bob", "approve", "fine")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"decision": "refuse"}, "a request that was refused"),
+        ({"actor": "user:ann"}, "its requester voted on"),
+    ],
+)
+def test_a_contradictory_request_is_found(changes: dict[str, Any], problem: str) -> None:
+    [found] = read(requested(**changes)).contradictions()
+    assert problem in found
+
+
+def test_an_override_has_a_reason_and_no_request() -> None:
+    for document, expected in ((built(), 0), (requested(), 1)):
+        document["predicate"]["activations"][1]["override"] = True
+        assert len(read(document).contradictions()) == expected
+    document = changed("predicate.activations.1.override", True)
+    document["predicate"]["activations"][1]["reason"] = " "
+    assert read(document).contradictions() == ["activation 2 is an override with a request, or without a reason"]
+
+
+def test_a_statement_of_an_earlier_coordinator_is_read() -> None:
+    document = built()
+    for each in document["predicate"]["activations"]:
+        del each["override"], each["request"]
+    statement = read(document)
+    assert statement.contradictions() == []
+    assert statement.normalised() == built()
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
         ("predicateType", "urn:other"),
+        ("predicate.activations.1.override", "yes"),
+        ("predicate.activations.1.request", {"requestId": "r"}),
         ("_type", "https://in-toto.io/Statement/v2"),
         ("predicate.activations.0.kind", "redo"),
         ("predicate.activations.0.activatedAt", "yesterday"),
