@@ -57,7 +57,7 @@ def history(release: Release) -> str:
 def test_a_request_is_approved_by_another_person(log_in: LogIn, newer: Release) -> None:
     client = log_in("release-manager")
     page = client.get(page_of(newer))
-    assert [fact.label for fact in page.context["refusing"]] == ["Approval"]
+    assert [gate.name for gate in page.context["refusing"]] == ["approval"]
     assert 'disabled aria-describedby="refusing"' in page.text
     answer = asking(client, newer)
     assert said(answer) == ["The request waits for 1 approval by other people."]
