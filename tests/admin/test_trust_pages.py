@@ -176,7 +176,7 @@ def test_an_unsigned_release_cannot_be_activated_if_the_policy_requires_a_signat
     client = log_in("release-manager")
     address = reverse("admin:releases_release_activate", args=[acme.release.pk])
     shown = client.get(address)
-    assert [fact.value for fact in shown.context["refusing"]] == ["Release '1.0' cannot be activated. Unsigned."]
+    assert [gate.detail for gate in shown.context["refusing"]] == ["Release '1.0' cannot be activated. Unsigned."]
     assert "The policy of the pipeline does not allow this activation" in shown.text
     assert 'disabled aria-describedby="refusing"' in shown.text
     body = {"expected_release_version": "1.0", "operation_key": shown.context["operation_key"], "reason": ""}
