@@ -52,9 +52,10 @@ def test_upload_verify_activate_and_roll_back(
     register(page, v1)
     expect(page.locator("[data-steps]")).to_contain_text("Settle")
     expect(page.get_by_text("Verification passed")).to_be_visible()
-    tenant.start_worker(v1, "worker-1")
+    tenant.change_policy(v1.pipeline_id, workerGate="off")
     activate(page, "Activate", "The first release")
 
+    tenant.change_policy(v1.pipeline_id, workerGate="require")
     register(page, v2)
     page.get_by_role("link", name="Activate", exact=True).click()
     expect(page.locator("[data-differences]")).to_contain_text("Check")
@@ -66,6 +67,7 @@ def test_upload_verify_activate_and_roll_back(
     expect(page.get_by_role("button", name="Activate 2.0")).to_be_enabled()
     confirm(page, "It checks before it settles")
 
+    tenant.change_policy(v1.pipeline_id, workerGate="off")
     page.get_by_role("link", name="Roll back", exact=True).click()
     expect(page.get_by_text("rollback", exact=True)).to_be_visible()
     page.fill("#reason", "The check refused too much")
