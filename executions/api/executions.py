@@ -16,6 +16,7 @@ from executions.lifecycle import queries
 from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
 from executions.submission import resubmission
+from foundation.api.filters import FlagFilter
 from foundation.api.pagination import NewestFirst
 from releases.api.pauses import PausableView, with_pauses
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -163,7 +164,7 @@ class ExecutionFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release_version")
     idempotencyKey = filters.CharFilter(field_name="execution_key")
-    smoke = filters.BooleanFilter(field_name="smoke")
+    smoke = FlagFilter()
     resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
 
 

@@ -4,7 +4,7 @@ import uuid
 from typing import Any, ClassVar
 
 from django.urls import path, reverse
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -133,17 +133,29 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
 class OneSmokeTest(_SmokeTestView):
     refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown, SmokeTestUnknown)}
 
-    @extend_schema(operation_id="oneSmokeTest", responses=SmokeTestView)
+    @extend_schema(
+        operation_id="oneSmokeTest",
+        parameters=[OpenApiParameter("smoke_test_id", uuid.UUID, OpenApiParameter.PATH)],
+        responses=SmokeTestView,
+    )
     def get(
-        self, request: Request, tenant: str, pipeline_id: str, release_version: str, smoke_test_id: uuid.UUID
+        self, request: Request, tenant: str, pipeline_id: str, release_version: str, smoke_test_id: str
     ) -> Response:
         """One smoke test with its verdict. Its id is that of its execution."""
-        found = smoke_tests.one(self.release(), smoke_test_id)
+        found = smoke_tests.one(self.release(), _execution_id(smoke_test_id))
         return Response(SmokeTestView(found, context={"request": request}).data)
 
 
-_SMOKE = "pipelines/<str:pipeline_id>/releases/<str:release_version>/smoke"
+def _execution_id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise SmokeTestUnknown("The id of a smoke test is a UUID.") from None
+
+
+# The route of a release accepts every path below it, so these do too.
+_SMOKE = "pipelines/<str:pipeline_id>/releases/<path:release_version>/smoke"
 urlpatterns = [
     path(_SMOKE, SmokeTests.as_view(), name="smoke-tests"),
-    path(f"{_SMOKE}/<uuid:smoke_test_id>", OneSmokeTest.as_view(), name="smoke-test"),
+    path(f"{_SMOKE}/<path:smoke_test_id>", OneSmokeTest.as_view(), name="smoke-test"),
 ]

@@ -5,7 +5,8 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError as FormError
-from django_filters.rest_framework import DjangoFilterBackend, Filter
+from django_filters.rest_framework import DjangoFilterBackend, Filter, TypedChoiceFilter
+from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 
@@ -46,3 +47,12 @@ class MomentFilter(Filter):
     """A filter by an RFC 3339 time with an offset from UTC."""
 
     field_class = _MomentField
+
+
+@extend_schema_field({"type": "boolean"})
+class FlagFilter(TypedChoiceFilter):
+    """A filter by `true` or `false`."""
+
+    def __init__(self, **options: Any) -> None:
+        choices = [("true", "true"), ("false", "false")]
+        super().__init__(choices=choices, coerce=lambda text: text == "true", empty_value=None, **options)
