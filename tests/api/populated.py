@@ -10,9 +10,10 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome
 from executions.models import Interaction
+from releases.activation.gradual.start import start
 from releases.models import ArtifactUpload
 from releases.registration import attachments
-from tests import making, signing
+from tests import gradual, making, signing
 from tests.api.tenant_api import TenantApi
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -35,6 +36,8 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     key = signing.trusted(owner)
     [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     making.deployed(release)
+    candidate = making.registered(owner, "0.8", body="candidate")
+    running = start(candidate, gradual.plan(5, 50, tags=("beta",)), actor="user:eva", reason="faster")
     upload = ArtifactUpload.objects.create(
         tenant=owner,
         digest=making.digest_of(b"x"),
@@ -54,6 +57,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         "to": [release.release_version],
         "expectedReleaseVersion": [release.release_version],
         "execution_id": [str(each.pk) for each in (ours.execution, live, *dead)],
+        "gradual_id": [str(running.pk)],
         "campaign_id": [str(campaign.pk)],
         "interaction_id": [str(interaction.pk)],
         "interactionId": [str(interaction.pk)],

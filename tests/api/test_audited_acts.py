@@ -29,6 +29,7 @@ NOT_RECORDED = {
 ELSEWHERE_GRANTED = {"artifact-uploads", "artifact-uploads/{upload_id}/complete"}
 """Requests that need an object store: see the test below."""
 RELEASES = "pipelines/{pipeline_id}/releases"
+GRADUAL = "pipelines/{pipeline_id}/gradual-activations/{gradual_id}"
 WHY = {"reason": "because"}
 
 
@@ -43,6 +44,9 @@ def granted(names: dict[str, list[str]]) -> dict[str, tuple[str, dict[str, str],
         RELEASES: ("release.upload", {}, upload()),
         "pipelines/{pipeline_id}": ("policy.change", {}, {"reasonRequired": True}),
         "pipelines/{pipeline_id}/activations": ("release.activate", {}, {"releaseVersion": "1.0", **WHY}),
+        f"{GRADUAL}/step": ("gradual_activation.step", {}, WHY),
+        f"{GRADUAL}/promotion": ("gradual_activation.promote", {}, WHY),
+        f"{GRADUAL}/withdrawal": ("gradual_activation.withdraw", {}, WHY),
         "pipelines/{pipeline_id}/revocations": ("release.revoke", {}, {"releaseVersion": "1.0", **WHY}),
         "trusted-keys": ("trusted_key.add", {}, {"name": "next", "publicKey": signing.public_pem("next")}),
         "trusted-keys/{key_id}/revoke": ("trusted_key.revoke", {}, WHY),
@@ -76,6 +80,7 @@ def test_a_granted_request_leaves_one_entry(ours: TenantApi, settings: Any, subt
         "pipelines/{pipeline_id}/resume",
         "pipelines/{pipeline_id}/retirements",
         "pipelines/{pipeline_id}/rollback",
+        "pipelines/{pipeline_id}/gradual-activations",
         "workers/{pipeline_id}/{worker_id}/undrain",
     }
     requests = granted(names)
@@ -139,6 +144,17 @@ def test_a_rollback_and_a_retirement_leave_one_entry_each(ours: TenantApi) -> No
     rolled_back, retirement = entries()[before:]
     assert (rolled_back.act, retirement.act) == ("release.activate", "release.retire")
     assert '"kind":"rollback"' in rolled_back.details
+
+
+def test_a_start_of_a_gradual_activation_leaves_one_entry(ours: TenantApi) -> None:
+    making.registered(ours.tenant, "2.0")
+    token, before = ours.all_scopes, len(entries())
+    body = {**WHY, **BODIES["POST", "pipelines/{pipeline_id}/gradual-activations"], "releaseVersion": "2.0"}
+    response = ours.call("POST", ours.url("pipelines/{pipeline_id}/gradual-activations"), body, token=token)
+    assert response.status_code == 201, response.content
+    [entry] = entries()[before:]
+    assert (entry.act, entry.outcome, entry.reason) == ("gradual_activation.start", "granted", "because")
+    assert '"baseline":"1.0"' in entry.details
 
 
 def test_a_denied_request_leaves_one_entry_and_changes_nothing_else(ours: TenantApi, subtests: pytest.Subtests) -> None:
