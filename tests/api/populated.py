@@ -11,9 +11,10 @@ from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome
 from executions.models import Interaction
 from executions.smoke_tests import smoke_tests
+from releases.activation.gradual.start import start
 from releases.models import ArtifactUpload
 from releases.registration import attachments
-from tests import making, signing
+from tests import gradual, making, signing
 from tests.api.tenant_api import TenantApi
 from tests.requesting import asked, soon
 from wire.messages.celery_messages import OutcomeGroup
@@ -39,6 +40,8 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     making.deployed(release)
     request = asked(making.registered(owner, "0.9"), activate_at=soon())
+    candidate = making.registered(owner, "0.8", body="candidate")
+    running = start(candidate, gradual.plan(5, 50, tags=("beta",)), actor="user:eva", reason="faster")
     upload = ArtifactUpload.objects.create(
         tenant=owner,
         digest=making.digest_of(b"x"),
@@ -60,6 +63,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         "expectedReleaseVersion": [release.release_version],
         "execution_id": [str(each.pk) for each in (ours.execution, live, *dead)],
         "smoke_test_id": [str(smoke_test.pk)],
+        "gradual_id": [str(running.pk)],
         "campaign_id": [str(campaign.pk)],
         "interaction_id": [str(interaction.pk)],
         "interactionId": [str(interaction.pk)],

@@ -32,6 +32,7 @@ NOT_RECORDED = {
 ELSEWHERE_GRANTED = {"artifact-uploads", "artifact-uploads/{upload_id}/complete"}
 """Requests that need an object store: see the test below."""
 RELEASES = "pipelines/{pipeline_id}/releases"
+GRADUAL = "pipelines/{pipeline_id}/gradual-activations/{gradual_id}"
 WHY = {"reason": "because"}
 
 
@@ -52,6 +53,9 @@ def granted(names: dict[str, list[str]]) -> dict[str, tuple[str, dict[str, str],
             {"releaseVersion": "1.0", "activateAt": soon().isoformat(), **WHY},
         ),
         "pipelines/{pipeline_id}/activation-requests/{request_id}/withdrawal": ("activation_request.withdraw", {}, WHY),
+        f"{GRADUAL}/step": ("gradual_activation.step", {}, WHY),
+        f"{GRADUAL}/promotion": ("gradual_activation.promote", {}, WHY),
+        f"{GRADUAL}/withdrawal": ("gradual_activation.withdraw", {}, WHY),
         "pipelines/{pipeline_id}/revocations": ("release.revoke", {}, {"releaseVersion": "1.0", **WHY}),
         "trusted-keys": ("trusted_key.add", {}, {"name": "next", "publicKey": signing.public_pem("next")}),
         "trusted-keys/{key_id}/revoke": ("trusted_key.revoke", {}, WHY),
@@ -91,6 +95,7 @@ def test_a_granted_request_leaves_one_entry(ours: TenantApi, settings: Any, subt
         "pipelines/{pipeline_id}/resume",
         "pipelines/{pipeline_id}/retirements",
         "pipelines/{pipeline_id}/rollback",
+        "pipelines/{pipeline_id}/gradual-activations",
         "workers/{pipeline_id}/{worker_id}/undrain",
     }
     requests = granted(names)
@@ -166,6 +171,17 @@ def test_a_vote_leaves_one_entry(ours: TenantApi) -> None:
         assert ours.post(path, body, token=token).status_code == 200
     [entry] = entries()[before:]
     assert (entry.act, entry.outcome, entry.reason) == ("activation_request.vote", "granted", "fine")
+
+
+def test_a_start_of_a_gradual_activation_leaves_one_entry(ours: TenantApi) -> None:
+    making.registered(ours.tenant, "2.0")
+    token, before = ours.all_scopes, len(entries())
+    body = {**WHY, **BODIES["POST", "pipelines/{pipeline_id}/gradual-activations"], "releaseVersion": "2.0"}
+    response = ours.call("POST", ours.url("pipelines/{pipeline_id}/gradual-activations"), body, token=token)
+    assert response.status_code == 201, response.content
+    [entry] = entries()[before:]
+    assert (entry.act, entry.outcome, entry.reason) == ("gradual_activation.start", "granted", "because")
+    assert '"baseline":"1.0"' in entry.details
 
 
 def test_a_denied_request_leaves_one_entry_and_changes_nothing_else(ours: TenantApi, subtests: pytest.Subtests) -> None:

@@ -29,6 +29,13 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "pipelines/{pipeline_id}/revocations"): {"releaseVersion": "1.0", "reason": "a mistake"},
     ("POST", "pipelines/{pipeline_id}/retirements"): {"releaseVersion": "1.0", "reason": "replaced"},
     ("POST", "pipelines/{pipeline_id}/rollback"): {"reason": "a mistake"},
+    ("POST", "pipelines/{pipeline_id}/gradual-activations"): {
+        "releaseVersion": "0.8",
+        "steps": [{"share": 5, "minimumSample": 50, "minimumMinutes": 10}],
+    },
+    ("POST", "pipelines/{pipeline_id}/gradual-activations/{gradual_id}/step"): {"expectedStep": 0},
+    ("POST", "pipelines/{pipeline_id}/gradual-activations/{gradual_id}/promotion"): {"reason": "good"},
+    ("POST", "pipelines/{pipeline_id}/gradual-activations/{gradual_id}/withdrawal"): {"reason": "slow"},
     ("PATCH", "pipelines/{pipeline_id}"): {"reasonRequired": True},
     ("POST", "trusted-keys"): {"name": "next", "publicKey": signing.public_pem("next")},
     ("POST", "trusted-keys/{key_id}/revoke"): {"reason": "leaked"},
@@ -71,6 +78,7 @@ LISTS = [
     in {*("pipelines", "releases", "activations", "executions", "events")}
     | {
         "smoke",
+        "gradual-activations",
         "workers",
         "holds",
         "dead-letters",

@@ -118,6 +118,7 @@ PATHS = {
     "Pipeline": "tenant",
     "Release": "pipeline__tenant",
     "Activation": "pipeline__tenant",
+    "GradualActivation": "pipeline__tenant",
     "Revocation": "release__pipeline__tenant",
     "Retirement": "release__pipeline__tenant",
     "Attachment": "release__pipeline__tenant",
@@ -137,10 +138,14 @@ PATHS = {
     "WorkerEvent": "worker__tenant",
 }
 RELEASE = {"releaseVersion": "1.0", "reason": "why"}
+GRADUAL = "pipelines/{pipeline_id}/gradual-activations/{gradual_id}"
 FILTERS = {"pipelineId": making.PIPELINE}
 WRITES: list[tuple[str, str, Any, int]] = [
     ("PATCH", "pipelines/{pipeline_id}", {"signaturePolicy": "warn", "retryLimit": 3}, 200),
     ("POST", "pipelines/{pipeline_id}/activations", RELEASE, 201),
+    ("POST", f"{GRADUAL}/step", {"reason": "why"}, 200),
+    ("POST", f"{GRADUAL}/promotion", {"reason": "why"}, 200),
+    ("POST", f"{GRADUAL}/withdrawal", {"reason": "why"}, 200),
     ("POST", "pipelines/{pipeline_id}/revocations", RELEASE, 201),
     ("POST", "pipelines/{pipeline_id}/retirements", {"releaseVersion": "0.9", "reason": "why"}, 201),
     ("POST", "trusted-keys/{key_id}/revoke", {"reason": "leaked"}, 200),
