@@ -68,19 +68,8 @@ LISTS = [
     for method, path in ENDPOINTS | ELSEWHERE
     if method == "GET"
     and path.rsplit("/", 1)[-1]
-    in {*("pipelines", "releases", "activations", "executions", "events")}
-    | {
-        "gradual-activations",
-        "workers",
-        "holds",
-        "dead-letters",
-        "campaigns",
-        "items",
-        "interactions",
-        "trusted-keys",
-        "deployments",
-        "audit",
-    }
+    in {*("pipelines", "releases", "activations", "gradual-activations", "executions", "events")}
+    | {"workers", "holds", "dead-letters", "campaigns", "items", "interactions", "trusted-keys", "deployments", "audit"}
 ]
 
 
