@@ -8,9 +8,10 @@ from django.db import transaction
 from django.urls import reverse
 
 from releases.activation.activation import activate
-from releases.models import Release
+from releases.activation.gradual.start import start
+from releases.models import GradualActivation, Release
 from tenancy.models import Membership
-from tests import making
+from tests import gradual, making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, asked, campaign, dead, key, question
@@ -42,7 +43,36 @@ def unneeded(world: World) -> int:
     return (found or making.registered(world.tenant, version, pipeline_id="acme.orders")).pk
 
 
+def running(world: World) -> GradualActivation:
+    """Return a gradual activation that is running, in a pipeline of its own."""
+    pipeline_id = "acme.gradual"
+    found = GradualActivation.objects.filter(pipeline__pipeline_id=pipeline_id).first()
+    if found is None:
+        making.active(world.tenant, "1.0", pipeline_id=pipeline_id)
+        release = making.registered(world.tenant, "2.0", pipeline_id=pipeline_id)
+        found = start(release, gradual.plan(5, 50), actor="user:test")
+    return found
+
+
+def of_running(world: World) -> list[object]:
+    found = running(world)
+    return [found.pipeline_id, found.pk]
+
+
+OPERATION = {**WHY, "expected_release_version": "1.0", "operation_key": "k"}
 FORMS: list[Form] = [
+    (
+        "releases_pipeline_gradual",
+        lambda w: [w.release.pipeline_id],
+        {
+            **{**OPERATION, "release_version": "never-active", "steps": "5 50 10\n50 100 0", "tags": "beta, eu"},
+            **{"failure_percentage_points": "5", "duration_factor": "1.5", "significance": "0.001"},
+        },
+        RELEASERS,
+    ),
+    ("releases_pipeline_gradual_step", of_running, {**OPERATION, "expected_step": "0"}, RELEASERS),
+    ("releases_pipeline_gradual_promote", of_running, OPERATION, RELEASERS),
+    ("releases_pipeline_gradual_withdraw", of_running, OPERATION, ROLLERS),
     ("releases_pipeline_policy", lambda w: [w.release.pipeline_id], {"reason_required": "on"}, ADMINS),
     ("releases_release_revoke", lambda w: [w.release.pk], WHY, RELEASERS),
     ("releases_release_retire", lambda w: [unneeded(w)], WHY, RELEASERS),
@@ -100,6 +130,7 @@ def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(
     key(acme)
     unneeded(acme)
     asked(acme)
+    running(acme)
     clients = {who: log_in(who) for who in PEOPLE}
     before = everything()
     for name, arguments, fields, allowed in FORMS:

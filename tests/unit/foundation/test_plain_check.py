@@ -17,6 +17,7 @@ class Request(StrictSerializer):
     value = serializers.JSONField()
     anything = serializers.JSONField(required=False, allow_null=True, default=None)
     version = SegmentIdentifier(max_length=10, required=False, allow_null=True, default=None)
+    names = serializers.ListField(child=Identifier(max_length=5), max_length=2, required=False, default=list)
 
 
 GOOD: dict[str, Any] = {"name": "orders", "key": "a/b", "value": {"n": 1}}
@@ -24,7 +25,17 @@ is_plain = plain_check(Request())
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"version": "1.0"}, {"version": None, "anything": None}, {"value": 0}, {"value": []}, {"key": "😀"}]
+    "more",
+    [
+        {},
+        {"version": "1.0"},
+        {"version": None, "anything": None},
+        {"value": 0},
+        {"value": []},
+        {"key": "😀"},
+        {"names": []},
+        {"names": ["a/b", "c"]},
+    ],
 )
 def test_valid_bodies_are_plain(more: dict[str, Any]) -> None:
     body = {**GOOD, **more}
@@ -37,6 +48,7 @@ def test_valid_bodies_are_plain(more: dict[str, Any]) -> None:
     [
         *({"name": text} for text in ("", " ", "a/b", "a\0b", "e\u0301", "x" * 11, "..", 1, None, ["a"], True)),
         *({"key": text} for text in ("", "x" * 6, 1.0, None)),
+        *({"names": names} for names in (None, "a", {}, ["a"] * 3, [""], ["x" * 6], [1], [None], [["a"]])),
         *({"value": None}, {"version": "a/b"}, {"version": ""}, {"version": 1}, {"other": 1}, {"Name": "a"}),
     ],
 )
