@@ -81,7 +81,7 @@ def activate(
     call fails unless that release is active, or none if it is "". Activating the active release again adds an
     activation. A rollback requires a reason, and so does an `override`, which does without approvals. `request` is the
     approved request that the call carries out; a repeated call for it returns its activation. A gradual activation that
-    is running ends as REPLACED.
+    is running ends: as PROMOTED if `release` is its candidate, and as REPLACED otherwise.
 
     Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
     `ActiveReleaseChanged`, `OperationKeyReused`, the refusal of a gate (see `gates`), and what `rule` raises.
@@ -108,7 +108,7 @@ def activate(
         if rule is not None:
             rule(pipeline, kind)
         verdicts = gates.require_met(Switch(release, pipeline, kind, binding=True, request=request, override=override))
-        replaced = ending.replace(pipeline, actor=actor, by=release)
+        ended = ending.replace(pipeline, actor=actor, by=release)
         activation = pointer.append(
             pipeline,
             release,
@@ -133,7 +133,7 @@ def activate(
             kind=activation.kind,
             override=override,
             request=str(request.pk) if request else None,
-            **({"replacedCandidate": replaced.candidate.release_version} if replaced else {}),
+            **({f"{ended.status.lower()}Candidate": ended.candidate.release_version} if ended else {}),
         )
     for gate in verdicts:
         if gate.verdict is Verdict.WARNING:

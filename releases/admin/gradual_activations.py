@@ -1,4 +1,4 @@
-"""The card on the page of a pipeline that starts, shows, promotes and withdraws a gradual activation."""
+"""The card on the page of a pipeline that requests, starts, shows, promotes and withdraws a gradual activation."""
 
 import uuid
 from collections.abc import Callable
@@ -14,6 +14,8 @@ from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation.gradual import ending, evidence, operations, start, steps
 from releases.activation.gradual.plan import Bounds, Plan, Step
+from releases.activation.requests import requests
+from releases.admin.requests import outcome
 from releases.errors import GradualActivationUnknown
 from releases.models import IDENTITY_LENGTH, Activation, GradualActivation, Pipeline, Release
 from releases.states import Status
@@ -52,6 +54,7 @@ class StartForm(OperationForm):
     failure_percentage_points = forms.FloatField(initial=Bounds().failure_percentage_points)
     duration_factor = forms.FloatField(initial=Bounds().duration_factor)
     significance = forms.FloatField(initial=Bounds().significance)
+    request = forms.BooleanField(required=False)
 
     def clean_steps(self) -> tuple[Step, ...]:
         try:
@@ -112,11 +115,14 @@ def _candidates(pipeline: Pipeline) -> list[Release]:
 
 
 def begin(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
-    """Start a gradual activation. A repeated POST is the same start."""
+    """Start a gradual activation, or request it. A repeated POST is the same start or request."""
 
     def act(fields: dict[str, Any], form: StartForm) -> str:
         found = queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
         candidate = queries.release(found, fields["release_version"])
+        if fields["request"]:
+            how = {**_operation(request, fields), "requester": request.user}
+            return outcome(requests.ask(candidate, plan=form.plan, **how))
         start.start(candidate, form.plan, **_operation(request, fields))
         return f"Release {candidate.release_version} gets its share of new executions of {pipeline}."
 

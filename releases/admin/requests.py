@@ -90,18 +90,19 @@ def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRes
     except CoordinatorError as error:
         messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
-    messages.success(request, _outcome(made))
+    messages.success(request, outcome(made))
     return redirect(PAGE, made.pk)
 
 
-def _outcome(made: ActivationRequest) -> str:
+def outcome(made: ActivationRequest) -> str:
     status = RequestStatus(made.status)
     if status is RequestStatus.OPEN:
         needed = made.approvals_needed
         return f"The request waits for {needed} approval{'s' if needed > 1 else ''} by other people."
     if status is RequestStatus.APPROVED:
         when = f" at {moment(made.activate_at)}" if made.activate_at else ""
-        return f"The request is approved. Release {made.release.release_version} will be activated{when}."
+        gradually = " gradually" if made.plan else ""
+        return f"The request is approved. Release {made.release.release_version} will be activated{gradually}{when}."
     return f"The request is {status}. {made.detail}".strip()
 
 
@@ -223,7 +224,7 @@ class RequestAdmin(ReadOnlyAdmin):
         except CoordinatorError as error:
             messages.error(request, f"{error.code}: {error.detail} The vote does not count.")
         else:
-            messages.success(request, f"The vote counts. {_outcome(made)}")
+            messages.success(request, f"The vote counts. {outcome(made)}")
         return redirect(PAGE, row.pk)
 
     def withdraw(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:

@@ -15,7 +15,7 @@ from foundation.api.pagination import NewestFirst
 from releases import queries
 from releases.activation.gradual import ending, evidence, operations, plan, start, steps
 from releases.activation.gradual.plan import Bounds, Plan
-from releases.api.activations import ActivationRequest, Activations
+from releases.api.activations import Activations, ExpectingRequest
 from releases.errors import (
     ActiveReleaseChanged,
     ActiveReleaseRevoked,
@@ -79,11 +79,14 @@ class BoundsRequest(StrictSerializer):
     )
 
 
-class GradualActivationRequest(ActivationRequest):
-    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, help_text="The candidate, a registered release.")
+class PlanRequest(StrictSerializer):
     steps = serializers.ListField(child=StepRequest(), min_length=1, max_length=plan.MOST_STEPS)
     groups = GroupsRequest(required=False, default=dict)
     bounds = BoundsRequest(required=False, default=dict)
+
+
+class GradualActivationRequest(PlanRequest, ExpectingRequest):
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, help_text="The candidate, a registered release.")
 
 
 class OperationRequest(StrictSerializer):
@@ -126,6 +129,12 @@ class BoundsView(serializers.Serializer[Any]):
     failurePercentagePoints = serializers.FloatField()
     durationFactor = serializers.FloatField()
     significance = serializers.FloatField()
+
+
+class PlanView(serializers.Serializer[Any]):
+    steps = StepView(many=True)
+    groups = GroupsView()
+    bounds = BoundsView()
 
 
 class SampleView(serializers.Serializer[evidence.Sample]):

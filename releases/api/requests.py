@@ -14,12 +14,19 @@ from rest_framework.response import Response
 from foundation.api.fields import Moment, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
 from releases import queries
+from releases.activation.gradual.plan import Plan
 from releases.activation.requests import requests, votes
 from releases.api.activations import ExpectingRequest, VoteView
+from releases.api.gradual_activations import PlanRequest, PlanView
 from releases.errors import (
     ActivationTimeInvalid,
     ActiveReleaseChanged,
+    ActiveReleaseRevoked,
     AlreadyVoted,
+    CandidateActive,
+    GradualActivationInvalid,
+    GradualActivationRunning,
+    NoActiveRelease,
     OperationKeyReused,
     OwnRequest,
     PipelineUnknown,
@@ -59,6 +66,11 @@ class ActivationRequestView(serializers.Serializer[ActivationRequest]):
     activateAt = serializers.DateTimeField(
         source="activate_at", allow_null=True, help_text="Null if the last approval activates the release at once."
     )
+    gradual = PlanView(
+        source="plan",
+        allow_null=True,
+        help_text="The plan of the gradual activation that it starts. Null if it starts none.",
+    )
     round = serializers.IntegerField()
     moved = MovedView(many=True, help_text="Why the current round began. Empty for the first one.")
     approvalsNeeded = serializers.IntegerField(source="approvals_needed")
@@ -72,11 +84,18 @@ class ActivationRequestView(serializers.Serializer[ActivationRequest]):
     activationSequence = serializers.IntegerField(
         source="activation.sequence", default=None, allow_null=True, help_text="The activation that carried it out."
     )
+    gradualActivationId = serializers.UUIDField(source="activation.gradual_id", default=None, allow_null=True)
     votes = VoteView(many=True, help_text="The votes of all rounds, oldest first.")
 
 
 class NewActivationRequest(ExpectingRequest):
     reason = Text(max_length=1000)
+    gradual = PlanRequest(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Start a gradual activation with this plan. By default, the release becomes active.",
+    )
     activateAt = Moment(
         required=False,
         allow_null=True,
@@ -115,7 +134,8 @@ class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
         "GET": (PipelineUnknown,),
         "POST": (
             *(PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, ActiveReleaseChanged),
-            *(OperationKeyReused, ActivationTimeInvalid),
+            *(OperationKeyReused, ActivationTimeInvalid, GradualActivationInvalid, GradualActivationRunning),
+            *(NoActiveRelease, ActiveReleaseRevoked, CandidateActive),
         ),
     }
     serializer_class = ActivationRequestView
@@ -132,7 +152,8 @@ class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Request an activation, which other people approve if the policy requires that, or which waits for a time.
 
-        If neither applies, the release is activated at once. The response shows the request as it is then.
+        If neither applies, the release is activated at once. The response shows the request as it is then. With
+        `gradual`, a gradual activation of the release starts instead.
         """
         body = NewActivationRequest.validated(request.data)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
@@ -141,6 +162,7 @@ class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
             requester=self.token.user,
             actor=self.actor,
             reason=body["reason"],
+            plan=_plan(body["gradual"]),
             activate_at=body["activateAt"],
             expected_release_version=body["expectedReleaseVersion"],
             operation_key=body["operationKey"],
@@ -201,6 +223,14 @@ class Withdrawal(_OneRequest):
         """Withdraw a request that is not decided, or not carried out yet."""
         reason = WithdrawalRequest.validated(request.data)["reason"]
         return Response(_shown(requests.withdraw(self.found(), actor=self.actor, reason=reason)))
+
+
+def _plan(sent: dict[str, Any] | None) -> Plan | None:
+    try:
+        return None if sent is None else Plan.from_json(**sent)
+    except GradualActivationInvalid as refusal:
+        errors = [{**each, "field": f"gradual.{each['field']}"} for each in refusal.errors]
+        raise GradualActivationInvalid(refusal.detail, errors=errors) from None
 
 
 def _shown(request: ActivationRequest) -> dict[str, Any]:

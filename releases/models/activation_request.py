@@ -24,6 +24,9 @@ class ActivationRequest(models.Model):
     records the new ones, and in `moved` what the difference is. Only votes of the current round count. `activate_at`
     is null if the approval activates at once. Votes are accepted until `expires_at`.
 
+    With a `plan`, the request starts a gradual activation of the release instead. It has the members `steps`, `groups`
+    and `bounds` of `GradualActivation`.
+
     `code` and `detail` say why a request FAILED. `detail` is the reason of a withdrawal, and `ended_by` made it.
     """
 
@@ -31,6 +34,7 @@ class ActivationRequest(models.Model):
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activation_requests")
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="activation_requests")
     base = models.ForeignKey(Activation, on_delete=models.PROTECT, null=True, related_name="+")
+    plan = models.JSONField(null=True)
     policy = models.JSONField()
     round = models.PositiveIntegerField(default=1)
     moved = models.JSONField(default=list)
@@ -69,6 +73,10 @@ class ActivationRequest(models.Model):
                 | (Q(status="WITHDRAWN", code="") & ~Q(detail__regex=r"^\s*$") & ~Q(ended_by=""))
                 | (~Q(status__in=["FAILED", "WITHDRAWN"]) & Q(code="", detail="", ended_by="")),
                 name="activation_request_end_says_why",
+            ),
+            models.CheckConstraint(
+                condition=Q(plan__isnull=True) | Q(plan__has_keys=["steps", "groups", "bounds"]),
+                name="activation_request_plan_is_complete",
             ),
         )
         indexes = (

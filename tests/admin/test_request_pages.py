@@ -165,3 +165,36 @@ def test_the_page_of_a_failed_request_says_why(log_in: LogIn, newer: Release) ->
     assert "WORKER_REQUIRED" in text
     assert "pipelines worker" in text
     assert "data-withdraw" not in text
+
+
+def test_the_form_of_a_gradual_activation_requests_it(log_in: LogIn, newer: Release) -> None:
+    client = log_in("release-manager")
+    pipeline = reverse("admin:releases_pipeline_change", args=[newer.pipeline_id])
+    page = client.get(pipeline)
+    form = page.text.partition("data-gradual-start")[2].partition("</form>")[0]
+    assert '<input type="hidden" name="request" value="1">' in form
+    assert "Request" in form
+    fields = {
+        **{"release_version": "2.0", "steps": "5 20 0", "tags": "canary", "failure_percentage_points": "1"},
+        **{"duration_factor": "2", "significance": "0.01", "expected_release_version": "1.0"},
+        "operation_key": page.context["gradual_key"],
+    }
+    address = reverse("admin:releases_pipeline_gradual", args=[newer.pipeline_id])
+    assert "APPROVAL_REQUIRED" in said(client.post(address, fields, follow=True))[0]
+    assert "REASON_REQUIRED" in said(client.post(address, {**fields, "request": "1"}, follow=True))[0]
+    for _ in range(2):  # a repeated form is the same request
+        asked = client.post(address, {**fields, "request": "1", "reason": "faster"}, follow=True)
+        assert said(asked) == ["The request waits for 1 approval by other people."]
+    made = ActivationRequest.objects.get()
+    shown = client.get(reverse("admin:releases_activationrequest_change", args=[made.pk])).text
+    assert "5 % for 20 executions and 0 minutes; tags canary" in shown.partition("data-plan")[2]
+    voted(made, User.objects.get(username="second"))
+    assert Activation.objects.filter(kind="gradual", request=made).count() == 1
+
+
+def test_the_form_starts_at_once_if_no_approvals_are_needed(log_in: LogIn, newer: Release) -> None:
+    policy.change(newer.pipeline, {"approvals": 0}, actor="user:admin")
+    text = log_in("release-manager").get(reverse("admin:releases_pipeline_change", args=[newer.pipeline_id])).text
+    form = text.partition("data-gradual-start")[2].partition("</form>")[0]
+    assert 'name="request"' not in form
+    assert "Start" in form

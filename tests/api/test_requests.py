@@ -170,3 +170,59 @@ def test_a_request_of_another_pipeline_is_unknown(ours: TenantApi, newer: Releas
     path = f"pipelines/org.example.other/activation-requests/{made.pk}"
     refused(ours.get(path), 404, "REQUEST_UNKNOWN")
     refused(ours.post(f"{path}/votes", YES), 404, "REQUEST_UNKNOWN")
+
+
+PLAN = {
+    "steps": [{"share": 5.0, "minimumSample": 20, "minimumMinutes": 0}],
+    "groups": {"tags": ["canary"], "tokens": []},
+    "bounds": {"failurePercentagePoints": 1.0, "durationFactor": 2.0, "significance": 0.01},
+}
+
+
+def test_a_quorum_starts_the_gradual_activation_that_was_requested(
+    ours: TenantApi, newer: Release, document: dict[str, Any]
+) -> None:
+    start = "pipelines/{pipeline_id}/gradual-activations"
+    refused(ours.post(start, {"releaseVersion": "2.0", **PLAN}), 409, "APPROVAL_REQUIRED")
+    made = conforms(document, "POST", PATH, ours.post(PATH, {**BODY, "gradual": PLAN}))
+    assert (made["status"], made["gradual"], made["gradualActivationId"]) == ("OPEN", PLAN, None)
+    votes = f"{PATH}/{made['requestId']}/votes"
+    for _ in range(2):
+        done = ours.post(votes, YES, token=token_of(ours)).json()
+    assert done["status"] == "ACTIVATED"
+    running = ours.get(f"{start}/{done['gradualActivationId']}").json()
+    assert (running["status"], running["candidateReleaseVersion"], running["step"]) == ("RUNNING", "2.0", 0)
+    assert {name: running[name] for name in PLAN} == PLAN
+    [newest, *_] = ours.get(ACTIVATIONS).json()["items"]
+    assert (newest["kind"], newest["request"]["requestId"]) == ("gradual", made["requestId"])
+    promotion = ours.post(f"{start}/{done['gradualActivationId']}/promotion", {})
+    assert (promotion.status_code, promotion.json()["status"]) == (200, "PROMOTED")
+
+
+def test_a_request_without_a_plan_shows_none(ours: TenantApi, newer: Release) -> None:
+    made = ours.post(PATH, {**BODY, "gradual": None}).json()
+    assert (made["gradual"], made["gradualActivationId"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "code", "field"),
+    [
+        ([], 400, "INVALID_REQUEST", "gradual.steps"),
+        ([{"share": 5}], 400, "INVALID_REQUEST", "gradual.steps.0.minimumSample"),
+        ([*PLAN["steps"], *PLAN["steps"]], 422, "GRADUAL_ACTIVATION_INVALID", "gradual.steps"),
+    ],
+)
+def test_a_wrong_plan_names_its_field(
+    ours: TenantApi, newer: Release, steps: Any, status: int, code: str, field: str
+) -> None:
+    response = ours.post(PATH, {**BODY, "gradual": {"steps": steps}})
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert field in {each["field"] for each in response.json()["errors"]}
+    assert not ActivationRequest.objects.exists()
+
+
+def test_a_start_takes_no_override(ours: TenantApi, newer: Release) -> None:
+    policy.change(newer.pipeline, {"emergencyOverride": True}, actor="user:eva")
+    body = {"releaseVersion": "2.0", "reason": "now", "override": True, **PLAN}
+    response = ours.post("pipelines/{pipeline_id}/gradual-activations", body)
+    assert [each["field"] for each in response.json()["errors"]] == ["override"]

@@ -57,7 +57,7 @@ GUARDS: Mapping[str, list[Guard]] = {
         Guard("activation_request_over_is_over", "base_id policy round moved status status_changed_at", REQUEST_OVER),
         Guard(
             "activation_request_immutable",
-            "id pipeline_id release_id requester_id actor reason operation_key activate_at created_at expires_at",
+            "id pipeline_id release_id plan requester_id actor reason operation_key activate_at created_at expires_at",
         ),
         Guard("activation_request_new_round", "base_id policy round moved", "OPEN APPROVED"),
         Guard("activation_request_time", "status_changed_at", "OPEN APPROVED"),

@@ -125,8 +125,8 @@ MATRIX = {
     ),
     "releases_activationrequest": Table(
         never="""
-            id pipeline_id release_id base_id policy round moved requester_id actor reason operation_key activate_at
-            created_at expires_at status status_changed_at code detail ended_by
+            id pipeline_id release_id base_id plan policy round moved requester_id actor reason operation_key
+            activate_at created_at expires_at status status_changed_at code detail ended_by
         """,
         state="status",
         in_state=dict.fromkeys(("OPEN", "APPROVED", "ACTIVATED", "REFUSED", "WITHDRAWN", "EXPIRED", "FAILED"), ""),

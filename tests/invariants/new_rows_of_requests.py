@@ -26,6 +26,7 @@ NEW_REQUEST: Change = {
     "pipeline_id": pipeline(),
     "release_id": release("0.5"),
     "base_id": NEWEST,
+    "plan": "NULL",
     "policy": "'{\"approvals\": 0}'",
     "round": "1",
     "moved": "'[]'",
@@ -59,6 +60,11 @@ LATER = "activate_at = now() + interval '1 hour'"
 CARRIED_OUT = f"""{{insert}}; UPDATE releases_pipeline p SET activation_id = (SELECT max(id) FROM releases_activation)
     WHERE id = {pipeline()}; UPDATE releases_activationrequest SET status = 'ACTIVATED', status_changed_at = now()
     WHERE id = {NEW}"""
+PLAN = """'{"steps": [{"share": 5}], "groups": {}, "bounds": {}}'"""
+OTHERWISE_PLANNED = (("5", "6"), ('groups": {}', 'groups": {"tags": ["x"]}'), ('bounds": {}', 'bounds": {"x": 1}'))
+GRADUAL = "'00000000-0000-4000-8000-00000000000b'::uuid"
+STARTED = f"""INSERT INTO releases_gradualactivation (id, pipeline_id, baseline_id, candidate_id, steps, groups, bounds,
+    actor, reason) SELECT {GRADUAL}, {pipeline()}, {ACTIVE}, {release("0.5")}, '[{{"share": 5}}]', '{{}}', '{{}}', '', ''"""
 REQUESTS = [
     NewRow(
         "releases_activationrequest",
@@ -96,6 +102,9 @@ REQUESTS = [
                 *each("ended_by", "'x'"),
                 *each("status", "'FAILED'", "'WITHDRAWN'"),
             ],
+            "activation_request_plan_is_complete": each(
+                "plan", "'null'", "'1'", "'[]'", '\'{"steps": [], "groups": {}}\''
+            ),
             "activation_request_operation_once": [{"setup": approved(id="gen_random_uuid()")}],
         },
         [
@@ -103,6 +112,7 @@ REQUESTS = [
             *each("operation_key", "NULL"),
             *each("activate_at", "now() + interval '366 days'"),
             *each("release_id", ACTIVE),
+            *each("plan", PLAN),
         ],
         free="id requester_id actor operation_key",
     ),
@@ -172,5 +182,36 @@ REQUESTS = [
         [{"request_id": "NULL", "override": "true", "script": CARRIED_OUT.rsplit(";", 1)[0], "setup": OVERRIDES}],
         script=CARRIED_OUT,
         setup=approved(),
+    ),
+    NewRow(
+        "releases_activation",
+        {
+            "pipeline_id": pipeline(),
+            "sequence": "2",
+            "release_id": ACTIVE,
+            "previous_id": ACTIVE,
+            "kind": "'gradual'",
+            "candidate_id": release("0.5"),
+            "share": "5",
+            "gradual_id": GRADUAL,
+            "actor": "''",
+            "reason": "''",
+            "request_id": NEW,
+        },
+        {
+            "activation_as_approved": [
+                {
+                    "kind": "'activation'",
+                    "release_id": release("0.5"),
+                    **dict.fromkeys(("candidate_id", "share", "gradual_id"), "NULL"),
+                },
+                *each("setup", but("plan = NULL"), but(f"release_id = {ACTIVE}"), but("status = 'OPEN'")),
+                *each("setup", *(but(f"plan = {PLAN.replace(*other)}") for other in OTHERWISE_PLANNED)),
+            ],
+            "activation_approved": [{"request_id": "NULL", "setup": APPROVALS}],
+        },
+        each("setup", but(f"plan = {PLAN.replace('5', '5.0')}")),
+        script=CARRIED_OUT,
+        setup=f"{approved(plan=PLAN)}; {STARTED}",
     ),
 ]

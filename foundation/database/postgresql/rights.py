@@ -133,8 +133,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "releases_activationrequest": Rights(
             insert="""
-                id pipeline_id release_id base_id policy round moved requester_id actor reason operation_key activate_at
-                created_at expires_at status status_changed_at code detail ended_by
+                id pipeline_id release_id base_id plan policy round moved requester_id actor reason operation_key
+                activate_at created_at expires_at status status_changed_at code detail ended_by
             """,
             update="base_id policy round moved status status_changed_at code detail ended_by",
         ),

@@ -14,7 +14,7 @@ from releases.activation.gradual import operations
 from releases.activation.gradual.steps import require_step
 from releases.activation.requirements import require_expected, require_reason, require_registered
 from releases.artifacts.soundness import require_verified
-from releases.errors import ReasonRequired, SignatureRequired, WorkerRequired
+from releases.errors import ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired
 from releases.models import GradualActivation, Kind, Pipeline, Release
 from tenancy import audit
 
@@ -28,7 +28,11 @@ def _audited(gradual: GradualActivation, *, actor: str, **_: Any) -> dict[str, A
     return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
 
 
-@audit.denials("gradual_activation.promote", ReasonRequired, SignatureRequired, WorkerRequired, of=_audited)
+@audit.denials(
+    "gradual_activation.promote",
+    *(ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
+    of=_audited,
+)
 def promote(
     gradual: GradualActivation,
     *,
@@ -100,11 +104,14 @@ def withdraw(
 def replace(pipeline: Pipeline, *, actor: str, by: Release) -> GradualActivation | None:
     """End the running gradual activation of a locked pipeline in which the caller activates `by`.
 
-    Return what ended, or None.
+    It is PROMOTED if `by` is its candidate, and REPLACED otherwise. Return what ended, or None.
     """
     gradual = operations.running(pipeline)
     if gradual is not None:
-        _close(gradual, Status.REPLACED, Cause.ACTIVATION, actor, f"Release {by.release_version} was activated.")
+        promotes = gradual.candidate_id == by.pk
+        status, cause = (Status.PROMOTED, Cause.PERSON) if promotes else (Status.REPLACED, Cause.ACTIVATION)
+        _close(gradual, status, cause, actor, f"Release {by.release_version} was activated.")
+        gradual.refresh_from_db(fields=("status",))
     return gradual
 
 

@@ -1,5 +1,6 @@
 """Starts a gradual activation: its first step gives the candidate a share of the new executions."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
@@ -12,14 +13,16 @@ from releases.activation.gradual.plan import Plan
 from releases.activation.requirements import require_expected, require_reason, require_registered
 from releases.artifacts.soundness import require_verified
 from releases.errors import (
+    ApprovalRequired,
     CandidateActive,
     GradualActivationRunning,
     OperationKeyReused,
     ReasonRequired,
     SignatureRequired,
+    SmokeTestRequired,
     WorkerRequired,
 )
-from releases.models import GradualActivation, Kind, Pipeline, Release
+from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Pipeline, Release
 from tenancy import audit
 
 
@@ -28,7 +31,11 @@ def _audited(candidate: Release, *_: Any, actor: str, **__: Any) -> dict[str, An
     return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
 
 
-@audit.denials("gradual_activation.start", ReasonRequired, SignatureRequired, WorkerRequired, of=_audited)
+@audit.denials(
+    "gradual_activation.start",
+    *(ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
+    of=_audited,
+)
 def start(
     candidate: Release,
     plan: Plan,
@@ -37,32 +44,38 @@ def start(
     reason: str = "",
     expected_release_version: str | None = None,
     operation_key: str | None = None,
+    rule: Callable[[Pipeline, Kind], None] | None = None,
+    request: ActivationRequest | None = None,
+    complete: Callable[[Activation], None] | None = None,
 ) -> GradualActivation:
     """Give `candidate` the share of the first step, and return the gradual activation.
 
-    The active release stays active. `expected_release_version` and `operation_key` are those of `activation.activate`.
+    The active release stays active. The keyword arguments are those of `activation.activate`.
+
     Raises `ReleaseNotRegistered`, `ReasonRequired`, `NoActiveRelease`, `ActiveReleaseRevoked`, `CandidateActive`,
     `GradualActivationRunning`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
-    `ActiveReleaseChanged`, `OperationKeyReused`, and the refusal of a gate.
+    `ActiveReleaseChanged`, `OperationKeyReused`, the refusal of a gate, and what `rule` raises.
     """
-    earlier = _earlier(candidate, operation_key)
+    earlier = _earlier(candidate, operation_key, request)
     if earlier is not None:
         return earlier
     require_registered(candidate)
     pipeline = queries.pipeline(candidate.pipeline.tenant, candidate.pipeline.pipeline_id)
     require_reason(pipeline, reason)
-    gates.require_met(Switch(candidate, pipeline, Kind.GRADUAL))
+    gates.require_met(Switch(candidate, pipeline, Kind.GRADUAL, request=request))
     require_verified(candidate)
     with transaction.atomic():
         pipeline = pointer.locked(candidate.pipeline_id)
-        earlier = _earlier(candidate, operation_key)
+        earlier = _earlier(candidate, operation_key, request)
         if earlier is not None:
             return earlier
         candidate.refresh_from_db(fields=("status",))
         require_registered(candidate)
-        active = _require_startable(pipeline, candidate, expected_release_version)
+        active = require_startable(pipeline, candidate, expected_release_version)
         require_reason(pipeline, reason)
-        gates.require_met(Switch(candidate, pipeline, Kind.GRADUAL, binding=True))
+        if rule is not None:
+            rule(pipeline, Kind.GRADUAL)
+        gates.require_met(Switch(candidate, pipeline, Kind.GRADUAL, binding=True, request=request))
         gradual = GradualActivation.objects.create(
             pipeline=pipeline,
             baseline=active,
@@ -71,7 +84,7 @@ def start(
             reason=reason.strip(),
             **plan.columns,
         )
-        pointer.append(
+        activation = pointer.append(
             pipeline,
             active,
             Kind.GRADUAL,
@@ -80,14 +93,28 @@ def start(
             operation_key=operation_key,
             gradual=gradual,
             share=plan.steps[0].decimal,
+            request=request,
         )
+        if complete is not None:
+            complete(activation)
         operations.record(
-            "start", gradual, actor=actor, reason=gradual.reason, baseline=active.release_version, **plan.columns
+            "start",
+            gradual,
+            actor=actor,
+            reason=gradual.reason,
+            baseline=active.release_version,
+            request=str(request.pk) if request else None,
+            **plan.columns,
         )
     return operations.one(pipeline, gradual.pk)
 
 
-def _earlier(candidate: Release, operation_key: str | None) -> GradualActivation | None:
+def _earlier(
+    candidate: Release, operation_key: str | None, request: ActivationRequest | None
+) -> GradualActivation | None:
+    """Return the gradual activation that carried out the request, or that has the operation key."""
+    if request is not None:
+        return operations.all_of(candidate.pipeline).filter(activations__request=request).first()
     found = operations.repeated(candidate.pipeline, operation_key, Kind.GRADUAL)
     if found is not None and found.candidate_id != candidate.pk:
         raise OperationKeyReused(
@@ -97,7 +124,7 @@ def _earlier(candidate: Release, operation_key: str | None) -> GradualActivation
     return found
 
 
-def _require_startable(pipeline: Pipeline, candidate: Release, expected: str | None) -> Release:
+def require_startable(pipeline: Pipeline, candidate: Release, expected: str | None) -> Release:
     """Return the active release of a locked pipeline, beside which `candidate` may start."""
     require_expected(pipeline.activation, expected)
     active = queries.active_release(pipeline)

@@ -1,4 +1,4 @@
-"""Carries out approved requests: activates exactly what was approved, at its time.
+"""Carries out approved requests: activates exactly what was approved, or starts it gradually, at its time.
 
 A request has at most one activation, and both are written in one transaction. So a call that died is repeated by the
 next clock task, and concurrent calls activate once.
@@ -6,6 +6,7 @@ next clock task, and concurrent calls activate once.
 
 import logging
 from http import HTTPStatus
+from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q, QuerySet
@@ -14,6 +15,8 @@ from django.db.models.functions import Now
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
 from releases.activation import activation
+from releases.activation.gradual import start
+from releases.activation.gradual.plan import Plan
 from releases.activation.requests import states
 from releases.models import Activation, ActivationRequest, Kind, Pipeline
 from releases.states import RequestStatus
@@ -25,6 +28,8 @@ log = logging.getLogger(__name__)
 
 def carry_out(request: ActivationRequest) -> ActivationRequest:
     """Activate the release if the request is APPROVED and its time has come. Return the request as it is then.
+
+    A request with a plan starts a gradual activation of the release instead.
 
     Every gate is judged again. If one is unmet, or if what was approved has moved, the request is FAILED and says why.
     It stays APPROVED if the artifact store does not respond.
@@ -80,14 +85,17 @@ def _activate(request: ActivationRequest) -> None:
     def complete(_made: Activation) -> None:
         states.move(request, RequestStatus.ACTIVATED)
 
-    activation.activate(
-        request.release,
-        actor=request.actor,
-        reason=request.reason,
-        request=request,
-        rule=require_approved,
-        complete=complete,
-    )
+    how: dict[str, Any] = {
+        "actor": request.actor,
+        "reason": request.reason,
+        "request": request,
+        "rule": require_approved,
+        "complete": complete,
+    }
+    if request.plan is None:
+        activation.activate(request.release, **how)
+    else:
+        start.start(request.release, Plan.from_json(**request.plan), **how)
 
 
 def _refused(request: ActivationRequest, refusal: CoordinatorError) -> None:

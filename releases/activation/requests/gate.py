@@ -4,7 +4,7 @@ from releases.activation.gates import Gate, Switch, met, unmet, warning
 from releases.activation.requests import snapshot
 from releases.activation.rollback import was_active_lately
 from releases.errors import ApprovalRequired, OverrideNotAllowed, RequestOutdated
-from releases.models import ActivationRequest, Kind, Vote
+from releases.models import ActivationRequest, GradualActivation, Kind, Vote
 
 NAME = "approval"
 
@@ -24,6 +24,8 @@ def gate(switch: Switch) -> Gate | None:
     if switch.kind == Kind.ROLLBACK and was_active_lately(policy, switch.release):
         days = policy.rollback_days
         return met(NAME, f"A rollback to a release that was active in the last {days} days needs no approval.")
+    if switch.kind == Kind.PROMOTION and _approved_with_start(switch):
+        return met(NAME, "Approved with the start.")
     people = f"{policy.approvals} other {'person' if policy.approvals == 1 else 'people'}"
     return unmet(
         NAME,
@@ -32,6 +34,15 @@ def gate(switch: Switch) -> Gate | None:
             approvals=policy.approvals,
         ),
     )
+
+
+def _approved_with_start(switch: Switch) -> bool:
+    """Return True if an approved request started the running gradual activation, under no weaker policy."""
+    return switch.pipeline.activations.filter(
+        gradual__status=GradualActivation.Status.RUNNING,
+        gradual__candidate=switch.release,
+        request__policy__approvals__gte=switch.pipeline.approvals,
+    ).exists()
 
 
 def _of_request(switch: Switch, request: ActivationRequest) -> Gate:

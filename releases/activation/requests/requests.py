@@ -1,4 +1,4 @@
-"""Makes, withdraws and expires requests to activate a release.
+"""Makes, withdraws and expires requests to activate a release, at once or gradually.
 
 A request records the newest activation and the policy of its pipeline. It is OPEN until enough people have approved it,
 and APPROVED until its time. A policy that needs no approvals makes it APPROVED at once.
@@ -12,6 +12,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from releases import statements
+from releases.activation.gradual.plan import Plan
+from releases.activation.gradual.start import require_startable
 from releases.activation.requests import snapshot, states
 from releases.activation.requests.carrying_out import carry_out
 from releases.errors import (
@@ -41,6 +43,7 @@ def ask(
     requester: User,
     actor: str,
     reason: str,
+    plan: Plan | None = None,
     activate_at: datetime | None = None,
     expected_release_version: str | None = None,
     operation_key: str | None = None,
@@ -48,25 +51,32 @@ def ask(
     """Ask for the activation of `release`, at `activate_at` or as soon as it is approved. Return the request.
 
     `actor` is the requester or a token of theirs. `expected_release_version` and `operation_key` are those of
-    `activation.activate`. If the policy needs no approvals and no time is named, the release is activated at once.
+    `activation.activate`. If the policy needs no approvals and no time is named, the release is activated at once. With
+    a `plan`, a gradual activation starts instead.
+
     Raises `ReasonRequired`, `ActivationTimeInvalid`, `ReleaseNotRegistered`, `ActiveReleaseChanged` and
-    `OperationKeyReused`.
+    `OperationKeyReused`; with a plan also `NoActiveRelease`, `ActiveReleaseRevoked`, `CandidateActive` and
+    `GradualActivationRunning`.
     """
+    columns = plan.columns if plan else None
     if not reason.strip():
         raise ReasonRequired("A request to activate a release requires a reason.")
     with transaction.atomic():
         pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
-        request = _earlier(pipeline, release, operation_key)
+        request = _earlier(pipeline, release, columns, operation_key)
         if request is None:
             now = _now()
             _require_in_range(now, activate_at)
             release.refresh_from_db(fields=("status",))
             _require_ready(pipeline, release, expected_release_version)
+            if plan is not None:
+                require_startable(pipeline, release, expected_release_version)
             expires_at = now + timedelta(hours=pipeline.approval_hours)
             request = ActivationRequest.objects.create(
                 pipeline=pipeline,
                 release=release,
                 base=pipeline.activation,
+                plan=columns,
                 policy=snapshot.policy_of(pipeline),
                 requester=requester,
                 actor=actor,
@@ -77,7 +87,8 @@ def ask(
                 status=RequestStatus.OPEN if pipeline.approvals else RequestStatus.APPROVED,
             )
             at = activate_at and activate_at.isoformat()
-            states.record("create", request, actor, request.reason, activateAt=at, approvals=pipeline.approvals)
+            details = {"activateAt": at, "approvals": pipeline.approvals, "gradual": columns}
+            states.record("create", request, actor, request.reason, **details)
     return carry_out(request)
 
 
@@ -117,12 +128,17 @@ def _expire(request: ActivationRequest) -> bool:
     return True
 
 
-def _earlier(pipeline: Pipeline, release: Release, operation_key: str | None) -> ActivationRequest | None:
-    """Return the request that has the operation key. Raises `OperationKeyReused` if it is for another release."""
+def _earlier(
+    pipeline: Pipeline, release: Release, plan: dict[str, Any] | None, operation_key: str | None
+) -> ActivationRequest | None:
+    """Return the request that has the operation key.
+
+    Raises `OperationKeyReused` if it is for another release or has another plan.
+    """
     if operation_key is None:
         return None
     found = pipeline.activation_requests.select_related("release").filter(operation_key=operation_key).first()
-    if found is not None and found.release_id != release.pk:
+    if found is not None and (found.release_id, found.plan) != (release.pk, plan):
         raise OperationKeyReused(
             f"The operation key already requested the activation of release {found.release.release_version!r}."
         )

@@ -120,15 +120,23 @@ def test_a_former_release_can_be_a_candidate(owner: Tenant) -> None:
     assert history(owner)[-1][:2] == ("promotion", "1.0")
 
 
-@pytest.mark.parametrize("version", ["1.0", "2.0", "3.0"])
-def test_an_activation_ends_it(owner: Tenant, begun: GradualActivation, version: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "status", "cause"),
+    [
+        ("1.0", "REPLACED", "activation"),
+        ("2.0", "PROMOTED", "person"),
+        ("3.0", "REPLACED", "activation"),
+    ],
+)
+def test_an_activation_ends_it(owner: Tenant, begun: GradualActivation, version: str, status: str, cause: str) -> None:
+    """The activation of the candidate promotes it."""
     making.registered(owner, "3.0")
     activate(Release.objects.select_related("pipeline__tenant").get(release_version=version), actor="user:ben")
     done = gradual.again(begun)
-    assert (done.status, done.cause, done.ended_by) == ("REPLACED", "activation", "user:ben")
+    assert (done.status, done.cause, done.ended_by) == (status, cause, "user:ben")
     assert done.end_reason == f"Release {version} was activated."
     assert history(owner)[-1] == ("activation", version, None, None)
-    assert '"replacedCandidate":"2.0"' in AuditEntry.objects.order_by("-pk")[0].details
+    assert f'"{status.lower()}Candidate":"2.0"' in AuditEntry.objects.order_by("-pk")[0].details
 
 
 def test_a_rollback_ends_it(owner: Tenant) -> None:
