@@ -2,8 +2,8 @@
 
 # Returns, for each of the newest executions of a release that were created in a period and have ended: whether it
 # failed, and its duration in seconds. The duration is null if it failed, waited for an answer, or existed during a
-# pause. Executions that resubmit others are left out, because people chose them by their first result. No row: none has
-# ended.
+# pause. Executions that resubmit others are left out, because people chose them by their first result, and so are smoke
+# tests. No row: none has ended.
 SAMPLE = """
 SELECT e.status <> 'SUCCEEDED', CASE WHEN e.status = 'SUCCEEDED'
     AND NOT EXISTS (SELECT FROM executions_awaitunit u WHERE u.execution_id = e.id)
@@ -14,6 +14,6 @@ SELECT e.status <> 'SUCCEEDED', CASE WHEN e.status = 'SUCCEEDED'
 FROM executions_execution e
 WHERE e.tenant_id = %(tenant)s AND e.release_id = %(release)s AND e.created_at >= %(since)s
     AND (%(until)s::timestamptz IS NULL OR e.created_at < %(until)s) AND e.status IN ('SUCCEEDED', 'FAILED', 'DLQ')
-    AND NOT EXISTS (SELECT FROM executions_resubmission s WHERE s.new_execution_id = e.id)
+    AND NOT e.smoke AND NOT EXISTS (SELECT FROM executions_resubmission s WHERE s.new_execution_id = e.id)
 ORDER BY e.created_at DESC, e.id DESC LIMIT %(limit)s
 """

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from coordinator.dashboard import dashboard
 from executions.campaigns.filters import Filters, preview
+from executions.gradual.comparison import evidence
 from executions.holds import holds
 from executions.inspection.preflight import preflight
 from executions.lifecycle import outcome, retention
@@ -29,7 +30,7 @@ from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant
-from tests import making
+from tests import gradual, making
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 
@@ -313,3 +314,17 @@ def test_a_preview_of_the_activation_has_the_gate(gated: Tenant) -> None:
     [gate] = [each for each in gates.judge(activation.planned(release(gated))) if each.name == "smoke test"]
     assert gate.verdict is gates.Verdict.UNMET
     assert "has passed no smoke test in the last 2 hours" in gate.detail
+
+
+def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:
+    made = gradual.start(release(owner), gradual.plan(50), actor=ACTOR)
+    end(owner, begin(owner), ends=making.failure, retryable=False)
+    assert evidence(made).candidate.ended == 0
+
+
+def test_a_gradual_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
+    error = refusal(lambda: gradual.start(release(gated), gradual.plan(50), actor=ACTOR))
+    assert error.code == "SMOKE_TEST_REQUIRED"
+    assert AuditEntry.objects.filter(act="gradual_activation.start", outcome="denied").exists()
+    passed(gated)
+    assert gradual.start(release(gated), gradual.plan(50), actor=ACTOR).status == "RUNNING"

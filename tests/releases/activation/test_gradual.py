@@ -294,3 +294,15 @@ def test_gradual_activations_of_other_pipelines_are_unknown(owner: Tenant, begun
         operations.one(other, begun.pk)
     assert caught.value.code == "GRADUAL_ACTIVATION_UNKNOWN"
     assert operations.running(other) is None
+
+
+def test_refusals_for_want_of_approvals_are_recorded(owner: Tenant) -> None:
+    Pipeline.objects.update(approvals=1)
+    candidate, plan = gradual.candidate(owner), gradual.plan(5)
+    assert refusal(start, candidate, plan).code == "APPROVAL_REQUIRED"
+    Pipeline.objects.update(approvals=0)
+    made = start(candidate, plan, **WHO)
+    Pipeline.objects.update(approvals=1)
+    assert refusal(ending.promote, made).code == "APPROVAL_REQUIRED"
+    denied = AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("act", flat=True)
+    assert list(denied) == ["gradual_activation.start", "gradual_activation.promote"]
