@@ -11,7 +11,7 @@ from executions.submission.submission import ExecutionRequest, Submission, submi
 from foundation.errors import CoordinatorError
 from releases.activation.gradual.operations import one
 from releases.activation.gradual.plan import Plan, Step
-from releases.activation.gradual.start import start
+from releases.activation.gradual.start import start as start
 from releases.models import GradualActivation, Release
 from tenancy.models import Tenant
 from tests import making

@@ -43,12 +43,15 @@ def test_valid_bodies_are_plain(more: dict[str, Any]) -> None:
     assert {name: value for name, value in Request.validated(body).items() if name in body} == body
 
 
+NO_NAMES: tuple[Any, ...] = (None, "a", {}, ["a"] * 3, [""], ["x" * 6], [1], [None], [["a"]])
+
+
 @pytest.mark.parametrize(
     "more",
     [
         *({"name": text} for text in ("", " ", "a/b", "a\0b", "e\u0301", "x" * 11, "..", 1, None, ["a"], True)),
         *({"key": text} for text in ("", "x" * 6, 1.0, None)),
-        *({"names": names} for names in (None, "a", {}, ["a"] * 3, [""], ["x" * 6], [1], [None], [["a"]])),
+        *({"names": names} for names in NO_NAMES),
         *({"value": None}, {"version": "a/b"}, {"version": ""}, {"version": 1}, {"other": 1}, {"Name": "a"}),
     ],
 )
