@@ -64,8 +64,8 @@ PLAN = """'{"steps": [{"share": 5}], "groups": {}, "bounds": {}}'"""
 OTHERWISE_PLANNED = (("5", "6"), ('groups": {}', 'groups": {"tags": ["x"]}'), ('bounds": {}', 'bounds": {"x": 1}'))
 GRADUAL = "'00000000-0000-4000-8000-00000000000b'::uuid"
 STARTED = f"""INSERT INTO releases_gradualactivation (id, pipeline_id, baseline_id, candidate_id, steps, groups, bounds,
-    actor, reason) SELECT {GRADUAL}, {pipeline()}, {ACTIVE}, {release("0.5")}, '[{{"share": 5}}]', '{{}}', '{{}}',
-    '', ''"""
+    actor, reason)
+    SELECT {GRADUAL}, {pipeline()}, {ACTIVE}, {release("0.5")}, '[{{"share": 5}}]', '{{}}', '{{}}', '', ''"""
 REQUESTS = [
     NewRow(
         "releases_activationrequest",
