@@ -17,7 +17,7 @@ from tenancy.api.tenant_view import TENANT, TenantView
 
 class FactView(serializers.Serializer[Fact]):
     name = serializers.CharField()
-    value = serializers.CharField(help_text="Empty if there is none.")
+    value = serializers.CharField(help_text="Empty if it is not known.")
 
 
 class DriftView(serializers.Serializer[Drift]):

@@ -92,7 +92,7 @@ def _unsound(releases: dict[int, Release]) -> Iterator[Drift]:
 
 
 def _skewed(chosen: dict[str, Any]) -> Iterator[Drift]:
-    """Yield the pipelines of which recent executions were submitted to another release than the active one."""
+    """Yield the pipelines that have recent submissions to another release than the active one."""
     parameters = {**chosen, "days": DAYS, "scanned": SCANNED, "settled": SETTLED_SECONDS}
     for name, active, count, resubmitted, first, last, callers, versions in _rows(statements.SKEWED, parameters):
         evidence = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wire.documents.canonical_types import MAX_MISMATCHES, mismatches
+from wire.documents.canonical_types import MAX_MISMATCHES, declared_names, mismatches
 
 
 def scalar(name: str) -> dict[str, str]:
@@ -199,3 +199,22 @@ def test_mismatches_are_bounded() -> None:
 def test_unknown_definitions_raise_nothing(definition: Any, value: Any) -> None:
     mismatches({"T": {"definition": definition}}, "T", value)
     mismatches({"T": definition}, "T", value)
+
+
+def test_names_that_come_from_the_value_can_be_hidden() -> None:
+    value = {"amount": "1", "id": "x", "labels": {"secret": "y"}, "other": 1, "known": 2}
+    shown = mismatches(TYPES, "Order", value, shown={"known"})
+    assert shown == [
+        (".id", "must be a UUID in a string"),
+        (".labels{}", "must be an integer"),
+        ("{}", "is not a member of the type"),
+        (".known", "is not a member of the type"),
+    ]
+    assert [rule for _, rule in shown] == [rule for _, rule in mismatches(TYPES, "Order", value)]
+
+
+def test_the_declared_names_are_those_of_records() -> None:
+    assert declared_names(
+        {"Order": {"definition": DEFINITIONS["Order"]}, "Line": {"definition": DEFINITIONS["Line"]}}
+    ) == {*("amount", "id", "labels", "lines", "note", "parent", "count")}
+    assert declared_names({"a": None, "b": {"definition": []}, "c": {"definition": {"fields": [1]}}}) == set()
