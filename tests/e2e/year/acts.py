@@ -28,7 +28,7 @@ def an_order_stays_open_all_year(year: Year) -> None:
 
 def the_second_release_passes_every_gate(year: Year) -> None:
     year.publish("2.0")
-    switch = {"releaseVersion": "2.0", "reason": "faster"}
+    switch: dict[str, Any] = {"releaseVersion": "2.0", "reason": "faster"}
     refused = year.maria.refused("activations", 409, "WORKER_REQUIRED", **switch)
     assert refused["command"] == "pipelines worker --release pipeline-release.json"
     year.host("2.0")
@@ -78,7 +78,7 @@ def the_third_release_waits_for_its_time(year: Year) -> None:
 
 
 def the_fourth_release_withdraws_itself(year: Year) -> None:
-    """A gradual activation needs no approvals, because its statistics decide."""
+    """A request cannot ask for a gradual activation, so the tenant admin first drops the approvals."""
     year.publish("4.0")
     year.host("4.0")
     smoke_test(year, "4.0")
@@ -118,7 +118,7 @@ def the_fifth_release_is_rolled_back(year: Year) -> None:
     year.publish("5.0")
     year.host("5.0")
     smoke_test(year, "5.0", gate=True)
-    emergency = {"releaseVersion": "5.0", "reason": "large orders are lost", "override": True}
+    emergency: dict[str, Any] = {"releaseVersion": "5.0", "reason": "large orders are lost", "override": True}
     year.maria.refused("activations", 403, "SCOPE_MISSING", **emergency)
     year.ada.post("activations", **emergency)
     year.note("fifth")
@@ -169,14 +169,14 @@ def the_failures_run_again_on_the_good_release(year: Year) -> None:
 
 def old_releases_retire(year: Year) -> None:
     """A release retires once nothing needs it, or once its failures are given up."""
-    old = {"releaseVersion": "1.0", "reason": "a year old"}
+    old: dict[str, Any] = {"releaseVersion": "1.0", "reason": "a year old"}
     refused = year.maria.refused("retirements", 409, "RETIREMENT_BLOCKED", **old)
     assert refused["blockers"] == [{"kind": "RUNNING", "count": 1}]
     (year.folder / "gate-1.0").touch()
     year.tenant.wait_for(year.long_order, "SUCCEEDED")
     assert year.maria.post("retirements", **old)["givenUpFailures"] == 0
 
-    failed = {"releaseVersion": "4.0", "reason": "it never worked"}
+    failed: dict[str, Any] = {"releaseVersion": "4.0", "reason": "it never worked"}
     refused = year.maria.refused("retirements", 409, "RETIREMENT_BLOCKED", **failed)
     count = len(year.failures)
     assert refused["blockers"] == [{"kind": "FAILED", "count": count}]

@@ -45,50 +45,51 @@ REQUESTS = [
     ("3.0", "ACTIVATED", VOTES[3]),
 ]
 
-GRANTED = """\
-token:maria release.upload 1.0
-coordinator release.register 1.0
-token:maria release.activate 1.0
-token:maria release.upload 2.0
-coordinator release.register 2.0
-token:ada policy.change
-token:maria release.smoke_test 2.0
-token:ada policy.change
-token:maria activation_request.create 2.0
-token:raj activation_request.vote 2.0
-token:maria activation_request.create 2.0
-token:raj activation_request.vote 2.0
-token:lena activation_request.vote 2.0
-token:maria release.activate 2.0
-token:maria release.upload 3.0
-coordinator release.register 3.0
-token:maria release.smoke_test 3.0
-token:maria activation_request.create 3.0
-token:raj activation_request.vote 3.0
-token:lena activation_request.vote 3.0
-token:lena activation_request.withdraw 3.0
-token:maria activation_request.create 3.0
-token:raj activation_request.vote 3.0
-token:lena activation_request.vote 3.0
-token:maria release.activate 3.0
-token:maria release.upload 4.0
-coordinator release.register 4.0
-token:maria release.smoke_test 4.0
-token:ada policy.change
-token:maria gradual_activation.start 4.0
-coordinator gradual_activation.withdraw 4.0
-token:ada policy.change
-token:maria release.upload 5.0
-coordinator release.register 5.0
-token:maria release.smoke_test 5.0
-token:ada release.activate 5.0
-token:otto release.activate 3.0
-token:ada release.revoke 5.0
-token:otto execution.cancel stuck
-token:otto campaign.start
-token:otto execution.resubmit stuck
-token:maria release.retire 1.0
-token:maria release.retire 4.0""".split("\n")
+GRANTED = [
+    "token:maria release.upload 1.0",
+    "coordinator release.register 1.0",
+    "token:maria release.activate 1.0",
+    "token:maria release.upload 2.0",
+    "coordinator release.register 2.0",
+    "token:ada policy.change",
+    "token:maria release.smoke_test 2.0",
+    "token:ada policy.change",
+    "token:maria activation_request.create 2.0",
+    "token:raj activation_request.vote 2.0",
+    "token:maria activation_request.create 2.0",
+    "token:raj activation_request.vote 2.0",
+    "token:lena activation_request.vote 2.0",
+    "token:maria release.activate 2.0",
+    "token:maria release.upload 3.0",
+    "coordinator release.register 3.0",
+    "token:maria release.smoke_test 3.0",
+    "token:maria activation_request.create 3.0",
+    "token:raj activation_request.vote 3.0",
+    "token:lena activation_request.vote 3.0",
+    "token:lena activation_request.withdraw 3.0",
+    "token:maria activation_request.create 3.0",
+    "token:raj activation_request.vote 3.0",
+    "token:lena activation_request.vote 3.0",
+    "token:maria release.activate 3.0",
+    "token:maria release.upload 4.0",
+    "coordinator release.register 4.0",
+    "token:maria release.smoke_test 4.0",
+    "token:ada policy.change",
+    "token:maria gradual_activation.start 4.0",
+    "coordinator gradual_activation.withdraw 4.0",
+    "token:ada policy.change",
+    "token:maria release.upload 5.0",
+    "coordinator release.register 5.0",
+    "token:maria release.smoke_test 5.0",
+    "token:ada release.activate 5.0",
+    "token:otto release.activate 3.0",
+    "token:ada release.revoke 5.0",
+    "token:otto execution.cancel stuck",
+    "token:otto campaign.start",
+    "token:otto execution.resubmit stuck",
+    "token:maria release.retire 1.0",
+    "token:maria release.retire 4.0",
+]
 DENIED = {
     *(("token:maria", act) for act in ("release.activate", "activation_request.vote", "gradual_activation.start")),
     ("token:otto", "release.activate"),

@@ -84,7 +84,7 @@ class Year:
 
     @classmethod
     def begin(cls, running: RunningProduct, tenant: TenantInUse, folder: Path) -> Self:
-        people = {name: Person.of(running, tenant, name) for name in ROLES}
+        people: dict[str, Any] = {name: Person.of(running, tenant, name) for name in ROLES}
         return cls(tenant, **people, releases={each: _built(each, folder) for each in VERSIONS}, folder=folder)
 
     def note(self, name: str) -> None:
