@@ -26,11 +26,13 @@ from foundation.errors import CoordinatorError
 from releases.activation import activation, gates, policy, rollback
 from releases.activation.activation import activate
 from releases.activation.blockers import blockers
+from releases.activation.gradual.start import start as start_gradual
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant
-from tests import gradual, making
+from tests import making
+from tests.gradual import plan
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 
@@ -317,14 +319,14 @@ def test_a_preview_of_the_activation_has_the_gate(gated: Tenant) -> None:
 
 
 def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:
-    made = gradual.start(release(owner), gradual.plan(50), actor=ACTOR)
+    made = start_gradual(release(owner), plan(50), actor=ACTOR)
     end(owner, begin(owner), ends=making.failure, retryable=False)
     assert evidence(made).candidate.ended == 0
 
 
 def test_a_gradual_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
-    error = refusal(lambda: gradual.start(release(gated), gradual.plan(50), actor=ACTOR))
+    error = refusal(lambda: start_gradual(release(gated), plan(50), actor=ACTOR))
     assert error.code == "SMOKE_TEST_REQUIRED"
     assert AuditEntry.objects.filter(act="gradual_activation.start", outcome="denied").exists()
     passed(gated)
-    assert gradual.start(release(gated), gradual.plan(50), actor=ACTOR).status == "RUNNING"
+    assert start_gradual(release(gated), plan(50), actor=ACTOR).status == "RUNNING"
