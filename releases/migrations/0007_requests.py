@@ -124,7 +124,8 @@ CREATE TRIGGER vote_not_truncated BEFORE TRUNCATE ON releases_vote
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- If the policy requires approvals, an activation carries out a request that has them, or is a rollback to a release
--- that was active lately, or an emergency override. A request is carried out as it was approved.
+-- that was active lately, or an emergency override. A request is carried out as it was approved. The start of a gradual
+-- activation has its own guard: its further steps, and the withdrawal of its candidate, need no approvals.
 CREATE FUNCTION guard_approvals() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     policy releases_pipeline;
@@ -142,7 +143,7 @@ BEGIN
         RAISE EXCEPTION 'activation %: it is not what its request has approved', NEW.sequence
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_as_approved';
     END IF;
-    IF NEW.request_id IS NULL AND policy.approvals > 0 AND NOT NEW.override
+    IF NEW.request_id IS NULL AND policy.approvals > 0 AND NOT NEW.override AND NEW.kind NOT IN ('gradual', 'withdrawal')
         AND NOT (NEW.kind = 'rollback' AND EXISTS (SELECT FROM releases_activation a
             WHERE a.pipeline_id = NEW.pipeline_id AND a.previous_id = NEW.release_id AND a.release_id <> NEW.release_id
                 AND a.activated_at >= now() - make_interval(days => policy.rollback_days)))

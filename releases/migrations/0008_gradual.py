@@ -7,7 +7,8 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 FORWARD = r"""
--- A gradual activation is of two registered releases of its pipeline, of which the baseline is active.
+-- A gradual activation is of two registered releases of its pipeline, of which the baseline is active. It begins under a
+-- policy without approvals.
 CREATE FUNCTION guard_new_gradual_activation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM releases_pipeline p JOIN releases_activation a ON a.id = p.activation_id
@@ -21,6 +22,10 @@ BEGIN
     IF NEW.status <> 'RUNNING' OR NEW.step <> 0 THEN
         RAISE EXCEPTION 'gradual activation: it starts RUNNING, at its first step'
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'gradual_activation_starts';
+    END IF;
+    IF EXISTS (SELECT FROM releases_pipeline p WHERE p.id = NEW.pipeline_id AND p.approvals > 0) THEN
+        RAISE EXCEPTION 'gradual activation: the policy requires approvals'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'gradual_activation_approved';
     END IF;
     -- The time under the lock of the pipeline, as that of activations.
     NEW.started_at := clock_timestamp();

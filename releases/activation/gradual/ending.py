@@ -14,7 +14,7 @@ from releases.activation.gradual import operations
 from releases.activation.gradual.steps import require_step
 from releases.activation.requirements import require_expected, require_reason, require_registered
 from releases.artifacts.soundness import require_verified
-from releases.errors import ReasonRequired, SignatureRequired, WorkerRequired
+from releases.errors import ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired
 from releases.models import GradualActivation, Kind, Pipeline, Release
 from tenancy import audit
 
@@ -28,7 +28,11 @@ def _audited(gradual: GradualActivation, *, actor: str, **_: Any) -> dict[str, A
     return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
 
 
-@audit.denials("gradual_activation.promote", ReasonRequired, SignatureRequired, WorkerRequired, of=_audited)
+@audit.denials(
+    "gradual_activation.promote",
+    *(ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
+    of=_audited,
+)
 def promote(
     gradual: GradualActivation,
     *,

@@ -12,11 +12,13 @@ from releases.activation.gradual.plan import Plan
 from releases.activation.requirements import require_expected, require_reason, require_registered
 from releases.artifacts.soundness import require_verified
 from releases.errors import (
+    ApprovalRequired,
     CandidateActive,
     GradualActivationRunning,
     OperationKeyReused,
     ReasonRequired,
     SignatureRequired,
+    SmokeTestRequired,
     WorkerRequired,
 )
 from releases.models import GradualActivation, Kind, Pipeline, Release
@@ -28,7 +30,11 @@ def _audited(candidate: Release, *_: Any, actor: str, **__: Any) -> dict[str, An
     return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
 
 
-@audit.denials("gradual_activation.start", ReasonRequired, SignatureRequired, WorkerRequired, of=_audited)
+@audit.denials(
+    "gradual_activation.start",
+    *(ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
+    of=_audited,
+)
 def start(
     candidate: Release,
     plan: Plan,

@@ -12,6 +12,7 @@ from releases.activation.activation import activate
 from releases.activation.gates import Gate, Switch
 from releases.activation.gradual import ending, operations, steps
 from releases.activation.gradual.start import start
+from releases.activation.policy import change
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.activation.rollback import roll_back, target
@@ -19,7 +20,7 @@ from releases.errors import SignatureRequired
 from releases.models import Activation, GradualActivation, Kind, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making
-from tests.raw_sql import rows
+from tests.raw_sql import refused, rows
 
 pytestmark = pytest.mark.django_db
 WHO: dict[str, Any] = {"actor": "user:ann"}
@@ -286,3 +287,47 @@ def test_gradual_activations_of_other_pipelines_are_unknown(owner: Tenant, begun
         operations.one(other, begun.pk)
     assert caught.value.code == "GRADUAL_ACTIVATION_UNKNOWN"
     assert operations.running(other) is None
+
+
+# --- approvals ---
+
+
+@pytest.fixture
+def stricter(owner: Tenant, begun: GradualActivation) -> GradualActivation:
+    """A gradual activation that began before the policy required approvals."""
+    change(begun.pipeline, {"approvals": 1}, **WHO)
+    return gradual.again(begun)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_candidate_is_withdrawn_without_approvals(owner: Tenant, stricter: GradualActivation, version: str) -> None:
+    revoke(queries.release(stricter.pipeline, version), **WHY)
+    assert gradual.again(stricter).cause == "revocation"
+    assert newest(owner).kind == Kind.WITHDRAWAL
+
+
+def test_a_person_withdraws_a_candidate_without_approvals(owner: Tenant, stricter: GradualActivation) -> None:
+    ending.withdraw(stricter, **WHY)
+    assert newest(owner).kind == Kind.WITHDRAWAL
+
+
+def test_further_steps_need_no_approvals(stricter: GradualActivation) -> None:
+    assert steps.move_on(stricter, **WHO).step == 1
+
+
+def test_a_promotion_needs_approvals(stricter: GradualActivation) -> None:
+    assert refusal(ending.promote, stricter, **WHO).code == "APPROVAL_REQUIRED"
+    denied = AuditEntry.objects.order_by("-pk")[0]
+    assert (denied.act, denied.outcome) == ("gradual_activation.promote", "denied")
+
+
+def test_a_start_needs_approvals(owner: Tenant, stricter: GradualActivation) -> None:
+    ending.withdraw(stricter, **WHY)
+    candidate = gradual.candidate(owner, "3.0")
+    assert refusal(start, candidate, gradual.plan(5), **WHO).code == "APPROVAL_REQUIRED"
+    denied = AuditEntry.objects.order_by("-pk")[0]
+    assert (denied.act, denied.outcome) == ("gradual_activation.start", "denied")
+    copy = """INSERT INTO releases_gradualactivation (id, pipeline_id, baseline_id, candidate_id, steps, groups, bounds,
+        actor, reason) SELECT gen_random_uuid(), pipeline_id, baseline_id, %s, steps, groups, bounds, actor, reason
+        FROM releases_gradualactivation"""
+    assert refused(copy, candidate.pk) == "gradual_activation_approved"
