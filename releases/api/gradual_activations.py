@@ -110,7 +110,7 @@ class StepOperationRequest(OperationRequest):
     )
 
 
-class WithdrawalRequest(OperationRequest):
+class GradualWithdrawalRequest(OperationRequest):
     reason = Text(max_length=1000)
 
 
@@ -310,10 +310,12 @@ class WithdrawalOfCandidate(_OneView):
     acts: ClassVar = {"POST": "gradual_activation.withdraw"}
     refusals: ClassVar = {"POST": (*_REFUSALS, ReasonRequired)}
 
-    @extend_schema(operation_id="withdrawCandidate", request=WithdrawalRequest, responses=OneGradualActivationView)
+    @extend_schema(
+        operation_id="withdrawCandidate", request=GradualWithdrawalRequest, responses=OneGradualActivationView
+    )
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """Give the candidate no further executions. Each later submission gets the active release."""
-        body = WithdrawalRequest.validated(request.data)
+        body = GradualWithdrawalRequest.validated(request.data)
         gradual = ending.withdraw(
             self.one(pipeline_id, gradual_id),
             actor=self.actor,

@@ -12,6 +12,7 @@ from releases.activation.activation import activate
 from releases.activation.gates import Gate, Switch
 from releases.activation.gradual import ending, operations, steps
 from releases.activation.gradual.start import start
+from releases.activation.policy import change
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.activation.rollback import roll_back, target
@@ -311,3 +312,43 @@ def test_refusals_for_want_of_approvals_are_recorded(owner: Tenant) -> None:
     assert refusal(ending.promote, made).code == "APPROVAL_REQUIRED"
     denied = AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("act", flat=True)
     assert list(denied) == ["gradual_activation.start", "gradual_activation.promote"]
+
+
+# --- approvals ---
+
+
+@pytest.fixture
+def stricter(owner: Tenant, begun: GradualActivation) -> GradualActivation:
+    """A gradual activation that began before the policy required approvals."""
+    change(begun.pipeline, {"approvals": 1}, **WHO)
+    return gradual.again(begun)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_candidate_is_withdrawn_without_approvals(owner: Tenant, stricter: GradualActivation, version: str) -> None:
+    revoke(queries.release(stricter.pipeline, version), **WHY)
+    assert gradual.again(stricter).cause == "revocation"
+    assert newest(owner).kind == Kind.WITHDRAWAL
+
+
+def test_a_person_withdraws_a_candidate_without_approvals(owner: Tenant, stricter: GradualActivation) -> None:
+    ending.withdraw(stricter, **WHY)
+    assert newest(owner).kind == Kind.WITHDRAWAL
+
+
+def test_further_steps_need_no_approvals(stricter: GradualActivation) -> None:
+    assert steps.move_on(stricter, **WHO).step == 1
+
+
+def test_a_promotion_needs_approvals(stricter: GradualActivation) -> None:
+    assert refusal(ending.promote, stricter, **WHO).code == "APPROVAL_REQUIRED"
+    denied = AuditEntry.objects.order_by("-pk")[0]
+    assert (denied.act, denied.outcome) == ("gradual_activation.promote", "denied")
+
+
+def test_a_start_needs_approvals(owner: Tenant, stricter: GradualActivation) -> None:
+    ending.withdraw(stricter, **WHY)
+    candidate = gradual.candidate(owner, "3.0")
+    assert refusal(start, candidate, gradual.plan(5), **WHO).code == "APPROVAL_REQUIRED"
+    denied = AuditEntry.objects.order_by("-pk")[0]
+    assert (denied.act, denied.outcome) == ("gradual_activation.start", "denied")
