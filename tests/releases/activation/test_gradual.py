@@ -1,5 +1,6 @@
 """Gradual activations: each operation is one activation, and a rejected one changes nothing."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -258,28 +259,47 @@ def test_a_withdrawal_always_requires_a_reason(begun: GradualActivation) -> None
     assert refusal(ending.withdraw, begun, reason=" ").code == "REASON_REQUIRED"
 
 
-def test_start_and_promotion_are_judged_by_the_gates(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+class Judge:
+    """A gate that notes what it is asked about."""
+
+    refuses = False
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Kind, bool]] = []
+
+    def __call__(self, switch: Switch) -> Gate | None:
+        self.asked.append((switch.release.release_version, switch.kind, switch.binding))
+        return gates.unmet("test", SignatureRequired("no")) if self.refuses else None
+
+
+@pytest.fixture
+def judge() -> Iterator[Judge]:
+    made = Judge()
+    gates.sources.append(made)
+    yield made
+    gates.sources.remove(made)
+
+
+def test_start_and_promotion_are_judged_by_the_gates(owner: Tenant, judge: Judge) -> None:
     """Each is judged before its transaction and in it. A withdrawal and a step are not judged."""
-    seen: list[tuple[str, Kind, bool]] = []
-    refused = False
-
-    def gate(switch: Switch) -> Gate | None:
-        seen.append((switch.release.release_version, switch.kind, switch.binding))
-        return gates.unmet("test", SignatureRequired("no")) if refused else None
-
-    monkeypatch.setattr(gates, "sources", [gate])
     made = gradual.started(owner, 5, 10)
     steps.move_on(made, **WHO)
-    refused = True
+    judge.refuses = True
     assert refusal(ending.promote, made).code == "SIGNATURE_REQUIRED"
     denied = AuditEntry.objects.order_by("-pk")[0]
     assert (denied.act, denied.outcome) == ("gradual_activation.promote", "denied")
-    refused = False
+    assert refusal(start, gradual.candidate(owner, "3.0"), gradual.plan(5)).code == "SIGNATURE_REQUIRED"
+    denied = AuditEntry.objects.order_by("-pk")[0]
+    assert (denied.act, denied.outcome) == ("gradual_activation.start", "denied")
+    judge.refuses = False
     ending.promote(made, **WHO)
-    assert seen == [
-        *(("2.0", Kind.GRADUAL, binding) for binding in (False, True)),
+    assert judge.asked == [
+        ("2.0", Kind.GRADUAL, False),
+        ("2.0", Kind.GRADUAL, True),
         ("2.0", Kind.PROMOTION, False),
-        *(("2.0", Kind.PROMOTION, binding) for binding in (False, True)),
+        ("3.0", Kind.GRADUAL, False),
+        ("2.0", Kind.PROMOTION, False),
+        ("2.0", Kind.PROMOTION, True),
     ]
 
 
