@@ -3,7 +3,7 @@
 from django.db import migrations, models
 from django.db.models import Q
 
-FORWARD = """
+GUARD_REQUEST = """
 CREATE OR REPLACE FUNCTION guard_request() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     approvals bigint := (SELECT count(*) FROM releases_vote v
@@ -12,25 +12,25 @@ DECLARE
         WHERE v.request_id = OLD.id AND v.round = OLD.round AND v.decision = 'refuse');
 BEGIN
     IF (NEW.id, NEW.pipeline_id, NEW.release_id, NEW.requester_id, NEW.actor, NEW.reason, NEW.operation_key,
-            NEW.activate_at, NEW.created_at, NEW.expires_at, NEW.plan)
+            NEW.activate_at, NEW.created_at, NEW.expires_at%(new)s)
         IS DISTINCT FROM (OLD.id, OLD.pipeline_id, OLD.release_id, OLD.requester_id, OLD.actor, OLD.reason,
-            OLD.operation_key, OLD.activate_at, OLD.created_at, OLD.expires_at, OLD.plan)
+            OLD.operation_key, OLD.activate_at, OLD.created_at, OLD.expires_at%(old)s)
     THEN
-        RAISE EXCEPTION 'request %: what it asks for never changes', OLD.id
+        RAISE EXCEPTION 'request %%: what it asks for never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_immutable';
     END IF;
     IF OLD.status NOT IN ('OPEN', 'APPROVED') THEN
-        RAISE EXCEPTION 'request %: it has ended', OLD.id
+        RAISE EXCEPTION 'request %%: it has ended', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_over_is_over';
     END IF;
     IF (NEW.base_id, NEW.policy, NEW.round, NEW.moved) IS DISTINCT FROM (OLD.base_id, OLD.policy, OLD.round, OLD.moved)
         AND NOT (OLD.status = 'OPEN' AND NEW.status = 'OPEN' AND NEW.round = OLD.round + 1 AND request_fits(NEW))
     THEN
-        RAISE EXCEPTION 'request %: only a new round records another present', OLD.id
+        RAISE EXCEPTION 'request %%: only a new round records another present', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_new_round';
     END IF;
     IF NEW.status_changed_at <> (CASE WHEN NEW.status = OLD.status THEN OLD.status_changed_at ELSE now() END) THEN
-        RAISE EXCEPTION 'request %: its time is that of its last move', OLD.id
+        RAISE EXCEPTION 'request %%: its time is that of its last move', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_time';
     END IF;
     IF NEW.status = OLD.status THEN
@@ -39,23 +39,24 @@ BEGIN
     IF (OLD.status || '>' || NEW.status) <> ALL (ARRAY['OPEN>APPROVED', 'OPEN>REFUSED', 'OPEN>WITHDRAWN',
         'OPEN>EXPIRED', 'OPEN>FAILED', 'APPROVED>ACTIVATED', 'APPROVED>WITHDRAWN', 'APPROVED>FAILED'])
     THEN
-        RAISE EXCEPTION 'request %: there is no move from % to %', OLD.id, OLD.status, NEW.status
+        RAISE EXCEPTION 'request %%: there is no move from %% to %%', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_legal_move';
     END IF;
     IF (NEW.status = 'APPROVED' AND (refusals > 0 OR approvals < greatest(1, (OLD.policy ->> 'approvals')::int)))
         OR (NEW.status = 'REFUSED' AND refusals = 0)
         OR (NEW.status = 'EXPIRED' AND NEW.expires_at > clock_timestamp())
     THEN
-        RAISE EXCEPTION 'request %: its votes and its time do not make it %', OLD.id, NEW.status
+        RAISE EXCEPTION 'request %%: its votes and its time do not make it %%', OLD.id, NEW.status
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_decided_by_votes';
     END IF;
     IF NEW.status = 'ACTIVATED' AND NOT EXISTS (SELECT FROM releases_activation a WHERE a.request_id = OLD.id) THEN
-        RAISE EXCEPTION 'request %: it has no activation', OLD.id
+        RAISE EXCEPTION 'request %%: it has no activation', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_has_activation';
     END IF;
     RETURN NEW;
 END $$;
-
+"""
+FORWARD = """
 -- As before, for gradual activations too: the approved start stands for the later steps, and for the promotion as long
 -- as the policy requires no more approvals. A withdrawal requires none.
 CREATE OR REPLACE FUNCTION guard_approvals() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
@@ -96,57 +97,6 @@ BEGIN
 END $$;
 """
 BACKWARD = """
-CREATE OR REPLACE FUNCTION guard_request() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
-DECLARE
-    approvals bigint := (SELECT count(*) FROM releases_vote v
-        WHERE v.request_id = OLD.id AND v.round = OLD.round AND v.decision = 'approve');
-    refusals bigint := (SELECT count(*) FROM releases_vote v
-        WHERE v.request_id = OLD.id AND v.round = OLD.round AND v.decision = 'refuse');
-BEGIN
-    IF (NEW.id, NEW.pipeline_id, NEW.release_id, NEW.requester_id, NEW.actor, NEW.reason, NEW.operation_key,
-            NEW.activate_at, NEW.created_at, NEW.expires_at)
-        IS DISTINCT FROM (OLD.id, OLD.pipeline_id, OLD.release_id, OLD.requester_id, OLD.actor, OLD.reason,
-            OLD.operation_key, OLD.activate_at, OLD.created_at, OLD.expires_at)
-    THEN
-        RAISE EXCEPTION 'request %: what it asks for never changes', OLD.id
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_immutable';
-    END IF;
-    IF OLD.status NOT IN ('OPEN', 'APPROVED') THEN
-        RAISE EXCEPTION 'request %: it has ended', OLD.id
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_over_is_over';
-    END IF;
-    IF (NEW.base_id, NEW.policy, NEW.round, NEW.moved) IS DISTINCT FROM (OLD.base_id, OLD.policy, OLD.round, OLD.moved)
-        AND NOT (OLD.status = 'OPEN' AND NEW.status = 'OPEN' AND NEW.round = OLD.round + 1 AND request_fits(NEW))
-    THEN
-        RAISE EXCEPTION 'request %: only a new round records another present', OLD.id
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_new_round';
-    END IF;
-    IF NEW.status_changed_at <> (CASE WHEN NEW.status = OLD.status THEN OLD.status_changed_at ELSE now() END) THEN
-        RAISE EXCEPTION 'request %: its time is that of its last move', OLD.id
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_time';
-    END IF;
-    IF NEW.status = OLD.status THEN
-        RETURN NEW;
-    END IF;
-    IF (OLD.status || '>' || NEW.status) <> ALL (ARRAY['OPEN>APPROVED', 'OPEN>REFUSED', 'OPEN>WITHDRAWN',
-        'OPEN>EXPIRED', 'OPEN>FAILED', 'APPROVED>ACTIVATED', 'APPROVED>WITHDRAWN', 'APPROVED>FAILED'])
-    THEN
-        RAISE EXCEPTION 'request %: there is no move from % to %', OLD.id, OLD.status, NEW.status
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_legal_move';
-    END IF;
-    IF (NEW.status = 'APPROVED' AND (refusals > 0 OR approvals < greatest(1, (OLD.policy ->> 'approvals')::int)))
-        OR (NEW.status = 'REFUSED' AND refusals = 0)
-        OR (NEW.status = 'EXPIRED' AND NEW.expires_at > clock_timestamp())
-    THEN
-        RAISE EXCEPTION 'request %: its votes and its time do not make it %', OLD.id, NEW.status
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_decided_by_votes';
-    END IF;
-    IF NEW.status = 'ACTIVATED' AND NOT EXISTS (SELECT FROM releases_activation a WHERE a.request_id = OLD.id) THEN
-        RAISE EXCEPTION 'request %: it has no activation', OLD.id
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_request_has_activation';
-    END IF;
-    RETURN NEW;
-END $$;
 
 CREATE OR REPLACE FUNCTION guard_approvals() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -189,5 +139,8 @@ class Migration(migrations.Migration):
                 name="activation_request_plan_is_complete",
             ),
         ),
-        migrations.RunSQL(FORWARD, BACKWARD),
+        migrations.RunSQL(
+            GUARD_REQUEST % {"new": ", NEW.plan", "old": ", OLD.plan"} + FORWARD,
+            GUARD_REQUEST % {"new": "", "old": ""} + BACKWARD,
+        ),
     )
