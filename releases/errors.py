@@ -297,7 +297,7 @@ class RequestOutdated(CoordinatorError):
 class OwnRequest(CoordinatorError):
     code = "OWN_REQUEST"
     status = 403
-    title = "Nobody votes on their own request"
+    title = "A person cannot vote on their own request"
 
 
 class AlreadyVoted(CoordinatorError):

@@ -151,8 +151,8 @@ def current(tenant: Tenant, pipeline_id: str) -> Admission:
 def _candidate(newest: Activation) -> Candidate | None:
     """Return the candidate that the newest activation of a pipeline names.
 
-    Return None if there is none, if it cannot run now, or if it is paused and refuses submissions. The active release
-    then gets its executions: a gradual activation is no reason to refuse one.
+    Return None if it names no candidate, if that cannot run now, or if it is paused and refuses submissions. The active
+    release then gets its executions: a gradual activation is no reason to refuse one.
     """
     release, gradual, share = newest.candidate, newest.gradual, newest.share
     if release is None or gradual is None or share is None:

@@ -221,8 +221,8 @@ class GradualActivations(TenantView, ListAPIView[GradualActivation]):
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Give a candidate the share of the first step. The active release gets the other executions.
 
-        The candidate is withdrawn if it crosses a bound. Otherwise each step follows by itself. The last one remains
-        until the candidate is promoted or withdrawn.
+        The candidate is withdrawn if it crosses a bound. Otherwise each step follows automatically. The last one
+        remains until the candidate is promoted or withdrawn.
         """
         body = GradualActivationRequest.validated(request.data)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
@@ -268,7 +268,7 @@ class NextStep(_OneView):
         operation_id="stepGradualActivation", request=StepOperationRequest, responses=OneGradualActivationView
     )
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
-        """Move to the next step now, whatever the sample is. The body is optional."""
+        """Move to the next step now, with any sample. The body is optional."""
         body = StepOperationRequest.validated(request.data)
         gradual = steps.move_on(
             self.one(pipeline_id, gradual_id),

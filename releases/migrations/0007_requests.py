@@ -106,7 +106,7 @@ DECLARE
 BEGIN
     SELECT * INTO asked FROM releases_activationrequest q WHERE q.id = NEW.request_id FOR UPDATE;
     IF asked.requester_id = NEW.voter_id THEN
-        RAISE EXCEPTION 'request %: nobody votes on their own request', NEW.request_id
+        RAISE EXCEPTION 'request %: a person cannot vote on their own request', NEW.request_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'vote_of_another_person';
     END IF;
     IF (asked.status = 'OPEN' AND asked.round = NEW.round AND asked.expires_at > now() AND NEW.voted_at = now())

@@ -7,7 +7,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 FORWARD = r"""
--- A gradual activation is of two registered releases of its pipeline, of which the baseline is active.
+-- A gradual activation is of two registered releases of its pipeline. The baseline is active.
 CREATE FUNCTION guard_new_gradual_activation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM releases_pipeline p JOIN releases_activation a ON a.id = p.activation_id
@@ -85,7 +85,7 @@ BEGIN
 END $$;
 
 -- Deferred to the commit: the newest activation of a pipeline routes executions as its RUNNING gradual activation says,
--- and to no candidate if there is none.
+-- and to no candidate if the pipeline has none.
 CREATE FUNCTION guard_routing() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF EXISTS (

@@ -96,7 +96,7 @@ def attached(release: Release) -> list[Attached]:
 
 
 def of(release: Release, pipeline: Pipeline | None = None) -> Trust:
-    """Return the current trust in `release` under the policy of its pipeline, of which `pipeline` is a newer copy."""
+    """Return the current trust in `release` under the policy of its pipeline. `pipeline` is a newer copy of that."""
     keys = list(trusted_keys.of(release.pipeline.tenant))
     signers = tuple(
         signer for envelope in _envelopes(release.attachments.all()) for signer in signers_of(envelope, keys)

@@ -44,7 +44,7 @@ def unneeded(world: World) -> int:
 
 
 def running(world: World) -> GradualActivation:
-    """Return a gradual activation that is running, in a pipeline of its own."""
+    """Return a gradual activation that is running, in a separate pipeline."""
     pipeline_id = "acme.gradual"
     found = GradualActivation.objects.filter(pipeline__pipeline_id=pipeline_id).first()
     if found is None:

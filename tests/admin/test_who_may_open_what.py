@@ -61,7 +61,7 @@ def key(world: World) -> object:
 
 
 def asked(world: World) -> object:
-    """Return the key of a request that needs two votes, in a pipeline of its own."""
+    """Return the key of a request that needs two votes, in a separate pipeline."""
     found = ActivationRequest.objects.filter(pipeline__tenant=world.tenant).first()
     if found is None:
         release = making.registered(world.tenant, pipeline_id=f"{world.tenant.slug}.asked")

@@ -41,7 +41,7 @@ def test_of_two_starts_that_are_approved_at_once_one_happens(_: int) -> None:
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_a_start_by_a_person_and_the_clock(_: int) -> None:
-    """Whichever is first runs. If the request comes second, it fails."""
+    """The first one runs. If the request comes second, it fails."""
     release = candidate(0)
     rival = making.registered(release.pipeline.tenant, "3.0")
     request = asked(release, plan=PLAN, activate_at=soon())

@@ -1,4 +1,4 @@
-"""Submissions that name a release race with whatever closes or opens it. Each has a separate connection."""
+"""Submissions that name a release race with what closes or opens it. Each has a separate connection."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -15,7 +15,7 @@ CORRECTED = "    if False:\n"
 
 @pytest.fixture
 def broken(tmp_path: Path) -> BuiltRelease:
-    """Release 1.0, whose step fails for good."""
+    """Release 1.0, whose step fails permanently."""
     return build("gated:pipeline", PIPELINES / "gated", tmp_path / "broken", "1.0")
 
 

@@ -15,7 +15,7 @@ MOVED = f"""UPDATE releases_pipeline SET activation_id = (SELECT max(id) FROM re
 
 
 def of_gradual(version: str) -> str:
-    """Return a release of the pipeline whose gradual activation of 5.0 is running, beside 2.0."""
+    """Return a release of the pipeline whose gradual activation of 5.0 is running, next to 2.0."""
     return release(version, "owner", GRADUAL_PIPELINE)
 
 

@@ -238,8 +238,8 @@ def candidates(*shapes: Shape) -> Iterator[Any]:
                 yield "a" * int(length)
                 yield "1" * int(length)
         for number in _near(limits):
-            whole = int(number) if abs(number.adjusted()) < 300 else 0
-            yield from (whole, whole - 1, whole + 1)
+            integer = int(number) if abs(number.adjusted()) < 300 else 0
+            yield from (integer, integer - 1, integer + 1)
             yield from (float(number) if abs(number.adjusted()) < 300 else 0.0, str(number))
 
 

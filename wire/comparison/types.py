@@ -192,8 +192,8 @@ class _Walk:
             value: Any = NOTHING if self._after.accepts(new.get("type"), []) else []
         else:
             value = self._before.sample(old.get("type"))
-        whole = NOTHING if place is None or value is NOTHING else place(value)
-        return _narrowed(pair, path, Rule.VALUES, whole, *texts)
+        example = NOTHING if place is None or value is NOTHING else place(value)
+        return _narrowed(pair, path, Rule.VALUES, example, *texts)
 
     def _field_text(self, types: Types, part: Mapping[str, Any]) -> str:
         text = _described(types.shape(part.get("type"))) + "[]" * (part.get("repeated") is True)
@@ -210,8 +210,8 @@ class _Walk:
                 self.inner.append(_Pair(*payloads, path, pair.depth + 1, place))
                 continue
             payload = self._before.sample(part.get("payload"))
-            whole = NOTHING if payload is NOTHING else {name: payload}
-            yield _narrowed(pair, path, Rule.VARIANT_REMOVED, whole, before=shown(name))
+            example = NOTHING if payload is NOTHING else {name: payload}
+            yield _narrowed(pair, path, Rule.VARIANT_REMOVED, example, before=shown(name))
         for name in new.parts:
             if name not in old.parts:
                 path = _member(pair.path, name)
@@ -241,8 +241,8 @@ class _Walk:
             if self._before.accepts(_scalar_type(before), key) and not self._after.accepts(_scalar_type(after), key)
         )
         key = next(keys, NOTHING)
-        whole = NOTHING if NOTHING in (key, value) else {key: value}
-        return _narrowed(pair, f"{pair.path}{{}}", Rule.VALUES, whole, before, after)
+        example = NOTHING if NOTHING in (key, value) else {key: value}
+        return _narrowed(pair, f"{pair.path}{{}}", Rule.VALUES, example, before, after)
 
     # --- scalars ---
 

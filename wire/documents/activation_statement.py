@@ -240,7 +240,7 @@ class Candidate(Document):
 class Activation(Document):
     """One activation. Statements of earlier coordinators have no `override` and no `request`.
 
-    The member `candidate` is absent, and not null, if there is none.
+    Without a candidate, the member is absent and not null.
     """
 
     sequence: int

@@ -125,7 +125,7 @@ def _earlier(
 
 
 def require_startable(pipeline: Pipeline, candidate: Release, expected: str | None) -> Release:
-    """Return the active release of a locked pipeline, beside which `candidate` may start."""
+    """Return the active release of a locked pipeline if `candidate` may start."""
     require_expected(pipeline.activation, expected)
     active = queries.active_release(pipeline)
     if active.pk == candidate.pk:

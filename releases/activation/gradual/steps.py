@@ -19,7 +19,7 @@ def move_on(
     expected_release_version: str | None = None,
     operation_key: str | None = None,
 ) -> GradualActivation:
-    """Move to the next step, whatever the sample is, and return the gradual activation.
+    """Move to the next step, with any sample, and return the gradual activation.
 
     With `expected_step`, the call fails unless that step is the current one. A repeated call with the same
     `operation_key` moves once. Raises `GradualActivationEnded`, `StepChanged`, `NoNextStep`, `ActiveReleaseChanged` and

@@ -28,7 +28,7 @@ class Response:
 
 
 def exchange(method: str, url: str, headers: Mapping[str, str], body: bytes = b"", *, seconds: float) -> Response:
-    """Send the request and return the response, whatever its status is. Raises `ExchangeFailed`."""
+    """Send the request and return the response, with any status. Raises `ExchangeFailed`."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     deadline = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""The product beside its model: what the operations share, and the comparison after each of them."""
+"""The product next to its model: what the operations share, and the comparison after each of them."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -124,7 +124,7 @@ class Operators(Machine):
             unknown(lambda: smoke_tests.one(release, execution.pk), "SMOKE_TEST_UNKNOWN")
 
     def may_end_a_release(self) -> bool:
-        """True if the history is long enough. A release ends for ever, and most operations need some."""
+        """True if the history is long enough. A release ends permanently, and most operations need some."""
         ended = sum(status != "REGISTERED" for status in self.model.statuses.values())
         return len(self.model.rows) >= 3 * (ended + 1)
 

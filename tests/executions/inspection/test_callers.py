@@ -191,8 +191,8 @@ def test_the_newest_executions_of_the_tenant_are_scanned_and_the_answer_says_sin
     made = [send(owner, str(number), {"id": "a"}, actor=f"token:{number}") for number in range(3)]
     for days, execution in enumerate(made):
         ages(days, execution)
-    whole = callers(strict, active)
-    assert whole.since < made[2].created_at - timedelta(days=4)
+    unbounded = callers(strict, active)
+    assert unbounded.since < made[2].created_at - timedelta(days=4)
     monkeypatch.setattr(checks, "SCANNED", 2)
     found = callers(strict, active)
     assert set(by_name(found)) == {"token:0", "token:1"}

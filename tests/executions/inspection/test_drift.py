@@ -43,7 +43,7 @@ def change(worker: str, **changes: Any) -> None:
         Worker.objects.filter(worker_id=worker).update(**changes)
 
 
-def beat(release: Release, name: str = "celery-1", **members: Any) -> Worker:
+def send_heartbeat(release: Release, name: str = "celery-1", **members: Any) -> Worker:
     """Record a heartbeat of a worker of the release."""
     heartbeat = Heartbeat(worker_id=name, state="HEALTHY", capacity=2, **members)
     take_heartbeat(release.pipeline.tenant, release.identity, heartbeat, timezone.now())
@@ -90,7 +90,7 @@ def test_a_worker_of_a_release_that_is_not_registered_is_found(owner: Tenant, ac
 
 
 def test_a_worker_of_another_artifact_is_found_with_both_digests(owner: Tenant, active: Release) -> None:
-    worker = beat(active, artifact_digest=OTHER_DIGEST)
+    worker = send_heartbeat(active, artifact_digest=OTHER_DIGEST)
     [found] = drift(owner)
     assert (found.kind, found.name) == (Kind.ARTIFACT, "celery-1")
     assert facts(found) == {
@@ -110,9 +110,9 @@ def test_a_worker_that_registered_before_its_release_drifts_since_the_release(ow
 @pytest.mark.parametrize("policy", ["refuse", "allow"])
 def test_unverified_code_is_found_whatever_the_policy_says(owner: Tenant, active: Release, policy: str) -> None:
     Pipeline.objects.filter(tenant=owner).update(unverified_workers=policy)
-    beat(active, code="artifact")
+    send_heartbeat(active, code="artifact")
     assert drift(owner) == []
-    worker = beat(active, code="source")
+    worker = send_heartbeat(active, code="source")
     [found] = drift(owner)
     assert (found.kind, found.name) == (Kind.ARTIFACT, "celery-1")
     assert facts(found) == {"The worker's code": "unverified: a folder", "Policy unverifiedWorkers": policy}
@@ -130,11 +130,11 @@ def environment(*differences: str) -> WorkerEnvironment:
 
 
 def test_another_environment_is_found_since_it_was_reported(owner: Tenant, active: Release) -> None:
-    beat(active, environment=environment())
+    send_heartbeat(active, environment=environment())
     assert drift(owner) == []
     texts = [f"package-{number} is missing" for number in range(7)]
-    worker = beat(active, environment=environment(*texts))
-    beat(active, environment=environment(*texts))
+    worker = send_heartbeat(active, environment=environment(*texts))
+    send_heartbeat(active, environment=environment(*texts))
     [found] = drift(owner)
     assert (found.kind, found.name) == (Kind.ENVIRONMENT, "celery-1")
     assert [fact.value for fact in found.evidence] == ["7", *texts[:5]]
@@ -283,13 +283,13 @@ def test_submissions_that_were_under_way_during_the_activation_are_no_skew(owner
 def test_one_pipeline_and_the_whole_tenant(owner: Tenant, active: Release) -> None:
     other = making.active(owner, pipeline_id="org.example.other")
     making.worker(active, "odd", artifact_digest=OTHER_DIGEST)
-    whole = drift(owner)
-    assert [(each.pipeline_id, each.kind) for each in whole] == [
+    of_tenant = drift(owner)
+    assert [(each.pipeline_id, each.kind) for each in of_tenant] == [
         (making.PIPELINE, Kind.ARTIFACT),
         ("org.example.other", Kind.DEPLOYMENT),
     ]
-    assert drift(owner, active.pipeline) == whole[:1]
-    assert drift(owner, other.pipeline) == whole[1:]
+    assert drift(owner, active.pipeline) == of_tenant[:1]
+    assert drift(owner, other.pipeline) == of_tenant[1:]
 
 
 def test_another_tenant_with_the_same_names_is_not_seen(owner: Tenant, active: Release) -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 AGO = timezone.now() - timedelta(hours=1)
 REST = {"protocol": "rest"}
 STATES: dict[str, tuple[dict[str, Any] | None, str]] = {
-    "there is none": (None, "No worker lifecycle record for this release."),
+    "no worker": (None, "No worker lifecycle record for this release."),
     "it hosts another artifact": (
         {"artifact_digest": "sha256:" + "0" * 64},
         "Registered worker artifact identity does not match this release.",

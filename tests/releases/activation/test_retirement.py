@@ -1,4 +1,4 @@
-"""A release is retired only if nothing needs it, and for good."""
+"""A release is retired permanently, and only if nothing needs it."""
 
 from datetime import timedelta
 from typing import Any

@@ -34,7 +34,7 @@ def read(owner: Tenant) -> Pipeline:
 
 
 def step(owner: Tenant, **more: Any) -> Activation:
-    """Roll back in one step, as somebody who may activate any release."""
+    """Roll back in one step, as a person who may activate any release."""
     return roll_back(read(owner), **{**WHY, "recent_only": False, **more})
 
 
@@ -171,7 +171,7 @@ def test_the_signature_policy_applies_to_rollbacks(owner: Tenant) -> None:
 
 
 def test_formerly_active_releases_keep_their_bytes(owner: Tenant) -> None:
-    """However old they are, because the bytes of registered releases are needed. So a rollback finds them."""
+    """At any age, because the bytes of registered releases are needed. So a rollback finds them."""
     found = released(owner, *(f"{number}.0" for number in range(6)))
     for release in found:
         activate(release, actor="user:ann")

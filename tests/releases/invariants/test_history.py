@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
     ("sql", "constraint"),
     [
         ("UPDATE releases_activation SET reason = 'forged'", "activation_append_only"),
-        ("UPDATE releases_activation SET actor = 'somebody'", "activation_append_only"),
+        ("UPDATE releases_activation SET actor = 'another person'", "activation_append_only"),
         ("UPDATE releases_activation SET activated_at = now()", "activation_append_only"),
         ("DELETE FROM releases_activation", "activation_append_only"),
         ("TRUNCATE releases_activation CASCADE", "activation_not_truncated"),
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db
         ("DELETE FROM releases_revocation", "revocation_append_only"),
         ("TRUNCATE releases_revocation", "revocation_not_truncated"),
         ("UPDATE releases_deployment SET environment = 'other'", "deployment_append_only"),
-        ("UPDATE releases_deployment SET actor = 'somebody'", "deployment_append_only"),
+        ("UPDATE releases_deployment SET actor = 'another person'", "deployment_append_only"),
         ("UPDATE releases_deployment SET created_at = now()", "deployment_append_only"),
         ("DELETE FROM releases_deployment", "deployment_append_only"),
         ("TRUNCATE releases_deployment", "deployment_not_truncated"),

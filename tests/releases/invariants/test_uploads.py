@@ -31,7 +31,7 @@ def upload() -> ArtifactUpload:
 @pytest.mark.parametrize(
     "change",
     [
-        *("size = 2", "part_size = 2", "digest = 'sha256:" + "1" * 64 + "'", "uploaded_by = 'somebody'"),
+        *("size = 2", "part_size = 2", "digest = 'sha256:" + "1" * 64 + "'", "uploaded_by = 'another person'"),
         *(
             "created_at = now() + interval '1 day'",
             "id = '00000000-0000-4000-8000-000000000000'",

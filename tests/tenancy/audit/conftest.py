@@ -1,4 +1,4 @@
-"""Tests in this package commit, because a chain is verified in a transaction of its own."""
+"""Tests in this package commit, because a chain is verified in a separate transaction."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The automaton of an execution, against the house's table written out once more."""
+"""The automaton of an execution, against the house's table written out again."""
 
 from itertools import product
 

@@ -102,7 +102,7 @@ def other_expression(expression: dict[str, Any]) -> st.SearchStrategy[dict[str, 
 
 @st.composite
 def versions(draw: st.DrawFn) -> tuple[Definitions, Definitions]:
-    """Two versions of the types, of which the newer one differs in one or two definitions."""
+    """Two versions of the types. The newer one differs in one or two definitions."""
     older: Definitions = draw(catalogues)
     newer = dict(older)
     for name in draw(st.lists(st.sampled_from(("A", "A", "B", "C")), min_size=1, max_size=2)):
