@@ -36,7 +36,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     key = signing.trusted(owner)
     [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     making.deployed(release)
-    request = asked(making.registered(owner, "0.9"), activate_at=soon())
+    request = asked(making.registered(owner, "asked"), actor="user:eva", activate_at=soon())
     upload = ArtifactUpload.objects.create(
         tenant=owner,
         digest=making.digest_of(b"x"),

@@ -84,6 +84,7 @@ def test_a_tenant_sees_what_it_would_see_if_it_were_alone(subtests: pytest.Subte
 
 
 FILTERED = [
+    "pipelines/{pipeline_id}/activation-requests?releaseVersion=asked&status=APPROVED",
     "executions?pipelineId={pipeline_id}",
     "executions?idempotencyKey=first",
     "executions?status=DLQ",
@@ -118,6 +119,8 @@ PATHS = {
     "Pipeline": "tenant",
     "Release": "pipeline__tenant",
     "Activation": "pipeline__tenant",
+    "ActivationRequest": "pipeline__tenant",
+    "Vote": "request__pipeline__tenant",
     "Revocation": "release__pipeline__tenant",
     "Retirement": "release__pipeline__tenant",
     "Attachment": "release__pipeline__tenant",
@@ -140,6 +143,8 @@ FILTERS = {"pipelineId": making.PIPELINE}
 WRITES: list[tuple[str, str, Any, int]] = [
     ("PATCH", "pipelines/{pipeline_id}", {"signaturePolicy": "warn", "retryLimit": 3}, 200),
     ("POST", "pipelines/{pipeline_id}/activations", RELEASE, 201),
+    ("POST", "pipelines/{pipeline_id}/activation-requests", RELEASE, 201),
+    ("POST", "pipelines/{pipeline_id}/activation-requests/{request_id}/withdrawal", {"reason": "a mistake"}, 200),
     ("POST", "pipelines/{pipeline_id}/revocations", RELEASE, 201),
     ("POST", "pipelines/{pipeline_id}/retirements", {"releaseVersion": "0.9", "reason": "why"}, 201),
     ("POST", "trusted-keys/{key_id}/revoke", {"reason": "leaked"}, 200),
