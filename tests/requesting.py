@@ -41,7 +41,7 @@ def read(owner: Tenant) -> Pipeline:
 def asked(release: Release, requester: User | None = None, **more: Any) -> ActivationRequest:
     """Return a new request of a new release manager, by default."""
     requester = requester or person(release.pipeline.tenant)
-    return ask(release, requester=requester, actor=f"user:{requester.username}", **{"reason": "faster", **more})
+    return ask(release, requester=requester, **{"actor": f"user:{requester.username}", "reason": "faster", **more})
 
 
 def voted(

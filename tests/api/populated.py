@@ -39,7 +39,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     key = signing.trusted(owner)
     [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     making.deployed(release)
-    request = asked(making.registered(owner, "0.9"), activate_at=soon())
+    request = asked(making.registered(owner, "asked"), actor="user:eva", activate_at=soon())
     candidate = making.registered(owner, "0.8", body="candidate")
     running = start(candidate, gradual.plan(5, 50, tags=("beta",)), actor="user:eva", reason="faster")
     upload = ArtifactUpload.objects.create(

@@ -84,6 +84,7 @@ def test_a_tenant_sees_what_it_would_see_if_it_were_alone(subtests: pytest.Subte
 
 
 FILTERED = [
+    "pipelines/{pipeline_id}/activation-requests?releaseVersion=asked&status=APPROVED",
     "executions?pipelineId={pipeline_id}",
     "executions?idempotencyKey=first",
     "executions?status=DLQ",
@@ -119,6 +120,8 @@ PATHS = {
     "Release": "pipeline__tenant",
     "Activation": "pipeline__tenant",
     "GradualActivation": "pipeline__tenant",
+    "ActivationRequest": "pipeline__tenant",
+    "Vote": "request__pipeline__tenant",
     "Revocation": "release__pipeline__tenant",
     "Retirement": "release__pipeline__tenant",
     "Attachment": "release__pipeline__tenant",
@@ -146,6 +149,8 @@ WRITES: list[tuple[str, str, Any, int]] = [
     ("POST", f"{GRADUAL}/step", {"reason": "why"}, 200),
     ("POST", f"{GRADUAL}/promotion", {"reason": "why"}, 200),
     ("POST", f"{GRADUAL}/withdrawal", {"reason": "why"}, 200),
+    ("POST", "pipelines/{pipeline_id}/activation-requests", RELEASE, 201),
+    ("POST", "pipelines/{pipeline_id}/activation-requests/{request_id}/withdrawal", {"reason": "a mistake"}, 200),
     ("POST", "pipelines/{pipeline_id}/revocations", RELEASE, 201),
     ("POST", "pipelines/{pipeline_id}/retirements", {"releaseVersion": "0.9", "reason": "why"}, 201),
     ("POST", "trusted-keys/{key_id}/revoke", {"reason": "leaked"}, 200),
