@@ -94,7 +94,7 @@ def test_a_step_and_an_activation(_: int) -> None:
     owner, _old = making.ready()
     made = gradual.started(owner, 5, 50)
     third = gradual.candidate(owner, "3.0")
-    _, lost = parted(race(*each_alone(partial(steps.move_on, made, **WHO), partial(activate, third, **WHO))))
+    _won, lost = parted(race(*each_alone(partial(steps.move_on, made, **WHO), partial(activate, third, **WHO))))
     assert lost in ([], ["GradualActivationEnded"])
     assert gradual.again(made).status == "REPLACED"
     assert history()[2:] == (["activation"] if lost else ["gradual", "activation"])
@@ -106,7 +106,9 @@ def test_a_revocation_of_the_candidate_and_its_promotion(_: int) -> None:
     owner, _old = making.ready()
     made = gradual.started(owner, 5)
     again = gradual.again(made)
-    _, lost = parted(race(*each_alone(partial(revoke, made.candidate, **WHY), partial(ending.promote, again, **WHO))))
+    _won, lost = parted(
+        race(*each_alone(partial(revoke, made.candidate, **WHY), partial(ending.promote, again, **WHO)))
+    )
     assert lost in ([], ["GradualActivationEnded"], ["ReleaseNotRegistered"])
     assert history()[2:] == (["withdrawal"] if lost else ["promotion"])
     assert gradual.again(made).status == ("WITHDRAWN" if lost else "PROMOTED")
@@ -132,7 +134,7 @@ def test_a_person_and_the_watch_move_on_once(_: int) -> None:
     made = gradual.started(owner, 5, 50, 100)
     gradual.ended(made.candidate, succeeded=[1.0] * 20)
     step = partial(steps.move_on, made, **WHO, expected_step=0)
-    _, lost = parted(race(*each_alone(step, watch)))
+    _won, lost = parted(race(*each_alone(step, watch)))
     assert lost in ([], ["StepChanged"])
     assert gradual.again(made).step == 1
 
@@ -163,7 +165,7 @@ def test_a_start_and_the_retirement_of_its_candidate(_: int) -> None:
     owner, _old = making.ready()
     candidate = gradual.candidate(owner)
     other = Release.objects.select_related("pipeline__tenant").get(pk=candidate.pk)
-    _, lost = parted(
+    _won, lost = parted(
         race(*each_alone(partial(start, candidate, gradual.plan(5), **WHO), partial(retire, other, **WHY)))
     )
     assert lost in (["RetirementBlocked"], ["ReleaseNotRegistered"])

@@ -49,7 +49,12 @@ def history(owner: Tenant) -> list[tuple[str, str, str | None, Decimal | None]]:
     """Return the kind, release, candidate and share of each activation, the first one first."""
     found = queries.history(queries.pipeline(owner, making.PIPELINE)).order_by("sequence")
     return [
-        (each.kind, each.release.release_version, each.candidate and each.candidate.release_version, each.share)
+        (
+            each.kind,
+            each.release.release_version,
+            each.candidate.release_version if each.candidate else None,
+            each.share,
+        )
         for each in found
     ]
 

@@ -17,7 +17,9 @@ class Request(StrictSerializer):
     value = serializers.JSONField()
     anything = serializers.JSONField(required=False, allow_null=True, default=None)
     version = SegmentIdentifier(max_length=10, required=False, allow_null=True, default=None)
-    names = serializers.ListField(child=Identifier(max_length=5), max_length=2, required=False, default=list)
+    names: serializers.ListField = serializers.ListField(
+        child=Identifier(max_length=5), max_length=2, required=False, default=list
+    )
 
 
 GOOD: dict[str, Any] = {"name": "orders", "key": "a/b", "value": {"n": 1}}
