@@ -106,9 +106,8 @@ def test_a_revocation_of_the_candidate_and_its_promotion(_: int) -> None:
     owner, _old = making.ready()
     made = gradual.started(owner, 5)
     again = gradual.again(made)
-    _won, lost = parted(
-        race(*each_alone(partial(revoke, made.candidate, **WHY), partial(ending.promote, again, **WHO)))
-    )
+    calls = each_alone(partial(revoke, made.candidate, **WHY), partial(ending.promote, again, **WHO))
+    _won, lost = parted(race(*calls))
     assert lost in ([], ["GradualActivationEnded"], ["ReleaseNotRegistered"])
     assert history()[2:] == (["withdrawal"] if lost else ["promotion"])
     assert gradual.again(made).status == ("WITHDRAWN" if lost else "PROMOTED")

@@ -13,6 +13,7 @@ from executions.submission.resubmission import resubmit
 from executions.tasks import watch_gradual
 from releases.activation.gradual import ending, steps
 from releases.activation.gradual.plan import Bounds
+from releases.activation.gradual.start import start
 from releases.models import Activation, GradualActivation
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making
@@ -104,9 +105,9 @@ def test_a_small_sample_is_no_evidence(owner: Tenant) -> None:
 
 def test_what_does_not_count(owner: Tenant) -> None:
     """Older executions, open and cancelled ones, and resubmissions are in no sample."""
-    making_before = gradual.candidate(owner)
-    gradual.ended(making_before, failed=30)
-    made = gradual.start(making_before, gradual.plan(50, sample=20), actor="user:test")
+    candidate = gradual.candidate(owner)
+    gradual.ended(candidate, failed=30)
+    made = start(candidate, gradual.plan(50, sample=20), actor="user:test")
     gradual.ended(made.candidate, failed=30, status="CANCELLED")
     for number in range(30):
         gradual.send(owner, f"open-{number}")
@@ -190,7 +191,7 @@ def sample(ended: int, failed: int, seconds: float | None = None) -> list[tuple[
     ("candidate", "baseline", "crossed"),
     [
         (sample(100, 20), sample(1000, 10), Cause.FAILURES),
-        (sample(100, 5), sample(1000, 10), None),  # 4 percentage points
+        (sample(1000, 40), sample(1000, 5), None),  # significant, but within 5 percentage points
         (sample(50, 4), sample(50, 0), None),  # 8 points, p = 0.06
         (sample(49, 49), sample(1000, 0), None),  # the sample is too small
         (sample(50, 50), [], None),  # there is nothing to compare with

@@ -53,11 +53,15 @@ def history(owner: Tenant) -> list[tuple[str, str, str | None, Decimal | None]]:
         (
             each.kind,
             each.release.release_version,
-            each.candidate.release_version if each.candidate else None,
+            version_of(each.candidate),
             each.share,
         )
         for each in found
     ]
+
+
+def version_of(release: Release | None) -> str | None:
+    return release.release_version if release else None
 
 
 def refusal(call: Any, *arguments: Any, **more: Any) -> CoordinatorError:
