@@ -4,13 +4,14 @@ from django.db import migrations, models
 from django.db.models import Q
 
 # Callers that name a release get it until this time: always if it is active or the candidate of a gradual activation,
-# and after it was replaced as long as the policy says. NULL if it was never active.
+# and after it was replaced as long as the policy says. NULL if it was never active. The newest activation that follows a
+# release is the one that replaced it, because it would be active otherwise.
 FORWARD = """
 CREATE FUNCTION release_open_until(of_release bigint) RETURNS timestamptz
     LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT CASE WHEN r.id IN (active.release_id, active.candidate_id) THEN 'infinity'::timestamptz ELSE (
         SELECT a.activated_at + make_interval(mins => p.skew_grace_minutes) FROM releases_activation a
-        WHERE a.previous_id = r.id AND a.release_id <> r.id ORDER BY a.sequence DESC LIMIT 1) END
+        WHERE a.previous_id = r.id ORDER BY a.sequence DESC LIMIT 1) END
     FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
     JOIN releases_activation active ON active.id = p.activation_id
     WHERE r.id = of_release

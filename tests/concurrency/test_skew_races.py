@@ -1,4 +1,7 @@
-"""Submissions that name a release race with what closes or opens it. Each has a separate connection."""
+"""Smoke tests, and submissions that name a release, race with each other and with what closes or opens a release.
+
+Each has a separate connection.
+"""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +13,8 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
-from executions.models import Execution
+from executions.models import Execution, SmokeTest
+from executions.smoke_tests.smoke_tests import start
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.submission.waiting import submit_when_open
 from foundation.errors import CoordinatorError
@@ -186,3 +190,22 @@ def test_all_waiting_requests_get_the_release_when_it_is_activated(owner: Tenant
     *waited, _ = results_of(race(*(partial(wait, f"k{number}") for number in range(8)), activate_later))
     assert [results(each) for each in waited] == [["2.0"]] * 8
     assert Execution.objects.filter(release_version="2.0").count() == 8
+
+
+def test_requests_with_one_key_start_one_smoke_test(owner: Tenant) -> None:
+    def begin() -> tuple[Any, bool]:
+        started = start(release(owner, "2.0"), actor=ACTOR, input={"n": 1}, idempotency_key="k")
+        return started.test.execution_id, started.repeated
+
+    found = results_of(race(*[begin] * 6))
+    assert sorted(repeated for _, repeated in found) == [False, *[True] * 5]
+    assert {made for made, _ in found} == {SmokeTest.objects.get().execution_id}
+    assert Execution.objects.get().smoke
+
+
+def test_a_smoke_test_that_races_a_revocation_runs_or_is_refused(owner: Tenant) -> None:
+    revoked = partial(revoke, release(owner, "2.0"), actor=ACTOR, reason="leaked")
+    smoke = partial(start, release(owner, "2.0"), actor=ACTOR, input={"n": 1}, idempotency_key="k")
+    [_, made] = race(revoked, smoke)
+    assert SmokeTest.objects.count() == Execution.objects.count() == (0 if isinstance(made, Exception) else 1)
+    assert not isinstance(made, Exception) or getattr(made, "code", "") == "RELEASE_NOT_ADMITTED"
