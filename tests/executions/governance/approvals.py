@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
 
 from executions.models import Execution
 from releases.activation.requests import requests
@@ -12,7 +11,7 @@ from releases.activation.requests.votes import vote
 from releases.models import Activation, ActivationRequest, Vote
 from tenancy.models import Membership
 from tenancy.roles import Role
-from tests.executions.governance.machine import EXPECTED, KEY, REASON, VERSION, Machine
+from tests.executions.governance.machine import EXPECTED, KEY, REASON, VERSION, Machine, operation
 from tests.raw_sql import run, unguarded
 
 PERSON = st.sampled_from(["ann", "bob", "cleo"])
@@ -21,7 +20,7 @@ PERSON = st.sampled_from(["ann", "bob", "cleo"])
 class Approvals(Machine):
     """Requests activations, votes, and lets the clock carry them out."""
 
-    @rule(version=VERSION, person=PERSON, reason=REASON, later=st.booleans(), expected=EXPECTED, key=KEY)
+    @operation(weight=3, version=VERSION, person=PERSON, reason=REASON, later=st.booleans(), expected=EXPECTED, key=KEY)
     def ask(self, version: str, person: str, reason: str, later: bool, expected: str | None, key: str | None) -> None:
         delay = 1 + self.number() / 3600 if later else None
         made = self.both(
@@ -46,8 +45,9 @@ class Approvals(Machine):
         if made and len(self.request_ids) < len(self.model.requests):
             self.request_ids.append(made.pk)
 
-    @precondition(lambda self: self.request_ids)
-    @rule(
+    @operation(
+        weight=4,
+        when=lambda self: self.request_ids,
         data=st.data(),
         voter=PERSON,
         decision=st.sampled_from([*[Vote.Decision.APPROVE] * 3, Vote.Decision.REFUSE]),
@@ -68,8 +68,7 @@ class Approvals(Machine):
             ),
         )
 
-    @precondition(lambda self: self.request_ids)
-    @rule(data=st.data(), reason=REASON)
+    @operation(when=lambda self: self.request_ids, data=st.data(), reason=REASON)
     def withdraw_request(self, data: st.DataObject, reason: str) -> None:
         number = self.some_request(data)
         self.both(
@@ -77,18 +76,18 @@ class Approvals(Machine):
             lambda: requests.withdraw(self.request(number), actor="user:ann", reason=reason),
         )
 
-    @rule(person=PERSON)
+    @operation(person=PERSON)
     def leave_or_return(self, person: str) -> None:
         """Take the right to activate away from a person, or give it back."""
         self.model.absent ^= {person}
         role = Role.VIEWER if person in self.model.absent else Role.RELEASE_MANAGER
         Membership.objects.filter(user=self.world.people[person], tenant=self.world.owner).update(role=role)
 
-    @rule()
+    @operation()
     def clock(self) -> None:
         assert (requests.expire(), carry_out_due()) == self.model.clock()
 
-    @rule(hours=st.sampled_from([2, 2, 25, 40 * 24]))
+    @operation(hours=st.sampled_from([2, 2, 25, 40 * 24]))
     def time_passes(self, hours: int) -> None:
         """Make everything older that has a time in the policy."""
         with unguarded(Activation), unguarded(ActivationRequest), unguarded(Execution):

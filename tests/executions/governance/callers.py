@@ -3,7 +3,6 @@
 from collections import defaultdict
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
 
 from executions.lifecycle import outcome
 from executions.models import StartFrom
@@ -13,7 +12,7 @@ from executions.submission.resubmission import resubmit
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
 from tests import making
-from tests.executions.governance.machine import ACTOR, EXPECTED, VERSION, Machine
+from tests.executions.governance.machine import ACTOR, EXPECTED, VERSION, Machine, operation
 from tests.executions.governance.running import OVER, takes
 from wire.messages.celery_messages import Checkpoint, OutcomeGroup
 
@@ -21,7 +20,8 @@ from wire.messages.celery_messages import Checkpoint, OutcomeGroup
 class Callers(Machine):
     """Submits executions and ends them."""
 
-    @rule(
+    @operation(
+        weight=3,
         key=st.integers(0, 50),
         value=st.sampled_from([1, 1, 1, 2]),
         tags=st.sampled_from([(), (), ("beta",), ("eu", "other")]),
@@ -30,11 +30,11 @@ class Callers(Machine):
     def submit(self, key: int, value: int, tags: tuple[str, ...], is_early: bool) -> None:
         self.send(f"key-{key}", value, tags=tags, is_early=is_early)
 
-    @rule(key=st.integers(0, 50), named=VERSION)
+    @operation(weight=2, key=st.integers(0, 50), named=VERSION)
     def submit_to(self, key: int, named: str) -> None:
         self.send(f"key-{key}", 1, named=named)
 
-    @rule(expected=EXPECTED.filter(bool), is_early=st.booleans())
+    @operation(expected=EXPECTED.filter(bool), is_early=st.booleans())
     def submit_if_active(self, expected: str, is_early: bool) -> None:
         self.send(f"expects-{self.number()}", 1, is_early=is_early, expected=expected)
 
@@ -74,7 +74,7 @@ class Callers(Machine):
         numbers = (f"customer-{number}" for number in range(10_000))
         return is_early, next(key for key in numbers if takes(gradual_id, share, key) == is_early)
 
-    @rule(version=VERSION)
+    @operation(weight=2, version=VERSION)
     def smoke_test(self, version: str) -> None:
         key = f"smoke-{self.number()}"
         self.both(
@@ -82,8 +82,9 @@ class Callers(Machine):
             lambda: smoke_tests.start(self.release(version), actor=ACTOR, input={"n": 1}, idempotency_key=key),
         )
 
-    @precondition(lambda self: self.model.runs)
-    @rule(
+    @operation(
+        weight=3,
+        when=lambda self: self.model.runs,
         data=st.data(),
         version=st.one_of(st.none(), VERSION),
         key=st.sampled_from(["a", "a", "b"]),
@@ -115,7 +116,7 @@ class Callers(Machine):
             model = self.model.runs[made.execution_key]
             assert (made.release_version, made.current_step_index) == (model.release, model.step) or made.finished_at
 
-    @rule(kind=st.sampled_from(["completes", "completes", "fails", "fails after a checkpoint"]))
+    @operation(weight=3, kind=st.sampled_from(["completes", "completes", "fails", "fails after a checkpoint"]))
     def run(self, kind: str) -> None:
         """Claim everything that is due, and report the same outcome of all of it."""
         due = self.model.due()

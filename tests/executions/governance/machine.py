@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from executions.models import Execution, Hold
 from executions.submission import admission
@@ -32,6 +32,27 @@ VERSION = st.sampled_from(["1.0", "1.0", "2.0", "2.0", "3.0", "4.0"])
 REASON = st.sampled_from(["why"] * 7 + [""])
 KEY = st.sampled_from([None] * 7 + ["op-0", "op-1"])
 EXPECTED = st.sampled_from([None] * 7 + ["", "1.0", "2.0"])
+
+
+@dataclass(frozen=True)
+class Operation:
+    """How an operation is chosen, and the strategies of its arguments."""
+
+    weight: int
+    when: Callable[[Any], Any]
+    arguments: dict[str, Any]
+
+
+def operation(
+    *, weight: int = 1, when: Callable[[Any], Any] = lambda _: True, **arguments: Any
+) -> Callable[[Any], Any]:
+    """Mark a method that is applied `weight` times as often as others, while `when` is true of the machine."""
+
+    def marked(method: Any) -> Any:
+        method.operation = Operation(weight, when, arguments)
+        return method
+
+    return marked
 
 
 @dataclass(frozen=True)
@@ -58,6 +79,16 @@ class Machine(RuleBasedStateMachine):
         self.count = 0
         self.pinned: dict[str, int] = {}
         admission.cache.clear()
+
+    @rule(data=st.data())
+    def act(self, data: st.DataObject) -> None:
+        """Apply one operation. As rules, most of them would be switched off in each run, so that no run got far."""
+        methods = (getattr(type(self), name) for name in sorted(dir(type(self))))
+        known = {each.__name__: each.operation for each in methods if hasattr(each, "operation")}
+        names = [name for name, each in known.items() if each.when(self) for _ in range(each.weight)]
+        name = data.draw(st.sampled_from(names), label="operation")
+        arguments = {key: data.draw(each, label=key) for key, each in known[name].arguments.items()}
+        getattr(self, name)(**arguments)
 
     def teardown(self) -> None:
         transaction.set_rollback(True)

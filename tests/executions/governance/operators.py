@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
 
 from executions.holds import holds
 from executions.lifecycle.revoked import fail_open
@@ -22,7 +21,7 @@ from releases.activation.retirement import retire
 from releases.activation.revocation import Order, revoke
 from releases.models import Pipeline, Release
 from tests import making
-from tests.executions.governance.machine import ACTOR, REASON, VERSION, Machine
+from tests.executions.governance.machine import ACTOR, REASON, VERSION, Machine, operation
 from tests.executions.governance.running import PIPELINE
 
 TARGET = st.sampled_from([PIPELINE, "1.0", "2.0", "3.0"])
@@ -46,12 +45,12 @@ POLICIES = [
 class Operators(Machine):
     """Changes what activations and submissions depend on."""
 
-    @rule(changes=st.sampled_from(POLICIES))
+    @operation(weight=3, changes=st.sampled_from(POLICIES))
     def change_policy(self, changes: dict[str, Any]) -> None:
         policy.change(self.pipeline(), changes, actor=ACTOR)
         self.model.policy |= changes
 
-    @rule(version=VERSION)
+    @operation(version=VERSION)
     def start_or_stop_worker(self, version: str) -> None:
         self.model.workers[version] ^= True
         rows = Worker.objects.filter(tenant=self.world.owner, release_version=version)
@@ -61,7 +60,7 @@ class Operators(Machine):
             making.silence(*rows)
         admission.cache.clear()  # otherwise it ends with its lifetime
 
-    @rule(name=TARGET, reason=REASON, refuses=st.booleans())
+    @operation(name=TARGET, reason=REASON, refuses=st.booleans())
     def pause(self, name: str, reason: str, refuses: bool) -> None:
         made = self.both(
             lambda: self.model.pause(name, reason=reason, refuses=refuses),
@@ -69,8 +68,7 @@ class Operators(Machine):
         )
         assert made is None or made.hold.refuses_submissions == self.model.holds[name]
 
-    @precondition(lambda self: self.model.holds)
-    @rule(data=st.data())
+    @operation(weight=3, when=lambda self: self.model.holds, data=st.data())
     def resume(self, data: st.DataObject) -> None:
         name = data.draw(st.one_of(st.sampled_from(sorted(self.model.holds)), TARGET))
         self.both(
@@ -79,8 +77,9 @@ class Operators(Machine):
         )
         admission.cache.clear()  # an admission without its candidate, which was paused, ends with its lifetime
 
-    @precondition(lambda self: self.may_end_a_release())
-    @rule(version=VERSION, order=st.sampled_from(list(Order)), reason=REASON)
+    @operation(
+        when=lambda self: self.may_end_a_release(), version=VERSION, order=st.sampled_from(list(Order)), reason=REASON
+    )
     def revoke(self, version: str, order: Order, reason: str) -> None:
         self.both(
             lambda: self.model.revoke(version, order.value, reason=reason),
@@ -88,15 +87,16 @@ class Operators(Machine):
         )
         fail_open()
 
-    @precondition(lambda self: self.may_end_a_release())
-    @rule(version=VERSION, reason=REASON, give_up_failures=st.booleans())
+    @operation(
+        when=lambda self: self.may_end_a_release(), version=VERSION, reason=REASON, give_up_failures=st.booleans()
+    )
     def retire(self, version: str, reason: str, give_up_failures: bool) -> None:
         self.both(
             lambda: self.model.retire(version, reason=reason, give_up_failures=give_up_failures),
             lambda: retire(self.release(version), actor=ACTOR, reason=reason, give_up_failures=give_up_failures),
         )
 
-    @rule(version=VERSION, refuses=st.booleans())
+    @operation(version=VERSION, refuses=st.booleans())
     def stranger_acts(self, version: str, refuses: bool) -> None:
         """Another tenant pauses, changes and activates its own pipeline of the same id, and revokes its release."""
         own = self.pipeline(self.world.stranger)
@@ -108,7 +108,7 @@ class Operators(Machine):
             revoke(release, actor=ACTOR, reason="why", open_executions=Order.FAIL)
         fail_open()
 
-    @rule()
+    @operation()
     def stranger_finds_nothing(self) -> None:
         """Another tenant finds none of the executions, requests, gradual activations and smoke tests."""
         own = self.pipeline(self.world.stranger)

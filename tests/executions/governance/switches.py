@@ -3,7 +3,7 @@
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule
+from hypothesis.stateful import initialize
 
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -12,8 +12,8 @@ from releases.activation.gradual.plan import Plan, Step
 from releases.activation.gradual.start import start
 from releases.activation.gradual.steps import move_on
 from releases.activation.rollback import roll_back
-from tests.executions.governance.machine import ACTOR, EXPECTED, KEY, REASON, VERSION, Machine
-from tests.executions.governance.model import POLICY
+from tests.executions.governance.machine import ACTOR, EXPECTED, KEY, REASON, VERSION, Machine, operation
+from tests.executions.governance.model import POLICY, VERSIONS
 
 STEP = st.sampled_from([None, None, 0, 1])
 
@@ -23,7 +23,7 @@ class Switches(Machine):
 
     @initialize(
         versions=st.sampled_from([("1.0", "2.0"), ("1.0", "2.0"), ("1.0",), ()]),
-        approvals=st.integers(0, 2),
+        approvals=st.sampled_from([0, 0, 0, 1, 2]),
         grace=st.sampled_from([0, 60]),
         more=st.sampled_from([{}, {}, {"emergencyOverride": True}, {"workerGate": "require"}, {"smokeTestHours": 24}]),
     )
@@ -35,7 +35,14 @@ class Switches(Machine):
         policy.change(self.pipeline(), changes, actor=ACTOR)
         self.model.policy |= changes
 
-    @rule(version=VERSION, reason=REASON, expected=EXPECTED, key=KEY, override=st.sampled_from([False, False, True]))
+    @operation(
+        weight=3,
+        version=VERSION,
+        reason=REASON,
+        expected=EXPECTED,
+        key=KEY,
+        override=st.sampled_from([False, False, True]),
+    )
     def activate(self, version: str, reason: str, expected: str | None, key: str | None, *, override: bool) -> None:
         made = self.both(
             lambda: self.model.activate(version, reason=reason, expected=expected, key=key, override=override),
@@ -51,7 +58,8 @@ class Switches(Machine):
         if made:
             self.is_row_of(made.sequence, key)
 
-    @rule(
+    @operation(
+        weight=2,
         version=st.sampled_from([None, None, "1.0", "2.0"]),
         reason=REASON,
         expected=EXPECTED,
@@ -83,9 +91,10 @@ class Switches(Machine):
 
     # --- gradual activations ---
 
-    @precondition(lambda self: self.model.rows)
-    @rule(
-        candidate=VERSION,
+    @operation(
+        weight=3,
+        when=lambda self: self.model.rows,
+        candidate=st.sampled_from(VERSIONS),
         shares=st.sampled_from([(0.0, 50.0), (25.0, 50.0, 100.0), (100.0,)]),
         tags=st.sampled_from([("beta",), ("beta", "eu")]),
         reason=REASON,
@@ -116,8 +125,7 @@ class Switches(Machine):
         if made and len(self.gradual_ids) < len(self.model.graduals):
             self.gradual_ids.append(made.pk)
 
-    @precondition(lambda self: self.gradual_ids)
-    @rule(data=st.data(), step=STEP, expected=EXPECTED, key=KEY)
+    @operation(weight=2, when=lambda self: self.gradual_ids, data=st.data(), step=STEP, expected=EXPECTED, key=KEY)
     def step(self, data: st.DataObject, step: int | None, expected: str | None, key: str | None) -> None:
         number = self.some_gradual(data)
         self.both(
@@ -125,8 +133,7 @@ class Switches(Machine):
             lambda: move_on(self.gradual(number), expected_step=step, **members(expected, key)),
         )
 
-    @precondition(lambda self: self.gradual_ids)
-    @rule(data=st.data(), reason=REASON, expected=EXPECTED, key=KEY)
+    @operation(weight=2, when=lambda self: self.gradual_ids, data=st.data(), reason=REASON, expected=EXPECTED, key=KEY)
     def promote(self, data: st.DataObject, reason: str, expected: str | None, key: str | None) -> None:
         number = self.some_gradual(data)
         self.both(
@@ -134,8 +141,15 @@ class Switches(Machine):
             lambda: promote(self.gradual(number), reason=reason, **members(expected, key)),
         )
 
-    @precondition(lambda self: self.gradual_ids)
-    @rule(data=st.data(), reason=REASON, step=STEP, expected=EXPECTED, key=KEY)
+    @operation(
+        weight=1,
+        when=lambda self: self.gradual_ids,
+        data=st.data(),
+        reason=REASON,
+        step=STEP,
+        expected=EXPECTED,
+        key=KEY,
+    )
     def withdraw(
         self, data: st.DataObject, reason: str, step: int | None, expected: str | None, key: str | None
     ) -> None:
