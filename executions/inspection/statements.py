@@ -38,7 +38,7 @@ SUBMISSIONS = f"""{_RECENT}, own AS (
 )
 SELECT t.since, t.submissions, t.callers, t.last_hour, t.minutes, s.id, s.submitted_by, s.created_at, s.executions
 FROM totals t LEFT JOIN sample s ON true ORDER BY s.place, s.created_at DESC
-"""  # noqa: S608 - text of this module
+"""  # noqa: S608  # nosec B608
 
 # Returns stored inputs with their shapes, and whether they were submitted in typed payloads, which choose their shape.
 # Inputs that take more than %(largest)s bytes in the table are missing.
@@ -113,7 +113,7 @@ JOIN releases_release active ON active.id = a.release_id
 WHERE n.release_id <> a.release_id AND n.release_id IS DISTINCT FROM a.candidate_id
     AND n.created_at > a.activated_at + make_interval(secs => %(settled)s)
 GROUP BY p.pipeline_id, active.release_version ORDER BY p.pipeline_id
-"""  # noqa: S608
+"""  # noqa: S608  # nosec B608
 
 # Returns when each worker last reported something new, by cause.
 REPORTED = """
