@@ -1,12 +1,13 @@
 """The SQL statements of submission: what each does, and what it means if it returns no row."""
 
-# Inserts a row only if its release is still registered, its pipeline had no activation since the admission, no pause
-# refuses submissions, its token is still valid, and the token's owner may still submit: the statement verifies cached
-# admissions and tokens against the tables. A smoke test runs on any registered release. A trigger verifies that the
-# release is active, the candidate, named and still open, or of a smoke test. If several rows have the same key, the
-# first one is inserted. Rows are inserted in the order of their keys, so that concurrent groups never deadlock. Returns
-# the id and the creation time of each inserted execution. A row that is missing was not admitted, or its key was used.
-# No row: that is true of all of them.
+# Inserts a row only if its release is still registered, its pipeline had no activation since the admission, no pause of
+# its release, of the pipeline, or of the active release if the caller named none refuses submissions, its token is
+# still valid, and the token's owner may still submit: the statement verifies cached admissions and tokens against the
+# tables. A smoke test runs on any registered release. A trigger verifies that the release is active, the candidate,
+# named and still open, or of a smoke test. If several rows have the same key, the first one is inserted. Rows are
+# inserted in the order of their keys, so that concurrent groups never deadlock. Returns the id and the creation time of
+# each inserted execution. A row that is missing was not admitted, or its key was used. No row: that is true of all of
+# them.
 INSERT = """
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
@@ -24,7 +25,8 @@ WITH requested AS (
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
     JOIN releases_pipeline p ON p.id = r.pipeline_id AND (p.activation_id = a.activation OR a.smoke)
     WHERE NOT EXISTS (SELECT FROM executions_hold h WHERE h.ended_at IS NULL AND h.refuses_submissions
-        AND (h.release_id = r.id OR h.pipeline_id = p.id))
+        AND (h.release_id = r.id OR h.pipeline_id = p.id OR a.named IS NOT TRUE
+            AND h.release_id = (SELECT v.release_id FROM releases_activation v WHERE v.id = a.activation)))
         AND (a.token IS NULL OR EXISTS (
             SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id
             LEFT JOIN tenancy_membership m ON m.user_id = t.user_id AND m.tenant_id = t.tenant_id

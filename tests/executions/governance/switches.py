@@ -23,15 +23,18 @@ class Switches(Machine):
 
     @initialize(
         versions=st.sampled_from([("1.0", "2.0"), ("1.0", "2.0"), ("1.0",), ()]),
+        shares=st.sampled_from([(0.0, 50.0, 100.0), (25.0, 100.0), None]),
         approvals=st.sampled_from([0, 0, 0, 1, 2]),
         grace=st.sampled_from([0, 60]),
         more=st.sampled_from([{}, {}, {"emergencyOverride": True}, {"workerGate": "require"}, {"smokeTestHours": 24}]),
     )
-    def begin(self, versions: tuple[str, ...], approvals: int, grace: int, more: dict[str, Any]) -> None:
-        """Begin under one of several policies, with a history or without one."""
+    def begin(self, versions: tuple[str, ...], shares: Any, approvals: int, grace: int, more: dict[str, Any]) -> None:
+        """Begin under one of several policies, with a history or without one, and often with a candidate."""
         changes = {**POLICY, "approvals": approvals, "skewGraceMinutes": grace, **more}
         for version in versions:
             self.activate(version, "begin", None, None, override=False)
+        if versions and shares:
+            self.start("3.0", shares, ("beta",), "begin", None, None)
         policy.change(self.pipeline(), changes, actor=ACTOR)
         self.model.policy |= changes
 

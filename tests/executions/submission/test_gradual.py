@@ -181,6 +181,19 @@ def test_a_paused_pipeline_refuses_the_executions_of_its_candidate(owner: Tenant
     assert caught.value.code == "PIPELINE_PAUSED"
 
 
+def test_a_paused_active_release_refuses_the_executions_of_its_candidate(owner: Tenant) -> None:
+    """Whether a process has a cached admission or not."""
+    made = gradual.started(owner, 100)
+    assert versions(owner, "before") == ["2.0"]
+    holds.pause(made.baseline, **WHY, refuses_submissions=True)
+    for key in ("cached", "new"):
+        with pytest.raises(CoordinatorError) as caught:
+            send(owner, key)
+        assert caught.value.code == "PIPELINE_PAUSED"
+        admission.cache.clear()
+    assert versions(owner, "named", release_version="2.0") == ["2.0"]
+
+
 def test_the_input_has_the_type_of_the_release_that_it_gets(owner: Tenant) -> None:
     stricter = making.STEP | {"cardinality": "MANY_TO_ONE"}
     new = gradual.candidate(owner, steps=[stricter])
