@@ -126,7 +126,7 @@ class Operators(Machine):
     def may_end_a_release(self) -> bool:
         """True if the history is long enough. A release ends permanently, and most operations need some."""
         ended = sum(status != "REGISTERED" for status in self.model.statuses.values())
-        return len(self.model.rows) >= 3 * (ended + 1)
+        return len(self.model.rows) >= 2 * (ended + 1)
 
     def target(self, name: str) -> Pipeline | Release:
         return self.pipeline() if name == PIPELINE else self.release(name)

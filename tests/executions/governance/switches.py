@@ -39,7 +39,7 @@ class Switches(Machine):
         self.model.policy |= changes
 
     @operation(
-        weight=3,
+        weight=1,
         version=VERSION,
         reason=REASON,
         expected=EXPECTED,
@@ -128,7 +128,7 @@ class Switches(Machine):
         if made and len(self.gradual_ids) < len(self.model.graduals):
             self.gradual_ids.append(made.pk)
 
-    @operation(weight=2, when=lambda self: self.gradual_ids, data=st.data(), step=STEP, expected=EXPECTED, key=KEY)
+    @operation(weight=4, when=lambda self: self.gradual_ids, data=st.data(), step=STEP, expected=EXPECTED, key=KEY)
     def step(self, data: st.DataObject, step: int | None, expected: str | None, key: str | None) -> None:
         number = self.some_gradual(data)
         self.both(
@@ -136,7 +136,7 @@ class Switches(Machine):
             lambda: move_on(self.gradual(number), expected_step=step, **members(expected, key)),
         )
 
-    @operation(weight=2, when=lambda self: self.gradual_ids, data=st.data(), reason=REASON, expected=EXPECTED, key=KEY)
+    @operation(weight=3, when=lambda self: self.gradual_ids, data=st.data(), reason=REASON, expected=EXPECTED, key=KEY)
     def promote(self, data: st.DataObject, reason: str, expected: str | None, key: str | None) -> None:
         number = self.some_gradual(data)
         self.both(
