@@ -79,7 +79,7 @@ def test_a_person_with_two_tokens_votes_once(_: int) -> None:
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_an_activation_by_another_path_and_the_last_vote(_: int) -> None:
-    """In either order, no request activates what was not approved on the release that is replaced."""
+    """In either order, the request activates nothing on a release that its voter has not seen."""
     release = candidate()
     policy.change(release.pipeline, {"emergencyOverride": True}, actor="user:admin")
     rival = making.registered(release.pipeline.tenant, "3.0")
