@@ -18,6 +18,8 @@ ANY_JSON = {
     "CompleteRequest.response",
     "CompletionView.response",
     "ResumeRequest.response",
+    "MovedView.before",
+    "MovedView.after",
     "SmokeTestRequest.input",
     "SmokeTestRequest.expectedResult",
     "SmokeTestView.expectedResult",
@@ -26,6 +28,7 @@ ANY_JSON = {
 ANY_OBJECT = {
     "ReleaseView.contract",
     "ReleaseView.descriptor",
+    "ActivationRequestView.policy",
     "AttachmentView.summary",
     "EventView.data",
     "WorkerEventView.data",

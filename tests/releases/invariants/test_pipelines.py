@@ -15,8 +15,9 @@ ACTIVATION = """INSERT INTO releases_activation
     VALUES (%s, %s, %s, %s, 'activation', '', '', %s, now())"""
 PIPELINE = """INSERT INTO releases_pipeline
         (tenant_id, pipeline_id, application, reason_required, signature_policy, worker_gate, validate_answers,
-        unverified_workers, missing_artifacts, rollback_days, created_at)
-    SELECT tenant_id, {name}, '', false, 'off', 'require', true, 'refuse', 'reject', 30, now()
+        unverified_workers, missing_artifacts, rollback_days, approvals, approval_hours, emergency_override,
+        skew_grace_minutes, created_at)
+    SELECT tenant_id, {name}, '', false, 'off', 'require', true, 'refuse', 'reject', 30, 0, 72, false, 0, now()
     FROM releases_pipeline WHERE id = %s"""
 
 
