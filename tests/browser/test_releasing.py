@@ -59,7 +59,7 @@ def test_upload_verify_activate_and_roll_back(
     register(page, v2)
     page.get_by_role("link", name="Activate", exact=True).click()
     expect(page.locator("[data-differences]")).to_contain_text("Check")
-    expect(page.locator("[data-warning]")).to_contain_text("No healthy worker hosts it")
+    expect(page.locator("[data-warning=workers]")).to_contain_text("No healthy worker hosts it")
     expect(page.locator("[data-refusing]")).to_contain_text("pipelines worker --release pipeline-release.json")
     expect(page.get_by_role("button", name="Activate 2.0")).to_be_disabled()
     tenant.start_worker(v2, "worker-2")
