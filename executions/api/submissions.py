@@ -109,12 +109,11 @@ class SubmissionRequest(_UsualRequest):
         min_value=0,
         max_value=LONGEST_WAIT_SECONDS,
         required=False,
-        default=0,
-        help_text="How long to wait for the first activation of `releaseVersion`. Must be 0 in a batch.",
+        help_text="How long to wait for the first activation of `releaseVersion`: 0 by default, as it must be in a batch.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if attrs["releaseVersion"] is None and attrs["waitSeconds"]:
+        if attrs["releaseVersion"] is None and attrs.get("waitSeconds"):
             raise ValidationError({"waitSeconds": ["needs releaseVersion"]})
         if attrs["releaseVersion"] is not None and attrs["expectedReleaseVersion"] is not None:
             raise ValidationError({"releaseVersion": ["excludes expectedReleaseVersion"]})
