@@ -109,7 +109,7 @@ class SubmissionRequest(_UsualRequest):
         min_value=0,
         max_value=LONGEST_WAIT_SECONDS,
         required=False,
-        help_text="How long to wait for the first activation of `releaseVersion`: 0 by default, as it must be in a batch.",
+        help_text="How long to wait for the first activation of `releaseVersion`. By default, and in a batch, 0.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
