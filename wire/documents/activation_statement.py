@@ -133,8 +133,8 @@ def _activation(activated: Activated) -> dict[str, Any]:
         "actor": activated.actor,
         "reason": activated.reason,
         "activatedAt": instant(activated.activated_at),
-        "override": activated.override,
-        "request": activated.request and _request(activated.request),
+        **({"override": True} if activated.override else {}),
+        **({"request": _request(activated.request)} if activated.request else {}),
         **({} if candidate is None else {"candidate": {"releaseVersion": candidate, "share": activated.share}}),
     }
 
@@ -232,16 +232,17 @@ class Request(Document):
     votes: Annotated[tuple[Vote, ...], ArrayOrNull]
 
 
+_OMITTED: Final = frozenset({"override", "request", "candidate"})
+"""Members that are absent if they say nothing. Earlier verifiers reject members that they do not know."""
+
+
 class Candidate(Document):
     release_version: RequiredText
     share: float
 
 
 class Activation(Document):
-    """One activation. Statements of earlier coordinators have no `override` and no `request`.
-
-    Without a candidate, the member is absent and not null.
-    """
+    """One activation. The members `override`, `request` and `candidate` are absent if they say nothing."""
 
     sequence: int
     kind: Annotated[RequiredText, _one_of(ACTIVATION, ROLLBACK, GRADUAL, PROMOTION, WITHDRAWAL)]
@@ -255,11 +256,9 @@ class Activation(Document):
     candidate: Candidate | None = None
 
     @model_serializer(mode="wrap")
-    def _without_null(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_omitted(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         document: dict[str, Any] = serialize(self)
-        if self.candidate is None:
-            del document["candidate"]
-        return document
+        return {name: value for name, value in document.items() if value or name not in _OMITTED}
 
 
 class Predicate(Document):

@@ -50,7 +50,8 @@ def built(rows: list[tuple[str, str, str | None]] | None = None, omitted: int = 
             "user:ann",
             "why",
             NOW + timedelta(seconds=number),
-            *(("2.0", 12.5) if kind == "gradual" else ()),
+            candidate_release_version="2.0" if kind == "gradual" else None,
+            share=12.5 if kind == "gradual" else None,
         )
         for number, (kind, version, previous) in enumerate(ROWS if rows is None else rows, omitted + 1)
     ]
@@ -178,10 +179,10 @@ def test_an_override_has_a_reason_and_no_request() -> None:
     assert read(document).contradictions() == ["activation 2 is an override with a request, or without a reason"]
 
 
-def test_a_statement_of_an_earlier_coordinator_is_read() -> None:
+def test_members_that_say_nothing_may_be_there_or_absent() -> None:
     document = built()
     for each in document["predicate"]["activations"]:
-        del each["override"], each["request"]
+        each |= {"override": False, "request": None}
     statement = read(document)
     assert statement.contradictions() == []
     assert statement.normalised() == built()
