@@ -116,18 +116,21 @@ def acme(
         {"DATABASE_URL": ordinary_url(race_database), "REDIS_URL": settings.CELERY_BROKER_URL},
         {"ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT), "STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"},
     )
-    with django_db_blocker.unblock(), connected_to(race_database), emptied():
-        world = furnished("acme", "acme.orders")
-        Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
-        person("viewer", world.tenant, Role.VIEWER)
-        User.objects.create_superuser("root", password=PASSWORD)
+    with django_db_blocker.unblock(), connected_to(race_database):
         try:
-            product.start_web()
-            product.wait_until_ready()
-            yield world, product.url
+            with emptied():
+                world = furnished("acme", "acme.orders")
+                Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
+                person("viewer", world.tenant, Role.VIEWER)
+                User.objects.create_superuser("root", password=PASSWORD)
+                try:
+                    product.start_web()
+                    product.wait_until_ready()
+                    yield world, product.url
+                finally:
+                    product.stop()
         finally:
-            product.stop()
-            User.objects.all().delete()
+            User.objects.all().delete()  # after the votes of people, which the block above removes
 
 
 @pytest.fixture
