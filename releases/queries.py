@@ -1,10 +1,13 @@
 """Queries for pipelines, releases and activations. The caller must have authorised access to the tenant."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import QuerySet
 
+from releases import statements
 from releases.errors import (
     ActiveReleaseRevoked,
     DescriptorUnknown,
@@ -114,3 +117,12 @@ def blobs(of: Release) -> Iterator[Blob]:
     for artifact in of.artifacts.select_related("blob"):
         if artifact.blob is not None:
             yield artifact.blob
+
+
+def clock() -> datetime:
+    """Return the time of the database, which stamps activations and ends requests."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.CLOCK)
+        [(now,)] = cursor.fetchall()
+    assert isinstance(now, datetime)  # noqa: S101 - CLOCK returns one
+    return now

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
 from django.db.models import Q
 
-from releases import queries, statements
+from releases import queries
 from releases.errors import NoneActiveThen, TimeInFuture
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release, Revocation
 from releases.trust import statement_key
@@ -39,7 +38,7 @@ def active_at(pipeline: Pipeline, at: datetime | None = None) -> ActiveThen:
     The times of activations never decrease, so of several at one time, the one with the greatest sequence counts.
     Raises `TimeInFuture`, and `NoneActiveThen` before the first activation.
     """
-    now = _now()
+    now = queries.clock()
     at = now if at is None else at
     if at > now:
         raise TimeInFuture("The time must not be in the future.", errors=[_FUTURE])
@@ -131,12 +130,3 @@ def _known(release: Release) -> activation_statement.Known:
         revocation=revocation
         and activation_statement.Revoked(revocation.actor, revocation.reason, revocation.revoked_at),
     )
-
-
-def _now() -> datetime:
-    """Return the time of the database, which stamps activations."""
-    with connection.cursor() as cursor:
-        cursor.execute(statements.CLOCK)
-        [(now,)] = cursor.fetchall()
-    assert isinstance(now, datetime)  # noqa: S101 - CLOCK returns one
-    return now

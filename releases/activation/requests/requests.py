@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 
-from releases import statements
+from releases import queries
 from releases.activation.gradual.plan import Plan
 from releases.activation.gradual.start import require_startable
 from releases.activation.requests import snapshot, states
@@ -65,7 +65,7 @@ def ask(
         pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
         request = _earlier(pipeline, release, columns, operation_key)
         if request is None:
-            now = _now()
+            now = queries.clock()
             _require_in_range(now, activate_at)
             release.refresh_from_db(fields=("status",))
             _require_ready(pipeline, release, expected_release_version)
@@ -163,12 +163,3 @@ def _require_ready(pipeline: Pipeline, release: Release, expected: str | None) -
             f"The expected active release is {expected or 'none'!r}, but the active release is {active or 'none'!r}.",
             activeReleaseVersion=active or None,
         )
-
-
-def _now() -> datetime:
-    """Return the time of the database, by which requests expire."""
-    with connection.cursor() as cursor:
-        cursor.execute(statements.CLOCK)
-        [(now,)] = cursor.fetchall()
-    assert isinstance(now, datetime)  # noqa: S101 - CLOCK returns one
-    return now
