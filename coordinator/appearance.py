@@ -10,6 +10,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,
     "STYLES": ["coordinator.navigation.stylesheet"],
+    "SCRIPTS": ["coordinator.navigation.morphing", "coordinator.navigation.live"],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "coordinator.navigation.favicon"}],
     "DASHBOARD_CALLBACK": "coordinator.dashboard.dashboard",
     "ACCOUNT": {"navigation": [{"title": "Log out everywhere", "link": reverse_lazy("admin:log_out_everywhere")}]},

@@ -63,6 +63,14 @@ def stylesheet(request: HttpRequest) -> str:
     return static("coordinator/admin.css")
 
 
+def morphing(request: HttpRequest) -> str:
+    return static("coordinator/idiomorph/idiomorph-ext.min.js")
+
+
+def live(request: HttpRequest) -> str:
+    return static("coordinator/live.js")
+
+
 def favicon(request: HttpRequest) -> str:
     return static("coordinator/favicon.svg")
 

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
+from django.utils.safestring import SafeString
 
 from executions.admin.campaign_start import start
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
@@ -17,6 +18,7 @@ from executions.campaigns import campaigns
 from executions.campaigns.campaigns import Progress
 from executions.models import TERMINAL_VALUES, Campaign, CampaignItem
 from foundation.admin.columns import badge, column, moment
+from foundation.admin.times import timed
 from releases.models import Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
@@ -87,8 +89,8 @@ class CampaignAdmin(ReadOnlyAdmin):
     change_list_template = "executions/campaign_list.html"
 
     @column("Started")
-    def started(self, campaign: Campaign) -> str:
-        return moment(campaign.created_at)
+    def started(self, campaign: Campaign) -> SafeString | None:
+        return timed(campaign.created_at)
 
     @badge("Status", VARIANTS)
     def state(self, campaign: Campaign) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
 
 from executions.admin.filters import (
@@ -21,7 +22,8 @@ from executions.lifecycle.queries import traceback_of
 from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter
 from executions.models.states import State
-from foundation.admin.columns import badge, column, moment
+from foundation.admin.columns import badge, column
+from foundation.admin.times import timed
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter
 from tenancy.roles import Scope
@@ -102,8 +104,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             return queryset.none(), False
 
     @column("Failed")
-    def failed(self, letter: DeadLetter) -> str:
-        return moment(letter.created_at)
+    def failed(self, letter: DeadLetter) -> SafeString | None:
+        return timed(letter.created_at)
 
     @column("Pipeline")
     def pipeline(self, letter: DeadLetter) -> str:

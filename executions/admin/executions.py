@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
+from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
 
 from executions.admin import provenance, resubmit
@@ -22,7 +23,8 @@ from executions.models import CLAIMED, DUE_VALUES, TERMINAL_VALUES, Execution, I
 from executions.models.states import State, legal
 from executions.submission.resubmission import RESUBMITTABLE, links, origin
 from executions.workers.stranded import why_stranded
-from foundation.admin.columns import badge, column, moment, precise
+from foundation.admin.columns import badge, column, precise
+from foundation.admin.times import timed
 from releases.models import Pipeline, Revocation
 from releases.states import Status
 from tenancy.access import tenants_of
@@ -117,17 +119,17 @@ class ExecutionAdmin(ReadOnlyAdmin):
     def state(self, execution: Execution) -> str:
         return execution.shown_status
 
-    @badge("", {"smoke test": "info"}, empty="")
+    @badge("Kind", {"smoke test": "info"}, empty="")
     def smoke_test(self, execution: Execution) -> str | None:
         return "smoke test" if execution.smoke else None
 
     @column("Submitted")
-    def submitted(self, execution: Execution) -> str:
-        return moment(execution.created_at)
+    def submitted(self, execution: Execution) -> SafeString | None:
+        return timed(execution.created_at)
 
     @column("Finished", empty="-")
-    def finished(self, execution: Execution) -> str | None:
-        return moment(execution.finished_at) or None
+    def finished(self, execution: Execution) -> SafeString | None:
+        return timed(execution.finished_at)
 
     def own_urls(self) -> list[URLPattern]:
         return [

@@ -9,11 +9,13 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, reverse
+from django.utils.safestring import SafeString
 
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.holds import holds
 from executions.models import TERMINAL_VALUES, Execution, Hold
 from foundation.admin.columns import column, moment
+from foundation.admin.times import timed
 from releases.models import Pipeline, Release
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, TenantScopedAdmin
 from tenancy.roles import Scope
@@ -50,8 +52,8 @@ class HoldAdmin(ReadOnlyAdmin):
         return hold.release_version
 
     @column("Since")
-    def since(self, hold: Hold) -> str:
-        return moment(hold.started_at)
+    def since(self, hold: Hold) -> SafeString | None:
+        return timed(hold.started_at)
 
     @column("By")
     def by(self, hold: Hold) -> str:

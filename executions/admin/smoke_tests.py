@@ -10,13 +10,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern
+from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from executions.admin.documents import on_one_line, typed_value
 from executions.models import SmokeTest
 from executions.smoke_tests import smoke_tests
 from executions.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
-from foundation.admin.columns import badge, column, moment
+from foundation.admin.columns import badge, column
+from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from releases.admin.releases import section_sources
 from releases.admin.sections import Section
@@ -88,8 +90,8 @@ class SmokeTestAdmin(ReadOnlyAdmin):
         return test.release.pipeline.tenant.slug
 
     @column("Started")
-    def started(self, test: SmokeTest) -> str:
-        return moment(test.created_at)
+    def started(self, test: SmokeTest) -> SafeString | None:
+        return timed(test.created_at)
 
     def show(self, request: HttpRequest, row: SmokeTest) -> HttpResponse:
         return redirect("admin:executions_execution_change", row.execution_id)

@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
+from django.utils.safestring import SafeString
 
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import on_one_line
@@ -18,6 +19,7 @@ from executions.transports.rest.calls import base_of
 from executions.workers import registry
 from executions.workers.registry import REST
 from foundation.admin.columns import badge, column, moment
+from foundation.admin.times import timed
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
 
@@ -88,8 +90,8 @@ class WorkerAdmin(ReadOnlyAdmin):
         return f"on its own since {moment(worker.draining_since)}" if worker.draining_since else None
 
     @column("Last heartbeat", ordering="last_heartbeat_at")
-    def last_heartbeat(self, worker: Worker) -> str:
-        return moment(worker.last_heartbeat_at)
+    def last_heartbeat(self, worker: Worker) -> SafeString | None:
+        return timed(worker.last_heartbeat_at)
 
     def own_urls(self) -> list[URLPattern]:
         return [

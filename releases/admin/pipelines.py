@@ -8,9 +8,11 @@ from django.core.paginator import Paginator
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
+from django.utils.safestring import SafeString
 from rest_framework.exceptions import ValidationError
 
-from foundation.admin.columns import column, moment
+from foundation.admin.columns import column
+from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import history
@@ -51,8 +53,8 @@ class PipelineAdmin(ReadOnlyAdmin):
         return pipeline.activation.release.release_version if pipeline.activation else None
 
     @column("Active since", empty="-")
-    def since(self, pipeline: Any) -> str | None:
-        return moment(pipeline.active_since) if pipeline.active_since else None
+    def since(self, pipeline: Any) -> SafeString | None:
+        return timed(pipeline.active_since)
 
     @column("Releases", ordering="release_count")
     def release_count(self, pipeline: Any) -> int:

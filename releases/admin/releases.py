@@ -10,9 +10,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern
+from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_exempt
 
-from foundation.admin.columns import badge, column, moment
+from foundation.admin.columns import badge, column
+from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import activation, retirement, revocation
@@ -113,7 +115,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
     def state(self, release: Release) -> str:
         return release.status
 
-    @badge("", {"active": "primary"}, empty="")
+    @badge("Active", {"active": "primary"}, empty="")
     def activity(self, release: Release) -> str | None:
         return "active" if release.is_active else None
 
@@ -122,8 +124,8 @@ class ReleaseAdmin(ReadOnlyAdmin):
         return STANDINGS.get(release.standing)
 
     @column("Uploaded", ordering="id")
-    def uploaded_at(self, release: Release) -> str:
-        return moment(release.created_at)
+    def uploaded_at(self, release: Release) -> SafeString | None:
+        return timed(release.created_at)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = {"may_upload": tenants_of(request.user, Scope.REGISTER).exists()}

@@ -11,9 +11,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern
+from django.utils.safestring import SafeString
 from rest_framework.exceptions import ValidationError
 
 from foundation.admin.columns import badge, column, moment
+from foundation.admin.times import timed
 from foundation.api.fields import Moment
 from foundation.errors import CoordinatorError
 from releases import queries
@@ -157,8 +159,8 @@ class RequestAdmin(ReadOnlyAdmin):
     sortable_by = ()
 
     @column("Requested")
-    def requested(self, row: ActivationRequest) -> str:
-        return moment(row.created_at)
+    def requested(self, row: ActivationRequest) -> SafeString | None:
+        return timed(row.created_at)
 
     @column("Tenant")
     def tenant(self, row: ActivationRequest) -> str:
@@ -177,8 +179,8 @@ class RequestAdmin(ReadOnlyAdmin):
         return row.status
 
     @column("Activates", empty="when approved")
-    def at(self, row: ActivationRequest) -> str | None:
-        return moment(row.activate_at) or None
+    def at(self, row: ActivationRequest) -> SafeString | None:
+        return timed(row.activate_at)
 
     def own_urls(self) -> list[URLPattern]:
         return [

@@ -9,9 +9,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern
+from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from foundation.admin.columns import badge, column, moment
+from foundation.admin.columns import badge, column
+from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from releases.models import TrustedKey
 from releases.trust import trusted_keys
@@ -58,7 +60,7 @@ class TrustedKeyAdmin(ReadOnlyAdmin):
         rows: QuerySet[TrustedKey] = super().get_queryset(request).select_related("tenant", "revocation")
         return rows
 
-    @badge("", {"trusted": "success", "revoked": "danger"})
+    @badge("State", {"trusted": "success", "revoked": "danger"})
     def state(self, key: TrustedKey) -> str:
         return "revoked" if is_revoked(key) else "trusted"
 
@@ -67,8 +69,8 @@ class TrustedKeyAdmin(ReadOnlyAdmin):
         return f"{key.key_id[:16]}…"
 
     @column("Added", ordering="id")
-    def added(self, key: TrustedKey) -> str:
-        return moment(key.added_at)
+    def added(self, key: TrustedKey) -> SafeString | None:
+        return timed(key.added_at)
 
     def own_urls(self) -> list[URLPattern]:
         return [

@@ -9,9 +9,11 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.safestring import SafeString
 from django.utils.timezone import is_aware
 
-from foundation.admin.columns import badge, column, moment
+from foundation.admin.columns import badge, column
+from foundation.admin.times import timed
 from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin, TextFilter
 from tenancy.api.audit import exported
 from tenancy.audit import exports
@@ -121,8 +123,8 @@ class AuditEntryAdmin(TenantScopedAdmin):
         return exported(request, entries, form, "log")
 
     @column("Time", ordering="id")
-    def time(self, entry: AuditEntry) -> str:
-        return moment(entry.at)
+    def time(self, entry: AuditEntry) -> SafeString | None:
+        return timed(entry.at)
 
     @column("Tenant")
     def chain(self, entry: AuditEntry) -> str:

@@ -40,11 +40,12 @@ class TenantScopedAdmin(_ModelAdmin):
     """Shows the rows of the tenants in which the user holds the scope `needs`. Other rows are not found (404).
 
     `tenant_path` is the lookup from the model to its tenant, "" for the tenant itself. Every filter in `list_filter`
-    is a `SimpleListFilter`. Query parameters of no filter are rejected.
+    is a `SimpleListFilter`. Query parameters of no filter are rejected. `empty` says what to do if there are no rows.
     """
 
     tenant_path: ClassVar[str] = "tenant"
     needs: ClassVar[Scope] = Scope.READ
+    empty: ClassVar[str] = ""
     list_filter_sheet = False
     actions = None
     show_facets = admin.ShowFacets.NEVER

@@ -7,8 +7,10 @@ from django.contrib import admin
 from django.db import transaction
 from django.http import HttpRequest
 from django.urls import URLPattern
+from django.utils.safestring import SafeString
 
-from foundation.admin.columns import column, moment
+from foundation.admin.columns import column
+from foundation.admin.times import timed
 from tenancy import audit
 from tenancy.access import actor
 from tenancy.admin.base import TenantScopedAdmin
@@ -79,5 +81,5 @@ class TenantAdmin(TenantScopedAdmin):
                 audit.record("tenant.create", tenant=None, actor=by, object_type="tenant", object=obj.slug)
 
     @column("Created", ordering="created_at")
-    def created(self, tenant: Tenant) -> str:
-        return moment(tenant.created_at)
+    def created(self, tenant: Tenant) -> SafeString | None:
+        return timed(tenant.created_at)

@@ -11,10 +11,12 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_variables
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from foundation.admin.columns import badge, column, moment
+from foundation.admin.columns import badge, column
+from foundation.admin.times import timed
 from tenancy import audit
 from tenancy.access import TokenNameTaken, actor, issue_token, tenants_of, with_owners
 from tenancy.admin.base import TenantFilter, TenantScopedAdmin
@@ -130,16 +132,16 @@ class ApiTokenAdmin(TenantScopedAdmin):
         return "VALID" if token.has_standing else "OWNER LEFT"
 
     @column("Issued", ordering="created")
-    def issued(self, token: ApiToken) -> str:
-        return moment(token.created)
+    def issued(self, token: ApiToken) -> SafeString | None:
+        return timed(token.created)
 
     @column("Last used", ordering="last_used_at", empty="never")
-    def last_used(self, token: ApiToken) -> str | None:
-        return moment(token.last_used_at) or None
+    def last_used(self, token: ApiToken) -> SafeString | None:
+        return timed(token.last_used_at)
 
     @column("Expires", ordering="expiry")
-    def expires(self, token: ApiToken) -> str:
-        return moment(token.expiry)
+    def expires(self, token: ApiToken) -> SafeString | None:
+        return timed(token.expiry)
 
     @sensitive_variables()
     def add_view(

@@ -13,11 +13,13 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
+from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from foundation.admin.columns import column, moment
+from foundation.admin.columns import column
+from foundation.admin.times import timed
 from tenancy import audit
 from tenancy.access import actor
 from tenancy.login import end_everywhere
@@ -90,8 +92,8 @@ class UserAdmin(_UserAdmin):
     )
 
     @column("Last login", ordering="last_login", empty="never")
-    def last_login_at(self, user: User) -> str | None:
-        return moment(user.last_login) or None
+    def last_login_at(self, user: User) -> SafeString | None:
+        return timed(user.last_login)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         with transaction.atomic():

@@ -1,0 +1,37 @@
+// Parts of a page that are loaded again are morphed, so that the keyboard focus, open details and scroll positions stay.
+// Tables become cards on narrow screens, and scrollable parts can be reached by keyboard.
+"use strict";
+
+const KEPT = new Set(["tabindex", "role", "aria-label", "data-label"]);
+
+// What a person opened stays open, what Alpine.js shows or hides stays so, and what `prepare` set stays set.
+Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node, type) =>
+  !(name === "open" && node instanceof HTMLDetailsElement) &&
+  !(name === "style" && node.hasAttribute("x-show")) &&
+  !(type === "remove" && KEPT.has(name)) &&
+  !(name === "class" && node.classList.contains("dc-cards"));
+
+function labelCells(table) {
+  const labels = Array.from(table.querySelectorAll("thead th"), (heading) => heading.textContent.trim());
+  for (const row of table.tBodies[0]?.rows ?? []) {
+    Array.from(row.cells).forEach((cell, column) => cell.setAttribute("data-label", labels[column] ?? ""));
+  }
+  table.classList.add("dc-cards");
+}
+
+function nameScrollable(part) {
+  if (part.scrollWidth <= part.clientWidth && part.scrollHeight <= part.clientHeight) return;
+  const heading = part.closest("section, .rounded-default")?.querySelector("h2, h3")?.textContent.trim();
+  part.setAttribute("tabindex", "0");
+  part.setAttribute("role", "region");
+  part.setAttribute("aria-label", heading ? `${heading}, scrollable` : "Scrollable content");
+}
+
+function prepare(root) {
+  root.querySelectorAll("table.dc-table").forEach(labelCells);
+  root.querySelectorAll(".dc-scroll, .dc-json").forEach(nameScrollable);
+}
+
+document.addEventListener("DOMContentLoaded", () => prepare(document));
+document.addEventListener("htmx:afterSettle", () => prepare(document));
+window.addEventListener("resize", () => prepare(document));

@@ -1,0 +1,42 @@
+"""Template tags of the admin's pages: times, and buttons of acts that only some roles may do."""
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from foundation.admin.times import timed
+from tenancy.roles import Scope, roles_granting
+
+register = template.Library()
+
+
+@register.simple_tag
+def when(at: datetime | None) -> SafeString | str:
+    """Show a time; "never" for None."""
+    return timed(at) or "never"
+
+
+@register.inclusion_tag("parts/act.html")
+def act(
+    view: str,
+    row: Any,
+    label: str,
+    icon: str,
+    scope: str,
+    *,
+    allowed: bool,
+    variant: str = "default",
+    refusal: str = "",
+) -> dict[str, Any]:
+    """Show a link to an act, as a button. If it is not possible, the button is disabled and says why.
+
+    `view` is the name of the act's page in the admin and `row` is its argument. The act needs `scope`; `allowed` is
+    true if the user has it. `refusal` says why nobody may act now; it may be empty.
+    """
+    roles = [role.label.lower() for role in roles_granting(Scope(scope))]
+    denial = "" if allowed else f"Your role may not do this. These roles may: {', '.join(roles)}."
+    address = reverse(f"admin:{view}", args=[row])
+    return {"address": address, "label": label, "icon": icon, "variant": variant, "why_not": refusal or denial}
