@@ -145,9 +145,9 @@ def page(browser: Browser, acme: tuple[World, str]) -> Iterator[Page]:
     context.close()
 
 
-def enter(page: Page, password: str) -> None:
-    """Log in as root."""
+def enter(page: Page, password: str, username: str = "root") -> None:
+    """Log in."""
     page.goto("/admin/login/")
-    page.fill("#id_username", "root")
+    page.fill("#id_username", username)
     page.fill("#id_password", password)
     page.get_by_role("button", name="Log in").click()
