@@ -48,7 +48,7 @@ def letter(world: World) -> object:
 
 def dead(world: World) -> object:
     letter(world)
-    return DeadLetter.objects.get(tenant=world.tenant).execution_id
+    return DeadLetter.objects.filter(tenant=world.tenant)[0].execution_id
 
 
 def campaign(world: World) -> object:

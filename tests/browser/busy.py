@@ -62,16 +62,16 @@ class BusyDay:
         self.release("orders", "1.5.0", activated=False)
         payments = self.release("payments", "2.0.0")
         for release in (orders, payments):
-            making.worker(release, f"{release.pipeline.pipeline_id.rsplit('.', 1)[-1]}-a", capacity=20)
-            making.worker(release, f"{release.pipeline.pipeline_id.rsplit('.', 1)[-1]}-b", capacity=20)
+            making.worker(release, f"{release.pipeline.pipeline_id.rsplit('.', 1)[-1]}-a", capacity=1000)
+            making.worker(release, f"{release.pipeline.pipeline_id.rsplit('.', 1)[-1]}-b", capacity=1000)
         self.succeed(payments, self.sizes.succeeded // 2)
         newer = self.release("payments_v2", "2.1.0")
-        making.worker(newer, "payments-c", capacity=20)
+        making.worker(newer, "payments-c", capacity=1000)
         self.succeed(newer, self.sizes.succeeded // 2)
         self.fail(newer, self.sizes.failed)
         self.ask(orders, self.sizes.questions)
-        self.wait(newer, 8)
         self.run(orders, 6)
+        self.submit(newer, 8)
         silent = making.worker(orders, "orders-silent")
         Worker.objects.exclude(pk=silent.pk).update(alive_until=timezone.now() + timedelta(hours=3))
         making.silence(silent)
@@ -84,6 +84,7 @@ class BusyDay:
         )
         upload = making.upload(self.tenant, built.document, built.artifact.read_bytes())
         release = making.verified(upload.release)
+        Pipeline.objects.filter(pk=release.pipeline_id).update(retry_limit=0)
         if activated:
             activate(release, actor="user:release-manager", reason=f"{version} passed its tests")
         return Release.objects.select_related("pipeline__tenant", "pipeline__activation", "contract").get(pk=release.pk)
@@ -139,7 +140,6 @@ class BusyDay:
         self.record(release, [making.outcome_of(claim, output_payloads=[result]) for claim in self.claims(made)])
 
     def fail(self, release: Release, count: int) -> None:
-        Pipeline.objects.filter(pk=release.pipeline_id).update(retry_limit=0)
         outcomes = []
         for claim in self.claims(self.submit(release, count)):
             code, message, step = self.random.choice(FAILURES)
@@ -176,9 +176,6 @@ class BusyDay:
             )
         self.record(release, outcomes)
 
-    def wait(self, release: Release, count: int) -> None:
-        self.submit(release, count)
-
     def run(self, release: Release, count: int) -> None:
         self.claims(self.submit(release, count))
 
@@ -194,7 +191,7 @@ def fill(tenant: Tenant, folder: Path, sizes: Sizes = Sizes()) -> World:
         tenant,
         release,
         Worker.objects.get(worker_id="payments-c"),
-        Execution.objects.filter(release=release, status="SUCCEEDED").order_by("pk")[0],
+        Execution.objects.filter(release=release, status="QUEUED").order_by("-pk")[0],
         token,
         plain,
     )
