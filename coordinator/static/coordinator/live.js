@@ -2,7 +2,7 @@
 // Tables become cards on narrow screens, and scrollable parts can be reached by keyboard.
 "use strict";
 
-const KEPT = new Set(["tabindex", "role", "aria-label", "data-label"]);
+const KEPT = new Set(["tabindex", "role", "aria-label", "data-label", "data-empty"]);
 
 // What a person opened stays open, what Alpine.js shows or hides stays so, and what `prepare` set stays set.
 Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node, type) =>
@@ -19,6 +19,10 @@ function labelCells(table) {
   table.classList.add("dc-cards");
 }
 
+function markEmpty(cell) {
+  cell.toggleAttribute("data-empty", ["", "-"].includes(cell.textContent.trim()) && !cell.querySelector("a, button, input, svg, img"));
+}
+
 function nameScrollable(part) {
   if (part.scrollWidth <= part.clientWidth && part.scrollHeight <= part.clientHeight) return;
   const heading = part.closest("section, .rounded-default")?.querySelector("h2, h3")?.textContent.trim();
@@ -29,6 +33,7 @@ function nameScrollable(part) {
 
 function prepare(root) {
   root.querySelectorAll("table.dc-table").forEach(labelCells);
+  root.querySelectorAll(".dc-table td, #result_list td").forEach(markEmpty);
   root.querySelectorAll(".dc-scroll, .dc-json").forEach(nameScrollable);
 }
 
