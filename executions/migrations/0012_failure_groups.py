@@ -61,7 +61,8 @@ ALTER TABLE executions_deadletter ENABLE TRIGGER deadletter_append_only;
 
 # Failures never wait for each other's locks once their group exists: the row of the group is locked at most once a
 # minute, or for the first failure after an acknowledgement, and a locked row is skipped. The function that writes groups
-# runs with the owner's rights, because the application may only change what people decide.
+# runs with the owner's rights, because the application may only change what people decide. It looks for the group before it
+# inserts: ON CONFLICT alone would wait for a transaction that changes the row.
 FORWARD = """
 CREATE FUNCTION set_failure_group() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -82,8 +83,9 @@ BEGIN
     SELECT DISTINCT ON (a.group_id) a.group_id, a.tenant_id, e.release_id, a.failed_step_index, a.fingerprint,
         a.error_code, a.error_message, now(), now()
     FROM added a JOIN public.executions_execution e ON e.id = a.execution_id
-    WHERE a.group_id IS NOT NULL ORDER BY a.group_id
-    ON CONFLICT DO NOTHING;
+    WHERE a.group_id IS NOT NULL
+        AND NOT EXISTS (SELECT FROM public.executions_failuregroup g WHERE g.id = a.group_id)
+    ORDER BY a.group_id ON CONFLICT DO NOTHING;
     UPDATE public.executions_failuregroup g SET last_seen_at = greatest(g.last_seen_at, now())
     FROM (SELECT f.id FROM public.executions_failuregroup f
         WHERE f.id IN (SELECT group_id FROM added)
