@@ -12,7 +12,7 @@ SELECT g.release_id = {release("1.0")} AND g.step_index = d.failed_step_index AN
 FROM executions_deadletter d JOIN executions_failuregroup g ON g.id = d.group_id
 WHERE d.xmin = pg_current_xact_id()::xid
 """
-FOREIGN_KEY = "executions_deadletter_group_id_"
+FOREIGN_KEY = "executions_deadlette_group_id_"
 
 
 def test_a_new_letter_gets_its_group_whatever_the_statement_says(database: Connection) -> None:

@@ -55,7 +55,8 @@ def fail(owner: Tenant, *messages: str, code: str = "OSError", step: int | None 
 def fingerprint(message: str, code: str = "OSError") -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT failure_fingerprint(%s, %s)", [code, message])
-        return str(cursor.fetchall()[0][0])
+        [(found,)] = cursor.fetchall()
+    return str(found)
 
 
 # --- fingerprints ---
