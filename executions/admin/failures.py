@@ -14,6 +14,7 @@ from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
@@ -27,8 +28,8 @@ from executions.failures.queries import Figures
 from executions.lifecycle.queries import traceback_of
 from executions.models import IS_NEW, FailureGroup
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
-from foundation.admin.columns import badge, column
-from foundation.admin.times import timed
+from foundation.admin.columns import badge, column, moment
+from foundation.admin.times import relative, timed
 from foundation.errors import CoordinatorError
 from releases.states import Status
 from tenancy.access import actor
@@ -90,7 +91,6 @@ class DecisionForm(forms.Form):
 class FailureGroupAdmin(ReadOnlyAdmin):
     empty = "Failures that have the same cause are listed here together, with what can be done about them."
     list_display = ("error", "state", "pipeline", "on_release", "step", "tenant", "count", "by_hour", "seen", "owner")
-    list_display_links = None
     list_filter = (
         StateFilter,
         LastSeenFilter,
@@ -129,10 +129,8 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     @column("Error")
     def error(self, group: FailureGroup) -> SafeString:
         return format_html(
-            '<a class="dc-link dc-mono" href="{}">{}</a><br><span class="dc-clamp" title="{}">{}</span>',
-            _page_of(group),
+            '<span class="dc-cell dc-cell-wide"><span class="dc-mono">{}</span><span class="dc-clamp">{}</span></span>',
             group.error_code,
-            group.sample_message,
             group.sample_message,
         )
 
@@ -159,12 +157,16 @@ class FailureGroupAdmin(ReadOnlyAdmin):
 
     @column("Last 24 hours")
     def by_hour(self, group: FailureGroup) -> SafeString:
-        return render_to_string("executions/trend.html", {"trend": trend(_figures(group).trend, _figures(group).most)})
+        figures = _figures(group)
+        shown = {"trend": trend(figures.trend, figures.most), "note": f"{figures.last_hour:,} in the last hour"}
+        return render_to_string("executions/trend.html", shown)
 
-    @column("First and last seen")
+    @column("Last seen")
     def seen(self, group: FailureGroup) -> SafeString:
         last_seen = _figures(group).last_seen or group.last_seen_at
-        return format_html("{}<br>{}", timed(group.first_seen_at), timed(last_seen))
+        first = relative(group.first_seen_at, timezone.now())
+        first_seen = format_html('<span title="{}">first {}</span>', moment(group.first_seen_at), first)
+        return format_html('<span class="dc-cell">{}{}</span>', timed(last_seen), first_seen)
 
     @column("Assignee", empty="-")
     def owner(self, group: FailureGroup) -> str | None:

@@ -56,6 +56,7 @@ WINDOW same AS (PARTITION BY e.release_id, d.failed_step_index, d.fingerprint)
 ORDER BY e.release_id, d.failed_step_index, d.fingerprint, d.created_at DESC;
 UPDATE executions_deadletter d SET group_id = failure_group_id(e.release_id, d.failed_step_index, d.fingerprint)
 FROM executions_execution e WHERE e.id = d.execution_id AND NOT e.smoke;
+SET CONSTRAINTS ALL IMMEDIATE;
 ALTER TABLE executions_deadletter ENABLE TRIGGER deadletter_append_only;
 """
 
@@ -184,6 +185,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name": "failure group",
+                "verbose_name_plural": "failures",
                 "ordering": ("-last_seen_at", "-id"),
                 "indexes": [
                     models.Index(fields=["tenant", "-last_seen_at", "-id"], name="failure_group_newest"),

@@ -39,6 +39,7 @@ class FailureGroup(models.Model):
 
     class Meta:
         verbose_name = "failure group"
+        verbose_name_plural = "failures"
         ordering = ("-last_seen_at", "-id")
         constraints = (
             models.UniqueConstraint(fields=("release", "step_index", "fingerprint"), name="failure_group_once"),
