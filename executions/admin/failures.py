@@ -90,7 +90,7 @@ class DecisionForm(forms.Form):
 @admin.register(FailureGroup)
 class FailureGroupAdmin(ReadOnlyAdmin):
     empty = "Failures that have the same cause are listed here together, with what can be done about them."
-    list_display = ("error", "state", "pipeline", "on_release", "step", "tenant", "count", "by_hour", "seen", "owner")
+    list_display = ("error", "state", "on_release", "step", "tenant", "count", "by_hour", "seen", "owner")
     list_filter = (
         StateFilter,
         LastSeenFilter,
@@ -138,14 +138,14 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     def state(self, group: FailureGroup) -> str:
         return NEW if group.is_new else ACKNOWLEDGED
 
-    @column("Pipeline")
-    def pipeline(self, group: FailureGroup) -> str:
-        return group.release.pipeline.pipeline_id
-
     @column("Release")
-    def on_release(self, group: FailureGroup) -> str:
-        mark = mark_of(group)
-        return f"{group.release.release_version} ({mark})" if mark else group.release.release_version
+    def on_release(self, group: FailureGroup) -> SafeString:
+        version, mark = group.release.release_version, mark_of(group)
+        return format_html(
+            '<span class="dc-cell"><span>{}</span><span>{}</span></span>',
+            group.release.pipeline.pipeline_id,
+            f"{version} ({mark})" if mark else version,
+        )
 
     @column("Step")
     def step(self, group: FailureGroup) -> Step:

@@ -33,7 +33,7 @@ class FailureGroupRequest(StrictSerializer):
         max_length=LONGEST_ASSIGNEE,
         required=False,
         allow_blank=True,
-        help_text="The user name of a person who may operate in the tenant. Empty for nobody.",
+        help_text="The user name of a person who may operate in the tenant. Empty for no assignee.",
     )
     note = Text(max_length=LONGEST_NOTE, required=False, allow_blank=True)
 
@@ -69,7 +69,7 @@ class FailureGroupView(serializers.Serializer[FailureGroup]):
     new = serializers.BooleanField(
         source="is_new", help_text="Whether it has failed since it was acknowledged, or was never acknowledged."
     )
-    acknowledgedBy = serializers.CharField(source="acknowledged_by", help_text="Empty if nobody acknowledged it.")
+    acknowledgedBy = serializers.CharField(source="acknowledged_by", help_text="Empty if it is not acknowledged.")
     acknowledgedAt = serializers.DateTimeField(source="acknowledged_at", allow_null=True)
     assignee = serializers.CharField()
     note = serializers.CharField()

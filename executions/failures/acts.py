@@ -28,7 +28,7 @@ def change(
     """Acknowledge, assign or annotate a group, and return it. What is None stays. If nothing changes, no entry is made.
 
     `acknowledged` False withdraws the acknowledgement. `assignee` is the user name of a person who may operate in the
-    tenant, or "" for nobody. The lock does not delay failures of the group.
+    tenant, or "". The lock does not delay failures of the group.
 
     Raises `FailureGroupUnknown` and `AssigneeInvalid`.
     """

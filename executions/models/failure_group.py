@@ -59,7 +59,7 @@ class FailureGroup(models.Model):
 
     @property
     def is_new(self) -> bool:
-        """True if nobody has acknowledged the group since it last failed."""
+        """True if the group was not acknowledged since it last failed."""
         return self.acknowledged_at is None or self.last_seen_at > self.acknowledged_at
 
 

@@ -77,7 +77,7 @@ def test_the_filters(log_in: LogIn, acme: World, query: dict[str, str], expected
 def test_a_group_is_acknowledged_assigned_and_annotated(log_in: LogIn, acme: World) -> None:
     group(acme)
     client = log_in("operator")
-    assert "Nobody has acknowledged it." in client.get(page(acme)).text
+    assert "Not acknowledged." in client.get(page(acme)).text
     for fields in ({"acknowledged": "yes"}, {"assignee": "operator"}, {"note": "<b>the bank</b>"}):
         assert client.post(decide(acme), fields).headers["Location"] == page(acme)
     found = FailureGroup.objects.get()

@@ -75,7 +75,7 @@ MESSAGES = (
 def identifier(draw: st.DrawFn) -> str:
     """An id, a number, or a quoted text, as messages contain them."""
     hexadecimal = draw(st.binary(min_size=4, max_size=32)).hex()
-    return draw(
+    chosen: str = draw(
         st.one_of(
             st.uuids().map(str),
             st.uuids().map(lambda value: str(value).upper()),
@@ -88,6 +88,7 @@ def identifier(draw: st.DrawFn) -> str:
             st.text("abc xyz", max_size=20).map(lambda value: f'"{value}"'),
         )
     )
+    return chosen
 
 
 @pytest.mark.django_db
