@@ -23,7 +23,7 @@ RUNNING = (
     ("executions_execution", "Executions", "play_circle"),
     ("executions_interaction", "Waiting for answers", "rate_review"),
     ("executions_hold", "Paused", "pause_circle"),
-    ("executions_deadletter", "Dead letters", "report"),
+    ("executions_failuregroup", "Failures", "report"),
     ("executions_campaign", "Campaigns", "campaign"),
     ("executions_worker", "Workers", "memory"),
 )

@@ -218,3 +218,14 @@ class AnswerInvalid(CoordinatorError):
     code = "ANSWER_INVALID"
     status = 422
     title = "The answer does not fit the type that the contract names for the await"
+
+
+class FailureGroupUnknown(NotFound):
+    code = "FAILURE_GROUP_UNKNOWN"
+    title = "The tenant has no such failure group"
+
+
+class AssigneeInvalid(CoordinatorError):
+    code = "ASSIGNEE_INVALID"
+    status = 422
+    title = "The assignee may not operate in the tenant"

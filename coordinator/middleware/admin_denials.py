@@ -44,6 +44,7 @@ ACTS: Final = {
     "executions_execution_cancel": "execution.cancel",
     "executions_execution_redrive": "execution.redrive",
     "executions_execution_resubmit": "execution.resubmit",
+    "executions_failuregroup_decide": "failure_group.change",
     "executions_hold_execution_pause": "execution.pause",
     "executions_hold_execution_resume": "execution.resume",
     "executions_hold_pipeline_pause": "pipeline.pause",

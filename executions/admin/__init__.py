@@ -4,6 +4,7 @@ from executions.admin import drift, preflights, release_retirement, release_work
 from executions.admin.campaigns import CampaignAdmin
 from executions.admin.dead_letters import DeadLetterAdmin
 from executions.admin.executions import ExecutionAdmin
+from executions.admin.failures import FailureGroupAdmin
 from executions.admin.holds import HoldAdmin
 from executions.admin.interactions import InteractionAdmin
 from executions.admin.smoke_tests import SmokeTestAdmin
@@ -13,6 +14,7 @@ __all__ = [
     "CampaignAdmin",
     "DeadLetterAdmin",
     "ExecutionAdmin",
+    "FailureGroupAdmin",
     "HoldAdmin",
     "InteractionAdmin",
     "SmokeTestAdmin",

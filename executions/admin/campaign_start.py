@@ -1,5 +1,7 @@
 """The page that starts a campaign: first the filters and a preview of what they match, then a reason and a rate."""
 
+from urllib.parse import urlencode
+
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -58,6 +60,12 @@ class FiltersForm(forms.Form):
     )
     finished_from = _time("Failed from", "UTC.")
     finished_to = _time("Failed before", "UTC. Exclusive.")
+    failure_group = forms.UUIDField(
+        label="Failure group",
+        required=False,
+        help_text="The id of the group, which its page shows.",
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+    )
     kind = forms.ChoiceField(
         label="Kind",
         required=False,
@@ -179,8 +187,15 @@ def _page(
         filtering=filtering,
         hidden=[field.as_hidden({"id": f"start_{field.name}"}) for field in filtering] if filtering.is_bound else [],
         starting=starting,
+        resubmit_query=_resubmit_query(filtering),
         resubmits=filtering.is_valid() and filtering.requested_kind == Campaign.Kind.RESUBMIT,
         found=found,
         sample=[(each, STATE_VARIANTS[each.status]) for each in found.executions] if found else [],
         problem=problem_of(error) if error else None,
     )
+
+
+def _resubmit_query(filtering: FiltersForm) -> str:
+    """Return the query of this page with the same filters, for a campaign that resubmits."""
+    typed = {field.name: field.value() for field in filtering if field.value()} if filtering.is_bound else {}
+    return urlencode({**typed, "kind": Campaign.Kind.RESUBMIT.value})

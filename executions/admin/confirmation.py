@@ -44,7 +44,7 @@ class Confirmation:
 
     If `acknowledgement` is not empty, the operator must tick a box with this text, and another one for
     `second_acknowledgement`. `notice` warns of a risk. If `refusal` is not empty, it says why the request is not
-    possible.
+    possible. `alternative` is the label and the address of an act that may be the better choice.
     """
 
     title: str
@@ -60,6 +60,7 @@ class Confirmation:
     notice: str = ""
     refusal: str = ""
     reason_required: bool = False
+    alternative: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

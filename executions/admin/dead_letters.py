@@ -1,11 +1,11 @@
-"""Dead letters: the list of terminal failures, and the page of one with everything that triage needs."""
+"""All failures: the list of dead letters, and the page of one with everything that triage needs."""
 
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
@@ -18,6 +18,9 @@ from executions.admin.filters import (
     SinceFilter,
     newest_first,
 )
+from executions.failures import facts
+from executions.failures.facts import Step
+from executions.failures.queries import step_name
 from executions.lifecycle.queries import traceback_of
 from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter
@@ -27,6 +30,8 @@ from foundation.admin.times import timed
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter
 from tenancy.roles import Scope
+
+OPEN = "open"
 
 
 class ErrorCodeFilter(TextFilter):
@@ -54,21 +59,46 @@ class ReasonFilter(ScopedFilter):
 
 
 class ExecutionStatusFilter(ScopedFilter):
-    """Filters by the current status of the execution."""
+    """Filters by the current status of the execution.
+
+    OPEN selects the failures that ended an execution which has not run since, without smoke tests. With the filter by
+    time it selects one failure for each execution that is counted as failed.
+    """
 
     title = "the execution's status"
     parameter_name = "now"
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield OPEN, "Still failed"
         yield from ((state.value, state.value) for state in State)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+        if self.value() == OPEN:
+            dead = queryset.filter(execution__status__in=[State.FAILED, State.DLQ], group__isnull=False)
+            return dead.filter(execution_version=F("execution__version"))
         return queryset.filter(execution__status=self.value()) if self.value() else queryset
+
+
+class GroupFilter(TextFilter):
+    """Filters by the id of a failure group."""
+
+    title = "failure group"
+    parameter_name = "group"
+    lookup = "group"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        try:
+            return queryset.filter(group=uuid.UUID(self.value())) if self.value() else queryset
+        except ValueError:
+            return queryset.none()
 
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    list_display = ("failed", "pipeline", "release", "tenant", "error_code", "why", "step_index", "current_status")
+    empty = (
+        "An execution that fails for good is listed here, once for each failure. Failed executions can be re-driven."
+    )
+    list_display = ("failed", "pipeline", "release", "tenant", "error_code", "why", "step", "current_status")
     list_filter = (
         SinceFilter,
         ReasonFilter,
@@ -76,6 +106,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         ExecutionsPipelineFilter,
         ExecutionsReleaseFilter,
         ExecutionStatusFilter,
+        GroupFilter,
         TenantFilter,
     )
     search_fields = ("execution__id",)
@@ -90,7 +121,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         rows = super().get_queryset(request).select_related("tenant", "execution__tenant")
-        return rows.defer("execution__input", "execution__result", "execution__progress")
+        with_step: QuerySet[DeadLetter] = rows.annotate(step_name=step_name("execution__release", "failed_step_index"))
+        return with_step.defer("execution__input", "execution__result", "execution__progress")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
@@ -119,6 +151,13 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def why(self, letter: DeadLetter) -> str:
         return letter.reason
 
+    @column("Step")
+    def step(self, letter: DeadLetter) -> Step:
+        return Step(letter.failed_step_index, letter.step_name or "")  # type: ignore[attr-defined]  # annotated
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"title": "All failures", **(extra_context or {})})
+
     @badge("Now", STATE_VARIANTS)
     def current_status(self, letter: DeadLetter) -> str:
         return letter.execution.shown_status
@@ -133,6 +172,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "current_variant": STATE_VARIANTS[execution.shown_status],
             "changed_since": execution.version != row.execution_version,
             "traceback": traceback_of(row),
+            "step": self.step(row),
+            "failed_attempts": facts.failed_attempts_until(row),
             "others": others.order_by("-created_at", "-id")[:20],
             "may_operate": self.may(request, Scope.OPERATE, row),
             "redrivable": State(execution.status) in redrivable(allow_failed=True),

@@ -15,6 +15,7 @@ from executions.admin import provenance, resubmit
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import bounded_json, on_one_line
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, newest_first
+from executions.failures import facts
 from executions.holds.queries import holds_of
 from executions.lifecycle import queries
 from executions.lifecycle.cancellation import cancel
@@ -220,6 +221,8 @@ def _shown(execution: Execution) -> dict[str, Any]:
         "stranded": _stranded(execution),
         "active": activation.release if activation else None,
         "seconds": _seconds(execution),
+        "step": facts.step_now(execution),
+        "failed_attempts": facts.failed_attempts(execution),
         "traceback": queries.traceback(execution),
         "input": bounded_json(execution.input),
         "result": bounded_json(queries.result(execution)) if execution.status == State.SUCCEEDED else None,
@@ -250,17 +253,17 @@ def _seconds(execution: Execution) -> str:
 
 
 def _facts(execution: Execution) -> list[tuple[str, Any]]:
-    facts = [
+    shown = [
         ("Execution", execution.pk),
         ("Tenant", execution.tenant.slug),
         ("Status", execution.shown_status),
         ("Pinned to", f"{execution.pipeline_id} {execution.release_version}"),
         ("Contract version", execution.contract_version),
-        ("Step index", execution.current_step_index),
-        ("Failed attempts", execution.attempt),
+        ("Step", facts.step_now(execution)),
+        ("Failed attempts", facts.failed_attempts(execution)),
     ]
     error = [("Error", f"{execution.error_code}: {execution.error_message}")] if execution.error_code else []
-    return [*facts, *error]
+    return [*shown, *error]
 
 
 def _page_of(execution: Execution) -> str:
@@ -277,13 +280,15 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
         refusal = f"It is {state}. Only FAILED and DLQ executions can be re-driven."
     elif status == Status.RETIRED:
         refusal = f"Its release {execution.release_version} is retired, so it cannot run again."
+    notice, alternative = _pinned_elsewhere(execution, revocation)
     return Confirmation(
         title="Re-drive an execution",
         lead=(
-            f"It runs again from the step where it failed, with a fresh retry budget. It stays on release "
-            f"{execution.release_version}, to which it is pinned, even if another release is active now."
+            f"{facts.restart_of(execution)} Its retries are counted from zero. It stays on release "
+            f"{execution.release_version}, to which it is pinned."
         ),
-        notice=_revocation_notice(revocation) if revocation else "",
+        notice=notice,
+        alternative=alternative,
         button="Re-drive",
         icon="replay",
         back=_page_of(execution),
@@ -295,10 +300,20 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
     )
 
 
-def _revocation_notice(revocation: Revocation) -> str:
+def _pinned_elsewhere(execution: Execution, revocation: Revocation | None) -> tuple[str, tuple[str, str] | None]:
+    """Return a warning if the release of the execution is not the active one, with a link to resubmit it there."""
+    version = execution.release_version
+    activation = execution.release.pipeline.activation
+    active = activation.release if activation else None
+    if active is not None and active.pk == execution.release_id and revocation is None:
+        return "", None
+    revoked = f"{revocation.actor} revoked release {version}: “{revocation.reason}” " if revocation else ""
+    if active is None or active.pk == execution.release_id:
+        return f"{revoked}No other release of the pipeline is active. A re-drive runs {version} again.", None
+    address = reverse("admin:executions_execution_resubmit", args=[execution.pk])
     return (
-        f"{revocation.actor} revoked this release: “{revocation.reason}” A re-drive runs its code again, because the "
-        "pin of an execution never changes."
+        f"{revoked}Release {active.release_version} is active now. A re-drive runs {version} again and may fail again.",
+        (f"Resubmit on {active.release_version} instead", address),
     )
 
 

@@ -46,6 +46,9 @@ class FiltersRequest(StrictSerializer):
     finishedTo = serializers.DateTimeField(
         required=False, help_text="Executions match if they finished before this time."
     )
+    failureGroup = serializers.UUIDField(
+        required=False, help_text="Executions match if their latest failure belongs to this group."
+    )
 
 
 class PreviewRequest(StrictSerializer):

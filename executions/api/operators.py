@@ -88,7 +88,13 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
     errorMessage = serializers.CharField(source="error_message")
     retryable = serializers.BooleanField()
     retriesObserved = serializers.IntegerField(source="retries_observed")
-    stepIndex = serializers.IntegerField(source="step_index")
+    stepIndex = serializers.IntegerField(
+        source="step_index", help_text="The step at which the failed transition started."
+    )
+    failedStepIndex = serializers.IntegerField(
+        source="failed_step_index", help_text="The step that failed, or the same as `stepIndex` if that is unknown."
+    )
+    failureGroupId = serializers.UUIDField(source="group_id", allow_null=True, help_text="Null for smoke tests.")
     createdAt = serializers.DateTimeField(source="created_at")
 
 
@@ -98,6 +104,7 @@ class DeadLetterFilter(filters.FilterSet):
     errorCode = filters.CharFilter(field_name="error_code")
     reason = filters.ChoiceFilter(choices=DeadLetter.Reason.choices)
     executionId = filters.UUIDFilter(field_name="execution_id")
+    failureGroupId = filters.UUIDFilter(field_name="group_id")
 
 
 class NewestCreated(NewestFirst):

@@ -1,5 +1,7 @@
 """Selects the failed executions of a re-drive campaign, and previews the selection."""
 
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -9,7 +11,7 @@ from django.db.models import Count, F, QuerySet
 from executions.errors import FilterRequired
 from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter, Execution
-from releases.models import Revocation
+from releases.models import Release, Revocation
 from releases.states import Status
 from tenancy.models import Tenant
 
@@ -21,8 +23,8 @@ GROUPS_SHOWN = 50
 class Filters:
     """Conditions on failed executions. An execution matches if it fulfils all that are not None.
 
-    Executions match if they finished at `finished_from` or later, and before `finished_to`. `reason` is that of the
-    execution's latest dead letter.
+    Executions match if they finished at `finished_from` or later, and before `finished_to`. `reason` and
+    `failure_group` are those of the execution's latest dead letter.
     """
 
     pipeline_id: str | None = None
@@ -32,6 +34,7 @@ class Filters:
     reason: DeadLetter.Reason | None = None
     finished_from: datetime | None = None
     finished_to: datetime | None = None
+    failure_group: uuid.UUID | None = None
 
     def to_json(self) -> dict[str, str]:
         """Return the conditions with the member names of the REST API."""
@@ -57,6 +60,7 @@ _LOOKUPS = {
     "finished_from": "finished_at__gte",
     "finished_to": "finished_at__lt",
 }
+_LETTER_LOOKUPS = {"reason": "dead_letters__reason", "failure_group": "dead_letters__group"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,8 @@ class Preview:
     """The executions that a campaign with these filters would contain if it started now.
 
     `executions` has the first few; the groups are the largest ones. `revoked` has every revoked release among them: a
-    campaign runs their executions only if its operator confirms that.
+    campaign runs their executions only if its operator confirms that. `inactive` has the releases of `by_release` that
+    are not active.
     """
 
     count: int
@@ -72,6 +77,7 @@ class Preview:
     by_error_code: list[dict[str, Any]]
     by_release: list[dict[str, Any]]
     revoked: list["RevokedRelease"]
+    inactive: list["InactiveRelease"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,17 @@ class RevokedRelease:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class InactiveRelease:
+    """A release that is not active, and the version of the release that is; None if the pipeline has none."""
+
+    pipeline_id: str
+    release_version: str
+    revoked: bool
+    active_version: str | None
+    count: int
+
+
 def matching(tenant: Tenant, filters: Filters, *, allow_failed: bool) -> QuerySet[Execution]:
     """Return the failed executions that match `filters`, except smoke tests and those of retired releases.
 
@@ -93,25 +110,31 @@ def matching(tenant: Tenant, filters: Filters, *, allow_failed: bool) -> QuerySe
     """
     if filters == Filters():
         raise FilterRequired("A campaign without a filter would contain every execution that ever failed.")
-    conditions = {lookup: value for name, lookup in _LOOKUPS.items() if (value := getattr(filters, name)) is not None}
+    conditions = _conditions(filters, _LOOKUPS)
     failed = Execution.objects.filter(tenant=tenant, status__in=sorted(redrivable(allow_failed)), smoke=False)
     found = failed.filter(**conditions)
     found = found.exclude(release__status=Status.RETIRED)
-    if filters.reason is not None:
-        found = found.filter(dead_letters__reason=filters.reason, dead_letters__execution_version=F("version"))
+    if of_letter := _conditions(filters, _LETTER_LOOKUPS):
+        found = found.filter(**of_letter, dead_letters__execution_version=F("version"))
     return found
+
+
+def _conditions(filters: Filters, lookups: Mapping[str, str]) -> dict[str, Any]:
+    return {lookup: value for name, lookup in lookups.items() if (value := getattr(filters, name)) is not None}
 
 
 def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> Preview:
     """Return what a campaign would contain. Executions that failed first come first."""
     found = matching(tenant, filters, allow_failed=allow_failed)
     first = found.select_related("tenant").defer("input", "result", "progress").order_by("finished_at", "id")
+    by_release = _groups(found, "pipeline_id", "contract_version", "release_version")
     return Preview(
         count=found.count(),
         executions=list(first[:SHOWN]),
         by_error_code=_groups(found, "error_code"),
-        by_release=_groups(found, "pipeline_id", "contract_version", "release_version"),
+        by_release=by_release,
         revoked=revoked(found),
+        inactive=_inactive(tenant, by_release),
     )
 
 
@@ -132,6 +155,24 @@ def revoked(found: QuerySet[Execution]) -> list[RevokedRelease]:
         for event in events
     ]
     return sorted(releases, key=lambda each: (-each.count, each.release_id))
+
+
+def _inactive(tenant: Tenant, by_release: list[dict[str, Any]]) -> list[InactiveRelease]:
+    """Return the releases among these groups that are not active, those with the most executions first."""
+    counts = {(each["pipeline_id"], each["release_version"]): each["count"] for each in by_release}
+    pinned = Release.objects.filter(
+        pipeline__tenant=tenant,
+        pipeline__pipeline_id__in={pipeline_id for pipeline_id, _ in counts},
+        release_version__in={version for _, version in counts},
+        status__in=[Status.REGISTERED, Status.REVOKED],
+    ).exclude(pk=F("pipeline__activation__release"))
+    columns = ("pipeline__pipeline_id", "release_version", "status", "pipeline__activation__release__release_version")
+    found = [
+        InactiveRelease(pipeline_id, version, status == Status.REVOKED, active, counts[pipeline_id, version])
+        for pipeline_id, version, status, active in pinned.values_list(*columns)
+        if (pipeline_id, version) in counts
+    ]
+    return sorted(found, key=lambda each: (-each.count, each.pipeline_id, each.release_version))
 
 
 def _groups(found: QuerySet[Execution], *names: str) -> list[dict[str, Any]]:

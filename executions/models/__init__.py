@@ -12,6 +12,7 @@ from executions.models.execution import (
     Execution,
     ExecutionEvent,
 )
+from executions.models.failure_group import IS_NEW, FailureGroup
 from executions.models.hold import Hold
 from executions.models.message_path import MessagePath
 from executions.models.resubmission import Resubmission
@@ -23,6 +24,7 @@ from executions.models.worker_key import WorkerKeyChange
 __all__ = [
     "CLAIMED",
     "DUE_VALUES",
+    "IS_NEW",
     "LONGEST_TAG",
     "MOST_TAGS",
     "TERMINAL_VALUES",
@@ -34,6 +36,7 @@ __all__ = [
     "DeadLetter",
     "Execution",
     "ExecutionEvent",
+    "FailureGroup",
     "Hold",
     "Interaction",
     "MessagePath",

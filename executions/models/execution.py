@@ -10,7 +10,7 @@ import uuid
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
 
 from executions.models.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
@@ -220,7 +220,12 @@ class ExecutionEvent(models.Model):
 
 
 class DeadLetter(models.Model):
-    """The record of one terminal failure of an execution (wire protocol E.6), append-only."""
+    """The record of one terminal failure of an execution (wire protocol E.6), append-only.
+
+    `step_index` is the step at which the failed transition started. `retries_observed` is the number of the failed
+    attempt, from 0. A trigger sets `failed_step_index`, the step that failed as far as the worker reported it, and
+    `group`, which is null for smoke tests.
+    """
 
     class Reason(models.TextChoices):
         RETRY_EXHAUSTED = "retry_exhausted"
@@ -241,12 +246,25 @@ class DeadLetter(models.Model):
     retryable = models.BooleanField()
     retries_observed = models.IntegerField()
     step_index = models.IntegerField()
+    failed_step_index = models.IntegerField()
+    fingerprint = models.GeneratedField(
+        expression=Func(F("error_code"), F("error_message"), function="failure_fingerprint"),
+        output_field=models.CharField(max_length=32),
+        db_persist=True,
+    )
+    group = models.ForeignKey(
+        "FailureGroup", on_delete=models.PROTECT, null=True, related_name="letters", db_index=False
+    )
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
+        verbose_name = "failure"
         ordering = ("-created_at", "-id")
         constraints = (models.UniqueConstraint(fields=("execution", "execution_version"), name="dead_letter_once"),)
-        indexes = (models.Index(fields=("tenant", "-created_at", "-id"), name="dead_letter_newest"),)
+        indexes = (
+            models.Index(fields=("tenant", "-created_at", "-id"), name="dead_letter_newest"),
+            models.Index(fields=("group", "-created_at", "-id"), name="dead_letter_of_group"),
+        )
 
     def __str__(self) -> str:
         return f"{self.execution_id}: {self.error_code}"

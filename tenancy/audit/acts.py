@@ -10,6 +10,7 @@ NAMES: Final = (
     *("campaign.cancel", "campaign.pause", "campaign.preview", "campaign.resume", "campaign.start"),
     *("deployment.create", "execution.cancel", "execution.pause", "execution.redrive", "execution.resubmit"),
     *("execution.resume", "execution.submit", "executions.remove"),
+    "failure_group.change",
     *("gradual_activation.promote", "gradual_activation.start", "gradual_activation.step"),
     *("gradual_activation.withdraw", "interaction.answer"),
     *("membership.add", "membership.change", "membership.remove", "policy.change"),

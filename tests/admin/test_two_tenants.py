@@ -55,6 +55,7 @@ LISTS = [
     "executions_worker_changelist",
     "executions_interaction_changelist",
     "executions_deadletter_changelist",
+    "executions_failuregroup_changelist",
     "executions_campaign_changelist",
     "tenancy_tenant_changelist",
     "tenancy_membership_changelist",

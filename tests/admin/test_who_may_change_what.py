@@ -14,7 +14,7 @@ from tenancy.models import Membership
 from tests import gradual, making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
-from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, asked, campaign, dead, key, question
+from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, asked, campaign, dead, group, key, question
 from tests.api.tenant_api import everything
 from tests.requesting import soon
 
@@ -111,6 +111,7 @@ FORMS: list[Form] = [
     ("executions_hold_release_pause", lambda w: [w.release.pk], WHY, RELEASERS),
     ("executions_hold_pipeline_pause", lambda w: [w.release.pipeline_id], WHY, RELEASERS),
     ("executions_worker_drain", lambda w: [w.worker.pk], WHY, OPERATORS),
+    ("executions_failuregroup_decide", lambda w: [group(w)], {"acknowledged": "yes"}, OPERATORS),
     ("executions_campaign_pause", lambda w: [campaign(w)], WHY, OPERATORS),
     ("executions_campaign_cancel", lambda w: [campaign(w)], WHY, OPERATORS),
     ("tenancy_tenant_worker_key", lambda w: [w.tenant.pk, "start"], WHY, ADMINS),

@@ -51,6 +51,11 @@ def dead(world: World) -> object:
     return DeadLetter.objects.filter(tenant=world.tenant)[0].execution_id
 
 
+def group(world: World) -> object:
+    letter(world)
+    return DeadLetter.objects.get(tenant=world.tenant).group_id
+
+
 def campaign(world: World) -> object:
     dead(world)
     return (Campaign.objects.filter(tenant=world.tenant).first() or operator_rows.campaign(world)).pk
@@ -157,6 +162,8 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "start a campaign": (plain("executions_campaign_start"), (*OPERATORS, "stranger"), 403),
     "questions": (plain("executions_interaction_changelist"), (*MEMBERS, "stranger"), 403),
     "dead letters": (plain("executions_deadletter_changelist"), (*MEMBERS, "stranger"), 403),
+    "failure group": (of("executions_failuregroup_change", group), MEMBERS, 404),
+    "failure groups": (plain("executions_failuregroup_changelist"), (*MEMBERS, "stranger"), 403),
     "campaigns": (plain("executions_campaign_changelist"), (*MEMBERS, "stranger"), 403),
     "overview": (plain("index"), EVERYONE, 200),
 }
@@ -204,6 +211,7 @@ READ_ONLY: dict[str, Callable[[World], object]] = {
     "executions_worker": lambda w: w.worker.pk,
     "executions_interaction": question,
     "executions_deadletter": letter,
+    "executions_failuregroup": group,
     "executions_campaign": campaign,
 }
 
@@ -235,6 +243,7 @@ ASKED = (
     "releases_activationrequest",
     "executions_interaction",
     "executions_deadletter",
+    "executions_failuregroup",
     "executions_campaign",
 )
 
@@ -254,6 +263,8 @@ def test_a_list_shows_only_rows_of_the_users_tenant(model: str, log_in: LogIn, a
     [
         ("executions_interaction", "assignee"),
         ("executions_deadletter", "error"),
+        ("executions_deadletter", "group"),
+        ("executions_failuregroup", "error"),
         ("executions_deadletter", "q"),
         ("executions_execution", "pipeline"),
         ("executions_worker", "tenant"),
@@ -288,6 +299,7 @@ def test_a_list_and_its_filters_reveal_nothing_of_another_tenant(model: str, log
         ("executions_worker", "release=1.0&pipeline=acme.orders"),
         ("executions_interaction", "status=all&pipeline=acme.orders"),
         ("executions_deadletter", "pipeline=acme.orders"),
+        ("executions_failuregroup", "pipeline=acme.orders"),
         ("executions_campaign", "tenant=acme"),
         ("tenancy_apitoken", "q=acme"),
         ("tenancy_membership", "q=viewer"),
@@ -324,6 +336,7 @@ def test_a_user_of_one_tenant_has_no_filter_by_tenant(model: str, log_in: LogIn)
         ("executions_interaction", "response__isnull=1"),
         ("executions_interaction", "execution__input__n=1"),
         ("executions_deadletter", "execution__input__n=1"),
+        ("executions_failuregroup", "release__descriptor__n=1"),
         ("executions_campaign", "filters__pipelineId=acme.orders"),
     ],
 )

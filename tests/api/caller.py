@@ -37,5 +37,8 @@ class Caller:
     def get(self, path: str, status: int = 200) -> Any:
         return self.call("GET", path, status=status)
 
+    def patch(self, path: str, body: Any, status: int = 200) -> Any:
+        return self.call("PATCH", path, body, status)
+
     def post(self, path: str, body: Any = None, status: int = 200) -> Any:
         return self.call("POST", path, body, status)

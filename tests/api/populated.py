@@ -9,7 +9,7 @@ from executions.awaits import awaits
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome
-from executions.models import Interaction
+from executions.models import FailureGroup, Interaction
 from executions.smoke_tests import smoke_tests
 from releases.activation.gradual.start import start
 from releases.models import ArtifactUpload
@@ -65,6 +65,9 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         "smoke_test_id": [str(smoke_test.pk)],
         "gradual_id": [str(running.pk)],
         "campaign_id": [str(campaign.pk)],
+        "failure_group_id": [group_id := str(FailureGroup.objects.get(tenant=owner).pk)],
+        "failureGroupId": [group_id],
+        "failureGroup": [group_id],
         "interaction_id": [str(interaction.pk)],
         "interactionId": [str(interaction.pk)],
         "correlationId": [interaction.correlation_id],

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from executions.models import DeadLetter, Execution, ExecutionEvent
+from executions.models import DeadLetter, Execution, ExecutionEvent, FailureGroup
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
@@ -128,6 +128,8 @@ def test_a_dead_letter_shows_the_failure(operator: Caller, dead: list[Execution]
         "retryable": True,
         "retriesObserved": 0,
         "stepIndex": 0,
+        "failedStepIndex": 0,
+        "failureGroupId": str(FailureGroup.objects.get().pk),
     }
 
 

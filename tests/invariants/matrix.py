@@ -169,8 +169,15 @@ MATRIX = {
     "executions_deadletter": Table(
         never="""
             id tenant_id execution_id execution_version transition_key terminal_status reason error_code error_message
-            retryable retries_observed step_index created_at
+            retryable retries_observed step_index created_at failed_step_index fingerprint group_id
         """
+    ),
+    "executions_failuregroup": Table(
+        never="""
+            id tenant_id release_id step_index fingerprint error_code sample_message first_seen_at last_seen_at
+            acknowledged_by acknowledged_at
+        """,
+        always="assignee note",
     ),
     "executions_resubmission": Table(
         never="""

@@ -63,6 +63,7 @@ UNIQUE = {
     "execution_key_once": "(tenant_id, pipeline_id, execution_key)",
     "event_sequence_once": "(execution_id, sequence)",
     "dead_letter_once": "(execution_id, execution_version)",
+    "failure_group_once": "(release_id, step_index, fingerprint)",
     "await_unit_one_open": "(execution_id) WHERE ((status)::text = 'WAITING_EXTERNAL'::text)",
     "await_unit_key_of_interactions": "(id, execution_id, tenant_id)",
     "interaction_item_once": "(unit_id, item_index) NULLS NOT DISTINCT",

@@ -70,7 +70,7 @@ def accepts(connection: Connection, statement: sql.Composed, *parameters: Any) -
             written = connection.execute(statement, parameters).rowcount
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
             return bool(written == 1)
-    except (psycopg.errors.IntegrityError, psycopg.errors.InsufficientPrivilege):
+    except (psycopg.errors.IntegrityError, psycopg.errors.InsufficientPrivilege, psycopg.errors.GeneratedAlways):
         return False
 
 

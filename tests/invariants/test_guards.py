@@ -28,10 +28,17 @@ def row_in(database: Connection, table: str, state: str) -> Any:
 
 
 def other_values(database: Connection, table: str) -> dict[str, list[sql.Composable]]:
-    """Return alternative values for each column, including NULL for nullable columns."""
-    nullable = {field.column for field in MODELS[table]._meta.concrete_fields if field.null}
+    """Return alternative values for each column, including NULL for nullable columns.
+
+    Generated columns are left out: PostgreSQL rejects every value before any trigger runs.
+    """
+    fields = {field.column: field for field in MODELS[table]._meta.concrete_fields}
     found = candidates(database, table)
-    return {column: values if column in nullable else values[1:] for column, values in found.items()}
+    return {
+        column: values if fields[column].null else values[1:]
+        for column, values in found.items()
+        if not fields[column].generated
+    }
 
 
 CASES = [(table, guard) for table, guards in GUARDS.items() for guard in guards]

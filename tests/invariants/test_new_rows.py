@@ -5,11 +5,12 @@ import pytest
 from foundation.database.postgresql.rights import RIGHTS
 from tests.invariants.attempts import Connection, refusal, unguarded
 from tests.invariants.matrix import MATRIX
-from tests.invariants.new_rows import PAST, SOON, Change, NewRow, tenant
+from tests.invariants.new_rows import PAST, SOON, Change, NewRow, release, tenant
 from tests.invariants.new_rows_of_artifacts import ARTIFACTS
 from tests.invariants.new_rows_of_audit import AUDIT
 from tests.invariants.new_rows_of_deployments import DEPLOYMENTS
 from tests.invariants.new_rows_of_executions import EXECUTIONS
+from tests.invariants.new_rows_of_failures import FAILURES
 from tests.invariants.new_rows_of_gradual import GRADUAL
 from tests.invariants.new_rows_of_holds import HOLDS
 from tests.invariants.new_rows_of_operations import OPERATIONS
@@ -22,7 +23,7 @@ from tests.invariants.new_rows_of_tenants import TENANCY
 
 NEW_ROWS = [
     *(*TENANCY, *AUDIT, *DOCUMENTS, *ARTIFACTS, *HISTORY, *REQUESTS, *GRADUAL, *RETIREMENTS, *DEPLOYMENTS),
-    *(*EXECUTIONS, *HOLDS, *OPERATIONS, *RESUBMISSIONS, *SMOKE_TESTS),
+    *(*EXECUTIONS, *FAILURES, *HOLDS, *OPERATIONS, *RESUBMISSIONS, *SMOKE_TESTS),
 ]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
 
@@ -85,7 +86,17 @@ CHOSEN: dict[str, Change] = {
         **dict.fromkeys(("error_code", "error_message"), "NULL"),
     },
     "executions_executionevent": {"at": "now()"},
-    "executions_deadletter": {"created_at": "now()"},
+    "executions_deadletter": {
+        "created_at": "now()",
+        "failed_step_index": "step_index",
+        "fingerprint": "failure_fingerprint(error_code, error_message)",
+        "group_id": f"failure_group_id({release('1.0')}, failed_step_index, fingerprint)",
+    },
+    "executions_failuregroup": {
+        **{"tenant_id": tenant("owner"), "release_id": release("1.0"), "step_index": "0", "fingerprint": "'f'"},
+        **{"error_code": "'x'", "sample_message": "''", "first_seen_at": "now()", "last_seen_at": "now()"},
+        **{"acknowledged_by": "''", "acknowledged_at": "NULL", "assignee": "''", "note": "''"},
+    },
     "executions_awaitunit": {
         **{"status": "'WAITING_EXTERNAL'", "answered_items": "0"},
         **dict.fromkeys(("created_at", "updated_at"), "now()"),

@@ -164,6 +164,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "executions_executionevent": Rights(insert="execution_id sequence kind status actor data", delete=True),
         "executions_deadletter": Rights(insert=_FAILURE, delete=True),
+        # A trigger adds the groups.
+        "executions_failuregroup": Rights(update="acknowledged_by acknowledged_at assignee note"),
         "executions_wireform": Rights(insert="execution_id input result", update="result", delete=True),
         "executions_resubmission": Rights(
             insert="""

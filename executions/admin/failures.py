@@ -1,0 +1,291 @@
+"""Failures: the list of their groups, and the page of one group with what can be done about it."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.paginator import InfinitePaginator
+
+from executions.admin.dead_letters import ErrorCodeFilter
+from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, SinceFilter
+from executions.admin.trend import trend
+from executions.failures import acts, queries
+from executions.failures.facts import Step
+from executions.failures.queries import Figures
+from executions.lifecycle.queries import traceback_of
+from executions.models import IS_NEW, FailureGroup
+from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
+from foundation.admin.columns import badge, column, moment
+from foundation.admin.times import relative, timed
+from foundation.errors import CoordinatorError
+from releases.states import Status
+from tenancy.access import actor
+from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from tenancy.models import Membership
+from tenancy.roles import Scope, roles_granting
+
+MOST_GROUPS = 10_000
+"""How many groups the list counts."""
+LETTERS_SHOWN = 20
+PEOPLE_SHOWN = 200
+NEW, ACKNOWLEDGED, MINE = "new", "acknowledged", "mine"
+VARIANTS = {NEW: "danger", ACKNOWLEDGED: "default"}
+
+
+class StateFilter(ScopedFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((NEW, "New"), (ACKNOWLEDGED, "Acknowledged"), (MINE, "Assigned to me"))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FailureGroup]) -> QuerySet[FailureGroup]:
+        if self.value() == MINE:
+            return queryset.filter(assignee=request.user.get_username())
+        if self.value() == NEW:
+            return queryset.filter(IS_NEW)
+        return queryset.exclude(IS_NEW) if self.value() == ACKNOWLEDGED else queryset
+
+
+class LastSeenFilter(SinceFilter):
+    title = "last failure"
+    lookup = "last_seen_at"
+
+
+class GroupsPipelineFilter(PipelineFilter):
+    lookup = "release__pipeline__pipeline_id"
+
+
+class GroupsReleaseFilter(ReleaseFilter):
+    lookup = "release__release_version"
+
+
+class DecisionForm(forms.Form):
+    """What a person decides about a group. A member that is not sent stays as it is."""
+
+    acknowledged = forms.TypedChoiceField(
+        choices=[("yes", "yes"), ("no", "no")], coerce=lambda text: text == "yes", empty_value=None, required=False
+    )
+    assignee = forms.CharField(max_length=LONGEST_ASSIGNEE, required=False)
+    note = forms.CharField(max_length=LONGEST_NOTE, required=False)
+
+    @property
+    def decided(self) -> dict[str, Any]:
+        return {name: value for name, value in self.cleaned_data.items() if name in self.data}
+
+
+@admin.register(FailureGroup)
+class FailureGroupAdmin(ReadOnlyAdmin):
+    empty = "Failures that have the same cause are listed here together, with what can be done about them."
+    list_display = ("error", "state", "on_release", "step", "tenant", "count", "by_hour", "seen", "owner")
+    list_filter = (
+        StateFilter,
+        LastSeenFilter,
+        GroupsPipelineFilter,
+        GroupsReleaseFilter,
+        ErrorCodeFilter,
+        TenantFilter,
+    )
+    ordering = ("-last_seen_at", "-id")
+    list_per_page = 25
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    sortable_by = ()
+    change_list_template = "executions/failure_group_list.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[FailureGroup]:
+        return queries.groups(super().get_queryset(request))
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Read the numbers of all groups on the page together."""
+        changelist = super().get_changelist_instance(request)
+        changelist.result_list = rows = list(changelist.result_list)
+        figures = queries.figures([row.pk for row in rows])
+        for row in rows:
+            row._figures = figures[row.pk]
+        return changelist
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        more = {"title": "Failures", "most_groups": MOST_GROUPS}
+        answer = super().changelist_view(request, {**more, **(extra_context or {})})
+        if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
+            counted = answer.context_data["cl"].queryset.order_by()[: MOST_GROUPS + 1].count()
+            answer.context_data["counted"] = counted
+        return answer
+
+    @column("Error")
+    def error(self, group: FailureGroup) -> SafeString:
+        return format_html(
+            '<span class="dc-cell dc-cell-wide"><span class="dc-mono">{}</span><span class="dc-clamp">{}</span></span>',
+            group.error_code,
+            group.sample_message,
+        )
+
+    @badge("State", VARIANTS)
+    def state(self, group: FailureGroup) -> str:
+        return NEW if group.is_new else ACKNOWLEDGED
+
+    @column("Release")
+    def on_release(self, group: FailureGroup) -> SafeString:
+        version, mark = group.release.release_version, mark_of(group)
+        return format_html(
+            '<span class="dc-cell"><span>{}</span><span>{}</span></span>',
+            group.release.pipeline.pipeline_id,
+            f"{version} ({mark})" if mark else version,
+        )
+
+    @column("Step")
+    def step(self, group: FailureGroup) -> Step:
+        return _step(group)
+
+    @column("Still open")
+    def count(self, group: FailureGroup) -> str:
+        return open_of_total(_figures(group))
+
+    @column("Last 24 hours")
+    def by_hour(self, group: FailureGroup) -> SafeString:
+        figures = _figures(group)
+        shown = {"trend": trend(figures.trend, figures.most), "note": f"{figures.last_hour:,} in the last hour"}
+        return render_to_string("executions/trend.html", shown)
+
+    @column("Last seen")
+    def seen(self, group: FailureGroup) -> SafeString:
+        last_seen = _figures(group).last_seen or group.last_seen_at
+        first = relative(group.first_seen_at, timezone.now())
+        first_seen = format_html('<span title="{}">first {}</span>', moment(group.first_seen_at), first)
+        return format_html('<span class="dc-cell">{}{}</span>', timed(last_seen), first_seen)
+
+    @column("Assignee", empty="-")
+    def owner(self, group: FailureGroup) -> str | None:
+        return group.assignee or None
+
+    def own_urls(self) -> list[URLPattern]:
+        return [self.own("<uuid:object_id>/decide/", "decide", self.decide)]
+
+    def show(self, request: HttpRequest, row: FailureGroup) -> HttpResponse:
+        figures = queries.figures([row.pk], most=queries.MOST_OF_ONE)[row.pk]
+        letters = list(queries.letters(row)[:LETTERS_SHOWN])
+        may_operate = self.may(request, Scope.OPERATE, row)
+        more: dict[str, Any] = {
+            "title": f"{row.error_code} in {row.release.pipeline.pipeline_id}",
+            "original": row,
+            "group": row,
+            "figures": figures,
+            "open_of_total": open_of_total(figures),
+            "trend": trend(figures.trend, figures.most),
+            "step": _step(row),
+            "mark": mark_of(row),
+            "active": _active(row),
+            "state": self.state(row),
+            "state_variant": VARIANTS[self.state(row)],
+            "letters": [(letter, STATE_VARIANTS[letter.execution.shown_status]) for letter in letters],
+            "traceback": traceback_of(letters[0]) if letters else "",
+            "may_operate": may_operate,
+            "acts": self._acts(request, row, may_operate),
+            "people": _people(row, request.user.get_username()) if may_operate else [],
+        }
+        return self.page(request, "executions/failure_group.html", **more)
+
+    def decide(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        """Acknowledge, assign or annotate the group, and show its page again."""
+        group = self.row_or_404(request, object_id)
+        if not self.may(request, Scope.OPERATE, group):
+            raise PermissionDenied
+        if request.method == "POST":
+            form = DecisionForm(request.POST)
+            try:
+                if not form.is_valid():
+                    messages.error(request, "A note has at most 1,000 characters. Nothing changed.")
+                else:
+                    acts.change(group.tenant, group.pk, actor=actor(request.user), **form.decided)
+                    messages.success(request, "Saved.")
+            except CoordinatorError as error:
+                messages.error(request, f"{error.detail} Nothing changed.")
+        return redirect(_page_of(group))
+
+    def _acts(self, request: HttpRequest, group: FailureGroup, may_operate: bool) -> list[dict[str, str]]:
+        """Return the buttons of the page. An act that the user may not do is among them with the reason."""
+        active, denial = _active(group), "" if may_operate else _denial(Scope.OPERATE)
+        retired = "The release is retired, so its executions cannot run again."
+        redrive = denial or (retired if group.release.status == Status.RETIRED else "")
+        buttons = [_button("Re-drive", "replay", _campaign(group), redrive)]
+        if active != group.release:
+            target = f"Resubmit on {active.release_version}" if active else "Resubmit"
+            refusal = "" if active else "The pipeline has no active release."
+            address = _campaign(group, kind="resubmit")
+            buttons.insert(0, _button(target, "forward", address, denial or refusal, variant="primary"))
+        else:
+            may = self.may(request, Scope.ROLL_BACK, group)
+            address = reverse("admin:releases_pipeline_change", args=[group.release.pipeline_id])
+            buttons.append(_button("Resubmit", "forward", _campaign(group, kind="resubmit"), denial))
+            buttons.append(_button("Roll back", "undo", address, "" if may else _denial(Scope.ROLL_BACK)))
+        return buttons
+
+
+def mark_of(group: FailureGroup) -> str:
+    """Return "revoked", "retired" or "active" if the release of the group is that."""
+    if group.release.status in (Status.REVOKED, Status.RETIRED):
+        return group.release.status.lower()
+    return "active" if _active(group) == group.release else ""
+
+
+def open_of_total(figures: Figures) -> str:
+    """Say how many failures are still open, and of how many."""
+    if figures.more:
+        return f"{figures.still_open:,} of the newest {figures.counted:,}"
+    return f"{figures.still_open:,} of {figures.counted:,}"
+
+
+def _active(group: FailureGroup) -> Any:
+    activation = group.release.pipeline.activation
+    return activation.release if activation else None
+
+
+def _step(group: FailureGroup) -> Step:
+    return Step(group.step_index, group.step_name or "")  # type: ignore[attr-defined]  # annotated
+
+
+def _figures(group: FailureGroup) -> Figures:
+    known: Figures = group._figures  # type: ignore[attr-defined]
+    return known
+
+
+def _page_of(group: FailureGroup) -> str:
+    return reverse("admin:executions_failuregroup_change", args=[group.pk])
+
+
+def _campaign(group: FailureGroup, **more: str) -> str:
+    """Return the address of the page that starts a campaign for the failures of the group."""
+    query = {"tenant": group.tenant.slug, "failure_group": str(group.pk), "allow_failed": "on", **more}
+    return f"{reverse('admin:executions_campaign_start')}?{urlencode(query)}"
+
+
+def _button(label: str, icon: str, address: str, why_not: str, variant: str = "default") -> dict[str, str]:
+    return {"label": label, "icon": icon, "address": address, "why_not": why_not, "variant": variant}
+
+
+def _denial(scope: Scope) -> str:
+    roles = ", ".join(role.label.lower() for role in roles_granting(scope))
+    return f"Your role may not do this. These roles may: {roles}."
+
+
+def _people(group: FailureGroup, username: str) -> list[str]:
+    """Return the user names to whom the group can be assigned, the user's own first."""
+    rows = Membership.objects.filter(
+        tenant=group.tenant, role__in=roles_granting(Scope.OPERATE), user__is_active=True
+    ).order_by("user__username")
+    names = rows.values_list("user__username", flat=True).distinct()[:PEOPLE_SHOWN]
+    return list(dict.fromkeys([username, *filter(None, [group.assignee]), *names]))

@@ -1,0 +1,247 @@
+"""Failures with the same release, step and cause form a group."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from executions.failures import queries, statements
+from executions.lifecycle import outcome
+from executions.lifecycle.redrive import redrive
+from executions.models import DeadLetter, Execution, FailureGroup
+from executions.smoke_tests import smoke_tests
+from releases.models import Pipeline, Release
+from tenancy.models import Tenant
+from tests import making
+from tests.raw_sql import run, unguarded
+from wire.messages.celery_messages import Failure, OutcomeGroup
+
+STEPS = [{**making.STEP, "index": index, "authoredName": name} for index, name in enumerate(("Validate", "Ship"))]
+
+
+@pytest.fixture
+def ready() -> tuple[Tenant, Release]:
+    return making.ready(steps=STEPS)
+
+
+@pytest.fixture
+def owner(ready: tuple[Tenant, Release]) -> Tenant:
+    Pipeline.objects.update(retry_limit=0)
+    return ready[0]
+
+
+def fail(owner: Tenant, *messages: str, code: str = "OSError", step: int | None = 1) -> list[Execution]:
+    """Submit an execution for each message, and fail it at `step` with the message."""
+    made = [making.execution(owner, str(uuid.uuid4())) for _ in messages]
+    claims = {claim.execution_id: claim for claim in making.claimed(owner)}
+    outcomes = [
+        making.outcome_of(
+            claims[each.pk],
+            "FAILED",
+            failure=Failure(failure_class=code, message=message, retryable=True, step_index=step),
+        )
+        for each, message in zip(made, messages, strict=True)
+    ]
+    group = OutcomeGroup(worker_id="w", outcomes=outcomes)
+    assert outcome.record(made[0].release.identity, group) == len(messages)
+    return made
+
+
+def fingerprint(message: str, code: str = "OSError") -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT failure_fingerprint(%s, %s)", [code, message])
+        [(found,)] = cursor.fetchall()
+    return str(found)
+
+
+# --- fingerprints ---
+
+MESSAGES = (
+    "order {} was refused",
+    "step \"Ship\": the item '{}' is missing",
+    "no row {} (of {}) in shard {}",
+    "HTTP {}: {}",
+    "POST /orders/{}/items/{} took {} ms",
+    "{}",
+)
+
+
+@st.composite
+def identifier(draw: st.DrawFn) -> str:
+    """An id, a number, or a quoted text, as messages contain them."""
+    hexadecimal = draw(st.binary(min_size=4, max_size=32)).hex()
+    chosen: str = draw(
+        st.one_of(
+            st.uuids().map(str),
+            st.uuids().map(lambda value: str(value).upper()),
+            st.just(hexadecimal),
+            st.just(f"0x{hexadecimal}"),
+            st.integers(-(10**12), 10**12).map(str),
+            st.integers(0, 10**9).map(lambda value: f"{value:,}"),
+            st.floats(0, 10**6, allow_nan=False).map(str),
+            st.datetimes().map(lambda value: f"{value:%Y-%m-%d}"),
+            st.text("abc xyz", max_size=20).map(lambda value: f'"{value}"'),
+        )
+    )
+    return chosen
+
+
+@pytest.mark.django_db
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(MESSAGES), st.data())
+def test_ids_numbers_and_quoted_texts_do_not_split_a_group(message: str, data: st.DataObject) -> None:
+    holes = message.count("{}")
+    first, second = (message.format(*(data.draw(identifier()) for _ in range(holes))) for _ in range(2))
+    assert fingerprint(first) == fingerprint(second), (first, second)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("the disk is full", "the disk is slow"),
+        ("order 1 was refused", "order 1 was lost"),
+        ("can't open the file", "can't close the file"),
+        ("dead letter", "bad letter"),
+    ],
+)
+def test_other_words_split_a_group(first: str, second: str) -> None:
+    assert fingerprint(first) != fingerprint(second)
+    assert fingerprint(first) != fingerprint(first, code="ValueError")
+
+
+@pytest.mark.django_db
+def test_a_long_message_that_is_cut_at_another_place_stays_in_its_group() -> None:
+    text = "order {}: " + "the reason is long. " * 40
+    assert fingerprint(text.format(1)[:512]) == fingerprint(text.format("9" * 40)[:512])
+
+
+# --- groups ---
+
+
+@pytest.mark.django_db
+def test_failures_with_the_same_cause_form_a_group(owner: Tenant, ready: tuple[Tenant, Release]) -> None:
+    first, second, _ = fail(owner, "order 1 is lost", "order 22 is lost", "the disk is full")
+    fail(owner, "order 3 is lost")
+    lost, full = queries.groups_of(owner).order_by("sample_message")
+    assert (lost.error_code, full.sample_message) == ("OSError", "the disk is full")
+    assert lost.sample_message in {"order 1 is lost", "order 22 is lost"}
+    assert (lost.release, lost.step_index, lost.step_name) == (ready[1], 1, "Ship")  # type: ignore[attr-defined]
+    assert {letter.execution_id for letter in queries.letters(lost)} >= {first.pk, second.pk}
+    figures = queries.figures([lost.pk, full.pk])
+    assert [figures[each.pk].total for each in (lost, full)] == [3, 1]
+    letter = DeadLetter.objects.get(execution=first)
+    assert (letter.step_index, letter.failed_step_index, letter.fingerprint) == (0, 1, lost.fingerprint)
+
+
+@pytest.mark.django_db
+def test_releases_and_steps_have_separate_groups(owner: Tenant) -> None:
+    fail(owner, "lost")
+    fail(owner, "lost", step=0)
+    making.worker(making.active(owner, "2.0", steps=STEPS), "worker-2")
+    fail(owner, "lost")
+    found = {(each.release.release_version, each.step_index) for each in queries.groups_of(owner)}
+    assert found == {("1.0", 1), ("1.0", 0), ("2.0", 1)}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("step", [None, -1, 2**40])
+def test_a_worker_that_reports_no_usable_step_means_the_start_of_the_transition(owner: Tenant, step: Any) -> None:
+    fail(owner, "lost", step=step)
+    assert FailureGroup.objects.get().step_index == 0
+
+
+@pytest.mark.django_db
+def test_a_failed_smoke_test_is_in_no_group(owner: Tenant, ready: tuple[Tenant, Release]) -> None:
+    smoke_tests.start(ready[1], actor="user:eva", input={"n": 1}, idempotency_key="k")
+    [claim] = making.claimed(owner)
+    outcome.record(ready[1].identity, OutcomeGroup(worker_id="w", outcomes=[making.failure(claim)]))
+    assert DeadLetter.objects.get().group_id is None
+    assert not FailureGroup.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_figures_say_what_is_still_open_and_when_it_happened(owner: Tenant) -> None:
+    first, *_ = fail(owner, *["lost"] * 5)
+    [group] = queries.groups_of(owner)
+    redrive(owner, first.pk, actor="user:eva", reason="")
+    figures = queries.figures([group.pk])[group.pk]
+    assert (figures.counted, figures.still_open, figures.last_hour, figures.last_day, figures.more) == (
+        5,
+        4,
+        5,
+        5,
+        False,
+    )
+    letters = list(DeadLetter.objects.order_by("id").values_list("id", flat=True))
+    with unguarded(DeadLetter):
+        earlier = "UPDATE executions_deadletter SET created_at = now() - make_interval(mins => %s) WHERE id = ANY(%s)"
+        run(earlier, 90, letters[:2])
+        run(earlier, 3 * 24 * 60, letters[2:3])
+    figures = queries.figures([group.pk])[group.pk]
+    assert figures.trend == (*[0] * 22, 2, 2)
+    assert (figures.counted, figures.last_hour, figures.last_day) == (5, 2, 4)
+    limited = queries.figures([group.pk], most=1)[group.pk]
+    assert (limited.counted, limited.more, limited.trend[-2:]) == (1, True, (1, 1))
+
+
+@pytest.mark.django_db
+def test_a_group_is_seen_at_most_once_a_minute(owner: Tenant) -> None:
+    fail(owner, "lost")
+    before = seen_before(30)
+    fail(owner, "lost")
+    assert FailureGroup.objects.get().last_seen_at == before
+    before = seen_before(61)
+    fail(owner, "lost")
+    assert FailureGroup.objects.get().last_seen_at > before
+
+
+def seen_before(seconds: int) -> datetime:
+    """Let the group have been seen `seconds` ago, and return that time."""
+    at = timezone.now() - timedelta(seconds=seconds)
+    with unguarded(FailureGroup):
+        run("UPDATE executions_failuregroup SET last_seen_at = %s", at)
+    return at
+
+
+# --- plans ---
+
+MANY = """
+INSERT INTO executions_deadletter (tenant_id, execution_id, execution_version, transition_key, terminal_status, reason,
+    error_code, error_message, retryable, retries_observed, step_index, failed_step_index, group_id, created_at)
+SELECT d.tenant_id, d.execution_id, n + 1000, d.transition_key, d.terminal_status, d.reason, d.error_code,
+    d.error_message, d.retryable, d.retries_observed, d.step_index, d.failed_step_index,
+    CASE WHEN mod(n, 2) = 0 THEN d.group_id END, now() - make_interval(secs => n)
+FROM executions_deadletter d, generate_series(1, 200000) n
+"""
+
+
+@pytest.mark.django_db
+def test_the_figures_of_a_storm_are_read_from_the_index(owner: Tenant) -> None:
+    """A group of 100,000 failures among 200,000."""
+    fail(owner, "lost")
+    [group] = queries.groups_of(owner)
+    with unguarded(DeadLetter):
+        run(MANY)
+        run("SET CONSTRAINTS ALL IMMEDIATE")
+    run("ANALYZE executions_deadletter")
+    figures = queries.figures([group.pk], most=queries.MOST_OF_ONE)[group.pk]
+    assert (figures.counted, figures.more) == (queries.MOST_OF_ONE, True)
+    for statement in (statements.COUNTS, statements.TREND):
+        plan = explained(statement, group.pk)
+        assert "dead_letter_of_group" in plan, plan
+        assert "Seq Scan on executions_deadletter" not in plan, plan
+    listed = queries.letters(group)[:20].explain()
+    assert "dead_letter_of_group" in listed, listed
+    assert "Sort" not in listed, listed
+
+
+def explained(statement: str, group_id: uuid.UUID) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {statement}", {"ids": [group_id], "most": queries.MOST_OF_ONE})
+        return "\n".join(line for (line,) in cursor.fetchall())
