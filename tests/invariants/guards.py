@@ -143,12 +143,12 @@ GUARDS: Mapping[str, list[Guard]] = {
         Guard(
             "campaign_immutable",
             """
-            id tenant_id kind target_release_version filters allow_failed revoked_releases reason rate_per_minute
-            created_by created_at
+            id tenant_id kind target_release_version start_from filters allow_failed revoked_releases reason
+            rate_per_minute canary stop_after_failures cut created_by created_at
             """,
             "RUNNING PAUSED",
         ),
-        Guard("campaign_start_immutable", "start_from", "RUNNING PAUSED"),
+        Guard("campaign_resume_accepts", "failures_accepted", "RUNNING PAUSED"),
     ],
     "executions_campaignitem": [
         Guard("campaign_item_outcome_once", "*", "REDRIVEN RESUBMITTED SKIPPED"),
@@ -181,7 +181,7 @@ WITH_OTHERS = {
     "executions_interaction": "response actor completed_at first_deadline",
     "executions_hold": "ended_at ended_by end_reason",
     "executions_awaitunit": "answered_items",
-    "executions_campaign": "finished_at",
+    "executions_campaign": "finished_at canary_over cause",
     "executions_campaignitem": "new_execution_id",
     "executions_wireform": "result",
 }
