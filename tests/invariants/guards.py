@@ -181,13 +181,16 @@ WITH_OTHERS = {
     "executions_interaction": "response actor completed_at first_deadline",
     "executions_hold": "ended_at ended_by end_reason",
     "executions_awaitunit": "answered_items",
-    "executions_campaign": "finished_at canary_over cause",
+    "executions_campaign": """
+        target_release_version start_from revoked_releases reason rate_per_minute canary canary_over stop_after_failures
+        failures_accepted cause created_by finished_at
+    """,
     "executions_campaignitem": "new_execution_id",
     "executions_wireform": "result",
 }
 """Columns that only change together with others.
 
-See `test_moves`, `test_gradual`, `test_holds`, `test_sequences` and `test_checks`.
+See `test_moves`, `test_gradual`, `test_holds`, `test_sequences`, `test_checks` and `test_campaign_drafts`.
 """
 
 REMOVALS = {
