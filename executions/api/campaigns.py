@@ -30,8 +30,9 @@ from executions.errors import (
     TenantNotAllowed,
 )
 from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution, StartFrom
-from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, WholeNumber
+from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, Uuid, WholeNumber
 from foundation.api.pagination import NewestFirst
+from releases.errors import ReasonRequired
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -87,7 +88,7 @@ class CampaignRequest(BoundsRequest):
         "cancel or pause accept `pipelineId`, `contractVersion`, `releaseVersion` and `errorCode`.",
     )
     executionIds = serializers.ListField(
-        child=serializers.UUIDField(),
+        child=Uuid(),
         required=False,
         min_length=1,
         max_length=MOST_CHOSEN,
@@ -397,7 +398,7 @@ class CampaignStart(TenantView):
     refusals: ClassVar = {
         "POST": (
             *(TenantNotAllowed, CampaignUnknown, CampaignRefused, CampaignTargetInvalid),
-            ReleaseRevokedConfirmation,
+            *(ReasonRequired, ReleaseRevokedConfirmation),
         )
     }
 
@@ -421,11 +422,13 @@ class CampaignDiscard(TenantView):
     acts: ClassVar = {"POST": "campaign.discard"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
-    @extend_schema(operation_id="discardDraft", request=None, responses={204: None})
+    @extend_schema(operation_id="discardDraft", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Remove a draft. Nothing was done to its executions."""
-        drafts.discard(self.tenant, campaign_id, actor=self.actor)
-        return Response(status=status.HTTP_204_NO_CONTENT)
+        """Remove a draft, and return it as it was. Nothing was done to its executions. The body is optional."""
+        reason = _reason(request)
+        removed = _campaign(campaigns.campaign(self.tenant, campaign_id))
+        drafts.discard(self.tenant, campaign_id, actor=self.actor, reason=reason)
+        return Response(removed)
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])

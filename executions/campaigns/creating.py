@@ -12,6 +12,7 @@ from executions.campaigns.changes import change
 from executions.campaigns.filters import RevokedRelease, revoked
 from executions.errors import CampaignTargetInvalid, ReleaseRevokedConfirmation
 from executions.models import Campaign, Execution, StartFrom
+from releases.errors import ReasonRequired
 from tenancy.models import Tenant
 
 Kind = Campaign.Kind
@@ -93,9 +94,11 @@ def _add_items(campaign: Campaign, chosen: QuerySet[Any]) -> int:
 def begin(draft: Campaign, options: Options, *, actor: str, count: int) -> bool:
     """Start a draft. Return False if another request started or discarded it first.
 
-    Raises `CampaignTargetInvalid`, and `ReleaseRevokedConfirmation` if it re-drives executions of revoked releases and
-    `allow_revoked` is not set.
+    Raises `ReasonRequired`, `CampaignTargetInvalid`, and `ReleaseRevokedConfirmation` if it re-drives executions of
+    revoked releases and `allow_revoked` is not set.
     """
+    if not options.reason.strip():
+        raise ReasonRequired("A campaign requires a reason.")
     require_fitting(Kind(draft.kind), options)
     confirmed = revoked(executions_of(draft)) if draft.kind == Kind.REDRIVE else []
     if confirmed and not options.allow_revoked:

@@ -116,14 +116,14 @@ def start(tenant: Tenant, campaign_id: uuid.UUID, options: Options, *, actor: st
         return campaign(tenant, campaign_id)
 
 
-def discard(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str) -> None:
+def discard(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> None:
     """Remove a draft. Raises `CampaignUnknown`, and `CampaignRefused` if it was started."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statements.LOCK_DRAFT, {"campaign": campaign_id, "tenant": tenant.pk})
         if cursor.fetchone() is None:
             raise _refused(tenant, campaign_id)
         _remove(campaign_id)
-        record("campaign.discard", tenant, campaign_id, actor, "")
+        record("campaign.discard", tenant, campaign_id, actor, reason)
 
 
 def remove_old() -> int:

@@ -20,6 +20,7 @@ from executions.models import Campaign, CampaignItem, Execution
 from executions.tasks import sweep
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
+from releases.errors import ReasonRequired
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.executions.campaigns.campaigning import events, everything, pass_time, progress
@@ -123,6 +124,14 @@ def test_a_draft_names_revoked_releases_and_runs_them_only_if_that_is_confirmed(
     assert (draft.status, events(draft)) == ("DRAFT", [])
     confirmed = Options(reason="on purpose", rate_per_minute=600, allow_revoked=True)
     assert progress(run(draft, confirmed)) == (0, 10, 0)
+
+
+def test_a_draft_starts_only_with_a_reason(owner: Tenant, dead: list[Execution]) -> None:
+    draft = freeze(owner)
+    with pytest.raises(ReasonRequired):
+        drafts.start(owner, draft.pk, Options(reason=" ", rate_per_minute=1), actor=ANN)
+    draft.refresh_from_db()
+    assert draft.status == "DRAFT"
 
 
 @pytest.mark.parametrize(
