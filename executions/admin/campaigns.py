@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from executions.admin import campaign_drafts
 from executions.admin.campaign_start import start
@@ -36,9 +37,9 @@ VARIANTS = {
     Status.CANCELLED.value: "default",
 }
 RESULT_VARIANTS = {
-    ItemResult.PENDING.value: "info",
-    ItemResult.REDRIVEN.value: "success",
-    ItemResult.RESUBMITTED.value: "success",
+    ItemResult.PENDING.value: "default",
+    ItemResult.REDRIVEN.value: "info",
+    ItemResult.RESUBMITTED.value: "info",
     ItemResult.CANCELLED.value: "success",
     ItemResult.PAUSED.value: "success",
     ItemResult.SKIPPED.value: "warning",
@@ -64,7 +65,8 @@ DONE = {
     Campaign.Kind.PAUSE: "paused",
 }
 REMOVED = "REMOVED"
-ITEMS_SHOWN = 50
+ITEMS_SHOWN = 25
+FILTERS_SHOWN = 60
 EVENTS_SHOWN = 50
 LONGEST_KEY = 19
 LIVE = (Status.RUNNING, Status.PAUSED)
@@ -105,7 +107,7 @@ class WaitingReleaseFilter(ScopedFilter):
 
 @admin.register(Campaign)
 class CampaignAdmin(ReadOnlyAdmin):
-    list_display = ("created", "state", "kind", "found", "progress", "failed", "rate", "reason", "created_by", "tenant")
+    list_display = ("created", "state", "kind", "found", "progress", "failed", "reason", "created_by", "tenant")
     list_select_related = ("tenant",)
     list_filter = (StatusFilter, WaitingReleaseFilter, TenantFilter)
     ordering = ("-created_at", "-id")
@@ -124,7 +126,9 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     @column("Filters")
     def found(self, campaign: Campaign) -> str:
-        return on_one_line(campaign.filters) if campaign.filters else "chosen executions"
+        return (
+            Truncator(on_one_line(campaign.filters)).chars(FILTERS_SHOWN) if campaign.filters else "chosen executions"
+        )
 
     @column("Done")
     def progress(self, campaign: Campaign) -> str:
@@ -134,10 +138,6 @@ class CampaignAdmin(ReadOnlyAdmin):
     @column("Failed again")
     def failed(self, campaign: Campaign) -> str:
         return f"{_failed_again(campaign):,}" if campaign.runs_again else "-"
-
-    @column("Per minute")
-    def rate(self, campaign: Campaign) -> int:
-        return campaign.rate_per_minute
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Count the items of all campaigns on the page with one query."""
@@ -212,7 +212,8 @@ class CampaignAdmin(ReadOnlyAdmin):
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress, became = campaigns.progress_of(campaign.pk), results_of(campaign.pk)
         outcome = request.GET.get("outcome", "")
-        outcome = outcome if outcome in _outcomes(campaign) else ""
+        outcomes = _outcomes(campaign)
+        outcome = outcome if outcome in outcomes else ""
         number = _page_number(request)
         items = _items(campaign, outcome, number)
         shown = items[:ITEMS_SHOWN]
@@ -228,7 +229,7 @@ class CampaignAdmin(ReadOnlyAdmin):
             "events": [{"event": event, "data": on_one_line(event.data)} for event in events],
             "items": [_line(item) for item in shown],
             "outcome": outcome,
-            "outcomes": _outcomes(campaign),
+            "outcomes": outcomes.items(),
             "number": number,
             "more_items": len(items) > ITEMS_SHOWN,
             "follows": campaign.status in LIVE or became.running + became.waiting > 0,
@@ -250,10 +251,12 @@ def _name(campaign: Campaign) -> str:
     return f"Campaign of {moment(campaign.created_at)}"
 
 
-def _outcomes(campaign: Campaign) -> list[str]:
-    """Return the choices of the filter of items."""
-    found = [ItemResult.PENDING.value, RESULTS[Campaign.Kind(campaign.kind)].value, ItemResult.SKIPPED.value]
-    return [*found, FAILED_AGAIN] if campaign.runs_again else found
+def _outcomes(campaign: Campaign) -> dict[str, str]:
+    """Return the choices of the filter of items, with their labels."""
+    kind = Campaign.Kind(campaign.kind)
+    again = {FAILED_AGAIN: "Failed again"} if campaign.runs_again else {}
+    done = {RESULTS[kind].value: DONE[kind].capitalize()}
+    return {ItemResult.PENDING.value: "Pending", **done, **again, ItemResult.SKIPPED.value: "Skipped"}
 
 
 def _page_number(request: HttpRequest) -> int:
