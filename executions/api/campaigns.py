@@ -5,17 +5,32 @@ from typing import Any, ClassVar
 
 from django.urls import path
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field
-from rest_framework import serializers, status
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import ErrorView, PinView
-from executions.api.operators import LONGEST_REASON, START_HELP, STATES, NewestCreated
-from executions.campaigns import campaigns
-from executions.campaigns.campaigns import HIGHEST_RATE
-from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, RevokedRelease, preview
+from executions.api.campaign_documents import (
+    CampaignChangeRequest,
+    CampaignItemView,
+    CampaignRequest,
+    CampaignStartRequest,
+    CampaignSummary,
+    CampaignView,
+    PreviewRequest,
+    PreviewView,
+    counts_of,
+    filters_of,
+    members_of,
+    options_of,
+    shown,
+)
+from executions.api.operators import NewestCreated
+from executions.campaigns import campaigns, drafts
+from executions.campaigns.creating import Options
+from executions.campaigns.filters import preview
+from executions.campaigns.selection import chosen, selected
 from executions.errors import (
     CampaignEmpty,
     CampaignRefused,
@@ -25,173 +40,12 @@ from executions.errors import (
     ReleaseRevokedConfirmation,
     TenantNotAllowed,
 )
-from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution, StartFrom
-from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, WholeNumber
+from executions.models import Campaign, CampaignItem
 from foundation.api.pagination import NewestFirst
-from releases.models import IDENTITY_LENGTH
+from releases.errors import ReasonRequired
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
-
-
-class FiltersRequest(StrictSerializer):
-    schema_rules: ClassVar = {"minProperties": 1}
-
-    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
-    contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
-    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
-    errorCode = Text(max_length=100, required=False)
-    reason = serializers.ChoiceField(choices=DeadLetter.Reason.choices, required=False)
-    finishedFrom = serializers.DateTimeField(required=False)
-    finishedTo = serializers.DateTimeField(
-        required=False, help_text="Executions match if they finished before this time."
-    )
-    failureGroup = serializers.UUIDField(
-        required=False, help_text="Executions match if their latest failure belongs to this group."
-    )
-
-
-class PreviewRequest(StrictSerializer):
-    filters = FiltersRequest(
-        help_text="An execution matches if it fulfils every member. At least one member is required."
-    )
-    allowFailed = Flag(required=False, default=False, help_text="Also include executions that are FAILED.")
-
-
-class CampaignRequest(PreviewRequest):
-    reason = Text(max_length=LONGEST_REASON)
-    ratePerMinute = WholeNumber(min_value=1, max_value=HIGHEST_RATE)
-    allowRevoked = Flag(
-        required=False,
-        default=False,
-        help_text="Also re-drive executions of releases that are revoked now. The preview names them.",
-    )
-    kind = serializers.ChoiceField(
-        choices=Campaign.Kind.choices,
-        required=False,
-        default=Campaign.Kind.REDRIVE,
-        help_text="`redrive` runs each execution again on its release. `resubmit` creates a new one for each, and "
-        "the token needs the scope `executions:submit` too.",
-    )
-    targetReleaseVersion = SegmentIdentifier(
-        max_length=IDENTITY_LENGTH,
-        required=False,
-        allow_null=True,
-        default=None,
-        help_text="The release of the new executions, which need not be active. Without it, each gets the release that "
-        "is active at its time. Only for `resubmit`.",
-    )
-    vars()["from"] = serializers.ChoiceField(
-        choices=StartFrom.choices,
-        required=False,
-        default=StartFrom.INPUT.value,
-        help_text=f"{START_HELP} Only for `resubmit`.",
-    )
-
-
-class CampaignChangeRequest(StrictSerializer):
-    reason = Text(max_length=LONGEST_REASON, required=False, allow_blank=True, default="")
-
-
-class FoundView(serializers.Serializer[Execution]):
-    executionId = serializers.UUIDField(source="id")
-    pin = PinView(source="*")
-    status = serializers.ChoiceField(choices=STATES)
-    version = serializers.IntegerField()
-    error = ErrorView(source="*")
-    finishedAt = serializers.DateTimeField(source="finished_at")
-
-
-class ErrorCodeCount(serializers.Serializer[dict[str, Any]]):
-    errorCode = serializers.CharField(source="error_code")
-    count = serializers.IntegerField()
-
-
-class ReleaseCount(serializers.Serializer[dict[str, Any]]):
-    pin = PinView(source="*")
-    count = serializers.IntegerField()
-
-
-class RevokedReleaseView(serializers.Serializer[RevokedRelease]):
-    pipelineId = serializers.CharField(source="pipeline_id")
-    contractVersion = serializers.CharField(source="contract_version")
-    releaseVersion = serializers.CharField(source="release_version")
-    revocationReason = serializers.CharField(source="reason")
-    count = serializers.IntegerField()
-
-
-class PreviewView(serializers.Serializer[Preview]):
-    count = serializers.IntegerField()
-    executions = FoundView(many=True, help_text="The executions that failed first.")
-    byErrorCode = ErrorCodeCount(many=True, source="by_error_code", help_text="The largest groups.")
-    byRelease = ReleaseCount(many=True, source="by_release", help_text="The largest groups.")
-    revokedReleases = RevokedReleaseView(
-        many=True, source="revoked", help_text="A campaign that runs these releases needs `allowRevoked`."
-    )
-
-
-class ProgressView(serializers.Serializer[campaigns.Progress]):
-    total = serializers.IntegerField()
-    pending = serializers.IntegerField()
-    redriven = serializers.IntegerField()
-    resubmitted = serializers.IntegerField()
-    skipped = serializers.IntegerField()
-
-
-class CampaignEventView(serializers.Serializer[CampaignEvent]):
-    kind = serializers.CharField()
-    actor = serializers.CharField()
-    data = serializers.DictField()  # type: ignore[assignment]  # the member's name; `data` is also a property of DRF
-    at = serializers.DateTimeField()
-
-
-class CampaignSummary(serializers.Serializer[Campaign]):
-    campaignId = serializers.UUIDField(source="id")
-    status = serializers.ChoiceField(choices=Campaign.Status.choices)
-    kind = serializers.ChoiceField(choices=Campaign.Kind.choices)
-    targetReleaseVersion = serializers.CharField(
-        source="target_release_version",
-        help_text="Empty for the release that is active at the time of each item, and for re-drives.",
-    )
-    vars()["from"] = serializers.ChoiceField(choices=StartFrom.choices, source="start_from", help_text=START_HELP)
-    filters = FiltersRequest()
-    allowFailed = serializers.BooleanField(source="allow_failed")
-    allowRevoked = serializers.BooleanField(
-        source="allow_revoked", help_text="Whether it runs releases that were revoked before it started."
-    )
-    reason = serializers.CharField()
-    ratePerMinute = serializers.IntegerField(source="rate_per_minute")
-    progress = serializers.SerializerMethodField()
-    createdBy = serializers.CharField(source="created_by")
-    createdAt = serializers.DateTimeField(source="created_at")
-    finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
-
-    @extend_schema_field(ProgressView)
-    def get_progress(self, campaign: Campaign) -> dict[str, Any]:
-        progress: dict[uuid.UUID, campaigns.Progress] = self.context["progress"]
-        return dict(ProgressView(progress[campaign.pk]).data)
-
-
-class CampaignView(CampaignSummary):
-    events = CampaignEventView(many=True, help_text="The history of the campaign, oldest event first.")
-
-
-class CampaignItemView(serializers.Serializer[CampaignItem]):
-    executionId = serializers.UUIDField(source="execution_id")
-    expectedVersion = serializers.IntegerField(source="expected_version")
-    outcome = serializers.ChoiceField(choices=CampaignItem.Result.choices)
-    newExecutionId = serializers.UUIDField(
-        source="new_execution_id", allow_null=True, help_text="The execution that resubmits it."
-    )
-    code = serializers.CharField(help_text="Why the item was skipped.")
-    at = serializers.DateTimeField(allow_null=True)
-    executionStatus = serializers.SerializerMethodField(
-        help_text="The current status of the execution. Null if it was removed after its retention period."
-    )
-
-    @extend_schema_field(serializers.ChoiceField(choices=STATES, allow_null=True))
-    def get_executionStatus(self, item: CampaignItem) -> str | None:  # noqa: N802 - the name of its field
-        return item.execution.status if item.execution else None
 
 
 class CampaignFilter(filters.FilterSet):
@@ -232,7 +86,7 @@ class CampaignPreview(TenantView):
         """Return what a campaign with these filters would contain if it started now, without starting it."""
         body = PreviewRequest.validated(request.data)
         return Response(
-            PreviewView(preview(self.tenant, _filters(body["filters"]), allow_failed=body["allowFailed"])).data
+            PreviewView(preview(self.tenant, filters_of(body["filters"]), allow_failed=body["allowFailed"])).data
         )
 
 
@@ -258,36 +112,35 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page: Any = super().paginate_queryset(queryset)
-        self._progress = campaigns.progress([campaign.pk for campaign in page])
+        self._counts = counts_of(page)
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "progress": getattr(self, "_progress", {})}
+        return {**super().get_serializer_context(), **getattr(self, "_counts", {})}
 
     @extend_schema(operation_id="startCampaign", request=CampaignRequest, responses={201: CampaignView})
     def post(self, request: Request, tenant: str) -> Response:
-        """Re-drive or resubmit all executions that match the filters now, at a rate.
+        """Re-drive, resubmit, cancel or pause all executions that match the filters now, at a rate.
 
         An execution is skipped if its version has changed by the time it is admitted. One that is resubmitted is also
         skipped if this failure was resubmitted before, or if its input or its checkpoint does not fit the target
         release.
         """
         body = CampaignRequest.validated(request.data)
-        if body["kind"] == Campaign.Kind.RESUBMIT:
+        kind = Campaign.Kind(body["kind"])
+        if kind == Campaign.Kind.RESUBMIT:
             require_scope(self.token, Scope.SUBMIT)
-        campaign = campaigns.start(
-            self.tenant,
-            _filters(body["filters"]),
-            allow_failed=body["allowFailed"],
-            allow_revoked=body["allowRevoked"],
-            reason=body["reason"],
-            rate_per_minute=body["ratePerMinute"],
-            actor=self.actor,
-            kind=body["kind"],
-            target_release_version=body["targetReleaseVersion"],
-            start_from=StartFrom(body["from"]),
-        )
-        return Response(_campaign(campaign), status=status.HTTP_201_CREATED)
+        filters, ids = filters_of(body.get("filters", {})), body.get("executionIds")
+        rows = chosen(self.tenant, ids) if ids else None
+        more: dict[str, Any] = {"actor": self.actor, "allow_failed": body["allowFailed"]}
+        if body["draft"]:
+            if rows is None:
+                rows = selected(self.tenant, kind, filters, allow_failed=body["allowFailed"])
+            options = Options(**options_of(body))
+            campaign = drafts.freeze(self.tenant, kind, rows, filters=filters.to_json(), options=options, **more)
+        else:
+            campaign = campaigns.start(self.tenant, filters, kind=kind, chosen=rows, **more, **options_of(body))
+        return Response(shown(campaign), status=status.HTTP_201_CREATED)
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
@@ -297,7 +150,47 @@ class OneCampaign(TenantView):
     @extend_schema(operation_id="campaign", responses=CampaignView)
     def get(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """One campaign with its progress and its history."""
-        return Response(_campaign(campaigns.campaign(self.tenant, campaign_id)))
+        return Response(shown(campaigns.campaign(self.tenant, campaign_id)))
+
+
+@extend_schema(parameters=[TENANT], tags=["campaigns"])
+class CampaignStart(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.start"}
+    refusals: ClassVar = {
+        "POST": (
+            *(TenantNotAllowed, CampaignUnknown, CampaignRefused, CampaignTargetInvalid),
+            *(ReasonRequired, ReleaseRevokedConfirmation),
+        )
+    }
+
+    @extend_schema(operation_id="startDraft", request=CampaignStartRequest, responses=CampaignView)
+    def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
+        """Start a draft: act on exactly the executions that it contains. The body is optional.
+
+        An execution that has changed since it was selected is skipped.
+        """
+        body = CampaignStartRequest.validated(request.data)
+        draft = campaigns.campaign(self.tenant, campaign_id)
+        if draft.kind == Campaign.Kind.RESUBMIT:
+            require_scope(self.token, Scope.SUBMIT)
+        options = Options(**options_of({**members_of(draft), **body}))
+        return Response(shown(drafts.start(self.tenant, campaign_id, options, actor=self.actor)))
+
+
+@extend_schema(parameters=[TENANT], tags=["campaigns"])
+class CampaignDiscard(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    acts: ClassVar = {"POST": "campaign.discard"}
+    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
+
+    @extend_schema(operation_id="discardDraft", request=CampaignChangeRequest, responses=CampaignView)
+    def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
+        """Remove a draft, and return it as it was. Nothing was done to its executions. The body is optional."""
+        reason = _reason(request)
+        removed = shown(campaigns.campaign(self.tenant, campaign_id))
+        drafts.discard(self.tenant, campaign_id, actor=self.actor, reason=reason)
+        return Response(removed)
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
@@ -324,7 +217,7 @@ class CampaignPause(TenantView):
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Admit no further items until the campaign is resumed. The body is optional."""
         campaign = campaigns.pause(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
-        return Response(_campaign(campaign))
+        return Response(shown(campaign))
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
@@ -337,7 +230,7 @@ class CampaignResume(TenantView):
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Continue at the campaign's rate. The body is optional."""
         campaign = campaigns.resume(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
-        return Response(_campaign(campaign))
+        return Response(shown(campaign))
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
@@ -348,27 +241,21 @@ class CampaignCancel(TenantView):
 
     @extend_schema(operation_id="cancelCampaign", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Skip all pending items. Executions that were re-driven or resubmitted continue. The body is optional."""
+        """Skip all pending items. What was done to executions stays. The body is optional."""
         campaign = campaigns.cancel(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
-        return Response(_campaign(campaign))
-
-
-def _filters(members: dict[str, Any]) -> Filters:
-    return Filters(**{name: members.get(wire) for name, wire in WIRE_NAMES.items()})
+        return Response(shown(campaign))
 
 
 def _reason(request: Request) -> str:
     return str(CampaignChangeRequest.validated(request.data)["reason"])
 
 
-def _campaign(campaign: Campaign) -> dict[str, Any]:
-    return dict(CampaignView(campaign, context={"progress": campaigns.progress([campaign.pk])}).data)
-
-
 urlpatterns = [
     path("campaigns", Campaigns.as_view(), name="campaigns"),
     path("campaigns/preview", CampaignPreview.as_view(), name="campaign-preview"),
     path("campaigns/<uuid:campaign_id>", OneCampaign.as_view(), name="campaign"),
+    path("campaigns/<uuid:campaign_id>/start", CampaignStart.as_view(), name="campaign-start"),
+    path("campaigns/<uuid:campaign_id>/discard", CampaignDiscard.as_view(), name="campaign-discard"),
     path("campaigns/<uuid:campaign_id>/items", CampaignItems.as_view(), name="campaign-items"),
     path("campaigns/<uuid:campaign_id>/pause", CampaignPause.as_view(), name="campaign-pause"),
     path("campaigns/<uuid:campaign_id>/resume", CampaignResume.as_view(), name="campaign-resume"),

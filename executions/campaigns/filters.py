@@ -11,7 +11,7 @@ from django.db.models import Count, F, QuerySet
 from executions.errors import FilterRequired
 from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter, Execution
-from releases.models import Release, Revocation
+from releases.models import Revocation
 from releases.states import Status
 from tenancy.models import Tenant
 
@@ -68,8 +68,7 @@ class Preview:
     """The executions that a campaign with these filters would contain if it started now.
 
     `executions` has the first few; the groups are the largest ones. `revoked` has every revoked release among them: a
-    campaign runs their executions only if its operator confirms that. `inactive` has the releases of `by_release` that
-    are not active.
+    campaign runs their executions only if its operator confirms that.
     """
 
     count: int
@@ -77,7 +76,6 @@ class Preview:
     by_error_code: list[dict[str, Any]]
     by_release: list[dict[str, Any]]
     revoked: list["RevokedRelease"]
-    inactive: list["InactiveRelease"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +87,6 @@ class RevokedRelease:
     contract_version: str
     release_version: str
     reason: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class InactiveRelease:
-    """A release that is not active, and the version of the release that is; None if the pipeline has none."""
-
-    pipeline_id: str
-    release_version: str
-    revoked: bool
-    active_version: str | None
     count: int
 
 
@@ -127,14 +114,12 @@ def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> 
     """Return what a campaign would contain. Executions that failed first come first."""
     found = matching(tenant, filters, allow_failed=allow_failed)
     first = found.select_related("tenant").defer("input", "result", "progress").order_by("finished_at", "id")
-    by_release = _groups(found, "pipeline_id", "contract_version", "release_version")
     return Preview(
         count=found.count(),
         executions=list(first[:SHOWN]),
         by_error_code=_groups(found, "error_code"),
-        by_release=by_release,
+        by_release=_groups(found, "pipeline_id", "contract_version", "release_version"),
         revoked=revoked(found),
-        inactive=_inactive(tenant, by_release),
     )
 
 
@@ -155,24 +140,6 @@ def revoked(found: QuerySet[Execution]) -> list[RevokedRelease]:
         for event in events
     ]
     return sorted(releases, key=lambda each: (-each.count, each.release_id))
-
-
-def _inactive(tenant: Tenant, by_release: list[dict[str, Any]]) -> list[InactiveRelease]:
-    """Return the releases among these groups that are not active, those with the most executions first."""
-    counts = {(each["pipeline_id"], each["release_version"]): each["count"] for each in by_release}
-    pinned = Release.objects.filter(
-        pipeline__tenant=tenant,
-        pipeline__pipeline_id__in={pipeline_id for pipeline_id, _ in counts},
-        release_version__in={version for _, version in counts},
-        status__in=[Status.REGISTERED, Status.REVOKED],
-    ).exclude(pk=F("pipeline__activation__release"))
-    columns = ("pipeline__pipeline_id", "release_version", "status", "pipeline__activation__release__release_version")
-    found = [
-        InactiveRelease(pipeline_id, version, status == Status.REVOKED, active, counts[pipeline_id, version])
-        for pipeline_id, version, status, active in pinned.values_list(*columns)
-        if (pipeline_id, version) in counts
-    ]
-    return sorted(found, key=lambda each: (-each.count, each.pipeline_id, each.release_version))
 
 
 def _groups(found: QuerySet[Execution], *names: str) -> list[dict[str, Any]]:

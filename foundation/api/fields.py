@@ -56,6 +56,17 @@ class SegmentIdentifier(Identifier):
         return text
 
 
+class Uuid(serializers.UUIDField):
+    """A UUID as a JSON string. A number is not one."""
+
+    default_error_messages = {"not_text": "must be a string"}
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("not_text")
+        return super().to_internal_value(data)
+
+
 class Moment(serializers.DateTimeField):
     """An RFC 3339 time, with an offset from UTC. The value is in UTC."""
 

@@ -1,6 +1,7 @@
 """The pages of failure groups, and what other pages say about the failed step and the release."""
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from django.db import connection
@@ -123,10 +124,9 @@ def test_the_acts_of_a_group_on_the_active_release(log_in: LogIn, acme: World) -
     found = group(acme)
     offered = {each["label"]: each["address"] for each in log_in("operator").get(page(acme)).context["acts"]}
     assert offered.keys() == {"Re-drive", "Resubmit", "Roll back"}
-    preview = log_in("operator").get(offered["Re-drive"])
-    assert preview.context["found"].count == 1
-    assert str(found.pk) in preview.text
-    assert log_in("operator").get(offered["Resubmit"]).context["resubmits"] is True
+    filters = log_in("operator").get(offered["Re-drive"]).context["filtering"]
+    assert filters["failure_group"].value() == str(found.pk)
+    assert log_in("operator").get(offered["Resubmit"]).context["filtering"]["kind"].value() == "resubmit"
 
 
 def test_a_group_on_a_revoked_release_offers_the_active_one(log_in: LogIn, acme: World) -> None:
@@ -136,12 +136,10 @@ def test_a_group_on_a_revoked_release_offers_the_active_one(log_in: LogIn, acme:
     answer = log_in("operator").get(page(acme))
     assert answer.context["acts"][0]["label"] == "Resubmit on 1.1"
     assert "Release 1.0 is revoked. Release 1.1 is active." in answer.text
-    start = log_in("operator").get(answer.context["acts"][1]["address"])
-    assert "1.0 (revoked): 1 execution." in start.text
-    assert "Resubmit on 1.1 instead" in start.text
-    instead = log_in("operator").get(reverse("admin:executions_campaign_start") + "?" + start.context["resubmit_query"])
-    assert (instead.context["resubmits"], instead.context["found"].count) == (True, 1)
-    assert "data-inactive" not in instead.text
+    address = answer.context["acts"][1]["address"]
+    draft = log_in("operator").post(address.split("?")[0], dict(parse_qsl(address.split("?")[1])), follow=True)
+    assert "1 of them is pinned to the revoked release acme.orders 1.0." in draft.text
+    assert "Resubmit on 1.1 instead" in draft.text
 
 
 def test_the_redrive_page_says_where_it_starts_and_offers_the_active_release(log_in: LogIn, acme: World) -> None:

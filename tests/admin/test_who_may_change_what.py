@@ -14,7 +14,18 @@ from tenancy.models import Membership
 from tests import gradual, making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
-from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, asked, campaign, dead, group, key, question
+from tests.admin.test_who_may_open_what import (
+    ADMINS,
+    OPERATORS,
+    RELEASERS,
+    asked,
+    campaign,
+    dead,
+    draft,
+    group,
+    key,
+    question,
+)
 from tests.api.tenant_api import everything
 from tests.requesting import soon
 
@@ -114,6 +125,9 @@ FORMS: list[Form] = [
     ("executions_failuregroup_decide", lambda w: [group(w)], {"acknowledged": "yes"}, OPERATORS),
     ("executions_campaign_pause", lambda w: [campaign(w)], WHY, OPERATORS),
     ("executions_campaign_cancel", lambda w: [campaign(w)], WHY, OPERATORS),
+    ("executions_campaign_begin", lambda w: [draft(w)], {"why": "because", "rate_per_minute": "1"}, OPERATORS),
+    ("executions_campaign_discard", lambda w: [draft(w)], {}, OPERATORS),
+    ("executions_campaign_instead", lambda w: [draft(w)], {}, OPERATORS),
     ("tenancy_tenant_worker_key", lambda w: [w.tenant.pk, "start"], WHY, ADMINS),
     ("tenancy_tenant_worker_key", lambda w: [w.tenant.pk, "replace"], WHY, ADMINS),
     ("tenancy_tenant_change", lambda w: [w.tenant.pk], {"name": "Other"}, ()),
@@ -128,6 +142,7 @@ def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(
 ) -> None:
     operator_rows.question(acme)
     campaign(acme)
+    draft(acme)
     key(acme)
     unneeded(acme)
     asked(acme)

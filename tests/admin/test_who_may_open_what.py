@@ -58,7 +58,14 @@ def group(world: World) -> object:
 
 def campaign(world: World) -> object:
     dead(world)
-    return (Campaign.objects.filter(tenant=world.tenant).first() or operator_rows.campaign(world)).pk
+    known = Campaign.objects.filter(tenant=world.tenant).exclude(status="DRAFT").first()
+    return (known or operator_rows.campaign(world)).pk
+
+
+def draft(world: World) -> object:
+    dead(world)
+    known = Campaign.objects.filter(tenant=world.tenant, status="DRAFT").first()
+    return (known or operator_rows.draft(world)).pk
 
 
 def key(world: World) -> object:
@@ -166,6 +173,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "failure groups": (plain("executions_failuregroup_changelist"), (*MEMBERS, "stranger"), 403),
     "campaigns": (plain("executions_campaign_changelist"), (*MEMBERS, "stranger"), 403),
     "overview": (plain("index"), EVERYONE, 200),
+    "campaign draft": (of("executions_campaign_change", draft), MEMBERS, 404),
 }
 
 

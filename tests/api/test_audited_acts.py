@@ -6,7 +6,8 @@ import pytest
 import requests
 from django.db import transaction
 
-from executions.models import Worker
+from executions.campaigns import drafts
+from executions.models import Campaign, Execution, Worker
 from releases.activation.activation import activate
 from releases.models import Pipeline
 from tenancy.audit import recording
@@ -71,6 +72,8 @@ def granted(names: dict[str, list[str]]) -> dict[str, tuple[str, dict[str, str],
         "executions/{execution_id}/cancel": ("execution.cancel", live, WHY),
         "failure-groups/{failure_group_id}": ("failure_group.change", {}, {"acknowledged": True}),
         "campaigns": ("campaign.start", {}, BODIES["POST", "campaigns"]),
+        "campaigns/{campaign_id}/start": ("campaign.start", {"campaign_id": names["draft_id"][0]}, WHY),
+        "campaigns/{campaign_id}/discard": ("campaign.discard", {"campaign_id": names["draft_id"][0]}, WHY),
         "campaigns/{campaign_id}/pause": ("campaign.pause", {}, WHY),
         "campaigns/{campaign_id}/cancel": ("campaign.cancel", {}, WHY),
         "interactions/complete": (
@@ -86,6 +89,8 @@ def granted(names: dict[str, list[str]]) -> dict[str, tuple[str, dict[str, str],
 def test_a_granted_request_leaves_one_entry(ours: TenantApi, settings: Any, subtests: pytest.Subtests) -> None:
     settings.REST_WORKER_ORIGINS = ["http://worker.example"]
     names = populate(ours)
+    draft = drafts.freeze(ours.tenant, Campaign.Kind.REDRIVE, Execution.objects.all(), actor="user:eva")
+    names["draft_id"] = [str(draft.pk)]
     token = ours.all_scopes
     first = {name: values[0] for name, values in names.items()}
     later = {

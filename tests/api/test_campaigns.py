@@ -13,6 +13,7 @@ from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import MALFORMED, Caller
+from tests.executions.campaigns.campaigning import record
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
@@ -26,6 +27,8 @@ POSTS = [
     ("campaigns/{campaign}/pause", {}),
     ("campaigns/{campaign}/resume", {}),
     ("campaigns/{campaign}/cancel", {}),
+    ("campaigns/{campaign}/start", {}),
+    ("campaigns/{campaign}/discard", {}),
 ]
 GETS = ["campaigns", "campaigns/{campaign}", "campaigns/{campaign}/items"]
 
@@ -56,7 +59,7 @@ def everything() -> list[Any]:
 
 def pass_time(seconds: int) -> None:
     """Move the start of each campaign back. In the test's transaction, the time of the database does not change."""
-    Campaign.objects.filter(finished_at=None).update(rate_since=F("rate_since") - timedelta(seconds=seconds))
+    Campaign.objects.filter(status="RUNNING").update(rate_since=F("rate_since") - timedelta(seconds=seconds))
 
 
 def test_a_preview_counts_and_changes_nothing(operator: Caller, owner: Tenant, dead: list[Execution]) -> None:
@@ -80,7 +83,8 @@ def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, campaign: s
     pass_time(2)
     campaigns.advance()
     found = operator.get(f"campaigns/{campaign}")
-    assert found["progress"] == {"total": 3, "pending": 1, "redriven": 2, "resubmitted": 0, "skipped": 0}
+    stopped = {"cancelled": 0, "paused": 0}
+    assert found["progress"] == {"total": 3, "pending": 1, "redriven": 2, "resubmitted": 0, "skipped": 0, **stopped}
     assert (found["status"], found["filters"], found["reason"], found["ratePerMinute"]) == (
         "RUNNING",
         FILTERS,
@@ -101,6 +105,71 @@ def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, campaign: s
     campaigns.advance()
     assert operator.get(f"campaigns/{campaign}")["status"] == "COMPLETED"
     assert operator.get("campaigns?status=RUNNING")["items"] == []
+
+
+def test_a_campaign_says_what_became_of_its_executions(operator: Caller, owner: Tenant, dead: list[Execution]) -> None:
+    bounds = {"canary": 2, "stopAfterFailures": 5}
+    made = operator.post("campaigns", {**CAMPAIGN, **bounds}, 201)
+    assert {name: made[name] for name in bounds} == bounds
+    assert (made["canaryOver"], made["cause"], made["cut"]) == (False, None, False)
+    pass_time(60)
+    campaigns.advance()
+    first, second = making.claimed(owner)
+    record(making.failure(first, retryable=False))
+    record(making.outcome_of(second))
+    campaigns.advance()
+    counted = {"running": 0, "waiting": 0, "succeeded": 1, "failedAgain": 1, "cancelled": 0, "removed": 0}
+    found = operator.get(f"campaigns/{made['campaignId']}")
+    assert (found["status"], found["cause"], found["results"]) == ("PAUSED", "canary", counted)
+    assert operator.get("campaigns")["items"][0]["results"] == counted
+
+
+def test_a_draft_is_started_with_its_options_or_others(operator: Caller, owner: Tenant, dead: list[Execution]) -> None:
+    chosen = {"executionIds": [str(dead[0].pk), str(dead[1].pk)], "reason": "fixed", "ratePerMinute": 60}
+    made = operator.post("campaigns", {**chosen, "draft": True, "canary": 1, "stopAfterFailures": 2}, 201)
+    assert (made["status"], made["filters"], made["progress"]["total"], made["events"]) == ("DRAFT", {}, 2, [])
+    making.dead(owner, "later")
+    started = operator.post(f"campaigns/{made['campaignId']}/start", {"canary": None, "ratePerMinute": 30})
+    assert (started["status"], started["progress"]["total"], started["ratePerMinute"]) == ("RUNNING", 2, 30)
+    assert (started["canary"], started["stopAfterFailures"], started["reason"]) == (None, 2, "fixed")
+    refused = operator.post(f"campaigns/{made['campaignId']}/start", {}, 409)
+    assert (refused["code"], refused["campaignStatus"]) == ("CAMPAIGN_REFUSED", "RUNNING")
+
+
+def test_a_draft_is_discarded(operator: Caller, dead: list[Execution]) -> None:
+    made = operator.post("campaigns", {**CAMPAIGN, "draft": True}, 201)
+    removed = operator.post(f"campaigns/{made['campaignId']}/discard", {"reason": "no"})
+    assert (removed["status"], removed["progress"]["total"]) == ("DRAFT", 3)
+    assert operator.get(f"campaigns/{made['campaignId']}", 404)["code"] == "CAMPAIGN_UNKNOWN"
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [("cancel", "CANCELLED"), ("pause", "PAUSED")])
+def test_executions_that_have_not_ended_are_cancelled_or_paused(
+    kind: str, outcome: str, operator: Caller, owner: Tenant, dead: list[Execution]
+) -> None:
+    live = [making.execution(owner, key) for key in ("l0", "l1")]
+    by_id = {"executionIds": [str(dead[0].pk), str(live[0].pk)], "kind": kind, "reason": "r", "ratePerMinute": 60}
+    assert operator.post("campaigns", {**by_id, "draft": True}, 201)["progress"]["total"] == 1
+    made = operator.post("campaigns", {**CAMPAIGN, "kind": kind}, 201)
+    assert made["progress"]["total"] == 2
+    pass_time(60)
+    campaigns.advance()
+    items = operator.get(f"campaigns/{made['campaignId']}/items")["items"]
+    assert [item["outcome"] for item in items] == [outcome, outcome]
+    for more in ({"canary": 1}, {"targetReleaseVersion": "1.0"}, {"filters": {"reason": "await_failed"}}):
+        refused = operator.post("campaigns", {**CAMPAIGN, "kind": kind, **more}, 422)
+        assert refused["code"] == "CAMPAIGN_TARGET_INVALID"
+
+
+def test_a_draft_that_resubmits_is_started_only_with_the_submit_scope(
+    operator: Caller, owner: Tenant, dead: list[Execution]
+) -> None:
+    both = Caller(owner, Scope.OPERATE, Scope.SUBMIT)
+    made = both.post("campaigns", {**CAMPAIGN, "draft": True, "kind": "resubmit"}, 201)
+    before = everything()
+    assert operator.post(f"campaigns/{made['campaignId']}/start", {}, 403)["code"] == "SCOPE_MISSING"
+    assert everything() == before
+    assert both.post(f"campaigns/{made['campaignId']}/start", {})["status"] == "RUNNING"
 
 
 def test_a_campaign_is_paused_resumed_and_cancelled(operator: Caller, campaign: str) -> None:
@@ -164,6 +233,14 @@ def test_the_times_of_a_filter_respect_their_offset(operator: Caller, dead: list
         ),
         ("campaigns/preview", {"filters": FILTERS, "ratePerMinute": 1}, "ratePerMinute", "UNKNOWN_MEMBER"),
         ("campaigns/preview", {}, "filters", "REQUIRED"),
+        ("campaigns", {**CAMPAIGN, "executionIds": [str(NO_SUCH)]}, "filters", "ONE_SELECTION"),
+        ("campaigns", {"reason": "x", "ratePerMinute": 1}, "filters", "ONE_SELECTION"),
+        ("campaigns", {"reason": "x", "ratePerMinute": 1, "executionIds": []}, "executionIds", "MIN_LENGTH"),
+        ("campaigns", {"reason": "x", "ratePerMinute": 1, "executionIds": [1]}, "executionIds.0", "NOT_TEXT"),
+        ("campaigns", {**CAMPAIGN, "canary": 0}, "canary", "MIN_VALUE"),
+        ("campaigns", {**CAMPAIGN, "stopAfterFailures": "10"}, "stopAfterFailures", "NOT_INTEGER"),
+        ("campaigns", {**CAMPAIGN, "kind": "destroy"}, "kind", "INVALID_CHOICE"),
+        ("campaigns", {**CAMPAIGN, "draft": 1}, "draft", "NOT_BOOLEAN"),
     ],
 )
 def test_an_invalid_body_is_rejected_member_by_member(

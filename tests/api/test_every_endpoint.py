@@ -53,6 +53,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "failure-groups/{failure_group_id}"): {"acknowledged": True},
     ("POST", "campaigns"): CAMPAIGN,
     ("POST", "campaigns/preview"): {"filters": CAMPAIGN["filters"]},
+    ("POST", "campaigns/{campaign_id}/start"): {"reason": "fixed", "ratePerMinute": 1, "from": "input"},
+    ("POST", "campaigns/{campaign_id}/discard"): {"reason": "not needed"},
     ("POST", "campaigns/{campaign_id}/pause"): {"reason": "wait"},
     ("POST", "campaigns/{campaign_id}/resume"): {"reason": "continue"},
     ("POST", "campaigns/{campaign_id}/cancel"): {"reason": "enough"},

@@ -12,7 +12,7 @@ from django.db.models import F, Model
 from django.utils import timezone
 
 from executions.awaits import awaits, interactions, webhooks
-from executions.campaigns import campaigns
+from executions.campaigns import campaigns, drafts
 from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome, retention, revoked
 from executions.lifecycle.cancellation import cancel
@@ -263,7 +263,35 @@ def dead(count: int = 3) -> tuple[Tenant, list[Execution]]:
 
 def start_campaign(owner: Tenant, **members: Any) -> Campaign:
     filters = Filters(pipeline_id=making.PIPELINE)
-    return campaigns.start(owner, filters, reason="", rate_per_minute=600, actor="user:x", **members)
+    return campaigns.start(owner, filters, reason="because", rate_per_minute=600, actor="user:x", **members)
+
+
+def draft(owner: Tenant, kind: Campaign.Kind = Campaign.Kind.REDRIVE) -> Campaign:
+    return drafts.freeze(owner, kind, Execution.objects.all(), actor="user:x")
+
+
+def fail(owner: Tenant) -> None:
+    """End the due executions with failures."""
+    for claim in making.claimed(owner):
+        release = Execution.objects.get(pk=claim.execution_id).release
+        group = OutcomeGroup(worker_id="w", outcomes=[making.failure(claim, retryable=False)])
+        outcome.record(release.identity, group)
+
+
+def campaign_of_stops(kind: Campaign.Kind) -> Scene:
+    owner, release = making.ready()
+    made = [making.execution(owner, f"k{number}") for number in range(3)]
+    campaign = start_campaign(owner, kind=kind)
+    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=60))
+    return campaigns.advance, [campaign, *([release.pipeline] if kind == Campaign.Kind.PAUSE else []), *made]
+
+
+def campaign_of_cancellations() -> Scene:
+    return campaign_of_stops(Campaign.Kind.CANCEL)
+
+
+def campaign_of_pauses() -> Scene:
+    return campaign_of_stops(Campaign.Kind.PAUSE)
 
 
 def campaign_start() -> Scene:

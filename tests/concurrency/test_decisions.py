@@ -12,7 +12,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from executions.awaits import awaits
-from executions.campaigns import campaigns
+from executions.campaigns import campaigns, drafts
+from executions.campaigns.creating import Options
 from executions.lifecycle import checkpoints, outcome
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
@@ -234,6 +235,41 @@ def a_campaign_that_is_paused_twice() -> Decision:
     return pause, lambda: (pause(), Campaign.objects.get().events.count())[1], 2
 
 
+def drafted() -> tuple[Call, Call]:
+    """Return the calls that start and discard one draft."""
+    owner, _ = scenes.dead(2)
+    draft = scenes.draft(owner)
+    options = Options(reason="because", rate_per_minute=600)
+    begin = partial(drafts.start, owner, draft.pk, options, actor="user:x")
+    return begin, partial(drafts.discard, owner, draft.pk, actor="user:y")
+
+
+def a_draft_that_is_started_twice() -> Decision:
+    begin, _ = drafted()
+    return begin, begin, "CampaignRefused"
+
+
+def a_started_draft_that_is_discarded() -> Decision:
+    begin, discard = drafted()
+    return begin, discard, "CampaignRefused"
+
+
+def a_discarded_draft_that_is_started() -> Decision:
+    begin, discard = drafted()
+    return discard, begin, "CampaignUnknown"
+
+
+def a_campaign_that_pauses_itself_while_a_person_pauses_it() -> Decision:
+    """The person finds it paused and writes no second event."""
+    owner, _ = scenes.dead(2)
+    made = scenes.start_campaign(owner, canary=1)
+    Campaign.objects.update(rate_since=timezone.now() - timedelta(seconds=10))
+    assert campaigns.advance() == 1
+    scenes.fail(owner)
+    pause = partial(campaigns.pause, owner, made.pk, actor="user:x")
+    return campaigns.advance, lambda: (pause().cause, made.events.count()), ("canary", 2)
+
+
 # --- awaits ---
 
 
@@ -317,6 +353,10 @@ DECISIONS = [
     a_campaign_with_a_redriven_execution,
     a_pause_of_a_cancelled_campaign,
     a_campaign_that_is_paused_twice,
+    a_draft_that_is_started_twice,
+    a_started_draft_that_is_discarded,
+    a_discarded_draft_that_is_started,
+    a_campaign_that_pauses_itself_while_a_person_pauses_it,
     a_second_answer,
     an_answer_to_a_cancelled_execution,
     an_answer_after_the_deadline,

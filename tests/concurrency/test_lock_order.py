@@ -160,6 +160,13 @@ def test_a_campaign_locks_executions_in_order() -> None:
     assert_ordered(call, failed)
 
 
+@pytest.mark.parametrize("scene", [scenes.campaign_of_cancellations, scenes.campaign_of_pauses])
+def test_a_campaign_that_stops_executions_locks_them_in_order(scene: Callable[[], scenes.Scene]) -> None:
+    call, rows = scene()
+    reverse(Execution)
+    assert_ordered(partial(in_the_order_of_the_table, call), [row for row in rows if isinstance(row, Execution)])
+
+
 def test_a_campaign_that_resubmits_locks_executions_in_order() -> None:
     call, [_campaign, _pipeline, *failed] = scenes.campaign_of_resubmissions()
     assert_ordered(call, failed)

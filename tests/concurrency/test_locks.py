@@ -16,6 +16,7 @@ from django.db.models import Model
 from executions.models import (
     AwaitUnit,
     CampaignEvent,
+    CampaignItem,
     Execution,
     ExecutionEvent,
     Hold,
@@ -101,6 +102,8 @@ ROW_LOCKS = {
     "the start of a campaign locks the executions": Lock(scenes.campaign_start, CampaignEvent),
     "a campaign is locked while it re-drives": Lock(scenes.campaign_advance, Execution),
     "a resubmission locks pipeline and execution": Lock(scenes.resubmission, Resubmission),
+    "a campaign that cancels locks the executions": Lock(scenes.campaign_of_cancellations, CampaignItem),
+    "a campaign that pauses locks the pipelines and the executions": Lock(scenes.campaign_of_pauses, CampaignItem),
     "a campaign that resubmits locks pipeline and executions": Lock(scenes.campaign_of_resubmissions, Resubmission),
     "a removal locks the executions": Lock(scenes.removal, Execution, against="KEY SHARE"),
     "an answer locks execution, unit and interaction": Lock(scenes.answering, Interaction),

@@ -43,7 +43,7 @@ def dead(owner: Tenant, count: int) -> list[Execution]:
 
 
 def start(owner: Tenant, rate: int = 60, actor: str = "user:ann") -> Campaign:
-    return campaigns.start(owner, EVERY, reason="", rate_per_minute=rate, actor=actor)
+    return campaigns.start(owner, EVERY, reason="because", rate_per_minute=rate, actor=actor)
 
 
 def pass_time(seconds: int = 60) -> None:

@@ -197,7 +197,7 @@ def test_a_resubmission_and_a_removal(_: int) -> None:
 
 def started(owner: Tenant, **members: Any) -> Campaign:
     return campaigns.start(
-        owner, EVERY, reason="", rate_per_minute=6000, actor="user:ann", kind=Campaign.Kind.RESUBMIT, **members
+        owner, EVERY, reason="because", rate_per_minute=6000, actor="user:ann", kind=Campaign.Kind.RESUBMIT, **members
     )
 
 

@@ -10,7 +10,7 @@ from django.db.models import Model
 from django.utils import timezone
 
 from executions.awaits import awaits, webhooks
-from executions.campaigns import campaigns
+from executions.campaigns import campaigns, drafts
 from executions.lifecycle import retention
 from executions.models import Campaign, Execution, Interaction
 from executions.state_machine import moves
@@ -26,6 +26,7 @@ from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import another_session, lock
 from tests.executions.awaits.parking import make_late, suspended
+from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = timezone.now() - timedelta(days=40)
@@ -56,6 +57,14 @@ def running_campaigns() -> Sweep:
     rows = [scenes.start_campaign(scenes.dead(1)[0]) for _ in range(2)]
     Campaign.objects.update(rate_since=timezone.now() - timedelta(seconds=60))
     return campaigns.advance, rows
+
+
+def old_drafts() -> Sweep:
+    owner, _ = scenes.dead(1)
+    rows = [scenes.draft(owner) for _ in range(2)]
+    with unguarded(Campaign):
+        Campaign.objects.update(created_at=LONG_AGO)
+    return drafts.remove_old, rows
 
 
 def late_interactions() -> Sweep:
@@ -124,6 +133,7 @@ SWEEPS = [
     claims,
     expired_leases,
     running_campaigns,
+    old_drafts,
     late_interactions,
     due_webhooks,
     old_executions,

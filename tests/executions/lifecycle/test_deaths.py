@@ -10,7 +10,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from executions.awaits import awaits
-from executions.campaigns import campaigns
+from executions.campaigns import campaigns, drafts
+from executions.campaigns.creating import Options
 from executions.campaigns.filters import Filters
 from executions.errors import AwaitTimedOut
 from executions.lifecycle import outcome, retention, sweep
@@ -202,6 +203,57 @@ def campaign_that_ends() -> Act:
     return campaigns.advance
 
 
+def draft_of_a_campaign() -> Campaign:
+    owner, _ = making.ready()
+    making.dead(owner, "a", "b")
+    return drafts.freeze(owner, Campaign.Kind.REDRIVE, Execution.objects.all(), actor="user:op")
+
+
+def start_of_a_draft() -> Act:
+    draft = draft_of_a_campaign()
+    options = Options(reason="fixed", rate_per_minute=600)
+    return lambda: drafts.start(draft.tenant, draft.pk, options, actor="user:op")
+
+
+def removal_of_a_draft() -> Act:
+    draft = draft_of_a_campaign()
+    return lambda: drafts.discard(draft.tenant, draft.pk, actor="user:op")
+
+
+def stopping(kind: Campaign.Kind) -> Act:
+    """A campaign stops a queued execution and one that waits for an answer."""
+    ready = making.ready()
+    suspended(ready, "asks")
+    making.execution(ready[0], "queued")
+    filters = Filters(pipeline_id=making.PIPELINE)
+    campaigns.start(ready[0], filters, reason="x", rate_per_minute=600, actor="user:op", kind=kind)
+    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=5))
+    return campaigns.advance
+
+
+def campaign_that_cancels() -> Act:
+    return stopping(Campaign.Kind.CANCEL)
+
+
+def campaign_that_pauses() -> Act:
+    return stopping(Campaign.Kind.PAUSE)
+
+
+def campaign_that_pauses_itself() -> Act:
+    """An execution of its canary has failed again."""
+    owner, _ = making.ready()
+    making.dead(owner, "a", "b")
+    filters = Filters(pipeline_id=making.PIPELINE)
+    campaigns.start(owner, filters, reason="x", rate_per_minute=600, actor="user:op", canary=1)
+    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=5))
+    campaigns.advance()
+    [claim] = making.claimed(owner)
+    release = Execution.objects.get(pk=claim.execution_id).release
+    failed = making.failure(claim, retryable=False)
+    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[failed]))
+    return campaigns.advance
+
+
 def cancellation_of_a_campaign() -> Act:
     campaign, _ = running_campaign()
     return lambda: campaigns.cancel(campaign.tenant, campaign.pk, actor="user:op")
@@ -303,6 +355,11 @@ def replacement_of_a_key() -> Act:
         cancellation_of_a_run,
         redrive_of_an_execution,
         start_of_a_campaign,
+        start_of_a_draft,
+        removal_of_a_draft,
+        campaign_that_cancels,
+        campaign_that_pauses,
+        campaign_that_pauses_itself,
         campaign_that_ends,
         cancellation_of_a_campaign,
         pause_of_a_campaign,

@@ -146,7 +146,7 @@ def retention_of_failures(ready: Ready) -> Boundary:
 def campaign_credit(ready: Ready) -> Boundary:
     """At a rate of 60 per minute, the first item is admitted after one second."""
     making.dead(ready[0], "key")
-    campaigns.start(ready[0], Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="")
+    campaigns.start(ready[0], Filters(pipeline_id=making.PIPELINE), reason="because", rate_per_minute=60, actor="")
     second = timedelta(seconds=1)
     return Boundary(lambda at: Campaign.objects.update(rate_since=at - second), lambda: campaigns.advance() == 1)
 

@@ -168,7 +168,9 @@ def test_executions_that_finished_at_one_moment_are_all_removed_in_small_batches
 def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_and_its_results_remain() -> None:
     owner = keeping(30, failed=30)
     dead = making.dead(owner, "a", "b")
-    made = campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="user:ann")
+    made = campaigns.start(
+        owner, Filters(pipeline_id=making.PIPELINE), reason="because", rate_per_minute=60, actor="user:ann"
+    )
     making.aged(*dead, days=31)
     assert remove() == 0
     campaigns.cancel(owner, made.pk, actor="user:ann")
@@ -183,7 +185,7 @@ def test_a_kept_execution_does_not_prevent_the_removal_of_younger_ones(settings:
     settings.SWEEP_LIMIT = 1
     owner = keeping(30, failed=30)
     making.aged(*making.dead(owner, "spared"), days=40)
-    campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="user:ann")
+    campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), reason="because", rate_per_minute=60, actor="user:ann")
     making.aged(*making.dead(owner, "younger"), days=31)
     assert remove() == 1
     assert kept() == {"spared"}
@@ -192,7 +194,9 @@ def test_a_kept_execution_does_not_prevent_the_removal_of_younger_ones(settings:
 def test_an_item_whose_execution_was_removed_is_skipped() -> None:
     owner = keeping(30, failed=30)
     making.aged(*making.dead(owner, "a"), days=31)
-    made = campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="user:ann")
+    made = campaigns.start(
+        owner, Filters(pipeline_id=making.PIPELINE), reason="because", rate_per_minute=60, actor="user:ann"
+    )
     CampaignItem.objects.update(outcome="SKIPPED")
     remove()
     with unguarded(CampaignItem):

@@ -160,7 +160,7 @@ def a_worker_whose_endpoint_is_not_allowed(ready: Ready) -> Callable[[], bool]:
 
 def a_campaign(ready: Ready) -> Callable[[], bool]:
     [made] = making.dead(ready[0], "key")
-    campaigns.start(ready[0], Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="")
+    campaigns.start(ready[0], Filters(pipeline_id=making.PIPELINE), reason="because", rate_per_minute=60, actor="")
     Campaign.objects.update(rate_since=LONG_AGO)
     return lambda: "REDRIVEN" in [kind for kind, _ in making.history(made)]
 
@@ -245,7 +245,7 @@ def late_interactions(ready: Ready) -> Callable[[], int]:
 def due_campaigns(ready: Ready) -> Callable[[], int]:
     for number in range(3):
         making.dead(ready[0], f"k{number}", code=f"Code{number}")
-        campaigns.start(ready[0], Filters(error_code=f"Code{number}"), reason="", rate_per_minute=60, actor="")
+        campaigns.start(ready[0], Filters(error_code=f"Code{number}"), reason="because", rate_per_minute=60, actor="")
     Campaign.objects.update(rate_since=LONG_AGO)
     return campaigns.advance
 
