@@ -40,6 +40,7 @@ SPECTACULAR_SETTINGS = {
         "ResubmissionStart": "executions.models.StartFrom",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
+        "InteractionChannel": "executions.models.Interaction.Channel",
         "CampaignItemOutcome": "executions.models.CampaignItem.Result",
         "DeadLetterReason": "executions.models.DeadLetter.Reason",
         "WorkerState": "executions.models.WorkerEligibility.State",

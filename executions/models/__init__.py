@@ -13,6 +13,7 @@ from executions.models.execution import (
     ExecutionEvent,
 )
 from executions.models.hold import Hold
+from executions.models.interaction_event import InteractionEvent
 from executions.models.message_path import MessagePath
 from executions.models.resubmission import Resubmission
 from executions.models.smoke_test import SmokeTest
@@ -36,6 +37,7 @@ __all__ = [
     "ExecutionEvent",
     "Hold",
     "Interaction",
+    "InteractionEvent",
     "MessagePath",
     "Resubmission",
     "SmokeTest",

@@ -11,7 +11,8 @@ NAMES: Final = (
     *("deployment.create", "execution.cancel", "execution.pause", "execution.redrive", "execution.resubmit"),
     *("execution.resume", "execution.submit", "executions.remove"),
     *("gradual_activation.promote", "gradual_activation.start", "gradual_activation.step"),
-    *("gradual_activation.withdraw", "interaction.answer"),
+    *("gradual_activation.withdraw", "interaction.answer", "interaction.claim", "interaction.delegate"),
+    "interaction.release",
     *("membership.add", "membership.change", "membership.remove", "policy.change"),
     *("pipeline.pause", "pipeline.resume"),
     *(
