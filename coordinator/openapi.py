@@ -41,6 +41,7 @@ SPECTACULAR_SETTINGS = {
         "CampaignStatus": "executions.models.Campaign.Status",
         "CampaignCause": "executions.models.Campaign.Cause",
         "InteractionStatus": "executions.models.Interaction.Status",
+        "InteractionChannel": "executions.models.Interaction.Channel",
         "CampaignItemOutcome": "executions.models.CampaignItem.Result",
         "DeadLetterReason": "executions.models.DeadLetter.Reason",
         "WorkerState": "executions.models.WorkerEligibility.State",

@@ -229,3 +229,21 @@ class AssigneeInvalid(CoordinatorError):
     code = "ASSIGNEE_INVALID"
     status = 422
     title = "The assignee may not operate in the tenant"
+
+
+class InteractionClaimed(CoordinatorError):
+    code = "INTERACTION_CLAIMED"
+    status = 409
+    title = "Somebody else has claimed the interaction"
+
+
+class InteractionNotClaimed(CoordinatorError):
+    code = "INTERACTION_NOT_CLAIMED"
+    status = 409
+    title = "The caller has not claimed the interaction"
+
+
+class DelegateUnknown(CoordinatorError):
+    code = "DELEGATE_UNKNOWN"
+    status = 422
+    title = "No member of the tenant with this name may answer"

@@ -52,6 +52,12 @@ def tenants_of(user: User | AnonymousUser, scope: Scope = Scope.READ) -> QuerySe
     return Tenant.objects.filter(Exists(granting))
 
 
+def holders(tenant: Tenant, scope: Scope) -> QuerySet[User]:
+    """Return the members of `tenant` whose roles grant `scope`, by user name."""
+    granting = Membership.objects.filter(user_id=OuterRef("pk"), tenant=tenant, role__in=roles_granting(scope))
+    return User.objects.filter(Exists(granting), is_active=True).order_by("username")
+
+
 def may(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> bool:
     return tenants_of(user, scope).filter(pk=tenant.pk).exists()
 

@@ -1,31 +1,43 @@
-"""Questions: the list of open interactions, the page of one, and the form that answers it."""
+"""Questions: the list of open interactions, and the pages that show, claim, pass on and answer one."""
 
 import uuid
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import JSONField, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern
 from django.utils import timezone
-from django.utils.timesince import timeuntil
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
 
-from executions.admin.documents import bounded_json, typed_value
-from executions.admin.filters import NEWEST, ExecutionsPipelineFilter
-from executions.awaits import interactions
+from executions.admin.answer_form import AnswerForm
+from executions.admin.documents import bounded_json
+from executions.admin.filters import ExecutionsPipelineFilter
+from executions.admin.interaction_filters import (
+    AssigneeFilter,
+    ClaimFilter,
+    DeadlineFilter,
+    GroupFilter,
+    StatusFilter,
+    StepFilter,
+    TransportFilter,
+)
+from executions.awaits import claims, interactions
 from executions.awaits.awaits import TIMER
-from executions.awaits.opening import FIRST_STATUS
 from executions.models import Interaction
+from executions.questions.readable import readable, telling_fields
+from executions.questions.words import person
 from foundation.admin.columns import badge, column, moment
+from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
-from tenancy.access import actor, tenants_of
-from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter, problem_of
+from tenancy.access import actor, holders, tenants_of
+from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, problem_of
 from tenancy.roles import Scope
 
 Status = Interaction.Status
@@ -38,85 +50,31 @@ VARIANTS = {
     Status.TIMED_OUT.value: "danger",
     Status.CANCELLED.value: "default",
 }
-
-
-class StatusFilter(ScopedFilter):
-    """Filters by status. By default shows questions that can be answered. A search includes every status."""
-
-    title = "status"
-    parameter_name = "status"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield "all", "All"
-        yield from ((status.value, status.value) for status in Status)
-
-    def choices(self, changelist: Any) -> Iterator[Any]:
-        first, *others = super().choices(changelist)
-        yield from ({**first, "display": "Waiting for answers"}, *others)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
-        if self.value() == "all" or (request.GET.get(SEARCH_VAR) and not self.value()):
-            return queryset
-        if self.value():
-            return queryset.filter(status=self.value())
-        return queryset.filter(status__in=Interaction.OPEN).exclude(transport=TIMER)
-
-
-class TransportFilter(ScopedFilter):
-    title = "transport"
-    parameter_name = "transport"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((transport, transport) for transport in FIRST_STATUS)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
-        return queryset.filter(transport=self.value()) if self.value() else queryset
-
-
-class DeadlineFilter(ScopedFilter):
-    title = "deadline"
-    parameter_name = "deadline"
-    spans = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from (("passed", "Has passed"), ("hour", "Within the hour"), ("day", "Within a day"))
-        yield "week", "Within a week"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
-        now = timezone.now()
-        if self.value() == "passed":
-            return queryset.filter(deadline__lte=now)
-        span = self.spans.get(self.value() or "")
-        return queryset.filter(deadline__gt=now, deadline__lte=now + span) if span else queryset
-
-
-class _NamedFilter(TextFilter):
-    """Filters by the name in `lookup`. Suggests the names of the open interactions with the nearest deadlines."""
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        rows = Interaction.objects.filter(tenant__in=tenants_of(person), status__in=Interaction.OPEN)
-        names = set(rows.order_by("deadline").values_list(self.lookup, flat=True)[:NEWEST])
-        yield from ((name, name) for name in sorted(name for name in names if name))
-
-
-class AssigneeFilter(_NamedFilter):
-    title = parameter_name = lookup = "assignee"
-
-
-class GroupFilter(_NamedFilter):
-    title = parameter_name = lookup = "group"
+MOST_NEXT = 200
+"""How many of the questions with the nearest deadlines are candidates for the next one."""
+MOST_MEMBERS = 200
+# The short scalars of a request. Requests may be large, so the database picks them.
+SHORT_MEMBERS = """
+CASE jsonb_typeof(executions_interaction.request) WHEN 'object' THEN (
+    SELECT jsonb_object_agg(key, value) FROM (
+        SELECT key, value FROM jsonb_each(executions_interaction.request)
+        WHERE jsonb_typeof(value) IN ('string', 'number', 'boolean') AND length(value::text) <= 200 LIMIT 50) m)
+END
+"""
 
 
 @admin.register(Interaction)
 class InteractionAdmin(ReadOnlyAdmin):
-    list_display = ("question", "pipeline", "tenant", "assignee", "group", "transport", "state", "due")
+    list_display = ("question", "request_fields", "pipeline", "tenant", "due", "claim", "addressee", "state")
     list_filter = (
+        ClaimFilter,
         StatusFilter,
         ExecutionsPipelineFilter,
+        StepFilter,
+        DeadlineFilter,
         AssigneeFilter,
         GroupFilter,
         TransportFilter,
-        DeadlineFilter,
         TenantFilter,
     )
     search_fields = ("execution__id",)
@@ -126,11 +84,15 @@ class InteractionAdmin(ReadOnlyAdmin):
     paginator = InfinitePaginator
     show_full_result_count = False
     sortable_by = ()
+    empty = (
+        "A pipeline asks a question with an await. Questions appear here when an execution reaches one, the nearest "
+        "deadline first. If you filter the list, clear the filters to see the others."
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:
-        rows = super().get_queryset(request).select_related("tenant", "execution")
+        rows: QuerySet[Interaction] = super().get_queryset(request).select_related("tenant", "execution")
         payloads = ("execution__input", "execution__result", "execution__progress", "request", "response")
-        return rows.defer(*payloads)
+        return rows.defer(*payloads).annotate(members=RawSQL(SHORT_MEMBERS, (), output_field=JSONField()))  # noqa: S611
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Interaction], search_term: str
@@ -148,45 +110,125 @@ class InteractionAdmin(ReadOnlyAdmin):
 
     @column("Question")
     def question(self, interaction: Interaction) -> str:
-        return (
-            interaction.step_id
-            if interaction.item_index is None
-            else f"{interaction.step_id} #{interaction.item_index}"
-        )
+        return str(interaction)
 
-    @column("Pipeline")
-    def pipeline(self, interaction: Interaction) -> str:
-        return interaction.execution.pipeline_id
+    @column("Request", empty="-")
+    def request_fields(self, interaction: Any) -> SafeString | None:
+        fields = telling_fields(interaction.members or {})
+        return format_html_join("", '<div><span class="dc-quiet">{}:</span> {}</div>', fields) or None
+
+    @column("Pipeline and execution")
+    def pipeline(self, interaction: Interaction) -> SafeString:
+        execution = interaction.execution
+        name = execution.execution_key or f"…{str(execution.pk)[-8:]}"
+        return format_html('{}<div class="dc-quiet">{}</div>', execution.pipeline_id, name)
 
     @badge("Status", VARIANTS)
     def state(self, interaction: Interaction) -> str:
         return interaction.status
 
     @column("Deadline")
-    def due(self, interaction: Interaction) -> str:
-        return moment(interaction.deadline) + left(interaction)
+    def due(self, interaction: Interaction) -> SafeString | None:
+        due = timed(interaction.deadline)
+        overdue = interaction.status in Interaction.OPEN and interaction.deadline <= timezone.now()
+        return format_html('<strong class="dc-alarm">Overdue</strong> {}', due) if overdue else due
+
+    @column("Claimed by", empty="-")
+    def claim(self, interaction: Interaction) -> str | None:
+        return person(interaction.claimed_by) if interaction.claimed_by and is_claimed(interaction) else None
+
+    @column("For", empty="-")
+    def addressee(self, interaction: Interaction) -> str | None:
+        to = person(interaction.delegate) if interaction.delegate else interaction.assignee
+        return ", ".join(filter(None, (to, interaction.group))) or None
 
     def own_urls(self) -> list[URLPattern]:
-        return [self.own("<uuid:object_id>/answer/", "answer", self.answer)]
+        return [
+            self.own("<uuid:object_id>/answer/", "answer", self.answer),
+            self.own("<uuid:object_id>/claim/", "claim", self.claim_page),
+            self.own("<uuid:object_id>/release/", "release", self.release_page),
+            self.own("<uuid:object_id>/delegate/", "delegate", self.delegate_page),
+        ]
 
     def show(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        """Show the question. The claimant's visit renews the claim."""
+        if request.method == "GET" and row.claimed_by == actor(request.user) and self.may(request, Scope.ANSWER, row):
+            claims.renew(row, actor=actor(request.user))
         return self._shown(request, row)
 
-    def answer(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        """Submit the typed answer. A rejected answer stays in the form."""
-        row = self.row_or_404(request, object_id)
+    # --- claims ---------------------------------------------------------------------------------------
+
+    def claim_page(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        def act(row: Interaction) -> str:
+            claims.claim(row.tenant, row.pk, actor=actor(request.user), take_over=bool(request.POST.get("take_over")))
+            return "You have claimed the question. Others see that you are working on it."
+
+        return self._act(request, object_id, act)
+
+    def release_page(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        def act(row: Interaction) -> str:
+            claims.release(row.tenant, row.pk, actor=actor(request.user))
+            return "You have released the question."
+
+        return self._act(request, object_id, act)
+
+    def delegate_page(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        def act(row: Interaction) -> str:
+            to, take_over = request.POST.get("to", "").strip(), bool(request.POST.get("take_over"))
+            note = request.POST.get("note", "")[: claims.LONGEST_NOTE]
+            claims.delegate(row.tenant, row.pk, actor=actor(request.user), to=to, note=note, take_over=take_over)
+            return f"The question is delegated to {to}."
+
+        return self._act(request, object_id, act)
+
+    def _act(self, request: HttpRequest, object_id: uuid.UUID, act: Callable[[Interaction], str]) -> HttpResponse:
+        """Perform an act that returns a message, and show the question again."""
+        row = self._answerable(request, object_id)
+        if request.method == "POST":
+            try:
+                messages.success(request, act(row))
+            except CoordinatorError as error:
+                return self._shown(request, self.row_or_404(request, object_id), error=error)
+        return redirect("admin:executions_interaction_change", row.pk)
+
+    def _answerable(self, request: HttpRequest, object_id: uuid.UUID) -> Interaction:
+        row: Interaction = self.row_or_404(request, object_id)
         if not self.may(request, Scope.ANSWER, row):
             raise PermissionDenied
+        return row
+
+    # --- answers --------------------------------------------------------------------------------------
+
+    def answer(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        """Submit the answer of the form, or the JSON. A rejected answer stays in the form."""
+        row = self._answerable(request, object_id)
         if request.method != "POST":
             return redirect("admin:executions_interaction_change", row.pk)
-        draft = request.POST.get("response", "")
+        found = interactions.interaction(row.tenant, row.pk)
+        form = AnswerForm.submitted(found, request.POST.dict())
+        if form.is_edit:
+            return self._shown(request, row, form=form)
         try:
-            response = typed_value(draft, field="response")
             completion = interactions.complete(
-                row.tenant, interaction_id=row.pk, response=response, actor=actor(request.user)
+                row.tenant,
+                interaction_id=row.pk,
+                response=form.response(),
+                actor=actor(request.user),
+                channel=Interaction.Channel.PAGE,
+                note=form.note,
+                unless_claimed=not form.take_over,
             )
         except CoordinatorError as error:
-            return self._shown(request, self.row_or_404(request, object_id), draft=draft, error=error)
+            rest = form.place(error)
+            return self._shown(request, self.row_or_404(request, object_id), form=form, error=error, problems=rest)
+        self._tell(request, completion)
+        following = self._next(request, row) if form.then_next else row
+        if following is None:
+            messages.info(request, "No other open question is waiting for you.")
+            return redirect("admin:executions_interaction_changelist")
+        return redirect("admin:executions_interaction_change", following.pk)
+
+    def _tell(self, request: HttpRequest, completion: interactions.Completion) -> None:
         if completion.duplicate:
             first = completion.interaction
             messages.warning(
@@ -196,48 +238,68 @@ class InteractionAdmin(ReadOnlyAdmin):
             messages.success(
                 request, "Your answer was accepted. The execution continues when all its questions are answered."
             )
-        return redirect("admin:executions_interaction_change", row.pk)
+
+    def _next(self, request: HttpRequest, row: Interaction) -> Interaction | None:
+        """Return the open question that the person may answer and nobody else has claimed, same pipeline first."""
+        rows = Interaction.objects.filter(tenant__in=list(tenants_of(request.user, Scope.ANSWER)))
+        free = Q(claimed_until=None) | Q(claimed_until__lte=timezone.now()) | Q(claimed_by=actor(request.user))
+        open_rows = rows.filter(free, status__in=Interaction.OPEN).exclude(transport=TIMER).exclude(pk=row.pk)
+        nearest = open_rows.order_by("deadline", "created_at", "id").select_related("execution")
+        few = nearest.only("pk", "execution__pipeline_id")[:MOST_NEXT]
+        return min(few, key=lambda each: each.execution.pipeline_id != row.execution.pipeline_id, default=None)
+
+    # --- the page -------------------------------------------------------------------------------------
 
     def _shown(
-        self, request: HttpRequest, row: Interaction, *, draft: str = "", error: CoordinatorError | None = None
+        self,
+        request: HttpRequest,
+        row: Interaction,
+        *,
+        form: AnswerForm | None = None,
+        error: CoordinatorError | None = None,
+        problems: list[Any] | None = None,
     ) -> HttpResponse:
         found = interactions.interaction(row.tenant, row.pk)
         waits = found.status in Interaction.OPEN
+        answerable = waits and found.transport != TIMER
+        may_answer = self.may(request, Scope.ANSWER, found)
+        me = actor(request.user)
+        problem = problem_of(error) if error else None
+        if problem and problems is not None:
+            problem["errors"] = problems
+        completed = found.status == Status.COMPLETED
         return self.page(
             request,
             "executions/interaction.html",
             status=error.status if error else 200,
-            title=f"{found.step_id} of {found.execution.pipeline_id}",
+            title=f"{found} of {found.execution.pipeline_id}",
             original=found,
             interaction=found,
             execution=found.execution,
             variant=VARIANTS[found.status],
             waits=waits,
-            left=left(found),
-            answerable=waits and found.transport != TIMER,
-            may_answer=self.may(request, Scope.ANSWER, found),
-            many=found.unit.gives_many and not found.unit.itemized,
+            overdue=waits and found.deadline <= timezone.now(),
+            answerable=answerable,
+            may_answer=may_answer,
+            form=form or (AnswerForm.fresh(found) if answerable and may_answer else None),
+            draft=form.draft if form else "",
             items=found.unit.expected_items,
+            request_fields=readable(found.request),
             question=bounded_json(found.request),
-            answered=bounded_json(found.response) if found.status == Status.COMPLETED else None,
-            expected=_definition(found),
-            draft=draft,
-            problem=problem_of(error) if error else None,
+            answer_fields=readable(found.response) if completed else None,
+            answered=bounded_json(found.response) if completed else None,
+            claimed=is_claimed(found),
+            claimant=person(found.claimed_by or ""),
+            mine=is_claimed(found) and found.claimed_by == me,
+            delegate=person(found.delegate or ""),
+            members=holders(found.tenant, Scope.ANSWER)[:MOST_MEMBERS] if answerable and may_answer else (),
+            events=found.events.order_by("-sequence")[:20],
+            longest_note=claims.LONGEST_NOTE,
+            problem=problem,
         )
 
 
-def left(interaction: Interaction) -> str:
-    """Return the time until the deadline in words, that it has passed, or "" if the interaction is closed."""
-    if interaction.status not in Interaction.OPEN:
-        return ""
-    now = timezone.now()
-    return f" (in {timeuntil(interaction.deadline, now)})" if interaction.deadline > now else " (has passed)"
-
-
-def _definition(of: Interaction) -> dict[str, Any] | None:
-    """Return the contract's definition of the answer's type, or None if it has none."""
-    contract = of.execution.release.contract
-    types = contract.document.get("canonicalTypes") if contract else None
-    entry = types.get(of.output_type) if isinstance(types, dict) else None
-    definition = entry.get("definition") if isinstance(entry, dict) else None
-    return bounded_json(definition) if definition else None
+def is_claimed(interaction: Interaction) -> bool:
+    """True if a claim lasts on an open question."""
+    until = interaction.claimed_until
+    return interaction.status in Interaction.OPEN and until is not None and until > timezone.now()

@@ -14,18 +14,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from executions.awaits import interactions
+from executions.awaits import claims, interactions
 from executions.awaits.interactions import Completion
 from executions.errors import (
     AnswerInvalid,
     AwaitTimedOut,
     CorrelationAmbiguous,
+    DelegateUnknown,
+    InteractionClaimed,
     InteractionClosed,
+    InteractionNotClaimed,
     InteractionUnknown,
     ResumeTokenInvalid,
 )
 from executions.models import Interaction
-from foundation.api.fields import Identifier, StrictSerializer, Text
+from foundation.api.fields import Flag, Identifier, StrictSerializer, Text
 from foundation.api.pagination import NewestFirst
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
@@ -61,6 +64,13 @@ class CompleteRequest(StrictSerializer):
     correlationId = Identifier(max_length=200, required=False, allow_null=True, default=None)
     resumeToken = Text(max_length=LONGEST, required=False, allow_null=True, default=None)
     response = serializers.JSONField(allow_null=True, help_text=RESPONSE_HELP)
+    note = Text(
+        max_length=claims.LONGEST_NOTE,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="For people. It is stored with the response, and the pipeline does not get it.",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if all(attrs[name] is None for name in ("interactionId", "correlationId", "resumeToken")):
@@ -68,6 +78,17 @@ class CompleteRequest(StrictSerializer):
                 {"interactionId": serializers.ErrorDetail("or correlationId or resumeToken is required", "required")}
             )
         return attrs
+
+
+class ClaimRequest(StrictSerializer):
+    takeOver = Flag(
+        required=False, default=False, help_text="Also if the claim of somebody else lasts. Otherwise that is an error."
+    )
+
+
+class DelegateRequest(ClaimRequest):
+    to = Text(max_length=150, help_text="The user name of a member of the tenant whose role may respond.")
+    note = Text(max_length=claims.LONGEST_NOTE, required=False, allow_blank=True, default="")
 
 
 class ResumeRequest(StrictSerializer):
@@ -101,6 +122,19 @@ class InteractionView(serializers.Serializer[Interaction]):
     response = serializers.JSONField(help_text="The first response. Later ones have no effect.", allow_null=True)
     actor = serializers.CharField(allow_null=True)
     completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)
+    note = serializers.CharField(allow_null=True, help_text="The note of the actor, for people.")
+    channel = serializers.ChoiceField(
+        choices=Interaction.Channel.choices,
+        allow_null=True,
+        help_text="How the response came. Null for timers, and if the worker reported the response.",
+    )
+    claimedBy = serializers.CharField(
+        source="claimed_by", allow_null=True, help_text="Who last claimed it. A claim keeps nobody from responding."
+    )
+    claimedUntil = serializers.DateTimeField(
+        source="claimed_until", allow_null=True, help_text="The claim has run out if this time has passed."
+    )
+    delegate = serializers.CharField(allow_null=True, help_text="To whom it was passed on last.")
     dispatchAttempts = serializers.IntegerField(source="dispatch_attempts")
     lastDispatchError = serializers.CharField(source="last_dispatch_error")
     createdAt = serializers.DateTimeField(source="created_at")
@@ -199,8 +233,66 @@ class CompleteInteraction(TenantView):
             resume_token=body["resumeToken"],
             response=body["response"],
             actor=self.actor,
+            note=body["note"],
         )
         return Response(CompletionView(completion).data)
+
+
+class ClaimView(TenantView):
+    """The base of the views that change who works on an interaction."""
+
+    def changed(self, interaction: Interaction) -> Response:
+        return Response(InteractionView(interaction, context={"request": self.request}).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["interactions"])
+class ClaimInteraction(ClaimView):
+    scopes: ClassVar = {"POST": Scope.ANSWER}
+    acts: ClassVar = {"POST": "interaction.claim"}
+    refusals: ClassVar = {"POST": (InteractionUnknown, InteractionClosed, InteractionClaimed)}
+
+    @extend_schema(operation_id="claimInteraction", request=ClaimRequest, responses=InteractionView)
+    def post(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
+        """Say that the caller is working on an interaction, for 30 minutes. A repeated claim starts them again.
+
+        A claim is for people: it keeps no client from responding. The body is optional.
+        """
+        body = ClaimRequest.validated(request.data)
+        claimed = claims.claim(self.tenant, interaction_id, actor=self.actor, take_over=body["takeOver"])
+        return self.changed(claimed)
+
+
+@extend_schema(parameters=[TENANT], tags=["interactions"])
+class ReleaseInteraction(ClaimView):
+    scopes: ClassVar = {"POST": Scope.ANSWER}
+    acts: ClassVar = {"POST": "interaction.release"}
+    refusals: ClassVar = {"POST": (InteractionUnknown, InteractionClosed, InteractionNotClaimed)}
+
+    @extend_schema(operation_id="releaseInteraction", request=None, responses=InteractionView)
+    def post(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
+        """End the caller's claim."""
+        return self.changed(claims.release(self.tenant, interaction_id, actor=self.actor))
+
+
+@extend_schema(parameters=[TENANT], tags=["interactions"])
+class DelegateInteraction(ClaimView):
+    scopes: ClassVar = {"POST": Scope.ANSWER}
+    acts: ClassVar = {"POST": "interaction.delegate"}
+    refusals: ClassVar = {"POST": (InteractionUnknown, DelegateUnknown, InteractionClosed, InteractionClaimed)}
+
+    @extend_schema(operation_id="delegateInteraction", request=DelegateRequest, responses=InteractionView)
+    def post(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
+        """Pass an interaction on to a member of the tenant, and end its claim."""
+        body = DelegateRequest.validated(request.data)
+        passed_on = claims.delegate(
+            self.tenant,
+            interaction_id,
+            actor=self.actor,
+            to=body["to"],
+            note=body["note"],
+            take_over=body["takeOver"],
+        )
+        return self.changed(passed_on)
 
 
 @extend_schema(tags=["interactions"])
@@ -226,5 +318,8 @@ class Resume(APIView):
 urlpatterns = [
     path("interactions", Interactions.as_view(), name="interactions"),
     path("interactions/complete", CompleteInteraction.as_view(), name="interaction-complete"),
+    path("interactions/<uuid:interaction_id>/claim", ClaimInteraction.as_view(), name="interaction-claim"),
+    path("interactions/<uuid:interaction_id>/release", ReleaseInteraction.as_view(), name="interaction-release"),
+    path("interactions/<uuid:interaction_id>/delegate", DelegateInteraction.as_view(), name="interaction-delegate"),
     path("interactions/<uuid:interaction_id>", OneInteraction.as_view(), name="interaction"),
 ]

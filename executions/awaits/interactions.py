@@ -6,6 +6,7 @@ The caller has checked access to the tenant. A resume token needs no other permi
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -19,6 +20,7 @@ from executions.errors import (
     AnswerInvalid,
     AwaitTimedOut,
     CorrelationAmbiguous,
+    InteractionClaimed,
     InteractionClosed,
     InteractionUnknown,
     ResumeTokenInvalid,
@@ -35,6 +37,22 @@ from wire.resume_token import ResumeToken, ResumeTokenError, read
 Status = Interaction.Status
 MOST_PROBLEMS = 100
 MOST_CORRELATED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim that lasts: who is working on an answer, and until when."""
+
+    by: str
+    until: datetime
+
+    def refusal(self, interaction_id: uuid.UUID) -> InteractionClaimed:
+        """Return the error for others who would disturb the claimant."""
+        return InteractionClaimed(
+            f"{self.by} has claimed interaction {interaction_id} until {self.until.isoformat(timespec='seconds')}.",
+            claimedBy=self.by,
+            claimedUntil=self.until.isoformat(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +85,8 @@ def resume(resume_token: str, *, response: Any, actor: str) -> Completion:
     tenant = Tenant.objects.filter(slug=token.tenant_id).first()
     if tenant is None:
         raise ResumeTokenInvalid("The resume token names an unknown tenant.")
-    return complete(tenant, resume_token=resume_token, response=response, actor=actor)
+    channel = Interaction.Channel.RESUME_TOKEN
+    return complete(tenant, resume_token=resume_token, response=response, actor=actor, channel=channel)
 
 
 def complete(
@@ -78,22 +97,26 @@ def complete(
     interaction_id: uuid.UUID | None = None,
     correlation_id: str | None = None,
     resume_token: str | None = None,
+    channel: Interaction.Channel = Interaction.Channel.API,
+    note: str = "",
+    unless_claimed: bool = False,
 ) -> Completion:
     """Answer an interaction, named by one or more of its three names, which must agree.
 
     The first answer is stored with its actor and time. The last missing answer of a unit resumes the execution. A
     repeated answer changes nothing, returns the first answer, and sends the wake-up for the execution again. An answer
-    after the deadline fails the unit and the execution, as the sweep does.
+    after the deadline fails the unit and the execution, as the sweep does. With `unless_claimed`, the claim of somebody
+    else refuses the answer; pages set it until the person confirms. `note` is stored with the answer.
 
     Raises, in this order: `ResumeTokenInvalid`, `CorrelationAmbiguous`, `InteractionUnknown`, `AwaitTimedOut`,
-    `InteractionClosed`, `AnswerInvalid`.
+    `InteractionClosed`, `InteractionClaimed`, `AnswerInvalid`.
     """
     token = None if resume_token is None else _read(resume_token)
     found = _find(tenant, interaction_id, correlation_id, token)
     problems = [] if found.status == Status.COMPLETED else _problems(found, response)
     with transaction.atomic():
         awaits.lock(found.execution_id, found.unit_id)
-        status, late = _status(found)
+        status, late, claim = _lock(found)
         if status == Status.COMPLETED:
             wakeup.send_once(DISPATCH_TASK)
         elif late and status in Interaction.OPEN:
@@ -102,11 +125,13 @@ def complete(
             late = status == Status.TIMED_OUT
             if not late:
                 raise InteractionClosed(_why_closed(found, status), interactionStatus=status)
+        elif unless_claimed and claim is not None and claim.by != actor:
+            raise claim.refusal(found.pk)
         elif problems:
             summary = "; ".join(f"{problem['field']}: {problem['message']}" for problem in problems[:3])
             raise AnswerInvalid(summary, errors=problems[:MOST_PROBLEMS])
         else:
-            _answer(found, response, actor)
+            _answer(found, response, actor, channel, note.strip() or None)
             awaits.resume({found.unit_id: 1}, actor=actor)
             audit.record(
                 "interaction.answer",
@@ -206,16 +231,26 @@ def _require_token_of(token: ResumeToken, found: Interaction) -> None:
 # --- answering ------------------------------------------------------------------------------------
 
 
-def _status(found: Interaction) -> tuple[str, bool]:
-    """Lock the interaction. Return its status, and whether its deadline has passed by the database's clock."""
+def _lock(found: Interaction) -> tuple[str, bool, Claim | None]:
+    """Lock the interaction.
+
+    Return its status, whether its deadline has passed by the database's clock, and the claim that lasts.
+    """
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK_INTERACTION, [TIMER, found.pk])
-        status, late = cursor.fetchone()
-    return status, late
+        status, late, claimant, until, lasts = cursor.fetchone()
+    return status, late, Claim(claimant, until) if lasts else None
 
 
-def _answer(found: Interaction, response: Any, actor: str) -> None:
-    parameters: dict[str, Any] = {"id": found.pk, "response": Jsonb(response), "actor": actor, "open": awaits.OPEN}
+def _answer(found: Interaction, response: Any, actor: str, channel: Interaction.Channel, note: str | None) -> None:
+    parameters: dict[str, Any] = {
+        "id": found.pk,
+        "response": Jsonb(response),
+        "actor": actor,
+        "channel": channel.value,
+        "note": note,
+        "open": awaits.OPEN,
+    }
     with connection.cursor() as cursor:
         cursor.execute(statements.ANSWER, parameters)
 
@@ -228,13 +263,12 @@ def _why_closed(found: Interaction, status: str) -> str:
 
 def _problems(found: Interaction, response: Any) -> list[dict[str, str]]:
     """Return the problems of an answer: it is not a list although several are due, or not of the contract's type."""
-    many = found.unit.gives_many and not found.unit.itemized
+    many = gives_many(found)
     if many and not isinstance(response, list):
         return [_problem("response", "must be an array of answers")]
-    contract = found.execution.release.contract
-    if contract is None or not found.execution.release.pipeline.validate_answers:
+    if found.execution.release.contract is None or not found.execution.release.pipeline.validate_answers:
         return []
-    types = _types(contract.document.get("canonicalTypes") or {}, found.output_type)
+    types = answer_types(found)
     places = [(f"response[{place}]", item) for place, item in enumerate(response)] if many else [("response", response)]
     return [
         _problem(f"{place}{path}", rule)
@@ -243,12 +277,33 @@ def _problems(found: Interaction, response: Any) -> list[dict[str, str]]:
     ]
 
 
-def _types(canonical_types: Mapping[str, Any], output_type: str) -> Mapping[str, Any]:
-    """Return the types with an entry for the output type: scalars have none. An unknown name accepts every value."""
-    if output_type in canonical_types:
+def gives_many(found: Interaction) -> bool:
+    """True if the one answer of the unit is a list."""
+    return found.unit.gives_many and not found.unit.itemized
+
+
+def answer_types(found: Interaction) -> Mapping[str, Any]:
+    """Return the types of the contract, with an entry for the output type: scalars have none.
+
+    A name that the contract does not define accepts every value.
+    """
+    contract = found.execution.release.contract
+    types = contract.document.get("canonicalTypes") if contract else None
+    canonical_types: Mapping[str, Any] = types if isinstance(types, Mapping) else {}
+    if found.output_type in canonical_types:
         return canonical_types
-    alias = {"kind": "alias", "target": {"kind": "scalar", "id": output_type}}
-    return {**canonical_types, output_type: {"definition": alias}}
+    alias = {"kind": "alias", "target": {"kind": "scalar", "id": found.output_type}}
+    return {**canonical_types, found.output_type: {"definition": alias}}
+
+
+def request_type(found: Interaction) -> str | None:
+    """Return the name of the type of the request, which is the input of the await in the contract; None if unknown."""
+    contract = found.execution.release.contract
+    steps = contract.document.get("steps") if contract else None
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, Mapping) and step.get("index") == found.step_index and step.get("kind") == "await":
+            return step.get("inputTypeId")
+    return None
 
 
 def _problem(field: str, rule: str) -> dict[str, str]:

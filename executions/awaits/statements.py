@@ -120,17 +120,45 @@ SELECT DISTINCT ON (unit_id) unit_id, id FROM late ORDER BY unit_id, deadline, i
 # --- answers ---
 
 # Locks an interaction. Returns its status, and whether its deadline has passed by the clock of its execution, which
-# stands still during a pause; timers are never late. No row: the interaction was removed with its execution.
+# stands still during a pause; timers are never late. Then its claim, and whether that lasts. No row: the interaction
+# was removed with its execution.
 LOCK_INTERACTION = """
-SELECT status, deadline <= execution_clock(execution_id) AND transport <> %s
+SELECT status, deadline <= execution_clock(execution_id) AND transport <> %s, claimed_by, claimed_until,
+    coalesce(claimed_until > clock_timestamp(), false)
 FROM executions_interaction WHERE id = %s FOR UPDATE
 """
 
 # Stores an answer. No row: the interaction is closed.
 ANSWER = """
-UPDATE executions_interaction SET status = 'COMPLETED', response = %(response)s, actor = %(actor)s,
-    completed_at = clock_timestamp(), version = version + 1, next_dispatch_at = NULL, updated_at = now()
+UPDATE executions_interaction SET status = 'COMPLETED', response = %(response)s, actor = %(actor)s, note = %(note)s,
+    channel = %(channel)s, completed_at = clock_timestamp(), version = version + 1, next_dispatch_at = NULL,
+    updated_at = now()
 WHERE id = %(id)s AND status = ANY(%(open)s)
+"""
+
+# --- claims ---
+
+# Locks an interaction. Returns its status, its claim, and for how long that lasts. No row: the interaction was removed
+# with its execution.
+LOCK_CLAIM = """
+SELECT status, claimed_by, claimed_until, claimed_until - clock_timestamp()
+FROM executions_interaction WHERE id = %s FOR UPDATE
+"""
+
+# Changes the claim of an open interaction, or its delegate, with the event. `updated_at` is when the wait began, so it
+# stays. No row is impossible: the caller has locked the interaction.
+CHANGE_CLAIM = """
+WITH changed AS (
+    UPDATE executions_interaction SET claimed_by = %(claimant)s, delegate = coalesce(%(delegate)s, delegate),
+        claimed_until = CASE WHEN %(claimant)s::text IS NOT NULL THEN clock_timestamp() + %(time)s END,
+        claim_changes = claim_changes + 1
+    WHERE id = %(id)s AND status = ANY(%(open)s) AND claimed_by IS NOT DISTINCT FROM %(before)s
+    RETURNING *
+)
+INSERT INTO executions_interactionevent (tenant_id, execution_id, interaction_id, sequence, kind, actor, note,
+    claimed_by, claimed_until, delegate)
+SELECT tenant_id, execution_id, id, claim_changes, %(kind)s, %(actor)s, %(note)s, claimed_by, claimed_until, delegate
+FROM changed
 """
 
 # --- webhooks ---

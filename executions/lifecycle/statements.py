@@ -115,6 +115,7 @@ WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_p
 REMOVE_HISTORY = (
     "DELETE FROM executions_executionevent WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_deadletter WHERE execution_id = ANY(%s)",
+    "DELETE FROM executions_interactionevent WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_interaction WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_awaitunit WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_wireform WHERE execution_id = ANY(%s)",

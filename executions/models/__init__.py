@@ -14,6 +14,7 @@ from executions.models.execution import (
 )
 from executions.models.failure_group import IS_NEW, FailureGroup
 from executions.models.hold import Hold
+from executions.models.interaction_event import InteractionEvent
 from executions.models.message_path import MessagePath
 from executions.models.resubmission import Resubmission
 from executions.models.smoke_test import SmokeTest
@@ -39,6 +40,7 @@ __all__ = [
     "FailureGroup",
     "Hold",
     "Interaction",
+    "InteractionEvent",
     "MessagePath",
     "Resubmission",
     "SmokeTest",

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from executions.models.execution import Execution
+from executions.questions.words import title_of
 from tenancy.models import Tenant
 
 
@@ -73,6 +74,11 @@ class Interaction(models.Model):
     A webhook is WAITING until it is sent, DISPATCHING while it is sent, and DISPATCHED after it was received.
     `worker_name` is the exact id that the worker gave it, if that differs from the text of `id`. `first_deadline` is
     the deadline with which it was opened, if a pause has moved `deadline` since.
+
+    A claim says who is working on the answer; it ends at `claimed_until`, and never keeps others from answering.
+    `delegate` is the member to whom the question was passed on. Each change of these has an `InteractionEvent`, whose
+    number is `claim_changes`. `note` and `channel` belong to the answer; `channel` is null for timers, for answers that
+    a worker reported, and for answers from before this column existed.
     """
 
     class Status(models.TextChoices):
@@ -83,6 +89,11 @@ class Interaction(models.Model):
         FAILED = "FAILED"
         TIMED_OUT = "TIMED_OUT"
         CANCELLED = "CANCELLED"
+
+    class Channel(models.TextChoices):
+        PAGE = "page", "the page"
+        API = "api", "the API"
+        RESUME_TOKEN = "resume-token", "a resume token, as the receiver of a webhook has it"
 
     OPEN = (Status.WAITING, Status.DISPATCHING, Status.DISPATCHED)
 
@@ -114,6 +125,12 @@ class Interaction(models.Model):
     response = models.JSONField(null=True)
     actor = models.CharField(max_length=200, null=True)
     completed_at = models.DateTimeField(null=True)
+    note = models.CharField(max_length=2000, null=True)
+    channel = models.CharField(max_length=12, null=True, choices=Channel)
+    claimed_by = models.CharField(max_length=200, null=True)
+    claimed_until = models.DateTimeField(null=True)
+    delegate = models.CharField(max_length=200, null=True)
+    claim_changes = models.IntegerField(default=0, db_default=0)
     deadline = models.DateTimeField()
     first_deadline = models.DateTimeField(null=True)
     dispatch_attempts = models.IntegerField(default=0)
@@ -130,6 +147,22 @@ class Interaction(models.Model):
                 condition=Q(status="COMPLETED", actor__isnull=False, completed_at__isnull=False)
                 | (~Q(status="COMPLETED") & Q(actor__isnull=True, completed_at__isnull=True, response__isnull=True)),
                 name="interaction_completed_by_somebody",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="COMPLETED") | Q(note__isnull=True, channel__isnull=True),
+                name="interaction_note_of_answer",
+            ),
+            models.CheckConstraint(
+                condition=Q(note__isnull=True) | ~Q(note__regex=r"^\s*$"), name="interaction_note_says_something"
+            ),
+            models.CheckConstraint(
+                condition=Q(channel__isnull=True) | Q(channel__in=["page", "api", "resume-token"]),
+                name="interaction_channel_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(claimed_by__isnull=True, claimed_until__isnull=True)
+                | Q(claimed_by__isnull=False, claimed_until__isnull=False),
+                name="interaction_claim_complete",
             ),
         )
         indexes = (
@@ -151,7 +184,8 @@ class Interaction(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.step_id} {self.id}"
+        title = title_of(self.step_id)
+        return title if self.item_index is None else f"{title} #{self.item_index}"
 
     @property
     def known_as(self) -> str:

@@ -13,7 +13,8 @@ NAMES: Final = (
     *("execution.resume", "execution.submit", "executions.remove"),
     "failure_group.change",
     *("gradual_activation.promote", "gradual_activation.start", "gradual_activation.step"),
-    *("gradual_activation.withdraw", "interaction.answer"),
+    *("gradual_activation.withdraw", "interaction.answer", "interaction.claim", "interaction.delegate"),
+    "interaction.release",
     *("membership.add", "membership.change", "membership.remove", "policy.change"),
     *("pipeline.pause", "pipeline.resume"),
     *(

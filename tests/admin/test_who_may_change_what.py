@@ -110,6 +110,8 @@ FORMS: list[Form] = [
     ("releases_activationrequest_withdraw", lambda w: [asked(w)], WHY, RELEASERS),
     ("releases_trustedkey_revoke", lambda w: [key(w)], WHY, ADMINS),
     ("executions_interaction_answer", lambda w: [question(w)], {"response": "1"}, OPERATORS),
+    ("executions_interaction_claim", lambda w: [question(w)], {}, OPERATORS),
+    ("executions_interaction_delegate", lambda w: [question(w)], {"to": "operator", "note": "please"}, OPERATORS),
     ("executions_execution_redrive", lambda w: [dead(w)], {**WHY, "expected_version": "2"}, OPERATORS),
     (
         "executions_execution_resubmit",

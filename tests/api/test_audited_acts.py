@@ -81,6 +81,7 @@ def granted(names: dict[str, list[str]]) -> dict[str, tuple[str, dict[str, str],
             {},
             {"correlationId": names["correlationId"][0], "response": {"secret": "payload"}},
         ),
+        "interactions/{interaction_id}/claim": ("interaction.claim", {}, {}),
         "workers/{pipeline_id}/{worker_id}/drain": ("worker.drain", {}, WHY),
         "workers": ("worker.register", {}, BODIES["POST", "workers"]),
     }
@@ -98,6 +99,8 @@ def test_a_granted_request_leaves_one_entry(ours: TenantApi, settings: Any, subt
         "pipelines/{pipeline_id}/attachments",
         "campaigns/{campaign_id}/resume",
         "executions/{execution_id}/resume",
+        "interactions/{interaction_id}/delegate",
+        "interactions/{interaction_id}/release",
         "pipelines/{pipeline_id}/resume",
         "pipelines/{pipeline_id}/retirements",
         "pipelines/{pipeline_id}/rollback",
@@ -151,6 +154,19 @@ def test_a_resumption_leaves_one_entry(ours: TenantApi) -> None:
         assert ours.call("POST", ours.url("") + f"{path}/pause", body, token=token).status_code == 201
         assert ours.call("POST", ours.url("") + f"{path}/resume", body, token=token).status_code == 200
         assert [entry.act for entry in entries()[before:]] == [f"{kind}.pause", f"{kind}.resume"]
+
+
+def test_the_acts_on_claims_leave_one_entry_each(ours: TenantApi) -> None:
+    path, token = f"interactions/{populate(ours)['interaction_id'][0]}", ours.all_scopes
+    before = len(entries())
+    for act, body in (("claim", {}), ("release", None), ("delegate", {"to": ours.admin.username})):
+        response = ours.call("POST", ours.url("") + f"{path}/{act}", body, token=token)
+        assert response.status_code == 200, response.content
+    assert [entry.act for entry in entries()[before:]] == [
+        "interaction.claim",
+        "interaction.release",
+        "interaction.delegate",
+    ]
 
 
 def test_a_rollback_and_a_retirement_leave_one_entry_each(ours: TenantApi) -> None:

@@ -37,7 +37,7 @@ ANY_OBJECT = {
     "GET attachment 200",
     "GET descriptor 200",
 }
-WITHOUT_BODY = {"completeUpload", "beatForWorker"}
+WITHOUT_BODY = {"completeUpload", "beatForWorker", "releaseInteraction"}
 WRITING = {"post", "put", "patch"}
 
 Schema = dict[str, Any]

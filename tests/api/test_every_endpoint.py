@@ -59,6 +59,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "campaigns/{campaign_id}/resume"): {"reason": "continue"},
     ("POST", "campaigns/{campaign_id}/cancel"): {"reason": "enough"},
     ("POST", "interactions/complete"): {"correlationId": "c", "response": {}},
+    ("POST", "interactions/{interaction_id}/claim"): {"takeOver": False},
+    ("POST", "interactions/{interaction_id}/delegate"): {"to": "eva"},
     ("POST", "workers"): {
         "pipelineId": making.PIPELINE,
         "contractVersion": "c",

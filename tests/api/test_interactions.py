@@ -91,6 +91,11 @@ def test_an_interaction_shows_its_request_and_assignee(ready: tuple[Tenant, Rele
         "response": None,
         "actor": None,
         "completedAt": None,
+        "note": None,
+        "channel": None,
+        "claimedBy": None,
+        "claimedUntil": None,
+        "delegate": None,
         "dispatchAttempts": 0,
         "lastDispatchError": "",
     }

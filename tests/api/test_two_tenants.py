@@ -139,6 +139,7 @@ PATHS = {
     "SmokeTest": "release__pipeline__tenant",
     "AwaitUnit": "tenant",
     "Interaction": "tenant",
+    "InteractionEvent": "tenant",
     "Worker": "tenant",
     "WorkerEvent": "worker__tenant",
 }
@@ -171,6 +172,7 @@ WRITES: list[tuple[str, str, Any, int]] = [
     ("POST", "campaigns/{campaign_id}/pause", {}, 200),
     ("POST", "campaigns/{campaign_id}/cancel", {}, 200),
     ("POST", "interactions/complete", {"correlationId": "{correlationId}", "response": {"n": 1}}, 200),
+    ("POST", "interactions/{interaction_id}/claim", {}, 200),
     ("POST", "workers/{pipeline_id}/{worker_id}/drain", {"reason": "new disk"}, 200),
     (
         "POST",

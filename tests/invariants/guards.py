@@ -136,6 +136,7 @@ GUARDS: Mapping[str, list[Guard]] = {
         ),
         Guard("interaction_first_deadline", "first_deadline", "WAITING DISPATCHING DISPATCHED"),
     ],
+    "executions_interactionevent": [Guard("interaction_event_append_only")],
     "executions_hold": [
         Guard(
             "hold_ends_once",
@@ -185,7 +186,9 @@ WITH_OTHERS = {
     "releases_activationrequest": "base_id policy round moved status status_changed_at code detail ended_by",
     "releases_artifactupload": "finding",
     "executions_execution": "result status version event_count progress_shape held finished_at",
-    "executions_interaction": "response actor completed_at first_deadline",
+    "executions_interaction": """
+        response actor completed_at first_deadline note channel claimed_by claimed_until delegate claim_changes
+    """,
     "executions_failuregroup": "acknowledged_by acknowledged_at",
     "executions_hold": "ended_at ended_by end_reason",
     "executions_awaitunit": "answered_items",
@@ -234,6 +237,7 @@ REMOVALS = {
     "executions_hold": ("hold_ends_once", "hold_not_truncated"),
     "executions_wireform": ("wire_form_written_once", ""),
     "executions_awaitunit": ("await_unit_over_is_over", "execution_not_truncated"),
-    "executions_interaction": ("interaction_over_is_over", ""),
+    "executions_interaction": ("interaction_over_is_over", "interaction_event_not_truncated"),
+    "executions_interactionevent": ("interaction_event_append_only", "interaction_event_not_truncated"),
 }
 """The triggers that reject a DELETE and a TRUNCATE. A cascade is rejected by the first table's trigger."""

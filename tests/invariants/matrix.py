@@ -198,6 +198,7 @@ MATRIX = {
         never="""
             id tenant_id unit_id execution_id step_id step_index item_index worker_name correlation_id transport
             transport_metadata request output_type assignee group response actor completed_at created_at first_deadline
+            note channel claimed_by claimed_until delegate claim_changes
         """,
         state="status",
         in_state={
@@ -207,6 +208,11 @@ MATRIX = {
             "COMPLETED": "",
             "CANCELLED": "",
         },
+    ),
+    "executions_interactionevent": Table(
+        never="""
+            id tenant_id execution_id interaction_id sequence kind actor note claimed_by claimed_until delegate at
+        """
     ),
     "executions_hold": Table(
         never="""

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from executions.awaits import interactions
+from executions.awaits import claims, interactions
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.holds import holds
@@ -178,6 +178,7 @@ def _executions(owner: Tenant) -> None:
     _run(_submitted(owner, "asking"), making.suspension)
     cancelled = _submitted(owner, "cancelled")
     _run(cancelled, making.suspension)
+    claims.claim(owner, Interaction.objects.get(execution=cancelled).pk, actor=ACTOR)
     holds.pause(cancelled, actor=ACTOR, reason="wrong")
     cancellation.cancel(owner, cancelled.pk, actor=ACTOR, reason="no")
     holds.resume(cancelled, actor=ACTOR)

@@ -67,6 +67,7 @@ UNIQUE = {
     "await_unit_one_open": "(execution_id) WHERE ((status)::text = 'WAITING_EXTERNAL'::text)",
     "await_unit_key_of_interactions": "(id, execution_id, tenant_id)",
     "interaction_item_once": "(unit_id, item_index) NULLS NOT DISTINCT",
+    "interaction_event_once": "(interaction_id, sequence)",
     **{f"hold_of_{target}_once": f"({target}_id) WHERE (ended_at IS NULL)" for target in ("execution", "release")},
     "hold_of_pipeline_once": "(pipeline_id) WHERE (ended_at IS NULL)",
     "campaign_item_once": "(campaign_id, execution_id)",

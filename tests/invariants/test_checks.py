@@ -45,6 +45,8 @@ OPTIONAL: Mapping[str, Mapping[str, Optional]] = {
         "actor": Optional(ANSWER, must="COMPLETED"),
         "completed_at": Optional(ANSWER, must="COMPLETED"),
         "response": Optional(ANSWER, may="COMPLETED"),
+        "note": Optional("interaction_note_of_answer", may="COMPLETED"),
+        "channel": Optional("interaction_note_of_answer", may="COMPLETED"),
     },
     "executions_campaignitem": {"new_execution_id": Optional("campaign_item_resubmitted", must="RESUBMITTED")},
     "executions_campaign": {"finished_at": Optional("campaign_over_has_finish", must=CAMPAIGN_OVER)},

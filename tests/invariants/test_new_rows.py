@@ -8,6 +8,7 @@ from tests.invariants.matrix import MATRIX
 from tests.invariants.new_rows import PAST, SOON, Change, NewRow, release, tenant
 from tests.invariants.new_rows_of_artifacts import ARTIFACTS
 from tests.invariants.new_rows_of_audit import AUDIT
+from tests.invariants.new_rows_of_claims import CLAIMS
 from tests.invariants.new_rows_of_deployments import DEPLOYMENTS
 from tests.invariants.new_rows_of_executions import EXECUTIONS
 from tests.invariants.new_rows_of_failures import FAILURES
@@ -23,7 +24,7 @@ from tests.invariants.new_rows_of_tenants import TENANCY
 
 NEW_ROWS = [
     *(*TENANCY, *AUDIT, *DOCUMENTS, *ARTIFACTS, *HISTORY, *REQUESTS, *GRADUAL, *RETIREMENTS, *DEPLOYMENTS),
-    *(*EXECUTIONS, *FAILURES, *HOLDS, *OPERATIONS, *RESUBMISSIONS, *SMOKE_TESTS),
+    *(*EXECUTIONS, *FAILURES, *HOLDS, *OPERATIONS, *RESUBMISSIONS, *SMOKE_TESTS, *CLAIMS),
 ]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
 
@@ -101,7 +102,11 @@ CHOSEN: dict[str, Change] = {
         **{"status": "'WAITING_EXTERNAL'", "answered_items": "0"},
         **dict.fromkeys(("created_at", "updated_at"), "now()"),
     },
-    "executions_interaction": {"first_deadline": "NULL"},
+    "executions_interaction": {
+        **dict.fromkeys(("first_deadline", "note", "channel", "claimed_by", "claimed_until", "delegate"), "NULL"),
+        "claim_changes": "0",
+    },
+    "executions_interactionevent": {"at": "now()"},
     "executions_hold": {
         "started_at": "greatest(started_at, now())",
         **dict.fromkeys(("ended_at", "ended_by", "end_reason"), "NULL"),

@@ -14,6 +14,7 @@ LIVE = ("queued", "running", "retried", "asking")
 HISTORY = (
     "executions_executionevent",
     "executions_deadletter",
+    "executions_interactionevent",
     "executions_interaction",
     "executions_awaitunit",
     "executions_wireform",
@@ -97,6 +98,7 @@ def test_a_removal_does_not_delete_the_history_of_another_execution(database: Co
     expected = {
         "executions_executionevent": "event_append_only",
         "executions_deadletter": "deadletter_append_only",
+        "executions_interactionevent": "interaction_event_append_only",
         "executions_interaction": "interaction_over_is_over",
         "executions_awaitunit": "await_unit_over_is_over",
         "executions_wireform": "wire_form_written_once",

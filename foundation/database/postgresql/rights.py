@@ -182,7 +182,16 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "executions_interaction": Rights(
             insert=f"{_INTERACTION} {_INTERACTION_STATE}",
-            update=f"{_INTERACTION_STATE} deadline first_deadline",
+            update=f"""
+                {_INTERACTION_STATE} deadline first_deadline note channel claimed_by claimed_until delegate
+                claim_changes
+            """,
+            delete=True,
+        ),
+        "executions_interactionevent": Rights(
+            insert="""
+                tenant_id execution_id interaction_id sequence kind actor note claimed_by claimed_until delegate
+            """,
             delete=True,
         ),
         "executions_hold": Rights(

@@ -1,0 +1,111 @@
+"""The filters of the list of questions."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils import timezone
+
+from executions.admin.filters import NEWEST
+from executions.awaits.awaits import TIMER
+from executions.awaits.opening import FIRST_STATUS
+from executions.models import Interaction
+from tenancy.access import actor, tenants_of
+from tenancy.admin.base import Person, ScopedFilter, TextFilter
+
+Status = Interaction.Status
+
+
+class StatusFilter(ScopedFilter):
+    """Filters by status. By default shows questions that can be answered. A search includes every status."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield "all", "All"
+        yield from ((status.value, status.value) for status in Status)
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        first, *others = super().choices(changelist)
+        yield from ({**first, "display": "Waiting for answers"}, *others)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        if self.value() == "all" or (request.GET.get(SEARCH_VAR) and not self.value()):
+            return queryset
+        if self.value():
+            return queryset.filter(status=self.value())
+        return queryset.filter(status__in=Interaction.OPEN).exclude(transport=TIMER)
+
+
+class TransportFilter(ScopedFilter):
+    title = "transport"
+    parameter_name = "transport"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((transport, transport) for transport in FIRST_STATUS)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        return queryset.filter(transport=self.value()) if self.value() else queryset
+
+
+class DeadlineFilter(ScopedFilter):
+    title = "deadline"
+    parameter_name = "deadline"
+    spans = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from (("passed", "Has passed"), ("hour", "Within the hour"), ("day", "Within a day"))
+        yield "week", "Within a week"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        now = timezone.now()
+        if self.value() == "passed":
+            return queryset.filter(deadline__lte=now)
+        span = self.spans.get(self.value() or "")
+        return queryset.filter(deadline__gt=now, deadline__lte=now + span) if span else queryset
+
+
+class _NamedFilter(TextFilter):
+    """Filters by the name in `lookup`. Suggests the names of the open interactions with the nearest deadlines."""
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        rows = Interaction.objects.filter(tenant__in=tenants_of(person), status__in=Interaction.OPEN)
+        names = set(rows.order_by("deadline").values_list(self.lookup, flat=True)[:NEWEST])
+        yield from ((name, name) for name in sorted(name for name in names if name))
+
+
+class AssigneeFilter(_NamedFilter):
+    title = parameter_name = lookup = "assignee"
+
+
+class GroupFilter(_NamedFilter):
+    title = parameter_name = lookup = "group"
+
+
+class StepFilter(_NamedFilter):
+    title = parameter_name = "step"
+    lookup = "step_id"
+
+
+class ClaimFilter(ScopedFilter):
+    """Filters by who is working on a question, or should."""
+
+    title = "claim"
+    parameter_name = "claim"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from (("mine", "Mine"), ("none", "Unclaimed"), ("others", "Claimed by others"))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        me, lasts = actor(request.user), Q(claimed_until__gt=Now())
+        if self.value() == "mine":
+            name = request.user.get_username()
+            return queryset.filter(Q(lasts, claimed_by=me) | Q(delegate=me) | Q(delegate=None, assignee=name))
+        if self.value() == "none":
+            return queryset.filter(Q(claimed_until=None) | Q(claimed_until__lte=Now()))
+        return queryset.filter(lasts).exclude(claimed_by=me) if self.value() == "others" else queryset

@@ -1,0 +1,156 @@
+"""Claims of interactions: who is working on an answer, and to whom a question was passed on.
+
+Claims coordinate people. They never refuse an answer over REST or with a resume token. Every change is written with its
+event, under the locks of `awaits`. The caller has checked access to the tenant.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection, transaction
+
+from executions.awaits import awaits, statements
+from executions.awaits.awaits import TIMER
+from executions.awaits.interactions import Claim, interaction
+from executions.errors import DelegateUnknown, InteractionClosed, InteractionNotClaimed
+from executions.models import Interaction, InteractionEvent
+from tenancy import audit
+from tenancy.access import actor as actor_of
+from tenancy.access import holders
+from tenancy.models import Tenant
+from tenancy.roles import Scope
+
+CLAIM_TIME = timedelta(minutes=30)
+RENEWED_AFTER = timedelta(minutes=5)
+"""A claim that is younger than this is not renewed, so that opening a page repeatedly writes no further events."""
+LONGEST_NOTE = 2000
+Kind = InteractionEvent.Kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Locked:
+    """A locked interaction: who claimed it last, and the claim if it lasts."""
+
+    claimed_by: str | None
+    claim: Claim | None
+    left: timedelta
+
+
+def claim(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, take_over: bool = False) -> Interaction:
+    """Claim an open interaction for CLAIM_TIME. Renews a claim that the actor has.
+
+    Raises `InteractionUnknown`, `InteractionClosed`, and `InteractionClaimed` if the claim of somebody else lasts,
+    unless `take_over` is set.
+    """
+    return _claim(interaction(tenant, interaction_id), actor, take_over=take_over)
+
+
+def renew(found: Interaction, *, actor: str) -> Interaction:
+    """Renew the actor's claim if it lasts and has not been renewed for RENEWED_AFTER. Otherwise do nothing."""
+    if found.claimed_by != actor or found.status not in Interaction.OPEN:
+        return found
+    return _claim(found, actor, renewal=True)
+
+
+def release(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str) -> Interaction:
+    """End the actor's claim. Raises `InteractionUnknown`, `InteractionClosed`, `InteractionNotClaimed`."""
+    found = interaction(tenant, interaction_id)
+    with transaction.atomic():
+        locked = _lock(found)
+        if locked.claimed_by != actor:
+            raise InteractionNotClaimed(f"{locked.claimed_by or 'Nobody'} has claimed interaction {found.pk}.")
+        _change(found, locked, Kind.RELEASED, actor=actor)
+        _record("interaction.release", found, actor)
+    return interaction(tenant, found.pk)
+
+
+def delegate(
+    tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, to: str, note: str = "", take_over: bool = False
+) -> Interaction:
+    """Pass an open interaction on to the member with the user name `to`, and end its claim.
+
+    Raises `InteractionUnknown`, `DelegateUnknown` if no such member may answer, `InteractionClosed`, and
+    `InteractionClaimed` if the claim of somebody else lasts, unless `take_over` is set.
+    """
+    found = interaction(tenant, interaction_id)
+    person = holders(tenant, Scope.ANSWER).filter(username=to).first()
+    if person is None:
+        message = "is not a member of the tenant whose role may answer"
+        raise DelegateUnknown(
+            f"{to!r} {message}.", errors=[{"field": "to", "code": "DELEGATE_UNKNOWN", "message": message}]
+        )
+    with transaction.atomic():
+        locked = _lock(found)
+        _require_free(found, locked, actor, take_over=take_over)
+        _change(found, locked, Kind.DELEGATED, actor=actor, delegate=actor_of(person), note=note.strip() or None)
+        _record("interaction.delegate", found, actor, to=actor_of(person))
+    return interaction(tenant, found.pk)
+
+
+def _claim(found: Interaction, actor: str, *, take_over: bool = False, renewal: bool = False) -> Interaction:
+    with transaction.atomic():
+        locked = _lock(found)
+        own = locked.claim is not None and locked.claim.by == actor
+        if renewal and (not own or locked.left > CLAIM_TIME - RENEWED_AFTER):
+            return found
+        _require_free(found, locked, actor, take_over=take_over)
+        kind = Kind.RENEWED if own else Kind.TAKEN_OVER if locked.claim else Kind.CLAIMED
+        _change(found, locked, kind, actor=actor, claimant=actor)
+        _record("interaction.claim", found, actor)
+    return interaction(found.tenant, found.pk)
+
+
+def _require_free(found: Interaction, locked: _Locked, actor: str, *, take_over: bool) -> None:
+    if locked.claim is not None and locked.claim.by != actor and not take_over:
+        raise locked.claim.refusal(found.pk)
+
+
+def _lock(found: Interaction) -> _Locked:
+    """Lock the interaction. Raises `InteractionClosed` if it cannot be answered."""
+    awaits.lock(found.execution_id, found.unit_id)
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LOCK_CLAIM, [found.pk])
+        status, claimant, until, left = cursor.fetchone()
+    if status not in Interaction.OPEN or found.transport == TIMER:
+        raise InteractionClosed(f"Interaction {found.pk} cannot be answered.", interactionStatus=status)
+    lasts = left is not None and left > timedelta()
+    return _Locked(claimant, Claim(claimant, until) if lasts else None, left or timedelta())
+
+
+def _change(
+    found: Interaction,
+    locked: _Locked,
+    kind: InteractionEvent.Kind,
+    *,
+    actor: str,
+    claimant: str | None = None,
+    delegate: str | None = None,
+    note: str | None = None,
+) -> None:
+    parameters: dict[str, Any] = {
+        "id": found.pk,
+        "open": awaits.OPEN,
+        "before": locked.claimed_by,
+        "kind": kind.value,
+        "actor": actor,
+        "claimant": claimant,
+        "time": CLAIM_TIME,
+        "delegate": delegate,
+        "note": note,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements.CHANGE_CLAIM, parameters)
+
+
+def _record(act: str, found: Interaction, actor: str, **details: str) -> None:
+    audit.record(
+        act,
+        tenant=found.tenant,
+        actor=actor,
+        object_type="interaction",
+        object=found.pk,
+        executionId=str(found.execution_id),
+        **details,
+    )

@@ -1,0 +1,1 @@
+"""Questions as people read and answer them. Pure: forms from the contract's types, and values as readable fields."""

@@ -1,0 +1,189 @@
+"""Builds a form from a type of the contract and what was entered so far."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from executions.questions.parts import (
+    DEEPEST,
+    MOST_PARTS,
+    ROOT,
+    ROOT_PATH,
+    Data,
+    Kind,
+    Part,
+    Problem,
+    marker,
+    name_of_item,
+    name_of_member,
+    numbers_in,
+)
+from executions.questions.words import readable_name
+from wire.comparison.type_shapes import Form, Limits, Shape, Types, limits_of
+from wire.documents.json_reader import shown
+
+LONG = 200
+LONG_NAMES = frozenset(
+    ("comment", "comments", "description", "explanation", "justification", "message", "note", "notes", "remark", "text")
+)
+"""Texts get several lines if the contract allows more than LONG characters, or if their names contain such a word."""
+JSON = "JSON."
+_KINDS = {
+    "boolean": Kind.BOOLEAN,
+    "string": Kind.TEXT,
+    "integer": Kind.INTEGER,
+    "number": Kind.NUMBER,
+    "decimal": Kind.DECIMAL,
+    "date": Kind.DATE,
+    "datetime": Kind.DATETIME,
+    "uuid": Kind.UUID,
+}
+
+
+def form_of(types: Types, expression: Any, data: Data, *, many: bool = False) -> Part:
+    """Return the form of the type. With `many`, the answer is a list of the type.
+
+    Maps, unions, types that the contract does not define, and everything beyond the limits of `parts` are JSON.
+    """
+    root, count = _built(types, expression, data, many=many)
+    if count <= MOST_PARTS:
+        return root
+    return Part(Kind.JSON, ROOT, ROOT_PATH, root.label, required=True, text=data.get(ROOT, ""), help=JSON)
+
+
+def fits(types: Types, expression: Any, data: Data, *, many: bool = False) -> bool:
+    """Return True if the form with this data has at most MOST_PARTS parts."""
+    return _built(types, expression, data, many=many)[1] <= MOST_PARTS
+
+
+def _built(types: Types, expression: Any, data: Data, *, many: bool) -> tuple[Part, int]:
+    builder = _Builder(types, data)
+    root = Part(Kind.JSON, ROOT, ROOT_PATH, "Answers" if many else "Answer", required=True)
+    return (builder.repeated if many else builder.part)(root, expression, 0), builder.count
+
+
+def with_problems(part: Part, problems: list[Problem]) -> tuple[Part, list[Problem]]:
+    """Return the part with the messages of the problems that are inside it, and the problems that are not."""
+    parts, left = list[Part](), [problem for problem in problems if _is_inside(problem["field"], part.path)]
+    others = [problem for problem in problems if problem not in left]
+    for inner in part.parts:
+        changed, left = with_problems(inner, left)
+        parts.append(changed)
+    return replace(part, parts=parts, problems=[problem["message"] for problem in left]), others
+
+
+def has_problems(part: Part) -> bool:
+    return bool(part.problems) or any(map(has_problems, part.parts))
+
+
+class _Builder:
+    def __init__(self, types: Types, data: Data) -> None:
+        self._types = types
+        self._data = data
+        self.count = 0
+
+    def part(self, plain: Part, expression: Any, depth: int) -> Part:
+        """Return the part for one value. `plain` has its name, path, label, and whether it is required."""
+        self.count += 1
+        part = self._entered(plain)
+        shape = self._types.shape(expression)
+        if depth > DEEPEST or self.count > MOST_PARTS or self._has(plain.name, "json"):
+            return replace(part, help=JSON)
+        if shape.form is Form.RECORD:
+            return self._group(part, shape, depth)
+        if shape.form is Form.SCALAR and shape.scalar in _KINDS:
+            return _scalar(part, shape)
+        return replace(part, help=JSON)
+
+    def repeated(self, plain: Part, expression: Any, depth: int) -> Part:
+        """Return the part for a list of values."""
+        self.count += 1
+        part = self._entered(plain)
+        if depth > DEEPEST or self.count > MOST_PARTS or self._has(plain.name, "json"):
+            return replace(part, help=JSON)
+        items = [
+            self.part(
+                Part(
+                    Kind.JSON,
+                    name_of_item(part.name, number),
+                    f"{part.path}[{place}]",
+                    f"{part.label} {place + 1}",
+                    required=True,
+                    number=number,
+                ),
+                expression,
+                depth + 1,
+            )
+            for place, number in enumerate(numbers_in(self._data, part.name))
+        ]
+        items = [_on_one_line(item) for item in items]
+        return replace(part, kind=Kind.LIST, parts=items, present=part.required or part.present or bool(items))
+
+    def _group(self, part: Part, shape: Shape, depth: int) -> Part:
+        if not part.required and not part.present:
+            return replace(part, kind=Kind.GROUP)
+        members = [self._member(part, name, field, depth + 1) for name, field in shape.parts.items()]
+        return replace(part, kind=Kind.GROUP, present=True, parts=members)
+
+    def _member(self, group: Part, name: str, field: Mapping[str, Any], depth: int) -> Part:
+        plain = Part(
+            Kind.JSON,
+            name_of_member(group.name, name),
+            f"{group.path}.{shown(name)}",
+            readable_name(name),
+            required=field.get("optional") is not True,
+            member=name,
+        )
+        build = self.repeated if field.get("repeated") is True else self.part
+        return build(plain, field.get("type"), depth)
+
+    def _entered(self, part: Part) -> Part:
+        return replace(
+            part,
+            text=self._data.get(part.name, ""),
+            present=self._has(part.name, "given"),
+            null=self._has(part.name, "null"),
+            empty=self._has(part.name, "empty"),
+            was=self._data.get(marker(part.name, "was"), ""),
+        )
+
+    def _has(self, name: str, kind: str) -> bool:
+        return bool(self._data.get(marker(name, kind)))
+
+
+def _scalar(part: Part, shape: Shape) -> Part:
+    limits = limits_of(shape)
+    kind = _KINDS[shape.scalar]
+    if kind is Kind.TEXT and limits.choices is not None:
+        return replace(part, kind=Kind.CHOICE, choices=sorted(limits.choices))
+    if kind is Kind.TEXT and (LONG < limits.longest < inf or "\n" in part.text or _is_long(part.label)):
+        kind = Kind.LONG_TEXT
+    return replace(part, kind=kind, help=_help(limits))
+
+
+def _is_long(label: str) -> bool:
+    return not LONG_NAMES.isdisjoint(label.lower().split())
+
+
+def _on_one_line(item: Part) -> Part:
+    short = item.kind is Kind.LONG_TEXT and "\n" not in item.text
+    return replace(item, kind=Kind.TEXT) if short else item
+
+
+def _help(limits: Limits) -> str:
+    """Say which values the contract allows."""
+    rules = []
+    if limits.shortest:
+        rules.append(f"at least {limits.shortest} characters")
+    if limits.longest != inf:
+        rules.append(f"at most {limits.longest:.0f} characters")
+    for bound, inclusive, strict in ((limits.lower, "at least", "more than"), (limits.upper, "at most", "less than")):
+        if bound is not None:
+            rules.append(f"{strict if bound[1] else inclusive} {bound[0]}")
+    text = ", ".join(rules)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _is_inside(field: str, path: str) -> bool:
+    return field == path or (field.startswith(path) and field[len(path)] in ".[{")

@@ -1,0 +1,220 @@
+"""Claims: who is working on an answer, and to whom a question was passed on."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from executions.awaits import awaits, claims, interactions
+from executions.errors import (
+    AnswerInvalid,
+    DelegateUnknown,
+    InteractionClaimed,
+    InteractionClosed,
+    InteractionNotClaimed,
+    InteractionUnknown,
+)
+from executions.lifecycle import cancellation
+from executions.models import Interaction, InteractionEvent
+from releases.models import Release
+from tenancy.models import AuditEntry, Membership, Tenant
+from tenancy.roles import Role
+from tests import making
+from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
+from tests.raw_sql import run, unguarded
+
+pytestmark = pytest.mark.django_db
+EVA, BOB = "user:eva", "user:bob"
+
+
+@pytest.fixture
+def one(ready: tuple[Tenant, Release]) -> Interaction:
+    return interaction_of(suspended(ready))
+
+
+def member(owner: Tenant, name: str, role: Role = Role.OPERATOR, **more: Any) -> User:
+    user = User.objects.create_user(name, **more)
+    Membership.objects.create(user=user, tenant=owner, role=role)
+    return user
+
+
+def claim(of: Interaction, actor: str = EVA, **more: Any) -> Interaction:
+    return claims.claim(of.tenant, of.pk, actor=actor, **more)
+
+
+def delegate(of: Interaction, to: str, actor: str = EVA, **more: Any) -> Interaction:
+    return claims.delegate(of.tenant, of.pk, actor=actor, to=to, **more)
+
+
+def kinds(of: Interaction) -> list[tuple[str, str]]:
+    events = list(InteractionEvent.objects.filter(interaction=of).order_by("sequence"))
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    return [(event.kind, event.actor) for event in events]
+
+
+def run_out(of: Interaction, minutes: int = 31) -> None:
+    """Let so many minutes of the claim pass."""
+    change = "UPDATE executions_interaction SET claimed_until = claimed_until - make_interval(mins => %s) WHERE id = %s"
+    with unguarded(Interaction):
+        run(change, minutes, of.pk)
+
+
+def state(of: Interaction) -> tuple[str, str | None, str | None, int]:
+    of.refresh_from_db()
+    return of.status, of.claimed_by, of.delegate, of.claim_changes
+
+
+def test_a_claim_says_who_works_on_the_answer_and_for_how_long(one: Interaction) -> None:
+    claimed = claim(one)
+    [event] = InteractionEvent.objects.filter(interaction=one)
+    assert claimed.claimed_by == EVA
+    assert claimed.claimed_until is not None
+    assert claims.CLAIM_TIME - (claimed.claimed_until - event.at) < claims.CLAIM_TIME / 10
+    assert (event.kind, event.claimed_until) == ("CLAIMED", claimed.claimed_until)
+    assert (claimed.updated_at, claimed.version) == (one.updated_at, one.version)
+    [entry] = AuditEntry.objects.filter(act="interaction.claim")
+    assert (entry.actor, entry.object, entry.tenant) == (EVA, str(one.pk), one.tenant)
+
+
+def test_another_person_claims_only_to_take_over(one: Interaction) -> None:
+    claim(one)
+    with pytest.raises(InteractionClaimed) as caught:
+        claim(one, BOB)
+    assert caught.value.data["claimedBy"] == EVA
+    assert state(one) == ("DISPATCHED", EVA, None, 1)
+    assert claim(one, BOB, take_over=True).claimed_by == BOB
+    assert kinds(one) == [("CLAIMED", EVA), ("TAKEN_OVER", BOB)]
+
+
+def test_a_claim_runs_out(one: Interaction) -> None:
+    claim(one)
+    run_out(one)
+    assert claim(one, BOB).claimed_by == BOB
+    assert kinds(one) == [("CLAIMED", EVA), ("CLAIMED", BOB)]
+
+
+def test_a_visit_renews_the_claim_of_the_claimant_alone_and_not_at_once(one: Interaction) -> None:
+    claims.renew(claim(one), actor=EVA)
+    claims.renew(interactions.interaction(one.tenant, one.pk), actor=BOB)
+    assert kinds(one) == [("CLAIMED", EVA)]
+    run_out(one, minutes=10)
+    renewed = claims.renew(interactions.interaction(one.tenant, one.pk), actor=EVA)
+    assert kinds(one) == [("CLAIMED", EVA), ("RENEWED", EVA)]
+    assert renewed.claimed_until is not None
+    one.refresh_from_db()
+    run_out(one)
+    claims.renew(interactions.interaction(one.tenant, one.pk), actor=EVA)
+    assert len(kinds(one)) == 2
+
+
+def test_only_the_claimant_releases(one: Interaction) -> None:
+    with pytest.raises(InteractionNotClaimed):
+        claims.release(one.tenant, one.pk, actor=EVA)
+    claim(one)
+    with pytest.raises(InteractionNotClaimed):
+        claims.release(one.tenant, one.pk, actor=BOB)
+    claims.release(one.tenant, one.pk, actor=EVA)
+    assert state(one) == ("DISPATCHED", None, None, 2)
+    assert kinds(one) == [("CLAIMED", EVA), ("RELEASED", EVA)]
+
+
+def test_a_question_is_passed_on_to_a_member_who_may_answer(one: Interaction) -> None:
+    member(one.tenant, "bob")
+    claim(one)
+    delegate(one, "bob", note=" please ")
+    assert state(one) == ("DISPATCHED", None, BOB, 2)
+    event = InteractionEvent.objects.get(interaction=one, kind="DELEGATED")
+    assert (event.delegate, event.note, event.actor) == (BOB, "please", EVA)
+    claim(one, BOB)
+    assert state(one) == ("DISPATCHED", BOB, BOB, 3)
+    [entry] = AuditEntry.objects.filter(act="interaction.delegate")
+    assert BOB in entry.details
+
+
+def test_nobody_else_gets_a_question(one: Interaction) -> None:
+    member(one.tenant, "viewer", Role.VIEWER)
+    member(one.tenant, "left", is_active=False)
+    member(making.tenant(), "stranger")
+    for name in ("viewer", "left", "stranger", "nobody", ""):
+        with pytest.raises(DelegateUnknown) as caught:
+            delegate(one, name)
+        assert caught.value.errors[0]["field"] == "to"
+    assert state(one) == ("DISPATCHED", None, None, 0)
+
+
+def test_a_claimed_question_is_passed_on_by_others_only_to_take_it_over(one: Interaction) -> None:
+    member(one.tenant, "bob")
+    claim(one, "user:carl")
+    with pytest.raises(InteractionClaimed):
+        delegate(one, "bob")
+    delegate(one, "bob", take_over=True)
+    assert state(one) == ("DISPATCHED", None, BOB, 2)
+
+
+def test_a_claim_refuses_an_answer_only_if_the_caller_wants_that(one: Interaction) -> None:
+    claim(one)
+
+    def answered(**more: Any) -> interactions.Completion:
+        return interactions.complete(one.tenant, interaction_id=one.pk, response={"n": 1}, actor=BOB, **more)
+
+    with pytest.raises(InteractionClaimed):
+        answered(unless_claimed=True)
+    assert state(one)[0] == "DISPATCHED"
+    assert not answered().duplicate
+    assert answered(unless_claimed=True).duplicate
+    assert state(one) == ("COMPLETED", EVA, None, 1)
+
+
+def test_the_claimant_answers(one: Interaction) -> None:
+    claim(one)
+    done = interactions.complete(
+        one.tenant, interaction_id=one.pk, response={"n": 1}, actor=EVA, unless_claimed=True, note=" fine "
+    )
+    assert (done.interaction.note, done.interaction.channel) == ("fine", "api")
+
+
+def test_a_claim_that_ran_out_refuses_nothing(one: Interaction) -> None:
+    claim(one)
+    run_out(one)
+    interactions.complete(one.tenant, interaction_id=one.pk, response={"n": 1}, actor=BOB, unless_claimed=True)
+    assert state(one)[0] == "COMPLETED"
+
+
+@pytest.mark.parametrize("act", [claim, delegate])
+def test_a_closed_question_or_a_timer_cannot_be_claimed(
+    ready: tuple[Tenant, Release], act: Callable[..., Interaction]
+) -> None:
+    member(ready[0], "bob")
+    more = {"to": "bob"} if act is delegate else {}
+    timer = interaction_of(suspended(ready, "timer", transport="timer"))
+    answered, cancelled = (interaction_of(suspended(ready, key)) for key in ("answered", "cancelled"))
+    late = interaction_of(suspended(ready, "late"))
+    answer(answered)
+    cancellation.cancel(ready[0], cancelled.execution_id, actor="a", reason="x")
+    make_late(late)
+    awaits.expire()
+    for each in (timer, answered, cancelled, late):
+        with pytest.raises(InteractionClosed):
+            act(each, **more)
+        assert kinds(each) == []
+
+
+def test_a_question_of_another_tenant_is_unknown(one: Interaction) -> None:
+    for tenant, key in ((making.tenant(), one.pk), (one.tenant, uuid.uuid4())):
+        with pytest.raises(InteractionUnknown):
+            claims.claim(tenant, key, actor=EVA)
+    assert kinds(one) == []
+
+
+def test_a_note_and_a_channel_are_stored_with_the_first_answer_alone(one: Interaction) -> None:
+    page, api = Interaction.Channel.PAGE, Interaction.Channel.API
+    with pytest.raises(AnswerInvalid):
+        interactions.complete(one.tenant, interaction_id=one.pk, response=1, actor=EVA, channel=page, note="no")
+    for channel, note in ((page, "first"), (api, "second")):
+        interactions.complete(
+            one.tenant, interaction_id=one.pk, response={"n": 1}, actor=EVA, channel=channel, note=note
+        )
+    one.refresh_from_db()
+    assert (one.note, one.channel) == ("first", "page")

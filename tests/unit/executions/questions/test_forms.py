@@ -1,0 +1,301 @@
+"""Forms that are generated from a type: what they show, and that they hold every value."""
+
+import json
+from datetime import UTC
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executions.questions.building import form_of, with_problems
+from executions.questions.editing import edited
+from executions.questions.filling import data_of, shared_data
+from executions.questions.parts import MOST_ITEMS, Kind, Part, Problem
+from executions.questions.reading import value_of
+from tests.unit.executions.questions.types import choices, named, record, scalar, typed_values, types
+from wire.comparison.type_shapes import Types
+
+BERLIN = ZoneInfo("Europe/Berlin")
+ZONES = [UTC, BERLIN, ZoneInfo("Pacific/Apia"), ZoneInfo("America/New_York")]
+
+
+def read_json(text: str, path: str) -> tuple[Any, list[Problem]]:
+    try:
+        return json.loads(text), []
+    except ValueError:
+        return None, [{"field": path, "code": "BAD", "message": "is not JSON"}]
+
+
+def read(form: Part, zone: Any = UTC) -> Any:
+    value, problems = value_of(form, zone, read_json)
+    assert problems == []
+    return value
+
+
+def problems_of(form: Part) -> dict[str, str]:
+    return {problem["field"]: problem["message"] for problem in value_of(form, UTC, read_json)[1]}
+
+
+def one(kind: Any, **data: str) -> Part:
+    """Return the part for the only member `x` of an answer. `data` are fields below it, and `text` is its own."""
+    named_data = {f"answer.x:{name}": text for name, text in data.items() if name != "text"}
+    if "text" in data:
+        named_data["answer.x"] = data["text"]
+    [part] = form_of(types(T=record(x=kind)), "T", named_data).parts
+    return part
+
+
+@given(typed_values(), st.sampled_from(ZONES), st.booleans())
+def test_a_form_that_is_filled_with_a_value_reads_as_the_same_value(
+    typed: tuple[dict[str, Any], Any, Any], zone: Any, many: bool
+) -> None:
+    definitions, expression, value = typed
+    known = Types(definitions)
+    value = [value, value] if many else value
+    data = data_of(known, expression, value, zone, many=many)
+    found = read(form_of(known, expression, data, many=many), zone)
+    assert json.dumps(found, sort_keys=True) == json.dumps(value, sort_keys=True)
+
+
+@given(typed_values())
+def test_an_empty_form_never_fails(typed: tuple[dict[str, Any], Any, Any]) -> None:
+    definitions, expression, _ = typed
+    value_of(form_of(Types(definitions), expression, {}), UTC, read_json)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (scalar("boolean"), Kind.BOOLEAN),
+        (scalar("integer"), Kind.INTEGER),
+        (scalar("number"), Kind.NUMBER),
+        (scalar("decimal"), Kind.DECIMAL),
+        (scalar("date"), Kind.DATE),
+        (scalar("datetime"), Kind.DATETIME),
+        (scalar("uuid"), Kind.UUID),
+        (scalar("string"), Kind.TEXT),
+        (scalar("json"), Kind.JSON),
+        (scalar("unheard of"), Kind.JSON),
+        (named("Unknown"), Kind.JSON),
+        ({"kind": "map", "key": scalar("string"), "value": scalar("integer")}, Kind.JSON),
+        ({"type": scalar("integer"), "repeated": True}, Kind.LIST),
+    ],
+)
+def test_each_type_has_its_kind_of_field(kind: Any, expected: Kind) -> None:
+    assert one(kind).kind is expected
+
+
+def test_enums_are_choices_and_records_are_groups() -> None:
+    known = types(
+        Colour=choices("red", "green"),
+        Inner=record(n=scalar("integer")),
+        T=record(colour=named("Colour"), inner=named("Inner"), rest={"type": named("Inner"), "optional": True}),
+    )
+    colour, inner, rest = form_of(known, "T", {}).parts
+    assert (colour.kind, colour.options) == (Kind.CHOICE, [("=green", "green"), ("=red", "red")])
+    assert [(part.name, part.path, part.label) for part in inner.parts] == [("answer.inner.n", "response.inner.n", "N")]
+    assert (rest.kind, rest.present, rest.parts) == (Kind.GROUP, False, ())
+
+
+def test_the_limits_of_the_contract_are_shown() -> None:
+    known = types(
+        Amount={"kind": "wrapper", "wraps": scalar("integer"), "minimum": 1, "maximumExclusive": 9},
+        Code={"kind": "wrapper", "wraps": scalar("string"), "minLength": 2, "maxLength": 4},
+        T=record(amount=named("Amount"), code=named("Code")),
+    )
+    amount, code = form_of(known, "T", {}).parts
+    assert amount.help == "At least 1, less than 9."
+    long = {"kind": "wrapper", "wraps": scalar("string"), "maxLength": 201}
+    more = form_of(
+        types(Long=long, T=record(x=named("Long"), customerNote=scalar("string"), x2=scalar("string"))), "T", {}
+    )
+    assert [part.kind for part in more.parts] == [Kind.LONG_TEXT, Kind.LONG_TEXT, Kind.TEXT]
+    assert form_of(types(T=record(x=scalar("string"))), "T", {"answer.x": "a\nb"}).parts[0].kind is Kind.LONG_TEXT
+    assert (code.kind, code.help) == (Kind.TEXT, "At least 2 characters, at most 4 characters.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("integer", " +7 ", 7),
+        ("integer", "-12345678901234567890", -12345678901234567890),
+        ("number", "1.50", 1.5),
+        ("number", "3", 3),
+        ("number", ".5", 0.5),
+        ("decimal", "12345678901234567890.10", "12345678901234567890.10"),
+        ("decimal", " 1.50 ", "1.50"),
+        ("date", "2026-02-28", "2026-02-28"),
+        ("datetime", "2026-07-01T12:30", "2026-07-01T12:30:00+02:00"),
+        ("datetime", "2026-01-01T12:30:05", "2026-01-01T12:30:05+01:00"),
+        ("datetime", "2026-01-01T12:30:05Z", "2026-01-01T12:30:05+00:00"),
+        ("boolean", "true", True),
+        ("boolean", "false", False),
+        ("string", "two\r\nlines", "two\nlines"),
+        ("json", '{"a": [1]}', {"a": [1]}),
+    ],
+)
+def test_what_a_person_enters_is_read_exactly(kind: str, text: str, value: Any) -> None:
+    found = read(one(scalar(kind), text=text), BERLIN)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "problem"),
+    [
+        ("integer", "1.5", "must be an integer"),
+        ("integer", "٣", "must be an integer"),
+        ("integer", "9" * 2000, "must be an integer"),
+        ("number", "1,5", "must be a number"),
+        ("number", "1e9999", "must be a number"),
+        ("number", "NaN", "must be a number"),
+        ("decimal", "ten", "must be a decimal number"),
+        ("decimal", "Infinity", "must be a decimal number"),
+        ("date", "2026-02-30", "must be an ISO 8601 date"),
+        ("datetime", "tomorrow", "must be a date and time"),
+        ("uuid", "x", "must be a UUID"),
+        ("boolean", "", "is required"),
+        ("boolean", "maybe", "is required"),
+        ("integer", " ", "is required"),
+        ("json", "{", "is not JSON"),
+        ("json", "", "is required"),
+    ],
+)
+def test_a_wrong_entry_is_a_problem_of_its_field_and_stays(kind: str, text: str, problem: str) -> None:
+    known = types(T=record(x=scalar(kind)))
+    form = form_of(known, "T", {"answer.x": text})
+    assert problems_of(form) == {"response.x": problem}
+    [part] = with_problems(form, [{"field": "response.x", "code": "c", "message": problem}])[0].parts
+    assert (part.text, list(part.problems)) == (text, [problem])
+
+
+def test_a_choice_that_the_type_does_not_have_is_rejected() -> None:
+    known = types(Colour=choices("red", "green"), T=record(x=named("Colour")))
+    assert problems_of(form_of(known, "T", {"answer.x": "=blue"})) == {"response.x": "is not one of the choices"}
+    assert problems_of(form_of(known, "T", {"answer.x": ""})) == {"response.x": "is required"}
+    assert read(form_of(known, "T", {"answer.x": "=red"})) == {"x": "red"}
+
+
+def test_optional_members_are_left_out_unless_something_is_entered() -> None:
+    known = types(
+        Inner=record(n=scalar("integer")),
+        T=record(
+            **{
+                name: {"type": scalar(name), "optional": True}
+                for name in ("string", "integer", "boolean", "datetime", "json")
+            },
+            inner={"type": named("Inner"), "optional": True},
+            items={"type": scalar("integer"), "optional": True, "repeated": True},
+        ),
+    )
+    assert read(form_of(known, "T", {})) == {}
+    assert read(form_of(known, "T", {"answer.string:empty": "1"})) == {"string": ""}
+    assert read(form_of(known, "T", {"answer.items:given": "1"})) == {"items": []}
+    assert problems_of(form_of(known, "T", {"answer.inner:given": "1"})) == {"response.inner.n": "is required"}
+
+
+def test_items_and_optional_groups_are_added_and_removed_and_other_entries_stay() -> None:
+    known = types(
+        Line=record(sku=scalar("string")),
+        T=record(lines={"type": named("Line"), "repeated": True}, extra={"type": named("Line"), "optional": True}),
+    )
+    data: dict[str, str] = {}
+    for _ in range(3):
+        data = edited(known, "T", data, "add:answer.lines")
+    data |= {f"answer.lines.{number}.sku": str(number) for number in range(3)}
+    data = edited(known, "T", data, "remove:answer.lines.1")
+    assert read(form_of(known, "T", data)) == {"lines": [{"sku": "0"}, {"sku": "2"}]}
+    data = edited(known, "T", edited(known, "T", data, "add:answer.lines"), "give:answer.extra")
+    assert read(form_of(known, "T", data))["extra"] == {"sku": ""}
+    assert [part.number for part in form_of(known, "T", data).parts[0].parts] == ["0", "2", "3"]
+    assert "extra" not in read(form_of(known, "T", edited(known, "T", data, "omit:answer.extra")))
+    assert edited(known, "T", data, "explode:answer.lines") == data
+
+
+def test_a_list_does_not_grow_without_limit_and_a_longer_one_is_json() -> None:
+    known = types(T=record(x={"type": scalar("integer"), "repeated": True}))
+    data: dict[str, str] = {}
+    for _ in range(MOST_ITEMS + 5):
+        data = edited(known, "T", data, "add:answer.x")
+    [part] = form_of(known, "T", data).parts
+    assert (len(part.parts), part.can_grow) == (MOST_ITEMS, False)
+    long = {"x": list(range(MOST_ITEMS + 1))}
+    form = form_of(known, "T", data_of(known, "T", long, UTC))
+    assert form.parts[0].kind is Kind.JSON
+    assert read(form) == long
+
+
+def test_an_endless_type_ends_in_json() -> None:
+    known = types(T=record(x=named("T")))
+    part = form_of(known, "T", {})
+    for _ in range(20):
+        part = part.parts[0] if part.parts else part
+    assert part.kind is Kind.JSON
+
+
+def test_a_type_with_very_many_members_is_json() -> None:
+    known = types(T=record(**{f"m{number}": scalar("integer") for number in range(1000)}))
+    value = {f"m{number}": number for number in range(1000)}
+    form = form_of(known, "T", data_of(known, "T", value, UTC))
+    assert form.kind is Kind.JSON
+    assert read(form) == value
+
+
+def test_a_time_is_shown_in_the_zone_of_the_person_and_stays_as_it_was_if_nobody_changes_it() -> None:
+    known = types(T=record(x=scalar("datetime")))
+    was = "2026-07-01T10:30:00.123456+00:00"
+    data = data_of(known, "T", {"x": was}, BERLIN)
+    assert data["answer.x"] == "2026-07-01T12:30:00"
+    for text in ("2026-07-01T12:30:00", "2026-07-01T12:30"):
+        assert read(form_of(known, "T", {**data, "answer.x": text}), BERLIN) == {"x": was}
+    assert read(form_of(known, "T", {**data, "answer.x": "2026-07-01T12:31"}), BERLIN) == {
+        "x": "2026-07-01T12:31:00+02:00"
+    }
+
+
+def test_members_that_request_and_answer_share_by_name_and_type_are_filled_in() -> None:
+    known = types(
+        Line=record(sku=scalar("string")),
+        Request=record(
+            claimId=scalar("string"),
+            amount=scalar("decimal"),
+            note=scalar("integer"),
+            lines={"type": named("Line"), "repeated": True},
+            secret=scalar("string"),
+        ),
+        T=record(
+            claimId=scalar("string"),
+            amount=scalar("decimal"),
+            note=scalar("string"),
+            lines={"type": named("Line"), "repeated": True},
+            approved=scalar("boolean"),
+        ),
+    )
+    request = {"claimId": "c-7", "amount": "10.50", "note": 5, "lines": [{"sku": "a"}], "secret": "x"}
+    data = shared_data(known, "T", "Request", request, UTC)
+    assert problems_of(form_of(known, "T", data)) == {"response.approved": "is required"}
+    assert read(form_of(known, "T", {**data, "answer.approved": "true"})) == {
+        "claimId": "c-7",
+        "amount": "10.50",
+        "note": "",
+        "lines": [{"sku": "a"}],
+        "approved": True,
+    }
+    assert shared_data(known, "T", "Unknown", request, UTC) == {}
+    assert shared_data(known, "T", "Request", ["not", "an", "object"], UTC) == {}
+
+
+def test_a_problem_is_placed_at_the_deepest_part_that_contains_it() -> None:
+    known = types(Inner=record(n=scalar("json")), T=record(inner=named("Inner")))
+    problems: list[Problem] = [
+        {"field": "response.inner.n.deep[3]", "code": "c", "message": "deep"},
+        {"field": "response.inner", "code": "c", "message": "group"},
+        {"field": "elsewhere", "code": "c", "message": "other"},
+    ]
+    form, rest = with_problems(form_of(known, "T", {}), problems)
+    [inner] = form.parts
+    assert list(inner.problems) == ["group"]
+    assert list(inner.parts[0].problems) == ["deep"]
+    assert [problem["field"] for problem in rest] == ["elsewhere"]
