@@ -44,6 +44,8 @@ ACTS: Final = {
     "executions_execution_cancel": "execution.cancel",
     "executions_execution_redrive": "execution.redrive",
     "executions_execution_resubmit": "execution.resubmit",
+    "executions_execution_save_view": "saved_view.save",
+    "executions_execution_remove_view": "saved_view.remove",
     "executions_hold_execution_pause": "execution.pause",
     "executions_hold_execution_resume": "execution.resume",
     "executions_hold_pipeline_pause": "pipeline.pause",
