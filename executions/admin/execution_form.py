@@ -63,12 +63,12 @@ class Field:
 def fields(requested: SearchRequest) -> Iterator[Field]:
     """Yield the fields with their values, errors, and what can be chosen."""
     errors = {each["field"]: each["message"] for each in requested.problem.errors} if requested.problem else {}
-    choices = {
+    choices: dict[str, Sequence[tuple[str, str]]] = {
         "status": list(STATUSES.items()),
         "smoke": [("yes", "Only smoke tests"), ("no", "No smoke tests")],
         "tenant": [(each.slug, each.slug) for each in requested.tenants],
     }
-    suggestions = {
+    suggestions: dict[str, Sequence[str]] = {
         "pipeline": _pipelines(requested),
         "release": _releases(requested),
         "error": _error_codes(requested),
@@ -78,8 +78,8 @@ def fields(requested: SearchRequest) -> Iterator[Field]:
     for name in LABELS:
         if name == "tenant" and len(requested.tenants) < 2:
             continue
-        offered = {"choices": choices.get(name, ()), "suggestions": suggestions.get(name, ())}
-        yield Field(name, requested.values[name], errors.get(name, ""), **offered)
+        value, error = requested.values[name], errors.get(name, "")
+        yield Field(name, value, error, choices.get(name, ()), suggestions.get(name, ()))
 
 
 def columns_of(requested: SearchRequest) -> list[tuple[str, str, bool]]:

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.urls import reverse
@@ -19,6 +20,8 @@ from foundation.database.bounded import count_up_to, time_limit
 from foundation.errors import CoordinatorError, InvalidRequest, QueryTooSlow
 from tenancy.access import tenants_of
 from tenancy.admin.base import PRESERVED
+from tenancy.models import Tenant
+from tenancy.roles import Scope
 
 LIST_SECONDS = 5
 COUNT_SECONDS = 1
@@ -44,8 +47,9 @@ class SearchRequest:
     """What the address of the list asks for. If it is invalid, `problem` says why, and nothing matches."""
 
     def __init__(self, request: HttpRequest) -> None:
-        self.person = request.user
-        self.query = {name: text for name, text in request.GET.items() if name not in IGNORED}
+        assert isinstance(request.user, User)  # noqa: S101 - the admin shows nothing to others
+        self.person: User = request.user
+        self.query = {name: str(text) for name, text in request.GET.items() if name not in IGNORED}
         self.values = {name: self.query.get(name, "") for name in PARAMETERS}
         self.search = Search()
         self.problem: CoordinatorError | None = None
@@ -53,7 +57,9 @@ class SearchRequest:
         try:
             if COLUMNS in self.query:
                 self.columns = columns.chosen(self.query[COLUMNS].split(columns.SEPARATOR))
-                request.session[REMEMBERED] = columns.SEPARATOR.join(self.columns)
+                remembered = columns.SEPARATOR.join(self.columns)
+                if request.session.get(REMEMBERED) != remembered:
+                    request.session[REMEMBERED] = remembered
             conditions = {name: text for name, text in self.query.items() if name != COLUMNS}
             self.search = parse(conditions, now=timezone.now())
         except InvalidRequest as problem:
@@ -67,8 +73,13 @@ class SearchRequest:
         return found
 
     @cached_property
-    def tenants(self) -> list[Any]:
+    def tenants(self) -> list[Tenant]:
         return list(tenants_of(self.person))
+
+    @cached_property
+    def operated(self) -> list[Tenant]:
+        """The tenants in which the person may operate."""
+        return list(tenants_of(self.person, Scope.OPERATE))
 
     @property
     def query_string(self) -> str:

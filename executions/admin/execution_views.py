@@ -20,7 +20,6 @@ from tenancy import saved_views
 from tenancy.access import ScopeMissing, tenants_of
 from tenancy.admin.base import ReadOnlyAdmin
 from tenancy.models import SavedView, Tenant
-from tenancy.roles import Scope
 
 PAGE = SavedView.Page.EXECUTIONS
 BUILT_IN = {
@@ -49,7 +48,7 @@ def tabs(requested: SearchRequest) -> Iterator[Tab]:
     conditions = {name: text for name, text in requested.query.items() if name != COLUMNS}
     for name, query in BUILT_IN.items():
         yield Tab(name, query, QueryDict(query).dict() == conditions)
-    operated = set(tenants_of(requested.person, Scope.OPERATE).values_list("pk", flat=True))
+    operated = {tenant.pk for tenant in requested.operated}
     for view in saved_views.views(requested.person, PAGE):
         removable = view.tenant_id is None or view.tenant_id in operated
         yield Tab(
@@ -69,9 +68,10 @@ def saving(pages: ReadOnlyAdmin) -> Callable[..., HttpResponseBase]:
             raise PermissionDenied
         query = _query_of(request)
         tenant = _tenant(request)
+        person = SearchRequest.of(request).person
         try:
             _check(query)
-            view = saved_views.save(request.user, PAGE, request.POST.get("name", "").strip(), query, tenant=tenant)
+            view = saved_views.save(person, PAGE, request.POST.get("name", "").strip(), query, tenant=tenant)
         except ScopeMissing:
             request.denied_tenant = tenant  # type: ignore[attr-defined]  # the audit log needs it
             raise PermissionDenied from None
@@ -91,7 +91,7 @@ def removing(pages: ReadOnlyAdmin) -> Callable[..., HttpResponseBase]:
         if not pages.has_view_permission(request):
             raise PermissionDenied
         try:
-            view = saved_views.remove(request.user, view_id)
+            view = saved_views.remove(SearchRequest.of(request).person, view_id)
         except NotFound:
             raise Http404 from None
         except ScopeMissing:

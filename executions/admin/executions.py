@@ -6,8 +6,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern
 from unfold.paginator import InfinitePaginator
@@ -18,8 +17,6 @@ from executions.admin.execution_page import ExecutionPages
 from executions.admin.execution_search import ExecutionList, SearchRequest, tidy_query
 from executions.models import Execution
 from executions.search import columns, exports
-from tenancy.access import tenants_of
-from tenancy.roles import Scope
 
 
 @admin.register(Execution)
@@ -39,7 +36,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         return ("select", *(self.METHODS[name] for name in SearchRequest.of(request).columns))
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         tidy = tidy_query(request.GET)
         if request.method == "GET" and tidy != request.GET.urlencode():
             return redirect(f"{request.path}?{tidy}")
@@ -50,7 +47,6 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
             "columns": execution_form.columns_of(requested),
             "acts": execution_form.acts(request),
             "tabs": list(execution_views.tabs(requested)),
-            "shareable": list(tenants_of(request.user, Scope.OPERATE)),
             "most_exported": exports.MOST,
         }
         response = super().changelist_view(request, {**more, **(extra_context or {})})
