@@ -39,6 +39,7 @@ SPECTACULAR_SETTINGS = {
         "CampaignKind": "executions.models.Campaign.Kind",
         "ResubmissionStart": "executions.models.StartFrom",
         "CampaignStatus": "executions.models.Campaign.Status",
+        "CampaignCause": "executions.models.Campaign.Cause",
         "InteractionStatus": "executions.models.Interaction.Status",
         "CampaignItemOutcome": "executions.models.CampaignItem.Result",
         "DeadLetterReason": "executions.models.DeadLetter.Reason",

@@ -164,13 +164,13 @@ class CampaignRefused(CoordinatorError):
 class CampaignTargetInvalid(CoordinatorError):
     code = "CAMPAIGN_TARGET_INVALID"
     status = 422
-    title = "Only a campaign that resubmits has a target release and a start"
+    title = "The campaign's kind does not take this"
 
 
 class CampaignEmpty(CoordinatorError):
     code = "CAMPAIGN_EMPTY"
     status = 409
-    title = "No execution matches the campaign's filters"
+    title = "The campaign would contain no execution"
 
 
 class FilterRequired(CoordinatorError):

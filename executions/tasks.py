@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from executions.awaits import awaits, webhooks
-from executions.campaigns import campaigns
+from executions.campaigns import campaigns, drafts
 from executions.errors import WorkerLimitReached
 from executions.gradual import watch
 from executions.lifecycle import dispatch as dispatcher
@@ -148,6 +148,7 @@ def sweep() -> None:
         workers.announce_checks,
         dispatcher.dispatch,
         campaigns.advance,
+        drafts.remove_old,
         revoked.fail_open,
     )
     for part in parts:

@@ -10,13 +10,15 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from django.utils.safestring import SafeString
 
+from executions.admin import campaign_drafts
 from executions.admin.campaign_start import start
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import on_one_line
 from executions.admin.filters import STATE_VARIANTS
 from executions.campaigns import campaigns
 from executions.campaigns.campaigns import Progress
-from executions.models import TERMINAL_VALUES, Campaign, CampaignItem
+from executions.campaigns.results import Results, results, results_of
+from executions.models import Campaign, CampaignItem
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import timed
 from releases.models import Release
@@ -27,6 +29,7 @@ from tenancy.roles import Scope
 Status = Campaign.Status
 ItemResult = CampaignItem.Result
 VARIANTS = {
+    Status.DRAFT.value: "info",
     Status.RUNNING.value: "primary",
     Status.PAUSED.value: "warning",
     Status.COMPLETED.value: "success",
@@ -36,7 +39,29 @@ RESULT_VARIANTS = {
     ItemResult.PENDING.value: "info",
     ItemResult.REDRIVEN.value: "success",
     ItemResult.RESUBMITTED.value: "success",
+    ItemResult.CANCELLED.value: "success",
+    ItemResult.PAUSED.value: "success",
     ItemResult.SKIPPED.value: "warning",
+}
+FAILED_AGAIN = "FAILED_AGAIN"
+"""The items that ran again and have failed again. It is a choice beside the results."""
+VERBS = {
+    Campaign.Kind.REDRIVE: "Re-drives",
+    Campaign.Kind.RESUBMIT: "Resubmits",
+    Campaign.Kind.CANCEL: "Cancels",
+    Campaign.Kind.PAUSE: "Pauses",
+}
+RESULTS = {
+    Campaign.Kind.REDRIVE: ItemResult.REDRIVEN,
+    Campaign.Kind.RESUBMIT: ItemResult.RESUBMITTED,
+    Campaign.Kind.CANCEL: ItemResult.CANCELLED,
+    Campaign.Kind.PAUSE: ItemResult.PAUSED,
+}
+DONE = {
+    Campaign.Kind.REDRIVE: "re-driven",
+    Campaign.Kind.RESUBMIT: "resubmitted",
+    Campaign.Kind.CANCEL: "cancelled",
+    Campaign.Kind.PAUSE: "paused",
 }
 REMOVED = "REMOVED"
 ITEMS_SHOWN = 50
@@ -80,30 +105,35 @@ class WaitingReleaseFilter(ScopedFilter):
 
 @admin.register(Campaign)
 class CampaignAdmin(ReadOnlyAdmin):
-    list_display = ("started", "state", "kind", "found", "progress", "rate", "reason", "created_by", "tenant")
+    list_display = ("created", "state", "kind", "found", "progress", "failed", "rate", "reason", "created_by", "tenant")
     list_select_related = ("tenant",)
     list_filter = (StatusFilter, WaitingReleaseFilter, TenantFilter)
     ordering = ("-created_at", "-id")
-    list_per_page = 50
+    list_per_page = 20
     sortable_by = ()
+    empty = "Start a campaign to act on many executions at once. Nothing happens before you have seen a preview."
     change_list_template = "executions/campaign_list.html"
 
-    @column("Started")
-    def started(self, campaign: Campaign) -> SafeString | None:
+    @column("Created")
+    def created(self, campaign: Campaign) -> SafeString | None:
         return timed(campaign.created_at)
 
-    @badge("Status", VARIANTS)
+    @badge("Status", {**VARIANTS, **{f"{status}, FAILED AGAIN": "danger" for status in VARIANTS}})
     def state(self, campaign: Campaign) -> str:
-        return campaign.status
+        return f"{campaign.status}, FAILED AGAIN" if _failed_again(campaign) else campaign.status
 
     @column("Filters")
     def found(self, campaign: Campaign) -> str:
-        return on_one_line(campaign.filters)
+        return on_one_line(campaign.filters) if campaign.filters else "chosen executions"
 
     @column("Done")
     def progress(self, campaign: Campaign) -> str:
         known: Progress = campaign._progress  # type: ignore[attr-defined]
         return f"{known.total - known.pending:,} of {known.total:,}"
+
+    @column("Failed again")
+    def failed(self, campaign: Campaign) -> str:
+        return f"{_failed_again(campaign):,}" if campaign.runs_again else "-"
 
     @column("Per minute")
     def rate(self, campaign: Campaign) -> int:
@@ -114,8 +144,9 @@ class CampaignAdmin(ReadOnlyAdmin):
         changelist = super().get_changelist_instance(request)
         changelist.result_list = rows = list(changelist.result_list)
         known = campaigns.progress([row.pk for row in rows])
+        became = results([row.pk for row in rows])
         for row in rows:
-            row._progress = known[row.pk]
+            row._progress, row._results = known[row.pk], became[row.pk]
         return changelist
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -125,6 +156,10 @@ class CampaignAdmin(ReadOnlyAdmin):
     def own_urls(self) -> list[URLPattern]:
         return [
             self.own("start/", "start", self.start),
+            self.own("draft/", "draft", self.draft),
+            self.own("<uuid:object_id>/begin/", "begin", self.begin),
+            self.own("<uuid:object_id>/discard/", "discard", self.discard),
+            self.own("<uuid:object_id>/instead/", "instead", self.instead),
             self.own("<uuid:object_id>/pause/", "pause", self.pause),
             self.own("<uuid:object_id>/resume/", "resume", self.resume),
             self.own("<uuid:object_id>/cancel/", "cancel", self.cancel),
@@ -133,6 +168,18 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     def start(self, request: HttpRequest) -> HttpResponse:
         return start(self, request)
+
+    def draft(self, request: HttpRequest) -> HttpResponse:
+        return campaign_drafts.make(self, request)
+
+    def begin(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return campaign_drafts.begin(self, request, self.row_or_404(request, object_id))
+
+    def discard(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return campaign_drafts.discard(self, request, self.row_or_404(request, object_id))
+
+    def instead(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return campaign_drafts.instead(self, request, self.row_or_404(request, object_id))
 
     def pause(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         return confirm(
@@ -150,6 +197,8 @@ class CampaignAdmin(ReadOnlyAdmin):
         )
 
     def show(self, request: HttpRequest, row: Campaign) -> HttpResponse:
+        if row.status == Status.DRAFT:
+            return campaign_drafts.show(self, request, row)
         more: dict[str, Any] = {"title": _name(row), "original": row}
         return self.page(request, "executions/campaign.html", **more, **self._shown(request, row))
 
@@ -161,10 +210,9 @@ class CampaignAdmin(ReadOnlyAdmin):
         return self.page(request, "executions/campaign_live.html", **shown)
 
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
-        progress = campaigns.progress([campaign.pk])[campaign.pk]
-        done = progress.redriven + progress.resubmitted
+        progress, became = campaigns.progress_of(campaign.pk), results_of(campaign.pk)
         outcome = request.GET.get("outcome", "")
-        outcome = outcome if outcome in ItemResult.values else ""
+        outcome = outcome if outcome in _outcomes(campaign) else ""
         number = _page_number(request)
         items = _items(campaign, outcome, number)
         shown = items[:ITEMS_SHOWN]
@@ -174,23 +222,38 @@ class CampaignAdmin(ReadOnlyAdmin):
             "variant": VARIANTS[campaign.status],
             "progress": progress,
             "resubmits": campaign.kind == Campaign.Kind.RESUBMIT,
-            "done": done,
+            "verb": VERBS[Campaign.Kind(campaign.kind)],
+            "done_word": DONE[Campaign.Kind(campaign.kind)],
+            "became": became,
             "events": [{"event": event, "data": on_one_line(event.data)} for event in events],
             "items": [_line(item) for item in shown],
             "outcome": outcome,
-            "outcomes": ItemResult.values,
+            "outcomes": _outcomes(campaign),
             "number": number,
             "more_items": len(items) > ITEMS_SHOWN,
-            "follows": campaign.status in LIVE or any(_runs(item) for item in shown),
+            "follows": campaign.status in LIVE or became.running + became.waiting > 0,
             "may_operate": self.may(request, Scope.OPERATE, campaign),
             # Changes with every change of the page.
-            "mark": f"{campaign.status}.{progress.pending}.{done}.{progress.skipped}.{len(events)}."
+            "mark": f"{campaign.status}.{progress.pending}.{progress.done}.{progress.skipped}.{len(events)}."
+            f"{became.running}.{became.waiting}.{became.succeeded}.{became.failed_again}."
             + "".join(item.outcome[0] + _current_status(item)[:2] for item in shown),
         }
 
 
+def _failed_again(campaign: Campaign) -> int:
+    """Return how many executions of a campaign in the list have failed again."""
+    known: Results = campaign._results  # type: ignore[attr-defined]
+    return known.failed_again
+
+
 def _name(campaign: Campaign) -> str:
     return f"Campaign of {moment(campaign.created_at)}"
+
+
+def _outcomes(campaign: Campaign) -> list[str]:
+    """Return the choices of the filter of items."""
+    found = [ItemResult.PENDING.value, RESULTS[Campaign.Kind(campaign.kind)].value, ItemResult.SKIPPED.value]
+    return [*found, FAILED_AGAIN] if campaign.runs_again else found
 
 
 def _page_number(request: HttpRequest) -> int:
@@ -201,7 +264,10 @@ def _page_number(request: HttpRequest) -> int:
 def _items(campaign: Campaign, outcome: str, number: int) -> list[CampaignItem]:
     """Return the items of a page, and one more if there is another page."""
     rows = campaigns.items(campaign)
-    rows = rows.filter(outcome=outcome) if outcome else rows
+    if outcome == FAILED_AGAIN:
+        rows = campaigns.failed_again(rows)
+    elif outcome:
+        rows = rows.filter(outcome=outcome)
     first = (number - 1) * ITEMS_SHOWN
     return list(rows[first : first + ITEMS_SHOWN + 1])
 
@@ -221,13 +287,6 @@ def _current_status(item: CampaignItem) -> str:
     return execution.shown_status if execution else REMOVED
 
 
-def _runs(item: CampaignItem) -> bool:
-    return item.outcome in (ItemResult.REDRIVEN, ItemResult.RESUBMITTED) and _current_status(item) not in (
-        *TERMINAL_VALUES,
-        REMOVED,
-    )
-
-
 # --- requests -------------------------------------------------------------------------------------
 
 Control = Callable[..., Campaign]
@@ -242,7 +301,7 @@ def _carrying_out(control: Control) -> Callable[[Campaign, OperatorRequest], str
 
 
 def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Confirmation:
-    progress = campaigns.progress([campaign.pk])[campaign.pk]
+    progress = campaigns.progress_of(campaign.pk)
     return Confirmation(
         back=reverse("admin:executions_campaign_change", args=[campaign.pk]),
         facts=[
@@ -258,19 +317,21 @@ def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: An
 
 
 def _pause_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "No further execution is admitted until it is resumed or cancelled. Admitted executions continue."
+    lead = "It does nothing more until it is resumed or cancelled. What it has done stays."
     return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
 
 
 def _resume_confirmation(campaign: Campaign) -> Confirmation:
     lead = f"It continues at {campaign.rate_per_minute:,} a minute. The pause does not increase the rate."
+    if campaign.cause:
+        lead += " You accept the executions that have failed again: they no longer count."
     return _confirmation(
         campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
     )
 
 
 def _cancel_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "Pending items are skipped permanently. Admitted executions continue."
+    lead = "Pending items are skipped permanently. What it has done stays."
     return _confirmation(
         campaign,
         LIVE,

@@ -6,15 +6,17 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from executions.admin.campaign_drafts import VERBS, scopes_of
 from executions.admin.execution_search import SearchRequest
 from executions.admin.filters import NEWEST, PIPELINES_SHOWN
-from executions.models import DeadLetter
+from executions.models import Campaign, DeadLetter
 from executions.search import columns
 from executions.search.conditions import STATUSES
 from releases.models import Pipeline, Release
 from tenancy.admin.base import holds_anywhere
 from tenancy.roles import Scope, roles_granting
 
+Kind = Campaign.Kind
 RELEASES_SHOWN = 100
 SPANS = ("15m", "1h", "24h", "7d")
 LABELS = {
@@ -32,13 +34,8 @@ LABELS = {
     "tenant": "Tenant",
 }
 HINTS = {"tag": "customer=42", "by": "me", "since": "2h", "until": "2026-01-31 14:00", "ended": "15m"}
-ACTS = (
-    ("cancel", "Cancel", "cancel", (Scope.OPERATE,)),
-    ("redrive", "Re-drive", "replay", (Scope.OPERATE,)),
-    ("resubmit", "Resubmit", "redo", (Scope.OPERATE, Scope.SUBMIT)),
-    ("pause", "Pause", "pause", (Scope.OPERATE,)),
-)
-"""The acts on many executions: name, label, icon, and the scopes that they need."""
+ACTS = {Kind.REDRIVE: "replay", Kind.RESUBMIT: "redo", Kind.PAUSE: "pause", Kind.CANCEL: "cancel"}
+"""The acts on many executions, each with its icon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +87,8 @@ def columns_of(requested: SearchRequest) -> list[tuple[str, str, bool]]:
 def acts(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the acts on many executions, each with the reason why the user may not do it, or ""."""
     return [
-        {"name": name, "label": label, "icon": icon, "why_not": _denial(request, scopes)}
-        for name, label, icon, scopes in ACTS
+        {"name": kind.value, "label": VERBS[kind], "icon": icon, "why_not": _denial(request, scopes_of(kind))}
+        for kind, icon in ACTS.items()
     ]
 
 

@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.urls import URLPattern
 from unfold.paginator import InfinitePaginator
 
-from executions.admin import execution_export, execution_form, execution_views
+from executions.admin import execution_acts, execution_export, execution_form, execution_views
 from executions.admin.execution_columns import ExecutionColumns
 from executions.admin.execution_page import ExecutionPages
 from executions.admin.execution_search import ExecutionList, SearchRequest, tidy_query
@@ -56,6 +56,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
 
     def own_urls(self) -> list[URLPattern]:
         return [
+            self.own("act/<str:kind>/", "act", execution_acts.view(self)),
             self.own("export/<str:form>/", "export", execution_export.view(self)),
             self.own("views/", "save_view", execution_views.saving(self)),
             self.own("views/<int:view_id>/remove/", "remove_view", execution_views.removing(self)),

@@ -1,54 +1,34 @@
-"""Re-drives or resubmits many executions at a fixed rate.
+"""Re-drives, resubmits, cancels or pauses many executions at a fixed rate.
 
-The whole state of a campaign is in the database, so any control worker can continue it. A campaign is RUNNING or
-PAUSED until each item has a result: then it is COMPLETED. It can be CANCELLED before that. COMPLETED and CANCELLED
-are final.
+The whole state of a campaign is in the database, so any control worker can continue it. A campaign is a DRAFT until it
+starts, and may be removed until then. It is RUNNING or PAUSED until each item has a result: then it is COMPLETED. It
+can be CANCELLED before that. COMPLETED and CANCELLED are final.
 """
 
 import logging
 import uuid
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow as Now
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Count, Q, QuerySet
 
-from executions.campaigns import resubmitting, statements
-from executions.campaigns.admitting import (
-    ItemResult,
-    Status,
-    credit_of,
-    record_admitted,
-    record_event,
-    record_redriven,
-    record_skipped,
-)
-from executions.campaigns.filters import Filters, RevokedRelease, matching, revoked
-from executions.errors import (
-    CampaignEmpty,
-    CampaignRefused,
-    CampaignTargetInvalid,
-    CampaignUnknown,
-    ExecutionChanged,
-    ExecutionUnknown,
-    ReleaseRevokedConfirmation,
-)
-from executions.lifecycle.pinned_releases import lock_statuses
-from executions.lifecycle.redrive import check, move_of
-from executions.models import Campaign, CampaignItem, Execution, StartFrom
-from executions.state_machine import moves
+from executions.campaigns import redriving, resubmitting, statements, stopping
+from executions.campaigns.admitting import ItemResult, Status, credit_of, record_admitted
+from executions.campaigns.changes import change, record
+from executions.campaigns.creating import Options, begin, create, require_fitting
+from executions.campaigns.filters import Filters
+from executions.campaigns.results import results_of
+from executions.campaigns.selection import fitting, selected
+from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown
+from executions.lifecycle.redrive import redrivable
+from executions.models import Campaign, CampaignItem, Execution
 from executions.submission.admission import require_allowed
-from executions.workers.registry import DISPATCH_TASK
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
-from foundation.wakeups import wakeup
-from releases.errors import ReleaseRetired, ReleaseRevoked
-from releases.states import Status as ReleaseStatus
-from tenancy import audit
 from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
@@ -65,11 +45,17 @@ class Progress:
     pending: int = 0
     redriven: int = 0
     resubmitted: int = 0
+    cancelled: int = 0
+    paused: int = 0
     skipped: int = 0
 
     @property
+    def done(self) -> int:
+        return self.redriven + self.resubmitted + self.cancelled + self.paused
+
+    @property
     def total(self) -> int:
-        return self.pending + self.redriven + self.resubmitted + self.skipped
+        return self.pending + self.done + self.skipped
 
 
 def campaigns(tenant: Tenant) -> QuerySet[Campaign]:
@@ -92,7 +78,7 @@ def waiting_for(rows: QuerySet[Campaign], pipeline_id: str, release_version: str
         execution__pipeline_id=pipeline_id,
         execution__release_version=release_version,
     )
-    return rows.filter(pk__in=pending.order_by().values("campaign"))
+    return rows.exclude(status=Status.DRAFT).filter(pk__in=pending.order_by().values("campaign"))
 
 
 def items(campaign: Campaign) -> QuerySet[CampaignItem]:
@@ -111,6 +97,15 @@ def items(campaign: Campaign) -> QuerySet[CampaignItem]:
     )
 
 
+def failed_again(rows: QuerySet[CampaignItem]) -> QuerySet[CampaignItem]:
+    """Return the items among `rows` whose executions ran again and have failed again."""
+    failed = sorted(redrivable(allow_failed=True))
+    return rows.filter(
+        Q(outcome=ItemResult.REDRIVEN, execution__status__in=failed)
+        | Q(outcome=ItemResult.RESUBMITTED, new_execution__status__in=failed)
+    )
+
+
 def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
     """Return the progress of each campaign."""
     counts = {result.lower(): Count("id", filter=Q(outcome=result)) for result in ItemResult.values}
@@ -122,6 +117,10 @@ def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
     return {campaign_id: found.get(campaign_id, Progress()) for campaign_id in campaign_ids}
 
 
+def progress_of(campaign_id: uuid.UUID) -> Progress:
+    return progress([campaign_id])[campaign_id]
+
+
 # --- requests of operators ---
 
 
@@ -129,82 +128,38 @@ def start(
     tenant: Tenant,
     filters: Filters,
     *,
-    reason: str,
-    rate_per_minute: int,
     actor: str,
-    allow_failed: bool = False,
-    allow_revoked: bool = False,
     kind: Kind = Kind.REDRIVE,
-    target_release_version: str | None = None,
-    start_from: StartFrom = StartFrom.INPUT,
+    allow_failed: bool = False,
+    chosen: QuerySet[Execution] | None = None,
+    **members: Any,
 ) -> Campaign:
-    """Start a campaign over all executions that match `filters` now, each with its current version.
+    """Start a campaign over all executions that match `filters` now, or that are `chosen`, each with its version.
 
-    Executions that fail later are not part of it. Those that failed first come first. A campaign that resubmits creates
-    new executions on `target_release_version`, or on the release that is active when an item is admitted. They start as
-    `start_from` says. For one that re-drives, `allow_revoked` confirms the executions of releases that are revoked now;
-    those of releases that are revoked later are skipped.
+    Executions that fail later are not part of it. Those that failed first come first. FAILED executions are part of it
+    only with `allow_failed`. `members` are those of `Options`. If the campaign re-drives, executions of releases that
+    are revoked later are skipped.
 
-    Raises `TenantNotAllowed`, `CampaignTargetInvalid` if a re-drive has a target or a start, `FilterRequired`,
+    Raises `TenantNotAllowed`, `CampaignTargetInvalid` if its kind does not take an option, `FilterRequired`,
     `ReleaseRevokedConfirmation`, and `CampaignEmpty` if no execution matches.
     """
     require_allowed(tenant)
-    if target_release_version and kind != Kind.RESUBMIT:
-        raise CampaignTargetInvalid("A re-drive stays on the release that each execution is pinned to.")
-    if start_from != StartFrom.INPUT and kind != Kind.RESUBMIT:
-        raise CampaignTargetInvalid("A re-drive continues at the step where each execution failed.")
+    options = Options(**members)
+    require_fitting(kind, options)
+    if chosen is None:
+        matches = selected(tenant, kind, filters, allow_failed=allow_failed)
+    else:
+        matches = fitting(tenant, kind, chosen, allow_failed=allow_failed)
     with transaction.atomic():
-        matches = matching(tenant, filters, allow_failed=allow_failed)
-        confirmed = revoked(matches) if kind == Kind.REDRIVE else []
-        if confirmed and not allow_revoked:
-            raise _unconfirmed(confirmed)
-        created = Campaign.objects.create(
-            tenant=tenant,
-            kind=kind,
-            target_release_version=target_release_version or "",
-            start_from=start_from,
-            filters=filters.to_json(),
-            allow_failed=allow_failed,
-            revoked_releases=[each.release_id for each in confirmed],
-            reason=reason,
-            rate_per_minute=rate_per_minute,
-            created_by=actor,
+        created, count = create(
+            tenant, kind, matches, options, actor=actor, filters=filters.to_json(), allow_failed=allow_failed
         )
-        count = _add_items(created, matches)
         if not count:
-            raise CampaignEmpty("No failed execution matches the filters.")
-        record_event(created.pk, "STARTED", actor, {"reason": reason, "items": count})
-        _audit("campaign.start", tenant, created.pk, actor, reason, items=count, ratePerMinute=rate_per_minute)
+            raise CampaignEmpty("No execution matches that a campaign of this kind may contain.")
+        begin(created, options, actor=actor, count=count)
+        details = {"items": count, "ratePerMinute": options.rate_per_minute}
+        record("campaign.start", tenant, created.pk, actor, options.reason, **details)
         return campaign(tenant, created.pk)
-
-
-def _unconfirmed(revoked: Collection[RevokedRelease]) -> ReleaseRevokedConfirmation:
-    named = ", ".join(f"{each.pipeline_id} {each.release_version} ({each.count})" for each in revoked)
-    return ReleaseRevokedConfirmation(
-        f"The campaign would run revoked releases: {named}.",
-        revokedReleases=[
-            {
-                "pipelineId": each.pipeline_id,
-                "contractVersion": each.contract_version,
-                "releaseVersion": each.release_version,
-                "revocationReason": each.reason,
-                "count": each.count,
-            }
-            for each in revoked
-        ],
-    )
-
-
-def _add_items(campaign: Campaign, matches: QuerySet[Any]) -> int:
-    """Add an item for each execution in `matches`. Return their number.
-
-    Executions are locked in the order of their ids, as moves lock them, so that concurrent transactions never deadlock.
-    """
-    chosen = matches.order_by("id").select_for_update(no_key=True, of=("self",)).values("id", "version", "finished_at")
-    sql, parameters = chosen.query.sql_with_params()
-    with connection.cursor() as cursor:
-        cursor.execute(statements.ADD_ITEMS.format(chosen=sql), (*parameters, campaign.pk))
-        return int(cursor.rowcount)
 
 
 def pause(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
@@ -217,33 +172,41 @@ def pause(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "
             tenant, campaign_id, {Status.RUNNING}, "PAUSED", actor, reason, status=Status.PAUSED
         )
         if changed:
-            _audit("campaign.pause", tenant, campaign_id, actor, reason)
+            record("campaign.pause", tenant, campaign_id, actor, reason)
     return found
 
 
 def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
-    """Continue at the campaign's rate. No credit accumulates during a pause. Raises as `pause` does."""
-    changes = {"rate_since": Now(), "admitted": 0}
+    """Continue at the campaign's rate. No credit accumulates during a pause. Raises as `pause` does.
+
+    If the campaign has paused itself because executions failed again, these are accepted: they no longer count.
+    """
     with transaction.atomic():
+        failed = results_of(campaign_id).failed_again
         found, changed = _change_status(
-            tenant, campaign_id, {Status.PAUSED}, "RESUMED", actor, reason, status=Status.RUNNING, **changes
+            *(tenant, campaign_id, {Status.PAUSED}, "RESUMED", actor, reason),
+            status=Status.RUNNING,
+            changes=statements.RESUME,
+            failed=failed,
         )
         if changed:
-            _audit("campaign.resume", tenant, campaign_id, actor, reason)
+            record("campaign.resume", tenant, campaign_id, actor, reason)
     return found
 
 
 def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
-    """Skip all pending items. Executions that were re-driven or resubmitted continue. Raises as `pause` does."""
+    """Skip all pending items. What was done to executions stays. Raises as `pause` does."""
     live = {Status.RUNNING, Status.PAUSED}
     with transaction.atomic():
         cancelled, changed = _change_status(
-            tenant, campaign_id, live, "CANCELLED", actor, reason, status=Status.CANCELLED, finished_at=Now()
+            *(tenant, campaign_id, live, "CANCELLED", actor, reason),
+            status=Status.CANCELLED,
+            changes=statements.FINISH,
         )
         pending = CampaignItem.objects.filter(campaign=cancelled, outcome=ItemResult.PENDING)
         pending.update(outcome=ItemResult.SKIPPED, code=CANCELLED, at=Now())
         if changed:
-            _audit("campaign.cancel", tenant, campaign_id, actor, reason)
+            record("campaign.cancel", tenant, campaign_id, actor, reason)
         return cancelled
 
 
@@ -256,26 +219,20 @@ def _change_status(
     reason: str,
     *,
     status: str,
-    **changes: Any,
+    changes: str = "",
+    **values: Any,
 ) -> tuple[Campaign, bool]:
-    """Set the status by one guarded UPDATE and record an event. Return the campaign, and False if it did not change.
+    """Set the status, with its event. Return the campaign, and False if it did not change.
 
-    Zero rows mean that the campaign already has the status, or that it is in none of the `sources`. The latter raises
-    `CampaignRefused`.
+    An unchanged campaign already has the status, or none of the `sources`. The latter raises `CampaignRefused`.
     """
+    data = {"reason": reason} if reason else {}
     with transaction.atomic():
-        rows = campaigns(tenant).filter(pk=campaign_id, status__in=sources)
-        changed = bool(rows.update(status=status, **changes))
-        if changed:
-            record_event(campaign_id, kind, actor, {"reason": reason} if reason else {})
+        changed = change(tenant, campaign_id, sources, status, kind, actor, data, changes, **values)
         found = campaign(tenant, campaign_id)
     if found.status != status:
         raise CampaignRefused(f"Campaign {campaign_id} is {found.status}.", campaignStatus=found.status)
     return found, changed
-
-
-def _audit(act: str, tenant: Tenant, campaign_id: uuid.UUID, actor: str, reason: str, **details: Any) -> None:
-    audit.record(act, tenant=tenant, actor=actor, object_type="campaign", object=campaign_id, reason=reason, **details)
 
 
 # --- the part of the sweep ---
@@ -284,7 +241,7 @@ def _audit(act: str, tenant: Tenant, campaign_id: uuid.UUID, actor: str, reason:
 def advance() -> int:
     """Admit the items that the rates of the running campaigns allow now.
 
-    Return how many executions were re-driven or resubmitted.
+    Return how many executions the campaigns acted on.
 
     Any number of processes may call this at once: each skips the campaigns that another one is advancing. If a campaign
     fails, the error is logged, and the other campaigns are still advanced.
@@ -303,58 +260,34 @@ def advance() -> int:
     return count
 
 
+_ACTS: dict[str, Callable[[Campaign, Sequence[CampaignItem]], int]] = {
+    Kind.REDRIVE: redriving.redrive,
+    Kind.CANCEL: stopping.cancel,
+    Kind.PAUSE: stopping.pause,
+}
+
+
 def _advance(campaign_id: uuid.UUID) -> int:
-    """Re-drive items in groups, each in a separate transaction, until the credit is used up."""
-    redriven = 0
+    """Admit items in groups, each in a separate transaction, until the credit is used up."""
+    done = 0
     while True:
         with transaction.atomic():
             locked, credit = credit_of(campaign_id)
             if locked is None or credit < 1:
-                return redriven
-            redriven += _admit(locked, min(credit, settings.SWEEP_LIMIT))
+                return done
+            done += _admit(locked, min(credit, settings.SWEEP_LIMIT))
             if credit <= settings.SWEEP_LIMIT:
-                return redriven
+                return done
 
 
 def _admit(campaign: Campaign, most: int) -> int:
-    """Admit up to `most` items: re-drive or skip each, and record its result. Return how many were re-driven."""
+    """Act on up to `most` items or skip them, and record their results. Return how many were not skipped."""
     chosen = list(
         CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING)
         .select_related("execution")
         .defer("execution__input", "execution__result", "execution__progress")
         .order_by("id")[:most]
     )
-    statuses = lock_statuses({item.execution.release_id for item in chosen if item.execution})
-    skipped: dict[str, list[int]] = defaultdict(list)
-    requested = {}
-    for item in chosen:
-        if item.execution is None:  # it was removed, because its retention period has ended
-            skipped[ExecutionUnknown.code].append(item.pk)
-            continue
-        try:
-            check(item.execution, item.expected_version, campaign.allow_failed)
-            _require_runnable(campaign, item.execution, statuses)
-        except CoordinatorError as refusal:
-            skipped[refusal.code].append(item.pk)
-        else:
-            requested[item.pk] = move_of(
-                item.execution, actor=campaign.created_by, reason=campaign.reason, campaignId=str(campaign.pk)
-            )
-    moved = {move.execution_id for move in moves.apply(list(requested.values()))}
-    redriven = [pk for pk, move in requested.items() if move.execution_id in moved]
-    skipped[ExecutionChanged.code] += requested.keys() - set(redriven)
-    record_redriven(redriven)
-    record_skipped(skipped)
+    done = _ACTS[campaign.kind](campaign, chosen)
     record_admitted(campaign, len(chosen))
-    if redriven:
-        wakeup.send_once(DISPATCH_TASK)
-    return len(redriven)
-
-
-def _require_runnable(campaign: Campaign, execution: Execution, statuses: Mapping[int, ReleaseStatus]) -> None:
-    """Raise `ReleaseRetired`, and `ReleaseRevoked` if the release was revoked after the campaign started."""
-    status = statuses[execution.release_id]
-    if status is ReleaseStatus.RETIRED:
-        raise ReleaseRetired(f"Release {execution.release_version!r} is retired.")
-    if status is ReleaseStatus.REVOKED and execution.release_id not in campaign.revoked_releases:
-        raise ReleaseRevoked(f"Release {execution.release_version!r} was revoked after the campaign started.")
+    return done

@@ -1,7 +1,7 @@
 """The SQL statements of campaigns: what each does, and what it means if it affects or returns no row."""
 
 # Adds an item for each execution that the query `chosen` returns, earliest failure first. The query locks them. No row:
-# no execution matches the filters of the campaign.
+# none was selected.
 ADD_ITEMS = """
 WITH chosen AS MATERIALIZED ({chosen})
 INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
@@ -34,3 +34,64 @@ FROM executions_resubmission r
 WHERE i.id = ANY(%(items)s) AND r.execution_id = i.execution_id AND r.campaign_id = %(campaign)s
     AND i.campaign_id = r.campaign_id
 """
+
+# Changes the status of a campaign, with its event. No row: its status is none of `sources`, or it does not exist.
+CHANGE = """
+WITH changed AS (
+    UPDATE executions_campaign SET status = %(status)s{changes}
+    WHERE id = %(campaign)s AND tenant_id = %(tenant)s AND status = ANY(%(sources)s) RETURNING id
+)
+INSERT INTO executions_campaignevent (campaign_id, kind, actor, data)
+SELECT id, %(event)s, %(actor)s, %(data)s::jsonb FROM changed
+"""
+
+# What changes with the status. A resume accepts the failures because of which the campaign has paused itself.
+START = """,
+    rate_since = now(), created_by = %(actor)s, reason = %(reason)s, rate_per_minute = %(rate)s,
+    canary = %(canary)s, stop_after_failures = %(stop_after)s, target_release_version = %(target)s,
+    start_from = %(start_from)s, revoked_releases = %(revoked)s
+"""
+PAUSE = ", cause = %(cause)s"
+RESUME = """,
+    rate_since = now(), admitted = 0, cause = '', canary_over = canary_over OR cause = 'canary',
+    failures_accepted = CASE cause WHEN '' THEN failures_accepted ELSE %(failed)s END
+"""
+FINISH = ", finished_at = now(), cause = ''"
+END_CANARY = ", rate_since = now(), admitted = 0, canary_over = true"
+
+# Counts what became of the executions that campaigns ran again: the new one of an item that was resubmitted, otherwise
+# its own. No row for a campaign: it has not run any.
+RESULTS = """
+SELECT i.campaign_id, count(*) FILTER (WHERE e.status IN ('QUEUED', 'RUNNING', 'WAIT_RETRY')),
+    count(*) FILTER (WHERE e.status = 'WAITING_EXTERNAL'), count(*) FILTER (WHERE e.status = 'SUCCEEDED'),
+    count(*) FILTER (WHERE e.status IN ('FAILED', 'DLQ')), count(*) FILTER (WHERE e.status = 'CANCELLED'),
+    count(*) FILTER (WHERE e.id IS NULL)
+FROM executions_campaignitem i
+LEFT JOIN executions_execution e ON e.id = coalesce(i.new_execution_id, i.execution_id)
+WHERE i.campaign_id = ANY(%s) AND i.outcome IN ('REDRIVEN', 'RESUBMITTED') GROUP BY i.campaign_id
+"""
+
+# Counts the items of a draft by the status, the release and the error of their executions, and those whose execution
+# has changed since they were selected. The largest groups come first. No row is impossible: a draft has items.
+CONTENTS = """
+SELECT coalesce(e.status, 'REMOVED'), e.release_id, e.pipeline_id, e.release_version, e.error_code, count(*),
+    count(*) FILTER (WHERE e.version IS DISTINCT FROM i.expected_version)
+FROM executions_campaignitem i LEFT JOIN executions_execution e ON e.id = i.execution_id
+WHERE i.campaign_id = %s GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 1, 2, 5
+"""
+
+# Locks a draft of the tenant, and skips none. No row: there is no such draft, or it was started.
+LOCK_DRAFT = """
+SELECT c.id FROM executions_campaign c
+WHERE c.id = %(campaign)s AND c.tenant_id = %(tenant)s AND c.status = 'DRAFT' FOR UPDATE
+"""
+
+# Chooses the oldest draft that nobody has started for a day. No row: there is none, or another process removes it.
+LOCK_OLD_DRAFT = """
+SELECT c.id FROM executions_campaign c WHERE c.status = 'DRAFT' AND c.created_at < now() - make_interval(hours => %s)
+ORDER BY c.created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+
+# Remove a locked draft with its items.
+REMOVE_ITEMS = "DELETE FROM executions_campaignitem WHERE campaign_id = %s"
+REMOVE_DRAFT = "DELETE FROM executions_campaign WHERE id = %s"

@@ -8,6 +8,8 @@ taken before the locks of executions.
 """
 
 import logging
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +61,27 @@ def pause(target: Target, *, actor: str, reason: str, refuses_submissions: bool 
         _audit("pause", target, actor, hold.reason)
     log.info("%s paused %s %s", actor, _kind(target), target)
     return Pause(hold, created=True)
+
+
+def pause_executions(executions: Sequence[Execution], *, actor: str, reason: str) -> set[uuid.UUID]:
+    """Pause executions as part of another act, which is audited for all. Return the ids of those that were paused.
+
+    The others are paused already, have ended, or have changed since they were read. Runs in the caller's transaction.
+    """
+    if not executions:
+        return set()
+    releases = Release.objects.filter(pk__in={execution.release_id for execution in executions})
+    parameters: dict[str, Any] = {
+        "ids": [execution.pk for execution in executions],
+        "versions": [execution.version for execution in executions],
+        "reason": reason,
+        "actor": actor,
+        "terminal": TERMINAL_VALUES,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LOCK_PIPELINES, [list(releases.values_list("pipeline_id", flat=True))])
+        cursor.execute(statements.PAUSE_EXECUTIONS, parameters)
+        return {execution_id for (execution_id,) in cursor.fetchall()}
 
 
 def hold_release(release: Release, *, actor: str, reason: str) -> None:

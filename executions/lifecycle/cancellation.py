@@ -45,7 +45,7 @@ def cancel(
             )
         require_version(execution, expected_version)
         with transaction.atomic():
-            if moves.apply([_move(execution, actor, reason)]):
+            if moves.apply([move_of(execution, actor=actor, reason=reason)]):
                 awaits.cancel([execution_id])
                 registry.announce_lost_lease(execution)
                 audit.record(
@@ -62,7 +62,8 @@ def cancel(
     raise ExecutionChanged(f"Execution {execution_id} changed before it could be cancelled")
 
 
-def _move(execution: Execution, actor: str, reason: str) -> Move:
+def move_of(execution: Execution, *, actor: str, reason: str, **details: str) -> Move:
+    """Return the guarded move that cancels `execution` as it was read, with `details` in its event."""
     return Move(
         execution_id=execution.pk,
         source=State(execution.status),
@@ -77,6 +78,7 @@ def _move(execution: Execution, actor: str, reason: str) -> Move:
             "errorCode": execution.error_code,
             "errorMessage": execution.error_message,
             **holder(execution),
+            **details,
         },
     )
 

@@ -134,7 +134,7 @@ WHERE e.tenant_id = %(tenant)s AND e.release_id = %(release)s AND e.status IN ('
 GROUP BY 1
 UNION ALL
 SELECT 'CAMPAIGN', count(DISTINCT i.campaign_id) FROM executions_campaignitem i
-JOIN executions_campaign c ON c.id = i.campaign_id AND c.tenant_id = %(tenant)s
+JOIN executions_campaign c ON c.id = i.campaign_id AND c.tenant_id = %(tenant)s AND c.status <> 'DRAFT'
 JOIN executions_execution e ON e.id = i.execution_id AND e.release_id = %(release)s
 WHERE i.outcome = 'PENDING' HAVING count(*) > 0
 """

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0011_smoke"),)
+    dependencies = (("executions", "0013_campaign_results"),)
     operations = (
         migrations.AlterField("execution", "execution_key", models.CharField(db_collation="C", max_length=1500)),
         migrations.AddIndex(

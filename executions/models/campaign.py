@@ -1,4 +1,4 @@
-"""Campaigns: one request re-drives or resubmits many executions at a limited rate, and records each result."""
+"""Campaigns: one request acts on many executions at a limited rate, and records each result."""
 
 import uuid
 
@@ -20,20 +20,36 @@ class StartFrom(models.TextChoices):
 
 
 class Campaign(models.Model):
-    """An operator's request to re-drive or resubmit the executions that match filters at its start.
+    """An operator's request to re-drive, resubmit, cancel or pause a frozen selection of executions.
+
+    A DRAFT is a preview: its items are stored and nothing is done. Its options change when it starts, and never after.
+    `created_by` is the person who made the draft, and then the person who started it. `cut` says that more executions
+    were selected than a draft holds.
 
     A campaign that resubmits creates new executions on `target_release_version`, or on the release that is active when
     an item is admitted if that is "". They start as `start_from` says.
 
     `filters` is stored as requested. Items are admitted at `rate_per_minute`; `admitted` counts them from `rate_since`,
     which a resume sets to the current time, so that a pause accumulates nothing.
+
+    The first `canary` executions must not fail again before the others are admitted; `canary_over` says that they have
+    not, or that a person resumed the campaign all the same. The campaign pauses itself when `stop_after_failures` of
+    its executions have failed again, in addition to the `failures_accepted` ones that a person saw before a resume.
+    `cause` says why it paused itself; it is "" if a person paused it.
     """
 
     class Kind(models.TextChoices):
         REDRIVE = "redrive"
         RESUBMIT = "resubmit"
+        CANCEL = "cancel"
+        PAUSE = "pause"
+
+    class Cause(models.TextChoices):
+        CANARY = "canary"
+        FAILURES = "failures"
 
     class Status(models.TextChoices):
+        DRAFT = "DRAFT"
         RUNNING = "RUNNING"
         PAUSED = "PAUSED"
         COMPLETED = "COMPLETED"
@@ -53,7 +69,13 @@ class Campaign(models.Model):
     )
     reason = models.CharField(max_length=1000)
     rate_per_minute = models.PositiveIntegerField()
+    canary = models.PositiveIntegerField(null=True)
+    canary_over = models.BooleanField(default=False, db_default=False)
+    stop_after_failures = models.PositiveIntegerField(null=True)
+    failures_accepted = models.PositiveIntegerField(default=0, db_default=0)
+    cut = models.BooleanField(default=False, db_default=False)
     status = models.CharField(max_length=10, choices=Status, default=Status.RUNNING)
+    cause = models.CharField(max_length=10, choices=Cause, blank=True, default="", db_default="")
     rate_since = models.DateTimeField(db_default=TransactionNow())
     admitted = models.PositiveIntegerField(default=0)
     created_by = models.CharField(max_length=200)
@@ -66,22 +88,46 @@ class Campaign(models.Model):
             models.CheckConstraint(condition=Q(rate_per_minute__gte=1), name="campaign_rate_positive"),
             models.CheckConstraint(
                 condition=Q(status__in=["COMPLETED", "CANCELLED"], finished_at__isnull=False)
-                | Q(status__in=["RUNNING", "PAUSED"], finished_at__isnull=True),
+                | Q(status__in=["DRAFT", "RUNNING", "PAUSED"], finished_at__isnull=True),
                 name="campaign_over_has_finish",
             ),
             models.CheckConstraint(
-                condition=Q(kind="redrive", target_release_version="") | Q(kind="resubmit"),
+                condition=Q(kind__in=["redrive", "cancel", "pause"], target_release_version="") | Q(kind="resubmit"),
                 name="campaign_target_of_resubmission",
             ),
             models.CheckConstraint(
                 condition=Q(start_from="input") | Q(kind="resubmit", start_from="checkpoint"),
                 name="campaign_start_of_resubmission",
             ),
+            models.CheckConstraint(
+                condition=Q(canary__isnull=True, stop_after_failures__isnull=True)
+                | Q(kind__in=["redrive", "resubmit"])
+                & (Q(canary__isnull=True) | Q(canary__gte=1))
+                & (Q(stop_after_failures__isnull=True) | Q(stop_after_failures__gte=1)),
+                name="campaign_bounds",
+            ),
+            models.CheckConstraint(
+                condition=Q(canary_over=False) | Q(canary__isnull=False), name="campaign_over_canary"
+            ),
+            models.CheckConstraint(
+                condition=Q(cause="")
+                | Q(status="PAUSED", cause="canary", canary__isnull=False)
+                | Q(status="PAUSED", cause="failures", stop_after_failures__isnull=False),
+                name="campaign_cause_of_pause",
+            ),
         )
-        indexes = (models.Index(fields=("created_at",), condition=Q(status="RUNNING"), name="campaign_running"),)
+        indexes = (
+            models.Index(fields=("created_at",), condition=Q(status="RUNNING"), name="campaign_running"),
+            models.Index(fields=("created_at",), condition=Q(status="DRAFT"), name="campaign_draft"),
+        )
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def runs_again(self) -> bool:
+        """True if the campaign runs executions that have failed, False if it stops executions that have not ended."""
+        return self.kind in (self.Kind.REDRIVE, self.Kind.RESUBMIT)
 
     @property
     def continues(self) -> bool:
@@ -95,7 +141,7 @@ class Campaign(models.Model):
 
 
 class CampaignItem(models.Model):
-    """One execution of a campaign, with its result. `expected_version` is its version at the start.
+    """One execution of a campaign, with its result. `expected_version` is its version when it was selected.
 
     `new_execution` is the execution that a resubmission created, which retention may remove before the item.
     An item outlives its execution: `execution_id` stays after retention has removed it, and `execution` is None.
@@ -105,6 +151,8 @@ class CampaignItem(models.Model):
         PENDING = "PENDING"
         REDRIVEN = "REDRIVEN"
         RESUBMITTED = "RESUBMITTED"
+        CANCELLED = "CANCELLED"
+        PAUSED = "PAUSED"
         SKIPPED = "SKIPPED"
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="items")
@@ -140,7 +188,7 @@ class CampaignItem(models.Model):
 
 
 class CampaignEvent(models.Model):
-    """A change of a campaign, with its actor; append-only: started, paused, resumed, cancelled, completed."""
+    """A change of a campaign, with its actor; append-only. A draft has none."""
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="events")
     kind = models.CharField(max_length=20)

@@ -7,9 +7,10 @@ caller limits the time of the others with `foundation.database.bounded`.
 import re
 import uuid
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from django.contrib.auth.models import User
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
 from executions.models import CLAIMED, TERMINAL_VALUES, DeadLetter, Execution, SmokeTest
 from executions.models.states import State
@@ -59,14 +60,15 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
         "error_code": search.error_code,
         "created_at__gte": search.since,
         "created_at__lt": search.until,
-        "finished_at__gte": search.ended_since,
         "tags__contains": search.tag and [search.tag],
     }
     yield Q(**{lookup: value for lookup, value in equal.items() if value is not None})
     if search.status is not None:
         yield _status(search.status)
     if search.step is not None:
-        yield _step(search.step)
+        yield _step(tenant_ids, search.step)
+    if search.ended_since is not None:
+        yield _ended(search.ended_since)
     if search.smoke is not None:
         yield Q(smoke=False) if not search.smoke else Q(smoke=True, pk__in=SmokeTest.objects.values("execution"))
     if search.submitted_by is not None:
@@ -87,13 +89,25 @@ def _status(status: str) -> Q:
     return Q(status=status)
 
 
-def _step(step: int) -> Q:
-    """Match live executions at the step, and failed ones whose last failure was at it."""
-    failure = DeadLetter.objects.filter(
-        execution=OuterRef("pk"), execution_version=OuterRef("version"), step_index=step
+def _step(tenant_ids: Sequence[int], step: int) -> Q:
+    """Match live executions at the step, and failed ones whose last failure was at it.
+
+    Both are found without those that succeeded, by an index of the live ones and by the dead letters.
+    """
+    live = Execution.objects.filter(~Q(status__in=TERMINAL_VALUES), tenant__in=tenant_ids, current_step_index=step)
+    failures = DeadLetter.objects.filter(
+        tenant__in=tenant_ids,
+        step_index=step,
+        execution__status__in=FAILED_VALUES,
+        execution__version=F("execution_version"),
     )
-    live = ~Q(status__in=TERMINAL_VALUES) & Q(current_step_index=step)
-    return live | (Q(status__in=FAILED_VALUES) & Q(Exists(failure)))
+    return Q(pk__in=live.order_by().values("pk").union(failures.order_by().values("execution"), all=True))
+
+
+def _ended(since: datetime) -> Q:
+    """Match what ended since then. Each part has an index."""
+    other = Q(status__in=[State.SUCCEEDED, State.CANCELLED], finished_at__gte=since)
+    return other | Q(status__in=FAILED_VALUES, finished_at__gte=since)
 
 
 def _own(person: User) -> Q:

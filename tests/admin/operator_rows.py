@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from executions.campaigns import campaigns
+from executions.campaigns import campaigns, drafts
 from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome
 from executions.models import Campaign, DeadLetter, Execution, Interaction
@@ -40,6 +40,11 @@ def letter(of: Execution) -> DeadLetter:
 def campaign(world: World, **members: Any) -> Campaign:
     arguments = {"reason": "the bank is back", "rate_per_minute": 60, "actor": "user:ann", **members}
     return campaigns.start(world.tenant, Filters(pipeline_id=pipeline_of(world)), **arguments)
+
+
+def draft(world: World, kind: Campaign.Kind = Campaign.Kind.REDRIVE, **members: Any) -> Campaign:
+    """Return a draft over all executions that its kind fits."""
+    return drafts.freeze(world.tenant, kind, Execution.objects.all(), actor="user:ann", **members)
 
 
 def record(world: World, *outcomes: Outcome) -> None:

@@ -19,7 +19,7 @@ from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_change_what import FORMS, PEOPLE, running, shared_view, unneeded
-from tests.admin.test_who_may_open_what import asked, campaign, key
+from tests.admin.test_who_may_open_what import asked, campaign, draft, key
 
 PASSWORD = "correct horse battery"
 
@@ -31,6 +31,7 @@ def entries() -> list[AuditEntry]:
 def test_a_form_leaves_one_entry_granted_or_denied(log_in: LogIn, acme: World, subtests: pytest.Subtests) -> None:
     operator_rows.question(acme)
     campaign(acme)
+    draft(acme)
     key(acme)
     unneeded(acme)
     running(acme)

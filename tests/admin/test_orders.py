@@ -263,14 +263,17 @@ def test_a_campaign_is_previewed_and_then_started(log_in: LogIn, acme: World, gl
     operator_rows.dead(acme, "k1", "k2", code="NO_FUNDS")
     client = log_in("operator")
     filters = {"tenant": "acme", "pipeline_id": "acme.orders", "error_code": "NO_FUNDS"}
-    previewed = client.get(reverse(START), filters)
-    assert previewed.context["found"].count == 2
+    assert client.get(reverse(START), filters).status_code == 200
     assert not Campaign.objects.exists()
-    refused = client.post(reverse(START), {**filters, "rate_per_minute": "0", "why": ""})
+    previewed = client.post(reverse(START), filters, follow=True)
+    assert previewed.context["found"].count == 2
+    draft = Campaign.objects.get()
+    assert (draft.status, draft.created_by) == ("DRAFT", "user:operator")
+    refused = client.post(of("campaign_begin", draft), {"rate_per_minute": "0", "why": ""})
     assert refused.status_code == 400
     assert refused.context["found"].count == 2
-    assert not Campaign.objects.exists()
-    started = client.post(reverse(START), {**filters, "rate_per_minute": "30", "why": HOSTILE}, follow=True)
+    assert Campaign.objects.get().status == "DRAFT"
+    started = client.post(of("campaign_begin", draft), {"rate_per_minute": "30", "why": HOSTILE}, follow=True)
     assert "The campaign has started. Executions: 2. Rate: 30 per minute." in started.text
     assert "<script>alert(" not in started.text
     made = Campaign.objects.get()
@@ -289,7 +292,7 @@ def test_a_campaign_includes_failed_executions_only_if_the_box_is_ticked(
 ) -> None:
     operator_rows.dead(acme, "dead")
     operator_rows.dead(acme, "failed", retryable=False)
-    sent = {"tenant": "acme", "pipeline_id": "acme.orders", "rate_per_minute": "30", "why": "why", **ticked}
+    sent = {"tenant": "acme", "pipeline_id": "acme.orders", **ticked}
     assert log_in("operator").post(reverse(START), sent).status_code == 302
     assert Campaign.objects.get().items.count() == count
 
@@ -300,21 +303,22 @@ def test_a_campaign_includes_failed_executions_only_if_the_box_is_ticked(
         ({"tenant": "acme"}, 422, "FILTER_REQUIRED"),
         ({"tenant": "globex", "pipeline_id": "globex.secrets"}, 400, "valid choice"),
         ({"tenant": "acme", "pipeline_id": "x", "finished_from": "soon"}, 400, "valid date"),
-        ({"tenant": "acme", "pipeline_id": "\0"}, 422, "FILTER_REQUIRED"),
-        ({"tenant": "acme", "pipeline_id": HOSTILE}, 200, "No failed execution matches the filters."),
+        ({"tenant": "acme", "pipeline_id": "\0"}, 400, "Null characters are not allowed"),
+        ({"tenant": "acme", "pipeline_id": HOSTILE}, 409, "CAMPAIGN_EMPTY"),
+        ({"tenant": "acme", "reason": "retry_exhausted", "kind": "cancel"}, 422, "CAMPAIGN_TARGET_INVALID"),
     ],
 )
 def test_invalid_filters_are_rejected(
     query: dict[str, str], status: int, message: str, log_in: LogIn, acme: World
 ) -> None:
-    shown = log_in("operator").get(reverse(START), query)
+    shown = log_in("operator").post(reverse(START), query)
     assert shown.status_code == status
     assert message in shown.text
     assert "<script>alert(" not in shown.text
 
 
-def test_no_campaign_starts_if_nothing_matches_at_the_start(log_in: LogIn, acme: World) -> None:
-    sent = {"tenant": "acme", "pipeline_id": "acme.orders", "rate_per_minute": "30", "why": "why"}
+def test_there_is_no_draft_if_nothing_matches(log_in: LogIn, acme: World) -> None:
+    sent = {"tenant": "acme", "pipeline_id": "acme.orders"}
     refused = log_in("operator").post(reverse(START), sent)
     assert refused.status_code == 409
     assert "CAMPAIGN_EMPTY" in refused.text

@@ -128,15 +128,17 @@ def test_a_campaign_that_resubmits_is_started_from_a_failure(log_in: LogIn, acme
     assert "kind=resubmit" in letter
     filters = {"tenant": acme.tenant.slug, "error_code": "NO_FUNDS", "kind": "resubmit"}
     address = reverse("admin:executions_campaign_start")
-    assert "Target release version" in client.get(address, filters).text
-    assert "Target release version" not in client.get(address, {**filters, "kind": "redrive"}).text
-    assert "with the checkpoint" in client.get(address, filters).text
-    started = {**filters, "why": "fixed", "rate_per_minute": "60", "target_release_version": "1.1"}
-    page = client.post(address, started, follow=True).text
+    assert "Target release version" not in client.post(address, {**filters, "kind": "redrive"}, follow=True).text
+    preview = client.post(address, filters, follow=True).text
+    assert "Target release version" in preview
+    assert "with the checkpoint" in preview
+    draft = Campaign.objects.get(kind="resubmit")
+    started = {"why": "fixed", "rate_per_minute": "60", "target_release_version": "1.1"}
+    page = client.post(of("campaign_begin", draft), started, follow=True).text
     assert "Resubmits at most 60 a minute" in page
     pass_time(60)
     assert campaigns.advance() == 1
-    campaign = Campaign.objects.get()
+    campaign = Campaign.objects.get(kind="resubmit")
     done = client.get(of("campaign_change", campaign)).text
     new = Execution.objects.get(origin__campaign=campaign)
     assert of("execution_change", new) in done

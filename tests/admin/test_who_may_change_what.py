@@ -16,7 +16,17 @@ from tenancy.models import Membership, SavedView
 from tests import gradual, making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
-from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, asked, campaign, dead, key, question
+from tests.admin.test_who_may_open_what import (
+    ADMINS,
+    OPERATORS,
+    RELEASERS,
+    asked,
+    campaign,
+    dead,
+    draft,
+    key,
+    question,
+)
 from tests.api.tenant_api import everything
 from tests.requesting import soon
 
@@ -125,6 +135,9 @@ FORMS: list[Form] = [
     ("executions_worker_drain", lambda w: [w.worker.pk], WHY, OPERATORS),
     ("executions_campaign_pause", lambda w: [campaign(w)], WHY, OPERATORS),
     ("executions_campaign_cancel", lambda w: [campaign(w)], WHY, OPERATORS),
+    ("executions_campaign_begin", lambda w: [draft(w)], {"why": "because", "rate_per_minute": "1"}, OPERATORS),
+    ("executions_campaign_discard", lambda w: [draft(w)], {}, OPERATORS),
+    ("executions_campaign_instead", lambda w: [draft(w)], {}, OPERATORS),
     ("tenancy_tenant_worker_key", lambda w: [w.tenant.pk, "start"], WHY, ADMINS),
     ("tenancy_tenant_worker_key", lambda w: [w.tenant.pk, "replace"], WHY, ADMINS),
     ("tenancy_tenant_change", lambda w: [w.tenant.pk], {"name": "Other"}, ()),
@@ -139,6 +152,7 @@ def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(
 ) -> None:
     operator_rows.question(acme)
     campaign(acme)
+    draft(acme)
     key(acme)
     unneeded(acme)
     asked(acme)

@@ -53,7 +53,14 @@ def dead(world: World) -> object:
 
 def campaign(world: World) -> object:
     dead(world)
-    return (Campaign.objects.filter(tenant=world.tenant).first() or operator_rows.campaign(world)).pk
+    known = Campaign.objects.filter(tenant=world.tenant).exclude(status="DRAFT").first()
+    return (known or operator_rows.campaign(world)).pk
+
+
+def draft(world: World) -> object:
+    dead(world)
+    known = Campaign.objects.filter(tenant=world.tenant, status="DRAFT").first()
+    return (known or operator_rows.draft(world)).pk
 
 
 def key(world: World) -> object:
@@ -159,6 +166,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "dead letters": (plain("executions_deadletter_changelist"), (*MEMBERS, "stranger"), 403),
     "campaigns": (plain("executions_campaign_changelist"), (*MEMBERS, "stranger"), 403),
     "overview": (plain("index"), EVERYONE, 200),
+    "campaign draft": (of("executions_campaign_change", draft), MEMBERS, 404),
 }
 
 

@@ -82,6 +82,8 @@ ELSEWHERE = {
     ("POST", "campaigns/preview"): "test_campaigns",
     ("GET", "campaigns/{campaign_id}"): "test_campaigns",
     ("GET", "campaigns/{campaign_id}/items"): "test_campaigns",
+    ("POST", "campaigns/{campaign_id}/start"): "test_campaigns",
+    ("POST", "campaigns/{campaign_id}/discard"): "test_campaigns",
     ("POST", "campaigns/{campaign_id}/pause"): "test_campaigns",
     ("POST", "campaigns/{campaign_id}/resume"): "test_campaigns",
     ("POST", "campaigns/{campaign_id}/cancel"): "test_campaigns",

@@ -52,6 +52,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "campaigns"): CAMPAIGN,
     ("POST", "campaigns/preview"): {"filters": CAMPAIGN["filters"]},
+    ("POST", "campaigns/{campaign_id}/start"): {"reason": "fixed", "ratePerMinute": 1, "from": "input"},
     ("POST", "campaigns/{campaign_id}/pause"): {"reason": "wait"},
     ("POST", "campaigns/{campaign_id}/resume"): {"reason": "continue"},
     ("POST", "campaigns/{campaign_id}/cancel"): {"reason": "enough"},

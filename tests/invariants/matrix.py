@@ -211,7 +211,8 @@ MATRIX = {
     "executions_campaign": Table(
         never="""
             id tenant_id kind target_release_version start_from filters allow_failed revoked_releases reason
-            rate_per_minute created_by created_at finished_at
+            rate_per_minute canary canary_over stop_after_failures failures_accepted cut cause created_by created_at
+            finished_at
         """,
         state="status",
         in_state={

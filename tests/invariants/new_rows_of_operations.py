@@ -6,6 +6,7 @@ from tests.invariants.new_rows_of_executions import execution
 CAMPAIGN = "'00000000-0000-4000-8000-000000000002'"
 OLD_CAMPAIGN = "(SELECT campaign_id FROM executions_campaignevent GROUP BY campaign_id HAVING count(*) = 1)"
 """The campaign that is RUNNING and has only been started."""
+BOUNDS = ("canary", "stop_after_failures")
 HEALTHY = "(SELECT id FROM executions_worker WHERE noted_state = 'HEALTHY')"
 NEW_CAMPAIGN = NewRow(
     "executions_campaign",
@@ -20,7 +21,13 @@ NEW_CAMPAIGN = NewRow(
         "revoked_releases": "'{}'",
         "reason": "'x'",
         "rate_per_minute": "1",
+        "canary": "NULL::int",
+        "canary_over": "false",
+        "stop_after_failures": "NULL::int",
+        "failures_accepted": "0",
+        "cut": "false",
         "status": "'RUNNING'",
+        "cause": "''",
         "rate_since": "now()",
         "admitted": "0",
         "created_by": "''",
@@ -34,6 +41,19 @@ NEW_CAMPAIGN = NewRow(
             {"status": "'COMPLETED'", "finished_at": "now()"},
             {"status": "'CANCELLED'", "finished_at": "now()"},
             *each("admitted", "1"),
+            *each("failures_accepted", "1"),
+            {"canary": "1", "canary_over": "true"},
+        ],
+        "campaign_bounds": [
+            *each("canary", "0"),
+            *each("stop_after_failures", "0"),
+            *({"kind": f"'{kind}'", column: "1"} for kind in ("cancel", "pause") for column in BOUNDS),
+        ],
+        "executions_campaign_failures_accepted_check": each("failures_accepted", "-1"),
+        "campaign_over_canary": each("canary_over", "true"),
+        "campaign_cause_of_pause": [
+            *each("cause", "'canary'", "'failures'", "'x'"),
+            {"cause": "'canary'", "canary": "1"},
         ],
         "campaign_over_has_finish": [
             *each("finished_at", "now()"),
@@ -42,6 +62,7 @@ NEW_CAMPAIGN = NewRow(
         "campaign_target_of_resubmission": [
             *each("kind", "'x'", "''"),
             *each("target_release_version", "'1.0'"),
+            *({"kind": f"'{kind}'", "target_release_version": "'1.0'"} for kind in ("cancel", "pause")),
         ],
         "campaign_start_of_resubmission": [
             *each("start_from", "'checkpoint'", "'x'", "''"),
@@ -53,9 +74,12 @@ NEW_CAMPAIGN = NewRow(
     },
     [
         {"kind": "'resubmit'"},
+        *({"kind": f"'{kind}'"} for kind in ("cancel", "pause")),
+        {"status": "'DRAFT'"},
+        {"canary": "1", "stop_after_failures": "1", "cut": "true"},
         {"kind": "'resubmit'", "target_release_version": "'1.0'", "start_from": "'checkpoint'"},
     ],
-    free="tenant_id filters allow_failed revoked_releases reason created_by",
+    free="tenant_id filters allow_failed revoked_releases reason cut created_by",
 )
 
 
@@ -83,13 +107,26 @@ CAMPAIGN_ITEM = NewRow(
                 for other in ("other", "rival")
             ),
             {"source": items("dead", "failed", "queued")},
+            *(
+                {"source": items(key), "script": NEW_CAMPAIGN.statement({"kind": f"'{kind}'"}) + "; {insert}"}
+                for kind in ("cancel", "pause")
+                for key in ("dead", "failed", "succeeded", "cancelled")
+            ),
         ],
         "campaign_item_names_execution": each("execution_id", "NULL"),
         "campaign_item_once": [
             {"source": items("dead") + " UNION ALL SELECT " + f"{CAMPAIGN}::uuid, e.id, e.version {items('dead')}"}
         ],
     },
-    [{"source": items("failed")}, {"source": items("dead", "failed")}],
+    [
+        {"source": items("failed")},
+        {"source": items("dead", "failed")},
+        *(
+            {"source": items(key), "script": NEW_CAMPAIGN.statement({"kind": f"'{kind}'"}) + "; {insert}"}
+            for kind in ("cancel", "pause")
+            for key in ("queued", "running", "retried", "asking")
+        ),
+    ],
     source=items("dead"),
     script=NEW_CAMPAIGN.statement({}) + "; {insert}",
 )

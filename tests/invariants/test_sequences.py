@@ -56,18 +56,20 @@ def test_each_execution_of_a_group_counts_its_own_events(database: Connection, f
     assert found == "" if first == second == 1 else found in {SEQUENCE, COUNT}
 
 
-KINDS = ("STARTED", "PAUSED", "RESUMED", "COMPLETED", "CANCELLED")
+KINDS = ("STARTED", "CANARY_PASSED", "PAUSED", "RESUMED", "COMPLETED", "CANCELLED")
 STATUS_AFTER = {
     "STARTED": "RUNNING",
     "PAUSED": "PAUSED",
     "RESUMED": "RUNNING",
+    "CANARY_PASSED": "RUNNING",
     "COMPLETED": "COMPLETED",
     "CANCELLED": "CANCELLED",
 }
 FOLLOWS = {
     "": {"STARTED"},
-    "STARTED": {"PAUSED", "COMPLETED", "CANCELLED"},
-    "RESUMED": {"PAUSED", "COMPLETED", "CANCELLED"},
+    "STARTED": {"CANARY_PASSED", "PAUSED", "COMPLETED", "CANCELLED"},
+    "RESUMED": {"CANARY_PASSED", "PAUSED", "COMPLETED", "CANCELLED"},
+    "CANARY_PASSED": {"PAUSED", "COMPLETED", "CANCELLED"},
     "PAUSED": {"RESUMED", "CANCELLED"},
     "COMPLETED": set(),
     "CANCELLED": set(),

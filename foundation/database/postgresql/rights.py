@@ -193,12 +193,17 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_campaign": Rights(
             insert="""
                 id tenant_id kind target_release_version start_from filters allow_failed revoked_releases reason
-                rate_per_minute status rate_since admitted created_by created_at finished_at
+                rate_per_minute canary canary_over stop_after_failures failures_accepted cut status cause rate_since
+                admitted created_by created_at finished_at
             """,
-            update="status rate_since admitted finished_at",
+            update="""
+                target_release_version start_from revoked_releases reason rate_per_minute canary canary_over
+                stop_after_failures failures_accepted status cause rate_since admitted created_by finished_at
+            """,
+            delete=True,
         ),
         "executions_campaignitem": Rights(
-            insert="campaign_id execution_id expected_version", update="outcome code at new_execution_id"
+            insert="campaign_id execution_id expected_version", update="outcome code at new_execution_id", delete=True
         ),
         "executions_campaignevent": Rights(insert="campaign_id kind actor data at"),
         "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_WORKER}", update=_WORKER),

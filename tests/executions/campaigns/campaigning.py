@@ -25,7 +25,7 @@ def start(owner: Tenant, filters: Filters = OF_THE_PIPELINE, rate: int = 60, **m
 
 def pass_time(seconds: float) -> None:
     """Move the start of each campaign back. In the test's transaction, the time of the database does not change."""
-    unfinished = Campaign.objects.filter(finished_at=None)
+    unfinished = Campaign.objects.filter(finished_at=None).exclude(status="DRAFT")
     unfinished.update(rate_since=F("rate_since") - timedelta(seconds=seconds))
 
 

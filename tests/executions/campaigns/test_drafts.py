@@ -1,0 +1,199 @@
+"""A draft freezes a selection: what was previewed is what is done."""
+
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from executions.campaigns import campaigns, drafts
+from executions.campaigns.creating import Options
+from executions.errors import (
+    CampaignEmpty,
+    CampaignRefused,
+    CampaignTargetInvalid,
+    CampaignUnknown,
+    ReleaseRevokedConfirmation,
+)
+from executions.lifecycle.redrive import redrive
+from executions.models import Campaign, CampaignItem, Execution
+from executions.tasks import sweep
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
+from tenancy.models import AuditEntry, Tenant
+from tests import making
+from tests.executions.campaigns.campaigning import events, everything, pass_time, progress
+from tests.raw_sql import unguarded
+
+pytestmark = pytest.mark.django_db
+Kind = Campaign.Kind
+OPTIONS = Options(reason="the bank is back", rate_per_minute=600)
+ANN = "user:ann"
+
+
+def freeze(owner: Tenant, kind: Kind = Kind.REDRIVE) -> Campaign:
+    return drafts.freeze(owner, kind, Execution.objects.all(), actor=ANN)
+
+
+def run(draft: Campaign, options: Options = OPTIONS) -> Campaign:
+    started = drafts.start(draft.tenant, draft.pk, options, actor="user:bob")
+    pass_time(60)
+    campaigns.advance()
+    started.refresh_from_db()
+    return started
+
+
+def acts() -> list[tuple[str, str]]:
+    return list(AuditEntry.objects.order_by("pk").values_list("act", "actor"))
+
+
+def test_a_draft_does_nothing_until_it_is_started(owner: Tenant, dead: list[Execution]) -> None:
+    draft = freeze(owner)
+    assert (draft.status, draft.created_by, progress(draft), events(draft)) == ("DRAFT", ANN, (10, 0, 0), [])
+    before = everything()
+    assert campaigns.advance() == 0
+    assert drafts.remove_old() == 0
+    assert everything() == before
+    started = run(draft)
+    assert (started.status, started.created_by, progress(started)) == ("COMPLETED", "user:bob", (0, 10, 0))
+    assert events(started) == [("STARTED", "user:bob"), ("COMPLETED", "coordinator")]
+    assert acts()[-2:] == [("campaign.draft", ANN), ("campaign.start", "user:bob")]
+    assert dead[0].events.get(kind="REDRIVEN").actor == "user:bob"
+
+
+def test_executions_that_match_later_are_not_part_of_a_draft(owner: Tenant, dead: list[Execution]) -> None:
+    draft = freeze(owner)
+    [late] = making.dead(owner, "late")
+    assert progress(run(draft)) == (0, 10, 0)
+    late.refresh_from_db()
+    assert late.status == "DLQ"
+
+
+def test_executions_that_changed_since_are_skipped_and_counted(owner: Tenant, dead: list[Execution]) -> None:
+    draft = freeze(owner)
+    redrive(owner, dead[0].pk, actor=ANN, reason="by hand")
+    found = drafts.contents(draft)
+    assert (found.count, found.changed) == (10, 1)
+    assert {(group["status"], group["count"]) for group in found.groups} == {("DLQ", 9), ("QUEUED", 1)}
+    started = run(draft)
+    assert progress(started) == (0, 9, 1)
+    assert started.items.get(outcome="SKIPPED").execution_id == dead[0].pk
+
+
+def test_a_draft_contains_only_what_its_kind_fits(owner: Tenant, dead: list[Execution]) -> None:
+    making.execution(owner, "queued")
+    assert freeze(owner, Kind.RESUBMIT).items.count() == 10
+    assert freeze(owner, Kind.CANCEL).items.count() == 1
+    assert freeze(owner, Kind.PAUSE).items.count() == 1
+
+
+def test_a_draft_of_nothing_is_rejected(owner: Tenant, dead: list[Execution]) -> None:
+    before = everything()
+    with pytest.raises(CampaignEmpty, match="unfinished"):
+        freeze(owner, Kind.PAUSE)
+    with pytest.raises(CampaignEmpty, match="failed"):
+        drafts.freeze(making.ready()[0], Kind.REDRIVE, Execution.objects.all(), actor=ANN)
+    assert everything()[2:] == before[2:]
+
+
+def test_a_draft_contains_the_earliest_failures_if_there_are_too_many(
+    owner: Tenant, dead: list[Execution], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drafts, "MOST_ITEMS", 9)
+    making.finished(dead[3].created_at + timedelta(days=1), dead[3])
+    draft = freeze(owner)
+    assert draft.cut
+    assert {item.execution_id for item in draft.items.all()} == {each.pk for each in dead} - {dead[3].pk}
+    monkeypatch.setattr(drafts, "MOST_ITEMS", 10)
+    assert not freeze(owner).cut
+
+
+def test_a_draft_names_revoked_releases_and_runs_them_only_if_that_is_confirmed(
+    owner: Tenant, dead: list[Execution]
+) -> None:
+    activate(making.registered(owner, "1.1"), actor=ANN)
+    revoke(dead[0].release, actor=ANN, reason="wrong sums")
+    draft = freeze(owner)
+    found = drafts.contents(draft)
+    assert [(each.release_version, each.count, each.reason) for each in found.revoked] == [("1.0", 10, "wrong sums")]
+    assert found.active == {making.PIPELINE: "1.1"}
+    with pytest.raises(ReleaseRevokedConfirmation):
+        drafts.start(owner, draft.pk, OPTIONS, actor=ANN)
+    draft.refresh_from_db()
+    assert (draft.status, events(draft)) == ("DRAFT", [])
+    confirmed = Options(reason="on purpose", rate_per_minute=600, allow_revoked=True)
+    assert progress(run(draft, confirmed)) == (0, 10, 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(reason="r", rate_per_minute=1, target_release_version="1.0"),
+        Options(reason="r", rate_per_minute=1, canary=1),
+        Options(reason="r", rate_per_minute=1, stop_after_failures=1),
+    ],
+)
+def test_options_that_the_kind_does_not_take_are_rejected(owner: Tenant, options: Options) -> None:
+    making.execution(owner, "queued")
+    draft = freeze(owner, Kind.CANCEL)
+    with pytest.raises(CampaignTargetInvalid):
+        drafts.start(owner, draft.pk, options, actor=ANN)
+    draft.refresh_from_db()
+    assert draft.status == "DRAFT"
+
+
+def test_a_discarded_draft_leaves_nothing_but_its_audit(owner: Tenant, dead: list[Execution]) -> None:
+    draft = freeze(owner)
+    drafts.discard(owner, draft.pk, actor=ANN)
+    assert not Campaign.objects.exists()
+    assert not CampaignItem.objects.exists()
+    assert acts()[-2:] == [("campaign.draft", ANN), ("campaign.discard", ANN)]
+    with pytest.raises(CampaignUnknown):
+        drafts.start(owner, draft.pk, OPTIONS, actor=ANN)
+
+
+def test_a_campaign_that_has_started_is_neither_started_again_nor_discarded(
+    owner: Tenant, dead: list[Execution]
+) -> None:
+    draft = freeze(owner)
+    drafts.start(owner, draft.pk, OPTIONS, actor=ANN)
+    before = everything()
+    with pytest.raises(CampaignRefused):
+        drafts.start(owner, draft.pk, OPTIONS, actor=ANN)
+    with pytest.raises(CampaignRefused):
+        drafts.discard(owner, draft.pk, actor=ANN)
+    assert everything() == before
+
+
+@pytest.mark.parametrize("control", [campaigns.pause, campaigns.resume, campaigns.cancel])
+def test_a_draft_is_not_controlled_like_a_campaign(
+    control: Callable[..., Campaign], owner: Tenant, dead: list[Execution]
+) -> None:
+    draft = freeze(owner)
+    before = everything()
+    with pytest.raises(CampaignRefused):
+        control(owner, draft.pk, actor=ANN)
+    assert everything() == before
+
+
+def test_a_draft_of_another_tenant_is_unknown(owner: Tenant, dead: list[Execution]) -> None:
+    draft = freeze(owner)
+    before = everything()
+    for tenant, campaign_id in ((making.tenant(), draft.pk), (owner, uuid.uuid4())):
+        with pytest.raises(CampaignUnknown):
+            drafts.start(tenant, campaign_id, OPTIONS, actor=ANN)
+        with pytest.raises(CampaignUnknown):
+            drafts.discard(tenant, campaign_id, actor=ANN)
+    assert everything() == before
+
+
+def test_the_sweep_removes_drafts_after_a_day(owner: Tenant, dead: list[Execution]) -> None:
+    old, young, started = freeze(owner), freeze(owner), freeze(owner)
+    drafts.start(owner, started.pk, OPTIONS, actor=ANN)
+    with unguarded(Campaign):
+        for campaign, age in ((old, 24.1), (young, 23.9), (started, 48)):
+            Campaign.objects.filter(pk=campaign.pk).update(created_at=campaign.created_at - timedelta(hours=age))
+    sweep()
+    assert {*Campaign.objects.values_list("pk", flat=True)} == {young.pk, started.pk}
+    assert not CampaignItem.objects.filter(campaign=old.pk).exists()
+    assert young.items.count() == started.items.count() == 10

@@ -1,0 +1,116 @@
+"""Campaigns cancel or pause executions that have not ended and have not changed since they were selected."""
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from executions.errors import CampaignEmpty, CampaignTargetInvalid, FilterRequired
+from executions.holds import holds
+from executions.lifecycle.cancellation import cancel
+from executions.models import Campaign, Execution, Hold, Interaction
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.executions.awaits.parking import suspended
+from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, everything, pass_time, start
+
+pytestmark = pytest.mark.django_db
+CANCEL, PAUSE = Campaign.Kind.CANCEL, Campaign.Kind.PAUSE
+
+
+@pytest.fixture
+def queued(owner: Tenant) -> list[Execution]:
+    return [making.execution(owner, f"q{number}") for number in range(4)]
+
+
+def outcomes(campaign: Campaign) -> list[tuple[str, str]]:
+    return sorted(campaign.items.values_list("outcome", "code"))
+
+
+def test_executions_are_cancelled_with_their_questions(owner: Tenant) -> None:
+    waiting = suspended((owner, Release.objects.get()), "asks")
+    making.copies(making.execution(owner, "first"), 3)
+    made = start(owner, kind=CANCEL)
+    pass_time(60)
+    assert campaigns.advance() == 5
+    made.refresh_from_db()
+    assert made.status == "COMPLETED"
+    assert outcomes(made) == [("CANCELLED", "")] * 5
+    assert set(Execution.objects.values_list("status", flat=True)) == {"CANCELLED"}
+    assert set(Interaction.objects.values_list("status", flat=True)) == {"CANCELLED"}
+    event = waiting.events.get(kind="CANCELLED")
+    assert (event.actor, event.data["campaignId"]) == ("user:ann", str(made.pk))
+    assert campaigns.progress_of(made.pk).cancelled == 5
+
+
+def test_executions_are_paused_each_with_a_hold(owner: Tenant, queued: list[Execution]) -> None:
+    made = start(owner, kind=PAUSE)
+    pass_time(60)
+    assert campaigns.advance() == 4
+    assert outcomes(made) == [("PAUSED", "")] * 4
+    assert making.claimed(owner) == []
+    assert set(Hold.objects.values_list("execution", "reason", "started_by", "ended_at")) == {
+        (each.pk, "the bank is back", "user:ann", None) for each in queued
+    }
+    assert making.history(queued[0])[-1] == ("PAUSED", "QUEUED")
+    holds.resume(queued[0], actor="user:bob")
+    assert len(making.claimed(owner)) == 1
+
+
+@pytest.mark.parametrize(("kind", "refused"), [(CANCEL, "CANCEL_REFUSED"), (PAUSE, "PAUSE_REFUSED")])
+def test_executions_that_changed_since_are_skipped(
+    kind: Campaign.Kind, refused: str, owner: Tenant, queued: list[Execution]
+) -> None:
+    made = start(owner, kind=kind)
+    cancel(owner, queued[0].pk, actor="user:bob", reason="by hand")
+    [claim] = making.claimed(owner, limit=1)
+    pass_time(60)
+    assert campaigns.advance() == 2
+    done = "CANCELLED" if kind == CANCEL else "PAUSED"
+    assert outcomes(made) == sorted([(done, ""), (done, ""), ("SKIPPED", refused), ("SKIPPED", "VERSION_MISMATCH")])
+    assert Execution.objects.get(pk=claim.execution_id).status == "RUNNING"
+
+
+def test_executions_that_are_paused_already_are_not_paused_again(owner: Tenant, queued: list[Execution]) -> None:
+    made = start(owner, kind=PAUSE)
+    holds.pause(queued[1], actor="user:bob", reason="by hand")
+    pass_time(60)
+    assert campaigns.advance() == 3
+    assert outcomes(made)[-1] == ("SKIPPED", "ALREADY_PAUSED")
+    assert Hold.objects.count() == 4
+    with pytest.raises(CampaignEmpty):
+        start(owner, kind=PAUSE)
+
+
+def test_each_kind_selects_by_the_filters_that_fit_it(owner: Tenant, queued: list[Execution]) -> None:
+    other = making.active(owner, pipeline_id="org.example.other")
+    making.worker(other, "worker-other")
+    making.execution(owner, "elsewhere", pipeline_id="org.example.other")
+    found = [
+        start(owner, filters, kind=CANCEL).items.count()
+        for filters in (
+            OF_THE_PIPELINE,
+            Filters(pipeline_id="org.example.other"),
+            Filters(release_version="1.0"),
+            Filters(contract_version=other.contract_version),
+        )
+    ]
+    assert found[:3] == [4, 1, 5]
+    before = everything()
+    with pytest.raises(FilterRequired):
+        start(owner, Filters(), kind=CANCEL)
+    with pytest.raises(CampaignTargetInvalid, match="reason"):
+        start(owner, Filters(pipeline_id=making.PIPELINE, reason="retry_exhausted"), kind=PAUSE)  # type: ignore[arg-type]
+    assert everything() == before
+
+
+@pytest.mark.parametrize("kind", [CANCEL, PAUSE])
+def test_groups_cost_no_query_for_each_row(
+    kind: Campaign.Kind, owner: Tenant, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    making.copies(making.execution(owner, "first"), 30)
+    start(owner, kind=kind, rate=6000)
+    pass_time(60)
+    with django_assert_max_num_queries(25):
+        assert campaigns.advance() == 31
