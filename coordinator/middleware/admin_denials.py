@@ -45,6 +45,7 @@ ACTS: Final = {
     "executions_campaign_begin": "campaign.start",
     "executions_campaign_discard": "campaign.discard",
     "executions_campaign_instead": "campaign.draft",
+    "executions_execution_act": "campaign.draft",
     "executions_execution_cancel": "execution.cancel",
     "executions_execution_redrive": "execution.redrive",
     "executions_execution_resubmit": "execution.resubmit",
