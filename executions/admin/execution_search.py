@@ -61,6 +61,8 @@ class SearchRequest:
                 if request.session.get(REMEMBERED) != remembered:
                     request.session[REMEMBERED] = remembered
             conditions = {name: text for name, text in self.query.items() if name != COLUMNS}
+            if len(self.tenants) < 2:
+                conditions.pop("tenant", None)  # such a person has no filter by tenant
             self.search = parse(conditions, now=timezone.now())
         except InvalidRequest as problem:
             self.problem = problem

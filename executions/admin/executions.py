@@ -14,7 +14,7 @@ from unfold.paginator import InfinitePaginator
 from executions.admin import execution_acts, execution_export, execution_form, execution_views
 from executions.admin.execution_columns import ExecutionColumns
 from executions.admin.execution_page import ExecutionPages
-from executions.admin.execution_search import ExecutionList, SearchRequest, tidy_query
+from executions.admin.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
 from executions.models import Execution
 from executions.search import columns, exports
 
@@ -38,7 +38,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         tidy = tidy_query(request.GET)
-        if request.method == "GET" and tidy != request.GET.urlencode():
+        if COLUMNS in request.GET and tidy != request.GET.urlencode():  # the form sends every field
             return redirect(f"{request.path}?{tidy}")
         requested = SearchRequest.of(request)
         more = {

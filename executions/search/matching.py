@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from django.contrib.auth.models import User
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import F, Min, OuterRef, Q, QuerySet, Subquery
 
 from executions.models import CLAIMED, TERMINAL_VALUES, DeadLetter, Execution, SmokeTest
 from executions.models.states import State
 from executions.search.conditions import HELD, LIVE, ME, UNSUCCESSFUL, Search
-from releases.models import Pipeline
+from releases.models import Pipeline, Release
 from tenancy.access import actor
 from tenancy.models import ApiToken, Tenant
 
@@ -56,7 +56,6 @@ def with_failed_step(rows: QuerySet[Execution]) -> QuerySet[Execution]:
 def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) -> Iterator[Q]:
     equal = {
         "pipeline_id": search.pipeline_id,
-        "release_version": search.release_version,
         "error_code": search.error_code,
         "created_at__gte": search.since,
         "created_at__lt": search.until,
@@ -65,6 +64,8 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
     yield Q(**{lookup: value for lookup, value in equal.items() if value is not None})
     if search.status is not None:
         yield _status(search.status)
+    if search.release_version is not None:
+        yield _release(tenant_ids, search)
     if search.step is not None:
         yield _step(tenant_ids, search.step)
     if search.ended_since is not None:
@@ -87,6 +88,17 @@ def _status(status: str) -> Q:
     if status in (CLAIMED, State.RUNNING):
         return Q(status=State.RUNNING, running_since__isnull=status == CLAIMED)
     return Q(status=status)
+
+
+def _release(tenant_ids: Sequence[int], search: Search) -> Q:
+    """Match the version. No index is needed for releases without executions, or with only recent ones."""
+    releases = Release.objects.filter(pipeline__tenant__in=tenant_ids, release_version=search.release_version)
+    if search.pipeline_id is not None:
+        releases = releases.filter(pipeline__pipeline_id=search.pipeline_id)
+    first = releases.aggregate(first=Min("created_at"))["first"]
+    if first is None:
+        return Q(pk__in=[])
+    return Q(release_version=search.release_version, created_at__gte=first)
 
 
 def _step(tenant_ids: Sequence[int], step: int) -> Q:

@@ -110,8 +110,7 @@ def test_only_roles_that_operate_make_a_draft(kind: str, log_in: LogIn, acme: Wo
 def test_executions_of_another_tenant_are_not_found(log_in: LogIn, acme: World, dead: list[Execution]) -> None:
     client = log_in("stranger")
     assert act(client, "redrive", execution=[each.pk for each in dead]).status_code == 404
-    assert act(client, "redrive", "tenant=acme", rows="all").status_code == 404
-    act(client, "cancel", rows="all")
+    act(client, "cancel", "tenant=acme", rows="all")
     assert items(Campaign.objects.get()) == set(
         Execution.objects.filter(tenant__slug="globex").values_list("pk", flat=True)
     )

@@ -139,7 +139,7 @@ def test_a_list_that_takes_too_long_says_so(log_in: LogIn, acme: World, monkeypa
     with unguarded(Execution):
         making.copies(acme.execution, 10_000)
     monkeypatch.setattr(execution_search, "LIST_SECONDS", 0.001)
-    response = listed(log_in("viewer"), release="none")
+    response = listed(log_in("viewer"), by="nobody")
     assert response.status_code == 422
     assert 'data-problem="QUERY_TOO_SLOW"' in response.text
     assert ids(response) == set()

@@ -13,7 +13,8 @@ from executions.search.conditions import Search
 from tests import making
 from tests.raw_sql import as_owner, check_foreign_keys_now, unguarded
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
+START = datetime(2027, 1, 1, tzinfo=UTC)
+"""When the first was submitted, which is after the registration of their releases."""
 FAILED = ("FAILED", "DLQ")
 OVER = ("SUCCEEDED", "CANCELLED", *FAILED)
 LEASE = {
@@ -38,9 +39,13 @@ TAGS = (None, ["k=v"], ["k=w", "x"])
 PEOPLE = ("token:app", "user:eva")
 
 
-def make(release: Any, count: int = 240) -> list[Execution]:
+def make(count: int = 240) -> list[Execution]:
     """Insert `count` executions that mix all values, and a dead letter for each that failed. Return them."""
-    first = making.execution(release.pipeline.tenant, "first", pipeline_id=release.pipeline.pipeline_id)
+    owner = making.tenant("owner")
+    for name in PIPELINES:
+        making.ready(owner, pipeline_id=name)
+        making.registered(owner, "2.0", pipeline_id=name)
+    first = making.execution(owner, "first", pipeline_id=PIPELINES[0])
     check_foreign_keys_now()
     values = itertools.cycle(itertools.product(PIPELINES, ("1.0", "2.0"), TAGS, PEOPLE, (0, 1, 2)))
     with unguarded(Execution):
