@@ -56,6 +56,12 @@ class RangeNotSatisfiable(CoordinatorError):
     title = "The requested range is outside of the resource"
 
 
+class QueryTooSlow(CoordinatorError):
+    code = "QUERY_TOO_SLOW"
+    status = 422
+    title = "The search takes too long"
+
+
 class DatabaseUnavailable(CoordinatorError):
     code = "DATABASE_UNAVAILABLE"
     status = 503

@@ -168,6 +168,44 @@ class LoginCounter(models.Model):
         return f"{self.attempts} until {self.ends_at}"
 
 
+class SavedView(models.Model):
+    """A search of a list under a name. `tenant` is null for an own view of `owner`. Otherwise its members share it.
+
+    `query` is the query string of the page, without the question mark. `tenancy.saved_views` reads and writes these
+    rows.
+    """
+
+    class Page(models.TextChoices):
+        EXECUTIONS = "executions", "Executions"
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, related_name="+")
+    page = models.CharField(max_length=20, choices=Page)
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=2000)
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        ordering = ("name", "id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("owner", "page", "name"), condition=models.Q(tenant__isnull=True), name="saved_view_own_once"
+            ),
+            models.UniqueConstraint(
+                fields=("tenant", "page", "name"),
+                condition=models.Q(tenant__isnull=False),
+                name="saved_view_shared_once",
+            ),
+            models.CheckConstraint(condition=models.Q(page__in=["executions"]), name="saved_view_page"),
+            models.CheckConstraint(
+                condition=~models.Q(name="") & ~models.Q(query__startswith="?"), name="saved_view_form"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class AuditHead(models.Model):
     """The newest entry of an audit chain. A trigger locks and updates the row while it appends an entry.
 

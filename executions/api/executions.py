@@ -3,6 +3,7 @@
 import uuid
 from typing import Any, ClassVar
 
+from django.db.models import QuerySet
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -15,11 +16,18 @@ from executions.errors import ExecutionUnknown
 from executions.lifecycle import queries
 from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
+from executions.search.conditions import Search
+from executions.search.matching import narrowed
 from executions.submission import resubmission
-from foundation.api.filters import FlagFilter
+from foundation.api.filters import FlagFilter, MomentFilter
 from foundation.api.pagination import NewestFirst
+from foundation.database.bounded import time_limit
+from foundation.errors import QueryTooSlow
 from releases.api.pauses import PausableView, with_pauses
 from tenancy.api.tenant_view import TENANT, TenantView
+
+LIST_SECONDS = 5
+HIGHEST_STEP = 10_000
 
 
 class PinView(serializers.Serializer[Execution]):
@@ -164,8 +172,27 @@ class ExecutionFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release_version")
     idempotencyKey = filters.CharFilter(field_name="execution_key")
+    errorCode = filters.CharFilter(field_name="error_code")
+    submittedBy = filters.CharFilter(field_name="submitted_by")
+    createdFrom = MomentFilter(field_name="created_at", lookup_expr="gte")
+    createdTo = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Exclusive.")
+    finishedFrom = MomentFilter(field_name="finished_at", lookup_expr="gte")
     smoke = FlagFilter()
     resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
+    stepIndex = filters.NumberFilter(
+        method="_search",
+        min_value=0,
+        max_value=HIGHEST_STEP,
+        decimal_places=0,
+        help_text="The index of the step at which a live execution is, or at which a failed one failed.",
+    )
+    tag = filters.CharFilter(method="_search", help_text="One of the tags.")
+    prefix = filters.CharFilter(method="_search", help_text="The beginning of the idempotency key, or of the id.")
+
+    def _search(self, rows: QuerySet[Execution], name: str, value: Any) -> QuerySet[Execution]:
+        field, read = {"stepIndex": ("step", int), "tag": ("tag", str), "prefix": ("text", str)}[name]
+        tenant = self.request.parser_context["view"].tenant
+        return narrowed(rows, [tenant.pk], Search(**{field: read(value)}))
 
 
 class NewestExecutions(NewestFirst):
@@ -184,9 +211,14 @@ class Executions(TenantView, ListAPIView[Execution]):
     filterset_class = ExecutionFilter
     pagination_class = NewestExecutions
     queryset = Execution.objects.none()
+    refusals: ClassVar = {"GET": (QueryTooSlow,)}
 
     def get_queryset(self) -> Any:
         return with_pauses(queries.executions(self.tenant))
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        with time_limit(LIST_SECONDS):
+            return super().list(request, *args, **kwargs)
 
 
 @extend_schema(parameters=[TENANT], tags=["executions"])

@@ -9,6 +9,7 @@ import uuid
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Func, Q
 
@@ -55,7 +56,8 @@ class Execution(models.Model):
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
     contract_version = models.CharField(max_length=IDENTITY_LENGTH)
     release_version = models.CharField(max_length=IDENTITY_LENGTH)
-    execution_key = models.CharField(max_length=1500)
+    # Compared by bytes, so that the unique index also finds keys by their beginning.
+    execution_key = models.CharField(max_length=1500, db_collation="C")
     input_digest = models.CharField(max_length=64)
     input = models.JSONField()
     input_shape = models.CharField(max_length=5, choices=[("UNI", "UNI"), ("MULTI", "MULTI")])
@@ -182,6 +184,18 @@ class Execution(models.Model):
             models.Index(
                 fields=("tenant", "finished_at", "id"), condition=Q(status__in=["DLQ", "FAILED"]), name="execution_dead"
             ),
+            # For searches. A submission writes to none of them, except for tags.
+            models.Index(
+                fields=("tenant", "status", "-created_at", "-id"),
+                condition=Q(status__in=["CANCELLED", "DLQ", "FAILED"]),
+                name="execution_unsuccessful",
+            ),
+            models.Index(
+                fields=("tenant", "error_code", "-created_at", "-id"),
+                condition=Q(error_code__isnull=False),
+                name="execution_error",
+            ),
+            GinIndex(fields=("tags",), condition=Q(tags__isnull=False), name="execution_tags"),
         )
 
     def __str__(self) -> str:

@@ -5,10 +5,13 @@ neither a slot nor a database connection (`coordinator.request_slots`). The iter
 database.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import IO
 
 from django.http import HttpRequest, StreamingHttpResponse
 
+CHUNK = 64 * 1024
 PLACE = "coordinator.place"
 """The member of the WSGI environment that takes a place for a slow client and returns a function that leaves it.
 
@@ -27,6 +30,30 @@ def streamed(
     take = request.META.get(PLACE)
     body = _Body(chunks, take() if take else _nothing)
     return StreamingHttpResponse(body, status=status, headers={**headers, "Content-Length": str(length)})
+
+
+def streamed_file(
+    request: HttpRequest, lines: Iterable[bytes], *, media_type: str, filename: str
+) -> StreamingHttpResponse:
+    """Return a response with the lines as a file to save. They are written to disk first, in constant memory.
+
+    A slow client so needs no database connection. Raises `SlowRequestsBusy`.
+    """
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
+    length = sum(file.write(line) for line in lines)
+    file.seek(0)
+    headers = {
+        "Content-Type": media_type,
+        "Content-Disposition": f'attachment; filename="{filename}"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return streamed(request, _chunks(file), length=length, status=200, headers=headers)
+
+
+def _chunks(file: IO[bytes]) -> Generator[bytes]:
+    with file:
+        yield from iter(lambda: file.read(CHUNK), b"")
 
 
 def _nothing() -> None:

@@ -11,7 +11,7 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 
 from foundation.errors import CoordinatorError
 from tenancy.access import may, tenants_of
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 else:
     from unfold.admin import ModelAdmin as _ModelAdmin
 
+PRESERVED = "_changelist_filters"
+"""The parameter in which the link from a list to a page keeps the query of the list."""
 Person = User | AnonymousUser
 View = Callable[..., HttpResponseBase]
 
@@ -98,6 +100,10 @@ class TenantScopedAdmin(_ModelAdmin):
     def page(self, request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
         """Render `template` with the context that the admin's base template needs."""
         frame = {**self.admin_site.each_context(request), "opts": self.opts, "model_admin": self}
+        if query := request.GET.get(PRESERVED):
+            frame["back_to_list"] = (
+                f"{reverse(f'admin:{self.opts.app_label}_{self.opts.model_name}_changelist')}?{query}"
+            )
         request.current_app = self.admin_site.name  # as the admin's own views do
         return TemplateResponse(request, template, {**frame, **context}, status=status)
 

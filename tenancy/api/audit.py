@@ -1,9 +1,7 @@
 """REST: the audit log of a tenant."""
 
-import tempfile
-from collections.abc import Generator
 from types import SimpleNamespace
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.http.response import HttpResponseBase
 from django.urls import path
@@ -19,14 +17,13 @@ from rest_framework.request import Request
 from foundation.api.filters import MomentFilter, StrictFilters
 from foundation.api.pagination import NewestFirst
 from foundation.api.schema import NO_NUL
-from foundation.api.streaming import streamed
+from foundation.api.streaming import streamed_file
 from foundation.errors import InvalidRequest, SlowRequestsBusy
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit import chain, exports
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
-CHUNK = 64 * 1024
 TIMES = [
     OpenApiParameter("from", OpenApiTypes.DATETIME, description="The earliest moment."),
     OpenApiParameter("to", OpenApiTypes.DATETIME, description="The first moment after."),
@@ -112,25 +109,9 @@ class Audit(TenantView, ListAPIView[AuditEntry]):
 
 
 def exported(request: Any, entries: Any, form: str, name: str) -> HttpResponseBase:
-    """Return a response with the entries as a file. They are written to disk first, in constant memory.
-
-    A slow client so needs no database connection. Raises `SlowRequestsBusy`.
-    """
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
-    length = sum(file.write(line) for line in exports.lines(entries, form))
-    file.seek(0)
-    headers = {
-        "Content-Type": exports.FORMATS[form],
-        "Content-Disposition": f'attachment; filename="audit-{name}.{form}"',
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
-    return streamed(request, _chunks(file), length=length, status=200, headers=headers)
-
-
-def _chunks(file: IO[bytes]) -> Generator[bytes]:
-    with file:
-        yield from iter(lambda: file.read(CHUNK), b"")
+    """Return a response with the entries as a file. Raises `SlowRequestsBusy`."""
+    lines = exports.lines(entries, form)
+    return streamed_file(request, lines, media_type=exports.FORMATS[form], filename=f"audit-{name}.{form}")
 
 
 @extend_schema(parameters=[TENANT], tags=["audit"])

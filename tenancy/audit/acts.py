@@ -26,6 +26,7 @@ NAMES: Final = (
         "release.restore_bytes",
     ),
     *("release.resume", "release.retire", "release.revoke", "release.smoke_test", "release.upload", "settings.load"),
+    *("saved_view.remove", "saved_view.save"),
     *("tenant.change", "tenant.create", "token.end", "token.issue", "trusted_key.add", "trusted_key.revoke"),
     *("user.change", "user.create", "user.end_sessions", "user.log_in", "user.log_out", "user.password"),
     *("worker.drain", "worker.heartbeat", "worker.register", "worker.undrain", "worker_key.change"),

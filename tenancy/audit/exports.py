@@ -1,13 +1,12 @@
 """Writes entries of the audit log as NDJSON and CSV, in constant memory."""
 
-import csv
 import json
 from collections.abc import Iterator
-from io import StringIO
 from typing import Any, Final
 
 from django.db.models import QuerySet
 
+from foundation import spreadsheet
 from tenancy.audit import chain
 from tenancy.models import AuditEntry
 from wire.documents import json_writer
@@ -18,7 +17,6 @@ COLUMNS: Final = (
     *("tenant", "sequence", "at", "actor", "act", "objectType", "object", "outcome", "reason", "requestId"),
     *("address", "details", "previousHash", "hash"),
 )
-_FORMULA: Final = tuple("=+-@\t\r\n")
 
 
 def document(entry: AuditEntry) -> dict[str, Any]:
@@ -40,20 +38,9 @@ def lines(entries: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
     """
     ordered = entries.select_related("tenant").order_by("tenant", "sequence").iterator(chain.CHUNK)
     if form == "csv":
-        yield _row(COLUMNS)
+        yield spreadsheet.line(COLUMNS)
         for entry in ordered:
-            yield _row([_cell(value) for value in {**document(entry), "details": entry.details}.values()])
+            yield spreadsheet.line({**document(entry), "details": entry.details}.values())
     else:
         for entry in ordered:
             yield f"{json_writer.text(document(entry))}\n".encode()
-
-
-def _row(cells: Any) -> bytes:
-    text = StringIO()
-    csv.writer(text).writerow(cells)
-    return text.getvalue().encode()
-
-
-def _cell(value: object) -> str:
-    text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text

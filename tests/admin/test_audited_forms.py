@@ -18,7 +18,7 @@ from tenancy.models import AuditEntry
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
-from tests.admin.test_who_may_change_what import FORMS, PEOPLE, running, unneeded
+from tests.admin.test_who_may_change_what import FORMS, PEOPLE, running, shared_view, unneeded
 from tests.admin.test_who_may_open_what import asked, campaign, draft, key
 
 PASSWORD = "correct horse battery"
@@ -35,6 +35,7 @@ def test_a_form_leaves_one_entry_granted_or_denied(log_in: LogIn, acme: World, s
     key(acme)
     unneeded(acme)
     running(acme)
+    shared_view(acme)
     activate(making.registered(acme.tenant, "0.9", pipeline_id="acme.orders"), actor="user:test")
     activate(acme.release, actor="user:test", reason="back")
     asked(acme)

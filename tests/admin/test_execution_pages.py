@@ -232,7 +232,7 @@ def test_the_list_does_not_count_all_rows(log_in: LogIn) -> None:
         assert client.get(reverse("admin:executions_execution_changelist")).status_code == 200
     statements = [query["sql"] for query in queries if "executions_execution" in query["sql"]]
     assert statements
-    assert not [sql for sql in statements if "COUNT(" in sql]
+    assert not [sql for sql in statements if "COUNT(" in sql and "LIMIT" not in sql]
     assert not [sql for sql in statements if '"input"' in sql or '"result"' in sql]
 
 

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.urls import reverse
 
 from releases.activation.activation import activate
 from releases.activation.gradual.start import start
 from releases.models import GradualActivation, Release
-from tenancy.models import Membership
+from tenancy import saved_views
+from tenancy.models import Membership, SavedView
 from tests import gradual, making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
@@ -52,6 +54,14 @@ def unneeded(world: World) -> int:
     version = "never-active"
     found = Release.objects.filter(pipeline__tenant=world.tenant, release_version=version).first()
     return (found or making.registered(world.tenant, version, pipeline_id="acme.orders")).pk
+
+
+def shared_view(world: World) -> int:
+    found = SavedView.objects.filter(tenant=world.tenant).first()
+    if found is None:
+        owner = User.objects.get(username=f"tenant-admin-of-{world.tenant.slug}")
+        found = saved_views.save(owner, SavedView.Page.EXECUTIONS, "shared", "", tenant=world.tenant)
+    return found.pk
 
 
 def running(world: World) -> GradualActivation:
@@ -120,6 +130,8 @@ FORMS: list[Form] = [
         OPERATORS,
     ),
     ("executions_execution_cancel", lambda w: [w.execution.pk], WHY, OPERATORS),
+    ("executions_execution_save_view", lambda w: [], {"name": "v", "query": "", "tenant": "acme"}, OPERATORS),
+    ("executions_execution_remove_view", lambda w: [shared_view(w)], {}, OPERATORS),
     ("executions_hold_execution_pause", lambda w: [w.execution.pk], WHY, OPERATORS),
     ("executions_hold_release_pause", lambda w: [w.release.pk], WHY, RELEASERS),
     ("executions_hold_pipeline_pause", lambda w: [w.release.pipeline_id], WHY, RELEASERS),
@@ -149,6 +161,7 @@ def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(
     unneeded(acme)
     asked(acme)
     running(acme)
+    shared_view(acme)
     clients = {who: log_in(who) for who in PEOPLE}
     before = everything()
     for name, arguments, fields, allowed in FORMS:

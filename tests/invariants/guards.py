@@ -173,6 +173,7 @@ BY_RIGHTS_ALONE = {
     "tenancy_membership": "id user_id tenant_id",
     "tenancy_apitoken": "user_id digest token_key created name scopes tenant_id",
     "tenancy_logincounter": "key",
+    "tenancy_savedview": "id owner_id tenant_id page name query created_at",
     "executions_worker": "id tenant_id pipeline_id worker_id",
     "executions_messagepath": "id",
 }

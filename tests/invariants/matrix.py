@@ -49,6 +49,7 @@ MATRIX = {
     "tenancy_logincounter": Table(
         never="key", always="attempts ends_at known_until", deletable=True, copied=frozenset({""})
     ),
+    "tenancy_savedview": Table(never="id owner_id tenant_id page name query created_at", deletable=True),
     "tenancy_auditentry": Table(
         never="""
             id tenant_id sequence at actor act object_type object outcome reason request_id address details

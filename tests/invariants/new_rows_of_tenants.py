@@ -60,4 +60,28 @@ TENANCY = [
         {"tenancy_logincounter_attempts_check": each("attempts", "-1")},
         free="key ends_at",
     ),
+    NewRow(
+        "tenancy_savedview",
+        {
+            "owner_id": "(SELECT id FROM auth_user WHERE username = 'eva')",
+            "tenant_id": tenant("owner"),
+            "page": "'executions'",
+            "name": "'new'",
+            "query": "'status=live'",
+            "created_at": "now()",
+        },
+        {
+            "saved_view_starts": times("created_at"),
+            "saved_view_shared_once": each("name", "'shared'"),
+            "saved_view_own_once": [{"tenant_id": "NULL", "name": "'own'"}],
+            "saved_view_page": each("page", "'x'", "''"),
+            "saved_view_form": [*each("name", "''"), *each("query", "'?status=live'")],
+        },
+        [
+            {"tenant_id": "NULL", "name": "'shared'"},
+            {"tenant_id": tenant("other"), "name": "'shared'"},
+            *each("query", "''"),
+        ],
+        free="owner_id",
+    ),
 ]

@@ -36,9 +36,9 @@ from releases.models import (
 )
 from releases.registration import attachments
 from releases.trust import trusted_keys
-from tenancy import access
+from tenancy import access, saved_views
 from tenancy.login_throttle import Attempt
-from tenancy.models import Membership, Tenant
+from tenancy.models import Membership, SavedView, Tenant
 from tenancy.roles import Role, Scope
 from tests import gradual, making, signing
 from tests.requesting import let_pass
@@ -57,6 +57,8 @@ def make() -> None:
     Membership.objects.create(user=user, tenant=owner, role=Role.OPERATOR)
     access.issue_token(owner, user, "token", [Scope.READ], lifetime=None)
     Attempt("eva", "192.0.2.1").count()
+    saved_views.save(user, SavedView.Page.EXECUTIONS, "own", "status=live", tenant=None)
+    saved_views.save(user, SavedView.Page.EXECUTIONS, "shared", "status=live", tenant=owner)
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
     tenant_keys.start_key(owner, actor=ACTOR)
     _releases(owner)

@@ -37,6 +37,8 @@ UNIQUE = {
     "tenancy_tenant_slug_key": "(slug)",
     "membership_once": "(user_id, tenant_id, role)",
     "token_name_once": "(tenant_id, name)",
+    "saved_view_own_once": "(owner_id, page, name) WHERE (tenant_id IS NULL)",
+    "saved_view_shared_once": "(tenant_id, page, name) WHERE (tenant_id IS NOT NULL)",
     "audit_head_once": "(tenant_id) NULLS NOT DISTINCT",
     "audit_sequence_once": "(tenant_id, sequence) NULLS NOT DISTINCT",
     "pipeline_once": "(tenant_id, pipeline_id)",

@@ -274,6 +274,8 @@ CHECKS = [
         each("expiry", "created + interval '365 days'", "created"),
     ),
     Check("tenancy_membership", "membership_role_known", each("role", "'owner'", "''"), each("role", "'viewer'")),
+    Check("tenancy_savedview", "saved_view_page", each("page", "'x'", "''"), each("page", "'executions'")),
+    Check("tenancy_savedview", "saved_view_form", [*each("name", "''"), *each("query", "'?x'")], each("query", "''")),
     *(
         Check("tenancy_tenant", f"tenant_{column}", each(column, "0", "36501"), each(column, "1", "36500", "NULL"))
         for column in ("retention_days", "failed_retention_days")

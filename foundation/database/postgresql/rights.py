@@ -92,6 +92,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "tenancy_logincounter": Rights(
             insert="key attempts ends_at", update="attempts ends_at known_until", delete=True
         ),
+        "tenancy_savedview": Rights(insert="owner_id tenant_id page name query created_at", delete=True),
         "tenancy_auditentry": Rights(
             insert="tenant_id actor act object_type object outcome reason request_id address details"
         ),

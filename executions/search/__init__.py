@@ -1,0 +1,1 @@
+"""Finds executions by conditions, for lists, exports and acts on many of them. Cheap for any number of executions."""

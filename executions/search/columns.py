@@ -1,0 +1,58 @@
+"""The columns of lists and exports: which there are, which a person chose, and the values of a row."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from executions.models import TERMINAL_VALUES, Execution
+from executions.search.matching import FAILED_VALUES
+from foundation.errors import InvalidRequest
+
+DEFAULT: Final = ("id", "key", "status", "pipeline", "release", "error", "duration", "submitted")
+SEPARATOR: Final = ","
+
+
+def step(execution: Execution) -> int | None:
+    """Return the index of the step at which it failed or is now. Needs `matching.with_failed_step`."""
+    if execution.status in FAILED_VALUES:
+        failed: int | None = execution.failed_step  # type: ignore[attr-defined]  # an annotation
+        return failed
+    return None if execution.status in TERMINAL_VALUES else execution.current_step_index
+
+
+def seconds(execution: Execution) -> float | None:
+    """Return the seconds from submission to the end; None for a live execution."""
+    ended = execution.finished_at
+    return None if ended is None else round((ended - execution.created_at).total_seconds(), 3)
+
+
+COLUMNS: Final[dict[str, tuple[str, Callable[[Execution], Any]]]] = {
+    "id": ("Execution", lambda row: str(row.pk)),
+    "key": ("Key", lambda row: row.execution_key),
+    "status": ("Status", lambda row: row.shown_status),
+    "pipeline": ("Pipeline", lambda row: row.pipeline_id),
+    "release": ("Release", lambda row: row.release_version),
+    "error": ("Error", lambda row: row.error_code),
+    "step": ("Step", step),
+    "duration": ("Duration", seconds),
+    "submitted": ("Submitted", lambda row: row.created_at.isoformat()),
+    "finished": ("Finished", lambda row: row.finished_at and row.finished_at.isoformat()),
+    "attempts": ("Attempts", lambda row: row.attempt),
+    "tags": ("Tags", lambda row: row.tags or []),
+    "by": ("Submitted by", lambda row: row.submitted_by),
+    "smoke": ("Smoke test", lambda row: row.smoke),
+    "tenant": ("Tenant", lambda row: row.tenant.slug),
+}
+"""The label of each column, and the value that it has in exports."""
+
+
+def chosen(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns in the order of `COLUMNS`, each once. The id is always one of them.
+
+    Raises `InvalidRequest` if one is unknown.
+    """
+    wanted = set(names)
+    if unknown := sorted(wanted - COLUMNS.keys()):
+        rule = f"must be names of columns: {', '.join(COLUMNS)}"
+        errors = [{"field": "columns", "code": "INVALID", "message": rule}]
+        raise InvalidRequest(f"columns: there is no column {unknown[0]!r}", errors=errors)
+    return tuple(name for name in COLUMNS if name in wanted or name == "id")

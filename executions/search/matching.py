@@ -1,0 +1,145 @@
+"""The executions that match a search. Each condition can use an index, so that selective searches are fast.
+
+A search that is not selective ends early if many executions match, because the list shows the newest ones first. The
+caller limits the time of the others with `foundation.database.bounded`.
+"""
+
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from django.contrib.auth.models import User
+from django.db.models import F, Min, OuterRef, Q, QuerySet, Subquery
+
+from executions.models import CLAIMED, TERMINAL_VALUES, DeadLetter, Execution, SmokeTest
+from executions.models.states import State
+from executions.search.conditions import HELD, LIVE, ME, UNSUCCESSFUL, Search
+from releases.models import Pipeline, Release
+from tenancy.access import actor
+from tenancy.models import ApiToken, Tenant
+
+FAILED_VALUES = [State.DLQ.value, State.FAILED.value]
+LEAST_ID = 4
+"""How many digits the beginning of an id has at least."""
+_ID = re.compile(r"[0-9a-f]{1,8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?|[0-9a-f]{9,32}")
+
+
+def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None = None) -> QuerySet[Execution]:
+    """Return the executions of `tenants` that match, the newest first, without their inputs and results.
+
+    `person` is who searches, for the condition "submitted by me".
+
+    An index orders the executions of one tenant by their time. Those of several are ordered by id, which ascends with
+    the time.
+    """
+    ids = [each.pk for each in tenants if search.tenant in (None, each.slug)]
+    rows = Execution.objects.filter(tenant=ids[0]) if len(ids) == 1 else Execution.objects.filter(tenant__in=ids)
+    rows = narrowed(rows, ids, search, person=person).select_related("tenant")
+    ordering = ("-created_at", "-id") if len(ids) == 1 else ("-id",)
+    return rows.defer("input", "result", "progress").order_by(*ordering)
+
+
+def narrowed(
+    rows: QuerySet[Execution], tenant_ids: Sequence[int], search: Search, *, person: User | None = None
+) -> QuerySet[Execution]:
+    """Return those of `rows`, which belong to the tenants, that match."""
+    return rows.filter(*_conditions(tenant_ids, search, person))
+
+
+def with_failed_step(rows: QuerySet[Execution]) -> QuerySet[Execution]:
+    """Return the executions with `failed_step`: the index of the step at which a failed one failed, or None."""
+    failure = DeadLetter.objects.filter(execution=OuterRef("pk"), execution_version=OuterRef("version"))
+    return rows.annotate(failed_step=Subquery(failure.values("step_index")[:1]))
+
+
+def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) -> Iterator[Q]:
+    equal = {
+        "pipeline_id": search.pipeline_id,
+        "error_code": search.error_code,
+        "created_at__gte": search.since,
+        "created_at__lt": search.until,
+        "tags__contains": search.tag and [search.tag],
+    }
+    yield Q(**{lookup: value for lookup, value in equal.items() if value is not None})
+    if search.status is not None:
+        yield _status(search.status)
+    if search.release_version is not None:
+        yield _release(tenant_ids, search)
+    if search.step is not None:
+        yield _step(tenant_ids, search.step)
+    if search.ended_since is not None:
+        yield _ended(search.ended_since)
+    if search.smoke is not None:
+        yield Q(smoke=False) if not search.smoke else Q(smoke=True, pk__in=SmokeTest.objects.values("execution"))
+    if search.submitted_by is not None:
+        yield _own(person) if search.submitted_by == ME and person else Q(submitted_by=search.submitted_by)
+    if search.text is not None:
+        yield _beginning(tenant_ids, search)
+
+
+def _status(status: str) -> Q:
+    if status == LIVE:
+        return ~Q(status__in=TERMINAL_VALUES)
+    if status == UNSUCCESSFUL:
+        return Q(status__in=FAILED_VALUES)
+    if status == HELD:
+        return Q(status=State.RUNNING)
+    if status in (CLAIMED, State.RUNNING):
+        return Q(status=State.RUNNING, running_since__isnull=status == CLAIMED)
+    return Q(status=status)
+
+
+def _release(tenant_ids: Sequence[int], search: Search) -> Q:
+    """Match the version. No index is needed for releases without executions, or with only recent ones."""
+    releases = Release.objects.filter(pipeline__tenant__in=tenant_ids, release_version=search.release_version)
+    if search.pipeline_id is not None:
+        releases = releases.filter(pipeline__pipeline_id=search.pipeline_id)
+    first = releases.aggregate(first=Min("created_at"))["first"]
+    if first is None:
+        return Q(pk__in=[])
+    return Q(release_version=search.release_version, created_at__gte=first)
+
+
+def _step(tenant_ids: Sequence[int], step: int) -> Q:
+    """Match live executions at the step, and failed ones whose last failure was at it.
+
+    Both are found without those that succeeded, by an index of the live ones and by the dead letters.
+    """
+    live = Execution.objects.filter(~Q(status__in=TERMINAL_VALUES), tenant__in=tenant_ids, current_step_index=step)
+    failures = DeadLetter.objects.filter(
+        tenant__in=tenant_ids,
+        step_index=step,
+        execution__status__in=FAILED_VALUES,
+        execution__version=F("execution_version"),
+    )
+    return Q(pk__in=live.order_by().values("pk").union(failures.order_by().values("execution"), all=True))
+
+
+def _ended(since: datetime) -> Q:
+    """Match what ended since then. Each part has an index."""
+    other = Q(status__in=[State.SUCCEEDED, State.CANCELLED], finished_at__gte=since)
+    return other | Q(status__in=FAILED_VALUES, finished_at__gte=since)
+
+
+def _own(person: User) -> Q:
+    """Match what the person submitted, directly or with one of their tokens."""
+    own = Q(submitted_by=actor(person))
+    for token in ApiToken.objects.filter(user=person).only("tenant_id", "name"):
+        own |= Q(tenant=token.tenant_id, submitted_by=actor(person, token))
+    return own
+
+
+def _beginning(tenant_ids: Sequence[int], search: Search) -> Q:
+    """Match the beginning of the key or id. The index on keys begins with the tenant and the pipeline."""
+    text = search.text or ""
+    pipelines = [search.pipeline_id] if search.pipeline_id else _pipelines(tenant_ids)
+    found = Q(tenant__in=tenant_ids, pipeline_id__in=pipelines, execution_key__startswith=text)
+    digits = text.lower().replace("-", "")
+    if len(digits) >= LEAST_ID and _ID.fullmatch(text.lower()):
+        found |= Q(pk__range=(uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))))
+    return found
+
+
+def _pipelines(tenant_ids: Sequence[int]) -> list[str]:
+    return list(Pipeline.objects.filter(tenant__in=tenant_ids).values_list("pipeline_id", flat=True).distinct())

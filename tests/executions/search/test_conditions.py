@@ -1,0 +1,90 @@
+"""The conditions of a search are read from query parameters, and each wrong one is named."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from executions.search import columns
+from executions.search.conditions import PARAMETERS, STATUSES, Search, parse
+from foundation.errors import InvalidRequest
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+LONG = "x" * 1501
+
+
+def test_no_and_empty_parameters_are_no_conditions() -> None:
+    assert parse({}, now=NOW) == parse(dict.fromkeys(PARAMETERS, " "), now=NOW) == Search()
+
+
+def test_each_parameter_is_a_condition() -> None:
+    texts = {
+        **{"q": " ab ", "status": "live", "pipeline": "p", "release": "1", "error": "E", "step": "2", "since": "2h"},
+        **{"until": "2026-01-31T11:00:00Z", "ended": "15 m", "tag": "k=v", "smoke": "no", "by": "me", "tenant": "acme"},
+    }
+    assert texts.keys() == PARAMETERS.keys()
+    assert parse(texts, now=NOW) == Search(
+        text="ab",
+        status="live",
+        pipeline_id="p",
+        release_version="1",
+        error_code="E",
+        step=2,
+        since=NOW - timedelta(hours=2),
+        until=NOW - timedelta(hours=1),
+        ended_since=NOW - timedelta(minutes=15),
+        tag="k=v",
+        smoke=False,
+        submitted_by="me",
+        tenant="acme",
+    )
+
+
+def test_a_time_without_an_offset_is_in_the_current_time_zone() -> None:
+    with timezone.override("Europe/Berlin"):
+        assert parse({"since": "2026-01-31 13:00"}, now=NOW).since == NOW
+        assert parse({"since": "2026-01-31"}, now=NOW).since == NOW - timedelta(hours=13)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_each_status_is_accepted(status: str) -> None:
+    assert parse({"status": status}, now=NOW).status == status
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(
+            ("since", text)
+            for text in ("x", "1", "2 weeks", "2026-13-01", "2026-02-30 10:00", "9999999d", "-1h", "1e3m")
+        ),
+        *(("step", text) for text in ("-1", "x", "1.5", "99999", "\u0663 x")),
+        *(("smoke", text) for text in ("true", "1", "YES")),
+        *(("status", text) for text in ("queued", "LIVE", "x")),
+        *((name, LONG) for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant")),
+        *((name, "a\0b") for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant")),
+        ("nonsense", "x"),
+        ("input__n", "1"),
+    ],
+)
+def test_a_wrong_parameter_is_named(name: str, text: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse({"status": "live", name: text}, now=NOW)
+    assert [error["field"] for error in caught.value.errors] == [name]
+
+
+def test_each_wrong_parameter_is_named() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse({"step": "x", "since": "y", "z": "z"}, now=NOW)
+    assert [error["field"] for error in caught.value.errors] == ["step", "since", "z"]
+
+
+def test_columns_are_in_a_fixed_order_each_once_and_with_the_id() -> None:
+    assert columns.chosen(["status", "key", "status"]) == ("id", "key", "status")
+    assert columns.chosen([]) == ("id",)
+
+
+def test_an_unknown_column_is_rejected() -> None:
+    with pytest.raises(InvalidRequest, match="'input'") as caught:
+        columns.chosen(["id", "input"])
+    assert caught.value.errors[0]["field"] == "columns"

@@ -1,0 +1,123 @@
+"""A search finds exactly the executions that fulfil all its conditions, in the tenants that it may see."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from executions.models import DeadLetter, Execution
+from executions.search import columns
+from executions.search.conditions import STATUSES, Search
+from executions.search.matching import matching, with_failed_step
+from tenancy.access import issue_token
+from tenancy.models import Membership, Tenant
+from tenancy.roles import Role, Scope
+from tests import making
+from tests.executions.search import mixed
+
+pytestmark = pytest.mark.django_db
+BEGINNING = "01a2c"
+"""Of the ids of some rows."""
+TIMES = st.integers(0, 62).map(lambda hour: mixed.START + timedelta(hours=hour))
+
+
+def found(tenants: list[Tenant], **conditions: Any) -> list[Execution]:
+    return list(matching(tenants, Search(**conditions)))
+
+
+@pytest.fixture
+def rows() -> list[Execution]:
+    return mixed.make()
+
+
+SEARCHES = st.builds(
+    Search,
+    status=st.none() | st.sampled_from(sorted(STATUSES)),
+    pipeline_id=st.none() | st.sampled_from((*mixed.PIPELINES, "none")),
+    release_version=st.none() | st.sampled_from(("1.0", "2.0")),
+    error_code=st.none() | st.sampled_from(("NO_FUNDS", "TIMEOUT", "none")),
+    step=st.none() | st.integers(0, 3),
+    since=st.none() | TIMES,
+    until=st.none() | TIMES,
+    ended_since=st.none() | TIMES,
+    tag=st.none() | st.sampled_from(("k=v", "k=w", "x", "k")),
+    smoke=st.none() | st.booleans(),
+    submitted_by=st.none() | st.sampled_from((*mixed.PEOPLE, "none")),
+    text=st.none() | st.sampled_from(("order-", "Order-1", "100%", "100_", "ör", "order-12", "none", BEGINNING, "0")),
+    tenant=st.none() | st.sampled_from(("owner", "other")),
+)
+
+
+def test_a_search_finds_what_the_model_finds_newest_first(rows: list[Execution]) -> None:
+    tenant = rows[0].tenant
+    letters = dict(DeadLetter.objects.values_list("execution", "step_index"))
+    made = {row.pk for row in rows}
+
+    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(SEARCHES)
+    def check(search: Search) -> None:
+        shown = [row for row in matching([tenant], search) if row.pk in made]
+        expected = {row.pk for row in rows if mixed.matches(row, letters.get(row.pk), search)}
+        assert {row.pk for row in shown} == expected
+        assert shown == sorted(shown, key=lambda row: (row.created_at, row.pk), reverse=True)
+
+    check()
+
+
+@pytest.mark.parametrize("text", ["01a2c", "01a2ce8", "01a2ce8b-d4", "01A2CE8B"])
+def test_the_beginning_of_an_id_finds_it(rows: list[Execution], text: str) -> None:
+    ids = {str(row.pk) for row in rows if str(row.pk).startswith(text.lower())}
+    assert {str(row.pk) for row in found([rows[0].tenant], text=text)} == ids
+
+
+def test_a_whole_id_and_a_whole_key_find_one_execution(rows: list[Execution]) -> None:
+    tenant = rows[0].tenant
+    for row in rows[:5]:
+        assert found([tenant], text=str(row.pk)) == [row]
+        assert row in found([tenant], text=row.execution_key)
+
+
+def test_nothing_of_another_tenant_is_found(rows: list[Execution]) -> None:
+    stranger = making.tenant("other")
+    assert found([stranger]) == []
+    assert found([stranger], text=str(rows[0].pk)) == []
+    assert found([stranger], tenant="owner") == []
+    assert len(found([stranger, rows[0].tenant])) == len(rows) + 1
+
+
+def test_the_executions_of_several_tenants_are_in_the_order_of_their_ids(rows: list[Execution]) -> None:
+    ids = [row.pk for row in found([making.tenant("other"), rows[0].tenant])]
+    assert ids == sorted(ids, reverse=True)
+
+
+def test_a_search_for_smoke_tests_finds_only_them(rows: list[Execution]) -> None:
+    assert found([rows[0].tenant], smoke=True) == []
+
+
+def test_my_executions_are_those_that_i_or_my_tokens_submitted(rows: list[Execution]) -> None:
+    tenant, eva = rows[0].tenant, User.objects.create_user("eva")
+    Membership.objects.create(user=eva, tenant=tenant, role=Role.OPERATOR)
+    other = making.tenant("other")
+    Membership.objects.create(user=eva, tenant=other, role=Role.OPERATOR)
+    own = set(matching([tenant], Search(submitted_by="me"), person=eva))
+    assert {row.submitted_by for row in own} == {"user:eva"}
+    issue_token(other, eva, "app", [Scope.READ], lifetime=None)
+    assert set(matching([tenant], Search(submitted_by="me"), person=eva)) == own
+    issue_token(tenant, eva, "app", [Scope.READ], lifetime=None)
+    more = matching([tenant], Search(submitted_by="me"), person=eva)
+    assert {row.submitted_by for row in more} == {"user:eva", "token:app"}
+
+
+def test_the_step_is_the_one_that_failed_or_the_current_one(rows: list[Execution]) -> None:
+    letters = dict(DeadLetter.objects.values_list("execution", "step_index"))
+    for row in with_failed_step(matching([rows[0].tenant], Search())):
+        expected = None if row.status in ("SUCCEEDED", "CANCELLED") else row.current_step_index
+        assert columns.step(row) == letters.get(row.pk, expected)
+
+
+def test_inputs_and_results_are_not_loaded(rows: list[Execution]) -> None:
+    [row, *_] = found([rows[0].tenant])
+    assert row.get_deferred_fields() >= {"input", "result", "progress"}
