@@ -18,6 +18,7 @@ from executions.admin.filters import (
     SinceFilter,
     newest_first,
 )
+from executions.admin.payloads import readers
 from executions.lifecycle.queries import traceback_of
 from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter
@@ -124,7 +125,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return letter.execution.shown_status
 
     def show(self, request: HttpRequest, row: DeadLetter) -> HttpResponse:
-        execution = row.execution
+        execution, may_read = row.execution, self.may(request, Scope.PAYLOADS, row)
         others = DeadLetter.objects.filter(execution=execution).exclude(pk=row.pk)
         more: dict[str, Any] = {
             "title": f"{row.error_code} in {execution.pipeline_id}",
@@ -132,7 +133,9 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "variant": STATE_VARIANTS[row.terminal_status],
             "current_variant": STATE_VARIANTS[execution.shown_status],
             "changed_since": execution.version != row.execution_version,
-            "traceback": traceback_of(row),
+            "may_read": may_read,
+            "readers": readers(),
+            "traceback": traceback_of(row) if may_read else "",
             "others": others.order_by("-created_at", "-id")[:20],
             "may_operate": self.may(request, Scope.OPERATE, row),
             "redrivable": State(execution.status) in redrivable(allow_failed=True),

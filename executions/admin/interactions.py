@@ -18,6 +18,7 @@ from unfold.paginator import InfinitePaginator
 
 from executions.admin.documents import bounded_json, typed_value
 from executions.admin.filters import NEWEST, ExecutionsPipelineFilter
+from executions.admin.payloads import readers
 from executions.awaits import interactions
 from executions.awaits.awaits import TIMER
 from executions.awaits.opening import FIRST_STATUS
@@ -203,6 +204,8 @@ class InteractionAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         found = interactions.interaction(row.tenant, row.pk)
         waits = found.status in Interaction.OPEN
+        may_answer = self.may(request, Scope.ANSWER, found)
+        may_read = may_answer or self.may(request, Scope.PAYLOADS, found)
         return self.page(
             request,
             "executions/interaction.html",
@@ -215,11 +218,13 @@ class InteractionAdmin(ReadOnlyAdmin):
             waits=waits,
             left=left(found),
             answerable=waits and found.transport != TIMER,
-            may_answer=self.may(request, Scope.ANSWER, found),
+            may_answer=may_answer,
             many=found.unit.gives_many and not found.unit.itemized,
             items=found.unit.expected_items,
-            question=bounded_json(found.request),
-            answered=bounded_json(found.response) if found.status == Status.COMPLETED else None,
+            may_read=may_read,
+            readers=readers(),
+            question=bounded_json(found.request) if may_read else None,
+            answered=bounded_json(found.response) if may_read and found.status == Status.COMPLETED else None,
             expected=_definition(found),
             draft=draft,
             problem=problem_of(error) if error else None,
