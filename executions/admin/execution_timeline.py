@@ -38,7 +38,8 @@ def rows_of(execution: Execution, now: datetime) -> list[Row]:
     columns = ("sequence", "kind", "status", "at", "data")
     newest = execution.events.order_by("-sequence").values_list(*columns)[:MOST_EVENTS]
     events = [Event(*row) for row in reversed(newest)]
-    return timeline(step_names(execution), events, _awaits(execution), _pauses(execution), now=now)
+    awaits, pauses = _awaits(execution), _pauses(execution)
+    return timeline(step_names(execution), events, awaits, pauses, now=now, running_since=execution.running_since)
 
 
 def step_names(execution: Execution) -> list[str]:

@@ -93,28 +93,33 @@ class Pause:
 
 
 def timeline(
-    steps: Sequence[str], events: Iterable[Event], awaits: Sequence[Await], pauses: Sequence[Pause], *, now: datetime
+    steps: Sequence[str],
+    events: Iterable[Event],
+    awaits: Sequence[Await],
+    pauses: Sequence[Pause],
+    *,
+    now: datetime,
+    running_since: datetime | None = None,
 ) -> list[Row]:
     """Return a row for each step, in the order of the steps. Bars are in the order of their starts.
 
     `steps` are the names of the contract's steps. It may be empty; then the rows are the steps that the events name.
-    `events` are in their order.
+    `events` are in their order. `running_since` is when a worker began the claim that has not ended, if it said so.
     """
     drawing = _Drawing(steps, awaits, now)
     for event in events:
         drawing.add(event)
-    return drawing.finished(pauses)
+    return drawing.finished(pauses, running_since)
 
 
 @dataclass(slots=True)
 class _Claim:
-    """A claim that has not ended. `start` is the next step whose times are unknown, `since` when it began at most."""
+    """A claim that has not ended. `start` is the next step whose times are unknown. It did not begin before `since`."""
 
     at: datetime
     attempt: int
     start: int
     since: datetime
-    reported: bool = False
 
 
 class _Drawing:
@@ -150,11 +155,10 @@ class _Drawing:
         self._stood.append((event.at, self._step))
         self._ended_at = event.at if event.status in TERMINAL_VALUES else None
 
-    def finished(self, pauses: Sequence[Pause]) -> list[Row]:
+    def finished(self, pauses: Sequence[Pause], running_since: datetime | None) -> list[Row]:
         until = self._ended_at or self._now
         if self._claim is not None:
-            note = "Runs now. Which step runs is not known." if self._unknown_after(self._claim) else "Runs now."
-            self._unknown(Kind.WORK, self._claim, until, "", note, lasts=True)
+            self._running(self._claim, until, running_since)
         self._end_wait(until, lasts=self._ended_at is None)
         for each in self._awaits:
             self._bar(each.step_index, _await_bar(each, until))
@@ -179,7 +183,7 @@ class _Drawing:
             return
         if not self._steps(Kind.WORK, self._claim, event):
             self._together(Kind.WORK, self._claim, event, self._step - 1)
-        self._claim.start, self._claim.since, self._claim.reported = self._step, event.at, True
+        self._claim.start, self._claim.since = self._step, event.at
 
     def _released(self, event: Event, claim: _Claim) -> None:
         self._claim = None
@@ -201,6 +205,16 @@ class _Drawing:
                 note = "Reported after the lease was lost, so it does not count."
                 worker = str(event.data.get("worker") or "")
                 self._bar(index, Bar(Kind.LOST, began, min(ended, max(began, event.at)), index, None, worker, note))
+
+    def _running(self, claim: _Claim, until: datetime, since: datetime | None) -> None:
+        """Draw the claim that has not ended. Until a worker says that it began, it is a wait."""
+        if since is None and claim.since == claim.at:
+            note = "Claimed. No worker has reported that it began."
+            self._bar(claim.start, Bar(Kind.QUEUED, claim.at, until, claim.start, claim.attempt, note=note, lasts=True))
+            return
+        claim.since = max(claim.since, since or claim.since)
+        note = "Runs now. Which step runs is not known." if self._last > claim.start else "Runs now."
+        self._unknown(Kind.WORK, claim, until, "", note, lasts=True)
 
     # --- bars of work ---
 
@@ -239,9 +253,6 @@ class _Drawing:
     ) -> None:
         bar = Bar(kind, claim.since, max(until, claim.since), self._last, claim.attempt, worker, note, lasts)
         self._bar(claim.start, bar)
-
-    def _unknown_after(self, claim: _Claim) -> bool:
-        return self._last > claim.start
 
     def _last_of(self, event: Event, claim: _Claim) -> int:
         """Return the last step that a reported part may have run."""

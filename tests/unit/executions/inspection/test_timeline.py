@@ -45,8 +45,10 @@ class History:
         steps: tuple[str, ...] = STEPS,
         awaits: tuple[Await, ...] = (),
         pauses: tuple[Pause, ...] = (),
+        running_since: float | None = None,
     ) -> list[Row]:
-        return timeline(steps, self.events, awaits, pauses, now=at(now))
+        since = None if running_since is None else at(running_since)
+        return timeline(steps, self.events, awaits, pauses, now=at(now), running_since=since)
 
 
 def shown(row: Row) -> list[tuple[str, float, float]]:
@@ -236,6 +238,15 @@ def test_after_a_checkpoint_only_the_rest_is_unknown() -> None:
     history.add(9, "LEASE_EXPIRED", "QUEUED", worker="w").claimed(10, step=1)
     rows = history.rows(now=11)
     assert shown(rows[1])[:2] == [("lost", 5, 9), ("queued", 9, 10)]
+
+
+def test_a_claim_is_a_wait_until_a_worker_says_that_it_began() -> None:
+    history = History().claimed(2)
+    [_, claimed] = all_bars(history.rows(now=9))
+    assert (claimed.kind, claimed.start, claimed.end, claimed.last) == (Kind.QUEUED, at(2), at(9), 0)
+    [_, running] = all_bars(history.rows(now=9, running_since=4))
+    assert (running.kind, running.start, running.end, running.last) == (Kind.WORK, at(4), at(9), 2)
+    assert running.note == "Runs now. Which step runs is not known."
 
 
 @pytest.mark.parametrize("times", [{}, {"span": [ms(2), ms(4)]}])
