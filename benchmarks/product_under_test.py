@@ -27,7 +27,7 @@ PIPELINES = Path(__file__).parent / "pipelines"
 THREE_STEPS = "three_steps"
 THREE_CHECKPOINTED = "three_checkpointed"
 INPUT, RESULT = 1, 4
-SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
+SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
 
 
 @dataclass(frozen=True, slots=True)

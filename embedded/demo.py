@@ -81,7 +81,7 @@ class Demo:
             user = [f"--username={USER}", "--email=demo@example.org", "--noinput"]
             manage("createsuperuser", *user, DJANGO_SUPERUSER_PASSWORD=self.password)
             manage("create_tenant", TENANT, f"--member={USER}")
-            scopes = ("read", "executions:submit", "releases:register", "releases:activate")
+            scopes = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
             scope_options = [f"--scope={scope}" for scope in scopes]
             self.token = manage("issue_token", TENANT, "demo", f"--user={USER}", *scope_options)
             self.worker_key = manage("worker_key", TENANT)

@@ -7,9 +7,14 @@ from django.db import models
 
 
 class Scope(StrEnum):
-    """A permission inside a tenant."""
+    """A permission inside a tenant.
+
+    Payloads are what pipelines work with: inputs, results, checkpoints, questions and their answers, and the messages
+    and tracebacks of errors.
+    """
 
     READ = "read"
+    PAYLOADS = "payloads:read"
     SUBMIT = "executions:submit"
     OPERATE = "executions:operate"
     ANSWER = "interactions:complete"
@@ -30,11 +35,15 @@ class Role(models.TextChoices):
 
 GRANTS: dict[Role, frozenset[Scope]] = {
     Role.VIEWER: frozenset({Scope.READ, Scope.ARTIFACTS}),
-    Role.OPERATOR: frozenset({Scope.READ, Scope.ARTIFACTS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER}),
-    Role.ON_CALL: frozenset(
-        {Scope.READ, Scope.ARTIFACTS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER, Scope.ROLL_BACK},
+    Role.OPERATOR: frozenset(
+        {Scope.READ, Scope.PAYLOADS, Scope.ARTIFACTS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER},
     ),
-    Role.RELEASE_MANAGER: frozenset({Scope.READ, Scope.ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK}),
+    Role.ON_CALL: frozenset(
+        {Scope.READ, Scope.PAYLOADS, Scope.ARTIFACTS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER, Scope.ROLL_BACK},
+    ),
+    Role.RELEASE_MANAGER: frozenset(
+        {Scope.READ, Scope.PAYLOADS, Scope.ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK},
+    ),
     Role.TENANT_ADMIN: frozenset(Scope),
 }
 

@@ -12,6 +12,7 @@ from tenancy import audit
 from tenancy.access import actor
 
 DOWNLOAD: Final = "releases_release_artifact"
+DOWNLOADS: Final = frozenset({DOWNLOAD, "executions_execution_payload"})
 REASONS: Final = {
     HTTPStatus.FORBIDDEN: "The user may not do this.",
     HTTPStatus.NOT_FOUND: "The user may not see this, or it does not exist.",
@@ -94,7 +95,7 @@ def admin_denials(
         match = request.resolver_match
         if reason and match and request.path_info.startswith(admin) and request.user.is_authenticated:
             page = str(match.url_name)
-            if request.method == "POST" or page == DOWNLOAD:
+            if request.method == "POST" or page in DOWNLOADS:
                 audit.deny(
                     ACTS.get(page, "admin.page"),
                     tenant=getattr(request, "denied_tenant", None),

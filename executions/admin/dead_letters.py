@@ -18,6 +18,7 @@ from executions.admin.filters import (
     SinceFilter,
     newest_first,
 )
+from executions.admin.payloads import readers
 from executions.failures import facts
 from executions.failures.facts import Step
 from executions.failures.queries import step_name
@@ -163,7 +164,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return letter.execution.shown_status
 
     def show(self, request: HttpRequest, row: DeadLetter) -> HttpResponse:
-        execution = row.execution
+        execution, may_read = row.execution, self.may(request, Scope.PAYLOADS, row)
         others = DeadLetter.objects.filter(execution=execution).exclude(pk=row.pk)
         more: dict[str, Any] = {
             "title": f"{row.error_code} in {execution.pipeline_id}",
@@ -171,7 +172,9 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "variant": STATE_VARIANTS[row.terminal_status],
             "current_variant": STATE_VARIANTS[execution.shown_status],
             "changed_since": execution.version != row.execution_version,
-            "traceback": traceback_of(row),
+            "may_read": may_read,
+            "readers": readers(),
+            "traceback": traceback_of(row) if may_read else "",
             "step": self.step(row),
             "failed_attempts": facts.failed_attempts_until(row),
             "others": others.order_by("-created_at", "-id")[:20],

@@ -68,7 +68,8 @@ class ExecutionColumns:
     def error(self, execution: Execution) -> SafeString | None:
         if execution.error_code is None:
             return None
-        return format_html('<span title="{}">{}</span>', execution.error_message, execution.error_code)
+        message = execution.message  # type: ignore[attr-defined]  # the list sets it; empty if it may not be read
+        return format_html('<span title="{}">{}</span>', message, execution.error_code)
 
     @column("Step", empty="-")
     def step(self, execution: Execution) -> int | None:

@@ -3,34 +3,29 @@
 import uuid
 from typing import Any
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 
-from executions.admin import provenance, resubmit
+from executions.admin import execution_comparison, execution_header, execution_tabs, payloads, provenance, resubmit
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.admin.documents import bounded_json, on_one_line
-from executions.admin.filters import STATE_VARIANTS
 from executions.failures import facts
-from executions.holds.queries import holds_of
-from executions.lifecycle import queries
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrivable, redrive
-from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
+from executions.models import Execution
 from executions.models.states import State, legal
-from executions.submission.resubmission import RESUBMITTABLE, links, origin
-from executions.workers.stranded import why_stranded
-from foundation.admin.columns import precise
 from releases.models import Revocation
 from releases.states import Status
 from tenancy.admin.base import ReadOnlyAdmin
 from tenancy.roles import Scope
 
-EVENTS_SHOWN = 200
-QUESTIONS_SHOWN = 20
-
 
 class ExecutionPages(ReadOnlyAdmin):
     """The pages of one execution. `executions.admin.executions` adds the list."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
+        rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
+        return rows
 
     def own_urls(self) -> list[URLPattern]:
         return [
@@ -38,6 +33,8 @@ class ExecutionPages(ReadOnlyAdmin):
             self.own("<uuid:object_id>/cancel/", "cancel", self.cancel),
             self.own("<uuid:object_id>/resubmit/", "resubmit", self.resubmit),
             self.fragment("<uuid:object_id>/live/", "live", self.live),
+            self.own("<uuid:object_id>/compare/", "compare", self.compare),
+            self.own("<uuid:object_id>/payloads/<slug:name>.json", "payload", self.payload),
             self.own("<uuid:object_id>/provenance/", "provenance", self.provenance),
             self.own("<uuid:object_id>/provenance.dsse.json", "provenance_document", self.provenance_document),
         ]
@@ -51,6 +48,12 @@ class ExecutionPages(ReadOnlyAdmin):
     def resubmit(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         return resubmit.show(self, request, self.row_or_404(request, object_id))
 
+    def compare(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return execution_comparison.show(self, request, self.row_or_404(request, object_id))
+
+    def payload(self, request: HttpRequest, object_id: uuid.UUID, name: str) -> HttpResponse:
+        return payloads.download(self, request, self.row_or_404(request, object_id), name)
+
     def provenance(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         execution = self.row_or_404(request, object_id)
         shown = provenance.shown(execution)
@@ -61,92 +64,28 @@ class ExecutionPages(ReadOnlyAdmin):
         return provenance.download(self.row_or_404(request, object_id))
 
     def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
-        return self.page(
-            request, "executions/execution.html", title=str(row), original=row, **self._shown(request, row)
-        )
+        shown = self._shown(request, row, execution_header.Now(row))
+        return self.page(request, "executions/execution.html", title=f"Execution {row}", original=row, **shown)
 
     def live(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         """Return the live part of the page, or 204 if the page already shows its current state."""
         execution = self.row_or_404(request, object_id)
-        if request.GET.get("shown") == _mark(execution):
+        now = execution_header.Now(execution)
+        if request.GET.get("shown") == now.mark:
             return HttpResponse(status=204)
-        return self.page(request, "executions/execution_live.html", **self._shown(request, execution))
+        return self.page(request, "executions/execution_live.html", **self._shown(request, execution, now))
 
-    def _shown(self, request: HttpRequest, execution: Execution) -> dict[str, Any]:
-        state = State(execution.status)
+    def _shown(self, request: HttpRequest, execution: Execution, now: execution_header.Now) -> dict[str, Any]:
+        may_read = self.may(request, Scope.PAYLOADS, execution)
         return {
-            **_shown(execution),
+            **execution_header.shown(execution, now),
             "may_operate": self.may(request, Scope.OPERATE, execution),
-            "may_answer": self.may(request, Scope.ANSWER, execution),
-            "redrivable": state in redrivable(allow_failed=True),
-            "cancellable": legal(state, State.CANCELLED),
+            "may_submit": self.may(request, Scope.SUBMIT, execution),
             "may_activate": self.may(request, Scope.ACTIVATE, execution),
-            "pausable": legal(state, State.CANCELLED) and not execution.held,
-            "resubmittable": state in RESUBMITTABLE
-            and all(self.may(request, scope, execution) for scope in resubmit.SCOPES),
+            "may_read": may_read,
+            "readers": payloads.readers(),
+            **execution_tabs.shown(request, execution, may_read=may_read),
         }
-
-
-def _stranded(execution: Execution) -> str | None:
-    """Return why no worker may run a due execution; None if one may, or if it is not due."""
-    return why_stranded(execution.release_id) if execution.status in DUE_VALUES else None
-
-
-def _mark(execution: Execution) -> str:
-    """Return a string that changes with every change of the page."""
-    lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
-    paused = "-".join(str(hold.pk) for hold in holds_of(execution))
-    return f"{execution.event_count}.{lease}.{_stranded(execution) or ''}.{len(_open_questions(execution))}.{paused}"
-
-
-def _open_questions(execution: Execution) -> list[Interaction]:
-    """Return the interactions that it waits for, in the order of the items."""
-    if execution.status != State.WAITING_EXTERNAL:
-        return []
-    rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
-    return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
-
-
-def _shown(execution: Execution) -> dict[str, Any]:
-    events = list(execution.events.order_by("-sequence")[: EVENTS_SHOWN + 1])
-    activation = execution.release.pipeline.activation
-    questions = _open_questions(execution)
-    return {
-        "execution": execution,
-        "variant": STATE_VARIANTS[execution.shown_status],
-        "over": execution.status in TERMINAL_VALUES,
-        "mark": _mark(execution),
-        "holds": holds_of(execution),
-        "waits": execution.status in DUE_VALUES,
-        "stranded": _stranded(execution),
-        "active": activation.release if activation else None,
-        "seconds": _seconds(execution),
-        "step": facts.step_now(execution),
-        "failed_attempts": facts.failed_attempts(execution),
-        "traceback": queries.traceback(execution),
-        "input": bounded_json(execution.input),
-        "result": bounded_json(queries.result(execution)) if execution.status == State.SUCCEEDED else None,
-        "events": [
-            {
-                "event": event,
-                "at": precise(event.at),
-                "variant": STATE_VARIANTS.get(event.status, ""),
-                "data": on_one_line(event.data),
-            }
-            for event in events[:EVENTS_SHOWN]
-        ],
-        "more_events": len(events) > EVENTS_SHOWN,
-        "origin": origin(execution),
-        "resubmissions": [(link, STATE_VARIANTS.get(link.status, "default")) for link in links(execution)],
-        "questions": questions[:QUESTIONS_SHOWN],
-        "more_questions": len(questions) > QUESTIONS_SHOWN,
-    }
-
-
-def _seconds(execution: Execution) -> str:
-    if execution.finished_at is None:
-        return ""
-    return f"{(execution.finished_at - execution.created_at).total_seconds():,.1f} s"
 
 
 # --- requests -------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.views import ChangeList
 
+from executions.admin.payloads import tenants_shown
 from executions.models import Execution
 from executions.search import columns
 from executions.search.conditions import PARAMETERS, Search, parse
@@ -129,8 +130,10 @@ class ExecutionList(ChangeList):
             self.requested.problem = problem
             self.result_list = []
         self.count = self._counted()
+        readable = tenants_shown(request)
         for row in self.result_list:
             row.address = self.address_of(row)
+            row.message = row.error_message if row.tenant_id in readable else ""
 
     def _counted(self) -> int | None:
         if len(self.result_list) < self.list_per_page and self.page_num == 1:

@@ -21,6 +21,7 @@ from unfold.paginator import InfinitePaginator
 
 from executions.admin.dead_letters import ErrorCodeFilter
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, SinceFilter
+from executions.admin.payloads import readers, tenants_shown
 from executions.admin.trend import trend
 from executions.failures import acts, queries
 from executions.failures.facts import Step
@@ -114,8 +115,10 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         changelist = super().get_changelist_instance(request)
         changelist.result_list = rows = list(changelist.result_list)
         figures = queries.figures([row.pk for row in rows])
+        readable = tenants_shown(request)
         for row in rows:
             row._figures = figures[row.pk]
+            row._message = row.sample_message if row.tenant_id in readable else ""
         return changelist
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -131,7 +134,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         return format_html(
             '<span class="dc-cell dc-cell-wide"><span class="dc-mono">{}</span><span class="dc-clamp">{}</span></span>',
             group.error_code,
-            group.sample_message,
+            group._message,  # type: ignore[attr-defined]  # the list sets it; empty if it may not be read
         )
 
     @badge("State", VARIANTS)
@@ -178,7 +181,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     def show(self, request: HttpRequest, row: FailureGroup) -> HttpResponse:
         figures = queries.figures([row.pk], most=queries.MOST_OF_ONE)[row.pk]
         letters = list(queries.letters(row)[:LETTERS_SHOWN])
-        may_operate = self.may(request, Scope.OPERATE, row)
+        may_operate, may_read = self.may(request, Scope.OPERATE, row), self.may(request, Scope.PAYLOADS, row)
         more: dict[str, Any] = {
             "title": f"{row.error_code} in {row.release.pipeline.pipeline_id}",
             "original": row,
@@ -192,7 +195,9 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             "state": self.state(row),
             "state_variant": VARIANTS[self.state(row)],
             "letters": [(letter, STATE_VARIANTS[letter.execution.shown_status]) for letter in letters],
-            "traceback": traceback_of(letters[0]) if letters else "",
+            "may_read": may_read,
+            "readers": readers(),
+            "traceback": traceback_of(letters[0]) if letters and may_read else "",
             "may_operate": may_operate,
             "acts": self._acts(request, row, may_operate),
             "people": _people(row, request.user.get_username()) if may_operate else [],

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import JSONField, Q, QuerySet
+from django.db.models import Case, JSONField, Q, QuerySet, When
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -28,6 +28,7 @@ from executions.admin.interaction_filters import (
     StepFilter,
     TransportFilter,
 )
+from executions.admin.payloads import readers, tenants_shown
 from executions.awaits import claims, interactions
 from executions.awaits.awaits import TIMER
 from executions.models import Interaction
@@ -92,7 +93,9 @@ class InteractionAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:
         rows: QuerySet[Interaction] = super().get_queryset(request).select_related("tenant", "execution")
         payloads = ("execution__input", "execution__result", "execution__progress", "request", "response")
-        return rows.defer(*payloads).annotate(members=RawSQL(SHORT_MEMBERS, (), output_field=JSONField()))  # noqa: S611
+        short = RawSQL(SHORT_MEMBERS, (), output_field=JSONField())  # noqa: S611 - the statement is a constant
+        members = When(tenant__in=tenants_shown(request, Scope.ANSWER), then=short)
+        return rows.defer(*payloads).annotate(members=Case(members, output_field=JSONField()))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Interaction], search_term: str
@@ -263,11 +266,12 @@ class InteractionAdmin(ReadOnlyAdmin):
         waits = found.status in Interaction.OPEN
         answerable = waits and found.transport != TIMER
         may_answer = self.may(request, Scope.ANSWER, found)
+        may_read = may_answer or self.may(request, Scope.PAYLOADS, found)
         me = actor(request.user)
         problem = problem_of(error) if error else None
         if problem and problems is not None:
             problem["errors"] = problems
-        completed = found.status == Status.COMPLETED
+        completed = found.status == Status.COMPLETED and may_read
         return self.page(
             request,
             "executions/interaction.html",
@@ -281,11 +285,13 @@ class InteractionAdmin(ReadOnlyAdmin):
             overdue=waits and found.deadline <= timezone.now(),
             answerable=answerable,
             may_answer=may_answer,
+            may_read=may_read,
+            readers=readers(),
             form=form or (AnswerForm.fresh(found) if answerable and may_answer else None),
             draft=form.draft if form else "",
             items=found.unit.expected_items,
-            request_fields=readable(found.request),
-            question=bounded_json(found.request),
+            request_fields=readable(found.request) if may_read else None,
+            question=bounded_json(found.request) if may_read else None,
             answer_fields=readable(found.response) if completed else None,
             answered=bounded_json(found.response) if completed else None,
             claimed=is_claimed(found),

@@ -27,8 +27,11 @@ class AcceptedView(ExecutionView):
     )
 
 
-def accepted_json(submission: Submission, address: str) -> dict[str, Any]:
-    """Return the members of `AcceptedView`. `address` is the URL of the tenant's executions."""
+def accepted_json(submission: Submission, address: str, *, payloads: bool) -> dict[str, Any]:
+    """Return the members of `AcceptedView`. `address` is the URL of the tenant's executions.
+
+    Without `payloads`, the error of an earlier execution has no message.
+    """
     here = f"{address}/{submission.execution_id}"
     created, earlier = _instant(submission.created_at), submission.earlier
     return {
@@ -39,7 +42,7 @@ def accepted_json(submission: Submission, address: str) -> dict[str, Any]:
             "releaseVersion": submission.release_version,
         },
         "idempotencyKey": submission.idempotency_key,
-        **(_NEW_STATE if earlier is None else _state(earlier)),
+        **(_NEW_STATE if earlier is None else _state(earlier, payloads)),
         "submittedBy": submission.submitted_by,
         "tags": list(submission.tags),
         "createdAt": created,
@@ -68,8 +71,9 @@ _NEW_STATE = {
 }
 
 
-def _state(execution: Execution) -> dict[str, Any]:
-    error = {"code": execution.error_code, "message": execution.error_message} if execution.error_code else None
+def _state(execution: Execution, payloads: bool) -> dict[str, Any]:
+    message = execution.error_message if payloads else None
+    error = {"code": execution.error_code, "message": message} if execution.error_code else None
     return {
         "status": execution.status,
         "worker": execution.lease_worker,

@@ -24,7 +24,9 @@ from foundation.api.pagination import NewestFirst
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
 from releases.api.pauses import PausableView, with_pauses
+from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.roles import Scope
 
 LIST_SECONDS = 5
 HIGHEST_STEP = 10_000
@@ -41,11 +43,22 @@ class ErrorView(serializers.Serializer[Execution]):
     message = serializers.CharField(source="error_message")
 
 
-class FailureView(ErrorView):
+class ExecutionErrorView(ErrorView):
+    message = serializers.CharField(source="error_message", allow_null=True, help_text=payloads.HELP)
+
+    def to_representation(self, instance: Execution) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        payloads.withhold({"message", "traceback"} & shown.keys(), shown, self.context)
+        return shown
+
+
+class FailureView(ExecutionErrorView):
     traceback = serializers.SerializerMethodField(
-        help_text="The traceback of the step, without values of variables. Empty if the worker reported none."
+        help_text="The traceback of the step, without values of variables. Empty if the worker reported none. "
+        + payloads.HELP
     )
 
+    @extend_schema_field(serializers.CharField(allow_null=True))
     def get_traceback(self, execution: Execution) -> str:
         return queries.traceback(execution)
 
@@ -88,9 +101,9 @@ class ExecutionView(PausableView[Execution]):
     finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
     links = serializers.SerializerMethodField()
 
-    @extend_schema_field(ErrorView(allow_null=True))
+    @extend_schema_field(ExecutionErrorView(allow_null=True))
     def get_error(self, execution: Execution) -> dict[str, Any] | None:
-        return dict(ErrorView(execution).data) if execution.error_code else None
+        return dict(ExecutionErrorView(execution, context=self.context).data) if execution.error_code else None
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_tags(self, execution: Execution) -> list[str]:
@@ -144,7 +157,7 @@ class OneExecutionView(ExecutionView):
 
     @extend_schema_field(FailureView(allow_null=True))
     def get_error(self, execution: Execution) -> dict[str, Any] | None:
-        return dict(FailureView(execution).data) if execution.error_code else None
+        return dict(FailureView(execution, context=self.context).data) if execution.error_code else None
 
 
 class ResultView(serializers.Serializer[Execution]):
@@ -163,8 +176,16 @@ class EventView(serializers.Serializer[ExecutionEvent]):
     kind = serializers.CharField()
     status = serializers.ChoiceField(choices=[state.value for state in State])
     actor = serializers.CharField()
-    data = serializers.DictField()  # type: ignore[assignment]  # the member's name; `data` is also a property of DRF
+    data = serializers.DictField(  # type: ignore[assignment]  # the member's name; `data` is also a property of DRF
+        help_text="`errorMessage` and `traceback` are missing if the token lacks the scope `payloads:read`."
+    )
     at = serializers.DateTimeField()
+
+    def to_representation(self, instance: ExecutionEvent) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        if not payloads.holds_any(self.context["request"].auth, Scope.PAYLOADS):
+            shown["data"] = queries.without_payloads(shown["data"])
+        return shown
 
 
 class ExecutionFilter(filters.FilterSet):
@@ -234,6 +255,7 @@ class OneExecution(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class ExecutionResult(TenantView):
+    scopes: ClassVar = {"GET": Scope.PAYLOADS}
     refusals: ClassVar = {"GET": (ExecutionUnknown,)}
 
     @extend_schema(operation_id="executionResult", responses=ResultView)

@@ -21,6 +21,7 @@ from foundation.api.fields import Flag, StrictSerializer, Text
 from foundation.api.filters import FlagFilter, MomentFilter
 from foundation.api.pagination import NewestFirst
 from releases.states import Status
+from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
@@ -63,7 +64,7 @@ class FailureGroupView(serializers.Serializer[FailureGroup]):
     stepIndex = serializers.IntegerField(source="step_index", help_text="The step that failed.")
     stepName = serializers.CharField(source="step_name", allow_null=True)
     errorCode = serializers.CharField(source="error_code")
-    sampleMessage = serializers.CharField(source="sample_message")
+    sampleMessage = serializers.CharField(source="sample_message", allow_null=True, help_text=payloads.HELP)
     firstSeenAt = serializers.DateTimeField(source="first_seen_at")
     lastSeenAt = serializers.DateTimeField(source="last_seen_at", help_text="Exact to a minute.")
     new = serializers.BooleanField(
@@ -74,6 +75,11 @@ class FailureGroupView(serializers.Serializer[FailureGroup]):
     assignee = serializers.CharField()
     note = serializers.CharField()
     failures = serializers.SerializerMethodField()
+
+    def to_representation(self, instance: FailureGroup) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        payloads.withhold(["sampleMessage"], shown, self.context)
+        return shown
 
     @extend_schema_field(FiguresView)
     def get_failures(self, group: FailureGroup) -> dict[str, Any]:

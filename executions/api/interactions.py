@@ -30,11 +30,13 @@ from executions.errors import (
 from executions.models import Interaction
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text
 from foundation.api.pagination import NewestFirst
+from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 from wire.resume_token import LONGEST
 
 PENDING = "pending"
+PAYLOAD_HELP = "Null if the token has neither of the scopes `payloads:read` and `interactions:complete`."
 REFUSALS = (ResumeTokenInvalid, InteractionUnknown, AwaitTimedOut, InteractionClosed, AnswerInvalid)
 RESPONSE_HELP = (
     "Any JSON of the contract's type. If the await takes many items in one interaction, this is an array of them."
@@ -113,13 +115,15 @@ class InteractionView(serializers.Serializer[Interaction]):
     itemIndex = serializers.IntegerField(source="item_index", allow_null=True)
     outputType = serializers.CharField(source="output_type")
     status = serializers.ChoiceField(choices=Interaction.Status.choices)
-    request = serializers.JSONField(help_text="The request of the execution.")
+    request = serializers.JSONField(help_text=f"The request of the execution. {PAYLOAD_HELP}")
     assignee = serializers.CharField(allow_null=True)
     group = serializers.CharField(allow_null=True)
     transport = serializers.CharField()
     transportMetadata = serializers.DictField(source="transport_metadata", child=serializers.CharField())
     deadline = serializers.DateTimeField()
-    response = serializers.JSONField(help_text="The first response. Later ones have no effect.", allow_null=True)
+    response = serializers.JSONField(
+        help_text=f"The first response. Later ones have no effect. {PAYLOAD_HELP}", allow_null=True
+    )
     actor = serializers.CharField(allow_null=True)
     completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)
     note = serializers.CharField(allow_null=True, help_text="The note of the actor, for people.")
@@ -140,6 +144,11 @@ class InteractionView(serializers.Serializer[Interaction]):
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
     links = serializers.SerializerMethodField()
+
+    def to_representation(self, instance: Interaction) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        payloads.withhold(["request", "response"], shown, self.context, Scope.ANSWER)
+        return shown
 
     @extend_schema_field(
         {

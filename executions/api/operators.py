@@ -29,6 +29,7 @@ from executions.state_machine import dead_letters
 from foundation.api.fields import Flag, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
 from releases.errors import ReleaseRetired
+from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
@@ -85,7 +86,7 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
     terminalStatus = serializers.CharField(source="terminal_status")
     reason = serializers.ChoiceField(choices=DeadLetter.Reason.choices)
     errorCode = serializers.CharField(source="error_code")
-    errorMessage = serializers.CharField(source="error_message")
+    errorMessage = serializers.CharField(source="error_message", allow_null=True, help_text=payloads.HELP)
     retryable = serializers.BooleanField()
     retriesObserved = serializers.IntegerField(source="retries_observed")
     stepIndex = serializers.IntegerField(
@@ -96,6 +97,11 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
     )
     failureGroupId = serializers.UUIDField(source="group_id", allow_null=True, help_text="Null for smoke tests.")
     createdAt = serializers.DateTimeField(source="created_at")
+
+    def to_representation(self, instance: DeadLetter) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        payloads.withhold(["errorMessage"], shown, self.context)
+        return shown
 
 
 class DeadLetterFilter(filters.FilterSet):

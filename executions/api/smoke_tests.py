@@ -31,6 +31,7 @@ from foundation.api.pagination import NewestFirst
 from releases import queries
 from releases.errors import ArtifactAltered, ArtifactMissing, PipelineUnknown, ReleaseUnknown
 from releases.models import Release
+from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
@@ -57,11 +58,16 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
     )
     status = serializers.ChoiceField(source="execution.status", choices=[state.value for state in State])
     expectsResult = serializers.SerializerMethodField(help_text="Whether only `expectedResult` passes.")
-    expectedResult = serializers.SerializerMethodField(help_text="Null if any result passes.")
+    expectedResult = serializers.SerializerMethodField(help_text=f"Null if any result passes. {payloads.HELP}")
     actor = serializers.CharField()
     createdAt = serializers.DateTimeField(source="created_at")
     finishedAt = serializers.DateTimeField(source="execution.finished_at", allow_null=True)
     execution = serializers.SerializerMethodField(help_text="The URL of the execution.")
+
+    def to_representation(self, instance: SmokeTest) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        payloads.withhold(["expectedResult"], shown, self.context)
+        return shown
 
     def get_expectsResult(self, test: SmokeTest) -> bool:  # noqa: N802 - the name of its field
         return test.expected_result is not None

@@ -52,6 +52,7 @@ from releases.errors import (
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor
 from tenancy.api.authentication import TokenAuthentication, remembered
+from tenancy.api.payloads import holds_any
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.models import ApiToken
 from tenancy.roles import Scope
@@ -224,8 +225,8 @@ class Batch(_SubmissionView):
         All items with status 202 are durable when the response is sent. A rejected item does not affect the others.
         """
         items = BatchRequest.validated(_body(request))["items"]
-        address = _address(self.request)
-        return _json({"items": [_verdict(each, address) for each in _verdicts(self.token, items)]}, 200)
+        address, payloads = _address(self.request), holds_any(self.token, Scope.PAYLOADS)
+        return _json({"items": [_verdict(each, address, payloads) for each in _verdicts(self.token, items)]}, 200)
 
 
 # --- one path for all submissions: parse, admit, insert ---
@@ -235,7 +236,7 @@ def _submit(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpR
     verdict = _verdict_of(request, token, body)
     if isinstance(verdict, CoordinatorError):
         return _refused(verdict)
-    accepted = accepted_json(verdict, _address(request))
+    accepted = accepted_json(verdict, _address(request), payloads=holds_any(token, Scope.PAYLOADS))
     response = _json(accepted, _status(verdict))
     response["Location"] = accepted["links"]["self"]
     return response
@@ -334,10 +335,11 @@ def _status(submission: Submission) -> int:
     return 200 if submission.duplicate else 202
 
 
-def _verdict(verdict: Verdict, address: str) -> dict[str, Any]:
+def _verdict(verdict: Verdict, address: str, payloads: bool) -> dict[str, Any]:
     if isinstance(verdict, CoordinatorError):
         return {"status": verdict.status, "execution": None, "problem": problem(verdict)}
-    return {"status": _status(verdict), "execution": accepted_json(verdict, address), "problem": None}
+    accepted = accepted_json(verdict, address, payloads=payloads)
+    return {"status": _status(verdict), "execution": accepted, "problem": None}
 
 
 def _json(body: dict[str, Any], status: int) -> HttpResponse:

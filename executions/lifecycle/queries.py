@@ -1,6 +1,7 @@
 """Reads executions and their history. The caller has checked access to the tenant."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
@@ -8,6 +9,8 @@ from django.db.models import QuerySet
 from executions.errors import ExecutionUnknown
 from executions.models import DeadLetter, Execution, ExecutionEvent
 from tenancy.models import Tenant
+
+EVENT_PAYLOADS = frozenset({"errorMessage", "traceback"})
 
 
 def executions(tenant: Tenant) -> QuerySet[Execution]:
@@ -26,6 +29,11 @@ def execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
 def events(of: Execution) -> QuerySet[ExecutionEvent]:
     """Return the events of an execution, the first one first."""
     return of.events.order_by("sequence")
+
+
+def without_payloads(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the details of an event without the message and the traceback of an error, which are payloads."""
+    return {name: value for name, value in data.items() if name not in EVENT_PAYLOADS}
 
 
 def result(of: Execution) -> Any:

@@ -28,14 +28,19 @@ UNUSED_DAYS = (30, 90, 180)
 STATES = {"VALID": "success", "EXPIRED": "warning", "OWNER LEFT": "danger"}
 MEANING = {
     Scope.READ: "View pipelines, releases, executions and workers",
+    Scope.PAYLOADS: "Read inputs, results, checkpoints, questions, answers, error messages and tracebacks",
     Scope.SUBMIT: "Submit executions",
     Scope.OPERATE: "Operate on executions",
     Scope.ANSWER: "Answer the questions of executions",
     Scope.ARTIFACTS: "Download the stored bytes of artifacts",
     Scope.REGISTER: "Upload releases",
     Scope.ACTIVATE: "Activate releases",
+    Scope.ROLL_BACK: "Roll back to an earlier release",
     Scope.ADMINISTER: "Administer the tenant",
 }
+
+USUAL = {Scope.READ.value, Scope.PAYLOADS.value}
+"""The scopes that are selected at first."""
 
 
 def lifetimes() -> list[tuple[str, str]]:
@@ -83,7 +88,7 @@ class NewTokenForm(forms.Form):
     @property
     def scope_choices(self) -> list[tuple[str, str, bool]]:
         """Return each scope with its meaning, and True if it is chosen."""
-        chosen = set(self.data.getlist("scopes")) if self.is_bound else {Scope.READ.value}  # type: ignore[attr-defined]
+        chosen = set(self.data.getlist("scopes")) if self.is_bound else USUAL  # type: ignore[attr-defined]
         return [(scope.value, meaning, scope.value in chosen) for scope, meaning in MEANING.items()]
 
 

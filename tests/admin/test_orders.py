@@ -41,7 +41,7 @@ def test_a_dead_letter_page_shows_what_triage_needs_and_links_to_the_redrive(log
         assert text in shown
     assert "<script>alert(" not in shown
     assert of("execution_redrive", made) in shown
-    assert f"{of('execution_change', made)}#events" in shown
+    assert f"{of('execution_change', made)}?tab=events" in shown
     assert of("execution_redrive", made) not in log_in("viewer").get(of("deadletter_change", letter)).text
     confirmation = client.get(of("execution_redrive", made)).text
     assert f'name="expected_version" value="{made.version}"' in confirmation

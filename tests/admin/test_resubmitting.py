@@ -83,9 +83,9 @@ def test_the_form_continues_from_the_checkpoint(log_in: LogIn, acme: World) -> N
     assert "checkpoint.m" in refused.text
     assert not Resubmission.objects.exists()
     page = client.post(of("execution_resubmit", old), sent(old, **chosen), follow=True).text
-    assert "from its checkpoint before step 1" in page
+    assert "from its checkpoint before step 2" in page
     assert Execution.objects.get(origin__execution=old).current_step_index == 1
-    assert "<td>step 1</td>" in client.get(of("execution_change", old)).text
+    assert "<td>step 2</td>" in client.get(of("execution_change", old)).text
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ MEMBERS = ("viewer", "operator", "on-call", "release-manager", "tenant-admin", "
 RELEASERS = ("release-manager", "tenant-admin", "superuser")
 OPERATORS = ("operator", "on-call", "tenant-admin", "superuser")
 ADMINS = ("tenant-admin", "superuser")
+READERS = ("operator", "on-call", "release-manager", "tenant-admin", "superuser")
 EVERYONE = (*MEMBERS, "stranger", "nobody")
 Address = Callable[[World], str]
 
@@ -97,6 +98,10 @@ def artifact(world: World) -> str:
     return reverse("admin:releases_release_artifact", args=[world.release.pk, world.release.artifacts.get().pk])
 
 
+def payload(world: World) -> str:
+    return reverse("admin:executions_execution_payload", args=[world.execution.pk, "input"])
+
+
 def paused(kind: str) -> Callable[[World], object]:
     """Return a function that pauses a row of the world and returns its key."""
 
@@ -118,6 +123,8 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "execution": (of("executions_execution_change", lambda w: w.execution.pk), MEMBERS, 404),
     "execution live": (of("executions_execution_live", lambda w: w.execution.pk), MEMBERS, 404),
     "provenance": (of("executions_execution_provenance", lambda w: w.execution.pk), MEMBERS, 404),
+    "compare executions": (of("executions_execution_compare", lambda w: w.execution.pk), MEMBERS, 404),
+    "payload": (payload, READERS, 404),
     "worker": (of("executions_worker_change", lambda w: w.worker.pk), MEMBERS, 404),
     "attachment": (attachment, MEMBERS, 404),
     "artifact": (artifact, MEMBERS, 404),

@@ -34,7 +34,7 @@ ENDPOINTS = {
     ("GET", "executions"): Scope.READ,
     ("POST", "executions"): Scope.SUBMIT,
     ("GET", "executions/{execution_id}"): Scope.READ,
-    ("GET", "executions/{execution_id}/result"): Scope.READ,
+    ("GET", "executions/{execution_id}/result"): Scope.PAYLOADS,
     ("GET", "executions/{execution_id}/events"): Scope.READ,
     ("GET", "executions/{execution_id}/provenance"): Scope.READ,
     ("GET", "provenance-key"): Scope.READ,

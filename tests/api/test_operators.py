@@ -25,7 +25,7 @@ def owner() -> Tenant:
 
 @pytest.fixture
 def operator(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.OPERATE, Scope.READ)
+    return Caller(owner, Scope.OPERATE, Scope.READ, Scope.PAYLOADS)
 
 
 @pytest.fixture

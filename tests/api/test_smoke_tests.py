@@ -28,7 +28,7 @@ def owner() -> Tenant:
 
 @pytest.fixture
 def activator(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.READ, Scope.ACTIVATE, Scope.ADMINISTER)
+    return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.ACTIVATE, Scope.ADMINISTER)
 
 
 def finish(owner: Tenant, payload: str = '{"n": 1}') -> None:

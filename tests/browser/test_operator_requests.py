@@ -92,7 +92,9 @@ def test_an_interaction_is_completed_and_the_execution_succeeds(
     page.locator("[data-execution]").click()
     live = page.locator("#execution-live")
     expect(live).to_have_attribute("data-status", "SUCCEEDED")
+    page.get_by_role("link", name="Input and result").click()
     expect(live).to_contain_text("settled: fine by me")
+    page.get_by_role("link", name="Events").click()
     expect(page.locator("[data-events]")).to_contain_text(f"user:operator-{tenant.tenant.slug}")
 
 
@@ -111,8 +113,9 @@ def test_a_dead_letter_is_redriven_from_its_page_and_a_stale_page_is_rejected(
     press(page, "Re-drive", "the gate is open")
     live = page.locator("#execution-live")
     expect(live).to_have_attribute("data-status", "SUCCEEDED")
-    expect(page.locator("[data-events]")).to_contain_text("the gate is open")
     expect(page.get_by_role("link", name="Re-drive", exact=True)).to_have_count(0)
+    page.get_by_role("link", name="Events").click()
+    expect(page.locator("[data-events]")).to_contain_text("the gate is open")
     late.get_by_role("button", name="Re-drive").click()
     expect(late.locator("[data-problem=REDRIVE_REFUSED]")).to_be_visible()
     expect(late.locator("[data-refusal]")).to_contain_text("It is SUCCEEDED")

@@ -19,7 +19,7 @@ from tests.servers import NUMBER, ordinary_url
 
 PIPELINE = "tests.pinned"
 TENANT = "acme"
-SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
+SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
 
 
 @dataclass

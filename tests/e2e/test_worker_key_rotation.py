@@ -20,7 +20,7 @@ from tests.running import BuiltRelease, build, eventually
 from tests.servers import NUMBER, ordinary_url
 
 TENANT, PIPELINE = "acme", "tests.pinned"
-SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
+SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
 OLD, NEW = "the-old-worker-secret-0123456789abcdef", "the-new-worker-secret-0123456789abcdef"
 
 

@@ -75,7 +75,7 @@ class Cluster:
         manage = self.product.manage
         manage("createsuperuser", f"--username={USER}", "--email=o@example.org", "--noinput", **_password())
         manage("create_tenant", TENANT, f"--member={USER}")
-        scopes = ("read", "executions:submit", "executions:operate", "interactions:complete")
+        scopes = ("read", "payloads:read", "executions:submit", "executions:operate", "interactions:complete")
         scope_options = [f"--scope={scope}" for scope in (*scopes, "releases:register", "releases:activate")]
         self.token = manage("issue_token", TENANT, "test", f"--user={USER}", *scope_options)
 

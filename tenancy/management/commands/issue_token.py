@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from foundation.errors import CoordinatorError
-from tenancy.access import issue_token
+from tenancy.access import issue_token, may
 from tenancy.models import LONGEST_TOKEN_DAYS, Tenant
 from tenancy.roles import Scope
 
@@ -29,10 +29,15 @@ class Command(BaseCommand):
         user = User.objects.filter(username=options["user"]).first()
         if tenant is None or user is None:
             raise CommandError("The tenant or the user does not exist.")
-        scopes = [Scope(scope) for scope in options["scope"] or [Scope.READ]]
+        scopes = [Scope(scope) for scope in options["scope"] or _usual(tenant, user)]
         lifetime = timedelta(days=min(options["days"], LONGEST_TOKEN_DAYS + 1))
         try:
             _, plain = issue_token(tenant, user, options["name"], scopes, lifetime=lifetime)
         except CoordinatorError as error:
             raise CommandError(error.detail) from None
         self.stdout.write(plain)
+
+
+def _usual(tenant: Tenant, owner: User) -> list[Scope]:
+    """Return the scopes of a token for which none are named: `read`, and `payloads:read` if the owner holds it."""
+    return [Scope.READ, *([Scope.PAYLOADS] if may(owner, tenant, Scope.PAYLOADS) else [])]

@@ -1,0 +1,399 @@
+"""Derives a timeline from the history of an execution: one row for each step, with bars for what happened when. Pure.
+
+Only what is known is drawn. If a worker reported no times of its steps, one bar spans all steps that it may have run.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from executions.models.states import TERMINAL, State
+from wire.documents.execution_runs import REPORTS, TOLERANCE, Event
+
+TERMINAL_VALUES: Final = frozenset(state.value for state in TERMINAL)
+
+
+class Kind(StrEnum):
+    """What a bar shows."""
+
+    WORK = "work"
+    FAILED = "failed"
+    LOST = "lost"
+    """A worker held the execution, and its outcome never counted."""
+    QUEUED = "queued"
+    RETRY = "retry"
+    AWAIT = "await"
+    PAUSED = "paused"
+
+
+BUSY: Final = frozenset({Kind.WORK, Kind.FAILED, Kind.LOST})
+"""The kinds during which a worker had the execution."""
+
+
+class Progress(StrEnum):
+    """How far a step is."""
+
+    DONE = "done"
+    INHERITED = "inherited"
+    """The step ran in the execution that this one resubmits."""
+    NOW = "now"
+    FAILED = "failed"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A span of time. It belongs to the steps from that of its row to `last`.
+
+    `lasts` is true if it has not ended. `attempt` counts from 1. `note` says what a reader must know.
+    """
+
+    kind: Kind
+    start: datetime
+    end: datetime
+    last: int
+    attempt: int | None = None
+    worker: str = ""
+    note: str = ""
+    lasts: bool = False
+
+
+@dataclass(slots=True)
+class Row:
+    """A step of the contract."""
+
+    index: int
+    name: str
+    progress: Progress = Progress.OPEN
+    bars: list[Bar] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """A wait for external answers. `closed_at` is null while it is open; `actors` are those who answered."""
+
+    step_index: int
+    opened_at: datetime
+    closed_at: datetime | None
+    expected: int
+    answered: int
+    actors: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A hold that covered the execution. `target` says what was paused: the execution, its release or its pipeline."""
+
+    target: str
+    actor: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+def timeline(
+    steps: Sequence[str],
+    events: Iterable[Event],
+    awaits: Sequence[Await],
+    pauses: Sequence[Pause],
+    *,
+    now: datetime,
+    running_since: datetime | None = None,
+) -> list[Row]:
+    """Return a row for each step, in the order of the steps. Bars are in the order of their starts.
+
+    `steps` are the names of the contract's steps. It may be empty; then the rows are the steps that the events name.
+    `events` are in their order. `running_since` is when a worker began the claim that has not ended, if it said so.
+    """
+    drawing = _Drawing(steps, awaits, now)
+    for event in events:
+        drawing.add(event)
+    return drawing.finished(pauses, running_since)
+
+
+@dataclass(slots=True)
+class _Claim:
+    """A claim that has not ended. `start` is the next step whose times are unknown. It did not begin before `since`."""
+
+    at: datetime
+    attempt: int
+    start: int
+    since: datetime
+
+
+class _Drawing:
+    def __init__(self, steps: Sequence[str], awaits: Sequence[Await], now: datetime) -> None:
+        self._rows = [Row(index, name) for index, name in enumerate(steps)]
+        self._named = bool(steps)
+        self._awaits = awaits
+        self._now = now
+        self._claim: _Claim | None = None
+        self._wait: tuple[Kind, datetime, str] | None = None
+        self._step = 0  # where the execution stands
+        self._first = 0  # the step at which it was submitted
+        self._failed: int | None = None
+        self._status = ""
+        self._ended_at: datetime | None = None
+        self._stood: list[tuple[datetime, int]] = []
+        self._listed: set[tuple[str, int, int, int]] = set()
+
+    def add(self, event: Event) -> None:
+        self._status = event.status
+        if event.kind == "SUBMITTED":
+            self._step = self._first = _whole(event.data.get("checkpointStep")) or 0
+        elif event.kind == "CLAIMED":
+            self._claimed(event)
+        elif event.kind == "CHECKPOINT":
+            self._checkpoint(event)
+        elif event.kind == "OUTCOME_DROPPED":
+            self._dropped(event)
+        elif self._claim is not None and event.status != State.RUNNING:
+            self._released(event, self._claim)
+        self._note_failure(event)
+        self._note_wait(event)
+        self._stood.append((event.at, self._step))
+        self._ended_at = event.at if event.status in TERMINAL_VALUES else None
+
+    def finished(self, pauses: Sequence[Pause], running_since: datetime | None) -> list[Row]:
+        until = self._ended_at or self._now
+        if self._claim is not None:
+            self._running(self._claim, until, running_since)
+        self._end_wait(until, lasts=self._ended_at is None)
+        for each in self._awaits:
+            self._bar(each.step_index, _await_bar(each, until))
+        for pause in pauses:
+            self._pause(pause, until)
+        for row in self._rows:
+            row.bars.sort(key=lambda bar: (bar.start, bar.end))
+            row.progress = self._progress(row.index)
+        return self._rows
+
+    # --- claims and how they end ---
+
+    def _claimed(self, event: Event) -> None:
+        self._step = _whole(event.data.get("stepIndex")) or 0
+        self._end_wait(event.at)
+        attempt = (_whole(event.data.get("attempt")) or 0) + 1
+        self._claim = _Claim(event.at, attempt, self._step, event.at)
+
+    def _checkpoint(self, event: Event) -> None:
+        self._step = _whole(event.data.get("nextStepIndex")) or self._step
+        if self._claim is None:
+            return
+        if not self._steps(Kind.WORK, self._claim, event):
+            self._together(Kind.WORK, self._claim, event, self._step - 1)
+        self._claim.start, self._claim.since = self._step, event.at
+
+    def _released(self, event: Event, claim: _Claim) -> None:
+        self._claim = None
+        if event.kind not in REPORTS or "worker" not in event.data:
+            note = _LOST.get(event.kind, "Ended without a report.")
+            self._unknown(Kind.LOST, claim, event.at, str(event.data.get("worker") or ""), note)
+            return
+        failed = event.status in _FAILURES
+        if not self._steps(Kind.FAILED if failed else Kind.WORK, claim, event):
+            self._together(Kind.FAILED if failed else Kind.WORK, claim, event, self._last_of(event, claim))
+        if event.kind == "AWAITING":
+            self._step = self._last_of(event, claim)
+
+    def _dropped(self, event: Event) -> None:
+        """Draw what a worker did after it had lost the lease. Its checkpoints have drawn some of it."""
+        for index, start, end in event.data.get("steps") or ():
+            began, ended = _moment(start), _moment(end)
+            if self._is_new(event, index, start, end) and began and ended and began <= ended <= event.at + TOLERANCE:
+                note = "Reported after the lease was lost, so it does not count."
+                worker = str(event.data.get("worker") or "")
+                self._bar(index, Bar(Kind.LOST, began, min(ended, max(began, event.at)), index, None, worker, note))
+
+    def _running(self, claim: _Claim, until: datetime, since: datetime | None) -> None:
+        """Draw the claim that has not ended. Until a worker says that it began, it is a wait."""
+        if since is None and claim.since == claim.at:
+            note = "Claimed. No worker has reported that it began."
+            self._bar(claim.start, Bar(Kind.QUEUED, claim.at, until, claim.start, claim.attempt, note=note, lasts=True))
+            return
+        claim.since = max(claim.since, since or claim.since)
+        note = "Runs now. Which step runs is not known." if self._last > claim.start else "Runs now."
+        self._unknown(Kind.WORK, claim, until, "", note, lasts=True)
+
+    # --- bars of work ---
+
+    def _steps(self, kind: Kind, claim: _Claim, event: Event) -> bool:
+        """Draw the reported spans of steps. Return False if there are none, or if their times cannot be true."""
+        reported = [tuple(each) for each in event.data.get("steps") or ()]
+        window = _fitted([(start, end) for _, start, end in reported], claim.at, event.at)
+        if not reported or window is None:
+            return False
+        spans, note = window
+        failed = _whole(event.data.get("failedStepIndex"))
+        worker = str(event.data.get("worker") or "")
+        for (index, start, end), (began, ended) in zip(reported, spans, strict=True):
+            if self._is_new(event, index, start, end):
+                own = Kind.WORK if kind is Kind.FAILED and index != failed else kind
+                self._bar(index, Bar(own, began, ended, index, claim.attempt, worker, note))
+        if kind is Kind.FAILED and failed not in {index for index, *_ in reported}:
+            self._failed_at_once(claim, event, worker, failed)
+        return True
+
+    def _failed_at_once(self, claim: _Claim, event: Event, worker: str, failed: int | None) -> None:
+        note = "Failed before it was called." if failed is not None else "Failed outside of a step."
+        place = claim.start if failed is None else failed
+        self._bar(place, Bar(Kind.FAILED, event.at, event.at, place, claim.attempt, worker, note))
+
+    def _together(self, kind: Kind, claim: _Claim, event: Event, last: int) -> None:
+        """Draw one bar for all steps of a part whose steps have no known times."""
+        worker, last = str(event.data.get("worker") or ""), max(last, claim.start)
+        fitted = _fitted([event.data["span"]], claim.at, event.at) if event.data.get("span") else None
+        start, end = fitted[0][0] if fitted else (claim.since, event.at)
+        note = "Only the start and the end of the transition are known." if last > claim.start else ""
+        self._bar(claim.start, Bar(kind, start, end, last, claim.attempt, worker, note))
+
+    def _unknown(
+        self, kind: Kind, claim: _Claim, until: datetime, worker: str, note: str, *, lasts: bool = False
+    ) -> None:
+        bar = Bar(kind, claim.since, max(until, claim.since), self._last, claim.attempt, worker, note, lasts)
+        self._bar(claim.start, bar)
+
+    def _last_of(self, event: Event, claim: _Claim) -> int:
+        """Return the last step that a reported part may have run."""
+        if event.kind == "AWAITING":
+            found = [each.step_index for each in self._awaits if each.opened_at == event.at]
+            return found[0] if found else claim.start
+        failed = _whole(event.data.get("failedStepIndex"))
+        return self._last if failed is None else failed
+
+    @property
+    def _last(self) -> int:
+        return max(len(self._rows) - 1, self._step, 0)
+
+    def _is_new(self, event: Event, index: int, start: int, end: int) -> bool:
+        key = (str(event.data.get("worker")), index, start, end)
+        new = key not in self._listed
+        self._listed.add(key)
+        return new
+
+    # --- waits ---
+
+    def _note_wait(self, event: Event) -> None:
+        if event.kind == "AWAIT_COMPLETED":
+            self._step = (_whole(event.data.get("stepIndex")) or 0) + 1
+        if event.status in _WAITS:
+            if self._wait is None:
+                self._wait = (_WAITS[event.status], event.at, _WHY.get(event.kind, ""))
+        else:
+            self._end_wait(event.at)
+
+    def _end_wait(self, at: datetime, *, lasts: bool = False) -> None:
+        if self._wait is None:
+            return
+        kind, since, note = self._wait
+        self._wait = None
+        place = min(self._step, self._last)
+        self._bar(place, Bar(kind, since, at, place, note=note, lasts=lasts))
+
+    def _pause(self, pause: Pause, until: datetime) -> None:
+        """Draw a pause in the row of the step at which the execution stood when it began."""
+        begins = self._stood[0][0] if self._stood else until
+        start, end = max(pause.started_at, begins), min(pause.ended_at or until, until)
+        if start > end:
+            return
+        stood = [step for at, step in self._stood if at <= start]
+        place = min(stood[-1] if stood else 0, self._last)
+        note = f"{pause.target} was paused by {pause.actor}."
+        lasts = pause.ended_at is None and self._ended_at is None
+        self._bar(place, Bar(Kind.PAUSED, start, end, place, note=note, lasts=lasts))
+
+    # --- rows ---
+
+    def _note_failure(self, event: Event) -> None:
+        if event.status in (State.FAILED, State.DLQ):
+            named = (_whole(event.data.get(name)) for name in ("failedStepIndex", "stepIndex"))
+            self._failed = next((index for index in named if index is not None), self._step)
+        elif event.status not in TERMINAL_VALUES:
+            self._failed = None
+
+    def _bar(self, index: int, bar: Bar) -> None:
+        """Add a bar to the row of a step. Steps that are none of the contract's get no row."""
+        if not self._named:
+            self._rows.extend(Row(new, f"step {new}") for new in range(len(self._rows), bar.last + 1))
+        if 0 <= index < len(self._rows):
+            self._rows[index].bars.append(bar)
+
+    def _progress(self, index: int) -> Progress:
+        if self._status == State.SUCCEEDED:
+            return Progress.INHERITED if index < self._first else Progress.DONE
+        if index == self._failed:
+            return Progress.FAILED
+        if index < self._first:
+            return Progress.INHERITED
+        if index < self._step:
+            return Progress.DONE
+        return Progress.NOW if index == self._step and self._status not in TERMINAL_VALUES else Progress.OPEN
+
+
+_FAILURES: Final = frozenset({State.FAILED, State.DLQ, State.WAIT_RETRY})
+_WAITS: Final[Mapping[str, Kind]] = {State.QUEUED.value: Kind.QUEUED, State.WAIT_RETRY.value: Kind.RETRY}
+_WHY: Final = {
+    "SUBMITTED": "Waits for a worker.",
+    "LEASE_EXPIRED": "Waits for a worker again, because the lease was lost.",
+    "REDRIVEN": "Re-driven.",
+    "RETRY_SCHEDULED": "Waits for the next attempt.",
+    "AWAIT_COMPLETED": "Answered. Waits for a worker.",
+    "DISPATCH_FAILED": "Could not be sent to a worker.",
+}
+_LOST: Final = {
+    "LEASE_EXPIRED": "The lease was lost. Which steps ran is not known.",
+    "LEASES_LOST": "The lease was lost too often. Which steps ran is not known.",
+    "CANCELLED": "It was running when it was cancelled.",
+    "RELEASE_REVOKED": "It was running when its release was revoked.",
+    "DISPATCH_FAILED": "It could not be sent to a worker.",
+}
+
+
+def _await_bar(each: Await, until: datetime) -> Bar:
+    answered = f"{each.answered} of {each.expected} answered"
+    note = f"{answered} by {', '.join(each.actors)}." if each.actors else f"{answered}."
+    end = each.closed_at or until
+    return Bar(
+        Kind.AWAIT, each.opened_at, max(end, each.opened_at), each.step_index, note=note, lasts=not each.closed_at
+    )
+
+
+def _fitted(
+    spans: Sequence[Sequence[int]], claimed: datetime, recorded: datetime
+) -> tuple[list[tuple[datetime, datetime]], str] | None:
+    """Return spans that a worker reported as times between claim and report. None if that is impossible.
+
+    The clocks of workers differ from the coordinator's. If the spans lie outside, all are moved by the same time.
+    """
+    moments = [(_moment(start), _moment(end)) for start, end in spans]
+    known = [(start, end) for start, end in moments if start is not None and end is not None and start <= end]
+    if not known or len(known) < len(moments):
+        return None
+    first, last = min(start for start, _ in known), max(end for _, end in known)
+    shift = max(claimed - first, timedelta()) or min(recorded - last, timedelta())
+    if abs(shift) > TOLERANCE or last + shift > recorded + _PRECISION or first + shift < claimed - _PRECISION:
+        return None
+    note = f"The worker's clock differs by {abs(shift).total_seconds():.1f} s." if abs(shift) > _NOTED else ""
+    return [
+        (_within(start + shift, claimed, recorded), _within(end + shift, claimed, recorded)) for start, end in known
+    ], note
+
+
+_PRECISION: Final = timedelta(milliseconds=2)
+_NOTED: Final = timedelta(milliseconds=100)
+
+
+def _within(moment: datetime, first: datetime, last: datetime) -> datetime:
+    return max(first, min(moment, last))
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

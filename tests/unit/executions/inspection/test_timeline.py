@@ -1,0 +1,296 @@
+"""The timeline of an execution, derived from its events alone."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from executions.inspection.timeline import Await, Bar, Kind, Pause, Progress, Row, timeline
+from wire.documents.execution_runs import Event
+
+BEGIN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+STEPS = ("Validate", "Approve", "Ship")
+
+
+def at(seconds: float) -> datetime:
+    return BEGIN + timedelta(seconds=seconds)
+
+
+def ms(seconds: float) -> int:
+    return int(at(seconds).timestamp() * 1000)
+
+
+def span(index: int, start: float, end: float) -> list[int]:
+    return [index, ms(start), ms(end)]
+
+
+class History:
+    """Builds events with ascending sequences. Times are seconds after the submission."""
+
+    def __init__(self, **submitted: Any) -> None:
+        self.events: list[Event] = []
+        self.add(0, "SUBMITTED", "QUEUED", **submitted)
+
+    def add(self, seconds: float, kind: str, status: str, **data: Any) -> "History":
+        self.events.append(Event(len(self.events) + 1, kind, status, at(seconds), data))
+        return self
+
+    def claimed(self, seconds: float, attempt: int = 0, step: int = 0) -> "History":
+        return self.add(seconds, "CLAIMED", "RUNNING", attempt=attempt, stepIndex=step)
+
+    def rows(
+        self,
+        *,
+        now: float = 1000,
+        steps: tuple[str, ...] = STEPS,
+        awaits: tuple[Await, ...] = (),
+        pauses: tuple[Pause, ...] = (),
+        running_since: float | None = None,
+    ) -> list[Row]:
+        since = None if running_since is None else at(running_since)
+        return timeline(steps, self.events, awaits, pauses, now=at(now), running_since=since)
+
+
+def shown(row: Row) -> list[tuple[str, float, float]]:
+    """Return kind, start and end of each bar, in seconds after the submission."""
+    return [
+        (bar.kind.value, (bar.start - BEGIN).total_seconds(), (bar.end - BEGIN).total_seconds()) for bar in row.bars
+    ]
+
+
+def all_bars(rows: list[Row]) -> list[Bar]:
+    return [bar for row in rows for bar in row.bars]
+
+
+def test_one_attempt_shows_the_wait_and_the_time_of_each_step() -> None:
+    history = History().claimed(2)
+    steps = [span(0, 2.5, 3), span(1, 3, 4), span(2, 4, 6)]
+    history.add(6.5, "SUCCEEDED", "SUCCEEDED", attempt=0, worker="w1", steps=steps)
+    rows = history.rows()
+    assert [row.name for row in rows] == list(STEPS)
+    assert shown(rows[0]) == [("queued", 0, 2), ("work", 2.5, 3)]
+    assert shown(rows[1]) == [("work", 3, 4)]
+    assert shown(rows[2]) == [("work", 4, 6)]
+    assert {row.progress for row in rows} == {Progress.DONE}
+    assert [(bar.worker, bar.attempt, bar.last, bar.note) for bar in rows[2].bars] == [("w1", 1, 2, "")]
+
+
+def test_three_attempts_show_their_failures_and_the_waits_between_them() -> None:
+    history = History().claimed(1)
+    for number, (start, end) in enumerate(((1, 3), (10, 12))):
+        history.add(
+            end,
+            "RETRY_SCHEDULED",
+            "WAIT_RETRY",
+            worker=f"w{number}",
+            errorCode="E",
+            failedStepIndex=1,
+            steps=[span(0, start, start + 1), span(1, start + 1, end)],
+        )
+        history.claimed(10 if number == 0 else 20, attempt=number + 1)
+    history.add(
+        23,
+        "RETRIES_EXHAUSTED",
+        "DLQ",
+        worker="w2",
+        errorCode="E",
+        failedStepIndex=1,
+        steps=[span(0, 20, 21), span(1, 21, 23)],
+    )
+    rows = history.rows()
+    assert shown(rows[0]) == [
+        *(("queued", 0, 1), ("work", 1, 2), ("retry", 3, 10), ("work", 10, 11)),
+        *(("retry", 12, 20), ("work", 20, 21)),
+    ]
+    assert shown(rows[1]) == [("failed", 2, 3), ("failed", 11, 12), ("failed", 21, 23)]
+    assert [(bar.attempt, bar.worker) for bar in rows[1].bars] == [(1, "w0"), (2, "w1"), (3, "w2")]
+    assert [row.progress for row in rows] == [Progress.OPEN, Progress.FAILED, Progress.OPEN]
+    assert rows[2].bars == []
+
+
+def test_a_lost_lease_spans_the_steps_that_may_have_run_and_says_so() -> None:
+    history = History().claimed(1).add(31, "LEASE_EXPIRED", "QUEUED", worker="w1", takeovers=1)
+    history.claimed(40).add(42, "SUCCEEDED", "SUCCEEDED", worker="w2", steps=[span(0, 40, 41), span(2, 41, 42)])
+    rows = history.rows()
+    [lost] = [bar for bar in rows[0].bars if bar.kind is Kind.LOST]
+    assert (lost.start, lost.end, lost.last, lost.worker) == (at(1), at(31), 2, "w1")
+    assert lost.note == "The lease was lost. Which steps ran is not known."
+    assert ("queued", 31, 40) in shown(rows[0])
+
+
+def test_a_late_outcome_is_drawn_where_it_ran_and_does_not_count() -> None:
+    history = History().claimed(1).add(31, "LEASE_EXPIRED", "QUEUED", worker="w1").claimed(32)
+    history.add(35, "OUTCOME_DROPPED", "RUNNING", worker="w1", steps=[span(0, 1, 34)])
+    history.add(36, "SUCCEEDED", "SUCCEEDED", worker="w2", steps=[span(0, 32, 36)])
+    rows = history.rows()
+    late = [bar for bar in rows[0].bars if "does not count" in bar.note]
+    assert [(bar.kind, bar.start, bar.end, bar.worker) for bar in late] == [(Kind.LOST, at(1), at(34), "w1")]
+    assert ("work", 32, 36) in shown(rows[0])
+
+
+def test_a_redrive_waits_again_and_the_failed_step_is_red_only_while_it_is_failed() -> None:
+    history = History().claimed(1)
+    history.add(2, "FAILED", "FAILED", worker="w", errorCode="E", failedStepIndex=0, steps=[span(0, 1, 2)])
+    assert history.rows()[0].progress is Progress.FAILED
+    history.add(100, "REDRIVEN", "QUEUED", attempt=1, errorCode="E").claimed(101, attempt=1)
+    history.add(102, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 101, 101.5), span(2, 101.5, 102)])
+    rows = history.rows()
+    assert shown(rows[0]) == [("queued", 0, 1), ("failed", 1, 2), ("queued", 100, 101), ("work", 101, 101.5)]
+    assert [bar.note for bar in rows[0].bars if bar.start == at(100)] == ["Re-driven."]
+    assert rows[0].progress is Progress.DONE
+
+
+def test_an_await_shows_who_answered_and_the_execution_continues_after_it() -> None:
+    history = History().claimed(1)
+    history.add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
+    history.add(3602, "AWAIT_COMPLETED", "QUEUED", stepIndex=1, answers=1).claimed(3603, step=2)
+    history.add(3605, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(2, 3603, 3605)])
+    rows = history.rows(awaits=(Await(1, at(2), at(3602), 1, 1, ("user:eva",)),))
+    assert shown(rows[1]) == [("await", 2, 3602)]
+    assert rows[1].bars[0].note == "1 of 1 answered by user:eva."
+    assert shown(rows[2]) == [("queued", 3602, 3603), ("work", 3603, 3605)]
+
+
+def test_an_open_await_lasts_until_now_and_its_step_is_the_current_one() -> None:
+    history = History().claimed(1).add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
+    rows = history.rows(now=50, awaits=(Await(1, at(2), None, 2, 1),))
+    assert [(bar.end, bar.lasts, bar.note) for bar in rows[1].bars] == [(at(50), True, "1 of 2 answered.")]
+    assert [row.progress for row in rows] == [Progress.DONE, Progress.NOW, Progress.OPEN]
+
+
+def test_an_await_that_timed_out_fails_its_step() -> None:
+    history = History().claimed(1).add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
+    history.add(9, "AWAIT_TIMEOUT", "FAILED", stepIndex=1, errorCode="AWAIT_TIMEOUT", errorMessage="late")
+    rows = history.rows(awaits=(Await(1, at(2), at(9), 1, 0),))
+    assert rows[1].progress is Progress.FAILED
+    assert shown(rows[1]) == [("await", 2, 9)]
+
+
+def test_a_pause_is_in_the_row_where_the_execution_stood() -> None:
+    history = History().claimed(1)
+    history.add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
+    awaits = (Await(1, at(2), None, 1, 0),)
+    ended = Pause("The execution", "user:ann", at(10), at(20))
+    lasting = Pause("Its pipeline", "user:bob", at(30), None)
+    rows = history.rows(now=40, awaits=awaits, pauses=(ended, lasting))
+    assert shown(rows[1]) == [("await", 2, 40), ("paused", 10, 20), ("paused", 30, 40)]
+    assert [bar.lasts for bar in rows[1].bars] == [True, False, True]
+    assert rows[1].bars[1].note == "The execution was paused by user:ann."
+
+
+def test_a_pause_before_the_submission_or_after_the_end_is_cut_to_the_execution() -> None:
+    history = History().claimed(5).add(6, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 5, 6)])
+    early, later = Pause("Its release", "a", at(-50), at(3)), Pause("Its release", "a", at(60), None)
+    assert [each for row in history.rows(pauses=(early, later)) for each in shown(row) if each[0] == "paused"] == [
+        ("paused", 0, 3)
+    ]
+
+
+def test_a_cancelled_execution_shows_what_was_running() -> None:
+    history = History().claimed(1).add(4, "CANCELLED", "CANCELLED", worker="w1", reason="no")
+    rows = history.rows()
+    [lost] = [bar for bar in all_bars(rows) if bar.kind is Kind.LOST]
+    assert (lost.start, lost.end, lost.last, lost.note) == (
+        at(1),
+        at(4),
+        2,
+        "It was running when it was cancelled.",
+    )
+    assert Progress.NOW not in {row.progress for row in rows}
+    waiting = History().add(4, "CANCELLED", "CANCELLED").rows()
+    assert [shown(row) for row in waiting] == [[("queued", 0, 4)], [], []]
+
+
+def test_a_smoke_test_is_drawn_like_any_other_execution() -> None:
+    plain, smoke = History(), History(smoke=True)
+    for history in (plain, smoke):
+        history.claimed(1).add(2, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 1, 2)])
+    assert smoke.rows() == plain.rows()
+
+
+def test_steps_before_the_checkpoint_of_a_resubmission_ran_elsewhere() -> None:
+    history = History(resubmittedFrom="x", checkpointStep=1).claimed(1, step=1)
+    history.add(3, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(1, 1, 2), span(2, 2, 3)])
+    rows = history.rows()
+    assert [row.progress for row in rows] == [Progress.INHERITED, Progress.DONE, Progress.DONE]
+    assert [shown(row)[:1] for row in rows] == [[], [("queued", 0, 1)], [("work", 2, 3)]]
+
+
+def test_fifty_steps_with_checkpoints_have_one_row_and_one_bar_each() -> None:
+    names = tuple(f"Step{n}" for n in range(50))
+    history = History().claimed(0)
+    for n in range(49):
+        history.add(n + 1, "CHECKPOINT", "RUNNING", worker="w", nextStepIndex=n + 1, steps=[span(n, n, n + 1)])
+    assert [row.progress for row in history.rows(steps=names, now=50)][-2:] == [Progress.DONE, Progress.NOW]
+    history.add(50, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(49, 49, 50)])
+    rows = history.rows(steps=names)
+    assert [shown(row)[-1] for row in rows] == [("work", n, n + 1) for n in range(50)]
+    assert len(all_bars(rows)) == 51  # and the wait for a worker
+
+
+def test_after_a_checkpoint_only_the_rest_is_unknown() -> None:
+    history = History().claimed(0)
+    history.add(5, "CHECKPOINT", "RUNNING", worker="w", nextStepIndex=1, steps=[span(0, 0, 5)])
+    running = history.rows(now=7)
+    assert [(bar.kind, bar.start, bar.end, bar.last, bar.lasts) for bar in running[1].bars] == [
+        (Kind.WORK, at(5), at(7), 2, True)
+    ]
+    history.add(9, "LEASE_EXPIRED", "QUEUED", worker="w").claimed(10, step=1)
+    rows = history.rows(now=11)
+    assert shown(rows[1])[:2] == [("lost", 5, 9), ("queued", 9, 10)]
+
+
+def test_a_claim_is_a_wait_until_a_worker_says_that_it_began() -> None:
+    history = History().claimed(2)
+    [_, claimed] = all_bars(history.rows(now=9))
+    assert (claimed.kind, claimed.start, claimed.end, claimed.last) == (Kind.QUEUED, at(2), at(9), 0)
+    [_, running] = all_bars(history.rows(now=9, running_since=4))
+    assert (running.kind, running.start, running.end, running.last) == (Kind.WORK, at(4), at(9), 2)
+    assert running.note == "Runs now. Which step runs is not known."
+
+
+@pytest.mark.parametrize("times", [{}, {"span": [ms(2), ms(4)]}])
+def test_a_transition_without_times_of_steps_spans_them_and_says_so(times: dict[str, Any]) -> None:
+    history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[], **times)
+    [bar] = [bar for bar in all_bars(history.rows()) if bar.kind is Kind.WORK]
+    assert bar.last == 2
+    assert bar.note == "Only the start and the end of the transition are known."
+    assert (bar.start, bar.end) == ((at(2), at(4)) if times else (at(1), at(5)))
+
+
+def test_the_times_of_a_worker_with_another_clock_are_moved_and_marked() -> None:
+    history = History().claimed(100)
+    history.add(110, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 90, 92), span(1, 92, 97)])
+    rows = history.rows()
+    assert shown(rows[0])[-1] == ("work", 100, 102)
+    assert shown(rows[1]) == [("work", 102, 107)]
+    assert rows[1].bars[0].note == "The worker's clock differs by 10.0 s."
+
+
+@pytest.mark.parametrize("reported", [span(0, 9000, 9001), span(0, 3, 2), span(0, -200, 500), [0, 0, 2**62]])
+def test_times_that_cannot_be_true_are_not_drawn(reported: list[int]) -> None:
+    history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[reported])
+    [bar] = [bar for bar in all_bars(history.rows()) if bar.kind is Kind.WORK]
+    assert (bar.start, bar.end, bar.last) == (at(1), at(5), 2)
+
+
+def test_a_step_that_failed_before_its_call_is_marked_when_it_was_recorded() -> None:
+    history = History().claimed(1)
+    history.add(3, "FAILED", "FAILED", worker="w", errorCode="E", failedStepIndex=1, steps=[span(0, 1, 2)])
+    rows = history.rows()
+    assert shown(rows[1]) == [("failed", 3, 3)]
+    assert rows[1].bars[0].note == "Failed before it was called."
+    assert shown(rows[0])[-1] == ("work", 1, 2)
+
+
+def test_without_a_contract_the_rows_are_the_steps_that_are_named() -> None:
+    history = History().claimed(1).add(3, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 1, 2), span(1, 2, 3)])
+    assert [(row.name, shown(row)[-1]) for row in history.rows(steps=())] == [
+        ("step 0", ("work", 1, 2)),
+        ("step 1", ("work", 2, 3)),
+    ]
+
+
+def test_a_step_that_the_contract_does_not_have_gets_no_row() -> None:
+    history = History().claimed(1).add(3, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 1, 2), span(7, 2, 3)])
+    assert [len(row.bars) for row in history.rows()] == [2, 0, 0]

@@ -1,0 +1,60 @@
+"""The axis of a timeline: order is kept, everything has its place, and long idle times are collapsed."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executions.inspection.timeline_axis import Axis
+
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return BEGIN + timedelta(seconds=seconds)
+
+
+def test_times_have_places_in_proportion_while_something_runs() -> None:
+    axis = Axis(at(0), at(10), [(at(0), at(10))])
+    assert [round(axis.place(at(each)), 6) for each in (0, 2.5, 10)] == [0, 25, 100]
+    assert axis.gaps == []
+
+
+def test_a_long_wait_takes_a_third_and_is_a_gap() -> None:
+    axis = Axis(at(0), at(86_410), [(at(0), at(5)), (at(86_405), at(86_410))])
+    [gap] = axis.gaps
+    assert (gap.start, gap.end) == (at(5), at(86_405))
+    assert round(gap.width, 3) == 33.333
+    assert round(axis.place(at(5)), 3) == round(gap.left, 3) == 33.333
+    assert round(axis.place(at(43_205)), 3) == 50
+
+
+def test_many_waits_together_take_a_third() -> None:
+    busy = [(at(3600 * n), at(3600 * n + 1)) for n in range(50)]
+    axis = Axis(at(0), at(3600 * 49 + 1), busy)
+    assert len(axis.gaps) == 49
+    assert round(sum(gap.width for gap in axis.gaps), 3) == 33.333
+
+
+def test_if_nothing_ran_nothing_is_collapsed() -> None:
+    axis = Axis(at(0), at(1_000_000), [])
+    assert axis.gaps == []
+    assert round(axis.place(at(250_000)), 6) == 25
+
+
+def test_an_axis_without_a_length_has_places() -> None:
+    assert Axis(at(0), at(0), [(at(0), at(0))]).place(at(0)) == 0
+
+
+SECONDS = st.integers(0, 10_000_000).map(lambda each: each / 100)
+
+
+@given(st.lists(st.tuples(SECONDS, SECONDS), max_size=20), st.lists(SECONDS, min_size=2, max_size=20))
+def test_places_are_ordered_and_within_the_axis(spans: list[tuple[float, float]], asked: list[float]) -> None:
+    axis = Axis(at(0), at(100_000), [(at(min(span)), at(max(span))) for span in spans])
+    places = [axis.place(at(each)) for each in sorted(asked)]
+    assert places == sorted(places)
+    assert all(0 <= place <= 100 for place in places)
+    assert sum(gap.width for gap in axis.gaps) <= 34
+    for gap in axis.gaps:
+        assert not any(at(min(span)) < gap.end and gap.start < at(max(span)) for span in spans if span[0] != span[1])
