@@ -144,7 +144,7 @@ class OneFailureGroup(TenantView):
 
 def _response(group: FailureGroup) -> Response:
     figures = queries.figures([group.pk], most=queries.MOST_OF_ONE)
-    return Response(FailureGroupView(group, context={"figures": figures}).data)
+    return Response(FailureGroupView(group, context={"request": self.request, "figures": figures}).data)
 
 
 urlpatterns = [
