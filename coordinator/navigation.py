@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
-from coordinator.dashboard import MAX_COUNTED, waiting_count
+from coordinator.overview.questions import MAX_COUNTED, waiting_count
 from tenancy.access import tenants_of
 from tenancy.admin.base import holds_anywhere
 from tenancy.roles import Scope
@@ -69,6 +69,10 @@ def morphing(request: HttpRequest) -> str:
 
 def live(request: HttpRequest) -> str:
     return static("coordinator/live.js")
+
+
+def palette(request: HttpRequest) -> str:
+    return static("coordinator/palette.js")
 
 
 def favicon(request: HttpRequest) -> str:

@@ -56,8 +56,8 @@ class FiltersForm(forms.Form):
         choices=[("", "Any"), *((value, value) for value in DeadLetter.Reason.values)],
         widget=UnfoldAdminSelectWidget,
     )
-    finished_from = _time("Failed from", "UTC.")
-    finished_to = _time("Failed before", "UTC. Exclusive.")
+    finished_from = _time("Failed from", "In your time zone.")
+    finished_to = _time("Failed before", "In your time zone. Exclusive.")
     kind = forms.ChoiceField(
         label="Kind",
         required=False,

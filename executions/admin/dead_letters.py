@@ -15,6 +15,7 @@ from executions.admin.filters import (
     STATE_VARIANTS,
     ExecutionsPipelineFilter,
     ExecutionsReleaseFilter,
+    ExecutionsSmokeFilter,
     SinceFilter,
     newest_first,
 )
@@ -77,6 +78,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         ExecutionsReleaseFilter,
         ExecutionStatusFilter,
         TenantFilter,
+        ExecutionsSmokeFilter,
     )
     search_fields = ("execution__id",)
     search_help_text = "The id of the execution, in full"

@@ -14,7 +14,7 @@ from unfold.paginator import InfinitePaginator
 from executions.admin import provenance, resubmit
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import bounded_json, on_one_line
-from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, newest_first
+from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, StrandedFilter, newest_first
 from executions.holds.queries import holds_of
 from executions.lifecycle import queries
 from executions.lifecycle.cancellation import cancel
@@ -80,7 +80,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
         "finished",
     )
     list_select_related = ("tenant",)
-    list_filter = (StatusFilter, SmokeFilter, PipelineFilter, ReleaseFilter, TenantFilter)
+    list_filter = (StatusFilter, SmokeFilter, PipelineFilter, ReleaseFilter, TenantFilter, StrandedFilter)
     search_fields = ("execution_key",)
     search_help_text = "The id or the idempotency key, in full"
     list_per_page = 50

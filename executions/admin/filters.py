@@ -5,11 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 
-from executions.models import CLAIMED
+from executions.models import CLAIMED, DUE_VALUES
 from executions.models.states import State
+from executions.workers.stranded import stranded
 from releases.models import Pipeline
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ScopedFilter, TextFilter
@@ -68,6 +70,34 @@ class ReleaseFilter(TextFilter):
 
 class ExecutionsReleaseFilter(ReleaseFilter):
     lookup = "execution__release_version"
+
+
+class StrandedFilter(ScopedFilter):
+    """Finds the due executions whose release no worker may run."""
+
+    title = "workers"
+    parameter_name = "stranded"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield "yes", "No worker may run it"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() != "yes":
+            return queryset
+        releases = [each.release_id for each in stranded(tenants_of(request.user).values_list("pk", flat=True))]
+        due = {"status__in": DUE_VALUES, "next_due_at__lte": Now(), "held": False}
+        return queryset.filter(**due, release__in=releases)
+
+
+class ExecutionsSmokeFilter(ScopedFilter):
+    title = "smoke tests"
+    parameter_name = "smoke"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from (("yes", "Only smoke tests"), ("no", "No smoke tests"))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(execution__smoke=self.value() == "yes") if self.value() else queryset
 
 
 class SinceFilter(ScopedFilter):

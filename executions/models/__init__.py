@@ -12,6 +12,7 @@ from executions.models.execution import (
     Execution,
     ExecutionEvent,
 )
+from executions.models.finished_count import FinishedCount
 from executions.models.hold import Hold
 from executions.models.message_path import MessagePath
 from executions.models.resubmission import Resubmission
@@ -34,6 +35,7 @@ __all__ = [
     "DeadLetter",
     "Execution",
     "ExecutionEvent",
+    "FinishedCount",
     "Hold",
     "Interaction",
     "MessagePath",

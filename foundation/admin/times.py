@@ -16,9 +16,9 @@ def timed(at: datetime | None) -> SafeString | None:
         return None
     local = timezone.localtime(at)
     return format_html(
-        '<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S} UTC">{} <span class="dc-ago">({})</span></time>',
+        '<time datetime="{}" title="{} UTC">{} <span class="dc-ago">({})</span></time>',
         at.isoformat(timespec="seconds"),
-        at.astimezone(UTC),
+        format(at.astimezone(UTC), "%Y-%m-%d %H:%M:%S"),
         format(local, "%Y-%m-%d %H:%M:%S %Z"),
         relative(at, timezone.now()),
     )

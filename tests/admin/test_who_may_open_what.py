@@ -159,6 +159,8 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "dead letters": (plain("executions_deadletter_changelist"), (*MEMBERS, "stranger"), 403),
     "campaigns": (plain("executions_campaign_changelist"), (*MEMBERS, "stranger"), 403),
     "overview": (plain("index"), EVERYONE, 200),
+    "search": (plain("search"), EVERYONE, 200),
+    "my account": (plain("account"), EVERYONE, 200),
 }
 
 
