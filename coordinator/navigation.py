@@ -47,7 +47,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             releasing.append(_link(request, upload, "Upload a release", "upload", exact=True))
         groups.append(_group("Releases", releasing))
         running = {model: _model(request, model, *entry) for model, *entry in RUNNING}
-        if waiting := waiting_count(tenants_of(request.user, Scope.ANSWER)):
+        if holds_anywhere(request, Scope.ANSWER) and (waiting := waiting_count(tenants_of(request.user, Scope.ANSWER))):
             badge = f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
             running["executions_interaction"].update(badge=badge, badge_variant="warning")
         groups.append(_group("Executions", list(running.values())))

@@ -31,16 +31,17 @@ REJECTED_DAYS: Final = 7
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
     """Return the pipeline with its active release and its candidate. Raises `PipelineUnknown`."""
-    found = (
-        Pipeline.objects.select_related(
-            "tenant", "activation__release__contract", "activation__candidate__contract", "activation__gradual"
-        )
-        .filter(tenant=tenant, pipeline_id=pipeline_id)
-        .first()
-    )
+    found = with_activation(Pipeline.objects.filter(tenant=tenant, pipeline_id=pipeline_id)).first()
     if found is None:
         raise PipelineUnknown(f"There is no pipeline {pipeline_id!r}.")
     return found
+
+
+def with_activation(rows: QuerySet[Pipeline]) -> QuerySet[Pipeline]:
+    """Return the pipelines with their tenants, active releases and candidates, in one query."""
+    return rows.select_related(
+        "tenant", "activation__release__contract", "activation__candidate__contract", "activation__gradual"
+    )
 
 
 def release(of: Pipeline, release_version: str) -> Release:

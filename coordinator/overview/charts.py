@@ -35,7 +35,7 @@ def panel(
 ) -> Panel:
     """Return the charts of a window. Both have the same releases in the same order."""
     switches = [each for each in activations if each.kind in SWITCHES and each.activated_at >= series.window.since]
-    marks = [Mark(series.window.place(each.activated_at), _switch(each)) for each in switches]
+    marks = [Mark(series.window.position(each.activated_at), _switch(each)) for each in switches]
     ordered = sorted(series.releases, key=lambda pk: (-series.releases[pk].finished, pk))
 
     def chart(member: str) -> Chart:

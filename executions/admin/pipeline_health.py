@@ -20,7 +20,7 @@ from releases.states import UNDECIDED
 RELEASES_SHOWN: Final = 20
 ACTIVATIONS_DRAWN: Final = 30
 MOST_QUESTIONS: Final = 1_000
-SHORTEST: Final = timedelta(hours=1)
+SHORTEST: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)

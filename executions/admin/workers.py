@@ -78,7 +78,6 @@ class WorkerAdmin(ReadOnlyAdmin):
         "environment_drift",
         "drains",
         "last_heartbeat",
-        "protocol",
     )
     list_select_related = ("tenant", "eligibility")
     list_filter = (StateFilter, DriftFilter, PipelineFilter, ReleaseFilter, TenantFilter)
@@ -129,10 +128,10 @@ class WorkerAdmin(ReadOnlyAdmin):
         return environment_of(worker)
 
     @column("Drain", empty="-")
-    def drains(self, worker: Any) -> str | None:
+    def drains(self, worker: Worker) -> str | None:
         if worker.drained_by_operator_at:
-            return f"requested by an operator {moment(worker.drained_by_operator_at)}"
-        return f"announced by the worker {moment(worker.draining_since)}" if worker.draining_since else None
+            return f"by an operator since {moment(worker.drained_by_operator_at)}"
+        return f"by itself since {moment(worker.draining_since)}" if worker.draining_since else None
 
     @column("Last heartbeat", ordering="last_heartbeat_at")
     def last_heartbeat(self, worker: Worker) -> SafeString | None:

@@ -51,13 +51,21 @@ def worker_drift(tenant: Tenant, pipeline: Pipeline | None, releases: Collection
     if pipeline is not None:
         rows = rows.filter(worker__pipeline_id=pipeline.pipeline_id)
     rows = rows.select_related("worker", "release__pipeline").order_by("worker__pipeline_id", "worker__worker_id")
-    hosts = list(rows[:MOST_WORKERS])
+    hosts = [host for host in rows[:MOST_WORKERS] if _differs(host)]
+    if not hosts:
+        return
     known = _known(tenant, hosts)
     for host in hosts:
         if host.release is None:
             yield _of_none(host, known)
         else:
             yield from _of_release(host, host.release, known)
+
+
+def _differs(host: WorkerEligibility) -> bool:
+    worker = host.worker
+    is_wrong = host.release_id is None or host.artifact_fits is False or host.verdict is False
+    return is_wrong or worker.code == CodeOrigin.SOURCE or bool(worker.difference_count)
 
 
 def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:

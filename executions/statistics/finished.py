@@ -64,6 +64,10 @@ class Window:
         """Return the number of the interval that contains `at`, from 0."""
         return (at - self.since) // self.interval
 
+    def position(self, at: datetime) -> float:
+        """Return how many intervals after the start `at` is."""
+        return (at - self.since) / self.interval
+
     def times(self) -> list[datetime]:
         return [self.since + place * self.interval for place in range(self.count)]
 

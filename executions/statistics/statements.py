@@ -63,14 +63,16 @@ FROM counted GROUP BY 1, 2
 """  # noqa: S608  # nosec B608
 
 # Counts the terminal failures of the last day and of the last hour, by release and error code. At most the newest
-# %(most)s of each tenant are read, from an index on the tenant and the time.
+# %(most)s of each tenant are read, from an index on the tenant and the time. OFFSET keeps the planner from reading all
+# executions instead of looking these up.
 FAILURES = """
 SELECT e.release_id, d.error_code, count(*), count(*) FILTER (WHERE d.created_at >= now() - interval '1 hour') AS hour
 FROM unnest(%(tenants)s::bigint[]) AS t (id) CROSS JOIN LATERAL (
     SELECT d.execution_id, d.error_code, d.created_at FROM executions_deadletter d
     WHERE d.tenant_id = t.id AND d.created_at >= now() - interval '1 day'
     ORDER BY d.created_at DESC, d.id DESC LIMIT %(most)s
-) d JOIN executions_execution e ON e.id = d.execution_id
-WHERE NOT e.smoke
+) d CROSS JOIN LATERAL (
+    SELECT e.release_id FROM executions_execution e WHERE e.id = d.execution_id AND NOT e.smoke OFFSET 0
+) e
 GROUP BY e.release_id, d.error_code ORDER BY hour DESC, d.error_code
 """

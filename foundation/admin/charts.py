@@ -24,9 +24,9 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A vertical line at the start of an interval, with a text."""
+    """A vertical line with a text. `place` is its time in intervals from the start of the picture."""
 
-    place: int
+    place: float
     text: str
 
 
@@ -85,7 +85,7 @@ def stacked(layers: Sequence[Layer], marks: Sequence[Mark] = ()) -> Chart:
                 base -= height
                 x = slot * (place + GAP / 2)
                 bars.append(Bar(round(x, 2), round(base, 2), round(slot * (1 - GAP), 2), round(height, 2), number))
-    lines = [Line(round(slot * mark.place, 2), mark.text) for mark in marks if 0 <= mark.place < count]
+    lines = [Line(round(slot * mark.place, 2), mark.text) for mark in marks if 0 <= mark.place <= count]
     return Chart(layers, bars, lines, top)
 
 

@@ -12,6 +12,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
+from foundation.admin.columns import moment
 from tenancy.models import ApiToken, Membership
 from tenancy.preferences import choose_zone, zone_of, zones
 from tenancy.roles import Role, granted
@@ -38,7 +39,7 @@ def account(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "roles": _roles(request),
         "zone": zone_of(request.user).key,  # type: ignore[arg-type]  # they are logged in
         "zones": zones(),
-        "now": timezone.now(),
+        "now": moment(timezone.now()),
         "session_since": since,
         "session_until": since + timedelta(seconds=settings.SESSION_MAX_SECONDS) if since else None,
         "idle_minutes": settings.SESSION_IDLE_SECONDS // 60,

@@ -39,7 +39,7 @@ def test_the_upper_edge_is_a_round_number(value: int, top: int) -> None:
 
 
 def test_marks_outside_of_the_picture_are_left_out() -> None:
-    chart = stacked([Layer("a", [1, 1, 1, 1])], [Mark(-1, "before"), Mark(2, "in"), Mark(4, "after")])
+    chart = stacked([Layer("a", [1, 1, 1, 1])], [Mark(-1, "before"), Mark(2, "in"), Mark(4.1, "after")])
     assert [(line.x, line.text) for line in chart.lines] == [(WIDTH / 2, "in")]
 
 
