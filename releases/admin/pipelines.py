@@ -154,21 +154,21 @@ def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:
         return {"asked_at": at, "none_then": error.detail}
 
 
-def _history(pipeline: Pipeline) -> Paginator:
+def _history(pipeline: Pipeline) -> "Paginator[Activation]":
     """Return the pages of the history. The sequence of the newest activation is their number: it has no gaps."""
     pages = Paginator(queries.history(pipeline), HISTORY_PAGE)
     pages.count = pipeline.activation.sequence if pipeline.activation else 0
     return pages
 
 
-def _formerly_active(pipeline: Pipeline, shown: Page, releases: Sequence[Release]) -> set[int]:
+def _formerly_active(pipeline: Pipeline, shown: "Page[Activation]", releases: Sequence[Release]) -> set[int]:
     """Return which of `releases` were activated. A history of one page is enough to tell."""
     if shown.paginator.num_pages == 1:
         return {each.release_id for each in shown}
     return set(pipeline.activations.filter(release__in=releases).values_list("release", flat=True))
 
 
-def _newest_switch(pipeline: Pipeline, shown: Page) -> Activation | None:
+def _newest_switch(pipeline: Pipeline, shown: "Page[Activation]") -> Activation | None:
     """Return the newest activation that changed the active release. It usually is on the first page of the history."""
     found = next((each for each in shown if each.kind in SWITCHES), None) if shown.number == 1 else None
     return found or queries.history(pipeline).filter(kind__in=SWITCHES).first()
