@@ -10,10 +10,15 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,
     "STYLES": ["coordinator.navigation.stylesheet"],
-    "SCRIPTS": ["coordinator.navigation.morphing", "coordinator.navigation.live"],
+    "SCRIPTS": ["coordinator.navigation.morphing", "coordinator.navigation.live", "coordinator.navigation.palette"],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "coordinator.navigation.favicon"}],
-    "DASHBOARD_CALLBACK": "coordinator.dashboard.dashboard",
-    "ACCOUNT": {"navigation": [{"title": "Log out everywhere", "link": reverse_lazy("admin:log_out_everywhere")}]},
+    "DASHBOARD_CALLBACK": "coordinator.overview.overview",
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "My account", "link": reverse_lazy("admin:account")},
+            {"title": "Log out everywhere", "link": reverse_lazy("admin:log_out_everywhere")},
+        ]
+    },
     "SIDEBAR": {"navigation": "coordinator.navigation.navigation"},
     "COLORS": {
         "primary": {

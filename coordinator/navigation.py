@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
-from coordinator.dashboard import MAX_COUNTED, waiting_count
+from coordinator.overview.questions import MAX_COUNTED, waiting_count
 from tenancy.access import tenants_of
 from tenancy.admin.base import holds_anywhere
 from tenancy.roles import Scope
@@ -47,7 +47,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             releasing.append(_link(request, upload, "Upload a release", "upload", exact=True))
         groups.append(_group("Releases", releasing))
         running = {model: _model(request, model, *entry) for model, *entry in RUNNING}
-        if waiting := waiting_count(tenants_of(request.user, Scope.ANSWER)):
+        if holds_anywhere(request, Scope.ANSWER) and (waiting := waiting_count(tenants_of(request.user, Scope.ANSWER))):
             badge = f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
             running["executions_interaction"].update(badge=badge, badge_variant="warning")
         groups.append(_group("Executions", list(running.values())))
@@ -69,6 +69,10 @@ def morphing(request: HttpRequest) -> str:
 
 def live(request: HttpRequest) -> str:
     return static("coordinator/live.js")
+
+
+def palette(request: HttpRequest) -> str:
+    return static("coordinator/palette.js")
 
 
 def favicon(request: HttpRequest) -> str:

@@ -231,6 +231,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "coordinator.middleware.sessions.session_limits",
+    "coordinator.middleware.time_zones.time_zones",
     "django.contrib.messages.middleware.MessageMiddleware",
     "tenancy.login.ThrottledPage",
     "coordinator.middleware.admin_denials.admin_denials",
@@ -381,6 +382,7 @@ CELERY_TASK_ROUTES = {
     "executions.confirm_messages": {"queue": "heartbeats"},
     # Withdraws candidates, so it does not wait for long tasks.
     "executions.watch_gradual": {"queue": "control"},
+    "executions.count_finished": {"queue": "control"},
     # Receivers of webhooks and REST workers may be slow. An installation can serve these queues with separate workers.
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
@@ -416,6 +418,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "sweep-executions": {"task": "executions.sweep", "schedule": timedelta(seconds=SWEEP_SECONDS)},
     "watch-gradual-activations": {"task": "executions.watch_gradual", "schedule": timedelta(seconds=15)},
+    "count-finished-executions": {"task": "executions.count_finished", "schedule": timedelta(minutes=1)},
     "remove-old-executions": {"task": "executions.remove_old", "schedule": timedelta(minutes=1)},
     "sweep-releases": {"task": "releases.sweep", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 5))},
     "carry-out-requests": {

@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from coordinator import health
+from coordinator.palette import view as palette
 from executions.api import urls as executions_urls
 from executions.api.interactions import Resume
 from interop import urls as interop_urls
@@ -18,6 +19,8 @@ tenant_api = [*executions_urls.urlpatterns, *releases_urls.urlpatterns, *audit_a
 admin.autodiscover()
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    # Before unfold's page of the same address, which keeps results for minutes and finds only complete keys.
+    path("admin/search/", admin.site.admin_view(palette.search)),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/tenants/<str:tenant>/", include((tenant_api, "api"))),

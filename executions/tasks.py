@@ -16,6 +16,7 @@ from executions.gradual import watch
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention, revoked
 from executions.lifecycle import sweep as sweeper
+from executions.statistics import finished
 from executions.transports.rest import capabilities, workers
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers import instructions, message_path, refusals, registry
@@ -176,6 +177,12 @@ def fail_revoked() -> None:
 def watch_gradual() -> None:
     """Compare candidates with their baselines, withdraw those that are worse, and move others to their next steps."""
     watch.watch()
+
+
+@shared_task(name="executions.count_finished")
+def count_finished() -> None:
+    """Count the executions that finished in the last minutes. A lost message only delays this."""
+    finished.count()
 
 
 @shared_task(name="executions.remove_old")

@@ -1,11 +1,13 @@
 """Queries for pipelines, releases and activations. The caller must have authorised access to the tenant."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
 
 from releases import statements
 from releases.errors import (
@@ -16,25 +18,30 @@ from releases.errors import (
     ReleaseUnknown,
     RequestUnknown,
 )
-from releases.models import Activation, ActivationRequest, Blob, Pipeline, Release, Revocation
+from releases.models import Activation, ActivationRequest, Artifact, Blob, Pipeline, Release, Revocation
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.contract import Contract, contract_from_json
 from wire.findings import DocumentError
 
+REJECTED_RECENTLY: Final = "rejected-recently"
+"""The name of the filter that lists `rejected_recently`."""
+REJECTED_DAYS: Final = 7
+
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
     """Return the pipeline with its active release and its candidate. Raises `PipelineUnknown`."""
-    found = (
-        Pipeline.objects.select_related(
-            "tenant", "activation__release__contract", "activation__candidate__contract", "activation__gradual"
-        )
-        .filter(tenant=tenant, pipeline_id=pipeline_id)
-        .first()
-    )
+    found = with_activation(Pipeline.objects.filter(tenant=tenant, pipeline_id=pipeline_id)).first()
     if found is None:
         raise PipelineUnknown(f"There is no pipeline {pipeline_id!r}.")
     return found
+
+
+def with_activation(rows: QuerySet[Pipeline]) -> QuerySet[Pipeline]:
+    """Return the pipelines with their tenants, active releases and candidates, in one query."""
+    return rows.select_related(
+        "tenant", "activation__release__contract", "activation__candidate__contract", "activation__gradual"
+    )
 
 
 def release(of: Pipeline, release_version: str) -> Release:
@@ -117,6 +124,21 @@ def blobs(of: Release) -> Iterator[Blob]:
     for artifact in of.artifacts.select_related("blob"):
         if artifact.blob is not None:
             yield artifact.blob
+
+
+def with_unsound_artifacts(rows: QuerySet[Release]) -> QuerySet[Release]:
+    """Return the registered releases whose stored artifacts are damaged or missing."""
+    unsound = Artifact.objects.filter(release=OuterRef("pk"), blob__state__in=(Blob.State.DAMAGED, Blob.State.MISSING))
+    return rows.filter(Exists(unsound), status=Status.REGISTERED)
+
+
+def rejected_recently(rows: QuerySet[Release]) -> QuerySet[Release]:
+    """Return the releases that were rejected in the last days and whose version was not uploaded again."""
+    again = Release.objects.filter(
+        pipeline=OuterRef("pipeline"), release_version=OuterRef("release_version"), pk__gt=OuterRef("pk")
+    )
+    since = timezone.now() - timedelta(days=REJECTED_DAYS)
+    return rows.filter(~Exists(again), status=Status.REJECTED, status_changed_at__gte=since)
 
 
 def clock() -> datetime:

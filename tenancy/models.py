@@ -206,6 +206,25 @@ class SavedView(models.Model):
         return self.name
 
 
+class Preferences(models.Model):
+    """What a user has chosen for the pages of the admin. `time_zone` is a name of the IANA database."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="preferences"
+    )
+    time_zone = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(time_zone__regex="^[A-Za-z0-9_+/-]+$"), name="preferences_time_zone_form"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.time_zone}"
+
+
 class AuditHead(models.Model):
     """The newest entry of an audit chain. A trigger locks and updates the row while it appends an entry.
 

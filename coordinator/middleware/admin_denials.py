@@ -76,6 +76,7 @@ ACTS: Final = {
     "auth_user_add": "user.create",
     "auth_user_change": "user.change",
     "auth_user_password_change": "user.password",
+    "account": "user.time_zone",
 }
 """The act of each page that changes something. Other pages have the act `admin.page`."""
 

@@ -1,6 +1,6 @@
 """Admin pages of executions, dead letters, questions, campaigns and workers. Extends those of tenants and releases."""
 
-from executions.admin import drift, preflights, release_retirement, release_workers, tenants
+from executions.admin import drift, pipeline_health, preflights, release_retirement, release_workers, tenants
 from executions.admin.campaigns import CampaignAdmin
 from executions.admin.dead_letters import DeadLetterAdmin
 from executions.admin.executions import ExecutionAdmin
@@ -20,6 +20,7 @@ __all__ = [
     "SmokeTestAdmin",
     "WorkerAdmin",
     "drift",
+    "pipeline_health",
     "preflights",
     "release_retirement",
     "release_workers",

@@ -52,8 +52,8 @@ class FiltersForm(forms.Form):
         choices=[("", "Any"), *((value, value) for value in DeadLetter.Reason.values)],
         widget=UnfoldAdminSelectWidget,
     )
-    finished_from = _time("Failed from", "UTC.")
-    finished_to = _time("Failed before", "UTC. Exclusive.")
+    finished_from = _time("Failed from", "In your time zone.")
+    finished_to = _time("Failed before", "In your time zone. Exclusive.")
     failure_group = forms.UUIDField(
         label="Failure group",
         required=False,

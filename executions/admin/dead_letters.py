@@ -15,6 +15,7 @@ from executions.admin.filters import (
     STATE_VARIANTS,
     ExecutionsPipelineFilter,
     ExecutionsReleaseFilter,
+    ExecutionsSmokeFilter,
     SinceFilter,
     newest_first,
 )
@@ -109,6 +110,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         ExecutionStatusFilter,
         GroupFilter,
         TenantFilter,
+        ExecutionsSmokeFilter,
     )
     search_fields = ("execution__id",)
     search_help_text = "The id of the execution, in full"

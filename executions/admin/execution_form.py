@@ -30,6 +30,7 @@ LABELS = {
     "ended": "Ended since",
     "tag": "Tag",
     "by": "Submitted by",
+    "stranded": "Waits for a worker",
     "smoke": "Smoke tests",
     "tenant": "Tenant",
 }
@@ -62,6 +63,7 @@ def fields(requested: SearchRequest) -> Iterator[Field]:
     errors = {each["field"]: each["message"] for each in requested.problem.errors} if requested.problem else {}
     choices: dict[str, Sequence[tuple[str, str]]] = {
         "status": list(STATUSES.items()),
+        "stranded": [("yes", "No worker may run it"), ("no", "Not stranded")],
         "smoke": [("yes", "Only smoke tests"), ("no", "No smoke tests")],
         "tenant": [(each.slug, each.slug) for each in requested.tenants],
     }

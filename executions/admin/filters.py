@@ -70,6 +70,17 @@ class ExecutionsReleaseFilter(ReleaseFilter):
     lookup = "execution__release_version"
 
 
+class ExecutionsSmokeFilter(ScopedFilter):
+    title = "smoke tests"
+    parameter_name = "smoke"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from (("yes", "Only smoke tests"), ("no", "No smoke tests"))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(execution__smoke=self.value() == "yes") if self.value() else queryset
+
+
 class SinceFilter(ScopedFilter):
     """Filters by age. `lookup` is the path to the time."""
 

@@ -1,8 +1,15 @@
 """What admin pages say about the state, the code and the environment of a worker."""
 
-from executions.models import CodeOrigin, Worker
+from executions.models import CodeOrigin, Worker, WorkerEligibility
 
-WORKER_VARIANTS = {"HEALTHY": "success", "DRAINING": "warning", "STALE": "danger", "UNAVAILABLE": "default"}
+DRAINED = "DRAINED"
+WORKER_VARIANTS = {
+    "HEALTHY": "success",
+    "DRAINING": "warning",
+    DRAINED: "info",
+    "STALE": "danger",
+    "UNAVAILABLE": "default",
+}
 NOT_REPORTED = "not reported"
 CODE_VARIANTS = {
     CodeOrigin.ARTIFACT.label: "success",
@@ -33,3 +40,14 @@ def environment_of(worker: Worker) -> str:
     if worker.difference_count:
         return "differs"
     return "as required" if worker.code == CodeOrigin.ARTIFACT else "not compared"
+
+
+def remaining(worker: Worker, in_hand: int) -> int:
+    """Return how many executions the worker still has: those whose leases it holds, or more if it reported more."""
+    return max(in_hand, worker.holding or 0)
+
+
+def state_of(worker: Worker, in_hand: int) -> str:
+    """Return the state to display: a worker that drains is DRAINED once it has nothing in hand."""
+    state = worker.eligibility.state
+    return DRAINED if state == WorkerEligibility.State.DRAINING and not remaining(worker, in_hand) else state

@@ -12,18 +12,29 @@ from django.utils.safestring import SafeString
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
-from executions.admin.worker_labels import CODE_VARIANTS, ENVIRONMENT_VARIANTS, WORKER_VARIANTS, code_of, environment_of
+from executions.admin.worker_labels import (
+    CODE_VARIANTS,
+    ENVIRONMENT_VARIANTS,
+    WORKER_VARIANTS,
+    code_of,
+    environment_of,
+    remaining,
+    state_of,
+)
+from executions.inspection.worker_drift import differing
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
-from executions.workers import registry
+from executions.workers import load, registry
 from executions.workers.registry import REST
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import timed
+from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
 
 STATES = WorkerEligibility.State.values
+ACCEPTS = "accepts"
 EVENTS_SHOWN = 100
 RUNNING_SHOWN = 20
 
@@ -34,9 +45,23 @@ class StateFilter(ScopedFilter):
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         yield from ((state, state) for state in STATES)
+        yield ACCEPTS, "Accepts executions"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker]:
+        if self.value() == ACCEPTS:
+            return queryset.filter(eligibility__admits=True)
         return queryset.filter(eligibility__state=self.value()) if self.value() in STATES else queryset
+
+
+class DriftFilter(ScopedFilter):
+    title = "drift"
+    parameter_name = "drift"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield "yes", "Differs from its release"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker]:
+        return differing(queryset) if self.value() == "yes" else queryset
 
 
 @admin.register(Worker)
@@ -44,6 +69,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_display = (
         "worker_id",
         "state",
+        "load",
         "pipeline_id",
         "release_version",
         "tenant",
@@ -52,19 +78,37 @@ class WorkerAdmin(ReadOnlyAdmin):
         "environment_drift",
         "drains",
         "last_heartbeat",
-        "capacity",
-        "protocol",
     )
     list_select_related = ("tenant", "eligibility")
-    list_filter = (StateFilter, PipelineFilter, ReleaseFilter, TenantFilter)
+    list_filter = (StateFilter, DriftFilter, PipelineFilter, ReleaseFilter, TenantFilter)
+    change_list_template = "executions/worker_list.html"
+    empty = "Start one with `pipelines worker`, next to the release that it runs. It registers by itself."
     search_fields = ("worker_id", "release_version")
     search_help_text = "Search by worker or release version"
     ordering = ("-last_heartbeat_at",)
     list_per_page = 50
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Count what the workers on the page have in hand, with one query."""
+        changelist = super().get_changelist_instance(request)
+        changelist.result_list = rows = list(changelist.result_list)
+        known = load.in_hand([row.eligibility for row in rows])
+        for row in rows:
+            row.in_hand = known.get(row.pk, 0)
+        return changelist
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        tenants = list(tenants_of(request.user).values_list("pk", flat=True))
+        more = {"fleets": load.fleets(tenants), "many_tenants": len(tenants) > 1}
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
     @badge("State", WORKER_VARIANTS)
-    def state(self, worker: Worker) -> str:
-        return worker.eligibility.state
+    def state(self, worker: Any) -> str:
+        return state_of(worker, worker.in_hand)
+
+    @column("In hand")
+    def load(self, worker: Any) -> str:
+        return f"{worker.in_hand} of {max(worker.capacity - worker.abandoned, 0)}"
 
     @badge(
         "Artifact",
@@ -83,11 +127,11 @@ class WorkerAdmin(ReadOnlyAdmin):
     def environment_drift(self, worker: Worker) -> str:
         return environment_of(worker)
 
-    @column("Drained", empty="-")
+    @column("Drain", empty="-")
     def drains(self, worker: Worker) -> str | None:
         if worker.drained_by_operator_at:
             return f"by an operator since {moment(worker.drained_by_operator_at)}"
-        return f"on its own since {moment(worker.draining_since)}" if worker.draining_since else None
+        return f"by itself since {moment(worker.draining_since)}" if worker.draining_since else None
 
     @column("Last heartbeat", ordering="last_heartbeat_at")
     def last_heartbeat(self, worker: Worker) -> SafeString | None:
@@ -109,10 +153,15 @@ class WorkerAdmin(ReadOnlyAdmin):
         host = row.eligibility
         events = list(row.events.all()[: EVENTS_SHOWN + 1])
         running = _running(host)
+        in_hand = load.in_hand([host]).get(host.pk, 0)
+        state = state_of(row, in_hand)
         more: dict[str, Any] = {
             "title": str(row),
             "original": row,
-            "variant": WORKER_VARIANTS[host.state],
+            "state": state,
+            "variant": WORKER_VARIANTS[state],
+            "in_hand": in_hand,
+            "remaining": remaining(row, in_hand),
             "code": code_of(row),
             "code_variant": CODE_VARIANTS[code_of(row)],
             "refused": host.reason == WorkerEligibility.Reason.UNVERIFIED_CODE,
@@ -170,13 +219,16 @@ def _drain_confirmation(worker: Worker) -> Confirmation:
         ),
         button="Drain",
         icon="pause_circle",
-        refusal="An operator has already drained it." if worker.drained_by_operator_at else "",
+        refusal="An operator has already requested a drain." if worker.drained_by_operator_at else "",
     )
 
 
 def _drain(worker: Worker, requested: OperatorRequest) -> str:
     registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason)
-    return f"{worker.worker_id} is drained."
+    left = remaining(worker, load.in_hand([worker.eligibility]).get(worker.pk, 0))
+    if not left:
+        return f"{worker.worker_id} gets no more executions. It has none in hand."
+    return f"{worker.worker_id} gets no more executions. It finishes the {left} that it has in hand."
 
 
 def _undrain_confirmation(worker: Worker) -> Confirmation:
@@ -186,7 +238,7 @@ def _undrain_confirmation(worker: Worker) -> Confirmation:
         lead="This ends the drain that an operator requested. The worker's own state applies again.",
         button="Undrain",
         icon="play_circle",
-        refusal="" if worker.drained_by_operator_at else "No operator has drained it.",
+        refusal="" if worker.drained_by_operator_at else "No operator has requested a drain.",
     )
 
 

@@ -133,18 +133,18 @@ class OneFailureGroup(TenantView):
     @extend_schema(operation_id="failureGroup", responses=FailureGroupView)
     def get(self, request: Request, tenant: str, failure_group_id: uuid.UUID) -> Response:
         """One group with its numbers."""
-        return _response(queries.group(self.tenant, failure_group_id))
+        return _response(request, queries.group(self.tenant, failure_group_id))
 
     @extend_schema(operation_id="changeFailureGroup", request=FailureGroupRequest, responses=FailureGroupView)
     def patch(self, request: Request, tenant: str, failure_group_id: uuid.UUID) -> Response:
         """Acknowledge, assign or annotate a group. A group that fails after its acknowledgement is new again."""
         body = FailureGroupRequest.validated(request.data)
-        return _response(change(self.tenant, failure_group_id, actor=self.actor, **body))
+        return _response(request, change(self.tenant, failure_group_id, actor=self.actor, **body))
 
 
-def _response(group: FailureGroup) -> Response:
+def _response(request: Request, group: FailureGroup) -> Response:
     figures = queries.figures([group.pk], most=queries.MOST_OF_ONE)
-    return Response(FailureGroupView(group, context={"request": self.request, "figures": figures}).data)
+    return Response(FailureGroupView(group, context={"request": request, "figures": figures}).data)
 
 
 urlpatterns = [

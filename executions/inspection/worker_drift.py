@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Final
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from executions.inspection import statements
 from executions.inspection.drifts import Drift, Fact, Kind, Subject
-from executions.models import CodeOrigin, WorkerEligibility
+from executions.models import CodeOrigin, Worker, WorkerEligibility
 from executions.workers.hosts import named
 from executions.workers.registry import CELERY
 from executions.workers.worker_gate import START
@@ -51,13 +51,35 @@ def worker_drift(tenant: Tenant, pipeline: Pipeline | None, releases: Collection
     if pipeline is not None:
         rows = rows.filter(worker__pipeline_id=pipeline.pipeline_id)
     rows = rows.select_related("worker", "release__pipeline").order_by("worker__pipeline_id", "worker__worker_id")
-    hosts = list(rows[:MOST_WORKERS])
+    hosts = [host for host in rows[:MOST_WORKERS] if _differs(host)]
+    if not hosts:
+        return
     known = _known(tenant, hosts)
     for host in hosts:
         if host.release is None:
             yield _of_none(host, known)
         else:
             yield from _of_release(host, host.release, known)
+
+
+def _differs(host: WorkerEligibility) -> bool:
+    worker = host.worker
+    is_wrong = host.release_id is None or host.artifact_fits is False or host.verdict is False
+    return is_wrong or worker.code == CodeOrigin.SOURCE or bool(worker.difference_count)
+
+
+def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:
+    """Return the workers that differ from the release that they name, or name none that is registered."""
+    present = rows.exclude(eligibility__state=State.UNAVAILABLE).exclude(
+        eligibility__state=State.STALE, protocol=CELERY
+    )
+    return present.filter(
+        Q(eligibility__release=None)
+        | Q(eligibility__artifact_fits=False)
+        | Q(eligibility__verdict=False)
+        | Q(code=CodeOrigin.SOURCE)
+        | Q(environment__differenceCount__gt=0)
+    )
 
 
 def _known(tenant: Tenant, hosts: list[WorkerEligibility]) -> _Known:

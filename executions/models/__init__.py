@@ -13,6 +13,7 @@ from executions.models.execution import (
     ExecutionEvent,
 )
 from executions.models.failure_group import IS_NEW, FailureGroup
+from executions.models.finished_count import FinishedCount
 from executions.models.hold import Hold
 from executions.models.interaction_event import InteractionEvent
 from executions.models.message_path import MessagePath
@@ -38,6 +39,7 @@ __all__ = [
     "Execution",
     "ExecutionEvent",
     "FailureGroup",
+    "FinishedCount",
     "Hold",
     "Interaction",
     "InteractionEvent",

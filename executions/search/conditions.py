@@ -37,7 +37,7 @@ class Search:
 
     `step` is the index of the step at which a live execution is, or at which a failed one failed. An execution matches
     `since` and `until` if it was submitted then or later, and before that. It matches `ended_since` if it ended then
-    or later. `text` is the beginning of the key, or of the id.
+    or later. It is `stranded` if it is due and no worker may run it. `text` is the beginning of the key, or of the id.
     """
 
     status: str | None = None
@@ -51,6 +51,7 @@ class Search:
     tag: str | None = None
     smoke: bool | None = None
     submitted_by: str | None = None
+    stranded: bool | None = None
     text: str | None = None
     tenant: str | None = None
 
@@ -127,6 +128,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, Callable[[str, datetime], Any], str]]]
     "tag": ("tag", _text, _TEXT_RULE),
     "smoke": ("smoke", _flag, "must be yes or no"),
     "by": ("submitted_by", _text, _TEXT_RULE),
+    "stranded": ("stranded", _flag, "must be yes or no"),
     "tenant": ("tenant", _text, _TEXT_RULE),
 }
 """Each query parameter: the field of `Search`, how its text is read, and what it must be."""

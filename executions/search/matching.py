@@ -11,10 +11,12 @@ from datetime import datetime
 
 from django.contrib.auth.models import User
 from django.db.models import F, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Now
 
-from executions.models import CLAIMED, TERMINAL_VALUES, DeadLetter, Execution, SmokeTest
+from executions.models import CLAIMED, DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, SmokeTest
 from executions.models.states import State
 from executions.search.conditions import HELD, LIVE, ME, UNSUCCESSFUL, Search
+from executions.workers.stranded import stranded
 from releases.models import Pipeline, Release
 from tenancy.access import actor
 from tenancy.models import ApiToken, Tenant
@@ -74,6 +76,9 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
         yield Q(smoke=False) if not search.smoke else Q(smoke=True, pk__in=SmokeTest.objects.values("execution"))
     if search.submitted_by is not None:
         yield _own(person) if search.submitted_by == ME and person else Q(submitted_by=search.submitted_by)
+    if search.stranded is not None:
+        found = _stranded(tenant_ids)
+        yield found if search.stranded else ~found
     if search.text is not None:
         yield _beginning(tenant_ids, search)
 
@@ -120,6 +125,12 @@ def _ended(since: datetime) -> Q:
     """Match what ended since then. Each part has an index."""
     other = Q(status__in=[State.SUCCEEDED, State.CANCELLED], finished_at__gte=since)
     return other | Q(status__in=FAILED_VALUES, finished_at__gte=since)
+
+
+def _stranded(tenant_ids: Sequence[int]) -> Q:
+    """Match what is due on a release that no worker may run."""
+    releases = [each.release_id for each in stranded(tenant_ids)]
+    return Q(status__in=DUE_VALUES, next_due_at__lte=Now(), held=False, release__in=releases)
 
 
 def _own(person: User) -> Q:

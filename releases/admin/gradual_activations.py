@@ -81,7 +81,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 def shown(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dict[str, Any]:
     """Return the context of the card."""
-    gradual = operations.running(pipeline)
+    newest = operations.all_of(pipeline).first()
+    gradual = newest if newest is not None and newest.status == GradualActivation.Status.RUNNING else None
     context: dict[str, Any] = {
         "gradual": gradual,
         "gradual_key": str(uuid.uuid4()),
@@ -99,10 +100,10 @@ def shown(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dic
         }
     return {
         **context,
-        "candidates": _candidates(pipeline),
+        "candidates": _candidates(pipeline) if pages.may(request, Scope.ACTIVATE, pipeline) else [],
         "proposed_steps": STEPS,
         "bounds": Bounds(),
-        "last_gradual": operations.all_of(pipeline).first(),
+        "last_gradual": newest,
     }
 
 

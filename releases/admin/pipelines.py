@@ -1,10 +1,11 @@
 """The page of a pipeline: its active release, policy, releases and activations."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.core.paginator import Paginator
+from django.core.exceptions import ValidationError as ValidationFailed
+from django.core.paginator import Page, Paginator
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
@@ -21,7 +22,7 @@ from releases.admin.pauses import open_holds
 from releases.admin.sections import Section
 from releases.api.history import AtRequest, export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
-from releases.models import SWITCHES, Activation, Pipeline
+from releases.models import SWITCHES, Activation, Pipeline, Release
 from releases.trust import statement_key, trust
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter
 from tenancy.roles import Scope
@@ -47,6 +48,14 @@ class PipelineAdmin(ReadOnlyAdmin):
         return rows.annotate(
             release_count=Count("releases"), active_since=Subquery(switches.values("activated_at")[:1])
         )
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Pipeline | None:
+        """Return the pipeline with all that its page shows of it, in one query."""
+        try:
+            row = super().get_queryset(request).filter(pk=Pipeline._meta.pk.to_python(object_id)).only("pk")
+            return queries.with_activation(Pipeline.objects.filter(pk__in=row)).first()
+        except (ValidationFailed, ValueError):
+            return None
 
     @column("Active release", empty="none yet")
     def active_release(self, pipeline: Pipeline) -> str | None:
@@ -77,8 +86,8 @@ class PipelineAdmin(ReadOnlyAdmin):
         return comparison.page(self, request, self.row_or_404(request, object_id))
 
     def show(self, request: HttpRequest, row: Pipeline) -> HttpResponse:
-        pipeline = queries.pipeline(row.tenant, row.pipeline_id)
-        activations = Paginator(queries.history(pipeline), HISTORY_PAGE).get_page(request.GET.get("page"))
+        pipeline = row
+        activations = _history(pipeline).get_page(request.GET.get("page"))
         releases = list(pipeline.releases.order_by("-id")[: NEWEST_RELEASES + 1])
         return self.page(
             request,
@@ -87,10 +96,10 @@ class PipelineAdmin(ReadOnlyAdmin):
             original=pipeline,
             pipeline=pipeline,
             active=pipeline.activation,
-            activated=queries.history(pipeline).filter(kind__in=SWITCHES).first(),
+            activated=_newest_switch(pipeline, activations),
             trust=_trust(pipeline),
             history=activations,
-            formerly_active=set(pipeline.activations.filter(release__in=releases).values_list("release", flat=True)),
+            formerly_active=_formerly_active(pipeline, activations, releases),
             is_signed=statement_key.is_configured(),
             **_active_then(pipeline, request.GET.get("at", "").strip()),
             **rollbacks.offered(self, request, pipeline),
@@ -145,6 +154,29 @@ def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:
         return {"asked_at": at, "none_then": error.detail}
 
 
+def _history(pipeline: Pipeline) -> "Paginator[Activation]":
+    """Return the pages of the history. The sequence of the newest activation is their number: it has no gaps."""
+    pages = Paginator(queries.history(pipeline), HISTORY_PAGE)
+    pages.count = pipeline.activation.sequence if pipeline.activation else 0
+    return pages
+
+
+def _formerly_active(pipeline: Pipeline, shown: "Page[Activation]", releases: Sequence[Release]) -> set[int]:
+    """Return which of `releases` were activated. A history of one page is enough to tell."""
+    if shown.paginator.num_pages == 1:
+        return {each.release_id for each in shown}
+    return set(pipeline.activations.filter(release__in=releases).values_list("release", flat=True))
+
+
+def _newest_switch(pipeline: Pipeline, shown: "Page[Activation]") -> Activation | None:
+    """Return the newest activation that changed the active release. It usually is on the first page of the history."""
+    found = next((each for each in shown if each.kind in SWITCHES), None) if shown.number == 1 else None
+    return found or queries.history(pipeline).filter(kind__in=SWITCHES).first()
+
+
 def _trust(pipeline: Pipeline) -> trust.Trust | None:
     """Return the trust in the active release. None if no release is active."""
-    return trust.of(pipeline.activation.release) if pipeline.activation else None
+    if pipeline.activation is None:
+        return None
+    pipeline.activation.release.pipeline = pipeline  # the same row, which is not read again
+    return trust.of(pipeline.activation.release)

@@ -58,9 +58,23 @@ class StatusFilter(ScopedFilter):
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         yield from ((status.value, status.value) for status in Status)
+        yield queries.REJECTED_RECENTLY, "Rejected and not uploaded again"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
+        if self.value() == queries.REJECTED_RECENTLY:
+            return queries.rejected_recently(queryset)
         return queryset.filter(status=self.value()) if self.value() else queryset
+
+
+class ArtifactsFilter(ScopedFilter):
+    title = "artifacts"
+    parameter_name = "artifacts"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield "unsound", "Damaged or missing"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
+        return queries.with_unsound_artifacts(queryset) if self.value() == "unsound" else queryset
 
 
 class PipelineFilter(ScopedFilter):
@@ -93,7 +107,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
         "uploaded_at",
     )
     list_select_related = ("pipeline__tenant", "pipeline__activation")
-    list_filter = (StatusFilter, PipelineFilter, ReleaseTenantFilter)
+    list_filter = (StatusFilter, ArtifactsFilter, PipelineFilter, ReleaseTenantFilter)
     search_fields = ("release_version", "pipeline__pipeline_id")
     search_help_text = "Search by version or pipeline"
     ordering = ("-id",)

@@ -1,5 +1,6 @@
 """The base classes of the admin pages. They show only rows of the user's tenants."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,9 +15,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from foundation.errors import CoordinatorError
-from tenancy.access import may, tenants_of
-from tenancy.models import Tenant
-from tenancy.roles import Scope
+from tenancy.access import tenants_of
+from tenancy.models import Membership, Tenant
+from tenancy.roles import Scope, granted
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -30,12 +31,40 @@ View = Callable[..., HttpResponseBase]
 
 
 def holds_anywhere(request: HttpRequest, scope: Scope) -> bool:
-    """True if the user holds `scope` in any tenant. Asks the database once per request: each page checks each model."""
-    held: dict[tuple[Any, Scope], bool] = request.__dict__.setdefault("held_scopes", {})
-    key = (request.user.pk, scope)
-    if key not in held:
-        held[key] = tenants_of(request.user, scope).exists()
-    return held[key]
+    """True if the user holds `scope` in any tenant."""
+    if request.user.is_active and request.user.is_superuser:
+        return _has_tenants(request)
+    return any(scope in scopes for scopes in _scopes(request).values())
+
+
+def _has_tenants(request: HttpRequest) -> bool:
+    """True if there is a tenant. Asks the database once per request."""
+    known: dict[str, bool] = request.__dict__
+    if "has_tenants" not in known:
+        known["has_tenants"] = Tenant.objects.exists()
+    return known["has_tenants"]
+
+
+def _holds(request: HttpRequest, tenant: Tenant, scope: Scope) -> bool:
+    """True if the user holds `scope` in `tenant`. A superuser holds every scope in every tenant."""
+    if request.user.is_active and request.user.is_superuser:
+        return True
+    return scope in _scopes(request).get(tenant.pk, ())
+
+
+def _scopes(request: HttpRequest) -> dict[int, frozenset[Scope]]:
+    """Return the scopes that the user's roles grant, by tenant. Asks the database once per request."""
+    known: dict[Any, dict[int, frozenset[Scope]]] = request.__dict__.setdefault("scopes_by_tenant", {})
+    person = request.user
+    if person.pk not in known:
+        held = defaultdict[int, set[str]](set)
+        rows = (
+            Membership.objects.filter(user_id=person.pk).order_by() if person.is_active else Membership.objects.none()
+        )
+        for tenant, role in rows.values_list("tenant_id", "role"):
+            held[tenant].add(role)
+        known[person.pk] = {tenant: granted(roles) for tenant, roles in held.items()}
+    return known[person.pk]
 
 
 class TenantScopedAdmin(_ModelAdmin):
@@ -57,7 +86,7 @@ class TenantScopedAdmin(_ModelAdmin):
         if request.user.is_superuser:
             return rows
         # Ids, not a subquery: there are few, and for a single one an index also provides the order.
-        ids = list(tenants_of(request.user, self.needs).values_list("pk", flat=True))
+        ids = [tenant for tenant, scopes in _scopes(request).items() if self.needs in scopes]
         return rows.filter(**{f"{self.tenant_path or 'pk'}__in": ids})
 
     def tenant_of(self, row: Any) -> Tenant:
@@ -69,10 +98,10 @@ class TenantScopedAdmin(_ModelAdmin):
     def may(self, request: HttpRequest, scope: Scope, row: Any) -> bool:
         """True if the user holds `scope` in the tenant of `row`. Otherwise the request's `denied_tenant` is set."""
         tenant = self.tenant_of(row)
-        granted = may(request.user, tenant, scope)
-        if not granted:
+        holds = _holds(request, tenant, scope)
+        if not holds:
             request.denied_tenant = tenant  # type: ignore[attr-defined]  # the audit log needs it
-        return granted
+        return holds
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return holds_anywhere(request, self.needs)

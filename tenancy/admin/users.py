@@ -1,5 +1,6 @@
 """The pages of users, for superusers, and the page with which each user logs out everywhere."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from foundation.admin.columns import column
 from foundation.admin.times import timed
 from tenancy import audit
 from tenancy.access import actor
+from tenancy.admin.account import account
 from tenancy.login import end_everywhere
 
 if TYPE_CHECKING:
@@ -115,7 +117,12 @@ class UserAdmin(_UserAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         everywhere = self.admin_site.admin_view(self.log_out_everywhere)
-        return [path("log-out-everywhere/", everywhere, name="log_out_everywhere"), *super().get_urls()]
+        own = self.admin_site.admin_view(partial(account, self.admin_site))
+        return [
+            path("log-out-everywhere/", everywhere, name="log_out_everywhere"),
+            path("account/", own, name="account"),
+            *super().get_urls(),
+        ]
 
     @method_decorator(sensitive_post_parameters())
     def log_out_everywhere(self, request: HttpRequest) -> HttpResponse:

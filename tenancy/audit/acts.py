@@ -29,5 +29,6 @@ NAMES: Final = (
     *("saved_view.remove", "saved_view.save"),
     *("tenant.change", "tenant.create", "token.end", "token.issue", "trusted_key.add", "trusted_key.revoke"),
     *("user.change", "user.create", "user.end_sessions", "user.log_in", "user.log_out", "user.password"),
+    "user.time_zone",
     *("worker.drain", "worker.heartbeat", "worker.register", "worker.undrain", "worker_key.change"),
 )

@@ -264,7 +264,8 @@ def test_the_list_is_filtered(query: str, found: bool, log_in: LogIn, acme: Worl
 WORKERS: dict[str, tuple[dict[str, Any], str]] = {
     "HEALTHY": ({}, "not reported"),
     "STALE": ({"alive_until": timezone.now() - timedelta(hours=1)}, "not reported"),
-    "DRAINING": ({"draining_since": timezone.now()}, "not reported"),
+    "DRAINING": ({"draining_since": timezone.now(), "holding": 1}, "not reported"),
+    "DRAINED": ({"draining_since": timezone.now()}, "not reported"),
     "UNAVAILABLE": ({"stopped_at": timezone.now()}, "not reported"),
     "another": ({"artifact_digest": "sha256:" + "0" * 64}, "another"),
     "no such release": ({"release_version": "none"}, "no such release"),

@@ -182,7 +182,7 @@ def test_the_page_shows_a_drain_with_its_time_actor_and_reason_until_it_ends(log
     assert worker.drained_by_operator_at
     assert "<script>alert(" not in page
     assert "DRAINING" in page
-    assert "<strong>user:operator</strong> drained it" in page
+    assert "<strong>user:operator</strong> requested a drain" in page
     assert page.count("&lt;script&gt;") == 2
     assert "OPERATOR_DRAINED" in page
     assert of("worker_undrain", worker) in page

@@ -174,6 +174,8 @@ BY_RIGHTS_ALONE = {
     "tenancy_apitoken": "user_id digest token_key created name scopes tenant_id",
     "tenancy_logincounter": "key",
     "tenancy_savedview": "id owner_id tenant_id page name query created_at",
+    "tenancy_preferences": "user_id",
+    "executions_finishedcount": "id release_id minute",
     "executions_worker": "id tenant_id pipeline_id worker_id",
     "executions_messagepath": "id",
 }

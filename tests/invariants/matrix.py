@@ -50,6 +50,7 @@ MATRIX = {
         never="key", always="attempts ends_at known_until", deletable=True, copied=frozenset({""})
     ),
     "tenancy_savedview": Table(never="id owner_id tenant_id page name query created_at", deletable=True),
+    "tenancy_preferences": Table(never="user_id", always="time_zone", copied=frozenset({""})),
     "tenancy_auditentry": Table(
         never="""
             id tenant_id sequence at actor act object_type object outcome reason request_id address details
@@ -253,6 +254,9 @@ MATRIX = {
         """,
     ),
     "executions_workerkeychange": Table(never="id tenant_id number newest oldest actor reason at"),
+    "executions_finishedcount": Table(
+        never="id release_id minute", always="succeeded failed cancelled", deletable=True
+    ),
     "executions_messagepath": Table(never="id", always="arrived_at expected_by"),
     "executions_workerevent": Table(
         never="id worker_id state actor data at",

@@ -260,7 +260,27 @@ MESSAGE_PATH = NewRow(
     },
     setup="DELETE FROM executions_messagepath",
 )
+COUNTED = "SELECT {} FROM executions_finishedcount"
+FINISHED_COUNT = NewRow(
+    "executions_finishedcount",
+    {
+        "release_id": f"({COUNTED.format('release_id')})",
+        "minute": f"({COUNTED.format('minute')}) + interval '1 minute'",
+        **dict.fromkeys(("succeeded", "failed", "cancelled"), "0"),
+    },
+    {
+        "finished_count_once": each("minute", f"({COUNTED.format('minute')})"),
+        "finished_count_of_a_minute": each(
+            "minute", *(f"({COUNTED.format('minute')}) + interval '{more}'" for more in ("1 second", "1 microsecond"))
+        ),
+        **{
+            f"executions_finishedcount_{column}_check": each(column, "-1")
+            for column in ("succeeded", "failed", "cancelled")
+        },
+    },
+    free="release_id",
+)
 OPERATIONS = [
     *(NEW_CAMPAIGN, CAMPAIGN_ITEM, CAMPAIGN_EVENT),
-    *(WORKER, WORKER_EVENT, WORKER_KEY, MESSAGE_PATH),
+    *(WORKER, WORKER_EVENT, WORKER_KEY, MESSAGE_PATH, FINISHED_COUNT),
 ]

@@ -84,4 +84,13 @@ TENANCY = [
         ],
         free="owner_id",
     ),
+    NewRow(
+        "tenancy_preferences",
+        {"user_id": "(SELECT id FROM auth_user WHERE username = 'mia')", "time_zone": "'UTC'"},
+        {
+            "preferences_time_zone_form": each("time_zone", "''", "' '", "'a b'", r"E'UTC\n'"),
+            "tenancy_preferences_pkey": each("user_id", "(SELECT id FROM auth_user WHERE username = 'eva')"),
+        },
+        each("time_zone", "'America/Argentina/Buenos_Aires'", "'Etc/GMT+1'"),
+    ),
 ]

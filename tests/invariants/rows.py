@@ -13,7 +13,7 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.holds import holds
 from executions.lifecycle import cancellation, outcome
-from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
+from executions.models import Campaign, Execution, FinishedCount, Interaction, MessagePath, WireForm
 from executions.smoke_tests import smoke_tests
 from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
@@ -39,6 +39,7 @@ from releases.trust import trusted_keys
 from tenancy import access, saved_views
 from tenancy.login_throttle import Attempt
 from tenancy.models import Membership, SavedView, Tenant
+from tenancy.preferences import choose_zone
 from tenancy.roles import Role, Scope
 from tests import gradual, making, signing
 from tests.requesting import let_pass
@@ -55,6 +56,8 @@ def make() -> None:
     making.active(owner, pipeline_id="org.example.other")
     user = User.objects.create_user("eva")
     Membership.objects.create(user=user, tenant=owner, role=Role.OPERATOR)
+    User.objects.create_user("mia")
+    choose_zone(user, "Europe/Berlin")
     access.issue_token(owner, user, "token", [Scope.READ], lifetime=None)
     Attempt("eva", "192.0.2.1").count()
     saved_views.save(user, SavedView.Page.EXECUTIONS, "own", "status=live", tenant=None)
@@ -62,6 +65,9 @@ def make() -> None:
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
     tenant_keys.start_key(owner, actor=ACTOR)
     _releases(owner)
+    minute = timezone.now().replace(second=0, microsecond=0)
+    counted = Release.objects.filter(pipeline__tenant=owner).order_by("pk")[0]
+    FinishedCount.objects.create(release=counted, minute=minute, succeeded=1, failed=1, cancelled=1)
     _requests(owner)
     _gradual_activations(owner)
     _uploads(owner)

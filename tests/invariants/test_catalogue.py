@@ -77,6 +77,7 @@ UNIQUE = {
     "resubmission_by_campaign_once": "(execution_id, execution_version) WHERE (campaign_id IS NOT NULL)",
     "worker_once": "(tenant_id, pipeline_id, worker_id)",
     "worker_key_change_once": "(tenant_id, number)",
+    "finished_count_once": "(minute, release_id)",
 }
 
 

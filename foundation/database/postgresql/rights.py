@@ -93,6 +93,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert="key attempts ends_at", update="attempts ends_at known_until", delete=True
         ),
         "tenancy_savedview": Rights(insert="owner_id tenant_id page name query created_at", delete=True),
+        "tenancy_preferences": Rights(insert="user_id time_zone", update="time_zone"),
         "tenancy_auditentry": Rights(
             insert="tenant_id actor act object_type object outcome reason request_id address details"
         ),
@@ -201,6 +202,10 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             delete=True,
         ),
         "executions_heldrelease": READ_ONLY,
+        # Derived from executions, and removed after two days.
+        "executions_finishedcount": Rights(
+            insert="release_id minute succeeded failed cancelled", update="succeeded failed cancelled", delete=True
+        ),
         "executions_campaign": Rights(
             insert="""
                 id tenant_id kind target_release_version start_from filters allow_failed revoked_releases reason

@@ -53,6 +53,7 @@ def test_the_clock_runs_every_job_at_its_interval(settings: Any) -> None:
         "executions.remove_old": MINUTE,
         "releases.sweep": max(settings.SWEEP_SECONDS, 5),
         "executions.watch_gradual": 15,
+        "executions.count_finished": 60,
         "releases.carry_out_requests": max(settings.SWEEP_SECONDS, 5),
         "releases.scrub": MINUTE,
     }

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.test import RequestFactory
 from django.utils import timezone
 
-from coordinator.dashboard import dashboard
+from coordinator.overview import overview
 from executions.campaigns.filters import Filters, preview
 from executions.gradual.comparison import evidence
 from executions.holds import holds
@@ -221,14 +221,14 @@ def test_it_counts_for_no_statistics(owner: Tenant) -> None:
     failed = begin(owner, "failed")
     end(owner, failed, ends=making.failure, retryable=False)
     begin(owner, "live")
-    shown = dashboard(request, {})
+    shown = overview(request, {})
     assert (shown["live_count"], shown["failed_count"]) == (0, 0)
     found = preflight(release(owner))
     assert (found.load.pinned, found.callers.submissions) == (0, 0)
     filters = Filters(pipeline_id=making.PIPELINE)
     assert preview(owner, filters, allow_failed=True).count == 0
     making.execution(owner, "ordinary")
-    assert dashboard(request, {})["live_count"] == 1
+    assert overview(request, {})["live_count"] == 1
 
 
 def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:

@@ -1,0 +1,107 @@
+"""What is active where, with its health."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.db.models import Count, OuterRef, Subquery
+
+from executions.inspection.worker_drift import differing
+from executions.models import TERMINAL_VALUES, Execution, Worker, WorkerEligibility
+from executions.statistics import finished
+from executions.statistics.finished import Series, Totals
+from releases.models import SWITCHES, Activation, Pipeline, Release
+
+PIPELINES_SHOWN: Final = 100
+UNHEALTHY_PERCENT: Final = 5.0
+"""From this failure rate on, a release is marked."""
+
+
+@dataclass
+class Line:
+    """A pipeline in the overview. `live` counts executions by state, `failed` those of the last 24 hours.
+
+    `hour` has what finished in the last hour on the active release. `differing` counts workers that differ from their
+    release.
+    """
+
+    pipeline: Any
+    workers: int
+    hour: Totals
+    differing: int
+    live: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+
+    @property
+    def is_failing(self) -> bool:
+        rate = self.hour.failure_rate
+        return rate is not None and rate >= UNHEALTHY_PERCENT
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the overview knows about the executions and workers of the tenants.
+
+    `workers` counts those that admit new executions, by release. `differing` counts those that differ from their
+    release, by tenant and pipeline id. `live` counts executions by release and state.
+    """
+
+    workers: Counter[int | None]
+    differing: Counter[tuple[int, str]]
+    live: Counter[tuple[int, str]]
+    hour: Series
+    day: Series
+
+    @classmethod
+    def of(cls, tenant_ids: Sequence[int]) -> "Facts":
+        return cls(
+            _admitting_workers(tenant_ids),
+            Counter(differing(Worker.objects.filter(tenant__in=tenant_ids)).values_list("tenant_id", "pipeline_id")),
+            _live(tenant_ids),
+            finished.last_hour(tenant_ids),
+            finished.last_day(tenant_ids),
+        )
+
+
+def _admitting_workers(tenant_ids: Sequence[int]) -> Counter[int | None]:
+    """Count the workers that admit new executions, by release."""
+    rows = WorkerEligibility.objects.filter(worker__tenant__in=tenant_ids, admits=True)
+    return Counter(rows.values_list("release_id", flat=True))
+
+
+def _live(tenant_ids: Sequence[int]) -> Counter[tuple[int, str]]:
+    rows = Execution.objects.filter(tenant__in=tenant_ids, smoke=False).exclude(status__in=TERMINAL_VALUES).order_by()
+    counted = rows.values_list("release_id", "status").annotate(count=Count("pk"))
+    return Counter({(release_id, status): count for release_id, status, count in counted})
+
+
+def lines(tenant_ids: Sequence[int], facts: Facts, releases: Mapping[int, Release]) -> list[Line]:
+    """Return the first PIPELINES_SHOWN pipelines. `releases` has the releases that `facts` names."""
+    shown = {pipeline.pk: _line(pipeline, facts) for pipeline in _pipelines(tenant_ids)}
+    for (release_id, status), count in facts.live.items():
+        if line := shown.get(releases[release_id].pipeline_id):
+            line.live[status] += count
+    for release_id, totals in facts.day.releases.items():
+        if line := shown.get(releases[release_id].pipeline_id):
+            line.failed += totals.failed
+    return list(shown.values())
+
+
+def _pipelines(tenant_ids: Sequence[int]) -> list[Any]:
+    """Return the pipelines, each with its active release and `active_since`."""
+    switches = Activation.objects.filter(pipeline=OuterRef("pk"), kind__in=SWITCHES).order_by("-sequence")
+    rows = Pipeline.objects.filter(tenant__in=tenant_ids).select_related("tenant", "activation__release")
+    rows = rows.defer("activation__release__descriptor", "activation__release__descriptor_document")
+    annotated = rows.annotate(active_since=Subquery(switches.values("activated_at")[:1]))
+    return list(annotated.order_by("tenant__slug", "pipeline_id")[:PIPELINES_SHOWN])
+
+
+def _line(pipeline: Any, facts: Facts) -> Line:
+    release = pipeline.activation.release_id if pipeline.activation else None
+    return Line(
+        pipeline,
+        facts.workers[release] if release is not None else 0,
+        facts.hour.total(release) if release is not None else Totals(),
+        facts.differing[pipeline.tenant_id, pipeline.pipeline_id],
+    )

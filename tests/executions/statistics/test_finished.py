@@ -1,0 +1,128 @@
+"""What finished, by release and time: counted by the clock, and read together with what is not counted yet."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from executions.models import Execution, FinishedCount
+from executions.statistics import failures, finished
+from executions.statistics.finished import Window
+from executions.tasks import count_finished
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.raw_sql import run, unguarded
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def owner() -> Tenant:
+    owner, release = making.ready()
+    making.worker(release, "another", capacity=100)
+    return owner
+
+
+def failed_at(owner: Tenant, minutes: float, *keys: str) -> list[Execution]:
+    made = making.dead(owner, *keys)
+    making.finished(timezone.now() - timedelta(minutes=minutes), *made)
+    return made
+
+
+def counts() -> list[tuple[int, int, int]]:
+    rows = FinishedCount.objects.order_by("minute")
+    return list(rows.values_list("succeeded", "failed", "cancelled"))
+
+
+def test_counting_twice_changes_nothing(owner: Tenant) -> None:
+    failed_at(owner, 30, "a", "b")
+    failed_at(owner, 40, "c")
+    count_finished()
+    before = counts()
+    count_finished()
+    assert before == counts() == [(0, 1, 0), (0, 2, 0)]
+
+
+def test_the_current_minute_is_not_counted_but_read(owner: Tenant) -> None:
+    making.dead(owner, "now")
+    finished.count()
+    assert counts() == []
+    assert [totals.failed for totals in finished.last_hour([owner.pk]).releases.values()] == [1]
+
+
+def test_a_late_commit_is_counted_by_the_next_run(owner: Tenant) -> None:
+    failed_at(owner, 2, "first")
+    finished.count()
+    failed_at(owner, 2, "late")
+    assert sum(failed for _, failed, _ in counts()) == 1
+    finished.count()
+    assert sum(failed for _, failed, _ in counts()) == 2
+
+
+def test_a_re_driven_failure_stays_counted(owner: Tenant) -> None:
+    [failed] = failed_at(owner, 2, "failed")
+    finished.count()
+    making.finished(timezone.now(), failed)
+    finished.count()
+    assert counts()[0] == (0, 1, 0)
+
+
+def test_old_counts_are_removed(owner: Tenant) -> None:
+    release = Release.objects.get(pipeline__tenant=owner)
+    old = (timezone.now() - timedelta(days=3)).replace(second=0, microsecond=0)
+    FinishedCount.objects.create(release=release, minute=old, succeeded=1, failed=0, cancelled=0)
+    finished.count()
+    assert counts() == []
+
+
+def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant) -> None:
+    other = making.ready()[0]
+    failed_at(other, 5, "theirs")
+    failed_at(owner, 5, "recent")
+    failed_at(owner, 90, "older")
+    for _ in range(2):  # before and after the clock has counted
+        hour, day = finished.last_hour([owner.pk]), finished.last_day([owner.pk])
+        [release] = hour.releases
+        assert Release.objects.get(pk=release).pipeline.tenant_id == owner.pk
+        assert hour.total(release).failed == sum(hour.values(release, "failed")) == 1
+        assert sum(day.values(release, "finished")) == day.total(release).finished
+        assert len(hour.values(release, "failed")) == 60
+        pipeline = Release.objects.get(pk=release).pipeline_id
+        assert finished.last_hour([owner.pk], pipeline).total(release).failed == 1
+        assert finished.last_hour([owner.pk], pipeline + 1000).releases == {}
+        finished.count()
+    assert finished.last_day([owner.pk]).total(release).failed == 2
+    assert set(finished.last_day([owner.pk, other.pk]).releases) > {release}
+
+
+def test_smoke_tests_do_not_count(owner: Tenant) -> None:
+    made = making.dead(owner, "smoke")
+    with_smoke = "UPDATE executions_execution SET smoke = true WHERE id = %s"
+    with unguarded(Execution):
+        run(with_smoke, made[0].pk)
+    assert finished.last_hour([owner.pk]).releases == {}
+    assert failures.recent([owner.pk]) == {}
+
+
+def test_failures_by_release_and_code(owner: Tenant) -> None:
+    making.dead(owner, "a", "b", code="FREQUENT")
+    making.dead(owner, "c", code="RARE")
+    [found] = failures.recent([owner.pk]).values()
+    assert (found.last_day, found.last_hour, found.codes) == (3, 3, [("FREQUENT", 2), ("RARE", 1)])
+    assert failures.recent([owner.pk + 1000]) == {}
+
+
+@pytest.mark.parametrize(
+    ("interval", "count", "first"),
+    [
+        (timedelta(minutes=1), 60, datetime(2026, 3, 1, 11, 46, tzinfo=UTC)),
+        (timedelta(hours=1), 24, datetime(2026, 2, 28, 13, 0, tzinfo=UTC)),
+    ],
+)
+def test_a_window_ends_with_the_current_interval(interval: timedelta, count: int, first: datetime) -> None:
+    now = datetime(2026, 3, 1, 12, 45, 30, 5, tzinfo=UTC)
+    window = Window.until(now, interval, count)
+    assert window.since == window.times()[0] == first
+    assert window.place(now) == count - 1
+    assert window.place(first) == 0
