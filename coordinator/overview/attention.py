@@ -78,7 +78,7 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
     groups = _at_most(FailureGroup.objects.filter(IS_NEW, **of))
     yield Item(
         *("failures", groups, "failure group is not acknowledged", "failure groups are not acknowledged", "report"),
-        *(_list("executions_failuregroup"), True),
+        *(_list("executions_failuregroup", state="new"), True),
     )
     unsound = _at_most(queries.with_unsound_artifacts(releases))
     yield Item(

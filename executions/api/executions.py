@@ -201,19 +201,23 @@ class ExecutionFilter(filters.FilterSet):
     smoke = FlagFilter()
     resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
     stepIndex = filters.NumberFilter(
-        method="_search",
+        method="by_step",
         min_value=0,
         max_value=HIGHEST_STEP,
         decimal_places=0,
         help_text="The index of the step at which a live execution is, or at which a failed one failed.",
     )
-    tag = filters.CharFilter(method="_search", help_text="One of the tags.")
-    prefix = filters.CharFilter(method="_search", help_text="The beginning of the idempotency key, or of the id.")
+    tag = filters.CharFilter(method="by_text", help_text="One of the tags.")
+    prefix = filters.CharFilter(method="by_text", help_text="The beginning of the idempotency key, or of the id.")
 
-    def _search(self, rows: QuerySet[Execution], name: str, value: Any) -> QuerySet[Execution]:
-        field, read = {"stepIndex": ("step", int), "tag": ("tag", str), "prefix": ("text", str)}[name]
-        tenant = self.request.parser_context["view"].tenant
-        return narrowed(rows, [tenant.pk], Search(**{field: read(value)}))
+    def by_step(self, rows: QuerySet[Execution], name: str, value: int) -> QuerySet[Execution]:
+        return self._narrowed(rows, Search(step=int(value)))
+
+    def by_text(self, rows: QuerySet[Execution], name: str, value: str) -> QuerySet[Execution]:
+        return self._narrowed(rows, Search(tag=value) if name == "tag" else Search(text=value))
+
+    def _narrowed(self, rows: QuerySet[Execution], search: Search) -> QuerySet[Execution]:
+        return narrowed(rows, [self.request.parser_context["view"].tenant.pk], search)
 
 
 class NewestExecutions(NewestFirst):

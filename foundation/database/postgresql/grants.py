@@ -4,7 +4,7 @@
 revoke first, so that the role loses each right that is no longer listed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import LiteralString
 
 from psycopg import sql
@@ -27,15 +27,16 @@ def database_grants(database: str, role: str) -> list[sql.Composed]:
     ]
 
 
-def table_grants(relations: Sequence[str], sequences: Sequence[str], role: str) -> list[sql.Composed]:
-    """Return the statements for tables and views. The arguments name all relations and sequences that the owner has.
+def table_grants(relations: Mapping[str, Collection[str]], sequences: Sequence[str], role: str) -> list[sql.Composed]:
+    """Return the statements for tables and views.
 
-    Sequences get no rights, because identity columns need none.
+    The arguments have all relations that the owner has, with their columns, and all sequences. Sequences get no rights,
+    because identity columns need none. A column that does not exist, because a later migration adds it, gets none.
     """
     return [
-        *_revocation("TABLE", relations, role),
+        *_revocation("TABLE", list(relations), role),
         *_revocation("SEQUENCE", sequences, role),
-        *(_table_grant(name, RIGHTS[name], role) for name in relations if name in RIGHTS),
+        *(_table_grant(name, RIGHTS[name], columns, role) for name, columns in relations.items() if name in RIGHTS),
     ]
 
 
@@ -47,21 +48,21 @@ def _revocation(kind: LiteralString, names: Sequence[str], role: str) -> list[sq
     return [statement.format(kind=sql.SQL(kind), objects=objects, role=sql.Identifier(role))]
 
 
-def _table_grant(name: str, rights: Rights, role: str) -> sql.Composed:
+def _table_grant(name: str, rights: Rights, columns: Collection[str], role: str) -> sql.Composed:
     granted: list[sql.Composable] = [sql.SQL("SELECT")]
-    granted += _column_grant("INSERT", rights.insert)
-    granted += _column_grant("UPDATE", rights.update)
+    granted += _column_grant("INSERT", rights.insert, columns)
+    granted += _column_grant("UPDATE", rights.update, columns)
     granted += [sql.SQL("DELETE")] if rights.delete else []
     return sql.SQL("GRANT {rights} ON TABLE {table} TO {role}").format(
         rights=sql.SQL(", ").join(granted), table=sql.Identifier(SCHEMA, name), role=sql.Identifier(role)
     )
 
 
-def _column_grant(right: LiteralString, columns: str) -> list[sql.Composable]:
-    if columns == EVERY_COLUMN:
+def _column_grant(right: LiteralString, granted: str, existing: Collection[str]) -> list[sql.Composable]:
+    if granted == EVERY_COLUMN:
         return [sql.SQL(right)]
-    named = sql.SQL(", ").join(map(sql.Identifier, columns.split()))
-    return [sql.SQL(right + " ({})").format(named)] if columns else []
+    columns = [sql.Identifier(name) for name in granted.split() if name in existing]
+    return [sql.SQL(right + " ({})").format(sql.SQL(", ").join(columns))] if columns else []
 
 
 def _statement(text: LiteralString, **names: str) -> sql.Composed:

@@ -10,7 +10,9 @@ from foundation.database.postgresql.grants import SCHEMA, database_grants, table
 
 MAINTENANCE_DATABASE = "postgres"
 _OWN_OBJECTS = """
-SELECT relname, relkind = 'S' FROM pg_class c
+SELECT relname, relkind = 'S', ARRAY(
+    SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+) FROM pg_class c
 WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
     AND pg_has_role(current_user, relowner, 'USAGE')
     AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
@@ -73,8 +75,8 @@ def grant(execute: Callable[..., Any], database: str, role: str) -> None:
     A superuser passes for the owner of everything. Relations that belong to an extension keep their rights.
     """
     objects = execute(_OWN_OBJECTS, [SCHEMA]).fetchall()
-    relations = [name for name, is_sequence in objects if not is_sequence]
-    sequences = [name for name, is_sequence in objects if is_sequence]
+    relations = {name: columns for name, is_sequence, columns in objects if not is_sequence}
+    sequences = [name for name, is_sequence, _ in objects if is_sequence]
     for statement in (*database_grants(database, role), *table_grants(relations, sequences, role)):
         execute(statement)
 
