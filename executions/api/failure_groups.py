@@ -45,12 +45,13 @@ class FiguresView(serializers.Serializer[Figures]):
     )
     countedAtMost = serializers.IntegerField(source="most", help_text="Only the newest failures are counted.")
     more = serializers.BooleanField(help_text="Whether there are more failures than are counted.")
+    hourCountedAtMost = serializers.IntegerField(source="most_in_hour", help_text="In each hour, at most these count.")
     lastHour = serializers.IntegerField(source="last_hour")
     lastDay = serializers.IntegerField(source="last_day")
     byHour = serializers.ListField(
         child=serializers.IntegerField(),
         source="trend",
-        help_text="The failures in each of the last 24 hours, the last hour at the end, each at most `countedAtMost`.",
+        help_text="The failures in each of the last 24 hours, the last one at the end, each at most `hourCountedAtMost`.",
     )
 
 
@@ -137,7 +138,7 @@ class OneFailureGroup(TenantView):
 
 
 def _response(group: FailureGroup) -> Response:
-    figures = queries.figures([group.pk], most=queries.MOST_OF_ONE)
+    figures = {group.pk: queries.figures_of(group)}
     return Response(FailureGroupView(group, context={"figures": figures}).data)
 
 
