@@ -51,7 +51,7 @@ class FiguresView(serializers.Serializer[Figures]):
     byHour = serializers.ListField(
         child=serializers.IntegerField(),
         source="trend",
-        help_text="The failures in each of the last 24 hours, the last one at the end, each at most `hourCountedAtMost`.",
+        help_text="The failures in each of the last 24 hours, the last one at the end, at most `hourCountedAtMost`.",
     )
 
 

@@ -103,7 +103,7 @@ def letters(of: FailureGroup) -> QuerySet[DeadLetter]:
 def figures(
     group_ids: Collection[uuid.UUID], *, most: int = MOST_IN_LIST, most_in_hour: int = MOST_IN_HOUR_OF_LIST
 ) -> dict[uuid.UUID, Figures]:
-    """Return the numbers of each group. They count at most `most` failures of a group, and `most_in_hour` in an hour."""
+    """Return the numbers of each group. At most `most` failures of a group count, and `most_in_hour` in an hour."""
     ids: list[Any] = list(group_ids)
     trends: defaultdict[uuid.UUID, list[int]] = defaultdict(lambda: [0] * HOURS)
     with connection.cursor() as cursor:
