@@ -25,7 +25,7 @@ from executions.failures.facts import Step
 from executions.failures.queries import step_name
 from executions.lifecycle.queries import traceback_of
 from executions.lifecycle.redrive import redrivable
-from executions.models import DeadLetter
+from executions.models import DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column
 from foundation.admin.times import timed
@@ -37,14 +37,14 @@ OPEN = "open"
 
 
 class ErrorCodeFilter(TextFilter):
-    """Filters by error code. Suggests the codes of the newest dead letters."""
+    """Filters by error code. Suggests the codes of the groups that failed last, of which there are few."""
 
     title = "error code"
     parameter_name = "error"
     lookup = "error_code"
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        newest = DeadLetter.objects.filter(tenant__in=tenants_of(person)).order_by("-created_at", "-id")
+        newest = FailureGroup.objects.filter(tenant__in=tenants_of(person)).order_by("-last_seen_at", "-id")
         codes = set(newest.values_list("error_code", flat=True)[:NEWEST])
         yield from ((code, code) for code in sorted(codes))
 

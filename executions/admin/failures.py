@@ -161,7 +161,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     @column("Last 24 hours")
     def by_hour(self, group: FailureGroup) -> SafeString:
         figures = _figures(group)
-        shown = {"trend": trend(figures.trend, figures.most), "note": f"{figures.last_hour:,} in the last hour"}
+        shown = {"trend": trend(figures.trend, figures.most_in_hour), "note": _last_hour(figures)}
         return render_to_string("executions/trend.html", shown)
 
     @column("Last seen")
@@ -179,7 +179,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         return [self.own("<uuid:object_id>/decide/", "decide", self.decide)]
 
     def show(self, request: HttpRequest, row: FailureGroup) -> HttpResponse:
-        figures = queries.figures([row.pk], most=queries.MOST_OF_ONE)[row.pk]
+        figures = queries.figures_of(row)
         letters = list(queries.letters(row)[:LETTERS_SHOWN])
         may_operate, may_read = self.may(request, Scope.OPERATE, row), self.may(request, Scope.PAYLOADS, row)
         more: dict[str, Any] = {
@@ -188,7 +188,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             "group": row,
             "figures": figures,
             "open_of_total": open_of_total(figures),
-            "trend": trend(figures.trend, figures.most),
+            "trend": trend(figures.trend, figures.most_in_hour),
             "step": _step(row),
             "mark": mark_of(row),
             "active": _active(row),
@@ -252,6 +252,11 @@ def open_of_total(figures: Figures) -> str:
     if figures.more:
         return f"{figures.still_open:,} of the newest {figures.counted:,}"
     return f"{figures.still_open:,} of {figures.counted:,}"
+
+
+def _last_hour(figures: Figures) -> str:
+    more = "or more " if figures.last_hour >= figures.most_in_hour else ""
+    return f"{figures.last_hour:,} {more}in the last hour"
 
 
 def _active(group: FailureGroup) -> Any:

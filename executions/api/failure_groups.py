@@ -46,12 +46,13 @@ class FiguresView(serializers.Serializer[Figures]):
     )
     countedAtMost = serializers.IntegerField(source="most", help_text="Only the newest failures are counted.")
     more = serializers.BooleanField(help_text="Whether there are more failures than are counted.")
+    hourCountedAtMost = serializers.IntegerField(source="most_in_hour", help_text="In each hour, at most these count.")
     lastHour = serializers.IntegerField(source="last_hour")
     lastDay = serializers.IntegerField(source="last_day")
     byHour = serializers.ListField(
         child=serializers.IntegerField(),
         source="trend",
-        help_text="The failures in each of the last 24 hours, the last hour at the end, each at most `countedAtMost`.",
+        help_text="The failures in each of the last 24 hours, the last one at the end, at most `hourCountedAtMost`.",
     )
 
 
@@ -143,8 +144,8 @@ class OneFailureGroup(TenantView):
 
 
 def _response(request: Request, group: FailureGroup) -> Response:
-    figures = queries.figures([group.pk], most=queries.MOST_OF_ONE)
-    return Response(FailureGroupView(group, context={"request": request, "figures": figures}).data)
+    context = {"request": request, "figures": {group.pk: queries.figures_of(group)}}
+    return Response(FailureGroupView(group, context=context).data)
 
 
 urlpatterns = [

@@ -21,10 +21,10 @@ from executions.models import DeadLetter, FailureGroup
 from tenancy.models import Tenant
 
 HOURS = 24
-MOST_IN_LIST = 1_000
-"""How many failures of each group a list counts."""
+MOST_IN_LIST, MOST_IN_HOUR_OF_LIST = 500, 100
+"""How many failures of each group a list counts, and how many in each hour."""
 MOST_OF_ONE = 10_000
-"""How many failures the page of one group counts."""
+"""How many failures the page of one group counts, and how many in each hour."""
 _RELEASES = ("release", "release__pipeline__activation__release")
 _BULKY = ("descriptor", "descriptor_document", "contract_document", "findings", "environments")
 
@@ -34,7 +34,7 @@ class Figures:
     """The numbers of a group. `total` and `still_open` count the newest failures, at most `most` of them.
 
     A failure is still open if its execution has not been run again since. `trend` has the number of failures in each of
-    the last 24 hours, the last hour at the end, at most `most` in an hour.
+    the last 24 hours, the last hour at the end, at most `most_in_hour` in an hour.
     """
 
     total: int
@@ -42,6 +42,7 @@ class Figures:
     last_seen: datetime | None
     trend: tuple[int, ...]
     most: int
+    most_in_hour: int
 
     @property
     def more(self) -> bool:
@@ -88,22 +89,29 @@ def group(tenant: Tenant, group_id: uuid.UUID) -> FailureGroup:
     return found
 
 
+def figures_of(group: FailureGroup) -> Figures:
+    """Return the numbers of one group, which count up to MOST_OF_ONE failures."""
+    return figures([group.pk], most=MOST_OF_ONE, most_in_hour=MOST_OF_ONE)[group.pk]
+
+
 def letters(of: FailureGroup) -> QuerySet[DeadLetter]:
     """Return the failures of a group, newest first, each with the current state of its execution."""
     rows = DeadLetter.objects.filter(group=of).select_related("execution__tenant").order_by("-created_at", "-id")
     return rows.defer("execution__input", "execution__result", "execution__progress")
 
 
-def figures(group_ids: Collection[uuid.UUID], *, most: int = MOST_IN_LIST) -> dict[uuid.UUID, Figures]:
-    """Return the numbers of each group. They count at most `most` failures of a group."""
-    parameters: dict[str, Any] = {"ids": list(group_ids), "most": most}
+def figures(
+    group_ids: Collection[uuid.UUID], *, most: int = MOST_IN_LIST, most_in_hour: int = MOST_IN_HOUR_OF_LIST
+) -> dict[uuid.UUID, Figures]:
+    """Return the numbers of each group. At most `most` failures of a group count, and `most_in_hour` in an hour."""
+    ids: list[Any] = list(group_ids)
     trends: defaultdict[uuid.UUID, list[int]] = defaultdict(lambda: [0] * HOURS)
     with connection.cursor() as cursor:
-        cursor.execute(statements.TREND, parameters)
+        cursor.execute(statements.TREND, {"ids": ids, "most": most_in_hour})
         for group_id, hour, count in cursor.fetchall():
             trends[group_id][HOURS - 1 - hour] = count
-        cursor.execute(statements.COUNTS, parameters)
+        cursor.execute(statements.COUNTS, {"ids": ids, "most": most})
         return {
-            group_id: Figures(total, still_open, last_seen, tuple(trends[group_id]), most)
+            group_id: Figures(total, still_open, last_seen, tuple(trends[group_id]), most, most_in_hour)
             for group_id, total, still_open, last_seen in cursor.fetchall()
         }

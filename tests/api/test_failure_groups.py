@@ -40,7 +40,8 @@ def test_the_list_has_each_group_with_its_numbers(caller: Caller) -> None:
     assert lost["failures"] == {
         "total": 2,
         "open": 2,
-        "countedAtMost": 1000,
+        "countedAtMost": 500,
+        "hourCountedAtMost": 100,
         "more": False,
         "lastHour": 2,
         "lastDay": 2,

@@ -186,7 +186,7 @@ def test_the_figures_say_what_is_still_open_and_when_it_happened(owner: Tenant) 
     figures = queries.figures([group.pk])[group.pk]
     assert figures.trend == (*[0] * 22, 2, 2)
     assert (figures.counted, figures.last_hour, figures.last_day) == (5, 2, 4)
-    limited = queries.figures([group.pk], most=1)[group.pk]
+    limited = queries.figures([group.pk], most=1, most_in_hour=1)[group.pk]
     assert (limited.counted, limited.more, limited.trend[-2:]) == (1, True, (1, 1))
 
 
@@ -230,7 +230,7 @@ def test_the_figures_of_a_storm_are_read_from_the_index(owner: Tenant) -> None:
         run(MANY)
         run("SET CONSTRAINTS ALL IMMEDIATE")
     run("ANALYZE executions_deadletter")
-    figures = queries.figures([group.pk], most=queries.MOST_OF_ONE)[group.pk]
+    figures = queries.figures_of(group)
     assert (figures.counted, figures.more) == (queries.MOST_OF_ONE, True)
     for statement in (statements.COUNTS, statements.TREND):
         plan = explained(statement, group.pk)
