@@ -45,7 +45,7 @@ RESULT_VARIANTS = {
     ItemResult.SKIPPED.value: "warning",
 }
 FAILED_AGAIN = "FAILED_AGAIN"
-"""The items that ran again and have failed again. It is a choice beside the results."""
+"""The items that ran again and have failed again. It is a choice in addition to the results."""
 VERBS = {
     Campaign.Kind.REDRIVE: "Re-drives",
     Campaign.Kind.RESUBMIT: "Resubmits",
