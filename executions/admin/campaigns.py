@@ -45,7 +45,7 @@ RESULT_VARIANTS = {
     ItemResult.SKIPPED.value: "warning",
 }
 FAILED_AGAIN = "FAILED_AGAIN"
-"""The items that ran again and have failed again. It is a choice beside the results."""
+"""The items that ran again and have failed again. It is a choice in addition to the results."""
 VERBS = {
     Campaign.Kind.REDRIVE: "Re-drives",
     Campaign.Kind.RESUBMIT: "Resubmits",
@@ -67,6 +67,8 @@ DONE = {
 REMOVED = "REMOVED"
 ITEMS_SHOWN = 25
 FILTERS_SHOWN = 60
+LARGE = 10_000
+"""The page of a campaign with more items is updated less often, because it counts their results."""
 EVENTS_SHOWN = 50
 LONGEST_KEY = 19
 LIVE = (Status.RUNNING, Status.PAUSED)
@@ -233,6 +235,7 @@ class CampaignAdmin(ReadOnlyAdmin):
             "number": number,
             "more_items": len(items) > ITEMS_SHOWN,
             "follows": campaign.status in LIVE or became.running + became.waiting > 0,
+            "seconds": 2 if progress.total <= LARGE else 15,
             "may_operate": self.may(request, Scope.OPERATE, campaign),
             # Changes with every change of the page.
             "mark": f"{campaign.status}.{progress.pending}.{progress.done}.{progress.skipped}.{len(events)}."

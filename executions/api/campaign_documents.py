@@ -226,7 +226,7 @@ class CampaignSummary(serializers.Serializer[Campaign]):
     cut = serializers.BooleanField(help_text="Whether more executions were selected than a draft contains.")
     progress = serializers.SerializerMethodField()
     results = serializers.SerializerMethodField(
-        help_text="What became of the executions that were re-driven or resubmitted."
+        help_text="The outcome of the executions that were re-driven or resubmitted."
     )
     createdBy = serializers.CharField(source="created_by")
     createdAt = serializers.DateTimeField(source="created_at")

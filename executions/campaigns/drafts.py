@@ -27,7 +27,7 @@ from tenancy.models import Tenant
 MOST_ITEMS = 100_000
 """The most executions that a draft contains."""
 HOURS_KEPT = 24
-"""After this time the clock removes a draft that nobody has started."""
+"""After this time the clock removes a draft that was not started."""
 REMOVED_AT_ONCE = 10
 USUAL_RATE = 60
 QUICK_RATE = 3000
@@ -127,7 +127,7 @@ def discard(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str =
 
 
 def remove_old() -> int:
-    """Remove drafts that nobody has started for HOURS_KEPT hours, at most REMOVED_AT_ONCE. Return how many."""
+    """Remove drafts that are older than HOURS_KEPT hours, at most REMOVED_AT_ONCE. Return how many."""
     for removed in range(REMOVED_AT_ONCE):
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(statements.LOCK_OLD_DRAFT, [HOURS_KEPT])

@@ -1,4 +1,4 @@
-"""What became of the executions that a campaign ran again."""
+"""The outcome of the executions that a campaign ran again."""
 
 import uuid
 from collections.abc import Collection

@@ -45,7 +45,7 @@ INSERT INTO executions_campaignevent (campaign_id, kind, actor, data)
 SELECT id, %(event)s, %(actor)s, %(data)s::jsonb FROM changed
 """
 
-# What changes with the status. A resume accepts the failures because of which the campaign has paused itself.
+# What changes with the status. If the campaign has paused itself, a resume accepts its failures.
 START = """,
     rate_since = now(), created_by = %(actor)s, reason = %(reason)s, rate_per_minute = %(rate)s,
     canary = %(canary)s, stop_after_failures = %(stop_after)s, target_release_version = %(target)s,
@@ -59,7 +59,7 @@ RESUME = """,
 FINISH = ", finished_at = now(), cause = ''"
 END_CANARY = ", rate_since = now(), admitted = 0, canary_over = true"
 
-# Counts what became of the executions that campaigns ran again: the new one of an item that was resubmitted, otherwise
+# Counts the outcomes of the executions that campaigns ran again: the new one of an item that was resubmitted, otherwise
 # its own. No row for a campaign: it has not run any.
 RESULTS = """
 SELECT i.campaign_id, count(*) FILTER (WHERE e.status IN ('QUEUED', 'RUNNING', 'WAIT_RETRY')),
@@ -86,7 +86,7 @@ SELECT c.id FROM executions_campaign c
 WHERE c.id = %(campaign)s AND c.tenant_id = %(tenant)s AND c.status = 'DRAFT' FOR UPDATE
 """
 
-# Chooses the oldest draft that nobody has started for a day. No row: there is none, or another process removes it.
+# Locks the oldest draft, if it is older than so many hours. No row: no draft is, or another process removes it.
 LOCK_OLD_DRAFT = """
 SELECT c.id FROM executions_campaign c WHERE c.status = 'DRAFT' AND c.created_at < now() - make_interval(hours => %s)
 ORDER BY c.created_at LIMIT 1 FOR UPDATE SKIP LOCKED

@@ -148,10 +148,12 @@ def test_a_campaign_over_revoked_releases_needs_a_tick(log_in: LogIn, client: Cl
     client.post(reverse("admin:releases_release_revoke", args=[acme.release.pk]), {"reason": "leaked"})
     operator = log_in("operator")
     address, filters = reverse("admin:executions_campaign_start"), {"tenant": "acme", "pipeline_id": PIPELINE}
-    shown = operator.get(address, filters).content.decode()
-    assert "acme.orders 1.0: 1 execution. “leaked”" in shown
+    shown = operator.post(address, filters, follow=True).content.decode()
+    assert "pinned to the revoked release acme.orders 1.0" in shown
+    assert "“leaked”" in shown
     assert 'name="allow_revoked"' in shown
-    order = {**filters, "why": "x", "rate_per_minute": "1"}
+    draft = campaigns.campaigns(acme.tenant).get()
+    address, order = reverse("admin:executions_campaign_begin", args=[draft.pk]), {"why": "x", "rate_per_minute": "1"}
     assert operator.post(address, order).status_code == 409
     assert operator.post(address, {**order, "allow_revoked": "on"}).status_code == 302
     assert campaigns.campaigns(acme.tenant).get().allow_revoked
