@@ -116,13 +116,14 @@ class InteractionAdmin(ReadOnlyAdmin):
     @column("Request", empty="-")
     def request_fields(self, interaction: Any) -> SafeString | None:
         fields = telling_fields(interaction.members or {})
-        return format_html_join("", '<div><span class="dc-quiet">{}:</span> {}</div>', fields) or None
+        lines = format_html_join("", '<div><span class="dc-quiet">{}:</span> {}</div>', fields)
+        return format_html('<div class="dc-lines">{}</div>', lines) if lines else None
 
     @column("Pipeline and execution")
     def pipeline(self, interaction: Interaction) -> SafeString:
         execution = interaction.execution
         name = execution.execution_key or f"…{str(execution.pk)[-8:]}"
-        return format_html('{}<div class="dc-quiet">{}</div>', execution.pipeline_id, name)
+        return format_html('<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, name)
 
     @badge("Status", VARIANTS)
     def state(self, interaction: Interaction) -> str:
