@@ -234,7 +234,7 @@ class AssigneeInvalid(CoordinatorError):
 class InteractionClaimed(CoordinatorError):
     code = "INTERACTION_CLAIMED"
     status = 409
-    title = "Somebody else has claimed the interaction"
+    title = "Another caller has claimed the interaction"
 
 
 class InteractionNotClaimed(CoordinatorError):

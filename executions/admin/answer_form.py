@@ -8,6 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from executions.admin.documents import bounded_json, typed_value
+from executions.awaits import claims
 from executions.awaits.interactions import answer_types, gives_many, request_type
 from executions.errors import AnswerInvalid
 from executions.models import Interaction
@@ -60,7 +61,7 @@ class AnswerForm:
             of_form(posted),
             posted.get("do", AS_JSON[0]),
             draft=posted.get("response", ""),
-            note=posted.get("note", ""),
+            note=posted.get("note", "").replace("\r\n", "\n"),
             take_over=bool(posted.get("take_over")),
         )
 
@@ -90,6 +91,7 @@ class AnswerForm:
 
     def response(self) -> Any:
         """Return the answer. Raises `AnswerInvalid` and `InvalidRequest` with the problems of what was entered."""
+        require_text(self.note, "note", claims.LONGEST_NOTE)
         if self.is_json:
             return typed_value(self.draft, field=ROOT_PATH)
         value, problems = value_of(self.part, timezone.get_current_timezone(), _read_json)
@@ -99,7 +101,7 @@ class AnswerForm:
         return typed_value(self.draft, field=ROOT_PATH)
 
     def place(self, error: CoordinatorError) -> list[Problem]:
-        """Put the problems of a rejected answer beside their fields. Return those that belong to none."""
+        """Put the problems of a rejected answer at their fields. Return those that belong to none."""
         if self.is_json:
             return list(error.errors)
         self.part, rest = with_problems(self.part, list(error.errors))
@@ -107,6 +109,14 @@ class AnswerForm:
             rest += [{"field": ROOT_PATH, "code": error.code, "message": message} for message in self.part.problems]
             self.part = replace(self.part, problems=())
         return rest
+
+
+def require_text(text: str, field: str, longest: int) -> None:
+    """Raise `InvalidRequest` if a text cannot be stored."""
+    if len(text) > longest or "\0" in text:
+        message = f"must have at most {longest} characters, and no character U+0000"
+        problem = {"field": field, "code": "INVALID", "message": message}
+        raise InvalidRequest(f"{field} {message}", errors=[problem])
 
 
 def _read_json(text: str, path: str) -> tuple[Any, list[Problem]]:

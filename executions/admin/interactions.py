@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
 
-from executions.admin.answer_form import AnswerForm
+from executions.admin.answer_form import AnswerForm, require_text
 from executions.admin.documents import bounded_json
 from executions.admin.filters import ExecutionsPipelineFilter
 from executions.admin.interaction_filters import (
@@ -54,6 +54,7 @@ VARIANTS = {
 MOST_NEXT = 200
 """How many of the questions with the nearest deadlines are candidates for the next one."""
 MOST_MEMBERS = 200
+LONGEST_NAME = 150
 # The short scalars of a request. Requests may be large, so the database picks them.
 SHORT_MEMBERS = """
 CASE jsonb_typeof(executions_interaction.request) WHEN 'object' THEN (
@@ -118,13 +119,14 @@ class InteractionAdmin(ReadOnlyAdmin):
     @column("Request", empty="-")
     def request_fields(self, interaction: Any) -> SafeString | None:
         fields = telling_fields(interaction.members or {})
-        return format_html_join("", '<div><span class="dc-quiet">{}:</span> {}</div>', fields) or None
+        lines = format_html_join("", '<div><span class="dc-quiet">{}:</span> {}</div>', fields)
+        return format_html('<div class="dc-lines">{}</div>', lines) if lines else None
 
     @column("Pipeline and execution")
     def pipeline(self, interaction: Interaction) -> SafeString:
         execution = interaction.execution
         name = execution.execution_key or f"…{str(execution.pk)[-8:]}"
-        return format_html('{}<div class="dc-quiet">{}</div>', execution.pipeline_id, name)
+        return format_html('<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, name)
 
     @badge("Status", VARIANTS)
     def state(self, interaction: Interaction) -> str:
@@ -178,7 +180,9 @@ class InteractionAdmin(ReadOnlyAdmin):
     def delegate_page(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         def act(row: Interaction) -> str:
             to, take_over = request.POST.get("to", "").strip(), bool(request.POST.get("take_over"))
-            note = request.POST.get("note", "")[: claims.LONGEST_NOTE]
+            note = request.POST.get("note", "").replace("\r\n", "\n")
+            require_text(to, "to", LONGEST_NAME)
+            require_text(note, "note", claims.LONGEST_NOTE)
             claims.delegate(row.tenant, row.pk, actor=actor(request.user), to=to, note=note, take_over=take_over)
             return f"The question is delegated to {to}."
 
@@ -243,7 +247,7 @@ class InteractionAdmin(ReadOnlyAdmin):
             )
 
     def _next(self, request: HttpRequest, row: Interaction) -> Interaction | None:
-        """Return the open question that the person may answer and nobody else has claimed, same pipeline first."""
+        """Return the open question that the person may answer and no other has claimed, same pipeline first."""
         rows = Interaction.objects.filter(tenant__in=list(tenants_of(request.user, Scope.ANSWER)))
         free = Q(claimed_until=None) | Q(claimed_until__lte=timezone.now()) | Q(claimed_by=actor(request.user))
         open_rows = rows.filter(free, status__in=Interaction.OPEN).exclude(transport=TIMER).exclude(pk=row.pk)

@@ -84,7 +84,7 @@ class CompleteRequest(StrictSerializer):
 
 class ClaimRequest(StrictSerializer):
     takeOver = Flag(
-        required=False, default=False, help_text="Also if the claim of somebody else lasts. Otherwise that is an error."
+        required=False, default=False, help_text="Take over the claim of another caller, which otherwise is an error."
     )
 
 

@@ -41,7 +41,7 @@ class _Locked:
 def claim(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, take_over: bool = False) -> Interaction:
     """Claim an open interaction for CLAIM_TIME. Renews a claim that the actor has.
 
-    Raises `InteractionUnknown`, `InteractionClosed`, and `InteractionClaimed` if the claim of somebody else lasts,
+    Raises `InteractionUnknown`, `InteractionClosed`, and `InteractionClaimed` if the claim of another actor lasts,
     unless `take_over` is set.
     """
     return _claim(interaction(tenant, interaction_id), actor, take_over=take_over)
@@ -60,7 +60,7 @@ def release(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str) -> Interac
     with transaction.atomic():
         locked = _lock(found)
         if locked.claimed_by != actor:
-            raise InteractionNotClaimed(f"{locked.claimed_by or 'Nobody'} has claimed interaction {found.pk}.")
+            raise InteractionNotClaimed(f"Interaction {found.pk} is not claimed by {actor}.")
         _change(found, locked, Kind.RELEASED, actor=actor)
         _record("interaction.release", found, actor)
     return interaction(tenant, found.pk)
@@ -72,7 +72,7 @@ def delegate(
     """Pass an open interaction on to the member with the user name `to`, and end its claim.
 
     Raises `InteractionUnknown`, `DelegateUnknown` if no such member may answer, `InteractionClosed`, and
-    `InteractionClaimed` if the claim of somebody else lasts, unless `take_over` is set.
+    `InteractionClaimed` if the claim of another actor lasts, unless `take_over` is set.
     """
     found = interaction(tenant, interaction_id)
     person = holders(tenant, Scope.ANSWER).filter(username=to).first()

@@ -105,8 +105,8 @@ def complete(
 
     The first answer is stored with its actor and time. The last missing answer of a unit resumes the execution. A
     repeated answer changes nothing, returns the first answer, and sends the wake-up for the execution again. An answer
-    after the deadline fails the unit and the execution, as the sweep does. With `unless_claimed`, the claim of somebody
-    else refuses the answer; pages set it until the person confirms. `note` is stored with the answer.
+    after the deadline fails the unit and the execution, as the sweep does. With `unless_claimed`, the claim of another
+    actor refuses the answer; pages set it until the person confirms. `note` is stored with the answer.
 
     Raises, in this order: `ResumeTokenInvalid`, `CorrelationAmbiguous`, `InteractionUnknown`, `AwaitTimedOut`,
     `InteractionClosed`, `InteractionClaimed`, `AnswerInvalid`.

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from executions.awaits import claims
@@ -230,7 +232,7 @@ def test_answer_and_next_shows_the_next_question_of_the_same_pipeline_first(
 
 def test_a_question_is_claimed_and_released_and_others_see_who_has_it(log_in: LogIn, world: World) -> None:
     one, mine, other = ask(world), log_in("operator"), log_in("on-call")
-    assert "Nobody is working on it" in page(mine, one).text
+    assert "Not claimed." in page(mine, one).text
     assert "You have claimed the question" in post(mine, one, "claim").text
     seen = page(other, one).text
     assert "<strong>operator</strong> is working on it" in seen
@@ -281,6 +283,25 @@ def test_a_question_is_passed_on_with_a_note(log_in: LogIn, world: World) -> Non
     shown = post(client, one, "delegate", to="on-call", note="You know Ann").text
     assert "Delegated to <strong>on-call</strong>" in shown
     assert "You know Ann" in shown
+
+
+@pytest.mark.parametrize("text", ["x" * 2001, "a\0b"])
+def test_texts_that_cannot_be_stored_are_rejected(text: str, log_in: LogIn, world: World) -> None:
+    one, client = ask(world), log_in("operator")
+    assert answer(client, one, note=text).status_code == 400
+    assert post(client, one, "delegate", to="on-call", note=text).status_code == 400
+    assert post(client, one, "delegate", to=text).status_code == 400
+    one.refresh_from_db()
+    assert (one.status, one.claim_changes) == ("DISPATCHED", 0)
+
+
+def test_the_page_and_the_list_need_few_queries(log_in: LogIn, world: World) -> None:
+    one, client = ask(world), log_in("operator")
+    claims.claim(world.tenant, one.pk, actor="user:eva")
+    for address in (reverse("admin:executions_interaction_change", args=[one.pk]), reverse(LIST)):
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(address).status_code == 200
+        assert len(queries) <= 25
 
 
 @pytest.mark.parametrize("who", ["viewer", "release-manager", "stranger", "nobody"])
