@@ -335,11 +335,9 @@ class _Drawing:
 _FAILURES: Final = frozenset({State.FAILED, State.DLQ, State.WAIT_RETRY})
 _WAITS: Final[Mapping[str, Kind]] = {State.QUEUED.value: Kind.QUEUED, State.WAIT_RETRY.value: Kind.RETRY}
 _WHY: Final = {
-    "SUBMITTED": "Waits for a worker.",
-    "LEASE_EXPIRED": "Waits for a worker again, because the lease was lost.",
+    "LEASE_EXPIRED": "The lease was lost.",
     "REDRIVEN": "Re-driven.",
-    "RETRY_SCHEDULED": "Waits for the next attempt.",
-    "AWAIT_COMPLETED": "Answered. Waits for a worker.",
+    "AWAIT_COMPLETED": "Answered.",
     "DISPATCH_FAILED": "Could not be sent to a worker.",
 }
 _LOST: Final = {
