@@ -67,7 +67,7 @@ def shown(execution: Execution, now: Now) -> dict[str, Any]:
 
 
 def _refusals(execution: Execution, state: State) -> dict[str, str]:
-    """Return why nobody may do each act now; empty if somebody may."""
+    """Return why each act is not possible now; empty if it is possible for the roles that may do it."""
     ended = "" if legal(state, State.CANCELLED) else "It has ended."
     redrive = "" if state in redrivable(allow_failed=True) else "Only failed executions can be re-driven."
     if not redrive and execution.release.status == Status.RETIRED:

@@ -5,10 +5,11 @@ Only what is known is drawn. If a worker reported no times of its steps, one bar
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from executions.inspection.timeline_clock import fitted, moment
 from executions.models.states import TERMINAL, State
 from wire.documents.execution_runs import REPORTS, TOLERANCE, Event
 
@@ -141,7 +142,7 @@ class _Drawing:
     def add(self, event: Event) -> None:
         self._status = event.status
         if event.kind == "SUBMITTED":
-            self._step = self._first = _whole(event.data.get("checkpointStep")) or 0
+            self._step = self._first = _number(event.data.get("checkpointStep")) or 0
         elif event.kind == "CLAIMED":
             self._claimed(event)
         elif event.kind == "CHECKPOINT":
@@ -172,13 +173,13 @@ class _Drawing:
     # --- claims and how they end ---
 
     def _claimed(self, event: Event) -> None:
-        self._step = _whole(event.data.get("stepIndex")) or 0
+        self._step = _number(event.data.get("stepIndex")) or 0
         self._end_wait(event.at)
-        attempt = (_whole(event.data.get("attempt")) or 0) + 1
+        attempt = (_number(event.data.get("attempt")) or 0) + 1
         self._claim = _Claim(event.at, attempt, self._step, event.at)
 
     def _checkpoint(self, event: Event) -> None:
-        self._step = _whole(event.data.get("nextStepIndex")) or self._step
+        self._step = _number(event.data.get("nextStepIndex")) or self._step
         if self._claim is None:
             return
         if not self._steps(Kind.WORK, self._claim, event):
@@ -200,7 +201,7 @@ class _Drawing:
     def _dropped(self, event: Event) -> None:
         """Draw what a worker did after it had lost the lease. Its checkpoints have drawn some of it."""
         for index, start, end in event.data.get("steps") or ():
-            began, ended = _moment(start), _moment(end)
+            began, ended = moment(start), moment(end)
             if self._is_new(event, index, start, end) and began and ended and began <= ended <= event.at + TOLERANCE:
                 note = "Reported after the lease was lost, so it does not count."
                 worker = str(event.data.get("worker") or "")
@@ -221,11 +222,11 @@ class _Drawing:
     def _steps(self, kind: Kind, claim: _Claim, event: Event) -> bool:
         """Draw the reported spans of steps. Return False if there are none, or if their times cannot be true."""
         reported = [tuple(each) for each in event.data.get("steps") or ()]
-        window = _fitted([(start, end) for _, start, end in reported], claim.at, event.at)
+        window = fitted([(start, end) for _, start, end in reported], claim.at, event.at)
         if not reported or window is None:
             return False
         spans, note = window
-        failed = _whole(event.data.get("failedStepIndex"))
+        failed = _number(event.data.get("failedStepIndex"))
         worker = str(event.data.get("worker") or "")
         for (index, start, end), (began, ended) in zip(reported, spans, strict=True):
             if self._is_new(event, index, start, end):
@@ -243,8 +244,8 @@ class _Drawing:
     def _together(self, kind: Kind, claim: _Claim, event: Event, last: int) -> None:
         """Draw one bar for all steps of a part whose steps have no known times."""
         worker, last = str(event.data.get("worker") or ""), max(last, claim.start)
-        fitted = _fitted([event.data["span"]], claim.at, event.at) if event.data.get("span") else None
-        start, end = fitted[0][0] if fitted else (claim.since, event.at)
+        placed = fitted([event.data["span"]], claim.at, event.at) if event.data.get("span") else None
+        start, end = placed[0][0] if placed else (claim.since, event.at)
         note = "Only the start and the end of the transition are known." if last > claim.start else ""
         self._bar(claim.start, Bar(kind, start, end, last, claim.attempt, worker, note))
 
@@ -259,7 +260,7 @@ class _Drawing:
         if event.kind == "AWAITING":
             found = [each.step_index for each in self._awaits if each.opened_at == event.at]
             return found[0] if found else claim.start
-        failed = _whole(event.data.get("failedStepIndex"))
+        failed = _number(event.data.get("failedStepIndex"))
         return self._last if failed is None else failed
 
     @property
@@ -276,7 +277,7 @@ class _Drawing:
 
     def _note_wait(self, event: Event) -> None:
         if event.kind == "AWAIT_COMPLETED":
-            self._step = (_whole(event.data.get("stepIndex")) or 0) + 1
+            self._step = (_number(event.data.get("stepIndex")) or 0) + 1
         if event.status in _WAITS:
             if self._wait is None:
                 self._wait = (_WAITS[event.status], event.at, _WHY.get(event.kind, ""))
@@ -307,7 +308,7 @@ class _Drawing:
 
     def _note_failure(self, event: Event) -> None:
         if event.status in (State.FAILED, State.DLQ):
-            named = (_whole(event.data.get(name)) for name in ("failedStepIndex", "stepIndex"))
+            named = (_number(event.data.get(name)) for name in ("failedStepIndex", "stepIndex"))
             self._failed = next((index for index in named if index is not None), self._step)
         elif event.status not in TERMINAL_VALUES:
             self._failed = None
@@ -334,11 +335,9 @@ class _Drawing:
 _FAILURES: Final = frozenset({State.FAILED, State.DLQ, State.WAIT_RETRY})
 _WAITS: Final[Mapping[str, Kind]] = {State.QUEUED.value: Kind.QUEUED, State.WAIT_RETRY.value: Kind.RETRY}
 _WHY: Final = {
-    "SUBMITTED": "Waits for a worker.",
-    "LEASE_EXPIRED": "Waits for a worker again, because the lease was lost.",
+    "LEASE_EXPIRED": "The lease was lost.",
     "REDRIVEN": "Re-driven.",
-    "RETRY_SCHEDULED": "Waits for the next attempt.",
-    "AWAIT_COMPLETED": "Answered. Waits for a worker.",
+    "AWAIT_COMPLETED": "Answered.",
     "DISPATCH_FAILED": "Could not be sent to a worker.",
 }
 _LOST: Final = {
@@ -359,41 +358,5 @@ def _await_bar(each: Await, until: datetime) -> Bar:
     )
 
 
-def _fitted(
-    spans: Sequence[Sequence[int]], claimed: datetime, recorded: datetime
-) -> tuple[list[tuple[datetime, datetime]], str] | None:
-    """Return spans that a worker reported as times between claim and report. None if that is impossible.
-
-    The clocks of workers differ from the coordinator's. If the spans lie outside, all are moved by the same time.
-    """
-    moments = [(_moment(start), _moment(end)) for start, end in spans]
-    known = [(start, end) for start, end in moments if start is not None and end is not None and start <= end]
-    if not known or len(known) < len(moments):
-        return None
-    first, last = min(start for start, _ in known), max(end for _, end in known)
-    shift = max(claimed - first, timedelta()) or min(recorded - last, timedelta())
-    if abs(shift) > TOLERANCE or last + shift > recorded + _PRECISION or first + shift < claimed - _PRECISION:
-        return None
-    note = f"The worker's clock differs by {abs(shift).total_seconds():.1f} s." if abs(shift) > _NOTED else ""
-    return [
-        (_within(start + shift, claimed, recorded), _within(end + shift, claimed, recorded)) for start, end in known
-    ], note
-
-
-_PRECISION: Final = timedelta(milliseconds=2)
-_NOTED: Final = timedelta(milliseconds=100)
-
-
-def _within(moment: datetime, first: datetime, last: datetime) -> datetime:
-    return max(first, min(moment, last))
-
-
-def _moment(milliseconds: int) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        return None
-
-
-def _whole(value: Any) -> int | None:
+def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None

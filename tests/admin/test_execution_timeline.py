@@ -79,6 +79,22 @@ def test_a_tab_is_a_link_and_needs_few_queries(tab: str, log_in: LogIn, acme: Wo
     assert f'id="tab-{current}" href="{page(acme.execution, current)}" aria-current="page"' in text
 
 
+@pytest.mark.parametrize("tab", ["timeline", "payloads", "error", "events", "progress"])
+def test_an_index_serves_each_query_of_a_tab(tab: str, log_in: LogIn, acme: World) -> None:
+    failed(acme)
+    client = log_in("operator")
+    with CaptureQueriesContext(connection) as queries:
+        client.get(page(acme.execution, tab))
+    read = [query["sql"] for query in queries if "executions_" in query["sql"] and query["sql"].startswith("SELECT")]
+    assert len(read) > 3
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for sql in read:
+            cursor.execute(f"EXPLAIN {sql}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "Seq Scan on executions_" not in plan, f"{sql}\n{plan}"
+
+
 def test_events_are_paged_and_the_newest_are_first(log_in: LogIn, acme: World) -> None:
     for number in range(60):
         holds.pause(acme.execution, actor="user:ann", reason=f"pause {number}")
