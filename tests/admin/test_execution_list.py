@@ -93,7 +93,7 @@ def test_the_address_has_no_empty_parameters(log_in: LogIn) -> None:
 def test_a_person_chooses_the_columns_and_the_session_remembers_them(log_in: LogIn, failed: Execution) -> None:
     client = log_in("viewer")
     assert headings(listed(client))[1:] == [
-        *("Execution", "Execution key", "Status", "Pipeline id", "Release version", "Error", "Duration", "Submitted")
+        *("Execution", "Key", "Status", "Pipeline", "Release", "Error", "Duration", "Submitted")
     ]
     chosen = listed(client, columns="tags,attempts,status")
     assert headings(chosen)[1:] == ["Execution", "Status", "Attempt", "Tags"]
