@@ -25,7 +25,7 @@ class ExecutionColumns:
         "key": "key",
         "status": "state",
         "pipeline": "pipeline",
-        "release": "release",
+        "release": "release_name",
         "error": "error",
         "step": "step",
         "duration": "duration",
@@ -65,7 +65,7 @@ class ExecutionColumns:
         return execution.pipeline_id
 
     @column("Release")
-    def release(self, execution: Execution) -> str:
+    def release_name(self, execution: Execution) -> str:
         return execution.release_version
 
     @column("Submitted by")

@@ -179,6 +179,10 @@ def test_an_export_has_nothing_of_another_tenant(log_in: LogIn, acme: World) -> 
     assert len(export(log_in("stranger"), q=str(acme.execution.pk)).getvalue().splitlines()) == 1
 
 
+def test_someone_without_a_tenant_exports_nothing(log_in: LogIn) -> None:
+    assert export(log_in("nobody")).status_code == 404
+
+
 def test_an_invalid_export_leads_back_to_the_list(log_in: LogIn) -> None:
     response = export(log_in("viewer"), step="x")
     assert response["Location"] == f"{reverse(LIST)}?step=x"

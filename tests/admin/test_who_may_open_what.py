@@ -129,7 +129,6 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "pipelines": (plain("releases_pipeline_changelist"), (*MEMBERS, "stranger"), 403),
     "releases": (plain("releases_release_changelist"), (*MEMBERS, "stranger"), 403),
     "executions": (plain("executions_execution_changelist"), (*MEMBERS, "stranger"), 403),
-    "export of executions": (of("executions_execution_export", lambda w: "csv"), (*MEMBERS, "stranger"), 403),
     "workers": (plain("executions_worker_changelist"), (*MEMBERS, "stranger"), 403),
     "tenants": (plain("tenancy_tenant_changelist"), (*ADMINS, "stranger"), 403),
     "memberships": (plain("tenancy_membership_changelist"), (*ADMINS, "stranger"), 403),
