@@ -65,7 +65,7 @@ def _selected(request: HttpRequest, requested: SearchRequest) -> QuerySet[Execut
 
 
 def _tenant(request: HttpRequest, requested: SearchRequest, rows: QuerySet[Execution]) -> Tenant:
-    """Return the tenant of the rows. Raises `Http404` if there is none, and `InvalidRequest` if there are several."""
+    """Return the tenant of the rows. Raises `Http404` without rows, and `InvalidRequest` if they have several."""
     tenants: list[Any] = [each for each in requested.tenants if requested.search.tenant in (None, each.slug)]
     if request.POST.get("rows") != ALL:
         ids = set(rows.order_by().values_list("tenant", flat=True))

@@ -22,10 +22,10 @@ class ExecutionColumns:
 
     METHODS: ClassVar = {
         "id": "identifier",
-        "key": "execution_key",
+        "key": "key",
         "status": "state",
-        "pipeline": "pipeline_id",
-        "release": "release_version",
+        "pipeline": "pipeline",
+        "release": "release_name",
         "error": "error",
         "step": "step",
         "duration": "duration",
@@ -33,7 +33,7 @@ class ExecutionColumns:
         "finished": "finished",
         "attempts": "attempt",
         "tags": "tag_list",
-        "by": "submitted_by",
+        "by": "by",
         "smoke": "smoke_test",
         "tenant": "tenant",
     }
@@ -55,6 +55,22 @@ class ExecutionColumns:
             text[:HEAD],
             text[HEAD:],
         )
+
+    @column("Key")
+    def key(self, execution: Execution) -> str:
+        return execution.execution_key
+
+    @column("Pipeline")
+    def pipeline(self, execution: Execution) -> str:
+        return execution.pipeline_id
+
+    @column("Release")
+    def release_name(self, execution: Execution) -> str:
+        return execution.release_version
+
+    @column("Submitted by")
+    def by(self, execution: Execution) -> str:
+        return execution.submitted_by
 
     @badge("Status", STATE_VARIANTS)
     def state(self, execution: Execution) -> str:

@@ -188,6 +188,19 @@ class EventView(serializers.Serializer[ExecutionEvent]):
         return shown
 
 
+@extend_schema_field({"type": "integer", "minimum": 0, "maximum": HIGHEST_STEP})
+class StepFilter(filters.NumberFilter):
+    """A filter by the index of a step."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=0, max_value=HIGHEST_STEP, decimal_places=0, **options)
+
+
+@extend_schema_field({"type": "string"})
+class SearchFilter(filters.CharFilter):
+    """A filter by a text that the search compares."""
+
+
 class ExecutionFilter(filters.FilterSet):
     status = filters.ChoiceFilter(choices=[(state.value, state.value) for state in State])
     pipelineId = filters.CharFilter(field_name="pipeline_id")
@@ -200,15 +213,12 @@ class ExecutionFilter(filters.FilterSet):
     finishedFrom = MomentFilter(field_name="finished_at", lookup_expr="gte")
     smoke = FlagFilter()
     resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
-    stepIndex = filters.NumberFilter(
+    stepIndex = StepFilter(
         method="by_step",
-        min_value=0,
-        max_value=HIGHEST_STEP,
-        decimal_places=0,
         help_text="The index of the step at which a live execution is, or at which a failed one failed.",
     )
-    tag = filters.CharFilter(method="by_text", help_text="One of the tags.")
-    prefix = filters.CharFilter(method="by_text", help_text="The beginning of the idempotency key, or of the id.")
+    tag = SearchFilter(method="by_text", help_text="One of the tags.")
+    prefix = SearchFilter(method="by_text", help_text="The beginning of the idempotency key, or of the id.")
 
     def by_step(self, rows: QuerySet[Execution], name: str, value: int) -> QuerySet[Execution]:
         return self._narrowed(rows, Search(step=int(value)))

@@ -93,7 +93,7 @@ def test_the_address_has_no_empty_parameters(log_in: LogIn) -> None:
 def test_a_person_chooses_the_columns_and_the_session_remembers_them(log_in: LogIn, failed: Execution) -> None:
     client = log_in("viewer")
     assert headings(listed(client))[1:] == [
-        *("Execution", "Execution key", "Status", "Pipeline id", "Release version", "Error", "Duration", "Submitted")
+        *("Execution", "Key", "Status", "Pipeline", "Release", "Error", "Duration", "Submitted")
     ]
     chosen = listed(client, columns="tags,attempts,status")
     assert headings(chosen)[1:] == ["Execution", "Status", "Attempt", "Tags"]
@@ -177,6 +177,10 @@ def test_an_export_has_what_the_list_shows(log_in: LogIn, acme: World, failed: E
 def test_an_export_has_nothing_of_another_tenant(log_in: LogIn, acme: World) -> None:
     assert "acme" not in export(log_in("stranger")).getvalue().decode()
     assert len(export(log_in("stranger"), q=str(acme.execution.pk)).getvalue().splitlines()) == 1
+
+
+def test_someone_without_a_tenant_exports_nothing(log_in: LogIn) -> None:
+    assert export(log_in("nobody")).status_code == 404
 
 
 def test_an_invalid_export_leads_back_to_the_list(log_in: LogIn) -> None:

@@ -45,8 +45,7 @@ def test_one_execution_is_found_among_many_by_keyboard(
 
 def test_the_open_search_breaks_no_rule_of_axe(page: Page, acme: tuple[World, str]) -> None:
     page.goto("/admin/executions/execution/?status=live&step=x&columns=id,key,status,tags,step,error,tenant")
-    for summary in page.locator("details.dc-more:not([open]) > summary").all():
-        summary.click()
+    page.evaluate("document.querySelectorAll('details.dc-more').forEach(part => { part.open = true; })")
     page.evaluate(AXE)
     for way in shown_in_each_way(page):
         assert not list(findings(page)), way
