@@ -27,19 +27,32 @@ class Panel:
     def rows(self) -> list[tuple[str, int, int]]:
         """The same as a table: for each release, how many executions finished and failed."""
         pairs = zip(self.finished.layers, self.failed.layers, strict=True)
-        return [(finished.name, finished.total, failed.total) for finished, failed in pairs]
+        return [(finished.name, finished.total, failed.total) for finished, failed in pairs if finished.total]
 
 
-def panel(
-    title: str, interval: str, series: Series, releases: Mapping[int, Release], activations: Sequence[Activation]
+def panels(
+    hour: Series, day: Series, releases: Mapping[int, Release], activations: Sequence[Activation]
+) -> list[Panel]:
+    """Return the charts of the last hour and day. Each release has the same place, and so the same colour, in all."""
+    ids = {*hour.releases, *day.releases}
+    ordered = sorted(ids, key=lambda pk: (-day.total(pk).finished, pk))
+    names = {pk: name_of(releases[pk], {each: releases[each] for each in ids}) for pk in ordered}
+    return [
+        _panel("Last hour", "minute", hour, names, activations),
+        _panel("Last 24 hours", "hour", day, names, activations),
+    ]
+
+
+def _panel(
+    title: str, interval: str, series: Series, names: Mapping[int, str], activations: Sequence[Activation]
 ) -> Panel:
-    """Return the charts of a window. Both have the same releases in the same order."""
+    """Return the charts of a window. `names` has the releases in the order of their layers."""
     switches = [each for each in activations if each.kind in SWITCHES and each.activated_at >= series.window.since]
     marks = [Mark(series.window.position(each.activated_at), _switch(each)) for each in switches]
-    ordered = sorted(series.releases, key=lambda pk: (-series.releases[pk].finished, pk))
+    ordered = list(names)
 
     def chart(member: str) -> Chart:
-        layers = [Layer(name_of(releases[pk], releases), series.values(pk, member)) for pk in ordered[:RELEASES_SHOWN]]
+        layers = [Layer(names[pk], series.values(pk, member)) for pk in ordered[:RELEASES_SHOWN]]
         others = [series.values(pk, member) for pk in ordered[RELEASES_SHOWN:]]
         if others:
             layers.append(Layer(f"{len(others)} others", [sum(values) for values in zip(*others, strict=True)]))

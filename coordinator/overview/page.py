@@ -46,10 +46,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "worker_count": facts.workers.total(),
         "waiting_count": waiting_count(tenant_ids),
         "max_counted": MAX_COUNTED,
-        "panels": [
-            charts.panel("Last hour", "minute", facts.hour, releases, activations),
-            charts.panel("Last 24 hours", "hour", facts.day, releases, activations),
-        ],
+        "panels": charts.panels(facts.hour, facts.day, releases, activations),
         "activations": activations[:ACTIVATIONS_SHOWN],
     }
     return {**context, **shown}

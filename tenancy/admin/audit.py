@@ -1,6 +1,7 @@
 """The pages of the audit log, for tenant admins. Superusers also see the chain of the installation."""
 
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 from django.contrib import admin
@@ -90,9 +91,9 @@ def _moment(text: str) -> Any:
         if parse_date(text):
             return f"{text}T00:00:00Z"
         found = parse_datetime(text)
-    except ValueError:
+        return found.astimezone(UTC) if found and is_aware(found) else None
+    except (ValueError, OverflowError):  # there is no such day, or it is in no year of UTC
         return None
-    return found if found and is_aware(found) else None
 
 
 @admin.register(AuditEntry)

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from executions.campaigns import campaigns
 from executions.holds import holds
-from executions.models import Interaction, Worker
+from executions.models import FinishedCount, Interaction, Worker
 from executions.statistics import finished
 from releases.activation.revocation import revoke
 from releases.models import ActivationRequest, Blob, Pipeline
@@ -151,6 +151,19 @@ def test_the_charts_show_what_finished_and_the_activations(log_in: LogIn, acme: 
         assert panel.rows == [(acme.release.release_version, 2, 2)]
     assert "at most 2 a minute" in answer.text
     assert 'role="img"' in answer.text
+
+
+def test_a_release_has_the_same_colour_in_all_charts(log_in: LogIn, acme: World) -> None:
+    minute = timezone.now().replace(second=0, microsecond=0)
+    second = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
+    for release, hours, succeeded in ((acme.release, 5, 100), (second, 0, 10)):
+        at = minute - timedelta(hours=hours, minutes=5)
+        FinishedCount.objects.create(release=release, minute=at, succeeded=succeeded, failed=1, cancelled=0)
+    hour, day = log_in("viewer").get(reverse(INDEX)).context["panels"]
+    for chart in (hour.finished, hour.failed, day.finished, day.failed):
+        assert [layer.name for layer in chart.layers] == ["1.0", "2.0"]
+    assert hour.rows == [("2.0", 11, 1)]
+    assert day.rows == [("1.0", 101, 1), ("2.0", 11, 1)]
 
 
 def test_counts_of_the_clock_replace_what_pages_count(log_in: LogIn, acme: World) -> None:
