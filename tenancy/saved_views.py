@@ -38,7 +38,7 @@ def views(person: User, page: SavedView.Page) -> QuerySet[SavedView]:
 
 
 def save(person: User, page: SavedView.Page, name: str, query: str, *, tenant: Tenant | None) -> SavedView:
-    """Save a view, and share it with the members of `tenant` if one is given. The caller has checked the query.
+    """Save a view. If `tenant` is not None, share it with its members. The caller has checked the query.
 
     Raises `InvalidRequest`, `ViewNameTaken`, `TooManyViews`, and as `require` does if the person may not operate in the
     tenant.

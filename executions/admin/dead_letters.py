@@ -37,7 +37,7 @@ OPEN = "open"
 
 
 class ErrorCodeFilter(TextFilter):
-    """Filters by error code. Suggests the codes of the groups that failed last, of which there are few."""
+    """Filters by error code. Suggests the codes of the groups that failed last."""
 
     title = "error code"
     parameter_name = "error"
@@ -97,9 +97,7 @@ class GroupFilter(TextFilter):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    empty = (
-        "An execution that fails for good is listed here, once for each failure. Failed executions can be re-driven."
-    )
+    empty = "Executions that failed are listed here, once for each failure. They can be re-driven and resubmitted."
     list_display = ("failed", "pipeline", "release", "tenant", "error_code", "why", "step", "current_status")
     list_filter = (
         SinceFilter,

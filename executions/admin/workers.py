@@ -82,7 +82,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant", "eligibility")
     list_filter = (StateFilter, DriftFilter, PipelineFilter, ReleaseFilter, TenantFilter)
     change_list_template = "executions/worker_list.html"
-    empty = "Start one with `pipelines worker`, next to the release that it runs. It registers by itself."
+    empty = "Start one with `pipelines worker`, next to the release that it runs. It registers automatically."
     search_fields = ("worker_id", "release_version")
     search_help_text = "Search by worker or release version"
     ordering = ("-last_heartbeat_at",)
@@ -131,7 +131,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     def drains(self, worker: Worker) -> str | None:
         if worker.drained_by_operator_at:
             return f"by an operator since {moment(worker.drained_by_operator_at)}"
-        return f"by itself since {moment(worker.draining_since)}" if worker.draining_since else None
+        return f"automatically since {moment(worker.draining_since)}" if worker.draining_since else None
 
     @column("Last heartbeat", ordering="last_heartbeat_at")
     def last_heartbeat(self, worker: Worker) -> SafeString | None:

@@ -133,7 +133,7 @@ class InteractionView(serializers.Serializer[Interaction]):
         help_text="How the response came. Null for timers, and if the worker reported the response.",
     )
     claimedBy = serializers.CharField(
-        source="claimed_by", allow_null=True, help_text="Who last claimed it. A claim keeps nobody from responding."
+        source="claimed_by", allow_null=True, help_text="Who last claimed it. Others may respond all the same."
     )
     claimedUntil = serializers.DateTimeField(
         source="claimed_until", allow_null=True, help_text="The claim has run out if this time has passed."

@@ -86,7 +86,7 @@ SELECT c.id FROM executions_campaign c
 WHERE c.id = %(campaign)s AND c.tenant_id = %(tenant)s AND c.status = 'DRAFT' FOR UPDATE
 """
 
-# Locks the oldest draft, if it is older than so many hours. No row: no draft is, or another process removes it.
+# Locks the oldest draft, if its age exceeds the limit. No row: no draft is so old, or another process removes it.
 LOCK_OLD_DRAFT = """
 SELECT c.id FROM executions_campaign c WHERE c.status = 'DRAFT' AND c.created_at < now() - make_interval(hours => %s)
 ORDER BY c.created_at LIMIT 1 FOR UPDATE SKIP LOCKED

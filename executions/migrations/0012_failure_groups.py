@@ -124,7 +124,7 @@ BEGIN
 END $$;
 CREATE TRIGGER failure_group_guard BEFORE UPDATE ON executions_failuregroup
     FOR EACH ROW EXECUTE FUNCTION guard_failure_group();
--- Only the trigger of dead letters says when a group was seen.
+-- Only the trigger of dead letters sets the times of a group.
 CREATE TRIGGER failure_group_seen_by_trigger BEFORE UPDATE OF last_seen_at ON executions_failuregroup
     FOR EACH ROW WHEN (pg_trigger_depth() < 1) EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER failure_group_not_deleted BEFORE DELETE ON executions_failuregroup

@@ -34,7 +34,7 @@ def act(
     """Show a link to an act, as a button. If it is not possible, the button is disabled and says why.
 
     `view` is the name of the act's page in the admin and `row` is its argument. The act needs `scope`; `allowed` is
-    true if the user has it. `refusal` says why nobody may act now; it may be empty.
+    true if the user has it. `refusal` says why the act is not possible now; it may be empty.
     """
     roles = [role.label.lower() for role in roles_granting(Scope(scope))]
     denial = "" if allowed else f"Your role may not do this. These roles may: {', '.join(roles)}."

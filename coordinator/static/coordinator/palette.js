@@ -7,7 +7,7 @@ const WAIT_MS = 150;
 function palette(dialog) {
   const term = dialog.querySelector("#palette-term");
   const place = dialog.querySelector("#palette-found");
-  let asked = 0;
+  let newest = 0;
   let timer;
   let pending = Promise.resolve();
 
@@ -21,21 +21,21 @@ function palette(dialog) {
     option.scrollIntoView({ block: "nearest" });
   }
 
-  // Loads the results of what is typed now. An answer to an earlier question is dropped.
+  // Loads the results of what is typed now. The response to an earlier search is dropped.
   async function load() {
     clearTimeout(timer);
-    const number = ++asked;
+    const number = ++newest;
     const address = `${dialog.dataset.search}?part=1&q=${encodeURIComponent(term.value)}`;
     const answer = await fetch(address, { redirect: "manual" });
     if (!answer.ok) return location.assign(dialog.dataset.search);
     const text = await answer.text();
-    if (number !== asked) return;
+    if (number !== newest) return;
     place.innerHTML = text;
     choose(chosen());
   }
 
   function soon() {
-    asked += 1;
+    newest += 1;
     clearTimeout(timer);
     pending = new Promise((done) => {
       timer = setTimeout(() => done(load()), WAIT_MS);
