@@ -11,6 +11,7 @@ from executions.campaigns import drafts
 from executions.campaigns.filters import WIRE_NAMES, Filters
 from executions.campaigns.selection import selected
 from executions.models import Campaign, DeadLetter
+from foundation.admin.moments import MomentField
 from foundation.errors import CoordinatorError
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor, may, tenants_of
@@ -31,9 +32,9 @@ def _text(label: str, longest: int = IDENTITY_LENGTH) -> forms.CharField:
     return forms.CharField(label=label, required=False, strip=False, max_length=longest, widget=widget)
 
 
-def _time(label: str, help_text: str) -> forms.DateTimeField:
+def _time(label: str, help_text: str) -> MomentField:
     widget = UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"})
-    return forms.DateTimeField(label=label, required=False, help_text=help_text, widget=widget)
+    return MomentField(label=label, required=False, help_text=help_text, widget=widget)
 
 
 class FiltersForm(forms.Form):

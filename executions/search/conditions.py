@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.utils import timezone
@@ -105,12 +105,12 @@ def _flag(text: str, _: datetime) -> bool:
 def _moment(text: str, now: datetime) -> datetime:
     if span := _SPAN.fullmatch(text):
         return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
-    if day := parse_date(text):
-        return timezone.make_aware(datetime.combine(day, datetime.min.time()))
-    at = parse_datetime(text)
+    day = parse_date(text)
+    at = datetime.combine(day, datetime.min.time()) if day else parse_datetime(text)
     if at is None:
         raise ValueError
-    return timezone.make_aware(at) if timezone.is_naive(at) else at
+    # A moment that is in no year of UTC raises OverflowError here, and not in the database.
+    return (timezone.make_aware(at) if timezone.is_naive(at) else at).astimezone(UTC)
 
 
 _TEXT_RULE: Final = f"must be a text of at most {LONGEST} characters"

@@ -104,9 +104,10 @@ def test_a_person_chooses_the_columns_and_the_session_remembers_them(log_in: Log
 
 
 def test_an_error_shows_its_message_as_inert_text(log_in: LogIn, failed: Execution) -> None:
-    text = listed(log_in("viewer")).text
+    text = listed(log_in("operator")).text
     assert f'title="{escape(HOSTILE)}">NO_FUNDS<' in text
     assert HOSTILE not in text
+    assert escape(HOSTILE) not in listed(log_in("viewer")).text
 
 
 def test_ids_of_one_moment_differ_where_they_are_shown(log_in: LogIn, acme: World) -> None:

@@ -133,7 +133,7 @@ def test_a_redrive_of_a_revoked_release_needs_a_second_tick(log_in: LogIn, clien
     operator = log_in("operator")
     address = reverse("admin:executions_execution_redrive", args=[acme.execution.pk])
     shown = operator.get(address).content.decode()
-    assert "revoked this release: “leaked”" in shown
+    assert "revoked release 1.0: “leaked”" in shown
     assert 'name="acknowledged_too"' in shown
     refused = operator.post(address, {"acknowledged": "on", "reason": "x"})
     assert refused.status_code == 409

@@ -156,6 +156,8 @@ class BusyDay:
     def ask(self, release: Release, count: int) -> None:
         made = self.submit(release, count)
         outcomes = []
+        assert release.contract is not None
+        decision = release.contract.document["steps"][2]["outputTypeId"]
         for claim in self.claims(made):
             request = {
                 "order_id": str(claim.execution_id),
@@ -169,7 +171,7 @@ class BusyDay:
                     json.dumps(request),
                     step_index=2,
                     step_id="Await restaurant decision",
-                    output_type="Decision",
+                    output_type=decision,
                     timeout_seconds=float(self.random.randrange(300, 7200)),
                     group="restaurant",
                 )
