@@ -15,7 +15,7 @@ from foundation.database.postgresql.violations import violated_constraint
 from foundation.errors import CoordinatorError, NotFound
 from tenancy import audit
 from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
-from tenancy.roles import Scope, roles_granting
+from tenancy.roles import Scope, granted, roles_granting
 
 
 class ScopeMissing(CoordinatorError):
@@ -54,6 +54,22 @@ def tenants_of(user: User | AnonymousUser, scope: Scope = Scope.READ) -> QuerySe
 
 def may(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> bool:
     return tenants_of(user, scope).filter(pk=tenant.pk).exists()
+
+
+def scopes_in(user: User | AnonymousUser, tenant: Tenant) -> frozenset[Scope]:
+    """Return the scopes that `user` holds in `tenant`."""
+    if not user.is_active or user.is_superuser:
+        return frozenset(Scope) if user.is_active else frozenset()
+    return granted(Membership.objects.filter(user_id=user.pk, tenant=tenant).values_list("role", flat=True).order_by())
+
+
+def scopes_anywhere(user: User | AnonymousUser) -> frozenset[Scope]:
+    """Return the scopes that `user` holds in at least one tenant."""
+    if user.is_superuser:
+        return frozenset(Scope) if tenants_of(user).exists() else frozenset()
+    if not user.is_active:
+        return frozenset()
+    return granted(Membership.objects.filter(user_id=user.pk).values_list("role", flat=True).order_by().distinct())
 
 
 def require(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> None:

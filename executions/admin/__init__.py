@@ -1,6 +1,6 @@
 """Admin pages of executions, dead letters, questions, campaigns and workers. Extends those of tenants and releases."""
 
-from executions.admin import drift, preflights, release_retirement, release_workers, tenants
+from executions.admin import drift, preflights, release_executions, release_retirement, release_workers, tenants
 from executions.admin.campaigns import CampaignAdmin
 from executions.admin.dead_letters import DeadLetterAdmin
 from executions.admin.executions import ExecutionAdmin
@@ -19,6 +19,7 @@ __all__ = [
     "WorkerAdmin",
     "drift",
     "preflights",
+    "release_executions",
     "release_retirement",
     "release_workers",
     "tenants",

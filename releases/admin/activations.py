@@ -93,9 +93,10 @@ def _confirmation(
     error: CoordinatorError | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
+    switch = activation.planned(release)
+    pipeline = switch.pipeline
     active = pipeline.activation.release if pipeline.activation else None
-    refusing = [gate for gate in gates.judge(activation.planned(release)) if gate.verdict is Verdict.UNMET]
+    refusing = [gate for gate in gates.judge(switch) if gate.verdict is Verdict.UNMET]
     is_approved = approvals.NAME not in {gate.name for gate in refusing}
     may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
     return pages.page(
@@ -109,7 +110,7 @@ def _confirmation(
         active=active,
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
-        is_rollback=activation.kind_of(release, active) == Kind.ROLLBACK,
+        is_rollback=switch.kind == Kind.ROLLBACK,
         sections=[source(release) for source in preview_sources],
         refusing=[gate for gate in refusing if not (may_override and gate.name == approvals.NAME)],
         is_breaking=confirmations.is_needed(pipeline, release),

@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from foundation.errors import CoordinatorError
-from tenancy.access import may, tenants_of
+from tenancy.access import scopes_anywhere, scopes_in, tenants_of
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -29,10 +29,18 @@ View = Callable[..., HttpResponseBase]
 
 def holds_anywhere(request: HttpRequest, scope: Scope) -> bool:
     """True if the user holds `scope` in any tenant. Asks the database once per request: each page checks each model."""
-    held: dict[tuple[Any, Scope], bool] = request.__dict__.setdefault("held_scopes", {})
-    key = (request.user.pk, scope)
+    held: dict[Any, frozenset[Scope]] = request.__dict__.setdefault("held_scopes", {})
+    if request.user.pk not in held:
+        held[request.user.pk] = scopes_anywhere(request.user)
+    return scope in held[request.user.pk]
+
+
+def _scopes_in(request: HttpRequest, tenant: Tenant) -> frozenset[Scope]:
+    """Return the scopes of the user in `tenant`. Asks the database once per request: a page checks many acts."""
+    held: dict[tuple[Any, Any], frozenset[Scope]] = request.__dict__.setdefault("scopes_in_tenants", {})
+    key = (request.user.pk, tenant.pk)
     if key not in held:
-        held[key] = tenants_of(request.user, scope).exists()
+        held[key] = scopes_in(request.user, tenant)
     return held[key]
 
 
@@ -67,7 +75,7 @@ class TenantScopedAdmin(_ModelAdmin):
     def may(self, request: HttpRequest, scope: Scope, row: Any) -> bool:
         """True if the user holds `scope` in the tenant of `row`. Otherwise the request's `denied_tenant` is set."""
         tenant = self.tenant_of(row)
-        granted = may(request.user, tenant, scope)
+        granted = scope in _scopes_in(request, tenant)
         if not granted:
             request.denied_tenant = tenant  # type: ignore[attr-defined]  # the audit log needs it
         return granted
