@@ -8,11 +8,12 @@ from executions.admin.filters import STATE_VARIANTS
 from executions.admin.release_retirement import STATUSES
 from executions.inspection.release_counts import MOST_READ, counts_of
 from executions.models.states import State
+from releases.activation.blockers import Kind
 from releases.admin.releases import section_sources
 from releases.admin.sections import Section
 from releases.models import Release
 
-_FILTERS = {State.RUNNING.value: STATUSES["RUNNING"]}
+_FILTERS = {State.RUNNING.value: STATUSES[Kind.RUNNING]}
 
 
 def executions(release: Release) -> Section:

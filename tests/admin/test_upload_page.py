@@ -192,4 +192,4 @@ def test_a_rejected_release_is_uploaded_again(who: str, key: str, offered: bool,
     page = client.get(reverse("admin:releases_release_upload"), {"again": keys.get(key, key)})
     assert page.status_code == 200
     assert ("data-again=" in page.text) is offered
-    assert ("Release 2.0 of acme.orders was rejected, so its version is free." in page.text) is offered
+    assert ("Release 2.0 of acme.orders was rejected, so you can reuse its version." in page.text) is offered
