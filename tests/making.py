@@ -157,6 +157,15 @@ def verified(release: Release) -> Release:
     return release
 
 
+def rejected(owner: Tenant, document: dict[str, Any], *files: bytes) -> Release:
+    """Upload a release, verify it, assert that it is rejected, and return it."""
+    release = upload(owner, document, *files).release
+    verify_release(release.pk)
+    release.refresh_from_db()
+    assert release.status == "REJECTED"
+    return release
+
+
 def deployed(release: Release, environment: str = "production", key: str = "", **changes: Any) -> Deployment:
     """Write the receipt of a deployment of the release, which must be verified."""
     Pipeline.objects.filter(pk=release.pipeline_id, application="").update(application="shop")

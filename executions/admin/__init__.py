@@ -1,6 +1,14 @@
 """Admin pages of executions, dead letters, questions, campaigns and workers. Extends those of tenants and releases."""
 
-from executions.admin import drift, pipeline_health, preflights, release_retirement, release_workers, tenants
+from executions.admin import (
+    drift,
+    pipeline_health,
+    preflights,
+    release_executions,
+    release_retirement,
+    release_workers,
+    tenants,
+)
 from executions.admin.campaigns import CampaignAdmin
 from executions.admin.dead_letters import DeadLetterAdmin
 from executions.admin.executions import ExecutionAdmin
@@ -22,6 +30,7 @@ __all__ = [
     "drift",
     "pipeline_health",
     "preflights",
+    "release_executions",
     "release_retirement",
     "release_workers",
     "tenants",

@@ -122,3 +122,24 @@ WHERE v.worker_id = ANY(%(workers)s)
     AND v.data ->> 'cause' IN ('REGISTERED', 'RELEASE_CHANGED', 'CODE_CHANGED', 'ENVIRONMENT_DRIFT')
 GROUP BY 1, 2
 """
+
+# Counts the executions of a release by state and error, with how many rows were read to find those of the state. Reads
+# at most %(most)s rows of each of three indexes: the live executions of the release, and the newest failures and other
+# ended executions of the tenant.
+RELEASE_COUNTS = """
+WITH live AS (
+    SELECT status FROM executions_execution
+    WHERE release_id = %(release)s AND status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED') LIMIT %(most)s
+), failed AS (
+    SELECT release_id, status, error_code FROM executions_execution
+    WHERE tenant_id = %(tenant)s AND status IN ('DLQ', 'FAILED') ORDER BY finished_at DESC, id DESC LIMIT %(most)s
+), over AS (
+    SELECT release_id, status FROM executions_execution
+    WHERE tenant_id = %(tenant)s AND status IN ('SUCCEEDED', 'CANCELLED') ORDER BY finished_at DESC LIMIT %(most)s
+)
+SELECT status, NULL, count(*), (SELECT count(*) FROM live) FROM live GROUP BY status
+UNION ALL SELECT status, error_code, count(*), (SELECT count(*) FROM failed)
+    FROM failed WHERE release_id = %(release)s GROUP BY status, error_code
+UNION ALL SELECT status, NULL, count(*), (SELECT count(*) FROM over)
+    FROM over WHERE release_id = %(release)s GROUP BY status
+"""

@@ -29,6 +29,12 @@ def differences(before: Release, after: Release) -> tuple[Difference, ...]:
     return compare(facts_of(before), facts_of(after))
 
 
+def breaks_callers(before: Release, after: Release) -> bool:
+    """True if clients that work today would fail. Compares the contracts: nothing else is breaking for callers."""
+    facts = [ReleaseFacts(descriptor_from_json(each.descriptor), queries.contract_of(each)) for each in (before, after)]
+    return any(each.impact is Impact.BREAKING_FOR_CALLERS for each in compare(*facts))
+
+
 def checkpoint_differences(before: Release, after: Release, step_index: int) -> tuple[Difference, ...]:
     """Return why a checkpoint before step `step_index` of `before` may not continue on `after`. None: it is proven."""
     old, new = queries.contract_of(before), queries.contract_of(after)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -14,8 +15,9 @@ from releases import queries
 from releases.activation import activation, gates
 from releases.activation.gates import Verdict
 from releases.activation.requests import gate as approvals
+from releases.admin import confirmations
 from releases.admin.sections import Section
-from releases.models import Activation, Kind, Release
+from releases.models import IDENTITY_LENGTH, Activation, Kind, Release
 from releases.states import Status
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, problem_of
@@ -27,12 +29,27 @@ preview_sources: list[Callable[[Release], Section]] = []
 
 
 class ActivationForm(forms.Form):
-    """The reason, the release that the page showed as active, the operation key of the page, and an emergency."""
+    """The reason, the release that the page showed as active, the operation key of the page, and an emergency.
+
+    If the release is breaking for callers, `typed_version` is its version.
+    """
 
     expected_release_version = forms.CharField(required=False, strip=False, max_length=500)
     operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
     reason = forms.CharField(required=False, max_length=Activation._meta.get_field("reason").max_length)
     override = forms.BooleanField(required=False)
+    typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
+
+    def __init__(self, data: Any, release: Release) -> None:
+        super().__init__(data)
+        self.release = release
+
+    def clean_typed_version(self) -> str:
+        typed: str = self.cleaned_data["typed_version"]
+        pipeline = queries.pipeline(self.release.pipeline.tenant, self.release.pipeline.pipeline_id)
+        if wrong := confirmations.missing(pipeline, self.release, typed):
+            raise forms.ValidationError(wrong)
+        return typed
 
 
 def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
@@ -41,7 +58,7 @@ def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> Ht
         raise PermissionDenied
     if request.method != "POST":
         return _confirmation(pages, request, release, status=200 if release.status == Status.REGISTERED else 409)
-    form = ActivationForm(request.POST)
+    form = ActivationForm(request.POST, release)
     if not form.is_valid():
         return _confirmation(pages, request, release, form=form, status=400)
     override = form.cleaned_data["override"]
@@ -76,9 +93,10 @@ def _confirmation(
     error: CoordinatorError | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
+    switch = activation.planned(release)
+    pipeline = switch.pipeline
     active = pipeline.activation.release if pipeline.activation else None
-    refusing = [gate for gate in gates.judge(activation.planned(release)) if gate.verdict is Verdict.UNMET]
+    refusing = [gate for gate in gates.judge(switch) if gate.verdict is Verdict.UNMET]
     is_approved = approvals.NAME not in {gate.name for gate in refusing}
     may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
     return pages.page(
@@ -92,12 +110,14 @@ def _confirmation(
         active=active,
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
-        is_rollback=activation.kind_of(release, active) == Kind.ROLLBACK,
+        is_rollback=switch.kind == Kind.ROLLBACK,
         sections=[source(release) for source in preview_sources],
         refusing=[gate for gate in refusing if not (may_override and gate.name == approvals.NAME)],
+        is_breaking=confirmations.is_needed(pipeline, release),
         may_override=may_override,
         operation_key=str(uuid.uuid4()),
         reason=form.data.get("reason", "") if form else "",
+        typed_version=form.data.get(confirmations.FIELD, "") if form else "",
         form_errors=form.errors if form else {},
         problem=problem_of(error) if error else None,
     )

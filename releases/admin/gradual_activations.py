@@ -10,11 +10,12 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 
-from foundation.errors import CoordinatorError
+from foundation.errors import CoordinatorError, InvalidRequest
 from releases import queries
 from releases.activation.gradual import ending, evidence, operations, start, steps
 from releases.activation.gradual.plan import Bounds, Plan, Step
 from releases.activation.requests import requests
+from releases.admin import confirmations
 from releases.admin.requests import outcome
 from releases.errors import GradualActivationUnknown
 from releases.models import IDENTITY_LENGTH, Activation, GradualActivation, Pipeline, Release
@@ -55,6 +56,7 @@ class StartForm(OperationForm):
     duration_factor = forms.FloatField(initial=Bounds().duration_factor)
     significance = forms.FloatField(initial=Bounds().significance)
     request = forms.BooleanField(required=False)
+    typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
 
     def clean_steps(self) -> tuple[Step, ...]:
         try:
@@ -121,6 +123,8 @@ def begin(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> Htt
     def act(fields: dict[str, Any], form: StartForm) -> str:
         found = queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
         candidate = queries.release(found, fields["release_version"])
+        if wrong := confirmations.missing(found, candidate, fields[confirmations.FIELD]):
+            raise InvalidRequest(wrong)
         if fields["request"]:
             how = {**_operation(request, fields), "requester": request.user}
             return outcome(requests.ask(candidate, plan=form.plan, **how))

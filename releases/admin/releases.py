@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import URLPattern
+from django.urls import URLPattern, reverse
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_exempt
 
@@ -20,12 +20,14 @@ from releases import queries
 from releases.activation import activation, retirement, revocation
 from releases.admin import artifact_uploads, artifacts, attachments, pauses, requests
 from releases.admin.activations import activate
+from releases.admin.diagrams import diagram
 from releases.admin.sections import Section
+from releases.admin.type_listings import listing
 from releases.admin.uploads import upload
 from releases.api import descriptors
 from releases.models import Kind, Pipeline, Release, Retirement, Revocation
 from releases.states import PENDING, Status
-from releases.trust import trust
+from releases.trust import trust, trusted_keys
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
@@ -115,7 +117,9 @@ class ReleaseAdmin(ReadOnlyAdmin):
     change_list_template = "releases/release_list.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
-        return super().get_queryset(request).select_related("pipeline__tenant", "pipeline__activation")
+        rows = super().get_queryset(request).select_related("pipeline__tenant", "pipeline__activation")
+        is_one = request.resolver_match is not None and "object_id" in request.resolver_match.kwargs
+        return rows.select_related("contract", "pipeline__activation__release") if is_one else rows
 
     @column("Pipeline", ordering="pipeline__pipeline_id")
     def pipeline_name(self, release: Release) -> str:
@@ -252,6 +256,10 @@ class ReleaseAdmin(ReadOnlyAdmin):
 
     def _context(self, request: HttpRequest, release: Release) -> dict[str, Any]:
         active = release.pipeline.activation.release if release.pipeline.activation else None
+        contract = queries.contract_of(release)
+        is_over = release.status in {Status.REVOKED, Status.RETIRED}
+        holds = pauses.open_holds(release, release.pipeline)
+        keys = list(trusted_keys.of(release.pipeline.tenant))
         return {
             "release": release,
             "stages": stages(release),
@@ -261,18 +269,23 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "artifacts": artifacts.of(release),
             **_deployments(release),
             "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),
-            "contract": queries.contract_of(release),
+            "contract": contract,
+            "diagram": diagram(contract) if contract else None,
+            "type_listing": listing(contract.canonical_types) if contract else None,
+            "compared": _compared(release),
             "variant": VARIANTS[release.status],
-            "revocation": Revocation.objects.filter(release=release).first(),
-            "retirement": Retirement.objects.filter(release=release).first(),
-            "trust": trust.of(release),
-            "attached": trust.attached(release),
+            "revocation": Revocation.objects.filter(release=release).first() if is_over else None,
+            "retirement": Retirement.objects.filter(release=release).first() if is_over else None,
+            "trust": trust.of(release, keys=keys),
+            "attached": trust.attached(release, keys),
             "sections": [source(release) for source in section_sources],
+            "may_register": self.may(request, Scope.REGISTER, release),
+            "upload_again": f"{reverse('admin:releases_release_upload')}?again={release.pk}",
             "may_attach": release.status in {*PENDING, Status.REGISTERED}
             and self.may(request, Scope.REGISTER, release),
             "may_activate": self.may(request, Scope.ACTIVATE, release),
-            "holds": pauses.open_holds(release, release.pipeline),
-            "paused": release.holds.filter(ended_at=None).exists(),
+            "holds": holds,
+            "paused": any(hold.release_id == release.pk for hold in holds),
         }
 
 
@@ -281,6 +294,14 @@ def _order(name: str) -> revocation.Order:
         return revocation.Order(name)
     except ValueError:
         raise BadRequest("Unknown order for open executions") from None
+
+
+def _compared(release: Release) -> list[str]:
+    """Return the versions to compare with, newest first. A rejected release has nothing to compare."""
+    if release.status == Status.REJECTED:
+        return []
+    others = Release.objects.filter(pipeline=release.pipeline_id).exclude(status=Status.REJECTED).exclude(pk=release.pk)
+    return list(others.order_by("-id").values_list("release_version", flat=True)[:CHOICES_SHOWN])
 
 
 def _deployments(release: Release) -> dict[str, Any]:

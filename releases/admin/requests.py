@@ -20,6 +20,7 @@ from foundation.api.fields import Moment
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation.requests import requests, votes
+from releases.admin import confirmations
 from releases.models import IDENTITY_LENGTH, ActivationRequest, Release, Vote
 from releases.states import UNDECIDED, RequestStatus
 from tenancy.access import actor
@@ -60,6 +61,7 @@ class RequestForm(forms.Form):
     operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
     reason = forms.CharField(max_length=1000)
     activate_at = MomentField(required=False, max_length=40)
+    typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
 
 
 class VoteForm(forms.Form):
@@ -78,6 +80,10 @@ def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRes
     if not form.is_valid():
         errors = "; ".join(f"{name}: {error}" for name, found in form.errors.items() for error in found)
         messages.error(request, f"{errors} Nothing changed.")
+        return redirect("admin:releases_release_activate", release.pk)
+    pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
+    if wrong := confirmations.missing(pipeline, release, form.cleaned_data[confirmations.FIELD]):
+        messages.error(request, f"{wrong} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
     try:
         made = requests.ask(
@@ -190,7 +196,7 @@ class RequestAdmin(ReadOnlyAdmin):
 
     def show(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
         found = queries.request(row.pipeline, row.pk)
-        may_decide = found.status in UNDECIDED and self.may(request, Scope.ACTIVATE, found)
+        pipeline = queries.pipeline(row.pipeline.tenant, row.pipeline.pipeline_id)
         is_open = found.status == RequestStatus.OPEN
         return self.page(
             request,
@@ -199,10 +205,12 @@ class RequestAdmin(ReadOnlyAdmin):
             original=found,
             asked=found,
             variant=VARIANTS[found.status],
-            active=queries.pipeline(row.pipeline.tenant, row.pipeline.pipeline_id).activation,
-            may_withdraw=may_decide,
-            may_vote=may_decide and is_open and found.requester_id != request.user.pk,
+            active=pipeline.activation,
+            may_activate=self.may(request, Scope.ACTIVATE, found),
+            is_undecided=found.status in UNDECIDED,
+            is_open=is_open,
             is_own=is_open and found.requester_id == request.user.pk,
+            is_breaking=found.status in UNDECIDED and confirmations.is_needed(pipeline, found.release),
         )
 
     def vote(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:

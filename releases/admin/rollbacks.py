@@ -12,6 +12,7 @@ from django.shortcuts import redirect
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import rollback
+from releases.admin import confirmations
 from releases.models import IDENTITY_LENGTH, Activation, Pipeline
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin
@@ -26,12 +27,19 @@ class RollbackForm(forms.Form):
     expected_release_version = forms.CharField(strip=False, max_length=IDENTITY_LENGTH)
     operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
     reason = forms.CharField(max_length=Activation._meta.get_field("reason").max_length)
+    typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
 
 
 def offered(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dict[str, Any]:
-    """Return the context of the form. Its `rollback_target` is None if the user cannot roll the pipeline back."""
-    target = rollback.target(pipeline) if pages.may(request, Scope.ROLL_BACK, pipeline) else None
-    return {"rollback_target": target, "rollback_key": str(uuid.uuid4())}
+    """Return the context of the form. Its `rollback_target` is None if there is nothing to roll back to."""
+    target = rollback.target(pipeline)
+    return {
+        "rollback_target": target,
+        "rollback_key": str(uuid.uuid4()),
+        "rollback_is_breaking": confirmations.is_needed(pipeline, target),
+        "rollback_refusal": f"Release {target.release_version} is {target.status}." if target else "",
+        "may_roll_back": pages.may(request, Scope.ROLL_BACK, pipeline),
+    }
 
 
 def roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
@@ -50,11 +58,15 @@ def roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) ->
 
 def _roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, fields: dict[str, str]) -> None:
     try:
+        release = queries.release(pipeline, fields["release_version"])
+        if wrong := confirmations.missing(pipeline, release, fields[confirmations.FIELD]):
+            messages.error(request, f"{wrong} Nothing changed.")
+            return
         event = rollback.roll_back(
             pipeline,
             actor=actor(request.user),
             reason=fields["reason"],
-            release=queries.release(pipeline, fields["release_version"]),
+            release=release,
             recent_only=not pages.may(request, Scope.ACTIVATE, pipeline),
             expected_release_version=fields["expected_release_version"],
             operation_key=fields["operation_key"],

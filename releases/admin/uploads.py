@@ -3,19 +3,22 @@
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, TooManyFilesSent
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_protect
 
 from foundation.errors import CoordinatorError, InvalidRequest
 from releases.api.multipart import ReleaseUpload, receive
+from releases.models import Release
 from releases.registration import direct_uploads, registrar
+from releases.states import Status
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
+LONGEST_KEY = 19
 DIRECT_BYTES = 16 * 1024**2
 """Files of at least this size are uploaded directly to the artifact store, if it supports that."""
 
@@ -64,11 +67,22 @@ def _protected(request: HttpRequest, pages: ReadOnlyAdmin, received: ReleaseUplo
         attached=received.attached,
     )
     release = registration.release
-    if registration.created:
-        messages.success(request, f"Release {release} was uploaded. A worker will verify it now.")
-    else:
+    if not registration.created:
         messages.info(request, f"Release {release} is already registered with the same metadata. Nothing changed.")
-    return redirect("admin:releases_release_change", release.pk)
+    # There is no message about a new release: the page shows its status, which changes while a message would stay.
+    address = reverse("admin:releases_release_change", args=[release.pk])
+    if request.headers.get("Accept") == "application/json":  # the page's script, which shows the progress
+        return JsonResponse({"location": address}, status=201)
+    return redirect(address)
+
+
+def _again(pages: ReadOnlyAdmin, request: HttpRequest) -> Release | None:
+    """Return the rejected release that is uploaded again, if the address names one that the user may see."""
+    key = request.GET.get("again", "")
+    if not (key.isascii() and key.isdigit() and len(key) < LONGEST_KEY):
+        return None
+    found: Release | None = pages.get_queryset(request).filter(pk=int(key), status=Status.REJECTED).first()
+    return found
 
 
 def _form(pages: ReadOnlyAdmin, request: HttpRequest, error: CoordinatorError | None = None) -> HttpResponse:
@@ -79,6 +93,7 @@ def _form(pages: ReadOnlyAdmin, request: HttpRequest, error: CoordinatorError | 
         status=error.status if error else 200,
         title="Upload a release",
         tenants=tenants_of(request.user, Scope.REGISTER),
+        again=_again(pages, request),
         direct=reverse("admin:releases_release_upload") + "direct/" if direct_uploads.are_supported() else "",
         direct_bytes=DIRECT_BYTES,
         problem=problem_of(error) if error else None,

@@ -89,15 +89,15 @@ class Attached:
     signers: tuple[Signer, ...]
 
 
-def attached(release: Release) -> list[Attached]:
+def attached(release: Release, keys: Sequence[TrustedKey] | None = None) -> list[Attached]:
     """Return the attachments of `release` in their order. Only the contents of signed attachments are loaded."""
-    keys = list(trusted_keys.of(release.pipeline.tenant))
+    keys = list(trusted_keys.of(release.pipeline.tenant)) if keys is None else keys
     return [Attached(row, signers_of(row, keys)) for row in release.attachments.defer("content")]
 
 
-def of(release: Release, pipeline: Pipeline | None = None) -> Trust:
+def of(release: Release, pipeline: Pipeline | None = None, *, keys: Sequence[TrustedKey] | None = None) -> Trust:
     """Return the current trust in `release` under the policy of its pipeline. `pipeline` is a newer copy of that."""
-    keys = list(trusted_keys.of(release.pipeline.tenant))
+    keys = list(trusted_keys.of(release.pipeline.tenant)) if keys is None else keys
     signers = tuple(
         signer for envelope in _envelopes(release.attachments.all()) for signer in signers_of(envelope, keys)
     )

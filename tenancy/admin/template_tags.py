@@ -36,7 +36,20 @@ def act(
     `view` is the name of the act's page in the admin and `row` is its argument. The act needs `scope`; `allowed` is
     true if the user has it. `refusal` says why the act is not possible now; it may be empty.
     """
-    roles = [role.label.lower() for role in roles_granting(Scope(scope))]
-    denial = "" if allowed else f"Your role may not do this. These roles may: {', '.join(roles)}."
+    why_not = refusal or ("" if allowed else denial_of(scope))
     address = reverse(f"admin:{view}", args=[row])
-    return {"address": address, "label": label, "icon": icon, "variant": variant, "why_not": refusal or denial}
+    return {"address": address, "label": label, "icon": icon, "variant": variant, "why_not": why_not, "id": row}
+
+
+@register.inclusion_tag("parts/act.html")
+def denied(label: str, icon: str, scope: str = "", *, refusal: str = "") -> dict[str, Any]:
+    """Show a disabled button in place of a form that the user may not send. It says which roles grant `scope`.
+
+    `refusal` says why nobody may act now; it may be empty.
+    """
+    return {"label": label, "icon": icon, "why_not": refusal or denial_of(scope)}
+
+
+def denial_of(scope: str) -> str:
+    roles = [role.label.lower() for role in roles_granting(Scope(scope))]
+    return f"Your role may not do this. These roles may: {', '.join(roles)}."

@@ -84,7 +84,7 @@ def test_the_numbers_of_both_releases(log_in: LogIn, acme: World, candidate: Rel
     text = " ".join(client.get(page_of(candidate)).text.split())
     assert "<td>20</td><td>10</td><td>50.0 %</td><td>2.50 s</td>" in text
     assert "<td>30</td><td>0</td><td>0.0 %</td><td>1.00 s</td>" in text
-    assert "The candidate crosses the bound of failures." in text
+    assert "The candidate exceeds the bound for failures." in text
     assert "none: promote or withdraw the candidate" in text
 
 

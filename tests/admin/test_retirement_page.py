@@ -64,7 +64,7 @@ def test_a_campaign_is_linked_while_it_has_items_of_the_release(client: Client, 
 
 def test_a_release_that_nothing_needs_is_retired_with_a_reason(client: Client, acme: World) -> None:
     release = making.registered(acme.tenant, "3.0", pipeline_id=PIPELINE)
-    assert "Yes. Nothing needs this release." in page(client, release)
+    assert "Yes: it is not active, and no executions" in page(client, release)
     address = reverse("admin:releases_release_retire", args=[release.pk])
     assert client.get(address).status_code == 405
     shown = client.post(address, {"reason": ""}, follow=True).content.decode()

@@ -157,3 +157,39 @@ def test_an_uploaded_contract_document_is_displayed_with_the_release(log_in: Log
     assert release.contract is not None
     assert "Validate" in client.get(answer["Location"]).text
     assert left_behind() == []
+
+
+def test_the_page_of_a_new_release_has_no_message_that_becomes_stale(log_in: LogIn, acme: World) -> None:
+    descriptor, data = files()
+    client = log_in("release-manager")
+    page = client.get(post(client, descriptor, [data])["Location"])
+    assert list(page.context["messages"]) == []
+    assert "The files are in the artifact store. A worker will verify them." in page.text
+
+
+def test_the_script_of_the_page_gets_the_address_of_the_release(log_in: LogIn, acme: World) -> None:
+    descriptor, data = files()
+    answer = post(log_in("release-manager", headers={"Accept": "application/json"}), descriptor, [data])
+    release = Release.objects.get(release_version="2.0")
+    assert (answer.status_code, answer.json()) == (
+        201,
+        {"location": reverse("admin:releases_release_change", args=[release.pk])},
+    )
+
+
+@pytest.mark.parametrize(
+    ("who", "key", "offered"),
+    [
+        *(("release-manager", "own", True), ("stranger", "own", False)),
+        *(("release-manager", "1" * 30, False), ("release-manager", "x", False), ("release-manager", "active", False)),
+    ],
+)
+def test_a_rejected_release_is_uploaded_again(who: str, key: str, offered: bool, log_in: LogIn, acme: World) -> None:
+    wrong = making.descriptor(making.contract("acme.orders"), b"missing", "2.0")
+    rejected = making.rejected(acme.tenant, wrong, b"other bytes")
+    keys = {"own": str(rejected.pk), "active": str(acme.release.pk)}
+    client = log_in(who)
+    page = client.get(reverse("admin:releases_release_upload"), {"again": keys.get(key, key)})
+    assert page.status_code == 200
+    assert ("data-again=" in page.text) is offered
+    assert ("Release 2.0 of acme.orders was rejected, so you can reuse its version." in page.text) is offered

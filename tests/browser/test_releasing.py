@@ -39,8 +39,11 @@ def activate(page: Page, button: str, reason: str) -> None:
     confirm(page, reason)
 
 
-def confirm(page: Page, reason: str) -> None:
+def confirm(page: Page, reason: str, typed_version: str = "") -> None:
+    """Confirm an activation. `typed_version` is needed for a release that is breaking for callers."""
     page.fill("#reason", reason)
+    if typed_version:
+        page.fill("#typed-version", typed_version)
     page.locator("#activate-form button[type=submit]").click()
     page.wait_for_url("**/releases/pipeline/*/change/")
 
@@ -65,7 +68,7 @@ def test_upload_verify_activate_and_roll_back(
     tenant.start_worker(v2, "worker-2")
     page.get_by_role("link", name="Check again").click()
     expect(page.get_by_role("button", name="Activate 2.0")).to_be_enabled()
-    confirm(page, "It checks before it settles")
+    confirm(page, "It checks before it settles", "2.0")
 
     tenant.change_policy(v1.pipeline_id, workerGate="off")
     page.get_by_role("link", name="Roll back", exact=True).click()

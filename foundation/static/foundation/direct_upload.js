@@ -6,7 +6,7 @@
   const least = Number(form.dataset.directBytes);
   const bar = document.getElementById("direct-progress");
   const status = document.getElementById("direct-status");
-  const STORED = new Set(["jar", "local-file", "native-binary", "lambda-zip"]);
+  const STORED = new Set(["jar", "local-file", "native-binary", "lambda-zip", "application-archive", "compiled-truth"]);
   const FAILURES = 6;
   const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
