@@ -234,7 +234,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             buttons.insert(0, _button(target, "forward", address, denial or refusal, variant="primary"))
         else:
             may = self.may(request, Scope.ROLL_BACK, group)
-            address = reverse("admin:releases_pipeline_change", args=[group.release.pipeline_id])
+            address = f"{reverse('admin:releases_pipeline_change', args=[group.release.pipeline_id])}#rollback"
             buttons.append(_button("Resubmit", "forward", _campaign(group, kind="resubmit"), denial))
             buttons.append(_button("Roll back", "undo", address, "" if may else _denial(Scope.ROLL_BACK)))
         return buttons
