@@ -23,7 +23,7 @@ def owner() -> Tenant:
 
 @pytest.fixture
 def caller(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.READ, Scope.SUBMIT, Scope.OPERATE)
+    return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE)
 
 
 def group(code: str) -> FailureGroup:
@@ -110,3 +110,10 @@ def test_a_campaign_runs_the_executions_of_a_group(caller: Caller) -> None:
     failed = {"failureGroup": str(group("Full").pk)}
     assert caller.post("campaigns/preview", {"filters": failed}, 200)["count"] == 0
     assert caller.post("campaigns/preview", {"filters": failed, "allowFailed": True}, 200)["count"] == 1
+
+
+def test_a_caller_without_the_scope_gets_no_message(caller: Caller, owner: Tenant) -> None:
+    reader = Caller(owner, Scope.READ, Scope.OPERATE)
+    one = f"failure-groups/{group('Lost').pk}"
+    shown = [*reader.get("failure-groups")["items"], reader.get(one), reader.patch(one, {"note": "n"})]
+    assert {each["sampleMessage"] for each in shown} == {None}
