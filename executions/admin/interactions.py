@@ -94,7 +94,7 @@ class InteractionAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:
         rows: QuerySet[Interaction] = super().get_queryset(request).select_related("tenant", "execution")
         payloads = ("execution__input", "execution__result", "execution__progress", "request", "response")
-        short = RawSQL(SHORT_MEMBERS, (), output_field=JSONField())  # noqa: S611 - the statement is a constant
+        short = RawSQL(SHORT_MEMBERS, (), output_field=JSONField())  # noqa: S611  # nosec B611 - a constant
         members = When(tenant__in=tenants_shown(request, Scope.ANSWER), then=short)
         return rows.defer(*payloads).annotate(members=Case(members, output_field=JSONField()))
 
