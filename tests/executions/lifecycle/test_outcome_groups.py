@@ -94,6 +94,7 @@ def reject_result(result: str, sqlstate: str) -> None:
         "CREATE TRIGGER refuse BEFORE UPDATE ON executions_execution FOR EACH ROW"
         f" WHEN (NEW.result = '{result}') EXECUTE FUNCTION pg_temp.refuse()"
     )
+    run("SET CONSTRAINTS ALL DEFERRED")
 
 
 @pytest.mark.parametrize("sqlstate", ["22003", "23514", "54000", "XX000", "P0001"])

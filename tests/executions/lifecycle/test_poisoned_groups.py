@@ -74,6 +74,7 @@ def reject_rows(table: str, when: str) -> None:
         f"CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW"
         f" WHEN ({when}) EXECUTE FUNCTION pg_temp.{name}()"
     )
+    run("SET CONSTRAINTS ALL DEFERRED")
 
 
 def poisoned(claim: Claim) -> Outcome:
