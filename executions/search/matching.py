@@ -52,7 +52,7 @@ def narrowed(
 def with_failed_step(rows: QuerySet[Execution]) -> QuerySet[Execution]:
     """Return the executions with `failed_step`: the index of the step at which a failed one failed, or None."""
     failure = DeadLetter.objects.filter(execution=OuterRef("pk"), execution_version=OuterRef("version"))
-    return rows.annotate(failed_step=Subquery(failure.values("step_index")[:1]))
+    return rows.annotate(failed_step=Subquery(failure.values("failed_step_index")[:1]))
 
 
 def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) -> Iterator[Q]:
@@ -114,7 +114,7 @@ def _step(tenant_ids: Sequence[int], step: int) -> Q:
     live = Execution.objects.filter(~Q(status__in=TERMINAL_VALUES), tenant__in=tenant_ids, current_step_index=step)
     failures = DeadLetter.objects.filter(
         tenant__in=tenant_ids,
-        step_index=step,
+        failed_step_index=step,
         execution__status__in=FAILED_VALUES,
         execution__version=F("execution_version"),
     )

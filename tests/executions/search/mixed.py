@@ -85,7 +85,7 @@ def _letter(of: Execution, number: int) -> DeadLetter:
         **{"tenant": of.tenant, "execution": of, "execution_version": of.version, "transition_key": "k"},
         **{"terminal_status": of.status, "reason": "non_retryable", "error_code": of.error_code or ""},
         **{"error_message": "m", "retryable": False, "retries_observed": 0, "step_index": number % 3},
-        failed_step_index=number % 3,
+        failed_step_index=(number + 1) % 3,
     )
 
 

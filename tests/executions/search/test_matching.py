@@ -53,7 +53,7 @@ SEARCHES = st.builds(
 
 def test_a_search_finds_what_the_model_finds_newest_first(rows: list[Execution]) -> None:
     tenant = rows[0].tenant
-    letters = dict(DeadLetter.objects.values_list("execution", "step_index"))
+    letters = dict(DeadLetter.objects.values_list("execution", "failed_step_index"))
     made = {row.pk for row in rows}
 
     @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
@@ -112,7 +112,7 @@ def test_my_executions_are_those_that_i_or_my_tokens_submitted(rows: list[Execut
 
 
 def test_the_step_is_the_one_that_failed_or_the_current_one(rows: list[Execution]) -> None:
-    letters = dict(DeadLetter.objects.values_list("execution", "step_index"))
+    letters = dict(DeadLetter.objects.values_list("execution", "failed_step_index"))
     for row in with_failed_step(matching([rows[0].tenant], Search())):
         expected = None if row.status in ("SUCCEEDED", "CANCELLED") else row.current_step_index
         assert columns.step(row) == letters.get(row.pk, expected)

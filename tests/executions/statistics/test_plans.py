@@ -23,8 +23,8 @@ FROM executions_execution e, generate_series(1, %s) n WHERE e.id = %s
 """
 LETTERS = """
 INSERT INTO executions_deadletter (tenant_id, execution_id, execution_version, transition_key, terminal_status, reason,
-    error_code, error_message, retryable, retries_observed, step_index)
-SELECT e.tenant_id, e.id, 1, 'x', 'DLQ', 'retry_exhausted', 'E', 'm', true, 1, 0 FROM executions_execution e
+    error_code, error_message, retryable, retries_observed, step_index, failed_step_index)
+SELECT e.tenant_id, e.id, 1, 'x', 'DLQ', 'retry_exhausted', 'E', 'm', true, 1, 0, 0 FROM executions_execution e
 WHERE e.id <> %s LIMIT 2000
 """
 
