@@ -21,6 +21,7 @@ def test_each_parameter_is_a_condition() -> None:
     texts = {
         **{"q": " ab ", "status": "live", "pipeline": "p", "release": "1", "error": "E", "step": "2", "since": "2h"},
         **{"until": "2026-01-31T11:00:00Z", "ended": "15 m", "tag": "k=v", "smoke": "no", "by": "me", "tenant": "acme"},
+        "stranded": "yes",
     }
     assert texts.keys() == PARAMETERS.keys()
     assert parse(texts, now=NOW) == Search(
@@ -36,6 +37,7 @@ def test_each_parameter_is_a_condition() -> None:
         tag="k=v",
         smoke=False,
         submitted_by="me",
+        stranded=True,
         tenant="acme",
     )
 

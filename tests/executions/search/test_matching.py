@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from executions.models import DeadLetter, Execution
+from executions.models import DeadLetter, Execution, Worker
 from executions.search import columns
 from executions.search.conditions import STATUSES, Search
 from executions.search.matching import matching, with_failed_step
@@ -121,3 +121,12 @@ def test_the_step_is_the_one_that_failed_or_the_current_one(rows: list[Execution
 def test_inputs_and_results_are_not_loaded(rows: list[Execution]) -> None:
     [row, *_] = found([rows[0].tenant])
     assert row.get_deferred_fields() >= {"input", "result", "progress"}
+
+
+def test_what_waits_for_a_worker_is_found(db: None) -> None:
+    owner, _ = making.ready()
+    waiting = making.execution(owner)
+    assert list(matching([owner], Search(stranded=True))) == []
+    making.silence(*Worker.objects.all())
+    assert list(matching([owner], Search(stranded=True))) == [waiting]
+    assert list(matching([owner], Search(stranded=False))) == []
