@@ -31,7 +31,7 @@ class FiltersRequest(StrictSerializer):
     finishedTo = serializers.DateTimeField(
         required=False, help_text="Executions match if they finished before this time."
     )
-    failureGroup = serializers.UUIDField(
+    failureGroup = Uuid(
         required=False, help_text="Executions match if their latest failure belongs to this group."
     )
 
