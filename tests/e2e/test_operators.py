@@ -73,7 +73,7 @@ def test_a_campaign_redrives_failures_across_a_pause_and_a_restart(
     running.product.start_control_worker()
 
     eventually(lambda: hosted.get(campaign)["status"] == "COMPLETED", seconds=60, what="the end of the campaign")
-    assert progress() == {"total": COUNT, "pending": 0, "redriven": COUNT, "resubmitted": 0, "skipped": 0}
+    assert {name: count for name, count in progress().items() if count} == {"total": COUNT, "redriven": COUNT}
     for execution_id, each in zip(execution_ids, work, strict=True):
         ended = hosted.wait_for(execution_id, "SUCCEEDED", "DLQ", seconds=60)
         assert (ended["status"], ended["pin"]["releaseVersion"]) == ("SUCCEEDED", "1.0")

@@ -54,7 +54,7 @@ def test_a_campaign_resubmits_the_failures_of_a_release_on_the_next_one(
 
     eventually(lambda: tenant.get(campaign)["status"] == "COMPLETED", seconds=60, what="the end of the campaign")
     progress = tenant.get(campaign)["progress"]
-    assert progress == {"total": COUNT, "pending": 0, "redriven": 0, "resubmitted": COUNT, "skipped": 0}
+    assert {name: count for name, count in progress.items() if count} == {"total": COUNT, "resubmitted": COUNT}
     items = tenant.get(f"{campaign}/items?pageSize=100")["items"]
     assert {item["executionId"] for item in items} == {*old}
     assert len({item["newExecutionId"] for item in items}) == COUNT
