@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from releases import statements
+from releases import queries, statements
 from releases.artifacts import blob_lock, verdicts
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob
@@ -47,7 +47,8 @@ def scrub(budget_seconds: float, *, everything: bool = False) -> Iterator[Checke
     with blob_lock.scrubber() as held:
         if not held:
             return
-        before, missing_before = _clock(age), _clock(min(age, MISSING_DUE_AFTER))
+        now = queries.clock()
+        before, missing_before = now - age, now - min(age, MISSING_DUE_AFTER)
         while time.monotonic() < deadline:
             digest = _claim(before, missing_before)
             if digest is None:
@@ -68,16 +69,6 @@ def check(digest: str) -> Checked:
     if state is None:
         Blob.objects.filter(digest=digest).update(checking_until=None)
     return Checked(digest, state)
-
-
-def _clock(age: timedelta) -> datetime:
-    """Return the time `age` ago, by the database's clock."""
-    with connection.cursor() as cursor:
-        cursor.execute(statements.CLOCK)
-        row = cursor.fetchone()
-    assert row is not None  # noqa: S101 - CLOCK always returns one row
-    now: datetime = row[0]
-    return now - age
 
 
 def _claim(before: datetime, missing_before: datetime) -> str | None:
