@@ -31,9 +31,7 @@ class FiltersRequest(StrictSerializer):
     finishedTo = serializers.DateTimeField(
         required=False, help_text="Executions match if they finished before this time."
     )
-    failureGroup = Uuid(
-        required=False, help_text="Executions match if their latest failure belongs to this group."
-    )
+    failureGroup = Uuid(required=False, help_text="Executions match if their latest failure belongs to this group.")
 
 
 class PreviewRequest(StrictSerializer):
