@@ -9,6 +9,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.utils.functional import cached_property
 from knox.models import AbstractAuthToken
 
 from tenancy.roles import Role, Scope, granted
@@ -133,7 +134,7 @@ class ApiToken(AbstractAuthToken):
     def __str__(self) -> str:
         return f"{self.name} of {self.tenant}"
 
-    @property
+    @cached_property
     def usable_scopes(self) -> frozenset[str]:
         """The token's scopes that its owner currently holds in the tenant."""
         return frozenset(self.scopes) & self._scopes_of_owner()

@@ -8,7 +8,6 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from tenancy.audit.origin import Origin, serving
-from tenancy.client_address import client_address
 
 HEADER = "X-Request-ID"
 TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -25,7 +24,7 @@ def request_origin(
     def respond(request: HttpRequest) -> HttpResponseBase:
         received = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = received if TOKEN.fullmatch(received) else str(uuid.uuid4())
-        with serving(Origin(request_id, client_address(request.META))):
+        with serving(Origin(request_id, request.META)):
             response = get_response(request)
         response.headers[HEADER] = request_id
         return response

@@ -41,7 +41,7 @@ def record(
     `release.activate`, and `object` identifies what the act is about. `details` are JSON values without secrets and
     without payloads. Texts that are too long are shortened.
     """
-    request_id, address = origin.current()
+    serving = origin.current()
     parameters = {
         "tenant": tenant.pk if tenant else None,
         "actor": _text(actor, LONGEST_ACTOR),
@@ -50,8 +50,8 @@ def record(
         "object": _text(object, LONGEST_OBJECT),
         "outcome": str(outcome),
         "reason": _stored(reason)[:LONGEST_REASON],
-        "request_id": request_id,
-        "address": address,
+        "request_id": serving.request_id,
+        "address": serving.address,
         "details": _stored(json_writer.sorted_text(details)),
     }
     with transaction.atomic(), connection.cursor() as cursor:
