@@ -107,15 +107,19 @@ def of(release: Release, pipeline: Pipeline | None = None, *, keys: Sequence[Tru
 
 def standings(releases: Iterable[Release]) -> dict[int, Standing]:
     """Return the standing of each release by its primary key. Makes two queries in total."""
+    return {key: _standing(signer.verdict for signer in found) for key, found in signers(releases).items()}
+
+
+def signers(releases: Iterable[Release]) -> dict[int, list[Signer]]:
+    """Return the signatures over the descriptor of each release by its primary key. Makes two queries in total."""
     tenants = {release.pk: release.pipeline.tenant_id for release in releases}
     keys = defaultdict(list)
     for key in TrustedKey.objects.filter(tenant__in=set(tenants.values())).select_related("revocation"):
         keys[key.tenant_id].append(key)
-    verdicts: dict[int, list[Verdict]] = defaultdict(list)
+    found: dict[int, list[Signer]] = {release: [] for release in tenants}
     for envelope in _envelopes(Attachment.objects.filter(release__in=tenants)):
-        signers = signers_of(envelope, keys[tenants[envelope.release_id]])
-        verdicts[envelope.release_id] += [signer.verdict for signer in signers]
-    return {release: _standing(verdicts[release]) for release in tenants}
+        found[envelope.release_id] += signers_of(envelope, keys[tenants[envelope.release_id]])
+    return found
 
 
 def lock_keys(pipeline: Pipeline) -> None:
