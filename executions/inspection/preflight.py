@@ -81,7 +81,7 @@ class Preflight:
 
 def preflight(release: Release) -> Preflight:
     """Return what would happen if `release` became active now."""
-    switch = activation.planned(release)
+    switch = activation.previewed(release)
     return preflight_of(switch, gates.judge(switch))
 
 
@@ -90,7 +90,7 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
     release, pipeline = switch.release, switch.pipeline
     active = pipeline.activation.release if pipeline.activation else None
     replaced = active if active is not None and active.pk != release.pk else None
-    differences = comparison.differences(active, release) if active else ()
+    differences = comparison.differences(active, release, switch.signers) if active else ()
     found, load, inputs = hosts(release), _load(release), callers(release, active)
     return Preflight(
         release=release,

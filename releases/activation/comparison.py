@@ -1,7 +1,7 @@
 """Compares two releases of a pipeline: what would change for callers and for parked work."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -23,12 +23,17 @@ from wire.findings import DocumentError
 
 MAX_SBOM_BYTES: Final = evidence.MAX_ATTACHMENT_BYTES
 """How many bytes of a release's SBOMs are read. The packages of a release with more are unknown."""
+Signers = Mapping[int, Sequence[trust.Signer]]
+"""The signatures over the descriptors of releases, by the key of the release."""
 _VERIFIED: Final = frozenset({Status.REGISTERED, Status.REVOKED})
 
 
-def differences(before: Release, after: Release) -> tuple[Difference, ...]:
-    """Return the differences from `before` to `after`, most harmful first. Makes a constant number of queries."""
-    return compare(*facts_of(before, after))
+def differences(before: Release, after: Release, signers: Signers | None = None) -> tuple[Difference, ...]:
+    """Return the differences from `before` to `after`, most harmful first. Makes a constant number of queries.
+
+    `signers` are the signatures over both descriptors, if the caller has just read them.
+    """
+    return compare(*facts_of(before, after, signers=signers))
 
 
 def breaks_callers(before: Release, after: Release) -> bool:
@@ -55,9 +60,10 @@ def newest_release(of: Pipeline) -> Release:
     return found
 
 
-def facts_of(*releases: Release) -> list[ReleaseFacts]:
+def facts_of(*releases: Release, signers: Signers | None = None) -> list[ReleaseFacts]:
     """Return what is known about each release. A release that is not verified has no contract and no environments."""
-    signers, provenance, packages = trust.signers(releases), _provenance(releases), _packages(releases)
+    signers = trust.signers_by_release(releases) if signers is None else signers
+    provenance, packages = _provenance(releases), _packages(releases)
     descriptors = [descriptor_from_json(release.descriptor) for release in releases]
     return [
         ReleaseFacts(

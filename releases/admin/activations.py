@@ -93,7 +93,7 @@ def _confirmation(
     error: CoordinatorError | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    switch = activation.planned(release)
+    switch = activation.previewed(release)
     pipeline = switch.pipeline
     active = pipeline.activation.release if pipeline.activation else None
     judged = gates.judge(switch)

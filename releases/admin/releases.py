@@ -27,7 +27,7 @@ from releases.admin.uploads import upload
 from releases.api import descriptors
 from releases.models import Kind, Pipeline, Release, Retirement, Revocation
 from releases.states import PENDING, Status
-from releases.trust import trust, trusted_keys
+from releases.trust import trust
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
@@ -259,7 +259,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
         contract = queries.contract_of(release)
         is_over = release.status in {Status.REVOKED, Status.RETIRED}
         holds = pauses.open_holds(release, release.pipeline)
-        keys = list(trusted_keys.of(release.pipeline.tenant))
+        attached = trust.attached(release)
         return {
             "release": release,
             "stages": stages(release),
@@ -276,8 +276,8 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "variant": VARIANTS[release.status],
             "revocation": Revocation.objects.filter(release=release).first() if is_over else None,
             "retirement": Retirement.objects.filter(release=release).first() if is_over else None,
-            "trust": trust.of(release, keys=keys),
-            "attached": trust.attached(release, keys),
+            "trust": trust.of(release, signers=trust.signers_in(attached)),
+            "attached": attached,
             "sections": [source(release) for source in section_sources],
             "may_register": self.may(request, Scope.REGISTER, release),
             "upload_again": f"{reverse('admin:releases_release_upload')}?again={release.pk}",
