@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART…]`: measure, print and write the ratios. Default: all parts but `growth`."""
+"""`python -m benchmarks [PART…]`: measure, print and write the ratios. Default: all but `growth` and `pages`."""
 
 import argparse
 import sys
@@ -12,6 +12,7 @@ from benchmarks.large_inputs import large_inputs
 from benchmarks.latency import idle_latency
 from benchmarks.ledger import LedgerError
 from benchmarks.load import LoadError
+from benchmarks.pages import pages
 from benchmarks.peer_environment import PeerMissing
 from benchmarks.plan import Plan
 from benchmarks.report import Report
@@ -35,8 +36,9 @@ PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "scaling": scaling,
     "startup": startup,
     "growth": growth,
+    "pages": pages,
 }
-LONG = {"growth"}
+LONG = {"growth", "pages"}
 FAILURES = (LedgerError, LoadError, PeerMissing, ChildError, DemoError)
 
 
@@ -48,7 +50,12 @@ def main() -> int:
         "--rounds", type=int, default=Plan.rounds, help="number of rounds, in which each is measured in turn"
     )
     parser.add_argument("--seconds", type=float, default=Plan.seconds, help="approximate duration of a round")
-    parser.add_argument("--rows", type=int, default=Plan.rows, help="number of finished executions in the part growth")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=Plan.rows,
+        help="number of finished executions in the parts growth and, at most a million, pages",
+    )
     parser.add_argument(
         "--ours", action="store_true", help="measure only the product and its profile, without the peers"
     )

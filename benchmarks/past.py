@@ -1,7 +1,7 @@
 """Inserts finished executions with their histories, more than could be run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import psycopg
@@ -62,8 +62,8 @@ def finished_template(product: ProductUnderTest) -> None:
 def _statement(connection: psycopg.Connection, template: Any, first: int, last: int) -> str:
     # Ids of version 7 contain the time of their creation.
     new_id = "uuidv7(at - now())" if template.version == 7 else "gen_random_uuid()"
-    columns = _columns(connection, "executions_execution", leave_out=set())
-    events = _columns(connection, "executions_executionevent", leave_out={"id", "execution_id", "at"})
+    columns = columns_of(connection, "executions_execution")
+    events = columns_of(connection, "executions_executionevent", leave_out={"id", "execution_id", "at"})
     return _LOAD.format(
         columns=", ".join(columns),
         values=", ".join(_CHANGED.get(name, f"t.{name}").format(new_id=new_id) for name in columns),
@@ -75,7 +75,8 @@ def _statement(connection: psycopg.Connection, template: Any, first: int, last: 
     )
 
 
-def _columns(connection: psycopg.Connection, table: str, *, leave_out: set[str]) -> list[str]:
+def columns_of(connection: psycopg.Connection, table: str, *, leave_out: Collection[str] = ()) -> list[str]:
+    """Return the columns of a table that an INSERT may name, in their order."""
     found = connection.execute(
         "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND is_generated = 'NEVER'"
         " ORDER BY ordinal_position",

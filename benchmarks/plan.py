@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Plan:
     """`rounds` rounds of about `seconds` each, of the product and its peers in turn. `peers` is False without peers.
 
-    `rows` is the number of finished executions in the large database of the part `growth`.
+    `rows` is the number of finished executions in the large database of the part `growth`, and at most of `pages`.
     """
 
     rounds: int = 3

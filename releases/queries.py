@@ -30,10 +30,14 @@ REJECTED_DAYS: Final = 7
 
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
-    """Return the pipeline with its active release and its candidate. Raises `PipelineUnknown`."""
+    """Return the pipeline with its active release and its candidate, which refer to it. Raises `PipelineUnknown`."""
     found = with_activation(Pipeline.objects.filter(tenant=tenant, pipeline_id=pipeline_id)).first()
     if found is None:
         raise PipelineUnknown(f"There is no pipeline {pipeline_id!r}.")
+    if found.activation is not None:
+        for each in (found.activation.release, found.activation.candidate):
+            if each is not None:
+                each.pipeline = found
     return found
 
 

@@ -48,8 +48,9 @@ class MavenRepository:
     """A repository. `url` is its address; with a certificate for 127.0.0.1, it uses TLS.
 
     If `credentials` is set, it is the only accepted Authorization header. `status` and `fault` apply to artifacts, and
-    `checksum_status` to checksum files. If `location` is set, every request is redirected to that URL followed by its
-    path. `requests` has the path and the Authorization header of each request.
+    `checksum_status` to checksum files. If `gate` is set, artifacts are sent when it opens. If `location` is set, every
+    request is redirected to that URL followed by its path. `requests` has the path and the Authorization header of each
+    request.
     """
 
     def __init__(self, folder: Path, certificate: Path | None = None) -> None:
@@ -59,6 +60,7 @@ class MavenRepository:
         self.checksum_status: int | None = None
         self.location: str | None = None
         self.fault: Fault | None = None
+        self.gate: threading.Event | None = None
         self.requests: list[tuple[str, str | None]] = []
         self.over = threading.Event()
         repository = self
@@ -134,6 +136,8 @@ class MavenRepository:
         elif status is not None or not file.is_file():
             _head(request, status or 404, {"Content-Length": "0"})
         elif fault is None:
+            if self.gate is not None and not is_checksum:
+                self.gate.wait(60)
             self._send(request, file)
         else:
             self._send_badly(request, file.read_bytes(), fault)

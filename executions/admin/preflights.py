@@ -1,21 +1,20 @@
 """The part of the page of an activation that says what it would do."""
 
 from executions.admin.release_retirement import lines_of
-from executions.inspection.preflight import preflight
+from executions.inspection.preflight import preflight_of
 from releases.activation.blockers import FAILURES, Kind
-from releases.activation.gates import Verdict
+from releases.activation.gates import Gate, Switch, Verdict
 from releases.admin.activations import preview_sources
 from releases.admin.comparison import context_of
 from releases.admin.sections import Section
-from releases.models import Release
 
 VARIANTS = {Verdict.MET: "success", Verdict.WARNING: "warning", Verdict.UNMET: "danger"}
 ENDED = {*FAILURES, Kind.CAMPAIGN}
 
 
-def preview(release: Release) -> Section:
-    """Return what would happen if the release became active now."""
-    found = preflight(release)
+def preview(switch: Switch, judged: list[Gate]) -> Section:
+    """Return what would happen if the planned activation happened now."""
+    found = preflight_of(switch, judged)
     active = found.active
     section = {
         "preflight": found,

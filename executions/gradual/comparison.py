@@ -1,6 +1,6 @@
 """Compares the executions of a candidate with those of its baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -25,8 +25,9 @@ def evidence(gradual: GradualActivation) -> Evidence:
     Only the newest 1,000 of each count, so the baseline's are as recent as possible.
     """
     plan = plan_of(gradual)
-    candidate = _ended(gradual, gradual.candidate_id, gradual.step_started_at)
-    baseline = _ended(gradual, gradual.baseline_id, gradual.started_at)
+    since = {gradual.candidate_id: gradual.step_started_at, gradual.baseline_id: gradual.started_at}
+    ended = _ended(gradual, since)
+    candidate, baseline = ended[gradual.candidate_id], ended[gradual.baseline_id]
     return compare(candidate, baseline, minimum=plan.steps[gradual.step].minimum_sample, bounds=plan.bounds)
 
 
@@ -64,15 +65,19 @@ def _durations(ended: Sequence[Ended]) -> list[float]:
     return [seconds for _, seconds in ended if seconds is not None]
 
 
-def _ended(gradual: GradualActivation, release_id: int, since: datetime) -> list[Ended]:
+def _ended(gradual: GradualActivation, since: Mapping[int, datetime]) -> dict[int, list[Ended]]:
+    """Return the newest executions of each release since its time."""
     parameters: dict[str, Any] = {
         "tenant": gradual.pipeline.tenant_id,
         "pipeline": gradual.pipeline_id,
-        "release": release_id,
-        "since": since,
+        "releases": list(since),
+        "since": list(since.values()),
         "until": gradual.ended_at,
         "limit": SAMPLES[1],
     }
+    found: dict[int, list[Ended]] = {release: [] for release in since}
     with connection.cursor() as cursor:
-        cursor.execute(statements.SAMPLE, parameters)
-        return list(cursor.fetchall())
+        cursor.execute(statements.SAMPLES, parameters)
+        for release, failed, seconds in cursor.fetchall():
+            found[release].append((failed, seconds))
+    return found

@@ -12,7 +12,7 @@ from executions.workers.hosts import Hosts, hosts
 from foundation.errors import CoordinatorError
 from releases.activation import activation, comparison, gates
 from releases.activation.blockers import Blocker, Kind, blockers
-from releases.activation.gates import Gate, Verdict
+from releases.activation.gates import Gate, Switch, Verdict
 from releases.artifacts.soundness import require_sound
 from releases.errors import ReleaseNotRegistered
 from releases.models import Kind as ActivationKind
@@ -81,14 +81,16 @@ class Preflight:
 
 def preflight(release: Release) -> Preflight:
     """Return what would happen if `release` became active now."""
-    switch = activation.planned(release)
-    pipeline = switch.pipeline
+    switch = activation.previewed(release)
+    return preflight_of(switch, gates.judge(switch))
+
+
+def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
+    """Return what would happen if the planned activation happened now. `judged` are the verdicts on its gates."""
+    release, pipeline = switch.release, switch.pipeline
     active = pipeline.activation.release if pipeline.activation else None
     replaced = active if active is not None and active.pk != release.pk else None
-    if replaced is not None:
-        replaced.pipeline = pipeline
-    judged = gates.judge(switch)
-    differences = comparison.differences(active, release) if active else ()
+    differences = comparison.differences(active, release, switch.signers) if active else ()
     found, load, inputs = hosts(release), _load(release), callers(release, active)
     return Preflight(
         release=release,

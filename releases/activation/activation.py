@@ -6,6 +6,7 @@ their release.
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -26,6 +27,7 @@ from releases.errors import (
     WorkerRequired,
 )
 from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
+from releases.trust import trust
 from tenancy import audit
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,13 @@ def planned(release: Release, request: ActivationRequest | None = None, *, overr
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
     active = pipeline.activation.release if pipeline.activation else None
     return Switch(release, pipeline, kind_of(release, active), request=request, override=override)
+
+
+def previewed(release: Release) -> Switch:
+    """Return the planned activation with the signatures, for pages that judge its gates and compare the releases."""
+    switch = planned(release)
+    active = [switch.pipeline.activation.release] if switch.pipeline.activation else []
+    return replace(switch, signers=trust.signers_by_release([release, *active]))
 
 
 def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:

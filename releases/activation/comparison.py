@@ -1,6 +1,8 @@
 """Compares two releases of a pipeline: what would change for callers and for parked work."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from django.db.models import Sum
@@ -8,7 +10,7 @@ from django.db.models.functions import Length
 
 from releases import queries
 from releases.errors import ReleaseUnknown
-from releases.models import Pipeline, Release
+from releases.models import Attachment, Pipeline, Release
 from releases.states import AttachmentKind, Status
 from releases.trust import evidence, trust
 from wire.comparison import checkpoint
@@ -21,12 +23,17 @@ from wire.findings import DocumentError
 
 MAX_SBOM_BYTES: Final = evidence.MAX_ATTACHMENT_BYTES
 """How many bytes of a release's SBOMs are read. The packages of a release with more are unknown."""
+Signers = Mapping[int, Sequence[trust.Signer]]
+"""The signatures over the descriptors of releases, by the key of the release."""
 _VERIFIED: Final = frozenset({Status.REGISTERED, Status.REVOKED})
 
 
-def differences(before: Release, after: Release) -> tuple[Difference, ...]:
-    """Return the differences from `before` to `after`, most harmful first. Makes a constant number of queries."""
-    return compare(facts_of(before), facts_of(after))
+def differences(before: Release, after: Release, signers: Signers | None = None) -> tuple[Difference, ...]:
+    """Return the differences from `before` to `after`, most harmful first. Makes a constant number of queries.
+
+    `signers` are the signatures over both descriptors, if the caller has just read them.
+    """
+    return compare(*facts_of(before, after, signers=signers))
 
 
 def breaks_callers(before: Release, after: Release) -> bool:
@@ -53,18 +60,23 @@ def newest_release(of: Pipeline) -> Release:
     return found
 
 
-def facts_of(release: Release) -> ReleaseFacts:
-    """Return what is known about a release. A release that is not verified has no contract and no environments."""
-    descriptor = descriptor_from_json(release.descriptor)
-    return ReleaseFacts(
-        descriptor=descriptor,
-        contract=queries.contract_of(release),
-        environments=_environments(release, descriptor),
-        checkpoints=release.checkpoints if release.status in _VERIFIED else None,
-        signers=_signers(release),
-        provenance=_provenance(release),
-        packages=_packages(release),
-    )
+def facts_of(*releases: Release, signers: Signers | None = None) -> list[ReleaseFacts]:
+    """Return what is known about each release. A release that is not verified has no contract and no environments."""
+    signers = trust.signers_by_release(releases) if signers is None else signers
+    provenance, packages = _provenance(releases), _packages(releases)
+    descriptors = [descriptor_from_json(release.descriptor) for release in releases]
+    return [
+        ReleaseFacts(
+            descriptor=descriptor,
+            contract=queries.contract_of(release),
+            environments=_environments(release, descriptor),
+            checkpoints=release.checkpoints if release.status in _VERIFIED else None,
+            signers=sorted({_signer(signer) for signer in signers[release.pk]}),
+            provenance=provenance[release.pk],
+            packages=packages[release.pk],
+        )
+        for release, descriptor in zip(releases, descriptors, strict=True)
+    ]
 
 
 def _environments(release: Release, descriptor: Descriptor) -> Mapping[str, Mapping[str, Any]]:
@@ -75,35 +87,32 @@ def _environments(release: Release, descriptor: Descriptor) -> Mapping[str, Mapp
     }
 
 
-def _signers(release: Release) -> list[str]:
-    """Describe who signed: the name of the key that verified a signature, or the id that the signature claims."""
-    return sorted({_signer(signer) for signer in trust.of(release).signers})
-
-
 def _signer(signer: trust.Signer) -> str:
+    """Describe who signed: the name of the key that verified a signature, or the id that the signature claims."""
     if signer.verdict is trust.Verdict.VALID and signer.key is not None:
         return f"{signer.key.name} ({signer.key_id})"
     return f"{signer.key_id or 'a key without an id'} ({signer.verdict})"
 
 
-def _provenance(release: Release) -> list[Provenance]:
-    summaries = release.attachments.filter(kind=AttachmentKind.PROVENANCE).values_list("summary", flat=True)
-    return [
-        Provenance(summary["builder"], summary["source"], next((each["digest"] for each in summary["materials"]), ""))
-        for summary in summaries
-    ]
+def _provenance(releases: Iterable[Release]) -> dict[int, list[Provenance]]:
+    found: dict[int, list[Provenance]] = {release.pk: [] for release in releases}
+    rows = Attachment.objects.filter(release__in=found, kind=AttachmentKind.PROVENANCE)
+    for release, summary in rows.values_list("release", "summary"):
+        digest = next((each["digest"] for each in summary["materials"]), "")
+        found[release].append(Provenance(summary["builder"], summary["source"], digest))
+    return found
 
 
-def _packages(release: Release) -> list[Package] | None:
-    rows = release.attachments.filter(kind=AttachmentKind.SBOM)
-    size = rows.aggregate(size=Sum(Length("content")))["size"]
-    if size is None or size > MAX_SBOM_BYTES:
-        return None
-    try:
-        return [
-            package
-            for content in rows.values_list("content", flat=True)
-            for package in evidence.packages_of(bytes(content))
-        ]
-    except DocumentError:
-        return None
+def _packages(releases: Iterable[Release]) -> dict[int, list[Package] | None]:
+    """Return the packages in the SBOMs of each release. None if it has no SBOM, or SBOMs that are not read."""
+    rows = Attachment.objects.filter(release__in=releases, kind=AttachmentKind.SBOM)
+    sizes = rows.order_by().values("release").annotate(size=Sum(Length("content")))
+    readable = sizes.filter(size__lte=MAX_SBOM_BYTES).values("release")
+    found: dict[int, list[Package] | None] = {release.pk: None for release in releases}
+    contents = defaultdict(list)
+    for release, content in rows.filter(release__in=readable).values_list("release", "content"):
+        contents[release].append(bytes(content))
+    for release, documents in contents.items():
+        with suppress(DocumentError):
+            found[release] = [package for document in documents for package in evidence.packages_of(document)]
+    return found

@@ -4,7 +4,7 @@ Pages and previews judge without locks. An activation judges twice: before its t
 pipeline, where the verdict counts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,7 +27,9 @@ class Switch:
     """A planned activation of `release`, under the policy of `pipeline`.
 
     `binding` is true in the transaction of the activation, which has locked the pipeline. `request` is the request that
-    the activation carries out, and `override` says that a tenant admin does without approvals.
+    the activation carries out, and `override` says that a tenant admin does without approvals. `signers` are the
+    signatures over the descriptors of the release and of the active one, if the caller has just read them. They are
+    None if `binding` is true.
     """
 
     release: Release
@@ -36,6 +38,7 @@ class Switch:
     binding: bool = False
     request: ActivationRequest | None = None
     override: bool = False
+    signers: Mapping[int, Sequence[trust.Signer]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ def unmet(name: str, refusal: CoordinatorError) -> Gate:
 def _signatures(switch: Switch) -> Gate | None:
     if switch.binding:
         trust.lock_keys(switch.pipeline)
-    found = trust.of(switch.release, switch.pipeline)
+    signers = None if switch.signers is None else switch.signers[switch.release.pk]
+    found = trust.of(switch.release, switch.pipeline, signers=signers)
     if not found.is_met:
         detail = f"Release {switch.release.release_version!r} cannot be activated. {found.description}"
         return unmet("signatures", SignatureRequired(detail, standing=found.standing))

@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import activation, gates
-from releases.activation.gates import Verdict
+from releases.activation.gates import Gate, Switch, Verdict
 from releases.activation.requests import gate as approvals
 from releases.admin import confirmations
 from releases.admin.sections import Section
@@ -24,8 +24,8 @@ from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
-preview_sources: list[Callable[[Release], Section]] = []
-"""What other packages add to the page, for example what the activation would do."""
+preview_sources: list[Callable[[Switch, list[Gate]], Section]] = []
+"""What other packages add to the page, for example what the activation would do. They get the verdicts on its gates."""
 
 
 class ActivationForm(forms.Form):
@@ -93,10 +93,11 @@ def _confirmation(
     error: CoordinatorError | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    switch = activation.planned(release)
+    switch = activation.previewed(release)
     pipeline = switch.pipeline
     active = pipeline.activation.release if pipeline.activation else None
-    refusing = [gate for gate in gates.judge(switch) if gate.verdict is Verdict.UNMET]
+    judged = gates.judge(switch)
+    refusing = [gate for gate in judged if gate.verdict is Verdict.UNMET]
     is_approved = approvals.NAME not in {gate.name for gate in refusing}
     may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
     return pages.page(
@@ -111,7 +112,7 @@ def _confirmation(
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
         is_rollback=switch.kind == Kind.ROLLBACK,
-        sections=[source(release) for source in preview_sources],
+        sections=[source(switch, judged) for source in preview_sources],
         refusing=[gate for gate in refusing if not (may_override and gate.name == approvals.NAME)],
         is_breaking=confirmations.is_needed(pipeline, release),
         may_override=may_override,

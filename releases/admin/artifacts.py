@@ -1,6 +1,7 @@
 """The artifacts on the page of a release: where their bytes come from, and their downloads."""
 
 from collections.abc import Set
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -13,11 +14,23 @@ from django.shortcuts import redirect
 from foundation.errors import CoordinatorError
 from releases.api.artifacts import respond
 from releases.models import Artifact, Release
+from releases.registration.progress import Step
 from releases.states import PENDING, Status
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin
 from tenancy.roles import Scope
-from wire.documents.descriptor import ArtifactKind
+from wire.documents.descriptor import ArtifactKind, artifact_field
+from wire.findings import Severity
+
+STATES = {Step.FETCHING: "fetching", Step.CHECKING: "checking"}
+VARIANTS = {
+    "": "default",
+    "waiting": "default",
+    "fetching": "info",
+    "checking": "info",
+    "verified": "success",
+    "rejected": "danger",
+}
 
 
 class Origin(StrEnum):
@@ -47,8 +60,41 @@ def _origin(artifact: Artifact, resolved: Set[str]) -> Origin:
     return Origin.MISSING if artifact.release.status == Status.REJECTED else Origin.IDENTITY_ONLY
 
 
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the verification of a release knows about one artifact. `state` is empty if it says nothing about it."""
+
+    state: str
+    findings: list[dict[str, str]]
+
+    @property
+    def variant(self) -> str:
+        return VARIANTS[self.state]
+
+
+def _verification(artifact: Artifact) -> Verification:
+    """Return what the progress says, or the verdict if there is one: its findings name the artifact that they concern.
+
+    A verification that ended early, at the limit of its time or memory, says nothing about the artifacts after that.
+    """
+    release, step = artifact.release, artifact.release.progress.get(str(artifact.position), {})
+    findings = step.get("findings", [])
+    if release.status not in PENDING:
+        place = artifact_field(artifact.position)
+        findings = [each for each in release.findings if each["field"].startswith(place)]
+    if any(each["severity"] == Severity.ERROR for each in findings):
+        return Verification("rejected", findings)
+    if not ArtifactKind(artifact.kind).is_stored:
+        return Verification("", findings)
+    if step.get("step") == Step.CHECKED:
+        return Verification("verified" if artifact.blob_id is not None else "", findings)
+    if release.status not in PENDING:
+        return Verification("", findings)
+    return Verification(STATES.get(step.get("step"), "waiting"), findings)
+
+
 def of(release: Release) -> list[Any]:
-    """Return the artifacts of the release in order, each with its `origin`."""
+    """Return the artifacts of the release in order, each with its `origin` and its `verification`."""
     found: list[Any] = list(release.artifacts.select_related("blob").order_by("position"))
     earlier = Artifact.objects.filter(release__pipeline__tenant=release.pipeline.tenant_id, release__lte=release.pk)
     digests = [artifact.digest for artifact in found]
@@ -56,6 +102,7 @@ def of(release: Release) -> list[Any]:
     for artifact in found:
         artifact.release = release
         artifact.origin = _origin(artifact, resolved)
+        artifact.verification = _verification(artifact)
     return found
 
 

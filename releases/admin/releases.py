@@ -1,5 +1,7 @@
 """The list of releases and the page of a release, which shows its status live."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,7 +29,7 @@ from releases.admin.uploads import upload
 from releases.api import descriptors
 from releases.models import Kind, Pipeline, Release, Retirement, Revocation
 from releases.states import PENDING, Status
-from releases.trust import trust, trusted_keys
+from releases.trust import trust
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
@@ -248,9 +250,9 @@ class ReleaseAdmin(ReadOnlyAdmin):
         return self.page(request, "releases/release.html", title=str(row), original=row, **self._context(request, row))
 
     def status(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Return the live part of the page, or 204 if the page already shows the current status."""
+        """Return the live part of the page, or 204 if the page already shows the status and how far it is."""
         release = self.row_or_404(request, object_id)
-        if request.GET.get("shown") == release.status:
+        if request.GET.get("shown") == _shown(release):
             return HttpResponse(status=204)
         return self.page(request, "releases/release_live.html", **self._context(request, release))
 
@@ -259,11 +261,12 @@ class ReleaseAdmin(ReadOnlyAdmin):
         contract = queries.contract_of(release)
         is_over = release.status in {Status.REVOKED, Status.RETIRED}
         holds = pauses.open_holds(release, release.pipeline)
-        keys = list(trusted_keys.of(release.pipeline.tenant))
+        attached = trust.attached(release)
         return {
             "release": release,
             "stages": stages(release),
             "pending": release.status in PENDING,
+            "shown": _shown(release),
             "active": active,
             "is_rollback": activation.kind_of(release, active) == Kind.ROLLBACK,
             "artifacts": artifacts.of(release),
@@ -276,8 +279,8 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "variant": VARIANTS[release.status],
             "revocation": Revocation.objects.filter(release=release).first() if is_over else None,
             "retirement": Retirement.objects.filter(release=release).first() if is_over else None,
-            "trust": trust.of(release, keys=keys),
-            "attached": trust.attached(release, keys),
+            "trust": trust.of(release, signers=trust.signers_in(attached)),
+            "attached": attached,
             "sections": [source(release) for source in section_sources],
             "may_register": self.may(request, Scope.REGISTER, release),
             "upload_again": f"{reverse('admin:releases_release_upload')}?again={release.pk}",
@@ -287,6 +290,14 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "holds": holds,
             "paused": any(hold.release_id == release.pk for hold in holds),
         }
+
+
+def _shown(release: Release) -> str:
+    """Return a text that changes with the status of the release and with the progress of its verification."""
+    if not release.progress:
+        return release.status
+    progress = json.dumps(release.progress, sort_keys=True).encode()
+    return f"{release.status}-{hashlib.sha256(progress).hexdigest()[:16]}"
 
 
 def _order(name: str) -> revocation.Order:

@@ -18,10 +18,11 @@ from wire.identity import ReleaseIdentity
 class Release(models.Model):
     """One deployable version of one contract.
 
-    `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED | RETIRED`. All other columns are written
-    once: the descriptor and the contract document at the upload; the findings, the contract, the primary artifact, the
-    environments and the checkpoints with the verdict. The version of a rejected release can be uploaded again, so a
-    version has at most one release that is not rejected.
+    `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED | RETIRED`. `progress` changes while the
+    release is VERIFYING (see `releases.registration.progress`). All other columns are written once: the descriptor and
+    the contract document at the upload; the findings, the contract, the primary artifact, the environments and the
+    checkpoints with the verdict. The version of a rejected release can be uploaded again, so a version has at most one
+    release that is not rejected.
     """
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="releases")
@@ -40,6 +41,11 @@ class Release(models.Model):
     )
     checkpoints = models.BooleanField(
         default=False, help_text="Whether an artifact requests a checkpoint after each step."
+    )
+    progress = models.JSONField(
+        default=dict,
+        db_default={},
+        help_text="What the verification knows about each artifact so far, by the artifact's position.",
     )
     uploaded_by = models.CharField(max_length=200)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)

@@ -26,6 +26,7 @@ from releases.registration import (
     verification_pool,
 )
 from releases.registration.image_registry import RegistryUnavailable
+from releases.registration.progress import Progress
 from releases.registration.verification_pool import VerificationUnavailable
 from releases.repositories.errors import RepositoryUnavailable
 from releases.states import MOVES, PENDING, Status
@@ -339,18 +340,26 @@ def _has_errors(findings: Sequence[Finding]) -> bool:
 def _verify(release: Release) -> Verdict:
     store = artifact_store()
     descriptor = descriptor_from_json(release.descriptor)
-    renew = turns.renewing_release(release.pk)
-    unresolved = resolution.resolve(release, renew)
+    renew, progress = turns.renewing_release(release.pk), Progress(release.pk)
+    unresolved = resolution.resolve(release, renew, progress)
     held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
 
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
         renew()
-        return store.read(artifact.digest, renew) if artifact.digest in held else None
+        if artifact.digest not in held:
+            return None
+        progress.checking(descriptor, artifact)
+        return store.read(artifact.digest, renew)
 
     document = _bytes(release.contract_document)
     identity_only = release.pipeline.missing_artifacts == MissingArtifacts.IDENTITY_ONLY
     verdict = verification_pool.verify(
-        descriptor, open_artifact, document, identity_only=identity_only, while_waiting=renew
+        descriptor,
+        open_artifact,
+        document,
+        identity_only=identity_only,
+        while_waiting=renew,
+        checked=progress.checked,
     ).with_findings(unresolved)
     if not settings.IMAGE_REGISTRY_CHECK:
         return verdict

@@ -6,6 +6,7 @@ from django.conf import settings
 
 from releases.models import Artifact, MissingArtifacts, Release
 from releases.registration import missing_bytes
+from releases.registration.progress import Progress
 from releases.repositories import maven
 from releases.repositories.errors import OTHER_DIGEST, ArtifactRefused
 from wire.documents.artifact_uri import MavenUri
@@ -19,7 +20,7 @@ from wire.documents.descriptor import (
 from wire.findings import Finding, Severity
 
 
-def resolve(release: Release, renew: Callable[[], None]) -> list[Finding]:
+def resolve(release: Release, renew: Callable[[], None], progress: Progress) -> list[Finding]:
     """Store the missing bytes of artifacts with a `maven:` URI, and return a finding for each that cannot be had.
 
     The release is VERIFYING. `renew` is called regularly while bytes arrive. Raises `RepositoryUnavailable` and
@@ -31,13 +32,15 @@ def resolve(release: Release, renew: Callable[[], None]) -> list[Finding]:
         return [Finding("MAVEN_TOO_MANY_ARTIFACTS", DESCRIPTOR_NAME, message)]
     refusals = []
     for missing, location in wanted:
+        progress.fetching(missing.position)
         try:
             _store(release, missing, location, renew)
         except ArtifactRefused as refusal:
-            refusals.append((missing, refusal))
+            refusals.append((missing, _finding(release, missing, refusal)))
+            progress.refused(missing.position, refusals[-1][1])
     # The location of another artifact may have had the same bytes.
     stored = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
-    return [_finding(release, missing, refusal) for missing, refusal in refusals if missing.digest not in stored]
+    return [finding for missing, finding in refusals if missing.digest not in stored]
 
 
 def _missing(release: Release) -> Iterator[tuple[Artifact, MavenUri]]:

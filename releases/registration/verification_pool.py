@@ -25,7 +25,7 @@ from django.conf import settings
 from releases.registration import verification_process
 from wire.documents.descriptor import DESCRIPTOR_NAME, Descriptor, artifact_field
 from wire.findings import Finding
-from wire.release.verification import OpenArtifact, Verdict
+from wire.release.verification import Checked, OpenArtifact, Verdict
 
 TRIES = 3
 """A release is rejected after this many children have died while they verified it."""
@@ -60,12 +60,14 @@ def verify(
     *,
     identity_only: bool = False,
     while_waiting: Callable[[], object] = lambda: None,
+    checked: Checked = lambda _position, _findings: None,
 ) -> Verdict:
     """Return the verdict of `wire.release.verification.verify`, computed in a child process.
 
     If the release exceeds its CPU time or memory, the verdict has a finding. The same applies if TRIES children died,
     or if all of them together exceeded VERIFICATION_SECONDS. Opening the artifacts does not count. `while_waiting` is
-    called at least every RENEW_SECONDS while the child works. Raises what `open_artifact` raises, and
+    called at least every RENEW_SECONDS while the child works, and `checked` for each stored artifact with its findings,
+    by every child that reads it. Raises what `open_artifact` raises, and
     `VerificationUnavailable` if no child can be started or a file cannot be read.
     """
     job = verification_process.job(
@@ -79,7 +81,7 @@ def verify(
     for _ in range(TRIES):
         child = _child()
         try:
-            response = child.run(job, descriptor, open_artifact, while_waiting, deadline)
+            response = child.run(job, descriptor, open_artifact, while_waiting, checked, deadline)
         except _Exceeded as error:
             child.stop()
             return _rejected(descriptor, child, error.code, str(error))
@@ -160,6 +162,7 @@ class _Child:
         descriptor: Descriptor,
         open_artifact: OpenArtifact,
         while_waiting: Callable[[], object],
+        checked: Checked,
         deadline: _Deadline,
     ) -> dict[str, Any]:
         """Return the child's verdict. Raises `_Exceeded`, `_Died`, and `VerificationUnavailable`."""
@@ -173,6 +176,8 @@ class _Child:
                     with deadline.suspended():
                         file = open_artifact(descriptor.artifacts[position])
                     self._pass(file)
+                case {"checked": int(position), "findings": list(findings)}:
+                    checked(position, [Finding.from_json(each) for each in findings])
                 case {"verdict": dict(verdict)}:
                     return verdict
                 case {"exceeded": _}:

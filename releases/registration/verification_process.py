@@ -1,7 +1,8 @@
 """Verifies releases in a process without secrets: `python -m releases.registration.verification_process` (ADR 33).
 
 Standard input is a socket to the parent, `verification_pool`. A job arrives as JSON. For each stored artifact
-the process requests the file, and the parent passes an open file descriptor. The process itself opens no files or
+the process requests the file, and the parent passes an open file descriptor. Then the process sends what it found in
+it, and at the end the verdict. The process itself opens no files or
 connections. Its resource limits protect all other processes from hostile bytes. Pure.
 """
 
@@ -15,6 +16,8 @@ import resource
 import select
 import socket
 import threading
+from collections.abc import Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, BinaryIO
 
@@ -90,7 +93,13 @@ def _respond(job: dict[str, Any], parent: Connection) -> dict[str, Any]:
     descriptor = descriptor_from_json(job["descriptor"])
     contract = None if job["contract"] is None else base64.b64decode(job["contract"])
     try:
-        verdict = verify(descriptor, _opener(descriptor, parent), contract, identity_only=job["identityOnly"])
+        verdict = verify(
+            descriptor,
+            _opener(descriptor, parent),
+            contract,
+            identity_only=job["identityOnly"],
+            checked=partial(_send_checked, parent),
+        )
     except (MemoryError, SystemError):  # CPython raises SystemError where an allocation failed inside it
         return {"exceeded": "memory"}
     except OSError as error:
@@ -116,6 +125,10 @@ def _opener(descriptor: Descriptor, parent: Connection) -> OpenArtifact:
         return os.fdopen(files[0], "rb") if reply == FILE else None
 
     return open_artifact
+
+
+def _send_checked(parent: Connection, position: int, findings: Sequence[Finding]) -> None:
+    _send(parent, {"checked": position, "findings": [finding.to_json() for finding in findings]})
 
 
 def _send(parent: Connection, message: dict[str, Any]) -> None:

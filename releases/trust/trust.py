@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from django.db.models import QuerySet
-
 from releases.models import Attachment, Pipeline, Release, SignaturePolicy, TrustedKey
 from releases.states import AttachmentKind
 from releases.trust import trusted_keys
@@ -89,33 +87,45 @@ class Attached:
     signers: tuple[Signer, ...]
 
 
-def attached(release: Release, keys: Sequence[TrustedKey] | None = None) -> list[Attached]:
+def attached(release: Release) -> list[Attached]:
     """Return the attachments of `release` in their order. Only the contents of signed attachments are loaded."""
-    keys = list(trusted_keys.of(release.pipeline.tenant)) if keys is None else keys
-    return [Attached(row, signers_of(row, keys)) for row in release.attachments.defer("content")]
+    keys = list(trusted_keys.of(release.pipeline.tenant))
+    rows = list(release.attachments.defer("content"))
+    contents = Attachment.objects.in_bulk([row.pk for row in rows if row.summary.get("keyIds")])
+    return [Attached(row, signers_of(contents.get(row.pk, row), keys)) for row in rows]
 
 
-def of(release: Release, pipeline: Pipeline | None = None, *, keys: Sequence[TrustedKey] | None = None) -> Trust:
-    """Return the current trust in `release` under the policy of its pipeline. `pipeline` is a newer copy of that."""
-    keys = list(trusted_keys.of(release.pipeline.tenant)) if keys is None else keys
-    signers = tuple(
-        signer for envelope in _envelopes(release.attachments.all()) for signer in signers_of(envelope, keys)
-    )
+def signers_in(found: Iterable[Attached]) -> list[Signer]:
+    """Return the signatures over the descriptor among the attachments of a release."""
+    envelopes = (each for each in found if _is_envelope(each.attachment))
+    return [signer for each in envelopes for signer in each.signers]
+
+
+def of(release: Release, pipeline: Pipeline | None = None, *, signers: Sequence[Signer] | None = None) -> Trust:
+    """Return the current trust in `release` under the policy of its pipeline. `pipeline` is a newer copy of that.
+
+    `signers` are the signatures over the descriptor, if the caller has just read them.
+    """
+    found = signers_by_release([release])[release.pk] if signers is None else signers
     policy = (pipeline or release.pipeline).signature_policy
-    return Trust(policy, _standing(signer.verdict for signer in signers), signers)
+    return Trust(policy, _standing(signer.verdict for signer in found), tuple(found))
 
 
 def standings(releases: Iterable[Release]) -> dict[int, Standing]:
     """Return the standing of each release by its primary key. Makes two queries in total."""
+    return {key: _standing(signer.verdict for signer in found) for key, found in signers_by_release(releases).items()}
+
+
+def signers_by_release(releases: Iterable[Release]) -> dict[int, list[Signer]]:
+    """Return the signatures over the descriptor of each release by its primary key. Makes two queries in total."""
     tenants = {release.pk: release.pipeline.tenant_id for release in releases}
     keys = defaultdict(list)
     for key in TrustedKey.objects.filter(tenant__in=set(tenants.values())).select_related("revocation"):
         keys[key.tenant_id].append(key)
-    verdicts: dict[int, list[Verdict]] = defaultdict(list)
-    for envelope in _envelopes(Attachment.objects.filter(release__in=tenants)):
-        signers = signers_of(envelope, keys[tenants[envelope.release_id]])
-        verdicts[envelope.release_id] += [signer.verdict for signer in signers]
-    return {release: _standing(verdicts[release]) for release in tenants}
+    found: dict[int, list[Signer]] = {release: [] for release in tenants}
+    for envelope in Attachment.objects.filter(release__in=tenants, kind=AttachmentKind.SIGNATURE, findings=[]):
+        found[envelope.release_id] += signers_of(envelope, keys[tenants[envelope.release_id]])
+    return found
 
 
 def lock_keys(pipeline: Pipeline) -> None:
@@ -134,9 +144,9 @@ def signers_of(attachment: Attachment, keys: Sequence[TrustedKey]) -> tuple[Sign
     return tuple(_signer(envelope, signature, keys) for signature in envelope.signatures)
 
 
-def _envelopes(rows: QuerySet[Attachment]) -> QuerySet[Attachment]:
-    """Return the attachments that are signatures over the descriptor. Those with findings contradict it."""
-    return rows.filter(kind=AttachmentKind.SIGNATURE, findings=[])
+def _is_envelope(attachment: Attachment) -> bool:
+    """Return True if it is a signature over the descriptor. One with findings contradicts that."""
+    return attachment.kind == AttachmentKind.SIGNATURE and attachment.findings == []
 
 
 def _signer(envelope: signing.Envelope, signature: signing.Signature, keys: Sequence[TrustedKey]) -> Signer:

@@ -1,6 +1,7 @@
 """The pages of tenants."""
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -21,6 +22,20 @@ Row = Callable[[Tenant], str]
 Urls = Callable[["TenantAdmin"], list[URLPattern]]
 
 
+def _read_once(row: Row) -> Row:
+    """Return the row so that it is computed once for each object of a tenant, because the form shows it in parts."""
+
+    @wraps(row)
+    def shown(tenant: Tenant) -> str:
+        name = f"_shown_{row.__name__}"
+        if name not in tenant.__dict__:
+            tenant.__dict__[name] = row(tenant)
+        found: str = tenant.__dict__[name]
+        return found
+
+    return shown
+
+
 @admin.register(Tenant)
 class TenantAdmin(TenantScopedAdmin):
     """Superusers create and rename tenants. The slug cannot change, because URLs and queue names contain it.
@@ -39,7 +54,7 @@ class TenantAdmin(TenantScopedAdmin):
     @classmethod
     def extend(cls, rows: Sequence[Row], urls: Urls) -> None:
         """Show `rows`, which are functions with `@column`, on each existing tenant's page, and serve `urls`."""
-        cls._rows += rows
+        cls._rows += [_read_once(row) for row in rows]
         cls._urls.append(urls)
 
     def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:

@@ -1,18 +1,26 @@
 """The pages of releases and pipelines."""
 
 import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from releases.activation.activation import activate
 from releases.models import Pipeline, Release, Revocation
+from releases.registration.progress import Progress
 from releases.registration.registrar import verify_release
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.raw_sql import unguarded
+from wire.documents.descriptor import descriptor_from_json
+from wire.findings import Finding, Severity
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
@@ -36,6 +44,67 @@ def test_the_page_polls_only_until_there_is_a_verdict(log_in: LogIn, acme: World
     assert 'data-status="REGISTERED"' in moved.text
     assert "hx-get" not in moved.text
     assert "<html" not in moved.text
+
+
+def states(client: Client, release: Release) -> list[tuple[str, list[str]]]:
+    """Return what the page says about each artifact: its state, and the codes of its findings."""
+    page = client.get(reverse("admin:releases_release_change", args=[release.pk]))
+    assert all(each["code"] in page.text for row in page.context["artifacts"] for each in row.verification.findings)
+    shown = [
+        (row.verification.state, [each["code"] for each in row.verification.findings])
+        for row in page.context["artifacts"]
+    ]
+    if "data-verification" in page.text:
+        assert re.findall(r'<tr data-state="([a-z]*)"', page.text) == [state for state, _ in shown]
+    return shown
+
+
+def test_the_page_follows_the_verification_of_each_artifact(log_in: LogIn, acme: World) -> None:
+    release, client = pending(acme), log_in("viewer")
+    status = reverse("admin:releases_release_status", args=[release.pk])
+    assert states(client, release) == [("waiting", [])]
+    Release.objects.filter(pk=release.pk).update(status="VERIFYING")
+    progress, error = Progress(release.pk), Finding("MAVEN_ARTIFACT_MISSING", "artifacts[0].uri", "is nowhere")
+    descriptor = descriptor_from_json(release.descriptor)
+    steps: list[tuple[Callable[[], None], tuple[str, list[str]]]] = [
+        (lambda: None, ("waiting", [])),
+        (lambda: progress.fetching(0), ("fetching", [])),
+        (lambda: progress.refused(0, error), ("rejected", [error.code])),
+        (lambda: progress.checking(descriptor, descriptor.artifacts[0]), ("checking", [])),
+        (lambda: progress.checked(0, [replace(error, severity=Severity.WARNING)]), ("verified", [error.code])),
+        (lambda: progress.checked(0, [error]), ("rejected", [error.code])),
+    ]
+    shown = "UPLOADED"
+    for step, expected in steps:
+        step()
+        moved = client.get(status, {"shown": shown})
+        assert (moved.status_code, states(client, release)) == (200, [expected])
+        assert "hx-get" in moved.text
+        shown = moved.context["shown"]
+        assert client.get(status, {"shown": shown}).status_code == 204
+
+
+def test_a_verdict_says_what_is_wrong_with_which_artifact(log_in: LogIn, acme: World) -> None:
+    contract, client = making.contract("acme.orders"), log_in("viewer")
+    data, other = making.archive(contract, code="2.0"), making.archive(making.contract("acme.other"))
+    document = making.descriptor(contract, data, "2.0")
+    [app] = document["artifacts"]
+    document["artifacts"] += [{**app, "artifactId": "other", "digest": making.digest_of(other)}]
+    rejected = making.rejected(acme.tenant, document, data, other)
+    assert [state for state, _ in states(client, rejected)] == ["verified", "rejected"]
+    assert states(client, rejected)[1][1] == [finding["code"] for finding in rejected.findings]
+    assert (
+        "Upload again"
+        in log_in("release-manager").get(reverse("admin:releases_release_change", args=[rejected.pk])).text
+    )
+    assert states(client, making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")) == [("verified", [])]
+
+
+def test_a_release_without_recorded_progress_claims_nothing(log_in: LogIn, acme: World) -> None:
+    """Releases of earlier versions have none, and neither do artifacts after one that exceeded its limits."""
+    with unguarded(Release):
+        Release.objects.filter(pk=acme.release.pk).update(progress={}, status="REJECTED")
+    assert states(log_in("viewer"), acme.release) == [("", [])]
 
 
 def test_a_rejected_release_shows_its_findings_and_no_activation_button(log_in: LogIn, acme: World) -> None:

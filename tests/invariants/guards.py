@@ -50,6 +50,7 @@ GUARDS: Mapping[str, list[Guard]] = {
         Guard("release_verdict_once", "findings contract_id primary_artifact_id environments checkpoints"),
         Guard("release_verdict_time", "status_changed_at", "REGISTERED REJECTED REVOKED RETIRED"),
         Guard("release_legal_move", "status", "REJECTED REVOKED RETIRED"),
+        Guard("release_progress_of_verification", "progress", "UPLOADED REGISTERED REJECTED REVOKED RETIRED"),
     ],
     "releases_artifact": [Guard("artifact_immutable")],
     "releases_activation": [Guard("activation_append_only")],

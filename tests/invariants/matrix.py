@@ -101,7 +101,7 @@ MATRIX = {
         state="status",
         in_state={
             "UPLOADED": "status status_changed_at",
-            "VERIFYING": "status status_changed_at",
+            "VERIFYING": "status status_changed_at progress",
             "REGISTERED": "",
             "REJECTED": "",
             "REVOKED": "",

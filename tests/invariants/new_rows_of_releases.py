@@ -24,6 +24,7 @@ NEW_RELEASE = {
     "primary_artifact_id": "''",
     "environments": "'{}'",
     "checkpoints": "false",
+    "progress": "'{}'",
     "uploaded_by": "''",
     "created_at": "now()",
     "status_changed_at": "now()",
@@ -123,6 +124,7 @@ DOCUMENTS = [
                 *each("primary_artifact_id", "'app'"),
                 *each("environments", "'{\"a\": 1}'"),
                 *each("checkpoints", "true"),
+                *each("progress", "'{\"0\": {}}'"),
             ],
             "release_descriptor_digest_of_document": [
                 *each("descriptor_digest", digest("y"), f"upper({digest('x')})", "''"),

@@ -36,6 +36,8 @@ from wire.release.placement import placement_findings
 
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 """Opens the bytes of a stored artifact as a seekable file. Returns None if there are none."""
+Checked = Callable[[int, Sequence[Finding]], object]
+"""Is called after each stored artifact with its position and its findings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def verify(
     contract_document: bytes | None = None,
     *,
     identity_only: bool = False,
+    checked: Checked = lambda _position, _findings: None,
 ) -> Verdict:
     """Compare every stored artifact with the descriptor, and return all findings and the warnings of the descriptor.
 
@@ -81,9 +84,10 @@ def verify(
     not opened. The primary artifact is the carrier. A descriptor of the profile `tpf-2026-08` has no carrier: there it
     is the last artifact with a contract, or else the first. `contract_document` is the contract that was uploaded with
     the descriptor; the contracts in artifacts must be equal to it. With `identity_only`, missing bytes are a warning.
+    `checked` is called for each stored artifact while the next ones are not opened yet.
     Raises what opening and reading raise. These errors are no findings, because a retry may succeed.
     """
-    inspected = _inspected(descriptor, open_artifact, identity_only)
+    inspected = _inspected(descriptor, open_artifact, identity_only, checked)
     findings = [*descriptor.warnings, *(finding for each in inspected for finding in each.findings)]
     if isinstance(descriptor, CarrierDescriptor):
         primary = inspected[descriptor.artifacts.index(descriptor.carrier)]
@@ -133,7 +137,9 @@ class _Inspected:
     contract: Contract | None = None
 
 
-def _inspected(descriptor: Descriptor, open_artifact: OpenArtifact, identity_only: bool) -> list[_Inspected]:
+def _inspected(
+    descriptor: Descriptor, open_artifact: OpenArtifact, identity_only: bool, checked: Checked
+) -> list[_Inspected]:
     contents: dict[str, Content | None] = {}
     inspected = []
     for position, artifact in enumerate(descriptor.artifacts):
@@ -144,6 +150,7 @@ def _inspected(descriptor: Descriptor, open_artifact: OpenArtifact, identity_onl
             file = open_artifact(artifact)
             contents[artifact.digest] = None if file is None else content_of(file)
         inspected.append(_Inspection(descriptor, artifact, position, identity_only).run(contents[artifact.digest]))
+        checked(position, _naming_profile(descriptor, inspected[-1].findings))
     return inspected
 
 

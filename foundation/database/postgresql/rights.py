@@ -36,7 +36,7 @@ _UPLOAD = """
 """
 _RELEASE = """
     pipeline_id contract_version release_version descriptor descriptor_document descriptor_digest status findings
-    contract_document contract_id primary_artifact_id environments checkpoints uploaded_by created_at
+    contract_document contract_id primary_artifact_id environments checkpoints progress uploaded_by created_at
     status_changed_at
 """
 _EXECUTION_STATE = """
@@ -114,7 +114,9 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "releases_release": Rights(
             insert=_RELEASE,
-            update="status findings contract_id primary_artifact_id environments checkpoints status_changed_at",
+            update="""
+                status findings contract_id primary_artifact_id environments checkpoints progress status_changed_at
+            """,
         ),
         "releases_artifact": Rights(
             insert="release_id position artifact_id kind uri digest step_ids capabilities blob_id resolved",

@@ -1,7 +1,7 @@
 """The missing bytes of artifacts with a `maven:` URI are downloaded, verified and stored for their tenant."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from releases.artifacts import retention
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Artifact, Blob, Pipeline, Release
+from releases.registration.progress import Progress, Step
 from releases.registration.registrar import verify_release
 from releases.registration.resolution import resolve
 from releases.states import Status
@@ -20,6 +21,7 @@ from tests.deaths import each_death
 from tests.maven_repository import Fault, MavenRepository, maven_repository
 from tests.releases.registration import located
 from wire.documents.descriptor import NAMES_PROFILE
+from wire.findings import Finding
 
 pytestmark = pytest.mark.django_db
 
@@ -80,6 +82,10 @@ def blobs(release: Release) -> list[str | None]:
 
 def renew() -> None:
     pass
+
+
+def resolved(release: Release, renew: Callable[[], None]) -> list[Finding]:
+    return resolve(release, renew, Progress(release.pk))
 
 
 # --- bytes ---
@@ -265,7 +271,7 @@ def test_an_unavailable_store_gives_no_verdict(repository: MavenRepository) -> N
     staging.rmdir()
     staging.touch()
     with pytest.raises(ArtifactStoreUnavailable):
-        resolve(verifying(release), renew)
+        resolved(verifying(release), renew)
     assert verdict(release) == ("VERIFYING", [])
     staging.unlink()
     assert verdict(release) == ("REGISTERED", [])
@@ -321,7 +327,7 @@ class Meanwhile:
 def test_a_verdict_during_the_download_is_final(repository: MavenRepository, verdict_of_another: str) -> None:
     release = verifying(uploaded())
     judge = Release.objects.filter(pk=release.pk)
-    assert resolve(release, Meanwhile(repository, lambda: judge.update(status=verdict_of_another))) == []
+    assert resolved(release, Meanwhile(repository, lambda: judge.update(status=verdict_of_another))) == []
     assert blobs(release) == [None]
     assert not Blob.objects.filter(pk=DIGEST).exists()
     assert verdict(release) == (verdict_of_another, [])
@@ -330,7 +336,7 @@ def test_a_verdict_during_the_download_is_final(repository: MavenRepository, ver
 
 def test_another_verification_may_finish_during_the_download(repository: MavenRepository) -> None:
     release = verifying(uploaded())
-    assert resolve(release, Meanwhile(repository, lambda: verify_release(release.pk))) == []
+    assert resolved(release, Meanwhile(repository, lambda: verify_release(release.pk))) == []
     release.refresh_from_db()
     assert (release.status, blobs(release)) == ("REGISTERED", [DIGEST])
     assert repository.paths == [PATH] * 2
@@ -338,7 +344,7 @@ def test_another_verification_may_finish_during_the_download(repository: MavenRe
 
 def test_another_verification_may_store_the_bytes_during_the_download(repository: MavenRepository) -> None:
     release = verifying(uploaded())
-    assert resolve(release, Meanwhile(repository, lambda: resolve(release, renew))) == []
+    assert resolved(release, Meanwhile(repository, lambda: resolved(release, renew))) == []
     assert (blobs(release), Artifact.objects.filter(blob=DIGEST).count()) == ([DIGEST], 1)
     assert verdict(release) == ("REGISTERED", [])
 
@@ -386,3 +392,49 @@ def test_a_release_can_name_only_so_many_artifacts_to_download(repository: Maven
     assert status == "REJECTED"
     assert ("MAVEN_TOO_MANY_ARTIFACTS", "error", "") in findings
     assert repository.paths == []
+
+
+# --- progress ---
+
+
+def steps(release: Release) -> dict[str, tuple[str, list[str]]]:
+    """Return the step of each artifact by its position, with the codes of its findings."""
+    progress = Release.objects.get(pk=release.pk).progress
+    return {
+        place: (each["step"], [finding["code"] for finding in each["findings"]]) for place, each in progress.items()
+    }
+
+
+def test_progress_is_visible_while_an_artifact_is_fetched(repository: MavenRepository) -> None:
+    local = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
+    release = verifying(uploaded(None, located.descriptor(local, located.artifact(JAR))))
+    seen = []
+    resolved(release, Meanwhile(repository, lambda: seen.append(steps(release))))
+    assert seen == [{"0": (Step.FETCHING, ["MAVEN_ARTIFACT_MISSING"]), "1": (Step.FETCHING, [])}]
+
+
+def test_progress_ends_with_the_findings_of_each_artifact(repository: MavenRepository) -> None:
+    other = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
+    release = uploaded(None, located.descriptor(located.artifact(JAR), other))
+    status, found = verdict(release)
+    assert (status, len(found)) == ("REJECTED", 2)
+    codes = ["MAVEN_ARTIFACT_MISSING", "ARTIFACT_FILE_MISSING"]
+    assert steps(release) == {"0": (Step.CHECKED, []), "1": (Step.CHECKED, codes)}
+    messages = {finding["message"] for each in release.progress.values() for finding in each["findings"]}
+    assert messages == {finding["message"] for finding in release.findings}
+
+
+def test_bytes_of_another_location_take_a_refusal_back(repository: MavenRepository) -> None:
+    nowhere = located.artifact(JAR, "nowhere", stepIds=[], uri="maven:com.acme:nowhere:1.0")
+    release = uploaded(None, located.descriptor(nowhere, located.artifact(JAR)))
+    assert verdict(release) == ("REGISTERED", [])
+    assert steps(release) == {"0": (Step.CHECKED, []), "1": (Step.CHECKED, [])}
+
+
+def test_progress_after_the_verdict_of_another_process_is_dropped(repository: MavenRepository) -> None:
+    release = verifying(uploaded())
+    judge = Release.objects.filter(pk=release.pk)
+    resolved(release, Meanwhile(repository, lambda: judge.update(status="REJECTED")))
+    assert steps(release) == {"0": (Step.FETCHING, [])}
+    Progress(release.pk).checked(0, [])
+    assert steps(release) == {"0": (Step.FETCHING, [])}

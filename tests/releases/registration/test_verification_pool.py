@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +26,7 @@ from tests.releases.registration import heavy
 from wire.archive.directory import DEFAULT_LIMITS
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
+from wire.findings import Finding
 from wire.release.verification import verify as verify_here
 
 CONTRACT = making.contract()
@@ -85,6 +86,30 @@ def test_a_child_process_gives_the_same_verdict_as_the_rules(
 ) -> None:
     descriptor, open_artifact = described(*described_files), on_disk(*stored_files)
     assert verify(descriptor, open_artifact, beside) == verify_here(descriptor, open_artifact, beside)
+
+
+def test_what_an_artifact_has_is_reported_before_the_next_one_is_opened(on_disk: Callable[..., OpenArtifact]) -> None:
+    events: list[object] = []
+    other = making.archive(making.contract("org.example.other"))
+    stored = on_disk(DATA, other)
+
+    def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
+        events.append(artifact.artifact_id)
+        return stored(artifact)
+
+    def checked(position: int, findings: Sequence[Finding]) -> None:
+        events.append((position, list(findings)))
+
+    descriptor = described(DATA, other, DATA)
+    verdict = verify(descriptor, open_artifact, checked=checked)
+    assert len(verdict.findings) > 1
+    assert events == [
+        "0",
+        (0, []),
+        "1",
+        (1, [each for each in verdict.findings if "[1]" in each.field and each.severity == "error"]),
+        (2, []),
+    ]
 
 
 def test_an_artifact_that_takes_too_much_cpu_time_is_rejected_and_the_next_one_is_not(

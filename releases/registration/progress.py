@@ -1,0 +1,54 @@
+"""Records how far the verification of a release is, for the people who watch it. It decides nothing."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from releases.models import Release
+from releases.states import Status
+from wire.documents.descriptor import ArtifactRef, Descriptor
+from wire.findings import Finding
+
+
+class Step(StrEnum):
+    """What the verification does with an artifact. Before the first step, the artifact waits."""
+
+    FETCHING = "FETCHING"
+    CHECKING = "CHECKING"
+    CHECKED = "CHECKED"
+
+
+@dataclass(slots=True)
+class Progress:
+    """The progress of one verification. Each change is committed at once, while the release is VERIFYING."""
+
+    release_id: int
+    _steps: dict[str, Any] = field(default_factory=dict)
+
+    def fetching(self, position: int) -> None:
+        """A repository is asked for the bytes of the artifact."""
+        self._take([position], Step.FETCHING)
+
+    def refused(self, position: int, finding: Finding) -> None:
+        """No repository has the bytes. Another artifact may still bring them."""
+        self._take([position], Step.FETCHING, [finding])
+
+    def checking(self, descriptor: Descriptor, artifact: ArtifactRef) -> None:
+        """The bytes are stored, and they are read for all artifacts with their digest."""
+        positions = [place for place, each in enumerate(descriptor.artifacts) if each.digest == artifact.digest]
+        self._take(positions, Step.CHECKING)
+
+    def checked(self, position: int, findings: Sequence[Finding]) -> None:
+        """The artifact is checked. If it has no bytes, the refusal of the repositories stays."""
+        before = self._steps.get(str(position), {})
+        refusals = before["findings"] if before.get("step") == Step.FETCHING else []
+        self._take([position], Step.CHECKED, findings, refusals)
+
+    def _take(
+        self, positions: Iterable[int], step: Step, findings: Sequence[Finding] = (), earlier: Sequence[Any] = ()
+    ) -> None:
+        found = [*earlier, *(finding.to_json() for finding in findings)]
+        self._steps |= {str(position): {"step": step, "findings": found} for position in positions}
+        # No row: another process has recorded the verdict.
+        Release.objects.filter(pk=self.release_id, status=Status.VERIFYING).update(progress=self._steps)
