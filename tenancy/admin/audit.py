@@ -1,11 +1,12 @@
 """The pages of the audit log, for tenant admins. Superusers also see the chain of the installation."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
@@ -13,7 +14,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.safestring import SafeString
 from django.utils.timezone import is_aware
 
-from foundation.admin.columns import badge, column
+from foundation.admin.columns import badge, column, on_one_line
 from foundation.admin.times import timed
 from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin, TextFilter
 from tenancy.api.audit import exported
@@ -52,7 +53,14 @@ class ActorFilter(TextFilter):
 
 
 class ObjectFilter(TextFilter):
-    title = parameter_name = lookup = "object"
+    """Filters by an object and what belongs to it: a pipeline with its releases, a release with its requests."""
+
+    title = "object (with what belongs to it)"
+    parameter_name = "object"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        name = self.value()
+        return queryset.filter(Q(object=name) | Q(object__startswith=f"{name}/")) if name else queryset
 
 
 class OutcomeFilter(ScopedFilter):
@@ -99,7 +107,7 @@ def _moment(text: str) -> Any:
 @admin.register(AuditEntry)
 class AuditEntryAdmin(TenantScopedAdmin):
     needs = Scope.ADMINISTER
-    list_display = ("time", "chain", "sequence", "actor", "act", "object", "result", "reason")
+    list_display = ("time", "chain", "sequence", "actor", "act", "object", "result", "reason", "more")
     list_select_related = ("tenant",)
     list_filter = (ChainFilter, ActFilter, ActorFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter)
     ordering = ("-id",)
@@ -134,6 +142,11 @@ class AuditEntryAdmin(TenantScopedAdmin):
     @badge("Outcome", OUTCOMES)
     def result(self, entry: AuditEntry) -> str:
         return entry.outcome
+
+    @column("Details", empty="-")
+    def more(self, entry: AuditEntry) -> str | None:
+        known = {name: value for name, value in json.loads(entry.details).items() if value is not None}
+        return on_one_line(known) or None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
