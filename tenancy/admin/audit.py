@@ -16,6 +16,7 @@ from django.utils.timezone import is_aware
 
 from foundation.admin.columns import badge, column, on_one_line
 from foundation.admin.times import timed
+from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin, TextFilter
 from tenancy.api.audit import exported
 from tenancy.audit import exports
@@ -107,7 +108,7 @@ def _moment(text: str) -> Any:
 @admin.register(AuditEntry)
 class AuditEntryAdmin(TenantScopedAdmin):
     needs = Scope.ADMINISTER
-    list_display = ("time", "chain", "sequence", "actor", "act", "object", "result", "reason", "more")
+    list_display = ("time", "chain", "actor", "act", "object", "result", "reason", "more")
     list_select_related = ("tenant",)
     list_filter = (ChainFilter, ActFilter, ActorFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter)
     ordering = ("-id",)
@@ -130,6 +131,11 @@ class AuditEntryAdmin(TenantScopedAdmin):
             raise Http404
         entries = self.get_changelist_instance(request).get_queryset(request)
         return exported(request, entries, form, "log")
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """Show the chain only to users who see several."""
+        several = request.user.is_superuser or len(tenants_of(request.user)[:2]) > 1
+        return tuple(name for name in self.list_display if several or name != "chain")
 
     @column("Time", ordering="id")
     def time(self, entry: AuditEntry) -> SafeString | None:
