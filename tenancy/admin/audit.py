@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import is_aware
 
@@ -25,6 +26,7 @@ from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
 INSTALLATION = "-"
+EMPTY = (None, "", [], {})
 OUTCOMES = {"granted": "success", "denied": "danger", "failed": "warning"}
 
 
@@ -150,9 +152,9 @@ class AuditEntryAdmin(TenantScopedAdmin):
         return entry.outcome
 
     @column("Details", empty="-")
-    def more(self, entry: AuditEntry) -> str | None:
-        known = {name: value for name, value in json.loads(entry.details).items() if value is not None}
-        return on_one_line(known) or None
+    def more(self, entry: AuditEntry) -> SafeString | None:
+        known = {name: value for name, value in json.loads(entry.details).items() if value not in EMPTY}
+        return format_html('<div class="dc-wide">{}</div>', on_one_line(known)) if known else None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -30,7 +30,7 @@ def test_a_breaking_upgrade_is_requested_and_approved(tenant: TenantInUse, log_i
     upgrade = release(tmp_path, "2.0", BREAKING)
     tenant.register(upgrade)
     hosted(tenant, upgrade)
-    tenant.change_policy(PIPELINE, approvals=1, workerGate="require")
+    tenant.change_policy(PIPELINE, approvals=1)
     gate = tmp_path / "gate"
     before = tenant.accepted(PIPELINE, {"number": 1, "gate": str(gate)}, "before")
 
