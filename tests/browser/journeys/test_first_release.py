@@ -26,6 +26,7 @@ def test_the_first_release_of_a_tenant_is_uploaded_activated_and_run(
     page, clicks = log_in(tenant, Role.RELEASE_MANAGER), Clicks()
     expect(page.get_by_text("No pipelines yet.")).to_be_visible()
     clicks.on(page.get_by_role("link", name="Upload the first release"))
+    expect(page.get_by_role("heading", name="Upload a release", level=1)).to_be_visible()
     page.get_by_label("Release descriptor").set_input_files(first.descriptor)
     page.get_by_label("Artifact files").set_input_files(first.artifact)
     page.get_by_label("Contract document").set_input_files(contract)
