@@ -13,6 +13,7 @@ from django.urls import URLPattern, path
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.timezone import is_aware
 
 from foundation.admin.columns import badge, column, on_one_line
@@ -27,6 +28,7 @@ from tenancy.roles import Scope
 
 INSTALLATION = "-"
 EMPTY = (None, "", [], {})
+DETAILS_SHOWN = 120
 OUTCOMES = {"granted": "success", "denied": "danger", "failed": "warning"}
 
 
@@ -107,10 +109,16 @@ def _moment(text: str) -> Any:
         return None
 
 
+def _wrapped(text: str) -> SafeString:
+    """Return an element that breaks long words, so that the table fits on the screen."""
+    return format_html('<div class="dc-wide">{}</div>', text)
+
+
 @admin.register(AuditEntry)
 class AuditEntryAdmin(TenantScopedAdmin):
     needs = Scope.ADMINISTER
-    list_display = ("time", "chain", "actor", "act", "object", "result", "reason", "more")
+    list_display = ("time", "chain", "actor", "act", "on", "result", "reason", "more")
+    sortable_by = ("time",)
     list_select_related = ("tenant",)
     list_filter = (ChainFilter, ActFilter, ActorFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter)
     ordering = ("-id",)
@@ -147,6 +155,10 @@ class AuditEntryAdmin(TenantScopedAdmin):
     def chain(self, entry: AuditEntry) -> str:
         return entry.tenant.slug if entry.tenant else "(the installation)"
 
+    @column("Object")
+    def on(self, entry: AuditEntry) -> SafeString:
+        return _wrapped(entry.object)
+
     @badge("Outcome", OUTCOMES)
     def result(self, entry: AuditEntry) -> str:
         return entry.outcome
@@ -154,7 +166,7 @@ class AuditEntryAdmin(TenantScopedAdmin):
     @column("Details", empty="-")
     def more(self, entry: AuditEntry) -> SafeString | None:
         known = {name: value for name, value in json.loads(entry.details).items() if value not in EMPTY}
-        return format_html('<div class="dc-wide">{}</div>', on_one_line(known)) if known else None
+        return _wrapped(Truncator(on_one_line(known)).chars(DETAILS_SHOWN)) if known else None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
