@@ -13,6 +13,8 @@ from executions.statistics import failures
 from executions.workers.stranded import stranded
 from releases.models import Activation, Release
 from tenancy.access import tenants_of
+from tenancy.admin.base import holds_anywhere
+from tenancy.roles import Scope
 
 ACTIVATIONS_SHOWN: Final = 8
 ACTIVATIONS_READ: Final = 50
@@ -48,6 +50,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "max_counted": MAX_COUNTED,
         "panels": charts.panels(facts.hour, facts.day, releases, activations),
         "activations": activations[:ACTIVATIONS_SHOWN],
+        "may_upload": holds_anywhere(request, Scope.REGISTER),
     }
     return {**context, **shown}
 

@@ -14,13 +14,12 @@ from django.utils.text import Truncator
 from executions.admin import campaign_drafts
 from executions.admin.campaign_start import start
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.admin.documents import on_one_line
 from executions.admin.filters import STATE_VARIANTS
 from executions.campaigns import campaigns
 from executions.campaigns.campaigns import Progress
 from executions.campaigns.results import Results, results, results_of
 from executions.models import Campaign, CampaignItem
-from foundation.admin.columns import badge, column, moment
+from foundation.admin.columns import badge, column, moment, on_one_line
 from foundation.admin.times import timed
 from releases.models import Release
 from tenancy.access import tenants_of

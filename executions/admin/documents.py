@@ -11,7 +11,6 @@ from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
 
 JSON_SHOWN = 20_000
-LINE_SHOWN = 500
 _LINE = re.compile(r"\bline (\d+)\b")
 
 
@@ -19,15 +18,6 @@ def bounded_json(value: Any) -> dict[str, Any]:
     """Return indented JSON, truncated to JSON_SHOWN characters. `length` is that of the whole text."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return {"text": text[:JSON_SHOWN], "length": len(text), "cut": len(text) > JSON_SHOWN}
-
-
-def on_one_line(data: Any) -> str:
-    """Return an event's details, without the traceback, which has many lines."""
-    members = data.items() if isinstance(data, dict) else ()
-    text = ", ".join(
-        f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in members if name != "traceback"
-    )
-    return text if len(text) <= LINE_SHOWN else text[:LINE_SHOWN] + "…"
 
 
 def typed_value(text: str, *, field: str) -> Any:

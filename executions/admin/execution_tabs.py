@@ -7,12 +7,11 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest
 
 from executions.admin import execution_timeline, payloads
-from executions.admin.documents import on_one_line
 from executions.admin.execution_timeline import step_names
 from executions.admin.filters import STATE_VARIANTS
 from executions.lifecycle import queries
 from executions.models import DeadLetter, Execution
-from foundation.admin.columns import precise
+from foundation.admin.columns import on_one_line, precise
 
 EVENTS_SHOWN = 100
 CHECKPOINTS_SHOWN = 100

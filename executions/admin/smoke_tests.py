@@ -13,11 +13,11 @@ from django.urls import URLPattern
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from executions.admin.documents import on_one_line, typed_value
+from executions.admin.documents import typed_value
 from executions.models import SmokeTest
 from executions.smoke_tests import smoke_tests
 from executions.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
-from foundation.admin.columns import badge, column
+from foundation.admin.columns import badge, column, on_one_line
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from releases.admin.releases import section_sources

@@ -10,7 +10,6 @@ from django.urls import URLPattern, reverse
 from django.utils.safestring import SafeString
 
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
 from executions.admin.worker_labels import (
     CODE_VARIANTS,
@@ -27,7 +26,7 @@ from executions.models.states import State
 from executions.transports.rest.calls import base_of
 from executions.workers import load, registry
 from executions.workers.registry import REST
-from foundation.admin.columns import badge, column, moment
+from foundation.admin.columns import badge, column, moment, on_one_line
 from foundation.admin.times import timed
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
@@ -225,10 +224,8 @@ def _drain_confirmation(worker: Worker) -> Confirmation:
 
 def _drain(worker: Worker, requested: OperatorRequest) -> str:
     registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason)
-    left = remaining(worker, load.in_hand([worker.eligibility]).get(worker.pk, 0))
-    if not left:
-        return f"{worker.worker_id} gets no more executions. It has none in hand."
-    return f"{worker.worker_id} gets no more executions. It finishes the {left} that it has in hand."
+    # What it has in hand is on the page, which is updated. A message is not.
+    return f"{worker.worker_id} gets no more executions until it is undrained."
 
 
 def _undrain_confirmation(worker: Worker) -> Confirmation:

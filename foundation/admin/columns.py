@@ -1,5 +1,6 @@
-"""Columns of admin lists: badges, and times with their zone."""
+"""Columns of admin lists: badges, times with their zone, and details on one line."""
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from django.contrib import admin
 from django.utils import timezone
 
 F = TypeVar("F", bound=Callable[..., Any])
+LINE_SHOWN = 500
 
 
 def column(description: str, *, ordering: str | None = None, empty: str | None = None) -> Callable[[F], F]:
@@ -36,3 +38,12 @@ def precise(at: datetime) -> str:
     """Format a time with milliseconds and its zone."""
     local = timezone.localtime(at)
     return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d} {local:%Z}"
+
+
+def on_one_line(data: Any) -> str:
+    """Return an event's details, without the traceback, which has many lines."""
+    members = data.items() if isinstance(data, dict) else ()
+    text = ", ".join(
+        f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in members if name != "traceback"
+    )
+    return text if len(text) <= LINE_SHOWN else text[:LINE_SHOWN] + "…"

@@ -18,7 +18,7 @@ from releases.activation.requests import gate as approvals
 from releases.admin import confirmations
 from releases.admin.sections import Section
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Release
-from releases.states import Status
+from releases.states import UNDECIDED, Status
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import validate_identifier
@@ -100,6 +100,7 @@ def _confirmation(
     refusing = [gate for gate in judged if gate.verdict is Verdict.UNMET]
     is_approved = approvals.NAME not in {gate.name for gate in refusing}
     may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
+    needs_request = not is_approved and not may_override
     return pages.page(
         request,
         "releases/activate.html",
@@ -115,6 +116,9 @@ def _confirmation(
         sections=[source(switch, judged) for source in preview_sources],
         refusing=[gate for gate in refusing if not (may_override and gate.name == approvals.NAME)],
         is_breaking=confirmations.is_needed(pipeline, release),
+        needs_request=needs_request,
+        request_variant="primary" if needs_request else "default",
+        requests=release.activation_requests.filter(status__in=UNDECIDED).order_by("created_at"),
         may_override=may_override,
         operation_key=str(uuid.uuid4()),
         reason=form.data.get("reason", "") if form else "",

@@ -20,11 +20,12 @@ from releases.activation import history
 from releases.admin import comparison, gradual_activations, policies, rollbacks
 from releases.admin.pauses import open_holds
 from releases.admin.sections import Section
+from releases.admin.uploads import ListWithUpload
 from releases.api.history import AtRequest, export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, Pipeline, Release
 from releases.trust import statement_key, trust
-from tenancy.admin.base import ReadOnlyAdmin, TenantFilter
+from tenancy.admin.base import TenantFilter
 from tenancy.roles import Scope
 
 NEWEST_RELEASES = 50
@@ -34,12 +35,13 @@ section_sources: list[Callable[[Pipeline], Section]] = []
 """What other packages add to the page of a pipeline."""
 
 
-class PipelineAdmin(ReadOnlyAdmin):
+class PipelineAdmin(ListWithUpload):
     list_display = ("pipeline_id", "tenant", "active_release", "since", "release_count")
     list_select_related = ("tenant", "activation__release")
     list_filter = (TenantFilter,)
     search_fields = ("pipeline_id",)
     search_help_text = "Search by pipeline id"
+    empty = "The first release of a pipeline creates it: upload one."
     ordering = ("tenant__slug", "pipeline_id")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:

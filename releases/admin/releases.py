@@ -25,13 +25,13 @@ from releases.admin.activations import activate
 from releases.admin.diagrams import diagram
 from releases.admin.sections import Section
 from releases.admin.type_listings import listing
-from releases.admin.uploads import upload
+from releases.admin.uploads import ListWithUpload, upload
 from releases.api import descriptors
 from releases.models import Kind, Pipeline, Release, Retirement, Revocation
 from releases.states import PENDING, Status
 from releases.trust import trust
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from tenancy.admin.base import Person, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
 
 VARIANTS = {
@@ -98,7 +98,7 @@ class ReleaseTenantFilter(TenantFilter):
     lookup = "pipeline__tenant__slug"
 
 
-class ReleaseAdmin(ReadOnlyAdmin):
+class ReleaseAdmin(ListWithUpload):
     tenant_path = "pipeline__tenant"
     list_display = (
         "release_version",
@@ -116,7 +116,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
     search_help_text = "Search by version or pipeline"
     ordering = ("-id",)
     list_per_page = 50
-    change_list_template = "releases/release_list.html"
+    empty = "A release is the descriptor of a pipeline with its artifacts. `pipelines release` writes it."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
         rows = super().get_queryset(request).select_related("pipeline__tenant", "pipeline__activation")
@@ -146,10 +146,6 @@ class ReleaseAdmin(ReadOnlyAdmin):
     @column("Uploaded", ordering="id")
     def uploaded_at(self, release: Release) -> SafeString | None:
         return timed(release.created_at)
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        context = {"may_upload": tenants_of(request.user, Scope.REGISTER).exists()}
-        return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Add the standing of the signatures to each row, which a query cannot compute."""
@@ -287,6 +283,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "may_attach": release.status in {*PENDING, Status.REGISTERED}
             and self.may(request, Scope.REGISTER, release),
             "may_activate": self.may(request, Scope.ACTIVATE, release),
+            "may_administer": self.may(request, Scope.ADMINISTER, release),
             "holds": holds,
             "paused": any(hold.release_id == release.pk for hold in holds),
         }

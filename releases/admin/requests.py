@@ -161,6 +161,8 @@ class RequestAdmin(ReadOnlyAdmin):
     list_select_related = ("pipeline__tenant", "release")
     list_filter = (StatusFilter, ReleaseFilter, PipelineFilter, RequestTenantFilter)
     ordering = ("-created_at", "-id")
+    list_display_links = ("requested", "version")
+    empty = "An activation that needs approvals, or a later time, is requested on the page that activates the release."
     list_per_page = 50
     sortable_by = ()
 

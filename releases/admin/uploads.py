@@ -1,5 +1,7 @@
 """The upload page: a release descriptor with its artifacts, which are streamed into the artifact store."""
 
+from typing import Any
+
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, TooManyFilesSent
@@ -14,13 +16,23 @@ from releases.models import Release
 from releases.registration import direct_uploads, registrar
 from releases.states import Status
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, problem_of
+from tenancy.admin.base import ReadOnlyAdmin, holds_anywhere, problem_of
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
 LONGEST_KEY = 19
 DIRECT_BYTES = 16 * 1024**2
 """Files of at least this size are uploaded directly to the artifact store, if it supports that."""
+
+
+class ListWithUpload(ReadOnlyAdmin):
+    """A list with a button that uploads a release."""
+
+    change_list_template = "releases/release_list.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        context = {"may_upload": holds_anywhere(request, Scope.REGISTER)}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
 
 class TenantForm(forms.Form):

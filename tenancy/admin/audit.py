@@ -1,20 +1,24 @@
 """The pages of the audit log, for tenant admins. Superusers also see the chain of the installation."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.timezone import is_aware
 
-from foundation.admin.columns import badge, column
+from foundation.admin.columns import badge, column, on_one_line
 from foundation.admin.times import timed
+from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin, TextFilter
 from tenancy.api.audit import exported
 from tenancy.audit import exports
@@ -23,6 +27,8 @@ from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
 INSTALLATION = "-"
+EMPTY = (None, "", [], {})
+DETAILS_SHOWN = 120
 OUTCOMES = {"granted": "success", "denied": "danger", "failed": "warning"}
 
 
@@ -52,7 +58,14 @@ class ActorFilter(TextFilter):
 
 
 class ObjectFilter(TextFilter):
-    title = parameter_name = lookup = "object"
+    """Filters by an object and what belongs to it: a pipeline with its releases, a release with its requests."""
+
+    title = "object (with what belongs to it)"
+    parameter_name = "object"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        name = self.value()
+        return queryset.filter(Q(object=name) | Q(object__startswith=f"{name}/")) if name else queryset
 
 
 class OutcomeFilter(ScopedFilter):
@@ -96,10 +109,16 @@ def _moment(text: str) -> Any:
         return None
 
 
+def _wrapped(text: str) -> SafeString:
+    """Return an element that breaks long words, so that the table fits on the screen."""
+    return format_html('<div class="dc-wide">{}</div>', text)
+
+
 @admin.register(AuditEntry)
 class AuditEntryAdmin(TenantScopedAdmin):
     needs = Scope.ADMINISTER
-    list_display = ("time", "chain", "sequence", "actor", "act", "object", "result", "reason")
+    list_display = ("time", "chain", "actor", "act", "on", "result", "reason", "more")
+    sortable_by = ("time",)
     list_select_related = ("tenant",)
     list_filter = (ChainFilter, ActFilter, ActorFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter)
     ordering = ("-id",)
@@ -123,6 +142,11 @@ class AuditEntryAdmin(TenantScopedAdmin):
         entries = self.get_changelist_instance(request).get_queryset(request)
         return exported(request, entries, form, "log")
 
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """Show the chain only to users who see several."""
+        several = request.user.is_superuser or len(tenants_of(request.user)[:2]) > 1
+        return tuple(name for name in self.list_display if several or name != "chain")
+
     @column("Time", ordering="id")
     def time(self, entry: AuditEntry) -> SafeString | None:
         return timed(entry.at)
@@ -131,9 +155,18 @@ class AuditEntryAdmin(TenantScopedAdmin):
     def chain(self, entry: AuditEntry) -> str:
         return entry.tenant.slug if entry.tenant else "(the installation)"
 
+    @column("Object")
+    def on(self, entry: AuditEntry) -> SafeString:
+        return _wrapped(entry.object)
+
     @badge("Outcome", OUTCOMES)
     def result(self, entry: AuditEntry) -> str:
         return entry.outcome
+
+    @column("Details", empty="-")
+    def more(self, entry: AuditEntry) -> SafeString | None:
+        known = {name: value for name, value in json.loads(entry.details).items() if value not in EMPTY}
+        return _wrapped(Truncator(on_one_line(known)).chars(DETAILS_SHOWN)) if known else None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

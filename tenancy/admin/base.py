@@ -129,6 +129,8 @@ class TenantScopedAdmin(_ModelAdmin):
     def page(self, request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
         """Render `template` with the context that the admin's base template needs."""
         frame = {**self.admin_site.each_context(request), "opts": self.opts, "model_admin": self}
+        if "original" not in context:
+            frame["heading"] = context.get("title")
         if query := request.GET.get(PRESERVED):
             frame["back_to_list"] = (
                 f"{reverse(f'admin:{self.opts.app_label}_{self.opts.model_name}_changelist')}?{query}"

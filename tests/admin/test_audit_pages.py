@@ -2,6 +2,8 @@
 
 import csv
 from io import StringIO
+from typing import Any
+from urllib.parse import quote, urlencode
 
 from django.urls import reverse
 
@@ -65,6 +67,39 @@ def test_the_filters_select_entries_and_exports(log_in: LogIn, acme: World, glob
         assert len(exported(client, "ndjson", query).splitlines()) == len(expected)
         assert client.get(f"{reverse(LIST)}?{query}").status_code == 200
     assert exported(log_in("tenant-admin"), "csv", act).count("thing.change") == 2
+
+
+def test_an_object_is_listed_with_what_belongs_to_it(log_in: LogIn, acme: World) -> None:
+    for of in ("orders", "orders/1.1", "orders/1.1/request", "orders/1.10", "orders_2/1.1"):
+        add(acme, of)
+    for wanted, expected in {
+        "orders": ["orders", "orders/1.1", "orders/1.1/request", "orders/1.10"],
+        "orders/1.1": ["orders/1.1", "orders/1.1/request"],
+        "orders/1": [],
+        "orders_": [],
+        "%": [],
+    }.items():
+        text = exported(log_in("tenant-admin"), "csv", urlencode({"act": "thing.change", "object": wanted}))
+        assert [row["object"] for row in csv.DictReader(StringIO(text))] == expected
+
+
+def test_the_list_shows_details(log_in: LogIn, acme: World) -> None:
+    details: dict[str, Any] = {"decision": "approve", "nothing": None, "why": "<b>"}
+    audit.record("thing.change", tenant=acme.tenant, actor="user:eva", object_type="thing", object="x", **details)
+    page = log_in("tenant-admin").get(reverse(LIST)).text
+    assert "decision: &quot;approve&quot;, why: &quot;&lt;b&gt;&quot;" in page
+
+
+def test_the_pages_of_pipelines_and_releases_link_to_their_entries(log_in: LogIn, acme: World) -> None:
+    release, log = acme.release, reverse(LIST)
+    for model, row, name in (
+        ("pipeline", release.pipeline, release.pipeline.pipeline_id),
+        ("release", release, release.audit_name),
+    ):
+        address = reverse(f"admin:releases_{model}_change", args=[row.pk])
+        link = f"{log}?object={quote(name, safe='')}&amp;tenant=acme"
+        assert link in log_in("tenant-admin").get(address).text
+        assert f"{log}?" not in log_in("release-manager").get(address).text
 
 
 def test_only_admins_export(log_in: LogIn, acme: World) -> None:

@@ -13,6 +13,7 @@ OURS = PROJECT / "templates"
 KNOWN = {
     "admin/base.html": "2ce9250b3c649e3a",
     "admin/change_list.html": "5885c39760f6085d",
+    "admin/filter.html": "0c4cab2e0096ba77",
     "admin/index.html": "9fdb849b7da18ccd",
     "admin/search_form.html": "32c57965802858bd",
     "unfold/helpers/app_list.html": "6ab83ac498b2f50f",

@@ -17,9 +17,11 @@ from executions.statistics import finished
 from releases.activation.revocation import revoke
 from releases.models import ActivationRequest, Blob, Pipeline
 from releases.registration.registrar import verify_release
+from tenancy.models import Tenant
+from tenancy.roles import Role
 from tests import making, requesting
 from tests.admin import operator_rows
-from tests.admin.conftest import LogIn, World
+from tests.admin.conftest import LogIn, World, person
 from tests.raw_sql import run
 
 INDEX = "admin:index"
@@ -113,6 +115,23 @@ def test_nothing_to_do_is_said(log_in: LogIn, acme: World) -> None:
     answer = log_in("viewer").get(reverse(INDEX))
     assert answer.context["attention"] == answer.context["failing"] == []
     assert "All quiet." in answer.text
+
+
+def test_an_empty_tenant_leads_to_the_upload(log_in: LogIn, acme: World) -> None:
+    fresh = Tenant.objects.create(slug="fresh", name="fresh")
+    for username, role in (("first", Role.RELEASE_MANAGER), ("reader", Role.VIEWER)):
+        person(username, fresh, role)
+    upload = reverse("admin:releases_release_upload")
+    for address in (INDEX, "admin:releases_pipeline_changelist"):
+        assert f'href="{upload}"' in content(log_in("first").get(reverse(address)).text)
+        denied = content(log_in("reader").get(reverse(address)).text)
+        assert f'href="{upload}"' not in denied
+        assert "These roles may: release manager, tenant admin." in denied
+
+
+def content(page: str) -> str:
+    """Return what follows the sidebar."""
+    return page.partition('id="main"')[2]
 
 
 def test_failing_releases_link_to_their_failures(log_in: LogIn, acme: World, globex: World) -> None:

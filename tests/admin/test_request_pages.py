@@ -59,8 +59,12 @@ def test_a_request_is_approved_by_another_person(log_in: LogIn, newer: Release) 
     page = client.get(page_of(newer))
     assert [gate.name for gate in page.context["refusing"]] == ["approval"]
     assert 'disabled aria-describedby="refusing"' in page.text
+    assert 'id="reason"' not in page.text  # the form that requests the activation asks for the reason
+    assert "data-undecided" not in page.text
     answer = asking(client, newer)
     assert said(answer) == ["The request waits for 1 approval by other people."]
+    again = log_in("second").get(page_of(newer)).text.partition("data-undecided")[2]
+    assert answer.request["PATH_INFO"] in again
     assert "data-own" in answer.text
     assert "data-vote>" not in answer.text
     own = said(send(client, "vote", decision="approve", round="1"))

@@ -66,7 +66,10 @@ def test_a_worker_is_draining_until_it_has_nothing_in_hand(log_in: LogIn, busy: 
 def test_the_answer_to_a_drain_says_what_is_left(log_in: LogIn, busy: World) -> None:
     idle = making.worker(busy.release, "idle")
     client = log_in("operator")
-    for worker, text in ((busy.worker, "It finishes the 1 that it has in hand."), (idle, "It has none in hand.")):
+    for worker, text in (
+        (busy.worker, "It finishes the 1 execution that it has in hand"),
+        (idle, "It has nothing in hand and accepts no new executions."),
+    ):
         address = reverse("admin:executions_worker_drain", args=[worker.pk])
         assert text in client.post(address, {"reason": "update"}, follow=True).text
 

@@ -76,7 +76,7 @@ def log_in(browser: Browser, running: RunningProduct) -> Iterator[LogIn]:
         contexts.append(context)
         context.set_default_timeout(20_000)
         page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
         page.on("console", lambda message: problems.extend(blocked(message)))
         page.goto("/admin/")
         page.fill("#id_username", _member(running, tenant.tenant, role))

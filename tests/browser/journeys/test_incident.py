@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 from tenancy.roles import Role
 from tests.browser.conftest import LogIn
-from tests.running import BuiltRelease, TenantInUse, build
+from tests.browser.journeys.steps import Clicks, active, release
+from tests.running import TenantInUse
 
 SOURCE = """
 from dataclasses import dataclass
@@ -37,33 +38,14 @@ FAULT = '    raise ConnectionError(f"the ledger rejects payment {payment.number}
 MOST_CLICKS = 12
 
 
-class Clicks:
-    """Counts the clicks of a person."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def on(self, target: Locator) -> None:
-        self.count += 1
-        target.click()
-
-
-def release(folder: Path, version: str, source: str) -> BuiltRelease:
-    folder.mkdir()
-    (folder / "booking.py").write_text(source)
-    return build("booking:pipeline", folder, folder.with_name(f"{folder.name}-release"), version)
-
-
 @pytest.mark.timeout(240)
 def test_an_incident_is_finished_from_the_pages_in_twelve_clicks(
-    tenant: TenantInUse, log_in: LogIn, name: str, tmp_path: Path
+    tenant: TenantInUse, log_in: LogIn, tmp_path: Path
 ) -> None:
-    good = release(tmp_path / "good", "1.0", SOURCE)
-    bad = release(tmp_path / "bad", "2.0", SOURCE.replace("    return Booking", f"{FAULT}    return Booking"))
+    good = release(tmp_path, "1.0", SOURCE)
+    bad = release(tmp_path, "2.0", SOURCE.replace("    return Booking", f"{FAULT}    return Booking"))
     for each in (good, bad):
-        tenant.register(each)
-        tenant.activate(each)
-        tenant.start_worker(each, f"{name}-{each.version}")
+        active(tenant, each)
     for number in range(5):
         accepted = tenant.accepted("tests.booking-payments", {"number": number}, f"payment {number}")
         tenant.wait_for(accepted["executionId"], "DLQ", seconds=60)
