@@ -45,7 +45,7 @@ def act(
 def denied(label: str, icon: str, scope: str = "", *, refusal: str = "") -> dict[str, Any]:
     """Show a disabled button in place of a form that the user may not send. It says which roles grant `scope`.
 
-    `refusal` says why nobody may act now; it may be empty.
+    `refusal` says why the act is not possible now; it may be empty.
     """
     return {"label": label, "icon": icon, "why_not": refusal or denial_of(scope)}
 
