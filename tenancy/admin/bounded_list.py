@@ -10,17 +10,17 @@ from foundation.errors import CoordinatorError, QueryTooSlow
 
 LIST_SECONDS: Final = 5
 COUNT_SECONDS: Final = 1
+MOST_COUNTED: Final = 10_000
 
 
 class BoundedList(ChangeList):
     """The rows of one page, and how many match. Needs `InfinitePaginator`.
 
-    `count` is None if more than `most_counted` rows match, or if counting them takes too long (`slow_count`). If
+    `count` is None if more than MOST_COUNTED rows match, or if counting them takes too long (`slow_count`). If
     reading the page takes too long, it is empty and `problem` says why.
     """
 
     count: int | None
-    most_counted = 10_000
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -39,7 +39,7 @@ class BoundedList(ChangeList):
             return len(self.result_list)
         try:
             with time_limit(COUNT_SECONDS):
-                return count_up_to(self.most_counted, self.queryset)
+                return count_up_to(MOST_COUNTED, self.queryset)
         except QueryTooSlow:
             self.slow_count = True
             return None

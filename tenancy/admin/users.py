@@ -216,5 +216,5 @@ class UserAdmin(ExportedList, _UserAdmin):
 
 def roles_of(user: User) -> list[str]:
     """Return the user's roles, such as `viewer@acme`."""
-    rows: QuerySet[Membership] = user.memberships.all()  # type: ignore[attr-defined]  # a reverse relation
+    rows: QuerySet[Membership] = user.memberships.all()
     return [f"{row.role}@{row.tenant.slug}" for row in rows]
