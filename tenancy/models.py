@@ -290,4 +290,4 @@ class AuditEntry(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.sequence}: {self.act}"
+        return f"{self.act} by {self.actor}"

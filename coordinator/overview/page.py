@@ -13,6 +13,8 @@ from executions.statistics import failures
 from executions.workers.stranded import stranded
 from releases.models import Activation, Release
 from tenancy.access import tenants_of
+from tenancy.admin.base import holds_anywhere
+from tenancy.roles import Scope
 
 ACTIVATIONS_SHOWN: Final = 8
 ACTIVATIONS_READ: Final = 50
@@ -38,6 +40,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "stranded": waiting,
         "stranded_count": sum(each.count for each in waiting),
         "lines": found,
+        "may_upload": holds_anywhere(request, Scope.REGISTER),
         "more_pipelines": len(found) == PIPELINES_SHOWN,
         "live_count": sum(facts.live.values()),
         "retry_count": sum(count for (_, status), count in facts.live.items() if status == State.WAIT_RETRY.value),

@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
 
@@ -91,7 +92,7 @@ class ToFilter(TimeFilter):
 class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
     needs = Scope.ADMINISTER
     empty = "Each act of a person, a token or the system gets an entry, whether it was granted or not."
-    list_display = ("time", "tenant", "actor", "act", "on", "result", "why")
+    list_display = ("time", "chain", "actor", "act", "on", "result", "why")
     list_select_related = ("tenant",)
     list_filter = (
         *(ChainFilter, ActorFilter, ActFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter, RequestFilter),
@@ -120,20 +121,24 @@ class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
         return timed(entry.at)
 
     @column("Tenant")
-    def tenant(self, entry: AuditEntry) -> str:
+    def chain(self, entry: AuditEntry) -> str:
         return entry.tenant.slug if entry.tenant else "(the installation)"
 
     @column("Object")
-    def on(self, entry: AuditEntry) -> str:
-        return f"{_words(entry.object_type)} {entry.object}"
+    def on(self, entry: AuditEntry) -> SafeString:
+        return format_html(
+            '<span class="dc-cell"><span class="dc-quiet">{}</span><span class="dc-clamp">{}</span></span>',
+            _words(entry.object_type),
+            entry.object,
+        )
 
     @badge("Outcome", OUTCOMES)
     def result(self, entry: AuditEntry) -> str:
         return entry.outcome
 
     @column("Reason", empty="-")
-    def why(self, entry: AuditEntry) -> str | None:
-        return entry.reason or None
+    def why(self, entry: AuditEntry) -> SafeString | None:
+        return format_html('<span class="dc-clamp">{}</span>', entry.reason) if entry.reason else None
 
     def show(self, request: HttpRequest, row: AuditEntry) -> HttpResponse:
         details = json.loads(row.details)
@@ -143,7 +148,7 @@ class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
             title=f"{row.act} by {row.actor}",
             original=row,
             entry=row,
-            chain=self.tenant(row),
+            chain=self.chain(row),
             object_type=_words(row.object_type),
             variant=OUTCOMES[row.outcome],
             details=json_tree.tree(details, "details") if details else None,

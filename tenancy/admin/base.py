@@ -28,6 +28,7 @@ else:
 
 PRESERVED = "_changelist_filters"
 """The parameter in which the link from a list to a page keeps the query of the list."""
+TENANT_COLUMNS = {"tenant", "chain"}
 Person = User | AnonymousUser
 View = Callable[..., HttpResponseBase]
 
@@ -101,7 +102,7 @@ class TenantScopedAdmin(_ModelAdmin):
 
     def get_list_display(self, request: HttpRequest) -> Any:
         shown = super().get_list_display(request)
-        return shown if sees_many_tenants(request) else tuple(name for name in shown if name != "tenant")
+        return shown if sees_many_tenants(request) else tuple(name for name in shown if name not in TENANT_COLUMNS)
 
     def tenant_of(self, row: Any) -> Tenant:
         for step in self.tenant_path.split("__") if self.tenant_path else ():
@@ -129,6 +130,12 @@ class TenantScopedAdmin(_ModelAdmin):
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, *_: Any) -> HttpResponse:
         raise Http404
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Offer one button that saves, and name the act in the header."""
+        more = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        heading = {} if context.get("original") else {"heading": self.add_label or context.get("title")}
+        return super().render_change_form(request, {**context, **more, **heading}, *args, **kwargs)
+
     def row_or_404(self, request: HttpRequest, object_id: Any) -> Any:
         """Return the row. Raises `Http404` if it does not exist or the user may not see it."""
         row = self.get_object(request, str(object_id))
@@ -147,6 +154,7 @@ class TenantScopedAdmin(_ModelAdmin):
             frame["back_to_list"] = (
                 f"{reverse(f'admin:{self.opts.app_label}_{self.opts.model_name}_changelist')}?{query}"
             )
+        frame["heading"] = _heading(request, **context)
         request.current_app = self.admin_site.name  # as the admin's own views do
         return TemplateResponse(request, template, {**frame, **context}, status=status)
 
@@ -279,6 +287,14 @@ class TenantFilter(ScopedFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
         return queryset.filter(**{self.lookup: self.value()}) if self.value() else queryset
+
+
+def _heading(request: HttpRequest, *, title: str = "", original: Any = "", **_: Any) -> str:
+    """Return what the header says after the name of the row: the act. It is empty on the page of the row itself."""
+    match = request.resolver_match
+    if match is None or (match.url_name or "").endswith("_change"):
+        return ""
+    return title.replace(f"{original}", "").strip() if original else title
 
 
 def problem_of(error: CoordinatorError) -> dict[str, Any]:

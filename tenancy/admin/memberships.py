@@ -102,10 +102,12 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
     add_label = "Add a member"
     list_display = ("user", "name", "tenant", "role", "purpose", "state", "last_log_in")
     list_select_related = ("user", "tenant")
+    ordering = ("user__username", "tenant__slug", "role")
     list_filter = (RoleFilter, LogInFilter, TenantFilter)
     search_fields = ("user__username", "user__first_name", "user__last_name")
     search_help_text = "Search by user name or name"
     change_form_outer_after_template = "tenancy/roles.html"
+    delete_confirmation_template = "tenancy/remove.html"
     file_name = "members"
     exported: ClassVar = {
         "user": lambda row: row.user.get_username(),
@@ -189,6 +191,15 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
             before = {"before": form.initial.get("role")} if change else {}
             self._audit("membership.change" if change else "membership.add", request, obj, role=obj.role, **before)
         _explain(request, obj, held)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        text = (
+            "The user immediately loses what only this role allows in this tenant, and so do the API tokens that the "
+            "user issued. Other roles of the user remain."
+        )
+        return super().delete_view(request, object_id, {"heading": "Remove the role", "consequence": text})
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
         held = scopes_in(obj.tenant, obj.user)

@@ -19,6 +19,12 @@ def when(at: datetime | None) -> SafeString | str:
     return timed(at) or "never"
 
 
+@register.filter
+def words(name: str) -> str:
+    """Show a name such as ONE_TO_MANY in words."""
+    return name.replace("_", " ").lower()
+
+
 @register.inclusion_tag("parts/act.html")
 def act(
     view: str,

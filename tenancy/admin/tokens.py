@@ -120,12 +120,14 @@ class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
     add_label = "Issue a token"
     empty = "Programs need a token to call the API. A token belongs to one tenant, has scopes, and expires."
     list_display = ("name", "tenant", "state", "scope_list", "user", "last_used", "expires")
+    ordering = ("name", "id")
     list_filter = (ExpiryFilter, UnusedFilter, TenantFilter)
     search_fields = ("name",)
     search_help_text = "Search by name"
     fields = readonly_fields = (
         *("name", "tenant", "state", "begins_with", "meanings", "user", "issued", "last_used", "expires"),
     )
+    delete_confirmation_template = "tenancy/remove.html"
     file_name = "api-tokens"
     exported: ClassVar = {
         "name": lambda row: row.name,
@@ -150,6 +152,12 @@ class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        text = "Programs that use this token stop working immediately and need a new one. This cannot be undone."
+        return super().delete_view(request, object_id, {"heading": "Revoke the token", "consequence": text})
 
     def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
         with transaction.atomic():
