@@ -127,7 +127,7 @@ class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
     @column("Object")
     def on(self, entry: AuditEntry) -> SafeString:
         return format_html(
-            '<span class="dc-cell"><span class="dc-quiet">{}</span><span class="dc-clamp">{}</span></span>',
+            '<span class="dc-clamp"><span class="dc-quiet">{}</span> {}</span>',
             _words(entry.object_type),
             entry.object,
         )

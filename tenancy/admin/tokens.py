@@ -120,7 +120,7 @@ class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
     add_label = "Issue a token"
     empty = "Programs need a token to call the API. A token belongs to one tenant, has scopes, and expires."
     list_display = ("name", "tenant", "state", "scope_list", "user", "last_used", "expires")
-    ordering = ("name", "id")
+    ordering = ("name", "digest")
     list_filter = (ExpiryFilter, UnusedFilter, TenantFilter)
     search_fields = ("name",)
     search_help_text = "Search by name"

@@ -252,12 +252,12 @@ def test_a_superuser_sets_retention_and_sees_what_each_term_would_remove(log_in:
     cancel(acme.tenant, acme.execution.pk, actor="user:ann", reason="")
     making.aged(acme.execution, days=40)
     shown = client.get(address).text
-    assert "cancelled: over 1 days ago 1; over 7 days ago 1; over 30 days ago 1; over 90 days ago 0" in shown
+    assert "cancelled: 1 after 1 day, 1 after 7 days, 1 after 30 days, 0 after 90 days" in shown
     form = {"name": "Acme", "retention_days": "45", "failed_retention_days": ""}
     assert client.post(address, form).status_code == 302
     acme.tenant.refresh_from_db()
     assert (acme.tenant.retention_days, acme.tenant.failed_retention_days) == (45, None)
-    assert "over 45 days ago 0" in client.get(address).text
+    assert "0 after 45 days" in client.get(address).text
     assert client.post(address, {**form, "retention_days": "0"}).status_code == 200
 
 
