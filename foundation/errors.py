@@ -62,6 +62,12 @@ class QueryTooSlow(CoordinatorError):
     title = "The search takes too long"
 
 
+class ExportTooLarge(CoordinatorError):
+    code = "EXPORT_TOO_LARGE"
+    status = 422
+    title = "Too many rows match"
+
+
 class DatabaseUnavailable(CoordinatorError):
     code = "DATABASE_UNAVAILABLE"
     status = 503

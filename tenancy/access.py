@@ -15,7 +15,7 @@ from foundation.database.postgresql.violations import violated_constraint
 from foundation.errors import CoordinatorError, NotFound
 from tenancy import audit
 from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
-from tenancy.roles import Scope, roles_granting
+from tenancy.roles import Scope, granted, roles_granting
 
 
 class ScopeMissing(CoordinatorError):
@@ -56,6 +56,12 @@ def holders(tenant: Tenant, scope: Scope) -> QuerySet[User]:
     """Return the members of `tenant` whose roles grant `scope`, by user name."""
     granting = Membership.objects.filter(user_id=OuterRef("pk"), tenant=tenant, role__in=roles_granting(scope))
     return User.objects.filter(Exists(granting), is_active=True).order_by("username")
+
+
+def scopes_in(tenant: Tenant, user: User) -> frozenset[Scope]:
+    """Return the scopes that the user's roles in `tenant` grant together."""
+    roles = Membership.objects.filter(user_id=user.pk, tenant=tenant).order_by()
+    return granted(roles.values_list("role", flat=True))
 
 
 def may(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> bool:

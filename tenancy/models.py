@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
+from django.contrib.postgres.indexes import HashIndex
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
@@ -94,6 +95,7 @@ class Membership(models.Model):
 
     class Meta:
         ordering = ("tenant", "user", "role")
+        verbose_name = "member"
         constraints = (
             models.UniqueConstraint(fields=("user", "tenant", "role"), name="membership_once"),
             models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_known"),
@@ -278,7 +280,18 @@ class AuditEntry(models.Model):
         ordering = ("-sequence",)
         verbose_name = "audit entry"
         verbose_name_plural = "audit log"
-        indexes = (models.Index(fields=("tenant", "act", "-sequence"), name="audit_act"),)
+        indexes = (
+            models.Index(fields=("tenant", "act", "-sequence"), name="audit_act"),
+            models.Index(fields=("tenant", "actor", "-sequence"), name="audit_actor"),
+            HashIndex(fields=("object",), name="audit_object"),
+            HashIndex(fields=("request_id",), name="audit_request"),
+            models.Index(fields=("at",), name="audit_time"),
+            models.Index(
+                fields=("tenant", "-sequence"),
+                condition=models.Q(outcome__in=["denied", "failed"]),
+                name="audit_refused",
+            ),
+        )
         constraints = (
             models.UniqueConstraint(fields=("tenant", "sequence"), name="audit_sequence_once", nulls_distinct=False),
             models.CheckConstraint(
@@ -291,4 +304,4 @@ class AuditEntry(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.sequence}: {self.act}"
+        return f"{self.act} by {self.actor}"

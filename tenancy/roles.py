@@ -25,6 +25,20 @@ class Scope(StrEnum):
     ADMINISTER = "tenant:administer"
 
 
+MEANING: dict[Scope, str] = {
+    Scope.READ: "View pipelines, releases, executions and workers",
+    Scope.PAYLOADS: "Read inputs, results, checkpoints, questions, answers, error messages and tracebacks",
+    Scope.SUBMIT: "Submit executions",
+    Scope.OPERATE: "Re-drive, resubmit, cancel and pause executions, and drain workers",
+    Scope.ANSWER: "Answer the questions of executions",
+    Scope.ARTIFACTS: "Download the stored bytes of artifacts",
+    Scope.REGISTER: "Upload releases",
+    Scope.ACTIVATE: "Activate, pause, retire and revoke releases, and vote on requests",
+    Scope.ROLL_BACK: "Roll back to an earlier release",
+    Scope.ADMINISTER: "Manage members, API tokens, trusted keys and policies, and read the audit log",
+}
+
+
 class Role(models.TextChoices):
     VIEWER = "viewer", "Viewer"
     OPERATOR = "operator", "Operator"
@@ -32,6 +46,15 @@ class Role(models.TextChoices):
     RELEASE_MANAGER = "release-manager", "Release manager"
     TENANT_ADMIN = "tenant-admin", "Tenant admin"
 
+
+PURPOSE: dict[Role, str] = {
+    Role.VIEWER: "Looks at everything but payloads, and changes nothing.",
+    Role.OPERATOR: "Submits, re-drives, cancels and pauses executions, and answers their questions.",
+    Role.ON_CALL: "Does what an operator does, and can roll back to an earlier release.",
+    Role.RELEASE_MANAGER: "Uploads and activates releases, and rolls back.",
+    Role.TENANT_ADMIN: "Does everything in the tenant, and manages its members, API tokens, keys and policies.",
+}
+"""What each role is for, in one sentence."""
 
 GRANTS: dict[Role, frozenset[Scope]] = {
     Role.VIEWER: frozenset({Scope.READ, Scope.ARTIFACTS}),

@@ -40,6 +40,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "stranded": waiting,
         "stranded_count": sum(each.count for each in waiting),
         "lines": found,
+        "may_upload": holds_anywhere(request, Scope.REGISTER),
         "more_pipelines": len(found) == PIPELINES_SHOWN,
         "live_count": sum(facts.live.values()),
         "retry_count": sum(count for (_, status), count in facts.live.items() if status == State.WAIT_RETRY.value),

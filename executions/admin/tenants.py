@@ -13,7 +13,7 @@ from tenancy.models import Tenant
 TERMS = (1, 7, 30, 90, 365)
 
 
-@column("Executions that a term would remove now")
+@column("What each retention period would remove now")
 def removable_executions(tenant: Tenant) -> str:
     return ". ".join(f"{kind.name.capitalize()}: {_counts(tenant, kind)}" for kind in retention.KINDS)
 
@@ -41,7 +41,7 @@ def _counts(tenant: Tenant, kind: retention.Kind) -> str:
     # After a rejected form, `tenant` contains the rejected input.
     own: int | None = Tenant.objects.values_list(kind.term, flat=True).get(pk=tenant.pk)
     terms = sorted({*TERMS, *([own] if own else [])})
-    return "; ".join(f"over {days} days ago {_count(tenant, kind, days)}" for days in terms)
+    return ", ".join(f"{_count(tenant, kind, days)} after {days} {'day' if days == 1 else 'days'}" for days in terms)
 
 
 def _count(tenant: Tenant, kind: retention.Kind, days: int) -> str:

@@ -111,7 +111,10 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
             *_capacity(found, load),
             *_breaking(differences),
             *_failing(inputs),
-            *(Caution(Concern.PAUSE, f"Paused: {hold.reason}") for hold in holds.holds_of_release(release)),
+            *(
+                Caution(Concern.PAUSE, f"The {'release' if hold.release_id else 'pipeline'} is paused: {hold.reason}")
+                for hold in holds.holds_of_release(release)
+            ),
         ],
     )
 

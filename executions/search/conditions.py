@@ -3,14 +3,12 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
-
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
 from executions.models import CLAIMED
 from executions.models.states import State
+from foundation import moments
 from foundation.errors import InvalidRequest
 
 LIVE: Final = "live"
@@ -26,8 +24,6 @@ STATUSES: Final = {
 }
 """The statuses that can be searched, with labels. CLAIMED and RUNNING are both RUNNING in the database."""
 LONGEST: Final = 1500
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
-_SPAN: Final = re.compile(r"(\d{1,4}) ?([mhd])")
 _STEP: Final = re.compile(r"\d{1,4}")
 
 
@@ -102,19 +98,7 @@ def _flag(text: str, _: datetime) -> bool:
     return text == "yes"
 
 
-def _moment(text: str, now: datetime) -> datetime:
-    if span := _SPAN.fullmatch(text):
-        return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
-    day = parse_date(text)
-    at = datetime.combine(day, datetime.min.time()) if day else parse_datetime(text)
-    if at is None:
-        raise ValueError
-    # A moment that is in no year of UTC raises OverflowError here, and not in the database.
-    return (timezone.make_aware(at) if timezone.is_naive(at) else at).astimezone(UTC)
-
-
 _TEXT_RULE: Final = f"must be a text of at most {LONGEST} characters"
-_TIME_RULE: Final = "must be a time such as 2026-01-31 14:00, or a span such as 15m, 2h or 7d"
 PARAMETERS: Final[Mapping[str, tuple[str, Callable[[str, datetime], Any], str]]] = {
     "q": ("text", _text, _TEXT_RULE),
     "status": ("status", _status, f"must be one of {', '.join(STATUSES)}"),
@@ -122,9 +106,9 @@ PARAMETERS: Final[Mapping[str, tuple[str, Callable[[str, datetime], Any], str]]]
     "release": ("release_version", _text, _TEXT_RULE),
     "error": ("error_code", _text, _TEXT_RULE),
     "step": ("step", _step, "must be the index of a step, from 0"),
-    "since": ("since", _moment, _TIME_RULE),
-    "until": ("until", _moment, _TIME_RULE),
-    "ended": ("ended_since", _moment, _TIME_RULE),
+    "since": ("since", moments.read, moments.RULE),
+    "until": ("until", moments.read, moments.RULE),
+    "ended": ("ended_since", moments.read, moments.RULE),
     "tag": ("tag", _text, _TEXT_RULE),
     "smoke": ("smoke", _flag, "must be yes or no"),
     "by": ("submitted_by", _text, _TEXT_RULE),

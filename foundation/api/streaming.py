@@ -40,7 +40,11 @@ def streamed_file(
     A slow client so needs no database connection. Raises `SlowRequestsBusy`.
     """
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
-    length = sum(file.write(line) for line in lines)
+    try:
+        length = sum(file.write(line) for line in lines)
+    except BaseException:
+        file.close()
+        raise
     file.seek(0)
     headers = {
         "Content-Type": media_type,

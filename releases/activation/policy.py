@@ -51,7 +51,7 @@ class Member:
     unset: str = ""
 
     @property
-    def is_whole(self) -> bool:
+    def is_integer(self) -> bool:
         return self.limits is not None and isinstance(self.limits[0], int)
 
     def wrong(self, value: Any) -> str | None:
@@ -60,15 +60,15 @@ class Member:
             return None if value in self.choices.values else f"must be one of {', '.join(self.choices.values)}"
         if self.limits is None:
             return None if isinstance(value, bool) else "must be true or false"
-        if (value is None and self.unset) or _is_within(value, self.limits, whole=self.is_whole):
+        if (value is None and self.unset) or _is_within(value, self.limits, integer=self.is_integer):
             return None
-        number = "a whole number" if self.is_whole else "a number"
+        number = "a whole number" if self.is_integer else "a number"
         null = f", or null for {self.unset}" if self.unset else ""
         return f"must be {number} from {self.limits[0]:g} to {self.limits[1]:g}{null}"
 
 
-def _is_within(value: Any, limits: tuple[float, float], *, whole: bool) -> bool:
-    is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+def _is_within(value: Any, limits: tuple[float, float], *, integer: bool) -> bool:
+    is_number = isinstance(value, int if integer else int | float) and not isinstance(value, bool)
     return bool(is_number and math.isfinite(value) and limits[0] <= value <= limits[1])
 
 
@@ -97,8 +97,8 @@ MEMBERS = (
         "approvals",
         "approvals",
         "Approvals",
-        "How many people other than the requester must approve an activation. A rollback to a release that was active "
-        "in the last `rollBackDays` days needs none.",
+        "How many people other than the requester must approve an activation. A rollback to a recently active release "
+        "needs none.",
         limits=(0, MOST_APPROVALS),
     ),
     Member(
@@ -146,8 +146,9 @@ MEMBERS = (
     Member(
         "rollBackDays",
         "rollback_days",
-        "Rollback days",
-        "How many days ago a release may have been active so that the scope `releases:roll-back` suffices.",
+        "Rollback without approvals, in days",
+        "A rollback to a release that was active in these last days needs no approvals, and the role on-call may do "
+        "it.",
         limits=(1, LONGEST_ROLLBACK_DAYS),
     ),
     Member(

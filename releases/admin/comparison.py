@@ -54,19 +54,20 @@ class Section:
 def page(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
     """Show the differences between the releases that the query names as `from` and `to`.
 
-    By default these are the active release and the registered one that was uploaded last.
+    By default these are the active release and the registered one that was uploaded last. If they are the same, the
+    former is the release that the active one replaced.
     """
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     pipeline = queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
     active = pipeline.activation.release if pipeline.activation else None
-    before = _named(pipeline, request.GET.get("from")) or active
     after = _named(pipeline, request.GET.get("to")) or _newest(pipeline)
+    before = _named(pipeline, request.GET.get("from")) or _other(pipeline, after) or active
     found = comparison.differences(before, after) if before and after else ()
     return pages.page(
         request,
         "releases/comparison.html",
-        title=f"Compare releases of {pipeline.pipeline_id}",
+        title="Compare releases",
         original=pipeline,
         pipeline=pipeline,
         active=active,
@@ -106,6 +107,15 @@ def _newest(pipeline: Pipeline) -> Release | None:
         return comparison.newest_release(pipeline)
     except ReleaseUnknown:
         return None
+
+
+def _other(pipeline: Pipeline, release: Release | None) -> Release | None:
+    """Return the active release, or the one that it replaced if it is `release`."""
+    activation = pipeline.activation
+    if activation is None:
+        return None
+    replaced = activation.previous if release and activation.release_id == release.pk else None
+    return replaced or activation.release
 
 
 def _versions(pipeline: Pipeline, *shown: Release | None) -> list[str]:

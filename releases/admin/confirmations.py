@@ -1,4 +1,4 @@
-"""Whoever makes a release active that is breaking for callers types its version, so that nobody does so by accident."""
+"""To activate a release that is breaking for callers, a person types its version. This prevents accidents."""
 
 from typing import Final
 

@@ -55,7 +55,9 @@ def diagram(contract: Contract) -> Diagram:
 def _box(step: Step, y: int) -> Box:
     is_await = step.await_transport is not None or step.deferred_completion is not None
     over = f" over {step.await_transport}" if step.await_transport else ""
-    note = ", ".join(part for part in (f"{step.kind}{over}", step.cardinality or "") if part)
+    note = ", ".join(
+        part for part in (f"{step.kind}{over}", (step.cardinality or "").replace("_", " ").lower()) if part
+    )
     return Box(y, _end(f"{step.index}. {step.authored_name or 'unnamed'}"), _end(note), is_await)
 
 

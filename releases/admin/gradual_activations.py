@@ -191,6 +191,6 @@ def _operate(
         except CoordinatorError as error:
             messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
     else:
-        wrong = "; ".join(f"{name}: {' '.join(errors)}" for name, errors in form.errors.items())
+        wrong = "; ".join(f"{form[name].label}: {' '.join(errors)}" for name, errors in form.errors.items())
         messages.error(request, f"{wrong} Nothing changed.")
     return redirect("admin:releases_pipeline_change", pipeline.pk)

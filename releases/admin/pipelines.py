@@ -10,8 +10,8 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 from django.utils.safestring import SafeString
-from rest_framework.exceptions import ValidationError
 
+from foundation import moments
 from foundation.admin.columns import column
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
@@ -21,7 +21,7 @@ from releases.admin import comparison, gradual_activations, policies, rollbacks
 from releases.admin.pauses import open_holds
 from releases.admin.sections import Section
 from releases.admin.uploads import ListWithUpload
-from releases.api.history import AtRequest, export
+from releases.api.history import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, Pipeline, Release
 from releases.trust import statement_key, trust
@@ -149,9 +149,9 @@ def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:
     if not at:
         return {"asked_at": ""}
     try:
-        return {"asked_at": at, "active_then": history.active_at(pipeline, AtRequest.validated({"at": at})["at"])}
-    except ValidationError:
-        return {"asked_at": at, "none_then": "This is not an RFC 3339 time with an offset."}
+        return {"asked_at": at, "active_then": history.active_at(pipeline, moments.read_time(at))}
+    except (ValueError, OverflowError):
+        return {"asked_at": at, "none_then": f"It {moments.TIME_RULE}."}
     except CoordinatorError as error:
         return {"asked_at": at, "none_then": error.detail}
 

@@ -30,7 +30,7 @@ class Shown:
 
     @property
     def step(self) -> str:
-        return "1" if self.member.is_whole else "any"
+        return "1" if self.member.is_integer else "any"
 
 
 class PolicyForm(forms.Form):
@@ -57,7 +57,7 @@ def _field(member: Member) -> forms.Field:
         return forms.ChoiceField(choices=member.choices.choices, required=False)
     if member.limits is None:
         return forms.ChoiceField(choices=[(ON, ON), (OFF, OFF)], required=False)
-    return (forms.IntegerField if member.is_whole else forms.FloatField)(required=False)
+    return (forms.IntegerField if member.is_integer else forms.FloatField)(required=False)
 
 
 def shown(pipeline: Pipeline) -> list[Shown]:

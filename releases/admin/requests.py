@@ -12,11 +12,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern
 from django.utils.safestring import SafeString
-from rest_framework.exceptions import ValidationError
 
+from foundation import moments
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import timed
-from foundation.api.fields import Moment
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation.requests import requests, votes
@@ -42,16 +41,16 @@ LONGEST_KEY = 19
 
 
 class MomentField(forms.CharField):
-    """An RFC 3339 time, or None if it is empty."""
+    """A time (`foundation.moments`), or None if the text is empty."""
 
     def clean(self, value: Any) -> Any:
         text = super().clean(value)
         if not text:
             return None
         try:
-            return Moment().to_internal_value(text)
-        except ValidationError as error:
-            raise forms.ValidationError(str(error.detail[0])) from None  # type: ignore[index]  # it is a list
+            return moments.read_time(text)
+        except (ValueError, OverflowError):
+            raise forms.ValidationError(f"{moments.TIME_RULE}.") from None
 
 
 class RequestForm(forms.Form):
@@ -60,7 +59,7 @@ class RequestForm(forms.Form):
     expected_release_version = forms.CharField(required=False, strip=False, max_length=IDENTITY_LENGTH)
     operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
     reason = forms.CharField(max_length=1000)
-    activate_at = MomentField(required=False, max_length=40)
+    activate_at = MomentField(label="Time", required=False, max_length=40)
     typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
 
 
@@ -78,7 +77,7 @@ def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRes
         raise PermissionDenied
     form = RequestForm(request.POST)
     if not form.is_valid():
-        errors = "; ".join(f"{name}: {error}" for name, found in form.errors.items() for error in found)
+        errors = "; ".join(f"{form[name].label}: {error}" for name, found in form.errors.items() for error in found)
         messages.error(request, f"{errors} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)

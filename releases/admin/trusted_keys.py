@@ -1,6 +1,7 @@
 """The list of trusted keys, the page of a key, and the forms to add and revoke keys."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import messages
@@ -19,7 +20,8 @@ from releases.models import TrustedKey
 from releases.trust import trusted_keys
 from releases.trust.trust import is_revoked
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, problem_of
+from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, problem_of
+from tenancy.admin.exported_list import ExportedList
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents.signing import MAX_KEY_CHARACTERS
@@ -47,10 +49,35 @@ class NewKeyForm(forms.Form):
         field.queryset = tenants_of(request.user, Scope.ADMINISTER)
 
 
-class TrustedKeyAdmin(ReadOnlyAdmin):
+class KeyStateFilter(ScopedFilter):
+    title = parameter_name = "state"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from (("trusted", "Trusted"), ("revoked", "Revoked"))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[TrustedKey]) -> QuerySet[TrustedKey]:
+        if self.value() not in {"trusted", "revoked"}:
+            return queryset
+        return queryset.filter(revocation__isnull=self.value() == "trusted")
+
+
+class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
+    empty = "Releases that a trusted key signed count as signed. The policy of a pipeline can require that."
     list_display = ("name", "tenant", "state", "short_id", "added_by", "added")
     list_select_related = ("tenant", "revocation")
-    list_filter = (TenantFilter,)
+    list_filter = (KeyStateFilter, TenantFilter)
+    file_name = "trusted-keys"
+    exported: ClassVar = {
+        "name": lambda row: row.name,
+        "tenant": lambda row: row.tenant.slug,
+        "state": lambda row: "revoked" if is_revoked(row) else "trusted",
+        "keyId": lambda row: row.key_id,
+        "addedBy": lambda row: row.added_by,
+        "added": lambda row: row.added_at,
+        "revokedBy": lambda row: row.revocation.actor if is_revoked(row) else None,
+        "revoked": lambda row: row.revocation.revoked_at if is_revoked(row) else None,
+        "revocationReason": lambda row: row.revocation.reason if is_revoked(row) else None,
+    }
     search_fields = ("name", "key_id")
     search_help_text = "Search by name or key id"
     ordering = ("-id",)

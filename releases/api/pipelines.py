@@ -28,7 +28,7 @@ def _shown(member: policy.Member) -> serializers.Field[Any, Any, Any, Any]:
         return serializers.ChoiceField(choices=member.choices.choices, **options)
     if member.limits is None:
         return serializers.BooleanField(**options)
-    return (serializers.IntegerField if member.is_whole else serializers.FloatField)(**options)
+    return (serializers.IntegerField if member.is_integer else serializers.FloatField)(**options)
 
 
 def _requested(member: policy.Member) -> serializers.Field[Any, Any, Any, Any]:
@@ -38,7 +38,7 @@ def _requested(member: policy.Member) -> serializers.Field[Any, Any, Any, Any]:
         return serializers.ChoiceField(choices=member.choices.choices, **options)
     if member.limits is None:
         return Flag(**options)
-    return (WholeNumber if member.is_whole else Number)(limits=member.limits, **options)
+    return (WholeNumber if member.is_integer else Number)(limits=member.limits, **options)
 
 
 class PipelineView(PausableView[Pipeline]):

@@ -15,7 +15,7 @@ from django.utils import timezone
 from foundation.admin.columns import moment
 from tenancy.models import ApiToken, Membership
 from tenancy.preferences import choose_zone, zone_of, zones
-from tenancy.roles import Role, granted
+from tenancy.roles import MEANING, Role, Scope, granted
 
 BEGAN = "began_at"
 """The member of the session with the time of the log-in (`coordinator.middleware.sessions`)."""
@@ -50,12 +50,16 @@ def account(site: AdminSite, request: HttpRequest) -> HttpResponse:
 
 
 def _roles(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the tenants of the user, each with the roles and the scopes that these grant."""
+    """Return the tenants of the user, each with the roles and what these allow."""
     held = defaultdict[str, list[Role]](list)
     rows = Membership.objects.filter(user=request.user.pk).order_by("tenant__slug", "role")
     for slug, role in rows.values_list("tenant__slug", "role"):
         held[slug].append(Role(role))
     return [
-        {"tenant": slug, "roles": [role.label for role in roles], "scopes": sorted(granted(roles))}
+        {
+            "tenant": slug,
+            "roles": [role.label for role in roles],
+            "meanings": [MEANING[scope] for scope in Scope if scope in granted(roles)],
+        }
         for slug, roles in held.items()
     ]

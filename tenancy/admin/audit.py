@@ -2,25 +2,25 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest
-from django.http.response import HttpResponseBase
-from django.urls import URLPattern, path
-from django.utils.dateparse import parse_date, parse_datetime
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
-from django.utils.timezone import is_aware
+from unfold.paginator import InfinitePaginator
 
+from foundation.admin import json_tree
 from foundation.admin.columns import badge, column, on_one_line
 from foundation.admin.times import timed
 from tenancy.access import tenants_of
-from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin, TextFilter
-from tenancy.api.audit import exported
+from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter, TimeFilter
+from tenancy.admin.bounded_list import BoundedList
+from tenancy.admin.exported_list import ExportedList
 from tenancy.audit import exports
 from tenancy.audit.acts import NAMES
 from tenancy.models import AuditEntry
@@ -55,6 +55,7 @@ class ActFilter(TextFilter):
 
 class ActorFilter(TextFilter):
     title = parameter_name = lookup = "actor"
+    hint = "user:ann or token:ci"
 
 
 class ObjectFilter(TextFilter):
@@ -68,6 +69,12 @@ class ObjectFilter(TextFilter):
         return queryset.filter(Q(object=name) | Q(object__startswith=f"{name}/")) if name else queryset
 
 
+class RequestFilter(TextFilter):
+    title = "request id"
+    parameter_name = "request"
+    lookup = "request_id"
+
+
 class OutcomeFilter(ScopedFilter):
     title = parameter_name = "outcome"
 
@@ -78,76 +85,58 @@ class OutcomeFilter(ScopedFilter):
         return queryset.filter(outcome=self.value()) if self.value() else queryset
 
 
-class FromFilter(TextFilter):
-    """Filters by time: a date, or a moment with its offset. Other texts select nothing."""
-
-    title = "from (such as 2026-01-31)"
+class FromFilter(TimeFilter):
+    title = "earliest time"
     parameter_name = "from"
     lookup = "at__gte"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        text = self.value()
-        if not text:
-            return queryset
-        found = _moment(text)
-        return queryset.filter(**{self.lookup: found}) if found else queryset.none()
+    label = "Since"
 
 
-class ToFilter(FromFilter):
-    title = "before"
+class ToFilter(TimeFilter):
+    title = "latest time"
     parameter_name = "to"
     lookup = "at__lt"
+    label = "Before"
 
 
-def _moment(text: str) -> Any:
-    try:
-        if parse_date(text):
-            return f"{text}T00:00:00Z"
-        found = parse_datetime(text)
-        return found.astimezone(UTC) if found and is_aware(found) else None
-    except (ValueError, OverflowError):  # there is no such day, or it is in no year of UTC
-        return None
-
-
-def _wrapped(text: str) -> SafeString:
-    """Return an element that breaks long words, so that the table fits on the screen."""
-    return format_html('<div class="dc-wide">{}</div>', text)
+def _clamped(text: str) -> SafeString:
+    return format_html('<span class="dc-clamp">{}</span>', text)
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(TenantScopedAdmin):
+class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
     needs = Scope.ADMINISTER
-    list_display = ("time", "chain", "actor", "act", "on", "result", "reason", "more")
-    sortable_by = ("time",)
+    empty = "Each act of a person, a token or the system gets an entry, whether it was granted or not."
+    list_display = ("time", "chain", "actor", "act", "on", "result", "why", "more")
     list_select_related = ("tenant",)
-    list_filter = (ChainFilter, ActFilter, ActorFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter)
-    ordering = ("-id",)
-    change_list_template = "tenancy/audit_list.html"
-    fields = readonly_fields = (
-        *("time", "chain", "sequence", "actor", "act", "object_type", "object", "outcome", "reason", "request_id"),
-        *("address", "details", "previous_hash", "hash"),
+    list_filter = (
+        *(ChainFilter, ActorFilter, ActFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter, RequestFilter),
     )
+    list_before_template = "tenancy/audit_list_head.html"
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    sortable_by = ()
+    file_name = "audit-log"
 
     def may(self, request: HttpRequest, scope: Scope, row: AuditEntry) -> bool:
         return bool(request.user.is_superuser) if row.tenant is None else super().may(request, scope, row)
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.export)
-        return [path("export/<str:form>/", view, name="tenancy_auditentry_export"), *super().get_urls()]
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BoundedList]:
+        return BoundedList
 
-    def export(self, request: HttpRequest, form: str) -> HttpResponseBase:
-        """Return the entries that the filters in the query select, as a file."""
-        if not self.has_view_permission(request) or form not in exports.FORMATS:
-            raise Http404
-        entries = self.get_changelist_instance(request).get_queryset(request)
-        return exported(request, entries, form, "log")
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Return an ordering that an index provides: the number in the chain of one tenant, or else the id."""
+        return ("-sequence",) if request.GET.get("tenant") else ("-id",)
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         """Show the chain only to users who see several."""
         several = request.user.is_superuser or len(tenants_of(request.user)[:2]) > 1
         return tuple(name for name in self.list_display if several or name != "chain")
 
-    @column("Time", ordering="id")
+    def export_lines(self, rows: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
+        return exports.lines(rows, form)
+
+    @column("Time")
     def time(self, entry: AuditEntry) -> SafeString | None:
         return timed(entry.at)
 
@@ -157,22 +146,52 @@ class AuditEntryAdmin(TenantScopedAdmin):
 
     @column("Object")
     def on(self, entry: AuditEntry) -> SafeString:
-        return _wrapped(entry.object)
+        return format_html(
+            '<span class="dc-clamp"><span class="dc-quiet">{}</span> {}</span>',
+            _words(entry.object_type),
+            entry.object,
+        )
 
     @badge("Outcome", OUTCOMES)
     def result(self, entry: AuditEntry) -> str:
         return entry.outcome
 
+    @column("Reason", empty="-")
+    def why(self, entry: AuditEntry) -> SafeString | None:
+        return _clamped(entry.reason) if entry.reason else None
+
     @column("Details", empty="-")
     def more(self, entry: AuditEntry) -> SafeString | None:
         known = {name: value for name, value in json.loads(entry.details).items() if value not in EMPTY}
-        return _wrapped(Truncator(on_one_line(known)).chars(DETAILS_SHOWN)) if known else None
+        return _clamped(Truncator(on_one_line(known)).chars(DETAILS_SHOWN)) if known else None
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    def show(self, request: HttpRequest, row: AuditEntry) -> HttpResponse:
+        details = json.loads(row.details)
+        return self.page(
+            request,
+            "tenancy/audit_entry.html",
+            title=f"{row.act} by {row.actor}",
+            original=row,
+            entry=row,
+            chain=self.chain(row),
+            object_type=_words(row.object_type),
+            variant=OUTCOMES[row.outcome],
+            details=json_tree.tree(details, "details") if details else None,
+            related=list(_related(row)),
+        )
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+def _related(entry: AuditEntry) -> Iterator[tuple[str, str]]:
+    """Yield the lists of related entries, each with what it has in common with `entry`."""
+    address = reverse("admin:tenancy_auditentry_changelist")
+    tenant = {"tenant": entry.tenant.slug if entry.tenant else INSTALLATION}
+    yield f"All acts of {entry.actor}", f"{address}?{urlencode({**tenant, 'actor': entry.actor})}"
+    yield f"All acts on this {_words(entry.object_type)}", f"{address}?{urlencode({**tenant, 'object': entry.object})}"
+    yield f"All entries of {entry.act}", f"{address}?{urlencode({**tenant, 'act': entry.act})}"
+    if entry.request_id:
+        same_request = {**tenant, "request": entry.request_id}
+        yield "All entries of the same request", f"{address}?{urlencode(same_request)}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -13,7 +13,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 
+from foundation import moments
 from foundation.errors import CoordinatorError
 from tenancy.access import tenants_of
 from tenancy.models import Membership, Tenant
@@ -26,6 +28,7 @@ else:
 
 PRESERVED = "_changelist_filters"
 """The parameter in which the link from a list to a page keeps the query of the list."""
+TENANT_COLUMNS = {"tenant", "chain"}
 Person = User | AnonymousUser
 View = Callable[..., HttpResponseBase]
 
@@ -33,16 +36,21 @@ View = Callable[..., HttpResponseBase]
 def holds_anywhere(request: HttpRequest, scope: Scope) -> bool:
     """True if the user holds `scope` in any tenant."""
     if request.user.is_active and request.user.is_superuser:
-        return _has_tenants(request)
+        return _tenant_count(request) > 0
     return any(scope in scopes for scopes in _scopes(request).values())
 
 
-def _has_tenants(request: HttpRequest) -> bool:
-    """True if there is a tenant. Asks the database once per request."""
-    known: dict[str, bool] = request.__dict__
-    if "has_tenants" not in known:
-        known["has_tenants"] = Tenant.objects.exists()
-    return known["has_tenants"]
+def sees_many_tenants(request: HttpRequest) -> bool:
+    """True if the user sees more than one tenant."""
+    return (_tenant_count(request) if request.user.is_superuser else len(_scopes(request))) > 1
+
+
+def _tenant_count(request: HttpRequest) -> int:
+    """Return how many tenants there are, or 2 if there are more. Asks the database once per request."""
+    known: dict[str, int] = request.__dict__
+    if "tenant_count" not in known:
+        known["tenant_count"] = Tenant.objects.order_by()[:2].count()
+    return known["tenant_count"]
 
 
 def _holds(request: HttpRequest, tenant: Tenant, scope: Scope) -> bool:
@@ -72,11 +80,14 @@ class TenantScopedAdmin(_ModelAdmin):
 
     `tenant_path` is the lookup from the model to its tenant, "" for the tenant itself. Every filter in `list_filter`
     is a `SimpleListFilter`. Query parameters of no filter are rejected. `empty` says what to do if there are no rows.
+    `add_label` is the text of the button that adds a row. Lists have the column `tenant` only for users who see several
+    tenants.
     """
 
     tenant_path: ClassVar[str] = "tenant"
     needs: ClassVar[Scope] = Scope.READ
     empty: ClassVar[str] = ""
+    add_label: ClassVar[str] = ""
     list_filter_sheet = False
     actions = None
     show_facets = admin.ShowFacets.NEVER
@@ -88,6 +99,10 @@ class TenantScopedAdmin(_ModelAdmin):
         # Ids, not a subquery: there are few, and for a single one an index also provides the order.
         ids = [tenant for tenant, scopes in _scopes(request).items() if self.needs in scopes]
         return rows.filter(**{f"{self.tenant_path or 'pk'}__in": ids})
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        shown = super().get_list_display(request)
+        return shown if sees_many_tenants(request) else tuple(name for name in shown if name not in TENANT_COLUMNS)
 
     def tenant_of(self, row: Any) -> Tenant:
         for step in self.tenant_path.split("__") if self.tenant_path else ():
@@ -115,6 +130,12 @@ class TenantScopedAdmin(_ModelAdmin):
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, *_: Any) -> HttpResponse:
         raise Http404
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Offer one button that saves, and name the act in the header."""
+        more = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        heading = {} if context.get("original") else {"heading": self.add_label or context.get("title")}
+        return super().render_change_form(request, {**context, **more, **heading}, *args, **kwargs)
+
     def row_or_404(self, request: HttpRequest, object_id: Any) -> Any:
         """Return the row. Raises `Http404` if it does not exist or the user may not see it."""
         row = self.get_object(request, str(object_id))
@@ -135,6 +156,7 @@ class TenantScopedAdmin(_ModelAdmin):
             frame["back_to_list"] = (
                 f"{reverse(f'admin:{self.opts.app_label}_{self.opts.model_name}_changelist')}?{query}"
             )
+        frame["heading"] = _heading(request, **context)
         request.current_app = self.admin_site.name  # as the admin's own views do
         return TemplateResponse(request, template, {**frame, **context}, status=status)
 
@@ -200,10 +222,16 @@ class ScopedFilter(admin.SimpleListFilter):
 
 
 class TextFilter(ScopedFilter):
-    """A list filter with a text field. `lookup` compares its complete value. `choices_for` returns suggestions."""
+    """A list filter with a text field. `lookup` compares its complete value. `choices_for` returns suggestions.
+
+    `problem` says why the text is invalid; it may be empty.
+    """
 
     template = "parts/text_filter.html"
     lookup: ClassVar[str]
+    label: ClassVar[str] = ""
+    hint: ClassVar[str] = "All"
+    problem: str = ""
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         yield from ()
@@ -213,10 +241,38 @@ class TextFilter(ScopedFilter):
 
     def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:  # type: ignore[override]  # another template
         kept = {name: value for name, value in changelist.params.items() if name != self.parameter_name}
-        yield {"name": self.parameter_name, "value": self.value() or "", "kept": kept, "known": self.lookup_choices}
+        yield {
+            "name": self.parameter_name,
+            "label": self.label or f"By {self.title}",
+            "hint": self.hint,
+            "value": self.value() or "",
+            "problem": self.problem,
+            "kept": kept,
+            "known": self.lookup_choices,
+        }
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
         return queryset.filter(**{self.lookup: self.value()}) if self.value() else queryset
+
+
+class TimeFilter(TextFilter):
+    """Filters by time (`foundation.moments`). A text that is no time selects nothing."""
+
+    hint = "2026-01-31 14:00 or 24h"
+    spans: ClassVar[tuple[str, ...]] = ("1h", "24h", "7d", "30d")
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((span, span) for span in self.spans)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
+        text = (self.value() or "").strip()
+        if not text:
+            return queryset
+        try:
+            return queryset.filter(**{self.lookup: moments.read(text, timezone.now())})
+        except (ValueError, OverflowError):
+            self.problem = f"It {moments.RULE}."
+            return queryset.none()
 
 
 class TenantFilter(ScopedFilter):
@@ -233,6 +289,14 @@ class TenantFilter(ScopedFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
         return queryset.filter(**{self.lookup: self.value()}) if self.value() else queryset
+
+
+def _heading(request: HttpRequest, *, title: str = "", original: Any = "", **_: Any) -> str:
+    """Return what the header says after the name of the row: the act. It is empty on the page of the row itself."""
+    match = request.resolver_match
+    if match is None or (match.url_name or "").endswith("_change"):
+        return ""
+    return title.replace(f"{original}", "").strip() if original else title
 
 
 def problem_of(error: CoordinatorError) -> dict[str, Any]:

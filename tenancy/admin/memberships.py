@@ -1,19 +1,27 @@
 """The pages of memberships."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.http import HttpRequest
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from foundation.admin.columns import badge, column
+from foundation.admin.times import timed
 from tenancy import audit
-from tenancy.access import actor, tenants_of
-from tenancy.admin.base import TenantFilter, TenantScopedAdmin
+from tenancy.access import actor, scopes_in, tenants_of
+from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin
+from tenancy.admin.exported_list import ExportedList
 from tenancy.models import Membership
-from tenancy.roles import Scope
+from tenancy.roles import GRANTS, MEANING, PURPOSE, Role, Scope
 
 if TYPE_CHECKING:
     _MembershipForm = forms.ModelForm[Membership]
@@ -57,16 +65,88 @@ class MembershipForm(_MembershipForm):
         return cleaned
 
 
+class RoleFilter(ScopedFilter):
+    title = parameter_name = "role"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from Role.choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> QuerySet[Membership]:
+        return queryset.filter(role=self.value()) if self.value() else queryset
+
+
+class LogInFilter(ScopedFilter):
+    """Filters by the last log-in. Members who never logged in are in each of the choices."""
+
+    title = "last log-in"
+    parameter_name = "log-in"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield "never", "Never"
+        yield from ((f"{days}", f"Not for {days} days") for days in (30, 90, 180))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> QuerySet[Membership]:
+        value, never = self.value(), Q(user__last_login=None)
+        if value not in {choice for choice, _ in self.lookup_choices}:
+            return queryset
+        if value == "never":
+            return queryset.filter(never)
+        return queryset.filter(never | Q(user__last_login__lt=timezone.now() - timedelta(days=int(value or 0))))
+
+
 @admin.register(Membership)
-class MembershipAdmin(TenantScopedAdmin):
+class MembershipAdmin(ExportedList, TenantScopedAdmin):
     """Tenant admins give users roles in their tenants. A user may have several roles, each in a separate row."""
 
     needs = Scope.ADMINISTER
-    list_display = ("user", "tenant", "role")
+    add_label = "Add a member"
+    list_display = ("user", "name", "tenant", "role", "purpose", "state", "last_log_in")
     list_select_related = ("user", "tenant")
-    list_filter = (TenantFilter,)
-    search_fields = ("user__username",)
-    search_help_text = "Search by user name"
+    ordering = ("user__username", "tenant__slug", "role")
+    list_filter = (RoleFilter, LogInFilter, TenantFilter)
+    search_fields = ("user__username", "user__first_name", "user__last_name")
+    search_help_text = "Search by user name or name"
+    change_form_outer_after_template = "tenancy/roles.html"
+    delete_confirmation_template = "tenancy/remove.html"
+    file_name = "members"
+    exported: ClassVar = {
+        "user": lambda row: row.user.get_username(),
+        "name": lambda row: row.user.get_full_name(),
+        "tenant": lambda row: row.tenant.slug,
+        "role": lambda row: row.role,
+        "scopes": lambda row: sorted(GRANTS[Role(row.role)]),
+        "active": lambda row: row.user.is_active,
+        "lastLogIn": lambda row: row.user.last_login,
+    }
+
+    @column("Name", ordering="user__last_name", empty="-")
+    def name(self, member: Membership) -> str | None:
+        return member.user.get_full_name() or None
+
+    @column("What the role is for")
+    def purpose(self, member: Membership) -> str:
+        return PURPOSE[Role(member.role)]
+
+    @badge("State", {"active": "success", "inactive": "danger"}, ordering="user__is_active")
+    def state(self, member: Membership) -> str:
+        return "active" if member.user.is_active else "inactive"
+
+    @column("Last log-in", ordering="user__last_login", empty="never")
+    def last_log_in(self, member: Membership) -> SafeString | None:
+        return timed(member.user.last_login)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show what each role allows next to the form."""
+        allowed = [
+            (role.label, PURPOSE[role], [MEANING[scope] for scope in Scope if scope in GRANTS[role]]) for role in Role
+        ]
+        return super().changeform_view(request, object_id, form_url, {"roles": allowed, **(extra_context or {})})
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         return super().get_form(request, obj, change, form=MembershipForm if obj else NewMembershipForm, **kwargs)
@@ -87,7 +167,8 @@ class MembershipAdmin(TenantScopedAdmin):
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and db_field.name == "role":
             field.help_text = (
-                "API tokens that the user issued in this tenant immediately lose the scopes that the role lacks."
+                "A user may have several roles, which add up. API tokens that the user issued in this tenant lose "
+                "the scopes that their owner loses."
             )
         assert field is not None  # noqa: S101 - every field of the model is editable
         for link in ("add", "change", "delete", "view"):
@@ -104,16 +185,42 @@ class MembershipAdmin(TenantScopedAdmin):
         return self.has_view_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
+        held = scopes_in(obj.tenant, obj.user)
         with transaction.atomic():
             super().save_model(request, obj, form, change)
             before = {"before": form.initial.get("role")} if change else {}
             self._audit("membership.change" if change else "membership.add", request, obj, role=obj.role, **before)
+        _explain(request, obj, held)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        text = (
+            "The user immediately loses what only this role allows in this tenant, and so do the API tokens that the "
+            "user issued. Other roles of the user remain."
+        )
+        return super().delete_view(request, object_id, {"heading": "Remove the role", "consequence": text})
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
+        held = scopes_in(obj.tenant, obj.user)
         with transaction.atomic():
             super().delete_model(request, obj)
             self._audit("membership.remove", request, obj, role=obj.role)
+        _explain(request, obj, held)
 
     def _audit(self, act: str, request: HttpRequest, of: Membership, **details: Any) -> None:
         by, name = actor(request.user), of.user.get_username()
         audit.record(act, tenant=of.tenant, actor=by, object_type="membership", object=name, **details)
+
+
+def _explain(request: HttpRequest, member: Membership, held: frozenset[Scope]) -> None:
+    """Say what the member may do now and not before, and the reverse. `held` are the scopes before the change."""
+    holds, name = scopes_in(member.tenant, member.user), member.user.get_username()
+    if gained := _listed(holds - held):
+        messages.info(request, f"{name} can now: {gained}.")
+    if lost := _listed(held - holds):
+        messages.warning(request, f"{name} can no longer: {lost}. API tokens that {name} issued lose this, too.")
+
+
+def _listed(scopes: frozenset[Scope]) -> str:
+    return "; ".join(MEANING[scope][0].lower() + MEANING[scope][1:] for scope in Scope if scope in scopes)

@@ -19,6 +19,12 @@ def when(at: datetime | None) -> SafeString | str:
     return timed(at) or "never"
 
 
+@register.filter
+def words(name: str) -> str:
+    """Show a name such as ONE_TO_MANY in words."""
+    return name.replace("_", " ").lower()
+
+
 @register.inclusion_tag("parts/act.html")
 def act(
     view: str,
@@ -45,7 +51,7 @@ def act(
 def denied(label: str, icon: str, scope: str = "", *, refusal: str = "") -> dict[str, Any]:
     """Show a disabled button in place of a form that the user may not send. It says which roles grant `scope`.
 
-    `refusal` says why nobody may act now; it may be empty.
+    `refusal` says why the act is not possible now; it may be empty.
     """
     return {"label": label, "icon": icon, "why_not": refusal or denial_of(scope)}
 

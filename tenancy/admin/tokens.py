@@ -1,7 +1,8 @@
 """The pages of API tokens. Only the response that issues a token contains its plain text."""
 
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_variables
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
@@ -19,26 +21,17 @@ from foundation.admin.columns import badge, column
 from foundation.admin.times import timed
 from tenancy import audit
 from tenancy.access import TokenNameTaken, actor, issue_token, tenants_of, with_owners
-from tenancy.admin.base import TenantFilter, TenantScopedAdmin
+from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin
+from tenancy.admin.exported_list import ExportedList
 from tenancy.models import ApiToken, Tenant, validate_identifier
-from tenancy.roles import Scope
+from tenancy.roles import MEANING, Scope
 
 LIFETIMES = (30, 90, 365)
 UNUSED_DAYS = (30, 90, 180)
-STATES = {"VALID": "success", "EXPIRED": "warning", "OWNER LEFT": "danger"}
-MEANING = {
-    Scope.READ: "View pipelines, releases, executions and workers",
-    Scope.PAYLOADS: "Read inputs, results, checkpoints, questions, answers, error messages and tracebacks",
-    Scope.SUBMIT: "Submit executions",
-    Scope.OPERATE: "Operate on executions",
-    Scope.ANSWER: "Answer the questions of executions",
-    Scope.ARTIFACTS: "Download the stored bytes of artifacts",
-    Scope.REGISTER: "Upload releases",
-    Scope.ACTIVATE: "Activate releases",
-    Scope.ROLL_BACK: "Roll back to an earlier release",
-    Scope.ADMINISTER: "Administer the tenant",
-}
-
+SOON = timedelta(days=14)
+"""How long before its expiry a token is marked."""
+VALID, EXPIRING, EXPIRED, ORPHANED = "valid", "expires soon", "expired", "owner left"
+STATES = {VALID: "success", EXPIRING: "warning", EXPIRED: "default", ORPHANED: "danger"}
 USUAL = {Scope.READ.value, Scope.PAYLOADS.value}
 """The scopes that are selected at first."""
 
@@ -64,6 +57,26 @@ class UnusedFilter(admin.SimpleListFilter):
             return queryset
         since = timezone.now() - timedelta(days=int(self.value() or 0))
         return queryset.filter(Q(last_used_at__lt=since) | Q(last_used_at=None, created__lt=since))
+
+
+class ExpiryFilter(ScopedFilter):
+    title = parameter_name = "expiry"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from (
+            ("valid", "Not expired"),
+            ("soon", f"Expires within {SOON.days} days"),
+            ("expired", "Expired"),
+        )
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
+        now = timezone.now()
+        conditions = {
+            "valid": Q(expiry__gt=now),
+            "soon": Q(expiry__gt=now, expiry__lte=now + SOON),
+            "expired": Q(expiry__lte=now),
+        }
+        return queryset.filter(conditions.get(self.value() or "", Q()))
 
 
 class NewTokenForm(forms.Form):
@@ -92,16 +105,41 @@ class NewTokenForm(forms.Form):
         return [(scope.value, meaning, scope.value in chosen) for scope, meaning in MEANING.items()]
 
 
+def state_of(token: ApiToken) -> str:
+    """Return the state of a token from `with_owners`."""
+    if token.has_expired:
+        return EXPIRED
+    if not token.has_standing:
+        return ORPHANED
+    return EXPIRING if token.expiry <= timezone.now() + SOON else VALID
+
+
 @admin.register(ApiToken)
-class ApiTokenAdmin(TenantScopedAdmin):
+class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
     needs = Scope.ADMINISTER
-    list_display = ("name", "tenant", "begins_with", "scope_list", "user", "state", "last_used", "expires")
-    list_filter = (TenantFilter, UnusedFilter)
+    add_label = "Issue a token"
+    empty = "Programs need a token to call the API. A token belongs to one tenant, has scopes, and expires."
+    list_display = ("name", "tenant", "state", "scope_list", "user", "last_used", "expires")
+    ordering = ("name", "digest")
+    list_filter = (ExpiryFilter, UnusedFilter, TenantFilter)
     search_fields = ("name",)
     search_help_text = "Search by name"
     fields = readonly_fields = (
-        *("name", "tenant", "begins_with", "scope_list", "user", "state", "issued", "last_used", "expires"),
+        *("name", "tenant", "state", "begins_with", "meanings", "user", "issued", "last_used", "expires"),
     )
+    delete_confirmation_template = "tenancy/remove.html"
+    file_name = "api-tokens"
+    exported: ClassVar = {
+        "name": lambda row: row.name,
+        "tenant": lambda row: row.tenant.slug,
+        "state": lambda row: state_of(row),
+        "beginsWith": lambda row: row.token_key[:8],
+        "scopes": lambda row: row.scopes,
+        "owner": lambda row: row.user.get_username(),
+        "issued": lambda row: row.created,
+        "lastUsed": lambda row: row.last_used_at,
+        "expires": lambda row: row.expiry,
+    }
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         return with_owners(super().get_queryset(request))
@@ -114,6 +152,12 @@ class ApiTokenAdmin(TenantScopedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        text = "Programs that use this token stop working immediately and need a new one. This cannot be undone."
+        return super().delete_view(request, object_id, {"heading": "Revoke the token", "consequence": text})
 
     def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
         with transaction.atomic():
@@ -130,11 +174,19 @@ class ApiTokenAdmin(TenantScopedAdmin):
         usable = token.usable_scopes
         return ", ".join(scope if scope in usable else f"{scope} (owner lacks it)" for scope in token.scopes)
 
+    @column("Scopes")
+    def meanings(self, token: ApiToken) -> SafeString:
+        usable = token.usable_scopes
+        rows = (
+            (MEANING[Scope(scope)], scope, "" if scope in usable else "The owner lacks it, so the token does, too.")
+            for scope in token.scopes
+        )
+        line = '<li>{} <span class="dc-mono dc-quiet">{}</span> <strong>{}</strong></li>'
+        return format_html("<ul>{}</ul>", format_html_join("", line, rows))
+
     @badge("State", STATES)
     def state(self, token: ApiToken) -> str:
-        if token.has_expired:
-            return "EXPIRED"
-        return "VALID" if token.has_standing else "OWNER LEFT"
+        return state_of(token)
 
     @column("Issued", ordering="created")
     def issued(self, token: ApiToken) -> SafeString | None:

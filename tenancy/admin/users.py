@@ -1,14 +1,16 @@
 """The pages of users, for superusers, and the page with which each user logs out everywhere."""
 
+from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import transaction
+from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -19,12 +21,15 @@ from django.views.decorators.debug import sensitive_post_parameters
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from foundation.admin.columns import column
+from foundation.admin.columns import badge, column
 from foundation.admin.times import timed
 from tenancy import audit
 from tenancy.access import actor
 from tenancy.admin.account import account
+from tenancy.admin.base import Person, ScopedFilter
+from tenancy.admin.exported_list import ExportedList
 from tenancy.login import end_everywhere
+from tenancy.models import Membership
 
 if TYPE_CHECKING:
     _UserAdmin = PlainUserAdmin[User]
@@ -44,6 +49,28 @@ class LogOutEverywhereForm(forms.Form):
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"}),
         help_text="Your password, so that no other person can do this at your unlocked screen.",
     )
+
+
+SUPERUSER, ACTIVE, INACTIVE = "superuser", "active", "inactive"
+STATES = {SUPERUSER: "info", ACTIVE: "success", INACTIVE: "danger"}
+
+
+class UserStateFilter(ScopedFilter):
+    title = parameter_name = "state"
+    conditions: ClassVar[dict[str, tuple[str, Q]]] = {
+        ACTIVE: ("Active", Q(is_active=True)),
+        INACTIVE: ("Inactive", Q(is_active=False)),
+        SUPERUSER: ("Superusers", Q(is_superuser=True)),
+        "alone": ("Without any role", Q(memberships=None, is_superuser=False)),
+        "never": ("Never logged in", Q(last_login=None)),
+    }
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((name, label) for name, (label, _) in self.conditions.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
+        _, condition = self.conditions.get(self.value() or "", ("", Q()))
+        return queryset.filter(condition)
 
 
 class NewUserForm(UserCreationForm):
@@ -70,14 +97,27 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(_UserAdmin):
+class UserAdmin(ExportedList, _UserAdmin):
     """Superusers only. Leaves out Django's permissions, because only memberships grant rights."""
 
     add_form = NewUserForm
     form = UserChangeForm
     change_password_form = NewPasswordForm
-    list_display = ("username", "email", "is_active", "is_superuser", "last_login_at")
-    list_filter = ()
+    list_display = ("username", "full_name", "email", "state", "roles", "last_log_in")
+    list_filter = (UserStateFilter,)
+    list_filter_sheet = False
+    add_label = "Add a user"
+    search_help_text = "Search by user name, name or email"
+    file_name = "users"
+    exported: ClassVar = {
+        "user": lambda row: row.get_username(),
+        "name": lambda row: row.get_full_name(),
+        "email": lambda row: row.email,
+        "active": lambda row: row.is_active,
+        "superuser": lambda row: row.is_superuser,
+        "roles": lambda row: roles_of(row),
+        "lastLogIn": lambda row: row.last_login,
+    }
     filter_horizontal = ()
     actions = None
     fieldsets = (
@@ -93,8 +133,26 @@ class UserAdmin(_UserAdmin):
         ),
     )
 
-    @column("Last login", ordering="last_login", empty="never")
-    def last_login_at(self, user: User) -> SafeString | None:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        memberships = Membership.objects.select_related("tenant").order_by("tenant__slug", "role")
+        return super().get_queryset(request).prefetch_related(Prefetch("memberships", memberships))
+
+    @column("Name", ordering="last_name", empty="-")
+    def full_name(self, user: User) -> str | None:
+        return user.get_full_name() or None
+
+    @badge("State", STATES)
+    def state(self, user: User) -> str:
+        if not user.is_active:
+            return INACTIVE
+        return SUPERUSER if user.is_superuser else ACTIVE
+
+    @column("Roles", empty="-")
+    def roles(self, user: User) -> str | None:
+        return ", ".join(roles_of(user)) or None
+
+    @column("Last log-in", ordering="last_login", empty="never")
+    def last_log_in(self, user: User) -> SafeString | None:
         return timed(user.last_login)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
@@ -154,3 +212,9 @@ class UserAdmin(_UserAdmin):
 
     def _superuser(self, request: HttpRequest) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
+
+
+def roles_of(user: User) -> list[str]:
+    """Return the user's roles, such as `viewer@acme`."""
+    rows: QuerySet[Membership] = user.memberships.all()
+    return [f"{row.role}@{row.tenant.slug}" for row in rows]

@@ -18,7 +18,8 @@ from foundation.api.filters import MomentFilter, StrictFilters
 from foundation.api.pagination import NewestFirst
 from foundation.api.schema import NO_NUL
 from foundation.api.streaming import streamed_file
-from foundation.errors import InvalidRequest, SlowRequestsBusy
+from foundation.errors import ExportTooLarge, InvalidRequest, SlowRequestsBusy
+from foundation.exports import FORMATS
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit import chain, exports
 from tenancy.models import AuditEntry
@@ -64,9 +65,7 @@ class AuditFilter(filters.FilterSet):
 class AuditExportFilter(AuditFilter):
     """The filters of exports. `format` selects no entries."""
 
-    format = filters.ChoiceFilter(
-        choices=[(name, name) for name in exports.FORMATS], required=True, method="_unfiltered"
-    )
+    format = filters.ChoiceFilter(choices=[(name, name) for name in FORMATS], required=True, method="_unfiltered")
 
     def _unfiltered(self, queryset: Any, name: str, value: str) -> Any:
         return queryset
@@ -108,16 +107,10 @@ class Audit(TenantView, ListAPIView[AuditEntry]):
         return chain.entries(self.tenant).select_related("tenant")
 
 
-def exported(request: Any, entries: Any, form: str, name: str) -> HttpResponseBase:
-    """Return a response with the entries as a file. Raises `SlowRequestsBusy`."""
-    lines = exports.lines(entries, form)
-    return streamed_file(request, lines, media_type=exports.FORMATS[form], filename=f"audit-{name}.{form}")
-
-
 @extend_schema(parameters=[TENANT], tags=["audit"])
 class AuditExport(TenantView):
     scopes: ClassVar = {"GET": Scope.ADMINISTER}
-    refusals: ClassVar = {"GET": (InvalidRequest, SlowRequestsBusy)}
+    refusals: ClassVar = {"GET": (ExportTooLarge, InvalidRequest, SlowRequestsBusy)}
     renderer_classes = (NdjsonRenderer, CsvRenderer, JSONRenderer)
     content_negotiation_class = ByAcceptOnly
     filterset_class = AuditExportFilter
@@ -126,20 +119,22 @@ class AuditExport(TenantView):
     @extend_schema(
         operation_id="exportAudit",
         parameters=[
-            OpenApiParameter("format", str, enum=list(exports.FORMATS), required=True),
+            OpenApiParameter("format", str, enum=list(FORMATS), required=True),
             *(OpenApiParameter(name, NAME) for name in ("act", "actor", "object")),
             OpenApiParameter("outcome", str, enum=AuditEntry.Outcome.values),
             *TIMES,
         ],
-        responses={(200, media): OpenApiTypes.STR for media in exports.FORMATS.values()},
+        responses={(200, media): OpenApiTypes.STR for media in FORMATS.values()},
     )
     def get(self, request: Request, tenant: str) -> HttpResponseBase:
-        """The tenant's audit log, oldest first: as NDJSON, or as CSV with a line of names.
+        """The tenant's audit log, oldest first: as NDJSON, or as CSV with a line of names. 1,000,000 entries at most.
 
         In CSV, a cell that a spreadsheet would take for a formula begins with an apostrophe.
         """
         entries = StrictFilters().filter_queryset(request, chain.entries(self.tenant), self)
-        return exported(request._request, entries, request.query_params["format"], tenant)
+        form = request.query_params["format"]
+        lines = exports.lines(entries, form)
+        return streamed_file(request._request, lines, media_type=FORMATS[form], filename=f"audit-{tenant}.{form}")
 
 
 urlpatterns = [

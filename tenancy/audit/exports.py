@@ -1,4 +1,4 @@
-"""Writes entries of the audit log as NDJSON and CSV, in constant memory."""
+"""Writes entries of the audit log as CSV and JSON lines, in constant memory."""
 
 import json
 from collections.abc import Iterator
@@ -6,13 +6,12 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from foundation import spreadsheet
+from foundation import exports
 from tenancy.audit import chain
 from tenancy.models import AuditEntry
-from wire.documents import json_writer
 
-FORMATS: Final = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
-"""The media type of each format."""
+MOST: Final = 1_000_000
+"""How many entries an export may have. It has all that match, or none."""
 COLUMNS: Final = (
     *("tenant", "sequence", "at", "actor", "act", "objectType", "object", "outcome", "reason", "requestId"),
     *("address", "details", "previousHash", "hash"),
@@ -32,15 +31,14 @@ def document(entry: AuditEntry) -> dict[str, Any]:
 
 
 def lines(entries: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
-    """Yield the entries by chain and sequence, one line each. CSV begins with the names of the columns.
+    """Yield the entries by chain and sequence, one line each (`foundation.exports`). Raises `ExportTooLarge`.
 
-    In CSV, a cell that a spreadsheet would take for a formula begins with an apostrophe.
+    In CSV, the details are the JSON text that the hash covers.
     """
     ordered = entries.select_related("tenant").order_by("tenant", "sequence").iterator(chain.CHUNK)
-    if form == "csv":
-        yield spreadsheet.line(COLUMNS)
-        for entry in ordered:
-            yield spreadsheet.line({**document(entry), "details": entry.details}.values())
-    else:
-        for entry in ordered:
-            yield f"{json_writer.text(document(entry))}\n".encode()
+    for_spreadsheets = form == "csv"
+    rows = (
+        {**document(entry), "details": entry.details} if for_spreadsheets else document(entry)
+        for entry in exports.at_most(MOST, ordered)
+    )
+    return exports.lines(COLUMNS, rows, form)

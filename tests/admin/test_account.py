@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tenancy.models import AuditEntry, Membership, Preferences
+from tenancy.roles import MEANING, Scope
 from tests.admin.conftest import LogIn, World
 
 ACCOUNT = "admin:account"
@@ -30,7 +31,7 @@ def test_it_shows_the_roles_in_each_tenant(log_in: LogIn, acme: World, globex: W
         ("acme", ["Viewer"]),
         ("globex", ["Operator", "Release manager"]),
     ]
-    assert "executions:operate" in answer.text
+    assert MEANING[Scope.OPERATE] in answer.text
     assert reverse("admin:log_out_everywhere") in answer.text
     assert reverse("admin:password_change") in answer.text
 

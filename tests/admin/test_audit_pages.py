@@ -1,15 +1,24 @@
 """The pages of the audit log, and what it has of the acts and denials of the admin."""
 
 import csv
+import json
 from io import StringIO
 from typing import Any
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
 from django.urls import reverse
 
 from tenancy import audit
+from tenancy.admin import bounded_list
+from tenancy.audit import exports
 from tenancy.models import AuditEntry
+from tenancy.preferences import choose_zone
 from tests.admin.conftest import LogIn, World
+from tests.raw_sql import run
 
 LIST = "admin:tenancy_auditentry_changelist"
 
@@ -61,6 +70,9 @@ def test_the_filters_select_entries_and_exports(log_in: LogIn, acme: World, glob
         f"{act}&actor=user:eva&from=2020-01-01&tenant=acme": ["one", "two"],
         f"{act}&to=2020-01-01T00:00:00Z": [],
         f"{act}&from=nonsense": [],
+        f"{act}&from=1h": ["three", "one", "two", "theirs"],
+        f"{act}&to=1h": [],
+        f"{act}&request=none": [],
     }.items():
         rows = list(csv.DictReader(StringIO(exported(client, "csv", query))))
         assert sorted(row["object"] for row in rows) == sorted(expected), query
@@ -106,3 +118,102 @@ def test_only_admins_export(log_in: LogIn, acme: World) -> None:
     address = reverse("admin:tenancy_auditentry_export", args=["csv"])
     assert {log_in(who).get(address).status_code for who in ("viewer", "operator", "release-manager")} == {404}
     assert log_in("tenant-admin").get(reverse("admin:tenancy_auditentry_export", args=["xml"])).status_code == 404
+
+
+def listed(client: Client, query: str) -> list[str]:
+    return [entry.object for entry in client.get(f"{reverse(LIST)}?{query}").context["cl"].result_list]
+
+
+def test_days_and_times_are_those_of_the_user(log_in: LogIn, acme: World) -> None:
+    add(acme, "one")
+    at = AuditEntry.objects.get(object="one").at
+    client = log_in("tenant-admin")
+    choose_zone(User.objects.get(username="tenant-admin-of-acme"), "Pacific/Kiritimati")
+    local = at.astimezone(ZoneInfo("Pacific/Kiritimati"))
+    assert listed(client, f"object=one&from={local:%Y-%m-%d %H:%M}") == ["one"]
+    assert listed(client, f"object=one&to={local:%Y-%m-%d %H:%M}") == []
+
+
+def test_a_text_that_is_no_time_says_what_to_type(log_in: LogIn, acme: World) -> None:
+    answer = log_in("tenant-admin").get(f"{reverse(LIST)}?from=yesterday")
+    assert "It must be a time such as 2026-01-31 14:00, or a span such as 15m, 2h or 7d." in answer.text
+    assert 'aria-describedby="problem-from"' in answer.text
+
+
+def add_many(world: World, count: int) -> None:
+    run(
+        "INSERT INTO tenancy_auditentry (tenant_id, actor, act, object_type, object, outcome, reason, request_id, "
+        "address, details) SELECT %s, 'user:eva', 'thing.change', 'thing', number, 'granted', '', '', '', '{}' "
+        "FROM generate_series(1, %s) number",
+        world.tenant.pk,
+        count,
+    )
+
+
+def test_the_list_counts_up_to_a_number(log_in: LogIn, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_many(acme, 101)
+    client, address = log_in("tenant-admin"), f"{reverse(LIST)}?act=thing.change"
+    assert 'data-count="101"' in client.get(address).text
+    assert 'data-count="101"' in client.get(f"{address}&p=2").text
+    monkeypatch.setattr(bounded_list, "MOST_COUNTED", 100)
+    assert "More than 10,000 entries" in client.get(address).text
+
+
+def test_a_search_that_takes_too_long_says_so(log_in: LogIn, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_many(acme, 10_000)
+    monkeypatch.setattr(bounded_list, "LIST_SECONDS", 0.001)
+    answer = log_in("tenant-admin").get(f"{reverse(LIST)}?object=none")
+    assert 'data-problem="QUERY_TOO_SLOW"' in answer.text
+    assert "Add a condition" in answer.text
+    assert "Nothing matches" not in answer.text
+
+
+def test_the_page_of_an_entry_shows_its_details_and_links_to_related_entries(log_in: LogIn, acme: World) -> None:
+    audit.record(
+        "thing.change",
+        tenant=acme.tenant,
+        actor="user:eva",
+        object_type="good_thing",
+        object="<i>one</i>",
+        before={"name": "<b>old</b>"},
+    )
+    entry = AuditEntry.objects.get(act="thing.change")
+    client = log_in("tenant-admin")
+    answer = client.get(reverse("admin:tenancy_auditentry_change", args=[entry.pk]))
+    assert answer.context["title"] == "thing.change by user:eva"
+    assert "&lt;b&gt;old&lt;/b&gt;" in answer.text
+    assert "<i>one" not in answer.text
+    assert entry.hash in answer.text
+    labels = [label for label, _ in answer.context["related"]]
+    assert labels == ["All acts of user:eva", "All acts on this good thing", "All entries of thing.change"]
+    for _, address in answer.context["related"]:
+        assert client.get(address).context["cl"].result_list == [entry]
+
+
+def test_entries_of_the_same_request_are_related(log_in: LogIn, acme: World) -> None:
+    client = log_in("tenant-admin")
+    client.post(reverse("admin:account"), {"time_zone": "UTC"}, headers={"X-Request-ID": "request-1"})
+    superuser = log_in("superuser")
+    entry = AuditEntry.objects.get(request_id="request-1")
+    answer = superuser.get(reverse("admin:tenancy_auditentry_change", args=[entry.pk]))
+    label, address = answer.context["related"][-1]
+    assert label == "All entries of the same request"
+    assert superuser.get(address).context["cl"].result_list == [entry]
+
+
+def test_an_export_that_is_too_large_is_refused_and_says_what_to_do(
+    log_in: LogIn, acme: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        add(acme, f"{number}")
+    monkeypatch.setattr(exports, "MOST", 2)
+    address = reverse("admin:tenancy_auditentry_export", args=["csv"])
+    answer = log_in("tenant-admin").get(f"{address}?act=thing.change", follow=True)
+    assert "More than 2 rows match. Add a condition, such as a time." in answer.text
+    assert answer.context["cl"].params == {"act": "thing.change"}
+
+
+def test_json_lines_have_the_details_as_json(log_in: LogIn, acme: World) -> None:
+    audit.record("thing.change", tenant=acme.tenant, actor="a", object_type="thing", object="x", number=1)
+    [line] = exported(log_in("tenant-admin"), "ndjson", "act=thing.change").splitlines()
+    assert json.loads(line)["details"] == {"number": 1}

@@ -108,11 +108,11 @@ def test_on_call_staff_withdraw_with_a_reason(log_in: LogIn, acme: World, candid
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"steps": "five 50 10"}, "steps: Each line has a share, a minimum sample and minimum minutes, as numbers."),
-        ({"steps": "5 50"}, "steps: Each line has a share"),
+        ({"steps": "five 50 10"}, "Steps: Each line has a share, a minimum sample and minimum minutes, as numbers."),
+        ({"steps": "5 50"}, "Steps: Each line has a share"),
         ({"steps": "50 50 0\n5 50 0"}, "GRADUAL_ACTIVATION_INVALID: steps: must have growing shares"),
         ({"steps": "nan 50 0"}, "GRADUAL_ACTIVATION_INVALID"),
-        ({"significance": "x"}, "significance: Enter a number."),
+        ({"significance": "x"}, "Significance: Enter a number."),
         ({"release_version": "9.0"}, "RELEASE_UNKNOWN"),
         ({"expected_release_version": "0.9"}, "ACTIVE_RELEASE_CHANGED"),
         ({"release_version": "1.0"}, "CANDIDATE_ACTIVE"),

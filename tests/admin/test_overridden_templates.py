@@ -16,6 +16,7 @@ KNOWN = {
     "admin/filter.html": "0c4cab2e0096ba77",
     "admin/index.html": "9fdb849b7da18ccd",
     "admin/search_form.html": "32c57965802858bd",
+    "unfold/helpers/add_link.html": "36cc86e42047e012",
     "unfold/helpers/app_list.html": "6ab83ac498b2f50f",
     "unfold/helpers/change_list_filter.html": "9606a6123fb48b05",
     "unfold/helpers/command.html": "ae6ce324d8536613",

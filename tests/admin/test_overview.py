@@ -114,7 +114,7 @@ def test_an_item_links_to_exactly_the_rows_that_it_counts(key: str, log_in: LogI
 def test_nothing_to_do_is_said(log_in: LogIn, acme: World) -> None:
     answer = log_in("viewer").get(reverse(INDEX))
     assert answer.context["attention"] == answer.context["failing"] == []
-    assert "All quiet." in answer.text
+    assert "Nothing needs attention." in answer.text
 
 
 def test_an_empty_tenant_leads_to_the_upload(log_in: LogIn, acme: World) -> None:

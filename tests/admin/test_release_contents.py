@@ -34,7 +34,7 @@ def test_the_picture_shows_steps_awaits_and_types(log_in: LogIn, acme: World) ->
     text = log_in("viewer").get(page_of(release)).text
     picture = text.partition("data-diagram")[2].partition("</figure>")[0]
     assert re.findall(r"<text[^>]*>([^<]*)</text>", picture) == [
-        *("0. Check", "internal, ONE_TO_ONE", "1. &lt;img src=x onerror=alert(1)&gt;", "await over rest"),
+        *("0. Check", "internal, one to one", "1. &lt;img src=x onerror=alert(1)&gt;", "await over rest"),
         *("Order", "Checked", "Decision"),
     ]
     assert picture.count("dc-diagram-box await") == 1

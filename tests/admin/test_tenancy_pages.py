@@ -10,12 +10,14 @@ from django.contrib.sessions.models import Session
 from django.db import IntegrityError
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 from knox.crypto import hash_token
 
 from executions.lifecycle.cancellation import cancel
 from tenancy.access import issue_token
+from tenancy.admin.tokens import state_of
 from tenancy.models import ApiToken, Membership, Tenant
-from tenancy.roles import Scope
+from tenancy.roles import PURPOSE, Role, Scope
 from tests import making
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import check_foreign_keys_now, run
@@ -115,6 +117,31 @@ def test_a_member_gets_a_second_role_and_each_role_once(log_in: LogIn, acme: Wor
         client.post(reverse("admin:tenancy_membership_change", args=[rows[1].pk]), {"role": "viewer"}).status_code
         == 302
     )
+
+
+def messages_of(answer: Any) -> list[str]:
+    return [str(message) for message in answer.context["messages"]]
+
+
+def test_a_changed_role_says_what_the_member_gains_and_loses(log_in: LogIn, acme: World) -> None:
+    client = log_in("tenant-admin")
+    member = Membership.objects.get(tenant=acme.tenant, role="operator")
+    address = reverse("admin:tenancy_membership_change", args=[member.pk])
+    said = messages_of(client.post(address, {"role": "release-manager"}, follow=True))
+    assert any("operator can now: upload releases; activate" in text for text in said), said
+    assert any("operator can no longer: submit executions; " in text for text in said), said
+    # A second role that grants nothing new says nothing more.
+    said = messages_of(client.post(reverse("admin:tenancy_membership_add"), member_form(acme, "operator"), follow=True))
+    assert not any("can now" in text or "can no longer" in text for text in said), said
+    page = reverse("admin:tenancy_membership_delete", args=[member.pk])
+    said = messages_of(client.post(page, {"post": "yes"}, follow=True))
+    assert any("operator can no longer:" in text and "upload releases" in text for text in said), said
+
+
+def test_the_form_of_a_member_says_what_each_role_allows(log_in: LogIn, acme: World) -> None:
+    text = log_in("tenant-admin").get(reverse("admin:tenancy_membership_add")).text
+    for role in Role:
+        assert escape(PURPOSE[role]) in text
 
 
 def test_the_form_lists_neither_users_nor_other_tenants(log_in: LogIn, acme: World, globex: World) -> None:
@@ -225,12 +252,12 @@ def test_a_superuser_sets_retention_and_sees_what_each_term_would_remove(log_in:
     cancel(acme.tenant, acme.execution.pk, actor="user:ann", reason="")
     making.aged(acme.execution, days=40)
     shown = client.get(address).text
-    assert "cancelled: over 1 days ago 1; over 7 days ago 1; over 30 days ago 1; over 90 days ago 0" in shown
+    assert "cancelled: 1 after 1 day, 1 after 7 days, 1 after 30 days, 0 after 90 days" in shown
     form = {"name": "Acme", "retention_days": "45", "failed_retention_days": ""}
     assert client.post(address, form).status_code == 302
     acme.tenant.refresh_from_db()
     assert (acme.tenant.retention_days, acme.tenant.failed_retention_days) == (45, None)
-    assert "over 45 days ago 0" in client.get(address).text
+    assert "0 after 45 days" in client.get(address).text
     assert client.post(address, {**form, "retention_days": "0"}).status_code == 200
 
 
@@ -254,11 +281,33 @@ def test_the_token_list_shows_unused_and_unusable_tokens(log_in: LogIn, acme: Wo
     assert listed(client.get(address, {"unused": "90", "tenant": "acme"})) == set()
     assert listed(client.get(address, {"unused": "x\0", "tenant": "acme"})) >= {"new", "used", "idle", "never"}
     ApiToken.objects.filter(name="idle").update(expiry=now)
-    assert "EXPIRED" in client.get(address).text
+    assert states(client.get(address))["idle"] == "expired"
     Membership.objects.filter(user=owner).update(role="viewer")
-    assert "OWNER LEFT" not in client.get(address).text
+    assert "owner left" not in states(client.get(address)).values()
     Membership.objects.filter(user=owner).delete()
-    assert "OWNER LEFT" in client.get(address).text
+    assert states(client.get(address))["new"] == "owner left"
+    assert states(client.get(address))["idle"] == "expired"
+
+
+def states(answer: Any) -> dict[str, str]:
+    return {token.name: state_of(token) for token in answer.context["cl"].result_list}
+
+
+def test_tokens_that_expire_soon_are_marked_and_can_be_filtered(log_in: LogIn, acme: World) -> None:
+    client, now = log_in("tenant-admin"), timezone.now()
+    owner = User.objects.get(username="tenant-admin-of-acme")
+    for name, days in (("soon", 13), ("later", 15), ("over", -1)):
+        token, _ = issue_token(acme.tenant, owner, name, [Scope.READ], lifetime=None)
+        ApiToken.objects.filter(pk=token.pk).update(expiry=now + timedelta(days=days, minutes=1))
+    address = reverse("admin:tenancy_apitoken_changelist")
+    found = {choice: listed(client.get(address, {"expiry": choice})) for choice in ("soon", "valid", "expired")}
+    assert found["soon"] == {"soon"}
+    assert found["valid"] == {"soon", "later", "token-of-acme"}
+    assert found["expired"] == {"over"}
+    answer = client.get(address)
+    assert states(answer)["soon"] == "expires soon"
+    assert states(answer)["later"] == "valid"
+    assert "expires soon" in answer.text
 
 
 def test_the_token_list_shows_which_scopes_an_owner_lacks(log_in: LogIn, acme: World) -> None:

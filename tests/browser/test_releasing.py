@@ -255,6 +255,7 @@ def test_a_signature_is_required_attached_and_revoked(
     manager.wait_for_url("**/activate/")
     admin.goto("/admin/releases/pipeline/")
     admin.get_by_role("link", name=v1.pipeline_id, exact=True).click()
+    admin.get_by_text("Change the policy").click()
     admin.select_option("#signature_policy", "require")
     admin.get_by_role("button", name="Save policy").click()
     expect(admin.get_by_text("was saved")).to_be_visible()

@@ -195,7 +195,7 @@ def test_a_pause_is_a_caution(owner: Tenant, newer: Release) -> None:
     making.worker(newer, "w2")
     holds.pause(newer.pipeline, actor="user:eva", reason="a broken bank")
     [caution] = preflight(newer).warnings
-    assert (caution.concern, caution.detail) == (Concern.PAUSE, "Paused: a broken bank")
+    assert (caution.concern, caution.detail) == (Concern.PAUSE, "The pipeline is paused: a broken bank")
 
 
 def test_it_changes_nothing_and_takes_no_locks(owner: Tenant, newer: Release) -> None:

@@ -1,0 +1,32 @@
+"""Exports as CSV and JSON lines."""
+
+import json
+from typing import Any
+
+import pytest
+
+from foundation import exports
+from foundation.errors import ExportTooLarge
+
+ROWS: list[dict[str, Any]] = [
+    {"name": "=1+1", "tags": ["a", "b"], "count": None},
+    {"name": "ö", "tags": [], "count": 2},
+]
+COLUMNS = ("name", "tags", "count")
+
+
+def test_csv_begins_with_the_columns_and_has_no_formulas() -> None:
+    lines = list(exports.lines(COLUMNS, ROWS, "csv"))
+    assert lines == [b"name,tags,count\r\n", b"'=1+1,a b,\r\n", "ö,,2\r\n".encode()]
+
+
+def test_json_lines_keep_the_values() -> None:
+    lines = list(exports.lines(COLUMNS, ROWS, "ndjson"))
+    assert [json.loads(line) for line in lines] == ROWS
+    assert all(line.endswith(b"\n") for line in lines)
+
+
+def test_an_export_has_all_rows_or_is_refused() -> None:
+    assert list(exports.at_most(3, [1, 2, 3])) == [1, 2, 3]
+    with pytest.raises(ExportTooLarge, match="More than 1,000 rows match"):
+        list(exports.at_most(1000, range(1001)))
