@@ -10,6 +10,7 @@ from executions.admin import execution_timeline, payloads
 from executions.admin.documents import on_one_line
 from executions.admin.execution_timeline import step_names
 from executions.admin.filters import STATE_VARIANTS
+from executions.admin.wording import REASONS
 from executions.lifecycle import queries
 from executions.models import DeadLetter, Execution
 from foundation.admin.columns import precise
@@ -54,7 +55,10 @@ def _error(execution: Execution, may_read: bool) -> dict[str, Any]:
     names = dict(enumerate(step_names(execution)))
     return {
         "traceback": queries.traceback(execution) if may_read else "",
-        "failures": [(each, f"{each.step_index + 1}. {names.get(each.step_index, '')}") for each in failures],
+        "failures": [
+            (each, f"{each.failed_step_index + 1}. {names.get(each.failed_step_index, '')}", REASONS[each.reason])
+            for each in failures
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""Columns of admin lists: badges, and times with their zone."""
+"""Columns of admin lists: badges, times with their zone, and values that can be copied."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from django.contrib import admin
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,3 +38,13 @@ def precise(at: datetime) -> str:
     """Format a time with milliseconds and its zone."""
     local = timezone.localtime(at)
     return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d} {local:%Z}"
+
+
+def copyable(value: SafeString, label: str) -> SafeString:
+    """Return an element and a button that copies its text. `label` names the button."""
+    return format_html(
+        '<span class="dc-copy">{}<button type="button" title="Copy" aria-label="{}" data-copy>'
+        '<span aria-hidden="true" class="material-symbols-outlined">content_copy</span></button></span>',
+        value,
+        label,
+    )

@@ -37,7 +37,7 @@ def test_a_dead_letter_page_shows_what_triage_needs_and_links_to_the_redrive(log
     letter = operator_rows.letter(made)
     client = log_in("operator")
     shown = client.get(of("deadletter_change", letter)).text
-    for text in ("NO_FUNDS", "&lt;script&gt;", letter.transition_key, "1.0", made.contract_version, "retry_exhausted"):
+    for text in ("NO_FUNDS", "&lt;script&gt;", letter.transition_key, "1.0", made.contract_version, "no retries left"):
         assert text in shown
     assert "<script>alert(" not in shown
     assert of("execution_redrive", made) in shown
