@@ -31,7 +31,7 @@ class ExecutionColumns:
         "duration": "duration",
         "submitted": "submitted",
         "finished": "finished",
-        "attempts": "attempt",
+        "attempts": "retries",
         "tags": "tag_list",
         "by": "by",
         "smoke": "smoke_test",
@@ -106,6 +106,10 @@ class ExecutionColumns:
     @column("Finished", empty="-")
     def finished(self, execution: Execution) -> SafeString | None:
         return timed(execution.finished_at)
+
+    @column("Retries")
+    def retries(self, execution: Execution) -> int:
+        return execution.attempt
 
     @column("Tags", empty="-")
     def tag_list(self, execution: Execution) -> SafeString | None:

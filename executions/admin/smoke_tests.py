@@ -65,14 +65,19 @@ class SmokeTestTenantFilter(TenantFilter):
 @admin.register(SmokeTest)
 class SmokeTestAdmin(ReadOnlyAdmin):
     tenant_path = "release__pipeline__tenant"
-    list_display = ("execution_id", "state", "pipeline", "release_version", "tenant", "actor", "started")
+    list_display = ("key", "state", "pipeline", "release_version", "tenant", "actor", "started")
     list_filter = (SmokeTestTenantFilter,)
     ordering = ("-created_at", "-execution_id")
     list_per_page = 50
     sortable_by = ()
+    empty = "Run one on the page of a release, before you activate it."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return smoke_tests.with_verdicts(super().get_queryset(request))
+
+    @column("Execution")
+    def key(self, test: Any) -> str:
+        return str(test.execution_id)
 
     @badge("Verdict", {VERDICTS[verdict]: variant for verdict, variant in VARIANTS.items()})
     def state(self, test: Any) -> str:

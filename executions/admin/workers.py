@@ -19,6 +19,7 @@ from executions.admin.filters import PipelineFilter, ReleaseFilter
 from executions.admin.worker_labels import (
     CODE_VARIANTS,
     ENVIRONMENT_VARIANTS,
+    NOT_REPORTED,
     WORKER_VARIANTS,
     code_of,
     environment_of,
@@ -122,22 +123,19 @@ class WorkerAdmin(ReadOnlyAdmin):
     def load(self, worker: Any) -> str:
         return f"{worker.in_hand:,} of {max(worker.capacity - worker.abandoned, 0):,}"
 
-    @badge(
-        "Artifact",
-        {"as verified": "success", "another": "danger", "not reported": "default", "no such release": "danger"},
-    )
-    def artifact(self, worker: Worker) -> str:
+    @badge("Artifact", {"as verified": "success", "another": "danger", "no such release": "danger"})
+    def artifact(self, worker: Worker) -> str | None:
         if worker.eligibility.release_id is None:
             return "no such release"
-        return {True: "as verified", False: "another", None: "not reported"}[worker.eligibility.artifact_fits]
+        return {True: "as verified", False: "another", None: None}[worker.eligibility.artifact_fits]
 
     @badge("Code", CODE_VARIANTS)
-    def code_origin(self, worker: Worker) -> str:
-        return code_of(worker)
+    def code_origin(self, worker: Worker) -> str | None:
+        return _reported(code_of(worker))
 
     @badge("Environment", ENVIRONMENT_VARIANTS)
-    def environment_drift(self, worker: Worker) -> str:
-        return environment_of(worker)
+    def environment_drift(self, worker: Worker) -> str | None:
+        return _reported(environment_of(worker))
 
     @column("Drain", empty="-")
     def drains(self, worker: Worker) -> str | None:
@@ -189,6 +187,10 @@ class WorkerAdmin(ReadOnlyAdmin):
             "more_events": len(events) > EVENTS_SHOWN,
         }
         return self.page(request, "executions/worker.html", worker=row, host=host, **more)
+
+
+def _reported(text: str) -> str | None:
+    return None if text == NOT_REPORTED else text
 
 
 def _fleets(tenants: list[int]) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ COLUMNS: Final[dict[str, tuple[str, Callable[[Execution], Any]]]] = {
     "duration": ("Duration", seconds),
     "submitted": ("Submitted", lambda row: row.created_at.isoformat()),
     "finished": ("Finished", lambda row: row.finished_at and row.finished_at.isoformat()),
-    "attempts": ("Attempt", lambda row: row.attempt),
+    "attempts": ("Retries", lambda row: row.attempt),
     "tags": ("Tags", lambda row: row.tags or []),
     "by": ("Submitted by", lambda row: row.submitted_by),
     "smoke": ("Smoke test", lambda row: row.smoke),

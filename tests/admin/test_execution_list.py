@@ -97,7 +97,7 @@ def test_a_person_chooses_the_columns_and_the_session_remembers_them(log_in: Log
         *("Execution", "Key", "Status", "Pipeline", "Release", "Error", "Duration", "Submitted")
     ]
     chosen = listed(client, columns="tags,attempts,status")
-    assert headings(chosen)[1:] == ["Execution", "Status", "Attempt", "Tags"]
+    assert headings(chosen)[1:] == ["Execution", "Status", "Retries", "Tags"]
     assert headings(listed(client)) == headings(chosen)
     assert headings(listed(log_in("operator"))) != headings(chosen)
     every = listed(client, columns=",".join(COLUMNS))

@@ -188,7 +188,7 @@ def test_the_page_shows_a_drain_with_its_time_actor_and_reason_until_it_ends(log
     assert of("worker_undrain", worker) in page
     assert of("worker_drain", worker) not in page
     listed = client.get(reverse("admin:executions_worker_changelist"), {"state": "DRAINING"}).text
-    assert "by an operator since" in listed
+    assert "by an operator, " in listed
     assert "data-refusal" in client.get(of("worker_drain", worker)).text
     page = client.post(of("worker_undrain", worker), {"reason": "fixed"}, follow=True).text
     assert "may get work again" in page
