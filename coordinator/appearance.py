@@ -10,7 +10,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,
     "STYLES": ["coordinator.navigation.stylesheet"],
-    "SCRIPTS": ["coordinator.navigation.morphing", "coordinator.navigation.live", "coordinator.navigation.palette"],
+    "SCRIPTS": [f"coordinator.navigation.{name}" for name in ("morphing", "live", "copying", "palette")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "coordinator.navigation.favicon"}],
     "DASHBOARD_CALLBACK": "coordinator.overview.overview",
     "ACCOUNT": {

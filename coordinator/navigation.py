@@ -71,6 +71,10 @@ def live(request: HttpRequest) -> str:
     return static("coordinator/live.js")
 
 
+def copying(request: HttpRequest) -> str:
+    return static("coordinator/copy.js")
+
+
 def palette(request: HttpRequest) -> str:
     return static("coordinator/palette.js")
 

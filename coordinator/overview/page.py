@@ -10,6 +10,7 @@ from coordinator.overview.pipelines import PIPELINES_SHOWN, Facts, lines
 from coordinator.overview.questions import MAX_COUNTED, waiting_count
 from executions.models.states import State
 from executions.statistics import failures
+from executions.statistics.live import MOST_COUNTED
 from executions.workers.stranded import stranded
 from releases.models import Activation, Release
 from tenancy.access import tenants_of
@@ -28,7 +29,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         return context
     facts = Facts.of(tenant_ids)
     failed = failures.recent(tenant_ids)
-    releases = _releases({*facts.day.releases, *facts.hour.releases, *failed, *(pk for pk, _ in facts.live)})
+    releases = _releases({*facts.day.releases, *facts.hour.releases, *failed, *facts.live})
     found = lines(tenant_ids, facts, releases)
     waiting = stranded(tenant_ids)
     activations = _activations(tenant_ids)
@@ -42,8 +43,10 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "lines": found,
         "may_upload": holds_anywhere(request, Scope.REGISTER),
         "more_pipelines": len(found) == PIPELINES_SHOWN,
-        "live_count": sum(facts.live.values()),
-        "retry_count": sum(count for (_, status), count in facts.live.items() if status == State.WAIT_RETRY.value),
+        "live_count": sum(each.total for each in facts.live.values()),
+        "most_live": MOST_COUNTED,
+        "more_live": any(each.more for each in facts.live.values()),
+        "retry_count": sum(each.statuses[State.WAIT_RETRY.value] for each in facts.live.values()),
         "failed_count": sum(each.last_day for each in failed.values()),
         "most_failed": failures.MOST_READ,
         "worker_count": facts.workers.total(),

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import OuterRef, Subquery
 
 from executions.inspection.worker_drift import differing
-from executions.models import TERMINAL_VALUES, Execution, Worker, WorkerEligibility
+from executions.models import Worker, WorkerEligibility
 from executions.statistics import finished
 from executions.statistics.finished import Series, Totals
+from executions.statistics.live import Live, live
 from releases.models import SWITCHES, Activation, Pipeline, Release
 
 PIPELINES_SHOWN: Final = 100
@@ -20,7 +21,8 @@ UNHEALTHY_PERCENT: Final = 5.0
 
 @dataclass
 class Line:
-    """A pipeline in the overview. `live` counts executions by state, `failed` those of the last 24 hours.
+    """A pipeline in the overview. `live` counts executions by state, `failed` those of the last 24 hours. With
+    `more_live`, there are more live executions than `live` counts.
 
     `hour` has what finished in the last hour on the active release. `differing` counts workers that differ from their
     release.
@@ -31,6 +33,7 @@ class Line:
     hour: Totals
     differing: int
     live: Counter[str] = field(default_factory=Counter)
+    more_live: bool = False
     failed: int = 0
 
     @property
@@ -44,12 +47,12 @@ class Facts:
     """What the overview knows about the executions and workers of the tenants.
 
     `workers` counts those that admit new executions, by release. `differing` counts those that differ from their
-    release, by tenant and pipeline id. `live` counts executions by release and state.
+    release, by tenant and pipeline id. `live` has the live executions by release.
     """
 
     workers: Counter[int | None]
     differing: Counter[tuple[int, str]]
-    live: Counter[tuple[int, str]]
+    live: Mapping[int, Live]
     hour: Series
     day: Series
 
@@ -58,7 +61,7 @@ class Facts:
         return cls(
             _admitting_workers(tenant_ids),
             Counter(differing(Worker.objects.filter(tenant__in=tenant_ids)).values_list("tenant_id", "pipeline_id")),
-            _live(tenant_ids),
+            live(tenant_ids),
             finished.last_hour(tenant_ids),
             finished.last_day(tenant_ids),
         )
@@ -70,18 +73,13 @@ def _admitting_workers(tenant_ids: Sequence[int]) -> Counter[int | None]:
     return Counter(rows.values_list("release_id", flat=True))
 
 
-def _live(tenant_ids: Sequence[int]) -> Counter[tuple[int, str]]:
-    rows = Execution.objects.filter(tenant__in=tenant_ids, smoke=False).exclude(status__in=TERMINAL_VALUES).order_by()
-    counted = rows.values_list("release_id", "status").annotate(count=Count("pk"))
-    return Counter({(release_id, status): count for release_id, status, count in counted})
-
-
 def lines(tenant_ids: Sequence[int], facts: Facts, releases: Mapping[int, Release]) -> list[Line]:
     """Return the first PIPELINES_SHOWN pipelines. `releases` has the releases that `facts` names."""
     shown = {pipeline.pk: _line(pipeline, facts) for pipeline in _pipelines(tenant_ids)}
-    for (release_id, status), count in facts.live.items():
+    for release_id, found in facts.live.items():
         if line := shown.get(releases[release_id].pipeline_id):
-            line.live[status] += count
+            line.live += found.statuses
+            line.more_live = line.more_live or found.more
     for release_id, totals in facts.day.releases.items():
         if line := shown.get(releases[release_id].pipeline_id):
             line.failed += totals.failed

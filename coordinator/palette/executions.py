@@ -1,51 +1,35 @@
-"""Finds executions by the beginning of their idempotency key or of their id."""
+"""Finds executions by the beginning of their idempotency key or of their id, as the list of executions does."""
 
-import re
-import uuid
-from typing import Any, Final
+from typing import Final
 
-from django.db import connection
 from django.http import HttpRequest
 
-from coordinator.palette import statements
 from coordinator.palette.found import EACH, Found, page
 from executions.models import Execution
+from executions.search.conditions import Search
+from executions.search.matching import matching
+from foundation.database.bounded import time_limit
+from foundation.errors import QueryTooSlow
 from tenancy.access import tenants_of
 
-SHORTEST_KEY: Final = 2
-SHORTEST_ID: Final = 8
-"""The digits of an id that are needed: ids of about a minute have the same eight."""
-HEXADECIMAL: Final = re.compile(r"[0-9a-f]+")
+SHORTEST: Final = 2
+SECONDS: Final = 1
 
 
 def find(request: HttpRequest, term: str) -> list[Found]:
-    """Return the executions of the user's tenants, at most EACH by key and EACH by id."""
-    tenants = list(tenants_of(request.user).values_list("pk", flat=True))
-    ids = [*_by_key(tenants, term), *_by_id(tenants, term)]
-    payloads = ("input", "result", "progress")
-    found = Execution.objects.select_related("tenant").defer(*payloads).in_bulk(ids) if ids else {}
-    return [_found(found[pk]) for pk in dict.fromkeys(ids) if pk in found]
+    """Return at most EACH executions of the user's tenants: those whose key is the term, and then the newest.
 
-
-def _by_key(tenants: list[int], term: str) -> list[uuid.UUID]:
-    if len(term) < SHORTEST_KEY:
+    Returns none if the search takes longer than SECONDS.
+    """
+    if len(term) < SHORTEST or "\0" in term:
         return []
-    parameters = {"prefix": term, "upper": term + "\U0010ffff", "tenants": tenants, "most": EACH}
-    return _ids(statements.BY_KEY, parameters)
-
-
-def _by_id(tenants: list[int], term: str) -> list[uuid.UUID]:
-    digits = term.casefold().replace("-", "")
-    if not SHORTEST_ID <= len(digits) <= 32 or not HEXADECIMAL.fullmatch(digits):
+    rows = matching(list(tenants_of(request.user)), Search(text=term))
+    try:
+        with time_limit(SECONDS):
+            found = [*rows.filter(execution_key=term)[:EACH], *rows[:EACH]]
+    except QueryTooSlow:
         return []
-    first, last = (uuid.UUID(digits.ljust(32, digit)) for digit in "0f")
-    return _ids(statements.BY_ID, {"first": first, "last": last, "tenants": tenants, "most": EACH})
-
-
-def _ids(statement: str, parameters: dict[str, Any]) -> list[uuid.UUID]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return [pk for (pk,) in cursor.fetchall()]
+    return [_found(each) for each in list(dict.fromkeys(found))[:EACH]]
 
 
 def _found(execution: Execution) -> Found:

@@ -7,10 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
+from executions.admin.wording import REASONS
 from executions.campaigns import drafts
 from executions.campaigns.filters import WIRE_NAMES, Filters
 from executions.campaigns.selection import selected
-from executions.models import Campaign, DeadLetter
+from executions.models import Campaign
 from foundation.admin.moments import MomentField
 from foundation.errors import CoordinatorError
 from releases.models import IDENTITY_LENGTH
@@ -20,7 +21,7 @@ from tenancy.models import Tenant
 from tenancy.roles import Scope
 
 KINDS = (
-    (Campaign.Kind.REDRIVE.value, "Re-drive failed executions on the release of each"),
+    (Campaign.Kind.REDRIVE.value, "Re-drive failed executions, each on its own release"),
     (Campaign.Kind.RESUBMIT.value, "Resubmit failed executions as new ones"),
     (Campaign.Kind.CANCEL.value, "Cancel executions that have not ended"),
     (Campaign.Kind.PAUSE.value, "Pause executions that have not ended"),
@@ -50,7 +51,7 @@ class FiltersForm(forms.Form):
     reason = forms.ChoiceField(
         label="Cause of the failure",
         required=False,
-        choices=[("", "Any"), *((value, value) for value in DeadLetter.Reason.values)],
+        choices=[("", "Any"), *REASONS.items()],
         widget=UnfoldAdminSelectWidget,
     )
     finished_from = _time("Failed from", "In your time zone.")
@@ -62,7 +63,7 @@ class FiltersForm(forms.Form):
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
     )
     kind = forms.ChoiceField(
-        label="Kind",
+        label="What to do",
         required=False,
         choices=KINDS,
         widget=UnfoldAdminSelectWidget,

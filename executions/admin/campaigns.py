@@ -15,6 +15,7 @@ from executions.admin import campaign_drafts
 from executions.admin.campaign_start import start
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.filters import STATE_VARIANTS
+from executions.admin.wording import KINDS, conditions
 from executions.campaigns import campaigns
 from executions.campaigns.campaigns import Progress
 from executions.campaigns.results import Results, results, results_of
@@ -108,7 +109,7 @@ class WaitingReleaseFilter(ScopedFilter):
 
 @admin.register(Campaign)
 class CampaignAdmin(ReadOnlyAdmin):
-    list_display = ("created", "state", "kind", "found", "progress", "failed", "reason", "created_by", "tenant")
+    list_display = ("created", "state", "act", "found", "progress", "failed", "reason", "created_by", "tenant")
     list_select_related = ("tenant",)
     list_filter = (StatusFilter, WaitingReleaseFilter, TenantFilter)
     ordering = ("-created_at", "-id")
@@ -125,11 +126,14 @@ class CampaignAdmin(ReadOnlyAdmin):
     def state(self, campaign: Campaign) -> str:
         return f"{campaign.status}, FAILED AGAIN" if _failed_again(campaign) else campaign.status
 
-    @column("Filters")
+    @column("Act")
+    def act(self, campaign: Campaign) -> str:
+        return KINDS[campaign.kind]
+
+    @column("Selection")
     def found(self, campaign: Campaign) -> str:
-        return (
-            Truncator(on_one_line(campaign.filters)).chars(FILTERS_SHOWN) if campaign.filters else "chosen executions"
-        )
+        found = "; ".join(f"{label}: {value}" for label, value, _ in conditions(campaign.filters))
+        return Truncator(found).chars(FILTERS_SHOWN) if found else "chosen executions"
 
     @column("Done")
     def progress(self, campaign: Campaign) -> str:
@@ -227,6 +231,8 @@ class CampaignAdmin(ReadOnlyAdmin):
             "verb": VERBS[Campaign.Kind(campaign.kind)],
             "done_word": DONE[Campaign.Kind(campaign.kind)],
             "became": became,
+            "kind": KINDS[campaign.kind],
+            "conditions": list(conditions(campaign.filters)),
             "events": [{"event": event, "data": on_one_line(event.data)} for event in events],
             "items": [_line(item) for item in shown],
             "outcome": outcome,
@@ -322,7 +328,7 @@ def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: An
 
 
 def _pause_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "It does nothing more until it is resumed or cancelled. What it has done stays."
+    lead = "It does nothing more until it is resumed or cancelled. What it has done is not undone."
     return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
 
 
@@ -336,7 +342,7 @@ def _resume_confirmation(campaign: Campaign) -> Confirmation:
 
 
 def _cancel_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "Pending items are skipped permanently. What it has done stays."
+    lead = "Pending executions are skipped permanently. What it has done is not undone."
     return _confirmation(
         campaign,
         LIVE,

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from unfold.paginator import InfinitePaginator
 
 from executions.admin.filters import (
@@ -20,6 +21,7 @@ from executions.admin.filters import (
     newest_first,
 )
 from executions.admin.payloads import readers
+from executions.admin.wording import REASONS
 from executions.failures import facts
 from executions.failures.facts import Step
 from executions.failures.queries import step_name
@@ -34,6 +36,8 @@ from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
 
 OPEN = "open"
+OTHERS_SHOWN = 20
+KEY_SHOWN = 60
 
 
 class ErrorCodeFilter(TextFilter):
@@ -54,7 +58,7 @@ class ReasonFilter(ScopedFilter):
     parameter_name = "reason"
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((reason, reason) for reason in DeadLetter.Reason.values)
+        yield from REASONS.items()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
         return queryset.filter(reason=self.value()) if self.value() else queryset
@@ -98,7 +102,7 @@ class GroupFilter(TextFilter):
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
     empty = "Executions that failed are listed here, once for each failure. They can be re-driven and resubmitted."
-    list_display = ("failed", "pipeline", "release", "tenant", "error_code", "why", "step", "current_status")
+    list_display = ("failed", "key", "pipeline", "release", "tenant", "error_code", "why", "step", "current_status")
     list_filter = (
         SinceFilter,
         ReasonFilter,
@@ -140,6 +144,10 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def failed(self, letter: DeadLetter) -> SafeString | None:
         return timed(letter.created_at)
 
+    @column("Key of the execution")
+    def key(self, letter: DeadLetter) -> str:
+        return Truncator(letter.execution.execution_key).chars(KEY_SHOWN)
+
     @column("Pipeline")
     def pipeline(self, letter: DeadLetter) -> str:
         return letter.execution.pipeline_id
@@ -150,7 +158,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @column("Reason")
     def why(self, letter: DeadLetter) -> str:
-        return letter.reason
+        return REASONS[letter.reason]
 
     @column("Step")
     def step(self, letter: DeadLetter) -> Step:
@@ -176,8 +184,12 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "readers": readers(),
             "traceback": traceback_of(row) if may_read else "",
             "step": self.step(row),
+            "reason": self.why(row),
             "failed_attempts": facts.failed_attempts_until(row),
-            "others": others.order_by("-created_at", "-id")[:20],
+            "others": [
+                (other, REASONS[other.reason], facts.step_of(execution.release, other.failed_step_index))
+                for other in others.order_by("-created_at", "-id")[:OTHERS_SHOWN]
+            ],
             "may_operate": self.may(request, Scope.OPERATE, row),
             "redrivable": State(execution.status) in redrivable(allow_failed=True),
         }

@@ -73,7 +73,7 @@ def _tenant(request: HttpRequest, requested: SearchRequest, rows: QuerySet[Execu
     if not tenants:
         raise Http404
     if len(tenants) > 1:
-        raise InvalidRequest("A campaign has executions of one tenant. Filter by a tenant first.")
+        raise InvalidRequest("A campaign covers one tenant. Filter by tenant first.")
     found: Tenant = tenants[0]
     return found
 

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from executions.admin.filters import STATE_VARIANTS
 from executions.models import TERMINAL_VALUES, Execution
 from executions.search import columns
-from foundation.admin.columns import badge, column
+from foundation.admin.columns import badge, column, copyable
 from foundation.admin.times import timed
 
 HEAD = 23
@@ -31,7 +31,7 @@ class ExecutionColumns:
         "duration": "duration",
         "submitted": "submitted",
         "finished": "finished",
-        "attempts": "attempt",
+        "attempts": "retries",
         "tags": "tag_list",
         "by": "by",
         "smoke": "smoke_test",
@@ -48,17 +48,19 @@ class ExecutionColumns:
     @column("Execution")
     def identifier(self, execution: Execution) -> SafeString:
         text = str(execution.pk)
-        return format_html(
+        link = format_html(
             '<a class="dc-link dc-mono dc-id" href="{}" title="{}"><span>{}</span>{}</a>',
             execution.address,  # type: ignore[attr-defined]  # the list sets it
             text,
             text[:HEAD],
             text[HEAD:],
         )
+        return copyable(link, f"Copy the id {text}")
 
     @column("Key")
-    def key(self, execution: Execution) -> str:
-        return execution.execution_key
+    def key(self, execution: Execution) -> SafeString:
+        key = execution.execution_key
+        return copyable(format_html("<span>{}</span>", key), f"Copy the key {key}")
 
     @column("Pipeline")
     def pipeline(self, execution: Execution) -> str:
@@ -104,6 +106,10 @@ class ExecutionColumns:
     @column("Finished", empty="-")
     def finished(self, execution: Execution) -> SafeString | None:
         return timed(execution.finished_at)
+
+    @column("Retries")
+    def retries(self, execution: Execution) -> int:
+        return execution.attempt
 
     @column("Tags", empty="-")
     def tag_list(self, execution: Execution) -> SafeString | None:

@@ -24,7 +24,7 @@ LABELS = {
     "pipeline": "Pipeline",
     "release": "Release",
     "error": "Error code",
-    "step": "Step (index, from 0)",
+    "step": "Step",
     "since": "Submitted since",
     "until": "Submitted before",
     "ended": "Ended since",
@@ -32,9 +32,10 @@ LABELS = {
     "by": "Submitted by",
     "stranded": "Waits for a worker",
     "smoke": "Smoke tests",
+    "group": "Failure group",
     "tenant": "Tenant",
 }
-HINTS = {"tag": "customer=42", "by": "me", "since": "2h", "until": "2026-01-31 14:00", "ended": "15m"}
+HINTS = {"step": "2", "tag": "customer=42", "by": "me", "since": "2h", "until": "2026-01-31 14:00", "ended": "15m"}
 ACTS = {Kind.REDRIVE: "replay", Kind.RESUBMIT: "redo", Kind.PAUSE: "pause", Kind.CANCEL: "cancel"}
 """The acts on many executions, each with its icon."""
 
@@ -75,9 +76,9 @@ def fields(requested: SearchRequest) -> Iterator[Field]:
         "by": ("me",),
     }
     for name in LABELS:
-        if name == "tenant" and len(requested.tenants) < 2:
-            continue
         value, error = requested.values[name], errors.get(name, "")
+        if (name == "tenant" and len(requested.tenants) < 2) or (name == "group" and not value):
+            continue  # the page of a failure group sets the condition
         yield Field(name, value, error, choices.get(name, ()), suggestions.get(name, ()))
 
 

@@ -133,7 +133,7 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
         back=_page_of(execution),
         facts=_facts(execution),
         version=execution.version,
-        acknowledgement="Its error is one that no retry can help. Run it again anyway." if failed else "",
+        acknowledgement="Its error is not retryable. Run it again anyway." if failed else "",
         second_acknowledgement="Its release is revoked. Run it on that release anyway." if revocation else "",
         refusal=refusal,
     )
@@ -177,16 +177,16 @@ def _cancel_confirmation(execution: Execution) -> Confirmation:
     return Confirmation(
         title="Cancel an execution",
         lead=(
-            "The execution ends now and permanently, and its open questions are withdrawn. A worker that runs it is "
-            "notified; the step keeps its thread until it checks for cancellation or finishes. Its outcome is dropped. "
-            "Its effects on other systems remain."
+            "The execution ends now and permanently, and its open questions are withdrawn. Its worker is notified: a "
+            "step that is running continues until it checks for cancellation or finishes, and its outcome is "
+            "discarded. Effects on other systems are not undone."
         ),
         button="Cancel the execution",
         icon="cancel",
         back=_page_of(execution),
         facts=_facts(execution),
         danger=True,
-        refusal=f"It is {state}, which is terminal, so it cannot be cancelled." if terminal else "",
+        refusal=f"It has ended: it is {state}. It cannot be cancelled." if terminal else "",
     )
 
 

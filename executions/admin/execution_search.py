@@ -1,6 +1,7 @@
 """The search of the list of executions: what its address asks for, and the rows that match."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -17,8 +18,11 @@ from executions.models import Execution
 from executions.search import columns
 from executions.search.conditions import PARAMETERS, Search, parse
 from executions.search.matching import matching, with_failed_step
+from foundation.admin.columns import moment
 from foundation.database.bounded import count_up_to, time_limit
 from foundation.errors import CoordinatorError, InvalidRequest, QueryTooSlow
+from releases.activation.skew import opening
+from releases.models import Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import PRESERVED
 from tenancy.models import Tenant
@@ -29,6 +33,9 @@ COUNT_SECONDS = 1
 MOST_COUNTED = 10_000
 COLUMNS = "columns"
 REMEMBERED = "execution_columns"
+NARROWER = {"24h": "the last 24 hours", "7d": "the last 7 days", "30d": "the last 30 days"}
+"""What a search that takes too long can be limited to."""
+RELEASES_READ = 20
 PAGING = {"p", "e"}
 IGNORED = {*PAGING, "all", "o", "_facets", "_popup", "_to_field", "_source_model"}
 """Parameters of every list of the admin."""
@@ -91,6 +98,30 @@ class SearchRequest:
     @property
     def filter_count(self) -> int:
         return sum(bool(text.strip()) for name, text in self.values.items() if name != "q")
+
+    @property
+    def narrower(self) -> list[tuple[str, str]]:
+        """If the search takes too long: the query and the name of each period to which it can be limited."""
+        if not isinstance(self.problem, QueryTooSlow) or self.values["since"] or self.values["until"]:
+            return []
+        periods = [({"since": since}, name) for since, name in NARROWER.items()]
+        if replaced := self._replaced_at():
+            periods.append(
+                ({"until": replaced.isoformat()}, f"before {moment(replaced)}, when the release was replaced")
+            )
+        return [(urlencode({**self.query, **period}), name) for period, name in periods]
+
+    def _replaced_at(self) -> datetime | None:
+        """Return when the release of the search was closed to submissions; None if it is open or unknown."""
+        version, pipeline = self.search.release_version, self.search.pipeline_id
+        if version is None:
+            return None
+        releases = Release.objects.filter(pipeline__tenant__in=self.tenants, release_version=version)
+        if pipeline is not None:
+            releases = releases.filter(pipeline__pipeline_id=pipeline)
+        openings = [opening(release) for release in releases.only("pk")[:RELEASES_READ]]
+        ended = [each.grace_ends for each in openings if each.grace_ends is not None]
+        return max(ended, default=None) if not any(each.is_open for each in openings) else None
 
     def rows(self) -> QuerySet[Execution]:
         if self.problem:

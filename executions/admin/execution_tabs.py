@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from executions.admin import execution_timeline, payloads
 from executions.admin.execution_timeline import step_names
 from executions.admin.filters import STATE_VARIANTS
+from executions.admin.wording import REASONS
 from executions.lifecycle import queries
 from executions.models import DeadLetter, Execution
 from foundation.admin.columns import on_one_line, precise
@@ -53,7 +54,10 @@ def _error(execution: Execution, may_read: bool) -> dict[str, Any]:
     names = dict(enumerate(step_names(execution)))
     return {
         "traceback": queries.traceback(execution) if may_read else "",
-        "failures": [(each, f"{each.step_index + 1}. {names.get(each.step_index, '')}") for each in failures],
+        "failures": [
+            (each, f"{each.failed_step_index + 1}. {names.get(each.failed_step_index, '')}", REASONS[each.reason])
+            for each in failures
+        ],
     }
 
 

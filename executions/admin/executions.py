@@ -21,7 +21,7 @@ from executions.search import columns, exports
 
 @admin.register(Execution)
 class ExecutionAdmin(ExecutionColumns, ExecutionPages):
-    empty = "A program submits them with the REST API or the command-line interface, once a release is active."
+    empty = "Submit executions with the REST API or the command line, once a release is active."
     list_display = ("select", *(ExecutionColumns.METHODS[name] for name in columns.DEFAULT))
     list_display_links = None
     list_per_page = 50

@@ -91,7 +91,7 @@ class DecisionForm(forms.Form):
 @admin.register(FailureGroup)
 class FailureGroupAdmin(ReadOnlyAdmin):
     empty = "Failures that have the same cause are listed here together, with what can be done about them."
-    list_display = ("error", "state", "on_release", "step", "tenant", "count", "by_hour", "seen", "owner")
+    list_display = ("error", "state", "on_release", "step", "tenant", "count", "by_hour", "newest", "owner")
     list_filter = (
         StateFilter,
         LastSeenFilter,
@@ -154,9 +154,10 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     def step(self, group: FailureGroup) -> Step:
         return _step(group)
 
-    @column("Still open")
-    def count(self, group: FailureGroup) -> str:
-        return open_of_total(_figures(group))
+    @column("Still failed")
+    def count(self, group: FailureGroup) -> SafeString:
+        address = f"{executions_of(group)}&status=failed"
+        return format_html('<a class="dc-link" href="{}">{}</a>', address, open_of_total(_figures(group)))
 
     @column("Last 24 hours")
     def by_hour(self, group: FailureGroup) -> SafeString:
@@ -164,12 +165,12 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         shown = {"trend": trend(figures.trend, figures.most_in_hour), "note": _last_hour(figures)}
         return render_to_string("executions/trend.html", shown)
 
-    @column("Last seen")
-    def seen(self, group: FailureGroup) -> SafeString:
-        last_seen = _figures(group).last_seen or group.last_seen_at
+    @column("Newest failure")
+    def newest(self, group: FailureGroup) -> SafeString:
+        newest_at = _figures(group).newest_at or group.last_seen_at
         first = relative(group.first_seen_at, timezone.now())
-        first_seen = format_html('<span title="{}">first {}</span>', moment(group.first_seen_at), first)
-        return format_html('<span class="dc-cell">{}{}</span>', timed(last_seen), first_seen)
+        since = format_html('<span title="{}">first {}</span>', moment(group.first_seen_at), first)
+        return format_html('<span class="dc-cell">{}{}</span>', timed(newest_at), since)
 
     @column("Assignee", empty="-")
     def owner(self, group: FailureGroup) -> str | None:
@@ -200,6 +201,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             "traceback": traceback_of(letters[0]) if letters and may_read else "",
             "may_operate": may_operate,
             "acts": self._acts(request, row, may_operate),
+            "executions_url": executions_of(row),
             "people": _people(row, request.user.get_username()) if may_operate else [],
         }
         return self.page(request, "executions/failure_group.html", **more)
@@ -245,6 +247,11 @@ def mark_of(group: FailureGroup) -> str:
     if group.release.status in (Status.REVOKED, Status.RETIRED):
         return group.release.status.lower()
     return "active" if _active(group) == group.release else ""
+
+
+def executions_of(group: FailureGroup) -> str:
+    """Return the address of the list of the executions whose newest failure is in the group."""
+    return f"{reverse('admin:executions_execution_changelist')}?{urlencode({'group': str(group.pk)})}"
 
 
 def open_of_total(figures: Figures) -> str:

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, reverse
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.holds import holds
@@ -20,18 +21,20 @@ from releases.models import Pipeline, Release
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, TenantScopedAdmin
 from tenancy.roles import Scope
 
+KEY_SHOWN = 60
 REFUSE = {"submissions": "refuse"}
 """The query of the page that pauses and refuses submissions."""
 
 
 @admin.register(Hold)
 class HoldAdmin(ReadOnlyAdmin):
-    list_display = ("paused", "tenant", "pipeline", "release", "since", "by", "reason", "submissions")
+    list_display = ("paused", "tenant", "pipeline_of", "release_of", "since", "by", "reason", "submissions")
     list_select_related = ("tenant", "execution", "pipeline", "release__pipeline")
     list_filter = (TenantFilter,)
     ordering = ("-started_at", "-id")
     list_per_page = 50
     sortable_by = ()
+    empty = "Nothing is paused. Pause an execution, a release or a pipeline on its page."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Hold]:
         rows = super().get_queryset(request).filter(ended_at=None)
@@ -40,15 +43,15 @@ class HoldAdmin(ReadOnlyAdmin):
     @column("Paused")
     def paused(self, hold: Hold) -> str:
         if hold.execution is not None:
-            return f"Execution {hold.execution_id}"
+            return f"Execution {Truncator(hold.execution.execution_key).chars(KEY_SHOWN)}"
         return "Pipeline" if hold.release is None else "Release"
 
     @column("Pipeline")
-    def pipeline(self, hold: Hold) -> str:
+    def pipeline_of(self, hold: Hold) -> str:
         return hold.pipeline_name
 
     @column("Release", empty="-")
-    def release(self, hold: Hold) -> str | None:
+    def release_of(self, hold: Hold) -> str | None:
         return hold.release_version
 
     @column("Since")
@@ -122,14 +125,14 @@ def _pause_confirmation(refuses: bool, target: holds.Target) -> Confirmation:
     return Confirmation(
         title=f"Pause {_name(target)}",
         lead=(
-            "What runs now finishes. Nothing else of it starts until it is resumed, and its retries, timers and "
-            f"deadlines stand still. {'' if isinstance(target, Execution) else submissions}"
+            "Steps that are running finish. Nothing else starts until it is resumed. Retries, timers and deadlines are "
+            f"suspended. {'' if isinstance(target, Execution) else submissions}"
         ).strip(),
         button="Pause and refuse submissions" if refuses else "Pause",
         icon="pause_circle",
         back=_page_of(target),
         facts=_facts(target),
-        refusal="It is terminal, so it cannot be paused." if over else "",
+        refusal="It has ended, so it cannot be paused." if over else "",
         reason_required=True,
     )
 
@@ -143,8 +146,8 @@ def _resume_confirmation(target: holds.Target) -> Confirmation:
     return Confirmation(
         title=f"Resume {_name(target)}",
         lead=(
-            "Its work continues, unless another pause covers it. Its retries, timers and deadlines move by the time of "
-            "the pause."
+            "Its work continues, unless another pause covers it. Retries, timers and deadlines are postponed by the "
+            "length of the pause."
         ),
         button="Resume",
         icon="play_circle",

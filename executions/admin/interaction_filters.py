@@ -6,14 +6,13 @@ from typing import Any
 
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 
 from executions.admin.filters import NEWEST
 from executions.awaits.awaits import TIMER
 from executions.awaits.opening import FIRST_STATUS
-from executions.models import Interaction
+from executions.models import IS_CLAIMED, Interaction
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import Person, ScopedFilter, TextFilter
 
@@ -104,10 +103,10 @@ class ClaimFilter(ScopedFilter):
         yield from (("mine", "Mine"), ("none", "Unclaimed"), ("others", "Claimed by others"))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
-        me, lasts = actor(request.user), Q(claimed_until__gt=Now())
+        me = actor(request.user)
         if self.value() == "mine":
             name = request.user.get_username()
-            return queryset.filter(Q(lasts, claimed_by=me) | Q(delegate=me) | Q(delegate=None, assignee=name))
+            return queryset.filter(Q(IS_CLAIMED, claimed_by=me) | Q(delegate=me) | Q(delegate=None, assignee=name))
         if self.value() == "none":
-            return queryset.filter(Q(claimed_until=None) | Q(claimed_until__lte=Now()))
-        return queryset.filter(lasts).exclude(claimed_by=me) if self.value() == "others" else queryset
+            return queryset.filter(~IS_CLAIMED)
+        return queryset.filter(IS_CLAIMED).exclude(claimed_by=me) if self.value() == "others" else queryset

@@ -29,6 +29,7 @@ from executions.admin.interaction_filters import (
     TransportFilter,
 )
 from executions.admin.payloads import readers, tenants_shown
+from executions.admin.wording import QUESTIONS
 from executions.awaits import claims, interactions
 from executions.awaits.awaits import TIMER
 from executions.models import Interaction
@@ -128,9 +129,9 @@ class InteractionAdmin(ReadOnlyAdmin):
         name = execution.execution_key or f"…{str(execution.pk)[-8:]}"
         return format_html('<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, name)
 
-    @badge("Status", VARIANTS)
+    @badge("Status", {QUESTIONS[status]: variant for status, variant in VARIANTS.items()})
     def state(self, interaction: Interaction) -> str:
-        return interaction.status
+        return QUESTIONS[interaction.status]
 
     @column("Deadline")
     def due(self, interaction: Interaction) -> SafeString | None:
@@ -284,6 +285,7 @@ class InteractionAdmin(ReadOnlyAdmin):
             original=found,
             interaction=found,
             execution=found.execution,
+            state=self.state(found),
             variant=VARIANTS[found.status],
             waits=waits,
             overdue=waits and found.deadline <= timezone.now(),
@@ -299,6 +301,7 @@ class InteractionAdmin(ReadOnlyAdmin):
             answer_fields=readable(found.response) if completed else None,
             answered=bounded_json(found.response) if completed else None,
             claimed=is_claimed(found),
+            answered_by=person(found.actor or ""),
             claimant=person(found.claimed_by or ""),
             mine=is_claimed(found) and found.claimed_by == me,
             delegate=person(found.delegate or ""),

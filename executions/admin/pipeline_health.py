@@ -70,12 +70,12 @@ def _lines(pipeline: Pipeline) -> list[Line]:
     candidate = pipeline.activation.candidate_id if pipeline.activation else None
     ids = {*day.releases, *workers, active, candidate} - {None}
     rows = Release.objects.filter(pk__in=ids).defer("descriptor", "descriptor_document").order_by("-pk")
-    whole = sum(totals.finished for totals in day.releases.values())
+    total = sum(totals.finished for totals in day.releases.values())
     return [
         Line(
             release,
             day.total(release.pk),
-            100 * day.total(release.pk).finished / whole if whole else 0.0,
+            100 * day.total(release.pk).finished / total if total else 0.0,
             workers.get(release.pk, 0),
             release.pk == active,
         )
@@ -94,14 +94,14 @@ def spans(switches: Sequence[Activation], now: datetime) -> list[Span]:
     if not switches:
         return []
     first = min(switches[0].activated_at, now - SHORTEST)
-    whole = (now - first).total_seconds()
+    total = (now - first).total_seconds()
     starts = [switch.activated_at for switch in switches]
     layers = {version: number for number, version in enumerate(dict.fromkeys(_version(each) for each in switches))}
     return [
         Span(
             _version(switch),
-            round(100 * (start - first).total_seconds() / whole, 3),
-            round(100 * (end - start).total_seconds() / whole, 3),
+            round(100 * (start - first).total_seconds() / total, 3),
+            round(100 * (end - start).total_seconds() / total, 3),
             start,
             layers[_version(switch)] % 6,
         )

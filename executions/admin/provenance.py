@@ -53,7 +53,7 @@ def sentence(run: dict[str, Any]) -> str:
 def _steps(steps: list[dict[str, Any]]) -> str:
     if not steps:
         return "this part"
-    names = [step["name"] or f"step {step['index']}" for step in steps]
+    names = [step["name"] or f"step {step['index'] + 1}" for step in steps]
     more = f" and {len(names) - STEPS_NAMED} more" if len(names) > STEPS_NAMED else ""
     return ", ".join(names[:STEPS_NAMED]) + more
 

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from executions.admin.documents import typed_value
+from executions.admin.wording import VERDICTS
 from executions.models import SmokeTest
 from executions.smoke_tests import smoke_tests
 from executions.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
@@ -64,18 +65,23 @@ class SmokeTestTenantFilter(TenantFilter):
 @admin.register(SmokeTest)
 class SmokeTestAdmin(ReadOnlyAdmin):
     tenant_path = "release__pipeline__tenant"
-    list_display = ("execution_id", "state", "pipeline", "release_version", "tenant", "actor", "started")
+    list_display = ("key", "state", "pipeline", "release_version", "tenant", "actor", "started")
     list_filter = (SmokeTestTenantFilter,)
     ordering = ("-created_at", "-execution_id")
     list_per_page = 50
     sortable_by = ()
+    empty = "Run one on the page of a release, before you activate it."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return smoke_tests.with_verdicts(super().get_queryset(request))
 
-    @badge("Verdict", VARIANTS)
+    @column("Execution")
+    def key(self, test: Any) -> str:
+        return str(test.execution_id)
+
+    @badge("Verdict", {VERDICTS[verdict]: variant for verdict, variant in VARIANTS.items()})
     def state(self, test: Any) -> str:
-        return str(test.verdict)
+        return VERDICTS[test.verdict]
 
     @column("Pipeline")
     def pipeline(self, test: SmokeTest) -> str:
@@ -116,7 +122,7 @@ class SmokeTestAdmin(ReadOnlyAdmin):
             started = _start(request, release, form.cleaned_data)
         except CoordinatorError as error:
             return _page(pages, request, release, form, status=error.status, error=error)
-        messages.success(request, f"The smoke test runs on release {release.release_version}.")
+        messages.success(request, f"The smoke test is running on release {release.release_version}.")
         return redirect("admin:executions_execution_change", started.test.execution_id)
 
 
@@ -160,7 +166,15 @@ def _page(
 def _section(release: Release) -> Section:
     """Return the newest smoke tests of the release."""
     newest = list(smoke_tests.of(release)[: SHOWN + 1])
-    lines = [{"test": test, "variant": VARIANTS[test.verdict], "expected": _expected(test)} for test in newest[:SHOWN]]
+    lines = [
+        {
+            "test": test,
+            "verdict": VERDICTS[test.verdict],
+            "variant": VARIANTS[test.verdict],
+            "expected": _expected(test),
+        }
+        for test in newest[:SHOWN]
+    ]
     return Section("executions/release_smoke_tests.html", {"lines": lines, "more": len(newest) > SHOWN})
 
 

@@ -1,12 +1,16 @@
 """Workers: the list, the page of one with its state and events, and the pages that drain and undrain it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
+from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
@@ -14,6 +18,7 @@ from executions.admin.filters import PipelineFilter, ReleaseFilter
 from executions.admin.worker_labels import (
     CODE_VARIANTS,
     ENVIRONMENT_VARIANTS,
+    NOT_REPORTED,
     WORKER_VARIANTS,
     code_of,
     environment_of,
@@ -27,7 +32,7 @@ from executions.transports.rest.calls import base_of
 from executions.workers import load, registry
 from executions.workers.registry import REST
 from foundation.admin.columns import badge, column, moment, on_one_line
-from foundation.admin.times import timed
+from foundation.admin.times import relative, timed
 from tenancy.access import tenants_of
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from tenancy.roles import Scope
@@ -66,17 +71,16 @@ class DriftFilter(ScopedFilter):
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
     list_display = (
-        "worker_id",
+        "name",
         "state",
         "load",
-        "pipeline_id",
-        "release_version",
-        "tenant",
+        "release",
+        "last_heartbeat",
         "artifact",
         "code_origin",
         "environment_drift",
         "drains",
-        "last_heartbeat",
+        "tenant",
     )
     list_select_related = ("tenant", "eligibility")
     list_filter = (StateFilter, DriftFilter, PipelineFilter, ReleaseFilter, TenantFilter)
@@ -98,8 +102,17 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         tenants = list(tenants_of(request.user).values_list("pk", flat=True))
-        more = {"fleets": load.fleets(tenants), "many_tenants": len(tenants) > 1}
+        more = {"fleets": _fleets(tenants), "many_tenants": len(tenants) > 1}
         return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    @column("Worker", ordering="worker_id")
+    def name(self, worker: Worker) -> str:
+        return worker.worker_id
+
+    @column("Release", ordering="release_version")
+    def release(self, worker: Worker) -> SafeString:
+        pair = (worker.pipeline_id, worker.release_version)
+        return format_html('<span class="dc-cell"><span>{}</span><span>{}</span></span>', *pair)
 
     @badge("State", WORKER_VARIANTS)
     def state(self, worker: Any) -> str:
@@ -107,30 +120,27 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @column("In hand")
     def load(self, worker: Any) -> str:
-        return f"{worker.in_hand} of {max(worker.capacity - worker.abandoned, 0)}"
+        return f"{worker.in_hand:,} of {max(worker.capacity - worker.abandoned, 0):,}"
 
-    @badge(
-        "Artifact",
-        {"as verified": "success", "another": "danger", "not reported": "default", "no such release": "danger"},
-    )
-    def artifact(self, worker: Worker) -> str:
+    @badge("Artifact", {"as verified": "success", "another": "danger", "no such release": "danger"})
+    def artifact(self, worker: Worker) -> str | None:
         if worker.eligibility.release_id is None:
             return "no such release"
-        return {True: "as verified", False: "another", None: "not reported"}[worker.eligibility.artifact_fits]
+        return {True: "as verified", False: "another", None: None}[worker.eligibility.artifact_fits]
 
     @badge("Code", CODE_VARIANTS)
-    def code_origin(self, worker: Worker) -> str:
-        return code_of(worker)
+    def code_origin(self, worker: Worker) -> str | None:
+        return _reported(code_of(worker))
 
     @badge("Environment", ENVIRONMENT_VARIANTS)
-    def environment_drift(self, worker: Worker) -> str:
-        return environment_of(worker)
+    def environment_drift(self, worker: Worker) -> str | None:
+        return _reported(environment_of(worker))
 
     @column("Drain", empty="-")
     def drains(self, worker: Worker) -> str | None:
         if worker.drained_by_operator_at:
-            return f"by an operator since {moment(worker.drained_by_operator_at)}"
-        return f"automatically since {moment(worker.draining_since)}" if worker.draining_since else None
+            return f"by an operator, {relative(worker.drained_by_operator_at, timezone.now())}"
+        return f"automatic, {relative(worker.draining_since, timezone.now())}" if worker.draining_since else None
 
     @column("Last heartbeat", ordering="last_heartbeat_at")
     def last_heartbeat(self, worker: Worker) -> SafeString | None:
@@ -176,6 +186,24 @@ class WorkerAdmin(ReadOnlyAdmin):
             "more_events": len(events) > EVENTS_SHOWN,
         }
         return self.page(request, "executions/worker.html", worker=row, host=host, **more)
+
+
+def _reported(text: str) -> str | None:
+    return None if text == NOT_REPORTED else text
+
+
+def _fleets(tenants: list[int]) -> list[dict[str, Any]]:
+    """Return the fleet of each release, how many of its workers differ from it, and the query that lists them."""
+    names = ("tenant__slug", "pipeline_id", "release_version")
+    different = Counter(differing(Worker.objects.filter(tenant__in=tenants)).values_list(*names))
+    return [
+        {
+            "fleet": each,
+            "differing": different[each.tenant, each.pipeline_id, each.release_version],
+            "query": urlencode({"tenant": each.tenant, "pipeline": each.pipeline_id, "release": each.release_version}),
+        }
+        for each in load.fleets(tenants)
+    ]
 
 
 def _drain_event(worker: Worker) -> WorkerEvent | None:

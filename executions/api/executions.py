@@ -219,12 +219,18 @@ class ExecutionFilter(filters.FilterSet):
     )
     tag = SearchFilter(method="by_text", help_text="One of the tags.")
     prefix = SearchFilter(method="by_text", help_text="The beginning of the idempotency key, or of the id.")
+    failureGroupId = filters.UUIDFilter(
+        method="by_group", help_text="The id of a failure group that has the newest failure of the execution."
+    )
 
     def by_step(self, rows: QuerySet[Execution], name: str, value: int) -> QuerySet[Execution]:
         return self._narrowed(rows, Search(step=int(value)))
 
     def by_text(self, rows: QuerySet[Execution], name: str, value: str) -> QuerySet[Execution]:
         return self._narrowed(rows, Search(tag=value) if name == "tag" else Search(text=value))
+
+    def by_group(self, rows: QuerySet[Execution], name: str, value: uuid.UUID) -> QuerySet[Execution]:
+        return self._narrowed(rows, Search(failure_group=value))
 
     def _narrowed(self, rows: QuerySet[Execution], search: Search) -> QuerySet[Execution]:
         return narrowed(rows, [self.request.parser_context["view"].tenant.pk], search)

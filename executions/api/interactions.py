@@ -27,8 +27,9 @@ from executions.errors import (
     InteractionUnknown,
     ResumeTokenInvalid,
 )
-from executions.models import Interaction
+from executions.models import IS_CLAIMED, Interaction
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text
+from foundation.api.filters import FlagFilter
 from foundation.api.pagination import NewestFirst
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -192,6 +193,16 @@ class InteractionFilter(filters.FilterSet):
     transport = filters.CharFilter()
     pipelineId = filters.CharFilter(field_name="execution__pipeline_id")
     executionId = filters.UUIDFilter(field_name="execution_id")
+    claimed = FlagFilter(method="by_claim", help_text="Whether a claim lasts now. Only open interactions are claimed.")
+    claimedBy = filters.CharFilter(
+        method="by_claimant", help_text="Who has a claim that lasts now, such as `user:eva` or `token:bot`."
+    )
+
+    def by_claim(self, rows: QuerySet[Interaction], name: str, value: bool) -> QuerySet[Interaction]:
+        return rows.filter(IS_CLAIMED if value else ~IS_CLAIMED)
+
+    def by_claimant(self, rows: QuerySet[Interaction], name: str, value: str) -> QuerySet[Interaction]:
+        return rows.filter(IS_CLAIMED, claimed_by=value)
 
     def by_status(self, rows: QuerySet[Interaction], name: str, value: str) -> QuerySet[Interaction]:
         return rows.filter(status__in=Interaction.OPEN if value == PENDING else [value])

@@ -91,6 +91,7 @@ def items(campaign: Campaign) -> QuerySet[CampaignItem]:
         "outcome",
         "code",
         "at",
+        "execution__execution_key",
         "execution__status",
         "new_execution__status",
         "new_execution__running_since",

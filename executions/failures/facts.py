@@ -12,13 +12,14 @@ _AWAIT_REASONS = (DeadLetter.Reason.AWAIT_TIMEOUT, DeadLetter.Reason.AWAIT_FAILE
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a contract. `name` is empty if the contract does not name it."""
+    """A step of a contract. `name` is empty if the contract does not name it. People count steps from 1."""
 
     index: int
     name: str
 
     def __str__(self) -> str:
-        return f"{self.name} (step {self.index})" if self.name else f"step {self.index}"
+        number = f"step {self.index + 1}"
+        return f"{self.name} ({number})" if self.name else number
 
 
 def step_of(release: Release, index: int) -> Step:

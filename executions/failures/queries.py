@@ -39,7 +39,7 @@ class Figures:
 
     total: int
     still_open: int
-    last_seen: datetime | None
+    newest_at: datetime | None
     trend: tuple[int, ...]
     most: int
     most_in_hour: int
@@ -112,6 +112,6 @@ def figures(
             trends[group_id][HOURS - 1 - hour] = count
         cursor.execute(statements.COUNTS, {"ids": ids, "most": most})
         return {
-            group_id: Figures(total, still_open, last_seen, tuple(trends[group_id]), most, most_in_hour)
-            for group_id, total, still_open, last_seen in cursor.fetchall()
+            group_id: Figures(total, still_open, newest_at, tuple(trends[group_id]), most, most_in_hour)
+            for group_id, total, still_open, newest_at in cursor.fetchall()
         }

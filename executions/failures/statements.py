@@ -3,9 +3,9 @@
 # Counts the newest failures of each group, at most `most` + 1: all of them, those whose execution is still failed, and
 # the time of the newest. Always one row for each id.
 COUNTS = """
-SELECT g.id, f.total, f.still_open, f.last_seen FROM unnest(%(ids)s::uuid[]) AS g(id)
+SELECT g.id, f.total, f.still_open, f.newest_at FROM unnest(%(ids)s::uuid[]) AS g(id)
 CROSS JOIN LATERAL (
-    SELECT count(*) AS total, max(l.created_at) AS last_seen,
+    SELECT count(*) AS total, max(l.created_at) AS newest_at,
         count(*) FILTER (WHERE e.status IN ('FAILED', 'DLQ') AND e.version = l.execution_version) AS still_open
     FROM (SELECT d.execution_id, d.execution_version, d.created_at FROM executions_deadletter d
         WHERE d.group_id = g.id ORDER BY d.created_at DESC, d.id DESC LIMIT %(most)s + 1) l

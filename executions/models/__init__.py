@@ -1,6 +1,6 @@
 """Executions, their history, awaits, workers, and campaigns."""
 
-from executions.models.awaits import AwaitUnit, Interaction
+from executions.models.awaits import IS_CLAIMED, AwaitUnit, Interaction
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem, StartFrom
 from executions.models.execution import (
     CLAIMED,
@@ -26,6 +26,7 @@ from executions.models.worker_key import WorkerKeyChange
 __all__ = [
     "CLAIMED",
     "DUE_VALUES",
+    "IS_CLAIMED",
     "IS_NEW",
     "LONGEST_TAG",
     "MOST_TAGS",

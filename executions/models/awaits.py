@@ -5,6 +5,7 @@ import uuid
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 
 from executions.models.execution import Execution
 from executions.questions.words import title_of
@@ -140,6 +141,7 @@ class Interaction(models.Model):
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
+        verbose_name = "question"
         ordering = ("deadline", "created_at", "id")
         constraints = (
             models.UniqueConstraint(fields=("unit", "item_index"), nulls_distinct=False, name="interaction_item_once"),
@@ -185,9 +187,13 @@ class Interaction(models.Model):
 
     def __str__(self) -> str:
         title = title_of(self.step_id)
-        return title if self.item_index is None else f"{title} #{self.item_index}"
+        return title if self.item_index is None else f"{title} #{self.item_index + 1}"
 
     @property
     def known_as(self) -> str:
         """The id that clients see: the one that its worker gave it, otherwise `id` (wire protocol F.3)."""
         return self.worker_name or str(self.id)
+
+
+IS_CLAIMED = Q(status__in=Interaction.OPEN, claimed_until__gt=Now())
+"""The condition for interactions on which a claim lasts."""

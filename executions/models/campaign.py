@@ -122,7 +122,7 @@ class Campaign(models.Model):
         )
 
     def __str__(self) -> str:
-        return str(self.id)
+        return f"Campaign of {self.created_at:%Y-%m-%d %H:%M} UTC"
 
     @property
     def runs_again(self) -> bool:

@@ -273,6 +273,7 @@ class DeadLetter(models.Model):
 
     class Meta:
         verbose_name = "failure"
+        verbose_name_plural = "all failures"
         ordering = ("-created_at", "-id")
         constraints = (models.UniqueConstraint(fields=("execution", "execution_version"), name="dead_letter_once"),)
         indexes = (

@@ -55,7 +55,7 @@ class FailureGroup(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.error_code} at step {self.step_index}"
+        return f"{self.error_code} at step {self.step_index + 1}"
 
     @property
     def is_new(self) -> bool:

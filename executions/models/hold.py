@@ -35,6 +35,7 @@ class Hold(models.Model):
     end_reason = models.CharField(max_length=1000, null=True)
 
     class Meta:
+        verbose_name = "pause"
         ordering = ("-started_at", "-id")
         constraints = (
             models.CheckConstraint(condition=EXECUTION | RELEASE | PIPELINE, name="hold_has_one_target"),

@@ -12,11 +12,11 @@ SEPARATOR: Final = ","
 
 
 def step(execution: Execution) -> int | None:
-    """Return the index of the step at which it failed or is now. Needs `matching.with_failed_step`."""
+    """Return the number, from 1, of the step at which it failed or is now. Needs `matching.with_failed_step`."""
     if execution.status in FAILED_VALUES:
         failed: int | None = execution.failed_step  # type: ignore[attr-defined]  # an annotation
-        return failed
-    return None if execution.status in TERMINAL_VALUES else execution.current_step_index
+        return None if failed is None else failed + 1
+    return None if execution.status in TERMINAL_VALUES else execution.current_step_index + 1
 
 
 def seconds(execution: Execution) -> float | None:
@@ -36,7 +36,7 @@ COLUMNS: Final[dict[str, tuple[str, Callable[[Execution], Any]]]] = {
     "duration": ("Duration", seconds),
     "submitted": ("Submitted", lambda row: row.created_at.isoformat()),
     "finished": ("Finished", lambda row: row.finished_at and row.finished_at.isoformat()),
-    "attempts": ("Attempt", lambda row: row.attempt),
+    "attempts": ("Retries", lambda row: row.attempt),
     "tags": ("Tags", lambda row: row.tags or []),
     "by": ("Submitted by", lambda row: row.submitted_by),
     "smoke": ("Smoke test", lambda row: row.smoke),

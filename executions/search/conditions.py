@@ -1,6 +1,7 @@
 """The conditions of a search, read from query parameters."""
 
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,7 +34,8 @@ class Search:
 
     `step` is the index of the step at which a live execution is, or at which a failed one failed. An execution matches
     `since` and `until` if it was submitted then or later, and before that. It matches `ended_since` if it ended then
-    or later. It is `stranded` if it is due and no worker may run it. `text` is the beginning of the key, or of the id.
+    or later. It is `stranded` if it is due and no worker may run it. It matches `failure_group` if its newest failure
+    is in that group. `text` is the beginning of the key, or of the id.
     """
 
     status: str | None = None
@@ -48,6 +50,7 @@ class Search:
     smoke: bool | None = None
     submitted_by: str | None = None
     stranded: bool | None = None
+    failure_group: uuid.UUID | None = None
     text: str | None = None
     tenant: str | None = None
 
@@ -87,15 +90,19 @@ def _status(text: str, _: datetime) -> str:
 
 
 def _step(text: str, _: datetime) -> int:
-    if not _STEP.fullmatch(text):
+    if not _STEP.fullmatch(text) or not int(text):
         raise ValueError
-    return int(text)
+    return int(text) - 1
 
 
 def _flag(text: str, _: datetime) -> bool:
     if text not in {"yes", "no"}:
         raise ValueError
     return text == "yes"
+
+
+def _id(text: str, _: datetime) -> uuid.UUID:
+    return uuid.UUID(text)
 
 
 _TEXT_RULE: Final = f"must be a text of at most {LONGEST} characters"
@@ -105,7 +112,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, Callable[[str, datetime], Any], str]]]
     "pipeline": ("pipeline_id", _text, _TEXT_RULE),
     "release": ("release_version", _text, _TEXT_RULE),
     "error": ("error_code", _text, _TEXT_RULE),
-    "step": ("step", _step, "must be the index of a step, from 0"),
+    "step": ("step", _step, "must be the number of a step, from 1"),
     "since": ("since", moments.read, moments.RULE),
     "until": ("until", moments.read, moments.RULE),
     "ended": ("ended_since", moments.read, moments.RULE),
@@ -113,6 +120,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, Callable[[str, datetime], Any], str]]]
     "smoke": ("smoke", _flag, "must be yes or no"),
     "by": ("submitted_by", _text, _TEXT_RULE),
     "stranded": ("stranded", _flag, "must be yes or no"),
+    "group": ("failure_group", _id, "must be the id of a failure group"),
     "tenant": ("tenant", _text, _TEXT_RULE),
 }
 """Each query parameter: the field of `Search`, how its text is read, and what it must be."""

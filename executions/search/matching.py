@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from django.contrib.auth.models import User
-from django.db.models import F, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from executions.models import CLAIMED, DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, SmokeTest
@@ -79,6 +79,8 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
     if search.stranded is not None:
         found = _stranded(tenant_ids)
         yield found if search.stranded else ~found
+    if search.failure_group is not None:
+        yield _failure_group(tenant_ids, search.failure_group)
     if search.text is not None:
         yield _beginning(tenant_ids, search)
 
@@ -131,6 +133,18 @@ def _stranded(tenant_ids: Sequence[int]) -> Q:
     """Match what is due on a release that no worker may run."""
     releases = [each.release_id for each in stranded(tenant_ids)]
     return Q(status__in=DUE_VALUES, next_due_at__lte=Now(), held=False, release__in=releases)
+
+
+def _failure_group(tenant_ids: Sequence[int], group: uuid.UUID) -> Q:
+    """Match executions whose newest failure is in the group, even if they have run again since.
+
+    So each execution is in one group at most, and those in FAILED_VALUES are the failures that are still open.
+    """
+    later = DeadLetter.objects.filter(
+        execution=OuterRef("execution"), execution_version__gt=OuterRef("execution_version")
+    )
+    newest = DeadLetter.objects.filter(~Exists(later), tenant__in=tenant_ids, group=group)
+    return Q(pk__in=newest.order_by().values("execution"))
 
 
 def _own(person: User) -> Q:

@@ -76,3 +76,13 @@ FROM unnest(%(tenants)s::bigint[]) AS t (id) CROSS JOIN LATERAL (
 ) e
 GROUP BY e.release_id, d.error_code ORDER BY hour DESC, d.error_code
 """
+
+# Counts the live executions of each release by status: at most %(most)s of a release, from an index on the live ones.
+LIVE = """
+SELECT r.id, e.status, count(*) FROM releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id
+CROSS JOIN LATERAL (
+    SELECT e.status FROM executions_execution e WHERE e.release_id = r.id AND NOT e.smoke
+        AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED') LIMIT %(most)s
+) e
+WHERE p.tenant_id = ANY(%(tenants)s) GROUP BY r.id, e.status
+"""

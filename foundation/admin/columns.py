@@ -1,4 +1,4 @@
-"""Columns of admin lists: badges, times with their zone, and details on one line."""
+"""Columns of admin lists: badges, times with their zone, values that can be copied, and details on one line."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from django.contrib import admin
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 F = TypeVar("F", bound=Callable[..., Any])
 LINE_SHOWN = 500
@@ -47,3 +49,13 @@ def on_one_line(data: Any) -> str:
         f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in members if name != "traceback"
     )
     return text if len(text) <= LINE_SHOWN else text[:LINE_SHOWN] + "…"
+
+
+def copyable(value: SafeString, label: str) -> SafeString:
+    """Return an element and a button that copies its text. `label` names the button."""
+    return format_html(
+        '<span class="dc-copy">{}<button type="button" title="Copy" aria-label="{}" data-copy>'
+        '<span aria-hidden="true" class="material-symbols-outlined">content_copy</span></button></span>',
+        value,
+        label,
+    )

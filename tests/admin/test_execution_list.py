@@ -16,6 +16,7 @@ from django.utils.html import escape
 from executions.admin import execution_search
 from executions.models import Execution
 from executions.search.columns import COLUMNS
+from releases.activation.activation import activate
 from tenancy.models import SavedView
 from tests import making
 from tests.admin import operator_rows
@@ -53,7 +54,7 @@ def failed(acme: World) -> Execution:
         {"status": "failed"},
         {"error": "NO_FUNDS"},
         {"q": "order-"},
-        {"step": "0", "status": "DLQ"},
+        {"step": "1", "status": "DLQ"},
         {"ended": "1h"},
         {"since": "1h", "release": "1.0", "pipeline": "acme.orders", "error": "NO_FUNDS"},
     ],
@@ -96,7 +97,7 @@ def test_a_person_chooses_the_columns_and_the_session_remembers_them(log_in: Log
         *("Execution", "Key", "Status", "Pipeline", "Release", "Error", "Duration", "Submitted")
     ]
     chosen = listed(client, columns="tags,attempts,status")
-    assert headings(chosen)[1:] == ["Execution", "Status", "Attempt", "Tags"]
+    assert headings(chosen)[1:] == ["Execution", "Status", "Retries", "Tags"]
     assert headings(listed(client)) == headings(chosen)
     assert headings(listed(log_in("operator"))) != headings(chosen)
     every = listed(client, columns=",".join(COLUMNS))
@@ -144,6 +145,27 @@ def test_a_list_that_takes_too_long_says_so(log_in: LogIn, acme: World, monkeypa
     assert response.status_code == 422
     assert 'data-problem="QUERY_TOO_SLOW"' in response.text
     assert ids(response) == set()
+    assert 'href="?by=nobody&amp;since=24h"' in response.text
+    assert "Search only" not in listed(log_in("viewer"), by="nobody", since="24h").text
+
+
+def test_a_slow_search_for_a_replaced_release_can_end_with_its_replacement(
+    log_in: LogIn, acme: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unguarded(Execution):
+        making.copies(acme.execution, 10_000)
+    client, query = log_in("viewer"), {"release": "1.0", "by": "nobody"}
+    for version, offered in (("", False), ("1.1", True)):
+        if version:
+            activate(making.registered(acme.tenant, version, pipeline_id="acme.orders"), actor="user:test")
+        with monkeypatch.context() as slow:
+            slow.setattr(execution_search, "LIST_SECONDS", 0.001)
+            response = listed(client, **query)
+        found = re.findall(r'href="\?([^"]*until=[^"]+)"', response.text)
+        assert bool(found) == offered
+        assert "since=24h" in response.text
+    address = f"{reverse(LIST)}?{found[0].replace('&amp;', '&')}"
+    assert client.get(address.replace("by=nobody", "")).context["requested"].problem is None
 
 
 @pytest.mark.parametrize("who", ["viewer", "superuser"])
@@ -151,7 +173,7 @@ def test_the_list_needs_few_queries(who: str, log_in: LogIn, acme: World, globex
     client = log_in(who)
     with unguarded(Execution):
         making.copies(acme.execution, 60)
-    query = {"columns": ",".join(COLUMNS), "q": "k", "since": "1d", "by": "me", "step": "0"}
+    query = {"columns": ",".join(COLUMNS), "q": "k", "since": "1d", "by": "me", "step": "1"}
     for each in ({}, query):
         listed(client, **each)
         with CaptureQueriesContext(connection) as queries:

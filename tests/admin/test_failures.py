@@ -47,7 +47,7 @@ def test_the_list_shows_each_group_once_with_its_numbers(log_in: LogIn, acme: Wo
     assert "2 groups" in answer.text
     assert "3 of 3" in answer.text
     assert "1.0 (active)" in answer.text
-    assert "Validate (step 0)" in answer.text
+    assert "Validate (step 1)" in answer.text
     assert "Failures by hour: 3 in the last hour, at most 3 in an hour" in answer.text
 
 
@@ -122,6 +122,22 @@ def test_the_page_shows_the_newest_failures_and_their_traceback(log_in: LogIn, a
     assert len(listed.context["cl"].result_list) == 2
 
 
+def test_the_executions_of_a_group_are_listed(log_in: LogIn, acme: World) -> None:
+    group(acme, keys=("a", "b"))
+    operator_rows.dead(acme, "other", code="Other")
+    redrive(acme.tenant, Execution.objects.get(execution_key="a").pk, actor="user:eva", reason="")
+    found = FailureGroup.objects.get(error_code=DeadLetter.objects.get(execution__execution_key="a").error_code)
+    client = log_in("viewer")
+    text = client.get(reverse("admin:executions_failuregroup_change", args=[found.pk])).text
+    address = f"{reverse('admin:executions_execution_changelist')}?group={found.pk}"
+    for query, keys in (("", {"a", "b"}), ("&amp;status=failed", {"b"})):
+        assert f'href="{address}{query}"' in text
+        listed = client.get(f"{address}{query}".replace("&amp;", "&"))
+        assert {row.execution_key for row in listed.context["cl"].result_list} == keys
+        assert f'name="group" value="{found.pk}"' in listed.text
+    assert f'href="{address}&amp;status=failed"' in client.get(reverse(LIST)).text
+
+
 def test_the_acts_of_a_group_on_the_active_release(log_in: LogIn, acme: World) -> None:
     found = group(acme)
     offered = {each["label"]: each["address"] for each in log_in("operator").get(page(acme)).context["acts"]}
@@ -149,7 +165,7 @@ def test_the_redrive_page_says_where_it_starts_and_offers_the_active_release(log
     execution = Execution.objects.get(execution_key="dead")
     address = reverse("admin:executions_execution_redrive", args=[execution.pk])
     text = log_in("operator").get(address).text
-    assert "It starts at the first step: Validate (step 0)." in text
+    assert "It starts at the first step: Validate (step 1)." in text
     assert "data-notice" not in text
     activate(making.registered(acme.tenant, "1.1", pipeline_id="acme.orders"), actor="user:test")
     text = log_in("operator").get(address).text

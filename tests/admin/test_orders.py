@@ -37,7 +37,7 @@ def test_a_dead_letter_page_shows_what_triage_needs_and_links_to_the_redrive(log
     letter = operator_rows.letter(made)
     client = log_in("operator")
     shown = client.get(of("deadletter_change", letter)).text
-    for text in ("NO_FUNDS", "&lt;script&gt;", letter.transition_key, "1.0", made.contract_version, "retry_exhausted"):
+    for text in ("NO_FUNDS", "&lt;script&gt;", letter.transition_key, "1.0", made.contract_version, "no retries left"):
         assert text in shown
     assert "<script>alert(" not in shown
     assert of("execution_redrive", made) in shown
@@ -188,7 +188,7 @@ def test_the_page_shows_a_drain_with_its_time_actor_and_reason_until_it_ends(log
     assert of("worker_undrain", worker) in page
     assert of("worker_drain", worker) not in page
     listed = client.get(reverse("admin:executions_worker_changelist"), {"state": "DRAINING"}).text
-    assert "by an operator since" in listed
+    assert "by an operator, " in listed
     assert "data-refusal" in client.get(of("worker_drain", worker)).text
     page = client.post(of("worker_undrain", worker), {"reason": "fixed"}, follow=True).text
     assert "may get work again" in page

@@ -10,10 +10,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from coordinator.overview import page
 from executions.campaigns import campaigns
 from executions.holds import holds
-from executions.models import FinishedCount, Interaction, Worker
-from executions.statistics import finished
+from executions.models import Execution, FinishedCount, Interaction, Worker
+from executions.statistics import finished, live
 from releases.activation.revocation import revoke
 from releases.models import ActivationRequest, Blob, Pipeline
 from releases.registration.registrar import verify_release
@@ -22,7 +23,7 @@ from tenancy.roles import Role
 from tests import making, requesting
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World, person
-from tests.raw_sql import run
+from tests.raw_sql import run, unguarded
 
 INDEX = "admin:index"
 
@@ -160,6 +161,22 @@ def test_the_tiles_count_what_their_lists_show(log_in: LogIn, acme: World) -> No
     assert found["live_count"] == listed(client, f"{executions}?status=live&smoke=no") == 2
     assert found["waiting_count"] == listed(client, reverse("admin:executions_interaction_changelist")) == 1
     assert found["worker_count"] == listed(client, f"{workers}?state=accepts") == 1
+
+
+def test_live_executions_are_counted_up_to_a_number(
+    log_in: LogIn, acme: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unguarded(Execution):
+        making.copies(acme.execution, 20)
+    monkeypatch.setattr(live, "MOST_COUNTED", 21)
+    text = log_in("viewer").get(reverse(INDEX)).text
+    assert "Numbers with a +" not in text
+    monkeypatch.setattr(live, "MOST_COUNTED", 20)
+    monkeypatch.setattr(page, "MOST_COUNTED", 20)
+    text = log_in("viewer").get(reverse(INDEX)).text
+    assert "more than 20" in text
+    assert "21+" in text
+    assert "Of each release, 20 live executions are counted." in text
 
 
 def test_the_charts_show_what_finished_and_the_activations(log_in: LogIn, acme: World) -> None:

@@ -6,10 +6,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from coordinator.palette import executions
+from executions.models import Execution
 from releases.models import Pipeline
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.raw_sql import unguarded
 
 SEARCH = "/admin/search/"
 
@@ -41,10 +44,25 @@ def test_other_parts_of_a_key_find_nothing(term: str, log_in: LogIn) -> None:
 
 def test_it_finds_executions_by_the_beginning_of_their_id(log_in: LogIn, acme: World) -> None:
     client, text = log_in("viewer"), str(acme.execution.pk)
-    for term in (text, text[:23], text[:8], text.upper(), text.replace("-", "")[:12]):
+    for term in (text, text[:23], text[:4], text.upper(), text.replace("-", "")[:12]):
         assert "Execution key-of-acme" in found(client, term), term
-    assert "Execution key-of-acme" not in found(client, text[:7])
+    assert "Execution key-of-acme" not in found(client, text[:3])
     assert "Execution key-of-acme" not in found(client, text[:-1] + ("0" if text[-1] != "0" else "1"))
+
+
+def test_the_execution_with_exactly_the_key_is_the_first(log_in: LogIn, acme: World) -> None:
+    with unguarded(Execution):
+        making.copies(acme.execution, 30)
+    assert next(iter(found(log_in("viewer"), "k1"))) == "Execution k1"
+
+
+def test_a_search_that_takes_too_long_finds_no_executions(
+    log_in: LogIn, acme: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unguarded(Execution):
+        making.copies(acme.execution, 20_000)
+    monkeypatch.setattr(executions, "SECONDS", 0.001)
+    assert not [title for title in found(log_in("viewer"), "k1999") if title.startswith("Execution")]
 
 
 def test_it_finds_pipelines_and_releases_by_any_part(log_in: LogIn, acme: World) -> None:

@@ -32,7 +32,7 @@ def page(kind: str, world: World) -> str:
 def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, acme: World) -> None:
     client = log_in("tenant-admin")
     assert act(kind, "pause", acme) in client.get(page(kind, acme)).text
-    assert "Nothing else of it starts" in client.get(act(kind, "pause", acme)).text
+    assert "Nothing else starts until it is resumed" in client.get(act(kind, "pause", acme)).text
     made = client.post(act(kind, "pause", acme), {"reason": HOSTILE}, follow=True)
     assert made.redirect_chain == [(page(kind, acme), 302)]
     shown = made.text

@@ -138,7 +138,7 @@ def test_an_answer_by_the_form_is_stored_with_its_note_and_shown_as_a_decision(l
     assert one.response == {"approved": True, "amount": "10.50", "reason": "late", "tags": ["a", "b"]}
     assert (one.note, one.channel, one.actor) == ("Ann called.", "page", "user:operator")
     decision = shown[shown.index("data-answer") :]
-    for text in ("user:operator", "the page", "Ann called.", "Approved", "Yes", "late"):
+    for text in ("<dd>operator</dd>", "the page", "Ann called.", "Approved", "Yes", "late"):
         assert text in decision
 
 

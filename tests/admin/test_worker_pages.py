@@ -9,6 +9,7 @@ from executions.models import Execution, Worker, WorkerEligibility
 from executions.workers import registry
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.raw_sql import as_owner
 
 LIST = "admin:executions_worker_changelist"
 
@@ -43,10 +44,26 @@ def test_the_fleet_adds_up_the_workers_of_each_release(log_in: LogIn, busy: Worl
     silent = making.worker(busy.release, "silent", capacity=3)
     making.silence(silent)
     client = log_in("viewer")
-    [fleet] = client.get(reverse(LIST)).context["fleets"]
+    answer = client.get(reverse(LIST))
+    [line] = answer.context["fleets"]
+    fleet = line["fleet"]
+    for state, count in (("HEALTHY", 2), ("STALE", 1)):
+        assert f'href="?{line["query"].replace("&", "&amp;")}&amp;state={state}"' in answer.text
+        assert len(client.get(f"{reverse(LIST)}?{line['query']}&state={state}").context["cl"].result_list) == count
     assert (fleet.pipeline_id, fleet.release_id) == ("acme.orders", busy.release.pk)
     assert (fleet.healthy, fleet.draining, fleet.silent, fleet.capacity, fleet.in_hand) == (2, 0, 1, 13, 1)
     assert len(log_in("superuser").get(reverse(LIST)).context["fleets"]) == 2
+
+
+def test_the_fleet_counts_the_workers_that_differ_from_their_release(log_in: LogIn, acme: World) -> None:
+    client = log_in("viewer")
+    assert [line["differing"] for line in client.get(reverse(LIST)).context["fleets"]] == [0]
+    with as_owner():
+        Worker.objects.filter(pk=acme.worker.pk).update(artifact_digest="sha256:" + "0" * 64)
+    [line] = client.get(reverse(LIST)).context["fleets"]
+    assert line["differing"] == 1
+    listed = client.get(f"{reverse(LIST)}?{line['query']}&drift=yes").context["cl"].result_list
+    assert [row.pk for row in listed] == [acme.worker.pk]
 
 
 def test_a_worker_is_draining_until_it_has_nothing_in_hand(log_in: LogIn, busy: World) -> None:

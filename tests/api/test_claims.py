@@ -12,6 +12,7 @@ from tenancy.roles import Role, Scope
 from tests import making
 from tests.api.caller import Caller
 from tests.executions.awaits.parking import interaction_of, suspended
+from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
 
@@ -50,6 +51,32 @@ def test_an_interaction_is_claimed_taken_over_and_released(one: Interaction, eva
     assert act(bob, one, "claim", {"takeOver": True})["claimedBy"] == f"token:{bob.token}"
     assert act(bob, one, "release")["claimedBy"] is None
     assert [event.kind for event in InteractionEvent.objects.all()] == ["CLAIMED", "TAKEN_OVER", "RELEASED"]
+
+
+def test_interactions_are_filtered_by_claim(one: Interaction, eva: Caller, bob: Caller) -> None:
+    def listed(query: str) -> int:
+        return len(bob.get(f"interactions?{query}")["items"])
+
+    eva_claims, bob_claims = f"claimedBy=token:{eva.token}", f"claimedBy=token:{bob.token}"
+    assert (listed("claimed=true"), listed("claimed=false"), listed(eva_claims)) == (0, 1, 0)
+    act(eva, one, "claim")
+    assert (listed("claimed=true"), listed("claimed=false"), listed(eva_claims), listed(bob_claims)) == (1, 0, 1, 0)
+    assert (listed(f"status=pending&claimed=true&{eva_claims}"), listed(f"claimed=false&{eva_claims}")) == (1, 0)
+    with unguarded(Interaction):
+        run("UPDATE executions_interaction SET claimed_until = now() - interval '1 s' WHERE id = %s", one.pk)
+    assert (listed("claimed=true"), listed("claimed=false"), listed(eva_claims)) == (0, 1, 0)
+
+
+def test_an_answered_interaction_is_not_claimed(one: Interaction, eva: Caller) -> None:
+    act(eva, one, "claim")
+    eva.post("interactions/complete", {"interactionId": str(one.pk), "response": {"n": 1}})
+    assert eva.get("interactions?claimed=true")["items"] == []
+    assert len(eva.get("interactions?claimed=false")["items"]) == 1
+    assert bad(eva, "claimed=yes") == ["claimed"]
+
+
+def bad(caller: Caller, query: str) -> list[str]:
+    return [error["field"] for error in caller.get(f"interactions?{query}", status=400)["errors"]]
 
 
 def test_a_claim_keeps_no_client_from_answering(one: Interaction, eva: Caller, bob: Caller) -> None:

@@ -1,9 +1,11 @@
 """REST: the filters of the list of executions, which are those of the console."""
 
+import uuid
+
 import pytest
 
 from executions.api import executions as executions_api
-from executions.models import Execution
+from executions.models import Execution, FailureGroup
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
@@ -67,7 +69,15 @@ def test_the_beginning_of_an_id_selects_it(reader: Caller, rows: tuple[Execution
         assert str(row.pk) in [item["executionId"] for item in found]
 
 
-@pytest.mark.parametrize("query", ["stepIndex=x", "stepIndex=-1", "stepIndex=1.5", "stepIndex=10001", "createdFrom=1h"])
+def test_a_failure_group_selects_the_executions_that_failed_so(reader: Caller, rows: tuple[Execution, ...]) -> None:
+    [group] = FailureGroup.objects.all()
+    for query, keys in ((f"failureGroupId={group.pk}", ["order-1"]), (f"failureGroupId={uuid.UUID(int=1)}", [])):
+        assert [item["idempotencyKey"] for item in reader.get(f"executions?{query}")["items"]] == keys
+
+
+@pytest.mark.parametrize(
+    "query", ["failureGroupId=x", "stepIndex=x", "stepIndex=-1", "stepIndex=1.5", "stepIndex=10001", "createdFrom=1h"]
+)
 def test_an_invalid_filter_is_named(query: str, reader: Caller) -> None:
     problem = reader.get(f"executions?{query}", status=400)
     assert [error["field"] for error in problem["errors"]] == [query.split("=")[0]]

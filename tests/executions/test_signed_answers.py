@@ -88,7 +88,7 @@ def test_a_token_does_not_answer_another_question(question: Interaction, other: 
         assert code in {"RESUME_TOKEN_INVALID", "INTERACTION_UNKNOWN"}
 
 
-@pytest.mark.parametrize("secret", ["", "another secret that nobody has here, long enough"])
+@pytest.mark.parametrize("secret", ["", "another secret, unknown here, long enough"])
 def test_a_token_that_is_signed_with_another_secret_is_rejected(question: Interaction, secret: str) -> None:
     token = token_of(question).sign(secret)
     assert refusal(interactions.resume, token) == "RESUME_TOKEN_INVALID"

@@ -19,6 +19,11 @@ function labelCells(table) {
   table.classList.add("dc-cards");
 }
 
+function capitalizeLabel(cell) {
+  const label = cell.dataset.label;
+  cell.dataset.label = label.charAt(0).toUpperCase() + label.slice(1);
+}
+
 function markEmpty(cell) {
   cell.toggleAttribute("data-empty", ["", "-"].includes(cell.textContent.trim()) && !cell.querySelector("a, button, input, svg, img"));
 }
@@ -33,6 +38,7 @@ function nameScrollable(part) {
 
 function prepare(root) {
   root.querySelectorAll("table.dc-table").forEach(labelCells);
+  root.querySelectorAll("#result_list [data-label]").forEach(capitalizeLabel);
   root.querySelectorAll(".dc-table td, #result_list td").forEach(markEmpty);
   root.querySelectorAll(".dc-scroll, .dc-json").forEach(nameScrollable);
 }

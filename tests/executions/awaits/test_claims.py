@@ -55,7 +55,7 @@ def kinds(of: Interaction) -> list[tuple[str, str]]:
 
 
 def run_out(of: Interaction, minutes: int = 31) -> None:
-    """Let so many minutes of the claim pass."""
+    """Let `minutes` of the claim pass."""
     change = "UPDATE executions_interaction SET claimed_until = claimed_until - make_interval(mins => %s) WHERE id = %s"
     with unguarded(Interaction):
         run(change, minutes, of.pk)

@@ -1,4 +1,4 @@
-"""A campaign says what became of its executions, waits for its canary, and pauses itself when too many fail again."""
+"""A campaign says how its executions ended, waits for its canary, and pauses itself when too many fail again."""
 
 import pytest
 

@@ -38,10 +38,10 @@ def test_without_checkpoints_the_steps_before_the_failed_one_run_again(hosting: 
     execution = hosted.run(hosted.submit(1))
     assert execution.status == "DLQ"
     assert (letter(execution).step_index, letter(execution).failed_step_index) == (0, 2)
-    assert str(facts.step_now(execution)) == "Step 2 (step 2)"
+    assert str(facts.step_now(execution)) == "Step 2 (step 3)"
     assert facts.failed_attempts(execution) == facts.failed_attempts_until(letter(execution)) == 2
     assert facts.restart_of(execution) == (
-        "It starts at the first step: Step 0 (step 0). The steps before Step 2 (step 2), which failed, run again too, "
+        "It starts at the first step: Step 0 (step 1). The steps before Step 2 (step 3), which failed, run again too, "
         "because there is no checkpoint of them."
     )
     starts = [(hosted.folder / f"step_{n}").stat().st_size for n in range(3)]
@@ -54,7 +54,7 @@ def test_with_checkpoints_only_the_failed_step_runs_again(hosting: Hosting) -> N
     hosted = hosting(MARKS, MARKS, FAILS_TWICE)
     execution = hosted.run(hosted.submit(1))
     assert facts.restart_of(execution) == (
-        "It starts from its last checkpoint, at Step 2 (step 2). The steps before it do not run again."
+        "It starts from its last checkpoint, at Step 2 (step 3). The steps before it do not run again."
     )
     assert facts.failed_attempts(execution) == 2
     starts = [(hosted.folder / f"step_{n}").stat().st_size for n in range(3)]
@@ -63,14 +63,14 @@ def test_with_checkpoints_only_the_failed_step_runs_again(hosting: Hosting) -> N
     assert [(hosted.folder / f"step_{n}").stat().st_size - starts[n] for n in range(3)] == [0, 0, 1]
 
 
-def test_an_await_that_timed_out_is_no_failed_attempt_and_is_asked_again() -> None:
+def test_an_await_that_timed_out_is_no_failed_attempt_and_opens_again() -> None:
     ready = making.ready()
     execution = parking.suspended(ready)
     parking.make_late(parking.interaction_of(execution))
     assert awaits.expire()
     execution.refresh_from_db()
     assert facts.failed_attempts(execution) == 0
-    assert facts.restart_of(execution) == "It asks the questions of Validate (step 0) again."
+    assert facts.restart_of(execution) == "It asks the questions of Validate (step 1) again."
 
 
 def test_lost_leases_are_one_failed_attempt_and_a_revocation_is_none(settings: Any) -> None:

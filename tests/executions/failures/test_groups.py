@@ -14,6 +14,8 @@ from executions.failures import queries, statements
 from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution, FailureGroup
+from executions.search.conditions import Search
+from executions.search.matching import matching
 from executions.smoke_tests import smoke_tests
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
@@ -191,18 +193,39 @@ def test_the_figures_say_what_is_still_open_and_when_it_happened(owner: Tenant) 
 
 
 @pytest.mark.django_db
-def test_a_group_is_seen_at_most_once_a_minute(owner: Tenant) -> None:
+def test_a_search_finds_the_executions_whose_newest_failure_is_in_the_group(owner: Tenant) -> None:
+    def found(message: str, **conditions: Any) -> set[uuid.UUID]:
+        group = FailureGroup.objects.get(sample_message=message)
+        search = Search(failure_group=group.pk, **conditions)
+        return set(matching([owner], search).values_list("pk", flat=True))
+
+    again, once = (each.pk for each in fail(owner, "lost", "lost"))
+    fail(owner, "the disk is full")
+    assert found("lost") == found("lost", status="failed") == {again, once}
+    redrive(owner, again, actor="user:eva", reason="")
+    assert found("lost") == {again, once}
+    assert found("lost", status="failed") == {once}
+    [claim] = making.claimed(owner)
+    failure = Failure(failure_class="OSError", message="the bank is closed", retryable=True, step_index=1)
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim, "FAILED", failure=failure)])
+    outcome.record(Execution.objects.get(pk=again).release.identity, group)
+    assert (found("lost"), found("the bank is closed")) == ({once}, {again})
+    assert not matching([making.tenant("other")], Search(failure_group=FailureGroup.objects.all()[0].pk))
+
+
+@pytest.mark.django_db
+def test_the_time_of_the_newest_failure_is_stored_at_most_once_a_minute(owner: Tenant) -> None:
     fail(owner, "lost")
-    before = seen_before(30)
+    before = stored_before(30)
     fail(owner, "lost")
     assert FailureGroup.objects.get().last_seen_at == before
-    before = seen_before(61)
+    before = stored_before(61)
     fail(owner, "lost")
     assert FailureGroup.objects.get().last_seen_at > before
 
 
-def seen_before(seconds: int) -> datetime:
-    """Let the group have been seen `seconds` ago, and return that time."""
+def stored_before(seconds: int) -> datetime:
+    """Set the time of the newest failure to `seconds` ago, and return it."""
     at = timezone.now() - timedelta(seconds=seconds)
     with unguarded(FailureGroup):
         run("UPDATE executions_failuregroup SET last_seen_at = %s", at)

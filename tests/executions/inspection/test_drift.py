@@ -280,7 +280,7 @@ def test_submissions_that_were_under_way_during_the_activation_are_no_skew(owner
 # --- both ---
 
 
-def test_one_pipeline_and_the_whole_tenant(owner: Tenant, active: Release) -> None:
+def test_one_pipeline_and_the_tenant(owner: Tenant, active: Release) -> None:
     other = making.active(owner, pipeline_id="org.example.other")
     making.worker(active, "odd", artifact_digest=OTHER_DIGEST)
     of_tenant = drift(owner)
@@ -292,7 +292,7 @@ def test_one_pipeline_and_the_whole_tenant(owner: Tenant, active: Release) -> No
     assert drift(owner, other.pipeline) == of_tenant[1:]
 
 
-def test_another_tenant_with_the_same_names_is_not_seen(owner: Tenant, active: Release) -> None:
+def test_another_tenant_with_the_same_names_has_no_drift(owner: Tenant, active: Release) -> None:
     stranger, theirs = making.ready()
     making.worker(theirs, "odd", artifact_digest=OTHER_DIGEST)
     making.worker(theirs, "early", release_version="9.0")

@@ -1,5 +1,6 @@
 """The conditions of a search are read from query parameters, and each wrong one is named."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from foundation.errors import InvalidRequest
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LONG = "x" * 1501
+GROUP = uuid.UUID(int=17)
 
 
 def test_no_and_empty_parameters_are_no_conditions() -> None:
@@ -21,7 +23,7 @@ def test_each_parameter_is_a_condition() -> None:
     texts = {
         **{"q": " ab ", "status": "live", "pipeline": "p", "release": "1", "error": "E", "step": "2", "since": "2h"},
         **{"until": "2026-01-31T11:00:00Z", "ended": "15 m", "tag": "k=v", "smoke": "no", "by": "me", "tenant": "acme"},
-        "stranded": "yes",
+        **{"stranded": "yes", "group": str(GROUP)},
     }
     assert texts.keys() == PARAMETERS.keys()
     assert parse(texts, now=NOW) == Search(
@@ -30,7 +32,7 @@ def test_each_parameter_is_a_condition() -> None:
         pipeline_id="p",
         release_version="1",
         error_code="E",
-        step=2,
+        step=1,
         since=NOW - timedelta(hours=2),
         until=NOW - timedelta(hours=1),
         ended_since=NOW - timedelta(minutes=15),
@@ -38,6 +40,7 @@ def test_each_parameter_is_a_condition() -> None:
         smoke=False,
         submitted_by="me",
         stranded=True,
+        failure_group=GROUP,
         tenant="acme",
     )
 
@@ -60,7 +63,8 @@ def test_each_status_is_accepted(status: str) -> None:
             ("since", text)
             for text in ("x", "1", "2 weeks", "2026-13-01", "2026-02-30 10:00", "9999999d", "-1h", "1e3m")
         ),
-        *(("step", text) for text in ("-1", "x", "1.5", "99999", "\u0663 x")),
+        *(("step", text) for text in ("0", "-1", "x", "1.5", "99999", "\u0663 x")),
+        *(("group", text) for text in ("x", "1", LONG, "a\0b")),
         *(("smoke", text) for text in ("true", "1", "YES")),
         *(("status", text) for text in ("queued", "LIVE", "x")),
         *((name, LONG) for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant")),

@@ -185,7 +185,7 @@ def test_a_result_passes_if_it_equals_the_expected_one(
     assert verdict(test) == verdict_then
 
 
-def test_a_list_of_results_is_compared_as_a_whole(owner: Tenant) -> None:
+def test_a_list_of_results_is_compared_element_by_element(owner: Tenant) -> None:
     many = making.registered(owner, "many", steps=[{**making.STEP, "cardinality": "EXPANSION"}], body="many")
     making.worker(release(owner, many.release_version), "worker-many")
     for key, expected, then in (

@@ -7,10 +7,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from coordinator.palette import statements as palette
-from coordinator.palette.found import EACH
 from executions.models import DeadLetter, Execution
-from executions.statistics import failures, finished, statements
+from executions.statistics import failures, finished, live, statements
 from tests import making
 from tests.raw_sql import as_owner, run, unguarded
 
@@ -43,15 +41,14 @@ def parameters() -> dict[str, Any]:
     assert DeadLetter.objects.count() == 2001
     common = {"tenants": [owner.pk], "pipeline": None, "since": timezone.now() - timedelta(hours=24), "seconds": 3600.0}
     limits = {"overlap": 3, "hours": 1, "recent": finished.RECENT_MINUTES}
-    return {**common, **limits, "prefix": "k1", "upper": "k2", "first": made.pk, "last": made.pk}
+    return {**common, **limits}
 
 
 STATEMENTS = (
     (statements.COUNT, 0),
     (statements.SERIES, finished.MOST_RECENT),
     (statements.FAILURES, failures.MOST_READ),
-    (palette.BY_KEY, EACH),
-    (palette.BY_ID, EACH),
+    (statements.LIVE, live.MOST_COUNTED),
 )
 
 

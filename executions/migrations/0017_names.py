@@ -1,0 +1,17 @@
+"""The names that pages have for rows: questions, pauses and failures."""
+
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = (("executions", "0016_finished_counts"),)
+    operations = (
+        migrations.AlterModelOptions(
+            "interaction", {"ordering": ("deadline", "created_at", "id"), "verbose_name": "question"}
+        ),
+        migrations.AlterModelOptions("hold", {"ordering": ("-started_at", "-id"), "verbose_name": "pause"}),
+        migrations.AlterModelOptions(
+            "deadletter",
+            {"ordering": ("-created_at", "-id"), "verbose_name": "failure", "verbose_name_plural": "all failures"},
+        ),
+    )
