@@ -54,7 +54,6 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "max_counted": MAX_COUNTED,
         "panels": charts.panels(facts.hour, facts.day, releases, activations),
         "activations": activations[:ACTIVATIONS_SHOWN],
-        "may_upload": holds_anywhere(request, Scope.REGISTER),
     }
     return {**context, **shown}
 

@@ -27,7 +27,7 @@ from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
 INSTALLATION = "-"
-EMPTY = (None, "", [], {})
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 DETAILS_SHOWN = 120
 OUTCOMES = {"granted": "success", "denied": "danger", "failed": "warning"}
 
