@@ -194,7 +194,7 @@ def test_an_export_has_what_the_list_shows(log_in: LogIn, acme: World, failed: E
     assert lines == [["id", "key", "error"], [str(failed.pk), "order-17", "NO_FUNDS"]]
     assert response["Content-Disposition"] == 'attachment; filename="executions.csv"'
     text = export(log_in("viewer"), "ndjson", columns="id", q="order-").getvalue().decode()
-    assert text == f'{{"id": "{failed.pk}"}}\n'
+    assert text == f'{{"id":"{failed.pk}"}}\n'
 
 
 def test_an_export_has_nothing_of_another_tenant(log_in: LogIn, acme: World) -> None:
