@@ -3,18 +3,20 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.timezone import is_aware
+from unfold.paginator import InfinitePaginator
 
 from foundation.admin.columns import badge, column, on_one_line
 from foundation.admin.times import timed
@@ -27,8 +29,9 @@ from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
 INSTALLATION = "-"
-EMPTY = (None, "", [], {})
+EMPTY: Final[tuple[Any, ...]] = (None, "", [], {})
 DETAILS_SHOWN = 120
+MOST_COUNTED = 10_000
 OUTCOMES = {"granted": "success", "denied": "danger", "failed": "warning"}
 
 
@@ -119,6 +122,8 @@ class AuditEntryAdmin(TenantScopedAdmin):
     needs = Scope.ADMINISTER
     list_display = ("time", "chain", "actor", "act", "on", "result", "reason", "more")
     sortable_by = ("time",)
+    paginator = InfinitePaginator
+    show_full_result_count = False
     list_select_related = ("tenant",)
     list_filter = (ChainFilter, ActFilter, ActorFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter)
     ordering = ("-id",)
@@ -134,6 +139,13 @@ class AuditEntryAdmin(TenantScopedAdmin):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.export)
         return [path("export/<str:form>/", view, name="tenancy_auditentry_export"), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        answer = super().changelist_view(request, {"most_counted": MOST_COUNTED, **(extra_context or {})})
+        if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
+            entries = answer.context_data["cl"].queryset.order_by()
+            answer.context_data["counted"] = entries[: MOST_COUNTED + 1].count()
+        return answer
 
     def export(self, request: HttpRequest, form: str) -> HttpResponseBase:
         """Return the entries that the filters in the query select, as a file."""
