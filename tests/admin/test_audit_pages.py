@@ -95,6 +95,13 @@ def test_an_object_is_listed_with_what_belongs_to_it(log_in: LogIn, acme: World)
         assert [row["object"] for row in csv.DictReader(StringIO(text))] == expected
 
 
+def test_the_list_says_how_many_entries_match(log_in: LogIn, acme: World) -> None:
+    client, address = log_in("tenant-admin"), f"{reverse(LIST)}?act=thing.change"
+    for count, text in ((1, "1 entry"), (2, "2 entries")):
+        add(acme, f"thing {count}")
+        assert f"data-counted>{text}<" in client.get(address).text
+
+
 def test_the_list_shows_details(log_in: LogIn, acme: World) -> None:
     details: dict[str, Any] = {"decision": "approve", "nothing": None, "why": "<b>"}
     audit.record("thing.change", tenant=acme.tenant, actor="user:eva", object_type="thing", object="x", **details)

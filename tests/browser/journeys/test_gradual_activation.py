@@ -62,12 +62,19 @@ def test_a_candidate_is_compared_advanced_and_promoted(tenant: TenantInUse, log_
 
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("candidate")
-def test_a_candidate_is_withdrawn(tenant: TenantInUse, log_in: LogIn) -> None:
+def test_a_candidate_is_withdrawn_and_others_see_it(tenant: TenantInUse, log_in: LogIn) -> None:
     page, clicks = log_in(tenant, Role.RELEASE_MANAGER), Clicks()
     start(page, clicks)
+    watching = log_in(tenant, Role.ON_CALL)
+    open_pipeline(watching, Clicks())
+    expect(watching.get_by_role("button", name="Withdraw 2.0")).to_be_visible()
     page.get_by_label("Reason for the withdrawal").fill("The shops complain")
     clicks.on(page.get_by_role("button", name="Withdraw 2.0"))
     expect(page.get_by_text("Release 2.0 was withdrawn: it gets no further executions.")).to_be_visible()
     expect(page.get_by_text(re.compile("Release 2.0 was withdrawn .* The shops complain"))).to_be_visible()
     assert clicks.count <= MOST_CLICKS_TO_WITHDRAW
+    expect(watching.get_by_text(re.compile("Release 2.0 was withdrawn .* The shops complain"))).to_be_visible(
+        timeout=15_000
+    )
+    expect(watching.get_by_role("button", name="Withdraw 2.0")).to_have_count(0)
     assert set(run(tenant, "none", 10)) == {"1.0"}
