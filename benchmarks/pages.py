@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, Final
 
@@ -156,14 +156,15 @@ def pages(report: Report, plan: Plan) -> None:
             sides.append((Console(product), addresses(product)))
         report.say(f"{TENANT} has {FEW:,} and {many:,} executions")
         for name in sides[0][1]:
-            few, more = (_milliseconds(console, found[name]) for console, found in sides)
+            few, more = _milliseconds([(console, found[name]) for console, found in sides])
             report.add(Measure(f"{name}: {many:,} : {FEW:,}", more, few, "ms", MOST, "at most"))
             report.say(f"{name}: {median(more):.1f} ms, {median(more) / median(few):.2f} times")
 
 
-def _milliseconds(console: Console, address: str) -> list[float]:
-    console.seconds(address)  # the first one warms up
-    return [console.seconds(address) * 1e3 for _ in range(SAMPLES)]
+def _milliseconds(sides: Sequence[tuple[Console, str]]) -> list[list[float]]:
+    """Return the times of a page on each side, in turn. The first ones only warm up the caches."""
+    rounds = [[console.seconds(address) * 1e3 for console, address in sides] for _ in range(SAMPLES + 1)]
+    return [list(times) for times in zip(*rounds[1:], strict=True)]
 
 
 _silent: Callable[[str], None] = lambda _: None  # noqa: E731 - what is said of the few rows

@@ -29,7 +29,8 @@ EXAMPLES_PER_CALLER: Final = 3
 LARGEST_INPUT: Final = 64 * 1024
 """An input that takes more bytes in the table, where it is compressed, is not checked."""
 LONGEST_CHECK_SECONDS: Final = 1.0
-_BATCH: Final = 20
+_BATCH: Final = 100
+"""How many inputs are read at a time, so that not all of them take memory at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from executions.models.campaign import Campaign, CampaignEvent, CampaignItem, St
 from executions.models.execution import (
     CLAIMED,
     DUE_VALUES,
+    LIVE_VALUES,
     LONGEST_TAG,
     MOST_TAGS,
     TERMINAL_VALUES,
@@ -28,6 +29,7 @@ __all__ = [
     "DUE_VALUES",
     "IS_CLAIMED",
     "IS_NEW",
+    "LIVE_VALUES",
     "LONGEST_TAG",
     "MOST_TAGS",
     "TERMINAL_VALUES",

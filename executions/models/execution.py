@@ -19,6 +19,7 @@ from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
 
 TERMINAL_VALUES = sorted(state.value for state in TERMINAL)
+LIVE_VALUES = sorted(state.value for state in State if state not in TERMINAL)
 CLAIMED = "CLAIMED"
 MOST_TAGS = 20
 LONGEST_TAG = 100
@@ -183,6 +184,13 @@ class Execution(models.Model):
             # For the filters of campaigns, and for retention of failed executions.
             models.Index(
                 fields=("tenant", "finished_at", "id"), condition=Q(status__in=["DLQ", "FAILED"]), name="execution_dead"
+            ),
+            # For the counts of failures on the pages of releases.
+            models.Index(
+                fields=("release", "status"),
+                include=("tenant", "smoke"),
+                condition=Q(status__in=["DLQ", "FAILED"]),
+                name="execution_dead_by_release",
             ),
             # For searches. A submission writes to none of them, except for tags.
             models.Index(

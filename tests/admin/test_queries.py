@@ -67,7 +67,9 @@ def test_no_page_makes_many_queries(log_in: LogIn, acme: World) -> None:
             transaction.set_rollback(True)  # some addresses are those of paused things
         return found
 
-    making.copies(acme.execution, 60, next_due_at=timezone.now() + timedelta(days=1))  # the list has a second page
+    for number in range(101):  # the list has a second page, and an activation checks more inputs than it reads at once
+        changes = {"execution_key": f"copy-{number}", "submitted_by": f"token:{number}"}
+        making.copies(acme.execution, 1, next_due_at=timezone.now() + timedelta(days=1), **changes)
     fill(acme, FEW)
     before = counts()
     fill(acme, MANY)

@@ -252,4 +252,4 @@ def test_the_number_of_queries_depends_on_the_sample_alone(owner: Tenant, active
     with CaptureQueriesContext(connection) as queries:
         found = callers(strict, active)
     assert (found.submissions, found.count, found.sampled, found.checked) == (2001, 51, 200, 200)
-    assert len([each for each in queries if "executions_execution" in str(each["sql"])]) == 1 + 200 / 20
+    assert len([each for each in queries if "executions_execution" in str(each["sql"])]) == 1 + 200 / 100

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from executions.models import DeadLetter, Execution, Worker
 from executions.search import columns
 from executions.search.conditions import STATUSES, Search
-from executions.search.matching import matching, with_failed_step
+from executions.search.matching import MOST_RARE, matching, with_failed_step
 from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
@@ -130,3 +130,17 @@ def test_what_waits_for_a_worker_is_found(db: None) -> None:
     making.silence(*Worker.objects.all())
     assert list(matching([owner], Search(stranded=True))) == [waiting]
     assert list(matching([owner], Search(stranded=False))) == []
+
+
+def test_common_and_rare_tags_are_found_in_the_tenant_alone() -> None:
+    (owner, _), (other, _) = making.ready(), making.ready()
+    for tenant in (owner, other):
+        first = making.execution(tenant, "first")
+        making.copies(first, MOST_RARE + 1, tags=["common"])
+        for key in ("rare-1", "rare-2"):
+            making.copies(first, 1, execution_key=key, tags=["rare"])
+    for tag, count in (("common", MOST_RARE + 1), ("rare", 2), ("none", 0)):
+        rows = found([owner], tag=tag)
+        assert len(rows) == count
+        assert {(row.tenant_id, *(row.tags or [])) for row in rows} <= {(owner.pk, tag)}
+    assert len(found([owner, other], tag="rare")) == 4
