@@ -21,6 +21,7 @@ from tenancy.admin.bounded_list import BoundedList
 from tenancy.admin.exported_list import ExportedList
 from tenancy.audit import exports
 from tenancy.audit.acts import NAMES
+from tenancy.audit.queries import about
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
@@ -55,7 +56,14 @@ class ActorFilter(TextFilter):
 
 
 class ObjectFilter(TextFilter):
-    title = parameter_name = lookup = "object"
+    """Filters by an object and what belongs to it: a pipeline with its releases, a release with its requests."""
+
+    title = "object (with what belongs to it)"
+    parameter_name = "object"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        name = self.value()
+        return about(queryset, name) if name else queryset
 
 
 class RequestFilter(TextFilter):
