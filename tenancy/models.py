@@ -6,10 +6,11 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
-from django.contrib.postgres.indexes import HashIndex
+from django.contrib.postgres.indexes import HashIndex, OpClass
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models.functions import Left
 from django.utils.functional import cached_property
 from knox.models import AbstractAuthToken
 
@@ -20,6 +21,8 @@ SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of
 LONGEST_TERM = 36_500
 LONGEST_TOKEN_DAYS = 365
 NAME_ONCE = "token_name_once"
+INDEXED_OBJECT = 200
+"""How many characters of the object of an audit entry are in the index."""
 
 
 def validate_identifier(text: str) -> None:
@@ -283,7 +286,8 @@ class AuditEntry(models.Model):
         indexes = (
             models.Index(fields=("tenant", "act", "-sequence"), name="audit_act"),
             models.Index(fields=("tenant", "actor", "-sequence"), name="audit_actor"),
-            HashIndex(fields=("object",), name="audit_object"),
+            # Objects may be longer than the longest entry of an index.
+            models.Index(OpClass(Left("object", INDEXED_OBJECT), name="text_pattern_ops"), name="audit_object"),
             HashIndex(fields=("request_id",), name="audit_request"),
             models.Index(fields=("at",), name="audit_time"),
             models.Index(

@@ -23,6 +23,7 @@ from tenancy.admin.bounded_list import BoundedList
 from tenancy.admin.exported_list import ExportedList
 from tenancy.audit import exports
 from tenancy.audit.acts import NAMES
+from tenancy.audit.queries import about
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
@@ -66,7 +67,7 @@ class ObjectFilter(TextFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         name = self.value()
-        return queryset.filter(Q(object=name) | Q(object__startswith=f"{name}/")) if name else queryset
+        return about(queryset, name) if name else queryset
 
 
 class RequestFilter(TextFilter):

@@ -1,7 +1,8 @@
 """Indexes for searches of the audit log by actor, object, request, outcome and time; the name of members on pages."""
 
-import django.contrib.postgres.indexes
+from django.contrib.postgres.indexes import HashIndex, OpClass
 from django.db import migrations, models
+from django.db.models.functions import Left
 
 
 class Migration(migrations.Migration):
@@ -12,11 +13,9 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex("auditentry", models.Index(fields=["tenant", "actor", "-sequence"], name="audit_actor")),
         migrations.AddIndex(
-            "auditentry", django.contrib.postgres.indexes.HashIndex(fields=["object"], name="audit_object")
+            "auditentry", models.Index(OpClass(Left("object", 200), name="text_pattern_ops"), name="audit_object")
         ),
-        migrations.AddIndex(
-            "auditentry", django.contrib.postgres.indexes.HashIndex(fields=["request_id"], name="audit_request")
-        ),
+        migrations.AddIndex("auditentry", HashIndex(fields=["request_id"], name="audit_request")),
         migrations.AddIndex("auditentry", models.Index(fields=["at"], name="audit_time")),
         migrations.AddIndex(
             "auditentry",

@@ -224,3 +224,14 @@ def test_json_lines_have_the_details_as_json(log_in: LogIn, acme: World) -> None
     audit.record("thing.change", tenant=acme.tenant, actor="a", object_type="thing", object="x", number=1)
     [line] = exported(log_in("tenant-admin"), "ndjson", "act=thing.change").splitlines()
     assert json.loads(line)["details"] == {"number": 1}
+
+
+def test_the_filter_by_object_selects_what_belongs_to_it(log_in: LogIn, acme: World) -> None:
+    long = "x" * 300
+    for of in ("a", "a/1.0", "a/1.0/vote", "ab", "a%", "b/a", long, f"{long}/y", f"{long}y", f"{'x' * 200}z"):
+        add(acme, of)
+    client = log_in("tenant-admin")
+    assert sorted(listed(client, "act=thing.change&object=a")) == ["a", "a/1.0", "a/1.0/vote"]
+    assert sorted(listed(client, "act=thing.change&object=a/1.0")) == ["a/1.0", "a/1.0/vote"]
+    assert listed(client, "act=thing.change&object=a%25") == ["a%"]
+    assert sorted(listed(client, f"act=thing.change&object={long}")) == [long, f"{long}/y"]

@@ -68,7 +68,7 @@ def test_a_token_is_shown_once_and_works(tenant: TenantInUse, log_in: LogIn) -> 
     assert plain not in page.content()
     assert plain not in str(page.context.cookies())
     page.get_by_role("link", name="Delete API token").click()
-    page.get_by_role("button", name="Yes, I’m sure").click()
+    page.get_by_role("button", name="Revoke the token").click()
     expect(page.locator("body")).not_to_contain_text("Issue the token")
     assert tenant.http.get(tenant.url("workers")).status_code == 401
 

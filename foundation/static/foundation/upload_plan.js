@@ -65,12 +65,12 @@
   function standing(artifact, given) {
     const same = given.find((each) => each.digest && each.digest === artifact.digest);
     const named = given.find((each) => each.file.name === artifact.file);
-    if (same) return { says: "given", file: same.file };
-    if (named && !named.digest) return { says: "given; the coordinator checks its digest", file: named.file };
+    if (same) return { says: "chosen, digest matches", file: same.file };
+    if (named && !named.digest) return { says: "chosen; the coordinator checks its digest", file: named.file };
     if (named) return { says: "another file: its digest differs", file: named.file, wanted: true };
     if (!artifact.isStored) return { says: "needs no file" };
     if (artifact.isInRepository) return { says: "the coordinator fetches it from its repository" };
-    return { says: "wanted", wanted: true };
+    return { says: "missing", wanted: true };
   }
 
   async function show() {
@@ -109,7 +109,7 @@
     plan.hidden = false;
     const wanted = rows.filter((row) => row.wanted).map((row) => row.artifact.file || row.artifact.id);
     const more = found.more ? ` ${found.more} more artifacts are not shown.` : "";
-    status.textContent = (wanted.length ? `Still wanted: ${wanted.join(", ")}.` : "No files are missing.") + more;
+    status.textContent = (wanted.length ? `Missing files: ${wanted.join(", ")}.` : "No files are missing.") + more;
   }
 
   function line(id, name, digest, says, file, isWanted) {
