@@ -82,7 +82,7 @@ def test_an_interaction_is_completed_and_the_execution_succeeds(
     page.get_by_role("button", name="Answer", exact=True).press("Enter")
     page.wait_for_url("**/change/")
     expect(page.locator("[data-answer]")).to_contain_text("fine by me")
-    expect(page.locator("[data-answer]")).to_contain_text(f"user:operator-{tenant.tenant.slug}")
+    expect(page.locator("[data-answer]")).to_contain_text(f"operator-{tenant.tenant.slug}")
     second.get_by_role("radio", name="No", exact=True).check()
     second.get_by_role("button", name="Answer", exact=True).click()
     second.wait_for_url("**/change/")
