@@ -4,7 +4,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0016_finished_counts"),)
+    dependencies = (("executions", "0017_failures_by_release"),)
     operations = (
         migrations.AlterModelOptions(
             "interaction", {"ordering": ("deadline", "created_at", "id"), "verbose_name": "question"}
