@@ -18,7 +18,7 @@ from tenancy.audit import exports
 from tenancy.models import AuditEntry
 from tenancy.preferences import choose_zone
 from tests.admin.conftest import LogIn, World
-from tests.raw_sql import run
+from tests.raw_sql import run, unguarded
 
 LIST = "admin:tenancy_auditentry_changelist"
 
@@ -148,13 +148,15 @@ def test_a_text_that_is_no_time_says_what_to_type(log_in: LogIn, acme: World) ->
 
 
 def add_many(world: World, count: int) -> None:
-    run(
-        "INSERT INTO tenancy_auditentry (tenant_id, actor, act, object_type, object, outcome, reason, request_id, "
-        "address, details) SELECT %s, 'user:eva', 'thing.change', 'thing', number, 'granted', '', '', '', '{}' "
-        "FROM generate_series(1, %s) number",
-        world.tenant.pk,
-        count,
-    )
+    """Add entries without their trigger, which updates one row for each."""
+    with unguarded(AuditEntry):
+        run(
+            "INSERT INTO tenancy_auditentry (tenant_id, sequence, at, actor, act, object_type, object, outcome, "
+            "reason, request_id, address, details, previous_hash, hash) SELECT %s, 1000 + number, now(), 'user:eva', "
+            "'thing.change', 'thing', number, 'granted', '', '', '', '{}', '', '' FROM generate_series(1, %s) number",
+            world.tenant.pk,
+            count,
+        )
 
 
 def test_the_list_counts_up_to_a_number(log_in: LogIn, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +169,8 @@ def test_the_list_counts_up_to_a_number(log_in: LogIn, acme: World, monkeypatch:
 
 
 def test_a_search_that_takes_too_long_says_so(log_in: LogIn, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_many(acme, 10_000)
+    add_many(acme, 20_000)
+    run("DROP INDEX audit_object")
     monkeypatch.setattr(bounded_list, "LIST_SECONDS", 0.001)
     answer = log_in("tenant-admin").get(f"{reverse(LIST)}?object=none")
     assert 'data-problem="QUERY_TOO_SLOW"' in answer.text
