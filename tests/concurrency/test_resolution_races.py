@@ -11,6 +11,7 @@ from psycopg import sql
 from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import artifact_store
 from releases.models import Artifact, Blob, Release
+from releases.registration.progress import Progress
 from releases.registration.registrar import verify_release
 from releases.registration.resolution import resolve
 from releases.states import Status
@@ -71,14 +72,14 @@ def test_downloads_and_uploads_of_the_same_bytes_do_not_deadlock() -> None:
     for _ in range(3):
         releases = [verifying(FIRST, SECOND), verifying(SECOND, FIRST)]
         upload = partial(making.upload, making.tenant(), located.descriptor(FIRST, SECOND), *FILES)
-        calls = [partial(resolve, release, renew) for release in releases]
-        results_of(race(*calls, *calls, upload))
+        calls = [partial(resolve, release, renew, Progress(release.pk)) for release in releases * 2]
+        results_of(race(*calls, upload))
         assert [held(release) for release in releases] == [DIGESTS, DIGESTS[::-1]]
 
 
 def test_release_and_bytes_are_locked_until_the_artifact_is_written() -> None:
     release = verifying(FIRST)
-    with stopped_before_writing(Artifact, partial(resolve, release, renew)) as stopped:
+    with stopped_before_writing(Artifact, partial(resolve, release, renew, Progress(release.pk))) as stopped:
         assert locked([release], against="NO KEY UPDATE") == [release]
         assert digest_lock(DIGESTS[0]) == "shared"
         assert held(release) == [None]
