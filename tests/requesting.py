@@ -38,7 +38,7 @@ def read(owner: Tenant) -> Pipeline:
     return queries.pipeline(owner, making.PIPELINE)
 
 
-def asked(release: Release, requester: User | None = None, **more: Any) -> ActivationRequest:
+def open_request(release: Release, requester: User | None = None, **more: Any) -> ActivationRequest:
     """Return a new request of a new release manager, by default."""
     requester = requester or person(release.pipeline.tenant)
     return ask(release, requester=requester, **{"actor": f"user:{requester.username}", "reason": "faster", **more})

@@ -204,7 +204,7 @@ class RequestAdmin(ReadOnlyAdmin):
             "releases/activation_request.html",
             title=str(found),
             original=found,
-            asked=found,
+            activation_request=found,
             variant=VARIANTS[found.status],
             active=pipeline.activation,
             may_activate=self.may(request, Scope.ACTIVATE, found),

@@ -48,8 +48,8 @@ def _release(world: World, number: int) -> None:
         making.registered(world.tenant, "2.0", pipeline_id=other.pipeline.pipeline_id), gradual.plan(50), actor="user:x"
     )
     Pipeline.objects.filter(pk=world.release.pipeline_id).update(approvals=3)
-    asked = requesting.asked(newer, operation_key=f"asked-{number}")
-    requesting.voted(asked)
+    request = requesting.open_request(newer, operation_key=f"asked-{number}")
+    requesting.voted(request)
     Pipeline.objects.filter(pk=world.release.pipeline_id).update(approvals=0)
     wrong = making.descriptor(making.contract(pipeline_id), b"other", f"bad-{number}")
     verify_release(making.upload(world.tenant, wrong, b"something else").release.pk)

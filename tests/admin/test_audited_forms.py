@@ -19,7 +19,7 @@ from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_change_what import FORMS, PEOPLE, running, shared_view, unneeded
-from tests.admin.test_who_may_open_what import asked, campaign, draft, key
+from tests.admin.test_who_may_open_what import activation_request, campaign, draft, key
 
 PASSWORD = "correct horse battery"
 
@@ -38,7 +38,7 @@ def test_a_form_leaves_one_entry_granted_or_denied(log_in: LogIn, acme: World, s
     shared_view(acme)
     activate(making.registered(acme.tenant, "0.9", pipeline_id="acme.orders"), actor="user:test")
     activate(acme.release, actor="user:test", reason="back")
-    asked(acme)
+    activation_request(acme)
     clients = {who: log_in(who) for who in PEOPLE}
     users = {"tenant-admin": "tenant-admin-of-acme", "stranger": "tenant-admin-of-globex"}
     for name, arguments, fields, allowed in FORMS:

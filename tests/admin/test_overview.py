@@ -49,7 +49,7 @@ def stranded(world: World) -> None:
 def approvals(world: World) -> None:
     release = making.registered(world.tenant, pipeline_id=f"{world.tenant.slug}.asked")
     Pipeline.objects.filter(pk=release.pipeline_id).update(approvals=2)
-    requesting.asked(release)
+    requesting.open_request(release)
 
 
 def rejected(world: World) -> None:
@@ -66,8 +66,8 @@ def artifacts(world: World) -> None:
 
 
 def questions(world: World) -> None:
-    asked = operator_rows.question(world)
-    Interaction.objects.filter(pk=asked.pk).update(deadline=timezone.now() + timedelta(minutes=30))
+    question = operator_rows.question(world)
+    Interaction.objects.filter(pk=question.pk).update(deadline=timezone.now() + timedelta(minutes=30))
 
 
 def drift(world: World) -> None:

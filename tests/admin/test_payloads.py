@@ -129,7 +129,7 @@ def test_the_result_and_the_input_are_shown_as_json_that_opens_and_closes(log_in
     assert log_in("operator").get(address(made, "result")).json() == {"ok": True}
 
 
-def test_a_large_input_is_cut_and_downloaded_whole(log_in: LogIn, acme: World) -> None:
+def test_a_large_input_is_cut_on_the_page_and_complete_in_the_download(log_in: LogIn, acme: World) -> None:
     value = {"items": ["x" * 100] * 5_000}
     made = making.execution(acme.tenant, "large", value, pipeline_id="acme.orders")
     answer = log_in("operator").get(page(made, "payloads"))
@@ -166,11 +166,21 @@ def run(command: str, folder: Path) -> list[str]:
 def test_the_command_submits_the_same_input_again(log_in: LogIn, acme: World, tmp_path: Path) -> None:
     made = making.execution(acme.tenant, "hard", HARD, pipeline_id="acme.orders")
     shown = log_in("operator").get(page(made, "payloads"))
-    given = run(shown.context["curl"]["text"], tmp_path)
-    assert given[:4] == ["--fail-with-body", "--request", "POST", "http://testserver/api/v1/tenants/acme/executions"]
-    assert given[4:8] == ["--header", "Authorization: Bearer the token", "--header", "Content-Type: application/json"]
-    assert given[8] == "--data-raw"
-    body = json.loads(given[9])
+    arguments = run(shown.context["curl"]["text"], tmp_path)
+    assert arguments[:4] == [
+        "--fail-with-body",
+        "--request",
+        "POST",
+        "http://testserver/api/v1/tenants/acme/executions",
+    ]
+    assert arguments[4:8] == [
+        "--header",
+        "Authorization: Bearer the token",
+        "--header",
+        "Content-Type: application/json",
+    ]
+    assert arguments[8] == "--data-raw"
+    body = json.loads(arguments[9])
     assert body.pop("idempotencyKey") != "hard"
     assert body == {"pipelineId": "acme.orders", "input": HARD}
 
@@ -178,18 +188,18 @@ def test_the_command_submits_the_same_input_again(log_in: LogIn, acme: World, tm
 @pytest.mark.parametrize("text", ["", "'", "\\", "$TOKEN", "\n", "@file", "a" * 20_000, "!event", "~", "*"])
 def test_the_shell_changes_nothing_but_the_token(text: str, tmp_path: Path) -> None:
     url = "https://example.org/a?b=c&d='e'"
-    given = run(curl.command(url, text), tmp_path)
-    assert (given[3], given[-2:]) == (url, ["--data-raw", text])
+    arguments = run(curl.command(url, text), tmp_path)
+    assert (arguments[3], arguments[-2:]) == (url, ["--data-raw", text])
 
 
 def test_the_api_accepts_the_command(log_in: LogIn, acme: World, tmp_path: Path) -> None:
     owner = User.objects.get(username="tenant-admin-of-acme")
     _, plain = issue_token(acme.tenant, owner, "again", [Scope.SUBMIT], lifetime=None)
     command = log_in("operator").get(page(acme.execution, "payloads")).context["curl"]["text"]
-    given = run(command, tmp_path)
+    arguments = run(command, tmp_path)
     client = APIClient(HTTP_AUTHORIZATION=f"Bearer {plain}")
-    path = given[3].removeprefix("http://testserver")
-    answers = [client.generic("POST", path, given[-1], content_type="application/json") for _ in range(2)]
+    path = arguments[3].removeprefix("http://testserver")
+    answers = [client.generic("POST", path, arguments[-1], content_type="application/json") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 200]
     new = Execution.objects.get(pk=uuid.UUID(answers[0].json()["executionId"]))
     assert new.pk != acme.execution.pk

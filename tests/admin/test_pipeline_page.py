@@ -53,8 +53,8 @@ def test_it_shows_requests_that_are_not_decided(log_in: LogIn, acme: World) -> N
     second = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
     second.pipeline.approvals = 2
     second.pipeline.save(update_fields=["approvals"])
-    asked = requesting.asked(second)
-    assert section(log_in("viewer"), acme)["scheduled"] == [asked]
+    request = requesting.open_request(second)
+    assert section(log_in("viewer"), acme)["scheduled"] == [request]
 
 
 def switch(version: str, hours_ago: float) -> Activation:

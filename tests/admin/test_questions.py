@@ -234,9 +234,9 @@ def test_a_question_is_claimed_and_released_and_others_see_who_has_it(log_in: Lo
     one, mine, other = ask(world), log_in("operator"), log_in("on-call")
     assert "Not claimed." in page(mine, one).text
     assert "You have claimed the question" in post(mine, one, "claim").text
-    seen = page(other, one).text
-    assert "<strong>operator</strong> is working on it" in seen
-    assert "Take over from operator" in seen
+    text = page(other, one).text
+    assert "<strong>operator</strong> is working on it" in text
+    assert "Take over from operator" in text
     assert "You are working on it" in page(mine, one).text
     post(mine, one, "release")
     assert kinds(one) == [("CLAIMED", "user:operator"), ("RELEASED", "user:operator")]

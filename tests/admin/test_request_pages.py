@@ -185,8 +185,8 @@ def test_the_form_of_a_gradual_activation_requests_it(log_in: LogIn, newer: Rele
     assert "APPROVAL_REQUIRED" in said(client.post(address, fields, follow=True))[0]
     assert "REASON_REQUIRED" in said(client.post(address, {**fields, "request": "1"}, follow=True))[0]
     for _ in range(2):  # a repeated form is the same request
-        asked = client.post(address, {**fields, "request": "1", "reason": "faster"}, follow=True)
-        assert said(asked) == ["The request waits for 1 approval by other people."]
+        page = client.post(address, {**fields, "request": "1", "reason": "faster"}, follow=True)
+        assert said(page) == ["The request waits for 1 approval by other people."]
     made = ActivationRequest.objects.get()
     shown = client.get(reverse("admin:releases_activationrequest_change", args=[made.pk])).text
     assert "5 % for 20 executions and 0 minutes; tags canary" in shown.partition("data-plan")[2]

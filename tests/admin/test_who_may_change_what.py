@@ -20,7 +20,7 @@ from tests.admin.test_who_may_open_what import (
     ADMINS,
     OPERATORS,
     RELEASERS,
-    asked,
+    activation_request,
     campaign,
     dead,
     draft,
@@ -116,8 +116,13 @@ FORMS: list[Form] = [
         {**WHY, "operation_key": "k", "expected_release_version": "1.0", "activate_at": soon().isoformat()},
         RELEASERS,
     ),
-    ("releases_activationrequest_vote", lambda w: [asked(w)], {"decision": "approve", "round": "1"}, RELEASERS),
-    ("releases_activationrequest_withdraw", lambda w: [asked(w)], WHY, RELEASERS),
+    (
+        "releases_activationrequest_vote",
+        lambda w: [activation_request(w)],
+        {"decision": "approve", "round": "1"},
+        RELEASERS,
+    ),
+    ("releases_activationrequest_withdraw", lambda w: [activation_request(w)], WHY, RELEASERS),
     ("releases_trustedkey_revoke", lambda w: [key(w)], WHY, ADMINS),
     ("executions_interaction_answer", lambda w: [question(w)], {"response": "1"}, OPERATORS),
     ("executions_interaction_claim", lambda w: [question(w)], {}, OPERATORS),
@@ -159,7 +164,7 @@ def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(
     draft(acme)
     key(acme)
     unneeded(acme)
-    asked(acme)
+    activation_request(acme)
     running(acme)
     shared_view(acme)
     clients = {who: log_in(who) for who in PEOPLE}

@@ -73,13 +73,13 @@ def key(world: World) -> object:
     return (world.tenant.trusted_keys.first() or signing.trusted(world.tenant)).pk
 
 
-def asked(world: World) -> object:
+def activation_request(world: World) -> object:
     """Return the key of a request that needs two votes, in a separate pipeline."""
     found = ActivationRequest.objects.filter(pipeline__tenant=world.tenant).first()
     if found is None:
         release = making.registered(world.tenant, pipeline_id=f"{world.tenant.slug}.asked")
         Pipeline.objects.filter(pk=release.pipeline_id).update(approvals=2)
-        found = requesting.asked(release)
+        found = requesting.open_request(release)
     return found.pk
 
 
@@ -129,7 +129,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "attachment": (attachment, MEMBERS, 404),
     "artifact": (artifact, MEMBERS, 404),
     "descriptor": (of("releases_release_descriptor", lambda w: w.release.pk), MEMBERS, 404),
-    "activation request": (of("releases_activationrequest_change", asked), MEMBERS, 404),
+    "activation request": (of("releases_activationrequest_change", activation_request), MEMBERS, 404),
     "activation requests": (plain("releases_activationrequest_changelist"), (*MEMBERS, "stranger"), 403),
     "trusted key": (of("releases_trustedkey_change", key), MEMBERS, 404),
     "trusted keys": (plain("releases_trustedkey_changelist"), (*MEMBERS, "stranger"), 403),
@@ -224,7 +224,7 @@ READ_ONLY: dict[str, Callable[[World], object]] = {
     "releases_pipeline": lambda w: w.release.pipeline_id,
     "releases_release": lambda w: w.release.pk,
     "releases_trustedkey": key,
-    "releases_activationrequest": asked,
+    "releases_activationrequest": activation_request,
     "executions_execution": lambda w: w.execution.pk,
     "executions_worker": lambda w: w.worker.pk,
     "executions_interaction": question,

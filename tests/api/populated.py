@@ -16,7 +16,7 @@ from releases.models import ArtifactUpload
 from releases.registration import attachments
 from tests import gradual, making, signing
 from tests.api.tenant_api import TenantApi
-from tests.requesting import asked, soon
+from tests.requesting import open_request, soon
 from wire.messages.celery_messages import OutcomeGroup
 
 
@@ -39,7 +39,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     key = signing.trusted(owner)
     [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     making.deployed(release)
-    request = asked(making.registered(owner, "asked"), actor="user:eva", activate_at=soon())
+    request = open_request(making.registered(owner, "asked"), actor="user:eva", activate_at=soon())
     candidate = making.registered(owner, "0.8", body="candidate")
     running = start(candidate, gradual.plan(5, 50, tags=("beta",)), actor="user:eva", reason="faster")
     upload = ArtifactUpload.objects.create(

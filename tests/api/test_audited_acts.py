@@ -18,7 +18,7 @@ from tests import making, signing
 from tests.api.populated import populate
 from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, everything, file, upload
 from tests.api.test_every_endpoint import BODIES
-from tests.requesting import asked, soon
+from tests.requesting import open_request, soon
 from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
@@ -186,7 +186,7 @@ def test_a_rollback_and_a_retirement_leave_one_entry_each(ours: TenantApi) -> No
 def test_a_vote_leaves_one_entry(ours: TenantApi) -> None:
     release = making.registered(ours.tenant, "2.0")
     Pipeline.objects.filter(pk=release.pipeline_id).update(approvals=2)
-    path = f"pipelines/{{pipeline_id}}/activation-requests/{asked(release).pk}/votes"
+    path = f"pipelines/{{pipeline_id}}/activation-requests/{open_request(release).pk}/votes"
     body, token = {"decision": "approve", "round": 1, "comment": "fine"}, ours.all_scopes
     before = len(entries())
     for _ in range(2):  # a repeated vote changes nothing

@@ -115,19 +115,23 @@ def test_the_export_is_signed_and_tells_the_whole_history(
     assert json.loads(payload) == history.statement(read(ours))
     statement = activation_statement.read(payload)
     assert statement.contradictions() == []
-    told = statement.predicate
-    assert (told.tenant, told.pipeline_id, told.omitted_activations) == (ours.tenant.slug, making.PIPELINE, 0)
-    assert [(each.sequence, each.kind, each.release_version) for each in told.activations] == [
+    predicate = statement.predicate
+    assert (predicate.tenant, predicate.pipeline_id, predicate.omitted_activations) == (
+        ours.tenant.slug,
+        making.PIPELINE,
+        0,
+    )
+    assert [(each.sequence, each.kind, each.release_version) for each in predicate.activations] == [
         *((1, "activation", "1.0"), (2, "activation", "2.0"), (3, "rollback", "1.0"))
     ]
-    assert [(each.actor, each.reason) for each in told.activations[1:]] == [
+    assert [(each.actor, each.reason) for each in predicate.activations[1:]] == [
         *(("user:ann", "faster"), ("user:eva", "it fails"))
     ]
-    assert [datetime.fromisoformat(each.activated_at) for each in told.activations] == times
+    assert [datetime.fromisoformat(each.activated_at) for each in predicate.activations] == times
     first = Release.objects.get(pk=ours.release.pk)
-    assert told.releases[0].descriptor_digest.sha256 == first.descriptor_digest.removeprefix("sha256:")
-    assert [each.digest for each in told.releases[0].artifacts] == [first.artifacts.get().digest]
-    assert [each.revocation for each in told.releases] == [None, None]
+    assert predicate.releases[0].descriptor_digest.sha256 == first.descriptor_digest.removeprefix("sha256:")
+    assert [each.digest for each in predicate.releases[0].artifacts] == [first.artifacts.get().digest]
+    assert [each.revocation for each in predicate.releases] == [None, None]
     revoke(first, actor="user:eva", reason="leaks")
     assert ours.get(EXPORT).content != response.content
     revoked = activation_statement.read(base64.b64decode(ours.get(EXPORT).json()["payload"])).predicate.releases[0]

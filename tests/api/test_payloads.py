@@ -45,7 +45,7 @@ def succeeded(ready: tuple[Tenant, Release]) -> Execution:
     return made
 
 
-def asked(ready: tuple[Tenant, Release]) -> Interaction:
+def question_of(ready: tuple[Tenant, Release]) -> Interaction:
     owner, release = ready
     made = making.execution(owner, "asks")
     [claim] = making.claimed(owner)
@@ -106,7 +106,7 @@ def test_a_repeated_submission_shows_the_message_only_to_readers(ready: tuple[Te
 def test_questions_and_answers_are_shown_to_readers_and_to_those_who_answer(
     scopes: tuple[Scope, ...], visible: bool, ready: tuple[Tenant, Release]
 ) -> None:
-    question = asked(ready)
+    question = question_of(ready)
     interactions.complete(ready[0], interaction_id=question.pk, response={"text": SECRET}, actor="user:eva")
     caller = Caller(ready[0], *scopes)
     for shown in (caller.get(f"interactions/{question.pk}"), *caller.get("interactions")["items"]):
@@ -115,7 +115,7 @@ def test_questions_and_answers_are_shown_to_readers_and_to_those_who_answer(
 
 
 def test_a_question_can_be_answered_without_the_scope(ready: tuple[Tenant, Release]) -> None:
-    question = asked(ready)
+    question = question_of(ready)
     answer = {"interactionId": str(question.pk), "response": {"n": 1}}
     assert Caller(ready[0], Scope.ANSWER).post("interactions/complete", answer)["status"] == "COMPLETED"
 

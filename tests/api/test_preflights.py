@@ -40,7 +40,7 @@ def second(first: Release, ours: TenantApi) -> Release:
     return release
 
 
-def asked(ours: TenantApi, **more: Any) -> dict[str, Any]:
+def preflight(ours: TenantApi, **more: Any) -> dict[str, Any]:
     response = ours.get(PREFLIGHT, **more)
     assert response.status_code == 200, response.content
     found: dict[str, Any] = response.json()
@@ -53,7 +53,7 @@ def submit(ours: TenantApi, key: str, value: dict[str, Any]) -> Any:
 
 def test_what_it_says_is_what_the_activation_and_the_callers_meet(ours: TenantApi, second: Release) -> None:
     sent = submit(ours, "before", {"id": "very secret"}).json()
-    found = asked(ours)
+    found = preflight(ours)
     assert (found["releaseVersion"], found["activeReleaseVersion"], found["kind"]) == ("2.0", "1.1", "activation")
     assert (found["allowed"], [each["code"] for each in found["refusals"]]) == (False, ["WORKER_REQUIRED"])
     assert [(gate["name"], gate["verdict"]) for gate in found["gates"]] == [("worker", "unmet")]
@@ -75,7 +75,7 @@ def test_what_it_says_is_what_the_activation_and_the_callers_meet(ours: TenantAp
 
     refused(ours.post("pipelines/{pipeline_id}/activations", {"releaseVersion": "2.0"}), 409, "WORKER_REQUIRED")
     making.worker(second, "worker-2.0", capacity=3)
-    found = asked(ours)
+    found = preflight(ours)
     assert (found["allowed"], found["refusals"], found["workers"]) == (True, [], {"eligible": 1, "capacity": 3})
     assert ours.post("pipelines/{pipeline_id}/activations", {"releaseVersion": "2.0"}).status_code == 201
     problem = refused(submit(ours, "after", {"id": "a"}), 422, "INPUT_INVALID")
@@ -91,7 +91,7 @@ def test_the_response_conforms_to_the_document(ours: TenantApi, second: Release)
 def test_it_changes_nothing(ours: TenantApi, second: Release) -> None:
     token = ours.all_scopes
     before = everything()
-    asked(ours, token=token)
+    preflight(ours, token=token)
     assert everything() == before
 
 
@@ -110,17 +110,17 @@ def test_releases_of_another_tenant_are_unknown(ours: TenantApi, theirs: TenantA
 
 def test_callers_of_another_tenant_are_not_named(ours: TenantApi, theirs: TenantApi, second: Release) -> None:
     theirs.post("executions", {"pipelineId": making.PIPELINE, "input": {}, "idempotencyKey": "k"})
-    names = [each["name"] for each in asked(ours)["callers"]["callers"]]
+    names = [each["name"] for each in preflight(ours)["callers"]["callers"]]
     assert names == ["token:test"]  # the execution of the fixture
 
 
 def test_the_number_of_queries_is_bounded(ours: TenantApi, second: Release) -> None:
     submit(ours, "first", {"id": "a"})
-    asked(ours)
+    preflight(ours)
     with CaptureQueriesContext(connection) as few:
-        asked(ours)
+        preflight(ours)
     making.worker(second, "w1")
     making.worker(second, "w2")
     with CaptureQueriesContext(connection) as more:
-        asked(ours)
+        preflight(ours)
     assert len(more) == len(few) < 60

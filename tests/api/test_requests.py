@@ -14,7 +14,7 @@ from tenancy.roles import GRANTS, Role, Scope
 from tests import making
 from tests.api.tenant_api import TenantApi, everything, fields, refused
 from tests.api.test_responses import conforms, document
-from tests.requesting import asked, let_pass, person, soon
+from tests.requesting import let_pass, open_request, person, soon
 
 __all__ = ["document"]
 pytestmark = pytest.mark.django_db
@@ -71,7 +71,7 @@ def test_a_quorum_of_other_people_activates_the_release(
 
 
 def test_a_vote_on_an_outdated_round_says_what_moved(ours: TenantApi, newer: Release) -> None:
-    made = asked(newer)
+    made = open_request(newer)
     policy.change(newer.pipeline, {"reasonRequired": True}, actor="user:eva")
     found = refused(ours.post(f"{PATH}/{made.pk}/votes", YES), 409, "REQUEST_RESTARTED")
     assert (found["round"], found["moved"]) == (2, [{"member": "reasonRequired", "before": False, "after": True}])
@@ -128,7 +128,7 @@ def test_a_rejected_request_changes_nothing(
 
 @pytest.mark.parametrize("role", list(Role))
 def test_only_roles_that_activate_request_vote_and_withdraw(ours: TenantApi, newer: Release, role: Role) -> None:
-    made, token = asked(newer), ours.all_scopes
+    made, token = open_request(newer), ours.all_scopes
     Membership.objects.filter(user=ours.admin).update(role=role)
     for path, body, status in (
         (PATH, BODY, 201),
@@ -165,7 +165,7 @@ def test_an_override_is_an_administrators_if_the_policy_allows_it(ours: TenantAp
 
 
 def test_a_request_of_another_pipeline_is_unknown(ours: TenantApi, newer: Release) -> None:
-    made = asked(newer)
+    made = open_request(newer)
     making.registered(ours.tenant, pipeline_id="org.example.other")
     path = f"pipelines/org.example.other/activation-requests/{made.pk}"
     refused(ours.get(path), 404, "REQUEST_UNKNOWN")

@@ -111,14 +111,14 @@ def retirement() -> Scene:
 
 def last_vote() -> Scene:
     """Cast the vote that approves a request, which waits for its time."""
-    request = requesting.asked(requesting.candidate(), activate_at=requesting.soon())
+    request = requesting.open_request(requesting.candidate(), activate_at=requesting.soon())
     voter = requesting.person(request.release.pipeline.tenant)
     return partial(requesting.voted, request, voter), [request.pipeline, request]
 
 
 def due_request() -> Scene:
     """Carry out an approved request whose time has come."""
-    request = requesting.asked(requesting.candidate(0), activate_at=requesting.soon())
+    request = requesting.open_request(requesting.candidate(0), activate_at=requesting.soon())
     requesting.let_pass(request, 2)
     return partial(carry_out, request), [request.pipeline, request]
 

@@ -20,7 +20,7 @@ from tests import making
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
-from tests.requesting import active, asked, candidate, let_pass, person, soon, voted
+from tests.requesting import active, candidate, let_pass, open_request, person, soon, voted
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)
@@ -50,7 +50,7 @@ def require_sound(release: Release) -> None:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_two_last_votes_activate_once(_: int, approvals: int) -> None:
     release = candidate(approvals)
-    request = asked(release)
+    request = open_request(release)
     won, lost = parted(race(voting(request), voting(request)))
     assert (len(won), lost) == ((2, []) if approvals == 2 else (1, ["RequestNotOpen"]))
     assert statuses() == ["ACTIVATED"]
@@ -61,7 +61,7 @@ def test_two_last_votes_activate_once(_: int, approvals: int) -> None:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_a_refusal_and_the_last_approval_exclude_each_other(_: int) -> None:
     release = candidate()
-    request = asked(release)
+    request = open_request(release)
     won, lost = parted(race(voting(request), voting(request, Decision.REFUSE)))
     assert (len(won), lost) == (1, ["RequestNotOpen"])
     assert statuses() == [won[0].status]
@@ -70,7 +70,7 @@ def test_a_refusal_and_the_last_approval_exclude_each_other(_: int) -> None:
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_a_person_with_two_tokens_votes_once(_: int) -> None:
-    request = asked(candidate(2))
+    request = open_request(candidate(2))
     voter = person(request.release.pipeline.tenant)
     made = results_of(race(*[partial(voted, request, voter)] * 4))
     assert {each.status for each in made} == {"OPEN"}
@@ -83,7 +83,7 @@ def test_an_activation_by_another_path_and_the_last_vote(_: int) -> None:
     release = candidate()
     policy.change(release.pipeline, {"emergencyOverride": True}, actor="user:admin")
     rival = making.registered(release.pipeline.tenant, "3.0")
-    request = asked(release)
+    request = open_request(release)
     overriding = partial(activate, rival, **WHY, override=True)
     vote_result, activation = race(voting(request), overriding)
     assert isinstance(activation, Activation)
@@ -101,7 +101,7 @@ def test_an_activation_by_another_path_and_the_last_vote(_: int) -> None:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_a_change_of_the_policy_and_the_last_vote(_: int) -> None:
     release = candidate()
-    request = asked(release)
+    request = open_request(release)
     changing = partial(policy.change, release.pipeline, {"retryLimit": 7}, actor="user:admin")
     vote_result, _changed = race(voting(request), changing)
     request.refresh_from_db()
@@ -118,7 +118,7 @@ def test_a_change_of_the_policy_and_the_last_vote(_: int) -> None:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_a_withdrawal_and_the_clock_exclude_each_other(_: int) -> None:
     release = candidate(0)
-    request = asked(release, activate_at=soon())
+    request = open_request(release, activate_at=soon())
     let_pass(request, 2)
     gone, carried_out = race(partial(withdraw, request, **WHY), carry_out_due)
     assert carried_out in (0, 1)
@@ -133,7 +133,7 @@ def test_a_withdrawal_and_the_clock_exclude_each_other(_: int) -> None:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_clocks_activate_a_due_request_once(_: int) -> None:
     release = candidate(0)
-    let_pass(asked(release, activate_at=soon()), 2)
+    let_pass(open_request(release, activate_at=soon()), 2)
     results_of(race(*[carry_out_due] * 4))
     assert Activation.objects.filter(release=release).count() == 1
     assert statuses() == ["ACTIVATED"]
@@ -141,7 +141,7 @@ def test_clocks_activate_a_due_request_once(_: int) -> None:
 
 
 def test_clocks_expire_a_late_request_once() -> None:
-    let_pass(asked(candidate()), 73)
+    let_pass(open_request(candidate()), 73)
     assert sum(results_of(race(*[expire] * 4))) == 1
     assert AuditEntry.objects.filter(act="activation_request.expire").count() == 1
 
@@ -152,7 +152,7 @@ def test_of_eight_requests_that_are_approved_at_once_one_is_activated(_: int) ->
     release = candidate()
     owner = release.pipeline.tenant
     releases = [release, *(making.registered(owner, f"3.{number}") for number in range(7))]
-    asking = [partial(asked, each, person(owner)) for each in releases]
+    asking = [partial(open_request, each, person(owner)) for each in releases]
     made = results_of(race(*asking))
     results = race(*[voting(request) for request in made])
     assert {type(each).__name__ for each in results} <= {"ActivationRequest", "RequestRestarted"}
@@ -166,7 +166,7 @@ def test_of_eight_requests_that_are_approved_at_once_one_is_activated(_: int) ->
 def test_concurrent_repeats_of_a_request_are_one() -> None:
     release = candidate()
     requester = person(release.pipeline.tenant)
-    made = results_of(race(*[partial(asked, release, requester, operation_key="k")] * 8))
+    made = results_of(race(*[partial(open_request, release, requester, operation_key="k")] * 8))
     assert {each.pk for each in made} == {ActivationRequest.objects.get().pk}
 
 
@@ -174,7 +174,7 @@ def test_concurrent_repeats_of_a_request_are_one() -> None:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_no_request_slips_past_the_end_of_its_release(_: int, end: Any) -> None:
     release = candidate()
-    asking = partial(asked, release, person(release.pipeline.tenant))
+    asking = partial(open_request, release, person(release.pipeline.tenant))
     _made, _ended = race(asking, partial(end, release, **WHY))
     release.refresh_from_db()
     undecided = ActivationRequest.objects.filter(status__in=["OPEN", "APPROVED"]).exists()
@@ -185,7 +185,7 @@ def test_a_vote_waits_for_an_activation_and_finds_that_the_active_release_moved(
     release = candidate()
     policy.change(release.pipeline, {"emergencyOverride": True}, actor="user:admin")
     rival = making.registered(release.pipeline.tenant, "3.0")
-    request = asked(release)
+    request = open_request(release)
     call = voting(request)
     with thread() as other:
         with transaction.atomic():
@@ -200,7 +200,7 @@ def test_a_vote_waits_for_an_activation_and_finds_that_the_active_release_moved(
 
 def test_a_request_that_is_withdrawn_while_the_clock_waits_is_not_carried_out() -> None:
     release = candidate(0)
-    request = asked(release, activate_at=soon())
+    request = open_request(release, activate_at=soon())
     let_pass(request, 2)
     with thread() as other:
         with transaction.atomic():

@@ -102,14 +102,14 @@ def blobs_to_check() -> Sweep:
 
 
 def due_requests() -> Sweep:
-    rows = [requesting.asked(requesting.candidate(0), activate_at=requesting.soon()) for _ in range(2)]
+    rows = [requesting.open_request(requesting.candidate(0), activate_at=requesting.soon()) for _ in range(2)]
     for row in rows:
         requesting.let_pass(row, 2)
     return carry_out_due, rows
 
 
 def late_requests() -> Sweep:
-    rows = [requesting.asked(requesting.candidate()) for _ in range(2)]
+    rows = [requesting.open_request(requesting.candidate()) for _ in range(2)]
     for row in rows:
         requesting.let_pass(row, 73)
     return expire, rows

@@ -38,11 +38,11 @@ def test_the_clock_carries_out_a_schedule_and_a_vote_activates_at_once(
     assert datetime.fromisoformat(done["activatedAt"]) >= at
     assert tenant.get(scheduled)["activationSequence"] == 1
     tenant.change_policy(v2.pipeline_id, approvals=1)
-    asked = ask(tenant, v2)
+    request_id = ask(tenant, v2)
     voter = running.member(tenant.tenant, Role.RELEASE_MANAGER)
     _, token = issue_token(tenant.tenant, voter, "voter", [Scope.ACTIVATE, Scope.READ], lifetime=None)
     response = requests.post(
-        tenant.url(f"{asked}/votes"),
+        tenant.url(f"{request_id}/votes"),
         json={"decision": "approve", "round": 1},
         headers={"Authorization": f"Bearer {token}"},
         timeout=30,

@@ -111,14 +111,14 @@ def test_a_request_is_activated_with_its_activation(database: Connection) -> Non
 
 @pytest.mark.parametrize("status", ["REVOKED", "RETIRED"])
 def test_a_release_with_an_undecided_request_does_not_end(database: Connection, status: str) -> None:
-    asked = release("2.0", "owner", ASKED_PIPELINE)
+    requested = release("2.0", "owner", ASKED_PIPELINE)
     record = {
         "REVOKED": "INSERT INTO releases_revocation (release_id, actor, reason, open_executions, failed_executions) "
-        f"VALUES ({asked}, '', 'why', 'leave', 0)",
+        f"VALUES ({requested}, '', 'why', 'leave', 0)",
         "RETIRED": "INSERT INTO releases_retirement (release_id, actor, reason, given_up_failures) "
-        f"VALUES ({asked}, '', 'why', 0)",
+        f"VALUES ({requested}, '', 'why', 0)",
     }[status]
-    end = f"UPDATE releases_release SET status = '{status}' WHERE id = {asked}; {record}"
+    end = f"UPDATE releases_release SET status = '{status}' WHERE id = {requested}; {record}"
     assert refusal(database, end, ordinary=True) == "release_ends_without_requests"
     decided = f"{move('OPEN', 'WITHDRAWN')}; {move('APPROVED', 'WITHDRAWN')}; {end}"
     assert refusal(database, decided, ordinary=True) == ""

@@ -15,7 +15,7 @@ from releases.models import Blob, Contract
 from releases.registration.registrar import register, verify_release
 from tests import making
 from tests.deaths import assert_all_or_nothing, each_death
-from tests.requesting import active, asked, candidate, let_pass, person, soon, voted
+from tests.requesting import active, candidate, let_pass, open_request, person, soon, voted
 
 pytestmark = pytest.mark.django_db
 Act = Callable[[], object]
@@ -39,17 +39,17 @@ def revocation() -> Act:
 
 
 def vote() -> Act:
-    request = asked(candidate(2))
+    request = open_request(candidate(2))
     return partial(voted, request, person(request.release.pipeline.tenant))
 
 
 def withdrawal() -> Act:
-    request = asked(candidate())
+    request = open_request(candidate())
     return lambda: withdraw(request, actor="user:test", reason="wrong")
 
 
 def carried_out_request() -> Act:
-    request = asked(candidate(0), activate_at=soon())
+    request = open_request(candidate(0), activate_at=soon())
     let_pass(request, 2)
     return lambda: carry_out(request)
 
@@ -97,7 +97,7 @@ def test_a_process_that_dies_at_any_write_changes_nothing(prepare: Callable[[], 
 def test_an_approval_that_dies_before_its_activation_is_carried_out_by_the_clock() -> None:
     """The last vote is committed first. Then the release is activated, in another transaction."""
     release = candidate()
-    request = asked(release)
+    request = open_request(release)
     voter = person(release.pipeline.tenant)
     approved = 0
     for statement in each_death(lambda: voted(request, voter)):

@@ -19,7 +19,7 @@ from releases.models import Activation, ActivationRequest, GradualActivation, Re
 from tenancy.models import AuditEntry
 from tests import gradual, making
 from tests.raw_sql import rows
-from tests.requesting import active, asked, candidate, let_pass, person, read, soon, voted
+from tests.requesting import active, candidate, let_pass, open_request, person, read, soon, voted
 
 pytestmark = pytest.mark.django_db
 WHO: dict[str, Any] = {"actor": "user:ann"}
@@ -28,7 +28,7 @@ PLAN = gradual.plan(5, 50, tags=("canary",), bounds=Bounds(1, 2, 0.01))
 
 def begun(approvals: int = 1) -> GradualActivation:
     """Return a gradual activation that an approved request started."""
-    request = asked(candidate(approvals), plan=PLAN)
+    request = open_request(candidate(approvals), plan=PLAN)
     for _ in range(approvals):
         request = voted(request)
     found = operations.running(request.release.pipeline)
@@ -53,7 +53,7 @@ def require(approvals: int, release: Release) -> None:
 def test_the_last_approval_starts_what_was_approved() -> None:
     release = candidate(2)
     assert refusal(start, release, PLAN, **WHO).code == "APPROVAL_REQUIRED"
-    request = voted(asked(release, plan=PLAN))
+    request = voted(open_request(release, plan=PLAN))
     assert (request.status, request.plan) == ("OPEN", PLAN.columns)
     done = voted(request)
     made = done.activation
@@ -70,18 +70,18 @@ def test_the_last_approval_starts_what_was_approved() -> None:
 
 
 def test_a_refusal_starts_nothing() -> None:
-    refused = voted(asked(candidate(), plan=PLAN), decision=Decision.REFUSE)
+    refused = voted(open_request(candidate(), plan=PLAN), decision=Decision.REFUSE)
     assert refused.status == "REFUSED"
     assert not GradualActivation.objects.exists()
 
 
 def test_a_policy_without_approvals_starts_at_once() -> None:
-    request = asked(candidate(0), plan=PLAN)
+    request = open_request(candidate(0), plan=PLAN)
     assert (request.status, request.activation.kind) == ("ACTIVATED", "gradual")
 
 
 def test_a_planned_start_waits_for_its_time_and_happens_once() -> None:
-    request = asked(candidate(0), plan=PLAN, activate_at=soon())
+    request = open_request(candidate(0), plan=PLAN, activate_at=soon())
     assert carry_out_due() == 0
     let_pass(request, 2)
     assert carry_out_due() == 1
@@ -90,7 +90,7 @@ def test_a_planned_start_waits_for_its_time_and_happens_once() -> None:
 
 
 def test_a_start_fails_if_something_moved_before_its_time() -> None:
-    request = voted(asked(candidate(), plan=PLAN, activate_at=soon()))
+    request = voted(open_request(candidate(), plan=PLAN, activate_at=soon()))
     policy.change(request.release.pipeline, {"retryLimit": 7}, actor="user:admin")
     let_pass(request, 2)
     done = carry_out(request)
@@ -101,10 +101,10 @@ def test_a_start_fails_if_something_moved_before_its_time() -> None:
 def test_another_plan_under_the_same_operation_key_is_refused() -> None:
     release = candidate()
     requester = person(release.pipeline.tenant)
-    first = asked(release, requester, operation_key="k", plan=PLAN)
-    assert asked(release, requester, operation_key="k", plan=PLAN) == first
+    first = open_request(release, requester, operation_key="k", plan=PLAN)
+    assert open_request(release, requester, operation_key="k", plan=PLAN) == first
     for other in (None, gradual.plan(6)):
-        error = refusal(asked, release, requester, operation_key="k", plan=other)
+        error = refusal(open_request, release, requester, operation_key="k", plan=other)
         assert error.code == "OPERATION_KEY_REUSED"
 
 
@@ -112,10 +112,10 @@ def test_a_start_that_cannot_happen_is_not_requested() -> None:
     release = candidate()
     requester = person(release.pipeline.tenant)
     first = queries.release(read(release.pipeline.tenant), "1.0")
-    assert refusal(asked, first, requester, plan=PLAN).code == "CANDIDATE_ACTIVE"
-    voted(asked(release, plan=PLAN))
+    assert refusal(open_request, first, requester, plan=PLAN).code == "CANDIDATE_ACTIVE"
+    voted(open_request(release, plan=PLAN))
     other = making.registered(release.pipeline.tenant, "3.0")
-    assert refusal(asked, other, requester, plan=PLAN).code == "GRADUAL_ACTIVATION_RUNNING"
+    assert refusal(open_request, other, requester, plan=PLAN).code == "GRADUAL_ACTIVATION_RUNNING"
 
 
 # --- after the start ---
@@ -144,7 +144,7 @@ def test_a_promotion_under_a_stricter_policy_needs_approval(before: int) -> None
     assert refusal(ending.promote, made, **WHO).code == "APPROVAL_REQUIRED"
     denied = AuditEntry.objects.filter(act="gradual_activation.promote", outcome="denied")
     assert denied.count() == 1
-    request = asked(made.candidate)
+    request = open_request(made.candidate)
     for _ in range(before + 1):
         request = voted(request)
     done = gradual.again(made)

@@ -20,7 +20,7 @@ from releases.models import Activation, ActivationRequest, Release, Vote
 from tenancy.models import AuditEntry, Membership
 from tests import making
 from tests.raw_sql import rows, run, unguarded
-from tests.requesting import active, asked, candidate, let_pass, person, read, soon, voted
+from tests.requesting import active, candidate, let_pass, open_request, person, read, soon, voted
 from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
@@ -52,7 +52,7 @@ def test_a_policy_of_approvals_refuses_an_activation_that_nobody_approved() -> N
 
 def test_the_last_approval_activates_what_was_approved() -> None:
     release = candidate(2)
-    first = asked(release)
+    first = open_request(release)
     assert (first.status, first.round, first.base) == ("OPEN", 1, read(release.pipeline.tenant).activation)
     assert voted(first, comment=" fine ").status == "OPEN"
     assert active(release) == "1.0"
@@ -67,7 +67,7 @@ def test_the_last_approval_activates_what_was_approved() -> None:
 def test_nobody_approves_their_own_request_not_even_with_a_token() -> None:
     release = candidate()
     requester = person(release.pipeline.tenant)
-    request = asked(release, requester)
+    request = open_request(release, requester)
     for actor in ("user:x", "token:ci"):
         error = refusal(voted, request, requester, round_number=1, decision=Decision.APPROVE, comment=f"as {actor}")
         assert (error.code, error.status) == ("OWN_REQUEST", 403)
@@ -77,7 +77,7 @@ def test_nobody_approves_their_own_request_not_even_with_a_token() -> None:
 
 def test_a_person_has_one_vote() -> None:
     release = candidate(2)
-    request, voter = asked(release), person(release.pipeline.tenant)
+    request, voter = open_request(release), person(release.pipeline.tenant)
     for _ in range(2):
         assert voted(request, voter).status == "OPEN"
     assert Vote.objects.count() == 1
@@ -87,7 +87,7 @@ def test_a_person_has_one_vote() -> None:
 
 def test_one_refusal_refuses_the_request() -> None:
     release = candidate(2)
-    request = asked(release)
+    request = open_request(release)
     voted(request)
     refused = voted(request, decision=Decision.REFUSE, comment="not on a Friday")
     assert refused.status == "REFUSED"
@@ -98,17 +98,17 @@ def test_one_refusal_refuses_the_request() -> None:
 
 def test_a_policy_without_approvals_activates_at_once() -> None:
     release = candidate(0)
-    assert asked(release).status == "ACTIVATED"
+    assert open_request(release).status == "ACTIVATED"
     assert active(release) == "2.0"
 
 
 def test_a_repeated_operation_key_is_the_same_request() -> None:
     release = candidate()
     requester = person(release.pipeline.tenant)
-    first = asked(release, requester, operation_key="k")
-    assert asked(release, requester, operation_key="k") == first
+    first = open_request(release, requester, operation_key="k")
+    assert open_request(release, requester, operation_key="k") == first
     other = making.registered(release.pipeline.tenant, "3.0")
-    assert refusal(asked, other, requester, operation_key="k").code == "OPERATION_KEY_REUSED"
+    assert refusal(open_request, other, requester, operation_key="k").code == "OPERATION_KEY_REUSED"
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ def test_a_repeated_operation_key_is_the_same_request() -> None:
 )
 def test_a_request_that_is_refused_leaves_none(members: dict[str, Any], code: str) -> None:
     release = candidate()
-    assert refusal(asked, release, person(release.pipeline.tenant), **members).code == code
+    assert refusal(open_request, release, person(release.pipeline.tenant), **members).code == code
 
 
 @pytest.mark.parametrize("days", [-0.01, 365.01])
 def test_a_time_must_be_in_the_next_year(days: float) -> None:
     release = candidate()
     at = soon() - timedelta(hours=1) + timedelta(days=days)
-    error = refusal(asked, release, person(release.pipeline.tenant), activate_at=at)
+    error = refusal(open_request, release, person(release.pipeline.tenant), activate_at=at)
     assert (error.code, error.status) == ("ACTIVATION_TIME_INVALID", 422)
     assert error.errors[0]["field"] == "activateAt"
 
@@ -143,14 +143,14 @@ def change_policy(release: Release) -> list[dict[str, Any]]:
 
 def change_active(release: Release) -> list[dict[str, Any]]:
     rival = making.registered(release.pipeline.tenant, "1.1")
-    voted(asked(rival))
+    voted(open_request(rival))
     return [{"member": "activeRelease", "before": "1.0 (activation 1)", "after": "1.1 (activation 2)"}]
 
 
 @pytest.mark.parametrize("change", [change_policy, change_active])
 def test_a_vote_that_finds_something_moved_restarts_the_request(change: Any) -> None:
     release = candidate()
-    request, voter = asked(release), person(release.pipeline.tenant)
+    request, voter = open_request(release), person(release.pipeline.tenant)
     changes = change(release)
     with pytest.raises(CoordinatorError) as caught:
         voted(request, voter)
@@ -166,7 +166,7 @@ def test_a_vote_that_finds_something_moved_restarts_the_request(change: Any) -> 
 
 def test_votes_of_earlier_rounds_are_kept_and_do_not_count() -> None:
     release = candidate(2)
-    request, voter = asked(release), person(release.pipeline.tenant)
+    request, voter = open_request(release), person(release.pipeline.tenant)
     voted(request, voter)
     change_policy(release)
     with pytest.raises(CoordinatorError):
@@ -181,7 +181,7 @@ def test_votes_of_earlier_rounds_are_kept_and_do_not_count() -> None:
 
 def test_a_refusal_that_finds_that_no_approvals_are_needed_any_more_activates_nothing() -> None:
     release = candidate()
-    request = asked(release)
+    request = open_request(release)
     policy.change(release.pipeline, {"approvals": 0}, actor="user:admin")
     with pytest.raises(CoordinatorError, match="approvals was 1 and is now 0"):
         voted(request, decision=Decision.REFUSE)
@@ -192,7 +192,7 @@ def test_a_refusal_that_finds_that_no_approvals_are_needed_any_more_activates_no
 
 def test_an_approved_request_fails_if_something_moved_before_its_time() -> None:
     release = candidate()
-    request = voted(asked(release, activate_at=soon()))
+    request = voted(open_request(release, activate_at=soon()))
     assert request.status == "APPROVED"
     change_policy(release)
     let_pass(request, 2)
@@ -206,7 +206,7 @@ def test_an_approved_request_fails_if_something_moved_before_its_time() -> None:
 
 def test_a_member_that_an_upgrade_adds_moves_nothing() -> None:
     release = candidate()
-    request = asked(release)
+    request = open_request(release)
     known = {name: value for name, value in request.policy.items() if name != "workerGate"}
     let_pass(request, 0)
     with unguarded(ActivationRequest):
@@ -219,7 +219,7 @@ def test_a_member_that_an_upgrade_adds_moves_nothing() -> None:
 
 def test_a_schedule_waits_for_its_time() -> None:
     release = candidate(0)
-    request = asked(release, activate_at=soon())
+    request = open_request(release, activate_at=soon())
     assert (request.status, request.expires_at) == ("APPROVED", request.activate_at)
     assert carry_out(request).status == "APPROVED"
     assert carry_out_due() == 0
@@ -234,7 +234,7 @@ def test_a_schedule_waits_for_its_time() -> None:
 def test_every_gate_is_judged_again_at_the_time() -> None:
     release = candidate(0)
     policy.change(release.pipeline, {"workerGate": "require"}, actor="user:admin")
-    request = asked(release, activate_at=soon())
+    request = open_request(release, activate_at=soon())
     let_pass(request, 2)
     assert carry_out_due() == 0
     request.refresh_from_db()
@@ -245,7 +245,7 @@ def test_every_gate_is_judged_again_at_the_time() -> None:
 def test_a_request_of_somebody_who_left_fails() -> None:
     release = candidate(0)
     requester = person(release.pipeline.tenant)
-    request = asked(release, requester, activate_at=soon())
+    request = open_request(release, requester, activate_at=soon())
     let_pass(request, 2)
     Membership.objects.filter(user=requester).delete()
     assert carry_out(request).code == "SCOPE_MISSING"
@@ -255,7 +255,7 @@ def test_a_request_of_somebody_who_left_fails() -> None:
 def test_an_artifact_store_that_does_not_respond_delays_the_activation(settings: Any, s3_place: S3Place) -> None:
     use_s3(settings, s3_place)
     release = candidate(0)
-    request = asked(release, activate_at=soon())
+    request = open_request(release, activate_at=soon())
     let_pass(request, 2)
     use_s3(settings, replace(s3_place, endpoint_url="http://127.0.0.1:1"))
     assert carry_out(request).status == "APPROVED"
@@ -267,7 +267,7 @@ def test_an_artifact_store_that_does_not_respond_delays_the_activation(settings:
 def test_a_request_without_enough_votes_expires(hours: float, policy_hours: int) -> None:
     release = candidate()
     policy.change(release.pipeline, {"approvalHours": policy_hours}, actor="user:admin")
-    request = asked(release)
+    request = open_request(release)
     let_pass(request, hours - 1.5)
     assert expire() == 0
     let_pass(request, 1.5)
@@ -280,7 +280,7 @@ def test_a_request_without_enough_votes_expires(hours: float, policy_hours: int)
 
 def test_a_vote_after_the_last_moment_expires_the_request() -> None:
     release = candidate()
-    request = asked(release, activate_at=soon())
+    request = open_request(release, activate_at=soon())
     assert request.expires_at == request.activate_at
     let_pass(request, 2)
     with pytest.raises(CoordinatorError) as caught:
@@ -296,7 +296,7 @@ def test_a_vote_after_the_last_moment_expires_the_request() -> None:
 @pytest.mark.parametrize("approvals", [0, 1])
 def test_a_request_can_be_withdrawn_until_it_is_carried_out(approvals: int) -> None:
     release = candidate(approvals)
-    request = asked(release, activate_at=soon())
+    request = open_request(release, activate_at=soon())
     assert refusal(withdraw, request, actor="user:ann", reason=" ").code == "REASON_REQUIRED"
     for _ in range(2):
         gone = withdraw(request, **WHY)
@@ -308,14 +308,14 @@ def test_a_request_can_be_withdrawn_until_it_is_carried_out(approvals: int) -> N
 
 
 def test_a_carried_out_request_is_not_withdrawn() -> None:
-    request = asked(candidate(0))
+    request = open_request(candidate(0))
     assert refusal(withdraw, request, **WHY).code == "REQUEST_NOT_OPEN"
 
 
 @pytest.mark.parametrize("approvals", [0, 1])
 def test_a_revocation_fails_the_requests_for_the_release(approvals: int) -> None:
     release = candidate(approvals)
-    request = asked(release, activate_at=soon())
+    request = open_request(release, activate_at=soon())
     revoke(release, **WHY)
     request.refresh_from_db()
     assert (request.status, request.code) == ("FAILED", "RELEASE_REVOKED")
@@ -325,7 +325,7 @@ def test_a_revocation_fails_the_requests_for_the_release(approvals: int) -> None
 @pytest.mark.parametrize(("approvals", "kind"), [(0, "SCHEDULE"), (1, "APPROVAL")])
 def test_a_request_blocks_the_retirement_of_its_release(approvals: int, kind: str) -> None:
     release = candidate(approvals)
-    request = asked(release, activate_at=soon())
+    request = open_request(release, activate_at=soon())
     assert [(each.kind, each.count) for each in blockers(release)] == [(kind, 1)]
     error = refusal(retire, release, **WHY)
     assert error.data["blockers"] == [{"kind": kind, "count": 1}]
@@ -338,19 +338,19 @@ def test_a_request_blocks_the_retirement_of_its_release(approvals: int, kind: st
 
 def test_a_rollback_to_a_release_that_was_active_lately_needs_no_approval() -> None:
     release = candidate()
-    voted(asked(release))
+    voted(open_request(release))
     first = queries.release(read(release.pipeline.tenant), "1.0")
     assert activate(first, **WHY).is_rollback
 
 
 def test_a_rollback_to_a_release_that_was_active_long_ago_needs_approval() -> None:
     release = candidate()
-    voted(asked(release))
+    voted(open_request(release))
     with unguarded(Activation):
         run("UPDATE releases_activation SET activated_at = activated_at - interval '31 days'")
     first = queries.release(read(release.pipeline.tenant), "1.0")
     assert refusal(activate, first, **WHY).code == "APPROVAL_REQUIRED"
-    assert voted(asked(first)).activation.is_rollback
+    assert voted(open_request(first)).activation.is_rollback
 
 
 def test_an_override_needs_the_policy_and_a_reason_and_is_recorded() -> None:
