@@ -21,6 +21,8 @@ from wire.identity import ReleaseIdentity
 TERMINAL_VALUES = sorted(state.value for state in TERMINAL)
 LIVE_VALUES = sorted(state.value for state in State if state not in TERMINAL)
 CLAIMED = "CLAIMED"
+PERSON = "user:"
+"""How the names of people begin who submit without a token."""
 MOST_TAGS = 20
 LONGEST_TAG = 100
 DUE_VALUES = sorted(state.value for state in DUE)
@@ -192,7 +194,7 @@ class Execution(models.Model):
                 condition=Q(status__in=["DLQ", "FAILED"]),
                 name="execution_dead_by_release",
             ),
-            # For searches. A submission writes to none of them, except for tags.
+            # For searches. A submission with a token writes to none of them, except for tags.
             models.Index(
                 fields=("tenant", "status", "-created_at", "-id"),
                 condition=Q(status__in=["CANCELLED", "DLQ", "FAILED"]),
@@ -202,6 +204,11 @@ class Execution(models.Model):
                 fields=("tenant", "error_code", "-created_at", "-id"),
                 condition=Q(error_code__isnull=False),
                 name="execution_error",
+            ),
+            models.Index(
+                fields=("tenant", "submitted_by", "-created_at", "-id"),
+                condition=Q(submitted_by__startswith=PERSON),
+                name="execution_by_person",
             ),
             GinIndex(fields=("tags",), condition=Q(tags__isnull=False), name="execution_tags"),
         )

@@ -5,18 +5,20 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from executions.models import DeadLetter, Execution, Worker
 from executions.search import columns
-from executions.search.conditions import STATUSES, Search
+from executions.search.conditions import ME, STATUSES, Search
 from executions.search.matching import MOST_RARE, matching, with_failed_step
 from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
 from tests.executions.search import mixed
+from tests.raw_sql import as_owner
 
 pytestmark = pytest.mark.django_db
 BEGINNING = "01a2c"
@@ -144,3 +146,16 @@ def test_common_and_rare_tags_are_found_in_the_tenant_alone() -> None:
         assert len(rows) == count
         assert {(row.tenant_id, *(row.tags or [])) for row in rows} <= {(owner.pk, tag)}
     assert len(found([owner, other], tag="rare")) == 4
+
+
+def test_what_a_person_submitted_is_read_from_its_index() -> None:
+    release = making.active(making.tenant())
+    making.worker(release)
+    queued = making.execution(release.pipeline.tenant)
+    making.copies(queued, 3_000, submitted_by="token:shop")
+    ann = User.objects.create_user("ann")
+    with as_owner(), connection.cursor() as cursor:
+        cursor.execute("ANALYZE executions_execution")
+    for conditions in ({"submitted_by": "user:ann"}, {"submitted_by": ME}):
+        plan = matching([queued.tenant], Search(**conditions), person=ann).explain()
+        assert "execution_by_person" in plan, plan
