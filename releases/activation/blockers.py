@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from releases.activation import skew
 from releases.models import GradualActivation, Pipeline, Release
@@ -50,10 +50,12 @@ blocker_sources: list[Callable[[Release], list[Blocker]]] = []
 
 def blockers(release: Release) -> list[Blocker]:
     """Return everything that needs the release now."""
-    active = Pipeline.objects.filter(activation__release=release).exists()
-    own = [Blocker(Kind.ACTIVE, 1)] if active else []
-    running = GradualActivation.objects.filter(pipeline=release.pipeline_id, status=GradualActivation.Status.RUNNING)
-    if running.filter(Q(baseline=release) | Q(candidate=release)).exists():
+    running = GradualActivation.objects.filter(pipeline=OuterRef("pk"), status=GradualActivation.Status.RUNNING)
+    takes_part = Exists(running.filter(Q(baseline=release) | Q(candidate=release)))
+    pipelines = Pipeline.objects.annotate(is_active=Q(activation__release=release), is_gradual=takes_part)
+    is_active, is_gradual = pipelines.values_list("is_active", "is_gradual").get(pk=release.pipeline_id)
+    own = [Blocker(Kind.ACTIVE, 1)] if is_active else []
+    if is_gradual:
         own.append(Blocker(Kind.GRADUAL, 1))
     if skew.opening(release).is_in_grace:
         own.append(Blocker(Kind.SKEW_GRACE, 1))

@@ -99,7 +99,7 @@ def test_the_list_says_how_many_entries_match(log_in: LogIn, acme: World) -> Non
     client, address = log_in("tenant-admin"), f"{reverse(LIST)}?act=thing.change"
     for count, text in ((1, "1 entry"), (2, "2 entries")):
         add(acme, f"thing {count}")
-        assert f"data-counted>{text}<" in client.get(address).text
+        assert f'data-count="{count}">{text}<' in client.get(address).text
 
 
 def test_the_list_shows_details(log_in: LogIn, acme: World) -> None:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from executions.models import Execution
 from releases.models import Release
+from tenancy import audit
 from tests import making
 from tests.admin.conftest import LogIn, World
 from tests.admin.filled import fill
@@ -67,7 +68,9 @@ def test_no_page_makes_many_queries(log_in: LogIn, acme: World) -> None:
             transaction.set_rollback(True)  # some addresses are those of paused things
         return found
 
-    for number in range(101):  # the list has a second page, and an activation checks more inputs than it reads at once
+    # The lists have a second page, and an activation checks more inputs than it reads at once.
+    for number in range(101):
+        audit.record("thing.change", tenant=acme.tenant, actor="user:test", object_type="thing", object=str(number))
         changes = {"execution_key": f"copy-{number}", "submitted_by": f"token:{number}"}
         making.copies(acme.execution, 1, next_due_at=timezone.now() + timedelta(days=1), **changes)
     fill(acme, FEW)
