@@ -13,7 +13,7 @@ from tests.running import TenantInUse
 
 STEPS = "50 20 10\n90 20 10"
 """Two steps of ten minutes, so that only a person moves on."""
-MOST_CLICKS_TO_PROMOTE, MOST_CLICKS_TO_WITHDRAW = 4, 3
+MOST_CLICKS_TO_PROMOTE, MOST_CLICKS_TO_WITHDRAW = 5, 4
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def candidate(tenant: TenantInUse, tmp_path: Path) -> None:
 
 def start(page: Page, clicks: Clicks) -> None:
     open_pipeline(page, clicks)
+    clicks.on(page.get_by_text("Start a gradual activation"))
     expect(page.get_by_role("combobox", name="Candidate")).to_have_value("2.0")
     page.get_by_label("Steps").fill(STEPS)
     clicks.on(page.get_by_role("button", name="Start", exact=True))
