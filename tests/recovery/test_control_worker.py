@@ -2,6 +2,7 @@
 
 from signal import SIGTERM
 
+from executions.state_machine.statements import CLAIM
 from tests.building import eventually
 from tests.recovery.scenario import Scenario
 
@@ -29,7 +30,7 @@ def test_a_claim_that_commits_after_its_process_died_is_taken_over(scenario: Sce
     scenario.open_gate("x")
     with scenario.locked(HOLD_SECOND_EVENT, execution_id):
         scenario.cluster.start("control-1")
-        scenario.wait_for_lock()
+        scenario.wait_for_lock(CLAIM)
         scenario.cluster.kill("control-1")
     scenario.wait_for_event(execution_id, "CLAIMED")
     assert (scenario.commands, scenario.runs("x")) == (0, 0)
@@ -53,7 +54,7 @@ def test_a_claim_whose_command_was_never_sent_is_taken_over(scenario: Scenario) 
     assert broker.child is not None
     with scenario.locked(HOLD_EVENTS) as lock:
         scenario.cluster.start("control-1")
-        scenario.wait_for_lock()
+        scenario.wait_for_lock(CLAIM)
         with scenario.cluster.stopped(broker.child):
             lock.rollback()
             scenario.wait_for_event(execution_id, "CLAIMED")
