@@ -1,15 +1,14 @@
 """A worker is drained for maintenance and gets work again, in six clicks."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from tenancy.roles import Role
 from tests.browser.conftest import LogIn
-from tests.browser.journeys.steps import PIPELINE, Clicks, active, release, worker_of
-from tests.running import TenantInUse, eventually
+from tests.browser.journeys.steps import PIPELINE, Clicks, accepted, active, release, worker_of
+from tests.running import TenantInUse
 
 MOST_CLICKS = 6
 
@@ -20,7 +19,7 @@ def test_a_worker_finishes_what_it_has_in_hand_and_is_drained(
 ) -> None:
     worker = worker_of(tenant, active(tenant, release(tmp_path, "1.0")))
     gate = tmp_path / "gate"
-    running = tenant.accepted(PIPELINE, {"number": 1, "gate": str(gate)}, "running")["executionId"]
+    running = accepted(tenant, {"number": 1, "gate": str(gate)}, "running")["executionId"]
     tenant.wait_until_begun(running)
 
     page, clicks = log_in(tenant, Role.OPERATOR), Clicks()
@@ -48,9 +47,4 @@ def test_a_worker_finishes_what_it_has_in_hand_and_is_drained(
     clicks.on(page.get_by_role("button", name="Undrain", exact=True))
     expect(live).to_have_attribute("data-state", "HEALTHY")
     assert clicks.count <= MOST_CLICKS
-
-    def accepted() -> Any:
-        response = tenant.submit(PIPELINE, {"number": 3}, "after")
-        return response.json() if response.status_code == 202 else None
-
-    tenant.wait_for(eventually(accepted, what="a submission")["executionId"], "SUCCEEDED")
+    tenant.wait_for(accepted(tenant, {"number": 3}, "after")["executionId"], "SUCCEEDED")

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tenancy.roles import Role
 from tests.browser.conftest import LogIn
-from tests.browser.journeys.steps import PIPELINE, Clicks, hosted, release
+from tests.browser.journeys.steps import PIPELINE, Clicks, accepted, hosted, release
 from tests.running import TenantInUse
 from wire.documents.contract import CONTRACT_ENTRY
 
@@ -44,11 +44,11 @@ def test_the_first_release_of_a_tenant_is_uploaded_activated_and_run(
     clicks.on(activates)
     expect(page.get_by_text(f"Release 1.0 is active for new executions of {PIPELINE}.")).to_be_visible()
 
-    accepted = tenant.accepted(PIPELINE, {"number": 1}, "order 1")
-    tenant.wait_for(accepted["executionId"], "SUCCEEDED")
+    execution = accepted(tenant, {"number": 1}, "order 1")
+    tenant.wait_for(execution["executionId"], "SUCCEEDED")
     clicks.on(page.get_by_role("link", name="All its executions"))
     expect(page.get_by_role("status").filter(has_text="execution")).to_have_text("1 execution")
-    clicks.on(page.get_by_role("link", name=accepted["executionId"][:13]))
+    clicks.on(page.get_by_role("link", name=execution["executionId"][:13]))
     expect(page.locator("[data-pin]")).to_contain_text("1.0")
     expect(page.get_by_text("SUCCEEDED").first).to_be_visible()
     assert clicks.count <= MOST_CLICKS

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tenancy.roles import Role
 from tests.browser.conftest import LogIn
-from tests.browser.journeys.steps import PIPELINE, Clicks, active, hosted, open_pipeline, release
+from tests.browser.journeys.steps import PIPELINE, Clicks, accepted, active, hosted, open_pipeline, release
 from tests.running import TenantInUse
 
 STEPS = "50 20 10\n90 20 10"
@@ -36,7 +36,7 @@ def start(page: Page, clicks: Clicks) -> None:
 
 def run(tenant: TenantInUse, prefix: str, count: int) -> list[str]:
     """Run executions and return the version of the release of each."""
-    made = [tenant.accepted(PIPELINE, {"number": number}, f"{prefix} {number}") for number in range(count)]
+    made = [accepted(tenant, {"number": number}, f"{prefix} {number}") for number in range(count)]
     return [tenant.wait_for(each["executionId"], "SUCCEEDED")["pin"]["releaseVersion"] for each in made]
 
 

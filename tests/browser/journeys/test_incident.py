@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tenancy.roles import Role
 from tests.browser.conftest import LogIn
-from tests.browser.journeys.steps import Clicks, active, release
+from tests.browser.journeys.steps import Clicks, accepted, active, release
 from tests.running import TenantInUse
 
 SOURCE = """
@@ -47,8 +47,8 @@ def test_an_incident_is_finished_from_the_pages_in_twelve_clicks(
     for each in (good, bad):
         active(tenant, each)
     for number in range(5):
-        accepted = tenant.accepted("tests.booking-payments", {"number": number}, f"payment {number}")
-        tenant.wait_for(accepted["executionId"], "DLQ", seconds=60)
+        payment = accepted(tenant, {"number": number}, f"payment {number}", "tests.booking-payments")
+        tenant.wait_for(payment["executionId"], "DLQ", seconds=60)
 
     page, clicks = log_in(tenant, Role.ON_CALL), Clicks()
     page.goto("/admin/")
