@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 from django.utils import timezone
-from unfold.views import ChangeList
 
 from executions.admin.payloads import tenants_shown
 from executions.models import Execution
@@ -19,18 +18,15 @@ from executions.search import columns
 from executions.search.conditions import PARAMETERS, Search, parse
 from executions.search.matching import matching, with_failed_step
 from foundation.admin.columns import moment
-from foundation.database.bounded import count_up_to, time_limit
 from foundation.errors import CoordinatorError, InvalidRequest, QueryTooSlow
 from releases.activation.skew import opening
 from releases.models import Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import PRESERVED
+from tenancy.admin.bounded_list import BoundedList
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
-LIST_SECONDS = 5
-COUNT_SECONDS = 1
-MOST_COUNTED = 10_000
 COLUMNS = "columns"
 REMEMBERED = "execution_columns"
 NARROWER = {"24h": "the last 24 hours", "7d": "the last 7 days", "30d": "the last 30 days"}
@@ -135,13 +131,8 @@ class SearchRequest:
         return columns.chosen(names or (*columns.DEFAULT, *more))
 
 
-class ExecutionList(ChangeList):
-    """The rows of one page, and how many match. Each query has a time limit.
-
-    `count` is None if more than MOST_COUNTED match, or if counting them takes too long.
-    """
-
-    count: int | None
+class ExecutionList(BoundedList):
+    """The rows of one page, and how many match. `requested.problem` says why the page is empty."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Execution]:
         self.requested = SearchRequest.of(request)
@@ -153,28 +144,11 @@ class ExecutionList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.slow_count = False
-        try:
-            with time_limit(LIST_SECONDS):
-                self.result_list = list(self.result_list)
-        except QueryTooSlow as problem:
-            self.requested.problem = problem
-            self.result_list = []
-        self.count = self._counted()
+        self.requested.problem = self.problem or self.requested.problem
         readable = tenants_shown(request)
         for row in self.result_list:
             row.address = self.address_of(row)
             row.message = row.error_message if row.tenant_id in readable else ""
-
-    def _counted(self) -> int | None:
-        if len(self.result_list) < self.list_per_page and self.page_num == 1:
-            return len(self.result_list)
-        try:
-            with time_limit(COUNT_SECONDS):
-                return count_up_to(MOST_COUNTED, self.queryset)
-        except QueryTooSlow:
-            self.slow_count = True
-            return None
 
     def address_of(self, row: Execution) -> str:
         """Return the address of the page of an execution, which remembers the query of the list."""

@@ -13,10 +13,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils.html import escape
 
-from executions.admin import execution_search
 from executions.models import Execution
 from executions.search.columns import COLUMNS
 from releases.activation.activation import activate
+from tenancy.admin import bounded_list
 from tenancy.models import SavedView
 from tests import making
 from tests.admin import operator_rows
@@ -133,14 +133,14 @@ def test_the_list_counts_up_to_a_number(log_in: LogIn, acme: World, monkeypatch:
         making.copies(acme.execution, 60)
     assert "61 executions" in listed(client).text
     assert 'data-count="61"' in listed(client, p=2).text
-    monkeypatch.setattr(execution_search, "MOST_COUNTED", 60)
+    monkeypatch.setattr(bounded_list, "MOST_COUNTED", 60)
     assert "More than 10,000 executions" in listed(client).text
 
 
 def test_a_list_that_takes_too_long_says_so(log_in: LogIn, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with unguarded(Execution):
         making.copies(acme.execution, 10_000)
-    monkeypatch.setattr(execution_search, "LIST_SECONDS", 0.001)
+    monkeypatch.setattr(bounded_list, "LIST_SECONDS", 0.001)
     response = listed(log_in("viewer"), by="nobody")
     assert response.status_code == 422
     assert 'data-problem="QUERY_TOO_SLOW"' in response.text
@@ -159,7 +159,7 @@ def test_a_slow_search_for_a_replaced_release_can_end_with_its_replacement(
         if version:
             activate(making.registered(acme.tenant, version, pipeline_id="acme.orders"), actor="user:test")
         with monkeypatch.context() as slow:
-            slow.setattr(execution_search, "LIST_SECONDS", 0.001)
+            slow.setattr(bounded_list, "LIST_SECONDS", 0.001)
             response = listed(client, **query)
         found = re.findall(r'href="\?([^"]*until=[^"]+)"', response.text)
         assert bool(found) == offered
