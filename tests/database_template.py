@@ -45,7 +45,13 @@ def database(name: str) -> Iterator[str]:
         yield name
     finally:
         with _connected("") as server:
-            _run(server, "DROP DATABASE {} WITH (FORCE)", name)
+            # WITH (FORCE) is refused while autovacuum, a process of the superuser, is at work in the database.
+            server.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = %s AND backend_type = 'client backend'",
+                [name],
+            )
+            _run(server, "DROP DATABASE {}", name)
 
 
 @functools.cache

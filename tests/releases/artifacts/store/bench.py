@@ -72,6 +72,8 @@ class RemoteBench(Bench):
     """A store on a server, which may be unreachable."""
 
     store: ObjectArtifactStore
+    place: Any
+    folder: Path
     port: int
 
     @abstractmethod
@@ -92,6 +94,8 @@ class RemoteBench(Bench):
 
 
 class S3Bench(RemoteBench):
+    place: S3Place
+
     def __init__(self, place: S3Place, folder: Path) -> None:
         self.place, self.folder, self.store = place, folder, place.store(folder)
         self.client: Any = client_of(place)
@@ -131,6 +135,8 @@ class S3Bench(RemoteBench):
 
 
 class GoogleBench(RemoteBench):
+    place: GooglePlace
+
     def __init__(self, place: GooglePlace, folder: Path) -> None:
         self.place, self.folder, self.store = place, folder, place.store(folder)
         self.bucket: Any = place.client()
@@ -166,6 +172,8 @@ class GoogleBench(RemoteBench):
 
 
 class AzureBench(RemoteBench):
+    place: AzurePlace
+
     def __init__(self, place: AzurePlace, folder: Path) -> None:
         self.place, self.folder, self.store = place, folder, place.store(folder)
         self.container = place.client()
