@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
-from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 from pytest_django import DjangoDbBlocker
 
 from embedded.product import Product
@@ -29,6 +29,8 @@ PIPELINES = Path(__file__).parents[1] / "e2e" / "pipelines"
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
 NOT_RUN = "Chromium is not installed; on Debian: apt-get install chromium"
 LogIn = Callable[[TenantInUse, Role], Page]
+# Playwright's own limit of five seconds is the interval at which live pages are loaded again.
+expect.set_options(timeout=20_000)
 
 
 def blocked(message: ConsoleMessage) -> list[str]:
