@@ -45,8 +45,8 @@ def database(name: str) -> Iterator[str]:
         yield name
     finally:
         with _connected("") as server:
-            # WITH (FORCE) is refused while autovacuum, a process of the superuser, is at work in the database. So no new
-            # client may connect, the present ones are ended, and the server ends autovacuum itself.
+            # WITH (FORCE) is refused while autovacuum, a process of the superuser, is at work in the database. So no
+            # new client may connect, the present ones are ended, and the server ends autovacuum itself.
             _run(server, "ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
             server.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
