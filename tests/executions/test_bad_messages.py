@@ -143,7 +143,6 @@ BODIES = {
     "an empty group": '{"workerId": "w", "outcomes": []}',
     "a worker without a name": '{"workerId": "", "outcomes": [], "state": "HEALTHY", "capacity": 1}',
     "NUL in a name": '{"workerId": "\\u0000", "state": "HEALTHY", "capacity": 1}',
-    "an unknown member": '{"workerId": "w", "state": "HEALTHY", "capacity": 1, "more": 1}',
     "no such state": '{"workerId": "w", "state": "ODD", "capacity": 1}',
     "no capacity": '{"workerId": "w", "state": "HEALTHY", "capacity": 0}',
     "too much capacity": '{"workerId": "w", "state": "HEALTHY", "capacity": 99999999999}',

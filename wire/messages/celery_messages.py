@@ -24,12 +24,16 @@ from wire.messages.limits import (
 
 
 class Wire(BaseModel):
-    """A part of a message: strict, with the wire protocol's names."""
+    """A part of a message: strict, with the wire protocol's names.
+
+    Unknown members are ignored, so that processes of two versions can work side by side. A new member is optional, and
+    means the same to a reader that ignores it. Any other change needs a new `protocolVersion` of the envelope.
+    """
 
     model_config = ConfigDict(
         frozen=True,
         strict=True,
-        extra="forbid",
+        extra="ignore",
         alias_generator=to_camel,
         populate_by_name=True,
         ser_json_inf_nan="null",

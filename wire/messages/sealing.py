@@ -39,7 +39,7 @@ class ProtocolError(Exception):
 Kind = Literal["commands", "outcomes", "heartbeat", "order"]
 
 
-class Seal(Wire):
+class Seal(Wire, extra="forbid"):
     """The body under one key: encrypted if `encrypted`, else as JSON text.
 
     `signature` is an HMAC-SHA256 of the envelope's header and all other members of the seal.
@@ -51,8 +51,11 @@ class Seal(Wire):
     signature: str
 
 
-class Envelope(Wire):
-    """A header and the sealed body, with one seal per active key of the tenant."""
+class Envelope(Wire, extra="forbid"):
+    """A header and the sealed body, with one seal per active key of the tenant.
+
+    Every version can read it, so it has exactly these members. What versions add is in the body.
+    """
 
     protocol_version: Literal["1"] = "1"
     kind: Kind
@@ -97,7 +100,7 @@ ENCRYPTED = frozenset({"commands", "outcomes"})
 MOST_BODY_VALUES: dict[Kind, int] = {"commands": 20_000, "outcomes": 500_000, "heartbeat": 100_000, "order": 20_000}
 """How many JSON values the body of a message may have. A payload is one value, because it is JSON text."""
 MOST_BODY_MEMBERS = 100_000
-"""How many members all objects of a body may have. Each unknown one becomes an error, which needs much memory."""
+"""How many members all objects of a body may have. Each one needs memory, even if it is ignored."""
 
 
 def seal(
