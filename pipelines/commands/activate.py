@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from typing import Any
@@ -25,7 +26,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--expected", metavar="V", help='refuse the activation unless this release is active, or none if ""'
     )
-    add_json(parser)
+    output = parser.add_mutually_exclusive_group()
+    add_json(output)
+    output.add_argument("--markdown", action="store_true", help="with --dry-run: print Markdown, as a CI job comments")
     parser.set_defaults(run=_run)
 
 
@@ -36,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
     target = connection.target_of(arguments)
     if arguments.dry_run:
         found = activation.preflight(target, arguments.pipeline, arguments.version)
-        print(json.dumps(found) if arguments.json else "\n".join(_table(found)))
+        print(json.dumps(found) if arguments.json else "\n".join(_lines(found, markdown=arguments.markdown)))
         return 0 if found["allowed"] else REFUSED
     try:
         made = activation.activate(
@@ -56,6 +59,20 @@ def _run(arguments: argparse.Namespace) -> int:
     }
     show(made if arguments.json else shown, arguments)
     return 0
+
+
+def _lines(found: dict[str, Any], *, markdown: bool) -> list[str]:
+    """Return the lines of a pre-flight.
+
+    As Markdown they are a code block under a heading, so that nothing in them is a link, a mention or HTML.
+    """
+    table = _table(found)
+    if not markdown:
+        return table
+    longest = max((len(run) for run in re.findall("`+", "\n".join(table))), default=0)
+    fence = "`" * max(3, longest + 1)
+    heading = f"### Pre-flight: the activation {'is allowed' if found['allowed'] else 'would be refused'}"
+    return [heading, "", f"{fence}text", *table, fence]
 
 
 def _table(found: dict[str, Any]) -> list[str]:

@@ -119,6 +119,17 @@ def test_a_dry_run_prints_the_preflight_and_activates_nothing(
     ]
 
 
+def test_markdown_is_one_code_block_whatever_the_texts_are(
+    coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator.answer = (200, {**FOUND, "refusals": [{"code": "X", "detail": "\n````\n@everyone <b>"}]})
+    table = run(capsys, "--dry-run")[1]
+    heading, empty, opening, *lines, closing = run(capsys, "--dry-run", "--markdown")[1].splitlines()
+    assert (heading, empty) == ("### Pre-flight: the activation would be refused", "")
+    assert (opening, closing) == ("`````text", "`````")
+    assert lines == table.splitlines()
+
+
 @pytest.mark.parametrize(("allowed", "status"), [(True, 0), (False, 3)])
 def test_the_exit_status_of_a_dry_run_says_whether_it_is_allowed(
     coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str], allowed: bool, status: int
