@@ -194,6 +194,9 @@ TPF_DEPLOYMENT_ENVIRONMENTS = env.tenant_prefixes("TPF_DEPLOYMENT_ENVIRONMENTS")
 # Clients of this surface wait for a response for 60 seconds.
 TPF_DEPLOYMENT_WAIT_SECONDS = env.number("TPF_DEPLOYMENT_WAIT_SECONDS", 45, most=59)
 
+TRACES_ENDPOINT = env.url("TRACES_ENDPOINT")
+TRACES_SAMPLE = env.number("TRACES_SAMPLE", 0.01, least=0, most=1)
+
 INSTALLED_APPS = [
     # The first app, because its `createsuperuser` replaces Django's.
     "coordinator",

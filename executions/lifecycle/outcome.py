@@ -18,6 +18,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from executions.awaits import opening
 from executions.awaits.opening import Parking
 from executions.lifecycle import checkpoints, reports, statements
+from executions.lifecycle.recorded_spans import recording
 from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -71,6 +72,11 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = Mapp
     Returns how many outcomes were recorded, which is how many places they free. Raises `OperationalError` or
     `InterfaceError` if the database is down or busy; the caller retries the whole group.
     """
+    with recording(identity, group.outcomes):
+        return _record_all(identity, group, opened)
+
+
+def _record_all(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> int:
     if _payload_length(group) <= LONGEST_TOGETHER or len(group.outcomes) + len(group.checkpoints) == 1:
         try:
             return _record(identity, group, opened)
@@ -187,7 +193,13 @@ def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
 def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], opened: Opened) -> None:
     """Write the awaits and dead letters of the moves in the same transaction, and announce retries."""
     parkings = [
-        Parking(move.execution_id, move.new_await_unit, outcome.suspension, opened.get(move.execution_id))
+        Parking(
+            move.execution_id,
+            move.new_await_unit,
+            outcome.suspension,
+            opened.get(move.execution_id),
+            outcome.traceparent,
+        )
         for move, outcome in recorded
         if move.new_await_unit is not None and outcome.suspension is not None
     ]

@@ -69,6 +69,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="PREFIX",
         help="rest: types to accept in addition to the pipeline's own",
     )
+    parser.add_argument(
+        "--traces-endpoint",
+        default=env.get("PIPELINES_TRACES_ENDPOINT", ""),
+        metavar="URL",
+        help="export spans to this OTLP/HTTP endpoint; default: $PIPELINES_TRACES_ENDPOINT, or none",
+    )
     parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
     parser.set_defaults(run=_run)
 

@@ -6,12 +6,16 @@ import argparse
 import os
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.errors import DefinitionError
 from pipelines.release.connection import target_of
 from pipelines.worker.fetching import fetched
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
 from wire.worker_keys import MalformedKey, WorkerKey, parse_key
+
+if TYPE_CHECKING:
+    from pipelines.worker.tracing import Tracer
 
 
 def required(value: str | None, option: str, variable: str) -> str:
@@ -55,6 +59,21 @@ def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
         with fetched(arguments.release, target_of(arguments)) as artifact:
             return host_artifact(arguments.release, tenant, artifact, allow_drift=allow_drift)
     return host_artifact(arguments.release, tenant, arguments.artifact, allow_drift=allow_drift)
+
+
+def tracer_to(endpoint: str) -> Tracer | None:
+    """Return what exports spans to `endpoint`; None if that is empty, so that nothing of OpenTelemetry is imported.
+
+    Raises ``DefinitionError`` TRACING_NOT_INSTALLED.
+    """
+    if not endpoint:
+        return None
+    try:
+        from pipelines.worker.tracing import Tracer
+    except ModuleNotFoundError as error:
+        text = f"the module {error.name} is missing; install durable-pipelines[tracing], or give no --traces-endpoint"
+        raise DefinitionError("TRACING_NOT_INSTALLED", text) from None
+    return Tracer(endpoint)
 
 
 def worker_key(file: Path | None) -> WorkerKey:

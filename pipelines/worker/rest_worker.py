@@ -19,7 +19,7 @@ from typing import Any
 
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, traceback_of, warn
-from pipelines.worker.options import hosted_release, worker_secret
+from pipelines.worker.options import hosted_release, tracer_to, worker_secret
 from pipelines.worker.rest_host import Response, RestHost
 from wire.messages.payload_envelopes import DEFAULT_PREFIXES
 
@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     secret = worker_secret(arguments.key_file)
     release = hosted_release(arguments)
     prefixes = tuple(arguments.payload_prefix or DEFAULT_PREFIXES)
-    host = RestHost(release, secret=secret, prefixes=prefixes)
+    host = RestHost(release, secret=secret, prefixes=prefixes, tracer=tracer_to(arguments.traces_endpoint))
     try:
         server = Server(arguments.bind, host, capacity=arguments.concurrency)
     except (OSError, OverflowError) as error:
