@@ -146,6 +146,7 @@ class Product:
             "PIPELINES_BROKER_URL": self.broker_url(tenant),
             "PIPELINES_BROKER_CA_FILE": self.settings.get("REDIS_CA_FILE", ""),
             "PIPELINES_WORKER_KEY": key,
+            "PIPELINES_TRACES_ENDPOINT": self.settings.get("TRACES_ENDPOINT", ""),
         }
         command = [sys.executable, "-m", "pipelines", "worker", f"--release={release}"]
         options = [f"--worker-id={name}", f"--concurrency={concurrency}"]
