@@ -32,6 +32,7 @@ from releases.models import Pipeline
 from tenancy.models import Tenant
 from wire.documents.json_text import all_storable
 from wire.identity import ReleaseIdentity
+from wire.log_lines import bound
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension
 from wire.messages.limits import LONGEST_TRACEBACK
 from wire.messages.suspension import ImportedSuspension
@@ -72,7 +73,8 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = Mapp
     Returns how many outcomes were recorded, which is how many places they free. Raises `OperationalError` or
     `InterfaceError` if the database is down or busy; the caller retries the whole group.
     """
-    with recording(identity, group.outcomes):
+    fields = {"tenant": identity.tenant_id, "pipeline": identity.pipeline_id, "release": identity.release_version}
+    with bound(fields), recording(identity, group.outcomes):
         return _record_all(identity, group, opened)
 
 
@@ -143,7 +145,9 @@ def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> i
         _note_dropped([move for move, _ in requested if id(move) not in moved], reporter)
         _follow_up(identity, [(move, outcome) for move, outcome in requested if id(move) in moved], opened)
     for key in {outcome.execution_id for outcome in outcomes} - known.keys():
-        log.warning("Dropped an outcome for %s, which is not an execution of %s", key, identity)
+        log.warning(
+            "Dropped an outcome for %s, which is not an execution of %s", key, identity, extra={"execution": key}
+        )
     return len(moved)
 
 
@@ -303,7 +307,11 @@ def _cleaned(text: str) -> str:
 
 def _note_dropped(dropped: Sequence[Move], reporter: Mapping[str, str]) -> None:
     for move in dropped:
-        log.warning("Dropped an outcome for execution %s: its lease was lost", move.execution_id)
+        log.warning(
+            "Dropped an outcome for execution %s: its lease was lost",
+            move.execution_id,
+            extra={"execution": move.execution_id, "attempt": move.data["attempt"]},
+        )
     moves.note(
         "OUTCOME_DROPPED",
         [

@@ -60,7 +60,7 @@ def run(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int = 0) -> bool
     tenant = Execution.objects.filter(pk=execution_id, lease_token=lease_token).values_list("tenant_id", flat=True)
     found = tenant.first()
     if found is None:
-        log.info("The lease of %s was lost before its call", execution_id)
+        log.info("The lease of %s was lost before its call", execution_id, extra={"execution": execution_id})
         return False
     with places.CALLS.hold(found, crowded=partial(_wait, execution_id, lease_token, waits)) as free:
         return free and _run(execution_id, lease_token)
@@ -80,7 +80,7 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         cursor.execute(statements.START_CALL, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
         row = cursor.fetchone()
     if row is None:
-        log.info("The lease of %s was lost before its call", execution_id)
+        log.info("The lease of %s was lost before its call", execution_id, extra={"execution": execution_id})
         return False
     execution = Execution.objects.select_related("tenant", "release__contract").get(pk=execution_id)
     if execution.lease_token != row[0] or execution.lease_worker is None:
@@ -217,4 +217,6 @@ def _store_outputs(execution: Execution, outputs: list[TypedPayload], version: i
         with transaction.atomic():
             wire_forms.keep_result(execution.pk, outputs, version=version)
     except DataError:
-        log.exception("The original payloads of execution %s could not be stored", execution.pk)
+        log.exception(
+            "The original payloads of execution %s could not be stored", execution.pk, extra={"execution": execution.pk}
+        )

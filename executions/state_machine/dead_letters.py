@@ -61,6 +61,7 @@ def _log(
         retries,
         _word(transport.upper()),
         _word(platform.upper()),
+        extra={"tenant": tenant, "execution": execution_id, "attempt": retries},
     )
 
 

@@ -26,7 +26,8 @@ from pipelines.worker.outbox import Report
 from pipelines.worker.pace import Pace
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Around, Keep, RunResult
 from pipelines.worker.step_times import StepTimes
-from pipelines.worker.transition_names import attributes_of
+from pipelines.worker.transition_names import attributes_of, log_fields_of
+from wire.log_lines import bound
 from wire.messages.celery_messages import (
     Checkpoint,
     Command,
@@ -233,9 +234,12 @@ class Host:
         return message
 
     def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
-        """Run one command, in a span if its execution is traced. The outcome reports the context of that span."""
-        if not command.traceparent:
-            return self._run_command(command, report)
+        """Run one command. Its log lines have its fields."""
+        with bound(log_fields_of(self.release.identity, command, command.traceparent)):
+            return self._run_traced(command, report) if command.traceparent else self._run_command(command, report)
+
+    def _run_traced(self, command: Command, report: Callable[[Report], None]) -> Report:
+        """Run one command in a span. The outcome reports the context of that span."""
         if self._tracer is None:
             return _traced(self._run_command(command, report), command.traceparent)
         with self._tracer.transition(
@@ -276,7 +280,7 @@ class Host:
         result = self._run_steps(command, keep, times, around)
         outcome = outcomes.outcome_of(command, result, steps=steps, spans=times.spans())
         if outcome.failure is not None:
-            log_failure(command.execution_id, outcome.failure)
+            log_failure(command.execution_id, result if isinstance(result, Failed) else outcome.failure)
         return outcome
 
     def _run_steps(self, command: Command, keep: Keep | None, times: StepTimes, around: Around | None) -> RunResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import ssl
 from pathlib import Path
@@ -12,6 +13,7 @@ from pipelines.errors import DefinitionError
 from pipelines.release.connection import target_of
 from pipelines.worker.fetching import fetched
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
+from wire.log_lines import Form, LineFormatter
 from wire.worker_keys import MalformedKey, WorkerKey, parse_key
 
 if TYPE_CHECKING:
@@ -59,6 +61,13 @@ def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
         with fetched(arguments.release, target_of(arguments)) as artifact:
             return host_artifact(arguments.release, tenant, artifact, allow_drift=allow_drift)
     return host_artifact(arguments.release, tenant, arguments.artifact, allow_drift=allow_drift)
+
+
+def configure_logs(form: Form, level: str) -> None:
+    """Log to stderr from `level` on, in lines of this form."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter(form))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def tracer_to(endpoint: str) -> Tracer | None:

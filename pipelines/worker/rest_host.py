@@ -24,7 +24,8 @@ from pipelines.worker.runner import (
     RunResult,
     Suspended,
 )
-from pipelines.worker.transition_names import attributes_of
+from pipelines.worker.transition_names import attributes_of, log_fields_of
+from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
 from wire.messages.limits import LONGEST_OUTCOME, TOLERANCE
 from wire.messages.payload_envelopes import (
@@ -152,7 +153,9 @@ class RestHost:
         except Malformed as error:
             warn("Refused a malformed command: %s", error)
             return 400, b""
-        return 200, self._traced(command, hung_up, context_of(headers) if self._tracer else NONE)
+        parent = context_of(headers)
+        with bound(log_fields_of(self.release.identity, command, parent)):
+            return 200, self._traced(command, hung_up, parent)
 
     def capabilities(self) -> Capabilities:
         """Return the identity of the hosted release (wire protocol D.7)."""

@@ -18,6 +18,7 @@ from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.failures import Failed, failed_by, message_of
 from pipelines.worker.step_times import StepTimes
+from wire import log_lines
 from wire.messages.celery_messages import Shape
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
@@ -234,6 +235,7 @@ class _Transition:
         if self.failure is not None:
             raise _StepFailed  # the author's code caught it
         begun = time.time()
+        named = log_lines.step.set(step.name)
         try:
             self._context.raise_if_cancelled()
             if self._around is not None:
@@ -242,6 +244,7 @@ class _Transition:
         except BaseException as error:
             self._raised(step, error)
         finally:
+            log_lines.step.reset(named)
             self._times.add(step.index, begun)
 
     def _checked(self, step: PlannedStep, value: Any) -> Encoded:
