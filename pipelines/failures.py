@@ -116,7 +116,7 @@ def log_failure(execution_id: object, failed: Failed | Failure) -> None:
         failed.failure_class,
         extra={
             "execution": execution_id,
-            "step": failed.step_name if isinstance(failed, Failed) else "",
+            **({"step": failed.step_name} if isinstance(failed, Failed) and failed.step_name else {}),
             "errorClass": failed.failure_class,
             "frames": failed.frames if isinstance(failed, Failed) else (),
         },

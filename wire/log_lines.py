@@ -95,19 +95,18 @@ def _known(_: Any, __: str, event: EventDict) -> EventDict:
         line["exception"] = described(record.exc_info[1])
     elif frames := getattr(record, "frames", None):
         line["exception"] = {"class": str(getattr(record, "errorClass", "")), "frames": list(map(str, frames))}
-    return line | {"_record": record, "_from_structlog": False}
+    return {**line, "_record": record, "_from_structlog": False}
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     known: dict[str, Any] = {"step": step.get()}
-    for source in _bound.get():
+    # Django logs responses with an error status when its middleware is over.
+    of_request = getattr(getattr(record, "request", None), "log_fields", None)
+    for source in _bound.get() if of_request is None else (*_bound.get(), of_request):
         known.update(source() if callable(source) else source)
-    found = {name: getattr(record, name, None) or known.get(name) for name in FIELDS}
-    return {
-        name: value if isinstance(value, int) else str(value)
-        for name, value in found.items()
-        if value not in (None, "")
-    }
+    found = {name: getattr(record, name, known.get(name)) for name in FIELDS}
+    given = {name: value for name, value in found.items() if value is not None and value != ""}
+    return {name: value if isinstance(value, int) else str(value) for name, value in given.items()}
 
 
 def described(error: BaseException) -> dict[str, Any]:

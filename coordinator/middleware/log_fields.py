@@ -27,16 +27,18 @@ def log_fields(
     """Bind the fields of a request. They are computed for each line, so a request without one pays next to nothing."""
 
     def respond(request: HttpRequest) -> HttpResponseBase:
-        with bound(partial(_fields, request)):
+        fields = partial(_fields, request, origin.current().request_id)
+        request.log_fields = fields  # type: ignore[attr-defined]
+        with bound(fields):
             return get_response(request)
 
     return respond
 
 
-def _fields(request: HttpRequest) -> Mapping[str, Any]:
+def _fields(request: HttpRequest, request_id: str) -> Mapping[str, Any]:
     named = request.resolver_match.kwargs if request.resolver_match else {}
     return {
-        "requestId": origin.current().request_id,
+        "requestId": request_id,
         "traceId": trace_id(traces.current()),
         **{FIELDS[name]: value for name, value in named.items() if name in FIELDS},
     }

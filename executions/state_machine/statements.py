@@ -244,7 +244,7 @@ WITH written AS (
     RETURNING *
 )
 SELECT t.slug, w.execution_id, w.transition_key, w.terminal_status, w.error_code, w.retries_observed,
-    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN')
+    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN'), e.traceparent
 FROM written w
 JOIN tenancy_tenant t ON t.id = w.tenant_id
 JOIN executions_execution e ON e.id = w.execution_id

@@ -1,7 +1,7 @@
 """Spans of this process, which are exported over OTLP if the installation names an endpoint.
 
-Without one, nothing of OpenTelemetry is imported, and contexts that callers send are passed on. A span is made only if
-its parent is sampled. Contexts are texts as in `wire.traceparent`.
+Without one, the SDK of OpenTelemetry is not imported, and contexts that callers send are passed on. A span is made only
+if its parent is sampled. Contexts are texts as in `wire.traceparent`.
 """
 
 import random
