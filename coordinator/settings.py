@@ -10,6 +10,7 @@ from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
 from foundation.env import Environment
+from foundation.telemetry import logs
 from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
 from wire.broker.tls import tls_options
@@ -194,6 +195,9 @@ TPF_DEPLOYMENT_ENVIRONMENTS = env.tenant_prefixes("TPF_DEPLOYMENT_ENVIRONMENTS")
 # Clients of this surface wait for a response for 60 seconds.
 TPF_DEPLOYMENT_WAIT_SECONDS = env.number("TPF_DEPLOYMENT_WAIT_SECONDS", 45, most=59)
 
+TRACES_ENDPOINT = env.url("TRACES_ENDPOINT")
+TRACES_SAMPLE = env.number("TRACES_SAMPLE", 0.01, least=0, most=1)
+
 INSTALLED_APPS = [
     # The first app, because its `createsuperuser` replaces Django's.
     "coordinator",
@@ -219,6 +223,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "coordinator.middleware.request_origin.request_origin",
+    "coordinator.middleware.log_fields.log_fields",
     "coordinator.middleware.retry_after.retry_after",
     "foundation.api.body_budget.returns_budget",
     "coordinator.middleware.security_headers.security_headers",
@@ -430,26 +435,8 @@ CELERY_BEAT_SCHEDULE = {
 if ORPHAN_SWEEP:
     CELERY_BEAT_SCHEDULE["remove-orphans"] = {"task": "releases.remove_orphans", "schedule": timedelta(hours=1)}
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "filters": {"limit": {"()": "wire.broker.log_limit.LogLimit"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["limit"]}},
-    # Celery's two lines for each task and those of Azure's client for each request contain nothing that the database
-    # does not. Failures are still logged.
-    "loggers": {
-        name: {"level": "WARNING"}
-        for name in (
-            *("celery.worker.strategy", "celery.app.trace"),
-            "azure.core.pipeline.policies.http_logging_policy",
-        )
-    },
-    "root": {
-        "handlers": ["stderr"],
-        "level": env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"),
-    },
-}
+LOG_FORMAT = env.choice("LOG_FORMAT", logs.FORMS, "text")
+LOGGING = logs.configuration(LOG_FORMAT, env.choice("LOG_LEVEL", logs.LEVELS, "INFO"))
 
 try:
     env.raise_problems()

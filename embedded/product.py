@@ -107,7 +107,18 @@ class Product:
     @property
     def web_command(self) -> list[str]:
         options = [f"--port={self.port}", f"--workers={self.web_processes}", *WEB_OPTIONS]
+        if self.logs_json:
+            options.append(f"--log-config={PROJECT / 'coordinator' / 'granian-logging.json'}")
         return ["granian", "--interface=wsgi", "coordinator.wsgi:application", *options]
+
+    @property
+    def logs_json(self) -> bool:
+        return self.settings.get("LOG_FORMAT") == "json"
+
+    @property
+    def celery(self) -> list[str]:
+        """The command of Celery. Its banner is no line of JSON."""
+        return ["celery", *(["--quiet"] if self.logs_json else []), "-A", "coordinator.celery"]
 
     def start_web(self) -> Child:
         return self._start("web", *self.web_command)
@@ -116,11 +127,11 @@ class Product:
         """Start a control worker. Each one needs a different `name`, which is its node name in Celery."""
         options = ["--loglevel=INFO"]
         node = f"--hostname={name}@%h"
-        return self._start(name, "celery", "-A", "coordinator.celery", "worker", *options, node)
+        return self._start(name, *self.celery, "worker", *options, node)
 
     def start_clock(self) -> Child:
         schedule = f"--schedule={self.folder / 'clock'}"
-        return self._start("clock", "celery", "-A", "coordinator.celery", "beat", schedule, "--pidfile=")
+        return self._start("clock", *self.celery, "beat", schedule, "--pidfile=")
 
     def start_worker(
         self,
@@ -146,6 +157,8 @@ class Product:
             "PIPELINES_BROKER_URL": self.broker_url(tenant),
             "PIPELINES_BROKER_CA_FILE": self.settings.get("REDIS_CA_FILE", ""),
             "PIPELINES_WORKER_KEY": key,
+            "PIPELINES_TRACES_ENDPOINT": self.settings.get("TRACES_ENDPOINT", ""),
+            "PIPELINES_LOG_FORMAT": self.settings.get("LOG_FORMAT", "text"),
         }
         command = [sys.executable, "-m", "pipelines", "worker", f"--release={release}"]
         options = [f"--worker-id={name}", f"--concurrency={concurrency}"]

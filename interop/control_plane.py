@@ -18,6 +18,7 @@ from executions.models.states import State
 from executions.submission.submission import Submission, submit
 from executions.transports.rest import wire_forms
 from foundation.errors import CoordinatorError, NotFound
+from foundation.telemetry import traces
 from interop import records
 from interop.ingress import Ingress, allowed_types, ingress_of, server_key
 from interop.surface import (
@@ -90,7 +91,9 @@ class Executions(ControlPlaneView):
             raise Refusal(409, NO_ACTIVE)
         if flag_of(body, "outputStreaming"):
             raise Refusal(400, NO_STREAMING)
-        submission = _submit(tenant, pipeline_id, cast("SnapshotShape", shape), body)
+        attributes = {"http.request.method": "POST", "pipelines.tenant": tenant.slug}
+        with traces.serving("POST executions", request.META.get("HTTP_TRACEPARENT"), attributes):
+            submission = _submit(tenant, pipeline_id, cast("SnapshotShape", shape), body)
         return {
             "executionId": str(submission.execution_id),
             "duplicate": submission.duplicate,

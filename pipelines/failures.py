@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from textwrap import indent
 from typing import Any, Final, TypeVar
 
 from pipelines.errors import NonRetryable
+from wire.log_lines import relative
 from wire.messages.celery_messages import Failure
 from wire.messages.limits import LONGEST_TRACEBACK
 
@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 class Failed:
     """A step failed, or a value was not of its type. The texts are clean and bounded.
 
-    `step_index` is None if no step caused the failure; `traceback` is empty if there was no exception.
+    `step_index` is None if no step caused the failure; `traceback` is empty if there was no exception. `frames` says
+    where it was raised, without texts of the exception.
     """
 
     failure_class: str
@@ -46,6 +47,7 @@ class Failed:
     step_index: int | None = None
     step_name: str = ""
     traceback: str = ""
+    frames: tuple[str, ...] = ()
 
 
 def failed_by(error: BaseException, *, step_index: int | None = None, step_name: str = "") -> Failed:
@@ -60,6 +62,7 @@ def failed_by(error: BaseException, *, step_index: int | None = None, step_name:
         step_index,
         step_name,
         traceback_of(error),
+        frames_of(error),
     )
 
 
@@ -87,9 +90,17 @@ def traceback_of(error: BaseException) -> str:
     return _safely("", _traceback, error)
 
 
-def warn(text: str, *arguments: object) -> None:
+def frames_of(error: BaseException) -> tuple[str, ...]:
+    """Return where an error was raised: `file.py:12 in name`. Unlike a traceback, this contains no text of the error.
+
+    Frames of this package are left out.
+    """
+    return _safely((), _frames, error)
+
+
+def warn(text: str, *arguments: object, extra: Mapping[str, object] | None = None) -> None:
     """Log a warning. An exception in one of the author's log handlers is ignored."""
-    _safely(None, log.warning, text, *arguments)
+    _safely(None, partial(log.warning, extra=extra), text, *arguments)
 
 
 def inform(text: str, *arguments: object) -> None:
@@ -98,9 +109,24 @@ def inform(text: str, *arguments: object) -> None:
 
 
 def log_failure(execution_id: object, failed: Failed | Failure) -> None:
-    """Log a failure. All its lines are indented, so that an exception's text cannot imitate a log line."""
-    details = "".join(f"\n{line}" for line in indent(failed.traceback or failed.message, "  ").splitlines())
-    warn("Execution %s failed with %s:%s", execution_id, failed.failure_class, details)
+    """Log a failure: its class and where it was raised. Its message may contain a payload, so it is not logged."""
+    warn(
+        "Execution %s failed with %s",
+        execution_id,
+        failed.failure_class,
+        extra={
+            "execution": execution_id,
+            **({"step": failed.step_name} if isinstance(failed, Failed) and failed.step_name else {}),
+            "errorClass": failed.failure_class,
+            "frames": failed.frames if isinstance(failed, Failed) else (),
+        },
+    )
+
+
+def warn_of(error: BaseException, text: str, *arguments: object) -> None:
+    """Log a warning with the class of an error and where it was raised."""
+    failure = failed_by(error)
+    warn(text, *arguments, extra={"errorClass": failure.failure_class, "frames": failure.frames})
 
 
 def _safely(default: _T, function: Callable[..., _T], *arguments: Any) -> _T:
@@ -139,6 +165,15 @@ def _traceback(error: BaseException) -> str:
     return cleaned(text if len(text) <= LONGEST_TRACEBACK else "…" + text[1 - LONGEST_TRACEBACK :], LONGEST_TRACEBACK)
 
 
+def _frames(error: BaseException) -> tuple[str, ...]:
+    frames = traceback.StackSummary.extract(
+        traceback.walk_tb(error.__traceback__), limit=-MOST_FRAMES, lookup_lines=False
+    )
+    authored = [frame for frame in frames if not frame.filename.startswith(_OWN_FOLDER)]
+    shown = (f"{relative(frame.filename)}:{frame.lineno} in {frame.name}" for frame in authored or frames)
+    return tuple(cleaned(each, LONGEST_MESSAGE) for each in shown)
+
+
 def _name_files(found: traceback.TracebackException) -> None:
     """Shorten the file names in `found`, in its causes and in the members of a group."""
     rest, visited = [found], set()
@@ -150,12 +185,7 @@ def _name_files(found: traceback.TracebackException) -> None:
         authored = [frame for frame in each.stack if not frame.filename.startswith(_OWN_FOLDER)]
         each.stack[:] = authored or each.stack
         for frame in each.stack:
-            frame.filename = _relative(frame.filename)
+            frame.filename = relative(frame.filename)
         if getattr(each, "filename", None):  # the file of a SyntaxError
-            each.filename = _relative(each.filename)
+            each.filename = relative(each.filename)
         rest += [one for one in (each.__cause__, each.__context__, *(each.exceptions or ())) if one is not None]
-
-
-def _relative(file: str) -> str:
-    roots = [root for folder in sys.path if folder and file.startswith(root := folder.rstrip(os.sep) + os.sep)]
-    return file[len(max(roots, key=len)) :] if roots else Path(file).name

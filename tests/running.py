@@ -114,6 +114,7 @@ class TenantInUse:
             environment={
                 "PYTHONPATH": str(PROJECT),
                 "PIPELINES_WORKER_KEY": worker_key(self.product.environment["WORKER_SECRET"], self.tenant.slug).text,
+                "PIPELINES_TRACES_ENDPOINT": self.product.settings.get("TRACES_ENDPOINT", ""),
             },
             directory=self.product.folder,
         )

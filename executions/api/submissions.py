@@ -39,6 +39,7 @@ from foundation.api.plain_check import plain_check
 from foundation.api.problem import invalid, problem, refusal
 from foundation.api.schema import PROBLEM_REFERENCE
 from foundation.errors import CoordinatorError
+from foundation.telemetry import traces
 from releases.errors import (
     ActiveReleaseChanged,
     ActiveReleaseRevoked,
@@ -62,6 +63,7 @@ RETRY_SECONDS = 5
 """When to repeat a request for a release that may become active."""
 JSON, ANYTHING = "application/json", "*/*"
 MAX_KEY_LENGTH = 200
+TRACEPARENT = "HTTP_TRACEPARENT"
 
 
 class _UsualRequest(StrictSerializer):
@@ -226,13 +228,26 @@ class Batch(_SubmissionView):
         """
         items = BatchRequest.validated(_body(request))["items"]
         address, payloads = _address(self.request), holds_any(self.token, Scope.PAYLOADS)
-        return _json({"items": [_verdict(each, address, payloads) for each in _verdicts(self.token, items)]}, 200)
+        with traces.serving("POST executions:batch", request.META.get(TRACEPARENT), _described(self.token)):
+            verdicts = _verdicts(self.token, items)
+        return _json({"items": [_verdict(each, address, payloads) for each in verdicts]}, 200)
 
 
 # --- one path for all submissions: parse, admit, insert ---
 
 
 def _submit(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpResponse:
+    with traces.serving("POST executions", request.META.get(TRACEPARENT), _described(token)) as span:
+        response = _submitted(request, token, body)
+        span.set({"http.response.status_code": response.status_code})
+    return response
+
+
+def _described(token: ApiToken) -> dict[str, str]:
+    return {"http.request.method": "POST", "pipelines.tenant": token.tenant.slug}
+
+
+def _submitted(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpResponse:
     verdict = _verdict_of(request, token, body)
     if isinstance(verdict, CoordinatorError):
         return _refused(verdict)

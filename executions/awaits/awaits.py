@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 
-from executions.awaits import statements
+from executions.awaits import statements, wait_spans
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -112,9 +112,12 @@ def resume(answers: Mapping[uuid.UUID, int], *, actor: str) -> int:
                 progress=responses[unit_id] if itemized else responses[unit_id][0],
                 progress_shape="MULTI" if itemized or many else "UNI",
             )
-            for unit_id, execution_id, step_index, itemized, many in complete
+            for unit_id, execution_id, step_index, itemized, many, *_ in complete
         ]
     )
+    for unit_id, *_, step_id, traceparent, since in complete:
+        if traceparent:
+            wait_spans.over(traceparent, unit_id, step_id, since=since)
     if resumed:
         wakeup.send_once(DISPATCH_TASK)
     return len(resumed)
@@ -151,9 +154,12 @@ def fail(lost: Lost, messages: Mapping[uuid.UUID, str], *, actor: str) -> None:
                 error_code=lost.code,
                 error_message=messages[unit_id],
             )
-            for unit_id, execution_id, step_index in units
+            for unit_id, execution_id, step_index, *_ in units
         ]
     )
+    for unit_id, *_, step_id, traceparent, since in units:
+        if traceparent:
+            wait_spans.over(traceparent, unit_id, step_id, since=since, error_class=lost.code)
     dead_letters.write([move.execution_id for move in failed], lost.reason, retryable=lost.retryable)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import connection
 
-from executions.awaits import statements
+from executions.awaits import statements, wait_spans
 from executions.awaits.awaits import EXPIRE_TASK, INTERACTION_API, SEND_TASK, TIMER, WEBHOOK, resume
 from executions.models import Interaction
 from foundation.database import prepared
@@ -21,6 +21,7 @@ from wire.identifying import RULE, is_identifier
 from wire.messages.celery_messages import Suspension
 from wire.messages.limits import LONGEST_TYPE, LONGEST_WAIT
 from wire.messages.suspension import ImportedInteraction, ImportedSuspension
+from wire.traceparent import NONE
 from wire.web_address import is_web_address
 
 FIRST_STATUS = {
@@ -38,13 +39,15 @@ class Parking:
     """An execution that reached an await, and the unit that is to be opened for it.
 
     `opened` is what the worker has opened itself: the unit under its name, and an interaction for each request. If it
-    is None, the coordinator opens an interaction for each request.
+    is None, the coordinator opens an interaction for each request. `traceparent` is the context of the suspended run,
+    empty if it is not traced.
     """
 
     execution_id: uuid.UUID
     unit_id: uuid.UUID
     suspension: Suspension
     opened: ImportedSuspension | None = None
+    traceparent: str = NONE
 
     @property
     def interactions(self) -> Sequence[ImportedInteraction]:
@@ -125,6 +128,8 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
         cursor.execute(statements.OPEN, parameters)
     for parking in parkings:
         _take_answers(parking, ids)
+        if parking.traceparent:
+            wait_spans.suspended(parking.traceparent, parking.unit_id, parking.suspension.step_id)
     suspensions = [parking.suspension for parking in parkings]
     webhooks = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
     for _ in range(min(webhooks, MOST_SENDERS)):
@@ -153,6 +158,7 @@ def _unit(tenant: Tenant, parking: Parking, ids: Ids) -> dict[str, Any]:
         "many": suspension.gives_many,
         "items": len(suspension.requests),
         "name": None if parking.opened is None else parking.opened.unit_name,
+        "traceparent": parking.traceparent or None,
         "transport": suspension.transport,
         "type": suspension.output_type,
         "seconds": suspension.timeout_seconds,

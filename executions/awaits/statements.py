@@ -10,11 +10,11 @@ WITH parked AS (
     SELECT * FROM json_to_recordset(%(parkings)s::json) AS p(
         unit uuid, execution uuid, step text, index int, itemized bool, many bool, items int, name text,
         interactions json, transport text, metadata jsonb, type text, assignee text, "group" text, status text,
-        seconds float)
+        seconds float, traceparent text)
 ), opened AS (
     INSERT INTO executions_awaitunit (id, tenant_id, execution_id, step_id, step_index, itemized, gives_many,
-        expected_items, worker_name)
-    SELECT unit, %(tenant)s, execution, step, index, itemized, many, items, name
+        expected_items, worker_name, traceparent)
+    SELECT unit, %(tenant)s, execution, step, index, itemized, many, items, name, traceparent
     FROM parked
 )
 INSERT INTO executions_interaction (id, tenant_id, unit_id, execution_id, step_id, step_index, item_index, worker_name,
@@ -58,7 +58,8 @@ UPDATE executions_awaitunit u SET answered_items = u.answered_items + a.answers,
     status = CASE WHEN u.answered_items + a.answers = u.expected_items THEN 'COMPLETED' ELSE u.status END
 FROM unnest(%(units)s::uuid[], %(answers)s::int[]) AS a(id, answers)
 WHERE u.id = a.id AND u.status = 'WAITING_EXTERNAL'
-RETURNING u.status = 'COMPLETED', u.id, u.execution_id, u.step_index, u.itemized, u.gives_many
+RETURNING u.status = 'COMPLETED', u.id, u.execution_id, u.step_index, u.itemized, u.gives_many, u.step_id,
+    u.traceparent, u.created_at
 """
 
 # Reads the answers of completed units, in the order of their items. No row is impossible.
@@ -76,7 +77,7 @@ SELECT id FROM executions_awaitunit WHERE execution_id = ANY(%s) AND status = 'W
 CLOSE_UNITS = """
 UPDATE executions_awaitunit SET status = %(status)s, updated_at = now()
 WHERE id = ANY(%(units)s) AND status = 'WAITING_EXTERNAL'
-RETURNING id, execution_id, step_index
+RETURNING id, execution_id, step_index, step_id, traceparent, created_at
 """
 
 # Closes the open interactions of units. No row: all of them were answered or closed before.

@@ -56,8 +56,9 @@ def _progress(checkpoint: Checkpoint) -> Jsonb | None:
     """Return what the next step starts from. If it cannot be stored, log that and return None."""
     try:
         outputs = all_storable(checkpoint.output_payloads)
-    except ValueError as error:
-        log.warning("A checkpoint of execution %s cannot be stored: %s", checkpoint.execution_id, error)
+    except ValueError:  # its text may quote the output
+        pk = checkpoint.execution_id
+        log.warning("A checkpoint of execution %s cannot be stored", pk, extra={"execution": pk})
         return None
     if checkpoint.many:
         return Jsonb(outputs)

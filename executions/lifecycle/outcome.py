@@ -18,6 +18,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from executions.awaits import opening
 from executions.awaits.opening import Parking
 from executions.lifecycle import checkpoints, reports, statements
+from executions.lifecycle.recorded_spans import recording
 from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -31,6 +32,7 @@ from releases.models import Pipeline
 from tenancy.models import Tenant
 from wire.documents.json_text import all_storable
 from wire.identity import ReleaseIdentity
+from wire.log_lines import bound
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension
 from wire.messages.limits import LONGEST_TRACEBACK
 from wire.messages.suspension import ImportedSuspension
@@ -71,6 +73,12 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = Mapp
     Returns how many outcomes were recorded, which is how many places they free. Raises `OperationalError` or
     `InterfaceError` if the database is down or busy; the caller retries the whole group.
     """
+    fields = {"tenant": identity.tenant_id, "pipeline": identity.pipeline_id, "release": identity.release_version}
+    with bound(fields), recording(identity, group.outcomes):
+        return _record_all(identity, group, opened)
+
+
+def _record_all(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> int:
     if _payload_length(group) <= LONGEST_TOGETHER or len(group.outcomes) + len(group.checkpoints) == 1:
         try:
             return _record(identity, group, opened)
@@ -137,7 +145,9 @@ def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> i
         _note_dropped([move for move, _ in requested if id(move) not in moved], reporter)
         _follow_up(identity, [(move, outcome) for move, outcome in requested if id(move) in moved], opened)
     for key in {outcome.execution_id for outcome in outcomes} - known.keys():
-        log.warning("Dropped an outcome for %s, which is not an execution of %s", key, identity)
+        log.warning(
+            "Dropped an outcome for %s, which is not an execution of %s", key, identity, extra={"execution": key}
+        )
     return len(moved)
 
 
@@ -187,7 +197,13 @@ def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
 def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], opened: Opened) -> None:
     """Write the awaits and dead letters of the moves in the same transaction, and announce retries."""
     parkings = [
-        Parking(move.execution_id, move.new_await_unit, outcome.suspension, opened.get(move.execution_id))
+        Parking(
+            move.execution_id,
+            move.new_await_unit,
+            outcome.suspension,
+            opened.get(move.execution_id),
+            outcome.traceparent,
+        )
         for move, outcome in recorded
         if move.new_await_unit is not None and outcome.suspension is not None
     ]
@@ -291,7 +307,11 @@ def _cleaned(text: str) -> str:
 
 def _note_dropped(dropped: Sequence[Move], reporter: Mapping[str, str]) -> None:
     for move in dropped:
-        log.warning("Dropped an outcome for execution %s: its lease was lost", move.execution_id)
+        log.warning(
+            "Dropped an outcome for execution %s: its lease was lost",
+            move.execution_id,
+            extra={"execution": move.execution_id, "attempt": move.data["attempt"]},
+        )
     moves.note(
         "OUTCOME_DROPPED",
         [

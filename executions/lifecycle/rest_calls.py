@@ -7,6 +7,7 @@ has no effect. The lease outlives the call, and no transaction is open while the
 import logging
 import time
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -18,6 +19,7 @@ from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
 from executions.transports.rest import wire_forms, workers
+from executions.transports.rest.call_spans import called
 from executions.transports.rest.calls import blocked_reason, call, lease_seconds, may_call
 from executions.transports.rest.commands import command_of, non_retryable, payload_of, steps_of
 from executions.transports.rest.results import (
@@ -34,10 +36,12 @@ from executions.workers.registry import DISPATCH_TASK, REST
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut
 from foundation.scheduling import places
+from foundation.telemetry import traces
 from foundation.wakeups import wakeup
 from wire.messages.celery_messages import OutcomeGroup, Span
 from wire.messages.payload_envelopes import PayloadRefused, TypedPayload, natural
 from wire.messages.rest_messages import EXECUTE_PATH
+from wire.traceparent import NONE
 
 log = logging.getLogger(__name__)
 UNDECODABLE_PAYLOAD = "UNDECODABLE_PAYLOAD"
@@ -56,7 +60,7 @@ def run(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int = 0) -> bool
     tenant = Execution.objects.filter(pk=execution_id, lease_token=lease_token).values_list("tenant_id", flat=True)
     found = tenant.first()
     if found is None:
-        log.info("The lease of %s was lost before its call", execution_id)
+        log.info("The lease of %s was lost before its call", execution_id, extra={"execution": execution_id})
         return False
     with places.CALLS.hold(found, crowded=partial(_wait, execution_id, lease_token, waits)) as free:
         return free and _run(execution_id, lease_token)
@@ -76,7 +80,7 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         cursor.execute(statements.START_CALL, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
         row = cursor.fetchone()
     if row is None:
-        log.info("The lease of %s was lost before its call", execution_id)
+        log.info("The lease of %s was lost before its call", execution_id, extra={"execution": execution_id})
         return False
     execution = Execution.objects.select_related("tenant", "release__contract").get(pk=execution_id)
     if execution.lease_token != row[0] or execution.lease_worker is None:
@@ -90,7 +94,7 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         _give_back(execution, row[0], refusal)
         return False
     begun = time.time()
-    found = _call(execution, row[0], host.worker)
+    found = _traced_call(execution, row[0], host.worker)
     _record(execution, host.worker, found, (_ms(begun), _ms(time.time())))
     return True
 
@@ -134,7 +138,20 @@ def _give_back(execution: Execution, lease_token: uuid.UUID, reason: str) -> Non
         wakeup.send_once(DISPATCH_TASK)
 
 
-def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> CallResult:
+def _traced_call(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> CallResult:
+    """Make the call in a span. The outcome gets its context, because a REST worker does not report its own."""
+    if not execution.traceparent:
+        return _call(execution, lease_token, worker, NONE)
+    span = called(execution)
+    with traces.ended(span):
+        found = _call(execution, lease_token, worker, span.traceparent)
+        if found.outcome.failure is not None:
+            span.fail(found.outcome.failure.failure_class)
+    outcome = found.outcome.model_copy(update={"traceparent": span.traceparent})
+    return replace(found, outcome=outcome)
+
+
+def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker, traceparent: str) -> CallResult:
     steps = steps_of(execution)
     count = None if steps is None else len(steps)
     try:
@@ -151,6 +168,7 @@ def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> CallR
             EXECUTE_PATH,
             command.to_json().encode(),
             is_wanted=partial(_is_held, execution.pk, lease_token),
+            traceparent=traceparent,
         )
     except TimedOut as error:
         return failed(sent, TIMED_OUT, f"REST transition worker: {error}")
@@ -199,4 +217,6 @@ def _store_outputs(execution: Execution, outputs: list[TypedPayload], version: i
         with transaction.atomic():
             wire_forms.keep_result(execution.pk, outputs, version=version)
     except DataError:
-        log.exception("The original payloads of execution %s could not be stored", execution.pk)
+        log.exception(
+            "The original payloads of execution %s could not be stored", execution.pk, extra={"execution": execution.pk}
+        )

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from executions.models.execution import Execution
 from executions.questions.words import title_of
 from tenancy.models import Tenant
+from wire.traceparent import SQL_FORM
 
 
 class AwaitUnit(models.Model):
@@ -17,7 +18,8 @@ class AwaitUnit(models.Model):
 
     The execution resumes once `answered_items` reaches `expected_items`. `itemized` units resume with the list of all
     answers in the order of their items. Others resume with the one answer, as a list if `gives_many` is set.
-    `worker_name` is the exact id that the worker gave it; null if the coordinator opened it.
+    `worker_name` is the exact id that the worker gave it; null if the coordinator opened it. `traceparent` is the W3C
+    context of the span that ran the suspended transition; null if that is not traced.
     """
 
     class Status(models.TextChoices):
@@ -37,6 +39,7 @@ class AwaitUnit(models.Model):
     expected_items = models.IntegerField()
     answered_items = models.IntegerField(default=0, db_default=0)
     worker_name = models.CharField(max_length=200, null=True)
+    traceparent = models.CharField(max_length=55, null=True)
     status = models.CharField(
         max_length=20, choices=Status, default=Status.WAITING_EXTERNAL, db_default=Status.WAITING_EXTERNAL
     )
@@ -62,6 +65,10 @@ class AwaitUnit(models.Model):
             models.CheckConstraint(
                 condition=Q(status="COMPLETED", answered_items=F("expected_items")) | ~Q(status="COMPLETED"),
                 name="await_unit_completed_is_answered",
+            ),
+            models.CheckConstraint(
+                condition=Q(traceparent__isnull=True) | Q(traceparent__regex=SQL_FORM),
+                name="await_unit_traceparent_form",
             ),
         )
 

@@ -17,6 +17,7 @@ from executions.models.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
+from wire.traceparent import SQL_FORM
 
 TERMINAL_VALUES = sorted(state.value for state in TERMINAL)
 LIVE_VALUES = sorted(state.value for state in State if state not in TERMINAL)
@@ -46,7 +47,8 @@ class Execution(models.Model):
     Exactly the executions that an open hold names are `held`. Holds of their release or pipeline do not change
     them.
 
-    `tags` are what the caller submitted with it, or null.
+    `tags` are what the caller submitted with it, or null. `traceparent` is the W3C context of the span that submitted
+    it; null if that is not traced.
 
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
     the output of a checkpoint, the requests of an await, or its answers.
@@ -95,6 +97,7 @@ class Execution(models.Model):
     error_message = models.CharField(max_length=512, null=True)
     submitted_by = models.CharField(max_length=200)
     tags = ArrayField(models.CharField(max_length=LONGEST_TAG), null=True)
+    traceparent = models.CharField(max_length=55, null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     finished_at = models.DateTimeField(null=True)
@@ -159,6 +162,10 @@ class Execution(models.Model):
             models.CheckConstraint(
                 condition=Q(version__gte=0, event_count__gt=F("version"), current_step_index__gte=0, attempt__gte=0),
                 name="execution_counts",
+            ),
+            models.CheckConstraint(
+                condition=Q(traceparent__isnull=True) | Q(traceparent__regex=SQL_FORM),
+                name="execution_traceparent_form",
             ),
             models.CheckConstraint(
                 condition=Q(tags__isnull=True) | Q(tags__len__range=(1, MOST_TAGS)), name="execution_tags_count"

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from executions.models import DeadLetter
 from executions.state_machine import statements
 from tenancy.models import Tenant
+from wire.traceparent import NONE, trace_id
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def _log(
     retries: int,
     transport: str,
     platform: str,
+    traceparent: str | None,
 ) -> None:
     log.error(
         "Execution moved to DLQ: tenant=%s execution=%s transition=%s status=%s reason=%s error=%s retryable=%s "
@@ -61,6 +63,12 @@ def _log(
         retries,
         _word(transport.upper()),
         _word(platform.upper()),
+        extra={
+            "tenant": tenant,
+            "execution": execution_id,
+            "attempt": retries,
+            "traceId": trace_id(traceparent or NONE),
+        },
     )
 
 

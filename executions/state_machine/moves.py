@@ -122,8 +122,10 @@ class Claim:
     since the last outcome or checkpoint. `protocol` names the transport that sends the command.
 
     `threads` is how many transitions the release's workers run at once. `seconds` is the average duration of one, None
-    if no worker has reported it. `has_rest_worker` says whether one of these workers is called over HTTP. `claimed_at`
-    is the time of this process's monotonic clock shortly before the lease began.
+    if no worker has reported it. `has_rest_worker` says whether one of these workers is called over HTTP.
+    `traceparent` is the context of the span that submitted the execution, followed by a space and that of the run whose
+    await it resumes from, if there is one; None if it is not traced. `claimed_at` is the time of this process's
+    monotonic clock shortly before the lease began.
     """
 
     execution_id: uuid.UUID
@@ -144,6 +146,7 @@ class Claim:
     threads: int
     seconds: float | None
     has_rest_worker: bool
+    traceparent: str | None
     claimed_at: float
 
 

@@ -61,7 +61,8 @@ SELECT place FROM moved
 # pipelines. If that is less than one for each, the tenants of few releases come first, and the releases of one tenant
 # come in random order. A quota limits how many executions of each tenant are RUNNING, on workers of all protocols;
 # without a quota they are not counted. Paused executions are not in the index of due ones. For a paused release, the
-# function that counts returns JSON null.
+# function that counts returns JSON null. The trace context of a traced execution is followed by that of the run whose
+# await it resumes from.
 CLAIM = """
 WITH host AS MATERIALIZED (
     SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, worker_name,
@@ -152,7 +153,10 @@ WITH host AS MATERIALIZED (
 )
 SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
     c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
-    c.result_shape, c.checkpoints, c.takeovers, c.lease_protocol, c.threads, c.seconds, c.calls
+    c.result_shape, c.checkpoints, c.takeovers, c.lease_protocol, c.threads, c.seconds, c.calls,
+    CASE WHEN c.traceparent IS NOT NULL THEN concat_ws(' ', c.traceparent, (
+        SELECT u.traceparent FROM executions_awaitunit u WHERE u.execution_id = c.id AND u.status = 'COMPLETED'
+            AND u.step_index = c.current_step_index - 1 ORDER BY u.created_at DESC LIMIT 1)) END
 FROM (SELECT EXISTS (SELECT FROM counted WHERE held IS NULL)
     OR EXISTS (SELECT FROM within_quota WHERE bytes_before >= %(bytes)s) AS busy) busy
 LEFT JOIN (claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id) ON true
@@ -240,7 +244,7 @@ WITH written AS (
     RETURNING *
 )
 SELECT t.slug, w.execution_id, w.transition_key, w.terminal_status, w.error_code, w.retries_observed,
-    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN')
+    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN'), e.traceparent
 FROM written w
 JOIN tenancy_tenant t ON t.id = w.tenant_id
 JOIN executions_execution e ON e.id = w.execution_id

@@ -12,15 +12,16 @@ INSERT = """
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
         id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, actor text, token text, wire_input jsonb, tags varchar[], named bool, smoke bool))
+        checkpoints bool, actor text, token text, wire_input jsonb, tags varchar[], named bool, smoke bool,
+        traceparent text))
         WITH ORDINALITY AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor,
-            token, wire_input, tags, named, smoke, place)
+            token, wire_input, tags, named, smoke, traceparent, place)
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, smoke, submitted_by, tags)
+        input_shape, result_shape, checkpoints, smoke, submitted_by, tags, traceparent)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
-        a.shape, a.result_shape, a.checkpoints, a.smoke IS TRUE, a.actor, a.tags
+        a.shape, a.result_shape, a.checkpoints, a.smoke IS TRUE, a.actor, a.tags, a.traceparent
     FROM requested a
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
     JOIN releases_pipeline p ON p.id = r.pipeline_id AND (p.activation_id = a.activation OR a.smoke)

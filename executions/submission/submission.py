@@ -16,6 +16,7 @@ from executions.submission import admission
 from executions.submission.admission import Admission
 from executions.submission.insertion import Row, commits
 from foundation.errors import CoordinatorError
+from foundation.telemetry import traces
 from foundation.wakeups.broker_gate import gate
 from releases.errors import ActiveReleaseChanged
 from tenancy.access import require_valid
@@ -293,6 +294,7 @@ class _Batch:
             wire_input=request.wire_input,
             **({"tags": list(request.tags)} if request.tags else {}),
             **({"named": True} if request.release_version is not None else {}),
+            **({"traceparent": traced} if (traced := traces.current()) else {}),
         )
 
     def _insert(self, rows: Sequence[tuple[_Item, Row]]) -> None:

@@ -12,6 +12,7 @@ from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Claim, Move
+from executions.transports.sent_spans import UNTRACED, Contexts, sending
 from executions.workers.tenant_keys import active_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
@@ -21,6 +22,9 @@ from wire.messages.grouping import commands_in_a_message, groups
 from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
 from wire.messages.sealing import seal
 from wire.messages.task_messages import MessageRefused
+
+TOO_LARGE = "COMMAND_TOO_LARGE"
+BROKER_UNAVAILABLE = "BROKER_UNAVAILABLE"
 
 
 def send(claims: Sequence[Claim]) -> list[Claim]:
@@ -61,18 +65,29 @@ def identity_of(claim: Claim) -> ReleaseIdentity:
 def _send(claims: list[Claim]) -> bool:
     """Send one message, with a ticket that expires no later than the leases. Return False if the broker refuses it."""
     identity = identity_of(claims[0])
-    group = CommandGroup(commands=[command_of(claim) for claim in claims])
+    queue = queue_of(identity)
+    with sending(claims, queue) as spans:
+        group = CommandGroup(commands=[command_of(claim, spans.of(claim)) for claim in claims])
+        try:
+            was_sent = _put(identity, queue, group, claims[0].claimed_at)
+        except MessageRefused:
+            spans.fail(TOO_LARGE)
+            _fail(claims)
+            return True
+        if not was_sent:
+            spans.fail(BROKER_UNAVAILABLE)
+        return was_sent
+
+
+def _put(identity: ReleaseIdentity, queue: str, group: CommandGroup, claimed_at: float) -> bool:
+    """Seal and send a group of commands. Return False if the broker refuses it. Raises `MessageRefused`."""
     envelope = seal(identity, group, *active_keys(identity.tenant_id), encrypt=settings.ENCRYPT_PAYLOADS)
-    lease_left = settings.LEASE_SECONDS - (time.monotonic() - claims[0].claimed_at)
+    lease_left = settings.LEASE_SECONDS - (time.monotonic() - claimed_at)
     ticket = client.Ticket(ticket_of(identity, envelope["nonce"]), lease_left)
-    try:
-        return gate.send(partial(client.send, EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket))
-    except MessageRefused:
-        _fail(claims)
-        return True
+    return gate.send(partial(client.send, EXECUTE_TASK, envelope, queue=queue, ticket=ticket))
 
 
-def command_of(claim: Claim) -> Command:
+def command_of(claim: Claim, contexts: Contexts = UNTRACED) -> Command:
     """Return the command that runs the claimed transition to its end."""
     return Command(
         execution_id=claim.execution_id,
@@ -87,6 +102,8 @@ def command_of(claim: Claim) -> Command:
         lease_seconds=settings.LEASE_SECONDS,
         shape=claim.input_shape,
         payload=claim.input,
+        traceparent=contexts.traceparent,
+        suspended_run=contexts.suspended_run,
     )
 
 
@@ -95,7 +112,7 @@ def _fail(claims: list[Claim]) -> None:
 
     A message holds the payload once for each active key. Only a payload of several megabytes can be too large.
     """
-    code, message = "COMMAND_TOO_LARGE", "The command, sealed with each active worker key, is too large for a message"
+    code, message = TOO_LARGE, "The command, sealed with each active worker key, is too large for a message"
     failures = [
         Move(
             execution_id=claim.execution_id,

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from pipelines.commands.options import add_coordinator, add_lock, add_release_file, import_from_here
+from wire.log_lines import FORMS
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -69,7 +70,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="PREFIX",
         help="rest: types to accept in addition to the pipeline's own",
     )
+    parser.add_argument(
+        "--traces-endpoint",
+        default=env.get("PIPELINES_TRACES_ENDPOINT", ""),
+        metavar="URL",
+        help="export spans to this OTLP/HTTP endpoint; default: $PIPELINES_TRACES_ENDPOINT, or none",
+    )
     parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
+    parser.add_argument(
+        "--log-format",
+        choices=FORMS,
+        default=env.get("PIPELINES_LOG_FORMAT") or "text",
+        help="the form of log lines; default: $PIPELINES_LOG_FORMAT, or text",
+    )
     parser.set_defaults(run=_run)
 
 

@@ -24,7 +24,7 @@ from kombu.message import Message
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn
 from pipelines.worker.host import Host
-from pipelines.worker.options import broker_url, hosted_release, required, worker_key
+from pipelines.worker.options import broker_url, configure_logs, hosted_release, required, tracer_to, worker_key
 from pipelines.worker.outbox import Outbox, Report
 from wire.broker import quiet_consumer
 from wire.broker.client import send, survive_broker_loss, take_ticket
@@ -56,7 +56,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     Raises `DefinitionError`, WORKER_REFUSED among others: no coordinator accepts this worker.
     """
-    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure_logs(arguments.log_format, arguments.log_level)
     logging.raiseExceptions = False  # a step may close what the log is written to
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
@@ -68,7 +68,14 @@ def main(arguments: argparse.Namespace) -> int:
         text = f"--worker-id {SEGMENT_RULE} or have more than {LONGEST_WORKER_ID} characters"
         raise DefinitionError("INVALID_WORKER_ID", text)
     release = hosted_release(arguments)
-    host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency, take_ticket=_take_ticket)
+    host = Host(
+        release,
+        key=key,
+        worker_id=worker_id,
+        capacity=arguments.concurrency,
+        take_ticket=_take_ticket,
+        tracer=tracer_to(arguments.traces_endpoint),
+    )
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.drop_leases)
     app = _application(url, arguments.broker_ca_file, host, outbox)

@@ -10,9 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.authoring.definition import StepContext
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
@@ -23,8 +24,10 @@ from pipelines.worker.held_leases import HeldLeases
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outbox import Report
 from pipelines.worker.pace import Pace
-from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep, RunResult
+from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Around, Keep, RunResult
 from pipelines.worker.step_times import StepTimes
+from pipelines.worker.transition_names import attributes_of, log_fields_of
+from wire.log_lines import bound
 from wire.messages.celery_messages import (
     Checkpoint,
     Command,
@@ -41,6 +44,9 @@ from wire.messages.queues import ticket_of
 from wire.messages.sealing import ProtocolError, check_fresh, decode, seal, verify
 from wire.worker_keys import WorkerKey
 
+if TYPE_CHECKING:
+    from pipelines.worker.tracing import Tracer
+
 
 class Host:
     """Executes command groups for one release and knows which leases it holds. Safe to use from many threads."""
@@ -53,8 +59,12 @@ class Host:
         worker_id: str,
         capacity: int,
         take_ticket: Callable[[str], bool],
+        tracer: Tracer | None = None,
     ) -> None:
-        """`take_ticket` takes the ticket of that name from the broker. It returns True at most once per name."""
+        """`take_ticket` takes the ticket of that name from the broker. It returns True at most once per name.
+
+        Without a `tracer`, transitions of traced executions make no spans.
+        """
         self.release = release
         self.worker_id = worker_id
         self.capacity = capacity
@@ -62,6 +72,7 @@ class Host:
         self.changed = threading.Event()  # set when the next heartbeat must be sent early
         self._key = key
         self._take_ticket = take_ticket
+        self._tracer = tracer
         self._encrypts = True  # follows the coordinator's newest command
         self._places = threading.Semaphore(capacity)
         self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="transition")
@@ -223,6 +234,24 @@ class Host:
         return message
 
     def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
+        """Run one command. Its log lines have its fields."""
+        with bound(log_fields_of(self.release.identity, command, command.traceparent)):
+            return self._run_traced(command, report) if command.traceparent else self._run_command(command, report)
+
+    def _run_traced(self, command: Command, report: Callable[[Report], None]) -> Report:
+        """Run one command in a span. The outcome reports the context of that span."""
+        if self._tracer is None:
+            return _traced(self._run_command(command, report), command.traceparent)
+        with self._tracer.transition(
+            command.traceparent, attributes_of(self.release.identity, command), suspended_run=command.suspended_run
+        ) as transition:
+            ended = self._run_command(command, report, transition.in_step)
+            failure = ended.outcome.failure if ended.outcome else None
+            if failure is not None:
+                transition.fail(failure.failure_class, failure.step_index)
+            return _traced(ended, transition.traceparent)
+
+    def _run_command(self, command: Command, report: Callable[[Report], None], around: Around | None = None) -> Report:
         identity = self.release.identity
         reached: list[Checkpoint] = []
         times = StepTimes()
@@ -238,7 +267,7 @@ class Host:
         with self._pace.measured(partial(self._leases.is_lost, command.lease_token)) as pace_is_notable:
             outcome = self._boundary.run(
                 command.execution_id,
-                lambda: self._outcome(command, keep if command.checkpoints else None, times),
+                lambda: self._outcome(command, keep if command.checkpoints else None, times, around),
                 lambda failed: outcomes.failed(command, failed, times.spans()),
             )
         if pace_is_notable():
@@ -246,15 +275,16 @@ class Host:
         failed = outcome.outcome == "FAILED"
         return Report(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
 
-    def _outcome(self, command: Command, keep: Keep | None, times: StepTimes) -> Outcome:
+    def _outcome(self, command: Command, keep: Keep | None, times: StepTimes, around: Around | None) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        result = self._run_steps(command, keep, times, steps)
+        result = self._run_steps(command, keep, times, around)
         outcome = outcomes.outcome_of(command, result, steps=steps, spans=times.spans())
         if outcome.failure is not None:
-            log_failure(command.execution_id, outcome.failure)
+            log_failure(command.execution_id, result if isinstance(result, Failed) else outcome.failure)
         return outcome
 
-    def _run_steps(self, command: Command, keep: Keep | None, times: StepTimes, steps: int) -> RunResult:
+    def _run_steps(self, command: Command, keep: Keep | None, times: StepTimes, around: Around | None) -> RunResult:
+        steps = len(self.release.pipeline.parts)
         identity = self.release.identity
         context = StepContext(
             tenant_id=identity.tenant_id,
@@ -276,6 +306,13 @@ class Host:
                 shape=command.shape,
                 keep=keep,
                 times=times,
+                around=around,
             )
         except ValueError as error:
             return Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)
+
+
+def _traced(report: Report, traceparent: str) -> Report:
+    if report.outcome is None:
+        return report
+    return replace(report, outcome=report.outcome.model_copy(update={"traceparent": traceparent}))

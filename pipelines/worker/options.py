@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.errors import DefinitionError
 from pipelines.release.connection import target_of
 from pipelines.worker.fetching import fetched
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
+from wire.log_lines import Form, LineFormatter
 from wire.worker_keys import MalformedKey, WorkerKey, parse_key
+
+if TYPE_CHECKING:
+    from pipelines.worker.tracing import Tracer
 
 
 def required(value: str | None, option: str, variable: str) -> str:
@@ -55,6 +61,28 @@ def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
         with fetched(arguments.release, target_of(arguments)) as artifact:
             return host_artifact(arguments.release, tenant, artifact, allow_drift=allow_drift)
     return host_artifact(arguments.release, tenant, arguments.artifact, allow_drift=allow_drift)
+
+
+def configure_logs(form: Form, level: str) -> None:
+    """Log to stderr from `level` on, in lines of this form."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter(form))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def tracer_to(endpoint: str) -> Tracer | None:
+    """Return what exports spans to `endpoint`; None if that is empty. Then the SDK of OpenTelemetry is not imported.
+
+    Raises ``DefinitionError`` TRACING_NOT_INSTALLED.
+    """
+    if not endpoint:
+        return None
+    try:
+        from pipelines.worker.tracing import Tracer
+    except ModuleNotFoundError as error:
+        text = f"the module {error.name} is missing; install durable-pipelines[tracing], or give no --traces-endpoint"
+        raise DefinitionError("TRACING_NOT_INSTALLED", text) from None
+    return Tracer(endpoint)
 
 
 def worker_key(file: Path | None) -> WorkerKey:

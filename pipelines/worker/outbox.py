@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipelines.failures import traceback_of, warn
+from pipelines.failures import warn, warn_of
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Outcome
 from wire.messages.grouping import groups
@@ -105,7 +105,7 @@ class Outbox(threading.Thread):
             try:
                 self._send_next()
             except BaseException as error:
-                warn("The outbox failed, and continues:\n%s", traceback_of(error))
+                warn_of(error, "The outbox failed, and continues")
 
     def _is_empty(self) -> bool:
         with self._condition:
@@ -144,7 +144,7 @@ class Outbox(threading.Thread):
                 warn("The broker did not accept %d reports: %s", len(group), type(error).__name__)
             except BaseException as error:
                 tries += 1
-                warn("%d reports could not be sent:\n%s", len(group), traceback_of(error))
+                warn_of(error, "%d reports could not be sent", len(group))
             else:
                 return
             time.sleep(self._retry_seconds)

@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.authoring.definition import TIMER, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
@@ -24,6 +24,8 @@ from pipelines.worker.runner import (
     RunResult,
     Suspended,
 )
+from pipelines.worker.transition_names import attributes_of, log_fields_of
+from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
 from wire.messages.limits import LONGEST_OUTCOME, TOLERANCE
 from wire.messages.payload_envelopes import (
@@ -56,6 +58,10 @@ from wire.messages.rest_messages import (
     name_uuid,
     parse,
 )
+from wire.traceparent import NONE, received
+
+if TYPE_CHECKING:
+    from pipelines.worker.tracing import Tracer, Transition
 
 HEALTH_PATH = "/q/health/live"
 METHODS = {EXECUTE_PATH: "POST", CAPABILITIES_PATH: "GET", HEALTH_PATH: "GET"}
@@ -100,8 +106,10 @@ class RestHost:
         secret: str,
         prefixes: tuple[str, ...] = DEFAULT_PREFIXES,
         tolerance: timedelta = TOLERANCE,
+        tracer: Tracer | None = None,
     ) -> None:
         self.release = release
+        self._tracer = tracer
         self._secret = secret
         self._tolerance = tolerance
         self._nonces = Nonces(tolerance)
@@ -145,7 +153,9 @@ class RestHost:
         except Malformed as error:
             warn("Refused a malformed command: %s", error)
             return 400, b""
-        return 200, self._executed(command, hung_up)
+        parent = context_of(headers)
+        with bound(log_fields_of(self.release.identity, command, parent)):
+            return 200, self._traced(command, hung_up, parent)
 
     def capabilities(self) -> Capabilities:
         """Return the identity of the hosted release (wire protocol D.7)."""
@@ -160,11 +170,20 @@ class RestHost:
             artifact_digest=self.release.artifact_digest,
         )
 
-    def _executed(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> bytes:
+    def _traced(self, command: TransitionCommand, hung_up: Callable[[], bool], parent: str) -> bytes:
+        """Return the result of a command. If its caller traces it, it runs in a span."""
+        if self._tracer is None or parent == NONE:
+            return self._executed(command, hung_up)
+        with self._tracer.transition(parent, attributes_of(self.release.identity, command)) as transition:
+            return self._executed(command, hung_up, transition)
+
+    def _executed(
+        self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None = None
+    ) -> bytes:
         """Return the result of a command; a failure if anything raises."""
         return self._boundary.run(
             command.execution_id,
-            lambda: self._serialised(command, self._execute(command, hung_up)),
+            lambda: self._serialised(command, self._execute(command, hung_up, transition)),
             lambda failed: _failure(failed).to_json().encode(),
         )
 
@@ -177,7 +196,9 @@ class RestHost:
         log_failure(command.execution_id, result)
         return _failure(result).to_json().encode()
 
-    def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> TransitionResult | Failed:
+    def _execute(
+        self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None
+    ) -> TransitionResult | Failed:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
@@ -190,9 +211,12 @@ class RestHost:
                 stop=self._stop(command),
                 context=self._context(command, hung_up),
                 shape=shape,
+                around=None if transition is None else transition.in_step,
             )
         except (PayloadRefused, ValueError) as error:
             return _failed(ILLEGAL_ARGUMENT, str(error))
+        if transition is not None and isinstance(outcome, Failed):
+            transition.fail(outcome.failure_class, outcome.step_index)
         return self._result(command, outcome)
 
     def _mismatch(self, command: TransitionCommand) -> str | None:
@@ -248,6 +272,11 @@ class RestHost:
             code = OUTPUT_TOO_LARGE if isinstance(error, PayloadTooLong) else INVALID_STEP_OUTPUT
             return Failed(code, f"the output cannot be sent: {error}", retryable=False)
         return TransitionResult(outcome="COMPLETED", output_payloads=payloads)
+
+
+def context_of(headers: Mapping[str, str]) -> str:
+    """Return the trace context of a request."""
+    return received(next((value for name, value in headers.items() if name.lower() == "traceparent"), NONE))
 
 
 def _failure(failed: Failed) -> TransitionResult:

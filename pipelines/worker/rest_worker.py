@@ -18,8 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from pipelines.errors import DefinitionError
-from pipelines.failures import inform, traceback_of, warn
-from pipelines.worker.options import hosted_release, worker_secret
+from pipelines.failures import inform, warn_of
+from pipelines.worker.options import configure_logs, hosted_release, tracer_to, worker_secret
 from pipelines.worker.rest_host import Response, RestHost
 from wire.messages.payload_envelopes import DEFAULT_PREFIXES
 
@@ -37,12 +37,12 @@ def main(arguments: argparse.Namespace) -> int:
 
     Raises `DefinitionError`.
     """
-    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure_logs(arguments.log_format, arguments.log_level)
     logging.raiseExceptions = False  # a step may close what the log is written to
     secret = worker_secret(arguments.key_file)
     release = hosted_release(arguments)
     prefixes = tuple(arguments.payload_prefix or DEFAULT_PREFIXES)
-    host = RestHost(release, secret=secret, prefixes=prefixes)
+    host = RestHost(release, secret=secret, prefixes=prefixes, tracer=tracer_to(arguments.traces_endpoint))
     try:
         server = Server(arguments.bind, host, capacity=arguments.concurrency)
     except (OSError, OverflowError) as error:
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = dict(self.headers.items())
             return self.server.host.respond(self.command, self.path, headers, body, hung_up=self.hung_up)
         except BaseException as error:
-            warn("A request failed:\n%s", traceback_of(error))
+            warn_of(error, "A request failed")
             return 500, b""
 
     def hung_up(self) -> bool:

@@ -10,6 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
@@ -17,6 +18,7 @@ from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.failures import Failed, failed_by, message_of
 from pipelines.worker.step_times import StepTimes
+from wire import log_lines
 from wire.messages.celery_messages import Shape
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
@@ -50,6 +52,8 @@ class Suspended:
     itemized: bool
 
 
+Around = Callable[[PlannedStep, Callable[[], Any]], Any]
+"""Makes a call of a step's code, and returns its result."""
 RunResult = Completed | Suspended | Failed
 
 
@@ -63,6 +67,7 @@ def run(
     shape: Shape = "UNI",
     keep: Keep | None = None,
     times: StepTimes | None = None,
+    around: Around | None = None,
 ) -> RunResult:
     """Run the steps from ``start`` up to but not including ``stop``; -1 means to the end (wire protocol D.5).
 
@@ -70,6 +75,7 @@ def run(
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
     called. If ``stop == start``, no step runs and the input is returned. Every exception of the author's code becomes
     ``Failed``, including KeyboardInterrupt and SystemExit. ``times`` receives when each step ran.
+    ``around`` makes all calls of the author's code.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
     """
@@ -77,7 +83,7 @@ def run(
     end = len(steps) if stop == -1 else stop
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
-    transition = _Transition(context, keep, times or StepTimes())
+    transition = _Transition(context, keep, times or StepTimes(), around)
     try:
         return transition.run(steps, start, end, payload, shape)
     except BaseException as error:
@@ -102,8 +108,9 @@ class _Many:
 class _Transition:
     """One run of steps. Between two steps there is either one value or a stream of values."""
 
-    def __init__(self, context: StepContext, keep: Keep | None, times: StepTimes) -> None:
+    def __init__(self, context: StepContext, keep: Keep | None, times: StepTimes, around: Around | None) -> None:
         self._context = context
+        self._around = around
         self._keep = keep
         self._times = times
         self.failure: Failed | None = None
@@ -228,12 +235,16 @@ class _Transition:
         if self.failure is not None:
             raise _StepFailed  # the author's code caught it
         begun = time.time()
+        named = log_lines.step.set(step.name)
         try:
             self._context.raise_if_cancelled()
+            if self._around is not None:
+                return self._around(step, partial(function, *arguments))
             return function(*arguments)
         except BaseException as error:
             self._raised(step, error)
         finally:
+            log_lines.step.reset(named)
             self._times.add(step.index, begun)
 
     def _checked(self, step: PlannedStep, value: Any) -> Encoded:

@@ -89,6 +89,7 @@ GUARDS: Mapping[str, list[Guard]] = {
         ),
         Guard("execution_smoke_immutable", "smoke", "QUEUED RUNNING WAIT_RETRY WAITING_EXTERNAL"),
         Guard("execution_tags_immutable", "tags", "QUEUED RUNNING WAIT_RETRY WAITING_EXTERNAL"),
+        Guard("execution_traceparent_immutable", "traceparent", "QUEUED RUNNING WAIT_RETRY WAITING_EXTERNAL"),
         Guard("execution_finish_is_now", "finished_at"),
         Guard("execution_held_by_hold", "held"),
         Guard("execution_counts_up", "version"),
@@ -98,7 +99,7 @@ GUARDS: Mapping[str, list[Guard]] = {
             """
             current_step_index budget_start takeovers progress progress_shape await_unit_id next_due_at lease_owner
             lease_protocol lease_worker lease_token lease_expires_at running_since last_transition_key result error_code
-            error_message tags updated_at
+            error_message tags traceparent updated_at
             """,
             EXECUTION_OVER,
         ),
@@ -124,6 +125,7 @@ GUARDS: Mapping[str, list[Guard]] = {
             """,
             "WAITING_EXTERNAL",
         ),
+        Guard("await_unit_traceparent_immutable", "traceparent", "WAITING_EXTERNAL"),
     ],
     "executions_interaction": [
         Guard("interaction_over_is_over", "*", AWAIT_OVER),

@@ -152,7 +152,7 @@ MATRIX = {
         never="""
             id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
             input_shape checkpoints smoke result_shape result status version event_count progress_shape held
-            submitted_by tags created_at finished_at
+            submitted_by tags traceparent created_at finished_at
         """,
         state="status",
         in_state={
@@ -191,7 +191,7 @@ MATRIX = {
     "executions_awaitunit": Table(
         never="""
             id tenant_id execution_id step_id step_index itemized gives_many expected_items answered_items worker_name
-            created_at
+            traceparent created_at
         """,
         state="status",
         in_state={"WAITING_EXTERNAL": "status updated_at", "COMPLETED": "", "CANCELLED": ""},

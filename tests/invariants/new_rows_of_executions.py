@@ -33,6 +33,8 @@ def moved(target: str, changes: str = "finished_at = now()") -> str:
         {changes} WHERE execution_key = 'running'""")
 
 
+CONTEXT = f"'00-{'a' * 32}-{'b' * 16}-01'"
+MALFORMED_CONTEXTS = ("''", "'x'", CONTEXT.replace("00-", "01-"), CONTEXT.replace("a", "A"))
 PARKED = moved("WAITING_EXTERNAL", f"await_unit_id = {UNIT}")
 NEW_EXECUTION = {
     "id": "gen_random_uuid()",
@@ -53,6 +55,7 @@ NEW_EXECUTION = {
     "progress": "NULL::jsonb",
     "progress_shape": "NULL::text",
     "tags": "NULL",
+    "traceparent": "NULL",
 }
 IN_OTHER_PIPELINE = {
     "release_id": OTHER_RELEASE,
@@ -102,6 +105,7 @@ SUBMISSION = NewRow(
             *each("setup", "UPDATE releases_pipeline SET activation_id = NULL"),
         ],
         "execution_tags_count": each("tags", "'{}'"),
+        "execution_traceparent_form": each("traceparent", *MALFORMED_CONTEXTS),
         "execution_key_once": each("execution_key", "'succeeded'", "'cancelled'", "'dead'", "'running'"),
         "executions_execution_pkey": each("id", execution("dead")),
         "execution_counts_its_events": each("script", "{insert}"),
@@ -119,6 +123,7 @@ SUBMISSION = NewRow(
         {**REPLACED, "setup": was_active(minutes=9, grace=10)},
         *(of_gradual(version) for version in ("2.0", "5.0")),
         *each("tags", "'{x}'"),
+        *each("traceparent", CONTEXT),
     ],
     free="input_digest input input_shape result_shape checkpoints submitted_by",
     script=with_event("{insert}"),
@@ -197,8 +202,10 @@ AWAIT_UNIT = NewRow(
         "gives_many": "false",
         "expected_items": "1",
         "worker_name": "NULL",
+        "traceparent": "NULL",
     },
     {
+        "await_unit_traceparent_form": each("traceparent", *MALFORMED_CONTEXTS),
         "await_unit_of_waiting": [
             *each("id", "gen_random_uuid()"),
             *each("tenant_id", tenant("other"), tenant("rival")),
@@ -209,7 +216,7 @@ AWAIT_UNIT = NewRow(
         "await_unit_counts": [*each("expected_items", "0", "-1"), *each("step_index", "-1")],
         "executions_awaitunit_pkey": each("id", unit("answered")),
     },
-    [*each("expected_items", "2"), *each("step_index", "1")],
+    [*each("expected_items", "2"), *each("step_index", "1"), *each("traceparent", CONTEXT)],
     free="step_id itemized gives_many worker_name",
     script=f"{PARKED}; {{insert}}",
 )

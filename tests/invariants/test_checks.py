@@ -14,6 +14,7 @@ from tests.invariants.attempts import Connection, refusal
 from tests.invariants.guards import CAMPAIGN_OVER, EXECUTION_OVER, GRADUAL_OVER
 from tests.invariants.matrix import MATRIX
 from tests.invariants.new_rows import Change, blanks, digest, each
+from tests.invariants.new_rows_of_executions import CONTEXT, MALFORMED_CONTEXTS
 from tests.invariants.new_rows_of_releases import document_of
 from tests.invariants.test_every_column import candidates, one_of_each_state, primary_key
 
@@ -189,6 +190,18 @@ CHECKS = [
         "execution_tags_count",
         each("tags", "'{}'", "array_fill('x'::varchar, ARRAY[21])"),
         each("tags", "NULL", "'{x}'", "array_fill('x'::varchar, ARRAY[20])"),
+    ),
+    Check(
+        "executions_execution",
+        "execution_traceparent_form",
+        each("traceparent", *MALFORMED_CONTEXTS),
+        each("traceparent", "NULL", CONTEXT),
+    ),
+    Check(
+        "executions_awaitunit",
+        "await_unit_traceparent_form",
+        each("traceparent", *MALFORMED_CONTEXTS),
+        each("traceparent", "NULL", CONTEXT),
     ),
     Check(
         "releases_pipeline",

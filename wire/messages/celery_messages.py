@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from wire import traceparent
 from wire.documents.cardinality import ResultShape
 from wire.identifying import SEGMENT_RULE, is_segment
 from wire.messages.limits import (
@@ -67,11 +68,22 @@ _Differences = Annotated[list[_Difference], Field(max_length=MOST_DIFFERENCES, f
 _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)]
 
 
+def _is_empty(text: str) -> bool:
+    return not text
+
+
+# Omitted if empty, so that a receiver of an earlier version, which knows no such member, accepts untraced messages.
+_Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$", exclude_if=_is_empty)]
+
+
 class Command(Wire):
     """One transition to run (wire protocol D.5). `stop_before_step_index` -1 means to the end.
 
     `checkpoints` requests a checkpoint after each step. `payload` is JSON text: one value if `shape` is UNI, a list of
     values if it is MULTI. `lease_seconds` is how long the lease lasts after sending.
+
+    `traceparent` is the context of the span that sent the command. `suspended_run` is that of the run whose await this
+    transition resumes. Both are empty if the execution is not traced.
     """
 
     execution_id: uuid.UUID
@@ -86,6 +98,8 @@ class Command(Wire):
     lease_seconds: float
     shape: Shape
     payload: str
+    traceparent: _Traceparent = ""
+    suspended_run: _Traceparent = ""
 
 
 class CommandGroup(Wire):
@@ -143,6 +157,7 @@ class Outcome(Wire):
 
     `stopped_before_step_index` is -1 if the pipeline ran to its end, as every command requests. `steps` has the spans
     of the steps that ran. `span` is the span of the whole transition, for workers that do not report their steps.
+    `traceparent` is the context of the run, empty if it is not traced.
     """
 
     execution_id: uuid.UUID
@@ -156,6 +171,7 @@ class Outcome(Wire):
     failure: Failure | None = None
     steps: _Spans = Field(default_factory=list)
     span: Span | None = None
+    traceparent: _Traceparent = ""
 
 
 class Checkpoint(Wire):

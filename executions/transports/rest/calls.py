@@ -16,6 +16,7 @@ from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused
 from foundation.http.exchange import Response, exchange
 from wire.messages.rest_messages import signed_headers
+from wire.traceparent import NONE
 from wire.web_address import DEFAULT_PORTS
 
 UNAUTHORIZED = 401
@@ -84,13 +85,14 @@ def call(
     *,
     most_seconds: float = math.inf,
     is_wanted: Callable[[], bool] | None = None,
+    traceparent: str = NONE,
 ) -> Response:
     """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
 
     While several secrets are active, a worker that answers 401 is called again with the next one. It verifies the
     signature first (wire protocol D.4), so the refused call had no effect. All exchanges together take at most
     REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`. No further secret is tried once this time is over, counted
-    from before the first connection.
+    from before the first connection. `traceparent` is sent in the header of that name, unless it is empty.
 
     Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
     what `exchange` raises.
@@ -99,12 +101,13 @@ def call(
         raise TargetRefused(NOT_ALLOWED)
     target = address_guard.vet(base_of(endpoint) + path, allowed=ANYWHERE)
     until = time.monotonic() + min(settings.REST_WORKER_TIMEOUT_SECONDS, most_seconds)
+    traced = {"traceparent": traceparent} if traceparent else {}
     for secret in secrets_of(tenant):
         answer = exchange(
             target,
             method,
             body,
-            headers=signed_headers(secret, method, path, body, now=timezone.now()),
+            headers=signed_headers(secret, method, path, body, now=timezone.now()) | traced,
             connect_seconds=settings.REST_WORKER_CONNECT_SECONDS,
             seconds=max(until - time.monotonic(), 0.001),
             limit=settings.REST_WORKER_MAX_ANSWER_BYTES,

@@ -161,7 +161,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_execution": Rights(
             insert="""
                 id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
-                input_shape result_shape checkpoints smoke submitted_by tags current_step_index progress progress_shape
+                input_shape result_shape checkpoints smoke submitted_by tags traceparent current_step_index progress
+                progress_shape
             """,
             update=_EXECUTION_STATE,
             delete=True,
@@ -180,7 +181,9 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "executions_smoketest": Rights(insert="execution_id release_id expected_result actor created_at", delete=True),
         "executions_awaitunit": Rights(
-            insert="id tenant_id execution_id step_id step_index itemized gives_many expected_items worker_name",
+            insert="""
+                id tenant_id execution_id step_id step_index itemized gives_many expected_items worker_name traceparent
+            """,
             update="status answered_items updated_at",
             delete=True,
         ),

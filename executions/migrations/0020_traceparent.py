@@ -1,0 +1,39 @@
+"""Executions carry the trace that they belong to, and await units the run that suspended."""
+
+from django.db import migrations, models
+
+FORM = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+# The triggers fire only if a statement sets the column, so that moves and answers do not pay for them.
+FORWARD = """
+CREATE TRIGGER execution_traceparent_immutable BEFORE UPDATE OF traceparent ON executions_execution
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER await_unit_traceparent_immutable BEFORE UPDATE OF traceparent ON executions_awaitunit
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+"""
+BACKWARD = """
+DROP TRIGGER execution_traceparent_immutable ON executions_execution;
+DROP TRIGGER await_unit_traceparent_immutable ON executions_awaitunit;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = (("executions", "0019_submitted_by_people"),)
+    operations = (
+        migrations.AddField("execution", "traceparent", models.CharField(max_length=55, null=True)),
+        migrations.AddConstraint(
+            "execution",
+            models.CheckConstraint(
+                condition=models.Q(traceparent__isnull=True) | models.Q(traceparent__regex=FORM),
+                name="execution_traceparent_form",
+            ),
+        ),
+        migrations.AddField("awaitunit", "traceparent", models.CharField(max_length=55, null=True)),
+        migrations.AddConstraint(
+            "awaitunit",
+            models.CheckConstraint(
+                condition=models.Q(traceparent__isnull=True) | models.Q(traceparent__regex=FORM),
+                name="await_unit_traceparent_form",
+            ),
+        ),
+        migrations.RunSQL(FORWARD, BACKWARD),
+    )

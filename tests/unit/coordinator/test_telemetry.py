@@ -1,0 +1,49 @@
+"""Processes that export no spans do not import the SDK of OpenTelemetry, and pay next to nothing."""
+
+import subprocess
+import sys
+import timeit
+
+import pytest
+
+from embedded.product import PROJECT
+from foundation.telemetry import traces
+from tests.unit.coordinator.test_settings import VALID
+from wire.traceparent import NONE
+
+CONTEXT = f"00-{'a' * 32}-{'b' * 16}-01"
+LOADED = """
+import sys
+import django
+django.setup()
+from coordinator import celery, telemetry, urls
+telemetry.start("web")
+from foundation.telemetry import traces
+with traces.serving("POST executions", "{context}") as span:
+    assert traces.current() == span.traceparent == "{context}"
+print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))])
+"""
+
+
+def test_the_sdk_is_not_imported_without_an_endpoint() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED.format(context=CONTEXT)],
+        env={**VALID, "PYTHONPATH": str(PROJECT), "DJANGO_SETTINGS_MODULE": "coordinator.settings"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+@pytest.mark.parametrize("header", ["", "x", CONTEXT + "-x"])
+def test_a_request_without_a_context_is_not_traced(header: str) -> None:
+    with traces.serving("POST executions", header):
+        assert traces.current() == NONE
+
+
+def test_a_request_that_is_not_traced_costs_less_than_a_microsecond() -> None:
+    def serve() -> None:
+        with traces.serving("POST executions", None):
+            traces.current()
+
+    assert min(timeit.repeat(serve, number=1000, repeat=20)) < 1e-3

@@ -1,0 +1,180 @@
+"""The form of the log lines of all processes: one event a line, in ASCII, with the fields that are known.
+
+The text of an exception may contain a payload or a secret, so a line has the classes of exceptions and their frames
+only. The texts of errors of connections are an exception to that.
+"""
+
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from os import sep
+from typing import Any, Final, Literal
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict
+
+Form = Literal["text", "json"]
+FORMS: Final = ("text", "json")
+FIELDS: Final = ("requestId", "tenant", "pipeline", "release", "execution", "step", "attempt", "traceId")
+"""The fields that a line may have, from `bound` or from the `extra` of the call."""
+MOST_FRAMES: Final = 50
+MOST_CAUSES: Final = 5
+LONGEST_TEXT: Final = 300
+
+Source = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+_bound: ContextVar[tuple[Source, ...]] = ContextVar("log_fields", default=())
+step: ContextVar[str | None] = ContextVar("log_step", default=None)
+"""The name of the step whose code runs."""
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
+_CONNECTIONS: Final = ("redis", "kombu", "psycopg", "django.db")
+_CONNECTION_ERRORS: Final = frozenset({"ConnectionError", "OperationalError", "TimeoutError"})
+
+
+@contextmanager
+def bound(source: Source) -> Iterator[None]:
+    """Give all lines of the block the fields of `source`. A function is called for each line."""
+    token = _bound.set((*_bound.get(), source))
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+class LineFormatter(ProcessorFormatter):
+    """Formats records of any logger. A record that cannot be formatted becomes a line that says so."""
+
+    def __init__(self, form: Form = "text") -> None:
+        super().__init__(
+            foreign_pre_chain=[_known],
+            processors=[
+                ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer() if form == "json" else _as_text,
+            ],
+            pass_foreign_args=False,
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        try:
+            return super().format(_without_text(record))
+        except Exception as error:
+            what = logging.LogRecord(
+                record.name, record.levelno, "", 0, f"A line cannot be shown: {type(error).__qualname__}", (), None
+            )
+            return super().format(what)
+
+
+def _without_text(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a record of Celery about a failed task without the text of the exception."""
+    values = record.args
+    if record.name != "celery.app.trace" or not isinstance(values, Mapping) or "exc" not in values:
+        return record
+    shown = logging.makeLogRecord(record.__dict__)
+    shown.msg, shown.args = f"Task {values.get('name')} {values.get('description')}", ()
+    return shown
+
+
+def _known(_: Any, __: str, event: EventDict) -> EventDict:
+    """Return the members of the line, in their order."""
+    record: logging.LogRecord = event["_record"]
+    line: EventDict = {
+        "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname,
+        "logger": record.name,
+        "event": event["event"],
+        **_fields(record),
+    }
+    if record.exc_info and record.exc_info[1] is not None:
+        line["exception"] = described(record.exc_info[1])
+    elif frames := getattr(record, "frames", None):
+        line["exception"] = {"class": str(getattr(record, "errorClass", "")), "frames": list(map(str, frames))}
+    return {**line, "_record": record, "_from_structlog": False}
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    known: dict[str, Any] = {"step": step.get()}
+    # Django logs responses with an error status when its middleware is over.
+    of_request = getattr(getattr(record, "request", None), "log_fields", None)
+    for source in _bound.get() if of_request is None else (*_bound.get(), of_request):
+        known.update(source() if callable(source) else source)
+    found = {name: getattr(record, name, known.get(name)) for name in FIELDS}
+    given = {name: value for name, value in found.items() if value is not None and value != ""}
+    return {name: value if isinstance(value, int) else str(value) for name, value in given.items()}
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """Return the class of an exception, its frames, and those of its causes."""
+    members: dict[str, Any] = {}
+    at = members
+    shown: BaseException | None = error
+    for _ in range(MOST_CAUSES):
+        if shown is None:
+            break
+        at |= _described(shown)
+        after = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
+        if after is not None:
+            at["cause"] = at = {}
+        shown = after
+    return members
+
+
+def _described(error: BaseException) -> dict[str, Any]:
+    cls, text, code = type(error), _connection_text(error), getattr(error, "sqlstate", None)
+    return {
+        "class": cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}",
+        **({"text": text} if text else {}),
+        **({"code": str(code)} if code else {}),
+        "frames": frames_of(error),
+    }
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Return where an exception was raised, from the outermost frame on, at most MOST_FRAMES: `file.py:12 in name`.
+
+    Files are named relative to the folder from which they were imported.
+    """
+    walked = traceback.StackSummary.extract(
+        traceback.walk_tb(error.__traceback__), limit=-MOST_FRAMES, lookup_lines=False
+    )
+    return [f"{relative(frame.filename)}:{frame.lineno} in {frame.name}" for frame in walked]
+
+
+def relative(file: str) -> str:
+    """Return the path of a file relative to the longest folder of the path of imports that contains it."""
+    roots = [root for folder in sys.path if folder and file.startswith(root := folder.rstrip(sep) + sep)]
+    return file[len(max(roots, key=len)) :] if roots else file.rpartition(sep)[2]
+
+
+def _connection_text(error: BaseException) -> str:
+    """Return what an error of a connection says; empty for any other error."""
+    if isinstance(error, OSError):
+        return error.strerror or ""
+    cls = type(error)
+    cause = error.__cause__ or error
+    is_known = cls.__module__.startswith(_CONNECTIONS) and cls.__name__ in _CONNECTION_ERRORS
+    if not is_known or getattr(cause, "sqlstate", None):
+        return ""
+    return str(error).partition("\n")[0][:LONGEST_TEXT]
+
+
+def _as_text(_: Any, __: str, line: EventDict) -> str:
+    """Return `time LEVEL logger event`, followed by the fields."""
+    members = dict(line)
+    beginning = " ".join(str(members.pop(name)) for name in ("timestamp", "level", "logger", "event"))
+    rest = (
+        f" {name}={value if isinstance(value, str | int) else json.dumps(value)}" for name, value in members.items()
+    )
+    return _escaped(beginning + "".join(rest))
+
+
+def _escaped(text: str) -> str:
+    """Return the text in printable ASCII. A new line becomes two characters."""
+    plain = _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+    return plain.encode("ascii", "backslashreplace").decode()
