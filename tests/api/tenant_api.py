@@ -201,7 +201,7 @@ def everything() -> list[Any]:
 
     The audit log contains also the acts that were denied and changed nothing else.
     """
-    apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions"))
+    apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions", "alerts"))
     tables = [
         model._meta.db_table for each in apps_models for model in each if model._meta.managed and model not in AUDIT
     ]

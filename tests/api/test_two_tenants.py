@@ -104,7 +104,7 @@ FILTERED = [
 def rows_of(theirs: TenantApi) -> list[Any]:
     """Return the tenant's rows of all tables."""
     found = []
-    for app in ("tenancy", "releases", "executions"):
+    for app in ("tenancy", "releases", "executions", "alerts"):
         for model in apps.get_app_config(app).get_models():
             path = PATHS.get(model.__name__)
             if path is not None and model._meta.managed:

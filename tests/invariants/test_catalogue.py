@@ -8,7 +8,7 @@ from django.db.models import ForeignKey
 from tests.invariants.attempts import Connection
 from tests.invariants.matrix import MATRIX
 
-OURS = "c.relnamespace = 'public'::regnamespace AND c.relname ~ '^(tenancy|releases|executions)_'"
+OURS = "c.relnamespace = 'public'::regnamespace AND c.relname ~ '^(tenancy|releases|executions|alerts)_'"
 # The names that errors report: triggers (or the names that their functions raise) and CHECK constraints, except those
 # that Django names.
 GUARDS = rf"""
