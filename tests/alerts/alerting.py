@@ -26,8 +26,13 @@ def fired(owner: Tenant, *to: AlertChannel, **members: Any) -> Alert:
     """Make a rule and let it fire. The tenant has an active release with a worker, and no due work."""
     made = rule(owner, "newFailureGroup", *to, **members)
     making.dead(owner, f"dead-{made.pk}")
+    return of_failures(made)
+
+
+def of_failures(made: AlertRule) -> Alert:
+    """Judge a rule that finds one group of failures. Return its alert."""
     evaluation.evaluate_rule(made)
-    return Alert.objects.get(rule=made)
+    return Alert.objects.select_related("tenant", "rule").get(rule=made)
 
 
 def judged(made: AlertRule) -> list[tuple[str, str]]:
