@@ -191,6 +191,7 @@ BY_RIGHTS_ALONE = {
 """Columns without a trigger, which only the privileges of the application role protect."""
 
 WITH_OTHERS = {
+    "alerts_alertrule": "thresholds",  # takes objects only
     "releases_gradualactivation": "step status cause ended_by end_reason",
     "releases_pipeline": "activation_id",
     "releases_release": "findings contract_id primary_artifact_id environments checkpoints",

@@ -262,8 +262,8 @@ MATRIX = {
         never="id tenant_id kind created_by created_at", always="name address secret enabled removed_at"
     ),
     "alerts_alertrule": Table(
-        never="id tenant_id kind pipeline_id created_by created_at",
-        always="name thresholds enabled silenced_until removed_at",
+        never="id tenant_id kind thresholds pipeline_id created_by created_at",
+        always="name enabled silenced_until removed_at",
     ),
     "alerts_rulechannel": Table(never="id rule_id channel_id", deletable=True),
     "alerts_alert": Table(
