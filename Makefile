@@ -3,7 +3,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-PRODUCT := coordinator interop executions releases tenancy embedded foundation pipelines wire
+PRODUCT := coordinator interop alerts executions releases tenancy embedded foundation pipelines wire
 # A run starts hundreds of Python processes. Without bytecode, each compiles what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 # Processes that share the servers that the run starts: one more than two cores, because many tests mostly wait.

@@ -89,4 +89,4 @@ app.conf.broker_transport_options = {
         keys=signing_keys([settings.SECRET_KEY, *map(str, settings.SECRET_KEY_FALLBACKS)]),
     ),
 }
-app.autodiscover_tasks(["releases", "executions"])
+app.autodiscover_tasks(["releases", "executions", "alerts"])

@@ -27,6 +27,11 @@ RUNNING = (
     ("executions_campaign", "Campaigns", "campaign"),
     ("executions_worker", "Workers", "memory"),
 )
+ALERTING = (
+    ("alerts_alert", "Alerts", "notifications"),
+    ("alerts_alertrule", "Alert rules", "add_alert"),
+    ("alerts_alertchannel", "Alert channels", "campaign"),
+)
 ADMINISTERING = (
     ("tenancy_tenant", "Tenants", "apartment"),
     ("tenancy_membership", "Members", "group"),
@@ -51,6 +56,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             badge = f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
             running["executions_interaction"].update(badge=badge, badge_variant="warning")
         groups.append(_group("Executions", list(running.values())))
+        groups.append(_group("Alerts", [_model(request, *entry) for entry in ALERTING]))
     administering = []
     if request.user.is_superuser or holds_anywhere(request, Scope.ADMINISTER):
         administering += [_model(request, *entry) for entry in ADMINISTERING]

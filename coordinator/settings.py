@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.core.exceptions import ImproperlyConfigured
 
+from alerts.secrets import read_alert_secrets
 from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
@@ -146,6 +147,19 @@ WEBHOOK_TIMEOUT_SECONDS = env.number("WEBHOOK_TIMEOUT_SECONDS", 10, least=0.1)
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 WEBHOOK_CA_FILE = env.certificates("WEBHOOK_CA_FILE")
 
+ALERT_SECRETS = env.parsed("ALERT_SECRETS", "secret names", read_alert_secrets)
+ALERT_DOCS_URL = env.url("ALERT_DOCS_URL")
+ALERT_RETENTION_DAYS = env.integer("ALERT_RETENTION_DAYS", 90, least=1, most=36_500)
+EMAIL_HOST = env.text("EMAIL_HOST", "")
+EMAIL_PORT = env.integer("EMAIL_PORT", 587, most=65_535)
+EMAIL_HOST_USER = env.text("EMAIL_USER", "")
+EMAIL_HOST_PASSWORD = env.secret("EMAIL_PASSWORD", required=False)
+_email_security = env.choice("EMAIL_SECURITY", ("starttls", "tls", "none"), "starttls")
+EMAIL_USE_TLS, EMAIL_USE_SSL = _email_security == "starttls", _email_security == "tls"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "")
+env.require(bool(EMAIL_HOST) == bool(DEFAULT_FROM_EMAIL), "EMAIL_HOST and EMAIL_FROM must both be set, or neither")
+
 PAYLOAD_TYPE_PREFIXES = env.words("PAYLOAD_TYPE_PREFIXES", "org.pipelineframework.")
 REST_WORKER_ORIGINS = env.origins("REST_WORKER_ORIGINS")
 REST_WORKER_BASE_URL = env.url("REST_WORKER_BASE_URL")
@@ -220,6 +234,7 @@ INSTALLED_APPS = [
     "tenancy",
     "releases",
     "executions",
+    "alerts",
 ]
 MIDDLEWARE = [
     "coordinator.middleware.request_origin.request_origin",
@@ -401,6 +416,9 @@ CELERY_TASK_ROUTES = {
     "releases.remove_orphans": {"queue": "artifacts"},
     # So may the removal of old executions.
     "executions.remove_old": {"queue": "artifacts"},
+    "alerts.evaluate": {"queue": "control"},
+    "alerts.deliver": {"queue": "webhooks"},
+    "alerts.remove_old": {"queue": "artifacts"},
 }
 # A wake-up may be lost, so its sender must not wait for an unreachable broker: `max_retries` applies to connections for
 # sending, which would otherwise be tried for six seconds. Workers and the clock wait as the settings above say.
@@ -430,6 +448,8 @@ CELERY_BEAT_SCHEDULE = {
         "task": "releases.carry_out_requests",
         "schedule": timedelta(seconds=max(SWEEP_SECONDS, 5)),
     },
+    "evaluate-alerts": {"task": "alerts.evaluate", "schedule": timedelta(seconds=30)},
+    "remove-old-alerts": {"task": "alerts.remove_old", "schedule": timedelta(hours=1)},
     "scrub-blobs": {"task": "releases.scrub", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 60))},
 }
 if ORPHAN_SWEEP:

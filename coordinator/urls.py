@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
+from alerts.api import urls as alerts_urls
 from coordinator import health
 from coordinator.palette import view as palette
 from executions.api import urls as executions_urls
@@ -14,7 +15,12 @@ from releases.api import urls as releases_urls
 from tenancy.api import audit as audit_api
 
 # Django tries these in order, so the busiest URL, that of submissions, is first.
-tenant_api = [*executions_urls.urlpatterns, *releases_urls.urlpatterns, *audit_api.urlpatterns]
+tenant_api = [
+    *executions_urls.urlpatterns,
+    *releases_urls.urlpatterns,
+    *audit_api.urlpatterns,
+    *alerts_urls.urlpatterns,
+]
 
 admin.autodiscover()
 urlpatterns = [

@@ -6,6 +6,8 @@ NAMES: Final = (
     *("activation_request.create", "activation_request.expire", "activation_request.fail"),
     *("activation_request.restart", "activation_request.vote", "activation_request.withdraw"),
     *("admin.page", "artifact.download", "artifact_upload.begin", "artifact_upload.complete"),
+    *("alert.silence", "alert.unsilence", "alert_channel.add", "alert_channel.change", "alert_channel.remove"),
+    *("alert_channel.test", "alert_rule.add", "alert_rule.change", "alert_rule.remove"),
     *("artifacts.move", "artifacts.remove"),
     *("campaign.cancel", "campaign.discard", "campaign.draft", "campaign.pause", "campaign.preview"),
     *("campaign.resume", "campaign.start"),

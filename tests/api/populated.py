@@ -15,6 +15,7 @@ from releases.activation.gradual.start import start
 from releases.models import ArtifactUpload
 from releases.registration import attachments
 from tests import gradual, making, signing
+from tests.alerts import alerting
 from tests.api.tenant_api import TenantApi
 from tests.requesting import open_request, soon
 from wire.messages.celery_messages import OutcomeGroup
@@ -50,6 +51,8 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         status="OPEN",
         expires_at=timezone.now() + timedelta(days=1),
     )
+    receiver = alerting.channel(owner)
+    alert = alerting.of_failures(alerting.rule(owner, "newFailureGroup", receiver))
     return {
         "upload_id": [str(upload.pk)],
         "request_id": [str(request.pk)],
@@ -77,6 +80,10 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         "digest": [attachment.digest],
         "artifact_digest": [release.artifacts.get().digest],
         "descriptor_digest": [release.descriptor_digest],
+        "alert_id": [str(alert.pk)],
+        "channel_id": [str(receiver.pk)],
+        "rule_id": [str(alert.rule_id)],
+        "ruleId": [str(alert.rule_id)],
         # The first page of any list.
         "cursor": [base64.b64encode(b"o=0").decode()],
     }

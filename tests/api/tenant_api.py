@@ -115,6 +115,20 @@ ELSEWHERE = {
     ("POST", "artifact-uploads"): "test_uploads",
     ("GET", "artifact-uploads/{upload_id}"): "test_uploads",
     ("POST", "artifact-uploads/{upload_id}/complete"): "test_uploads",
+    ("GET", "alerts"): "test_alerts",
+    ("GET", "alerts/{alert_id}"): "test_alerts",
+    ("POST", "alerts/{alert_id}/silence"): "test_alerts",
+    ("GET", "alert-channels"): "test_alerts",
+    ("POST", "alert-channels"): "test_alerts",
+    ("GET", "alert-channels/{channel_id}"): "test_alerts",
+    ("PATCH", "alert-channels/{channel_id}"): "test_alerts",
+    ("POST", "alert-channels/{channel_id}/remove"): "test_alerts",
+    ("POST", "alert-channels/{channel_id}/test"): "test_alerts",
+    ("GET", "alert-rules"): "test_alerts",
+    ("POST", "alert-rules"): "test_alerts",
+    ("GET", "alert-rules/{rule_id}"): "test_alerts",
+    ("PATCH", "alert-rules/{rule_id}"): "test_alerts",
+    ("POST", "alert-rules/{rule_id}/remove"): "test_alerts",
 }
 """The endpoints that are tested in separate modules next to this file."""
 
@@ -201,7 +215,7 @@ def everything() -> list[Any]:
 
     The audit log contains also the acts that were denied and changed nothing else.
     """
-    apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions"))
+    apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions", "alerts"))
     tables = [
         model._meta.db_table for each in apps_models for model in each if model._meta.managed and model not in AUDIT
     ]

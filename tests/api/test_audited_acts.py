@@ -84,6 +84,14 @@ def granted(names: dict[str, list[str]]) -> dict[str, tuple[str, dict[str, str],
         "interactions/{interaction_id}/claim": ("interaction.claim", {}, {}),
         "workers/{pipeline_id}/{worker_id}/drain": ("worker.drain", {}, WHY),
         "workers": ("worker.register", {}, BODIES["POST", "workers"]),
+        "alerts/{alert_id}/silence": ("alert.silence", {}, BODIES["POST", "alerts/{alert_id}/silence"]),
+        "alert-channels": ("alert_channel.add", {}, BODIES["POST", "alert-channels"]),
+        "alert-channels/{channel_id}": ("alert_channel.change", {}, {"enabled": False}),
+        "alert-channels/{channel_id}/remove": ("alert_channel.remove", {}, {}),
+        "alert-channels/{channel_id}/test": ("alert_channel.test", {}, {}),
+        "alert-rules": ("alert_rule.add", {}, BODIES["POST", "alert-rules"]),
+        "alert-rules/{rule_id}": ("alert_rule.change", {}, {"enabled": False}),
+        "alert-rules/{rule_id}/remove": ("alert_rule.remove", {}, {}),
     }
 
 

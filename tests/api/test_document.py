@@ -37,7 +37,10 @@ ANY_OBJECT = {
     "GET attachment 200",
     "GET descriptor 200",
 }
-WITHOUT_BODY = {"completeUpload", "beatForWorker", "releaseInteraction"}
+WITHOUT_BODY = {
+    *("completeUpload", "beatForWorker", "releaseInteraction"),
+    *("removeAlertChannel", "removeAlertRule", "testAlertChannel"),
+}
 WRITING = {"post", "put", "patch"}
 
 Schema = dict[str, Any]

@@ -71,6 +71,11 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "workers/{pipeline_id}/{worker_id}/drain"): {"reason": "new disk"},
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): {"reason": "new disk"},
     ("POST", "artifact-uploads"): {"digest": "sha256:" + "0" * 64, "size": 1},
+    ("POST", "alerts/{alert_id}/silence"): {"until": "2030-01-01T00:00:00Z"},
+    ("POST", "alert-channels"): {"name": "next", "kind": "webhook", "address": "https://receiver.example/hook"},
+    ("PATCH", "alert-channels/{channel_id}"): {"enabled": True},
+    ("POST", "alert-rules"): {"name": "next", "kind": "failureRate", "thresholds": {"percent": 30}},
+    ("PATCH", "alert-rules/{rule_id}"): {"enabled": True},
     ("POST", "/api/v1/resume"): {"resumeToken": "a.b", "response": {}},
 }
 """A well-formed body for each endpoint that accepts JSON."""
@@ -95,6 +100,7 @@ LISTS = [
         "deployments",
         "audit",
         "activation-requests",
+        *("alerts", "alert-channels", "alert-rules"),
     }
 ]
 

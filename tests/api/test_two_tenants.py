@@ -98,13 +98,15 @@ FILTERED = [
     "campaigns?pipelineId={pipeline_id}&releaseVersion=1.0",
     "deployments?pipelineId={pipeline_id}",
     "deployments?environment=production",
+    "alerts?state=FIRING",
+    "alerts?kind=newFailureGroup",
 ]
 
 
 def rows_of(theirs: TenantApi) -> list[Any]:
     """Return the tenant's rows of all tables."""
     found = []
-    for app in ("tenancy", "releases", "executions"):
+    for app in ("tenancy", "releases", "executions", "alerts"):
         for model in apps.get_app_config(app).get_models():
             path = PATHS.get(model.__name__)
             if path is not None and model._meta.managed:
@@ -142,6 +144,12 @@ PATHS = {
     "InteractionEvent": "tenant",
     "Worker": "tenant",
     "WorkerEvent": "worker__tenant",
+    "Alert": "tenant",
+    "AlertChannel": "tenant",
+    "AlertDelivery": "tenant",
+    "AlertEvent": "alert__tenant",
+    "AlertRule": "tenant",
+    "RuleChannel": "rule__tenant",
 }
 RELEASE = {"releaseVersion": "1.0", "reason": "why"}
 GRADUAL = "pipelines/{pipeline_id}/gradual-activations/{gradual_id}"
@@ -187,6 +195,14 @@ WRITES: list[tuple[str, str, Any, int]] = [
         200,
     ),
     ("POST", "executions", {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "new"}, 202),
+    ("POST", "alerts/{alert_id}/silence", {"until": "2030-01-01T00:00:00Z"}, 200),
+    ("POST", "alert-channels", {"name": "new", "kind": "email", "address": "a@example.com"}, 201),
+    ("PATCH", "alert-channels/{channel_id}", {"enabled": False}, 200),
+    ("POST", "alert-channels/{channel_id}/test", {}, 202),
+    ("POST", "alert-channels/{channel_id}/remove", {}, 200),
+    ("POST", "alert-rules", {"name": "new", "kind": "stranded", "pipelineId": making.PIPELINE}, 201),
+    ("PATCH", "alert-rules/{rule_id}", {"enabled": False}, 200),
+    ("POST", "alert-rules/{rule_id}/remove", {}, 200),
 ]
 
 

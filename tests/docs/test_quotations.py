@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("coordinator", "interop", "executions", "releases", "tenancy", "embedded", "foundation", "pipelines", "wire")
+PRODUCT = (
+    *("coordinator", "interop", "alerts", "executions", "releases", "tenancy", "embedded", "foundation", "pipelines"),
+    "wire",
+)
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "runbooks").glob("*.md")]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 LOG_LINE = re.compile(r"`([A-Z][a-z]+ [^`\n]+)`")

@@ -178,10 +178,13 @@ def test_the_queue_of_each_task_and_when_it_is_acknowledged() -> None:
         **dict.fromkeys(["executions.heartbeat", "executions.confirm_messages"], "heartbeats"),
         "executions.send_webhooks": "webhooks",
         "executions.remove_old": "artifacts",
+        "alerts.deliver": "webhooks",
+        "alerts.remove_old": "artifacts",
     }
     assert early == {
         "executions.call_rest_worker": "rest",
         "executions.check_capability": "control",
+        "alerts.evaluate": "control",
         **dict.fromkeys(["releases.verify", "releases.finish_upload", "releases.scrub"], "artifacts"),
         **dict.fromkeys(["releases.check_blob", "releases.remove_orphans"], "artifacts"),
     }

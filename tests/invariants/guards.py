@@ -168,6 +168,9 @@ GUARDS: Mapping[str, list[Guard]] = {
     "executions_campaignevent": [Guard("campaignevent_append_only")],
     "executions_workerevent": [Guard("workerevent_append_only")],
     "executions_workerkeychange": [Guard("worker_key_change_append_only")],
+    "alerts_alert": [Guard("alert_over_is_over", "*", "RESOLVED")],
+    "alerts_alertevent": [Guard("alert_event_append_only")],
+    "alerts_alertdelivery": [Guard("alert_delivery_over_is_over", "*", "SENT FAILED")],
 }
 
 BY_RIGHTS_ALONE = {
@@ -181,10 +184,16 @@ BY_RIGHTS_ALONE = {
     "executions_finishedcount": "id release_id minute",
     "executions_worker": "id tenant_id pipeline_id worker_id",
     "executions_messagepath": "id",
+    "alerts_alertchannel": "id tenant_id kind created_by created_at",
+    "alerts_alertrule": "id tenant_id kind pipeline_id created_by created_at",
+    "alerts_rulechannel": "id rule_id channel_id",
+    "alerts_alert": "id tenant_id rule_id subject title detail path started_at resolved_at",  # a trigger sets the last
+    "alerts_alertdelivery": "id tenant_id channel_id alert_id kind created_at finished_at",  # as above
 }
 """Columns without a trigger, which only the privileges of the application role protect."""
 
 WITH_OTHERS = {
+    "alerts_alertrule": "thresholds",  # takes objects only
     "releases_gradualactivation": "step status cause ended_by end_reason",
     "releases_pipeline": "activation_id",
     "releases_release": "findings contract_id primary_artifact_id environments checkpoints",
@@ -245,5 +254,8 @@ REMOVALS = {
     "executions_awaitunit": ("await_unit_over_is_over", "execution_not_truncated"),
     "executions_interaction": ("interaction_over_is_over", "interaction_event_not_truncated"),
     "executions_interactionevent": ("interaction_event_append_only", "interaction_event_not_truncated"),
+    "alerts_alert": ("alert_kept", "alert_not_truncated"),
+    "alerts_alertevent": ("alert_event_append_only", "alert_event_not_truncated"),
+    "alerts_alertdelivery": ("alert_delivery_kept", "alert_delivery_not_truncated"),
 }
 """The triggers that reject a DELETE and a TRUNCATE. A cascade is rejected by the first table's trigger."""

@@ -258,6 +258,27 @@ MATRIX = {
         never="id release_id minute", always="succeeded failed cancelled", deletable=True
     ),
     "executions_messagepath": Table(never="id", always="arrived_at expected_by"),
+    "alerts_alertchannel": Table(
+        never="id tenant_id kind created_by created_at", always="name address secret enabled removed_at"
+    ),
+    "alerts_alertrule": Table(
+        never="id tenant_id kind thresholds pipeline_id created_by created_at",
+        always="name enabled silenced_until removed_at",
+    ),
+    "alerts_rulechannel": Table(never="id rule_id channel_id", deletable=True),
+    "alerts_alert": Table(
+        never="id tenant_id rule_id subject title detail path started_at resolved_at",
+        state="state",
+        in_state={"FIRING": "state clear_since notified_at silenced_until silenced_by", "RESOLVED": ""},
+        copied=frozenset({"RESOLVED"}),
+    ),
+    "alerts_alertevent": Table(never="id alert_id kind actor data at", copied=frozenset({""})),
+    "alerts_alertdelivery": Table(
+        never="id tenant_id channel_id alert_id kind created_at finished_at",
+        state="state",
+        in_state={"PENDING": "state attempts next_at error", "SENT": "", "FAILED": ""},
+        copied=frozenset({"PENDING", "SENT", "FAILED"}),
+    ),
     "executions_workerevent": Table(
         never="id worker_id state actor data at",
         state="state",

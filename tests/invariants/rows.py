@@ -5,9 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
+from alerts.configuration import channels, rules
+from alerts.models import Alert, AlertDelivery
 from executions.awaits import claims, interactions
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
@@ -72,6 +74,37 @@ def make() -> None:
     _gradual_activations(owner)
     _uploads(owner)
     _executions(owner)
+    for slug in ("owner", "rival"):
+        _alerts(Tenant.objects.get(slug=slug), slug)
+
+
+def _alerts(owner: Tenant, name: str) -> None:
+    """Create alerts and messages in each state, with a rule and a channel that have this name."""
+    to = channels.add(owner, name=name, kind="webhook", address="https://receiver.example/", actor=ACTOR)
+    pipeline = Pipeline.objects.filter(tenant=owner)[0]
+    rule = rules.add(owner, name=name, kind="stranded", channel_ids=[to.pk], pipeline=pipeline, actor=ACTOR)
+    second = "second" if name == "owner" else f"second-{name}"
+    rules.add(owner, name=second, kind="workerLost", actor=ACTOR)
+    for state in Alert.State:
+        members: dict[str, Any] = {"tenant": owner.pk, "rule": rule.pk, "state": state.value}
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """INSERT INTO alerts_alert (tenant_id, rule_id, subject, title, detail, path)
+                VALUES (%(tenant)s, %(rule)s, %(state)s, '', '', '') RETURNING id""",
+                members,
+            )
+            [alert] = cursor.fetchone()
+            cursor.execute(
+                "INSERT INTO alerts_alertevent (alert_id, kind, actor, data) VALUES (%s, 'FIRED', '', '{}')", [alert]
+            )
+            for end in AlertDelivery.State:
+                cursor.execute(
+                    """INSERT INTO alerts_alertdelivery (tenant_id, channel_id, alert_id, kind)
+                    VALUES (%s, %s, %s, 'FIRING') RETURNING id""",
+                    [owner.pk, to.pk, alert],
+                )
+                AlertDelivery.objects.filter(pk=cursor.fetchone()[0]).update(state=end)
+        Alert.objects.filter(pk=alert).update(state=state)
 
 
 def _releases(owner: Tenant) -> None:

@@ -8,7 +8,7 @@ from django.db.models import ForeignKey
 from tests.invariants.attempts import Connection
 from tests.invariants.matrix import MATRIX
 
-OURS = "c.relnamespace = 'public'::regnamespace AND c.relname ~ '^(tenancy|releases|executions)_'"
+OURS = "c.relnamespace = 'public'::regnamespace AND c.relname ~ '^(tenancy|releases|executions|alerts)_'"
 # The names that errors report: triggers (or the names that their functions raise) and CHECK constraints, except those
 # that Django names.
 GUARDS = rf"""
@@ -78,6 +78,10 @@ UNIQUE = {
     "worker_once": "(tenant_id, pipeline_id, worker_id)",
     "worker_key_change_once": "(tenant_id, number)",
     "finished_count_once": "(minute, release_id)",
+    "alert_channel_name_once": "(tenant_id, name) WHERE (removed_at IS NULL)",
+    "alert_rule_name_once": "(tenant_id, name) WHERE (removed_at IS NULL)",
+    "rule_channel_once": "(rule_id, channel_id)",
+    "alert_one_firing": "(rule_id, subject) WHERE ((state)::text = 'FIRING'::text)",
 }
 
 

@@ -6,6 +6,7 @@ from foundation.database.postgresql.rights import RIGHTS
 from tests.invariants.attempts import Connection, refusal, unguarded
 from tests.invariants.matrix import MATRIX
 from tests.invariants.new_rows import PAST, SOON, Change, NewRow, release, tenant
+from tests.invariants.new_rows_of_alerts import ALERTS
 from tests.invariants.new_rows_of_artifacts import ARTIFACTS
 from tests.invariants.new_rows_of_audit import AUDIT
 from tests.invariants.new_rows_of_claims import CLAIMS
@@ -24,7 +25,7 @@ from tests.invariants.new_rows_of_tenants import TENANCY
 
 NEW_ROWS = [
     *(*TENANCY, *AUDIT, *DOCUMENTS, *ARTIFACTS, *HISTORY, *REQUESTS, *GRADUAL, *RETIREMENTS, *DEPLOYMENTS),
-    *(*EXECUTIONS, *FAILURES, *HOLDS, *OPERATIONS, *RESUBMISSIONS, *SMOKE_TESTS, *CLAIMS),
+    *(*EXECUTIONS, *FAILURES, *HOLDS, *OPERATIONS, *RESUBMISSIONS, *SMOKE_TESTS, *CLAIMS, *ALERTS),
 ]
 OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
 
@@ -118,6 +119,15 @@ CHOSEN: dict[str, Change] = {
         "new_execution_id": "NULL",
     },
     "executions_resubmission": {"created_at": "now()"},
+    "alerts_alert": {
+        **{"state": "'FIRING'", "started_at": "now()", "silenced_by": "''"},
+        **dict.fromkeys(("clear_since", "notified_at", "silenced_until", "resolved_at"), "NULL"),
+    },
+    "alerts_alertevent": {"at": "now()"},
+    "alerts_alertdelivery": {
+        **{"state": "'PENDING'", "attempts": "0", "error": "''", "finished_at": "NULL"},
+        **dict.fromkeys(("next_at", "created_at"), "now()"),
+    },
 }
 """The values that the database sets in columns that the application role may not insert."""
 

@@ -46,6 +46,8 @@ TO_LOCK = {"releases_trustedkey": {"name"}}
 """Columns whose UPDATE privilege only serves to lock rows."""
 OF_DRAFTS = {"executions_campaign", "executions_campaignitem"}
 """Tables whose rows are deleted only if they belong to a draft: see `test_campaign_drafts`."""
+OF_ALERTS = {"alerts_alert", "alerts_alertevent", "alerts_alertdelivery"}
+"""Tables whose rows are deleted only a day after their end, or with their alert: see `test_alerts`."""
 EVENT = {"execution_id", "sequence", "kind", "status", "actor", "data"}
 
 
@@ -101,4 +103,4 @@ def test_no_right_is_wider_than_its_use(table: str) -> None:
     written = [set(row.values) for row in NEW_ROWS if row.table == table and row.ordinary]
     written = written or [EVENT if found.insert else set()]
     assert {*found.insert.split()} == written[0]
-    assert found.delete == (expected.deletable or table in {"executions_execution", *HISTORY, *OF_DRAFTS})
+    assert found.delete == (expected.deletable or table in {"executions_execution", *HISTORY, *OF_DRAFTS, *OF_ALERTS})

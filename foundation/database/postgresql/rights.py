@@ -232,5 +232,26 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_workerkeychange": Rights(insert="tenant_id number newest oldest actor reason at"),
         "executions_workereligibility": READ_ONLY,
         "executions_messagepath": Rights(insert="id arrived_at expected_by", update="arrived_at expected_by"),
+        # Alerts. Only retention deletes alerts, events and deliveries.
+        "alerts_alertchannel": Rights(
+            insert="id tenant_id name kind address secret enabled created_by created_at removed_at",
+            update="name address secret enabled removed_at",
+        ),
+        "alerts_alertrule": Rights(
+            insert="""
+                id tenant_id name kind thresholds pipeline_id enabled silenced_until created_by created_at removed_at
+            """,
+            update="name thresholds enabled silenced_until removed_at",
+        ),
+        "alerts_rulechannel": Rights(insert="rule_id channel_id", delete=True),
+        "alerts_alert": Rights(
+            insert="tenant_id rule_id subject title detail path",
+            update="state clear_since notified_at silenced_until silenced_by",
+            delete=True,
+        ),
+        "alerts_alertevent": Rights(insert="alert_id kind actor data", delete=True),
+        "alerts_alertdelivery": Rights(
+            insert="tenant_id channel_id alert_id kind", update="state attempts next_at error", delete=True
+        ),
     }
 )

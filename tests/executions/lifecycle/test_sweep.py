@@ -56,6 +56,8 @@ def test_the_clock_runs_every_job_at_its_interval(settings: Any) -> None:
         "executions.count_finished": 60,
         "releases.carry_out_requests": max(settings.SWEEP_SECONDS, 5),
         "releases.scrub": MINUTE,
+        "alerts.evaluate": 30,
+        "alerts.remove_old": 60 * MINUTE,
     }
     assert schedule.keys() <= app.tasks.keys()
 

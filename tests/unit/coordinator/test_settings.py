@@ -73,6 +73,12 @@ BY_NAME = {
     ],
     "MAVEN_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "WEBHOOK_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
+    "ALERT_SECRETS": [
+        *(MARK, f"acme={MARK}", f"acme/a={MARK}", f"acme/a=env:{MARK}", f"Acme/a=env:{MARK}x", f"acme/a b=env:X{MARK}"),
+        f"acme/a=env:A,acme/a=env:B{MARK}",
+    ],
+    "ALERT_RETENTION_DAYS": ["0", "36501"],
+    "EMAIL_PORT": ["65536"],
     "OAUTH_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "OAUTH_SCOPES": [MARK, f"=read,{MARK}", f"a={MARK}", f"{MARK}=", f"a=read {MARK}=Read"],
     "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}", f"https://{MARK}@h"],
@@ -95,6 +101,7 @@ ANY_VALUE = {
     *("TPF_ADMIN_TOKEN", "TPF_CONTROL_PLANE_TOKEN", "DATABASE_APPLICATION_ROLE"),
     *("DATABASE_OWNER_PASSWORD", "DATABASE_APPLICATION_PASSWORD"),
     *("OAUTH_ISSUER", "OAUTH_AUDIENCE", "OAUTH_ORGANIZATION_CLAIM"),
+    *("EMAIL_HOST", "EMAIL_USER", "EMAIL_PASSWORD", "EMAIL_FROM"),
 }
 """Names, prefixes, keys and folders, which may have any value."""
 INVALID = {
@@ -168,6 +175,12 @@ def test_a_store_without_a_bucket_is_refused(store: str, container: str, options
 def test_a_ca_file_for_a_broker_without_tls_is_refused() -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], REDIS_CA_FILE=str(CERTIFICATE))
     assert problem == "  REDIS_CA_FILE requires a REDIS_URL that begins with rediss://"
+
+
+@pytest.mark.parametrize("changes", [{"EMAIL_HOST": "mail.example"}, {"EMAIL_FROM": "coordinator@example.com"}])
+def test_a_mail_server_needs_a_sender(changes: dict[str, str]) -> None:
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
+    assert problem == "  EMAIL_HOST and EMAIL_FROM must both be set, or neither"
 
 
 OAUTH = {

@@ -1,0 +1,137 @@
+"""The forms of rules, channels and silences."""
+
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
+
+from alerts.kinds import NAMES, THRESHOLDS, Kind
+from alerts.models import AlertChannel, AlertRule
+from alerts.models.channel import LONGEST_ADDRESS, LONGEST_NAME
+from releases.models import IDENTITY_LENGTH
+from tenancy.models import Tenant
+
+HOURS = ((1, "1 hour"), (4, "4 hours"), (24, "a day"), (168, "a week"))
+
+
+class SilenceForm(forms.Form):
+    """For how many hours a rule or an alert is silenced. 0 ends its silence."""
+
+    hours = forms.TypedChoiceField(choices=[(0, "end"), *HOURS], coerce=int)
+
+
+class ChannelForm(forms.Form):
+    """A new channel, or the changes of one. The tenant and the kind are chosen once."""
+
+    tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
+    name = forms.CharField(
+        max_length=LONGEST_NAME, widget=UnfoldAdminTextInputWidget, help_text="For example “Operations”."
+    )
+    kind = forms.ChoiceField(choices=AlertChannel.Kind.choices, widget=UnfoldAdminSelectWidget)
+    address = forms.CharField(
+        max_length=LONGEST_ADDRESS,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The URL of a webhook, or e-mail addresses, separated by commas. Empty for Slack.",
+    )
+    secret = forms.CharField(
+        max_length=100,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=(
+            "The name of a secret in ALERT_SECRETS, which the operator of the installation sets: the URL of the Slack "
+            "channel, or the key that signs the webhook. Without one, the tenant's webhook key signs it."
+        ),
+    )
+    enabled = forms.BooleanField(required=False, initial=True, widget=UnfoldBooleanWidget)
+
+    def __init__(self, request: HttpRequest, tenants: QuerySet[Tenant], channel: AlertChannel | None = None) -> None:
+        super().__init__(request.POST if request.method == "POST" else None, initial=_channel_values(channel))
+        _choose_once(self, tenants, channel is not None)
+        if channel is not None and channel.kind == AlertChannel.Kind.WEBHOOK:
+            self.fields["address"].help_text = f"Empty to keep the one at {channel.shown_address}"
+
+
+class ChannelsField(forms.ModelMultipleChoiceField):
+    """Channels by their names, with their tenants if `names_tenants` is true."""
+
+    names_tenants = False
+
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj.tenant.slug}: {obj.name}" if self.names_tenants else str(obj.name)
+
+
+class RuleForm(forms.Form):
+    """A new rule, or the changes of one. The tenant, the kind and the pipeline are chosen once."""
+
+    tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
+    name = forms.CharField(max_length=LONGEST_NAME, widget=UnfoldAdminTextInputWidget)
+    kind = forms.ChoiceField(choices=Kind.choices, widget=UnfoldAdminSelectWidget)
+    pipeline = forms.CharField(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The id of a pipeline. Empty for all pipelines of the tenant.",
+    )
+    channels = ChannelsField(AlertChannel.objects.none(), required=False, widget=forms.CheckboxSelectMultiple)
+    enabled = forms.BooleanField(required=False, initial=True, widget=UnfoldBooleanWidget)
+
+    def __init__(self, request: HttpRequest, tenants: QuerySet[Tenant], rule: AlertRule | None = None) -> None:
+        super().__init__(request.POST if request.method == "POST" else None, initial=_rule_values(rule))
+        for name in NAMES:
+            if rule is None or any(each.name == name for each in THRESHOLDS[Kind(rule.kind)]):
+                self.fields[name] = _threshold(name, rule)
+        _choose_once(self, tenants, rule is not None)
+        if rule is not None:
+            del self.fields["pipeline"]
+        channels = self.fields["channels"]
+        assert isinstance(channels, ChannelsField)  # noqa: S101 - declared above
+        of: Any = {"tenant": rule.tenant_id} if rule is not None else {"tenant__in": tenants}
+        channels.queryset = AlertChannel.objects.filter(**of, removed_at=None).select_related("tenant")
+        channels.names_tenants = rule is None and tenants.count() > 1
+
+    @property
+    def thresholds(self) -> dict[str, int]:
+        """The thresholds that were given."""
+        return {name: value for name in NAMES if (value := self.cleaned_data.get(name)) is not None}
+
+    @property
+    def threshold_fields(self) -> list[Any]:
+        return [self[name] for name in NAMES if name in self.fields]
+
+
+def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:
+    """Return the field of one threshold. Its rule is checked by the use case."""
+    kinds = [Kind(rule.kind)] if rule is not None else list(Kind)
+    known = {kind: each for kind in kinds for each in THRESHOLDS[kind] if each.name == name}
+    text = "; ".join(f"{kind.label}: {each.meaning}, {each.default} if empty" for kind, each in known.items())
+    return forms.IntegerField(required=False, widget=UnfoldAdminTextInputWidget, help_text=f"{text}.")
+
+
+def _choose_once(form: forms.Form, tenants: QuerySet[Tenant], chosen: bool) -> None:
+    if chosen:
+        del form.fields["tenant"], form.fields["kind"]
+        return
+    field = form.fields["tenant"]
+    assert isinstance(field, forms.ModelChoiceField)  # noqa: S101 - declared above
+    field.queryset = tenants
+
+
+def _channel_values(channel: AlertChannel | None) -> dict[str, Any]:
+    if channel is None:
+        return {}
+    address = "" if channel.kind == AlertChannel.Kind.WEBHOOK else channel.address
+    return {"name": channel.name, "address": address, "secret": channel.secret, "enabled": channel.enabled}
+
+
+def _rule_values(rule: AlertRule | None) -> dict[str, Any]:
+    if rule is None:
+        return {}
+    channels = [channel.pk for channel in rule.channels.all()]
+    return {"name": rule.name, "enabled": rule.enabled, "channels": channels, **rule.thresholds}

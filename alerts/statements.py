@@ -1,0 +1,119 @@
+"""The SQL statements that change alerts: what each does, and what it means if it affects or returns no row."""
+
+# Locks a rule, so that its alerts are judged by one process at a time. No row is impossible: rules are never deleted.
+LOCK_RULE = "SELECT r.id FROM alerts_alertrule r WHERE r.id = %(rule)s FOR UPDATE"
+
+# Opens an alert for each finding that has none, with its first event. No row: every finding has a firing alert, or the
+# rule was disabled or removed.
+FIRE = """
+WITH fired AS (
+    INSERT INTO alerts_alert (tenant_id, rule_id, subject, title, detail, path)
+    SELECT r.tenant_id, r.id, f.subject, f.title, f.detail, f.path
+    FROM alerts_alertrule r
+    CROSS JOIN json_to_recordset(%(found)s::json) AS f(subject text, title text, detail text, path text)
+    WHERE r.id = %(rule)s AND r.enabled AND r.removed_at IS NULL
+    ORDER BY f.subject
+    ON CONFLICT (rule_id, subject) WHERE state = 'FIRING' DO NOTHING
+    RETURNING id
+)
+INSERT INTO alerts_alertevent (alert_id, kind, actor, data)
+SELECT id, 'FIRED', %(actor)s, '{}' FROM fired RETURNING alert_id
+"""
+
+# Notes which firing alerts were found again, and since when the others were not. No row: nothing has changed.
+NOTE = """
+UPDATE alerts_alert SET clear_since = CASE WHEN subject = ANY(%(subjects)s) THEN NULL ELSE now() END
+WHERE rule_id = %(rule)s AND state = 'FIRING'
+    AND (subject = ANY(%(subjects)s) AND clear_since IS NOT NULL
+        OR NOT subject = ANY(%(subjects)s) AND clear_since IS NULL AND NOT %(cut)s)
+"""
+
+# Resolves the firing alerts that were not found for %(seconds)s seconds, or all of a rule that is disabled or removed,
+# each with its event and, if its first message was sent, another message. No row: none is to be resolved.
+RESOLVE = """
+WITH resolved AS (
+    UPDATE alerts_alert a SET state = 'RESOLVED'
+    FROM alerts_alertrule r
+    WHERE r.id = a.rule_id AND a.rule_id = %(rule)s AND a.state = 'FIRING'
+        AND (a.clear_since <= now() - make_interval(secs => %(seconds)s) OR NOT r.enabled OR r.removed_at IS NOT NULL)
+    RETURNING a.id, a.tenant_id, a.rule_id, a.notified_at IS NOT NULL
+        AND coalesce(greatest(a.silenced_until, r.silenced_until) <= now(), true) AS told
+), messages AS (
+    INSERT INTO alerts_alertdelivery (tenant_id, channel_id, alert_id, kind)
+    SELECT a.tenant_id, c.id, a.id, 'RESOLVED' FROM resolved a
+    JOIN alerts_rulechannel l ON l.rule_id = a.rule_id
+    JOIN alerts_alertchannel c ON c.id = l.channel_id AND c.enabled AND c.removed_at IS NULL
+    WHERE a.told
+)
+INSERT INTO alerts_alertevent (alert_id, kind, actor, data)
+SELECT id, 'RESOLVED', %(actor)s, '{}' FROM resolved RETURNING alert_id
+"""
+
+# Writes the first messages of the firing alerts that have none and are not silenced. No row: there are none.
+NOTIFY = """
+WITH notified AS (
+    UPDATE alerts_alert a SET notified_at = now()
+    FROM alerts_alertrule r
+    WHERE r.id = a.rule_id AND a.rule_id = %(rule)s AND a.state = 'FIRING' AND a.notified_at IS NULL
+        AND coalesce(greatest(a.silenced_until, r.silenced_until) <= now(), true)
+    RETURNING a.id, a.tenant_id, a.rule_id
+)
+INSERT INTO alerts_alertdelivery (tenant_id, channel_id, alert_id, kind)
+SELECT a.tenant_id, c.id, a.id, 'FIRING' FROM notified a
+JOIN alerts_rulechannel l ON l.rule_id = a.rule_id
+JOIN alerts_alertchannel c ON c.id = l.channel_id AND c.enabled AND c.removed_at IS NULL
+"""
+
+# Silences a firing alert, or ends its silence, with its event. No row: the alert is resolved.
+SILENCE = """
+WITH silenced AS (
+    UPDATE alerts_alert SET silenced_until = %(until)s, silenced_by = %(by)s
+    WHERE id = %(alert)s AND state = 'FIRING' RETURNING id
+)
+INSERT INTO alerts_alertevent (alert_id, kind, actor, data)
+SELECT id, %(kind)s, %(actor)s, %(data)s::jsonb FROM silenced RETURNING alert_id
+"""
+
+# Claims the delivery that has been due for longest, for one attempt. No row: none is due.
+CLAIM = """
+UPDATE alerts_alertdelivery d SET attempts = d.attempts + 1, next_at = now() + make_interval(secs => %(lease)s)
+WHERE d.id = (
+    SELECT c.id FROM alerts_alertdelivery c
+    WHERE c.state = 'PENDING' AND c.next_at <= now() AND NOT c.tenant_id = ANY(%(full)s::bigint[])
+    ORDER BY c.next_at, c.id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING d.id, d.tenant_id
+"""
+
+# Records the result of an attempt. No row: the delivery is over, or a newer attempt has started.
+RECORD = """
+UPDATE alerts_alertdelivery SET state = %(state)s, error = %(error)s,
+    next_at = now() + coalesce(%(wait)s::interval, '0')
+WHERE id = %(id)s AND state = 'PENDING' AND attempts = %(attempt)s
+"""
+
+# Writes a test message to a channel that is enabled. No row: the channel is disabled or removed.
+TEST = """
+INSERT INTO alerts_alertdelivery (tenant_id, channel_id, kind)
+SELECT c.tenant_id, c.id, 'TEST' FROM alerts_alertchannel c
+WHERE c.id = %(channel)s AND c.enabled AND c.removed_at IS NULL RETURNING id
+"""
+
+# Removes a batch of resolved alerts, with their events and messages: three statements of one transaction, because the
+# rows that belong to an alert may be removed only after it. No row: none is old enough.
+REMOVE_ALERTS = """
+DELETE FROM alerts_alert WHERE id IN (
+    SELECT id FROM alerts_alert WHERE state = 'RESOLVED' AND resolved_at < now() - make_interval(days => %(days)s)
+    ORDER BY resolved_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING id
+"""
+REMOVE_DELIVERIES_OF_ALERTS = "DELETE FROM alerts_alertdelivery WHERE alert_id = ANY(%s)"
+REMOVE_EVENTS = "DELETE FROM alerts_alertevent WHERE alert_id = ANY(%s)"
+
+# Removes a batch of old finished deliveries. No row: none is old enough.
+REMOVE_DELIVERIES = """
+DELETE FROM alerts_alertdelivery WHERE id IN (
+    SELECT id FROM alerts_alertdelivery
+    WHERE state <> 'PENDING' AND finished_at < now() - make_interval(days => %(days)s)
+    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING id
+"""

@@ -1,0 +1,29 @@
+"""The tasks of alerts. Each may run twice, at the same time or later."""
+
+from celery import shared_task
+
+from alerts import evaluation, retention
+from alerts.delivery import deliveries
+from foundation.scheduling import places
+
+REMOVAL_SECONDS = 10
+
+
+@shared_task(name=evaluation.EVALUATE_TASK, acks_late=False)
+def evaluate() -> None:
+    """Judge the rules. The clock sends this every 30 seconds; a lost message only delays alerts."""
+    evaluation.evaluate()
+
+
+@shared_task(name=deliveries.DELIVER_TASK)
+def deliver() -> None:
+    """Send the message that has been due for longest, and announce the next one."""
+    deliveries.deliver()
+
+
+@shared_task(name=retention.REMOVE_TASK)
+def remove_old() -> None:
+    """Remove old alerts for at most REMOVAL_SECONDS; the next run continues."""
+    with places.ARTIFACTS.hold() as free:
+        if free:
+            retention.remove(seconds=REMOVAL_SECONDS)

@@ -1,0 +1,63 @@
+"""Makes rules, channels and alerts."""
+
+from typing import Any
+
+from alerts import evaluation
+from alerts.configuration import channels, rules
+from alerts.delivery import deliveries
+from alerts.models import Alert, AlertChannel, AlertDelivery, AlertRule
+from tenancy.models import Tenant
+from tests import making
+from tests.raw_sql import run
+
+ACTOR = "user:test"
+
+
+def channel(owner: Tenant, url: str = "http://127.0.0.1:1/hook", name: str = "hook", **members: Any) -> AlertChannel:
+    return channels.add(owner, **{"name": name, "kind": "webhook", "address": url, "actor": ACTOR, **members})
+
+
+def rule(owner: Tenant, kind: str = "newFailureGroup", *to: AlertChannel, **members: Any) -> AlertRule:
+    given = {"name": kind, "channel_ids": [each.pk for each in to], "actor": ACTOR, **members}
+    return rules.add(owner, kind=kind, **given)
+
+
+def fired(owner: Tenant, *to: AlertChannel, **members: Any) -> Alert:
+    """Make a rule and let it fire. The tenant has an active release with a worker, and no due work."""
+    made = rule(owner, "newFailureGroup", *to, **members)
+    making.dead(owner, f"dead-{made.pk}")
+    return of_failures(made)
+
+
+def of_failures(made: AlertRule) -> Alert:
+    """Judge a rule that finds one group of failures. Return its alert."""
+    evaluation.evaluate_rule(made)
+    return Alert.objects.select_related("tenant", "rule").get(rule=made)
+
+
+def judged(made: AlertRule) -> list[tuple[str, str]]:
+    """Judge a rule. Return the states and titles of its alerts."""
+    evaluation.evaluate_rule(AlertRule.objects.select_related("tenant", "pipeline").get(pk=made.pk))
+    return list(Alert.objects.filter(rule=made).order_by("state").values_list("state", "title"))
+
+
+def let_clear(alert: Alert) -> None:
+    """Let a minute pass since the condition of the alert was not met any more."""
+    run("UPDATE alerts_alert SET clear_since = clear_since - interval '61 seconds' WHERE id = %s", alert.pk)
+
+
+def make_due(delivery: AlertDelivery) -> None:
+    run("UPDATE alerts_alertdelivery SET next_at = now() WHERE id = %s", delivery.pk)
+
+
+def sent_all() -> int:
+    """Send all due messages. Return how many attempts were made."""
+    count = 0
+    while deliveries.deliver():
+        count += 1
+    return count
+
+
+def states(alert: Alert) -> list[tuple[str, str]]:
+    """Return the kind and the state of each delivery of the alert."""
+    return list(alert.deliveries.order_by("kind").values_list("kind", "state"))

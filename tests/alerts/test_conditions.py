@@ -1,0 +1,227 @@
+"""What each kind of rule finds, and when it stops finding it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from alerts.conditions import CONDITIONS, MOST_FOUND, Look
+from alerts.configuration import rules
+from alerts.errors import AlertRuleInvalid
+from alerts.kinds import THRESHOLDS, Kind, runbook
+from alerts.models import AlertRule
+from executions.models import FinishedCount, Worker
+from executions.workers import registry
+from releases.activation.gradual import ending
+from releases.activation.requests.votes import Decision
+from releases.artifacts import blobs
+from releases.models import ActivationRequest, Blob, GradualActivation, Release
+from tenancy.models import Tenant
+from tests import gradual, making, requesting
+from tests.alerts.alerting import ACTOR, judged, let_clear, rule
+from tests.docs.test_docs import DOCS
+from tests.executions.awaits.parking import suspended
+from tests.raw_sql import run
+
+pytestmark = pytest.mark.django_db
+Ready = tuple[Tenant, Release]
+AWAIT_TYPES = {"schemaVersion": 2, "canonicalTypes": {}}
+
+
+def subjects(made: AlertRule) -> list[str]:
+    """Return what the rule finds now, as the texts before the keys."""
+    return [finding.subject.rpartition(":")[0] for finding in CONDITIONS[Kind(made.kind)](Look(made))]
+
+
+def finished(release: Release, succeeded: int, failed: int, minutes_ago: int = 1) -> None:
+    minute = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=minutes_ago)
+    counts = {"succeeded": succeeded, "failed": failed, "cancelled": 0}
+    FinishedCount.objects.filter(release=release).delete()
+    FinishedCount.objects.create(release=release, minute=minute, **counts)
+
+
+def test_every_kind_has_a_condition_and_a_runbook() -> None:
+    assert CONDITIONS.keys() == set(Kind)
+    assert THRESHOLDS.keys() == set(Kind)
+    assert [kind for kind in Kind if not (DOCS / runbook(kind)).exists()] == []
+
+
+def test_a_failure_rate_fires_at_its_threshold_and_ends_at_four_fifths(ready: Ready) -> None:
+    owner, release = ready
+    made = rule(owner, "failureRate", thresholds={"percent": 50, "minutes": 5, "minimum": 10})
+    finished(release, 5, 4)
+    assert judged(made) == []
+    finished(release, 6, 5)
+    assert judged(made) == []
+    finished(release, 5, 5)
+    assert judged(made) == [("FIRING", f"50 % of the executions of {making.PIPELINE} fail")]
+    finished(release, 60, 40)
+    judged(made)
+    assert made.alerts.get().clear_since is None
+    finished(release, 61, 39)
+    judged(made)
+    let_clear(made.alerts.get())
+    assert [state for state, _ in judged(made)] == ["RESOLVED"]
+
+
+def test_a_failure_rate_counts_its_minutes_and_its_pipeline(ready: Ready) -> None:
+    owner, release = ready
+    other = making.active(owner, pipeline_id="org.example.other")
+    here = rule(owner, "failureRate", pipeline=release.pipeline)
+    finished(other, 0, 100)
+    finished(release, 0, 100, minutes_ago=17)
+    assert subjects(here) == []
+    assert subjects(rule(owner, "failureRate", name="all")) == ["pipeline"]
+
+
+def test_stranded_work(ready: Ready) -> None:
+    owner, _ = ready
+    making.execution(owner)
+    made = rule(owner, "stranded", thresholds={"minutes": 5})
+    assert subjects(made) == []
+    making.silence(*Worker.objects.filter(tenant=owner), since=timezone.now() - timedelta(minutes=4))
+    assert subjects(made) == []
+    assert subjects(rule(owner, "stranded", name="soon", thresholds={"minutes": 0})) == ["release"]
+    run("UPDATE executions_execution SET next_due_at = now() - interval '6 minutes' WHERE tenant_id = %s", owner.pk)
+    making.silence(*Worker.objects.filter(tenant=owner), since=timezone.now() - timedelta(minutes=6))
+    assert subjects(made) == ["release"]
+    other = making.active(owner, pipeline_id="org.example.other").pipeline
+    assert subjects(rule(owner, "stranded", name="other", pipeline=other)) == []
+
+
+def test_questions_near_their_deadline() -> None:
+    from tests.executions.awaits.conftest import ORDER
+
+    ready = making.ready(schemaVersion=2, canonicalTypes=ORDER)
+    suspended(ready, "k", timeout_seconds=3600.0)
+    made = rule(ready[0], "awaitDeadline", thresholds={"minutes": 59})
+    assert subjects(made) == []
+    [found] = CONDITIONS[Kind.AWAIT_DEADLINE](Look(rule(ready[0], "awaitDeadline", name="near")))
+    assert found.title == f"1 open question of Approve in {making.PIPELINE} near the deadline"
+
+
+def test_damaged_artifacts(ready: Ready) -> None:
+    owner, release = ready
+    made = rule(owner, "blobDamaged")
+    assert subjects(made) == []
+    digest = release.artifacts.get().digest
+    for state in (Blob.State.DAMAGED, Blob.State.MISSING):
+        blobs.record_unsound(digest, state)
+        assert subjects(made) == ["release"]
+    blobs.record_sound(digest, size=Blob.objects.get(pk=digest).size, fingerprint="f")
+    assert subjects(made) == []
+
+
+def test_lost_workers(ready: Ready) -> None:
+    owner, _ = ready
+    worker = Worker.objects.get(tenant=owner)
+    made = rule(owner, "workerLost", thresholds={"minutes": 5})
+    for minutes, found in ((0, []), (5, []), (6, ["worker"]), (60 * 24 + 7, [])):
+        making.silence(worker, since=timezone.now() - timedelta(minutes=minutes))
+        assert subjects(made) == found, minutes
+    making.silence(worker)
+    assert subjects(made) == ["worker"]
+    Worker.objects.filter(pk=worker.pk).update(stopped_at=timezone.now())
+    assert subjects(made) == []
+
+
+def test_requests_that_want_votes() -> None:
+    request = requesting.open_request(requesting.candidate(approvals=1))
+    owner = request.pipeline.tenant
+    assert subjects(rule(owner, "approvalWanted")) == ["request"]
+    assert subjects(rule(owner, "approvalWanted", name="later", thresholds={"minutes": 5})) == []
+    requesting.voted(request, decision=Decision.REFUSE)
+    assert subjects(queried(owner, "approvalWanted")) == []
+
+
+def queried(owner: Tenant, name: str) -> AlertRule:
+    return AlertRule.objects.select_related("tenant", "pipeline").get(tenant=owner, name=name)
+
+
+def test_candidates_that_the_coordinator_withdrew(ready: Ready) -> None:
+    owner, _ = ready
+    made = rule(owner, "gradualWithdrawn")
+    ending.withdraw(gradual.started(owner), actor=ACTOR, reason="slow")
+    assert subjects(made) == [], "a person did it"
+    started = gradual.started(owner, version="3.0")
+    assert subjects(made) == []
+    cause = GradualActivation.Cause.FAILURES
+    ending.withdraw(started, actor="coordinator", reason="it fails", cause=cause)
+    [found] = CONDITIONS[Kind.GRADUAL_WITHDRAWN](Look(made))
+    assert (found.title, found.detail) == (f"The candidate 3.0 of {making.PIPELINE} was withdrawn", "it fails")
+    gradual.started(owner, version="4.0")
+    assert subjects(made) == [], "another candidate follows"
+
+
+def test_planned_activations_that_did_not_happen() -> None:
+    planned = timezone.now() + timedelta(hours=1)
+    request = requesting.open_request(requesting.candidate(approvals=1), activate_at=planned)
+    request = requesting.voted(request)
+    made = rule(request.pipeline.tenant, "scheduleMissed", thresholds={"minutes": 10})
+    assert (request.status, subjects(made)) == ("APPROVED", [])
+    requesting.let_pass(request, 1.1)
+    assert subjects(made) == []
+    requesting.let_pass(request, 0.1)
+    assert subjects(made) == ["request"]
+    assert ActivationRequest.objects.get(pk=request.pk).status == "APPROVED"
+
+
+def test_due_work_that_waits_although_a_worker_is_alive(ready: Ready) -> None:
+    owner, _ = ready
+    making.execution(owner)
+    made = rule(owner, "scheduleMissed", thresholds={"minutes": 10})
+    assert subjects(made) == []
+    run("UPDATE executions_execution SET next_due_at = now() - interval '11 minutes' WHERE tenant_id = %s", owner.pk)
+    assert subjects(made) == ["due"]
+    registry.drain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    assert subjects(made) == [], "it is stranded now"
+
+
+def test_a_rule_finds_a_limited_number_and_then_resolves_nothing(ready: Ready) -> None:
+    owner, release = ready
+    made = rule(owner, "workerLost")
+    workers = [making.worker(release, f"lost-{number}") for number in range(MOST_FOUND + 1)]
+    making.silence(*workers[1:])
+    assert [state for state, _ in judged(made)] == ["FIRING"] * MOST_FOUND
+    making.silence(workers[0], since=timezone.now() - timedelta(minutes=3))
+    judged(made)
+    assert made.alerts.filter(clear_since__isnull=False).count() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "thresholds", "field"),
+    [
+        ("failureRate", {"percent": 0}, "thresholds.percent"),
+        ("failureRate", {"percent": 101}, "thresholds.percent"),
+        ("failureRate", {"minimum": True}, "thresholds.minimum"),
+        ("stranded", {"percent": 5}, "thresholds.percent"),
+        ("newFailureGroup", {"minutes": 5}, "thresholds.minutes"),
+        ("unknown", {}, "kind"),
+    ],
+)
+def test_thresholds_are_validated_by_kind(ready: Ready, kind: str, thresholds: dict[str, Any], field: str) -> None:
+    with pytest.raises(AlertRuleInvalid) as caught:
+        rule(ready[0], kind, thresholds=thresholds)
+    assert [error["field"] for error in caught.value.errors] == [field]
+
+
+def test_thresholds_get_their_defaults_and_keep_their_values(ready: Ready) -> None:
+    made = rule(ready[0], "failureRate", thresholds={"percent": 5})
+    assert made.thresholds == {"percent": 5, "minutes": 15, "minimum": 20}
+    assert rules.change(made, actor=ACTOR, thresholds={"minimum": 7}).thresholds == {
+        **{"percent": 5, "minutes": 15, "minimum": 7}
+    }
+
+
+def test_the_page_of_each_finding_exists(client: Client) -> None:
+    """Rules store the paths of pages, because the control worker loads no pages."""
+    from django.urls import resolve
+
+    for path in (
+        *("executions/failuregroup", "executions/worker", "releases/activationrequest", "releases/pipeline"),
+        *("releases/release", "alerts/alert"),
+    ):
+        assert resolve(f"/admin/{path}/1/change/").url_name == f"{path.replace('/', '_')}_change"
+    assert resolve("/admin/executions/interaction/").url_name == "executions_interaction_changelist"

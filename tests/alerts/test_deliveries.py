@@ -1,0 +1,286 @@
+"""Messages are signed, retried and leased, and go only to addresses that may be called."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from alerts.configuration import channels
+from alerts.delivery import deliveries
+from alerts.errors import AlertChannelDisabled
+from alerts.models import AlertDelivery
+from executions.awaits.webhooks import webhook_keys
+from releases.models import Release
+from tenancy.models import Tenant
+from tests.alerts.alerting import ACTOR, channel, fired, make_due, sent_all, states
+from tests.mail_server import MailServer, mail_server
+from tests.receiving import Receiver
+
+pytestmark = pytest.mark.django_db
+Ready = tuple[Tenant, Release]
+SECRET = "T0P-SECRET"
+
+
+def is_signed(receiver: Receiver, key: str) -> bool:
+    [request] = receiver.requests
+    found = re.fullmatch(r"t=(\d+),v1=([0-9a-f]{64})", request.headers["X-Coordinator-Signature"])
+    assert found
+    expected = hmac.new(key.encode(), f"{found[1]}.".encode() + request.body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected, found[2]) and abs(int(found[1]) - timezone.now().timestamp()) < 60
+
+
+def test_a_webhook_has_the_alert_with_its_links_and_a_signature(
+    ready: Ready, receiver: Receiver, settings: Any
+) -> None:
+    owner, _ = ready
+    settings.PUBLIC_URL, settings.ALERT_DOCS_URL = "https://coordinator.example", "https://docs.example/main"
+    alert = fired(owner, channel(owner, receiver.url()))
+    assert sent_all() == 1
+    assert states(alert) == [("FIRING", "SENT")]
+    assert is_signed(receiver, webhook_keys(owner.slug)[0])
+    [request] = receiver.requests
+    delivery = alert.deliveries.get()
+    assert request.headers["Idempotency-Key"] == str(delivery.pk)
+    body = request.json
+    assert (body["type"], body["test"], body["state"], body["tenantId"]) == ("alert", False, "FIRING", owner.slug)
+    assert (body["alertId"], body["rule"]["kind"], body["title"]) == (str(alert.pk), "newFailureGroup", alert.title)
+    assert body["links"] == {
+        "alert": f"https://coordinator.example/admin/alerts/alert/{alert.pk}/change/",
+        "about": f"https://coordinator.example{alert.path}",
+        "runbook": "https://docs.example/main/runbooks/alerts/tenant-new-failure-group.md",
+    }
+
+
+def test_a_webhook_with_a_secret_is_signed_with_it(
+    ready: Ready, receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, _ = ready
+    monkeypatch.setenv("A_KEY", SECRET)
+    settings.ALERT_SECRETS = {owner.slug: {"key": "env:A_KEY"}}
+    fired(owner, channel(owner, receiver.url(), secret="key"))
+    assert sent_all() == 1
+    assert is_signed(receiver, SECRET)
+
+
+def test_a_secret_of_another_tenant_is_not_used(
+    ready: Ready, receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, _ = ready
+    monkeypatch.setenv("A_KEY", SECRET)
+    settings.ALERT_SECRETS = {"other": {"key": "env:A_KEY"}}
+    alert = fired(owner, channel(owner, receiver.url(), secret="key"))
+    sent_all()
+    assert receiver.requests == []
+    assert alert.deliveries.get().error == "ALERT_SECRETS has no readable secret 'key' of the tenant"
+
+
+def test_slack_gets_json_at_the_secret_url_and_nobody_is_mentioned(
+    ready: Ready, receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, _ = ready
+    monkeypatch.setenv("A_URL", receiver.url(path=f"/services/{SECRET}"))
+    settings.ALERT_SECRETS = {owner.slug: {"ops": "env:A_URL"}}
+    settings.PUBLIC_URL = "https://coordinator.example"
+    slack = channel(owner, "", kind="slack", secret="ops", name="a & b")
+    alert = fired(owner, slack)
+    assert sent_all() == 1
+    [request] = receiver.requests
+    assert request.path == f"/services/{SECRET}"
+    text = request.json["text"]
+    assert text.startswith(f"*[FIRING] {owner.slug}: ")
+    assert f"<https://coordinator.example/admin/alerts/alert/{alert.pk}/change/|Alert>" in text
+    deliveries.test(slack, actor=ACTOR)
+    sent_all()
+    assert "Test message to the channel a &amp; b" in receiver.requests[-1].json["text"]
+
+
+def test_an_error_of_a_secret_url_does_not_show_it(
+    ready: Ready, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner, _ = ready
+    for url in (f"http://10.0.0.1/{SECRET}", f"http://127.0.0.1:1/{SECRET}", f"gopher://{SECRET}", SECRET):
+        monkeypatch.setenv("A_URL", url)
+        settings.ALERT_SECRETS = {owner.slug: {"ops": "env:A_URL"}}
+        slack = channel(owner, "", kind="slack", secret="ops", name=f"ops {len(url)}")
+        test = deliveries.test(slack, actor=ACTOR)
+        sent_all()
+        test.refresh_from_db()
+        assert (test.state, bool(test.error)) == ("FAILED", True)
+        assert SECRET not in test.error
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://10.0.0.1/", "http://169.254.169.254/latest/meta-data", "http://[::1]/", "http://0x0a000001/"),
+        *("http://internal.example/", "http://2130706433.example/"),
+    ],
+)
+def test_an_address_that_may_not_be_called_is_refused_at_once(ready: Ready, url: str) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner, url))
+    assert deliveries.deliver(resolve=lambda host, port: ["10.0.0.1"])
+    assert states(alert) == [("FIRING", "FAILED")]
+    assert alert.deliveries.get().error == "the address of the receiver may not be called"
+
+
+def test_a_name_that_resolves_to_another_address_later_is_called_at_the_checked_one(
+    ready: Ready, receiver: Receiver
+) -> None:
+    owner, _ = ready
+    answers = [["127.0.0.1"], ["10.0.0.1"]]
+
+    def rebinding(host: str, port: int) -> Sequence[str]:
+        return answers.pop(0)
+
+    fired(owner, channel(owner, f"http://rebinding.example:{receiver.port}/"))
+    assert deliveries.deliver(resolve=rebinding)
+    assert len(receiver.requests) == 1
+    assert len(answers) == 1
+
+
+def test_a_message_is_retried_with_growing_waits_and_then_given_up(ready: Ready, receiver: Receiver) -> None:
+    owner, _ = ready
+    receiver.statuses = [500]
+    alert = fired(owner, channel(owner, receiver.url()))
+    waits = []
+    for _ in range(2):
+        assert sent_all() == 1
+        delivery = alert.deliveries.get()
+        waits.append(round((delivery.next_at - delivery.created_at).total_seconds()))
+        assert (delivery.state, delivery.error) == ("PENDING", "the receiver responded with status 500")
+        make_due(delivery)
+    assert waits == [10, 20]
+    assert sent_all() == 1
+    assert states(alert) == [("FIRING", "FAILED")]
+    assert sent_all() == 0
+    assert len({request.headers["Idempotency-Key"] for request in receiver.requests}) == 1
+
+
+def test_the_message_of_a_killed_process_is_sent_again_after_its_lease(ready: Ready, receiver: Receiver) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner, receiver.url()))
+
+    def die(host: str, port: int) -> Sequence[str]:
+        raise KeyboardInterrupt
+
+    type(channel(owner, name="x")).objects.filter(name="hook").update(address=f"http://dying.example:{receiver.port}/")
+    with pytest.raises(KeyboardInterrupt):
+        deliveries.deliver(resolve=die)
+    assert sent_all() == 0, "the lease has not ended"
+    make_due(alert.deliveries.get())
+    assert deliveries.deliver(resolve=lambda host, port: ["127.0.0.1"])
+    delivery = alert.deliveries.get()
+    assert (delivery.state, delivery.attempts, len(receiver.requests)) == ("SENT", 2, 1)
+
+
+def test_a_message_whose_processes_always_die_is_given_up(ready: Ready, receiver: Receiver) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner, receiver.url()))
+    alert.deliveries.update(attempts=3)
+    assert sent_all() == 1
+    assert (states(alert), receiver.requests) == ([("FIRING", "FAILED")], [])
+    assert alert.deliveries.get().error == "no attempt was completed"
+
+
+def test_the_result_of_an_older_attempt_is_ignored(ready: Ready, receiver: Receiver) -> None:
+    owner, _ = ready
+    receiver.statuses = [500]
+    alert = fired(owner, channel(owner, f"http://slow.example:{receiver.port}/"))
+
+    def overtaken(host: str, port: int) -> Sequence[str]:
+        alert.deliveries.update(attempts=2)
+        return ["127.0.0.1"]
+
+    assert deliveries.deliver(resolve=overtaken)
+    delivery = alert.deliveries.get()
+    assert (delivery.state, delivery.error) == ("PENDING", "")
+
+
+def test_a_test_message_is_marked_and_tried_once(ready: Ready, receiver: Receiver) -> None:
+    owner, _ = ready
+    made = channel(owner, receiver.url())
+    test = deliveries.test(made, actor=ACTOR)
+    assert sent_all() == 1
+    [request] = receiver.requests
+    assert (request.json["test"], request.json["state"], request.json["alertId"]) == (True, "TEST", None)
+    test.refresh_from_db()
+    assert (test.state, test.attempts) == ("SENT", 1)
+    receiver.statuses = [404]
+    failed = deliveries.test(made, actor=ACTOR)
+    assert sent_all() == 1
+    failed.refresh_from_db()
+    assert (failed.state, failed.error) == ("FAILED", "the receiver responded with status 404")
+
+
+def test_a_disabled_channel_gets_no_message(ready: Ready, receiver: Receiver) -> None:
+    owner, _ = ready
+    made = channel(owner, receiver.url())
+    alert = fired(owner, made)
+    channels.change(made, actor=ACTOR, enabled=False)
+    sent_all()
+    assert (alert.deliveries.get().error, receiver.requests) == ("the channel is disabled", [])
+    with pytest.raises(AlertChannelDisabled):
+        deliveries.test(made, actor=ACTOR)
+
+
+def use(server: MailServer, settings: Any) -> None:
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+    settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
+    settings.DEFAULT_FROM_EMAIL = "coordinator@example.com"
+
+
+def test_an_e_mail_is_sent_to_all_addresses_of_the_channel(ready: Ready, settings: Any) -> None:
+    owner, _ = ready
+    with mail_server() as server:
+        use(server, settings)
+        alert = fired(owner, channel(owner, "ops@example.com, dev@example.com", kind="email"))
+        assert sent_all() == 1
+    assert states(alert) == [("FIRING", "SENT")]
+    [mail] = server.mails
+    assert mail.recipients == ["ops@example.com", "dev@example.com"]
+    assert mail.message["Subject"] == f"[FIRING] {owner.slug}: {alert.title}"
+    assert mail.message["From"] == "coordinator@example.com"
+    assert mail.message["Message-ID"].startswith(f"<{alert.deliveries.get().pk}@")
+    assert alert.detail in mail.message.get_payload()
+
+
+def test_an_e_mail_is_retried_if_the_mail_server_refuses_it(ready: Ready, settings: Any) -> None:
+    owner, _ = ready
+    with mail_server(refuses=True) as server:
+        use(server, settings)
+        alert = fired(owner, channel(owner, "ops@example.com", kind="email"))
+        sent_all()
+    delivery = alert.deliveries.get()
+    assert (delivery.state, delivery.error) == ("PENDING", "the mail server responded with 451")
+    make_due(delivery)
+    sent_all()
+    assert alert.deliveries.get().error == "the mail server did not accept the message (ConnectionRefusedError)"
+
+
+def test_without_a_mail_server_an_e_mail_fails_at_once(ready: Ready) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner, "ops@example.com", kind="email"))
+    sent_all()
+    assert (states(alert), alert.deliveries.get().error) == (
+        [("FIRING", "FAILED")],
+        "EMAIL_HOST and EMAIL_FROM are not configured",
+    )
+
+
+def test_a_lease_is_longer_than_an_attempt(ready: Ready, settings: Any) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner, "http://slow.example/"))
+
+    def look(host: str, port: int) -> Sequence[str]:
+        delivery = AlertDelivery.objects.get(alert=alert)
+        assert delivery.next_at > timezone.now() + timedelta(seconds=settings.WEBHOOK_TIMEOUT_SECONDS * 2)
+        return ["10.0.0.1"]
+
+    assert deliveries.deliver(resolve=look)

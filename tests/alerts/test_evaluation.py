@@ -1,0 +1,135 @@
+"""Alerts fire once, are resolved after a minute without their condition, and are silenced."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from alerts import evaluation, queries, silencing
+from alerts.configuration import rules
+from alerts.errors import AlertIsResolved
+from alerts.models import Alert, AlertDelivery
+from executions.failures.acts import change
+from executions.models import FailureGroup
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.alerts.alerting import ACTOR, channel, fired, judged, let_clear, rule, states
+
+pytestmark = pytest.mark.django_db
+Ready = tuple[Tenant, Release]
+
+
+def acknowledge(owner: Tenant) -> None:
+    for group in FailureGroup.objects.filter(tenant=owner):
+        change(owner, group.pk, actor=ACTOR, acknowledged=True)
+
+
+def test_an_alert_fires_once_and_is_resolved_after_a_minute(ready: Ready) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner))
+    assert states(alert) == [("FIRING", "PENDING")]
+    assert judged(alert.rule) == [("FIRING", f"{making.PIPELINE} fails with SomeError")]
+    acknowledge(owner)
+    judged(alert.rule)
+    alert.refresh_from_db()
+    assert (alert.state, alert.clear_since is not None) == ("FIRING", True)
+    let_clear(alert)
+    assert [state for state, _ in judged(alert.rule)] == ["RESOLVED"]
+    assert states(alert) == [("FIRING", "PENDING"), ("RESOLVED", "PENDING")]
+    assert list(alert.events.values_list("kind", "actor")) == [("FIRED", "coordinator"), ("RESOLVED", "coordinator")]
+
+
+def test_a_condition_that_returns_within_a_minute_resolves_nothing(ready: Ready) -> None:
+    owner, _ = ready
+    alert = fired(owner)
+    acknowledge(owner)
+    judged(alert.rule)
+    FailureGroup.objects.filter(tenant=owner).update(acknowledged_by="", acknowledged_at=None)
+    judged(alert.rule)
+    alert.refresh_from_db()
+    assert (alert.state, alert.clear_since) == ("FIRING", None)
+
+
+def test_a_subject_fires_again_after_its_alert_was_resolved(ready: Ready) -> None:
+    owner, _ = ready
+    alert = fired(owner)
+    acknowledge(owner)
+    judged(alert.rule)
+    let_clear(alert)
+    judged(alert.rule)
+    FailureGroup.objects.filter(tenant=owner).update(acknowledged_by="", acknowledged_at=None)
+    assert [state for state, _ in judged(alert.rule)] == ["FIRING", "RESOLVED"]
+
+
+@pytest.mark.parametrize("end", ["disable", "remove"])
+def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(ready: Ready, end: str) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner))
+    made = queries.rule(owner, alert.rule_id)
+    if end == "disable":
+        rules.change(made, actor=ACTOR, enabled=False)
+    else:
+        rules.remove(made, actor=ACTOR)
+    assert evaluation.evaluate() == 1
+    alert.refresh_from_db()
+    assert alert.state == "RESOLVED"
+    assert states(alert)[-1] == ("RESOLVED", "PENDING")
+    assert evaluation.evaluate() == 0
+
+
+def test_a_silenced_rule_tells_nobody_until_its_silence_ends(ready: Ready) -> None:
+    owner, _ = ready
+    later = timezone.now() + timedelta(hours=1)
+    alert = fired(owner, channel(owner), silenced_until=later)
+    assert (alert.state, states(alert)) == ("FIRING", [])
+    rules.change(queries.rule(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
+    judged(alert.rule)
+    assert states(alert) == [("FIRING", "PENDING")]
+
+
+def test_a_silenced_alert_is_resolved_without_a_message(ready: Ready) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner))
+    silenced = silencing.silence(alert, until=timezone.now() + timedelta(hours=1), actor=ACTOR)
+    assert silenced.silenced_by == ACTOR
+    acknowledge(owner)
+    judged(alert.rule)
+    let_clear(alert)
+    judged(alert.rule)
+    assert states(alert) == [("FIRING", "PENDING")]
+    assert list(alert.events.values_list("kind", flat=True)) == ["FIRED", "SILENCED", "RESOLVED"]
+    with pytest.raises(AlertIsResolved):
+        silencing.silence(alert, until=None, actor=ACTOR)
+
+
+def test_the_end_of_a_silence_is_an_event(ready: Ready) -> None:
+    alert = fired(ready[0])
+    silencing.silence(alert, until=timezone.now() + timedelta(hours=1), actor=ACTOR)
+    silencing.silence(alert, until=None, actor=ACTOR)
+    assert (alert.silenced_until, alert.silenced_by) == (None, "")
+    assert list(alert.events.values_list("kind", flat=True)) == ["FIRED", "SILENCED", "UNSILENCED"]
+
+
+def test_only_enabled_channels_get_messages(ready: Ready) -> None:
+    owner, _ = ready
+    open_channel, closed = channel(owner, name="open"), channel(owner, name="closed", enabled=False)
+    fired(owner, open_channel, closed)
+    assert [delivery.channel for delivery in AlertDelivery.objects.all()] == [open_channel]
+
+
+def test_a_rule_of_another_tenant_finds_nothing(ready: Ready) -> None:
+    theirs, _ = making.ready()
+    made = rule(theirs)
+    fired(ready[0])
+    assert judged(made) == []
+
+
+def test_one_broken_rule_does_not_stop_the_others(ready: Ready) -> None:
+    owner, _ = ready
+    broken = rule(owner, "stranded", name="broken")
+    type(broken).objects.filter(pk=broken.pk).update(thresholds={"minutes": 10**15})
+    made = rule(owner)
+    making.dead(owner, "dead")
+    assert evaluation.evaluate() == 1
+    assert Alert.objects.get().rule == made

@@ -1,0 +1,71 @@
+"""Concurrent evaluations of rules, and concurrent deliveries."""
+
+from functools import partial
+
+import pytest
+
+from alerts import evaluation, silencing
+from alerts.delivery import deliveries
+from alerts.models import Alert, AlertDelivery
+from executions.failures.acts import change
+from executions.models import FailureGroup
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.alerts.alerting import ACTOR, channel, let_clear, rule
+from tests.concurrency.racing import parted, race, results_of
+from tests.receiving import receiving
+
+Ready = tuple[Tenant, Release]
+
+
+@pytest.fixture
+def ready(committed: None) -> Ready:
+    return making.ready()
+
+
+def test_six_evaluators_open_and_resolve_one_alert_with_one_message_each(ready: Ready) -> None:
+    owner, _ = ready
+    made = rule(owner, "newFailureGroup", channel(owner))
+    making.dead(owner, "dead")
+    assert sorted(results_of(race(*[evaluation.evaluate] * 6))) == [0, 0, 0, 0, 0, 1]
+    alert = Alert.objects.get()
+    assert list(alert.deliveries.values_list("kind", flat=True)) == ["FIRING"]
+    change(owner, FailureGroup.objects.get().pk, actor=ACTOR, acknowledged=True)
+    results_of(race(*[evaluation.evaluate] * 6))
+    let_clear(alert)
+    assert sorted(results_of(race(*[evaluation.evaluate] * 6))) == [0, 0, 0, 0, 0, 1]
+    assert sorted(alert.deliveries.values_list("kind", flat=True)) == ["FIRING", "RESOLVED"]
+    assert list(alert.events.values_list("kind", flat=True)) == ["FIRED", "RESOLVED"]
+    assert Alert.objects.filter(rule=made).count() == 1
+
+
+def test_several_processes_send_each_message_once(ready: Ready, settings: object) -> None:
+    from ipaddress import ip_network
+
+    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]  # type: ignore[attr-defined]
+    with receiving() as receiver:
+        made = channel(ready[0], receiver.url())
+        for _ in range(6):
+            deliveries.test(made, actor=ACTOR)
+        results_of(race(*[deliveries.deliver] * 12))
+        while deliveries.deliver():
+            pass
+        keys = [request.headers["Idempotency-Key"] for request in receiver.requests]
+    assert (len(keys), len(set(keys))) == (6, 6)
+    assert {*AlertDelivery.objects.values_list("state", flat=True)} == {"SENT"}
+
+
+def test_a_silence_and_a_resolution_leave_a_consistent_history(ready: Ready) -> None:
+    owner, _ = ready
+    rule(owner, "newFailureGroup")
+    making.dead(owner, "dead")
+    evaluation.evaluate()
+    alert = Alert.objects.select_related("tenant", "rule").get()
+    change(owner, FailureGroup.objects.get().pk, actor=ACTOR, acknowledged=True)
+    evaluation.evaluate()
+    let_clear(alert)
+    silence = partial(silencing.silence, alert, until=None, actor=ACTOR)
+    _, refusals = parted(race(evaluation.evaluate, silence))
+    kinds = list(alert.events.values_list("kind", flat=True))
+    assert kinds == (["FIRED", "RESOLVED"] if refusals else ["FIRED", "UNSILENCED", "RESOLVED"])
