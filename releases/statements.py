@@ -80,7 +80,7 @@ LOCK_RESOURCES = "SELECT pg_advisory_xact_lock(key) FROM unnest(%(keys)s::bigint
 
 REMOVE_EXPIRED_LEASES = """
 DELETE FROM releases_bloblease WHERE id IN (
-    SELECT id FROM releases_bloblease WHERE resource = ANY(%(resources)s) AND expires_at < clock_timestamp()
+    SELECT id FROM releases_bloblease WHERE resource = ANY(%(resources)s::text[]) AND expires_at < clock_timestamp()
     FOR UPDATE SKIP LOCKED)
 """
 """Removes leases that their holders have not renewed.
@@ -91,10 +91,10 @@ A locked row stays, because the transaction of its holder is about to commit. It
 TAKE_LEASE = """
 INSERT INTO releases_bloblease (resource, holder, exclusive, expires_at)
 SELECT resource, %(holder)s, %(exclusive)s, clock_timestamp() + make_interval(secs => %(seconds)s)
-FROM unnest(%(resources)s) AS resource
+FROM unnest(%(resources)s::text[]) AS resource
 WHERE NOT EXISTS (
     SELECT FROM releases_bloblease held
-    WHERE held.resource = ANY(%(resources)s) AND (held.exclusive OR %(exclusive)s))
+    WHERE held.resource = ANY(%(resources)s::text[]) AND (held.exclusive OR %(exclusive)s))
 """
 """Takes a lease on each resource, or none if a lease of another holder is in the way: any lease for an exclusive one."""
 
