@@ -258,9 +258,16 @@ DATABASE_ROLE_CHECK = env.flag("DATABASE_ROLE_CHECK", True)
 DATABASE_OWNER_PASSWORD = env.secret("DATABASE_OWNER_PASSWORD", required=False)
 DATABASE_APPLICATION_PASSWORD = env.secret("DATABASE_APPLICATION_PASSWORD", required=False)
 _database = env.database("DATABASE_URL")
+DATABASE_POOLER = env.choice("DATABASE_POOLER", ("none", "transaction"), "none")
+env.require(
+    DATABASE_POOLER == "none" or "options" not in _database["OPTIONS"],
+    "DATABASE_URL must not have options if DATABASE_POOLER is transaction: the pooler's connections have their own",
+)
 DATABASES = {
     "default": {
         **_database,
+        # Not Django's: `foundation.database` reads it.
+        "POOLER": DATABASE_POOLER,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         # Only `foundation.database.prepared` prepares statements. A threshold of None would prevent it.
