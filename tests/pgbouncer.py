@@ -32,7 +32,7 @@ def pgbouncer(url: str, *others: str, pool: int) -> Iterator[str]:
         folder.chmod(0o755)
         libraries = ":".join(map(str, UNPACKED.glob("lib/*")))
         with Children(folder) as children:
-            command = [PGBOUNCER, _configured(folder, port, url, others, pool)]
+            command: list[str | Path] = [PGBOUNCER, _configured(folder, port, url, others, pool)]
             child = children.start("pgbouncer", command, environment={"LD_LIBRARY_PATH": libraries})
             made = _at_port(url, port)
             eventually(lambda: not child.running or _answers(made), what="PgBouncer")

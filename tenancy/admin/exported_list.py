@@ -13,8 +13,8 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
 from foundation import exports
-from foundation.database.bounded import in_chunks
 from foundation.api.streaming import streamed_file
+from foundation.database.bounded import in_chunks
 from foundation.errors import CoordinatorError
 
 if TYPE_CHECKING:
