@@ -96,7 +96,8 @@ WHERE NOT EXISTS (
     SELECT FROM releases_bloblease held
     WHERE held.resource = ANY(%(resources)s::text[]) AND (held.exclusive OR %(exclusive)s))
 """
-"""Takes a lease on each resource, or none if a lease of another holder is in the way: any lease for an exclusive one."""
+"""Takes a lease on each resource, or none if another holder's is in the way. Every lease is in the way of an exclusive
+one, and only exclusive ones are in the way of a shared one."""
 
 RENEW_LEASE = """
 UPDATE releases_bloblease SET expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)

@@ -28,7 +28,8 @@ def broker_url(value: str | None, ca_file: str) -> str:
     if "?" in url or (ca_file and not uses_tls(url)):
         raise DefinitionError(
             "INVALID_BROKER_URL",
-            "--broker-url must not have a query, and must be a rediss:// or sentinels:// URL if --broker-ca-file is set",
+            "--broker-url must not have a query, and must be a rediss:// or sentinels:// URL"
+            " if --broker-ca-file is set",
         )
     if is_sentinel(url):
         try:

@@ -1,8 +1,8 @@
 """Leases on digests, held from the check of a blob's bytes until the commit of a row that refers to them (ADR 71).
 
-A registration holds a shared lease on each digest. A removal or a quarantine of bytes holds an exclusive lease. A lease
-is a row and not a lock, because storing bytes is a network call, and no transaction is open during one. So a lease needs
-no session of the database, and a pooler may pool transactions.
+A registration holds a shared lease on each digest. A removal or a quarantine of bytes holds an exclusive lease. A
+lease is a row and not a lock, because storing bytes is a network call, and no transaction is open during one. So a
+lease needs no session of the database, and a pooler may pool transactions.
 
 A lease is held while its row exists. After LEASE_SECONDS without a renewal, another process may delete the row if it
 needs the digest. A transaction of `Lease.transaction` deletes the row itself, and fails if it is gone, so its commit
