@@ -1,6 +1,5 @@
 """Two Valkey servers, a primary with its replica, and three Sentinels that watch them."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ def _start(children: Children, folder: Path, port: int, primary: Valkey) -> Chil
     values = {"user": owner.username, "password": owner.password, "primary": primary.port}
     configuration.write_text(WATCH.format(port=port, folder=folder, name=NAME, **values))
     assert primary.child is not None
-    binary = Path(os.readlink(f"/proc/{primary.child.pid}/exe"))
+    binary = Path(f"/proc/{primary.child.pid}/exe").readlink()
     return children.start(folder.name, [binary, configuration, "--sentinel"], environment={})
 
 
