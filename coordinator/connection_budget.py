@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from django.conf import settings
 from django.db import Error, connections
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,9 @@ SELECT least(
 
 
 def check_soon(*, processes: int, threads: int) -> None:
-    """Check in a thread, so that an unreachable database does not delay the start."""
+    """Check in a thread, so that an unreachable database does not delay the start. A pooler has its own limits."""
+    if settings.DATABASE_POOLER != "none":
+        return
     needed = processes * (threads + EXTRA_THREADS)
     threading.Thread(name="connection-budget", target=check, args=[needed], daemon=True).start()
 

@@ -14,7 +14,9 @@ from foundation.env import Environment
 from foundation.telemetry import logs
 from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
+from wire.broker import sentinel
 from wire.broker.tls import tls_options
+from wire.broker_url import kombu_url, uses_tls
 
 __all__ = ["SPECTACULAR_SETTINGS", "UNFOLD"]
 
@@ -278,9 +280,16 @@ DATABASE_ROLE_CHECK = env.flag("DATABASE_ROLE_CHECK", True)
 DATABASE_OWNER_PASSWORD = env.secret("DATABASE_OWNER_PASSWORD", required=False)
 DATABASE_APPLICATION_PASSWORD = env.secret("DATABASE_APPLICATION_PASSWORD", required=False)
 _database = env.database("DATABASE_URL")
+DATABASE_POOLER = env.choice("DATABASE_POOLER", ("none", "transaction"), "none")
+env.require(
+    DATABASE_POOLER == "none" or "options" not in _database["OPTIONS"],
+    "DATABASE_URL must not have options if DATABASE_POOLER is transaction: the pooler's connections have their own",
+)
 DATABASES = {
     "default": {
         **_database,
+        # Not Django's: `foundation.database` reads it.
+        "POOLER": DATABASE_POOLER,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         # Only `foundation.database.prepared` prepares statements. A threshold of None would prevent it.
@@ -372,13 +381,15 @@ REST_FRAMEWORK = {
     "PAGE_SIZE": 50,
 }
 
-CELERY_BROKER_URL = env.redis_url("REDIS_URL")
+REDIS_URL = env.redis_url("REDIS_URL")
 REDIS_CA_FILE = env.certificates("REDIS_CA_FILE")
 env.require(
-    not REDIS_CA_FILE or CELERY_BROKER_URL.startswith("rediss://"),
-    "REDIS_CA_FILE requires a REDIS_URL that begins with rediss://",
+    not REDIS_CA_FILE or uses_tls(REDIS_URL),
+    "REDIS_CA_FILE requires a REDIS_URL that begins with rediss:// or sentinels://",
 )
-BROKER_TLS = tls_options(CELERY_BROKER_URL, REDIS_CA_FILE)
+BROKER_TLS = tls_options(REDIS_URL, REDIS_CA_FILE)
+BROKER_TIMEOUTS = {"socket_connect_timeout": 2, "socket_timeout": 10}
+CELERY_BROKER_URL = kombu_url(REDIS_URL)
 CELERY_BROKER_USE_SSL = BROKER_TLS or False
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
@@ -429,9 +440,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_restore_throttle": 1,
     # One worker at a time redelivers, under a lock. If it is killed, the lock is free after this time.
     "unacked_mutex_expire": 10,
-    "socket_connect_timeout": 2,
-    "socket_timeout": 10,
     "max_retries": 0,
+    **BROKER_TIMEOUTS,
+    **sentinel.transport_options(REDIS_URL, BROKER_TLS, **BROKER_TIMEOUTS),
 }
 CELERY_TASK_PUBLISH_RETRY = False
 # Tasks share their thread's connection. `coordinator.celery` replaces one that the database has closed.

@@ -5,7 +5,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import requests
@@ -123,9 +123,12 @@ class Product:
     def start_web(self) -> Child:
         return self._start("web", *self.web_command)
 
-    def start_control_worker(self, name: str = "control-worker") -> Child:
-        """Start a control worker. Each one needs a different `name`, which is its node name in Celery."""
-        options = ["--loglevel=INFO"]
+    def start_control_worker(self, name: str = "control-worker", *, queues: Sequence[str] = ()) -> Child:
+        """Start a control worker for `queues`, by default for all.
+
+        Each one needs a different `name`, which is its node name in Celery.
+        """
+        options = ["--loglevel=INFO", *([f"--queues={','.join(queues)}"] if queues else [])]
         node = f"--hostname={name}@%h"
         return self._start(name, *self.celery, "worker", *options, node)
 

@@ -144,7 +144,7 @@ def worker_url(owner_url: str, tenant: str, broker_url: str = "") -> str:
         client.execute_command("ACL", "SETUSER", user, *enable([password]), *worker_rules(tenant))
         client.execute_command("ACL", "SAVE")
     server = urlsplit(broker_url or owner_url)
-    return urlunsplit(server._replace(netloc=f"{user}:{password}@{server.hostname}:{server.port}"))
+    return urlunsplit(server._replace(netloc=f"{user}:{password}@{server.netloc.rpartition('@')[2]}"))
 
 
 def _binary() -> Path:

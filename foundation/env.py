@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from foundation.database.postgresql.url import connection_settings
+from wire.broker_url import is_sentinel, parse_sentinel
 from wire.identifying import is_identifier
 from wire.web_address import is_web_address
 
@@ -297,9 +298,12 @@ class Environment:
         return self._read(name, "path", default, lambda value: Path(value).absolute(), fallback=Path())
 
     def redis_url(self, name: str) -> str:
-        """A redis:// or rediss:// URL of a server and a database number."""
+        """A redis:// or rediss:// URL of a server and a database number, or a URL that names Sentinels."""
 
         def parse(value: str) -> str:
+            if is_sentinel(value):
+                parse_sentinel(value)
+                return value
             url = _split(value)
             if not (
                 url is not None

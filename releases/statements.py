@@ -75,14 +75,35 @@ FROM release_open_until(%(release)s) AS until
 CLOCK = "SELECT clock_timestamp()"
 """Returns the database's time in one row."""
 
-TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
-"""Takes an exclusive advisory lock for this session. Returns False if another session holds the lock."""
+LOCK_RESOURCES = "SELECT pg_advisory_xact_lock(key) FROM unnest(%(keys)s::bigint[]) AS key ORDER BY key"
+"""Makes other transactions that take leases on the same resources wait until the end of this one."""
 
-UNLOCK = "SELECT pg_advisory_unlock(%s)"
-"""Releases an exclusive advisory lock of this session."""
+REMOVE_EXPIRED_LEASES = """
+DELETE FROM releases_bloblease WHERE id IN (
+    SELECT id FROM releases_bloblease WHERE resource = ANY(%(resources)s::text[]) AND expires_at < clock_timestamp()
+    FOR UPDATE SKIP LOCKED)
+"""
+"""Removes leases that their holders have not renewed.
 
-TRY_LOCK_SHARED = "SELECT pg_try_advisory_lock_shared(%s)"
-"""Takes a shared advisory lock for this session. Returns False if another session holds it exclusively."""
+A locked row stays, because the transaction of its holder is about to commit. Its lease still counts.
+"""
 
-UNLOCK_SHARED = "SELECT pg_advisory_unlock_shared(%s)"
-"""Releases a shared advisory lock of this session."""
+TAKE_LEASE = """
+INSERT INTO releases_bloblease (resource, holder, exclusive, expires_at)
+SELECT resource, %(holder)s, %(exclusive)s, clock_timestamp() + make_interval(secs => %(seconds)s)
+FROM unnest(%(resources)s::text[]) AS resource
+WHERE NOT EXISTS (
+    SELECT FROM releases_bloblease held
+    WHERE held.resource = ANY(%(resources)s::text[]) AND (held.exclusive OR %(exclusive)s))
+"""
+"""Takes a lease on each resource, or none if another holder's is in the way. Every lease is in the way of an exclusive
+one, and only exclusive ones are in the way of a shared one."""
+
+RENEW_LEASE = """
+UPDATE releases_bloblease SET expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE holder = %(holder)s
+"""
+"""Begins the time of a holder's leases again. Fewer rows than the holder has resources: the lease is lost."""
+
+END_LEASE = "DELETE FROM releases_bloblease WHERE holder = %(holder)s"
+"""Ends the leases of a holder. Fewer rows than the holder has resources: the lease was lost."""

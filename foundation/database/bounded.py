@@ -1,4 +1,4 @@
-"""Queries with a limit: on their time, and on how many rows they count."""
+"""Queries with a limit: on their time, on their memory, and on how many rows they count."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +28,15 @@ def time_limit(seconds: float) -> Iterator[None]:
         if not isinstance(error.__cause__, QueryCanceled):
             raise
         raise QueryTooSlow(f"The search was stopped after {seconds:g} s. Add a condition, such as a time.") from None
+
+
+def in_chunks(rows: QuerySet[Any], size: int) -> Iterator[Any]:
+    """Yield all rows of a query in constant memory, `size` at a time, in one transaction.
+
+    Without a transaction, the memory is not constant behind a pooler, because a cursor belongs to a session.
+    """
+    with transaction.atomic():
+        yield from rows.iterator(size)
 
 
 def _set_timeout(value: str) -> None:

@@ -3,6 +3,9 @@
 Planning the larger of them takes the database as long as executing them. A plan is kept for a few seconds only, because
 a plan that was made for a small table is not replaced when the table grows. All plans of a connection are released
 together, before new ones are made, so a connection never keeps two plans of one statement.
+
+Behind a pooler of transactions, the plans belong to sessions that all processes share, and nobody can release them
+together. There each period has its own text of each statement, and the pooler removes the oldest plans of a session.
 """
 
 import time
@@ -25,6 +28,10 @@ class _Cursor(psycopg.Cursor[Any]):
     """Binds parameters in the server, and has the statement prepared there."""
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+        if connection.settings_dict.get("POOLER") == "transaction":
+            # The clocks of processes need not agree: a session then has plans of two periods.
+            self.connection.prepared_max = MOST_PLANS
+            return super().execute(f"{query}/* {int(time.time() / KEPT_SECONDS)} */", params, **options, prepare=True)
         period = int(time.monotonic() / KEPT_SECONDS)
         if _periods.get(self.connection) != period:
             # psycopg then discards its own list of prepared statements, but only if the text is new to it.

@@ -18,6 +18,8 @@ from redis import Redis
 
 from foundation.wakeups.broker_gate import gate
 from foundation.wakeups.in_process import WakeupThread
+from wire.broker import sentinel
+from wire.broker_url import kombu_url
 
 _handlers: dict[str, WakeupThread] = {}
 # The due time is a column. A message waits for it only if the broker holds the message for less than a minute.
@@ -87,4 +89,6 @@ def _redis() -> Redis:
 
 @cache
 def _client(url: str) -> Redis:
-    return Redis.from_url(url, socket_connect_timeout=2, socket_timeout=10, **settings.BROKER_TLS)
+    # A test may name another server than the settings do.
+    named = settings.REDIS_URL if url == kombu_url(settings.REDIS_URL) else url
+    return sentinel.client(named, settings.BROKER_TLS, **settings.BROKER_TIMEOUTS)

@@ -48,7 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=env.get("PIPELINES_BROKER_CA_FILE", ""),
         type=_absolute,
         metavar="FILE",
-        help="certificates of authorities for a rediss:// broker, in addition to those of the system; "
+        help="certificates of authorities for a rediss:// or sentinels:// broker, in addition to those of the system; "
         "default: $PIPELINES_BROKER_CA_FILE",
     )
     parser.add_argument(

@@ -26,9 +26,10 @@ from pipelines.failures import inform, warn
 from pipelines.worker.host import Host
 from pipelines.worker.options import broker_url, configure_logs, hosted_release, required, tracer_to, worker_key
 from pipelines.worker.outbox import Outbox, Report
-from wire.broker import quiet_consumer
+from wire.broker import quiet_consumer, sentinel
 from wire.broker.client import send, survive_broker_loss, take_ticket
 from wire.broker.tls import tls_options
+from wire.broker_url import kombu_url
 from wire.identifying import SEGMENT_RULE, is_segment
 from wire.messages.celery_messages import WorkerState
 from wire.messages.limits import LONGEST_WORKER_ID
@@ -99,7 +100,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
     survive_broker_loss()
-    app = Celery("pipelines", broker=url, set_as_current=True)
+    tls, timeouts = tls_options(url, ca_file), {"socket_connect_timeout": 5, "socket_timeout": 10}
+    app = Celery("pipelines", broker=kombu_url(url), set_as_current=True)
     queue = queue_of(host.release.identity)
     app.conf.update(
         task_queues=[Queue(queue, no_ack=True)],
@@ -112,12 +114,12 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
         worker_hijack_root_logger=False,
         worker_enable_remote_control=False,
         worker_consumer=quiet_consumer.NAME,
-        broker_use_ssl=tls_options(url, ca_file) or False,
+        broker_use_ssl=tls or False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            "socket_connect_timeout": 5,
-            "socket_timeout": 10,
+            **timeouts,
+            **sentinel.transport_options(url, tls, **timeouts),
             # The worker consumes without acknowledgements, so it does not need the keys that store them.
             "ack_emulation": False,
             # A worker has no keys of the coordinator, so it cannot verify messages. The tasks verify the envelopes.

@@ -13,6 +13,7 @@ from pipelines.errors import DefinitionError
 from pipelines.release.connection import target_of
 from pipelines.worker.fetching import fetched
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
+from wire.broker_url import is_sentinel, parse_sentinel, uses_tls
 from wire.log_lines import Form, LineFormatter
 from wire.worker_keys import MalformedKey, WorkerKey, parse_key
 
@@ -30,11 +31,17 @@ def required(value: str | None, option: str, variable: str) -> str:
 def broker_url(value: str | None, ca_file: str) -> str:
     """Return the broker's URL. Raises ``DefinitionError`` if the URL or the file of certificates is unusable."""
     url = required(value, "--broker-url", "PIPELINES_BROKER_URL")
-    if "?" in url or (ca_file and not url.startswith("rediss://")):
+    if "?" in url or (ca_file and not uses_tls(url)):
         raise DefinitionError(
             "INVALID_BROKER_URL",
-            "--broker-url must not have a query, and must be a rediss:// URL if --broker-ca-file is set",
+            "--broker-url must not have a query, and must be a rediss:// or sentinels:// URL"
+            " if --broker-ca-file is set",
         )
+    if is_sentinel(url):
+        try:
+            parse_sentinel(url)
+        except ValueError as error:
+            raise DefinitionError("INVALID_BROKER_URL", f"--broker-url {error}") from None
     if ca_file:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)

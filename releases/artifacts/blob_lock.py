@@ -1,81 +1,138 @@
-"""Locks on digests, held from the check of a blob's bytes until the commit of a row that refers to them (ADR 8).
+"""Leases on digests, held from the check of a blob's bytes until the commit of a row that refers to them (ADR 71).
 
-A registration holds a shared lock on each digest. A removal or a quarantine of bytes holds an exclusive lock. The locks
-belong to the database session and not to a transaction, because storing bytes is a network call. PostgreSQL releases
-them when the session ends. A registration whose session was lost cannot commit, so its commit proves that it held the
-locks throughout. A connection pooler must therefore pool sessions, not transactions.
+A registration holds a shared lease on each digest. A removal or a quarantine of bytes holds an exclusive lease. A
+lease is a row and not a lock, because storing bytes is a network call, and no transaction is open during one. So a
+lease needs no session of the database, and a pooler may pool transactions.
+
+A lease is held while its row exists. After LEASE_SECONDS without a renewal, another process may delete the row if it
+needs the digest. A transaction of `Lease.transaction` deletes the row itself, and fails if it is gone, so its commit
+proves that the lease was held throughout.
 """
 
+import logging
+import threading
 import time
+import uuid
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from typing import Any
 
-from django.db import Error, connection
+from django.db import Error, connection, transaction
 
 from releases import statements
 from releases.errors import ArtifactStoreUnavailable
 
+log = logging.getLogger(__name__)
+LEASE_SECONDS = 45.0
+"""A killed process holds its leases for at most this long."""
+RENEWAL_SECONDS = LEASE_SECONDS / 3
 TIMEOUT_SECONDS = 60.0
+"""Longer than a lease, so that a registration outlasts the exclusive lease of a killed process."""
 _POLL_SECONDS = 0.05
-# The key of the scrubber's lock. No other advisory lock of the product may use it.
-_SCRUB = 0x5C12B
+_SCRUB = "scrub"
+
+
+class Lease:
+    """The rows of one holder, for each of its resources."""
+
+    def __init__(self, resources: Collection[str]) -> None:
+        self._resources = sorted(set(resources))
+        self._holder = uuid.uuid4()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run the block in a transaction that ends the lease. Raises `ArtifactStoreUnavailable` if it is lost.
+
+        If the transaction rolls back, the lease continues.
+        """
+        with transaction.atomic():
+            if self._execute(statements.END_LEASE) != len(self._resources):
+                raise ArtifactStoreUnavailable("The bytes of this request were not stored in time. Try again.")
+            yield
+
+    def renew(self) -> bool:
+        """Begin the time of the lease again. Return False if the lease is lost."""
+        return self._execute(statements.RENEW_LEASE, seconds=LEASE_SECONDS) == len(self._resources)
+
+    def take(self, *, exclusive: bool) -> bool:
+        """Take the lease. Return False if another holder's lease is in the way."""
+        keys = [_key(resource) for resource in self._resources]
+        parameters: dict[str, Any] = {"exclusive": exclusive, "seconds": LEASE_SECONDS, "keys": keys}
+        with transaction.atomic():
+            # Concurrent calls for the same digest take turns, so that each sees the rows of those before it.
+            self._execute(statements.LOCK_RESOURCES, **parameters)
+            self._execute(statements.REMOVE_EXPIRED_LEASES, **parameters)
+            return self._execute(statements.TAKE_LEASE, **parameters) == len(self._resources)
+
+    def end(self) -> None:
+        """End the lease if it still exists. Without a database, it ends after its time."""
+        try:
+            self._execute(statements.END_LEASE)
+        except Error:
+            connection.close_if_unusable_or_obsolete()
+
+    def _execute(self, statement: str, **parameters: Any) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, {"holder": self._holder, "resources": self._resources, **parameters})
+            return int(cursor.rowcount)
 
 
 @contextmanager
-def shared(digests: Collection[str], *, timeout: float = TIMEOUT_SECONDS) -> Iterator[None]:
-    """Hold a shared lock on each of `digests`, so that their bytes are not removed.
+def shared(digests: Collection[str], *, timeout: float = TIMEOUT_SECONDS) -> Iterator[Lease]:
+    """Hold a shared lease on each of `digests`, so that their bytes are not removed.
 
-    Waits while other sessions hold exclusive locks. Raises `ArtifactStoreUnavailable` after `timeout` seconds.
+    Waits while others hold exclusive leases. Raises `ArtifactStoreUnavailable` after `timeout` seconds.
     """
-    deadline = time.monotonic() + timeout
-    with ExitStack() as held:
-        for digest in sorted(digests):
-            while not _query(statements.TRY_LOCK_SHARED, _key(digest)):
-                if time.monotonic() > deadline:
-                    raise ArtifactStoreUnavailable("Some of the bytes of this upload are being removed. Try again.")
-                time.sleep(_POLL_SECONDS)
-            held.callback(_unlock, statements.UNLOCK_SHARED, _key(digest))
-        yield
+    lease, deadline = Lease(digests), time.monotonic() + timeout
+    while not lease.take(exclusive=False):
+        if time.monotonic() > deadline:
+            raise ArtifactStoreUnavailable("Some of the bytes of this upload are being removed. Try again.")
+        time.sleep(_POLL_SECONDS)
+    with _renewed(lease):
+        yield lease
 
 
 @contextmanager
-def exclusive(digest: str) -> Iterator[bool]:
-    """Try to hold the exclusive lock on `digest`, without waiting. Yield whether it is held."""
-    with _try_exclusive(_key(digest)) as held:
-        yield held
+def exclusive(digest: str) -> Iterator[Lease | None]:
+    """Try to hold the exclusive lease on `digest`, without waiting. Yield None if another holder's is in the way."""
+    lease = Lease([digest])
+    if not lease.take(exclusive=True):
+        yield None
+        return
+    with _renewed(lease):
+        yield lease
 
 
 @contextmanager
 def scrubber() -> Iterator[bool]:
-    """Try to hold the lock of the scrubber, without waiting. Yield False if another process scrubs."""
-    with _try_exclusive(_SCRUB) as held:
-        yield held
+    """Try to hold the lease of the scrubber, without waiting. Yield False if another process scrubs."""
+    with exclusive(_SCRUB) as lease:
+        yield lease is not None
 
 
 @contextmanager
-def _try_exclusive(key: int) -> Iterator[bool]:
-    held = _query(statements.TRY_LOCK, key)
+def _renewed(lease: Lease) -> Iterator[None]:
+    """Renew the lease during the block, over a separate connection, and end it."""
+    over = threading.Event()
+    threading.Thread(name="blob-lease", target=_renew, args=(lease, over), daemon=True).start()
     try:
-        yield held
+        yield
     finally:
-        if held:
-            _unlock(statements.UNLOCK, key)
+        over.set()
+        lease.end()
 
 
-def _key(digest: str) -> int:
-    """Return the first 64 bits of the digest. Two digests may share a lock without harm."""
-    return int.from_bytes(bytes.fromhex(digest.removeprefix("sha256:"))[:8], signed=True)
+def _renew(lease: Lease, over: threading.Event) -> None:
+    while not over.wait(RENEWAL_SECONDS):
+        try:
+            lease.renew()
+        except Error as error:
+            log.warning("A lease on stored bytes was not renewed: %s", type(error).__name__)
+        finally:
+            connection.close()
 
 
-def _query(statement: str, key: int) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, (key,))
-        row = cursor.fetchone()
-    return bool(row and row[0])
-
-
-def _unlock(statement: str, key: int) -> None:
-    try:
-        _query(statement, key)
-    except Error:  # the session has ended, and its locks with it
-        connection.close_if_unusable_or_obsolete()
+def _key(resource: str) -> int:
+    """Return the first 64 bits of a digest. Resources may share a key without harm."""
+    name = resource.removeprefix("sha256:")
+    return int.from_bytes(bytes.fromhex(name)[:8] if name != resource else name.encode(), signed=True)

@@ -1,7 +1,7 @@
 """Removes bytes that nothing needs: bytes to which no release refers, or only rejected and retired releases.
 
 Young bytes are kept, because they may belong to an upload that is still running. Older bytes are removed under the
-exclusive lock of their digest, after a second check that nothing refers to them. A registration holds the shared lock,
+exclusive lease of their digest, after a second check that nothing refers to them. A registration holds a shared lease,
 so it never refers to bytes that are being removed.
 """
 
@@ -105,12 +105,15 @@ def _unneeded(listed: list[StoredBlob], before: datetime) -> Iterator[Orphan]:
 
 
 def _remove(store: ArtifactStore, orphan: Orphan, age: timedelta) -> bool:
-    with blob_lock.exclusive(orphan.name) as held:
-        if not held:  # a registration may be about to refer to the bytes
+    with blob_lock.exclusive(orphan.name) as lease:
+        if lease is None:  # a registration may be about to refer to the bytes
             return False
         stat = store.stat(orphan.name)
         if stat is None or not any(_unneeded([StoredBlob(orphan.name, stat.size, orphan.since)], timezone.now() - age)):
             return False
+        if not lease.renew():  # a suspended process must not remove bytes that have been registered since
+            return False
         store.remove(orphan.name)
-        blobs.record_removed(orphan.name, size=stat.size, why=orphan.why.value)
+        with lease.transaction():
+            blobs.record_removed(orphan.name, size=stat.size, why=orphan.why.value)
     return True

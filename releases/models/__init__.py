@@ -7,7 +7,7 @@ activation never changes, and a pipeline's pointer always names its newest activ
 from releases.models.activation import SWITCHES, Activation, Kind
 from releases.models.activation_request import LONGEST_SCHEDULE, ActivationRequest, Vote
 from releases.models.attachment import Attachment
-from releases.models.blob import Blob, BlobEvent
+from releases.models.blob import Blob, BlobEvent, BlobLease
 from releases.models.contract import Contract
 from releases.models.deployment import KEY_LENGTH, Deployment
 from releases.models.gradual_activation import GradualActivation
@@ -45,6 +45,7 @@ __all__ = [
     "Attachment",
     "Blob",
     "BlobEvent",
+    "BlobLease",
     "Contract",
     "Deployment",
     "GradualActivation",

@@ -41,6 +41,31 @@ class Blob(models.Model):
         return self.digest
 
 
+class BlobLease(models.Model):
+    """The right of one process to rely on a blob's bytes, or to remove them (`releases.artifacts.blob_lock`).
+
+    `resource` is a digest, or "scrub". Another process may delete the row after `expires_at`. The holder deletes it
+    earlier, in the transaction that writes what the lease protects.
+    """
+
+    resource = models.CharField(max_length=71)
+    holder = models.UUIDField()
+    exclusive = models.BooleanField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(resource__regex=r"^(sha256:[0-9a-f]{64}|scrub)$"), name="blob_lease_resource_known"
+            ),
+            models.UniqueConstraint(fields=("holder", "resource"), name="blob_lease_once"),
+        )
+        indexes = (models.Index(fields=("resource",), name="blob_lease_of_resource"),)
+
+    def __str__(self) -> str:
+        return self.resource
+
+
 class BlobEvent(models.Model):
     """The append-only history of a blob. Events remain after the bytes were removed."""
 

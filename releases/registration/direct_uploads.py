@@ -186,13 +186,13 @@ def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
         return Finding("UPLOAD_SIZE_MISMATCH", "size", f"{staged.size} bytes were uploaded instead of {upload.size}")
     if staged.digest != upload.digest:
         return Finding("UPLOAD_DIGEST_MISMATCH", "digest", f"the bytes have the digest {staged.digest}")
-    with blob_lock.shared([upload.digest]):
+    with blob_lock.shared([upload.digest]) as lease:
         if not direct.place(name, staged, store.key(upload.digest), lambda: store.verified(upload.digest, renew)):
             raise ArtifactStoreUnavailable("The staged bytes were removed while they were copied.")
         stat = store.stat(upload.digest)
         if stat is None or stat.size != upload.size:
             raise ArtifactStoreUnavailable("The artifact store does not have the bytes that it accepted.")
-        with transaction.atomic():
+        with lease.transaction():
             blobs.record_sound(upload.digest, size=stat.size, fingerprint=stat.fingerprint)
             _move(upload, UploadStatus.VERIFYING, UploadStatus.STORED)
     return None

@@ -5,7 +5,6 @@ Knowledge of a digest gives no right to its bytes: the tenant has sent them, or 
 
 from collections.abc import Collection
 
-from django.db import transaction
 from django.db.models import F, QuerySet
 
 from releases.artifacts import blob_lock, blobs
@@ -39,9 +38,9 @@ def add(release: Release, staged: StagedBlob, *, resolved: bool) -> None:
     If the release has a verdict by now, nothing is recorded.
     """
     digest = staged.digest
-    with blob_lock.shared([digest]):
+    with blob_lock.shared([digest]) as lease:
         fingerprint = staged.keep()
-        with transaction.atomic():
+        with lease.transaction():
             if _is_pending(release):
                 blobs.record_sound(digest, size=staged.size, fingerprint=fingerprint)
                 _missing(release, [digest]).update(blob=digest, resolved=resolved)
@@ -51,7 +50,7 @@ def add_owned(release: Release) -> None:
     """Add the bytes that the tenant has sent since the release was stored."""
     tenant = release.pipeline.tenant
     wanted = digests(release)
-    with blob_lock.shared(wanted), transaction.atomic():
+    with blob_lock.shared(wanted) as lease, lease.transaction():
         if _is_pending(release):
             _missing(release, owned(tenant, wanted)).update(blob=F("digest"))
 

@@ -191,13 +191,14 @@ def _store(tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArtif
     unmatched = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
     findings = [*upload.findings, *unmatched, *(finding for each in upload.evidence for finding in each.findings)]
     staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
-    # The locks prevent the removal of these bytes until the rows that refer to them are committed.
-    with blob_lock.shared(wanted):
+    # The lease prevents the removal of these bytes until the rows that refer to them are committed.
+    with blob_lock.shared(wanted) as lease:
         fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
-        return _commit(tenant, descriptor, replace(upload, findings=findings), wanted, staged, fingerprints)
+        return _commit(lease, tenant, descriptor, replace(upload, findings=findings), wanted, staged, fingerprints)
 
 
 def _commit(
+    lease: blob_lock.Lease,
     tenant: Tenant,
     descriptor: Descriptor,
     upload: Upload,
@@ -206,7 +207,7 @@ def _commit(
     fingerprints: Mapping[str, str],
 ) -> Registration:
     try:
-        with transaction.atomic():
+        with lease.transaction():
             # Sorted, so that two uploads of the same files cannot deadlock.
             for digest in sorted(fingerprints):
                 blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
@@ -229,9 +230,10 @@ def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
     staged = {file.staged.digest: file.staged for file in files}
     held = set(release.artifacts.filter(blob__in=staged.keys()).values_list("blob", flat=True))
     for digest in sorted(held):
-        with blob_lock.shared([digest]):
+        with blob_lock.shared([digest]) as lease:
             fingerprint = staged[digest].keep()
-            blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
+            with lease.transaction():
+                blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
     if release.status in PENDING:
         for digest in sorted(missing_bytes.digests(release) & staged.keys()):
             missing_bytes.add(release, staged[digest], resolved=False)

@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from foundation import exports
 from foundation.api.streaming import streamed_file
+from foundation.database.bounded import in_chunks
 from foundation.errors import CoordinatorError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class ExportedList(_ModelAdmin):
 
     def export_lines(self, rows: QuerySet[Any], form: str) -> Iterator[bytes]:
         """Yield the lines of the file. Raises `ExportTooLarge`."""
-        found = exports.at_most(MOST, rows.iterator(CHUNK))
+        found = exports.at_most(MOST, in_chunks(rows, CHUNK))
         values = ({name: _plain(cell(row)) for name, cell in self.exported.items()} for row in found)
         return exports.lines(tuple(self.exported), values, form)
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from django.db.models import QuerySet
 
 from foundation import exports
+from foundation.database.bounded import in_chunks
 from tenancy.audit import chain
 from tenancy.models import AuditEntry
 
@@ -35,7 +36,7 @@ def lines(entries: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
 
     In CSV, the details are the JSON text that the hash covers.
     """
-    ordered = entries.select_related("tenant").order_by("tenant", "sequence").iterator(chain.CHUNK)
+    ordered = in_chunks(entries.select_related("tenant").order_by("tenant", "sequence"), chain.CHUNK)
     for_spreadsheets = form == "csv"
     rows = (
         {**document(entry), "details": entry.details} if for_spreadsheets else document(entry)

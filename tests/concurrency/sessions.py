@@ -63,17 +63,23 @@ def advisory_locks() -> int:
         )
 
 
+def leases() -> int:
+    """Return the number of leases on digests."""
+    with another_session() as session:
+        return _count(session, "SELECT count(*) FROM releases_bloblease")
+
+
 def _count(session: psycopg.Connection[Any], query: LiteralString, *parameters: object) -> int:
     [[count]] = session.execute(query, parameters).fetchall()
     return int(count)
 
 
 def digest_lock(digest: str) -> str:
-    """Return the state of the digest's lock: "free", "shared" or "alone" (exclusive)."""
+    """Return the state of the digest's lease: "free", "shared" or "alone" (exclusive)."""
 
     def look() -> str:
         with blob_lock.exclusive(digest) as held:
-            if held:
+            if held is not None:
                 return "free"
         try:
             with blob_lock.shared([digest], timeout=0):

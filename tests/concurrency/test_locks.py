@@ -6,12 +6,14 @@ A second session blocks the call before it writes, and a third one checks the lo
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
 import pytest
 from django.db import OperationalError, transaction
 from django.db.models import Model
+from django.utils import timezone
 
 from executions.models import (
     AwaitUnit,
@@ -25,27 +27,31 @@ from executions.models import (
     Worker,
     WorkerKeyChange,
 )
-from releases.artifacts import blob_lock, scrub
+from releases.artifacts import blob_lock, retention, scrub
+from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import (
     Activation,
     Attachment,
     Blob,
     BlobEvent,
+    BlobLease,
     Contract,
     GradualActivation,
     Release,
     Retirement,
     Vote,
 )
+from tenancy.models import Tenant
 from tests import making
+from tests.building import eventually
 from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.scenes import Scene
 from tests.concurrency.sessions import (
     advisory_locks,
-    another_session,
     digest_lock,
+    leases,
     locked,
     stopped_before_writing,
     thread,
@@ -169,7 +175,7 @@ def share_and_raise(error: type[BaseException]) -> None:
 
 def hold_alone_and_raise(error: type[BaseException]) -> None:
     with blob_lock.exclusive(DIGESTS[0]) as held:
-        assert held
+        assert held is not None
         assert [digest_lock(digest) for digest in DIGESTS] == ["alone", "free", "free"]
         raise error
 
@@ -181,7 +187,7 @@ def test_digests_are_released_after_an_error(
 ) -> None:
     with pytest.raises(error):
         call(error)
-    assert advisory_locks() == 0
+    assert leases() == 0
 
 
 def test_digests_are_released_if_one_of_them_is_not_available() -> None:
@@ -190,39 +196,91 @@ def test_digests_are_released_if_one_of_them_is_not_available() -> None:
     def share() -> int:
         with pytest.raises(ArtifactStoreUnavailable), blob_lock.shared(DIGESTS, timeout=0):
             pass
-        return advisory_locks()
+        return leases()
 
     with blob_lock.exclusive(last):
         assert results_of(race(share)) == [1]
 
 
-def test_a_lock_that_another_session_holds_is_not_released() -> None:
+def test_a_lease_that_another_session_holds_is_not_released() -> None:
     def try_alone() -> bool:
         with blob_lock.exclusive(DIGESTS[0]) as held:
-            return held
+            return held is not None
 
     with blob_lock.shared(DIGESTS[:1]):
         assert results_of(race(try_alone)) == [False]
         assert digest_lock(DIGESTS[0]) == "shared"
 
 
-def test_locks_of_a_lost_session_end_with_it() -> None:
-    with thread() as other:
-
-        def lose() -> None:
-            with blob_lock.shared(DIGESTS), another_session() as session:
-                session.execute(
-                    # Other test processes use other databases of this server.
-                    "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database "
-                    "WHERE locktype = 'advisory' AND mode = 'ShareLock' AND d.datname = current_database()"
-                )
-
-        other.submit(lose).result(30)
-        assert advisory_locks() == 0
-        assert other.submit(making.tenant).result(30).slug  # a new connection
+def age_leases() -> None:
+    """Let the time of all leases pass, as if their processes were killed or suspended."""
+    BlobLease.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
-def test_a_stopped_scrub_releases_its_lock() -> None:
+def test_leases_of_a_killed_process_end_after_their_time() -> None:
+    for taken in (partial(blob_lock.shared, DIGESTS), partial(blob_lock.exclusive, DIGESTS[0])):
+        with taken():
+            age_leases()
+            assert [digest_lock(digest) for digest in DIGESTS] == ["free"] * 3
+
+
+def test_a_holder_that_lost_its_lease_cannot_commit() -> None:
+    with blob_lock.shared(DIGESTS) as lease:
+        age_leases()
+        assert digest_lock(DIGESTS[1]) == "free", "which ends one of the three leases"
+        assert not lease.renew()
+        with pytest.raises(ArtifactStoreUnavailable), lease.transaction():
+            making.tenant("lost")
+    assert not Tenant.objects.filter(slug="lost").exists()
+    assert leases() == 0
+
+
+def test_a_late_holder_commits_unless_another_one_took_its_lease() -> None:
+    with blob_lock.shared(DIGESTS) as lease:
+        age_leases()
+        with lease.transaction():
+            assert [digest_lock(digest) for digest in DIGESTS] == ["shared"] * 3, "its commit is near"
+    assert leases() == 0
+
+
+def test_a_lease_continues_after_a_transaction_that_is_rolled_back() -> None:
+    with blob_lock.shared(DIGESTS) as lease:
+        with pytest.raises(ZeroDivisionError), lease.transaction():
+            raise ZeroDivisionError
+        assert [digest_lock(digest) for digest in DIGESTS] == ["shared"] * 3
+        assert lease.renew()
+        with lease.transaction():
+            pass
+        assert leases() == 0
+
+
+def test_leases_are_renewed_while_bytes_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blob_lock, "RENEWAL_SECONDS", 0.02)
+    with blob_lock.shared(DIGESTS):
+        age_leases()
+        eventually(lambda: not BlobLease.objects.filter(expires_at__lt=timezone.now()).exists(), what="a renewal")
+
+
+def test_a_removal_that_was_suspended_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is suspended before its deletion, a registration takes the digest and commits."""
+    owner, [data] = making.tenant(), [making.archive(making.contract(), code="suspended")]
+    descriptor = making.descriptor(making.contract(), data)
+    making.staged(data).staged.keep()
+    age = timedelta(seconds=-60)
+    found = list(retention.orphans(age))
+    renew = blob_lock.Lease.renew
+
+    def suspended(lease: blob_lock.Lease) -> bool:
+        age_leases()
+        results_of(race(partial(making.upload, owner, descriptor, data)))
+        return renew(lease)
+
+    monkeypatch.setattr(blob_lock.Lease, "renew", suspended)
+    assert list(retention.remove([each for each in found if each.path is None], age)) == []
+    assert artifact_store().verified(making.digest_of(data)) is not None
+
+
+def test_a_stopped_scrub_ends_its_lease() -> None:
     def scrubbed() -> int:
         return len(list(scrub.scrub(60, everything=True)))
 
@@ -231,9 +289,9 @@ def test_a_stopped_scrub_releases_its_lock() -> None:
     with closing(cast("Generator[scrub.Checked]", scrub.scrub(60, everything=True))) as scrubbing:
         next(scrubbing)
         assert results_of(race(scrubbed)) == [0]
-    assert advisory_locks() == 0
+    assert leases() == 0
     assert results_of(race(scrubbed)) == [2]
-    assert advisory_locks() == 0
+    assert leases() == 0
 
 
 # --- claims ---

@@ -93,7 +93,7 @@ def test_bytes_are_stored_after_the_removal_of_the_same_bytes(repository: MavenR
     release = uploaded(FIRST)
     with thread() as other:
         with blob_lock.exclusive(DIGESTS[0]) as alone:
-            assert alone
+            assert alone is not None
             running = other.submit(verify_release, release.pk)
             eventually(lambda: bool(repository.requests))
             with pytest.raises(TimeoutError):

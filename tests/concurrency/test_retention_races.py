@@ -105,9 +105,9 @@ def test_a_registration_waits_for_a_removal_and_stores_its_bytes_again() -> None
     owner = making.tenant()
     stray()
     with blob_lock.exclusive(DIGEST) as held:
-        assert held
+        assert held is not None
         upload = in_the_background(registering(owner))
-        until_a_session("query LIKE '%pg_try_advisory_lock_shared%'")
+        until_a_session("query LIKE '%releases_bloblease%'")
         artifact_store().remove(DIGEST)
         assert not upload.done()
     [registration] = results_of(upload.result(30))
@@ -121,7 +121,7 @@ def test_the_wait_of_a_registration_is_limited() -> None:
 
     def hold() -> None:
         with blob_lock.exclusive(DIGEST) as alone:
-            assert alone
+            assert alone is not None
             held.set()
             assert done.wait(30)
 
@@ -149,8 +149,8 @@ def test_registrations_share_the_lock_of_a_digest_and_a_removal_holds_it_exclusi
         barrier.wait(30)
         with blob_lock.exclusive(DIGEST) as alone:
             barrier.wait(30)
-            return alone
+            return alone is not None
 
     assert results_of(race(share, share, remove)) == [True, True, False]
     with blob_lock.exclusive(DIGEST) as alone:
-        assert alone, "no lock outlives its block"
+        assert alone is not None, "no lease outlives its block"

@@ -55,12 +55,12 @@ def meanwhile(call: Callable[[], object]) -> Iterator[list[object]]:
 
 
 def wait_for_the_lock() -> None:
-    """Wait until another connection tries to share a digest's lock, as a check does after it has read sound bytes."""
+    """Wait until another connection tries to take a digest's lease, as a check does after it has read sound bytes."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
     def tried() -> bool:
         with connection.cursor() as cursor:
-            cursor.execute(query + " AND query LIKE '%%pg_try_advisory_lock_shared%%'")
+            cursor.execute(query + " AND query LIKE '%%releases_bloblease%%'")
             return bool(cursor.fetchone()[0])
 
     eventually(tried)
@@ -90,7 +90,7 @@ def test_bytes_that_are_being_removed_are_not_judged_sound(judge: Callable[[Rele
     release = registered()
     Blob.objects.update(fingerprint="of another time")
     with ExitStack() as removal:
-        assert removal.enter_context(blob_lock.exclusive(DIGEST))
+        assert removal.enter_context(blob_lock.exclusive(DIGEST)) is not None
         with meanwhile(partial(judge, release)):
             wait_for_the_lock()
             artifact_store().remove(DIGEST)
@@ -110,7 +110,7 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
         return [moved.result for moved in relocate(source, target)]
 
     with ExitStack() as removal:
-        assert removal.enter_context(blob_lock.exclusive(DIGEST))
+        assert removal.enter_context(blob_lock.exclusive(DIGEST)) is not None
         with meanwhile(move) as moved:
             wait_for_the_lock()
             assert target.stat(DIGEST) is None

@@ -82,6 +82,7 @@ MATRIX = {
         in_state={"DAMAGED": "", "MISSING": "", "REMOVED": ""},
         copied=frozenset({"REMOVED"}),
     ),
+    "releases_bloblease": Table(never="id resource holder exclusive", always="expires_at", deletable=True),
     "releases_artifactupload": Table(
         never="id tenant_id digest size part_size finding uploaded_by created_at expires_at",
         state="status",

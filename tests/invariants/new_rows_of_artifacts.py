@@ -120,6 +120,23 @@ ARTIFACTS = [
         free="fingerprint",
     ),
     NewRow(
+        "releases_bloblease",
+        {
+            "resource": digest("new"),
+            "holder": "gen_random_uuid()",
+            "exclusive": "false",
+            "expires_at": "now()",
+        },
+        {
+            "blob_lease_resource_known": each("resource", *BAD_DIGESTS, "''"),
+            "blob_lease_once": [
+                {"resource": "'scrub'", "holder": "(SELECT min(holder::text)::uuid FROM releases_bloblease)"}
+            ],
+        },
+        [*each("resource", "'scrub'")],
+        free="exclusive expires_at",
+    ),
+    NewRow(
         "releases_artifactupload",
         {
             "id": "gen_random_uuid()",

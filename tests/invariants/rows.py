@@ -1,5 +1,6 @@
 """Commits rows of every table in every state of the matrix, created by the use cases of the product."""
 
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -31,6 +32,7 @@ from releases.models import (
     ActivationRequest,
     ArtifactUpload,
     Blob,
+    BlobLease,
     Deployment,
     GradualActivation,
     Pipeline,
@@ -66,6 +68,7 @@ def make() -> None:
     saved_views.save(user, SavedView.Page.EXECUTIONS, "shared", "status=live", tenant=owner)
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
     tenant_keys.start_key(owner, actor=ACTOR)
+    BlobLease.objects.create(resource="scrub", holder=uuid.uuid4(), exclusive=True, expires_at=timezone.now())
     _releases(owner)
     minute = timezone.now().replace(second=0, microsecond=0)
     counted = Release.objects.filter(pipeline__tenant=owner).order_by("pk")[0]

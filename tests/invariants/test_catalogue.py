@@ -60,6 +60,7 @@ UNIQUE = {
     "trusted_key_name_once": "(tenant_id, name)",
     "trusted_key_once": "(tenant_id, key_id)",
     "releases_keyrevocation_key_id_key": "(key_id)",
+    "blob_lease_once": "(holder, resource)",
     "upload_live_once": "(tenant_id, digest, size) WHERE ((status)::text = ANY "
     "((ARRAY['OPEN'::character varying, 'VERIFYING'::character varying])::text[]))",
     "execution_key_once": "(tenant_id, pipeline_id, execution_key)",

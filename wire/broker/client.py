@@ -294,9 +294,21 @@ class Transport(redis.Transport):
     connection_errors = (*redis.Transport.connection_errors, ResponseError)
 
 
+class SentinelChannel(Channel, redis.SentinelChannel):
+    """A channel to the present primary (`wire.broker_url`). A demoted primary counts as a lost connection."""
+
+    from_transport_options = (*Channel.from_transport_options, "master_name", "sentinel_kwargs")
+
+
+class SentinelTransport(Transport):
+    Channel = SentinelChannel
+    default_port = 26379
+
+
 def survive_broker_loss() -> None:
-    """Make every `redis://` and `rediss://` connection of this process use this client."""
+    """Make every connection of this process to a broker use this client."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"
 
 
 def send(task: str, argument: Any, *, queue: str, ticket: Ticket | None = None) -> None:

@@ -6,6 +6,9 @@ only after an error, or after a silence in which a network may have dropped the 
 
 Django leaves the connection of a thread that has ended to the garbage collector, which may run much later. This backend
 closes it when the thread ends: threads of web processes end when they are idle.
+
+Behind a pooler of transactions, a connection has a session of the database only during a transaction (ADR 71). The
+setting POOLER of the connection is then "transaction".
 """
 
 import os
@@ -53,6 +56,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if not self.allow_thread_sharing:  # a connection that several threads share outlives each of them
             _leases.held[self] = _Lease(created)
         return created
+
+    @property
+    def is_pooled(self) -> bool:
+        """True if each transaction may run in another session of the database."""
+        return bool(self.settings_dict.get("POOLER") == "transaction")
+
+    def chunked_cursor(self) -> Any:
+        """Return a cursor for `QuerySet.iterator`: in the server, unless it would outlive its transaction and session.
+
+        A cursor that is not in the server reads all rows at once.
+        """
+        return super().chunked_cursor() if self.in_atomic_block or not self.is_pooled else self.cursor()
 
     def is_usable(self) -> bool:
         """Return False if the connection is known to be lost. Never raises."""

@@ -109,6 +109,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             update="state fingerprint checked_at checking_until",
         ),
         "releases_blobevent": Rights(insert="digest kind data at"),
+        "releases_bloblease": Rights(insert="resource holder exclusive expires_at", update="expires_at", delete=True),
         "releases_artifactupload": Rights(
             insert=_UPLOAD, update="storage_id status finding cleared status_changed_at claimed_at"
         ),

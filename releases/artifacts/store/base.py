@@ -104,7 +104,7 @@ class ArtifactStore(Storage, ABC):
     Every method that is declared here may raise `ArtifactStoreUnavailable`, which says nothing about any blob. A method
     that takes a digest raises `ValueError` for anything else than `sha256:` and 64 lower-case hex digits.
 
-    The store does not know the database. A caller that removes or replaces bytes holds the digest's lock
+    The store does not know the database. A caller that removes or replaces bytes holds the digest's lease
     (`releases.artifacts.blob_lock`), because the store cannot know who is about to refer to them.
     """
 

@@ -174,7 +174,7 @@ def test_a_store_without_a_bucket_is_refused(store: str, container: str, options
 
 def test_a_ca_file_for_a_broker_without_tls_is_refused() -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], REDIS_CA_FILE=str(CERTIFICATE))
-    assert problem == "  REDIS_CA_FILE requires a REDIS_URL that begins with rediss://"
+    assert problem == "  REDIS_CA_FILE requires a REDIS_URL that begins with rediss:// or sentinels://"
 
 
 @pytest.mark.parametrize("changes", [{"EMAIL_HOST": "mail.example"}, {"EMAIL_FROM": "coordinator@example.com"}])

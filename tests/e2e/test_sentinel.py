@@ -1,0 +1,94 @@
+"""The product with a broker that Sentinels watch: after the loss of the primary, the work goes on at the replica."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from urllib.parse import urlsplit
+
+import pytest
+from pytest_django import DjangoDbBlocker
+from redis import Redis
+
+from embedded.product import Product
+from releases.artifacts.store.local import LocalArtifactStore
+from tests.database_template import connected_to, database
+from tests.running import BuiltRelease, RunningProduct, TenantInUse
+from tests.sentinel import Watched, watched
+from tests.servers import NUMBER, ordinary_url
+
+EXECUTIONS = 150
+
+
+@pytest.fixture
+def brokers(tmp_path: Path) -> Iterator[Watched]:
+    with watched(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def tenant(
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    brokers: Watched,
+    tmp_path: Path,
+    gathered_static_files: str,
+    name: str,
+) -> Iterator[TenantInUse]:
+    with database(f"test_{NUMBER}_sentinel") as made, connected_to(made):
+        settings = {
+            "STATIC_ROOT": gathered_static_files,
+            "SWEEP_SECONDS": "0.5",
+            "LEASE_SECONDS": "5",
+            "WORKER_STALE_SECONDS": "10",
+        }
+        servers = {
+            "DATABASE_URL": ordinary_url(made),
+            "REDIS_URL": brokers.url,
+            "REDIS_OWNER_URL": brokers.primary.owner_url,
+        }
+        product = Product(tmp_path / "product", servers, settings, web_processes=1)
+        LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
+        try:
+            product.start()
+            with django_db_blocker.unblock():
+                yield RunningProduct(product).tenant(name)
+        finally:
+            product.stop()
+
+
+@pytest.mark.timeout(300)
+def test_no_execution_is_lost_when_the_primary_is_killed_under_load(
+    tenant: TenantInUse, brokers: Watched, v1: BuiltRelease
+) -> None:
+    tenant.register(v1)
+    tenant.activate(v1)
+    worker = tenant.start_worker(v1, "worker")
+    environment = Path(f"/proc/{worker.pid}/environ").read_bytes().decode().split("\0")
+    [url] = [line.partition("=")[2] for line in environment if line.startswith("PIPELINES_BROKER_URL=")]
+    brokers.add_user(url)
+    half_way = Event()
+
+    def submit(number: int) -> str:
+        if number == EXECUTIONS // 2:
+            half_way.set()
+        return str(tenant.accepted(v1.pipeline_id, {"number": number}, f"key-{number}")["executionId"])
+
+    with ThreadPoolExecutor(4) as clients:
+        submitted = [clients.submit(submit, number) for number in range(EXECUTIONS)]
+        assert half_way.wait(60)
+        brokers.primary.kill()
+        executions = [each.result() for each in submitted]
+    for execution_id in executions:
+        tenant.wait_for(execution_id, "SUCCEEDED", seconds=90)
+    assert len(set(executions)) == EXECUTIONS
+    after = tenant.accepted(v1.pipeline_id, {"number": 1}, "after")["executionId"]
+    tenant.wait_for(after, "SUCCEEDED")
+    with Redis.from_url(brokers.replica.owner_url) as client:
+        assert client.info("replication")["role"] == "master"
+        assert {urlsplit(brokers.url).username, urlsplit(url).username} <= {
+            each["user"] for each in client.client_list()
+        }
+        refused = [entry for entry in client.acl_log() if entry["username"] != "default"]
+    assert refused == []
+    assert worker.running

@@ -1,0 +1,78 @@
+"""PgBouncer with the shipped configuration, in front of the PostgreSQL of the tests."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+
+from embedded.children import Children, free_port
+from embedded.product import PROJECT
+from tests.building import eventually
+
+UNPACKED = PROJECT / ".local" / "pgbouncer" / "usr"
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:{UNPACKED}/sbin")
+
+
+@contextmanager
+def pgbouncer(url: str, *others: str, pool: int) -> Iterator[str]:
+    """Run PgBouncer for the database of `url` and the roles of `url` and `others`. Yield the URL of the database there.
+
+    Each role has at most `pool` connections to each database.
+    """
+    assert PGBOUNCER, "there is no PgBouncer; on Debian: apt-get install pgbouncer"
+    port = free_port()
+    # PgBouncer does not run as root. It must be able to read its files as `nobody`.
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        libraries = ":".join(map(str, UNPACKED.glob("lib/*")))
+        with Children(folder) as children:
+            command: list[str | Path] = [PGBOUNCER, _configured(folder, port, url, others, pool)]
+            child = children.start("pgbouncer", command, environment={"LD_LIBRARY_PATH": libraries})
+            made = _at_port(url, port)
+            eventually(lambda: not child.running or _answers(made), what="PgBouncer")
+            child_log = child.log_tail()
+            assert child.running, child_log
+            yield made
+
+
+def _configured(folder: Path, port: int, url: str, others: tuple[str, ...], pool: int) -> Path:
+    """Write the shipped configuration with the addresses of this test."""
+    text = (PROJECT / "deploy" / "pgbouncer.ini").read_text()
+    server = urlsplit(url)
+    users = folder / "userlist.txt"
+    for shipped, ours in {
+        "coordinator = host=10.0.0.5 port=5432 dbname=coordinator": f"* = host={server.hostname} port={server.port}",
+        "listen_port = 6432": f"listen_port = {port}",
+        "/etc/pgbouncer/userlist.txt": str(users),
+        # The servers of the tests have no certificates.
+        "server_tls_sslmode = verify-full\nserver_tls_ca_file = /etc/pgbouncer/ca.pem": "",
+        "default_pool_size = 20": f"default_pool_size = {pool}",
+    }.items():
+        assert shipped in text, shipped
+        text = text.replace(shipped, ours)
+    if os.geteuid() == 0:
+        text += "user = nobody\n"
+    made = folder / "pgbouncer.ini"
+    made.write_text(text)
+    roles = {(each.username, each.password) for each in map(urlsplit, (url, *others))}
+    users.write_text("".join(f'"{name}" "{password}"\n' for name, password in sorted(roles, key=str)))
+    return made
+
+
+def _at_port(url: str, port: int) -> str:
+    place = urlsplit(url)
+    return urlunsplit(place._replace(netloc=f"{place.username}:{place.password}@127.0.0.1:{port}"))
+
+
+def _answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True

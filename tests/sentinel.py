@@ -1,0 +1,108 @@
+"""Two Valkey servers, a primary with its replica, and three Sentinels that watch them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from redis import Redis
+
+from embedded.children import Child, Children, free_port
+from embedded.valkey import Valkey
+from tests.building import eventually
+from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable
+
+NAME = "broker"
+WATCH = """
+bind 127.0.0.1
+port {port}
+dir "{folder}"
+sentinel monitor {name} 127.0.0.1 {primary} 2
+sentinel auth-user {name} {user}
+sentinel auth-pass {name} {password}
+sentinel down-after-milliseconds {name} 1000
+sentinel failover-timeout {name} 4000
+"""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The servers, and the URL that names the Sentinels for the coordinator's user."""
+
+    primary: Valkey
+    replica: Valkey
+    url: str
+
+    def add_user(self, url: str) -> None:
+        """Give the user of `url`, who exists on the primary, the same password and rights on the replica.
+
+        A failover does not copy users.
+        """
+        with Redis.from_url(self.primary.owner_url) as one, Redis.from_url(self.replica.owner_url) as other:
+            for line in one.acl_list():
+                words = line.split()
+                if words[1] == urlsplit(url).username:
+                    other.execute_command("ACL", "SETUSER", words[1], *_rules(words[2:]))
+
+    def is_replicated(self) -> bool:
+        with Redis.from_url(self.replica.owner_url) as client:
+            return client.info("replication")["master_link_status"] == "up"
+
+
+def _rules(words: list[str]) -> list[str]:
+    """Join the words of selectors, which a rule of ACL SETUSER contains as a whole."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1].startswith("(") and not found[-1].endswith(")"):
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+    return found
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[Watched]:
+    with ExitStack() as up:
+        primary, replica = (up.enter_context(Valkey(folder / name)) for name in ("primary", "replica"))
+        owner = urlsplit(primary.owner_url)
+        coordinator = urlsplit(primary.url)
+        with Redis.from_url(replica.owner_url) as client:
+            passwords = enable([str(coordinator.password)])
+            client.execute_command("ACL", "SETUSER", COORDINATOR, *passwords, *COORDINATOR_RULES)
+            client.execute_command("ACL", "SETUSER", owner.username, *enable([str(owner.password)]))
+            client.config_set("masteruser", str(owner.username))
+            client.config_set("masterauth", str(owner.password))
+            client.replicaof("127.0.0.1", primary.port)
+        children = up.enter_context(Children(folder))
+        ports = [free_port() for _ in range(3)]
+        for number, port in enumerate(ports):
+            _start(children, folder / f"sentinel-{number}", port, primary)
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        place = f"{coordinator.username}:{coordinator.password}@{hosts}"
+        made = Watched(primary, replica, urlunsplit(("sentinel", place, f"/{NAME}/0", "", "")))
+        eventually(made.is_replicated, what="the replication")
+        for port in ports:
+            eventually(lambda port=port: _knows_all(port), what="the Sentinels")  # type: ignore[misc]
+        yield made
+
+
+def _start(children: Children, folder: Path, port: int, primary: Valkey) -> Child:
+    folder.mkdir()
+    owner = urlsplit(primary.owner_url)
+    configuration = folder / "sentinel.conf"
+    values = {"user": owner.username, "password": owner.password, "primary": primary.port}
+    configuration.write_text(WATCH.format(port=port, folder=folder, name=NAME, **values))
+    assert primary.child is not None
+    binary = Path(f"/proc/{primary.child.pid}/exe").readlink()
+    return children.start(folder.name, [binary, configuration, "--sentinel"], environment={})
+
+
+def _knows_all(port: int) -> bool:
+    """Return True if the Sentinel knows the replica and the other two Sentinels."""
+    with Redis(port=port, decode_responses=True) as client:
+        try:
+            state = client.sentinel_master(NAME)
+        except OSError:
+            return False
+    return state["num-slaves"] == 1 and state["num-other-sentinels"] == 2

@@ -1,0 +1,64 @@
+"""Broker URLs: `redis://user:password@host:port/0`, and those that name Sentinels. Pure.
+
+A URL that names Sentinels is `sentinel://user:password@host:port,host:port/name/0`, or `sentinels://` with TLS.
+Sentinels watch a Redis or Valkey server with its replicas, and know which is the primary. `name` is their name for it,
+and the last number is the database. User and password are those of the broker. They are not sent to the Sentinels.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+SCHEMES = {"sentinel": False, "sentinels": True}
+"""The schemes, and whether the connections to Sentinels and servers use TLS."""
+FORM = "must be a sentinel://user:password@host:port,host:port/name/number or sentinels:// URL, without a query"
+_PATH = re.compile(r"/([A-Za-z0-9._-]{1,100})/([0-9]{1,3})")
+_HOST = re.compile(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?")
+_PORT = 26379
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelUrl:
+    """The parts of such a URL. `hosts` are the addresses of the Sentinels. User and password are decoded."""
+
+    hosts: tuple[tuple[str, int], ...]
+    name: str
+    database: int
+    user: str | None
+    password: str | None
+    with_tls: bool
+
+
+def is_sentinel(url: str) -> bool:
+    """Return True if the URL names Sentinels."""
+    return url.partition("://")[0] in SCHEMES
+
+
+def uses_tls(url: str) -> bool:
+    return url.startswith(("rediss://", "sentinels://"))
+
+
+def parse_sentinel(url: str) -> SentinelUrl:
+    """Return the parts of the URL. Raises `ValueError`; its message contains no part of the URL."""
+    parts = urlsplit(url)
+    credentials, _, addresses = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    path = _PATH.fullmatch(parts.path)
+    hosts = [_HOST.fullmatch(address) for address in addresses.split(",")]
+    if parts.scheme not in SCHEMES or path is None or "?" in url or "#" in url:
+        raise ValueError(FORM)
+    found = [(host[1] or host[2], int(host[3] or _PORT)) for host in hosts if host]
+    if len(found) < len(hosts) or not all(0 < port < 65536 for _, port in found):
+        raise ValueError(FORM)
+    decoded = (unquote(user) or None, unquote(password) or None)
+    return SentinelUrl(tuple(found), path[1], int(path[2]), *decoded, SCHEMES[parts.scheme])
+
+
+def kombu_url(url: str) -> str:
+    """Return the broker's URL as kombu reads it. Other URLs are unchanged."""
+    if not is_sentinel(url):
+        return url
+    found = parse_sentinel(url)
+    credentials, at, _ = urlsplit(url).netloc.rpartition("@")
+    hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts)
+    return ";".join(f"sentinel://{credentials}{at}{host}/{found.database}" for host in hosts)
