@@ -430,6 +430,12 @@ CELERY_BEAT_SCHEDULE = {
 if ORPHAN_SWEEP:
     CELERY_BEAT_SCHEDULE["remove-orphans"] = {"task": "releases.remove_orphans", "schedule": timedelta(hours=1)}
 
+METRICS_TOKEN = env.secret("METRICS_TOKEN", shortest=16, required=False)
+METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
+METRICS_PORT = env.integer("METRICS_PORT", 0, least=0, most=65_535)
+METRICS_MAX_SERIES = env.integer("METRICS_MAX_SERIES", 500)
+METRICS_FOLDER = env.text("METRICS_FOLDER", "")
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from executions import metrics
 from executions.models import DeadLetter
 from executions.state_machine import statements
 from tenancy.models import Tenant
@@ -27,7 +28,7 @@ def write(execution_ids: Collection[uuid.UUID], reason: DeadLetter.Reason, *, re
     with connection.cursor() as cursor:
         cursor.execute(statements.WRITE_DEAD_LETTERS, parameters)
         for row in cursor.fetchall():
-            transaction.on_commit(partial(_log, reason, retryable, *row))
+            transaction.on_commit(partial(_announce, reason, retryable, *row))
 
 
 def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
@@ -36,7 +37,7 @@ def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
     return rows.defer("execution__input", "execution__result", "execution__progress")
 
 
-def _log(
+def _announce(
     reason: DeadLetter.Reason,
     retryable: bool,
     tenant: str,
@@ -47,7 +48,11 @@ def _log(
     retries: int,
     transport: str,
     platform: str,
+    pipeline_id: str,
+    release_version: str,
 ) -> None:
+    metrics.dead_letters.add(tenant, pipeline_id, release_version, reason.value)
+    metrics.finished.add(tenant, pipeline_id, release_version, status)
     log.error(
         "Execution moved to DLQ: tenant=%s execution=%s transition=%s status=%s reason=%s error=%s retryable=%s "
         "retriesObserved=%d transport=%s platform=%s",

@@ -122,8 +122,9 @@ class Claim:
     since the last outcome or checkpoint. `protocol` names the transport that sends the command.
 
     `threads` is how many transitions the release's workers run at once. `seconds` is the average duration of one, None
-    if no worker has reported it. `has_rest_worker` says whether one of these workers is called over HTTP. `claimed_at`
-    is the time of this process's monotonic clock shortly before the lease began.
+    if no worker has reported it. `has_rest_worker` says whether one of these workers is called over HTTP. `due_seconds`
+    is how long the execution was due. `claimed_at` is the time of this process's monotonic clock shortly before the
+    lease began.
     """
 
     execution_id: uuid.UUID
@@ -144,6 +145,7 @@ class Claim:
     threads: int
     seconds: float | None
     has_rest_worker: bool
+    due_seconds: float
     claimed_at: float
 
 
@@ -211,17 +213,27 @@ def _claim_once(
     return [Claim(*(*row[1:], claimed_at)) for row in rows if row[1] is not None], bool(rows[0][0])
 
 
-def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.UUID, State]:
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """An execution whose lease has expired: its new state, and the release that it is pinned to."""
+
+    state: State
+    tenant: str
+    pipeline_id: str
+    release_version: str
+
+
+def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.UUID, Expired]:
     """End at most `limit` expired leases, and queue their executions again under the same attempt (wire protocol E.4).
 
     If an execution has already lost `most_takeovers` leases in a row, it moves to DLQ instead, because its transition
-    may be what kills the workers. Returns the new state of each execution.
+    may be what kills the workers. Returns the executions by their ids.
     """
     message = f"The lease was lost {most_takeovers + 1} times in a row; the transition may be killing its workers"
     parameters: dict[str, Any] = {"actor": actor, "limit": limit, "most": most_takeovers, "message": message}
     with connection.cursor() as cursor:
         cursor.execute(statements.EXPIRE, parameters)
-        return {execution_id: State(status) for execution_id, status in cursor.fetchall()}
+        return {row[0]: Expired(State(row[1]), *row[2:]) for row in cursor.fetchall()}
 
 
 def renew_leases(

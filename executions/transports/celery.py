@@ -8,6 +8,7 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
+from executions import metrics
 from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -66,7 +67,11 @@ def _send(claims: list[Claim]) -> bool:
     lease_left = settings.LEASE_SECONDS - (time.monotonic() - claims[0].claimed_at)
     ticket = client.Ticket(ticket_of(identity, envelope["nonce"]), lease_left)
     try:
-        return gate.send(partial(client.send, EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket))
+        sent = gate.send(partial(client.send, EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket))
+        if sent:
+            release = identity.tenant_id, identity.pipeline_id, identity.release_version
+            metrics.dispatched.add(*release, amount=len(claims))
+        return sent
     except MessageRefused:
         _fail(claims)
         return True
