@@ -218,6 +218,7 @@ INSTALLED_APPS = [
     "executions",
 ]
 MIDDLEWARE = [
+    "coordinator.middleware.request_metrics.request_metrics",
     "coordinator.middleware.request_origin.request_origin",
     "coordinator.middleware.retry_after.retry_after",
     "foundation.api.body_budget.returns_budget",
@@ -364,6 +365,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
+CELERY_BEAT_SCHEDULER = "coordinator.monitoring.loops:BeatingScheduler"
 # The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
 CELERY_WORKER_CONCURRENCY = 12
 CELERY_TASK_ACKS_LATE = True

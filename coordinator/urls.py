@@ -6,6 +6,8 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from coordinator import health
+from coordinator.monitoring import api as monitoring_api
+from coordinator.monitoring import view as monitoring
 from coordinator.palette import view as palette
 from executions.api import urls as executions_urls
 from executions.api.interactions import Resume
@@ -14,7 +16,12 @@ from releases.api import urls as releases_urls
 from tenancy.api import audit as audit_api
 
 # Django tries these in order, so the busiest URL, that of submissions, is first.
-tenant_api = [*executions_urls.urlpatterns, *releases_urls.urlpatterns, *audit_api.urlpatterns]
+tenant_api = [
+    *executions_urls.urlpatterns,
+    *releases_urls.urlpatterns,
+    *audit_api.urlpatterns,
+    *monitoring_api.urlpatterns,
+]
 
 admin.autodiscover()
 urlpatterns = [
@@ -27,6 +34,7 @@ urlpatterns = [
     path("api/v1/resume", Resume.as_view(), name="resume"),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),
+    path("metrics", monitoring.metrics, name="metrics"),
     *interop_urls.urlpatterns,
 ]
 handler400 = "foundation.api.problem.malformed"

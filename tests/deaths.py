@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.db import connection
 
-_WRITE = re.compile(r'\b(INSERT INTO|UPDATE|DELETE FROM) "?(executions|releases|tenancy)_')
+_WRITE = re.compile(r'\b(INSERT INTO|UPDATE|DELETE FROM) "?(executions|releases|tenancy|coordinator)_')
 
 
 class Died(BaseException):
@@ -57,7 +57,7 @@ def written() -> dict[str, str]:
     """
     names = [
         model._meta.db_table
-        for app in ("tenancy", "releases", "executions")
+        for app in ("tenancy", "releases", "executions", "coordinator")
         for model in apps.get_app_config(app).get_models()
         if model._meta.managed
     ]

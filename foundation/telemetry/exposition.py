@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -38,7 +38,7 @@ class Exposition:
     def text(self) -> bytes:
         registry = CollectorRegistry()
         if VARIABLE in os.environ:
-            MultiProcessCollector(registry)
+            registry.register(_Shared(os.environ[VARIABLE]))
         else:
             registry.register(_Registered())
         registry.register(self._gauges)
@@ -50,6 +50,18 @@ class _Registered(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return REGISTRY.collect()
+
+
+class _Shared(Collector):
+    """The sums over the processes that count in one folder."""
+
+    def __init__(self, folder: str) -> None:
+        collector: Any = MultiProcessCollector
+        self._sums = collector(None, folder)
+
+    def collect(self) -> Iterable[Metric]:
+        found: Iterable[Metric] = self._sums.collect()
+        return found
 
 
 class _Gauges(Collector):

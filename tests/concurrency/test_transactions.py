@@ -62,7 +62,11 @@ def permissions(settings: Any) -> None:
 
 def everything() -> dict[str, list[Any]]:
     """Return all rows of the product's tables."""
-    tables = [model for app in ("tenancy", "releases", "executions") for model in apps.get_app_config(app).get_models()]
+    tables = [
+        model
+        for app in ("tenancy", "releases", "executions", "coordinator")
+        for model in apps.get_app_config(app).get_models()
+    ]
     return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in tables}
 
 

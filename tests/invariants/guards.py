@@ -179,6 +179,7 @@ BY_RIGHTS_ALONE = {
     "executions_finishedcount": "id release_id minute",
     "executions_worker": "id tenant_id pipeline_id worker_id",
     "executions_messagepath": "id",
+    "coordinator_process": "id kind host pid",
 }
 """Columns without a trigger, which only the privileges of the application role protect."""
 

@@ -258,6 +258,9 @@ MATRIX = {
         never="id release_id minute", always="succeeded failed cancelled", deletable=True
     ),
     "executions_messagepath": Table(never="id", always="arrived_at expected_by"),
+    "coordinator_process": Table(
+        never="id kind host pid", always="version started_at reported_at drift_seconds", deletable=True
+    ),
     "executions_workerevent": Table(
         never="id worker_id state actor data at",
         state="state",

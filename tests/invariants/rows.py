@@ -8,6 +8,8 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from coordinator.models import Process
+from coordinator.monitoring.reports import Reporter
 from executions.awaits import claims, interactions
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
@@ -63,6 +65,7 @@ def make() -> None:
     saved_views.save(user, SavedView.Page.EXECUTIONS, "own", "status=live", tenant=None)
     saved_views.save(user, SavedView.Page.EXECUTIONS, "shared", "status=live", tenant=owner)
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
+    Reporter(Process.Kind.WEB).report()
     tenant_keys.start_key(owner, actor=ACTOR)
     _releases(owner)
     minute = timezone.now().replace(second=0, microsecond=0)
