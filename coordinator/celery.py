@@ -49,6 +49,23 @@ def _check_connection_budget(sender: Any, **_: Any) -> None:
     connection_budget.check_soon(processes=1, threads=sender.concurrency)
 
 
+@signals.worker_init.connect
+def _monitor_worker(**_: Any) -> None:
+    from coordinator.models import Process
+    from coordinator.monitoring import loops, process
+
+    app.steps["consumer"].add(loops.LoopBeats)
+    process.start(Process.Kind.CONTROL)
+
+
+@signals.beat_init.connect
+def _monitor_clock(**_: Any) -> None:
+    from coordinator.models import Process
+    from coordinator.monitoring import process
+
+    process.start(Process.Kind.CLOCK)
+
+
 @signals.celeryd_after_setup.connect
 def _leave_room_for_short_tasks(instance: Any, **_: Any) -> None:
     try:

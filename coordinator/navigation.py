@@ -62,6 +62,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         administering += [_model(request, *entry) for entry in ADMINISTERING]
     if request.user.is_superuser:
         administering.append(_model(request, "auth_user", "Users", "person"))
+        administering.append(_model(request, "coordinator_process", "Status", "monitor_heart"))
     return [*groups, _group("Administration", administering)] if administering else groups
 
 

@@ -46,6 +46,8 @@ SPECTACULAR_SETTINGS = {
         "DeadLetterReason": "executions.models.DeadLetter.Reason",
         "WorkerState": "executions.models.WorkerEligibility.State",
         "WorkerCode": "executions.models.CodeOrigin",
+        "ProcessKind": "coordinator.models.Process.Kind",
+        "StatusPart": "coordinator.monitoring.status.Part",
         "WorkerIneligibility": "executions.models.WorkerEligibility.Reason",
         "AlertKind": "alerts.kinds.Kind",
         "AlertChannelKind": "alerts.models.AlertChannel.Kind",

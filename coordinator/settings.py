@@ -239,6 +239,7 @@ INSTALLED_APPS = [
     "alerts",
 ]
 MIDDLEWARE = [
+    "coordinator.middleware.request_metrics.request_metrics",
     "coordinator.middleware.request_origin.request_origin",
     "coordinator.middleware.log_fields.log_fields",
     "coordinator.middleware.retry_after.retry_after",
@@ -395,6 +396,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
+CELERY_BEAT_SCHEDULER = "coordinator.monitoring.loops:BeatingScheduler"
 # The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
 CELERY_WORKER_CONCURRENCY = 12
 CELERY_TASK_ACKS_LATE = True
@@ -465,6 +467,12 @@ CELERY_BEAT_SCHEDULE = {
 }
 if ORPHAN_SWEEP:
     CELERY_BEAT_SCHEDULE["remove-orphans"] = {"task": "releases.remove_orphans", "schedule": timedelta(hours=1)}
+
+METRICS_TOKEN = env.secret("METRICS_TOKEN", shortest=16, required=False)
+METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
+METRICS_PORT = env.integer("METRICS_PORT", 0, least=0, most=65_535)
+METRICS_MAX_SERIES = env.integer("METRICS_MAX_SERIES", 500)
+METRICS_FOLDER = env.text("METRICS_FOLDER", "")
 
 LOG_FORMAT = env.choice("LOG_FORMAT", logs.FORMS, "text")
 LOGGING = logs.configuration(LOG_FORMAT, env.choice("LOG_LEVEL", logs.LEVELS, "INFO"))

@@ -7,6 +7,8 @@ from drf_spectacular.views import SpectacularAPIView
 
 from alerts.api import urls as alerts_urls
 from coordinator import health
+from coordinator.monitoring import api as monitoring_api
+from coordinator.monitoring import view as monitoring
 from coordinator.palette import view as palette
 from executions.api import urls as executions_urls
 from executions.api.interactions import Resume
@@ -20,6 +22,7 @@ tenant_api = [
     *releases_urls.urlpatterns,
     *audit_api.urlpatterns,
     *alerts_urls.urlpatterns,
+    *monitoring_api.urlpatterns,
 ]
 
 admin.autodiscover()
@@ -33,6 +36,7 @@ urlpatterns = [
     path("api/v1/resume", Resume.as_view(), name="resume"),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),
+    path("metrics", monitoring.metrics, name="metrics"),
     *interop_urls.urlpatterns,
 ]
 handler400 = "foundation.api.problem.malformed"

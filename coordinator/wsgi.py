@@ -27,11 +27,17 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 
 from django.core.wsgi import get_wsgi_application  # noqa: E402 - the code above must run as early as possible
 
+from coordinator.monitoring import sharing  # noqa: E402
+
+if _parent is not None:
+    sharing.share_counts()
 _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - needs the set-up above
 
 from coordinator import connection_budget, memory, request_slots, role_check, settings_record, telemetry  # noqa: E402
+from coordinator.models import Process  # noqa: E402
+from coordinator.monitoring import process  # noqa: E402
 from executions.lifecycle.dispatch import dispatch  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation.wakeups import wakeup  # noqa: E402
@@ -47,3 +53,5 @@ _processes, _threads = connection_budget.granian_workers(sys.argv) or (None, 2**
 application = request_slots.in_slots(_django, slots=settings.WEB_SLOTS, threads=_threads)
 if _processes is not None:
     connection_budget.check_soon(processes=_processes, threads=min(settings.WEB_SLOTS, _threads))
+if _parent is not None:
+    process.start(Process.Kind.WEB)

@@ -9,6 +9,7 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from executions import metrics
 from executions.awaits import awaits, webhooks
 from executions.campaigns import campaigns, drafts
 from executions.errors import WorkerLimitReached
@@ -83,6 +84,7 @@ def heartbeat(message: Any) -> None:
         body = decode(verified, Heartbeat)
         tenant = _tenant(verified)
         registry.take_heartbeat(tenant, verified.identity, body, sent_at)
+        metrics.heartbeats.add(tenant.slug, verified.identity.pipeline_id, verified.identity.release_version)
     except WorkerLimitReached as error:
         refusals.refuse_heartbeat(message, ProtocolError(error.code, error.detail))
     except ProtocolError as error:

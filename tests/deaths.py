@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.db import connection
 
-_WRITE = re.compile(r'\b(INSERT INTO|UPDATE|DELETE FROM) "?(executions|releases|tenancy|alerts)_')
+_WRITE = re.compile(r'\b(INSERT INTO|UPDATE|DELETE FROM) "?(executions|releases|tenancy|alerts|coordinator)_')
 
 
 class Died(BaseException):
@@ -57,7 +57,7 @@ def written() -> dict[str, str]:
     """
     names = [
         model._meta.db_table
-        for app in ("tenancy", "releases", "executions", "alerts")
+        for app in ("tenancy", "releases", "executions", "alerts", "coordinator")
         for model in apps.get_app_config(app).get_models()
         if model._meta.managed
     ]

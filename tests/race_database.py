@@ -31,7 +31,9 @@ def emptied() -> Iterator[None]:
 
 def _empty() -> None:
     """Delete all rows. Triggers forbid the deletion of history, so the owner of the tables disables them."""
-    apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions", "alerts"))
+    apps_models = (
+        apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions", "alerts", "coordinator")
+    )
     tables = [f'"{model._meta.db_table}"' for each in apps_models for model in each if model._meta.managed]
     with transaction.atomic(), connection.cursor() as cursor:
         # Truncating a table takes longer than deleting a few rows.

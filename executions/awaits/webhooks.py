@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from executions import metrics
 from executions.awaits import awaits, statements
 from executions.awaits.awaits import SEND_TASK, WEBHOOK, epoch_ms
 from executions.models import Interaction
@@ -93,6 +94,7 @@ def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
         _give_up(interaction, _Failure(interaction.last_dispatch_error or "no attempt was completed", final=True))
     else:
         failure = _attempt(interaction, resolve)
+        metrics.webhooks.add(interaction.tenant.slug, "delivered" if failure is None else "failed")
         if failure is None:
             _received(interaction)
         else:

@@ -2,6 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
+
+from django.db import transaction
 
 from executions.awaits import awaits
 from executions.campaigns.admitting import ItemResult, record_done, record_skipped
@@ -30,6 +33,7 @@ def cancel(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
     for execution in requested.values():
         if execution.pk in moved:
             registry.announce_lost_lease(execution)
+            transaction.on_commit(partial(cancellation.count, execution))
     return _record(requested, skipped, {pk for pk, each in requested.items() if each.pk in moved}, ItemResult.CANCELLED)
 
 

@@ -1,9 +1,11 @@
 """Cancels an execution in any state that is not terminal, on an operator's request."""
 
 import uuid
+from functools import partial
 
 from django.db import transaction
 
+from executions import metrics
 from executions.awaits import awaits
 from executions.errors import CancelRefused, ExecutionChanged
 from executions.lifecycle import queries
@@ -57,9 +59,16 @@ def cancel(
                     reason=reason,
                     previousStatus=execution.status,
                 )
+                transaction.on_commit(partial(count, execution))
                 return queries.execution(tenant, execution_id)
         # Another process moved it first. Unless a version is expected, any live state can be cancelled.
     raise ExecutionChanged(f"Execution {execution_id} changed before it could be cancelled")
+
+
+def count(execution: Execution) -> None:
+    """Count a cancellation in the metrics, after its commit."""
+    release = execution.tenant.slug, execution.pipeline_id, execution.release_version
+    metrics.finished.add(*release, State.CANCELLED.value)
 
 
 def move_of(execution: Execution, *, actor: str, reason: str, **details: str) -> Move:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 
+from executions import metrics
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, owner
@@ -41,6 +42,7 @@ def dispatch() -> int:
         )
         if not claims:
             break
+        _count(claims)
         unsent = _send(claims)
         sent += len(claims) - len(unsent)
         if unsent:
@@ -48,6 +50,13 @@ def dispatch() -> int:
             break
         gate.batch_sent(len(claims))
     return sent  # no more due work, or no room for it: freeing room sends another wake-up
+
+
+def _count(claims: Sequence[Claim]) -> None:
+    metrics.dispatch_groups.observe(amount=len(claims))
+    for claim in claims:
+        release = claim.tenant, claim.pipeline_id, claim.release_version
+        metrics.schedule_to_start.observe(*release, amount=max(claim.due_seconds, 0))
 
 
 def _send(claims: Sequence[Claim]) -> list[Claim]:
@@ -78,3 +87,4 @@ def _give_back(claims: Sequence[Claim]) -> None:
     ]
     with transaction.atomic():
         moves.apply(returned)
+    metrics.refused.add(amount=len(claims))

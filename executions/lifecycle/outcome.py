@@ -5,7 +5,7 @@ dropped if its lease is lost.
 import logging
 import random
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
+from executions import metrics
 from executions.awaits import opening
 from executions.awaits.opening import Parking
 from executions.lifecycle import checkpoints, reports, statements
@@ -144,11 +145,31 @@ def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> i
         moved = {id(move) for move in moves.apply([move for move, _ in requested], reporter)}
         _note_dropped([move for move, _ in requested if id(move) not in moved], reporter)
         _follow_up(identity, [(move, outcome) for move, outcome in requested if id(move) in moved], opened)
+    _count(identity, requested, moved)
     for key in {outcome.execution_id for outcome in outcomes} - known.keys():
         log.warning(
             "Dropped an outcome for %s, which is not an execution of %s", key, identity, extra={"execution": key}
         )
     return len(moved)
+
+
+def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]], moved: Collection[int]) -> None:
+    """Count what was recorded. `moved` are the ids of the moves that took place."""
+    release = identity.tenant_id, identity.pipeline_id, identity.release_version
+    metrics.outcome_groups.observe(amount=len(moved))
+    for move, outcome in requested:
+        if id(move) not in moved:
+            metrics.outcomes_dropped.add(*release)
+            continue
+        metrics.outcomes.add(*release, move.target.value)
+        spans = [outcome.span] if outcome.span else [each[1:] for each in outcome.steps]
+        if spans:
+            milliseconds = max(end for _, end in spans) - min(start for start, _ in spans)
+            metrics.run_time.observe(*release, amount=max(milliseconds, 0) / 1000)
+        if move.target is State.SUCCEEDED:
+            metrics.finished.add(*release, move.target.value)
+        elif move.target is State.WAIT_RETRY:
+            metrics.retries.add(*release)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import logging
 from django.conf import settings
 from django.db import transaction
 
+from executions import metrics
 from executions.awaits import awaits, webhooks
 from executions.models import DeadLetter
 from executions.models.states import State
@@ -24,8 +25,10 @@ def expire_leases() -> int:
     """
     with transaction.atomic():
         expired = moves.expire_leases(actor=owner(), limit=settings.SWEEP_LIMIT, most_takeovers=settings.TAKEOVER_LIMIT)
-        exhausted = [execution_id for execution_id, state in expired.items() if state is State.DLQ]
+        exhausted = [execution_id for execution_id, each in expired.items() if each.state is State.DLQ]
         dead_letters.write(exhausted, DeadLetter.Reason.LEASES_LOST, retryable=True)
+    for each in expired.values():
+        metrics.leases_lost.add(each.tenant, each.pipeline_id, each.release_version)
     if expired:
         log.warning("%d leases expired; %d executions moved to DLQ", len(expired), len(exhausted))
     return len(expired)

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from executions import metrics
 from executions.models import DeadLetter
 from executions.state_machine import statements
 from tenancy.models import Tenant
@@ -28,7 +29,7 @@ def write(execution_ids: Collection[uuid.UUID], reason: DeadLetter.Reason, *, re
     with connection.cursor() as cursor:
         cursor.execute(statements.WRITE_DEAD_LETTERS, parameters)
         for row in cursor.fetchall():
-            transaction.on_commit(partial(_log, reason, retryable, *row))
+            transaction.on_commit(partial(_announce, reason, retryable, *row))
 
 
 def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
@@ -37,7 +38,7 @@ def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
     return rows.defer("execution__input", "execution__result", "execution__progress")
 
 
-def _log(
+def _announce(
     reason: DeadLetter.Reason,
     retryable: bool,
     tenant: str,
@@ -49,7 +50,11 @@ def _log(
     transport: str,
     platform: str,
     traceparent: str | None,
+    pipeline_id: str,
+    release_version: str,
 ) -> None:
+    metrics.dead_letters.add(tenant, pipeline_id, release_version, reason.value)
+    metrics.finished.add(tenant, pipeline_id, release_version, status)
     log.error(
         "Execution moved to DLQ: tenant=%s execution=%s transition=%s status=%s reason=%s error=%s retryable=%s "
         "retriesObserved=%d transport=%s platform=%s",

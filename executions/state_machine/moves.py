@@ -124,8 +124,8 @@ class Claim:
     `threads` is how many transitions the release's workers run at once. `seconds` is the average duration of one, None
     if no worker has reported it. `has_rest_worker` says whether one of these workers is called over HTTP.
     `traceparent` is the context of the span that submitted the execution, followed by a space and that of the run whose
-    await it resumes from, if there is one; None if it is not traced. `claimed_at` is the time of this process's
-    monotonic clock shortly before the lease began.
+    await it resumes from, if there is one; None if it is not traced. `due_seconds` is how long the execution was due.
+    `claimed_at` is the time of this process's monotonic clock shortly before the lease began.
     """
 
     execution_id: uuid.UUID
@@ -147,6 +147,7 @@ class Claim:
     seconds: float | None
     has_rest_worker: bool
     traceparent: str | None
+    due_seconds: float
     claimed_at: float
 
 
@@ -214,17 +215,27 @@ def _claim_once(
     return [Claim(*(*row[1:], claimed_at)) for row in rows if row[1] is not None], bool(rows[0][0])
 
 
-def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.UUID, State]:
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """An execution whose lease has expired: its new state, and the release that it is pinned to."""
+
+    state: State
+    tenant: str
+    pipeline_id: str
+    release_version: str
+
+
+def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.UUID, Expired]:
     """End at most `limit` expired leases, and queue their executions again under the same attempt (wire protocol E.4).
 
     If an execution has already lost `most_takeovers` leases in a row, it moves to DLQ instead, because its transition
-    may be what kills the workers. Returns the new state of each execution.
+    may be what kills the workers. Returns the executions by their ids.
     """
     message = f"The lease was lost {most_takeovers + 1} times in a row; the transition may be killing its workers"
     parameters: dict[str, Any] = {"actor": actor, "limit": limit, "most": most_takeovers, "message": message}
     with connection.cursor() as cursor:
         cursor.execute(statements.EXPIRE, parameters)
-        return {execution_id: State(status) for execution_id, status in cursor.fetchall()}
+        return {row[0]: Expired(State(row[1]), *row[2:]) for row in cursor.fetchall()}
 
 
 def renew_leases(

@@ -156,7 +156,8 @@ SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_ver
     c.result_shape, c.checkpoints, c.takeovers, c.lease_protocol, c.threads, c.seconds, c.calls,
     CASE WHEN c.traceparent IS NOT NULL THEN concat_ws(' ', c.traceparent, (
         SELECT u.traceparent FROM executions_awaitunit u WHERE u.execution_id = c.id AND u.status = 'COMPLETED'
-            AND u.step_index = c.current_step_index - 1 ORDER BY u.created_at DESC LIMIT 1)) END
+            AND u.step_index = c.current_step_index - 1 ORDER BY u.created_at DESC LIMIT 1)) END,
+    extract(epoch FROM now() - c.next_due_at)::float8
 FROM (SELECT EXISTS (SELECT FROM counted WHERE held IS NULL)
     OR EXISTS (SELECT FROM within_quota WHERE bytes_before >= %(bytes)s) AS busy) busy
 LEFT JOIN (claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id) ON true
@@ -180,7 +181,7 @@ WITH expired AS (
         error_message = CASE WHEN expired.exhausted THEN %(message)s ELSE e.error_message END
     FROM expired WHERE e.id = expired.id
     RETURNING e.id, e.event_count, e.status, expired.lease_owner, e.takeovers, e.tenant_id, e.pipeline_id,
-        expired.lease_worker
+        e.release_version, expired.lease_worker
 ), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, CASE status WHEN 'DLQ' THEN 'LEASES_LOST' ELSE 'LEASE_EXPIRED' END, status, %(actor)s,
@@ -190,7 +191,8 @@ WITH expired AS (
                     AND w.worker_id = moved.lease_worker)))
     FROM moved
 )
-SELECT id, status FROM moved
+SELECT m.id, m.status, t.slug, m.pipeline_id, m.release_version
+FROM moved m JOIN tenancy_tenant t ON t.id = m.tenant_id
 """
 
 # Renews leases and names their worker. Returns the tokens of the renewed leases. No row: all of these leases are lost.
@@ -244,7 +246,8 @@ WITH written AS (
     RETURNING *
 )
 SELECT t.slug, w.execution_id, w.transition_key, w.terminal_status, w.error_code, w.retries_observed,
-    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN'), e.traceparent
+    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN'), e.traceparent,
+    e.pipeline_id, e.release_version
 FROM written w
 JOIN tenancy_tenant t ON t.id = w.tenant_id
 JOIN executions_execution e ON e.id = w.execution_id

@@ -9,6 +9,7 @@ from typing import Any, Self
 from django.db import IntegrityError, connection, transaction
 from psycopg.types.json import Json
 
+from executions import metrics
 from executions.submission import statements
 from executions.submission.admission import Admission
 from executions.submission.group_commit import GroupCommit
@@ -81,6 +82,7 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
         return [None] * len(rows)
     if len(document) > LARGE_BYTES and not connection.in_atomic_block:
         connection.close()  # libpq keeps a buffer as large as the largest statement it ever sent
+    metrics.submission_groups.observe(amount=len(rows))
     if inserted:
         wakeup.send_once(DISPATCH_TASK)
     return [inserted.get(row.id) for row in rows]

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Self
 
+from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.models import Execution
 from executions.submission import admission
@@ -302,6 +303,7 @@ class _Batch:
             return
         for (item, row), at in zip(rows, commits.commit([row for _, row in rows]), strict=True):
             if at is not None:
+                metrics.submitted.add(self._tenant.slug, item.request.pipeline_id, row.release.release_version)
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
+from executions import metrics
 from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -84,7 +85,11 @@ def _put(identity: ReleaseIdentity, queue: str, group: CommandGroup, claimed_at:
     envelope = seal(identity, group, *active_keys(identity.tenant_id), encrypt=settings.ENCRYPT_PAYLOADS)
     lease_left = settings.LEASE_SECONDS - (time.monotonic() - claimed_at)
     ticket = client.Ticket(ticket_of(identity, envelope["nonce"]), lease_left)
-    return gate.send(partial(client.send, EXECUTE_TASK, envelope, queue=queue, ticket=ticket))
+    sent = gate.send(partial(client.send, EXECUTE_TASK, envelope, queue=queue, ticket=ticket))
+    if sent:
+        release = identity.tenant_id, identity.pipeline_id, identity.release_version
+        metrics.dispatched.add(*release, amount=len(group.commands))
+    return sent
 
 
 def command_of(claim: Claim, contexts: Contexts = UNTRACED) -> Command:

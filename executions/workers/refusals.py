@@ -11,6 +11,7 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
+from executions import metrics
 from executions.workers import tenant_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
@@ -91,6 +92,7 @@ def _budget_of(sender: Sender | None) -> str:
 
 
 def _log(what: str, sender: Sender | None, budget: str, error: ProtocolError) -> None:
+    metrics.messages_refused.add(error.code)
     if not lines.allows(budget):
         return
     held_back = lines.held_back(budget)

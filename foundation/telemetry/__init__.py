@@ -1,0 +1,1 @@
+"""Metrics of the product's processes, and whether their main loops run."""

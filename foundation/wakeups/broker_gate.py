@@ -16,6 +16,8 @@ from celery import current_app
 from kombu.exceptions import ChannelError, OperationalError
 from redis.exceptions import RedisError
 
+from foundation.wakeups import metrics
+
 log = logging.getLogger(__name__)
 REFUSALS = (OperationalError, ChannelError, OSError, RedisError)
 FIRST_WAIT = 0.5
@@ -63,11 +65,13 @@ class BrokerGate:
         """Call `send`, which writes to the broker. Return False, and raise nothing, if the broker refuses."""
         if not self.is_open():
             return False
+        begun = time.perf_counter()
         try:
             send()
         except REFUSALS as error:
             self._close(error)
             return False
+        metrics.send_time.observe(amount=time.perf_counter() - begun)
         return True
 
     def batch(self, most: int) -> int:
@@ -95,6 +99,7 @@ class BrokerGate:
             log.info("The broker accepts messages again")
 
     def _close(self, error: Exception) -> None:
+        metrics.refusals.add()
         with self._lock:
             self._batch = FIRST_BATCH
             if self._wait:

@@ -5,7 +5,11 @@ its admission was read from. So each new activation applies to all executions th
 """
 
 from decimal import Decimal
+from functools import partial
 
+from django.db import transaction
+
+from releases import metrics
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Pipeline, Release
 
 
@@ -49,4 +53,9 @@ def append(
     )
     pipeline.activation = activation
     pipeline.save(update_fields=("activation",))
+    transaction.on_commit(partial(_count, release.pipeline, kind))
     return activation
+
+
+def _count(pipeline: Pipeline, kind: Kind) -> None:
+    metrics.activations.add(pipeline.tenant.slug, pipeline.pipeline_id, kind.value)

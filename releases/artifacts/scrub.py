@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from releases import queries, statements
+from releases import metrics, queries, statements
 from releases.artifacts import blob_lock, verdicts
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob
@@ -66,6 +66,7 @@ def check(digest: str) -> Checked:
     except ArtifactStoreUnavailable as error:
         log.warning("blob %s cannot be checked: %s", digest, error.detail)
         state = None
+    metrics.blob_checks.add("NONE" if state is None else state.value)
     if state is None:
         Blob.objects.filter(digest=digest).update(checking_until=None)
     return Checked(digest, state)

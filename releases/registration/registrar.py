@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -12,6 +13,7 @@ from django.utils import timezone
 
 from foundation.database import guarded_update
 from foundation.wakeups import wakeup
+from releases import metrics
 from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
@@ -284,15 +286,25 @@ def _matches_no_artifact(file: UploadedArtifact) -> Finding:
 
 
 def verify_release(release_id: int) -> None:
-    """Verify an uploaded release and record the verdict.
+    """Verify an uploaded release and record the verdict, and count it in the metrics.
 
     Several processes may call this for the same release, at the same time or later. The first verdict is final. A child
     process reads the artifacts. If the store or a registry does not respond, there is no verdict: the release stays
     VERIFYING, and the sweep retries it.
     """
-    release = Release.objects.select_related("pipeline").get(pk=release_id)
+    release = Release.objects.select_related("pipeline__tenant").get(pk=release_id)
     if release.status not in PENDING:
         return
+    begun = time.perf_counter()
+    verdict = _verify_and_record(release)
+    if verdict is not None:
+        metrics.verifications.add(release.pipeline.tenant.slug, verdict)
+        metrics.verification_time.observe(verdict, amount=time.perf_counter() - begun)
+
+
+def _verify_and_record(release: Release) -> str | None:
+    """Return the recorded verdict, or POSTPONED if there is none. Return None if another process recorded one."""
+    release_id = release.pk
     row = Release.objects.filter(pk=release_id)
     guarded_update.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
     try:
@@ -305,20 +317,21 @@ def verify_release(release_id: int) -> None:
         OSError,
     ) as error:
         log.warning("release %s cannot be verified yet: %s", release_id, type(error).__name__)
-        return
+        return "POSTPONED"
     findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
     with transaction.atomic():
         if not row.select_for_update(no_key=True).filter(status=Status.VERIFYING).values("pk"):
-            return  # another process has recorded a verdict
+            return None  # another process has recorded a verdict
         contract = None
         if not _has_errors(findings):
             contract, conflict = _write_contract(release.pipeline, release.contract_version, verdict.contract)
             findings += conflict
+        status = Status.REJECTED if _has_errors(findings) else Status.REGISTERED
         guarded_update.move(
             row,
             MOVES,
             Status.VERIFYING,
-            Status.REJECTED if _has_errors(findings) else Status.REGISTERED,
+            status,
             findings=[finding.to_json() for finding in findings],
             contract=contract,
             environments={} if _has_errors(findings) else verdict.environments,
@@ -328,6 +341,7 @@ def verify_release(release_id: int) -> None:
         )
         codes = sorted({finding.code for finding in findings if finding.severity is Severity.ERROR})
         _record("release.reject" if codes else "release.register", release, "coordinator", errors=codes)
+    return status.value
 
 
 def _record(act: str, release: Release, actor: str, **details: Any) -> None:

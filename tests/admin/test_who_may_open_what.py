@@ -183,6 +183,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "campaign draft": (of("executions_campaign_change", draft), MEMBERS, 404),
     "search": (plain("search"), EVERYONE, 200),
     "my account": (plain("account"), EVERYONE, 200),
+    "status": (plain("coordinator_process_changelist"), ("superuser",), 403),
 }
 
 

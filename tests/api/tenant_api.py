@@ -39,6 +39,7 @@ ENDPOINTS = {
     ("GET", "executions/{execution_id}/provenance"): Scope.READ,
     ("GET", "provenance-key"): Scope.READ,
     ("GET", "workers"): Scope.READ,
+    ("GET", "status"): Scope.READ,
 }
 """The endpoints whose permissions and invalid input are tested together, with the scope that each requires."""
 ELSEWHERE = {

@@ -62,7 +62,7 @@ def test_a_late_outcome_of_a_removed_execution_is_dropped() -> None:
     owner, [execution] = old(1)
     claim = Claim(
         execution.pk, owner.slug, execution.pipeline_id, execution.contract_version, execution.release_version,
-        1, execution.pk, 0, 0, "1", "UNI", "SINGLE", False, 0, "celery", 1, None, False, None, 0.0,
+        1, execution.pk, 0, 0, "1", "UNI", "SINGLE", False, 0, "celery", 1, None, False, None, 0.0, 0.0,
     )  # fmt: skip
     group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     late: list[int] = []

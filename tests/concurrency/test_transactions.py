@@ -64,7 +64,7 @@ def everything() -> dict[str, list[Any]]:
     """Return all rows of the product's tables."""
     tables = [
         model
-        for app in ("tenancy", "releases", "executions", "alerts")
+        for app in ("tenancy", "releases", "executions", "alerts", "coordinator")
         for model in apps.get_app_config(app).get_models()
     ]
     return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in tables}

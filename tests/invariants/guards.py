@@ -190,6 +190,7 @@ BY_RIGHTS_ALONE = {
     "alerts_rulechannel": "id rule_id channel_id",
     "alerts_alert": "id tenant_id rule_id subject title detail path started_at resolved_at",  # a trigger sets the last
     "alerts_alertdelivery": "id tenant_id channel_id alert_id kind created_at finished_at",  # as above
+    "coordinator_process": "id kind host pid",
 }
 """Columns without a trigger, which only the privileges of the application role protect."""
 

@@ -280,6 +280,9 @@ MATRIX = {
         in_state={"PENDING": "state attempts next_at error", "SENT": "", "FAILED": ""},
         copied=frozenset({"PENDING", "SENT", "FAILED"}),
     ),
+    "coordinator_process": Table(
+        never="id kind host pid", always="version started_at reported_at drift_seconds", deletable=True
+    ),
     "executions_workerevent": Table(
         never="id worker_id state actor data at",
         state="state",

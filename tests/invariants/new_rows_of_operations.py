@@ -280,7 +280,26 @@ FINISHED_COUNT = NewRow(
     },
     free="release_id",
 )
+REPORTED = "(SELECT {} FROM coordinator_process)"
+PROCESS = NewRow(
+    "coordinator_process",
+    {
+        "kind": "'clock'",
+        "host": REPORTED.format("host"),
+        "pid": REPORTED.format("pid"),
+        "version": "''",
+        "started_at": "now()",
+        "reported_at": "now()",
+        "drift_seconds": "-0.5",
+    },
+    {
+        "process_once": each("kind", "'web'"),
+        "process_kind_known": each("kind", "'worker'", "''"),
+        "coordinator_process_pid_check": each("pid", "-1"),
+    },
+    free="host version started_at reported_at drift_seconds",
+)
 OPERATIONS = [
     *(NEW_CAMPAIGN, CAMPAIGN_ITEM, CAMPAIGN_EVENT),
-    *(WORKER, WORKER_EVENT, WORKER_KEY, MESSAGE_PATH, FINISHED_COUNT),
+    *(WORKER, WORKER_EVENT, WORKER_KEY, MESSAGE_PATH, FINISHED_COUNT, PROCESS),
 ]

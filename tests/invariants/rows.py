@@ -11,6 +11,8 @@ from django.utils import timezone
 
 from alerts.configuration import channels, rules
 from alerts.models import Alert, AlertDelivery
+from coordinator.models import Process
+from coordinator.monitoring.reports import Reporter
 from executions.awaits import claims, interactions
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
@@ -67,6 +69,7 @@ def make() -> None:
     saved_views.save(user, SavedView.Page.EXECUTIONS, "own", "status=live", tenant=None)
     saved_views.save(user, SavedView.Page.EXECUTIONS, "shared", "status=live", tenant=owner)
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
+    Reporter(Process.Kind.WEB).report()
     tenant_keys.start_key(owner, actor=ACTOR)
     BlobLease.objects.create(resource="scrub", holder=uuid.uuid4(), exclusive=True, expires_at=timezone.now())
     _releases(owner)

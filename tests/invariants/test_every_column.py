@@ -13,7 +13,7 @@ from tests.invariants.copies import copy_of
 from tests.invariants.matrix import MATRIX
 
 Connection = psycopg.Connection[Any]
-APPS = ("tenancy", "releases", "executions", "alerts")
+APPS = ("tenancy", "releases", "executions", "alerts", "coordinator")
 MODELS = {
     model._meta.db_table: model
     for app in APPS

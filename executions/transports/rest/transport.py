@@ -9,6 +9,7 @@ from functools import partial
 
 from celery import current_app
 
+from executions import metrics
 from executions.state_machine.moves import Claim
 from foundation.wakeups.broker_gate import gate
 
@@ -24,4 +25,5 @@ def send(claims: Sequence[Claim]) -> list[Claim]:
         arguments = (str(claim.execution_id), str(claim.lease_token))
         if not gate.send(partial(current_app.send_task, CALL_TASK, args=arguments, retry=False)):
             return list(claims[place:])
+        metrics.dispatched.add(claim.tenant, claim.pipeline_id, claim.release_version)
     return []

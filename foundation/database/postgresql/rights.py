@@ -232,6 +232,12 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_workerevent": Rights(insert="worker_id state actor data at"),
         "executions_workerkeychange": Rights(insert="tenant_id number newest oldest actor reason at"),
         "executions_workereligibility": READ_ONLY,
+        # Each process reports itself. Rows without reports are removed.
+        "coordinator_process": Rights(
+            insert="kind host pid version started_at reported_at drift_seconds",
+            update="version started_at reported_at drift_seconds",
+            delete=True,
+        ),
         "executions_messagepath": Rights(insert="id arrived_at expected_by", update="arrived_at expected_by"),
         # Alerts. Only retention deletes alerts, events and deliveries.
         "alerts_alertchannel": Rights(

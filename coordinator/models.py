@@ -1,0 +1,34 @@
+"""The processes of the coordinator, as they report themselves."""
+
+from django.db import models
+from django.db.models import Q
+
+
+class Process(models.Model):
+    """A web process, control worker or clock as it last reported itself. Rows without reports are soon removed.
+
+    `reported_at` is by the database's clock. `drift_seconds` is how far the clock of the process is ahead of it.
+    """
+
+    class Kind(models.TextChoices):
+        WEB = "web", "web process"
+        CONTROL = "control", "control worker"
+        CLOCK = "clock", "clock"
+
+    kind = models.CharField(max_length=10, choices=Kind)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    version = models.CharField(max_length=100)
+    started_at = models.DateTimeField()
+    reported_at = models.DateTimeField()
+    drift_seconds = models.FloatField()
+
+    class Meta:
+        ordering = ("kind", "host", "pid")
+        constraints = (
+            models.UniqueConstraint(fields=("kind", "host", "pid"), name="process_once"),
+            models.CheckConstraint(condition=Q(kind__in=["web", "control", "clock"]), name="process_kind_known"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pid}@{self.host}"

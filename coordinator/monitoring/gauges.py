@@ -1,0 +1,133 @@
+"""The gauges: what is due, stranded, open, damaged or silent now. Each reading is bounded by the statements."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from celery import current_app
+from django.conf import settings
+from django.db import connection
+
+from coordinator.monitoring import statements
+from foundation.database.bounded import time_limit
+from foundation.telemetry.exposition import Readings
+from foundation.telemetry.metrics import OTHER, Gauge
+from foundation.wakeups.broker_gate import REFUSALS
+from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE
+
+RELEASE: Final = ("tenant", "pipeline", "release")
+QUEUES: Final = ("control", OUTCOME_QUEUE, HEARTBEAT_QUEUE, "webhooks", "rest", "artifacts")
+READ_SECONDS: Final = 2.0
+"""A query that takes longer is cancelled. The gauges are then missing."""
+MOST_DUE: Final = 5_000
+"""How many due executions of each release are counted."""
+MOST_RELEASES: Final = 500
+MOST_ROWS: Final = 20_000
+"""How many open interactions, workers and blobs are counted."""
+
+depth = Gauge("coordinator_queue_depth", f"Due executions, at most {MOST_DUE:,} of each release.", RELEASE)
+oldest = Gauge("coordinator_queue_oldest_seconds", "How long the oldest due execution has been due.", RELEASE)
+stranded = Gauge("coordinator_stranded_executions", "Due executions whose release has no eligible worker.", RELEASE)
+awaits_open = Gauge("coordinator_awaits_open", "Interactions that wait for an answer.", ("tenant",))
+awaits_overdue = Gauge(
+    "coordinator_awaits_overdue", "Open interactions past their deadline. The sweep ends them.", ("tenant",)
+)
+workers = Gauge("coordinator_workers", "Transition workers that have not stopped.", (*RELEASE, "state"))
+heartbeat_age = Gauge(
+    "coordinator_worker_heartbeat_age_seconds", "The age of the oldest heartbeat of such workers.", (*RELEASE, "state")
+)
+blobs = Gauge("coordinator_blobs", "Stored blobs by the state of their last check.", ("state",))
+blob_check_age = Gauge("coordinator_blob_check_age_seconds", "The age of the oldest check of a stored blob.")
+processes = Gauge("coordinator_processes", "Processes that report themselves.", ("kind", "version"))
+report_age = Gauge(
+    "coordinator_process_report_age_seconds", "The age of the last report of a process.", ("kind", "host", "pid")
+)
+drift = Gauge(
+    "coordinator_clock_drift_seconds", "How far a process's clock is ahead of the database's.", ("kind", "host", "pid")
+)
+database_time = Gauge("coordinator_database_round_trip_seconds", "The time of the smallest query.")
+broker_time = Gauge("coordinator_broker_round_trip_seconds", "The time of a ping of the broker.")
+broker_up = Gauge("coordinator_broker_up", "1 if the broker answers, else 0.")
+messages = Gauge("coordinator_broker_queue_messages", "Messages that wait for control workers.", ("queue",))
+
+Values = dict[tuple[str, ...], float]
+
+
+def read() -> Readings:
+    """Read all gauges. Closes the connection of this thread, because each scrape may have one of its own.
+
+    Raises the errors of the database, and `QueryTooSlow`.
+    """
+    try:
+        return {**_of_database(), **_of_broker()}
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def _of_database() -> Readings:
+    begun = time.perf_counter()
+    with time_limit(READ_SECONDS):
+        _rows("SELECT 1")
+        seconds = time.perf_counter() - begun
+        due = _rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
+        waiting = _rows(statements.AWAITS, most=MOST_ROWS)
+        hosts = _rows(statements.WORKERS, most=MOST_ROWS)
+        stored = _rows(statements.BLOBS, most=MOST_ROWS)
+        running = _rows(statements.PROCESSES)
+    return {
+        database_time: {(): seconds},
+        depth: _bounded([(row[:3], row[3]) for row in due], sum, 3),
+        oldest: _bounded([(row[:3], row[4]) for row in due], max, 3),
+        stranded: _bounded([(row[:3], row[3]) for row in due if not row[5]], sum, 3),
+        awaits_open: _bounded([(row[:1], row[1]) for row in waiting], sum, 1),
+        awaits_overdue: _bounded([(row[:1], row[2]) for row in waiting], sum, 1),
+        workers: _bounded([(row[:4], row[4]) for row in hosts], sum, 3),
+        heartbeat_age: _bounded([(row[:4], row[5]) for row in hosts], max, 3),
+        blobs: _with_zeros(("SOUND", "DAMAGED", "MISSING"), {row[:1]: row[1] for row in stored}),
+        blob_check_age: {(): max((row[2] for row in stored), default=0.0)},
+        processes: _counted([(row[0], row[3]) for row in running]),
+        report_age: {(row[0], row[1], str(row[2])): row[7] for row in running},
+        drift: {(row[0], row[1], str(row[2])): row[8] for row in running},
+    }
+
+
+def _of_broker() -> Readings:
+    begun = time.perf_counter()
+    pool: Any = current_app.pool
+    try:
+        with pool.acquire(block=True, timeout=READ_SECONDS) as connected:
+            client = connected.default_channel.client
+            client.ping()
+            seconds = time.perf_counter() - begun
+            lengths: Values = {(queue,): float(client.llen(queue)) for queue in QUEUES}
+    except REFUSALS:
+        return {broker_up: {(): 0.0}}
+    return {broker_up: {(): 1.0}, broker_time: {(): seconds}, messages: lengths}
+
+
+def _with_zeros(names: Sequence[str], values: Values) -> Values:
+    return {**{(name,): 0.0 for name in names}, **values}
+
+
+def _rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
+
+
+def _bounded(
+    rows: Sequence[tuple[tuple[str, ...], float]], combined: Callable[[list[float]], float], names: int
+) -> Values:
+    """Return the METRICS_MAX_SERIES largest values. The first `names` labels of all others become OTHER."""
+    ordered = sorted(rows, key=lambda row: -row[1])
+    kept, others = ordered[: settings.METRICS_MAX_SERIES], ordered[settings.METRICS_MAX_SERIES :]
+    rest: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for labels, value in others:
+        rest[(*[OTHER] * names, *labels[names:])].append(value)
+    return {**dict(kept), **{labels: combined(values) for labels, values in rest.items()}}
+
+
+def _counted(labels: Sequence[tuple[str, ...]]) -> Values:
+    return {each: float(labels.count(each)) for each in labels}

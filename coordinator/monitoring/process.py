@@ -1,0 +1,39 @@
+"""Starts what a process tells about itself: the port for metrics and probes, and the reports to the database."""
+
+import sys
+from typing import Final
+
+from django.conf import settings
+
+from coordinator.models import Process
+from coordinator.monitoring import gauges
+from coordinator.monitoring.reports import Reporter
+from foundation.telemetry.endpoint import Endpoint, Monitored
+from foundation.telemetry.exposition import Exposition, Readings
+from foundation.telemetry.liveness import Liveness
+
+liveness: Final = Liveness()
+"""The main loop of this process. A web process has none that could hang as a whole, so it always waits."""
+exposition: Final = Exposition(gauges.read)
+
+
+def start(kind: Process.Kind) -> None:
+    """Start the threads of this process. Ends the process if METRICS_PORT is in use."""
+    if kind is Process.Kind.WEB:
+        liveness.begin_wait()
+    if settings.METRICS_PORT:
+        # The clock has no task that reads the database, so its counts suffice.
+        counts = Exposition(_nothing) if kind is Process.Kind.CLOCK else exposition
+        monitored = Monitored(counts, liveness, settings.METRICS_TOKEN)
+        shared = kind is Process.Kind.WEB
+        try:
+            Endpoint(settings.METRICS_HOST, settings.METRICS_PORT, monitored, shared=shared).start()
+        except OSError as error:
+            sys.exit(
+                f"METRICS_PORT: cannot listen at {settings.METRICS_HOST}:{settings.METRICS_PORT}: {error.strerror}"
+            )
+    Reporter(kind).start()
+
+
+def _nothing() -> Readings:
+    return {}

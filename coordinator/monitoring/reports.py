@@ -1,0 +1,75 @@
+"""Each process reports itself to the database every few seconds, from a thread of its own."""
+
+import atexit
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any, Final
+
+from django.db import Error, connections
+
+from coordinator.models import Process
+from coordinator.monitoring import statements
+
+log = logging.getLogger(__name__)
+INTERVAL: Final = 10.0
+"""Seconds between two reports of a process."""
+KEPT_SECONDS: Final = 600.0
+"""After this time without a report, the row of a process is removed."""
+
+
+def version() -> str:
+    """Return the version of the coordinator."""
+    return metadata.version("durable-coordinator")
+
+
+class Reporter(threading.Thread):
+    """Reports this process until it ends. A process that ends in order removes its row.
+
+    An unreachable database costs a log line, when it begins. `clock` returns the seconds since 1970.
+    """
+
+    def __init__(self, kind: Process.Kind, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(name="reports", daemon=True)
+        self._kind = kind
+        self._clock = clock
+        self._began = time.monotonic()
+        self._ended = threading.Event()
+        self._unreported = False
+
+    def run(self) -> None:
+        atexit.register(self.leave)
+        while not self._ended.is_set():
+            self.report()
+            self._ended.wait(INTERVAL)
+
+    def report(self) -> None:
+        """Write the row of this process."""
+        members = {"version": version(), "age": time.monotonic() - self._began, "kept": KEPT_SECONDS}
+        reported = self._execute(statements.REPORT, {**members, "clock": self._clock()})
+        if not reported and not self._unreported:
+            log.warning("This process cannot report itself to the database")
+        self._unreported = not reported
+
+    def leave(self) -> None:
+        """Remove the row of this process, and report no more."""
+        self._ended.set()
+        if not self._unreported:
+            self._execute(statements.LEAVE, {})
+
+    def _execute(self, statement: str, members: dict[str, Any]) -> bool:
+        """Use a short connection, so that an idle thread keeps none."""
+        connection = connections.create_connection("default")
+        parameters: dict[str, Any] = {"kind": self._kind.value, "host": socket.gethostname(), "pid": os.getpid()}
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters | members)
+        except Error:
+            return False
+        finally:
+            connection.close()
+        return True

@@ -1,0 +1,97 @@
+"""Counters, histograms and gauges of the product's processes, in one catalogue.
+
+The number of series is bounded. Once a metric of this process has METRICS_MAX_SERIES sets of labels, the labels in
+BOUNDED of every new set become OTHER. Web processes of one parent share their counts: see `shared_files`.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import prometheus_client
+from django.conf import settings
+
+BOUNDED: Final = frozenset({"tenant", "pipeline", "release"})
+OTHER: Final = "other"
+SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+"""The bounds of histograms of times."""
+SIZES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+"""The bounds of histograms of group sizes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the catalogue says about a metric. `name` is the name that Prometheus stores, without suffixes of parts."""
+
+    name: str
+    kind: Literal["counter", "histogram", "gauge"]
+    help: str
+    labels: tuple[str, ...]
+
+
+catalogue: dict[str, Description] = {}
+"""Every metric that has been defined in this process, by its name."""
+
+
+class _Series:
+    """The series of one metric, by the values of its labels."""
+
+    def __init__(self, metric: Any, labels: tuple[str, ...]) -> None:
+        self._metric = metric
+        self._labels = labels
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, ...], Any] = {} if labels else {(): metric}
+
+    def of(self, values: tuple[str, ...]) -> Any:
+        return self._known.get(values) or self._new(values)
+
+    def _new(self, values: tuple[str, ...]) -> Any:
+        with self._lock:
+            if len(self._known) < settings.METRICS_MAX_SERIES or BOUNDED.isdisjoint(self._labels):
+                return self._known.setdefault(values, self._metric.labels(*values))
+        # Not remembered by these values, of which there may be any number.
+        bounded = (OTHER if name in BOUNDED else value for name, value in zip(self._labels, values, strict=True))
+        return self._metric.labels(*bounded)
+
+
+class Counter:
+    """A number that only grows. `name` ends with `_total`."""
+
+    def __init__(self, name: str, text: str, labels: Sequence[str] = ()) -> None:
+        self.description = _described(name, "counter", text, labels)
+        self._series = _Series(prometheus_client.Counter(name, text, labels), self.description.labels)
+
+    def add(self, *values: str, amount: float = 1) -> None:
+        """Add `amount` to the series whose labels have these values, in the order of the definition."""
+        self._series.of(values).inc(amount)
+
+
+class Histogram:
+    """Observed values, counted by size."""
+
+    def __init__(self, name: str, text: str, labels: Sequence[str] = (), *, buckets: Sequence[float] = SECONDS) -> None:
+        self.description = _described(name, "histogram", text, labels)
+        metric = prometheus_client.Histogram(name, text, labels, buckets=buckets)
+        self._series = _Series(metric, self.description.labels)
+
+    def observe(self, *values: str, amount: float) -> None:
+        """Count `amount`. The labels have these values, in the order of the definition."""
+        self._series.of(values).observe(amount)
+
+
+class Gauge:
+    """A value that is read when somebody asks for the metrics (`foundation.telemetry.exposition.Readings`)."""
+
+    def __init__(self, name: str, text: str, labels: Sequence[str] = ()) -> None:
+        self.description = _described(name, "gauge", text, labels)
+
+
+def _described(
+    name: str, kind: Literal["counter", "histogram", "gauge"], text: str, labels: Sequence[str]
+) -> Description:
+    """Add a metric to the catalogue. Raises ValueError if there is one of that name, which is a programming error."""
+    if name in catalogue:
+        raise ValueError(f"There is a metric {name} already.")
+    catalogue[name] = Description(name, kind, text, tuple(labels))
+    return catalogue[name]
