@@ -103,8 +103,8 @@ def live(request: HttpRequest) -> JsonResponse:
 def ready(request: HttpRequest) -> JsonResponse:
     """Respond with 503 if the database does not accept connections or lacks migrations, and else with 200.
 
-    Without the database, no request can be served. Failures of the broker and the artifact store are reported but do not
-    change the status. Without the broker, work is delayed. Without the store, uploads fail. All other requests succeed.
+    Without the database, no request can be served. Failures of the broker and the artifact store are reported, and the
+    status remains. Without the broker, work is delayed. Without the store, uploads fail. All other requests succeed.
     """
     parts = {"database": database.status(), "migrations": migrations.status()}
     status = "UP" if set(parts.values()) == {"UP"} else "DOWN"
