@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections import Counter
 from typing import Any
 
 import requests
@@ -16,26 +17,25 @@ class Front:
         self.tenant = tenant
         self.token = ""
         self.errors: list[str] = []
-        self._lock = threading.Lock()
         self._rotation: list[Product] = []
-        self._open = 0
-        self._idle = threading.Condition(self._lock)
+        self._open: Counter[str] = Counter()
+        self._changed = threading.Condition()
 
     def add(self, product: Product) -> None:
-        with self._lock:
+        with self._changed:
             self._rotation.append(product)
 
     def take_out(self, product: Product) -> None:
-        """Send it no more requests. Returns when no request is open that may have been sent to it."""
-        with self._idle:
+        """Send it no more requests. Returns when it has answered all that it got."""
+        with self._changed:
             self._rotation.remove(product)
-            self._idle.wait_for(lambda: self._open == 0, timeout=30)
+            self._changed.wait_for(lambda: self._open[product.url] == 0, timeout=30)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Return the JSON of the response, or None after an unexpected one, which is recorded."""
-        with self._lock:
+        with self._changed:
             product = random.choice(self._rotation)
-            self._open += 1
+            self._open[product.url] += 1
         url = f"{product.url}/api/v1/tenants/{self.tenant}/{path}"
         headers = {"Authorization": f"Bearer {self.token}"}
         try:
@@ -46,7 +46,7 @@ class Front:
         except requests.RequestException as error:
             self.errors.append(f"{method} {path}: {error}")
         finally:
-            with self._idle:
-                self._open -= 1
-                self._idle.notify_all()
+            with self._changed:
+                self._open[product.url] -= 1
+                self._changed.notify_all()
         return None
