@@ -23,7 +23,7 @@ def pending(connected: BaseDatabaseWrapper) -> list[str]:
             applied = set(cursor.fetchall())
     except ProgrammingError:  # the table does not exist: nothing was ever applied
         applied = set()
-    return [f"{app}.{name}" for app, name in sorted(_shipped() - applied)]
+    return [f"{app}.{name}" for app, name in sorted(shipped() - applied)]
 
 
 def require_none() -> None:
@@ -48,8 +48,8 @@ def described(missing: list[str]) -> str:
 
 
 @cache
-def _shipped() -> frozenset[tuple[str, str]]:
-    """Return the migrations on the disk. Their names suffice, so none is imported."""
+def shipped() -> frozenset[tuple[str, str]]:
+    """Return the migrations of this version, as app labels and names. Their names suffice, so none is imported."""
     folders = ((config.label, Path(config.path, "migrations")) for config in apps.get_app_configs())
     return frozenset(
         (label, file.stem) for label, folder in folders for file in folder.glob("*.py") if file.stem[0] != "_"

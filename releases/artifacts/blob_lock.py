@@ -17,8 +17,9 @@ from releases.errors import ArtifactStoreUnavailable
 
 TIMEOUT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-# The key of the scrubber's lock. No other advisory lock of the product may use it.
+# The keys of the scrubber's lock and of the lock on removals. No other advisory lock of the product may use them.
 _SCRUB = 0x5C12B
+_REMOVALS = 0xBAC09
 
 
 @contextmanager
@@ -50,6 +51,33 @@ def scrubber() -> Iterator[bool]:
     """Try to hold the lock of the scrubber, without waiting. Yield False if another process scrubs."""
     with _try_exclusive(_SCRUB) as held:
         yield held
+
+
+@contextmanager
+def no_removals(*, timeout: float = TIMEOUT_SECONDS) -> Iterator[bool]:
+    """Hold off removals of blobs, for a backup that copies them. Removals that have begun end first.
+
+    Yields False if that takes more than `timeout` seconds: another process holds them off.
+    """
+    deadline = time.monotonic() + timeout
+    while not (held := _query(statements.TRY_LOCK, _REMOVALS)) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    try:
+        yield held
+    finally:
+        if held:
+            _unlock(statements.UNLOCK, _REMOVALS)
+
+
+@contextmanager
+def removal() -> Iterator[bool]:
+    """Hold this while blobs are removed. Does not wait. Yields False while a backup holds off removals."""
+    held = _query(statements.TRY_LOCK_SHARED, _REMOVALS)
+    try:
+        yield held
+    finally:
+        if held:
+            _unlock(statements.UNLOCK_SHARED, _REMOVALS)
 
 
 @contextmanager

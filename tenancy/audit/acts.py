@@ -6,7 +6,7 @@ NAMES: Final = (
     *("activation_request.create", "activation_request.expire", "activation_request.fail"),
     *("activation_request.restart", "activation_request.vote", "activation_request.withdraw"),
     *("admin.page", "artifact.download", "artifact_upload.begin", "artifact_upload.complete"),
-    *("artifacts.move", "artifacts.remove"),
+    *("artifacts.move", "artifacts.remove", "backup.create", "backup.restore"),
     *("campaign.cancel", "campaign.discard", "campaign.draft", "campaign.pause", "campaign.preview"),
     *("campaign.resume", "campaign.start"),
     *("deployment.create", "execution.cancel", "execution.pause", "execution.redrive", "execution.resubmit"),

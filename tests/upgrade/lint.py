@@ -66,7 +66,7 @@ def _is_new(migration: Migration, released: Collection[tuple[str, str]]) -> bool
 
 def problems(sql: str, *, atomic: bool) -> list[Problem]:
     """Return what is unsafe in the statements of one migration. `atomic` says that they run in one transaction."""
-    command = [BIN / "squawk", f"--config={CONFIGURATION}", "--reporter=json"]
+    command: list[str | Path] = [BIN / "squawk", f"--config={CONFIGURATION}", "--reporter=json"]
     if atomic:
         command.append("--assume-in-transaction")
     done = subprocess.run(command, input=sql, capture_output=True, text=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.wire.messages.test_protocol import BODIES, IDENTITY, SECRET
+from tests.unit.wire.messages.test_protocol import BODIES, COMMANDS, IDENTITY, SECRET
 from tests.upgrade import released
 from wire.messages.sealing import KINDS, ProtocolError, decode, seal, seal_of, verify
 from wire.worker_keys import worker_key
@@ -85,7 +85,7 @@ def test_messages_of_the_last_release_are_read(body: Any, last_release: released
 
 
 def test_a_message_of_another_protocol_version_is_refused() -> None:
-    message = {**seal(IDENTITY, BODIES[0], KEY), "protocolVersion": "2"}
+    message = {**seal(IDENTITY, COMMANDS, KEY), "protocolVersion": "2"}
     with pytest.raises(ProtocolError) as refused:
         verify(message, lambda _: [KEY])
     assert refused.value.code == "ENVELOPE_MALFORMED"

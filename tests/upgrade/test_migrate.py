@@ -43,7 +43,7 @@ def another_session() -> Iterator[psycopg.Connection]:
 def has_index() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM pg_class WHERE relname = %s", [INDEX])
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount == 1)
 
 
 def migrate() -> str:

@@ -1,6 +1,7 @@
 """Migrations of a release never change, and newer ones let the processes of that release go on."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import psycopg
@@ -16,7 +17,7 @@ from tests.database_template import connected_to
 from tests.servers import NUMBER
 from tests.upgrade import lint, released
 
-RELEASED = {tuple(path.removesuffix(".py").split("/migrations/")) for path in released.recorded()}
+RELEASED = {(path.partition("/")[0], Path(path).stem) for path in released.recorded()}
 
 
 @pytest.fixture

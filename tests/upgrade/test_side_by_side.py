@@ -127,7 +127,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         yield Installation(tmp_path, up)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_an_upgrade_under_load_and_the_way_back_lose_nothing(installation: Installation, tmp_path: Path) -> None:
     old, new, front = installation.old, installation.new, installation.front
     old.migrate()
