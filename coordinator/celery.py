@@ -28,9 +28,10 @@ app = Celery("coordinator")
 
 @signals.worker_init.connect
 def _require_ordinary_role(**_: Any) -> None:
-    from coordinator import role_check, settings_record, telemetry  # need Django's settings
+    from coordinator import pending_migrations, role_check, settings_record, telemetry  # need Django's settings
 
     role_check.require_ordinary_role()
+    pending_migrations.require_none()
     settings_record.note_settings("worker")
     telemetry.start("control-worker")
 

@@ -5,10 +5,11 @@ import logging
 import threading
 from collections.abc import Callable
 
-from django.db import connections
+from django.db import Error, connections
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
+from coordinator import pending_migrations
 from foundation.wakeups.broker_gate import gate
 from releases.artifacts.store import artifact_store
 
@@ -62,6 +63,22 @@ def _connect() -> None:
         connection.close()
 
 
+def _require_migrations() -> None:
+    """Raise if the database says that it lacks migrations. Once it has all of them, it is not asked again."""
+    if _migrated.is_set():
+        return
+    connection = connections.create_connection("default")
+    try:
+        missing = pending_migrations.pending(connection)
+    except Error:  # the check of the database reports it
+        return
+    finally:
+        connection.close()
+    if missing:
+        raise RuntimeError(pending_migrations.described(missing))
+    _migrated.set()
+
+
 def _reach_broker() -> None:
     if not gate.probe():
         raise ConnectionError
@@ -71,7 +88,9 @@ def _reach_store() -> None:
     artifact_store().stat(NO_BLOB)
 
 
+_migrated = threading.Event()
 database, broker, store = Check(_connect), Check(_reach_broker), Check(_reach_store)
+migrations = Check(_require_migrations)
 
 
 @require_safe
@@ -82,11 +101,12 @@ def live(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """Respond with 503 if the database does not accept connections, because no request can be served then; else 200.
+    """Respond with 503 if the database does not accept connections or lacks migrations, and else with 200.
 
-    Failures of the broker and the artifact store are reported but do not change the status. Without the broker, work is
-    delayed. Without the store, uploads fail. All other requests succeed.
+    Without the database, no request can be served. Failures of the broker and the artifact store are reported, and the
+    status remains. Without the broker, work is delayed. Without the store, uploads fail. All other requests succeed.
     """
-    parts = {"database": database.status(), "broker": broker.status(), "artifactStore": store.status()}
-    status = parts["database"]
+    parts = {"database": database.status(), "migrations": migrations.status()}
+    status = "UP" if set(parts.values()) == {"UP"} else "DOWN"
+    parts |= {"broker": broker.status(), "artifactStore": store.status()}
     return JsonResponse({"status": status, **parts}, status=200 if status == "UP" else 503)

@@ -39,6 +39,9 @@ class Product:
     `servers` contains DATABASE_URL and REDIS_URL. `prepare` also needs DATABASE_OWNER_URL to migrate. With
     REDIS_OWNER_URL, the workers of each tenant get a separate broker user. `settings` are added to the environment of
     every process. Everything else that a process writes is in `folder`.
+
+    `project` contains the product's packages, and `programs` the commands of the environment that runs them. A test may
+    name those of another version.
     """
 
     def __init__(
@@ -48,17 +51,21 @@ class Product:
         settings: Mapping[str, str] | None = None,
         *,
         web_processes: int = 2,
+        project: Path = PROJECT,
+        programs: Path = BIN,
     ) -> None:
         self.folder = folder
         self.servers = dict(servers)
         self.settings = dict(settings or {})
         self.web_processes = web_processes
+        self.project = project
+        self.programs = programs
         self.port = free_port()
         self.children = Children(folder / "logs")
         self.environment = {
             **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TZ"}},
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(PROJECT),
+            "PYTHONPATH": str(self.project),
             "SECRET_KEY": secrets.token_urlsafe(48),
             "WORKER_SECRET": secrets.token_urlsafe(48),
             "ARTIFACT_ROOT": str(folder / "artifacts"),
@@ -78,8 +85,8 @@ class Product:
     def manage(self, *arguments: str, **environment: str) -> str:
         """Run a management command and return its output. Raises `ChildError` with the output if it fails."""
         done = subprocess.run(
-            [BIN / "coordinator", *arguments],
-            cwd=PROJECT,
+            [self.programs / "coordinator", *arguments],
+            cwd=self.project,
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -155,7 +162,7 @@ class Product:
             if name in {"PATH", "HOME", "LANG", "PYTHONUNBUFFERED"}
         }
         environment |= {
-            "PYTHONPATH": str(PROJECT),
+            "PYTHONPATH": str(self.project),
             "PIPELINES_TENANT": tenant,
             "PIPELINES_BROKER_URL": self.broker_url(tenant),
             "PIPELINES_BROKER_CA_FILE": self.settings.get("REDIS_CA_FILE", ""),
@@ -163,7 +170,7 @@ class Product:
             "PIPELINES_TRACES_ENDPOINT": self.settings.get("TRACES_ENDPOINT", ""),
             "PIPELINES_LOG_FORMAT": self.settings.get("LOG_FORMAT", "text"),
         }
-        command = [sys.executable, "-m", "pipelines", "worker", f"--release={release}"]
+        command = [str(self.programs / "python"), "-m", "pipelines", "worker", f"--release={release}"]
         options = [f"--worker-id={name}", f"--concurrency={concurrency}"]
         return self.children.start(name, [*command, *options], environment=environment, directory=self.folder)
 
@@ -189,4 +196,6 @@ class Product:
         self.children.stop()
 
     def _start(self, name: str, command: str, *arguments: str) -> Child:
-        return self.children.start(name, [BIN / command, *arguments], environment=self.environment, directory=PROJECT)
+        return self.children.start(
+            name, [self.programs / command, *arguments], environment=self.environment, directory=self.project
+        )

@@ -2,6 +2,7 @@
 
 Each bounded batch is one transaction, so that a killed process leaves every execution whole or removed. Processes that
 remove at the same time skip each other's rows. Guards in the database reject the removal of any other execution.
+Between two batches a process pauses, so that submissions and outcomes find the database and its disk free.
 """
 
 import logging
@@ -27,6 +28,8 @@ MOST_COUNTED = 10_000
 """The most executions that are counted for removal; a larger number is shown as "more"."""
 MOST_INTERACTIONS = 20_000
 """A batch takes no further execution once it has this many interactions."""
+DUTY = 0.2
+"""The largest share of the time that a removal may work. After each batch it pauses for the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,12 @@ def remove(*, seconds: float) -> int:
 def _remove_of(tenant: Tenant, kind: Kind, deadline: float) -> int:
     count = 0
     try:
+        began = time.monotonic()
         for batch in _batches(tenant, kind):
             count += batch
-            if time.monotonic() >= deadline:
+            _pause(time.monotonic() - began, deadline)
+            began = time.monotonic()
+            if began >= deadline:
                 break
     except DatabaseError as error:
         if is_outage(error):
@@ -74,6 +80,11 @@ def _remove_of(tenant: Tenant, kind: Kind, deadline: float) -> int:
     if count:
         log.info("removed %d executions of %s that %s long ago", count, tenant, kind.name)
     return count
+
+
+def _pause(worked: float, deadline: float) -> None:
+    """Sleep for as long as DUTY demands after `worked` seconds of work, but not beyond the deadline."""
+    time.sleep(max(0.0, min(worked * (1 / DUTY - 1), deadline - time.monotonic())))
 
 
 def over_for(tenant: Tenant, kind: Kind, days: int) -> int:

@@ -30,6 +30,7 @@ TIMEOUT_SECONDS = 60.0
 """Longer than a lease, so that a registration outlasts the exclusive lease of a killed process."""
 _POLL_SECONDS = 0.05
 _SCRUB = "scrub"
+_REMOVALS = "removals"
 
 
 class Lease:
@@ -108,6 +109,33 @@ def scrubber() -> Iterator[bool]:
     """Try to hold the lease of the scrubber, without waiting. Yield False if another process scrubs."""
     with exclusive(_SCRUB) as lease:
         yield lease is not None
+
+
+@contextmanager
+def no_removals(*, timeout: float = TIMEOUT_SECONDS) -> Iterator[bool]:
+    """Hold off removals of blobs, for a backup that copies them. Removals that have begun end first.
+
+    Yields False if that takes more than `timeout` seconds: another process holds them off.
+    """
+    lease, deadline = Lease([_REMOVALS]), time.monotonic() + timeout
+    while not (held := lease.take(exclusive=True)) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    if not held:
+        yield False
+        return
+    with _renewed(lease):
+        yield True
+
+
+@contextmanager
+def removal() -> Iterator[bool]:
+    """Hold this while blobs are removed. Does not wait. Yields False while a backup holds off removals."""
+    lease = Lease([_REMOVALS])
+    if not lease.take(exclusive=False):
+        yield False
+        return
+    with _renewed(lease):
+        yield True
 
 
 @contextmanager

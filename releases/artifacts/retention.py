@@ -105,8 +105,8 @@ def _unneeded(listed: list[StoredBlob], before: datetime) -> Iterator[Orphan]:
 
 
 def _remove(store: ArtifactStore, orphan: Orphan, age: timedelta) -> bool:
-    with blob_lock.exclusive(orphan.name) as lease:
-        if lease is None:  # a registration may be about to refer to the bytes
+    with blob_lock.removal() as allowed, blob_lock.exclusive(orphan.name) as lease:
+        if lease is None or not allowed:  # a registration may be about to refer to the bytes, or a backup copies them
             return False
         stat = store.stat(orphan.name)
         if stat is None or not any(_unneeded([StoredBlob(orphan.name, stat.size, orphan.since)], timezone.now() - age)):

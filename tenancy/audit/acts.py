@@ -8,7 +8,7 @@ NAMES: Final = (
     *("admin.page", "artifact.download", "artifact_upload.begin", "artifact_upload.complete"),
     *("alert.silence", "alert.unsilence", "alert_channel.add", "alert_channel.change", "alert_channel.remove"),
     *("alert_channel.test", "alert_rule.add", "alert_rule.change", "alert_rule.remove"),
-    *("artifacts.move", "artifacts.remove"),
+    *("artifacts.move", "artifacts.remove", "backup.create", "backup.restore"),
     *("campaign.cancel", "campaign.discard", "campaign.draft", "campaign.pause", "campaign.preview"),
     *("campaign.resume", "campaign.start"),
     *("deployment.create", "execution.cancel", "execution.pause", "execution.redrive", "execution.resubmit"),

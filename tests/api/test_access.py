@@ -166,5 +166,5 @@ def test_the_last_use_of_a_token_is_recorded_once_a_minute_for_reads(ours: Tenan
 
 def test_health_needs_no_token_and_shows_nothing_of_tenants() -> None:
     assert Client().get("/health/live").json() == {"status": "UP"}
-    parts = dict.fromkeys(["status", "database", "broker", "artifactStore"], "UP")
+    parts = dict.fromkeys(["status", "database", "migrations", "broker", "artifactStore"], "UP")
     assert Client().get("/health/ready").json() == parts

@@ -1,11 +1,13 @@
 """Only executions that finished before their tenant's retention term are removed, with their whole history."""
 
+import time
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from executions import tasks
@@ -287,3 +289,31 @@ def test_a_new_tenant_has_the_terms_of_the_settings(settings: Any) -> None:
 def test_a_term_is_at_least_a_day(column: str, days: int) -> None:
     owner = keeping(None)
     assert refused(f"UPDATE tenancy_tenant SET {column} = %s WHERE id = %s", days, owner.pk) == f"tenant_{column}"
+
+
+def test_a_removal_works_a_fifth_of_the_time(settings: Any) -> None:
+    """The statements' share is below that of the batches. The last batch, which finds nothing, has no pause."""
+    settings.SWEEP_LIMIT = 2
+    succeeded(keeping(30), *map(str, range(10)), days=31)
+    statements: list[float] = []
+
+    def timed(execute: Any, *arguments: Any) -> Any:
+        began = time.monotonic()
+        try:
+            return execute(*arguments)
+        finally:
+            statements.append(time.monotonic() - began)
+
+    began = time.monotonic()
+    with connection.execute_wrapper(timed):
+        assert remove() == 10
+    assert sum(statements) <= 0.3 * (time.monotonic() - began)
+
+
+def test_a_pause_ends_at_the_deadline(settings: Any) -> None:
+    settings.SWEEP_LIMIT = 1
+    succeeded(keeping(30), "old", "older", days=31)
+    began = time.monotonic()
+    assert retention.remove(seconds=0) == 1
+    assert time.monotonic() - began < 5
+    assert len(kept()) == 1

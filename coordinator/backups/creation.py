@@ -1,0 +1,156 @@
+"""Makes a backup beside running processes, without holding up any of them."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+
+from coordinator.backups import manifest, programs
+from coordinator.backups.errors import BackupError
+from coordinator.backups.manifest import BLOBS, DUMP, Blob, File, HashingFile, Manifest
+from releases.artifacts import blob_lock
+from releases.artifacts.store import ArtifactStore, artifact_store
+
+_ROWS = 1000
+_BLOBS = "SELECT digest, size FROM releases_blob WHERE state = 'SOUND' ORDER BY digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a backup contains. `unreadable` has the digests of blobs that the store lost or altered unnoticed."""
+
+    manifest: Manifest
+    unreadable: tuple[str, ...]
+
+
+def create(target: Path) -> Made:
+    """Make a backup in the new folder `target`. Raises `BackupError` or `ArtifactStoreUnavailable`, and leaves none.
+
+    The database is that of one moment. Blobs never change, and none is removed meanwhile. Those of a store of this
+    host are copied. Those of a storage server are only listed, and their sizes are compared.
+    """
+    unfinished = _begin(target)
+    try:
+        with blob_lock.no_removals() as held:
+            if not held:
+                raise BackupError("Another backup of this installation is running.")
+            made = _fill(unfinished)
+        unfinished.rename(target)
+        _sync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return made
+
+
+def _begin(target: Path) -> Path:
+    """Return a new folder beside `target`, whose name shows that the backup is not finished."""
+    if target.exists():
+        raise BackupError(f"{target} exists already. A backup never overwrites anything.")
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    try:
+        unfinished.mkdir(mode=0o700)
+    except FileExistsError:
+        raise BackupError(f"{unfinished} exists: another backup runs, or was killed. Remove it in that case.") from None
+    except OSError as error:
+        raise BackupError(f"{unfinished} cannot be created: {error.strerror}.") from error
+    return unfinished
+
+
+def _fill(folder: Path) -> Made:
+    store = artifact_store()
+    with _snapshot() as (database, snapshot):
+        migrations = [f"{app}.{name}" for app, name in database.execute(_MIGRATIONS)]
+        [created_at] = database.execute("SELECT now()::text").fetchone() or [""]
+        listed, count, size = _list_blobs(database, folder, store)
+        dumped = programs.dump(database, snapshot, folder / DUMP)
+        server_version = database.info.server_version
+    unreadable = tuple(_copied(folder, store))
+    made = Manifest(
+        version=version("durable-coordinator"),
+        created_at=str(created_at),
+        postgresql=server_version // 10_000,
+        migrations=migrations,
+        store=settings.ARTIFACT_STORE,
+        blobs_included=not store.is_remote,
+        blob_count=count,
+        blob_bytes=size,
+        files={DUMP: dumped, BLOBS: listed},
+    )
+    manifest.write(folder, made)
+    _sync_folder(folder)
+    return Made(made, unreadable)
+
+
+_MIGRATIONS = "SELECT app, name FROM django_migrations ORDER BY id"
+
+
+@contextmanager
+def _snapshot() -> Iterator[tuple[psycopg.Connection, str]]:
+    """Yield a connection in a transaction that reads one snapshot, and the name by which others can read it, too."""
+    parameters = {
+        **connection.get_connection_params(),
+        "cursor_factory": psycopg.Cursor,
+    }
+    with psycopg.connect(**parameters) as database:
+        database.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        database.read_only = True
+        [name] = database.execute("SELECT pg_export_snapshot()").fetchone() or [""]
+        yield database, str(name)
+
+
+def _list_blobs(database: psycopg.Connection, folder: Path, store: ArtifactStore) -> tuple[File, int, int]:
+    """Write the blobs of the snapshot to a file. Return the file, and the number and the size of the blobs."""
+    file, count, total = HashingFile(folder / BLOBS), 0, 0
+    with database.cursor("blobs") as rows:
+        rows.itersize = _ROWS
+        for digest, size in rows.execute(_BLOBS):
+            blob = Blob(digest=digest, size=size, key=store.key(digest))
+            file.write(json.dumps(blob.model_dump()).encode() + b"\n")
+            count, total = count + 1, total + size
+    return file.finish(), count, total
+
+
+def _copied(folder: Path, store: ArtifactStore) -> Iterator[str]:
+    """Copy each blob, or look it up in a remote store. Yield the digests of those that are not as recorded."""
+    for blob in manifest.blobs(folder):
+        if store.is_remote:
+            stat = store.stat(blob.digest)
+            sound = stat is not None and stat.size == blob.size
+        else:
+            sound = _copy(folder, store, blob)
+        if not sound:
+            yield blob.digest
+
+
+def _copy(folder: Path, store: ArtifactStore, blob: Blob) -> bool:
+    """Copy one blob. Return False, and keep no copy, if its bytes do not have the digest."""
+    source = store.read(blob.digest)
+    if source is None:
+        return False
+    path = manifest.blob_path(folder, blob.digest)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with source:
+        copy = HashingFile(path)
+        while chunk := source.read(manifest.CHUNK):
+            copy.write(chunk)
+        sound = f"sha256:{copy.finish().sha256}" == blob.digest
+    if not sound:
+        path.unlink()
+    return sound
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

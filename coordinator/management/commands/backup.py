@@ -1,0 +1,50 @@
+"""`coordinator backup FOLDER`: writes the database, and the artifacts of a local store, into a new folder."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from coordinator.backups.creation import create
+from coordinator.backups.errors import BackupError
+from releases.errors import ArtifactStoreUnavailable
+from tenancy import audit
+
+
+class Command(BaseCommand):
+    help = (
+        "Write the database, and the artifacts of a local store, into a new folder. Run it as the owner of the tables,"
+        " while the processes run. It contains no settings: keep SECRET_KEY, WORKER_SECRET and the others elsewhere."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("folder", type=Path, help="must not exist; it appears when the backup is complete")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        folder: Path = options["folder"].absolute()
+        try:
+            made = create(folder)
+        except BackupError as error:
+            raise CommandError(str(error)) from error
+        except ArtifactStoreUnavailable as error:
+            raise CommandError(error.detail) from error
+        found = made.manifest
+        audit.record(
+            "backup.create",
+            tenant=None,
+            actor="coordinator backup",
+            object_type="backup",
+            object=folder.name,
+            snapshot=found.created_at,
+            blobs=found.blob_count,
+        )
+        where = "in the backup" if found.blobs_included else f"that stay in the store ({found.store})"
+        self.stdout.write(
+            f"{folder}: the database of {found.created_at}, and {found.blob_count} artifacts of"
+            f" {found.blob_bytes:,} bytes {where}"
+        )
+        if made.unreadable:
+            raise CommandError(
+                f"The backup is complete except for {len(made.unreadable)} artifacts that are missing or damaged in"
+                f" the store: {', '.join(made.unreadable[:5])}. Run coordinator scrub_artifacts."
+            )

@@ -1,0 +1,50 @@
+"""`coordinator restore FOLDER`: restores a backup into an empty database."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from coordinator.backups.errors import BackupError
+from coordinator.backups.restoration import restore
+from releases.errors import ArtifactStoreUnavailable
+from tenancy import audit
+
+
+class Command(BaseCommand):
+    help = (
+        "Restore a backup into an empty database and the artifact store. Verifies all checksums first. Run it as the"
+        " owner, with the settings of the installation that made the backup, before its processes start."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("folder", type=Path)
+        parser.add_argument(
+            "--allow-missing-artifacts",
+            action="store_true",
+            help="restore although artifacts are missing; their releases wait until the bytes are uploaded again",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        folder: Path = options["folder"].absolute()
+        try:
+            restored = restore(folder, allow_missing=options["allow_missing_artifacts"])
+        except BackupError as error:
+            raise CommandError(str(error)) from error
+        except ArtifactStoreUnavailable as error:
+            raise CommandError(error.detail) from error
+        found = restored.manifest
+        audit.record(
+            "backup.restore",
+            tenant=None,
+            actor="coordinator restore",
+            object_type="backup",
+            object=folder.name,
+            snapshot=found.created_at,
+            missing=len(restored.missing),
+        )
+        self.stdout.write(
+            f"The database is that of {found.created_at}, with {found.blob_count - len(restored.missing)} artifacts."
+            " Empty the broker, then start the processes: what was in flight runs again."
+        )

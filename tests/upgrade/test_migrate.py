@@ -1,0 +1,145 @@
+"""`coordinator migrate` beside running processes: one at a time, without holding up queries, and clear about itself."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from coordinator import pending_migrations
+from coordinator.management.commands.migrate import LOCK
+from embedded.product import Product
+from tests.broker import broker_urls
+from tests.building import eventually
+from tests.database_template import connected_to, database
+from tests.servers import NUMBER, ordinary_url
+
+TABLE = "executions_execution"
+INDEX = "execution_by_person"
+"""The last migration of version 0.1.0 builds this index. While it builds, writes to the table wait."""
+
+
+@pytest.fixture
+def older(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+    """A database that lacks the last migration of version 0.1.0, to which Django is connected."""
+    with django_db_blocker.unblock(), database(f"test_{NUMBER}_older") as name, connected_to(name):
+        call_command("migrate", "executions", "0018", verbosity=0)
+        yield name
+
+
+@contextmanager
+def another_session() -> Iterator[psycopg.Connection]:
+    with psycopg.connect(**connection.get_connection_params()) as session:
+        yield session
+
+
+def has_index() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_class WHERE relname = %s", [INDEX])
+        return bool(cursor.rowcount == 1)
+
+
+def migrate() -> str:
+    output = StringIO()
+    call_command("migrate", verbosity=0, stderr=output)
+    return output.getvalue()
+
+
+def health(product: Product) -> str:
+    """Return what the readiness probe says about the migrations, and its status."""
+    try:
+        response = requests.get(f"{product.url}/health/ready", timeout=5)
+    except requests.RequestException:
+        return ""
+    return f"{response.json()['migrations']} of {response.status_code}"
+
+
+def test_a_migration_waits_its_turn_without_holding_up_queries(older: str, settings: Any) -> None:
+    settings.MIGRATION_LOCK_SECONDS = 0.2
+    slowest = 0.0
+
+    def submit_as_others(done: threading.Event) -> None:
+        nonlocal slowest
+        with another_session() as writer:
+            while not done.is_set():
+                began = time.monotonic()
+                writer.execute(f"UPDATE {TABLE} SET input = input WHERE id IS NULL")
+                writer.commit()
+                slowest = max(slowest, time.monotonic() - began)
+                time.sleep(0.01)
+
+    migrated = threading.Event()
+    others = threading.Thread(target=submit_as_others, args=(migrated,))
+    with another_session() as long:
+        long.execute(f"LOCK TABLE {TABLE} IN ROW EXCLUSIVE MODE")
+        release = threading.Timer(2, long.rollback)
+        for thread in (others, release):
+            thread.start()
+        output = migrate()
+        migrated.set()
+        for thread in (others, release):
+            thread.join()
+    assert "A lock was not available" in output
+    assert has_index()
+    assert 0 < slowest < 1.5
+
+
+def test_a_migration_that_gets_no_lock_says_so_and_applies_nothing(older: str, settings: Any) -> None:
+    settings.MIGRATION_LOCK_SECONDS = 0.1
+    settings.MIGRATION_RETRY_SECONDS = 0.2
+    with another_session() as long:
+        long.execute(f"LOCK TABLE {TABLE} IN ROW EXCLUSIVE MODE")
+        with pytest.raises(CommandError, match=r"got no lock within 0\.2 s"):
+            migrate()
+    assert not has_index()
+    assert pending_migrations.pending(connection) == ["executions.0019_submitted_by_people"]
+
+
+def test_only_one_process_migrates_at_a_time(older: str, settings: Any) -> None:
+    settings.MIGRATION_RETRY_SECONDS = 0.2
+    with another_session() as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        with pytest.raises(CommandError, match="Another process still migrates"):
+            migrate()
+    assert not has_index()
+    migrate()
+    assert has_index()
+
+
+def test_the_limits_of_a_migration_end_with_it(older: str) -> None:
+    migrate()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
+        assert cursor.fetchone() == ("0", "0")
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+        assert cursor.fetchone() == (0,)
+
+
+def test_a_newer_process_waits_for_the_migrations_and_an_older_one_does_not_mind_them(
+    older: str, tmp_path: Any
+) -> None:
+    product = Product(tmp_path, {"DATABASE_URL": ordinary_url(older), **broker_urls()}, {}, web_processes=1)
+    try:
+        control = product.start_control_worker()
+        assert control.wait(60) == 1
+        assert "lacks 1 migrations" in control.log_tail()
+        assert "executions.0019_submitted_by_people. Run coordinator migrate" in control.log_tail()
+        product.children.started.clear()
+        product.collect_static_files()
+        web = product.start_web()
+        eventually(lambda: "DOWN" in health(product), what="an answer of the readiness probe")
+        assert health(product) == "DOWN of 503"
+        assert "Run coordinator migrate with this version first" in web.log.read_text()
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('tenancy', '9999_new', now())")
+        migrate()
+        eventually(lambda: health(product) == "UP of 200", what="ready")
+    finally:
+        product.stop()

@@ -1,0 +1,109 @@
+"""Migrations of a release never change, and newer ones let the processes of that release go on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import psycopg
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from psycopg import sql
+from pytest_django import DjangoDbBlocker
+
+from embedded.product import PROJECT
+from foundation.database.postgresql.rights import EVERY_COLUMN, RIGHTS
+from tests.database_template import connected_to
+from tests.servers import NUMBER
+from tests.upgrade import lint, released
+
+RELEASED = {(path.partition("/")[0], Path(path).stem) for path in released.recorded()}
+
+
+@pytest.fixture
+def empty_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Connect Django to an empty database."""
+    name = f"test_{NUMBER}_empty"
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    with django_db_blocker.unblock(), psycopg.connect(**connection.get_connection_params(), autocommit=True) as server:
+        server.execute(drop)
+        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        with connected_to(name):
+            yield
+        server.execute(drop)
+
+
+def test_the_migrations_of_a_release_are_unchanged() -> None:
+    present = released.migrations(PROJECT)
+    assert {path: present.get(path) for path in released.recorded()} == released.recorded()
+
+
+def test_the_recorded_release_is_the_last_one() -> None:
+    name, _ = released.last_release_commit()
+    assert released.DIGESTS.read_text().startswith(f"# Migrations of {name}.")
+
+
+def test_newer_migrations_are_safe(empty_database: None) -> None:
+    excused = lint.exceptions()
+    found = [
+        f"{new.name}:{each.line} {each.rule}: {each.message}"
+        for new in lint.new_migrations(RELEASED)
+        for each in lint.problems(new.sql, atomic=new.atomic)
+        if each.rule not in excused.get(new.name, ())
+    ]
+    assert found == []
+
+
+def test_each_exception_names_a_newer_migration() -> None:
+    newer = {path.removesuffix(".py").replace("/migrations/", ".") for path in released.migrations(PROJECT)} - {
+        ".".join(each) for each in RELEASED
+    }
+    assert set(lint.exceptions()) <= newer
+
+
+def test_an_unsafe_migration_is_found(empty_database: None) -> None:
+    """The last migration of version 0.1.0 builds an index while submissions wait."""
+    older = RELEASED - {("executions", "0019_submitted_by_people")}
+    for new in lint.new_migrations(older):
+        if new.name == "executions.0019_submitted_by_people":
+            break
+    assert [each.rule for each in lint.problems(new.sql, atomic=True)] == ["require-concurrent-index-creation"]
+    call_command("migrate", verbosity=0)
+
+
+@pytest.mark.parametrize(
+    ("statement", "atomic", "rule"),
+    [
+        ("ALTER TABLE executions_worker DROP COLUMN capacity;", True, "ban-drop-column"),
+        ("ALTER TABLE executions_worker RENAME COLUMN capacity TO room;", True, "renaming-column"),
+        ("ALTER TABLE executions_worker ADD COLUMN room integer NOT NULL;", True, "adding-required-field"),
+        ('ALTER TABLE "executions_worker" ALTER COLUMN "room" DROP DEFAULT;', True, "default-dropped"),
+        ("ALTER TABLE executions_worker ALTER COLUMN room TYPE bigint;", True, "changing-column-type"),
+        ("ALTER TABLE executions_worker ADD CONSTRAINT x CHECK (room > 0);", True, "constraint-missing-not-valid"),
+        ("UPDATE executions_worker SET room = 1;", False, "not-atomic"),
+    ],
+)
+def test_each_unsafe_statement_is_found(statement: str, atomic: bool, rule: str) -> None:
+    assert rule in [each.rule for each in lint.problems(statement, atomic=atomic)]
+
+
+def test_safe_statements_are_accepted() -> None:
+    added = """
+        ALTER TABLE "executions_worker" ADD COLUMN "room" integer DEFAULT 0 NOT NULL;
+        CREATE TABLE "t" ("id" bigint NOT NULL PRIMARY KEY, "room" integer NOT NULL);
+        CREATE INDEX "i" ON "t" ("room");
+    """
+    assert lint.problems(added, atomic=True) == []
+    assert lint.problems('CREATE INDEX CONCURRENTLY "i" ON "executions_worker" ("room");', atomic=False) == []
+
+
+def test_the_application_role_keeps_every_right_that_the_last_release_uses() -> None:
+    """The processes of the last release go on after the newer version has granted its rights."""
+    before = ModuleType("rights")
+    before.__dict__["__name__"] = "released_rights"
+    exec(released.released_file("foundation/database/postgresql/rights.py"), before.__dict__)
+    for table, rights in before.RIGHTS.items():
+        now = RIGHTS[table]
+        assert rights.delete <= now.delete, table
+        for was, is_now in ((rights.insert, now.insert), (rights.update, now.update)):
+            assert is_now == EVERY_COLUMN or set(was.split()) <= set(is_now.split()), table
