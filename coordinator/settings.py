@@ -102,6 +102,9 @@ MAVEN_SECONDS = env.number("MAVEN_SECONDS", 300, least=0.1)
 MAVEN_CA_FILE = env.certificates("MAVEN_CA_FILE")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 WEB_SLOTS = env.integer("WEB_SLOTS", 16)
+WEB_HOST = env.text("WEB_HOST", "127.0.0.1")
+WEB_PORT = env.integer("WEB_PORT", 8000, least=1, most=65_535)
+WEB_PROCESSES = env.integer("WEB_PROCESSES", 2, least=1, most=64)
 
 SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
 WEB_DISPATCHES = env.flag("WEB_DISPATCHES", True)
@@ -430,6 +433,7 @@ CELERY_BEAT_SCHEDULE = {
 if ORPHAN_SWEEP:
     CELERY_BEAT_SCHEDULE["remove-orphans"] = {"task": "releases.remove_orphans", "schedule": timedelta(hours=1)}
 
+LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -447,7 +451,7 @@ LOGGING = {
     },
     "root": {
         "handlers": ["stderr"],
-        "level": env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"),
+        "level": LOG_LEVEL,
     },
 }
 

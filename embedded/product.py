@@ -17,20 +17,6 @@ PROJECT = Path(__file__).resolve().parents[1]
 """The folder of the product's packages: the checkout, or `site-packages` if the wheel is installed."""
 BIN = Path(sys.executable).parent
 STARTUP_SECONDS = 60.0
-WEB_OPTIONS = (
-    "--host=127.0.0.1",
-    # Most threads only wait for request bodies. WEB_SLOTS is the number of requests handled at once.
-    "--blocking-threads=544",
-    # At least CONN_MAX_AGE, so that threads do not end before their database connections are too old.
-    "--blocking-threads-idle-timeout=60",
-    "--http=1",
-    # Also the limit for idle connections. A proxy must close them earlier.
-    "--http1-header-read-timeout=60000",
-    # The connections of one process, most of which are idle.
-    "--backpressure=1000",
-    "--respawn-failed-workers",
-    "--workers-kill-timeout=30",
-)
 
 
 class Product:
@@ -106,21 +92,18 @@ class Product:
 
     @property
     def web_command(self) -> list[str]:
-        options = [f"--port={self.port}", f"--workers={self.web_processes}", *WEB_OPTIONS]
-        return ["granian", "--interface=wsgi", "coordinator.wsgi:application", *options]
+        options = [f"--port={self.port}", f"--processes={self.web_processes}"]
+        return ["coordinator", "run", "web", "--host=127.0.0.1", *options]
 
     def start_web(self) -> Child:
         return self._start("web", *self.web_command)
 
     def start_control_worker(self, name: str = "control-worker") -> Child:
         """Start a control worker. Each one needs a different `name`, which is its node name in Celery."""
-        options = ["--loglevel=INFO"]
-        node = f"--hostname={name}@%h"
-        return self._start(name, "celery", "-A", "coordinator.celery", "worker", *options, node)
+        return self._start(name, "coordinator", "run", "control", f"--name={name}")
 
     def start_clock(self) -> Child:
-        schedule = f"--schedule={self.folder / 'clock'}"
-        return self._start("clock", "celery", "-A", "coordinator.celery", "beat", schedule, "--pidfile=")
+        return self._start("clock", "coordinator", "run", "clock", f"--schedule={self.folder / 'clock'}")
 
     def start_worker(
         self,
