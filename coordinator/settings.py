@@ -106,6 +106,9 @@ MAVEN_SECONDS = env.number("MAVEN_SECONDS", 300, least=0.1)
 MAVEN_CA_FILE = env.certificates("MAVEN_CA_FILE")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 WEB_SLOTS = env.integer("WEB_SLOTS", 16)
+WEB_HOST = env.text("WEB_HOST", "127.0.0.1")
+WEB_PORT = env.integer("WEB_PORT", 8000, least=1, most=65_535)
+WEB_PROCESSES = env.integer("WEB_PROCESSES", 2, least=1, most=64)
 
 SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
 WEB_DISPATCHES = env.flag("WEB_DISPATCHES", True)
@@ -478,7 +481,8 @@ METRICS_MAX_SERIES = env.integer("METRICS_MAX_SERIES", 500)
 METRICS_FOLDER = env.text("METRICS_FOLDER", "")
 
 LOG_FORMAT = env.choice("LOG_FORMAT", logs.FORMS, "text")
-LOGGING = logs.configuration(LOG_FORMAT, env.choice("LOG_LEVEL", logs.LEVELS, "INFO"))
+LOG_LEVEL = env.choice("LOG_LEVEL", logs.LEVELS, "INFO")
+LOGGING = logs.configuration(LOG_FORMAT, LOG_LEVEL)
 
 try:
     env.raise_problems()

@@ -17,20 +17,6 @@ PROJECT = Path(__file__).resolve().parents[1]
 """The folder of the product's packages: the checkout, or `site-packages` if the wheel is installed."""
 BIN = Path(sys.executable).parent
 STARTUP_SECONDS = 60.0
-WEB_OPTIONS = (
-    "--host=127.0.0.1",
-    # Most threads only wait for request bodies. WEB_SLOTS is the number of requests handled at once.
-    "--blocking-threads=544",
-    # At least CONN_MAX_AGE, so that threads do not end before their database connections are too old.
-    "--blocking-threads-idle-timeout=60",
-    "--http=1",
-    # Also the limit for idle connections. A proxy must close them earlier.
-    "--http1-header-read-timeout=60000",
-    # The connections of one process, most of which are idle.
-    "--backpressure=1000",
-    "--respawn-failed-workers",
-    "--workers-kill-timeout=30",
-)
 
 
 class Product:
@@ -113,19 +99,8 @@ class Product:
 
     @property
     def web_command(self) -> list[str]:
-        options = [f"--port={self.port}", f"--workers={self.web_processes}", *WEB_OPTIONS]
-        if self.logs_json:
-            options.append(f"--log-config={PROJECT / 'coordinator' / 'granian-logging.json'}")
-        return ["granian", "--interface=wsgi", "coordinator.wsgi:application", *options]
-
-    @property
-    def logs_json(self) -> bool:
-        return self.settings.get("LOG_FORMAT") == "json"
-
-    @property
-    def celery(self) -> list[str]:
-        """The command of Celery. Its banner is no line of JSON."""
-        return ["celery", *(["--quiet"] if self.logs_json else []), "-A", "coordinator.celery"]
+        options = [f"--port={self.port}", f"--processes={self.web_processes}"]
+        return ["coordinator", "run", "web", "--host=127.0.0.1", *options]
 
     def start_web(self) -> Child:
         return self._start("web", *self.web_command)
@@ -135,13 +110,11 @@ class Product:
 
         Each one needs a different `name`, which is its node name in Celery.
         """
-        options = ["--loglevel=INFO", *([f"--queues={','.join(queues)}"] if queues else [])]
-        node = f"--hostname={name}@%h"
-        return self._start(name, *self.celery, "worker", *options, node)
+        options = [f"--queues={','.join(queues)}"] if queues else []
+        return self._start(name, "coordinator", "run", "control", f"--name={name}", *options)
 
     def start_clock(self) -> Child:
-        schedule = f"--schedule={self.folder / 'clock'}"
-        return self._start("clock", *self.celery, "beat", schedule, "--pidfile=")
+        return self._start("clock", "coordinator", "run", "clock", f"--schedule={self.folder / 'clock'}")
 
     def start_worker(
         self,

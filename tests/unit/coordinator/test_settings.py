@@ -94,9 +94,11 @@ BY_NAME = {
     "SESSION_IDLE_SECONDS": ["0", "86401"],
     "SESSION_MAX_SECONDS": ["2592001"],
     "LOGIN_WINDOW_SECONDS": ["0.5", "86401"],
+    "WEB_PORT": ["0", "65536"],
+    "WEB_PROCESSES": ["0", "65"],
 }
 ANY_VALUE = {
-    *("ARTIFACT_ROOT", "STATIC_ROOT", "S3_BUCKET", "S3_PREFIX", "S3_REGION", "PAYLOAD_TYPE_PREFIXES"),
+    *("ARTIFACT_ROOT", "STATIC_ROOT", "S3_BUCKET", "S3_PREFIX", "S3_REGION", "PAYLOAD_TYPE_PREFIXES", "WEB_HOST"),
     *("S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "REST_WORKER_SECRET", "REST_WORKER_NON_RETRYABLE"),
     *("TPF_ADMIN_TOKEN", "TPF_CONTROL_PLANE_TOKEN", "DATABASE_APPLICATION_ROLE"),
     *("DATABASE_OWNER_PASSWORD", "DATABASE_APPLICATION_PASSWORD"),
@@ -281,8 +283,9 @@ def test_missing_settings_are_reported_at_once() -> None:
         [str(Path(BIN) / "celery"), "-A", "coordinator.celery", "worker"],
         [str(Path(BIN) / "celery"), "-A", "coordinator.celery", "beat"],
         [str(Path(BIN) / "granian"), "--interface=wsgi", "coordinator.wsgi:application", "--port=1"],
+        [str(Path(BIN) / "coordinator"), "run", "web"],
     ],
-    ids=["check", "migrate", "worker", "beat", "web"],
+    ids=["check", "migrate", "worker", "beat", "web", "run"],
 )
 def test_every_process_ends_with_the_list(command: list[str]) -> None:
     lines = refused(command, LOG_LEVEL=f"loud{MARK}", SWEEP_SECONDS="1e20")

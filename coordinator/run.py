@@ -1,0 +1,106 @@
+"""`coordinator run PROCESS`: starts a process of the coordinator with the options that it needs.
+
+The started program replaces this one, so a supervisor signals it directly. Options that this module does not know are
+passed on to it. Invalid settings are reported before it starts.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+BIN = Path(sys.executable).parent
+GRANIAN = ("granian", "--interface=wsgi", "coordinator.wsgi:application")
+GRANIAN_LOGGING = Path(__file__).with_name("granian-logging.json")
+WEB_OPTIONS = (
+    # Most threads only wait for request bodies. WEB_SLOTS is the number of requests handled at once.
+    "--blocking-threads=544",
+    # At least CONN_MAX_AGE, so that threads do not end before their database connections are too old.
+    "--blocking-threads-idle-timeout=60",
+    "--http=1",
+    # Also the limit for idle connections. A proxy must close them earlier.
+    "--http1-header-read-timeout=60000",
+    # The connections of one process, most of which are idle.
+    "--backpressure=1000",
+    "--respawn-failed-workers",
+    "--workers-kill-timeout=30",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of the coordinator: a line of help, the options of `coordinator run`, and the command they make."""
+
+    summary: str
+    declare: Callable[[argparse.ArgumentParser], None]
+    command: Callable[[argparse.Namespace], list[str]]
+
+
+def _declare_web(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="the address to listen at (WEB_HOST)")
+    parser.add_argument("--port", type=int, help="the port to listen at (WEB_PORT)")
+    parser.add_argument("--processes", type=int, help="the number of processes that handle requests (WEB_PROCESSES)")
+
+
+def _web(options: argparse.Namespace) -> list[str]:
+    host = options.host or settings.WEB_HOST
+    port = options.port or settings.WEB_PORT
+    processes = options.processes or settings.WEB_PROCESSES
+    logs = [f"--log-config={GRANIAN_LOGGING}"] if settings.LOG_FORMAT == "json" else []
+    return [*GRANIAN, f"--host={host}", f"--port={port}", f"--workers={processes}", *WEB_OPTIONS, *logs]
+
+
+def _declare_control(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--queues", help="the queues to serve, separated by commas; all of them by default")
+    parser.add_argument("--concurrency", type=int, help="the number of threads; 12 by default")
+    parser.add_argument("--name", default="control-worker", help="distinguishes control workers on one host")
+
+
+def _control(options: argparse.Namespace) -> list[str]:
+    queues = [f"--queues={options.queues}"] if options.queues else []
+    threads = [f"--concurrency={options.concurrency}"] if options.concurrency else []
+    return [*_celery("worker"), f"--hostname={options.name}@%h", *queues, *threads]
+
+
+def _celery(command: str) -> list[str]:
+    # Celery's banner is no line of JSON.
+    quiet = ["--quiet"] if settings.LOG_FORMAT == "json" else []
+    return ["celery", *quiet, "-A", "coordinator.celery", command, f"--loglevel={settings.LOG_LEVEL}"]
+
+
+def _declare_clock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--schedule", help="a file that keeps the last run of each job; in memory by default")
+
+
+def _clock(options: argparse.Namespace) -> list[str]:
+    # All jobs are idempotent and frequent, so a clock that forgets when they ran last does no harm.
+    kept = f"--schedule={options.schedule}" if options.schedule else "--scheduler=celery.beat:Scheduler"
+    return [*_celery("beat"), kept, "--pidfile="]
+
+
+PROCESSES = {
+    "web": Process("the admin and REST", _declare_web, _web),
+    "control": Process("a control worker: verifies, dispatches, records, sweeps", _declare_control, _control),
+    "clock": Process("the clock: sends periodic tasks", _declare_clock, _clock),
+}
+
+
+def command_of(arguments: Sequence[str]) -> list[str]:
+    """Return the command that `coordinator run` executes with these arguments. Exits with 2 if they are invalid."""
+    parser = argparse.ArgumentParser(prog="coordinator run", allow_abbrev=False, description=__doc__)
+    choices = parser.add_subparsers(dest="process", required=True)
+    for name, process in PROCESSES.items():
+        choice = choices.add_parser(name, help=process.summary, description=process.summary, allow_abbrev=False)
+        process.declare(choice)
+    options, passed_on = parser.parse_known_args(arguments)
+    return [*PROCESSES[options.process].command(options), *passed_on]
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Replace this program with the process that `arguments` name. Does not return."""
+    program, *options = command_of(arguments)
+    os.execv(BIN / program, [program, *options])  # noqa: S606 # nosec B606 - one of the two programs above
