@@ -1,11 +1,19 @@
-"""The command `coordinator`: Django's management commands with the coordinator's settings."""
+"""The command `coordinator`: the commands that use the REST API, and Django's management commands."""
 
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+from coordinator.command_line.words import WORDS
 
 
 def main() -> None:
+    """Run a command. Those of `coordinator.command_line` load neither Django nor the coordinator's settings."""
+    if (sys.argv[1:2] and sys.argv[1] in WORDS) or "_COORDINATOR_COMPLETE" in os.environ:
+        from coordinator.command_line.app import main as run
+
+        run()
+        return
+    from django.core.management import execute_from_command_line
+
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
     execute_from_command_line(sys.argv)
