@@ -36,8 +36,8 @@ _CONNECTION: Final = [
     _shared("output", Form, Form.TABLE, "How results are printed."),
 ]
 _WATCH: Final = _shared("watch", float, 0.0, "Repeat every so many seconds, until Ctrl-C.", min=0.0)
-_DRY_RUN: Final = _shared("dry_run", bool, False, "Say what would be done, and do nothing.", is_flag=True)
-_YES: Final = _shared("yes", bool, False, "Do not ask for a confirmation.", is_flag=True)
+_DRY_RUN: Final = _shared("dry_run", bool, False, "Say what would be done, and do nothing.")
+_YES: Final = _shared("yes", bool, False, "Do not ask for a confirmation.")
 
 Command = Callable[..., int | None]
 """Takes the session, then its own arguments. Returns an exit status other than 0 for a negative answer."""

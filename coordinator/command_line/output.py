@@ -84,11 +84,9 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(
-            *[Text(title) for title in titles] or ["", ""], box=None, show_header=bool(titles), pad_edge=False
-        )
-        for column in table.columns:
-            column.overflow = "fold"
+        table = Table(box=None, show_header=bool(titles), pad_edge=False)
+        for title in titles or ["", ""]:
+            table.add_column(title, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         Console(markup=False, highlight=False, emoji=False).print(table)

@@ -27,7 +27,7 @@ TakeOver = Annotated[bool, typer.Option("--take-over", help="Also if another per
 @reading(app, "list")
 def list_questions(
     session: Session,
-    status: Annotated[str | None, typer.Option(help='Only with this status; "" for all.')] = None,
+    status: Annotated[str, typer.Option(help='Only with this status; "" for all.')] = "pending",
     pipeline: OfPipeline = None,
     execution: Annotated[str | None, typer.Option(help="Only of this execution.")] = None,
     group: Annotated[str | None, typer.Option(help="Only for this group.")] = None,
