@@ -54,7 +54,7 @@ class CommandLine:
         return self(*arguments, "--output=json").json
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [BIN / "coordinator", *arguments]
+        command: list[str | Path] = [BIN / "coordinator", *arguments]
         return subprocess.Popen(command, env=self._environment(), cwd=self.home, stdout=subprocess.PIPE, text=True)
 
     def on_a_terminal(self, *arguments: str, typed: str = "", columns: int = 120) -> Done:

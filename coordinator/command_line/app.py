@@ -7,6 +7,7 @@ from typing import Final
 import typer
 
 from coordinator.command_line import (
+    alerts,
     audit,
     campaigns,
     executions,
@@ -14,6 +15,7 @@ from coordinator.command_line import (
     gradual,
     keys,
     login,
+    members,
     overview,
     pipelines,
     questions,
@@ -21,6 +23,7 @@ from coordinator.command_line import (
     requests,
     workers,
 )
+from coordinator.command_line.apply import command as apply
 
 HELP: Final = """Operate the releases and executions of a coordinator over its REST API.
 
@@ -31,11 +34,26 @@ HELP: Final = """Operate the releases and executions of a coordinator over its R
 def tree() -> typer.Typer:
     """Return the tree of commands."""
     root = typer.Typer(name="coordinator", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False)
-    nouns = (releases, requests, gradual, executions, failures, campaigns, questions, workers, pipelines, keys, audit)
+    nouns = (
+        releases,
+        requests,
+        gradual,
+        executions,
+        failures,
+        campaigns,
+        questions,
+        workers,
+        pipelines,
+        keys,
+        members,
+        alerts,
+        audit,
+    )
     for each in nouns:
         root.add_typer(each.app)
     overview.add_to(root)
     login.add_to(root)
+    apply.add_to(root)
     root.add_typer(login.app)
     return root
 

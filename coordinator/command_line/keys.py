@@ -8,7 +8,7 @@ import typer
 from coordinator.command_line.arguments import Limit, Reason
 from coordinator.command_line.client import Request, path
 from coordinator.command_line.commands import changing, noun, reading
-from coordinator.command_line.errors import CommandError
+from coordinator.command_line.key_files import public_key
 from coordinator.command_line.session import Session
 
 app = noun("keys", "List, add and revoke trusted keys.")
@@ -19,7 +19,6 @@ _COLUMNS: Final = [
     ("ADDED", "addedAt"),
     ("REVOKED", "revocation.revokedAt"),
 ]
-LARGEST_KEY: Final = 10_000
 
 
 @reading(app, "list")
@@ -48,15 +47,3 @@ def revoke(
     """Trust the signatures of a key no longer. This needs a reason."""
     body = {"reason": reason}
     session.act(Request("POST", path("trusted-keys", key, "revoke"), body=body), f"Revoke the key {key} for good?")
-
-
-def public_key(file: Path) -> str:
-    """Return the PEM text in a file. Raises `CommandError`; also for a private key, which must not be sent."""
-    try:
-        with file.open(encoding="utf-8") as opened:
-            text = opened.read(LARGEST_KEY)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file} cannot be read ({type(error).__name__})") from None
-    if "PRIVATE" in text:
-        raise CommandError(f"{file} contains a private key; give the public one")
-    return text

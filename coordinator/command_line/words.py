@@ -5,7 +5,20 @@ from typing import Final
 WORDS: Final = frozenset(
     {
         *("releases", "requests", "gradual", "executions", "failures", "campaigns", "questions", "workers"),
-        *("pipelines", "keys", "audit", "status", "stranded", "drift", "holds", "login", "profiles"),
+        *(
+            "pipelines",
+            "keys",
+            "members",
+            "alerts",
+            "apply",
+            "audit",
+            "status",
+            "stranded",
+            "drift",
+            "holds",
+            "login",
+            "profiles",
+        ),
         *("--help", "--install-completion", "--show-completion"),
     }
 )

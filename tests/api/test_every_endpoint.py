@@ -70,6 +70,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "workers/{pipeline_id}/{worker_id}/drain"): {"reason": "new disk"},
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): {"reason": "new disk"},
+    ("POST", "members"): {"username": "eva", "role": "viewer"},
+    ("POST", "members/remove"): {"username": "eva", "role": "viewer"},
     ("POST", "artifact-uploads"): {"digest": "sha256:" + "0" * 64, "size": 1},
     ("POST", "/api/v1/resume"): {"resumeToken": "a.b", "response": {}},
 }
@@ -94,6 +96,7 @@ LISTS = [
         "trusted-keys",
         "deployments",
         "audit",
+        "members",
         "activation-requests",
     }
 ]
