@@ -1,12 +1,20 @@
-"""The command `coordinator`: Django's management commands with the coordinator's settings, and `coordinator run`."""
+"""The command `coordinator`: the commands that use the REST API, `coordinator run`, and Django's management commands."""
 
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+from coordinator.command_line.words import WORDS
 
 
 def main() -> None:
+    """Run a command. Those of `coordinator.command_line` load neither Django nor the coordinator's settings."""
+    if (sys.argv[1:2] and sys.argv[1] in WORDS) or "_COORDINATOR_COMPLETE" in os.environ:
+        from coordinator.command_line.app import main as run
+
+        run()
+        return
+    from django.core.management import execute_from_command_line
+
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
     if sys.argv[1:2] == ["run"]:
         from coordinator.run import run  # needs Django's settings

@@ -13,6 +13,7 @@ SPECTACULAR_SETTINGS = {
     "APPEND_COMPONENTS": {"schemas": {"Problem": PROBLEM}},
     "ENUM_NAME_OVERRIDES": {
         "ArtifactState": "releases.models.Blob.State",
+        "Role": "tenancy.roles.Role",
         "SignaturePolicy": "releases.models.SignaturePolicy",
         "MissingArtifacts": "releases.models.MissingArtifacts",
         "WorkerGate": "releases.models.WorkerGate",

@@ -15,11 +15,13 @@ from executions.api.interactions import Resume
 from interop import urls as interop_urls
 from releases.api import urls as releases_urls
 from tenancy.api import audit as audit_api
+from tenancy.api import members as members_api
 
 # Django tries these in order, so the busiest URL, that of submissions, is first.
 tenant_api = [
     *executions_urls.urlpatterns,
     *releases_urls.urlpatterns,
+    *members_api.urlpatterns,
     *audit_api.urlpatterns,
     *alerts_urls.urlpatterns,
     *monitoring_api.urlpatterns,

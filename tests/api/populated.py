@@ -57,6 +57,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         "upload_id": [str(upload.pk)],
         "request_id": [str(request.pk)],
         "tenant": [owner.slug],
+        "username": [ours.admin.username],
         "pipeline_id": [making.PIPELINE],
         "pipelineId": [making.PIPELINE],
         "release_version": [release.release_version],

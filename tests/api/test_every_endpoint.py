@@ -70,6 +70,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "workers/{pipeline_id}/{worker_id}/drain"): {"reason": "new disk"},
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): {"reason": "new disk"},
+    ("POST", "members"): {"username": "eva", "role": "viewer"},
+    ("POST", "members/remove"): {"username": "eva", "role": "viewer"},
     ("POST", "artifact-uploads"): {"digest": "sha256:" + "0" * 64, "size": 1},
     ("POST", "alerts/{alert_id}/silence"): {"until": "2030-01-01T00:00:00Z"},
     ("POST", "alert-channels"): {"name": "next", "kind": "webhook", "address": "https://receiver.example/hook"},
@@ -99,6 +101,7 @@ LISTS = [
         "trusted-keys",
         "deployments",
         "audit",
+        "members",
         "activation-requests",
         *("alerts", "alert-channels", "alert-rules"),
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands
 
+from coordinator.command_line.words import WORDS
 from coordinator.settings import env
 from executions import errors as executions_errors  # noqa: F401 - its errors are looked up below
 from foundation.api.problem import FRAMEWORK
@@ -96,4 +97,4 @@ def commands(text: str) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_documented_command_exists(page: str) -> None:
-    assert commands((ROOT / page).read_text(encoding="utf-8")) <= {"help", "run", *get_commands()}
+    assert commands((ROOT / page).read_text(encoding="utf-8")) <= {"help", "run", *WORDS, *get_commands()}

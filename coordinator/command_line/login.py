@@ -1,0 +1,97 @@
+"""`coordinator login` and `coordinator profiles`: the configuration file."""
+
+import os
+import sys
+from dataclasses import replace
+from typing import Annotated, Final
+
+import typer
+
+from coordinator.command_line import profiles
+from coordinator.command_line.client import Client, Connection
+from coordinator.command_line.commands import local, noun
+from coordinator.command_line.errors import CommandError
+from coordinator.command_line.profiles import Profile, Profiles
+from coordinator.command_line.session import Session
+from wire.web_address import is_web_address
+
+app = noun("profiles", "List, choose and remove the profiles of the configuration file.")
+_COLUMNS: Final = [("PROFILE", "name"), ("DEFAULT", "default"), ("URL", "url"), ("TENANT", "tenant")]
+LONGEST_TOKEN: Final = 10_000
+Name = Annotated[str, typer.Argument(help="The profile's name.", show_default=False)]
+
+
+def add_to(root: typer.Typer) -> None:
+    """Register the command without a noun."""
+    local(root, "login")(login)
+
+
+def login(
+    session: Session,
+    url: Annotated[str, typer.Option(help="The address of the coordinator.", prompt=True)],
+    tenant: Annotated[str, typer.Option(help="The tenant's slug.", prompt=True)],
+    profile: Annotated[str, typer.Option(help="The name of the profile.")] = "default",
+    ca_file: Annotated[str, typer.Option(help="Certificates of the authorities to trust, in PEM form.")] = "",
+    token_stdin: Annotated[bool, typer.Option("--token-stdin", help="Read the token from stdin.")] = False,
+) -> None:
+    """Check a token and store it in a profile, which becomes the default one.
+
+    The token is that of $COORDINATOR_TOKEN, or it is read from stdin, or from the terminal without an echo.
+    """
+    url = url.rstrip("/")
+    if not is_web_address(url) or "?" in url:
+        raise CommandError("--url must be the http or https address of the coordinator")
+    file = profiles.location()
+    known = profiles.read(file)
+    entered = Profile(url=url, tenant=tenant, token=_token(token_stdin), ca_file=ca_file)
+    Client(Connection(url, tenant, entered.token, ca_file)).get("pipelines", pageSize=1)
+    profiles.write(file, Profiles(profile, {**known.by_name, profile: entered}))
+    session.output.note(f"stored the profile {profile!r} in {file}")
+
+
+@local(app, "list")
+def list_profiles(session: Session) -> None:
+    """List the profiles, without their tokens."""
+    known = profiles.read(profiles.location())
+    session.output.items(
+        _COLUMNS,
+        [
+            {"name": name, "default": name == known.default, "url": each.url, "tenant": each.tenant}
+            for name, each in sorted(known.by_name.items())
+        ],
+    )
+
+
+@local(app, "use")
+def use(session: Session, name: Name) -> None:
+    """Make a profile the default one."""
+    known = profiles.read(profiles.location())
+    known.chosen(name)
+    profiles.write(profiles.location(), replace(known, default=name))
+    session.output.note(f"the default profile is {name!r}")
+
+
+@local(app, "remove")
+def remove(session: Session, name: Name) -> None:
+    """Remove a profile with its token. The token itself stays valid."""
+    known = profiles.read(profiles.location())
+    known.chosen(name)
+    left = {each: profile for each, profile in known.by_name.items() if each != name}
+    profiles.write(profiles.location(), Profiles("" if known.default == name else known.default, left))
+    session.output.note(f"removed the profile {name!r}")
+
+
+def _token(from_stdin: bool) -> str:
+    token = os.environ.get("COORDINATOR_TOKEN", "")
+    if from_stdin:
+        token = sys.stdin.readline(LONGEST_TOKEN)
+    elif not token:
+        if not sys.stdin.isatty():
+            raise CommandError(
+                "there is no terminal to ask for the token on; set COORDINATOR_TOKEN or use --token-stdin"
+            )
+        token = typer.prompt("Token", hide_input=True, err=True)
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise CommandError("this is no token")
+    return token

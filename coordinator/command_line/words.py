@@ -1,0 +1,24 @@
+"""The first words of the commands in this package. This imports nothing, so that other commands start as before."""
+
+from typing import Final
+
+WORDS: Final = frozenset(
+    {
+        *("releases", "requests", "gradual", "executions", "failures", "campaigns", "questions", "workers"),
+        *(
+            "pipelines",
+            "keys",
+            "members",
+            "alerts",
+            "apply",
+            "audit",
+            "status",
+            "stranded",
+            "drift",
+            "holds",
+            "login",
+            "profiles",
+        ),
+        *("--help", "--install-completion", "--show-completion"),
+    }
+)

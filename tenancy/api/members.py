@@ -1,0 +1,81 @@
+"""REST: the members of a tenant, and their roles."""
+
+from typing import Any, ClassVar
+
+from django.urls import path
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from foundation.api.fields import StrictSerializer, Text
+from foundation.api.pagination import NewestFirst
+from tenancy import members
+from tenancy.access import require_scope
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.models import Membership
+from tenancy.roles import GRANTS, Role, Scope
+
+LONGEST_USERNAME = 150
+
+
+class MemberView(serializers.Serializer[Membership]):
+    username = serializers.CharField(source="user.username", help_text="The name with which the person logs in.")
+    name = serializers.CharField(source="user.get_full_name")
+    role = serializers.ChoiceField(choices=Role.choices)
+    active = serializers.BooleanField(source="user.is_active", help_text="Whether the person can log in.")
+
+
+class MemberRequest(StrictSerializer):
+    username = Text(max_length=LONGEST_USERNAME)
+    role = serializers.ChoiceField(choices=Role.choices)
+
+
+class InOrder(NewestFirst):
+    ordering = "id"
+
+
+@extend_schema(parameters=[TENANT], tags=["members"])
+class Members(TenantView, ListAPIView[Membership]):
+    """The members of the tenant, with an item for each role, in the order in which the roles were given."""
+
+    scopes: ClassVar = {"GET": Scope.ADMINISTER, "POST": Scope.ADMINISTER}
+    acts: ClassVar = {"POST": "membership.add"}
+    refusals: ClassVar = {"POST": (members.UserUnknown,)}
+    serializer_class = MemberView
+    pagination_class = InOrder
+    queryset = Membership.objects.none()
+
+    def get_queryset(self) -> Any:
+        return Membership.objects.filter(tenant=self.tenant).select_related("user")
+
+    @extend_schema(operation_id="addMember", request=MemberRequest, responses={201: MemberView, 200: MemberView})
+    def post(self, request: Request, tenant: str) -> Response:
+        """Give a user a role. The token must allow everything that the role allows. Repeating it changes nothing."""
+        body = MemberRequest.validated(request.data)
+        role = Role(body["role"])
+        for scope in sorted(GRANTS[role]):
+            require_scope(self.token, scope)
+        member, is_new = members.add(self.tenant, body["username"], role, actor=self.actor)
+        return Response(MemberView(member).data, status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)
+
+
+@extend_schema(parameters=[TENANT], tags=["members"])
+class RemoveMember(TenantView):
+    scopes: ClassVar = {"POST": Scope.ADMINISTER}
+    acts: ClassVar = {"POST": "membership.remove"}
+    refusals: ClassVar = {"POST": (members.MemberUnknown,)}
+
+    @extend_schema(operation_id="removeMember", request=MemberRequest, responses=MemberView)
+    def post(self, request: Request, tenant: str) -> Response:
+        """Take a role from a user. API tokens of the user lose what only this role allows."""
+        body = MemberRequest.validated(request.data)
+        member = members.remove(self.tenant, body["username"], Role(body["role"]), actor=self.actor)
+        return Response(MemberView(member).data)
+
+
+urlpatterns = [
+    path("members", Members.as_view(), name="members"),
+    path("members/remove", RemoveMember.as_view(), name="remove-member"),
+]

@@ -1,0 +1,137 @@
+"""What a server sends is bounded, and harmless on a terminal. The token goes to the coordinator and nowhere else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import CommandLine
+from tests.receiving import dripping
+from tests.serving import Serving, serving
+
+ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path, {"COORDINATOR_TENANT": "acme", "COORDINATOR_TOKEN": "the-token"})
+
+
+def pipeline(name: str) -> dict[str, object]:
+    return {"pipelineId": name, "activeReleaseVersion": None, "paused": {"reason": f"{ESCAPE}\n[bold]\ud800"}}
+
+
+def test_texts_are_harmless(run: CommandLine) -> None:
+    with serving({"items": [pipeline(f"a{ESCAPE}b")], "next": None}) as server:
+        tables = [
+            run("pipelines", "list", f"--url={server.url}").out,
+            run.on_a_terminal("pipelines", "list", f"--url={server.url}", columns=300).out,
+            run("pipelines", "list", f"--url={server.url}", "--output=json").out,
+        ]
+    for shown in tables[:2]:
+        assert r"a\x1b]0;owned\x07\x1b[2J\u202eb" in shown
+        assert r"\u202e\x0a[bold]\ud800" in shown
+    for shown in tables:
+        assert not set(shown) & {"\x07", "\u202e", "\ud800"}
+        assert "\x1b]" not in shown
+        assert "\x1b[2J" not in shown
+    assert json.loads(tables[2])[0]["pipelineId"] == f"a{ESCAPE}b"
+
+
+def test_an_error_is_harmless(run: CommandLine) -> None:
+    problem = {"code": f"X{ESCAPE}", "detail": f"{ESCAPE}first", "errors": [{"field": ESCAPE, "message": 7}, 1]}
+    with serving(problem, status=409) as server:
+        done = run("pipelines", "show", "p", f"--url={server.url}")
+    assert (done.status, done.out) == (3, "")
+    assert done.err.isascii()
+    assert "\x1b" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (400, 2),
+        (401, 4),
+        (403, 4),
+        (404, 5),
+        (409, 3),
+        (412, 3),
+        (413, 3),
+        (422, 3),
+        (429, 7),
+        (500, 6),
+        (503, 6),
+        (204, 6),
+    ],
+)
+def test_exit_statuses(run: CommandLine, status: int, expected: int) -> None:
+    with serving({"code": "C", "detail": "D"}, status=status) as server:
+        assert run("pipelines", "show", "p", f"--url={server.url}").status == expected
+
+
+def test_a_redirect_is_not_followed(run: CommandLine) -> None:
+    with serving({}) as elsewhere, serving({}, status=302, headers={"Location": elsewhere.url}) as server:
+        done = run("pipelines", "show", "p", f"--url={server.url}")
+        assert (done.status, elsewhere.requests) == (6, [])
+        assert f"redirects to {elsewhere.url}" in done.err
+
+
+def test_the_next_page_is_on_the_same_server(run: CommandLine) -> None:
+    with serving({"items": [], "next": None}) as elsewhere:
+        first = {"items": [pipeline("one")], "next": f"{elsewhere.url}/api?cursor=abc&pageSize=9"}
+        with serving(first, {"items": [pipeline("two")], "next": None}) as server:
+            found = run.json("pipelines", "list", f"--url={server.url}")
+    assert [each["pipelineId"] for each in found] == ["one", "two"]
+    assert elsewhere.requests == []
+    assert [each.path.rpartition("?")[2] for each in server.requests] == ["pageSize=50", "pageSize=49&cursor=abc"]
+    assert {each.headers["Authorization"] for each in server.requests} == {"Bearer the-token"}
+
+
+def test_pages_that_never_end(run: CommandLine) -> None:
+    with serving({"items": [pipeline("one")], "next": "/x?cursor=same"}) as server:
+        assert len(run.json("pipelines", "list", f"--url={server.url}", "--limit=1000")) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"nonsense", b'{"items": 3}', b'{"items": [1]}', b"[" * 200_000, b'{"n": ' + b"9" * 9999 + b"}"],
+)
+def test_responses_that_are_none(run: CommandLine, body: bytes) -> None:
+    with serving(body) as server:
+        done = run("pipelines", "list", f"--url={server.url}")
+    assert (done.status, done.out, done.err.startswith("error: the response is no ")) == (6, "", True)
+
+
+def test_a_huge_response(run: CommandLine) -> None:
+    with serving(b'{"items": [' + b" " * (64 * 2**20) + b"]}") as server:
+        done = run("pipelines", "list", f"--url={server.url}")
+    assert (done.status, "bytes" in done.err) == (6, True)
+
+
+def test_a_response_that_drips(run: CommandLine) -> None:
+    for beginning in (b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"):
+        with dripping(beginning) as host:
+            done = run("pipelines", "list", f"--url=http://{host}", "--request-seconds=1")
+        assert (done.status, "no complete response in time" in done.err) == (6, True)
+
+
+def test_a_change_that_may_have_happened(run: CommandLine) -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\nX: ") as host:
+        done = run("executions", "cancel", "e", f"--url=http://{host}", "--request-seconds=1", "--yes")
+    assert (done.status, "may have been carried out" in done.err) == (6, True)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://h", "http://user:pw@h", "http://h/?q=1", "http://h#f", "http://", "nonsense", "http://h\\x"]
+)
+def test_urls_that_are_none(run: CommandLine, url: str) -> None:
+    done = run("pipelines", "list", f"--url={url}")
+    assert (done.status, "pw" in done.err) == (2, False)
+
+
+def test_names_stay_within_their_segment(run: CommandLine) -> None:
+    server: Serving
+    with serving({}) as server:
+        assert run("pipelines", "show", "../../x?y#z", f"--url={server.url}").status == 0
+        assert run("pipelines", "show", "..", f"--url={server.url}").status == 2
+    assert [each.path for each in server.requests] == ["/api/v1/tenants/acme/pipelines/..%2F..%2Fx%3Fy%23z"]

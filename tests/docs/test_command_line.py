@@ -1,0 +1,46 @@
+"""docs/command-line.md describes the commands and the exit statuses that there are."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from django.core.management import get_commands
+
+from coordinator.command_line.app import tree
+from coordinator.command_line.errors import MEANING
+from coordinator.command_line.words import WORDS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+ROW = re.compile(r"^\| `coordinator ([^`]+)` \| (.+) \|$", re.MULTILINE)
+
+
+def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Yield each command with its arguments, and its help."""
+    if hasattr(command, "commands"):
+        for name, each in command.commands.items():
+            yield from commands(each, (*words, name))
+        return
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    shown = [(each.metavar or each.name.upper(), each.required) for each in arguments]
+    yield (
+        " ".join([*words, *(name if required else f"[{name}]" for name, required in shown)]),
+        " ".join(command.help.split()),
+    )
+
+
+def test_every_command_is_described() -> None:
+    assert dict(ROW.findall(PAGE)) == dict(commands(typer.main.get_command(tree())))
+
+
+def test_every_exit_status_is_described() -> None:
+    assert dict(re.findall(r"^\| (\d+) \| (.+) \|$", PAGE, re.MULTILINE)) == {
+        str(status.value): text for status, text in MEANING.items()
+    }
+
+
+def test_the_words_are_those_of_the_tree_and_of_no_management_command() -> None:
+    words = set(typer.main.get_command(tree()).commands)  # type: ignore[attr-defined]  # it is a group
+    assert words == {word for word in WORDS if not word.startswith("-")}
+    assert not words & set(get_commands())
