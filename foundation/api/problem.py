@@ -115,7 +115,10 @@ def problem(error: CoordinatorError) -> dict[str, Any]:
 def refusal(error: CoordinatorError) -> HttpResponse:
     """Return the response to a domain error, for code that runs outside of DRF."""
     text = ProblemRenderer().render(problem(error))
-    return HttpResponse(text, status=error.status, content_type=ProblemRenderer.media_type)
+    response = HttpResponse(text, status=error.status, content_type=ProblemRenderer.media_type)
+    if "retryAfter" in error.data:
+        response["Retry-After"] = str(error.data["retryAfter"])
+    return response
 
 
 def invalid(exc: ValidationError) -> InvalidRequest:
