@@ -92,3 +92,11 @@ class TooManyRequests(CoordinatorError):
     code = "TOO_MANY_REQUESTS"
     status = 429
     title = "Too many requests of one tenant or client are waiting"
+
+
+class QuotaExceeded(CoordinatorError):
+    """`data` has the members `quota`, its name, and `retryAfter`: when to try again, in seconds."""
+
+    code = "QUOTA_EXCEEDED"
+    status = 429
+    title = "The tenant has used a quota"

@@ -38,7 +38,7 @@ from foundation.api.parsers import StrictJSONParser, strict_json
 from foundation.api.plain_check import plain_check
 from foundation.api.problem import invalid, problem, refusal
 from foundation.api.schema import PROBLEM_REFERENCE
-from foundation.errors import CoordinatorError
+from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from releases.errors import (
     ActiveReleaseChanged,
     ActiveReleaseRevoked,
@@ -174,6 +174,7 @@ class _SubmissionView(TenantView):
             *(NoActiveRelease, ActiveReleaseRevoked, PipelinePaused, ActiveReleaseChanged, InputInvalid),
             *(ReleaseUnknown, ReleaseNotAdmitted, ReleaseNotOpen),
             *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
+            *(PayloadTooLarge, QuotaExceeded),
         )
     }
 

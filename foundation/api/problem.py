@@ -80,6 +80,8 @@ class ProblemHandler(ExceptionHandler):
     def get_response(self, exc: APIException, data: dict[str, Any]) -> Response:
         response = super().get_response(exc, data)
         response.content_type = ProblemRenderer.media_type
+        if isinstance(self.exc, CoordinatorError) and "retryAfter" in self.exc.data:
+            response["Retry-After"] = str(self.exc.data["retryAfter"])
         request = self.context.get("request")
         if request is not None:
             request.accepted_renderer = ProblemRenderer()
