@@ -12,6 +12,7 @@ from benchmarks.large_inputs import large_inputs
 from benchmarks.latency import idle_latency
 from benchmarks.ledger import LedgerError
 from benchmarks.load import LoadError
+from benchmarks.overload import overload
 from benchmarks.pages import pages
 from benchmarks.peer_environment import PeerMissing
 from benchmarks.plan import Plan
@@ -33,6 +34,7 @@ PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "large-inputs": large_inputs,
     "idle-latency": idle_latency,
     "fairness": fairness,
+    "overload": overload,
     "scaling": scaling,
     "startup": startup,
     "growth": growth,

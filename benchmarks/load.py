@@ -21,6 +21,18 @@ class NotOffered(LoadError):
 
 def submit(task: Task) -> Account:
     """Run the load client. Raises `NotOffered`, and `LoadError` unless every item was accepted."""
+    account = offer(task)
+    if set(account.statuses) == {"404"}:
+        raise NotOffered(f"{task.path} responds with 404")
+    if account.accepted != task.count:
+        raise LoadError(
+            f"{account.accepted} of {task.count} items were accepted; statuses {account.statuses}: {account.error}"
+        )
+    return account
+
+
+def offer(task: Task) -> Account:
+    """Run the load client, and return its account whatever the server responds. Raises `LoadError` if it fails."""
     # -S: no site packages, so that the client starts at once and stays small.
     try:
         done = subprocess.run(
@@ -35,14 +47,7 @@ def submit(task: Task) -> Account:
         raise LoadError(f"{task.path} did not respond to everything within {TIMEOUT_SECONDS:g} s") from error
     if done.returncode != 0:
         raise LoadError(f"The load client failed:\n{done.stderr}")
-    account = Account(**json.loads(done.stdout))
-    if set(account.statuses) == {"404"}:
-        raise NotOffered(f"{task.path} responds with 404")
-    if account.accepted != task.count:
-        raise LoadError(
-            f"{account.accepted} of {task.count} items were accepted; statuses {account.statuses}: {account.error}"
-        )
-    return account
+    return Account(**json.loads(done.stdout))
 
 
 def with_client(cpu: dict[str, float], account: Account) -> dict[str, float]:

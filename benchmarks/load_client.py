@@ -22,6 +22,7 @@ class Task:
 
     `item` is the JSON text of an item, in which `{key}` is replaced by its number. `accepted` is a text that a batch
     response contains once for each accepted item, and any other response at least once if its item was accepted.
+    With `seconds`, the client stops then, even if it has not sent `count` items.
     """
 
     port: int
@@ -32,6 +33,7 @@ class Task:
     connections: int
     batch: int = 0
     accepted: str = '"executionId"'
+    seconds: float = float("inf")
 
 
 @dataclass(slots=True)
@@ -154,7 +156,7 @@ class LoadClient:
 
     def _request(self) -> bytes | None:
         first, remaining = self._next, self._task.count - self._next
-        if remaining <= 0:
+        if remaining <= 0 or time.time() - self._account.started > self._task.seconds:
             return None
         if not self._task.batch:
             self._next += 1

@@ -114,6 +114,21 @@ class ProductUnderTest:
         self.client.activate(self.pipeline_id(module), "1", "for the benchmark")
         return worker
 
+    def host_for(self, tenant: str, module: str) -> str:
+        """Create another tenant that hosts a pipeline which is hosted already. Return a token of it."""
+        self.product.manage("create_tenant", tenant, "--member=bench")
+        scopes = (f"--scope={scope}" for scope in SCOPES)
+        token = self.product.manage("issue_token", tenant, "bench", "--user=bench", *scopes)
+        client, descriptor = Client(self.product.url, tenant, token), self._hosted[module]
+        [artifact] = descriptor.parent.glob("*.zip")
+        client.upload(self.pipeline_id(module), descriptor, artifact)
+        client.verified(self.pipeline_id(module), "1")
+        key = self.product.manage("worker_key", tenant)
+        self.product.start_worker(f"worker-{tenant}", release=descriptor, tenant=tenant, key=key)
+        client.wait_for_worker(f"worker-{tenant}")
+        client.activate(self.pipeline_id(module), "1", "for the benchmark")
+        return token
+
     def start_worker(self, module: str) -> Child:
         """Start another worker for the release and wait until the coordinator lists it."""
         name = f"worker-{module}-{sum(child.name.startswith('worker-') for child in self.product.children.started)}"

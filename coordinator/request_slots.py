@@ -1,10 +1,13 @@
-"""Keeps requests with slow bodies from blocking other requests.
+"""Keeps requests with slow bodies, and the requests of one tenant, from blocking other requests.
 
 Granian calls the application in a thread before the body has arrived, and a `read` cannot be interrupted. So a process
 has many threads and few slots. A slot is the right to handle a request, together with a database connection. A request
 leaves its slot while it waits for its body, while it pauses, and before a streamed response is sent. A client that
 stops sending its body, or reading the response, occupies a thread, which costs little, until it closes the connection.
 So the requests that wait at once are limited, in all and for each client address.
+
+Groups of requests take turns for slots (ADR 67). A request whose group has too long a line gets 429 before its body is
+read.
 """
 
 import threading
@@ -14,57 +17,69 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
-from queue import SimpleQueue
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from coordinator.request_groups import group_of
 from foundation.api.pausing import PAUSE
+from foundation.api.problem import refusal
 from foundation.api.streaming import PLACE
-from foundation.errors import SlowRequestsBusy
+from foundation.errors import SlowRequestsBusy, TooManyRequests
+from foundation.scheduling.fair_slots import FairSlots, Group
 from tenancy.client_address import client_address
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 READ_AHEAD_BYTES = 64 * 1024
+NO_GROUP = Group("")
 
 
 class Slots:
-    """A fixed number of slots, each with a database connection. The thread that takes a slot uses its connection."""
+    """A fixed number of slots, each with a database connection. The thread that takes a slot uses its connection.
 
-    def __init__(self, count: int) -> None:
-        self._permits: SimpleQueue[None] = SimpleQueue()
+    `reserve` further slots are for reserved groups only. `limits` are those of `FairSlots`.
+    """
+
+    def __init__(self, count: int, *, reserve: int = 0, **limits: Any) -> None:
+        self._turns = FairSlots(count, reserve=reserve, **limits)
         self._idle: list[Any] = []
-        for _ in range(count):
+        for _ in range(count + reserve):
             connection = connections.create_connection(DEFAULT_DB_ALIAS)
             connection.inc_thread_sharing()
             self._idle.append(connection)
-            self._permits.put(None)
 
-    def take(self) -> None:
-        """Wait for a free slot. Check its connection, because Django checks connections only when a request begins."""
-        self._permits.get()
+    def require_room(self, group: Group) -> None:
+        """Raise `TooManyRequests` if the group has too many waiting requests."""
+        self._turns.require_room(group)
+
+    def take(self, group: Group = NO_GROUP, *, bounded: bool = False) -> None:
+        """Wait for a free slot. Check its connection, because Django checks connections only when a request begins.
+
+        If `bounded`, raise `TooManyRequests` as `require_room` does.
+        """
+        self._turns.take(group, bounded=bounded)
         taken = self._idle.pop()
         taken.close_if_unusable_or_obsolete()
         connections[DEFAULT_DB_ALIAS] = taken
 
-    def leave(self) -> None:
+    def leave(self, group: Group = NO_GROUP) -> None:
         """Return the slot and its connection."""
         connection = connections[DEFAULT_DB_ALIAS]
         del connections[DEFAULT_DB_ALIAS]
         self._idle.append(connection)
-        self._permits.put(None)
+        self._turns.leave(group)
 
     @contextmanager
-    def left(self) -> Iterator[None]:
+    def left(self, group: Group = NO_GROUP) -> Iterator[None]:
         """Leave the slot to other threads within the block, unless a transaction is open."""
         if connections[DEFAULT_DB_ALIAS].in_atomic_block:
             yield
             return
-        self.leave()
+        self.leave(group)
         try:
             yield
         finally:
-            self.take()
+            self.take(group)
 
 
 class WaitingPlaces:
@@ -100,11 +115,12 @@ class WaitingPlaces:
 class Body:
     """A request's body. Reading leaves the slot, and raises `SlowRequestsBusy` if too many requests wait already."""
 
-    def __init__(self, stream: Any, slots: Slots, waiting: WaitingPlaces, client: str) -> None:
+    def __init__(self, stream: Any, slots: Slots, waiting: WaitingPlaces, client: str, group: Group) -> None:
         self._stream = stream
         self._slots = slots
         self._waiting = waiting
         self._client = client
+        self._group = group
 
     def read(self, size: int | None = None) -> bytes:
         return self._wait(lambda: self._stream.read(size))
@@ -115,13 +131,13 @@ class Body:
     def _wait(self, read: Callable[[], bytes]) -> bytes:
         self._waiting.take(self._client)
         try:
-            with self._slots.left():
+            with self._slots.left(self._group):
                 return read()
         finally:
             self._waiting.leave(self._client)
 
 
-def _body(environ: dict[str, Any], slots: Slots, waiting: WaitingPlaces) -> Any:
+def _body(environ: dict[str, Any], slots: Slots, waiting: WaitingPlaces, group: Group) -> Any:
     """Return the request's body as a file. A short body is read now, before the request takes a slot."""
     stream, client = environ["wsgi.input"], client_address(environ)
     length = environ["CONTENT_LENGTH"]
@@ -135,33 +151,51 @@ def _body(environ: dict[str, Any], slots: Slots, waiting: WaitingPlaces) -> Any:
                 return BytesIO(stream.read(int(length)))
             finally:
                 waiting.leave(client)
-    return Body(stream, slots, waiting, client)
+    return Body(stream, slots, waiting, client, group)
 
 
-def _pause(slots: Slots, waiting: WaitingPlaces, client: str, seconds: float) -> None:
+def _pause(slots: Slots, waiting: WaitingPlaces, client: str, group: Group, seconds: float) -> None:
     """Sleep without a slot. Raises `SlowRequestsBusy` if too many requests wait already."""
     waiting.take(client)
     try:
-        with slots.left():
+        with slots.left(group):
             time.sleep(seconds)
     finally:
         waiting.leave(client)
 
 
-def in_slots(application: Application, *, slots: int, threads: int) -> Application:
-    """Wrap a WSGI application so that it handles at most `slots` requests at once. The server has `threads` threads."""
-    shared = Slots(slots)
+def _refused(error: TooManyRequests, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Respond without Django, which would use more CPU time than a process has left when it is overloaded."""
+    response = refusal(error)
+    start_response("429 Too Many Requests", list(response.items()))
+    return [response.content]
+
+
+def in_slots(
+    application: Application, *, slots: int, threads: int, reserve: int = 0, longest_wait: float = 60.0
+) -> Application:
+    """Wrap a WSGI application so that it handles at most `slots` requests at once, and `reserve` of reserved groups.
+
+    The server has `threads` threads. At most half of them wait for slots. A request that would wait for a slot longer
+    than `longest_wait` seconds gets 429.
+    """
+    shared = Slots(slots, reserve=reserve, most_waiting=max(threads // 2, 1), most_seconds=longest_wait)
     waiting = WaitingPlaces(max(threads - 2 * slots, 1))
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        group = group_of(environ)
         environ[PLACE] = lambda: waiting.hold(client_address(environ))
-        environ[PAUSE] = lambda seconds: _pause(shared, waiting, client_address(environ), seconds)
-        if environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
-            environ["wsgi.input"] = _body(environ, shared, waiting)
-        shared.take()
+        environ[PAUSE] = lambda seconds: _pause(shared, waiting, client_address(environ), group, seconds)
+        try:
+            shared.require_room(group)
+            if environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
+                environ["wsgi.input"] = _body(environ, shared, waiting, group)
+            shared.take(group, bounded=True)
+        except TooManyRequests as error:
+            return _refused(error, start_response)
         try:
             return application(environ, start_response)
         finally:
-            shared.leave()
+            shared.leave(group)
 
     return respond

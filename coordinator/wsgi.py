@@ -50,8 +50,15 @@ if settings.WEB_DISPATCHES:
     wakeup.handle_here(DISPATCH_TASK, dispatch)
 
 _processes, _threads = connection_budget.granian_workers(sys.argv) or (None, 2**16)
-application = request_slots.in_slots(_django, slots=settings.WEB_SLOTS, threads=_threads)
+_slots = settings.WEB_SLOTS + settings.WEB_RESERVED_SLOTS
+application = request_slots.in_slots(
+    _django,
+    slots=settings.WEB_SLOTS,
+    reserve=settings.WEB_RESERVED_SLOTS,
+    threads=_threads,
+    longest_wait=settings.WEB_WAIT_SECONDS,
+)
 if _processes is not None:
-    connection_budget.check_soon(processes=_processes, threads=min(settings.WEB_SLOTS, _threads))
+    connection_budget.check_soon(processes=_processes, threads=min(_slots, _threads))
 if _parent is not None:
     process.start(Process.Kind.WEB)

@@ -84,3 +84,19 @@ class SlowRequestsBusy(CoordinatorError):
     code = "SLOW_REQUESTS_BUSY"
     status = 503
     title = "Too many requests are waiting for slow clients"
+
+
+class TooManyRequests(CoordinatorError):
+    """`data` has the member `retryAfter`: when to try again, in seconds."""
+
+    code = "TOO_MANY_REQUESTS"
+    status = 429
+    title = "Too many requests of one tenant or client are waiting"
+
+
+class QuotaExceeded(CoordinatorError):
+    """`data` has the members `quota`, its name, and `retryAfter`: when to try again, in seconds."""
+
+    code = "QUOTA_EXCEEDED"
+    status = 429
+    title = "The tenant has used a quota"

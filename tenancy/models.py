@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -43,6 +44,24 @@ def _failed_retention_days() -> int | None:
     return settings.FAILED_RETENTION_DAYS or None
 
 
+QUOTA_COLUMNS = (
+    *("quota_submissions", "quota_open_executions", "quota_payload_bytes"),
+    *("quota_storage_bytes", "quota_uploads", "quota_workers"),
+)
+MOST_OF_A_QUOTA = 2**53 - 1
+
+
+def _quota(name: str, effect: str) -> Any:
+    """Return the column of a quota. Null is no limit (`tenancy.quotas`)."""
+    return models.BigIntegerField(
+        f"most {name}",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_OF_A_QUOTA)],
+        help_text=f"{effect} Empty: no limit.",
+    )
+
+
 class Tenant(models.Model):
     """The owner of pipelines, releases, executions, workers and tokens. Nothing is shared between tenants.
 
@@ -70,6 +89,12 @@ class Tenant(models.Model):
         validators=TERM,
         help_text="The same for FAILED and DLQ executions, which can be re-driven until then.",
     )
+    quota_submissions = _quota("submissions a second", "Further ones get 429 until the next second.")
+    quota_open_executions = _quota("open executions", "Submissions get 429 while this many have not ended.")
+    quota_payload_bytes = _quota("bytes of an input", "Larger inputs are refused.")
+    quota_storage_bytes = _quota("stored bytes", "Uploads beyond this are refused.")
+    quota_uploads = _quota("uploads an hour", "Further uploads of releases get 429.")
+    quota_workers = _quota("live workers", "Further workers are not registered. MAX_TENANT_WORKERS applies too.")
 
     class Meta:
         ordering = ("slug",)
@@ -83,10 +108,53 @@ class Tenant(models.Model):
                 | models.Q(failed_retention_days__range=(1, LONGEST_TERM)),
                 name="tenant_failed_retention_days",
             ),
+            *(
+                models.CheckConstraint(
+                    condition=models.Q((column, None)) | models.Q((f"{column}__range", (1, MOST_OF_A_QUOTA))), name=f"tenant_{column}"
+                )
+                for column in QUOTA_COLUMNS
+            ),
         )
 
     def __str__(self) -> str:
         return self.slug
+
+
+class Allowance(models.Model):
+    """What a tenant with quotas may still submit. `executions.submission.allowance` reads and writes these rows.
+
+    `granted` submissions were granted to web processes in the second that began at `second`. `settled` executions are
+    open at most, without those in grants: they were counted at `counted_at`, or inserted since.
+    """
+
+    tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    second = models.DateTimeField()
+    granted = models.BigIntegerField()
+    settled = models.BigIntegerField()
+    counted_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=models.Q(granted__gte=0, settled__gte=0), name="allowance_not_negative"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.granted} in {self.second}"
+
+
+class Grant(models.Model):
+    """A part of a tenant's quota of open executions that one web process uses. It counts as open executions."""
+
+    id = models.UUIDField(primary_key=True)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
+    permits = models.BigIntegerField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=models.Q(permits__gte=1), name="grant_has_permits"),)
+
+    def __str__(self) -> str:
+        return f"{self.permits} of {self.tenant_id}"
 
 
 class Membership(models.Model):

@@ -15,7 +15,7 @@ from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
 from embedded.product import Product
-from executions.submission import admission
+from executions.submission import admission, allowance
 from executions.workers import refusals, tenant_keys
 from foundation.wakeups.broker_gate import gate
 from releases.artifacts import soundness
@@ -153,6 +153,7 @@ def empty_caches() -> None:
         module.cache.clear()
     for limit in (refusals.lines, refusals.notices, recording.repeats):
         limit.reset()
+    allowance.forget()
     gate.reset()
 
 

@@ -13,6 +13,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
+from coordinator.request_groups import remember_session
+
 BEGAN, ACTIVE = "began_at", "active_at"
 PRECISION_SECONDS = 60.0
 SESSION_KEY_FORM = re.compile(r"[a-z0-9]{32}")
@@ -53,6 +55,8 @@ def session_limits(
         has_cookie = settings.SESSION_COOKIE_NAME in request.COOKIES
         if has_cookie and request.path_info.startswith(admin) and SESSION_KEY in request.session:
             _end_or_extend(request)
+            if SESSION_KEY in request.session:
+                remember_session(request.session.session_key or "")
         return get_response(request)
 
     return respond

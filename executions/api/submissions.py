@@ -38,7 +38,7 @@ from foundation.api.parsers import StrictJSONParser, strict_json
 from foundation.api.plain_check import plain_check
 from foundation.api.problem import invalid, problem, refusal
 from foundation.api.schema import PROBLEM_REFERENCE
-from foundation.errors import CoordinatorError
+from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from foundation.telemetry import traces
 from releases.errors import (
     ActiveReleaseChanged,
@@ -176,6 +176,7 @@ class _SubmissionView(TenantView):
             *(NoActiveRelease, ActiveReleaseRevoked, PipelinePaused, ActiveReleaseChanged, InputInvalid),
             *(ReleaseUnknown, ReleaseNotAdmitted, ReleaseNotOpen),
             *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
+            *(PayloadTooLarge, QuotaExceeded),
         )
     }
 

@@ -13,17 +13,17 @@ from typing import Any, Self
 from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.models import Execution
-from executions.submission import admission
+from executions.submission import admission, allowance
 from executions.submission.admission import Admission
 from executions.submission.insertion import Row, commits
-from foundation.errors import CoordinatorError
+from foundation.errors import CoordinatorError, PayloadTooLarge
 from foundation.telemetry import traces
 from foundation.wakeups.broker_gate import gate
 from releases.errors import ActiveReleaseChanged
 from tenancy.access import require_valid
 from tenancy.models import Tenant
 from tenancy.roles import Scope
-from wire.documents import json_values
+from wire.documents import json_values, json_writer
 
 MAX_ROUNDS = 5
 
@@ -142,7 +142,7 @@ def submit(
 
     Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
     `NoActiveRelease`, `PipelinePaused`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
-    `WorkerUnavailable`. With `release_version`, it raises `ReleaseUnknown`, `ReleaseNotAdmitted` and `ReleaseNotOpen`
+    `WorkerUnavailable`, `QuotaExceeded`. An input larger than the tenant's quota raises `PayloadTooLarge`. With `release_version`, it raises `ReleaseUnknown`, `ReleaseNotAdmitted` and `ReleaseNotOpen`
     instead of `NoActiveRelease`.
     """
     request = ExecutionRequest(
@@ -174,6 +174,7 @@ def submit_many(
     except TenantNotAllowed as refusal:
         return [refusal for _ in requests]
     batch = _Batch(tenant, [_Item(request) for request in requests], actor, token)
+    batch.refuse_large()
     batch.accept_cached()
     for _ in range(MAX_ROUNDS):
         if not batch.undecided:
@@ -215,6 +216,17 @@ class _Batch:
     def undecided(self) -> list[_Item]:
         return [item for item in self.items if item.verdict is None]
 
+    def refuse_large(self) -> None:
+        """Reject the inputs that are larger than the tenant's quota."""
+        limit = self._tenant.quota_payload_bytes
+        if limit is None:
+            return
+        for item in self.items:
+            size = len(json_writer.text(item.request.input).encode())
+            if size > limit:
+                detail = f"The input has {size:,} bytes, and the tenant's quota payloadBytes is {limit:,}."
+                item.verdict = PayloadTooLarge(detail, limit=limit, quota="payloadBytes")
+
     def accept_cached(self) -> None:
         """Accept the items that cached admissions admit. Other items and repeated keys stay undecided."""
         admissions = {
@@ -222,7 +234,7 @@ class _Batch:
         }
         keys: set[Key] = set()
         rows: list[tuple[_Item, Row]] = []
-        for item in self.items:
+        for item in self.undecided:
             if item.key in keys:
                 continue
             keys.add(item.key)
@@ -232,7 +244,8 @@ class _Batch:
             admission = self._routed(cached, item.request)
             if isinstance(shape := _shape(admission, item.request), str):
                 rows.append((item, self._row(admission, item, shape)))
-        self._insert(rows)
+        # A key may be a repeated one, which no quota refuses, so `decide` refuses what is too much.
+        self._insert(rows, refuse=False)
 
     def decide(self) -> None:
         """Decide by the current state. An item stays undecided if the state changes before its row is inserted."""
@@ -253,7 +266,7 @@ class _Batch:
                 rows[item.key] = item, admitted
             else:
                 item.verdict = admitted
-        self._insert(list(rows.values()))
+        self._insert(list(rows.values()), refuse=True)
 
     def _find_earlier(self) -> None:
         """Decide the items whose keys have executions already."""
@@ -298,13 +311,20 @@ class _Batch:
             **({"traceparent": traced} if (traced := traces.current()) else {}),
         )
 
-    def _insert(self, rows: Sequence[tuple[_Item, Row]]) -> None:
+    def _insert(self, rows: Sequence[tuple[_Item, Row]], *, refuse: bool) -> None:
+        """Insert the rows that the tenant's quotas permit. If `refuse`, reject the others."""
         if not rows:
             return
-        for (item, row), at in zip(rows, commits.commit([row for _, row in rows]), strict=True):
+        with allowance.admitted(self._tenant, len(rows)) as admitted:
+            permitted = rows[: admitted.count]
+            times = commits.commit([row for _, row in permitted]) if permitted else []
+            admitted.inserted = len(times) - times.count(None)
+        for (item, row), at in zip(permitted, times, strict=True):
             if at is not None:
                 metrics.submitted.add(self._tenant.slug, item.request.pipeline_id, row.release.release_version)
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
+        for item, _ in rows[admitted.count :] if refuse else ():
+            item.verdict = admitted.refusal
 
 
 class _State:

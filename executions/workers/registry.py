@@ -52,8 +52,8 @@ def alive_until(protocol: str) -> CombinedExpression | None:
 def find_or_register(tenant: Tenant, pipeline_id: str, worker_id: str, members: dict[str, Any]) -> tuple[Worker, bool]:
     """Lock and return the worker. Register it with `members` if it is unknown; the second value tells whether it was.
 
-    Raises `WorkerLimitReached` if MAX_TENANT_WORKERS other workers are alive, or if the tenant has used IDS_PER_WORKER
-    times as many ids within a day. Locks the tenant, so that concurrent registrations cannot exceed the limits. Call
+    Raises `WorkerLimitReached` if as many other workers are alive as MAX_TENANT_WORKERS or the tenant's quota allows,
+    or if the tenant has used IDS_PER_WORKER times MAX_TENANT_WORKERS ids within a day. Locks the tenant, so that concurrent registrations cannot exceed the limits. Call
     this in a transaction.
     """
     rows = Worker.objects.select_for_update().filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id)
@@ -64,10 +64,13 @@ def find_or_register(tenant: Tenant, pipeline_id: str, worker_id: str, members: 
         return live, False
     # A worker that stopped while its lock was awaited is locked although it is not returned. The tenant comes first.
     transaction.savepoint_rollback(before)
-    Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
+    quota = Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk).quota_workers
     most, workers = settings.MAX_TENANT_WORKERS, Worker.objects.filter(tenant=tenant)
-    if workers.filter(LIVE).count() >= most:
+    others = workers.filter(LIVE).count()
+    if others >= most:
         raise WorkerLimitReached(f"MAX_TENANT_WORKERS allows {most} workers.")
+    if quota is not None and others >= quota:
+        raise WorkerLimitReached(f"The tenant's quota workers is {quota:,}.", quota="workers")
     remembered = rows.filter(REMEMBERED).first()
     if remembered is not None:
         return remembered, False

@@ -80,6 +80,8 @@ class ProblemHandler(ExceptionHandler):
     def get_response(self, exc: APIException, data: dict[str, Any]) -> Response:
         response = super().get_response(exc, data)
         response.content_type = ProblemRenderer.media_type
+        if isinstance(self.exc, CoordinatorError) and "retryAfter" in self.exc.data:
+            response["Retry-After"] = str(self.exc.data["retryAfter"])
         request = self.context.get("request")
         if request is not None:
             request.accepted_renderer = ProblemRenderer()
@@ -115,7 +117,10 @@ def problem(error: CoordinatorError) -> dict[str, Any]:
 def refusal(error: CoordinatorError) -> HttpResponse:
     """Return the response to a domain error, for code that runs outside of DRF."""
     text = ProblemRenderer().render(problem(error))
-    return HttpResponse(text, status=error.status, content_type=ProblemRenderer.media_type)
+    response = HttpResponse(text, status=error.status, content_type=ProblemRenderer.media_type)
+    if "retryAfter" in error.data:
+        response["Retry-After"] = str(error.data["retryAfter"])
+    return response
 
 
 def invalid(exc: ValidationError) -> InvalidRequest:

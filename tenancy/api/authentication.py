@@ -20,6 +20,8 @@ cache: TimedCache[bytes, ApiToken] = TimedCache(
     seconds=lambda: float(settings.SUBMISSION_CACHE_SECONDS), most=10_000, renew_after=0.5
 )
 """The tokens that submissions have used, by the SHA-256 of their text."""
+_tenants: TimedCache[bytes, str] = TimedCache(seconds=60, most=10_000)
+"""The tenants of tokens that were valid recently, by the same key."""
 
 
 class TokenAuthentication(KnoxAuthentication):
@@ -56,6 +58,7 @@ class TokenAuthentication(KnoxAuthentication):
             found = valid_token(digest)
         except TokenInvalid as refusal:
             raise AuthenticationFailed(refusal.detail) from None
+        _tenants.set(_key_of(token), found.tenant.slug)
         if found.last_used_at is None or found.last_used_at < now - LAST_USE_PRECISION:
             ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
         return found.user, found
@@ -65,6 +68,15 @@ def remembered(authorization: str) -> ApiToken | None:
     """Return the token in an Authorization header if `from_memory` authenticates it without a query; None otherwise."""
     scheme, _, plain = authorization.partition(" ")
     return cache.get(_key_of(plain.encode())) if scheme.lower() == "bearer" else None
+
+
+def tenant_of(authorization: str) -> str | None:
+    """Return the tenant of the token in an Authorization header if it was valid within the last minute.
+
+    This is a hint about a request that is not authenticated yet. It grants nothing.
+    """
+    scheme, _, plain = authorization.partition(" ")
+    return _tenants.get(_key_of(plain.encode())) if scheme.lower() == "bearer" else None
 
 
 def _key_of(token: bytes) -> bytes:

@@ -25,6 +25,9 @@ READ_ONLY = Rights()
 _PERSON = """
     password last_login is_superuser username first_name last_name email is_staff is_active date_joined
 """
+_QUOTAS = """
+    quota_submissions quota_open_executions quota_payload_bytes quota_storage_bytes quota_uploads quota_workers
+"""
 _POLICY = """
     reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts rollback_days
     smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier approvals approval_hours
@@ -80,9 +83,13 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "django_session": Rights(insert=EVERY_COLUMN, update=EVERY_COLUMN, delete=True),
         # Tenants
         "tenancy_tenant": Rights(
-            insert="slug name created_at retention_days failed_retention_days",
-            update="name retention_days failed_retention_days",
+            insert=f"slug name created_at retention_days failed_retention_days {_QUOTAS}",
+            update=f"name retention_days failed_retention_days {_QUOTAS}",
         ),
+        "tenancy_allowance": Rights(
+            insert="tenant_id second granted settled counted_at", update="second granted settled counted_at"
+        ),
+        "tenancy_grant": Rights(insert="id tenant_id permits expires_at", delete=True),
         "tenancy_membership": Rights(insert="user_id tenant_id role", update="role", delete=True),
         "tenancy_apitoken": Rights(
             insert="digest token_key created expiry name scopes last_used_at user_id tenant_id",

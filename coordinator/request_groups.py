@@ -1,0 +1,50 @@
+"""Divides requests into groups, which take turns (`foundation.scheduling.fair_slots`).
+
+A group is found before the body of its request is read, and without a query: from what this process knows of earlier
+requests. A token or session that it does not know yet shares the group of its client address, so nobody gets more turns
+by inventing tokens.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.conf import settings
+
+from foundation.timed_cache import TimedCache
+from foundation.scheduling.fair_slots import Group
+from tenancy.api.authentication import tenant_of
+from tenancy.client_address import client_address
+
+HEALTH: Final = Group("health", reserved=True)
+_sessions: TimedCache[str, bool] = TimedCache(seconds=300, most=10_000)
+"""Sessions of users who were logged in at a recent request."""
+
+
+def remember_session(key: str) -> None:
+    """Give the requests of a session a place in the reserve. Call this only for the session of a user."""
+    if _sessions.get(key) is None:
+        _sessions.set(key, True)
+
+
+def group_of(environ: Mapping[str, Any]) -> Group:
+    """Return the group of a WSGI request: health, its tenant, its session, or its client address.
+
+    Requests for health, and those of users of the admin, are in the reserve.
+    """
+    if environ.get("PATH_INFO", "").startswith("/health/"):
+        return HEALTH
+    authorization = environ.get("HTTP_AUTHORIZATION")
+    if authorization and (tenant := tenant_of(authorization)):
+        return Group(f"tenant {tenant}")
+    session = _session_key(environ.get("HTTP_COOKIE", ""))
+    if session and _sessions.get(session):
+        return Group(f"session {session}", reserved=True)
+    return Group(f"address {client_address(environ)}")
+
+
+def _session_key(cookies: str) -> str | None:
+    if settings.SESSION_COOKIE_NAME not in cookies:
+        return None
+    found = re.search(rf"(?:^|;)\s*{re.escape(settings.SESSION_COOKIE_NAME)}=([a-z0-9]{{32}})(?:;|$)", cookies)
+    return found and found[1]

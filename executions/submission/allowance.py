@@ -1,0 +1,209 @@
+"""The quotas of submissions: how many a tenant may submit in a second, and how many executions may be open.
+
+The database grants permits to web processes, many at a time (ADR 67). A process uses the permits of a grant without
+asking again. Together, the grants never exceed the quota. The last permits are granted one by one, so that no process
+keeps what others need.
+"""
+
+import math
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from django.db import connection
+
+from foundation.errors import QuotaExceeded
+from tenancy.models import Tenant
+
+USABLE_SECONDS = 2.0
+"""How long a process uses a grant of open executions. The database counts the grant for 30 seconds."""
+RETURN_SECONDS = 0.5
+"""The age at which a grant of open executions is returned if no submission is in progress."""
+REFUSAL_SECONDS = 0.1
+"""How long a process refuses without asking again after no open executions were left."""
+LARGEST_GRANT = 1024
+SUBMISSIONS, OPEN_EXECUTIONS = "submissionsPerSecond", "openExecutions"
+
+_GRANT_SUBMISSIONS = "SELECT permits, seconds FROM grant_submissions(%s, %s, %s, %s)"
+_GRANT_OPEN_EXECUTIONS = "SELECT grant_open_executions(%s, %s, %s, %s, %s::uuid[], %s, %s)"
+
+
+@dataclass(slots=True, eq=False)
+class Grant:
+    """Permits of this process. `free` of them are unused, and `busy` belong to submissions in progress."""
+
+    id: uuid.UUID
+    permits: int
+    began: float
+    usable_until: float
+    free: int
+    busy: int = 0
+
+    @property
+    def used(self) -> int:
+        return self.permits - self.free
+
+
+Held = list[tuple[Grant, int]]
+"""Permits of submissions in progress, by their grants."""
+
+
+class Quota(Protocol):
+    """Asks the database for permits. The methods are called while the lock of `Permits` is held."""
+
+    name: str
+    returns: bool
+
+    def grant(self, limit: int, needed: int, wished: int, ended: list[Grant]) -> tuple[uuid.UUID, int, float]:
+        """End grants and return a new one: its id, its permits, and for how many seconds it is usable."""
+
+
+@dataclass(frozen=True)
+class _SubmissionsPerSecond:
+    tenant_id: int
+    name: str = SUBMISSIONS
+    returns: bool = False
+
+    def grant(self, limit: int, needed: int, wished: int, ended: list[Grant]) -> tuple[uuid.UUID, int, float]:
+        with connection.cursor() as cursor:
+            cursor.execute(_GRANT_SUBMISSIONS, [self.tenant_id, limit, needed, wished])
+            permits, seconds = cursor.fetchone()
+        return uuid.uuid4(), permits, seconds
+
+
+@dataclass(frozen=True)
+class _OpenExecutions:
+    tenant_id: int
+    name: str = OPEN_EXECUTIONS
+    returns: bool = True
+
+    def grant(self, limit: int, needed: int, wished: int, ended: list[Grant]) -> tuple[uuid.UUID, int, float]:
+        new, ids, used = uuid.uuid4(), [grant.id for grant in ended], sum(grant.used for grant in ended)
+        with connection.cursor() as cursor:
+            cursor.execute(_GRANT_OPEN_EXECUTIONS, [self.tenant_id, limit, needed, wished, ids, used, new])
+            [permits] = cursor.fetchone()
+        return new, permits, USABLE_SECONDS
+
+
+@dataclass(eq=False)
+class Permits:
+    """The permits of one tenant and quota in this process. Safe to use from many threads."""
+
+    quota: Quota
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _grants: list[Grant] = field(default_factory=list)
+    _size: int = 1
+    _refused_until: float = 0.0
+
+    def take(self, limit: int, count: int) -> Held:
+        """Return up to `count` permits. They are fewer if the quota is used up."""
+        with self._lock:
+            held = self._from_grants(count)
+            missing = count - _sum(held)
+            if missing and time.monotonic() >= self._refused_until:
+                self._ask(limit, missing)
+                held += self._from_grants(missing)
+            return held
+
+    def end(self, limit: int, held: Held, used: int) -> None:
+        """End submissions. `used` of their permits are used up, and the others are free again."""
+        with self._lock:
+            for grant, number in held:
+                spent = min(number, used)
+                used -= spent
+                grant.busy -= number
+                grant.free += number - spent
+            oldest = self._grants[0].began if self._grants and self.quota.returns else math.inf
+            if oldest < time.monotonic() - RETURN_SECONDS and not any(grant.busy for grant in self._grants):
+                self._ask(limit, 0)
+
+    def refusal(self, limit: int) -> QuotaExceeded:
+        seconds = max(math.ceil(self._refused_until - time.monotonic()), 1)
+        return QuotaExceeded(
+            f"The tenant's quota {self.quota.name} is {limit:,}.", quota=self.quota.name, retryAfter=seconds
+        )
+
+    def _from_grants(self, count: int) -> Held:
+        held: Held = []
+        now = time.monotonic()
+        for grant in self._grants:
+            number = min(grant.free, count) if now < grant.usable_until else 0
+            if number:
+                grant.free -= number
+                grant.busy += number
+                count -= number
+                held.append((grant, number))
+        return held
+
+    def _ask(self, limit: int, needed: int) -> None:
+        """Get another grant, and return those that are used up or too old: all of them if nothing is needed."""
+        now = time.monotonic()
+        ended = [each for each in self._grants if not each.busy and not (needed and each.free and now < each.usable_until)]
+        soon = bool(self._grants) and self._grants[-1].began > now - 1.0
+        self._size = min(self._size * 2, LARGEST_GRANT) if soon else max(self._size // 4, 1)
+        wished = max(needed, self._size) if needed else 0
+        new, permits, seconds = self.quota.grant(limit, needed, wished, ended)
+        self._grants = [each for each in self._grants if each not in ended]
+        if permits:
+            self._grants.append(Grant(new, permits, now, now + seconds, permits))
+        if permits < needed:
+            self._refused_until = now + (REFUSAL_SECONDS if self.quota.returns else seconds)
+
+
+@dataclass
+class Admitted:
+    """`count` submissions may be inserted, and the others get `refusal`. The caller sets `inserted`."""
+
+    count: int
+    refusal: QuotaExceeded | None = None
+    inserted: int | None = None
+
+
+_permits: dict[tuple[type[Any], int], Permits] = {}
+
+
+def forget() -> None:
+    """Forget all permits of this process, for tests that replace the database."""
+    _permits.clear()
+
+
+@contextmanager
+def admitted(tenant: Tenant, count: int) -> Iterator[Admitted]:
+    """Take permits for `count` submissions within the block. Those that were not inserted are free again after it.
+
+    If the block raises, all of them count as used, because rows may have been inserted. A tenant without quotas needs
+    no permits.
+    """
+    limits = [
+        (_permits_of(kind, tenant.pk), limit)
+        for kind, limit in (
+            (_SubmissionsPerSecond, tenant.quota_submissions),
+            (_OpenExecutions, tenant.quota_open_executions),
+        )
+        if limit is not None
+    ]
+    result = Admitted(count)
+    taken: list[tuple[Permits, int, Held]] = []
+    try:
+        for permits, limit in limits:
+            held = permits.take(limit, result.count)
+            taken.append((permits, limit, held))
+            if _sum(held) < result.count:
+                result.count, result.refusal = _sum(held), permits.refusal(limit)
+        yield result
+    finally:
+        for permits, limit, held in taken:
+            permits.end(limit, held, result.count if result.inserted is None else result.inserted)
+
+
+def _permits_of(kind: type[Any], tenant_id: int) -> Permits:
+    found = _permits.get((kind, tenant_id))
+    return found or _permits.setdefault((kind, tenant_id), Permits(kind(tenant_id)))
+
+
+def _sum(held: Held) -> int:
+    return sum(number for _, number in held)

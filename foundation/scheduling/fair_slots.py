@@ -1,0 +1,137 @@
+"""Slots for which groups of requests take turns, so that one busy group does not delay the others. Pure.
+
+The next free slot goes to the waiting group that holds the fewest slots. Among equals it goes to the group whose last
+turn is longest ago. So a group with a thousand waiting requests gets one turn for each turn of a group with one.
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from foundation.errors import TooManyRequests
+
+SMOOTHING = 0.2
+"""The weight of the newest interval between two turns of a group."""
+
+
+class Group(NamedTuple):
+    """Requests that take turns with those of other groups. Only reserved groups may use the reserve."""
+
+    name: str
+    reserved: bool = False
+
+
+@dataclass(slots=True)
+class _Line:
+    """The waiting requests of a group, in order of arrival, each as a lock that its turn releases.
+
+    `last_turn` is when the group got its last slot, and 0 before. `pace` is the usual time between two turns while
+    requests wait, in seconds, and `moved_at` when the line began or moved.
+    """
+
+    waiting: deque[threading.Lock] = field(default_factory=deque)
+    held: int = 0
+    last_turn: float = 0.0
+    pace: float = 0.0
+    moved_at: float = 0.0
+
+    @property
+    def expected_seconds(self) -> float:
+        return self.pace * len(self.waiting)
+
+    def serve(self) -> None:
+        """Let the first waiting request continue."""
+        now = time.monotonic()
+        interval = now - self.moved_at
+        self.pace += (interval - self.pace) * (SMOOTHING if self.pace else 1.0)
+        self.last_turn = self.moved_at = now
+        self.waiting.popleft().release()
+
+
+class FairSlots:
+    """`count` slots for all groups, and `reserve` further ones for reserved groups. Safe to use from many threads.
+
+    A group that is not reserved leaves an eighth of the `count` slots to others. At most `most_waiting` requests wait,
+    and at most half of them are of one group. A group whose requests would wait longer than `most_seconds` may not add
+    another one. A group without a waiting request always may.
+    """
+
+    def __init__(self, count: int, *, reserve: int = 0, most_waiting: int = 2**16, most_seconds: float = 60.0) -> None:
+        self._free = count + reserve
+        self._open = count
+        self._share = count - count // 8
+        self._most_waiting = most_waiting
+        self._most_of_one = max(most_waiting // 2, 1)
+        self._most_seconds = most_seconds
+        self._waiting = 0
+        self._lines: dict[Group, _Line] = {}
+        self._lock = threading.Lock()
+
+    def require_room(self, group: Group) -> None:
+        """Raise `TooManyRequests` if the group may not add a request to its line now."""
+        with self._lock:
+            self._require_room(self._lines.get(group))
+
+    def take(self, group: Group, *, bounded: bool = False) -> None:
+        """Wait for the turn of the group and hold a slot. If `bounded`, raise `TooManyRequests` as `require_room`."""
+        with self._lock:
+            line = self._lines.get(group)
+            if bounded:
+                self._require_room(line)
+            if line is None:
+                line = self._lines[group] = _Line()
+            if not line.waiting:
+                now = time.monotonic()
+                if self._may_hold(group, line):
+                    self._hold(group, line)
+                    line.last_turn = now
+                    return
+                line.moved_at, line.pace = now, 0.0
+            turn = threading.Lock()
+            turn.acquire()
+            line.waiting.append(turn)
+            self._waiting += 1
+        turn.acquire()
+
+    def leave(self, group: Group) -> None:
+        """Return the slot. The next group in turn gets it."""
+        with self._lock:
+            line = self._lines[group]
+            line.held -= 1
+            self._free += 1
+            self._open += not group.reserved
+            self._serve_next()
+            if not line.held and not line.waiting:
+                del self._lines[group]
+
+    def _serve_next(self) -> None:
+        due = [(line.held, line.last_turn, group) for group, line in self._lines.items() if line.waiting]
+        for _, _, group in sorted(due):
+            line = self._lines[group]
+            if self._may_hold(group, line):
+                self._hold(group, line)
+                self._waiting -= 1
+                line.serve()
+                return
+
+    def _hold(self, group: Group, line: _Line) -> None:
+        line.held += 1
+        self._free -= 1
+        self._open -= not group.reserved
+
+    def _may_hold(self, group: Group, line: _Line) -> bool:
+        return self._free > 0 and (group.reserved or (self._open > 0 and line.held < self._share))
+
+    def _require_room(self, line: _Line | None) -> None:
+        if line is None or not line.waiting:
+            return
+        seconds = line.expected_seconds
+        full = self._waiting >= self._most_waiting or len(line.waiting) >= self._most_of_one
+        if full or seconds > self._most_seconds:
+            raise TooManyRequests(
+                "Too many requests of this tenant or client are waiting. Try again later.",
+                retryAfter=max(math.ceil(seconds), 1),
+            )

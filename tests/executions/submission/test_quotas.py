@@ -1,0 +1,142 @@
+"""Quotas of submissions: what is too much gets 429, and nothing else changes."""
+
+import time
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from executions.errors import WorkerLimitReached
+from executions.lifecycle import cancellation
+from executions.models import Execution
+from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
+from executions.workers import registry
+from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
+from tenancy.models import Tenant
+from tests import making
+
+pytestmark = pytest.mark.django_db
+ACTOR = "user:test"
+
+
+@pytest.fixture
+def owner() -> Tenant:
+    made = making.tenant()
+    making.ready(made)
+    return made
+
+
+def requests(*keys: object, value: Any = None) -> list[ExecutionRequest]:
+    return [ExecutionRequest(making.PIPELINE, value or {"n": 1}, str(key)) for key in keys]
+
+
+def accepted(owner: Tenant, *keys: object) -> int:
+    verdicts = submit_many(owner, requests(*keys), actor=ACTOR)
+    return sum(isinstance(verdict, Submission) for verdict in verdicts)
+
+
+def refusal(owner: Tenant, key: object, **more: Any) -> CoordinatorError:
+    [verdict] = submit_many(owner, requests(key, **more), actor=ACTOR)
+    assert isinstance(verdict, CoordinatorError)
+    return verdict
+
+
+def begin_second() -> None:
+    """Wait until a second of the database's clock begins."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_sleep(extract(epoch FROM date_trunc('second', clock_timestamp()) + '1.02 seconds'::interval"
+            " - clock_timestamp()))"
+        )
+
+
+def test_without_quotas_no_permits_are_stored(owner: Tenant) -> None:
+    assert accepted(owner, *range(3)) == 3
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM tenancy_allowance")
+        assert cursor.fetchone() == (0,)
+
+
+def test_a_batch_is_accepted_up_to_the_quota_of_a_second(owner: Tenant) -> None:
+    owner.quota_submissions = 5
+    begin_second()
+    assert accepted(owner, *range(8)) == 5
+    error = refusal(owner, "more")
+    assert isinstance(error, QuotaExceeded)
+    assert error.data == {"quota": "submissionsPerSecond", "retryAfter": 1}
+    time.sleep(1.05)
+    assert accepted(owner, *range(100, 108)) == 5
+
+
+def test_open_executions_are_limited_until_some_end(owner: Tenant) -> None:
+    owner.quota_open_executions = 4
+    assert accepted(owner, *range(6)) == 4
+    assert refusal(owner, "more").data["quota"] == "openExecutions"
+    first = Execution.objects.filter(tenant=owner).first()
+    assert first is not None
+    cancellation.cancel(owner, first.pk, actor=ACTOR, reason="no")
+    time.sleep(0.15)
+    assert accepted(owner, "a", "b") == 1
+
+
+def test_executions_from_before_the_quota_count(owner: Tenant) -> None:
+    assert accepted(owner, *range(3)) == 3
+    owner.quota_open_executions = 4
+    assert accepted(owner, "a", "b") == 1
+
+
+def test_a_lower_quota_refuses_new_executions_and_ends_none(owner: Tenant) -> None:
+    owner.quota_open_executions = 10
+    assert accepted(owner, *range(5)) == 5
+    owner.quota_open_executions = 3
+    time.sleep(0.15)
+    assert accepted(owner, "a") == 0
+    assert Execution.objects.filter(tenant=owner, status="QUEUED").count() == 5
+
+
+def test_a_repeated_key_is_never_refused(owner: Tenant) -> None:
+    owner.quota_open_executions = 1
+    [first] = submit_many(owner, requests("k"), actor=ACTOR)
+    assert isinstance(first, Submission)
+    [again] = submit_many(owner, requests("k"), actor=ACTOR)
+    assert isinstance(again, Submission)
+    assert (again.duplicate, again.execution_id) == (True, first.execution_id)
+
+
+def test_what_is_not_inserted_uses_no_permit(owner: Tenant) -> None:
+    owner.quota_submissions = 3
+    begin_second()
+    assert accepted(owner, "k", "k", "k") == 3
+    assert accepted(owner, "k") == 1
+    assert accepted(owner, "b", "c", "d") == 2
+
+
+def test_both_quotas_apply(owner: Tenant) -> None:
+    owner.quota_submissions, owner.quota_open_executions = 1000, 2
+    assert accepted(owner, *range(4)) == 2
+    owner.quota_submissions, owner.quota_open_executions = 1, 1000
+    begin_second()
+    time.sleep(0.15)
+    assert accepted(owner, *range(10, 14)) == 1
+
+
+def test_the_size_of_an_input_is_limited(owner: Tenant) -> None:
+    owner.quota_payload_bytes = 20
+    error = refusal(owner, "k", value={"n": 1, "text": "x" * 20})
+    assert isinstance(error, PayloadTooLarge)
+    assert error.data == {"limit": 20, "quota": "payloadBytes"}
+    assert accepted(owner, "k") == 1
+
+
+def test_workers_are_limited(owner: Tenant) -> None:
+    release = making.active(owner, pipeline_id="org.example.second")
+    Tenant.objects.filter(pk=owner.pk).update(quota_workers=1)
+    with pytest.raises(WorkerLimitReached, match="quota workers is 1"):
+        registry.find_or_register(owner, release.pipeline.pipeline_id, "another", {})
+
+
+def test_submit_raises_the_refusal(owner: Tenant) -> None:
+    owner.quota_open_executions = 1
+    assert accepted(owner, "a") == 1
+    with pytest.raises(QuotaExceeded):
+        submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="b", actor=ACTOR)

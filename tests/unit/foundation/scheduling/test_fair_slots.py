@@ -1,0 +1,195 @@
+"""Groups take turns for slots, reserved groups have further slots, and long lines are refused."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from foundation.errors import TooManyRequests
+from foundation.scheduling.fair_slots import FairSlots, Group
+
+BUSY, QUIET, ADMIN = Group("busy"), Group("quiet"), Group("admin", reserved=True)
+SECONDS = 10
+
+
+class Takers:
+    """Threads that take slots. `served` has the group of each slot that was taken, in order."""
+
+    def __init__(self, slots: FairSlots) -> None:
+        self.served: list[Group] = []
+        self._slots = slots
+        self._threads: list[threading.Thread] = []
+
+    def start(self, group: Group) -> None:
+        def take() -> None:
+            self._slots.take(group)
+            self.served.append(group)
+
+        thread = threading.Thread(target=take, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        time.sleep(0.01)  # so that requests wait in the order of these calls
+
+    def wait_for(self, count: int) -> None:
+        until(lambda: len(self.served) >= count)
+        time.sleep(0.02)
+        assert len(self.served) == count
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_a_group_with_one_request_gets_the_next_turn() -> None:
+    slots = FairSlots(1)
+    takers = Takers(slots)
+    for group in (BUSY, BUSY, BUSY, QUIET):
+        takers.start(group)
+    takers.wait_for(1)
+    for number, group in enumerate((BUSY, QUIET, BUSY), start=2):
+        slots.leave(group)
+        takers.wait_for(number)
+    assert takers.served == [BUSY, QUIET, BUSY, BUSY]
+
+
+def test_requests_of_a_group_are_served_in_order() -> None:
+    slots = FairSlots(1)
+    slots.take(BUSY)
+    order: list[int] = []
+
+    def take(number: int) -> None:
+        slots.take(BUSY)
+        order.append(number)
+        slots.leave(BUSY)
+
+    threads = [threading.Thread(target=take, args=[number], daemon=True) for number in range(5)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.01)
+    slots.leave(BUSY)
+    for thread in threads:
+        thread.join(SECONDS)
+    assert order == [0, 1, 2, 3, 4]
+
+
+def test_a_group_never_holds_all_slots() -> None:
+    slots = FairSlots(8)
+    takers = Takers(slots)
+    for _ in range(9):
+        takers.start(BUSY)
+    takers.wait_for(7)
+    takers.start(QUIET)
+    takers.wait_for(8)
+    assert takers.served[-1] == QUIET
+
+
+def test_the_group_that_holds_the_fewest_slots_is_next() -> None:
+    slots = FairSlots(3)
+    takers = Takers(slots)
+    for group in (BUSY, BUSY, QUIET, QUIET, Group("new")):
+        takers.start(group)
+    takers.wait_for(3)
+    slots.leave(BUSY)
+    takers.wait_for(4)
+    assert takers.served[-1] == Group("new")
+
+
+def test_only_reserved_groups_use_the_reserve() -> None:
+    slots = FairSlots(2, reserve=1)
+    takers = Takers(slots)
+    for group in (BUSY, QUIET, Group("third"), ADMIN, ADMIN):
+        takers.start(group)
+    takers.wait_for(3)
+    assert takers.served == [BUSY, QUIET, ADMIN]
+    slots.leave(ADMIN)
+    takers.wait_for(4)
+    assert takers.served[-1] == ADMIN
+
+
+def test_reserved_groups_may_use_all_slots_in_their_turn() -> None:
+    slots = FairSlots(1, reserve=1)
+    takers = Takers(slots)
+    for group in (ADMIN, ADMIN, ADMIN, BUSY):
+        takers.start(group)
+    takers.wait_for(2)
+    slots.leave(ADMIN)
+    takers.wait_for(3)
+    assert takers.served == [ADMIN, ADMIN, BUSY]
+
+
+def test_a_full_line_refuses_its_group_but_no_other() -> None:
+    slots = FairSlots(1, most_waiting=4)
+    takers = Takers(slots)
+    for _ in range(3):
+        takers.start(BUSY)
+    with pytest.raises(TooManyRequests) as refusal:
+        slots.require_room(BUSY)
+    assert refusal.value.data == {"retryAfter": 1}
+    with pytest.raises(TooManyRequests):
+        slots.take(BUSY, bounded=True)
+    slots.require_room(QUIET)
+    takers.start(QUIET)
+    for group in (BUSY, QUIET, BUSY):
+        slots.leave(group)
+    takers.wait_for(4)
+    assert takers.served[1] == QUIET
+
+
+def test_all_lines_together_are_limited_but_a_group_without_a_line_may_wait() -> None:
+    slots = FairSlots(1, most_waiting=3)
+    takers = Takers(slots)
+    others = [Group(str(number)) for number in range(4)]
+    for group in others:
+        takers.start(group)
+    with pytest.raises(TooManyRequests):
+        slots.require_room(others[1])
+    slots.require_room(BUSY)
+
+
+def test_a_line_that_moves_slowly_is_refused_with_its_expected_wait() -> None:
+    slots = FairSlots(1, most_seconds=0.5)
+    takers = Takers(slots)
+    for _ in range(5):
+        takers.start(BUSY)
+    takers.wait_for(1)
+    slots.require_room(BUSY)
+    time.sleep(0.6)
+    slots.leave(BUSY)
+    takers.wait_for(2)
+    with pytest.raises(TooManyRequests) as refusal:
+        slots.require_room(BUSY)
+    assert refusal.value.data["retryAfter"] >= 2
+    slots.require_room(QUIET)
+
+
+def test_many_threads_never_hold_more_slots_than_there_are() -> None:
+    slots = FairSlots(3, reserve=2, most_waiting=20)
+    lock = threading.Lock()
+    held: dict[bool, int] = {True: 0, False: 0}
+    most: list[tuple[int, int]] = []
+
+    def work(number: int) -> None:
+        group = Group(f"g{number % 5}", reserved=number % 5 == 0)
+        for _ in range(50):
+            with suppress(TooManyRequests):
+                slots.take(group, bounded=True)
+                with lock:
+                    held[group.reserved] += 1
+                    most.append((held[False], sum(held.values())))
+                time.sleep(0.0002)
+                with lock:
+                    held[group.reserved] -= 1
+                slots.leave(group)
+
+    with ThreadPoolExecutor(30) as pool:
+        list(pool.map(work, range(30)))
+    assert max(open_slots for open_slots, _ in most) == 3
+    assert max(total for _, total in most) <= 5
+    slots.take(QUIET)
+    slots.take(Group("another"))
