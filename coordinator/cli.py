@@ -9,9 +9,9 @@ from coordinator.command_line.words import WORDS
 def main() -> None:
     """Run a command. Those of `coordinator.command_line` load neither Django nor the coordinator's settings."""
     if (sys.argv[1:2] and sys.argv[1] in WORDS) or "_COORDINATOR_COMPLETE" in os.environ:
-        from coordinator.command_line.app import main as run
+        from coordinator.command_line.app import main as run_command
 
-        run()
+        run_command()
         return
     from django.core.management import execute_from_command_line
 
