@@ -1,6 +1,6 @@
 """Spans of this process, which are exported over OTLP if the installation names an endpoint.
 
-Without one, the SDK of OpenTelemetry is not imported, and contexts that callers send are passed on. A span is made only
+Without one, OpenTelemetry is not imported, and contexts that callers send are passed on. A span is made only
 if its parent is sampled. Contexts are texts as in `wire.traceparent`.
 """
 
