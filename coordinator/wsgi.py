@@ -3,6 +3,7 @@
 Each process dispatches the executions that it has accepted, and ends when its parent process ends.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 
 from django.core.wsgi import get_wsgi_application  # noqa: E402 - the code above must run as early as possible
 
+logging.captureWarnings(True)
 _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - needs the set-up above

@@ -68,6 +68,7 @@ def configure_logs(form: Form, level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter(form))
     logging.basicConfig(level=level, handlers=[handler])
+    logging.captureWarnings(True)
 
 
 def tracer_to(endpoint: str) -> Tracer | None:
