@@ -1,5 +1,6 @@
 """The control worker and the clock: `celery -A coordinator.celery worker` and `celery -A coordinator.celery beat`."""
 
+import logging
 import os
 import sys
 from functools import cache
@@ -22,6 +23,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 # Celery discards the results of Django's system checks, which import every page. `coordinator check` reports them.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
+logging.captureWarnings(True)
 survive_broker_loss()
 app = Celery("coordinator")
 

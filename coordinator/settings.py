@@ -1,5 +1,6 @@
 """Django's settings. Only this module reads environment variables. `docs/settings.md` describes them."""
 
+import importlib.util
 import os
 import sys
 from datetime import timedelta
@@ -217,6 +218,10 @@ TPF_DEPLOYMENT_ENVIRONMENTS = env.tenant_prefixes("TPF_DEPLOYMENT_ENVIRONMENTS")
 TPF_DEPLOYMENT_WAIT_SECONDS = env.number("TPF_DEPLOYMENT_WAIT_SECONDS", 45, most=59)
 
 TRACES_ENDPOINT = env.url("TRACES_ENDPOINT")
+env.require(
+    not TRACES_ENDPOINT or importlib.util.find_spec("opentelemetry") is not None,
+    "TRACES_ENDPOINT requires durable-coordinator[tracing]",
+)
 TRACES_SAMPLE = env.number("TRACES_SAMPLE", 0.01, least=0, most=1)
 
 INSTALLED_APPS = [

@@ -3,6 +3,7 @@
 Each process dispatches the executions that it has accepted, and ends when its parent process ends.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -31,6 +32,7 @@ from coordinator.monitoring import sharing  # noqa: E402
 
 if _parent is not None:
     sharing.share_counts()
+logging.captureWarnings(True)
 _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - needs the set-up above

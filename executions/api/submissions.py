@@ -238,7 +238,10 @@ class Batch(_SubmissionView):
 
 
 def _submit(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpResponse:
-    with traces.serving("POST executions", request.META.get(TRACEPARENT), _described(token)) as span:
+    header = request.META.get(TRACEPARENT)
+    if not traces.wanted(header):
+        return _submitted(request, token, body)
+    with traces.traced("POST executions", header, _described(token)) as span:
         response = _submitted(request, token, body)
         span.set({"http.response.status_code": response.status_code})
     return response

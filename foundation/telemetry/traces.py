@@ -1,6 +1,6 @@
 """Spans of this process, which are exported over OTLP if the installation names an endpoint.
 
-Without one, the SDK of OpenTelemetry is not imported, and contexts that callers send are passed on. A span is made only
+Without one, OpenTelemetry is not imported, and contexts that callers send are passed on. A span is made only
 if its parent is sampled. Contexts are texts as in `wire.traceparent`.
 """
 
@@ -89,13 +89,20 @@ def serving(name: str, header: str | None, attributes: Attributes | None = None)
 
     The span joins the caller's trace if the caller sampled it. Without a valid header, a random part is traced.
     """
-    if header is None and (_spans is None or random.random() >= _sample):  # noqa: S311 - no secret
-        return _UNTRACED
-    return _serving(name, received(header or ""), attributes or {})
+    return traced(name, header, attributes or {}) if wanted(header) else _UNTRACED
+
+
+def wanted(header: str | None) -> bool:
+    """Decide if a request with this `traceparent` header is to be `traced`. Ask once for each request."""
+    if header is not None:
+        return True
+    return _spans is not None and random.random() < _sample  # noqa: S311 - no secret
 
 
 @contextmanager
-def _serving(name: str, parent: str, attributes: Attributes) -> Iterator[Span]:
+def traced(name: str, header: str | None, attributes: Attributes) -> Iterator[Span]:
+    """Serve a request that is `wanted`."""
+    parent = received(header or NONE)
     if parent == NONE and _spans is not None:
         begun: Span = _spans.begin(name, Kind.SERVER, NONE, attributes)
     else:

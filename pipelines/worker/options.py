@@ -75,10 +75,11 @@ def configure_logs(form: Form, level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter(form))
     logging.basicConfig(level=level, handlers=[handler])
+    logging.captureWarnings(True)
 
 
 def tracer_to(endpoint: str) -> Tracer | None:
-    """Return what exports spans to `endpoint`; None if that is empty. Then the SDK of OpenTelemetry is not imported.
+    """Return what exports spans to `endpoint`; None if that is empty. Then OpenTelemetry is not imported.
 
     Raises ``DefinitionError`` TRACING_NOT_INSTALLED.
     """

@@ -17,7 +17,7 @@ FOLDER = PIPELINES / "talkative"
 
 @pytest.fixture
 def product(running: RunningProduct, tmp_path: Path) -> Iterator[RunningProduct]:
-    settings = {"LOG_FORMAT": "json", "SUBMISSION_CACHE_SECONDS": "0", "SWEEP_SECONDS": "1"}
+    settings = {"LOG_FORMAT": "json", "SUBMISSION_CACHE_SECONDS": "0"}
     with product_with_own_broker(running, tmp_path, settings) as (product, _):
         yield product
 

@@ -26,6 +26,7 @@ from tests.hostile.expected import FAILURES, PIPELINE
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted
 from tests.unit.pipelines.worker.test_host import command
+from wire.log_lines import LineFormatter
 from wire.messages.celery_messages import Command, CommandGroup, Heartbeat, HeldLease, Outcome, OutcomeGroup
 from wire.messages.limits import LONGEST_TRACEBACK
 from wire.messages.rest_messages import (
@@ -302,7 +303,7 @@ def started(host: Host, commands: list[Command], reported: list[Report]) -> thre
 # --- tracebacks -----------------------------------------------------------------------------------
 
 
-def test_a_failure_carries_a_traceback_without_values_or_folders(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_carries_a_traceback_without_values_or_folders(host: Host) -> None:
     [outcome] = answers(host, "an error")
     assert outcome.failure is not None
     lines = outcome.failure.traceback.splitlines()
@@ -311,8 +312,15 @@ def test_a_failure_carries_a_traceback_without_values_or_folders(host: Host, cap
     assert lines[-1] == "RuntimeError: no luck"
     assert str(PIPELINE) not in outcome.failure.traceback
     assert "pipelines/worker/runner.py" not in outcome.failure.traceback
+
+
+def test_the_log_has_the_frames_of_a_failure_without_its_message(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    [outcome] = answers(host, "an error")
     [record] = [each for each in caplog.records if str(outcome.execution_id) in each.getMessage()]
-    assert record.getMessage().splitlines()[1:] == [f"  {line}" for line in lines]
+    shown = json.loads(LineFormatter("json").format(record))
+    assert shown["event"] == f"Execution {outcome.execution_id} failed with RuntimeError"
+    assert [frame.split(":")[0] for frame in shown["exception"]["frames"]] == ["hostile.py", "hostile.py"]
+    assert "no luck" not in str(shown)
 
 
 @tricks
