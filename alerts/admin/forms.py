@@ -1,6 +1,6 @@
 """The forms of rules, channels and silences."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.db.models import QuerySet
@@ -16,6 +16,11 @@ from alerts.models import AlertChannel, AlertRule
 from alerts.models.channel import LONGEST_ADDRESS, LONGEST_NAME
 from releases.models import IDENTITY_LENGTH
 from tenancy.models import Tenant
+
+if TYPE_CHECKING:
+    _MultipleChoiceField = forms.ModelMultipleChoiceField[AlertChannel]
+else:
+    _MultipleChoiceField = forms.ModelMultipleChoiceField
 
 HOURS = ((1, "1 hour"), (4, "4 hours"), (24, "a day"), (168, "a week"))
 
@@ -58,7 +63,7 @@ class ChannelForm(forms.Form):
             self.fields["address"].help_text = f"Empty to keep the one at {channel.shown_address}"
 
 
-class ChannelsField(forms.ModelMultipleChoiceField):
+class ChannelsField(_MultipleChoiceField):
     """Channels by their names, with their tenants if `names_tenants` is true."""
 
     names_tenants = False

@@ -63,6 +63,7 @@ def _executions(world: World, number: int) -> None:
     operator_rows.draft(world)
     waiting = making.execution(world.tenant, f"waits-{number}", pipeline_id=operator_rows.pipeline_of(world))
     holds.pause(waiting, actor="user:test", reason="because")
+    operator_rows.alert(world, f"rule-{number}")
 
 
 def _people(world: World, number: int) -> None:

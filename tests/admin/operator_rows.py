@@ -1,7 +1,12 @@
-"""Makes rows that the operators' pages show: questions, dead letters, campaigns."""
+"""Makes rows that the operators' pages show: questions, dead letters, campaigns, alerts."""
 
 from typing import Any
 
+from django.utils import timezone
+
+from alerts import evaluation
+from alerts.delivery import deliveries
+from alerts.models import Alert, AlertChannel
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome
@@ -9,6 +14,7 @@ from executions.models import Campaign, DeadLetter, Execution, Interaction
 from releases.models import Pipeline, Release
 from tests import making
 from tests.admin.conftest import World
+from tests.alerts import alerting
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 
@@ -45,6 +51,28 @@ def campaign(world: World, **members: Any) -> Campaign:
 def draft(world: World, kind: Campaign.Kind = Campaign.Kind.REDRIVE, **members: Any) -> Campaign:
     """Return a draft over all executions that its kind fits."""
     return drafts.freeze(world.tenant, kind, Execution.objects.all(), actor="user:ann", **members)
+
+
+def channel(world: World) -> AlertChannel:
+    """Return a channel of the tenant, with a message."""
+    found = AlertChannel.objects.filter(tenant=world.tenant, removed_at=None).first()
+    if found is None:
+        found = alerting.channel(world.tenant, "https://receiver.example/hook", f"channel-of-{world.tenant.slug}")
+        deliveries.test(found, actor="user:test")
+    return found
+
+
+def alert(world: World, name: str = "") -> Alert:
+    """Return an alert of the tenant, with its rule. Its worker is lost and alive again."""
+    name = name or f"rule-of-{world.tenant.slug}"
+    found = Alert.objects.filter(rule__name=name, tenant=world.tenant).first()
+    if found is None:
+        rule = alerting.rule(world.tenant, "workerLost", channel(world), name=name, thresholds={"minutes": 0})
+        making.silence(world.worker)
+        evaluation.evaluate_rule(rule)
+        making.silence(world.worker, since=timezone.now())
+        found = Alert.objects.select_related("rule").get(rule=rule)
+    return found
 
 
 def record(world: World, *outcomes: Outcome) -> None:

@@ -19,7 +19,7 @@ from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_change_what import FORMS, PEOPLE, running, shared_view, unneeded
-from tests.admin.test_who_may_open_what import activation_request, campaign, draft, key
+from tests.admin.test_who_may_open_what import activation_request, alert, campaign, draft, key
 
 PASSWORD = "correct horse battery"
 
@@ -36,6 +36,7 @@ def test_a_form_leaves_one_entry_granted_or_denied(log_in: LogIn, acme: World, s
     unneeded(acme)
     running(acme)
     shared_view(acme)
+    alert(acme)
     activate(making.registered(acme.tenant, "0.9", pipeline_id="acme.orders"), actor="user:test")
     activate(acme.release, actor="user:test", reason="back")
     activation_request(acme)

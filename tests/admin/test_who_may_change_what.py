@@ -21,6 +21,9 @@ from tests.admin.test_who_may_open_what import (
     OPERATORS,
     RELEASERS,
     activation_request,
+    alert,
+    alert_channel,
+    alert_rule,
     campaign,
     dead,
     draft,
@@ -147,6 +150,13 @@ FORMS: list[Form] = [
     ("executions_campaign_begin", lambda w: [draft(w)], {"why": "because", "rate_per_minute": "1"}, OPERATORS),
     ("executions_campaign_discard", lambda w: [draft(w)], {}, OPERATORS),
     ("executions_campaign_instead", lambda w: [draft(w)], {}, OPERATORS),
+    ("alerts_alert_silence", lambda w: [alert(w)], {"hours": "1"}, OPERATORS),
+    ("alerts_alertrule_silence", lambda w: [alert_rule(w)], {"hours": "1"}, RELEASERS),
+    ("alerts_alertrule_remove", lambda w: [alert_rule(w)], {}, RELEASERS),
+    ("alerts_alertrule_edit", lambda w: [alert_rule(w)], {"name": "other", "minutes": "3"}, RELEASERS),
+    ("alerts_alertchannel_test", lambda w: [alert_channel(w)], {}, RELEASERS),
+    ("alerts_alertchannel_remove", lambda w: [alert_channel(w)], {}, RELEASERS),
+    ("alerts_alertchannel_edit", lambda w: [alert_channel(w)], {"name": "other"}, RELEASERS),
     ("tenancy_tenant_worker_key", lambda w: [w.tenant.pk, "start"], WHY, ADMINS),
     ("tenancy_tenant_worker_key", lambda w: [w.tenant.pk, "replace"], WHY, ADMINS),
     ("tenancy_tenant_change", lambda w: [w.tenant.pk], {"name": "Other"}, ()),
@@ -167,6 +177,7 @@ def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(
     activation_request(acme)
     running(acme)
     shared_view(acme)
+    alert(acme)
     clients = {who: log_in(who) for who in PEOPLE}
     before = everything()
     for name, arguments, fields, allowed in FORMS:

@@ -83,6 +83,18 @@ def activation_request(world: World) -> object:
     return found.pk
 
 
+def alert(world: World) -> object:
+    return operator_rows.alert(world).pk
+
+
+def alert_rule(world: World) -> object:
+    return operator_rows.alert(world).rule_id
+
+
+def alert_channel(world: World) -> object:
+    return operator_rows.channel(world).pk
+
+
 def entry(world: World) -> object:
     return AuditEntry.objects.filter(tenant=world.tenant).order_by("sequence")[0].pk
 
@@ -181,6 +193,16 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "campaigns": (plain("executions_campaign_changelist"), (*MEMBERS, "stranger"), 403),
     "overview": (plain("index"), EVERYONE, 200),
     "campaign draft": (of("executions_campaign_change", draft), MEMBERS, 404),
+    "alert": (of("alerts_alert_change", alert), MEMBERS, 404),
+    "alerts": (plain("alerts_alert_changelist"), (*MEMBERS, "stranger"), 403),
+    "alert rule": (of("alerts_alertrule_change", alert_rule), MEMBERS, 404),
+    "alert rules": (plain("alerts_alertrule_changelist"), (*MEMBERS, "stranger"), 403),
+    "new alert rule": (plain("alerts_alertrule_new"), (*RELEASERS, "stranger"), 403),
+    "change alert rule": (of("alerts_alertrule_edit", alert_rule), RELEASERS, 404),
+    "alert channel": (of("alerts_alertchannel_change", alert_channel), MEMBERS, 404),
+    "alert channels": (plain("alerts_alertchannel_changelist"), (*MEMBERS, "stranger"), 403),
+    "new alert channel": (plain("alerts_alertchannel_new"), (*RELEASERS, "stranger"), 403),
+    "change alert channel": (of("alerts_alertchannel_edit", alert_channel), RELEASERS, 404),
     "search": (plain("search"), EVERYONE, 200),
     "my account": (plain("account"), EVERYONE, 200),
     "status": (plain("coordinator_process_changelist"), ("superuser",), 403),
@@ -232,6 +254,9 @@ READ_ONLY: dict[str, Callable[[World], object]] = {
     "executions_deadletter": letter,
     "executions_failuregroup": group,
     "executions_campaign": campaign,
+    "alerts_alert": alert,
+    "alerts_alertrule": alert_rule,
+    "alerts_alertchannel": alert_channel,
 }
 
 
@@ -264,6 +289,7 @@ ASKED = (
     "executions_deadletter",
     "executions_failuregroup",
     "executions_campaign",
+    *("alerts_alert", "alerts_alertrule", "alerts_alertchannel"),
 )
 
 
@@ -320,6 +346,9 @@ def test_a_list_and_its_filters_reveal_nothing_of_another_tenant(model: str, log
         ("executions_deadletter", "pipeline=acme.orders"),
         ("executions_failuregroup", "pipeline=acme.orders"),
         ("executions_campaign", "tenant=acme"),
+        ("alerts_alert", "tenant=acme"),
+        ("alerts_alertrule", "tenant=acme"),
+        ("alerts_alertchannel", "tenant=acme"),
         ("tenancy_apitoken", "q=acme"),
         ("tenancy_membership", "q=viewer"),
     ],
@@ -357,6 +386,8 @@ def test_a_user_of_one_tenant_has_no_filter_by_tenant(model: str, log_in: LogIn)
         ("executions_deadletter", "execution__input__n=1"),
         ("executions_failuregroup", "release__descriptor__n=1"),
         ("executions_campaign", "filters__pipelineId=acme.orders"),
+        ("alerts_alertchannel", "address__startswith=https"),
+        ("alerts_alertrule", "links__channel__secret=x"),
     ],
 )
 def test_a_lookup_that_no_filter_offers_is_rejected(model: str, lookup: str, log_in: LogIn) -> None:
