@@ -24,10 +24,7 @@ from tests.servers import NUMBER, ORDINARY_URL, ordinary_url
 
 POOL = 4
 EXECUTIONS = 60
-CORE = [
-    f"tests/concurrency/{name}.py"
-    for name in ("test_claims", "test_submission_races", "test_retention_races", "test_execution_races")
-]
+CORE = [f"tests/concurrency/{name}.py" for name in ("test_claims", "test_submission_races")]
 
 
 @pytest.fixture
@@ -117,7 +114,8 @@ def test_the_whole_journey_of_a_release_and_its_executions(
 def test_the_core_of_the_suite_passes(django_db_setup: None) -> None:
     """Another run of pytest, whose connections are pooled. It copies the databases of this run directly."""
     direct = os.environ["DATABASE_URL"]
-    with pgbouncer(ORDINARY_URL, direct, pool=20) as ordinary:
+    # Some tests limit how long their connections wait for locks. PgBouncer refuses options unless it ignores them.
+    with pgbouncer(ORDINARY_URL, direct, pool=20, more="ignore_startup_parameters = options") as ordinary:
         pooled = urlunsplit(urlsplit(direct)._replace(netloc=_replaced_host(direct, ordinary)))
         environment = {
             **os.environ,
@@ -129,7 +127,7 @@ def test_the_core_of_the_suite_passes(django_db_setup: None) -> None:
             "PYTEST_XDIST_WORKER": "gw14",
         }
         command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", *CORE]
-        done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-5000:]
 
 
