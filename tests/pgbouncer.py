@@ -19,10 +19,10 @@ PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:{UNP
 
 
 @contextmanager
-def pgbouncer(url: str, *others: str, pool: int) -> Iterator[str]:
+def pgbouncer(url: str, *others: str, pool: int, more: str = "") -> Iterator[str]:
     """Run PgBouncer for the database of `url` and the roles of `url` and `others`. Yield the URL of the database there.
 
-    Each role has at most `pool` connections to each database.
+    Each role has at most `pool` connections to each database. `more` is added to the configuration.
     """
     assert PGBOUNCER, "there is no PgBouncer; on Debian: apt-get install pgbouncer"
     port = free_port()
@@ -32,7 +32,7 @@ def pgbouncer(url: str, *others: str, pool: int) -> Iterator[str]:
         folder.chmod(0o755)
         libraries = ":".join(map(str, UNPACKED.glob("lib/*")))
         with Children(folder) as children:
-            command: list[str | Path] = [PGBOUNCER, _configured(folder, port, url, others, pool)]
+            command: list[str | Path] = [PGBOUNCER, _configured(folder, port, url, others, pool, more)]
             child = children.start("pgbouncer", command, environment={"LD_LIBRARY_PATH": libraries})
             made = _at_port(url, port)
             eventually(lambda: not child.running or _answers(made), what="PgBouncer")
@@ -41,7 +41,7 @@ def pgbouncer(url: str, *others: str, pool: int) -> Iterator[str]:
             yield made
 
 
-def _configured(folder: Path, port: int, url: str, others: tuple[str, ...], pool: int) -> Path:
+def _configured(folder: Path, port: int, url: str, others: tuple[str, ...], pool: int, more: str) -> Path:
     """Write the shipped configuration with the addresses of this test."""
     text = (PROJECT / "deploy" / "pgbouncer.ini").read_text()
     server = urlsplit(url)
@@ -58,6 +58,7 @@ def _configured(folder: Path, port: int, url: str, others: tuple[str, ...], pool
         text = text.replace(shipped, ours)
     if os.geteuid() == 0:
         text += "user = nobody\n"
+    text += more
     made = folder / "pgbouncer.ini"
     made.write_text(text)
     roles = {(each.username, each.password) for each in map(urlsplit, (url, *others))}

@@ -47,7 +47,7 @@ class Watched:
 
     def is_replicated(self) -> bool:
         with Redis.from_url(self.replica.owner_url) as client:
-            return client.info("replication")["master_link_status"] == "up"
+            return bool(client.info("replication")["master_link_status"] == "up")
 
 
 def _rules(words: list[str]) -> list[str]:
@@ -105,4 +105,4 @@ def _knows_all(port: int) -> bool:
             state = client.sentinel_master(NAME)
         except OSError:
             return False
-    return state["num-slaves"] == 1 and state["num-other-sentinels"] == 2
+    return bool(state["num-slaves"] == 1 and state["num-other-sentinels"] == 2)

@@ -1,4 +1,4 @@
-"""Two hosts that share PostgreSQL, Redis and S3. Each has a web process, a clock, and a control worker of its queues."""
+"""Two hosts share PostgreSQL, Redis and S3. Each has a web process, a clock and a control worker for some queues."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -42,6 +42,7 @@ BY_KIND = {
         "redis://",
         f"unix:///{MARK}",
         *(f"rediss://h:1/0?ssl_cert_reqs={MARK}", f"rediss://h:1/0#{MARK}"),
+        *(f"sentinel://h:{MARK}/broker/0", f"sentinel://h/{MARK}", f"sentinels://h/broker/0?{MARK}"),
     ],
 }
 BY_NAME = {
@@ -172,6 +173,13 @@ def test_a_store_without_a_bucket_is_refused(store: str, container: str, options
     changes = {"ARTIFACT_STORE": store, "ARTIFACT_STORE_OPTIONS": options.replace("STORE", store)}
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
     assert problem == f"  ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}"
+
+
+def test_options_of_a_session_behind_a_pooler_are_refused() -> None:
+    url = f"{VALID['DATABASE_URL']}?options=-c%20jit=off"
+    changes = {"DATABASE_URL": url, "DATABASE_POOLER": "transaction"}
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
+    assert problem.startswith("  DATABASE_URL must not have options if DATABASE_POOLER is transaction: ")
 
 
 def test_a_ca_file_for_a_broker_without_tls_is_refused() -> None:

@@ -1,0 +1,66 @@
+"""URLs of brokers that name Sentinels."""
+
+import pytest
+
+from wire.broker.sentinel import transport_options
+from wire.broker.tls import tls_options
+from wire.broker_url import SentinelUrl, is_sentinel, kombu_url, parse_sentinel, uses_tls
+
+TIMEOUTS = {"socket_timeout": 10.0}
+
+
+def test_the_parts_of_a_url_that_names_sentinels() -> None:
+    url = "sentinels://worker-acme:p%40ss@one.example:26380,two,[::1]:5/broker.main/3"
+    assert parse_sentinel(url) == SentinelUrl(
+        hosts=(("one.example", 26380), ("two", 26379), ("::1", 5)),
+        name="broker.main",
+        database=3,
+        user="worker-acme",
+        password="p@ss",
+        with_tls=True,
+    )
+    assert kombu_url(url) == (
+        "sentinel://worker-acme:p%40ss@one.example:26380/3;sentinel://worker-acme:p%40ss@two:26379/3"
+        ";sentinel://worker-acme:p%40ss@[::1]:5/3"
+    )
+    assert is_sentinel(url)
+    assert uses_tls(url)
+
+
+def test_a_url_without_user_and_without_tls() -> None:
+    found = parse_sentinel("sentinel://127.0.0.1/broker/0")
+    assert (found.hosts, found.user, found.password, found.with_tls) == ((("127.0.0.1", 26379),), None, None, False)
+    assert kombu_url("sentinel://127.0.0.1/broker/0") == "sentinel://127.0.0.1:26379/0"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://h/name/0", "sentinel://h/0", "sentinel://h/name", "sentinel://h/name/x", "sentinel://h/name/0/"),
+        *("sentinel:///name/0", "sentinel://h,/name/0", "sentinel://h:0/name/0", "sentinel://h:65536/name/0"),
+        *("sentinel://h:x/name/0", "sentinel://h/name/0?a=b", "sentinel://h/name/0#a", "sentinel://h h/name/0"),
+        *("sentinel://h;sentinel://h/name/0", "sentinel://h/na;me/0"),
+    ],
+)
+def test_other_urls_are_refused_without_being_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a sentinel://user:password@host:port,host:port/name/number"):
+        parse_sentinel(url)
+
+
+def test_a_url_of_a_server_stays_as_it_is() -> None:
+    for url in ("redis://user:password@h:1/0", "rediss://h/0"):
+        assert not is_sentinel(url)
+        assert kombu_url(url) == url
+        assert transport_options(url, tls_options(url), **TIMEOUTS) == {}
+
+
+def test_sentinels_get_the_options_of_tls_and_no_password() -> None:
+    plain = "sentinel://user:password@h/broker/0"
+    assert transport_options(plain, tls_options(plain), **TIMEOUTS) == {
+        "master_name": "broker",
+        "sentinel_kwargs": TIMEOUTS,
+    }
+    secure = "sentinels://user:password@h/broker/0"
+    tls = tls_options(secure, "/ca.pem")
+    assert tls["ssl_check_hostname"]
+    assert transport_options(secure, tls, **TIMEOUTS)["sentinel_kwargs"] == {**TIMEOUTS, "ssl": True, **tls}
