@@ -69,6 +69,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="PREFIX",
         help="rest: types to accept in addition to the pipeline's own",
     )
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="celery: where to serve /metrics and /live; default: nowhere",
+    )
+    parser.add_argument(
+        "--metrics-host", default="127.0.0.1", metavar="HOST", help="the address of --metrics-port; default: 127.0.0.1"
+    )
     parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
     parser.set_defaults(run=_run)
 
