@@ -17,8 +17,8 @@ PREFIX: Final = "coordinator_"
 HEAD: Final = """\
 # Metrics
 
-`coordinator list_metrics` prints this page, and a test compares the two. [Observability](observability.md#metrics) describes how the
-metrics are served. The labels `tenant`, `pipeline` and `release` become `other` beyond `METRICS_MAX_SERIES` series of a metric.
+`coordinator list_metrics` prints this page. [Observability](observability.md#metrics) describes how the metrics are
+served. The labels `tenant`, `pipeline` and `release` become `other` beyond `METRICS_MAX_SERIES` series of a metric.
 """
 
 
@@ -29,7 +29,7 @@ def coordinator_metrics() -> list[Description]:
 
 def worker_metrics() -> list[Description]:
     """Return the metrics of transition workers, by name."""
-    return [Description(name, each.kind, each.help, each.labels) for name, each in sorted(monitor.METRICS.items())]
+    return [Description(name, *each) for name, each in sorted(monitor.METRICS.items())]
 
 
 def page() -> str:

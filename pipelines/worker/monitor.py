@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -29,7 +29,7 @@ TEXT = "text/plain; charset=utf-8"
 class Described(NamedTuple):
     """What the documentation says about a metric."""
 
-    kind: str
+    kind: Literal["counter", "histogram", "gauge"]
     help: str
     labels: tuple[str, ...] = ()
 

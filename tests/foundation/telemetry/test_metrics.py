@@ -12,7 +12,7 @@ from foundation.telemetry.metrics import Counter, Description, Gauge, Histogram,
 def samples(exposition: Exposition, prefix: str) -> dict[str, float]:
     found = text_string_to_metric_families(exposition.text().decode())
     return {
-        f"{sample.name} {' '.join(value for _, value in sorted(sample.labels.items(), reverse=True))}".strip(): sample.value
+        " ".join([sample.name, *(sample.labels[name] for name in sorted(sample.labels, reverse=True))]): sample.value
         for family in found
         for sample in family.samples
         if sample.name.startswith(prefix) and not sample.name.endswith("_created")
