@@ -28,6 +28,7 @@ test: setup ## Run every test against real servers, and ten mutants; PYTEST_ARGS
 	@.ci/install-archive-readers
 	@.ci/install-nginx
 	@.ci/install-pgbouncer
+	@.ci/install-promtool
 	@.ci/install-registry
 	@.ci/install-typescript
 	@.ci/install-azurite

@@ -76,6 +76,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="export spans to this OTLP/HTTP endpoint; default: $PIPELINES_TRACES_ENDPOINT, or none",
     )
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="celery: where to serve /metrics and /live; default: nowhere",
+    )
+    parser.add_argument(
+        "--metrics-host", default="127.0.0.1", metavar="HOST", help="the address of --metrics-port; default: 127.0.0.1"
+    )
     parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
     parser.add_argument(
         "--log-format",

@@ -24,6 +24,7 @@ from kombu.message import Message
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn
 from pipelines.worker.host import Host
+from pipelines.worker.monitor import Monitor, Server
 from pipelines.worker.options import broker_url, configure_logs, hosted_release, required, tracer_to, worker_key
 from pipelines.worker.outbox import Outbox, Report
 from wire.broker import quiet_consumer, sentinel
@@ -48,6 +49,7 @@ from wire.messages.task_messages import TaskMessages
 # Seconds between heartbeats. A worker accepts no commands before its first instruction, so the first ones are frequent.
 FIRST_INTERVAL = 1.0
 LONGEST_INTERVAL = 10.0
+BEAT_SECONDS = 5.0
 # How many seconds a stopping worker tries to send its last reports.
 SHUTDOWN_TIMEOUT = 60.0
 
@@ -79,7 +81,10 @@ def main(arguments: argparse.Namespace) -> int:
     )
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.drop_leases)
-    app = _application(url, arguments.broker_ca_file, host, outbox)
+    monitor = Monitor(host)
+    if arguments.metrics_port:
+        Server(arguments.metrics_host, arguments.metrics_port, monitor).start()
+    app = _application(url, arguments.broker_ca_file, host, outbox, monitor)
     outbox.start()
     _Heartbeats(host, outbox)
     worker = app.Worker(
@@ -90,6 +95,7 @@ def main(arguments: argparse.Namespace) -> int:
         # Until the first instruction, because an operator may have drained a worker of this name.
         exclude_queues=[queue_of(release.identity)],
         host=host,
+        monitor=monitor,
     )
     worker.start()
     if host.acceptance.refusal:
@@ -98,7 +104,7 @@ def main(arguments: argparse.Namespace) -> int:
     return int(worker.exitcode or 0)
 
 
-def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
+def _application(url: str, ca_file: str, host: Host, outbox: Outbox, monitor: Monitor) -> Celery:
     survive_broker_loss()
     tls, timeouts = tls_options(url, ca_file), {"socket_connect_timeout": 5, "socket_timeout": 10}
     app = Celery("pipelines", broker=kombu_url(url), set_as_current=True)
@@ -129,6 +135,7 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
 
     def report(ended: Report) -> None:
         outbox.put(ended)
+        monitor.ended(ended)
         if host.release.must_stop:
             state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
 
@@ -136,7 +143,7 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
     def execute(message: Any) -> None:
         host.execute(message, report)
 
-    app.steps["consumer"].update({_Instructions, _Places})
+    app.steps["consumer"].update({_Instructions, _Places, _Beats})
     return app
 
 
@@ -197,6 +204,30 @@ class _Places(bootsteps.StartStopStep):
         with self._lock:
             self._taken -= 1
         self._worker.call_soon(lambda: None)
+
+
+class _Beats(bootsteps.StartStopStep):
+    """Beats in Celery's own loop. While the worker connects to the broker, it waits."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, *, monitor: Monitor, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._monitor = monitor
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:
+        self._monitor.beat()
+        self._timer = parent.timer.call_repeatedly(BEAT_SECONDS, self._monitor.beat)
+
+    def stop(self, parent: Any) -> None:
+        """Celery also calls this when it loses the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._monitor.wait()
+
+    terminate = stop
 
 
 class _Instructions(bootsteps.ConsumerStep):

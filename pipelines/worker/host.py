@@ -20,7 +20,7 @@ from pipelines.failures import Failed, failed_by, inform, log_failure, message_o
 from pipelines.worker import outcomes
 from pipelines.worker.acceptance import Acceptance
 from pipelines.worker.boundary import Boundary
-from pipelines.worker.held_leases import HeldLeases
+from pipelines.worker.held_leases import HeldLeases, LeasesInUse
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outbox import Report
 from pipelines.worker.pace import Pace
@@ -210,6 +210,10 @@ class Host:
         self._leases.drop([report.lease_token for report in sent if report.outcome])
         if not self.accepting:
             self.changed.set()  # an operator may be waiting for the last lease
+
+    def leases_in_use(self) -> LeasesInUse:
+        """Return the leases that this worker holds now, and how many threads run lost ones."""
+        return self._leases.in_use()
 
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """Return a signed heartbeat, which also renews the leases that this worker holds now."""

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+import requests
 
 from embedded.valkey import Valkey
 from pipelines.errors import DefinitionError
 from tests.celery_worker.gated import Gated
-from tests.celery_worker.working import Working, command, working
+from tests.celery_worker.working import NAME, Working, command, working
 from tests.running import eventually
 from wire.messages.queues import OUTCOME_QUEUE
 
@@ -53,6 +54,21 @@ def test_before_it_exits_it_finishes_its_transitions_and_waits_until_the_broker_
     last = worker.heartbeat(lambda beat: beat.state == "UNAVAILABLE", "the last heartbeat")
     assert (last.taking, last.running) == (False, [])
     assert (worker.owner.llen(worker.queue), worker.pipeline.begun.count(2)) == (1, 0)
+
+
+def test_its_port_serves_metrics_and_says_that_it_lives(worker: Working) -> None:
+    worker.accepts()
+    sent = command(1)
+    worker.send(sent)
+    worker.outcome_of(sent)
+    url = f"http://127.0.0.1:{worker.metrics_port}"
+    assert requests.get(f"{url}/live", timeout=10).text == "UP\n"
+    text = requests.get(f"{url}/metrics", timeout=10).text
+    assert 'pipelines_transitions_total{outcome="COMPLETED"} 1.0' in text
+    assert "pipelines_transition_seconds_count 1.0" in text
+    assert "pipelines_accepting 1.0" in text
+    assert f'release="{worker.identity.release_version}",tenant="acme",worker="{NAME}"' in text
+    assert requests.get(url, timeout=10).status_code == 404
 
 
 def test_a_worker_that_every_coordinator_refuses_exits(worker: Working) -> None:

@@ -19,6 +19,7 @@ from kombu.asynchronous import set_event_loop
 from redis import Redis
 
 from coordinator.celery import app as coordinator
+from embedded.children import free_port
 from embedded.valkey import Valkey
 from pipelines.errors import DefinitionError
 from pipelines.worker import celery_worker
@@ -87,6 +88,7 @@ class Working:
         )
         self.queue = queue_of(self.identity)
         self.orders = instruction_queue_of(self.identity, NAME)
+        self.metrics_port = free_port()
         self._url, self._broker = url, valkey.url
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._received: list[Heartbeat] = []
@@ -111,6 +113,8 @@ class Working:
                     key_file=key,
                     worker_id=NAME,
                     concurrency=self.capacity,
+                    metrics_host="127.0.0.1",
+                    metrics_port=self.metrics_port,
                     log_level="INFO",
                 )
             )

@@ -1,0 +1,149 @@
+"""The gauges, from rows of every kind."""
+
+import os
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from coordinator.models import Process
+from coordinator.monitoring import gauges, statements
+from coordinator.monitoring.reports import KEPT_SECONDS, Reporter, version
+from executions.holds import holds
+from executions.lifecycle import outcome
+from executions.models import Execution, Interaction
+from foundation.telemetry.metrics import Gauge
+from releases.artifacts import blobs
+from releases.models import Blob
+from tests import making
+from wire.messages.celery_messages import OutcomeGroup
+
+pytestmark = pytest.mark.django_db
+RELEASE = making.PIPELINE, "1.0"
+
+
+def read(gauge: Gauge) -> dict[tuple[str, ...], float]:
+    return dict(gauges.read().get(gauge, {}))
+
+
+def test_due_executions_are_counted_by_release_and_stranded_without_a_worker() -> None:
+    owner, _ = making.ready()
+    other = making.tenant("other")
+    making.ready(other)
+    for number in range(3):
+        making.execution(owner, f"key-{number}")
+    making.execution(other, "key")
+    Execution.objects.filter(tenant=other).update(next_due_at="2020-01-01T00:00:00Z")
+    ours, theirs = (owner.slug, *RELEASE), (other.slug, *RELEASE)
+    assert read(gauges.depth) == {ours: 3, theirs: 1}
+    oldest = read(gauges.oldest)
+    assert oldest[ours] < 60 < 86_400 * 365 < oldest[theirs]
+    assert read(gauges.stranded) == {}
+    making.silence(owner.workers.get())
+    assert read(gauges.stranded) == {ours: 3}
+
+
+def test_paused_and_later_work_does_not_count() -> None:
+    owner, release = making.ready()
+    first, second = (making.execution(owner, key) for key in ("first", "second"))
+    holds.pause(first, actor="user:x", reason="broken")
+    assert sum(read(gauges.depth).values()) == 1
+    Execution.objects.filter(pk=second.pk).update(next_due_at="2100-01-01T00:00:00Z")
+    assert read(gauges.depth) == {}
+    Execution.objects.filter(pk=second.pk).update(next_due_at="2020-01-01T00:00:00Z")
+    holds.pause(release, actor="user:x", reason="broken")
+    assert read(gauges.depth) == {}
+
+
+def test_labels_beyond_the_bound_are_other(settings: Any) -> None:
+    settings.METRICS_MAX_SERIES = 1
+    for slug, count in (("a", 3), ("b", 2), ("c", 1)):
+        owner = making.tenant(slug)
+        making.ready(owner)
+        for number in range(count):
+            making.execution(owner, f"key-{number}")
+    assert read(gauges.depth) == {("a", *RELEASE): 3, ("other", "other", "other"): 3}
+
+
+def test_the_statements_are_few() -> None:
+    with CaptureQueriesContext(connection) as queries:
+        gauges.read()
+    assert len([each for each in queries if "SAVEPOINT" not in each["sql"]]) <= 9
+
+
+def test_open_and_overdue_awaits_are_counted_by_tenant() -> None:
+    owner, release = making.ready()
+    making.execution(owner)
+    group = OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim) for claim in making.claimed(owner)])
+    outcome.record(release.identity, group)
+    assert (read(gauges.awaits_open), read(gauges.awaits_overdue)) == ({(owner.slug,): 1}, {(owner.slug,): 0})
+    Interaction.objects.update(deadline="2020-01-01T00:00:00Z")
+    assert read(gauges.awaits_overdue) == {(owner.slug,): 1}
+
+
+def test_damaged_blobs_are_counted() -> None:
+    making.registered(making.tenant())
+    blob = Blob.objects.first()
+    assert blob is not None
+    assert read(gauges.blobs)[("DAMAGED",)] == 0
+    blobs.record_unsound(blob.digest, Blob.State.DAMAGED)
+    assert read(gauges.blobs)[("DAMAGED",)] == 1
+    Blob.objects.update(checked_at="2020-01-01T00:00:00Z")
+    assert read(gauges.blob_check_age)[()] > 86_400
+
+
+def test_workers_are_counted_by_state() -> None:
+    owner, _ = making.ready()
+    key = (owner.slug, *RELEASE, "HEALTHY")
+    assert read(gauges.workers) == {key: 1}
+    assert read(gauges.heartbeat_age)[key] < 60
+    making.silence(owner.workers.get())
+    assert read(gauges.workers) == {(owner.slug, *RELEASE, "STALE"): 1}
+
+
+def test_the_broker_is_pinged() -> None:
+    found = gauges.read()
+    assert found[gauges.broker_up] == {(): 1.0}
+    assert set(found[gauges.messages]) == {(queue,) for queue in gauges.QUEUES}
+
+
+@pytest.fixture
+def reported() -> Iterator[tuple[str, str, str]]:
+    """The labels of this process, which reports itself as a web process whose clock stands still."""
+    reporter = Reporter(Process.Kind.WEB, clock=lambda: 0.0)
+    reporter.report()
+    yield "web", socket.gethostname(), str(os.getpid())
+    reporter.leave()
+
+
+def test_processes_are_counted_with_the_drift_of_their_clocks(reported: tuple[str, str, str]) -> None:
+    found = gauges.read()
+    assert found[gauges.processes]["web", version()] >= 1
+    assert found[gauges.drift][reported] < -86_400
+    assert 0 <= found[gauges.report_age][reported] < 60
+
+
+def test_a_process_that_ends_in_order_is_forgotten() -> None:
+    reporter = Reporter(Process.Kind.CLOCK)
+    reporter.report()
+    rows = Process.objects.filter(kind="clock", host=socket.gethostname(), pid=os.getpid())
+    assert rows.count() == 1
+    reporter.leave()
+    assert rows.count() == 0
+
+
+def test_rows_without_reports_are_removed(reported: tuple[str, str, str]) -> None:
+    old = timezone.now() - timedelta(seconds=KEPT_SECONDS + 1)
+    members: dict[str, Any] = {"kind": "clock", "version": "", "started_at": old, "drift_seconds": 0}
+    Process.objects.create(host="lost", pid=1, reported_at=old, **members)
+    Process.objects.create(host="slow", pid=1, reported_at=old + timedelta(minutes=1), **members)
+    assert {label[1] for label in read(gauges.report_age)} >= {"lost", "slow"}
+    with connection.cursor() as cursor:
+        values = {"host": "x", "pid": 1, "kind": "web", "version": "", "age": 0, "clock": 0, "kept": KEPT_SECONDS}
+        cursor.execute(statements.REPORT, values)
+    assert {label[1] for label in read(gauges.report_age)} & {"lost", "slow"} == {"slow"}

@@ -1,0 +1,62 @@
+"""`coordinator probe`: what it asks, and when it fails."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from embedded.children import free_port
+from foundation.telemetry.endpoint import Endpoint, Monitored
+from foundation.telemetry.exposition import Exposition
+from foundation.telemetry.liveness import LONGEST_SILENCE, Liveness
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [0.0]
+
+
+@pytest.fixture
+def served(settings: Any, now: list[float]) -> Iterator[str]:
+    settings.METRICS_PORT = free_port()
+    server = Endpoint("127.0.0.1", settings.METRICS_PORT, Monitored(Exposition(dict), Liveness(lambda: now[0])))
+    server.start()
+    yield f"http://127.0.0.1:{settings.METRICS_PORT}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("kind", ["control", "clock"])
+def test_a_process_whose_loop_runs_works(kind: str, served: str, capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("probe", kind)
+    assert capsys.readouterr().out == "UP\n"
+
+
+def test_a_hanging_loop_is_reported(served: str, now: list[float]) -> None:
+    now[0] = LONGEST_SILENCE + 1
+    with pytest.raises(CommandError, match=f"{served}/live responded with 503: The main loop has hung for 61 s."):
+        call_command("probe", "control")
+
+
+def test_a_web_process_is_asked_at_its_own_address(served: str) -> None:
+    call_command("probe", "web", url=f"{served}/live")
+    with pytest.raises(CommandError, match="responded with 404"):
+        call_command("probe", "web", url=f"{served}/health/live")
+
+
+def test_a_process_that_does_not_respond_is_reported(settings: Any) -> None:
+    settings.METRICS_PORT = free_port()
+    with pytest.raises(CommandError, match=r"does not respond: .*refused"):
+        call_command("probe", "clock")
+
+
+def test_without_a_port_there_is_nothing_to_ask(settings: Any) -> None:
+    settings.METRICS_PORT = 0
+    with pytest.raises(CommandError, match="METRICS_PORT is not set"):
+        call_command("probe", "clock")
+
+
+def test_only_http_is_asked(settings: Any) -> None:
+    with pytest.raises(CommandError, match="http or https"):
+        call_command("probe", "web", url="file:///etc/passwd")

@@ -1,0 +1,61 @@
+"""The port of a process: metrics with and without a token, and the answer to probes."""
+
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from embedded.children import free_port
+from foundation.telemetry.endpoint import Endpoint, Monitored, bears
+from foundation.telemetry.exposition import Exposition
+from foundation.telemetry.liveness import LONGEST_SILENCE, Liveness
+
+TOKEN = "a-token-of-a-scraper"
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [0.0]
+
+
+@pytest.fixture(params=["", TOKEN])
+def served(request: pytest.FixtureRequest, now: list[float]) -> Iterator[tuple[str, str]]:
+    """The address of a server, and its token."""
+    port = free_port()
+    monitored = Monitored(Exposition(dict), Liveness(lambda: now[0]), request.param)
+    server = Endpoint("127.0.0.1", port, monitored)
+    server.start()
+    yield f"http://127.0.0.1:{port}", request.param
+    server.shutdown()
+    server.server_close()
+
+
+def test_metrics_need_the_token_if_there_is_one(served: tuple[str, str]) -> None:
+    url, token = served
+    anonymous = requests.get(f"{url}/metrics", timeout=10)
+    assert anonymous.status_code == (401 if token else 200)
+    known = requests.get(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    assert known.status_code == 200
+    assert known.headers["Content-Type"].startswith("text/plain; version=")
+    assert requests.get(f"{url}/admin", timeout=10).status_code == 404
+
+
+def test_a_probe_needs_no_token(served: tuple[str, str], now: list[float]) -> None:
+    url, _ = served
+    alive = requests.get(f"{url}/live", timeout=10)
+    assert (alive.status_code, alive.text) == (200, "UP\n")
+    now[0] = LONGEST_SILENCE + 1
+    hanging = requests.get(f"{url}/live", timeout=10)
+    assert (hanging.status_code, hanging.text) == (503, "The main loop has hung for 61 s.\n")
+
+
+def test_a_port_that_is_in_use_is_an_error(served: tuple[str, str]) -> None:
+    url, _ = served
+    with pytest.raises(OSError, match="in use"):
+        Endpoint("127.0.0.1", int(url.rpartition(":")[2]), Monitored(Exposition(dict), Liveness()))
+
+
+@pytest.mark.parametrize("header", ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer é"])
+def test_only_the_bearer_of_the_exact_token_is_admitted(header: str) -> None:
+    assert bears(f"bearer  {TOKEN} ", TOKEN)
+    assert not bears(header, TOKEN)
