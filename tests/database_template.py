@@ -56,6 +56,18 @@ def database(name: str) -> Iterator[str]:
             _run(server, "DROP DATABASE {}", name)
 
 
+@contextmanager
+def empty_database(name: str) -> Iterator[str]:
+    """Create a database without tables and drop it after the block."""
+    with _connected("") as server:
+        _run(server, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        _run(server, "CREATE DATABASE {}", name)
+        try:
+            yield name
+        finally:
+            _run(server, "DROP DATABASE {} WITH (FORCE)", name)
+
+
 @functools.cache
 def template() -> str:
     """Return the name of the template for the current migrations. Create it if this server does not have it."""

@@ -20,6 +20,7 @@ from releases.artifacts import blob_lock
 from releases.artifacts.store import ArtifactStore, artifact_store
 
 _ROWS = 1000
+_WAIT_SECONDS = 5.0
 _BLOBS = "SELECT digest, size FROM releases_blob WHERE state = 'SOUND' ORDER BY digest"
 
 
@@ -39,7 +40,7 @@ def create(target: Path) -> Made:
     """
     unfinished = _begin(target)
     try:
-        with blob_lock.no_removals() as held:
+        with blob_lock.no_removals(timeout=_WAIT_SECONDS) as held:
             if not held:
                 raise BackupError("Another backup of this installation is running.")
             made = _fill(unfinished)

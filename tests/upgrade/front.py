@@ -24,6 +24,7 @@ class Front:
     def add(self, product: Product) -> None:
         with self._changed:
             self._rotation.append(product)
+            self._changed.notify_all()
 
     def take_out(self, product: Product) -> None:
         """Send it no more requests. Returns when it has answered all that it got."""
@@ -32,8 +33,12 @@ class Front:
             self._changed.wait_for(lambda: self._open[product.url] == 0, timeout=30)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Return the JSON of the response, or None after an unexpected one, which is recorded."""
+        """Return the JSON of the response, or None after an unexpected one, which is recorded.
+
+        Waits while no product is in rotation.
+        """
         with self._changed:
+            self._changed.wait_for(lambda: self._rotation)
             product = random.choice(self._rotation)
             self._open[product.url] += 1
         url = f"{product.url}/api/v1/tenants/{self.tenant}/{path}"

@@ -4,16 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import connection
-from psycopg import sql
 from pytest_django import DjangoDbBlocker
 
 from embedded.product import PROJECT
 from foundation.database.postgresql.rights import EVERY_COLUMN, RIGHTS
-from tests.database_template import connected_to
+from tests.database_template import connected_to, empty_database
 from tests.servers import NUMBER
 from tests.upgrade import lint, released
 
@@ -21,16 +18,10 @@ RELEASED = {(path.partition("/")[0], Path(path).stem) for path in released.recor
 
 
 @pytest.fixture
-def empty_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def empty(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Connect Django to an empty database."""
-    name = f"test_{NUMBER}_empty"
-    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    with django_db_blocker.unblock(), psycopg.connect(**connection.get_connection_params(), autocommit=True) as server:
-        server.execute(drop)
-        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        with connected_to(name):
-            yield
-        server.execute(drop)
+    with django_db_blocker.unblock(), empty_database(f"test_{NUMBER}_empty") as name, connected_to(name):
+        yield
 
 
 def test_the_migrations_of_a_release_are_unchanged() -> None:
@@ -43,7 +34,7 @@ def test_the_recorded_release_is_the_last_one() -> None:
     assert released.DIGESTS.read_text().startswith(f"# Migrations of {name}.")
 
 
-def test_newer_migrations_are_safe(empty_database: None) -> None:
+def test_newer_migrations_are_safe(empty: None) -> None:
     excused = lint.exceptions()
     found = [
         f"{new.name}:{each.line} {each.rule}: {each.message}"
@@ -61,7 +52,7 @@ def test_each_exception_names_a_newer_migration() -> None:
     assert set(lint.exceptions()) <= newer
 
 
-def test_an_unsafe_migration_is_found(empty_database: None) -> None:
+def test_an_unsafe_migration_is_found(empty: None) -> None:
     """The last migration of version 0.1.0 builds an index while submissions wait."""
     older = RELEASED - {("executions", "0019_submitted_by_people")}
     for new in lint.new_migrations(older):

@@ -1,17 +1,19 @@
 """Orphaned bytes are listed and removed. Bytes that are needed, young or in use are kept."""
 
 import os
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from releases import tasks
 from releases.activation.revocation import revoke
-from releases.artifacts import retention
+from releases.artifacts import blob_lock, retention
 from releases.artifacts.soundness import require_sound, require_sound_verdict
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactMissing
@@ -228,3 +230,22 @@ def test_files_that_are_not_blobs_are_never_removed(kind: str) -> None:
         assert named() == {}
         assert Path(folder / "README").exists()
     assert removed() == []
+
+
+def test_nothing_is_removed_while_a_backup_copies_blobs() -> None:
+    digest = stray(b"stray")
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with blob_lock.no_removals():
+            held.set()
+            done.wait(60)
+        connection.close()
+
+    backup = threading.Thread(target=hold)
+    backup.start()
+    held.wait(30)
+    assert removed() == []
+    done.set()
+    backup.join()
+    assert removed() == [digest]

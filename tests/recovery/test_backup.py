@@ -1,0 +1,101 @@
+"""The drill: a backup under load, the loss of the installation, and a restore on other servers."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from executions.models.states import TERMINAL
+from tests.building import build, eventually
+from tests.recovery.cluster import TENANT, Cluster
+from tests.recovery.history import histories
+from tests.recovery.verdict import faults
+from tests.recovery.workload import PIPELINE
+from tests.upgrade.front import Front
+from tests.upgrade.load import Load, runs_of
+
+PIPELINES = Path(__file__).parent / "pipelines"
+_GAPS = """
+SELECT p.pipeline_id, count(a.*), max(a.sequence), p.activation_id = max(a.id)
+FROM releases_pipeline p LEFT JOIN releases_activation a ON a.pipeline_id = p.id GROUP BY p.id
+"""
+
+
+@pytest.fixture
+def up() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def live(cluster: Cluster) -> int:
+    query = "SELECT count(*) FROM executions_execution WHERE status <> ALL(%s)"
+    with cluster.connect() as connection:
+        [count] = connection.execute(query, [[state.value for state in TERMINAL]]).fetchone() or [0]
+    return int(count)
+
+
+def replacement(cluster: Cluster, folder: Path) -> Cluster:
+    """Return a new, empty installation with the secrets of the lost one, which a backup does not contain."""
+    other = Cluster(folder)
+    for name in ("SECRET_KEY", "WORKER_SECRET"):
+        other.product.environment[name] = cluster.product.environment[name]
+    other.token = cluster.token
+    return other
+
+
+@pytest.mark.timeout(600)
+def test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installation(
+    up: ExitStack, tmp_path: Path
+) -> None:
+    first = Cluster(tmp_path / "first")
+    up.callback(first.tear_down)
+    first.set_up()
+    release = build("chaotic:pipeline", PIPELINES / "v1", tmp_path / "v1", "v1")
+    first.publish(release)
+    first.host("worker", release, concurrency=4)
+    first.client().wait_for_worker("worker")
+    first.client().activate(PIPELINE, "v1", "")
+    front = Front(TENANT)
+    front.token = first.token
+    front.add(first.product)
+    load = Load(front, tmp_path / "runs")
+    load.start()
+    up.callback(load.stop)
+    eventually(lambda: len(load.promises) >= 20, seconds=60, what="twenty submissions")
+    acknowledged = {promise.execution_id for promise in load.promises}
+    first.product.manage("backup", str(tmp_path / "backup"), DATABASE_URL=first.postgres.owner_url)
+    time.sleep(1)
+    load.stop_submitting()
+    assert front.errors == []
+    front.take_out(first.product)
+    first.tear_down()
+    shutil.rmtree(tmp_path / "first")
+
+    second = replacement(first, tmp_path / "second")
+    up.callback(second.tear_down)
+    second.valkey.start()
+    second.postgres.start()
+    second.product.manage("restore", str(tmp_path / "backup"), DATABASE_URL=second.postgres.owner_url)
+    second.host("worker", release, concurrency=4)
+    second.restore()
+    front.add(second.product)
+    eventually(lambda: live(second) == 0, seconds=120, what="the end of all executions")
+    with second.connect() as connection:
+        found = histories(connection, pipeline_id=PIPELINE)
+        gaps = connection.execute(_GAPS).fetchall()
+    restored = {history.execution_id for history in found}
+    assert acknowledged <= restored
+    promises = [promise for promise in load.promises if promise.execution_id in restored]
+    assert faults(promises, found, runs_of(tmp_path / "runs"), load.needed()) == []
+    assert any(history.count("LEASE_EXPIRED") for history in found)
+    assert gaps == [(PIPELINE, 1, 1, True)]
+    assert second.product.manage("verify_audit", DATABASE_URL=second.postgres.owner_url)
+    # Answers to questions that were asked after the backup.
+    assert [error for error in front.errors if "INTERACTION_UNKNOWN" not in error] == []
+    repeated = second.post(
+        "executions", {"pipelineId": PIPELINE, "input": load.input(0), "idempotencyKey": load.jobs[0].key}
+    )
+    assert (repeated.status_code, repeated.json()["executionId"] in acknowledged) == (200, True)
