@@ -109,6 +109,7 @@ ELSEWHERE = {
     ("GET", "pipelines/{pipeline_id}/releases/{release_version}/preflight"): "test_preflights",
     ("GET", "pipelines/{pipeline_id}/drift"): "test_drift",
     ("GET", "drift"): "test_drift",
+    ("GET", "worker-plan"): "test_worker_plan",
     ("GET", "audit"): "test_audit",
     ("GET", "audit/export"): "test_audit",
     ("GET", "artifacts/{artifact_digest}"): "test_artifacts",
