@@ -27,6 +27,7 @@ test: setup ## Run every test against real servers, and ten mutants; PYTEST_ARGS
 	@.ci/install-chromium
 	@.ci/install-archive-readers
 	@.ci/install-nginx
+	@.ci/install-deploy-tools
 	@.ci/install-registry
 	@.ci/install-typescript
 	@.ci/install-azurite
