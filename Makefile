@@ -29,6 +29,7 @@ test: setup ## Run every test against real servers, and ten mutants; PYTEST_ARGS
 	@.ci/install-nginx
 	@.ci/install-pgbouncer
 	@.ci/install-promtool
+	@.ci/install-deploy-tools
 	@.ci/install-registry
 	@.ci/install-typescript
 	@.ci/install-azurite

@@ -34,6 +34,7 @@ SPECTACULAR_SETTINGS = {
         "PreflightConcern": "executions.inspection.preflight.Concern",
         "DriftKind": "executions.inspection.drifts.Kind",
         "DriftSubject": "executions.inspection.drifts.Subject",
+        "WorkerPlanReason": "executions.inspection.worker_plan.Reason",
         "BlockerKind": "releases.activation.blockers.Kind",
         "SmokeTestVerdict": "executions.smoke_tests.smoke_tests.Verdict",
         "AttachmentKind": "releases.states.AttachmentKind",

@@ -30,10 +30,9 @@ def is_needed(component: dict[str, Any]) -> bool:
 
 
 def sbom(export: dict[str, Any], package: str, present: dict[str, str]) -> dict[str, Any]:
-    """Return the export for `package` without unneeded components. The same input gives the same bytes.
+    """Return the export for `package` without unneeded components and with our own distributions, which it leaves out.
 
-    Our own distributions, which the export leaves out, are added. Raises `ValueError` if the result differs from what is
-    present.
+    The same input gives the same bytes. Raises `ValueError` if the result differs from what is present.
     """
     own = {name: _own(name, present[name]) for name in OWN if name in present}
     needed = [each for each in export["components"] if each["name"] not in OWN and is_needed(each)]

@@ -13,6 +13,7 @@ from executions.api import (
     resubmissions,
     smoke_tests,
     submissions,
+    worker_plans,
     workers,
 )
 
@@ -30,4 +31,5 @@ urlpatterns = [
     *workers.urlpatterns,
     *preflights.urlpatterns,
     *drift.urlpatterns,
+    *worker_plans.urlpatterns,
 ]

@@ -143,3 +143,49 @@ UNION ALL SELECT status, error_code, count(*), (SELECT count(*) FROM failed)
 UNION ALL SELECT status, NULL, count(*), (SELECT count(*) FROM over)
     FROM over WHERE release_id = %(release)s GROUP BY status
 """
+
+# Returns the releases of a tenant that need workers or have live ones: whether it is active, the candidate of a gradual
+# activation, open to callers that name it although it was replaced; whether it has work and whether executions of it
+# wait for answers; its due and running executions, the age of the oldest due one, and its live workers with their
+# capacity. At most %(counted)s executions of a release are read for each of these, by indexes that have only those.
+# An execution that is held is open work, but is not due.
+WORKER_PLAN = """
+WITH live AS (
+    SELECT v.release_id, count(*) AS workers, sum(v.capacity)::bigint AS capacity
+    FROM executions_workereligibility v
+    WHERE v.tenant_id = %(tenant)s AND v.release_id IS NOT NULL AND v.present AND v.reason IS NULL
+    GROUP BY v.release_id
+), named AS (
+    SELECT r.id, p.pipeline_id, r.contract_version, r.release_version,
+        coalesce(a.release_id = r.id, false) AS active, coalesce(a.candidate_id = r.id, false) AS candidate,
+        CASE WHEN p.skew_grace_minutes > 0 AND r.id <> a.release_id AND r.id IS DISTINCT FROM a.candidate_id
+            THEN coalesce(release_open_until(r.id) > now(), false) ELSE false END AS pinned
+    FROM releases_pipeline p
+    JOIN releases_release r ON r.pipeline_id = p.id AND r.status IN ('REGISTERED', 'REVOKED', 'RETIRED')
+    LEFT JOIN releases_activation a ON a.id = p.activation_id
+    WHERE p.tenant_id = %(tenant)s
+)
+SELECT n.id, n.pipeline_id, n.contract_version, n.release_version, n.active, n.candidate, n.pinned,
+    coalesce(open.works, false) OR due.executions > 0 OR running.executions > 0, coalesce(open.waits, false),
+    due.executions, running.executions, coalesce(extract(epoch FROM now() - due.oldest), 0)::float,
+    coalesce(live.workers, 0), coalesce(live.capacity, 0)
+FROM named n
+LEFT JOIN live ON live.release_id = n.id
+CROSS JOIN LATERAL (
+    SELECT bool_or(e.status <> 'WAITING_EXTERNAL') AS works, bool_or(e.status = 'WAITING_EXTERNAL') AS waits
+    FROM (SELECT x.status FROM executions_execution x WHERE x.release_id = n.id
+        AND x.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED') LIMIT %(counted)s) e
+) open
+CROSS JOIN LATERAL (
+    SELECT count(*) AS executions, min(e.next_due_at) AS oldest
+    FROM (SELECT x.next_due_at FROM executions_execution x WHERE x.release_id = n.id
+        AND x.status IN ('QUEUED', 'WAIT_RETRY') AND NOT x.held AND x.next_due_at <= now()
+        ORDER BY x.next_due_at LIMIT %(counted)s) e
+) due
+CROSS JOIN LATERAL (
+    SELECT count(*) AS executions FROM (SELECT FROM executions_execution x WHERE x.release_id = n.id
+        AND x.status = 'RUNNING' LIMIT %(counted)s) e
+) running
+WHERE n.active OR n.candidate OR n.pinned OR open.works OR open.waits OR live.workers > 0
+ORDER BY n.pipeline_id, n.id
+"""

@@ -113,6 +113,7 @@ ELSEWHERE = {
     ("GET", "members"): "test_members",
     ("POST", "members"): "test_members",
     ("POST", "members/remove"): "test_members",
+    ("GET", "worker-plan"): "test_worker_plan",
     ("GET", "audit"): "test_audit",
     ("GET", "audit/export"): "test_audit",
     ("GET", "artifacts/{artifact_digest}"): "test_artifacts",

@@ -1,0 +1,120 @@
+"""The plan of transition workers: which releases need some, why, how many, and which may go."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from executions.inspection.worker_plan import MOST_WORKERS, Load, PlannedRelease, Reason, suggested, worker_plan
+from executions.models import Execution
+from releases.activation.activation import activate
+from releases.models import Pipeline, Release
+from tenancy.models import Tenant
+from tests import gradual, making
+from tests.executions.awaits.parking import suspended
+from tests.raw_sql import unguarded
+
+
+@pytest.fixture
+def active(db: None) -> Release:
+    _, release = making.ready()
+    return release
+
+
+@pytest.fixture
+def owner(active: Release) -> Tenant:
+    return active.pipeline.tenant
+
+
+def planned(owner: Tenant) -> dict[str, PlannedRelease]:
+    return {each.release_version: each for each in worker_plan(owner)}
+
+
+def replaced(owner: Tenant, grace: int = 0) -> dict[str, PlannedRelease]:
+    """Activate release 1.1 in place of 1.0, and return the plan."""
+    Pipeline.objects.update(skew_grace_minutes=grace)
+    following = making.registered(owner, "1.1", body="# another")
+    making.worker(following, "of-the-next")
+    activate(following, actor="user:test")
+    return planned(owner)
+
+
+def test_the_active_release_needs_a_worker(owner: Tenant) -> None:
+    [found] = worker_plan(owner)
+    assert (found.reasons, found.workers, found.may_go) == ((Reason.ACTIVE,), 1, False)
+
+
+def test_an_active_release_without_workers_needs_one(owner: Tenant) -> None:
+    making.active(owner, pipeline_id="org.example.second")
+    found = {each.pipeline_id: each for each in worker_plan(owner)}["org.example.second"]
+    assert (found.load.live, found.workers) == (0, 1)
+
+
+def test_the_workers_of_a_replaced_release_may_go(owner: Tenant) -> None:
+    found = replaced(owner)["1.0"]
+    assert (found.reasons, found.workers, found.may_go, found.load.live) == ((), 0, True, 1)
+
+
+def test_a_replaced_release_without_workers_is_not_in_the_plan(owner: Tenant) -> None:
+    owner.workers.update(stopped_at=timezone.now())
+    assert set(replaced(owner)) == {"1.1"}
+
+
+def test_a_replaced_release_that_callers_may_still_name_needs_workers(owner: Tenant) -> None:
+    assert replaced(owner, grace=5)["1.0"].reasons == (Reason.PINNED,)
+
+
+def test_a_replaced_release_with_open_executions_needs_workers(owner: Tenant) -> None:
+    making.execution(owner)
+    found = replaced(owner)["1.0"]
+    assert (found.reasons, found.may_go, found.load.due) == ((Reason.OPEN,), False, 1)
+
+
+def test_a_replaced_release_whose_executions_wait_for_answers_needs_workers(owner: Tenant, active: Release) -> None:
+    suspended((owner, active))
+    assert replaced(owner)["1.0"].reasons == (Reason.AWAITING,)
+
+
+def test_the_candidate_of_a_gradual_activation_needs_workers(owner: Tenant) -> None:
+    made = gradual.started(owner, 5, 50)
+    found = planned(owner)
+    assert found[made.candidate.release_version].reasons == (Reason.GRADUAL,)
+
+
+def test_finished_executions_need_no_worker(owner: Tenant) -> None:
+    making.dead(owner, "one")
+    assert replaced(owner)["1.0"].may_go
+
+
+def test_work_that_waits_for_long_needs_more_workers(owner: Tenant) -> None:
+    making.copies(making.execution(owner), 99)
+    assert planned(owner)["1.0"].workers == 1
+    with unguarded(Execution):
+        Execution.objects.update(next_due_at=timezone.now() - timedelta(minutes=2))
+    found = planned(owner)["1.0"]
+    assert found.load.age > 100
+    assert found.workers == 2
+
+
+def test_another_tenant_is_not_in_the_plan(owner: Tenant) -> None:
+    assert worker_plan(making.tenant("other")) == []
+
+
+LATE: dict[str, Any] = {"age": 60.0, "running": 0}
+
+
+@pytest.mark.parametrize(
+    ("load", "workers"),
+    [
+        (Load(due=0, running=0, age=0.0, live=5, capacity=50), 1),
+        (Load(due=500, running=50, age=5.0, live=5, capacity=50), 5),
+        (Load(due=0, running=11, age=0.0, live=5, capacity=50), 2),
+        (Load(due=70, live=5, capacity=50, **LATE), 7),
+        (Load(due=5000, live=5, capacity=50, **LATE), 10),
+        (Load(due=5000, live=0, capacity=0, **LATE), 1),
+        (Load(due=10_000, live=80, capacity=80, **LATE), MOST_WORKERS),
+    ],
+)
+def test_the_number_follows_the_work_and_its_age(load: Load, workers: int) -> None:
+    assert suggested(load) == workers
