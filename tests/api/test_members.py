@@ -62,6 +62,7 @@ def test_only_administrators_see_and_change_members(ours: TenantApi, eva: User) 
 
 def test_unknown_names_are_refused(ours: TenantApi, eva: User) -> None:
     User.objects.create_user("gone", is_active=False)
+    assert ours.all_scopes, "create the token first"
     before = everything()
     for name in ("nobody", "gone"):
         refused(ours.post("members", body(username=name)), 422, "USER_UNKNOWN")

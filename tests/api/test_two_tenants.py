@@ -57,6 +57,7 @@ def anonymized(ours: TenantApi, path: str, names: Names) -> str:
     response = ours.call("GET", url(ours, path, names))
     assert response.status_code == 200, (path, response.content)
     text = _readable(response).replace(ours.tenant.slug, "TENANT")
+    text = re.sub(r"person-[0-9a-f]{10}", "PERSON", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     known: dict[str, str] = {}
     return re.sub(

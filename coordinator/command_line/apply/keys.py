@@ -15,10 +15,10 @@ def changes(section: Place, client: Client, *, complete: bool) -> list[Change]:
 
     Raises `CommandError` for a key that is revoked, or has another name: neither can be changed.
     """
+    wanted = [(place, *_key(place)) for place in section.items()]
     present = {_bare(each.get("publicKey")): each for each in client.pages("trusted-keys", {}, MOST)}
     found, named = [], set()
-    for place in section.items():
-        name, pem = _key(place)
+    for place, name, pem in wanted:
         named.add(_bare(pem))
         known = present.get(_bare(pem))
         if known is None:

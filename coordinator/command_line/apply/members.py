@@ -11,10 +11,10 @@ MOST: Final = 100_000
 
 def changes(section: Place, client: Client, *, complete: bool) -> list[Change]:
     """Return the roles to give and to take. Members whom the file does not name lose theirs if it is `complete`."""
+    wanted = {name: set(place.texts()) for name, place in section.members().items()}
     present: dict[str, set[str]] = {}
     for each in client.pages("members", {}, MOST):
         present.setdefault(str(each.get("username")), set()).add(str(each.get("role")))
-    wanted = {name: set(place.texts()) for name, place in section.members().items()}
     if complete:
         wanted = {**{name: set[str]() for name in present}, **wanted}
     given = [(name, role) for name, roles in wanted.items() for role in sorted(roles - present.get(name, set()))]

@@ -1,0 +1,148 @@
+"""`coordinator apply`: what a file may contain, and the alert rules and channels of an API that a test plays."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command_line import CommandLine
+from tests.serving import serving
+
+CHANNEL = {
+    "channelId": "c1",
+    "name": "ops",
+    "kind": "webhook",
+    "address": "https://h.example/…",
+    "secret": "",
+    "enabled": True,
+}
+RULE = {
+    "ruleId": "r1",
+    "name": "stuck",
+    "kind": "stranded",
+    "thresholds": {"minutes": 5},
+    "pipelineId": None,
+    "channelIds": ["c1"],
+    "enabled": True,
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> CommandLine:
+    return CommandLine(
+        tmp_path, {"COORDINATOR_TENANT": "acme", "COORDINATOR_TOKEN": "t", "COORDINATOR_URL": "http://127.0.0.1:1"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must contain one document"),
+        ("- a", "must be a mapping"),
+        ("pipelnes: {}", "unknown member 'pipelnes'"),
+        ("tenant: other", "tenant: the file is about another tenant"),
+        ("tenant: 3", "tenant: must be a text"),
+        ("members: {eva: operator}", "members.eva: must be a list"),
+        ("members: {eva: [viewer, viewer]}", "members.eva: contains a text twice"),
+        ("members: {1: [viewer]}", "members: the key 1 must be a text"),
+        ("members: {eva: [viewer], eva: []}", "the key 'eva' is there twice"),
+        ("trustedKeys: [{name: ci}]", "trustedKeys[0]: needs either publicKey or publicKeyFile"),
+        ("trustedKeys: [{publicKey: x}]", "trustedKeys[0]: name is missing"),
+        ("complete: [pipelines]", "complete[0]: must be one of"),
+        ("complete: [members]", "complete[0]: there is no section members"),
+        ("a: &x [1]\nb: *x", "aliases are not supported"),
+        ("tenant: !!python/object/apply:os.system ['true']", "is not valid YAML"),
+        ("tenant: acme\n---\ntenant: acme", "must contain one document"),
+        ("tenant: [", "is not valid YAML"),
+        ("tenant: " + "[" * 40 + "]" * 40, "is nested too deeply"),
+        ("tenant: " + "9" * 5000, "must contain one document with plain values"),
+        ("#" + "x" * 2**20, "has more than 1,048,576 bytes"),
+    ],
+)
+def test_files_that_are_not_valid(run: CommandLine, text: str, message: str) -> None:
+    (run.home / "t.yaml").write_text(text)
+    done = run("apply", "t.yaml", "--yes")  # nothing listens at the address, so no request is sent before
+    assert (done.status, message in done.err) == (2, True), done
+
+
+def test_a_private_key_is_not_sent(run: CommandLine) -> None:
+    (run.home / "key.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    (run.home / "t.yaml").write_text("trustedKeys: [{name: ci, publicKeyFile: key.pem}]")
+    done = run("apply", "t.yaml", "--yes")
+    assert (done.status, "private key" in done.err) == (2, True)
+
+
+def apply(run: CommandLine, text: str, *bodies: Any, options: tuple[str, ...] = ("--yes",)) -> Any:
+    """Apply a file to an API that responds with `bodies`. Return the output, and the requests that change something."""
+    (run.home / "t.yaml").write_text(text)
+    with serving(*bodies) as server:
+        done = run("apply", "t.yaml", *options, f"--url={server.url}")
+    sent = [(each.method, each.path.removeprefix("/api/v1/tenants/acme/"), each.body) for each in server.requests]
+    return done, [
+        (method, path, each.json) for (method, path, body), each in zip(sent, server.requests, strict=True) if body
+    ]
+
+
+CHANNELS = 'alertChannels:\n  ops: {kind: webhook, address: "https://h.example/hook"}\n'
+RULES = "alertRules:\n  stuck: {kind: stranded, thresholds: {minutes: 5}, channels: [ops]}\n"
+
+
+def page(*items: Any) -> dict[str, Any]:
+    return {"items": list(items), "next": None}
+
+
+def test_a_new_channel_is_used_by_a_new_rule(run: CommandLine) -> None:
+    done, sent = apply(run, CHANNELS + RULES, page(), page(), {**CHANNEL, "channelId": "new"}, RULE)
+    assert done.status == 0, done
+    assert sent == [
+        ("POST", "alert-channels", {"name": "ops", "kind": "webhook", "address": "https://h.example/hook"}),
+        (
+            "POST",
+            "alert-rules",
+            {"name": "stuck", "kind": "stranded", "thresholds": {"minutes": 5}, "channelIds": ["new"]},
+        ),
+    ]
+
+
+def test_nothing_differs(run: CommandLine) -> None:
+    done, sent = apply(run, CHANNELS + RULES + "complete: [alertRules, alertChannels]", page(CHANNEL), page(RULE))
+    assert (done.status, done.out, sent) == (0, "nothing to change\n", [])
+
+
+def test_what_differs_is_changed(run: CommandLine) -> None:
+    text = CHANNELS.replace("h.example", "other.example") + RULES.replace("5", "9").replace("[ops]", "[]")
+    done, sent = apply(run, text, page(CHANNEL), page(RULE), CHANNEL, RULE)
+    assert done.out.splitlines()[:3] == [
+        r'~ alertChannels.ops.address: "https://h.example/\u2026" -> "https://other.example/\u2026"',
+        '~ alertRules.stuck.thresholds: {"minutes": 5} -> {"minutes": 9}',
+        '~ alertRules.stuck.channels: ["ops"] -> []',
+    ]
+    assert sent == [
+        ("PATCH", "alert-channels/c1", {"address": "https://other.example/hook"}),
+        ("PATCH", "alert-rules/r1", {"thresholds": {"minutes": 9}, "channelIds": []}),
+    ]
+
+
+def test_what_the_file_does_not_name_is_removed_if_it_is_complete(run: CommandLine) -> None:
+    text = "alertChannels: {}\nalertRules: {}\ncomplete: [alertRules, alertChannels]"
+    (run.home / "t.yaml").write_text(text)
+    with serving(page(CHANNEL), page(RULE), RULE, CHANNEL) as server:
+        done = run("apply", "t.yaml", "--yes", f"--url={server.url}")
+    assert done.status == 0, done
+    posts = [each.path.rpartition("acme/")[2] for each in server.requests if each.method == "POST"]
+    assert posts == ["alert-rules/r1/remove", "alert-channels/c1/remove"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (RULES, "alertRules.stuck.channels: there is no alert channel 'ops'"),
+        ("alertChannels: {ops: {kind: email}}", "alertChannels.ops: kind is 'webhook' and cannot be changed"),
+        ("alertChannels: {ops: {kind: webhook, url: x}}", "alertChannels.ops: unknown member 'url'"),
+        ("alertRules: {stuck: {enabled: true}}", "alertRules.stuck: kind is missing"),
+    ],
+)
+def test_what_cannot_be(run: CommandLine, text: str, message: str) -> None:
+    channels = page() if text == RULES else page(CHANNEL)
+    done, sent = apply(run, text, channels, page())
+    assert (done.status, message in done.err, sent) == (2, True, [])

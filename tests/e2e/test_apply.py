@@ -1,0 +1,98 @@
+"""`coordinator apply` against the running product: a plan, its application, and nothing to do afterwards."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tenancy.models import Membership
+from tenancy.roles import Role, Scope
+from tests import signing
+from tests.command_line import CommandLine
+from tests.running import BuiltRelease, RunningProduct, TenantInUse
+
+P = "tests.pinned"
+
+
+@pytest.fixture
+def run(tenant: TenantInUse, tmp_path: Path) -> CommandLine:
+    own = {"COORDINATOR_URL": tenant.product.url, "COORDINATOR_TENANT": tenant.tenant.slug}
+    return CommandLine(tmp_path, {**own, "COORDINATOR_TOKEN": tenant.token(Scope)})
+
+
+def roles(tenant: TenantInUse) -> set[tuple[str, str]]:
+    return set(Membership.objects.filter(tenant=tenant.tenant).values_list("user__username", "role"))
+
+
+def test_a_tenant_becomes_what_its_file_says(
+    run: CommandLine, running: RunningProduct, tenant: TenantInUse, v1: BuiltRelease
+) -> None:
+    tenant.register(v1)
+    eva, admin = f"eva-{tenant.tenant.slug}", tenant.admin.username
+    running.member(tenant.tenant, Role.VIEWER, eva)
+    (run.home / "ci.pem").write_text(signing.public_pem("ci"))
+    text = f"""
+        tenant: {tenant.tenant.slug}
+        pipelines:
+          {P}:
+            policy:
+              workerGate: off     # a text, as YAML 1.2 says
+              approvals: 1
+              retryDelaySeconds: 2
+        trustedKeys:
+          - name: ci
+            publicKeyFile: ci.pem
+        members:
+          {eva}: [operator, on-call]
+          {admin}: [tenant-admin]
+        complete: [members, trustedKeys]
+    """
+    (run.home / "tenant.yaml").write_text(text)
+
+    planned = run("apply", "tenant.yaml", "--dry-run")
+    assert (planned.status, planned.err) == (1, "")
+    assert planned.out.splitlines() == [
+        f"~ pipelines.{P}.policy.approvals: 0 -> 1",
+        f"+ pipelines.{P}.policy.retryDelaySeconds: 2",
+        '+ trustedKeys.ci: "trusted"',
+        f'+ members.{eva}: "on-call"',
+        f'+ members.{eva}: "operator"',
+        f'- members.{eva}: "viewer"',
+        "6 to change",
+    ]
+    assert tenant.get(f"pipelines/{P}")["approvals"] == 0
+    assert run("apply", "tenant.yaml").status == 2
+    assert tenant.get(f"pipelines/{P}")["approvals"] == 0
+
+    done = run("apply", "tenant.yaml", "--yes")
+    assert done.status == 0, done
+    pipeline: dict[str, Any] = tenant.get(f"pipelines/{P}")
+    assert (pipeline["approvals"], pipeline["retryDelaySeconds"], pipeline["workerGate"]) == (1, 2, "off")
+    assert roles(tenant) == {(eva, "operator"), (eva, "on-call"), (admin, "tenant-admin")}
+    assert [key["name"] for key in tenant.get("trusted-keys")["items"]] == ["ci"]
+    acts = [each["act"] for each in run.json("audit", "list", "--limit=20")]
+    assert {"policy.change", "trusted_key.add", "membership.add", "membership.remove"} <= set(acts)
+
+    for options in (("--dry-run",), ("--yes",), ()):
+        again = run("apply", "tenant.yaml", *options)
+        assert (again.status, again.out) == (0, "nothing to change\n")
+    assert [each["act"] for each in run.json("audit", "list", "--limit=20")] == acts
+
+    (run.home / "tenant.yaml").write_text("trustedKeys: []\ncomplete: [trustedKeys]\n")
+    assert run("apply", "tenant.yaml", "--yes").out.splitlines()[0] == '- trustedKeys.ci: "trusted"'
+    assert [key["revocation"] is None for key in tenant.get("trusted-keys")["items"]] == [False]
+
+
+def test_a_refused_request_says_what_was_done(run: CommandLine, tenant: TenantInUse, v1: BuiltRelease) -> None:
+    tenant.register(v1)
+    pipeline = f"pipelines:\n  {P}:\n    policy: {{reasonRequired: true}}\n"
+    (run.home / "tenant.yaml").write_text(f"{pipeline}members:\n  nobody: [viewer]\n")
+    done = run("apply", "tenant.yaml", "--yes")
+    assert (done.status, "USER_UNKNOWN" in done.err, "after 1 of 2 requests" in done.err) == (3, True, True)
+    assert tenant.get(f"pipelines/{P}")["reasonRequired"] is True
+    (run.home / "tenant.yaml").write_text(f"{pipeline}  org.other: {{policy: {{approvals: 1}}}}\n")
+    missing = run("apply", "tenant.yaml", "--yes")
+    assert (missing.status, "pipelines.org.other: the tenant has no such pipeline" in missing.err) == (5, True)
+    (run.home / "tenant.yaml").write_text(f"pipelines:\n  {P}:\n    policy: {{aprovals: 1}}\n")
+    unknown = run("apply", "tenant.yaml", "--yes")
+    assert (unknown.status, f"pipelines.{P}.policy: unknown member 'aprovals'" in unknown.err) == (2, True)
