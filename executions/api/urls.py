@@ -10,6 +10,7 @@ from executions.api import (
     operators,
     preflights,
     provenance,
+    quotas,
     resubmissions,
     smoke_tests,
     submissions,
@@ -30,4 +31,5 @@ urlpatterns = [
     *workers.urlpatterns,
     *preflights.urlpatterns,
     *drift.urlpatterns,
+    *quotas.urlpatterns,
 ]

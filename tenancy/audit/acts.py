@@ -17,6 +17,7 @@ NAMES: Final = (
     "interaction.release",
     *("membership.add", "membership.change", "membership.remove", "policy.change"),
     *("pipeline.pause", "pipeline.resume"),
+    "quotas.change",
     *(
         "release.activate",
         "release.attach",

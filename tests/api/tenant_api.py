@@ -109,6 +109,8 @@ ELSEWHERE = {
     ("GET", "pipelines/{pipeline_id}/releases/{release_version}/preflight"): "test_preflights",
     ("GET", "pipelines/{pipeline_id}/drift"): "test_drift",
     ("GET", "drift"): "test_drift",
+    ("GET", "quotas"): "test_quotas",
+    ("PUT", "quotas"): "test_quotas",
     ("GET", "audit"): "test_audit",
     ("GET", "audit/export"): "test_audit",
     ("GET", "artifacts/{artifact_digest}"): "test_artifacts",

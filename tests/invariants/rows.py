@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -36,9 +37,9 @@ from releases.models import (
 )
 from releases.registration import attachments
 from releases.trust import trusted_keys
-from tenancy import access, saved_views
+from tenancy import access, quotas, saved_views
 from tenancy.login_throttle import Attempt
-from tenancy.models import Membership, SavedView, Tenant
+from tenancy.models import Allowance, Grant, Membership, SavedView, Tenant
 from tenancy.preferences import choose_zone
 from tenancy.roles import Role, Scope
 from tests import gradual, making, signing
@@ -64,6 +65,11 @@ def make() -> None:
     saved_views.save(user, SavedView.Page.EXECUTIONS, "shared", "status=live", tenant=owner)
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
     tenant_keys.start_key(owner, actor=ACTOR)
+    quotas.change(owner, {"openExecutions": 1000}, actor=ACTOR)
+    Allowance.objects.create(
+        tenant=owner, second=timezone.now(), granted=1, settled=1, counted_at=timezone.now()
+    )
+    Grant.objects.create(pk=uuid4(), tenant=owner, permits=1, expires_at=timezone.now() + timedelta(days=2))
     _releases(owner)
     minute = timezone.now().replace(second=0, microsecond=0)
     counted = Release.objects.filter(pipeline__tenant=owner).order_by("pk")[0]
