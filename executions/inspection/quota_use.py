@@ -3,7 +3,7 @@
 from django.db import connection
 
 from executions.models import Execution, Worker
-from executions.models.states import TERMINAL_VALUES
+from executions.models.states import TERMINAL
 from executions.workers.registry import LIVE
 from releases.registration import upload_quotas
 from tenancy.models import Tenant
@@ -21,7 +21,7 @@ def use(tenant: Tenant) -> dict[str, int | None]:
     `payloadBytes` limits each submission, so its use is null. `submissionsPerSecond` is what web processes may accept
     in the current second, and 0 without that quota.
     """
-    open_executions = Execution.objects.filter(release__pipeline__tenant=tenant).exclude(status__in=TERMINAL_VALUES)
+    open_executions = Execution.objects.filter(release__pipeline__tenant=tenant).exclude(status__in=TERMINAL)
     with connection.cursor() as cursor:
         cursor.execute(_LAST_SECOND, [tenant.pk])
         row = cursor.fetchone()

@@ -99,7 +99,7 @@ def test_a_group_holds_a_quarter_of_the_slots_while_another_one_is_active() -> N
     takers.wait_for(2)
     time.sleep(RECENT_SECONDS)
     slots.leave(BUSY)
-    takers.wait_for(3)
+    takers.wait_for(6)
 
 
 def test_the_group_that_holds_the_fewest_slots_is_next() -> None:
