@@ -35,7 +35,7 @@ def pipeline_id(tenant: TenantInUse, tmp_path: Path) -> str:
     tenant.activate(release)
     tenant.start_worker(release, "w")
     paused = tenant.http.post(tenant.url(f"pipelines/{release.pipeline_id}/pause"), json={"reason": "a test"})
-    assert paused.status_code == 200, paused.text
+    assert paused.status_code == 201, paused.text
     return release.pipeline_id
 
 
