@@ -7,7 +7,7 @@ by inventing tokens.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from django.conf import settings
 
@@ -16,7 +16,6 @@ from foundation.scheduling.fair_slots import Group
 from tenancy.api.authentication import tenant_of
 from tenancy.client_address import client_address
 
-HEALTH: Final = Group("health", reserved=True)
 _sessions: TimedCache[str, bool] = TimedCache(seconds=300, most=10_000)
 """Sessions of users who were logged in at a recent request."""
 
@@ -28,12 +27,10 @@ def remember_session(key: str) -> None:
 
 
 def group_of(environ: Mapping[str, Any]) -> Group:
-    """Return the group of a WSGI request: health, its tenant, its session, or its client address.
+    """Return the group of a WSGI request: its tenant, its session, or its client address.
 
-    Requests for health, and those of users of the admin, are in the reserve.
+    Users of the admin may use the reserve.
     """
-    if environ.get("PATH_INFO", "").startswith("/health/"):
-        return HEALTH
     authorization = environ.get("HTTP_AUTHORIZATION")
     if authorization and (tenant := tenant_of(authorization)):
         return Group(f"tenant {tenant}")

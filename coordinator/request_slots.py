@@ -7,7 +7,7 @@ stops sending its body, or reading the response, occupies a thread, which costs 
 So the requests that wait at once are limited, in all and for each client address.
 
 Groups of requests take turns for slots (ADR 67). A request whose group has too long a line gets 429 before its body is
-read.
+read. Requests for health need no slot, because they do not use the database connection of their thread.
 """
 
 import threading
@@ -26,12 +26,12 @@ from foundation.api.pausing import PAUSE
 from foundation.api.problem import refusal
 from foundation.api.streaming import PLACE
 from foundation.errors import SlowRequestsBusy, TooManyRequests
-from foundation.scheduling.fair_slots import FairSlots, Group
+from foundation.scheduling.fair_slots import NO_GROUP, FairSlots, Group
 from tenancy.client_address import client_address
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 READ_AHEAD_BYTES = 64 * 1024
-NO_GROUP = Group("")
+HEALTH = "/health/"
 
 
 class Slots:
@@ -183,6 +183,8 @@ def in_slots(
     waiting = WaitingPlaces(max(threads - 2 * slots, 1))
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO", "").startswith(HEALTH):
+            return application(environ, start_response)
         group = group_of(environ)
         environ[PLACE] = lambda: waiting.hold(client_address(environ))
         environ[PAUSE] = lambda seconds: _pause(shared, waiting, client_address(environ), group, seconds)

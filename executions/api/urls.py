@@ -10,6 +10,7 @@ from executions.api import (
     operators,
     preflights,
     provenance,
+    quotas,
     resubmissions,
     smoke_tests,
     submissions,
@@ -32,4 +33,5 @@ urlpatterns = [
     *preflights.urlpatterns,
     *drift.urlpatterns,
     *worker_plans.urlpatterns,
+    *quotas.urlpatterns,
 ]

@@ -17,11 +17,18 @@ SMOOTHING = 0.2
 """The weight of the newest interval between two turns of a group."""
 
 
+RECENT_SECONDS = 1.0
+"""How long a group counts as active after its last request."""
+
+
 class Group(NamedTuple):
     """Requests that take turns with those of other groups. Only reserved groups may use the reserve."""
 
     name: str
     reserved: bool = False
+
+
+NO_GROUP = Group("")
 
 
 @dataclass(slots=True)
@@ -54,15 +61,19 @@ class _Line:
 class FairSlots:
     """`count` slots for all groups, and `reserve` further ones for reserved groups. Safe to use from many threads.
 
-    A group that is not reserved leaves an eighth of the `count` slots to others. At most `most_waiting` requests wait,
-    and at most half of them are of one group. A group whose requests would wait longer than `most_seconds` may not add
-    another one. A group without a waiting request always may.
+    A group that is not reserved leaves an eighth of the `count` slots to others, and three quarters while another group
+    is active: threads compete for the interpreter, so the requests of that group would take long beside many others.
+
+    At most `most_waiting` requests wait, and at most half of them are of one group. A group whose requests would wait
+    longer than `most_seconds` may not add another one. A group without a waiting request always may.
     """
 
     def __init__(self, count: int, *, reserve: int = 0, most_waiting: int = 2**16, most_seconds: float = 60.0) -> None:
         self._free = count + reserve
         self._open = count
         self._share = count - count // 8
+        self._share_of_two = max(count // 4, 1)
+        self._newest = self._second = (NO_GROUP, 0.0)
         self._most_waiting = most_waiting
         self._most_of_one = max(most_waiting // 2, 1)
         self._most_seconds = most_seconds
@@ -81,6 +92,7 @@ class FairSlots:
             line = self._lines.get(group)
             if bounded:
                 self._require_room(line)
+            self._note(group)
             if line is None:
                 line = self._lines[group] = _Line()
             if not line.waiting:
@@ -103,11 +115,14 @@ class FairSlots:
             line.held -= 1
             self._free += 1
             self._open += not group.reserved
-            self._serve_next()
+            # A group that is alone again gets several slots at once.
+            while self._waiting and self._serve_next():
+                pass
             if not line.held and not line.waiting:
                 del self._lines[group]
 
-    def _serve_next(self) -> None:
+    def _serve_next(self) -> bool:
+        """Serve the group in turn. Return False if no waiting group may hold a slot."""
         due = [(line.held, line.last_turn, group) for group, line in self._lines.items() if line.waiting]
         for _, _, group in sorted(due):
             line = self._lines[group]
@@ -115,7 +130,8 @@ class FairSlots:
                 self._hold(group, line)
                 self._waiting -= 1
                 line.serve()
-                return
+                return True
+        return False
 
     def _hold(self, group: Group, line: _Line) -> None:
         line.held += 1
@@ -123,7 +139,17 @@ class FairSlots:
         self._open -= not group.reserved
 
     def _may_hold(self, group: Group, line: _Line) -> bool:
-        return self._free > 0 and (group.reserved or (self._open > 0 and line.held < self._share))
+        return self._free > 0 and (group.reserved or (self._open > 0 and line.held < self._share_of(group)))
+
+    def _note(self, group: Group) -> None:
+        """Remember the two groups that asked last."""
+        if self._newest[0] != group:
+            self._second = self._newest
+        self._newest = group, time.monotonic()
+
+    def _share_of(self, group: Group) -> int:
+        _, at = self._second if self._newest[0] == group else self._newest
+        return self._share_of_two if time.monotonic() - at < RECENT_SECONDS else self._share
 
     def _require_room(self, line: _Line | None) -> None:
         if line is None or not line.waiting:

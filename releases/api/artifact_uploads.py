@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, WholeNumber
-from foundation.errors import PayloadTooLarge
+from foundation.errors import PayloadTooLarge, QuotaExceeded
 from releases.api.findings import FindingView
 from releases.errors import (
     ArtifactStoreUnavailable,
@@ -23,6 +23,7 @@ from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from releases.states import UploadStatus
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
 
 MAX_SIZE = 5 * 1024**3
@@ -64,7 +65,10 @@ class ArtifactUploads(TenantView):
     scopes: ClassVar = {"POST": Scope.REGISTER}
     acts: ClassVar = {"POST": "artifact_upload.begin"}
     refusals: ClassVar = {
-        "POST": (DirectUploadsUnavailable, DirectUploadsFull, PayloadTooLarge, ArtifactStoreUnavailable)
+        "POST": (
+            *(DirectUploadsUnavailable, DirectUploadsFull, PayloadTooLarge, ArtifactStoreUnavailable),
+            *(QuotaExceeded, StorageQuotaReached),
+        )
     }
 
     @extend_schema(operation_id="beginUpload", request=ArtifactUploadRequest, responses={201: ArtifactUploadView})

@@ -10,6 +10,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from foundation.errors import QuotaExceeded
 from releases import queries
 from releases.api.findings import FindingView
 from releases.api.multipart import receive
@@ -32,6 +33,7 @@ from releases.registration import registrar
 from releases.states import Status
 from releases.trust import trust
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
 from wire.documents.descriptor import Profile
 
@@ -150,6 +152,7 @@ class Releases(TenantView, ListAPIView[Release]):
         "POST": (
             *(DescriptorInvalid, ReleaseConflict, ArtifactStoreUnavailable),
             *(AttachmentInvalid, AttachmentsFull, ReleaseNotRegistered),
+            *(QuotaExceeded, StorageQuotaReached),
         ),
     }
     parser_classes = (MultiPartParser,)

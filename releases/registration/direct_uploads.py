@@ -30,7 +30,7 @@ from releases.errors import (
     UploadUnknown,
 )
 from releases.models import ArtifactUpload, Blob
-from releases.registration import turns
+from releases.registration import turns, upload_quotas
 from releases.states import UPLOAD_MOVES, UploadStatus
 from tenancy import audit
 from tenancy.models import Tenant
@@ -62,7 +62,8 @@ def are_supported() -> bool:
 def begin(tenant: Tenant, *, digest: str, size: int, actor: str) -> ArtifactUpload:
     """Return the tenant's upload of those bytes: a live or stored one, or else a new one.
 
-    Raises `DirectUploadsUnavailable`, `DirectUploadsFull`, `PayloadTooLarge`, `ArtifactStoreUnavailable`.
+    Raises `DirectUploadsUnavailable`, `DirectUploadsFull`, `PayloadTooLarge`, `ArtifactStoreUnavailable`, and for the
+    tenant's quotas `QuotaExceeded` and `StorageQuotaReached`.
     """
     direct = _direct()
     if size > settings.MAX_ARTIFACT_BYTES:
@@ -227,6 +228,7 @@ def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUploa
         raise DirectUploadsFull(f"{MAX_OPEN} uploads are open. Finish some of them first.")
     try:
         with transaction.atomic():
+            upload_quotas.admit(tenant, {digest: size})
             created = ArtifactUpload.objects.create(
                 tenant=tenant,
                 digest=digest,

@@ -25,6 +25,7 @@ from releases.registration import (
     missing_bytes,
     resolution,
     turns,
+    upload_quotas,
     verification_pool,
 )
 from releases.registration.image_registry import RegistryUnavailable
@@ -105,7 +106,7 @@ def register(
     cannot always resolve is an error and not a warning. If this is the first release of its pipeline, the policy of the
     pipeline begins with `worker_gate`. The staged files are always consumed. Raises
     `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is stored with different metadata, and what
-    `attachments.attach` raises.
+    `attachments.attach` raises. The tenant's quotas raise `QuotaExceeded` and `StorageQuotaReached`.
     """
     try:
         descriptor = read_descriptor(document, pipeline_id)
@@ -210,6 +211,7 @@ def _commit(
 ) -> Registration:
     try:
         with lease.transaction():
+            upload_quotas.admit(tenant, {digest: blob.size for digest, blob in staged.items()})
             # Sorted, so that two uploads of the same files cannot deadlock.
             for digest in sorted(fingerprints):
                 blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])

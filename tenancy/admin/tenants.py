@@ -18,7 +18,7 @@ from tenancy import audit
 from tenancy.access import actor
 from tenancy.admin.base import TenantScopedAdmin
 from tenancy.admin.exported_list import ExportedList
-from tenancy.models import ApiToken, Membership, Tenant
+from tenancy.models import QUOTA_COLUMNS, ApiToken, Membership, Tenant
 from tenancy.roles import Scope
 
 Row = Callable[[Tenant], str]
@@ -63,7 +63,7 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
         "failedRetentionDays": lambda row: row.failed_retention_days,
         "created": lambda row: row.created_at,
     }
-    fields = ("slug", "name", "retention_days", "failed_retention_days")
+    fields = ("slug", "name", "retention_days", "failed_retention_days", *QUOTA_COLUMNS)
     _rows: ClassVar[list[Row]] = []
     _urls: ClassVar[list[Urls]] = []
 
@@ -104,8 +104,9 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
         """New tenants are in the chain of the installation, and changes in that of the tenant."""
         by = actor(request.user)
         with transaction.atomic():
-            super().save_model(request, obj, form, change)
             if change:
+                # Other columns may have changed since the form was shown.
+                obj.save(update_fields=form.changed_data)
                 before = {name: form.initial.get(name) for name in form.changed_data}
                 after = {name: form.cleaned_data[name] for name in form.changed_data}
                 audit.record(
@@ -118,6 +119,7 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
                     after=after,
                 )
             else:
+                super().save_model(request, obj, form, change)
                 audit.record("tenant.create", tenant=None, actor=by, object_type="tenant", object=obj.slug)
 
     @column("Created", ordering="created_at")

@@ -19,6 +19,7 @@ NAMES: Final = (
     "interaction.release",
     *("membership.add", "membership.change", "membership.remove", "policy.change"),
     *("pipeline.pause", "pipeline.resume"),
+    "quotas.change",
     *(
         "release.activate",
         "release.attach",

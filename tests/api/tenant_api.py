@@ -114,6 +114,8 @@ ELSEWHERE = {
     ("POST", "members"): "test_members",
     ("POST", "members/remove"): "test_members",
     ("GET", "worker-plan"): "test_worker_plan",
+    ("GET", "quotas"): "test_quotas",
+    ("PUT", "quotas"): "test_quotas",
     ("GET", "audit"): "test_audit",
     ("GET", "audit/export"): "test_audit",
     ("GET", "artifacts/{artifact_digest}"): "test_artifacts",

@@ -50,6 +50,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "input": {"n": 1},
         "idempotencyKey": "k",
     },
+    ("PUT", "quotas"): {"workers": 5},
     ("PATCH", "failure-groups/{failure_group_id}"): {"acknowledged": True},
     ("POST", "campaigns"): CAMPAIGN,
     ("POST", "campaigns/preview"): {"filters": CAMPAIGN["filters"]},

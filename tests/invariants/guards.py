@@ -177,6 +177,8 @@ BY_RIGHTS_ALONE = {
     "releases_gradualactivation": "step_started_at ended_at",  # a trigger sets them
     "releases_bloblease": "id resource holder exclusive",
     "tenancy_tenant": "id slug created_at",
+    "tenancy_allowance": "tenant_id",
+    "tenancy_grant": "id tenant_id permits expires_at",
     "tenancy_membership": "id user_id tenant_id",
     "tenancy_apitoken": "user_id digest token_key created name scopes tenant_id",
     "tenancy_logincounter": "key",

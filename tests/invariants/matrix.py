@@ -39,7 +39,15 @@ LIVE_EXECUTION = """
 LIVE_UPLOAD = "storage_id status cleared status_changed_at claimed_at"
 
 MATRIX = {
-    "tenancy_tenant": Table(never="id slug created_at", always="name retention_days failed_retention_days"),
+    "tenancy_tenant": Table(
+        never="id slug created_at",
+        always="""
+            name retention_days failed_retention_days quota_submissions quota_open_executions quota_payload_bytes
+            quota_storage_bytes quota_uploads quota_workers
+        """,
+    ),
+    "tenancy_allowance": Table(never="tenant_id", always="second granted settled counted_at", copied=frozenset({""})),
+    "tenancy_grant": Table(never="id tenant_id permits expires_at", deletable=True, copied=frozenset({""})),
     "tenancy_membership": Table(never="id user_id tenant_id", always="role", deletable=True),
     "tenancy_apitoken": Table(
         never="user_id digest token_key created name scopes tenant_id",

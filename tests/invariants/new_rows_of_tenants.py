@@ -2,6 +2,10 @@
 
 from tests.invariants.new_rows import NewRow, each, tenant, times
 
+QUOTAS = (
+    *("quota_submissions", "quota_open_executions", "quota_payload_bytes"),
+    *("quota_storage_bytes", "quota_uploads", "quota_workers"),
+)
 TENANCY = [
     NewRow(
         "tenancy_tenant",
@@ -11,15 +15,43 @@ TENANCY = [
             "created_at": "now()",
             "retention_days": "NULL",
             "failed_retention_days": "NULL",
+            **dict.fromkeys(QUOTAS, "NULL"),
         },
         {
             "tenant_starts": times("created_at"),
             "tenancy_tenant_slug_key": each("slug", "'owner'"),
             "tenant_retention_days": each("retention_days", "0", "36501"),
             "tenant_failed_retention_days": each("failed_retention_days", "0", "36501"),
+            **{f"tenant_{column}": each(column, "0", "9007199254740992") for column in QUOTAS},
         },
-        [*each("retention_days", "1", "36500"), *each("failed_retention_days", "1", "36500")],
+        [
+            *each("retention_days", "1", "36500"),
+            *each("failed_retention_days", "1", "36500"),
+            *(change for column in QUOTAS for change in each(column, "1", "9007199254740991")),
+        ],
         free="name",
+    ),
+    NewRow(
+        "tenancy_allowance",
+        {
+            "tenant_id": tenant("other"),
+            "second": "now()",
+            "granted": "0",
+            "settled": "0",
+            "counted_at": "now()",
+        },
+        {
+            "allowance_not_negative": [*each("granted", "-1"), *each("settled", "-1")],
+            "tenancy_allowance_pkey": each("tenant_id", tenant("owner")),
+        },
+        [*each("second", "'-infinity'"), *each("granted", "5")],
+        free="second counted_at",
+    ),
+    NewRow(
+        "tenancy_grant",
+        {"id": "gen_random_uuid()", "tenant_id": tenant("other"), "permits": "1", "expires_at": "now()"},
+        {"grant_has_permits": each("permits", "0", "-1")},
+        free="id tenant_id expires_at",
     ),
     NewRow(
         "tenancy_membership",

@@ -42,9 +42,9 @@ from releases.models import (
 )
 from releases.registration import attachments
 from releases.trust import trusted_keys
-from tenancy import access, saved_views
+from tenancy import access, quotas, saved_views
 from tenancy.login_throttle import Attempt
-from tenancy.models import Membership, SavedView, Tenant
+from tenancy.models import Allowance, Grant, Membership, SavedView, Tenant
 from tenancy.preferences import choose_zone
 from tenancy.roles import Role, Scope
 from tests import gradual, making, signing
@@ -72,6 +72,9 @@ def make() -> None:
     Reporter(Process.Kind.WEB).report()
     tenant_keys.start_key(owner, actor=ACTOR)
     BlobLease.objects.create(resource="scrub", holder=uuid.uuid4(), exclusive=True, expires_at=timezone.now())
+    quotas.change(owner, {"openExecutions": 1000}, actor=ACTOR)
+    Allowance.objects.create(tenant=owner, second=timezone.now(), granted=1, settled=1, counted_at=timezone.now())
+    Grant.objects.create(pk=uuid.uuid4(), tenant=owner, permits=1, expires_at=timezone.now() + timedelta(days=2))
     _releases(owner)
     minute = timezone.now().replace(second=0, microsecond=0)
     counted = Release.objects.filter(pipeline__tenant=owner).order_by("pk")[0]

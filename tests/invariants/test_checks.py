@@ -16,6 +16,7 @@ from tests.invariants.matrix import MATRIX
 from tests.invariants.new_rows import Change, blanks, digest, each
 from tests.invariants.new_rows_of_executions import CONTEXT, MALFORMED_CONTEXTS
 from tests.invariants.new_rows_of_releases import document_of
+from tests.invariants.new_rows_of_tenants import QUOTAS
 from tests.invariants.test_every_column import candidates, one_of_each_state, primary_key
 
 
@@ -294,6 +295,13 @@ CHECKS = [
         Check("tenancy_tenant", f"tenant_{column}", each(column, "0", "36501"), each(column, "1", "36500", "NULL"))
         for column in ("retention_days", "failed_retention_days")
     ),
+    *(
+        Check("tenancy_tenant", f"tenant_{column}", each(column, "0", "9007199254740992"), each(column, "1", "NULL"))
+        for column in QUOTAS
+    ),
+    Check("tenancy_allowance", "allowance_not_negative", each("granted", "-1"), each("granted", "0")),
+    Check("tenancy_allowance", "allowance_not_negative", each("settled", "-1"), each("settled", "0")),
+    Check("tenancy_grant", "grant_has_permits", each("permits", "0"), each("permits", "1")),
     Check(
         "releases_pipeline",
         "pipeline_retries_sane",

@@ -64,7 +64,7 @@ def test_a_batch_is_accepted_up_to_the_quota_of_a_second(owner: Tenant) -> None:
     error = refusal(owner, "more")
     assert isinstance(error, QuotaExceeded)
     assert error.data == {"quota": "submissionsPerSecond", "retryAfter": 1}
-    time.sleep(1.05)
+    begin_second()
     assert accepted(owner, *range(100, 108)) == 5
 
 

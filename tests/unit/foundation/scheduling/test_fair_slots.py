@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from foundation.errors import TooManyRequests
-from foundation.scheduling.fair_slots import FairSlots, Group
+from foundation.scheduling.fair_slots import RECENT_SECONDS, FairSlots, Group
 
 BUSY, QUIET, ADMIN = Group("busy"), Group("quiet"), Group("admin", reserved=True)
 SECONDS = 10
@@ -87,6 +87,19 @@ def test_a_group_never_holds_all_slots() -> None:
     takers.start(QUIET)
     takers.wait_for(8)
     assert takers.served[-1] == QUIET
+
+
+def test_a_group_holds_a_quarter_of_the_slots_while_another_one_is_active() -> None:
+    slots = FairSlots(8)
+    slots.take(QUIET)
+    slots.leave(QUIET)
+    takers = Takers(slots)
+    for _ in range(6):
+        takers.start(BUSY)
+    takers.wait_for(2)
+    time.sleep(RECENT_SECONDS)
+    slots.leave(BUSY)
+    takers.wait_for(6)
 
 
 def test_the_group_that_holds_the_fewest_slots_is_next() -> None:

@@ -1,0 +1,72 @@
+"""The quotas of a tenant: their names, and how they are changed. Null is no limit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from foundation.errors import CoordinatorError
+from tenancy import audit
+from tenancy.access import ScopeMissing
+from tenancy.models import MOST_OF_A_QUOTA, Tenant
+
+
+class StorageQuotaReached(CoordinatorError):
+    """`data` has the members `quota` and `limit`."""
+
+    code = "STORAGE_QUOTA_REACHED"
+    status = 409
+    title = "The tenant's artifacts would need more storage than its quota"
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A quota: its name in the API, its column in `Tenant`, and what it limits."""
+
+    name: str
+    column: str
+    meaning: str
+
+
+QUOTAS: Final = (
+    Quota("submissionsPerSecond", "quota_submissions", "Submissions that are accepted in a second."),
+    Quota("openExecutions", "quota_open_executions", "Executions that have not ended."),
+    Quota("payloadBytes", "quota_payload_bytes", "Bytes of the input of one submission, as compact JSON in UTF-8."),
+    Quota("storageBytes", "quota_storage_bytes", "Bytes of the artifacts of all releases, each digest once."),
+    Quota("uploadsPerHour", "quota_uploads", "Releases and direct uploads of artifacts within an hour."),
+    Quota("workers", "quota_workers", "Workers that are alive. MAX_TENANT_WORKERS applies too."),
+)
+MOST: Final = MOST_OF_A_QUOTA
+
+
+def limits(tenant: Tenant) -> dict[str, int | None]:
+    """Return the limit of each quota by its name."""
+    return {quota.name: getattr(tenant, quota.column) for quota in QUOTAS}
+
+
+def require_staff(user: User) -> None:
+    """Raise `ScopeMissing` unless the user may change quotas, which is for superusers only."""
+    if not user.is_superuser:
+        raise ScopeMissing("Only superusers of the installation, and their tokens, change quotas.")
+
+
+def change(tenant: Tenant, new: Mapping[str, int | None], *, actor: str) -> Tenant:
+    """Replace all quotas. One that `new` does not contain becomes null. Return the changed tenant."""
+    with transaction.atomic():
+        locked = Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
+        before = limits(locked)
+        for quota in QUOTAS:
+            setattr(locked, quota.column, new.get(quota.name))
+        locked.save(update_fields=[quota.column for quota in QUOTAS])
+        audit.record(
+            "quotas.change",
+            tenant=locked,
+            actor=actor,
+            object_type="tenant",
+            object=locked.slug,
+            before=before,
+            after=limits(locked),
+        )
+    return locked
