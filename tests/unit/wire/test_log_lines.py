@@ -13,9 +13,8 @@ HOSTILE = 'a\nb\r\x1b[31m\x00"} \u2028 \ud800 é 🐍 {"level": "INFO"}'
 
 
 def record(message: str = "said %s", *arguments: Any, error: BaseException | None = None, **extra: Any) -> Any:
-    made = logging.LogRecord(
-        "an.own.logger", logging.WARNING, __file__, 1, message, arguments, error and (type(error), error, None)
-    )
+    exc_info = None if error is None else (type(error), error, error.__traceback__)
+    made = logging.LogRecord("an.own.logger", logging.WARNING, __file__, 1, message, arguments, exc_info)
     made.__dict__.update(extra)
     return made
 
