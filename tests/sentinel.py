@@ -22,7 +22,7 @@ dir "{folder}"
 sentinel monitor {name} 127.0.0.1 {primary} 2
 sentinel auth-user {name} {user}
 sentinel auth-pass {name} {password}
-sentinel down-after-milliseconds {name} 1000
+sentinel down-after-milliseconds {name} 5000
 sentinel failover-timeout {name} 4000
 """
 
