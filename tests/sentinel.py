@@ -1,16 +1,17 @@
 """Two Valkey servers, a primary with its replica, and three Sentinels that watch them."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from redis import Redis
 
 from embedded.children import Child, Children, free_port
 from embedded.valkey import Valkey
 from tests.building import eventually
+from tests.tls_proxy import tls_in_front_of
 from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable
 
 NAME = "broker"
@@ -21,7 +22,7 @@ dir "{folder}"
 sentinel monitor {name} 127.0.0.1 {primary} 2
 sentinel auth-user {name} {user}
 sentinel auth-pass {name} {password}
-sentinel down-after-milliseconds {name} 1000
+sentinel down-after-milliseconds {name} 5000
 sentinel failover-timeout {name} 4000
 """
 
@@ -62,9 +63,19 @@ def _rules(words: list[str]) -> list[str]:
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Watched]:
+def watched(folder: Path, certificate: Path | None = None) -> Iterator[Watched]:
+    """Run the servers. With a `certificate`, their clients use TLS.
+
+    The binaries have no TLS, so the servers and Sentinels talk to each other without it, at the same ports.
+    """
     with ExitStack() as up:
+
+        def reached_at(port: int) -> int:
+            front = tls_in_front_of(port, certificate, plain_too=True) if certificate else nullcontext(port)
+            return up.enter_context(front)
+
         primary, replica = (up.enter_context(Valkey(folder / name)) for name in ("primary", "replica"))
+        primary_port = reached_at(primary.port)
         owner = urlsplit(primary.owner_url)
         coordinator = urlsplit(primary.url)
         with Redis.from_url(replica.owner_url) as client:
@@ -73,25 +84,26 @@ def watched(folder: Path) -> Iterator[Watched]:
             client.execute_command("ACL", "SETUSER", owner.username, *enable([str(owner.password)]))
             client.config_set("masteruser", str(owner.username))
             client.config_set("masterauth", str(owner.password))
-            client.replicaof("127.0.0.1", primary.port)
+            client.config_set("replica-announce-port", reached_at(replica.port))
+            client.replicaof("127.0.0.1", primary_port)
         children = up.enter_context(Children(folder))
         ports = [free_port() for _ in range(3)]
         for number, port in enumerate(ports):
-            _start(children, folder / f"sentinel-{number}", port, primary)
-        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+            _start(children, folder / f"sentinel-{number}", port, primary, primary_port)
+        hosts = ",".join(f"127.0.0.1:{reached_at(port)}" for port in ports)
         place = f"{coordinator.username}:{coordinator.password}@{hosts}"
-        made = Watched(primary, replica, urlunsplit(("sentinel", place, f"/{NAME}/0", "", "")))
+        made = Watched(primary, replica, f"{'sentinels' if certificate else 'sentinel'}://{place}/{NAME}/0")
         eventually(made.is_replicated, what="the replication")
         for port in ports:
             eventually(lambda port=port: _knows_all(port), what="the Sentinels")  # type: ignore[misc]
         yield made
 
 
-def _start(children: Children, folder: Path, port: int, primary: Valkey) -> Child:
+def _start(children: Children, folder: Path, port: int, primary: Valkey, primary_port: int) -> Child:
     folder.mkdir()
     owner = urlsplit(primary.owner_url)
     configuration = folder / "sentinel.conf"
-    values = {"user": owner.username, "password": owner.password, "primary": primary.port}
+    values = {"user": owner.username, "password": owner.password, "primary": primary_port}
     configuration.write_text(WATCH.format(port=port, folder=folder, name=NAME, **values))
     assert primary.child is not None
     binary = Path(f"/proc/{primary.child.pid}/exe").readlink()

@@ -48,8 +48,11 @@ def over_tls(url: str, port: int) -> str:
 
 
 @contextmanager
-def tls_in_front_of(port: int, certificate: Path) -> Iterator[int]:
-    """Accept TLS on a free port of 127.0.0.1 and forward to `port`. Yields the free port."""
+def tls_in_front_of(port: int, certificate: Path, *, plain_too: bool = False) -> Iterator[int]:
+    """Accept TLS on a free port of 127.0.0.1 and forward to `port`. Yields the free port.
+
+    With `plain_too`, clients that begin without TLS are served too.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
@@ -57,7 +60,7 @@ def tls_in_front_of(port: int, certificate: Path) -> Iterator[int]:
     def serve(accepted: socket.socket) -> None:
         with (
             contextlib.suppress(OSError),
-            context.wrap_socket(accepted, server_side=True) as client,
+            _wrapped(context, accepted, plain_too) as client,
             socket.create_connection(("127.0.0.1", port)) as server,
         ):
             _forward(client, server)
@@ -77,7 +80,14 @@ def tls_in_front_of(port: int, certificate: Path) -> Iterator[int]:
         thread.join(10)
 
 
-def _forward(client: ssl.SSLSocket, server: socket.socket) -> None:
+def _wrapped(context: ssl.SSLContext, accepted: socket.socket, plain_too: bool) -> socket.socket:
+    # 22 is the type of a record of the handshake.
+    if plain_too and accepted.recv(1, socket.MSG_PEEK) != b"\x16":
+        return accepted
+    return context.wrap_socket(accepted, server_side=True)
+
+
+def _forward(client: socket.socket, server: socket.socket) -> None:
     """Forward in both directions until either side ends, with one reading thread for each, since TLS buffers."""
 
     def back() -> None:

@@ -1,4 +1,4 @@
-"""The product with a broker that Sentinels watch: after the loss of the primary, the work goes on at the replica."""
+"""A broker that Sentinels watch: after the loss of the primary, the work goes on at the replica. With TLS."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +16,19 @@ from tests.database_template import connected_to, database
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
 from tests.sentinel import Watched, watched
 from tests.servers import NUMBER, ordinary_url
+from tests.tls_proxy import make_certificate
 
 EXECUTIONS = 150
 
 
 @pytest.fixture
-def brokers(tmp_path: Path) -> Iterator[Watched]:
-    with watched(tmp_path) as made:
+def certificate(tmp_path: Path) -> Path:
+    return make_certificate(tmp_path / "broker.pem", "127.0.0.1")
+
+
+@pytest.fixture
+def brokers(tmp_path: Path, certificate: Path) -> Iterator[Watched]:
+    with watched(tmp_path, certificate) as made:
         yield made
 
 
@@ -31,6 +37,7 @@ def tenant(
     django_db_setup: None,
     django_db_blocker: DjangoDbBlocker,
     brokers: Watched,
+    certificate: Path,
     tmp_path: Path,
     gathered_static_files: str,
     name: str,
@@ -41,6 +48,7 @@ def tenant(
             "SWEEP_SECONDS": "0.5",
             "LEASE_SECONDS": "5",
             "WORKER_STALE_SECONDS": "10",
+            "REDIS_CA_FILE": str(certificate),
         }
         servers = {
             "DATABASE_URL": ordinary_url(made),

@@ -179,7 +179,7 @@ def test_a_store_without_a_bucket_is_refused(store: str, container: str, options
 
 
 def test_options_of_a_session_behind_a_pooler_are_refused() -> None:
-    url = f"{VALID['DATABASE_URL']}?options=-c%20jit=off"
+    url = f"{VALID['DATABASE_URL']}?options=-c%20jit%3Doff"
     changes = {"DATABASE_URL": url, "DATABASE_POOLER": "transaction"}
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
     assert problem.startswith("  DATABASE_URL must not have options if DATABASE_POOLER is transaction: ")
