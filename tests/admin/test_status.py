@@ -1,4 +1,4 @@
-"""The status: for superusers as a page, and for a tenant over REST."""
+"""The page *Status*."""
 
 import os
 import socket
@@ -14,7 +14,6 @@ from coordinator.models import Process
 from coordinator.monitoring.reports import Reporter, version
 from coordinator.monitoring.status import status
 from tests import making
-from tests.api.tenant_api import tenant_api
 
 pytestmark = pytest.mark.django_db
 PAGE = "admin:coordinator_process_changelist"
@@ -68,18 +67,3 @@ def test_a_missing_migration_is_shown(superuser: Client) -> None:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'coordinator'")
     assert status().migrations == ["coordinator.0001_processes"]
     assert "coordinator.0001_processes" in superuser.get(reverse(PAGE)).text
-
-
-def test_a_tenant_sees_no_hosts_and_only_its_own_queues(reporter: Reporter) -> None:
-    ours = tenant_api()
-    for owner in (ours.tenant, making.tenant()):
-        making.ready(owner)
-        making.execution(owner)
-    found = ours.call("GET", ours.url("status"))
-    assert found.status_code == 200
-    body = found.json()
-    assert socket.gethostname() not in found.content.decode()
-    assert (body["version"], body["database"], body["broker"]) == (version(), "UP", "UP")
-    assert [queue["due"] for queue in body["queues"]] == [1]
-    [process] = [each for each in body["processes"] if each["driftSeconds"] < -86_400]
-    assert (process["kind"], process["version"], process["silent"]) == ("clock", version(), False)
