@@ -13,8 +13,8 @@ pytestmark = pytest.mark.django_db
 
 
 def test_a_tenant_sees_no_hosts_and_only_its_own_queues(ours: TenantApi) -> None:
-    for owner in (ours.tenant, making.tenant()):
-        making.ready(owner)
+    other, _ = making.ready()
+    for owner in (ours.tenant, other):
         making.execution(owner)
     reporter = Reporter(Process.Kind.CLOCK, clock=lambda: 1_000_000.0)
     reporter.report()

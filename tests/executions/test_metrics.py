@@ -77,8 +77,8 @@ def test_retries_and_dead_letters_are_counted(
     Execution.objects.update(next_due_at="2020-01-01T00:00:00Z")
     with django_capture_on_commit_callbacks(execute=True):
         recorded(release, making.failure(making.claimed(owner)[0]))
-        assert count("dead_letters_total", reason="RETRY_EXHAUSTED") == 0, "nothing counts before its commit"
-    assert count("dead_letters_total", reason="RETRY_EXHAUSTED") == 1
+        assert count("dead_letters_total", reason="retry_exhausted") == 0, "nothing counts before its commit"
+    assert count("dead_letters_total", reason="retry_exhausted") == 1
     assert count("executions_finished_total", outcome="DLQ") == 1
 
 
