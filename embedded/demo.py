@@ -56,7 +56,9 @@ class Demo:
         self.folder = folder
         self.author = folder / "author"
         key = signing_key.make(folder / "provenance.pem")
-        self.product = Product(folder, servers, {"PROVENANCE_KEY_FILE": str(key.private)})
+        self.metrics_token = secrets.token_urlsafe(24)
+        settings = {"PROVENANCE_KEY_FILE": str(key.private), "METRICS_TOKEN": self.metrics_token}
+        self.product = Product(folder, servers, settings)
         self.password = secrets.token_urlsafe(12)
         self.client = Client(self.product.url, TENANT, "")
         self.token = ""
@@ -196,6 +198,9 @@ class Demo:
             f"\nAdmin: [b]{self.product.url}/admin/[/]  user [b]{USER}[/]  password [b]{self.password}[/]"
         )
         self.console.print(f"OpenAPI document: {self.product.url}/api/schema/")
+        self.console.print(
+            f"Metrics: [b]curl -H 'Authorization: Bearer {self.metrics_token}' {self.product.url}/metrics[/]"
+        )
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             return
         with self.environment_file():

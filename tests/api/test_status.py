@@ -1,0 +1,31 @@
+"""The status of the installation, as a tenant sees it."""
+
+import socket
+
+import pytest
+
+from coordinator.models import Process
+from coordinator.monitoring.reports import Reporter, version
+from tests import making
+from tests.api.tenant_api import TenantApi
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_tenant_sees_no_hosts_and_only_its_own_queues(ours: TenantApi) -> None:
+    other, _ = making.ready()
+    for owner in (ours.tenant, other):
+        making.execution(owner)
+    reporter = Reporter(Process.Kind.CLOCK, clock=lambda: 1_000_000.0)
+    reporter.report()
+    try:
+        response = ours.call("GET", ours.url("status"))
+    finally:
+        reporter.leave()
+    assert response.status_code == 200
+    assert socket.gethostname() not in response.content.decode()
+    body = response.json()
+    assert (body["version"], body["database"], body["broker"]) == (version(), "UP", "UP")
+    assert [queue["due"] for queue in body["queues"]] == [1]
+    [process] = [each for each in body["processes"] if each["driftSeconds"] < -86_400]
+    assert (process["kind"], process["version"], process["silent"]) == ("clock", version(), False)

@@ -1,0 +1,93 @@
+"""A control worker and a clock on their own: metrics, probes, reports, and an outage of the broker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any
+
+import pytest
+import requests
+
+from coordinator.models import Process
+from embedded.children import Child, free_port
+from embedded.product import Product
+from embedded.valkey import Valkey
+from releases.artifacts.store.local import LocalArtifactStore
+from tests.database_template import connected_to, database
+from tests.running import RunningProduct, eventually
+from tests.servers import NUMBER, ordinary_url
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path / "valkey") as made:
+        yield made
+
+
+@pytest.fixture
+def alone(running: RunningProduct, valkey: Valkey, tmp_path: Path) -> Iterator[Product]:
+    """A product with its own database and broker, none of whose processes is started."""
+    with database(f"test_{NUMBER}_monitored") as name, connected_to(name):
+        servers = {"DATABASE_URL": ordinary_url(name), "REDIS_URL": valkey.url, "REDIS_OWNER_URL": valkey.owner_url}
+        product = Product(tmp_path / "product", servers, running.product.settings)
+        LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
+        yield product
+        product.stop()
+
+
+def started(product: Product, kind: str) -> tuple[Child, str]:
+    """Start a process with a metrics port. Return it and its address."""
+    port = str(free_port())
+    product.environment["METRICS_PORT"] = port
+    child = product.start_clock() if kind == "clock" else product.start_control_worker()
+    url = f"http://127.0.0.1:{port}"
+    eventually(lambda: answers(f"{url}/live"), seconds=60, what=f"the port of the {kind}")
+    return child, url
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def probe(product: Product, kind: str, url: str) -> str:
+    return product.manage("probe", kind, "--url", f"{url}/live")
+
+
+def text(url: str) -> str:
+    response = requests.get(f"{url}/metrics", timeout=30)
+    assert response.status_code == 200
+    return response.text
+
+
+def rows() -> set[str]:
+    return set(Process.objects.values_list("kind", flat=True))
+
+
+def test_a_control_worker_and_a_clock_tell_how_they_are(alone: Product, valkey: Valkey) -> None:
+    control, control_url = started(alone, "control")
+    clock, clock_url = started(alone, "clock")
+    eventually(lambda: rows() == {"control", "clock"}, seconds=60, what="both reports")
+    assert probe(alone, "control", control_url) == probe(alone, "clock", clock_url) == "UP"
+    found = text(control_url)
+    assert 'coordinator_processes{kind="clock"' in found
+    assert "coordinator_broker_up 1.0" in found
+    assert "coordinator_queue_depth" not in text(clock_url), "the clock reads no gauges"
+    valkey.stop()
+    eventually(lambda: "coordinator_broker_up 0.0" in text(control_url), seconds=30, what="the outage")
+    assert answers(f"{control_url}/live"), "an outage of the broker is no reason to restart it"
+    assert answers(f"{clock_url}/live")
+    for child in (control, clock):
+        child.send(SIGTERM)
+        child.wait(60)
+    assert rows() == set(), "both ended in order"
+
+
+def test_a_port_that_is_in_use_ends_the_process(alone: Product) -> None:
+    _, url = started(alone, "control")
+    alone.environment["METRICS_PORT"] = url.rpartition(":")[2]
+    clock: Any = alone.start_clock()
+    assert clock.wait(60) == 1
+    assert "METRICS_PORT: cannot listen at 127.0.0.1:" in clock.log_tail()
