@@ -18,6 +18,7 @@ from coordinator.backups.errors import BackupError
 from coordinator.backups.manifest import BLOBS, DUMP, Blob, File, HashingFile, Manifest
 from releases.artifacts import blob_lock
 from releases.artifacts.store import ArtifactStore, artifact_store
+from releases.artifacts.store.staging import private_folder
 
 _ROWS = 1000
 _WAIT_SECONDS = 5.0
@@ -138,7 +139,7 @@ def _copy(folder: Path, store: ArtifactStore, blob: Blob) -> bool:
     if source is None:
         return False
     path = manifest.blob_path(folder, blob.digest)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(path.parent)
     with source:
         copy = HashingFile(path)
         while chunk := source.read(manifest.CHUNK):

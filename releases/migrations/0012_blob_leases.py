@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["resource"], name="blob_lease_of_resource")],
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(("resource__regex", "^(sha256:[0-9a-f]{64}|scrub)$")),
+                        condition=models.Q(("resource__regex", "^(sha256:[0-9a-f]{64}|scrub|removals)$")),
                         name="blob_lease_resource_known",
                     ),
                     models.UniqueConstraint(fields=("holder", "resource"), name="blob_lease_once"),

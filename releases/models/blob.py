@@ -56,7 +56,7 @@ class BlobLease(models.Model):
     class Meta:
         constraints = (
             models.CheckConstraint(
-                condition=Q(resource__regex=r"^(sha256:[0-9a-f]{64}|scrub)$"), name="blob_lease_resource_known"
+                condition=Q(resource__regex=r"^(sha256:[0-9a-f]{64}|scrub|removals)$"), name="blob_lease_resource_known"
             ),
             models.UniqueConstraint(fields=("holder", "resource"), name="blob_lease_once"),
         )

