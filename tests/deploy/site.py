@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import requests
@@ -33,10 +34,13 @@ class Site:
     certificate: Path
     folder: Path
 
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.authority)
+
     def connection(self, sent: bytes = b"", source: str = "127.0.0.1") -> ssl.SSLSocket:
-        context = ssl.create_default_context(cafile=self.authority)
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=15, source_address=(source, 0))
-        made = context.wrap_socket(plain, server_hostname=HOST)
+        made = self.context.wrap_socket(plain, server_hostname=HOST)
         made.sendall(sent)
         return made
 

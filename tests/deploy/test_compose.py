@@ -123,7 +123,7 @@ def test_web_and_control_worker_share_the_artifact_store() -> None:
 
 def test_a_missing_host_name_is_refused() -> None:
     program = TOOLS / "usr/libexec/docker/cli-plugins/docker-compose"
-    command = [program, "--file", PROJECT / "deploy" / "compose.yaml", "config"]
+    command: list[str | Path] = [program, "--file", PROJECT / "deploy" / "compose.yaml", "config"]
     done = subprocess.run(command, env={"PATH": "/usr/bin"}, capture_output=True, text=True)
     assert done.returncode != 0
     assert "set it to the public host name" in done.stderr
