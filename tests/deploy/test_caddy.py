@@ -9,17 +9,14 @@ from tests.deploy import site as sites
 from tests.deploy.site import HOST, Site, replaced
 from tests.running import RunningProduct, TenantInUse
 
-BODY_SECONDS = 8
-
 
 def command(site: Site) -> list[str]:
-    """Write the shipped configuration with this test's ports, certificate and body timeout. Return Caddy's command."""
+    """Write the shipped configuration with this test's ports and certificate. Return Caddy's command."""
     text = (PROJECT / "deploy" / "Caddyfile").read_text()
     changes = {
         "admin off": f"admin off\n\thttp_port {site.plain_port}\n\thttps_port {site.port}",
         "{$COORDINATOR_HOST:coordinator.example} {": f"{HOST} {{\n\ttls {site.certificate} {site.certificate}",
         "{$COORDINATOR_UPSTREAM:127.0.0.1:8000}": f"127.0.0.1:{site.product.port}",
-        "read_body 60s": f"read_body {BODY_SECONDS}s",
     }
     file = site.folder / "Caddyfile"
     file.write_text(replaced(text, changes))
@@ -38,7 +35,11 @@ def tenant(running: RunningProduct, name: str) -> TenantInUse:
 
 
 def test_five_hundred_incomplete_bodies_delay_no_other_request(site: Site, tenant: TenantInUse) -> None:
-    sites.require_unhindered_by_stopped_clients(site, tenant)
+    with sites.stopped_clients(site, tenant) as last:
+        # Unlike nginx, Caddy keeps the connection. It never passed the request on to the coordinator.
+        last.settimeout(1)
+        with pytest.raises(TimeoutError):
+            last.recv(1)
 
 
 def test_plain_http_is_redirected_to_https(site: Site) -> None:

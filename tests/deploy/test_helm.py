@@ -156,7 +156,7 @@ def test_each_release_is_scaled_by_the_age_of_its_queue() -> None:
     assert scaled["scaleTargetRef"]["name"] in of_kind(full(), "Deployment")
     [trigger] = scaled["triggers"]
     labels = 'tenant="acme",pipeline="org.example.orders",release="1.0"'
-    assert trigger["metadata"]["query"] == f"max(coordinator_queue_age_seconds{{{labels}}})"
+    assert trigger["metadata"]["query"] == f"max(coordinator_queue_oldest_seconds{{{labels}}})"
     assert "replicas" not in of_kind(full(), "Deployment")["co-worker-orders-1-0"]["spec"]
 
 
