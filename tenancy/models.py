@@ -110,7 +110,8 @@ class Tenant(models.Model):
             ),
             *(
                 models.CheckConstraint(
-                    condition=models.Q((column, None)) | models.Q((f"{column}__range", (1, MOST_OF_A_QUOTA))), name=f"tenant_{column}"
+                    condition=models.Q((column, None)) | models.Q((f"{column}__range", (1, MOST_OF_A_QUOTA))),
+                    name=f"tenant_{column}",
                 )
                 for column in QUOTA_COLUMNS
             ),

@@ -142,7 +142,9 @@ class Permits:
     def _ask(self, limit: int, needed: int) -> None:
         """Get another grant, and return those that are used up or too old: all of them if nothing is needed."""
         now = time.monotonic()
-        ended = [each for each in self._grants if not each.busy and not (needed and each.free and now < each.usable_until)]
+        ended = [
+            each for each in self._grants if not each.busy and not (needed and each.free and now < each.usable_until)
+        ]
         soon = bool(self._grants) and self._grants[-1].began > now - 1.0
         self._size = min(self._size * 2, LARGEST_GRANT) if soon else max(self._size // 4, 1)
         wished = max(needed, self._size) if needed else 0

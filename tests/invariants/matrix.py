@@ -46,9 +46,7 @@ MATRIX = {
             quota_storage_bytes quota_uploads quota_workers
         """,
     ),
-    "tenancy_allowance": Table(
-        never="tenant_id", always="second granted settled counted_at", copied=frozenset({""})
-    ),
+    "tenancy_allowance": Table(never="tenant_id", always="second granted settled counted_at", copied=frozenset({""})),
     "tenancy_grant": Table(never="id tenant_id permits expires_at", deletable=True, copied=frozenset({""})),
     "tenancy_membership": Table(never="id user_id tenant_id", always="role", deletable=True),
     "tenancy_apitoken": Table(

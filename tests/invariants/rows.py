@@ -66,9 +66,7 @@ def make() -> None:
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
     tenant_keys.start_key(owner, actor=ACTOR)
     quotas.change(owner, {"openExecutions": 1000}, actor=ACTOR)
-    Allowance.objects.create(
-        tenant=owner, second=timezone.now(), granted=1, settled=1, counted_at=timezone.now()
-    )
+    Allowance.objects.create(tenant=owner, second=timezone.now(), granted=1, settled=1, counted_at=timezone.now())
     Grant.objects.create(pk=uuid4(), tenant=owner, permits=1, expires_at=timezone.now() + timedelta(days=2))
     _releases(owner)
     minute = timezone.now().replace(second=0, microsecond=0)
