@@ -10,6 +10,7 @@ from typing import Final
 import requests
 
 from benchmarks import load
+from benchmarks.load_client import Account, Task
 from benchmarks.pages import Console
 from benchmarks.plan import Plan
 from benchmarks.product_under_test import THREE_STEPS, ProductUnderTest, SubmissionMode
@@ -35,12 +36,8 @@ def overload(report: Report, plan: Plan) -> None:
             measured()
         for _ in range(plan.rounds):
             task, _ = product.task(THREE_STEPS, 1_000_000, SubmissionMode(CONNECTIONS))
-            accounts = []
-            flood = threading.Thread(
-                target=lambda task=task, accounts=accounts: accounts.append(
-                    load.offer(replace(task, seconds=plan.seconds))
-                )
-            )
+            accounts: list[Account] = []
+            flood = threading.Thread(target=_offer, args=[replace(task, seconds=plan.seconds), accounts])
             flood.start()
             time.sleep(1)
             submissions, overviews = _times(flood, submit, lambda: console.seconds(""))
@@ -49,6 +46,10 @@ def overload(report: Report, plan: Plan) -> None:
             report.add(Measure("submission of another tenant", submissions, [SUBMISSION_SECONDS], "s", 1.0, "at most"))
             report.add(Measure("overview", overviews, [OVERVIEW_SECONDS], "s", 1.0, "at most"))
             report.say(f"Others: {median(submissions):.3f} s a submission, {median(overviews):.3f} s an overview")
+
+
+def _offer(task: Task, accounts: list[Account]) -> None:
+    accounts.append(load.offer(task))
 
 
 def _submitter(product: ProductUnderTest, token: str) -> Callable[[], float]:

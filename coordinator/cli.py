@@ -1,4 +1,4 @@
-"""The command `coordinator`: the commands that use the REST API, `coordinator run`, and Django's management commands."""
+"""The command `coordinator`: commands that use the REST API, `coordinator run`, and Django's management commands."""
 
 import os
 import sys

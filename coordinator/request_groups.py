@@ -11,8 +11,8 @@ from typing import Any
 
 from django.conf import settings
 
-from foundation.timed_cache import TimedCache
 from foundation.scheduling.fair_slots import Group
+from foundation.timed_cache import TimedCache
 from tenancy.api.authentication import tenant_of
 from tenancy.client_address import client_address
 

@@ -1,8 +1,8 @@
 """Extends the tenant's page with a preview of what retention would remove, and with the tenant's worker keys."""
 
 from django.http import HttpRequest, HttpResponse
-from django.utils.html import format_html, format_html_join
 from django.urls import URLPattern, path
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from executions.admin import worker_keys

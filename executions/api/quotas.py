@@ -52,6 +52,8 @@ class Quotas(TenantView):
     @extend_schema(operation_id="changeQuotas", request=QuotasRequest, responses=QuotasView)
     def put(self, request: Request, tenant: str) -> Response:
         """Replace the tenant's quotas. Only the token of a superuser may. It takes effect within a few seconds."""
+        body = QuotasRequest(data=request.data)
+        body.is_valid(raise_exception=True)
         try:
             quotas.require_staff(self.token.user)
         except ScopeMissing as refusal:
@@ -60,8 +62,6 @@ class Quotas(TenantView):
                 "quotas.change", tenant=self.tenant, actor=self.actor, object_type="path", object=path, reason=reason
             )
             raise
-        body = QuotasRequest(data=request.data)
-        body.is_valid(raise_exception=True)
         return Response(_shown(quotas.change(self.tenant, body.validated_data, actor=self.actor)))
 
 

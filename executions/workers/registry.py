@@ -53,8 +53,8 @@ def find_or_register(tenant: Tenant, pipeline_id: str, worker_id: str, members: 
     """Lock and return the worker. Register it with `members` if it is unknown; the second value tells whether it was.
 
     Raises `WorkerLimitReached` if as many other workers are alive as MAX_TENANT_WORKERS or the tenant's quota allows,
-    or if the tenant has used IDS_PER_WORKER times MAX_TENANT_WORKERS ids within a day. Locks the tenant, so that concurrent registrations cannot exceed the limits. Call
-    this in a transaction.
+    or if the tenant has used IDS_PER_WORKER times MAX_TENANT_WORKERS ids within a day. Locks the tenant, so
+    that concurrent registrations cannot exceed the limits. Call this in a transaction.
     """
     rows = Worker.objects.select_for_update().filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id)
     before = transaction.savepoint()

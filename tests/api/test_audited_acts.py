@@ -30,8 +30,8 @@ NOT_RECORDED = {
     "workers/{pipeline_id}/{worker_id}/heartbeat": "a worker repeats it every few seconds",
 }
 """Requests that are recorded only if they are denied."""
-ELSEWHERE_GRANTED = {"artifact-uploads", "artifact-uploads/{upload_id}/complete"}
-"""Requests that need an object store: see the test below."""
+ELSEWHERE_GRANTED = {"artifact-uploads", "artifact-uploads/{upload_id}/complete", "quotas"}
+"""Requests that need an object store: see the test below. Quotas need a superuser: see `test_quotas`."""
 RELEASES = "pipelines/{pipeline_id}/releases"
 GRADUAL = "pipelines/{pipeline_id}/gradual-activations/{gradual_id}"
 WHY = {"reason": "because"}

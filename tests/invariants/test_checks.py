@@ -237,7 +237,12 @@ CHECKS = [
     ),
     Check("releases_blob", "blob_state_known", each("state", "'FINE'", "''"), each("state", "'SOUND'", "'DAMAGED'")),
     Check("releases_blobevent", "blob_event_kind_known", each("kind", "'FINE'", "''"), each("kind", "'HEALED'")),
-    Check("releases_bloblease", "blob_lease_resource_known", each("resource", "'x'"), each("resource", "'scrub'", "'removals'")),
+    Check(
+        "releases_bloblease",
+        "blob_lease_resource_known",
+        each("resource", "'x'"),
+        each("resource", "'scrub'", "'removals'"),
+    ),
     Check("releases_blob", "blob_size_not_negative", each("size", "-1"), each("size", "0")),
     Check("releases_release", "release_status_known", each("status", "'READY'", "''"), []),
     Check(

@@ -20,7 +20,6 @@ PIPELINES = Path(__file__).parent / "pipelines"
 @pytest.fixture
 def url(own: Product, tenant: TenantInUse, tmp_path: Path) -> str:
     """The address to which executions of a pipeline are submitted. No control worker claims them in time."""
-    own.web_processes = 3
     own.environment["ARTIFACT_ROOT"] = tenant.product.environment["ARTIFACT_ROOT"]
     own.environment["WEB_DISPATCHES"] = "false"
     start_web(own)
@@ -74,6 +73,6 @@ def test_never_more_submissions_are_accepted_in_a_second_than_the_quota_permits(
     responses = race(url, tenant, pipeline_id, 80)
     seconds = int(time.time()) - int(began) + 1
     statuses = Counter(response.status_code for response in responses)
-    assert set(statuses) <= {202, 429}
+    assert set(statuses) <= {202, 429}, [response.text for response in responses if response.status_code >= 500]
     assert 7 <= statuses[202] <= 7 * seconds
     tenant.stop_workers()

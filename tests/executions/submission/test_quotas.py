@@ -104,8 +104,7 @@ def test_a_repeated_key_is_never_refused(owner: Tenant) -> None:
 
 
 def test_what_is_not_inserted_uses_no_permit(owner: Tenant) -> None:
-    owner.quota_submissions = 3
-    begin_second()
+    owner.quota_open_executions = 3
     assert accepted(owner, "k", "k", "k") == 3
     assert accepted(owner, "k") == 1
     assert accepted(owner, "b", "c", "d") == 2
