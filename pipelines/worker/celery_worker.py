@@ -92,6 +92,7 @@ def main(arguments: argparse.Namespace) -> int:
         pool="threads",
         concurrency=arguments.concurrency,
         loglevel=arguments.log_level,
+        quiet=True,  # its banner is no log line
         # Until the first instruction, because an operator may have drained a worker of this name.
         exclude_queues=[queue_of(release.identity)],
         host=host,
