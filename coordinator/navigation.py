@@ -30,7 +30,7 @@ RUNNING = (
 ALERTING = (
     ("alerts_alert", "Alerts", "notifications"),
     ("alerts_alertrule", "Alert rules", "add_alert"),
-    ("alerts_alertchannel", "Alert channels", "campaign"),
+    ("alerts_alertchannel", "Alert channels", "send"),
 )
 ADMINISTERING = (
     ("tenancy_tenant", "Tenants", "apartment"),

@@ -116,6 +116,8 @@ def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:
     kinds = [Kind(rule.kind)] if rule is not None else list(Kind)
     known = {kind: each for kind in kinds for each in THRESHOLDS[kind] if each.name == name}
     text = "; ".join(f"{kind.label}: {each.meaning}, {each.default} if empty" for kind, each in known.items())
+    if rule is not None:
+        text = "; ".join(f"{each.meaning[0].upper()}{each.meaning[1:]}" for each in known.values())
     return forms.IntegerField(required=False, widget=UnfoldAdminTextInputWidget, help_text=f"{text}.")
 
 
