@@ -37,6 +37,12 @@ def live(cluster: Cluster) -> int:
     return int(count)
 
 
+def runs_in(folder: Path) -> int:
+    """Return how often the gated step has started."""
+    file = folder / "started"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
 def replacement(cluster: Cluster, folder: Path) -> Cluster:
     """Return a new, empty installation with the secrets of the lost one, which a backup does not contain."""
     other = Cluster(folder)
@@ -58,6 +64,11 @@ def test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installa
     first.host("worker", release, concurrency=4)
     first.client().wait_for_worker("worker")
     first.client().activate(PIPELINE, "v1", "")
+    gated = build("gated:pipeline", PIPELINES / "gated", tmp_path / "gated", "1.0")
+    first.publish(gated)
+    first.host("gated-worker", gated)
+    first.client().wait_for_worker("gated-worker")
+    first.client().activate(gated.pipeline_id, "1.0", "")
     front = Front(TENANT)
     front.token = first.token
     front.add(first.product)
@@ -66,6 +77,10 @@ def test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installa
     up.callback(load.stop)
     eventually(lambda: len(load.promises) >= 20, seconds=60, what="twenty submissions")
     acknowledged = {promise.execution_id for promise in load.promises}
+    held = tmp_path / "held"
+    held.mkdir()
+    in_flight = first.client().submit(gated.pipeline_id, {"folder": str(held)}, "in-flight")["executionId"]
+    eventually(lambda: runs_in(held) == 1, what="a step that runs during the backup")
     first.product.manage("backup", str(tmp_path / "backup"), DATABASE_URL=first.postgres.owner_url)
     time.sleep(1)
     load.stop_submitting()
@@ -79,19 +94,24 @@ def test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installa
     second.valkey.start()
     second.postgres.start()
     second.product.manage("restore", str(tmp_path / "backup"), DATABASE_URL=second.postgres.owner_url)
+    (held / "gate").touch()
     second.host("worker", release, concurrency=4)
+    second.host("gated-worker", gated)
     second.restore()
     front.add(second.product)
     eventually(lambda: live(second) == 0, seconds=120, what="the end of all executions")
     with second.connect() as connection:
         found = histories(connection, pipeline_id=PIPELINE)
+        [interrupted] = histories(connection, pipeline_id=gated.pipeline_id)
         gaps = connection.execute(_GAPS).fetchall()
     restored = {history.execution_id for history in found}
     assert acknowledged <= restored
     promises = [promise for promise in load.promises if promise.execution_id in restored]
     assert faults(promises, found, runs_of(tmp_path / "runs"), load.needed()) == []
-    assert any(history.count("LEASE_EXPIRED") for history in found)
-    assert gaps == [(PIPELINE, 1, 1, True)]
+    assert (interrupted.execution_id, interrupted.status) == (in_flight, "SUCCEEDED")
+    assert interrupted.count("LEASE_EXPIRED") == 1
+    assert runs_in(held) == 2
+    assert sorted(gaps) == sorted([(PIPELINE, 1, 1, True), (gated.pipeline_id, 1, 1, True)])
     assert second.product.manage("verify_audit", DATABASE_URL=second.postgres.owner_url)
     # Answers to questions that were asked after the backup.
     assert [error for error in front.errors if "INTERACTION_UNKNOWN" not in error] == []
