@@ -103,4 +103,5 @@ def command_of(arguments: Sequence[str]) -> list[str]:
 def run(arguments: Sequence[str]) -> None:
     """Replace this program with the process that `arguments` name. Does not return."""
     program, *options = command_of(arguments)
-    os.execv(BIN / program, [program, *options])  # noqa: S606 # nosec B606 - one of the two programs above
+    # One of the two programs above.
+    os.execv(BIN / program, [program, *options])  # noqa: S606  # nosec B606
