@@ -71,7 +71,7 @@ def status(session: Session) -> int:
 def _processes(session: Session) -> Any:
     """Return what the coordinator knows about its processes; None if it, or the token, does not tell."""
     try:
-        return session.client.get("/api/v1/status")
+        return session.client.get("status")
     except Refused as error:
         if error.status in {Exit.NOT_FOUND, Exit.DENIED}:
             return None

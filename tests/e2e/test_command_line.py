@@ -13,6 +13,8 @@ from tests.e2e.conftest import PIPELINES, Host
 from tests.running import BuiltRelease, TenantInUse, build, eventually
 
 P = "tests.pinned"
+# Each test starts dozens of processes, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(600)
 
 
 def at(tenant: TenantInUse, home: Path, token: str | None = None) -> CommandLine:
@@ -49,6 +51,16 @@ def test_a_release_from_its_upload_to_its_end(
     asked = run("releases", "activate", P, "1.0")
     assert (asked.status, "--yes" in asked.err) == (2, True)
     assert run("releases", "activate", P, "1.0", "--yes").status == 0
+    assert [each["kind"] for each in run.json("releases", "activations", P)] == ["activation"]
+    assert run("releases", "show", P, "3.0").status == 5
+
+
+def test_a_release_is_replaced_and_ends(
+    run: CommandLine, tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease
+) -> None:
+    for release in (v1, v2):
+        tenant.register(release)
+    tenant.activate(v1)
     assert run.json("releases", "activate", P, "2.0", "--reason=next", "--yes")["previousReleaseVersion"] == "1.0"
     assert run("releases", "activate", P, "1.0", "--expected=1.0", "--yes", "--reason=x").status == 3
     assert run.json("releases", "rollback", P, "--reason=worse", "--yes")["releaseVersion"] == "1.0"
@@ -59,7 +71,6 @@ def test_a_release_from_its_upload_to_its_end(
     assert (needed.status, "ACTIVE" in needed.out) == (1, True)
     assert run("releases", "retire", P, "1.0", "--reason=old", "--yes").status == 3
     assert run.json("releases", "revoke", P, "2.0", "--reason=bad", "--yes")["releaseVersion"] == "2.0"
-    assert run("releases", "show", P, "3.0").status == 5
 
 
 def test_executions_from_submission_to_result(
