@@ -10,11 +10,11 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from django.db import connection
+from django.db import Error, connection
 
 from foundation.errors import QuotaExceeded
 from tenancy.models import Tenant
@@ -119,7 +119,8 @@ class Permits:
                 grant.free += number - spent
             oldest = self._grants[0].began if self._grants and self.quota.returns else math.inf
             if oldest < time.monotonic() - RETURN_SECONDS and not any(grant.busy for grant in self._grants):
-                self._ask(limit, 0)
+                with suppress(Error):  # the submissions are accepted, and the database forgets the grants later
+                    self._ask(limit, 0)
 
     def refusal(self, limit: int) -> QuotaExceeded:
         seconds = max(math.ceil(self._refused_until - time.monotonic()), 1)

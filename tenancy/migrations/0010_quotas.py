@@ -27,7 +27,7 @@ DECLARE
     v_free bigint;
 BEGIN
     INSERT INTO tenancy_allowance (tenant_id, second, granted, settled, counted_at)
-        VALUES (p_tenant, '-infinity', 0, 0, '-infinity') ON CONFLICT DO NOTHING;
+        VALUES (p_tenant, 'epoch', 0, 0, 'epoch') ON CONFLICT DO NOTHING;
     SELECT * INTO a FROM tenancy_allowance WHERE tenant_id = p_tenant FOR UPDATE;
     IF a.second < date_trunc('second', clock_timestamp()) THEN
         a.second := date_trunc('second', clock_timestamp());
@@ -41,7 +41,7 @@ BEGIN
 END $$;
 
 -- Ends the grants p_ended, of which p_used executions were inserted. Then grants open executions as the other function
--- does. If little is left, it counts the open executions again, at most ten times a second.
+-- does. It counts the open executions again if the last count is five seconds old, and earlier if little is left.
 CREATE FUNCTION grant_open_executions(
     p_tenant bigint, p_limit bigint, p_needed bigint, p_wished bigint, p_ended uuid[], p_used bigint, p_id uuid)
 RETURNS bigint
@@ -53,21 +53,21 @@ DECLARE
     v_permits bigint;
 BEGIN
     INSERT INTO tenancy_allowance (tenant_id, second, granted, settled, counted_at)
-        VALUES (p_tenant, '-infinity', 0, 0, '-infinity') ON CONFLICT DO NOTHING;
+        VALUES (p_tenant, 'epoch', 0, 0, 'epoch') ON CONFLICT DO NOTHING;
     SELECT * INTO a FROM tenancy_allowance WHERE tenant_id = p_tenant FOR UPDATE;
     DELETE FROM tenancy_grant WHERE tenant_id = p_tenant AND (id = ANY (p_ended) OR expires_at < clock_timestamp());
     a.settled := a.settled + p_used;
     SELECT coalesce(sum(g.permits), 0) INTO v_held FROM tenancy_grant g WHERE g.tenant_id = p_tenant;
     v_free := p_limit - a.settled - v_held;
-    IF a.counted_at = '-infinity' OR (p_needed > 0 AND (v_free < p_needed OR v_free < p_limit / 2)
-            AND a.counted_at < clock_timestamp() - CASE WHEN v_free < p_needed THEN interval '0.1 seconds'
-                ELSE interval '1 second' END) THEN
+    IF p_needed > 0 AND a.counted_at < clock_timestamp() - CASE WHEN v_free < p_needed THEN interval '0.1 seconds'
+            WHEN v_free < p_limit / 2 THEN interval '1 second' ELSE interval '5 seconds' END THEN
         SELECT count(*) INTO a.settled FROM (
             SELECT FROM releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id
             JOIN executions_execution e ON e.release_id = r.id
             WHERE p.tenant_id = p_tenant AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
             LIMIT p_limit) AS open;
-        a.counted_at := clock_timestamp();
+        -- There may be more than the limit. Then a higher limit needs another count.
+        a.counted_at := CASE WHEN a.settled < p_limit THEN clock_timestamp() ELSE 'epoch' END;
         v_free := p_limit - a.settled - v_held;
     END IF;
     v_free := greatest(v_free, 0);

@@ -68,7 +68,7 @@ def test_a_request_beyond_the_line_is_refused_before_its_body_is_read() -> None:
         assert application.begun.wait(SECONDS)
         time.sleep(0.05)
     status = Status()
-    body = {"CONTENT_LENGTH": "10", "wsgi.input": Unread()}
+    body: dict[str, Any] = {"CONTENT_LENGTH": "10", "wsgi.input": Unread()}
     [answer] = served(environ("/more", **body), status)
     assert status.line == "429 Too Many Requests"
     assert status.headers["Retry-After"] == "1"

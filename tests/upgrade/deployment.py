@@ -1,7 +1,7 @@
 """One version of every process of the product, beside other versions on the same servers."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,32 @@ EXPECTED = "Execution moved to DLQ"
 """Some jobs of the workload fail for good, which is logged as an error."""
 
 
+class FirstRelease(Product):
+    """The processes of 0.1.0, which has no `coordinator run`."""
+
+    @property
+    def web_command(self) -> list[str]:
+        options = [f"--port={self.port}", f"--workers={self.web_processes}", "--blocking-threads=64", "--http=1"]
+        return ["granian", "--interface=wsgi", "coordinator.wsgi:application", "--host=127.0.0.1", *options]
+
+    def start_control_worker(self, name: str = "control-worker", *, queues: Sequence[str] = ()) -> Child:
+        assert not queues
+        options = ["--loglevel=INFO", f"--hostname={name}@%h"]
+        return self._start(name, "celery", "-A", "coordinator.celery", "worker", *options)
+
+    def start_clock(self) -> Child:
+        options = [f"--schedule={self.folder / 'clock'}", "--pidfile="]
+        return self._start("clock", "celery", "-A", "coordinator.celery", "beat", *options)
+
+
 class Deployment:
     """The web process, control worker, clock and transition worker of one version, which start and stop one by one."""
 
     def __init__(self, version: Version, folder: Path, servers: Mapping[str, str], shared: Mapping[str, str]) -> None:
         self.version = version
         settings = {**SETTINGS, **shared}
-        self.product = Product(
+        has_run = (version.project / "coordinator/run.py").exists()
+        self.product = (Product if has_run else FirstRelease)(
             folder, servers, settings, web_processes=1, project=version.project, programs=version.programs
         )
         self._running: dict[str, Child] = {}

@@ -21,7 +21,7 @@ from embedded.product import BIN
 
 CONFIGURATION = Path(__file__).with_name("squawk.toml")
 EXCEPTIONS = Path(__file__).with_name("exceptions.toml")
-OURS = frozenset({"tenancy", "releases", "executions"})
+OURS = frozenset({"tenancy", "releases", "executions", "alerts", "coordinator"})
 _DROPPED_DEFAULT = re.compile(r'ALTER TABLE "?(\w+)"? ALTER COLUMN "?(\w+)"? DROP DEFAULT')
 _CONCURRENT = re.compile(r"(CREATE (UNIQUE )?|DROP )INDEX CONCURRENTLY")
 

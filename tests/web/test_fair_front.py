@@ -78,14 +78,15 @@ def test_another_tenant_and_the_admin_are_served_beside_a_flood(
 ) -> None:
     quiet = running.tenant(f"{tenant.tenant.slug}-quiet")
     console = logged_in(web, quiet)
+    calls: dict[str, Callable[[], requests.Response]] = {
+        "tenant": lambda: listed(web, quiet),
+        "admin": lambda: console.get(f"{web.url}/admin/executions/worker/", timeout=60),
+        "health": lambda: requests.get(f"{web.url}/health/ready", timeout=60),
+    }
     with flooded(lambda: listed(web, tenant), 40) as statuses:
-        times: dict[str, list[float]] = {"tenant": [], "admin": [], "health": []}
+        times: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(5):
-            for name, call in (
-                ("tenant", lambda: listed(web, quiet)),
-                ("admin", lambda: console.get(f"{web.url}/admin/executions/worker/", timeout=60)),
-                ("health", lambda: requests.get(f"{web.url}/health/ready", timeout=60)),
-            ):
+            for name, call in calls.items():
                 began = time.monotonic()
                 assert call().ok
                 times[name].append(time.monotonic() - began)
