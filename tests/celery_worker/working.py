@@ -112,6 +112,8 @@ class Working:
                     worker_id=NAME,
                     concurrency=self.capacity,
                     log_level="INFO",
+                    log_format="text",
+                    traces_endpoint="",
                 )
             )
         except DefinitionError as error:
