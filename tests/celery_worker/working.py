@@ -116,6 +116,8 @@ class Working:
                     metrics_host="127.0.0.1",
                     metrics_port=self.metrics_port,
                     log_level="INFO",
+                    log_format="text",
+                    traces_endpoint="",
                 )
             )
         except DefinitionError as error:
