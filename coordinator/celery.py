@@ -23,9 +23,20 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 # Celery discards the results of Django's system checks, which import every page. `coordinator check` reports them.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
+log = logging.getLogger(__name__)
 logging.captureWarnings(True)
 survive_broker_loss()
 app = Celery("coordinator")
+
+
+@signals.setup_logging.connect
+def _keep_logging(**_: Any) -> None:
+    """Keep the logs that Django's settings configure. Without a receiver, Celery would change their level."""
+
+
+@signals.beat_init.connect
+def _log_start(**_: Any) -> None:
+    log.info("The clock has started")
 
 
 @signals.worker_init.connect

@@ -5,9 +5,14 @@ from typing import Any
 from wire.log_lines import FORMS as FORMS
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-# Celery's two lines for each task and those of Azure's client for each request contain nothing that the database does
+# Celery's lines for each task and those of Azure's client for each request contain nothing that the database does
 # not. Failures are still logged.
-QUIET = ("celery.worker.strategy", "celery.app.trace", "azure.core.pipeline.policies.http_logging_policy")
+QUIET = (
+    "celery.beat",
+    "celery.worker.strategy",
+    "celery.app.trace",
+    "azure.core.pipeline.policies.http_logging_policy",
+)
 
 
 def configuration(form: str, level: str) -> dict[str, Any]:
