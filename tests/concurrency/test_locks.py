@@ -32,6 +32,7 @@ from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import (
     Activation,
+    Artifact,
     Attachment,
     Blob,
     BlobEvent,
@@ -53,6 +54,7 @@ from tests.concurrency.sessions import (
     digest_lock,
     leases,
     locked,
+    stopped_before_reading,
     stopped_before_writing,
     thread,
 )
@@ -261,23 +263,22 @@ def test_leases_are_renewed_while_bytes_are_stored(monkeypatch: pytest.MonkeyPat
         eventually(lambda: not BlobLease.objects.filter(expires_at__lt=timezone.now()).exists(), what="a renewal")
 
 
-def test_a_removal_that_was_suspended_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While it is suspended before its deletion, a registration takes the digest and commits."""
-    owner, [data] = making.tenant(), [making.archive(making.contract(), code="suspended")]
-    descriptor = making.descriptor(making.contract(), data)
+def test_a_removal_that_was_suspended_removes_nothing() -> None:
+    """While it is suspended before its last check, a registration takes the digest."""
+    data = making.archive(making.contract(), code="suspended")
     making.staged(data).staged.keep()
     age = timedelta(seconds=-60)
-    found = list(retention.orphans(age))
-    renew = blob_lock.Lease.renew
+    found = [orphan for orphan in retention.orphans(age) if orphan.path is None]
 
-    def suspended(lease: blob_lock.Lease) -> bool:
+    def remove() -> list[str]:
+        return [orphan.name for orphan in retention.remove(found, age)]
+
+    with stopped_before_reading(Artifact, remove) as stopped:
         age_leases()
-        results_of(race(partial(making.upload, owner, descriptor, data)))
-        return renew(lease)
-
-    monkeypatch.setattr(blob_lock.Lease, "renew", suspended)
-    assert list(retention.remove([each for each in found if each.path is None], age)) == []
-    assert artifact_store().verified(making.digest_of(data)) is not None
+        with blob_lock.shared([making.digest_of(data)]):
+            assert stopped.finish() == []
+            assert artifact_store().verified(making.digest_of(data)) is not None
+    assert results_of(race(remove)) == [[making.digest_of(data)]]
 
 
 def test_a_stopped_scrub_ends_its_lease() -> None:

@@ -69,7 +69,7 @@ def sessions(tenant: TenantInUse) -> tuple[int, int]:
     return count, prepared
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_the_whole_journey_of_a_release_and_its_executions(
     tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path
 ) -> None:

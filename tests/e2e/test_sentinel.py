@@ -65,7 +65,7 @@ def tenant(
             product.stop()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_no_execution_is_lost_when_the_primary_is_killed_under_load(
     tenant: TenantInUse, brokers: Watched, v1: BuiltRelease
 ) -> None:

@@ -79,7 +79,7 @@ def beats() -> datetime:
     return MessagePath.objects.get().arrived_at
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_the_hosts_share_the_work_and_the_clock_of_either_may_be_killed(
     hosts: Hosts, v1: BuiltRelease, v2: BuiltRelease
 ) -> None:

@@ -1,6 +1,7 @@
 """Clients of a broker that Sentinels watch follow its primary, and only to servers that they trust."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kombu import Connection
@@ -46,7 +47,8 @@ def test_only_trusted_servers_are_connected_to_over_tls(tmp_path: Path, trusted:
         ):
             if trusted:
                 assert found.set("key", "value")
-                assert connection.default_channel.client.get("key") == b"value"
+                channel: Any = connection.default_channel
+                assert channel.client.get("key") == b"value"
                 return
             with pytest.raises(ConnectionLostError):
                 found.ping()
