@@ -18,7 +18,7 @@ PARTS: Sequence[str] = [part.value for part in Part]
 
 
 class ProcessView(serializers.Serializer[Reported]):
-    kind = serializers.ChoiceField(choices=[kind.value for kind in Process.Kind])
+    kind = serializers.ChoiceField(choices=Process.Kind.choices)
     version = serializers.CharField()
     startedAt = serializers.DateTimeField(source="started_at")
     reportedAt = serializers.DateTimeField(source="reported_at")
@@ -42,7 +42,7 @@ class StatusView(serializers.Serializer[Status]):
     broker = serializers.ChoiceField(choices=PARTS)
     artifactStore = serializers.ChoiceField(choices=PARTS, source="store")
     missing = serializers.ListField(
-        child=serializers.ChoiceField(choices=[kind.value for kind in Process.Kind]),
+        child=serializers.ChoiceField(choices=Process.Kind.choices),
         help_text="Kinds of processes of which none reports itself.",
     )
     pendingMigrations = serializers.ListField(child=serializers.CharField(), source="migrations")
