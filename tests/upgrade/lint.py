@@ -17,11 +17,13 @@ from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
-from embedded.product import BIN
+from embedded.product import BIN, PROJECT
+from tests.upgrade import released
 
 CONFIGURATION = Path(__file__).with_name("squawk.toml")
 EXCEPTIONS = Path(__file__).with_name("exceptions.toml")
-OURS = frozenset({"tenancy", "releases", "executions", "alerts", "coordinator"})
+OURS = frozenset(path.partition("/")[0] for path in released.migrations(PROJECT))
+"""The labels of the product's apps that have migrations."""
 _DROPPED_DEFAULT = re.compile(r'ALTER TABLE "?(\w+)"? ALTER COLUMN "?(\w+)"? DROP DEFAULT')
 _CONCURRENT = re.compile(r"(CREATE (UNIQUE )?|DROP )INDEX CONCURRENTLY")
 
@@ -44,15 +46,15 @@ class Problem:
     message: str
 
 
-def new_migrations(released: Collection[tuple[str, str]]) -> Iterator[NewMigration]:
-    """Migrate the connected, empty database, and yield each migration that is not among `released` before it runs.
+def new_migrations(before: Collection[tuple[str, str]]) -> Iterator[NewMigration]:
+    """Migrate the connected, empty database, and yield each migration that is not among `before` when it is due.
 
-    `released` contains app labels and names. Migrations of other projects are applied, too.
+    `before` contains app labels and names. Migrations of other projects are applied, too.
     """
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    old = [each for each in plan if not _is_new(each[0], released)]
-    new = [each for each in plan if _is_new(each[0], released)]
+    old = [each for each in plan if not _is_new(each[0], before)]
+    new = [each for each in plan if _is_new(each[0], before)]
     state = executor.migrate(None, plan=old)
     for migration, _ in new:
         statements = MigrationLoader(connection, replace_migrations=False).collect_sql([(migration, False)])
@@ -60,8 +62,8 @@ def new_migrations(released: Collection[tuple[str, str]]) -> Iterator[NewMigrati
         state = executor.migrate(None, plan=[(migration, False)], state=state)
 
 
-def _is_new(migration: Migration, released: Collection[tuple[str, str]]) -> bool:
-    return migration.app_label in OURS and (migration.app_label, migration.name) not in released
+def _is_new(migration: Migration, before: Collection[tuple[str, str]]) -> bool:
+    return migration.app_label in OURS and (migration.app_label, migration.name) not in before
 
 
 def problems(sql: str, *, atomic: bool) -> list[Problem]:

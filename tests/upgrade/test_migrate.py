@@ -1,5 +1,6 @@
 """`coordinator migrate` beside running processes: one at a time, without holding up queries, and clear about itself."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_a_migration_that_gets_no_lock_says_so_and_applies_nothing(older: str, s
         with pytest.raises(CommandError, match=r"got no lock within 0\.2 s"):
             migrate()
     assert not has_index()
-    assert pending_migrations.pending(connection) == ["executions.0019_submitted_by_people"]
+    assert "executions.0019_submitted_by_people" in pending_migrations.pending(connection)
 
 
 def test_only_one_process_migrates_at_a_time(older: str, settings: Any) -> None:
@@ -129,8 +130,8 @@ def test_a_newer_process_waits_for_the_migrations_and_an_older_one_does_not_mind
     try:
         control = product.start_control_worker()
         assert control.wait(60) == 1
-        assert "lacks 1 migrations" in control.log_tail()
-        assert "executions.0019_submitted_by_people. Run coordinator migrate" in control.log_tail()
+        assert re.search(r"lacks \d+ migrations of this version", control.log_tail())
+        assert "Run coordinator migrate with this version first" in control.log_tail()
         product.children.started.clear()
         product.collect_static_files()
         web = product.start_web()

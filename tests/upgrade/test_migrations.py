@@ -5,7 +5,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from django.core.management import call_command
 from pytest_django import DjangoDbBlocker
 
 from embedded.product import PROJECT
@@ -59,7 +58,6 @@ def test_an_unsafe_migration_is_found(empty: None) -> None:
         if new.name == "executions.0019_submitted_by_people":
             break
     assert [each.rule for each in lint.problems(new.sql, atomic=True)] == ["require-concurrent-index-creation"]
-    call_command("migrate", verbosity=0)
 
 
 @pytest.mark.parametrize(
