@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from embedded.product import BIN, PROJECT, Product
 from releases.artifacts.store.local import LocalArtifactStore
 from tests.deploy.image_store import CONTAINERFILE, Images, inside
 from tests.running import RunningProduct, TenantInUse, build
+from tests.servers import IN_MEMORY, MEMORY
 from wire.worker_keys import worker_key
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("image")]
@@ -42,11 +44,14 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    folder = tmp_path_factory.mktemp("images")
-    images = Images(folder)
-    yield Built(images, images.build("coordinator"), images.build("worker"))
-    shutil.rmtree(folder)
+def built() -> Iterator[Built]:
+    # Two gigabytes in many small files, in memory if there is room.
+    folder = Path(tempfile.mkdtemp(prefix="images-", dir=MEMORY if IN_MEMORY else None))
+    try:
+        images = Images(folder)
+        yield Built(images, images.build("coordinator"), images.build("worker"))
+    finally:
+        shutil.rmtree(folder)
 
 
 def environment_of(built: Built, image: str) -> dict[str, str]:
