@@ -1,4 +1,4 @@
-"""Commands without a noun: `status`, `stranded`, `drift` and `holds`."""
+"""Commands without a noun: `status`, `stranded`, `drift`, `holds` and `quotas`."""
 
 from collections import Counter
 from typing import Annotated, Any, Final
@@ -10,6 +10,7 @@ from coordinator.command_line.client import items_of, path
 from coordinator.command_line.commands import reading
 from coordinator.command_line.errors import CommandError, Exit, Refused
 from coordinator.command_line.session import Session
+from coordinator.command_line.text import member
 
 _STRANDED: Final = [
     ("PIPELINE", "pin.pipelineId"),
@@ -45,12 +46,13 @@ def add_to(app: typer.Typer) -> None:
     reading(app, "stranded")(stranded)
     reading(app, "drift")(drift)
     reading(app, "holds")(holds)
+    reading(app, "quotas")(quotas)
 
 
 def status(session: Session) -> int:
     """Show the health of the coordinator, and what needs attention in the tenant.
 
-    The status is 1 if a part is down or work is stranded.
+    The status is 1 if a part is down, a kind of process is missing, migrations are pending, or work is stranded.
     """
     health = session.client.ready()
     workers = Counter(str(each.get("state")) for each in session.client.pages("workers", {}, MOST_COUNTED))
@@ -65,7 +67,8 @@ def status(session: Session) -> int:
     }
     session.output.document({name: value for name, value in shown.items() if value is not None})
     down = any(part != "UP" for part in health.values())
-    return Exit.NEGATIVE if down or lost else Exit.OK
+    lacking = [member(shown["processes"], name) for name in ("missing", "pendingMigrations")]
+    return Exit.NEGATIVE if down or lost or any(lacking) else Exit.OK
 
 
 def _processes(session: Session) -> Any:
@@ -102,3 +105,8 @@ def drift(
 def holds(session: Session, limit: Limit = 100) -> None:
     """List what is paused: executions, releases and pipelines."""
     session.list(_HOLDS, "holds", limit)
+
+
+def quotas(session: Session) -> None:
+    """Show the quotas of the tenant, and how much of them is used."""
+    session.show("quotas")

@@ -5,20 +5,8 @@ from typing import Final
 WORDS: Final = frozenset(
     {
         *("releases", "requests", "gradual", "executions", "failures", "campaigns", "questions", "workers"),
-        *(
-            "pipelines",
-            "keys",
-            "members",
-            "alerts",
-            "apply",
-            "audit",
-            "status",
-            "stranded",
-            "drift",
-            "holds",
-            "login",
-            "profiles",
-        ),
+        *("pipelines", "keys", "members", "alerts", "audit"),
+        *("status", "stranded", "drift", "holds", "quotas", "apply", "login", "profiles"),
         *("--help", "--install-completion", "--show-completion"),
     }
 )
