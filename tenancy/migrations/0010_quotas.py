@@ -59,8 +59,8 @@ BEGIN
     a.settled := a.settled + p_used;
     SELECT coalesce(sum(g.permits), 0) INTO v_held FROM tenancy_grant g WHERE g.tenant_id = p_tenant;
     v_free := p_limit - a.settled - v_held;
-    IF p_needed > 0 AND a.counted_at < clock_timestamp() - (CASE WHEN v_free < p_needed
-            THEN interval '0.1 seconds' WHEN v_free < p_limit / 2 THEN interval '1 second' ELSE interval '5 seconds' END) THEN
+    IF p_needed > 0 AND a.counted_at < (clock_timestamp() - CASE WHEN v_free < p_needed THEN interval '0.1 seconds'
+            WHEN v_free < p_limit / 2 THEN interval '1 second' ELSE interval '5 seconds' END) THEN
         SELECT count(*) INTO a.settled FROM (
             SELECT FROM releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id
             JOIN executions_execution e ON e.release_id = r.id
