@@ -84,7 +84,7 @@ def granted(names: dict[str, list[str]]) -> dict[str, tuple[str, dict[str, str],
         "interactions/{interaction_id}/claim": ("interaction.claim", {}, {}),
         "workers/{pipeline_id}/{worker_id}/drain": ("worker.drain", {}, WHY),
         "members": ("membership.add", {}, {"username": names["username"][0], "role": "viewer"}),
-        "members/remove": ("membership.remove", {}, {"username": names["username"][0], "role": "tenant-admin"}),
+        "members/remove": ("membership.remove", {}, {"username": names["username"][0], "role": "operator"}),
         "workers": ("worker.register", {}, BODIES["POST", "workers"]),
     }
 
