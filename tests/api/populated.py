@@ -3,6 +3,7 @@
 import base64
 from datetime import timedelta
 
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from executions.awaits import awaits
@@ -14,6 +15,8 @@ from executions.smoke_tests import smoke_tests
 from releases.activation.gradual.start import start
 from releases.models import ArtifactUpload
 from releases.registration import attachments
+from tenancy.models import Membership
+from tenancy.roles import Role
 from tests import gradual, making, signing
 from tests.alerts import alerting
 from tests.api.tenant_api import TenantApi
@@ -53,11 +56,13 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     )
     receiver = alerting.channel(owner)
     alert = alerting.of_failures(alerting.rule(owner, "newFailureGroup", receiver))
+    member = User.objects.create_user(f"member-{owner.slug}")
+    Membership.objects.create(user=member, tenant=owner, role=Role.OPERATOR)
     return {
         "upload_id": [str(upload.pk)],
         "request_id": [str(request.pk)],
         "tenant": [owner.slug],
-        "username": [ours.admin.username],
+        "username": [member.username],
         "pipeline_id": [making.PIPELINE],
         "pipelineId": [making.PIPELINE],
         "release_version": [release.release_version],

@@ -166,7 +166,7 @@ WRITES: list[tuple[str, str, Any, int]] = [
     ("POST", "pipelines/{pipeline_id}/revocations", RELEASE, 201),
     ("POST", "pipelines/{pipeline_id}/retirements", {"releaseVersion": "0.9", "reason": "why"}, 201),
     ("POST", "members", {"username": "{username}", "role": "viewer"}, 201),
-    ("POST", "members/remove", {"username": "{username}", "role": "tenant-admin"}, 200),
+    ("POST", "members/remove", {"username": "{username}", "role": "operator"}, 200),
     ("POST", "trusted-keys/{key_id}/revoke", {"reason": "leaked"}, 200),
     ("POST", "executions/{execution_id}/redrive", {"reason": "fixed"}, 200),
     ("POST", "executions/{execution_id}/resubmit", {"reason": "fixed"}, 202),
