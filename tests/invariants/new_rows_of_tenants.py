@@ -2,10 +2,15 @@
 
 from tests.invariants.new_rows import NewRow, each, tenant, times
 
-QUOTAS = (
-    *("quota_submissions", "quota_open_executions", "quota_payload_bytes"),
-    *("quota_storage_bytes", "quota_uploads", "quota_workers"),
-)
+QUOTAS = {
+    "quota_submissions": "tenant_quota_submissions",
+    "quota_open_executions": "tenant_quota_open_executions",
+    "quota_payload_bytes": "tenant_quota_payload_bytes",
+    "quota_storage_bytes": "tenant_quota_storage_bytes",
+    "quota_uploads": "tenant_quota_uploads",
+    "quota_workers": "tenant_quota_workers",
+}
+"""The columns of quotas, each with its constraint."""
 TENANCY = [
     NewRow(
         "tenancy_tenant",
@@ -22,7 +27,7 @@ TENANCY = [
             "tenancy_tenant_slug_key": each("slug", "'owner'"),
             "tenant_retention_days": each("retention_days", "0", "36501"),
             "tenant_failed_retention_days": each("failed_retention_days", "0", "36501"),
-            **{f"tenant_{column}": each(column, "0", "9007199254740992") for column in QUOTAS},
+            **{name: each(column, "0", "9007199254740992") for column, name in QUOTAS.items()},
         },
         [
             *each("retention_days", "1", "36500"),

@@ -301,8 +301,8 @@ CHECKS = [
         for column in ("retention_days", "failed_retention_days")
     ),
     *(
-        Check("tenancy_tenant", f"tenant_{column}", each(column, "0", "9007199254740992"), each(column, "1", "NULL"))
-        for column in QUOTAS
+        Check("tenancy_tenant", name, each(column, "0", "9007199254740992"), each(column, "1", "NULL"))
+        for column, name in QUOTAS.items()
     ),
     Check("tenancy_allowance", "allowance_not_negative", each("granted", "-1"), each("granted", "0")),
     Check("tenancy_allowance", "allowance_not_negative", each("settled", "-1"), each("settled", "0")),
