@@ -75,7 +75,8 @@ def _require_migrations() -> None:
     finally:
         connection.close()
     if missing:
-        raise RuntimeError(pending_migrations.described(missing))
+        log.error("%s", pending_migrations.described(missing))
+        raise RuntimeError
     _migrated.set()
 
 

@@ -1,5 +1,6 @@
 """Executions carry the trace that they belong to, and await units the run that suspended."""
 
+from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
 FORM = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
@@ -20,7 +21,7 @@ class Migration(migrations.Migration):
     dependencies = (("executions", "0019_submitted_by_people"),)
     operations = (
         migrations.AddField("execution", "traceparent", models.CharField(max_length=55, null=True)),
-        migrations.AddConstraint(
+        AddConstraintNotValid(
             "execution",
             models.CheckConstraint(
                 condition=models.Q(traceparent__isnull=True) | models.Q(traceparent__regex=FORM),
@@ -28,7 +29,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField("awaitunit", "traceparent", models.CharField(max_length=55, null=True)),
-        migrations.AddConstraint(
+        AddConstraintNotValid(
             "awaitunit",
             models.CheckConstraint(
                 condition=models.Q(traceparent__isnull=True) | models.Q(traceparent__regex=FORM),

@@ -14,7 +14,6 @@ from tests.deploy.charts import CHART, RELEASE, container, full, of_kind, pods, 
 
 VERSIONS = ("1.29", "1.31", "1.33", "1.35", "1.37")
 CORE = {"SECRET_KEY", "WORKER_SECRET", "DATABASE_URL", "REDIS_URL"}
-OF_METRICS = {"METRICS_HOST", "METRICS_PORT"}
 WORKER = {"PIPELINES_BROKER_URL", "PIPELINES_WORKER_KEY", "PIPELINES_TOKEN"}
 COORDINATOR = ("co-web", "co-control-main", "co-control-calls", "co-control-artifacts", "co-clock")
 
@@ -53,7 +52,7 @@ def test_no_secret_is_in_the_chart() -> None:
 
 
 def test_every_environment_variable_is_a_setting() -> None:
-    known = {*env.declared, *OF_METRICS}
+    known = set(env.declared)
     settings = of_kind(full(), "ConfigMap")["co-settings"]["data"]
     assert set(settings) <= known
     for name in (*COORDINATOR, "co-migrate"):

@@ -41,7 +41,7 @@ def test_newer_migrations_are_safe(empty: None) -> None:
         for each in lint.problems(new.sql, atomic=new.atomic)
         if each.rule not in excused.get(new.name, ())
     ]
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def test_each_exception_names_a_newer_migration() -> None:

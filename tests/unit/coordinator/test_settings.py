@@ -96,6 +96,8 @@ BY_NAME = {
     "SESSION_MAX_SECONDS": ["2592001"],
     "LOGIN_WINDOW_SECONDS": ["0.5", "86401"],
     "WEB_PORT": ["0", "65536"],
+    "WEB_RESERVED_SLOTS": ["0"],
+    "WEB_WAIT_SECONDS": ["0"],
     "WEB_PROCESSES": ["0", "65"],
     "METRICS_TOKEN": [MARK],
     "METRICS_PORT": ["65536"],
