@@ -94,7 +94,7 @@ def read(file: Path) -> Place:
         _check(yaml.parse(text, Loader=_Loader), whole)
         [node] = yaml.compose_all(text, Loader=_Loader)
         _check_keys(node, whole)
-        return Place(file, "", yaml.load(text, Loader=_Loader))  # noqa: S506 - a loader of plain values only
+        return Place(file, "", yaml.load(text, Loader=_Loader))  # noqa: S506 # nosec B506 - plain values only
     except UnicodeDecodeError:
         raise whole.wrong("is not UTF-8") from None
     except yaml.YAMLError as error:

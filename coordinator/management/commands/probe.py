@@ -53,5 +53,5 @@ class Command(BaseCommand):
 def _live_url() -> str:
     if not settings.METRICS_PORT:
         raise CommandError("METRICS_PORT is not set, so the process serves no /live.")
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.METRICS_HOST, settings.METRICS_HOST)  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.METRICS_HOST, settings.METRICS_HOST)  # noqa: S104 # nosec B104
     return f"http://{host}:{settings.METRICS_PORT}/live"
