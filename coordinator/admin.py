@@ -24,6 +24,9 @@ class StatusAdmin(ModelAdmin):
         page = self.admin_site.admin_view(self.changelist_view)
         return [path("", page, name="coordinator_process_changelist")]
 
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
 

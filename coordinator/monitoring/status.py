@@ -7,10 +7,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from coordinator import health
+from coordinator import health, pending_migrations
 from coordinator.models import Process
 from coordinator.monitoring import statements
 from coordinator.monitoring.gauges import MOST_DUE, MOST_RELEASES
@@ -105,7 +104,7 @@ def status(tenant: str | None = None) -> Status:
         store=Part(health.store.status()),
         processes=[Reported(Process.Kind(row[0]), *row[1:6], *row[7:]) for row in running],
         queues=sorted(queues, key=lambda queue: queue.oldest_due_at),
-        migrations=_pending_migrations(),
+        migrations=pending_migrations.pending(connection),
     )
 
 
@@ -113,9 +112,3 @@ def _rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())
-
-
-def _pending_migrations() -> list[str]:
-    executor = MigrationExecutor(connection)
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
