@@ -28,6 +28,8 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     """Create the objects. Return their names and ids by the name of the parameter or member."""
     owner, release = ours.tenant, ours.release
     making.claimed(owner)
+    receiver = alerting.channel(owner)
+    rule = alerting.rule(owner, "newFailureGroup", receiver)  # it finds the failures after it
     dead = making.dead(owner, "dead-1", "dead-2", "dead-3")
     campaign = campaigns.start(
         owner, Filters(pipeline_id=making.PIPELINE), reason="fixed", rate_per_minute=1, actor="user:eva"
@@ -54,8 +56,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         status="OPEN",
         expires_at=timezone.now() + timedelta(days=1),
     )
-    receiver = alerting.channel(owner)
-    alert = alerting.of_failures(alerting.rule(owner, "newFailureGroup", receiver))
+    alert = alerting.of_failures(rule)
     member = User.objects.create_user(f"member-{owner.slug}")
     Membership.objects.create(user=member, tenant=owner, role=Role.OPERATOR)
     return {
