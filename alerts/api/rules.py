@@ -54,12 +54,6 @@ class ThresholdsRequest(StrictSerializer):
     minimum = WholeNumber(required=False, help_text=f"For {_KINDS['minimum']}.")
 
 
-class ThresholdsView(serializers.Serializer[Any]):
-    percent = serializers.IntegerField(required=False)
-    minutes = serializers.IntegerField(required=False)
-    minimum = serializers.IntegerField(required=False)
-
-
 def _channel_ids(**options: Any) -> serializers.ListField:
     return serializers.ListField(child=Uuid(), max_length=MOST_CHANNELS, required=False, **options)
 
@@ -94,7 +88,7 @@ class AlertRuleView(serializers.Serializer[AlertRule]):
     ruleId = serializers.UUIDField(source="id")
     name = serializers.CharField()
     kind = serializers.ChoiceField(choices=Kind.choices)
-    thresholds = ThresholdsView()
+    thresholds = serializers.DictField(child=serializers.IntegerField(), help_text="Those of the kind, by name.")
     pipelineId = serializers.CharField(source="pipeline.pipeline_id", default=None, allow_null=True)
     channelIds = serializers.SerializerMethodField()
     enabled = serializers.BooleanField()

@@ -65,7 +65,7 @@ def test_the_document_is_generated_without_a_warning(capsys: pytest.CaptureFixtu
     assert "WorkerState" in capsys.readouterr().out
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_all_generated_requests_are_answered_as_documented(
     own_database: str, tmp_path: Path, gathered_static_files: str
 ) -> None:
@@ -95,7 +95,14 @@ def with_names(document: dict[str, Any], names: dict[str, list[str]]) -> dict[st
         is_release = parameter["name"] in ("from", "to") and parameter["schema"].get("format") != "date-time"
         if parameter["in"] == "path" or parameter["name"] == "cursor" or is_release:
             parameter["schema"] = {"enum": names[parameter["name"]]}
-    for component in ("SubmissionRequest", "ActivationRequest", "RollbackRequest", "CompleteRequest", "ResumeRequest"):
+    for component in (
+        "SubmissionRequest",
+        "ActivationRequest",
+        "RollbackRequest",
+        "CompleteRequest",
+        "ResumeRequest",
+        "MemberRequest",
+    ):
         properties = document["components"]["schemas"][component]["properties"]
         for member in properties.keys() & names.keys():
             optional = [None] if "null" in properties[member]["type"] else []
