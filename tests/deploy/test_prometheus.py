@@ -79,7 +79,8 @@ def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
         headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
         assert headings == [rule["alert"], "What to look at", "What to do"]
         assert rule["labels"]["severity"] in {"warning", "critical"}
-    pages = {page.stem for page in PAGES.iterdir() if not page.stem.startswith("tenant-")}  # those are of tenants' rules
+    # The other pages are about the rules of tenants.
+    pages = {page.stem for page in PAGES.iterdir() if not page.stem.startswith("tenant-")}
     assert pages == {rule["alert"] for rule in alerts()}
 
 
