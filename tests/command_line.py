@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -54,8 +55,15 @@ class CommandLine:
         return self(*arguments, "--output=json").json
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command: list[str | Path] = [BIN / "coordinator", *arguments]
-        return subprocess.Popen(command, env=self._environment(), cwd=self.home, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [BIN / "coordinator", *arguments],
+            env=self._environment(),
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            text=True,
+            # A shell that runs the tests in the background makes its children ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
 
     def on_a_terminal(self, *arguments: str, typed: str = "", columns: int = 120) -> Done:
         """Run a command whose stdin, stdout and stderr are a terminal, type, and return all output as `out`."""
