@@ -114,7 +114,7 @@ def role_of(cluster: Cluster) -> str:
     return str(urlsplit(cluster.postgres.url).username)
 
 
-@pytest.mark.parametrize(("name", "possible"), [("web", 36), ("control-1", 14)])
+@pytest.mark.parametrize(("name", "possible"), [("web", 40), ("control-1", 14)])
 @pytest.mark.usefixtures("few_connections")
 def test_a_process_that_may_open_too_many_connections_warns_at_its_start(
     cluster: Cluster, name: str, possible: int
