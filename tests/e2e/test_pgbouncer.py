@@ -13,8 +13,8 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from embedded.product import PROJECT, Product
+from embedded.valkey import Valkey
 from releases.artifacts.store.local import LocalArtifactStore
-from tests.broker import broker_urls
 from tests.building import copy_awaiting
 from tests.database_template import connected_to, database
 from tests.e2e.test_awaits import complete, pending
@@ -40,6 +40,7 @@ def tenant(
         database(f"test_{NUMBER}_pooled") as made,
         connected_to(made),
         pgbouncer(ordinary_url(made), pool=POOL) as url,
+        Valkey(tmp_path / "valkey", durable=False) as valkey,
     ):
         settings = {
             "DATABASE_POOLER": "transaction",
@@ -49,7 +50,8 @@ def tenant(
             "RETRY_DELAY_SECONDS": "0.5",
             "RETENTION_DAYS": "1",
         }
-        product = Product(tmp_path / "product", {**broker_urls(), "DATABASE_URL": url}, settings, web_processes=2)
+        servers = {"DATABASE_URL": url, "REDIS_URL": valkey.url, "REDIS_OWNER_URL": valkey.owner_url}
+        product = Product(tmp_path / "product", servers, settings, web_processes=2)
         LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
         try:
             product.start()

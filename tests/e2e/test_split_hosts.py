@@ -10,9 +10,9 @@ from pytest_django import DjangoDbBlocker
 
 from embedded.children import Child
 from embedded.product import Product
+from embedded.valkey import Valkey
 from executions.models import ExecutionEvent, MessagePath
 from releases.models import Activation
-from tests.broker import broker_urls
 from tests.database_template import connected_to, database
 from tests.e2e.test_requests import active, ask
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
@@ -55,8 +55,12 @@ def hosts(
         "LEASE_SECONDS": "3",
         "RETRY_DELAY_SECONDS": "0.5",
     }
-    with database(f"test_{NUMBER}_hosts") as made, connected_to(made):
-        servers = {"DATABASE_URL": ordinary_url(made), **broker_urls()}
+    with (
+        database(f"test_{NUMBER}_hosts") as made,
+        connected_to(made),
+        Valkey(tmp_path / "valkey", durable=False) as valkey,
+    ):
+        servers = {"DATABASE_URL": ordinary_url(made), "REDIS_URL": valkey.url, "REDIS_OWNER_URL": valkey.owner_url}
         one, other = (Product(tmp_path / folder, servers, settings, web_processes=1) for folder in ("one", "other"))
         try:
             clocks = one.start_clock(), other.start_clock()
