@@ -151,7 +151,7 @@ def status_of(own: Product, probe: str) -> int | None:
     """Return the status of the response of a probe, or None if there is no response."""
     try:
         return requests.get(f"{own.url}/health/{probe}", timeout=5).status_code
-    except requests.ConnectionError:
+    except requests.RequestException:
         return None
 
 
