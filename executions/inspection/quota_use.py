@@ -2,16 +2,20 @@
 
 from django.db import connection
 
-from executions.models import Execution, Worker
-from executions.models.states import TERMINAL
+from executions.models import Worker
 from executions.workers.registry import LIVE
 from releases.registration import upload_quotas
 from tenancy.models import Tenant
 
 MOST_COUNTED = 100_000
-_LAST_SECOND = """
-SELECT CASE WHEN second = date_trunc('second', clock_timestamp()) THEN granted ELSE 0 END
-FROM tenancy_allowance WHERE tenant_id = %s
+_SUBMITTED_AND_OPEN = """
+SELECT coalesce((SELECT granted FROM tenancy_allowance
+        WHERE tenant_id = %(tenant)s AND second = date_trunc('second', clock_timestamp())), 0),
+    (SELECT count(*) FROM (
+        SELECT FROM releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id
+        JOIN executions_execution e ON e.release_id = r.id
+        WHERE p.tenant_id = %(tenant)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
+        LIMIT %(most)s) AS open)
 """
 
 
@@ -21,13 +25,12 @@ def use(tenant: Tenant) -> dict[str, int | None]:
     `payloadBytes` limits each submission, so its use is null. `submissionsPerSecond` is what web processes may accept
     in the current second, and 0 without that quota.
     """
-    open_executions = Execution.objects.filter(release__pipeline__tenant=tenant).exclude(status__in=TERMINAL)
     with connection.cursor() as cursor:
-        cursor.execute(_LAST_SECOND, [tenant.pk])
-        row = cursor.fetchone()
+        cursor.execute(_SUBMITTED_AND_OPEN, {"tenant": tenant.pk, "most": MOST_COUNTED})
+        submitted, open_executions = cursor.fetchone()
     return {
-        "submissionsPerSecond": row[0] if row else 0,
-        "openExecutions": open_executions.order_by()[:MOST_COUNTED].count(),
+        "submissionsPerSecond": submitted,
+        "openExecutions": open_executions,
         "payloadBytes": None,
         "storageBytes": upload_quotas.stored_bytes(tenant),
         "uploadsPerHour": upload_quotas.recent(tenant),

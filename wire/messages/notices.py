@@ -20,7 +20,7 @@ RefusalCode = Literal[
 ]
 
 
-class Refusal(Wire):
+class Refusal(Wire, extra="forbid"):
     """Notifies a worker that its heartbeat with this `nonce` was refused. Unsigned, as the sides may share no key."""
 
     kind: Literal["refusal"] = "refusal"

@@ -11,7 +11,15 @@ import pytest
 
 from tests.unit.pipelines.worker.hosting_process import at_import, hosted, in_step, packed
 
-NEEDED = ("annotated-types", "packaging", "pydantic", "pydantic-core", "typing-extensions", "typing-inspection")
+NEEDED = (
+    "annotated-types",
+    "packaging",
+    "pydantic",
+    "pydantic-core",
+    "structlog",
+    "typing-extensions",
+    "typing-inspection",
+)
 FINDER = """
 import importlib.util, sys
 
