@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection
 from django.db.models import Exists, OuterRef
@@ -49,8 +50,9 @@ def admit(tenant: Tenant, sizes: Mapping[str, int]) -> None:
 
 def recent(tenant: Tenant) -> int:
     """Return the number of releases and direct uploads of the last hour."""
+    parameters: dict[str, Any] = {"tenant": tenant.pk, "since": HOUR}
     with connection.cursor() as cursor:
-        cursor.execute(_RECENT, {"tenant": tenant.pk, "since": HOUR})
+        cursor.execute(_RECENT, parameters)
         [count] = cursor.fetchone()
     return int(count)
 
