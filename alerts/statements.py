@@ -37,13 +37,13 @@ WITH resolved AS (
     WHERE r.id = a.rule_id AND a.rule_id = %(rule)s AND a.state = 'FIRING'
         AND (a.clear_since <= now() - make_interval(secs => %(seconds)s) OR NOT r.enabled OR r.removed_at IS NOT NULL)
     RETURNING a.id, a.tenant_id, a.rule_id, a.notified_at IS NOT NULL
-        AND coalesce(greatest(a.silenced_until, r.silenced_until) <= now(), true) AS told
+        AND coalesce(greatest(a.silenced_until, r.silenced_until) <= now(), true) AS announced
 ), messages AS (
     INSERT INTO alerts_alertdelivery (tenant_id, channel_id, alert_id, kind)
     SELECT a.tenant_id, c.id, a.id, 'RESOLVED' FROM resolved a
     JOIN alerts_rulechannel l ON l.rule_id = a.rule_id
     JOIN alerts_alertchannel c ON c.id = l.channel_id AND c.enabled AND c.removed_at IS NULL
-    WHERE a.told
+    WHERE a.announced
 )
 INSERT INTO alerts_alertevent (alert_id, kind, actor, data)
 SELECT id, 'RESOLVED', %(actor)s, '{}' FROM resolved RETURNING alert_id
