@@ -41,12 +41,11 @@ def _log_start(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _require_ordinary_role(**_: Any) -> None:
-    from coordinator import pending_migrations, role_check, settings_record, telemetry  # need Django's settings
+    from coordinator import pending_migrations, role_check, settings_record  # need Django's settings
 
     role_check.require_ordinary_role()
     pending_migrations.require_none()
     settings_record.note_settings("worker")
-    telemetry.start("control-worker")
 
 
 @signals.worker_init.connect

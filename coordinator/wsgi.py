@@ -37,7 +37,7 @@ _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - needs the set-up above
 
-from coordinator import connection_budget, memory, request_slots, role_check, settings_record, telemetry  # noqa: E402
+from coordinator import connection_budget, memory, request_slots, role_check, settings_record  # noqa: E402
 from coordinator.models import Process  # noqa: E402
 from coordinator.monitoring import process  # noqa: E402
 from executions.lifecycle.dispatch import dispatch  # noqa: E402
@@ -46,7 +46,6 @@ from foundation.wakeups import wakeup  # noqa: E402
 
 role_check.require_ordinary_role()
 settings_record.note_settings("web")
-telemetry.start("web")
 memory.return_large_blocks()
 if settings.WEB_DISPATCHES:
     wakeup.handle_here(DISPATCH_TASK, dispatch)

@@ -1,4 +1,4 @@
-"""Starts what a process tells about itself: the port for metrics and probes, and the reports to the database."""
+"""Starts what a process tells about itself: its spans, the port for metrics and probes, reports to the database."""
 
 import sys
 from typing import Final
@@ -8,6 +8,7 @@ from django.conf import settings
 from coordinator.models import Process
 from coordinator.monitoring import gauges
 from coordinator.monitoring.reports import Reporter
+from foundation.telemetry import traces
 from foundation.telemetry.endpoint import Endpoint, Monitored
 from foundation.telemetry.exposition import Exposition, Readings
 from foundation.telemetry.liveness import Liveness
@@ -18,7 +19,9 @@ exposition: Final = Exposition(gauges.read)
 
 
 def start(kind: Process.Kind) -> None:
-    """Start the threads of this process. Ends the process if METRICS_PORT is in use."""
+    """Start the threads of this process. Call this after the last fork. Ends the process if METRICS_PORT is in use."""
+    if settings.TRACES_ENDPOINT:
+        traces.start(settings.TRACES_ENDPOINT, sample=settings.TRACES_SAMPLE, service=f"coordinator-{kind.value}")
     if kind is Process.Kind.WEB:
         liveness.begin_wait()
     if settings.METRICS_PORT:

@@ -95,7 +95,7 @@ def test_one_trace_leads_from_the_request_to_the_record(
         "POST executions": ("SERVER", "coordinator-web"),
         "run transition": ("CONSUMER", "pipelines-worker"),
         "ask the bank": ("INTERNAL", "pipelines-worker"),
-        "record outcome": ("CONSUMER", "coordinator-control-worker"),
+        "record outcome": ("CONSUMER", "coordinator-control"),
     }
     assert one(spans, "run transition").attributes == {
         "messaging.operation.type": "process",

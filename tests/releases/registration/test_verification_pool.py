@@ -128,7 +128,7 @@ def test_cpu_time_is_counted_over_all_artifacts_of_a_release(
     on_disk: Callable[..., OpenArtifact], settings: Any
 ) -> None:
     settings.VERIFICATION_CPU_SECONDS = 1
-    files = [heavy.archive(CONTRACT, entries=25, salt=str(number)) for number in range(12)]
+    files = [heavy.archive(CONTRACT, entries=10, salt=str(number)) for number in range(30)]
     assert [code for code, _ in codes(described(*files), on_disk(*files))] == ["ARTIFACT_CPU_EXCEEDED"]
     for data in files[:4]:
         assert codes(described(data), on_disk(data)) == [], "each release has a separate budget"
@@ -207,7 +207,7 @@ def test_all_artifacts_and_all_attempts_of_a_release_share_one_deadline(
     on_disk: Callable[..., OpenArtifact], settings: Any
 ) -> None:
     settings.VERIFICATION_SECONDS = 2
-    files = [heavy.archive(CONTRACT, entries=25, salt=str(number)) for number in range(12)]
+    files = [heavy.archive(CONTRACT, entries=10, salt=str(number)) for number in range(30)]
     began = time.monotonic()
     assert [code for code, _ in codes(described(*files), on_disk(*files))] == ["ARTIFACT_NOT_VERIFIABLE"]
     assert time.monotonic() - began < 8

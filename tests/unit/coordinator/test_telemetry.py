@@ -16,8 +16,10 @@ LOADED = """
 import sys
 import django
 django.setup()
-from coordinator import celery, telemetry, urls
-telemetry.start("web")
+from coordinator import celery, urls
+from coordinator.models import Process
+from coordinator.monitoring import process
+process.start(Process.Kind.WEB)
 from foundation.telemetry import traces
 with traces.serving("POST executions", "{context}") as span:
     assert traces.current() == span.traceparent == "{context}"
