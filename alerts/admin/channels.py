@@ -1,25 +1,20 @@
 """The list of channels, the page of a channel with its messages, and the forms that change it."""
 
 import uuid
-from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.shortcuts import redirect
 from django.urls import URLPattern
 
 from alerts import queries
+from alerts.admin.configuration import ConfigurationAdmin
 from alerts.admin.forms import ChannelForm
 from alerts.configuration import channels
 from alerts.delivery import deliveries
 from alerts.models import AlertChannel, AlertDelivery
 from foundation.admin.columns import badge, column
 from foundation.errors import CoordinatorError
-from tenancy.access import actor, tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, problem_of
-from tenancy.models import Tenant
+from tenancy.access import actor
 from tenancy.roles import Scope
 
 DELIVERY_VARIANTS = {
@@ -27,7 +22,6 @@ DELIVERY_VARIANTS = {
     AlertDelivery.State.SENT: "success",
     AlertDelivery.State.FAILED: "danger",
 }
-CHANGE = "admin:alerts_alertchannel_change"
 
 
 def shown(rows: list[AlertDelivery]) -> list[tuple[AlertDelivery, str]]:
@@ -36,20 +30,16 @@ def shown(rows: list[AlertDelivery]) -> list[tuple[AlertDelivery, str]]:
 
 
 @admin.register(AlertChannel)
-class AlertChannelAdmin(ReadOnlyAdmin):
+class AlertChannelAdmin(ConfigurationAdmin):
     empty = (
         "Channels tell people about alerts: webhooks, e-mail and Slack. Add one, send a test message, and add rules."
     )
     list_display = ("name", "tenant", "type", "to", "state", "created_by")
     list_select_related = ("tenant",)
-    list_filter = (TenantFilter,)
-    ordering = ("name", "id")
-    list_per_page = 50
-    sortable_by = ()
-    change_list_template = "alerts/channel_list.html"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[AlertChannel]:
-        return super().get_queryset(request).filter(removed_at=None)
+    form_type = ChannelForm
+    noun = "channel"
+    lead = "A channel tells people about alerts. Rules name the channels that they use."
+    added = "{name} is added. Send a test message to see that it works."
 
     @column("Kind")
     def type(self, channel: AlertChannel) -> str:
@@ -63,17 +53,8 @@ class AlertChannelAdmin(ReadOnlyAdmin):
     def state(self, channel: AlertChannel) -> str:
         return "enabled" if channel.enabled else "disabled"
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        context = {"may_change": _tenants(request).exists()}
-        return super().changelist_view(request, {**context, **(extra_context or {})})
-
     def own_urls(self) -> list[URLPattern]:
-        return [
-            self.own("new/", "new", self.new),
-            self.own("<uuid:object_id>/edit/", "edit", self.edit),
-            self.own("<uuid:object_id>/test/", "test", self.test),
-            self.own("<uuid:object_id>/remove/", "remove", self.remove),
-        ]
+        return [*super().own_urls(), self.own("<uuid:object_id>/test/", "test", self.test)]
 
     def show(self, request: HttpRequest, row: AlertChannel) -> HttpResponse:
         return self.page(
@@ -87,76 +68,28 @@ class AlertChannelAdmin(ReadOnlyAdmin):
             may_change=self.may(request, Scope.ACTIVATE, row),
         )
 
-    def new(self, request: HttpRequest) -> HttpResponse:
-        """Add a channel. Requires the right to activate in a tenant."""
-        if not _tenants(request).exists():
-            raise PermissionDenied
-        form, error = ChannelForm(request, _tenants(request)), None
-        if request.method == "POST" and form.is_valid():
-            fields = dict(form.cleaned_data)
-            try:
-                channel = channels.add(fields.pop("tenant"), actor=actor(request.user), **fields)
-            except CoordinatorError as rejected:
-                error = rejected
-            else:
-                messages.success(request, f"{channel.name} is added. Send a test message to see that it works.")
-                return redirect(CHANGE, channel.pk)
-        return self._form(request, form, error, title="Add a channel")
+    def add(self, form: ChannelForm, by: str) -> AlertChannel:
+        fields = dict(form.cleaned_data)
+        return channels.add(fields.pop("tenant"), actor=by, **fields)
 
-    def edit(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        channel = self._changed(request, object_id)
-        form, error = ChannelForm(request, _tenants(request), channel), None
-        if request.method == "POST" and form.is_valid():
-            fields = dict(form.cleaned_data)
-            if channel.kind == AlertChannel.Kind.WEBHOOK and not fields["address"]:
-                del fields["address"]  # the form does not show it
-            try:
-                channels.change(channel, actor=actor(request.user), **fields)
-            except CoordinatorError as rejected:
-                error = rejected
-            else:
-                messages.success(request, "Saved.")
-                return redirect(CHANGE, channel.pk)
-        return self._form(request, form, error, title=f"Change {channel.name}", original=channel)
+    def change(self, row: AlertChannel, form: ChannelForm, by: str) -> None:
+        fields = dict(form.cleaned_data)
+        if row.kind == AlertChannel.Kind.WEBHOOK and not fields["address"]:
+            del fields["address"]  # the form does not show it
+        channels.change(row, actor=by, **fields)
+
+    def discard(self, row: AlertChannel, by: str) -> None:
+        channels.remove(row, actor=by)
 
     def test(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         """Send a test message now."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        channel = self._changed(request, object_id)
+        channel = self.to_change(request, object_id)
         try:
             deliveries.test(channel, actor=actor(request.user))
         except CoordinatorError as error:
             messages.error(request, error.detail)
         else:
             messages.success(request, "A test message is on its way. Load this page again to see what became of it.")
-        return redirect(CHANGE, channel.pk)
-
-    def remove(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        channel = self._changed(request, object_id)
-        try:
-            channels.remove(channel, actor=actor(request.user))
-        except CoordinatorError as error:
-            messages.error(request, error.detail)
-        else:
-            messages.success(request, f"{channel.name} is removed.")
-        return redirect("admin:alerts_alertchannel_changelist")
-
-    def _changed(self, request: HttpRequest, object_id: uuid.UUID) -> AlertChannel:
-        channel: AlertChannel = self.row_or_404(request, object_id)
-        if not self.may(request, Scope.ACTIVATE, channel):
-            raise PermissionDenied
-        return channel
-
-    def _form(
-        self, request: HttpRequest, form: ChannelForm, error: CoordinatorError | None, **context: Any
-    ) -> HttpResponse:
-        status = error.status if error else 400 if form.errors else 200
-        problem = problem_of(error) if error else None
-        return self.page(request, "alerts/channel_form.html", status=status, form=form, problem=problem, **context)
-
-
-def _tenants(request: HttpRequest) -> QuerySet[Tenant]:
-    return tenants_of(request.user, Scope.ACTIVATE)
+        return self.to_page(channel)

@@ -35,10 +35,10 @@ class ChannelForm(forms.Form):
     """A new channel, or the changes of one. The tenant and the kind are chosen once."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
+    kind = forms.ChoiceField(choices=AlertChannel.Kind.choices, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(
         max_length=LONGEST_NAME, widget=UnfoldAdminTextInputWidget, help_text="For example “Operations”."
     )
-    kind = forms.ChoiceField(choices=AlertChannel.Kind.choices, widget=UnfoldAdminSelectWidget)
     address = forms.CharField(
         max_length=LONGEST_ADDRESS,
         required=False,
@@ -76,8 +76,8 @@ class RuleForm(forms.Form):
     """A new rule, or the changes of one. The tenant, the kind and the pipeline are chosen once."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
-    name = forms.CharField(max_length=LONGEST_NAME, widget=UnfoldAdminTextInputWidget)
     kind = forms.ChoiceField(choices=Kind.choices, widget=UnfoldAdminSelectWidget)
+    name = forms.CharField(max_length=LONGEST_NAME, widget=UnfoldAdminTextInputWidget)
     pipeline = forms.CharField(
         max_length=IDENTITY_LENGTH,
         required=False,
@@ -92,6 +92,7 @@ class RuleForm(forms.Form):
         for name in NAMES:
             if rule is None or any(each.name == name for each in THRESHOLDS[Kind(rule.kind)]):
                 self.fields[name] = _threshold(name, rule)
+        self.order_fields(["tenant", "kind", "name", *NAMES])
         _choose_once(self, tenants, rule is not None)
         if rule is not None:
             del self.fields["pipeline"]
@@ -102,13 +103,15 @@ class RuleForm(forms.Form):
         channels.names_tenants = rule is None and tenants.count() > 1
 
     @property
-    def thresholds(self) -> dict[str, int]:
-        """The thresholds that were given."""
-        return {name: value for name in NAMES if (value := self.cleaned_data.get(name)) is not None}
-
-    @property
-    def threshold_fields(self) -> list[Any]:
-        return [self[name] for name in NAMES if name in self.fields]
+    def changeable(self) -> dict[str, Any]:
+        """What the form says about members of a rule that may change, as the use cases take it."""
+        given = self.cleaned_data
+        return {
+            "name": given["name"],
+            "thresholds": {name: given[name] for name in NAMES if given.get(name) is not None},
+            "channel_ids": [channel.pk for channel in given["channels"]],
+            "enabled": given["enabled"],
+        }
 
 
 def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:
