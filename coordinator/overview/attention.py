@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+from alerts.models import Alert
 from executions.awaits.awaits import TIMER
 from executions.models import IS_NEW, Campaign, FailureGroup, Hold, Interaction
 from executions.statistics.failures import MOST_READ, Failures
@@ -71,6 +72,11 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
     now = timezone.now()
     of = {"tenant__in": tenant_ids}
     releases = Release.objects.filter(pipeline__tenant__in=tenant_ids)
+    yield Item(
+        *("alerts", _at_most(Alert.objects.filter(**of, state=Alert.State.FIRING))),
+        *("alert is firing", "alerts are firing", "notifications_active"),
+        *(_list("alerts_alert", state=Alert.State.FIRING.value), True),
+    )
     yield Item(
         *("stranded", stranded, "execution waits for a worker", "executions wait for a worker", "hourglass_top"),
         *(_list("executions_execution", stranded="yes"), True),

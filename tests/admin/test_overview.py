@@ -23,6 +23,7 @@ from tenancy.roles import Role
 from tests import making, requesting
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World, person
+from tests.alerts.alerting import fired
 from tests.raw_sql import run, unguarded
 
 INDEX = "admin:index"
@@ -85,7 +86,12 @@ def paused_campaign(world: World) -> None:
     campaigns.pause(world.tenant, started.pk, actor="user:test")
 
 
+def firing(world: World) -> None:
+    fired(world.tenant)
+
+
 CASES: dict[str, Callable[[World], None]] = {
+    "alerts": firing,
     "stranded": stranded,
     "approvals": approvals,
     "rejected": rejected,
