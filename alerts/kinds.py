@@ -50,7 +50,7 @@ THRESHOLDS: Final[Mapping[Kind, tuple[Threshold, ...]]] = {
 }
 NAMES: Final = tuple(dict.fromkeys(each.name for of_kind in THRESHOLDS.values() for each in of_kind))
 PURPOSE: Final[Mapping[Kind, str]] = {
-    Kind.NEW_FAILURE_GROUP: "Executions fail for a cause that nobody has acknowledged.",
+    Kind.NEW_FAILURE_GROUP: "Executions fail for a cause that is not acknowledged.",
     Kind.FAILURE_RATE: "Too many executions of a pipeline fail.",
     Kind.STRANDED: "Due work waits because no worker may run its release.",
     Kind.AWAIT_DEADLINE: "Questions reach their deadline soon and have no answer.",

@@ -42,7 +42,7 @@ def require_none() -> None:
 def described(missing: list[str]) -> str:
     """Return a sentence for operators."""
     return (
-        f"The database lacks {len(missing)} migrations of this version, the first of which is {missing[0]}."
+        f"The database lacks {len(missing)} migrations of this version, starting with {missing[0]}."
         " Run coordinator migrate with this version first."
     )
 

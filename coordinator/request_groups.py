@@ -1,8 +1,8 @@
 """Divides requests into groups, which take turns (`foundation.scheduling.fair_slots`).
 
 A group is found before the body of its request is read, and without a query: from what this process knows of earlier
-requests. A token or session that it does not know yet shares the group of its client address, so nobody gets more turns
-by inventing tokens.
+requests. A token or session that it does not know yet shares the group of its client address, so no client gets more
+turns by inventing tokens.
 """
 
 import re

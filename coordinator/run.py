@@ -24,7 +24,7 @@ WEB_OPTIONS = (
     "--http=1",
     # Also the limit for idle connections. A proxy must close them earlier.
     "--http1-header-read-timeout=60000",
-    # The connections of one process, most of which are idle.
+    # The connections of one process. Most of them are idle.
     "--backpressure=1000",
     "--respawn-failed-workers",
     "--workers-kill-timeout=30",

@@ -45,7 +45,7 @@ class _Session(socketserver.StreamRequestHandler):
                 self.reply("250 ok")
 
     def take(self, sender: str, recipients: list[str]) -> None:
-        self.reply("354 go on")
+        self.reply("354 start mail input")
         lines = []
         while (line := self.rfile.readline()).rstrip() != b".":
             lines.append(line)

@@ -15,7 +15,7 @@ _SAMPLED = 1
 
 
 def received(header: str) -> str:
-    """Return the context in a header that somebody else wrote, in this version; NONE if it has none.
+    """Return the context in a header from outside, in this version; NONE if it has none.
 
     A malformed header is no error: the standard says to start over.
     """

@@ -91,5 +91,5 @@ class AlertChannelAdmin(ConfigurationAdmin):
         except CoordinatorError as error:
             messages.error(request, error.detail)
         else:
-            messages.success(request, "A test message is on its way. Load this page again to see what became of it.")
+            messages.success(request, "A test message is on its way. Reload this page to see its result.")
         return self.to_page(channel)

@@ -46,7 +46,7 @@ class AlertView(serializers.Serializer[Alert]):
     startedAt = serializers.DateTimeField(source="started_at")
     resolvedAt = serializers.DateTimeField(source="resolved_at", allow_null=True)
     silencedUntil = serializers.DateTimeField(source="silenced_until", allow_null=True)
-    silencedBy = serializers.CharField(source="silenced_by", help_text="Empty if nobody has.")
+    silencedBy = serializers.CharField(source="silenced_by", help_text="Empty without a silence.")
 
 
 class OneAlertView(AlertView):

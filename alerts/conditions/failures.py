@@ -1,4 +1,4 @@
-"""Failures: groups that nobody has acknowledged, and the share of executions that fail."""
+"""Failures: unacknowledged groups, and the share of executions that fail."""
 
 from datetime import timedelta
 from typing import Final
@@ -30,7 +30,7 @@ def new_groups(look: Look) -> list[Finding]:
             f"group:{group.pk}",
             f"{group.release.pipeline.pipeline_id} fails with {group.error_code}",
             f"/admin/executions/failuregroup/{group.pk}/change/",
-            f"Release {group.release.release_version}, step {group.step_index + 1}. Nobody has acknowledged it.",
+            f"Release {group.release.release_version}, step {group.step_index + 1}. It is not acknowledged.",
         )
         for group in found
     ]

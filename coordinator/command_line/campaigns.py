@@ -43,7 +43,7 @@ Until = Annotated[datetime | None, typer.Option("--finished-to", help="Only thos
 AllowFailed = Annotated[bool, typer.Option("--allow-failed", help="Also those that a retry cannot help.")]
 Canary = Annotated[int | None, typer.Option("--canary", help="How many run first.", show_default=False)]
 StopAfter = Annotated[
-    int | None, typer.Option("--stop-after", help="Pause after so many failures.", show_default=False)
+    int | None, typer.Option("--stop-after", help="Pause after this number of failures.", show_default=False)
 ]
 
 

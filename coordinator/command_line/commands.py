@@ -35,7 +35,7 @@ _CONNECTION: Final = [
     _shared("request_seconds", float, SECONDS, "How long one request may take.", min=0.1),
     _shared("output", Form, Form.TABLE, "How results are printed."),
 ]
-_WATCH: Final = _shared("watch", float, 0.0, "Repeat every so many seconds, until Ctrl-C.", min=0.0)
+_WATCH: Final = _shared("watch", float, 0.0, "Repeat at this interval, in seconds, until Ctrl-C.", min=0.0)
 _DRY_RUN: Final = _shared("dry_run", bool, False, "Say what would be done, and do nothing.")
 _YES: Final = _shared("yes", bool, False, "Do not ask for a confirmation.")
 

@@ -22,13 +22,14 @@ MEANING: dict[Exit, str] = {
     Exit.OK: "The command did what it says.",
     Exit.NEGATIVE: "The answer is negative: the execution failed, the release was rejected or may not be activated, "
     "a check found changes or a part that is down.",
-    Exit.USAGE: "The arguments, the configuration or a file is not valid (400), or nobody confirmed. Nothing changed.",
+    Exit.USAGE: "The arguments, the configuration or a file is not valid (400), or the confirmation is missing. "
+    "Nothing changed.",
     Exit.REFUSED: "The coordinator refused the request because of the present state (409, 412, 413, 422).",
     Exit.DENIED: "The token is not valid, or does not allow the request (401, 403).",
     Exit.NOT_FOUND: "There is no such object in the tenant (404, 410).",
     Exit.UNREACHABLE: "The coordinator cannot be reached, failed (5xx), or sent no valid response.",
     Exit.LIMITED: "There were too many requests (429). Try again later.",
-    Exit.OVERDUE: "The time of `--timeout` is over. What the command waits for goes on.",
+    Exit.OVERDUE: "The time of `--timeout` is over. What the command waits for continues.",
     Exit.INTERRUPTED: "Ctrl-C.",
 }
 

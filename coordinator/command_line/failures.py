@@ -43,7 +43,7 @@ def groups(
     pipeline: OfPipeline = None,
     release: OfRelease = None,
     error_code: ErrorCode = None,
-    new: Annotated[bool, typer.Option("--new", help="Only those that nobody has acknowledged.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Only those that are not acknowledged.")] = False,
     assignee: Annotated[str | None, typer.Option(help="Only those of this person.")] = None,
     limit: Limit = 50,
 ) -> None:
@@ -73,7 +73,7 @@ def update(
     acknowledged: Annotated[
         bool | None, typer.Option("--acknowledge/--unacknowledge", help="Whether it is known.")
     ] = None,
-    assignee: Annotated[str | None, typer.Option(help='Who takes care of it; "" for nobody.')] = None,
+    assignee: Annotated[str | None, typer.Option(help='Who takes care of it; "" for no one.')] = None,
     note: Annotated[str | None, typer.Option(help="What is known about it.")] = None,
 ) -> None:
     """Acknowledge a failure group, assign it, or write a note."""

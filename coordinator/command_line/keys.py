@@ -46,4 +46,4 @@ def revoke(
 ) -> None:
     """Trust the signatures of a key no longer. This needs a reason."""
     body = {"reason": reason}
-    session.act(Request("POST", path("trusted-keys", key, "revoke"), body=body), f"Revoke the key {key} for good?")
+    session.act(Request("POST", path("trusted-keys", key, "revoke"), body=body), f"Revoke the key {key} permanently?")

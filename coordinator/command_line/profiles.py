@@ -1,7 +1,7 @@
 """The configuration file: named profiles, each with a coordinator, a tenant and a token.
 
 It is `config.toml` in `$XDG_CONFIG_HOME/coordinator`, by default `~/.config/coordinator`, or the file that
-`$COORDINATOR_CONFIG` names. Nobody but its owner may read it, because it contains tokens.
+`$COORDINATOR_CONFIG` names. Only its owner may read it, because it contains tokens.
 """
 
 import json

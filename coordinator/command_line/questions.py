@@ -62,7 +62,7 @@ def answer(
     response: Annotated[str, typer.Option("--response", help="JSON, or @FILE, or - for stdin.", show_default=False)],
     note: Annotated[str | None, typer.Option(help="A note on the decision.", show_default=False)] = None,
 ) -> None:
-    """Answer a question. The execution goes on. An answer cannot be changed."""
+    """Answer a question. The execution continues. An answer cannot be changed."""
     value = json_value(response, "--response")
     body = {"interactionId": question, "response": value, **without_none(note=note)}
     session.act(Request("POST", "interactions/complete", body=body))

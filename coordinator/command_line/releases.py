@@ -142,13 +142,13 @@ def revoke(
     release: Release,
     reason: Reason = "",
     open_executions: Annotated[
-        str, typer.Option(help="What becomes of open executions: leave, pause or fail.")
+        str, typer.Option(help="What happens to open executions: leave, pause or fail.")
     ] = "leave",
 ) -> None:
-    """Revoke a release for good: it accepts no new execution. This needs a reason."""
+    """Revoke a release permanently: it accepts no new execution. This needs a reason."""
     body = {"releaseVersion": release, "reason": reason, "openExecutions": open_executions}
     request = Request("POST", path("pipelines", pipeline, "revocations"), body=body)
-    session.act(request, f"Revoke {release} of {pipeline} for good, and {open_executions} its open executions?")
+    session.act(request, f"Revoke {release} of {pipeline} permanently, and {open_executions} its open executions?")
 
 
 @changing(app, "retire")
@@ -164,7 +164,7 @@ def retire(
     if session.options.dry_run:
         return Exit.OK if session.show(target, releaseVersion=release).get("safe") is True else Exit.NEGATIVE
     body = {"releaseVersion": release, "reason": reason, "ignoreFailures": ignore_failures}
-    session.act(Request("POST", target, body=body), f"Retire {release} of {pipeline} for good?")
+    session.act(Request("POST", target, body=body), f"Retire {release} of {pipeline} permanently?")
     return Exit.OK
 
 

@@ -85,7 +85,7 @@ def withdraw(session: Session, pipeline: Pipeline, request: RequestId, reason: R
 
 
 def _vote(session: Session, pipeline: str, request: str, decision: str, comment: str) -> None:
-    """Vote in the round that is shown in the question, so that nobody approves what has moved meanwhile."""
+    """Vote in the round that is shown in the question, so that no vote counts for a plan that has changed meanwhile."""
     found = session.client.get(_requests(pipeline, request))
     shown = ("releaseVersion", "activeReleaseVersion", "actor", "reason", "activateAt", "round", "moved")
     details: dict[str, Any] = {name: found.get(name) for name in shown}

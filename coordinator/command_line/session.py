@@ -66,7 +66,7 @@ class Session:
         """Send a request that changes something, and return the response.
 
         With --dry-run, say which request would be sent, and return None. If there is a `question`, ask it first, with
-        the `details`, unless --yes is given. Raises `CommandError` if the answer is no, or nobody can be asked.
+        the `details`, unless --yes is given. Raises `CommandError` if the answer is no, or if there is no terminal.
         """
         if self.options.dry_run:
             self.announce(request)

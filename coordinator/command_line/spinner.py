@@ -1,4 +1,4 @@
-"""Shows on a terminal that something goes on."""
+"""Shows on a terminal that work is in progress."""
 
 import sys
 from collections.abc import Callable, Iterator

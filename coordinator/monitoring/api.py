@@ -43,7 +43,7 @@ class StatusView(serializers.Serializer[Status]):
     artifactStore = serializers.ChoiceField(choices=PARTS, source="store")
     missing = serializers.ListField(
         child=serializers.ChoiceField(choices=Process.Kind.choices),
-        help_text="Kinds of processes of which none reports itself.",
+        help_text="Kinds of processes without any that reports itself.",
     )
     pendingMigrations = serializers.ListField(child=serializers.CharField(), source="migrations")
     processes = ProcessView(many=True)

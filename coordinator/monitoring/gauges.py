@@ -55,7 +55,7 @@ Values = dict[tuple[str, ...], float]
 
 
 def read() -> Readings:
-    """Read all gauges. Closes the connection of this thread, because each scrape may have one of its own.
+    """Read all gauges. Closes the connection of this thread, because each scrape may open another one.
 
     Raises the errors of the database, and `QueryTooSlow`.
     """

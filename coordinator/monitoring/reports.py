@@ -1,4 +1,4 @@
-"""Each process reports itself to the database every few seconds, from a thread of its own."""
+"""Each process reports itself to the database every few seconds, from a separate thread."""
 
 import atexit
 import logging

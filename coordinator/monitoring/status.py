@@ -70,7 +70,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`missing` are the kinds of which no process reports itself. `migrations` are those that were not applied."""
+    """`missing` are the kinds without a process that reports itself. `migrations` are those that were not applied."""
 
     version: str
     database: Part

@@ -4,7 +4,7 @@ Planning the larger of them takes the database as long as executing them. A plan
 a plan that was made for a small table is not replaced when the table grows. All plans of a connection are released
 together, before new ones are made, so a connection never keeps two plans of one statement.
 
-Behind a pooler of transactions, the plans belong to sessions that all processes share, and nobody can release them
+Behind a pooler of transactions, the plans belong to sessions that all processes share, and no process can release them
 together. There each period has its own text of each statement, and the pooler removes the oldest plans of a session.
 """
 

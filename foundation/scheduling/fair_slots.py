@@ -62,7 +62,7 @@ class FairSlots:
     """`count` slots for all groups, and `reserve` further ones for reserved groups. Safe to use from many threads.
 
     A group that is not reserved leaves an eighth of the `count` slots to others, and three quarters while another group
-    is active: threads compete for the interpreter, so the requests of that group would take long beside many others.
+    is active: threads compete for the interpreter, so the requests of that group would take long among many others.
 
     At most `most_waiting` requests wait, and at most half of them are of one group. A group whose requests would wait
     longer than `most_seconds` may not add another one. A group without a waiting request always may.

@@ -1,4 +1,4 @@
-"""The HTTP server of a process for its metrics and probes, in threads of its own.
+"""The HTTP server of a process for its metrics and probes, in separate threads.
 
 `/metrics` answers with the metrics; with a token only to requests that bear it. `/live` answers with 200 while the main
 loop of the process runs, and with 503 otherwise.

@@ -50,7 +50,7 @@ class _Series:
         with self._lock:
             if len(self._known) < settings.METRICS_MAX_SERIES or BOUNDED.isdisjoint(self._labels):
                 return self._known.setdefault(values, self._metric.labels(*values))
-        # Not remembered by these values, of which there may be any number.
+        # Not remembered by these values: their number is unlimited.
         bounded = (OTHER if name in BOUNDED else value for name, value in zip(self._labels, values, strict=True))
         return self._metric.labels(*bounded)
 
@@ -81,7 +81,7 @@ class Histogram:
 
 
 class Gauge:
-    """A value that is read when somebody asks for the metrics (`foundation.telemetry.exposition.Readings`)."""
+    """A value that is read for each response with metrics (`foundation.telemetry.exposition.Readings`)."""
 
     def __init__(self, name: str, text: str, labels: Sequence[str] = ()) -> None:
         self.description = _described(name, "gauge", text, labels)

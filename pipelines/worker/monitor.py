@@ -1,6 +1,6 @@
 """The HTTP port of a transition worker for its metrics and for probes of its main loop.
 
-The metrics are in a registry of their own, so that they never mix with what the author's code may count.
+The metrics are in a separate registry, so that they never mix with metrics of the author's code.
 """
 
 from __future__ import annotations

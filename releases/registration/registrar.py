@@ -305,7 +305,7 @@ def verify_release(release_id: int) -> None:
 
 
 def _verify_and_record(release: Release) -> str | None:
-    """Return the recorded verdict, or POSTPONED if there is none. Return None if another process recorded one."""
+    """Return the recorded verdict, or POSTPONED if none was recorded. Return None if another process recorded one."""
     release_id = release.pk
     row = Release.objects.filter(pk=release_id)
     guarded_update.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())

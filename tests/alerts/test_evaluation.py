@@ -103,6 +103,18 @@ def test_a_silenced_alert_is_resolved_without_a_message(ready: Ready) -> None:
         silencing.silence(alert, until=None, actor=ACTOR)
 
 
+def test_the_end_of_an_alert_that_nobody_was_told_of_is_not_told(ready: Ready) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner), silenced_until=timezone.now() + timedelta(hours=1))
+    acknowledge(owner)
+    judged(alert.rule)
+    rules.change(queries.rule(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
+    let_clear(alert)
+    judged(alert.rule)
+    alert.refresh_from_db()
+    assert (alert.state, states(alert)) == ("RESOLVED", [])
+
+
 def test_the_end_of_a_silence_is_an_event(ready: Ready) -> None:
     alert = fired(ready[0])
     silencing.silence(alert, until=timezone.now() + timedelta(hours=1), actor=ACTOR)

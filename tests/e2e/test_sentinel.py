@@ -1,4 +1,4 @@
-"""A broker that Sentinels watch: after the loss of the primary, the work goes on at the replica. With TLS."""
+"""A broker that Sentinels watch: after the loss of the primary, the work continues at the replica. With TLS."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

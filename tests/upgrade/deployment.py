@@ -23,7 +23,7 @@ SCOPES = (
     "releases:activate",
 )
 EXPECTED = "Execution moved to DLQ"
-"""Some jobs of the workload fail for good, which is logged as an error."""
+"""Some jobs of the workload fail permanently, which is logged as an error."""
 
 
 class FirstRelease(Product):

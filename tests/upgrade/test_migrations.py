@@ -1,4 +1,4 @@
-"""Migrations of a release never change, and newer ones let the processes of that release go on."""
+"""Migrations of a release never change, and newer ones keep the processes of that release working."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_safe_statements_are_accepted() -> None:
 
 
 def test_the_application_role_keeps_every_right_that_the_last_release_uses() -> None:
-    """The processes of the last release go on after the newer version has granted its rights."""
+    """The processes of the last release continue to work after the newer version has granted its rights."""
     before = ModuleType("rights")
     before.__dict__["__name__"] = "released_rights"
     exec(released.released_file("foundation/database/postgresql/rights.py"), before.__dict__)

@@ -61,7 +61,7 @@ def send(session: Session, changes: Sequence[Change], channel_ids: Ids) -> None:
             response = session.client.call(change.request(ids))
         except CommandError as error:
             paths = ", ".join(path for path, _, _ in change.lines)
-            message = f"{error}\n  at {paths}, after {count} of {len(changes)} requests; apply the file again to go on"
+            message = f"{error}\n  at {paths}, after {count} of {len(changes)} requests; repeat to continue"
             raise CommandError(message, error.status) from None
         if change.adds_channel:
             ids[change.adds_channel] = str(response.get("channelId"))

@@ -115,7 +115,7 @@ def _check(events: Iterator[Any], whole: Place) -> None:
 
 
 def _check_keys(node: Any, whole: Place) -> None:
-    """Refuse equal keys, of which YAML would keep the last one."""
+    """Refuse duplicate keys. YAML would keep the last one."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _check_keys(item, whole)

@@ -19,7 +19,7 @@ def changes(section: Place, client: Client, *, complete: bool) -> list[Change]:
         wanted = {**{name: set[str]() for name in present}, **wanted}
     given = [(name, role) for name, roles in wanted.items() for role in sorted(roles - present.get(name, set()))]
     taken = [(name, role) for name, roles in wanted.items() for role in sorted(present.get(name, set()) - roles)]
-    # First give, then take: nobody is without a role in between.
+    # First give, then take, so that no member is without a role in between.
     return [*(_change("members", *each) for each in given), *(_change("members/remove", *each) for each in taken)]
 
 

@@ -1,7 +1,7 @@
-"""Django's `migrate`, made safe beside running processes: one at a time, with time limits, and repeated if it waits.
+"""Django's `migrate`, made safe while processes run: one at a time, with time limits, and repeated if it waits.
 
 A statement that waits for a lock on a table makes every later query of that table wait behind it. So a migration gives
-up its place after MIGRATION_LOCK_SECONDS, rolls back, and tries again once the queries have gone on.
+up its place after MIGRATION_LOCK_SECONDS, rolls back, and tries again once the queries have continued.
 """
 
 import time
@@ -80,7 +80,7 @@ class Command(migrate.Command):
 
 
 def _limit(connection: BaseDatabaseWrapper, atomic: bool) -> None:
-    """Set the limits for the next migration. One that is not atomic works CONCURRENTLY, which blocks nobody."""
+    """Set the limits for the next migration. One that is not atomic works CONCURRENTLY, which blocks no query."""
     lock, statement = (settings.MIGRATION_LOCK_SECONDS, settings.MIGRATION_STATEMENT_SECONDS) if atomic else (0, 0)
     _execute(connection, "SELECT set_config('lock_timeout', %s, false)", f"{round(lock * 1000)}ms")
     _execute(connection, "SELECT set_config('statement_timeout', %s, false)", f"{round(statement * 1000)}ms")
