@@ -108,16 +108,27 @@ def v2(tmp_path: Path) -> BuiltRelease:
     return build("pinned:pipeline", PIPELINES / "v2", tmp_path / "v2", "2.0")
 
 
-@pytest.fixture
-def acme(
-    browser: Browser, race_database: str, django_db_blocker: DjangoDbBlocker, tmp_path: Path, gathered_static_files: str
-) -> Iterator[tuple[World, str]]:
-    """A tenant with rows of every kind, and the address of a web process that serves them and dispatches nothing."""
+@pytest.fixture(scope="package")
+def pages(race_database: str, tmp_path_factory: pytest.TempPathFactory, gathered_static_files: str) -> Iterator[str]:
+    """The address of a web process that dispatches nothing, for the tests of this folder."""
     product = Product(
-        tmp_path / "product",
+        tmp_path_factory.mktemp("pages"),
         {"DATABASE_URL": ordinary_url(race_database), "REDIS_URL": settings.CELERY_BROKER_URL},
         {"ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT), "STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"},
     )
+    try:
+        product.start_web()
+        product.wait_until_ready()
+        yield product.url
+    finally:
+        product.stop()
+
+
+@pytest.fixture
+def acme(
+    browser: Browser, pages: str, race_database: str, django_db_blocker: DjangoDbBlocker
+) -> Iterator[tuple[World, str]]:
+    """A tenant with rows of every kind, and the address of the web process that serves them."""
     with django_db_blocker.unblock(), connected_to(race_database):
         try:
             with emptied():
@@ -125,12 +136,7 @@ def acme(
                 Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
                 person("viewer", world.tenant, Role.VIEWER)
                 User.objects.create_superuser("root", password=PASSWORD)
-                try:
-                    product.start_web()
-                    product.wait_until_ready()
-                    yield world, product.url
-                finally:
-                    product.stop()
+                yield world, pages
         finally:
             User.objects.all().delete()  # after the votes of people, which the block above removes
 

@@ -22,7 +22,7 @@ from wire.worker_keys import worker_key
 TENANT = "recovery"
 USER = "operator"
 TPF_TOKEN = "tpf-control-token"
-LEASE_SECONDS = 2.5
+LEASE_SECONDS = 4.0
 RETRY_LIMIT = 3
 SETTINGS = {
     "LEASE_SECONDS": str(LEASE_SECONDS),

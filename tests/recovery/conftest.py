@@ -44,8 +44,13 @@ def gated(shared_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def scenario(cluster: Cluster, gated: BuiltRelease, tmp_path: Path) -> Iterator[Scenario]:
+    """Afterwards nothing of a test that failed can hold up the next one: neither its executions nor its workers."""
+    permanent = cluster.members
     cluster.host(WORKER, gated)
     cluster.restore()
     cluster.client().wait_for_worker(WORKER)
-    yield Scenario(cluster, gated, tmp_path)
-    cluster.remove(WORKER)
+    scenario = Scenario(cluster, gated, tmp_path)
+    yield scenario
+    scenario.open_gates()
+    for name in set(cluster.members) - set(permanent):
+        cluster.remove(name)
