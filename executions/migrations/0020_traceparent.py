@@ -1,20 +1,15 @@
-"""Executions carry the trace that they belong to, and await units the run that suspended."""
+"""Executions carry the trace that they belong to."""
 
 from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
 FORM = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
-# The triggers fire only if a statement sets the column, so that moves and answers do not pay for them.
+# The trigger fires only if a statement sets the column, so that moves do not pay for it.
 FORWARD = """
 CREATE TRIGGER execution_traceparent_immutable BEFORE UPDATE OF traceparent ON executions_execution
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER await_unit_traceparent_immutable BEFORE UPDATE OF traceparent ON executions_awaitunit
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
 """
-BACKWARD = """
-DROP TRIGGER execution_traceparent_immutable ON executions_execution;
-DROP TRIGGER await_unit_traceparent_immutable ON executions_awaitunit;
-"""
+BACKWARD = "DROP TRIGGER execution_traceparent_immutable ON executions_execution"
 
 
 class Migration(migrations.Migration):
@@ -26,14 +21,6 @@ class Migration(migrations.Migration):
             models.CheckConstraint(
                 condition=models.Q(traceparent__isnull=True) | models.Q(traceparent__regex=FORM),
                 name="execution_traceparent_form",
-            ),
-        ),
-        migrations.AddField("awaitunit", "traceparent", models.CharField(max_length=55, null=True)),
-        AddConstraintNotValid(
-            "awaitunit",
-            models.CheckConstraint(
-                condition=models.Q(traceparent__isnull=True) | models.Q(traceparent__regex=FORM),
-                name="await_unit_traceparent_form",
             ),
         ),
         migrations.RunSQL(FORWARD, BACKWARD),

@@ -1,6 +1,7 @@
-"""Finds unsafe statements in migrations that the last release does not have: squawk, and a rule of its own.
+"""Finds what is unsafe in migrations that the last release does not have: squawk, and rules for this product.
 
-An unsafe statement blocks the running processes, or breaks those of the version before.
+An unsafe statement blocks the running processes, or breaks those of the version before. A migration that locks two
+tables may be in a deadlock with a query of both, and PostgreSQL may end the query instead of the migration.
 """
 
 import json
@@ -8,11 +9,12 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
@@ -30,11 +32,16 @@ _CONCURRENT = re.compile(r"(CREATE (UNIQUE )?|DROP )INDEX CONCURRENTLY")
 
 @dataclass(frozen=True, slots=True)
 class NewMigration:
-    """A migration that is in no release. `name` is like `executions.0020_name`; `sql` is what it executes."""
+    """A migration that is in no release.
+
+    `name` is like `executions.0020_name`; `sql` is what it executes. `locked` are the tables of the last release whose
+    readers or writers its transaction makes wait.
+    """
 
     name: str
     sql: str
     atomic: bool
+    locked: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +63,46 @@ def new_migrations(before: Collection[tuple[str, str]]) -> Iterator[NewMigration
     old = [each for each in plan if not _is_new(each[0], before)]
     new = [each for each in plan if _is_new(each[0], before)]
     state = executor.migrate(None, plan=old)
+    released_tables = frozenset(connection.introspection.table_names(include_views=True))
     for migration, _ in new:
+        name = f"{migration.app_label}.{migration.name}"
         statements = MigrationLoader(connection, replace_migrations=False).collect_sql([(migration, False)])
-        yield NewMigration(f"{migration.app_label}.{migration.name}", "\n".join(statements), migration.atomic)
-        state = executor.migrate(None, plan=[(migration, False)], state=state)
+        locked = frozenset[str]()
+        with transaction.atomic() if migration.atomic else nullcontext():
+            state = executor.migrate(None, plan=[(migration, False)], state=state)
+            if migration.atomic:
+                locked = _locked() & released_tables
+        yield NewMigration(name, "\n".join(statements), migration.atomic, locked)
+
+
+def _locked() -> frozenset[str]:
+    """Return the tables that this transaction has locked against writers, or against readers too."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+            " WHERE c.relkind IN ('r', 'v') AND l.pid = pg_backend_pid() AND l.mode = ANY(%s)",
+            [["ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]],
+        )
+        return frozenset(name for (name,) in cursor.fetchall())
 
 
 def _is_new(migration: Migration, before: Collection[tuple[str, str]]) -> bool:
     return migration.app_label in OURS and (migration.app_label, migration.name) not in before
 
 
-def problems(sql: str, *, atomic: bool) -> list[Problem]:
-    """Return what is unsafe in the statements of one migration. `atomic` says that they run in one transaction."""
+def problems(new: NewMigration) -> list[Problem]:
+    """Return what is unsafe in one migration."""
+    found = unsafe_statements(new.sql, atomic=new.atomic)
+    if len(new.locked) > 1:
+        tables = ", ".join(sorted(new.locked))
+        found.append(
+            Problem("several-tables", 1, f"It locks {tables}. Lock one table of the last release in each migration.")
+        )
+    return found
+
+
+def unsafe_statements(sql: str, *, atomic: bool) -> list[Problem]:
+    """Return what is unsafe in these statements. `atomic` says that they run in one transaction."""
     command: list[str | Path] = [BIN / "squawk", f"--config={CONFIGURATION}", "--reporter=json"]
     if atomic:
         command.append("--assume-in-transaction")
