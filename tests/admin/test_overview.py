@@ -23,7 +23,7 @@ from tenancy.roles import Role
 from tests import making, requesting
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World, person
-from tests.alerts.alerting import fired
+from tests.alerts.alerting import of_failures, rule
 from tests.raw_sql import run, unguarded
 
 INDEX = "admin:index"
@@ -87,7 +87,8 @@ def paused_campaign(world: World) -> None:
 
 
 def firing(world: World) -> None:
-    fired(world.tenant)
+    operator_rows.dead(world, "fails")
+    of_failures(rule(world.tenant))
 
 
 CASES: dict[str, Callable[[World], None]] = {
