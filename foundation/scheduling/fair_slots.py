@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from foundation.errors import TooManyRequests
 
-SMOOTHING = 0.2
-"""The weight of the newest interval between two turns of a group."""
-
-
+PACE_SECONDS = 2.0
+"""Turns that are longer ago count little towards the pace of a line."""
+ASSUMED_TURNS = 4.0
+"""How many instant turns a new line starts with, so that one slow turn does not look like a slow pace."""
 RECENT_SECONDS = 1.0
 """How long a group counts as active after its last request."""
 
@@ -35,25 +35,32 @@ NO_GROUP = Group("")
 class _Line:
     """The waiting requests of a group, in order of arrival, each as a lock that its turn releases.
 
-    `last_turn` is when the group got its last slot, and 0 before. `pace` is the usual time between two turns while
-    requests wait, in seconds, and `moved_at` when the line began or moved.
+    `last_turn` is when the group got its last slot, and 0 before. `turns` took `seconds` while requests waited; older
+    ones count less. `moved_at` is when the line began or moved.
     """
 
     waiting: deque[threading.Lock] = field(default_factory=deque)
     held: int = 0
     last_turn: float = 0.0
-    pace: float = 0.0
+    turns: float = ASSUMED_TURNS
+    seconds: float = 0.0
     moved_at: float = 0.0
 
     @property
     def expected_seconds(self) -> float:
-        return self.pace * len(self.waiting)
+        return self.seconds / self.turns * len(self.waiting)
+
+    def begin(self) -> None:
+        """Begin to wait, after no request did."""
+        self.moved_at, self.turns, self.seconds = time.monotonic(), ASSUMED_TURNS, 0.0
 
     def serve(self) -> None:
         """Let the first waiting request continue."""
         now = time.monotonic()
         interval = now - self.moved_at
-        self.pace += (interval - self.pace) * (SMOOTHING if self.pace else 1.0)
+        kept = math.exp(-interval / PACE_SECONDS)
+        self.turns = self.turns * kept + 1.0
+        self.seconds = self.seconds * kept + interval
         self.last_turn = self.moved_at = now
         self.waiting.popleft().release()
 
@@ -96,12 +103,11 @@ class FairSlots:
             if line is None:
                 line = self._lines[group] = _Line()
             if not line.waiting:
-                now = time.monotonic()
                 if self._may_hold(group, line):
                     self._hold(group, line)
-                    line.last_turn = now
+                    line.last_turn = time.monotonic()
                     return
-                line.moved_at, line.pace = now, 0.0
+                line.begin()
             turn = threading.Lock()
             turn.acquire()
             line.waiting.append(turn)
