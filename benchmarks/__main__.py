@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from benchmarks.costs import quotas, traces
 from benchmarks.fairness import fairness
 from benchmarks.growth import growth
 from benchmarks.large_inputs import large_inputs
@@ -35,6 +36,8 @@ PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "idle-latency": idle_latency,
     "fairness": fairness,
     "overload": overload,
+    "quotas": quotas,
+    "traces": traces,
     "scaling": scaling,
     "startup": startup,
     "growth": growth,

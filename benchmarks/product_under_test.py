@@ -71,6 +71,7 @@ class ProductUnderTest:
         self._up = ExitStack()
         self._rounds = itertools.count(1)
         self._hosted: dict[str, Path] = {}
+        self._tokens: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as up:
@@ -100,6 +101,7 @@ class ProductUnderTest:
         manage("createsuperuser", "--username=bench", "--email=bench@example.org", "--noinput")
         manage("create_tenant", TENANT, "--member=bench")
         self.token = manage("issue_token", TENANT, "bench", "--user=bench", *(f"--scope={scope}" for scope in SCOPES))
+        self._tokens[TENANT] = self.token
         self.worker_key = manage("worker_key", TENANT)
         self.client = Client(self.product.url, TENANT, self.token)
 
@@ -119,6 +121,7 @@ class ProductUnderTest:
         self.product.manage("create_tenant", tenant, "--member=bench")
         scopes = (f"--scope={scope}" for scope in SCOPES)
         token = self.product.manage("issue_token", tenant, "bench", "--user=bench", *scopes)
+        self._tokens[tenant] = token
         client, descriptor = Client(self.product.url, tenant, token), self._hosted[module]
         [artifact] = descriptor.parent.glob("*.zip")
         client.upload(self.pipeline_id(module), descriptor, artifact)
@@ -186,20 +189,28 @@ class ProductUnderTest:
                 found[server.child.name] = server.child
         return found
 
-    def task(self, module: str, count: int, mode: SubmissionMode) -> tuple[Task, str]:
+    def task(self, module: str, count: int, mode: SubmissionMode, tenant: str = TENANT) -> tuple[Task, str]:
         """Return the task of the load client and the unique prefix of its keys."""
         prefix = f"r{next(self._rounds)}-"
         item = f'{{"pipelineId":"{self.pipeline_id(module)}","input":{INPUT},"idempotencyKey":"{prefix}{{key}}"}}'
-        path = f"/api/v1/tenants/{TENANT}/executions{':batch' if mode.batch else ''}"
-        headers = {"Authorization": f"Bearer {self.token}"}
+        path = f"/api/v1/tenants/{tenant}/executions{':batch' if mode.batch else ''}"
+        headers = {"Authorization": f"Bearer {self._tokens[tenant]}"}
         return Task(self.product.port, path, headers, item, count, mode.connections, mode.batch), prefix
 
-    def round(self, module: str, count: int, mode: SubmissionMode, paused: Iterable[Child] = ()) -> Round:
+    def round(
+        self,
+        module: str,
+        count: int,
+        mode: SubmissionMode,
+        paused: Iterable[Child] = (),
+        *,
+        tenant: str = TENANT,
+    ) -> Round:
         """Submit `count` executions and wait until all have ended. Raises `LoadError` or `LedgerError`.
 
         The processes `paused` are frozen during the submission, so that only the submission is measured.
         """
-        task, prefix = self.task(module, count, mode)
+        task, prefix = self.task(module, count, mode, tenant)
         before = self.ledger.counters()
         meter = CpuMeter(self.trees())
         paused = list(paused)

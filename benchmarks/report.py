@@ -85,11 +85,11 @@ class Report:
         rounds = self.profiles[name]
         return float(sum(found["checkpoints"] for found in rounds) / sum(found["items"] for found in rounds))
 
-    def compare_cpu(self, name: str, ours: str, theirs: str) -> None:
+    def compare_cpu(self, name: str, ours: str, theirs: str, bar: float | None = None) -> None:
         """Compare items per second of CPU time. This ratio depends less on other users of the machine."""
         if ours in self.profiles and theirs in self.profiles:
             own, other = (_per_cpu_second(self.profiles[side]) for side in (ours, theirs))
-            self.add(Measure(f"{name}, by CPU time : {theirs}", own, other, "items/CPU s", None))
+            self.add(Measure(f"{name}, by CPU time : {theirs}", own, other, "items/CPU s", bar))
 
     def round(self, name: str, round_: Round, *, submission_only: bool = False) -> None:
         """Print a round's rate and record its profile. With `submission_only`, both are those of the submission."""

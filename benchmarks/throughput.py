@@ -8,7 +8,7 @@ from benchmarks.dbos_peer import DbosPeer
 from benchmarks.load import NotOffered
 from benchmarks.peer_environment import PeerMissing, PeerRound
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import THREE_CHECKPOINTED, THREE_STEPS, ProductUnderTest, SubmissionMode
+from benchmarks.product_under_test import TENANT, THREE_CHECKPOINTED, THREE_STEPS, ProductUnderTest, SubmissionMode
 from benchmarks.report import Measure, Report
 from benchmarks.restate_peer import RestatePeer
 
@@ -21,22 +21,31 @@ CELERY = "Celery no-op"
 Rate = Callable[[], float]
 
 
-def calibrated(product: ProductUnderTest, module: str, seconds: float, mode: SubmissionMode) -> int:
+def calibrated(
+    product: ProductUnderTest, module: str, seconds: float, mode: SubmissionMode, tenant: str = TENANT
+) -> int:
     """Return the number of executions that take `seconds`. Two rounds measure it and also warm up the product."""
     least = mode.connections * (mode.batch or 4)
-    rough = product.round(module, least, mode)
-    better = product.round(module, max(least, int(rough.rate * 2)), mode)
+    rough = product.round(module, least, mode, tenant=tenant)
+    better = product.round(module, max(least, int(rough.rate * 2)), mode, tenant=tenant)
     return max(least, int(better.rate * seconds))
 
 
 def product_rate(
-    report: Report, name: str, product: ProductUnderTest, module: str, plan: Plan, mode: SubmissionMode
+    report: Report,
+    name: str,
+    product: ProductUnderTest,
+    module: str,
+    plan: Plan,
+    mode: SubmissionMode,
+    *,
+    tenant: str = TENANT,
 ) -> Rate:
     """Return a function that runs a round of the product and returns its rate. Raises `NotOffered`."""
-    count = calibrated(product, module, plan.seconds, mode)
+    count = calibrated(product, module, plan.seconds, mode, tenant)
 
     def measured() -> float:
-        found = product.round(module, count, mode)
+        found = product.round(module, count, mode, tenant=tenant)
         report.round(name, found)
         return found.rate
 

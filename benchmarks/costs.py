@@ -1,0 +1,85 @@
+"""What optional parts of the product cost, in CPU time: quotas, and traces of one request in a hundred."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+from benchmarks.load import LoadError
+from benchmarks.plan import Plan
+from benchmarks.product_under_test import THREE_STEPS, ProductUnderTest
+from benchmarks.report import Report
+from benchmarks.throughput import ONE_BY_ONE, interleaved, product_rate
+
+LIMITED: Final = "limited"
+QUOTA: Final = 1_000_000
+"""More than a round submits, so that no submission is refused."""
+SAMPLE: Final = 0.01
+
+
+def quotas(report: Report, plan: Plan) -> None:
+    """Measure 13. A tenant with quotas of submissions and of open executions, against one without."""
+    limited, unlimited = "with quotas", "without quotas"
+    with ProductUnderTest() as product:
+        report.say("The product is up")
+        product.host(THREE_STEPS)
+        product.host_for(LIMITED, THREE_STEPS)
+        product.ledger.connection.execute(
+            "UPDATE tenancy_tenant SET quota_submissions = %s, quota_open_executions = %s WHERE slug = %s",
+            [QUOTA, QUOTA, LIMITED],
+        )
+        ours = product_rate(report, limited, product, THREE_STEPS, plan, ONE_BY_ONE, tenant=LIMITED)
+        theirs = product_rate(report, unlimited, product, THREE_STEPS, plan, ONE_BY_ONE)
+        interleaved(plan, ours, {unlimited: theirs})
+        report.compare_cpu("submitted one by one, with quotas", limited, unlimited, bar=0.97)
+
+
+def traces(report: Report, plan: Plan) -> None:
+    """Measure 14. A product that traces one request in a hundred, against another one that traces none."""
+    traced, untraced = "with traces", "without traces"
+    with ExitStack() as up:
+        collector = up.enter_context(_collector())
+        settings = {"TRACES_ENDPOINT": f"http://127.0.0.1:{collector.server_port}", "TRACES_SAMPLE": str(SAMPLE)}
+        products = up.enter_context(ProductUnderTest(**settings)), up.enter_context(ProductUnderTest())
+        report.say("Both products are up")
+        for product in products:
+            product.host(THREE_STEPS)
+        ours, theirs = (
+            product_rate(report, name, product, THREE_STEPS, plan, ONE_BY_ONE)
+            for name, product in zip((traced, untraced), products, strict=True)
+        )
+        interleaved(plan, ours, {untraced: theirs})
+        if not collector.exports:
+            raise LoadError("No process exported a span.")
+        report.compare_cpu("submitted one by one, traced", traced, untraced, bar=0.95)
+
+
+class _Collector(ThreadingHTTPServer):
+    """Accepts spans and counts the requests that contain them."""
+
+    exports = 0
+
+
+class _Accept(BaseHTTPRequestHandler):
+    server: _Collector
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.exports += 1
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
+        """Print nothing."""
+
+
+@contextmanager
+def _collector() -> Iterator[_Collector]:
+    with _Collector(("127.0.0.1", 0), _Accept) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
