@@ -4,9 +4,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
@@ -15,9 +16,11 @@ from pytest_django import DjangoDbBlocker
 
 from embedded.product import Product
 from executions.models import Worker
+from releases.artifacts.store.local import LocalArtifactStore
 from tenancy.models import Tenant
 from tenancy.roles import Role
 from tests.admin.conftest import World, furnished, person
+from tests.artifact_stores import use_local
 from tests.race_database import connected_to, emptied
 from tests.running import PASSWORD, BuiltRelease, RunningProduct, TenantInUse, build
 from tests.servers import ordinary_url
@@ -109,26 +112,33 @@ def v2(tmp_path: Path) -> BuiltRelease:
 
 
 @pytest.fixture(scope="package")
-def pages(race_database: str, tmp_path_factory: pytest.TempPathFactory, gathered_static_files: str) -> Iterator[str]:
-    """The address of a web process that dispatches nothing, for the tests of this folder."""
+def pages(
+    race_database: str, tmp_path_factory: pytest.TempPathFactory, gathered_static_files: str
+) -> Iterator[tuple[str, Path]]:
+    """The address of a web process that dispatches nothing, and its artifact store, for the tests of this folder."""
+    folder = tmp_path_factory.mktemp("pages")
+    artifacts = folder / "artifacts"
+    LocalArtifactStore(artifacts).set_up()
     product = Product(
-        tmp_path_factory.mktemp("pages"),
-        {"DATABASE_URL": ordinary_url(race_database), "REDIS_URL": settings.CELERY_BROKER_URL},
-        {"ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT), "STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"},
+        folder / "product",
+        {"DATABASE_URL": ordinary_url(race_database), "REDIS_URL": django_settings.CELERY_BROKER_URL},
+        {"ARTIFACT_ROOT": str(artifacts), "STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"},
     )
     try:
         product.start_web()
         product.wait_until_ready()
-        yield product.url
+        yield product.url, artifacts
     finally:
         product.stop()
 
 
 @pytest.fixture
 def acme(
-    browser: Browser, pages: str, race_database: str, django_db_blocker: DjangoDbBlocker
+    browser: Browser, pages: tuple[str, Path], race_database: str, django_db_blocker: DjangoDbBlocker, settings: Any
 ) -> Iterator[tuple[World, str]]:
     """A tenant with rows of every kind, and the address of the web process that serves them."""
+    url, artifacts = pages
+    use_local(settings, artifacts)
     with django_db_blocker.unblock(), connected_to(race_database):
         try:
             with emptied():
@@ -136,7 +146,7 @@ def acme(
                 Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
                 person("viewer", world.tenant, Role.VIEWER)
                 User.objects.create_superuser("root", password=PASSWORD)
-                yield world, pages
+                yield world, url
         finally:
             User.objects.all().delete()  # after the votes of people, which the block above removes
 
