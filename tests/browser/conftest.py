@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from tenancy.models import Tenant
 from tenancy.roles import Role
 from tests.admin.conftest import World, furnished, person
 from tests.artifact_stores import use_local
-from tests.race_database import connected_to, emptied
+from tests.database_template import connected_to, database
+from tests.race_database import emptied
 from tests.running import PASSWORD, BuiltRelease, RunningProduct, TenantInUse, build
-from tests.servers import ordinary_url
+from tests.servers import NUMBER, ordinary_url
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -111,42 +113,50 @@ def v2(tmp_path: Path) -> BuiltRelease:
     return build("pinned:pipeline", PIPELINES / "v2", tmp_path / "v2", "2.0")
 
 
-@pytest.fixture(scope="package")
+@dataclass(frozen=True)
+class Pages:
+    """A web process that dispatches nothing: its address, its database and its artifact store."""
+
+    url: str
+    database: str
+    artifacts: Path
+
+
+@pytest.fixture(scope="session")
 def pages(
-    race_database: str, tmp_path_factory: pytest.TempPathFactory, gathered_static_files: str
-) -> Iterator[tuple[str, Path]]:
-    """The address of a web process that dispatches nothing, and its artifact store, for the tests of this folder."""
+    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory, gathered_static_files: str
+) -> Iterator[Pages]:
     folder = tmp_path_factory.mktemp("pages")
     artifacts = folder / "artifacts"
     LocalArtifactStore(artifacts).set_up()
-    product = Product(
-        folder / "product",
-        {"DATABASE_URL": ordinary_url(race_database), "REDIS_URL": django_settings.CELERY_BROKER_URL},
-        {"ARTIFACT_ROOT": str(artifacts), "STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"},
-    )
-    try:
-        product.start_web()
-        product.wait_until_ready()
-        yield product.url, artifacts
-    finally:
-        product.stop()
+    with database(f"test_{NUMBER}_pages") as name:
+        product = Product(
+            folder / "product",
+            {"DATABASE_URL": ordinary_url(name), "REDIS_URL": django_settings.CELERY_BROKER_URL},
+            {"ARTIFACT_ROOT": str(artifacts), "STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"},
+        )
+        try:
+            product.start_web()
+            product.wait_until_ready()
+            yield Pages(product.url, name, artifacts)
+        finally:
+            product.stop()
 
 
 @pytest.fixture
 def acme(
-    browser: Browser, pages: tuple[str, Path], race_database: str, django_db_blocker: DjangoDbBlocker, settings: Any
+    browser: Browser, pages: Pages, django_db_blocker: DjangoDbBlocker, settings: Any
 ) -> Iterator[tuple[World, str]]:
     """A tenant with rows of every kind, and the address of the web process that serves them."""
-    url, artifacts = pages
-    use_local(settings, artifacts)
-    with django_db_blocker.unblock(), connected_to(race_database):
+    use_local(settings, pages.artifacts)
+    with django_db_blocker.unblock(), connected_to(pages.database):
         try:
             with emptied():
                 world = furnished("acme", "acme.orders")
                 Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
                 person("viewer", world.tenant, Role.VIEWER)
                 User.objects.create_superuser("root", password=PASSWORD)
-                yield world, url
+                yield world, pages.url
         finally:
             User.objects.all().delete()  # after the votes of people, which the block above removes
 

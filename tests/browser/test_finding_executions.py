@@ -7,8 +7,9 @@ from pytest_django import DjangoDbBlocker
 from executions.models import Execution
 from tests import making
 from tests.admin.conftest import World
+from tests.browser.conftest import Pages
 from tests.browser.test_accessibility import AXE, NARROW, findings, shown_in_each_way
-from tests.race_database import connected_to
+from tests.database_template import connected_to
 from tests.raw_sql import unguarded
 
 COUNT = 100_000
@@ -16,9 +17,9 @@ COUNT = 100_000
 
 @pytest.mark.timeout(300)
 def test_one_execution_is_found_among_many_by_keyboard(
-    page: Page, acme: tuple[World, str], race_database: str, django_db_blocker: DjangoDbBlocker
+    page: Page, acme: tuple[World, str], pages: Pages, django_db_blocker: DjangoDbBlocker
 ) -> None:
-    with django_db_blocker.unblock(), connected_to(race_database), unguarded(Execution):
+    with django_db_blocker.unblock(), connected_to(pages.database), unguarded(Execution):
         making.copies(acme[0].execution, COUNT)
         Execution.objects.filter(execution_key="k77777").update(execution_key="order-77777-of-eva")
     page.goto("/admin/executions/execution/")

@@ -142,12 +142,20 @@ class Cluster:
 
     def is_ready(self, name: str) -> bool:
         """Return True if a member has logged that it is ready."""
+        return self._has_logged(name, READY.get(name, READY[""]))
+
+    def accepts_commands(self, name: str) -> bool:
+        """Return True if a transition worker has logged that it reads its queue, as a control worker told it to."""
+        return self._has_logged(name, "Started consuming from")
+
+    def _has_logged(self, name: str, text: str) -> bool:
+        """Return True if a member has logged `text` since its last start."""
         if name not in self._running:
             return False
         child, written = self._running[name]
         with child.log.open("rb") as log:
             log.seek(written)
-            return READY.get(name, READY[""]).encode() in log.read()
+            return text.encode() in log.read()
 
     def ended_members(self) -> dict[str, str]:
         """Return the members that ended without `kill`, with the end of their logs."""

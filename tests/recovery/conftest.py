@@ -1,11 +1,12 @@
 """Fixtures: a cluster for the recovery tests, and a scenario in it."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.building import BuiltRelease, build
+from tests.building import BuiltRelease, build, eventually
 from tests.recovery.cluster import Cluster
 from tests.recovery.scenario import WORKER, Scenario
 
@@ -48,7 +49,8 @@ def scenario(cluster: Cluster, gated: BuiltRelease, tmp_path: Path) -> Iterator[
     permanent = cluster.members
     cluster.host(WORKER, gated)
     cluster.restore()
-    cluster.client().wait_for_worker(WORKER)
+    # The coordinator may still list the worker of the test before.
+    eventually(partial(cluster.accepts_commands, WORKER), seconds=60, what="a worker that accepts commands")
     scenario = Scenario(cluster, gated, tmp_path)
     yield scenario
     scenario.open_gates()
