@@ -103,7 +103,7 @@ def test_a_silenced_alert_is_resolved_without_a_message(ready: Ready) -> None:
         silencing.silence(alert, until=None, actor=ACTOR)
 
 
-def test_the_end_of_an_alert_that_nobody_was_told_of_is_not_told(ready: Ready) -> None:
+def test_the_end_of_an_unannounced_alert_is_not_announced(ready: Ready) -> None:
     owner, _ = ready
     alert = fired(owner, channel(owner), silenced_until=timezone.now() + timedelta(hours=1))
     acknowledge(owner)

@@ -145,7 +145,7 @@ class Cluster:
         return self._has_logged(name, READY.get(name, READY[""]))
 
     def accepts_commands(self, name: str) -> bool:
-        """Return True if a transition worker has logged that it reads its queue, as a control worker told it to."""
+        """Return True if a transition worker has logged that it reads its queue, which a control worker allows."""
         return self._has_logged(name, "Started consuming from")
 
     def _has_logged(self, name: str, text: str) -> bool:

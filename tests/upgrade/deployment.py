@@ -1,4 +1,4 @@
-"""One version of every process of the product, beside other versions on the same servers."""
+"""One version of every process of the product, next to other versions on the same servers."""
 
 import subprocess
 from collections.abc import Mapping, Sequence

@@ -18,7 +18,7 @@ PAUSE_SECONDS = 1.0
 
 
 class Load:
-    """Submits executions and answers their questions until it is told to stop submitting."""
+    """Submits executions and answers their questions until a call of `stop_submitting`."""
 
     def __init__(self, front: Front, runs: Path) -> None:
         self.front = front
