@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -50,13 +51,12 @@ class _Line:
     def expected_seconds(self) -> float:
         return self.seconds / self.turns * len(self.waiting)
 
-    def begin(self) -> None:
+    def begin(self, now: float) -> None:
         """Begin to wait, after no request did."""
-        self.moved_at, self.turns, self.seconds = time.monotonic(), ASSUMED_TURNS, 0.0
+        self.moved_at, self.turns, self.seconds = now, ASSUMED_TURNS, 0.0
 
-    def serve(self) -> None:
+    def serve(self, now: float) -> None:
         """Let the first waiting request continue."""
-        now = time.monotonic()
         interval = now - self.moved_at
         kept = math.exp(-interval / PACE_SECONDS)
         self.turns = self.turns * kept + 1.0
@@ -75,7 +75,16 @@ class FairSlots:
     longer than `most_seconds` may not add another one. A group without a waiting request always may.
     """
 
-    def __init__(self, count: int, *, reserve: int = 0, most_waiting: int = 2**16, most_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        reserve: int = 0,
+        most_waiting: int = 2**16,
+        most_seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._free = count + reserve
         self._open = count
         self._share = count - count // 8
@@ -105,9 +114,9 @@ class FairSlots:
             if not line.waiting:
                 if self._may_hold(group, line):
                     self._hold(group, line)
-                    line.last_turn = time.monotonic()
+                    line.last_turn = self._clock()
                     return
-                line.begin()
+                line.begin(self._clock())
             turn = threading.Lock()
             turn.acquire()
             line.waiting.append(turn)
@@ -135,7 +144,7 @@ class FairSlots:
             if self._may_hold(group, line):
                 self._hold(group, line)
                 self._waiting -= 1
-                line.serve()
+                line.serve(self._clock())
                 return True
         return False
 
@@ -151,11 +160,11 @@ class FairSlots:
         """Remember the two groups that asked last."""
         if self._newest[0] != group:
             self._second = self._newest
-        self._newest = group, time.monotonic()
+        self._newest = group, self._clock()
 
     def _share_of(self, group: Group) -> int:
         _, at = self._second if self._newest[0] == group else self._newest
-        return self._share_of_two if time.monotonic() - at < RECENT_SECONDS else self._share
+        return self._share_of_two if self._clock() - at < RECENT_SECONDS else self._share
 
     def _require_room(self, line: _Line | None) -> None:
         if line is None or not line.waiting:

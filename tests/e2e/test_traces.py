@@ -90,7 +90,7 @@ def test_one_trace_leads_from_the_request_to_the_record(
         "record outcome": ids["run transition"],
     }
     send = one(spans, "send command")
-    assert (send.kind, send.service) in {("PRODUCER", f"coordinator-{name}") for name in ("web", "control-worker")}
+    assert (send.kind, send.service) in {("PRODUCER", f"coordinator-{name}") for name in ("web", "control")}
     assert {span.name: (span.kind, span.service) for span in spans if span.name[:4] not in ("step", "send")} == {
         "POST executions": ("SERVER", "coordinator-web"),
         "run transition": ("CONSUMER", "pipelines-worker"),

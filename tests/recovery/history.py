@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
@@ -53,37 +53,49 @@ SELECT e.id::text AS execution_id, execution_key AS key, pipeline_id, contract_v
     version, event_count, attempt, result, error_code, created_at, finished_at,
     num_nonnulls(lease_token, lease_owner, lease_protocol, lease_worker, lease_expires_at) > 0 AS leased,
     (SELECT count(*) FROM executions_deadletter d WHERE d.execution_id = e.id) AS dead_letters
-FROM executions_execution e WHERE pipeline_id = %s ORDER BY created_at
+FROM executions_execution e WHERE {chosen} ORDER BY created_at
 """
 _EVENTS = """
 SELECT v.execution_id::text, sequence, kind, v.status, actor, data FROM executions_executionevent v
-JOIN executions_execution e ON e.id = v.execution_id WHERE pipeline_id = %s ORDER BY v.execution_id, sequence
+JOIN executions_execution e ON e.id = v.execution_id WHERE {chosen} ORDER BY v.execution_id, sequence
 """
-_UNITS = "SELECT execution_id::text, status FROM executions_awaitunit"
+_UNITS = """
+SELECT u.execution_id::text, u.status FROM executions_awaitunit u
+JOIN executions_execution e ON e.id = u.execution_id WHERE {chosen}
+"""
 _INTERACTIONS = """
-SELECT execution_id::text, status, response FROM executions_interaction ORDER BY step_index, item_index
+SELECT i.execution_id::text, i.status, response FROM executions_interaction i
+JOIN executions_execution e ON e.id = i.execution_id WHERE {chosen} ORDER BY step_index, item_index
 """
 
 
 def histories(connection: psycopg.Connection, *, pipeline_id: str) -> list[History]:
     """Return all executions of a pipeline, oldest first. One snapshot, since late outcomes may still arrive."""
-    with connection.transaction():
+    return _read(connection, "e.pipeline_id = %s", pipeline_id)
+
+
+def history(connection: psycopg.Connection, execution_id: str) -> History:
+    """Return one execution, as `histories` does."""
+    [found] = _read(connection, "e.id = %s", execution_id)
+    return found
+
+
+def _read(connection: psycopg.Connection, chosen: LiteralString, parameter: str) -> list[History]:
+    def rows_of(query: LiteralString) -> psycopg.Cursor:
+        return connection.execute(query.format(chosen=chosen), [parameter])
+
+    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        return _read(connection, [pipeline_id])
-
-
-def _read(connection: psycopg.Connection, parameters: list[str]) -> list[History]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_EXECUTIONS, parameters).fetchall()
-    events: dict[str, list[Event]] = defaultdict(list)
-    for execution_id, *event in connection.execute(_EVENTS, parameters):
-        events[execution_id].append(Event(*event))
-    units: dict[str, list[str]] = defaultdict(list)
-    for execution_id, status in connection.execute(_UNITS):
-        units[execution_id].append(status)
-    interactions: dict[str, list[tuple[str, Any]]] = defaultdict(list)
-    for execution_id, status, response in connection.execute(_INTERACTIONS):
-        interactions[execution_id].append((status, response))
+        rows = cursor.execute(_EXECUTIONS.format(chosen=chosen), [parameter]).fetchall()
+        events: dict[str, list[Event]] = defaultdict(list)
+        for execution_id, *event in rows_of(_EVENTS):
+            events[execution_id].append(Event(*event))
+        units: dict[str, list[str]] = defaultdict(list)
+        for execution_id, status in rows_of(_UNITS):
+            units[execution_id].append(status)
+        interactions: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+        for execution_id, status, response in rows_of(_INTERACTIONS):
+            interactions[execution_id].append((status, response))
     found = []
     for row in rows:
         pin = (row.pop("pipeline_id"), row.pop("contract_version"), row.pop("release_version"))

@@ -27,13 +27,17 @@ def outage(cluster: Cluster, fault: str) -> Iterator[None]:
     """Stop the broker, or let it reject writes, for the block. `fault` is "down" or "full"."""
     if fault == "down":
         cluster.valkey.stop()
-        yield
-        cluster.valkey.start()
+        try:
+            yield
+        finally:
+            cluster.valkey.start()
         return
     with Redis.from_url(cluster.valkey.owner_url) as client:
         client.config_set("maxmemory", 1)
-        yield
-        client.config_set("maxmemory", 0)
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory", 0)
 
 
 def submit_for(scenario: Scenario, stage: str, seconds: float, *, pause: float = 0.2) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from coordinator.celery import app
 from executions.models.states import TERMINAL
 from tests.building import BuiltRelease, eventually
 from tests.recovery.cluster import TENANT, Cluster
-from tests.recovery.history import History, histories
+from tests.recovery.history import History, history
 from tests.recovery.verdict import contradictions
 from wire.identity import ReleaseIdentity
 from wire.messages.queues import OUTCOME_QUEUE, queue_of
@@ -68,9 +68,7 @@ class Scenario:
 
     def history(self, execution_id: str) -> History:
         with self.cluster.connect() as connection:
-            found = histories(connection, pipeline_id=self.release.pipeline_id)
-        [history] = [each for each in found if each.execution_id == execution_id]
-        return history
+            return history(connection, execution_id)
 
     def wait_for_event(self, execution_id: str, kind: str, seconds: float = 45) -> None:
         eventually(lambda: self.history(execution_id).count(kind), seconds=seconds, what=f"{kind} of {execution_id}")

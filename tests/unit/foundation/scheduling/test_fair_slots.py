@@ -31,7 +31,7 @@ class Takers:
         thread = threading.Thread(target=take, daemon=True)
         self._threads.append(thread)
         thread.start()
-        time.sleep(0.01)  # so that requests wait in the order of these calls
+        time.sleep(0.03)  # so that requests wait in the order of these calls
 
     def wait_for(self, count: int) -> None:
         until(lambda: len(self.served) >= count)
@@ -90,14 +90,15 @@ def test_a_group_never_holds_all_slots() -> None:
 
 
 def test_a_group_holds_a_quarter_of_the_slots_while_another_one_is_active() -> None:
-    slots = FairSlots(8)
+    now = 100.0
+    slots = FairSlots(8, clock=lambda: now)
     slots.take(QUIET)
     slots.leave(QUIET)
     takers = Takers(slots)
     for _ in range(6):
         takers.start(BUSY)
     takers.wait_for(2)
-    time.sleep(RECENT_SECONDS)
+    now += RECENT_SECONDS
     slots.leave(BUSY)
     takers.wait_for(6)
 
@@ -166,14 +167,15 @@ def test_all_lines_together_are_limited_but_a_group_without_a_line_may_wait() ->
 
 def test_a_line_that_moves_slowly_is_refused_with_its_expected_wait() -> None:
     """One slow turn, as after a slow write to disk, refuses nothing."""
-    slots = FairSlots(1, most_seconds=2.0)
+    now = 100.0
+    slots = FairSlots(1, most_seconds=2.0, clock=lambda: now)
     takers = Takers(slots)
     for _ in range(12):
         takers.start(BUSY)
     takers.wait_for(1)
     slots.require_room(BUSY)
     for turn in range(2, 5):
-        time.sleep(0.5)
+        now += 0.5
         slots.leave(BUSY)
         takers.wait_for(turn)
         if turn == 2:
