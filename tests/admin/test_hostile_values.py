@@ -2,11 +2,11 @@
 
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import pytest
 from django.test import Client
-from django.urls import reverse
+from django.urls import resolve, reverse
 
 from tenancy.models import Tenant
 from tests.admin.conftest import LogIn, World
@@ -70,11 +70,14 @@ def test_no_query_value_makes_a_page_fail(page: str, log_in: LogIn, acme: World)
     client, url = log_in("superuser"), PAGES[page][0](acme)
     shown = client.get(url)
     names = {name for method, fields in forms_of(shown) if method == "get" for name in fields}
-    filters = getattr(getattr(shown, "context", None) and shown.context.get("cl"), "list_filter", ())
+    listing = getattr(shown, "context", None) and shown.context.get("cl")
+    filters = getattr(listing, "list_filter", ())
     names |= {each.parameter_name for each in filters if hasattr(each, "parameter_name")}
     searched = {"q"} & names  # alone, because a value that another parameter refuses prevents the search
     for value in WORST:
-        for together in filter(None, (names, PARAMETERS, searched)):
+        # Only lists read the general parameters. One value shows that other pages do not.
+        general = PARAMETERS if listing or value == WORST[0] else set()
+        for together in filter(None, (names, general, searched)):
             answered(client, "get", f"{url}?{urlencode(dict.fromkeys(together, value))}")
 
 
@@ -92,11 +95,18 @@ def test_no_form_value_makes_a_page_fail(page: str, log_in: LogIn, acme: World) 
 def test_no_value_in_an_address_makes_a_page_fail(value: str, log_in: LogIn, acme: World) -> None:
     client = log_in("superuser")
     for page, (address, _, _) in PAGES.items():
-        if page != "overview":
-            segments = address(acme).strip("/").split("/")
-            for place in range(1, len(segments)):
-                url = "/" + "/".join([*segments[:place], quote(value, safe=""), *segments[place + 1 :]]) + "/"
-                answered(client, "get", url)
+        url = address(acme)
+        segments = url.strip("/").split("/")
+        for place in range(1, len(segments)) if page == "release" else captured(url, segments):
+            changed = [*segments[:place], quote(value, safe=""), *segments[place + 1 :]]
+            answered(client, "get", f"/{'/'.join(changed)}/")
+
+
+def captured(url: str, segments: list[str]) -> list[int]:
+    """Return the places of the segments that the URL's pattern captures. Every other value leads to the same 404."""
+    match = resolve(url)
+    values = {str(value) for value in (*match.args, *match.kwargs.values())}
+    return [place for place, segment in enumerate(segments) if unquote(segment) in values]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,16 @@ from tests.building import BuiltRelease, build, eventually
 from tests.recovery.cluster import Cluster
 from tests.recovery.scenario import WORKER, Scenario
 
-PIPELINES = Path(__file__).parent / "pipelines"
+FOLDER = Path(__file__).parent
+PIPELINES = FOLDER / "pipelines"
+SECONDS = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give these tests more time: the first one starts all servers and processes, perhaps on a busy machine."""
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker(pytest.mark.timeout(SECONDS), append=False)
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,6 @@ def replacement(cluster: Cluster, folder: Path) -> Cluster:
     return other
 
 
-@pytest.mark.timeout(600)
 def test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installation(
     up: ExitStack, tmp_path: Path
 ) -> None:

@@ -4,15 +4,12 @@ import os
 import secrets
 from pathlib import Path
 
-import pytest
-
 from tests.recovery.campaign import Campaign, Plan
 from tests.recovery.cluster import Cluster
 
 EXECUTIONS = 30
 
 
-@pytest.mark.timeout(400)
 def test_no_execution_is_lost_or_run_twice_when_processes_are_killed(cluster: Cluster, tmp_path: Path) -> None:
     seed = int(os.environ.get("SEED") or secrets.randbelow(1_000_000))
     report = Campaign(Plan(seed, EXECUTIONS, kills=8, unfinished_share=1.0), cluster, tmp_path).run()

@@ -30,7 +30,6 @@ def worker(cluster: Cluster, tmp_path: Path) -> Iterator[BuiltRelease]:
     cluster.remove(WORKER)
 
 
-@pytest.mark.timeout(300)
 def test_every_trick_has_its_expected_end_and_harms_no_other_execution(
     cluster: Cluster, worker: BuiltRelease, tmp_path: Path
 ) -> None:
