@@ -64,16 +64,19 @@ def health(product: Product) -> str:
 
 def test_a_migration_waits_its_turn_without_holding_up_queries(older: str, settings: Any) -> None:
     settings.MIGRATION_LOCK_SECONDS = 0.2
-    slowest = 0.0
+    changes: list[str | None] = []
 
     def submit_as_others(done: threading.Event) -> None:
-        nonlocal slowest
         with another_session() as writer:
+            # The server measures the wait, so a busy machine does not count.
+            writer.execute("SET lock_timeout = '1500ms'")
+            writer.commit()
             while not done.is_set():
-                began = time.monotonic()
-                writer.execute(f"UPDATE {TABLE} SET input = input WHERE id IS NULL")
+                try:
+                    changes.append(writer.execute(f"UPDATE {TABLE} SET input = input WHERE id IS NULL").statusmessage)
+                except psycopg.errors.LockNotAvailable as error:
+                    changes.append(str(error))
                 writer.commit()
-                slowest = max(slowest, time.monotonic() - began)
                 time.sleep(0.01)
 
     migrated = threading.Event()
@@ -89,7 +92,7 @@ def test_a_migration_waits_its_turn_without_holding_up_queries(older: str, setti
             thread.join()
     assert "A lock was not available" in output
     assert has_index()
-    assert 0 < slowest < 1.5
+    assert set(changes) == {"UPDATE 0"}
 
 
 def test_a_migration_that_gets_no_lock_says_so_and_applies_nothing(older: str, settings: Any) -> None:
