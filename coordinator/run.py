@@ -1,19 +1,20 @@
 """`coordinator run PROCESS`: starts a process of the coordinator with the options that it needs.
 
-The started program replaces this one, so a supervisor signals it directly. Options that this module does not know are
-passed on to it. Invalid settings are reported before it starts.
+The program runs in this process, which has read the settings already. So a supervisor signals it directly, and invalid
+settings are reported before it starts. Options that this module does not know are passed on to it.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 
-BIN = Path(sys.executable).parent
+PROGRAMS = {"granian": "granian.cli.entrypoint", "celery": "celery.__main__.main"}
+"""The programs, and the functions that run them."""
 GRANIAN = ("granian", "--interface=wsgi", "coordinator.wsgi:application")
 GRANIAN_LOGGING = Path(__file__).with_name("granian-logging.json")
 WEB_OPTIONS = (
@@ -101,7 +102,6 @@ def command_of(arguments: Sequence[str]) -> list[str]:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Replace this program with the process that `arguments` name. Does not return."""
-    program, *options = command_of(arguments)
-    # One of the two programs above.
-    os.execv(BIN / program, [program, *options])  # noqa: S606  # nosec B606
+    """Run the process that `arguments` name, and exit with its status."""
+    sys.argv = command_of(arguments)
+    sys.exit(import_string(PROGRAMS[sys.argv[0]])())

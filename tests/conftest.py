@@ -89,7 +89,7 @@ def running(
             "SECRET_KEY": settings.SECRET_KEY,
             "WORKER_SECRET": settings.WORKER_SECRET,
             "LEASE_SECONDS": "3",
-            "SWEEP_SECONDS": "0.5",
+            "SWEEP_SECONDS": "0.65",
             "WORKER_STALE_SECONDS": "5",
             "RETRY_LIMIT": "2",
             "RETRY_DELAY_SECONDS": "0.5",

@@ -8,7 +8,7 @@ import yaml
 from helm_python import HelmError, lint
 
 from coordinator.celery import QUEUES
-from coordinator.run import command_of
+from coordinator.run import PROGRAMS, command_of
 from coordinator.settings import env
 from tests.deploy.charts import CHART, RELEASE, container, full, of_kind, pods, rendered, secrets_of
 
@@ -68,7 +68,7 @@ def test_the_environment_of_each_process_is_complete() -> None:
 @pytest.mark.parametrize("name", COORDINATOR)
 def test_each_process_starts_with_known_options(name: str) -> None:
     _, *arguments = container(pods(full())[name])["args"]
-    assert command_of(arguments)[0] in {"granian", "celery"}
+    assert command_of(arguments)[0] in PROGRAMS
 
 
 def test_every_queue_is_served() -> None:
