@@ -261,6 +261,22 @@ def test_a_superuser_sets_retention_and_sees_what_each_term_would_remove(log_in:
     assert client.post(address, {**form, "retention_days": "0"}).status_code == 200
 
 
+def test_a_superuser_sets_quotas_and_sees_how_much_of_each_is_used(log_in: LogIn, acme: World) -> None:
+    address = reverse("admin:tenancy_tenant_change", args=[acme.tenant.pk])
+    client = log_in("superuser")
+    assert "Open executions: 1, no limit" in client.get(address).text
+    form = {"name": "Acme", "quota_open_executions": "4", "quota_payload_bytes": "1000", "quota_workers": "1"}
+    assert client.post(address, form).status_code == 302
+    shown = client.get(address).text
+    for line in (
+        "Open executions: 1 of 4 (25%)",
+        "Bytes of an input: at most 1,000 each",
+        "Live workers: 1 of 1 (100%)",
+    ):
+        assert line in shown
+    assert client.post(address, {**form, "quota_workers": "-1"}).status_code == 200
+
+
 def listed(answer: Any) -> set[str]:
     return {token.name for token in answer.context["cl"].result_list}
 
