@@ -140,7 +140,7 @@ def test_bytes_from_another_position_are_refused(coordinator: Coordinator, tmp_p
 
 
 def test_other_bytes_than_the_descriptor_pins_are_refused(coordinator: Coordinator, tmp_path: Path) -> None:
-    coordinator.faults = [{"data": DATA[:-1] + b"x"}]
+    coordinator.faults = [{"data": DATA[:-1] + bytes([DATA[-1] ^ 1])}]
     found = refusal(tmp_path, coordinator)
     assert (found.code, DIGEST in str(found)) == ("ARTIFACT_MISMATCH", True)
 
