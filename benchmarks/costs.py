@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
@@ -11,7 +11,7 @@ from benchmarks.load import LoadError
 from benchmarks.plan import Plan
 from benchmarks.product_under_test import TENANT, THREE_STEPS, ProductUnderTest
 from benchmarks.report import Report
-from benchmarks.throughput import ONE_BY_ONE, calibrated
+from benchmarks.throughput import ONE_BY_ONE, calibrated, interleaved, product_rate
 
 LIMITED: Final = "limited"
 QUOTA: Final = 1_000_000
@@ -62,9 +62,11 @@ class _Side:
 def _compare(report: Report, plan: Plan, name: str, sides: tuple[_Side, _Side], *, bar: float) -> None:
     """Compare the CPU time of two sides in rounds of equal size, in turn: what runs twice is warm, and cheaper."""
     count = min(calibrated(side.product, THREE_STEPS, plan.seconds, ONE_BY_ONE, side.tenant) for side in sides)
-    for _ in range(MORE * plan.rounds):
-        for side in sides:
-            report.round(side.name, side.product.round(THREE_STEPS, count, ONE_BY_ONE, tenant=side.tenant))
+    ours, theirs = (
+        product_rate(report, side.name, side.product, THREE_STEPS, plan, ONE_BY_ONE, tenant=side.tenant, count=count)
+        for side in sides
+    )
+    interleaved(replace(plan, rounds=MORE * plan.rounds), ours, {sides[1].name: theirs})
     report.compare_cpu(name, sides[0].name, sides[1].name, bar)
 
 

@@ -40,12 +40,16 @@ def product_rate(
     mode: SubmissionMode,
     *,
     tenant: str = TENANT,
+    count: int | None = None,
 ) -> Rate:
-    """Return a function that runs a round of the product and returns its rate. Raises `NotOffered`."""
-    count = calibrated(product, module, plan.seconds, mode, tenant)
+    """Return a function that runs a round of the product and returns its rate. Raises `NotOffered`.
+
+    A round has `count` executions, by default as many as take the seconds of the plan.
+    """
+    number = count or calibrated(product, module, plan.seconds, mode, tenant)
 
     def measured() -> float:
-        found = product.round(module, count, mode, tenant=tenant)
+        found = product.round(module, number, mode, tenant=tenant)
         report.round(name, found)
         return found.rate
 

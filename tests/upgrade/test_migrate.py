@@ -1,4 +1,4 @@
-"""`coordinator migrate` beside running processes: one at a time, without holding up queries, and clear about itself."""
+"""`coordinator migrate` next to running processes: one at a time, holding up no queries, and clear about itself."""
 
 import re
 import threading
