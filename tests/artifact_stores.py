@@ -3,15 +3,30 @@
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings as current
+
 from coordinator import artifact_stores
 
 
+def store_settings(name: str, backend: artifact_stores.Backend) -> dict[str, Any]:
+    """Return the settings that make `backend` the artifact store."""
+    return {
+        "ARTIFACT_STORE": name,
+        "ARTIFACT_STORES": {**current.ARTIFACT_STORES, name: backend},
+        "STORAGES": {**current.STORAGES, "artifacts": backend},
+    }
+
+
+def local_settings(root: Path) -> dict[str, Any]:
+    """Return the settings that make the folder `root` the artifact store."""
+    return {"ARTIFACT_ROOT": root, **store_settings("local", artifact_stores.local(root))}
+
+
 def use_store(settings: Any, name: str, backend: artifact_stores.Backend) -> None:
-    settings.ARTIFACT_STORE = name
-    settings.ARTIFACT_STORES = {**settings.ARTIFACT_STORES, name: backend}
-    settings.STORAGES = {**settings.STORAGES, "artifacts": backend}
+    for setting, value in store_settings(name, backend).items():
+        setattr(settings, setting, value)
 
 
 def use_local(settings: Any, root: Path) -> None:
-    settings.ARTIFACT_ROOT = root
-    use_store(settings, "local", artifact_stores.local(root))
+    for setting, value in local_settings(root).items():
+        setattr(settings, setting, value)

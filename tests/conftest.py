@@ -15,15 +15,9 @@ from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
 from embedded.product import Product
-from executions.submission import admission, allowance
-from executions.workers import refusals, tenant_keys
-from foundation.wakeups.broker_gate import gate
-from releases.artifacts import soundness
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.registration.verification_pool import verify
-from tenancy.api import authentication
-from tenancy.audit import recording
-from tests import making, signing, transaction_calls
+from tests import caches, making, signing, transaction_calls
 from tests.artifact_stores import use_local
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database, template
@@ -32,9 +26,11 @@ from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, Running
 from tests.s3 import s3_place, s3_server
 from tests.scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.servers import FOLDER, NUMBER, ordinary_url
+from tests.world import module_world
 from wire.documents.descriptor import descriptor_from_json
 
 __all__ = [
+    "module_world",
     "pytest_collection_modifyitems",
     "pytest_xdist_make_scheduler",
     "race_database",
@@ -149,16 +145,15 @@ def own_database() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def empty_caches() -> None:
     """Clear the caches and limits of the process before each test."""
-    for module in (admission, authentication, soundness, tenant_keys):
-        module.cache.clear()
-    for limit in (refusals.lines, refusals.notices, recording.repeats):
-        limit.reset()
-    allowance.forget()
-    gate.reset()
+    caches.clear()
 
 
 @pytest.fixture(autouse=True)
-def artifact_root(settings: Any) -> Iterator[None]:
+def artifact_root(request: pytest.FixtureRequest, settings: Any) -> Iterator[None]:
+    """An empty artifact store for each test, unless its module shares a world."""
+    if "module_world" in request.fixturenames:
+        yield
+        return
     with tempfile.TemporaryDirectory(dir=FOLDER, ignore_cleanup_errors=True) as folder:
         use_local(settings, Path(folder) / "artifacts")
         LocalArtifactStore(settings.ARTIFACT_ROOT).set_up()

@@ -10,6 +10,7 @@ from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import MALFORMED, Caller
+from tests.cases import cases
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
@@ -18,17 +19,17 @@ NO_SUCH = uuid.UUID(int=1)
 OPERATIONS = ("executions/{id}/redrive", "executions/{id}/cancel")
 
 
-@pytest.fixture
-def owner() -> Tenant:
+@pytest.fixture(scope="module")
+def owner(module_world: None) -> Tenant:
     return making.ready()[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def operator(owner: Tenant) -> Caller:
     return Caller(owner, Scope.OPERATE, Scope.READ, Scope.PAYLOADS)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def dead(owner: Tenant) -> list[Execution]:
     return making.dead(owner, "k0", "k1", "k2")
 
@@ -64,7 +65,7 @@ def test_a_redrive_keeps_the_pin(operator: Caller, dead: list[Execution]) -> Non
     assert event.actor.startswith("token:")
 
 
-@pytest.mark.parametrize("body", [None, {}, {"expectedVersion": None}, {"expectedVersion": 2.0}, {"reason": ""}])
+@cases("body", [None, {}, {"expectedVersion": None}, {"expectedVersion": 2.0}, {"reason": ""}])
 def test_a_redrive_needs_no_body(operator: Caller, dead: list[Execution], body: Any) -> None:
     assert operator.post(f"executions/{dead[0].pk}/redrive", body)["status"] == "QUEUED"
 
@@ -133,7 +134,7 @@ def test_a_dead_letter_shows_the_failure(operator: Caller, dead: list[Execution]
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "keys"),
     [
         ("", {"k0", "k1", "k2", "failed"}),
@@ -161,7 +162,7 @@ def test_dead_letters_come_in_pages(operator: Caller, dead: list[Execution]) -> 
     assert (sorted(keys), response["next"]) == (["k0", "k1", "k2"], None)
 
 
-@pytest.mark.parametrize("query", ["reason=nonsense", "cursor=xyz", "executionId=1"])
+@cases("query", ["reason=nonsense", "cursor=xyz", "executionId=1"])
 def test_an_invalid_filter_of_dead_letters_is_rejected(operator: Caller, query: str) -> None:
     assert operator.get(f"dead-letters?{query}", 400)["code"] == "INVALID_REQUEST"
 
@@ -169,7 +170,7 @@ def test_an_invalid_filter_of_dead_letters_is_rejected(operator: Caller, query: 
 # --- rejected requests ---
 
 
-@pytest.mark.parametrize(
+@cases(
     ("path", "body", "field", "code"),
     [
         ("executions/{id}/redrive", {"unknown": 1}, "unknown", "UNKNOWN_MEMBER"),
@@ -197,15 +198,15 @@ def test_an_invalid_body_is_rejected_member_by_member(
     assert everything() == before
 
 
-@pytest.mark.parametrize("body", MALFORMED)
-@pytest.mark.parametrize("path", ["executions/{id}/redrive", "executions/{id}/cancel"])
+@cases("body", MALFORMED)
+@cases("path", ["executions/{id}/redrive", "executions/{id}/cancel"])
 def test_a_malformed_body_changes_nothing(operator: Caller, dead: list[Execution], path: str, body: bytes) -> None:
     before = everything()
     assert operator.post(path.format(id=dead[0].pk), body, 400)["code"] == "INVALID_REQUEST"
     assert everything() == before
 
 
-@pytest.mark.parametrize("path", OPERATIONS)
+@cases("path", OPERATIONS)
 def test_operations_need_the_operate_scope(owner: Tenant, dead: list[Execution], path: str) -> None:
     others = Caller(owner, *(set(Scope) - {Scope.OPERATE}))
     before = everything()
@@ -219,7 +220,7 @@ def test_dead_letters_need_only_the_read_scope(owner: Tenant) -> None:
     assert Caller(owner, Scope.OPERATE).get("dead-letters", 403)["code"] == "SCOPE_MISSING"
 
 
-@pytest.mark.parametrize("path", OPERATIONS)
+@cases("path", OPERATIONS)
 def test_executions_of_another_tenant_are_like_unknown_ones(dead: list[Execution], path: str) -> None:
     stranger = Caller(making.tenant(), Scope.OPERATE, Scope.READ)
     before = everything()

@@ -1,0 +1,18 @@
+"""The memories of the test process that outlive a transaction."""
+
+from executions.submission import admission, allowance
+from executions.workers import refusals, tenant_keys
+from foundation.wakeups.broker_gate import gate
+from releases.artifacts import soundness
+from tenancy.api import authentication
+from tenancy.audit import recording
+
+
+def clear() -> None:
+    """Clear the caches and reset the limits of this process."""
+    for module in (admission, authentication, soundness, tenant_keys):
+        module.cache.clear()
+    for limit in (refusals.lines, refusals.notices, recording.repeats):
+        limit.reset()
+    allowance.forget()
+    gate.reset()
