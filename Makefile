@@ -41,14 +41,14 @@ mutants: setup ## Try small faults, which the tests must notice; MUTANTS='locks-
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 recovery: setup ## Kill processes at random under load and judge what became of it; SEED=7 EXECUTIONS=500
-	@$(BIN)/python -m tests.recovery.campaign $(if $(SEED),--seed $(SEED)) $(if $(EXECUTIONS),--executions $(EXECUTIONS))
+	@$(BIN)/python -m tests.parts.recovery.campaign $(if $(SEED),--seed $(SEED)) $(if $(EXECUTIONS),--executions $(EXECUTIONS))
 
 bench: setup ## Measure the product against its peers; PART='batch growth' chooses (see docs/performance.md)
 	@$(BIN)/python -m benchmarks $(PART) $(BENCH_ARGS)
 
 screenshots: setup ## Take pictures of every page of the admin, into screenshots/
 	@.ci/install-chromium
-	@$(BIN)/python -m pytest -q tests/browser/screenshots.py
+	@$(BIN)/python -m pytest -q tests/parts/browser/screenshots.py
 
 check: setup ## Format, lint, types, layers, migrations, settings, lock file, dependencies, security
 	$(BIN)/ruff format --check .

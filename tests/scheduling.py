@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-LONG: Sequence[str] = ("tests/clients/", "tests/distributions/", "tests/recovery/")
+LONG: Sequence[str] = ("tests/parts/clients/", "tests/parts/distributions/", "tests/parts/recovery/")
 """Folders whose tests need much CPU, or are sensitive to others that do. They run one after the other."""
 MODULES: Sequence[str] = (
     *(
-        "tests/deploy/",
+        "tests/parts/deploy/",
         "tests/invariants/",
         "tests/foundation/database/postgresql/",
         "tests/embedded/test_postgres.py",

@@ -14,8 +14,8 @@ def test_every_folder_and_module_that_is_named_exists(path: str) -> None:
 @pytest.mark.parametrize(
     ("nodeid", "expected"),
     [
-        ("tests/recovery/test_web.py::test_it", "long"),
-        ("tests/clients/test_generated_clients.py::test_it", "long"),
+        ("tests/parts/recovery/test_web.py::test_it", "long"),
+        ("tests/parts/clients/test_generated_clients.py::test_it", "long"),
         (
             "tests/foundation/database/postgresql/test_setup.py::test_it[a::b]",
             "tests/foundation/database/postgresql/test_setup.py",

@@ -1,4 +1,4 @@
-"""`coordinator run`: the command of each process. `tests/web`, `tests/e2e` and `tests/recovery` run the processes."""
+"""`coordinator run`: the command of each process."""
 
 import subprocess
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tests.mutants.mutant import Mutant
 
-_SLOW_TESTS = ("tests/browser/", "tests/clients/", "tests/deploy/", "tests/e2e/", "tests/recovery/", "tests/web/")
+_SLOW_TESTS = ("tests/e2e/", "tests/parts/")
 
 
 def of_the_day(mutants: Sequence[Mutant], day: datetime.date, number: int = 10) -> list[Mutant]:

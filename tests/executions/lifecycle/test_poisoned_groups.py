@@ -16,7 +16,7 @@ from executions.state_machine.moves import Claim
 from executions.workers.tenant_keys import current_key
 from releases.models import Release
 from tests import making
-from tests.celery_worker.working import without_receivers
+from tests.parts.celery_worker.working import without_receivers
 from tests.raw_sql import check_foreign_keys_now, run
 from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup
 from wire.messages.sealing import seal

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.tpf_cli.scripted import scripted_server
+from tests.parts.clients.tpf_cli.scripted import scripted_server
 from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 from wire.documents.contract import LOCK_ENTRY
 from wire.messages.limits import LONGEST_WORKER_ID

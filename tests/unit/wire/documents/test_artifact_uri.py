@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.clients.tpf_cli.descriptor import locate
-from tests.clients.tpf_cli.failures import BadRelease
+from tests.parts.clients.tpf_cli.descriptor import locate
+from tests.parts.clients.tpf_cli.failures import BadRelease
 from wire.documents.artifact_uri import (
     ArtifactUri,
     ArtifactUriError,

@@ -1,0 +1,59 @@
+"""No page of the admin breaks a rule of axe: light and dark, on a wide and on a narrow screen."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+
+import pytest
+from playwright.sync_api import Page, ViewportSize, expect
+
+from tests.admin.conftest import World
+from tests.parts.browser.test_security import FRAGMENTS, addresses
+
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+WIDE: ViewportSize = {"width": 1440, "height": 1000}
+NARROW: ViewportSize = {"width": 360, "height": 740}
+
+
+def findings(page: Page) -> Iterator[str]:
+    """Yield what axe finds on the page, once for each element."""
+    result = page.evaluate("tags => axe.run({runOnly: tags, resultTypes: ['violations']})", RULES)
+    for violation in result["violations"]:
+        for node in violation["nodes"]:
+            yield f"{violation['id']}: {' '.join(node['target'])}: {node['html'][:200]}"
+
+
+def shown_in_each_way(page: Page) -> Iterator[str]:
+    """Show the page in each theme and width, and yield the name of the combination."""
+    for width, size in (("wide", WIDE), ("narrow", NARROW)):
+        page.set_viewport_size(size)
+        for theme in ("light", "dark"):
+            page.evaluate("theme => document.documentElement.classList.toggle('dark', theme === 'dark')", theme)
+            yield f"{width} {theme}"
+
+
+@pytest.mark.timeout(900)
+def test_axe_finds_nothing_on_any_page(page: Page, acme: tuple[World, str]) -> None:
+    problems = []
+    for name, address in addresses(acme[0]).items():
+        if name in FRAGMENTS or name == "nothing":
+            continue
+        page.goto(address)
+        expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
+        page.evaluate(AXE)
+        for way in shown_in_each_way(page):
+            problems += [f"{name} {way}: {finding}" for finding in findings(page)]
+            if way.startswith("narrow") and page.evaluate("document.documentElement.scrollWidth") > NARROW["width"]:
+                problems.append(f"{name} {way}: the page is wider than the screen")
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.timeout(180)
+def test_axe_finds_nothing_in_open_filters(page: Page, acme: tuple[World, str]) -> None:
+    page.goto("/admin/tenancy/auditentry/?outcome=granted")
+    page.evaluate(AXE)
+    for way in shown_in_each_way(page):
+        page.get_by_role("button", name="Filters").click()
+        expect(page.get_by_role("region", name="Filter panel")).to_be_visible()
+        assert not list(findings(page)), way
+        page.keyboard.press("Escape")

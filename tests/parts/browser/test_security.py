@@ -1,0 +1,73 @@
+"""The Content-Security-Policy blocks injected content and nothing of the product, on every admin page."""
+
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Page, Route, expect
+
+from tests.admin.conftest import World
+from tests.admin.test_who_may_open_what import PAGES
+from tests.parts.browser.conftest import blocked, enter
+from tests.running import PASSWORD
+
+FRAGMENTS = {"release status", "execution live", "campaign live", "attachment", "artifact", "descriptor", "payload"}
+"""Responses that are fragments or downloads, not whole pages."""
+OTHER_PAGES = ("admin:password_change", "admin:log_out_everywhere", "admin:password_change_done", "admin:login")
+
+
+def addresses(world: World) -> dict[str, str]:
+    found = {name: address(world) for name, (address, *_) in PAGES.items()}
+    return found | {name: reverse(name) for name in OTHER_PAGES} | {"nothing": "/admin/nothing/"}
+
+
+@pytest.mark.timeout(300)
+def test_the_policy_blocks_nothing_on_any_page(page: Page, acme: tuple[World, str]) -> None:
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+    page.on("console", lambda message: problems.extend(f"{page.url}: {text}" for text in blocked(message)))
+    for name, address in addresses(acme[0]).items():
+        if name in FRAGMENTS:
+            continue
+        page.goto(address)
+        # Alpine removes this attribute once it has run.
+        expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
+    page.goto("/nothing")
+    assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "544px"
+    assert problems == []
+
+
+def test_an_injected_script_does_not_run(page: Page) -> None:
+    injected = """
+        <script>window.hit = 'inline'</script>
+        <script src="https://evil.example/x.js"></script>
+        <script src="data:text/javascript,window.hit='data'"></script>
+        <img src="/nothing" onerror="window.hit = 'handler'">
+        <iframe srcdoc="<script>parent.hit = 'frame'</script>"></iframe>
+        <a id="bad" href="javascript:void(window.hit='address')">x</a>
+        <base href="https://evil.example/">
+    """
+
+    def inject(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=response.text().replace("</body>", f"{injected}</body>"))
+
+    problems: list[Any] = []
+    page.on("console", lambda message: problems.extend(blocked(message)))
+    page.route("**/admin/tenancy/tenant/", inject)
+    page.goto("/admin/tenancy/tenant/")
+    page.locator("#bad").evaluate("link => link.click()")
+    expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate("document.baseURI.startsWith(location.origin)")
+    assert len(problems) >= 5
+
+
+def test_after_too_many_failures_the_page_shows_when_to_try_again(page: Page) -> None:
+    page.context.clear_cookies()
+    for _ in range(5):
+        enter(page, "wrong")
+        expect(page.get_by_text("Please enter the correct")).to_be_visible()
+    enter(page, PASSWORD)
+    expect(page.get_by_role("heading")).to_have_text("Too many failed log-ins")
+    expect(page.locator("p")).to_contain_text("UTC")

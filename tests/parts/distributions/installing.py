@@ -1,0 +1,72 @@
+"""Builds the distributions of the workspace and installs them into empty virtual environments, with uv."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def build_wheel(package: str, out: Path) -> Path:
+    """Build the source distribution of `package`, then its wheel from that, into `out`; return the wheel."""
+    _uv("build", "--package", package, "--out-dir", out)
+    [wheel] = out.glob("*.whl")
+    return wheel
+
+
+def empty_environment(folder: Path) -> Path:
+    """Create a virtual environment that holds nothing; return its Python."""
+    _uv("venv", "--python", sys.executable, folder)
+    return folder / "bin/python"
+
+
+def install(python: Path, wheels: Sequence[Path], *requirements: str) -> None:
+    """Install wheels and all that they require, in the versions of `uv.lock`, which uv has in its cache."""
+    locked = python.parents[1] / "locked.txt"
+    _uv("export", "--all-packages", "--all-extras", "--no-emit-workspace", "--no-hashes", "--output-file", locked)
+    _uv("pip", "install", "--python", python, "--constraint", locked, *wheels, *requirements)
+
+
+def run(command: Sequence[str | Path], directory: Path) -> str:
+    """Run a command outside of the checkout and return its output. Fails the test if the command fails."""
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """The environment without what would make the packages of the checkout importable."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+
+
+def uv() -> Path:
+    """Return the program, which ./bootstrap fetches."""
+    own = REPOSITORY / ".boot/bin/uv"
+    program = str(own) if own.exists() else shutil.which("uv")
+    assert program is not None, "there is no uv; ./bootstrap fetches it"
+    return Path(program)
+
+
+def _uv(*arguments: str | Path) -> None:
+    command = [uv(), "--quiet", *arguments]
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env={**environment(), "UV_FROZEN": "1", "UV_PYTHON_DOWNLOADS": "never"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{command} failed:\n{done.stderr}"

@@ -1,0 +1,147 @@
+"""The wheel of `durable-coordinator[embedded]`, installed into an empty environment outside of the checkout."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.parts.distributions import installing
+
+pytestmark = pytest.mark.timeout(600)
+DEMO_SECONDS = 300.0
+READY = "Press Ctrl-C"
+LOG_IN = re.compile(r"Admin: (?P<url>\S+)/admin/ +user (?P<user>\S+) +password (?P<password>\S+)")
+LINK = re.compile(r'\s(?:href|src|hx-get)="(/(?:admin|static)/[^"#?]*)')
+MODELS = (
+    *("releases/pipeline", "releases/release", "releases/trustedkey", "executions/execution"),
+    *("executions/interaction", "executions/deadletter", "executions/campaign", "executions/worker"),
+    *("tenancy/tenant", "tenancy/membership", "tenancy/apitoken", "auth/user"),
+)
+ADD_PAGES = ("releases/release/upload", "tenancy/tenant/add", "tenancy/membership/add", "tenancy/apitoken/add")
+WITH_ROWS = (
+    *("releases/pipeline", "releases/release", "executions/execution", "executions/worker"),
+    *("tenancy/tenant", "tenancy/membership", "tenancy/apitoken", "auth/user"),
+)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The demo, which has finished its steps and keeps its processes running."""
+
+    folder: Path
+    output: str
+
+    def log_in(self) -> tuple[requests.Session, str]:
+        """Return a session of the demo's superuser, and the URL of the web process."""
+        found = LOG_IN.search(self.output)
+        assert found is not None, self.output
+        session, url = requests.Session(), found["url"]
+        page = session.get(f"{url}/admin/login/", timeout=30).text
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
+        assert token is not None
+        form = {"username": found["user"], "password": found["password"], "csrfmiddlewaretoken": token[1]}
+        response = session.post(f"{url}/admin/login/", form, timeout=30, allow_redirects=False)
+        assert response.status_code == 302
+        return session, url
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with only the two wheels and their requirements."""
+    folder = tmp_path_factory.mktemp("installed")
+    pipelines = installing.build_wheel("durable-pipelines", folder / "pipelines")
+    coordinator = installing.build_wheel("durable-coordinator", folder / "coordinator")
+    python = installing.empty_environment(folder / "environment")
+    installing.install(python, [pipelines], f"durable-coordinator[embedded] @ {coordinator.as_uri()}")
+    return python
+
+
+@pytest.fixture(scope="module")
+def demo(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """Run the demo on a terminal until it waits for Ctrl-C, and press Ctrl-C at the end."""
+    folder = tmp_path_factory.mktemp("demo")
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [python, "-m", "embedded.demo"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "TERM": "dumb"},
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+        # A shell that runs the tests in the background makes its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    os.close(end)
+    try:
+        yield Demo(folder, _output_until_ready(terminal))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+
+
+def _output_until_ready(terminal: int) -> str:
+    output, deadline = "", time.monotonic() + DEMO_SECONDS
+    while READY not in output:
+        readable, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
+        assert readable, f"the demo takes too long:\n{output}"
+        try:
+            output += os.read(terminal, 65536).decode(errors="replace")
+        except OSError:
+            pytest.fail(f"the demo has ended:\n{output}")
+    return output
+
+
+def test_the_command_lists_the_commands_of_every_app(python: Path, tmp_path: Path) -> None:
+    unconnected = {
+        **{"SECRET_KEY": 50 * "x", "WORKER_SECRET": 50 * "x"},
+        **{"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", "REDIS_URL": "redis://127.0.0.1:1/0"},
+    }
+    variables = [f"{name}={value}" for name, value in unconnected.items()]
+    command: list[str | Path] = ["env", *variables, python.with_name("coordinator")]
+    listed = installing.run([*command, "help", "--commands"], tmp_path).split()
+    expected = {"migrate", "setup_database", "create_tenant", "issue_token", "worker_key", "scrub_artifacts"}
+    assert expected <= set(listed)
+
+
+def test_it_contains_no_file_that_only_a_checkout_needs(python: Path, tmp_path: Path) -> None:
+    code = 'import importlib.metadata as m; print(*m.files("durable-coordinator"), sep="\\n")'
+    files = installing.run([python, "-I", "-c", code], tmp_path).split()
+    packages = {file.partition("/")[0] for file in files if not file.startswith("..") and ".dist-info/" not in file}
+    apps = {"coordinator", "interop", "alerts", "executions", "releases", "tenancy"}
+    assert packages == {*apps, "embedded", "foundation"}
+    assert "embedded/locked_requirements.py" not in files
+
+
+def test_the_demo_runs(demo: Demo) -> None:
+    assert "Executions and their releases" in demo.output
+    assert "COORDINATOR_TOKEN" in (demo.folder / ".local" / "demo.env").read_text()
+
+
+def test_every_page_of_the_admin_and_every_file_that_it_loads_is_served(demo: Demo) -> None:
+    session, url = demo.log_in()
+    visited: set[str] = set()
+    waiting = {"/admin/"}
+    while waiting:
+        path = waiting.pop()
+        visited.add(path)
+        response = session.get(url + path, timeout=30, allow_redirects=False)
+        assert response.status_code == 200, path
+        if "text/html" in response.headers["Content-Type"]:
+            waiting |= set(LINK.findall(response.text)) - visited
+    assert {f"/admin/{page}/" for page in (*MODELS, *ADD_PAGES)} <= visited
+    for model in WITH_ROWS:
+        assert any(re.match(rf"/admin/{model}/[0-9a-f-]+/", path) for path in visited), model
+    assert any(path.startswith("/static/coordinator/admin.") for path in visited)

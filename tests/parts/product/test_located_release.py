@@ -1,0 +1,72 @@
+"""A release of the profile tpf-2026-10, from the author's commands to an execution on a worker of it."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedded.product import PROJECT
+from releases.models import Release
+from tenancy.roles import Scope
+from tests.e2e.conftest import PIPELINES
+from tests.running import BuiltRelease, TenantInUse, build
+
+SOURCE = PIPELINES / "checkpointed"
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> BuiltRelease:
+    built = build("checkpointed:pipeline", SOURCE, tmp_path / "dist", "1.0")
+    pipelines("release", "--out", built.artifact.parent, "--profile=tpf-2026-10", "--release-version=1.0", "--json")
+    document = json.loads(built.descriptor.read_bytes())
+    return BuiltRelease(built.reference, built.directory, built.descriptor, built.artifact, document)
+
+
+def pipelines(*arguments: str | Path, **environment: str) -> dict[str, Any]:
+    """Run a command that succeeds, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed
+
+
+def test_a_release_is_verified_published_and_executed(
+    tenant: TenantInUse, release: BuiltRelease, tmp_path: Path
+) -> None:
+    """The retry repeats the failed step only, because the artifact requests checkpoints."""
+    verified = pipelines("verify-release", release.descriptor, "--json")
+    assert verified["status"] == "VERIFIED"
+    tenant.start_worker(release, "worker")
+    published = pipelines(
+        *("publish", release.descriptor.parent, "--activate", "--json"),
+        PIPELINES_URL=tenant.product.url,
+        PIPELINES_TENANT=tenant.tenant.slug,
+        PIPELINES_TOKEN=tenant.token([Scope.READ, Scope.REGISTER, Scope.ACTIVATE]),
+    )
+    assert published["release"]["status"] == "REGISTERED"
+    stored = Release.objects.get(pipeline__tenant=tenant.tenant)
+    assert stored.descriptor_digest == verified["descriptorDigest"]
+    assert stored.descriptor_digest == f"sha256:{hashlib.sha256(release.descriptor.read_bytes()).hexdigest()}"
+
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    value = {"marks": str(marks), "items": 3, "fail_times": 2}
+    execution_id = tenant.accepted(release.pipeline_id, value, "k")["executionId"]
+    tenant.wait_for(execution_id, "SUCCEEDED")
+    assert {file.name: len(file.read_text().splitlines()) for file in marks.iterdir()} == {
+        "split": 1,
+        "double": 1,
+        "add_up": 3,
+    }

@@ -1,0 +1,35 @@
+"""A step that records its start, waits until its gate (a file) exists, and records its end."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import Pipeline, StepContext
+
+
+@dataclass
+class Work:
+    folder: str
+
+
+@dataclass
+class Done:
+    attempt: int
+
+
+pipeline = Pipeline("tests.parts.recovery")
+
+
+@pipeline.step
+def pass_gate(work: Work, context: StepContext) -> Done:
+    folder = Path(work.folder)
+    note(folder / "started")
+    while not (folder / "gate").exists():
+        time.sleep(0.02)
+    note(folder / "ended")
+    return Done(context.attempt)
+
+
+def note(file: Path) -> None:
+    with file.open("a") as lines:
+        lines.write("once\n")

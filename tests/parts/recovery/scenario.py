@@ -1,0 +1,189 @@
+"""A worker whose steps wait for a gate, and ways to stop the product at a certain point.
+
+The product has no code for tests. It is stopped by what could also stop it in production: a row or a table that another
+connection has locked, or a server or process that is frozen or killed.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import redis
+
+from coordinator.celery import app
+from executions.models.states import TERMINAL
+from tests.building import BuiltRelease, eventually
+from tests.parts.recovery.cluster import TENANT, Cluster
+from tests.parts.recovery.history import History, history
+from tests.parts.recovery.verdict import contradictions
+from wire.identity import ReleaseIdentity
+from wire.messages.queues import OUTCOME_QUEUE, queue_of
+
+WORKER = "worker"
+COMPARED_LENGTH = 60
+
+
+class Scenario:
+    """A cluster with one hosted release whose step waits for a gate. `folder` contains the gates."""
+
+    def __init__(self, cluster: Cluster, release: BuiltRelease, folder: Path) -> None:
+        self.cluster = cluster
+        self.release = release
+        self.folder = folder
+        identity = release.document
+        self._queue = queue_of(
+            ReleaseIdentity(TENANT, identity["pipelineId"], identity["contractVersion"], identity["releaseVersion"])
+        )
+
+    # --- executions -------------------------------------------------------------------------------
+
+    def folder_of(self, key: str) -> Path:
+        """Return the folder for the gate and the marks of one execution."""
+        folder = self.folder / key
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def submit(self, key: str) -> str:
+        value = {"folder": str(self.folder_of(key))}
+        accepted = self.cluster.client().submit(self.release.pipeline_id, value, f"{self.folder.name}-{key}")
+        return str(accepted["executionId"])
+
+    def open_gate(self, key: str) -> None:
+        (self.folder_of(key) / "gate").touch()
+
+    def open_gates(self) -> None:
+        """Open the gates of all executions of this test."""
+        for folder in self.folder.iterdir():
+            (folder / "gate").touch()
+
+    def runs(self, key: str, mark: str = "started") -> int:
+        """Return how often the step has started or ended."""
+        file = self.folder_of(key) / mark
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+    def wait_for_run(self, key: str, mark: str = "started") -> None:
+        eventually(lambda: self.runs(key, mark), what=f"the step of {key} {mark}")
+
+    def history(self, execution_id: str) -> History:
+        with self.cluster.connect() as connection:
+            return history(connection, execution_id)
+
+    def wait_for_event(self, execution_id: str, kind: str, seconds: float = 45) -> None:
+        eventually(lambda: self.history(execution_id).count(kind), seconds=seconds, what=f"{kind} of {execution_id}")
+
+    def ended(self, execution_id: str, seconds: float = 45) -> History:
+        """Wait for the end of an execution and return its history, which must be consistent and have the same pin."""
+
+        def ended_history() -> History | None:
+            found = self.history(execution_id)
+            return found if found.status in TERMINAL else None
+
+        found = eventually(ended_history, seconds=seconds, what=f"the end of {execution_id}")
+        document = self.release.document
+        assert found.pin == (document["pipelineId"], document["contractVersion"], document["releaseVersion"])
+        assert list(contradictions(found)) == []
+        return found
+
+    # --- stopping the product at a point ----------------------------------------------------------
+
+    @contextmanager
+    def locked(self, statement: str, *parameters: object) -> Iterator[psycopg.Connection]:
+        """Hold a lock for the block, on a separate connection. Release it at the end."""
+        with psycopg.connect(self.cluster.postgres.superuser_url()) as connection:
+            connection.execute(statement.encode(), parameters)
+            yield connection
+            connection.rollback()
+
+    def locked_row(self, execution_id: str) -> AbstractContextManager[psycopg.Connection]:
+        return self.locked("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", execution_id)
+
+    def wait_for_lock(self, statement: str = "") -> None:
+        """Wait until any statement, or one that contains the beginning of `statement`, waits for a lock."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, %s) > 0"
+        beginning = statement.strip().partition("%")[0][:COMPARED_LENGTH]  # up to its first parameter
+
+        def waits() -> bool:
+            with self.cluster.connect() as connection:
+                return connection.execute(query, [beginning]).fetchone() != (0,)
+
+        eventually(waits, seconds=60, what=f"{beginning!r} waiting for a lock")
+
+    @contextmanager
+    def without_dispatch_from_web(self) -> Iterator[None]:
+        """During the block only control workers dispatch executions."""
+        environment = self.cluster.product.environment
+        environment["WEB_DISPATCHES"] = "false"
+        self.cluster.restart("web")
+        self.cluster.product.wait_until_ready()
+        try:
+            yield
+        finally:
+            del environment["WEB_DISPATCHES"]
+            if self.cluster.is_ready("web"):
+                self.cluster.kill("web")
+            self.cluster.start("web")
+            self.cluster.product.wait_until_ready()
+
+    @contextmanager
+    def lease_of(self, seconds: float) -> Iterator[None]:
+        """During the block, web process and control worker lease executions for `seconds`.
+
+        A command expires with its lease. So a test in which a worker starts after the command is sent needs a lease
+        that lasts longer than the start.
+        """
+        environment = self.cluster.product.environment
+        before = environment["LEASE_SECONDS"]
+        environment["LEASE_SECONDS"] = str(seconds)
+        self._restart_senders()
+        try:
+            yield
+        finally:
+            environment["LEASE_SECONDS"] = before
+            self._restart_senders()
+
+    def _restart_senders(self) -> None:
+        for name in ("web", "control-1"):
+            with suppress(KeyError):  # a test that failed may have left it dead
+                self.cluster.kill(name)
+            self.cluster.start(name)
+        self.cluster.product.wait_until_ready()
+
+    def stop_the_clock(self) -> None:
+        """Kill the clock, so that no lease is taken over, and wait until its last messages are processed.
+
+        Also remove the unacknowledged messages of processes that earlier tests killed, so that none is redelivered.
+        """
+        self.cluster.kill("clock")
+        eventually(lambda: self._length("control") == 0, what="the end of the clock's last messages")
+        with redis.Redis.from_url(self.cluster.valkey.url) as client:
+            client.delete("unacked", "unacked_index")
+
+    # --- the broker -------------------------------------------------------------------------------
+
+    @property
+    def commands(self) -> int:
+        """The number of messages in the queue of the release."""
+        return self._length(self._queue)
+
+    @property
+    def outcomes(self) -> int:
+        return self._length(OUTCOME_QUEUE)
+
+    @property
+    def unacknowledged(self) -> int:
+        """The number of messages that were delivered and not acknowledged."""
+        with redis.Redis.from_url(self.cluster.valkey.url) as client:
+            return int(client.hlen("unacked"))
+
+    def lock_redelivery(self) -> None:
+        """Take the lock under which control workers redeliver messages of dead processes, with the usual expiry."""
+        with app.connection_for_read() as connection, redis.Redis.from_url(self.cluster.valkey.url) as client:
+            channel: Any = connection.default_channel
+            lock = client.lock(channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire)
+            assert lock.acquire(blocking_timeout=5)
+
+    def _length(self, queue: str) -> int:
+        with redis.Redis.from_url(self.cluster.valkey.url) as client:
+            return int(client.llen(queue))

@@ -1,0 +1,94 @@
+"""The web process is killed during a submission, and the client gets no response."""
+
+from concurrent.futures import ThreadPoolExecutor
+from signal import SIGTERM
+
+import pytest
+import requests
+
+from tests.building import eventually
+from tests.parts.recovery.scenario import Scenario
+
+
+def stored_executions(scenario: Scenario, key: str) -> list[str]:
+    query = "SELECT id::text FROM executions_execution WHERE execution_key = %s"
+    with scenario.cluster.connect() as connection:
+        return [execution_id for (execution_id,) in connection.execute(query, [f"{scenario.folder.name}-{key}"])]
+
+
+def test_a_committed_submission_without_a_response_runs_once(scenario: Scenario) -> None:
+    """The broker is frozen. The process is killed while it sends the wake-up after the commit."""
+    scenario.open_gate("x")
+    broker = scenario.cluster.valkey
+    assert broker.child is not None
+    with scenario.without_dispatch_from_web(), ThreadPoolExecutor(1) as pool, scenario.cluster.stopped(broker.child):
+        response = pool.submit(scenario.submit, "x")
+        [execution_id] = eventually(lambda: stored_executions(scenario, "x"), what="the committed submission")
+        assert not response.done()
+        scenario.cluster.kill("web")
+        with pytest.raises(requests.ConnectionError):
+            response.result(timeout=30)
+
+    value = {"folder": str(scenario.folder_of("x"))}
+    body = {"pipelineId": scenario.release.pipeline_id, "input": value, "idempotencyKey": f"{scenario.folder.name}-x"}
+    repeated = scenario.cluster.post("executions", body)
+    assert (repeated.status_code, repeated.json()["executionId"], repeated.json()["duplicate"]) == (
+        200,
+        execution_id,
+        True,
+    )
+    assert scenario.ended(execution_id).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+    assert (scenario.runs("x"), stored_executions(scenario, "x")) == (1, [execution_id])
+
+
+def test_a_claim_whose_command_was_never_sent_is_taken_over(scenario: Scenario) -> None:
+    """The web process dispatches its own submission. The broker is frozen, so the claim commits but is not sent."""
+    scenario.stop_the_clock()
+    scenario.open_gate("x")
+    broker = scenario.cluster.valkey
+    assert broker.child is not None
+    with scenario.cluster.stopped(broker.child):
+        execution_id = scenario.submit("x")
+        scenario.wait_for_event(execution_id, "CLAIMED")
+        scenario.cluster.kill("web")
+        broker.kill()
+    broker.start()
+    assert (scenario.commands, scenario.runs("x")) == (0, 0)
+
+    scenario.cluster.restore()
+    assert scenario.ended(execution_id).kinds == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
+    assert scenario.runs("x") == 1
+
+
+def test_a_claimed_execution_is_sent_before_the_process_ends(scenario: Scenario) -> None:
+    """SIGTERM arrives while the broker is frozen. The claim is committed, and no other process would send it."""
+    scenario.stop_the_clock()
+    scenario.open_gate("x")
+    broker, web = scenario.cluster.valkey.child, scenario.cluster.process("web")
+    assert broker is not None
+    with scenario.cluster.stopped(broker):
+        execution_id = scenario.submit("x")
+        scenario.wait_for_event(execution_id, "CLAIMED")
+        web.send(SIGTERM)
+        with pytest.raises(TimeoutError):
+            web.wait(1)
+    web.wait(10)
+    assert scenario.ended(execution_id).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+    scenario.cluster.kill("web")
+
+
+def test_an_uncommitted_submission_leaves_no_execution(scenario: Scenario) -> None:
+    """Its INSERT waits to write the first event. Its process is killed before it can commit."""
+    scenario.open_gate("x")
+    with ThreadPoolExecutor(1) as pool, scenario.locked("LOCK TABLE executions_executionevent IN EXCLUSIVE MODE"):
+        response = pool.submit(scenario.submit, "x")
+        scenario.wait_for_lock()
+        scenario.cluster.kill("web")
+        with pytest.raises(requests.ConnectionError):
+            response.result(timeout=30)
+    scenario.cluster.start("web")
+    scenario.cluster.product.wait_until_ready()
+    assert stored_executions(scenario, "x") == []
+    execution_id = scenario.submit("x")
+    assert scenario.ended(execution_id).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+    assert scenario.runs("x") == 1

@@ -1,0 +1,106 @@
+"""The submissions of the campaign and the expected result of each, which depends on the job alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from tests.parts.recovery.cluster import RETRY_LIMIT
+from tests.parts.recovery.verdict import Promise
+
+PIPELINE = "tests.chaotic"
+FIRST_STEPS = {"v1": ("prepare",), "v2": ("check", "prepare")}
+LAST_STEPS = ("settle", "file")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One submission. The step before the interaction fails `early` times, the step after it `late` times.
+
+    If `early` exceeds RETRY_LIMIT, the execution ends in DLQ. If `accepted` is False, it ends in FAILED.
+    """
+
+    number: int
+    seconds: float
+    early: int
+    late: int
+    accepted: bool
+
+    pipeline = PIPELINE
+
+    @property
+    def key(self) -> str:
+        return f"job-{self.number}"
+
+    @property
+    def exhausts_retries(self) -> bool:
+        return self.early > RETRY_LIMIT
+
+    def input(self, runs: str) -> dict[str, Any]:
+        return {"number": self.number, "runs": runs, "seconds": self.seconds, "early": self.early, "late": self.late}
+
+    def interaction_request(self, runs: str, version: str) -> dict[str, Any]:
+        """Return the request of the interaction: the order with the trail of the steps before it."""
+        return {**self.input(runs), "trail": _trail(version, FIRST_STEPS[version])}
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"accepted": self.accepted, "order": request}
+
+    def steps(self, version: str) -> Iterator[tuple[str, int]]:
+        """Yield every step that must run, with the number of the attempt."""
+        attempt = 0
+        for step in (*FIRST_STEPS[version], *LAST_STEPS):
+            last = attempt + {"prepare": self.early, "settle": self.late}.get(step, 0)
+            if self.exhausts_retries and step == "prepare":
+                last = RETRY_LIMIT
+            yield from ((step, each) for each in range(attempt, last + 1))
+            attempt = last
+            if (step == "prepare" and self.exhausts_retries) or (step == "settle" and not self.accepted):
+                return
+
+    def path(self, version: str) -> Iterator[str]:
+        yield "SUBMITTED"
+        if self.exhausts_retries:
+            yield from ["RETRY_SCHEDULED"] * RETRY_LIMIT
+            yield "RETRIES_EXHAUSTED"
+            return
+        yield from ["RETRY_SCHEDULED"] * self.early
+        yield from ("AWAITING", "AWAIT_COMPLETED")
+        yield from ["RETRY_SCHEDULED"] * self.late
+        if not self.accepted:
+            yield "FAILED"
+            return
+        yield from ("AWAITING", "AWAIT_COMPLETED", "SUCCEEDED")
+
+    def promise(self, execution_id: str, pin: tuple[str, str, str], runs: str) -> Promise:
+        version = pin[2]
+        result = None
+        status = "DLQ" if self.exhausts_retries else "SUCCEEDED" if self.accepted else "FAILED"
+        if status == "SUCCEEDED":
+            result = [{"number": self.number, "trail": _trail(version, (*FIRST_STEPS[version], *LAST_STEPS))}]
+        return Promise(
+            key=self.key,
+            execution_id=execution_id,
+            pin=pin,
+            status=status,
+            attempt=RETRY_LIMIT if self.exhausts_retries else self.early + self.late,
+            path=tuple(self.path(version)),
+            result=result,
+            answer=None if self.exhausts_retries else self.answer(self.interaction_request(runs, version)),
+        )
+
+
+def jobs(rng: Random, count: int) -> list[Job]:
+    return [_job(rng, number) for number in range(count)]
+
+
+def _job(rng: Random, number: int) -> Job:
+    early = rng.choice([0, 0, 0, 1, 2]) if rng.random() < 0.95 else RETRY_LIMIT + 1
+    late = 0 if early > RETRY_LIMIT else rng.choice([0, 0, 0, min(1, RETRY_LIMIT - early)])
+    # Most steps are short. Some are long enough for their worker to be killed while they run.
+    seconds = rng.uniform(0.5, 1.5) if rng.random() < 0.15 else rng.uniform(0, 0.1)
+    return Job(number, round(seconds, 3), early, late, accepted=rng.random() < 0.9)
+
+
+def _trail(version: str, steps: tuple[str, ...]) -> str:
+    return " ".join(f"{version}.{step}" for step in steps)

@@ -1,0 +1,87 @@
+"""Submissions of the recovery campaign's jobs while an installation changes, and answers to their questions."""
+
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.parts.recovery.verdict import Promise, Run
+from tests.parts.recovery.workload import PIPELINE, jobs
+from tests.parts.upgrade.front import Front
+
+SUBMITTERS = 2
+ANSWERERS = 2
+PAUSE_SECONDS = 1.0
+"""The pause of each submitter, long enough for a busy machine to keep up."""
+
+
+class Load:
+    """Submits executions and answers their questions until a call of `stop_submitting`."""
+
+    def __init__(self, front: Front, runs: Path) -> None:
+        self.front = front
+        self.runs = str(runs)
+        self.jobs = jobs(Random(20), 3000)
+        self.promises: list[Promise] = []
+        self.submitted_at: list[float] = []
+        self._next = iter(self.jobs)
+        self._lock = threading.Lock()
+        self._full = threading.Event()
+        self._over = threading.Event()
+        self._submitters = [threading.Thread(target=self._submit, daemon=True) for _ in range(SUBMITTERS)]
+        self._answerers = [threading.Thread(target=self._answer, args=(n,), daemon=True) for n in range(ANSWERERS)]
+
+    def start(self) -> None:
+        for thread in (*self._submitters, *self._answerers):
+            thread.start()
+
+    def stop_submitting(self) -> None:
+        self._full.set()
+        for thread in self._submitters:
+            thread.join()
+
+    def stop(self) -> None:
+        self._full.set()
+        self._over.set()
+        for thread in (*self._submitters, *self._answerers):
+            thread.join()
+
+    def _submit(self) -> None:
+        while not self._full.wait(PAUSE_SECONDS):
+            with self._lock:
+                job = next(self._next)
+            body = {"pipelineId": PIPELINE, "input": job.input(self.runs), "idempotencyKey": job.key}
+            accepted = self.front.call("POST", "executions", body)
+            if accepted is not None:
+                pin = accepted["pin"]
+                pinned = (pin["pipelineId"], pin["contractVersion"], pin["releaseVersion"])
+                self.promises.append(job.promise(accepted["executionId"], pinned, self.runs))
+                self.submitted_at.append(time.monotonic())
+
+    def _answer(self, part: int) -> None:
+        """Answer every question whose job belongs to this part."""
+        path = "interactions?status=pending&transport=interaction-api&pageSize=200"
+        while not self._over.wait(0.2):
+            for interaction in (self.front.call("GET", path) or {"items": []})["items"]:
+                number = interaction["request"]["number"]
+                if number % ANSWERERS == part and not self._over.is_set():
+                    response = self.jobs[number].answer(interaction["request"])
+                    body = {"interactionId": interaction["interactionId"], "response": response}
+                    self.front.call("POST", "interactions/complete", body)
+
+    def input(self, number: int) -> dict[str, Any]:
+        return self.jobs[number].input(self.runs)
+
+    def needed(self) -> dict[str, list[tuple[str, int]]]:
+        accepted = {promise.key for promise in self.promises}
+        return {job.key: list(job.steps("v1")) for job in self.jobs if job.key in accepted}
+
+
+def runs_of(file: Path) -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = defaultdict(list)
+    for line in file.read_text().splitlines():
+        execution_id, step, version, attempt = line.split()
+        found[execution_id].append(Run(execution_id, step, version, int(attempt)))
+    return found

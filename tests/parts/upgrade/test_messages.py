@@ -1,0 +1,91 @@
+"""Messages between the last release and the working tree are read by both, also with members that only one knows."""
+
+import json
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.parts.upgrade import released
+from tests.unit.wire.messages.test_protocol import BODIES, COMMANDS, IDENTITY, SECRET
+from wire.messages.sealing import KINDS, ProtocolError, decode, seal, seal_of, verify
+from wire.worker_keys import worker_key
+
+KEY = worker_key(SECRET, IDENTITY.tenant_id)
+READ = """
+import json, sys
+from wire.messages.sealing import KINDS, decode, verify
+from wire.worker_keys import worker_key
+message, tenant, secret = json.load(sys.stdin)
+verified = verify(message, lambda _: [worker_key(secret, tenant)])
+[body] = [body for body, kind in KINDS.items() if kind == message["kind"]]
+print(decode(verified, body).model_dump_json(by_alias=True))
+"""
+"""Reads one message with the modules of any version, and prints its body."""
+
+
+@pytest.fixture(scope="module")
+def last_release(tmp_path_factory: pytest.TempPathFactory) -> released.Version:
+    return released.last_release(tmp_path_factory.mktemp("release") / "tree")
+
+
+def read_by(version: released.Version, message: dict[str, Any]) -> Any:
+    """Return the body as this version reads it, as JSON."""
+    done = subprocess.run(
+        [version.programs / "python", "-c", READ],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(version.project)},
+        input=json.dumps([message, IDENTITY.tenant_id, SECRET]),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def with_members(value: Any, member: dict[str, Any]) -> Any:
+    """Return a copy in which each object has one more member."""
+    if isinstance(value, dict):
+        return {**{key: with_members(each, member) for key, each in value.items()}, **member}
+    return [with_members(each, member) for each in value] if isinstance(value, list) else value
+
+
+def sealed(body: Any, content: Any) -> dict[str, Any]:
+    """Seal `content` as the body of a message of the same kind as `body`."""
+    message = seal(IDENTITY, body, KEY)
+    header = {name: value for name, value in message.items() if name != "seals"}
+    encrypted = message["seals"][0]["encrypted"]
+    return {**header, "seals": [seal_of(header, json.dumps(content), KEY, encrypt=encrypted)]}
+
+
+def contained(part: Any, whole: Any) -> bool:
+    """Return True if `whole` has everything that `part` has, at the same places."""
+    if isinstance(part, dict):
+        return all(key in whole and contained(value, whole[key]) for key, value in part.items())
+    if isinstance(part, list):
+        return len(part) == len(whole) and all(map(contained, part, whole))
+    return bool(part == whole)
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: KINDS[type(body)])
+def test_the_last_release_reads_messages_with_members_that_it_does_not_know(
+    body: Any, last_release: released.Version
+) -> None:
+    content = body.model_dump(mode="json", by_alias=True)
+    read = read_by(last_release, sealed(body, with_members(content, {"addedLater": {"any": ["value"]}})))
+    assert contained(read, content)
+    assert "addedLater" not in json.dumps(read)
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: KINDS[type(body)])
+def test_messages_of_the_last_release_are_read(body: Any, last_release: released.Version) -> None:
+    """What the last release does not send has a default."""
+    content = read_by(last_release, sealed(body, body.model_dump(mode="json", by_alias=True)))
+    assert decode(verify(sealed(body, content), lambda _: [KEY]), type(body)) == body
+
+
+def test_a_message_of_another_protocol_version_is_refused() -> None:
+    message = {**seal(IDENTITY, COMMANDS, KEY), "protocolVersion": "2"}
+    with pytest.raises(ProtocolError) as refused:
+        verify(message, lambda _: [KEY])
+    assert refused.value.code == "ENVELOPE_MALFORMED"

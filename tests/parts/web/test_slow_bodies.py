@@ -1,0 +1,102 @@
+"""Clients that stop in the middle of a body delay no other client, even without a proxy."""
+
+import time
+from contextlib import ExitStack
+
+import pytest
+import requests
+
+from embedded.product import Product
+from tests.building import eventually
+from tests.parts.web.conftest import start_web
+from tests.parts.web.talking import everything, opened
+from tests.running import TenantInUse
+
+PROMPT = 2.0
+"""The longest time for a response, on a busy machine with two cores, in seconds."""
+SOURCES = [f"127.0.0.{number}" for number in range(2, 9)]
+"""Addresses of slow clients. Together they can take all waiting places."""
+
+
+@pytest.fixture
+def web(own: Product) -> Product:
+    start_web(own)
+    return own
+
+
+def head(tenant: TenantInUse, length: int, more: str = "") -> bytes:
+    return (
+        f"POST /api/v1/tenants/{tenant.tenant.slug}/executions HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}"
+        f"Authorization: {tenant.http.headers['Authorization']!s}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def form(length: int) -> bytes:
+    """The log-in form, which needs no session. Its body is read first, to check its token."""
+    cookie = "csrftoken=" + "a" * 32
+    return (
+        f"POST /admin/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def submitted(web: Product, tenant: TenantInUse) -> requests.Response:
+    """The response to a submission to a pipeline that does not exist."""
+    url = f"{web.url}/api/v1/tenants/{tenant.tenant.slug}/executions"
+    authorization = {"Authorization": str(tenant.http.headers["Authorization"])}
+    body = {"pipelineId": "none", "input": {"text": "x" * 100_000}, "idempotencyKey": "k"}
+    return requests.post(url, json=body, headers=authorization, timeout=30)
+
+
+@pytest.mark.parametrize("kind", ["api", "form"])
+def test_five_hundred_incomplete_bodies_delay_no_other_request(web: Product, tenant: TenantInUse, kind: str) -> None:
+    sent = head(tenant, 500) if kind == "api" else form(500)
+    with ExitStack() as held:
+        for number in range(500):
+            held.enter_context(opened(web.port, sent + b"{", SOURCES[number % len(SOURCES)]))
+        for _ in range(20):
+            began = time.monotonic()
+            assert submitted(web, tenant).status_code == 404
+            assert requests.get(f"{web.url}/health/ready", timeout=30).ok
+            assert time.monotonic() - began < PROMPT
+
+
+def test_further_slow_requests_are_refused_and_other_requests_are_served(web: Product, tenant: TenantInUse) -> None:
+    with ExitStack() as held:
+        for number in range(1200):
+            held.enter_context(opened(web.port, form(500) + b"a=", SOURCES[number % len(SOURCES)]))
+        answer = submitted(web, tenant)
+        assert (answer.status_code, answer.json()["code"]) == (503, "SLOW_REQUESTS_BUSY")
+        assert requests.get(f"{web.url}/health/ready", timeout=30).ok
+    assert submitted(web, tenant).status_code == 404
+
+
+def test_one_client_takes_only_its_share_of_the_waiting_places(web: Product, tenant: TenantInUse) -> None:
+    slow = SOURCES[0]
+    body = b'{"pipelineId": "none", "input": {}, "idempotencyKey": "k"}'
+    complete = head(tenant, len(body), "Connection: close\r\n") + body
+    with ExitStack() as held:
+        for _ in range(1200):
+            held.enter_context(opened(web.port, form(500) + b"a=", slow))
+        assert submitted(web, tenant).status_code == 404
+        with opened(web.port, complete, slow) as connection:
+            answer = everything(connection)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"SLOW_REQUESTS_BUSY" in answer
+
+    def is_served() -> bool:
+        with opened(web.port, complete, slow) as connection:
+            return everything(connection).startswith(b"HTTP/1.1 404 ")
+
+    # The server frees a place when it notices that the connection is closed.
+    eventually(is_served, seconds=10, what="a free place")
+
+
+def test_a_slow_body_is_read_completely(web: Product, tenant: TenantInUse) -> None:
+    body = b'{"pipelineId": "none", "input": {}, "idempotencyKey": "k"}'
+    with opened(web.port, head(tenant, len(body), "Connection: close\r\n")) as connection:
+        for at in range(0, len(body), 20):
+            time.sleep(0.4)
+            connection.sendall(body[at : at + 20])
+        assert everything(connection).startswith(b"HTTP/1.1 404 ")
