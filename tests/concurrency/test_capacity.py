@@ -19,7 +19,7 @@ from executions.state_machine import moves
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.racing import race, results_of, rounds
 from tests.concurrency.sessions import another_session
 from tests.raw_sql import run
 
@@ -56,7 +56,7 @@ def rest_worker(release: Release, name: str, capacity: int) -> Worker:
     return making.worker(release, name, capacity, protocol="rest", capability_checked_at=later, alive_until=None)
 
 
-@pytest.mark.parametrize("_", range(5))
+@pytest.mark.parametrize("_", rounds(5))
 def test_concurrent_claims_respect_the_capacity(_: int) -> None:
     owner, release = making.ready()
     Worker.objects.update(capacity=3)

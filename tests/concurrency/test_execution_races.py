@@ -27,7 +27,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.broker import using_broker
 from tests.building import eventually
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import parted, race, results_of, rounds
 from tests.concurrency.sessions import stopped_before_reading
 from wire.broker.acl import COORDINATOR
 from wire.messages.celery_messages import Heartbeat, Outcome, OutcomeGroup
@@ -36,7 +36,7 @@ from wire.messages.task_messages import LONGEST_MESSAGE
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
-ROUNDS = range(5)
+ROUNDS = rounds(5)
 
 
 def ready(capacity: int = 1_000) -> tuple[Tenant, Release]:
@@ -163,7 +163,7 @@ def recording(release: Release, *outcomes: Outcome) -> Any:
     return partial(outcome.record, release.identity, group)
 
 
-@pytest.mark.parametrize("_", range(10))
+@pytest.mark.parametrize("_", rounds(10))
 def test_of_a_late_outcome_and_the_sweep_of_its_lease_one_wins(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
@@ -205,7 +205,7 @@ def test_of_a_failure_and_a_success_with_the_same_lease_one_is_recorded(_: int) 
     assert len(making.history(execution)) == 4
 
 
-@pytest.mark.parametrize("_", range(3))
+@pytest.mark.parametrize("_", rounds(3))
 def test_overlapping_groups_of_outcomes_do_not_deadlock(_: int) -> None:
     owner, release = ready()
     for number in range(30):
@@ -216,7 +216,7 @@ def test_overlapping_groups_of_outcomes_do_not_deadlock(_: int) -> None:
     assert set(Execution.objects.values_list("status", flat=True)) == {"SUCCEEDED"}
 
 
-@pytest.mark.parametrize("_", range(3))
+@pytest.mark.parametrize("_", rounds(3))
 def test_calls_that_lock_several_executions_do_not_deadlock(_: int) -> None:
     """The groups of renewals, notes, moves and checkpoints have opposite orders."""
     owner, release = ready()
@@ -242,7 +242,7 @@ def test_calls_that_lock_several_executions_do_not_deadlock(_: int) -> None:
 # --- leases ---
 
 
-@pytest.mark.parametrize("_", range(10))
+@pytest.mark.parametrize("_", rounds(10))
 def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
     owner, _release = ready()
     execution = making.execution(owner)

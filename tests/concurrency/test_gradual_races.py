@@ -17,10 +17,10 @@ from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.models import Activation, GradualActivation, Pipeline, Release
 from tests import gradual, making
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import parted, race, results_of, rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = range(10)
+ROUNDS = rounds(10)
 WHO: dict[str, Any] = {"actor": "user:ann"}
 WHY: dict[str, Any] = {**WHO, "reason": "because"}
 

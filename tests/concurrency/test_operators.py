@@ -22,12 +22,12 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency import scenes
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import parted, race, results_of, rounds
 from tests.concurrency.sessions import stopped_before_writing
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = range(5)
+ROUNDS = rounds(5)
 T = TypeVar("T")
 EVERY = Filters(pipeline_id=making.PIPELINE)
 
@@ -85,7 +85,7 @@ def test_of_concurrent_redrives_one_wins(_: int) -> None:
 # --- cancel ---
 
 
-@pytest.mark.parametrize("_", range(10))
+@pytest.mark.parametrize("_", rounds(10))
 def test_of_a_cancellation_and_an_outcome_one_wins(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
@@ -100,7 +100,7 @@ def test_of_a_cancellation_and_an_outcome_one_wins(_: int) -> None:
         assert (execution.status, kinds) == ("CANCELLED", ["CANCELLED", "OUTCOME_DROPPED"])
 
 
-@pytest.mark.parametrize("_", range(10))
+@pytest.mark.parametrize("_", rounds(10))
 def test_a_cancellation_also_ends_an_execution_that_was_just_parked_or_retried(_: int) -> None:
     """In either order, the execution is cancelled and no interaction is open."""
     owner, release = ready()
@@ -121,7 +121,7 @@ def test_a_cancellation_also_ends_an_execution_that_was_just_parked_or_retried(_
     assert not Interaction.objects.filter(status__in=Interaction.OPEN).exists()
 
 
-@pytest.mark.parametrize("_", range(10))
+@pytest.mark.parametrize("_", rounds(10))
 def test_a_cancellation_and_a_concurrent_claim_leave_no_lease(_: int) -> None:
     owner, _release = ready()
     execution = making.execution(owner)
@@ -139,7 +139,7 @@ def test_concurrent_cancellations_are_recorded_once(_: int) -> None:
     assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CANCELLED", "CANCELLED")]
 
 
-@pytest.mark.parametrize("_", range(10))
+@pytest.mark.parametrize("_", rounds(10))
 def test_a_cancellation_and_an_answer_do_not_deadlock(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)

@@ -16,7 +16,7 @@ from releases.activation.revocation import Order, revoke
 from releases.models import Release, Revocation
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import parted, race, results_of, rounds
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.awaits.parking import interaction_of, suspended
@@ -123,7 +123,7 @@ def test_a_revocation_that_pauses_waits_for_a_claim_that_does_not_see_it(ready: 
     assert making.claimed(owner) == []
 
 
-@pytest.mark.parametrize("_turn", range(8))
+@pytest.mark.parametrize("_turn", rounds(8))
 def test_nothing_is_claimed_after_a_revocation_that_pauses_has_returned(
     _turn: int, ready: tuple[Tenant, Release]
 ) -> None:

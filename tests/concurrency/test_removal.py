@@ -13,7 +13,7 @@ from executions.models import Execution, ExecutionEvent
 from executions.state_machine.moves import Claim
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import parted, race, results_of, rounds
 from tests.concurrency.test_operators import dead, hold, wait_for_a_blocked_session
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -34,7 +34,7 @@ def left() -> tuple[int, int]:
     return Execution.objects.count(), ExecutionEvent.objects.count()
 
 
-@pytest.mark.parametrize("_", range(10))
+@pytest.mark.parametrize("_", rounds(10))
 def test_of_a_redrive_and_a_removal_one_succeeds(_: int) -> None:
     owner, [execution] = old(1)
     removed, redriven = race(remove, partial(redrive, owner, execution.pk, actor="user:bob", reason=""))
@@ -47,7 +47,7 @@ def test_of_a_redrive_and_a_removal_one_succeeds(_: int) -> None:
         assert execution.status == "QUEUED"
 
 
-@pytest.mark.parametrize("_", range(5))
+@pytest.mark.parametrize("_", rounds(5))
 def test_concurrent_sweeps_remove_each_execution_once(_: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "SWEEP_LIMIT", 7)
     old(50)

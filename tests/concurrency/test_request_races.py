@@ -17,13 +17,13 @@ from releases.activation.revocation import revoke
 from releases.models import Activation, ActivationRequest, Release, Vote
 from tenancy.models import AuditEntry
 from tests import making
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import parted, race, results_of, rounds
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 from tests.requesting import active, candidate, let_pass, open_request, person, soon, voted
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = range(5)
+ROUNDS = rounds(5)
 WHY: dict[str, Any] = {"actor": "user:ann", "reason": "wrong"}
 Call = Callable[[], Any]
 

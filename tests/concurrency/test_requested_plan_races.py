@@ -9,11 +9,11 @@ from releases.activation.gradual.start import start
 from releases.activation.requests.carrying_out import carry_out_due
 from releases.models import Activation, ActivationRequest, GradualActivation
 from tests import gradual, making
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.racing import race, results_of, rounds
 from tests.requesting import candidate, let_pass, open_request, person, soon, voted
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = range(5)
+ROUNDS = rounds(5)
 PLAN = gradual.plan(5, 50)
 
 

@@ -21,13 +21,13 @@ from releases.activation.revocation import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import parted, race, results_of, rounds
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.submission import continuing
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = range(5)
+ROUNDS = rounds(5)
 EVERY = Filters(pipeline_id=making.PIPELINE)
 
 
@@ -205,7 +205,7 @@ def pass_time() -> None:
     Campaign.objects.filter(finished_at=None).update(rate_since=F("rate_since") - timedelta(seconds=60))
 
 
-@pytest.mark.parametrize("_", range(3))
+@pytest.mark.parametrize("_", rounds(3))
 def test_two_campaigns_and_a_person_resubmit_each_failure_once(_: int) -> None:
     owner, _release = making.ready()
     failed = making.dead(owner, *(f"k{number}" for number in range(10)))

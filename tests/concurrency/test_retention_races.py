@@ -20,7 +20,7 @@ from releases.registration.registrar import Registration, register
 from tenancy.models import Tenant
 from tests import making
 from tests.building import eventually
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.racing import race, results_of, rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 NO_AGE = timedelta(seconds=-60)
@@ -52,7 +52,7 @@ def holds() -> None:
         assert artifact_store().verified(DIGEST) is not None
 
 
-@pytest.mark.parametrize("_", range(25))
+@pytest.mark.parametrize("_", rounds(25))
 def test_a_registration_keeps_its_bytes_during_a_sweep(_: int) -> None:
     owner = making.tenant()
     stray()

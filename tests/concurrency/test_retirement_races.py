@@ -19,11 +19,11 @@ from releases.activation.revocation import Order, revoke
 from releases.errors import RetirementBlocked
 from releases.models import Release, Retirement, Revocation
 from tests import making
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.racing import race, results_of, rounds
 from tests.concurrency.waiting import until_blocked
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = range(20)
+ROUNDS = rounds(20)
 WHY: dict[str, Any] = {"actor": "user:ann", "reason": "replaced"}
 OPEN = sorted({"QUEUED", "RUNNING", "WAIT_RETRY", "WAITING_EXTERNAL"} - {state.value for state in TERMINAL})
 

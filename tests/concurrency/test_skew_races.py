@@ -26,11 +26,11 @@ from releases.errors import RetirementBlocked
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.racing import race, results_of, rounds
 from tests.concurrency.waiting import until_blocked
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = range(15)
+ROUNDS = rounds(15)
 ACTOR = "user:ann"
 Verdicts = list[Submission | CoordinatorError]
 

@@ -14,10 +14,10 @@ from releases.models import Activation, Attachment, KeyRevocation, Kind, Release
 from releases.registration import attachments
 from releases.trust import trust, trusted_keys
 from tests import making, signing
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import parted, race, results_of, rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = range(8)
+ROUNDS = rounds(8)
 
 
 @pytest.mark.parametrize("_", ROUNDS)

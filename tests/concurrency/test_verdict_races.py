@@ -17,7 +17,7 @@ from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
 from tests.building import eventually
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.racing import race, results_of, rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 CONTRACT = making.contract()
@@ -118,7 +118,7 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
     assert moved == [[Result.COPIED]]
 
 
-@pytest.mark.parametrize("_", range(10))
+@pytest.mark.parametrize("_", rounds(10))
 def test_the_verdict_matches_the_stored_bytes(_: int) -> None:
     release = registered()
     damage()
