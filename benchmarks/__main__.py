@@ -19,6 +19,7 @@ from benchmarks.ledger import LedgerError
 from benchmarks.load import LoadError
 from benchmarks.overload import overload
 from benchmarks.pages import pages
+from benchmarks.paired import rounds_needed
 from benchmarks.peer_environment import PeerMissing
 from benchmarks.plan import Plan
 from benchmarks.report import Report
@@ -61,7 +62,7 @@ def main() -> int:
         _parser().error(f"unknown part: {', '.join(sorted(unknown))}")
     report = Report(Console(width=None if sys.stdout.isatty() else 140), chosen)
     if arguments.against:
-        return _compare(report, arguments.against, arguments.rounds or against.default_rounds(chosen))
+        return _compare(report, arguments.against, arguments.rounds or rounds_needed(len(chosen)))
     plan = Plan(arguments.rounds or Plan.rounds, arguments.seconds, not arguments.ours, arguments.rows)
     return _measure(report, plan)
 

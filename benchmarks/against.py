@@ -1,17 +1,16 @@
 """The working tree against another commit: both run at the same time, and are measured by turns."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from tempfile import TemporaryDirectory
 
 from rich.table import Table
 
 from benchmarks import load
 from benchmarks.latency import IdleLatency, Submitter
-from benchmarks.paired import CONFIDENCE, Comparison, rounds_needed
+from benchmarks.paired import CONFIDENCE, Comparison
 from benchmarks.processes import CpuMeter
 from benchmarks.report import Report
 from benchmarks.running_product import THREE_STEPS, RunningProduct, SubmissionMode
@@ -23,8 +22,10 @@ EXECUTIONS = 2000
 BATCHED = 8000
 READS = 3000
 IDLE_SAMPLES = 100
-ABBA = (0, 1, 1, 0)
+ABBA, BAAB = (0, 1, 1, 0), (1, 0, 0, 1)
 Costs = Mapping[str, float]
+Pair = tuple[Costs, Costs]
+"""What both versions cost in a round: the working tree, and the other one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,39 +72,26 @@ PARTS = {
 }
 
 
-@dataclass(slots=True)
-class Found:
-    """The costs of a part by group: of this version and of the other one, one for each round."""
-
-    sides: tuple[dict[str, list[float]], dict[str, list[float]]] = field(default_factory=lambda: ({}, {}))
-
-    def add(self, sides: Sequence[Costs]) -> None:
-        for kept, costs in zip(self.sides, sides, strict=True):
-            for group, cost in costs.items():
-                kept.setdefault(group, []).append(cost)
-
-    def comparison(self, name: str, unit: str, tests: int) -> Comparison:
-        """Compare what all groups cost together."""
-        ours, theirs = ([sum(each) for each in zip(*side.values(), strict=True)] for side in self.sides)
-        return Comparison(name, unit, ours, theirs, tests)
-
-
 def against(report: Report, commit: str, rounds: int) -> list[Comparison]:
     """Compare the working tree with `commit` in the parts of the report. Raises `VersionError`.
 
     Each round starts both versions again, because two starts of the same version differ, too.
     """
-    other = checkout(commit)
-    parts = {name: PARTS[name] for name in report.parts}
-    found = {name: Found() for name in parts}
+    checkouts = [PROJECT, checkout(commit)]
     report.say(f"ours is the working tree, theirs is {revision(commit)}")
+    pairs: dict[str, list[Pair]] = {name: [] for name in report.parts}
     for number in range(rounds):
-        with TemporaryDirectory(prefix="coordinator-versions-") as logs:
-            _round(report, number, [PROJECT, other], Path(logs), found)
-    comparisons = [found[name].comparison(name, part.unit, len(parts)) for name, part in parts.items()]
-    for name, part in parts.items():
-        if len(found[name].sides[0]) > 1:
-            report.console.print(_groups(name, part, found[name]))
+        with TemporaryDirectory(prefix="coordinator-versions-") as logs, running(checkouts, Path(logs)) as versions:
+            report.say(f"Round {number + 1} of {rounds}: both versions are up")
+            # The version that is first alternates, too.
+            order = ABBA if number % 2 == 0 else BAAB
+            for name, found in pairs.items():
+                found.append(_pair(versions, order, PARTS[name].cost))
+                ours, theirs = (sum(costs.values()) for costs in found[-1])
+                report.say(f"{name}: {ours:.3f} : {theirs:.3f} {PARTS[name].unit}, ratio [b]{ours / theirs:.3f}[/]")
+    comparisons = [_comparison(name, found, len(pairs)) for name, found in pairs.items()]
+    for name, found in pairs.items():
+        report.console.print(_groups(name, found))
     report.console.print(_verdicts(comparisons))
     return comparisons
 
@@ -116,26 +104,21 @@ def documents(comparisons: Sequence[Comparison]) -> list[dict[str, object]]:
     ]
 
 
-def default_rounds(parts: Sequence[str]) -> int:
-    return rounds_needed(len(parts))
+def _pair(versions: Sequence[RunningProduct], order: Sequence[int], cost: Callable[[RunningProduct], Costs]) -> Pair:
+    """Measure both versions in this order, after a warm-up of each, and return the mean costs of each."""
+    for version in versions:
+        cost(version)
+    measured: tuple[list[Costs], list[Costs]] = [], []
+    for index in order:
+        measured[index].append(cost(versions[index]))
+    ours, theirs = ({group: mean(each[group] for each in costs) for group in costs[0]} for costs in measured)
+    return ours, theirs
 
 
-def _round(report: Report, number: int, checkouts: list[Path], logs: Path, found: dict[str, Found]) -> None:
-    began = time.monotonic()
-    with running(checkouts, logs) as versions:
-        report.say(f"Round {number + 1}: both versions are up after {time.monotonic() - began:.0f} s")
-        # The version that is first alternates, too.
-        order = [(each + number) % 2 for each in ABBA]
-        for name, kept in found.items():
-            cost = PARTS[name].cost
-            for version in versions:
-                cost(version)  # warms up
-            sides: tuple[list[Costs], list[Costs]] = [], []
-            for index in order:
-                sides[index].append(cost(versions[index]))
-            kept.add([_mean(costs) for costs in sides])
-            ours, theirs = (sum(_mean(costs).values()) for costs in sides)
-            report.say(f"{name}: [b]{ours:.3f}[/] : [b]{theirs:.3f}[/] {PARTS[name].unit}, ratio {ours / theirs:.3f}")
+def _comparison(name: str, pairs: Sequence[Pair], tests: int) -> Comparison:
+    """Compare what all groups of processes cost together."""
+    ours, theirs = ([sum(costs.values()) for costs in side] for side in zip(*pairs, strict=True))
+    return Comparison(name, PARTS[name].unit, ours, theirs, tests)
 
 
 def _executions(product: RunningProduct, count: int, mode: SubmissionMode) -> Costs:
@@ -153,18 +136,13 @@ def _by_group(cpu: Mapping[str, float], items: int) -> Costs:
     return costs
 
 
-def _mean(costs: Sequence[Costs]) -> Costs:
-    return {group: sum(each[group] for each in costs) / len(costs) for group in costs[0]}
-
-
-def _groups(name: str, part: Part, found: Found) -> Table:
-    table = Table(title=f"{name}, {part.unit}, medians", title_justify="left")
+def _groups(name: str, pairs: Sequence[Pair]) -> Table:
+    table = Table(title=f"{name}, {PARTS[name].unit}, medians", title_justify="left")
     for column in ("processes", "ours", "theirs", "ratio"):
         table.add_column(column, justify="left" if column == "processes" else "right")
-    ours, theirs = found.sides
-    for group in ours:
-        own, other = median(ours[group]), median(theirs[group])
-        table.add_row(group, f"{own:.3f}", f"{other:.3f}", f"{own / other:.2f}" if other else "")
+    for group in {**pairs[0][0], **pairs[0][1]}:
+        ours, theirs = (median(costs.get(group, 0.0) for costs in side) for side in zip(*pairs, strict=True))
+        table.add_row(group, f"{ours:.3f}", f"{theirs:.3f}", f"{ours / theirs:.2f}" if theirs else "")
     return table
 
 
