@@ -43,8 +43,8 @@ mutants: setup ## Try small faults, which the tests must notice; MUTANTS='locks-
 recovery: setup ## Kill processes at random under load and judge what became of it; SEED=7 EXECUTIONS=500
 	@$(BIN)/python -m tests.parts.recovery.campaign $(if $(SEED),--seed $(SEED)) $(if $(EXECUTIONS),--executions $(EXECUTIONS))
 
-bench: setup ## Measure the product against its peers; PART='batch growth' chooses (see docs/performance.md)
-	@$(BIN)/python -m benchmarks $(PART) $(BENCH_ARGS)
+bench: setup ## Measure the product against its peers, or AGAINST=COMMIT; PART='batch growth' chooses (see docs/performance.md)
+	@$(BIN)/python -m benchmarks $(PART) $(if $(AGAINST),--against '$(AGAINST)') $(BENCH_ARGS)
 
 screenshots: setup ## Take pictures of every page of the admin, into screenshots/
 	@.ci/install-chromium

@@ -1,4 +1,7 @@
-"""`python -m benchmarks [PART…]`: measure, print and write the ratios. Default: all but `growth` and `pages`."""
+"""`python -m benchmarks [PART…]`: measure, print and write the ratios. Default: all but `growth` and `pages`.
+
+With `--against COMMIT`, the working tree is compared with that commit instead of with peers.
+"""
 
 import argparse
 import sys
@@ -6,6 +9,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from benchmarks import against
 from benchmarks.costs import quotas, traces
 from benchmarks.fairness import fairness
 from benchmarks.growth import growth
@@ -15,6 +19,7 @@ from benchmarks.ledger import LedgerError
 from benchmarks.load import LoadError
 from benchmarks.overload import overload
 from benchmarks.pages import pages
+from benchmarks.paired import rounds_needed
 from benchmarks.peer_environment import PeerMissing
 from benchmarks.plan import Plan
 from benchmarks.report import Report
@@ -23,6 +28,7 @@ from benchmarks.startup import startup
 from benchmarks.submission import submission
 from benchmarks.throughput import batch, checkpointed, one_by_one
 from benchmarks.verdicts import verdicts
+from benchmarks.versions import VersionError
 from embedded.children import ChildError
 from embedded.client import DemoError
 
@@ -44,16 +50,30 @@ PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "pages": pages,
 }
 LONG = {"growth", "pages"}
-FAILURES = (LedgerError, LoadError, PeerMissing, ChildError, DemoError)
+FAILURES = (LedgerError, LoadError, PeerMissing, ChildError, DemoError, VersionError)
 
 
 def main() -> int:
-    """Return 0 if every target is met, else 1. If a part fails, the results of the others are still reported."""
+    """Return 0 if every target is met and nothing is slower than the other commit, else 1."""
+    arguments = _parser().parse_args()
+    offered = against.PARTS if arguments.against else PARTS
+    chosen = arguments.parts or [part for part in offered if part not in LONG]
+    if unknown := set(chosen) - set(offered):
+        _parser().error(f"unknown part: {', '.join(sorted(unknown))}")
+    report = Report(Console(width=None if sys.stdout.isatty() else 140), chosen)
+    if arguments.against:
+        return _compare(report, arguments.against, arguments.rounds or rounds_needed(len(chosen)))
+    plan = Plan(arguments.rounds or Plan.rounds, arguments.seconds, not arguments.ours, arguments.rows)
+    return _measure(report, plan)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument(
-        "--rounds", type=int, default=Plan.rounds, help="number of rounds, in which each is measured in turn"
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; with --against: {', '.join(against.PARTS)}"
     )
+    parser.add_argument("--against", metavar="COMMIT", help="compare the working tree with this commit")
+    parser.add_argument("--rounds", type=int, help="number of rounds, in which each is measured in turn")
     parser.add_argument("--seconds", type=float, default=Plan.seconds, help="approximate duration of a round")
     parser.add_argument(
         "--rows",
@@ -64,13 +84,12 @@ def main() -> int:
     parser.add_argument(
         "--ours", action="store_true", help="measure only the product and its profile, without the peers"
     )
-    arguments = parser.parse_args()
-    chosen = arguments.parts or [part for part in PARTS if part not in LONG]
-    if unknown := set(chosen) - set(PARTS):
-        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
-    plan = Plan(arguments.rounds, arguments.seconds, not arguments.ours, arguments.rows)
-    report = Report(Console(width=None if sys.stdout.isatty() else 140), chosen)
-    for part in chosen:
+    return parser
+
+
+def _measure(report: Report, plan: Plan) -> int:
+    """Measure the chosen parts. If one fails, the results of the others are still reported."""
+    for part in report.parts:
         try:
             PARTS[part](report, plan)
         except FAILURES as error:
@@ -78,6 +97,17 @@ def main() -> int:
     report.show()
     report.console.print(f"Written to {report.write()}", highlight=False)
     return 1 if report.failed or any(measure.verdict == "MISSED" for measure in report.measures) else 0
+
+
+def _compare(report: Report, commit: str, rounds: int) -> int:
+    try:
+        comparisons = against.against(report, commit, rounds)
+    except FAILURES as error:
+        report.fail("against", error)
+        return 1
+    written = report.write(against=commit, comparisons=against.documents(comparisons))
+    report.console.print(f"Written to {written}", highlight=False)
+    return 1 if any(each.verdict == "slower" for each in comparisons) else 0
 
 
 if __name__ == "__main__":

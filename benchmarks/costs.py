@@ -9,8 +9,9 @@ from typing import Final
 
 from benchmarks.load import LoadError
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import TENANT, THREE_STEPS, ProductUnderTest
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Report
+from benchmarks.running_product import TENANT, THREE_STEPS
 from benchmarks.throughput import ONE_BY_ONE, calibrated, interleaved, product_rate
 
 LIMITED: Final = "limited"

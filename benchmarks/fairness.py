@@ -7,8 +7,9 @@ from statistics import median
 from benchmarks import load
 from benchmarks.latency import Submitter
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import RESULT, THREE_CHECKPOINTED, THREE_STEPS, ProductUnderTest, SubmissionMode
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
+from benchmarks.running_product import RESULT, THREE_CHECKPOINTED, THREE_STEPS, SubmissionMode
 from benchmarks.throughput import BATCH
 
 SAMPLES = 60

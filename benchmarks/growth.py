@@ -10,8 +10,10 @@ from benchmarks import past
 from benchmarks.latency import Submitter
 from benchmarks.ledger import LedgerError
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import RESULT, THREE_STEPS, ProductUnderTest, SubmissionMode, pause, resume
+from benchmarks.processes import frozen
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
+from benchmarks.running_product import RESULT, THREE_STEPS, SubmissionMode
 from embedded.product import PROJECT
 
 FEW = 1_000
@@ -42,14 +44,8 @@ class Grown:
         self._submitter.reconnect()
         for name, query in LISTS.items():
             self._keep(name, self._submitter.timed_list(query, SAMPLES))
-        control = [child for child in self.product.product.children.started if child.name == "control-worker"]
-        for child in control:
-            pause(child)
-        try:
+        with frozen([self.product.trees()["control-worker"]]):
             self._submissions_and_claims()
-        finally:
-            for child in control:
-                resume(child)
         self.product.ledger.wait_until_idle(self.product.pipeline_id(THREE_STEPS))
         self.product.ledger.require_all_done(self.product.pipeline_id(THREE_STEPS), self._prefix, DUE, RESULT)
 

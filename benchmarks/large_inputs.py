@@ -10,8 +10,9 @@ from pathlib import Path
 import requests
 
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import TENANT, ProductUnderTest
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
+from benchmarks.running_product import TENANT
 from embedded.guard import descendants
 
 LONG_TEXT = "long_text"

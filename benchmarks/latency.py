@@ -10,8 +10,9 @@ from statistics import median
 
 from benchmarks.celery_peer import CeleryPeer
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import RESULT, TENANT, THREE_STEPS, ProductUnderTest, SubmissionMode
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
+from benchmarks.running_product import RESULT, TENANT, THREE_STEPS, RunningProduct, SubmissionMode
 
 SAMPLES = 200
 TIMEOUT_SECONDS = 12.0
@@ -23,10 +24,10 @@ SELECT extract(epoch FROM finished_at)::float8 FROM executions_execution WHERE i
 class Submitter:
     """One keep-alive connection to the REST API."""
 
-    def __init__(self, product: ProductUnderTest) -> None:
+    def __init__(self, product: RunningProduct) -> None:
         self._product = product
-        self._http = http.client.HTTPConnection("127.0.0.1", product.product.port)
-        self._headers = {"Authorization": f"Bearer {product.token}", "Content-Type": "application/json"}
+        self._http = http.client.HTTPConnection("127.0.0.1", product.port)
+        self._headers = {"Authorization": f"Bearer {product.tokens[TENANT]}", "Content-Type": "application/json"}
         self._path = f"/api/v1/tenants/{TENANT}/executions"
 
     def submit(self, task_item: str, number: int) -> str:
@@ -71,23 +72,23 @@ class Submitter:
 class IdleLatency:
     """Measures single executions, each submitted after the previous one has ended."""
 
-    def __init__(self, product: ProductUnderTest) -> None:
+    def __init__(self, product: RunningProduct) -> None:
         self._product = product
         self._submitter = Submitter(product)
         self._pauses = random.Random(1)  # noqa: S311 - not a secret
 
-    def latencies(self, detection: str) -> list[float]:
+    def latencies(self, detection: str, samples: int = SAMPLES) -> list[float]:
         """Return the seconds of each execution.
 
         `detection` is how the end is detected: `finish` (the database's clock), `session` (polling by a second session)
         or `client` (polling by the client with GET).
         """
-        task, prefix = self._product.task(THREE_STEPS, SAMPLES, SubmissionMode(1))
+        task, prefix = self._product.task(THREE_STEPS, samples, SubmissionMode(1))
         self._submitter.reconnect()
         wait_for_end = {"finish": self._finish, "session": self._session, "client": self._client}[detection]
         found: list[float] = []
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while len(found) < SAMPLES and time.monotonic() < deadline:
+        while len(found) < samples and time.monotonic() < deadline:
             time.sleep(self._pauses.uniform(0.005, 0.025))  # avoids synchronization with periodic work
             sent = time.time()
             execution_id = self._submitter.submit(task.item, len(found))

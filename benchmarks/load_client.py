@@ -34,6 +34,7 @@ class Task:
     batch: int = 0
     accepted: str = '"executionId"'
     seconds: float = float("inf")
+    method: str = "POST"
 
 
 @dataclass(slots=True)
@@ -105,7 +106,11 @@ class Connection:
 class LoadClient:
     def __init__(self, task: Task) -> None:
         self._task = task
-        lines = [f"POST {task.path} HTTP/1.1", f"Host: 127.0.0.1:{task.port}", "Content-Type: application/json"]
+        lines = [
+            f"{task.method} {task.path} HTTP/1.1",
+            f"Host: 127.0.0.1:{task.port}",
+            "Content-Type: application/json",
+        ]
         lines += [f"{name}: {value}" for name, value in task.headers.items()]
         self._head = ("\r\n".join(lines) + "\r\nContent-Length: ").encode()
         before, key, after = task.item.partition("{key}")

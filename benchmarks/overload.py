@@ -13,8 +13,9 @@ from benchmarks import load
 from benchmarks.load_client import Account, Task
 from benchmarks.pages import Console
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import THREE_STEPS, ProductUnderTest, SubmissionMode
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
+from benchmarks.running_product import THREE_STEPS, SubmissionMode
 
 QUIET: Final = "quiet"
 CONNECTIONS: Final = 144

@@ -10,8 +10,9 @@ import requests
 
 from benchmarks import month, past
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import TENANT, THREE_STEPS, ProductUnderTest
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
+from benchmarks.running_product import TENANT, THREE_STEPS
 
 FEW: Final = 1_000
 MANY: Final = 1_000_000

@@ -6,7 +6,8 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.product_under_test import THREE_STEPS, ProductUnderTest, SubmissionMode
+from benchmarks.product_under_test import ProductUnderTest
+from benchmarks.running_product import THREE_STEPS, SubmissionMode
 
 CHUNK = 250_000
 # The columns that differ between rows. All others are copied from a real execution. `at` is the creation time.

@@ -1,21 +1,45 @@
-"""The CPU time of process trees on Linux."""
+"""Process trees on Linux: their CPU time, and pauses."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from typing import Protocol
 
-from embedded.children import Child
 from embedded.guard import descendants
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def tree_seconds(child: Child) -> float:
-    """Return the CPU seconds of a child and its descendants, including those that have ended.
+class Tree(Protocol):
+    """A command and its guard, such as a `Child` of this process or of another one."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def guard_pid(self) -> int: ...
+
+
+@contextmanager
+def frozen(trees: Collection[Tree]) -> Iterator[None]:
+    """Stop the commands, but not their descendants, and continue them at the end."""
+    try:
+        for tree in trees:
+            os.kill(tree.pid, SIGSTOP)
+        yield
+    finally:
+        for tree in trees:
+            os.kill(tree.pid, SIGCONT)
+
+
+def tree_seconds(tree: Tree) -> float:
+    """Return the CPU seconds of a command and its descendants, including those that have ended.
 
     The counters of a process include the children that it has waited for, so nothing is counted twice.
     """
-    return sum(_seconds(pid) for pid in descendants(child.guard_pid))
+    return sum(_seconds(pid) for pid in descendants(tree.guard_pid))
 
 
 def machine_seconds() -> float:
@@ -37,12 +61,12 @@ def _seconds(pid: int) -> float:
 class CpuMeter:
     """Measures CPU seconds by name from its creation to `read`. `rest` is the time of all other processes."""
 
-    def __init__(self, trees: Mapping[str, Child]) -> None:
+    def __init__(self, trees: Mapping[str, Tree]) -> None:
         self._trees = dict(trees)
         self._machine = machine_seconds()
-        self._before = {name: tree_seconds(child) for name, child in self._trees.items()}
+        self._before = {name: tree_seconds(tree) for name, tree in self._trees.items()}
 
     def read(self) -> dict[str, float]:
-        used = {name: tree_seconds(child) - self._before[name] for name, child in self._trees.items()}
+        used = {name: tree_seconds(tree) - self._before[name] for name, tree in self._trees.items()}
         used["rest"] = machine_seconds() - self._machine - sum(used.values())
         return used

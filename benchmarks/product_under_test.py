@@ -1,77 +1,33 @@
 """The product as shipped, with durable servers of this run and with registered and hosted pipelines."""
 
-import itertools
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
-from benchmarks import load
 from benchmarks.ledger import Ledger
-from benchmarks.load_client import Account, Task
-from benchmarks.processes import CpuMeter
+from benchmarks.running_product import TENANT, RunningProduct
 from embedded.backing import Backing
 from embedded.children import Child, Children
 from embedded.client import Client
 from embedded.product import PROJECT, Product
 
-TENANT = "bench"
 PIPELINES = Path(__file__).parent / "pipelines"
-THREE_STEPS = "three_steps"
-THREE_CHECKPOINTED = "three_checkpointed"
-INPUT, RESULT = 1, 4
 SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
 
 
-@dataclass(frozen=True, slots=True)
-class SubmissionMode:
-    """How executions are submitted: the number of connections and the batch size, or 0 for single submissions."""
-
-    connections: int
-    batch: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One measured round, in which the ledger has confirmed all executions.
-
-    `cpu` holds the CPU seconds of each process. `seconds` is the time from the first request to the last finish time in
-    the database.
-    """
-
-    items: int
-    seconds: float
-    client: Account
-    cpu: dict[str, float]
-    writes: int
-    wal_bytes: int
-    checkpoints: int
-
-    @property
-    def rate(self) -> float:
-        return self.items / self.seconds
-
-    @property
-    def submission_rate(self) -> float:
-        return self.items / (self.client.ended - self.client.started)
-
-
-class ProductUnderTest:
+class ProductUnderTest(RunningProduct):
     """A context manager with servers, processes and a tenant. Everything is removed at its end."""
 
     def __init__(self, **settings: str) -> None:
+        super().__init__()
         self._settings = {"LOG_LEVEL": "WARNING", **settings}
         self._up = ExitStack()
-        self._rounds = itertools.count(1)
         self._hosted: dict[str, Path] = {}
-        self._tokens: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as up:
@@ -81,6 +37,7 @@ class ProductUnderTest:
                 up.callback(self.backing.postgres.remove)  # if root cannot use this folder, the data is in another one
             self.servers = self.backing.environment()
             self.product = Product(self.folder / "product", self.servers, self._settings)
+            self.port = self.product.port
             up.enter_context(self.product.children)
             self.product.prepare()
             self.product.start()
@@ -101,13 +58,9 @@ class ProductUnderTest:
         manage("createsuperuser", "--username=bench", "--email=bench@example.org", "--noinput")
         manage("create_tenant", TENANT, "--member=bench")
         self.token = manage("issue_token", TENANT, "bench", "--user=bench", *(f"--scope={scope}" for scope in SCOPES))
-        self._tokens[TENANT] = self.token
+        self.tokens[TENANT] = self.token
         self.worker_key = manage("worker_key", TENANT)
         self.client = Client(self.product.url, TENANT, self.token)
-
-    @staticmethod
-    def pipeline_id(module: str) -> str:
-        return f"benchmarks.{module.replace('_', '-')}"
 
     def host(self, module: str) -> Child:
         """Build and register a pipeline, start a worker for it, and activate it."""
@@ -121,7 +74,7 @@ class ProductUnderTest:
         self.product.manage("create_tenant", tenant, "--member=bench")
         scopes = (f"--scope={scope}" for scope in SCOPES)
         token = self.product.manage("issue_token", tenant, "bench", "--user=bench", *scopes)
-        self._tokens[tenant] = token
+        self.tokens[tenant] = token
         client, descriptor = Client(self.product.url, tenant, token), self._hosted[module]
         [artifact] = descriptor.parent.glob("*.zip")
         client.upload(self.pipeline_id(module), descriptor, artifact)
@@ -188,58 +141,3 @@ class ProductUnderTest:
             if server is not None and server.child is not None:
                 found[server.child.name] = server.child
         return found
-
-    def task(self, module: str, count: int, mode: SubmissionMode, tenant: str = TENANT) -> tuple[Task, str]:
-        """Return the task of the load client and the unique prefix of its keys."""
-        prefix = f"r{next(self._rounds)}-"
-        item = f'{{"pipelineId":"{self.pipeline_id(module)}","input":{INPUT},"idempotencyKey":"{prefix}{{key}}"}}'
-        path = f"/api/v1/tenants/{tenant}/executions{':batch' if mode.batch else ''}"
-        headers = {"Authorization": f"Bearer {self._tokens[tenant]}"}
-        return Task(self.product.port, path, headers, item, count, mode.connections, mode.batch), prefix
-
-    def round(
-        self,
-        module: str,
-        count: int,
-        mode: SubmissionMode,
-        paused: Iterable[Child] = (),
-        *,
-        tenant: str = TENANT,
-    ) -> Round:
-        """Submit `count` executions and wait until all have ended. Raises `LoadError` or `LedgerError`.
-
-        The processes `paused` are frozen during the submission, so that only the submission is measured.
-        """
-        task, prefix = self.task(module, count, mode, tenant)
-        before = self.ledger.counters()
-        meter = CpuMeter(self.trees())
-        paused = list(paused)
-        for child in paused:
-            pause(child)
-        try:
-            account = load.submit(task)
-            submission = meter.read()
-        finally:
-            for child in paused:
-                resume(child)
-        self.ledger.wait_until_idle(self.pipeline_id(module))
-        cpu = submission if paused else meter.read()
-        ending = self.ledger.require_all_done(self.pipeline_id(module), prefix, account.accepted, RESULT)
-        after = self.ledger.counters()
-        return Round(
-            count,
-            ending.last - account.started,
-            account,
-            load.with_client(cpu, account),
-            after.writes - before.writes,
-            after.wal_bytes - before.wal_bytes,
-            ending.checkpoints,
-        )
-
-
-def pause(child: Child) -> None:
-    child.send(signal.SIGSTOP)
-
-
-def resume(child: Child) -> None:
-    child.send(signal.SIGCONT)

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.peer_environment import PeerRound
-from benchmarks.product_under_test import Round
+from benchmarks.running_product import Round
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -119,8 +119,8 @@ class Report:
         for line in self.failed:
             self.console.print(f"[red]Failed[/] {escape(line)}", highlight=False)
 
-    def write(self) -> Path:
-        """Write the run to a new file in `benchmarks/results`."""
+    def write(self, **more: Any) -> Path:
+        """Write the run, with `more` members, to a new file in `benchmarks/results`."""
         RESULTS.mkdir(exist_ok=True)
         at = datetime.now(UTC)
         file = RESULTS / f"{at:%Y%m%dT%H%M%SZ}-{'-'.join(self.parts)}.json"
@@ -134,6 +134,7 @@ class Report:
             "rounds": self.profiles,
             "skipped": self.skipped,
             "failed": self.failed,
+            **more,
         }
         file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         return file

@@ -2,8 +2,9 @@
 
 from benchmarks.load import NotOffered
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import THREE_STEPS, ProductUnderTest
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
+from benchmarks.running_product import THREE_STEPS
 from benchmarks.throughput import BATCH, ONE_BY_ONE, interleaved, product_rate
 
 

@@ -2,8 +2,9 @@
 
 from benchmarks.drf_peer import DrfPeer
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import THREE_STEPS, ProductUnderTest
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
+from benchmarks.running_product import THREE_STEPS
 from benchmarks.throughput import ONE_BY_ONE, Rate, interleaved, peer_rate
 
 WARM_UP = 200
@@ -16,10 +17,9 @@ def submission(report: Report, plan: Plan) -> None:
     with ProductUnderTest() as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
-        others = [child for child in product.product.children.started if child.name not in {"web", "clock"}]
 
         def ours(count: int) -> float:
-            found = product.round(THREE_STEPS, count, ONE_BY_ONE, paused=others)
+            found = product.round(THREE_STEPS, count, ONE_BY_ONE, paused=product.workers())
             report.round(name, found, submission_only=True)
             return found.submission_rate
 

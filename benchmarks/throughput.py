@@ -8,9 +8,10 @@ from benchmarks.dbos_peer import DbosPeer
 from benchmarks.load import NotOffered
 from benchmarks.peer_environment import PeerMissing, PeerRound
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import TENANT, THREE_CHECKPOINTED, THREE_STEPS, ProductUnderTest, SubmissionMode
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
 from benchmarks.restate_peer import RestatePeer
+from benchmarks.running_product import TENANT, THREE_CHECKPOINTED, THREE_STEPS, SubmissionMode
 
 # Many clients, each with one connection and one pending request.
 ONE_BY_ONE = SubmissionMode(connections=48)

@@ -2,15 +2,16 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import requests
 
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import INPUT, TENANT, THREE_STEPS, ProductUnderTest, pause, resume
+from benchmarks.processes import frozen
+from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
+from benchmarks.running_product import INPUT, TENANT, THREE_STEPS
 
 ITEMS = 1000
 FAST = "accepted from the cache"
@@ -34,7 +35,7 @@ class Batches:
 
     def rate(self, items: Items, status: int) -> float:
         """Send a batch and return its items per second. Raises `RuntimeError` unless every item has `status`."""
-        with self._others_paused():
+        with frozen(self._product.workers()):
             began = time.perf_counter()
             response = self._http.post(self._url, json={"items": items}, timeout=300)
             seconds = time.perf_counter() - began
@@ -53,17 +54,6 @@ class Batches:
         """Return new items whose admission no process has cached."""
         self._product.client.activate(self._product.pipeline_id(THREE_STEPS), "1", "for the benchmark")
         return self.items()
-
-    @contextmanager
-    def _others_paused(self) -> Iterator[None]:
-        others = [child for child in self._product.product.children.started if child.name not in {"web", "clock"}]
-        for child in others:
-            pause(child)
-        try:
-            yield
-        finally:
-            for child in others:
-                resume(child)
 
 
 def verdicts(report: Report, plan: Plan) -> None:
