@@ -9,13 +9,8 @@ from typing import Any
 
 import yaml
 
-from embedded.product import PROJECT
+from tests.docs.pages import DOCUMENTS, ROOT, text_of
 
-DOCUMENTS = sorted(
-    str(path.relative_to(PROJECT))
-    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "distributions/*/*.md")
-    for path in PROJECT.glob(pattern)
-)
 SHELLS = {"sh", "console"}
 HISTORY = ("CHANGELOG.md", "docs/adr/")
 """Documents whose sentences name commands of former versions."""
@@ -43,11 +38,6 @@ class Command:
     def options(self) -> set[str]:
         found = {word.partition("=")[0] for word in self.words[1:] if re.match(r"--?[a-zA-Z]", word)}
         return found if "--" not in self.words else found - set(self.words[self.words.index("--") :])
-
-
-@cache
-def text_of(name: str) -> str:
-    return (PROJECT / name).read_text(encoding="utf-8")
 
 
 @cache
@@ -79,13 +69,13 @@ def spans() -> list[Command]:
 def deployed() -> list[Command]:
     """The commands of the product that the files of `deploy/` and `examples/ci` run."""
     found: list[Command] = []
-    for unit in (PROJECT / "deploy" / "systemd").glob("*.service"):
+    for unit in (ROOT / "deploy" / "systemd").glob("*.service"):
         for line in re.findall(r"^ExecStart=(.+)$", unit.read_text(), re.MULTILINE):
             found += simple_commands(unit.name, line)
     for name, service in yaml.safe_load(text_of("deploy/compose.yaml"))["services"].items():
         if "coordinator" in str(service.get("image")):
             found.append(Command(f"compose.yaml: {name}", ("coordinator", *service["command"])))
-    for template in (PROJECT / "deploy" / "helm").rglob("templates/*.yaml"):
+    for template in (ROOT / "deploy" / "helm").rglob("templates/*.yaml"):
         for line in re.findall(r"^ +args: \[(.+)\]$", template.read_text(), re.MULTILINE):
             words = re.sub(r"\{\{.*?\}\}", "1", line).replace('"', "").split(", ")
             found.append(Command(template.name, ("coordinator", *words)))
@@ -103,9 +93,9 @@ def _scripts() -> Iterator[tuple[str, str]]:
     for step in re.findall(r"^RUN ((?:.*\\\n)*.*)", text_of("deploy/image/Containerfile"), re.MULTILINE):
         yield "Containerfile", step
     for folder in ("deploy/ci", "examples/ci"):
-        for path in (PROJECT / folder).rglob("*.yml"):
+        for path in (ROOT / folder).rglob("*.yml"):
             for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-                yield from ((str(path.relative_to(PROJECT)), script) for script in _scripts_in(document))
+                yield from ((str(path.relative_to(ROOT)), script) for script in _scripts_in(document))
 
 
 def _scripts_in(value: Any, name: str = "") -> Iterator[str]:

@@ -28,6 +28,7 @@ from embedded.product import BIN, PROJECT
 from pipelines.cli import main as run_pipelines
 from tests.docs import commands
 from tests.docs.commands import Command
+from tests.docs.pages import text_of
 from tests.docs.started_commands import NOT_STARTED, STARTED_BY
 
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
@@ -60,12 +61,14 @@ def test_every_command_is_started_by_a_test_or_has_a_reason() -> None:
 
 
 def test_the_tests_that_start_them_exist() -> None:
+    wrong = []
     for command, node in STARTED_BY.items():
         file, _, name = node.partition("::")
-        source = (PROJECT / "tests" / file).read_text(encoding="utf-8")
+        source = text_of(f"tests/{file}")
         functions = {each.name for each in ast.walk(ast.parse(source)) if isinstance(each, ast.FunctionDef)}
-        assert name in functions, node
-        assert re.search(rf"\b{command.split()[-1]}", source), f"{node} does not name {command}"
+        if name not in functions or not re.search(rf"\b{command.split()[-1]}", source):
+            wrong.append(f"{node} for {command}")
+    assert wrong == []
 
 
 def errors_of(command: Command, *, complete: bool) -> Iterator[str]:
@@ -158,7 +161,7 @@ def test_the_commands_of_the_product_have_their_arguments(complete: bool) -> Non
 
 
 def test_make_has_the_targets_and_variables() -> None:
-    targets, makefile = commands.targets(), commands.text_of("Makefile")
+    targets, makefile = commands.targets(), text_of("Makefile")
     for command in [*commands.fenced(), *commands.spans()]:
         if command.words[0] != "make":
             continue
@@ -208,7 +211,7 @@ def test_files_and_units_of_other_programs_exist() -> None:
                 assert list(PROJECT.glob(word)), f"{command.where}: {word}"
             if command.words[0] == "systemctl" and word.startswith("coordinator"):
                 assert (PROJECT / "deploy" / "systemd" / f"{word}.service").exists()
-    containerfile = commands.text_of("deploy/image/Containerfile")
+    containerfile = text_of("deploy/image/Containerfile")
     for command in commands.fenced():
         if "build" in command.words and "--target" in command.words:
             assert f" AS {command.words[command.words.index('--target') + 1]}\n" in containerfile
