@@ -1,5 +1,6 @@
 """deploy/compose.yaml, read by Docker Compose: valid, and each service has only its secrets."""
 
+import itertools
 import json
 import subprocess
 from functools import cache
@@ -13,6 +14,7 @@ from coordinator.run import command_of
 from coordinator.settings import env
 from embedded.product import PROJECT
 from tests.deploy.image_store import TOOLS
+from tests.docs.commands import fenced
 
 FILES = {
     "database": {"POSTGRES_PASSWORD"},
@@ -21,6 +23,7 @@ FILES = {
     "web": {"PROVENANCE_KEY"},
 }
 HOST = "coordinator.example"
+PROGRAM = TOOLS / "usr/libexec/docker/cli-plugins/docker-compose"
 PROCESSES = ("web", "control", "clock")
 MARK = "from-the-file"
 
@@ -28,8 +31,7 @@ MARK = "from-the-file"
 @cache
 def services() -> dict[str, Any]:
     """Return the services as Docker Compose understands them. Each value of a file of secrets is MARK and its name."""
-    program = TOOLS / "usr/libexec/docker/cli-plugins/docker-compose"
-    assert program.exists(), "there is no docker-compose: .ci/install-deploy-tools unpacks it"
+    assert PROGRAM.exists(), "there is no docker-compose: .ci/install-deploy-tools unpacks it"
     with TemporaryDirectory() as folder:
         secrets = Path(folder) / "secrets"
         secrets.mkdir()
@@ -38,7 +40,7 @@ def services() -> dict[str, Any]:
             (secrets / f"{name}.env").write_text("".join(f"{each}={MARK} {name}\n" for each in variables))
         (Path(folder) / "compose.yaml").write_bytes((PROJECT / "deploy" / "compose.yaml").read_bytes())
         done = subprocess.run(
-            [program, "config", "--format=json"],
+            [PROGRAM, "config", "--format=json"],
             cwd=folder,
             env={"COORDINATOR_HOST": HOST, "PATH": "/usr/bin"},
             capture_output=True,
@@ -122,9 +124,18 @@ def test_web_and_control_worker_share_the_artifact_store() -> None:
         assert services()[process]["environment"]["ARTIFACT_ROOT"].startswith(volume["target"])
 
 
+def test_the_documented_commands_have_their_options() -> None:
+    documented = [command for command in fenced() if command.words[:2] == ("docker", "compose")]
+    assert documented
+    for command in documented:
+        _, _, name, *words = command.words
+        done = subprocess.run([PROGRAM, name, "--help"], capture_output=True, text=True, check=True)
+        own = itertools.takewhile(lambda word: word not in services(), words)
+        assert all(f"{word} " in done.stdout for word in own if word.startswith("-")), command
+
+
 def test_a_missing_host_name_is_refused() -> None:
-    program = TOOLS / "usr/libexec/docker/cli-plugins/docker-compose"
-    command: list[str | Path] = [program, "--file", PROJECT / "deploy" / "compose.yaml", "config"]
+    command: list[str | Path] = [PROGRAM, "--file", PROJECT / "deploy" / "compose.yaml", "config"]
     done = subprocess.run(command, env={"PATH": "/usr/bin"}, capture_output=True, text=True)
     assert done.returncode != 0
     assert "set it to the public host name" in done.stderr
