@@ -66,7 +66,7 @@ NOT_STARTED: Final = {
     "helm": "needs a cluster",
     "install": "changes /etc",
     "kubectl": "needs a cluster",
-    "make check": "runs by itself",
+    "make check": "runs before the tests",
     "make clean": "would remove the environment of the tests",
     "make format": "would change the checkout",
     "make screenshots": "needs a browser, and has no result to check",

@@ -111,8 +111,8 @@ def _errors_of_client(words: Sequence[str], *, complete: bool) -> Iterator[str]:
         found = found.commands[name]
         context = found.make_context(name, [], parent=context, resilient_parsing=True)
     known = {option for parameter in found.get_params(context) for option in parameter.opts}
-    given = {word.partition("=")[0] for word in rest if word.startswith("-")}
-    yield from (f"no option {name}" for name in given - known)
+    passed = {word.partition("=")[0] for word in rest if word.startswith("-")}
+    yield from (f"no option {name}" for name in passed - known)
     if complete:
         required = [each for each in found.params if each.param_type_name == "argument" and each.required]
         if len([word for word in rest if not word.startswith("-")]) < len(required):
