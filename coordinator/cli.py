@@ -4,6 +4,7 @@ import os
 import sys
 
 from coordinator.command_line.words import WORDS
+from coordinator.command_settings import fill_in
 
 
 def main() -> None:
@@ -15,6 +16,7 @@ def main() -> None:
         return
     from django.core.management import execute_from_command_line
 
+    fill_in(sys.argv[1:])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
     if sys.argv[1:2] == ["run"]:
         from coordinator.run import run  # needs Django's settings

@@ -17,6 +17,7 @@ PROGRAMS = {"granian": "granian.cli.entrypoint", "celery": "celery.__main__.main
 """The programs, and the functions that run them."""
 GRANIAN = ("granian", "--interface=wsgi", "coordinator.wsgi:application")
 GRANIAN_LOGGING = Path(__file__).with_name("granian-logging.json")
+FILE_SCHEDULER = "coordinator.monitoring.loops:FileScheduler"
 WEB_OPTIONS = (
     # Most threads only wait for request bodies. WEB_SLOTS is the number of requests handled at once.
     "--blocking-threads=544",
@@ -78,9 +79,8 @@ def _declare_clock(parser: argparse.ArgumentParser) -> None:
 
 
 def _clock(options: argparse.Namespace) -> list[str]:
-    # All jobs are idempotent and frequent, so a clock that forgets when they ran last does no harm.
-    kept = f"--schedule={options.schedule}" if options.schedule else "--scheduler=celery.beat:Scheduler"
-    return [*_celery("beat"), kept, "--pidfile="]
+    file = [f"--schedule={options.schedule}", f"--scheduler={FILE_SCHEDULER}"] if options.schedule else []
+    return [*_celery("beat"), "--pidfile=", *file]
 
 
 PROCESSES = {

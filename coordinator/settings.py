@@ -13,6 +13,7 @@ from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
 from foundation.env import Environment
 from foundation.telemetry import logs
+from foundation.telemetry.liveness import LONGEST_SILENCE
 from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
 from wire.broker import sentinel
@@ -401,6 +402,9 @@ env.require(
     not REDIS_CA_FILE or uses_tls(REDIS_URL),
     "REDIS_CA_FILE requires a REDIS_URL that begins with rediss:// or sentinels://",
 )
+LIVENESS_SECONDS = env.number("LIVENESS_SECONDS", LONGEST_SILENCE, least=1)
+# The longest time between two turns of a main loop that works.
+BEAT_SECONDS = LIVENESS_SECONDS / 12
 BROKER_TLS = tls_options(REDIS_URL, REDIS_CA_FILE)
 BROKER_TIMEOUTS = {"socket_connect_timeout": 2, "socket_timeout": 10}
 CELERY_BROKER_URL = kombu_url(REDIS_URL)
@@ -409,7 +413,8 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
-CELERY_BEAT_SCHEDULER = "coordinator.monitoring.loops:BeatingScheduler"
+CELERY_BEAT_SCHEDULER = "coordinator.monitoring.loops:MemoryScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = BEAT_SECONDS
 # The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
 CELERY_WORKER_CONCURRENCY = 12
 CELERY_TASK_ACKS_LATE = True

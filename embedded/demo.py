@@ -193,7 +193,7 @@ class Demo:
         self.console.print(table)
 
     def stay(self) -> None:
-        """Print how to log in. On a terminal, keep everything running until Ctrl-C."""
+        """Print how to log in, and keep everything running until Ctrl-C."""
         self.console.print(
             f"\nAdmin: [b]{self.product.url}/admin/[/]  user [b]{USER}[/]  password [b]{self.password}[/]"
         )
@@ -201,8 +201,6 @@ class Demo:
         self.console.print(
             f"Metrics: [b]curl -H 'Authorization: Bearer {self.metrics_token}' {self.product.url}/metrics[/]"
         )
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            return
         with self.environment_file():
             self.console.print(f"To run your own workers and requests in another terminal: [b]source {ENVIRONMENT}[/]")
             self.console.print("Press Ctrl-C to stop everything.")
@@ -246,7 +244,9 @@ def main() -> int:
             demo.say("PostgreSQL and Valkey run")
             demo.run()
             done = True
-            demo.stay()
+            if sys.stdin.isatty():
+                demo.stay()
+        console.print("The demo is complete and stopped. On a terminal, it runs until Ctrl-C, so that you can log in.")
     except (DemoError, ChildError) as error:
         console.print(f"[red]The demo failed:[/] {escape(str(error))}")
         return 1

@@ -114,7 +114,7 @@ class Product:
         return self._start(name, "coordinator", "run", "control", f"--name={name}", *options)
 
     def start_clock(self) -> Child:
-        return self._start("clock", "coordinator", "run", "clock", f"--schedule={self.folder / 'clock'}")
+        return self._start("clock", "coordinator", "run", "clock")
 
     def start_worker(
         self,

@@ -3,11 +3,10 @@
 from typing import Any
 
 from celery import bootsteps
-from celery.beat import PersistentScheduler
+from celery.beat import PersistentScheduler, Scheduler
+from django.conf import settings
 
 from coordinator.monitoring.process import liveness
-
-BEAT_SECONDS = 5.0
 
 
 class LoopBeats(bootsteps.StartStopStep):
@@ -22,7 +21,7 @@ class LoopBeats(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         liveness.end_wait()
-        self._timer = parent.timer.call_repeatedly(BEAT_SECONDS, liveness.beat)
+        self._timer = parent.timer.call_repeatedly(settings.BEAT_SECONDS, liveness.beat)
 
     def stop(self, parent: Any) -> None:
         """Celery also calls this when it loses the connection."""
@@ -34,10 +33,11 @@ class LoopBeats(bootsteps.StartStopStep):
     terminate = stop
 
 
-class BeatingScheduler(PersistentScheduler):
+class MemoryScheduler(Scheduler):
     """The scheduler of the clock. It beats at each tick, and waits until it has connected to the broker once.
 
-    Later it sends without waiting: a message that the broker refuses is an error in the log.
+    Later it sends without waiting: a message that the broker refuses is an error in the log. It forgets when the jobs
+    ran last. That does no harm, because all of them are frequent and safe to repeat.
     """
 
     def tick(self, *arguments: Any, **options: Any) -> Any:
@@ -46,3 +46,7 @@ class BeatingScheduler(PersistentScheduler):
             return super().tick(*arguments, **options)
         with liveness.waiting():
             return super().tick(*arguments, **options)
+
+
+class FileScheduler(MemoryScheduler, PersistentScheduler):
+    """A scheduler that keeps the last run of each job in a file."""

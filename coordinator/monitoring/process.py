@@ -13,7 +13,7 @@ from foundation.telemetry.endpoint import Endpoint, Monitored
 from foundation.telemetry.exposition import Exposition, Readings
 from foundation.telemetry.liveness import Liveness
 
-liveness: Final = Liveness()
+liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)
 """The main loop of this process. A web process has none that could hang as a whole, so it always waits."""
 exposition: Final = Exposition(gauges.read)
 

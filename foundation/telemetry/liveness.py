@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-LONGEST_SILENCE: Final = 60.0
-"""Seconds without a beat after which a loop counts as hanging."""
+LONGEST_SILENCE: Final = 60
+"""Seconds without a beat after which a loop counts as hanging, unless another value is configured."""
 
 
 class Liveness:
@@ -16,8 +16,11 @@ class Liveness:
     So an outage of the broker causes no restarts.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, longest_silence: float = LONGEST_SILENCE
+    ) -> None:
         self._clock = clock
+        self._longest_silence = longest_silence
         self._lock = threading.Lock()
         self._beaten_at = clock()
         self._waits = 0
@@ -49,4 +52,4 @@ class Liveness:
         return 0.0 if self._waits else self._clock() - self._beaten_at
 
     def is_alive(self) -> bool:
-        return self.silent_seconds <= LONGEST_SILENCE
+        return self.silent_seconds <= self._longest_silence

@@ -28,13 +28,6 @@ def test_a_control_worker_serves_all_queues_unless_some_are_named() -> None:
     assert {"--queues=rest,webhooks", "--concurrency=32", "--hostname=slow@%h"} <= set(chosen)
 
 
-def test_the_clock_writes_no_file_unless_it_is_named() -> None:
-    assert {"--pidfile=", "--scheduler=celery.beat:Scheduler"} <= set(command_of(["clock"]))
-    kept = command_of(["clock", "--schedule=/var/lib/coordinator/clock"])
-    assert "--schedule=/var/lib/coordinator/clock" in kept
-    assert not [option for option in kept if option.startswith("--scheduler")]
-
-
 @override_settings(LOG_LEVEL="WARNING")
 def test_celery_logs_at_the_level_of_the_settings() -> None:
     assert "--loglevel=WARNING" in command_of(["control"])

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import typer.main
@@ -11,8 +10,9 @@ from django.core.management import get_commands
 from coordinator.command_line.app import tree
 from coordinator.command_line.errors import MEANING
 from coordinator.command_line.words import WORDS
+from tests.docs.pages import text_of
 
-PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+PAGE = text_of("docs/command-line.md")
 ROW = re.compile(r"^\| `coordinator ([^`]+)` \| (.+) \|$", re.MULTILINE)
 
 

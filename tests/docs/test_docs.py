@@ -1,21 +1,17 @@
 """The documentation agrees with the code: settings, errors, findings, and links between pages."""
 
 import re
-from pathlib import Path
+from functools import cache
 
-import pytest
-from django.core.management import get_commands
-
-from coordinator.command_line.words import WORDS
 from coordinator.settings import env
 from executions import errors as executions_errors  # noqa: F401 - its errors are looked up below
 from foundation.api.problem import FRAMEWORK
 from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
+from tests.docs.pages import DOCUMENTS, ROOT, text_of
 from wire.documents import shape
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)")
 FINDING = re.compile(
     r'"((?:DOCUMENT|DESCRIPTOR|CONTRACT|COMPOSITION|IDENTITY|ARTIFACT|ARCHIVE|UPLOAD|IMAGE|MAVEN'
     r'|ATTACHMENT|ENVELOPE|SIGNATURE|PROVENANCE|SBOM|COMPILED_TRUTH|IMPORTS|STEP|CAPABILITY)_[A-Z0-9_]+)"'
@@ -26,7 +22,7 @@ SHAPED = ("DESCRIPTOR", "CONTRACT", "ATTACHMENT")
 
 def table_rows(page: str) -> list[list[str]]:
     """Return the cells of every table row whose first cell is code."""
-    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    lines = text_of(f"docs/{page}").splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
 
 
@@ -56,7 +52,7 @@ def test_every_finding_is_documented_and_every_documented_finding_exists() -> No
     sources = [
         file
         for folder in ("releases", "wire/archive", "wire/documents", "wire/release", "coordinator")
-        for file in (DOCS.parent / folder).rglob("*.py")
+        for file in (ROOT / folder).rglob("*.py")
         if file.parent.name != "models"
     ]
     named = {code for source in sources for code in FINDING.findall(source.read_text(encoding="utf-8"))}
@@ -67,34 +63,18 @@ def test_every_finding_is_documented_and_every_documented_finding_exists() -> No
     assert documented == (named | shaped) - raised - env.declared.keys()
 
 
-PAGES = sorted(
-    str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
-)
-
-
-def anchors(page: Path) -> set[str]:
+@cache
+def anchors(page: str) -> set[str]:
     """Return the anchors of the headings of a page, in GitHub's form."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_links_between_pages_lead_to_existing_files_and_headings(page: str) -> None:
-    path = ROOT / page
-    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)", path.read_text(encoding="utf-8")):
-        linked = path.parent / target if target else path
-        assert linked.exists(), target
-        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
-
-
-def commands(text: str) -> set[str]:
-    """Return the names of the management commands in the code of a page, at the start of a line or a span."""
-    code = re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL)
-    call = re.compile(r"^[`\s]*(?:[A-Z_]+=\S+ )?coordinator ([a-z_]+)", re.MULTILINE)
-    return {name for part in code for name in call.findall(part)}
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_documented_command_exists(page: str) -> None:
-    assert commands((ROOT / page).read_text(encoding="utf-8")) <= {"help", "run", *WORDS, *get_commands()}
+def test_links_between_pages_lead_to_existing_files_and_headings() -> None:
+    dead = []
+    for page in DOCUMENTS:
+        for target, anchor in LINK.findall(text_of(page)):
+            linked = (ROOT / page).parent.joinpath(target).resolve() if target else ROOT / page
+            if not linked.exists() or (anchor and anchor not in anchors(str(linked.relative_to(ROOT)))):
+                dead.append(f"{page}: {target}#{anchor}")
+    assert dead == []

@@ -5,9 +5,10 @@ import re
 import subprocess
 from pathlib import Path
 
-from embedded.product import BIN, PROJECT
+from embedded.product import BIN
+from tests.docs.pages import text_of
 
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+README = text_of("README.md")
 
 
 def test_the_pipeline_of_the_readme_is_built_and_released(tmp_path: Path) -> None:

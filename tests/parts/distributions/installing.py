@@ -17,6 +17,15 @@ def build_wheel(package: str, out: Path) -> Path:
     return wheel
 
 
+def copy_checkout(folder: Path) -> None:
+    """Copy the files of the repository into a new folder."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, folder / name)
+
+
 def empty_environment(folder: Path) -> Path:
     """Create a virtual environment that holds nothing; return its Python."""
     _uv("venv", "--python", sys.executable, folder)

@@ -1,5 +1,6 @@
 """A control worker and a clock on their own: metrics, probes, reports, and an outage of the broker."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGTERM
@@ -10,7 +11,7 @@ import requests
 
 from coordinator.models import Process
 from embedded.children import Child, free_port
-from embedded.product import Product
+from embedded.product import BIN, Product
 from embedded.valkey import Valkey
 from releases.artifacts.store.local import LocalArtifactStore
 from tests.database_template import connected_to, database
@@ -35,11 +36,16 @@ def alone(running: RunningProduct, valkey: Valkey, tmp_path: Path) -> Iterator[P
         product.stop()
 
 
+COMMANDS = {"control": ["control"], "clock": ["clock"], "clock with a file": ["clock", "--schedule=last-runs"]}
+
+
 def started(product: Product, kind: str) -> tuple[Child, str]:
     """Start a process with a metrics port. Return it and its address."""
     port = str(free_port())
     product.environment["METRICS_PORT"] = port
-    child = product.start_clock() if kind == "clock" else product.start_control_worker()
+    child = product.children.start(
+        kind, [BIN / "coordinator", "run", *COMMANDS[kind]], environment=product.environment, directory=product.folder
+    )
     url = f"http://127.0.0.1:{port}"
     eventually(lambda: answers(f"{url}/live"), seconds=60, what=f"the port of the {kind}")
     return child, url
@@ -83,6 +89,18 @@ def test_a_control_worker_and_a_clock_tell_how_they_are(alone: Product, valkey: 
         child.send(SIGTERM)
         child.wait(60)
     assert rows() == set(), "both ended in order"
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_process_that_works_stays_alive(alone: Product, kind: str) -> None:
+    silence = 2.0
+    alone.environment["LIVENESS_SECONDS"] = str(silence)
+    _, url = started(alone, kind)
+    process = kind.split()[0]
+    eventually(lambda: rows() == {process}, seconds=60, what="the report")
+    time.sleep(2 * silence)
+    eventually(lambda: answers(f"{url}/live"), seconds=10, what="a turn of the main loop")
+    assert alone.manage("probe", process) == "UP"
 
 
 def test_a_port_that_is_in_use_ends_the_process(alone: Product) -> None:

@@ -1,4 +1,4 @@
-"""Which exact code ran this? The signed answer of the running product, checked with the command of the guide."""
+"""Which exact code ran this? `pipelines verify-provenance` of the guide checks the signed answer of the product."""
 
 import json
 import os

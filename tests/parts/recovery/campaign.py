@@ -23,6 +23,7 @@ from typing import Any
 
 import psycopg
 
+import tests.standalone  # noqa: F401 - this module is also a program
 from executions.models.states import TERMINAL
 from tests.building import build
 from tests.hostile.expected import PIPELINE as HOSTILE_SOURCE

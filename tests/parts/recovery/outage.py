@@ -11,6 +11,7 @@ from typing import Any
 
 from redis import Redis
 
+import tests.standalone  # noqa: F401 - this module is also a program
 from executions.models.states import TERMINAL
 from tests.building import build, eventually
 from tests.parts.recovery.cluster import Cluster

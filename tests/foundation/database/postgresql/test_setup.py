@@ -24,6 +24,9 @@ class Installation:
         self.cluster = cluster
         servers = {"DATABASE_URL": cluster.superuser_url(DATABASE), "REDIS_URL": "redis://127.0.0.1:1/0"}
         self._product = Product(folder, servers, {"DATABASE_APPLICATION_ROLE": APPLICATION})
+        documented = {"DATABASE_URL", "DATABASE_APPLICATION_ROLE"}
+        kept = {"PATH", "PYTHONPATH", *documented}
+        self._product.environment = {name: self._product.environment[name] for name in kept}
 
     def set_up(self, *options: str, **environment: str) -> str:
         return self._product.manage("setup_database", f"--owner={OWNER}", *options, **environment)
