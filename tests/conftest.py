@@ -24,6 +24,7 @@ from tests.database_template import connected_to, database, template
 from tests.race_database import race_database
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
+from tests.scheduling import pytest_collection_modifyitems
 from tests.servers import FOLDER, NUMBER, ordinary_url
 from tests.world import module_world
 from wire.documents.descriptor import descriptor_from_json

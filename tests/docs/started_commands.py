@@ -8,6 +8,7 @@ from typing import Final
 BACKUP = (
     "parts/recovery/test_backup.py::test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installation"
 )
+)
 KEYS = "parts/product/test_worker_key_rotation.py::installation"
 SET_UP = "foundation/database/postgresql/test_setup.py::installation"
 WHEELS = "parts/distributions/test_documented_installation.py::test_the_wheels_are_built_and_installed_as_documented"
@@ -31,7 +32,8 @@ STARTED_BY: Final = {
     "coordinator run control": "parts/product/test_monitoring.py::test_a_process_that_works_stays_alive",
     "coordinator run web": "parts/web/test_processes.py::test_a_killed_process_is_replaced",
     "coordinator setup_database": SET_UP,
-    "coordinator sweep_artifacts": "parts/product/test_pgbouncer.py::test_the_whole_journey_of_a_release_and_its_executions",
+    "coordinator sweep_artifacts": "parts/product/test_pgbouncer.py::"
+    "test_the_whole_journey_of_a_release_and_its_executions",
     "coordinator verify_audit": BACKUP,
     "coordinator worker_key": KEYS,
     "make bench": PROGRAMS,
@@ -50,7 +52,8 @@ STARTED_BY: Final = {
     "pipelines release": README,
     "pipelines verify-provenance": "parts/product/test_provenance.py::"
     "test_the_code_of_an_execution_is_proven_with_the_commands_of_the_guide",
-    "pipelines verify-release": "parts/product/test_located_release.py::test_a_release_is_verified_published_and_executed",
+    "pipelines verify-release": "parts/product/test_located_release.py::"
+    "test_a_release_is_verified_published_and_executed",
     "pipelines worker": "parts/distributions/test_durable_pipelines.py::test_it_builds_releases_and_hosts_a_pipeline",
     "python -m pip": WHEELS,
     "python -m pipelines": PROGRAMS,
