@@ -8,7 +8,6 @@ from typing import Final
 BACKUP = (
     "parts/recovery/test_backup.py::test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installation"
 )
-)
 KEYS = "parts/product/test_worker_key_rotation.py::installation"
 SET_UP = "foundation/database/postgresql/test_setup.py::installation"
 WHEELS = "parts/distributions/test_documented_installation.py::test_the_wheels_are_built_and_installed_as_documented"
