@@ -17,7 +17,7 @@ UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing-and-sign-nothi
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Install the product and the servers of the demo into .venv (the other targets add their tools)
+setup: ## Install the product and the servers of the demo into .venv (other targets add their tools)
 	@./bootstrap
 
 demo: setup ## Start everything on this machine and run the demo
