@@ -1,4 +1,4 @@
-"""Fixtures: the stores on Google Cloud Storage and Azure Blob Storage, each with a server that stands for the service."""
+"""Fixtures: the stores on Google Cloud Storage and Azure Blob Storage, each on an emulator of the service."""
 
 from pathlib import Path
 
