@@ -39,7 +39,8 @@ test: ## Run every test against real servers, and ten mutants; PYTEST_ARGS='-k p
 	$(if $(filter file,$(origin PYTEST_ARGS)),@$(BIN)/python -m tests.mutants --today)
 
 mutants: ## Try small faults, which the tests must notice; MUTANTS='locks-3 api' chooses (docs/mutants.md)
-	@./bootstrap test
+	@./bootstrap test stores
+	@.ci/install-azurite
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 recovery: ## Kill processes at random under load and judge what became of it; SEED=7 EXECUTIONS=500
