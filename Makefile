@@ -17,13 +17,14 @@ UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing-and-sign-nothi
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Install everything into .venv (the other targets do it too)
+setup: ## Install the product and the servers of the demo into .venv (other targets add their tools)
 	@./bootstrap
 
 demo: setup ## Start everything on this machine and run the demo
 	@$(BIN)/python -m embedded.demo
 
-test: setup ## Run every test against real servers, and ten mutants; PYTEST_ARGS='-k pin' chooses
+test: ## Run every test against real servers, and ten mutants; PYTEST_ARGS='-k pin' chooses
+	@./bootstrap test browser clients deploy schemathesis stores upgrade
 	@.ci/install-chromium
 	@.ci/install-archive-readers
 	@.ci/install-nginx
@@ -37,20 +38,26 @@ test: setup ## Run every test against real servers, and ten mutants; PYTEST_ARGS
 	@# A run of chosen tests proves nothing about the tests of these.
 	$(if $(filter file,$(origin PYTEST_ARGS)),@$(BIN)/python -m tests.mutants --today)
 
-mutants: setup ## Try small faults, which the tests must notice; MUTANTS='locks-3 api' chooses (docs/mutants.md)
+mutants: ## Try small faults, which the tests must notice; MUTANTS='locks-3 api' chooses (docs/mutants.md)
+	@./bootstrap test stores
+	@.ci/install-azurite
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
-recovery: setup ## Kill processes at random under load and judge what became of it; SEED=7 EXECUTIONS=500
+recovery: ## Kill processes at random under load and judge what became of it; SEED=7 EXECUTIONS=500
+	@./bootstrap test
 	@$(BIN)/python -m tests.parts.recovery.campaign $(if $(SEED),--seed $(SEED)) $(if $(EXECUTIONS),--executions $(EXECUTIONS))
 
-bench: setup ## Measure the product against its peers, or AGAINST=COMMIT; PART='batch growth' chooses (see docs/performance.md)
+bench: ## Measure the product against its peers, or AGAINST=COMMIT; PART='batch growth' chooses (see docs/performance.md)
+	@./bootstrap test
 	@$(BIN)/python -m benchmarks $(PART) $(if $(AGAINST),--against '$(AGAINST)') $(BENCH_ARGS)
 
-screenshots: setup ## Take pictures of every page of the admin, into screenshots/
+screenshots: ## Take pictures of every page of the admin, into screenshots/
+	@./bootstrap test browser
 	@.ci/install-chromium
 	@$(BIN)/python -m pytest -q tests/parts/browser/screenshots.py
 
-check: setup ## Format, lint, types, layers, migrations, settings, lock file, dependencies, security
+check: ## Format, lint, types, layers, migrations, settings, lock file, dependencies, security
+	@./bootstrap check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m tests.public_names
@@ -65,7 +72,8 @@ check: setup ## Format, lint, types, layers, migrations, settings, lock file, de
 	$(BIN)/deptry wire pipelines --config distributions/durable-pipelines/pyproject.toml
 	PATH="$$PWD/.boot/bin:$$PATH" UV_PYTHON_DOWNLOADS=never uv lock -q --check
 
-format: setup ## Format the code and mend what ruff can mend
+format: ## Format the code and mend what ruff can mend
+	@./bootstrap check
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 

@@ -1,51 +1,52 @@
 """Prints `uv.lock` as requirements with hashes for pip, for machines without uv.
 
-`python embedded/locked_requirements.py uv.lock > FILE` needs nothing but Python 3.11 and its pip,
+`python embedded/locked_requirements.py uv.lock [GROUP…] > FILE` needs nothing but Python 3.11 and its pip,
 because it runs before anything is installed. Only what applies to this interpreter and platform is printed.
 """
 
 import importlib
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 Package = dict[str, Any]
+EXTRA = "embedded"
+"""The extra of the workspace's packages that every environment has."""
 
 
-def requirements(lock: dict[str, Any]) -> Iterator[str]:
+def requirements(lock: dict[str, Any], groups: Collection[str]) -> Iterator[str]:
     """One requirement with its hashes for each package that `needed` returns."""
-    for package in needed(lock["package"]):
+    for package in needed(lock["package"], groups):
         files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
         hashes = " ".join(f"--hash={file['hash']}" for file in files)
         yield f"{package['name']}=={package['version']} {hashes}"
 
 
-def needed(packages: list[Package]) -> list[Package]:
-    """The locked packages that the workspace's own packages, their extras and their groups need, sorted by name.
+def needed(packages: list[Package], groups: Collection[str]) -> list[Package]:
+    """The locked packages that the workspace's own packages with `EXTRA` and these groups need, sorted by name.
 
     Packages that only another Python version or platform needs are left out, and so are the workspace's own.
     """
     by_name: dict[str, list[Package]] = {}
     for package in packages:
         by_name.setdefault(package["name"], []).append(package)
-    own = {package["name"]: package for package in packages if "editable" in package["source"]}
     waiting: list[Package] = []
-    for project in own.values():
-        waiting += project.get("dependencies", [])
-        for more in ("optional-dependencies", "dev-dependencies"):
-            for group in project.get(more, {}).values():
-                waiting += group
+    for own in filter(is_own, packages):
+        waiting.append({"name": own["name"], "extra": [EXTRA]})
+        for group in groups:
+            waiting += own.get("dev-dependencies", {}).get(group, [])
     found: dict[str, Package] = {}
     followed: set[tuple[str, str]] = set()
     while waiting:
         edge = waiting.pop()
-        if edge["name"] in own or not applies(edge.get("marker")):
+        if not applies(edge.get("marker")):
             continue
         package = chosen(by_name[edge["name"]], edge.get("version"))
-        found[package["name"]] = package
+        if not is_own(package):
+            found[package["name"]] = package
         for extra in ["", *edge.get("extra", [])]:
             if (package["name"], extra) not in followed:
                 followed.add((package["name"], extra))
@@ -55,6 +56,11 @@ def needed(packages: list[Package]) -> list[Package]:
                     else package.get("dependencies", [])
                 )
     return [found[name] for name in sorted(found)]
+
+
+def is_own(package: Package) -> bool:
+    """Whether the workspace holds the package."""
+    return "editable" in package["source"]
 
 
 def chosen(versions: list[Package], version: str | None) -> Package:
@@ -72,4 +78,4 @@ def applies(marker: str | None) -> bool:
 
 
 if __name__ == "__main__":
-    print("\n".join(requirements(tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))))
+    print("\n".join(requirements(tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), sys.argv[2:])))

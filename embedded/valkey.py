@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit, urlunsplit
 
 from redis import Redis
 
 from embedded.children import Child, ChildError, free_port
 from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
+from wire.broker_url import with_credentials
 
 _READY_SECONDS = 30.0
 OWNER = "owner"
@@ -143,8 +143,7 @@ def worker_url(owner_url: str, tenant: str, broker_url: str = "") -> str:
     with Redis.from_url(owner_url) as client:
         client.execute_command("ACL", "SETUSER", user, *enable([password]), *worker_rules(tenant))
         client.execute_command("ACL", "SAVE")
-    server = urlsplit(broker_url or owner_url)
-    return urlunsplit(server._replace(netloc=f"{user}:{password}@{server.netloc.rpartition('@')[2]}"))
+    return with_credentials(broker_url or owner_url, f"{user}:{password}")
 
 
 def _binary() -> Path:

@@ -7,12 +7,14 @@ and the last number is the database. User and password are those of the broker. 
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 SCHEMES = {"sentinel": False, "sentinels": True}
 """The schemes, and whether the connections to Sentinels and servers use TLS."""
 FORM = "must be a sentinel://user:password@host:port,host:port/name/number or sentinels:// URL, without a query"
-_PATH = re.compile(r"/([A-Za-z0-9._-]{1,100})/([0-9]{1,3})")
+# Not `urlsplit`: newer versions of Python reject lists of hosts that contain an IPv6 address.
+_URL = re.compile(r"(sentinels?)://(?:([^/?#]*)@)?([^/?#@]*)/([A-Za-z0-9._-]{1,100})/([0-9]{1,3})")
+_CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#]*@)?")
 _HOST = re.compile(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?")
 _PORT = 26379
 
@@ -40,18 +42,22 @@ def uses_tls(url: str) -> bool:
 
 def parse_sentinel(url: str) -> SentinelUrl:
     """Return the parts of the URL. Raises `ValueError`; its message contains no part of the URL."""
-    parts = urlsplit(url)
-    credentials, _, addresses = parts.netloc.rpartition("@")
-    user, _, password = credentials.partition(":")
-    path = _PATH.fullmatch(parts.path)
-    hosts = [_HOST.fullmatch(address) for address in addresses.split(",")]
-    if parts.scheme not in SCHEMES or path is None or "?" in url or "#" in url:
+    parts = _URL.fullmatch(url)
+    if parts is None:
         raise ValueError(FORM)
+    scheme, credentials, addresses, name, database = parts.groups(default="")
+    user, _, password = credentials.partition(":")
+    hosts = [_HOST.fullmatch(address) for address in addresses.split(",")]
     found = [(host[1] or host[2], int(host[3] or _PORT)) for host in hosts if host]
     if len(found) < len(hosts) or not all(0 < port < 65536 for _, port in found):
         raise ValueError(FORM)
     decoded = (unquote(user) or None, unquote(password) or None)
-    return SentinelUrl(tuple(found), path[1], int(path[2]), *decoded, SCHEMES[parts.scheme])
+    return SentinelUrl(tuple(found), name, int(database), *decoded, SCHEMES[scheme])
+
+
+def with_credentials(url: str, credentials: str) -> str:
+    """Return the broker's URL with `user:password` in the place of its own, if it has any."""
+    return _CREDENTIALS.sub(lambda _: f"{credentials}@", url, count=1)
 
 
 def kombu_url(url: str) -> str:
@@ -59,6 +65,6 @@ def kombu_url(url: str) -> str:
     if not is_sentinel(url):
         return url
     found = parse_sentinel(url)
-    credentials, at, _ = urlsplit(url).netloc.rpartition("@")
+    credentials, at, _ = url.partition("://")[2].rpartition("@")
     hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts)
     return ";".join(f"sentinel://{credentials}{at}{host}/{found.database}" for host in hosts)

