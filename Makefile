@@ -6,16 +6,14 @@ BIN := .venv/bin
 PRODUCT := coordinator interop alerts executions releases tenancy embedded foundation pipelines wire
 # A run starts hundreds of Python processes. Without bytecode, each compiles what it imports.
 unexport PYTHONDONTWRITEBYTECODE
-# Processes that share the servers that the run starts: one more than two cores, because many tests mostly wait.
-PYTEST_ARGS ?= -n 3
 # Enough for Django to load its settings. Nothing listens there: these checks need no server.
 UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing-and-sign-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:1/nothing REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help setup demo test mutants recovery bench screenshots check format clean
+.PHONY: help setup demo test test-all mutants recovery bench screenshots check format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the product and the servers of the demo into .venv (other targets add their tools)
 	@./bootstrap
@@ -23,20 +21,14 @@ setup: ## Install the product and the servers of the demo into .venv (other targ
 demo: setup ## Start everything on this machine and run the demo
 	@$(BIN)/python -m embedded.demo
 
-test: ## Run every test against real servers, and ten mutants; PYTEST_ARGS='-k pin' chooses
-	@./bootstrap test browser clients deploy schemathesis stores upgrade
+test: ## Prove every promise of the product in ten minutes, with the costs and ten mutants
+	@./bootstrap test browser
 	@.ci/install-chromium
-	@.ci/install-archive-readers
-	@.ci/install-nginx
-	@.ci/install-pgbouncer
-	@.ci/install-promtool
-	@.ci/install-deploy-tools
-	@.ci/install-registry
-	@.ci/install-typescript
-	@.ci/install-azurite
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
-	@# A run of chosen tests proves nothing about the tests of these.
-	$(if $(filter file,$(origin PYTEST_ARGS)),@$(BIN)/python -m tests.mutants --today)
+	@$(BIN)/python -m tests
+
+test-all: ## Run the other tests in parts; PART='browser deploy' chooses
+	@./bootstrap test
+	@$(BIN)/python -m tests $(or $(PART),all)
 
 mutants: ## Try small faults, which the tests must notice; MUTANTS='locks-3 api' chooses (docs/mutants.md)
 	@./bootstrap test stores

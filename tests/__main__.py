@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from tests.part import PARTS, Part, part_of_the_day
@@ -51,10 +51,10 @@ def run_part(name: str, part: Part) -> int:
     if part.root and os.geteuid() != 0:
         print(f"Part {name} needs root on Debian: {part.root}.", file=sys.stderr)
         return 1
-    for command in (["./bootstrap", *part.groups], *([f".ci/{tool}"] for tool in part.tools)):
+    for command in (["./bootstrap", "test", *part.groups], *([f".ci/{tool}"] for tool in part.tools)):
         subprocess.run(command, check=True)
     with measured(f"part {name}"):
-        return _failed(*part.command)
+        return _failed(*part.command, environment=part.environment)
 
 
 @contextmanager
@@ -72,8 +72,9 @@ def _cpu_seconds() -> float:
     return children.ru_utime + children.ru_stime
 
 
-def _failed(*module: str) -> int:
-    return subprocess.run([sys.executable, "-m", *module], check=False).returncode
+def _failed(*module: str, environment: Mapping[str, str] | None = None) -> int:
+    variables = {**os.environ, **(environment or {})}
+    return subprocess.run([sys.executable, "-m", *module], env=variables, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tests.artifact_stores import use_local
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database, template
 from tests.race_database import race_database
+from tests.repetition import EXAMPLES
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
 from tests.scheduling import pytest_collection_modifyitems
@@ -41,9 +42,9 @@ OWN_DATABASES = {connection.settings_dict["NAME"], f"test_{NUMBER}"}
 
 # A busy machine is slow, which is not a fault of the code.
 hypothesis.settings.register_profile(
-    "without_deadline", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "tests", max_examples=EXAMPLES, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.load_profile("without_deadline")
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

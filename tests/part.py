@@ -2,35 +2,75 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part. `command` is run as `python -m`, after `bootstrap` has installed the groups and each tool of `.ci`."""
+    """A part of `make test-all`."""
 
     proves: str
     command: Sequence[str]
-    groups: Sequence[str] = ("test",)
+    """What to run, as `python -m`."""
+    groups: Sequence[str] = ()
+    """The groups that `bootstrap` installs before, besides `test`."""
     tools: Sequence[str] = ()
+    """The scripts of `.ci` that install further tools."""
     root: str = ""
-    """Why the part needs root. Empty: any user may run it."""
+    """Why the part needs root on Debian. Empty: any user may run it."""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def _tests(folder: str) -> Sequence[str]:
-    return ("pytest", "-n", "2", "--durations=10", f"tests/parts/{folder}")
+def _tests(*folders: str) -> Sequence[str]:
+    return ("pytest", "-n", "2", "--durations=10", *(f"tests/{folder}" for folder in folders))
 
 
 PARTS: Mapping[str, Part] = {
     "browser": Part(
         "every page and journey in Chromium, with axe and the keyboard",
-        _tests("browser"),
-        tools=("install-chromium",),
+        _tests("parts/browser"),
+        groups=["browser"],
+        tools=["install-chromium"],
+    ),
+    "clients": Part(
+        "clients that are generated from the API's document, and the framework's own",
+        _tests("parts/clients"),
+        groups=["clients"],
+        tools=["install-typescript", "install-registry"],
+    ),
+    "deploy": Part(
+        "images, charts, units, proxies and alert rules, with the tools that read them",
+        _tests("parts/deploy"),
+        groups=["deploy"],
+        tools=["install-archive-readers", "install-nginx", "install-promtool", "install-deploy-tools"],
+        root="it builds images and runs them with a read-only root, and installs nginx and readers of archives",
+    ),
+    "product": Part(
+        "the running product in each way in which it is used or disturbed",
+        _tests("parts/product", "parts/web", "parts/celery_worker"),
+        tools=["install-pgbouncer"],
+    ),
+    "recovery": Part(
+        "killed processes and servers under load, backups, upgrades and the distributions",
+        _tests("parts/recovery", "parts/upgrade", "parts/distributions"),
+        groups=["check", "upgrade"],
+    ),
+    "chance": Part(
+        "races and generated values, often repeated, and the stores and registries of others",
+        _tests("parts/stores", "concurrency", "unit", "api"),
+        groups=["schemathesis", "stores"],
+        tools=["install-azurite", "install-registry"],
+        environment={"TEST_THOROUGH": "1"},
+    ),
+    "mutants": Part(
+        "small faults in the product, which the tests must notice",
+        ("tests.mutants",),
+        groups=["stores"],
+        tools=["install-azurite"],
     ),
 }
 
 
 def part_of_the_day(day: datetime.date) -> str:
-    """Return the part whose turn it is. With one run each day, each part has its turn at least weekly."""
-    names = list(PARTS)
-    return names[day.toordinal() % len(names)]
+    """Return the part whose turn it is. With a run each day, each part has its turn once a week."""
+    return list(PARTS)[day.toordinal() % len(PARTS)]

@@ -1,6 +1,5 @@
 """Runs calls concurrently, each in a separate thread with a separate connection. All start at the same time."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,11 +10,6 @@ from django.db import connection, connections
 
 T = TypeVar("T")
 LOCK_TIMEOUT = "10s"
-
-
-def rounds(many: int) -> range:
-    """Return how often to repeat a race: twice, or `many` times in the part `races` of `make test-all`."""
-    return range(many if os.environ.get("TEST_ALL_ROUNDS") else 2)
 
 
 @contextmanager

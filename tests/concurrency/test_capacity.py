@@ -19,9 +19,10 @@ from executions.state_machine import moves
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import race, results_of, rounds
+from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import another_session
 from tests.raw_sql import run
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 PROCESSES = 3

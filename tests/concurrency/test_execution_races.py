@@ -27,8 +27,9 @@ from tenancy.models import Tenant
 from tests import making
 from tests.broker import using_broker
 from tests.building import eventually
-from tests.concurrency.racing import parted, race, results_of, rounds
+from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import stopped_before_reading
+from tests.repetition import rounds
 from wire.broker.acl import COORDINATOR
 from wire.messages.celery_messages import Heartbeat, Outcome, OutcomeGroup
 from wire.messages.sealing import MOST_SEALS

@@ -17,7 +17,8 @@ from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.models import Activation, GradualActivation, Pipeline, Release
 from tests import gradual, making
-from tests.concurrency.racing import parted, race, results_of, rounds
+from tests.concurrency.racing import parted, race, results_of
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(10)

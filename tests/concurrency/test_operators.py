@@ -22,8 +22,9 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency import scenes
-from tests.concurrency.racing import parted, race, results_of, rounds
+from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import stopped_before_writing
+from tests.repetition import rounds
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")

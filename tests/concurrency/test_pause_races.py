@@ -16,12 +16,13 @@ from releases.activation.revocation import Order, revoke
 from releases.models import Release, Revocation
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import parted, race, results_of, rounds
+from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.awaits.parking import interaction_of, suspended
 from tests.executions.holds.targets import TARGETS, target
 from tests.raw_sql import run, unguarded
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 HOUR = timedelta(hours=1)

@@ -21,8 +21,9 @@ from releases.registration.registrar import Registration, register, verify_relea
 from releases.registration.turns import of_releases, of_uploads
 from tenancy.models import Tenant
 from tests import making, signing
-from tests.concurrency.racing import parted, race, results_of, rounds
+from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.test_operators import in_a_thread, wait_for_a_blocked_session
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(5)

@@ -13,8 +13,9 @@ from executions.models import Execution, ExecutionEvent
 from executions.state_machine.moves import Claim
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import parted, race, results_of, rounds
+from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.test_operators import dead, hold, wait_for_a_blocked_session
+from tests.repetition import rounds
 from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")

@@ -17,9 +17,10 @@ from releases.activation.revocation import revoke
 from releases.models import Activation, ActivationRequest, Release, Vote
 from tenancy.models import AuditEntry
 from tests import making
-from tests.concurrency.racing import parted, race, results_of, rounds
+from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
+from tests.repetition import rounds
 from tests.requesting import active, candidate, let_pass, open_request, person, soon, voted
 
 pytestmark = pytest.mark.usefixtures("committed")

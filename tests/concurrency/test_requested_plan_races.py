@@ -9,7 +9,8 @@ from releases.activation.gradual.start import start
 from releases.activation.requests.carrying_out import carry_out_due
 from releases.models import Activation, ActivationRequest, GradualActivation
 from tests import gradual, making
-from tests.concurrency.racing import race, results_of, rounds
+from tests.concurrency.racing import race, results_of
+from tests.repetition import rounds
 from tests.requesting import candidate, let_pass, open_request, person, soon, voted
 
 pytestmark = pytest.mark.usefixtures("committed")

@@ -21,10 +21,11 @@ from releases.activation.revocation import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import parted, race, results_of, rounds
+from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.submission import continuing
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(5)

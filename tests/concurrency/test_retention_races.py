@@ -20,7 +20,8 @@ from releases.registration.registrar import Registration, register
 from tenancy.models import Tenant
 from tests import making
 from tests.building import eventually
-from tests.concurrency.racing import race, results_of, rounds
+from tests.concurrency.racing import race, results_of
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 NO_AGE = timedelta(seconds=-60)

@@ -19,8 +19,9 @@ from releases.activation.revocation import Order, revoke
 from releases.errors import RetirementBlocked
 from releases.models import Release, Retirement, Revocation
 from tests import making
-from tests.concurrency.racing import race, results_of, rounds
+from tests.concurrency.racing import race, results_of
 from tests.concurrency.waiting import until_blocked
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(20)

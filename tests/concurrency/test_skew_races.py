@@ -26,8 +26,9 @@ from releases.errors import RetirementBlocked
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import race, results_of, rounds
+from tests.concurrency.racing import race, results_of
 from tests.concurrency.waiting import until_blocked
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(15)

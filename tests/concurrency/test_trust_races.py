@@ -14,7 +14,8 @@ from releases.models import Activation, Attachment, KeyRevocation, Kind, Release
 from releases.registration import attachments
 from releases.trust import trust, trusted_keys
 from tests import making, signing
-from tests.concurrency.racing import parted, race, results_of, rounds
+from tests.concurrency.racing import parted, race, results_of
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(8)

@@ -17,7 +17,8 @@ from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
 from tests.building import eventually
-from tests.concurrency.racing import race, results_of, rounds
+from tests.concurrency.racing import race, results_of
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 CONTRACT = making.contract()
