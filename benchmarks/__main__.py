@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks.costs import quotas, traces
+from benchmarks.optional_parts import quotas, traces
 from benchmarks.fairness import fairness
 from benchmarks.growth import growth
 from benchmarks.large_inputs import large_inputs
