@@ -1,29 +1,79 @@
-"""`python -m benchmarks.costs`"""
-import json, sys, os, subprocess, time, resource
-from pathlib import Path
-from tempfile import TemporaryDirectory
-import psycopg
-from benchmarks.costs.servers import SETTINGS
-from embedded.backing import Backing
-from embedded.product import PROJECT, Product
+"""`make costs`: counts what each kind of work costs. Ends with status 1 if anything costs more than the ledger allows.
 
-def cpu():
-    s=resource.getrusage(resource.RUSAGE_SELF);c=resource.getrusage(resource.RUSAGE_CHILDREN)
-    return round(s.ru_utime+s.ru_stime+c.ru_utime+c.ru_stime,1)
+See docs/costs.md.
+"""
 
-with TemporaryDirectory(prefix="coordinator-costs-") as name:
-    folder = Path(name)
-    with Backing(folder / "servers", durable=False, outside={}) as backing:
-        with psycopg.connect(backing.postgres.superuser_url(), autocommit=True) as c:
-            for k, v in SETTINGS.items():
-                c.execute(f"ALTER SYSTEM SET {k} = '{v}'".encode())
-        backing.postgres.stop(); backing.postgres.start()
-        p = Product(folder / "product", backing.environment(), {"PUBLIC_URL": "http://127.0.0.1:8000", "LOG_LEVEL": "WARNING", "SUBMISSION_CACHE_SECONDS": "600", "RETRY_DELAY_SECONDS": "3600", "LEASE_SECONDS": "600",
-            "DJANGO_SETTINGS_MODULE": "coordinator.settings", "COSTS_DATABASE_URL": backing.postgres.superuser_url(), "COSTS_REDIS_URL": backing.valkey.owner_url})
-        p.prepare()
-        print("prepared", cpu(), file=sys.stderr)
-        done = subprocess.run([sys.executable, "-m", "benchmarks.costs.measure", str(folder / "built"), *sys.argv[1:]], cwd=PROJECT, env=p.environment, stdout=subprocess.PIPE)
-        print("measured", cpu(), file=sys.stderr)
-    backing.postgres.remove()
-print("end", cpu(), file=sys.stderr)
-print(json.dumps(json.loads(done.stdout), indent=1, sort_keys=True))
+import argparse
+import resource
+import sys
+
+from benchmarks.costs.installation import CountingError, installation
+from benchmarks.costs.ledger import FILE, Ledger, Tables
+from benchmarks.costs.measuring import VERSION
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="count only kinds of work with this in their name")
+    parser.add_argument("--lower", action="store_true", help="write figures that are lower, and new kinds of work")
+    parser.add_argument("--raise", dest="reason", default="", metavar="REASON", help="write figures that are higher")
+    arguments = parser.parse_args()
+    try:
+        with installation() as installed:
+            counted = installed.count(arguments.parts)
+    except CountingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    ledger = Ledger.read()
+    if arguments.lower:
+        _update_tables(ledger, counted, complete=not arguments.parts)
+    failures = _compare(ledger, counted, lower=arguments.lower, reason=arguments.reason)
+    failures += [] if arguments.lower else _unmatched(ledger, counted, complete=not arguments.parts)
+    if arguments.lower or arguments.reason:
+        ledger.write()
+        print(f"Written to {FILE}")
+    for failure in failures:
+        print(f"FAILED {failure}")
+    print(f"Costs: {len(counted)} tables, {len(failures)} failures, {_cpu_seconds():.0f} s of CPU time")
+    return 1 if failures else 0
+
+
+def _compare(ledger: Ledger, counted: Tables, *, lower: bool, reason: str) -> list[str]:
+    """Change the entries that may be changed, and print them. Return the figures that are too high."""
+    failures = []
+    for difference in ledger.differences(counted):
+        if difference.is_higher and not reason:
+            failures.append(str(difference))
+        elif difference.is_higher or lower:
+            ledger.change(difference, reason if difference.is_higher else "")
+            print(f"Changed {difference}")
+        else:
+            print(f"May be lowered: {difference}")
+    return failures
+
+
+def _unmatched(ledger: Ledger, counted: Tables, *, complete: bool) -> list[str]:
+    """Return the tables that only one side has. The ledger needs no figures of this version of Python."""
+    missing = [name for name in counted if name not in ledger.tables]
+    if not ledger.has_version(VERSION):
+        print(f"The ledger has no calls and modules in Python {VERSION}. Only the servers were compared.")
+        missing = [name for name in missing if not name.endswith(f"Python {VERSION}")]
+    failures = [f"{name}: not in the ledger" for name in missing]
+    return failures + [f"{name}: not counted" for name in (ledger.stale(counted, VERSION) if complete else ())]
+
+
+def _update_tables(ledger: Ledger, counted: Tables, *, complete: bool) -> None:
+    """Add kinds of work that are new, and remove those that are no longer counted."""
+    for name in ledger.stale(counted, VERSION) if complete else ():
+        del ledger.tables[name]
+    for name in counted:
+        ledger.tables.setdefault(name, dict(counted[name]))
+
+
+def _cpu_seconds() -> float:
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

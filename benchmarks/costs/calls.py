@@ -80,4 +80,5 @@ def _profile_into(counts: Counter[str]) -> Profile:
 def package_of(module: str) -> str:
     """Return the package of a module, or `python` for the standard library."""
     top = module.partition(".")[0]
-    return "python" if top in sys.stdlib_module_names or not top else top
+    generated = not top or top.startswith("namedtuple_")
+    return "python" if generated or top in sys.stdlib_module_names else top

@@ -1,19 +1,19 @@
 """The kinds of work of web processes, control workers and transition workers."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 
 from benchmarks.costs.measuring import Work
-from benchmarks.costs.world import FAILURE, World, claim_due, completed, run_task
-from executions.models import Interaction
+from benchmarks.costs.world import World, claim_due, failed_outcome, run_task
 from executions.submission import admission
 from executions.transports import celery
 from executions.transports.celery import identity_of
 from pipelines.worker.outbox import Report
-from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, RECORD_TASK
 from wire.broker.client import send
+from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, RECORD_TASK
 
 BATCH = 100
 
@@ -48,8 +48,7 @@ def _web(world: World) -> Iterator[Work]:
         return {"items": [world.item() for _ in range(BATCH)]}
 
     def question() -> Any:
-        run_task(RECORD_TASK, world.outcome_of("asking"))
-        asked = Interaction.objects.filter(status__in=Interaction.OPEN).latest("created_at")
+        asked = world.asked()
         world.submit()
         return {"interactionId": str(asked.pk), "response": 1}
 
@@ -69,7 +68,7 @@ def _control(world: World) -> Iterator[Work]:
 
     def failed() -> Any:
         [claim] = world.claims("one_step")
-        report = Report(identity_of(claim), outcome=completed(claim, outcome="FAILED", output_payloads=[], failure=FAILURE))
+        report = Report(identity_of(claim), outcome=failed_outcome(claim))
         return world.workers["one_step"].host.sealed([report])
 
     def heartbeats() -> Any:
@@ -83,15 +82,15 @@ def _control(world: World) -> Iterator[Work]:
         for message in messages:
             run_task(HEARTBEAT_TASK, message)
 
-    for count in (1, 50):
-        yield Work(f"claim of {count}", claim_due, lambda count=count: due(count))
-        yield Work(f"sending of {count}", celery.send, lambda count=count: world.claims(count=count))
-    yield Work("recording, one step", record, lambda: world.outcome_of("one_step"))
-    yield Work("recording, three steps with checkpoints", record, lambda: world.outcome_of("three_checkpointed"))
-    yield Work("recording, await", record, lambda: world.outcome_of("asking"))
+    for count, warm_up, times in ((1, 7, 7), (50, 3, 3)):
+        yield Work(f"claim of {count}", claim_due, partial(due, count), warm_up, times)
+        yield Work(f"sending of {count}", celery.send, partial(world.claims, count=count), warm_up, times)
+    yield Work("recording, one step", record, lambda: world.reports_of("one_step")[-1])
+    yield Work("recording, checkpoint", record, lambda: world.reports_of("three_checkpointed")[0])
+    yield Work("recording, await", record, lambda: world.reports_of("asking")[-1])
     yield Work("recording, retry", record, failed)
     yield Work("heartbeat of one worker", take_heartbeats, lambda: heartbeats()[:1])
-    yield Work(f"heartbeats of {len(world.fleet)} workers", take_heartbeats, heartbeats)
+    yield Work(f"heartbeats of {len(world.fleet)} workers", take_heartbeats, heartbeats, warm_up=1, times=2)
 
 
 def _worker(world: World) -> Iterator[Work]:
@@ -101,7 +100,7 @@ def _worker(world: World) -> Iterator[Work]:
         ("three steps with checkpoints", "three_checkpointed"),
         ("await", "asking"),
     ):
-        yield Work(f"transition, {name}", world.workers[module].run, lambda module=module: world.command(module))
+        yield Work(f"transition, {name}", world.workers[module].run, partial(world.command, module))
     host = world.workers["one_step"].host
 
     def beat(_: Any) -> None:
@@ -110,7 +109,11 @@ def _worker(world: World) -> Iterator[Work]:
     yield Work("heartbeat, sent by a worker", beat)
 
 
+def _run_periodic(task: str, _: Any) -> None:
+    run_task(task)
+
+
 def _periodic(world: World) -> Iterator[Work]:
     for entry in settings.CELERY_BEAT_SCHEDULE.values():
         task = entry["task"]
-        yield Work(f"at rest, {task}", lambda _, task=task: run_task(task), world.drain)
+        yield Work(f"at rest, {task}", partial(_run_periodic, task), world.drain)

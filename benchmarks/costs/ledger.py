@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
@@ -15,7 +16,7 @@ TOLERANCE: Final = 0.02
 SLACK: Final = {"wal_bytes": 64, "broker_bytes": 64, "buffers": 3}
 CALLS_SLACK: Final = 3
 """A figure may differ by this from its entry, even if that is more than the tolerance. Of others, one is too many."""
-PYTHON: Final = re.compile(r", (calls|modules) in Python [\d.]+$")
+_VERSIONED: Final = re.compile(r", (calls|modules) in Python [\d.]+$")
 """The end of the names of tables that differ between versions of Python."""
 _TABLE: Final = re.compile(r'\["(.+)"\]')
 _ENTRY: Final = re.compile(r"(\S+) = (\d+)(?:  # (.+))?")
@@ -29,6 +30,10 @@ class Difference:
     name: str
     entry: int
     counted: int
+
+    @property
+    def is_higher(self) -> bool:
+        return self.counted > self.entry
 
     def __str__(self) -> str:
         share = f" ({self.counted / self.entry - 1:+.1%})" if self.entry else ""
@@ -71,20 +76,24 @@ class Ledger:
             if abs(count - entry) > max(TOLERANCE * entry, _slack(table, name))
         ]
 
-    def missing(self, counted: Tables) -> list[str]:
-        """Return the tables that were counted and that the ledger does not have."""
-        return sorted(set(counted) - set(self.tables))
+    def has_version(self, version: str) -> bool:
+        """Return True if the ledger has figures of this version of Python."""
+        return any(table.endswith(f" in Python {version}") for table in self.tables)
 
-    def add(self, counted: Tables) -> None:
-        """Add the tables that the ledger does not have."""
-        self.tables |= {table: dict(counted[table]) for table in self.missing(counted)}
+    def stale(self, counted: Tables, version: str) -> list[str]:
+        """Return the tables that a complete count with this version of Python should have, and does not."""
+        others = [table for table in self.tables if _VERSIONED.search(table) and not table.endswith(f" {version}")]
+        return sorted(set(self.tables) - set(counted) - set(others))
 
     def change(self, difference: Difference, reason: str = "") -> None:
-        """Write the counted figure into the entry. An entry that is raised needs a reason."""
-        self.tables[difference.table][difference.name] = difference.counted
-        self.reasons.pop((difference.table, difference.name), None)
-        if difference.counted > difference.entry:
-            self.reasons[difference.table, difference.name] = f"{reason} (from {difference.entry})"
+        """Write the counted figure into the entry. `reason` says why it was raised, if it was."""
+        entry = difference.table, difference.name
+        self.tables[difference.table].pop(difference.name, None)
+        self.reasons.pop(entry, None)
+        if difference.counted:
+            self.tables[difference.table][difference.name] = difference.counted
+        if reason:
+            self.reasons[entry] = f"{datetime.now(UTC):%Y-%m-%d}, from {difference.entry}: {reason}"
 
 
 def _pairs(entries: Mapping[str, int], figures: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:
@@ -93,4 +102,4 @@ def _pairs(entries: Mapping[str, int], figures: Mapping[str, int]) -> Iterator[t
 
 
 def _slack(table: str, name: str) -> int:
-    return CALLS_SLACK if PYTHON.search(table) else SLACK.get(name, 0)
+    return CALLS_SLACK if _VERSIONED.search(table) else SLACK.get(name, 0)

@@ -13,13 +13,17 @@ from benchmarks.costs.servers import Servers
 
 VERSION = ".".join(platform.python_version_tuple()[:2])
 
+Run = Callable[[Any], object]
+Counts = dict[tuple[str, str], int]
+"""Counts by the end of the name of their table, and their name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """One kind of work. `run` is measured with what `prepare` returns, which is called before each run."""
 
     name: str
-    run: Callable[[Any], object]
+    run: Run
     prepare: Callable[[], Any] = lambda: None
     warm_up: int = 7
     times: int = 7
@@ -28,16 +32,17 @@ class Work:
 class Meter:
     """Measures with the counters of calls and of the servers."""
 
-    def __init__(self, calls: CallCounter, servers: Servers) -> None:
+    def __init__(self, calls: CallCounter, servers: Servers, refresh: Callable[[], object]) -> None:
+        """`refresh` is called immediately before each run."""
         self._calls = calls
         self._servers = servers
+        self._refresh = refresh
 
     def measure(self, work: Work) -> dict[str, dict[str, int]]:
         """Return the medians of what the servers did, and those of the calls. Figures that are 0 are left out."""
         for _ in range(work.warm_up):
             work.run(work.prepare())
         overhead = self._medians(lambda _: None, lambda: None, 1)
-        gc.collect()
         gc.disable()  # a collection may run code of finalizers
         try:
             counted = self._medians(work.run, work.prepare, work.times)
@@ -49,12 +54,15 @@ class Meter:
                 tables[work.name + table][name] = more
         return dict(tables)
 
-    def _medians(self, run: Callable[[Any], object], prepare: Callable[[], Any], times: int) -> dict[tuple[str, str], int]:
+    def _medians(
+        self, run: Callable[[Any], object], prepare: Callable[[], Any], times: int
+    ) -> dict[tuple[str, str], int]:
         rounds = [self._once(run, prepare()) for _ in range(times)]
         names = {name for each in rounds for name in each}
         return {name: median_low(each.get(name, 0) for each in rounds) for name in names}
 
-    def _once(self, run: Callable[[Any], object], prepared: Any) -> dict[tuple[str, str], int]:
+    def _once(self, run: Run, prepared: Any) -> Counts:
+        self._refresh()
         before = self._servers.read()
         self._calls.start()
         try:

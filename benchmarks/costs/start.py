@@ -16,8 +16,7 @@ def _print_modules(**_: Any) -> None:
     modules = Counter(package_of(name) for name in list(sys.modules))
     for ours in OURS:
         modules.pop(ours, None)
-    json.dump({**modules, ALL: modules.total()}, sys.stdout)
-    sys.stdout.flush()
+    print("\n" + json.dumps({**modules, ALL: modules.total()}), flush=True)
     os._exit(0)
 
 

@@ -4,10 +4,9 @@ import io
 import itertools
 import json
 import sys
-import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -16,20 +15,25 @@ from celery import current_app
 from celery.app.trace import trace_task
 from django.conf import settings
 from django.core.management import call_command
+from django.db import DEFAULT_DB_ALIAS, connections
 from redis import Redis
 
+from benchmarks.costs.installation import TENANT
 from coordinator.wsgi import application
 from executions.lifecycle import outcome
+from executions.models import Interaction
+from executions.models import Worker as WorkerRow
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.transports import celery
 from executions.transports.celery import identity_of
 from executions.workers import tenant_keys
+from executions.workers.registry import INSTRUCT_TASK
 from pipelines.release.descriptor import release as write_release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host
 from pipelines.worker.hosted_release import HostedRelease, host_source
-from pipelines.worker.outbox import Outbox, Report
+from pipelines.worker.outbox import Report
 from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.models import Release, WorkerGate
@@ -37,16 +41,22 @@ from releases.registration.registrar import UploadedArtifact, register, verify_r
 from tenancy.models import Tenant
 from wire.broker.client import send, take_ticket
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, WorkerEnvironment, transition_key
-from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, queue_of
+from wire.messages.queues import (
+    EXECUTE_TASK,
+    HEARTBEAT_TASK,
+    INSTRUCTION_TASK,
+    OUTCOME_QUEUE,
+    RECORD_TASK,
+    instruction_queue_of,
+    queue_of,
+)
 from wire.messages.task_messages import TaskMessages
 
-TENANT: Final = "bench"
 PIPELINES: Final = Path(__file__).parents[1] / "pipelines"
 MODULES: Final = ("one_step", "three_steps", "three_checkpointed", "asking")
 SCOPES: Final = ("read", "payloads:read", "executions:submit", "interactions:complete")
 CAPACITY: Final = 200
 FLEET: Final = 100
-FAILURE: Final = Failure(failure_class="Error0", message="why", retryable=True, traceback="x" * 500)
 ENVIRONMENT: Final = WorkerEnvironment(fingerprint="0" * 64, python="CPython 3.11.0", platform="linux")
 """The reported environment. The real one differs between machines, and so would the bytes."""
 
@@ -61,7 +71,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self._keys = itertools.count(1)
         self._redis = Redis.from_url(settings.REDIS_URL)
-        self._messages = TaskMessages(accepts=lambda *_: True, unsigned=(EXECUTE_TASK, RECORD_TASK))
+        self._messages = TaskMessages(accepts=lambda *_: True, unsigned=(EXECUTE_TASK, INSTRUCTION_TASK, RECORD_TASK))
         call_command("createsuperuser", username=TENANT, email="bench@example.org", interactive=False, verbosity=0)
         call_command("create_tenant", TENANT, member=TENANT, stdout=io.StringIO())
         self.tenant = Tenant.objects.get(slug=TENANT)
@@ -73,7 +83,19 @@ class World:
         self.workers = {module: Worker(self._hosted(module)) for module in MODULES}
         self.fleet = [Worker(self.workers["one_step"].host.release, f"fleet-{n:03}") for n in range(FLEET)]
         for worker in (*self.workers.values(), *self.fleet):
-            run_task(HEARTBEAT_TASK, worker.host.heartbeat("HEALTHY"))
+            self._register(worker.host)
+
+    def _register(self, host: Host) -> None:
+        """Let a worker send its first heartbeat, and follow the instruction to accept commands."""
+        run_task(HEARTBEAT_TASK, host.heartbeat("HEALTHY"))
+        row = WorkerRow.objects.get(worker_id=host.worker_id, pipeline_id=host.release.identity.pipeline_id)
+        run_task(INSTRUCT_TASK, row.pk)
+        host.follow(self.taken(instruction_queue_of(host.release.identity, host.worker_id))[-1])
+
+    def refresh(self) -> None:
+        """Read again what this process would otherwise read again after a second."""
+        tenant_keys.cache.clear()
+        tenant_keys.active_keys(TENANT)
 
     def descriptor_of(self, module: str, version: str = "1") -> Path:
         return self._folder / f"{module}-{version}" / "pipeline-release.json"
@@ -90,9 +112,7 @@ class World:
         staged = artifact_store().stage(limit=10**9)
         staged.write(artifact.path.read_bytes())
         files = [UploadedArtifact(artifact.path.name, staged)]
-        upload = register(
-            self.tenant, descriptor.read_bytes(), files, actor="user:bench", worker_gate=WorkerGate.OFF
-        )
+        upload = register(self.tenant, descriptor.read_bytes(), files, actor="user:bench", worker_gate=WorkerGate.OFF)
         verify_release(upload.release.pk)
         return Release.objects.select_related("pipeline__tenant").get(pk=upload.release.pk)
 
@@ -111,8 +131,7 @@ class World:
         return json.loads(request(method, f"/api/v1/tenants/{TENANT}/{path}", content, headers))
 
     def submit(self, module: str = "one_step", count: int = 1, key: str = "") -> list[uuid.UUID]:
-        """Submit executions, and keep what this process knows for a second fresh."""
-        tenant_keys.active_keys(TENANT)
+        """Submit executions of the pipeline, and return their ids."""
         return [uuid.UUID(self.call("POST", "executions", self.item(module, key))["executionId"]) for _ in range(count)]
 
     def claims(self, module: str = "one_step", count: int = 1) -> list[Claim]:
@@ -134,54 +153,52 @@ class World:
         """Return the message of a new command, as its worker gets it. Removes it from its queue."""
         claims = self.claims(module)
         celery.send(claims)
-        return self.taken(queue_of(identity_of(claims[0])))
+        return self.taken(queue_of(identity_of(claims[0])))[-1]
 
-    def taken(self, queue: str) -> Any:
-        """Remove the oldest message from a queue and return its argument."""
-        text = self._redis.rpop(queue)
-        if not isinstance(text, bytes):
-            raise WorldError(f"There is no message in {queue}.")
-        [argument] = self._messages.read(queue, text).arguments
-        return argument
+    def taken(self, queue: str) -> list[Any]:
+        """Remove the messages from a queue, and return their arguments, oldest first."""
+        texts: Any = self._redis.rpop(queue, 1_000_000)
+        return [self._messages.read(queue, text).arguments[0] for text in texts or ()]
 
-    def outcome_of(self, module: str) -> Any:
-        """Run a new execution of the pipeline in its worker. Return the message with its outcome."""
+    def reports_of(self, module: str) -> list[Any]:
+        """Run a new execution of the pipeline in its worker. Return the messages with its reports, oldest first."""
+        command = self.command(module)
         self._redis.delete(OUTCOME_QUEUE)
-        self.workers[module].run(self.command(module))
+        self.workers[module].run(command)
         return self.taken(OUTCOME_QUEUE)
+
+    def asked(self) -> Interaction:
+        """Run an execution to its await, and return the question."""
+        run_task(RECORD_TASK, self.reports_of("asking")[-1])
+        return Interaction.objects.filter(status__in=Interaction.OPEN).latest("created_at")
 
 
 class Worker:
-    """A transition worker without the loop that receives its messages."""
+    """A transition worker without the loop that receives its messages and the thread that sends its reports.
 
-    def __init__(self, release: HostedRelease, worker_id: str = "bench") -> None:
-        key = tenant_keys.current_key(TENANT)
+    That thread sends together what it finds, which depends on the time. Here each report is sent when it is made.
+    """
+
+    def __init__(self, release: HostedRelease, worker_id: str = TENANT) -> None:
         release = replace(release, environment=ENVIRONMENT, code="artifact")
+        key = tenant_keys.current_key(TENANT)
         self.host = Host(release, key=key, worker_id=worker_id, capacity=CAPACITY, take_ticket=take_ticket)
-        self._sent = threading.Event()
-        self._outbox: Outbox | None = None
 
     def run(self, command: Any) -> None:
-        """Run a message of commands, and send its outcomes from the thread that does so in a worker."""
-        if self._outbox is None:
-            self._outbox = Outbox(self._send, self._done)
-            self._outbox.start()
-        self._sent.clear()
-        self.host.execute(command, self._outbox.put)
-        if not self._sent.wait(30):
-            raise WorldError("The worker did not report an outcome.")
+        """Run a message of commands, and send what they report."""
+        self.host.execute(command, self._send)
 
-    def _send(self, reports: Sequence[Report]) -> None:
-        send(RECORD_TASK, self.host.sealed(reports), queue=OUTCOME_QUEUE)
-
-    def _done(self, reports: Sequence[Report]) -> None:
-        self.host.drop_leases(reports)
-        if any(report.outcome for report in reports):
-            self._sent.set()
+    def _send(self, report: Report) -> None:
+        send(RECORD_TASK, self.host.sealed([report]), queue=OUTCOME_QUEUE)
+        self.host.drop_leases([report])
 
 
 def request(method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """Call the web process's application as its server does. Raises `WorldError` for a refusal."""
+    """Call the web process's application as its server does. Raises `WorldError` for a refusal.
+
+    A request replaces the connection of its thread, and here other work goes on in the same thread.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
     path, _, query = path.partition("?")
     environment: dict[str, Any] = {
         "REQUEST_METHOD": method,
@@ -204,6 +221,7 @@ def request(method: str, path: str, body: bytes, headers: dict[str, str]) -> byt
     content = b"".join(chunks)
     if close := getattr(chunks, "close", None):
         close()
+    connections[DEFAULT_DB_ALIAS] = connection
     if not statuses[0].startswith("2"):
         raise WorldError(f"{method} {path} was answered with {statuses[0]}: {content.decode()[:500]}")
     return content
@@ -233,3 +251,9 @@ def completed(claim: Claim, **members: Any) -> Outcome:
         transition_key=transition_key(claim.execution_id, claim.step_index, claim.attempt),
         **{"outcome": "COMPLETED", "output_payloads": ["2"], **members},
     )
+
+
+def failed_outcome(claim: Claim, *, retryable: bool = True) -> Outcome:
+    """Return the outcome of a claim whose step raised an exception."""
+    failure = Failure(failure_class="Error0", message="why", retryable=retryable, traceback="x" * 500)
+    return completed(claim, outcome="FAILED", output_payloads=[], failure=failure)
