@@ -12,7 +12,7 @@ PYTEST_ARGS ?= -n 3
 UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing-and-sign-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:1/nothing REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help setup demo test mutants recovery bench screenshots check format clean
+.PHONY: help setup demo test mutants recovery bench costs screenshots check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ recovery: setup ## Kill processes at random under load and judge what became of 
 
 bench: setup ## Measure the product against its peers; PART='batch growth' chooses (see docs/performance.md)
 	@$(BIN)/python -m benchmarks $(PART) $(BENCH_ARGS)
+
+costs: setup ## Count what each kind of work costs, and compare with benchmarks/costs.toml (docs/costs.md)
+	@$(BIN)/python -m benchmarks.costs $(ARGS)
 
 screenshots: setup ## Take pictures of every page of the admin, into screenshots/
 	@.ci/install-chromium

@@ -19,7 +19,7 @@ from embedded.backing import Backing
 from embedded.product import PROJECT, Product
 from wire.worker_keys import worker_key
 
-MODULE: Final = "one_step"
+PIPELINES: Final = PROJECT / "benchmarks" / "pipelines"
 SETTINGS: Final = {
     "DJANGO_SETTINGS_MODULE": "coordinator.settings",
     "PUBLIC_URL": "http://127.0.0.1:8000",
@@ -35,7 +35,8 @@ STARTS: Final = {
     "start of a web process": ["web"],
     "start of a control worker": ["coordinator", "run", "control"],
     "start of the clock": ["coordinator", "run", "clock"],
-    "start of a transition worker": ["pipelines", "worker", "--worker-id=starting"],
+    # From source, because a worker that hosts an artifact refuses the module that counts.
+    "start of a transition worker": ["pipelines", "worker", "--release={release}", "--from-source=one_step:pipeline"],
 }
 
 
@@ -54,17 +55,18 @@ class Installation:
         """Count the kinds of work whose names contain one of `parts`, by default all. Raises `CountingError`."""
         built = self.folder / "built"
         figures: dict[str, dict[str, int]] = self._run("measure", str(built), *parts)
-        release = built / f"{MODULE}-1" / "pipeline-release.json"
+        release = built / "one_step-1" / "pipeline-release.json"
         for name, command in STARTS.items():
             if not parts or any(part in name for part in parts):
-                options = [f"--release={release}"] if command[0] == "pipelines" else []
-                figures[f"{name}, modules in Python {VERSION}"] = self._run("start", *command, *options)
+                figures[f"{name}, modules in Python {VERSION}"] = self._run(
+                    "start", *(word.format(release=release) for word in command)
+                )
         return figures
 
     def _run(self, module: str, *arguments: str) -> Any:
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.costs.{module}", *arguments],
-            cwd=PROJECT,
+            cwd=PIPELINES,
             env=dict(self.environment),
             capture_output=True,
             text=True,

@@ -16,7 +16,7 @@ def _print_modules(**_: Any) -> None:
     modules = Counter(package_of(name) for name in list(sys.modules))
     for ours in OURS:
         modules.pop(ours, None)
-    print("\n" + json.dumps({**modules, ALL: modules.total()}), flush=True)
+    print("\n" + json.dumps({**modules, ALL: modules.total()}), file=sys.__stdout__, flush=True)  # Celery replaces it
     os._exit(0)
 
 

@@ -52,7 +52,6 @@ from wire.messages.queues import (
 )
 from wire.messages.task_messages import TaskMessages
 
-PIPELINES: Final = Path(__file__).parents[1] / "pipelines"
 MODULES: Final = ("one_step", "three_steps", "three_checkpointed", "asking")
 SCOPES: Final = ("read", "payloads:read", "executions:submit", "interactions:complete")
 CAPACITY: Final = 200
@@ -78,7 +77,6 @@ class World:
         printed = io.StringIO()
         call_command("issue_token", TENANT, TENANT, user=TENANT, scope=SCOPES, stdout=printed)
         self._token = printed.getvalue().strip()
-        sys.path.insert(0, str(PIPELINES))
         self._folder = folder
         self.workers = {module: Worker(self._hosted(module)) for module in MODULES}
         self.fleet = [Worker(self.workers["one_step"].host.release, f"fleet-{n:03}") for n in range(FLEET)]
