@@ -58,16 +58,15 @@ class Installation:
         release = built / "one_step-1" / "pipeline-release.json"
         for name, command in STARTS.items():
             if not parts or any(part in name for part in parts):
-                figures[f"{name}, modules in Python {VERSION}"] = self._run(
-                    "start", *(word.format(release=release) for word in command)
-                )
+                words = (word.format(release=release) for word in command)
+                figures[f"{name}, modules in Python {VERSION}"] = self._run("start", *words)
         return figures
 
     def _run(self, module: str, *arguments: str) -> Any:
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.costs.{module}", *arguments],
             cwd=PIPELINES,
-            env=dict(self.environment),
+            env=_worker_environment(self.environment) if "pipelines" in arguments else dict(self.environment),
             capture_output=True,
             text=True,
         )
@@ -79,6 +78,7 @@ class Installation:
 def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a transition worker. It connects as the coordinator, so it needs no other user."""
     return {
+        **{name: environment[name] for name in ("PATH", "PYTHONPATH")},
         "PIPELINES_TENANT": TENANT,
         "PIPELINES_BROKER_URL": environment["REDIS_URL"],
         "PIPELINES_WORKER_KEY": worker_key(environment["WORKER_SECRET"], TENANT).text,
@@ -105,6 +105,6 @@ def installation() -> Iterator[Installation]:
             product = Product(folder / "product", backing.environment(), settings)
             product.manage("migrate", "--verbosity=0", DATABASE_URL=product.servers["DATABASE_OWNER_URL"])
             try:
-                yield Installation(folder, product.environment | _worker_environment(product.environment))
+                yield Installation(folder, product.environment)
             finally:
                 backing.postgres.remove()
