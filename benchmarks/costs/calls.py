@@ -80,5 +80,5 @@ def _profile_into(counts: Counter[str]) -> Profile:
 def package_of(module: str) -> str:
     """Return the package of a module, or `python` for the standard library."""
     top = module.partition(".")[0]
-    generated = not top or top.startswith("namedtuple_")
+    generated = top.startswith(("namedtuple_", "_sysconfigdata")) or top in {"", "__mp_main__"}
     return "python" if generated or top in sys.stdlib_module_names else top

@@ -115,5 +115,5 @@ def _run_periodic(task: str, _: Any) -> None:
 
 def _periodic(world: World) -> Iterator[Work]:
     for entry in settings.CELERY_BEAT_SCHEDULE.values():
-        task = entry["task"]
+        task = str(entry["task"])
         yield Work(f"at rest, {task}", partial(_run_periodic, task), world.drain)

@@ -40,6 +40,7 @@ class Meter:
 
     def measure(self, work: Work) -> dict[str, dict[str, int]]:
         """Return the medians of what the servers did, and those of the calls. Figures that are 0 are left out."""
+        self._servers.vacuum()
         for _ in range(work.warm_up):
             work.run(work.prepare())
         overhead = self._medians(lambda _: None, lambda: None, 1)

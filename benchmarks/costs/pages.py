@@ -1,6 +1,7 @@
 """The pages of the admin, as the web process renders them for a superuser."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -30,11 +31,11 @@ def all_pages(world: World, connection: psycopg.Connection) -> Iterator[Work]:
     pages = {name: addresses[name] for name in ("executions", *admin_pages.PAGES)}
     pages["question"] = f"executions/interaction/{world.asked().pk}/change/"
 
-    def open_page(address: Any) -> None:
+    def open_page(address: str, _: Any) -> None:
         request("GET", f"/admin/{address}", b"", cookies)
 
     for name, address in sorted(pages.items()):
-        yield Work(f"page, {name}", open_page, lambda address=address: address, warm_up=1, times=2)
+        yield Work(f"page, {name}", partial(open_page, address), warm_up=1, times=2)
 
 
 def _make_rows(world: World) -> None:

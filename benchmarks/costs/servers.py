@@ -31,7 +31,9 @@ FROM (
     FROM pg_proc WHERE prorettype = 'trigger'::regtype
 ) t WHERE d.datname = current_database()
 """
-_VACUUM: Final = "VACUUM ANALYZE executions_execution, executions_executionevent, executions_worker"
+_VACUUM: Final = """
+VACUUM (ANALYZE, INDEX_CLEANUP ON) executions_execution, executions_executionevent, executions_worker, executions_workerevent
+"""
 _COLUMNS: Final = ("statements", "buffers", "wal_bytes", "transactions", "triggers")
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
+from importlib import import_module
 from typing import Any
 
 from benchmarks.costs.calls import ALL, OURS, package_of
@@ -29,11 +30,8 @@ def _start(program: str) -> None:
 
     signals.worker_ready.connect(_print_modules, weak=False)
     signals.beat_init.connect(_print_modules, weak=False)
-    if program == "pipelines":
-        from pipelines.cli import main
-    else:
-        from coordinator.cli import main
-    sys.exit(main())
+    module = import_module("pipelines.cli" if program == "pipelines" else "coordinator.cli")
+    sys.exit(module.main())
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ CALLS = "submission, calls in Python 3.11"
     [
         (KIND, "statements", 4, 5, True),
         (KIND, "transactions", 1, 0, True),
-        (KIND, "buffers", 30, 33, False),
-        (KIND, "buffers", 30, 34, True),
-        (KIND, "wal_bytes", 1000, 1064, False),
+        (KIND, "buffers", 30, 35, False),
+        (KIND, "buffers", 30, 36, True),
+        (KIND, "wal_bytes", 1000, 1100, False),
         (KIND, "wal_bytes", 10_000, 10_201, True),
         (KIND, "threads", 0, 1, True),
         (CALLS, "all", 1000, 1020, False),
