@@ -82,7 +82,7 @@ def _control(world: World) -> Iterator[Work]:
         for message in messages:
             run_task(HEARTBEAT_TASK, message)
 
-    for count, warm_up, times in ((1, 7, 7), (50, 3, 3)):
+    for count, warm_up, times in ((1, 7, 7), (20, 3, 3)):
         yield Work(f"claim of {count}", claim_due, partial(due, count), warm_up, times)
         yield Work(f"sending of {count}", celery.send, partial(world.claims, count=count), warm_up, times)
     yield Work("recording, one step", record, lambda: world.reports_of("one_step")[-1])

@@ -32,7 +32,8 @@ FROM (
 ) t WHERE d.datname = current_database()
 """
 _VACUUM: Final = """
-VACUUM (ANALYZE, INDEX_CLEANUP ON) executions_execution, executions_executionevent, executions_worker, executions_workerevent
+VACUUM (ANALYZE, INDEX_CLEANUP ON) executions_execution, executions_executionevent, executions_worker,
+    executions_workerevent
 """
 _COLUMNS: Final = ("statements", "buffers", "wal_bytes", "transactions", "triggers")
 
@@ -54,6 +55,7 @@ class Servers:
     def vacuum(self) -> None:
         """Remove dead rows, which scans would otherwise read, in the tables that every kind of work changes."""
         self.connection.execute(_VACUUM)
+        self.connection.execute(_FLUSH)  # otherwise its transactions count later
 
     def read(self) -> dict[str, int]:
         """Return the figures since the servers started."""
