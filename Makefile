@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing-and-sign-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:1/nothing REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help setup demo test test-all mutants recovery bench screenshots check format clean
+.PHONY: help setup demo test test-all mutants recovery bench costs screenshots check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ recovery: ## Kill processes at random under load and judge what became of it; SE
 bench: ## Measure the product against its peers, or AGAINST=COMMIT; PART='batch growth' chooses (see docs/performance.md)
 	@./bootstrap test
 	@$(BIN)/python -m benchmarks $(PART) $(if $(AGAINST),--against '$(AGAINST)') $(BENCH_ARGS)
+
+costs: ## Count what each kind of work costs, and compare with benchmarks/costs.toml (docs/costs.md)
+	@./bootstrap test
+	@$(BIN)/python -m benchmarks.costs $(ARGS)
 
 screenshots: ## Take pictures of every page of the admin, into screenshots/
 	@./bootstrap test browser

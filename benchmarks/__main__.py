@@ -10,13 +10,13 @@ from collections.abc import Callable
 from rich.console import Console
 
 from benchmarks import against
-from benchmarks.costs import quotas, traces
 from benchmarks.fairness import fairness
 from benchmarks.growth import growth
 from benchmarks.large_inputs import large_inputs
 from benchmarks.latency import idle_latency
 from benchmarks.ledger import LedgerError
 from benchmarks.load import LoadError
+from benchmarks.optional_parts import quotas, traces
 from benchmarks.overload import overload
 from benchmarks.pages import pages
 from benchmarks.paired import rounds_needed

@@ -1,0 +1,119 @@
+"""The kinds of work of web processes, control workers and transition workers."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+
+from benchmarks.costs.measuring import Work
+from benchmarks.costs.world import World, claim_due, failed_outcome, run_task
+from executions.submission import admission
+from executions.transports import celery
+from executions.transports.celery import identity_of
+from pipelines.worker.outbox import Report
+from wire.broker.client import send
+from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, RECORD_TASK
+
+BATCH = 100
+
+
+def all_kinds(world: World) -> Iterator[Work]:
+    yield from _web(world)
+    yield from _control(world)
+    yield from _worker(world)
+    yield from _periodic(world)
+
+
+def _web(world: World) -> Iterator[Work]:
+    def submit(item: Any) -> None:
+        world.call("POST", "executions", item)
+
+    def known() -> Any:
+        world.submit()
+        return world.item()
+
+    def new() -> Any:
+        world.submit()
+        admission.cache.clear()
+        return world.item()
+
+    def repeated() -> Any:
+        key = world.key()
+        world.submit(key=key)
+        return world.item(key=key)
+
+    def batch() -> Any:
+        world.submit()
+        return {"items": [world.item() for _ in range(BATCH)]}
+
+    def question() -> Any:
+        asked = world.asked()
+        world.submit()
+        return {"interactionId": str(asked.pk), "response": 1}
+
+    yield Work("submission, known admission", submit, known)
+    yield Work("submission, new admission", submit, new)
+    yield Work("submission, repeated key", submit, repeated)
+    yield Work(f"batch of {BATCH}", lambda items: world.call("POST", "executions:batch", items), batch)
+    yield Work("answer", lambda body: world.call("POST", "interactions/complete", body), question)
+    yield Work("GET of an execution", lambda path: world.call("GET", path), lambda: f"executions/{world.submit()[0]}")
+
+
+def _control(world: World) -> Iterator[Work]:
+    def due(count: int) -> Any:
+        world.drain()
+        world.submit(count=count)
+        return count
+
+    def failed() -> Any:
+        [claim] = world.claims("one_step")
+        report = Report(identity_of(claim), outcome=failed_outcome(claim))
+        return world.workers["one_step"].host.sealed([report])
+
+    def heartbeats() -> Any:
+        world.submit()
+        return [worker.host.heartbeat("HEALTHY") for worker in world.fleet]
+
+    def record(message: Any) -> None:
+        run_task(RECORD_TASK, message)
+
+    def take_heartbeats(messages: Any) -> None:
+        for message in messages:
+            run_task(HEARTBEAT_TASK, message)
+
+    for count, warm_up, times in ((1, 7, 7), (20, 3, 3)):
+        yield Work(f"claim of {count}", claim_due, partial(due, count), warm_up, times)
+        yield Work(f"sending of {count}", celery.send, partial(world.claims, count=count), warm_up, times)
+    yield Work("recording, one step", record, lambda: world.reports_of("one_step")[-1])
+    yield Work("recording, checkpoint", record, lambda: world.reports_of("three_checkpointed")[0])
+    yield Work("recording, await", record, lambda: world.reports_of("asking")[-1])
+    yield Work("recording, retry", record, failed)
+    yield Work("heartbeat of one worker", take_heartbeats, lambda: heartbeats()[:1])
+    yield Work(f"heartbeats of {len(world.fleet)} workers", take_heartbeats, heartbeats, warm_up=1, times=2)
+
+
+def _worker(world: World) -> Iterator[Work]:
+    for name, module in (
+        ("one step", "one_step"),
+        ("three steps", "three_steps"),
+        ("three steps with checkpoints", "three_checkpointed"),
+        ("await", "asking"),
+    ):
+        yield Work(f"transition, {name}", world.workers[module].run, partial(world.command, module))
+    host = world.workers["one_step"].host
+
+    def beat(_: Any) -> None:
+        send(HEARTBEAT_TASK, host.heartbeat("HEALTHY"), queue=HEARTBEAT_QUEUE)
+
+    yield Work("heartbeat, sent by a worker", beat)
+
+
+def _run_periodic(task: str, _: Any) -> None:
+    run_task(task)
+
+
+def _periodic(world: World) -> Iterator[Work]:
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
+        task = str(entry["task"])
+        yield Work(f"at rest, {task}", partial(_run_periodic, task), world.drain)
