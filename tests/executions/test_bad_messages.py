@@ -16,6 +16,7 @@ from executions import tasks
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Worker, WorkerEvent
 from executions.state_machine.moves import Claim
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import rows
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, HeldLease, Instruction, OutcomeGroup
@@ -107,7 +108,7 @@ FORGED: list[tuple[dict[str, Any], str]] = [
 
 
 @kinds
-@pytest.mark.parametrize(("changes", "code"), FORGED)
+@cases(("changes", "code"), FORGED)
 def test_a_message_that_was_changed_in_transit_is_rejected(
     claim: Claim, kind: str, changes: dict[str, Any], code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -115,9 +116,7 @@ def test_a_message_that_was_changed_in_transit_is_rejected(
 
 
 @kinds
-@pytest.mark.parametrize(
-    "missing", ["kind", "tenantId", "timestamp", "nonce", "seals", "keyId", "encrypted", "body", "signature"]
-)
+@cases("missing", ["kind", "tenantId", "timestamp", "nonce", "seals", "keyId", "encrypted", "body", "signature"])
 def test_an_incomplete_message_is_rejected(
     claim: Claim, kind: str, missing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -126,7 +125,7 @@ def test_an_incomplete_message_is_rejected(
 
 
 @kinds
-@pytest.mark.parametrize("message", [None, True, 0, 1.5, "", "{}", b"\xff", [], [[]], {}, {"body": "x" * 10**6}])
+@cases("message", [None, True, 0, 1.5, "", "{}", b"\xff", [], [[]], {}, {"body": "x" * 10**6}])
 def test_a_value_that_is_not_a_message_is_rejected(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
@@ -151,7 +150,7 @@ BODIES = {
 
 
 @kinds
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@cases("body", BODIES.values())
 def test_a_malformed_body_with_a_valid_signature_is_rejected(
     claim: Claim, kind: str, body: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,8 +158,8 @@ def test_a_malformed_body_with_a_valid_signature_is_rejected(
     assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
 
-@pytest.mark.parametrize("member", ["executionVersion", "outcome", "leaseToken", "transitionKey", "outputPayloads"])
-@pytest.mark.parametrize("value", [None, -1, 2**63, "\x00", [None], {}])
+@cases("member", ["executionVersion", "outcome", "leaseToken", "transitionKey", "outputPayloads"])
+@cases("value", [None, -1, 2**63, "\x00", [None], {}])
 def test_an_outcome_with_a_member_of_the_wrong_type_is_rejected(
     claim: Claim, member: str, value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -195,7 +194,7 @@ def test_outcomes_for_an_unknown_tenant_are_dropped(claim: Claim, caplog: pytest
     assert "is not an execution of tenantId=nowhere" in logged.getMessage()
 
 
-@pytest.mark.parametrize("skew", [timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=-9_999)])
+@cases("skew", [timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=-9_999)])
 def test_a_heartbeat_of_a_worker_with_a_wrong_clock_is_rejected(
     claim: Claim, skew: timedelta, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -204,7 +203,7 @@ def test_a_heartbeat_of_a_worker_with_a_wrong_clock_is_rejected(
     assert refused("heartbeat", message, caplog) == "TIMESTAMP_REFUSED"
 
 
-@pytest.mark.parametrize("timestamp", ["", "now", "2026-13-01T00:00:00+00:00", "2026-11-24T00:00:00", "0", "9" * 5_000])
+@cases("timestamp", ["", "now", "2026-13-01T00:00:00+00:00", "2026-11-24T00:00:00", "0", "9" * 5_000])
 def test_a_heartbeat_with_an_invalid_timestamp_is_rejected(
     claim: Claim, timestamp: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,7 +261,7 @@ ODD: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("members", "status", "code"), ODD.values(), ids=ODD)
+@cases(("members", "status", "code"), ODD.values())
 def test_an_outcome_that_cannot_be_stored_fails_its_execution(
     claim: Claim, members: dict[str, Any], status: str, code: str
 ) -> None:
@@ -286,7 +285,7 @@ SUSPENSIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("members", SUSPENSIONS.values(), ids=SUSPENSIONS)
+@cases("members", SUSPENSIONS.values())
 def test_an_unanswerable_await_fails_its_execution(claim: Claim, members: dict[str, Any]) -> None:
     bad = making.suspension(claim, **members)
     tasks.record(seal(identity(claim), OutcomeGroup(worker_id="w", outcomes=[bad]), key(claim.tenant)))

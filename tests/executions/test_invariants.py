@@ -13,6 +13,7 @@ from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import moves
 from releases.activation.revocation import revoke
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import as_owner, check_foreign_keys_now, refused, rows, run, unguarded
 from tests.servers import ordinary_url
 
@@ -27,7 +28,7 @@ def execution() -> Execution:
     return made
 
 
-@pytest.mark.parametrize("column", ["pipeline_id", "contract_version", "release_version"])
+@cases("column", ["pipeline_id", "contract_version", "release_version"])
 def test_no_part_of_the_pin_changes(execution: Execution, column: str) -> None:
     before = rows(Execution)
     sql = f"UPDATE executions_execution SET {column} = 'other' WHERE id = %s"
@@ -44,7 +45,7 @@ def test_the_pinned_release_and_tenant_do_not_change(execution: Execution) -> No
     assert refused(sql, stranger.pk, execution.pk) == "execution_pin_immutable"
 
 
-@pytest.mark.parametrize("change", ["execution_key = 'k'", "input = '{}'", "input_digest = ''", "submitted_by = 'x'"])
+@cases("change", ["execution_key = 'k'", "input = '{}'", "input_digest = ''", "submitted_by = 'x'"])
 def test_the_submission_of_an_execution_does_not_change(execution: Execution, change: str) -> None:
     sql = f"UPDATE executions_execution SET {change} WHERE id = %s"
     assert refused(sql, execution.pk) == "execution_submission_immutable"
@@ -57,7 +58,7 @@ def test_a_pin_must_name_a_registered_release_of_the_tenant(execution: Execution
     assert refused(sql.format(change="'status', 'DLQ'"), execution.pk) == "execution_starts_queued"
 
 
-@pytest.mark.parametrize(("source", "target"), list(permutations(State, 2)))
+@cases(("source", "target"), list(permutations(State, 2)))
 def test_the_database_allows_the_same_moves_as_the_code(execution: Execution, source: State, target: State) -> None:
     """For each pair of states, the trigger allows exactly what `MOVES` allows."""
     open_unit(execution)
@@ -109,7 +110,7 @@ def set_state(state: State) -> str:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("change", "constraint"),
     [
         ("status = 'RUNNING', version = 1, event_count = 2", "execution_running_has_lease"),
@@ -135,7 +136,7 @@ def test_an_inconsistent_row_is_rejected(execution: Execution, change: str, cons
     assert rows(Execution) == before
 
 
-@pytest.mark.parametrize(
+@cases(
     ("sql", "constraint"),
     [
         ("UPDATE executions_executionevent SET kind = 'FORGED'", "event_append_only"),
@@ -203,7 +204,7 @@ def test_an_execution_starts_with_its_first_event(execution: Execution) -> None:
     assert refused(sql.format(count=2), execution.pk) == "execution_starts_queued"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "target"), [(source, target) for source, target in product(State, State) if target not in MOVES[source]]
 )
 def test_the_code_rejects_an_illegal_move(execution: Execution, source: State, target: State) -> None:
@@ -236,7 +237,7 @@ def ordinary() -> Iterator[psycopg.Connection]:
         yield made
 
 
-@pytest.mark.parametrize(
+@cases(
     "sql",
     [
         "TRUNCATE releases_blob",

@@ -14,6 +14,7 @@ from foundation.errors import CoordinatorError
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import interaction_of, suspended
 from tests.raw_sql import rows
 from wire.resume_token import ResumeToken
@@ -71,7 +72,7 @@ def test_the_changes_cover_every_member_but_the_time_of_issue() -> None:
     assert names == {field.name for field in dataclasses.fields(ResumeToken)} - {"issued_at_epoch_ms"}
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@cases("change", CHANGES)
 def test_a_signed_token_with_a_different_member_is_rejected(question: Interaction, change: dict[str, Any]) -> None:
     token = signed(dataclasses.replace(token_of(question), **change))
     codes = {"RESUME_TOKEN_INVALID", "INTERACTION_UNKNOWN"}
@@ -88,7 +89,7 @@ def test_a_token_does_not_answer_another_question(question: Interaction, other: 
         assert code in {"RESUME_TOKEN_INVALID", "INTERACTION_UNKNOWN"}
 
 
-@pytest.mark.parametrize("secret", ["", "another secret, unknown here, long enough"])
+@cases("secret", ["", "another secret, unknown here, long enough"])
 def test_a_token_that_is_signed_with_another_secret_is_rejected(question: Interaction, secret: str) -> None:
     token = token_of(question).sign(secret)
     assert refusal(interactions.resume, token) == "RESUME_TOKEN_INVALID"
@@ -97,7 +98,7 @@ def test_a_token_that_is_signed_with_another_secret_is_rejected(question: Intera
     assert refusal(interactions.complete, question.tenant, resume_token=token, **named) == "RESUME_TOKEN_INVALID"
 
 
-@pytest.mark.parametrize("named", ["interaction_id", "correlation_id"])
+@cases("named", ["interaction_id", "correlation_id"])
 def test_the_identifiers_of_an_answer_must_agree(question: Interaction, other: Interaction, named: str) -> None:
     names: dict[str, Any] = {"interaction_id": question.pk, "correlation_id": question.correlation_id}
     foreign: dict[str, Any] = {"interaction_id": other.pk, "correlation_id": other.correlation_id}

@@ -20,6 +20,7 @@ from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tests import making
 from tests.broker import taken
+from tests.cases import cases
 from tests.raw_sql import rows
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
@@ -99,13 +100,13 @@ def test_a_signed_heartbeat_registers_and_renews(claim: Claim) -> None:
     assert renewed > timezone.now()
 
 
-@pytest.mark.parametrize("task", [tasks.record, tasks.heartbeat])
-@pytest.mark.parametrize("message", [None, "", 1, [], {}, {"kind": "outcomes"}, [{"body": "{}"}]])
+@cases("task", [tasks.record, tasks.heartbeat])
+@cases("message", [None, "", 1, [], {}, {"kind": "outcomes"}, [{"body": "{}"}]])
 def test_a_value_that_is_not_an_envelope_is_rejected(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -> None:
     nothing_changes(task, message, caplog)
 
 
-@pytest.mark.parametrize("signer", ["another-tenant", ""])
+@cases("signer", ["another-tenant", ""])
 def test_a_signature_of_another_tenants_key_is_rejected(
     claim: Claim, signer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -128,7 +129,7 @@ def test_a_message_is_rejected_by_the_task_of_another_kind(claim: Claim, caplog:
     nothing_changes(tasks.heartbeat, outcomes(claim), caplog)
 
 
-@pytest.mark.parametrize("offset", [timedelta(minutes=-3), timedelta(minutes=3)])
+@cases("offset", [timedelta(minutes=-3), timedelta(minutes=3)])
 def test_a_heartbeat_outside_the_allowed_time_is_rejected(
     claim: Claim, offset: timedelta, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,7 +191,7 @@ def test_the_queue_of_each_task_and_when_it_is_acknowledged() -> None:
     }
 
 
-@pytest.mark.parametrize(("task", "own"), [(RECORD_TASK, OUTCOME_QUEUE), (HEARTBEAT_TASK, HEARTBEAT_QUEUE)])
+@cases(("task", "own"), [(RECORD_TASK, OUTCOME_QUEUE), (HEARTBEAT_TASK, HEARTBEAT_QUEUE)])
 def test_messages_of_workers_are_accepted_only_from_the_queue_of_their_kind(task: str, own: str) -> None:
     app: Any = current_app
     app.loader.import_default_modules()

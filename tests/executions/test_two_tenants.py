@@ -25,6 +25,7 @@ from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import as_owner, unguarded
 from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
 from wire.messages.sealing import seal
@@ -100,7 +101,7 @@ def test_a_reused_key_names_the_tenants_own_execution(twins: tuple[Twin, Twin], 
 
 
 @BOTH
-@pytest.mark.parametrize("value", [{"n": 1}, {"n": 2}])
+@cases("value", [{"n": 1}, {"n": 2}])
 def test_an_error_reveals_nothing_about_another_tenants_execution(
     twins: tuple[Twin, Twin], send: Any, value: dict[str, int]
 ) -> None:

@@ -30,6 +30,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
 from tests.executions.hosting import LONG_AGO
 from tests.few_places import limited
@@ -362,11 +363,11 @@ ORDERS = [a_drain, an_undrain, a_cancellation]
 ALL = [*EXECUTIONS, *WEBHOOKS, *WORKERS, *ORDERS]
 
 
-@pytest.mark.parametrize("of", ALL)
+@cases("of", ALL)
 def test_a_wake_up_advances_the_work_immediately(scene: Scene, broker: Broker, of: Callable[[Scene], Work]) -> None:
     assert_moves_at_once(of(scene), broker)
 
 
-@pytest.mark.parametrize("of", ALL)
+@cases("of", ALL)
 def test_the_sweep_finds_work_whose_wake_up_is_lost(scene: Scene, broker: Broker, of: Callable[[Scene], Work]) -> None:
     assert_found_by_the_sweep(of(scene), broker)

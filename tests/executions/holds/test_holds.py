@@ -18,6 +18,7 @@ from releases.errors import ReasonRequired
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions import moments
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
 from tests.executions.holds.targets import TARGETS, target
@@ -62,7 +63,7 @@ def near(moment: datetime | None, expected: datetime) -> bool:
     return moment is not None and abs(moment - expected) < timedelta(seconds=30)
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_nothing_of_a_paused_target_is_claimed(kind: str, ready: tuple[Tenant, Release]) -> None:
     made = making.execution(ready[0])
     pause(target(kind, made))
@@ -71,7 +72,7 @@ def test_nothing_of_a_paused_target_is_claimed(kind: str, ready: tuple[Tenant, R
     assert [claim.execution_id for claim in making.claimed(ready[0])] == [made.pk]
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_other_executions_are_claimed(kind: str, ready: tuple[Tenant, Release]) -> None:
     owner, _release = ready
     made = making.execution(owner, "paused")
@@ -101,7 +102,7 @@ def test_a_second_release_of_a_pipeline_works_while_the_first_is_paused(ready: t
     assert [claim.execution_id for claim in making.claimed(owner)] == [old.pk]
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_what_runs_finishes_and_its_next_transition_is_not_claimed(kind: str, ready: tuple[Tenant, Release]) -> None:
     made = making.execution(ready[0])
     [claim] = making.claimed(ready[0])
@@ -141,7 +142,7 @@ def test_the_history_of_an_execution_names_its_pauses(ready: tuple[Tenant, Relea
     assert ended.ended_at > ended.started_at
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_a_pause_is_idempotent_and_a_resume_is_not(kind: str, ready: tuple[Tenant, Release]) -> None:
     of = target(kind, making.execution(ready[0]))
     first = holds.pause(of, actor="user:eva", reason="broken")
@@ -155,7 +156,7 @@ def test_a_pause_is_idempotent_and_a_resume_is_not(kind: str, ready: tuple[Tenan
     assert Hold.objects.count() == 1
 
 
-@pytest.mark.parametrize("reason", ["", " \n\t"])
+@cases("reason", ["", " \n\t"])
 def test_a_pause_needs_a_reason(reason: str, ready: tuple[Tenant, Release]) -> None:
     made = making.execution(ready[0])
     for kind in TARGETS:
@@ -173,7 +174,7 @@ def test_a_terminal_execution_is_not_paused(ready: tuple[Tenant, Release]) -> No
     assert not Hold.objects.exists()
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_a_redriven_execution_stays_paused(kind: str, ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
     made = making.execution(owner)
@@ -199,7 +200,7 @@ def test_a_paused_execution_can_be_cancelled(ready: tuple[Tenant, Release]) -> N
 # --- times ---
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_a_retry_waits_longer_by_the_time_of_the_pause(kind: str, ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
     made = making.execution(owner)
@@ -216,7 +217,7 @@ def test_a_retry_waits_longer_by_the_time_of_the_pause(kind: str, ready: tuple[T
     assert near(made.next_due_at, due + HOUR)
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_a_retry_that_is_recorded_during_the_pause_waits_from_its_resume(
     kind: str, ready: tuple[Tenant, Release]
 ) -> None:
@@ -235,7 +236,7 @@ def test_a_retry_that_is_recorded_during_the_pause_waits_from_its_resume(
     assert near(made.next_due_at, moments.now() + timedelta(minutes=5))
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_an_execution_that_was_due_before_the_pause_is_due_after_it(kind: str, ready: tuple[Tenant, Release]) -> None:
     made = making.execution(ready[0])
     due = made.next_due_at
@@ -245,8 +246,8 @@ def test_an_execution_that_was_due_before_the_pause_is_due_after_it(kind: str, r
     assert made.next_due_at == due
 
 
-@pytest.mark.parametrize("transport", ["interaction-api", "timer", "webhook"])
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("transport", ["interaction-api", "timer", "webhook"])
+@cases("kind", TARGETS)
 def test_deadlines_stand_still_and_are_moved(kind: str, transport: str, ready: tuple[Tenant, Release]) -> None:
     metadata = {"url": "https://example.com/"} if transport == "webhook" else {}
     made = suspended(ready, transport=transport, transport_metadata=metadata)
@@ -263,7 +264,7 @@ def test_deadlines_stand_still_and_are_moved(kind: str, transport: str, ready: t
     assert awaits.expire() == 0
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_a_deadline_that_had_passed_before_the_pause_fires_after_it(kind: str, ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
     make_late(interaction_of(made))
@@ -275,7 +276,7 @@ def test_a_deadline_that_had_passed_before_the_pause_fires_after_it(kind: str, r
     assert made.status == "FAILED"
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_an_answer_is_accepted_during_the_pause_and_waits(kind: str, ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
     set_interactions(made, "deadline = now() - interval '10 minutes', created_at = now() - interval '3 hours'")
@@ -288,7 +289,7 @@ def test_an_answer_is_accepted_during_the_pause_and_waits(kind: str, ready: tupl
     assert [claim.execution_id for claim in making.claimed(ready[0])] == [made.pk]
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_a_resume_token_stays_valid_after_its_deadline_was_moved(kind: str, ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
     set_interactions(made, "created_at = now() - interval '9 hours'")
@@ -308,7 +309,7 @@ def test_a_resume_token_stays_valid_after_its_deadline_was_moved(kind: str, read
         assert completion.interaction.status == "COMPLETED"
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_no_webhook_is_sent_during_the_pause(kind: str, ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, transport="webhook", transport_metadata={"url": "https://example.com/"})
     assert webhooks.due_exists()
@@ -319,7 +320,7 @@ def test_no_webhook_is_sent_during_the_pause(kind: str, ready: tuple[Tenant, Rel
     assert webhooks.due_exists()
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_the_next_attempt_of_a_webhook_is_moved(kind: str, ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready, transport="webhook", transport_metadata={"url": "https://example.com/"})
     ages = "created_at = now() - interval '3 hours', updated_at = now() - interval '2 hours'"
@@ -329,7 +330,7 @@ def test_the_next_attempt_of_a_webhook_is_moved(kind: str, ready: tuple[Tenant, 
     assert near(interaction_of(made).next_dispatch_at, moments.now() + timedelta(minutes=5) + HOUR)
 
 
-@pytest.mark.parametrize("order", [("execution", "pipeline"), ("pipeline", "execution")])
+@cases("order", [("execution", "pipeline"), ("pipeline", "execution")])
 def test_the_time_of_overlapping_pauses_counts_once(order: tuple[str, str], ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
     deadline = interaction_of(made).deadline
@@ -344,7 +345,7 @@ def test_the_time_of_overlapping_pauses_counts_once(order: tuple[str, str], read
     assert near(interaction_of(made).deadline, deadline + 3 * HOUR)
 
 
-@pytest.mark.parametrize("order", [("execution", "pipeline"), ("release", "execution"), ("pipeline", "release")])
+@cases("order", [("execution", "pipeline"), ("release", "execution"), ("pipeline", "release")])
 def test_the_time_of_nested_pauses_counts_once(order: tuple[str, str], ready: tuple[Tenant, Release]) -> None:
     made = suspended(ready)
     deadline = interaction_of(made).deadline
@@ -361,7 +362,7 @@ def test_the_time_of_nested_pauses_counts_once(order: tuple[str, str], ready: tu
 # --- submissions ---
 
 
-@pytest.mark.parametrize("kind", ["release", "pipeline"])
+@cases("kind", ["release", "pipeline"])
 def test_submissions_are_accepted_and_wait(kind: str, ready: tuple[Tenant, Release]) -> None:
     made = making.execution(ready[0], "before")
     pause(target(kind, made))
@@ -371,7 +372,7 @@ def test_submissions_are_accepted_and_wait(kind: str, ready: tuple[Tenant, Relea
     assert {claim.execution_id for claim in making.claimed(ready[0])} == {made.pk, during.pk}
 
 
-@pytest.mark.parametrize("kind", ["release", "pipeline"])
+@cases("kind", ["release", "pipeline"])
 def test_a_pause_may_refuse_submissions(kind: str, ready: tuple[Tenant, Release]) -> None:
     owner, _release = ready
     made = making.execution(owner, "before")

@@ -18,6 +18,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken, using_broker
 from tests.building import eventually
+from tests.cases import cases
 from tests.executions.hosting import LONG_AGO
 from wire.broker.acl import COORDINATOR
 from wire.messages.queues import queue_of
@@ -71,7 +72,7 @@ def kinds(owner: Tenant) -> set[tuple[str, ...]]:
     return {tuple(kind for kind, _ in making.history(each)) for each in Execution.objects.filter(tenant=owner)}
 
 
-@pytest.mark.parametrize("protocol", ["celery", "rest"])
+@cases("protocol", ["celery", "rest"])
 @pytest.mark.usefixtures("broken_broker")
 def test_without_a_broker_dispatch_ends_and_claims_each_execution_once(settings: Any, protocol: str) -> None:
     owner = due(settings, protocol)
@@ -81,7 +82,7 @@ def test_without_a_broker_dispatch_ends_and_claims_each_execution_once(settings:
     assert set(Execution.objects.filter(tenant=owner).values_list("status", flat=True)) == {"QUEUED"}
 
 
-@pytest.mark.parametrize("protocol", ["celery", "rest"])
+@cases("protocol", ["celery", "rest"])
 def test_a_full_broker_costs_each_execution_one_claim(valkey: Valkey, settings: Any, protocol: str) -> None:
     owner = due(settings, protocol)
     fill(valkey)
@@ -111,7 +112,7 @@ def test_a_submission_reports_that_the_broker_rejects_messages() -> None:
     assert delayed == [False, True]
 
 
-@pytest.mark.parametrize("protocol", ["celery", "rest"])
+@cases("protocol", ["celery", "rest"])
 @pytest.mark.usefixtures("broken_broker")
 def test_a_claim_that_is_returned_unsent_does_not_reset_the_count_of_lost_leases(settings: Any, protocol: str) -> None:
     owner = due(settings, protocol)
@@ -149,7 +150,7 @@ def test_the_gate_opens_only_for_a_broker_that_has_room(valkey: Valkey) -> None:
     assert gate.probe()
 
 
-@pytest.mark.parametrize("fault", ["away", "full"])
+@cases("fault", ["away", "full"])
 def test_work_is_sent_soon_after_the_broker_is_back(valkey: Valkey, settings: Any, fault: str) -> None:
     owner = due(settings, "celery")
     valkey.stop() if fault == "away" else fill(valkey)
@@ -166,7 +167,7 @@ def refusals(owner: Tenant) -> int:
     return ExecutionEvent.objects.filter(execution__tenant=owner, kind="DISPATCH_FAILED").count()
 
 
-@pytest.mark.parametrize("protocol", ["celery", "rest"])
+@cases("protocol", ["celery", "rest"])
 def test_after_a_refusal_each_retry_claims_only_a_few(valkey: Valkey, settings: Any, protocol: str) -> None:
     owner = due(settings, protocol)
     reject_commands(valkey)

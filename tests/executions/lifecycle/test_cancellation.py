@@ -12,6 +12,7 @@ from executions.models import AwaitUnit, Execution, ExecutionEvent, Interaction
 from executions.state_machine.moves import Claim
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import rows
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -47,7 +48,7 @@ def bring_to(status: str, owner: Tenant) -> None:
         assert record(claim, outcomes[status]) == 1
 
 
-@pytest.mark.parametrize("status", ["QUEUED", "RUNNING", "WAIT_RETRY", "WAITING_EXTERNAL"])
+@cases("status", ["QUEUED", "RUNNING", "WAIT_RETRY", "WAITING_EXTERNAL"])
 def test_every_live_execution_is_cancelled_with_an_event(owner: Tenant, execution: Execution, status: str) -> None:
     bring_to(status, owner)
     execution.refresh_from_db()
@@ -87,8 +88,8 @@ def test_open_interactions_are_withdrawn(owner: Tenant, execution: Execution) ->
     assert AwaitUnit.objects.get(execution=other).status == "WAITING_EXTERNAL"
 
 
-@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
-@pytest.mark.parametrize("expected_version", [None, 99])
+@cases("status", ["SUCCEEDED", "FAILED"])
+@cases("expected_version", [None, 99])
 def test_a_finished_execution_is_not_cancelled_and_its_status_is_checked_before_its_version(
     owner: Tenant, execution: Execution, status: str, expected_version: int | None
 ) -> None:

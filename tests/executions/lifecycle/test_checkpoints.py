@@ -17,6 +17,7 @@ from executions.transports.celery import command_of
 from releases.activation.activation import activate
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.hosting import ASKS, EACH, FAILS_TWICE, LONG_AGO, MARKS, ONE, SPREAD, TOTAL, Hosted, Hosting
 from wire.documents.descriptor import CHECKPOINTS
 from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup, transition_key
@@ -121,11 +122,11 @@ def test_the_newest_checkpoint_of_a_group_is_stored_and_a_late_older_one_is_not(
     assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "CHECKPOINT"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kept", "lost_step", "current_step", "expected"),
     [(0, 1, 2, 2), (0, 2, 1, 1), (0, 2, 3, 3), (0, 1, 1, 1), (2, 1, 3, 3), (2, 3, 1, 2)],
 )
-@pytest.mark.parametrize("lost_first", [True, False])
+@cases("lost_first", [True, False])
 def test_the_checkpoint_of_the_current_lease_is_stored_if_a_group_has_two_leases(
     hosting: Hosting, lost_first: bool, kept: int, lost_step: int, current_step: int, expected: int
 ) -> None:
@@ -181,7 +182,7 @@ def test_a_failure_that_reports_its_progress_resumes_there(hosting: Hosting) -> 
     assert (execution.status, execution.current_step_index, execution.progress) == ("WAIT_RETRY", 1, 2)
 
 
-@pytest.mark.parametrize(
+@cases(
     "forged",
     [
         {"lease_token": uuid.uuid4()},
@@ -249,7 +250,7 @@ KINDS = {"one": ONE, "spread": SPREAD, "total": TOTAL, "each": EACH}
 ORDERS = [*product(("one", "spread"), KINDS, KINDS), *product(("total", "each"), KINDS)]
 
 
-@pytest.mark.parametrize("names", ORDERS, ids="-".join)
+@cases("names", ORDERS)
 def test_a_result_is_the_same_with_checkpoints_and_without(hosting: Hosting, names: tuple[str, ...]) -> None:
     """Every cardinality follows every other. A stream, even an empty one, is still a stream after a checkpoint."""
     steps = [KINDS[name] for name in names]
@@ -272,8 +273,8 @@ def answer_all(owner: Tenant, *responses: int) -> None:
         interactions.complete(owner, interaction_id=one.pk, response=response, actor="user:eva")
 
 
-@pytest.mark.parametrize("checkpoint", [True, False])
-@pytest.mark.parametrize(
+@cases("checkpoint", [True, False])
+@cases(
     ("steps", "answers", "result"),
     [
         ((ASKS,), [7], [7]),
@@ -295,7 +296,7 @@ def test_an_answered_execution_runs_to_the_end_wherever_its_await_is(
     assert (execution.status, execution.result, execution.error_message) == ("SUCCEEDED", result, None)
 
 
-@pytest.mark.parametrize("checkpoint", [True, False])
+@cases("checkpoint", [True, False])
 def test_an_await_over_an_empty_stream_opens_no_interaction(hosting: Hosting, checkpoint: bool) -> None:
     hosted = hosting(SPREAD, ASKS, TOTAL, checkpoint=checkpoint)
     execution = hosted.run(hosted.submit(3))
@@ -329,7 +330,7 @@ def recorded(claim: Claim, reported: Outcome) -> Execution:
     return execution
 
 
-@pytest.mark.parametrize("step", [0, 1, 2, 99])
+@cases("step", [0, 1, 2, 99])
 def test_a_worker_that_stops_before_the_end_has_failed(claim: Claim, step: int) -> None:
     """Every command runs to the end. Outputs before the end arrive as checkpoints, while the transition runs."""
     execution = recorded(claim, making.outcome_of(claim, stopped_before_step_index=step))

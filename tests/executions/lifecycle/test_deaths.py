@@ -24,6 +24,7 @@ from executions.workers import registry, tenant_keys
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.deaths import assert_all_or_nothing
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
 from tests.executions.hosting import LONG_AGO
@@ -338,7 +339,7 @@ def replacement_of_a_key() -> Act:
     return lambda: tenant_keys.replace_key(owner, actor="user:op")
 
 
-@pytest.mark.parametrize(
+@cases(
     "prepare",
     [
         group_of_outcomes,
@@ -374,7 +375,6 @@ def replacement_of_a_key() -> Act:
         endpoint_that_is_blocked,
         replacement_of_a_key,
     ],
-    ids=lambda prepare: prepare.__name__,
 )
 def test_a_process_that_dies_at_any_write_leaves_the_state_unchanged(prepare: Callable[[], Act]) -> None:
     assert_all_or_nothing(prepare())

@@ -19,6 +19,7 @@ from executions.workers.stranded import stranded
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import interaction_of, suspended
 from tests.executions.moments import now, read, set_deadline, statuses
 from wire.messages.celery_messages import OutcomeGroup
@@ -168,7 +169,7 @@ DUE = [
 ]
 
 
-@pytest.mark.parametrize("of", DUE)
+@cases("of", DUE)
 def test_it_is_due_at_its_time_and_not_before(
     ready: Ready, of: Callable[[Ready], Boundary], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,7 +200,7 @@ def clock_of_workers(ready: Ready) -> Boundary:
     return Boundary(update(MessagePath.objects, "expected_by"), lambda: read("worker_clock()") == arrived_at)
 
 
-@pytest.mark.parametrize("of", [silence, silence_of_rest_workers, clock_of_workers])
+@cases("of", [silence, silence_of_rest_workers, clock_of_workers])
 def test_it_lasts_until_its_time_and_no_longer(ready: Ready, of: Callable[[Ready], Boundary]) -> None:
     boundary = of(ready)
     boundary.set_at(now())

@@ -15,6 +15,7 @@ from executions.models import Execution
 from executions.state_machine.moves import Claim, expire_leases
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.lifecycle.recording import pin, record, state
 from wire.messages.celery_messages import Failure
 
@@ -91,7 +92,7 @@ def test_without_retries_the_first_failure_is_the_last(claim: Claim, execution: 
     assert making.history(execution)[-1] == ("RETRIES_EXHAUSTED", "DLQ")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("failure_class", "message", "code", "stored_message"),
     [
         ("E" * 150, "m", "E" * 100, "m"),
@@ -122,8 +123,8 @@ def dropped(execution: Execution) -> dict[str, Any]:
     return data
 
 
-@pytest.mark.parametrize("wrong", ["version", "token"])
-@pytest.mark.parametrize("result", ["COMPLETED", "FAILED"])
+@cases("wrong", ["version", "token"])
+@cases("result", ["COMPLETED", "FAILED"])
 def test_an_outcome_under_another_lease_is_dropped_and_an_event_says_so(
     claim: Claim, execution: Execution, wrong: str, result: str
 ) -> None:
@@ -169,7 +170,7 @@ def test_a_message_that_arrives_twice_is_recorded_once(claim: Claim, execution: 
     assert state(execution)["version"] == 2
 
 
-@pytest.mark.parametrize("part", ["pipeline_id", "contract_version", "release_version"])
+@cases("part", ["pipeline_id", "contract_version", "release_version"])
 def test_a_worker_of_another_release_cannot_record_an_outcome(claim: Claim, execution: Execution, part: str) -> None:
     """The version and the token are correct, but only the pinned release may record the outcome."""
     before = state(execution)

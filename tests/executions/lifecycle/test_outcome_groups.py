@@ -13,13 +13,14 @@ from executions.models import Execution
 from executions.state_machine.moves import Claim
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.lifecycle.recording import record, state
 from tests.raw_sql import check_foreign_keys_now, run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 
 
-@pytest.mark.parametrize("status", ["SUCCEEDED", "WAITING_EXTERNAL"])
+@cases("status", ["SUCCEEDED", "WAITING_EXTERNAL"])
 def test_large_outcomes_of_a_group_are_recorded_one_at_a_time(owner: Tenant, status: str) -> None:
     """Only one of them at a time is decoded in memory. The requests of an await may be as large as outputs."""
     made = [making.execution(owner, key) for key in ("a", "b")]
@@ -64,8 +65,8 @@ def test_one_of_two_equal_outcomes_in_a_group_is_recorded(claim: Claim, executio
     assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CLAIMED", "RUNNING"), ("SUCCEEDED", "SUCCEEDED")]
 
 
-@pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("wrong", [{"lease_token": uuid.uuid4()}, {"execution_version": 0}])
+@cases("first", [True, False])
+@cases("wrong", [{"lease_token": uuid.uuid4()}, {"execution_version": 0}])
 def test_a_stale_outcome_does_not_displace_the_current_one_of_its_group(
     claim: Claim, execution: Execution, first: bool, wrong: dict[str, Any]
 ) -> None:
@@ -97,8 +98,8 @@ def reject_result(result: str, sqlstate: str) -> None:
     run("SET CONSTRAINTS ALL DEFERRED")
 
 
-@pytest.mark.parametrize("sqlstate", ["22003", "23514", "54000", "XX000", "P0001"])
-@pytest.mark.parametrize("others", [0, 2])
+@cases("sqlstate", ["22003", "23514", "54000", "XX000", "P0001"])
+@cases("others", [0, 2])
 def test_an_outcome_that_the_database_rejects_fails_only_its_execution(
     owner: Tenant, sqlstate: str, others: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -114,7 +115,7 @@ def test_an_outcome_that_the_database_rejects_fails_only_its_execution(
     assert "not this result" in caplog.text
 
 
-@pytest.mark.parametrize("sqlstate", ["08006", "40P01", "53200", "57014", "57P01"])
+@cases("sqlstate", ["08006", "40P01", "53200", "57014", "57P01"])
 def test_no_outcome_is_dropped_while_the_database_is_busy(claim: Claim, execution: Execution, sqlstate: str) -> None:
     check_foreign_keys_now()
     reject_result('["bad"]', sqlstate)

@@ -16,6 +16,7 @@ from executions.state_machine.moves import Claim
 from executions.workers.tenant_keys import current_key
 from releases.models import Release
 from tests import making
+from tests.cases import cases
 from tests.celery_worker.working import without_receivers
 from tests.raw_sql import check_foreign_keys_now, run
 from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup
@@ -135,14 +136,14 @@ def test_an_await_under_a_lost_lease_is_dropped_and_opens_no_interaction(group: 
     assert [group.execution(place).status for place in range(2)] == ["RUNNING", "SUCCEEDED"]
 
 
-@pytest.mark.parametrize("stopped", [0, 1])
+@cases("stopped", [0, 1])
 def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(group: Group, stopped: int) -> None:
     assert group.record(making.outcome_of(group.claims[0], stopped_before_step_index=stopped)) == 1
     found = group.execution(0)
     assert (found.status, found.error_code, found.result) == ("WAIT_RETRY", "MALFORMED_OUTCOME", None)
 
 
-@pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
+@cases("kind", [OperationalError, InterfaceError])
 def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: Group, kind: type[Exception]) -> None:
     """The task fails no execution, and records each report once when the database is available again."""
     first, second, third = group.claims

@@ -21,6 +21,7 @@ from releases.activation.revocation import Order, revoke
 from releases.errors import ProvenanceKeyMissing
 from releases.trust import statement_key
 from tests import making, signing
+from tests.cases import cases
 from tests.executions.hosting import ASKS, FAILS_TWICE, LONG_AGO, MARKS, ONE, Hosted, Hosting
 from tests.executions.lifecycle.recording import pin, record
 from wire.documents import execution_statement, json_values
@@ -215,10 +216,9 @@ def ended_by_a_revocation(execution: Execution) -> None:
     assert revoked.fail_open() == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("end", "outcome"),
     [(cancelled, "CANCELLED"), (ended_by_a_revocation, "RELEASE_REVOKED")],
-    ids=["cancelled", "revoked"],
 )
 def test_a_part_that_was_ended_names_the_worker_that_had_it(end: Callable[[Execution], None], outcome: str) -> None:
     owner, release = making.ready()
@@ -281,9 +281,7 @@ def test_a_digest_that_is_none_is_no_subject() -> None:
     assert execution_statement.read(text(document).encode()).contradictions() == []
 
 
-@pytest.mark.parametrize(
-    ("members", "throughout"), [({"code": "artifact"}, True), ({}, True), ({"code": "source"}, False)]
-)
+@cases(("members", "throughout"), [({"code": "artifact"}, True), ({}, True), ({"code": "source"}, False)])
 def test_only_code_from_pinned_artifacts_is_pinned_throughout(members: dict[str, Any], throughout: bool) -> None:
     owner, release = making.ready()
     execution = making.execution(owner)

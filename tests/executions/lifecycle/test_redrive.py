@@ -20,6 +20,7 @@ from releases.activation.revocation import revoke
 from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.test_invariants import set_state
 from tests.raw_sql import check_foreign_keys_now, rows, run
 from wire.documents.descriptor import CHECKPOINTS
@@ -116,8 +117,8 @@ def test_a_failed_execution_is_redriven_only_on_request(owner: Tenant) -> None:
     assert (done.previous_status, done.execution.status) == ("FAILED", "QUEUED")
 
 
-@pytest.mark.parametrize("state", sorted(set(State) - {State.DLQ, State.FAILED}))
-@pytest.mark.parametrize("expected_version", [None, 99])
+@cases("state", sorted(set(State) - {State.DLQ, State.FAILED}))
+@cases("expected_version", [None, 99])
 def test_no_other_status_is_redriven_and_the_status_is_checked_before_the_version(
     owner: Tenant, dead: Execution, state: State, expected_version: int | None
 ) -> None:
@@ -146,7 +147,7 @@ def waiting(execution: Execution) -> None:
     )
 
 
-@pytest.mark.parametrize("expected", [0, 1, 3])
+@cases("expected", [0, 1, 3])
 def test_an_unexpected_version_is_rejected(owner: Tenant, dead: Execution, expected: int) -> None:
     before = rows(Execution), rows(ExecutionEvent)
     with pytest.raises(VersionMismatch) as refused:
@@ -203,9 +204,7 @@ def test_a_failure_after_a_checkpoint_resumes_at_the_failed_step() -> None:
     assert (claim.step_index, claim.input, claim.input_shape, claim.attempt) == (1, '{"n": 5}', "UNI", 1)
 
 
-@pytest.mark.parametrize(
-    ("lost", "reason"), [(awaits.TIMED_OUT, "await_timeout"), (awaits.UNDELIVERABLE, "await_failed")]
-)
+@cases(("lost", "reason"), [(awaits.TIMED_OUT, "await_timeout"), (awaits.UNDELIVERABLE, "await_failed")])
 def test_a_failure_at_an_await_opens_a_new_unit(owner: Tenant, lost: awaits.Lost, reason: str) -> None:
     """It is queued at the await with its request, so the worker reaches the await at once with the same request."""
     execution = making.execution(owner)

@@ -11,6 +11,7 @@ from executions.lifecycle import queries
 from executions.models import Execution
 from executions.state_machine.moves import Claim
 from tests import making
+from tests.cases import cases
 from tests.executions.lifecycle.recording import record
 from wire.documents import json_text
 
@@ -24,7 +25,7 @@ def test_the_total_number_of_values_in_the_outputs_of_an_outcome_is_limited(clai
     assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_OUTPUT")
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         "",
@@ -49,7 +50,7 @@ def test_an_output_that_cannot_be_stored_fails_the_execution(claim: Claim, execu
     assert execution.error_message
 
 
-@pytest.mark.parametrize(
+@cases(
     "value", [None, 0, False, "", [], {}, "\\u0000", "back\\slash", "é 😀 \u2028", 10**400, 1e-7, -0.5, {"": {"": []}}]
 )
 def test_an_output_is_returned_unchanged(claim: Claim, execution: Execution, value: Any) -> None:
@@ -98,7 +99,7 @@ def test_an_outcome_without_outputs_has_an_empty_result(claim: Claim, execution:
     assert (execution.status, execution.result, queries.result(execution)) == ("SUCCEEDED", [], None)
 
 
-@pytest.mark.parametrize("outputs", [[], ["1"], ["1", "null", "[2]"]])
+@cases("outputs", [[], ["1"], ["1", "null", "[2]"]])
 def test_a_result_of_a_stream_is_a_list_of_any_length(outputs: list[str]) -> None:
     owner, _ = making.ready(steps=[{**making.STEP, "cardinality": "ONE_TO_MANY"}])
     execution = making.execution(owner)

@@ -29,6 +29,7 @@ from executions.models import (
 from foundation.scheduling import places
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.few_places import limited
 from tests.raw_sql import check_foreign_keys_now, refused, run, unguarded
 from wire.messages.celery_messages import OutcomeGroup
@@ -105,7 +106,7 @@ def test_without_a_term_nothing_is_removed() -> None:
     assert kept() == {"old"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("days", "failed", "left"),
     [(30, None, {"dead"}), (30, 60, {"dead"}), (30, 30, set()), (60, 30, {"old"}), (None, 30, {"old"})],
 )
@@ -224,9 +225,7 @@ def test_a_dry_run_reports_what_would_be_removed_and_removes_nothing() -> None:
 # --- the database ---
 
 
-@pytest.mark.parametrize(
-    ("term", "failed", "age"), [(None, None, 10_000), (30, 30, 29), (30, None, 29), (None, 30, 10_000)]
-)
+@cases(("term", "failed", "age"), [(None, None, 10_000), (30, 30, 29), (30, None, 29), (None, 30, 10_000)])
 def test_the_database_rejects_the_removal_of_executions_within_their_term(
     term: int | None, failed: int | None, age: float
 ) -> None:
@@ -243,7 +242,7 @@ def test_the_database_rejects_the_removal_of_live_executions_of_any_age() -> Non
     assert refused("DELETE FROM executions_execution WHERE id = %s", execution.pk) == "execution_not_deleted"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("table", "constraint"),
     [
         ("executionevent", "event_append_only"),
@@ -284,8 +283,8 @@ def test_a_new_tenant_has_the_terms_of_the_settings(settings: Any) -> None:
     assert (made.retention_days, made.failed_retention_days) == (30, None)
 
 
-@pytest.mark.parametrize("column", ["retention_days", "failed_retention_days"])
-@pytest.mark.parametrize("days", [0, 36_501])
+@cases("column", ["retention_days", "failed_retention_days"])
+@cases("days", [0, 36_501])
 def test_a_term_is_at_least_a_day(column: str, days: int) -> None:
     owner = keeping(None)
     assert refused(f"UPDATE tenancy_tenant SET {column} = %s WHERE id = %s", days, owner.pk) == f"tenant_{column}"

@@ -24,6 +24,7 @@ from releases.models import Blob, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.cases import cases
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.hosting import LONG_AGO
 from tests.raw_sql import refuse, unguarded
@@ -69,7 +70,7 @@ def test_the_clock_removes_orphans_if_the_settings_enable_it(monkeypatch: pytest
     assert done.stdout.strip() == str({"task": "releases.remove_orphans", "schedule": timedelta(hours=1)})
 
 
-@pytest.mark.parametrize(("task", "interval"), [("releases.scrub", 60), ("releases.remove_orphans", 3600)])
+@cases(("task", "interval"), [("releases.scrub", 60), ("releases.remove_orphans", 3600)])
 def test_the_messages_for_long_work_do_not_accumulate(task: str, interval: int) -> None:
     """Each expires before the clock sends the next one."""
     app: Any = current_app
@@ -103,7 +104,7 @@ def unread_bytes() -> Callable[[], bool]:
     return lambda: Blob.objects.get().checked_at > LONG_AGO
 
 
-@pytest.mark.parametrize(
+@cases(
     ("job", "of"),
     [
         ("executions.sweep", due_work),
@@ -178,7 +179,7 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize("of", FOUND)
+@cases("of", FOUND)
 def test_the_sweep_finds_due_work(ready: Ready, broker: Broker, of: Callable[[Ready], Callable[[], bool]]) -> None:
     is_done = of(ready)
     assert not is_done()
@@ -199,9 +200,7 @@ def test_a_sweep_without_due_work_sends_no_wakeups(ready: Ready, broker: Broker)
     assert broker.sent() == []
 
 
-@pytest.mark.parametrize(
-    ("protocol", "stopped", "expected"), [("rest", False, [CHECK_TASK]), ("rest", True, []), ("celery", False, [])]
-)
+@cases(("protocol", "stopped", "expected"), [("rest", False, [CHECK_TASK]), ("rest", True, []), ("celery", False, [])])
 def test_the_sweep_announces_checks_while_there_are_rest_workers(
     ready: Ready, broker: Broker, protocol: str, stopped: bool, expected: list[str]
 ) -> None:
@@ -253,7 +252,7 @@ def due_campaigns(ready: Ready) -> Callable[[], int]:
     return campaigns.advance
 
 
-@pytest.mark.parametrize("of", [expired_leases, silent_workers, late_interactions, due_campaigns])
+@cases("of", [expired_leases, silent_workers, late_interactions, due_campaigns])
 def test_one_transaction_takes_a_bounded_batch(
     ready: Ready, settings: Any, of: Callable[[Ready], Callable[[], int]]
 ) -> None:
@@ -288,7 +287,7 @@ def test_the_sweep_takes_one_batch_of_late_awaits_after_another(ready: Ready, se
 PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_interaction, "LEASE_EXPIRED": an_expired_lease}
 
 
-@pytest.mark.parametrize("kind", PARTS)
+@cases("kind", PARTS)
 def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     broker: Broker, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
@@ -301,9 +300,7 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     assert "refused by the test" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "statement", ["clock_timestamp", "executions_messagepath", "executions_campaign", "rate_per_minute"]
-)
+@cases("statement", ["clock_timestamp", "executions_messagepath", "executions_campaign", "rate_per_minute"])
 def test_without_a_database_the_sweep_stops_at_once(statement: str) -> None:
     """The outage begins with the probe, with the first or the last part of the sweep, or within a campaign."""
     a_campaign(making.ready())

@@ -20,6 +20,7 @@ from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.cases import cases
 from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, suspended
 from tests.executions.moments import clock, now, set_deadline, statuses
 from tests.raw_sql import unguarded
@@ -131,7 +132,7 @@ def record(ready: Ready, *outcomes: Any) -> None:
     assert outcome.record(ready[1].identity, OutcomeGroup(worker_id="w", outcomes=list(outcomes))) == len(outcomes)
 
 
-@pytest.mark.parametrize(("protocol", "expected"), [("celery", 20), ("rest", 50)])
+@cases(("protocol", "expected"), [("celery", 20), ("rest", 50)])
 def test_the_lease_of_a_claim_lasts_for_the_time_that_its_worker_needs(
     ready: Ready, protocol: str, expected: float
 ) -> None:
@@ -196,14 +197,14 @@ def a_lost_lease(ready: Ready) -> None:
     moves.expire_leases(actor="sweep", limit=10, most_takeovers=5)
 
 
-@pytest.mark.parametrize("of", [an_answer, a_timer, a_redrive, a_lost_lease])
+@cases("of", [an_answer, a_timer, a_redrive, a_lost_lease])
 def test_it_is_due_at_once(ready: Ready, of: Callable[[Ready], None]) -> None:
     of(ready)
     assert (only("status"), only("next_due_at"), only("finished_at")) == ("QUEUED", now(), None)
     assert len(making.claimed(ready[0])) == 1
 
 
-@pytest.mark.parametrize(("transport", "sent_at"), [("interaction-api", False), ("timer", False), ("webhook", True)])
+@cases(("transport", "sent_at"), [("interaction-api", False), ("timer", False), ("webhook", True)])
 def test_the_deadline_of_an_await_counts_from_now(ready: Ready, transport: str, sent_at: bool) -> None:
     where = {"url": "http://127.0.0.1:1/"}
     one = interaction_of(suspended(ready, transport=transport, transport_metadata=where, timeout_seconds=90.5))
@@ -229,7 +230,7 @@ def test_the_delay_of_a_webhook_grows_with_each_attempt(ready: Ready, settings: 
     assert waits == [10, 20]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("protocol", "seconds", "expected"),
     [("celery", {}, 40), ("rest", {}, 70), ("rest", {"REST_WORKER_STALE_SECONDS": 0}, None)],
 )

@@ -15,6 +15,7 @@ from releases.models import Release
 from releases.registration.registrar import verify_release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import as_owner
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -49,7 +50,7 @@ def test_a_claim_takes_the_lease_and_has_the_data_of_the_command() -> None:
     assert making.claimed(owner) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     "changes",
     [
         {"alive_until": timezone.now() - timedelta(seconds=1)},
@@ -97,7 +98,7 @@ def test_no_more_is_claimed_than_there_are_free_places() -> None:
     assert len(making.claimed(owner)) == 1
 
 
-@pytest.mark.parametrize("drain", ["draining_since", "drained_by_operator_at"])
+@cases("drain", ["draining_since", "drained_by_operator_at"])
 def test_work_of_a_draining_worker_takes_no_place_of_other_workers(drain: str) -> None:
     owner, release = ready_with_two()
     submitted(owner, 6)

@@ -21,6 +21,7 @@ from releases.activation import policy
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.hosting import LONG_AGO, Hosted, Hosting
 from tests.raw_sql import refused, rows
 from wire.messages.celery_messages import CommandGroup, Outcome, OutcomeGroup
@@ -148,7 +149,7 @@ def hosting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosting:
     return Hosting(tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "status", "code"),
     [
         ("raise RuntimeError('why')", "WAIT_RETRY", "RuntimeError"),
@@ -182,7 +183,7 @@ def run_on_host(hosted: Hosted, host: Host, **changes: Any) -> Execution:
     return execution
 
 
-@pytest.mark.parametrize("part", ["contract_version", "release_version"])
+@cases("part", ["contract_version", "release_version"])
 def test_a_command_that_reached_another_release_fails_at_once(hosting: Hosting, part: str) -> None:
     hosted = hosting(STEP.format(body="return number"))
     other = replace(hosted.host.release, identity=replace(hosted.release.identity, **{part: "another"}))
@@ -193,7 +194,7 @@ def test_a_command_that_reached_another_release_fails_at_once(hosting: Hosting, 
     assert letter(execution)["reason"] == "non_retryable"
 
 
-@pytest.mark.parametrize("payload", ["{", '"text"', "[1]", "null"])
+@cases("payload", ["{", '"text"', "[1]", "null"])
 def test_a_payload_that_the_worker_cannot_decode_fails_at_once(hosting: Hosting, payload: str) -> None:
     hosted = hosting(STEP.format(body="return number"))
     execution = run_on_host(hosted, hosted.host, payload=payload)
@@ -204,7 +205,7 @@ def test_a_payload_that_the_worker_cannot_decode_fails_at_once(hosting: Hosting,
 # --- the number of retries, and their delays ---
 
 
-@pytest.mark.parametrize(
+@cases(
     ("own", "delays"),
     [
         ({}, [10, 20]),
@@ -382,7 +383,7 @@ def test_an_execution_that_has_not_failed_has_no_letter(execution: Execution) ->
     assert not DeadLetter.objects.exists()
 
 
-@pytest.mark.parametrize("sql", ["UPDATE executions_deadletter SET reason = 'x'", "DELETE FROM executions_deadletter"])
+@cases("sql", ["UPDATE executions_deadletter SET reason = 'x'", "DELETE FROM executions_deadletter"])
 def test_the_database_rejects_changes_and_removals_of_letters(execution: Execution, sql: str) -> None:
     fail(execution, 3)
     before = rows(DeadLetter)

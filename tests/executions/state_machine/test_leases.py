@@ -11,6 +11,7 @@ from executions.lifecycle.cancellation import cancel
 from executions.models import Execution
 from executions.state_machine import moves
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import refused
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -172,7 +173,7 @@ def test_an_execution_that_no_thread_has_started_is_not_running_steps(claim: mov
     assert row(claim).running_since == since
 
 
-@pytest.mark.parametrize("end", ["lost", "outcome", "cancelled"])
+@cases("end", ["lost", "outcome", "cancelled"])
 def test_nothing_runs_without_a_lease(claim: moves.Claim, end: str) -> None:
     renew(claim, claim.lease_token, running=1)
     if end == "lost":

@@ -18,6 +18,7 @@ from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
+from tests.cases import cases
 from tests.clock import Clock
 from tests.raw_sql import as_owner
 
@@ -139,7 +140,7 @@ def deactivate(token: ApiToken) -> None:
     User.objects.filter(pk=token.user_id).update(is_active=False)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("end", "refusal"),
     [
         (revoke, ("NOT_AUTHENTICATED", 401)),

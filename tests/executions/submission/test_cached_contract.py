@@ -14,6 +14,7 @@ from releases.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.clock import Clock
 
 pytestmark = pytest.mark.django_db
@@ -93,9 +94,7 @@ def hosted(owner: Tenant, version: str, contract: Contract) -> Release:
     return release
 
 
-@pytest.mark.parametrize(
-    ("name", "send"), [*((name, single) for name in CASES), ("another type", batch), ("many results", batch)]
-)
+@cases(("name", "send"), [*((name, single) for name in CASES), ("another type", batch), ("many results", batch)])
 def test_an_activation_changes_the_contract_of_the_next_submission(
     name: str, send: Callable[[Tenant, Any, str], Submission | CoordinatorError]
 ) -> None:

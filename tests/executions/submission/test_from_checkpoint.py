@@ -14,6 +14,7 @@ from executions.submission.resubmission import resubmit
 from releases.activation.activation import activate
 from tenancy.models import AuditEntry, Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.submission.continuing import STEPS, failed, order, ready, release
 from tests.raw_sql import rows
 from wire.messages.celery_messages import OutcomeGroup
@@ -96,7 +97,7 @@ def test_the_input_need_not_fit_a_release_whose_first_step_has_run(owner: Tenant
 # --- refusals ---
 
 
-@pytest.mark.parametrize(
+@cases(
     ("steps", "types", "found"),
     [
         ([{**A, "authoredName": "X"}, B, C], order("n"), ['steps["A"]', 'steps["X"]']),
@@ -176,7 +177,7 @@ def parked(owner: Tenant, *, answered: bool) -> Execution:
     return cancel(owner, made.pk, actor="user:ann", reason="")
 
 
-@pytest.mark.parametrize("answered", [True, False])
+@cases("answered", [True, False])
 def test_the_state_of_an_await_continues_on_its_contract_only(answered: bool) -> None:
     owner = ready(steps=AWAITING)
     old = parked(owner, answered=answered)

@@ -30,6 +30,7 @@ from releases.errors import NoActiveRelease, ReleaseUnknown
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import rows
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -120,7 +121,7 @@ def ended(owner: Tenant, status: str) -> Execution:
     return execution
 
 
-@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "DLQ", "CANCELLED"])
+@cases("status", ["SUCCEEDED", "FAILED", "DLQ", "CANCELLED"])
 def test_an_execution_that_has_ended_is_resubmitted(owner: Tenant, status: str) -> None:
     old = ended(owner, status)
     assert old.status == status
@@ -172,7 +173,7 @@ def test_without_a_key_every_call_creates_an_execution(owner: Tenant, dead: Exec
     assert {link.resubmission.pk for link in resubmission.links(dead)} == new
 
 
-@pytest.mark.parametrize("changes", [{"input": {"n": 2}}, {"release_version": "1.1"}])
+@cases("changes", [{"input": {"n": 2}}, {"release_version": "1.1"}])
 def test_a_key_is_not_reused_for_another_resubmission(owner: Tenant, dead: Execution, changes: dict[str, Any]) -> None:
     release(owner, "1.1")
     first = resubmit(owner, dead.pk, **BY, operation_key="k")
@@ -252,7 +253,7 @@ def test_an_equal_input_is_not_edited(owner: Tenant, dead: Execution) -> None:
     assert new.input == {"n": 1}
 
 
-@pytest.mark.parametrize("value", [None, False, 0, "", [], {}])
+@cases("value", [None, False, 0, "", [], {}])
 def test_an_edited_input_may_be_any_value(owner: Tenant, dead: Execution, value: Any) -> None:
     assert resubmit(owner, dead.pk, **BY, input=value).input == value
 
@@ -270,7 +271,7 @@ def test_the_input_is_checked_against_the_release_that_gets_it(owner: Tenant, de
     assert resubmit(owner, dead.pk, **BY, release_version="1.1", input={"n": 1, "m": 2}).release_version == "1.1"
 
 
-@pytest.mark.parametrize(("changes", "kept"), [({}, True), ({"input": {"n": 1}}, True), ({"input": {"n": 2}}, False)])
+@cases(("changes", "kept"), [({}, True), ({"input": {"n": 1}}, True), ({"input": {"n": 2}}, False)])
 def test_typed_payloads_are_kept_with_an_unchanged_input(owner: Tenant, changes: dict[str, Any], kept: bool) -> None:
     document = {"shape": "UNI", "payload": {"payloadTypeId": "Order"}}
     submitted = submit(

@@ -14,6 +14,7 @@ from releases.activation.activation import activate
 from releases.activation.revocation import revoke
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import as_owner, rows
 
 pytestmark = pytest.mark.django_db
@@ -104,7 +105,7 @@ def test_an_unexpected_active_release_is_reported() -> None:
     assert send(owner, expected_release_version="1.0").execution.release_version == "1.0"
 
 
-@pytest.mark.parametrize(("damage", "code"), [(None, "ARTIFACT_MISSING"), (b"other", "ARTIFACT_ALTERED")])
+@cases(("damage", "code"), [(None, "ARTIFACT_MISSING"), (b"other", "ARTIFACT_ALTERED")])
 def test_missing_or_altered_bytes_prevent_executions(damage: bytes | None, code: str) -> None:
     owner, release = making.ready()
     file = making.stored_file(release.artifacts.get().digest)
@@ -120,7 +121,7 @@ STOPPED: dict[str, Any] = {"stopped_at": timezone.now()}
 OTHER_BYTES: dict[str, Any] = {"artifact_digest": "sha256:" + "0" * 64}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("workers", "message"),
     [
         ([], "No worker lifecycle record for active release"),
@@ -201,9 +202,7 @@ def test_a_repeat_returns_the_first_execution_even_if_a_new_one_would_be_rejecte
     assert making.history(first) == [("SUBMITTED", "QUEUED")]
 
 
-@pytest.mark.parametrize(
-    "other", [{"n": 2}, {"n": 1.5}, {"n": "1"}, {"n": True}, {}, [], [{"n": 1}], {"n": 1, "m": None}]
-)
+@cases("other", [{"n": 2}, {"n": 1.5}, {"n": "1"}, {"n": True}, {}, [], [{"n": 1}], {"n": 1, "m": None}])
 def test_a_key_with_another_input_is_a_conflict_that_names_the_first(other: Any) -> None:
     owner, _ = making.ready()
     first = send(owner).execution
@@ -230,7 +229,7 @@ MANY = [{**making.STEP, "cardinality": "MANY_TO_ONE"}]
 MANY_TYPED: dict[str, Any] = {**TYPED, "steps": [{**making.STEP, "cardinality": "MANY_TO_MANY"}]}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("contract", "value", "shape"),
     [
         ({}, {"n": 1}, "UNI"),
@@ -250,7 +249,7 @@ def test_the_first_step_determines_the_shape_of_the_input(contract: dict[str, An
     assert (execution.input_shape, execution.input) == (shape, value)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("contract", "value", "fields"),
     [
         (TYPED, {"n": "one"}, ["input.n"]),
@@ -280,7 +279,7 @@ def test_the_number_of_reported_input_errors_is_bounded() -> None:
     assert len(error.detail) < 1_000
 
 
-@pytest.mark.parametrize(
+@cases(
     ("cardinality", "shape"),
     [("ONE_TO_ONE", "SINGLE"), ("MANY_TO_ONE", "SINGLE"), ("ONE_TO_MANY", "MATERIALIZED_MULTI")],
 )
@@ -300,7 +299,7 @@ def test_a_release_without_a_contract_accepts_any_input() -> None:
     assert (execution.input_shape, execution.result_shape) == ("UNI", "SINGLE")
 
 
-@pytest.mark.parametrize("other", [{"n": 1.0, "m": 1e16}, {"m": 1e16, "n": 1}])
+@cases("other", [{"n": 1.0, "m": 1e16}, {"m": 1e16, "n": 1}])
 def test_inputs_are_equal_in_any_notation_of_their_numbers(other: Any) -> None:
     owner, _ = making.ready()
     first = send(owner, input={"n": 1, "m": 10**16}).execution

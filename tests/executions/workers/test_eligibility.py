@@ -21,6 +21,7 @@ from releases.models import Release
 from releases.registration.registrar import verify_release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import as_owner
 from wire.messages.celery_messages import Heartbeat
 
@@ -98,7 +99,7 @@ CASES = {f"{protocol} {name}": (protocol, case) for name, case in NAMED.items() 
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@cases("name", CASES)
 def test_all_parts_of_the_coordinator_agree_on_the_eligibility_of_a_worker(name: str) -> None:
     protocol, case = CASES[name]
     owner = making.tenant()
@@ -141,7 +142,7 @@ def _expected(reason: str | None) -> list[str]:
     return ["STOPPED"] if reason in ("RELEASE_UNKNOWN", "STOPPED") else [str(reason)]
 
 
-@pytest.mark.parametrize("protocol", ["celery", "rest"])
+@cases("protocol", ["celery", "rest"])
 def test_a_worker_of_another_release_admits_no_submissions(protocol: str) -> None:
     owner = making.tenant()
     earlier = making.active(owner, "1.0")
@@ -247,7 +248,7 @@ def test_a_worker_with_hanging_threads_gets_only_what_its_other_threads_can_run(
     assert len(making.claimed(owner)) == 2
 
 
-@pytest.mark.parametrize("workers", [1, 300])
+@cases("workers", [1, 300])
 def test_the_check_at_submission_is_one_query_for_any_number_of_workers(workers: int) -> None:
     owner, release = making.ready()
     for number in range(workers):

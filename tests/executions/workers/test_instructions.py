@@ -16,6 +16,7 @@ from executions.workers import instructions
 from releases.models import Release
 from tests import making
 from tests.broker import owner_url, taken
+from tests.cases import cases
 from wire.broker import client as broker
 from wire.messages.celery_messages import Heartbeat, Instruction
 from wire.messages.limits import MOST_LEASES, TOLERANCE
@@ -35,7 +36,7 @@ def queue(worker: Worker, release: Release) -> str:
     return instruction_queue_of(release.identity, worker.worker_id)
 
 
-@pytest.mark.parametrize("drained", [False, True])
+@cases("drained", [False, True])
 def test_an_instruction_follows_the_row_of_the_worker(release: Release, drained: bool) -> None:
     worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
     tasks.tell_worker(worker.pk)
@@ -72,7 +73,7 @@ def test_an_instruction_is_sent_only_to_the_queue_of_its_worker(release: Release
     assert len(taken(queue(worker, release))) == 1
 
 
-@pytest.mark.parametrize("changes", [{"stopped_at": timezone.now()}, {"draining_since": timezone.now()}])
+@cases("changes", [{"stopped_at": timezone.now()}, {"draining_since": timezone.now()}])
 def test_a_leaving_worker_gets_no_instruction(release: Release, changes: dict[str, Any]) -> None:
     worker = making.worker(release, "w", **changes)
     assert not instructions.send(worker.pk)

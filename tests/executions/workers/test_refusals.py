@@ -12,6 +12,7 @@ from executions.workers import refusals
 from foundation.wakeups.broker_gate import gate
 from tests import making
 from tests.broker import taken, using_broker
+from tests.cases import cases
 from wire.broker import client
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup
@@ -82,7 +83,7 @@ def test_text_from_an_unknown_sender_is_cleaned_and_truncated(
     assert len(line) < 1000
 
 
-@pytest.mark.parametrize(
+@cases(
     "broken",
     [
         {"body": "no json"},

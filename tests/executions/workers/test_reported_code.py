@@ -21,6 +21,7 @@ from releases.activation import policy
 from releases.models import Pipeline, Release
 from tests import making
 from tests.broker import taken
+from tests.cases import cases
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, Instruction, WorkerEnvironment
 from wire.messages.limits import MOST_DIFFERENCES
@@ -74,7 +75,7 @@ def test_a_worker_that_reports_nothing_has_no_code_and_no_environment(release: R
     assert events(worker) == []
 
 
-@pytest.mark.parametrize("code", ["artifact", "source", "image"])
+@cases("code", ["artifact", "source", "image"])
 def test_the_row_of_a_worker_has_what_its_newest_heartbeat_reports(release: Release, code: Any) -> None:
     heartbeat(release)
     worker = heartbeat(release, 1, code=code, environment=environment("sha256:1", MISSING, count=60))
@@ -155,7 +156,7 @@ def test_an_event_names_only_some_of_many_differences(release: Release) -> None:
     assert (event["differences"], event["differenceCount"]) == (many[:5], 500)
 
 
-@pytest.mark.parametrize("member", ["differences", "python", "platform", "fingerprint"])
+@cases("member", ["differences", "python", "platform", "fingerprint"])
 def test_a_report_that_cannot_be_stored_is_not_valid(member: str) -> None:
     value: Any = ["\0"] if member == "differences" else "\0"
     with pytest.raises(ValidationError):
@@ -179,8 +180,8 @@ def task_of(wakeup: Any) -> Any:
 # --- the policy ---
 
 
-@pytest.mark.parametrize("allowed", [False, True])
-@pytest.mark.parametrize("code", [None, "artifact", "image", "source"])
+@cases("allowed", [False, True])
+@cases("code", [None, "artifact", "image", "source"])
 def test_a_pipeline_refuses_workers_with_unverified_code_unless_its_policy_allows_them(
     release: Release, code: Any, allowed: bool
 ) -> None:
@@ -232,8 +233,8 @@ def test_a_worker_of_a_pipeline_that_does_not_exist_is_instructed_to_drain_if_it
         assert instructed(Worker.objects.get(tenant=tenant, worker_id=f"w-{code}"), identity) == drains
 
 
-@pytest.mark.parametrize("allowed", [False, True])
-@pytest.mark.parametrize("taking", [False, True])
+@cases("allowed", [False, True])
+@cases("taking", [False, True])
 def test_a_worker_that_does_not_follow_the_policy_gets_an_instruction(
     release: Release,
     taking: bool,

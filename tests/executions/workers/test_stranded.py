@@ -13,6 +13,7 @@ from executions.workers.stranded import stranded
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import as_owner
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -35,7 +36,7 @@ def change(owner: Tenant, **changes: Any) -> None:
         Worker.objects.filter(tenant=owner).update(**changes)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "strands"),
     [
         ({}, False),
@@ -90,7 +91,7 @@ def test_only_due_executions_count(ready: tuple[Tenant, Release]) -> None:
     assert running.status == "RUNNING"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("due", "changes", "since"),
     [
         (3 * HOUR, {"last_heartbeat_at": NOW - 2 * HOUR, "alive_until": NOW - 2 * HOUR}, NOW - 2 * HOUR),

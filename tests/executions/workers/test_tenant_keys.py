@@ -19,6 +19,7 @@ from executions.workers.tenant_keys import active_keys, current_key, replace_key
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.cases import cases
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup
 from wire.messages.queues import queue_of
@@ -114,9 +115,7 @@ def test_every_change_is_recorded_with_its_actor_and_reason(owner: Tenant) -> No
     ]
 
 
-@pytest.mark.parametrize(
-    ("number", "newest", "oldest"), [(2, 3, 2), (4, 3, 3), (3, 1, 1), (3, 2, 1), (3, 4, 2), (3, 2, 3), (3, 0, 0)]
-)
+@cases(("number", "newest", "oldest"), [(2, 3, 2), (4, 3, 3), (3, 1, 1), (3, 2, 1), (3, 4, 2), (3, 2, 3), (3, 0, 0)])
 def test_the_database_keeps_a_revoked_key_revoked(owner: Tenant, number: int, newest: int, oldest: int) -> None:
     start_key(owner, actor=OPERATOR)
     revoke_old_key(owner, actor=OPERATOR)
@@ -132,7 +131,7 @@ def claimed(owner: Tenant) -> Claim:
     return claim
 
 
-@pytest.mark.parametrize("revoke", [False, True])
+@cases("revoke", [False, True])
 def test_outcomes_of_a_revoked_key_are_not_recorded(revoke: bool) -> None:
     owner, release = making.ready()
     old = current_key(owner.slug)
@@ -153,7 +152,7 @@ def test_a_worker_whose_key_was_revoked_gets_a_stable_refusal(owner: Tenant, cap
     assert old.key_id in caplog.text
 
 
-@pytest.mark.parametrize("encrypts", [True, False])
+@cases("encrypts", [True, False])
 def test_a_command_is_read_with_either_active_key(settings: Any, encrypts: bool) -> None:
     settings.ENCRYPT_PAYLOADS = encrypts
     owner, release = making.ready()

@@ -16,6 +16,7 @@ from releases.activation.rollback import roll_back
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import AuditEntry
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
@@ -72,8 +73,8 @@ def detail_of(reason: str) -> str:
     return f"{reason} {advice}"
 
 
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("value", ["require", "warn", "off"])
+@cases("state", STATES)
+@cases("value", ["require", "warn", "off"])
 def test_the_policy_decides_whether_an_activation_needs_a_worker(
     release: Release, value: str, state: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,6 +12,7 @@ from executions.workers.registry import take_heartbeat
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import run
 from wire.messages.celery_messages import Heartbeat, HeldLease
 from wire.messages.limits import LONGEST_WORKER_ID
@@ -70,7 +71,7 @@ def test_a_worker_changes_its_states_and_may_return(release: Release) -> None:
     assert Worker.objects.filter(tenant=release.pipeline.tenant).count() == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("silent", "changes", "expected"),
     [
         (25, {}, "HEALTHY"),
@@ -89,7 +90,7 @@ def test_a_silent_worker_is_stale_unless_it_drains_or_stopped(
     assert state(worker) == expected
 
 
-@pytest.mark.parametrize("age", [SECOND, timedelta()])
+@cases("age", [SECOND, timedelta()])
 def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
     release: Release, age: timedelta, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
@@ -110,7 +111,7 @@ def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
     assert wakeups == []
 
 
-@pytest.mark.parametrize(("state", "rings"), [("HEALTHY", 1), ("DRAINING", 0), ("UNAVAILABLE", 0)])
+@cases(("state", "rings"), [("HEALTHY", 1), ("DRAINING", 0), ("UNAVAILABLE", 0)])
 def test_an_accepting_worker_causes_a_wakeup(
     release: Release, state: str, rings: int, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
@@ -119,7 +120,7 @@ def test_an_accepting_worker_causes_a_wakeup(
     assert len(wakeups) == rings
 
 
-@pytest.mark.parametrize("state", ["HEALTHY", "DRAINING"])
+@cases("state", ["HEALTHY", "DRAINING"])
 def test_a_heartbeat_renews_the_leases_that_it_names(release: Release, owner: Tenant, state: str) -> None:
     making.worker(release, "other")
     held, left = making.execution(owner, "held"), making.execution(owner, "left")

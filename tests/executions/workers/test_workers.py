@@ -18,6 +18,7 @@ from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, drain, tak
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import refused, rows
 from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
 
@@ -116,7 +117,7 @@ def test_a_new_registration_ends_a_drain_that_the_worker_started(release: Releas
     assert again.registered_at > first.registered_at
 
 
-@pytest.mark.parametrize("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"], ["UNAVAILABLE", "HEALTHY"]])
+@cases("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"], ["UNAVAILABLE", "HEALTHY"]])
 def test_no_heartbeat_ends_a_drain_that_an_operator_requested(
     release: Release,
     owner: Tenant,
@@ -169,7 +170,7 @@ def test_repeating_a_request_changes_nothing(
     assert tasks_of(callbacks) == [INSTRUCT_TASK]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("reported", "taking", "drained", "expected"),
     [
         ("HEALTHY", True, False, [DISPATCH_TASK]),
@@ -182,7 +183,7 @@ def test_repeating_a_request_changes_nothing(
         ("UNAVAILABLE", False, False, []),
     ],
 )
-@pytest.mark.parametrize("known", [True, False])
+@cases("known", [True, False])
 def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
     release: Release,
     owner: Tenant,
@@ -223,8 +224,8 @@ def held(claim: Claim, **members: Any) -> HeldLease:
     return HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, **members)
 
 
-@pytest.mark.parametrize("how", ["running", "waiting"])
-@pytest.mark.parametrize("end", ["cancelled", "taken over"])
+@cases("how", ["running", "waiting"])
+@cases("end", ["cancelled", "taken over"])
 def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
     release: Release,
     owner: Tenant,
@@ -314,8 +315,8 @@ def test_a_cancellation_is_sent_to_the_worker_at_once(
     assert [each.args for each in wakeups] == [(INSTRUCT_TASK, (worker.pk, lost), None)]
 
 
-@pytest.mark.parametrize("operation", [drain, undrain])
-@pytest.mark.parametrize(("pipeline", "name"), [(making.PIPELINE, "x"), ("org.example.other", "w")])
+@cases("operation", [drain, undrain])
+@cases(("pipeline", "name"), [(making.PIPELINE, "x"), ("org.example.other", "w")])
 def test_only_a_tenants_own_workers_can_be_drained(
     release: Release, owner: Tenant, operation: Any, pipeline: str, name: str
 ) -> None:
@@ -328,7 +329,7 @@ def test_only_a_tenants_own_workers_can_be_drained(
     assert (rows(Worker), rows(WorkerEvent)) == before
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "then"),
     [
         ({"last_heartbeat_at": LONG_AGO}, "STALE"),
@@ -359,7 +360,7 @@ def test_silence_is_recorded_once_and_only_for_workers_that_should_report(releas
     assert [events(worker) for worker in others] == [[]] * 4
 
 
-@pytest.mark.parametrize("sql", ["UPDATE executions_workerevent SET actor = 'x'", "DELETE FROM executions_workerevent"])
+@cases("sql", ["UPDATE executions_workerevent SET actor = 'x'", "DELETE FROM executions_workerevent"])
 def test_the_database_rejects_changes_and_removals_of_a_workers_history(release: Release, sql: str) -> None:
     heartbeat(release)
     assert refused(sql) == "workerevent_append_only"
