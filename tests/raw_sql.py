@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import IntegrityError, connection, transaction
 
 
@@ -35,6 +36,15 @@ def refused(sql: str, *parameters: Any) -> str:
 
 def rows(table: type[Any]) -> list[Any]:
     return list(table.objects.order_by("pk").values())
+
+
+@contextmanager
+def unchanged(*tables: type[Any]) -> Iterator[None]:
+    """Assert that the block changes no row of `tables`; by default, of all tables of executions."""
+    found = tables or [each for each in apps.get_app_config("executions").get_models() if each._meta.managed]
+    before = [rows(table) for table in found]
+    yield
+    assert [rows(table) for table in found] == before
 
 
 @contextmanager
