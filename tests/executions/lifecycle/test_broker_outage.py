@@ -145,6 +145,7 @@ def test_after_a_refusal_each_retry_claims_only_a_few_until_commands_are_sent(
     valkey: Valkey, owner: Tenant, settings: Any, protocol: str
 ) -> None:
     """A worker would run a command a second time if the ticket of a message outlived the refusal of the message."""
+    configure(valkey, "FLUSHALL")  # the tickets of the other case
     make_due(owner, settings, protocol)
     reject_commands(valkey)
     dispatch.dispatch()
