@@ -19,13 +19,6 @@ pytestmark = pytest.mark.django_db
 ACTOR = "user:test"
 
 
-@pytest.fixture
-def owner() -> Tenant:
-    made = making.tenant()
-    making.ready(made)
-    return made
-
-
 def requests(*keys: object, value: Any = None) -> list[ExecutionRequest]:
     return [ExecutionRequest(making.PIPELINE, value or {"n": 1}, str(key)) for key in keys]
 
@@ -50,13 +43,6 @@ def begin_second() -> None:
         )
 
 
-def test_without_quotas_no_permits_are_stored(owner: Tenant) -> None:
-    assert accepted(owner, *range(3)) == 3
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM tenancy_allowance")
-        assert cursor.fetchone() == (0,)
-
-
 def test_a_batch_is_accepted_up_to_the_quota_of_a_second(owner: Tenant) -> None:
     owner.quota_submissions = 5
     begin_second()
@@ -69,45 +55,34 @@ def test_a_batch_is_accepted_up_to_the_quota_of_a_second(owner: Tenant) -> None:
 
 
 def test_open_executions_are_limited_until_some_end(owner: Tenant) -> None:
+    """Those from before the quota count. A lower quota refuses new executions and ends none."""
+    assert accepted(owner, *range(3)) == 3
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM tenancy_allowance")
+        assert cursor.fetchone() == (0,), "without quotas no permits are stored"
     owner.quota_open_executions = 4
-    assert accepted(owner, *range(6)) == 4
-    assert refusal(owner, "more").data["quota"] == "openExecutions"
-    first = Execution.objects.filter(tenant=owner).first()
-    assert first is not None
+    assert accepted(owner, "a", "b") == 1
+    with pytest.raises(QuotaExceeded) as caught:
+        submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="more", actor=ACTOR)
+    assert caught.value.data["quota"] == "openExecutions"
+    first = Execution.objects.order_by("execution_key")[0]
     cancellation.cancel(owner, first.pk, actor=ACTOR, reason="no")
     time.sleep(0.15)
-    assert accepted(owner, "a", "b") == 1
-
-
-def test_executions_from_before_the_quota_count(owner: Tenant) -> None:
-    assert accepted(owner, *range(3)) == 3
-    owner.quota_open_executions = 4
-    assert accepted(owner, "a", "b") == 1
-
-
-def test_a_lower_quota_refuses_new_executions_and_ends_none(owner: Tenant) -> None:
-    owner.quota_open_executions = 10
-    assert accepted(owner, *range(5)) == 5
+    assert accepted(owner, "c", "d") == 1
     owner.quota_open_executions = 3
     time.sleep(0.15)
-    assert accepted(owner, "a") == 0
-    assert Execution.objects.filter(tenant=owner, status="QUEUED").count() == 5
+    assert accepted(owner, "e") == 0
+    assert Execution.objects.filter(status="QUEUED").count() == 4
 
 
-def test_a_repeated_key_is_never_refused(owner: Tenant) -> None:
-    owner.quota_open_executions = 1
-    [first] = submit_many(owner, requests("k"), actor=ACTOR)
-    assert isinstance(first, Submission)
-    [again] = submit_many(owner, requests("k"), actor=ACTOR)
-    assert isinstance(again, Submission)
-    assert (again.duplicate, again.execution_id) == (True, first.execution_id)
-
-
-def test_what_is_not_inserted_uses_no_permit(owner: Tenant) -> None:
+def test_a_repeated_key_is_never_refused_and_uses_no_permit(owner: Tenant) -> None:
     owner.quota_open_executions = 3
     assert accepted(owner, "k", "k", "k") == 3
     assert accepted(owner, "k") == 1
     assert accepted(owner, "b", "c", "d") == 2
+    [again] = submit_many(owner, requests("k"), actor=ACTOR)
+    assert isinstance(again, Submission)
+    assert (again.duplicate, again.execution_id) == (True, Execution.objects.get(execution_key="k").pk)
 
 
 def test_both_quotas_apply(owner: Tenant) -> None:
@@ -128,14 +103,6 @@ def test_the_size_of_an_input_is_limited(owner: Tenant) -> None:
 
 
 def test_workers_are_limited(owner: Tenant) -> None:
-    release = making.active(owner, pipeline_id="org.example.second")
     Tenant.objects.filter(pk=owner.pk).update(quota_workers=1)
     with pytest.raises(WorkerLimitReached, match="quota workers is 1"):
-        registry.find_or_register(owner, release.pipeline.pipeline_id, "another", {})
-
-
-def test_submit_raises_the_refusal(owner: Tenant) -> None:
-    owner.quota_open_executions = 1
-    assert accepted(owner, "a") == 1
-    with pytest.raises(QuotaExceeded):
-        submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="b", actor=ACTOR)
+        registry.find_or_register(owner, making.PIPELINE, "another", {})

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from django.db.models import F
-from django.utils import timezone
 
 from executions import tasks
 from executions.errors import WorkerUnavailable
@@ -18,6 +17,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
 from tests.cases import cases
+from tests.executions.moments import now
 from wire.messages.queues import HEARTBEAT_QUEUE
 
 pytestmark = pytest.mark.django_db
@@ -87,14 +87,16 @@ def test_a_probe_that_waited_behind_a_backlog_confirms_nothing(world: object, se
 
 
 def test_while_messages_arrive_a_silent_worker_is_stale(owner: Tenant) -> None:
-    """Silence also counts before the first message."""
     assert (state(), submitted(owner).dispatch_delayed) == ("HEALTHY", False)
     message_path.confirm()
     let_pass(*[(STALE + 1) / 4] * 4)
     assert state() == "STALE"
     with pytest.raises(WorkerUnavailable):
         submitted(owner, "k2")
-    MessagePath.objects.all().delete()
+
+
+def test_silence_counts_before_the_first_message(owner: Tenant) -> None:
+    advance_time(STALE + 1)
     assert state() == "STALE"
 
 
@@ -127,11 +129,11 @@ def test_a_worker_that_was_heard_later_is_credited_from_then_on(world: object) -
     """Its heartbeat arrived between the last message of the clock and the interruption, or was the first after it."""
     let_pass(0)
     advance_time(2)
-    making.silence(*Worker.objects.all(), since=timezone.now())
+    making.silence(*Worker.objects.all(), since=now())
     let_pass(180)
     for seconds, expected in ((STALE - 2, "HEALTHY"), (4, "STALE")):
         advance_time(seconds)
-        MessagePath.objects.update(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(seconds=15))
+        MessagePath.objects.update(arrived_at=now(), expected_by=now() + timedelta(seconds=15))
         assert state() == expected
 
 
@@ -146,7 +148,7 @@ def test_interruptions_that_follow_each_other_are_all_credited(world: object) ->
 def seconds_left(of: Execution) -> float:
     expires_at = Execution.objects.get(pk=of.pk).lease_expires_at
     assert expires_at is not None
-    return (expires_at - timezone.now()).total_seconds()
+    return (expires_at - now()).total_seconds()
 
 
 def test_three_minutes_without_messages_cost_no_lease(execution: Execution, claim: Claim) -> None:
