@@ -78,7 +78,8 @@ def require_constant(
 def test_a_batch_right_after_an_activation(owner: Tenant) -> None:
     counts = []
     for size in (2, 200):
-        # The cached admission is outdated.
+        submit_many(owner, requests(1, "warm"), actor="token:test")
+        # Now the cached admission is outdated.
         activate(Release.objects.select_related("pipeline").get(), actor="user:test")
         verdicts, statements = submitted(owner, requests(size, f"of-{size}-"))
         assert verdicts == {"ACCEPTED 1.0"}
