@@ -42,7 +42,7 @@ def named(one: Interaction, *names: str) -> dict[str, Any]:
 
 
 def refusals(question: Interaction, token: str) -> set[str]:
-    """Return the codes with which an answer by `token` is refused, however it names the question."""
+    """Return the codes that refuse an answer by `token`, for each way to name the question."""
     codes = set()
     for names in ((), NAMES[:1], NAMES[1:], NAMES):
         answer = {"response": {"n": 1}, "actor": "user:eva", "resume_token": token, **named(question, *names)}

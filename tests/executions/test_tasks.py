@@ -97,13 +97,6 @@ def test_a_signed_heartbeat_registers_and_renews_once(claim: Claim) -> None:
         tasks.heartbeat(message)
 
 
-def test_the_sweep_expires_lost_leases_and_dispatches_again(claim: Claim, execution: Execution) -> None:
-    Execution.objects.update(lease_expires_at=making.LONG_AGO)
-    tasks.sweep()
-    assert making.kinds(execution) == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED"]
-    assert execution.attempt == 0
-
-
 # --- messages of senders without a key ---
 
 
@@ -194,12 +187,6 @@ def test_messages_for_an_unknown_tenant_change_nothing(claim: Claim, caplog: pyt
 # --- faulty messages of a legitimate worker ---
 
 DEEP = "[" * 50_000 + "]" * 50_000
-UNANSWERABLE: list[dict[str, Any]] = [
-    *({"step_index": 2**31 - 1}, {"step_index": 2**70}, {"step_id": "\x00"}, {"assignee": "a\x00"}),
-    *({"output_type": "\x00"}, {"output_type": "t" * 10_000}, {"transport": "pigeon"}, {"timeout_seconds": 1e300}),
-    {"transport": "webhook", "transport_metadata": {"url": "file:///etc/passwd"}},
-    {"requests": ["1", "2"]},
-]
 
 
 @cases(
@@ -210,7 +197,8 @@ UNANSWERABLE: list[dict[str, Any]] = [
         ({"outcome": "FAILED", "output_payloads": []}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
         ({"outcome": "WAITING_EXTERNAL"}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
         ({"stopped_before_step_index": 2**40}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
-        *(({"suspension": members}, "FAILED", "UNANSWERABLE_SUSPENSION") for members in UNANSWERABLE),
+        ({"suspension": {"step_index": 2**70}}, "FAILED", "UNANSWERABLE_SUSPENSION"),
+        ({"suspension": {"step_id": "\x00"}}, "FAILED", "UNANSWERABLE_SUSPENSION"),
     ],
 )
 def test_an_outcome_that_cannot_be_stored_fails_its_execution(

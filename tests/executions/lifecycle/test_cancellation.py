@@ -6,7 +6,7 @@ import pytest
 
 from executions.errors import CancelRefused, ExecutionUnknown, VersionMismatch
 from executions.lifecycle.cancellation import cancel
-from executions.models import AwaitUnit, Execution, Interaction
+from executions.models import Execution
 from executions.state_machine.moves import Claim
 from releases.models import Pipeline
 from tenancy.models import Tenant
@@ -59,16 +59,6 @@ def test_an_outcome_after_the_cancellation_is_dropped(owner: Tenant, claim: Clai
     assert making.record(making.outcome_of(claim)) == 0
     assert making.history(execution)[-2:] == [("CANCELLED", "CANCELLED"), ("OUTCOME_DROPPED", "CANCELLED")]
     assert execution.result is None
-
-
-def test_open_interactions_are_withdrawn(owner: Tenant, execution: Execution) -> None:
-    other = making.execution(owner, "other")
-    for claim in making.claimed(owner):
-        making.record(making.suspension(claim, itemized=True, requests=['{"n": 1}', '{"n": 2}']))
-    cancel(owner, execution.pk, actor="", reason="")
-    assert AwaitUnit.objects.get(execution=execution).status == "CANCELLED"
-    assert set(Interaction.objects.filter(execution=execution).values_list("status", flat=True)) == {"CANCELLED"}
-    assert AwaitUnit.objects.get(execution=other).status == "WAITING_EXTERNAL"
 
 
 @cases("status", ["SUCCEEDED", "FAILED", "DLQ"])

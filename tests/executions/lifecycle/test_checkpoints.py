@@ -207,8 +207,8 @@ def test_an_answered_execution_runs_to_the_end_wherever_its_await_is(
     hosted = hosting(*steps, checkpoint=checkpoint)
     execution = hosted.run(hosted.submit(value))
     assert execution.status == ("WAITING_EXTERNAL" if answers else "SUCCEEDED")
-    asked = Interaction.objects.filter(execution=execution).order_by("item_index")
-    for one, response in zip(asked, answers, strict=True):
+    questions = Interaction.objects.filter(execution=execution).order_by("item_index")
+    for one, response in zip(questions, answers, strict=True):
         interactions.complete(hosted.owner, interaction_id=one.pk, response=response, actor="user:eva")
     execution = hosted.run(execution)
     assert (execution.status, execution.result, execution.error_message) == ("SUCCEEDED", result, None)

@@ -157,8 +157,8 @@ def test_a_takeover_lists_the_lost_part_and_the_late_report_of_its_worker(hostin
 def test_the_subject_is_the_artifact_and_no_value_is_disclosed(hosting: Hosting) -> None:
     hosted = hosting(ONE, ASKS, ONE)
     execution = hosted.run(hosted.submit(4321))
-    [asked] = Interaction.objects.filter(execution=execution)
-    interactions.complete(hosted.owner, interaction_id=asked.pk, response=8765, actor="user:anna")
+    [question] = Interaction.objects.filter(execution=execution)
+    interactions.complete(hosted.owner, interaction_id=question.pk, response=8765, actor="user:anna")
     hosted.run(execution)
     document = statement(execution)
     [artifact] = hosted.release.artifacts.all()
@@ -172,7 +172,7 @@ def test_the_subject_is_the_artifact_and_no_value_is_disclosed(hosting: Hosting)
     [waited] = found["awaits"]
     assert (waited["stepIndex"], waited["status"], waited["items"], waited["answered"]) == (1, "COMPLETED", 1, 1)
     [answer] = waited["answers"]
-    assert (answer["interactionId"], answer["actor"]) == (str(asked.pk), "user:anna")
+    assert (answer["interactionId"], answer["actor"]) == (str(question.pk), "user:anna")
     for value in ("4322", "8765", execution.execution_key):
         assert value not in json.dumps(document)
 

@@ -4,12 +4,10 @@ import uuid
 
 import pytest
 
-from executions.awaits import awaits
 from executions.errors import ExecutionUnknown, RedriveRefused, ReleaseRevokedConfirmation, VersionMismatch
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
-from executions.models import AwaitUnit, Execution, Interaction
-from executions.state_machine.moves import Claim
+from executions.models import Execution
 from executions.workers.registry import DISPATCH_TASK
 from releases.activation.revocation import revoke
 from releases.models import Pipeline
@@ -58,21 +56,6 @@ def test_a_revoked_release_runs_again_only_if_that_is_confirmed(owner: Tenant, d
     assert [claim.execution_id for claim in making.claimed(owner)] == [dead.pk]
 
 
-def test_it_has_a_new_retry_budget_and_its_attempts_continue(owner: Tenant, dead: Execution) -> None:
-    Pipeline.objects.filter(tenant=owner).update(retry_limit=2)
-    redrive(owner, dead.pk, actor="", reason="")
-    keys = []
-    for attempt in (1, 2, 3):
-        [claim] = making.claimed(owner)
-        assert claim.attempt == attempt
-        making.record(making.failure(claim))
-        dead.refresh_from_db()
-        keys.append(dead.last_transition_key)
-        Execution.objects.filter(status="WAIT_RETRY").update(next_due_at=making.LONG_AGO)
-    assert (dead.status, dead.attempt, dead.dead_letters.count()) == ("DLQ", 3, 2)
-    assert keys == [f"{dead.pk}:0:{attempt}" for attempt in (1, 2, 3)]
-
-
 def test_a_failed_execution_is_redriven_only_on_request(owner: Tenant) -> None:
     [failed] = making.dead(owner, "key", retryable=False)
     with unchanged(), pytest.raises(RedriveRefused, match=r"cannot be re-driven from status FAILED$"):
@@ -116,29 +99,3 @@ def test_a_failure_after_a_checkpoint_resumes_at_the_failed_step() -> None:
     redrive(owner, execution.pk, actor="", reason="")
     [claim] = making.claimed(owner)
     assert (claim.step_index, claim.input, claim.input_shape, claim.attempt) == (1, '{"n": 5}', "UNI", 1)
-
-
-@cases(("lost", "reason"), [(awaits.TIMED_OUT, "await_timeout"), (awaits.UNDELIVERABLE, "await_failed")])
-def test_a_failure_at_an_await_opens_a_new_unit(
-    owner: Tenant, claim: Claim, execution: Execution, lost: awaits.Lost, reason: str
-) -> None:
-    """It is queued at the await with its request, so the worker reaches the await at once with the same request."""
-    making.record(making.suspension(claim, '{"n": 7}'))
-    first = AwaitUnit.objects.get()
-    awaits.fail(lost, {first.pk: "no answer"}, actor="clock")
-    execution.refresh_from_db()
-    assert (execution.status, execution.error_code, execution.await_unit) == ("FAILED", lost.code, None)
-    assert execution.dead_letters.get().reason == reason
-
-    done = redrive(owner, execution.pk, actor="", reason="", allow_failed=True)
-    assert done.execution.await_unit is None
-    [again] = making.claimed(owner)
-    assert (again.step_index, again.input, again.input_shape) == (0, '{"n": 7}', "UNI")
-    making.record(making.suspension(again, again.input))
-    execution.refresh_from_db()
-    second = AwaitUnit.objects.get(status="WAITING_EXTERNAL")
-    assert (execution.status, execution.await_unit_id) == ("WAITING_EXTERNAL", second.pk)
-    old, new = Interaction.objects.get(unit=first), Interaction.objects.get(unit=second)
-    assert (old.request, old.status) == (new.request, "CANCELLED")
-    assert new.status == "DISPATCHED"
-    assert new.correlation_id != old.correlation_id

@@ -317,19 +317,6 @@ def test_the_deadline_of_an_await_counts_from_now(ready: Ready, transport: str, 
     assert one.next_dispatch_at == (now() if sent_at else None)
 
 
-def test_the_delay_of_a_webhook_grows_with_each_attempt(ready: Ready, settings: Any) -> None:
-    settings.RETRY_JITTER, settings.WEBHOOK_DELAY_SECONDS, settings.WEBHOOK_ATTEMPTS = 0, 10, 3
-    one = interaction_of(suspended(ready, **WEBHOOK))
-    waits = []
-    for _ in range(2):
-        assert webhooks.send()
-        one.refresh_from_db()
-        assert one.next_dispatch_at is not None
-        waits.append((one.next_dispatch_at - now()).total_seconds())
-        Interaction.objects.update(next_dispatch_at=now())
-    assert waits == [10, 20]
-
-
 @cases(("protocol", "limit", "expected"), [("celery", 70, 40), ("rest", 70, 70), ("rest", 0, None)])
 def test_a_worker_is_alive_for_the_silence_limit_of_its_protocol(
     ready: Ready, settings: Any, protocol: str, limit: int, expected: int | None

@@ -61,15 +61,6 @@ def test_the_next_submissions_use_a_new_activation(owner: Tenant) -> None:
     assert send(owner, "after the same activation again").release_version == "2.0"
 
 
-def test_the_next_batch_uses_a_new_activation(owner: Tenant) -> None:
-    newer = hosted(owner, "2.0")
-    activate(newer, actor="user:test")
-    requests = [ExecutionRequest(PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
-    made = submit_many(owner, requests, actor="token:test")
-    assert {each.release_version for each in made if isinstance(each, Submission)} == {"2.0"}
-    assert len(made) == Execution.objects.filter(release=newer).count() == 5
-
-
 def test_a_revocation_applies_to_the_next_submission_and_a_repeated_key_is_found(owner: Tenant) -> None:
     revocation.revoke(Release.objects.get(), actor="user:test", reason="leaked")
     assert refusal(owner) == ("ACTIVE_RELEASE_REVOKED", 409)

@@ -52,7 +52,7 @@ def refusal(owner: Tenant, key: str = "refused", **members: Any) -> str:
 
 
 @pytest.fixture
-def whole(owner: Tenant, warm: None) -> GradualActivation:
+def all_to_candidate(owner: Tenant, warm: None) -> GradualActivation:
     """A gradual activation whose candidate 2.0 gets all executions, and has got one."""
     made = gradual.started(owner, 100)
     assert versions(owner, "first") == ["2.0"]
@@ -96,21 +96,25 @@ def test_a_batch_routes_each_item(owner: Tenant) -> None:
         assert found == expected(made, 50, *KEYS)
 
 
-def test_a_submission_that_expects_a_release_gets_the_active_one(owner: Tenant, whole: GradualActivation) -> None:
+def test_a_submission_that_expects_a_release_gets_the_active_one(
+    owner: Tenant, all_to_candidate: GradualActivation
+) -> None:
     assert versions(owner, "a", expected_release_version="1.0") == ["1.0"]
     assert refusal(owner, expected_release_version="2.0") == "ACTIVE_RELEASE_CHANGED"
 
 
-def test_a_resubmission_gets_the_active_release_and_the_tags(owner: Tenant, whole: GradualActivation) -> None:
-    [failed] = gradual.ended(whole.candidate, failed=1, tags=["beta"])
+def test_a_resubmission_gets_the_active_release_and_the_tags(
+    owner: Tenant, all_to_candidate: GradualActivation
+) -> None:
+    [failed] = gradual.ended(all_to_candidate.candidate, failed=1, tags=["beta"])
     again = resubmit(owner, failed.pk, **WHY)
     assert (again.release_version, again.tags) == ("1.0", ["beta"])
 
 
 def test_the_next_submission_after_a_withdrawal_gets_the_active_release(
-    owner: Tenant, whole: GradualActivation
+    owner: Tenant, all_to_candidate: GradualActivation
 ) -> None:
-    ending.withdraw(whole, **WHY)
+    ending.withdraw(all_to_candidate, **WHY)
     known = admission.cached(owner, making.PIPELINE)
     assert known is not None
     assert known.candidate is not None, "the cached admission still names the candidate"
@@ -125,15 +129,15 @@ def test_the_next_submission_after_a_promotion_gets_the_candidate(owner: Tenant)
     assert versions(owner, "c", expected_release_version="2.0") == ["2.0"]
 
 
-def test_the_next_submission_does_not_get_a_revoked_release(owner: Tenant, whole: GradualActivation) -> None:
-    revoke(whole.candidate, **WHY)
+def test_the_next_submission_does_not_get_a_revoked_release(owner: Tenant, all_to_candidate: GradualActivation) -> None:
+    revoke(all_to_candidate.candidate, **WHY)
     assert versions(owner, "b") == ["1.0"]
 
 
 def test_a_revoked_baseline_refuses_submissions_although_a_candidate_exists(
-    owner: Tenant, whole: GradualActivation
+    owner: Tenant, all_to_candidate: GradualActivation
 ) -> None:
-    revoke(whole.baseline, **WHY)
+    revoke(all_to_candidate.baseline, **WHY)
     assert refusal(owner) == "ACTIVE_RELEASE_REVOKED"
 
 
@@ -148,26 +152,28 @@ def test_executions_of_a_candidate_whose_bytes_are_missing_get_the_active_releas
     assert set(versions(owner, *KEYS[:3])) == {"1.0"}
 
 
-def test_executions_of_a_paused_candidate_get_the_active_release(owner: Tenant, whole: GradualActivation) -> None:
-    holds.pause(whole.candidate, **WHY, refuses_submissions=True)
+def test_executions_of_a_paused_candidate_get_the_active_release(
+    owner: Tenant, all_to_candidate: GradualActivation
+) -> None:
+    holds.pause(all_to_candidate.candidate, **WHY, refuses_submissions=True)
     assert versions(owner, "b") == ["1.0"]
     admission.cache.clear()
     assert versions(owner, "c") == ["1.0"]
-    holds.resume(whole.candidate, actor="user:ann", reason="")
+    holds.resume(all_to_candidate.candidate, actor="user:ann", reason="")
     admission.cache.clear()
     assert versions(owner, "d") == ["2.0"]
 
 
 def test_a_paused_pipeline_or_active_release_refuses_the_executions_of_its_candidate(
-    owner: Tenant, whole: GradualActivation
+    owner: Tenant, all_to_candidate: GradualActivation
 ) -> None:
     """Whether a process has a cached admission or not."""
-    for paused in (Pipeline.objects.get(pk=whole.pipeline_id), whole.baseline):
+    for paused in (Pipeline.objects.get(pk=all_to_candidate.pipeline_id), all_to_candidate.baseline):
         holds.pause(paused, **WHY, refuses_submissions=True)
         assert refusal(owner) == "PIPELINE_PAUSED"
         admission.cache.clear()
         assert refusal(owner) == "PIPELINE_PAUSED"
-        if paused == whole.baseline:
+        if paused == all_to_candidate.baseline:
             assert versions(owner, "named", release_version="2.0") == ["2.0"]
         holds.resume(paused, actor="user:ann", reason="")
         assert versions(owner, f"after {paused}") == ["2.0"]

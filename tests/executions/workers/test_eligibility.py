@@ -170,14 +170,6 @@ def test_a_worker_hosts_no_release_of_the_same_name_in_another_tenant_or_pipelin
     assert rows.count() == len(set(rows.values_list("lease_owner", flat=True))) == 4
 
 
-@cases("protocol", ["celery", "rest"])
-def test_a_worker_of_another_release_admits_no_submissions(owner: Tenant, release: Release, protocol: str) -> None:
-    making.worker(release, protocol=protocol, capability_checked_at=timezone.now())
-    require_healthy(release)
-    with pytest.raises(WorkerUnavailable, match="No worker lifecycle record for active release"):
-        require_healthy(making.active(owner, "2.0"))
-
-
 def test_a_silent_rest_worker_admits_no_submissions_and_runs_accepted_executions(
     owner: Tenant, release: Release
 ) -> None:

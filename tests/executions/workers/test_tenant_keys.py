@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import Error, connection, transaction
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from executions import tasks
@@ -82,16 +82,6 @@ def test_an_invalid_change_of_keys_is_rejected_and_changes_nothing(owner: Tenant
     with pytest.raises(WorkerKeyChangeRefused):
         start_key(owner, actor=OPERATOR)
     assert (ids(owner), WorkerKeyChange.objects.count()) == (before, 1)
-
-
-@cases(("number", "newest", "oldest"), [(2, 3, 2), (4, 3, 3), (3, 1, 1), (3, 2, 1), (3, 4, 2), (3, 2, 3), (3, 0, 0)])
-def test_the_database_keeps_a_revoked_key_revoked(owner: Tenant, number: int, newest: int, oldest: int) -> None:
-    start_key(owner, actor=OPERATOR)
-    revoke_old_key(owner, actor=OPERATOR)
-    insert = """INSERT INTO executions_workerkeychange (tenant_id, number, newest, oldest, actor, reason, at)
-        VALUES (%s, %s, %s, %s, 'x', '', now())"""
-    with pytest.raises(Error), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(insert, [owner.pk, number, newest, oldest])
 
 
 @cases(("revoke", "expected"), [(False, "SUCCEEDED"), (True, "RUNNING")])
