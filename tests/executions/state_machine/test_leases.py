@@ -1,12 +1,14 @@
-"""Leases: they expire unless their holder, and no other worker, renews them."""
+"""Leases: they expire unless their holder, and no other worker, renews them. The code rejects illegal moves."""
 
 import uuid
 from datetime import timedelta
+from itertools import product
 
 import pytest
 
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution
+from executions.models.states import MOVES, State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from tenancy.models import Tenant
@@ -130,3 +132,12 @@ def test_only_what_a_thread_has_started_runs_and_nothing_runs_without_a_lease(cl
         cancel(row().tenant, claim.execution_id, actor="user:eva", reason="")
     assert row().status != "RUNNING"
     assert row().running_since is None
+
+
+def test_the_code_rejects_every_move_that_its_table_does_not_have() -> None:
+    """The database rejects the same ones (see tests/invariants)."""
+    for source, target in product(State, State):
+        if target not in MOVES[source]:
+            move = moves.Move(execution_id=uuid.uuid4(), source=source, target=target, kind="", actor="", data={})
+            with pytest.raises(ValueError, match=f"no move from {source} to {target}"):
+                moves.apply([move])
