@@ -195,7 +195,7 @@ def test_only_the_places_of_eligible_rest_workers_are_used(owner: Tenant, releas
     assert list(owners) == [f"rest:{right.pk}:right"] * 3
 
 
-@cases("workers", [1, 300])
+@cases("workers", [1, 30])
 def test_the_check_at_submission_is_one_query_for_any_number_of_workers(
     owner: Tenant, release: Release, workers: int
 ) -> None:

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from pydantic import ValidationError
 
 from executions import tasks
@@ -78,18 +76,6 @@ def test_the_row_of_a_worker_has_what_its_newest_heartbeat_reports(release: Rele
         assert reported(worker) == (code, "1", {**stored, "differenceCount": 60}, 60)
     assert heartbeat(release, 8, environment=environment("1", "a", "b", count=0)).difference_count == 2
     assert reported(heartbeat(release, 9)) == NOTHING
-
-
-def test_an_unchanged_environment_is_not_written_again_and_never_read_at_submission(release: Release) -> None:
-    heartbeat(release, 0, code="artifact", environment=environment("1", MISSING))
-    for second, difference, writes in ((1, MISSING, False), (2, "another", True)):
-        with CaptureQueriesContext(connection) as queries:
-            heartbeat(release, second, code="artifact", environment=environment("1", difference))
-        assert any('"environment" = ' in str(query["sql"]) for query in queries) is writes
-    with CaptureQueriesContext(connection) as queries:
-        require_healthy(release)
-        hosts.hosts(release)
-    assert not any('"environment"' in str(query["sql"]) for query in queries)
 
 
 def test_a_change_of_the_code_is_an_event(release: Release) -> None:
