@@ -34,6 +34,8 @@ from wire.worker_keys import WorkerKey, worker_key
 pytestmark = pytest.mark.django_db
 TASKS: dict[str, Any] = {"outcomes": tasks.record, "heartbeat": tasks.heartbeat}
 KINDS = list(TASKS)
+SEALS: list[Any] = [[], {}, [None], None]
+WRONG: list[Any] = [None, -1, 2**63, "\x00", [None], {}]
 
 
 def key(tenant: str) -> WorkerKey:
@@ -109,7 +111,7 @@ def test_a_signed_heartbeat_registers_and_renews_once(claim: Claim) -> None:
         *(({name: "x"}, "KEY_NOT_ACTIVE") for name in ("tenantId", "keyId")),
         *(({"tenantId": text}, "ENVELOPE_MALFORMED") for text in ("\ud800", "\x00")),
         *(({name: ...}, "ENVELOPE_MALFORMED") for name in ("kind", "tenantId", "timestamp", "seals", "signature")),
-        *(({"seals": seals}, "ENVELOPE_MALFORMED") for seals in ([], {}, [None], None)),
+        *(({"seals": seals}, "ENVELOPE_MALFORMED") for seals in SEALS),
         ({"contractVersion": {}}, "ENVELOPE_MALFORMED"),
         ({"protocolVersion": "2"}, "ENVELOPE_MALFORMED"),
         ({"kind": "commands"}, "SIGNATURE_INVALID"),
@@ -152,7 +154,7 @@ def test_a_malformed_body_with_a_valid_signature_is_rejected(
 def test_an_outcome_with_a_member_of_the_wrong_type_is_rejected(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
     body = json.loads(making.body_of(good(claim, "outcomes"), key(claim.tenant)))
     for member in ("executionVersion", "outcome", "leaseToken", "transitionKey", "outputPayloads"):
-        for value in (None, -1, 2**63, "\x00", [None], {}):
+        for value in WRONG:
             outcome = {**body["outcomes"][0], member: value}
             message = signed(claim, "outcomes", body=json.dumps({**body, "outcomes": [outcome]}))
             assert refused("outcomes", message, caplog) == "ENVELOPE_MALFORMED", (member, value)
@@ -218,7 +220,7 @@ def test_an_outcome_that_cannot_be_stored_fails_its_execution(
 
 @pytest.fixture
 def app() -> Any:
-    current_app.loader.import_default_modules()  # type: ignore[attr-defined]
+    current_app.loader.import_default_modules()
     return current_app
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.utils import timezone
 from redis import Redis
 
 from executions.lifecycle import dispatch
@@ -15,6 +14,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.executions.moments import now
 from wire.messages.celery_messages import Command, CommandGroup
 from wire.messages.queues import EXECUTE_TASK, queue_of
 from wire.messages.sealing import MOST_SEALS, decode, verify
@@ -118,5 +118,5 @@ def test_without_a_broker_every_claimed_execution_is_queued_again(owner: Tenant)
     for execution in (first, second):
         assert making.kinds(execution) == ["SUBMITTED", "CLAIMED", "DISPATCH_FAILED"]
         assert (execution.attempt, execution.lease_token, execution.error_code) == (0, None, None)
-        wait = (execution.next_due_at - timezone.now()).total_seconds()
+        wait = (execution.next_due_at - now()).total_seconds()
         assert 0 < wait <= settings.DISPATCH_RETRY_SECONDS

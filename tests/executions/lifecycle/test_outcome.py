@@ -165,7 +165,21 @@ def test_outputs_that_cannot_be_stored_fail_the_execution(
 
 
 DEEPEST = json.loads("[" * 500 + "]" * 500)
-VALUES = [None, 0, False, "", [], {}, "\\u0000", "back\\slash", "é 😀 \u2028", 10**400, 1e-7, -0.5, {"": {"": []}}]
+VALUES: list[Any] = [
+    None,
+    0,
+    False,
+    "",
+    [],
+    {},
+    "\\u0000",
+    "back\\slash",
+    "é 😀 \u2028",
+    10**400,
+    1e-7,
+    -0.5,
+    {"": {"": []}},
+]
 
 
 @cases("value", [*VALUES, DEEPEST])

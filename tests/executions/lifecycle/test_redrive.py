@@ -1,6 +1,7 @@
 """Re-driving one execution: from which step, with which retry budget, and always on the same release."""
 
 import uuid
+from collections.abc import Callable
 
 import pytest
 
@@ -8,6 +9,7 @@ from executions.errors import ExecutionUnknown, RedriveRefused, ReleaseRevokedCo
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution
+from executions.state_machine.moves import Claim
 from executions.workers.registry import DISPATCH_TASK
 from releases.activation.revocation import revoke
 from releases.models import Pipeline
@@ -16,6 +18,7 @@ from tests import making
 from tests.cases import cases
 from tests.raw_sql import unchanged
 from tests.wakeups import announced
+from wire.messages.celery_messages import Outcome
 
 pytestmark = pytest.mark.django_db
 
@@ -71,7 +74,11 @@ def test_no_other_status_is_redriven_and_the_status_is_checked_before_the_versio
         cancel(owner, execution.pk, actor="", reason="")
     elif status != "QUEUED":
         [claim] = making.claimed(owner)
-        report = {"SUCCEEDED": making.outcome_of, "WAIT_RETRY": making.failure, "WAITING_EXTERNAL": making.suspension}
+        report: dict[str, Callable[[Claim], Outcome]] = {
+            "SUCCEEDED": making.outcome_of,
+            "WAIT_RETRY": making.failure,
+            "WAITING_EXTERNAL": making.suspension,
+        }
         if status in report:
             making.record(report[status](claim))
     for version in (None, 99):

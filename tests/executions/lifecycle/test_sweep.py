@@ -45,7 +45,7 @@ def ready(owner: Tenant, release: Release) -> Ready:
 
 @pytest.fixture
 def app() -> Any:
-    current_app.loader.import_default_modules()  # type: ignore[attr-defined]
+    current_app.loader.import_default_modules()
     return current_app
 
 

@@ -56,12 +56,13 @@ def again(execution: Execution) -> None:
 
 def letter(execution: Execution) -> dict[str, Any]:
     """Return the only dead letter of the execution, without its id, its time and its group."""
-    [found] = DeadLetter.objects.filter(execution=execution).values()
+    [values] = DeadLetter.objects.filter(execution=execution).values()
+    found: dict[str, Any] = {**values}
     assert found.pop("created_at") == execution.finished_at
     assert found.pop("group_id")
     assert found.pop("fingerprint")
     found.pop("id")
-    return dict(found)
+    return found
 
 
 def expected(execution: Execution, attempt: int, *values: Any) -> dict[str, Any]:

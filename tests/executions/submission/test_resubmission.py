@@ -34,6 +34,7 @@ from tests.executions.submission.continuing import order
 from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db
+VALUES: list[Any] = [None, False, 0, "", [], {}]
 BY: dict[str, Any] = {"actor": "user:ann", "reason": "fixed in 1.1"}
 
 
@@ -175,7 +176,7 @@ def test_a_release_that_accepts_no_executions_is_refused(owner: Tenant, dead: Ex
 
 @cases(
     ("value", "edited"),
-    [({"n": 2}, True), ({"n": 1}, False), *((value, True) for value in (None, False, 0, "", [], {}))],
+    [({"n": 2}, True), ({"n": 1}, False), *((value, True) for value in VALUES)],
 )
 def test_an_edited_input_may_be_any_value(owner: Tenant, dead: Execution, value: Any, edited: bool) -> None:
     new = resubmit(owner, dead.pk, **BY, input=value)

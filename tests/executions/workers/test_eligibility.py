@@ -25,8 +25,7 @@ from tests.raw_sql import as_owner
 from wire.messages.celery_messages import Heartbeat
 
 pytestmark = pytest.mark.django_db
-NOW = timezone.now()
-AGO = NOW - timedelta(hours=1)
+AGO = timezone.now() - timedelta(hours=1)
 IMAGE = "sha256:" + "1" * 64
 OTHER = "sha256:" + "0" * 64
 
@@ -186,7 +185,9 @@ def test_a_silent_rest_worker_admits_no_submissions_and_runs_accepted_executions
 
 
 def test_only_the_places_of_eligible_rest_workers_are_used(owner: Tenant, release: Release) -> None:
-    right = making.worker(release, "right", 3, protocol="rest", artifact_digest=IMAGE, capability_checked_at=NOW)
+    right = making.worker(
+        release, "right", 3, protocol="rest", artifact_digest=IMAGE, capability_checked_at=timezone.now()
+    )
     making.worker(release, "wrong", 30, protocol="rest", artifact_digest=OTHER)
     for number in range(6):
         making.execution(owner, f"k{number}")

@@ -3,6 +3,7 @@
 import logging
 import uuid
 from threading import Barrier, Thread
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -62,7 +63,8 @@ def test_an_instruction_follows_the_row_of_the_worker_and_names_lost_leases(
 def test_a_worker_that_is_unknown_or_leaves_gets_no_instruction(release: Release, queue: str) -> None:
     assert not instructions.send(0)
     for column in ("stopped_at", "draining_since"):
-        worker = making.worker(release, column, **{column: timezone.now()})
+        leaving: dict[str, Any] = {column: timezone.now()}
+        worker = making.worker(release, column, **leaving)
         assert not instructions.send(worker.pk)
         assert taken(instruction_queue_of(release.identity, column)) == []
 

@@ -58,6 +58,11 @@ def held(claim: Claim, seconds: float = 2) -> HeldLease:
     return HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=seconds)
 
 
+def since(*columns: str) -> dict[str, Any]:
+    """Return members of a worker that has been so for an hour."""
+    return dict.fromkeys(columns, LONG_AGO)
+
+
 def state(worker: Worker) -> str:
     return WorkerEligibility.objects.get(pk=worker.pk).state
 
@@ -163,7 +168,7 @@ def test_the_report_of_a_worker_is_stored(release: Release, claim: Claim) -> Non
 def test_silence_is_recorded_once_and_only_for_workers_that_should_report(release: Release) -> None:
     silent = [making.worker(release, f"silent-{n}", last_heartbeat_at=LONG_AGO) for n in range(3)]
     others = [making.worker(release, "healthy")] + [
-        making.worker(release, column, last_heartbeat_at=LONG_AGO, **{column: LONG_AGO})
+        making.worker(release, column, **since(column, "last_heartbeat_at"))
         for column in ("stopped_at", "draining_since", "drained_by_operator_at")
     ]
     assert [registry.note_silent(actor="clock", limit=2) for _ in range(3)] == [2, 1, 0]
@@ -220,7 +225,7 @@ def test_an_operator_cancels_a_drain_and_work_resumes(release: Release, owner: T
 def test_a_request_is_recorded_in_the_history_for_every_state_of_the_worker(
     release: Release, owner: Tenant, column: str, then: str
 ) -> None:
-    worker = making.worker(release, "w", **{column: LONG_AGO})
+    worker = making.worker(release, "w", **since(column))
     drain(owner, PIPELINE, "w", actor=OPERATOR)
     undrain(owner, PIPELINE, "w", actor=OPERATOR)
     assert [cause for _, cause, _ in events(worker)] == ["OPERATOR_DRAINED", "OPERATOR_UNDRAINED"]
