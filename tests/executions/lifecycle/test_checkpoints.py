@@ -176,7 +176,7 @@ def test_an_execution_without_checkpoints_stores_none() -> None:
 KINDS = {"o": ONE, "s": SPREAD, "t": TOTAL, "e": EACH}
 
 
-@cases("names", ["oos", "sot", "toe", "ess", "sts", "set", "tte", "eeo"])
+@cases("names", ["oosot", "toess", "stset", "tteeo"])
 def test_a_result_is_the_same_with_checkpoints_and_without(hosting: Hosting, names: str) -> None:
     """Every cardinality follows every other. A stream, even an empty one, is still a stream after a checkpoint."""
     steps = [KINDS[name] for name in names]
@@ -185,7 +185,7 @@ def test_a_result_is_the_same_with_checkpoints_and_without(hosting: Hosting, nam
         checked, straight = (hosted.run(hosted.submit(value)) for hosted in hosts)
         for member in ("status", "result", "result_shape", "error_code"):
             assert getattr(checked, member) == getattr(straight, member)
-        assert [making.kinds(each).count("CHECKPOINT") for each in (checked, straight)] == [2, 0]
+        assert [making.kinds(each).count("CHECKPOINT") for each in (checked, straight)] == [4, 0]
 
 
 @cases("checkpoint", [True, False])
