@@ -66,12 +66,19 @@ def rolled_back() -> Iterator[None]:
         yield
         return
     place = transaction.savepoint()
+    defer_constraints()
     try:
         yield
         connection.check_constraints()
     finally:
         transaction.set_rollback(False)
         transaction.savepoint_rollback(place)
+
+
+def defer_constraints() -> None:
+    """Set all constraints to deferred. PostgreSQL may keep them immediate after the rollback of a savepoint."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
 
 
 def _own(name: str, value: Any, number: int) -> Any:

@@ -1,10 +1,11 @@
 """Raw SQL, as from an SQL prompt, and the constraints that reject it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import IntegrityError, connection, transaction
 
 
@@ -35,6 +36,24 @@ def refused(sql: str, *parameters: Any) -> str:
 
 def rows(table: type[Any]) -> list[Any]:
     return list(table.objects.order_by("pk").values())
+
+
+@contextmanager
+def unchanged(*tables: type[Any]) -> Iterator[None]:
+    """Assert that the block changes no row of `tables`; by default, of all tables of executions."""
+    models = tables or [each for each in apps.get_app_config("executions").get_models() if each._meta.managed]
+    names = [each._meta.db_table for each in models]
+    before = _digests(names)
+    yield
+    assert _digests(names) == before
+
+
+def _digests(names: Sequence[str]) -> dict[str, str]:
+    """Return a digest of the rows of each table."""
+    parts = [f"(SELECT md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {name} t)" for name in names]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(parts)}")
+        return dict(zip(names, cursor.fetchone(), strict=True))
 
 
 @contextmanager

@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from celery import current_app
+from django.test import TestCase
 from django.utils import timezone
 from redis import Redis
 
@@ -87,6 +89,15 @@ class Broker:
         with self.commits(execute=True):
             change()
         return self.sent()
+
+
+@contextmanager
+def announced() -> Iterator[list[tuple[Any, ...]]]:
+    """Collect the wake-ups that the block announces and a commit would send: the task, then its arguments and delay."""
+    found: list[tuple[Any, ...]] = []
+    with TestCase.captureOnCommitCallbacks() as callbacks:
+        yield found
+    found += [each.args for each in callbacks if isinstance(each, partial)]
 
 
 @pytest.fixture

@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from executions.lifecycle import cancellation, dispatch, outcome, sweep
+from executions.lifecycle import cancellation, dispatch, sweep
 from executions.models import Execution
 from executions.submission.submission import submit
-from releases.models import Pipeline, Release
+from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
-from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 Count = Callable[..., float]
@@ -20,12 +19,13 @@ Count = Callable[..., float]
 
 @pytest.fixture
 def owner() -> Tenant:
-    return making.tenant()
+    """A tenant whose name no other test has."""
+    return making.ready()[0]
 
 
 @pytest.fixture
 def count(owner: Tenant, settings: Any) -> Count:
-    """Return the value of a sample of the tenant, whose name no other test has."""
+    """Returns the value of a sample of the tenant."""
     settings.METRICS_MAX_SERIES = 10**6  # other tests of this process have many tenants
 
     def value(name: str, **labels: str) -> float:
@@ -35,31 +35,21 @@ def count(owner: Tenant, settings: Any) -> Count:
     return value
 
 
-@pytest.fixture
-def release(owner: Tenant) -> Release:
-    return making.ready(owner)[1]
-
-
-def recorded(release: Release, *outcomes: Outcome) -> None:
-    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=list(outcomes)))
-
-
-def test_an_execution_is_counted_from_its_submission_to_its_end(owner: Tenant, release: Release, count: Count) -> None:
+def test_an_execution_is_counted_from_its_submission_to_its_end(owner: Tenant, count: Count) -> None:
     for _ in range(2):  # the second call finds the first execution
         submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="key", actor="user:x")
     assert count("executions_submitted_total") == 1
     [claim] = making.claimed(owner)
     assert claim.due_seconds >= 0
-    recorded(release, making.outcome_of(claim, span=(1_000, 3_500)))
+    making.record(making.outcome_of(claim, span=(1_000, 3_500)))
+    making.record(making.outcome_of(claim))
     assert count("outcomes_recorded_total", outcome="SUCCEEDED") == 1
     assert count("executions_finished_total", outcome="SUCCEEDED") == 1
     assert count("transition_run_seconds_sum") == 2.5
-    recorded(release, making.outcome_of(claim))
     assert count("outcomes_dropped_total") == 1
-    assert count("outcomes_recorded_total", outcome="SUCCEEDED") == 1
 
 
-def test_what_dispatch_claims_and_sends_is_counted(owner: Tenant, release: Release, count: Count) -> None:
+def test_what_dispatch_claims_and_sends_is_counted(owner: Tenant, count: Count) -> None:
     making.execution(owner)
     Execution.objects.update(next_due_at="2020-01-01T00:00:00Z")
     assert dispatch.dispatch() == 1
@@ -68,29 +58,24 @@ def test_what_dispatch_claims_and_sends_is_counted(owner: Tenant, release: Relea
     assert count("schedule_to_start_seconds_sum") > 86_400 * 365
 
 
-def test_retries_and_dead_letters_are_counted(
-    owner: Tenant, release: Release, count: Count, django_capture_on_commit_callbacks: Callable[..., Any]
+def test_retries_dead_letters_lost_leases_and_cancellations_are_counted(
+    owner: Tenant, count: Count, django_capture_on_commit_callbacks: Any
 ) -> None:
     making.execution(owner)
-    recorded(release, making.failure(making.claimed(owner)[0]))
+    making.record(making.failure(making.claimed(owner)[0]))
     assert count("retries_scheduled_total") == 1
     Pipeline.objects.update(retry_limit=0)
-    Execution.objects.update(next_due_at="2020-01-01T00:00:00Z")
+    Execution.objects.update(next_due_at=making.LONG_AGO)
     with django_capture_on_commit_callbacks(execute=True):
-        recorded(release, making.failure(making.claimed(owner)[0]))
+        making.record(making.failure(making.claimed(owner)[0]))
         assert count("dead_letters_total", reason="retry_exhausted") == 0, "nothing counts before its commit"
     assert count("dead_letters_total", reason="retry_exhausted") == 1
     assert count("executions_finished_total", outcome="DLQ") == 1
-
-
-def test_lost_leases_and_cancellations_are_counted(
-    owner: Tenant, release: Release, count: Count, django_capture_on_commit_callbacks: Callable[..., Any]
-) -> None:
-    execution = making.execution(owner)
+    other = making.execution(owner, "other")
     making.claimed(owner)
-    Execution.objects.update(lease_expires_at="2020-01-01T00:00:00Z")
+    Execution.objects.filter(pk=other.pk).update(lease_expires_at=making.LONG_AGO)
     assert sweep.expire_leases() == 1
     assert count("leases_lost_total") == 1
     with django_capture_on_commit_callbacks(execute=True):
-        cancellation.cancel(owner, execution.pk, actor="user:x", reason="a mistake")
+        cancellation.cancel(owner, other.pk, actor="user:x", reason="a mistake")
     assert count("executions_finished_total", outcome="CANCELLED") == 1

@@ -1,9 +1,12 @@
-"""The tasks accept or reject each message from the broker, and never fail."""
+"""The tasks accept or reject each message from the broker, and never fail. A rejected message changes no row.
+
+Anyone with access to the broker can send any message. A tenant's worker holds a key, so it can sign any body.
+"""
 
 import json
 import logging
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,140 +17,214 @@ from redis import Redis
 
 from coordinator.celery import QUEUES
 from executions import tasks
-from executions.models import Execution, ExecutionEvent, Worker
+from executions.models import AwaitUnit, Execution, Worker
 from executions.state_machine.moves import Claim
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tests import making
 from tests.broker import taken
-from tests.raw_sql import rows
-from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
+from tests.cases import cases
+from tests.raw_sql import rows, unchanged
+from wire.messages.celery_messages import Heartbeat, HeldLease, Instruction, OutcomeGroup
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
 from wire.messages.sealing import seal
 from wire.messages.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessages
 from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def claim() -> Claim:
-    owner, _ = making.ready()
-    making.execution(owner)
-    return making.claimed(owner)[0]
-
-
-def identity(claim: Claim) -> ReleaseIdentity:
-    return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
+TASKS: dict[str, Any] = {"outcomes": tasks.record, "heartbeat": tasks.heartbeat}
+KINDS = list(TASKS)
+SEALS: list[Any] = [[], {}, [None], None]
+WRONG: list[Any] = [None, -1, 2**63, "\x00", [None], {}]
 
 
 def key(tenant: str) -> WorkerKey:
     return worker_key(settings.WORKER_SECRET, tenant)
 
 
-def outcomes(claim: Claim, tenant: str | None = None) -> dict[str, Any]:
-    """Return an outcome of the worker that holds the claim, signed with the key of `tenant`."""
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
-    return seal(identity(claim), group, key(tenant or claim.tenant))
+def good(claim: Claim, kind: str, **members: Any) -> dict[str, Any]:
+    """Return a valid message of the worker that holds the claim."""
+    body: Any = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
+    if kind == "heartbeat":
+        held = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
+        body = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=[held])
+    return seal(Execution.objects.get().pin, members.get("body", body), key(claim.tenant))
 
 
-def heartbeat(claim: Claim, tenant: str | None = None, **members: Any) -> dict[str, Any]:
-    lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
-    body = Heartbeat(**{"worker_id": "w", "state": "HEALTHY", "capacity": 1, "running": [lease], **members})
-    return seal(identity(claim), body, key(tenant or claim.tenant))
+def signed(claim: Claim, kind: str, **changes: Any) -> dict[str, Any]:
+    """Return a message with changes that a holder of the tenant's key made."""
+    return making.resealed(good(claim, kind), key(changes.get("tenantId", claim.tenant)), **changes)
 
 
-def nothing_changes(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -> str:
-    """Return what is logged when `task` rejects `message`, after checking that no row has changed."""
-    tables = (Execution, ExecutionEvent, Worker)
-    before = [rows(table) for table in tables]
-    with caplog.at_level(logging.WARNING, "executions"):
-        task(message)
-    assert [rows(table) for table in tables] == before
-    assert "Refused" in caplog.text
-    return caplog.text
+def refused(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> str:
+    """Return the code with which the task rejects `message`."""
+    caplog.clear()
+    with unchanged(), caplog.at_level(logging.WARNING):
+        TASKS[kind](message)
+    [record] = caplog.records
+    assert record.msg.startswith("Refused")
+    assert isinstance(record.args, tuple)
+    return str(record.args[0])
 
 
-def test_an_outcome_sends_a_wake_up_for_the_place_that_it_frees(
-    claim: Claim, django_capture_on_commit_callbacks: Any
+# --- valid messages ---
+
+
+def test_a_signed_outcome_is_recorded_once_and_announces_the_place_that_it_frees(
+    claim: Claim, execution: Execution, django_capture_on_commit_callbacks: Any
 ) -> None:
+    """It may be late, as long as its lease is held."""
     taken("control")
     wakeup.started(DISPATCH_TASK)
+    message = signed(claim, "outcomes", timestamp="2001-01-01T00:00:00+00:00")
     with django_capture_on_commit_callbacks(execute=True):
-        tasks.record(outcomes(claim))
+        tasks.record(message)
     assert (DISPATCH_TASK, []) in taken("control")
-
-
-def test_a_signed_outcome_is_recorded(claim: Claim) -> None:
-    tasks.record(outcomes(claim))
-    assert Execution.objects.get(pk=claim.execution_id).status == "SUCCEEDED"
-
-
-def test_a_late_outcome_is_recorded_while_its_lease_is_held(claim: Claim) -> None:
-    message = making.resealed(outcomes(claim), key(claim.tenant), timestamp="2001-01-01T00:00:00+00:00")
+    [before] = rows(Execution)
     tasks.record(message)
-    assert Execution.objects.get(pk=claim.execution_id).status == "SUCCEEDED"
+    assert rows(Execution) == [{**before, "event_count": 4}]
+    assert making.history(execution)[2:] == [("SUCCEEDED", "SUCCEEDED"), ("OUTCOME_DROPPED", "SUCCEEDED")]
 
 
-def test_a_signed_heartbeat_registers_and_renews(claim: Claim) -> None:
-    Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=datetime(2026, 1, 1, tzinfo=UTC))
-    tasks.heartbeat(heartbeat(claim))
+def test_a_signed_heartbeat_registers_and_renews_once(claim: Claim) -> None:
+    message = good(claim, "heartbeat")
+    Execution.objects.update(lease_expires_at=making.LONG_AGO)
+    tasks.heartbeat(message)
     assert Worker.objects.filter(tenant__slug=claim.tenant, worker_id="w").exists()
-    renewed = Execution.objects.get(pk=claim.execution_id).lease_expires_at
+    renewed = Execution.objects.get().lease_expires_at
     assert renewed is not None
     assert renewed > timezone.now()
+    Execution.objects.update(lease_expires_at=making.LONG_AGO)
+    with unchanged():
+        tasks.heartbeat(message)
 
 
-@pytest.mark.parametrize("task", [tasks.record, tasks.heartbeat])
-@pytest.mark.parametrize("message", [None, "", 1, [], {}, {"kind": "outcomes"}, [{"body": "{}"}]])
-def test_a_value_that_is_not_an_envelope_is_rejected(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -> None:
-    nothing_changes(task, message, caplog)
+# --- messages of senders without a key ---
 
 
-@pytest.mark.parametrize("signer", ["another-tenant", ""])
-def test_a_signature_of_another_tenants_key_is_rejected(
-    claim: Claim, signer: str, caplog: pytest.LogCaptureFixture
+@cases("kind", KINDS)
+@cases(
+    ("changes", "code"),
+    [
+        *(({"signature": text}, "SIGNATURE_INVALID") for text in ("0" * 64, "", "é")),
+        *(({name: "x"}, "SIGNATURE_INVALID") for name in ("nonce", "pipelineId", "releaseVersion", "body")),
+        *(({name: "x"}, "KEY_NOT_ACTIVE") for name in ("tenantId", "keyId")),
+        *(({"tenantId": text}, "ENVELOPE_MALFORMED") for text in ("\ud800", "\x00")),
+        *(({name: ...}, "ENVELOPE_MALFORMED") for name in ("kind", "tenantId", "timestamp", "seals", "signature")),
+        *(({"seals": seals}, "ENVELOPE_MALFORMED") for seals in SEALS),
+        ({"contractVersion": {}}, "ENVELOPE_MALFORMED"),
+        ({"protocolVersion": "2"}, "ENVELOPE_MALFORMED"),
+        ({"kind": "commands"}, "SIGNATURE_INVALID"),
+    ],
+)
+def test_a_message_that_was_changed_in_transit_is_rejected(
+    claim: Claim, kind: str, changes: dict[str, Any], code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logged = nothing_changes(tasks.record, outcomes(claim, signer or "?"), caplog)
-    assert "KEY_NOT_ACTIVE" in logged
-    nothing_changes(tasks.heartbeat, heartbeat(claim, signer or "?"), caplog)
+    assert refused(kind, making.changed(good(claim, kind), changes), caplog) == code
 
 
-def test_a_tenants_key_is_not_valid_for_another_tenants_execution(claim: Claim) -> None:
-    """The envelope has a valid signature of a tenant to which the execution does not belong."""
-    other, release = making.ready()
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
-    tasks.record(seal(release.identity, group, key(other.slug)))
-    execution = Execution.objects.get(pk=claim.execution_id)
-    assert (execution.status, execution.event_count) == ("RUNNING", 2)
+@cases("kind", KINDS)
+@cases("message", [None, True, 0, 1.5, "", "{}", b"\xff", [], [[]], {}, {"kind": "outcomes"}, {"body": "x" * 10**6}])
+def test_a_value_that_is_not_a_message_is_rejected(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
 
-def test_a_message_is_rejected_by_the_task_of_another_kind(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
-    nothing_changes(tasks.record, heartbeat(claim), caplog)
-    nothing_changes(tasks.heartbeat, outcomes(claim), caplog)
+# --- messages of senders with a key ---
+
+BODIES = {
+    "not JSON": "{",
+    "null": "null",
+    "a lone surrogate": '{"workerId": "\\ud800"}',
+    "deep": "[" * 100_000 + "]" * 100_000,
+    "an empty group": '{"workerId": "w", "outcomes": []}',
+    "a worker without a name": '{"workerId": "", "outcomes": [], "state": "HEALTHY", "capacity": 1}',
+    "NUL in a name": '{"workerId": "\\u0000", "state": "HEALTHY", "capacity": 1}',
+    "too much capacity": '{"workerId": "w", "state": "HEALTHY", "capacity": 99999999999}',
+}
 
 
-@pytest.mark.parametrize("offset", [timedelta(minutes=-3), timedelta(minutes=3)])
-def test_a_heartbeat_outside_the_allowed_time_is_rejected(
-    claim: Claim, offset: timedelta, caplog: pytest.LogCaptureFixture
+@cases("kind", KINDS)
+@cases("body", BODIES.values())
+def test_a_malformed_body_with_a_valid_signature_is_rejected(
+    claim: Claim, kind: str, body: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sent = (timezone.now() + offset).isoformat()
-    message = making.resealed(heartbeat(claim), key(claim.tenant), timestamp=sent)
-    assert "timestamp" in nothing_changes(tasks.heartbeat, message, caplog)
+    assert refused(kind, signed(claim, kind, body=body), caplog) == "ENVELOPE_MALFORMED"
 
 
-def test_the_sweep_expires_lost_leases_and_dispatches_again(claim: Claim) -> None:
-    Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=datetime(2026, 1, 1, tzinfo=UTC))
-    tasks.sweep()
-    execution = Execution.objects.get(pk=claim.execution_id)
-    assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED"]
-    assert execution.attempt == 0
+def test_an_outcome_with_a_member_of_the_wrong_type_is_rejected(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+    body = json.loads(making.body_of(good(claim, "outcomes"), key(claim.tenant)))
+    for member in ("executionVersion", "outcome", "leaseToken", "transitionKey", "outputPayloads"):
+        for value in WRONG:
+            outcome = {**body["outcomes"][0], member: value}
+            message = signed(claim, "outcomes", body=json.dumps({**body, "outcomes": [outcome]}))
+            assert refused("outcomes", message, caplog) == "ENVELOPE_MALFORMED", (member, value)
 
 
-def test_the_control_worker_accepts_its_tasks_as_they_are_sent() -> None:
-    app: Any = current_app
-    app.loader.import_default_modules()
+@cases(("kind", "other"), [("outcomes", "heartbeat"), ("heartbeat", "outcomes")])
+def test_a_message_of_another_kind_is_rejected(
+    claim: Claim, kind: str, other: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    order = good(claim, "outcomes", body=Instruction(worker_id="w", drain=True))
+    for message in (good(claim, other), order):
+        assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
+
+
+SKEWS = [timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=-9_999)]
+TIMES = ["", "now", "2026-13-01T00:00:00+00:00", "2026-11-24T00:00:00", "0", "9" * 5_000]
+
+
+def test_a_heartbeat_outside_the_allowed_time_is_rejected(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+    for timestamp in (*((timezone.now() + skew).isoformat() for skew in SKEWS), *TIMES):
+        assert refused("heartbeat", signed(claim, "heartbeat", timestamp=timestamp), caplog) == "TIMESTAMP_REFUSED"
+
+
+def test_messages_for_an_unknown_tenant_change_nothing(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+    assert refused("heartbeat", signed(claim, "heartbeat", tenantId="nowhere"), caplog) == "TENANT_UNKNOWN"
+    body = making.body_of(good(claim, "outcomes"), key(claim.tenant))
+    with unchanged():
+        tasks.record(signed(claim, "outcomes", tenantId="nowhere", body=body))
+    assert "is not an execution of tenantId=nowhere" in caplog.text
+
+
+# --- faulty messages of a legitimate worker ---
+
+DEEP = "[" * 50_000 + "]" * 50_000
+
+
+@cases(
+    ("members", "status", "code"),
+    [
+        ({"output_payloads": ['"\\u0000"']}, "FAILED", "UNDECODABLE_OUTPUT"),
+        ({"output_payloads": [DEEP]}, "FAILED", "UNDECODABLE_OUTPUT"),
+        ({"outcome": "FAILED", "output_payloads": []}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
+        ({"outcome": "WAITING_EXTERNAL"}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
+        ({"stopped_before_step_index": 2**40}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
+        ({"suspension": {"step_index": 2**70}}, "FAILED", "UNANSWERABLE_SUSPENSION"),
+        ({"suspension": {"step_id": "\x00"}}, "FAILED", "UNANSWERABLE_SUSPENSION"),
+    ],
+)
+def test_an_outcome_that_cannot_be_stored_fails_its_execution(
+    claim: Claim, members: dict[str, Any], status: str, code: str
+) -> None:
+    bad = making.outcome_of(claim).model_copy(update=members)
+    if "suspension" in members:
+        bad = making.suspension(claim, **members["suspension"])
+    tasks.record(good(claim, "outcomes", body=OutcomeGroup(worker_id="w", outcomes=[bad])))
+    execution = Execution.objects.get()
+    assert (execution.status, execution.error_code) == (status, code)
+    assert not AwaitUnit.objects.exists()
+
+
+# --- queues ---
+
+
+@pytest.fixture
+def app() -> Any:
+    current_app.loader.import_default_modules()
+    return current_app
+
+
+def test_the_control_worker_accepts_its_tasks_as_they_are_sent(app: Any) -> None:
     messages = app.conf.broker_transport_options["messages"]
     names = [name for name in app.tasks if not name.startswith("celery.")]
     assert {HEARTBEAT_TASK, RECORD_TASK, DISPATCH_TASK, "releases.verify"} <= set(names)
@@ -161,10 +238,8 @@ def test_the_control_worker_accepts_its_tasks_as_they_are_sent() -> None:
             assert message.eta < message.expires
 
 
-def test_the_queue_of_each_task_and_when_it_is_acknowledged() -> None:
+def test_the_queue_of_each_task_and_when_it_is_acknowledged(app: Any) -> None:
     """A message that is not acknowledged is delivered again after 15 seconds, even if its task still runs."""
-    app: Any = current_app
-    app.loader.import_default_modules()
     late, early = dict[str, str](), dict[str, str]()
     for name, task in app.tasks.items():
         if not name.startswith("celery."):
@@ -176,24 +251,19 @@ def test_the_queue_of_each_task_and_when_it_is_acknowledged() -> None:
         "executions.count_finished": "control",
         "executions.record": "outcomes",
         **dict.fromkeys(["executions.heartbeat", "executions.confirm_messages"], "heartbeats"),
-        "executions.send_webhooks": "webhooks",
-        "executions.remove_old": "artifacts",
-        "alerts.deliver": "webhooks",
-        "alerts.remove_old": "artifacts",
+        **dict.fromkeys(["executions.send_webhooks", "alerts.deliver"], "webhooks"),
+        **dict.fromkeys(["executions.remove_old", "alerts.remove_old"], "artifacts"),
     }
     assert early == {
         "executions.call_rest_worker": "rest",
-        "executions.check_capability": "control",
-        "alerts.evaluate": "control",
+        **dict.fromkeys(["executions.check_capability", "alerts.evaluate"], "control"),
         **dict.fromkeys(["releases.verify", "releases.finish_upload", "releases.scrub"], "artifacts"),
         **dict.fromkeys(["releases.check_blob", "releases.remove_orphans"], "artifacts"),
     }
 
 
-@pytest.mark.parametrize(("task", "own"), [(RECORD_TASK, OUTCOME_QUEUE), (HEARTBEAT_TASK, HEARTBEAT_QUEUE)])
-def test_messages_of_workers_are_accepted_only_from_the_queue_of_their_kind(task: str, own: str) -> None:
-    app: Any = current_app
-    app.loader.import_default_modules()
+@cases(("task", "own"), [(RECORD_TASK, OUTCOME_QUEUE), (HEARTBEAT_TASK, HEARTBEAT_QUEUE)])
+def test_messages_of_workers_are_accepted_only_from_the_queue_of_their_kind(app: Any, task: str, own: str) -> None:
     header = {"task": task, "eta": None, "expires": None, "retries": 0}
     body = json.dumps([[{"kind": "outcomes"}], {}, NOTHING_FOLLOWS]).encode()
     accepted = []

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from django.conf import settings as configured
 from django.contrib.auth.models import User
-from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from executions import tasks
 from executions.awaits import interactions
 from executions.errors import ExecutionUnknown
-from executions.lifecycle import outcome, queries
+from executions.lifecycle import queries
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Interaction, Worker
 from executions.state_machine.moves import Claim
@@ -25,13 +24,16 @@ from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
-from tests.raw_sql import as_owner, unguarded
+from tests.cases import cases
+from tests.making import PIPELINE
+from tests.raw_sql import as_owner, unchanged, unguarded
+from tests.wakeups import announced
 from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
 from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
-SENT = datetime(2026, 1, 1, tzinfo=UTC)
+Verdict = Submission | CoordinatorError
 
 
 @dataclass(frozen=True)
@@ -41,82 +43,64 @@ class Twin:
     owner: Tenant
     release: Release
 
-    def claim(self, key: str = "key") -> Claim:
-        making.execution(self.owner, key)
+    def claim(self) -> Claim:
+        making.execution(self.owner)
         [claim] = making.claimed(self.owner)
         return claim
 
-    def record(self, answer: Any) -> None:
-        identity = self.release.identity
-        assert outcome.record(identity, OutcomeGroup(worker_id="worker-1", outcomes=[answer])) == 1
+    def heartbeat(self, **members: Any) -> None:
+        body = Heartbeat(**{"worker_id": "worker-1", "state": "HEALTHY", "capacity": 1, **members})
+        take_heartbeat(self.owner, self.release.identity, body, datetime.now(UTC))
 
     @property
     def worker(self) -> Worker:
         return Worker.objects.get(tenant=self.owner)
 
 
+Twins = tuple[Twin, Twin]
+
+
+@pytest.fixture(scope="module")
+def world(module_world: None) -> Twins:
+    return Twin(*making.ready()), Twin(*making.ready())
+
+
 @pytest.fixture
-def twins() -> tuple[Twin, Twin]:
-    made = tuple(Twin(*making.ready()) for _ in range(2))
-    assert made[0].release.identity.release_version == made[1].release.identity.release_version
-    return made[0], made[1]
+def twins(world: Twins) -> Twins:
+    return world
 
 
-def single(owner: Tenant, key: str, value: Any) -> Submission | CoordinatorError:
+def single(owner: Tenant, key: str, value: Any) -> Verdict:
     try:
-        return submit(owner, pipeline_id=making.PIPELINE, input=value, idempotency_key=key, actor="token:test")
+        return submit(owner, pipeline_id=PIPELINE, input=value, idempotency_key=key, actor="token:test")
     except CoordinatorError as refusal:
         return refusal
 
 
-def batch(owner: Tenant, key: str, value: Any) -> Submission | CoordinatorError:
-    [_, made] = submit_many(
-        owner,
-        [ExecutionRequest("no.such.pipeline", {}, key), ExecutionRequest(making.PIPELINE, value, key)],
-        actor="token:test",
-    )
-    return made
+def batch(owner: Tenant, key: str, value: Any) -> Verdict:
+    requests = [ExecutionRequest("no.such.pipeline", {}, key), ExecutionRequest(PIPELINE, value, key)]
+    return submit_many(owner, requests, actor="token:test")[1]
 
 
-BOTH = pytest.mark.parametrize("send", [single, batch])
-
-
-@BOTH
-def test_a_repeated_key_returns_the_execution_of_the_same_tenant(twins: tuple[Twin, Twin], send: Any) -> None:
+@cases("send", [single, batch])
+def test_a_key_names_the_execution_of_the_same_tenant(twins: Twins, send: Any) -> None:
     first = [making.execution(twin.owner, "k") for twin in twins]
     again = [send(twin.owner, "k", {"n": 1}) for twin in twins]
-    assert [(each.execution_id, each.duplicate, each.execution.tenant) for each in again] == [
-        (each.pk, True, each.tenant) for each in first
-    ]
-
-
-@BOTH
-def test_a_reused_key_names_the_tenants_own_execution(twins: tuple[Twin, Twin], send: Any) -> None:
-    first = [making.execution(twin.owner, "k") for twin in twins]
+    assert [(each.execution_id, each.duplicate) for each in again] == [(each.pk, True) for each in first]
     refused = [send(twin.owner, "k", {"n": 2}) for twin in twins]
-    assert [(each.code, each.data) for each in refused] == [
-        ("IDEMPOTENCY_KEY_REUSED", {"executionId": str(each.pk)}) for each in first
-    ]
-
-
-@BOTH
-@pytest.mark.parametrize("value", [{"n": 1}, {"n": 2}])
-def test_an_error_reveals_nothing_about_another_tenants_execution(
-    twins: tuple[Twin, Twin], send: Any, value: dict[str, int]
-) -> None:
-    """This tenant has not used the key. The other tenant has, with an equal or a different input."""
-    here, there = twins
-    for one, other in ((here, there), (there, here)):
+    assert {each.code for each in refused} == {"IDEMPOTENCY_KEY_REUSED"}
+    assert [each.data["executionId"] for each in refused] == [str(each.pk) for each in first]
+    # A tenant that has not used the key learns nothing about the other's execution, whether the input is equal or not.
+    for one, other in (twins, twins[::-1]):
         making.execution(other.owner, f"of-{other.owner.slug}")
         making.silence(one.worker)
-        admission.cache.clear()
-        refused = send(one.owner, f"of-{other.owner.slug}", value)
-        assert isinstance(refused, CoordinatorError)
-        assert refused.code == "WORKER_UNAVAILABLE"
+        for value in ({"n": 1}, {"n": 2}):
+            admission.cache.clear()
+            assert send(one.owner, f"of-{other.owner.slug}", value).code == "WORKER_UNAVAILABLE"
         making.silence(one.worker, since=datetime.now(UTC))
 
 
-def test_a_cached_admission_applies_to_one_tenant_only(twins: tuple[Twin, Twin], settings: Any) -> None:
+def test_a_cached_admission_applies_to_one_tenant_only(twins: Twins, settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 3600
     for one, other in (twins, twins[::-1]):
         admission.cache.clear()
@@ -124,24 +108,41 @@ def test_a_cached_admission_applies_to_one_tenant_only(twins: tuple[Twin, Twin],
         made = making.execution(one.owner, "new")
         assert (made.tenant, made.release) == (one.owner, one.release)
     assert Execution.objects.filter(execution_key="new").count() == 2
+    here, there = twins
+    admission.cache.clear()
+    making.execution(there.owner, "warm again")
+    making.silence(here.worker)
+    with unchanged():
+        assert isinstance(single(here.owner, "another", {"n": 1}), CoordinatorError)
 
 
-def test_a_tenant_without_workers_cannot_use_the_cached_admission_of_another(
-    twins: tuple[Twin, Twin], settings: Any
-) -> None:
+def test_a_cached_token_cannot_submit_with_a_role_in_another_tenant(twins: Twins, settings: Any) -> None:
+    """The admission is cached, so only the INSERT statement checks the token."""
     settings.SUBMISSION_CACHE_SECONDS = 3600
     here, there = twins
-    making.execution(there.owner, "warm")
-    making.silence(here.worker)
-    refused = single(here.owner, "new", {"n": 1})
+    person = User.objects.create_user("eva")
+    membership = Membership.objects.create(user=person, tenant=here.owner, role=Role.OPERATOR)
+    token, _ = issue_token(here.owner, person, "client", [Scope.SUBMIT], lifetime=None)
+
+    def send(key: str) -> Verdict:
+        [verdict] = submit_many(
+            here.owner, [ExecutionRequest(PIPELINE, {"n": 1}, key)], actor="token:client", token=token.digest
+        )
+        return verdict
+
+    assert isinstance(send("first"), Submission)
+    with as_owner():
+        membership.delete()
+        Membership.objects.create(user=person, tenant=there.owner, role=Role.TENANT_ADMIN)
+    with unchanged():
+        refused = send("second")
     assert isinstance(refused, CoordinatorError)
-    assert not Execution.objects.filter(execution_key="new").exists()
+    assert refused.code == "NOT_AUTHENTICATED"
 
 
-def test_a_correlation_id_identifies_a_question_of_the_same_tenant(twins: tuple[Twin, Twin]) -> None:
+def test_a_correlation_id_identifies_a_question_of_the_same_tenant(twins: Twins) -> None:
     for twin in twins:
-        claim = twin.claim()
-        twin.record(making.suspension(claim))
+        making.record(making.suspension(twin.claim()))
     with unguarded(Interaction):
         Interaction.objects.update(correlation_id="order-1")
     for twin in twins:
@@ -149,85 +150,52 @@ def test_a_correlation_id_identifies_a_question_of_the_same_tenant(twins: tuple[
         assert (done.interaction.tenant, done.duplicate) == (twin.owner, False)
 
 
-def test_a_heartbeat_refreshes_the_worker_of_its_own_tenant(twins: tuple[Twin, Twin]) -> None:
+def test_a_heartbeat_refreshes_the_worker_of_its_own_tenant(twins: Twins) -> None:
     here, there = twins
-    Worker.objects.update(last_sent_at=SENT)
+    Worker.objects.update(last_sent_at=making.LONG_AGO)
     for capacity, (one, other) in enumerate([(here, there), (here, there), (there, here), (there, here)], start=20):
         before = Worker.objects.filter(pk=other.worker.pk).values().get()
-        heartbeat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=capacity)
-        take_heartbeat(one.owner, one.release.identity, heartbeat, datetime.now(UTC))
+        one.heartbeat(capacity=capacity)
         assert one.worker.capacity == capacity
         assert Worker.objects.filter(pk=other.worker.pk).values().get() == before
     assert Worker.objects.count() == 2
 
 
-def test_a_heartbeat_renews_no_lease_of_another_tenant(twins: tuple[Twin, Twin]) -> None:
-    """The other tenant's worker of the same name knows the fencing token, as if it had a copy of the command."""
+def test_a_worker_of_another_tenant_reaches_no_lease(twins: Twins) -> None:
+    """The other tenant's worker of the same name knows the fencing token, as if it had a copy of the command.
+
+    Its outcome has a valid signature, and names the right lease.
+    """
     here, there = twins
     claim = here.claim()
-    held = [HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=5)]
-    heartbeat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=1, running=held)
-    Worker.objects.update(last_sent_at=SENT)
-    before = Execution.objects.values("lease_expires_at", "lease_owner", "running_since").get(pk=claim.execution_id)
-    take_heartbeat(there.owner, there.release.identity, heartbeat, datetime.now(UTC))
-    after = Execution.objects.values("lease_expires_at", "lease_owner", "running_since").get(pk=claim.execution_id)
-    assert after == before
+    held = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=5)
+    Worker.objects.update(last_sent_at=making.LONG_AGO)
+    key = worker_key(configured.WORKER_SECRET, there.owner.slug)
+    group = OutcomeGroup(worker_id="worker-1", outcomes=[making.outcome_of(claim)])
+    with unchanged(Execution):
+        there.heartbeat(running=[held])
+        tasks.record(seal(there.release.identity, group, key))
 
 
-def test_the_loss_of_a_lease_is_reported_to_the_worker_that_held_it(
-    twins: tuple[Twin, Twin], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
+def test_the_loss_of_a_lease_is_reported_to_the_worker_that_held_it(twins: Twins) -> None:
     for twin in twins:
         claim = twin.claim()
         Execution.objects.filter(pk=claim.execution_id).update(lease_worker="worker-1")
-        with django_capture_on_commit_callbacks() as rung:
+        with announced() as wakeups:
             cancel(twin.owner, claim.execution_id, actor="user:eva", reason="")
-        wakeups: list[Any] = list(rung)
-        notified = [each.args for each in wakeups if each.args[0] == INSTRUCT_TASK]
+        notified = [each for each in wakeups if each[0] == INSTRUCT_TASK]
         assert notified == [(INSTRUCT_TASK, (twin.worker.pk, [str(claim.lease_token)]), None)]
 
 
-def test_the_retry_policy_of_the_same_tenant_applies(twins: tuple[Twin, Twin]) -> None:
+def test_the_retry_policy_of_the_same_tenant_applies(twins: Twins) -> None:
     for limit, twin in zip((0, 5), twins, strict=True):
         Pipeline.objects.filter(tenant=twin.owner).update(retry_limit=limit)
     for twin in twins:
-        claim = twin.claim()
-        twin.record(making.failure(claim))
-    statuses = [Execution.objects.get(tenant=twin.owner).status for twin in twins]
-    assert statuses == ["DLQ", "WAIT_RETRY"]
+        making.record(making.failure(twin.claim()))
+    assert [Execution.objects.get(tenant=twin.owner).status for twin in twins] == ["DLQ", "WAIT_RETRY"]
 
 
-def test_an_outcome_of_another_tenants_worker_is_dropped(twins: tuple[Twin, Twin]) -> None:
-    """The outcome has a valid signature of a worker of the equally named release, and names the right lease."""
-    here, there = twins
-    claim = here.claim()
-    key = worker_key(configured.WORKER_SECRET, there.owner.slug)
-    group = OutcomeGroup(worker_id="worker-1", outcomes=[making.outcome_of(claim)])
-    tasks.record(seal(there.release.identity, group, key))
-    made = Execution.objects.get(pk=claim.execution_id)
-    assert (made.status, made.version) == ("RUNNING", claim.version)
-
-
-def test_a_cached_token_cannot_submit_with_a_role_in_another_tenant(twins: tuple[Twin, Twin], settings: Any) -> None:
-    """The admission is cached, so only the INSERT statement checks the token."""
-    settings.SUBMISSION_CACHE_SECONDS = 3600
-    here, there = twins
-    person = User.objects.create_user("eva")
-    membership = Membership.objects.create(user=person, tenant=here.owner, role=Role.OPERATOR)
-    token, _ = issue_token(here.owner, person, "client", [Scope.SUBMIT], lifetime=None)
-    order = ExecutionRequest(making.PIPELINE, {"n": 1}, "first")
-    [made] = submit_many(here.owner, [order], actor="token:client", token=token.digest)
-    assert isinstance(made, Submission)
-    with as_owner():
-        membership.delete()
-        Membership.objects.create(user=person, tenant=there.owner, role=Role.TENANT_ADMIN)
-    order = ExecutionRequest(making.PIPELINE, {"n": 1}, "second")
-    [refused] = submit_many(here.owner, [order], actor="token:client", token=token.digest)
-    assert isinstance(refused, CoordinatorError)
-    assert (refused.code, Execution.objects.filter(execution_key="second").exists()) == ("NOT_AUTHENTICATED", False)
-
-
-def test_an_execution_is_found_in_its_own_tenant_only(twins: tuple[Twin, Twin]) -> None:
+def test_an_execution_is_found_in_its_own_tenant_only(twins: Twins) -> None:
     for one, other in (twins, twins[::-1]):
         made = making.execution(one.owner, "k")
         assert queries.execution(one.owner, made.pk) == made

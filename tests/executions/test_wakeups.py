@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -15,12 +16,10 @@ from executions.awaits import awaits, opening, webhooks
 from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.lifecycle import outcome
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.lifecycle.revoked import FAIL_TASK
 from executions.models import Campaign, Execution, Interaction, Worker
-from executions.state_machine.moves import Claim
 from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, take_heartbeat
 from executions.workers.tenant_keys import active_keys
@@ -30,8 +29,8 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
-from tests.executions.hosting import LONG_AGO
 from tests.few_places import limited
 from tests.raw_sql import run
 from tests.receiving import Receiver, receiving
@@ -64,21 +63,21 @@ class Scene:
         made = self.submit(key)
         [claim] = [each for each in making.claimed(self.owner) if each.execution_id == made.pk]
         reached = making.suspension(claim, **members)
-        return lambda: self.record(reached)
+        return lambda: making.record(reached)
 
     def webhook(self, key: str = "key", **members: Any) -> Callable[[], object]:
         where = {"url": self.receiver.url()}
         return self.awaiting(key, transport="webhook", transport_metadata=where, **members)
 
-    def record(self, *outcomes: Any) -> int:
-        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=list(outcomes)))
-
-    def only_room_for(self, count: int) -> None:
-        Worker.objects.filter(tenant=self.owner).update(capacity=count)
-
     def heartbeat(self, second: int = 0, **members: Any) -> None:
         body: dict[str, Any] = {"worker_id": "worker-1", "state": "HEALTHY", "capacity": 10, **members}
         take_heartbeat(self.owner, self.release.identity, Heartbeat(**body), timezone.now() + timedelta(seconds=second))
+
+    def drain(self) -> None:
+        registry.drain(self.owner, making.PIPELINE, "worker-1", actor=ACTOR)
+
+    def undrain(self) -> None:
+        registry.undrain(self.owner, making.PIPELINE, "worker-1", actor=ACTOR)
 
     def is_running(self, key: str = "key") -> bool:
         return Execution.objects.get(tenant=self.owner, execution_key=key).status == "RUNNING"
@@ -94,30 +93,28 @@ class Scene:
         found = taken(instruction_queue_of(self.release.identity, "worker-1"))
         return [decode(verify(message, active_keys), Instruction) for _, [message] in found]
 
+    def is_instructed(self, *, drain: bool) -> bool:
+        return [each.drain for each in self.instructions()] == [drain]
+
 
 @pytest.fixture
-def scene(settings: Any) -> Iterator[Scene]:
+def scene(owner: Tenant, release: Release, settings: Any) -> Iterator[Scene]:
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
     settings.RETRY_JITTER, settings.WEBHOOK_DELAY_SECONDS = 0, 20
-    owner, release = making.ready()
     with receiving() as receiver:
         yield Scene(owner, release, receiver)
 
 
-def make_due(scene: Scene) -> None:
-    Execution.objects.filter(tenant=scene.owner, status="WAIT_RETRY").update(next_due_at=LONG_AGO)
+def make_due() -> None:
+    Execution.objects.filter(status="WAIT_RETRY").update(next_due_at=making.LONG_AGO)
 
 
 # --- executions that become due ---
 
 
-def a_submission(scene: Scene) -> Work:
-    return scene.work(scene.submit, DISPATCH_TASK)
-
-
 def room_for_another(scene: Scene) -> Work:
     """The outcome of one execution frees a place for the next."""
-    scene.only_room_for(1)
+    Worker.objects.update(capacity=1)
     scene.submit("first")
     [claim] = making.claimed(scene.owner)
     scene.submit()
@@ -126,28 +123,17 @@ def room_for_another(scene: Scene) -> Work:
     return scene.work(lambda: tasks.record(message), DISPATCH_TASK)
 
 
-def a_retry(scene: Scene) -> Work:
-    scene.submit()
-    [claim] = making.claimed(scene.owner)
-    return scene.work(
-        lambda: scene.record(making.failure(claim)), DISPATCH_TASK + LATER, delays=[10], age=lambda: make_due(scene)
-    )
-
-
-def retries_with_two_delays(scene: Scene) -> Work:
-    """Each delay needs a separate wake-up."""
-    scene.submit("other")
-    [early] = making.claimed(scene.owner)
-    scene.record(making.failure(early))
-    make_due(scene)
+def retries(scene: Scene, *earlier: str) -> Work:
+    """Each delay needs a separate wake-up. Those that failed earlier are delayed longer."""
+    for key in earlier:
+        scene.submit(key)
+        making.record(making.failure(making.claimed(scene.owner)[0]))
+        make_due()
     scene.submit()
     claims = making.claimed(scene.owner)
-    return scene.work(
-        lambda: scene.record(*map(making.failure, claims)),
-        *[DISPATCH_TASK + LATER] * 2,
-        delays=[10, 20],
-        age=lambda: make_due(scene),
-    )
+    delays = [10, 20][: len(claims)]
+    wakeups = [DISPATCH_TASK + LATER] * len(claims)
+    return scene.work(lambda: making.record(*map(making.failure, claims)), *wakeups, delays=delays, age=make_due)
 
 
 def a_redrive(scene: Scene) -> Work:
@@ -162,34 +148,22 @@ def a_campaign(scene: Scene) -> Work:
     return scene.work(campaigns.advance, DISPATCH_TASK)
 
 
+def an_order_to_fail(scene: Scene) -> Work:
+    scene.submit()
+    order = partial(revoke, scene.release, actor=ACTOR, reason="leaked", open_executions=Order.FAIL)
+    return scene.work(order, FAIL_TASK, is_done=lambda: Execution.objects.get().status == "FAILED")
+
+
 # --- awaits ---
 
 
-def an_answer(scene: Scene) -> Work:
-    one = interaction_of(scene.parked())
-    return scene.work(lambda: answer(one), DISPATCH_TASK)
-
-
-def an_answer_that_is_repeated(scene: Scene) -> Work:
-    one = interaction_of(scene.parked())
-    answer(one)
-    return scene.work(lambda: answer(one), DISPATCH_TASK)
-
-
-def the_last_answer_of_several(scene: Scene) -> Work:
-    made = scene.parked(requests=["{}", "{}"], itemized=True, gives_many=True)
-    first, last = Interaction.objects.filter(execution=made).select_related("tenant")
-    answer(first)
+def answers(scene: Scene, count: int = 1, *, repeated: bool = False) -> Work:
+    """The last of several answers, or a repeated one."""
+    several: dict[str, Any] = {"requests": ["{}"] * count, "itemized": True, "gives_many": True} if count > 1 else {}
+    *earlier, last = scene.parked(**several).interactions.order_by("item_index")
+    for one in [*earlier, last] if repeated else earlier:
+        answer(one)
     return scene.work(lambda: answer(last), DISPATCH_TASK)
-
-
-def an_order_to_fail(scene: Scene) -> Work:
-    made = scene.submit()
-    return scene.work(
-        lambda: revoke(scene.release, actor=ACTOR, reason="leaked", open_executions=Order.FAIL),
-        FAIL_TASK,
-        is_done=lambda: Execution.objects.get(pk=made.pk).status == "FAILED",
-    )
 
 
 def a_timer(scene: Scene) -> Work:
@@ -203,22 +177,6 @@ def a_timer_that_ran_out(scene: Scene) -> Work:
     return scene.work(awaits.expire, DISPATCH_TASK)
 
 
-EXECUTIONS = [
-    a_submission,
-    room_for_another,
-    a_retry,
-    retries_with_two_delays,
-    a_redrive,
-    a_campaign,
-    an_order_to_fail,
-    an_answer,
-    an_answer_that_is_repeated,
-    the_last_answer_of_several,
-    a_timer,
-    a_timer_that_ran_out,
-]
-
-
 # --- webhooks ---
 
 
@@ -226,31 +184,10 @@ def received(scene: Scene, count: int = 1) -> Callable[[], bool]:
     return lambda: len(scene.receiver.requests) == count
 
 
-def make_webhooks_due(scene: Scene) -> None:
-    run("UPDATE executions_interaction SET next_dispatch_at = now() WHERE tenant_id = %s", scene.owner.pk)
-
-
-def a_webhook(scene: Scene) -> Work:
-    return scene.work(scene.webhook(), SEND_TASK, is_done=received(scene))
-
-
-def webhooks_of_one_await(scene: Scene) -> Work:
-    """One message for each webhook, so that several workers send them."""
-    return scene.work(
-        scene.webhook(requests=["{}"] * 3, itemized=True, gives_many=True),
-        *[SEND_TASK] * 3,
-        is_done=received(scene, 3),
-    )
-
-
-def very_many_webhooks_of_one_await(scene: Scene) -> Work:
-    """A few messages, whose tasks each announce the next webhook."""
-    many = opening.MOST_SENDERS + 2
-    return scene.work(
-        scene.webhook(requests=["{}"] * many, itemized=True, gives_many=True),
-        *[SEND_TASK] * opening.MOST_SENDERS,
-        is_done=received(scene, many),
-    )
+def webhooks_of_one_await(scene: Scene, count: int) -> Work:
+    """One message for each webhook, so that several workers send them. The tasks of a few announce the next ones."""
+    many = scene.webhook(requests=["{}"] * count, itemized=count > 1, gives_many=count > 1)
+    return scene.work(many, *[SEND_TASK] * min(count, opening.MOST_SENDERS), is_done=received(scene, count))
 
 
 def the_next_webhook(scene: Scene) -> Work:
@@ -263,14 +200,9 @@ def a_webhook_that_was_not_received(scene: Scene) -> Work:
     """One message for the next webhook, and one for the next attempt."""
     scene.receiver.statuses = [500, 200]
     scene.webhook()()
-    return scene.work(
-        webhooks.send,
-        SEND_TASK,
-        SEND_TASK + LATER,
-        delays=[20],
-        is_done=received(scene, 2),
-        age=lambda: make_webhooks_due(scene),
-    )
+    due = partial(run, "UPDATE executions_interaction SET next_dispatch_at = now()")
+    wakeups = (SEND_TASK, SEND_TASK + LATER)
+    return scene.work(webhooks.send, *wakeups, delays=[20], is_done=received(scene, 2), age=due)
 
 
 def a_webhook_that_found_no_place(scene: Scene) -> Work:
@@ -283,90 +215,85 @@ def a_webhook_that_found_no_place(scene: Scene) -> Work:
     return scene.work(crowded, SEND_TASK + LATER, delays=[2], is_done=received(scene))
 
 
-WEBHOOKS = [
-    a_webhook,
-    webhooks_of_one_await,
-    very_many_webhooks_of_one_await,
-    the_next_webhook,
-    a_webhook_that_was_not_received,
-    a_webhook_that_found_no_place,
-]
+# --- workers, and instructions, which the next heartbeat sends again ---
 
 
-# --- workers ---
-
-
-def a_worker_that_comes(scene: Scene) -> Work:
+def a_worker_that_comes(scene: Scene, *instructions: str, **members: Any) -> Work:
     scene.submit()
-    making.silence(*Worker.objects.filter(tenant=scene.owner))
-    return scene.work(scene.heartbeat, DISPATCH_TASK)
-
-
-def a_worker_without_an_order(scene: Scene) -> Work:
-    scene.submit()
-    making.silence(*Worker.objects.filter(tenant=scene.owner))
-    return scene.work(lambda: scene.heartbeat(answered=False), DISPATCH_TASK, INSTRUCT_TASK)
+    making.silence(*Worker.objects.all())
+    return scene.work(lambda: scene.heartbeat(**members), DISPATCH_TASK, *instructions)
 
 
 def the_end_of_a_drain(scene: Scene) -> Work:
     scene.submit()
-    registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR)
-    return scene.work(
-        lambda: registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR), DISPATCH_TASK, INSTRUCT_TASK
-    )
-
-
-WORKERS = [a_worker_that_comes, a_worker_without_an_order, the_end_of_a_drain]
-
-
-# --- instructions, which the next heartbeat sends again ---
+    scene.drain()
+    return scene.work(scene.undrain, DISPATCH_TASK, INSTRUCT_TASK)
 
 
 def a_drain(scene: Scene) -> Work:
-    return scene.work(
-        lambda: registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
-        INSTRUCT_TASK,
-        is_done=lambda: [each.drain for each in scene.instructions()] == [True],
-        sweep=lambda: scene.heartbeat(1, taking=True),
-    )
+    is_done = partial(scene.is_instructed, drain=True)
+    return scene.work(scene.drain, INSTRUCT_TASK, is_done=is_done, sweep=lambda: scene.heartbeat(1, taking=True))
 
 
 def an_undrain(scene: Scene) -> Work:
-    registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR)
-    return scene.work(
-        lambda: registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
-        INSTRUCT_TASK,
-        DISPATCH_TASK,
-        is_done=lambda: [each.drain for each in scene.instructions()] == [False],
-        sweep=lambda: scene.heartbeat(1, taking=False),
-    )
+    scene.drain()
+    again = partial(scene.heartbeat, 1, taking=False)
+    is_done = partial(scene.is_instructed, drain=False)
+    return scene.work(scene.undrain, INSTRUCT_TASK, DISPATCH_TASK, is_done=is_done, sweep=again)
 
 
 def a_cancellation(scene: Scene) -> Work:
     made = scene.submit()
     [claim] = making.claimed(scene.owner)
-    scene.heartbeat(running=[held(claim)])
+    held = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=2)
+    scene.heartbeat(running=[held])
     return scene.work(
         lambda: cancel(scene.owner, made.pk, actor=ACTOR, reason=""),
         INSTRUCT_TASK,
         is_done=lambda: [each.lost_leases for each in scene.instructions()] == [[claim.lease_token]],
-        sweep=lambda: scene.heartbeat(1, running=[held(claim)]),
+        sweep=lambda: scene.heartbeat(1, running=[held]),
     )
 
 
-def held(claim: Claim) -> HeldLease:
-    return HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=2)
+WORKS: dict[str, Callable[[Scene], Work]] = {
+    "submission": lambda scene: scene.work(scene.submit, DISPATCH_TASK),
+    "room for another": room_for_another,
+    "retry": retries,
+    "retries with two delays": lambda scene: retries(scene, "other"),
+    "re-drive": a_redrive,
+    "campaign": a_campaign,
+    "order to fail": an_order_to_fail,
+    "answer": answers,
+    "answer that is repeated": lambda scene: answers(scene, repeated=True),
+    "last answer of several": lambda scene: answers(scene, 2),
+    "timer": a_timer,
+    "timer that ran out": a_timer_that_ran_out,
+    "webhook": lambda scene: webhooks_of_one_await(scene, 1),
+    "webhooks of one await": lambda scene: webhooks_of_one_await(scene, 3),
+    "very many webhooks of one await": lambda scene: webhooks_of_one_await(scene, opening.MOST_SENDERS + 2),
+    "next webhook": the_next_webhook,
+    "webhook that was not received": a_webhook_that_was_not_received,
+    "webhook that found no place": a_webhook_that_found_no_place,
+    "worker that comes": a_worker_that_comes,
+    "worker without an instruction": lambda scene: a_worker_that_comes(scene, INSTRUCT_TASK, answered=False),
+    "end of a drain": the_end_of_a_drain,
+    "instruction to drain": a_drain,
+    "instruction to work": an_undrain,
+    "cancellation": a_cancellation,
+}
 
 
-ORDERS = [a_drain, an_undrain, a_cancellation]
-ALL = [*EXECUTIONS, *WEBHOOKS, *WORKERS, *ORDERS]
+def prepared(scene: Scene, of: str) -> Work:
+    scene.receiver.requests.clear()
+    scene.receiver.statuses = [200]
+    return WORKS[of](scene)
 
 
-@pytest.mark.parametrize("of", ALL)
-def test_a_wake_up_advances_the_work_immediately(scene: Scene, broker: Broker, of: Callable[[Scene], Work]) -> None:
-    assert_moves_at_once(of(scene), broker)
+@cases("of", WORKS)
+def test_a_wake_up_advances_the_work_immediately(scene: Scene, broker: Broker, of: str) -> None:
+    assert_moves_at_once(prepared(scene, of), broker)
 
 
-@pytest.mark.parametrize("of", ALL)
-def test_the_sweep_finds_work_whose_wake_up_is_lost(scene: Scene, broker: Broker, of: Callable[[Scene], Work]) -> None:
-    assert_found_by_the_sweep(of(scene), broker)
+@cases("of", WORKS)
+def test_the_sweep_finds_work_whose_wake_up_is_lost(scene: Scene, broker: Broker, of: str) -> None:
+    assert_found_by_the_sweep(prepared(scene, of), broker)

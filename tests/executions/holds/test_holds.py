@@ -1,5 +1,6 @@
 """Pauses of executions, releases and pipelines: what they stop, and what continues after them."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,29 +9,32 @@ import pytest
 from executions.awaits import awaits, interactions, webhooks
 from executions.errors import NotPaused, PauseRefused, PipelinePaused
 from executions.holds import holds, queries
-from executions.lifecycle import cancellation, outcome
+from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Hold, Interaction
 from executions.state_machine.moves import Claim
 from executions.submission.submission import submit
-from executions.workers import stranded
+from executions.workers.stranded import stranded
 from releases.errors import ReasonRequired
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions import moments
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
 from tests.executions.holds.targets import TARGETS, target
-from tests.raw_sql import run, unguarded
-from wire.messages.celery_messages import Outcome, OutcomeGroup
+from tests.raw_sql import run, unchanged, unguarded
 
 pytestmark = pytest.mark.django_db
-HOUR = timedelta(hours=1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+WEBHOOK: dict[str, Any] = {"transport": "webhook", "transport_metadata": {"url": "https://example.com/"}}
+Suspended = Callable[..., Execution]
 
 
 @pytest.fixture
-def ready() -> tuple[Tenant, Release]:
-    return making.ready()
+def parked(owner: Tenant, release: Release) -> Suspended:
+    """Returns a new execution that waits at an await."""
+    return lambda **members: suspended((owner, release), **members)
 
 
 def pause(of: holds.Target, **more: Any) -> Hold:
@@ -47,212 +51,181 @@ def began(hold: Hold, ago: timedelta) -> None:
         run("UPDATE executions_hold SET started_at = started_at - %s WHERE id = %s", ago, hold.pk)
 
 
-def set_interactions(of: Execution, changes: str, *parameters: Any) -> None:
-    """Change columns of an execution's interactions that no process changes."""
+def paused_for(of: holds.Target, time: timedelta) -> None:
+    began(pause(of), time)
+    resume(of)
+
+
+def set_interactions(changes: str, *parameters: Any) -> None:
+    """Change columns of the interactions that no process changes."""
     with unguarded(Interaction):
-        run(f"UPDATE executions_interaction SET {changes} WHERE execution_id = %s", *parameters, of.pk)
+        run(f"UPDATE executions_interaction SET {changes}", *parameters)
 
 
-def record(owner: Tenant, claim: Claim, *outcomes: Outcome) -> None:
-    release = Execution.objects.get(pk=claim.execution_id).release
-    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=list(outcomes))) == len(outcomes)
+def old_interactions() -> None:
+    set_interactions("created_at = now() - interval '9 hours'")
+
+
+def claimed(owner: Tenant) -> list[Any]:
+    return [claim.execution_id for claim in making.claimed(owner)]
 
 
 def near(moment: datetime | None, expected: datetime) -> bool:
     return moment is not None and abs(moment - expected) < timedelta(seconds=30)
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_nothing_of_a_paused_target_is_claimed(kind: str, ready: tuple[Tenant, Release]) -> None:
-    made = making.execution(ready[0])
+def due_at(made: Execution) -> datetime:
+    return Execution.objects.get(pk=made.pk).next_due_at
+
+
+# --- claims ---
+
+
+@cases("kind", TARGETS)
+def test_nothing_of_a_paused_target_is_claimed(owner: Tenant, kind: str) -> None:
+    """An execution that was due before the pause is due after it, and other executions are claimed."""
+    made = making.execution(owner)
     pause(target(kind, made))
-    assert making.claimed(ready[0]) == []
+    rival, _ = making.ready()
+    other = making.execution(owner if kind == "execution" else rival, "other")
+    making.claimed(owner)
+    assert dict(Execution.objects.values_list("pk", "status")) == {made.pk: "QUEUED", other.pk: "RUNNING"}
     resume(target(kind, made))
-    assert [claim.execution_id for claim in making.claimed(ready[0])] == [made.pk]
+    assert due_at(made) == made.next_due_at
+    assert claimed(owner) == [made.pk]
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_other_executions_are_claimed(kind: str, ready: tuple[Tenant, Release]) -> None:
-    owner, _release = ready
-    made = making.execution(owner, "paused")
-    pause(target(kind, made))
-    if kind == "execution":
-        other = making.execution(owner, "other")
-        assert [claim.execution_id for claim in making.claimed(owner)] == [other.pk]
-    else:
-        rival, _ = making.ready(making.tenant("rival"))
-        other = making.execution(rival, "other")
-        assert making.claimed(owner) == []
-        assert Execution.objects.get(pk=other.pk).status == "RUNNING"
-
-
-def test_a_second_release_of_a_pipeline_works_while_the_first_is_paused(ready: tuple[Tenant, Release]) -> None:
-    owner, release = ready
+def test_a_second_release_of_a_pipeline_works_while_the_first_is_paused(owner: Tenant, release: Release) -> None:
     old = making.execution(owner, "old")
-    newer = making.active(owner, "2.0")
-    making.worker(newer, "worker-2")
+    making.worker(making.active(owner, "2.0"), "worker-2")
     new = making.execution(owner, "new")
     pause(release)
-    assert [claim.execution_id for claim in making.claimed(owner)] == [new.pk]
+    assert claimed(owner) == [new.pk]
     pause(release.pipeline)
     resume(release)
-    assert making.claimed(owner) == []
+    assert claimed(owner) == []
     resume(release.pipeline)
-    assert [claim.execution_id for claim in making.claimed(owner)] == [old.pk]
+    assert claimed(owner) == [old.pk]
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_what_runs_finishes_and_its_next_transition_is_not_claimed(kind: str, ready: tuple[Tenant, Release]) -> None:
-    made = making.execution(ready[0])
-    [claim] = making.claimed(ready[0])
-    pause(target(kind, made))
-    record(ready[0], claim, making.failure(claim))
-    made.refresh_from_db()
-    assert made.status == "WAIT_RETRY"
-    run("UPDATE executions_execution SET next_due_at = now() WHERE id = %s", made.pk)
-    assert making.claimed(ready[0]) == []
+@cases("kind", TARGETS)
+def test_what_runs_finishes_and_its_next_transition_is_not_claimed(
+    owner: Tenant, execution: Execution, claim: Claim, kind: str
+) -> None:
+    """This includes an execution that is re-driven."""
+    pause(target(kind, execution))
+    making.record(making.failure(claim))
+    assert making.history(execution)[-1] == ("RETRY_SCHEDULED", "WAIT_RETRY")
+    run("UPDATE executions_execution SET next_due_at = now()")
+    assert claimed(owner) == []
+    resume(target(kind, execution))
+    [again] = making.claimed(owner)
+    pause(target(kind, execution))
+    making.record(making.failure(again, retryable=False))
+    redrive(owner, execution.pk, actor="user:eva", reason="", allow_failed=True)
+    assert claimed(owner) == []
+    resume(target(kind, execution))
+    assert claimed(owner) == [execution.pk]
 
 
-def test_an_execution_that_succeeds_while_paused_has_its_result(ready: tuple[Tenant, Release]) -> None:
-    made = making.execution(ready[0])
-    [claim] = making.claimed(ready[0])
-    pause(made)
-    record(ready[0], claim, making.outcome_of(claim))
-    made.refresh_from_db()
-    assert (made.status, made.result) == ("SUCCEEDED", [{"n": 1}])
-    assert list(queries.open_holds(ready[0])) == []
-    assert queries.holds_of(made) == []
-    resume(made)
-    assert making.history(made)[-2:] == [("SUCCEEDED", "SUCCEEDED"), ("RESUMED", "SUCCEEDED")]
+def test_an_execution_that_succeeds_while_paused_has_its_result(
+    owner: Tenant, execution: Execution, claim: Claim
+) -> None:
+    pause(execution)
+    making.record(making.outcome_of(claim))
+    execution.refresh_from_db()
+    assert (execution.status, execution.result) == ("SUCCEEDED", [{"n": 1}])
+    assert (list(queries.open_holds(owner)), queries.holds_of(execution)) == ([], [])
+    resume(execution)
+    assert making.history(execution)[-2:] == [("SUCCEEDED", "SUCCEEDED"), ("RESUMED", "SUCCEEDED")]
 
 
-def test_the_history_of_an_execution_names_its_pauses(ready: tuple[Tenant, Release]) -> None:
-    made = making.execution(ready[0])
-    pause(made)
-    ended = resume(made)
-    assert making.history(made) == [("SUBMITTED", "QUEUED"), ("PAUSED", "QUEUED"), ("RESUMED", "QUEUED")]
-    events = list(made.events.order_by("sequence").values_list("actor", "data"))[1:]
+# --- the pause itself ---
+
+
+def test_the_history_of_an_execution_names_its_pauses(owner: Tenant, execution: Execution) -> None:
+    pause(execution)
+    ended = resume(execution)
+    assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("PAUSED", "QUEUED"), ("RESUMED", "QUEUED")]
+    events = list(execution.events.order_by("sequence").values_list("actor", "data"))[1:]
     assert events == [("user:eva", {"reason": "broken"}), ("user:ida", {"reason": "repaired"})]
-    assert (ended.started_by, ended.reason, ended.ended_by, ended.end_reason) == (
-        *("user:eva", "broken"),
-        *("user:ida", "repaired"),
-    )
+    assert (ended.started_by, ended.reason) == ("user:eva", "broken")
+    assert (ended.ended_by, ended.end_reason) == ("user:ida", "repaired")
     assert ended.ended_at is not None
     assert ended.ended_at > ended.started_at
+    pause(execution)
+    cancel(owner, execution.pk, actor="user:eva", reason="")
+    resume(execution)
+    assert making.history(execution)[-1] == ("RESUMED", "CANCELLED"), "a paused execution can be cancelled"
+    with unchanged(), pytest.raises(PauseRefused) as caught:
+        pause(execution)
+    assert caught.value.data == {"executionStatus": "CANCELLED"}
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_a_pause_is_idempotent_and_a_resume_is_not(kind: str, ready: tuple[Tenant, Release]) -> None:
-    of = target(kind, making.execution(ready[0]))
+@cases("kind", TARGETS)
+def test_a_pause_needs_a_reason_and_is_idempotent_and_a_resume_is_not(execution: Execution, kind: str) -> None:
+    of = target(kind, execution)
+    for reason in ("", " \n\t"):
+        with unchanged(), pytest.raises(ReasonRequired):
+            holds.pause(of, actor="user:eva", reason=reason)
     first = holds.pause(of, actor="user:eva", reason="broken")
     again = holds.pause(of, actor="user:ida", reason="other")
     assert (first.created, again.created) == (True, False)
-    assert again.hold == first.hold
-    assert again.hold.reason == "broken"
+    assert (again.hold, again.hold.reason) == (first.hold, "broken")
     resume(of)
-    with pytest.raises(NotPaused):
+    with unchanged(), pytest.raises(NotPaused):
         resume(of)
-    assert Hold.objects.count() == 1
 
 
-@pytest.mark.parametrize("reason", ["", " \n\t"])
-def test_a_pause_needs_a_reason(reason: str, ready: tuple[Tenant, Release]) -> None:
-    made = making.execution(ready[0])
+def test_the_open_holds_of_a_tenant_are_listed_newest_first(owner: Tenant, release: Release) -> None:
+    """Paused work is not stranded."""
+    execution = making.execution(owner)
+    run("DELETE FROM executions_worker")
+    assert len(stranded([owner.pk])) == 1
     for kind in TARGETS:
-        with pytest.raises(ReasonRequired):
-            holds.pause(target(kind, made), actor="user:eva", reason=reason)
-    assert not Hold.objects.exists()
-
-
-def test_a_terminal_execution_is_not_paused(ready: tuple[Tenant, Release]) -> None:
-    made = making.execution(ready[0])
-    cancellation.cancel(ready[0], made.pk, actor="user:eva", reason="")
-    with pytest.raises(PauseRefused) as caught:
-        pause(made)
-    assert caught.value.data == {"executionStatus": "CANCELLED"}
-    assert not Hold.objects.exists()
-
-
-@pytest.mark.parametrize("kind", TARGETS)
-def test_a_redriven_execution_stays_paused(kind: str, ready: tuple[Tenant, Release]) -> None:
-    owner, _ = ready
-    made = making.execution(owner)
-    run("UPDATE releases_pipeline SET retry_limit = 0")
-    [claim] = making.claimed(owner)
-    pause(target(kind, made))
-    record(owner, claim, making.failure(claim))
-    redrive(owner, made.pk, actor="user:eva", reason="")
-    assert making.claimed(owner) == []
-    resume(target(kind, made))
-    assert [each.execution_id for each in making.claimed(owner)] == [made.pk]
-
-
-def test_a_paused_execution_can_be_cancelled(ready: tuple[Tenant, Release]) -> None:
-    made = making.execution(ready[0])
-    pause(made)
-    cancellation.cancel(ready[0], made.pk, actor="user:eva", reason="")
-    assert Execution.objects.get(pk=made.pk).status == "CANCELLED"
-    resume(made)
-    assert making.history(made)[-1] == ("RESUMED", "CANCELLED")
+        pause(target(kind, execution))
+        assert stranded([owner.pk]) == []
+        resume(target(kind, execution))
+    found = [pause(target(kind, execution)) for kind in TARGETS]
+    pause(making.ready()[1])
+    assert list(queries.open_holds(owner)) == found[::-1]
+    assert queries.holds_of(execution) == found
+    resume(release)
+    assert list(queries.open_holds(owner)) == [found[2], found[0]]
 
 
 # --- times ---
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_a_retry_waits_longer_by_the_time_of_the_pause(kind: str, ready: tuple[Tenant, Release]) -> None:
-    owner, _ = ready
-    made = making.execution(owner)
-    [claim] = making.claimed(owner)
-    record(owner, claim, making.failure(claim))
-    due = moments.now() + timedelta(minutes=10)
-    run(
-        "UPDATE executions_execution SET next_due_at = %s, updated_at = now() - interval '2 hours' WHERE id = %s",
-        *(due, made.pk),
-    )
-    began(pause(target(kind, made)), HOUR)
-    resume(target(kind, made))
-    made.refresh_from_db()
-    assert near(made.next_due_at, due + HOUR)
+@cases("kind", TARGETS)
+def test_a_retry_waits_longer_by_the_time_of_the_pause(execution: Execution, claim: Claim, kind: str) -> None:
+    making.record(making.failure(claim))
+    due = moments.now() + 10 * MINUTE
+    run("UPDATE executions_execution SET next_due_at = %s, updated_at = now() - interval '2 hours'", due)
+    paused_for(target(kind, execution), HOUR)
+    assert near(due_at(execution), due + HOUR)
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@cases("kind", TARGETS)
 def test_a_retry_that_is_recorded_during_the_pause_waits_from_its_resume(
-    kind: str, ready: tuple[Tenant, Release]
+    execution: Execution, claim: Claim, kind: str
 ) -> None:
-    owner, _ = ready
-    made = making.execution(owner)
-    [claim] = making.claimed(owner)
-    began(pause(target(kind, made)), HOUR)
-    record(owner, claim, making.failure(claim))
-    failed = moments.now() - timedelta(minutes=20)
-    run(
-        "UPDATE executions_execution SET updated_at = %s, next_due_at = %s WHERE id = %s",
-        *(failed, failed + timedelta(minutes=5), made.pk),
-    )
-    resume(target(kind, made))
-    made.refresh_from_db()
-    assert near(made.next_due_at, moments.now() + timedelta(minutes=5))
+    began(pause(target(kind, execution)), HOUR)
+    making.record(making.failure(claim))
+    failed = moments.now() - 20 * MINUTE
+    run("UPDATE executions_execution SET updated_at = %s, next_due_at = %s", failed, failed + 5 * MINUTE)
+    resume(target(kind, execution))
+    assert near(due_at(execution), moments.now() + 5 * MINUTE)
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_an_execution_that_was_due_before_the_pause_is_due_after_it(kind: str, ready: tuple[Tenant, Release]) -> None:
-    made = making.execution(ready[0])
-    due = made.next_due_at
-    began(pause(target(kind, made)), timedelta(0))
-    resume(target(kind, made))
-    made.refresh_from_db()
-    assert made.next_due_at == due
-
-
-@pytest.mark.parametrize("transport", ["interaction-api", "timer", "webhook"])
-@pytest.mark.parametrize("kind", TARGETS)
-def test_deadlines_stand_still_and_are_moved(kind: str, transport: str, ready: tuple[Tenant, Release]) -> None:
-    metadata = {"url": "https://example.com/"} if transport == "webhook" else {}
-    made = suspended(ready, transport=transport, transport_metadata=metadata)
+@cases("transport", ["interaction-api", "timer", "webhook"])
+@cases("kind", TARGETS)
+def test_deadlines_stand_still_and_are_moved(parked: Suspended, kind: str, transport: str) -> None:
+    made = parked(transport=transport, transport_metadata=WEBHOOK["transport_metadata"])
     one = interaction_of(made)
-    deadline = moments.now() - timedelta(minutes=10)
-    set_interactions(made, "deadline = %s, created_at = now() - interval '3 hours'", deadline)
+    deadline = moments.now() - 10 * MINUTE
+    old_interactions()
+    set_interactions("deadline = %s", deadline)
     began(pause(target(kind, made)), HOUR)
     assert awaits.expire() == 0
     assert interaction_of(made).status == one.status
@@ -263,9 +236,9 @@ def test_deadlines_stand_still_and_are_moved(kind: str, transport: str, ready: t
     assert awaits.expire() == 0
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_a_deadline_that_had_passed_before_the_pause_fires_after_it(kind: str, ready: tuple[Tenant, Release]) -> None:
-    made = suspended(ready)
+@cases("kind", TARGETS)
+def test_a_deadline_that_had_passed_before_the_pause_fires_after_it(parked: Suspended, kind: str) -> None:
+    made = parked()
     make_late(interaction_of(made))
     pause(target(kind, made))
     assert awaits.expire() == 0
@@ -275,23 +248,23 @@ def test_a_deadline_that_had_passed_before_the_pause_fires_after_it(kind: str, r
     assert made.status == "FAILED"
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_an_answer_is_accepted_during_the_pause_and_waits(kind: str, ready: tuple[Tenant, Release]) -> None:
-    made = suspended(ready)
-    set_interactions(made, "deadline = now() - interval '10 minutes', created_at = now() - interval '3 hours'")
+@cases("kind", TARGETS)
+def test_an_answer_is_accepted_during_the_pause_and_waits(owner: Tenant, parked: Suspended, kind: str) -> None:
+    made = parked()
+    old_interactions()
+    set_interactions("deadline = now() - interval '10 minutes'")
     began(pause(target(kind, made)), HOUR)
     answer(interaction_of(made))
     made.refresh_from_db()
-    assert made.status == "QUEUED"
-    assert making.claimed(ready[0]) == []
+    assert (made.status, claimed(owner)) == ("QUEUED", [])
     resume(target(kind, made))
-    assert [claim.execution_id for claim in making.claimed(ready[0])] == [made.pk]
+    assert claimed(owner) == [made.pk]
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_a_resume_token_stays_valid_after_its_deadline_was_moved(kind: str, ready: tuple[Tenant, Release]) -> None:
-    made = suspended(ready)
-    set_interactions(made, "created_at = now() - interval '9 hours'")
+@cases("kind", TARGETS)
+def test_a_resume_token_stays_valid_after_its_deadline_was_moved(parked: Suspended, kind: str) -> None:
+    made = parked()
+    old_interactions()
     secret = awaits.resume_secrets()[0]
 
     def token() -> str:
@@ -299,8 +272,7 @@ def test_a_resume_token_stays_valid_after_its_deadline_was_moved(kind: str, read
 
     tokens = [token()]
     for _ in range(2):
-        began(pause(target(kind, made)), HOUR)
-        resume(target(kind, made))
+        paused_for(target(kind, made), HOUR)
         tokens.append(token())
     assert len(set(tokens)) == 3
     for each in tokens:
@@ -308,51 +280,44 @@ def test_a_resume_token_stays_valid_after_its_deadline_was_moved(kind: str, read
         assert completion.interaction.status == "COMPLETED"
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_no_webhook_is_sent_during_the_pause(kind: str, ready: tuple[Tenant, Release]) -> None:
-    made = suspended(ready, transport="webhook", transport_metadata={"url": "https://example.com/"})
+@cases("kind", TARGETS)
+def test_no_webhook_is_sent_during_the_pause_and_its_next_attempt_is_moved(parked: Suspended, kind: str) -> None:
+    made = parked(**WEBHOOK)
     assert webhooks.due_exists()
     pause(target(kind, made))
-    assert not webhooks.due_exists()
-    assert not webhooks.send()
+    assert (webhooks.due_exists(), webhooks.send()) == (False, False)
     resume(target(kind, made))
     assert webhooks.due_exists()
+    old_interactions()
+    ages = "updated_at = now() - interval '2 hours', next_dispatch_at = now() + interval '5 minutes'"
+    set_interactions(ages)
+    paused_for(target(kind, made), HOUR)
+    assert near(interaction_of(made).next_dispatch_at, moments.now() + 5 * MINUTE + HOUR)
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_the_next_attempt_of_a_webhook_is_moved(kind: str, ready: tuple[Tenant, Release]) -> None:
-    made = suspended(ready, transport="webhook", transport_metadata={"url": "https://example.com/"})
-    ages = "created_at = now() - interval '3 hours', updated_at = now() - interval '2 hours'"
-    set_interactions(made, f"next_dispatch_at = now() + interval '5 minutes', {ages}")
-    began(pause(target(kind, made)), HOUR)
-    resume(target(kind, made))
-    assert near(interaction_of(made).next_dispatch_at, moments.now() + timedelta(minutes=5) + HOUR)
-
-
-@pytest.mark.parametrize("order", [("execution", "pipeline"), ("pipeline", "execution")])
-def test_the_time_of_overlapping_pauses_counts_once(order: tuple[str, str], ready: tuple[Tenant, Release]) -> None:
-    made = suspended(ready)
+@cases("order", [("execution", "pipeline"), ("pipeline", "execution")])
+def test_the_time_of_overlapping_pauses_counts_once(owner: Tenant, parked: Suspended, order: tuple[str, str]) -> None:
+    made = parked()
     deadline = interaction_of(made).deadline
-    set_interactions(made, "created_at = now() - interval '9 hours'")
+    old_interactions()
     first, second = (target(kind, made) for kind in order)
     began(pause(first), 3 * HOUR)
     began(pause(second), 2 * HOUR)
     resume(first)
     assert near(interaction_of(made).deadline, deadline + HOUR)
-    assert making.claimed(ready[0]) == []
+    assert claimed(owner) == []
     resume(second)
     assert near(interaction_of(made).deadline, deadline + 3 * HOUR)
 
 
-@pytest.mark.parametrize("order", [("execution", "pipeline"), ("release", "execution"), ("pipeline", "release")])
-def test_the_time_of_nested_pauses_counts_once(order: tuple[str, str], ready: tuple[Tenant, Release]) -> None:
-    made = suspended(ready)
+@cases("order", [("execution", "pipeline"), ("release", "execution"), ("pipeline", "release")])
+def test_the_time_of_nested_pauses_counts_once(parked: Suspended, order: tuple[str, str]) -> None:
+    made = parked()
     deadline = interaction_of(made).deadline
-    set_interactions(made, "created_at = now() - interval '9 hours'")
+    old_interactions()
     outer, inner = (target(kind, made) for kind in order)
     began(pause(outer), 3 * HOUR)
-    began(pause(inner), HOUR)
-    resume(inner)
+    paused_for(inner, HOUR)
     assert interaction_of(made).deadline == deadline
     resume(outer)
     assert near(interaction_of(made).deadline, deadline + 3 * HOUR)
@@ -361,23 +326,17 @@ def test_the_time_of_nested_pauses_counts_once(order: tuple[str, str], ready: tu
 # --- submissions ---
 
 
-@pytest.mark.parametrize("kind", ["release", "pipeline"])
-def test_submissions_are_accepted_and_wait(kind: str, ready: tuple[Tenant, Release]) -> None:
-    made = making.execution(ready[0], "before")
-    pause(target(kind, made))
-    during = making.execution(ready[0], "during")
-    assert making.claimed(ready[0]) == []
-    resume(target(kind, made))
-    assert {claim.execution_id for claim in making.claimed(ready[0])} == {made.pk, during.pk}
-
-
-@pytest.mark.parametrize("kind", ["release", "pipeline"])
-def test_a_pause_may_refuse_submissions(kind: str, ready: tuple[Tenant, Release]) -> None:
-    owner, _release = ready
+@cases("kind", ["release", "pipeline"])
+def test_submissions_wait_or_are_refused(owner: Tenant, kind: str) -> None:
     made = making.execution(owner, "before")
+    pause(target(kind, made))
+    during = making.execution(owner, "during")
+    assert claimed(owner) == []
+    resume(target(kind, made))
+    assert set(claimed(owner)) == {made.pk, during.pk}
     hold = pause(target(kind, made), refuses_submissions=True)
-    with pytest.raises(PipelinePaused) as caught:
-        making.execution(owner, "during")
+    with unchanged(), pytest.raises(PipelinePaused) as caught:
+        making.execution(owner, "refused")
     assert caught.value.data == {"since": hold.started_at.isoformat(), "reason": "broken"}
     repeated = submit(owner, pipeline_id=making.PIPELINE, input=made.input, idempotency_key="before", actor="user:x")
     assert repeated.duplicate
@@ -385,34 +344,7 @@ def test_a_pause_may_refuse_submissions(kind: str, ready: tuple[Tenant, Release]
     assert making.execution(owner, "after").status == "QUEUED"
 
 
-def test_a_paused_release_refuses_nothing_once_another_is_active(ready: tuple[Tenant, Release]) -> None:
-    owner, release = ready
+def test_a_paused_release_refuses_nothing_once_another_is_active(owner: Tenant, release: Release) -> None:
     pause(release, refuses_submissions=True)
     making.worker(making.active(owner, "2.0"), "worker-2")
     assert making.execution(owner).release_version == "2.0"
-
-
-# --- what is shown ---
-
-
-def test_paused_work_is_not_stranded(ready: tuple[Tenant, Release]) -> None:
-    owner, _release = ready
-    made = making.execution(owner)
-    run("DELETE FROM executions_worker")
-    assert len(stranded.stranded([owner.pk])) == 1
-    for kind in TARGETS:
-        pause(target(kind, made))
-        assert stranded.stranded([owner.pk]) == []
-        resume(target(kind, made))
-
-
-def test_the_open_holds_of_a_tenant_are_listed_newest_first(ready: tuple[Tenant, Release]) -> None:
-    owner, release = ready
-    made = making.execution(owner)
-    found = [pause(target(kind, made)) for kind in TARGETS]
-    _, rivals = making.ready(making.tenant("rival"))
-    pause(rivals)
-    assert list(queries.open_holds(owner)) == found[::-1]
-    assert queries.holds_of(made) == found
-    resume(release)
-    assert list(queries.open_holds(owner)) == [found[2], found[0]]

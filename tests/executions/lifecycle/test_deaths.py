@@ -3,35 +3,48 @@
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from executions.awaits import awaits
+from executions.awaits import awaits, webhooks
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
 from executions.campaigns.filters import Filters
 from executions.errors import AwaitTimedOut
-from executions.lifecycle import outcome, retention, sweep
+from executions.lifecycle import dispatch, outcome, retention, sweep
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, Execution, Interaction, Worker
+from executions.models import Campaign, DeadLetter, Execution, Interaction, Worker
 from executions.state_machine.moves import Claim
 from executions.transports.rest import workers
 from executions.workers import registry, tenant_keys
-from releases.models import Pipeline, Release
+from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.deaths import assert_all_or_nothing
+from tests.cases import cases
+from tests.deaths import assert_all_or_nothing, each_death
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
-from tests.executions.hosting import LONG_AGO
-from wire.messages.celery_messages import Checkpoint, Heartbeat, HeldLease, Outcome, OutcomeGroup
+from tests.making import LONG_AGO, PIPELINE
+from tests.raw_sql import run
+from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
+from wire.messages.sealing import MOST_SEALS
 from wire.messages.suspension import ImportedInteraction, ImportedSuspension
+from wire.messages.task_messages import LONGEST_MESSAGE
 
 pytestmark = pytest.mark.django_db
 Act = Callable[[], object]
+Ready = tuple[Tenant, Release]
+OPERATOR: dict[str, Any] = {"actor": "user:op", "reason": "fixed"}
+TWO: dict[str, Any] = {"requests": ["{}", "{}"], "itemized": True, "gives_many": True}
+
+
+@pytest.fixture(scope="module")
+def world(module_world: None) -> Ready:
+    return making.checkpointing()
 
 
 @pytest.fixture(autouse=True)
@@ -39,48 +52,27 @@ def limits_of_one(settings: Any) -> None:
     settings.TAKEOVER_LIMIT = settings.RETRY_LIMIT = 1
 
 
-# --- outcomes -------------------------------------------------------------------------------------
+# --- outcomes ---
 
 
-def claims(count: int, **members: Any) -> tuple[Release, list[Claim]]:
-    owner, release = making.ready(**members)
+def claims(ready: Ready, count: int) -> list[Claim]:
     for number in range(count):
-        making.execution(owner, f"k{number}")
-    return release, making.claimed(owner)
+        making.execution(ready[0], f"k{number}")
+    return making.claimed(ready[0])
 
 
-def recording(release: Release, outcomes: list[Outcome], checkpoints: list[Checkpoint] | None = None) -> Act:
-    group = OutcomeGroup(worker_id="w", outcomes=outcomes, checkpoints=checkpoints or [])
-    return lambda: outcome.record(release.identity, group)
-
-
-def group_of_outcomes() -> Act:
-    """A success, a non-retryable failure, a retryable failure, an await, and an outcome under a lost lease."""
-    release, [done, fatal, again, waits, lost] = claims(5)
+def group_of_reports(ready: Ready) -> Act:
+    """A success, two failures, a retry after a checkpoint, an await, and an outcome under a lost lease."""
+    done, fatal, spent, again, waits, lost = claims(ready, 6)
+    Execution.objects.filter(pk=spent.execution_id).update(attempt=1)
     late = making.outcome_of(lost, lease_token=uuid.uuid4())
-    outcomes = [making.outcome_of(done), making.failure(fatal, retryable=False), making.failure(again), late]
-    return recording(release, [*outcomes, making.suspension(waits)])
+    failures = [making.failure(fatal, retryable=False), making.failure(spent), making.failure(again)]
+    outcomes = [making.outcome_of(done), *failures, late, making.suspension(waits)]
+    return partial(making.record, *outcomes, checkpoints=[making.reached(again, 1, "1")])
 
 
-def exhausted_retries() -> Act:
-    release, [claim] = claims(1)
-    Pipeline.objects.filter(pk=release.pipeline_id).update(retry_limit=0)
-    return recording(release, [making.failure(claim)])
-
-
-def failure_after_a_checkpoint() -> Act:
-    owner, release = making.checkpointing()
-    making.execution(owner)
-    [claim] = making.claimed(owner)
-    reached = Checkpoint(
-        execution_id=claim.execution_id, execution_version=claim.version, lease_token=claim.lease_token,
-        transition_key="k", next_step_index=1, output_payloads=["1"],
-    )  # fmt: skip
-    return recording(release, [making.failure(claim)], [reached])
-
-
-def opened_await(*statuses: Any) -> Act:
-    release, [claim] = claims(1)
+def opened_await(ready: Ready, *statuses: Any) -> Act:
+    [claim] = claims(ready, 1)
     opened = [
         ImportedInteraction(
             id=uuid.uuid4(), worker_name=None, correlation_id=f"c{place}", status=status, metadata={},
@@ -96,285 +88,216 @@ def opened_await(*statuses: Any) -> Act:
     )  # fmt: skip
     reported = making.outcome_of(claim, "WAITING_EXTERNAL", suspension=suspension)
     group = OutcomeGroup(worker_id="w", outcomes=[reported])
-    return lambda: outcome.record(release.identity, group, {claim.execution_id: suspension})
+    return partial(outcome.record, ready[1].identity, group, {claim.execution_id: suspension})
 
 
-def await_that_a_worker_opened() -> Act:
-    """One of the two interactions was answered before the worker reported the await."""
-    return opened_await("DISPATCHED", "COMPLETED")
+# --- leases and awaits ---
 
 
-def await_that_was_answered_before() -> Act:
-    return opened_await("COMPLETED", "COMPLETED")
-
-
-# --- leases and awaits ----------------------------------------------------------------------------
-
-
-def leases_that_expire() -> Act:
+def leases_that_expire(ready: Ready) -> Act:
     """One execution loses its first lease, and one loses more than TAKEOVER_LIMIT."""
-    _, [once, often] = claims(2)
-    Execution.objects.filter(pk=once.execution_id).update(lease_expires_at=LONG_AGO)
-    Execution.objects.filter(pk=often.execution_id).update(lease_expires_at=LONG_AGO, takeovers=1)
+    _, often = claims(ready, 2)
+    Execution.objects.update(lease_expires_at=LONG_AGO)
+    Execution.objects.filter(pk=often.execution_id).update(takeovers=1)
     return sweep.expire_leases
 
 
-def two_items() -> tuple[Execution, list[Interaction]]:
-    made = suspended(making.ready(), requests=["{}", "{}"], itemized=True, gives_many=True)
-    return made, list(made.interactions.order_by("item_index"))
+def two_items(ready: Ready, *, answered: bool = False, late: bool = False) -> list[Interaction]:
+    """Return the interactions of an execution that waits for two answers. The first is answered or late."""
+    items = list(suspended(ready, **TWO).interactions.order_by("item_index"))
+    if answered:
+        answer(items[0])
+    if late:
+        make_late(items[0])
+    return items
 
 
-def answer_that_is_not_the_last() -> Act:
-    _, [one, _other] = two_items()
-    return lambda: answer(one)
+def late_answer(one: Interaction) -> None:
+    with pytest.raises(AwaitTimedOut):
+        answer(one)
 
 
-def last_answer() -> Act:
-    _, [one, other] = two_items()
-    answer(one)
-    return lambda: answer(other)
-
-
-def answer_that_is_late() -> Act:
-    _, [one, _other] = two_items()
-    make_late(one)
-
-    def act() -> None:
-        with pytest.raises(AwaitTimedOut):
-            answer(one)
-
-    return act
-
-
-def deadlines_and_timers() -> Act:
-    ready = making.ready()
-    timer = suspended(ready, "timer", transport="timer")
-    waiting = suspended(ready, "waiting", requests=["{}", "{}"], itemized=True, gives_many=True)
-    make_late(interaction_of(timer), waiting.interactions.order_by("item_index")[0])
+def deadlines_and_timers(ready: Ready) -> Act:
+    make_late(interaction_of(suspended(ready, "timer", transport="timer")))
+    two_items(ready, late=True)
     return awaits.expire
 
 
-# --- operators ------------------------------------------------------------------------------------
+# --- operators ---
 
 
-def cancellation_while_waiting() -> Act:
-    made, [one, _] = two_items()
-    answer(one)
-    return lambda: cancel(made.tenant, made.pk, actor="user:op", reason="")
+def start_campaign(owner: Tenant, **more: Any) -> Campaign:
+    return campaigns.start(owner, Filters(pipeline_id=PIPELINE), rate_per_minute=600, **OPERATOR, **more)
 
 
-def cancellation_of_a_run() -> Act:
-    owner, _ = making.ready()
-    made = making.execution(owner)
-    making.claimed(owner)
-    return lambda: cancel(owner, made.pk, actor="user:op", reason="")
-
-
-def redrive_of_an_execution() -> Act:
-    owner, _ = making.ready()
-    [made] = making.dead(owner, "k")
-    return lambda: redrive(owner, made.pk, actor="user:op", reason="fixed")
-
-
-def start_of_a_campaign() -> Act:
-    owner, _ = making.ready()
-    making.dead(owner, "a", "b")
-    return lambda: start_campaign(owner)
-
-
-def start_campaign(owner: Tenant) -> Campaign:
-    filters = Filters(pipeline_id=making.PIPELINE)
-    return campaigns.start(owner, filters, reason="fixed", rate_per_minute=600, actor="user:op", allow_failed=True)
-
-
-def running_campaign() -> tuple[Campaign, list[Execution]]:
+def running_campaign(ready: Ready, **more: Any) -> Campaign:
     """Start a campaign of three executions, with credit for all of them."""
-    owner, _ = making.ready()
-    dead = making.dead(owner, "a", "b", "c")
-    campaign = start_campaign(owner)
-    Campaign.objects.filter(pk=campaign.pk).update(rate_since=F("rate_since") - timedelta(seconds=5))
-    return campaign, dead
+    making.dead(ready[0], "a", "b", "c")
+    campaign = start_campaign(ready[0], **more)
+    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=5))
+    return campaign
 
 
-def campaign_that_ends() -> Act:
+def campaign_that_ends(ready: Ready) -> Act:
     """The campaign re-drives two executions and skips one that an operator has re-driven."""
-    campaign, dead = running_campaign()
-    redrive(campaign.tenant, dead[0].pk, actor="user:op", reason="")
+    running_campaign(ready)
+    redrive(ready[0], Execution.objects.all()[0].pk, **OPERATOR)
     return campaigns.advance
 
 
-def draft_of_a_campaign() -> Campaign:
-    owner, _ = making.ready()
-    making.dead(owner, "a", "b")
-    return drafts.freeze(owner, Campaign.Kind.REDRIVE, Execution.objects.all(), actor="user:op")
+def campaign_that_pauses_itself(ready: Ready) -> Act:
+    """An execution of its canary has failed again."""
+    running_campaign(ready, canary=1)
+    campaigns.advance()
+    making.record(making.failure(making.claimed(ready[0])[0], retryable=False))
+    return campaigns.advance
 
 
-def start_of_a_draft() -> Act:
-    draft = draft_of_a_campaign()
-    options = Options(reason="fixed", rate_per_minute=600)
-    return lambda: drafts.start(draft.tenant, draft.pk, options, actor="user:op")
-
-
-def removal_of_a_draft() -> Act:
-    draft = draft_of_a_campaign()
-    return lambda: drafts.discard(draft.tenant, draft.pk, actor="user:op")
-
-
-def stopping(kind: Campaign.Kind) -> Act:
+def stopping(ready: Ready, kind: Campaign.Kind) -> Act:
     """A campaign stops a queued execution and one that waits for an answer."""
-    ready = making.ready()
     suspended(ready, "asks")
     making.execution(ready[0], "queued")
-    filters = Filters(pipeline_id=making.PIPELINE)
-    campaigns.start(ready[0], filters, reason="x", rate_per_minute=600, actor="user:op", kind=kind)
+    start_campaign(ready[0], kind=kind)
     Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=5))
     return campaigns.advance
 
 
-def campaign_that_cancels() -> Act:
-    return stopping(Campaign.Kind.CANCEL)
+def draft(ready: Ready) -> Campaign:
+    making.dead(ready[0], "a", "b")
+    return drafts.freeze(ready[0], Campaign.Kind.REDRIVE, Execution.objects.all(), actor="user:op")
 
 
-def campaign_that_pauses() -> Act:
-    return stopping(Campaign.Kind.PAUSE)
+def removal_of_old_executions(ready: Ready) -> Act:
+    made = two_items(ready)[0].execution
+    making.aged(cancel(ready[0], made.pk, **OPERATOR), days=10)
+    Tenant.objects.filter(pk=ready[0].pk).update(retention_days=1)
+    return partial(retention.remove, seconds=60)
 
 
-def campaign_that_pauses_itself() -> Act:
-    """An execution of its canary has failed again."""
-    owner, _ = making.ready()
-    making.dead(owner, "a", "b")
-    filters = Filters(pipeline_id=making.PIPELINE)
-    campaigns.start(owner, filters, reason="x", rate_per_minute=600, actor="user:op", canary=1)
-    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=5))
-    campaigns.advance()
-    [claim] = making.claimed(owner)
-    release = Execution.objects.get(pk=claim.execution_id).release
-    failed = making.failure(claim, retryable=False)
-    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[failed]))
-    return campaigns.advance
+# --- workers ---
 
 
-def cancellation_of_a_campaign() -> Act:
-    campaign, _ = running_campaign()
-    return lambda: campaigns.cancel(campaign.tenant, campaign.pk, actor="user:op")
+def heartbeat(ready: Ready, name: str, *held: HeldLease) -> Act:
+    message = Heartbeat(worker_id=name, state="HEALTHY", capacity=1, running=list(held), taking=True, answered=True)
+    sent_at = timezone.now() + timedelta(seconds=1)
+    return partial(registry.take_heartbeat, ready[0], ready[1].identity, message, sent_at)
 
 
-def pause_of_a_campaign() -> Act:
-    campaign, _ = running_campaign()
-    return lambda: campaigns.pause(campaign.tenant, campaign.pk, actor="user:op")
-
-
-def removal_of_old_executions() -> Act:
-    made, _ = two_items()
-    cancel(made.tenant, made.pk, actor="user:op", reason="")
-    making.aged(made, days=10)
-    Tenant.objects.filter(pk=made.tenant_id).update(retention_days=1)
-    return lambda: retention.remove(seconds=60)
-
-
-# --- workers --------------------------------------------------------------------------------------
-
-
-def heartbeat(held: list[HeldLease], release: Release, name: str) -> Act:
-    message = Heartbeat(worker_id=name, state="HEALTHY", capacity=1, running=held, taking=True, answered=True)
-    tenant, identity = release.pipeline.tenant, release.identity
-    return lambda: registry.take_heartbeat(tenant, identity, message, timezone.now() + timedelta(seconds=1))
-
-
-def first_heartbeat() -> Act:
-    return heartbeat([], making.ready()[1], "new")
-
-
-def heartbeat_of_a_silent_worker() -> Act:
-    release, [claim] = claims(1)
-    making.silence(Worker.objects.get(tenant=release.pipeline.tenant))
-    sweep.silent_workers()
-    lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=1.0)
-    return heartbeat([lease], release, "worker-1")
-
-
-def worker_that_becomes_silent() -> Act:
-    owner, _ = making.ready()
-    making.silence(Worker.objects.get(tenant=owner))
+def worker_that_becomes_silent(_: Ready) -> Act:
+    making.silence(*Worker.objects.all())
     return sweep.silent_workers
 
 
-def drain_request() -> Act:
-    owner, _ = making.ready()
-    return lambda: registry.drain(owner, making.PIPELINE, "worker-1", actor="user:op")
+def heartbeat_of_a_silent_worker(ready: Ready) -> Act:
+    [claim] = claims(ready, 1)
+    worker_that_becomes_silent(ready)()
+    lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=1.0)
+    return heartbeat(ready, "worker-1", lease)
 
 
-def end_of_a_drain() -> Act:
-    owner, _ = making.ready()
-    registry.drain(owner, making.PIPELINE, "worker-1", actor="user:op")
-    return lambda: registry.undrain(owner, making.PIPELINE, "worker-1", actor="user:op")
+def end_of_a_drain(ready: Ready) -> Act:
+    registry.drain(ready[0], PIPELINE, "worker-1", actor="user:op")
+    return partial(registry.undrain, ready[0], PIPELINE, "worker-1", actor="user:op")
 
 
-def registered(owner: Tenant, release: Release) -> Worker:
+def registration(ready: Ready) -> Act:
     where = {"protocol": "rest", "endpoint": "http://worker.example"}
-    return workers.register(owner, release.identity, worker_id="r", actor="user:op", **where)
+    return partial(workers.register, ready[0], ready[1].identity, worker_id="r", actor="user:op", **where)
 
 
-def registration_of_a_rest_worker() -> Act:
-    ready = making.ready()
-    return lambda: registered(*ready)
+def rest_worker_that_registers_again(ready: Ready) -> Act:
+    registration(ready)()
+    worker_that_becomes_silent(ready)()
+    return partial(workers.heartbeat, ready[0], PIPELINE, "r", actor="user:op")
 
 
-def rest_worker_that_registers_again() -> Act:
-    worker = registered(*making.ready())
-    making.silence(worker)
-    sweep.silent_workers()
-    return lambda: workers.heartbeat(worker.tenant, worker.pipeline_id, "r", actor="user:op")
-
-
-def endpoint_that_is_blocked() -> Act:
-    worker = registered(*making.ready())
-    Worker.objects.filter(pk=worker.pk).update(blocked_reason="")
+def endpoint_that_is_blocked(ready: Ready) -> Act:
+    registration(ready)()
+    Worker.objects.filter(worker_id="r").update(blocked_reason="")
     return sweep.endpoints
 
 
-def replacement_of_a_key() -> Act:
-    owner = making.tenant()
-    return lambda: tenant_keys.replace_key(owner, actor="user:op")
+OPTIONS = Options(reason="fixed", rate_per_minute=600)
+ACTS: dict[str, Callable[[Ready], Act]] = {
+    "group of reports": group_of_reports,
+    "await that a worker opened": lambda ready: opened_await(ready, "DISPATCHED", "COMPLETED"),
+    "await that was answered before its worker reported it": lambda ready: opened_await(ready, *["COMPLETED"] * 2),
+    "leases that expire": leases_that_expire,
+    "answer that is not the last": lambda ready: partial(answer, two_items(ready)[0]),
+    "last answer": lambda ready: partial(answer, two_items(ready, answered=True)[1]),
+    "answer that is late": lambda ready: partial(late_answer, two_items(ready, late=True)[0]),
+    "deadlines and timers": deadlines_and_timers,
+    "cancellation while waiting": lambda ready: partial(
+        cancel, ready[0], two_items(ready, answered=True)[0].execution_id, **OPERATOR
+    ),
+    "cancellation of a run": lambda ready: partial(cancel, ready[0], claims(ready, 1)[0].execution_id, **OPERATOR),
+    "re-drive": lambda ready: partial(redrive, ready[0], making.dead(ready[0], "k")[0].pk, **OPERATOR),
+    "start of a campaign": lambda ready: partial(start_campaign, making.dead(ready[0], "a", "b")[0].tenant),
+    "start of a draft": lambda ready: partial(drafts.start, ready[0], draft(ready).pk, OPTIONS, actor="user:op"),
+    "removal of a draft": lambda ready: partial(drafts.discard, ready[0], draft(ready).pk, actor="user:op"),
+    "campaign that ends": campaign_that_ends,
+    "campaign that cancels": lambda ready: stopping(ready, Campaign.Kind.CANCEL),
+    "campaign that pauses": lambda ready: stopping(ready, Campaign.Kind.PAUSE),
+    "campaign that pauses itself": campaign_that_pauses_itself,
+    "cancellation of a campaign": lambda ready: partial(
+        campaigns.cancel, ready[0], running_campaign(ready).pk, actor="user:op"
+    ),
+    "pause of a campaign": lambda ready: partial(
+        campaigns.pause, ready[0], running_campaign(ready).pk, actor="user:op"
+    ),
+    "removal of old executions": removal_of_old_executions,
+    "first heartbeat": lambda ready: heartbeat(ready, "new"),
+    "heartbeat of a silent worker": heartbeat_of_a_silent_worker,
+    "worker that becomes silent": worker_that_becomes_silent,
+    "drain": lambda ready: partial(registry.drain, ready[0], PIPELINE, "worker-1", actor="user:op"),
+    "end of a drain": end_of_a_drain,
+    "registration of a REST worker": registration,
+    "REST worker that registers again": rest_worker_that_registers_again,
+    "endpoint that is blocked": endpoint_that_is_blocked,
+    "replacement of a key": lambda ready: partial(tenant_keys.replace_key, ready[0], actor="user:op"),
+}
 
 
-@pytest.mark.parametrize(
-    "prepare",
-    [
-        group_of_outcomes,
-        exhausted_retries,
-        failure_after_a_checkpoint,
-        await_that_a_worker_opened,
-        await_that_was_answered_before,
-        leases_that_expire,
-        answer_that_is_not_the_last,
-        last_answer,
-        answer_that_is_late,
-        deadlines_and_timers,
-        cancellation_while_waiting,
-        cancellation_of_a_run,
-        redrive_of_an_execution,
-        start_of_a_campaign,
-        start_of_a_draft,
-        removal_of_a_draft,
-        campaign_that_cancels,
-        campaign_that_pauses,
-        campaign_that_pauses_itself,
-        campaign_that_ends,
-        cancellation_of_a_campaign,
-        pause_of_a_campaign,
-        removal_of_old_executions,
-        first_heartbeat,
-        heartbeat_of_a_silent_worker,
-        worker_that_becomes_silent,
-        drain_request,
-        end_of_a_drain,
-        registration_of_a_rest_worker,
-        rest_worker_that_registers_again,
-        endpoint_that_is_blocked,
-        replacement_of_a_key,
-    ],
-    ids=lambda prepare: prepare.__name__,
-)
-def test_a_process_that_dies_at_any_write_leaves_the_state_unchanged(prepare: Callable[[], Act]) -> None:
-    assert_all_or_nothing(prepare())
+@cases("act", ACTS)
+def test_a_process_that_dies_at_any_write_leaves_the_state_unchanged(owner: Tenant, release: Release, act: str) -> None:
+    assert_all_or_nothing(ACTS[act]((owner, release)))
+
+
+# --- processes that die while they send ---
+
+
+def failed() -> list[Execution]:
+    """Return the failed executions, after checking that these, and only these, have a dead letter each."""
+    found = list(Execution.objects.filter(status__in=["FAILED", "DLQ"]))
+    assert sorted(DeadLetter.objects.values_list("execution_id", flat=True)) == sorted(each.pk for each in found)
+    return found
+
+
+def test_a_command_that_is_too_large_fails_with_its_dead_letter(owner: Tenant, settings: Any) -> None:
+    settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
+    made = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
+    next(each_death(dispatch.dispatch, text="executions_deadletter"))
+    assert failed() == []
+    assert making.history(made)[-1] == ("CLAIMED", "RUNNING")
+
+
+def test_an_undeliverable_webhook_fails_its_execution_with_a_dead_letter(
+    owner: Tenant, release: Release, settings: Any
+) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    settings.WEBHOOK_ATTEMPTS = 100
+    where = {"url": "http://127.0.0.1/hook"}
+    made = suspended((owner, release), transport="webhook", transport_metadata=where, **TWO)
+    first = made.interactions.get(item_index=0)
+
+    def act() -> None:
+        run("UPDATE executions_interaction SET next_dispatch_at = now() WHERE id = %s AND status <> 'FAILED'", first.pk)
+        webhooks.send()
+
+    for statement in each_death(act):
+        assert failed() == [], statement
+        assert {each.status for each in made.interactions.all()} <= {"WAITING", "DISPATCHING"}
+        assert made.await_units.get().status == "WAITING_EXTERNAL"
+    assert failed() == [made]
+    assert sorted(each.status for each in made.interactions.all()) == ["CANCELLED", "FAILED"]
+    assert made.await_units.get().status == "FAILED"

@@ -1,4 +1,4 @@
-"""Groups of outcomes: each is recorded independently, and what the database rejects fails only its execution."""
+"""Groups of reports: if one of them cannot be recorded, the others are recorded, and stored checkpoints are kept."""
 
 import json
 import uuid
@@ -6,118 +6,218 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
+from executions import tasks
 from executions.lifecycle import outcome
-from executions.models import Execution
+from executions.models import AwaitUnit, DeadLetter, Execution
 from executions.state_machine.moves import Claim
+from executions.workers.tenant_keys import current_key
+from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.executions.lifecycle.recording import record, state
-from tests.raw_sql import check_foreign_keys_now, run
+from tests.cases import cases
+from tests.celery_worker.working import without_receivers
+from tests.raw_sql import run
+from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup
+from wire.messages.sealing import seal
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
+pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize("status", ["SUCCEEDED", "WAITING_EXTERNAL"])
-def test_large_outcomes_of_a_group_are_recorded_one_at_a_time(owner: Tenant, status: str) -> None:
+@pytest.fixture(scope="module")
+def world(module_world: None) -> tuple[Tenant, Release]:
+    """A release with checkpoints and two steps."""
+    return making.checkpointing()
+
+
+@pytest.fixture
+def group(owner: Tenant, settings: Any) -> list[Claim]:
+    """Three claimed executions, whose keys are 0, 1 and 2."""
+    settings.RETRY_LIMIT = 1
+    made = {making.execution(owner, str(number)).pk: number for number in range(3)}
+    claims = sorted(making.claimed(owner), key=lambda claim: made[claim.execution_id])
+    connection.check_constraints()
+    return claims
+
+
+def executions() -> list[Execution]:
+    return list(Execution.objects.order_by("execution_key"))
+
+
+def statuses() -> list[str]:
+    return [each.status for each in executions()]
+
+
+def reached(claim: Claim, value: Any) -> Checkpoint:
+    return making.reached(claim, 1, json.dumps(value))
+
+
+def poisoned(claim: Claim) -> Outcome:
+    """An outcome that the database rejects after `poison`."""
+    return making.outcome_of(claim, output_payloads=['"poison"'])
+
+
+RESULT = "NEW.result = '[\"poison\"]'"
+
+
+def poison(table: str = "executions_execution", when: str = RESULT, sqlstate: str = "23514") -> None:
+    """Make the database reject rows of `table` that satisfy `when`."""
+    name = f"refuse_{table}"
+    run(
+        f"CREATE FUNCTION pg_temp.{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" RAISE EXCEPTION 'not this row' USING ERRCODE = '{sqlstate}'; END $$"
+    )
+    run(
+        f"CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW"
+        f" WHEN ({when}) EXECUTE FUNCTION pg_temp.{name}()"
+    )
+    run("SET CONSTRAINTS ALL DEFERRED")
+
+
+@cases("status", ["SUCCEEDED", "WAITING_EXTERNAL"])
+def test_large_outcomes_of_a_group_are_recorded_one_at_a_time(group: list[Claim], status: str) -> None:
     """Only one of them at a time is decoded in memory. The requests of an await may be as large as outputs."""
-    made = [making.execution(owner, key) for key in ("a", "b")]
     text = json.dumps("x" * (outcome.LONGEST_TOGETHER // 2))
-    claims = making.claimed(owner)
-    outcomes = [
-        making.outcome_of(claim, output_payloads=[text]) if status == "SUCCEEDED" else making.suspension(claim, text)
-        for claim in claims
-    ]
     statements: list[str] = []
 
     def noted(execute: Callable[..., Any], query: Any, *context: Any) -> Any:
         statements.append(str(query))
         return execute(query, *context)
 
+    large = {
+        "SUCCEEDED": [making.outcome_of(claim, output_payloads=[text]) for claim in group],
+        "WAITING_EXTERNAL": [making.suspension(claim, text) for claim in group],
+    }
     with connection.execute_wrapper(noted):
-        assert record(claims[0], *outcomes) == len(made)
-    assert sum("FOR NO KEY UPDATE" in statement for statement in statements) == len(made)
-    for each in made:
-        assert making.history(each)[-1][1] == status
+        assert making.record(*large[status]) == 3
+    assert sum("FOR NO KEY UPDATE" in statement for statement in statements) == 3
+    assert statuses() == [status] * 3
 
 
-def test_each_outcome_of_a_group_is_recorded_independently(owner: Tenant) -> None:
-    made = [making.execution(owner, f"k{number}") for number in range(5)]
-    claims = {claim.execution_id: claim for claim in making.claimed(owner)}
-    ok, retry, fatal, lost = (claims[each.pk] for each in made[:4])
-    recorded = record(
-        ok,
-        making.outcome_of(ok),
-        making.failure(retry),
-        making.failure(fatal, retryable=False),
-        making.outcome_of(lost, lease_token=uuid.uuid4()),
-        making.outcome_of(ok, execution_id=uuid.uuid4()),
-    )
-    assert recorded == 3
-    assert [state(each)["status"] for each in made] == ["SUCCEEDED", "WAIT_RETRY", "FAILED", "RUNNING", "RUNNING"]
-    assert [len(making.history(each)) for each in made] == [3, 3, 3, 3, 2]
+def test_each_outcome_of_a_group_is_recorded_independently(
+    group: list[Claim], owner: Tenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    making.execution(owner, "3")
+    making.execution(owner, "4")
+    ok, retry, fatal, lost, _ = [*group, *making.claimed(owner)]
+    unknown = making.outcome_of(ok, execution_id=uuid.uuid4())
+    reported = [making.outcome_of(ok), making.failure(retry), making.failure(fatal, retryable=False)]
+    assert making.record(*reported, making.outcome_of(lost, lease_token=uuid.uuid4()), unknown) == 3
+    assert statuses() == ["SUCCEEDED", "WAIT_RETRY", "FAILED", "RUNNING", "RUNNING"]
+    assert sorted(len(making.history(each)) for each in executions()) == [2, 3, 3, 3, 3]
+    assert str(unknown.execution_id) in caplog.text
 
 
 def test_one_of_two_equal_outcomes_in_a_group_is_recorded(claim: Claim, execution: Execution) -> None:
-    assert record(claim, making.outcome_of(claim), making.outcome_of(claim)) == 1
-    assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CLAIMED", "RUNNING"), ("SUCCEEDED", "SUCCEEDED")]
+    assert making.record(making.outcome_of(claim), making.outcome_of(claim)) == 1
+    assert making.kinds(execution) == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 
 
-@pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("wrong", [{"lease_token": uuid.uuid4()}, {"execution_version": 0}])
+@cases("first", [True, False])
+@cases("wrong", [{"lease_token": uuid.uuid4()}, {"execution_version": 0}])
 def test_a_stale_outcome_does_not_displace_the_current_one_of_its_group(
     claim: Claim, execution: Execution, first: bool, wrong: dict[str, Any]
 ) -> None:
-    """In either order, the outcome under the current lease is recorded and the other one is dropped."""
     stale = making.outcome_of(claim, output_payloads=['"stale"'], **wrong)
-    right = making.outcome_of(claim, output_payloads=['"right"'])
-    assert record(claim, *sorted([right, stale], key=lambda each: each is right, reverse=first)) == 1
-    assert state(execution)["result"] == ["right"]
-    assert "OUTCOME_DROPPED" in [kind for kind, _ in making.history(execution)]
+    both = [stale, making.outcome_of(claim, output_payloads=['"right"'])]
+    assert making.record(*(both if first else both[::-1])) == 1
+    assert making.kinds(execution)[-2:] == ["SUCCEEDED", "OUTCOME_DROPPED"]
+    assert execution.result == ["right"]
 
 
-def test_an_outcome_that_cannot_be_stored_does_not_fail_the_others(owner: Tenant) -> None:
-    made = [making.execution(owner, f"k{number}") for number in range(2)]
-    bad, good = making.claimed(owner)
-    assert record(bad, making.outcome_of(bad, output_payloads=['"\\u0000"']), making.outcome_of(good)) == 2
-    assert {state(each)["status"] for each in made} == {"SUCCEEDED", "FAILED"}
+# --- poisoned reports ---
 
 
-def reject_result(result: str, sqlstate: str) -> None:
-    """Make the database reject this result with `sqlstate`."""
-    run(
-        "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        f" RAISE EXCEPTION 'not this result' USING ERRCODE = '{sqlstate}'; END $$"
-    )
-    run(
-        "CREATE TRIGGER refuse BEFORE UPDATE ON executions_execution FOR EACH ROW"
-        f" WHEN (NEW.result = '{result}') EXECUTE FUNCTION pg_temp.refuse()"
-    )
-    run("SET CONSTRAINTS ALL DEFERRED")
-
-
-@pytest.mark.parametrize("sqlstate", ["22003", "23514", "54000", "XX000", "P0001"])
-@pytest.mark.parametrize("others", [0, 2])
+@cases("sqlstate", ["22003", "23514", "54000", "XX000", "P0001"])
+@cases("others", [0, 2])
 def test_an_outcome_that_the_database_rejects_fails_only_its_execution(
-    owner: Tenant, sqlstate: str, others: int, caplog: pytest.LogCaptureFixture
+    group: list[Claim], sqlstate: str, others: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Otherwise leases of completed work would expire, and the work would be repeated again and again."""
-    made = [making.execution(owner, f"k{number}") for number in range(1 + others)]
-    bad, *good = sorted(making.claimed(owner), key=lambda claim: claim.execution_id != made[0].pk)
-    check_foreign_keys_now()
-    reject_result('["bad"]', sqlstate)
-    outcomes = [making.outcome_of(bad, output_payloads=['"bad"']), *map(making.outcome_of, good)]
-    assert record(bad, *outcomes) == 1 + others
-    assert (state(made[0])["status"], state(made[0])["error_code"]) == ("FAILED", "UNRECORDABLE_OUTCOME")
-    assert {state(each)["status"] for each in made[1:]} <= {"SUCCEEDED"}
-    assert "not this result" in caplog.text
+    poison(sqlstate=sqlstate)
+    bad, *good = group[: 1 + others]
+    assert making.record(poisoned(bad), *map(making.outcome_of, good)) == 1 + others
+    first, *rest = executions()
+    assert (first.status, first.error_code) == ("FAILED", "UNRECORDABLE_OUTCOME")
+    assert [each.status for each in rest[:others]] == ["SUCCEEDED"] * others
+    assert "not this row" in caplog.text
 
 
-@pytest.mark.parametrize("sqlstate", ["08006", "40P01", "53200", "57014", "57P01"])
-def test_no_outcome_is_dropped_while_the_database_is_busy(claim: Claim, execution: Execution, sqlstate: str) -> None:
-    check_foreign_keys_now()
-    reject_result('["bad"]', sqlstate)
+@cases("sqlstate", ["08006", "40P01", "53200", "57014", "57P01"])
+def test_no_outcome_is_dropped_while_the_database_is_busy(group: list[Claim], sqlstate: str) -> None:
+    poison(sqlstate=sqlstate)
     with pytest.raises(OperationalError), transaction.atomic():
-        record(claim, making.outcome_of(claim, output_payloads=['"bad"']))
-    assert state(execution)["status"] == "RUNNING"
+        making.record(poisoned(group[0]))
+    assert statuses() == ["RUNNING"] * 3
+
+
+def test_checkpoints_in_the_group_of_a_poisoned_outcome_are_stored(group: list[Claim]) -> None:
+    poison()
+    _, bad, failing = group
+    kept = [reached(each, 7) for each in group]
+    assert making.record(poisoned(bad), making.failure(failing), checkpoints=kept) == 2
+    assert statuses() == ["RUNNING", "FAILED", "WAIT_RETRY"]
+    assert [(each.current_step_index, each.progress) for each in executions()] == [(1, 7)] * 3
+    failed = executions()[1]
+    assert failed.error_code == "UNRECORDABLE_OUTCOME"
+    assert DeadLetter.objects.get(execution=failed).reason == "non_retryable"
+
+
+def test_a_poisoned_checkpoint_is_skipped_and_fails_no_execution(group: list[Claim]) -> None:
+    poison(when="NEW.progress = '\"poison\"'")
+    first, second, third = group
+    kept = [reached(first, "poison"), reached(second, 7)]
+    assert making.record(making.outcome_of(first), making.failure(third), checkpoints=kept) == 2
+    assert statuses() == ["SUCCEEDED", "RUNNING", "WAIT_RETRY"]
+    assert [each.progress for each in executions()] == [None, 7, None]
+
+
+def test_an_outcome_whose_failure_is_rejected_too_is_left_to_its_lease(group: list[Claim]) -> None:
+    poison()
+    poison("executions_deadletter", "true")
+    first, bad, last = group
+    assert making.record(making.outcome_of(first), poisoned(bad), making.outcome_of(last)) == 2
+    assert statuses() == ["SUCCEEDED", "RUNNING", "SUCCEEDED"]
+    assert making.history(executions()[1])[-1] == ("CLAIMED", "RUNNING")
+
+
+def test_an_await_under_a_lost_lease_is_dropped_and_opens_no_interaction(group: list[Claim]) -> None:
+    lost, good, _ = group
+    late = making.suspension(lost, transport="webhook", transport_metadata={"url": "http://x.example"})
+    assert making.record(late.model_copy(update={"lease_token": uuid.uuid4()}), making.outcome_of(good)) == 1
+    assert executions()[0].events.get(kind="OUTCOME_DROPPED").data["outcome"] == "WAITING_EXTERNAL"
+    assert not AwaitUnit.objects.exists()
+    assert statuses() == ["RUNNING", "SUCCEEDED", "RUNNING"]
+
+
+@cases("stopped", [0, 1, 2, 99])
+def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(group: list[Claim], stopped: int) -> None:
+    assert making.record(making.outcome_of(group[0], stopped_before_step_index=stopped)) == 1
+    found = executions()[0]
+    assert (found.status, found.error_code, found.result) == ("WAIT_RETRY", "MALFORMED_OUTCOME", None)
+    assert (found.current_step_index, found.progress) == (0, None)
+
+
+@cases("kind", [OperationalError, InterfaceError])
+def test_an_entire_group_is_retried_while_the_database_is_unavailable(
+    group: list[Claim], release: Release, kind: type[Exception]
+) -> None:
+    """The task fails no execution, and records each report once when the database is available again."""
+    first, second, third = group
+    body = OutcomeGroup(
+        worker_id="w", outcomes=[making.outcome_of(first), making.failure(second)], checkpoints=[reached(third, 7)]
+    )
+    message = seal(release.identity, body, current_key(release.identity.tenant_id))
+    left = [2]
+
+    def unavailable(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        if left[0] and "UPDATE executions_execution" in str(sql):
+            left[0] -= 1
+            raise kind("the server closed the connection")
+        return execute(sql, params, many, context)
+
+    with without_receivers(), connection.execute_wrapper(unavailable):
+        assert tasks.record.apply(args=(message,)).get() is None
+    assert left == [0]
+    assert [making.kinds(each)[2:] for each in executions()] == [["SUCCEEDED"], ["RETRY_SCHEDULED"], ["CHECKPOINT"]]

@@ -24,8 +24,9 @@ from releases.models import Blob, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.cases import cases
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
-from tests.executions.hosting import LONG_AGO
+from tests.making import LONG_AGO
 from tests.raw_sql import refuse, unguarded
 from tests.wakeups import Broker, broker, names
 from wire.messages.queues import HEARTBEAT_QUEUE
@@ -34,31 +35,29 @@ __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
 MINUTE = 60.0
 Ready = tuple[Tenant, Release]
+IsDone = Callable[[], bool]
 
 
 @pytest.fixture
-def ready() -> Ready:
-    return making.ready()
+def ready(owner: Tenant, release: Release) -> Ready:
+    return owner, release
+
+
+@pytest.fixture
+def app() -> Any:
+    current_app.loader.import_default_modules()
+    return current_app
 
 
 # --- the schedule ---
 
 
-def test_the_clock_runs_every_job_at_its_interval(settings: Any) -> None:
-    app: Any = current_app
-    app.loader.import_default_modules()
+def test_the_clock_runs_every_job_at_its_interval(app: Any, settings: Any) -> None:
     schedule = {entry["task"]: entry["schedule"].total_seconds() for entry in app.conf.beat_schedule.values()}
-    assert schedule == {
-        "executions.sweep": settings.SWEEP_SECONDS,
-        "executions.remove_old": MINUTE,
-        "releases.sweep": max(settings.SWEEP_SECONDS, 5),
-        "executions.watch_gradual": 15,
-        "executions.count_finished": 60,
-        "releases.carry_out_requests": max(settings.SWEEP_SECONDS, 5),
-        "releases.scrub": MINUTE,
-        "alerts.evaluate": 30,
-        "alerts.remove_old": 60 * MINUTE,
-    }
+    sweeps = dict.fromkeys(["releases.sweep", "releases.carry_out_requests"], max(settings.SWEEP_SECONDS, 5))
+    minutely = dict.fromkeys(["executions.remove_old", "executions.count_finished", "releases.scrub"], MINUTE)
+    others = {"executions.watch_gradual": 15, "alerts.evaluate": 30, "alerts.remove_old": 60 * MINUTE}
+    assert schedule == {"executions.sweep": settings.SWEEP_SECONDS, **sweeps, **minutely, **others}
     assert schedule.keys() <= app.tasks.keys()
 
 
@@ -69,41 +68,36 @@ def test_the_clock_removes_orphans_if_the_settings_enable_it(monkeypatch: pytest
     assert done.stdout.strip() == str({"task": "releases.remove_orphans", "schedule": timedelta(hours=1)})
 
 
-@pytest.mark.parametrize(("task", "interval"), [("releases.scrub", 60), ("releases.remove_orphans", 3600)])
-def test_the_messages_for_long_work_do_not_accumulate(task: str, interval: int) -> None:
+def test_the_messages_for_long_work_do_not_accumulate(app: Any) -> None:
     """Each expires before the clock sends the next one."""
-    app: Any = current_app
-    app.loader.import_default_modules()
-    assert 0 < app.tasks[task].expires < interval
+    for task, interval in {"releases.scrub": 60, "releases.remove_orphans": 3600}.items():
+        assert 0 < app.tasks[task].expires < interval
 
 
-def due_work() -> Callable[[], bool]:
-    owner, _ = making.ready()
-    making.execution(owner)
-    return lambda: Execution.objects.get(tenant=owner).status == "RUNNING"
+def due_work(ready: Ready) -> IsDone:
+    made = making.execution(ready[0], "due")
+    return lambda: Execution.objects.get(pk=made.pk).status == "RUNNING"
 
 
-def old_results() -> Callable[[], bool]:
-    owner, _ = making.ready()
-    Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=1)
-    making.aged(*making.dead(owner, "key"), days=2)
-    return lambda: not Execution.objects.filter(tenant=owner).exists()
+def old_results(ready: Ready) -> IsDone:
+    Tenant.objects.filter(pk=ready[0].pk).update(failed_retention_days=1)
+    making.aged(*making.dead(ready[0], "key"), days=2)
+    return lambda: not Execution.objects.filter(tenant=ready[0]).exists()
 
 
-def stalled_verification() -> Callable[[], bool]:
-    data = making.archive(making.contract())
-    release = making.upload(making.tenant(), making.descriptor(making.contract(), data), data).release
+def stalled_verification(ready: Ready) -> IsDone:
+    data = making.archive(making.contract(), code="2.0")
+    release = making.upload(ready[0], making.descriptor(making.contract(), data, "2.0"), data).release
     Release.objects.filter(pk=release.pk).update(status_changed_at=timezone.now() - timedelta(minutes=3))
     return lambda: Release.objects.get(pk=release.pk).status == "REGISTERED"
 
 
-def unread_bytes() -> Callable[[], bool]:
-    making.registered(making.tenant())
+def unread_bytes(_: Ready) -> IsDone:
     Blob.objects.update(checked_at=LONG_AGO)
     return lambda: Blob.objects.get().checked_at > LONG_AGO
 
 
-@pytest.mark.parametrize(
+@cases(
     ("job", "of"),
     [
         ("executions.sweep", due_work),
@@ -112,8 +106,10 @@ def unread_bytes() -> Callable[[], bool]:
         ("releases.scrub", unread_bytes),
     ],
 )
-def test_each_job_of_the_clock_does_its_work(broker: Broker, job: str, of: Callable[[], Callable[[], bool]]) -> None:
-    is_done = of()
+def test_each_job_of_the_clock_does_its_work(
+    ready: Ready, broker: Broker, job: str, of: Callable[[Ready], IsDone]
+) -> None:
+    is_done = of(ready)
     current_app.send_task(job)
     assert not is_done()
     broker.deliver()
@@ -123,63 +119,50 @@ def test_each_job_of_the_clock_does_its_work(broker: Broker, job: str, of: Calla
 # --- due work ---
 
 
-def an_expired_lease(ready: Ready) -> Callable[[], bool]:
+def an_expired_lease(ready: Ready) -> IsDone:
     made = making.execution(ready[0])
     making.claimed(ready[0])
     Execution.objects.filter(status="RUNNING").update(lease_expires_at=LONG_AGO)
-    kinds = ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED"]
-    return lambda: [kind for kind, _ in making.history(made)] == kinds
+    return lambda: making.kinds(made) == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED"]
 
 
-def a_lease_that_was_lost_too_often(ready: Ready) -> Callable[[], bool]:
+def a_lease_that_was_lost_too_often(ready: Ready) -> IsDone:
     made = making.execution(ready[0])
     making.claimed(ready[0])
     Execution.objects.update(lease_expires_at=LONG_AGO, takeovers=1000)
-
-    def is_done() -> bool:
-        made.refresh_from_db()
-        letters = DeadLetter.objects.filter(execution=made, reason=DeadLetter.Reason.LEASES_LOST, retryable=True)
-        return made.status == "DLQ" and letters.count() == 1
-
-    return is_done
+    letters = DeadLetter.objects.filter(execution=made, reason=DeadLetter.Reason.LEASES_LOST, retryable=True)
+    return lambda: Execution.objects.get(pk=made.pk).status == "DLQ" and letters.count() == 1
 
 
-def a_late_interaction(ready: Ready) -> Callable[[], bool]:
+def a_late_interaction(ready: Ready) -> IsDone:
     made = suspended(ready)
     make_late(interaction_of(made))
     return lambda: Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
 
 
-def a_silent_worker(ready: Ready) -> Callable[[], bool]:
+def a_silent_worker(_: Ready) -> IsDone:
     [worker] = Worker.objects.all()
     making.silence(worker)
     return lambda: [event.data["cause"] for event in worker.events.all()] == ["SILENT"]
 
 
-def a_worker_whose_endpoint_is_not_allowed(ready: Ready) -> Callable[[], bool]:
+def a_worker_whose_endpoint_is_not_allowed(_: Ready) -> IsDone:
     Worker.objects.update(protocol="rest", endpoint="http://192.0.2.1")
     return lambda: Worker.objects.get().blocked_reason == "ENDPOINT_NOT_ALLOWED"
 
 
-def a_campaign(ready: Ready) -> Callable[[], bool]:
+def a_campaign(ready: Ready) -> IsDone:
     [made] = making.dead(ready[0], "key")
     campaigns.start(ready[0], Filters(pipeline_id=making.PIPELINE), reason="because", rate_per_minute=60, actor="")
     Campaign.objects.update(rate_since=LONG_AGO)
-    return lambda: "REDRIVEN" in [kind for kind, _ in making.history(made)]
+    return lambda: "REDRIVEN" in making.kinds(made)
 
 
-FOUND = [
-    an_expired_lease,
-    a_lease_that_was_lost_too_often,
-    a_late_interaction,
-    a_silent_worker,
-    a_worker_whose_endpoint_is_not_allowed,
-    a_campaign,
-]
+EXPIRED = [an_expired_lease, a_lease_that_was_lost_too_often, a_late_interaction]
 
 
-@pytest.mark.parametrize("of", FOUND)
-def test_the_sweep_finds_due_work(ready: Ready, broker: Broker, of: Callable[[Ready], Callable[[], bool]]) -> None:
+@cases("of", [*EXPIRED, a_silent_worker, a_worker_whose_endpoint_is_not_allowed, a_campaign])
+def test_the_sweep_finds_due_work(ready: Ready, broker: Broker, of: Callable[[Ready], IsDone]) -> None:
     is_done = of(ready)
     assert not is_done()
     tasks.sweep()
@@ -193,16 +176,8 @@ def test_the_sweep_sends_a_probe_through_the_queue_of_heartbeats(broker: Broker)
     assert abs(timezone.now().timestamp() - sent_at) < MINUTE
 
 
-def test_a_sweep_without_due_work_sends_no_wakeups(ready: Ready, broker: Broker) -> None:
-    with broker.commits(execute=True):
-        tasks.sweep()
-    assert broker.sent() == []
-
-
-@pytest.mark.parametrize(
-    ("protocol", "stopped", "expected"), [("rest", False, [CHECK_TASK]), ("rest", True, []), ("celery", False, [])]
-)
-def test_the_sweep_announces_checks_while_there_are_rest_workers(
+@cases(("protocol", "stopped", "expected"), [("rest", False, [CHECK_TASK]), ("rest", True, []), ("celery", False, [])])
+def test_the_sweep_announces_nothing_but_checks_of_rest_workers(
     ready: Ready, broker: Broker, protocol: str, stopped: bool, expected: list[str]
 ) -> None:
     Worker.objects.update(protocol=protocol, stopped_at=timezone.now() if stopped else None)
@@ -213,15 +188,14 @@ def test_the_sweep_announces_checks_while_there_are_rest_workers(
 
 def test_while_messages_do_not_arrive_the_sweep_does_everything_but_expire_leases(ready: Ready, broker: Broker) -> None:
     message_path.confirm()
-    leased, waiting = an_expired_lease(ready), suspended(ready, "waiting")
-    make_late(interaction_of(waiting))
-    due = making.execution(ready[0], "due")
+    leased = an_expired_lease(ready)
+    make_late(interaction_of(suspended(ready, "waiting")))
+    due_work(ready)
     MessagePath.objects.update(arrived_at=LONG_AGO, expected_by=LONG_AGO + timedelta(seconds=15))
     tasks.sweep()
     assert not leased()
     found = dict(Execution.objects.values_list("execution_key", "status"))
     assert found == {"key": "RUNNING", "waiting": "FAILED", "due": "RUNNING"}
-    assert making.history(due)[-1] == ("CLAIMED", "RUNNING")
 
 
 # --- bounds ---
@@ -253,7 +227,7 @@ def due_campaigns(ready: Ready) -> Callable[[], int]:
     return campaigns.advance
 
 
-@pytest.mark.parametrize("of", [expired_leases, silent_workers, late_interactions, due_campaigns])
+@cases("of", [expired_leases, silent_workers, late_interactions, due_campaigns])
 def test_one_transaction_takes_a_bounded_batch(
     ready: Ready, settings: Any, of: Callable[[Ready], Callable[[], int]]
 ) -> None:
@@ -263,16 +237,15 @@ def test_one_transaction_takes_a_bounded_batch(
 
 
 def test_the_oldest_campaign_is_first_and_a_paused_one_takes_no_place(ready: Ready, settings: Any) -> None:
-    owner, settings.SWEEP_LIMIT = ready[0], 1
+    settings.SWEEP_LIMIT = 1
     due_campaigns(ready)
     last, first, paused = Campaign.objects.all()
     with unguarded(Campaign):
         for minutes, each in enumerate((paused, first, last)):
             Campaign.objects.filter(pk=each.pk).update(created_at=LONG_AGO + timedelta(minutes=minutes))
-    campaigns.pause(owner, paused.pk, actor="")
+    campaigns.pause(ready[0], paused.pk, actor="")
     assert campaigns.advance() == 1
-    [item] = CampaignItem.objects.filter(outcome=CampaignItem.Result.REDRIVEN)
-    assert item.campaign_id == first.pk
+    assert CampaignItem.objects.get(outcome=CampaignItem.Result.REDRIVEN).campaign_id == first.pk
 
 
 def test_the_sweep_takes_one_batch_of_late_awaits_after_another(ready: Ready, settings: Any) -> None:
@@ -288,12 +261,12 @@ def test_the_sweep_takes_one_batch_of_late_awaits_after_another(ready: Ready, se
 PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_interaction, "LEASE_EXPIRED": an_expired_lease}
 
 
-@pytest.mark.parametrize("kind", PARTS)
+@cases("kind", PARTS)
 def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
-    broker: Broker, caplog: pytest.LogCaptureFixture, kind: str
+    ready: Ready, broker: Broker, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     is_done = {each: of(making.ready()) for each, of in PARTS.items()}
-    due = due_work()
+    due = due_work(ready)
     refuse("executions_executionevent", "INSERT", f"NEW.kind = '{kind}'")
     tasks.sweep()
     assert {each for each, done in is_done.items() if done()} == PARTS.keys() - {kind}
@@ -301,12 +274,10 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     assert "refused by the test" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "statement", ["clock_timestamp", "executions_messagepath", "executions_campaign", "rate_per_minute"]
-)
-def test_without_a_database_the_sweep_stops_at_once(statement: str) -> None:
+@cases("statement", ["clock_timestamp", "executions_messagepath", "executions_campaign", "rate_per_minute"])
+def test_without_a_database_the_sweep_stops_at_once(ready: Ready, statement: str) -> None:
     """The outage begins with the probe, with the first or the last part of the sweep, or within a campaign."""
-    a_campaign(making.ready())
+    a_campaign(ready)
     tried: list[str] = []
 
     def unavailable(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
@@ -320,22 +291,22 @@ def test_without_a_database_the_sweep_stops_at_once(statement: str) -> None:
     assert len(tried) == 1
 
 
-def test_a_campaign_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    failing, other = making.ready(), making.ready()
-    is_done = {each[0].pk: a_campaign(each) for each in (failing, other)}
-    [stuck] = Execution.objects.filter(tenant=failing[0])
+def test_work_that_fails_does_not_stop_that_of_other_tenants(ready: Ready, caplog: pytest.LogCaptureFixture) -> None:
+    other = making.ready()
+    is_done = {each[0].pk: a_campaign(each) for each in (ready, other)}
+    [stuck] = Execution.objects.filter(tenant=ready[0])
     refuse("executions_executionevent", "INSERT", f"NEW.execution_id = '{stuck.pk}'")
     assert campaigns.advance() == 1
-    assert (is_done[failing[0].pk](), is_done[other[0].pk]()) == (False, True)
+    assert (is_done[ready[0].pk](), is_done[other[0].pk]()) == (False, True)
     assert "refused by the test" in caplog.text
 
 
 def test_executions_that_cannot_be_removed_do_not_block_those_of_other_tenants(
-    caplog: pytest.LogCaptureFixture,
+    ready: Ready, caplog: pytest.LogCaptureFixture
 ) -> None:
-    is_failing_done = old_results()
+    is_failing_done = old_results(ready)
     [stuck] = Execution.objects.all()
-    is_done = old_results()
+    is_done = old_results(making.ready())
     refuse("executions_execution", "DELETE", f"OLD.id = '{stuck.pk}'")
     assert retention.remove(seconds=60) == 1
     assert (is_failing_done(), is_done()) == (False, True)

@@ -20,6 +20,7 @@ from executions.models.states import State
 from executions.state_machine import moves
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import check_foreign_keys_now, run
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup, Suspension
@@ -123,7 +124,7 @@ SUSPENSION = Suspension(
 IDENTITY = ReleaseIdentity("tenant", "pipeline", "contract", "release")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("call", "by"),
     [
         (lambda: moves.claim(owner="o", limit=9, lease_seconds=9), BY_RELEASE_OR_ID),
@@ -137,7 +138,6 @@ IDENTITY = ReleaseIdentity("tenant", "pipeline", "contract", "release")
         (lambda: outcome.record(IDENTITY, OutcomeGroup(worker_id="w", outcomes=[OUTCOME])), BY_ID),
         (lambda: opening.park(Tenant(pk=1), [opening.Parking(ONE, OTHER, SUSPENSION)]), BY_ID),
     ],
-    ids=["claim", "apply", "renew", "note", "keep", "hold", "open"],
 )
 def test_rows_are_found_by_their_ids(call: Callable[[], object], by: str) -> None:
     found = conditions(executed(call))

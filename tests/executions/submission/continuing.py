@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from executions.lifecycle import outcome
 from executions.models import Execution
 from executions.state_machine.moves import Claim
 from releases.activation.activation import activate
@@ -11,7 +10,6 @@ from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from wire.documents.descriptor import CHECKPOINTS
-from wire.messages.celery_messages import Checkpoint, OutcomeGroup
 
 STEPS = [{**making.STEP, "index": index, "authoredName": name} for index, name in enumerate("ABC")]
 
@@ -71,15 +69,5 @@ def failed(
 
 def fail(of: Execution, claim: Claim, *outputs: str, step: int = 1, many: bool = False) -> None:
     """Record a checkpoint of the claimed execution, and its failure."""
-    failure = making.failure(claim)
-    reached = Checkpoint(
-        execution_id=claim.execution_id,
-        execution_version=claim.version,
-        lease_token=claim.lease_token,
-        transition_key=failure.transition_key,
-        next_step_index=step,
-        output_payloads=list(outputs or ['{"n": 2}']),
-        many=many,
-    )
-    group = OutcomeGroup(worker_id="w", checkpoints=[reached], outcomes=[failure])
-    assert outcome.record(of.release.identity, group) == 1
+    reached = making.reached(claim, step, *(outputs or ['{"n": 2}']), many=many)
+    assert making.record(making.failure(claim), checkpoints=[reached], identity=of.pin) == 1

@@ -18,100 +18,87 @@ from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
+from tests.cases import cases
 from tests.clock import Clock
-from tests.raw_sql import as_owner
+from tests.making import PIPELINE
+from tests.raw_sql import as_owner, unchanged
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def long_memory(settings: Any) -> None:
-    """Cached admissions do not expire during a test."""
-    settings.SUBMISSION_CACHE_SECONDS = 3600
-
-
-def send(owner: Tenant, key: str, **members: Any) -> Submission:
-    return submit(
-        owner,
-        **{"pipeline_id": making.PIPELINE, "input": {"n": 1}, "idempotency_key": key, "actor": "token:test", **members},
-    )
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("warm")]
 
 
 @pytest.fixture
-def owner() -> Tenant:
-    """A tenant with a pipeline whose admission is cached."""
-    made, _ = making.ready()
-    send(made, "warm")
-    assert admission.cached(made, making.PIPELINE) is not None
-    return made
+def warm(owner: Tenant, settings: Any) -> None:
+    """Cache the admission of the pipeline. It does not expire during a test."""
+    settings.SUBMISSION_CACHE_SECONDS = 3600
+    send(owner, "warm")
+    assert admission.cached(owner, PIPELINE) is not None
 
 
-def test_the_next_submission_uses_a_new_activation(owner: Tenant) -> None:
-    newer = making.registered(owner, "2.0")
-    making.worker(newer, "worker-2")
+def send(owner: Tenant, key: str, **members: Any) -> Submission:
+    defaults: dict[str, Any] = {"input": {"n": 1}, "actor": "token:test"}
+    return submit(owner, pipeline_id=PIPELINE, idempotency_key=key, **{**defaults, **members})
+
+
+def refusal(owner: Tenant, **members: Any) -> tuple[str, int]:
+    with unchanged(Execution), pytest.raises(CoordinatorError) as caught:
+        send(owner, **{"key": "next", **members})
+    return caught.value.code, caught.value.status
+
+
+def hosted(owner: Tenant, version: str, **contract: Any) -> Release:
+    release = making.registered(owner, version, **contract)
+    making.worker(release, f"worker-{version}")
+    return release
+
+
+def test_the_next_submissions_use_a_new_activation(owner: Tenant) -> None:
+    assert refusal(owner, expected_release_version="2.0") == ("ACTIVE_RELEASE_CHANGED", 409)
+    newer = hosted(owner, "2.0")
     activate(newer, actor="user:test")
-    made = send(owner, "next")
-    assert made.release_version == "2.0"
-    assert Execution.objects.get(pk=made.execution_id).release_id == newer.pk
-
-
-def test_the_next_batch_uses_a_new_activation(owner: Tenant) -> None:
-    newer = making.registered(owner, "2.0")
-    making.worker(newer, "worker-2")
+    made = send(owner, "next", expected_release_version="2.0")
+    assert (made.release_version, made.execution.release_id) == ("2.0", newer.pk)
     activate(newer, actor="user:test")
-    requests = [ExecutionRequest(making.PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
-    made = submit_many(owner, requests, actor="token:test")
-    assert {each.release_version for each in made if isinstance(each, Submission)} == {"2.0"}
-    assert len(made) == Execution.objects.filter(release=newer).count() == 5
+    assert send(owner, "after the same activation again").release_version == "2.0"
 
 
-def test_executions_are_accepted_after_the_same_release_is_activated_again(owner: Tenant) -> None:
-    activate(Release.objects.select_related("pipeline").get(), actor="user:test")
-    assert send(owner, "next").release_version == "1.0"
-
-
-def test_a_revocation_applies_to_the_next_submission(owner: Tenant) -> None:
+def test_a_revocation_applies_to_the_next_submission_and_a_repeated_key_is_found(owner: Tenant) -> None:
     revocation.revoke(Release.objects.get(), actor="user:test", reason="leaked")
-    with pytest.raises(CoordinatorError) as caught:
-        send(owner, "next")
-    assert caught.value.code == "ACTIVE_RELEASE_REVOKED"
-    assert Execution.objects.filter(execution_key="next").count() == 0
+    assert refusal(owner) == ("ACTIVE_RELEASE_REVOKED", 409)
+    assert send(owner, "warm").duplicate is True
+    assert refusal(owner, key="warm", input={"n": 2})[0] == "IDEMPOTENCY_KEY_REUSED"
 
 
-def test_rejections_are_not_cached(owner: Tenant) -> None:
-    with pytest.raises(CoordinatorError) as caught:
-        send(owner, "next", expected_release_version="2.0")
-    assert caught.value.code == "ACTIVE_RELEASE_CHANGED"
-    newer = making.registered(owner, "2.0")
-    making.worker(newer, "worker-2")
-    activate(newer, actor="user:test")
-    assert send(owner, "next", expected_release_version="2.0").release_version == "2.0"
-
-
-def test_a_cached_admission_expires(owner: Tenant, settings: Any) -> None:
-    making.silence(*Worker.objects.all())
-    assert send(owner, "still remembered").duplicate is False
-    settings.SUBMISSION_CACHE_SECONDS = 0
-    with pytest.raises(CoordinatorError) as caught:
-        send(owner, "next")
-    assert caught.value.code == "WORKER_UNAVAILABLE"
-
-
-def test_one_caller_renews_an_admission_before_it_expires(
+def test_a_cached_admission_expires_for_all_callers_and_one_renews_it_before(
     owner: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = admission.cached(owner, making.PIPELINE)
-    assert kept is not None
-    Clock(monkeypatch).ahead += settings.SUBMISSION_CACHE_SECONDS * 0.6
-    assert [admission.cached(owner, making.PIPELINE) for _ in range(3)] == [None, kept, kept]
+    clock, kept = Clock(monkeypatch), admission.cached(owner, PIPELINE)
+    clock.ahead += 0.6 * settings.SUBMISSION_CACHE_SECONDS
+    assert [admission.cached(owner, PIPELINE) for _ in range(3)] == [None, kept, kept]
+    clock.ahead += 0.5 * settings.SUBMISSION_CACHE_SECONDS
+    assert [admission.cached(owner, PIPELINE) for _ in range(2)] == [None, None]
 
 
-def test_a_repeated_key_is_found_despite_a_cached_admission(owner: Tenant) -> None:
-    again = send(owner, "warm")
-    assert again.duplicate is True
-    with pytest.raises(CoordinatorError) as caught:
-        send(owner, "warm", input={"n": 2})
-    assert caught.value.code == "IDEMPOTENCY_KEY_REUSED"
+def test_a_pipeline_that_is_not_ready_is_refused_once_the_admission_expires_and_not_cached(
+    owner: Tenant, settings: Any
+) -> None:
+    making.silence(*Worker.objects.all())
+    assert send(owner, "still remembered").duplicate is False
+    admission.cache.clear()
+    assert refusal(owner)[0] == "WORKER_UNAVAILABLE"
+    assert admission.cached(owner, PIPELINE) is None
+
+
+def test_the_cache_of_admissions_is_bounded(owner: Tenant) -> None:
+    owners = [owner, *(making.ready()[0] for _ in range(2))]
+    known = admission.current(owner, PIPELINE)
+    for number in range(9_998):
+        admission.cache.set((owner.pk, f"another-{number}"), known)
+    for each in owners[1:]:
+        making.execution(each)
+    assert [admission.cached(each, PIPELINE) is not None for each in owners] == [False, False, True]
+
+
+# --- tokens ---
 
 
 @pytest.fixture
@@ -139,30 +126,95 @@ def deactivate(token: ApiToken) -> None:
     User.objects.filter(pk=token.user_id).update(is_active=False)
 
 
-@pytest.mark.parametrize(
-    ("end", "refusal"),
+@cases(
+    ("end", "expected"),
     [
-        (revoke, ("NOT_AUTHENTICATED", 401)),
-        (expire, ("NOT_AUTHENTICATED", 401)),
+        *((end, ("NOT_AUTHENTICATED", 401)) for end in (revoke, expire, deactivate)),
         (narrow, ("SCOPE_MISSING", 403)),
-        (deactivate, ("NOT_AUTHENTICATED", 401)),
     ],
 )
-def test_an_ended_token_submits_nothing(owner: Tenant, token: ApiToken, end: Any, refusal: tuple[str, int]) -> None:
+def test_an_ended_token_submits_nothing(owner: Tenant, token: ApiToken, end: Any, expected: tuple[str, int]) -> None:
     digest = token.digest
     assert send(owner, "good", token=digest).duplicate is False
     end(token)
-    with pytest.raises(CoordinatorError) as caught:
-        send(owner, "next", token=digest)
-    assert (caught.value.code, caught.value.status) == refusal
-    with pytest.raises(CoordinatorError):
-        send(owner, "good", token=digest)
-    assert Execution.objects.filter(execution_key="next").count() == 0
+    assert [refusal(owner, key=key, token=digest) for key in ("next", "good")] == [expected] * 2
 
 
-def test_a_token_of_another_tenant_submits_nothing(owner: Tenant, token: ApiToken) -> None:
+def test_a_token_of_another_tenant_submits_nothing(token: ApiToken) -> None:
     other, _ = making.ready()
     send(other, "warm")
-    with pytest.raises(CoordinatorError):
-        send(other, "next", token=token.digest)
-    assert Execution.objects.filter(execution_key="next").count() == 0
+    refusal(other, token=token.digest)
+
+
+# --- the cached contract ---
+
+Contract = dict[str, Any]
+
+
+def typed(field: str, kind: str, **step: Any) -> Contract:
+    """Return members of a contract whose first step takes a record with the member `field`."""
+    member = {"name": field, "type": {"kind": "scalar", "id": kind}, "optional": False}
+    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [member]}}}
+    return {"schemaVersion": 2, "steps": [{**making.STEP, **step}], "canonicalTypes": types}
+
+
+ANY: Contract = {}
+NUMBER, TEXT, RENAMED = typed("n", "integer"), typed("n", "string"), typed("m", "integer")
+MANY_IN = typed("n", "integer", cardinality="MANY_TO_ONE")
+MANY_OUT = typed("n", "integer", cardinality="ONE_TO_MANY")
+ONE, SINGLE = {"n": 1}, ("UNI", "SINGLE")
+
+
+def summary(owner: Tenant, value: Any, key: str, count: int = 1) -> str | tuple[str, str]:
+    """Submit a batch. Return the error code of its last item, or the shapes of its input and result."""
+    requests = [ExecutionRequest(PIPELINE, value, f"{key}-{number}") for number in range(count)]
+    verdict = submit_many(owner, requests, actor="token:test")[-1]
+    if isinstance(verdict, CoordinatorError):
+        return verdict.code
+    return verdict.execution.input_shape, verdict.execution.result_shape
+
+
+@cases(
+    ("before", "after", "warm_value", "value", "expected"),
+    [
+        (NUMBER, TEXT, ONE, ONE, "INPUT_INVALID"),
+        (NUMBER, TEXT, ONE, {"n": "one"}, SINGLE),
+        (NUMBER, RENAMED, ONE, ONE, "INPUT_INVALID"),
+        (NUMBER, RENAMED, ONE, {"m": 1}, SINGLE),
+        (ANY, NUMBER, {"x": 1}, {"x": 1}, "INPUT_INVALID"),
+        (NUMBER, ANY, ONE, {"x": 1}, SINGLE),
+        (NUMBER, MANY_IN, ONE, [ONE], ("MULTI", "SINGLE")),
+        (NUMBER, MANY_IN, ONE, ONE, "INPUT_INVALID"),
+        (MANY_IN, NUMBER, [ONE], ONE, SINGLE),
+        (NUMBER, MANY_OUT, ONE, ONE, ("UNI", "MATERIALIZED_MULTI")),
+        (MANY_OUT, NUMBER, ONE, ONE, SINGLE),
+    ],
+)
+def test_an_activation_changes_the_contract_of_the_next_submission(
+    before: Contract, after: Contract, warm_value: Any, value: Any, expected: str | tuple[str, str]
+) -> None:
+    owner = making.tenant()
+    first, second = hosted(owner, "1.0", **before), hosted(owner, "2.0", **after)
+    activate(first, actor="user:test")
+    warm = summary(owner, warm_value, "warm")
+    assert admission.cached(owner, PIPELINE) is not None
+    activate(second, actor="user:test")
+    assert [summary(owner, value, key, count) for key, count in (("one", 1), ("batch", 3))] == [expected] * 2
+    # The cached contract of the second release does not apply to the first one either.
+    activate(first, actor="user:test", reason="back")
+    assert summary(owner, warm_value, "again") == warm != "INPUT_INVALID"
+    assert Execution.objects.get(tenant=owner, execution_key="again-0").release == first
+
+
+def test_a_release_without_a_contract_does_not_use_the_previous_one() -> None:
+    owner = making.tenant()
+    first = hosted(owner, "1.0", **MANY_OUT)
+    document = making.descriptor(making.contract(), b"", "2.0", kind="container-image")
+    second = making.verified(making.upload(owner, document).release)
+    making.worker(second, "worker-2", artifact_digest=second.artifacts.get().digest)
+    activate(first, actor="user:test")
+    summary(owner, ONE, "warm")
+    activate(second, actor="user:test")
+    assert summary(owner, ["any"], "new") == SINGLE
+    activate(first, actor="user:test", reason="back")
+    assert summary(owner, ["any"], "again") == "INPUT_INVALID"

@@ -20,23 +20,17 @@ from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
+from tests.cases import cases
+from tests.executions.submission.continuing import order
 
 pytestmark = pytest.mark.django_db
-
 OTHER = "org.example.other"
-INTEGER: dict[str, Any] = {
-    "steps": [{**making.STEP, "inputTypeId": "Order"}],
-    "schemaVersion": 2,
-    "canonicalTypes": {
-        "Order": {
-            "definition": {
-                "id": "Order",
-                "kind": "record",
-                "fields": [{"name": "n", "type": {"kind": "scalar", "id": "integer"}, "optional": False}],
-            }
-        }
-    },
-}
+
+
+@pytest.fixture(scope="module")
+def world(module_world: None) -> tuple[Tenant, Release]:
+    """A release whose first step takes a record with the integer `n`."""
+    return making.ready(schemaVersion=2, canonicalTypes=order("n"))
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +38,7 @@ def long_memory(settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 3600
 
 
-@pytest.fixture
-def owner() -> Tenant:
-    """A tenant with a pipeline whose admission is cached."""
-    made, _ = making.ready(**INTEGER)
-    submit_many(made, requests(1, "warm"), actor="token:test")
-    return made
-
-
-def requests(count: int, prefix: str, **members: Any) -> list[ExecutionRequest]:
+def requests(count: int, prefix: str = "k", **members: Any) -> list[ExecutionRequest]:
     return [
         ExecutionRequest(
             **{"pipeline_id": making.PIPELINE, "input": {"n": number}, "idempotency_key": f"{prefix}{number}"} | members
@@ -76,93 +62,78 @@ def _name(verdict: Submission | CoordinatorError) -> str:
 
 
 def require_constant(
-    owner: Tenant, expected: str, batch: Callable[[int], list[ExecutionRequest]], **members: Any
+    owner: Tenant, expected: set[str], batch: Callable[[int], list[ExecutionRequest]], **members: Any
 ) -> None:
-    """Require that every item has the result `expected`, and that 200 items need as many statements as 2."""
+    """Require that the items have these results, and that 200 items need as many statements as 2.
+
+    The admission of the pipeline is cached before.
+    """
+    submit_many(owner, requests(1, "warm"), actor="token:test")
     few, statements = submitted(owner, batch(2), **members)
     many, for_many = submitted(owner, batch(200), **members)
-    assert few == many == {expected}
+    assert few == many == expected
     assert for_many == statements
-
-
-def renew(owner: Tenant) -> None:
-    """Activate the same release again, so that the cached admission is outdated."""
-    activate(Release.objects.select_related("pipeline").get(pipeline__tenant=owner), actor="user:test")
 
 
 def test_a_batch_right_after_an_activation(owner: Tenant) -> None:
-    renew(owner)
-    few, statements = submitted(owner, requests(2, "few"))
-    renew(owner)
-    many, for_many = submitted(owner, requests(200, "many"))
-    assert few == many == {"ACCEPTED 1.0"}
-    assert for_many == statements
-    assert Execution.objects.filter(execution_key__startswith="many").count() == 200
+    counts = []
+    for size in (2, 200):
+        submit_many(owner, requests(1, "warm"), actor="token:test")
+        # Now the cached admission is outdated.
+        activate(Release.objects.select_related("pipeline").get(), actor="user:test")
+        verdicts, statements = submitted(owner, requests(size, f"of-{size}-"))
+        assert verdicts == {"ACCEPTED 1.0"}
+        counts.append(statements)
+    assert counts[0] == counts[1]
+    assert Execution.objects.filter(execution_key__startswith="of-200-").count() == 200
 
 
-def test_an_unknown_pipeline(owner: Tenant) -> None:
-    require_constant(owner, "PIPELINE_UNKNOWN", lambda count: requests(count, "k", pipeline_id=OTHER))
+@cases(
+    ("expected", "members"),
+    [
+        ("PIPELINE_UNKNOWN", {"pipeline_id": OTHER}),
+        ("ACTIVE_RELEASE_CHANGED", {"expected_release_version": "0.9"}),
+        ("INPUT_INVALID", {"input": {"n": "one"}}),
+    ],
+)
+def test_a_request_that_is_refused(owner: Tenant, expected: str, members: dict[str, Any]) -> None:
+    require_constant(owner, {expected}, lambda count: requests(count, **members))
 
 
-def test_a_revoked_release(owner: Tenant) -> None:
-    revoke(Release.objects.get(), actor="user:test", reason="leaked")
-    require_constant(owner, "ACTIVE_RELEASE_REVOKED", lambda count: requests(count, "k"))
-
-
-def test_another_release_than_expected(owner: Tenant) -> None:
-    require_constant(
-        owner, "ACTIVE_RELEASE_CHANGED", lambda count: requests(count, "k", expected_release_version="0.9")
-    )
-
-
-def test_inputs_that_do_not_fit(owner: Tenant) -> None:
-    require_constant(owner, "INPUT_INVALID", lambda count: requests(count, "k", input={"n": "one"}))
-
-
-def test_no_worker(owner: Tenant, settings: Any) -> None:
+def test_a_pipeline_that_accepts_nothing(owner: Tenant, release: Release, settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 0
-    making.silence(*Worker.objects.filter(tenant=owner))
-    require_constant(owner, "WORKER_UNAVAILABLE", lambda count: requests(count, "k"))
-
-
-def test_missing_bytes(owner: Tenant, settings: Any) -> None:
-    settings.SUBMISSION_CACHE_SECONDS = 0
-    making.stored_file(Release.objects.get().artifacts.get().digest).unlink()
-    require_constant(owner, "ARTIFACT_MISSING", lambda count: requests(count, "k"))
+    submit_many(owner, requests(1, "warm"), actor="token:test")
+    making.silence(*Worker.objects.all())
+    require_constant(owner, {"WORKER_UNAVAILABLE"}, requests)
+    file = making.stored_file(release.artifacts.get().digest)
+    away = file.rename(file.with_suffix(".away"))
+    require_constant(owner, {"ARTIFACT_MISSING"}, requests)
+    away.rename(file)
+    revoke(release, actor="user:test", reason="leaked")
+    require_constant(owner, {"ACTIVE_RELEASE_REVOKED"}, requests)
 
 
 def test_repeated_keys(owner: Tenant) -> None:
-    submit_many(owner, requests(200, "k"), actor="token:test")
-    require_constant(owner, "REPEATED", lambda count: requests(count, "k"))
-    require_constant(owner, "IDEMPOTENCY_KEY_REUSED", lambda count: requests(count, "k", input={"n": -1}))
-
-
-def test_one_key_many_times(owner: Tenant) -> None:
-    verdicts, _ = submitted(owner, [ExecutionRequest(making.PIPELINE, {"n": 1}, "k")] * 200)
+    submit_many(owner, requests(200), actor="token:test")
+    require_constant(owner, {"REPEATED"}, requests)
+    require_constant(owner, {"IDEMPOTENCY_KEY_REUSED"}, lambda count: requests(count, input={"n": -1}))
+    verdicts, _ = submitted(owner, [ExecutionRequest(making.PIPELINE, {"n": 1}, "once")] * 200)
     assert verdicts == {"ACCEPTED 1.0", "REPEATED"}
-    assert Execution.objects.filter(execution_key="k").count() == 1
+    assert Execution.objects.filter(execution_key="once").count() == 1
 
 
-@pytest.fixture
-def expired(owner: Tenant) -> ApiToken:
+def test_an_expired_token(owner: Tenant) -> None:
     admin = User.objects.create_user(f"admin-{owner.slug}")
     Membership.objects.create(user=admin, tenant=owner, role=Role.TENANT_ADMIN)
     token, _ = issue_token(owner, admin, "client", [Scope.SUBMIT], lifetime=timedelta(hours=1))
     ApiToken.objects.filter(pk=token.pk).update(expiry=timezone.now() - timedelta(hours=1))
-    return token
-
-
-def test_an_expired_token(owner: Tenant, expired: ApiToken) -> None:
-    require_constant(owner, "NOT_AUTHENTICATED", lambda count: requests(count, "k"), token=expired.digest)
+    require_constant(owner, {"NOT_AUTHENTICATED"}, requests, token=token.digest)
 
 
 def test_each_of_several_pipelines_is_checked_once(owner: Tenant) -> None:
     making.ready(owner, pipeline_id=OTHER)
 
     def mixed(count: int) -> list[ExecutionRequest]:
-        return [*requests(count, "x", expected_release_version="0"), *requests(count, "x", pipeline_id="none")]
+        return [*requests(count, expected_release_version="0"), *requests(count, pipeline_id="none")]
 
-    few, statements = submitted(owner, mixed(2))
-    many, for_many = submitted(owner, mixed(200))
-    assert few == many == {"ACTIVE_RELEASE_CHANGED", "PIPELINE_UNKNOWN"}
-    assert for_many == statements
+    require_constant(owner, {"ACTIVE_RELEASE_CHANGED", "PIPELINE_UNKNOWN"}, mixed)

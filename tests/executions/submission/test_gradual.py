@@ -22,19 +22,14 @@ from tests.gradual import send
 
 pytestmark = pytest.mark.django_db
 WHY: dict[str, Any] = {"actor": "user:ann", "reason": "because"}
+KEYS = [f"order-{number}" for number in range(40)]
 
 
 @pytest.fixture(autouse=True)
-def long_memory(settings: Any) -> None:
-    """Cached admissions do not expire during a test."""
+def warm(owner: Tenant, settings: Any) -> None:
+    """Cache the admission of the pipeline. It does not expire during a test."""
     settings.SUBMISSION_CACHE_SECONDS = 3600
-
-
-@pytest.fixture
-def owner() -> Tenant:
-    made, _ = making.ready()
-    send(made, "warm")
-    return made
+    send(owner, "warm")
 
 
 def versions(owner: Tenant, *keys: str, **members: Any) -> list[str]:
@@ -50,7 +45,18 @@ def expected(made: GradualActivation, share: int, *keys: str) -> list[str]:
     return ["2.0" if routing.takes(key) else "1.0" for key in keys]
 
 
-KEYS = [f"order-{number}" for number in range(40)]
+def refusal(owner: Tenant, key: str = "refused", **members: Any) -> str:
+    with pytest.raises(CoordinatorError) as caught:
+        send(owner, key, **members)
+    return caught.value.code
+
+
+@pytest.fixture
+def all_to_candidate(owner: Tenant, warm: None) -> GradualActivation:
+    """A gradual activation whose candidate 2.0 gets all executions, and has got one."""
+    made = gradual.started(owner, 100)
+    assert versions(owner, "first") == ["2.0"]
+    return made
 
 
 def test_each_key_gets_the_release_that_the_routing_says(owner: Tenant) -> None:
@@ -60,14 +66,7 @@ def test_each_key_gets_the_release_that_the_routing_says(owner: Tenant) -> None:
     steps.move_on(made, actor="user:ann")
     later = [f"later-{key}" for key in KEYS]
     assert versions(owner, *later) == expected(made, 70, *later)
-
-
-def test_a_repeated_key_returns_its_execution_whatever_the_routing_says(owner: Tenant) -> None:
-    made = gradual.started(owner, 0.01, 100)
-    [before] = versions(owner, "order")
-    steps.move_on(made, actor="user:ann")
-    assert versions(owner, "order") == [before] == ["1.0"]
-    assert versions(owner, "new") == ["2.0"]
+    assert versions(owner, *KEYS) == expected(made, 30, *KEYS), "a repeated key returns its execution"
 
 
 def test_equal_routing_keys_get_the_same_release(owner: Tenant) -> None:
@@ -79,16 +78,13 @@ def test_equal_routing_keys_get_the_same_release(owner: Tenant) -> None:
 
 def test_groups_get_the_candidate(owner: Tenant) -> None:
     start(gradual.candidate(owner), gradual.plan(0, tags=("beta",), tokens=("ci",)), actor="user:ann")
-    assert send(owner, "a", tags=["x", "beta"]).release_version == "2.0"
+    made = send(owner, "a", tags=["x", "beta"])
+    assert made.release_version == "2.0"
     assert send(owner, "b", actor="token:ci").release_version == "2.0"
     assert send(owner, "c", tags=["x"], actor="user:ci").release_version == "1.0"
-
-
-def test_tags_are_stored(owner: Tenant) -> None:
-    made = send(owner, "a", tags=["x", "beta"])
     assert made.tags == made.execution.tags == ["x", "beta"]
     assert send(owner, "a", tags=["other"]).tags == ["x", "beta"]
-    assert send(owner, "b").execution.tags is None
+    assert send(owner, "d").execution.tags is None
 
 
 def test_a_batch_routes_each_item(owner: Tenant) -> None:
@@ -100,25 +96,25 @@ def test_a_batch_routes_each_item(owner: Tenant) -> None:
         assert found == expected(made, 50, *KEYS)
 
 
-def test_a_submission_that_expects_a_release_gets_the_active_one(owner: Tenant) -> None:
-    gradual.started(owner, 100)
+def test_a_submission_that_expects_a_release_gets_the_active_one(
+    owner: Tenant, all_to_candidate: GradualActivation
+) -> None:
     assert versions(owner, "a", expected_release_version="1.0") == ["1.0"]
-    with pytest.raises(CoordinatorError) as caught:
-        send(owner, "b", expected_release_version="2.0")
-    assert caught.value.code == "ACTIVE_RELEASE_CHANGED"
+    assert refusal(owner, expected_release_version="2.0") == "ACTIVE_RELEASE_CHANGED"
 
 
-def test_a_resubmission_gets_the_active_release_and_the_tags(owner: Tenant) -> None:
-    made = gradual.started(owner, 100)
-    [failed] = gradual.ended(made.candidate, failed=1, tags=["beta"])
+def test_a_resubmission_gets_the_active_release_and_the_tags(
+    owner: Tenant, all_to_candidate: GradualActivation
+) -> None:
+    [failed] = gradual.ended(all_to_candidate.candidate, failed=1, tags=["beta"])
     again = resubmit(owner, failed.pk, **WHY)
     assert (again.release_version, again.tags) == ("1.0", ["beta"])
 
 
-def test_the_next_submission_after_a_withdrawal_gets_the_active_release(owner: Tenant) -> None:
-    made = gradual.started(owner, 100)
-    assert versions(owner, "a") == ["2.0"]
-    ending.withdraw(made, **WHY)
+def test_the_next_submission_after_a_withdrawal_gets_the_active_release(
+    owner: Tenant, all_to_candidate: GradualActivation
+) -> None:
+    ending.withdraw(all_to_candidate, **WHY)
     known = admission.cached(owner, making.PIPELINE)
     assert known is not None
     assert known.candidate is not None, "the cached admission still names the candidate"
@@ -133,20 +129,16 @@ def test_the_next_submission_after_a_promotion_gets_the_candidate(owner: Tenant)
     assert versions(owner, "c", expected_release_version="2.0") == ["2.0"]
 
 
-def test_the_next_submission_after_a_revocation_does_not_get_a_revoked_release(owner: Tenant) -> None:
-    made = gradual.started(owner, 100)
-    assert versions(owner, "a") == ["2.0"]
-    revoke(made.candidate, **WHY)
+def test_the_next_submission_does_not_get_a_revoked_release(owner: Tenant, all_to_candidate: GradualActivation) -> None:
+    revoke(all_to_candidate.candidate, **WHY)
     assert versions(owner, "b") == ["1.0"]
 
 
-def test_a_revoked_baseline_refuses_submissions_although_a_candidate_exists(owner: Tenant) -> None:
-    made = gradual.started(owner, 100)
-    assert versions(owner, "a") == ["2.0"]
-    revoke(made.baseline, **WHY)
-    with pytest.raises(CoordinatorError) as caught:
-        send(owner, "b")
-    assert caught.value.code == "ACTIVE_RELEASE_REVOKED"
+def test_a_revoked_baseline_refuses_submissions_although_a_candidate_exists(
+    owner: Tenant, all_to_candidate: GradualActivation
+) -> None:
+    revoke(all_to_candidate.baseline, **WHY)
+    assert refusal(owner) == "ACTIVE_RELEASE_REVOKED"
 
 
 def test_executions_of_a_candidate_without_a_worker_get_the_active_release(owner: Tenant) -> None:
@@ -160,43 +152,35 @@ def test_executions_of_a_candidate_whose_bytes_are_missing_get_the_active_releas
     assert set(versions(owner, *KEYS[:3])) == {"1.0"}
 
 
-def test_executions_of_a_paused_candidate_get_the_active_release(owner: Tenant) -> None:
-    made = gradual.started(owner, 100)
-    assert versions(owner, "a") == ["2.0"]
-    holds.pause(made.candidate, **WHY, refuses_submissions=True)
+def test_executions_of_a_paused_candidate_get_the_active_release(
+    owner: Tenant, all_to_candidate: GradualActivation
+) -> None:
+    holds.pause(all_to_candidate.candidate, **WHY, refuses_submissions=True)
     assert versions(owner, "b") == ["1.0"]
     admission.cache.clear()
     assert versions(owner, "c") == ["1.0"]
-    holds.resume(made.candidate, actor="user:ann", reason="")
+    holds.resume(all_to_candidate.candidate, actor="user:ann", reason="")
     admission.cache.clear()
     assert versions(owner, "d") == ["2.0"]
 
 
-def test_a_paused_pipeline_refuses_the_executions_of_its_candidate(owner: Tenant) -> None:
-    made = gradual.started(owner, 100)
-    assert versions(owner, "a") == ["2.0"]
-    holds.pause(Pipeline.objects.get(pk=made.pipeline_id), **WHY, refuses_submissions=True)
-    with pytest.raises(CoordinatorError) as caught:
-        send(owner, "b")
-    assert caught.value.code == "PIPELINE_PAUSED"
-
-
-def test_a_paused_active_release_refuses_the_executions_of_its_candidate(owner: Tenant) -> None:
+def test_a_paused_pipeline_or_active_release_refuses_the_executions_of_its_candidate(
+    owner: Tenant, all_to_candidate: GradualActivation
+) -> None:
     """Whether a process has a cached admission or not."""
-    made = gradual.started(owner, 100)
-    assert versions(owner, "before") == ["2.0"]
-    holds.pause(made.baseline, **WHY, refuses_submissions=True)
-    for key in ("cached", "new"):
-        with pytest.raises(CoordinatorError) as caught:
-            send(owner, key)
-        assert caught.value.code == "PIPELINE_PAUSED"
+    for paused in (Pipeline.objects.get(pk=all_to_candidate.pipeline_id), all_to_candidate.baseline):
+        holds.pause(paused, **WHY, refuses_submissions=True)
+        assert refusal(owner) == "PIPELINE_PAUSED"
         admission.cache.clear()
-    assert versions(owner, "named", release_version="2.0") == ["2.0"]
+        assert refusal(owner) == "PIPELINE_PAUSED"
+        if paused == all_to_candidate.baseline:
+            assert versions(owner, "named", release_version="2.0") == ["2.0"]
+        holds.resume(paused, actor="user:ann", reason="")
+        assert versions(owner, f"after {paused}") == ["2.0"]
 
 
 def test_the_input_has_the_type_of_the_release_that_it_gets(owner: Tenant) -> None:
-    stricter = making.STEP | {"cardinality": "MANY_TO_ONE"}
-    new = gradual.candidate(owner, steps=[stricter])
+    new = gradual.candidate(owner, steps=[making.STEP | {"cardinality": "MANY_TO_ONE"}])
     start(new, gradual.plan(50), actor="user:ann")
     found: Counter[str] = Counter()
     for key in KEYS:
@@ -212,9 +196,7 @@ def test_only_the_active_release_and_the_candidate_get_submissions(owner: Tenant
     gradual.started(owner, 50)
     other = gradual.candidate(owner, "3.0")
     known = admission.current(owner, making.PIPELINE)
-    assert known.candidate is not None
-    forged = admission.Admission(other, known.activation)
-    admission.cache.set((owner.pk, making.PIPELINE), forged)
+    admission.cache.set((owner.pk, making.PIPELINE), admission.Admission(other, known.activation))
     assert set(versions(owner, *KEYS[:5])) <= {"1.0", "2.0"}
 
 

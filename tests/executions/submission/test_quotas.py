@@ -1,4 +1,4 @@
-"""Quotas of submissions: what is too much gets 429, and nothing else changes."""
+"""Quotas of tenants, and limits of an installation: which tenants may run executions, and how many at a time."""
 
 import time
 from typing import Any
@@ -6,24 +6,23 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from executions.errors import WorkerLimitReached
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from executions.errors import TenantNotAllowed, WorkerLimitReached
 from executions.lifecycle import cancellation
+from executions.lifecycle.dispatch import dispatch
+from executions.lifecycle.redrive import redrive
 from executions.models import Execution
 from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
 from executions.workers import registry
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from tenancy.models import Tenant
 from tests import making
+from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db
 ACTOR = "user:test"
-
-
-@pytest.fixture
-def owner() -> Tenant:
-    made = making.tenant()
-    making.ready(made)
-    return made
+WHY: dict[str, Any] = {"actor": ACTOR, "reason": "again"}
 
 
 def requests(*keys: object, value: Any = None) -> list[ExecutionRequest]:
@@ -50,13 +49,6 @@ def begin_second() -> None:
         )
 
 
-def test_without_quotas_no_permits_are_stored(owner: Tenant) -> None:
-    assert accepted(owner, *range(3)) == 3
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM tenancy_allowance")
-        assert cursor.fetchone() == (0,)
-
-
 def test_a_batch_is_accepted_up_to_the_quota_of_a_second(owner: Tenant) -> None:
     owner.quota_submissions = 5
     begin_second()
@@ -69,45 +61,34 @@ def test_a_batch_is_accepted_up_to_the_quota_of_a_second(owner: Tenant) -> None:
 
 
 def test_open_executions_are_limited_until_some_end(owner: Tenant) -> None:
+    """Those from before the quota count. A lower quota refuses new executions and ends none."""
+    assert accepted(owner, *range(3)) == 3
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM tenancy_allowance")
+        assert cursor.fetchone() == (0,), "without quotas no permits are stored"
     owner.quota_open_executions = 4
-    assert accepted(owner, *range(6)) == 4
-    assert refusal(owner, "more").data["quota"] == "openExecutions"
-    first = Execution.objects.filter(tenant=owner).first()
-    assert first is not None
+    assert accepted(owner, "a", "b") == 1
+    with pytest.raises(QuotaExceeded) as caught:
+        submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="more", actor=ACTOR)
+    assert caught.value.data["quota"] == "openExecutions"
+    first = Execution.objects.order_by("execution_key")[0]
     cancellation.cancel(owner, first.pk, actor=ACTOR, reason="no")
     time.sleep(0.15)
-    assert accepted(owner, "a", "b") == 1
-
-
-def test_executions_from_before_the_quota_count(owner: Tenant) -> None:
-    assert accepted(owner, *range(3)) == 3
-    owner.quota_open_executions = 4
-    assert accepted(owner, "a", "b") == 1
-
-
-def test_a_lower_quota_refuses_new_executions_and_ends_none(owner: Tenant) -> None:
-    owner.quota_open_executions = 10
-    assert accepted(owner, *range(5)) == 5
+    assert accepted(owner, "c", "d") == 1
     owner.quota_open_executions = 3
     time.sleep(0.15)
-    assert accepted(owner, "a") == 0
-    assert Execution.objects.filter(tenant=owner, status="QUEUED").count() == 5
+    assert accepted(owner, "e") == 0
+    assert Execution.objects.filter(status="QUEUED").count() == 4
 
 
-def test_a_repeated_key_is_never_refused(owner: Tenant) -> None:
-    owner.quota_open_executions = 1
-    [first] = submit_many(owner, requests("k"), actor=ACTOR)
-    assert isinstance(first, Submission)
-    [again] = submit_many(owner, requests("k"), actor=ACTOR)
-    assert isinstance(again, Submission)
-    assert (again.duplicate, again.execution_id) == (True, first.execution_id)
-
-
-def test_what_is_not_inserted_uses_no_permit(owner: Tenant) -> None:
+def test_a_repeated_key_is_never_refused_and_uses_no_permit(owner: Tenant) -> None:
     owner.quota_open_executions = 3
     assert accepted(owner, "k", "k", "k") == 3
     assert accepted(owner, "k") == 1
     assert accepted(owner, "b", "c", "d") == 2
+    [again] = submit_many(owner, requests("k"), actor=ACTOR)
+    assert isinstance(again, Submission)
+    assert (again.duplicate, again.execution_id) == (True, Execution.objects.get(execution_key="k").pk)
 
 
 def test_both_quotas_apply(owner: Tenant) -> None:
@@ -128,14 +109,66 @@ def test_the_size_of_an_input_is_limited(owner: Tenant) -> None:
 
 
 def test_workers_are_limited(owner: Tenant) -> None:
-    release = making.active(owner, pipeline_id="org.example.second")
     Tenant.objects.filter(pk=owner.pk).update(quota_workers=1)
     with pytest.raises(WorkerLimitReached, match="quota workers is 1"):
-        registry.find_or_register(owner, release.pipeline.pipeline_id, "another", {})
+        registry.find_or_register(owner, making.PIPELINE, "another", {})
 
 
-def test_submit_raises_the_refusal(owner: Tenant) -> None:
-    owner.quota_open_executions = 1
-    assert accepted(owner, "a") == 1
-    with pytest.raises(QuotaExceeded):
-        submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="b", actor=ACTOR)
+# --- limits of an installation ---
+
+
+def submit_to(owner: Tenant, count: int, *pipelines: str) -> None:
+    """Submit `count` executions of each pipeline. Each has a worker with places for all of them."""
+    for pipeline_id in pipelines:
+        making.worker(making.active(owner, pipeline_id=pipeline_id), f"of-{pipeline_id}", capacity=100)
+        for number in range(count):
+            making.execution(owner, f"{pipeline_id}-{number}", pipeline_id=pipeline_id)
+
+
+def running(owner: Tenant) -> int:
+    return Execution.objects.filter(tenant=owner, status="RUNNING").count()
+
+
+def test_a_tenant_that_is_not_allowed_submits_no_executions(owner: Tenant, settings: Any) -> None:
+    other, _ = making.ready()
+    settings.ALLOWED_TENANTS = [owner.slug]
+    making.execution(owner)
+    with unchanged(), pytest.raises(TenantNotAllowed, match=other.slug):
+        making.execution(other)
+
+
+def test_a_tenant_that_is_no_longer_allowed_redrives_nothing_but_its_executions_continue(
+    owner: Tenant, settings: Any
+) -> None:
+    [dead] = making.dead(owner, "dead")
+    accepted = making.execution(owner, "accepted")
+    settings.ALLOWED_TENANTS = ["another"]
+    with unchanged():
+        with pytest.raises(TenantNotAllowed):
+            redrive(owner, dead.pk, **WHY)
+        with pytest.raises(TenantNotAllowed):
+            campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), rate_per_minute=60, **WHY)
+    assert [claim.execution_id for claim in making.claimed(owner)] == [accepted.pk]
+
+
+def test_a_quota_limits_the_running_executions_of_each_tenant(settings: Any) -> None:
+    one, other = making.tenant(), making.tenant()
+    submit_to(one, 4, "a", "b", "c")
+    settings.TENANT_MAX_IN_FLIGHT = 5
+    dispatch()
+    submit_to(other, 4, "a", "b", "c")
+    for _ in range(2):
+        dispatch()
+        assert (running(one), running(other)) == (5, 5)
+
+
+def test_executions_above_the_quota_are_claimed_later() -> None:
+    owner = making.tenant()
+    submit_to(owner, 5, "a")
+    first, _ = making.claimed(owner, quota=2)
+    assert making.claimed(owner, quota=2) == []
+    assert making.record(making.outcome_of(first)) == 1
+    assert len(making.claimed(owner, quota=2)) == 1
+    assert len(making.claimed(owner)) == 2, "without a quota, all others"
+    assert making.claimed(owner, quota=2) == [], "a lowered quota does not affect running executions"
+    assert running(owner) == 4

@@ -22,25 +22,29 @@ from releases.errors import ReleaseNotOpen, RetirementBlocked
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
-from tests.raw_sql import unguarded
+from tests.raw_sql import unchanged, unguarded
 
 pytestmark = pytest.mark.django_db
 ACTOR = "user:test"
 
 
-@pytest.fixture
-def owner(settings: Any) -> Tenant:
+@pytest.fixture(scope="module")
+def world(module_world: None) -> tuple[Tenant, Release]:
     """A tenant whose release 2.0 replaced 1.0 a moment ago, with a grace of 10 minutes. 3.0 was never active."""
-    settings.SUBMISSION_CACHE_SECONDS = 3600
-    made, first = making.ready()
+    owner, first = making.ready()
     for version in ("2.0", "3.0"):
-        making.worker(making.registered(made, version), f"worker-{version}")
+        making.worker(making.registered(owner, version), f"worker-{version}")
     policy.change(first.pipeline, {"skewGraceMinutes": 10}, actor=ACTOR)
-    activate(release(made, "2.0"), actor=ACTOR)
-    return made
+    activate(release_of(owner, "2.0"), actor=ACTOR)
+    return owner, first
 
 
-def release(owner: Tenant, version: str) -> Release:
+@pytest.fixture(autouse=True)
+def long_memory(settings: Any) -> None:
+    settings.SUBMISSION_CACHE_SECONDS = 3600
+
+
+def release_of(owner: Tenant, version: str) -> Release:
     rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation__release")
     return rows.get(pipeline__tenant=owner, release_version=version)
 
@@ -50,11 +54,13 @@ def send(owner: Tenant, version: str | None, key: str = "k", **members: Any) -> 
     return submit(owner, **{**values, **members}, release_version=version)
 
 
+def version_of(owner: Tenant, version: str | None, key: str = "k") -> str:
+    return send(owner, version, key).release_version
+
+
 def refusal(owner: Tenant, version: str | None, **members: Any) -> CoordinatorError:
-    before = Execution.objects.count()
-    with pytest.raises(CoordinatorError) as caught:
+    with unchanged(Execution), pytest.raises(CoordinatorError) as caught:
         send(owner, version, **members)
-    assert Execution.objects.count() == before
     return caught.value
 
 
@@ -72,34 +78,29 @@ def event_of(made: Submission) -> Any:
 # --- which release ---
 
 
-def test_the_active_release(owner: Tenant) -> None:
-    made = send(owner, "2.0")
-    assert made.release_version == "2.0"
-    assert event_of(made)["requestedReleaseVersion"] == "2.0"
+def test_the_active_release_is_served_by_its_cached_admission(owner: Tenant, django_assert_num_queries: Any) -> None:
     unnamed = send(owner, None, "other")
-    assert unnamed.release_version == "2.0"
-    assert set(event_of(unnamed)) == {"contractVersion", "releaseVersion"}
-
-
-def test_the_cached_admission_of_the_active_release_serves_submissions_that_name_it(
-    owner: Tenant, django_assert_num_queries: Any
-) -> None:
-    send(owner, None, "warm")
     with django_assert_num_queries(3):  # the INSERT and its savepoint
-        assert send(owner, "2.0").release_version == "2.0"
+        made = send(owner, "2.0")
+    assert (made.release_version, unnamed.release_version) == ("2.0", "2.0")
+    assert event_of(made)["requestedReleaseVersion"] == "2.0"
+    assert set(event_of(unnamed)) == {"contractVersion", "releaseVersion"}
 
 
 def test_a_replaced_release_within_its_grace(owner: Tenant) -> None:
     made = send(owner, "1.0")
     assert (made.release_version, made.duplicate) == ("1.0", False)
-    assert Execution.objects.get().release == release(owner, "1.0")
+    assert Execution.objects.get().release == release_of(owner, "1.0")
     assert event_of(made)["requestedReleaseVersion"] == "1.0"
     assert send(owner, "1.0").duplicate
+    replaced(11)
+    assert send(owner, "1.0").execution_id == made.execution_id, "a repeated submission gets its execution"
 
 
 def test_the_grace_ends_on_time(owner: Tenant) -> None:
     replaced(9.98)
-    assert send(owner, "1.0").release_version == "1.0"
+    assert version_of(owner, "1.0") == "1.0"
+    assert version_of(owner, None, "warm") == "2.0"
     replaced(10.0)
     error = refusal(owner, "1.0", key="late")
     assert (error.code, error.status) == ("RELEASE_NOT_OPEN", 409)
@@ -107,21 +108,21 @@ def test_the_grace_ends_on_time(owner: Tenant) -> None:
     assert "was open until" in error.detail
 
 
-def test_without_a_grace_a_replaced_release_is_closed_at_once(owner: Tenant) -> None:
-    policy.change(release(owner, "1.0").pipeline, {"skewGraceMinutes": 0}, actor=ACTOR)
+def test_without_a_grace_a_replaced_release_is_closed_at_once(owner: Tenant, release: Release) -> None:
+    policy.change(release.pipeline, {"skewGraceMinutes": 0}, actor=ACTOR)
     assert refusal(owner, "1.0").code == "RELEASE_NOT_OPEN"
-    assert send(owner, "2.0").release_version == "2.0"
+    assert version_of(owner, "2.0") == "2.0"
 
 
 def test_the_grace_counts_from_the_activation_that_replaced_it(owner: Tenant) -> None:
     replaced(20)
-    activate(release(owner, "2.0"), actor=ACTOR)  # again, which replaces nothing
-    activate(release(owner, "3.0"), actor=ACTOR)
-    assert send(owner, "2.0").release_version == "2.0"
+    activate(release_of(owner, "2.0"), actor=ACTOR)  # again, which replaces nothing
+    activate(release_of(owner, "3.0"), actor=ACTOR)
+    assert version_of(owner, "2.0") == "2.0"
     assert refusal(owner, "1.0", key="other").code == "RELEASE_NOT_OPEN"
-    activate(release(owner, "1.0"), actor=ACTOR, reason="worse")
-    activate(release(owner, "3.0"), actor=ACTOR, reason="better")
-    assert send(owner, "1.0", "third").release_version == "1.0"
+    activate(release_of(owner, "1.0"), actor=ACTOR, reason="worse")
+    activate(release_of(owner, "3.0"), actor=ACTOR, reason="better")
+    assert version_of(owner, "1.0", "third") == "1.0"
 
 
 def test_a_release_that_was_never_active(owner: Tenant) -> None:
@@ -134,8 +135,8 @@ def test_a_release_that_was_never_active(owner: Tenant) -> None:
 
 
 def test_never_a_revoked_a_retired_or_an_unverified_release(owner: Tenant) -> None:
-    revoke(release(owner, "1.0"), actor=ACTOR, reason="leaked")
-    retire(release(owner, "3.0"), actor=ACTOR, reason="unused")
+    revoke(release_of(owner, "1.0"), actor=ACTOR, reason="leaked")
+    retire(release_of(owner, "3.0"), actor=ACTOR, reason="unused")
     document = making.contract()
     data = making.archive(document, code="4")
     making.upload(owner, making.descriptor(document, data, "4.0"), data)
@@ -147,25 +148,21 @@ def test_never_a_revoked_a_retired_or_an_unverified_release(owner: Tenant) -> No
 
 
 def test_a_revoked_active_release_does_not_close_the_one_that_it_replaced(owner: Tenant) -> None:
-    revoke(release(owner, "2.0"), actor=ACTOR, reason="leaked")
+    revoke(release_of(owner, "2.0"), actor=ACTOR, reason="leaked")
     assert refusal(owner, None).code == "ACTIVE_RELEASE_REVOKED"
     assert refusal(owner, "2.0").code == "RELEASE_NOT_ADMITTED"
-    assert send(owner, "1.0").release_version == "1.0"
+    assert version_of(owner, "1.0") == "1.0"
 
 
-def test_what_a_submission_needs_a_named_release_needs(owner: Tenant) -> None:
-    hold = holds.pause(release(owner, "1.0"), actor=ACTOR, reason="broken", refuses_submissions=True).hold
+def test_a_named_release_needs_a_worker_and_no_pause(owner: Tenant, release: Release) -> None:
+    holds.pause(release, actor=ACTOR, reason="broken", refuses_submissions=True)
     assert refusal(owner, "1.0").code == "PIPELINE_PAUSED"
-    assert send(owner, "2.0").release_version == "2.0"
-    assert hold.release is not None
-    holds.resume(hold.release, actor=ACTOR)
-    assert send(owner, "1.0", "resumed").release_version == "1.0"
-
-
-def test_a_release_without_a_worker(owner: Tenant) -> None:
+    assert version_of(owner, "2.0") == "2.0"
+    holds.resume(release, actor=ACTOR)
+    assert version_of(owner, "1.0", "resumed") == "1.0"
     making.silence(*Worker.objects.filter(worker_id="worker-1"))
-    assert refusal(owner, "1.0").code == "WORKER_UNAVAILABLE"
-    assert send(owner, "2.0").release_version == "2.0"
+    assert refusal(owner, "1.0", key="silent").code == "WORKER_UNAVAILABLE"
+    assert version_of(owner, "2.0", "other") == "2.0"
 
 
 def test_a_key_of_an_execution_on_another_release_is_refused(owner: Tenant) -> None:
@@ -177,28 +174,12 @@ def test_a_key_of_an_execution_on_another_release_is_refused(owner: Tenant) -> N
     assert refusal(owner, None, input={"n": 2}).code == "IDEMPOTENCY_KEY_REUSED"
 
 
-def test_a_repeated_submission_gets_its_execution_after_the_grace(owner: Tenant) -> None:
-    first = send(owner, "1.0")
-    replaced(11)
-    assert send(owner, "1.0").execution_id == first.execution_id
-
-
-# --- caches and batches ---
-
-
 def test_a_named_release_is_never_the_cached_admission_of_its_pipeline(owner: Tenant) -> None:
     send(owner, "1.0", "named")
-    assert admission.cached(owner, making.PIPELINE) is None or send(owner, None, "unnamed").release_version == "2.0"
+    assert admission.cached(owner, making.PIPELINE) is None or version_of(owner, None, "unnamed") == "2.0"
     cached = admission.cached(owner, making.PIPELINE)
     assert cached is None or cached.release.release_version == "2.0"
-    assert send(owner, None, "next").release_version == "2.0"
-
-
-def test_the_next_submission_of_a_warm_process_respects_the_end_of_the_grace(owner: Tenant) -> None:
-    send(owner, "1.0", "first")
-    send(owner, None, "warm")
-    replaced(11)
-    assert refusal(owner, "1.0", key="late").code == "RELEASE_NOT_OPEN"
+    assert version_of(owner, None, "next") == "2.0"
 
 
 def test_each_item_of_a_batch_names_its_release(owner: Tenant) -> None:
@@ -208,14 +189,8 @@ def test_each_item_of_a_batch_names_its_release(owner: Tenant) -> None:
         for number, version in enumerate(wanted)
     ]
     results = submit_many(owner, requests, actor="token:test")
-    assert [each.code if isinstance(each, CoordinatorError) else each.release_version for each in results] == [
-        "1.0",
-        "2.0",
-        "2.0",
-        "RELEASE_NOT_OPEN",
-        "RELEASE_UNKNOWN",
-        "1.0",
-    ]
+    found = [each.code if isinstance(each, CoordinatorError) else each.release_version for each in results]
+    assert found == ["1.0", "2.0", "2.0", "RELEASE_NOT_OPEN", "RELEASE_UNKNOWN", "1.0"]
 
 
 # --- waiting ---
@@ -232,7 +207,7 @@ def test_a_request_waits_until_its_release_is_active(owner: Tenant) -> None:
     def pause(seconds: float) -> None:
         pauses.append(seconds)
         if len(pauses) == 3:
-            activate(release(owner, "3.0"), actor=ACTOR)
+            activate(release_of(owner, "3.0"), actor=ACTOR)
 
     assert waiting(owner, "3.0", pause).release_version == "3.0"
     assert len(pauses) == 3
@@ -241,11 +216,9 @@ def test_a_request_waits_until_its_release_is_active(owner: Tenant) -> None:
 
 def test_a_request_waits_no_longer_than_it_says(owner: Tenant) -> None:
     pauses: list[float] = []
-    verdict = waiting(owner, "3.0", pauses.append, seconds=0)
-    assert isinstance(verdict, ReleaseNotOpen)
+    assert isinstance(waiting(owner, "3.0", pauses.append, seconds=0), ReleaseNotOpen)
     assert pauses == []
-    verdict = waiting(owner, "3.0", lambda seconds: pauses.append(seconds), seconds=0.01)
-    assert isinstance(verdict, ReleaseNotOpen)
+    assert isinstance(waiting(owner, "3.0", pauses.append, seconds=0.01), ReleaseNotOpen)
     assert all(each <= 0.01 for each in pauses)
 
 
@@ -262,29 +235,26 @@ def test_only_a_release_that_was_never_active_is_waited_for(owner: Tenant) -> No
 
 def test_a_revocation_ends_the_wait(owner: Tenant) -> None:
     def pause(_: float) -> None:
-        revoke(release(owner, "3.0"), actor=ACTOR, reason="leaked")
+        revoke(release_of(owner, "3.0"), actor=ACTOR, reason="leaked")
 
     assert waiting(owner, "3.0", pause).code == "RELEASE_NOT_ADMITTED"
 
 
-# --- retirement ---
+# --- what is open ---
 
 
 def test_a_grace_blocks_a_retirement(owner: Tenant) -> None:
-    assert [each.kind for each in blockers(release(owner, "1.0"))] == [Kind.SKEW_GRACE]
-    assert [each.kind for each in blockers(release(owner, "2.0"))] == [Kind.ACTIVE]
-    assert blockers(release(owner, "3.0")) == []
+    kinds = {version: [each.kind for each in blockers(release_of(owner, version))] for version in ("1.0", "2.0", "3.0")}
+    assert kinds == {"1.0": [Kind.SKEW_GRACE], "2.0": [Kind.ACTIVE], "3.0": []}
     with pytest.raises(RetirementBlocked, match="SKEW_GRACE 1"):
-        retire(release(owner, "1.0"), actor=ACTOR, reason="replaced")
+        retire(release_of(owner, "1.0"), actor=ACTOR, reason="replaced")
     replaced(11)
-    assert blockers(release(owner, "1.0")) == []
-    retire(release(owner, "1.0"), actor=ACTOR, reason="replaced")
+    assert blockers(release_of(owner, "1.0")) == []
+    retire(release_of(owner, "1.0"), actor=ACTOR, reason="replaced")
 
 
 def test_what_is_open(owner: Tenant) -> None:
-    assert skew.opening(release(owner, "2.0")) == skew.Opening(is_open=True, grace_ends=None)
-    assert skew.opening(release(owner, "3.0")) == skew.Opening(is_open=False, grace_ends=None)
-    newest = Activation.objects.latest("sequence")
-    ends = newest.activated_at + timedelta(minutes=10)
-    assert skew.opening(release(owner, "1.0")) == skew.Opening(is_open=True, grace_ends=ends)
+    ends = Activation.objects.latest("sequence").activated_at + timedelta(minutes=10)
+    expected = {"1.0": skew.Opening(True, ends), "2.0": skew.Opening(True, None), "3.0": skew.Opening(False, None)}
+    assert {version: skew.opening(release_of(owner, version)) for version in expected} == expected
     assert Pipeline.objects.get(tenant=owner).skew_grace_minutes == 10

@@ -12,119 +12,103 @@ from redis import Redis
 
 from executions import tasks
 from executions.models import Worker
-from executions.workers import instructions
+from executions.workers import instructions, refusals
 from releases.models import Release
 from tests import making
 from tests.broker import owner_url, taken
+from tests.cases import cases
 from wire.broker import client as broker
 from wire.messages.celery_messages import Heartbeat, Instruction
 from wire.messages.limits import MOST_LEASES, TOLERANCE
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
-from wire.messages.sealing import check_fresh, decode, seal, verify
+from wire.messages.sealing import ProtocolError, check_fresh, decode, seal, verify
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def release() -> Release:
-    return making.active(making.tenant())
+def queue(release: Release) -> str:
+    """The queue of the worker w, which is empty."""
+    name = instruction_queue_of(release.identity, "w")
+    taken(name)
+    return name
 
 
-def queue(worker: Worker, release: Release) -> str:
-    return instruction_queue_of(release.identity, worker.worker_id)
-
-
-@pytest.mark.parametrize("drained", [False, True])
-def test_an_instruction_follows_the_row_of_the_worker(release: Release, drained: bool) -> None:
-    worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
-    tasks.tell_worker(worker.pk)
-    [(task, [message])] = taken(queue(worker, release))
+def only(queue: str, release: Release) -> Instruction:
+    """Take the only instruction in the queue."""
+    [(task, [message])] = taken(queue)
     assert task == INSTRUCTION_TASK
     envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
     assert envelope.identity == release.identity
     check_fresh(envelope, now=timezone.now())
-    assert decode(envelope, Instruction) == Instruction(worker_id="w", drain=drained)
+    return decode(envelope, Instruction)
 
 
-def test_an_instruction_names_the_lost_leases(release: Release) -> None:
-    worker, token = making.worker(release, "w"), uuid.uuid4()
-    tasks.tell_worker(worker.pk, [str(token)])
-    [(_, [message])] = taken(queue(worker, release))
-    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
-    assert decode(envelope, Instruction) == Instruction(worker_id="w", drain=False, lost_leases=[token])
-
-
-def test_the_number_of_lost_leases_in_an_instruction_is_limited(release: Release) -> None:
-    """The next heartbeat causes an instruction with the others."""
-    worker, tokens = making.worker(release, "w"), [uuid.uuid4() for _ in range(MOST_LEASES + 1)]
+@cases("lost", [0, 1, MOST_LEASES + 1])
+@cases("drained", [False, True])
+def test_an_instruction_follows_the_row_of_the_worker_and_names_lost_leases(
+    release: Release, queue: str, drained: bool, lost: int
+) -> None:
+    """The next heartbeat causes an instruction with the leases above the limit."""
+    worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
+    tokens = [uuid.uuid4() for _ in range(lost)]
     tasks.tell_worker(worker.pk, [str(token) for token in tokens])
-    [(_, [message])] = taken(queue(worker, release))
-    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
-    assert decode(envelope, Instruction).lost_leases == tokens[:MOST_LEASES]
-
-
-def test_an_instruction_is_sent_only_to_the_queue_of_its_worker(release: Release) -> None:
-    worker, other = making.worker(release, "w"), making.worker(release, "v")
-    assert instructions.send(worker.pk)
-    assert taken(queue(other, release)) == []
+    expected = Instruction(worker_id="w", drain=drained, lost_leases=tokens[:MOST_LEASES])
+    assert only(queue, release) == expected
     assert taken(queue_of(release.identity)) == []
-    assert len(taken(queue(worker, release))) == 1
+    assert taken(instruction_queue_of(release.identity, "worker-1")) == []
 
 
-@pytest.mark.parametrize("changes", [{"stopped_at": timezone.now()}, {"draining_since": timezone.now()}])
-def test_a_leaving_worker_gets_no_instruction(release: Release, changes: dict[str, Any]) -> None:
-    worker = making.worker(release, "w", **changes)
-    assert not instructions.send(worker.pk)
-    assert taken(queue(worker, release)) == []
-
-
-def test_an_unknown_worker_gets_no_instruction() -> None:
+def test_a_worker_that_is_unknown_or_leaves_gets_no_instruction(release: Release, queue: str) -> None:
     assert not instructions.send(0)
+    for column in ("stopped_at", "draining_since"):
+        leaving: dict[str, Any] = {column: timezone.now()}
+        worker = making.worker(release, column, **leaving)
+        assert not instructions.send(worker.pk)
+        assert taken(instruction_queue_of(release.identity, column)) == []
 
 
-def test_at_most_one_instruction_waits_and_it_expires_with_its_timestamp(release: Release) -> None:
+def test_at_most_one_instruction_waits_and_it_expires_with_its_timestamp(release: Release, queue: str) -> None:
     """The coordinator sends an instruction again with each heartbeat of a worker that does not read them."""
-    worker = making.worker(release, "dead")
-    message = Heartbeat(worker_id="dead", state="HEALTHY", capacity=1, taking=False)
-    key = worker_key(settings.WORKER_SECRET, release.pipeline.tenant.slug)
+    worker = making.worker(release, "w")
+    message = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, taking=False)
+    key = worker_key(settings.WORKER_SECRET, release.identity.tenant_id)
     with Redis.from_url(owner_url()) as client:
         for _ in range(3):
             tasks.heartbeat(seal(release.identity, message, key))
             tasks.tell_worker(worker.pk)
-            assert client.llen(queue(worker, release)) == 1
-        assert 0 < client.pttl(queue(worker, release)) <= TOLERANCE.total_seconds() * 1000
+            assert client.llen(queue) == 1
+        assert TOLERANCE.total_seconds() / 2 * 1000 < client.pttl(queue) <= TOLERANCE.total_seconds() * 1000
         # The broker keeps nothing else of the queue.
-        assert client.keys(f"*{queue(worker, release)}*") == [queue(worker, release).encode()]
-    taken(queue(worker, release))
-
-
-def test_the_waiting_instruction_is_the_newest(release: Release) -> None:
-    worker = making.worker(release, "w")
-    instructions.send(worker.pk)
+        assert client.keys(f"*{queue}*") == [queue.encode()]
     Worker.objects.filter(pk=worker.pk).update(drained_by_operator_at=timezone.now())
     instructions.send(worker.pk)
-    [(_, [message])] = taken(queue(worker, release))
-    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
-    assert decode(envelope, Instruction).drain
+    assert only(queue, release).drain, "the waiting instruction is the newest"
 
 
-def test_two_concurrent_senders_leave_one_instruction(release: Release) -> None:
-    worker = making.worker(release, "w")
-    name = queue(worker, release)
+def test_a_notice_expires_like_an_instruction(release: Release, queue: str) -> None:
+    heartbeat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
+    message = seal(release.identity, heartbeat, worker_key(settings.WORKER_SECRET, release.identity.tenant_id))
+    refusals.refuse_heartbeat(message, ProtocolError("TIMESTAMP_REFUSED", "late"))
+    with Redis.from_url(owner_url()) as client:
+        assert TOLERANCE.total_seconds() / 2 * 1000 < client.pttl(queue) <= TOLERANCE.total_seconds() * 1000
+
+
+def test_two_concurrent_senders_leave_one_instruction(queue: str) -> None:
     barrier = Barrier(4)
 
     def send() -> None:
         for number in range(25):
             barrier.wait(10)
-            broker.send_latest(INSTRUCTION_TASK, {"number": number}, queue=name, seconds=60)
+            broker.send_latest(INSTRUCTION_TASK, {"number": number}, queue=queue, seconds=60)
 
     senders = [Thread(target=send) for _ in range(4)]
     for sender in senders:
         sender.start()
     for sender in senders:
         sender.join()
-    [(_, [message])] = taken(name)
+    [(_, [message])] = taken(queue)
     assert message == {"number": 24}
 
 

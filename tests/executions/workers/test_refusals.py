@@ -8,17 +8,20 @@ from django.conf import settings
 from django.utils import timezone
 
 from executions import tasks
+from executions.state_machine.moves import Claim
 from executions.workers import refusals
 from foundation.wakeups.broker_gate import gate
+from releases.models import Release
 from tests import making
 from tests.broker import taken, using_broker
+from tests.cases import cases
 from wire.broker import client
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup
 from wire.messages.limits import TOLERANCE
 from wire.messages.notices import LONGEST_BODY, refusal_of
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of
-from wire.messages.sealing import MOST_BODY_VALUES, seal
+from wire.messages.sealing import MOST_BODY_VALUES, ProtocolError, seal
 from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
@@ -29,40 +32,42 @@ def identity() -> ReleaseIdentity:
     return ReleaseIdentity(making.tenant().slug, "p", "c", "r")
 
 
-def heartbeat(identity: ReleaseIdentity, key: WorkerKey = making.WRONG_KEY, name: str = "w") -> dict[str, Any]:
-    return seal(identity, Heartbeat(worker_id=name, state="HEALTHY", capacity=1), key)
+def heartbeat(identity: ReleaseIdentity, key: WorkerKey = making.WRONG_KEY) -> dict[str, Any]:
+    return seal(identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), key)
 
 
 def right_key(identity: ReleaseIdentity) -> WorkerKey:
     return worker_key(settings.WORKER_SECRET, identity.tenant_id)
 
 
-def notices(identity: ReleaseIdentity, name: str = "w") -> list[tuple[str, list[Any]]]:
-    return taken(instruction_queue_of(identity, name))
+def notices(identity: ReleaseIdentity) -> list[tuple[str, list[Any]]]:
+    return taken(instruction_queue_of(identity, "w"))
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [entry.getMessage() for entry in caplog.records if entry.name == "executions.workers.refusals"]
 
 
-def test_the_log_names_the_worker_with_the_wrong_key(
+def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(
     identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
 ) -> None:
+    message = heartbeat(identity)
+    tasks.heartbeat(message)
     tasks.heartbeat(heartbeat(identity))
-    [line] = logged(caplog)
-    assert line == (
-        f"Refused a heartbeat: KEY_NOT_ACTIVE: An envelope for {identity} is sealed with {making.WRONG_KEY.key_id}, "
-        "which is no active key of the tenant. "
-        f"It names worker w of {identity}."
-    )
+    first, _ = logged(caplog)
+    assert first.startswith(f"Refused a heartbeat: KEY_NOT_ACTIVE: An envelope for {identity}")
+    assert making.WRONG_KEY.key_id in first
+    assert first.endswith(f"It names worker w of {identity}.")
+    [(task, [notice])] = notices(identity)
+    refusal = refusal_of(notice)
+    assert refusal is not None
+    assert (task, refusal.nonce, refusal.code) == (INSTRUCTION_TASK, message["nonce"], "KEY_NOT_ACTIVE")
 
 
 def test_the_log_names_the_sender_of_refused_outcomes(
-    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+    release: Release, claim: Claim, caplog: pytest.LogCaptureFixture
 ) -> None:
-    owner, release = making.ready()
-    making.execution(owner)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(making.claimed(owner)[0])])
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     tasks.record(seal(release.identity, group, making.WRONG_KEY))
     [line] = logged(caplog)
     assert line.startswith("Refused an outcome message: KEY_NOT_ACTIVE")
@@ -82,43 +87,26 @@ def test_text_from_an_unknown_sender_is_cleaned_and_truncated(
     assert len(line) < 1000
 
 
-@pytest.mark.parametrize(
+@cases(
     "broken",
     [
-        {"body": "no json"},
-        {"body": "[" * 100_000},
-        {"body": "[]"},
-        {"body": "{}"},
-        {"body": 1},
-        {"body": '{"workerId": 1}'},
+        *({"body": body} for body in ("no json", "[" * 100_000, "[]", "{}", 1, '{"workerId": 1}')),
         {"body": json.dumps({"workerId": "x" * 191})},
         {"body": json.dumps({"workerId": "w\n2026-01-01 CRITICAL all is lost"})},
         {"body": json.dumps({"workerId": "w", "more": "x" * LONGEST_BODY})},
         {"body": json.dumps({"workerId": "w", "more": [0] * MOST_BODY_VALUES["heartbeat"]})},
-        {"nonce": ""},
-        {"nonce": "x" * 101},
-        {"tenantId": None},
+        *({"nonce": ""}, {"nonce": "x" * 101}, {"tenantId": None}),
     ],
 )
 def test_the_refusal_of_a_message_without_a_sender_names_none(
     identity: ReleaseIdentity, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.clear()
     tasks.heartbeat(making.changed(heartbeat(identity), broken))
     [line] = logged(caplog)
     assert line.startswith("Refused a heartbeat: ")
     assert "It names" not in line
     assert notices(identity) == []
-
-
-def test_the_notice_names_the_refused_heartbeat_and_the_reason(identity: ReleaseIdentity) -> None:
-    message = heartbeat(identity)
-    tasks.heartbeat(message)
-    tasks.heartbeat(heartbeat(identity))
-    [(task, [notice])] = notices(identity)
-    assert task == INSTRUCTION_TASK
-    refusal = refusal_of(notice)
-    assert refusal is not None
-    assert (refusal.nonce, refusal.code) == (message["nonce"], "KEY_NOT_ACTIVE")
 
 
 def test_the_notice_has_the_code_of_every_reason(identity: ReleaseIdentity) -> None:
@@ -142,17 +130,7 @@ def test_a_heartbeat_that_is_accepted_is_no_refusal(
     identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
 ) -> None:
     tasks.heartbeat(heartbeat(identity, right_key(identity)))
-    assert logged(caplog) == []
-    assert notices(identity) == []
-
-
-def test_many_refusals_cause_few_log_lines(identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture) -> None:
-    for number in range(refusals.MOST_LINES + 10):
-        tasks.heartbeat({**heartbeat(identity), "nonce": f"n{number}"})
-    assert len(logged(caplog)) == refusals.MOST_LINES
-    # The worker still gets a notice.
-    [(_, [notice])] = notices(identity)
-    assert notice["nonce"] == "n0"
+    assert (logged(caplog), notices(identity)) == ([], [])
 
 
 def test_many_refusals_cause_few_notices(identity: ReleaseIdentity) -> None:
@@ -173,11 +151,26 @@ def test_many_refusals_of_one_tenant_or_none_hide_no_refusal_of_another(
 ) -> None:
     bad = ReleaseIdentity(making.tenant("bad").slug, "p", "c", "r")
     for number in range(refusals.MOST_LINES + 10):
-        tasks.heartbeat(heartbeat(bad))
+        tasks.heartbeat({**heartbeat(bad), "nonce": f"n{number}"})
         tasks.heartbeat(heartbeat(ReleaseIdentity(f"unknown-{number}", "p", "c", "r")))
     assert len(logged(caplog)) == 2 * refusals.MOST_LINES
+    [(_, [notice])] = notices(bad)
+    assert notice["nonce"] == "n0", "the worker still gets a notice"
     tasks.heartbeat(heartbeat(identity))
     assert logged(caplog)[-1].endswith(f"It names worker w of {identity}.")
+
+
+def test_refusals_are_logged_again_in_the_next_window(
+    identity: ReleaseIdentity, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    error, message = ProtocolError("KEY_NOT_ACTIVE", "no key"), {"tenantId": identity.tenant_id}
+    for _ in range(refusals.MOST_LINES + 5):
+        refusals.refuse_outcomes(message, error)
+    assert len(caplog.records) == refusals.MOST_LINES
+    monkeypatch.setattr(refusals, "WINDOW_SECONDS", 0.0)
+    refusals.refuse_outcomes(message, error)
+    assert len(caplog.records) == refusals.MOST_LINES + 1
+    assert "5 refusals before it were not logged" in caplog.records[-1].getMessage()
 
 
 def test_a_notice_replaces_no_instruction(identity: ReleaseIdentity) -> None:
@@ -189,3 +182,4 @@ def test_a_notice_replaces_no_instruction(identity: ReleaseIdentity) -> None:
 @pytest.mark.usefixtures("broken_broker")
 def test_a_notice_that_the_broker_rejects_raises_no_error(identity: ReleaseIdentity) -> None:
     tasks.heartbeat(heartbeat(identity))
+    assert gate.refused

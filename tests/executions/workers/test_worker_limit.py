@@ -35,9 +35,11 @@ def identity(owner: Tenant) -> ReleaseIdentity:
     return ReleaseIdentity(owner.slug, "p", "c", "r")
 
 
-def send_heartbeat(owner: Tenant, name: str, state: WorkerState = "HEALTHY") -> dict[str, Any]:
-    message = seal(identity(owner), Heartbeat(worker_id=name, state=state, capacity=1), current_key(owner.slug))
-    tasks.heartbeat(message)
+def send(owner: Tenant, *names: str, state: WorkerState = "HEALTHY") -> dict[str, Any]:
+    """Deliver a heartbeat of each worker. Return the last one."""
+    for name in names:
+        message = seal(identity(owner), Heartbeat(worker_id=name, state=state, capacity=1), current_key(owner.slug))
+        tasks.heartbeat(message)
     return message
 
 
@@ -49,31 +51,35 @@ def names() -> set[str]:
     return set(Worker.objects.values_list("worker_id", flat=True))
 
 
+def state(name: str) -> str:
+    return Worker.objects.get(worker_id=name).eligibility.state
+
+
 def test_a_heartbeat_beyond_the_limit_registers_no_worker_and_is_refused(owner: Tenant) -> None:
-    for name in ("a", "b"):
-        send_heartbeat(owner, name)
-    message = send_heartbeat(owner, "c")
+    message = send(owner, "a", "b", "c")
     assert names() == {"a", "b"}
     [(_, [notice])] = taken(instruction_queue_of(identity(owner), "c"))
     refusal = refusal_of(notice)
     assert refusal is not None
     assert (refusal.nonce, refusal.code) == (message["nonce"], "WORKER_LIMIT_REACHED")
+    other = making.tenant()
+    send(other, "of-another-tenant")
+    assert Worker.objects.filter(tenant=other).count() == 1
 
 
 def test_workers_of_both_protocols_count_together(owner: Tenant) -> None:
-    send_heartbeat(owner, "a")
+    send(owner, "a")
     register(owner, "b")
     with pytest.raises(WorkerLimitReached):
         register(owner, "c")
-    send_heartbeat(owner, "d")
+    send(owner, "d")
     assert names() == {"a", "b"}
 
 
 def test_heartbeats_of_known_workers_are_accepted_at_the_limit(owner: Tenant) -> None:
-    for name in ("a", "b"):
-        send_heartbeat(owner, name)
+    send(owner, "a", "b")
     Worker.objects.update(last_heartbeat_at=timezone.now() - timedelta(hours=23))
-    send_heartbeat(owner, "a")
+    send(owner, "a")
     register(owner, "b")
     heard = Worker.objects.filter(last_heartbeat_at__gt=timezone.now() - timedelta(minutes=1))
     assert heard.count() == 2
@@ -82,52 +88,40 @@ def test_heartbeats_of_known_workers_are_accepted_at_the_limit(owner: Tenant) ->
 def test_workers_that_stopped_or_fell_silent_make_room_for_others(owner: Tenant) -> None:
     """A worker that restarts often, with another id each time, does not lock its tenant out."""
     for number in range(4):
-        send_heartbeat(owner, f"stopped-{number}")
-        send_heartbeat(owner, f"stopped-{number}", "UNAVAILABLE")
+        send(owner, f"stopped-{number}")
+        send(owner, f"stopped-{number}", state="UNAVAILABLE")
     for number in range(4):
-        send_heartbeat(owner, f"silent-{number}")
+        send(owner, f"silent-{number}")
         making.silence(Worker.objects.get(worker_id=f"silent-{number}"))
     assert len(names()) == 8
 
 
 def test_a_silent_worker_returns_only_below_the_limit(owner: Tenant) -> None:
-    send_heartbeat(owner, "a")
+    send(owner, "a")
     making.silence(Worker.objects.get(worker_id="a"))
-    for name in ("b", "c"):
-        send_heartbeat(owner, name)
-    send_heartbeat(owner, "a")
-    assert Worker.objects.get(worker_id="a").eligibility.state == "STALE"
-    send_heartbeat(owner, "b", "UNAVAILABLE")
-    send_heartbeat(owner, "a")
-    assert Worker.objects.get(worker_id="a").eligibility.state == "HEALTHY"
+    send(owner, "b", "c", "a")
+    assert state("a") == "STALE"
+    send(owner, "b", state="UNAVAILABLE")
+    send(owner, "a")
+    assert state("a") == "HEALTHY"
 
 
 def test_the_number_of_ids_within_a_day_is_limited_too(owner: Tenant) -> None:
     """Otherwise a key could register any number of workers, one after the other."""
     for number in range(MOST_IDS + 1):
-        send_heartbeat(owner, f"w-{number}")
-        send_heartbeat(owner, f"w-{number}", "UNAVAILABLE")
+        send(owner, f"w-{number}")
+        send(owner, f"w-{number}", state="UNAVAILABLE")
     assert names() == {f"w-{number}" for number in range(MOST_IDS)}
-    send_heartbeat(owner, "w-0")
-    assert Worker.objects.get(worker_id="w-0").eligibility.state == "HEALTHY"
+    send(owner, "w-0")
+    assert state("w-0") == "HEALTHY"
 
 
 def test_a_worker_that_was_silent_for_a_day_no_longer_counts_and_returns_only_below_the_limit(owner: Tenant) -> None:
-    for name in ("a", "b"):
-        send_heartbeat(owner, name)
+    send(owner, "a", "b")
     Worker.objects.filter(worker_id="a").update(last_heartbeat_at=LONG_AGO)
-    send_heartbeat(owner, "c")
+    send(owner, "c", "a")
     assert names() == {"a", "b", "c"}
-    send_heartbeat(owner, "a")
     assert Worker.objects.get(worker_id="a").last_heartbeat_at == LONG_AGO
     Worker.objects.filter(worker_id="b").update(last_heartbeat_at=LONG_AGO)
-    send_heartbeat(owner, "a")
+    send(owner, "a")
     assert Worker.objects.get(worker_id="a").last_heartbeat_at > LONG_AGO
-
-
-def test_other_tenants_are_not_counted(owner: Tenant) -> None:
-    for name in ("a", "b"):
-        send_heartbeat(owner, name)
-    other = making.tenant()
-    send_heartbeat(other, "c")
-    assert Worker.objects.filter(tenant=other).count() == 1

@@ -1,14 +1,13 @@
-"""The history of a worker: its reports, operators' requests, and when it becomes silent."""
+"""Heartbeats and requests of operators: registration, leases, instructions, and the history of a worker."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
-from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from executions.errors import WorkerUnavailable, WorkerUnknown
-from executions.lifecycle import outcome, sweep
+from executions.lifecycle import sweep
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.state_machine.moves import Claim
@@ -18,36 +17,50 @@ from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, drain, tak
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.raw_sql import refused, rows
-from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
+from tests.cases import cases
+from tests.making import PIPELINE
+from tests.raw_sql import unchanged
+from tests.wakeups import announced
+from wire.messages.celery_messages import Heartbeat, HeldLease
+from wire.messages.limits import LONGEST_WORKER_ID
 
 pytestmark = pytest.mark.django_db
-SENT = datetime(2026, 1, 1, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
+SENT = making.LONG_AGO
 LONG_AGO = timezone.now() - timedelta(hours=1)
 OPERATOR = "user:olga"
 
 
-@pytest.fixture
-def release() -> Release:
-    return making.active(making.tenant())
+@pytest.fixture(scope="module")
+def world(module_world: None) -> tuple[Tenant, Release]:
+    """An active release. One healthy worker of it, which sends no heartbeats here, admits submissions."""
+    owner = making.tenant()
+    release = making.active(owner)
+    making.worker(release, "other")
+    return owner, release
 
 
-@pytest.fixture
-def owner(release: Release) -> Tenant:
-    return release.pipeline.tenant
-
-
-def heartbeat(release: Release, second: int = 0, state: str = "HEALTHY", **members: Any) -> Worker:
+def heartbeat(release: Release, second: float = 0, state: str = "HEALTHY", **members: Any) -> Worker:
     """Record a heartbeat of the worker w, sent at `second`."""
     body: dict[str, Any] = {"worker_id": "w", "state": state, "capacity": 2, **members}
-    take_heartbeat(release.pipeline.tenant, release.identity, Heartbeat(**body), SENT + second * SECOND)
-    return Worker.objects.get(tenant=release.pipeline.tenant, worker_id="w")
+    sent_at = SENT + timedelta(seconds=second)
+    take_heartbeat(release.pipeline.tenant, release.identity, Heartbeat(**body), sent_at)
+    return Worker.objects.get(tenant=release.pipeline.tenant, worker_id=body["worker_id"])
 
 
-def tasks_of(callbacks: list[Any]) -> list[str]:
-    """Return the tasks of the wake-ups, in order."""
-    return [callback.args[0] for callback in callbacks]
+def causes(release: Release, second: float, state: str = "HEALTHY", **members: Any) -> list[str]:
+    """Record a heartbeat. Return the tasks of the wake-ups that it causes, in order."""
+    with announced() as wakeups:
+        heartbeat(release, second, state, **members)
+    return [each[0] for each in wakeups]
+
+
+def held(claim: Claim, seconds: float = 2) -> HeldLease:
+    return HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=seconds)
+
+
+def since(*columns: str) -> dict[str, Any]:
+    """Return members of a worker that has been so for an hour."""
+    return dict.fromkeys(columns, LONG_AGO)
 
 
 def state(worker: Worker) -> str:
@@ -62,12 +75,31 @@ def events(worker: Worker) -> list[tuple[str, str, str]]:
     return [(event.state, event.data["cause"], event.actor) for event in found]
 
 
+# --- registration and states ---
+
+
+def test_the_first_heartbeat_registers_the_worker(release: Release) -> None:
+    worker = heartbeat(release, artifact_id="app", artifact_digest="sha256:1", capacity=7)
+    assert (worker.pipeline_id, worker.contract_version) == (PIPELINE, release.contract_version)
+    assert (worker.release_version, worker.protocol, worker.capacity) == ("1.0", "celery", 7)
+    assert (worker.artifact_id, worker.artifact_digest, worker.last_sent_at) == ("app", "sha256:1", SENT)
+    # The coordinator's clock decides whether the worker is alive, not the worker's.
+    assert abs(timezone.now() - worker.last_heartbeat_at) < timedelta(minutes=1)
+    assert (worker.registered_at, state(worker)) == (worker.last_heartbeat_at, "HEALTHY")
+    pin = {"contractVersion": release.contract_version, "releaseVersion": "1.0"}
+    assert worker.events.get().data == {"cause": "REGISTERED", **pin}
+    longest = "w" * LONGEST_WORKER_ID
+    assert heartbeat(release, worker_id=longest).events.get().actor == f"worker:{longest}"
+
+
 def test_only_a_change_of_state_leaves_an_event(release: Release) -> None:
+    states = []
     for second, reported in enumerate(["HEALTHY", "HEALTHY", "DRAINING", "DRAINING", "UNAVAILABLE", "UNAVAILABLE"]):
         worker = heartbeat(release, second, reported)
+        states.append(state(worker) == reported)
+    assert all(states)
     making.silence(worker, since=LONG_AGO)
-    worker = heartbeat(release, 10)
-    making.silence(worker, since=LONG_AGO)
+    making.silence(heartbeat(release, 10), since=LONG_AGO)
     assert sweep.silent_workers() == 1
     worker = heartbeat(release, 20)
     assert events(worker) == [
@@ -82,72 +114,102 @@ def test_only_a_change_of_state_leaves_an_event(release: Release) -> None:
     assert datetime.fromisoformat(silent.data["lastHeartbeatAt"]) == LONG_AGO
 
 
-def test_the_first_event_names_the_release(release: Release) -> None:
-    [event] = heartbeat(release).events.all()
-    pin = {"contractVersion": release.contract_version, "releaseVersion": "1.0"}
-    assert event.data == {"cause": "REGISTERED", **pin}
-
-
 def test_a_worker_may_host_another_release_under_the_same_name(release: Release, owner: Tenant) -> None:
     heartbeat(release)
     worker = heartbeat(making.active(owner, "2.0"), 1)
     assert worker.release_version == "2.0"
-    assert [(cause, state) for state, cause, _ in events(worker)] == [
-        ("REGISTERED", "HEALTHY"),
-        ("RELEASE_CHANGED", "HEALTHY"),
-    ]
+    assert [cause for _, cause, _ in events(worker)] == ["REGISTERED", "RELEASE_CHANGED"]
     assert worker.events.get(data__cause="RELEASE_CHANGED").data["releaseVersion"] == "2.0"
 
 
-def test_a_worker_that_drains_and_leaves_is_gone_since_its_first_report(release: Release) -> None:
-    first = heartbeat(release, 0, "DRAINING").draining_since
-    assert heartbeat(release, 1, "DRAINING").draining_since == first
-    stopped = heartbeat(release, 2, "UNAVAILABLE").stopped_at
-    assert heartbeat(release, 3, "UNAVAILABLE").stopped_at == stopped
-    assert heartbeat(release, 4, "DRAINING").draining_since != first
+def test_workers_of_one_name_are_distinguished_by_tenant_and_pipeline(release: Release, owner: Tenant) -> None:
+    releases = [release, making.active(owner, pipeline_id="org.example.other"), making.active(making.tenant())]
+    for each in releases:
+        take_heartbeat(each.pipeline.tenant, each.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), SENT)
+    found = Worker.objects.filter(worker_id="w").values_list("tenant", "pipeline_id")
+    assert set(found) == {(each.pipeline.tenant_id, each.pipeline.pipeline_id) for each in releases}
+    assert len(found) == 3
 
 
-def test_a_new_registration_ends_a_drain_that_the_worker_started(release: Release) -> None:
-    first = heartbeat(release)
-    heartbeat(release, 1, "DRAINING")
-    heartbeat(release, 2, "UNAVAILABLE")
-    again = heartbeat(release, 3)
+def test_a_worker_drains_and_leaves_since_its_first_report_and_may_return(release: Release) -> None:
+    registered = heartbeat(release)
+    first = heartbeat(release, 1, "DRAINING").draining_since
+    assert heartbeat(release, 2, "DRAINING").draining_since == first
+    stopped = heartbeat(release, 3, "UNAVAILABLE").stopped_at
+    assert heartbeat(release, 4, "UNAVAILABLE").stopped_at == stopped
+    again = heartbeat(release, 5)
     assert (state(again), again.draining_since, again.stopped_at) == ("HEALTHY", None, None)
-    assert again.registered_at > first.registered_at
+    assert again.registered_at > registered.registered_at
+    assert heartbeat(release, 6, "DRAINING").draining_since != first
 
 
-@pytest.mark.parametrize("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"], ["UNAVAILABLE", "HEALTHY"]])
+@cases("age", [0, 1])
+def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
+    release: Release, claim: Claim, age: int
+) -> None:
+    """Messages may overtake each other, and a client of the broker can replay one. It renews no leases either."""
+    heartbeat(release, state="DRAINING")
+    with unchanged():
+        assert causes(release, -age, capacity=9, running=[held(claim)]) == []
+
+
+def test_the_report_of_a_worker_is_stored(release: Release, claim: Claim) -> None:
+    reports: list[tuple[dict[str, Any], tuple[bool, int, int, int]]] = [
+        ({"running": [held(claim)]}, (True, 1, 1, 0)),
+        ({"waiting": [held(claim)], "abandoned": 2}, (True, 3, 0, 2)),
+        ({"taking": False}, (False, 0, 0, 0)),
+    ]
+    for second, (members, stored) in enumerate(reports):
+        worker = heartbeat(release, second, **members)
+        assert (worker.taking, worker.holding, worker.running, worker.abandoned) == stored
+    assert Execution.objects.get().lease_owner == "worker:w"
+
+
+def test_silence_is_recorded_once_and_only_for_workers_that_should_report(release: Release) -> None:
+    silent = [making.worker(release, f"silent-{n}", last_heartbeat_at=LONG_AGO) for n in range(3)]
+    others = [making.worker(release, "healthy")] + [
+        making.worker(release, column, **since(column, "last_heartbeat_at"))
+        for column in ("stopped_at", "draining_since", "drained_by_operator_at")
+    ]
+    assert [registry.note_silent(actor="clock", limit=2) for _ in range(3)] == [2, 1, 0]
+    assert [events(worker) for worker in silent] == [[("STALE", "SILENT", "clock")]] * 3
+    assert [events(worker) for worker in others] == [[]] * 4
+
+
+# --- requests of operators ---
+
+
+@cases("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"], ["UNAVAILABLE", "HEALTHY"]])
 def test_no_heartbeat_ends_a_drain_that_an_operator_requested(
-    release: Release,
-    owner: Tenant,
-    life: list[str],
-    settings: Any,
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    release: Release, owner: Tenant, life: list[str], settings: Any
 ) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 0
-    heartbeat(release)
     making.execution(owner)
-    drained_at = drain(owner, making.PIPELINE, "w", actor=OPERATOR).drained_by_operator_at
-    with django_capture_on_commit_callbacks() as callbacks:
-        for second, reported in enumerate(life, 1):
-            worker = heartbeat(release, second, reported, taking=False)
+    heartbeat(release)
+    Worker.objects.filter(worker_id="other").update(stopped_at=LONG_AGO)
+    drained_at = drain(owner, PIPELINE, "w", actor=OPERATOR).drained_by_operator_at
+    for second, reported in enumerate(life, 1):
+        assert causes(release, second, reported, taking=False) == []
+    worker = Worker.objects.get(worker_id="w")
     assert (state(worker), worker.drained_by_operator_at) == ("DRAINING", drained_at)
-    assert callbacks == []
     assert making.claimed(owner) == []
-    with pytest.raises(WorkerUnavailable, match="current states: w=DRAINING"):
+    with pytest.raises(WorkerUnavailable, match=r"current states: .*w=DRAINING"):
         making.execution(owner, "another")
 
 
-def test_an_operator_cancels_a_drain_and_work_resumes(
-    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
+def test_an_operator_cancels_a_drain_and_work_resumes(release: Release, owner: Tenant, execution: Execution) -> None:
     heartbeat(release)
-    execution = making.execution(owner)
-    drain(owner, making.PIPELINE, "w", actor=OPERATOR, reason="new disk")
-    with django_capture_on_commit_callbacks() as callbacks:
-        worker = undrain(owner, making.PIPELINE, "w", actor="user:otto")
+    Worker.objects.filter(worker_id="other").update(stopped_at=LONG_AGO)
+    with announced() as wakeups:
+        undrain(owner, PIPELINE, "w", actor=OPERATOR)
+        first = drain(owner, PIPELINE, "w", actor=OPERATOR, reason="new disk")
+        with unchanged(Worker, WorkerEvent):
+            assert drain(owner, PIPELINE, "w", actor="user:otto") == first
+    assert [each[0] for each in wakeups] == [INSTRUCT_TASK], "repeating a request changes nothing"
+    with announced() as wakeups:
+        worker = undrain(owner, PIPELINE, "w", actor="user:otto")
+    assert [each[0] for each in wakeups] == [INSTRUCT_TASK, DISPATCH_TASK]
     assert state(worker) == "HEALTHY"
-    assert tasks_of(callbacks) == [INSTRUCT_TASK, DISPATCH_TASK]
     assert [claim.execution_id for claim in making.claimed(owner)] == [execution.pk]
     assert events(worker)[1:] == [
         ("DRAINING", "OPERATOR_DRAINED", OPERATOR),
@@ -156,20 +218,36 @@ def test_an_operator_cancels_a_drain_and_work_resumes(
     assert worker.events.get(data__cause="OPERATOR_DRAINED").data["reason"] == "new disk"
 
 
-def test_repeating_a_request_changes_nothing(
-    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+@cases(
+    ("column", "then"),
+    [("last_heartbeat_at", "STALE"), ("stopped_at", "UNAVAILABLE"), ("draining_since", "DRAINING")],
+)
+def test_a_request_is_recorded_in_the_history_for_every_state_of_the_worker(
+    release: Release, owner: Tenant, column: str, then: str
 ) -> None:
+    worker = making.worker(release, "w", **since(column))
+    drain(owner, PIPELINE, "w", actor=OPERATOR)
+    undrain(owner, PIPELINE, "w", actor=OPERATOR)
+    assert [cause for _, cause, _ in events(worker)] == ["OPERATOR_DRAINED", "OPERATOR_UNDRAINED"]
+    assert worker.noted_state == then
+
+
+def test_only_a_tenants_own_workers_can_be_drained(release: Release, owner: Tenant) -> None:
     heartbeat(release)
-    with django_capture_on_commit_callbacks() as callbacks:
-        undrain(owner, making.PIPELINE, "w", actor=OPERATOR)
-        first = drain(owner, making.PIPELINE, "w", actor=OPERATOR)
-        before = rows(Worker), rows(WorkerEvent)
-        assert drain(owner, making.PIPELINE, "w", actor="user:otto") == first
-    assert (rows(Worker), rows(WorkerEvent)) == before
-    assert tasks_of(callbacks) == [INSTRUCT_TASK]
+    for operation in (drain, undrain):
+        for tenant, pipeline, name in (
+            (owner, PIPELINE, "x"),
+            (owner, "org.example.other", "w"),
+            (making.tenant(), PIPELINE, "w"),
+        ):
+            with unchanged(), pytest.raises(WorkerUnknown):
+                operation(tenant, pipeline, name, actor=OPERATOR)
 
 
-@pytest.mark.parametrize(
+# --- instructions and leases ---
+
+
+@cases(
     ("reported", "taking", "drained", "expected"),
     [
         ("HEALTHY", True, False, [DISPATCH_TASK]),
@@ -182,55 +260,46 @@ def test_repeating_a_request_changes_nothing(
         ("UNAVAILABLE", False, False, []),
     ],
 )
-@pytest.mark.parametrize("known", [True, False])
+@cases("known", [True, False])
 def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
-    release: Release,
-    owner: Tenant,
-    reported: str,
-    taking: bool,
-    drained: bool,
-    expected: list[str],
-    known: bool,
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    release: Release, owner: Tenant, reported: str, taking: bool, drained: bool, expected: list[str], known: bool
 ) -> None:
     if known or drained:
         heartbeat(release)
     if drained:
-        drain(owner, making.PIPELINE, "w", actor=OPERATOR)
+        drain(owner, PIPELINE, "w", actor=OPERATOR)
     for second in (1, 2):
-        with django_capture_on_commit_callbacks() as callbacks:
+        with announced() as wakeups:
             worker = heartbeat(release, second, reported, taking=taking)
-        assert tasks_of(callbacks) == expected
-        instructions: list[Any] = [callback for callback in callbacks if tasks_of([callback]) == [INSTRUCT_TASK]]
-        assert {callback.args[1] for callback in instructions} <= {(worker.pk,)}
+        assert [each[0] for each in wakeups] == expected
+        assert {each[1] for each in wakeups if each[0] == INSTRUCT_TASK} <= {(worker.pk,)}
 
 
-def test_the_report_of_a_worker_is_stored(release: Release, owner: Tenant) -> None:
-    making.worker(release, "other")
-    making.execution(owner)
-    [claim] = making.claimed(owner)
-    lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
-    worker = heartbeat(release, running=[lease])
-    assert (worker.taking, worker.holding, worker.running, worker.abandoned) == (True, 1, 1, 0)
-    worker = heartbeat(release, 1, waiting=[lease], abandoned=2)
-    assert (worker.holding, worker.running, worker.abandoned) == (3, 0, 2)
-    assert Execution.objects.get(pk=claim.execution_id).lease_owner == "worker:w"
-    worker = heartbeat(release, 2, taking=False)
-    assert (worker.taking, worker.holding) == (False, 0)
+def test_a_worker_without_an_instruction_gets_one_even_if_it_drains(release: Release, owner: Tenant) -> None:
+    """The instruction shows the worker that a coordinator accepts it."""
+    heartbeat(release)
+    drain(owner, PIPELINE, "w", actor=OPERATOR)
+    assert causes(release, 1, taking=False, answered=False) == [INSTRUCT_TASK]
+    assert causes(release, 2, taking=False) == []
 
 
-def held(claim: Claim, **members: Any) -> HeldLease:
-    return HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, **members)
+@cases("reported", ["HEALTHY", "DRAINING"])
+def test_a_heartbeat_renews_the_leases_that_it_names(release: Release, owner: Tenant, reported: str) -> None:
+    kept, left = making.execution(owner, "kept"), making.execution(owner, "left")
+    claims = {claim.execution_id: claim for claim in making.claimed(owner)}
+    Execution.objects.update(lease_expires_at=SENT)
+    heartbeat(release, state=reported, running=[held(claims[kept.pk])])
+    kept.refresh_from_db()
+    left.refresh_from_db()
+    assert kept.lease_expires_at is not None
+    assert kept.lease_expires_at > timezone.now()
+    assert left.lease_expires_at == SENT
 
 
-@pytest.mark.parametrize("how", ["running", "waiting"])
-@pytest.mark.parametrize("end", ["cancelled", "taken over"])
+@cases("how", ["running", "waiting"])
+@cases("end", ["cancelled", "taken over"])
 def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
-    release: Release,
-    owner: Tenant,
-    how: str,
-    end: str,
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    release: Release, owner: Tenant, how: str, end: str
 ) -> None:
     heartbeat(release)
     for key in ("lost", "kept"):
@@ -239,127 +308,39 @@ def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
     if end == "cancelled":
         cancel(owner, lost.execution_id, actor=OPERATOR, reason="")
     else:
-        Execution.objects.filter(pk=lost.execution_id).update(lease_expires_at=LONG_AGO)
-        sweep.expire_leases()
-    both: dict[str, Any] = {how: [held(lost, seconds=2), held(kept, seconds=2)]}
+        making.lose_lease(lost)
+    both: dict[str, Any] = {how: [held(lost), held(kept)]}
     for second in (1, 2):
-        with django_capture_on_commit_callbacks() as callbacks:
+        with announced() as wakeups:
             worker = heartbeat(release, second, **both)
-        assert tasks_of(callbacks) == [INSTRUCT_TASK, DISPATCH_TASK]
-        assert callbacks[0].args[1] == (worker.pk, [str(lost.lease_token)])  # type: ignore[attr-defined]
-    with django_capture_on_commit_callbacks() as callbacks:
-        heartbeat(release, 3, running=[held(kept, seconds=2)], abandoned=1)
-    assert tasks_of(callbacks) == [DISPATCH_TASK]
+        assert [each[0] for each in wakeups] == [INSTRUCT_TASK, DISPATCH_TASK]
+        assert wakeups[0][1] == (worker.pk, [str(lost.lease_token)])
+    assert causes(release, 3, running=[held(kept)], abandoned=1) == [DISPATCH_TASK]
 
 
-def test_executions_of_a_worker_without_a_usable_thread_are_sent_to_another(
-    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
-    making.worker(release, "other")
+def test_executions_of_a_worker_without_a_usable_thread_are_sent_to_another(release: Release, claim: Claim) -> None:
     heartbeat(release)
-    making.execution(owner)
-    [claim] = making.claimed(owner)
-
-    def still_held(second: int, abandoned: int) -> bool:
-        Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=LONG_AGO)
-        with django_capture_on_commit_callbacks() as callbacks:
-            heartbeat(release, second, waiting=[held(claim, seconds=9)], abandoned=abandoned)
-        renewed = Execution.objects.get(pk=claim.execution_id).lease_expires_at != LONG_AGO
-        assert (INSTRUCT_TASK in tasks_of(callbacks)) is not renewed
-        return renewed
-
-    assert still_held(1, abandoned=1)
-    assert not still_held(2, abandoned=2)
+    for abandoned, renewed in ((1, True), (2, False)):
+        Execution.objects.update(lease_expires_at=LONG_AGO)
+        tasks = causes(release, abandoned, waiting=[held(claim, 9)], abandoned=abandoned)
+        assert (INSTRUCT_TASK in tasks) is not renewed
+        assert (Execution.objects.get().lease_expires_at != LONG_AGO) is renewed
 
 
-def test_a_lease_that_ended_recently_causes_no_instruction(
-    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
+def test_a_lease_that_ended_recently_causes_no_instruction(release: Release, claim: Claim) -> None:
     """The outcome may have overtaken the heartbeat. Fast transitions would cause an instruction with each heartbeat."""
     heartbeat(release)
-    making.execution(owner)
-    [claim] = making.claimed(owner)
-    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)]))
-    with django_capture_on_commit_callbacks() as callbacks:
-        heartbeat(release, 1, running=[held(claim, seconds=0.2)], waiting=[held(claim, seconds=0.2)])
-    assert tasks_of(callbacks) == [DISPATCH_TASK]
+    making.record(making.outcome_of(claim))
+    assert causes(release, 1, running=[held(claim, 0.2)], waiting=[held(claim, 0.2)]) == [DISPATCH_TASK]
 
 
-def test_a_worker_without_an_instruction_gets_one_even_if_it_drains(
-    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
-    """The instruction shows the worker that a coordinator accepts it."""
-    heartbeat(release)
-    drain(owner, making.PIPELINE, "w", actor=OPERATOR)
-    with django_capture_on_commit_callbacks() as callbacks:
-        heartbeat(release, 1, taking=False, answered=False)
-        heartbeat(release, 2, taking=False)
-    assert tasks_of(callbacks) == [INSTRUCT_TASK]
-
-
-def test_a_cancellation_is_sent_to_the_worker_at_once(
-    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
-    making.worker(release, "other")
+def test_a_cancellation_is_sent_to_the_worker_at_once(release: Release, owner: Tenant) -> None:
     heartbeat(release)
     executions = [making.execution(owner, key) for key in ("held", "on its way")]
     claims = making.claimed(owner)
     worker = heartbeat(release, 1, running=[held(claims[0])])
-    with django_capture_on_commit_callbacks() as callbacks:
-        for execution in executions:
+    with announced() as wakeups:
+        for execution in executions * 2:
             cancel(owner, execution.pk, actor=OPERATOR, reason="")
-            cancel(owner, execution.pk, actor=OPERATOR, reason="")
-    wakeups: list[Any] = [each for each in callbacks if INSTRUCT_TASK in getattr(each, "args", ())]
     lost = [str(claims[0].lease_token)]
-    assert [each.args for each in wakeups] == [(INSTRUCT_TASK, (worker.pk, lost), None)]
-
-
-@pytest.mark.parametrize("operation", [drain, undrain])
-@pytest.mark.parametrize(("pipeline", "name"), [(making.PIPELINE, "x"), ("org.example.other", "w")])
-def test_only_a_tenants_own_workers_can_be_drained(
-    release: Release, owner: Tenant, operation: Any, pipeline: str, name: str
-) -> None:
-    heartbeat(release)
-    before = rows(Worker), rows(WorkerEvent)
-    with pytest.raises(WorkerUnknown):
-        operation(owner, pipeline, name, actor=OPERATOR)
-    with pytest.raises(WorkerUnknown):
-        operation(making.tenant(), making.PIPELINE, "w", actor=OPERATOR)
-    assert (rows(Worker), rows(WorkerEvent)) == before
-
-
-@pytest.mark.parametrize(
-    ("changes", "then"),
-    [
-        ({"last_heartbeat_at": LONG_AGO}, "STALE"),
-        ({"stopped_at": SENT}, "UNAVAILABLE"),
-        ({"draining_since": SENT}, "DRAINING"),
-    ],
-)
-def test_a_request_is_recorded_in_the_history_for_every_state_of_the_worker(
-    release: Release, owner: Tenant, changes: dict[str, Any], then: str
-) -> None:
-    worker = making.worker(release, "w", **changes)
-    drain(owner, making.PIPELINE, "w", actor=OPERATOR)
-    undrain(owner, making.PIPELINE, "w", actor=OPERATOR)
-    assert [cause for _, cause, _ in events(worker)] == ["OPERATOR_DRAINED", "OPERATOR_UNDRAINED"]
-    assert worker.noted_state == then
-
-
-def test_silence_is_recorded_once_and_only_for_workers_that_should_report(release: Release) -> None:
-    silent = [making.worker(release, f"silent-{n}", last_heartbeat_at=LONG_AGO) for n in range(3)]
-    others = [
-        making.worker(release, "healthy"),
-        making.worker(release, "gone", last_heartbeat_at=LONG_AGO, stopped_at=LONG_AGO),
-        making.worker(release, "draining", last_heartbeat_at=LONG_AGO, draining_since=LONG_AGO),
-        making.worker(release, "drained", last_heartbeat_at=LONG_AGO, drained_by_operator_at=LONG_AGO),
-    ]
-    assert [registry.note_silent(actor="clock", limit=2) for _ in range(3)] == [2, 1, 0]
-    assert [events(worker) for worker in silent] == [[("STALE", "SILENT", "clock")]] * 3
-    assert [events(worker) for worker in others] == [[]] * 4
-
-
-@pytest.mark.parametrize("sql", ["UPDATE executions_workerevent SET actor = 'x'", "DELETE FROM executions_workerevent"])
-def test_the_database_rejects_changes_and_removals_of_a_workers_history(release: Release, sql: str) -> None:
-    heartbeat(release)
-    assert refused(sql) == "workerevent_append_only"
+    assert [each for each in wakeups if each[0] == INSTRUCT_TASK] == [(INSTRUCT_TASK, (worker.pk, lost), None)]
