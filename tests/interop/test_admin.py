@@ -15,6 +15,7 @@ from releases.activation.revocation import revoke
 from releases.models import Activation, Pipeline
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.interop.client import call, ok, refused
 from tests.interop.registering import PIPELINE, base, register, written
 from wire.messages.limits import LONGEST_WORKER_ID
@@ -133,8 +134,8 @@ def test_workers_are_listed_by_what_they_host(root: Path, owner: Tenant) -> None
     assert refused(call("POST", f"{base(owner)}/workers/nobody/drain")) == (404, "")
 
 
-@pytest.mark.parametrize("name", ["workerId", "contractVersion", "releaseVersion", "protocol"])
-@pytest.mark.parametrize("value", [None, "", "  "])
+@cases("name", ["workerId", "contractVersion", "releaseVersion", "protocol"])
+@cases("value", [None, "", "  "])
 def test_the_members_of_a_worker_registration_are_required(root: Path, owner: Tenant, name: str, value: Any) -> None:
     answer = call("POST", f"{base(owner)}/workers/register", {**WORKER, name: value})
     assert refused(answer) == (400, f"{name} is required")
@@ -215,16 +216,14 @@ def test_a_redrive_on_a_revoked_or_retired_release_is_refused_with_a_text(root: 
     assert [each["releaseVersion"] for each in ok("GET", f"{base(owner)}/releases")] == ["2.0"]
 
 
-@pytest.mark.parametrize(
-    "body", [{"expectedVersion": "1"}, {"expectedVersion": True}, {"allowFailed": "yes"}, {"reason": 1}]
-)
+@cases("body", [{"expectedVersion": "1"}, {"expectedVersion": True}, {"allowFailed": "yes"}, {"reason": 1}])
 def test_an_invalid_redrive_request_is_rejected(root: Path, body: Any) -> None:
     owner, _ = making.ready()
     [spent] = making.dead(owner, "spent")
     assert call("POST", f"admin/tenants/{owner.slug}/executions/{spent.pk}/redrive", body).status_code == 400
 
 
-@pytest.mark.parametrize("unknown", ["nonsense", "00000000-0000-0000-0000-000000000000"])
+@cases("unknown", ["nonsense", "00000000-0000-0000-0000-000000000000"])
 def test_an_unknown_execution_is_not_found(root: Path, owner: Tenant, unknown: str) -> None:
     answer = call("POST", f"admin/tenants/{owner.slug}/executions/{unknown}/redrive")
     assert refused(answer) == (404, f"Execution not found: {unknown}")

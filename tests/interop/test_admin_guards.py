@@ -17,6 +17,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import Flow
 from tests.interop.client import call, ok, refused, switch_on
 from tests.interop.registering import base, register, written
@@ -54,7 +55,7 @@ def test_the_workers_of_a_release_are_checked_after_its_registration(
     assert CHECK_TASK in {task for queue in ("control", "rest") for task, _ in taken(queue)}
 
 
-@pytest.mark.parametrize("host", ["elsewhere", "127.0.0.1"])
+@cases("host", ["elsewhere", "127.0.0.1"])
 def test_an_artifact_uri_of_another_host_is_rejected(root: Path, owner: Tenant, host: str) -> None:
     path = written(root, uri=f"file://{host}{root}/app.jar")
     assert refused(register(owner, path)) == (400, "Release JAR artifact must point to a readable local file")

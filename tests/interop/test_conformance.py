@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import cases
+
 CHECKLIST = {
     "404 when disabled, before auth": [
-        "interop.test_guard:test_a_disabled_surface_is_not_found_even_with_a_valid_token",
+        "interop.test_guard:test_a_disabled_surface_is_not_found_even_with_a_valid_token"
     ],
     "Bearer": [
         "interop.test_guard:test_an_enabled_surface_requires_its_own_token",
@@ -41,7 +43,7 @@ CHECKLIST = {
         "interop.test_results:test_a_result_is_returned_unchanged",
     ],
     "stopBeforeStepIndex -1": [
-        "executions.transports.rest.test_dispatch:test_the_command_has_fifteen_members_and_the_pin_of_the_execution",
+        "executions.transports.rest.test_dispatch:test_the_command_has_fifteen_members_and_the_pin_of_the_execution"
     ],
     "identity pinned from the execution, not the active release": [
         "executions.transports.rest.test_dispatch:test_the_command_has_fifteen_members_and_the_pin_of_the_execution",
@@ -51,12 +53,8 @@ CHECKLIST = {
         "executions.transports.rest.test_dispatch:test_the_signed_path_does_not_include_the_path_of_the_base_url",
         "unit.wire.messages.test_vectors:test_1_signatures",
     ],
-    "outcome exclusivity": [
-        "unit.wire.messages.test_rest_messages:test_a_result_has_only_the_members_of_its_outcome",
-    ],
-    "park and import atomically": [
-        "executions.transports.rest.test_assignment:test_parking_and_importing_are_atomic",
-    ],
+    "outcome exclusivity": ["unit.wire.messages.test_rest_messages:test_a_result_has_only_the_members_of_its_outcome"],
+    "park and import atomically": ["executions.transports.rest.test_assignment:test_parking_and_importing_are_atomic"],
     "completion idempotent by interaction and re-enqueueing": [
         "interop.test_questions:test_only_the_first_answer_counts_and_a_repeat_is_a_duplicate",
         "executions.awaits.test_answers:test_the_first_answer_counts",
@@ -105,7 +103,7 @@ def collected() -> set[str]:
     return {line.partition("[")[0] for line in listed.stdout.splitlines() if "::" in line}
 
 
-@pytest.mark.parametrize("item", CHECKLIST)
+@cases("item", CHECKLIST)
 def test_every_item_names_collected_tests(item: str, collected: set[str]) -> None:
     assert CHECKLIST[item]
     for test in CHECKLIST[item]:

@@ -9,6 +9,7 @@ from releases.models import KEY_LENGTH, Deployment, Release
 from tenancy.models import ApiToken, Tenant
 from tenancy.roles import Scope
 from tests import making
+from tests.cases import cases
 from tests.interop.deploying import MEDIA_TYPE, Deployer, nothing_is_stored, published, refusal, token
 from tests.maven_repository import MavenRepository
 from tests.oauth_issuer import OAuthIssuer
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.django_db
 # --- the form of requests ---
 
 
-@pytest.mark.parametrize("key", [None, "", "  ", "x" * (KEY_LENGTH + 1), "a\tb", "a\x7fb", "a\u0085b"])
+@cases("key", [None, "", "  ", "x" * (KEY_LENGTH + 1), "a\tb", "a\x7fb", "a\u0085b"])
 def test_a_printable_key_of_bounded_length_is_required(
     repository: MavenRepository, deployer: Deployer, key: str | None
 ) -> None:
@@ -34,7 +35,7 @@ def test_the_longest_key(repository: MavenRepository, deployer: Deployer) -> Non
     deployer.deploy_new(published(repository), "x" * KEY_LENGTH)
 
 
-@pytest.mark.parametrize("mode", [None, "", "MANAGED", "customer_managed"])
+@cases("mode", [None, "", "MANAGED", "customer_managed"])
 def test_the_mode_is_required(repository: MavenRepository, deployer: Deployer, mode: str | None) -> None:
     answer = deployer.call(published(repository), headers={"X-TPF-Deployment-Mode": mode})
     assert refusal(answer) == (400, "INVALID_REQUEST")
@@ -42,9 +43,7 @@ def test_the_mode_is_required(repository: MavenRepository, deployer: Deployer, m
     assert nothing_is_stored()
 
 
-@pytest.mark.parametrize(
-    "media_type", ["", "application/json", "application/*", "*/*", "text/plain", "multipart/form-data"]
-)
+@cases("media_type", ["", "application/json", "application/*", "*/*", "text/plain", "multipart/form-data"])
 def test_other_media_types_are_refused(repository: MavenRepository, deployer: Deployer, media_type: str) -> None:
     assert refusal(deployer.call(published(repository), media_type=media_type)) == (415, "UNSUPPORTED_MEDIA_TYPE")
     assert nothing_is_stored()
@@ -54,12 +53,12 @@ def test_parameters_of_the_media_type_do_not_matter(repository: MavenRepository,
     deployer.deploy_new(published(repository), media_type=f"{MEDIA_TYPE.upper()}; charset=utf-8")
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
+@cases("method", ["GET", "PUT", "DELETE", "OPTIONS"])
 def test_only_post_is_allowed(repository: MavenRepository, deployer: Deployer, method: str) -> None:
     assert refusal(deployer.call(b"", method=method)) == (405, "METHOD_NOT_ALLOWED")
 
 
-@pytest.mark.parametrize("part", ["application", "environment"])
+@cases("part", ["application", "environment"])
 def test_names_in_the_path_are_identifiers(repository: MavenRepository, deployer: Deployer, part: str) -> None:
     for value in (" a", "a ", ".", "..", "a\u200bb", "a\x00b", "a\nb", "e\u0301", "x" * 501):
         answer = deployer.call(published(repository), **{part: value})
@@ -68,7 +67,7 @@ def test_names_in_the_path_are_identifiers(repository: MavenRepository, deployer
     assert nothing_is_stored()
 
 
-@pytest.mark.parametrize("part", ["organization", "application", "environment"])
+@cases("part", ["organization", "application", "environment"])
 def test_a_name_with_a_slash_is_not_found(repository: MavenRepository, deployer: Deployer, part: str) -> None:
     assert refusal(deployer.call(published(repository), **{part: "a/b"})) == (404, "NOT_FOUND")
     assert nothing_is_stored()
@@ -84,10 +83,8 @@ def test_the_disabled_api_is_not_found(repository: MavenRepository, deployer: De
     assert nothing_is_stored()
 
 
-@pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer a b", "Basic YTpi", "Bearer a.b.c"]
-)
-@pytest.mark.parametrize("oauth", [False, True])
+@cases("header", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer a b", "Basic YTpi", "Bearer a.b.c"])
+@cases("oauth", [False, True])
 def test_a_request_without_a_valid_token_is_not_authenticated(
     repository: MavenRepository, deployer: Deployer, request: pytest.FixtureRequest, header: str | None, oauth: bool
 ) -> None:
@@ -113,7 +110,7 @@ def test_a_token_of_another_tenant_is_refused_whether_the_organization_exists_or
     assert nothing_is_stored()
 
 
-@pytest.mark.parametrize("scope", [scope for scope in Scope if scope is not Scope.REGISTER])
+@cases("scope", [scope for scope in Scope if scope is not Scope.REGISTER])
 def test_a_token_without_the_scope_is_refused(
     repository: MavenRepository, owner: Tenant, deployer: Deployer, scope: Scope
 ) -> None:

@@ -13,6 +13,7 @@ from django.db import connections
 from releases.models import Deployment, Pipeline, Release
 from tests import making
 from tests.building import eventually
+from tests.cases import cases
 from tests.concurrency.racing import race, results_of
 from tests.interop.deploying import Deployer, described, published, refusal, verify_all
 from tests.maven_repository import MavenRepository
@@ -77,7 +78,7 @@ def test_the_wait_is_bounded_and_the_next_request_continues_it(
     assert Release.objects.count() == 1
 
 
-@pytest.mark.parametrize("_", ROUNDS)
+@cases("_", ROUNDS)
 def test_equal_requests_get_one_receipt(repository: MavenRepository, deployer: Deployer, _: int) -> None:
     document = published(repository)
     with verifying():
@@ -86,7 +87,7 @@ def test_equal_requests_get_one_receipt(repository: MavenRepository, deployer: D
     assert (Deployment.objects.count(), Release.objects.count()) == (1, 1)
 
 
-@pytest.mark.parametrize("_", ROUNDS)
+@cases("_", ROUNDS)
 def test_each_key_gets_its_own_receipt_of_one_release(repository: MavenRepository, deployer: Deployer, _: int) -> None:
     document = published(repository)
     with verifying():
@@ -95,7 +96,7 @@ def test_each_key_gets_its_own_receipt_of_one_release(repository: MavenRepositor
     assert (Deployment.objects.count(), Release.objects.count()) == (4, 1)
 
 
-@pytest.mark.parametrize("_", ROUNDS)
+@cases("_", ROUNDS)
 def test_a_key_is_used_for_one_descriptor(repository: MavenRepository, deployer: Deployer, _: int) -> None:
     documents = [published(repository, f"{number}.0") for number in range(3)]
     with verifying():
@@ -105,7 +106,7 @@ def test_a_key_is_used_for_one_descriptor(repository: MavenRepository, deployer:
     assert Deployment.objects.count() == 1
 
 
-@pytest.mark.parametrize("_", ROUNDS)
+@cases("_", ROUNDS)
 def test_a_new_pipeline_belongs_to_one_application(repository: MavenRepository, deployer: Deployer, _: int) -> None:
     calls = [
         partial(deployer.call, published(repository, f"{number}.0"), f"key-{number}", application=f"app-{number}")

@@ -14,6 +14,7 @@ from releases.activation.revocation import revoke
 from releases.models import Activation, Deployment, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.interop.deploying import (
     CONTRACT,
     Deployer,
@@ -169,7 +170,7 @@ def test_a_rejected_release_leaves_no_receipt_and_a_retry_tries_again(
     assert Deployment.objects.count() == 1
 
 
-@pytest.mark.parametrize("uri", ["file:///srv/app.jar", "maven:com.acme:orders:1.0-SNAPSHOT"])
+@cases("uri", ["file:///srv/app.jar", "maven:com.acme:orders:1.0-SNAPSHOT"])
 def test_a_location_that_other_machines_cannot_resolve_is_rejected_before_anything_is_stored(
     repository: MavenRepository, deployer: Deployer, uri: str
 ) -> None:

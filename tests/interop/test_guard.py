@@ -8,6 +8,7 @@ from django.test import Client
 
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.interop.client import ADMIN, CONTROL, call, refused, switch_on
 
 pytestmark = pytest.mark.django_db
@@ -36,7 +37,7 @@ UNAVAILABLE = {
 }
 
 
-@pytest.mark.parametrize(("method", "path"), ADDRESSES)
+@cases(("method", "path"), ADDRESSES)
 def test_a_disabled_surface_is_not_found_even_with_a_valid_token(method: str, path: str, settings: Any) -> None:
     switch_on(settings)
     settings.TPF_ADMIN_ENABLED = settings.TPF_CONTROL_PLANE_ENABLED = False
@@ -44,7 +45,7 @@ def test_a_disabled_surface_is_not_found_even_with_a_valid_token(method: str, pa
     assert refused(call(method, path, token="")) == (404, "")
 
 
-@pytest.mark.parametrize(("method", "path"), ADDRESSES)
+@cases(("method", "path"), ADDRESSES)
 def test_an_enabled_surface_requires_its_own_token(method: str, path: str, settings: Any) -> None:
     switch_on(settings)
     other = CONTROL if path.startswith("admin") else ADMIN
@@ -64,13 +65,13 @@ def test_an_enabled_surface_requires_its_own_token(method: str, path: str, setti
     assert call(method, path, Authorization=f"Bearer  {own} ").status_code != 401
 
 
-@pytest.mark.parametrize(("method", "path"), ADDRESSES)
+@cases(("method", "path"), ADDRESSES)
 def test_a_blank_name_is_reported_before_the_token_is_checked(method: str, path: str, settings: Any) -> None:
     switch_on(settings)
     assert refused(call(method, path.replace("tenants/t/", "tenants/%20/"), token="")) == (400, "tenantId is required")
 
 
-@pytest.mark.parametrize(("method", "path"), ADDRESSES)
+@cases(("method", "path"), ADDRESSES)
 def test_a_token_that_cannot_be_resolved_is_unavailable(method: str, path: str, settings: Any, tmp_path: Path) -> None:
     switch_on(settings)
     settings.TPF_ADMIN_TOKEN = settings.TPF_CONTROL_PLANE_TOKEN = ""
@@ -134,7 +135,7 @@ def test_a_tenant_does_not_see_the_rows_of_another(settings: Any) -> None:
     assert refused(call("POST", f"admin/tenants/{other.slug}/pipelines/{pipeline}/workers/worker-1/drain")) == (404, "")
 
 
-@pytest.mark.parametrize(("method", "path"), ADDRESSES)
+@cases(("method", "path"), ADDRESSES)
 def test_a_tenants_token_is_valid_only_for_that_tenant(method: str, path: str, settings: Any) -> None:
     switch_on(settings)
     settings.TPF_ADMIN_TENANT_TOKENS = settings.TPF_CONTROL_PLANE_TENANT_TOKENS = {"t": ["one", "two"], "u": ["other"]}
@@ -150,9 +151,7 @@ def test_a_tenants_token_is_valid_only_for_that_tenant(method: str, path: str, s
         assert refused(call(method, path, token="onetwo")) == (401, "")
 
 
-@pytest.mark.parametrize(
-    "path", ["admin/tenants/t/pipelines/p/releases", "control-plane/tenants/t/interactions/pending"]
-)
+@cases("path", ["admin/tenants/t/pipelines/p/releases", "control-plane/tenants/t/interactions/pending"])
 def test_every_character_of_a_token_counts(path: str, settings: Any) -> None:
     switch_on(settings)
     settings.TPF_ADMIN_TENANT_TOKENS = settings.TPF_CONTROL_PLANE_TENANT_TOKENS = {"t": ["tenant-token"]}

@@ -11,6 +11,7 @@ from django.test import Client
 from executions.models import Execution, Interaction
 from interop import control_plane
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import make_late, suspended
 from tests.executions.transports.rest.order_flow import Flow
 from tests.interop.client import call, ok, payload, refused
@@ -112,7 +113,7 @@ def names_by_token(question: Interaction) -> dict[str, Any]:
     return {"resumeToken": awaits.resume_token_of(question, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])}
 
 
-@pytest.mark.parametrize("named", [names_by_correlation, names_by_token])
+@cases("named", [names_by_correlation, names_by_token])
 def test_a_question_is_identified_by_correlation_id_or_token(
     flow: Flow, question: Interaction, named: Callable[[Interaction], dict[str, Any]]
 ) -> None:

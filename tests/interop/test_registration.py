@@ -14,6 +14,7 @@ from pipelines.release.descriptor import release
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.interop.client import call, ok, refused
 from tests.interop.registering import PIPELINE, base, register, written
 from tests.wakeups import Broker, broker, names
@@ -90,9 +91,7 @@ def test_other_metadata_under_the_same_version_is_a_conflict(root: Path, owner: 
     assert refused(register(owner, path)) == (409, "Release version is already registered with different metadata")
 
 
-@pytest.mark.parametrize(
-    "uri", ["app.jar", "file:{root}/app.jar", "file:///{root}/app.jar", "{root}/app.jar", "s3://b/k"]
-)
+@cases("uri", ["app.jar", "file:{root}/app.jar", "file:///{root}/app.jar", "{root}/app.jar", "s3://b/k"])
 def test_the_forms_of_an_artifact_uri(root: Path, owner: Tenant, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     status, text = 200, ""
@@ -110,7 +109,7 @@ def test_an_artifact_stored_elsewhere_has_only_an_identity(root: Path, owner: Te
     assert record["primaryArtifactChecksum"] == ""
 
 
-@pytest.mark.parametrize(("change", "text"), CHANGES)
+@cases(("change", "text"), CHANGES)
 def test_an_invalid_descriptor_is_reported_and_leaves_no_rows(
     root: Path, owner: Tenant, change: Any, text: str
 ) -> None:
@@ -135,7 +134,7 @@ def test_a_jar_without_a_contract_is_rejected(root: Path, owner: Tenant) -> None
     assert refused(register(owner, path)) == (400, text)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "text"),
     [
         (None, "releaseDescriptorPath is required"),

@@ -11,6 +11,7 @@ from executions.models import Execution
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import Flow
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING
 from tests.interop.client import call, ok, payload, refused
@@ -112,7 +113,7 @@ def test_a_cancelled_execution_is_reported_as_failed(flow: Flow) -> None:
     assert (status["status"], status["errorCode"]) == ("FAILED", "CANCELLED")
 
 
-@pytest.mark.parametrize("unknown", ["nonsense", "00000000-0000-0000-0000-000000000000"])
+@cases("unknown", ["nonsense", "00000000-0000-0000-0000-000000000000"])
 def test_an_unknown_execution_is_not_found(flow: Flow, unknown: str) -> None:
     assert refused(call("GET", place(flow.owner, f"executions/{unknown}"))) == (404, "Not Found")
     assert refused(call("GET", place(flow.owner, f"executions/{unknown}/result"))) == (404, "Not Found")

@@ -7,6 +7,7 @@ import pytest
 from executions.models import Execution, Worker
 from executions.transports.rest.workers import register
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow
 from tests.interop.client import ok, refused
 from tests.interop.submitting import NO_WORKER, accepted, submit
@@ -35,7 +36,7 @@ def test_silent_drained_and_unknown_workers_are_not_eligible(flow: Flow) -> None
     assert unavailable(flow) == "No worker lifecycle record for active release"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("reported", "message"),
     [
         ({"protocolVersion": "2"}, "Worker capability protocol version is unsupported"),

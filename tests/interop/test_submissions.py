@@ -10,6 +10,7 @@ from executions.models import Execution, WireForm
 from releases.activation.activation import activate
 from releases.artifacts.store.local import LocalArtifactStore
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT
 from tests.interop.client import call, ok, payload, refused
@@ -30,11 +31,7 @@ def test_a_submission_is_accepted_with_200_and_pinned(flow: Flow) -> None:
     answer = ok("POST", place(flow.owner), order(unknown="ignored"))
     assert answer.pop("submittedAtEpochMs") > 0
     made = Execution.objects.get(pk=answer["executionId"])
-    assert answer == {
-        "executionId": str(made.pk),
-        "duplicate": False,
-        "statusUrl": f"/pipeline/executions/{made.pk}",
-    }
+    assert answer == {"executionId": str(made.pk), "duplicate": False, "statusUrl": f"/pipeline/executions/{made.pk}"}
     assert made.release == flow.release
     assert (made.input, made.input_shape, made.submitted_by) == (ORDER, "UNI", "tpf-control-plane")
     assert made.execution_key == f"{len(PIPELINE)}:{PIPELINE}:3:1.0:executionKey:k"
@@ -70,7 +67,7 @@ def test_the_same_key_for_another_release_is_another_execution(flow: Flow) -> No
     assert (made.release_id, made.pk != first.pk) == (second.pk, True)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("policy", "key", "expected"),
     [
         ("OPTIONAL_CLIENT_KEY", " k ", "k"),
@@ -137,7 +134,7 @@ def test_raw_input_is_unchanged(flow: Flow) -> None:
     assert (kept["shape"], kept["payload"]["payloadTypeId"]) == ("UNI", LIST)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "text"),
     [
         ({"pipelineId": None}, "pipelineId is required"),
@@ -170,7 +167,7 @@ def test_invalid_submissions_are_rejected(flow: Flow, changes: dict[str, Any], t
     assert not Execution.objects.filter(tenant=flow.owner).exists()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "expected"),
     [
         (b"", (400, "pipelineId is required")),

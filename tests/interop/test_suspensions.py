@@ -14,6 +14,7 @@ from executions.lifecycle.redrive import redrive
 from executions.lifecycle.sweep import awaits_due
 from executions.models import Execution, Interaction
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import make_late
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow, altered
 from tests.executions.transports.rest.strict_worker import DTO
@@ -51,7 +52,7 @@ def itemized(suspension: dict[str, Any], *items: dict[str, Any]) -> None:
 # --- unsupported suspensions ---
 
 
-@pytest.mark.parametrize(
+@cases(
     ("change", "named"),
     [
         (
@@ -82,7 +83,6 @@ def itemized(suspension: dict[str, Any], *items: dict[str, Any]) -> None:
             "the same id",
         ),
     ],
-    ids=["projector", "no-text", "mapping", "item", "same-id"],
 )
 def test_an_unsupported_suspension_fails_at_once(flow: Flow, change: Change, named: str) -> None:
     made = suspended(flow, change)
@@ -91,13 +91,13 @@ def test_an_unsupported_suspension_fails_at_once(flow: Flow, change: Change, nam
     assert not Interaction.objects.filter(execution=made).exists()
 
 
-@pytest.mark.parametrize("blank", [None, "", " "])
+@cases("blank", [None, "", " "])
 def test_an_answer_without_a_type_is_sent_with_the_steps_input_type(flow: Flow, blank: str | None) -> None:
     made = suspended(flow, lambda suspension: suspension["interactions"][0].update(transportOutputType=blank))
     assert made.status == "WAITING_EXTERNAL", made.error_message
 
 
-@pytest.mark.parametrize("metadata", [None, {}])
+@cases("metadata", [None, {}])
 def test_metadata_that_is_null_reads_as_empty(flow: Flow, settings: Any, metadata: Any) -> None:
     switch_on(settings)
     suspended(flow, lambda suspension: suspension["interactions"][0].update(transportMetadata=metadata))

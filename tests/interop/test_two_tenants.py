@@ -11,6 +11,7 @@ from executions.state_machine import moves
 from executions.submission import admission
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.interop.client import call, ok, payload, refused, switch_on
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import OutcomeGroup
@@ -83,7 +84,7 @@ def test_workers_releases_and_activations_are_those_of_the_tenant_in_the_path(tw
         assert {each["tenantId"] for each in responses} == {owner.slug}
 
 
-@pytest.mark.parametrize("acting", [0, 1], ids=["older", "younger"])
+@cases("acting", [0, 1])
 def test_a_drain_and_a_registration_do_not_change_another_tenants_worker(twins: list[Tenant], acting: int) -> None:
     owner, other = twins[acting], twins[1 - acting]
     before = Worker.objects.filter(tenant=other).values().get()

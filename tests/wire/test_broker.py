@@ -16,6 +16,7 @@ from redis import Redis
 
 from embedded.valkey import Valkey
 from tests.broker import accepting, taken, using_broker
+from tests.cases import cases
 from wire.broker import client, log_limit
 from wire.messages.task_messages import TaskMessages, signing_keys
 
@@ -99,7 +100,7 @@ def test_an_unreachable_broker_is_an_operational_error(queue: str, away: Celery)
         client.send("some.task", 1, queue=queue)
 
 
-@pytest.mark.parametrize("no_ack", [False, True])
+@cases("no_ack", [False, True])
 def test_an_acknowledged_message_is_gone_even_if_it_needs_no_acknowledgement(queue: str, no_ack: bool) -> None:
     client.send("some.task", ONE, queue=queue)
     assert received(Queue(queue, no_ack=no_ack)) == [ONE]
@@ -124,7 +125,7 @@ def test_the_message_of_a_dead_consumer_is_delivered_again_first_and_once(queue:
     assert taken(queue) == [("some.task", [ONE]), ("some.task", [{"number": 2}])]
 
 
-@pytest.mark.parametrize("ack_emulation", [False, True])
+@cases("ack_emulation", [False, True])
 def test_a_message_that_arrives_after_its_consumer_was_cancelled_is_put_back(queue: str, ack_emulation: bool) -> None:
     """A cancelled consumer has often requested the next message from the broker already."""
     with accepting("some.task", ack_emulation=ack_emulation) as connection, connection.channel() as channel:
@@ -158,7 +159,7 @@ def test_a_message_without_acknowledgements_is_delivered_once(queue: str) -> Non
     assert (unacknowledged(queue), taken(queue)) == (0, [])
 
 
-@pytest.mark.parametrize("takes_batches", [False, True])
+@cases("takes_batches", [False, True])
 def test_the_newest_dead_messages_are_kept_in_part(
     queue: str, caplog: pytest.LogCaptureFixture, takes_batches: bool
 ) -> None:
@@ -205,7 +206,7 @@ def test_a_flood_of_garbage_is_read_in_batches_that_deliver_what_is_accepted_in_
     assert reads < 250
 
 
-@pytest.mark.parametrize("room", [1, 3])
+@cases("room", [1, 3])
 def test_messages_that_a_consumer_has_no_room_for_go_back_in_order(queue: str, room: int) -> None:
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         redis.lpush(queue, b"garbage")
@@ -231,7 +232,7 @@ def test_a_batch_of_large_garbage_is_small(queue: str) -> None:
         redis.delete(queue, client.dead_messages_of(queue))
 
 
-@pytest.mark.parametrize(("ahead", "told"), [(130, "130 s ahead"), (-610, "610 s ago")])
+@cases(("ahead", "told"), [(130, "130 s ahead"), (-610, "610 s ago")])
 def test_among_garbage_the_log_says_how_far_the_senders_clock_is_off(
     queue: str, ahead: float, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from coordinator.celery import QUEUES
 from embedded.valkey import Valkey, worker_url
 from tests import making
+from tests.cases import cases
 from wire.broker.acl import worker_user
 from wire.identity import ReleaseIdentity
 from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, instruction_queue_of, queue_of, tenant_prefix
@@ -60,7 +61,7 @@ def test_a_worker_may_use_the_queues_of_its_tenant(worker: Any) -> None:
         assert worker.brpop([queue], 1)[1] == b"message"
 
 
-@pytest.mark.parametrize("queue", [OUTCOME_QUEUE, HEARTBEAT_QUEUE])
+@cases("queue", [OUTCOME_QUEUE, HEARTBEAT_QUEUE])
 def test_a_worker_may_append_to_outcomes_and_heartbeats_and_nothing_else(worker: Any, owner: Any, queue: str) -> None:
     assert worker.lpush(queue, "message") == 1
     refused = (
@@ -80,7 +81,7 @@ def test_a_worker_may_append_to_outcomes_and_heartbeats_and_nothing_else(worker:
     assert owner.delete(queue) == 1
 
 
-@pytest.mark.parametrize("key", FOREIGN_KEYS)
+@cases("key", FOREIGN_KEYS)
 def test_every_other_key_is_refused(worker: Any, owner: Any, key: str) -> None:
     for arguments in (("LPUSH", key, "x"), ("LLEN", key), ("BRPOP", key, 1), ("BRPOP", OWN_QUEUES[0], key, 1)):
         with pytest.raises(NoPermissionError):
@@ -115,7 +116,7 @@ def text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-@pytest.mark.parametrize(
+@cases(
     "command",
     [
         *(
@@ -212,7 +213,7 @@ def test_each_password_of_a_file_is_accepted(
             assert client.ping()
 
 
-@pytest.mark.parametrize("content", ["", "short", f"{'long' * 10}\nshort"])
+@cases("content", ["", "short", f"{'long' * 10}\nshort"])
 def test_weak_passwords_are_refused_and_not_shown(tenants: None, tmp_path: Path, content: str) -> None:
     (tmp_path / "worker-acme").write_text(content)
     with pytest.raises(CommandError, match="at least 32 characters") as caught:

@@ -1,7 +1,6 @@
 """Which texts are identifiers and path segments."""
 
-import pytest
-
+from tests.cases import cases
 from tests.hostile_values import TEXTS
 from wire.identifying import is_identifier, is_segment
 
@@ -16,24 +15,24 @@ BAD = (
 )
 
 
-@pytest.mark.parametrize("text", GOOD)
+@cases("text", GOOD)
 def test_visible_text_is_an_identifier(text: str) -> None:
     assert is_identifier(text)
     assert is_segment(text)
 
 
-@pytest.mark.parametrize("text", [" a", "a ", " ", "\u00a0a", "a\u00a0"])
+@cases("text", [" a", "a ", " ", "\u00a0a", "a\u00a0"])
 def test_an_identifier_has_no_blank_at_either_end(text: str) -> None:
     assert not is_identifier(text)
 
 
-@pytest.mark.parametrize("name", BAD)
+@cases("name", BAD)
 def test_ambiguous_text_is_not_an_identifier(name: str) -> None:
     assert not is_identifier(TEXTS[name])
     assert not is_segment(TEXTS[name])
 
 
-@pytest.mark.parametrize(
+@cases(
     "character",
     [
         *map(chr, range(0x20)),

@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from tests.cases import cases
 from wire.resume_token import ResumeToken, ResumeTokenError, derived, key_id, read
 
 SECRET = "resume-secret"
@@ -65,9 +66,7 @@ def test_names_outside_of_ascii_are_unchanged() -> None:
     assert read(token.sign(SECRET), [SECRET]) == token
 
 
-@pytest.mark.parametrize(
-    "token", ["", ".", "a", "a.", ".b", " . ", "a.b.c", VECTOR + ".", VECTOR + ".x", "é.é", "a" * 5000 + ".b"]
-)
+@cases("token", ["", ".", "a", "a.", ".b", " . ", "a.b.c", VECTOR + ".", VECTOR + ".x", "é.é", "a" * 5000 + ".b"])
 def test_a_token_without_exactly_two_parts_is_malformed(token: str) -> None:
     assert refused(token) == "MALFORMED"
 
@@ -80,7 +79,7 @@ def test_another_secret_or_another_byte_breaks_the_signature() -> None:
     assert refused(f"{payload}.{signature}=") == "SIGNATURE"
 
 
-@pytest.mark.parametrize(
+@cases(
     "payload",
     [
         b"",
@@ -99,7 +98,7 @@ def test_signed_text_that_is_not_a_token_is_malformed(payload: bytes) -> None:
     assert refused(signed(payload)) == "MALFORMED"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("change", "code"),
     [
         ({"tenant_id": "tenant-2"}, "MISMATCH"),

@@ -2,10 +2,11 @@
 
 import pytest
 
+from tests.cases import cases
 from wire.web_address import is_web_address, split
 
 
-@pytest.mark.parametrize(
+@cases(
     "url",
     [
         "http://a",
@@ -21,7 +22,7 @@ def test_urls_with_a_host_are_web_addresses(url: str) -> None:
     assert split(url).geturl().lower() == url.lower()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("url", "problem"),
     [
         ("https://a.example/" + "x" * 2000, "too long"),

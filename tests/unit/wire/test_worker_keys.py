@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import cases
 from wire.worker_keys import MalformedKey, Undecryptable, parse_key, worker_key
 
 SECRET = "a secret of the coordinator, long enough"
@@ -64,14 +65,14 @@ def test_the_repr_of_a_key_shows_its_id_and_no_secret() -> None:
     assert repr(KEY) == f"WorkerKey(key_id='{KEY.key_id}')"
 
 
-@pytest.mark.parametrize("generation", [1, 2, 999_999_999])
+@cases("generation", [1, 2, 999_999_999])
 def test_a_key_is_parsed_from_its_text(generation: int) -> None:
     key = worker_key(SECRET, "acme", generation)
     assert parse_key(key.text) == key
     assert key.key_id.startswith(f"{generation}-")
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         "",

@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 
+from tests.cases import cases
 from tests.unit.wire.archive.archive_readers.mutations import with_zip64_end
 from tests.unit.wire.archive.test_hostile_archives import both, named, patched, streamed, zipped
 from tests.unit.wire.archive.zips import (
@@ -125,7 +126,7 @@ LAYOUTS: dict[str, tuple[Build, str]] = {
 }
 
 
-@pytest.mark.parametrize(("build", "code"), LAYOUTS.values(), ids=LAYOUTS)
+@cases(("build", "code"), LAYOUTS.values())
 def test_entries_fill_the_file_up_to_the_directory_and_none_lies_elsewhere(build: Build, code: str) -> None:
     assert codes(build()) == {code}
 
@@ -152,10 +153,7 @@ HEADERS: dict[str, tuple[Build, str]] = {
         for bit in (4, 5, 7, 8, 9, 10, 12, 14, 15)
     },
     **{
-        f"{what} in the local header alone": (
-            partial(patched, PLAIN, LOCAL, offset, value),
-            "ARCHIVE_HEADERS_DISAGREE",
-        )
+        f"{what} in the local header alone": (partial(patched, PLAIN, LOCAL, offset, value), "ARCHIVE_HEADERS_DISAGREE")
         for what, offset, value in (
             ("a flag", 6, short(0x800)),
             ("another method", 8, short(8)),
@@ -179,10 +177,7 @@ HEADERS: dict[str, tuple[Build, str]] = {
     "another disk": (lambda: patched(PLAIN, HEADER, 34, short(1)), "ARCHIVE_MALFORMED"),
     "no data descriptor": (lambda: described(after=b""), "ARCHIVE_HEADERS_DISAGREE"),
     **{
-        f"another {what} in the data descriptor": (
-            partial(with_changed_descriptor, offset),
-            "ARCHIVE_HEADERS_DISAGREE",
-        )
+        f"another {what} in the data descriptor": (partial(with_changed_descriptor, offset), "ARCHIVE_HEADERS_DISAGREE")
         for what, offset in (("signature", 0), ("checksum", 4), ("compressed size", 8), ("size", 12))
     },
     **{
@@ -229,7 +224,7 @@ HEADERS: dict[str, tuple[Build, str]] = {
 }
 
 
-@pytest.mark.parametrize(("build", "code"), HEADERS.values(), ids=HEADERS)
+@cases(("build", "code"), HEADERS.values())
 def test_a_header_that_readers_understand_differently_is_refused(build: Build, code: str) -> None:
     assert codes(build()) == {code}
 
@@ -248,7 +243,7 @@ ACCEPTED: dict[str, Build] = {
 }
 
 
-@pytest.mark.parametrize("build", ACCEPTED.values(), ids=ACCEPTED)
+@cases("build", ACCEPTED.values())
 def test_a_header_that_all_readers_understand_alike_is_accepted(build: Build) -> None:
     assert read(build()) == b"{}"
 
@@ -266,13 +261,13 @@ NAMES: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "code"), [(name, code) for code, names in NAMES.items() for name in names])
+@cases(("name", "code"), [(name, code) for code, names in NAMES.items() for name in names])
 def test_a_name_that_leads_elsewhere_or_that_readers_change_is_refused(name: str, code: str) -> None:
     member = Member(name.encode(), b"", 0, 0, flags=0x800)
     assert codes(assembled(CONTRACT, A, member)) == {code}
 
 
-@pytest.mark.parametrize("name", ["b", "b/", "b/c", ".b", "..b", "b..", "b/...", "b;c", "b;1c", "é/ü", "Cc:b", "b c"])
+@cases("name", ["b", "b/", "b/c", ".b", "..b", "b..", "b/...", "b;c", "b;1c", "é/ü", "Cc:b", "b c"])
 def test_a_harmless_name_is_accepted(name: str) -> None:
     assert read(assembled(CONTRACT, A, Member(name.encode(), b"", 0, 0, flags=0x800))) == b"{}"
 
@@ -348,21 +343,15 @@ ENDS: dict[str, tuple[Build, str]] = {
         lambda: patched(PLAIN, HEADER, 32, short(3), last=True),
         "ARCHIVE_MALFORMED",
     ),
-    "a record that the end record does not count": (
-        lambda: patched(PLAIN, END, 8, short(2) * 2),
-        "ARCHIVE_MALFORMED",
-    ),
+    "a record that the end record does not count": (lambda: patched(PLAIN, END, 8, short(2) * 2), "ARCHIVE_MALFORMED"),
     "an empty directory after entries": (lambda: patched(PLAIN, END, 8, bytes(8)), "ARCHIVE_PREPENDED"),
     **{
-        f"a file that begins with {beginning!r} and has no end": (
-            partial(cut_short, beginning),
-            "ARCHIVE_TRUNCATED",
-        )
+        f"a file that begins with {beginning!r} and has no end": (partial(cut_short, beginning), "ARCHIVE_TRUNCATED")
         for beginning in (LOCAL, DESCRIPTOR, b"PK00")
     },
 }
 
 
-@pytest.mark.parametrize(("build", "code"), ENDS.values(), ids=ENDS)
+@cases(("build", "code"), ENDS.values())
 def test_a_file_whose_end_readers_find_in_different_places_is_refused(build: Build, code: str) -> None:
     assert codes(build()) == {code}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import cases
 from wire.archive.reader import ArchiveError, Limits, read_contract_entry
 from wire.documents.contract import CONTRACT_ENTRY, MAX_CONTRACT_BYTES
 
@@ -69,7 +70,7 @@ def with_extra(extra: bytes, name: str = "a", body: bytes = b"") -> bytes:
     return archive((info, body), (CONTRACT_ENTRY, BODY))
 
 
-@pytest.mark.parametrize(
+@cases(
     "data",
     [
         SOUND,
@@ -79,28 +80,17 @@ def with_extra(extra: bytes, name: str = "a", body: bytes = b"") -> bytes:
         archive(("été/ü.txt", b"x"), (CONTRACT_ENTRY, BODY)),
         archive((CONTRACT_ENTRY, BODY), (entry("lib.jar", method=zipfile.ZIP_STORED), archive(("a", b"x")))),
     ],
-    ids=["deflated", "stored", "no mode", "comment", "UTF-8 names", "an archive inside"],
 )
 def test_the_contract_is_read(data: bytes) -> None:
     assert read(data) == BODY
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"MZ" + bytes(100_000),
-        END,
-        bytes(50) + END + bytes(18) + b"more",
-        b"text " + END + b"\xff" * 40,
-    ],
-    ids=["empty", "binary", "signature", "an empty archive's bytes inside", "chance"],
-)
+@cases("data", [b"", b"MZ" + bytes(100_000), END, bytes(50) + END + bytes(18) + b"more", b"text " + END + b"\xff" * 40])
 def test_a_file_that_is_no_archive_has_no_contract(data: bytes) -> None:
     assert read(data) is None
 
 
-@pytest.mark.parametrize("data", [archive(), archive(("a", b"x")), archive(("x/" + CONTRACT_ENTRY, BODY))])
+@cases("data", [archive(), archive(("a", b"x")), archive(("x/" + CONTRACT_ENTRY, BODY))])
 def test_an_archive_without_the_entry_has_no_contract(data: bytes) -> None:
     assert read(data) is None
 
@@ -128,11 +118,7 @@ HOSTILE: list[tuple[str, Callable[[], bytes], list[tuple[str, str]]]] = [
     ("a way out", lambda: archive(("a/../../b", b"")), [("ARCHIVE_NAME_CLIMBS_OUT", "a/../../b")]),
     ("only dots", lambda: archive(("..", b"")), [("ARCHIVE_NAME_CLIMBS_OUT", "..")]),
     ("a backslash", lambda: archive(("a\\b", b"")), [("ARCHIVE_NAME_UNSAFE", "a\\b")]),
-    (
-        "U+0000 in a name",
-        lambda: renamed(archive(("a!b", b"")), "a!b", "a\0b"),
-        [("ARCHIVE_NAME_UNSAFE", "a\\u0000b")],
-    ),
+    ("U+0000 in a name", lambda: renamed(archive(("a!b", b"")), "a!b", "a\0b"), [("ARCHIVE_NAME_UNSAFE", "a\\u0000b")]),
     (
         "an empty name",
         lambda: patched(archive(("a", b"")), HEADER, 28, b"\0\0\0\0\x01\0"),
@@ -144,11 +130,7 @@ HOSTILE: list[tuple[str, Callable[[], bytes], list[tuple[str, str]]]] = [
         lambda: archive(("/a", b""), ("b/..", b"")),
         [("ARCHIVE_NAME_ABSOLUTE", "/a"), ("ARCHIVE_NAME_CLIMBS_OUT", "b/..")],
     ),
-    (
-        "an encrypted contract",
-        lambda: patched(SOUND, HEADER, 8, b"\x01\x00"),
-        [("ARCHIVE_ENCRYPTED", CONTRACT_ENTRY)],
-    ),
+    ("an encrypted contract", lambda: patched(SOUND, HEADER, 8, b"\x01\x00"), [("ARCHIVE_ENCRYPTED", CONTRACT_ENTRY)]),
     (
         "a symbolic link",
         lambda: archive((entry(CONTRACT_ENTRY, mode=stat.S_IFLNK | 0o777), b"/etc/passwd")),
@@ -193,31 +175,11 @@ HOSTILE: list[tuple[str, Callable[[], bytes], list[tuple[str, str]]]] = [
         lambda: SOUND.replace(CONTRACT_ENTRY.encode(), b"X" * len(CONTRACT_ENTRY), 1),
         [("ARCHIVE_HEADERS_DISAGREE", CONTRACT_ENTRY)],
     ),
-    (
-        "damaged data",
-        lambda: SOUND.replace(zipped(BODY), b"\xff" * len(zipped(BODY))),
-        [("ARCHIVE_MALFORMED", "")],
-    ),
-    (
-        "more entries than there are",
-        lambda: patched(SOUND, END, 8, b"\x05\0\x05\0"),
-        [("ARCHIVE_MALFORMED", "")],
-    ),
-    (
-        "fewer entries than there are",
-        lambda: patched(SOUND, END, 8, b"\x01\0\x01\0"),
-        [("ARCHIVE_MALFORMED", "")],
-    ),
-    (
-        "a name past the directory",
-        lambda: patched(SOUND, HEADER, 28, b"\x00\x03"),
-        [("ARCHIVE_MALFORMED", "")],
-    ),
-    (
-        "a directory elsewhere",
-        lambda: patched(SOUND, END, 16, b"\xff\xff\xff\0"),
-        [("ARCHIVE_MALFORMED", "")],
-    ),
+    ("damaged data", lambda: SOUND.replace(zipped(BODY), b"\xff" * len(zipped(BODY))), [("ARCHIVE_MALFORMED", "")]),
+    ("more entries than there are", lambda: patched(SOUND, END, 8, b"\x05\0\x05\0"), [("ARCHIVE_MALFORMED", "")]),
+    ("fewer entries than there are", lambda: patched(SOUND, END, 8, b"\x01\0\x01\0"), [("ARCHIVE_MALFORMED", "")]),
+    ("a name past the directory", lambda: patched(SOUND, HEADER, 28, b"\x00\x03"), [("ARCHIVE_MALFORMED", "")]),
+    ("a directory elsewhere", lambda: patched(SOUND, END, 16, b"\xff\xff\xff\0"), [("ARCHIVE_MALFORMED", "")]),
     ("a second disk", lambda: patched(SOUND, END, 4, b"\x01\0"), [("ARCHIVE_MALFORMED", "")]),
     ("bytes after the end", lambda: SOUND + b"trailer", [("ARCHIVE_MALFORMED", "")]),
     (
@@ -249,7 +211,7 @@ def zipped(body: bytes) -> bytes:
     return data[start : data.find(HEADER)]
 
 
-@pytest.mark.parametrize(("build", "expected"), [row[1:] for row in HOSTILE], ids=[row[0] for row in HOSTILE])
+@cases(("build", "expected"), [row[1:] for row in HOSTILE])
 def test_a_hostile_archive_gets_exactly_its_findings(
     build: Callable[[], bytes], expected: list[tuple[str, str]]
 ) -> None:

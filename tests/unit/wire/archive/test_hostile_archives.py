@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import pytest
 
+from tests.cases import cases
 from wire.archive.reader import ArchiveError, Limits, read_contract_entry
 from wire.documents.contract import CONTRACT_ENTRY
 
@@ -231,7 +232,7 @@ def test_there_are_at_least_forty() -> None:
     assert len(HOSTILE) >= 40
 
 
-@pytest.mark.parametrize(("build", "code"), HOSTILE.values(), ids=HOSTILE.keys())
+@cases(("build", "code"), HOSTILE.values())
 def test_it_is_refused_with_its_code_in_bounded_time_and_memory(build: Callable[[], bytes], code: str) -> None:
     file = io.BytesIO(build())
     tracemalloc.start()
@@ -301,7 +302,7 @@ HARMLESS: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("build", HARMLESS.values(), ids=HARMLESS.keys())
+@cases("build", HARMLESS.values())
 def test_an_unusual_but_harmless_archive_is_read(build: Callable[[], bytes]) -> None:
     assert read_contract_entry(io.BytesIO(build()), LIMITS) == b"{}"
 
@@ -329,7 +330,7 @@ class Sparse(io.RawIOBase):
         return bytes(data)
 
 
-@pytest.mark.parametrize("entries", [0, 1, 100, 65535])
+@cases("entries", [0, 1, 100, 65535])
 def test_only_the_end_of_a_file_is_read_to_find_its_directory(entries: int) -> None:
     file = Sparse(struct.pack("<4s4H2LH", END, 0, 0, entries, entries, 46 * entries, 0, 0))
     stream: BinaryIO = file  # type: ignore[assignment]

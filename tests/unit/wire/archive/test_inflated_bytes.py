@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import cases
 from tests.unit.wire.archive.test_hostile_archives import HOSTILE, LIMITS, MEGABYTE
 from tests.unit.wire.archive.zips import Member, assembled, deflated, stored
 from wire.archive.reader import ArchiveError, Limits, read_contract_entry
@@ -74,8 +75,8 @@ def test_every_byte_of_an_accepted_archive_is_inflated_once_and_its_contract_twi
     assert inflated.most <= PIECE
 
 
-@pytest.mark.parametrize("admitted", [0, 1, 1000, PIECE - 1, PIECE, PIECE + 1, MEGABYTE, 3 * MEGABYTE])
-@pytest.mark.parametrize("inside", [0, 1, 2])
+@cases("admitted", [0, 1, 1000, PIECE - 1, PIECE, PIECE + 1, MEGABYTE, 3 * MEGABYTE])
+@cases("inside", [0, 1, 2])
 def test_an_entry_is_inflated_no_further_than_its_declared_size(inflated: Inflated, admitted: int, inside: int) -> None:
     data = assembled(CONTRACT, lying(admitted, bytes(32 * MEGABYTE)))
     for number in range(inside):
@@ -93,8 +94,8 @@ def test_an_entry_of_a_compressed_nested_archive_is_inflated_no_further_than_its
     assert inflated.total <= len(inner) + 1000 + PIECE
 
 
-@pytest.mark.parametrize("more", [1, 4000])
-@pytest.mark.parametrize("entry", [stored("a", b"x" * 100), deflated("a", b"x" * 100)], ids=["stored", "deflated"])
+@cases("more", [1, 4000])
+@cases("entry", [stored("a", b"x" * 100), deflated("a", b"x" * 100)])
 def test_an_entry_that_is_smaller_than_its_declared_size_is_refused(entry: Member, more: int) -> None:
     assert codes(assembled(CONTRACT, replace(entry, size=entry.size + more))) == {"ARCHIVE_SIZE_WRONG"}
 
@@ -109,7 +110,7 @@ FROM_THE_DIRECTORY = {
 }
 
 
-@pytest.mark.parametrize("build", FROM_THE_DIRECTORY.values(), ids=FROM_THE_DIRECTORY)
+@cases("build", FROM_THE_DIRECTORY.values())
 def test_a_fault_in_the_headers_is_refused_before_any_entry_is_inflated(
     inflated: Inflated, build: Callable[[], bytes]
 ) -> None:
@@ -128,7 +129,7 @@ class Counted(io.BytesIO):
         return data
 
 
-@pytest.mark.parametrize(
+@cases(
     ("limits", "code"),
     [
         (Limits(entries=2999), "ARCHIVE_TOO_MANY_ENTRIES"),
@@ -185,7 +186,7 @@ def test_a_compressed_archive_larger_than_the_bound_is_not_inflated(inflated: In
     assert inflated.total <= PIECE
 
 
-@pytest.mark.parametrize("depth", [3, 4, 40])
+@cases("depth", [3, 4, 40])
 def test_nested_archives_are_inflated_only_to_the_depth_limit(inflated: Inflated, depth: int) -> None:
     data = assembled(deflated("leaf", bytes(MEGABYTE)))
     for number in range(depth):
@@ -220,8 +221,8 @@ def followed(length: int, rest: bytes) -> Member:
     return Member(b"a", packed + rest, len(body), zlib.crc32(body), zipfile.ZIP_DEFLATED)
 
 
-@pytest.mark.parametrize("length", [100, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE])
-@pytest.mark.parametrize("rest", [b"x", b"\0", b"PK\x03\x04" + bytes(100), bytes(2 * PIECE)])
+@cases("length", [100, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE])
+@cases("rest", [b"x", b"\0", b"PK\x03\x04" + bytes(100), bytes(2 * PIECE)])
 def test_bytes_after_the_end_of_a_deflated_stream_are_refused(length: int, rest: bytes) -> None:
     assert codes(assembled(followed(length, b""), CONTRACT)) == set()
     assert codes(assembled(followed(length, rest), CONTRACT)) == {"ARCHIVE_SIZE_WRONG"}
@@ -234,7 +235,7 @@ def test_a_second_stream_after_the_first_is_not_inflated(inflated: Inflated) -> 
     assert inflated.total == len(body)
 
 
-@pytest.mark.parametrize("missing", [1, 4, 5, 90])
+@cases("missing", [1, 4, 5, 90])
 def test_a_deflated_stream_without_its_end_is_refused(missing: int) -> None:
     packed, body = of_length(100)
     cut = Member(b"a", packed[:-missing], len(body), zlib.crc32(body), zipfile.ZIP_DEFLATED)

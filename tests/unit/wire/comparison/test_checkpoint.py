@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.comparison.releases import contract, field, named, record, step
 from wire.comparison.checkpoint import checkpoint_differences, taken_type
 from wire.documents.contract import Contract
@@ -57,7 +56,7 @@ STEPS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], Rows]] = {
 }
 
 
-@pytest.mark.parametrize("case", STEPS)
+@cases("case", STEPS)
 def test_the_steps_up_to_the_checkpoint_must_be_the_same(case: str) -> None:
     before, after, expected = STEPS[case]
     old, new = contract(*before), contract(*after)
@@ -84,7 +83,7 @@ TYPES: dict[str, tuple[dict[str, Any], dict[str, Any], Rows]] = {
 }
 
 
-@pytest.mark.parametrize("case", TYPES)
+@cases("case", TYPES)
 def test_the_next_step_must_accept_every_value_that_may_be_stored(case: str) -> None:
     before, after, expected = TYPES[case]
     assert rows(typed({"Order": before}), typed({"Order": after})) == expected
@@ -104,7 +103,7 @@ def test_a_type_with_another_name_may_accept_the_same_values() -> None:
     assert rows(typed({}), typed({"Renamed": record(field("no"))}, taken="Renamed")) != []
 
 
-@pytest.mark.parametrize("name", [None, "Unknown"])
+@cases("name", [None, "Unknown"])
 def test_a_type_that_is_not_defined_proves_nothing(name: str | None) -> None:
     before = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name})
     after = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name}, C)
@@ -116,7 +115,7 @@ def test_equal_contracts_have_no_differences_even_if_nothing_is_defined() -> Non
     assert rows(described, described.model_copy(deep=True)) == []
 
 
-@pytest.mark.parametrize("changes", [{"transport": "grpc"}, {"platform": "jvm"}, {"module": "orders"}])
+@cases("changes", [{"transport": "grpc"}, {"platform": "jvm"}, {"module": "orders"}])
 def test_what_the_contract_does_not_explain_proves_nothing(changes: dict[str, Any]) -> None:
     assert rows(contract(A, B), contract(A, B, **changes)) == [(UNKNOWN, *changes)]
 

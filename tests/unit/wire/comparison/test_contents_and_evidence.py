@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.comparison.releases import Row, contract, facts, field, named, record, step
 from wire.comparison.comparison import compare
 from wire.comparison.differences import MAX_DIFFERENCES, Impact
@@ -42,7 +41,7 @@ ARTIFACTS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]
 }
 
 
-@pytest.mark.parametrize("case", ARTIFACTS)
+@cases("case", ARTIFACTS)
 def test_artifacts_are_compared_by_their_ids(case: str) -> None:
     before, after, expected = ARTIFACTS[case]
     assert rows(with_artifacts(*before), with_artifacts(*after)) == expected
@@ -107,13 +106,13 @@ def test_packages_are_compared_with_their_versions() -> None:
     ]
 
 
-@pytest.mark.parametrize("packages", [None, [Package("a")] * (MAX_PACKAGES + 1)])
+@cases("packages", [None, [Package("a")] * (MAX_PACKAGES + 1)])
 def test_packages_that_are_not_known_are_no_difference_of_packages(packages: list[Package] | None) -> None:
     [found] = compare(facts(packages=[Package("a")]), facts(packages=packages))
     assert (found.path, found.before, found.after, found.impact) == ("packages", "known", "not known", UNKNOWN)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("purl", "expected"),
     [
         ("pkg:pypi/django@5.2.1", Package("pkg:pypi/django", "5.2.1")),

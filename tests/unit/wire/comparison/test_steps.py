@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.comparison.releases import Row, contract, facts, step
 from wire.comparison.comparison import compare
 from wire.documents.contract import Contract
@@ -32,10 +31,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] =
     "an await from now on": (
         [A, B],
         [A, {**B, **QUESTION}],
-        [
-            ("step", "added", PARKED, 'steps["B"].awaitTransport'),
-            ("step", "changed", PARKED, 'steps["B"].kind'),
-        ],
+        [("step", "added", PARKED, 'steps["B"].awaitTransport'), ("step", "changed", PARKED, 'steps["B"].kind')],
     ),
     "transport": (
         [A, {**B, **QUESTION}],
@@ -54,36 +50,23 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] =
     "the first step takes a list": (
         [A],
         [{**A, "cardinality": "MANY_TO_ONE"}],
-        [
-            ("step", "changed", CALLERS, 'steps["A"].input'),
-            ("step", "changed", PARKED, 'steps["A"].cardinality'),
-        ],
+        [("step", "changed", CALLERS, 'steps["A"].input'), ("step", "changed", PARKED, 'steps["A"].cardinality')],
     ),
     "the result becomes a list": (
         [A, B],
         [A, {**B, "cardinality": "ONE_TO_MANY"}],
-        [
-            ("step", "changed", CALLERS, 'steps["B"].output'),
-            ("step", "changed", PARKED, 'steps["B"].cardinality'),
-        ],
+        [("step", "changed", CALLERS, 'steps["B"].output'), ("step", "changed", PARKED, 'steps["B"].cardinality')],
     ),
     "streams in between": (
         [{**A, "cardinality": "ONE_TO_MANY"}, {**B, "cardinality": "MANY_TO_ONE"}],
         [A, {**B, "cardinality": "ONE_TO_ONE"}],
-        [
-            ("step", "changed", PARKED, 'steps["A"].cardinality'),
-            ("step", "changed", PARKED, 'steps["B"].cardinality'),
-        ],
+        [("step", "changed", PARKED, 'steps["A"].cardinality'), ("step", "changed", PARKED, 'steps["B"].cardinality')],
     ),
-    "class": (
-        [A],
-        [{**A, "runtimeClass": "org.x.New"}],
-        [("step", "added", COMPATIBLE, 'steps["A"].runtimeClass')],
-    ),
+    "class": ([A], [{**A, "runtimeClass": "org.x.New"}], [("step", "added", COMPATIBLE, 'steps["A"].runtimeClass')]),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@cases("case", CASES)
 def test_steps_are_compared_by_name(case: str) -> None:
     before, after, expected = CASES[case]
     assert rows(contract(*before), contract(*after)) == expected

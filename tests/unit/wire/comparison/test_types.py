@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.comparison.releases import contract, facts, field, named, record, scalar, step, wrapper
 from wire.comparison.comparison import compare
 
@@ -111,12 +110,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Found, Found]] = {
         [("changed", UNKNOWN, "")],
         [("changed", UNKNOWN, "")],
     ),
-    "format": (
-        wrapper(format="iban"),
-        wrapper(format="bic"),
-        [("changed", UNKNOWN, "")],
-        [("changed", UNKNOWN, "")],
-    ),
+    "format": (wrapper(format="iban"), wrapper(format="bic"), [("changed", UNKNOWN, "")], [("changed", UNKNOWN, "")]),
     "allowed values that Python calls equal": (
         wrapper(allowedValues=[0]),
         wrapper(allowedValues=[False]),
@@ -144,19 +138,19 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Found, Found]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@cases("case", CASES)
 def test_inputs_must_still_be_accepted(case: str) -> None:
     before, after, expected, _ = CASES[case]
     assert found_for(before, after) == expected
 
 
-@pytest.mark.parametrize("case", CASES)
+@cases("case", CASES)
 def test_results_must_still_have_the_older_type(case: str) -> None:
     before, after, _, expected = CASES[case]
     assert found_for(before, after, place="output") == expected
 
 
-@pytest.mark.parametrize("case", CASES)
+@cases("case", CASES)
 def test_types_between_steps_concern_parked_work_only(case: str) -> None:
     before, after, of_inputs, _ = CASES[case]
     expected = [(kind, PARKED if impact == CALLERS else impact, path) for kind, impact, path in of_inputs]
@@ -181,7 +175,7 @@ WIDER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("case", WIDER)
+@cases("case", WIDER)
 def test_a_wider_constraint_is_compatible_and_a_narrower_one_breaks_callers(case: str) -> None:
     narrow, wide = WIDER[case]
     assert found_for(narrow, wide) == [("changed", COMPATIBLE, "")]

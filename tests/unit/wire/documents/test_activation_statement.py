@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.release.provenance import verify
 from tests import signing
+from tests.cases import cases
 from wire.documents import activation_statement as statements
 from wire.documents.execution_statement import PAYLOAD_TYPE
 from wire.documents.json_writer import text
@@ -97,7 +98,7 @@ def test_activations_without_a_candidate_have_the_form_of_before() -> None:
     assert all(list(each) == members for each in built()["predicate"]["activations"])
 
 
-@pytest.mark.parametrize(
+@cases(
     ("path", "value", "problem"),
     [
         ("predicate.activations.1.kind", "activation", "contradicts"),
@@ -126,7 +127,7 @@ def changed(path: str, value: Any, rows: list[tuple[str, str, str | None]] | Non
     return document
 
 
-@pytest.mark.parametrize(
+@cases(
     ("path", "value", "problem"),
     [
         ("predicate.activations.1.sequence", 3, "has the place 2"),
@@ -158,12 +159,9 @@ def test_the_votes_of_a_request_are_read() -> None:
     assert [(vote.actor, vote.decision, vote.comment) for vote in request.votes] == [("user:bob", "approve", "fine")]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "problem"),
-    [
-        ({"decision": "refuse"}, "a request that was refused"),
-        ({"actor": "user:ann"}, "its requester voted on"),
-    ],
+    [({"decision": "refuse"}, "a request that was refused"), ({"actor": "user:ann"}, "its requester voted on")],
 )
 def test_a_contradictory_request_is_found(changes: dict[str, Any], problem: str) -> None:
     [found] = read(requested(**changes)).contradictions()
@@ -188,7 +186,7 @@ def test_members_that_say_nothing_may_be_there_or_absent() -> None:
     assert statement.normalised() == built()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("path", "value"),
     [
         ("predicateType", "urn:other"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from wire.documents.canonical_types import MAX_MISMATCHES, declared_names, mismatches
 
 
@@ -35,20 +34,8 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
     },
     "Line": {"kind": "record", "fields": [{"name": "count", "type": named("Count")}]},
     "Count": {"kind": "wrapper", "wraps": scalar("integer"), "minimum": 1, "maximumExclusive": 100},
-    "Price": {
-        "kind": "wrapper",
-        "wraps": scalar("decimal"),
-        "minimum": "0",
-        "minimumExclusive": True,
-        "maximum": 10,
-    },
-    "Code": {
-        "kind": "wrapper",
-        "wraps": scalar("string"),
-        "minLength": 2,
-        "maxLength": 3,
-        "pattern": "(a+)+$",
-    },
+    "Price": {"kind": "wrapper", "wraps": scalar("decimal"), "minimum": "0", "minimumExclusive": True, "maximum": 10},
+    "Code": {"kind": "wrapper", "wraps": scalar("string"), "minLength": 2, "maxLength": 3, "pattern": "(a+)+$"},
     "Colour": {"kind": "wrapper", "wraps": scalar("string"), "pattern": r"^(?:light\ blue|red\|green)$"},
     "Alias": {"kind": "alias", "target": named("Code")},
     "Loop": {"kind": "alias", "target": named("Loop")},
@@ -62,18 +49,7 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
     "ByDay": {"kind": "alias", "target": {"key": scalar("date"), "kind": "map", "value": scalar("json")}},
     **{
         f"of-{name}": {"kind": "alias", "target": scalar(name)}
-        for name in (
-            "string",
-            "integer",
-            "number",
-            "boolean",
-            "decimal",
-            "date",
-            "datetime",
-            "uuid",
-            "json",
-            "riddle",
-        )
+        for name in ("string", "integer", "number", "boolean", "decimal", "date", "datetime", "uuid", "json", "riddle")
     },
 }
 TYPES = {
@@ -123,11 +99,7 @@ REFUSED: list[tuple[str, Any, list[tuple[str, str]]]] = [
     ("of-decimal", "1e999999999999999999999", [("", "must be a decimal number in a string")]),
     ("Order", {**ORDER, "id": "x"}, [(".id", "must be a UUID in a string")]),
     ("Order", {**ORDER, "lines": {}}, [(".lines", "must be an array")]),
-    (
-        "Order",
-        {**ORDER, "lines": [{"count": 1}, {"count": "1"}]},
-        [(".lines[1].count", "must be an integer")],
-    ),
+    ("Order", {**ORDER, "lines": [{"count": 1}, {"count": "1"}]}, [(".lines[1].count", "must be an integer")]),
     ("Order", {**ORDER, "lines": [None]}, [(".lines[0]", "must be an object")]),
     ("Order", {**ORDER, "labels": []}, [(".labels", "must be an object")]),
     ("Order", {**ORDER, "labels": {"a": "1"}}, [(".labels.a", "must be an integer")]),
@@ -159,12 +131,12 @@ REFUSED: list[tuple[str, Any, list[tuple[str, str]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("type_id", "value"), ACCEPTED)
+@cases(("type_id", "value"), ACCEPTED)
 def test_a_value_of_the_type_is_accepted(type_id: str, value: Any) -> None:
     assert mismatches(TYPES, type_id, value) == []
 
 
-@pytest.mark.parametrize(("type_id", "value", "expected"), REFUSED)
+@cases(("type_id", "value", "expected"), REFUSED)
 def test_a_value_of_another_type_is_refused(type_id: str, value: Any, expected: list[tuple[str, str]]) -> None:
     assert mismatches(TYPES, type_id, value) == expected
 
@@ -178,7 +150,7 @@ def test_mismatches_are_bounded() -> None:
     assert len(mismatches(TYPES, "Order", {**ORDER, "lines": [1] * 1000})) == MAX_MISMATCHES
 
 
-@pytest.mark.parametrize(
+@cases(
     "definition",
     [
         None,
@@ -195,7 +167,7 @@ def test_mismatches_are_bounded() -> None:
         {"kind": "alias", "target": {"kind": "scalar", "id": []}},
     ],
 )
-@pytest.mark.parametrize("value", [None, 1, "x", [], {"a": 1}])
+@cases("value", [None, 1, "x", [], {"a": 1}])
 def test_unknown_definitions_raise_nothing(definition: Any, value: Any) -> None:
     mismatches({"T": {"definition": definition}}, "T", value)
     mismatches({"T": definition}, "T", value)

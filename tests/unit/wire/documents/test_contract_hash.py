@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import cases
 from wire.documents.contract import (
     canonical_catalog_fingerprint,
     contract_from_json,
@@ -53,9 +54,7 @@ def test_nulls_and_the_identity_members_and_the_order_do_not_count(vector: dict[
     assert hash_input(shuffled(vector)).decode() == VECTOR_INPUT
 
 
-def test_a_composition_counts_in_its_own_order_before_the_capabilities(
-    composed_document: dict[str, Any],
-) -> None:
+def test_a_composition_counts_in_its_own_order_before_the_capabilities(composed_document: dict[str, Any]) -> None:
     straight = hash_input(composed_document)
     assert hash_input(shuffled(composed_document)) == straight
     names = list(json.loads(straight))
@@ -102,7 +101,7 @@ def test_non_ascii_is_literal_but_for_the_line_separators(vector: dict[str, Any]
     assert contract_hash(vector) == hashlib.sha256(text.encode()).hexdigest()
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
     [
         {"pipelineId": "org.y"},

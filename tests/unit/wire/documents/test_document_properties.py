@@ -64,10 +64,7 @@ contracts = st.fixed_dictionaries(
         "runtimeLayout": optional,
         "steps": st.lists(steps | deferring_steps, max_size=3),
         "capabilities": st.fixed_dictionaries(
-            {
-                "localTransitionExecution": st.booleans(),
-                "transitionWorkerProtocols": st.lists(text, max_size=3),
-            }
+            {"localTransitionExecution": st.booleans(), "transitionWorkerProtocols": st.lists(text, max_size=3)}
         ),
         "canonicalTypes": st.dictionaries(text, st.dictionaries(text, solid, max_size=3), max_size=3),
         "canonicalCatalogFingerprint": text,
@@ -147,10 +144,7 @@ def refusal(read: Callable[[bytes], object], data: bytes) -> tuple[Finding, ...]
     return ()
 
 
-MEMBERS = [
-    *("steps", "capabilities", "canonicalTypes", "composition"),
-    *("importedDefinitions", "capabilityImports"),
-]
+MEMBERS = [*("steps", "capabilities", "canonicalTypes", "composition"), *("importedDefinitions", "capabilityImports")]
 
 
 @given(contracts, st.sampled_from(MEMBERS), json_values)

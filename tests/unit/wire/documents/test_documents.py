@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import cases
 from wire.documents.json_reader import (
     MAX_DEPTH,
     MAX_VALUES,
@@ -59,8 +60,8 @@ def test_values_are_counted_without_parsing(value: Any, indent: int | None, asci
     assert not holds_more_members(text, members(value))
 
 
-@pytest.mark.parametrize("part", ['[[],{"a:":[]},{}]', '["\\\\","\\"[,",{"b":{}}]'])
-@pytest.mark.parametrize("shift", range(17))
+@cases("part", ['[[],{"a:":[]},{}]', '["\\\\","\\"[,",{"b":{}}]'])
+@cases("shift", range(17))
 def test_values_are_counted_wherever_the_text_is_cut(part: str, shift: int) -> None:
     text = "[" + " " * (64 * 1024 - shift) + part + "," + "[]," * 500 + part + "]"
     assert count_values(text.encode()) == counted(json.loads(text))
@@ -68,13 +69,13 @@ def test_values_are_counted_wherever_the_text_is_cut(part: str, shift: int) -> N
     assert not holds_more_members(text.encode(), members(json.loads(text)))
 
 
-@pytest.mark.parametrize("long", [b"a," * 100_000, b"a" * 65_533 + b'\\"[', b"\\\\" * 40_000])
+@cases("long", [b"a," * 100_000, b"a" * 65_533 + b'\\"[', b"\\\\" * 40_000])
 def test_a_string_of_any_length_is_one_value(long: bytes) -> None:
     text = b'{"a":["' + long + b'",[],[1]]}'
     assert count_values(text) == counted(json.loads(text))
 
 
-@pytest.mark.parametrize("text", [EMPTY_OBJECTS, NESTED, EMPTY_OBJECTS[:-2], b"[" * 8 * MB])
+@cases("text", [EMPTY_OBJECTS, NESTED, EMPTY_OBJECTS[:-2], b"[" * 8 * MB])
 def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: bytes) -> None:
     tracemalloc.start()
     try:
@@ -86,7 +87,7 @@ def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: by
     assert [finding.code for finding in caught.value.findings] == ["DOCUMENT_TOO_MANY_VALUES"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "code"),
     [
         ({"a": [0] * MAX_VALUES}, "DOCUMENT_TOO_MANY_VALUES"),
@@ -107,9 +108,7 @@ def test_a_document_is_read_up_to_its_bounds() -> None:
         read_object(json.dumps(nested(MAX_DEPTH + 1)).encode(), name="it", limit=MB)
 
 
-@pytest.mark.parametrize(
-    "text", ['{"a":1,"a":1}', '{"b":[{"a":1,"a":2}]}', '{"a":NaN}', '{"a":1e999}', '{"a":"\\u0000"}']
-)
+@cases("text", ['{"a":1,"a":1}', '{"b":[{"a":1,"a":2}]}', '{"a":NaN}', '{"a":1e999}', '{"a":"\\u0000"}'])
 def test_an_object_with_findings_is_never_returned(text: str) -> None:
     with pytest.raises(DocumentError):
         read_object(text.encode(), name="it", limit=MB)

@@ -4,11 +4,10 @@ import copy
 import json
 from typing import Any
 
-import pytest
-
 from releases.trust.evidence import Evidence, examine
 from releases.trust.provenance import STATEMENT_TYPE
 from tests import signing as making
+from tests.cases import cases
 from wire.documents.descriptor import KINDS, ArtifactKind, Profile, parse_descriptor
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -74,20 +73,20 @@ def test_the_table_has_every_member() -> None:
     assert descriptor.normalised()["artifacts"][0].keys() == OTHER_ARTIFACT_MEMBERS.keys() == ARTIFACT.keys()
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@cases("change", CHANGES)
 def test_a_signature_is_invalid_for_a_descriptor_with_another_member(change: str) -> None:
     evidence = examined(CHANGES[change])
     assert [finding.code for finding in evidence.findings] == ["SIGNATURE_OTHER_DESCRIPTOR"]
     assert evidence.contradicts
 
 
-@pytest.mark.parametrize("change", [name for name in CHANGES if name not in UNREADABLE])
+@cases("change", [name for name in CHANGES if name not in UNREADABLE])
 def test_a_signature_is_invalid_if_the_release_has_another_member(change: str) -> None:
     assert examined(RELEASE, CHANGES[change]).contradicts
     assert examined(CHANGES[change], CHANGES[change]).findings == ()
 
 
-@pytest.mark.parametrize("kind", KINDS[Profile.TPF_2026_08])
+@cases("kind", KINDS[Profile.TPF_2026_08])
 def test_a_signature_covers_the_kind_of_an_artifact(kind: ArtifactKind) -> None:
     assert examined(with_artifact(0, kind=kind.value)).contradicts is (kind.value != ARTIFACT["kind"])
 
@@ -122,7 +121,7 @@ def test_a_signature_covers_the_profile() -> None:
     assert examined(older, CARRIED).contradicts
 
 
-@pytest.mark.parametrize(
+@cases(
     ("member", "value"),
     [
         ("artifactId", "else"),
@@ -170,7 +169,7 @@ def one_digit(digest: str, place: int) -> str:
     return f"sha256:{text[:place]}{'0' if text[place] != '0' else '1'}{text[place + 1 :]}"
 
 
-@pytest.mark.parametrize("place", [0, 31, 63])
+@cases("place", [0, 31, 63])
 def test_every_digit_of_a_digest_counts(place: int) -> None:
     wrong = one_digit(OTHER, place)
     assert about(making.statement(DIGEST, OTHER)) == []
@@ -180,7 +179,7 @@ def test_every_digit_of_a_digest_counts(place: int) -> None:
         assert about(bill(digest=wrong)) == ["SBOM_SUBJECT_UNKNOWN"]
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@cases("place", [0, 1])
 def test_every_subject_of_a_provenance_counts(place: int) -> None:
     subjects = [DIGEST, OTHER]
     subjects[place] = "sha256:" + "c" * 64

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 
 from tests import signing as making
+from tests.cases import cases
 from wire.documents import signing
 from wire.findings import DocumentError
 
@@ -95,7 +96,7 @@ TAMPERED: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
-@pytest.mark.parametrize("how", TAMPERED)
+@cases("how", TAMPERED)
 def test_an_envelope_that_was_tampered_with_is_not_signed(how: str) -> None:
     document = json.loads(making.envelope(DOCUMENT))
     TAMPERED[how](document)
@@ -103,7 +104,7 @@ def test_an_envelope_that_was_tampered_with_is_not_signed(how: str) -> None:
     assert not envelope.is_signed_by(making.private_key().public_key(), envelope.signatures[0])
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "code"),
     [
         ({"payload": None}, "ATTACHMENT_MISSING_MEMBER"),
@@ -157,7 +158,7 @@ def _pem(public: Any) -> str:
     return str(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
 
 
-@pytest.mark.parametrize(
+@cases(
     ("pem", "told"),
     [
         ("", "not a public key"),
@@ -167,10 +168,7 @@ def _pem(public: Any) -> str:
         ("x" * 3000, "at most"),
         (_pem(ec.generate_private_key(ec.SECP256R1()).public_key()), "Only ed25519"),
         (_pem(rsa.generate_private_key(65537, 2048).public_key()), "Only ed25519"),
-        (
-            making.private_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
-            "private key",
-        ),
+        (making.private_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(), "private key"),
     ],
 )
 def test_text_that_is_not_an_ed25519_public_key_is_refused_without_repeating_it(pem: str, told: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import cases
 from wire.documents.contract import MAX_CONTRACT_BYTES, parse_contract
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, parse_descriptor
 from wire.findings import DocumentError
@@ -46,14 +47,13 @@ BYTES = [
 ]
 
 
-@pytest.mark.parametrize(("data", "code"), [row[1:] for row in BYTES], ids=[row[0] for row in BYTES])
-@pytest.mark.parametrize(
+@cases(("data", "code"), [row[1:] for row in BYTES])
+@cases(
     ("parse", "name", "preamble"),
     [
         (parse_contract, "pipeline-contract.json", CONTRACT_PREAMBLE),
         (parse_descriptor, "pipeline-release.json", DESCRIPTOR_PREAMBLE),
     ],
-    ids=["contract", "descriptor"],
 )
 def test_bytes_that_are_not_a_document_are_refused(
     findings_of: Findings, parse: Callable[[bytes], object], name: str, preamble: str, data: bytes, code: str
@@ -63,7 +63,7 @@ def test_bytes_that_are_not_a_document_are_refused(
         parse(data)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("parse", "limit", "name"),
     [
         (parse_contract, MAX_CONTRACT_BYTES, "pipeline-contract.json"),
@@ -77,7 +77,7 @@ def test_a_document_one_byte_too_large_is_refused(
     assert ("DOCUMENT_TOO_LARGE", name) not in findings_of(parse, b"{}" + b" " * (limit - 2))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "expected"),
     [
         ('"module":"a","module":"b"', [("DOCUMENT_DUPLICATE_KEY", "#module")]),

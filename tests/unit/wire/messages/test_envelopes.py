@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import cases
 from wire.messages.payload_envelopes import (
     ENCODING,
     LIST,
@@ -86,7 +87,7 @@ def test_any_payload_is_read_or_refused(type_id: str, text: str) -> None:
             continue
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "type_id"),
     [
         (True, "java.lang.Boolean"),
@@ -105,7 +106,7 @@ def test_every_json_value_has_a_natural_type(value: Any, type_id: str) -> None:
     assert natural(value).payload_type_id == type_id
 
 
-@pytest.mark.parametrize(
+@cases(
     ("type_id", "text", "value"),
     [
         ("java.time.Instant", "1767323045.678000000", "2026-01-02T03:04:05.678Z"),
@@ -133,7 +134,7 @@ def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
 ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-transition+json","payload":"\\"v\\""}'
 
 
-@pytest.mark.parametrize(
+@cases(
     ("type_id", "text", "why"),
     [
         ("com.acme.X", "{}", "Unsupported transition payload type: com.acme.X"),
@@ -162,8 +163,8 @@ def test_invalid_payloads_are_refused(type_id: str, text: str, why: str) -> None
     assert refused(payload(type_id, text)) == why
 
 
-@pytest.mark.parametrize("encoding", ["", "application/json", "application/tpf-transition-envelope+json"])
-@pytest.mark.parametrize("type_id", [MAP, LIST, SNAPSHOT, "null", "java.lang.String", "org.acme.X"])
+@cases("encoding", ["", "application/json", "application/tpf-transition-envelope+json"])
+@cases("type_id", [MAP, LIST, SNAPSHOT, "null", "java.lang.String", "org.acme.X"])
 def test_another_encoding_is_refused(type_id: str, encoding: str) -> None:
     made = payload(type_id, "{}", encoding)
     assert refused(made) == f"Unsupported transition payload encoding: {encoding}"
@@ -171,7 +172,7 @@ def test_another_encoding_is_refused(type_id: str, encoding: str) -> None:
         parts(made)
 
 
-@pytest.mark.parametrize(
+@cases(
     "document",
     [
         None,

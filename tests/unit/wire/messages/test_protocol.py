@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import making
+from tests.cases import cases
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import (
     Command,
@@ -82,7 +83,7 @@ def refusal(message: Any) -> str:
     return caught.value.code
 
 
-@pytest.mark.parametrize("body", BODIES)
+@cases("body", BODIES)
 def test_a_sealed_body_is_read_back_unchanged_from_json(body: Any) -> None:
     message = json.loads(json.dumps(seal(IDENTITY, body, KEY)))
     envelope = verify(message, keys_of)
@@ -115,7 +116,7 @@ def test_the_table_of_changes_has_every_member_that_a_sender_chooses() -> None:
     assert {"protocolVersion", "seals", "keyId", *CHANGES} == {*message, *message["seals"][0]}
 
 
-@pytest.mark.parametrize(("member", "value"), CHANGES.items())
+@cases(("member", "value"), CHANGES.items())
 def test_a_change_of_any_member_breaks_the_signature(member: str, value: Any) -> None:
     message = seal(IDENTITY, COMMANDS, KEY)
     other = making.changed(message, {member: value})
@@ -125,7 +126,7 @@ def test_a_change_of_any_member_breaks_the_signature(member: str, value: Any) ->
     assert caught.value.code == "SIGNATURE_INVALID"
 
 
-@pytest.mark.parametrize("signature", ["", "é" * 64, "0" * 63, KEY.text, "\U0001f600"])
+@cases("signature", ["", "é" * 64, "0" * 63, KEY.text, "\U0001f600"])
 def test_a_signature_of_any_text_is_only_wrong(signature: str) -> None:
     assert refusal(making.changed(SEALED, {"signature": signature})) == "SIGNATURE_INVALID"
 
@@ -159,7 +160,7 @@ def without(member: str) -> dict[str, Any]:
     return {name: value for name, value in SEALED.items() if name != member}
 
 
-@pytest.mark.parametrize(
+@cases(
     "message",
     [
         *[None, [], "text", 1, True, {}],
@@ -206,7 +207,7 @@ def changed(body: Any, path: tuple[Any, ...], value: Any) -> str:
 FIRST = ("outcomes", 0)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "body"),
     [
         ("commands", ""),
@@ -251,7 +252,7 @@ def test_a_body_in_another_form_is_malformed(kind: str, body: str) -> None:
     assert caught.value.code == "ENVELOPE_MALFORMED"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "path"),
     [
         (COMMANDS, ("commands", 0, "added")),
@@ -272,8 +273,8 @@ def test_a_body_with_very_many_members_is_refused() -> None:
         decode(resealed(body, "outcomes"), OutcomeGroup)
 
 
-@pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("expected", KINDS)
+@cases("body", BODIES)
+@cases("expected", KINDS)
 def test_a_body_is_read_only_as_the_kind_in_its_header(body: Any, expected: Any) -> None:
     envelope = verify(seal(IDENTITY, body, KEY), keys_of)
     if isinstance(body, expected):
@@ -283,14 +284,14 @@ def test_a_body_is_read_only_as_the_kind_in_its_header(body: Any, expected: Any)
         decode(envelope, expected)
 
 
-@pytest.mark.parametrize("offset", [timedelta(), TOLERANCE, -TOLERANCE])
+@cases("offset", [timedelta(), TOLERANCE, -TOLERANCE])
 def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
     envelope = verify(seal(IDENTITY, BEAT, KEY), keys_of)
     sent = datetime.fromisoformat(envelope.envelope.timestamp)
     assert check_fresh(envelope, now=sent + offset) == sent
 
 
-@pytest.mark.parametrize(
+@cases(
     "timestamp",
     [
         "2026-01-01T00:02:00.001+00:00",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from executions.transports.rest.results import Sent, result_of
 from foundation.http.exchange import Response
+from tests.cases import cases
 from tests.unit.wire.messages.test_vectors import COMMAND, COMPLETED, FAILED, WAITING
 from wire.messages.celery_messages import Outcome
 from wire.messages.payload_envelopes import ENCODING
@@ -47,7 +48,7 @@ def test_a_missing_or_null_member_has_its_default() -> None:
     assert result(outcome="COMPLETED", decodedOutputItems=[{"any": 1}]).output_payloads == []
 
 
-@pytest.mark.parametrize(
+@cases(
     "members",
     [
         {},

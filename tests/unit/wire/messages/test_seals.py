@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from executions.awaits.webhooks import signature, webhook_keys
+from tests.cases import cases
 from tests.unit.wire.messages.test_protocol import COMMANDS
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import CommandGroup, Heartbeat
@@ -44,7 +45,7 @@ def test_a_message_is_read_with_any_of_its_keys(message: dict[str, Any]) -> None
     assert refusal(message, OTHER) == "KEY_NOT_ACTIVE"
 
 
-@pytest.mark.parametrize("member", ["keyId", "body", "signature"])
+@cases("member", ["keyId", "body", "signature"])
 def test_a_member_of_one_seal_is_invalid_in_another(member: str) -> None:
     message = copy.deepcopy(MESSAGES["encrypted"])
     new, old = message["seals"]
@@ -53,14 +54,14 @@ def test_a_member_of_one_seal_is_invalid_in_another(member: str) -> None:
         assert refusal(message, key) == "SIGNATURE_INVALID"
 
 
-@pytest.mark.parametrize("place", range(0, 64, 7))
+@cases("place", range(0, 64, 7))
 def test_every_digit_of_a_signature_counts(message: dict[str, Any], place: int) -> None:
     text = message["seals"][0]["signature"]
     message["seals"][0]["signature"] = text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
     assert refusal(message, NEW) == "SIGNATURE_INVALID"
 
 
-@pytest.mark.parametrize("place", [0, 20, 100, -2])
+@cases("place", [0, 20, 100, -2])
 def test_every_part_of_a_body_counts(message: dict[str, Any], place: int) -> None:
     text = list(message["seals"][0]["body"])
     text[place] = "A" if text[place] != "A" else "B"
@@ -68,7 +69,7 @@ def test_every_part_of_a_body_counts(message: dict[str, Any], place: int) -> Non
     assert refusal(message, NEW) == "SIGNATURE_INVALID"
 
 
-@pytest.mark.parametrize("length", [0, 1, 32, 63])
+@cases("length", [0, 1, 32, 63])
 def test_a_part_of_a_signature_is_invalid(message: dict[str, Any], length: int) -> None:
     message["seals"][0]["signature"] = message["seals"][0]["signature"][:length]
     assert refusal(message, NEW) == "SIGNATURE_INVALID"
@@ -79,7 +80,7 @@ def test_a_part_of_a_signature_is_invalid(message: dict[str, Any], length: int) 
 SIGNED = ("key", 1_700_000_000, b'{"a": 1}')
 
 
-@pytest.mark.parametrize(
+@cases(
     "other",
     [
         ("Key", *SIGNED[1:]),

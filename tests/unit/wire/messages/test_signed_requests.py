@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import cases
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
@@ -38,7 +39,7 @@ def test_an_unchanged_signed_request_is_accepted() -> None:
     assert checked() == (HEADERS[NONCE], NOW)
 
 
-@pytest.mark.parametrize(
+@cases(
     "changes",
     [
         {"secret": "Secret"},
@@ -59,7 +60,7 @@ def test_another_secret_method_path_or_body_is_refused(changes: dict[str, Any]) 
         checked(**changes)
 
 
-@pytest.mark.parametrize(
+@cases(
     "changes",
     [
         {NONCE: HEADERS[NONCE][:-1]},
@@ -77,7 +78,7 @@ def test_another_nonce_time_or_signature_is_refused(changes: dict[str, str]) -> 
         checked({**HEADERS, **changes})
 
 
-@pytest.mark.parametrize("place", range(0, 64, 7))
+@cases("place", range(0, 64, 7))
 def test_every_digit_of_the_signature_counts(place: int) -> None:
     text = HEADERS[SIGNATURE]
     digit = "0" if text[place] != "0" else "1"
@@ -85,20 +86,20 @@ def test_every_digit_of_the_signature_counts(place: int) -> None:
         checked({**HEADERS, SIGNATURE: text[:place] + digit + text[place + 1 :]})
 
 
-@pytest.mark.parametrize("name", [TIMESTAMP, NONCE, SIGNATURE])
-@pytest.mark.parametrize("value", [None, "", " "])
+@cases("name", [TIMESTAMP, NONCE, SIGNATURE])
+@cases("value", [None, "", " "])
 def test_a_request_without_one_of_its_headers_is_refused(name: str, value: str | None) -> None:
     headers = {key: each for key, each in HEADERS.items() if key != name} | ({} if value is None else {name: value})
     with pytest.raises(Refused, match="header is missing"):
         checked(headers)
 
 
-@pytest.mark.parametrize("offset", [TOLERANCE, -TOLERANCE, timedelta()])
+@cases("offset", [TOLERANCE, -TOLERANCE, timedelta()])
 def test_a_request_within_the_tolerance_is_accepted(offset: timedelta) -> None:
     assert checked(now=NOW + offset)[1] == NOW
 
 
-@pytest.mark.parametrize("offset", [TOLERANCE, -TOLERANCE])
+@cases("offset", [TOLERANCE, -TOLERANCE])
 def test_a_request_beyond_the_tolerance_is_refused_on_either_side(offset: timedelta) -> None:
     beyond = offset * 1.001
     with pytest.raises(Refused, match="too far from the present"):

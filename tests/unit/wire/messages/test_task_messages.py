@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import cases
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, HeldLease
 from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_TASK, INSTRUCTION_TASK, RECORD_TASK
@@ -66,7 +67,7 @@ def sent(message: bytes, seconds_ago: float) -> bytes:
     return other.write("queue", header, content)
 
 
-@pytest.mark.parametrize("key", [0, 1])
+@cases("key", [0, 1])
 def test_a_signature_with_any_of_the_keys_is_accepted(key: int) -> None:
     assert RECEIVER.read("queue", written(key=key)) == TaskMessage("signed", [1])
 
@@ -88,14 +89,12 @@ def test_the_task_of_a_worker_needs_no_signature() -> None:
     assert RECEIVER.read("queue", written(retried, body(ENVELOPE))).retries == 2
 
 
-@pytest.mark.parametrize(
-    "members", [{"retries": 1}, {"eta": "2026-01-01T00:00:00+00:00"}, {"expires": "2026-01-01T00:00:00+00:00"}]
-)
+@cases("members", [{"retries": 1}, {"eta": "2026-01-01T00:00:00+00:00"}, {"expires": "2026-01-01T00:00:00+00:00"}])
 def test_an_unsigned_task_has_no_delay_expiry_or_retries(members: dict[str, Any]) -> None:
     assert refusal(unsigned({**UNSIGNED_HEADER, **members})) == "SIGNATURE_INVALID"
 
 
-@pytest.mark.parametrize("content", [body(), body(1), body(None), body("text"), body([]), body(ENVELOPE, ENVELOPE)])
+@cases("content", [body(), body(1), body(None), body("text"), body([]), body(ENVELOPE, ENVELOPE)])
 def test_the_task_of_a_worker_has_one_envelope(content: bytes) -> None:
     assert refusal(unsigned(content=content)) == "MESSAGE_MALFORMED"
     assert refusal(written(UNSIGNED_HEADER, content)) == "MESSAGE_MALFORMED"
@@ -118,12 +117,12 @@ def test_a_task_that_the_queue_does_not_carry_is_refused() -> None:
     assert refusal(written(), receiver=TaskMessages(keys=KEYS)) == "TASK_NOT_ACCEPTED"
 
 
-@pytest.mark.parametrize("seconds", [LONGEST_AGE + 5, -125, 1e9, -1e9])
+@cases("seconds", [LONGEST_AGE + 5, -125, 1e9, -1e9])
 def test_a_message_of_another_time_is_refused(seconds: float) -> None:
     assert refusal(sent(written(), seconds)) == "MESSAGE_EXPIRED"
 
 
-@pytest.mark.parametrize("seconds", [LONGEST_AGE - 5, 0, -115])
+@cases("seconds", [LONGEST_AGE - 5, 0, -115])
 def test_a_message_may_wait_and_clocks_may_differ(seconds: float) -> None:
     assert RECEIVER.read("queue", sent(written(), seconds)).task == "signed"
 
@@ -132,7 +131,7 @@ def test_a_message_of_a_worker_is_accepted_at_any_age() -> None:
     assert RECEIVER.read("queue", sent(written(UNSIGNED_HEADER, body(ENVELOPE)), 1e6)).task == "bare"
 
 
-@pytest.mark.parametrize("following", [None, {}, {**NOTHING_FOLLOWS, "chain": [{"task": "signed"}]}])
+@cases("following", [None, {}, {**NOTHING_FOLLOWS, "chain": [{"task": "signed"}]}])
 def test_callbacks_and_chains_are_refused(following: Any) -> None:
     assert refusal(unsigned(content=body(ENVELOPE, following=following))) == "MESSAGE_MALFORMED"
 
@@ -150,12 +149,12 @@ BAD: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize(("member", "bad"), [(member, bad) for member, values in BAD.items() for bad in values])
+@cases(("member", "bad"), [(member, bad) for member, values in BAD.items() for bad in values])
 def test_a_signed_header_in_another_form_is_refused(member: str, bad: Any) -> None:
     assert refusal(written({**HEADER, member: bad})) == "MESSAGE_MALFORMED"
 
 
-@pytest.mark.parametrize("content", [b"", b"null", b"7", b'"abc"', b"[]", b"[[], {}]", b"[" * 100_000, b"\xff", b"{"])
+@cases("content", [b"", b"null", b"7", b'"abc"', b"[]", b"[[], {}]", b"[" * 100_000, b"\xff", b"{"])
 def test_a_signed_body_in_another_form_is_refused(content: bytes) -> None:
     assert refusal(written(content=content)) == "MESSAGE_MALFORMED"
 
@@ -180,7 +179,7 @@ def test_a_long_header_is_refused_unread() -> None:
     assert refusal(unsigned({**UNSIGNED_HEADER, **{str(number): 0 for number in range(1_000)}})) == "MESSAGE_MALFORMED"
 
 
-@pytest.mark.parametrize("envelope", [{"a": [0] * MOST_ENVELOPE_VALUES}, dict.fromkeys(map(str, range(1_000)))])
+@cases("envelope", [{"a": [0] * MOST_ENVELOPE_VALUES}, dict.fromkeys(map(str, range(1_000)))])
 def test_an_envelope_with_too_many_values_is_refused_unread(envelope: Any) -> None:
     assert refusal(unsigned(content=body(envelope))) == "MESSAGE_MALFORMED"
     assert refusal(written(UNSIGNED_HEADER, body(envelope))) == "MESSAGE_MALFORMED"
@@ -201,7 +200,7 @@ def test_random_bytes_are_refused(message: bytes) -> None:
     refusal(b"\n" + json.dumps({**UNSIGNED_HEADER, "sentAt": time.time()}).encode() + b"\n" + message)
 
 
-@pytest.mark.parametrize("member", ["eta", "expires", "retries", "sentAt"])
+@cases("member", ["eta", "expires", "retries", "sentAt"])
 def test_a_signed_message_has_no_other_member_in_its_header(member: str) -> None:
     """A message with a changed time could be replayed indefinitely."""
     signature, text, content = written(content=body(ENVELOPE)).split(b"\n", 2)

@@ -4,8 +4,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from wire.documents.contract import contract_hash, hash_input
 from wire.messages.celery_messages import transition_key
 from wire.messages.payload_envelopes import Allowed, natural, plain, read_payload, snapshot, typed
@@ -72,7 +71,7 @@ WAITING = (
 )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("method", "path", "body", "expected"),
     [
         ("POST", EXECUTE_PATH, b'{"a":1}', "7a2fad5203b601b7d7ad943ba6fbfe9d9c5521bced85df2e6d6b8d16cc5ca018"),
@@ -130,7 +129,7 @@ def test_6_the_command() -> None:
     assert parse(TransitionCommand, COMMAND.encode()) == command
 
 
-@pytest.mark.parametrize("text", [COMPLETED, FAILED, WAITING])
+@cases("text", [COMPLETED, FAILED, WAITING])
 def test_7_results_are_read_and_written_exactly(text: str) -> None:
     assert parse(TransitionResult, text.encode()).to_json() == text
 
@@ -148,7 +147,7 @@ def test_7_the_meaning_of_the_results() -> None:
     assert interaction_id("tenant-1", "int-1") == interaction_id("tenant-1", asked.interaction_id)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "type_id", "text"),
     [
         (

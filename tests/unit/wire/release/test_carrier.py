@@ -10,8 +10,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.release.carried import (
     CONTRACT,
     DATA,
@@ -56,13 +55,13 @@ def beside(body: bytes, kind: str = "jar", carrier: bytes | None = None) -> Verd
 # --- the carrier ---
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
+@cases("kind", CARRIERS)
 def test_the_contract_of_the_carrier_is_the_contract_of_the_release(kind: str) -> None:
     verdict = with_carrier(archive(), kind)
     assert verdict == Verdict((), NORMALISED, "app")
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
+@cases("kind", CARRIERS)
 def test_a_carrier_without_a_contract_is_rejected(kind: str) -> None:
     verdict = with_carrier(archive(None, {f"{FOLDER}other.json": "{}"}), kind)
     message = f"{NAMES_PROFILE}the carrier of the contract has no entry {CONTRACT_ENTRY}"
@@ -70,8 +69,8 @@ def test_a_carrier_without_a_contract_is_rejected(kind: str) -> None:
     assert verdict.contract is None
 
 
-@pytest.mark.parametrize("kind", CARRIERS)
-@pytest.mark.parametrize("body", [b"", b"\x7fELF", DATA], ids=["empty", "binary", "contract"])
+@cases("kind", CARRIERS)
+@cases("body", [b"", b"\x7fELF", DATA])
 def test_artifacts_of_these_kinds_are_archives(kind: str, body: bytes) -> None:
     message = f"{NAMES_PROFILE}an artifact of kind {kind} must be a zip archive"
     assert errors(with_carrier(body, kind)) == [("ARTIFACT_NOT_ARCHIVE", "artifacts[0]", message)]
@@ -102,7 +101,7 @@ def test_a_carrier_whose_contract_is_invalid_is_rejected() -> None:
     assert all(message.startswith(NAMES_PROFILE) for _, _, message in errors(verdict))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("member", "code"),
     [("pipelineId", "ARTIFACT_PIPELINE_MISMATCH"), ("contractVersion", "ARTIFACT_CONTRACT_VERSION_MISMATCH")],
 )
@@ -165,8 +164,8 @@ def test_a_message_names_five_entries() -> None:
 # --- other archives ---
 
 
-@pytest.mark.parametrize("kind", ["jar", "application-archive", "lambda-zip", "native-binary"])
-@pytest.mark.parametrize(
+@cases("kind", ["jar", "application-archive", "lambda-zip", "native-binary"])
+@cases(
     "body",
     [
         archive(entries={**TREE, "app.py": ""}),
@@ -175,25 +174,20 @@ def test_a_message_names_five_entries() -> None:
         archive(None, dict([*TREE.items()][:1])),
         archive(None, {"META-INF/MANIFEST.MF": "", "META-INF/pipeline-other/x": "", "meta-inf/pipeline/x": ""}),
     ],
-    ids=["all", "none", "only the contract", "no contract", "other folders"],
 )
 def test_other_archives_may_have_entries_of_the_carrier(kind: str, body: bytes) -> None:
     assert beside(body, kind).findings == ()
 
 
-@pytest.mark.parametrize("kind", ["jar", "application-archive", "lambda-zip", "native-binary"])
-@pytest.mark.parametrize("other", [DATA + b" ", DATA.replace(b": ", b":", 1), json.dumps(CONTRACT, indent=1).encode()])
+@cases("kind", ["jar", "application-archive", "lambda-zip", "native-binary"])
+@cases("other", [DATA + b" ", DATA.replace(b": ", b":", 1), json.dumps(CONTRACT, indent=1).encode()])
 def test_the_contract_of_another_archive_is_that_of_the_carrier_byte_for_byte(kind: str, other: bytes) -> None:
     assert parse_contract(other).normalised() == NORMALISED
     message = f"{NAMES_PROFILE}its contract differs from the one in the carrier app"
     assert errors(beside(archive(other), kind)) == [("CONTRACT_DIFFERS_FROM_CARRIER", "artifacts[1]", message)]
 
 
-@pytest.mark.parametrize(
-    "entries",
-    [{f"{FOLDER}openapi.json": "{ }"}, {f"{FOLDER}more.json": "{}"}, {f"{FOLDER}types/Order.json": "[]"}],
-    ids=["other bytes", "not in the carrier", "other case"],
-)
+@cases("entries", [{f"{FOLDER}openapi.json": "{ }"}, {f"{FOLDER}more.json": "{}"}, {f"{FOLDER}types/Order.json": "[]"}])
 def test_entries_of_another_archive_are_those_of_the_carrier(entries: dict[str, str]) -> None:
     (name,) = entries
     message = f"{NAMES_PROFILE}entries differ from those in the carrier app, or are missing there: {name}"
@@ -217,7 +211,7 @@ def test_each_differing_archive_gets_its_findings() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", [PYTHON_ENTRY, LOCK_ENTRY, CAPABILITIES_ENTRY])
+@cases("name", [PYTHON_ENTRY, LOCK_ENTRY, CAPABILITIES_ENTRY])
 def test_entries_about_one_artifact_may_differ(name: str) -> None:
     python = json.dumps({"implementation": "cpython", "version": "3", "platform": "any"})
     own = {PYTHON_ENTRY: python, LOCK_ENTRY: "attrs==1", CAPABILITIES_ENTRY: "[]"}[name]
@@ -239,7 +233,7 @@ def test_a_native_binary_needs_no_archive() -> None:
     assert beside(b"\x7fELF", "native-binary").findings == ()
 
 
-@pytest.mark.parametrize("kind", ["container-image", "lambda-image"])
+@cases("kind", ["container-image", "lambda-image"])
 def test_images_are_not_opened(kind: str) -> None:
     assert beside(archive(b"{}"), kind).findings == ()
 
@@ -247,7 +241,7 @@ def test_images_are_not_opened(kind: str) -> None:
 # --- artifacts without bytes ---
 
 
-@pytest.mark.parametrize("identity_only", [True, False])
+@cases("identity_only", [True, False])
 def test_a_carrier_without_bytes(identity_only: bool) -> None:
     wanted = descriptor(artifact("app", "jar", archive(), hosts=True))
     verdict = verify(wanted, Store(), identity_only=identity_only)
@@ -267,7 +261,7 @@ def test_a_carrier_without_bytes(identity_only: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("identity_only", [True, False])
+@cases("identity_only", [True, False])
 def test_another_artifact_without_bytes(identity_only: bool) -> None:
     carrier, other = archive(), archive(entries={"x": ""})
     wanted = descriptor(artifact("app", "jar", carrier, hosts=True), artifact("other", "jar", other))
@@ -279,7 +273,7 @@ def test_another_artifact_without_bytes(identity_only: bool) -> None:
     ]
 
 
-@pytest.mark.parametrize("identity_only", [True, False])
+@cases("identity_only", [True, False])
 def test_an_image_is_never_missing(identity_only: bool) -> None:
     carrier = archive()
     wanted = descriptor(artifact("app", "jar", carrier, hosts=True), artifact("image", "container-image", b"x"))
@@ -292,7 +286,7 @@ def test_identity_only_excuses_no_wrong_bytes() -> None:
     assert errors(verdict) == [("ARTIFACT_DIGEST_MISMATCH", "artifacts[0].digest", DIGEST_PROBLEM)]
 
 
-@pytest.mark.parametrize("identity_only", [True, False])
+@cases("identity_only", [True, False])
 def test_missing_bytes_of_the_older_profile(identity_only: bool) -> None:
     verdict = verify(of_older_profile(artifact("app", "jar", archive())), Store(), identity_only=identity_only)
     assert verdict.accepted is identity_only
@@ -344,7 +338,7 @@ def test_an_uploaded_contract_is_compared_with_all_archives_if_the_carrier_has_n
     assert verify(wanted, Store(same), DATA, identity_only=True).accepted
 
 
-@pytest.mark.parametrize(
+@cases(
     ("member", "code"), [("pipelineId", "CONTRACT_PIPELINE_MISMATCH"), ("contractVersion", "CONTRACT_VERSION_MISMATCH")]
 )
 def test_an_uploaded_contract_belongs_to_the_descriptor(member: str, code: str) -> None:
@@ -388,7 +382,7 @@ def test_the_list_of_capabilities_has_a_largest_size() -> None:
     assert not requested(_of_size(MAX_CAPABILITIES_BYTES + 1)).checkpoints
 
 
-@pytest.mark.parametrize(
+@cases(
     "written",
     [
         b"",

@@ -6,8 +6,7 @@ import json
 import time
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.release.carried import CONTRACT, DATA, NAME, Store, archive, artifact, contract_of, descriptor
 from wire.documents.contract import CONTRACT_NAME
 from wire.documents.descriptor import NAMES_PROFILE
@@ -36,7 +35,7 @@ def protocols(*names: str, local: bool = False) -> dict[str, Any]:
 # --- steps ---
 
 
-@pytest.mark.parametrize(
+@cases(
     "associations",
     [
         [(["Validate", "Ship"], ["local"])],
@@ -50,7 +49,7 @@ def test_each_step_is_in_exactly_one_artifact(associations: list[Associations]) 
     assert found(*associations) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("associations", "expected"),
     [
         (
@@ -83,7 +82,6 @@ def test_each_step_is_in_exactly_one_artifact(associations: list[Associations]) 
             ],
         ),
     ],
-    ids=["one nowhere", "all nowhere", "thrice", "unknown", "other case"],
 )
 def test_any_other_placement_of_steps_is_refused(
     associations: list[Associations], expected: list[tuple[str, str, str]]
@@ -91,7 +89,7 @@ def test_any_other_placement_of_steps_is_refused(
     assert found(*associations) == expected
 
 
-@pytest.mark.parametrize("name", [None, "", ...], ids=["null", "blank", "absent"])
+@cases("name", [None, "", ...])
 def test_each_step_of_the_contract_has_a_name(name: Any) -> None:
     unnamed = {} if name is ... else {"authoredName": name}
     assert found((["Ship"], ["local"]), steps=[{"authoredName": "Ship"}, unnamed]) == [
@@ -127,7 +125,7 @@ def test_the_field_of_a_step_names_the_carrier_unless_the_contract_was_uploaded(
 # --- capabilities ---
 
 
-@pytest.mark.parametrize(
+@cases(
     ("capabilities", "known"),
     [
         (None, ["local", "rest", "grpc", "sqs"]),
@@ -144,22 +142,16 @@ def test_the_known_capabilities_are_local_and_the_protocols(capabilities: Any, k
     assert known_capabilities(contract_of(capabilities=capabilities)) == known
 
 
-@pytest.mark.parametrize(
-    "covering", [[["local", "rest"]], [["local"], ["rest"]], [["rest", "local"], ["rest"]]], ids=["one", "two", "both"]
-)
+@cases("covering", [[["local", "rest"]], [["local"], ["rest"]], [["rest", "local"], ["rest"]]])
 def test_the_artifacts_cover_the_capabilities_together(covering: list[list[str]]) -> None:
     steps = [["Validate", "Ship"], *[[]] * (len(covering) - 1)]
     assert found(*zip(steps, covering, strict=True), capabilities=protocols("rest", local=True)) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("declared", "capabilities", "expected"),
     [
-        (
-            protocols(local=True),
-            [],
-            [("CAPABILITY_NOT_COVERED", NAME, "no artifact has the capability local")],
-        ),
+        (protocols(local=True), [], [("CAPABILITY_NOT_COVERED", NAME, "no artifact has the capability local")]),
         (
             protocols("rest", "grpc"),
             ["rest"],
@@ -200,7 +192,6 @@ def test_the_artifacts_cover_the_capabilities_together(covering: list[list[str]]
             ],
         ),
     ],
-    ids=["local not covered", "a protocol not covered", "local unknown", "other case", "checkpoints"],
 )
 def test_other_capabilities_are_refused(
     declared: dict[str, Any], capabilities: list[str], expected: list[tuple[str, str, str]]
@@ -225,14 +216,14 @@ def test_a_release_with_wrong_places_is_rejected_and_each_message_names_the_prof
     assert (verdict.accepted, verdict.contract) == (False, None)
 
 
-@pytest.mark.parametrize("identity_only", [True, False])
+@cases("identity_only", [True, False])
 def test_places_are_compared_with_an_uploaded_contract(identity_only: bool) -> None:
     wanted = descriptor(artifact("app", "jar", b"", stepIds=["Ship"], capabilities=["local"]))
     verdict = verify(wanted, Store(), DATA, identity_only=identity_only)
     assert "STEP_NOT_PLACED" in [finding.code for finding in verdict.findings]
 
 
-@pytest.mark.parametrize(("stored", "field"), [(True, STEPS), (False, f"{CONTRACT_NAME}#steps")])
+@cases(("stored", "field"), [(True, STEPS), (False, f"{CONTRACT_NAME}#steps")])
 def test_the_field_says_where_the_contract_was_read(stored: bool, field: str) -> None:
     data = json.dumps({**CONTRACT, "steps": []}).encode()
     carrier = archive(data)

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from tests.cases import cases
 from wire.documents.contract import CONTRACT_ENTRY, parse_contract, publish
 from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
 from wire.findings import Severity
@@ -40,12 +41,7 @@ def descriptor(*artifacts: tuple[str, str, bytes | str], **members: Any) -> Desc
             "contractVersion": CONTRACT["contractVersion"],
             "releaseVersion": "1",
             "artifacts": [
-                {
-                    "artifactId": name,
-                    "kind": kind,
-                    "uri": "x",
-                    "digest": body if isinstance(body, str) else sha(body),
-                }
+                {"artifactId": name, "kind": kind, "uri": "x", "digest": body if isinstance(body, str) else sha(body)}
                 for name, kind, body in artifacts
             ],
             **members,
@@ -84,13 +80,13 @@ def test_a_valid_jar_is_accepted_with_its_contract() -> None:
     assert [file.closed for file in shelf.opened] == [True]
 
 
-@pytest.mark.parametrize("kind", ["local-file", "native-binary", "lambda-zip"])
-@pytest.mark.parametrize("body", [b"\x7fELF", b"", jar(None)], ids=["binary", "empty", "zip without contract"])
+@cases("kind", ["local-file", "native-binary", "lambda-zip"])
+@cases("body", [b"\x7fELF", b"", jar(None)])
 def test_other_local_kinds_need_no_contract(kind: str, body: bytes) -> None:
     assert verify(descriptor(("app", kind, body)), Shelf(app=body)) == Verdict((), None, "app")
 
 
-@pytest.mark.parametrize("kind", ["container-image", "lambda-image", "external-endpoint"])
+@cases("kind", ["container-image", "lambda-image", "external-endpoint"])
 def test_remote_artifacts_are_not_opened(kind: str) -> None:
     shelf = Shelf(app=b"x")
     assert verify(descriptor(("app", kind, sha(b"y"))), shelf) == Verdict((), None, "app")
@@ -103,7 +99,7 @@ def test_warnings_of_the_descriptor_are_kept_and_reject_nothing() -> None:
     assert [finding.code for finding in verdict.findings] == ["ARTIFACT_DIGEST_UNUSUAL"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "message"),
     [
         ("jar", "Release JAR artifact must point to a readable local file"),
@@ -124,21 +120,21 @@ INVALID = f"Invalid {CONTRACT_ENTRY} JSON: "
 INSIDE = f"{AT}!pipeline-contract.json"
 
 
-@pytest.mark.parametrize("kind", ["jar", "local-file"])
+@cases("kind", ["jar", "local-file"])
 def test_a_different_digest_is_a_finding(kind: str) -> None:
     verdict = verify(descriptor(("app", kind, b"other")), Shelf(app=jar(CONTRACT)))
     assert findings_of(verdict) == [("ARTIFACT_DIGEST_MISMATCH", f"{AT}.digest", DIGEST)]
     assert verdict.contract is None
 
 
-@pytest.mark.parametrize("body", [b"no zip", b"", jar(None)])
+@cases("body", [b"no zip", b"", jar(None)])
 def test_a_jar_without_a_contract_is_a_finding(body: bytes) -> None:
     verdict = verify(descriptor(("app", "jar", body)), Shelf(app=body))
     assert findings_of(verdict) == [("ARTIFACT_CONTRACT_MISSING", AT, MISSING)]
 
 
-@pytest.mark.parametrize("kind", ["jar", "local-file", "native-binary", "lambda-zip"])
-@pytest.mark.parametrize(
+@cases("kind", ["jar", "local-file", "native-binary", "lambda-zip"])
+@cases(
     ("contract", "expected"),
     [
         (
@@ -185,12 +181,8 @@ def test_a_jar_without_a_contract_is_a_finding(body: bytes) -> None:
                 )
             ],
         ),
-        (
-            b"\xff",
-            [("DOCUMENT_NOT_UTF8", INSIDE, f"{INVALID}the document is not UTF-8: byte 0 invalid start byte")],
-        ),
+        (b"\xff", [("DOCUMENT_NOT_UTF8", INSIDE, f"{INVALID}the document is not UTF-8: byte 0 invalid start byte")]),
     ],
-    ids=["pipelineId", "contractVersion", "unknown member", "schemaVersion", "malformed", "not UTF-8"],
 )
 def test_a_contract_must_be_valid_and_match_the_descriptor(
     kind: str, contract: Mapping[str, Any] | bytes, expected: list[tuple[str, str, str]]
@@ -247,10 +239,7 @@ def test_equal_digests_are_read_once_and_checked_for_each_artifact() -> None:
 def test_every_finding_of_every_artifact_is_kept() -> None:
     bad = jar({**CONTRACT, "pipelineId": "org.y", "contractVersion": "v2"})
     wanted = descriptor(
-        ("gone", "jar", b""),
-        ("image", "lambda-image", "sha256:"),
-        ("app", "jar", b"else"),
-        ("x", "jar", b"x"),
+        ("gone", "jar", b""), ("image", "lambda-image", "sha256:"), ("app", "jar", b"else"), ("x", "jar", b"x")
     )
     verdict = verify(wanted, Shelf(app=bad, x=b"x"))
     assert [(finding.code, finding.field.partition("#")[2]) for finding in verdict.findings] == [
@@ -264,18 +253,14 @@ def test_every_finding_of_every_artifact_is_kept() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("artifacts", "primary"),
     [
         ([("a", "local-file", b"a"), ("b", "local-file", b"b")], "a"),
         ([("a", "local-file", b"a"), ("b", "jar", jar(CONTRACT))], "b"),
         ([("a", "jar", jar(CONTRACT)), ("b", "local-file", b"b")], "a"),
         (
-            [
-                ("a", "jar", jar(CONTRACT)),
-                ("b", "lambda-zip", jar(CONTRACT, filler=b"x")),
-                ("c", "local-file", b"c"),
-            ],
+            [("a", "jar", jar(CONTRACT)), ("b", "lambda-zip", jar(CONTRACT, filler=b"x")), ("c", "local-file", b"c")],
             "b",
         ),
         ([("a", "container-image", sha(b"")), ("b", "local-file", b"b")], "a"),

@@ -5,8 +5,7 @@ import json
 import zipfile
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.release.test_release_verification import CONTRACT, Shelf, descriptor, sha
 from wire.archive.reader import read_layout
 from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
@@ -72,7 +71,7 @@ def test_each_entry_is_read_without_the_other() -> None:
     assert read(lock="") == (RequiredEnvironment("", "", "", ()), [])
 
 
-@pytest.mark.parametrize(
+@cases(
     "document",
     [
         b"",
@@ -98,7 +97,7 @@ def test_a_wrong_python_json_is_a_warning(document: bytes | str) -> None:
     assert findings == [("ARTIFACT_PYTHON_UNREADABLE", PYTHON_ENTRY)]
 
 
-@pytest.mark.parametrize(
+@cases(
     "lock",
     [
         b"\xff",
