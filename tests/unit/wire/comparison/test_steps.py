@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.cases import cases
 from tests.unit.wire.comparison.releases import Row, contract, facts, step
+from tests.unit.wire.documents.examples import definition, node
 from wire.comparison.comparison import compare
 from wire.documents.contract import Contract
 
@@ -84,35 +85,13 @@ def test_a_contract_without_steps_parks_no_work() -> None:
     assert rows(before, before) == []
 
 
-def definition(name: str, fingerprint: str, **members: Any) -> dict[str, Any]:
-    node = {
-        "index": 0,
-        "nodeId": "n",
-        "kind": "direct",
-        "inputContractId": "In",
-        "outputContractId": "Out",
-        "cardinality": "ONE_TO_ONE",
-    }
-    return {
-        "definitionId": name,
-        "definitionFingerprint": fingerprint,
-        "inputContractId": "In",
-        "outputContractId": "Out",
-        "nodes": [node],
-        "continuations": [{"nodeId": "n", "kind": "ROOT_TERMINAL"}],
-        **members,
-    }
+def composed(fingerprint: str) -> Contract:
+    root = {**definition("root", [node(0)], "ROOT_TERMINAL"), "definitionFingerprint": fingerprint}
+    return contract(A, schemaVersion=3, composition={"rootDefinitionId": "root", "definitions": [root]})
 
 
 def test_compositions_are_compared_by_definition() -> None:
-    before, after = (
-        contract(
-            A,
-            schemaVersion=3,
-            composition={"rootDefinitionId": "root", "definitions": [definition("root", fingerprint)]},
-        )
-        for fingerprint in ("1", "2")
-    )
+    before, after = composed("1"), composed("2")
     assert rows(before, after) == [("step", "changed", PARKED, 'composition.definitions["root"]')]
     assert rows(contract(A), after) == [
         ("step", "added", PARKED, 'composition.definitions["root"]'),
