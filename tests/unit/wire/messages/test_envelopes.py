@@ -134,20 +134,21 @@ def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
 ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-transition+json","payload":"\\"v\\""}'
 
 
+UNSUPPORTED = ["com.acme.X", "org.acmes", "", "java.lang.Object"]
+UNDECODABLE = [
+    *(("org.acme.X", text) for text in ("{", '"\\u0000"')),
+    *(("java.lang.Integer", text) for text in ('"1"', "true")),
+    ("java.lang.Boolean", "1"),
+    *(("java.time.Instant", text) for text in ("1e400", "99999999999999")),
+    *((SNAPSHOT, text) for text in ('{"shape":"TWO"}', '{"shape":"UNI","more":1}')),
+]
+
+
 @cases(
     ("type_id", "text", "why"),
     [
-        ("com.acme.X", "{}", "Unsupported transition payload type: com.acme.X"),
-        ("org.acmes", "{}", "Unsupported transition payload type: org.acmes"),
-        ("", "{}", "Unsupported transition payload type: "),
-        ("java.lang.Object", "{}", "Unsupported transition payload type: java.lang.Object"),
-        ("org.acme.X", "{", "Failed to decode transition payload type org.acme.X"),
-        ("org.acme.X", '"\\u0000"', "Failed to decode transition payload type org.acme.X"),
-        ("java.lang.Integer", '"1"', "Failed to decode transition payload type java.lang.Integer"),
-        ("java.lang.Integer", "true", "Failed to decode transition payload type java.lang.Integer"),
-        ("java.lang.Boolean", "1", "Failed to decode transition payload type java.lang.Boolean"),
-        ("java.time.Instant", "1e400", "Failed to decode transition payload type java.time.Instant"),
-        ("java.time.Instant", "99999999999999", "Failed to decode transition payload type java.time.Instant"),
+        *((name, "{}", f"Unsupported transition payload type: {name}") for name in UNSUPPORTED),
+        *((name, text, f"Failed to decode transition payload type {name}") for name, text in UNDECODABLE),
         (MAP, "[]", "Failed to decode transition map payload"),
         (MAP, f'{{"items":{{" ":{ONE}}}}}', "Failed to decode transition map payload"),
         (MAP, f'{{"items":{{"k":{ONE}}},"more":1}}', "Failed to decode transition map payload"),
@@ -155,8 +156,6 @@ ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-tr
         (MAP, '{"items":{"k":null}}', "Failed to decode transition map payload"),
         (LIST, '{"items":["text"]}', "Failed to decode transition list payload"),
         (SET, '{"items":{}}', "Failed to decode transition set payload"),
-        (SNAPSHOT, '{"shape":"TWO"}', f"Failed to decode transition payload type {SNAPSHOT}"),
-        (SNAPSHOT, '{"shape":"UNI","more":1}', f"Failed to decode transition payload type {SNAPSHOT}"),
     ],
 )
 def test_invalid_payloads_are_refused(type_id: str, text: str, why: str) -> None:
@@ -172,28 +171,21 @@ def test_another_encoding_is_refused(type_id: str, encoding: str) -> None:
         parts(made)
 
 
-@cases(
-    "document",
-    [
-        None,
-        [],
-        {},
-        {"payloadTypeId": "null", "payloadEncoding": ENCODING},
-        {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": None},
-        {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": {}},
-        {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": "null", "more": 1},
-    ],
-)
-def test_a_payload_has_exactly_three_texts(document: Any) -> None:
-    with pytest.raises(PayloadRefused):
-        read_payload(document)
+NULL = {"payloadTypeId": "null", "payloadEncoding": ENCODING}
+
+
+@cases("document", [None, [], {}, NULL, *({**NULL, "payload": each} for each in (None, {}, 1))])
+def test_a_payload_has_three_texts(document: Any) -> None:
+    for lenient in (False, True):
+        with pytest.raises(PayloadRefused):
+            read_payload(document, lenient=lenient)
 
 
 def test_a_client_may_send_more_than_three() -> None:
-    document = {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": "null", "more": 1}
+    document = {**NULL, "payload": "null", "more": 1}
     assert read_payload(document, lenient=True).payload == "null"
     with pytest.raises(PayloadRefused):
-        read_payload({**document, "payload": 1}, lenient=True)
+        read_payload(document)
 
 
 def test_a_payload_that_is_stored_unchanged_may_have_any_type() -> None:
