@@ -16,7 +16,7 @@ MODULES: Sequence[str] = (
         "tests/foundation/database/postgresql/",
         "tests/embedded/test_postgres.py",
     ),
-    *("tests/wire/test_broker_acl.py", "tests/interop/test_conformance.py"),
+    "tests/wire/test_broker_acl.py",
     "tests/unit/pipelines/worker/test_hostile_steps.py",
 )
 """Modules with fixtures that start servers or take long."""

@@ -1,6 +1,7 @@
 """Worker keys are derived from a secret, printed as a text with an id, and used to sign and encrypt."""
 
 import json
+from base64 import b64decode
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -37,8 +38,6 @@ def test_keys_are_derived_as_rfc_5869_says() -> None:
 
 
 def test_each_text_is_encrypted_with_aes_256_gcm_and_a_separate_key() -> None:
-    from base64 import b64decode
-
     once = HKDFExpand(hashes.SHA256(), 32, b"message:" + NONCE.encode()).derive(KEY.encryption)
     encrypted = b64decode(KEY.encrypt("text é", nonce=NONCE, header=HEADER))
     assert AESGCM(once).decrypt(bytes(12), encrypted, HEADER).decode() == "text é"
@@ -75,12 +74,7 @@ def test_a_key_is_parsed_from_its_text(generation: int) -> None:
 @cases(
     "text",
     [
-        "",
-        "a wrong key",
-        KEY.text[:-1],
-        KEY.text + "\n",
-        KEY.text.upper(),
-        KEY.text.partition(".")[2],
+        *("", "a wrong key", KEY.text[:-1], KEY.text + "\n", KEY.text.upper(), KEY.text.partition(".")[2]),
         KEY.key_id + "." + worker_key(SECRET, "other").text.partition(".")[2],
         KEY.text[:-1] + ("0" if KEY.text[-1] != "0" else "1"),
         "0" + KEY.text[1:],

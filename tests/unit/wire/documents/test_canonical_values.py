@@ -16,6 +16,7 @@ def named(name: str) -> dict[str, str]:
     return {"id": name, "kind": "named"}
 
 
+SCALARS = ("string", "integer", "number", "boolean", "decimal", "date", "datetime", "uuid", "json", "riddle")
 DEFINITIONS: dict[str, dict[str, Any]] = {
     "Order": {
         "kind": "record",
@@ -47,10 +48,7 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
         ],
     },
     "ByDay": {"kind": "alias", "target": {"key": scalar("date"), "kind": "map", "value": scalar("json")}},
-    **{
-        f"of-{name}": {"kind": "alias", "target": scalar(name)}
-        for name in ("string", "integer", "number", "boolean", "decimal", "date", "datetime", "uuid", "json", "riddle")
-    },
+    **{f"of-{name}": {"kind": "alias", "target": scalar(name)} for name in SCALARS},
 }
 TYPES = {
     name: {"definition": {"id": f"id.{name}", **definition}, "runtimeClass": f"org.x.{name}"}

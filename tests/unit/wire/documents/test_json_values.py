@@ -89,14 +89,7 @@ def test_values_that_look_alike_differ() -> None:
         None,
         [],
         {},
-        "",
-        "1.0",
-        "null",
-        "\u2028",
-        "é",
-        "e\u0301",
-        "\ud800",
-        "\ufffd",
+        *("", "1.0", "null", "\u2028", "é", "e\u0301", "\ud800", "\ufffd"),
     ]
     assert len({json_values.digest(value) for value in values}) == len(values)
 
