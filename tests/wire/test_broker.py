@@ -59,39 +59,37 @@ def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
     return found
 
 
-def test_a_message_is_that_of_a_task_with_one_argument(queue: str) -> None:
-    client.send("some.task", {"answer": "é\u2028"}, queue=queue)
-    assert taken(queue) == [("some.task", [{"answer": "é\u2028"}])]
-
-
-def test_messages_keep_their_order_over_one_connection(queue: str) -> None:
-    for number in range(20):
-        client.send("some.task", number, queue=queue)
-    assert [argument for _, [argument] in taken(queue)] == list(range(20))
+def test_messages_are_those_of_tasks_with_one_argument_and_keep_their_order(queue: str) -> None:
+    values = [{"answer": "é\u2028"}, *range(20)]
+    for value in values:
+        client.send("some.task", value, queue=queue)
+    assert taken(queue) == [("some.task", [value]) for value in values]
 
 
 def test_a_task_that_expires_leaves_the_other_messages_of_its_queue(queue: str) -> None:
     client.send("some.task", 1, queue=queue)
     current_app.send_task("some.task", [2], queue=queue, expires=55)
     client.send("some.task", 3, queue=queue)
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        assert redis.ttl(queue) == -1
+    assert time_to_live(queue) == -1
     assert taken(queue) == [("some.task", [number]) for number in (1, 2, 3)]
+
+
+def time_to_live(queue: str) -> int:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        return cast("int", redis.ttl(queue))
 
 
 def test_the_latest_message_replaces_those_of_its_queue_and_expires(queue: str) -> None:
     client.send("some.task", 1, queue=queue)
     client.send_latest("some.task", 2, queue=queue, seconds=55.5)
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        assert 50 <= cast("int", redis.ttl(queue)) <= 56
+    assert 50 <= time_to_live(queue) <= 56
     assert taken(queue) == [("some.task", [2])]
 
 
 def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(queue: str) -> None:
     for number in (1, 2):
         client.send_if_empty("some.task", number, queue=queue, seconds=55.5)
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        assert 50 <= cast("int", redis.ttl(queue)) <= 56
+    assert 50 <= time_to_live(queue) <= 56
     assert taken(queue) == [("some.task", [1])]
 
 
@@ -100,18 +98,14 @@ def test_an_unreachable_broker_is_an_operational_error(queue: str, away: Celery)
         client.send("some.task", 1, queue=queue)
 
 
-@cases("no_ack", [False, True])
-def test_an_acknowledged_message_is_gone_even_if_it_needs_no_acknowledgement(queue: str, no_ack: bool) -> None:
+@cases(("no_ack", "acknowledge", "left"), [(False, True, 0), (True, True, 0), (True, False, 0), (False, False, 1)])
+def test_only_an_unacknowledged_message_stays_in_progress(
+    queue: str, no_ack: bool, acknowledge: bool, left: int
+) -> None:
+    queue = f"{queue}.{no_ack}.{acknowledge}"
     client.send("some.task", ONE, queue=queue)
-    assert received(Queue(queue, no_ack=no_ack)) == [ONE]
-    assert unacknowledged(queue) == 0
-    assert taken(queue) == []
-
-
-def test_an_unacknowledged_message_stays_in_progress(queue: str) -> None:
-    client.send("some.task", ONE, queue=queue)
-    assert received(Queue(queue), acknowledge=False) == [ONE]
-    assert unacknowledged(queue) == 1
+    assert received(Queue(queue, no_ack=no_ack), acknowledge=acknowledge) == [ONE]
+    assert (unacknowledged(queue), taken(queue)) == (left, [])
 
 
 def test_the_message_of_a_dead_consumer_is_delivered_again_first_and_once(queue: str) -> None:
@@ -153,16 +147,11 @@ def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
     assert {} in found[:2]
 
 
-def test_a_message_without_acknowledgements_is_delivered_once(queue: str) -> None:
-    client.send("some.task", ONE, queue=queue)
-    assert received(Queue(queue, no_ack=True), acknowledge=False) == [ONE]
-    assert (unacknowledged(queue), taken(queue)) == (0, [])
-
-
 @cases("takes_batches", [False, True])
 def test_the_newest_dead_messages_are_kept_in_part(
     queue: str, caplog: pytest.LogCaptureFixture, takes_batches: bool
 ) -> None:
+    caplog.clear()
     secret = "x" * 10_000
     accepted = accepting("some.task", takes_batches=takes_batches)
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
@@ -236,6 +225,7 @@ def test_a_batch_of_large_garbage_is_small(queue: str) -> None:
 def test_among_garbage_the_log_says_how_far_the_senders_clock_is_off(
     queue: str, ahead: float, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.clear()
     keys, now = signing_keys(["secret"]), time.time()
     sender = TaskMessages(keys=keys, clock=lambda: now + ahead)
     header = {"task": "some.task", "eta": None, "expires": None, "retries": 0}
