@@ -37,6 +37,8 @@ UNAVAILABLE = {
 
 
 RELEASES = "admin/tenants/t/pipelines/p/releases"
+ONE_OF_EACH = [RELEASES, "control-plane/tenants/t/interactions/pending"]
+"""An address of each surface, for which all spellings of a token are tried."""
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +55,10 @@ def test_an_enabled_surface_requires_its_own_token_and_a_disabled_one_is_not_fou
     method: str, path: str, settings: Any
 ) -> None:
     own, other = own_token(path), CONTROL if own_token(path) == ADMIN else ADMIN
-    wrong = ("", "Bearer", "Bearer ", "Bearer wrong", own, f"bearer {own}", f"Basic {own}", f"Bearer {own}x")
-    for header in (*wrong, f"Bearer {other}"):
+    wrong = ["", f"Bearer {other}"]
+    if path in ONE_OF_EACH:
+        wrong += ["Bearer", "Bearer ", "Bearer wrong", own, f"bearer {own}", f"Basic {own}", f"Bearer {own}x"]
+    for header in wrong:
         assert refused(call(method, path, Authorization=header)) == (401, ""), header
     assert call(method, path, Authorization=f"Bearer  {own} ").status_code != 401
     blank = path.replace("tenants/t/", "tenants/%20/")
@@ -85,14 +89,14 @@ def test_a_tenants_token_is_valid_only_for_that_tenant(method: str, path: str, s
         with override_settings(**shared):
             for token in ("one", "two"):
                 assert call(method, path, token=token).status_code not in {401, 503}
-                for tenant in ("u", "t%20x", "T", "tt", "%20u"):
+                for tenant in ("u", "t%20x", "T", "tt", "%20u") if path in ONE_OF_EACH else ("u",):
                     elsewhere = path.replace("tenants/t/", f"tenants/{tenant}/")
                     assert refused(call(method, elsewhere, token=token)) == (401, "")
             for token in ("other", "onetwo"):
                 assert refused(call(method, path, token=token)) == (401, "")
 
 
-@cases("path", [RELEASES, "control-plane/tenants/t/interactions/pending"])
+@cases("path", ONE_OF_EACH)
 def test_every_character_of_a_token_counts(path: str, settings: Any) -> None:
     settings.TPF_ADMIN_TENANT_TOKENS = settings.TPF_CONTROL_PLANE_TENANT_TOKENS = {"t": ["tenant-token"]}
     for token in (own_token(path), "tenant-token"):

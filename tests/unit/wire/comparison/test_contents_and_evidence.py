@@ -17,34 +17,25 @@ def rows(before: ReleaseFacts, after: ReleaseFacts) -> list[Row]:
     return [(each.area.value, each.kind.value, each.impact.value, each.path) for each in compare(before, after)]
 
 
-def with_artifacts(*artifacts: dict[str, Any]) -> ReleaseFacts:
-    return facts(artifacts=artifacts)
+CHECKPOINTED = {"capabilities": [CHECKPOINTS]}
 
 
-ARTIFACTS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = {
-    "digest": ([{}], [{"digest": OTHER}], [("artifact", "changed", COMPATIBLE, 'artifacts["app"].digest')]),
-    "kind": ([{}], [{"kind": "jar"}], [("artifact", "changed", COMPATIBLE, 'artifacts["app"].kind')]),
-    "uri": ([{}], [{"uri": "b.zip"}], [("artifact", "changed", COMPATIBLE, 'artifacts["app"].uri')]),
-    "steps": ([{}], [{"stepIds": ["A"]}], [("artifact", "added", COMPATIBLE, 'artifacts["app"].stepIds')]),
-    "added": ([{}], [{}, {"artifactId": "b"}], [("artifact", "added", COMPATIBLE, 'artifacts["b"]')]),
-    "removed": ([{}, {}], [{}], [("artifact", "removed", COMPATIBLE, 'artifacts["app (1)"]')]),
-    "capability": (
-        [{"capabilities": ["rest"]}],
-        [{"capabilities": []}],
-        [("capability", "removed", COMPATIBLE, 'artifacts["app"].capabilities')],
-    ),
-    "checkpoints": (
-        [{}],
-        [{"capabilities": [CHECKPOINTS]}],
-        [("policy", "added", COMPATIBLE, 'artifacts["app"].capabilities')],
-    ),
-}
-
-
-@cases("case", ARTIFACTS)
-def test_artifacts_are_compared_by_their_ids(case: str) -> None:
-    before, after, expected = ARTIFACTS[case]
-    assert rows(with_artifacts(*before), with_artifacts(*after)) == expected
+@cases(
+    ("before", "after", "area", "kind", "path"),
+    [
+        ([{}], [{"digest": OTHER}], "artifact", "changed", '["app"].digest'),
+        ([{}], [{"kind": "jar"}], "artifact", "changed", '["app"].kind'),
+        ([{}], [{"uri": "b.zip"}], "artifact", "changed", '["app"].uri'),
+        ([{}], [{"stepIds": ["A"]}], "artifact", "added", '["app"].stepIds'),
+        ([{}], [{}, {"artifactId": "b"}], "artifact", "added", '["b"]'),
+        ([{}, {}], [{}], "artifact", "removed", '["app (1)"]'),
+        ([{"capabilities": ["rest"]}], [{"capabilities": []}], "capability", "removed", '["app"].capabilities'),
+        ([{}], [CHECKPOINTED], "policy", "added", '["app"].capabilities'),
+    ],
+)
+def test_artifacts_are_compared_by_their_ids(before: Any, after: Any, area: str, kind: str, path: str) -> None:
+    found = rows(facts(artifacts=before), facts(artifacts=after))
+    assert found == [(area, kind, COMPATIBLE, f"artifacts{path}")]
 
 
 def environment(version: str = "3.12.1", **distributions: str) -> dict[str, dict[str, Any]]:
