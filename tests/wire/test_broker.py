@@ -171,7 +171,6 @@ def test_the_newest_dead_messages_are_kept_in_part(
 
 
 def test_a_flood_of_garbage_is_read_in_batches_that_deliver_what_is_accepted_in_order(queue: str) -> None:
-    """Fifty thousand messages of garbage in a second, on a machine with nothing else to do."""
     found: list[int] = []
 
     def take(body: Any, message: Any) -> None:
@@ -180,19 +179,17 @@ def test_a_flood_of_garbage_is_read_in_batches_that_deliver_what_is_accepted_in_
 
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         for number in range(10):
-            redis.lpush(queue, *[b"x"] * 20_000)
+            redis.lpush(queue, *[b"x"] * 2 * client.BATCH)
             client.send("some.task", {"number": number}, queue=queue)
         with accepting("some.task", takes_batches=True) as connection:
-            began, reads = time.monotonic(), 0
+            reads = 0
             with Consumer(connection.channel(), [Queue(queue)], callbacks=[take]):
                 while redis.llen(queue):
                     connection.drain_events(timeout=5)
                     reads += 1
-            seconds = time.monotonic() - began
-        print(f"{200_000 / seconds:.0f} messages of garbage a second")
         redis.delete(client.dead_messages_of(queue))
     assert found == list(range(10))
-    assert reads < 250
+    assert reads < 40
 
 
 @cases("room", [1, 3])

@@ -19,7 +19,6 @@ from functools import cache, partial
 import pytest
 
 from tests.cases import cases
-from tests.unit.wire.archive.archive_readers.mutations import with_zip64_end
 from tests.unit.wire.archive.inflating import Inflated, counting
 from tests.unit.wire.archive.zips import (
     CONTRACT,
@@ -44,6 +43,7 @@ from tests.unit.wire.archive.zips import (
     read,
     short,
     stored,
+    with_zip64_end,
     zipped,
 )
 from wire.archive.reader import ArchiveError, read_contract_entry
