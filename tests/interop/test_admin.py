@@ -65,7 +65,7 @@ def test_an_activation_without_a_worker_is_accepted_unless_the_policy_changes(
     policy.change(pipeline, {"workerGate": "require"}, actor="user:ann")
     register(owner, written(root))
     status, text = refused(call("POST", path))
-    assert (status, Activation.objects.count()) == (409, 1)
+    assert (status, Activation.objects.filter(pipeline=pipeline).count()) == (409, 1)
     assert text.startswith("No worker may run release 'sha256:abc': No worker lifecycle record for this release.")
     assert START in text
     worker = {**WORKER, "contractVersion": making.contract()["contractVersion"], "releaseVersion": "sha256:abc"}

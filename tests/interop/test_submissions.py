@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from executions.models import Execution, WireForm
 from releases.activation.activation import activate
@@ -15,6 +16,7 @@ from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPEL
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT
 from tests.interop.client import call, ok, payload, refused
 from tests.interop.submitting import LIST, accepted, mapping, order, place, submit
+from wire.messages.rest_messages import execution_key
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 STRING = payload("java.lang.String", "v")
@@ -189,7 +191,28 @@ def test_without_an_active_release_nothing_is_accepted(flow: Flow) -> None:
 def test_a_release_whose_bytes_were_changed_is_rejected(flow: Flow) -> None:
     [artifact] = flow.release.artifacts.all()
     stored = LocalArtifactStore(settings.ARTIFACT_ROOT).file(artifact.digest)
+    before = stored.read_bytes()
     stored.chmod(0o644)
     stored.write_bytes(b"other")
     status, text = refused(submit(flow.owner))
+    stored.write_bytes(before)
     assert (status, "different digest" in text) == (409, True)
+
+
+def test_a_submission_that_races_with_an_activation_is_accepted_for_the_new_release_with_its_key(flow: Flow) -> None:
+    second = making.registered(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP])
+    making.worker(second, "celery-1")
+    raced: list[str] = []
+
+    def activate_meanwhile(execute: Any, sql: str, *arguments: Any) -> Any:
+        """Activate the second release after the submission has read the first one as active."""
+        rows = execute(sql, *arguments)
+        if not raced and 'FROM "releases_pipeline"' in sql:
+            raced.append(sql)
+            activate(second, actor="user:test")
+        return rows
+
+    with connection.execute_wrapper(activate_meanwhile):
+        made = accepted(flow.owner)
+    assert raced
+    assert (made.release_id, made.execution_key) == (second.pk, execution_key(PIPELINE, "2.0", "k"))
