@@ -144,7 +144,7 @@ BAD_PAYLOADS: list[Any] = [
         (order(inputShape=None), "inputShape is required"),
         (order(inputPayload=None), "inputPayload is required"),
         *((order(inputShape=wrong), "") for wrong in ("uni", 1)),
-        *((order(5), ""), (order(outputStreaming="yes"), "")),
+        *((order(idempotencyKey=5), ""), (order(outputStreaming="yes"), "")),
         (order(outputStreaming=True), "Async queue mode does not support streaming pipeline outputs yet."),
         *((order(inputPayload=bad), "Invalid request payload") for bad in BAD_PAYLOADS),
         (order(inputShape="MULTI"), "Invalid request payload"),

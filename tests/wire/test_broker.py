@@ -218,9 +218,9 @@ def test_a_batch_of_large_garbage_is_small(queue: str) -> None:
         redis.delete(queue, client.dead_messages_of(queue))
 
 
-@cases(("ahead", "told"), [(130, "130 s ahead"), (-610, "610 s ago")])
+@cases(("ahead", "shown"), [(130, "130 s ahead"), (-610, "610 s ago")])
 def test_among_garbage_the_log_says_how_far_the_senders_clock_is_off(
-    queue: str, ahead: float, told: str, caplog: pytest.LogCaptureFixture
+    queue: str, ahead: float, shown: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()
     keys, now = signing_keys(["secret"]), time.time()
@@ -239,7 +239,7 @@ def test_among_garbage_the_log_says_how_far_the_senders_clock_is_off(
         redis.delete(client.dead_messages_of(queue))
     [line] = [each.getMessage() for each in caplog.records if "clock" in each.getMessage()]
     assert queue in line
-    assert told in line
+    assert shown in line
 
 
 def test_a_broker_that_cannot_store_an_unacknowledged_message_counts_as_lost(queue: str, tmp_path: Path) -> None:

@@ -75,7 +75,12 @@ def test_another_secret_or_another_byte_breaks_the_signature() -> None:
     assert refused(f"{payload}.{signature}=") == "SIGNATURE"
 
 
-WRONG = [{"tenantId": 1}, {"stepId": None}, {"deadlineEpochMs": True}, {"deadlineEpochMs": "2000000000000"}]
+WRONG: list[dict[str, Any]] = [
+    {"tenantId": 1},
+    {"stepId": None},
+    {"deadlineEpochMs": True},
+    {"deadlineEpochMs": "2000000000000"},
+]
 
 
 @cases(

@@ -1,4 +1,4 @@
-"""Trace contexts that somebody else wrote."""
+"""Trace contexts of callers."""
 
 from tests.cases import cases
 from wire.traceparent import LONGEST_HEADER, NONE, is_sampled, received, trace_id

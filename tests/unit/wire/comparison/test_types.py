@@ -128,7 +128,7 @@ def test_recursive_types_are_compared_once() -> None:
     assert found_for(tree, larger) == [("added", CALLERS, ".n")]
 
 
-def test_a_type_of_which_there_is_no_value_breaks_nobody() -> None:
+def test_a_type_of_which_there_is_no_value_breaks_no_caller() -> None:
     endless = record(field("next", named("T")))
     assert found_for(endless, record(*endless["fields"], field("n"))) == [("added", UNKNOWN, ".n")]
 

@@ -79,7 +79,7 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
     ],
     "is not a member of the type": [("Order", {**ORDER, "extra": 1}, ".extra")],
     OBJECT: [
-        *(("Order", value, "") for value in ([], None)),
+        *(("Order", [], ""), ("Order", None, "")),
         ("Order", {**ORDER, "lines": [None]}, ".lines[0]"),
         ("Order", {**ORDER, "labels": []}, ".labels"),
     ],
@@ -142,7 +142,8 @@ def test_every_mismatch_is_found_up_to_a_bound() -> None:
     ],
 )
 def test_unknown_definitions_raise_nothing(definition: Any) -> None:
-    for value in (None, 1, "x", [], {"a": 1}):
+    values: list[Any] = [None, 1, "x", [], {"a": 1}]
+    for value in values:
         for entry in (definition, {"definition": definition}):
             assert isinstance(mismatches({"T": entry}, "T", value), list)
 

@@ -85,8 +85,9 @@ def test_what_says_nothing_is_legal_in_every_version(version: int) -> None:
     for composition in ({}, dict.fromkeys(NO_COMPOSITION), {"rootDefinitionId": " "}):
         assert not parse(schemaVersion=version, composition=composition).composition.definitions
     for member in IMPORTS:
-        for empty in (None, []):
-            document = parse(schemaVersion=version, **{member: empty}).normalised()
+        empty: list[Document] = [{member: None}, {member: []}]
+        for members in empty:
+            document = parse(schemaVersion=version, **members).normalised()
             assert document == {**MINIMAL, **DEFAULTS, "schemaVersion": version}
     for deferred in ({}, {"transport": "webhook", "options": {"b": None, "a": [1]}}):
         steps = parse(schemaVersion=version, steps=[{"deferredCompletion": deferred}]).normalised()["steps"]

@@ -67,7 +67,7 @@ def flipped(text: str) -> bytes:
     return bytes(data)
 
 
-TAMPERED = {
+TAMPERED: dict[str, list[Any]] = {
     "payload": [encoded(b'{"schemaVersion": 2}'), encoded(base64.b64decode(SIGNED["payload"]) + b" ")],
     "payloadType": ["application/vnd.in-toto+json", signing.RELEASE_TYPE.upper()],
     "signatures": [

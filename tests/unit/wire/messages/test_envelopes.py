@@ -171,10 +171,11 @@ def test_another_encoding_is_refused(type_id: str, encoding: str) -> None:
         parts(made)
 
 
+NO_TEXTS: list[Any] = [None, {}, 1]
 NULL = {"payloadTypeId": "null", "payloadEncoding": ENCODING}
 
 
-@cases("document", [None, [], {}, NULL, *({**NULL, "payload": each} for each in (None, {}, 1))])
+@cases("document", [None, [], {}, NULL, *({**NULL, "payload": each} for each in NO_TEXTS)])
 def test_a_payload_has_three_texts(document: Any) -> None:
     for lenient in (False, True):
         with pytest.raises(PayloadRefused):
