@@ -97,21 +97,26 @@ def test_the_task_of_a_worker_has_one_envelope(content: bytes) -> None:
     assert refusal(written(UNSIGNED_HEADER, content)) == "MESSAGE_MALFORMED"
 
 
-def test_an_unsigned_task_of_the_coordinator_is_refused() -> None:
-    assert refusal(unsigned(HEADER, body(1))) == "SIGNATURE_INVALID"
-    assert refusal(TaskMessages(keys=signing_keys(["other"])).write("queue", HEADER, body(1))) == "SIGNATURE_INVALID"
+EVERYWHERE = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
+FORGED = TaskMessages(keys=signing_keys(["other"])).write("queue", HEADER, body(1))
 
 
-def test_a_message_cannot_be_moved_to_another_queue() -> None:
-    everywhere = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
-    assert everywhere.read("queue", written()).task == "signed"
-    assert refusal(written(), queue="other", receiver=everywhere) == "SIGNATURE_INVALID"
-    assert refusal(written(queue="other"), queue="other") == "TASK_NOT_ACCEPTED"
-
-
-def test_a_task_that_the_queue_does_not_carry_is_refused() -> None:
-    assert refusal(written({**HEADER, "task": "celery.group"})) == "TASK_NOT_ACCEPTED"
-    assert refusal(written(), receiver=TaskMessages(keys=KEYS)) == "TASK_NOT_ACCEPTED"
+@cases(
+    ("message", "queue", "receiver", "code"),
+    [
+        (unsigned(HEADER, body(1)), "queue", RECEIVER, "SIGNATURE_INVALID"),
+        (FORGED, "queue", RECEIVER, "SIGNATURE_INVALID"),
+        (written(), "other", EVERYWHERE, "SIGNATURE_INVALID"),
+        (written(queue="other"), "other", RECEIVER, "TASK_NOT_ACCEPTED"),
+        (written({**HEADER, "task": "celery.group"}), "queue", RECEIVER, "TASK_NOT_ACCEPTED"),
+        (written(), "queue", TaskMessages(keys=KEYS), "TASK_NOT_ACCEPTED"),
+    ],
+)
+def test_a_message_is_accepted_only_with_its_signature_for_its_queue_and_task(
+    message: bytes, queue: str, receiver: TaskMessages, code: str
+) -> None:
+    assert EVERYWHERE.read("queue", written()).task == "signed"
+    assert refusal(message, queue=queue, receiver=receiver) == code
 
 
 def test_a_message_may_wait_and_clocks_may_differ_within_bounds() -> None:
