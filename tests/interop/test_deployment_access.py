@@ -143,7 +143,7 @@ def test_the_matrix_of_oauth_tokens(
     elsewhere = "https://elsewhere.example"
     matrix: dict[tuple[int, str], list[dict[str, Any]]] = {
         (401, "NOT_AUTHENTICATED"): [
-            *({"expires_in": -60}, {"audience": elsewhere}, {"iss": elsewhere}, {"headers": {"kid": "unknown"}}),
+            *({"expires_in": -60}, {"audience": elsewhere}, {"iss": elsewhere}, {"headers": {"kid": "unknown"}})
         ],
         (403, "PERMISSION_DENIED"): [{"organizations": [other.slug]}, {"organizations": []}],
         (403, "SCOPE_MISSING"): [{"scopes": []}, {"scopes": ["read", "releases:activate", "tpf:deploy"]}],

@@ -119,7 +119,7 @@ REFUSED: dict[tuple[str, str], list[str]] = {
         *(f"OCI://r/a@{DIGEST}", " file:///a", "\tmaven:g:a:1", "file"),
     ],
     (MALFORMED, "a file: URI is absolute, and names no host"): [
-        *("file:", "file://", "file:a", "file:./a", "file://host/a", "file://localhost/a", "file://[::1]/a"),
+        *("file:", "file://", "file:a", "file:./a", "file://host/a", "file://localhost/a", "file://[::1]/a")
     ],
     (MALFORMED, "the file: URI is malformed"): ["file://[/a", "file:///\ud800"],
     (MALFORMED, QUERY): ["file:///a?b", "file:///a?", "file:///a#b", "file:///a#"],

@@ -58,10 +58,7 @@ UUID = "6f0a3f0e-6d5f-4a65-9f0b-1e2d3c4b5a69"
 ORDER = {"amount": "1.50", "id": UUID}
 
 ACCEPTED: dict[str, list[Any]] = {
-    "Order": [
-        ORDER,
-        {**ORDER, "note": None, "lines": [], "labels": {"a": 1}, "parent": {**ORDER, "note": "x"}},
-    ],
+    "Order": [ORDER, {**ORDER, "note": None, "lines": [], "labels": {"a": 1}, "parent": {**ORDER, "note": "x"}}],
     **{"id.Order": [ORDER], "org.x.Order": [ORDER], "Unknown": [{"any": "thing"}]},
     **{"Count": [1, 99], "Price": ["0.01", "10"], "Code": ["zz"], "Colour": ["light blue", "red|green"]},
     **{"Alias": ["abc"], "Loop": ["anything"], "Reply": [{"refused": "no"}, {"accepted": {"count": 3}}]},

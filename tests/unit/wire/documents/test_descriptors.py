@@ -217,11 +217,7 @@ IN_BOTH: list[tuple[str, Any, list[Any]]] = [
 IN_THE_OLDER: list[tuple[str, Any, list[Any]]] = [
     ("DOCUMENT_BAD_CHARACTER", f"{FIRST}.uri", ["a\0"]),
     ("ARTIFACT_KIND_UNSUPPORTED", f"{FIRST}.kind", ["application-archive", "compiled-truth"]),
-    (
-        "ARTIFACT_DIGEST_MALFORMED",
-        f"{FIRST}.digest",
-        ["md5:" + HEX, "SHA256:" + HEX, "sha256:0a", f"sha256:{HEX}0"],
-    ),
+    ("ARTIFACT_DIGEST_MALFORMED", f"{FIRST}.digest", ["md5:" + HEX, "SHA256:" + HEX, "sha256:0a", f"sha256:{HEX}0"]),
     ("ARTIFACT_DIGEST_MALFORMED", f"{SECOND}.digest", [HEX]),
     ("ARTIFACT_DIGEST_UPPER_CASE", f"{FIRST}.digest", [f"sha256:{HEX.upper()}"]),
 ]
@@ -233,11 +229,7 @@ IN_THE_NEWER: list[tuple[str, Any, list[Any]]] = [
     ("COMPILED_TRUTH_WRONG_KIND: an artifact of kind container-image cannot carry the contract", CARRIER, ["image"]),
     ("ARTIFACT_ID_MALFORMED", f"{FIRST}.artifactId", ["a b", "a/b", "a:b", "é", "a+b"]),
     ("ARTIFACT_KIND_UNSUPPORTED", f"{FIRST}.kind", ["JAR", "Jar", "local-file", "external-endpoint"]),
-    (
-        "ARTIFACT_URI_SCHEME_UNSUPPORTED: the uri is not a file:, maven: or oci: URI",
-        f"{FIRST}.uri",
-        ["build/app.jar"],
-    ),
+    ("ARTIFACT_URI_SCHEME_UNSUPPORTED: the uri is not a file:, maven: or oci: URI", f"{FIRST}.uri", ["build/app.jar"]),
     (
         "ARTIFACT_URI_NOT_CANONICAL: the canonical form of the uri is file:///%7Brule%7D%7B",
         f"{FIRST}.uri",

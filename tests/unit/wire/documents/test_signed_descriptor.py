@@ -8,16 +8,7 @@ from releases.trust.evidence import Evidence, examine
 from releases.trust.provenance import STATEMENT_TYPE
 from tests import signing as making
 from tests.cases import cases
-from tests.unit.wire.documents.examples import (
-    DIGEST,
-    NEWER,
-    OLDER,
-    OTHER_DIGEST,
-    Document,
-    artifact,
-    changed,
-    encoded,
-)
+from tests.unit.wire.documents.examples import DIGEST, NEWER, OLDER, OTHER_DIGEST, Document, artifact, changed, encoded
 from wire.documents.descriptor import KINDS, ArtifactKind, Profile, parse_descriptor
 
 ABSENT = "sha256:" + "c" * 64

@@ -14,12 +14,7 @@ from tests.cases import cases
 from tests.unit.wire.messages.test_vectors import COMMAND, COMPLETED, FAILED, WAITING
 from wire.messages.celery_messages import Outcome
 from wire.messages.payload_envelopes import ENCODING
-from wire.messages.rest_messages import (
-    Malformed,
-    TransitionCommand,
-    TransitionResult,
-    parse,
-)
+from wire.messages.rest_messages import Malformed, TransitionCommand, TransitionResult, parse
 
 STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"x"'}
 FAILURE = {"failureClass": "X", "message": None}
