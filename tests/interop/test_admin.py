@@ -1,5 +1,7 @@
 """`/tpf/admin`: activation, workers and re-drive (wire protocol B.2, B.3)."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,16 @@ from django.utils import timezone
 
 from executions.models import Execution, Worker, WorkerEvent
 from executions.workers.worker_gate import START
+from interop.admin import VERDICT_WAIT_SECONDS
 from releases.activation import policy
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.models import Activation, Pipeline
+from releases.models import Activation, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
-from tests.interop.client import call, ok, refused
+from tests.cases import cases
+from tests.executions.transports.rest.order_flow import Flow
+from tests.interop.client import call, ok, refused, switch_on
 from tests.interop.registering import PIPELINE, base, register, written
 from wire.messages.limits import LONGEST_WORKER_ID
 
@@ -60,7 +65,7 @@ def test_an_activation_without_a_worker_is_accepted_unless_the_policy_changes(
     policy.change(pipeline, {"workerGate": "require"}, actor="user:ann")
     register(owner, written(root))
     status, text = refused(call("POST", path))
-    assert (status, Activation.objects.count()) == (409, 1)
+    assert (status, Activation.objects.filter(pipeline=pipeline).count()) == (409, 1)
     assert text.startswith("No worker may run release 'sha256:abc': No worker lifecycle record for this release.")
     assert START in text
     worker = {**WORKER, "contractVersion": making.contract()["contractVersion"], "releaseVersion": "sha256:abc"}
@@ -133,23 +138,29 @@ def test_workers_are_listed_by_what_they_host(root: Path, owner: Tenant) -> None
     assert refused(call("POST", f"{base(owner)}/workers/nobody/drain")) == (404, "")
 
 
-@pytest.mark.parametrize("name", ["workerId", "contractVersion", "releaseVersion", "protocol"])
-@pytest.mark.parametrize("value", [None, "", "  "])
-def test_the_members_of_a_worker_registration_are_required(root: Path, owner: Tenant, name: str, value: Any) -> None:
-    answer = call("POST", f"{base(owner)}/workers/register", {**WORKER, name: value})
-    assert refused(answer) == (400, f"{name} is required")
+LONGEST = "w" * LONGEST_WORKER_ID
 
 
-def test_the_length_of_a_worker_id_is_limited(root: Path, owner: Tenant) -> None:
-    longest = "w" * LONGEST_WORKER_ID
-    assert ok("POST", f"{base(owner)}/workers/register", {**WORKER, "workerId": longest})["workerId"] == longest
-    status, text = refused(call("POST", f"{base(owner)}/workers/register", {**WORKER, "workerId": f"{longest}w"}))
-    assert (status, "workerId" in text) == (400, True)
+@cases(
+    ("body", "text"),
+    [
+        *((None, "request is required"), (b"null", "request is required")),
+        *(
+            ({**WORKER, name: value}, f"{name} is required")
+            for name in ("workerId", "contractVersion", "releaseVersion", "protocol")
+            for value in (None, "", "  ")
+        ),
+        ({**WORKER, "workerId": f"{LONGEST}w"}, "workerId"),
+    ],
+)
+def test_a_worker_registration_has_its_members_within_bounds(root: Path, owner: Tenant, body: Any, text: str) -> None:
+    status, found = refused(call("POST", f"{base(owner)}/workers/register", body))
+    assert (status, text in found) == (400, True)
+    assert not Worker.objects.exists()
 
 
-def test_a_worker_registration_needs_a_body(root: Path, owner: Tenant) -> None:
-    assert refused(call("POST", f"{base(owner)}/workers/register")) == (400, "request is required")
-    assert refused(call("POST", f"{base(owner)}/workers/register", b"null")) == (400, "request is required")
+def test_the_longest_worker_id_is_accepted(root: Path, owner: Tenant) -> None:
+    assert ok("POST", f"{base(owner)}/workers/register", {**WORKER, "workerId": LONGEST})["workerId"] == LONGEST
 
 
 def test_a_failed_execution_is_redriven(root: Path) -> None:
@@ -215,16 +226,71 @@ def test_a_redrive_on_a_revoked_or_retired_release_is_refused_with_a_text(root: 
     assert [each["releaseVersion"] for each in ok("GET", f"{base(owner)}/releases")] == ["2.0"]
 
 
-@pytest.mark.parametrize(
-    "body", [{"expectedVersion": "1"}, {"expectedVersion": True}, {"allowFailed": "yes"}, {"reason": 1}]
-)
-def test_an_invalid_redrive_request_is_rejected(root: Path, body: Any) -> None:
+def test_an_invalid_redrive_request_is_rejected(root: Path) -> None:
     owner, _ = making.ready()
     [spent] = making.dead(owner, "spent")
-    assert call("POST", f"admin/tenants/{owner.slug}/executions/{spent.pk}/redrive", body).status_code == 400
+    path = f"admin/tenants/{owner.slug}/executions"
+    for body in ({"expectedVersion": "1"}, {"expectedVersion": True}, {"allowFailed": "yes"}, {"reason": 1}):
+        assert call("POST", f"{path}/{spent.pk}/redrive", body).status_code == 400
+    for unknown in ("nonsense", "00000000-0000-0000-0000-000000000000"):
+        assert refused(call("POST", f"{path}/{unknown}/redrive")) == (404, f"Execution not found: {unknown}")
 
 
-@pytest.mark.parametrize("unknown", ["nonsense", "00000000-0000-0000-0000-000000000000"])
-def test_an_unknown_execution_is_not_found(root: Path, owner: Tenant, unknown: str) -> None:
-    answer = call("POST", f"admin/tenants/{owner.slug}/executions/{unknown}/redrive")
-    assert refused(answer) == (404, f"Execution not found: {unknown}")
+# --- what is rejected or hidden ---
+
+
+def test_a_revoked_release_is_neither_listed_nor_activated_nor_registered_again(root: Path, owner: Tenant) -> None:
+    path = written(root)
+    assert register(owner, path).status_code == 200
+    release = Release.objects.get(pipeline__tenant=owner)
+    revoke(release, actor="user:ada", reason="It is broken.")
+    version = release.release_version
+    assert ok("GET", f"{base(owner)}/releases") == []
+    assert refused(call("GET", f"{base(owner)}/releases/{version}")) == (404, "")
+    assert refused(call("POST", f"{base(owner)}/releases/{version}/activate")) == (404, "")
+    assert refused(register(owner, path)) == (409, f"Release {version} is REVOKED")
+
+
+@cases("host", ["elsewhere", "127.0.0.1"])
+def test_an_artifact_uri_of_another_host_is_rejected(root: Path, owner: Tenant, host: str) -> None:
+    path = written(root, uri=f"file://{host}{root}/app.jar")
+    assert refused(register(owner, path)) == (400, "Release JAR artifact must point to a readable local file")
+
+
+def test_a_registration_that_fails_leaves_no_staged_file(root: Path, owner: Tenant, settings: Any) -> None:
+    path = written(root)
+    document = json.loads(path.read_text())
+    large = making.archive(making.contract(), code="x" * 100_000)
+    (root / "large.jar").write_bytes(large)
+    (first,) = document["artifacts"]
+    more = {"artifactId": "large", "uri": str(root / "large.jar"), "digest": making.digest_of(large)}
+    path.write_text(json.dumps({**document, "artifacts": [first, {**first, **more}]}))
+    settings.MAX_ARTIFACT_BYTES = 50_000
+    before = set(settings.ARTIFACT_ROOT.rglob("*"))
+    status, text = refused(register(owner, path))
+    assert (status, text.startswith("Failed to inspect release artifact")) == (400, True), text
+    assert {file for file in set(settings.ARTIFACT_ROOT.rglob("*")) - before if file.is_file()} == set()
+
+
+def test_a_worker_drains_since_the_first_request(root: Path, owner: Tenant) -> None:
+    ok("POST", f"{base(owner)}/workers/register", WORKER)
+    first, second = timezone.now().replace(microsecond=0), timezone.now()
+    for by_itself, by_operator in ((first, second), (second, first)):
+        Worker.objects.filter(tenant=owner).update(draining_since=by_itself, drained_by_operator_at=by_operator)
+        (shown,) = ok("GET", f"{base(owner)}/workers")
+        assert shown["drainingSinceEpochMs"] == int(first.timestamp() * 1000)
+
+
+def test_a_registration_of_a_worker_waits_for_the_verdict_of_its_check(flow: Flow, settings: Any) -> None:
+    switch_on(settings)
+    address = f"admin/tenants/{flow.owner.slug}/pipelines/{flow.release.pipeline.pipeline_id}/workers/register"
+    body = {
+        "workerId": "w-new",
+        "contractVersion": flow.release.contract_version,
+        "releaseVersion": flow.release.release_version,
+        "protocol": "rest",
+        "endpoint": flow.worker.endpoint,
+    }
+    began = time.monotonic()
+    ok("POST", address, body)
+    assert time.monotonic() - began >= VERDICT_WAIT_SECONDS

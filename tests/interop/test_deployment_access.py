@@ -9,6 +9,7 @@ from releases.models import KEY_LENGTH, Deployment, Release
 from tenancy.models import ApiToken, Tenant
 from tenancy.roles import Scope
 from tests import making
+from tests.cases import cases
 from tests.interop.deploying import MEDIA_TYPE, Deployer, nothing_is_stored, published, refusal, token
 from tests.maven_repository import MavenRepository
 from tests.oauth_issuer import OAuthIssuer
@@ -20,57 +21,48 @@ pytestmark = pytest.mark.django_db
 # --- the form of requests ---
 
 
-@pytest.mark.parametrize("key", [None, "", "  ", "x" * (KEY_LENGTH + 1), "a\tb", "a\x7fb", "a\u0085b"])
-def test_a_printable_key_of_bounded_length_is_required(
-    repository: MavenRepository, deployer: Deployer, key: str | None
-) -> None:
-    answer = deployer.call(published(repository), headers={"Idempotency-Key": key})
-    assert refusal(answer) == (400, "INVALID_REQUEST")
-    assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
-    assert nothing_is_stored()
+BAD_KEYS = [None, "", "  ", "x" * (KEY_LENGTH + 1), "a\tb", "a\x7fb", "a\u0085b"]
+BAD_NAMES = [" a", "a ", ".", "..", "a\u200bb", "a\x00b", "a\nb", "e\u0301", "x" * 501]
 
 
-def test_the_longest_key(repository: MavenRepository, deployer: Deployer) -> None:
-    deployer.deploy_new(published(repository), "x" * KEY_LENGTH)
-
-
-@pytest.mark.parametrize("mode", [None, "", "MANAGED", "customer_managed"])
-def test_the_mode_is_required(repository: MavenRepository, deployer: Deployer, mode: str | None) -> None:
-    answer = deployer.call(published(repository), headers={"X-TPF-Deployment-Mode": mode})
-    assert refusal(answer) == (400, "INVALID_REQUEST")
-    assert answer.json()["errors"][0]["field"] == "X-TPF-Deployment-Mode"
-    assert nothing_is_stored()
-
-
-@pytest.mark.parametrize(
-    "media_type", ["", "application/json", "application/*", "*/*", "text/plain", "multipart/form-data"]
+@cases(
+    ("field", "changes"),
+    [
+        *(("Idempotency-Key", {"headers": {"Idempotency-Key": key}}) for key in BAD_KEYS),
+        *(
+            ("X-TPF-Deployment-Mode", {"headers": {"X-TPF-Deployment-Mode": mode}})
+            for mode in (None, "", "MANAGED", "customer_managed")
+        ),
+        *((part, {part: name}) for part in ("application", "environment") for name in BAD_NAMES),
+    ],
 )
+def test_an_invalid_request_is_refused_with_its_field(
+    repository: MavenRepository, deployer: Deployer, field: str, changes: dict[str, Any]
+) -> None:
+    answer = deployer.call(published(repository), **changes)
+    assert refusal(answer) == (400, "INVALID_REQUEST")
+    assert answer.json()["errors"][0]["field"] == field
+    assert nothing_is_stored()
+
+
+@cases("media_type", ["", "application/json", "application/*", "*/*", "text/plain", "multipart/form-data"])
 def test_other_media_types_are_refused(repository: MavenRepository, deployer: Deployer, media_type: str) -> None:
     assert refusal(deployer.call(published(repository), media_type=media_type)) == (415, "UNSUPPORTED_MEDIA_TYPE")
     assert nothing_is_stored()
 
 
-def test_parameters_of_the_media_type_do_not_matter(repository: MavenRepository, deployer: Deployer) -> None:
-    deployer.deploy_new(published(repository), media_type=f"{MEDIA_TYPE.upper()}; charset=utf-8")
+def test_the_longest_key_and_parameters_of_the_media_type_are_accepted(
+    repository: MavenRepository, deployer: Deployer
+) -> None:
+    media_type = f"{MEDIA_TYPE.upper()}; charset=utf-8"
+    deployer.deploy_new(published(repository), "x" * KEY_LENGTH, media_type=media_type)
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
-def test_only_post_is_allowed(repository: MavenRepository, deployer: Deployer, method: str) -> None:
-    assert refusal(deployer.call(b"", method=method)) == (405, "METHOD_NOT_ALLOWED")
-
-
-@pytest.mark.parametrize("part", ["application", "environment"])
-def test_names_in_the_path_are_identifiers(repository: MavenRepository, deployer: Deployer, part: str) -> None:
-    for value in (" a", "a ", ".", "..", "a\u200bb", "a\x00b", "a\nb", "e\u0301", "x" * 501):
-        answer = deployer.call(published(repository), **{part: value})
-        assert refusal(answer) == (400, "INVALID_REQUEST")
-        assert answer.json()["errors"][0]["field"] == part
-    assert nothing_is_stored()
-
-
-@pytest.mark.parametrize("part", ["organization", "application", "environment"])
-def test_a_name_with_a_slash_is_not_found(repository: MavenRepository, deployer: Deployer, part: str) -> None:
-    assert refusal(deployer.call(published(repository), **{part: "a/b"})) == (404, "NOT_FOUND")
+def test_only_post_and_names_without_a_slash_are_found(repository: MavenRepository, deployer: Deployer) -> None:
+    for method in ("GET", "PUT", "DELETE", "OPTIONS"):
+        assert refusal(deployer.call(b"", method=method)) == (405, "METHOD_NOT_ALLOWED")
+    for part in ("organization", "application", "environment"):
+        assert refusal(deployer.call(published(repository), **{part: "a/b"})) == (404, "NOT_FOUND")
     assert nothing_is_stored()
 
 
@@ -84,24 +76,25 @@ def test_the_disabled_api_is_not_found(repository: MavenRepository, deployer: De
     assert nothing_is_stored()
 
 
-@pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer a b", "Basic YTpi", "Bearer a.b.c"]
-)
-@pytest.mark.parametrize("oauth", [False, True])
-def test_a_request_without_a_valid_token_is_not_authenticated(
-    repository: MavenRepository, deployer: Deployer, request: pytest.FixtureRequest, header: str | None, oauth: bool
-) -> None:
-    if oauth:
-        request.getfixturevalue("issuer")
-    answer = deployer.call(published(repository), headers={"Authorization": header})
-    assert refusal(answer) == (401, "NOT_AUTHENTICATED")
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+HEADERS = [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer a b", "Basic YTpi", "Bearer a.b.c"]
+
+
+def assert_not_authenticated(repository: MavenRepository, deployer: Deployer) -> None:
+    for header in HEADERS:
+        answer = deployer.call(published(repository), headers={"Authorization": header})
+        assert refusal(answer) == (401, "NOT_AUTHENTICATED"), header
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert nothing_is_stored()
 
 
-def test_a_token_that_ended_is_not_authenticated(repository: MavenRepository, deployer: Deployer) -> None:
+def test_a_request_without_a_valid_token_is_not_authenticated(repository: MavenRepository, deployer: Deployer) -> None:
+    assert_not_authenticated(repository, deployer)
     ApiToken.objects.all().delete()
     assert refusal(deployer.call(published(repository))) == (401, "NOT_AUTHENTICATED")
+
+
+def test_with_an_issuer_it_is_not_either(repository: MavenRepository, deployer: Deployer, issuer: OAuthIssuer) -> None:
+    assert_not_authenticated(repository, deployer)
 
 
 def test_a_token_of_another_tenant_is_refused_whether_the_organization_exists_or_not(
@@ -113,7 +106,7 @@ def test_a_token_of_another_tenant_is_refused_whether_the_organization_exists_or
     assert nothing_is_stored()
 
 
-@pytest.mark.parametrize("scope", [scope for scope in Scope if scope is not Scope.REGISTER])
+@cases("scope", [scope for scope in Scope if scope is not Scope.REGISTER])
 def test_a_token_without_the_scope_is_refused(
     repository: MavenRepository, owner: Tenant, deployer: Deployer, scope: Scope
 ) -> None:
@@ -124,14 +117,13 @@ def test_a_token_without_the_scope_is_refused(
 
 def test_the_body_of_a_refused_request_is_not_read(repository: MavenRepository, deployer: Deployer) -> None:
     too_large = b" " * (MAX_DESCRIPTOR_BYTES + 1)
-    assert refusal(deployer.call(too_large, bearer="wrong"))[0] == 401
-    assert refusal(deployer.call(too_large, organization="other"))[0] == 403
-    assert refusal(deployer.call(too_large, media_type="text/plain"))[0] == 415
-    assert refusal(deployer.call(too_large))[0] == 413
+    refused = {401: {"bearer": "wrong"}, 403: {"organization": "other"}, 415: {"media_type": "text/plain"}, 413: {}}
+    for status, changes in refused.items():
+        assert refusal(deployer.call(too_large, **changes))[0] == status
 
 
-def test_an_oauth_token_deploys_for_its_organizations(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
+def test_an_oauth_token_deploys_for_its_organizations_with_the_scope_or_one_that_maps_to_it(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer, settings: Any
 ) -> None:
     bearer = issuer.token(subject="ci-robot", organizations=["other", owner.slug])
     document = published(repository)
@@ -139,40 +131,34 @@ def test_an_oauth_token_deploys_for_its_organizations(
     assert (deployment.actor, deployment.tenant) == ("oauth:ci-robot", owner)
     assert Release.objects.get().uploaded_by == "oauth:ci-robot"
     assert deployer.deploy(document) == str(deployment.pk)  # with an API token
-
-
-def test_scopes_of_the_issuer_can_be_mapped(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer, settings: Any
-) -> None:
     settings.OAUTH_SCOPES = {"tpf:deploy": [Scope.REGISTER.value]}
     bearer = issuer.token(organizations=[owner.slug], scopes=["tpf:deploy"])
-    deployer.deploy_new(published(repository), bearer=bearer)
+    assert deployer.deploy(document, bearer=bearer) == str(deployment.pk)
 
 
 def test_the_matrix_of_oauth_tokens(
     repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
 ) -> None:
     other = making.tenant()
-    matrix: list[tuple[tuple[int, str], dict[str, Any]]] = [
-        ((401, "NOT_AUTHENTICATED"), {"expires_in": -60}),
-        ((401, "NOT_AUTHENTICATED"), {"audience": "https://elsewhere.example"}),
-        ((401, "NOT_AUTHENTICATED"), {"iss": "https://elsewhere.example"}),
-        ((401, "NOT_AUTHENTICATED"), {"headers": {"kid": "unknown"}}),
-        ((403, "PERMISSION_DENIED"), {"organizations": [other.slug]}),
-        ((403, "PERMISSION_DENIED"), {"organizations": []}),
-        ((403, "SCOPE_MISSING"), {"scopes": []}),
-        ((403, "SCOPE_MISSING"), {"scopes": ["read", "releases:activate", "tpf:deploy"]}),
-    ]
-    for expected, members in matrix:
-        bearer = issuer.token(**{"organizations": [owner.slug], **members})
-        assert refusal(deployer.call(published(repository), bearer=bearer)) == expected, members
+    elsewhere = "https://elsewhere.example"
+    matrix: dict[tuple[int, str], list[dict[str, Any]]] = {
+        (401, "NOT_AUTHENTICATED"): [
+            *({"expires_in": -60}, {"audience": elsewhere}, {"iss": elsewhere}, {"headers": {"kid": "unknown"}})
+        ],
+        (403, "PERMISSION_DENIED"): [{"organizations": [other.slug]}, {"organizations": []}],
+        (403, "SCOPE_MISSING"): [{"scopes": []}, {"scopes": ["read", "releases:activate", "tpf:deploy"]}],
+    }
+    for expected, variants in matrix.items():
+        for members in variants:
+            bearer = issuer.token(**{"organizations": [owner.slug], **members})
+            assert refusal(deployer.call(published(repository), bearer=bearer)) == expected, members
     unsigned = issuer.token(organizations=[owner.slug]).rpartition(".")[0] + "."
     assert refusal(deployer.call(published(repository), bearer=unsigned)) == (401, "NOT_AUTHENTICATED")
     assert nothing_is_stored()
 
 
 def test_an_organization_without_a_tenant_is_not_found(
-    repository: MavenRepository, deployer: Deployer, issuer: OAuthIssuer
+    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
 ) -> None:
     for organization in ("nobody", "a\x00b", "Upper Case"):
         bearer = issuer.token(organizations=[organization])

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 
 from tenancy.models import Tenant
-from tests import making
+from tests.cases import cases
 from tests.interop.client import ADMIN, CONTROL, call, refused, switch_on
 
 pytestmark = pytest.mark.django_db
@@ -36,127 +36,70 @@ UNAVAILABLE = {
 }
 
 
-@pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_a_disabled_surface_is_not_found_even_with_a_valid_token(method: str, path: str, settings: Any) -> None:
-    switch_on(settings)
-    settings.TPF_ADMIN_ENABLED = settings.TPF_CONTROL_PLANE_ENABLED = False
-    assert refused(call(method, path)) == (404, "")
-    assert refused(call(method, path, token="")) == (404, "")
+RELEASES = "admin/tenants/t/pipelines/p/releases"
+ONE_OF_EACH = [RELEASES, "control-plane/tenants/t/interactions/pending"]
+"""An address of each surface, for which all spellings of a token are tried."""
 
 
-@pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_an_enabled_surface_requires_its_own_token(method: str, path: str, settings: Any) -> None:
+@pytest.fixture(autouse=True)
+def switched_on(settings: Any) -> None:
     switch_on(settings)
-    other = CONTROL if path.startswith("admin") else ADMIN
-    own = ADMIN if path.startswith("admin") else CONTROL
-    for header in (
-        "",
-        "Bearer",
-        "Bearer ",
-        "Bearer wrong",
-        own,
-        f"bearer {own}",
-        f"Basic {own}",
-        f"Bearer {other}",
-        f"Bearer {own}x",
-    ):
+
+
+def own_token(path: str) -> str:
+    return ADMIN if path.startswith("admin") else CONTROL
+
+
+@cases(("method", "path"), ADDRESSES)
+def test_an_enabled_surface_requires_its_own_token_and_a_disabled_one_is_not_found(
+    method: str, path: str, settings: Any
+) -> None:
+    own, other = own_token(path), CONTROL if own_token(path) == ADMIN else ADMIN
+    wrong = ["", f"Bearer {other}"]
+    if path in ONE_OF_EACH:
+        wrong += ["Bearer", "Bearer ", "Bearer wrong", own, f"bearer {own}", f"Basic {own}", f"Bearer {own}x"]
+    for header in wrong:
         assert refused(call(method, path, Authorization=header)) == (401, ""), header
     assert call(method, path, Authorization=f"Bearer  {own} ").status_code != 401
+    blank = path.replace("tenants/t/", "tenants/%20/")
+    assert refused(call(method, blank, token="")) == (400, "tenantId is required")
+    with override_settings(TPF_ADMIN_ENABLED=False, TPF_CONTROL_PLANE_ENABLED=False):
+        for token in (own, ""):
+            assert refused(call(method, path, token=token)) == (404, "")
 
 
-@pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_a_blank_name_is_reported_before_the_token_is_checked(method: str, path: str, settings: Any) -> None:
-    switch_on(settings)
-    assert refused(call(method, path.replace("tenants/t/", "tenants/%20/"), token="")) == (400, "tenantId is required")
-
-
-@pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_a_token_that_cannot_be_resolved_is_unavailable(method: str, path: str, settings: Any, tmp_path: Path) -> None:
-    switch_on(settings)
-    settings.TPF_ADMIN_TOKEN = settings.TPF_CONTROL_PLANE_TOKEN = ""
+@cases(("method", "path"), ADDRESSES)
+def test_a_token_that_cannot_be_resolved_is_unavailable(method: str, path: str, tmp_path: Path) -> None:
     file = tmp_path / "token"
+    [text] = [text for part, text in UNAVAILABLE.items() if part in path]
     for reference in ("env:NO_SUCH_VARIABLE_HERE", f"file:{file}"):
-        settings.TPF_ADMIN_TOKEN_REF = settings.TPF_CONTROL_PLANE_TOKEN_REF = reference
-        [text] = [text for part, text in UNAVAILABLE.items() if part in path]
-        assert refused(call(method, path)) == (503, text)
-        assert refused(call(method, path, token="")) == (401, "")
-    file.write_text("from-a-file\n")
-    assert call(method, path, token="from-a-file").status_code not in {401, 503}
+        references = {"TPF_ADMIN_TOKEN_REF": reference, "TPF_CONTROL_PLANE_TOKEN_REF": reference}
+        with override_settings(TPF_ADMIN_TOKEN="", TPF_CONTROL_PLANE_TOKEN="", **references):
+            assert refused(call(method, path)) == (503, text)
+            assert refused(call(method, path, token="")) == (401, "")
+            if reference.startswith("file:"):
+                file.write_text("from-a-file\n")
+                assert call(method, path, token="from-a-file").status_code not in {401, 503}
 
 
-def test_a_token_may_come_from_the_environment(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    switch_on(settings)
-    settings.TPF_ADMIN_TOKEN, settings.TPF_ADMIN_TOKEN_REF = "", "env:OUR_TOKEN"
-    monkeypatch.setenv("OUR_TOKEN", "from-the-environment")
-    path = "admin/tenants/t/pipelines/p/releases"
-    assert call("GET", path, token="from-the-environment").json() == []
-    assert refused(call("GET", path)) == (401, "")
-
-
-def test_the_health_url_needs_neither_a_token_nor_a_surface(settings: Any) -> None:
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
-    answer = Client().get("/q/health/live")
-    assert (answer.status_code, answer.json()["status"]) == (200, "UP")
-
-
-def test_unknown_urls_and_methods_are_rejected(settings: Any) -> None:
-    switch_on(settings)
-    assert call("DELETE", "admin/tenants/t/pipelines/p/releases").status_code == 405
-    assert call("GET", "admin/tenants/t/pipelines/p/releases/register/x").status_code == 404
-    assert refused(call("GET", "admin/tenants/t/pipelines/p%00/releases")) == (404, "")
-
-
-def test_tenants_are_created_only_if_the_settings_say_so(settings: Any, name: str) -> None:
-    switch_on(settings)
-    worker = {"workerId": "w", "contractVersion": "c", "releaseVersion": "r", "protocol": "rest"}
-    path = f"admin/tenants/{name}/pipelines/p/workers/register"
-    assert refused(call("POST", path, worker)) == (404, "Not Found")
-    settings.TPF_CREATE_TENANTS = True
-    assert call("GET", f"admin/tenants/{name}/pipelines/p/workers").json() == []
-    assert not Tenant.objects.filter(slug=name).exists()
-    assert call("POST", path, worker).status_code == 200
-    assert Tenant.objects.filter(slug=name).exists()
-    status, text = refused(call("POST", path.replace(name, "Not_A_Slug"), worker))
-    assert (status, text.startswith("tenantId is not acceptable")) == (400, True)
-
-
-def test_a_tenant_does_not_see_the_rows_of_another(settings: Any) -> None:
-    switch_on(settings)
-    owner, release = making.ready()
-    made = making.execution(owner)
-    other = making.tenant()
-    path = f"control-plane/tenants/{other.slug}/executions/{made.pk}"
-    assert refused(call("GET", path)) == (404, "Not Found")
-    assert refused(call("GET", f"{path}/result")) == (404, "Not Found")
-    pipeline = release.pipeline.pipeline_id
-    assert call("GET", f"admin/tenants/{other.slug}/pipelines/{pipeline}/releases").json() == []
-    assert refused(call("GET", f"admin/tenants/{other.slug}/pipelines/{pipeline}/releases/1.0")) == (404, "")
-    assert refused(call("POST", f"admin/tenants/{other.slug}/pipelines/{pipeline}/workers/worker-1/drain")) == (404, "")
-
-
-@pytest.mark.parametrize(("method", "path"), ADDRESSES)
+@cases(("method", "path"), ADDRESSES)
 def test_a_tenants_token_is_valid_only_for_that_tenant(method: str, path: str, settings: Any) -> None:
-    switch_on(settings)
     settings.TPF_ADMIN_TENANT_TOKENS = settings.TPF_CONTROL_PLANE_TENANT_TOKENS = {"t": ["one", "two"], "u": ["other"]}
-    for shared in (True, False):
-        if not shared:
-            settings.TPF_ADMIN_TOKEN = settings.TPF_CONTROL_PLANE_TOKEN = ""
-        for token in ("one", "two"):
-            assert call(method, path, token=token).status_code not in {401, 503}
-            for tenant in ("u", "t%20x", "T", "tt", "%20u"):
-                elsewhere = path.replace("tenants/t/", f"tenants/{tenant}/")
-                assert refused(call(method, elsewhere, token=token)) == (401, "")
-        assert refused(call(method, path, token="other")) == (401, "")
-        assert refused(call(method, path, token="onetwo")) == (401, "")
+    for shared in ({}, {"TPF_ADMIN_TOKEN": "", "TPF_CONTROL_PLANE_TOKEN": ""}):
+        with override_settings(**shared):
+            for token in ("one", "two"):
+                assert call(method, path, token=token).status_code not in {401, 503}
+                for tenant in ("u", "t%20x", "T", "tt", "%20u") if path in ONE_OF_EACH else ("u",):
+                    elsewhere = path.replace("tenants/t/", f"tenants/{tenant}/")
+                    assert refused(call(method, elsewhere, token=token)) == (401, "")
+            for token in ("other", "onetwo"):
+                assert refused(call(method, path, token=token)) == (401, "")
 
 
-@pytest.mark.parametrize(
-    "path", ["admin/tenants/t/pipelines/p/releases", "control-plane/tenants/t/interactions/pending"]
-)
+@cases("path", ONE_OF_EACH)
 def test_every_character_of_a_token_counts(path: str, settings: Any) -> None:
-    switch_on(settings)
     settings.TPF_ADMIN_TENANT_TOKENS = settings.TPF_CONTROL_PLANE_TENANT_TOKENS = {"t": ["tenant-token"]}
-    for token in (ADMIN if path.startswith("admin") else CONTROL, "tenant-token"):
+    for token in (own_token(path), "tenant-token"):
         assert call("GET", path, token=token).status_code == 200
         wrong = [token[:length] for length in range(1, len(token))]
         wrong += [token[:place] + "#" + token[place + 1 :] for place in range(len(token))]
@@ -164,27 +107,49 @@ def test_every_character_of_a_token_counts(path: str, settings: Any) -> None:
             assert refused(call("GET", path, token=each)) == (401, "")
 
 
-def test_a_tenants_token_is_valid_only_for_its_surface(settings: Any) -> None:
-    switch_on(settings)
+def test_a_tenants_token_is_valid_only_for_its_surface_and_needs_no_reference(settings: Any) -> None:
     settings.TPF_ADMIN_TENANT_TOKENS = {"t": ["one"]}
     assert refused(call("GET", "control-plane/tenants/t/executions/e", token="one")) == (401, "")
-
-
-def test_a_tenants_token_needs_no_reference_to_the_other_tokens(settings: Any) -> None:
-    switch_on(settings)
     settings.TPF_ADMIN_TOKEN, settings.TPF_ADMIN_TOKEN_REF = "", "env:NO_SUCH_VARIABLE_HERE"
-    settings.TPF_ADMIN_TENANT_TOKENS = {"t": ["one"]}
-    path = "admin/tenants/t/pipelines/p/releases"
-    assert call("GET", path, token="one").status_code == 200
-    assert refused(call("GET", path, token="wrong")) == (503, UNAVAILABLE["releases"])
+    assert call("GET", RELEASES, token="one").status_code == 200
+    assert refused(call("GET", RELEASES, token="wrong")) == (503, UNAVAILABLE["releases"])
 
 
-def test_each_line_of_a_file_is_a_token(settings: Any, tmp_path: Path) -> None:
-    switch_on(settings)
+def test_a_token_may_come_from_the_environment_or_a_line_of_a_file(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TPF_ADMIN_TOKEN, settings.TPF_ADMIN_TOKEN_REF = "", "env:OUR_TOKEN"
+    monkeypatch.setenv("OUR_TOKEN", "from-the-environment")
+    assert call("GET", RELEASES, token="from-the-environment").json() == []
+    assert refused(call("GET", RELEASES)) == (401, "")
     file = tmp_path / "tokens"
-    settings.TPF_ADMIN_TOKEN, settings.TPF_ADMIN_TOKEN_REF = "", f"file:{file}"
-    path = "admin/tenants/t/pipelines/p/releases"
+    settings.TPF_ADMIN_TOKEN_REF = f"file:{file}"
     file.write_text("old\n\n new \n")
-    assert {call("GET", path, token=token).status_code for token in ("old", "new")} == {200}
+    assert {call("GET", RELEASES, token=token).status_code for token in ("old", "new")} == {200}
     file.write_text("new\n")
-    assert refused(call("GET", path, token="old")) == (401, "")
+    assert refused(call("GET", RELEASES, token="old")) == (401, "")
+
+
+def test_the_health_url_needs_neither_a_token_nor_a_surface(settings: Any) -> None:
+    settings.TPF_ADMIN_ENABLED = settings.TPF_CONTROL_PLANE_ENABLED = False
+    answer = Client().get("/q/health/live")
+    assert (answer.status_code, answer.json()["status"]) == (200, "UP")
+
+
+def test_unknown_urls_and_methods_are_rejected() -> None:
+    assert call("DELETE", RELEASES).status_code == 405
+    assert call("GET", f"{RELEASES}/register/x").status_code == 404
+    assert refused(call("GET", "admin/tenants/t/pipelines/p%00/releases")) == (404, "")
+
+
+def test_tenants_are_created_only_if_the_settings_say_so(settings: Any) -> None:
+    worker = {"workerId": "w", "contractVersion": "c", "releaseVersion": "r", "protocol": "rest"}
+    path = "admin/tenants/new-tenant/pipelines/p/workers/register"
+    assert refused(call("POST", path, worker)) == (404, "Not Found")
+    settings.TPF_CREATE_TENANTS = True
+    assert call("GET", "admin/tenants/new-tenant/pipelines/p/workers").json() == []
+    assert not Tenant.objects.exists()
+    assert call("POST", path, worker).status_code == 200
+    assert Tenant.objects.get().slug == "new-tenant"
+    status, text = refused(call("POST", path.replace("new-tenant", "Not_A_Slug"), worker))
+    assert (status, text.startswith("tenantId is not acceptable")) == (400, True)

@@ -1,5 +1,7 @@
 """Open questions and their answers over `/tpf` (wire protocol C.4, C.6)."""
 
+import base64
+import hmac
 import json
 import uuid
 from collections.abc import Callable
@@ -7,10 +9,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from executions.awaits import awaits
 from executions.models import Execution, Interaction
 from interop import control_plane
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import make_late, suspended
 from tests.executions.transports.rest.order_flow import Flow
 from tests.interop.client import call, ok, payload, refused
@@ -44,7 +49,9 @@ def test_the_members_of_a_pending_question(flow: Flow, question: Interaction) ->
     assert [each["interactionId"] for each in pending(flow)] == [str(question.pk)]
 
 
-def test_pending_questions_are_filtered_and_limited(flow: Flow, question: Interaction) -> None:
+def test_pending_questions_are_filtered_and_limited_to_a_maximum(
+    flow: Flow, question: Interaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accepted(flow.owner, order("k2"))
     flow.dispatch()
     first, second = (each["interactionId"] for each in pending(flow))
@@ -56,13 +63,6 @@ def test_pending_questions_are_filtered_and_limited(flow: Flow, question: Intera
     assert len(pending(flow, "?stepId=ProcessAwaitRestaurantDecisionService")) == 2
     assert second != first
     assert call("GET", place(flow.owner, "interactions/pending?limit=ten")).status_code == 404
-
-
-def test_the_number_of_pending_questions_has_a_maximum(
-    flow: Flow, question: Interaction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accepted(flow.owner, order("k2"))
-    flow.dispatch()
     monkeypatch.setattr(control_plane, "MAX_PENDING", 1)
     assert len(pending(flow, "?limit=2")) == 1
 
@@ -76,12 +76,6 @@ def test_timers_are_not_listed(flow: Flow) -> None:
     made = suspended((owner, release), transport="timer")
     assert made.status == "WAITING_EXTERNAL"
     assert ok("GET", place(owner, "interactions/pending")) == []
-
-
-def test_answered_questions_are_not_listed(flow: Flow, question: Interaction) -> None:
-    body = {"interactionId": str(question.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
-    assert complete(flow, body).status_code == 200
-    assert pending(flow) == []
 
 
 def test_only_the_first_answer_counts_and_a_repeat_is_a_duplicate(flow: Flow, question: Interaction) -> None:
@@ -98,6 +92,7 @@ def test_only_the_first_answer_counts_and_a_repeat_is_a_duplicate(flow: Flow, qu
     assert (again.status_code, again.json()["duplicate"]) == (200, True)
     question.refresh_from_db()
     assert (question.response, question.actor) == (DECISION, "tpf-control-plane:eva")
+    assert pending(flow) == []
 
 
 def names_by_correlation(question: Interaction) -> dict[str, Any]:
@@ -105,14 +100,10 @@ def names_by_correlation(question: Interaction) -> dict[str, Any]:
 
 
 def names_by_token(question: Interaction) -> dict[str, Any]:
-    from django.utils import timezone
-
-    from executions.awaits import awaits
-
     return {"resumeToken": awaits.resume_token_of(question, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])}
 
 
-@pytest.mark.parametrize("named", [names_by_correlation, names_by_token])
+@cases("named", [names_by_correlation, names_by_token])
 def test_a_question_is_identified_by_correlation_id_or_token(
     flow: Flow, question: Interaction, named: Callable[[Interaction], dict[str, Any]]
 ) -> None:
@@ -168,30 +159,18 @@ def test_a_late_answer_fails_the_execution(flow: Flow, question: Interaction) ->
 
 def test_a_token_signed_by_the_worker_is_accepted(flow: Flow, question: Interaction, settings: Any) -> None:
     """The worker and the coordinator share the secret. This token follows the wire protocol (F.8)."""
-    import base64
-    import hashlib
-    import hmac
-
     settings.RESUME_TOKEN_SECRET = "a-resume-token-secret-of-both-sides"
     [item] = pending(flow)
-    members = {
-        "tenantId": flow.owner.slug,
-        "interactionId": item["interactionId"],
-        "correlationId": item["correlationId"],
-        "executionId": item["executionId"],
-        "stepId": item["stepId"],
-        "deadlineEpochMs": item["deadlineEpochMs"],
-        "issuedAtEpochMs": item["createdAtEpochMs"],
-    }
+    names = ("interactionId", "correlationId", "executionId", "stepId", "deadlineEpochMs")
+    members = {"tenantId": flow.owner.slug, **{name: item[name] for name in names}}
+    members["issuedAtEpochMs"] = item["createdAtEpochMs"]
 
     def encoded(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
     body = encoded(json.dumps(members, separators=(",", ":")).encode())
-    signed = hmac.new(settings.RESUME_TOKEN_SECRET.encode(), body.encode(), hashlib.sha256).digest()
-    answer = complete(
-        flow, {"resumeToken": f"{body}.{encoded(signed)}", "responsePayload": payload(DECISION_TYPE, DECISION)}
-    )
+    signed = encoded(hmac.digest(settings.RESUME_TOKEN_SECRET.encode(), body.encode(), "sha256"))
+    answer = complete(flow, {"resumeToken": f"{body}.{signed}", "responsePayload": payload(DECISION_TYPE, DECISION)})
     assert answer.status_code == 200, answer.content
 
 

@@ -14,6 +14,7 @@ from pipelines.release.descriptor import release
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.interop.client import call, ok, refused
 from tests.interop.registering import PIPELINE, base, register, written
 from tests.wakeups import Broker, broker, names
@@ -21,39 +22,6 @@ from tests.wakeups import Broker, broker, names
 __all__ = ["broker"]
 
 pytestmark = pytest.mark.django_db
-
-
-def bad_digest(document: dict[str, Any]) -> None:
-    document["artifacts"][0]["digest"] = "sha256:" + "0" * 64
-
-
-CHANGES: list[tuple[Any, str]] = [
-    (lambda d: d.update(scope="x"), "Invalid pipeline release descriptor JSON: "),
-    (
-        lambda d: d.update(schemaVersion=2),
-        "Invalid pipeline release descriptor JSON: Unsupported pipeline release schemaVersion 2",
-    ),
-    (lambda d: d.update(pipelineId="org.other"), "Release descriptor pipelineId does not match request path"),
-    (lambda d: d.update(contractVersion=" "), "contractVersion is required"),
-    (lambda d: d.update(releaseVersion=""), "releaseVersion is required"),
-    (lambda d: d.update(artifacts=[]), "Release descriptor must contain at least one artifact"),
-    (lambda d: d["artifacts"][0].update(artifactId=""), "artifactId is required"),
-    (lambda d: d["artifacts"][0].update(kind="war"), "Unsupported release artifact kind war"),
-    (lambda d: d["artifacts"][0].update(digest="md5:1"), "Release artifact digest must use sha256:<hex>"),
-    (
-        lambda d: d["artifacts"][0].update(uri="/no/such.jar"),
-        "Release JAR artifact must point to a readable local file",
-    ),
-    (
-        lambda d: d["artifacts"][0].update(uri="/no/such", kind="local-file"),
-        "Release local artifact must point to a readable file",
-    ),
-    (bad_digest, "Release artifact digest does not match local file checksum"),
-    (
-        lambda d: d.update(contractVersion="sha256:other"),
-        "Release artifact contractVersion does not match release descriptor",
-    ),
-]
 
 
 def test_a_registration_causes_a_check_of_the_releases_workers(root: Path, owner: Tenant, broker: Broker) -> None:
@@ -90,17 +58,11 @@ def test_other_metadata_under_the_same_version_is_a_conflict(root: Path, owner: 
     assert refused(register(owner, path)) == (409, "Release version is already registered with different metadata")
 
 
-@pytest.mark.parametrize(
-    "uri", ["app.jar", "file:{root}/app.jar", "file:///{root}/app.jar", "{root}/app.jar", "s3://b/k"]
-)
+@cases("uri", ["app.jar", "file:{root}/app.jar", "file:///{root}/app.jar", "{root}/app.jar"])
 def test_the_forms_of_an_artifact_uri(root: Path, owner: Tenant, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    status, text = 200, ""
-    answer = register(owner, written(root, uri=uri.format(root=str(root))))
-    if uri.startswith("s3"):
-        status, text = 400, "Release JAR artifact must point to a readable local file"
-    assert answer.status_code == status, answer.content
-    assert not text or answer.content.decode() == text
+    answer = register(owner, written(root, uri=uri.format(root=root)))
+    assert answer.status_code == 200, answer.content
 
 
 def test_an_artifact_stored_elsewhere_has_only_an_identity(root: Path, owner: Tenant) -> None:
@@ -110,17 +72,33 @@ def test_an_artifact_stored_elsewhere_has_only_an_identity(root: Path, owner: Te
     assert record["primaryArtifactChecksum"] == ""
 
 
-@pytest.mark.parametrize(("change", "text"), CHANGES)
+SHAPE = "Invalid pipeline release descriptor JSON: "
+NO_JAR = "Release JAR artifact must point to a readable local file"
+INVALID: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"scope": "x"}, {}, f'{SHAPE}Unrecognized field "scope"'),
+    ({"schemaVersion": 2}, {}, f"{SHAPE}Unsupported pipeline release schemaVersion 2"),
+    ({"pipelineId": "org.other"}, {}, "Release descriptor pipelineId does not match request path"),
+    ({"contractVersion": " "}, {}, "contractVersion is required"),
+    ({"artifacts": []}, {}, "Release descriptor must contain at least one artifact"),
+    ({}, {"kind": "war"}, "Unsupported release artifact kind war"),
+    ({}, {"digest": "md5:1"}, "Release artifact digest must use sha256:<hex>"),
+    ({}, {"uri": "/no/such.jar"}, NO_JAR),
+    ({}, {"uri": "s3://bucket/key"}, NO_JAR),
+    ({}, {"uri": "/no/such", "kind": "local-file"}, "Release local artifact must point to a readable file"),
+    ({}, {"digest": "sha256:" + "0" * 64}, "Release artifact digest does not match local file checksum"),
+    ({"contractVersion": "c"}, {}, "Release artifact contractVersion does not match release descriptor"),
+]
+
+
+@cases(("members", "artifact", "text"), INVALID)
 def test_an_invalid_descriptor_is_reported_and_leaves_no_rows(
-    root: Path, owner: Tenant, change: Any, text: str
+    root: Path, owner: Tenant, members: dict[str, Any], artifact: dict[str, Any], text: str
 ) -> None:
     path = written(root)
     document = json.loads(path.read_text())
-    change(document)
-    path.write_text(json.dumps(document))
-    status, actual = refused(register(owner, path))
-    assert status == 400
-    assert actual == text or (text.endswith(": ") and actual.startswith(text)), actual
+    document["artifacts"][0].update(artifact)
+    path.write_text(json.dumps({**document, **members}))
+    assert refused(register(owner, path)) == (400, text)
     assert ok("GET", f"{base(owner)}/releases") == []
     assert not Release.objects.filter(pipeline__tenant=owner).exists()
 
@@ -135,17 +113,16 @@ def test_a_jar_without_a_contract_is_rejected(root: Path, owner: Tenant) -> None
     assert refused(register(owner, path)) == (400, text)
 
 
-@pytest.mark.parametrize(
+REQUIRED = "releaseDescriptorPath is required"
+
+
+@cases(
     ("body", "text"),
     [
-        (None, "releaseDescriptorPath is required"),
-        ({}, "releaseDescriptorPath is required"),
-        ({"releaseDescriptorPath": "  "}, "releaseDescriptorPath is required"),
+        *((None, REQUIRED), ({}, REQUIRED), ({"releaseDescriptorPath": "  "}, REQUIRED)),
         ({"releaseDescriptorPath": "a/b.json", "unknown": 1}, "releaseDescriptorPath must be absolute"),
         ({"releaseDescriptorPath": "/no/such/file"}, "releaseDescriptorPath must point to a readable file"),
-        (b"{", "Invalid request"),
-        (b'["x"]', "Invalid request"),
-        ({"releaseDescriptorPath": 7}, ""),
+        *((b"{", "Invalid request"), (b'["x"]', "Invalid request"), ({"releaseDescriptorPath": 7}, "")),
     ],
 )
 def test_a_request_without_a_valid_path_is_rejected(root: Path, owner: Tenant, body: Any, text: str) -> None:
@@ -168,8 +145,7 @@ def test_only_files_below_the_configured_folders_are_opened(
     assert refused(register(owner, "/etc/passwd")) == unreadable
     for uri in (f"{outside}/app.jar", f"{root}/folder/app.jar", f"{root}/../outside/app.jar"):
         path = written(root, uri=uri)
-        expected = (400, "Release JAR artifact must point to a readable local file")
-        assert refused(register(owner, path)) == expected, uri
+        assert refused(register(owner, path)) == (400, NO_JAR), uri
     settings.TPF_RELEASE_ROOTS = []
     assert refused(register(owner, written(root))) == unreadable
 
@@ -208,4 +184,4 @@ def test_a_release_of_the_command_line_is_registered_unchanged(root: Path, owner
 def test_a_relative_path_cannot_leave_the_roots(root: Path, owner: Tenant, tmp_path: Path) -> None:
     path = written(root, uri="../app.jar")
     (root / "app.jar").rename(tmp_path / "app.jar")
-    assert refused(register(owner, path)) == (400, "Release JAR artifact must point to a readable local file")
+    assert refused(register(owner, path)) == (400, NO_JAR)

@@ -11,6 +11,7 @@ from executions.models import Execution
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import Flow
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING
 from tests.interop.client import call, ok, payload, refused
@@ -80,29 +81,21 @@ def native(**members: Any) -> tuple[Tenant, Release, dict[str, Any]]:
 
 def test_the_output_of_a_celery_worker_gets_the_contracts_type(flow: Flow) -> None:
     owner, release, body = native()
-    assert celery(owner, release, body, '{"n": 1}') == {**payload("Order", 0), "payload": '{"n":1}'}
-    made = Execution.objects.get(tenant=owner)
+    made = accepted(owner, body)
     assert made.input == {"n": 1}
+    assert celery(owner, release, body, '{"n": 1}') == {**payload("Order", 0), "payload": '{"n":1}'}
+    assert celery(owner, release, {**body, "idempotencyKey": "none"}) is None
 
 
-def test_several_outputs_are_a_list(flow: Flow) -> None:
+def test_several_outputs_are_a_list_and_there_is_none_before_success(flow: Flow) -> None:
     step = {**making.STEP, "cardinality": "ONE_TO_MANY", "outputTypeId": "integer"}
     owner, release, body = native(steps=[step])
-    result = celery(owner, release, body, "1", "2")
-    assert result["payloadTypeId"] == LIST
-    assert json.loads(result["payload"]) == {"items": [payload("java.lang.Integer", n) for n in (1, 2)]}
-
-
-def test_an_execution_that_has_not_succeeded_has_no_result(flow: Flow) -> None:
-    owner, _, body = native(steps=[{**making.STEP, "cardinality": "ONE_TO_MANY"}])
     made = accepted(owner, body)
     assert made.result_shape == "MATERIALIZED_MULTI"
     assert ok("GET", place(owner, f"executions/{made.pk}/result"))["resultPayload"] is None
-
-
-def test_a_single_result_without_an_output_is_null(flow: Flow) -> None:
-    owner, release, body = native()
-    assert celery(owner, release, body) is None
+    result = celery(owner, release, body, "1", "2")
+    assert result["payloadTypeId"] == LIST
+    assert json.loads(result["payload"]) == {"items": [payload("java.lang.Integer", n) for n in (1, 2)]}
 
 
 def test_a_cancelled_execution_is_reported_as_failed(flow: Flow) -> None:
@@ -112,7 +105,7 @@ def test_a_cancelled_execution_is_reported_as_failed(flow: Flow) -> None:
     assert (status["status"], status["errorCode"]) == ("FAILED", "CANCELLED")
 
 
-@pytest.mark.parametrize("unknown", ["nonsense", "00000000-0000-0000-0000-000000000000"])
+@cases("unknown", ["nonsense", "00000000-0000-0000-0000-000000000000"])
 def test_an_unknown_execution_is_not_found(flow: Flow, unknown: str) -> None:
     assert refused(call("GET", place(flow.owner, f"executions/{unknown}"))) == (404, "Not Found")
     assert refused(call("GET", place(flow.owner, f"executions/{unknown}/result"))) == (404, "Not Found")

@@ -7,9 +7,10 @@ import pytest
 from executions.models import Execution, Worker
 from executions.transports.rest.workers import register
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow
 from tests.interop.client import ok, refused
-from tests.interop.submitting import NO_WORKER, accepted, submit
+from tests.interop.submitting import NO_WORKER, accepted, order, submit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 
@@ -35,7 +36,7 @@ def test_silent_drained_and_unknown_workers_are_not_eligible(flow: Flow) -> None
     assert unavailable(flow) == "No worker lifecycle record for active release"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("reported", "message"),
     [
         ({"protocolVersion": "2"}, "Worker capability protocol version is unsupported"),
@@ -56,16 +57,12 @@ def test_a_worker_that_reports_another_release_is_not_eligible(
     assert message in unavailable(flow)
 
 
-def test_reported_encodings_and_protocols_are_ignored(flow: Flow) -> None:
-    flow.double.capabilities = {"payloadEncodings": ["x"], "workerProtocols": [], "artifactId": "app", "more": 1}
-    accepted(flow.owner)
+def registered(flow: Flow, **members: str) -> Worker:
+    return register(flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", actor="t", **members)
 
 
 def test_a_worker_registered_with_another_artifact_is_not_eligible(flow: Flow) -> None:
-    register(
-        flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", endpoint=flow.double.endpoint,
-        artifact_digest="sha256:other", actor="t",
-    )  # fmt: skip
+    registered(flow, endpoint=flow.double.endpoint, artifact_digest="sha256:other")
     assert unavailable(flow) == "Registered worker artifact identity does not match active release"
 
 
@@ -73,31 +70,29 @@ def test_a_worker_that_cannot_be_checked_is_not_eligible(flow: Flow, settings: A
     failed = "REST transition worker capability check failed: "
     flow.double.secret = "another"
     assert unavailable(flow) == failed + "HTTP 401"
-    flow.worker = register(
-        flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", endpoint=flow.double.endpoint, actor="t"
-    )
+    flow.worker = registered(flow, endpoint=flow.double.endpoint)
     settings.REST_WORKER_ORIGINS = []
     assert unavailable(flow) == failed + "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
     assert all(request.method == "GET" for request in flow.double.requests)
 
 
-def test_one_healthy_worker_of_any_kind_is_enough(flow: Flow) -> None:
+def test_one_healthy_worker_of_any_kind_is_enough_and_other_reported_members_do_not_matter(flow: Flow) -> None:
+    flow.double.capabilities = {"payloadEncodings": ["x"], "workerProtocols": [], "artifactId": "app", "more": 1}
+    flow.check()
+    accepted(flow.owner, order("without a Celery worker"))
     making.worker(flow.release, "celery-1")
     flow.double.capabilities = {"protocolVersion": "2"}
+    flow.check()
+    flow.double.requests.clear()
     accepted(flow.owner)
-    assert flow.double.requests == []
+    assert flow.double.requests == [], "a submission calls no worker"
 
 
-def test_a_submission_needs_no_endpoint_if_there_is_a_base_url(flow: Flow, settings: Any) -> None:
+def test_workers_may_share_a_base_url_and_a_secret(flow: Flow, settings: Any) -> None:
+    settings.REST_WORKER_SECRET = flow.double.secret = "worker-secret"
     settings.REST_WORKER_ORIGINS, settings.REST_WORKER_BASE_URL = [], flow.double.endpoint
-    register(flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", actor="t")
+    registered(flow)
     flow.check()
     accepted(flow.owner)
     assert flow.dispatch() == 1
     assert len(flow.double.commands) == 1
-
-
-def test_all_workers_may_share_a_secret(flow: Flow, settings: Any) -> None:
-    settings.REST_WORKER_SECRET = flow.double.secret = "worker-secret"
-    accepted(flow.owner)
-    assert flow.dispatch() == 1

@@ -5,15 +5,18 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from executions.models import Execution, WireForm
 from releases.activation.activation import activate
 from releases.artifacts.store.local import LocalArtifactStore
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT
 from tests.interop.client import call, ok, payload, refused
 from tests.interop.submitting import LIST, accepted, mapping, order, place, submit
+from wire.messages.rest_messages import execution_key
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 STRING = payload("java.lang.String", "v")
@@ -30,11 +33,7 @@ def test_a_submission_is_accepted_with_200_and_pinned(flow: Flow) -> None:
     answer = ok("POST", place(flow.owner), order(unknown="ignored"))
     assert answer.pop("submittedAtEpochMs") > 0
     made = Execution.objects.get(pk=answer["executionId"])
-    assert answer == {
-        "executionId": str(made.pk),
-        "duplicate": False,
-        "statusUrl": f"/pipeline/executions/{made.pk}",
-    }
+    assert answer == {"executionId": str(made.pk), "duplicate": False, "statusUrl": f"/pipeline/executions/{made.pk}"}
     assert made.release == flow.release
     assert (made.input, made.input_shape, made.submitted_by) == (ORDER, "UNI", "tpf-control-plane")
     assert made.execution_key == f"{len(PIPELINE)}:{PIPELINE}:3:1.0:executionKey:k"
@@ -70,7 +69,7 @@ def test_the_same_key_for_another_release_is_another_execution(flow: Flow) -> No
     assert (made.release_id, made.pk != first.pk) == (second.pk, True)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("policy", "key", "expected"),
     [
         ("OPTIONAL_CLIENT_KEY", " k ", "k"),
@@ -84,6 +83,8 @@ def test_the_policy_chooses_the_key(
     flow: Flow, settings: Any, policy: str, key: str | None, expected: str | None
 ) -> None:
     settings.TPF_IDEMPOTENCY = policy
+    if policy == "CLIENT_KEY_REQUIRED":
+        assert refused(submit(flow.owner, order(" "))) == (400, "Idempotency-Key header is required.")
     made = accepted(flow.owner, order(key))
     own = made.execution_key.partition("executionKey:")[2]
     if expected is None:
@@ -96,11 +97,6 @@ def test_the_policy_chooses_the_key(
         assert own == expected
 
 
-def test_a_key_may_be_required(flow: Flow, settings: Any) -> None:
-    settings.TPF_IDEMPOTENCY = "CLIENT_KEY_REQUIRED"
-    assert refused(submit(flow.owner, order(" "))) == (400, "Idempotency-Key header is required.")
-
-
 def items(*payloads: dict[str, str]) -> dict[str, str]:
     return payload(LIST, {"items": list(payloads)})
 
@@ -111,75 +107,54 @@ def kept_input(of: Execution) -> dict[str, Any]:
     return kept
 
 
-def test_a_map_gets_the_contracts_type(flow: Flow) -> None:
+def test_a_map_gets_the_contracts_type_and_items_keep_theirs(flow: Flow) -> None:
     made = accepted(flow.owner, order(inputPayload=mapping(requestId=STRING)))
-    assert made.input == {"requestId": "v"}
     kept = kept_input(made)
-    assert (kept["shape"], kept["payload"]["payloadTypeId"]) == ("UNI", DOMAIN_TYPE)
+    assert (made.input, made.input_shape, kept["shape"]) == ({"requestId": "v"}, "UNI", "UNI")
+    assert kept["payload"]["payloadTypeId"] == DOMAIN_TYPE
     assert json.loads(kept["payload"]["payload"]) == {"requestId": "v"}
 
-
-def test_items_keep_their_types(flow: Flow) -> None:
-    body = order(inputShape="MULTI", inputPayload=items(payload(ORDER_TYPE, ORDER), mapping(requestId=STRING)))
-    made = accepted(flow.owner, body)
-    assert (made.input, made.input_shape) == ([ORDER, {"requestId": "v"}], "MULTI")
+    both = items(payload(ORDER_TYPE, ORDER), mapping(requestId=STRING))
+    made = accepted(flow.owner, order("items", inputShape="MULTI", inputPayload=both))
     kept = kept_input(made)
-    assert (kept["shape"], kept["payload"]) == ("MULTI", None)
+    assert (made.input, made.input_shape, kept["shape"]) == ([ORDER, {"requestId": "v"}], "MULTI", "MULTI")
+    assert kept["payload"] is None
     assert [item["payloadTypeId"] for item in kept["items"]] == [ORDER_TYPE, DOMAIN_TYPE]
+
     nothing = accepted(flow.owner, order("none", inputShape="MULTI", inputPayload=payload("null", None)))
     assert (nothing.input, nothing.input_shape) == ([], "MULTI")
+    raw = accepted(flow.owner, order("raw", inputShape="RAW", inputPayload=items(STRING, STRING)))
+    assert (raw.input, raw.input_shape, kept_input(raw)["shape"]) == (["v", "v"], "UNI", "UNI")
+    assert kept_input(raw)["payload"]["payloadTypeId"] == LIST
 
 
-def test_raw_input_is_unchanged(flow: Flow) -> None:
-    made = accepted(flow.owner, order(inputShape="RAW", inputPayload=items(STRING, STRING)))
-    assert (made.input, made.input_shape) == (["v", "v"], "UNI")
-    kept = kept_input(made)
-    assert (kept["shape"], kept["payload"]["payloadTypeId"]) == ("UNI", LIST)
+NOT_PLAIN = "application/tpf-transition-envelope+json"
+BAD_PAYLOADS: list[Any] = [
+    *("text", {"payloadTypeId": "null", "payloadEncoding": ENCODING}, {**STRING, "payload": {"not": "text"}}),
+    *({**STRING, "payloadEncoding": NOT_PLAIN}, payload("com.acme.Order", {})),
+    *({**payload(ORDER_TYPE, {}), "payload": "{"}, payload("java.util.Map", {"items": {" ": STRING}})),
+    *(payload("java.util.Map", {"items": {}, "more": 1}), mapping(a={**STRING, "more": "1"})),
+]
 
 
-@pytest.mark.parametrize(
-    ("changes", "text"),
+@cases(
+    ("body", "text"),
     [
-        ({"pipelineId": None}, "pipelineId is required"),
-        ({"pipelineId": " "}, "pipelineId is required"),
-        ({"inputShape": None}, "inputShape is required"),
-        ({"inputShape": "uni"}, ""),
-        ({"inputShape": 1}, ""),
-        ({"inputPayload": None}, "inputPayload is required"),
-        ({"outputStreaming": "yes"}, ""),
-        ({"outputStreaming": True}, "Async queue mode does not support streaming pipeline outputs yet."),
-        ({"idempotencyKey": 5}, ""),
-        ({"inputPayload": "text"}, "Invalid request payload"),
-        ({"inputPayload": {"payloadTypeId": "null", "payloadEncoding": ENCODING}}, "Invalid request payload"),
-        ({"inputPayload": {**STRING, "payload": {"not": "text"}}}, "Invalid request payload"),
-        (
-            {"inputPayload": {**STRING, "payloadEncoding": "application/tpf-transition-envelope+json"}},
-            "Invalid request payload",
-        ),
-        ({"inputPayload": payload("com.acme.Order", {})}, "Invalid request payload"),
-        ({"inputPayload": {**payload(ORDER_TYPE, {}), "payload": "{"}}, "Invalid request payload"),
-        ({"inputPayload": payload("java.util.Map", {"items": {" ": STRING}})}, "Invalid request payload"),
-        ({"inputPayload": payload("java.util.Map", {"items": {}, "more": 1})}, "Invalid request payload"),
-        ({"inputPayload": mapping(a={**STRING, "more": "1"})}, "Invalid request payload"),
-        ({"inputShape": "MULTI"}, "Invalid request payload"),
-        ({"inputShape": "MULTI", "inputPayload": mapping(a=STRING)}, "Invalid request payload"),
+        *((order(pipelineId=blank), "pipelineId is required") for blank in (None, " ")),
+        (order(inputShape=None), "inputShape is required"),
+        (order(inputPayload=None), "inputPayload is required"),
+        *((order(inputShape=wrong), "") for wrong in ("uni", 1)),
+        *((order(idempotencyKey=5), ""), (order(outputStreaming="yes"), "")),
+        (order(outputStreaming=True), "Async queue mode does not support streaming pipeline outputs yet."),
+        *((order(inputPayload=bad), "Invalid request payload") for bad in BAD_PAYLOADS),
+        (order(inputShape="MULTI"), "Invalid request payload"),
+        (order(inputShape="MULTI", inputPayload=mapping(a=STRING)), "Invalid request payload"),
+        *((b"", "pipelineId is required"), (b"null", "pipelineId is required"), (b"{", "Invalid request")),
     ],
 )
-def test_invalid_submissions_are_rejected(flow: Flow, changes: dict[str, Any], text: str) -> None:
-    assert refused(submit(flow.owner, order(**changes))) == (400, text)
+def test_invalid_submissions_are_rejected(flow: Flow, body: Any, text: str) -> None:
+    assert refused(submit(flow.owner, body)) == (400, text)
     assert not Execution.objects.filter(tenant=flow.owner).exists()
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b"", (400, "pipelineId is required")),
-        (b"null", (400, "pipelineId is required")),
-        (b"{", (400, "Invalid request")),
-    ],
-)
-def test_a_body_that_is_no_json_object_is_rejected(flow: Flow, body: bytes, expected: tuple[int, str]) -> None:
-    assert refused(submit(flow.owner, body)) == expected
 
 
 def test_a_body_that_is_too_large_is_rejected(flow: Flow, settings: Any) -> None:
@@ -216,7 +191,28 @@ def test_without_an_active_release_nothing_is_accepted(flow: Flow) -> None:
 def test_a_release_whose_bytes_were_changed_is_rejected(flow: Flow) -> None:
     [artifact] = flow.release.artifacts.all()
     stored = LocalArtifactStore(settings.ARTIFACT_ROOT).file(artifact.digest)
+    before = stored.read_bytes()
     stored.chmod(0o644)
     stored.write_bytes(b"other")
     status, text = refused(submit(flow.owner))
+    stored.write_bytes(before)
     assert (status, "different digest" in text) == (409, True)
+
+
+def test_a_submission_that_races_with_an_activation_is_accepted_for_the_new_release_with_its_key(flow: Flow) -> None:
+    second = making.registered(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP])
+    making.worker(second, "celery-1")
+    raced: list[str] = []
+
+    def activate_meanwhile(execute: Any, sql: str, *arguments: Any) -> Any:
+        """Activate the second release after the submission has read the first one as active."""
+        rows = execute(sql, *arguments)
+        if not raced and 'FROM "releases_pipeline"' in sql:
+            raced.append(sql)
+            activate(second, actor="user:test")
+        return rows
+
+    with connection.execute_wrapper(activate_meanwhile):
+        made = accepted(flow.owner)
+    assert raced
+    assert (made.release_id, made.execution_key) == (second.pk, execution_key(PIPELINE, "2.0", "k"))

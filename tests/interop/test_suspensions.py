@@ -14,6 +14,7 @@ from executions.lifecycle.redrive import redrive
 from executions.lifecycle.sweep import awaits_due
 from executions.models import Execution, Interaction
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import make_late
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow, altered
 from tests.executions.transports.rest.strict_worker import DTO
@@ -48,41 +49,29 @@ def itemized(suspension: dict[str, Any], *items: dict[str, Any]) -> None:
     suspension["interactions"] = [{**one, "itemIndex": index, **item} for index, item in enumerate(items)]
 
 
-# --- unsupported suspensions ---
+def of_interaction(**members: Any) -> Change:
+    return lambda suspension: suspension["interactions"][0].update(members)
 
 
-@pytest.mark.parametrize(
+def of_items(*items: dict[str, Any]) -> Change:
+    return lambda suspension: itemized(suspension, *items)
+
+
+ITEM = {"interactionId": "int-0", "correlationId": "c-0"}
+
+
+@cases(
     ("change", "named"),
     [
+        (of_interaction(transportMetadata={PROJECTOR: "com.acme.Decide"}), "the completion projector com.acme.Decide"),
+        (of_interaction(transportMetadata={PROJECTOR: 7}), "projector 7"),
+        (of_interaction(transportOutputType="com.acme.Decision"), f"from com.acme.Decision to {DECISION_TYPE}"),
         (
-            lambda suspension: suspension["interactions"][0]["transportMetadata"].update(
-                {PROJECTOR: "com.acme.Decide"}
-            ),
+            of_items(ITEM, {"interactionId": "int-1", "transportMetadata": {PROJECTOR: "com.acme.Decide"}}),
             "the completion projector com.acme.Decide",
         ),
-        (lambda suspension: suspension["interactions"][0]["transportMetadata"].update({PROJECTOR: 7}), "projector 7"),
-        (
-            lambda suspension: suspension["interactions"][0].update(transportOutputType="com.acme.grpc.Decision"),
-            f"from com.acme.grpc.Decision to {DECISION_TYPE}",
-        ),
-        (
-            lambda suspension: itemized(
-                suspension,
-                {"interactionId": "int-0", "correlationId": "c-0"},
-                {"interactionId": "int-1", "correlationId": "c-1", "transportMetadata": {PROJECTOR: "com.acme.Decide"}},
-            ),
-            "the completion projector com.acme.Decide",
-        ),
-        (
-            lambda suspension: itemized(
-                suspension,
-                {"interactionId": "int-0", "correlationId": "c-0"},
-                {"interactionId": "int-0", "correlationId": "c-1"},
-            ),
-            "the same id",
-        ),
+        (of_items(ITEM, {**ITEM, "correlationId": "c-1"}), "the same id"),
     ],
-    ids=["projector", "no-text", "mapping", "item", "same-id"],
 )
 def test_an_unsupported_suspension_fails_at_once(flow: Flow, change: Change, named: str) -> None:
     made = suspended(flow, change)
@@ -91,18 +80,13 @@ def test_an_unsupported_suspension_fails_at_once(flow: Flow, change: Change, nam
     assert not Interaction.objects.filter(execution=made).exists()
 
 
-@pytest.mark.parametrize("blank", [None, "", " "])
-def test_an_answer_without_a_type_is_sent_with_the_steps_input_type(flow: Flow, blank: str | None) -> None:
-    made = suspended(flow, lambda suspension: suspension["interactions"][0].update(transportOutputType=blank))
-    assert made.status == "WAITING_EXTERNAL", made.error_message
-
-
-@pytest.mark.parametrize("metadata", [None, {}])
-def test_metadata_that_is_null_reads_as_empty(flow: Flow, settings: Any, metadata: Any) -> None:
+@cases("members", [*({"transportOutputType": blank} for blank in (None, "", " ")), {"transportMetadata": None}])
+def test_members_that_say_nothing_are_accepted(flow: Flow, settings: Any, members: dict[str, Any]) -> None:
     switch_on(settings)
-    suspended(flow, lambda suspension: suspension["interactions"][0].update(transportMetadata=metadata))
+    made = suspended(flow, of_interaction(**members))
+    assert made.status == "WAITING_EXTERNAL", made.error_message
     [item] = ok("GET", f"control-plane/tenants/{flow.owner.slug}/interactions/pending")
-    assert item["transportMetadata"] == {}
+    assert item["transportMetadata"] == {} or "transportMetadata" not in members
 
 
 # --- correlation ids ---
@@ -125,7 +109,7 @@ FROM executions_interaction i CROSS JOIN generate_series(1, %s) AS number WHERE 
 """
 
 
-def test_an_ambiguous_correlation_id_answers_no_interaction(flow: Flow, settings: Any) -> None:
+def test_an_ambiguous_correlation_id_answers_no_interaction_but_an_id_does(flow: Flow, settings: Any) -> None:
     switch_on(settings)
     one, other = correlated(flow, "one"), correlated(flow, "other")
     assert one.correlation_id == other.correlation_id == "order-1"
@@ -138,9 +122,6 @@ def test_an_ambiguous_correlation_id_answers_no_interaction(flow: Flow, settings
     assert refused(answer) == (409, caught.value.detail)
     assert set(Interaction.objects.values_list("status", flat=True)) == {"DISPATCHED"}
 
-
-def test_an_interaction_with_an_ambiguous_correlation_id_is_answered_by_its_id(flow: Flow) -> None:
-    one, other = correlated(flow, "one"), correlated(flow, "other")
     assert complete(flow, interaction_id=one.pk, correlation_id="order-1").interaction == one
     # A client that repeats its answer to the first one must not answer the second one.
     with pytest.raises(CorrelationAmbiguous):
@@ -148,15 +129,7 @@ def test_an_interaction_with_an_ambiguous_correlation_id_is_answered_by_its_id(f
     assert complete(flow, interaction_id=other.pk).interaction == other
 
 
-def test_a_correlation_id_prefers_open_interactions_to_lost_ones(flow: Flow) -> None:
-    lost = correlated(flow, "one")
-    make_late(lost)
-    assert awaits_due() == 1
-    open_interaction = correlated(flow, "other")
-    assert complete(flow, correlation_id="order-1").interaction == open_interaction
-
-
-def test_many_lost_interactions_do_not_hide_an_older_open_one(flow: Flow) -> None:
+def test_a_correlation_id_prefers_an_open_interaction_even_to_many_newer_lost_ones(flow: Flow) -> None:
     open_interaction = correlated(flow, "one")
     lost = correlated(flow, "other")
     make_late(lost)

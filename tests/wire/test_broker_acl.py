@@ -13,6 +13,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from coordinator.celery import QUEUES
 from embedded.valkey import Valkey, worker_url
 from tests import making
+from tests.cases import cases
 from wire.broker.acl import worker_user
 from wire.identity import ReleaseIdentity
 from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, instruction_queue_of, queue_of, tenant_prefix
@@ -60,27 +61,18 @@ def test_a_worker_may_use_the_queues_of_its_tenant(worker: Any) -> None:
         assert worker.brpop([queue], 1)[1] == b"message"
 
 
-@pytest.mark.parametrize("queue", [OUTCOME_QUEUE, HEARTBEAT_QUEUE])
+@cases("queue", [OUTCOME_QUEUE, HEARTBEAT_QUEUE])
 def test_a_worker_may_append_to_outcomes_and_heartbeats_and_nothing_else(worker: Any, owner: Any, queue: str) -> None:
     assert worker.lpush(queue, "message") == 1
-    refused = (
-        "BRPOP {} 1",
-        "LLEN {}",
-        "DEL {}",
-        "EXPIRE {} 1",
-        "LRANGE {} 0 -1",
-        "LPOP {}",
-        "RPUSH {} x",
-        "RENAME {} x",
-    )
-    for command in (*refused, "BRPOP {} {own} 1", "GET {}", "LTRIM {} 0 0", "TYPE {}", "EXISTS {}"):
+    on_the_queue = "BRPOP {} 1, LLEN {}, DEL {}, EXPIRE {} 1, LRANGE {} 0 -1, LPOP {}, RPUSH {} x, RENAME {} x, GET {}"
+    for command in f"{on_the_queue}, LTRIM {{}} 0 0, TYPE {{}}, EXISTS {{}}, BRPOP {{}} {{own}} 1".split(","):
         with pytest.raises(NoPermissionError):
             worker.execute_command(*command.format(queue, own=OWN_QUEUES[0]).split())
     assert owner.lrange(queue, 0, -1) == [b"message"]
     assert owner.delete(queue) == 1
 
 
-@pytest.mark.parametrize("key", FOREIGN_KEYS)
+@cases("key", FOREIGN_KEYS)
 def test_every_other_key_is_refused(worker: Any, owner: Any, key: str) -> None:
     for arguments in (("LPUSH", key, "x"), ("LLEN", key), ("BRPOP", key, 1), ("BRPOP", OWN_QUEUES[0], key, 1)):
         with pytest.raises(NoPermissionError):
@@ -115,26 +107,15 @@ def text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        *(
-            "FLUSHALL",
-            "FLUSHDB",
-            "KEYS *",
-            "SCAN 0",
-            "RANDOMKEY",
-            "DBSIZE",
-            "MONITOR",
-            "INFO",
-            "CONFIG GET *",
-            "SHUTDOWN",
-        ),
-        *("ACL LIST", "ACL WHOAMI", "CLIENT LIST", "CLIENT KILL TYPE normal", "CLIENT PAUSE 1"),
-        *("EVAL 'return 1' 0", "SCRIPT FLUSH", "FUNCTION LIST", "SUBSCRIBE x", "PSUBSCRIBE *", "PUBLISH /0.x y"),
-        *("REPLICAOF no one", "SAVE", "MODULE LIST", "SWAPDB 0 1", "SLOWLOG GET", "COMMAND", "WAIT 0 0"),
-    ],
-)
+HARMFUL = """
+    FLUSHALL, FLUSHDB, KEYS *, SCAN 0, RANDOMKEY, DBSIZE, MONITOR, INFO, CONFIG GET *, SHUTDOWN,
+    ACL LIST, ACL WHOAMI, CLIENT LIST, CLIENT KILL TYPE normal, CLIENT PAUSE 1, EVAL 'return 1' 0, SCRIPT FLUSH,
+    FUNCTION LIST, SUBSCRIBE x, PSUBSCRIBE *, PUBLISH /0.x y, REPLICAOF no one, SAVE, MODULE LIST, SWAPDB 0 1,
+    SLOWLOG GET, COMMAND, WAIT 0 0
+"""
+
+
+@cases("command", HARMFUL.split(","))
 def test_commands_that_would_harm_others_are_refused(server: Valkey, worker: Any, command: str) -> None:
     with pytest.raises(NoPermissionError):
         worker.execute_command(*shlex.split(command))
@@ -192,17 +173,14 @@ def test_the_command_prints_a_complete_acl_file(
         owner.execute_command("ACL", "LOAD")
 
 
-def test_the_commands_for_one_tenant_replace_its_user(tenants: None, tmp_path: Path, capsys: Any, owner: Any) -> None:
+def test_the_commands_for_one_tenant_replace_its_user_and_accept_each_password_of_the_file(
+    tenants: None, tmp_path: Path, capsys: Any, server: Valkey, owner: Any
+) -> None:
     for _ in range(2):
         [line] = printed(capsys, "acme", passwords=tmp_path, commands=True)
         owner.execute_command(*line.split())
     user = owner.acl_getuser("worker-acme")
     assert len(user["passwords"]) == len(user["selectors"]) == 1
-
-
-def test_each_password_of_a_file_is_accepted(
-    tenants: None, tmp_path: Path, capsys: Any, server: Valkey, owner: Any
-) -> None:
     passwords = ["old" * 12, "new" * 12]
     (tmp_path / "worker-acme").write_text("\n".join(passwords))
     [line] = printed(capsys, "acme", passwords=tmp_path, commands=True)
@@ -212,7 +190,7 @@ def test_each_password_of_a_file_is_accepted(
             assert client.ping()
 
 
-@pytest.mark.parametrize("content", ["", "short", f"{'long' * 10}\nshort"])
+@cases("content", ["", "short", f"{'long' * 10}\nshort"])
 def test_weak_passwords_are_refused_and_not_shown(tenants: None, tmp_path: Path, content: str) -> None:
     (tmp_path / "worker-acme").write_text(content)
     with pytest.raises(CommandError, match="at least 32 characters") as caught:

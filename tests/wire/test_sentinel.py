@@ -9,6 +9,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as ConnectionLostError
 
 from tests.building import eventually
+from tests.cases import cases
 from tests.sentinel import watched
 from tests.tls_proxy import make_certificate
 from wire.broker.client import survive_broker_loss
@@ -34,7 +35,7 @@ def test_a_client_writes_to_the_new_primary_after_the_loss_of_the_old_one(tmp_pa
         eventually(writes, seconds=60, what="the failover")
 
 
-@pytest.mark.parametrize("trusted", [True, False])
+@cases("trusted", [True, False])
 def test_only_trusted_servers_are_connected_to_over_tls(tmp_path: Path, trusted: bool) -> None:
     survive_broker_loss()
     certificate = make_certificate(tmp_path / "broker.pem", "127.0.0.1")

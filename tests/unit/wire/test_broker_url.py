@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.cases import cases
 from wire.broker.sentinel import transport_options
 from wire.broker.tls import tls_options
 from wire.broker_url import SentinelUrl, is_sentinel, kombu_url, parse_sentinel, uses_tls, with_credentials
@@ -33,7 +34,7 @@ def test_a_url_without_user_and_without_tls() -> None:
     assert kombu_url("sentinel://127.0.0.1/broker/0") == "sentinel://127.0.0.1:26379/0"
 
 
-@pytest.mark.parametrize(
+@cases(
     "url",
     [
         *("redis://h/name/0", "sentinel://h/0", "sentinel://h/name", "sentinel://h/name/x", "sentinel://h/name/0/"),

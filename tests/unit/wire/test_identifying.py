@@ -1,7 +1,6 @@
 """Which texts are identifiers and path segments."""
 
-import pytest
-
+from tests.cases import cases
 from tests.hostile_values import TEXTS
 from wire.identifying import is_identifier, is_segment
 
@@ -16,39 +15,22 @@ BAD = (
 )
 
 
-@pytest.mark.parametrize("text", GOOD)
+INVISIBLE = [*map(chr, range(0x20)), *"\x7f\x85\xa0\xad\u200e\u2028\u2066\ufe0f\ufeff\ud800"]
+
+
+@cases("text", GOOD)
 def test_visible_text_is_an_identifier(text: str) -> None:
     assert is_identifier(text)
     assert is_segment(text)
 
 
-@pytest.mark.parametrize("text", [" a", "a ", " ", "\u00a0a", "a\u00a0"])
-def test_an_identifier_has_no_blank_at_either_end(text: str) -> None:
+@cases("text", [" a", "a ", " ", "\u00a0a", "a\u00a0", *(TEXTS[name] for name in BAD)])
+def test_ambiguous_text_and_text_with_a_blank_at_either_end_are_not_identifiers(text: str) -> None:
     assert not is_identifier(text)
+    assert not is_segment(text)
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_ambiguous_text_is_not_an_identifier(name: str) -> None:
-    assert not is_identifier(TEXTS[name])
-    assert not is_segment(TEXTS[name])
-
-
-@pytest.mark.parametrize(
-    "character",
-    [
-        *map(chr, range(0x20)),
-        "\x7f",
-        "\x85",
-        "\xa0",
-        "\xad",
-        "\u200e",
-        "\u2028",
-        "\u2066",
-        "\ufe0f",
-        "\ufeff",
-        "\ud800",
-    ],
-)
+@cases("character", INVISIBLE)
 def test_an_identifier_has_no_invisible_characters(character: str) -> None:
     assert not any(is_identifier(text) for text in (character, f"a{character}", f"a{character}b", f"{character}b"))
 

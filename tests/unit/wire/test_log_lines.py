@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import cases
 from wire import log_lines
 from wire.log_lines import FORMS, Form, LineFormatter, bound
 
@@ -35,7 +36,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
         return caught
 
 
-@pytest.mark.parametrize("form", FORMS)
+@cases("form", FORMS)
 def test_an_event_is_one_line_of_ascii(form: Form, caplog: pytest.LogCaptureFixture) -> None:
     caplog.handler.setLevel("CRITICAL")
     text = line(form, "%s", HOSTILE, execution=HOSTILE)
@@ -66,7 +67,7 @@ def test_bound_fields_are_those_of_all_lines_of_the_block() -> None:
     assert "tenant" not in members()
 
 
-@pytest.mark.parametrize("form", FORMS)
+@cases("form", FORMS)
 def test_an_exception_shows_its_class_and_frames_and_those_of_its_causes(form: Form) -> None:
     error = raised(ValueError("secret-4711"), raised(KeyError("secret-4712")))
     text = line(form, "failed", error=error)

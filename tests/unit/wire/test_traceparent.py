@@ -1,26 +1,25 @@
-"""Trace contexts that somebody else wrote."""
+"""Trace contexts of callers."""
 
-import pytest
-
+from tests.cases import cases
 from wire.traceparent import LONGEST_HEADER, NONE, is_sampled, received, trace_id
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CONTEXT = f"00-{TRACE}-{SPAN}-01"
 
 
-@pytest.mark.parametrize("flags", ["00", "01", "02", "03", "ff"])
+@cases("flags", ["00", "01", "02", "03", "ff"])
 def test_a_context_is_taken_as_it_is(flags: str) -> None:
     context = f"00-{TRACE}-{SPAN}-{flags}"
     assert received(context) == context
     assert trace_id(context) == TRACE
 
 
-@pytest.mark.parametrize("header", [f"01-{TRACE}-{SPAN}-01", f"cc-{TRACE}-{SPAN}-01-what-comes-later"])
+@cases("header", [f"01-{TRACE}-{SPAN}-01", f"cc-{TRACE}-{SPAN}-01-what-comes-later"])
 def test_a_later_version_is_read_as_far_as_it_is_known(header: str) -> None:
     assert received(header) == CONTEXT
 
 
-@pytest.mark.parametrize(
+@cases(
     "header",
     [
         *("", "x", "00", CONTEXT[:-1], CONTEXT[1:], f" {CONTEXT}", f"{CONTEXT} ", f"{CONTEXT}\n", f"{CONTEXT}-x"),

@@ -1,6 +1,7 @@
 """Worker keys are derived from a secret, printed as a text with an id, and used to sign and encrypt."""
 
 import json
+from base64 import b64decode
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -9,6 +10,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import cases
 from wire.worker_keys import MalformedKey, Undecryptable, parse_key, worker_key
 
 SECRET = "a secret of the coordinator, long enough"
@@ -36,8 +38,6 @@ def test_keys_are_derived_as_rfc_5869_says() -> None:
 
 
 def test_each_text_is_encrypted_with_aes_256_gcm_and_a_separate_key() -> None:
-    from base64 import b64decode
-
     once = HKDFExpand(hashes.SHA256(), 32, b"message:" + NONCE.encode()).derive(KEY.encryption)
     encrypted = b64decode(KEY.encrypt("text é", nonce=NONCE, header=HEADER))
     assert AESGCM(once).decrypt(bytes(12), encrypted, HEADER).decode() == "text é"
@@ -64,22 +64,17 @@ def test_the_repr_of_a_key_shows_its_id_and_no_secret() -> None:
     assert repr(KEY) == f"WorkerKey(key_id='{KEY.key_id}')"
 
 
-@pytest.mark.parametrize("generation", [1, 2, 999_999_999])
+@cases("generation", [1, 2, 999_999_999])
 def test_a_key_is_parsed_from_its_text(generation: int) -> None:
     key = worker_key(SECRET, "acme", generation)
     assert parse_key(key.text) == key
     assert key.key_id.startswith(f"{generation}-")
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
-        "",
-        "a wrong key",
-        KEY.text[:-1],
-        KEY.text + "\n",
-        KEY.text.upper(),
-        KEY.text.partition(".")[2],
+        *("", "a wrong key", KEY.text[:-1], KEY.text + "\n", KEY.text.upper(), KEY.text.partition(".")[2]),
         KEY.key_id + "." + worker_key(SECRET, "other").text.partition(".")[2],
         KEY.text[:-1] + ("0" if KEY.text[-1] != "0" else "1"),
         "0" + KEY.text[1:],

@@ -9,14 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.wire.archive.archive_readers.mutations import (
-    ATTACKS,
-    CONTENTS,
-    GOOD,
-    by_tools,
-    mutated,
-    ordinary,
-)
+from tests.cases import cases
+from tests.unit.wire.archive.archive_readers.mutations import ATTACKS, CONTENTS, GOOD, by_tools, mutated, ordinary
 from tests.unit.wire.archive.archive_readers.reading import HOW_TO_INSTALL, MISSING, Files, read_by_all
 from wire.archive.reader import ArchiveError, read_contract_entry
 from wire.documents.contract import CONTRACT_ENTRY
@@ -53,7 +47,7 @@ def test_archives_of_ordinary_tools_are_accepted_and_every_reader_sees_their_fil
             assert {each: files[each] for each in CONTENTS} == expected, (name, reader)
 
 
-@pytest.mark.parametrize("build", ATTACKS.values(), ids=ATTACKS.keys())
+@cases("build", ATTACKS.values())
 def test_an_archive_in_which_readers_see_different_files_is_refused(build: Callable[[], bytes], tmp_path: Path) -> None:
     data = build()
     found = read({"attack": data}, tmp_path)["attack"]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import stat
 import struct
+import warnings
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from wire.archive.reader import ArchiveError, Limits, read_contract_entry
+from wire.documents.contract import CONTRACT_ENTRY
 
 LOCAL, HEADER, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 DESCRIPTOR, END64, LOCATOR64 = b"PK\x07\x08", b"PK\x06\x06", b"PK\x06\x07"
 WIDE = 0xFFFFFFFF
+MEGABYTE = 1024 * 1024
+LIMITS = Limits(unpacked_bytes=256 * MEGABYTE, inner_bytes=64 * MEGABYTE)
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,84 @@ def assembled(*members: Member, offsets: tuple[int, ...] | None = None) -> bytes
     for member in members:
         places.append(len(data))
         data += member.local
-    return closed(data, b"".join(map(Member.record, members, offsets or places)), len(members))
+    return closed(data, directory(members, offsets or places), len(members))
 
 
 def closed(data: bytes, directory: bytes, entries: int, comment: bytes = b"") -> bytes:
     end = struct.pack("<4s4H2LH", END, 0, 0, entries, entries, len(directory), len(data), len(comment))
     return data + directory + end + comment
+
+
+def directory(members: Sequence[Member], offsets: Sequence[int]) -> bytes:
+    return b"".join(map(Member.record, members, offsets))
+
+
+def with_zip64_end(data: bytes) -> bytes:
+    """The same archive with a zip64 end record, as in large archives."""
+    at = data.rfind(END)
+    entries, size, start = struct.unpack_from("<HLL", data, at + 10)
+    return data[:at] + zip64_end(entries, size, start, at) + data[at:]
+
+
+def zip64_end(entries: int, size: int, start: int, at: int) -> bytes:
+    record = struct.pack("<4sQ2H2L4Q", END64, 44, 45, 45, 0, 0, entries, entries, size, start)
+    return record + struct.pack("<4sLQL", LOCATOR64, 0, at, 1)
+
+
+# --- archives that zipfile writes ---
+
+
+def named(name: str, *, mode: int = stat.S_IFREG | 0o644, method: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr, info.compress_type = mode << 16, method
+    return info
+
+
+def zipped(
+    *entries: tuple[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_DEFLATED, comment: bytes = b""
+) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as file:
+        warnings.simplefilter("ignore", UserWarning)  # two entries of one name
+        for name, body in entries:
+            file.writestr(name if isinstance(name, zipfile.ZipInfo) else named(name, method=method), body)
+        file.comment = comment
+    return buffer.getvalue()
+
+
+def patched(data: bytes, signature: bytes, offset: int, value: bytes, *, last: bool = False) -> bytes:
+    """Return `data` with other bytes at `offset` of its first record, or its last one, with that signature."""
+    at = (data.rfind(signature) if last else data.find(signature)) + offset
+    return data[:at] + value + data[at + len(value) :]
+
+
+def both(data: bytes, offset: int, value: bytes) -> bytes:
+    """Make the same change in an entry's local header and in the directory, whose members are two bytes further."""
+    return patched(patched(data, LOCAL, offset, value), HEADER, offset + 2, value)
+
+
+# --- reading ---
+
+
+def read(data: bytes, limits: Limits = LIMITS) -> bytes | None:
+    return read_contract_entry(io.BytesIO(data), limits)
+
+
+def codes(data: bytes, limits: Limits = LIMITS) -> set[str]:
+    """Return the codes of the findings about an archive; empty if it is accepted."""
+    try:
+        read(data, limits)
+    except ArchiveError as error:
+        return {finding.code for finding in error.findings}
+    return set()
+
+
+def short(value: int) -> bytes:
+    return struct.pack("<H", value)
+
+
+def long(value: int) -> bytes:
+    return struct.pack("<L", value)
+
+
+CONTRACT = stored(CONTRACT_ENTRY, b"{}")

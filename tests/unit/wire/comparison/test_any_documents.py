@@ -45,7 +45,7 @@ def contracts(draw: st.DrawFn) -> Contract:
     return contract(step("A", inputTypeId="T", outputTypeId="U"), step("B", inputTypeId="U"), types=types)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(contracts(), contracts())
 def test_a_comparison_never_fails(before: Contract, after: Contract) -> None:
     found = compare(facts(before), facts(after))

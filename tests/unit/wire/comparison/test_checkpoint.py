@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.comparison.releases import contract, field, named, record, step
 from wire.comparison.checkpoint import checkpoint_differences, taken_type
 from wire.documents.contract import Contract
@@ -21,49 +20,43 @@ def rows(before: Contract, after: Contract, step_index: int = 1) -> Rows:
 
 
 PARKED, UNKNOWN = "breaking-for-parked-work", "unknown"
-STEPS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], Rows]] = {
-    "the step that runs next and all before are the same": ([A, B, C], [A, B, C, D], []),
-    "another step after the checkpoint": ([A, B, C], [A, B, D], []),
-    "a step after the checkpoint is removed": ([A, B, C], [A, B], []),
-    "a step after the checkpoint changes": ([A, B, C], [A, B, {**C, **QUESTION}], []),
-    "the class of a step that has run": ([A, B], [{**A, "runtimeClass": "x:y"}, B], []),
-    "a step before the checkpoint is removed": ([A, B, C], [B, C], [(PARKED, 'steps["A"]')]),
-    "the next step is another one": ([A, B], [A, C], [(PARKED, 'steps["B"]')]),
-    "a new step before the checkpoint": ([A, B], [X, A, B], [(PARKED, 'steps["B"]'), (PARKED, 'steps["X"]')]),
-    "another order": ([A, B], [B, A], [(PARKED, 'steps["B"]')]),
-    "fewer steps than have run": ([A, B], [A], [(PARKED, 'steps["B"]')]),
-    "no steps": ([A, B], [], [(PARKED, 'steps["A"]'), (PARKED, 'steps["B"]')]),
-    "the next step takes a list": (
-        [A, B],
-        [A, {**B, "cardinality": "MANY_TO_ONE"}],
-        [(PARKED, 'steps["B"].cardinality')],
-    ),
-    "a step that has run returned one value": (
-        [A, B],
-        [{**A, "cardinality": "ONE_TO_MANY"}, B],
-        [("breaking-for-callers", 'steps["B"].output'), (PARKED, 'steps["A"].cardinality')],
-    ),
-    "the next step is an await now": (
-        [A, B],
-        [A, {**B, **QUESTION}],
-        [(PARKED, 'steps["B"].awaitTransport'), (PARKED, 'steps["B"].kind')],
-    ),
-    "steps without names": (
-        [{**A, "authoredName": None}, B],
-        [{**A, "authoredName": None}, B, C],
-        [(UNKNOWN, 'steps["step 0"]')],
-    ),
-    "two steps of one name": ([A, A], [A, A, B], [(UNKNOWN, 'steps["A"]')]),
-}
+NAMELESS = {**A, "authoredName": None}
+B_OF_A_LIST, A_OF_MANY = {**B, "cardinality": "MANY_TO_ONE"}, {**A, "cardinality": "ONE_TO_MANY"}
 
 
-@pytest.mark.parametrize("case", STEPS)
-def test_the_steps_up_to_the_checkpoint_must_be_the_same(case: str) -> None:
-    before, after, expected = STEPS[case]
-    old, new = contract(*before), contract(*after)
-    if case == "no steps":
-        new = new.model_copy(update={"steps": ()})
-    assert rows(old, new) == expected
+def parked(*paths: str) -> Rows:
+    return [(PARKED, f"steps{path}") for path in paths]
+
+
+STEPS: list[tuple[list[dict[str, Any]], list[dict[str, Any]], Rows]] = [
+    # what comes after the checkpoint, and classes of steps that have run, may change
+    ([A, B, C], [A, B, C, D], []),
+    ([A, B, C], [A, B, D], []),
+    ([A, B, C], [A, B], []),
+    ([A, B, C], [A, B, {**C, **QUESTION}], []),
+    ([A, B], [{**A, "runtimeClass": "x:y"}, B], []),
+    # the steps before it and the next one may not
+    ([A, B, C], [B, C], parked('["A"]')),
+    ([A, B], [A, C], parked('["B"]')),
+    ([A, B], [X, A, B], parked('["B"]', '["X"]')),
+    ([A, B], [B, A], parked('["B"]')),
+    ([A, B], [A], parked('["B"]')),
+    ([A, B], [A, B_OF_A_LIST], parked('["B"].cardinality')),
+    ([A, B], [A_OF_MANY, B], [("breaking-for-callers", 'steps["B"].output'), *parked('["A"].cardinality')]),
+    ([A, B], [A, {**B, **QUESTION}], parked('["B"].awaitTransport', '["B"].kind')),
+    # steps that cannot be told apart prove nothing
+    ([NAMELESS, B], [NAMELESS, B, C], [(UNKNOWN, 'steps["step 0"]')]),
+    ([A, A], [A, A, B], [(UNKNOWN, 'steps["A"]')]),
+]
+
+
+@cases(("before", "after", "expected"), STEPS)
+def test_the_steps_up_to_the_checkpoint_must_be_the_same(before: Any, after: Any, expected: Rows) -> None:
+    assert rows(contract(*before), contract(*after)) == expected
+
+
+def test_a_contract_without_steps_continues_nothing() -> None:
+    assert rows(contract(A, B), contract().model_copy(update={"steps": ()})) == parked('["A"]', '["B"]')
 
 
 def typed(types: dict[str, dict[str, Any]], taken: str = "Order") -> Contract:
@@ -71,22 +64,18 @@ def typed(types: dict[str, dict[str, Any]], taken: str = "Order") -> Contract:
 
 
 ORDER = record(field("id"))
-TYPES: dict[str, tuple[dict[str, Any], dict[str, Any], Rows]] = {
-    "a new optional field": (ORDER, record(field("id"), field("note", optional=True)), []),
-    "a new required field": (ORDER, record(field("id"), field("note")), [(PARKED, "checkpoint.note")]),
-    "a removed field": (record(field("id"), field("n")), ORDER, [(PARKED, "checkpoint.n")]),
-    "another scalar": (ORDER, record(field("id", "integer")), [(PARKED, "checkpoint.id")]),
-    "a field of a type without a definition": (
-        record(field("id", named("Opaque"))),
-        record(field("id", named("Opaque")), field("note", optional=True)),
-        [(UNKNOWN, "checkpoint.id")],
-    ),
-}
+OPAQUE = field("id", named("Opaque"))
+TYPES: list[tuple[dict[str, Any], dict[str, Any], Rows]] = [
+    (ORDER, record(field("id"), field("note", optional=True)), []),
+    (ORDER, record(field("id"), field("note")), [(PARKED, "checkpoint.note")]),
+    (record(field("id"), field("n")), ORDER, [(PARKED, "checkpoint.n")]),
+    (ORDER, record(field("id", "integer")), [(PARKED, "checkpoint.id")]),
+    (record(OPAQUE), record(OPAQUE, field("note", optional=True)), [(UNKNOWN, "checkpoint.id")]),
+]
 
 
-@pytest.mark.parametrize("case", TYPES)
-def test_the_next_step_must_accept_every_value_that_may_be_stored(case: str) -> None:
-    before, after, expected = TYPES[case]
+@cases(("before", "after", "expected"), TYPES)
+def test_the_next_step_must_accept_every_value_that_may_be_stored(before: Any, after: Any, expected: Rows) -> None:
     assert rows(typed({"Order": before}), typed({"Order": after})) == expected
 
 
@@ -104,7 +93,7 @@ def test_a_type_with_another_name_may_accept_the_same_values() -> None:
     assert rows(typed({}), typed({"Renamed": record(field("no"))}, taken="Renamed")) != []
 
 
-@pytest.mark.parametrize("name", [None, "Unknown"])
+@cases("name", [None, "Unknown"])
 def test_a_type_that_is_not_defined_proves_nothing(name: str | None) -> None:
     before = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name})
     after = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name}, C)
@@ -116,7 +105,7 @@ def test_equal_contracts_have_no_differences_even_if_nothing_is_defined() -> Non
     assert rows(described, described.model_copy(deep=True)) == []
 
 
-@pytest.mark.parametrize("changes", [{"transport": "grpc"}, {"platform": "jvm"}, {"module": "orders"}])
+@cases("changes", [{"transport": "grpc"}, {"platform": "jvm"}, {"module": "orders"}])
 def test_what_the_contract_does_not_explain_proves_nothing(changes: dict[str, Any]) -> None:
     assert rows(contract(A, B), contract(A, B, **changes)) == [(UNKNOWN, *changes)]
 

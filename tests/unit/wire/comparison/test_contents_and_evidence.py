@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.comparison.releases import Row, contract, facts, field, named, record, step
 from wire.comparison.comparison import compare
 from wire.comparison.differences import MAX_DIFFERENCES, Impact
@@ -18,34 +17,25 @@ def rows(before: ReleaseFacts, after: ReleaseFacts) -> list[Row]:
     return [(each.area.value, each.kind.value, each.impact.value, each.path) for each in compare(before, after)]
 
 
-def with_artifacts(*artifacts: dict[str, Any]) -> ReleaseFacts:
-    return facts(artifacts=artifacts)
+CHECKPOINTED = {"capabilities": [CHECKPOINTS]}
 
 
-ARTIFACTS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = {
-    "digest": ([{}], [{"digest": OTHER}], [("artifact", "changed", COMPATIBLE, 'artifacts["app"].digest')]),
-    "kind": ([{}], [{"kind": "jar"}], [("artifact", "changed", COMPATIBLE, 'artifacts["app"].kind')]),
-    "uri": ([{}], [{"uri": "b.zip"}], [("artifact", "changed", COMPATIBLE, 'artifacts["app"].uri')]),
-    "steps": ([{}], [{"stepIds": ["A"]}], [("artifact", "added", COMPATIBLE, 'artifacts["app"].stepIds')]),
-    "added": ([{}], [{}, {"artifactId": "b"}], [("artifact", "added", COMPATIBLE, 'artifacts["b"]')]),
-    "removed": ([{}, {}], [{}], [("artifact", "removed", COMPATIBLE, 'artifacts["app (1)"]')]),
-    "capability": (
-        [{"capabilities": ["rest"]}],
-        [{"capabilities": []}],
-        [("capability", "removed", COMPATIBLE, 'artifacts["app"].capabilities')],
-    ),
-    "checkpoints": (
-        [{}],
-        [{"capabilities": [CHECKPOINTS]}],
-        [("policy", "added", COMPATIBLE, 'artifacts["app"].capabilities')],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", ARTIFACTS)
-def test_artifacts_are_compared_by_their_ids(case: str) -> None:
-    before, after, expected = ARTIFACTS[case]
-    assert rows(with_artifacts(*before), with_artifacts(*after)) == expected
+@cases(
+    ("before", "after", "area", "kind", "path"),
+    [
+        ([{}], [{"digest": OTHER}], "artifact", "changed", '["app"].digest'),
+        ([{}], [{"kind": "jar"}], "artifact", "changed", '["app"].kind'),
+        ([{}], [{"uri": "b.zip"}], "artifact", "changed", '["app"].uri'),
+        ([{}], [{"stepIds": ["A"]}], "artifact", "added", '["app"].stepIds'),
+        ([{}], [{}, {"artifactId": "b"}], "artifact", "added", '["b"]'),
+        ([{}, {}], [{}], "artifact", "removed", '["app (1)"]'),
+        ([{"capabilities": ["rest"]}], [{"capabilities": []}], "capability", "removed", '["app"].capabilities'),
+        ([{}], [CHECKPOINTED], "policy", "added", '["app"].capabilities'),
+    ],
+)
+def test_artifacts_are_compared_by_their_ids(before: Any, after: Any, area: str, kind: str, path: str) -> None:
+    found = rows(facts(artifacts=before), facts(artifacts=after))
+    assert found == [(area, kind, COMPATIBLE, f"artifacts{path}")]
 
 
 def environment(version: str = "3.12.1", **distributions: str) -> dict[str, dict[str, Any]]:
@@ -107,13 +97,13 @@ def test_packages_are_compared_with_their_versions() -> None:
     ]
 
 
-@pytest.mark.parametrize("packages", [None, [Package("a")] * (MAX_PACKAGES + 1)])
+@cases("packages", [None, [Package("a")] * (MAX_PACKAGES + 1)])
 def test_packages_that_are_not_known_are_no_difference_of_packages(packages: list[Package] | None) -> None:
     [found] = compare(facts(packages=[Package("a")]), facts(packages=packages))
     assert (found.path, found.before, found.after, found.impact) == ("packages", "known", "not known", UNKNOWN)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("purl", "expected"),
     [
         ("pkg:pypi/django@5.2.1", Package("pkg:pypi/django", "5.2.1")),

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.comparison.releases import Row, contract, facts, step
+from tests.unit.wire.documents.examples import definition, node
 from wire.comparison.comparison import compare
 from wire.documents.contract import Contract
 
@@ -19,73 +19,50 @@ def rows(before: Contract, after: Contract) -> list[Row]:
     return [(each.area.value, each.kind.value, each.impact.value, each.path) for each in found]
 
 
-CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = {
-    "equal": ([A, B], [A, B], []),
-    "added at the end": ([A], [A, B], [("step", "added", COMPATIBLE, 'steps["B"]')]),
-    "added at the beginning": ([A], [B, A], [("step", "added", PARKED, 'steps["B"]')]),
-    "added in between": ([A, B], [A, C, B], [("step", "added", PARKED, 'steps["C"]')]),
-    "removed": ([A, B], [A], [("step", "removed", PARKED, 'steps["B"]')]),
-    "renamed": ([A], [B], [("step", "removed", PARKED, 'steps["A"]'), ("step", "added", PARKED, 'steps["B"]')]),
-    "moved to the beginning": ([A, B, C], [C, A, B], [("step", "moved", PARKED, 'steps["C"]')]),
-    "moved to the end": ([A, B, C, D], [B, C, D, A], [("step", "moved", PARKED, 'steps["A"]')]),
-    "kind": ([A, B], [A, {**B, "kind": "query"}], [("step", "changed", PARKED, 'steps["B"].kind')]),
-    "an await from now on": (
-        [A, B],
-        [A, {**B, **QUESTION}],
-        [
-            ("step", "added", PARKED, 'steps["B"].awaitTransport'),
-            ("step", "changed", PARKED, 'steps["B"].kind'),
-        ],
-    ),
-    "transport": (
-        [A, {**B, **QUESTION}],
-        [A, {**B, **QUESTION, "awaitTransport": "webhook"}],
-        [("step", "changed", PARKED, 'steps["B"].awaitTransport')],
-    ),
-    "deferred completion": (
+def parked(kind: str, path: str, area: str = "step") -> Row:
+    return (area, kind, PARKED, f"steps{path}")
+
+
+def for_callers(path: str) -> Row:
+    return ("step", "changed", CALLERS, f"steps{path}")
+
+
+AWAITING = {**B, **QUESTION}
+OF_A_LIST, OF_MANY = {"cardinality": "MANY_TO_ONE"}, {"cardinality": "ONE_TO_MANY"}
+LATER = ".deferredCompletion"
+CASES: list[tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = [
+    ([A, B], [A, B], []),
+    ([A], [A, B], [("step", "added", COMPATIBLE, 'steps["B"]')]),
+    ([A], [B, A], [parked("added", '["B"]')]),
+    ([A, B], [A, C, B], [parked("added", '["C"]')]),
+    ([A, B], [A], [parked("removed", '["B"]')]),
+    ([A], [B], [parked("removed", '["A"]'), parked("added", '["B"]')]),
+    ([A, B, C], [C, A, B], [parked("moved", '["C"]')]),
+    ([A, B, C, D], [B, C, D, A], [parked("moved", '["A"]')]),
+    ([A, B], [A, {**B, "kind": "query"}], [parked("changed", '["B"].kind')]),
+    ([A, B], [A, AWAITING], [parked("added", '["B"].awaitTransport'), parked("changed", '["B"].kind')]),
+    ([A, AWAITING], [A, {**AWAITING, "awaitTransport": "webhook"}], [parked("changed", '["B"].awaitTransport')]),
+    (
         [{**A, "deferredCompletion": {"timeout": "PT1H", "mode": "x"}}],
         [{**A, "deferredCompletion": {"timeout": "PT2H", "group": "y"}}],
         [
-            ("policy", "added", PARKED, 'steps["A"].deferredCompletion.group'),
-            ("policy", "removed", PARKED, 'steps["A"].deferredCompletion.mode'),
-            ("policy", "changed", PARKED, 'steps["A"].deferredCompletion.timeout'),
+            parked(kind, f'["A"]{LATER}.{name}', "policy")
+            for kind, name in (("added", "group"), ("removed", "mode"), ("changed", "timeout"))
         ],
     ),
-    "the first step takes a list": (
-        [A],
-        [{**A, "cardinality": "MANY_TO_ONE"}],
-        [
-            ("step", "changed", CALLERS, 'steps["A"].input'),
-            ("step", "changed", PARKED, 'steps["A"].cardinality'),
-        ],
-    ),
-    "the result becomes a list": (
+    ([A], [{**A, **OF_A_LIST}], [for_callers('["A"].input'), parked("changed", '["A"].cardinality')]),
+    ([A, B], [A, {**B, **OF_MANY}], [for_callers('["B"].output'), parked("changed", '["B"].cardinality')]),
+    (
+        [{**A, **OF_MANY}, {**B, **OF_A_LIST}],
         [A, B],
-        [A, {**B, "cardinality": "ONE_TO_MANY"}],
-        [
-            ("step", "changed", CALLERS, 'steps["B"].output'),
-            ("step", "changed", PARKED, 'steps["B"].cardinality'),
-        ],
+        [parked("changed", '["A"].cardinality'), parked("changed", '["B"].cardinality')],
     ),
-    "streams in between": (
-        [{**A, "cardinality": "ONE_TO_MANY"}, {**B, "cardinality": "MANY_TO_ONE"}],
-        [A, {**B, "cardinality": "ONE_TO_ONE"}],
-        [
-            ("step", "changed", PARKED, 'steps["A"].cardinality'),
-            ("step", "changed", PARKED, 'steps["B"].cardinality'),
-        ],
-    ),
-    "class": (
-        [A],
-        [{**A, "runtimeClass": "org.x.New"}],
-        [("step", "added", COMPATIBLE, 'steps["A"].runtimeClass')],
-    ),
-}
+    ([A], [{**A, "runtimeClass": "org.x.New"}], [("step", "added", COMPATIBLE, 'steps["A"].runtimeClass')]),
+]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_steps_are_compared_by_name(case: str) -> None:
-    before, after, expected = CASES[case]
+@cases(("before", "after", "expected"), CASES)
+def test_steps_are_compared_by_name(before: Any, after: Any, expected: list[Row]) -> None:
     assert rows(contract(*before), contract(*after)) == expected
 
 
@@ -101,35 +78,13 @@ def test_a_contract_without_steps_parks_no_work() -> None:
     assert rows(before, before) == []
 
 
-def definition(name: str, fingerprint: str, **members: Any) -> dict[str, Any]:
-    node = {
-        "index": 0,
-        "nodeId": "n",
-        "kind": "direct",
-        "inputContractId": "In",
-        "outputContractId": "Out",
-        "cardinality": "ONE_TO_ONE",
-    }
-    return {
-        "definitionId": name,
-        "definitionFingerprint": fingerprint,
-        "inputContractId": "In",
-        "outputContractId": "Out",
-        "nodes": [node],
-        "continuations": [{"nodeId": "n", "kind": "ROOT_TERMINAL"}],
-        **members,
-    }
+def composed(fingerprint: str) -> Contract:
+    root = {**definition("root", [node(0)], "ROOT_TERMINAL"), "definitionFingerprint": fingerprint}
+    return contract(A, schemaVersion=3, composition={"rootDefinitionId": "root", "definitions": [root]})
 
 
 def test_compositions_are_compared_by_definition() -> None:
-    before, after = (
-        contract(
-            A,
-            schemaVersion=3,
-            composition={"rootDefinitionId": "root", "definitions": [definition("root", fingerprint)]},
-        )
-        for fingerprint in ("1", "2")
-    )
+    before, after = composed("1"), composed("2")
     assert rows(before, after) == [("step", "changed", PARKED, 'composition.definitions["root"]')]
     assert rows(contract(A), after) == [
         ("step", "added", PARKED, 'composition.definitions["root"]'),

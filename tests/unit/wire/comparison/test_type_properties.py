@@ -212,15 +212,9 @@ def test_compatible_constraints_accept_all_older_values(
                 assert mismatches(entries(newer), "A", value) == []
 
 
-@settings(max_examples=200, deadline=None)
 @given(catalogues)
-def test_equal_types_have_no_changes(found: Definitions) -> None:
+def test_equal_types_have_no_changes_and_a_sample_is_a_value_of_its_type(found: Definitions) -> None:
     assert changes_of(found, found) == []
-
-
-@settings(max_examples=200, deadline=None)
-@given(catalogues)
-def test_a_sample_is_a_value_of_its_type(found: Definitions) -> None:
     sample = Types(entries(found)).sample("A")
     if sample is not NOTHING:
         assert sample is not None

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.unit.wire.comparison.releases import contract, facts, field, named, record, scalar, step, wrapper
 from wire.comparison.comparison import compare
 
@@ -35,132 +34,40 @@ def mapped(value: str, key: str = "string") -> dict[str, Any]:
     return record(field("by", {"kind": "map", "key": scalar(key), "value": scalar(value)}))
 
 
-# The older type, the newer type, and what happens to inputs and to results.
-CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Found, Found]] = {
-    "required field added": (
-        record(ID),
-        record(ID, field("n")),
-        [("added", CALLERS, ".n")],
-        [("added", COMPATIBLE, ".n")],
-    ),
-    "optional field added": (
-        record(ID),
-        record(ID, field("n", optional=True)),
-        [("added", COMPATIBLE, ".n")],
-        [("added", COMPATIBLE, ".n")],
-    ),
-    "required field removed": (
-        record(ID, field("n")),
-        record(ID),
-        [("removed", CALLERS, ".n")],
-        [("removed", CALLERS, ".n")],
-    ),
-    "optional field removed": (
-        record(ID, field("n", optional=True)),
-        record(ID),
-        [("removed", CALLERS, ".n")],
-        [("removed", COMPATIBLE, ".n")],
-    ),
-    "became required": (
-        record(field("n", optional=True)),
-        record(field("n")),
-        [("changed", CALLERS, ".n")],
-        [("changed", COMPATIBLE, ".n")],
-    ),
-    "repeated": (
-        record(field("n")),
-        record(field("n", repeated=True)),
-        [("changed", CALLERS, ".n")],
-        [("changed", CALLERS, ".n")],
-    ),
-    "wider scalar": (
-        record(field("n", "integer")),
-        record(field("n", "number")),
-        [("changed", COMPATIBLE, ".n")],
-        [("changed", CALLERS, ".n")],
-    ),
-    "other scalar": (
-        record(field("n", "integer", repeated=True)),
-        record(field("n", "string", repeated=True)),
-        [("changed", CALLERS, ".n[]")],
-        [("changed", CALLERS, ".n[]")],
-    ),
-    "variant added": (UNION, UNION_OF_TWO, [("added", COMPATIBLE, ".b")], [("added", CALLERS, ".b")]),
-    "variant removed": (UNION_OF_TWO, UNION, [("removed", CALLERS, ".b")], [("removed", COMPATIBLE, ".b")]),
-    "values of a map": (
-        mapped("string"),
-        mapped("integer"),
-        [("changed", CALLERS, ".by{}")],
-        [("changed", CALLERS, ".by{}")],
-    ),
-    "keys of a map": (
-        mapped("string", "date"),
-        mapped("string"),
-        [("changed", COMPATIBLE, ".by{}")],
-        [("changed", CALLERS, ".by{}")],
-    ),
-    "a record and a scalar": (
-        record(field("n", named("Order"))),
-        record(field("n")),
-        [("changed", CALLERS, ".n")],
-        [("changed", CALLERS, ".n")],
-    ),
-    "pattern in another dialect": (
-        wrapper(pattern="^a+$"),
-        wrapper(pattern="^b+$"),
-        [("changed", UNKNOWN, "")],
-        [("changed", UNKNOWN, "")],
-    ),
-    "format": (
-        wrapper(format="iban"),
-        wrapper(format="bic"),
-        [("changed", UNKNOWN, "")],
-        [("changed", UNKNOWN, "")],
-    ),
-    "allowed values that Python calls equal": (
-        wrapper(allowedValues=[0]),
-        wrapper(allowedValues=[False]),
-        [("changed", UNKNOWN, "")],
-        [("changed", UNKNOWN, "")],
-    ),
-    "constraint of a field that the coordinator does not check": (
-        record(field("n", repeated=True, minItems=1)),
-        record(field("n", repeated=True, minItems=2)),
-        [("changed", UNKNOWN, ".n")],
-        [("changed", UNKNOWN, ".n")],
-    ),
-    "a type without a definition": (
-        record(field("n", named("java.lang.Object"))),
-        record(field("n", named("java.lang.Number"))),
-        [("changed", UNKNOWN, ".n")],
-        [("changed", UNKNOWN, ".n")],
-    ),
-    "any JSON from now on": (
-        record(field("n", "integer")),
-        record(field("n", "json")),
-        [("changed", COMPATIBLE, ".n")],
-        [("changed", CALLERS, ".n")],
-    ),
-}
+ADDED, REMOVED, CHANGED = "added", "removed", "changed"
+N, OPTIONAL_N, INTEGER_N = field("n"), field("n", optional=True), field("n", "integer")
+CASES: list[tuple[str, str, str, str, dict[str, Any], dict[str, Any]]] = [
+    (ADDED, ".n", CALLERS, COMPATIBLE, record(ID), record(ID, N)),
+    (ADDED, ".n", COMPATIBLE, COMPATIBLE, record(ID), record(ID, OPTIONAL_N)),
+    (REMOVED, ".n", CALLERS, CALLERS, record(ID, N), record(ID)),
+    (REMOVED, ".n", CALLERS, COMPATIBLE, record(ID, OPTIONAL_N), record(ID)),
+    (CHANGED, ".n", CALLERS, COMPATIBLE, record(OPTIONAL_N), record(N)),
+    (CHANGED, ".n", CALLERS, CALLERS, record(N), record(field("n", repeated=True))),
+    (CHANGED, ".n", COMPATIBLE, CALLERS, record(INTEGER_N), record(field("n", "number"))),
+    (CHANGED, ".n", COMPATIBLE, CALLERS, record(INTEGER_N), record(field("n", "json"))),
+    (CHANGED, ".n[]", CALLERS, CALLERS, record({**INTEGER_N, "repeated": True}), record(field("n", repeated=True))),
+    (ADDED, ".b", COMPATIBLE, CALLERS, UNION, UNION_OF_TWO),
+    (REMOVED, ".b", CALLERS, COMPATIBLE, UNION_OF_TWO, UNION),
+    (CHANGED, ".by{}", CALLERS, CALLERS, mapped("string"), mapped("integer")),
+    (CHANGED, ".by{}", COMPATIBLE, CALLERS, mapped("string", "date"), mapped("string")),
+    (CHANGED, ".n", CALLERS, CALLERS, record(field("n", named("Order"))), record(N)),
+    # What the coordinator does not check, or which has no definition.
+    (CHANGED, "", UNKNOWN, UNKNOWN, wrapper(pattern="^a+$"), wrapper(pattern="^b+$")),
+    (CHANGED, "", UNKNOWN, UNKNOWN, wrapper(format="iban"), wrapper(format="bic")),
+    (CHANGED, "", UNKNOWN, UNKNOWN, wrapper(allowedValues=[0]), wrapper(allowedValues=[False])),
+    (CHANGED, ".n", UNKNOWN, UNKNOWN, record({**N, "minItems": 1}), record({**N, "minItems": 2})),
+    (CHANGED, ".n", UNKNOWN, UNKNOWN, record(field("n", named("java.A"))), record(field("n", named("java.B")))),
+]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_inputs_must_still_be_accepted(case: str) -> None:
-    before, after, expected, _ = CASES[case]
-    assert found_for(before, after) == expected
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_results_must_still_have_the_older_type(case: str) -> None:
-    before, after, _, expected = CASES[case]
-    assert found_for(before, after, place="output") == expected
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_types_between_steps_concern_parked_work_only(case: str) -> None:
-    before, after, of_inputs, _ = CASES[case]
-    expected = [(kind, PARKED if impact == CALLERS else impact, path) for kind, impact, path in of_inputs]
-    assert found_for(before, after, place="between") == expected
+@cases(("kind", "path", "inputs", "results", "before", "after"), CASES)
+def test_inputs_must_still_be_accepted_and_results_have_the_older_type(
+    kind: str, path: str, inputs: str, results: str, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    assert found_for(before, after) == [(kind, inputs, path)]
+    assert found_for(before, after, place="output") == [(kind, results, path)]
+    between = PARKED if inputs == CALLERS else inputs
+    assert found_for(before, after, place="between") == [(kind, between, path)], "only parked work is concerned"
 
 
 # A wrapper, and another one that accepts more.
@@ -181,7 +88,7 @@ WIDER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("case", WIDER)
+@cases("case", WIDER)
 def test_a_wider_constraint_is_compatible_and_a_narrower_one_breaks_callers(case: str) -> None:
     narrow, wide = WIDER[case]
     assert found_for(narrow, wide) == [("changed", COMPATIBLE, "")]
@@ -221,7 +128,7 @@ def test_recursive_types_are_compared_once() -> None:
     assert found_for(tree, larger) == [("added", CALLERS, ".n")]
 
 
-def test_a_type_of_which_there_is_no_value_breaks_nobody() -> None:
+def test_a_type_of_which_there_is_no_value_breaks_no_caller() -> None:
     endless = record(field("next", named("T")))
     assert found_for(endless, record(*endless["fields"], field("n"))) == [("added", UNKNOWN, ".n")]
 

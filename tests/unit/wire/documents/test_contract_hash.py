@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.cases import cases
+from tests.unit.wire.documents.examples import COMPOSED
 from wire.documents.contract import (
     canonical_catalog_fingerprint,
     contract_from_json,
@@ -42,24 +44,21 @@ def shuffled(value: Any) -> Any:
     return [shuffled(item) for item in value] if isinstance(value, list) else value
 
 
-def test_the_vector(vector: dict[str, Any]) -> None:
+def test_the_vector_in_which_nulls_the_identity_members_and_the_order_do_not_count(vector: dict[str, Any]) -> None:
     assert hash_input(vector).decode() == VECTOR_INPUT
     assert contract_hash(vector) == VECTOR_HASH
-
-
-def test_nulls_and_the_identity_members_and_the_order_do_not_count(vector: dict[str, Any]) -> None:
     vector.update(module=None, composition=None, contractVersion="x", contractHash="y")
     vector["steps"][0]["awaitTransport"] = None
     assert hash_input(shuffled(vector)).decode() == VECTOR_INPUT
 
 
-def test_a_composition_counts_in_its_own_order_before_the_capabilities(
-    composed_document: dict[str, Any],
-) -> None:
-    straight = hash_input(composed_document)
-    assert hash_input(shuffled(composed_document)) == straight
-    names = list(json.loads(straight))
-    assert names[-2:] == ["composition", "capabilities"]
+def test_a_composition_and_imports_count_in_their_own_order_before_the_capabilities() -> None:
+    straight = hash_input(COMPOSED)
+    assert hash_input(shuffled(COMPOSED)) == straight
+    assert list(json.loads(straight))[-2:] == ["composition", "capabilities"]
+    composed = {**COMPOSED, "capabilityImports": [{}], "importedDefinitions": [{}]}
+    names = list(json.loads(hash_input(composed)))
+    assert names[-4:] == ["composition", "importedDefinitions", "capabilityImports", "capabilities"]
 
 
 NEWER_INPUT = VECTOR_INPUT.replace('"schemaVersion":1', '"schemaVersion":3').replace(
@@ -80,14 +79,6 @@ def test_the_vector_with_imports_which_stand_before_the_capabilities_with_sorted
     assert hash_findings(publish(vector)) == []
 
 
-def test_imports_stand_after_the_composition(composed_document: dict[str, Any]) -> None:
-    composed_document |= {"capabilityImports": [{}], "importedDefinitions": [{}]}
-    names = list(json.loads(hash_input(composed_document)))
-    assert names[-4:] == ["composition", "importedDefinitions", "capabilityImports", "capabilities"]
-    before = hash_input({**composed_document, "capabilityImports": None, "importedDefinitions": None})
-    assert hash_input(composed_document) != before
-
-
 def test_the_vector_with_a_step_that_ends_later_whose_keys_are_sorted(vector: dict[str, Any]) -> None:
     vector["steps"][0] = {"deferredCompletion": {"b": {"d": 1, "c": 2}, "a": []}, **vector["steps"][0]}
     written = VECTOR_INPUT.replace('ClientStep"}', 'ClientStep","deferredCompletion":{"a":[],"b":{"c":2,"d":1}}}')
@@ -102,18 +93,13 @@ def test_non_ascii_is_literal_but_for_the_line_separators(vector: dict[str, Any]
     assert contract_hash(vector) == hashlib.sha256(text.encode()).hexdigest()
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
     [
-        {"pipelineId": "org.y"},
-        {"module": "m"},
-        {"pluginHost": True},
-        {"steps": []},
+        *({"pipelineId": "org.y"}, {"module": "m"}, {"pluginHost": True}, {"canonicalTypes": {"T": {}}}),
+        *({"steps": []}, {"steps": [{"deferredCompletion": {}}]}),
+        *({"importedDefinitions": [{}]}, {"capabilityImports": [{}]}),
         {"capabilities": {"localTransitionExecution": False, "transitionWorkerProtocols": []}},
-        {"canonicalTypes": {"T": {}}},
-        {"importedDefinitions": [{}]},
-        {"capabilityImports": [{}]},
-        {"steps": [{"deferredCompletion": {}}]},
     ],
 )
 def test_every_hashed_member_changes_the_hash(vector: dict[str, Any], change: dict[str, Any]) -> None:

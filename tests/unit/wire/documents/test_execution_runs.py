@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from wire.documents.execution_runs import MOST_RUNS, MOST_STEPS, Event, runs_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -46,7 +45,7 @@ def test_more_spans_than_a_document_lists_are_omitted_with_a_finding() -> None:
     assert "STEPS_OMITTED" in run["findings"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("span", "plausible"),
     [
         ((MS + 1000, MS + 2000), True),

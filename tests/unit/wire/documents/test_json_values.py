@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.cases import cases
 from wire.documents import json_values
 
 NUMBERS = st.one_of(
@@ -88,19 +89,12 @@ def test_values_that_look_alike_differ() -> None:
         None,
         [],
         {},
-        "",
-        "1.0",
-        "null",
-        "\u2028",
-        "é",
-        "e\u0301",
-        "\ud800",
-        "\ufffd",
+        *("", "1.0", "null", "\u2028", "é", "e\u0301", "\ud800", "\ufffd"),
     ]
     assert len({json_values.digest(value) for value in values}) == len(values)
 
 
-@pytest.mark.parametrize("written", ["0", "-0", "0.0", "-0.0", "0e5", "1e-400"])
+@cases("written", ["0", "-0", "0.0", "-0.0", "0e5", "1e-400"])
 def test_zero_is_zero(written: str) -> None:
     assert json_values.digest(json.loads(written)) == json_values.digest(0)
 
@@ -111,7 +105,7 @@ def test_the_largest_exponents_are_cheap() -> None:
     assert json_values.canonical(5e-324) == "5e-324"
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@cases("value", [float("inf"), float("-inf"), float("nan")])
 def test_a_number_that_is_not_finite_has_no_digest(value: float) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         json_values.digest([1.0, value])

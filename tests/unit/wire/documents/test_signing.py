@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 
 from tests import signing as making
+from tests.cases import cases
 from wire.documents import signing
 from wire.findings import DocumentError
 
@@ -30,24 +30,13 @@ def read(data: bytes) -> signing.Envelope:
     return signing.read_envelope(json.loads(data))
 
 
-def codes(document: dict[str, Any]) -> set[str]:
-    with pytest.raises(DocumentError) as caught:
-        signing.read_envelope(document)
-    return {finding.code for finding in caught.value.findings}
-
-
-def test_the_signed_bytes_are_the_published_encoding() -> None:
+def test_a_signature_is_the_one_over_the_published_encoding() -> None:
     """The bytes of the signature are the ed25519 signature of the protocol's example of the encoding."""
     key = Ed25519PrivateKey.from_private_bytes(SECRET)
     made = json.loads(signing.sign(b"hello world", "http://example.com/HelloWorld", [key]))
-    assert made["payload"] == "aGVsbG8gd29ybGQ="
-    assert made["payloadType"] == "http://example.com/HelloWorld"
+    assert (made["payload"], made["payloadType"]) == ("aGVsbG8gd29ybGQ=", "http://example.com/HelloWorld")
     assert [base64.b64decode(each["sig"]) for each in made["signatures"]] == [key.sign(PAE)]
     assert key.public_key() == Ed25519PublicKey.from_public_bytes(PUBLIC)
-
-
-def test_a_signature_of_the_published_encoding_is_valid() -> None:
-    key = Ed25519PrivateKey.from_private_bytes(SECRET)
     envelope = signing.Envelope(b"hello world", "http://example.com/HelloWorld", ())
     assert envelope.is_signed_by(key.public_key(), signing.Signature("", key.sign(PAE)))
     assert not envelope.is_signed_by(key.public_key(), signing.Signature("", key.sign(b"hello world")))
@@ -65,67 +54,56 @@ def test_a_signed_payload_is_read_back_with_a_valid_signature(payload: bytes, ki
         assert not envelope.is_signed_by(making.private_key("c").public_key(), signature)
 
 
-def _replace(member: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda envelope: envelope.update({member: value})
+SIGNED: dict[str, Any] = json.loads(making.envelope(DOCUMENT))
 
 
-def _signature(value: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda envelope: envelope["signatures"][0].update(sig=value)
-
-
-def _flip(text: str) -> str:
-    data = bytearray(base64.b64decode(text))
-    data[-1] ^= 1
+def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-TAMPERED: dict[str, Callable[[dict[str, Any]], None]] = {
-    "another payload": _replace("payload", base64.b64encode(b'{"schemaVersion": 2}').decode()),
-    "payload with a byte more": lambda e: e.update(
-        payload=base64.b64encode(base64.b64decode(e["payload"]) + b" ").decode()
-    ),
-    "another type": _replace("payloadType", "application/vnd.in-toto+json"),
-    "type in other capitals": _replace("payloadType", signing.RELEASE_TYPE.upper()),
-    "a flipped bit": lambda e: e["signatures"][0].update(sig=_flip(e["signatures"][0]["sig"])),
-    "a short signature": _signature(base64.b64encode(b"x" * 63).decode()),
-    "zeros": _signature(base64.b64encode(bytes(64)).decode()),
-    "a signature over the bare payload": _signature(
-        base64.b64encode(making.private_key().sign(json.dumps(DOCUMENT).encode())).decode()
-    ),
+def flipped(text: str) -> bytes:
+    data = bytearray(base64.b64decode(text))
+    data[-1] ^= 1
+    return bytes(data)
+
+
+TAMPERED: dict[str, list[Any]] = {
+    "payload": [encoded(b'{"schemaVersion": 2}'), encoded(base64.b64decode(SIGNED["payload"]) + b" ")],
+    "payloadType": ["application/vnd.in-toto+json", signing.RELEASE_TYPE.upper()],
+    "signatures": [
+        [{**SIGNED["signatures"][0], "sig": encoded(signature)}]
+        for signature in (
+            *(flipped(SIGNED["signatures"][0]["sig"]), b"x" * 63, bytes(64)),
+            making.private_key().sign(json.dumps(DOCUMENT).encode()),  # over the bare payload
+        )
+    ],
 }
 
 
-@pytest.mark.parametrize("how", TAMPERED)
-def test_an_envelope_that_was_tampered_with_is_not_signed(how: str) -> None:
-    document = json.loads(making.envelope(DOCUMENT))
-    TAMPERED[how](document)
-    envelope = signing.read_envelope(document)
+@cases(("member", "value"), [(member, value) for member, values in TAMPERED.items() for value in values])
+def test_an_envelope_that_was_tampered_with_is_not_signed(member: str, value: Any) -> None:
+    envelope = signing.read_envelope({**SIGNED, member: value})
     assert not envelope.is_signed_by(making.private_key().public_key(), envelope.signatures[0])
 
 
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ({"payload": None}, "ATTACHMENT_MISSING_MEMBER"),
-        ({"payload": 1}, "ATTACHMENT_WRONG_TYPE"),
-        ({"payload": ""}, "ATTACHMENT_BLANK_MEMBER"),
-        ({"payload": "a"}, "ENVELOPE_NOT_BASE64"),
-        ({"payload": "aGk=\n"}, "ENVELOPE_NOT_BASE64"),
-        ({"payload": "aGk=aGk="}, "ENVELOPE_NOT_BASE64"),
-        ({"payload": "é"}, "ENVELOPE_NOT_BASE64"),
-        ({"payloadType": " "}, "ATTACHMENT_BLANK_MEMBER"),
-        ({"signatures": []}, "ENVELOPE_SIGNATURE_COUNT"),
-        ({"signatures": None}, "ENVELOPE_SIGNATURE_COUNT"),
-        ({"signatures": [{"sig": "aGk="}] * 17}, "ENVELOPE_SIGNATURE_COUNT"),
-        ({"signatures": {}}, "ATTACHMENT_WRONG_TYPE"),
-        ({"signatures": ["aGk="]}, "ATTACHMENT_WRONG_TYPE"),
-        ({"signatures": [{}]}, "ATTACHMENT_MISSING_MEMBER"),
-        ({"signatures": [{"sig": "~"}]}, "ENVELOPE_NOT_BASE64"),
-        ({"signatures": [{"sig": "aGk=", "keyid": 1}]}, "ATTACHMENT_WRONG_TYPE"),
-    ],
-)
-def test_a_malformed_envelope_is_refused_with_its_code(changes: dict[str, Any], code: str) -> None:
-    assert codes({**json.loads(making.envelope(DOCUMENT)), **changes}) == {code}
+MALFORMED: list[tuple[str, str, list[Any]]] = [
+    ("payload", "ATTACHMENT_MISSING_MEMBER", [None]),
+    ("payload", "ATTACHMENT_WRONG_TYPE", [1]),
+    ("payload", "ATTACHMENT_BLANK_MEMBER", [""]),
+    ("payload", "ENVELOPE_NOT_BASE64", ["a", "aGk=\n", "aGk=aGk=", "é"]),
+    ("payloadType", "ATTACHMENT_BLANK_MEMBER", [" "]),
+    ("signatures", "ENVELOPE_SIGNATURE_COUNT", [[], None, [{"sig": "aGk="}] * 17]),
+    ("signatures", "ATTACHMENT_WRONG_TYPE", [{}, ["aGk="], [{"sig": "aGk=", "keyid": 1}]]),
+    ("signatures", "ATTACHMENT_MISSING_MEMBER", [[{}]]),
+    ("signatures", "ENVELOPE_NOT_BASE64", [[{"sig": "~"}]]),
+]
+
+
+@cases(("member", "code", "value"), [(*row[:2], value) for row in MALFORMED for value in row[2]])
+def test_a_malformed_envelope_is_refused_with_its_code(member: str, code: str, value: Any) -> None:
+    with pytest.raises(DocumentError) as caught:
+        signing.read_envelope({**SIGNED, member: value})
+    assert {finding.code for finding in caught.value.findings} == {code}
 
 
 def test_every_form_that_dsse_allows_is_read() -> None:
@@ -157,8 +135,8 @@ def _pem(public: Any) -> str:
     return str(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
 
 
-@pytest.mark.parametrize(
-    ("pem", "told"),
+@cases(
+    ("pem", "message"),
     [
         ("", "not a public key"),
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "not a public key"),
@@ -167,13 +145,10 @@ def _pem(public: Any) -> str:
         ("x" * 3000, "at most"),
         (_pem(ec.generate_private_key(ec.SECP256R1()).public_key()), "Only ed25519"),
         (_pem(rsa.generate_private_key(65537, 2048).public_key()), "Only ed25519"),
-        (
-            making.private_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
-            "private key",
-        ),
+        (making.private_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(), "private key"),
     ],
 )
-def test_text_that_is_not_an_ed25519_public_key_is_refused_without_repeating_it(pem: str, told: str) -> None:
-    with pytest.raises(signing.KeyUnusable, match=told) as caught:
+def test_text_that_is_not_an_ed25519_public_key_is_refused_without_repeating_it(pem: str, message: str) -> None:
+    with pytest.raises(signing.KeyUnusable, match=message) as caught:
         signing.read_public_key(pem)
     assert not pem or pem[-40:-30] not in str(caught.value) or len(pem) < 40

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import cases
 from wire.messages.payload_envelopes import (
     ENCODING,
     LIST,
@@ -86,7 +87,7 @@ def test_any_payload_is_read_or_refused(type_id: str, text: str) -> None:
             continue
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "type_id"),
     [
         (True, "java.lang.Boolean"),
@@ -105,7 +106,7 @@ def test_every_json_value_has_a_natural_type(value: Any, type_id: str) -> None:
     assert natural(value).payload_type_id == type_id
 
 
-@pytest.mark.parametrize(
+@cases(
     ("type_id", "text", "value"),
     [
         ("java.time.Instant", "1767323045.678000000", "2026-01-02T03:04:05.678Z"),
@@ -133,20 +134,21 @@ def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
 ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-transition+json","payload":"\\"v\\""}'
 
 
-@pytest.mark.parametrize(
+UNSUPPORTED = ["com.acme.X", "org.acmes", "", "java.lang.Object"]
+UNDECODABLE = [
+    *(("org.acme.X", text) for text in ("{", '"\\u0000"')),
+    *(("java.lang.Integer", text) for text in ('"1"', "true")),
+    ("java.lang.Boolean", "1"),
+    *(("java.time.Instant", text) for text in ("1e400", "99999999999999")),
+    *((SNAPSHOT, text) for text in ('{"shape":"TWO"}', '{"shape":"UNI","more":1}')),
+]
+
+
+@cases(
     ("type_id", "text", "why"),
     [
-        ("com.acme.X", "{}", "Unsupported transition payload type: com.acme.X"),
-        ("org.acmes", "{}", "Unsupported transition payload type: org.acmes"),
-        ("", "{}", "Unsupported transition payload type: "),
-        ("java.lang.Object", "{}", "Unsupported transition payload type: java.lang.Object"),
-        ("org.acme.X", "{", "Failed to decode transition payload type org.acme.X"),
-        ("org.acme.X", '"\\u0000"', "Failed to decode transition payload type org.acme.X"),
-        ("java.lang.Integer", '"1"', "Failed to decode transition payload type java.lang.Integer"),
-        ("java.lang.Integer", "true", "Failed to decode transition payload type java.lang.Integer"),
-        ("java.lang.Boolean", "1", "Failed to decode transition payload type java.lang.Boolean"),
-        ("java.time.Instant", "1e400", "Failed to decode transition payload type java.time.Instant"),
-        ("java.time.Instant", "99999999999999", "Failed to decode transition payload type java.time.Instant"),
+        *((name, "{}", f"Unsupported transition payload type: {name}") for name in UNSUPPORTED),
+        *((name, text, f"Failed to decode transition payload type {name}") for name, text in UNDECODABLE),
         (MAP, "[]", "Failed to decode transition map payload"),
         (MAP, f'{{"items":{{" ":{ONE}}}}}', "Failed to decode transition map payload"),
         (MAP, f'{{"items":{{"k":{ONE}}},"more":1}}', "Failed to decode transition map payload"),
@@ -154,16 +156,14 @@ ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-tr
         (MAP, '{"items":{"k":null}}', "Failed to decode transition map payload"),
         (LIST, '{"items":["text"]}', "Failed to decode transition list payload"),
         (SET, '{"items":{}}', "Failed to decode transition set payload"),
-        (SNAPSHOT, '{"shape":"TWO"}', f"Failed to decode transition payload type {SNAPSHOT}"),
-        (SNAPSHOT, '{"shape":"UNI","more":1}', f"Failed to decode transition payload type {SNAPSHOT}"),
     ],
 )
 def test_invalid_payloads_are_refused(type_id: str, text: str, why: str) -> None:
     assert refused(payload(type_id, text)) == why
 
 
-@pytest.mark.parametrize("encoding", ["", "application/json", "application/tpf-transition-envelope+json"])
-@pytest.mark.parametrize("type_id", [MAP, LIST, SNAPSHOT, "null", "java.lang.String", "org.acme.X"])
+@cases("encoding", ["", "application/json", "application/tpf-transition-envelope+json"])
+@cases("type_id", [MAP, LIST, SNAPSHOT, "null", "java.lang.String", "org.acme.X"])
 def test_another_encoding_is_refused(type_id: str, encoding: str) -> None:
     made = payload(type_id, "{}", encoding)
     assert refused(made) == f"Unsupported transition payload encoding: {encoding}"
@@ -171,28 +171,22 @@ def test_another_encoding_is_refused(type_id: str, encoding: str) -> None:
         parts(made)
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        None,
-        [],
-        {},
-        {"payloadTypeId": "null", "payloadEncoding": ENCODING},
-        {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": None},
-        {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": {}},
-        {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": "null", "more": 1},
-    ],
-)
-def test_a_payload_has_exactly_three_texts(document: Any) -> None:
-    with pytest.raises(PayloadRefused):
-        read_payload(document)
+NO_TEXTS: list[Any] = [None, {}, 1]
+NULL = {"payloadTypeId": "null", "payloadEncoding": ENCODING}
+
+
+@cases("document", [None, [], {}, NULL, *({**NULL, "payload": each} for each in NO_TEXTS)])
+def test_a_payload_has_three_texts(document: Any) -> None:
+    for lenient in (False, True):
+        with pytest.raises(PayloadRefused):
+            read_payload(document, lenient=lenient)
 
 
 def test_a_client_may_send_more_than_three() -> None:
-    document = {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": "null", "more": 1}
+    document = {**NULL, "payload": "null", "more": 1}
     assert read_payload(document, lenient=True).payload == "null"
     with pytest.raises(PayloadRefused):
-        read_payload({**document, "payload": 1}, lenient=True)
+        read_payload(document)
 
 
 def test_a_payload_that_is_stored_unchanged_may_have_any_type() -> None:

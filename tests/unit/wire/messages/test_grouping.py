@@ -1,11 +1,10 @@
 """The number of commands in one message."""
 
-import pytest
-
+from tests.cases import cases
 from wire.messages.grouping import MOST_BYTES, MOST_COMMANDS, commands_in_a_message, groups
 
 
-@pytest.mark.parametrize(
+@cases(
     ("due", "threads", "seconds", "most"),
     [
         (500, 2, None, 1),  # the duration is unknown

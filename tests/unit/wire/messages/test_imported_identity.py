@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import cases
 from tests.unit.wire.messages.test_vectors import COMMAND, WAITING
 from wire.messages.rest_messages import TransitionCommand, TransitionResult, parse
 from wire.messages.suspension import Unanswerable, imported
@@ -23,13 +24,22 @@ def test_a_suspension_of_the_command_is_imported() -> None:
     assert (made.unit_name, made.step_index, len(made.interactions)) == ("unit-1", 2, 1)
 
 
-@pytest.mark.parametrize("member", OTHER)
-@pytest.mark.parametrize("place", ["suspension", "unit", "interaction"])
-def test_a_suspension_with_a_part_of_another_identity_is_unanswerable(place: str, member: str) -> None:
+PLACES = ["suspension", "unit", "interaction"]
+
+
+@cases(
+    ("places", "member"),
+    [
+        *(([place], member) for place in PLACES for member in OTHER),
+        *((PLACES, member) for member in ("tenantId", "executionId")),
+    ],
+)
+def test_a_suspension_with_a_part_of_another_identity_is_unanswerable(places: list[str], member: str) -> None:
     document = json.loads(WAITING)
     suspension = document["awaitSuspension"]
     parts = {"suspension": suspension, "unit": suspension["unit"], "interaction": suspension["interactions"][0]}
-    parts[place][member] = OTHER[member]
+    for place in places:
+        parts[place][member] = OTHER[member]
     with pytest.raises(Unanswerable):
         kept(document)
 
@@ -46,23 +56,13 @@ def itemized(**unit: Any) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("expected", [2, None])
+@cases("expected", [2, None])
 def test_items_are_imported_in_their_order(expected: int | None) -> None:
     assert kept(itemized(expectedItemCount=expected)).requests == ["0", "1"]
 
 
-@pytest.mark.parametrize("unit", [{"dispatchComplete": False}, {"expectedItemCount": 1}, {"expectedItemCount": 3}])
+@cases("unit", [{"dispatchComplete": False}, {"expectedItemCount": 1}, {"expectedItemCount": 3}])
 def test_a_unit_without_exactly_one_request_per_item_is_unanswerable(unit: dict[str, Any]) -> None:
     """It would resume without the other responses."""
     with pytest.raises(Unanswerable, match="has not sent all of its requests"):
         kept(itemized(**unit))
-
-
-@pytest.mark.parametrize("member", ["tenantId", "executionId"])
-def test_a_suspension_of_another_command_is_unanswerable(member: str) -> None:
-    document = json.loads(WAITING)
-    suspension = document["awaitSuspension"]
-    for part in (suspension, suspension["unit"], suspension["interactions"][0]):
-        part[member] = OTHER[member]
-    with pytest.raises(Unanswerable):
-        kept(document)

@@ -1,6 +1,5 @@
 """Envelopes between coordinator and worker are completely signed, decoded late, and addressed to one release."""
 
-import copy
 import json
 import re
 import uuid
@@ -12,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import making
+from tests.cases import cases
+from tests.unit.wire.documents import examples
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import (
     Command,
@@ -37,20 +38,12 @@ ID, TOKEN = uuid.UUID(int=1), uuid.UUID(int=2)
 COMMANDS = CommandGroup(
     commands=[
         Command(
-            execution_id=ID,
-            current_step_index=0,
-            stop_before_step_index=-1,
-            attempt=2,
-            result_shape="SINGLE",
-            execution_version=5,
-            transition_key="k",
-            lease_token=TOKEN,
-            lease_seconds=30,
-            shape="UNI",
+            execution_id=ID, current_step_index=0, stop_before_step_index=-1, attempt=2, result_shape="SINGLE",
+            execution_version=5, transition_key="k", lease_token=TOKEN, lease_seconds=30, shape="UNI",
             payload='{"n": "é 😀"}',
         )
     ]
-)
+)  # fmt: skip
 OUTCOMES = OutcomeGroup(
     worker_id="w",
     outcomes=[
@@ -82,14 +75,6 @@ def refusal(message: Any) -> str:
     return caught.value.code
 
 
-@pytest.mark.parametrize("body", BODIES)
-def test_a_sealed_body_is_read_back_unchanged_from_json(body: Any) -> None:
-    message = json.loads(json.dumps(seal(IDENTITY, body, KEY)))
-    envelope = verify(message, keys_of)
-    assert envelope.identity == IDENTITY
-    assert decode(envelope, type(body)) == body
-
-
 def test_each_envelope_has_a_different_nonce() -> None:
     first, second = seal(IDENTITY, BEAT, KEY), seal(IDENTITY, BEAT, KEY)
     assert first["nonce"] != second["nonce"]
@@ -110,29 +95,19 @@ CHANGES: dict[str, Any] = {
 }
 
 
-def test_the_table_of_changes_has_every_member_that_a_sender_chooses() -> None:
-    message = seal(IDENTITY, COMMANDS, KEY)
-    assert {"protocolVersion", "seals", "keyId", *CHANGES} == {*message, *message["seals"][0]}
+def test_a_change_of_any_member_that_a_sender_chooses_breaks_the_signature() -> None:
+    assert {"protocolVersion", "seals", "keyId", *CHANGES} == {*SEALED, *SEALED["seals"][0]}
+    for member, value in CHANGES.items():
+        other = making.changed(SEALED, {member: value})
+        assert other != SEALED
+        with pytest.raises(ProtocolError) as caught:
+            verify(other, lambda _: [KEY])
+        assert caught.value.code == "SIGNATURE_INVALID", member
 
 
-@pytest.mark.parametrize(("member", "value"), CHANGES.items())
-def test_a_change_of_any_member_breaks_the_signature(member: str, value: Any) -> None:
-    message = seal(IDENTITY, COMMANDS, KEY)
-    other = making.changed(message, {member: value})
-    assert other != message
-    with pytest.raises(ProtocolError) as caught:
-        verify(other, lambda _: [KEY])
-    assert caught.value.code == "SIGNATURE_INVALID"
-
-
-@pytest.mark.parametrize("signature", ["", "é" * 64, "0" * 63, KEY.text, "\U0001f600"])
+@cases("signature", ["", "é" * 64, "0" * 63, KEY.text, "\U0001f600", SEALED["seals"][0]["signature"].upper()])
 def test_a_signature_of_any_text_is_only_wrong(signature: str) -> None:
     assert refusal(making.changed(SEALED, {"signature": signature})) == "SIGNATURE_INVALID"
-
-
-def test_a_signature_in_upper_case_is_wrong() -> None:
-    upper = SEALED["seals"][0]["signature"].upper()
-    assert refusal(making.changed(SEALED, {"signature": upper})) == "SIGNATURE_INVALID"
 
 
 @given(st.data())
@@ -159,7 +134,7 @@ def without(member: str) -> dict[str, Any]:
     return {name: value for name, value in SEALED.items() if name != member}
 
 
-@pytest.mark.parametrize(
+@cases(
     "message",
     [
         *[None, [], "text", 1, True, {}],
@@ -191,78 +166,73 @@ def resealed(body: str, kind: str = "commands") -> Verified:
     return verify(making.resealed(SEALED, KEY, body=body, kind=kind), keys_of)
 
 
-def changed(body: Any, path: tuple[Any, ...], value: Any) -> str:
-    document = copy.deepcopy(json.loads(body.model_dump_json(by_alias=True)))
-    place = document
-    for step in path[:-1]:
-        place = place[step]
-    if value is ...:
-        del place[path[-1]]
-    else:
-        place[path[-1]] = value
-    return json.dumps(document)
+def changed(body: Any, field: str, value: Any) -> str:
+    return json.dumps(examples.changed(json.loads(body.model_dump_json(by_alias=True)), field, value))
 
 
-FIRST = ("outcomes", 0)
+FIRST = "outcomes[0]"
+TOO_LONG, NUL = "w" * 191, "a\x00b"
+BROKEN: list[tuple[Any, dict[str, list[Any]]]] = [
+    (
+        COMMANDS,
+        {
+            "commands[0].attempt": [-1, "2"],
+            "commands[0].stopBeforeStepIndex": [-2],
+            "commands[0].executionId": ["no uuid"],
+            "commands[0].shape": ["BOTH"],
+            "commands[0].payload": [...],
+            "commands": [[]],
+        },
+    ),
+    (
+        OUTCOMES,
+        {
+            f"{FIRST}.outcome": ["MAYBE"],
+            f"{FIRST}.executionVersion": [2**63, -1],
+            f"{FIRST}.transitionKey": [NUL, "k" * 201],
+            f"{FIRST}.outputPayloads": [[1]],
+            "workerId": [NUL, "", TOO_LONG],
+        },
+    ),
+    (
+        BEAT,
+        {
+            "workerId": ["", TOO_LONG],
+            "artifactDigest": ["d" * 501],
+            "artifactId": [NUL],
+            "capacity": [0, 10_001, 1.5],
+            "state": ["SLEEPY"],
+            "taking": [1],
+        },
+    ),
+    (ORDER, {"workerId": [TOO_LONG], "drain": ["true", ...]}),
+]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "body"),
     [
-        ("commands", ""),
-        ("commands", "not json"),
-        ("commands", "[" * 100_000),
-        ("commands", "[]"),
-        ("commands", '{"commands": []}'),
-        ("commands", changed(COMMANDS, ("commands", 0, "attempt"), -1)),
-        ("commands", changed(COMMANDS, ("commands", 0, "attempt"), "2")),
-        ("commands", changed(COMMANDS, ("commands", 0, "stopBeforeStepIndex"), -2)),
-        ("commands", changed(COMMANDS, ("commands", 0, "executionId"), "no uuid")),
-        ("commands", changed(COMMANDS, ("commands", 0, "shape"), "BOTH")),
-        ("commands", changed(COMMANDS, ("commands", 0, "payload"), ...)),
-        ("outcomes", changed(OUTCOMES, (*FIRST, "outcome"), "MAYBE")),
-        ("outcomes", changed(OUTCOMES, (*FIRST, "executionVersion"), 2**63)),
-        ("outcomes", changed(OUTCOMES, (*FIRST, "executionVersion"), -1)),
-        ("outcomes", changed(OUTCOMES, (*FIRST, "transitionKey"), "a\x00b")),
-        ("outcomes", changed(OUTCOMES, (*FIRST, "transitionKey"), "k" * 201)),
-        ("outcomes", changed(OUTCOMES, (*FIRST, "outputPayloads"), [1])),
-        ("outcomes", changed(OUTCOMES, ("workerId",), "a\x00b")),
-        ("outcomes", changed(OUTCOMES, ("workerId",), "")),
-        ("outcomes", changed(OUTCOMES, ("workerId",), "w" * 191)),
-        ("heartbeat", changed(BEAT, ("workerId",), "")),
-        ("heartbeat", changed(BEAT, ("workerId",), "w" * 191)),
-        ("heartbeat", changed(BEAT, ("artifactDigest",), "d" * 501)),
-        ("heartbeat", changed(BEAT, ("artifactId",), "a\x00b")),
-        ("heartbeat", changed(BEAT, ("capacity",), 0)),
-        ("heartbeat", changed(BEAT, ("capacity",), 10_001)),
-        ("heartbeat", changed(BEAT, ("capacity",), 1.5)),
-        ("heartbeat", changed(BEAT, ("state",), "SLEEPY")),
-        ("heartbeat", changed(BEAT, ("taking",), 1)),
-        ("order", changed(ORDER, ("workerId",), "w" * 191)),
-        ("order", changed(ORDER, ("drain",), "true")),
-        ("order", changed(ORDER, ("drain",), ...)),
+        *((COMMANDS, text) for text in ("", "not json", "[" * 100_000, "[]")),
+        *(
+            (body, changed(body, field, value))
+            for body, fields in BROKEN
+            for field, values in fields.items()
+            for value in values
+        ),
     ],
 )
-def test_a_body_in_another_form_is_malformed(kind: str, body: str) -> None:
-    expected: Any = next(body for body, name in KINDS.items() if name == kind)
-    envelope = resealed(body, kind)
+def test_a_body_in_another_form_is_malformed(kind: Any, body: str) -> None:
     with pytest.raises(ProtocolError) as caught:
-        decode(envelope, expected)
+        decode(resealed(body, KINDS[type(kind)]), type(kind))
     assert caught.value.code == "ENVELOPE_MALFORMED"
 
 
-@pytest.mark.parametrize(
-    ("body", "path"),
-    [
-        (COMMANDS, ("commands", 0, "added")),
-        (OUTCOMES, ("added",)),
-        (OUTCOMES, (*FIRST, "added")),
-        (BEAT, ("added",)),
-        (ORDER, ("added",)),
-    ],
+@cases(
+    ("body", "field"),
+    [(COMMANDS, "commands[0].added"), (OUTCOMES, "added"), (OUTCOMES, f"{FIRST}.added"), (BEAT, "added")],
 )
-def test_a_member_that_a_newer_version_added_is_ignored(body: Any, path: tuple[Any, ...]) -> None:
-    newer = resealed(changed(body, path, {"any": ["value"]}), KINDS[type(body)])
+def test_a_member_that_a_newer_version_added_is_ignored(body: Any, field: str) -> None:
+    newer = resealed(changed(body, field, {"any": ["value"]}), KINDS[type(body)])
     assert decode(newer, type(body)) == body
 
 
@@ -272,10 +242,11 @@ def test_a_body_with_very_many_members_is_refused() -> None:
         decode(resealed(body, "outcomes"), OutcomeGroup)
 
 
-@pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("expected", KINDS)
-def test_a_body_is_read_only_as_the_kind_in_its_header(body: Any, expected: Any) -> None:
-    envelope = verify(seal(IDENTITY, body, KEY), keys_of)
+@cases("body", BODIES)
+@cases("expected", KINDS)
+def test_a_sealed_body_is_read_back_from_json_but_only_as_the_kind_in_its_header(body: Any, expected: Any) -> None:
+    envelope = verify(json.loads(json.dumps(seal(IDENTITY, body, KEY))), keys_of)
+    assert envelope.identity == IDENTITY
     if isinstance(body, expected):
         assert decode(envelope, expected) == body
         return
@@ -283,22 +254,18 @@ def test_a_body_is_read_only_as_the_kind_in_its_header(body: Any, expected: Any)
         decode(envelope, expected)
 
 
-@pytest.mark.parametrize("offset", [timedelta(), TOLERANCE, -TOLERANCE])
+@cases("offset", [timedelta(), TOLERANCE, -TOLERANCE])
 def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
     envelope = verify(seal(IDENTITY, BEAT, KEY), keys_of)
     sent = datetime.fromisoformat(envelope.envelope.timestamp)
     assert check_fresh(envelope, now=sent + offset) == sent
 
 
-@pytest.mark.parametrize(
+@cases(
     "timestamp",
     [
-        "2026-01-01T00:02:00.001+00:00",
-        "2025-12-31T23:57:59.999+00:00",
-        "2026-01-01T00:00:00",
-        "2026-01-01T01:00:00-00:30",
-        "yesterday",
-        "",
+        *("2026-01-01T00:02:00.001+00:00", "2025-12-31T23:57:59.999+00:00", "2026-01-01T00:00:00"),
+        *("2026-01-01T01:00:00-00:30", "yesterday", ""),
     ],
 )
 def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str) -> None:
@@ -309,11 +276,6 @@ def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str
 
 
 identities = st.builds(ReleaseIdentity, *[st.text(alphabet='ab,:"\\[] \n/é', max_size=4)] * 4)
-
-
-@given(identities, identities)
-def test_two_releases_share_a_queue_only_if_they_are_equal(one: ReleaseIdentity, other: ReleaseIdentity) -> None:
-    assert (queue_of(one) == queue_of(other)) is (one == other)
 
 
 @given(st.text(alphabet='a,": ', min_size=1, max_size=12), st.data())
@@ -329,11 +291,13 @@ def test_text_that_moves_between_the_parts_gives_another_queue(text: str, data: 
     assert (queue_of(one) == queue_of(other)) is (one == other)
 
 
-@given(st.tuples(identities, st.text(max_size=4)), st.tuples(identities, st.text(max_size=4)))
-def test_two_workers_share_a_queue_only_if_they_are_equal(
-    one: tuple[ReleaseIdentity, str], other: tuple[ReleaseIdentity, str]
+@given(identities, identities, st.text(max_size=4), st.text(max_size=4))
+def test_releases_and_workers_share_a_queue_only_if_they_are_equal(
+    one: ReleaseIdentity, other: ReleaseIdentity, worker: str, second: str
 ) -> None:
-    assert (instruction_queue_of(*one) == instruction_queue_of(*other)) is (one == other)
+    assert (queue_of(one) == queue_of(other)) is (one == other)
+    equal = (one, worker) == (other, second)
+    assert (instruction_queue_of(one, worker) == instruction_queue_of(other, second)) is equal
 
 
 def test_any_broker_accepts_a_queue_name() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,21 +10,11 @@ from hypothesis import strategies as st
 
 from executions.transports.rest.results import Sent, result_of
 from foundation.http.exchange import Response
+from tests.cases import cases
 from tests.unit.wire.messages.test_vectors import COMMAND, COMPLETED, FAILED, WAITING
 from wire.messages.celery_messages import Outcome
 from wire.messages.payload_envelopes import ENCODING
-from wire.messages.rest_messages import (
-    NONCE,
-    SIGNATURE,
-    TIMESTAMP,
-    Malformed,
-    Refused,
-    TransitionCommand,
-    TransitionResult,
-    check_signature,
-    parse,
-    signed_headers,
-)
+from wire.messages.rest_messages import Malformed, TransitionCommand, TransitionResult, parse
 
 STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"x"'}
 FAILURE = {"failureClass": "X", "message": None}
@@ -47,29 +36,34 @@ def test_a_missing_or_null_member_has_its_default() -> None:
     assert result(outcome="COMPLETED", decodedOutputItems=[{"any": 1}]).output_payloads == []
 
 
-@pytest.mark.parametrize(
+BROKEN: dict[str | None, list[dict[str, Any]]] = {
+    None: [{}, {"outcome": None}, {"outcome": "DONE"}],
+    "COMPLETED": [
+        *({"surprise": 1}, {"failure": FAILURE}, {"awaitSuspension": SUSPENSION}),
+        {"outputPayloads": [STP], "terminalInputPassthrough": True},
+        {"terminalOutputPublished": True, "terminalInputPassthrough": True},
+        *({"outputPayloads": payloads} for payloads in ([{**STP, "more": 1}], [{"payloadTypeId": "x"}], STP)),
+    ],
+    "WAITING_EXTERNAL": [
+        {},
+        {"awaitSuspension": SUSPENSION, "failure": FAILURE},
+        {"awaitSuspension": SUSPENSION, "outputPayloads": [STP]},
+        {"awaitSuspension": SUSPENSION, "terminalOutputPublished": True},
+    ],
+    "FAILED": [
+        *({}, {"failure": {"message": "no class"}}, {"failure": {**FAILURE, "more": 1}}),
+        {"failure": FAILURE, "awaitSuspension": SUSPENSION},
+        {"failure": FAILURE, "terminalInputPassthrough": True},
+    ],
+}
+
+
+@cases(
     "members",
     [
-        {},
-        {"outcome": None},
-        {"outcome": "DONE"},
-        {"outcome": "COMPLETED", "surprise": 1},
-        {"outcome": "COMPLETED", "failure": FAILURE},
-        {"outcome": "COMPLETED", "awaitSuspension": SUSPENSION},
-        {"outcome": "COMPLETED", "outputPayloads": [STP], "terminalInputPassthrough": True},
-        {"outcome": "COMPLETED", "terminalOutputPublished": True, "terminalInputPassthrough": True},
-        {"outcome": "COMPLETED", "outputPayloads": [{**STP, "more": 1}]},
-        {"outcome": "COMPLETED", "outputPayloads": [{"payloadTypeId": "x"}]},
-        {"outcome": "COMPLETED", "outputPayloads": STP},
-        {"outcome": "WAITING_EXTERNAL"},
-        {"outcome": "WAITING_EXTERNAL", "awaitSuspension": SUSPENSION, "failure": FAILURE},
-        {"outcome": "WAITING_EXTERNAL", "awaitSuspension": SUSPENSION, "outputPayloads": [STP]},
-        {"outcome": "WAITING_EXTERNAL", "awaitSuspension": SUSPENSION, "terminalOutputPublished": True},
-        {"outcome": "FAILED"},
-        {"outcome": "FAILED", "failure": {"message": "no class"}},
-        {"outcome": "FAILED", "failure": {**FAILURE, "more": 1}},
-        {"outcome": "FAILED", "failure": FAILURE, "awaitSuspension": SUSPENSION},
-        {"outcome": "FAILED", "failure": FAILURE, "terminalInputPassthrough": True},
+        members if outcome is None else {"outcome": outcome, **members}
+        for outcome, each in BROKEN.items()
+        for members in each
     ],
 )
 def test_a_result_has_only_the_members_of_its_outcome(members: dict[str, Any]) -> None:
@@ -132,17 +126,3 @@ def test_any_bytes_are_an_outcome(body: bytes, status: int) -> None:
     assert found.outcome.outcome == "FAILED"
     assert found.outcome.failure is not None
     assert found.outcome.failure.retryable
-
-
-def test_only_signed_headers_are_accepted() -> None:
-    now = datetime.now(UTC)
-    headers = signed_headers("s", "POST", "/p", b"body", now=now)
-    tolerance = timedelta(minutes=2)
-    nonce, moment = check_signature("s", "POST", "/p", headers, b"body", now=now, tolerance=tolerance)
-    assert (nonce, abs(moment - now) < timedelta(milliseconds=1)) == (headers[NONCE], True)
-    assert headers["Content-Type"] == "application/json"
-    assert headers[TIMESTAMP].endswith("Z")
-    for changes in ({SIGNATURE: "x"}, {NONCE: "other"}, {TIMESTAMP: "2026-01-02T03:04:05Z"}):
-        with pytest.raises(Refused):
-            check_signature("s", "POST", "/p", {**headers, **changes}, b"body", now=now, tolerance=tolerance)
-    assert signed_headers("s", "GET", "/p", b"", now=now).get("Content-Type") is None

@@ -1,12 +1,12 @@
 """Each seal of a message is valid only with its own key. Parts of different seals cannot be exchanged."""
 
-import copy
 from functools import partial
 from typing import Any
 
 import pytest
 
 from executions.awaits.webhooks import signature, webhook_keys
+from tests.cases import cases
 from tests.unit.wire.messages.test_protocol import COMMANDS
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import CommandGroup, Heartbeat
@@ -32,46 +32,41 @@ def refusal(message: Any, *keys: Any) -> str:
     return caught.value.code
 
 
-@pytest.fixture(params=MESSAGES)
-def message(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return copy.deepcopy(MESSAGES[request.param])
+def test_a_message_is_read_with_any_of_its_keys() -> None:
+    for kind, message in MESSAGES.items():
+        read = [decode(verify(message, partial(keys_of, key)), BODIES[kind]) for key in (OLD, NEW)]
+        assert read[0] == read[1] in (COMMANDS, BEAT)
+        assert refusal(message, OTHER) == "KEY_NOT_ACTIVE"
 
 
-def test_a_message_is_read_with_any_of_its_keys(message: dict[str, Any]) -> None:
-    body = BODIES["encrypted" if message["kind"] == "commands" else "plain"]
-    read = [decode(verify(message, partial(keys_of, key)), body) for key in (OLD, NEW)]
-    assert read[0] == read[1] in (COMMANDS, BEAT)
-    assert refusal(message, OTHER) == "KEY_NOT_ACTIVE"
+def with_seal(message: dict[str, Any], place: int, **members: str) -> dict[str, Any]:
+    seals = [{**each, **members} if number == place else each for number, each in enumerate(message["seals"])]
+    return {**message, "seals": seals}
 
 
-@pytest.mark.parametrize("member", ["keyId", "body", "signature"])
+@cases("member", ["keyId", "body", "signature"])
 def test_a_member_of_one_seal_is_invalid_in_another(member: str) -> None:
-    message = copy.deepcopy(MESSAGES["encrypted"])
+    message = MESSAGES["encrypted"]
     new, old = message["seals"]
-    new[member], old[member] = old[member], new[member]
+    exchanged = with_seal(with_seal(message, 0, **{member: old[member]}), 1, **{member: new[member]})
     for key in (OLD, NEW):
-        assert refusal(message, key) == "SIGNATURE_INVALID"
+        assert refusal(exchanged, key) == "SIGNATURE_INVALID"
 
 
-@pytest.mark.parametrize("place", range(0, 64, 7))
-def test_every_digit_of_a_signature_counts(message: dict[str, Any], place: int) -> None:
-    text = message["seals"][0]["signature"]
-    message["seals"][0]["signature"] = text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
-    assert refusal(message, NEW) == "SIGNATURE_INVALID"
+@cases("message", MESSAGES.values())
+@cases(("member", "places"), [("signature", range(0, 64, 7)), ("body", [0, 20, 100, -2])])
+def test_every_character_of_a_body_and_a_signature_counts(message: Any, member: str, places: Any) -> None:
+    for place in places:
+        text = list(message["seals"][0][member])
+        text[place] = "0" if text[place] != "0" else "1"
+        assert refusal(with_seal(message, 0, **{member: "".join(text)}), NEW) == "SIGNATURE_INVALID"
 
 
-@pytest.mark.parametrize("place", [0, 20, 100, -2])
-def test_every_part_of_a_body_counts(message: dict[str, Any], place: int) -> None:
-    text = list(message["seals"][0]["body"])
-    text[place] = "A" if text[place] != "A" else "B"
-    message["seals"][0]["body"] = "".join(text)
-    assert refusal(message, NEW) == "SIGNATURE_INVALID"
-
-
-@pytest.mark.parametrize("length", [0, 1, 32, 63])
-def test_a_part_of_a_signature_is_invalid(message: dict[str, Any], length: int) -> None:
-    message["seals"][0]["signature"] = message["seals"][0]["signature"][:length]
-    assert refusal(message, NEW) == "SIGNATURE_INVALID"
+@cases("length", [0, 1, 32, 63])
+def test_a_part_of_a_signature_is_invalid(length: int) -> None:
+    for message in MESSAGES.values():
+        short = with_seal(message, 0, signature=message["seals"][0]["signature"][:length])
+        assert refusal(short, NEW) == "SIGNATURE_INVALID"
 
 
 # --- webhooks ---
@@ -79,7 +74,7 @@ def test_a_part_of_a_signature_is_invalid(message: dict[str, Any], length: int) 
 SIGNED = ("key", 1_700_000_000, b'{"a": 1}')
 
 
-@pytest.mark.parametrize(
+@cases(
     "other",
     [
         ("Key", *SIGNED[1:]),

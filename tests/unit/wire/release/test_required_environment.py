@@ -2,14 +2,12 @@
 
 import io
 import json
-import zipfile
 from typing import Any
 
-import pytest
-
-from tests.unit.wire.release.test_release_verification import CONTRACT, Shelf, descriptor, sha
+from tests.cases import cases
+from tests.unit.wire.release.releasing import Store, archive, artifact, codes, older, sha
 from wire.archive.reader import read_layout
-from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
+from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
 from wire.findings import Severity
 from wire.release.required_environment import (
     LONGEST,
@@ -35,26 +33,16 @@ mine @ https://user:secret@example.org/mine-1.whl --hash=sha256:22
 LOCKED = (("attrs", "25.1.0"), ("Django", "5.2"), ("local", "1+build.7"), ("mine", ""), ("other", ""))
 
 
-def archive(**entries: bytes | str) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr(CONTRACT_ENTRY, json.dumps(CONTRACT))
-        for name, body in entries.items():
-            file.writestr({"python": PYTHON_ENTRY, "lock": LOCK_ENTRY}[name], body)
-    return buffer.getvalue()
+def packed(**entries: bytes | str) -> bytes:
+    return archive(entries={{"python": PYTHON_ENTRY, "lock": LOCK_ENTRY}[name]: body for name, body in entries.items()})
 
 
 def read(**entries: bytes | str) -> tuple[RequiredEnvironment | None, list[tuple[str, str]]]:
-    layout = read_layout(io.BytesIO(archive(**entries)))
+    layout = read_layout(io.BytesIO(packed(**entries)))
     assert layout is not None
     environment, findings = required_environment(layout)
     assert {finding.severity for finding in findings} <= {Severity.WARNING}
     return environment, [(finding.code, finding.field) for finding in findings]
-
-
-def verified(**entries: bytes | str) -> tuple[Verdict, str]:
-    data = archive(**entries)
-    return verify(descriptor(("app", "jar", data)), Shelf(app=data)), sha(data)
 
 
 def test_the_interpreter_and_the_locked_distributions_are_read() -> None:
@@ -62,32 +50,22 @@ def test_the_interpreter_and_the_locked_distributions_are_read() -> None:
     assert read(python=document, lock=LOCK) == (RequiredEnvironment(**PYTHON, distributions=LOCKED), [])
 
 
-def test_an_archive_without_the_entries_requires_no_environment() -> None:
-    assert read() == (None, [])
-
-
 def test_each_entry_is_read_without_the_other() -> None:
+    assert read() == (None, [])
     assert read(python=json.dumps(PYTHON)) == (RequiredEnvironment(**PYTHON, distributions=()), [])
     assert read(lock="a==1") == (RequiredEnvironment("", "", "", (("a", "1"),)), [])
     assert read(lock="") == (RequiredEnvironment("", "", "", ()), [])
 
 
-@pytest.mark.parametrize(
+@cases(
     "document",
     [
-        b"",
-        b"[]",
-        b"\xff",
-        b"{" * 1000,
-        b'{"implementation": "a", "implementation": "b"}',
-        json.dumps({**PYTHON, "version": 3}),
-        json.dumps({**PYTHON, "version": None}),
-        json.dumps({**PYTHON, "version": ""}),
-        json.dumps({**PYTHON, "platform": "a\u0000"}),
-        json.dumps({**PYTHON, "platform": "a\nb"}),
-        json.dumps({**PYTHON, "platform": "\u202e"}),
-        json.dumps({**PYTHON, "platform": "\ud800"}),
-        json.dumps({**PYTHON, "platform": "x" * (LONGEST + 1)}),
+        *(b"", b"[]", b"\xff", b"{" * 1000, b'{"implementation": "a", "implementation": "b"}'),
+        *(json.dumps({**PYTHON, "version": version}) for version in (3, None, "")),
+        *(
+            json.dumps({**PYTHON, "platform": platform})
+            for platform in ("a\u0000", "a\nb", "\u202e", "\ud800", "x" * (LONGEST + 1))
+        ),
         json.dumps({"version": "3", "platform": "linux"}),
         json.dumps({**PYTHON, "more": "x" * MAX_PYTHON_BYTES}),
     ],
@@ -98,28 +76,14 @@ def test_a_wrong_python_json_is_a_warning(document: bytes | str) -> None:
     assert findings == [("ARTIFACT_PYTHON_UNREADABLE", PYTHON_ENTRY)]
 
 
-@pytest.mark.parametrize(
+@cases(
     "lock",
     [
-        b"\xff",
-        b"a==1\x00",
-        "a",
-        "a>=1",
-        "a==1 b==2",
-        "a==1.*",
-        "a==",
-        "==1",
-        "-r other.txt",
-        "a==1\u202e",
-        "\u0430==1",
-        "a==<script>",
-        f"a=={'1' * (LONGEST + 1)}",
-        f"{'a' * (LONGEST + 1)}==1",
-        "x" * MAX_LOCK_BYTES + "x",
+        *(b"\xff", b"a==1\x00", "a", "a>=1", "a==1 b==2", "a==1.*", "a==", "==1", "-r other.txt"),
+        *("a==1\u202e", "\u0430==1", "a==<script>"),
+        *(f"a=={'1' * (LONGEST + 1)}", f"{'a' * (LONGEST + 1)}==1", "x" * MAX_LOCK_BYTES + "x"),
         "a==1\n" * (MAX_DISTRIBUTIONS + 1),
-        "a" + " " * 100_000,
-        "a[" + "[" * 100_000,
-        "a @ " + "x" * 100_000 + " y",
+        *("a" + " " * 100_000, "a[" + "[" * 100_000, "a @ " + "x" * 100_000 + " y"),
     ],
 )
 def test_a_wrong_lock_is_a_warning(lock: bytes | str) -> None:
@@ -134,26 +98,25 @@ def test_the_largest_lock_is_read() -> None:
     assert (len(environment.distributions), findings) == (MAX_DISTRIBUTIONS, [])
 
 
+def verdict_of(data: bytes, *others: dict[str, Any]) -> Verdict:
+    return verify(older(artifact("app", "jar", data), *others), Store(data))
+
+
 def test_the_verdict_has_the_environment_by_the_digest_of_the_artifact() -> None:
-    verdict, digest = verified(python=json.dumps(PYTHON), lock="a==1")
+    data = packed(python=json.dumps(PYTHON), lock="a==1")
+    verdict = verdict_of(data)
     assert (verdict.findings, verdict.accepted) == ((), True)
-    assert verdict.environments == {digest: {**PYTHON, "distributions": [{"name": "a", "version": "1"}]}}
+    assert verdict.environments == {sha(data): {**PYTHON, "distributions": [{"name": "a", "version": "1"}]}}
+    rejected = verdict_of(data, artifact("other", "jar", b"missing"))
+    assert (rejected.accepted, rejected.environments) == (False, {})
 
 
 def test_wrong_entries_reject_no_artifact() -> None:
-    verdict, _ = verified(python="no", lock="no")
+    verdict = verdict_of(packed(python="no", lock="no"))
     assert verdict.accepted
     assert verdict.contract is not None
     assert verdict.environments == {}
-    at = "pipeline-release.json#artifacts[0]"
-    assert [(finding.code, finding.field) for finding in verdict.findings] == [
-        ("ARTIFACT_PYTHON_UNREADABLE", f"{at}!{PYTHON_ENTRY}"),
-        ("ARTIFACT_LOCK_UNREADABLE", f"{at}!{LOCK_ENTRY}"),
+    assert codes(verdict, Severity.WARNING) == [
+        ("ARTIFACT_PYTHON_UNREADABLE", f"artifacts[0]!{PYTHON_ENTRY}"),
+        ("ARTIFACT_LOCK_UNREADABLE", f"artifacts[0]!{LOCK_ENTRY}"),
     ]
-
-
-def test_the_verdict_of_a_release_that_is_not_accepted_has_no_environment() -> None:
-    data = archive(lock="a==1")
-    document: Any = descriptor(("app", "jar", data), ("other", "jar", b"missing"))
-    verdict = verify(document, Shelf(app=data))
-    assert (verdict.accepted, verdict.environments) == (False, {})

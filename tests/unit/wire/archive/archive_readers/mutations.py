@@ -9,13 +9,26 @@ import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from tests.unit.wire.archive.zips import (
+    DESCRIPTOR,
+    END,
+    END64,
+    HEADER,
+    LOCAL,
+    LOCATOR64,
+    assembled,
+    closed,
+    patched,
+    stored,
+    with_zip64_end,
+    zip64_end,
+)
 from wire.documents.contract import CONTRACT_ENTRY
 
 GOOD, EVIL = b'{"this": "was verified"}', b'{"this": "runs"}'
-LOCAL, HEADER, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
-END64, LOCATOR64, DESCRIPTOR = b"PK\x06\x06", b"PK\x06\x07", b"PK\x07\x08"
 SIGNATURES = (LOCAL, HEADER, END, END64, LOCATOR64, DESCRIPTOR)
 CONTENTS = {CONTRACT_ENTRY: GOOD, "a/text.txt": b"some text " * 20, "a/empty": b"", "b.bin": bytes(range(256))}
 
@@ -52,18 +65,6 @@ def streamed() -> bytes:
     return bytes(buffer.data)
 
 
-def with_zip64_end(data: bytes) -> bytes:
-    """The same archive with a zip64 end record, as in large archives."""
-    at = data.rfind(END)
-    entries, size, start = struct.unpack_from("<HLL", data, at + 10)
-    return data[:at] + zip64_end(entries, size, start, at) + data[at:]
-
-
-def zip64_end(entries: int, size: int, start: int, at: int) -> bytes:
-    record = struct.pack("<4sQ2H2L4Q", END64, 44, 45, 45, 0, 0, entries, entries, size, start)
-    return record + struct.pack("<4sLQL", LOCATOR64, 0, at, 1)
-
-
 def by_tools(folder: Path) -> dict[str, bytes]:
     """The same files, packed by the tools of this machine."""
     source = folder / "source"
@@ -95,73 +96,44 @@ def ordinary() -> dict[str, bytes]:
 
 # --- attacks ---
 
-
-def _one(name: str, body: bytes) -> tuple[bytes, bytes]:
-    """A stored entry, and its directory record, whose offset `_at` fills in."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        file.writestr(zipfile.ZipInfo(name), body)
-    data = buffer.getvalue()
-    return data[: data.find(HEADER)], data[data.find(HEADER) : data.find(END)]
-
-
-def _at(record: bytes, offset: int) -> bytes:
-    return record[:42] + struct.pack("<L", offset) + record[46:]
-
-
-def _end(entries: int, size: int, start: int, comment: bytes = b"") -> bytes:
-    return struct.pack("<4s4H2LH", END, 0, 0, entries, entries, size, start, len(comment)) + comment
+CONTRACT, OTHER = stored(CONTRACT_ENTRY, GOOD), stored(CONTRACT_ENTRY, EVIL)
 
 
 def locator_to_another_end() -> bytes:
     """A zip64 locator that points to one end record while another directly precedes the locator."""
-    good, good_record = _one(CONTRACT_ENTRY, GOOD)
-    evil, evil_record = _one(CONTRACT_ENTRY, EVIL)
-    good += bytes(8)  # so that no entry begins where the first one ends
-    evil_record = _at(evil_record, len(good))
-    data = good + evil + evil_record
-    followed = struct.pack("<4sQ2H2L4Q", END64, 44, 45, 45, 0, 0, 1, 1, len(evil_record), len(good + evil))
+    first = CONTRACT.local + bytes(8)  # so that no entry begins where the first one ends
+    record = OTHER.record(len(first))
+    data = first + OTHER.local + record
+    followed = zip64_end(1, len(record), len(first + OTHER.local), 0)[:56]
     position = len(data)
-    data += followed + _at(good_record, 0)
-    adjacent = zip64_end(1, len(good_record), len(data) - len(good_record), position)
+    data += followed + CONTRACT.record(0)
+    adjacent = zip64_end(1, len(CONTRACT.record(0)), len(data) - len(CONTRACT.record(0)), position)
     return data + adjacent + struct.pack("<4s4H2LH", END, 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
 
 
 def entry_without_record(*, first: bool) -> bytes:
     """An entry that only readers of local headers find."""
-    good, good_record = _one(CONTRACT_ENTRY, GOOD)
-    evil, _ = _one("hidden.txt" if first else CONTRACT_ENTRY, EVIL)
-    data = evil + good if first else good + evil
-    return data + _at(good_record, len(evil) if first else 0) + _end(1, len(good_record), len(data))
+    if not first:
+        return closed(CONTRACT.local + OTHER.local, CONTRACT.record(0), 1)
+    hidden = stored("hidden.txt", EVIL)
+    return closed(hidden.local + CONTRACT.local, CONTRACT.record(len(hidden.local)), 1)
 
 
 def empty_directory_after_entries() -> bytes:
-    good, _ = _one(CONTRACT_ENTRY, GOOD)
-    return good + _end(0, 0, 0)
+    return patched(closed(CONTRACT.local, b"", 0), END, 16, bytes(4))
 
 
 def second_name() -> bytes:
     """An entry that is the contract only for readers of Info-ZIP's Unicode path field."""
     name = "META-INF/pipeline/other.json"
-    info = zipfile.ZipInfo(name)
     field = struct.pack("<BL", 1, zlib.crc32(name.encode())) + CONTRACT_ENTRY.encode()
-    info.extra = struct.pack("<HH", 0x7075, len(field)) + field
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        file.writestr(info, EVIL)
-    return buffer.getvalue()
-
-
-def name_that_unzip_shortens() -> bytes:
-    evil, record = _one(f"{CONTRACT_ENTRY};1", EVIL)
-    return evil + _at(record, 0) + _end(1, len(record), len(evil))
+    extra = struct.pack("<HH", 0x7075, len(field)) + field
+    return assembled(replace(stored(name, EVIL), extra=extra, local_extra=extra))
 
 
 def dos_folder() -> bytes:
     """A file that libarchive treats as a folder because of its attributes."""
-    good, record = _one(CONTRACT_ENTRY, GOOD)
-    record = record[:5] + b"\0" + record[6:38] + struct.pack("<L", 0x10) + record[42:]
-    return good + _at(record, 0) + _end(1, len(record), len(good))
+    return patched(assembled(CONTRACT), HEADER, 38, struct.pack("<L", 0x10))
 
 
 ATTACKS: dict[str, Callable[[], bytes]] = {
@@ -170,7 +142,7 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "a first entry without a record": lambda: entry_without_record(first=True),
     "an empty directory after entries": empty_directory_after_entries,
     "a second name": second_name,
-    "a name that unzip shortens": name_that_unzip_shortens,
+    "a name that unzip shortens": lambda: assembled(stored(f"{CONTRACT_ENTRY};1", EVIL)),
     "a folder to some": dos_folder,
 }
 

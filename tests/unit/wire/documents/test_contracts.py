@@ -1,0 +1,236 @@
+"""Contracts: their defaults, and the finding about each broken rule (wire protocol A.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.cases import cases
+from tests.unit.wire.documents.examples import (
+    COMPOSED,
+    CONTRACT,
+    DELETED,
+    LONG,
+    NO_COMPOSITION,
+    Document,
+    calling,
+    changed,
+    definition,
+    encoded,
+    findings_of,
+    node,
+    rows,
+)
+from wire.documents.contract import Contract, contract_from_json, parse_contract
+
+MINIMAL = {"schemaVersion": 1, "pipelineId": "p", "contractVersion": "v1", "contractHash": "opaque"}
+ALL_PROTOCOLS = ["local", "rest", "grpc", "sqs"]
+DEFAULTS: Document = {
+    **dict.fromkeys(["platform", "transport", "module", "runtimeLayout"]),
+    "pluginHost": False,
+    "steps": [],
+    "capabilities": {"localTransitionExecution": True, "transitionWorkerProtocols": ALL_PROTOCOLS},
+    "canonicalTypes": {},
+    "canonicalCatalogFingerprint": "",
+    "composition": NO_COMPOSITION,
+}
+STEP_DEFAULTS: Document = {
+    **dict.fromkeys(["authoredName", "cardinality", "inputTypeId", "outputTypeId"]),
+    **dict.fromkeys(["runtimeClass", "clientClass", "awaitTransport"]),
+    "index": 0,
+    "kind": "internal",
+}
+IMPORTS: Document = {
+    "importedDefinitions": [{"definitionId": "org.y", "nested": {"b": [1, None], "a": {}}}],
+    "capabilityImports": [{"capability": "rest"}, {}],
+}
+
+
+def parse(**members: Any) -> Contract:
+    """Return the contract, which is read back equal from its normalised form."""
+    contract = parse_contract(encoded({**MINIMAL, **members}))
+    assert contract_from_json(contract.normalised()) == contract
+    return contract
+
+
+# --- accepted ---
+
+
+def test_absent_and_null_members_have_their_defaults() -> None:
+    assert parse().normalised() == {**MINIMAL, **DEFAULTS}
+    for member in DEFAULTS:
+        assert parse(**{member: None}).normalised() == {**MINIMAL, **DEFAULTS}, member
+    for step in ({}, dict.fromkeys([*STEP_DEFAULTS, "deferredCompletion"])):
+        assert parse(steps=[step]).normalised()["steps"] == [STEP_DEFAULTS]
+
+
+@cases(
+    ("local", "protocols", "read"),
+    [(DELETED, DELETED, (False, [])), (True, None, (True, [])), (None, ["pigeon"], (False, ["pigeon"]))],
+)
+def test_present_capabilities_have_separate_defaults(local: Any, protocols: Any, read: tuple[bool, list[str]]) -> None:
+    written = {"localTransitionExecution": local, "transitionWorkerProtocols": protocols}
+    written = {name: value for name, value in written.items() if value is not DELETED}
+    assert tuple(parse(capabilities=written).normalised()["capabilities"].values()) == read
+
+
+@cases("document", [CONTRACT, COMPOSED])
+def test_a_contract_with_every_member_is_read_unchanged(document: Document) -> None:
+    document["canonicalTypes"]["T"] = {"definition": {"kind": "riddle", "answer": [2.5, {"é": "\u2028"}]}, "extra": ""}
+    document["pipelineId"] = "é" * 500
+    assert parse(**document).normalised() == document
+
+
+@cases("version", [1, 2, 3])
+def test_what_says_nothing_is_legal_in_every_version(version: int) -> None:
+    for composition in ({}, dict.fromkeys(NO_COMPOSITION), {"rootDefinitionId": " "}):
+        assert not parse(schemaVersion=version, composition=composition).composition.definitions
+    for member in IMPORTS:
+        empty: list[Document] = [{member: None}, {member: []}]
+        for members in empty:
+            document = parse(schemaVersion=version, **members).normalised()
+            assert document == {**MINIMAL, **DEFAULTS, "schemaVersion": version}
+    for deferred in ({}, {"transport": "webhook", "options": {"b": None, "a": [1]}}):
+        steps = parse(schemaVersion=version, steps=[{"deferredCompletion": deferred}]).normalised()["steps"]
+        assert steps == [{**STEP_DEFAULTS, "deferredCompletion": deferred}]
+
+
+def test_imports_are_kept_in_version_3() -> None:
+    assert parse(schemaVersion=3, **IMPORTS).normalised() == {**MINIMAL, **DEFAULTS, "schemaVersion": 3, **IMPORTS}
+
+
+def test_a_composition_of_three_thousand_definitions_in_a_row_is_walked_without_recursion() -> None:
+    chain = [definition(f"d{number}", [calling(0, f"d{number + 1}")]) for number in range(3000)]
+    root = definition("root", [calling(0, "d0")], "ROOT_TERMINAL")
+    definitions = [root, *chain, definition("d3000", [node(0)])]
+    document = {**COMPOSED, "composition": {"rootDefinitionId": "root", "definitions": definitions}}
+    assert len(contract_from_json(document).composition.definitions) == 3002
+
+
+@cases(
+    ("cardinalities", "shape"),
+    [
+        ([], "SINGLE"),
+        (["ONE_TO_ONE"], "SINGLE"),
+        ([None, "SOMETHING_ELSE"], "SINGLE"),
+        (["ONE_TO_MANY"], "MATERIALIZED_MULTI"),
+        (["MANY_TO_MANY"], "MATERIALIZED_MULTI"),
+        (["EXPANSION"], "MATERIALIZED_MULTI"),
+        (["ONE_TO_MANY", "ONE_TO_ONE"], "MATERIALIZED_MULTI"),
+        (["ONE_TO_MANY", "MANY_TO_ONE"], "SINGLE"),
+        (["ONE_TO_MANY", "REDUCTION"], "SINGLE"),
+        (["ONE_TO_MANY", "MANY_TO_ONE", "EXPANSION", "ONE_TO_ONE"], "MATERIALIZED_MULTI"),
+    ],
+)
+def test_the_result_shape_is_folded_over_the_steps(cardinalities: list[str | None], shape: str) -> None:
+    assert parse(steps=[{"cardinality": cardinality} for cardinality in cardinalities]).result_shape == shape
+
+
+# --- refused ---
+
+UNKNOWN, MISSING, BLANK = "CONTRACT_UNKNOWN_MEMBER", "CONTRACT_MISSING_MEMBER", "CONTRACT_BLANK_MEMBER"
+WRONG_TYPE, VERSION = "CONTRACT_WRONG_TYPE", "CONTRACT_SCHEMA_VERSION_UNSUPPORTED"
+OUT_OF_RANGE, CHARACTER = "CONTRACT_NUMBER_OUT_OF_RANGE", "DOCUMENT_BAD_CHARACTER"
+NEEDS_3 = "IMPORTS_REQUIRE_SCHEMA_VERSION_3"
+
+BROKEN: list[tuple[str, Any, list[Any]]] = [
+    (UNKNOWN, ("owner", "pipeline_id", "steps[1].id", "capabilities.grpc", 'composition["root id"]'), [1, None]),
+    (VERSION, "schemaVersion", [DELETED, None, 0, 4, -1]),
+    (WRONG_TYPE, "schemaVersion", ["1", 1.0, True]),
+    (OUT_OF_RANGE, "schemaVersion", [2**31]),
+    (OUT_OF_RANGE, "steps[0].index", [10**30]),
+    (MISSING, ("pipelineId", "contractVersion", "contractHash"), [DELETED, None]),
+    (BLANK, ("pipelineId", "contractVersion", "contractHash"), [" \t", ""]),
+    ("IDENTITY_TOO_LONG", ("pipelineId", "contractVersion"), [LONG]),
+    (WRONG_TYPE, ("pipelineId", "platform", "canonicalCatalogFingerprint", "steps[0].kind"), [7, []]),
+    (WRONG_TYPE, ("pluginHost", "capabilities.localTransitionExecution"), ["true", 1, 0]),
+    (WRONG_TYPE, "steps", [{}, "abc"]),
+    (WRONG_TYPE, ("steps[0]", "steps[2]"), [None, []]),
+    (WRONG_TYPE, "steps[0].index", ["0"]),
+    (WRONG_TYPE, "steps[0].cardinality", [[]]),
+    (WRONG_TYPE, ("steps[0].deferredCompletion", "steps[1].deferredCompletion"), ["x", []]),
+    (WRONG_TYPE, ("capabilities", "canonicalTypes", "composition"), [[]]),
+    (WRONG_TYPE, "capabilities.transitionWorkerProtocols[1]", [None]),
+    (WRONG_TYPE, ("importedDefinitions", "capabilityImports"), [{"a": 1}, {}, "a"]),
+    (NEEDS_3, ("importedDefinitions", "capabilityImports"), [[{"definitionId": "a"}], [{}]]),
+    (WRONG_TYPE, "canonicalTypes.T", ["x", None]),
+    ("CONTRACT_TYPE_HAS_NULL", "canonicalTypes.T.runtimeClass", [None]),
+    (CHARACTER, "module", ["a\0b", "a\ud800b"]),
+    (CHARACTER, 'canonicalTypes["a\\u0000"]', [{}]),
+]
+COMPOSITIONS: list[tuple[str, Any, list[Any]]] = [
+    ("COMPOSITION_ROOT_MISSING", "rootDefinitionId", [""]),
+    ("COMPOSITION_ROOT_UNKNOWN", "rootDefinitionId", ["other"]),
+    ("COMPOSITION_DEFINITIONS_MISSING", "definitions", [[]]),
+    (MISSING, "definitions[1].definitionId", [DELETED]),
+    (BLANK, "definitions[1].definitionFingerprint", [" "]),
+    (MISSING, "definitions[0].nodes[0].cardinality", [None]),
+    (UNKNOWN, "definitions[0].nodes[0].label", [""]),
+    (WRONG_TYPE, "definitions[0].continuations[0]", ["RETURN"]),
+    ("COMPOSITION_NODE_INDEX", "definitions[0].nodes[1].index", [2]),
+    ("COMPOSITION_NODE_KIND", "definitions[0].nodes[0].kind", ["Direct"]),
+    ("COMPOSITION_TARGET_UNEXPECTED", "definitions[0].nodes[0].targetDefinitionId", ["child"]),
+    ("COMPOSITION_TARGET_UNKNOWN", "definitions[1].nodes[0].targetDefinitionId", [""]),
+    ("COMPOSITION_CONTINUATION_NODE", "definitions[0].continuations[0].nodeId", ["n1"]),
+    ("COMPOSITION_CONTINUATION_KIND", ("definitions[0].continuations[0].kind",), ["RETURN"]),
+    ("COMPOSITION_CONTINUATION_KIND", ("definitions[0].continuations[1].kind",), ["RETURN"]),
+    ("COMPOSITION_CONTINUATION_KIND", ("definitions[1].continuations[1].kind",), ["ROOT_TERMINAL"]),
+    ("COMPOSITION_CONTINUATION_NEXT", "definitions[0].continuations[0].nextNodeId", ["n0"]),
+]
+
+
+@cases(("code", "field", "value"), rows(BROKEN))
+def test_a_broken_contract_gets_exactly_its_finding(code: str, field: str, value: Any) -> None:
+    assert findings_of(parse_contract, changed(CONTRACT, field, value)) == [(code, field)]
+
+
+@cases(("code", "field", "value"), rows(COMPOSITIONS))
+def test_a_broken_composition_gets_exactly_its_finding(code: str, field: str, value: Any) -> None:
+    field = f"composition.{field}"
+    assert findings_of(parse_contract, changed(COMPOSED, field, value)) == [(code, field)]
+
+
+@cases(
+    ("document", "code", "field"),
+    [
+        (changed(COMPOSED, "schemaVersion", 1), "COMPOSITION_REQUIRES_SCHEMA_VERSION_3", "composition"),
+        (changed(COMPOSED, "schemaVersion", 2), "COMPOSITION_REQUIRES_SCHEMA_VERSION_3", "composition"),
+        (
+            changed(COMPOSED, "composition.definitions[0].continuations[1]", DELETED),
+            "COMPOSITION_CONTINUATION_COUNT",
+            "composition.definitions[0].continuations",
+        ),
+        (
+            changed(COMPOSED, "composition.definitions[2].nodes[0]", calling(0, "child")),
+            "COMPOSITION_CYCLE",
+            "composition.definitions[2].nodes[0].targetDefinitionId",
+        ),
+        (
+            changed(CONTRACT, 'canonicalTypes["org.T"]', {"definition": {"fields": [{"name": None}]}}),
+            "CONTRACT_TYPE_HAS_NULL",
+            'canonicalTypes["org.T"].definition.fields[0].name',
+        ),
+        ({**COMPOSED, "capabilityImports": [{}, None]}, WRONG_TYPE, "capabilityImports[1]"),
+        ({**COMPOSED, "importedDefinitions": [{}, []]}, WRONG_TYPE, "importedDefinitions[1]"),
+    ],
+)
+def test_a_finding_is_where_the_rule_is_broken(document: Document, code: str, field: str) -> None:
+    assert findings_of(parse_contract, document) == [(code, field)]
+
+
+def test_a_contract_gets_every_finding_at_once() -> None:
+    document = {**CONTRACT, "schemaVersion": 1, "composition": 1, "importedDefinitions": [{"a": 1}]}
+    assert findings_of(parse_contract, document) == [(WRONG_TYPE, "composition"), (NEEDS_3, "importedDefinitions")]
+
+    last = COMPOSED["composition"]["definitions"][2]
+    document = changed(COMPOSED, "composition.definitions[3]", {**last, "nodes": [], "continuations": []})
+    document = changed(document, "composition.definitions[4]", {**last, "definitionId": "island"})
+    document = changed(document, "composition.definitions[0].nodes[1].nodeId", "n0")
+    at = "composition.definitions"
+    assert findings_of(parse_contract, document) == [
+        ("COMPOSITION_DEFINITION_DUPLICATE", f"{at}[3].definitionId"),
+        ("COMPOSITION_NODE_DUPLICATE", f"{at}[0].nodes[1].nodeId"),
+        ("COMPOSITION_CONTINUATION_NEXT", f"{at}[0].continuations[0].nextNodeId"),
+        ("COMPOSITION_CONTINUATION_NODE", f"{at}[0].continuations[1].nodeId"),
+        ("COMPOSITION_NODES_EMPTY", f"{at}[3].nodes"),
+        ("COMPOSITION_UNREACHABLE", f"{at}[4]"),
+    ]

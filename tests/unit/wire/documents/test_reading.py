@@ -1,0 +1,216 @@
+"""Bytes become one JSON object, strictly and within limits, or are refused with findings."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.cases import cases
+from tests.unit.wire.documents.examples import findings_of, refused
+from wire.documents.contract import MAX_CONTRACT_BYTES, parse_contract
+from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, parse_descriptor
+from wire.documents.json_reader import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    count_values,
+    holds_more_members,
+    holds_more_values,
+    inspect_value,
+    read_object,
+)
+from wire.documents.json_text import MOST_VALUES, storable
+from wire.messages.rest_messages import Malformed, TransitionResult, parse
+
+MB = 1024 * 1024
+EMPTY_OBJECTS = b'{"a": [' + b"{}," * (8 * MB // 3) + b"{}]}"
+NESTED = b'{"a": [' + b'{"":[]},' * MB + b"0]}"
+texts = st.text(st.sampled_from('"\\,[]{}: x\n\xe9')) | st.text(max_size=5)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    inner: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        inner = {"a": inner}
+    return inner
+
+
+def counted(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(counted, inner))
+
+
+def members(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (len(value) if isinstance(value, dict) else 0) + sum(map(members, inner))
+
+
+# --- counting before parsing ---
+
+
+def assert_counted(text: bytes, value: Any) -> None:
+    number, named = counted(value), members(value)
+    assert count_values(text) == number
+    assert holds_more_values(text, number - 1)
+    assert not holds_more_values(text, number)
+    assert holds_more_members(text, named - 1)
+    assert not holds_more_members(text, named)
+
+
+@given(values, st.sampled_from([None, 1]), st.booleans())
+def test_values_are_counted_without_parsing(value: Any, indent: int | None, ascii_only: bool) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    assert_counted(text.encode("utf-8", "surrogatepass"), value)
+
+
+@cases("part", ['[[],{"a:":[]},{}]', '["\\\\","\\"[,",{"b":{}}]'])
+@cases("shift", range(17))
+def test_values_are_counted_wherever_the_text_is_cut(part: str, shift: int) -> None:
+    text = "[" + " " * (64 * 1024 - shift) + part + "," + "[]," * 500 + part + "]"
+    assert_counted(text.encode(), json.loads(text))
+
+
+@cases("long", [b"a," * 100_000, b"a" * 65_533 + b'\\"[', b"\\\\" * 40_000])
+def test_a_string_of_any_length_is_one_value(long: bytes) -> None:
+    text = b'{"a":["' + long + b'",[],[1]]}'
+    assert count_values(text) == counted(json.loads(text))
+
+
+@cases("text", [EMPTY_OBJECTS, NESTED, EMPTY_OBJECTS[:-2], b"[" * 8 * MB])
+def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: bytes) -> None:
+    tracemalloc.start()
+    try:
+        found = findings_of(lambda data: read_object(data, name="it", limit=len(text)), text)
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(text)
+    finally:
+        tracemalloc.stop()
+    assert found == [("DOCUMENT_TOO_MANY_VALUES", "")]
+
+
+def test_payloads_of_workers_are_limited_too() -> None:
+    with pytest.raises(ValueError, match=f"more than {MOST_VALUES} values"):
+        storable(EMPTY_OBJECTS.decode())
+    with pytest.raises(Malformed, match=f"more than {MOST_VALUES} values"):
+        parse(TransitionResult, EMPTY_OBJECTS)
+
+
+# --- limits ---
+
+
+@cases(
+    ("document", "code"),
+    [
+        ({"a": [0] * (MAX_VALUES - 1)}, "DOCUMENT_TOO_MANY_VALUES"),
+        (nested(MAX_DEPTH + 1), "DOCUMENT_TOO_DEEP"),
+        ({"a": ["\0"]}, "DOCUMENT_BAD_CHARACTER"),
+        ({"a": {"\ud800": 1}}, "DOCUMENT_BAD_CHARACTER"),
+    ],
+)
+def test_a_stored_document_has_the_same_limits_as_a_new_one(document: dict[str, Any], code: str) -> None:
+    assert [finding.code for finding in inspect_value(document, "it")] == [code]
+    found = refused(lambda data: read_object(data, name="it", limit=MB), document)
+    assert [finding.code for finding in found] == [code]
+
+
+@cases("document", [{"a": [0] * (MAX_VALUES - 2)}, nested(MAX_DEPTH)])
+def test_a_document_is_read_up_to_its_bounds(document: dict[str, Any]) -> None:
+    assert inspect_value(document, "it") == ()
+    assert read_object(json.dumps(document).encode(), name="it", limit=MB) == document
+
+
+@cases("text", ['{"a":1,"a":1}', '{"b":[{"a":1,"a":2}]}', '{"a":NaN}', '{"a":1e999}', '{"a":"\\u0000"}'])
+def test_an_object_with_findings_is_never_returned(text: str) -> None:
+    assert refused(lambda data: read_object(data, name="it", limit=MB), text.encode())
+
+
+# --- contracts and descriptors ---
+
+Parse = Callable[[bytes], object]
+PARSERS: list[tuple[Parse, int, str, str]] = [
+    (
+        parse_contract,
+        MAX_CONTRACT_BYTES,
+        "pipeline-contract.json",
+        "Invalid META-INF/pipeline/pipeline-contract.json JSON: ",
+    ),
+    (parse_descriptor, MAX_DESCRIPTOR_BYTES, "pipeline-release.json", "Invalid pipeline release descriptor JSON: "),
+]
+BYTES: dict[str, list[bytes]] = {
+    "DOCUMENT_NOT_JSON": [
+        *(b"", b" \n", b"hello", b'{"schemaVersion":1', b'{"schemaVersion":1,}', b"{} // done", b"{}{}"),
+        *(b"{'schemaVersion':1}", b'{"module":"\x01"}'),
+    ],
+    "DOCUMENT_NOT_OBJECT": [b"null", b"[{}]", b'"{}"'],
+    "DOCUMENT_HAS_BOM": [b"\xef\xbb\xbf{}"],
+    "DOCUMENT_NOT_UTF8": [
+        *('{"module":"café"}'.encode(encoding) for encoding in ("latin-1", "utf-16")),
+        *(b'{"module":"\xed\xa0\x80"}', b'{"module":"\xc0\x80"}'),
+    ],
+    "DOCUMENT_TOO_DEEP": [json.dumps(nested(70)).encode(), b'{"a":' + b"[" * 50_000],
+    "DOCUMENT_NUMBER_OUT_OF_RANGE": [b'{"schemaVersion":' + b"1" * 5000 + b"}"],
+    "DOCUMENT_TOO_MANY_VALUES": [b'{"steps":[' + b"0," * 100_000 + b"0]}"],
+}
+
+
+@cases(("data", "code"), [(data, code) for code, rows in BYTES.items() for data in rows])
+@cases(("parse", "limit", "name", "preamble"), PARSERS)
+def test_bytes_that_are_not_a_document_are_refused(
+    parse: Parse, limit: int, name: str, preamble: str, data: bytes, code: str
+) -> None:
+    [finding] = refused(parse, data)
+    assert (finding.code, finding.field) == (code, name)
+    assert finding.message.startswith(preamble)
+
+
+@cases(("parse", "limit", "name", "preamble"), PARSERS)
+def test_a_document_one_byte_too_large_is_refused(parse: Parse, limit: int, name: str, preamble: str) -> None:
+    assert [finding.code for finding in refused(parse, b"{}" + b" " * (limit - 1))] == ["DOCUMENT_TOO_LARGE"]
+    found = refused(parse, b"{}" + b" " * (limit - 2))
+    assert "DOCUMENT_TOO_LARGE" not in {finding.code for finding in found}
+
+
+TWICE, RANGE = "DOCUMENT_DUPLICATE_KEY", "DOCUMENT_NUMBER_OUT_OF_RANGE"
+
+
+@cases(
+    ("text", "expected"),
+    [
+        ('"module":"a","module":"b"', [(TWICE, "module")]),
+        ('"module":"a","module":"a","module":"a"', [(TWICE, "module")]),
+        (r'"module":"a","\u006dodule":"b"', [(TWICE, "module")]),
+        ('"steps":[{},{"kind":"a","kind":"b"}]', [(TWICE, "steps[1].kind")]),
+        ('"canonicalTypes":{"T":{"a":1e999}}', [(RANGE, "")]),
+        ('"canonicalTypes":{"T":{"a":-Infinity}}', [(RANGE, "")]),
+        (
+            '"canonicalTypes":{"T":{"a":NaN,"b":1,"b":2}},"module":"a","module":7',
+            [(RANGE, ""), (TWICE, "module"), (TWICE, "canonicalTypes.T.b"), ("CONTRACT_WRONG_TYPE", "module")],
+        ),
+    ],
+)
+def test_json_that_parsers_read_differently_is_refused(text: str, expected: list[tuple[str, str]]) -> None:
+    data = '{"schemaVersion":1,"pipelineId":"p","contractVersion":"c","contractHash":"h",' + text + "}"
+    found = refused(parse_contract, data.encode())
+    assert [(each.code, each.field.partition("#")[2]) for each in found] == expected
+
+
+def test_findings_are_bounded() -> None:
+    found = refused(parse_contract, {f"m{number}": 0 for number in range(2000)})
+    assert len(found) == 501
+    assert (found[-1].code, found[-1].field) == ("DOCUMENT_TOO_MANY_FINDINGS", "pipeline-contract.json")
+
+
+def test_findings_quote_hostile_names_short_and_storable() -> None:
+    for finding in refused(parse_contract, {"\0\ud800" + "x" * 10_000: 1}):
+        assert len(finding.field) < 500
+        assert len(finding.message) < 500
+        assert "\0" not in finding.field + finding.message
+        (finding.field + finding.message).encode()
