@@ -40,7 +40,7 @@ PARTS: Mapping[str, Part] = {
     ),
     "deploy": Part(
         "images, charts, units, proxies and alert rules, with the tools that read them",
-        _tests("parts/deploy"),
+        _tests("parts/deploy", "parts/archive_readers"),
         groups=["deploy"],
         tools=["install-archive-readers", "install-nginx", "install-promtool", "install-deploy-tools"],
         root="it builds images and runs them with a read-only root, and installs nginx and readers of archives",

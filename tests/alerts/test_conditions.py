@@ -12,6 +12,7 @@ from alerts.configuration import rules
 from alerts.errors import AlertRuleInvalid
 from alerts.kinds import THRESHOLDS, Kind, runbook
 from alerts.models import AlertRule
+from embedded.product import PROJECT
 from executions.models import FinishedCount, Worker
 from executions.workers import registry
 from releases.activation.gradual import ending
@@ -21,7 +22,6 @@ from releases.models import ActivationRequest, Blob, GradualActivation, Release
 from tenancy.models import Tenant
 from tests import gradual, making, requesting
 from tests.alerts.alerting import ACTOR, judged, let_clear, rule
-from tests.docs.test_docs import DOCS
 from tests.executions.awaits.parking import suspended
 from tests.raw_sql import run
 
@@ -45,7 +45,7 @@ def finished(release: Release, succeeded: int, failed: int, minutes_ago: int = 1
 def test_every_kind_has_a_condition_and_a_runbook() -> None:
     assert CONDITIONS.keys() == set(Kind)
     assert THRESHOLDS.keys() == set(Kind)
-    assert [kind for kind in Kind if not (DOCS / runbook(kind)).exists()] == []
+    assert [kind for kind in Kind if not (PROJECT / "docs" / runbook(kind)).exists()] == []
 
 
 def test_a_failure_rate_fires_at_its_threshold_and_ends_at_four_fifths(ready: Ready) -> None:

@@ -16,9 +16,10 @@ from tests.building import eventually
 from tests.concurrency.racing import race, results_of
 from tests.interop.deploying import Deployer, described, published, refusal, verify_all
 from tests.maven_repository import MavenRepository
+from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = range(3)
+ROUNDS = rounds(5)
 ARTIFACT = "maven:com.acme:orders:1.0"
 
 

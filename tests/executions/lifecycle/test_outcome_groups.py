@@ -17,7 +17,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.celery_worker.working import without_receivers
+from tests.parts.celery_worker.working import without_receivers
 from tests.raw_sql import run
 from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup
 from wire.messages.sealing import seal

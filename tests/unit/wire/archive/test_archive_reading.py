@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pytest
 
 from tests.cases import cases
-from tests.unit.wire.archive.archive_readers.mutations import Unseekable
+from tests.parts.archive_readers.mutations import Unseekable
 from tests.unit.wire.archive.zips import (
     CONTRACT,
     END,

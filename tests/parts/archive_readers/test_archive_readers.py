@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.cases import cases
-from tests.unit.wire.archive.archive_readers.mutations import ATTACKS, CONTENTS, GOOD, by_tools, mutated, ordinary
-from tests.unit.wire.archive.archive_readers.reading import HOW_TO_INSTALL, MISSING, Files, read_by_all
+from tests.parts.archive_readers.mutations import ATTACKS, CONTENTS, GOOD, by_tools, mutated, ordinary
+from tests.parts.archive_readers.reading import HOW_TO_INSTALL, MISSING, Files, read_by_all
 from wire.archive.reader import ArchiveError, read_contract_entry
 from wire.documents.contract import CONTRACT_ENTRY
 
