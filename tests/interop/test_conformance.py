@@ -28,8 +28,8 @@ CHECKLIST = {
     ],
     "append-only activation": [
         "interop.test_admin:test_releases_are_activated_and_rolled_back",
-        "releases.invariants.test_history:test_nothing_is_changed_or_removed",
-        "releases.invariants.test_pipelines:test_an_activation_follows_the_newest_without_a_gap",
+        "invariants.test_matrix:test_which_columns_may_change",
+        "invariants.test_new_rows:test_wrong_values_are_rejected",
     ],
     "503 gate with capability and HEALTHY record of the right protocol": [
         "interop.test_submission_checks:test_silent_drained_and_unknown_workers_are_not_eligible",
