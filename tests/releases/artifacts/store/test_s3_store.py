@@ -13,15 +13,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from embedded.s3 import S3Server
-from releases.artifacts.store import artifact_store
-from releases.artifacts.store.base import CHUNK
-from releases.artifacts.store.s3 import S3ArtifactStore
 from releases.errors import ArtifactStoreUnavailable
 from tests.building import eventually
+from tests.cases import cases
 from tests.faults import Relay
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import S3Bench
-from tests.s3 import S3Place, client_of, use_s3
+from tests.s3 import S3Place, client_of
 
 DATA = b"some bytes" * 300_000
 DIGEST = digest_of(DATA)
@@ -37,14 +35,6 @@ def unavailable(use: Any, *arguments: Any) -> str:
     with pytest.raises(ArtifactStoreUnavailable) as caught:
         use(*arguments)
     return caught.value.detail
-
-
-def test_the_settings_name_the_store(settings: Any, s3_place: S3Place) -> None:
-    use_s3(settings, s3_place)
-    store = artifact_store()
-    assert isinstance(store, S3ArtifactStore)
-    assert (store.bucket_name, store.location) == (s3_place.bucket, s3_place.prefix)
-    assert artifact_store() is store
 
 
 def test_no_secret_is_in_what_describes_the_store(s3: S3Bench) -> None:
@@ -82,7 +72,7 @@ def test_an_interrupted_response_is_not_a_truncated_object(s3: S3Bench, relay: R
     assert far.store.verified(DIGEST) is not None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("change", "code"),
     [
         ({"secret_access_key": "wrong-and-secret"}, "SignatureDoesNotMatch"),
@@ -133,14 +123,3 @@ def test_a_key_is_below_the_prefix_or_without_one_at_the_top(s3_place: S3Place, 
     digits = DIGEST.removeprefix("sha256:")
     for prefix, key in (("", f"sha256/{digits}"), ("/a/b/", f"a/b/sha256/{digits}")):
         assert replace(s3_place, prefix=prefix).store(tmp_path).key(DIGEST) == key
-
-
-def test_the_callback_is_called_for_each_chunk(s3: S3Bench) -> None:
-    calls: list[str] = []
-    data = bytes(3 * CHUNK + 1)
-    s3.keep(data)
-    file = s3.store.read(digest_of(data), lambda: calls.append("read"))
-    assert file is not None
-    file.close()
-    assert s3.store.verified(digest_of(data), lambda: calls.append("verified")) is not None
-    assert (calls.count("read") > 3, calls.count("verified") > 3) == (True, True)
