@@ -8,7 +8,6 @@ import pytest
 from django.utils import timezone
 
 from releases import queries
-from releases.activation.activation import activate
 from releases.errors import DirectUploadsFull, UploadUnknown
 from releases.models import ArtifactUpload, Blob, Release
 from releases.registration import attachments, direct_uploads
@@ -164,11 +163,3 @@ def test_an_equal_attachment_is_found_in_each_pipeline_that_has_it(twins: tuple[
     for owner in twins:
         found = attachments.find(queries.pipeline(owner, making.PIPELINE), making.digest_of(content))
         assert found.release.pipeline.tenant == owner
-
-
-def test_an_activation_moves_the_pointer_of_its_own_pipeline(twins: tuple[Tenant, Tenant]) -> None:
-    releases = [making.registered(owner) for owner in twins]
-    made = [activate(release, actor="user:test", operation_key="k") for release in releases]
-    assert [each.sequence for each in made] == [1, 1]
-    for owner, event in zip(twins, made, strict=True):
-        assert queries.pipeline(owner, making.PIPELINE).activation == event

@@ -21,13 +21,13 @@ from releases.errors import (
     DirectUploadsUnavailable,
     UploadIncomplete,
     UploadNotOpen,
-    UploadUnknown,
 )
 from releases.models import ArtifactUpload, Blob
 from releases.registration import direct_uploads
 from tenancy.models import Tenant
 from tests import making
 from tests.artifact_stores import use_local
+from tests.cases import cases
 from tests.deaths import each_death
 from tests.raw_sql import as_owner, unguarded
 from tests.releases.registration.sending import MEBIBYTE, begun, send, sent, stored
@@ -126,14 +126,11 @@ def test_the_server_rejects_a_part_of_another_size_or_number() -> None:
 
 
 def test_parts_are_sent_to_the_public_address(place: S3Place, settings: Any) -> None:
+    [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))[1]
+    assert parse_qs(urlsplit(part.url).query)["X-Amz-Expires"] == ["900"], "a quarter of an hour"
     use_s3(settings, replace(place, public_endpoint_url="https://store.example"))
     _, [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))
     assert part.url.startswith(f"https://store.example/{place.bucket}/")
-
-
-def test_a_presigned_request_is_valid_for_a_quarter_of_an_hour() -> None:
-    [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))[1]
-    assert parse_qs(urlsplit(part.url).query)["X-Amz-Expires"] == ["900"]
 
 
 def hashed(owner: Tenant) -> tuple[DirectUploads, str, StagedObject, str]:
@@ -147,7 +144,7 @@ def hashed(owner: Tenant) -> tuple[DirectUploads, str, StagedObject, str]:
     return direct, name, staged, artifact_store().key(upload.digest)
 
 
-@pytest.mark.parametrize("size", [len(DATA), 5])
+@cases("size", [len(DATA), 5])
 def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(place: S3Place, size: int) -> None:
     """The client could replace them with an unused presigned request or the store's credentials."""
     direct, name, staged, key = hashed(making.tenant())
@@ -220,27 +217,6 @@ def test_unfinished_uploads_expire_and_are_cleared(place: S3Place) -> None:
     assert begun(owner, DATA).pk != upload.pk
 
 
-def test_an_expired_upload_is_replaced_by_a_new_one(place: S3Place) -> None:
-    owner = making.tenant()
-    upload = begun(owner, DATA)
-    with as_owner():
-        ArtifactUpload.objects.filter(pk=upload.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert begun(owner, DATA).pk != upload.pk
-    upload.refresh_from_db()
-    assert upload.status == "EXPIRED"
-
-
-def test_another_tenant_cannot_see_or_use_an_upload() -> None:
-    owner, other = making.tenant(), making.tenant()
-    upload = stored(owner, DATA)
-    with pytest.raises(UploadUnknown):
-        direct_uploads.find(other, str(upload.pk))
-    release = making.upload(other, descriptor(DATA)).release
-    assert release.artifacts.get().blob is None
-    theirs = begun(other, DATA)
-    assert (theirs.status, theirs.pk != upload.pk) == ("OPEN", True)
-
-
 def test_removed_bytes_must_be_sent_again(place: S3Place) -> None:
     owner = making.tenant()
     upload = stored(owner, DATA)
@@ -264,22 +240,6 @@ def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Place) -> Non
     with unguarded(ArtifactUpload):
         ArtifactUpload.objects.update(status_changed_at=long_ago)
     assert list(retention.remove(old, day)) == old
-
-
-def test_a_verification_that_died_at_any_point_can_be_repeated(place: S3Place) -> None:
-    owner = making.tenant()
-    upload, direct = sent(owner, DATA), artifact_store().direct
-    assert direct is not None
-    name = str(upload.pk)
-    # Each step is a point at which a process may die.
-    assert direct.join(name, upload.storage_id)
-    assert direct.join(name, upload.storage_id)
-    staged = direct.read(name)
-    assert staged is not None
-    key = artifact_store().key(upload.digest)
-    assert direct.place(name, staged, key, lambda: artifact_store().verified(upload.digest))
-    assert finish(upload) == ("STORED", None)
-    assert finish(upload) == ("STORED", None)
 
 
 def test_a_verification_that_dies_at_any_write_stores_the_upload_with_its_blob_or_neither() -> None:
