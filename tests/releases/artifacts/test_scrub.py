@@ -209,22 +209,16 @@ def test_each_blob_is_due_within_the_set_time_and_the_oldest_check_comes_first(s
 
 
 def test_removed_blobs_and_blobs_that_another_process_reads_are_skipped() -> None:
+    """A message may request a check of bytes that were removed later."""
     owner = making.tenant()
     mine, others, removed, dead = (blob_of(making.registered(owner, f"{n}.0")).digest for n in range(4))
     Blob.objects.filter(pk=others).update(checking_until=timezone.now() + timedelta(minutes=5))
     Blob.objects.filter(pk=dead).update(checking_until=timezone.now() - timedelta(minutes=5))
     Blob.objects.filter(pk=removed).update(state="REMOVED")
+    making.stored_file(removed).unlink()
+    tasks.check_blob(removed)
+    assert (Blob.objects.get(pk=removed).state, events(removed)) == ("REMOVED", [])
     assert {digest for digest, _ in verdicts()} == {mine, dead}
-
-
-def test_removed_bytes_are_not_missing() -> None:
-    """A message may request a check of bytes that were removed later."""
-    digest = blob_of(making.registered(making.tenant())).digest
-    making.stored_file(digest).unlink()
-    Blob.objects.filter(pk=digest).update(state="REMOVED")
-    tasks.check_blob(digest)
-    assert Blob.objects.get(pk=digest).state == "REMOVED"
-    assert events(digest) == []
 
 
 def test_scrubbing_waits_for_a_place_to_read() -> None:

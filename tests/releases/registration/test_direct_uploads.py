@@ -79,13 +79,21 @@ def test_verified_bytes_are_stored_under_their_digest_and_a_release_may_name_it(
     assert release.artifacts.get().blob_id == digest
 
 
-def test_a_completed_upload_is_verified_immediately(broker: Broker) -> None:
-    upload = begun(making.tenant(), b"small")
-    send(b"small", direct_uploads.missing(upload)[1])
+def test_a_completed_upload_is_verified_immediately_and_renews_its_claim(broker: Broker) -> None:
+    upload = begun(making.tenant(), DATA)
+    send(DATA, direct_uploads.missing(upload)[1])
     messages = broker.after(lambda: direct_uploads.complete(upload))
     assert names(messages) == [direct_uploads.FINISH_TASK]
     broker.deliver(messages)
-    assert ArtifactUpload.objects.get(pk=upload.pk).status == "STORED"
+    upload.refresh_from_db()
+    assert upload.status == "STORED"
+    assert upload.claimed_at is not None
+    calls: list[None] = []
+    direct, second = artifact_store().direct, sent(making.tenant(), DATA + b"x")
+    assert direct is not None
+    assert direct.join(str(second.pk), second.storage_id)
+    assert direct.read(str(second.pk), lambda: calls.append(None)) is not None
+    assert len(calls) > 12, "once for each chunk"
 
 
 def test_an_interrupted_upload_is_resumed(place: S3Place) -> None:
@@ -217,16 +225,6 @@ def test_unfinished_uploads_expire_and_are_cleared(place: S3Place) -> None:
     assert begun(owner, DATA).pk != upload.pk
 
 
-def test_removed_bytes_must_be_sent_again(place: S3Place) -> None:
-    owner = making.tenant()
-    upload = stored(owner, DATA)
-    day, none = timedelta(days=1), timedelta(seconds=-60)
-    assert list(retention.orphans(day)) == []
-    assert [orphan.name for orphan in retention.remove(retention.orphans(none), none)] == [upload.digest]
-    assert making.upload(owner, descriptor(DATA)).release.artifacts.get().blob is None
-    assert begun(owner, DATA).status == "OPEN"
-
-
 def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Place) -> None:
     owner, digest = making.tenant(), making.digest_of(DATA)
     stored(making.tenant(), DATA)
@@ -248,36 +246,6 @@ def test_a_verification_that_dies_at_any_write_stores_the_upload_with_its_blob_o
         upload.refresh_from_db()
         assert Blob.objects.filter(digest=upload.digest).exists() is (upload.status == "STORED"), statement
     assert finish(upload) == ("STORED", None)
-
-
-def test_a_verification_renews_its_claim_while_it_reads(place: S3Place) -> None:
-    upload, direct = sent(making.tenant(), DATA), artifact_store().direct
-    ArtifactUpload.objects.filter(pk=upload.pk).update(claimed_at=timezone.now() - timedelta(minutes=3))
-    assert finish(upload) == ("STORED", None)
-    assert upload.claimed_at is not None
-    assert upload.claimed_at > timezone.now() - timedelta(minutes=1)
-    calls: list[None] = []
-    upload = sent(making.tenant(), DATA + b"x")
-    assert direct is not None
-    assert direct.join(str(upload.pk), upload.storage_id)
-    assert direct.read(str(upload.pk), lambda: calls.append(None)) is not None
-    assert len(calls) > 12, "once for each chunk"
-
-
-def test_the_sweep_sends_messages_for_lost_verifications(
-    django_capture_on_commit_callbacks: Any, place: S3Place
-) -> None:
-    upload = sent(making.tenant(), DATA)
-    with django_capture_on_commit_callbacks() as rung:
-        tasks.sweep()
-        assert rung == []
-        long_ago = timezone.now() - timedelta(minutes=3)
-        ArtifactUpload.objects.filter(pk=upload.pk).update(status_changed_at=long_ago, claimed_at=timezone.now())
-        tasks.sweep()
-        assert rung == []
-        ArtifactUpload.objects.filter(pk=upload.pk).update(claimed_at=long_ago)
-        tasks.sweep()
-    assert len(rung) == 1
 
 
 def test_an_unavailable_store_gives_no_verdict(settings: Any, place: S3Place) -> None:

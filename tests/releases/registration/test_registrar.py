@@ -171,19 +171,6 @@ def test_a_rejected_version_may_be_uploaded_again_and_bytes_need_not(owner: Tena
     assert newer.contract_id == again.release.contract_id
 
 
-def test_the_same_version_is_another_release_in_another_pipeline_or_tenant() -> None:
-    owner, other = making.tenant(), making.tenant()
-    elsewhere = making.contract("org.example.elsewhere")
-    data = making.archive(elsewhere)
-    made = [
-        making.upload(owner, DESCRIPTOR, DATA),
-        making.upload(other, DESCRIPTOR, DATA),
-        making.upload(owner, making.descriptor(elsewhere, data), data),
-    ]
-    assert [each.created for each in made] == [True] * 3
-    assert [verdict(each.release)[0] for each in made] == ["REGISTERED"] * 3
-
-
 def test_the_same_bytes_are_one_blob_in_repeated_uploads() -> None:
     artifact = DESCRIPTOR["artifacts"][0]
     document = {**DESCRIPTOR, "artifacts": [artifact, {**artifact, "artifactId": "b"}]}
@@ -247,21 +234,16 @@ def test_the_time_of_a_verdict_is_the_end_of_its_verification() -> None:
     assert release.status_changed_at > began + timedelta(minutes=59)
 
 
-def test_verification_reads_the_bytes_and_not_the_record_of_the_upload() -> None:
+def test_verification_reads_the_bytes_and_unreadable_ones_give_no_verdict() -> None:
+    """The file is replaced by a directory, because root can read any file."""
     release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
     file = making.stored_file(making.digest_of(DATA))
-    file.chmod(0o644)
+    file.unlink()
+    file.mkdir()
+    assert verdict(release) == ("VERIFYING", [])
+    file.rmdir()
     file.write_bytes(making.archive(CONTRACT, code="swapped"))
     assert verdict(release) == ("REJECTED", [("ARTIFACT_DIGEST_MISMATCH", "pipeline-release.json#artifacts[0].digest")])
-
-
-def test_a_release_of_images_needs_no_bytes_and_has_no_contract() -> None:
-    document = making.descriptor(CONTRACT, DATA, kind="Container-Image")
-    release = making.upload(making.tenant(), document).release
-    assert verdict(release) == ("REGISTERED", [])
-    artifact = release.artifacts.get()
-    assert (artifact.kind, artifact.blob, release.contract) == ("container-image", None, None)
-    assert release.primary_artifact_id == "app"
 
 
 @cases(
@@ -287,18 +269,6 @@ def test_an_invalid_descriptor_is_rejected_with_all_findings_and_stores_nothing(
     assert not Pipeline.objects.filter(tenant=owner).exists()
     assert staged_files() == []
     assert artifact_store().read(making.digest_of(DATA)) is None
-
-
-def test_unreadable_bytes_give_no_verdict_and_are_retried() -> None:
-    """The file is replaced by a directory, because root can read any file."""
-    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
-    file = making.stored_file(making.digest_of(DATA))
-    file.unlink()
-    file.mkdir()
-    assert verdict(release) == ("VERIFYING", [])
-    file.rmdir()
-    file.write_bytes(DATA)
-    assert verdict(release) == ("REGISTERED", [])
 
 
 def test_a_verification_that_ends_after_the_release_was_rejected_changes_nothing() -> None:

@@ -10,7 +10,7 @@ import pytest
 from releases.artifacts import retention
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
-from releases.models import Artifact, Blob, Pipeline, Release
+from releases.models import Blob, Pipeline, Release
 from releases.registration.progress import Progress, Step
 from releases.registration.registrar import verify_release
 from releases.registration.resolution import resolve
@@ -110,15 +110,8 @@ def test_downloaded_bytes_are_stored_under_their_digest_for_the_tenant(repositor
     next_release = uploaded(owner, located.descriptor(located.artifact(JAR), version="2.0"))
     assert blobs(next_release) == [DIGEST]
     assert verdict(next_release) == ("REGISTERED", [])
-    assert blobs(uploaded()) == [None]
+    assert blobs(uploaded()) == [None], "another tenant downloads the bytes itself"
     assert repository.paths == [PATH]
-
-
-def test_another_tenant_downloads_the_same_bytes_itself(repository: MavenRepository) -> None:
-    for count in (1, 2):
-        assert verdict(uploaded()) == ("REGISTERED", [])
-        assert repository.paths == [PATH] * count
-    assert Blob.objects.filter(pk=DIGEST).count() == 1
 
 
 def test_two_artifacts_with_the_same_bytes_are_downloaded_once(repository: MavenRepository) -> None:
@@ -200,18 +193,6 @@ def test_other_bytes_are_always_an_error(repository: MavenRepository) -> None:
         assert found[-1] == ("MAVEN_ARTIFACT_OTHER_DIGEST", "error", "artifacts[0].uri")
         assert (blobs(release), artifact_store().stat(making.digest_of(b"other"))) == ([None], None)
     assert not Blob.objects.filter(pk__in=[DIGEST, making.digest_of(b"other")]).exists()
-
-
-def test_each_refused_artifact_has_a_finding_and_the_others_are_stored(repository: MavenRepository) -> None:
-    gone = [located.artifact(text.encode(), text, stepIds=[]) for text in ("first", "second")]
-    release = uploaded(None, located.descriptor(located.artifact(JAR), *gone))
-    status, found = verdict(release)
-    assert status == "REJECTED"
-    assert [field for code, _, field in found if code == "MAVEN_ARTIFACT_MISSING"] == [
-        "artifacts[1].uri",
-        "artifacts[2].uri",
-    ]
-    assert blobs(release) == [DIGEST, None, None]
 
 
 def test_bytes_that_one_of_two_locations_has_are_enough(repository: MavenRepository) -> None:
@@ -320,19 +301,16 @@ def test_a_verdict_during_the_download_is_final(repository: MavenRepository, ver
     assert steps(release) == {"0": (Step.FETCHING, [])}, "progress after the verdict is dropped"
 
 
-def test_another_verification_may_finish_during_the_download(repository: MavenRepository) -> None:
+def test_another_verification_may_store_the_bytes_or_finish_during_the_download(repository: MavenRepository) -> None:
     release = verifying(uploaded())
     assert resolved(release, Meanwhile(repository, lambda: verify_release(release.pk))) == []
     release.refresh_from_db()
     assert (release.status, blobs(release)) == ("REGISTERED", [DIGEST])
     assert repository.paths == [PATH] * 2
-
-
-def test_another_verification_may_store_the_bytes_during_the_download(repository: MavenRepository) -> None:
-    release = verifying(uploaded())
-    assert resolved(release, Meanwhile(repository, lambda: resolved(release, renew))) == []
-    assert (blobs(release), Artifact.objects.filter(blob=DIGEST).count()) == ([DIGEST], 1)
-    assert verdict(release) == ("REGISTERED", [])
+    second = verifying(uploaded())
+    assert resolved(second, Meanwhile(repository, lambda: resolved(second, renew))) == []
+    assert (blobs(second), second.artifacts.filter(blob=DIGEST).count()) == ([DIGEST], 1)
+    assert verdict(second) == ("REGISTERED", [])
 
 
 # --- bytes that arrive while the repository is unavailable ---
@@ -384,19 +362,14 @@ def steps(release: Release) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-def test_progress_is_visible_while_an_artifact_is_fetched(repository: MavenRepository) -> None:
-    local = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
-    release = verifying(uploaded(None, located.descriptor(local, located.artifact(JAR))))
-    seen = []
+def test_progress_is_visible_during_the_download_and_ends_with_all_findings(repository: MavenRepository) -> None:
+    other = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
+    release, seen = verifying(uploaded(None, located.descriptor(other, located.artifact(JAR)))), []
     resolved(release, Meanwhile(repository, lambda: seen.append(steps(release))))
     assert seen == [{"0": (Step.FETCHING, ["MAVEN_ARTIFACT_MISSING"]), "1": (Step.FETCHING, [])}]
-
-
-def test_progress_ends_with_the_findings_of_each_artifact(repository: MavenRepository) -> None:
-    other = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
     release = uploaded(None, located.descriptor(located.artifact(JAR), other))
     status, found = verdict(release)
-    assert (status, len(found)) == ("REJECTED", 2)
+    assert (status, len(found), blobs(release)) == ("REJECTED", 2, [DIGEST, None])
     codes = ["MAVEN_ARTIFACT_MISSING", "ARTIFACT_FILE_MISSING"]
     assert steps(release) == {"0": (Step.CHECKED, []), "1": (Step.CHECKED, codes)}
     messages = {finding["message"] for each in release.progress.values() for finding in each["findings"]}

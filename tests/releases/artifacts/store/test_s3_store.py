@@ -1,34 +1,22 @@
 """Failures of the server and the network are never a verdict on a blob. The server verifies what it receives."""
 
 import base64
-import contextlib
 import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
 
-from embedded.s3 import S3Server
 from releases.errors import ArtifactStoreUnavailable
-from tests.building import eventually
 from tests.cases import cases
-from tests.faults import Relay
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import S3Bench
-from tests.s3 import S3Place, client_of
+from tests.s3 import S3Place
 
 DATA = b"some bytes" * 300_000
 DIGEST = digest_of(DATA)
-
-
-@pytest.fixture
-def relay(s3_place: S3Place) -> Iterator[Relay]:
-    with Relay(urlsplit(s3_place.endpoint_url).port or 0) as relay:
-        yield relay
 
 
 def unavailable(use: Any, *arguments: Any) -> str:
@@ -61,17 +49,6 @@ def test_options_of_django_storages_apply_to_new_objects(s3: S3Bench, tmp_path: 
     assert head["Metadata"] == {"team": "releases"}
 
 
-def test_an_interrupted_response_is_not_a_truncated_object(s3: S3Bench, relay: Relay, tmp_path: Path) -> None:
-    far = s3.through(relay, tmp_path / "far")
-    far.keep(DATA)
-    relay.cut_after = len(DATA) // 2
-    for use in (far.store.verified, far.store.read):
-        assert "does not answer" in unavailable(use, DIGEST)
-    assert list(far.store.staging.iterdir()) == []
-    relay.repair()
-    assert far.store.verified(DIGEST) is not None
-
-
 @cases(
     ("change", "code"),
     [
@@ -92,31 +69,6 @@ def test_a_refusal_is_reported_by_its_code_alone(
     staged.write(b"bytes")
     messages += unavailable(staged.keep)
     assert not any(secret in messages for secret in change.values())
-
-
-def test_blobs_survive_a_restart_of_the_server(tmp_path: Path) -> None:
-    server = S3Server(tmp_path)
-    with server:
-        place = S3Place(
-            server.bucket,
-            endpoint_url=server.endpoint_url,
-            access_key_id=server.access_key_id,
-            secret_access_key=server.secret_access_key,
-        )
-        bench = S3Bench(place, tmp_path / "scratch")
-        bench.keep(DATA)
-        server.stop()
-        unavailable(bench.store.stat, DIGEST)
-        server.start()
-
-        def verified() -> object:
-            # The server accepts new objects a moment before it finds all of the old ones.
-            with contextlib.suppress(ArtifactStoreUnavailable):
-                return bench.store.verified(DIGEST)
-            return None
-
-        assert eventually(verified, what="the blob that was kept") is not None
-        client_of(place).head_bucket(Bucket=place.bucket)
 
 
 def test_a_key_is_below_the_prefix_or_without_one_at_the_top(s3_place: S3Place, tmp_path: Path) -> None:
