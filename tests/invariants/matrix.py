@@ -55,9 +55,7 @@ MATRIX = {
     "tenancy_grant": Table(unguarded="id tenant_id permits expires_at", deletable=True),
     "tenancy_membership": Table(always="role", unguarded="id user_id tenant_id", deletable=True),
     "tenancy_apitoken": Table(
-        always="last_used_at expiry",
-        unguarded="user_id digest token_key created name scopes tenant_id",
-        deletable=True,
+        always="last_used_at expiry", unguarded="user_id digest token_key created name scopes tenant_id", deletable=True
     ),
     "tenancy_logincounter": Table(always="attempts ends_at known_until", unguarded="key", deletable=True),
     "tenancy_savedview": Table(unguarded="id owner_id tenant_id name query created_at", deletable=True),
@@ -71,9 +69,7 @@ MATRIX = {
             approval_hours emergency_override
         """,
         state="application",
-        in_state={
-            "": "application",
-        },
+        in_state={"": "application"},
         together="activation_id",
         guards="pipeline_application_once pipeline_immutable pipeline_newest_activation",
     ),
@@ -86,10 +82,7 @@ MATRIX = {
     ),
     "releases_blobevent": Table(state="kind", append_only="blob_event_append_only"),
     "releases_bloblease": Table(
-        always="expires_at",
-        unguarded="id holder exclusive",
-        deletable=True,
-        guards="blob_lease_resource_known",
+        always="expires_at", unguarded="id holder exclusive", deletable=True, guards="blob_lease_resource_known"
     ),
     "releases_artifactupload": Table(
         always="cleared",
@@ -102,10 +95,7 @@ MATRIX = {
     ),
     "releases_release": Table(
         state="status",
-        in_state={
-            "UPLOADED": "status status_changed_at",
-            "VERIFYING": "status status_changed_at progress",
-        },
+        in_state={"UPLOADED": "status status_changed_at", "VERIFYING": "status status_changed_at progress"},
         together="findings contract_id primary_artifact_id environments checkpoints",
         guards="""
             release_immutable release_legal_move release_progress_of_verification release_retired_with_reason
@@ -114,9 +104,7 @@ MATRIX = {
         kept_by="release_not_deleted",
     ),
     "releases_artifact": Table(
-        together="blob_id resolved",
-        guards="artifact_immutable",
-        kept_by="artifact_not_deleted",
+        together="blob_id resolved", guards="artifact_immutable", kept_by="artifact_not_deleted"
     ),
     "releases_activation": Table(append_only="activation_append_only"),
     "releases_gradualactivation": Table(
@@ -142,9 +130,7 @@ MATRIX = {
     "releases_deployment": Table(append_only="deployment_append_only"),
     "releases_revocation": Table(
         state="open_executions",
-        in_state={
-            "fail": "failed_executions completed_at",
-        },
+        in_state={"fail": "failed_executions completed_at"},
         guards="revocation_guard",
         kept_by="revocation_append_only",
     ),
@@ -183,9 +169,7 @@ MATRIX = {
     "executions_smoketest": Table(append_only="smoke_test_append_only"),
     "executions_awaitunit": Table(
         state="status",
-        in_state={
-            "WAITING_EXTERNAL": "status updated_at",
-        },
+        in_state={"WAITING_EXTERNAL": "status updated_at"},
         together="answered_items",
         guards="await_unit_counts await_unit_immutable await_unit_over_is_over await_unit_traceparent_immutable",
         kept_by="await_unit_over_is_over",
@@ -204,9 +188,7 @@ MATRIX = {
     ),
     "executions_interactionevent": Table(append_only="interaction_event_append_only"),
     "executions_hold": Table(
-        together="ended_at ended_by end_reason",
-        guards="hold_end_is_complete hold_ends_once",
-        kept_by="hold_ends_once",
+        together="ended_at ended_by end_reason", guards="hold_end_is_complete hold_ends_once", kept_by="hold_ends_once"
     ),
     "executions_campaign": Table(
         state="status",
@@ -223,9 +205,7 @@ MATRIX = {
     ),
     "executions_campaignitem": Table(
         state="outcome",
-        in_state={
-            "PENDING": "outcome code at",
-        },
+        in_state={"PENDING": "outcome code at"},
         together="new_execution_id",
         guards="campaign_item_outcome_once campaign_item_resubmitted",
         kept_by="campaign_item_not_deleted",
@@ -247,14 +227,11 @@ MATRIX = {
     ),
     "executions_workerkeychange": Table(append_only="worker_key_change_append_only"),
     "executions_finishedcount": Table(
-        always="succeeded failed cancelled",
-        unguarded="id release_id minute",
-        deletable=True,
+        always="succeeded failed cancelled", unguarded="id release_id minute", deletable=True
     ),
     "executions_messagepath": Table(always="arrived_at expected_by", guards="message_path_once"),
     "alerts_alertchannel": Table(
-        always="name address secret enabled removed_at",
-        unguarded="id tenant_id kind created_by created_at",
+        always="name address secret enabled removed_at", unguarded="id tenant_id kind created_by created_at"
     ),
     "alerts_alertrule": Table(
         always="name enabled silenced_until removed_at",
@@ -265,9 +242,7 @@ MATRIX = {
     "alerts_rulechannel": Table(unguarded="id rule_id channel_id", deletable=True),
     "alerts_alert": Table(
         state="state",
-        in_state={
-            "FIRING": "state clear_since notified_at silenced_until silenced_by",
-        },
+        in_state={"FIRING": "state clear_since notified_at silenced_until silenced_by"},
         unguarded="id tenant_id rule_id subject title detail path started_at resolved_at",
         guards="alert_over_is_over",
         kept_by="alert_kept",
@@ -275,17 +250,13 @@ MATRIX = {
     "alerts_alertevent": Table(append_only="alert_event_append_only"),
     "alerts_alertdelivery": Table(
         state="state",
-        in_state={
-            "PENDING": "state attempts next_at error",
-        },
+        in_state={"PENDING": "state attempts next_at error"},
         unguarded="id tenant_id channel_id alert_id kind created_at finished_at",
         guards="alert_delivery_over_is_over",
         kept_by="alert_delivery_kept",
     ),
     "coordinator_process": Table(
-        always="version started_at reported_at drift_seconds",
-        unguarded="id kind host pid",
-        deletable=True,
+        always="version started_at reported_at drift_seconds", unguarded="id kind host pid", deletable=True
     ),
     "executions_workerevent": Table(state="state", append_only="workerevent_append_only"),
 }

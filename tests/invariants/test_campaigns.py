@@ -93,8 +93,7 @@ def test_an_item_is_resubmitted_with_the_execution_that_its_campaign_created(dat
     other = "(SELECT id FROM executions_execution WHERE execution_key = 'succeeded')"
     change = "UPDATE executions_campaignitem SET outcome = 'RESUBMITTED', new_execution_id = {} WHERE id = {}"
     unguarded(
-        database,
-        f"UPDATE executions_campaignitem SET outcome = 'PENDING', new_execution_id = NULL WHERE id = {item}",
+        database, f"UPDATE executions_campaignitem SET outcome = 'PENDING', new_execution_id = NULL WHERE id = {item}"
     )
     [(another,)] = database.execute("SELECT max(id) FROM executions_campaignitem WHERE outcome = 'PENDING'")
     expected = {

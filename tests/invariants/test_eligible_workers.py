@@ -24,7 +24,7 @@ FITTING = {
 REST = {"protocol": "'rest'"}
 NOW = "now()"
 HEALTHY: dict[str, Any] = {
-    **{"reason": None, "state": "HEALTHY", "present": True, "admits": True, "capacity": 3, "verdict": None},
+    **{"reason": None, "state": "HEALTHY", "present": True, "admits": True, "capacity": 3, "verdict": None}
 }
 
 

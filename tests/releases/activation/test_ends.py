@@ -103,11 +103,7 @@ def test_every_open_execution_and_failure_is_a_blocker_of_its_kind(owner: Tenant
     for key in ("waiting", "retrying", "done"):
         making.execution(owner, key)
     claims = {Execution.objects.get(pk=each.execution_id).execution_key: each for each in making.claimed(owner)}
-    ends = [
-        making.suspension(claims["waiting"]),
-        making.failure(claims["retrying"]),
-        making.outcome_of(claims["done"]),
-    ]
+    ends = [making.suspension(claims["waiting"]), making.failure(claims["retrying"]), making.outcome_of(claims["done"])]
     assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=ends)) == 3
     making.execution(owner, "running")
     making.claimed(owner)

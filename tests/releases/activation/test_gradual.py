@@ -203,10 +203,7 @@ def test_a_candidate_whose_bytes_are_missing_is_neither_started_nor_promoted(own
     assert refusal(start, made.candidate, gradual.plan(5)).code == "ARTIFACT_MISSING"
 
 
-@cases(
-    ("policy", "code"),
-    [({"reason_required": True}, "REASON_REQUIRED"), ({"approvals": 1}, "APPROVAL_REQUIRED")],
-)
+@cases(("policy", "code"), [({"reason_required": True}, "REASON_REQUIRED"), ({"approvals": 1}, "APPROVAL_REQUIRED")])
 def test_the_policy_applies_to_start_and_promotion_alone(owner: Tenant, policy: dict[str, Any], code: str) -> None:
     new, plan = gradual.candidate(owner), gradual.plan(5, 50)
     Pipeline.objects.update(**policy)

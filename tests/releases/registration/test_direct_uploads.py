@@ -16,12 +16,7 @@ from releases.artifacts import retention
 from releases.artifacts.retention import Orphan, Why
 from releases.artifacts.store import BlobStat, DirectUploads, artifact_store
 from releases.artifacts.store.base import StagedObject
-from releases.errors import (
-    DirectUploadsFull,
-    DirectUploadsUnavailable,
-    UploadIncomplete,
-    UploadNotOpen,
-)
+from releases.errors import DirectUploadsFull, DirectUploadsUnavailable, UploadIncomplete, UploadNotOpen
 from releases.models import ArtifactUpload, Blob
 from releases.registration import direct_uploads
 from tenancy.models import Tenant

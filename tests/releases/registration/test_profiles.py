@@ -127,12 +127,7 @@ def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor() -> None:
 def test_a_newer_release_has_a_conflict_with_other_bytes() -> None:
     owner = making.tenant()
     release = send(owner, spaced(NEWER), JAR).release
-    others = (
-        json.dumps(NEWER).encode(),
-        spaced(NEWER) + b"\n",
-        spaced(dict(reversed(NEWER.items()))),
-        spaced(OLDER),
-    )
+    others = (json.dumps(NEWER).encode(), spaced(NEWER) + b"\n", spaced(dict(reversed(NEWER.items()))), spaced(OLDER))
     for verified in (False, True):
         for other in others:
             with pytest.raises(ReleaseConflict):

@@ -155,34 +155,23 @@ def test_downloaded_bytes_are_verified_like_uploaded_ones(repository: MavenRepos
 # --- refusals ---
 
 
-def test_an_absent_artifact_is_an_error(repository: MavenRepository) -> None:
-    repository.status = 404
-    release = uploaded()
-    assert verdict(release) == (
-        "REJECTED",
-        [("ARTIFACT_FILE_MISSING", "error", "artifacts[0]"), ("MAVEN_ARTIFACT_MISSING", "error", "artifacts[0].uri")],
-    )
-    assert all(finding["message"].startswith(NAMES_PROFILE) for finding in release.findings)
-    assert (release.contract, blobs(release)) == (None, [None])
-
-
-@cases(("status", "code"), [(404, "MAVEN_ARTIFACT_MISSING"), (403, "MAVEN_ACCESS_DENIED")])
-def test_a_refusal_is_a_warning_if_the_pipeline_accepts_releases_without_bytes(
-    repository: MavenRepository, status: int, code: str
+@cases(
+    ("status", "code"), [(404, "MAVEN_ARTIFACT_MISSING"), (403, "MAVEN_ACCESS_DENIED"), (None, "MAVEN_NOT_CONFIGURED")]
+)
+def test_a_refusal_is_an_error_unless_the_pipeline_accepts_releases_without_bytes(
+    repository: MavenRepository, settings: Any, status: int | None, code: str
 ) -> None:
     repository.status = status
-    release = lenient()
-    assert verdict(release) == (
-        "REGISTERED",
-        [("ARTIFACT_IDENTITY_ONLY", "warning", "artifacts[0]"), (code, "warning", "artifacts[0].uri")],
-    )
-    assert blobs(release) == [None]
-
-
-def test_without_repositories_there_is_a_finding(settings: Any) -> None:
-    settings.MAVEN_REPOSITORIES = ()
-    assert ("MAVEN_NOT_CONFIGURED", "error", "artifacts[0].uri") in verdict(uploaded())[1]
-    assert ("MAVEN_NOT_CONFIGURED", "warning", "artifacts[0].uri") in verdict(lenient())[1]
+    if status is None:
+        settings.MAVEN_REPOSITORIES = ()
+    for release, expected, severity, missing in (
+        (uploaded(), "REJECTED", "error", "ARTIFACT_FILE_MISSING"),
+        (lenient(), "REGISTERED", "warning", "ARTIFACT_IDENTITY_ONLY"),
+    ):
+        found = [(missing, severity, "artifacts[0]"), (code, severity, "artifacts[0].uri")]
+        assert verdict(release) == (expected, found)
+        assert all(finding["message"].startswith(NAMES_PROFILE) for finding in release.findings)
+        assert (release.contract, blobs(release)) == (None, [None])
 
 
 def test_other_bytes_are_always_an_error(repository: MavenRepository) -> None:

@@ -264,11 +264,7 @@ def test_a_download_that_takes_too_long_gives_no_verdict(
 
 @cases("fault", [Fault.SILENT, Fault.STALLED])
 def test_after_a_silent_repository_there_is_time_for_the_next_one(
-    repository: MavenRepository,
-    second: MavenRepository,
-    settings: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: Fault,
+    repository: MavenRepository, second: MavenRepository, settings: Any, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     monkeypatch.setattr(repository_requests, "SILENT_SECONDS", 1.0)
     settings.MAVEN_SECONDS = 6
