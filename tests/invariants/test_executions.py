@@ -6,7 +6,8 @@ import pytest
 
 from tests.invariants.attempts import Connection, refusal, results, unguarded
 from tests.invariants.new_rows import PAST, SOON, release
-from tests.invariants.new_rows_of_executions import ACTIVE, DEAD_LETTER, execution, unit
+from tests.invariants.new_rows_of_executions import DEAD_LETTER, execution, unit
+from tests.invariants.new_rows_of_releases import ACTIVE
 
 UNIT_OPEN = f"UPDATE executions_awaitunit SET {{}} WHERE id = {unit('asking')}"
 QUESTION_OPEN = "UPDATE executions_interaction SET {} WHERE status = 'DISPATCHED'"

@@ -1,6 +1,6 @@
 """Which states follow which, for each pair of states, as the application role moves them with raw SQL."""
 
-from collections.abc import Mapping
+from itertools import permutations
 
 import pytest
 
@@ -76,26 +76,22 @@ def upload_move(source: str, target: str) -> str:
     return f"UPDATE releases_artifactupload SET status = '{target}' WHERE digest = {chosen}"
 
 
-def pairs(moves: Mapping[State, object]) -> list[tuple[State, State]]:
-    return [(source, target) for source in moves for target in moves if source is not target]
-
-
 def test_executions_move_only_as_the_table_says(database: Connection) -> None:
     assert {*EXECUTIONS} == {*State}
-    for source, target in pairs(EXECUTIONS):
+    for source, target in permutations(State, 2):
         expected = "" if target in MOVES[source] else "execution_legal_move"
         assert refusal(database, move(source, target, {}), ordinary=True) == expected, (source, target)
 
 
 def test_releases_and_uploads_move_only_as_the_tables_say(database: Connection) -> None:
-    for statement, moves, name in (
-        (release_move, releases.MOVES, "release_legal_move"),
-        (upload_move, releases.UPLOAD_MOVES, "upload_legal_move"),
-    ):
-        for source in moves:
-            for target in {*moves} - {source}:
-                expected = "" if target in moves[source] else name
-                assert refusal(database, statement(source, target), ordinary=True) == expected, (source, target)
+    for source, ends in releases.MOVES.items():
+        for target in {*releases.Status} - {source}:
+            found = refusal(database, release_move(source, target), ordinary=True)
+            assert found == ("" if target in ends else "release_legal_move"), (source, target)
+    for upload, upload_ends in releases.UPLOAD_MOVES.items():
+        for end in {*releases.UploadStatus} - {upload}:
+            found = refusal(database, upload_move(upload, end), ordinary=True)
+            assert found == ("" if end in upload_ends else "upload_legal_move"), (upload, end)
 
 
 def request_move(source: str, target: str, moment: str = "now()") -> str:

@@ -15,7 +15,7 @@ from releases.artifacts.soundness import require_sound, require_verified
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
-from tests import making
+from tests import caches, making
 from tests.cases import cases
 from tests.clock import Clock
 from tests.s3 import S3Place, client_of, use_s3
@@ -81,19 +81,22 @@ def test_the_last_verdict_applies(state: str, error: type[Exception]) -> None:
         require_sound(release)
 
 
-def test_missing_bytes_and_bytes_of_another_size_are_named_and_repaired_bytes_are_sound_again(release: Release) -> None:
+@cases(("damage", "error"), [(None, ArtifactMissing), (b"damage", ArtifactAltered)])
+def test_missing_bytes_and_bytes_of_another_size_are_named_and_repaired_bytes_are_sound_again(
+    damage: bytes | None, error: type[Exception]
+) -> None:
+    release = making.registered(making.tenant(), body=error.__name__)
     path, digest = file(release), blob(release).digest
     good = path.read_bytes()
     path.unlink()
-    for require in BOTH:
-        assert refused(require, release, ArtifactMissing) == {"digest": digest}
-    path.write_bytes(b"damage")
-    for require in (*BOTH, *BOTH):
-        assert refused(require, release, ArtifactAltered) == {"digest": digest}
+    if damage:
+        path.write_bytes(damage)
+    for require in (require_sound, require_sound, require_verified, require_verified):
+        assert refused(require, release, error) == {"digest": digest}
     path.write_bytes(good)
     require_verified(release)
     assert blob(release).state == "SOUND"
-    assert events(release)[-1] == "HEALED"
+    assert events(release) == ["DAMAGED" if damage else "MISSING", "HEALED"]
 
 
 def test_a_submission_never_hashes(release: Release, django_assert_num_queries: DjangoAssertNumQueries) -> None:
@@ -172,6 +175,7 @@ class TestRemote:
     ) -> None:
         good = client.get_object(**place)["Body"].read()
         for damage, error in ((None, ArtifactMissing), (b"damage", ArtifactAltered)):
+            caches.clear()
             client.delete_object(**place)
             if damage:
                 client.put_object(**place, Body=damage)
