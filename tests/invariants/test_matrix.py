@@ -34,7 +34,7 @@ def states(database: Connection, table: str) -> list[str]:
 
 @contextmanager
 def row_in(database: Connection, table: str, state: str) -> Iterator[Any]:
-    """The key of a row in `state`. If there is none, put another row into it."""
+    """The key of a row in `state`. If no row is in it, put another row into it."""
     with database.transaction(force_rollback=True):
         keys = keys_by_state(database, table, MATRIX[table].state)
         if state not in keys:

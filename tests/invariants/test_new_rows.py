@@ -92,8 +92,8 @@ CHOSEN = {
 def chosen_by_the_database(table: str) -> Change:
     lines = CHOSEN.get(table, "").splitlines()
     plain = " ".join(line for line in lines if " = " not in line).split()
-    given = change("\n".join(line for line in lines if " = " in line))
-    return {**{name: plain_value(table, name) for name in plain}, **given}
+    others = change("\n".join(line for line in lines if " = " in line))
+    return {**{name: plain_value(table, name) for name in plain}, **others}
 
 
 @pytest.mark.parametrize("table", MATRIX)

@@ -62,7 +62,7 @@ def digest_of(version: str) -> str:
 
 
 def without_bytes(version: str = "0.3") -> str:
-    """Return statements that remove the bytes of the artifact wherever the tenant has them. Its blob is just stored."""
+    """Return statements that remove the bytes from all artifacts of the tenant. The blob is just stored."""
     chosen = digest_of(version)
     return f"""UPDATE releases_artifact SET blob_id = NULL, resolved = false WHERE digest = {chosen};
         UPDATE releases_blob SET checked_at = now() WHERE digest IN ({chosen}, {OWN})"""
