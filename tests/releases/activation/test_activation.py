@@ -14,6 +14,7 @@ from releases.models import Activation, Pipeline, Release
 from releases.registration import attachments
 from releases.registration.registrar import verify_release
 from releases.trust import trusted_keys
+from tenancy.models import Tenant
 from tests import making, signing
 from tests.cases import cases
 from tests.releases import refusals
@@ -22,13 +23,13 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def v1() -> Release:
-    return making.registered(making.tenant(), "1.0")
+def v1(owner: Tenant) -> Release:
+    return making.registered(owner, "1.0")
 
 
 @pytest.fixture
-def v2(v1: Release) -> Release:
-    return making.registered(v1.pipeline.tenant, "2.0")
+def v2(owner: Tenant) -> Release:
+    return making.registered(owner, "2.0")
 
 
 def go(release: Release, **more: Any) -> Activation:

@@ -30,10 +30,9 @@ WHY: dict[str, Any] = {**WHO, "reason": "because"}
 
 
 @pytest.fixture
-def owner() -> Tenant:
-    made = making.tenant()
-    making.active(made)
-    return made
+def owner(owner: Tenant) -> Tenant:
+    making.active(owner)
+    return owner
 
 
 @pytest.fixture

@@ -21,11 +21,6 @@ pytestmark = pytest.mark.django_db
 WHY: dict[str, Any] = {"actor": "user:ann", "reason": "it fails"}
 
 
-@pytest.fixture
-def owner() -> Tenant:
-    return making.tenant()
-
-
 def activated(owner: Tenant, *versions: str) -> list[Release]:
     """Register and activate the releases, one after the other."""
     made = [making.registered(owner, version) for version in versions]
