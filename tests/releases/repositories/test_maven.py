@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from releases.artifacts.store import StagedBlob, artifact_store
-from releases.errors import ArtifactStoreUnavailable
 from releases.repositories import requests as repository_requests
 from releases.repositories.configuration import read_repositories
 from releases.repositories.errors import ArtifactRefused, RepositoryUnavailable
@@ -130,16 +129,6 @@ def test_what_renew_raises_ends_the_download(repository: MavenRepository) -> Non
 
     with pytest.raises(LookupError):
         fetch(URI, DIGEST, "acme", renew=renew)
-
-
-def test_an_unavailable_store_is_reported_as_such(repository: MavenRepository) -> None:
-    staging = artifact_store().staging
-    staging.rmdir()
-    staging.touch()
-    with pytest.raises(ArtifactStoreUnavailable):
-        download()
-    assert not repository.requests
-    staging.unlink()
 
 
 # --- which repository ---
