@@ -10,7 +10,7 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from tests import database_template
-from tests.invariants import rows
+from tests.invariants import attempts, rows
 from tests.servers import NUMBER, ordinary_url
 
 Connection = psycopg.Connection[Any]
@@ -38,6 +38,7 @@ def owner_connection(ordinary: Connection) -> Iterator[Connection]:
     url = urlsplit(os.environ["DATABASE_OWNER_URL"])._replace(path=f"/{ordinary.info.dbname}")
     with psycopg.connect(urlunsplit(url), autocommit=True) as connection:
         connection.execute("SET lock_timeout = '5s'")
+        connection.execute(attempts.ATTEMPT)
         yield connection
 
 

@@ -1,6 +1,6 @@
-"""The changes that the application role may make to the rows of each table. It may make no others.
+"""The changes that the database allows in the rows of each table. It allows no others.
 
-The columns in `never`, `always` and `in_state` are all columns of the table, so that a new column must be added here.
+`test_matrix` tries each column of each table in each state, as the application role and as the owner of the tables.
 """
 
 from collections.abc import Mapping
@@ -9,292 +9,254 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Table:
-    """`never` names columns that no UPDATE of a single column may change, `always` those that may change in any state.
+    """Which columns of a table an UPDATE of a single column may change, and what rejects all other changes.
 
-    `state` is the column with the state of a row. `in_state` names, for each state, the other columns that may change
-    in it, or "" if none may. If `deletable` is True, rows without references to them may be deleted. `copied` names
-    the states in which a copy of a row with a new key may be inserted, because the application may insert such rows at
-    any time. Other copies are rejected.
+    The application role may change `always` in any state, and `in_state` in the states that it names. `state` is the
+    column with the state of a row. `together` names columns that the role only changes together with others (see the
+    tables of attempts). `unguarded` names columns that no trigger but only the role's privileges protect. All other
+    changes are rejected by `guards`, and a DELETE by `kept_by`, even for the owner. `append_only` names the trigger
+    that rejects both. The role may delete rows if `deletable` is true.
     """
 
-    never: str
     always: str = ""
     state: str = ""
-    in_state: Mapping[str, str] = field(default_factory=lambda: {"": ""})
+    in_state: Mapping[str, str] = field(default_factory=dict)
+    together: str = ""
+    unguarded: str = ""
+    guards: str = ""
+    kept_by: str = ""
+    append_only: str = ""
     deletable: bool = False
-    copied: frozenset[str] = frozenset()
 
     def changeable(self, state: str) -> set[str]:
-        return {*self.always.split(), *self.in_state[state].split()}
+        return {*self.always.split(), *self.in_state.get(state, "").split()}
 
     @property
-    def columns(self) -> set[str]:
-        return {*self.never.split(), *self.always.split(), *" ".join(self.in_state.values()).split()}
+    def ever_changed(self) -> set[str]:
+        """The columns that the role may change in some state, alone or with others."""
+        return {*self.together.split(), *self.always.split(), *" ".join(self.in_state.values()).split()}
 
 
 LIVE_EXECUTION = """
     current_step_index attempt budget_start takeovers next_due_at last_transition_key error_code error_message
     updated_at
 """
-LIVE_UPLOAD = "storage_id status cleared status_changed_at claimed_at"
+OPEN_INTERACTION = "status version deadline dispatch_attempts next_dispatch_at last_dispatch_error updated_at"
 
 MATRIX = {
     "tenancy_tenant": Table(
-        never="id slug created_at",
         always="""
             name retention_days failed_retention_days quota_submissions quota_open_executions quota_payload_bytes
             quota_storage_bytes quota_uploads quota_workers
         """,
+        unguarded="id slug created_at",
     ),
-    "tenancy_allowance": Table(never="tenant_id", always="second granted settled counted_at", copied=frozenset({""})),
-    "tenancy_grant": Table(never="id tenant_id permits expires_at", deletable=True, copied=frozenset({""})),
-    "tenancy_membership": Table(never="id user_id tenant_id", always="role", deletable=True),
+    "tenancy_allowance": Table(always="second granted settled counted_at", unguarded="tenant_id"),
+    "tenancy_grant": Table(unguarded="id tenant_id permits expires_at", deletable=True),
+    "tenancy_membership": Table(always="role", unguarded="id user_id tenant_id", deletable=True),
     "tenancy_apitoken": Table(
-        never="user_id digest token_key created name scopes tenant_id",
-        always="last_used_at expiry",
-        deletable=True,
+        always="last_used_at expiry", unguarded="user_id digest token_key created name scopes tenant_id", deletable=True
     ),
-    "tenancy_logincounter": Table(
-        never="key", always="attempts ends_at known_until", deletable=True, copied=frozenset({""})
-    ),
-    "tenancy_savedview": Table(never="id owner_id tenant_id page name query created_at", deletable=True),
-    "tenancy_preferences": Table(never="user_id", always="time_zone", copied=frozenset({""})),
-    "tenancy_auditentry": Table(
-        never="""
-            id tenant_id sequence at actor act object_type object outcome reason request_id address details
-            previous_hash hash
-        """,
-        copied=frozenset({""}),
-    ),
-    "tenancy_audithead": Table(never="id tenant_id sequence hash"),
+    "tenancy_logincounter": Table(always="attempts ends_at known_until", unguarded="key", deletable=True),
+    "tenancy_savedview": Table(unguarded="id owner_id tenant_id name query created_at", deletable=True),
+    "tenancy_preferences": Table(always="time_zone", unguarded="user_id"),
+    "tenancy_auditentry": Table(append_only="audit_append_only"),
+    "tenancy_audithead": Table(guards="audit_head_follows", kept_by="audit_head_not_deleted"),
     "releases_pipeline": Table(
-        never="id tenant_id pipeline_id activation_id created_at",
         always="""
             reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts
             rollback_days smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier approvals
             approval_hours emergency_override
         """,
         state="application",
-        in_state={"": "application", "orders": ""},
+        in_state={"": "application"},
+        together="activation_id",
+        guards="pipeline_application_once pipeline_immutable pipeline_newest_activation",
     ),
-    "releases_contract": Table(never="id pipeline_id contract_version document created_at"),
+    "releases_contract": Table(append_only="contract_immutable"),
     "releases_blob": Table(
-        never="digest size created_at",
         always="state fingerprint checked_at checking_until",
         state="state",
-        in_state={"SOUND": "", "DAMAGED": "", "MISSING": "", "REMOVED": ""},
+        guards="blob_immutable",
+        kept_by="blob_not_deleted",
     ),
-    "releases_blobevent": Table(
-        never="id digest kind data at",
-        state="kind",
-        in_state={"DAMAGED": "", "MISSING": "", "REMOVED": ""},
-        copied=frozenset({"REMOVED"}),
+    "releases_blobevent": Table(state="kind", append_only="blob_event_append_only"),
+    "releases_bloblease": Table(
+        always="expires_at", unguarded="id holder exclusive", deletable=True, guards="blob_lease_resource_known"
     ),
-    "releases_bloblease": Table(never="id resource holder exclusive", always="expires_at", deletable=True),
     "releases_artifactupload": Table(
-        never="id tenant_id digest size part_size finding uploaded_by created_at expires_at",
+        always="cleared",
         state="status",
-        in_state={
-            "OPEN": LIVE_UPLOAD,
-            "VERIFYING": LIVE_UPLOAD,
-            "STORED": "cleared",
-            "REJECTED": "cleared",
-            "EXPIRED": "cleared",
-        },
+        in_state=dict.fromkeys(("OPEN", "VERIFYING"), "storage_id status status_changed_at claimed_at"),
+        unguarded="expires_at",
+        together="finding",
+        guards="upload_finding_of_rejected upload_finished upload_immutable upload_legal_move",
+        kept_by="upload_not_deleted",
     ),
     "releases_release": Table(
-        never="""
-            id pipeline_id contract_version release_version descriptor descriptor_document descriptor_digest findings
-            contract_document contract_id primary_artifact_id environments checkpoints uploaded_by created_at
-        """,
         state="status",
-        in_state={
-            "UPLOADED": "status status_changed_at",
-            "VERIFYING": "status status_changed_at progress",
-            "REGISTERED": "",
-            "REJECTED": "",
-            "REVOKED": "",
-            "RETIRED": "",
-        },
+        in_state={"UPLOADED": "status status_changed_at", "VERIFYING": "status status_changed_at progress"},
+        together="findings contract_id primary_artifact_id environments checkpoints",
+        guards="""
+            release_immutable release_legal_move release_progress_of_verification release_retired_with_reason
+            release_revoked_with_reason release_verdict_once release_verdict_time
+        """,
+        kept_by="release_not_deleted",
     ),
     "releases_artifact": Table(
-        never="id release_id position artifact_id kind uri digest step_ids capabilities blob_id resolved"
+        together="blob_id resolved", guards="artifact_immutable", kept_by="artifact_not_deleted"
     ),
-    "releases_activation": Table(
-        never="""
-            id pipeline_id sequence release_id previous_id kind candidate_id share gradual_id actor reason operation_key
-            override request_id activated_at
-        """
-    ),
+    "releases_activation": Table(append_only="activation_append_only"),
     "releases_gradualactivation": Table(
-        never="""
-            id pipeline_id baseline_id candidate_id steps groups bounds step step_started_at status cause actor reason
-            started_at ended_by end_reason ended_at
-        """,
         state="status",
-        in_state={"RUNNING": "", "PROMOTED": "", "WITHDRAWN": "", "REPLACED": ""},
+        unguarded="step_started_at ended_at",
+        together="step status cause ended_by end_reason",
+        guards="""
+            gradual_activation_end_is_complete gradual_activation_immutable gradual_activation_over_is_over
+            gradual_activation_routes
+        """,
+        kept_by="gradual_activation_not_deleted",
     ),
     "releases_activationrequest": Table(
-        never="""
-            id pipeline_id release_id base_id plan policy round moved requester_id actor reason operation_key
-            activate_at created_at expires_at status status_changed_at code detail ended_by
-        """,
         state="status",
-        in_state=dict.fromkeys(("OPEN", "APPROVED", "ACTIVATED", "REFUSED", "WITHDRAWN", "EXPIRED", "FAILED"), ""),
-    ),
-    "releases_vote": Table(never="id request_id round voter_id actor decision comment voted_at"),
-    "releases_deployment": Table(
-        never="id tenant_id idempotency_key release_id descriptor_digest application environment actor created_at"
-    ),
-    "releases_revocation": Table(
-        never="id release_id actor reason revoked_at open_executions",
-        state="open_executions",
-        in_state={"leave": "", "pause": "", "fail": "failed_executions completed_at"},
-    ),
-    "releases_retirement": Table(never="id release_id actor reason given_up_failures retired_at"),
-    "releases_attachment": Table(
-        never="id release_id position kind digest content summary findings attached_by attached_at"
-    ),
-    "releases_trustedkey": Table(never="id tenant_id name key_id public_key added_by added_at"),
-    "releases_keyrevocation": Table(never="id key_id actor reason revoked_at"),
-    "executions_execution": Table(
-        never="""
-            id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
-            input_shape checkpoints smoke result_shape result status version event_count progress_shape held
-            submitted_by tags traceparent created_at finished_at
+        together="base_id policy round moved status status_changed_at code detail ended_by",
+        guards="""
+            activation_request_end_says_why activation_request_immutable activation_request_new_round
+            activation_request_over_is_over activation_request_time
         """,
+        kept_by="activation_request_not_deleted",
+    ),
+    "releases_vote": Table(append_only="vote_append_only"),
+    "releases_deployment": Table(append_only="deployment_append_only"),
+    "releases_revocation": Table(
+        state="open_executions",
+        in_state={"fail": "failed_executions completed_at"},
+        guards="revocation_guard",
+        kept_by="revocation_append_only",
+    ),
+    "releases_retirement": Table(append_only="retirement_append_only"),
+    "releases_attachment": Table(append_only="attachment_append_only"),
+    "releases_trustedkey": Table(append_only="trusted_key_append_only"),
+    "releases_keyrevocation": Table(append_only="key_revocation_append_only"),
+    "executions_execution": Table(
         state="status",
         in_state={
-            "QUEUED": LIVE_EXECUTION,
-            "RUNNING": LIVE_EXECUTION
-            + "lease_owner lease_protocol lease_worker lease_token lease_expires_at running_since",
-            "WAIT_RETRY": LIVE_EXECUTION,
-            "WAITING_EXTERNAL": LIVE_EXECUTION + "progress await_unit_id",
-            "SUCCEEDED": "",
-            "FAILED": "",
-            "DLQ": "",
-            "CANCELLED": "",
+            **dict.fromkeys(("QUEUED", "WAIT_RETRY"), LIVE_EXECUTION),
+            "RUNNING": f"""
+                {LIVE_EXECUTION} lease_owner lease_protocol lease_worker lease_token lease_expires_at running_since
+            """,
+            "WAITING_EXTERNAL": f"{LIVE_EXECUTION} progress await_unit_id",
         },
+        together="result status version event_count progress_shape held finished_at",
+        guards="""
+            execution_counts_its_events execution_counts_up execution_finish_is_now execution_held_by_hold
+            execution_lease_protocol execution_legal_move execution_only_running_runs execution_pin_immutable
+            execution_progress_has_shape execution_running_has_lease execution_smoke_immutable
+            execution_submission_immutable execution_success_has_result execution_tags_immutable
+            execution_terminal_immutable execution_traceparent_immutable execution_waiting_has_unit
+        """,
+        kept_by="execution_not_deleted",
     ),
-    "executions_executionevent": Table(never="id execution_id sequence kind status actor data at"),
-    "executions_deadletter": Table(
-        never="""
-            id tenant_id execution_id execution_version transition_key terminal_status reason error_code error_message
-            retryable retries_observed step_index created_at failed_step_index fingerprint group_id
-        """
-    ),
+    "executions_executionevent": Table(append_only="event_append_only"),
+    "executions_deadletter": Table(append_only="deadletter_append_only"),
     "executions_failuregroup": Table(
-        never="""
-            id tenant_id release_id step_index fingerprint error_code sample_message first_seen_at last_seen_at
-            acknowledged_by acknowledged_at
-        """,
         always="assignee note",
+        together="acknowledged_by acknowledged_at",
+        guards="failure_group_acknowledged_by failure_group_immutable failure_group_seen_by_trigger",
+        kept_by="failure_group_not_deleted",
     ),
-    "executions_resubmission": Table(
-        never="""
-            new_execution_id execution_id execution_version operation_key campaign_id edited checkpoint_step actor
-            reason created_at
-        """
-    ),
-    "executions_smoketest": Table(never="execution_id release_id expected_result actor created_at"),
+    "executions_resubmission": Table(append_only="resubmission_append_only"),
+    "executions_smoketest": Table(append_only="smoke_test_append_only"),
     "executions_awaitunit": Table(
-        never="""
-            id tenant_id execution_id step_id step_index itemized gives_many expected_items answered_items worker_name
-            traceparent created_at
-        """,
         state="status",
-        in_state={"WAITING_EXTERNAL": "status updated_at", "COMPLETED": "", "CANCELLED": ""},
+        in_state={"WAITING_EXTERNAL": "status updated_at"},
+        together="answered_items",
+        guards="await_unit_counts await_unit_immutable await_unit_over_is_over await_unit_traceparent_immutable",
+        kept_by="await_unit_over_is_over",
     ),
     "executions_interaction": Table(
-        never="""
-            id tenant_id unit_id execution_id step_id step_index item_index worker_name correlation_id transport
-            transport_metadata request output_type assignee group response actor completed_at created_at first_deadline
-            note channel claimed_by claimed_until delegate claim_changes
-        """,
         state="status",
-        in_state={
-            "DISPATCHED": """
-                status version deadline dispatch_attempts next_dispatch_at last_dispatch_error updated_at
-            """,
-            "COMPLETED": "",
-            "CANCELLED": "",
-        },
+        in_state=dict.fromkeys(("WAITING", "DISPATCHING", "DISPATCHED"), OPEN_INTERACTION),
+        together="""
+            response actor completed_at first_deadline note channel claimed_by claimed_until delegate claim_changes
+        """,
+        guards="""
+            interaction_claim_complete interaction_claim_has_event interaction_completed_by_somebody
+            interaction_first_deadline interaction_note_of_answer interaction_over_is_over interaction_request_immutable
+        """,
+        kept_by="interaction_over_is_over",
     ),
-    "executions_interactionevent": Table(
-        never="""
-            id tenant_id execution_id interaction_id sequence kind actor note claimed_by claimed_until delegate at
-        """
-    ),
+    "executions_interactionevent": Table(append_only="interaction_event_append_only"),
     "executions_hold": Table(
-        never="""
-            id tenant_id execution_id release_id pipeline_id reason refuses_submissions started_by started_at ended_at
-            ended_by end_reason
-        """
+        together="ended_at ended_by end_reason", guards="hold_end_is_complete hold_ends_once", kept_by="hold_ends_once"
     ),
     "executions_campaign": Table(
-        never="""
-            id tenant_id kind target_release_version start_from filters allow_failed revoked_releases reason
-            rate_per_minute canary canary_over stop_after_failures failures_accepted cut cause created_by created_at
-            finished_at
-        """,
         state="status",
-        in_state={
-            "RUNNING": "status rate_since admitted",
-            "PAUSED": "status rate_since admitted",
-            "COMPLETED": "",
-            "CANCELLED": "",
-        },
-        copied=frozenset({"RUNNING"}),
+        in_state=dict.fromkeys(("PAUSED", "RUNNING"), "status rate_since admitted"),
+        together="""
+            target_release_version start_from revoked_releases reason rate_per_minute canary canary_over
+            stop_after_failures failures_accepted cause created_by finished_at
+        """,
+        guards="""
+            campaign_cause_of_pause campaign_draft_starts campaign_immutable campaign_over_canary
+            campaign_over_has_finish campaign_over_is_over campaign_resume_accepts
+        """,
+        kept_by="campaign_not_deleted",
     ),
     "executions_campaignitem": Table(
-        never="id campaign_id execution_id expected_version new_execution_id",
         state="outcome",
-        in_state={"PENDING": "outcome code at", "REDRIVEN": "", "RESUBMITTED": "", "SKIPPED": ""},
+        in_state={"PENDING": "outcome code at"},
+        together="new_execution_id",
+        guards="campaign_item_outcome_once campaign_item_resubmitted",
+        kept_by="campaign_item_not_deleted",
     ),
-    "executions_campaignevent": Table(never="id campaign_id kind actor data at"),
-    "executions_wireform": Table(never="execution_id input result"),
+    "executions_campaignevent": Table(append_only="campaignevent_append_only"),
+    "executions_wireform": Table(
+        together="result",
+        guards="wire_form_result_with_success wire_form_written_once",
+        kept_by="wire_form_written_once",
+    ),
     "executions_worker": Table(
-        never="id tenant_id pipeline_id worker_id",
         always="""
             contract_version release_version protocol endpoint artifact_id artifact_digest code environment_fingerprint
             environment capacity taking holding transition_seconds registered_at last_heartbeat_at last_sent_at
             draining_since drained_by_operator_at stopped_at noted_state running abandoned alive_until blocked_reason
             capability_checked_at capability_error capability_claimed_at unanswered_checks
         """,
+        unguarded="id tenant_id pipeline_id worker_id",
     ),
-    "executions_workerkeychange": Table(never="id tenant_id number newest oldest actor reason at"),
+    "executions_workerkeychange": Table(append_only="worker_key_change_append_only"),
     "executions_finishedcount": Table(
-        never="id release_id minute", always="succeeded failed cancelled", deletable=True
+        always="succeeded failed cancelled", unguarded="id release_id minute", deletable=True
     ),
-    "executions_messagepath": Table(never="id", always="arrived_at expected_by"),
+    "executions_messagepath": Table(always="arrived_at expected_by", guards="message_path_once"),
     "alerts_alertchannel": Table(
-        never="id tenant_id kind created_by created_at", always="name address secret enabled removed_at"
+        always="name address secret enabled removed_at", unguarded="id tenant_id kind created_by created_at"
     ),
     "alerts_alertrule": Table(
-        never="id tenant_id kind thresholds pipeline_id created_by created_at",
         always="name enabled silenced_until removed_at",
+        unguarded="id tenant_id kind pipeline_id created_by created_at",
+        together="thresholds",
+        guards="alert_rule_thresholds",
     ),
-    "alerts_rulechannel": Table(never="id rule_id channel_id", deletable=True),
+    "alerts_rulechannel": Table(unguarded="id rule_id channel_id", deletable=True),
     "alerts_alert": Table(
-        never="id tenant_id rule_id subject title detail path started_at resolved_at",
         state="state",
-        in_state={"FIRING": "state clear_since notified_at silenced_until silenced_by", "RESOLVED": ""},
-        copied=frozenset({"RESOLVED"}),
+        in_state={"FIRING": "state clear_since notified_at silenced_until silenced_by"},
+        unguarded="id tenant_id rule_id subject title detail path started_at resolved_at",
+        guards="alert_over_is_over",
+        kept_by="alert_kept",
     ),
-    "alerts_alertevent": Table(never="id alert_id kind actor data at", copied=frozenset({""})),
+    "alerts_alertevent": Table(append_only="alert_event_append_only"),
     "alerts_alertdelivery": Table(
-        never="id tenant_id channel_id alert_id kind created_at finished_at",
         state="state",
-        in_state={"PENDING": "state attempts next_at error", "SENT": "", "FAILED": ""},
-        copied=frozenset({"PENDING", "SENT", "FAILED"}),
+        in_state={"PENDING": "state attempts next_at error"},
+        unguarded="id tenant_id channel_id alert_id kind created_at finished_at",
+        guards="alert_delivery_over_is_over",
+        kept_by="alert_delivery_kept",
     ),
     "coordinator_process": Table(
-        never="id kind host pid", always="version started_at reported_at drift_seconds", deletable=True
+        always="version started_at reported_at drift_seconds", unguarded="id kind host pid", deletable=True
     ),
-    "executions_workerevent": Table(
-        never="id worker_id state actor data at",
-        state="state",
-        in_state={"DRAINING": "", "HEALTHY": ""},
-        copied=frozenset({"HEALTHY"}),
-    ),
+    "executions_workerevent": Table(state="state", append_only="workerevent_append_only"),
 }

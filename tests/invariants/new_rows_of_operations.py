@@ -1,85 +1,68 @@
-"""Valid new rows of campaigns, workers and worker keys, and every wrong value of each."""
+"""Valid new rows of what operators and workers write, and the wrong values of each."""
 
-from tests.invariants.new_rows import PAST, NewRow, each, tenant, times
-from tests.invariants.new_rows_of_executions import execution
+from tests.invariants.new_rows import (
+    BLANK,
+    OTHER_TIMES,
+    PAST,
+    NewRow,
+    change,
+    either,
+    one_line,
+    pipeline,
+    release,
+    tenant,
+)
+from tests.invariants.new_rows_of_executions import (
+    IN_OTHER_PIPELINE,
+    OF_RIVAL,
+    REPLACED,
+    SUBMISSION,
+    execution,
+    executions,
+)
+from tests.invariants.new_rows_of_releases import OTHER_PIPELINE
+
+# --- campaigns ---
 
 CAMPAIGN = "'00000000-0000-4000-8000-000000000002'"
 OLD_CAMPAIGN = "(SELECT campaign_id FROM executions_campaignevent GROUP BY campaign_id HAVING count(*) = 1)"
 """The campaign that is RUNNING and has only been started."""
-BOUNDS = ("canary", "stop_after_failures")
-HEALTHY = "(SELECT id FROM executions_worker WHERE noted_state = 'HEALTHY')"
 NEW_CAMPAIGN = NewRow(
     "executions_campaign",
-    {
-        "id": CAMPAIGN,
-        "tenant_id": tenant("owner"),
-        "kind": "'redrive'",
-        "target_release_version": "''",
-        "start_from": "'input'",
-        "filters": "'{}'",
-        "allow_failed": "true",
-        "revoked_releases": "'{}'",
-        "reason": "'x'",
-        "rate_per_minute": "1",
-        "canary": "NULL::int",
-        "canary_over": "false",
-        "stop_after_failures": "NULL::int",
-        "failures_accepted": "0",
-        "cut": "false",
-        "status": "'RUNNING'",
-        "cause": "''",
-        "rate_since": "now()",
-        "admitted": "0",
-        "created_by": "''",
-        "created_at": "now()",
-        "finished_at": "NULL::timestamptz",
-    },
-    {
-        "campaign_starts": [
-            *times("created_at", "rate_since"),
-            *each("status", "'PAUSED'"),
-            {"status": "'COMPLETED'", "finished_at": "now()"},
-            {"status": "'CANCELLED'", "finished_at": "now()"},
-            *each("admitted", "1"),
-            *each("failures_accepted", "1"),
-            {"canary": "1", "canary_over": "true"},
-        ],
-        "campaign_bounds": [
-            *each("canary", "0"),
-            *each("stop_after_failures", "0"),
-            *({"kind": f"'{kind}'", column: "1"} for kind in ("cancel", "pause") for column in BOUNDS),
-        ],
-        "executions_campaign_failures_accepted_check": each("failures_accepted", "-1"),
-        "campaign_over_canary": each("canary_over", "true"),
-        "campaign_cause_of_pause": [
-            *each("cause", "'canary'", "'failures'", "'x'"),
-            {"cause": "'canary'", "canary": "1"},
-        ],
-        "campaign_over_has_finish": [
-            *each("finished_at", "now()"),
-            *each("status", "'COMPLETED'", "'CANCELLED'", "'x'"),
-        ],
-        "campaign_target_of_resubmission": [
-            *each("kind", "'x'", "''"),
-            *each("target_release_version", "'1.0'"),
-            *({"kind": f"'{kind}'", "target_release_version": "'1.0'"} for kind in ("cancel", "pause")),
-        ],
-        "campaign_start_of_resubmission": [
-            *each("start_from", "'checkpoint'", "'x'", "''"),
-            {"kind": "'resubmit'", "start_from": "'x'"},
-        ],
-        "campaign_rate_positive": each("rate_per_minute", "0"),
-        "executions_campaign_admitted_check": each("admitted", "-1"),
-        "executions_campaign_pkey": each("id", OLD_CAMPAIGN),
-    },
-    [
-        {"kind": "'resubmit'"},
-        *({"kind": f"'{kind}'"} for kind in ("cancel", "pause")),
-        {"status": "'DRAFT'"},
-        {"canary": "1", "stop_after_failures": "1", "cut": "true"},
-        {"kind": "'resubmit'", "target_release_version": "'1.0'", "start_from": "'checkpoint'"},
-    ],
-    free="tenant_id filters allow_failed revoked_releases reason cut created_by",
+    f"""
+        id = {CAMPAIGN} & kind = 'redrive' & start_from = 'input' & allow_failed = true & reason = 'x'
+        rate_per_minute = 1 & canary = NULL::int & stop_after_failures = NULL::int & status = 'RUNNING'
+        finished_at = NULL::timestamptz
+    """,
+    f"""
+        campaign_starts: created_at = {OTHER_TIMES}
+        rate_since = {OTHER_TIMES}
+        status = 'PAUSED'
+        status = 'COMPLETED' | 'CANCELLED' & finished_at = now()
+        admitted = 1
+        failures_accepted = 1
+        canary = 1 & canary_over = true
+        campaign_bounds: canary = 0
+        stop_after_failures = 0
+        kind = 'cancel' | 'pause' & canary = 1
+        kind = 'cancel' | 'pause' & stop_after_failures = 1
+        campaign_over_canary: canary_over = true
+        campaign_cause_of_pause: cause = 'canary' | 'failures' | 'x'
+        cause = 'canary' & canary = 1
+        campaign_over_has_finish: finished_at = now()
+        status = 'COMPLETED' | 'CANCELLED' | 'x'
+        campaign_target_of_resubmission: kind = 'x' | ''
+        target_release_version = '1.0'
+        kind = 'cancel' | 'pause' & target_release_version = '1.0'
+        campaign_start_of_resubmission: start_from = 'checkpoint' | 'x' | ''
+        kind = 'resubmit' & start_from = 'x'
+    """,
+    """
+        kind = 'resubmit' | 'cancel' | 'pause'
+        status = 'DRAFT'
+        canary = 1 & stop_after_failures = 1 & cut = true
+        kind = 'resubmit' & target_release_version = '1.0' & start_from = 'checkpoint'
+    """,
 )
 
 
@@ -92,214 +75,291 @@ def items(*keys: str) -> str:
     return f"FROM executions_execution e WHERE e.tenant_id = {tenant('owner')} AND e.execution_key IN ({names})"
 
 
+def campaigns(*changes: str) -> str:
+    """Return scripts that insert a campaign with one of the changes, and then its items."""
+    return either(f"{NEW_CAMPAIGN.statement(text)}; {{insert}}" for text in changes)
+
+
+OF_KIND = campaigns("kind = 'cancel'", "kind = 'pause'")
+OF_STRANGER = campaigns(f"tenant_id = {tenant('other')}", f"tenant_id = {tenant('rival')}")
 CAMPAIGN_ITEM = NewRow(
     "executions_campaignitem",
-    {"campaign_id": f"{CAMPAIGN}::uuid", "execution_id": "e.id", "expected_version": "e.version"},
-    {
-        "campaign_items_with_campaign": [
-            {"campaign_id": OLD_CAMPAIGN, "setup": "DELETE FROM executions_campaignitem"},
-            *each("campaign_id", "gen_random_uuid()"),
-            *each("execution_id", "gen_random_uuid()", execution("queued")),
-            *({"source": items(key)} for key in ("queued", "running", "retried", "asking", "succeeded", "cancelled")),
-            *each("expected_version", "e.version - 1", "e.version + 1"),
-            *(
-                {"script": NEW_CAMPAIGN.statement({"tenant_id": tenant(other)}) + "; {insert}"}
-                for other in ("other", "rival")
-            ),
-            {"source": items("dead", "failed", "queued")},
-            *(
-                {"source": items(key), "script": NEW_CAMPAIGN.statement({"kind": f"'{kind}'"}) + "; {insert}"}
-                for kind in ("cancel", "pause")
-                for key in ("dead", "failed", "succeeded", "cancelled")
-            ),
-        ],
-        "campaign_item_names_execution": each("execution_id", "NULL"),
-        "campaign_item_once": [
-            {"source": items("dead") + " UNION ALL SELECT " + f"{CAMPAIGN}::uuid, e.id, e.version {items('dead')}"}
-        ],
-    },
-    [
-        {"source": items("failed")},
-        {"source": items("dead", "failed")},
-        *(
-            {"source": items(key), "script": NEW_CAMPAIGN.statement({"kind": f"'{kind}'"}) + "; {insert}"}
-            for kind in ("cancel", "pause")
-            for key in ("queued", "running", "retried", "asking")
-        ),
-    ],
+    f"campaign_id = {CAMPAIGN}::uuid & execution_id = e.id & expected_version = e.version",
+    f"""
+        campaign_items_with_campaign: campaign_id = {OLD_CAMPAIGN} & setup = DELETE FROM executions_campaignitem
+        campaign_id = gen_random_uuid()
+        execution_id = gen_random_uuid() | {execution("queued")}
+        source = {either(map(items, ("queued", "running", "retried", "asking", "succeeded", "cancelled")))}
+        expected_version = e.version - 1 | e.version + 1
+        script = {OF_STRANGER}
+        source = {items("dead", "failed", "queued")}
+        source = {either(map(items, ("dead", "failed", "succeeded", "cancelled")))} & script = {OF_KIND}
+        campaign_item_names_execution: execution_id = NULL
+    """,
+    f"""
+        source = {items("failed")} | {items("dead", "failed")}
+        source = {either(map(items, ("queued", "running", "retried", "asking")))} & script = {OF_KIND}
+    """,
     source=items("dead"),
-    script=NEW_CAMPAIGN.statement({}) + "; {insert}",
+    script=campaigns(""),
 )
 CAMPAIGN_EVENT = NewRow(
     "executions_campaignevent",
-    {"campaign_id": OLD_CAMPAIGN, "kind": "'PAUSED'", "actor": "''", "data": "'{}'", "at": "now()"},
-    {
-        "campaign_event_starts": times("at"),
-        "campaign_event_of_change": [
-            *each("kind", "'STARTED'", "'RESUMED'", "'COMPLETED'", "'CANCELLED'", "'x'"),
-            *each("campaign_id", "gen_random_uuid()"),
-            {"script": "{insert}"},
-        ],
-    },
-    free="actor data",
+    f"campaign_id = {OLD_CAMPAIGN} & kind = 'PAUSED'",
+    f"""
+        campaign_event_starts: at = {OTHER_TIMES}
+        campaign_event_of_change: kind = 'STARTED' | 'RESUMED' | 'COMPLETED' | 'CANCELLED' | 'x'
+        campaign_id = gen_random_uuid()
+        script = {{insert}}
+    """,
     script=f"UPDATE executions_campaign SET status = 'PAUSED' WHERE id = {OLD_CAMPAIGN}; {{insert}}",
 )
-WORKER = NewRow(
-    "executions_worker",
-    {
-        "tenant_id": tenant("owner"),
-        "pipeline_id": "'org.example.orders'",
-        "worker_id": "'new'",
-        "contract_version": "''",
-        "release_version": "''",
-        "protocol": "'celery'",
-        "endpoint": "''",
-        "artifact_id": "''",
-        "artifact_digest": "''",
-        "code": "''",
-        "environment_fingerprint": "''",
-        "environment": "NULL",
-        "capacity": "1",
-        "taking": "true",
-        "holding": "0",
-        "running": "0",
-        "abandoned": "0",
-        "transition_seconds": "NULL",
-        "registered_at": "now()",
-        "last_heartbeat_at": "now()",
-        "last_sent_at": "now()",
-        "draining_since": "NULL",
-        "drained_by_operator_at": "NULL",
-        "stopped_at": "NULL",
-        "noted_state": "''",
-        "alive_until": "NULL",
-        "blocked_reason": "''",
-        "capability_checked_at": "NULL",
-        "capability_error": "''",
-        "capability_claimed_at": "NULL",
-        "unanswered_checks": "0",
-    },
-    {
-        "worker_once": each("worker_id", "'worker-1'"),
-        "worker_code_known": each("code", "'folder'"),
-        "worker_capacity_positive": each("capacity", "0"),
-        "executions_worker_holding_check": each("holding", "-1"),
-        "executions_worker_running_check": each("running", "-1"),
-        "executions_worker_abandoned_check": each("abandoned", "-1"),
-        "executions_worker_unanswered_checks_check": each("unanswered_checks", "-1"),
-    },
-    [
-        {"worker_id": "'worker-1'", "tenant_id": tenant("other")},
-        {"worker_id": "'worker-1'", "pipeline_id": "'org.example.other'"},
-        *each("code", "'artifact'", "'source'", "'image'"),
-    ],
-    free="""
-        tenant_id pipeline_id contract_version release_version protocol endpoint artifact_id artifact_digest
-        environment_fingerprint environment taking transition_seconds registered_at last_heartbeat_at last_sent_at
-        draining_since drained_by_operator_at stopped_at noted_state alive_until blocked_reason capability_checked_at
-        capability_error capability_claimed_at
+
+# --- resubmissions ---
+
+NEW = "'00000000-0000-4000-8000-000000000003'"
+OLD = execution("dead")
+
+
+def key(of: str = OLD) -> str:
+    return f"concat('resubmit:', {of}, ':k')"
+
+
+def submission(text: str = "") -> str:
+    """Return the statement that inserts the new execution, which copies the digest of the old one."""
+    digest = f"(SELECT input_digest FROM executions_execution WHERE id = {OLD})"
+    return SUBMISSION.statement({"id": f"{NEW}::uuid", "execution_key": key(), "input_digest": digest, **change(text)})
+
+
+def written(*changes: str) -> str:
+    """Return scripts that insert the link and then the new execution with one of the changes."""
+    return either("{insert}; " + submission(text) for text in changes or ("",))
+
+
+def item(kind: str = "resubmit", of: str = "dead") -> str:
+    """Return the statements that insert a campaign with one item."""
+    campaign = NEW_CAMPAIGN.statement(f"kind = '{kind}'")
+    return one_line(f"""{campaign}; INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
+        VALUES ({CAMPAIGN}, {execution(of)}, {version(of)})""")
+
+
+SKIP = f"UPDATE executions_campaignitem SET outcome = 'SKIPPED' WHERE campaign_id = {CAMPAIGN}"
+BY_CAMPAIGN = f"campaign_id = {CAMPAIGN}::uuid & script = "
+
+
+def again(old: str) -> str:
+    return f"execution_id = {execution(old)} & execution_version = {version(old)}"
+
+
+RESUBMISSION = NewRow(
+    "executions_resubmission",
+    f"""
+        new_execution_id = {NEW}::uuid & execution_id = {OLD} & execution_version = {version("dead")}
+        operation_key = 'k' & campaign_id = NULL::uuid & checkpoint_step = NULL::int
+    """,
+    f"""
+        resubmission_of_finished: execution_id = gen_random_uuid()
+        execution_version = {version("dead")} - 1 | {version("dead")} + 1
+        {again("queued")}
+        {again("running")}
+        {again("retried")}
+        {again("asking")}
+        resubmission_of_item: campaign_id = gen_random_uuid()
+        {BY_CAMPAIGN} {item("redrive")}; {written()} | {item(of="failed")}; {written()} | {item()}; {SKIP}; {written()}
+        resubmission_creates_execution: operation_key = 'other'
+        edited = true
+        new_execution_id = gen_random_uuid() | {execution("queued")} | {OLD}
+        script = {{insert}} | {written("execution_key = 'new'", f"execution_key = {key(execution('failed'))}")}
+        script = {written(IN_OTHER_PIPELINE, OF_RIVAL, "input_digest = 'other'")}
+        execution_pin_exists: script = {submission(REPLACED)}; {{insert}}
+        script = {written(f"release_id = {release('0.1')} & release_version = '0.1'")}
+        script = {written(f"release_id = {release('0.2')} & release_version = '0.2'")}
+        script = {written(f"{REPLACED} & tenant_id = {tenant('other')}", f"{REPLACED} & pipeline_id = 'x'")}
+        script = {written(f"{REPLACED} & contract_version = 'x'", f"{REPLACED} & release_version = 'x'")}
+    """,
+    f"""
+        script = {written(REPLACED)}
+        edited = true & script = {written("input_digest = 'other'")}
+        {BY_CAMPAIGN} {item()}; {written()}
+        {again("failed")} & script = {written(f"execution_key = {key(execution('failed'))}")}
+        {again("succeeded")} & script = {written(f"execution_key = {key(execution('succeeded'))}")}
+        {again("cancelled")} & script = {written(f"execution_key = {key(execution('cancelled'))}")}
+    """,
+    script=written(),
+)
+CHECKPOINT = "current_step_index = 1 & progress = '[2]' & progress_shape = 'UNI'"
+CONTINUED = NewRow(
+    "executions_resubmission",
+    f"{RESUBMISSION.chosen}\n checkpoint_step = 1",
+    f"""
+        execution_starts_at_checkpoint: checkpoint_step = NULL::int | 0 | 2
+        script = {submission(CHECKPOINT)}; {{insert}}
+        script = {written(f"{CHECKPOINT} & input_digest = 'other'")}
+        script = {written(f"{CHECKPOINT} & {IN_OTHER_PIPELINE}", f"{CHECKPOINT} & {OF_RIVAL}")}
+        script = {written(f"{CHECKPOINT} & current_step_index = 2", f"{CHECKPOINT} & progress = '[3]'")}
+        script = {written(f"{CHECKPOINT} & progress = NULL::jsonb & progress_shape = NULL::text")}
+        script = {written(f"{CHECKPOINT} & progress_shape = 'MULTI'")}
+        resubmission_continues: script = {written()}
+        resubmission_from_checkpoint: checkpoint_step = -1
+        edited = true
+    """,
+    f"script = {written(f'{CHECKPOINT} & {REPLACED}')}",
+    script=written(CHECKPOINT),
+    setup=f"""UPDATE executions_execution SET current_step_index = 1, progress = '[2]', progress_shape = 'UNI'
+        WHERE id = {OLD}""",
+)
+
+# --- holds and claims ---
+
+QUEUED = execution("queued")
+OF_EXECUTION = f"release_id = NULL & execution_id = {QUEUED}"
+HELD = f"UPDATE executions_execution SET held = true WHERE id = {QUEUED}"
+HOLD = NewRow(
+    "executions_hold",
+    f"release_id = {release('0.5')} & reason = 'x' & refuses_submissions = true",
+    f"""
+        hold_starts_open: tenant_id = {tenant("rival")} | {tenant("other")} | 0
+        release_id = {release("1.0", "rival")} | NULL | 0
+        release_id = NULL & pipeline_id = {pipeline("rival")}
+        {OF_EXECUTION} & tenant_id = {tenant("rival")} & refuses_submissions = false
+        hold_has_one_target: pipeline_id = {pipeline()}
+        execution_id = {QUEUED} & refuses_submissions = false
+        {OF_EXECUTION} & pipeline_id = {pipeline()} & refuses_submissions = false
+        hold_refuses_submissions: {OF_EXECUTION} & setup = {HELD}
+        hold_says_why: reason = {BLANK}
+        hold_of_release_once: release_id = {release("0.1")}
+        hold_of_pipeline_once: release_id = NULL & pipeline_id = {pipeline(name=OTHER_PIPELINE)}
+        hold_holds_execution: {OF_EXECUTION} & refuses_submissions = false
+    """,
+    f"""
+        refuses_submissions = false
+        release_id = NULL & pipeline_id = {pipeline()}
+        {OF_EXECUTION} & refuses_submissions = false & setup = {HELD}
     """,
 )
-WORKER_EVENT = NewRow(
-    "executions_workerevent",
-    {"worker_id": HEALTHY, "state": "'HEALTHY'", "actor": "''", "data": "'{}'", "at": "now()"},
-    {
-        "worker_event_starts": times("at"),
-        "worker_event_of_state": [
-            *each("state", "'STALE'", "'DRAINING'", "'UNAVAILABLE'", "''"),
-            *each("worker_id", f"(SELECT id FROM executions_worker WHERE tenant_id = {tenant('rival')})", "0"),
-        ],
-    },
-    free="actor data",
+CLAIM = "claimed_by = 'user:x' & claimed_until = now() + interval '10 minutes' & delegate = NULL::text"
+
+
+def question(of: str) -> str:
+    return f"(SELECT id FROM executions_interaction WHERE execution_id = {execution(of)})"
+
+
+def changed(claim: str = CLAIM, of: str = "asking", counts: int = 1) -> str:
+    """Return the statement that changes the claim of the question and inserts the event."""
+    sets = ", ".join(f"{name} = {value}" for name, value in change(claim).items() if name != "kind")
+    update = f"UPDATE executions_interaction SET {sets}, claim_changes = claim_changes + {counts}"
+    return f"WITH changed AS ({update} WHERE id = {question(of)} RETURNING 1) {{insert}}"
+
+
+def both(text: str) -> str:
+    """Return a change of the event and of the question."""
+    return f"{text} & script = {changed(f'{CLAIM} & {text}')}"
+
+
+RELEASED = "kind = 'RELEASED' & claimed_by = NULL::text & claimed_until = NULL::timestamptz"
+DELEGATED = f"{RELEASED} & kind = 'DELEGATED' & delegate = 'user:y'"
+CLAIM_EVENT = NewRow(
+    "executions_interactionevent",
+    f"""
+        execution_id = {execution("asking")} & interaction_id = {question("asking")} & sequence = 1 & kind = 'CLAIMED'
+        actor = 'user:x' & note = NULL::text & {CLAIM}
+    """,
+    f"""
+        interaction_claim_has_event: sequence = 0 | 2
+        claimed_until = now() + interval '11 minutes'
+        {RELEASED}
+        delegate = 'user:y'
+        script = {changed(counts=0)} | {changed(counts=2)}
+        interaction_event_of_claim: tenant_id = {tenant("rival")} | {tenant("other")}
+        execution_id = {executions("queued", "cancelled")}
+        {both("claimed_until = now() + interval '31 minutes'")}
+        {both("claimed_until = now() - interval '1 second'")}
+        script = {{insert}} & source = FROM (SELECT 1) changed
+        interaction_over_is_over: interaction_id = {question("cancelled")} & execution_id = {execution("cancelled")}
+            & script = {changed(of="cancelled")}
+        interaction_claim_complete: {both("claimed_until = NULL::timestamptz")}
+        {both("claimed_by = NULL::text")}
+        interaction_event_kind: kind = 'RELEASED' | 'DELEGATED' | 'x'
+        actor = 'user:z'
+        {both("claimed_by = 'user:z'")}
+        {both(f"{DELEGATED} & delegate = NULL::text")}
+        interaction_event_note_says_something: note = {BLANK}
+    """,
+    f"""
+        kind = 'RENEWED' | 'TAKEN_OVER'
+        note = 'x'
+        {both(RELEASED)}
+        {both(DELEGATED)}
+    """,
+    source="FROM changed",
+    script=changed(),
 )
-FIRST_CHANGE = "UPDATE executions_workerkeychange SET newest = 3, oldest = 3"
-WORKER_KEY = NewRow(
-    "executions_workerkeychange",
-    {
-        "tenant_id": tenant("owner"),
-        "number": "2",
-        "newest": "2",
-        "oldest": "2",
-        "actor": "''",
-        "reason": "''",
-        "at": PAST,
-    },
-    {
-        "worker_key_change_follows": [
-            *each("number", "0", "1", "3", "-1"),
-            {"newest": "1", "oldest": "1"},
-            *each("oldest", "0", "-1"),
-            {"setup": FIRST_CHANGE, "newest": "3", "oldest": "2"},
-            {"setup": FIRST_CHANGE, "newest": "2", "oldest": "3"},
-            {"setup": FIRST_CHANGE},
-            {"setup": FIRST_CHANGE, "number": "3", "newest": "3", "oldest": "3"},
-            *({"tenant_id": tenant("other"), "number": number} for number in ("0", "2", "3")),
-            *({"tenant_id": tenant("other"), "number": "1", "newest": key, "oldest": "0"} for key in ("0", "1")),
-        ],
-        "worker_key_two_active": [{"newest": "4"}, {"newest": "3", "oldest": "4"}],
-    },
-    [
-        {"oldest": "1"},
-        {"newest": "3"},
-        {"newest": "3", "oldest": "3"},
-        {"setup": FIRST_CHANGE, "newest": "4", "oldest": "3"},
-        {"tenant_id": tenant("other"), "number": "1", "oldest": "1"},
-        {"tenant_id": tenant("other"), "number": "1", "newest": "1", "oldest": "1"},
-    ],
-    free="actor reason at",
-)
-MESSAGE_PATH = NewRow(
-    "executions_messagepath",
-    {"id": "1", "arrived_at": "now()", "expected_by": "now() + interval '1 microsecond'"},
-    {
-        "message_path_once": each("id", "2", "0"),
-        "message_path_expects_more": [
-            *each("expected_by", "now()", PAST),
-            *each("arrived_at", "now() + interval '1 microsecond'"),
-        ],
-    },
-    setup="DELETE FROM executions_messagepath",
-)
-COUNTED = "SELECT {} FROM executions_finishedcount"
-FINISHED_COUNT = NewRow(
-    "executions_finishedcount",
-    {
-        "release_id": f"({COUNTED.format('release_id')})",
-        "minute": f"({COUNTED.format('minute')}) + interval '1 minute'",
-        **dict.fromkeys(("succeeded", "failed", "cancelled"), "0"),
-    },
-    {
-        "finished_count_once": each("minute", f"({COUNTED.format('minute')})"),
-        "finished_count_of_a_minute": each(
-            "minute", *(f"({COUNTED.format('minute')}) + interval '{more}'" for more in ("1 second", "1 microsecond"))
-        ),
-        **{
-            f"executions_finishedcount_{column}_check": each(column, "-1")
-            for column in ("succeeded", "failed", "cancelled")
-        },
-    },
-    free="release_id",
-)
-REPORTED = "(SELECT {} FROM coordinator_process)"
-PROCESS = NewRow(
-    "coordinator_process",
-    {
-        "kind": "'clock'",
-        "host": REPORTED.format("host"),
-        "pid": REPORTED.format("pid"),
-        "version": "''",
-        "started_at": "now()",
-        "reported_at": "now()",
-        "drift_seconds": "-0.5",
-    },
-    {
-        "process_once": each("kind", "'web'"),
-        "process_kind_known": each("kind", "'worker'", "''"),
-        "coordinator_process_pid_check": each("pid", "-1"),
-    },
-    free="host version started_at reported_at drift_seconds",
+
+# --- workers and processes ---
+
+HEALTHY = "(SELECT id FROM executions_worker WHERE noted_state = 'HEALTHY')"
+FIRST_CHANGE = "setup = UPDATE executions_workerkeychange SET newest = 3, oldest = 3"
+OF_OTHER = f"tenant_id = {tenant('other')}"
+COUNTED = "(SELECT {} FROM executions_finishedcount)"
+WORKER = NewRow(
+    "executions_worker",
+    "pipeline_id = 'org.example.orders' & worker_id = 'new' & protocol = 'celery' & capacity = 1 & taking = true",
+    right=f"worker_id = 'worker-1' & {OF_OTHER}",
 )
 OPERATIONS = [
-    *(NEW_CAMPAIGN, CAMPAIGN_ITEM, CAMPAIGN_EVENT),
-    *(WORKER, WORKER_EVENT, WORKER_KEY, MESSAGE_PATH, FINISHED_COUNT, PROCESS),
+    *(NEW_CAMPAIGN, CAMPAIGN_ITEM, CAMPAIGN_EVENT, RESUBMISSION, CONTINUED, HOLD, CLAIM_EVENT, WORKER),
+    NewRow(
+        "executions_workerevent",
+        f"worker_id = {HEALTHY} & state = 'HEALTHY'",
+        f"""
+            worker_event_starts: at = {OTHER_TIMES}
+            worker_event_of_state: state = 'STALE' | 'DRAINING' | 'UNAVAILABLE' | ''
+            worker_id = (SELECT id FROM executions_worker WHERE tenant_id = {tenant("rival")}) | 0
+        """,
+    ),
+    NewRow(
+        "executions_workerkeychange",
+        "number = 2 & newest = 2 & oldest = 2",
+        f"""
+            worker_key_change_follows: number = 0 | 1 | 3 | -1
+            newest = 1 & oldest = 1
+            oldest = 0 | -1
+            {FIRST_CHANGE}
+            {FIRST_CHANGE} & newest = 3 & oldest = 2
+            {FIRST_CHANGE} & newest = 2 & oldest = 3
+            {FIRST_CHANGE} & number = 3 & newest = 3 & oldest = 3
+            {OF_OTHER} & number = 0 | 2 | 3
+            {OF_OTHER} & number = 1 & newest = 0 | 1 & oldest = 0
+            worker_key_two_active: newest = 4
+            newest = 3 & oldest = 4
+        """,
+        f"""
+            oldest = 1
+            newest = 3 & oldest = 2 | 3
+            {FIRST_CHANGE} & newest = 4 & oldest = 3
+            {OF_OTHER} & number = 1 & oldest = 1 & newest = 1 | 2
+        """,
+    ),
+    NewRow(
+        "executions_messagepath",
+        "id = 1 & expected_by = now() + interval '1 microsecond'",
+        f"""
+            message_path_once: id = 2 | 0
+            message_path_expects_more: expected_by = now() | {PAST}
+            arrived_at = now() + interval '1 microsecond'
+        """,
+        setup="DELETE FROM executions_messagepath",
+    ),
+    NewRow(
+        "executions_finishedcount",
+        f"""
+            release_id = {COUNTED.format("release_id")}
+            minute = {COUNTED.format("minute")} + interval '1 minute'
+        """,
+        f"""
+            finished_count_of_a_minute: minute = {COUNTED.format("minute")} + interval '1 second'
+            minute = {COUNTED.format("minute")} + interval '1 microsecond'
+        """,
+    ),
+    NewRow("coordinator_process", "kind = 'clock' & host = 'other' & drift_seconds = -0.5"),
 ]

@@ -1,76 +1,79 @@
-"""The database allows the removal of an execution and its history after the tenant's retention period."""
+"""The removal of executions and alerts with their history, after the time for which they are kept."""
 
 import pytest
 
-from tests.invariants.attempts import Connection, refusal, unguarded
+from tests.invariants.attempts import Connection, refusal, results, unguarded
 from tests.invariants.new_rows import tenant
 from tests.invariants.new_rows_of_executions import execution
 
-OWNER = tenant("owner")
-OVER = {"succeeded": "retention_days", "cancelled": "retention_days"} | dict.fromkeys(
-    ("failed", "dead"), "failed_retention_days"
-)
-LIVE = ("queued", "running", "retried", "asking")
-HISTORY = (
-    "executions_executionevent",
-    "executions_deadletter",
-    "executions_interactionevent",
-    "executions_interaction",
-    "executions_awaitunit",
-    "executions_wireform",
-    "executions_resubmission",
-    "executions_smoketest",
-    "executions_hold",
-)
-REFUSED = "execution_not_deleted"
+HISTORY = {
+    "executions_executionevent": "event_append_only",
+    "executions_deadletter": "deadletter_append_only",
+    "executions_interactionevent": "interaction_event_append_only",
+    "executions_interaction": "interaction_over_is_over",
+    "executions_awaitunit": "await_unit_over_is_over",
+    "executions_wireform": "wire_form_written_once",
+    "executions_resubmission": "resubmission_append_only",
+    "executions_smoketest": "smoke_test_append_only",
+    "executions_hold": "hold_ends_once",
+}
+"""The tables with the history of an execution, each with the trigger that keeps it."""
+ALERTS = ("alerts_alert", "alerts_alertevent", "alerts_alertdelivery")
+KEPT = "execution_not_deleted"
 
 
-def finished(database: Connection, key: str, ago: str) -> None:
-    change = f"UPDATE executions_execution SET finished_at = now() - interval '{ago}' WHERE id = {execution(key)}"
-    unguarded(database, "executions_execution", change)
+def finished(key: str, ago: str) -> str:
+    return f"UPDATE executions_execution SET finished_at = now() - interval '{ago}' WHERE id = {execution(key)}"
 
 
-def terms(database: Connection, **days: int | None) -> None:
-    """Set the retention periods of the tenant. Other tenants keep executions for one day."""
-    database.execute("UPDATE tenancy_tenant SET retention_days = 1, failed_retention_days = 1")
+def terms(**days: int | None) -> str:
+    """Return statements that set the retention periods of the tenant. Other tenants keep executions for one day."""
     values = ", ".join(f"{name} = {days.get(name) or 'NULL'}" for name in ("retention_days", "failed_retention_days"))
-    database.execute(f"UPDATE tenancy_tenant SET {values} WHERE id = {OWNER}")
+    return f"""UPDATE tenancy_tenant SET retention_days = 1, failed_retention_days = 1;
+        UPDATE tenancy_tenant SET {values} WHERE id = {tenant("owner")}"""
 
 
-def removed(key: str, tables: tuple[str, ...] = HISTORY) -> str:
+BOTH = terms(retention_days=1, failed_retention_days=1)
+
+
+def removed(key: str, *tables: str) -> str:
     """Return statements that delete the execution and then its rows in `tables`."""
-    chosen = execution(key)
     history = (f"DELETE FROM {table} WHERE execution_id = (SELECT id FROM chosen)" for table in tables)
-    first = f"CREATE TEMPORARY TABLE chosen ON COMMIT DROP AS SELECT {chosen} AS id"
-    return "; ".join((first, f"DELETE FROM executions_execution WHERE id = {chosen}", *history))
+    first = f"CREATE TEMPORARY TABLE chosen ON COMMIT DROP AS SELECT {execution(key)} AS id"
+    execution_first = "DELETE FROM executions_execution WHERE id = (SELECT id FROM chosen)"
+    return "; ".join((first, execution_first, *history, "SELECT FROM chosen"))
 
 
-@pytest.mark.parametrize("key", OVER)
+@pytest.mark.parametrize("key", ["succeeded", "cancelled", "failed", "dead"])
 def test_a_finished_execution_may_be_removed_after_its_retention_period(database: Connection, key: str) -> None:
-    term = OVER[key]
-    [other] = {*OVER.values()} - {term}
+    term, other = ("retention_days", "failed_retention_days")[:: -1 if key in {"failed", "dead"} else 1]
     expected = {
         (30, "30 days", 60): "",
         (30, "30 days", None): "",
-        (30, "29 days 23 hours", 1): REFUSED,
-        (30, "0 days", 1): REFUSED,
-        (None, "9999 days", 1): REFUSED,
+        (30, "29 days 23 hours", 1): KEPT,
+        (30, "0 days", 1): KEPT,
+        (None, "9999 days", 1): KEPT,
     }
-    found = {}
-    for days, ago, other_days in expected:
-        with database.transaction(force_rollback=True):
-            terms(database, **{term: days, other: other_days})
-            finished(database, key, ago)
-            found[days, ago, other_days] = refusal(database, removed(key))
+    statement = removed(key, *HISTORY)
+    found = {
+        (days, ago, other_days): results(
+            database,
+            [statement],
+            setup=f"{terms(**{term: days, other: other_days})}; {finished(key, ago)}",
+            ordinary=False,
+        )[statement]
+        for days, ago, other_days in expected
+    }
     assert found == expected
 
 
-@pytest.mark.parametrize("key", LIVE)
-def test_an_unfinished_execution_is_never_removed(database: Connection, key: str) -> None:
-    terms(database, retention_days=1, failed_retention_days=1)
-    change = "UPDATE executions_execution SET created_at = '2000-01-01', updated_at = '2000-01-01' WHERE id = "
-    unguarded(database, "executions_execution", change + execution(key))
-    assert refusal(database, removed(key)) == REFUSED
+def test_an_unfinished_execution_is_never_removed(database: Connection) -> None:
+    past = (
+        "UPDATE executions_execution SET created_at = '2000-01-01', updated_at = '2000-01-01' WHERE finished_at IS NULL"
+    )
+    statements = [removed(key, *HISTORY) for key in ("queued", "running", "retried", "asking")]
+    found = results(database, statements, setup=f"{BOTH}; {past}", ordinary=False)
+    assert found == dict.fromkeys(statements, KEPT)
 
 
 @pytest.mark.parametrize("kept", HISTORY)
@@ -84,46 +87,64 @@ def test_no_part_of_the_history_of_a_removed_execution_remains(database: Connect
     change = (
         "UPDATE executions_execution SET status = 'SUCCEEDED', result = '1', finished_at = '2000-01-01' WHERE id = "
     )
-    unguarded(database, "executions_execution", change + execution(key))
-    terms(database, retention_days=1, failed_retention_days=1)
-    assert refusal(database, removed(key)) == ""
-    rest = tuple(table for table in HISTORY if table != kept)
-    assert "_fk_" in refusal(database, removed(key, rest)) or kept == "executions_interaction"
+    everything, rest = removed(key, *HISTORY), removed(key, *(table for table in HISTORY if table != kept))
+    found = results(database, [everything, rest], setup=f"{BOTH}; {change}{execution(key)}", ordinary=False)
+    assert found[everything] == ""
+    assert "_fk_" in found[rest] or kept == "executions_interaction"
 
 
-@pytest.mark.parametrize("table", HISTORY)
-def test_a_removal_does_not_delete_the_history_of_another_execution(database: Connection, table: str) -> None:
-    terms(database, retention_days=1, failed_retention_days=1)
-    finished(database, "succeeded", "2 days")
-    expected = {
-        "executions_executionevent": "event_append_only",
-        "executions_deadletter": "deadletter_append_only",
-        "executions_interactionevent": "interaction_event_append_only",
-        "executions_interaction": "interaction_over_is_over",
-        "executions_awaitunit": "await_unit_over_is_over",
-        "executions_wireform": "wire_form_written_once",
-        "executions_resubmission": "resubmission_append_only",
-        "executions_smoketest": "smoke_test_append_only",
-        "executions_hold": "hold_ends_once",
-    }
-    others = f"DELETE FROM {table} WHERE execution_id <> (SELECT id FROM chosen)"
-    assert refusal(database, f"{removed('succeeded')}; {others}") == expected[table]
+def test_a_removal_does_not_delete_the_history_of_another_execution(database: Connection) -> None:
+    others = "; DELETE FROM {} WHERE execution_id <> (SELECT id FROM chosen)"
+    expected = {removed("succeeded", *HISTORY) + others.format(table): name for table, name in HISTORY.items()}
+    setup = f"{BOTH}; {finished('succeeded', '2 days')}"
+    assert results(database, expected, setup=setup, ordinary=False) == expected
 
 
-@pytest.mark.parametrize(
-    ("table", "change", "expected"),
-    [
-        ("executions_executionevent", "actor = 'x'", "event_append_only"),
-        ("executions_deadletter", "error_code = 'x'", "deadletter_append_only"),
-        ("executions_interaction", "last_dispatch_error = 'x'", "interaction_over_is_over"),
-        ("executions_awaitunit", "worker_name = 'x'", "await_unit_over_is_over"),
-    ],
+def test_the_history_of_a_removed_execution_cannot_be_changed_before_its_removal(database: Connection) -> None:
+    for key, table, change in (
+        ("cancelled", "executions_executionevent", "actor = 'x'"),
+        ("dead", "executions_deadletter", "error_code = 'x'"),
+        ("cancelled", "executions_interaction", "last_dispatch_error = 'x'"),
+        ("cancelled", "executions_awaitunit", "worker_name = 'x'"),
+    ):
+        update = f"{removed(key)}; UPDATE {table} SET {change} WHERE execution_id = (SELECT id FROM chosen)"
+        setup = f"{BOTH}; {finished(key, '2 days')}"
+        assert results(database, [update], setup=setup, ordinary=False) == {update: HISTORY[table]}
+
+
+# --- alerts ---
+
+RESOLVED = f"(SELECT id FROM alerts_alert WHERE state = 'RESOLVED' AND tenant_id = {tenant('owner')})"
+DELIVERIES, EVENTS = (
+    f"DELETE FROM {table} WHERE alert_id IN (SELECT id FROM chosen)"
+    for table in ("alerts_alertdelivery", "alerts_alertevent")
 )
-def test_the_history_of_a_removed_execution_cannot_be_changed_before_its_removal(
-    database: Connection, table: str, change: str, expected: str
-) -> None:
-    key = "dead" if table == "executions_deadletter" else "cancelled"
-    terms(database, retention_days=1, failed_retention_days=1)
-    finished(database, key, "2 days")
-    update = f"UPDATE {table} SET {change} WHERE execution_id = (SELECT id FROM chosen)"
-    assert refusal(database, f"{removed(key, ())}; {update}") == expected
+REMOVAL = f"""CREATE TEMPORARY TABLE chosen ON COMMIT DROP AS SELECT id FROM alerts_alert WHERE id = {RESOLVED};
+    DELETE FROM alerts_alert WHERE id IN (SELECT id FROM chosen)"""
+
+
+def test_an_alert_is_kept_for_a_day_after_its_end_and_removed_with_its_parts(database: Connection) -> None:
+    change = f"UPDATE alerts_alert SET resolved_at = now() - interval '{{}}' WHERE id = {RESOLVED}"
+    removal = f"{REMOVAL}; {DELIVERIES}; {EVENTS}"
+    assert results(database, [removal], setup=change.format("23 hours 59 minutes"), ordinary=False) == {
+        removal: "alert_kept"
+    }
+    unguarded(database, change.format("24 hours 1 minute"))
+    assert refusal(database, removal) == ""
+    for part in (DELIVERIES, EVENTS):
+        assert "_fk_" in refusal(database, f"{REMOVAL}; {part}")
+
+
+def test_a_message_is_kept_for_a_day_after_its_end(database: Connection) -> None:
+    delete = "DELETE FROM alerts_alertdelivery WHERE state = 'SENT'"
+    for ago, expected in (("23 hours", "alert_delivery_kept"), ("25 hours", "")):
+        change = f"UPDATE alerts_alertdelivery SET finished_at = now() - interval '{ago}' WHERE state = 'SENT'"
+        assert results(database, [delete], setup=change) == {delete: expected}
+
+
+def test_the_database_sets_the_times_of_ends(database: Connection) -> None:
+    for statement in (
+        "UPDATE alerts_alert SET state = 'RESOLVED' WHERE state = 'FIRING' RETURNING resolved_at = now()",
+        "UPDATE alerts_alertdelivery SET state = 'SENT' WHERE state = 'PENDING' RETURNING finished_at = now()",
+    ):
+        assert {found for (found,) in database.execute(statement)} == {True}

@@ -65,35 +65,26 @@ def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
     return release.status, [(finding["code"], finding["field"]) for finding in release.findings]
 
 
-@pytest.mark.parametrize("media_type", [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST])
-def test_an_image_of_each_media_type_is_registered(registry: DockerRegistry, media_type: str) -> None:
-    digest = registry.push_image("acme/app", media_type)
-    assert verdict(uploaded(registry, digest)) == REGISTERED
+def test_an_image_of_each_media_type_is_registered(registry: DockerRegistry) -> None:
+    for media_type in (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST):
+        digest = registry.push_image("acme/app", media_type)
+        assert verdict(uploaded(registry, digest)) == REGISTERED, media_type
 
 
-def test_a_missing_manifest_is_a_finding(registry: DockerRegistry) -> None:
+def test_a_missing_manifest_and_one_of_another_repository_are_findings(registry: DockerRegistry) -> None:
     registry.push_image("acme/app")
-    assert verdict(uploaded(registry, making.digest_of(b"missing"))) == MISSING
-    assert verdict(uploaded(registry, making.digest_of(b"missing"), "acme/new")) == MISSING
-
-
-def test_an_image_in_another_repository_is_a_finding(registry: DockerRegistry) -> None:
+    for repository in ("acme/app", "acme/new"):
+        assert verdict(uploaded(registry, making.digest_of(b"missing"), repository)) == MISSING
     digest = registry.push_image("acme/other")
     assert verdict(uploaded(registry, digest)) == MISSING
     assert verdict(uploaded(registry, digest, "acme/other")) == REGISTERED
 
 
-@pytest.mark.parametrize("credentials", [None, f"{USER}:wrong", f"other:{PASSWORD}"])
-def test_without_the_right_credentials_access_is_denied(
-    locked: DockerRegistry, settings: Any, credentials: str | None
-) -> None:
-    digest = locked.push_image("acme/app")
-    settings.IMAGE_REGISTRY_CREDENTIALS = {locked.host: credentials} if credentials else {}
-    assert verdict(uploaded(locked, digest)) == DENIED
-
-
-def test_with_the_right_credentials_images_are_found(locked: DockerRegistry, settings: Any) -> None:
+def test_images_are_found_with_the_right_credentials_only(locked: DockerRegistry, settings: Any) -> None:
     digest = locked.push_image("acme/app", OCI_INDEX)
+    for credentials in ("", f"{USER}:wrong", f"other:{PASSWORD}"):
+        settings.IMAGE_REGISTRY_CREDENTIALS = {locked.host: credentials} if credentials else {}
+        assert verdict(uploaded(locked, digest)) == DENIED
     settings.IMAGE_REGISTRY_CREDENTIALS = {locked.host: f"{USER}:{PASSWORD}"}
     assert verdict(uploaded(locked, digest)) == REGISTERED
     assert verdict(uploaded(locked, making.digest_of(b"missing"))) == MISSING

@@ -1,4 +1,4 @@
-"""Activations: each one adds an event, and a rejected one changes nothing."""
+"""Activations: each one adds an event, judged by the rows under the lock, and a refused one changes nothing."""
 
 from typing import Any
 
@@ -6,25 +6,30 @@ import pytest
 
 from foundation.errors import CoordinatorError
 from releases import queries
+from releases.activation import policy
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
 from releases.errors import NoActiveRelease
 from releases.models import Activation, Pipeline, Release
+from releases.registration import attachments
 from releases.registration.registrar import verify_release
-from tests import making
-from tests.raw_sql import rows
+from releases.trust import trusted_keys
+from tenancy.models import Tenant
+from tests import making, signing
+from tests.cases import cases
+from tests.releases import refusals
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def v1() -> Release:
-    return making.registered(making.tenant(), "1.0")
+def v1(owner: Tenant) -> Release:
+    return making.registered(owner, "1.0")
 
 
 @pytest.fixture
-def v2(v1: Release) -> Release:
-    return making.registered(v1.pipeline.tenant, "2.0")
+def v2(owner: Tenant) -> Release:
+    return making.registered(owner, "2.0")
 
 
 def go(release: Release, **more: Any) -> Activation:
@@ -32,43 +37,34 @@ def go(release: Release, **more: Any) -> Activation:
 
 
 def refusal(release: Release, **more: Any) -> CoordinatorError:
-    """Return the error of an activation that is rejected and changes nothing."""
-    before = rows(Activation), rows(Pipeline), rows(Release)
-    with pytest.raises(CoordinatorError) as caught:
-        go(release, **more)
-    assert (rows(Activation), rows(Pipeline), rows(Release)) == before
-    return caught.value
+    return refusals.refusal(go, release, **more)
 
 
-def newest(release: Release) -> str | None:
-    pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
-    return pipeline.activation.release.release_version if pipeline.activation else None
+def read(release: Release) -> Release:
+    """Return the release with its pipeline and active release, as they are now."""
+    return Release.objects.select_related("pipeline__tenant", "pipeline__activation__release").get(pk=release.pk)
 
 
-def test_before_the_first_activation_nothing_is_active(v1: Release) -> None:
-    with pytest.raises(NoActiveRelease):
-        queries.active_release(queries.pipeline(v1.pipeline.tenant, making.PIPELINE))
+def pipeline_of(release: Release) -> Pipeline:
+    return queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
 
 
 def test_each_activation_is_an_event_and_the_newest_one_counts(v1: Release, v2: Release) -> None:
+    with pytest.raises(NoActiveRelease):
+        queries.active_release(pipeline_of(v1))
     events = [go(v1, reason=" first "), go(v2), go(v1, reason="v2 is wrong"), go(v1)]
-    assert [event.sequence for event in events] == [1, 2, 3, 4]
-    assert [event.previous_id for event in events] == [None, v1.pk, v2.pk, v1.pk]
-    assert [event.is_rollback for event in events] == [False, False, True, False]
-    assert [event.reason for event in events] == ["first", "", "v2 is wrong", ""]
+    assert [(event.sequence, event.previous_id, event.is_rollback, event.reason) for event in events] == [
+        (1, None, False, "first"),
+        (2, v1.pk, False, ""),
+        (3, v2.pk, True, "v2 is wrong"),
+        (4, v1.pk, False, ""),
+    ]
     assert {event.actor for event in events} == {"user:someone"}
-    assert newest(v1) == "1.0"
-    pipeline = Pipeline.objects.get(pk=v1.pipeline_id)
-    assert [event.sequence for event in queries.history(pipeline)] == [4, 3, 2, 1]
-    assert queries.active_release(pipeline).pk == v1.pk
+    assert list(queries.history(pipeline_of(v1))) == events[::-1]
+    assert queries.active_release(pipeline_of(v1)) == v1
 
 
-def test_each_pipeline_has_its_own_sequence_of_activations(v1: Release) -> None:
-    other = making.registered(v1.pipeline.tenant, pipeline_id="org.example.other")
-    assert [go(v1).sequence, go(other).sequence, go(v1).sequence] == [1, 1, 2]
-
-
-@pytest.mark.parametrize(
+@cases(
     ("active", "expected", "refused"),
     [
         (False, None, False),
@@ -86,59 +82,42 @@ def test_an_expected_release_must_be_the_active_one(
 ) -> None:
     if active:
         go(v1)
-    if not refused:
+    if refused:
+        error = refusal(v2, expected_release_version=expected)
+        assert (error.code, error.data) == (
+            "ACTIVE_RELEASE_CHANGED",
+            {"activeReleaseVersion": "1.0" if active else None},
+        )
+    else:
         assert go(v2, expected_release_version=expected).release_id == v2.pk
-        return
-    error = refusal(v2, expected_release_version=expected)
-    assert error.code == "ACTIVE_RELEASE_CHANGED"
-    assert error.data == {"activeReleaseVersion": "1.0" if active else None}
 
 
-def test_a_repeated_operation_key_returns_the_first_activation(v1: Release, v2: Release) -> None:
+def test_an_operation_key_belongs_to_one_activation_of_its_pipeline(v1: Release, v2: Release) -> None:
+    other = making.registered(v1.pipeline.tenant, pipeline_id="org.example.other")
     first = go(v1, operation_key="k")
+    assert go(other, operation_key="k").sequence == 1
+    error = refusal(v2, operation_key="k")
+    assert (error.code, error.data) == ("OPERATION_KEY_REUSED", {"activeReleaseVersion": "1.0"})
     go(v2)
     making.stored_file(v1.artifacts.get().digest).unlink()
-    again = go(v1, operation_key="k", expected_release_version="not the active one")
-    assert again.pk == first.pk
-    assert newest(v1) == "2.0"
+    assert go(v1, operation_key="k", expected_release_version="not the active one") == first
+    assert queries.active_release(pipeline_of(v1)) == v2
     assert Activation.objects.filter(pipeline=v1.pipeline).count() == 2
 
 
-def test_an_operation_key_belongs_to_one_release(v1: Release, v2: Release) -> None:
-    go(v1, operation_key="k")
-    error = refusal(v2, operation_key="k")
-    assert (error.code, error.data) == ("OPERATION_KEY_REUSED", {"activeReleaseVersion": "1.0"})
-
-
-def test_another_pipeline_may_use_the_same_operation_key(v1: Release) -> None:
-    other = making.registered(v1.pipeline.tenant, pipeline_id="org.example.other")
-    assert go(v1, operation_key="k").pk != go(other, operation_key="k").pk
-
-
-@pytest.mark.parametrize("reason", ["", "  \n"])
-def test_a_policy_may_require_a_reason(v1: Release, reason: str) -> None:
-    Pipeline.objects.filter(pk=v1.pipeline_id).update(reason_required=True)
-    release = Release.objects.select_related("pipeline__tenant").get(pk=v1.pk)
-    assert refusal(release, reason=reason).code == "REASON_REQUIRED"
-    assert go(release, reason="because").reason == "because"
-
-
-@pytest.mark.parametrize("status", ["UPLOADED", "VERIFYING", "REJECTED", "REVOKED"])
+@cases("status", ["UPLOADED", "VERIFYING", "REJECTED", "REVOKED"])
 def test_only_a_registered_release_can_be_activated(status: str) -> None:
-    owner = making.tenant()
     contract = making.contract()
     data = making.archive(contract)
     files = () if status == "REJECTED" else (data,)
-    release = making.upload(owner, making.descriptor(contract, data), *files).release
-    row = Release.objects.filter(pk=release.pk)
+    release = making.upload(making.tenant(), making.descriptor(contract, data), *files).release
     if status == "VERIFYING":
-        row.update(status=status)
+        Release.objects.filter(pk=release.pk).update(status=status)
     elif status != "UPLOADED":
         verify_release(release.pk)
-        if status == "REVOKED":
-            revoke(release, actor="user:test", reason="leaked")
+    if status == "REVOKED":
+        revoke(release, actor="user:test", reason="leaked")
     release.refresh_from_db()
-    assert release.status == status
     error = refusal(release)
     assert (error.code, error.data) == ("RELEASE_NOT_REGISTERED", {"releaseStatus": status})
 
@@ -149,17 +128,46 @@ def test_a_release_that_was_revoked_after_it_was_read_is_not_activated(v1: Relea
     assert refusal(v1).code == "RELEASE_NOT_REGISTERED"
 
 
-def test_a_revoked_release_is_no_longer_the_active_one(v1: Release) -> None:
-    go(v1)
-    revoke(v1, actor="user:test", reason="leaked")
-    with pytest.raises(NoActiveRelease, match="REVOKED"):
-        queries.active_release(queries.pipeline(v1.pipeline.tenant, making.PIPELINE))
-
-
-@pytest.mark.parametrize(("damage", "code"), [(None, "ARTIFACT_MISSING"), (b"other", "ARTIFACT_ALTERED")])
-def test_a_release_with_missing_or_damaged_bytes_is_not_activated(v1: Release, damage: bytes | None, code: str) -> None:
-    file = making.stored_file(v1.artifacts.get().digest)
+@cases(("damage", "code"), [(None, "ARTIFACT_MISSING"), (b"other", "ARTIFACT_ALTERED")])
+def test_a_release_with_missing_or_damaged_bytes_is_not_activated(damage: bytes | None, code: str) -> None:
+    release = making.registered(making.tenant(), body=code)
+    file = making.stored_file(release.artifacts.get().digest)
     file.unlink()
     if damage is not None:
         file.write_bytes(damage)
-    assert refusal(v1).code == code
+    assert refusal(release).code == code
+
+
+# --- changes after the release was read ---
+
+
+@cases(
+    ("change", "code"),
+    [({"signaturePolicy": "require"}, "SIGNATURE_REQUIRED"), ({"reasonRequired": True}, "REASON_REQUIRED")],
+)
+def test_the_policy_under_the_lock_applies(v1: Release, change: dict[str, Any], code: str) -> None:
+    early = read(v1)
+    policy.change(pipeline_of(v1), change, actor="user:admin")
+    assert refusal(early, reason=" \n").code == code
+    policy.change(pipeline_of(v1), {"signaturePolicy": "off"}, actor="user:admin")
+    assert go(early, reason=" because ").reason == "because"
+
+
+def test_a_key_that_was_revoked_after_the_release_was_read_is_not_trusted(v1: Release) -> None:
+    key = signing.trusted(v1.pipeline.tenant)
+    attachments.attach(v1, [signing.envelope(v1.descriptor)], actor="user:test")
+    policy.change(v1.pipeline, {"signaturePolicy": "require"}, actor="user:admin")
+    early = read(v1)
+    assert go(early).sequence == 1
+    trusted_keys.revoke(key, actor="user:admin", reason="leaked")
+    assert refusal(early).code == "SIGNATURE_REQUIRED"
+
+
+def test_the_expected_release_is_compared_with_the_one_that_is_active_under_the_lock(v1: Release, v2: Release) -> None:
+    go(v1)
+    early = read(v2)
+    go(read(v2))
+    assert refusal(early, expected_release_version="1.0").code == "ACTIVE_RELEASE_CHANGED"
+    event = go(early, expected_release_version="2.0")
+    assert (event.sequence, event.previous_id) == (3, v2.pk)
+    assert pipeline_of(v1).activation == event

@@ -1,4 +1,4 @@
-"""Gradual activations: each operation is one activation, and a rejected one changes nothing."""
+"""Gradual activations: each operation is one activation, and a refused one changes nothing."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -21,7 +21,8 @@ from releases.errors import SignatureRequired
 from releases.models import Activation, GradualActivation, Kind, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making
-from tests.raw_sql import rows
+from tests.cases import cases
+from tests.releases import refusals
 
 pytestmark = pytest.mark.django_db
 WHO: dict[str, Any] = {"actor": "user:ann"}
@@ -29,10 +30,9 @@ WHY: dict[str, Any] = {**WHO, "reason": "because"}
 
 
 @pytest.fixture
-def owner() -> Tenant:
-    made = making.tenant()
-    making.active(made)
-    return made
+def owner(owner: Tenant) -> Tenant:
+    making.active(owner)
+    return owner
 
 
 @pytest.fixture
@@ -49,95 +49,58 @@ def newest(owner: Tenant) -> Activation:
 def history(owner: Tenant) -> list[tuple[str, str, str | None, Decimal | None]]:
     """Return the kind, release, candidate and share of each activation, the first one first."""
     found = queries.history(queries.pipeline(owner, making.PIPELINE)).order_by("sequence")
-    return [
-        (
-            each.kind,
-            each.release.release_version,
-            version_of(each.candidate),
-            each.share,
-        )
-        for each in found
-    ]
-
-
-def version_of(release: Release | None) -> str | None:
-    return release.release_version if release else None
+    return list(found.values_list("kind", "release__release_version", "candidate__release_version", "share"))
 
 
 def refusal(call: Any, *arguments: Any, **more: Any) -> CoordinatorError:
-    """Return the error of a call that changes nothing."""
-    tables = (Activation, Pipeline, Release, GradualActivation)
-    before = [rows(table) for table in tables]
-    with pytest.raises(CoordinatorError) as caught:
-        call(*arguments, **{**WHO, **more})
-    assert [rows(table) for table in tables] == before
-    return caught.value
+    return refusals.refusal(call, *arguments, **{**WHO, **more})
 
 
-def test_a_start_keeps_the_active_release_and_names_the_candidate(owner: Tenant, begun: GradualActivation) -> None:
-    assert history(owner) == [("activation", "1.0", None, None), ("gradual", "1.0", "2.0", Decimal(5))]
+def denied() -> list[str]:
+    return list(AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("act", flat=True))
+
+
+def test_a_candidate_gets_greater_shares_until_it_is_promoted_and_can_be_rolled_back(owner: Tenant) -> None:
+    begun = gradual.started(owner, 5, 25.5, 100)
     assert (begun.status, begun.step, begun.baseline.release_version) == ("RUNNING", 0, "1.0")
-    assert newest(owner).gradual == begun
     assert begun.steps[1] == {"share": 25.5, "minimumSample": 20, "minimumMinutes": 0}
-
-
-def test_each_step_is_an_activation_with_a_greater_share(owner: Tenant, begun: GradualActivation) -> None:
+    assert newest(owner).gradual == begun
     began = begun.step_started_at
     moved = steps.move_on(begun, **WHY, expected_step=0, expected_release_version="1.0")
     assert (moved.step, moved.step_started_at > began, moved.started_at) == (1, True, begun.started_at)
     steps.move_on(begun, **WHO)
-    assert [share for *_, share in history(owner)[1:]] == [Decimal(5), Decimal("25.5"), Decimal(100)]
     assert refusal(steps.move_on, begun).code == "NO_NEXT_STEP"
-
-
-def test_a_promotion_makes_the_candidate_active(owner: Tenant, begun: GradualActivation) -> None:
     done = ending.promote(begun, **WHO)
-    assert history(owner)[-1] == ("promotion", "2.0", None, None)
+    assert (done.status, done.cause, done.ended_by) == ("PROMOTED", "person", "user:ann")
+    assert done.ended_at is not None
     assert newest(owner).previous == begun.baseline
-    assert (done.status, done.cause, done.ended_by, done.ended_at is not None) == (
-        "PROMOTED",
-        "person",
-        "user:ann",
-        True,
-    )
-
-
-def test_a_withdrawal_keeps_the_active_release(owner: Tenant, begun: GradualActivation) -> None:
-    done = ending.withdraw(begun, **WHY)
-    assert history(owner)[-1] == ("withdrawal", "1.0", None, None)
-    assert (done.status, done.cause, done.end_reason) == ("WITHDRAWN", "person", "because")
-
-
-def test_a_promotion_is_rolled_back_as_an_activation_is(owner: Tenant, begun: GradualActivation) -> None:
-    ending.promote(begun, **WHO)
-    found = target(queries.pipeline(owner, making.PIPELINE))
-    assert found is not None
-    assert found.release_version == "1.0"
     made = roll_back(queries.pipeline(owner, making.PIPELINE), **WHY, recent_only=True)
     assert (made.kind, made.release.release_version) == ("rollback", "1.0")
     assert target(queries.pipeline(owner, making.PIPELINE)) is None
+    assert history(owner) == [
+        ("activation", "1.0", None, None),
+        *(("gradual", "1.0", "2.0", Decimal(share)) for share in ("5", "25.5", "100")),
+        ("promotion", "2.0", None, None),
+        ("rollback", "1.0", None, None),
+    ]
+    again = start(begun.baseline.pipeline.releases.get(release_version="2.0"), gradual.plan(10), **WHO)
+    assert ending.promote(again, **WHO).status == "PROMOTED"
 
 
-def test_a_candidate_that_was_withdrawn_was_never_active(owner: Tenant, begun: GradualActivation) -> None:
-    ending.withdraw(begun, **WHY)
+def test_a_withdrawn_candidate_was_never_active(owner: Tenant, begun: GradualActivation) -> None:
+    assert refusal(ending.withdraw, begun, reason=" ").code == "REASON_REQUIRED"
+    done = ending.withdraw(begun, **WHY)
+    assert history(owner)[-1] == ("withdrawal", "1.0", None, None)
+    assert (done.status, done.cause, done.end_reason) == ("WITHDRAWN", "person", "because")
+    for call in (steps.move_on, ending.promote, ending.withdraw):
+        error = refusal(call, begun, reason="again")
+        assert (error.code, error.data["gradualActivationStatus"]) == ("GRADUAL_ACTIVATION_ENDED", "WITHDRAWN")
     assert activate(begun.candidate, **WHO).kind == Kind.ACTIVATION
 
 
-def test_a_former_release_can_be_a_candidate(owner: Tenant) -> None:
-    first = Release.objects.get(release_version="1.0")
-    making.active(owner, "2.0")
-    made = start(first, gradual.plan(10), **WHO)
-    assert ending.promote(made, **WHO).status == "PROMOTED"
-    assert history(owner)[-1][:2] == ("promotion", "1.0")
-
-
-@pytest.mark.parametrize(
+@cases(
     ("version", "status", "cause"),
-    [
-        ("1.0", "REPLACED", "activation"),
-        ("2.0", "PROMOTED", "person"),
-        ("3.0", "REPLACED", "activation"),
-    ],
+    [("1.0", "REPLACED", "activation"), ("2.0", "PROMOTED", "person"), ("3.0", "REPLACED", "activation")],
 )
 def test_an_activation_ends_it(owner: Tenant, begun: GradualActivation, version: str, status: str, cause: str) -> None:
     """The activation of the candidate promotes it."""
@@ -158,11 +121,14 @@ def test_a_rollback_ends_it(owner: Tenant) -> None:
     assert history(owner)[-1] == ("rollback", "1.0", None, None)
 
 
-@pytest.mark.parametrize("which", ["candidate", "baseline"])
+@cases("which", ["candidate", "baseline"])
 def test_a_revocation_of_either_release_withdraws_the_candidate(
     owner: Tenant, begun: GradualActivation, which: str
 ) -> None:
-    release = getattr(begun, which)
+    revoke(making.registered(owner, "3.0"), **WHY)
+    assert gradual.again(begun).status == "RUNNING"
+    change(begun.pipeline, {"approvals": 1}, **WHO)
+    release = queries.release(begun.pipeline, getattr(begun, which).release_version)
     revoke(release, actor="user:ben", reason="leaks")
     done = gradual.again(begun)
     assert (done.status, done.cause, done.ended_by) == ("WITHDRAWN", "revocation", "user:ben")
@@ -171,58 +137,44 @@ def test_a_revocation_of_either_release_withdraws_the_candidate(
     assert '"withdrawnCandidate":"2.0"' in AuditEntry.objects.order_by("-pk")[0].details
 
 
-def test_a_revocation_of_another_release_does_not_end_it(owner: Tenant, begun: GradualActivation) -> None:
-    revoke(making.registered(owner, "3.0"), **WHY)
-    assert gradual.again(begun).status == "RUNNING"
-
-
-def test_both_releases_cannot_be_retired_while_it_is_running(owner: Tenant, begun: GradualActivation) -> None:
-    found = {kind.kind.value for kind in blockers.blockers(begun.candidate)}
-    assert found == {"GRADUAL"}
-    assert {kind.kind.value for kind in blockers.blockers(begun.baseline)} == {"ACTIVE", "GRADUAL"}
+def test_both_releases_cannot_be_retired_while_it_is_running(begun: GradualActivation) -> None:
+    assert {each.kind.value for each in blockers.blockers(begun.candidate)} == {"GRADUAL"}
+    assert {each.kind.value for each in blockers.blockers(begun.baseline)} == {"ACTIVE", "GRADUAL"}
     assert refusal(retire, begun.candidate, reason="old").code == "RETIREMENT_BLOCKED"
     ending.withdraw(begun, **WHY)
     retire(begun.candidate, **WHY)
     assert begun.candidate.status == "RETIRED"
 
 
-def test_repeated_operation_keys_return_the_first_result(owner: Tenant) -> None:
+def test_an_operation_key_belongs_to_one_operation_and_returns_its_result(owner: Tenant) -> None:
     new, plan = gradual.candidate(owner), gradual.plan(5, 50, 100)
     first = start(new, plan, **WHO, operation_key="start")
     assert start(new, plan, **WHO, operation_key="start") == first
-    for _ in range(2):
-        assert steps.move_on(first, **WHO, operation_key="step").step == 1
-    for _ in range(2):
-        assert ending.withdraw(first, **WHY, operation_key="end").status == "WITHDRAWN"
-    assert steps.move_on(first, **WHO, operation_key="step").status == "WITHDRAWN"
+    assert [steps.move_on(first, **WHO, operation_key="step").step for _ in range(2)] == [1, 1]
+    ends = [ending.withdraw(first, **WHY, operation_key="end").status for _ in range(2)]
+    assert [*ends, steps.move_on(first, **WHO, operation_key="step").status] == ["WITHDRAWN"] * 3
     assert len(history(owner)) == 4
-
-
-def test_an_operation_key_belongs_to_one_operation(owner: Tenant, begun: GradualActivation) -> None:
-    steps.move_on(begun, **WHO, operation_key="step")
-    activate(begun.baseline, **WHO, operation_key="activation")
+    activate(first.baseline, **WHO, operation_key="activation")
     other = gradual.started(owner, 1, 2, version="3.0")
     for key in ("step", "activation"):
         for call in (steps.move_on, ending.promote, ending.withdraw):
             assert refusal(call, other, reason="r", operation_key=key).code == "OPERATION_KEY_REUSED"
         assert refusal(activate, other.candidate, operation_key=key).code == "OPERATION_KEY_REUSED"
         assert refusal(start, other.candidate, gradual.plan(1), operation_key=key).code == "OPERATION_KEY_REUSED"
-    assert refusal(activate, begun.baseline, operation_key="step").code == "OPERATION_KEY_REUSED"
+    assert refusal(activate, first.baseline, operation_key="step").code == "OPERATION_KEY_REUSED"
 
 
-def test_what_has_ended_is_not_changed(owner: Tenant, begun: GradualActivation) -> None:
-    ending.withdraw(begun, **WHY)
-    for call in (steps.move_on, ending.promote, ending.withdraw):
-        error = refusal(call, begun, reason="again")
-        assert (error.code, error.data["gradualActivationStatus"]) == ("GRADUAL_ACTIVATION_ENDED", "WITHDRAWN")
-
-
-def test_expectations_that_are_wrong(owner: Tenant, begun: GradualActivation) -> None:
+def test_expectations_that_are_wrong_and_other_pipelines(owner: Tenant, begun: GradualActivation) -> None:
     for call in (steps.move_on, ending.promote, ending.withdraw):
         assert refusal(call, begun, reason="r", expected_release_version="2.0").code == "ACTIVE_RELEASE_CHANGED"
     for call in (steps.move_on, ending.withdraw):
         error = refusal(call, begun, reason="r", expected_step=1)
         assert (error.code, error.data["step"]) == ("STEP_CHANGED", 0)
+    making.active(owner, pipeline_id="org.example.other")
+    other = queries.pipeline(owner, "org.example.other")
+    with pytest.raises(CoordinatorError) as caught:
+        operations.one(other, begun.pk)
+    assert (caught.value.code, operations.running(other)) == ("GRADUAL_ACTIVATION_UNKNOWN", None)
 
 
 def test_what_cannot_start(owner: Tenant) -> None:
@@ -250,17 +202,20 @@ def test_a_candidate_whose_bytes_are_missing_is_neither_started_nor_promoted(own
     assert refusal(start, made.candidate, gradual.plan(5)).code == "ARTIFACT_MISSING"
 
 
-def test_reasons_that_the_policy_requires(owner: Tenant) -> None:
-    Pipeline.objects.update(reason_required=True)
-    new, plan = gradual.candidate(owner), gradual.plan(5)
-    assert refusal(start, new, plan, reason=" ").code == "REASON_REQUIRED"
+@cases(("policy", "code"), [({"reason_required": True}, "REASON_REQUIRED"), ({"approvals": 1}, "APPROVAL_REQUIRED")])
+def test_the_policy_applies_to_start_and_promotion_alone(owner: Tenant, policy: dict[str, Any], code: str) -> None:
+    new, plan = gradual.candidate(owner), gradual.plan(5, 50)
+    Pipeline.objects.update(**policy)
+    assert refusal(start, new, plan, reason=" ").code == code
+    Pipeline.objects.update(reason_required=False, approvals=0)
     made = start(new, plan, **WHY)
-    assert refusal(ending.promote, made, reason=" ").code == "REASON_REQUIRED"
-    assert ending.promote(made, **WHY).end_reason == "because"
-
-
-def test_a_withdrawal_always_requires_a_reason(begun: GradualActivation) -> None:
-    assert refusal(ending.withdraw, begun, reason=" ").code == "REASON_REQUIRED"
+    Pipeline.objects.update(**policy)
+    assert refusal(ending.promote, made, reason=" ").code == code
+    if code == "APPROVAL_REQUIRED":
+        assert denied() == ["gradual_activation.start", "gradual_activation.promote"]
+    assert steps.move_on(made, **WHY).step == 1
+    ending.withdraw(made, **WHY)
+    assert newest(owner).kind == Kind.WITHDRAWAL
 
 
 class Judge:
@@ -290,11 +245,8 @@ def test_start_and_promotion_are_judged_by_the_gates(owner: Tenant, judge: Judge
     steps.move_on(made, **WHO)
     judge.refuses = True
     assert refusal(ending.promote, made).code == "SIGNATURE_REQUIRED"
-    denied = AuditEntry.objects.order_by("-pk")[0]
-    assert (denied.act, denied.outcome) == ("gradual_activation.promote", "denied")
     assert refusal(start, gradual.candidate(owner, "3.0"), gradual.plan(5)).code == "SIGNATURE_REQUIRED"
-    denied = AuditEntry.objects.order_by("-pk")[0]
-    assert (denied.act, denied.outcome) == ("gradual_activation.start", "denied")
+    assert denied() == ["gradual_activation.promote", "gradual_activation.start"]
     judge.refuses = False
     ending.promote(made, **WHO)
     assert judge.asked == [
@@ -315,64 +267,3 @@ def test_each_operation_leaves_an_entry_in_the_audit_log(owner: Tenant) -> None:
     acts = AuditEntry.objects.order_by("pk").filter(act__startswith="gradual")
     assert [entry.act.partition(".")[2] for entry in acts] == ["start", "step", "withdraw", "start", "promote"]
     assert {entry.object for entry in acts} == {f"{making.PIPELINE}/2.0"}
-
-
-def test_gradual_activations_of_other_pipelines_are_unknown(owner: Tenant, begun: GradualActivation) -> None:
-    making.active(owner, pipeline_id="org.example.other")
-    other = queries.pipeline(owner, "org.example.other")
-    with pytest.raises(CoordinatorError) as caught:
-        operations.one(other, begun.pk)
-    assert caught.value.code == "GRADUAL_ACTIVATION_UNKNOWN"
-    assert operations.running(other) is None
-
-
-def test_refusals_for_want_of_approvals_are_recorded(owner: Tenant) -> None:
-    Pipeline.objects.update(approvals=1)
-    candidate, plan = gradual.candidate(owner), gradual.plan(5)
-    assert refusal(start, candidate, plan).code == "APPROVAL_REQUIRED"
-    Pipeline.objects.update(approvals=0)
-    made = start(candidate, plan, **WHO)
-    Pipeline.objects.update(approvals=1)
-    assert refusal(ending.promote, made).code == "APPROVAL_REQUIRED"
-    denied = AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("act", flat=True)
-    assert list(denied) == ["gradual_activation.start", "gradual_activation.promote"]
-
-
-# --- approvals ---
-
-
-@pytest.fixture
-def stricter(owner: Tenant, begun: GradualActivation) -> GradualActivation:
-    """A gradual activation that began before the policy required approvals."""
-    change(begun.pipeline, {"approvals": 1}, **WHO)
-    return gradual.again(begun)
-
-
-@pytest.mark.parametrize("version", ["1.0", "2.0"])
-def test_a_candidate_is_withdrawn_without_approvals(owner: Tenant, stricter: GradualActivation, version: str) -> None:
-    revoke(queries.release(stricter.pipeline, version), **WHY)
-    assert gradual.again(stricter).cause == "revocation"
-    assert newest(owner).kind == Kind.WITHDRAWAL
-
-
-def test_a_person_withdraws_a_candidate_without_approvals(owner: Tenant, stricter: GradualActivation) -> None:
-    ending.withdraw(stricter, **WHY)
-    assert newest(owner).kind == Kind.WITHDRAWAL
-
-
-def test_further_steps_need_no_approvals(stricter: GradualActivation) -> None:
-    assert steps.move_on(stricter, **WHO).step == 1
-
-
-def test_a_promotion_needs_approvals(stricter: GradualActivation) -> None:
-    assert refusal(ending.promote, stricter, **WHO).code == "APPROVAL_REQUIRED"
-    denied = AuditEntry.objects.order_by("-pk")[0]
-    assert (denied.act, denied.outcome) == ("gradual_activation.promote", "denied")
-
-
-def test_a_start_needs_approvals(owner: Tenant, stricter: GradualActivation) -> None:
-    ending.withdraw(stricter, **WHY)
-    candidate = gradual.candidate(owner, "3.0")
-    assert refusal(start, candidate, gradual.plan(5), **WHO).code == "APPROVAL_REQUIRED"
-    denied = AuditEntry.objects.order_by("-pk")[0]
-    assert (denied.act, denied.outcome) == ("gradual_activation.start", "denied")

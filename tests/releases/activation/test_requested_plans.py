@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -15,10 +14,11 @@ from releases.activation.gradual.start import start
 from releases.activation.history import statement
 from releases.activation.requests.carrying_out import carry_out, carry_out_due
 from releases.activation.requests.votes import Decision
-from releases.models import Activation, ActivationRequest, GradualActivation, Release, Vote
+from releases.models import GradualActivation, Release
 from tenancy.models import AuditEntry
 from tests import gradual, making
-from tests.raw_sql import rows
+from tests.cases import cases
+from tests.releases.refusals import refusal
 from tests.requesting import active, candidate, let_pass, open_request, person, read, soon, voted
 
 pytestmark = pytest.mark.django_db
@@ -36,16 +36,6 @@ def begun(approvals: int = 1) -> GradualActivation:
     return found
 
 
-def refusal(call: Any, *arguments: Any, **members: Any) -> CoordinatorError:
-    """Return the error of a call that changes nothing."""
-    tables = (ActivationRequest, Vote, Activation, GradualActivation)
-    before = [rows(table) for table in tables]
-    with pytest.raises(CoordinatorError) as caught:
-        call(*arguments, **members)
-    assert [rows(table) for table in tables] == before
-    return caught.value
-
-
 def require(approvals: int, release: Release) -> None:
     policy.change(release.pipeline, {"approvals": approvals}, actor="user:admin")
 
@@ -61,32 +51,26 @@ def test_the_last_approval_starts_what_was_approved() -> None:
     assert (done.status, made.kind, made.candidate, made.share) == ("ACTIVATED", "gradual", release, Decimal(5))
     assert (operations.plan_of(made.gradual), made.gradual.actor, made.gradual.reason) == (PLAN, done.actor, "faster")
     assert active(release) == "1.0"
-    assert [each.act for each in AuditEntry.objects.order_by("-sequence")[:2]] == [
-        "gradual_activation.start",
-        "activation_request.vote",
-    ]
+    acts = list(AuditEntry.objects.order_by("-sequence").values_list("act", flat=True)[:2])
+    assert acts == ["gradual_activation.start", "activation_request.vote"]
     listed = statement(read(release.pipeline.tenant))["predicate"]["activations"][-1]
     assert (listed["kind"], len(listed["request"]["votes"])) == ("gradual", 2)
 
 
 def test_a_refusal_starts_nothing() -> None:
-    refused = voted(open_request(candidate(), plan=PLAN), decision=Decision.REFUSE)
-    assert refused.status == "REFUSED"
+    assert voted(open_request(candidate(), plan=PLAN), decision=Decision.REFUSE).status == "REFUSED"
     assert not GradualActivation.objects.exists()
 
 
-def test_a_policy_without_approvals_starts_at_once() -> None:
-    request = open_request(candidate(0), plan=PLAN)
-    assert (request.status, request.activation.kind) == ("ACTIVATED", "gradual")
-
-
-def test_a_planned_start_waits_for_its_time_and_happens_once() -> None:
+def test_without_approvals_a_start_happens_once_at_its_time() -> None:
     request = open_request(candidate(0), plan=PLAN, activate_at=soon())
     assert carry_out_due() == 0
     let_pass(request, 2)
     assert carry_out_due() == 1
     assert carry_out(request).status == "ACTIVATED"
     assert GradualActivation.objects.count() == 1
+    at_once = open_request(candidate(0), plan=PLAN)
+    assert (at_once.status, at_once.activation.kind) == ("ACTIVATED", "gradual")
 
 
 def test_a_start_fails_if_something_moved_before_its_time() -> None:
@@ -98,52 +82,41 @@ def test_a_start_fails_if_something_moved_before_its_time() -> None:
     assert not GradualActivation.objects.exists()
 
 
-def test_another_plan_under_the_same_operation_key_is_refused() -> None:
-    release = candidate()
-    requester = person(release.pipeline.tenant)
-    first = open_request(release, requester, operation_key="k", plan=PLAN)
-    assert open_request(release, requester, operation_key="k", plan=PLAN) == first
-    for other in (None, gradual.plan(6)):
-        error = refusal(open_request, release, requester, operation_key="k", plan=other)
-        assert error.code == "OPERATION_KEY_REUSED"
-
-
 def test_a_start_that_cannot_happen_is_not_requested() -> None:
     release = candidate()
     requester = person(release.pipeline.tenant)
     first = queries.release(read(release.pipeline.tenant), "1.0")
     assert refusal(open_request, first, requester, plan=PLAN).code == "CANDIDATE_ACTIVE"
-    voted(open_request(release, plan=PLAN))
-    other = making.registered(release.pipeline.tenant, "3.0")
-    assert refusal(open_request, other, requester, plan=PLAN).code == "GRADUAL_ACTIVATION_RUNNING"
+    made = open_request(release, requester, operation_key="k", plan=PLAN)
+    assert open_request(release, requester, operation_key="k", plan=PLAN) == made
+    for other in (None, gradual.plan(6)):
+        error = refusal(open_request, release, requester, operation_key="k", plan=other)
+        assert error.code == "OPERATION_KEY_REUSED"
+    voted(made)
+    third = making.registered(release.pipeline.tenant, "3.0")
+    assert refusal(open_request, third, requester, plan=PLAN).code == "GRADUAL_ACTIVATION_RUNNING"
 
 
 # --- after the start ---
 
 
-@pytest.mark.parametrize("approvals", [1, 2])
-def test_steps_and_the_promotion_need_no_second_approval(approvals: int) -> None:
+@cases(("approvals", "later"), [(1, 1), (2, 2), (2, 1)])
+def test_steps_and_the_promotion_need_no_second_approval(approvals: int, later: int) -> None:
     made = begun(approvals)
+    require(later, made.candidate)
     assert steps.move_on(made, **WHO).step == 1
     assert ending.promote(made, **WHO).status == "PROMOTED"
     assert active(made.candidate) == "2.0"
 
 
-def test_a_policy_with_fewer_approvals_needs_no_second_approval() -> None:
-    made = begun(2)
-    require(1, made.candidate)
-    assert ending.promote(made, **WHO).status == "PROMOTED"
-
-
-@pytest.mark.parametrize("before", [0, 1])
+@cases("before", [0, 1])
 def test_a_promotion_under_a_stricter_policy_needs_approval(before: int) -> None:
     """Steps and the withdrawal need none."""
     made = begun(before)
     require(before + 1, made.candidate)
     steps.move_on(made, **WHO)
     assert refusal(ending.promote, made, **WHO).code == "APPROVAL_REQUIRED"
-    denied = AuditEntry.objects.filter(act="gradual_activation.promote", outcome="denied")
-    assert denied.count() == 1
+    assert AuditEntry.objects.filter(act="gradual_activation.promote", outcome="denied").count() == 1
     request = open_request(made.candidate)
     for _ in range(before + 1):
         request = voted(request)
@@ -152,16 +125,8 @@ def test_a_promotion_under_a_stricter_policy_needs_approval(before: int) -> None
     assert (done.status, done.cause, active(made.candidate)) == ("PROMOTED", "person", "2.0")
 
 
-def test_an_approved_start_approves_no_activation_of_the_candidate_after_its_end() -> None:
+def test_an_approved_start_approves_nothing_after_its_end() -> None:
     made = begun()
     ending.withdraw(made, **WHO, reason="slow")
     assert refusal(activate, made.candidate, **WHO).code == "APPROVAL_REQUIRED"
     assert refusal(start, made.candidate, PLAN, **WHO).code == "APPROVAL_REQUIRED"
-
-
-def test_an_unapproved_start_is_promoted_after_an_approval() -> None:
-    release = candidate(0)
-    made = start(release, PLAN, **WHO)
-    require(1, release)
-    assert refusal(ending.promote, made, **WHO).code == "APPROVAL_REQUIRED"
-    assert ending.withdraw(made, **WHO, reason="slow").status == "WITHDRAWN"

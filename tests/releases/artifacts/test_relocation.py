@@ -10,28 +10,17 @@ from django.core.management import CommandError, call_command
 
 from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.soundness import require_sound, require_verified
-from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob
 from tests import making
 from tests.faults import Relay
 from tests.releases.artifacts.store.bench import Bench, LocalBench, S3Bench
+from tests.releases.artifacts.store.conftest import local, s3
 from tests.s3 import S3Place, use_s3
 
+__all__ = ["local", "s3"]
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("s3_server")]
 BODIES = [bytes([number]) * (1000 * number) for number in range(1, 9)]
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> LocalBench:
-    store = LocalArtifactStore(tmp_path / "store")
-    store.set_up()
-    return LocalBench(store)
-
-
-@pytest.fixture
-def s3(s3_place: S3Place, tmp_path: Path) -> S3Bench:
-    return S3Bench(s3_place, tmp_path / "scratch")
 
 
 def results(source: Bench, target: Bench, *, remove: bool = False) -> dict[str, Result]:
@@ -80,15 +69,18 @@ def test_damaged_bytes_are_not_copied(local: LocalBench, s3: S3Bench) -> None:
     assert [stored.digest for stored in local.store.list()] == [making.digest_of(bad)]
 
 
-def test_a_blob_is_removed_only_after_it_was_read_back(local: LocalBench, s3: S3Bench) -> None:
+def test_wrong_copies_are_replaced_and_a_blob_is_removed_only_after_it_was_read_back(
+    local: LocalBench, s3: S3Bench
+) -> None:
     data = BODIES[3]
     digest = making.digest_of(data)
     local.keep(data)
+    s3.overwrite(digest, data[:-1])
+    assert results(local, s3) == {digest: Result.COPIED}
     s3.overwrite(digest, bytes(len(data)))
     assert results(local, s3) == {digest: Result.PRESENT}, "by its size alone"
     assert results(local, s3, remove=True) == {digest: Result.COPIED}
-    assert s3.read(digest) == data
-    assert list(local.store.list()) == []
+    assert (s3.read(digest), list(local.store.list())) == (data, [])
 
 
 def test_bytes_that_are_damaged_in_both_stores_are_not_removed(local: LocalBench, s3: S3Bench) -> None:
@@ -100,15 +92,6 @@ def test_bytes_that_are_damaged_in_both_stores_are_not_removed(local: LocalBench
         bench.overwrite(digest, bytes(len(data)))
     assert results(local, s3, remove=True) == {digest: Result.DAMAGED}
     assert [stored.digest for stored in local.store.list()] == [digest]
-
-
-def test_a_truncated_copy_is_replaced(local: LocalBench, s3: S3Bench) -> None:
-    data = BODIES[3]
-    digest = making.digest_of(data)
-    local.keep(data)
-    s3.overwrite(digest, data[:-1])
-    assert results(local, s3) == {digest: Result.COPIED}
-    assert s3.read(digest) == data
 
 
 def test_a_coordinator_changes_its_store_and_continues(

@@ -3,7 +3,6 @@
 import os
 import threading
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from releases.artifacts.soundness import require_sound, require_sound_verdict
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactMissing
 from releases.models import Blob, BlobEvent, Release
-from releases.registration.registrar import verify_release
+from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import unguarded
 from tests.s3 import use_s3
@@ -28,11 +27,10 @@ NO_AGE = timedelta(seconds=-60)
 """All bytes are older than this, even if the clocks of the servers differ."""
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))], autouse=True)
-def kind(request: pytest.FixtureRequest, settings: Any) -> str:
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))])
+def each_store(request: pytest.FixtureRequest, settings: Any) -> None:
     if request.param == "s3":
         use_s3(settings, request.getfixturevalue("s3_place"))
-    return str(request.param)
 
 
 def named(age: timedelta = NO_AGE) -> dict[str, str]:
@@ -43,7 +41,7 @@ def removed(age: timedelta = NO_AGE) -> list[str]:
     return [orphan.name for orphan in retention.remove(retention.orphans(age), age)]
 
 
-def stray(data: bytes) -> str:
+def stray(data: bytes = b"stray") -> str:
     """Store bytes like an upload whose row was never committed."""
     making.staged(data).staged.keep()
     return making.digest_of(data)
@@ -53,86 +51,58 @@ def stored() -> set[str]:
     return {blob.digest for blob in artifact_store().list()}
 
 
-def rejected(owner: Any, version: str = "1.0") -> str:
-    data = making.archive(making.contract("org.example.other"), version=version)
-    release = making.upload(owner, making.descriptor(making.contract(), data, version), data).release
-    verify_release(release.pk)
-    release.refresh_from_db()
-    assert release.status == "REJECTED"
+def rejected(owner: Tenant) -> str:
+    """Upload a release that is rejected, because its archive has another contract. Return the digest of the archive."""
+    data = making.archive(making.contract("org.example.other"))
+    making.rejected(owner, making.descriptor(making.contract(), data), data)
     return making.digest_of(data)
 
 
+@pytest.mark.usefixtures("each_store")
+def test_stray_bytes_are_listed_then_removed_with_an_event_and_can_be_uploaded_again() -> None:
+    digest = stray()
+    assert (named(timedelta(hours=1)), removed(timedelta(hours=1))) == ({}, []), "young bytes are kept"
+    assert (named(), stored()) == ({digest: "STRAY"}, {digest}), "naming removes nothing"
+    assert (removed(), stored(), named()) == ([digest], set(), {})
+    assert Blob.objects.get(pk=digest).state == "REMOVED"
+    [event] = BlobEvent.objects.filter(digest=digest)
+    assert (event.kind, event.data) == ("REMOVED", {"size": 5, "why": "no release refers to it"})
+    release = making.upload(making.tenant(), making.descriptor(making.contract(), b"stray"), b"stray").release
+    assert Blob.objects.get(pk=digest).state == "SOUND"
+    require_sound(release)
+    assert named() == {}
+
+
+@pytest.mark.usefixtures("each_store")
 def test_bytes_that_a_release_needs_are_never_orphans_whatever_its_status() -> None:
     owner = making.tenant()
     pending_data = making.archive(making.contract(), code="pending")
     making.upload(owner, making.descriptor(making.contract(), pending_data, "0.1"), pending_data)
     making.active(owner, "1.0")
     revoke(making.registered(owner, "2.0"), actor="user:test", reason="leaked")
-    assert named() == {}
-    assert removed() == []
-    assert len(stored()) == 3
+    assert (named(), removed(), len(stored())) == ({}, [], 3)
 
 
-def test_stray_bytes_are_listed_then_removed_with_an_event_and_can_be_uploaded_again() -> None:
-    digest = stray(b"stray")
-    assert named() == {digest: "STRAY"}
-    assert stored() == {digest}, "naming removes nothing"
-    assert removed() == [digest]
-    assert stored() == set()
-    assert Blob.objects.get(pk=digest).state == "REMOVED"
-    [event] = BlobEvent.objects.filter(digest=digest)
-    assert (event.kind, event.data) == ("REMOVED", {"size": 5, "why": "no release refers to it"})
-    assert named() == {}
-
-    data = b"stray"
-    release = making.upload(making.tenant(), making.descriptor(making.contract(), data), data).release
-    assert Blob.objects.get(pk=digest).state == "SOUND"
-    require_sound(release)
-    assert named() == {}
-
-
-def test_bytes_of_rejected_releases_only_are_removed_and_the_releases_remain() -> None:
-    owner = making.tenant()
-    digest = rejected(owner)
-    assert named() == {digest: "REJECTED"}
-    assert removed() == [digest]
-    assert stored() == set()
-
-
-def test_bytes_that_a_rejected_and_another_release_share_are_kept() -> None:
-    owner, other = making.tenant(), making.tenant()
-    digest = rejected(owner)
-    contract = making.contract("org.example.other")
-    data = making.archive(contract, version="1.0")
-    assert making.digest_of(data) == digest
-    making.verified(making.upload(other, making.descriptor(contract, data), data).release)
-    assert removed() == []
-
-
-def test_removed_bytes_must_be_sent_again_by_their_tenant() -> None:
+def test_bytes_of_rejected_releases_only_are_removed_and_must_be_sent_again() -> None:
     """An earlier upload gives a tenant no right to removed bytes."""
     owner = making.tenant()
     digest = rejected(owner)
-    removed()
+    assert (named(), removed(), stored()) == ({digest: "REJECTED"}, [digest], set())
     contract = making.contract("org.example.other")
-    data = making.archive(contract, version="1.0")
+    data = making.archive(contract)
     release = making.upload(owner, making.descriptor(contract, data)).release
     assert release.artifacts.get().blob is None
-    assert making.digest_of(data) == digest
     require_sound(release)
     with pytest.raises(ArtifactMissing):
         require_sound_verdict(Blob.objects.get(pk=digest))
 
 
-def test_young_bytes_are_kept() -> None:
-    owner = making.tenant()
-    stray(b"stray")
-    rejected(owner)
-    staged = making.staged(b"growing").staged
-    assert named(timedelta(hours=1)) == {}
-    assert removed(timedelta(hours=1)) == []
-    assert len(stored()) == 2
-    staged.discard()
+def test_bytes_that_a_rejected_and_another_release_share_are_kept() -> None:
+    digest, contract = rejected(making.tenant()), making.contract("org.example.other")
+    data = making.archive(contract)
+    assert making.digest_of(data) == digest
+    making.verified(making.upload(making.tenant(), making.descriptor(contract, data), data).release)
+    assert removed() == []
 
 
 def test_old_bytes_of_a_release_that_was_just_rejected_are_kept() -> None:
@@ -146,15 +116,15 @@ def test_old_bytes_of_a_release_that_was_just_rejected_are_kept() -> None:
     assert list(retention.remove(old, day)) == old
 
 
+@pytest.mark.usefixtures("each_store")
 def test_staged_files_of_a_killed_process_are_removed() -> None:
-    staged = making.staged(b"left").staged
-    os.utime(staged.path, (0, 0))
-    growing = making.staged(b"growing").staged
-    assert named(timedelta(hours=1)) == {str(staged.path): "STAGED"}
-    assert removed(timedelta(hours=1)) == [str(staged.path)]
+    left, growing = making.staged(b"left").staged, making.staged(b"growing").staged
+    os.utime(left.path, (0, 0))
+    hour = timedelta(hours=1)
+    assert (named(hour), removed(hour)) == ({str(left.path): "STAGED"}, [str(left.path)])
     assert list(artifact_store().staging.iterdir()) == [growing.path]
     growing.discard()
-    staged.discard()
+    left.discard()
 
 
 def test_staged_files_that_vanish_during_the_search_are_skipped() -> None:
@@ -169,71 +139,48 @@ def test_staged_files_that_vanish_during_the_search_are_skipped() -> None:
 
 
 def test_bytes_that_came_into_use_after_they_were_listed_are_kept() -> None:
-    data = b"stray"
-    stray(data)
+    digest = stray()
     found = list(retention.orphans(NO_AGE))
-    making.upload(making.tenant(), making.descriptor(making.contract(), data), data)
-    assert list(retention.remove(found, NO_AGE)) == []
-    assert stored() == {making.digest_of(data)}
+    making.upload(making.tenant(), making.descriptor(making.contract(), b"stray"), b"stray")
+    assert (list(retention.remove(found, NO_AGE)), stored()) == ([], {digest})
 
 
-def test_all_orphans_are_listed_if_there_are_several_batches(kind: str) -> None:
+def test_all_orphans_are_listed_if_there_are_several_batches_and_other_files_are_not() -> None:
     """The rows of the blobs are read in batches."""
-    if kind == "local":
-        folder = artifact_store().staging.parent / "sha256" / "ab"
-        folder.mkdir(parents=True)
-        digests = [f"ab{number:062x}" for number in range(1001)]
-        for digest in digests:
-            (folder / digest).touch()
-        assert list(named()) == [f"sha256:{digest}" for digest in digests]
+    folder = artifact_store().staging.parent / "sha256" / "ab"
+    folder.mkdir(parents=True)
+    (folder / "README").write_text("not ours")
+    assert (named(), removed()) == ({}, [])
+    digests = [f"ab{number:062x}" for number in range(1001)]
+    for digest in digests:
+        (folder / digest).touch()
+    assert list(named()) == [f"sha256:{digest}" for digest in digests]
+    assert (folder / "README").exists()
 
 
 def test_the_command_is_a_dry_run_unless_it_has_the_remove_option(capsys: pytest.CaptureFixture[str]) -> None:
-    digest = stray(b"stray")
+    digest = stray()
     for arguments in ([], ["--dry-run"]):
         call_command("sweep_artifacts", "--older-than-hours=0", *arguments)
-        out = capsys.readouterr().out
-        assert "would be removed" in out
-    assert stored() == {digest}
-    call_command("sweep_artifacts", "--remove")
-    assert "0 files of 0 bytes were removed" in capsys.readouterr().out, "it is younger than ORPHAN_HOURS"
-
-
-def test_the_command_rejects_a_negative_age() -> None:
-    """With a negative age it would remove the bytes of running uploads."""
-    stray(b"stray")
+        assert "would be removed" in capsys.readouterr().out
     with pytest.raises(CommandError, match="cannot be negative"):
         call_command("sweep_artifacts", "--remove", "--older-than-hours=-1")
-    assert len(stored()) == 1
+    call_command("sweep_artifacts", "--remove")
+    assert "0 files of 0 bytes were removed" in capsys.readouterr().out, "it is younger than ORPHAN_HOURS"
+    assert stored() == {digest}
 
 
 def test_the_scheduled_task_removes_orphans_only_if_that_is_set(settings: Any) -> None:
     assert "remove-orphans" not in settings.CELERY_BEAT_SCHEDULE
-    digest = stray(b"stray")
-    settings.ORPHAN_SWEEP = True
-    tasks.remove_orphans()
-    assert stored() == {digest}
-    settings.ORPHAN_HOURS = -1 / 60
-    settings.ORPHAN_SWEEP = False
-    tasks.remove_orphans()
-    assert stored() == {digest}
-    settings.ORPHAN_SWEEP = True
-    tasks.remove_orphans()
-    assert stored() == set()
-
-
-def test_files_that_are_not_blobs_are_never_removed(kind: str) -> None:
-    if kind == "local":
-        folder = artifact_store().staging.parent / "sha256" / "ab"
-        folder.mkdir(parents=True)
-        (folder / "README").write_text("not ours")
-        assert named() == {}
-        assert Path(folder / "README").exists()
-    assert removed() == []
+    digest = stray()
+    for sweep, hours, expected in ((True, 24, {digest}), (False, -1 / 60, {digest}), (True, -1 / 60, set())):
+        settings.ORPHAN_SWEEP, settings.ORPHAN_HOURS = sweep, hours
+        tasks.remove_orphans()
+        assert stored() == expected
 
 
 def test_nothing_is_removed_while_a_backup_copies_blobs() -> None:
-    digest = stray(b"stray")
+    digest = stray()
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
+from releases.artifacts import soundness
 from releases.artifacts.soundness import require_sound, require_verified
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
-from tests import making
+from tests import caches, making
+from tests.cases import cases
 from tests.clock import Clock
 from tests.s3 import S3Place, client_of, use_s3
 
 pytestmark = pytest.mark.django_db
-BOTH = pytest.mark.parametrize("require", [require_sound, require_verified], ids=["submission", "activation"])
-Require = Callable[[Release], None]
+BOTH = (require_sound, require_verified)
 
 
 @pytest.fixture
@@ -51,43 +52,51 @@ def same_size_and_times(path: Path) -> None:
     assert path.stat().st_size == times.st_size
 
 
-@BOTH
+def refused(require: Callable[[Release], None], release: Release, error: type[Exception]) -> dict[str, Any]:
+    with pytest.raises(error) as caught:
+        require(release)
+    return getattr(caught.value, "data", {})
+
+
 def test_unchanged_bytes_are_sound_after_one_query_and_no_hashing(
-    release: Release, require: Require, django_assert_num_queries: DjangoAssertNumQueries
+    release: Release, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     """A hash would be recorded, with another query."""
-    with django_assert_num_queries(1):
-        require(release)
-
-
-@BOTH
-def test_missing_bytes_are_named(release: Release, require: Require) -> None:
-    file(release).unlink()
-    with pytest.raises(ArtifactMissing) as caught:
-        require(release)
-    assert caught.value.data == {"digest": blob(release).digest}
-
-
-@BOTH
-def test_bytes_of_a_different_size_are_altered(release: Release, require: Require) -> None:
-    file(release).write_bytes(b"damage")
-    for _ in range(2):
-        with pytest.raises(ArtifactAltered) as caught:
+    for require in BOTH:
+        with django_assert_num_queries(1):
             require(release)
-        assert caught.value.data == {"digest": blob(release).digest}
 
 
-@BOTH
-@pytest.mark.parametrize(
-    ("state", "error"), [("DAMAGED", ArtifactAltered), ("MISSING", ArtifactMissing), ("REMOVED", ArtifactMissing)]
-)
-def test_the_last_verdict_applies_although_the_bytes_look_right(
-    release: Release, require: Require, state: str, error: type[Exception]
+@cases(("state", "error"), [("DAMAGED", ArtifactAltered), ("MISSING", ArtifactMissing), ("REMOVED", ArtifactMissing)])
+def test_the_last_verdict_applies(state: str, error: type[Exception]) -> None:
+    """Bytes that were restored by hand are not trusted until they were read."""
+    release = making.registered(making.tenant(), body=state)
+    Blob.objects.filter(pk=blob(release).pk).update(state=state)
+    refused(require_sound, release, error)
+    kept = file(release).rename(file(release).with_suffix(".kept"))
+    refused(require_verified, release, error)
+    kept.rename(kept.with_suffix(""))
+    if state != "REMOVED":
+        require_verified(release)
+        require_sound(release)
+
+
+@cases(("damage", "error"), [(None, ArtifactMissing), (b"damage", ArtifactAltered)])
+def test_missing_bytes_and_bytes_of_another_size_are_named_and_repaired_bytes_are_sound_again(
+    damage: bytes | None, error: type[Exception]
 ) -> None:
-    file(release).unlink()
-    Blob.objects.update(state=state)
-    with pytest.raises(error):
-        require(release)
+    release = making.registered(making.tenant(), body=error.__name__)
+    path, digest = file(release), blob(release).digest
+    good = path.read_bytes()
+    path.unlink()
+    if damage:
+        path.write_bytes(damage)
+    for require in (require_sound, require_sound, require_verified, require_verified):
+        assert refused(require, release, error) == {"digest": digest}
+    path.write_bytes(good)
+    require_verified(release)
+    assert blob(release).state == "SOUND"
+    assert events(release) == ["DAMAGED" if damage else "MISSING", "HEALED"]
 
 
 def test_a_submission_never_hashes(release: Release, django_assert_num_queries: DjangoAssertNumQueries) -> None:
@@ -98,21 +107,10 @@ def test_a_submission_never_hashes(release: Release, django_assert_num_queries: 
     assert blob(release).state == "SOUND"
 
 
-def test_a_submission_relies_on_the_last_verdict(release: Release) -> None:
-    """Bytes that were restored by hand are not trusted until they were read."""
-    Blob.objects.update(state="DAMAGED")
-    with pytest.raises(ArtifactAltered):
-        require_sound(release)
-    require_verified(release)
-    require_sound(release)
-
-
 def test_an_activation_finds_different_bytes_of_the_same_size_and_times(release: Release) -> None:
     same_size_and_times(file(release))
-    with pytest.raises(ArtifactAltered):
-        require_verified(release)
-    assert blob(release).state == "DAMAGED"
-    assert events(release) == ["DAMAGED"]
+    refused(require_verified, release, ArtifactAltered)
+    assert (blob(release).state, events(release)) == ("DAMAGED", ["DAMAGED"])
 
 
 def test_equal_bytes_with_new_times_are_hashed_once(
@@ -131,85 +129,83 @@ def test_equal_bytes_with_new_times_are_hashed_once(
         require_verified(release)
 
 
-def test_repaired_bytes_are_sound_again(release: Release) -> None:
-    path = file(release)
-    good = path.read_bytes()
-    path.write_bytes(b"damage")
-    with pytest.raises(ArtifactAltered):
-        require_verified(release)
-    path.write_bytes(good)
-    require_verified(release)
-    assert blob(release).state == "SOUND"
-    assert events(release) == ["DAMAGED", "HEALED"]
-
-
-@BOTH
-def test_every_artifact_is_checked_and_not_only_the_primary_one(require: Require) -> None:
+def test_every_artifact_with_stored_bytes_is_checked() -> None:
     contract = making.contract()
     first, second = making.archive(contract), making.archive(None, code="second")
     document = making.descriptor(contract, first)
     document["artifacts"].append({**document["artifacts"][0], "artifactId": "b", "digest": making.digest_of(second)})
     release = making.upload(making.tenant(), document, first, second).release
-    require(release)
-    making.stored_file(making.digest_of(second)).unlink()
-    with pytest.raises(ArtifactMissing):
+    image = making.upload(making.tenant(), making.descriptor(contract, b"", kind="lambda-image")).release
+    for require in BOTH:
         require(release)
-
-
-@BOTH
-def test_a_release_without_stored_bytes_is_always_sound(require: Require) -> None:
-    contract = making.contract()
-    release = making.upload(making.tenant(), making.descriptor(contract, b"", kind="lambda-image")).release
-    require(release)
+        require(image)
+    making.stored_file(making.digest_of(second)).unlink()
+    for require in BOTH:
+        refused(require, release, ArtifactMissing)
 
 
 class TestRemote:
-    """A remote store, which may not respond."""
+    """A remote store may not respond. A process caches for a limited time that it has the right bytes, never others."""
 
     @pytest.fixture
     def release(self, settings: Any, s3_place: S3Place) -> Release:
         use_s3(settings, s3_place)
-        # Unique bytes, which this process has not read before.
+        # Unique bytes, about which this process has cached nothing.
         return making.registered(making.tenant(), body=secrets.token_hex(8))
+
+    @pytest.fixture
+    def place(self, s3_place: S3Place, release: Release) -> dict[str, str]:
+        digest = blob(release).digest
+        return {"Bucket": s3_place.bucket, "Key": f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"}
+
+    @pytest.fixture
+    def client(self, s3_place: S3Place) -> Any:
+        return client_of(s3_place)
 
     def test_submissions_continue_while_the_store_is_unavailable_and_activations_do_not(
         self, release: Release, settings: Any, s3_place: S3Place
     ) -> None:
         use_s3(settings, replace(s3_place, endpoint_url="http://127.0.0.1:1"))
         require_sound(release)
-        with pytest.raises(ArtifactStoreUnavailable):
-            require_verified(release)
+        refused(require_verified, release, ArtifactStoreUnavailable)
         assert blob(release).state == "SOUND"
 
+    def test_wrong_bytes_are_rejected_until_they_are_replaced(
+        self, release: Release, place: dict[str, str], client: Any
+    ) -> None:
+        good = client.get_object(**place)["Body"].read()
+        for damage, error in ((None, ArtifactMissing), (b"damage", ArtifactAltered)):
+            caches.clear()
+            client.delete_object(**place)
+            if damage:
+                client.put_object(**place, Body=damage)
+            for _ in range(2):
+                refused(require_sound, release, error)
+            client.put_object(**place, Body=good)
+            require_sound(release)
+        client.put_object(**place, Body=bytes(len(good)))
+        refused(require_verified, release, ArtifactAltered)
+        assert events(release) == ["DAMAGED"]
+
     def test_the_store_is_checked_occasionally_and_the_verdict_every_time(
-        self, release: Release, s3_place: S3Place, monkeypatch: pytest.MonkeyPatch
+        self, release: Release, place: dict[str, str], client: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         require_sound(release)
-        digest = blob(release).digest
-        key = f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"
-        client_of(s3_place).delete_object(Bucket=s3_place.bucket, Key=key)
+        client.delete_object(**place)
+        require_sound(release)
+        Blob.objects.update(state="DAMAGED")
+        refused(require_sound, release, ArtifactAltered)
+        Blob.objects.update(state="SOUND")
         require_sound(release)
         Clock(monkeypatch).ahead += 30
-        with pytest.raises(ArtifactMissing):
-            require_sound(release)
-        Blob.objects.update(state="DAMAGED")
-        with pytest.raises(ArtifactAltered):
-            require_sound(release)
+        refused(require_sound, release, ArtifactMissing)
 
-    def test_a_missing_object_is_found_as_soon_as_it_is_restored(self, release: Release, s3_place: S3Place) -> None:
-        client, digest = client_of(s3_place), blob(release).digest
-        place = {"Bucket": s3_place.bucket, "Key": f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"}
-        data = client.get_object(**place)["Body"].read()
-        client.delete_object(**place)
-        with pytest.raises(ArtifactMissing):
-            require_sound(release)
-        client.put_object(**place, Body=data)
+    def test_a_process_caches_a_limited_number_of_blobs(
+        self, release: Release, place: dict[str, str], client: Any
+    ) -> None:
         require_sound(release)
-
-    def test_an_activation_finds_an_overwritten_object(self, release: Release, s3_place: S3Place) -> None:
-        digest, size = blob(release).digest, blob(release).size
-        key = f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"
-        client_of(s3_place).put_object(Bucket=s3_place.bucket, Key=key, Body=bytes(size))
-        with pytest.raises(ArtifactAltered):
-            require_verified(release)
-        assert events(release) == ["DAMAGED"]
+        for number in range(9_999):
+            soundness.cache.set(f"sha256:{number}", None)
+        client.delete_object(**place)
+        require_sound(making.registered(making.tenant(), body=secrets.token_hex(8)))
+        refused(require_sound, release, ArtifactMissing)

@@ -16,18 +16,13 @@ from releases.artifacts import retention
 from releases.artifacts.retention import Orphan, Why
 from releases.artifacts.store import BlobStat, DirectUploads, artifact_store
 from releases.artifacts.store.base import StagedObject
-from releases.errors import (
-    DirectUploadsFull,
-    DirectUploadsUnavailable,
-    UploadIncomplete,
-    UploadNotOpen,
-    UploadUnknown,
-)
+from releases.errors import DirectUploadsFull, DirectUploadsUnavailable, UploadIncomplete, UploadNotOpen
 from releases.models import ArtifactUpload, Blob
 from releases.registration import direct_uploads
 from tenancy.models import Tenant
 from tests import making
 from tests.artifact_stores import use_local
+from tests.cases import cases
 from tests.deaths import each_death
 from tests.raw_sql import as_owner, unguarded
 from tests.releases.registration.sending import MEBIBYTE, begun, send, sent, stored
@@ -79,13 +74,21 @@ def test_verified_bytes_are_stored_under_their_digest_and_a_release_may_name_it(
     assert release.artifacts.get().blob_id == digest
 
 
-def test_a_completed_upload_is_verified_immediately(broker: Broker) -> None:
-    upload = begun(making.tenant(), b"small")
-    send(b"small", direct_uploads.missing(upload)[1])
+def test_a_completed_upload_is_verified_immediately_and_renews_its_claim(broker: Broker) -> None:
+    upload = begun(making.tenant(), DATA)
+    send(DATA, direct_uploads.missing(upload)[1])
     messages = broker.after(lambda: direct_uploads.complete(upload))
     assert names(messages) == [direct_uploads.FINISH_TASK]
     broker.deliver(messages)
-    assert ArtifactUpload.objects.get(pk=upload.pk).status == "STORED"
+    upload.refresh_from_db()
+    assert upload.status == "STORED"
+    assert upload.claimed_at is not None
+    calls: list[None] = []
+    direct, second = artifact_store().direct, sent(making.tenant(), DATA + b"x")
+    assert direct is not None
+    assert direct.join(str(second.pk), second.storage_id)
+    assert direct.read(str(second.pk), lambda: calls.append(None)) is not None
+    assert len(calls) > 12, "once for each chunk"
 
 
 def test_an_interrupted_upload_is_resumed(place: S3Place) -> None:
@@ -126,14 +129,11 @@ def test_the_server_rejects_a_part_of_another_size_or_number() -> None:
 
 
 def test_parts_are_sent_to_the_public_address(place: S3Place, settings: Any) -> None:
+    [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))[1]
+    assert parse_qs(urlsplit(part.url).query)["X-Amz-Expires"] == ["900"], "a quarter of an hour"
     use_s3(settings, replace(place, public_endpoint_url="https://store.example"))
     _, [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))
     assert part.url.startswith(f"https://store.example/{place.bucket}/")
-
-
-def test_a_presigned_request_is_valid_for_a_quarter_of_an_hour() -> None:
-    [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))[1]
-    assert parse_qs(urlsplit(part.url).query)["X-Amz-Expires"] == ["900"]
 
 
 def hashed(owner: Tenant) -> tuple[DirectUploads, str, StagedObject, str]:
@@ -147,7 +147,7 @@ def hashed(owner: Tenant) -> tuple[DirectUploads, str, StagedObject, str]:
     return direct, name, staged, artifact_store().key(upload.digest)
 
 
-@pytest.mark.parametrize("size", [len(DATA), 5])
+@cases("size", [len(DATA), 5])
 def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(place: S3Place, size: int) -> None:
     """The client could replace them with an unused presigned request or the store's credentials."""
     direct, name, staged, key = hashed(making.tenant())
@@ -220,37 +220,6 @@ def test_unfinished_uploads_expire_and_are_cleared(place: S3Place) -> None:
     assert begun(owner, DATA).pk != upload.pk
 
 
-def test_an_expired_upload_is_replaced_by_a_new_one(place: S3Place) -> None:
-    owner = making.tenant()
-    upload = begun(owner, DATA)
-    with as_owner():
-        ArtifactUpload.objects.filter(pk=upload.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert begun(owner, DATA).pk != upload.pk
-    upload.refresh_from_db()
-    assert upload.status == "EXPIRED"
-
-
-def test_another_tenant_cannot_see_or_use_an_upload() -> None:
-    owner, other = making.tenant(), making.tenant()
-    upload = stored(owner, DATA)
-    with pytest.raises(UploadUnknown):
-        direct_uploads.find(other, str(upload.pk))
-    release = making.upload(other, descriptor(DATA)).release
-    assert release.artifacts.get().blob is None
-    theirs = begun(other, DATA)
-    assert (theirs.status, theirs.pk != upload.pk) == ("OPEN", True)
-
-
-def test_removed_bytes_must_be_sent_again(place: S3Place) -> None:
-    owner = making.tenant()
-    upload = stored(owner, DATA)
-    day, none = timedelta(days=1), timedelta(seconds=-60)
-    assert list(retention.orphans(day)) == []
-    assert [orphan.name for orphan in retention.remove(retention.orphans(none), none)] == [upload.digest]
-    assert making.upload(owner, descriptor(DATA)).release.artifacts.get().blob is None
-    assert begun(owner, DATA).status == "OPEN"
-
-
 def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Place) -> None:
     owner, digest = making.tenant(), making.digest_of(DATA)
     stored(making.tenant(), DATA)
@@ -266,58 +235,12 @@ def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Place) -> Non
     assert list(retention.remove(old, day)) == old
 
 
-def test_a_verification_that_died_at_any_point_can_be_repeated(place: S3Place) -> None:
-    owner = making.tenant()
-    upload, direct = sent(owner, DATA), artifact_store().direct
-    assert direct is not None
-    name = str(upload.pk)
-    # Each step is a point at which a process may die.
-    assert direct.join(name, upload.storage_id)
-    assert direct.join(name, upload.storage_id)
-    staged = direct.read(name)
-    assert staged is not None
-    key = artifact_store().key(upload.digest)
-    assert direct.place(name, staged, key, lambda: artifact_store().verified(upload.digest))
-    assert finish(upload) == ("STORED", None)
-    assert finish(upload) == ("STORED", None)
-
-
 def test_a_verification_that_dies_at_any_write_stores_the_upload_with_its_blob_or_neither() -> None:
     upload = sent(making.tenant(), b"a few bytes")
     for statement in each_death(lambda: direct_uploads.finish(upload.pk)):
         upload.refresh_from_db()
         assert Blob.objects.filter(digest=upload.digest).exists() is (upload.status == "STORED"), statement
     assert finish(upload) == ("STORED", None)
-
-
-def test_a_verification_renews_its_claim_while_it_reads(place: S3Place) -> None:
-    upload, direct = sent(making.tenant(), DATA), artifact_store().direct
-    ArtifactUpload.objects.filter(pk=upload.pk).update(claimed_at=timezone.now() - timedelta(minutes=3))
-    assert finish(upload) == ("STORED", None)
-    assert upload.claimed_at is not None
-    assert upload.claimed_at > timezone.now() - timedelta(minutes=1)
-    calls: list[None] = []
-    upload = sent(making.tenant(), DATA + b"x")
-    assert direct is not None
-    assert direct.join(str(upload.pk), upload.storage_id)
-    assert direct.read(str(upload.pk), lambda: calls.append(None)) is not None
-    assert len(calls) > 12, "once for each chunk"
-
-
-def test_the_sweep_sends_messages_for_lost_verifications(
-    django_capture_on_commit_callbacks: Any, place: S3Place
-) -> None:
-    upload = sent(making.tenant(), DATA)
-    with django_capture_on_commit_callbacks() as rung:
-        tasks.sweep()
-        assert rung == []
-        long_ago = timezone.now() - timedelta(minutes=3)
-        ArtifactUpload.objects.filter(pk=upload.pk).update(status_changed_at=long_ago, claimed_at=timezone.now())
-        tasks.sweep()
-        assert rung == []
-        ArtifactUpload.objects.filter(pk=upload.pk).update(claimed_at=long_ago)
-        tasks.sweep()
-    assert len(rung) == 1
 
 
 def test_an_unavailable_store_gives_no_verdict(settings: Any, place: S3Place) -> None:

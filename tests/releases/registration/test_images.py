@@ -16,6 +16,7 @@ from releases.errors import ReleaseConflict
 from releases.models import Release
 from releases.registration.registrar import verify_release
 from tests import making
+from tests.cases import cases
 from tests.image_registry import REPOSITORY, ImageRegistry, image_registry
 from tests.receiving import receiving
 from tests.tls_proxy import make_certificate
@@ -68,20 +69,21 @@ def check(registry: ImageRegistry) -> tuple[str, list[tuple[str, str]]]:
 # --- references ---
 
 
-def test_a_reference_that_does_not_pin_its_image_is_rejected() -> None:
-    release = making.upload(making.tenant(), document("registry.example/app:1.0")).release
-    assert verdict(release) == ("REJECTED", [("IMAGE_REFERENCE_NOT_PINNED", URI)])
-
-
-def test_with_any_reference_an_unpinned_image_is_a_warning() -> None:
-    release = making.upload(making.tenant(), document("not a reference"), any_reference=True).release
-    assert verdict(release) == ("REGISTERED", [("IMAGE_REFERENCE_MALFORMED", URI)])
-
-
-def test_if_registries_are_checked_an_unpinned_image_is_always_an_error(settings: Any) -> None:
-    settings.IMAGE_REGISTRY_CHECK = True
-    release = making.upload(making.tenant(), document("not a reference"), any_reference=True).release
-    assert verdict(release) == ("REJECTED", [("IMAGE_REFERENCE_MALFORMED", URI)])
+@cases(
+    ("uri", "checked", "members", "expected"),
+    [
+        ("registry.example/app:1.0", False, {}, ("REJECTED", "IMAGE_REFERENCE_NOT_PINNED")),
+        ("not a reference", False, {"any_reference": True}, ("REGISTERED", "IMAGE_REFERENCE_MALFORMED")),
+        ("not a reference", True, {"any_reference": True}, ("REJECTED", "IMAGE_REFERENCE_MALFORMED")),
+    ],
+)
+def test_a_reference_that_does_not_pin_its_image_is_rejected_or_a_warning(
+    settings: Any, uri: str, checked: bool, members: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    settings.IMAGE_REGISTRY_CHECK = checked
+    release = making.upload(making.tenant(), document(uri), **members).release
+    status, code = expected
+    assert verdict(release) == (status, [(code, URI)])
 
 
 # --- registries ---
@@ -102,11 +104,8 @@ def test_without_the_setting_no_registry_is_checked(registry: ImageRegistry, set
     assert registry.requests == []
 
 
-def test_a_missing_manifest_is_a_finding(registry: ImageRegistry) -> None:
+def test_a_missing_manifest_and_a_different_digest_are_findings(registry: ImageRegistry) -> None:
     assert check(registry) == ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])
-
-
-def test_a_different_digest_in_the_response_is_a_finding(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
     registry.reported_digest = making.digest_of(b"other")
     assert check(registry) == ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])
@@ -144,7 +143,7 @@ def test_a_password_is_sent_only_to_its_own_registry(registry: ImageRegistry, se
     assert [headers for _, _, headers in registry.requests if "Authorization" in headers] == []
 
 
-@pytest.mark.parametrize("realm", ["http://127.0.0.2:{port}/token", "//127.0.0.2:{port}/token", "", "ftp://x/"])
+@cases("realm", ["http://127.0.0.2:{port}/token", "//127.0.0.2:{port}/token", "", "ftp://x/"])
 def test_a_registry_with_tls_cannot_request_a_password_without_tls(
     registry: ImageRegistry, settings: Any, tmp_path: Path, realm: str
 ) -> None:
@@ -160,14 +159,10 @@ def test_a_registry_with_tls_cannot_request_a_password_without_tls(
         assert in_the_open.requests == []
 
 
-def test_a_malformed_token_is_not_sent(registry: ImageRegistry) -> None:
+def test_a_token_is_well_formed_and_its_response_is_read_up_to_a_limit(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
     registry.token = "two words"
     assert check(registry) == ("VERIFYING", [])
-
-
-def test_the_response_of_a_token_server_is_read_up_to_a_limit(registry: ImageRegistry) -> None:
-    registry.digests.add(DIGEST)
     registry.token, registry.token_padding = "let-in", "x" * 60_000
     assert check(registry) == ("REGISTERED", [])
     registry.token_padding = "x" * 70_000
@@ -185,23 +180,16 @@ def test_a_redirect_is_not_followed_and_gives_no_verdict(registry: ImageRegistry
     assert len(registry.requests) == 1
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_failing_registry_is_checked_again_later(registry: ImageRegistry, status: int) -> None:
-    registry.status = status
+def test_a_registry_that_fails_gives_no_verdict_and_is_checked_again_later(registry: ImageRegistry) -> None:
     release = making.upload(making.tenant(), document(registry.reference(DIGEST))).release
+    for registry.status in (429, 500, 503):
+        assert verdict(release) == ("VERIFYING", [])
+    registry.status, registry.breaks_off = None, True
     assert verdict(release) == ("VERIFYING", [])
-    registry.status = None
+    registry.breaks_off = False
     registry.digests.add(DIGEST)
     assert verdict(release) == ("REGISTERED", [])
-
-
-def test_an_unreachable_registry_gives_no_verdict(registry: ImageRegistry) -> None:
     registry.server.server_close()
-    assert check(registry) == ("VERIFYING", [])
-
-
-def test_an_incomplete_response_gives_no_verdict(registry: ImageRegistry) -> None:
-    registry.breaks_off = True
     assert check(registry) == ("VERIFYING", [])
 
 
@@ -239,31 +227,25 @@ def test_an_unresponsive_address_leaves_time_for_the_next_one(
     assert time.monotonic() - began < seconds
 
 
-def test_a_private_address_is_not_called_unless_it_is_allowed(registry: ImageRegistry, settings: Any) -> None:
+def test_only_allowed_registries_are_called_and_with_tls(registry: ImageRegistry, settings: Any) -> None:
+    allowed = settings.IMAGE_REGISTRY_ALLOWED_NETWORKS
     settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = []
     assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
-    assert registry.requests == []
-
-
-@pytest.mark.parametrize("tail", [":1.0", f"@{making.digest_of(b'other')}", f":1.0@sha512:{'0' * 128}"])
-def test_references_that_do_not_pin_their_artifact_are_not_checked(registry: ImageRegistry, tail: str) -> None:
-    registry.digests.add(DIGEST)
-    release = making.upload(making.tenant(), document(f"{registry.host}/{REPOSITORY}{tail}")).release
-    assert verdict(release)[0] == "REJECTED"
-    assert registry.requests == []
-
-
-def test_only_the_listed_registries_are_called(registry: ImageRegistry, settings: Any) -> None:
-    registry.digests.add(DIGEST)
-    settings.IMAGE_REGISTRIES = ["registry.example"]
+    settings.IMAGE_REGISTRY_ALLOWED_NETWORKS, settings.IMAGE_REGISTRIES = allowed, ["registry.example"]
     assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
-    settings.IMAGE_REGISTRIES = [registry.host]
+    settings.IMAGE_REGISTRIES, settings.IMAGE_REGISTRIES_PLAIN_HTTP = [registry.host], []
+    assert check(registry) == ("VERIFYING", [])
+    assert registry.requests == []
+    settings.IMAGE_REGISTRIES_PLAIN_HTTP = [registry.host]
+    registry.digests.add(DIGEST)
     assert check(registry) == ("REGISTERED", [])
 
 
-def test_a_registry_is_called_with_tls_unless_it_is_listed_as_plain(registry: ImageRegistry, settings: Any) -> None:
-    settings.IMAGE_REGISTRIES_PLAIN_HTTP = []
-    assert check(registry) == ("VERIFYING", [])
+def test_references_that_do_not_pin_their_artifact_are_not_checked(registry: ImageRegistry) -> None:
+    registry.digests.add(DIGEST)
+    for tail in (":1.0", f"@{making.digest_of(b'other')}", f":1.0@sha512:{'0' * 128}"):
+        release = making.upload(making.tenant(), document(f"{registry.host}/{REPOSITORY}{tail}")).release
+        assert verdict(release)[0] == "REJECTED"
     assert registry.requests == []
 
 
@@ -281,7 +263,7 @@ def test_a_release_of_images_has_an_uploaded_contract_document() -> None:
     assert release.contract.document["steps"][0]["authoredName"] == "Validate"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("contract", "found"),
     [
         (b"{", [("DOCUMENT_NOT_JSON", "pipeline-contract.json")]),

@@ -16,10 +16,9 @@ from releases.models import Pipeline, Release
 from releases.registration.registrar import Registration, register, verify_release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.releases.registration import located
 from tests.releases.registration.located import CHECKPOINTED, CONTRACT, JAR, TRUTH
-from tests.releases.registration.sending import MEBIBYTE, stored
-from tests.s3 import S3Place, use_s3
 from wire.documents.descriptor import NAMES_PROFILE, Profile
 
 pytestmark = pytest.mark.django_db
@@ -62,9 +61,7 @@ def accepting(owner: Tenant, missing_artifacts: str = "identity-only") -> Pipeli
 # --- both profiles ---
 
 
-@pytest.mark.parametrize(
-    ("document", "profile"), [(OLDER, Profile.TPF_2026_08), (NEWER, Profile.TPF_2026_10)], ids=["older", "newer"]
-)
+@cases(("document", "profile"), [(OLDER, Profile.TPF_2026_08), (NEWER, Profile.TPF_2026_10)])
 def test_a_release_of_each_profile_is_verified_activated_and_executed(
     document: dict[str, Any], profile: Profile
 ) -> None:
@@ -127,24 +124,16 @@ def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor() -> None:
     assert send(owner, document).release == release
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        json.dumps(NEWER).encode(),
-        spaced(NEWER) + b"\n",
-        spaced(dict(reversed(NEWER.items()))),
-        spaced(OLDER),
-    ],
-    ids=["other white space", "line end", "other order", "older profile"],
-)
-def test_a_newer_release_has_a_conflict_with_other_bytes(other: bytes) -> None:
+def test_a_newer_release_has_a_conflict_with_other_bytes() -> None:
     owner = making.tenant()
     release = send(owner, spaced(NEWER), JAR).release
-    with pytest.raises(ReleaseConflict):
-        send(owner, other, JAR)
-    making.verified(release)
-    with pytest.raises(ReleaseConflict):
-        send(owner, other, JAR)
+    others = (json.dumps(NEWER).encode(), spaced(NEWER) + b"\n", spaced(dict(reversed(NEWER.items()))), spaced(OLDER))
+    for verified in (False, True):
+        for other in others:
+            with pytest.raises(ReleaseConflict):
+                send(owner, other, JAR)
+        if not verified:
+            making.verified(release)
     release.refresh_from_db()
     assert Release.objects.get() == release
     assert bytes(release.descriptor_document) == spaced(NEWER)
@@ -174,7 +163,7 @@ def test_the_version_of_a_rejected_release_may_have_other_bytes() -> None:
 # --- findings ---
 
 
-@pytest.mark.parametrize(
+@cases(
     ("artifacts", "code"),
     [
         ([located.artifact(JAR, uri="app.jar")], "ARTIFACT_URI_SCHEME_UNSUPPORTED"),
@@ -211,34 +200,20 @@ def test_every_finding_of_a_verification_names_the_profile() -> None:
     assert release.contract is None
 
 
-@pytest.mark.parametrize("uri", [FILE_URI, SNAPSHOT])
-@pytest.mark.parametrize(
-    ("promotable", "expected"), [(False, ("REGISTERED", "warning")), (True, ("REJECTED", "error"))]
-)
-def test_a_promotable_release_has_lasting_locations(promotable: bool, expected: tuple[str, str], uri: str) -> None:
-    document = located.descriptor(located.artifact(JAR, uri=uri))
-    release = making.upload(making.tenant(), document, JAR, promotable=promotable).release
+@cases(("promotable", "expected"), [(False, ("REGISTERED", "warning")), (True, ("REJECTED", "error"))])
+def test_a_promotable_release_has_lasting_locations(promotable: bool, expected: tuple[str, str]) -> None:
     status, severity = expected
-    assert verdict(release) == (status, [("ARTIFACT_NOT_PROMOTABLE", severity, "artifacts[0].uri")])
-    assert release.findings[0]["message"].startswith(NAMES_PROFILE)
-
-
-@pytest.mark.parametrize("document", [OLDER, NEWER], ids=["older", "newer"])
-def test_other_locations_may_be_promoted(document: dict[str, Any]) -> None:
-    assert verdict(making.upload(making.tenant(), document, JAR, promotable=True).release) == ("REGISTERED", [])
+    for uri in (FILE_URI, SNAPSHOT):
+        document = located.descriptor(located.artifact(JAR, uri=uri))
+        release = making.upload(making.tenant(), document, JAR, promotable=promotable).release
+        assert verdict(release) == (status, [("ARTIFACT_NOT_PROMOTABLE", severity, "artifacts[0].uri")])
+        assert release.findings[0]["message"].startswith(NAMES_PROFILE)
+    for document in (OLDER, NEWER):
+        release = making.upload(making.tenant(), document, JAR, promotable=promotable).release
+        assert verdict(release) == ("REGISTERED", [])
 
 
 # --- missing bytes ---
-
-
-def test_direct_uploads_have_the_bytes_of_a_newer_release(settings: Any, s3_place: S3Place) -> None:
-    use_s3(settings, s3_place)
-    settings.UPLOAD_PART_BYTES = 5 * MEBIBYTE
-    owner = making.tenant()
-    stored(owner, JAR)
-    assert verdict(making.upload(owner, NEWER).release) == ("REGISTERED", [])
-    rival = making.upload(making.tenant(), NEWER).release
-    assert verdict(rival)[0] == "REJECTED"
 
 
 def test_a_newer_release_without_its_bytes_is_rejected() -> None:
@@ -265,17 +240,14 @@ def without_bytes(owner: Tenant, document: dict[str, Any], contract: bytes | Non
     return deployed(release)
 
 
-def test_a_release_may_only_identify_its_artifacts() -> None:
-    release = without_bytes(making.tenant(), WITHOUT_BYTES, None)
-    assert findings(release)[1:] == [("ARTIFACT_IDENTITY_ONLY", "warning", "artifacts[0]")]
-    assert all(finding["message"].startswith(NAMES_PROFILE) for finding in release.findings)
-    assert (release.contract, release.environments, release.checkpoints) == (None, {}, False)
-
-
-@pytest.mark.parametrize("document", [OF_IMAGE, WITHOUT_BYTES], ids=["image", "identity only"])
-def test_a_release_without_a_contract_accepts_any_input(document: dict[str, Any]) -> None:
+@cases("document", [OF_IMAGE, WITHOUT_BYTES])
+def test_a_release_that_only_identifies_its_artifacts_accepts_any_input(document: dict[str, Any]) -> None:
     owner = making.tenant()
     release = without_bytes(owner, document, None)
+    if document is WITHOUT_BYTES:
+        assert findings(release)[1:] == [("ARTIFACT_IDENTITY_ONLY", "warning", "artifacts[0]")]
+        assert all(finding["message"].startswith(NAMES_PROFILE) for finding in release.findings)
+    assert (release.contract, release.environments, release.checkpoints) == (None, {}, False)
     assert admission.current(owner, making.PIPELINE).contract is None
     execution = making.execution(owner, value=[1, {"any": "value"}])
     assert (execution.release, execution.input_shape, execution.result_shape) == (release, "UNI", "SINGLE")
@@ -286,7 +258,7 @@ def test_a_release_without_a_contract_accepts_any_input(document: dict[str, Any]
 MANY = making.contract(steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}])
 
 
-@pytest.mark.parametrize("document", [OF_IMAGE, WITHOUT_BYTES], ids=["image", "identity only"])
+@cases("document", [OF_IMAGE, WITHOUT_BYTES])
 def test_the_contract_of_a_release_without_bytes_is_its_document(document: dict[str, Any]) -> None:
     owner, document = making.tenant(), {**document, "contractVersion": MANY["contractVersion"]}
     release = without_bytes(owner, document, json.dumps(MANY).encode())
@@ -306,7 +278,7 @@ def test_a_contract_document_must_place_its_steps_also_without_bytes() -> None:
     assert [code for code, severity, _ in found if severity == "error"] == ["STEP_UNKNOWN", "STEP_NOT_PLACED"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("at_upload", "at_verification", "expected"),
     [("reject", "identity-only", "REGISTERED"), ("identity-only", "reject", "REJECTED")],
 )
@@ -331,27 +303,24 @@ def test_the_policy_does_not_admit_wrong_bytes() -> None:
 # --- checkpoints ---
 
 
-@pytest.mark.parametrize("carried", [True, False], ids=["in the carrier", "in another artifact"])
-def test_an_artifact_of_a_newer_release_requests_checkpoints(carried: bool) -> None:
-    owner = making.tenant()
-    artifacts = [located.artifact(CHECKPOINTED)] if carried else [located.truth(), located.artifact(CHECKPOINTED)]
-    files = [CHECKPOINTED] if carried else [TRUTH, CHECKPOINTED]
-    release = making.upload(owner, located.descriptor(*artifacts), *files).release
-    assert verdict(release) == ("REGISTERED", [])
-    assert release.checkpoints
-    deployed(release)
-    assert admission.current(owner, making.PIPELINE).checkpoints
+@cases(
+    ("artifacts", "files"),
+    [
+        ([located.artifact(CHECKPOINTED)], [CHECKPOINTED]),
+        ([located.truth(), located.artifact(CHECKPOINTED)], [TRUTH, CHECKPOINTED]),
+        ([located.artifact(JAR)], [JAR]),
+    ],
+)
+def test_an_artifact_of_a_newer_release_requests_checkpoints(
+    artifacts: list[dict[str, Any]], files: list[bytes]
+) -> None:
+    owner, requested = making.tenant(), CHECKPOINTED in files
+    release = deployed(making.verified(making.upload(owner, located.descriptor(*artifacts), *files).release))
     execution = making.execution(owner)
-    assert execution.checkpoints
+    assert (release.checkpoints, execution.checkpoints) == (requested, requested)
+    assert admission.current(owner, making.PIPELINE).checkpoints is requested
     [claim] = making.claimed(owner)
     assert claim.execution_id == execution.pk
-
-
-def test_without_a_request_a_newer_release_has_no_checkpoints() -> None:
-    owner = making.tenant()
-    release = deployed(making.verified(making.upload(owner, NEWER, JAR).release))
-    assert not release.checkpoints
-    assert not making.execution(owner).checkpoints
 
 
 def test_a_rejected_release_has_no_checkpoints() -> None:

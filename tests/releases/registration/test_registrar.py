@@ -11,16 +11,24 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from releases.artifacts.store import artifact_store
 from releases.errors import DescriptorInvalid, ReleaseConflict
-from releases.models import Artifact, Blob, Contract, Pipeline, Release
+from releases.models import Blob, Contract, Pipeline, Release
 from releases.registration.registrar import register, verify_release
 from releases.states import Status
+from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
+from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
 
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT)
 DESCRIPTOR = making.descriptor(CONTRACT, DATA)
+
+
+@pytest.fixture
+def owner() -> Tenant:
+    return making.tenant()
 
 
 def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
@@ -62,23 +70,22 @@ def test_a_release_is_stored_immediately_and_registered_by_its_verification(
     assert artifact.blob.fingerprint == fingerprint(artifact.blob.digest)
 
 
-def test_the_environment_that_an_artifact_requires_is_stored_with_the_verdict() -> None:
-    data = making.archive(CONTRACT, **{"META-INF/pipeline/requirements.lock": "attrs==25.1.0\n"})
+@cases("lock", ["attrs==25.1.0\n", "???"])
+def test_the_environment_that_an_artifact_requires_is_stored_with_the_verdict(lock: str) -> None:
+    """An unreadable lock is a warning."""
+    data = making.archive(CONTRACT, **{"META-INF/pipeline/requirements.lock": lock})
     release = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data).release
     assert release.artifacts.get().environment is None
+    if lock == "???":
+        field = "pipeline-release.json#artifacts[0]!META-INF/pipeline/requirements.lock"
+        assert verdict(release) == ("REGISTERED", [("ARTIFACT_LOCK_UNREADABLE", field)])
+        assert release.environments == {}
+        return
     assert verdict(release) == ("REGISTERED", [])
     required = {"distributions": [{"name": "attrs", "version": "25.1.0"}]}
     interpreter = dict.fromkeys(("implementation", "version", "platform"), "")
     assert release.environments == {making.digest_of(data): {**interpreter, **required}}
     assert release.artifacts.get().environment == {**interpreter, **required}
-
-
-def test_an_unreadable_lock_is_a_warning_on_a_registered_release() -> None:
-    data = making.archive(CONTRACT, **{"META-INF/pipeline/requirements.lock": "???"})
-    release = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data).release
-    field = "pipeline-release.json#artifacts[0]!META-INF/pipeline/requirements.lock"
-    assert verdict(release) == ("REGISTERED", [("ARTIFACT_LOCK_UNREADABLE", field)])
-    assert release.environments == {}
 
 
 def test_all_findings_are_stored_and_not_only_the_first() -> None:
@@ -102,28 +109,24 @@ def test_all_findings_are_stored_and_not_only_the_first() -> None:
     assert not Contract.objects.filter(pipeline=release.pipeline).exists()
 
 
-def test_an_unmatched_file_and_a_missing_file_are_both_findings() -> None:
+def test_an_unmatched_file_is_a_finding_and_not_stored(owner: Tenant) -> None:
+    """A rejected release must not define its contract version."""
     stray = making.archive(None, code="stray")
-    release = making.upload(making.tenant(), DESCRIPTOR, stray).release
-    status, findings = verdict(release)
-    assert status == "REJECTED"
-    assert [code for code, _ in findings] == ["UPLOAD_MATCHES_NO_ARTIFACT", "ARTIFACT_FILE_MISSING"]
-    assert making.digest_of(stray) in release.findings[0]["message"]
+    for files, codes in (
+        ((stray,), ["UPLOAD_MATCHES_NO_ARTIFACT", "ARTIFACT_FILE_MISSING"]),
+        ((DATA, stray), ["UPLOAD_MATCHES_NO_ARTIFACT"]),
+    ):
+        release = making.upload(owner, DESCRIPTOR, *files).release
+        status, findings = verdict(release)
+        assert (status, [code for code, _ in findings]) == ("REJECTED", codes)
+        assert making.digest_of(stray) in release.findings[0]["message"]
+        assert not Contract.objects.filter(pipeline=release.pipeline).exists()
     assert not Blob.objects.filter(digest=making.digest_of(stray)).exists()
     assert artifact_store().read(making.digest_of(stray)) is None
     assert staged_files() == []
 
 
-def test_a_release_that_is_rejected_for_an_unmatched_file_stores_no_contract() -> None:
-    """A rejected release must not define its contract version."""
-    release = making.upload(making.tenant(), DESCRIPTOR, DATA, b"stray").release
-    assert verdict(release) == ("REJECTED", [("UPLOAD_MATCHES_NO_ARTIFACT", "pipeline-release.json")])
-    assert release.contract is None
-    assert not Contract.objects.filter(pipeline=release.pipeline).exists()
-
-
-def test_equal_metadata_returns_the_stored_release_in_any_order_of_members() -> None:
-    owner = making.tenant()
+def test_equal_metadata_returns_the_stored_release_in_any_order_of_members(owner: Tenant) -> None:
     first = making.upload(owner, DESCRIPTOR, DATA).release
     turned = dict(reversed(DESCRIPTOR.items()))
     turned["artifacts"] = [{**turned["artifacts"][0], "stepIds": [], "capabilities": None}]
@@ -135,32 +138,27 @@ def test_equal_metadata_returns_the_stored_release_in_any_order_of_members() -> 
     assert staged_files() == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"contractVersion": "sha256:other"},
-        {"artifacts": [{**DESCRIPTOR["artifacts"][0], "uri": "elsewhere.zip"}]},
-        {"artifacts": [{**DESCRIPTOR["artifacts"][0], "digest": "sha256:" + "0" * 64}]},
-        {"artifacts": [DESCRIPTOR["artifacts"][0], {**DESCRIPTOR["artifacts"][0], "artifactId": "second"}]},
-    ],
-)
-@pytest.mark.parametrize("verified", [False, True])
+@cases("verified", [False, True])
 def test_different_metadata_for_a_stored_version_is_a_conflict_that_changes_nothing(
-    change: dict[str, Any], verified: bool
+    owner: Tenant, verified: bool
 ) -> None:
-    owner = making.tenant()
     release = making.upload(owner, DESCRIPTOR, DATA).release
     if verified:
         verify_release(release.pk)
-    before = list(Release.objects.filter(pipeline__tenant=owner).values())
-    with pytest.raises(ReleaseConflict):
-        making.upload(owner, {**DESCRIPTOR, **change}, DATA, b"and a file")
-    assert list(Release.objects.filter(pipeline__tenant=owner).values()) == before
-    assert staged_files() == []
+    [artifact] = DESCRIPTOR["artifacts"]
+    before = rows(Release)
+    for change in (
+        {"contractVersion": "sha256:other"},
+        {"artifacts": [{**artifact, "uri": "elsewhere.zip"}]},
+        {"artifacts": [{**artifact, "digest": "sha256:" + "0" * 64}]},
+        {"artifacts": [artifact, {**artifact, "artifactId": "second"}]},
+    ):
+        with pytest.raises(ReleaseConflict):
+            making.upload(owner, {**DESCRIPTOR, **change}, DATA, b"and a file")
+    assert (rows(Release), staged_files()) == (before, [])
 
 
-def test_a_rejected_version_may_be_uploaded_again() -> None:
-    owner = making.tenant()
+def test_a_rejected_version_may_be_uploaded_again_and_bytes_need_not(owner: Tenant) -> None:
     rejected = making.upload(owner, DESCRIPTOR).release
     assert verdict(rejected)[0] == "REJECTED"
     again = making.upload(owner, DESCRIPTOR, DATA)
@@ -168,38 +166,9 @@ def test_a_rejected_version_may_be_uploaded_again() -> None:
     assert verdict(again.release) == ("REGISTERED", [])
     rejected.refresh_from_db()
     assert rejected.status == "REJECTED"
-
-
-def test_the_same_version_is_another_release_in_another_pipeline_or_tenant() -> None:
-    owner, other = making.tenant(), making.tenant()
-    elsewhere = making.contract("org.example.elsewhere")
-    data = making.archive(elsewhere)
-    made = [
-        making.upload(owner, DESCRIPTOR, DATA),
-        making.upload(other, DESCRIPTOR, DATA),
-        making.upload(owner, making.descriptor(elsewhere, data), data),
-    ]
-    assert [each.created for each in made] == [True] * 3
-    assert [verdict(each.release)[0] for each in made] == ["REGISTERED"] * 3
-
-
-def test_the_digest_of_another_tenants_bytes_gives_no_right_to_them() -> None:
-    making.registered(making.tenant())
-    thief = making.tenant()
-    registered = Artifact.objects.order_by("-id").first()
-    assert registered is not None
-    release = making.upload(thief, {**DESCRIPTOR, "artifacts": [
-        {"artifactId": "app", "kind": "local-file", "uri": "app.zip", "digest": registered.digest}
-    ]}).release  # fmt: skip
-    assert release.artifacts.get().blob is None
-    assert verdict(release) == ("REJECTED", [("ARTIFACT_FILE_MISSING", "pipeline-release.json#artifacts[0]")])
-
-
-def test_a_tenants_own_bytes_need_not_be_sent_again() -> None:
-    owner = making.tenant()
-    making.upload(owner, DESCRIPTOR, DATA)
-    release = making.upload(owner, {**DESCRIPTOR, "releaseVersion": "1.1"}).release
-    assert verdict(release) == ("REGISTERED", [])
+    newer = making.upload(owner, {**DESCRIPTOR, "releaseVersion": "1.1"}).release
+    assert verdict(newer) == ("REGISTERED", [])
+    assert newer.contract_id == again.release.contract_id
 
 
 def test_the_same_bytes_are_one_blob_in_repeated_uploads() -> None:
@@ -227,8 +196,7 @@ def test_an_upload_replaces_a_damaged_blob_and_records_it() -> None:
     assert file.read_bytes() == DATA
 
 
-def test_a_file_that_a_stored_release_does_not_name_is_not_stored() -> None:
-    owner = making.tenant()
+def test_a_file_that_a_stored_release_does_not_name_is_not_stored(owner: Tenant) -> None:
     making.upload(owner, DESCRIPTOR, DATA)
     assert not making.upload(owner, DESCRIPTOR, b"stray").created
     assert not Blob.objects.filter(digest=making.digest_of(b"stray")).exists()
@@ -236,8 +204,7 @@ def test_a_file_that_a_stored_release_does_not_name_is_not_stored() -> None:
     assert staged_files() == []
 
 
-def test_a_different_document_for_a_stored_contract_version_is_rejected() -> None:
-    owner = making.tenant()
+def test_a_different_document_for_a_stored_contract_version_is_rejected(owner: Tenant) -> None:
     making.registered(owner)
     step = {**making.STEP, "authoredName": "Renamed"}
     changed = {**CONTRACT, "steps": [step]}
@@ -250,13 +217,6 @@ def test_a_different_document_for_a_stored_contract_version_is_rejected() -> Non
     assert Contract.objects.get(pipeline=release.pipeline).document["steps"][0]["authoredName"] == "Validate"
 
 
-def test_two_releases_of_one_contract_share_its_row() -> None:
-    owner = making.tenant()
-    first, second = making.registered(owner, "1.0"), making.registered(owner, "1.1")
-    assert first.contract_id is not None
-    assert first.contract_id == second.contract_id
-
-
 def test_a_repeated_verification_changes_nothing_even_if_the_bytes_are_missing() -> None:
     release = making.registered(making.tenant())
     before = Release.objects.filter(pk=release.pk).values().get()
@@ -265,49 +225,28 @@ def test_a_repeated_verification_changes_nothing_even_if_the_bytes_are_missing()
     assert Release.objects.filter(pk=release.pk).values().get() == before
 
 
-def test_an_interrupted_verification_is_repeated() -> None:
-    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
-    Release.objects.filter(pk=release.pk).update(status="VERIFYING")
-    assert verdict(release) == ("REGISTERED", [])
-
-
-def test_verification_reads_the_bytes_and_not_the_record_of_the_upload() -> None:
-    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
-    file = making.stored_file(making.digest_of(DATA))
-    file.chmod(0o644)
-    file.write_bytes(making.archive(CONTRACT, code="swapped"))
-    assert verdict(release) == ("REJECTED", [("ARTIFACT_DIGEST_MISMATCH", "pipeline-release.json#artifacts[0].digest")])
-
-
-def test_a_release_of_images_needs_no_bytes_and_has_no_contract() -> None:
-    document = making.descriptor(CONTRACT, DATA, kind="Container-Image")
-    release = making.upload(making.tenant(), document).release
-    assert verdict(release) == ("REGISTERED", [])
-    artifact = release.artifacts.get()
-    assert (artifact.kind, artifact.blob, release.contract) == ("container-image", None, None)
-    assert release.primary_artifact_id == "app"
-
-
 def test_the_time_of_a_verdict_is_the_end_of_its_verification() -> None:
-    document = making.descriptor(CONTRACT, DATA, kind="container-image")
-    release = making.upload(making.tenant(), document).release
+    """An interrupted verification is repeated."""
+    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
     began = timezone.now() - timedelta(hours=1)
     Release.objects.filter(pk=release.pk).update(status="VERIFYING", status_changed_at=began)
     assert verdict(release) == ("REGISTERED", [])
     assert release.status_changed_at > began + timedelta(minutes=59)
 
 
-def test_a_warning_does_not_reject_a_release() -> None:
-    changed = {**CONTRACT, "contractHash": "opaque"}
-    data = making.archive(changed)
-    release = making.upload(making.tenant(), making.descriptor(changed, data), data).release
-    status, findings = verdict(release)
-    assert status == "REGISTERED"
-    assert [code for code, _ in findings] == ["CONTRACT_HASH_MISMATCH"]
-    assert release.findings[0]["severity"] == "warning"
+def test_verification_reads_the_bytes_and_unreadable_ones_give_no_verdict() -> None:
+    """The file is replaced by a directory, because root can read any file."""
+    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
+    file = making.stored_file(making.digest_of(DATA))
+    file.unlink()
+    file.mkdir()
+    assert verdict(release) == ("VERIFYING", [])
+    file.rmdir()
+    file.write_bytes(making.archive(CONTRACT, code="swapped"))
+    assert verdict(release) == ("REJECTED", [("ARTIFACT_DIGEST_MISMATCH", "pipeline-release.json#artifacts[0].digest")])
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "codes"),
     [
         (b"", {"DOCUMENT_NOT_JSON"}),
@@ -318,68 +257,42 @@ def test_a_warning_does_not_reject_a_release() -> None:
             json.dumps({**DESCRIPTOR, "releaseVersion": " ", "artifacts": [], "x": 1}).encode(),
             {"DESCRIPTOR_BLANK_MEMBER", "DESCRIPTOR_NO_ARTIFACTS", "DESCRIPTOR_UNKNOWN_MEMBER"},
         ),
+        (json.dumps({**DESCRIPTOR, "pipelineId": "org.example.other"}).encode(), {"DESCRIPTOR_PIPELINE_MISMATCH"}),
     ],
 )
 def test_an_invalid_descriptor_is_rejected_with_all_findings_and_stores_nothing(
-    document: bytes, codes: set[str]
+    owner: Tenant, document: bytes, codes: set[str]
 ) -> None:
-    owner = making.tenant()
     with pytest.raises(DescriptorInvalid) as caught:
-        register(owner, document, [making.staged(DATA)], actor="user:test")
+        register(owner, document, [making.staged(DATA)], actor="user:test", pipeline_id=making.PIPELINE)
     assert {error["code"] for error in caught.value.errors} == codes
     assert not Pipeline.objects.filter(tenant=owner).exists()
     assert staged_files() == []
     assert artifact_store().read(making.digest_of(DATA)) is None
 
 
-def test_a_descriptor_of_a_pipeline_other_than_the_addressed_one_is_rejected() -> None:
-    owner = making.tenant()
-    document = json.dumps(DESCRIPTOR).encode()
-    with pytest.raises(DescriptorInvalid) as caught:
-        register(owner, document, [making.staged(DATA)], actor="user:test", pipeline_id="org.example.other")
-    assert [error["code"] for error in caught.value.errors] == ["DESCRIPTOR_PIPELINE_MISMATCH"]
-    assert not Pipeline.objects.filter(tenant=owner).exists()
-    assert staged_files() == []
-
-
-def test_unreadable_bytes_give_no_verdict_and_are_retried() -> None:
-    """The file is replaced by a directory, because root can read any file."""
-    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
-    file = making.stored_file(making.digest_of(DATA))
-    file.unlink()
-    file.mkdir()
-    assert verdict(release) == ("VERIFYING", [])
-    file.rmdir()
-    file.write_bytes(DATA)
-    assert verdict(release) == ("REGISTERED", [])
-
-
 def test_a_verification_that_ends_after_the_release_was_rejected_changes_nothing() -> None:
     release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
-    rows = Release.objects.filter(pk=release.pk)
+    row = Release.objects.filter(pk=release.pk)
 
     def reject(execute: Any, sql: str, *arguments: Any) -> Any:
         """Another verification records its verdict as soon as this one renews its claim."""
         found = execute(sql, *arguments)
         if sql.startswith('UPDATE "releases_release" SET "status_changed_at"'):
-            rows.filter(status=Status.VERIFYING).update(status=Status.REJECTED)
+            row.filter(status=Status.VERIFYING).update(status=Status.REJECTED)
         return found
 
     with connection.execute_wrapper(reject):
         verify_release(release.pk)
-    assert rows.get().status == Status.REJECTED
+    assert row.get().status == Status.REJECTED
     assert not Contract.objects.exists()
 
 
-@pytest.mark.parametrize("begins_with", ["require", "warn", "off"])
-def test_the_policy_of_a_new_pipeline_begins_with_the_gate_of_its_registration(begins_with: str) -> None:
-    owner = making.tenant()
-    first = making.upload(owner, DESCRIPTOR, DATA, worker_gate=begins_with).release
-    making.upload(owner, {**DESCRIPTOR, "releaseVersion": "2.0"}, DATA, worker_gate="off")
-    assert Pipeline.objects.get(pk=first.pipeline_id).worker_gate == begins_with
-
-
-def test_new_pipelines_require_a_worker() -> None:
+def test_the_policy_of_a_new_pipeline_begins_with_the_gate_of_its_registration() -> None:
     document = json.dumps(DESCRIPTOR).encode()
-    release = register(making.tenant(), document, [making.staged(DATA)], actor="user:test").release
-    assert release.pipeline.worker_gate == "require"
+    assert register(making.tenant(), document, [], actor="user:test").release.pipeline.worker_gate == "require"
+    for gate in ("require", "warn", "off"):
+        owner = making.tenant()
+        first = making.upload(owner, DESCRIPTOR, DATA, worker_gate=gate).release
+        making.upload(owner, {**DESCRIPTOR, "releaseVersion": "2.0"}, DATA, worker_gate="off")
+        assert Pipeline.objects.get(pk=first.pipeline_id).worker_gate == gate

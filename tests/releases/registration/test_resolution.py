@@ -10,13 +10,14 @@ import pytest
 from releases.artifacts import retention
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
-from releases.models import Artifact, Blob, Pipeline, Release
+from releases.models import Blob, Pipeline, Release
 from releases.registration.progress import Progress, Step
 from releases.registration.registrar import verify_release
 from releases.registration.resolution import resolve
 from releases.states import Status
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.deaths import each_death
 from tests.maven_repository import Fault, MavenRepository, maven_repository
 from tests.releases.registration import located
@@ -109,20 +110,8 @@ def test_downloaded_bytes_are_stored_under_their_digest_for_the_tenant(repositor
     next_release = uploaded(owner, located.descriptor(located.artifact(JAR), version="2.0"))
     assert blobs(next_release) == [DIGEST]
     assert verdict(next_release) == ("REGISTERED", [])
-    assert blobs(uploaded()) == [None]
+    assert blobs(uploaded()) == [None], "another tenant downloads the bytes itself"
     assert repository.paths == [PATH]
-
-
-def test_uploaded_bytes_are_not_downloaded(repository: MavenRepository) -> None:
-    assert verdict(uploaded(None, DOCUMENT, JAR)) == ("REGISTERED", [])
-    assert repository.requests == []
-
-
-def test_another_tenant_downloads_the_same_bytes_itself(repository: MavenRepository) -> None:
-    for count in (1, 2):
-        assert verdict(uploaded()) == ("REGISTERED", [])
-        assert repository.paths == [PATH] * count
-    assert Blob.objects.filter(pk=DIGEST).count() == 1
 
 
 def test_two_artifacts_with_the_same_bytes_are_downloaded_once(repository: MavenRepository) -> None:
@@ -141,16 +130,15 @@ def test_an_image_with_the_same_digest_gets_no_bytes(repository: MavenRepository
     assert blobs(release) == [DIGEST, None]
 
 
-def test_an_older_release_is_never_resolved(repository: MavenRepository) -> None:
-    document = making.descriptor(located.CONTRACT, JAR, kind="jar")
-    document["artifacts"][0]["uri"] = URI
-    assert verdict(uploaded(None, document)) == ("REJECTED", [("ARTIFACT_FILE_MISSING", "error", "artifacts[0]")])
-    assert repository.requests == []
-
-
-def test_only_locations_in_maven_repositories_are_resolved(repository: MavenRepository) -> None:
-    document = located.descriptor(located.artifact(JAR, uri="file:///builds/app.jar"))
-    assert verdict(uploaded(None, document))[0] == "REJECTED"
+def test_only_newer_releases_and_maven_locations_without_bytes_are_resolved(repository: MavenRepository) -> None:
+    older = making.descriptor(located.CONTRACT, JAR, kind="jar")
+    older["artifacts"][0]["uri"] = URI
+    assert verdict(uploaded(None, older)) == ("REJECTED", [("ARTIFACT_FILE_MISSING", "error", "artifacts[0]")])
+    on_disk = located.descriptor(located.artifact(JAR, uri="file:///builds/app.jar"))
+    assert verdict(uploaded(None, on_disk))[0] == "REJECTED"
+    snapshot = located.descriptor(located.artifact(JAR, uri="maven:com.acme:app:1-SNAPSHOT"))
+    assert ("MAVEN_SNAPSHOT", "error", "artifacts[0].uri") in verdict(uploaded(None, snapshot))[1]
+    assert verdict(uploaded(None, DOCUMENT, JAR)) == ("REGISTERED", [])
     assert repository.requests == []
 
 
@@ -167,78 +155,48 @@ def test_downloaded_bytes_are_verified_like_uploaded_ones(repository: MavenRepos
 # --- refusals ---
 
 
-def test_an_absent_artifact_is_an_error(repository: MavenRepository) -> None:
-    repository.status = 404
-    release = uploaded()
-    assert verdict(release) == (
-        "REJECTED",
-        [("ARTIFACT_FILE_MISSING", "error", "artifacts[0]"), ("MAVEN_ARTIFACT_MISSING", "error", "artifacts[0].uri")],
-    )
-    assert all(finding["message"].startswith(NAMES_PROFILE) for finding in release.findings)
-    assert (release.contract, blobs(release)) == (None, [None])
-
-
-@pytest.mark.parametrize(("status", "code"), [(404, "MAVEN_ARTIFACT_MISSING"), (403, "MAVEN_ACCESS_DENIED")])
-def test_a_refusal_is_a_warning_if_the_pipeline_accepts_releases_without_bytes(
-    repository: MavenRepository, status: int, code: str
+@cases(
+    ("status", "code"), [(404, "MAVEN_ARTIFACT_MISSING"), (403, "MAVEN_ACCESS_DENIED"), (None, "MAVEN_NOT_CONFIGURED")]
+)
+def test_a_refusal_is_an_error_unless_the_pipeline_accepts_releases_without_bytes(
+    repository: MavenRepository, settings: Any, status: int | None, code: str
 ) -> None:
     repository.status = status
-    release = lenient()
-    assert verdict(release) == (
-        "REGISTERED",
-        [("ARTIFACT_IDENTITY_ONLY", "warning", "artifacts[0]"), (code, "warning", "artifacts[0].uri")],
-    )
-    assert blobs(release) == [None]
+    if status is None:
+        settings.MAVEN_REPOSITORIES = ()
+    for release, expected, severity, missing in (
+        (uploaded(), "REJECTED", "error", "ARTIFACT_FILE_MISSING"),
+        (lenient(), "REGISTERED", "warning", "ARTIFACT_IDENTITY_ONLY"),
+    ):
+        found = [(missing, severity, "artifacts[0]"), (code, severity, "artifacts[0].uri")]
+        assert verdict(release) == (expected, found)
+        assert all(finding["message"].startswith(NAMES_PROFILE) for finding in release.findings)
+        assert (release.contract, blobs(release)) == (None, [None])
 
 
-def test_without_repositories_there_is_a_finding(settings: Any) -> None:
-    settings.MAVEN_REPOSITORIES = ()
-    assert ("MAVEN_NOT_CONFIGURED", "error", "artifacts[0].uri") in verdict(uploaded())[1]
-    assert ("MAVEN_NOT_CONFIGURED", "warning", "artifacts[0].uri") in verdict(lenient())[1]
-
-
-def test_a_snapshot_is_not_downloaded(repository: MavenRepository) -> None:
-    document = located.descriptor(located.artifact(JAR, uri="maven:com.acme:app:1-SNAPSHOT"))
-    assert ("MAVEN_SNAPSHOT", "error", "artifacts[0].uri") in verdict(uploaded(None, document))[1]
-    assert repository.requests == []
-
-
-@pytest.mark.parametrize("policy", ["reject", "identity-only"])
-def test_other_bytes_are_always_an_error(repository: MavenRepository, policy: str) -> None:
+def test_other_bytes_are_always_an_error(repository: MavenRepository) -> None:
     repository.publish(URI, b"other")
-    release = uploaded() if policy == "reject" else lenient()
-    status, found = verdict(release)
-    assert status == "REJECTED"
-    assert found[-1] == ("MAVEN_ARTIFACT_OTHER_DIGEST", "error", "artifacts[0].uri")
-    assert (blobs(release), artifact_store().stat(making.digest_of(b"other"))) == ([None], None)
+    for release in (uploaded(), lenient()):
+        status, found = verdict(release)
+        assert status == "REJECTED"
+        assert found[-1] == ("MAVEN_ARTIFACT_OTHER_DIGEST", "error", "artifacts[0].uri")
+        assert (blobs(release), artifact_store().stat(making.digest_of(b"other"))) == ([None], None)
     assert not Blob.objects.filter(pk__in=[DIGEST, making.digest_of(b"other")]).exists()
 
 
-def test_each_refused_artifact_has_a_finding_and_the_others_are_stored(repository: MavenRepository) -> None:
-    gone = [located.artifact(text.encode(), text, stepIds=[]) for text in ("first", "second")]
-    release = uploaded(None, located.descriptor(located.artifact(JAR), *gone))
-    status, found = verdict(release)
-    assert status == "REJECTED"
-    assert [field for code, _, field in found if code == "MAVEN_ARTIFACT_MISSING"] == [
-        "artifacts[1].uri",
-        "artifacts[2].uri",
-    ]
-    assert blobs(release) == [DIGEST, None, None]
-
-
-@pytest.mark.parametrize("first", [URI, OTHER_URI])
-def test_bytes_that_one_of_two_locations_has_are_enough(repository: MavenRepository, first: str) -> None:
-    second = OTHER_URI if first == URI else URI
-    artifacts = [located.artifact(JAR, uri=first), located.artifact(JAR, "copy", stepIds=[], uri=second)]
-    release = uploaded(None, located.descriptor(*artifacts))
-    assert verdict(release) == ("REGISTERED", [])
-    assert blobs(release) == [DIGEST] * 2
+def test_bytes_that_one_of_two_locations_has_are_enough(repository: MavenRepository) -> None:
+    for first, second in ((URI, OTHER_URI), (OTHER_URI, URI)):
+        artifacts = [located.artifact(JAR, uri=first), located.artifact(JAR, "copy", stepIds=[], uri=second)]
+        release = uploaded(None, located.descriptor(*artifacts))
+        assert verdict(release) == ("REGISTERED", [])
+        assert blobs(release) == [DIGEST] * 2
+        assert steps(release) == {"0": (Step.CHECKED, []), "1": (Step.CHECKED, [])}
 
 
 # --- interruptions ---
 
 
-@pytest.mark.parametrize("policy", ["reject", "identity-only"])
+@cases("policy", ["reject", "identity-only"])
 def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_does(
     repository: MavenRepository, policy: str
 ) -> None:
@@ -246,7 +204,7 @@ def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_do
     for status, fault in ((503, None), (None, Fault.CUT_OFF), (None, Fault.DAMAGED)):
         repository.status, repository.fault = status, fault
         assert verdict(release) == ("VERIFYING", [])
-        assert (blobs(release), artifact_store().stat(DIGEST)) == ([None], None)
+        assert blobs(release) == [None]
     repository.status = repository.fault = None
     assert verdict(release) == ("REGISTERED", [])
     assert blobs(release) == [DIGEST]
@@ -266,19 +224,14 @@ def test_what_is_stored_is_not_downloaded_again_by_the_second_verification(repos
     assert repository.paths.count(PATH) == 1
 
 
-def test_an_unavailable_store_gives_no_verdict(repository: MavenRepository) -> None:
-    release, staging = uploaded(), artifact_store().staging
+def test_bytes_that_cannot_be_stored_give_no_verdict(repository: MavenRepository) -> None:
+    release, staging, folder = uploaded(), artifact_store().staging, making.stored_file(DIGEST).parent
     staging.rmdir()
     staging.touch()
     with pytest.raises(ArtifactStoreUnavailable):
         resolved(verifying(release), renew)
     assert verdict(release) == ("VERIFYING", [])
     staging.unlink()
-    assert verdict(release) == ("REGISTERED", [])
-
-
-def test_bytes_that_cannot_be_stored_give_no_verdict(repository: MavenRepository) -> None:
-    release, folder = uploaded(), making.stored_file(DIGEST).parent
     folder.parent.mkdir(exist_ok=True)
     folder.touch()
     assert verdict(release) == ("VERIFYING", [])
@@ -323,55 +276,48 @@ class Meanwhile:
             act()
 
 
-@pytest.mark.parametrize("verdict_of_another", ["REGISTERED", "REJECTED"])
+@cases("verdict_of_another", ["REGISTERED", "REJECTED"])
 def test_a_verdict_during_the_download_is_final(repository: MavenRepository, verdict_of_another: str) -> None:
     release = verifying(uploaded())
+    repository.requests.clear()
     judge = Release.objects.filter(pk=release.pk)
     assert resolved(release, Meanwhile(repository, lambda: judge.update(status=verdict_of_another))) == []
     assert blobs(release) == [None]
     assert not Blob.objects.filter(pk=DIGEST).exists()
     assert verdict(release) == (verdict_of_another, [])
     assert [orphan.name for orphan in retention.orphans(NOT_LONG)] == [DIGEST]
+    Progress(release.pk).checked(0, [])
+    assert steps(release) == {"0": (Step.FETCHING, [])}, "progress after the verdict is dropped"
 
 
-def test_another_verification_may_finish_during_the_download(repository: MavenRepository) -> None:
+def test_another_verification_may_store_the_bytes_or_finish_during_the_download(repository: MavenRepository) -> None:
     release = verifying(uploaded())
     assert resolved(release, Meanwhile(repository, lambda: verify_release(release.pk))) == []
     release.refresh_from_db()
     assert (release.status, blobs(release)) == ("REGISTERED", [DIGEST])
     assert repository.paths == [PATH] * 2
-
-
-def test_another_verification_may_store_the_bytes_during_the_download(repository: MavenRepository) -> None:
-    release = verifying(uploaded())
-    assert resolved(release, Meanwhile(repository, lambda: resolved(release, renew))) == []
-    assert (blobs(release), Artifact.objects.filter(blob=DIGEST).count()) == ([DIGEST], 1)
-    assert verdict(release) == ("REGISTERED", [])
+    second = verifying(uploaded())
+    assert resolved(second, Meanwhile(repository, lambda: resolved(second, renew))) == []
+    assert (blobs(second), second.artifacts.filter(blob=DIGEST).count()) == ([DIGEST], 1)
+    assert verdict(second) == ("REGISTERED", [])
 
 
 # --- bytes that arrive while the repository is unavailable ---
 
 
-def test_a_file_that_is_uploaded_again_replaces_an_unavailable_repository(repository: MavenRepository) -> None:
-    owner = making.tenant()
+def test_bytes_that_arrive_later_replace_an_unavailable_repository(repository: MavenRepository) -> None:
     repository.status = 503
+    owner, other = making.tenant(), making.tenant()
     release = uploaded(owner)
     assert verdict(release) == ("VERIFYING", [])
     assert uploaded(owner, DOCUMENT, JAR) == release
     assert list(release.artifacts.values_list("blob", "resolved")) == [(DIGEST, False)]
     assert verdict(release) == ("REGISTERED", [])
-
-
-def test_bytes_that_the_tenant_has_sent_since_are_used_when_the_release_is_uploaded_again(
-    repository: MavenRepository,
-) -> None:
-    owner = making.tenant()
-    repository.status = 503
-    release = uploaded(owner)
-    uploaded(owner, located.descriptor(located.artifact(JAR), version="2.0"), JAR)
-    assert blobs(release) == [None]
-    assert uploaded(owner) == release
-    assert blobs(release) == [DIGEST]
+    waiting = uploaded(other)
+    uploaded(other, located.descriptor(located.artifact(JAR), version="2.0"), JAR)
+    assert blobs(waiting) == [None]
+    assert uploaded(other) == waiting
+    assert blobs(waiting) == [DIGEST]
 
 
 def test_a_file_of_a_release_with_a_verdict_is_not_added(repository: MavenRepository) -> None:
@@ -405,36 +351,15 @@ def steps(release: Release) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-def test_progress_is_visible_while_an_artifact_is_fetched(repository: MavenRepository) -> None:
-    local = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
-    release = verifying(uploaded(None, located.descriptor(local, located.artifact(JAR))))
-    seen = []
+def test_progress_is_visible_during_the_download_and_ends_with_all_findings(repository: MavenRepository) -> None:
+    other = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
+    release, seen = verifying(uploaded(None, located.descriptor(other, located.artifact(JAR)))), []
     resolved(release, Meanwhile(repository, lambda: seen.append(steps(release))))
     assert seen == [{"0": (Step.FETCHING, ["MAVEN_ARTIFACT_MISSING"]), "1": (Step.FETCHING, [])}]
-
-
-def test_progress_ends_with_the_findings_of_each_artifact(repository: MavenRepository) -> None:
-    other = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
     release = uploaded(None, located.descriptor(located.artifact(JAR), other))
     status, found = verdict(release)
-    assert (status, len(found)) == ("REJECTED", 2)
+    assert (status, len(found), blobs(release)) == ("REJECTED", 2, [DIGEST, None])
     codes = ["MAVEN_ARTIFACT_MISSING", "ARTIFACT_FILE_MISSING"]
     assert steps(release) == {"0": (Step.CHECKED, []), "1": (Step.CHECKED, codes)}
     messages = {finding["message"] for each in release.progress.values() for finding in each["findings"]}
     assert messages == {finding["message"] for finding in release.findings}
-
-
-def test_bytes_of_another_location_take_a_refusal_back(repository: MavenRepository) -> None:
-    nowhere = located.artifact(JAR, "nowhere", stepIds=[], uri="maven:com.acme:nowhere:1.0")
-    release = uploaded(None, located.descriptor(nowhere, located.artifact(JAR)))
-    assert verdict(release) == ("REGISTERED", [])
-    assert steps(release) == {"0": (Step.CHECKED, []), "1": (Step.CHECKED, [])}
-
-
-def test_progress_after_the_verdict_of_another_process_is_dropped(repository: MavenRepository) -> None:
-    release = verifying(uploaded())
-    judge = Release.objects.filter(pk=release.pk)
-    resolved(release, Meanwhile(repository, lambda: judge.update(status="REJECTED")))
-    assert steps(release) == {"0": (Step.FETCHING, [])}
-    Progress(release.pk).checked(0, [])
-    assert steps(release) == {"0": (Step.FETCHING, [])}

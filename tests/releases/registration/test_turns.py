@@ -17,10 +17,12 @@ from releases.artifacts.store.base import CHUNK
 from releases.models import ArtifactUpload, Release
 from releases.registration import direct_uploads
 from releases.registration.direct_uploads import FINISH_TASK
+from releases.registration.registrar import VERIFY_TASK
 from releases.registration.turns import of_releases, of_uploads, renewing_release, renewing_upload
 from releases.states import Status
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import unguarded
 from tests.s3 import S3Place, use_s3
 from tests.wakeups import Broker, broker, names
@@ -40,19 +42,23 @@ def uploaded(owner: Tenant, count: int) -> list[int]:
     return made
 
 
-def sent(owner: Tenant, count: int) -> list[Any]:
-    uploads = [
+def opened(owner: Tenant, count: int, expires_at: datetime | None = None) -> list[Any]:
+    return [
         ArtifactUpload.objects.create(
             tenant=owner,
-            digest=making.digest_of(f"{owner.slug} {number}".encode()),
+            digest=making.digest_of(f"{owner.slug} {expires_at} {number}".encode()),
             size=1,
             part_size=1,
             status="OPEN",
             uploaded_by="user:test",
-            expires_at=timezone.now(),
+            expires_at=expires_at or timezone.now(),
         ).pk
         for number in range(count)
     ]
+
+
+def sent(owner: Tenant, count: int) -> list[Any]:
+    uploads = opened(owner, count)
     for pk in uploads:
         ArtifactUpload.objects.filter(pk=pk).update(status="VERIFYING", status_changed_at=timezone.now())
     return uploads
@@ -69,16 +75,14 @@ def one_by_one(turns: Turns) -> list[Any]:
     raise AssertionError(f"the turns never end: {found}")
 
 
-@pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
+@cases(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
 def test_tenants_take_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
     many, few = make(busy, 4), make(other, 2)
     assert one_by_one(kind(Places())) == [many[0], few[0], many[1], few[1], many[2], many[3]]
 
 
-@pytest.mark.parametrize(
-    ("make", "model", "kind"), [(uploaded, Release, of_releases), (sent, ArtifactUpload, of_uploads)]
-)
+@cases(("make", "model", "kind"), [(uploaded, Release, of_releases), (sent, ArtifactUpload, of_uploads)])
 def test_the_row_that_waits_longest_comes_first(make: Any, model: Any, kind: Callable[[Places], Turns]) -> None:
     later, earlier = make(making.tenant(), 2)
     model.objects.filter(pk=earlier).update(status_changed_at=timezone.now() - timedelta(minutes=1))
@@ -97,7 +101,7 @@ def test_a_waiting_release_is_not_a_turn_of_its_tenant() -> None:
     assert one_by_one(of_releases(Places())) == [first, second]
 
 
-@pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
+@cases(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
 def test_a_later_tenant_waits_for_at_most_one_verification(make: Any, kind: Callable[[Places], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
     many, turns = make(busy, 4), kind(Places())
@@ -111,7 +115,7 @@ def test_a_later_tenant_waits_for_at_most_one_verification(make: Any, kind: Call
         assert second == few[0]
 
 
-@pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
+@cases(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
 def test_one_tenant_never_takes_all_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
     many, turns = make(busy, 4), kind(Places())
@@ -129,15 +133,11 @@ def test_one_tenant_never_takes_all_turns(make: Any, kind: Callable[[Places], Tu
 
 def test_a_verification_is_due_again_only_after_its_process_was_lost() -> None:
     [release] = uploaded(making.tenant(), 1)
-    turns = of_releases(Places())
-    with turns.take() as due:
-        assert due == release
+    assert one_by_one(of_releases(Places())) == [release]
     assert Release.objects.get(pk=release).status == Status.VERIFYING
-    with turns.take() as due:
-        assert due is None
+    assert one_by_one(of_releases(Places())) == []
     Release.objects.filter(pk=release).update(status_changed_at=timezone.now() - timedelta(minutes=3))
-    with turns.take() as due:
-        assert due == release
+    assert one_by_one(of_releases(Places())) == [release]
 
 
 def test_a_direct_upload_is_due_again_only_after_its_process_was_lost() -> None:
@@ -189,19 +189,11 @@ def test_a_message_serves_the_release_whose_turn_it_is_and_sends_the_next_messag
     assert len(scheduled) == 1, "the last message found nothing"
 
 
-def test_the_sweep_announces_what_is_stalled(
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
-) -> None:
-    with django_capture_on_commit_callbacks() as scheduled:
-        uploaded(making.tenant(), 3)
-    assert len(scheduled) == 3
-    with django_capture_on_commit_callbacks() as scheduled:
-        tasks.sweep()
-    assert scheduled == []
+def test_the_sweep_announces_what_is_stalled(broker: Broker) -> None:
+    assert names(broker.after(lambda: uploaded(making.tenant(), 3))) == [VERIFY_TASK] * 3
+    assert names(broker.after(tasks.sweep)) == []
     Release.objects.update(status_changed_at=timezone.now() - timedelta(minutes=3))
-    with django_capture_on_commit_callbacks() as scheduled:
-        tasks.sweep()
-    assert len(scheduled) == 3
+    assert names(broker.after(tasks.sweep)) == [VERIFY_TASK] * 3
 
 
 def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
@@ -227,25 +219,21 @@ def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
 
 
 def age_uploads(**changes: Any) -> None:
-    """Update all uploads as if they had last changed three minutes ago. A value in `changes` may be a function."""
+    """Update all uploads as if they had last changed three minutes ago."""
     long_ago = timezone.now() - timedelta(minutes=3)
-    values = {name: value() if callable(value) else value for name, value in changes.items()}
-    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **values})
+    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **changes})
 
 
-@pytest.mark.parametrize(
-    ("changes", "count"),
-    [
+def test_the_sweep_announces_each_stalled_upload(broker: Broker) -> None:
+    sent(making.tenant(), 2)
+    for changes, count in (
         ({}, 2),
         ({"claimed_at": None}, 2),
-        ({"claimed_at": timezone.now}, 0),
-        ({"status_changed_at": timezone.now}, 0),
-    ],
-)
-def test_the_sweep_announces_each_stalled_upload(broker: Broker, changes: dict[str, Any], count: int) -> None:
-    sent(making.tenant(), 2)
-    age_uploads(**changes)
-    assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * count
+        ({"claimed_at": timezone.now()}, 0),
+        ({"status_changed_at": timezone.now()}, 0),
+    ):
+        age_uploads(**changes)
+        assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * count, changes
 
 
 def test_the_sweep_announces_a_bounded_number(broker: Broker) -> None:
@@ -254,30 +242,11 @@ def test_the_sweep_announces_a_bounded_number(broker: Broker) -> None:
     assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * tasks.MAX_WAKEUPS
 
 
-def opened(owner: Tenant, count: int, expires_at: datetime) -> list[Any]:
-    return [
-        ArtifactUpload.objects.create(
-            tenant=owner,
-            digest=making.digest_of(f"{expires_at} {number}".encode()),
-            size=1,
-            part_size=1,
-            status="OPEN",
-            uploaded_by="user:test",
-            expires_at=expires_at,
-        ).pk
-        for number in range(count)
-    ]
-
-
-def test_the_sweep_closes_the_uploads_whose_time_is_over() -> None:
+def test_the_sweep_closes_a_bounded_number_of_uploads_whose_time_is_over() -> None:
     owner, second = making.tenant(), timedelta(seconds=1)
-    [over] = opened(owner, 1, timezone.now() - second)
+    over = opened(owner, 101, timezone.now() - second)
     [lasting] = opened(owner, 1, timezone.now() + timedelta(minutes=1))
     tasks.sweep()
-    assert ArtifactUpload.objects.get(pk=over).status == "EXPIRED"
+    assert ArtifactUpload.objects.filter(pk__in=over, status="EXPIRED").count() == 100
+    assert [direct_uploads.expire() for _ in range(2)] == [1, 0]
     assert ArtifactUpload.objects.get(pk=lasting).status == "OPEN"
-
-
-def test_the_sweep_closes_a_bounded_number_of_uploads() -> None:
-    opened(making.tenant(), 101, timezone.now() - timedelta(seconds=1))
-    assert [direct_uploads.expire() for _ in range(3)] == [100, 1, 0]

@@ -5,7 +5,7 @@ import secrets
 import socket
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from releases.artifacts.store import StagedBlob, artifact_store
-from releases.errors import ArtifactStoreUnavailable
 from releases.repositories import requests as repository_requests
 from releases.repositories.configuration import read_repositories
 from releases.repositories.errors import ArtifactRefused, RepositoryUnavailable
 from releases.repositories.maven import fetch
 from tests import making
+from tests.cases import cases
 from tests.maven_repository import Fault, MavenRepository, maven_repository, use_repositories
 from tests.tls_proxy import make_certificate
 from wire.documents.artifact_uri import MavenUri
@@ -88,33 +88,19 @@ def unavailability(digest: str = DIGEST) -> str:
 # --- bytes ---
 
 
-@pytest.mark.parametrize(
-    ("uri", "path"),
-    [
+def test_an_artifact_is_downloaded_from_its_path_and_can_be_kept(repository: MavenRepository, settings: Any) -> None:
+    settings.MAVEN_REPOSITORIES = read_repositories(repository.toml())
+    for uri, path in (
         (URI, "/com/acme/app/1.2.3/app-1.2.3.jar"),
         (MavenUri("com.acme.a-b", "x", "1+a~b", "zip"), "/com/acme/a-b/x/1+a~b/x-1+a~b.zip"),
         (MavenUri("com.acme", "x", "1", "tar.gz", "all"), "/com/acme/x/1/x-1-all.tar.gz"),
-    ],
-)
-def test_an_artifact_is_downloaded_from_its_path(repository: MavenRepository, uri: MavenUri, path: str) -> None:
-    repository.publish(uri, DATA)
-    assert downloaded(uri=uri) == DATA
-    assert repository.requests == [(path, None)]
-
-
-def test_a_document_configures_a_repository(repository: MavenRepository, settings: Any) -> None:
-    settings.MAVEN_REPOSITORIES = read_repositories(repository.toml())
-    assert downloaded() == DATA
-
-
-def test_an_artifact_can_be_kept(repository: MavenRepository) -> None:
+    ):
+        repository.publish(uri, DATA)
+        assert downloaded(uri=uri) == DATA
+        assert repository.requests[-1] == (path, None)
     download().keep()
     assert artifact_store().verified(DIGEST) is not None
-
-
-def test_an_empty_artifact_is_downloaded(repository: MavenRepository) -> None:
-    repository.publish(URI, b"")
-    assert downloaded(making.digest_of(b"")) == b""
+    assert downloaded(repository.publish(URI, b"")) == b""
 
 
 def test_a_download_needs_constant_memory(repository: MavenRepository) -> None:
@@ -145,45 +131,27 @@ def test_what_renew_raises_ends_the_download(repository: MavenRepository) -> Non
         fetch(URI, DIGEST, "acme", renew=renew)
 
 
-def test_an_unavailable_store_is_reported_as_such(repository: MavenRepository) -> None:
-    staging = artifact_store().staging
-    staging.rmdir()
-    staging.touch()
-    with pytest.raises(ArtifactStoreUnavailable):
-        download()
-    assert not repository.requests
-    staging.unlink()
-
-
 # --- which repository ---
 
 
-def test_without_a_repository_there_is_a_finding(settings: Any) -> None:
-    assert settings.MAVEN_REPOSITORIES == ()
-    code, message = refusal()
-    assert code == "MAVEN_NOT_CONFIGURED"
-    assert "com.acme" in message
-
-
-def test_only_configured_groups_are_resolved(repository: MavenRepository) -> None:
-    evil = MavenUri("com.acmeevil", "app", "1")
-    code, message = refusal(repository.publish(evil, DATA), evil)
-    assert code == "MAVEN_NOT_CONFIGURED"
-    assert "com.acmeevil" in message
-    assert not repository.requests
-
-
-def test_a_repository_may_belong_to_tenants(repository: MavenRepository, settings: Any) -> None:
+def test_only_configured_groups_and_tenants_are_resolved(repository: MavenRepository, settings: Any) -> None:
     repository.configure(settings, tenants=("acme", "globex"))
     assert downloaded(tenant="globex") == DATA
-    assert refusal(tenant="initech")[0] == "MAVEN_NOT_CONFIGURED"
+    evil = MavenUri("com.acmeevil", "app", "1")
+    digest = repository.publish(evil, DATA)
+    for found in (refusal(tenant="initech"), refusal(digest, evil)):
+        assert found[0] == "MAVEN_NOT_CONFIGURED"
+    assert "com.acmeevil" in found[1]
+    settings.MAVEN_REPOSITORIES = ()
+    code, message = refusal()
+    assert (code, "com.acme" in message) == ("MAVEN_NOT_CONFIGURED", True)
     assert len(repository.requests) == 1
 
 
-@pytest.mark.parametrize("version", ["1.0-SNAPSHOT", "1.0-snapshot", "a-SNAPSHOT"])
-def test_snapshots_are_never_resolved(repository: MavenRepository, version: str) -> None:
-    snapshot = MavenUri("com.acme", "app", version)
-    assert refusal(repository.publish(snapshot, DATA), snapshot)[0] == "MAVEN_SNAPSHOT"
+def test_snapshots_are_never_resolved(repository: MavenRepository) -> None:
+    for version in ("1.0-SNAPSHOT", "1.0-snapshot", "a-SNAPSHOT"):
+        snapshot = MavenUri("com.acme", "app", version)
+        assert refusal(repository.publish(snapshot, DATA), snapshot)[0] == "MAVEN_SNAPSHOT"
     assert not repository.requests
 
 
@@ -202,55 +170,43 @@ def test_repositories_and_their_mirrors_are_tried_in_order(
 # --- findings ---
 
 
-@pytest.mark.parametrize("status", [404, 410])
-def test_an_artifact_that_no_repository_has_is_missing(
-    repository: MavenRepository, second: MavenRepository, settings: Any, status: int
-) -> None:
-    repository.status = second.status = status
-    use_repositories(settings, repository.entry("one"), second.entry("two"))
-    code, message = refusal()
-    assert code == "MAVEN_ARTIFACT_MISSING"
-    assert "one, two" in message
-    assert len(second.requests) == 1
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_denied_access_is_a_finding(
-    repository: MavenRepository, second: MavenRepository, settings: Any, status: int
+def test_what_no_repository_has_is_missing_and_a_denied_access_is_a_finding(
+    repository: MavenRepository, second: MavenRepository, settings: Any
 ) -> None:
     use_repositories(settings, repository.entry("one"), second.entry("two"))
-    repository.status, second.status = status, 404
-    assert refusal()[0] == "MAVEN_ACCESS_DENIED"
+    for first, other, expected in (
+        (404, 404, "MAVEN_ARTIFACT_MISSING"),
+        (410, 410, "MAVEN_ARTIFACT_MISSING"),
+        (401, 404, "MAVEN_ACCESS_DENIED"),
+        (403, 404, "MAVEN_ACCESS_DENIED"),
+    ):
+        repository.status, second.status = first, other
+        code, message = refusal()
+        assert code == expected
+        assert "one, two" in message or expected == "MAVEN_ACCESS_DENIED"
+    assert len(second.requests) == 4
     second.status = None
     assert downloaded() == DATA
 
 
-@pytest.mark.parametrize("checksums", [(), ("sha1",), ("sha256",), ("sha256", "sha1")])
-def test_other_bytes_are_a_finding(repository: MavenRepository, checksums: tuple[str, ...]) -> None:
-    repository.file(URI).parent.joinpath("app-1.2.3.jar.sha1").unlink()
-    repository.file(URI).parent.joinpath("app-1.2.3.jar.sha256").unlink()
-    repository.publish(URI, DATA, checksums=checksums)
-    code, message = refusal(OTHER)
-    assert code == "MAVEN_ARTIFACT_OTHER_DIGEST"
-    assert "acme-releases" in message
-    assert DIGEST.removeprefix("sha256:") not in message
-
-
-def test_after_other_bytes_the_next_repository_is_tried(
-    repository: MavenRepository, second: MavenRepository, settings: Any
-) -> None:
+def test_other_bytes_are_a_finding(repository: MavenRepository, second: MavenRepository, settings: Any) -> None:
+    for checksums in ((), ("sha1",), ("sha256",), ("sha256", "sha1")):
+        for algorithm in ("sha1", "sha256"):
+            repository.file(URI).with_name(f"app-1.2.3.jar.{algorithm}").unlink(missing_ok=True)
+        repository.publish(URI, DATA, checksums=checksums)
+        code, message = refusal(OTHER)
+        assert code == "MAVEN_ARTIFACT_OTHER_DIGEST", checksums
+        assert "acme-releases" in message
+        assert DIGEST.removeprefix("sha256:") not in message
     use_repositories(settings, repository.entry("one"), second.entry("two"))
     assert downloaded(second.publish(URI, b"new")) == b"new"
 
 
-def test_the_size_is_limited(repository: MavenRepository, settings: Any) -> None:
+def test_the_size_is_limited_also_of_an_endless_body(repository: MavenRepository, settings: Any) -> None:
     settings.MAX_ARTIFACT_BYTES = len(DATA)
     assert downloaded() == DATA
     settings.MAX_ARTIFACT_BYTES = len(DATA) - 1
     assert refusal()[0] == "MAVEN_ARTIFACT_TOO_LARGE"
-
-
-def test_an_endless_body_is_cut_off_at_the_limit(repository: MavenRepository, settings: Any) -> None:
     settings.MAX_ARTIFACT_BYTES = 1024**2
     repository.fault = Fault.ENDLESS
     began = time.monotonic()
@@ -258,39 +214,33 @@ def test_an_endless_body_is_cut_off_at_the_limit(repository: MavenRepository, se
     assert time.monotonic() - began < 10
 
 
-def test_addresses_outside_of_the_allowed_networks_are_not_called(repository: MavenRepository, settings: Any) -> None:
-    settings.MAVEN_ALLOWED_NETWORKS = [ip_network("10.0.0.0/8")]
-    code, message = refusal()
-    assert code == "MAVEN_REPOSITORY_NOT_ALLOWED"
-    assert "acme-releases" in message
-    assert not repository.requests
-
-
 # --- no verdict ---
 
 
-@pytest.mark.parametrize("status", [400, 408, 409, 429, 500, 502, 503])
-def test_a_repository_that_fails_gives_no_verdict(repository: MavenRepository, status: int) -> None:
-    repository.status = status
-    assert str(status) in unavailability()
-
-
-@pytest.mark.parametrize(
-    "fault", [Fault.CUT_OFF, Fault.CUT_OFF_UNDECLARED, Fault.SHORT_LENGTH, Fault.DAMAGED], ids=lambda fault: fault.name
-)
-@pytest.mark.parametrize("checksums", [("sha1",), ("sha256",)])
-def test_a_damaged_download_gives_no_verdict(
-    repository: MavenRepository, fault: Fault, checksums: tuple[str, ...]
+def test_a_repository_that_fails_or_cannot_be_reached_gives_no_verdict(
+    repository: MavenRepository, settings: Any
 ) -> None:
-    for algorithm in {"sha1", "sha256"}.difference(checksums):
-        repository.file(URI).with_name(f"app-1.2.3.jar.{algorithm}").unlink()
-    repository.fault = fault
+    for status in (400, 408, 409, 429, 500, 502, 503):
+        repository.status = status
+        assert str(status) in unavailability()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    use_repositories(settings, repository.entry(url=f"http://127.0.0.1:{port}"))
     assert "acme-releases" in unavailability()
-    repository.fault = None
-    assert downloaded() == DATA
 
 
-@pytest.mark.parametrize("fault", [Fault.SILENT, Fault.STALLED, Fault.SLOW], ids=lambda fault: fault.name)
+def test_a_damaged_download_gives_no_verdict(repository: MavenRepository) -> None:
+    for checksum, other in (("sha1", "sha256"), ("sha256", "sha1")):
+        repository.publish(URI, DATA)
+        repository.file(URI).with_name(f"app-1.2.3.jar.{other}").unlink()
+        for fault in (Fault.CUT_OFF, Fault.CUT_OFF_UNDECLARED, Fault.SHORT_LENGTH, Fault.DAMAGED):
+            repository.fault = fault
+            assert "acme-releases" in unavailability(), (checksum, fault)
+        repository.fault = None
+        assert downloaded() == DATA
+
+
+@cases("fault", [Fault.SILENT, Fault.STALLED, Fault.SLOW])
 def test_a_download_that_takes_too_long_gives_no_verdict(
     repository: MavenRepository, settings: Any, fault: Fault
 ) -> None:
@@ -301,26 +251,15 @@ def test_a_download_that_takes_too_long_gives_no_verdict(
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("fault", [Fault.SILENT, Fault.STALLED], ids=lambda fault: fault.name)
+@cases("fault", [Fault.SILENT, Fault.STALLED])
 def test_after_a_silent_repository_there_is_time_for_the_next_one(
-    repository: MavenRepository,
-    second: MavenRepository,
-    settings: Any,
-    fault: Fault,
-    monkeypatch: pytest.MonkeyPatch,
+    repository: MavenRepository, second: MavenRepository, settings: Any, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     monkeypatch.setattr(repository_requests, "SILENT_SECONDS", 1.0)
     settings.MAVEN_SECONDS = 6
     use_repositories(settings, repository.entry("one"), second.entry("two"))
     repository.fault = fault
     assert downloaded() == DATA
-
-
-def test_a_repository_that_cannot_be_reached_gives_no_verdict(repository: MavenRepository, settings: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    use_repositories(settings, repository.entry(url=f"http://127.0.0.1:{port}"))
-    assert "acme-releases" in unavailability()
 
 
 def test_one_unavailable_repository_does_not_hide_another(
@@ -338,69 +277,61 @@ def test_one_unavailable_repository_does_not_hide_another(
     assert "two" in unavailability()
 
 
-def test_without_the_checksum_files_other_bytes_get_no_verdict_while_they_cannot_be_read(
-    repository: MavenRepository,
-) -> None:
+def test_checksum_files_have_several_forms_and_unusable_ones_are_ignored(repository: MavenRepository) -> None:
     repository.checksum_status = 503
-    assert "503" in unavailability(OTHER)
+    assert "503" in unavailability(OTHER), "no verdict while they cannot be read"
     repository.checksum_status = 403
     assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST"
-
-
-@pytest.mark.parametrize("text", ["", "no checksum", "ab" * 16, "<html>" + "a" * 2000, "ab" * 40])
-def test_an_unusable_checksum_file_is_ignored(repository: MavenRepository, text: str) -> None:
-    for algorithm in ("sha256", "sha1"):
-        repository.write_checksum(URI, algorithm, text)
-    assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST"
-
-
-@pytest.mark.parametrize("form", ["{}  app-1.2.3.jar\n", "SHA256 (app-1.2.3.jar) = {}\n", "{}\n"])
-def test_checksum_files_have_several_forms(repository: MavenRepository, form: str) -> None:
+    repository.checksum_status = None
+    for text in ("", "no checksum", "ab" * 16, "<html>" + "a" * 2000, "ab" * 40):
+        for algorithm in ("sha256", "sha1"):
+            repository.write_checksum(URI, algorithm, text)
+        assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST", text
     digits = DIGEST.removeprefix("sha256:")
-    repository.write_checksum(URI, "sha256", form.format(digits.upper()))
-    assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST"
-    repository.write_checksum(URI, "sha256", form.format("0" + digits[1:] if digits[0] != "0" else "1" + digits[1:]))
-    assert "sha256" in unavailability(OTHER)
+    wrong = ("1" if digits[0] == "0" else "0") + digits[1:]
+    for form in ("{}  app-1.2.3.jar\n", "SHA256 (app-1.2.3.jar) = {}\n", "{}\n"):
+        repository.write_checksum(URI, "sha256", form.format(digits.upper()))
+        assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST", form
+        repository.write_checksum(URI, "sha256", form.format(wrong))
+        assert "sha256" in unavailability(OTHER), form
 
 
 # --- redirects ---
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_to_another_server_are_followed(
-    repository: MavenRepository, second: MavenRepository, status: int
+def test_redirects_to_another_server_are_followed_also_to_signed_urls(
+    repository: MavenRepository, second: MavenRepository
 ) -> None:
-    repository.status, repository.location = status, second.url
-    assert downloaded() == DATA
+    repository.location = second.url
+    for status in (301, 302, 303, 307, 308):
+        repository.status = status
+        assert downloaded() == DATA
     assert second.paths == repository.paths
-
-
-def test_a_signed_url_of_an_object_store_is_followed(repository: MavenRepository, second: MavenRepository) -> None:
     signed = f"{second.url}/com/acme/app/1.2.3/app-1.2.3.jar?signature={'a' * 4000}&path="
     repository.location = signed
     assert downloaded() == DATA
-    [path] = second.paths
-    assert path == signed.removeprefix(second.url) + repository.paths[0]
+    assert second.paths[-1] == signed.removeprefix(second.url) + repository.paths[0]
 
 
-def test_at_most_three_redirects_are_followed(repository: MavenRepository) -> None:
+def test_at_most_three_redirects_are_followed_and_no_malformed_one(repository: MavenRepository) -> None:
     repository.location = f"{repository.url}/again"
     assert "redirects" in unavailability()
     assert len(repository.requests) == 4
+    for count, location in enumerate(("http://[", "ftp://127.0.0.1", "http://user:pass@127.0.0.1", "http://:0"), 5):
+        repository.location = location
+        assert "redirects" in unavailability()
+        assert len(repository.requests) == count
 
 
-@pytest.mark.parametrize("location", ["http://[", "ftp://127.0.0.1", "http://user:pass@127.0.0.1", "http://:0"])
-def test_a_malformed_redirect_gives_no_verdict(repository: MavenRepository, location: str) -> None:
-    repository.location = location
-    assert "redirects" in unavailability()
-    assert len(repository.requests) == 1
-
-
-def test_each_hop_is_vetted(repository: MavenRepository, second: MavenRepository, settings: Any) -> None:
+def test_each_address_is_vetted(repository: MavenRepository, second: MavenRepository, settings: Any) -> None:
     settings.MAVEN_ALLOWED_NETWORKS = [ip_network("127.0.0.1/32")]
     repository.location = f"http://127.0.0.2:{urlsplit(second.url).port}"
     assert refusal()[0] == "MAVEN_REPOSITORY_NOT_ALLOWED"
-    assert not second.requests
+    assert (len(repository.requests), second.requests) == (1, [])
+    settings.MAVEN_ALLOWED_NETWORKS = [ip_network("10.0.0.0/8")]
+    code, message = refusal()
+    assert (code, "acme-releases" in message) == ("MAVEN_REPOSITORY_NOT_ALLOWED", True)
+    assert len(repository.requests) == 1
 
 
 def test_tls_is_required_to_stay(second: MavenRepository, settings: Any, tmp_path: Path) -> None:
@@ -420,26 +351,22 @@ def test_tls_is_required_to_stay(second: MavenRepository, settings: Any, tmp_pat
 # --- credentials ---
 
 
-@pytest.mark.parametrize("credentials", [PASSWORD, "Bearer token-of-acme"])
-@pytest.mark.parametrize("kind", ["env", "file"])
 def test_credentials_are_read_by_reference(
-    repository: MavenRepository,
-    settings: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    credentials: str,
-    kind: str,
+    repository: MavenRepository, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "password"
-    file.write_text(f"{credentials}\n")
-    monkeypatch.setenv("MAVEN_PASSWORD", credentials)
-    repository.require(credentials)
-    assert refusal()[0] == "MAVEN_ACCESS_DENIED"
-    repository.configure(settings, credentials={"env": "env:MAVEN_PASSWORD", "file": f"file:{file}"}[kind])
-    assert downloaded() == DATA
+    for credentials in (PASSWORD, "Bearer token-of-acme"):
+        file.write_text(f"{credentials}\n")
+        monkeypatch.setenv("MAVEN_PASSWORD", credentials)
+        repository.require(credentials)
+        repository.configure(settings)
+        assert refusal()[0] == "MAVEN_ACCESS_DENIED"
+        for reference in ("env:MAVEN_PASSWORD", f"file:{file}"):
+            repository.configure(settings, credentials=reference)
+            assert downloaded() == DATA
 
 
-@pytest.mark.parametrize(
+@cases(
     "text", [None, "", "secret of acme", ":secret of acme", "acme:", "Bearer secret of acme", "a:secret\nb", "a:\x07b"]
 )
 def test_unusable_credentials_give_no_verdict(
@@ -487,32 +414,23 @@ def test_credentials_are_sent_again_after_a_redirect_to_the_same_origin(
     assert {sent for _, sent in repository.requests} == {repository.credentials}
 
 
-def _silent(repository: MavenRepository) -> None:
-    repository.fault = Fault.SILENT
-
-
-def _failing(repository: MavenRepository) -> None:
-    repository.status = 500
-
-
-def _redirecting(repository: MavenRepository) -> None:
-    repository.location = f"{repository.url}/again"
-
-
-@pytest.mark.parametrize("break_it", [_silent, _failing, _redirecting])
+@cases("broken", [{"fault": Fault.SILENT}, {"status": 500}, {"location": "/again"}])
 def test_messages_and_logs_name_the_repository_and_no_secret(
     repository: MavenRepository,
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    break_it: Callable[[MavenRepository], None],
+    broken: dict[str, Any],
 ) -> None:
     monkeypatch.setenv("MAVEN_PASSWORD", PASSWORD)
     repository.require(PASSWORD)
     header = str(repository.credentials)
     repository.configure(settings, credentials="env:MAVEN_PASSWORD")
     settings.MAVEN_SECONDS = 0.3
-    break_it(repository)
+    repository.fault, repository.status, repository.location = None, None, None
+    for name, value in broken.items():
+        setattr(repository, name, f"{repository.url}{value}" if name == "location" else value)
+    caplog.clear()
     with caplog.at_level(logging.DEBUG):
         message = unavailability()
     assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -4,24 +4,16 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from releases.artifacts.store import artifact_store
-from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactStoreUnavailable
+from tests.cases import cases
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import LocalBench
 
 DATA = b"some bytes" * 10_000
 DIGEST = digest_of(DATA)
-
-
-def test_the_settings_name_the_store(settings: Any) -> None:
-    store = artifact_store()
-    assert isinstance(store, LocalArtifactStore)
-    assert store.root == settings.ARTIFACT_ROOT
 
 
 def test_a_blob_is_read_only_and_is_not_touched_by_another_upload(local: LocalBench) -> None:
@@ -65,29 +57,24 @@ def test_bytes_and_the_names_of_their_folders_are_on_the_disk_when_they_are_kept
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    local.keep(DATA)
-    root, path = local.store.root, local.store.file(DIGEST)
-    assert synced[0].parent == local.store.staging, "the bytes come first, under another name"
-    assert set(synced[1:]) == {path.parent, path.parent.parent, root}
-
-
-def test_a_kept_blob_is_the_very_file_that_was_staged(local: LocalBench) -> None:
-    """After a rename, readers see either the whole file or no file. During a copy, they could see a part of it."""
     staged = local.store.stage(limit=10**9)
     staged.write(DATA)
     inode = staged.path.stat().st_ino
     staged.keep()
-    assert local.store.file(DIGEST).stat().st_ino == inode
+    root, path = local.store.root, local.store.file(DIGEST)
+    assert path.stat().st_ino == inode, "a rename, during which readers see the whole file or none"
+    assert synced[0].parent == local.store.staging, "the bytes come first, under another name"
+    assert set(synced[1:]) == {path.parent, path.parent.parent, root}
 
 
-CHANGES: dict[str, Callable[[Path], object]] = {
-    "written over": lambda path: path.write_bytes(DATA),
-    "longer": lambda path: path.write_bytes(DATA + b"x"),
-    "touched": lambda path: os.utime(path),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@cases(
+    "change",
+    [
+        lambda path: path.write_bytes(DATA),  # the same bytes
+        lambda path: path.write_bytes(DATA + b"x"),
+        os.utime,
+    ],
+)
 def test_bytes_that_change_while_they_are_hashed_are_not_verified(
     local: LocalBench, change: Callable[[Path], object]
 ) -> None:

@@ -1,50 +1,28 @@
 """Failures of the server and the network are never a verdict on a blob. The server verifies what it receives."""
 
 import base64
-import contextlib
 import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
 
-from embedded.s3 import S3Server
-from releases.artifacts.store import artifact_store
-from releases.artifacts.store.base import CHUNK
-from releases.artifacts.store.s3 import S3ArtifactStore
 from releases.errors import ArtifactStoreUnavailable
-from tests.building import eventually
-from tests.faults import Relay
+from tests.cases import cases
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import S3Bench
-from tests.s3 import S3Place, client_of, use_s3
+from tests.s3 import S3Place
 
 DATA = b"some bytes" * 300_000
 DIGEST = digest_of(DATA)
-
-
-@pytest.fixture
-def relay(s3_place: S3Place) -> Iterator[Relay]:
-    with Relay(urlsplit(s3_place.endpoint_url).port or 0) as relay:
-        yield relay
 
 
 def unavailable(use: Any, *arguments: Any) -> str:
     with pytest.raises(ArtifactStoreUnavailable) as caught:
         use(*arguments)
     return caught.value.detail
-
-
-def test_the_settings_name_the_store(settings: Any, s3_place: S3Place) -> None:
-    use_s3(settings, s3_place)
-    store = artifact_store()
-    assert isinstance(store, S3ArtifactStore)
-    assert (store.bucket_name, store.location) == (s3_place.bucket, s3_place.prefix)
-    assert artifact_store() is store
 
 
 def test_no_secret_is_in_what_describes_the_store(s3: S3Bench) -> None:
@@ -71,18 +49,7 @@ def test_options_of_django_storages_apply_to_new_objects(s3: S3Bench, tmp_path: 
     assert head["Metadata"] == {"team": "releases"}
 
 
-def test_an_interrupted_response_is_not_a_truncated_object(s3: S3Bench, relay: Relay, tmp_path: Path) -> None:
-    far = s3.through(relay, tmp_path / "far")
-    far.keep(DATA)
-    relay.cut_after = len(DATA) // 2
-    for use in (far.store.verified, far.store.read):
-        assert "does not answer" in unavailable(use, DIGEST)
-    assert list(far.store.staging.iterdir()) == []
-    relay.repair()
-    assert far.store.verified(DIGEST) is not None
-
-
-@pytest.mark.parametrize(
+@cases(
     ("change", "code"),
     [
         ({"secret_access_key": "wrong-and-secret"}, "SignatureDoesNotMatch"),
@@ -104,43 +71,7 @@ def test_a_refusal_is_reported_by_its_code_alone(
     assert not any(secret in messages for secret in change.values())
 
 
-def test_blobs_survive_a_restart_of_the_server(tmp_path: Path) -> None:
-    server = S3Server(tmp_path)
-    with server:
-        place = S3Place(
-            server.bucket,
-            endpoint_url=server.endpoint_url,
-            access_key_id=server.access_key_id,
-            secret_access_key=server.secret_access_key,
-        )
-        bench = S3Bench(place, tmp_path / "scratch")
-        bench.keep(DATA)
-        server.stop()
-        unavailable(bench.store.stat, DIGEST)
-        server.start()
-
-        def verified() -> object:
-            # The server accepts new objects a moment before it finds all of the old ones.
-            with contextlib.suppress(ArtifactStoreUnavailable):
-                return bench.store.verified(DIGEST)
-            return None
-
-        assert eventually(verified, what="the blob that was kept") is not None
-        client_of(place).head_bucket(Bucket=place.bucket)
-
-
 def test_a_key_is_below_the_prefix_or_without_one_at_the_top(s3_place: S3Place, tmp_path: Path) -> None:
     digits = DIGEST.removeprefix("sha256:")
     for prefix, key in (("", f"sha256/{digits}"), ("/a/b/", f"a/b/sha256/{digits}")):
         assert replace(s3_place, prefix=prefix).store(tmp_path).key(DIGEST) == key
-
-
-def test_the_callback_is_called_for_each_chunk(s3: S3Bench) -> None:
-    calls: list[str] = []
-    data = bytes(3 * CHUNK + 1)
-    s3.keep(data)
-    file = s3.store.read(digest_of(data), lambda: calls.append("read"))
-    assert file is not None
-    file.close()
-    assert s3.store.verified(digest_of(data), lambda: calls.append("verified")) is not None
-    assert (calls.count("read") > 3, calls.count("verified") > 3) == (True, True)

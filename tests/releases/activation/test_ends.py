@@ -1,4 +1,4 @@
-"""A release is retired permanently, and only if nothing needs it."""
+"""The ends of releases: a revocation keeps their executions, and a retirement happens only if nothing needs them."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,11 +16,12 @@ from releases.activation.blockers import Blocker, Kind, blockers
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.artifacts import downloads, retention
-from releases.errors import ArtifactNotStored, ReasonRequired, ReleaseNotRegistered, ReleaseRetired, RetirementBlocked
-from releases.models import Activation, Release, Retirement
+from releases.errors import ArtifactNotStored, NoActiveRelease, ReleaseRetired
+from releases.models import Release, Retirement, Revocation
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import rows
+from tests.releases.refusals import refusal
 from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
@@ -44,52 +45,53 @@ def counts(release: Release) -> dict[str, int]:
     return {each.kind.value: each.count for each in blockers(release)}
 
 
-def test_a_release_that_nothing_needs_is_retired_with_actor_and_reason(owner: Tenant) -> None:
-    release = old(owner)
-    event = retire(release, actor="user:ann", reason=" replaced ")
-    assert (event.release_id, event.actor, event.reason, event.given_up_failures) == (
-        release.pk,
-        "user:ann",
-        "replaced",
-        0,
-    )
-    assert release.status == "RETIRED"
-    assert retire(release, actor="user:bob", reason="other") == event
-    assert Retirement.objects.count() == 1
+# --- revocations ---
 
 
-def test_a_retired_release_is_neither_activated_nor_revoked(owner: Tenant) -> None:
-    release = old(owner)
-    retire(release, **WHY)
-    before = rows(Activation)
-    with pytest.raises(ReleaseNotRegistered, match="RETIRED"):
-        activate(release, actor="")
-    with pytest.raises(ReleaseNotRegistered, match="RETIRED"):
-        revoke(release, actor="", reason="why")
-    assert rows(Activation) == before
+def test_a_revocation_stops_submissions_and_keeps_what_was_accepted(owner: Tenant) -> None:
+    release = Release.objects.select_related("pipeline__tenant").get(pipeline__tenant=owner)
+    accepted = making.execution(owner, "first")
+    assert refusal(revoke, release, actor="", reason=" ").code == "REASON_REQUIRED"
+    event = revoke(release, actor="user:ann", reason=" leaked key ")
+    assert (event.release_id, event.actor, event.reason) == (release.pk, "user:ann", "leaked key")
+    assert revoke(release, actor="user:bob", reason="other") == event
+    assert Revocation.objects.get(release=release).actor == "user:ann"
+    assert release.status == "REVOKED"
+    error = refusal(activate, release, actor="user:ann")
+    assert (error.code, error.data) == ("RELEASE_NOT_REGISTERED", {"releaseStatus": "REVOKED"})
+    assert refusal(retire, release, **WHY).data == {"releaseStatus": "REVOKED"}
+    with pytest.raises(NoActiveRelease, match="REVOKED"):
+        making.execution(owner, "second")
+    assert [claim.execution_id for claim in making.claimed(owner)] == [accepted.pk]
+    making.worker(making.active(owner, "2.0"), "worker-2")
+    assert making.execution(owner, "second").release_version == "2.0"
 
 
-def test_a_revoked_release_is_not_retired(owner: Tenant) -> None:
-    release = old(owner)
-    revoke(release, actor="", reason="leaked")
-    with pytest.raises(ReleaseNotRegistered, match="REVOKED"):
-        retire(release, **WHY)
+def test_only_a_registered_release_can_be_revoked() -> None:
+    contract = making.contract()
+    data = making.archive(contract)
+    release = making.upload(making.tenant(), making.descriptor(contract, data), data).release
+    for status in ("UPLOADED", "VERIFYING", "REJECTED"):
+        Release.objects.filter(pk=release.pk).update(status=status)
+        assert refusal(revoke, release, actor="", reason="why").data == {"releaseStatus": status}
 
 
-def test_a_retirement_requires_a_reason(owner: Tenant) -> None:
-    release = old(owner)
-    with pytest.raises(ReasonRequired):
-        retire(release, actor="", reason=" ")
-    release.refresh_from_db()
-    assert release.status == "REGISTERED"
+# --- retirements ---
 
 
-def test_the_active_release_is_a_blocker(owner: Tenant) -> None:
+def test_a_release_that_nothing_needs_is_retired_for_good(owner: Tenant) -> None:
     release = Release.objects.get()
     assert blockers(release) == [Blocker(Kind.ACTIVE, 1)]
-    with pytest.raises(RetirementBlocked) as caught:
-        retire(release, **WHY)
-    assert caught.value.data == {"blockers": [{"kind": "ACTIVE", "count": 1}]}
+    assert refusal(retire, release, **WHY).data == {"blockers": [{"kind": "ACTIVE", "count": 1}]}
+    release = old(owner)
+    assert refusal(retire, release, actor="", reason=" ").code == "REASON_REQUIRED"
+    event = retire(release, actor="user:ann", reason=" replaced ")
+    assert (event.release_id, event.actor, event.reason) == (release.pk, "user:ann", "replaced")
+    assert (event.given_up_failures, release.status) == (0, "RETIRED")
+    assert retire(release, actor="user:bob", reason="other") == event
+    assert Retirement.objects.count() == 1
+    for call in (activate, revoke):
+        assert refusal(call, release, actor="", reason="why").data == {"releaseStatus": "RETIRED"}
 
 
 def test_every_open_execution_and_failure_is_a_blocker_of_its_kind(owner: Tenant) -> None:
@@ -101,11 +103,7 @@ def test_every_open_execution_and_failure_is_a_blocker_of_its_kind(owner: Tenant
     for key in ("waiting", "retrying", "done"):
         making.execution(owner, key)
     claims = {Execution.objects.get(pk=each.execution_id).execution_key: each for each in making.claimed(owner)}
-    ends = [
-        making.suspension(claims["waiting"]),
-        making.failure(claims["retrying"]),
-        making.outcome_of(claims["done"]),
-    ]
+    ends = [making.suspension(claims["waiting"]), making.failure(claims["retrying"]), making.outcome_of(claims["done"])]
     assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=ends)) == 3
     making.execution(owner, "running")
     making.claimed(owner)
@@ -116,17 +114,14 @@ def test_every_open_execution_and_failure_is_a_blocker_of_its_kind(owner: Tenant
     making.execution(making.ready()[0], "foreign")
     expected = {"QUEUED": 1, "RUNNING": 1, "RETRYING": 1, "WAITING": 1, "FAILED": 1, "DEAD_LETTERED": 2}
     assert counts(release) == expected
-    with pytest.raises(RetirementBlocked) as caught:
-        retire(release, **WHY, give_up_failures=True)
-    assert {each["kind"] for each in caught.value.data["blockers"]} == set(expected) - {"FAILED", "DEAD_LETTERED"}
-    assert not Retirement.objects.exists()
+    error = refusal(retire, release, **WHY, give_up_failures=True)
+    assert {each["kind"] for each in error.data["blockers"]} == {*expected} - {"FAILED", "DEAD_LETTERED"}
 
 
 def test_failures_are_given_up_only_on_request_and_are_never_redriven(owner: Tenant) -> None:
     dead, _other = making.dead(owner, "a", "b")
     release = old(owner)
-    with pytest.raises(RetirementBlocked, match="DEAD_LETTERED 2"):
-        retire(release, **WHY)
+    assert "DEAD_LETTERED 2" in str(refusal(retire, release, **WHY))
     assert retire(release, **WHY, give_up_failures=True).given_up_failures == 2
     before = rows(Execution), rows(ExecutionEvent)
     with pytest.raises(ReleaseRetired):
@@ -144,8 +139,7 @@ def test_an_unfinished_campaign_is_a_blocker_until_it_has_no_item_of_the_release
     campaigns.start(owner, FILTERS, reason="x", rate_per_minute=60, actor="")
     assert counts(release) == {"DEAD_LETTERED": 1, "CAMPAIGN": 2}
     campaigns.pause(owner, first.pk, actor="")
-    with pytest.raises(RetirementBlocked, match="CAMPAIGN 2"):
-        retire(release, **WHY, give_up_failures=True)
+    assert "CAMPAIGN 2" in str(refusal(retire, release, **WHY, give_up_failures=True))
     campaigns.cancel(owner, first.pk, actor="")
     assert counts(release) == {"DEAD_LETTERED": 1, "CAMPAIGN": 1}
 
@@ -157,8 +151,7 @@ def test_bytes_of_a_retired_release_may_be_removed_unless_another_release_needs_
     retire(release, **WHY)
     retire(shared, **WHY)
     later = timedelta(seconds=-60)
-    orphans = {each.name: each.why.name for each in retention.orphans(later)}
-    assert orphans == {own: "RETIRED"}
+    assert {each.name: each.why.name for each in retention.orphans(later)} == {own: "RETIRED"}
     removed = list(retention.remove(list(retention.orphans(later)), later))
     assert [each.name for each in removed] == [own]
     with pytest.raises(ArtifactNotStored):

@@ -1,0 +1,197 @@
+"""Raw SQL on every column of every table, compared with the matrix of allowed changes, and the privileges."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db.models.fields import AutoFieldMixin
+from psycopg import sql
+
+from executions.models.states import TERMINAL
+from foundation.database.postgresql.rights import EVERY_COLUMN, READ_ONLY, RIGHTS, Rights
+from tests.invariants.attempts import NO_RIGHT, Connection, refusal
+from tests.invariants.matrix import MATRIX
+from tests.invariants.schema import MODELS, fields, key_column, keys_by_state, other_values, put_into, update
+from tests.invariants.test_new_rows import chosen_by_the_database
+from tests.invariants.test_removals import ALERTS, HISTORY
+
+FORCED = {"executions_interaction": "DISPATCHED", "executions_awaitunit": "WAITING_EXTERNAL"}
+"""Tables with more states than `rows` creates, and the state whose row is put into the others."""
+UNTRUNCATED = {"executions_wireform", "executions_awaitunit", "executions_interaction"}
+"""Tables that have no trigger against TRUNCATE."""
+REMOVED_LATER = {"executions_execution", *HISTORY, "executions_campaign", "executions_campaignitem", *ALERTS}
+"""Tables whose rows the role only deletes after a time, or with the row that they belong to."""
+
+
+def states(database: Connection, table: str) -> list[str]:
+    """Return the states of the rows in the table, and those that the model knows."""
+    state = MATRIX[table].state
+    choices = fields(table)[state].choices if state else None
+    return list(dict.fromkeys([*keys_by_state(database, table, state), *(str(value) for value, _ in choices or ())]))
+
+
+@contextmanager
+def row_in(database: Connection, table: str, state: str) -> Iterator[Any]:
+    """The key of a row in `state`. If no row is in it, put another row into it."""
+    with database.transaction(force_rollback=True):
+        keys = keys_by_state(database, table, MATRIX[table].state)
+        if state not in keys:
+            keys[state] = keys[FORCED.get(table, next(reversed(keys)))]
+            put_into(database, table, MATRIX[table].state, state, keys[state])
+        yield keys[state]
+
+
+@pytest.mark.parametrize("table", MATRIX)
+def test_which_columns_may_change(database: Connection, table: str) -> None:
+    expected, rejected_by = MATRIX[table], set()
+    values = other_values(database, table)
+    unguarded = set()
+    for state in states(database, table):
+        with row_in(database, table, state) as key:
+            found: dict[bool, dict[str, set[str]]] = {
+                ordinary: {
+                    column: {
+                        refusal(database, update(table, column, value, key), ordinary=ordinary) for value in others
+                    }
+                    for column, others in values.items()
+                }
+                for ordinary in (True, False)
+            }
+        assert {column for column, names in found[True].items() if "" in names} == expected.changeable(state), state
+        accepted = {column for column, names in found[False].items() if "" in names}
+        unguarded |= accepted - expected.changeable(state)
+        guarded = found[False].keys() - accepted - {*expected.unguarded.split()}
+        rejected_by |= set().union(*(found[False][column] for column in guarded))
+    assert unguarded <= {*expected.unguarded.split()}
+    keys = {name for name, field in fields(table).items() if field.primary_key or field.remote_field}
+    assert {*expected.unguarded.split()} - keys <= unguarded  # other rows may stand in the way of another key
+    rejected_by = {name for name in rejected_by - {"no row"} if "_fk_" not in name}
+    assert rejected_by == {*expected.guards.split(), *expected.append_only.split()}
+
+
+@pytest.mark.parametrize("table", MATRIX)
+def test_which_rows_may_be_deleted(database: Connection, table: str) -> None:
+    delete = sql.SQL("DELETE FROM {} WHERE {} = {}")
+    expected = MATRIX[table]
+    for key in keys_by_state(database, table, expected.state).values():
+        change = delete.format(sql.Identifier(table), sql.Identifier(key_column(table)), sql.Literal(key))
+        assert (refusal(database, change, ordinary=True) == "") == expected.deletable
+        found = refusal(database, change)
+        assert found == (expected.kept_by or expected.append_only) or "_fk_" in found
+
+
+def test_every_table_is_in_the_matrix_and_none_with_history_is_truncated(database: Connection) -> None:
+    assert MATRIX.keys() == MODELS.keys()
+    query = "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgtype & 32 = 32 AND NOT tgisinternal"
+    triggers = dict(database.execute(query))
+    kept = {table for table, expected in MATRIX.items() if expected.kept_by or expected.append_only}
+    assert triggers.keys() == kept - UNTRUNCATED
+    found = {table: refusal(database, f"TRUNCATE {table} CASCADE") for table in triggers}
+    assert found == triggers
+
+
+@pytest.mark.parametrize("state", sorted(TERMINAL))
+def test_an_event_of_a_finished_execution_changes_nothing_else(database: Connection, state: str) -> None:
+    """Change one column together with the count of events, in a statement that adds the event."""
+    table = "executions_execution"
+    note = sql.SQL("""
+        WITH noted AS (UPDATE executions_execution SET event_count = event_count + 1{change} WHERE id = {key}{differs}
+            RETURNING id, event_count, status)
+        INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+        SELECT id, event_count, 'NOTED', status, '', '{{}}' FROM noted""")
+    key = sql.Literal(keys_by_state(database, table, "status")[state])
+    assert refusal(database, note.format(change=sql.SQL(""), key=key, differs=sql.SQL(""))) == ""
+    for column, values in other_values(database, table).items():
+        for value in values if column != "event_count" else ():
+            name = sql.Identifier(column)
+            change = sql.SQL(", {} = {}").format(name, value)
+            differs = sql.SQL(" AND {} IS DISTINCT FROM {}").format(name, value)
+            assert refusal(database, note.format(change=change, key=key, differs=differs)) != "", column
+
+
+# --- privileges ---
+
+COLUMNS = """
+SELECT c.relname, a.attname, has_column_privilege(c.oid, a.attnum, 'INSERT'),
+    has_column_privilege(c.oid, a.attnum, 'UPDATE'), has_column_privilege(c.oid, a.attnum, 'REFERENCES')
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v')
+"""
+TABLES = """
+SELECT relname, has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'DELETE'),
+    has_table_privilege(oid, 'TRUNCATE') OR has_table_privilege(oid, 'TRIGGER')
+FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')
+"""
+SEQUENCES = """
+SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    AND CASE relkind WHEN 'S' THEN has_sequence_privilege(oid, 'USAGE, SELECT, UPDATE') END
+"""
+PERSON = "password last_login is_superuser username first_name last_name email is_staff is_active date_joined"
+LOG = "action_time object_id object_repr action_flag change_message content_type_id user_id"
+OF_DJANGO = {
+    "auth_user": Rights(insert=PERSON, update=PERSON),
+    "django_admin_log": Rights(insert=LOG),
+    "django_session": Rights(insert=EVERY_COLUMN, update=EVERY_COLUMN, delete=True),
+}
+"""Privileges on framework tables with write access. All other framework tables are read-only."""
+TO_LOCK = {"releases_trustedkey": {"name"}}
+"""Columns whose UPDATE privilege only serves to lock rows."""
+SCHEMA = (
+    "TRUNCATE releases_blob",
+    "ALTER TABLE executions_execution DISABLE TRIGGER ALL",
+    "ALTER TABLE executions_execution DROP CONSTRAINT execution_key_once",
+    "DROP TABLE executions_executionevent",
+    "DROP FUNCTION guard_execution CASCADE",
+    "CREATE TABLE another (id int)",
+    "SET session_replication_role = replica",
+)
+
+
+def listed(columns: str, of: set[str]) -> set[str]:
+    return of if columns == EVERY_COLUMN else {*columns.split()}
+
+
+def test_the_role_has_the_rights_that_are_listed(ordinary: Connection) -> None:
+    tables, columns = ordinary.execute(TABLES).fetchall(), ordinary.execute(COLUMNS).fetchall()
+    assert {name for name, *_ in tables} == {*RIGHTS}
+    assert {model._meta.db_table for model in apps.get_models(include_auto_created=True)} <= {*RIGHTS}
+    assert ordinary.execute(SEQUENCES).fetchall() == []
+    for name, select, delete, more in tables:
+        rights = RIGHTS[name]
+        assert (select, delete, more) == (True, rights.delete, False), name
+        granted = {column: found for table, column, *found in columns if table == name}
+        assert {column for column, (insert, _, _) in granted.items() if insert} == listed(rights.insert, {*granted})
+        assert {column for column, (_, update, _) in granted.items() if update} == listed(rights.update, {*granted})
+        assert not any(references for _, _, references in granted.values()), name
+
+
+def test_no_right_is_wider_than_its_use() -> None:
+    """Triggers also reject these changes. Privileges are tested separately, so that each layer works alone."""
+    for table, expected in MATRIX.items():
+        found = RIGHTS[table]
+        assert {*found.update.split()} == expected.ever_changed | TO_LOCK.get(table, set()), table
+        assert found.delete == (expected.deletable or table in REMOVED_LATER), table
+        chosen = {*chosen_by_the_database(table), *(name for name, field in fields(table).items() if numbered(field))}
+        assert {*found.insert.split()} == {*fields(table)} - chosen, table
+
+
+def numbered(field: Any) -> bool:
+    """Return True if the database chooses the key of a row."""
+    return bool(field.primary_key and (field.has_db_default() or isinstance(field, AutoFieldMixin)))
+
+
+def test_the_rights_on_tables_of_the_framework() -> None:
+    for table in RIGHTS.keys() - MATRIX.keys():
+        found, expected = RIGHTS[table], OF_DJANGO.get(table, READ_ONLY)
+        assert {*found.insert.split()} == {*expected.insert.split()}, table
+        assert ({*found.update.split()}, found.delete) == ({*expected.update.split()}, expected.delete), table
+
+
+def test_the_application_role_changes_neither_the_schema_nor_tables_of_migrations(database: Connection) -> None:
+    for statement in SCHEMA:
+        assert refusal(database, statement, ordinary=True) == NO_RIGHT, statement
+    for table in ("django_migrations", "django_content_type", "auth_permission", "auth_group"):
+        for text in ("DELETE FROM {}", "UPDATE {} SET id = id", "INSERT INTO {} (id) VALUES (0)"):
+            assert refusal(database, text.format(table), ordinary=True) == NO_RIGHT
