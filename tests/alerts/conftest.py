@@ -15,8 +15,8 @@ from tests.receiving import Receiver, receiving
 __all__ = ["application_role"]
 
 
-@pytest.fixture
-def ready(db: None) -> tuple[Tenant, Release]:
+@pytest.fixture(scope="module")
+def ready(module_world: None) -> tuple[Tenant, Release]:
     return making.ready()
 
 

@@ -18,6 +18,7 @@ from executions.awaits.webhooks import webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant
 from tests.alerts.alerting import ACTOR, channel, fired, make_due, sent_all, states
+from tests.cases import cases
 from tests.mail_server import MailServer, mail_server
 from tests.receiving import Receiver
 
@@ -115,7 +116,7 @@ def test_an_error_of_a_secret_url_does_not_show_it(
     assert SECRET not in caplog.text
 
 
-@pytest.mark.parametrize(
+@cases(
     "url",
     [
         *("http://10.0.0.1/", "http://169.254.169.254/latest/meta-data", "http://[::1]/", "http://0x0a000001/"),

@@ -15,6 +15,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.alerts.alerting import ACTOR, channel, fired, judged, let_clear, rule, states
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -62,7 +63,7 @@ def test_a_subject_fires_again_after_its_alert_was_resolved(ready: Ready) -> Non
     assert [state for state, _ in judged(alert.rule)] == ["FIRING", "RESOLVED"]
 
 
-@pytest.mark.parametrize("end", ["disable", "remove"])
+@cases("end", ["disable", "remove"])
 def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(ready: Ready, end: str) -> None:
     owner, _ = ready
     alert = fired(owner, channel(owner))

@@ -1,10 +1,16 @@
-"""Two tenants with clients of their REST APIs."""
+"""Two tenants with clients of their REST APIs, which the tests of a module share."""
 
+import copy
+import json
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
-from tests import signing
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making, signing
 from tests.api.tenant_api import TenantApi, tenant_api
 
 
@@ -19,11 +25,41 @@ def provenance_key(settings: Any) -> None:
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")
 
 
-@pytest.fixture
-def ours() -> TenantApi:
+@pytest.fixture(scope="session")
+def document() -> dict[str, Any]:
+    """The OpenAPI document."""
+    written = StringIO()
+    call_command("spectacular", "--format=openapi-json", "--validate", "--fail-on-warn", stdout=written)
+    found: dict[str, Any] = json.loads(written.getvalue())
+    return found
+
+
+@pytest.fixture(scope="module")
+def shared_ours(module_world: None) -> TenantApi:
+    return tenant_api()
+
+
+@pytest.fixture(scope="module")
+def shared_theirs(module_world: None) -> TenantApi:
     return tenant_api()
 
 
 @pytest.fixture
-def theirs() -> TenantApi:
-    return tenant_api()
+def ours(shared_ours: TenantApi) -> TenantApi:
+    return copy.deepcopy(shared_ours)
+
+
+@pytest.fixture
+def theirs(shared_theirs: TenantApi) -> TenantApi:
+    return copy.deepcopy(shared_theirs)
+
+
+@pytest.fixture(scope="module")
+def ready(module_world: None) -> tuple[Tenant, Release]:
+    """A tenant with an active release that a healthy worker hosts."""
+    return making.ready()
+
+
+@pytest.fixture(scope="module")
+def owner(ready: tuple[Tenant, Release]) -> Tenant:
+    return ready[0]

@@ -6,10 +6,10 @@ import pytest
 
 from alerts import evaluation
 from alerts.models import AlertChannel, AlertRule
-from tenancy.roles import Scope
 from tests import making
 from tests.alerts import alerting
 from tests.api.tenant_api import TenantApi, fields, refused
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 NO_ID = "00000000-0000-0000-0000-000000000000"
@@ -43,7 +43,7 @@ def test_a_channel_is_added_changed_tested_and_removed(ours: TenantApi) -> None:
     assert ours.post("alert-channels", {**HOOK, "name": "other"}).status_code == 201, "the name is free again"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "wrong"),
     [
         ({"address": ""}, {"address"}),
@@ -135,14 +135,3 @@ def test_an_alert_is_listed_and_silenced(ours: TenantApi) -> None:
     patched(ours, f"alert-rules/{rule.pk}", {"enabled": False})
     evaluation.evaluate()
     refused(ours.post(f"{path}/silence", {"until": LATER}), 409, "ALERT_RESOLVED")
-
-
-def test_which_scope_each_request_needs(ours: TenantApi) -> None:
-    channel = alerting.channel(ours.tenant)
-    reader, operator = ours.token(Scope.READ, Scope.OPERATE), ours.token(Scope.READ, Scope.ACTIVATE)
-    for path in ("alerts", "alert-rules", "alert-channels", f"alert-channels/{channel.pk}"):
-        assert ours.get(path, token=reader).status_code == 200
-    for path in ("alert-rules", "alert-channels", f"alert-channels/{channel.pk}/test"):
-        refused(ours.post(path, {}, token=reader), 403, "SCOPE_MISSING")
-    refused(ours.post(f"alerts/{NO_ID}/silence", {"until": None}, token=operator), 403, "SCOPE_MISSING")
-    refused(ours.post(f"alerts/{NO_ID}/silence", {"until": None}, token=reader), 404, "ALERT_UNKNOWN")

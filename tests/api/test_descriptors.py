@@ -9,9 +9,9 @@ import pytest
 
 from releases.models import Release
 from releases.registration.registrar import register, verify_release
-from tenancy.roles import Scope
 from tests import making
 from tests.api.tenant_api import TenantApi, file, refused
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
@@ -91,8 +91,8 @@ CONDITIONS: list[tuple[str, str, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("header", "value", "status"), CONDITIONS)
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@cases(("header", "value", "status"), CONDITIONS)
+@cases("method", ["GET", "HEAD"])
 def test_conditions_compare_the_digest(
     ours: TenantApi, newer: Release, method: str, header: str, value: str, status: int
 ) -> None:
@@ -114,17 +114,11 @@ def test_the_bytes_of_a_rejected_descriptor_are_returned_too(ours: TenantApi) ->
     assert ours.get(path_of(release)).content == json.dumps(document).encode()
 
 
-@pytest.mark.parametrize("version", ["descriptors", "2.0 descriptor"])
+@cases("version", ["descriptors", "2.0 descriptor"])
 def test_no_release_version_collides_with_the_address_of_a_descriptor(ours: TenantApi, version: str) -> None:
     release = making.registered(ours.tenant, version)
     assert ours.get(f"{RELEASES}/{version}").json()["releaseVersion"] == version
     assert ours.get(path_of(release)).content == bytes(release.descriptor_document)
-
-
-def test_only_the_scope_read_is_needed(ours: TenantApi, newer: Release) -> None:
-    assert ours.get(path_of(newer), token=ours.token(Scope.READ)).content == ODD_BYTES
-    others = ours.token(*(scope for scope in Scope if scope is not Scope.READ))
-    assert refused(ours.get(path_of(newer), token=others), 403, "SCOPE_MISSING")["scope"] == "read"
 
 
 def test_a_descriptor_belongs_to_its_pipeline_and_tenant(ours: TenantApi, theirs: TenantApi, newer: Release) -> None:
@@ -151,7 +145,7 @@ def test_a_problem_names_the_profile_of_an_invalid_descriptor(ours: TenantApi) -
             assert sent(ours, json.dumps({**document, **changes}).encode())["profile"] == profile
 
 
-@pytest.mark.parametrize("document", [b"{", b"[]", b"\xff", b""])
+@cases("document", [b"{", b"[]", b"\xff", b""])
 def test_a_document_that_is_no_object_has_no_profile(ours: TenantApi, document: bytes) -> None:
     assert "profile" not in sent(ours, document)
 

@@ -10,14 +10,10 @@ from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
+from tests.cases import cases
 from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def owner() -> Tenant:
-    return making.ready()[0]
 
 
 @pytest.fixture
@@ -37,7 +33,7 @@ def rows(owner: Tenant) -> tuple[Execution, Execution]:
     return dead, queued
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "keys"),
     [
         ("errorCode=NO_FUNDS", ["order-1"]),
@@ -75,7 +71,7 @@ def test_a_failure_group_selects_the_executions_that_failed_so(reader: Caller, r
         assert [item["idempotencyKey"] for item in reader.get(f"executions?{query}")["items"]] == keys
 
 
-@pytest.mark.parametrize(
+@cases(
     "query", ["failureGroupId=x", "stepIndex=x", "stepIndex=-1", "stepIndex=1.5", "stepIndex=10001", "createdFrom=1h"]
 )
 def test_an_invalid_filter_is_named(query: str, reader: Caller) -> None:

@@ -15,13 +15,13 @@ from releases.activation.rollback import roll_back
 from releases.models import Activation, Pipeline, Release
 from releases.queries import pipeline
 from tests import making
+from tests.api.furnished import conforms
 from tests.api.tenant_api import TenantApi, refused
-from tests.api.test_responses import conforms, document
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
 from wire.documents import activation_statement
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE, PAYLOAD_TYPE
 
-__all__ = ["document"]
 pytestmark = pytest.mark.django_db
 ACTIVE = "pipelines/{pipeline_id}/active"
 EXPORT = "pipelines/{pipeline_id}/history/export"
@@ -75,7 +75,7 @@ def test_a_time_in_the_future_is_rejected(ours: TenantApi) -> None:
     assert [error["field"] for error in found["errors"]] == ["at"]
 
 
-@pytest.mark.parametrize(
+@cases(
     "query",
     [
         *("at=", "at=now", "at=2026-01-01", "at=2026-01-01T00:00:00", "at=2026-13-01T00:00:00Z", "at=0"),

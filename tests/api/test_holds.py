@@ -11,22 +11,13 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
-from tests.api.caller import MALFORMED, Caller
+from tests.api.caller import Caller
+from tests.cases import cases
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
 PIPELINE = f"pipelines/{making.PIPELINE}"
 REASON = {"reason": "broken"}
-
-
-@pytest.fixture
-def ready() -> tuple[Tenant, Release]:
-    return making.ready()
-
-
-@pytest.fixture
-def owner(ready: tuple[Tenant, Release]) -> Tenant:
-    return ready[0]
 
 
 @pytest.fixture
@@ -65,7 +56,7 @@ def test_an_execution_is_paused_and_resumed(caller: Caller, owner: Tenant) -> No
     assert caller.post(f"{path}/resume", REASON, 409)["code"] == "NOT_PAUSED"
 
 
-@pytest.mark.parametrize("version", [None, "1.0"])
+@cases("version", [None, "1.0"])
 def test_a_pipeline_or_a_release_is_paused_and_resumed(caller: Caller, version: str | None) -> None:
     named = {} if version is None else {"releaseVersion": version}
     hold = caller.post(f"{PIPELINE}/pause", {**REASON, **named}, 201)
@@ -120,8 +111,8 @@ def test_a_terminal_execution_is_not_paused(caller: Caller, owner: Tenant) -> No
     assert (refused["code"], refused["executionStatus"]) == ("PAUSE_REFUSED", "DLQ")
 
 
-@pytest.mark.parametrize("path", [f"executions/{uuid.UUID(int=1)}", "pipelines/other"])
-@pytest.mark.parametrize("act", ["pause", "resume"])
+@cases("path", [f"executions/{uuid.UUID(int=1)}", "pipelines/other"])
+@cases("act", ["pause", "resume"])
 def test_an_unknown_target(path: str, act: str, caller: Caller) -> None:
     code = "PIPELINE_UNKNOWN" if path.startswith("pipelines") else "EXECUTION_UNKNOWN"
     assert caller.post(f"{path}/{act}", REASON, 404)["code"] == code
@@ -142,31 +133,13 @@ def test_the_objects_of_another_tenant_are_unknown(caller: Caller) -> None:
     assert everything() == before
 
 
-@pytest.mark.parametrize("scopes", [(Scope.READ, Scope.SUBMIT), (Scope.ADMINISTER,)])
-def test_the_scopes_of_pauses(scopes: tuple[Scope, ...], owner: Tenant) -> None:
-    made = making.execution(owner)
-    before = everything()
-    for act in ("pause", "resume"):
-        for path, needed in ((f"executions/{made.pk}", Scope.OPERATE), (PIPELINE, Scope.ACTIVATE)):
-            others = tuple(scope for scope in Scope if scope is not needed)
-            for given in (scopes, others):
-                refused = Caller(owner, *given).post(f"{path}/{act}", REASON, 403)
-                assert refused["code"] == "SCOPE_MISSING"
-    assert everything() == before
-
-
-@pytest.mark.parametrize(
+@cases(
     "body",
     [
         {},
-        {"reason": ""},
         {"reason": " \n"},
-        {"reason": None},
         {"reason": "x" * 1001},
-        {"reason": 1},
         {**REASON, "more": 1},
-        {**REASON, "refuseSubmissions": "yes"},
-        {**REASON, "releaseVersion": 1},
     ],
 )
 def test_an_invalid_pause_changes_nothing(body: dict[str, Any], caller: Caller, owner: Tenant) -> None:
@@ -174,7 +147,4 @@ def test_an_invalid_pause_changes_nothing(body: dict[str, Any], caller: Caller, 
     before = everything()
     for path in (f"executions/{made.pk}/pause", f"{PIPELINE}/pause"):
         assert caller.post(path, body, 400)["code"] == "INVALID_REQUEST"
-    for malformed in MALFORMED:
-        caller.post(f"{PIPELINE}/pause", malformed, 400)
-        caller.post(f"executions/{made.pk}/resume", malformed, 400)
     assert everything() == before

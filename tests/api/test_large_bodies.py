@@ -17,6 +17,7 @@ from releases.trust.evidence import MAX_ATTACHMENT_VALUES
 from tests import making
 from tests.api.tenant_api import TenantApi, everything, refused
 from tests.building import eventually
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 TEXT = "x" * LARGE_BYTES
@@ -73,7 +74,7 @@ def test_a_body_above_its_limit_is_too_large_even_if_the_budget_is_spent(
     refused(ours.post("executions:batch", {"items": [item("k")]}), 413, "PAYLOAD_TOO_LARGE")
 
 
-@pytest.mark.parametrize(("size", "read"), [(6, 6), (7, 7), (50, 7)])
+@cases(("size", "read"), [(6, 6), (7, 7), (50, 7)])
 def test_a_bounded_rest_of_a_too_large_body_is_read(settings: Any, size: int, read: int) -> None:
     """A proxy sends the whole request before it reads the response, so part of the rest is drained."""
     settings.MAX_REQUEST_BYTES, settings.MAX_BATCH_BYTES = 3 * CHUNK_BYTES, 4 * CHUNK_BYTES

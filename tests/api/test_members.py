@@ -51,15 +51,6 @@ def test_a_token_gives_only_roles_that_allow_no_more(ours: TenantApi, eva: User)
     assert everything() == before
 
 
-def test_only_administrators_see_and_change_members(ours: TenantApi, eva: User) -> None:
-    token = ours.token(*(set(Scope) - {Scope.ADMINISTER}))
-    before = everything()
-    refused(ours.get("members", token=token), 403, "SCOPE_MISSING")
-    refused(ours.post("members", body("viewer"), token=token), 403, "SCOPE_MISSING")
-    refused(ours.post("members/remove", body("tenant-admin", ours.admin.username), token=token), 403, "SCOPE_MISSING")
-    assert everything() == before
-
-
 def test_unknown_names_are_refused(ours: TenantApi, eva: User) -> None:
     User.objects.create_user("gone", is_active=False)
     assert ours.all_scopes, "create the token first"

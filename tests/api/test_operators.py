@@ -1,6 +1,5 @@
 """REST of operators: re-drives and cancellations of executions, and dead letters."""
 
-import uuid
 from typing import Any
 
 import pytest
@@ -9,19 +8,12 @@ from executions.models import DeadLetter, Execution, ExecutionEvent, FailureGrou
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
-from tests.api.caller import MALFORMED, Caller
+from tests.api.caller import Caller
 from tests.cases import cases
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
 TABLES = (Execution, ExecutionEvent, DeadLetter)
-NO_SUCH = uuid.UUID(int=1)
-OPERATIONS = ("executions/{id}/redrive", "executions/{id}/cancel")
-
-
-@pytest.fixture(scope="module")
-def owner(module_world: None) -> Tenant:
-    return making.ready()[0]
 
 
 @pytest.fixture(scope="module")
@@ -173,19 +165,12 @@ def test_an_invalid_filter_of_dead_letters_is_rejected(operator: Caller, query: 
 @cases(
     ("path", "body", "field", "code"),
     [
-        ("executions/{id}/redrive", {"unknown": 1}, "unknown", "UNKNOWN_MEMBER"),
-        ("executions/{id}/redrive", {"expectedVersion": "2"}, "expectedVersion", "NOT_INTEGER"),
         ("executions/{id}/redrive", {"expectedVersion": 2.5}, "expectedVersion", "NOT_INTEGER"),
         ("executions/{id}/redrive", {"expectedVersion": True}, "expectedVersion", "NOT_INTEGER"),
-        ("executions/{id}/redrive", {"expectedVersion": -1}, "expectedVersion", "MIN_VALUE"),
         ("executions/{id}/redrive", {"expectedVersion": 2**63}, "expectedVersion", "MAX_VALUE"),
-        ("executions/{id}/redrive", {"allowFailed": "true"}, "allowFailed", "NOT_BOOLEAN"),
         ("executions/{id}/redrive", {"allowFailed": 1}, "allowFailed", "NOT_BOOLEAN"),
-        ("executions/{id}/redrive", {"allowFailed": None}, "allowFailed", "NULL"),
-        ("executions/{id}/redrive", {"reason": 7}, "reason", "NOT_TEXT"),
         ("executions/{id}/redrive", {"reason": "x" * 1001}, "reason", "MAX_LENGTH"),
         ("executions/{id}/cancel", {"allowFailed": True}, "allowFailed", "UNKNOWN_MEMBER"),
-        ("executions/{id}/cancel", {"expectedVersion": []}, "expectedVersion", "NOT_INTEGER"),
     ],
 )
 def test_an_invalid_body_is_rejected_member_by_member(
@@ -195,35 +180,4 @@ def test_an_invalid_body_is_rejected_member_by_member(
     refused = operator.post(path.format(id=dead[0].pk), body, 400)
     assert refused["code"] == "INVALID_REQUEST"
     assert (field, code) in [(error["field"], error["code"]) for error in refused["errors"]]
-    assert everything() == before
-
-
-@cases("body", MALFORMED)
-@cases("path", ["executions/{id}/redrive", "executions/{id}/cancel"])
-def test_a_malformed_body_changes_nothing(operator: Caller, dead: list[Execution], path: str, body: bytes) -> None:
-    before = everything()
-    assert operator.post(path.format(id=dead[0].pk), body, 400)["code"] == "INVALID_REQUEST"
-    assert everything() == before
-
-
-@cases("path", OPERATIONS)
-def test_operations_need_the_operate_scope(owner: Tenant, dead: list[Execution], path: str) -> None:
-    others = Caller(owner, *(set(Scope) - {Scope.OPERATE}))
-    before = everything()
-    refused = others.post(path.format(id=dead[0].pk), {}, 403)
-    assert (refused["code"], refused["scope"]) == ("SCOPE_MISSING", "executions:operate")
-    assert everything() == before
-
-
-def test_dead_letters_need_only_the_read_scope(owner: Tenant) -> None:
-    Caller(owner, Scope.READ).get("dead-letters")
-    assert Caller(owner, Scope.OPERATE).get("dead-letters", 403)["code"] == "SCOPE_MISSING"
-
-
-@cases("path", OPERATIONS)
-def test_executions_of_another_tenant_are_like_unknown_ones(dead: list[Execution], path: str) -> None:
-    stranger = Caller(making.tenant(), Scope.OPERATE, Scope.READ)
-    before = everything()
-    for name in (dead[0].pk, NO_SUCH):
-        assert stranger.post(path.format(id=name), {}, 404)["code"] == "EXECUTION_UNKNOWN"
     assert everything() == before

@@ -9,6 +9,7 @@ import pytest
 from executions.models import Execution
 from tests import making
 from tests.api.tenant_api import TenantApi, refused, tenant_api
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +34,7 @@ def pages(of: TenantApi, link: str | None, way: str) -> tuple[list[list[str]], s
     return found, last
 
 
-@pytest.mark.parametrize("size", [1, 7, 20, 40, 500])
+@cases("size", [1, 7, 20, 40, 500])
 def test_pages_in_both_directions_contain_every_row_once_in_order(crowded: TenantApi, size: int) -> None:
     ids = [str(pk) for pk in Execution.objects.order_by("-created_at", "-id").values_list("pk", flat=True)]
     assert len(ids) == 40
@@ -54,7 +55,7 @@ def test_rows_that_are_created_meanwhile_move_no_page(crowded: TenantApi) -> Non
     assert {str(pk) for pk in ids} <= set(shown)
 
 
-@pytest.mark.parametrize("position", ["2026-01-01", '["2026-01-01"]', '["x","y"]', "[{},[]]", "[null,null]", "7", "[["])
+@cases("position", ["2026-01-01", '["2026-01-01"]', '["x","y"]', "[{},[]]", "[null,null]", "7", "[["])
 def test_a_forged_position_is_rejected(crowded: TenantApi, position: str) -> None:
     cursor = quote(base64.b64encode(urlencode({"p": position}).encode()).decode())
     refused(crowded.get(f"executions?cursor={cursor}"), 400, "INVALID_REQUEST")

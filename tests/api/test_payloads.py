@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from executions.awaits import interactions
 from executions.lifecycle import outcome
 from executions.models import Execution, Interaction
@@ -14,14 +12,10 @@ from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
+from tests.cases import cases
 from wire.messages.celery_messages import OutcomeGroup
 
 SECRET = "the-secret-payload"
-
-
-@pytest.fixture
-def ready(db: None) -> tuple[Tenant, Release]:
-    return making.ready()
 
 
 def record(release: Release, *outcomes: Any) -> None:
@@ -94,7 +88,7 @@ def test_a_repeated_submission_shows_the_message_only_to_readers(ready: tuple[Te
         assert item["execution"]["error"] == {"code": "NO_FUNDS", "message": shown}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("scopes", "visible"),
     [
         ((Scope.READ,), False),

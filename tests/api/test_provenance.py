@@ -62,8 +62,3 @@ def test_without_a_key_the_document_and_the_key_are_refused(ours: TenantApi, set
     settings.PROVENANCE_KEY = ""
     for path in (PATH, "provenance-key"):
         refused(ours.get(path), 409, "PROVENANCE_KEY_MISSING")
-
-
-def test_an_execution_of_another_tenant_is_unknown(ours: TenantApi, theirs: TenantApi) -> None:
-    url = ours.url("") + f"executions/{theirs.execution.pk}/provenance"
-    refused(ours.call("GET", url), 404, "EXECUTION_UNKNOWN")

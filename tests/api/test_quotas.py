@@ -28,13 +28,6 @@ def limits(found: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def owner() -> Tenant:
-    owner = making.tenant()
-    making.ready(owner)
-    return owner
-
-
-@pytest.fixture
 def member(owner: Tenant) -> Caller:
     return Caller(owner, Scope.READ, Scope.SUBMIT, Scope.REGISTER, Scope.ADMINISTER)
 

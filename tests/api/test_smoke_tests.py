@@ -11,6 +11,7 @@ from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
+from tests.cases import cases
 from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
@@ -68,13 +69,7 @@ def test_null_is_a_result_that_can_be_expected(owner: Tenant, activator: Caller)
     assert activator.get(f"{SMOKE}/{made['executionId']}")["verdict"] == "OTHER_RESULT"
 
 
-def test_the_scope_is_that_of_activations(owner: Tenant) -> None:
-    caller = Caller(owner, *(scope for scope in Scope if scope is not Scope.ACTIVATE))
-    assert caller.post(SMOKE, BODY, 403)["code"] == "SCOPE_MISSING"
-    assert SmokeTest.objects.count() == 0
-
-
-@pytest.mark.parametrize("missing", ["input", "idempotencyKey"])
+@cases("missing", ["input", "idempotencyKey"])
 def test_a_body_without_a_member_is_rejected(activator: Caller, missing: str) -> None:
     body = {name: value for name, value in BODY.items() if name != missing}
     [error] = activator.post(SMOKE, body, 400)["errors"]
@@ -107,7 +102,7 @@ def test_the_policy_demands_one_before_an_activation(owner: Tenant, activator: C
     assert Activation.objects.latest("sequence").release.release_version == "2.0"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("member", "wrong", "right"),
     [("smokeTestHours", [0, 8761, 1.5, "1"], [1, 8760, None]), ("skewGraceMinutes", [-1, 43201, None], [0, 43200])],
 )
