@@ -2,11 +2,14 @@
 
 import copy
 import json
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
+from django.test import override_settings
 
 from releases.models import Release
 from tenancy.models import Tenant
@@ -14,15 +17,14 @@ from tests import making, signing
 from tests.api.tenant_api import TenantApi, tenant_api
 
 
-@pytest.fixture(autouse=True)
-def static_root(settings: Any) -> None:
-    """Create the folder of static files. Whitenoise warns if it is missing."""
+@pytest.fixture(scope="module", autouse=True)
+def installation() -> Iterator[None]:
+    """An installation with a key for provenance, a REST worker, and a folder of static files."""
     settings.STATIC_ROOT.mkdir(exist_ok=True)
-
-
-@pytest.fixture(autouse=True)
-def provenance_key(settings: Any) -> None:
-    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
+    with override_settings(
+        PROVENANCE_KEY=signing.private_pem("coordinator"), REST_WORKER_ORIGINS=["http://worker.example"]
+    ):
+        yield
 
 
 @pytest.fixture(scope="session")

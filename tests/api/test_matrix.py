@@ -3,13 +3,11 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import override_settings
 
 from coordinator.urls import tenant_api as url_patterns
 from releases.artifacts.store import artifact_store
@@ -84,14 +82,11 @@ def ids(rows: Any) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def world(module_world: None) -> Iterator[World]:
-    with override_settings(
-        PROVENANCE_KEY=signing.private_pem("coordinator"), REST_WORKER_ORIGINS=["http://worker.example"]
-    ):
-        ours = furnished()
-        alone = {path: anonymized(ours, path) for path in SHOWN}
-        ours_only = ids(everything())
-        yield World(ours, furnished(), alone, ours_only, strange())
+def world(module_world: None, installation: None) -> World:
+    ours = furnished()
+    alone = {path: anonymized(ours, path) for path in SHOWN}
+    ours_only = ids(everything())
+    return World(ours, furnished(), alone, ours_only, strange())
 
 
 def strange() -> dict[str, str]:

@@ -9,9 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from django.test import override_settings
 
-from tests import making, signing
+from tests import making
 from tests.api.endpoints import BODIES, PIPELINE, RESUME, RESUMPTION, SCOPES, Endpoint, named
 from tests.api.furnished import Furnished, furnished, operations, pages, queries, resolved, unchanged
 from tests.api.tenant_api import fields, refused, upload
@@ -23,9 +22,8 @@ EVERY = [*SCOPES, RESUME]
 
 
 @pytest.fixture(scope="module")
-def ours(module_world: None) -> Iterator[Furnished]:
-    with override_settings(PROVENANCE_KEY=signing.private_pem("coordinator")):
-        yield furnished()
+def ours(module_world: None, installation: None) -> Furnished:
+    return furnished()
 
 
 def body_of(ours: Furnished, method: str, path: str) -> Any:

@@ -8,8 +8,10 @@ import requests
 
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
+from tenancy.models import AuditEntry
 from tests import making
 from tests.api.tenant_api import TenantApi, fields, refused
+from tests.artifact_stores import use_local
 from tests.cases import cases
 from tests.s3 import S3Place, use_s3
 
@@ -24,6 +26,7 @@ def s3(settings: Any, s3_place: S3Place) -> None:
 
 
 def test_an_upload_is_started_sent_completed_and_stored(ours: TenantApi, s3: None) -> None:
+    before = AuditEntry.objects.count()
     started = ours.post("artifact-uploads", DECLARED)
     assert started.status_code == 201, started.content
     upload = started.json()
@@ -34,17 +37,28 @@ def test_an_upload_is_started_sent_completed_and_stored(ours: TenantApi, s3: Non
     refused(ours.post(f"{path}/complete", None), 409, "UPLOAD_INCOMPLETE")
     assert requests.put(part["url"], data=DATA, timeout=20).status_code == 200
     assert ours.get(path).json()["received"] == len(DATA)
-    completed = ours.post(f"{path}/complete", None)
-    assert (completed.status_code, completed.json()["status"]) == (202, "VERIFYING")
+    for _ in range(2):  # a repeated request changes nothing
+        completed = ours.post(f"{path}/complete", None)
+        assert (completed.status_code, completed.json()["status"]) == (202, "VERIFYING")
+    entries = AuditEntry.objects.order_by("id")[before:]
+    assert [entry.act for entry in entries] == ["artifact_upload.begin", "artifact_upload.complete"]
+    assert {entry.object for entry in entries} == {upload["uploadId"]}
     direct_uploads.finish(upload["uploadId"])
     assert ours.get(path).json()["status"] == "STORED"
     again = ours.post("artifact-uploads", DECLARED).json()
     assert (again["uploadId"], again["status"], again["missing"]) == (upload["uploadId"], "STORED", [])
 
 
-def test_a_store_without_direct_uploads_rejects_them(ours: TenantApi) -> None:
+def test_a_store_without_direct_uploads_and_another_tenant_know_no_upload(
+    ours: TenantApi, theirs: TenantApi, s3: None, settings: Any
+) -> None:
+    upload = ours.post("artifact-uploads", DECLARED).json()["uploadId"]
+    before = list(ArtifactUpload.objects.values())
+    for method, path in (("GET", f"artifact-uploads/{upload}"), ("POST", f"artifact-uploads/{upload}/complete")):
+        refused(theirs.call(method, theirs.url(path)), 404, "UPLOAD_UNKNOWN")
+    use_local(settings, settings.ARTIFACT_ROOT)
     refused(ours.post("artifact-uploads", DECLARED), 409, "DIRECT_UPLOADS_UNAVAILABLE")
-    assert not ArtifactUpload.objects.exists()
+    assert list(ArtifactUpload.objects.values()) == before
 
 
 @cases(
