@@ -17,7 +17,9 @@ __all__ = ["application_role"]
 
 @pytest.fixture(scope="module")
 def ready(module_world: None) -> tuple[Tenant, Release]:
-    return making.ready()
+    made = making.ready()
+    making.lasting(made[0])
+    return made
 
 
 @pytest.fixture(autouse=True)

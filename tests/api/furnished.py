@@ -5,19 +5,24 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 import jsonschema  # type: ignore[import-untyped]
+from django.utils import timezone
 
 from executions.campaigns import drafts
+from executions.holds import holds
 from executions.models import Campaign, Execution
+from executions.workers import registry
 from releases.activation import policy
 from releases.activation.activation import activate
 from tests import making, signing
 from tests.api.endpoints import CHANGES, OTHER, PIPELINE, QUERIES, VOTED, Endpoint
 from tests.api.populated import populate
 from tests.api.tenant_api import TenantApi, everything, file, refused, tenant_api, upload
+from tests.raw_sql import unguarded
 from tests.requesting import open_request
 
 TENANT = "/api/v1/tenants/{tenant}/"
@@ -64,14 +69,20 @@ def furnished() -> Furnished:
     owner = made.tenant
     found = populate(made)
     making.claimed(owner)
+    making.worker(made.release, "rest-0", protocol="rest", endpoint="http://worker.example")
+    making.worker(made.release, "odd", artifact_digest="sha256:" + "0" * 64)
+    making.lasting(owner)
+    registry.drain(owner, making.PIPELINE, "worker-1", actor="user:eva")
+    registry.undrain(owner, making.PIPELINE, "worker-1", actor="user:eva")
     worker = making.worker(making.active(owner, pipeline_id=OTHER), "worker-2")
     making.execution(owner, "stranded", pipeline_id=OTHER)
     making.silence(worker)
     activate(making.registered(owner, "2.0", pipeline_id=OTHER), actor="user:eva")
     making.registered(owner, "3.0", pipeline_id=OTHER)
     making.registered(owner, "0.9", body="unneeded")
-    making.worker(made.release, "rest-0", protocol="rest", endpoint="http://worker.example")
     draft = drafts.freeze(owner, Campaign.Kind.REDRIVE, Execution.objects.filter(tenant=owner), actor="user:eva")
+    with unguarded(Campaign):  # lists are ordered by this time
+        Campaign.objects.filter(pk=draft.pk).update(created_at=timezone.now() - timedelta(hours=1))
     more = {"live_id": found["execution_id"][1], "dead_id": found["execution_id"][-1], "draft_id": str(draft.pk)}
     return Furnished(made, {**{name: values[-1] for name, values in found.items()}, **more, "voted_id": voted(owner)})
 
@@ -80,6 +91,7 @@ def voted(owner: Any) -> str:
     making.active(owner, pipeline_id=VOTED)
     release = making.registered(owner, "2.0", pipeline_id=VOTED)
     policy.change(release.pipeline, {"approvals": 2}, actor="user:eva")
+    holds.pause(release, actor="user:eva", reason="broken")
     return str(open_request(release).pk)
 
 

@@ -78,6 +78,7 @@ class TenantApi:
 
 def tenant_api() -> TenantApi:
     tenant, release = making.ready()
+    making.lasting(tenant)
     admin = User.objects.create_user(f"admin-{tenant.slug}")
     Membership.objects.create(user=admin, tenant=tenant, role=Role.TENANT_ADMIN)
     return TenantApi(tenant, admin, release, making.execution(tenant, "first"))

@@ -15,7 +15,6 @@ from tests import making
 from tests.api.caller import Caller
 from tests.cases import cases
 from tests.executions.campaigns.campaigning import record
-from tests.executions.submission import continuing
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
@@ -128,23 +127,6 @@ def test_a_draft_is_started_with_other_options_or_discarded(
     assert operator.get(path, 404)["code"] == "CAMPAIGN_UNKNOWN"
 
 
-@cases(("kind", "outcome"), [("cancel", "CANCELLED"), ("pause", "PAUSED")])
-def test_executions_that_have_not_ended_are_cancelled_or_paused(
-    kind: str, outcome: str, operator: Caller, owner: Tenant, dead: list[Execution]
-) -> None:
-    live = [making.execution(owner, key) for key in ("l0", "l1")]
-    by_id = {"executionIds": [str(dead[0].pk), str(live[0].pk)], "kind": kind, "reason": "r", "ratePerMinute": 60}
-    assert operator.post("campaigns", {**by_id, "draft": True}, 201)["progress"]["total"] == 1
-    made = operator.post("campaigns", {**CAMPAIGN, "kind": kind}, 201)
-    assert made["progress"]["total"] == 2
-    advance()
-    items = operator.get(f"campaigns/{made['campaignId']}/items")["items"]
-    assert [item["outcome"] for item in items] == [outcome, outcome]
-    for more in ({"canary": 1}, {"targetReleaseVersion": "1.0"}, {"filters": {"reason": "await_failed"}}):
-        refused = operator.post("campaigns", {**CAMPAIGN, "kind": kind, **more}, 422)
-        assert refused["code"] == "CAMPAIGN_TARGET_INVALID"
-
-
 def test_only_campaigns_that_resubmit_need_the_submit_scope(
     operator: Caller, submitter: Caller, dead: list[Execution]
 ) -> None:
@@ -175,13 +157,23 @@ def test_a_campaign_resubmits_to_another_release(submitter: Caller, owner: Tenan
     assert submitter.get("campaigns?kind=redrive")["items"] == []
 
 
-def test_a_campaign_continues_from_checkpoints() -> None:
-    owner = continuing.ready()
-    operator, old = Caller(owner, Scope.READ, Scope.SUBMIT, Scope.OPERATE), continuing.failed(owner)
-    made = operator.post("campaigns", {**RESUBMIT, "from": "checkpoint"}, 201)
-    assert (made["from"], advance()) == ("checkpoint", 1)
-    [link] = operator.get(f"executions/{old.pk}")["resubmittedAs"]
-    assert (link["campaignId"], link["checkpointStep"]) == (made["campaignId"], 1)
+@cases(
+    "chosen",
+    [
+        {"kind": "resubmit", "from": "checkpoint"},
+        {"kind": "resubmit", "targetReleaseVersion": "1.0"},
+        {"kind": "cancel"},
+        {"kind": "pause"},
+        {"kind": "redrive", "allowFailed": True, "canary": 1, "stopAfterFailures": 2},
+    ],
+)
+def test_a_draft_shows_what_was_chosen(
+    submitter: Caller, owner: Tenant, dead: list[Execution], chosen: dict[str, Any]
+) -> None:
+    making.execution(owner, "live")
+    made = submitter.post("campaigns", {**CAMPAIGN, **chosen, "draft": True}, 201)
+    assert {name: made[name] for name in chosen} == chosen
+    assert made["progress"]["total"] == (1 if chosen["kind"] in {"cancel", "pause"} else 3)
 
 
 def test_a_campaign_is_paused_resumed_and_cancelled(operator: Caller, dead: list[Execution]) -> None:

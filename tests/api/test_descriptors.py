@@ -91,17 +91,13 @@ def test_conditions_compare_the_digest(ours: TenantApi, newer: Release, header: 
             refused(response, 412, "PRECONDITION_FAILED")
 
 
-def test_the_bytes_of_a_rejected_descriptor_are_returned_too(ours: TenantApi) -> None:
+def test_descriptors_of_rejected_releases_and_of_odd_versions_are_returned_too(ours: TenantApi) -> None:
     document = making.carrier_descriptor(CONTRACT, DATA, "3.0")
-    release = making.rejected(ours.tenant, document)
-    assert ours.get(path_of(release)).content == json.dumps(document).encode()
-
-
-@cases("version", ["descriptors", "2.0 descriptor"])
-def test_no_release_version_collides_with_the_address_of_a_descriptor(ours: TenantApi, version: str) -> None:
-    release = making.registered(ours.tenant, version)
-    assert ours.get(f"{RELEASES}/{version}").json()["releaseVersion"] == version
-    assert ours.get(path_of(release)).content == bytes(release.descriptor_document)
+    assert ours.get(path_of(making.rejected(ours.tenant, document))).content == json.dumps(document).encode()
+    for version in ("descriptors", "2.0 descriptor"):
+        release = making.registered(ours.tenant, version)
+        assert ours.get(f"{RELEASES}/{version}").json()["releaseVersion"] == version
+        assert ours.get(path_of(release)).content == bytes(release.descriptor_document)
 
 
 def test_a_descriptor_belongs_to_its_pipeline_and_tenant(ours: TenantApi, theirs: TenantApi, newer: Release) -> None:

@@ -96,17 +96,13 @@ def test_repeated_requests_with_a_key_happen_once(ours: TenantApi, candidate: Re
 @cases(
     ("changes", "status", "code"),
     [
-        ({"steps": [STEP] * 21}, 400, "INVALID_REQUEST"),
-        ({"steps": [{**STEP, "minimumSample": 20.5}]}, 400, "INVALID_REQUEST"),
         ({"groups": {"tags": ["a\u0000"]}}, 400, "INVALID_REQUEST"),
         ({"override": True}, 400, "INVALID_REQUEST"),
         ({"steps": [STEP, STEP]}, 422, "GRADUAL_ACTIVATION_INVALID"),
-        ({"steps": [{**STEP, "share": 101}]}, 422, "GRADUAL_ACTIVATION_INVALID"),
         ({"bounds": {"significance": 0.5}}, 422, "GRADUAL_ACTIVATION_INVALID"),
         ({"releaseVersion": "9.0"}, 404, "RELEASE_UNKNOWN"),
         ({"releaseVersion": "1.0"}, 409, "CANDIDATE_ACTIVE"),
         ({"expectedReleaseVersion": "2.0"}, 409, "ACTIVE_RELEASE_CHANGED"),
-        ({"expectedReleaseVersion": ""}, 409, "ACTIVE_RELEASE_CHANGED"),
     ],
 )
 def test_a_rejected_start_changes_nothing(

@@ -61,17 +61,14 @@ class World:
     ours: Furnished
     theirs: Furnished
     alone: dict[str, str]
-    ours_only: set[str]
-    """The ids of the first tenant."""
+    our_ids: set[str]
+    their_ids: set[str]
     strange: dict[str, str]
     """Names of objects that only a third tenant has."""
 
-    def pair(self) -> list[tuple[Furnished, Furnished]]:
-        return [(self.ours, self.theirs), (self.theirs, self.ours)]
-
-    def ids_of(self, tenant: Furnished) -> set[str]:
-        every = ids(everything())
-        return self.ours_only if tenant is self.ours else every - self.ours_only
+    def pair(self) -> list[tuple[Furnished, set[str]]]:
+        """Return each tenant with the ids of the other one."""
+        return [(self.ours, self.their_ids), (self.theirs, self.our_ids)]
 
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -85,8 +82,9 @@ def ids(rows: Any) -> set[str]:
 def world(module_world: None, installation: None) -> World:
     ours = furnished()
     alone = {path: anonymized(ours, path) for path in SHOWN}
-    ours_only = ids(everything())
-    return World(ours, furnished(), alone, ours_only, strange())
+    our_ids = ids(everything())
+    theirs = furnished()
+    return World(ours, theirs, alone, our_ids, ids(everything()) - our_ids, strange())
 
 
 def strange() -> dict[str, str]:
@@ -249,7 +247,7 @@ def test_a_change_needs_no_other_scope_and_leaves_one_entry(
 ) -> None:
     """It changes nothing of another tenant that has the same objects, older or younger."""
     change = CHANGES[method, path]
-    for ours, theirs in world.pair():
+    for ours, foreign in world.pair():
         with rolled_back():
             if path == "quotas":
                 User.objects.filter(pk=ours.api.admin.pk).update(is_superuser=True)
@@ -263,7 +261,7 @@ def test_a_change_needs_no_other_scope_and_leaves_one_entry(
             after = everything()
             touched = set(before) ^ set(after)
             assert bool(touched) is not path.endswith("preview")
-            assert ids(touched).isdisjoint(world.ids_of(theirs))
+            assert ids(touched).isdisjoint(foreign)
             if change.act in NOT_RECORDED:
                 assert AuditEntry.objects.count() == entries
                 continue
@@ -324,7 +322,7 @@ def test_the_identifier_of_another_tenants_interaction_completes_nothing(world: 
 @cases("batch", [False, True])
 def test_idempotency_keys_belong_to_a_tenant(world: World, batch: bool) -> None:
     """A key returns the tenant's own execution. The key of another tenant shows nothing."""
-    for ours, theirs in world.pair():
+    for ours, theirs in ((world.ours, world.theirs), (world.theirs, world.ours)):
 
         def submitted(key: str, value: Any, ours: Furnished = ours, pipeline_id: str = making.PIPELINE) -> Any:
             body = {"pipelineId": pipeline_id, "input": value, "idempotencyKey": key}

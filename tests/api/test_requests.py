@@ -133,14 +133,6 @@ def test_an_override_is_an_administrators_if_the_policy_allows_it(ours: TenantAp
     assert not Vote.objects.exists()
 
 
-def test_a_request_of_another_pipeline_is_unknown(ours: TenantApi, newer: Release) -> None:
-    made = open_request(newer)
-    making.registered(ours.tenant, pipeline_id="org.example.other")
-    path = f"pipelines/org.example.other/activation-requests/{made.pk}"
-    refused(ours.get(path), 404, "REQUEST_UNKNOWN")
-    refused(ours.post(f"{path}/votes", YES), 404, "REQUEST_UNKNOWN")
-
-
 def test_a_quorum_starts_the_gradual_activation_that_was_requested(ours: TenantApi, newer: Release) -> None:
     start = f"{PIPELINE}/gradual-activations"
     refused(ours.post(start, {"releaseVersion": "2.0", **PLAN}), 409, "APPROVAL_REQUIRED")
