@@ -322,7 +322,7 @@ def test_an_artifact_from_a_repository_is_returned_with_the_name_that_it_has_the
 
 @cases("method", ["GET", "HEAD"])
 def test_missing_bytes_are_an_error_before_the_response_begins(ours: TenantApi, hundred: str, method: str) -> None:
-    making.stored_file(hundred).unlink()
+    making.stored_file(hundred).unlink(missing_ok=True)
     response = fetch(ours, hundred, method)
     assert response.status_code == 409
     refused(fetch(ours, hundred), 409, "ARTIFACT_MISSING")
@@ -340,10 +340,13 @@ def test_damaged_bytes_are_an_error(ours: TenantApi, hundred: str) -> None:
 
 
 def test_a_store_that_cannot_be_read_is_unavailable(ours: TenantApi, hundred: str, settings: Any) -> None:
-    (settings.ARTIFACT_ROOT / ".artifact-store").unlink()
+    marker = settings.ARTIFACT_ROOT / ".artifact-store"
+    content = marker.read_bytes()
+    marker.unlink()
     making.stored_file(hundred).unlink()
     ours.client.raise_request_exception = False
     response = fetch(ours, hundred)
+    marker.write_bytes(content)
     refused(response, 503, "ARTIFACT_STORE_UNAVAILABLE")
     assert response.headers["Retry-After"] == "5"
 

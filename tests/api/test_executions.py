@@ -283,7 +283,7 @@ def test_questions_and_answers_are_shown_to_readers_and_to_those_who_answer(
     owner, release = ready
     made = making.execution(owner, "asks")
     [claim] = making.claimed(owner)
-    record(release, making.suspension(claim, requests=[json.dumps({"text": SECRET})]))
+    record(release, making.suspension(claim, requests=[json.dumps({"text": SECRET})], timeout_seconds=86_400.0))
     question = made.await_units.get().interactions.get()
     interactions.complete(owner, interaction_id=question.pk, response={"text": SECRET}, actor="user:eva")
     caller = Caller(owner, *scopes)

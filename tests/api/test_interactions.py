@@ -46,7 +46,8 @@ def waiting(ready: Ready, key: str = "key", **members: Any) -> Interaction:
     owner, release = ready
     execution = making.execution(owner, key)
     [claim] = making.claimed(owner)
-    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim, **members)]))
+    suspension = making.suspension(claim, **{"timeout_seconds": 86_400.0, **members})
+    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[suspension]))
     return Interaction.objects.get(execution=execution)
 
 
@@ -96,9 +97,9 @@ def test_an_interaction_shows_its_request_and_assignee(ready: Ready, eva: Caller
 def test_pending_interactions_are_filtered_and_ordered_by_deadline() -> None:
     ready = making.ready()
     caller = Caller(ready[0], Scope.READ, Scope.ANSWER)
-    waiting(ready, "a", step_id="A", timeout_seconds=300, assignee="eva")
-    waiting(ready, "b", step_id="B", timeout_seconds=100, group="finance")
-    late = waiting(ready, "c", step_id="C", timeout_seconds=200, assignee="eva", group="finance")
+    waiting(ready, "a", step_id="A", timeout_seconds=30_000, assignee="eva")
+    waiting(ready, "b", step_id="B", timeout_seconds=10_000, group="finance")
+    late = waiting(ready, "c", step_id="C", timeout_seconds=20_000, assignee="eva", group="finance")
     for query, steps in {
         "": "BCA",
         "assignee=eva": "CA",
