@@ -39,10 +39,10 @@ def body(role: str = "operator", username: str = "eva") -> dict[str, Any]:
     return {"username": username, "role": role}
 
 
-def test_roles_are_given_listed_and_taken(ours: TenantApi, eva: User) -> None:
-    given = ours.post("members", body())
+def test_roles_are_added_listed_and_removed(ours: TenantApi, eva: User) -> None:
+    added = ours.post("members", body())
     expected = {"username": "eva", "name": "Eva Example", "role": "operator", "active": True}
-    assert (given.status_code, given.json()) == (201, expected)
+    assert (added.status_code, added.json()) == (201, expected)
     assert [ours.post("members", body(role)).status_code for role in ("operator", "viewer")] == [200, 201]
     listed = ours.get("members").json()["items"]
     assert [(each["username"], each["role"]) for each in listed] == [
@@ -50,8 +50,8 @@ def test_roles_are_given_listed_and_taken(ours: TenantApi, eva: User) -> None:
         ("eva", "operator"),
         ("eva", "viewer"),
     ]
-    taken = ours.post("members/remove", body())
-    assert (taken.status_code, taken.json()) == (200, expected)
+    removed = ours.post("members/remove", body())
+    assert (removed.status_code, removed.json()) == (200, expected)
     assert [each.role for each in Membership.objects.filter(tenant=ours.tenant, user=eva)] == ["viewer"]
     refused(ours.post("members/remove", body()), 404, "MEMBER_UNKNOWN")
 

@@ -33,9 +33,11 @@ def read(ours: TenantApi) -> Pipeline:
 
 @pytest.fixture
 def times(ours: TenantApi) -> list[datetime]:
-    """The times of 1.0, 2.0 and a rollback to 1.0."""
+    """The times of 1.0, 2.0 and a rollback to 1.0, an hour ago."""
     activate(making.registered(ours.tenant, "2.0"), actor="user:ann", reason="faster")
     roll_back(read(ours), actor="user:eva", reason="it fails", recent_only=True)
+    with unguarded(Activation):
+        run("UPDATE releases_activation SET activated_at = activated_at - interval '1 hour'")
     return list(read(ours).activations.order_by("sequence").values_list("activated_at", flat=True))
 
 
@@ -61,7 +63,7 @@ def test_at_each_time_the_newest_activation_that_is_not_later_counts(ours: Tenan
     assert found["activation"]["sequence"] == 2
     event = revoke(Release.objects.get(pk=ours.release.pk), actor="user:ann", reason="wrong")
     assert datetime.fromisoformat(ours.get(ACTIVE).json()["revokedAt"]) == event.revoked_at
-    assert event.revoked_at == times[2] or ours.get(at(times[2])).json()["revokedAt"] is None
+    assert ours.get(at(times[2])).json()["revokedAt"] is None
     with unguarded(Activation):
         run("UPDATE releases_activation SET activated_at = %s WHERE sequence = 2", times[0])
     assert ours.get(at(times[0])).json()["activation"]["sequence"] == 2, "the last one of those at one time"
@@ -85,7 +87,7 @@ def test_a_malformed_time_is_rejected(ours: TenantApi, query: str) -> None:
     refused(ours.get(f"{ACTIVE}?{query}"), 400, "INVALID_REQUEST")
 
 
-def test_the_export_is_signed_and_tells_the_whole_history(
+def test_the_export_is_signed_and_has_the_whole_history(
     ours: TenantApi, times: list[datetime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     response = ours.get(EXPORT)
@@ -99,9 +101,11 @@ def test_the_export_is_signed_and_tells_the_whole_history(
     assert statement.contradictions() == []
     assert (predicate.tenant, predicate.pipeline_id) == (ours.tenant.slug, making.PIPELINE)
     assert predicate.omitted_activations == 0
-    told = [(each.sequence, each.kind, each.release_version, each.actor, each.reason) for each in predicate.activations]
-    assert told[0][:3] == (1, "activation", "1.0")
-    assert told[1:] == [
+    found = [
+        (each.sequence, each.kind, each.release_version, each.actor, each.reason) for each in predicate.activations
+    ]
+    assert found[0][:3] == (1, "activation", "1.0")
+    assert found[1:] == [
         (2, "activation", "2.0", "user:ann", "faster"),
         (3, "rollback", "1.0", "user:eva", "it fails"),
     ]

@@ -104,9 +104,7 @@ def test_the_answer_names_every_blocker_and_links_exactly_its_rows(
     assert caller.get(active["href"].split(f"{owner.slug}/", 1)[1])["pipelineId"] == making.PIPELINE
 
 
-def test_failures_are_given_up_on_request_and_the_release_shows_its_retirement(
-    caller: Caller, release: Release
-) -> None:
+def test_failures_are_ignored_on_request_and_the_release_shows_its_retirement(caller: Caller, release: Release) -> None:
     ignoring, before = {**FIRST, "ignoreFailures": True}, everything()
     refused = caller.post(RETIREMENTS, ignoring, 409)
     assert (refused["code"], refused["blockers"]) == ("RETIREMENT_BLOCKED", [{"kind": "QUEUED", "count": 1}])
