@@ -45,8 +45,12 @@ class Furnished:
         """Send the request of the endpoint's row."""
         if method == "GET":
             return self.api.call("GET", self.url(path) + QUERIES.get(path, ""), **more)
-        at = {name: value.format(**self.names) for name, value in CHANGES[method, path].at.items()}
-        return self.api.call(method, self.url(path, **at), self.body(method, path), **more)
+        return self.api.call(method, self.url_of(method, path), self.body(method, path), **more)
+
+    def url_of(self, method: str, path: str) -> str:
+        """Return the URL of the request of the endpoint's row."""
+        at = CHANGES[method, path].at if (method, path) in CHANGES else {}
+        return self.url(path, **{name: value.format(**self.names) for name, value in at.items()})
 
     def body(self, method: str, path: str) -> Any:
         if (method, path) == ("POST", f"{PIPELINE}/releases"):

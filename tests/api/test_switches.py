@@ -152,7 +152,7 @@ def test_a_rollback_in_one_step_returns_the_activation(caller: Caller, release: 
 
 def test_the_response_warns_if_no_worker_hosts_the_release(caller: Caller, owner: Tenant, release: Release) -> None:
     for version in ("3.0", "1.0"):
-        activate(Release.objects.get(pipeline__tenant=owner, release_version=version), actor="user:ann")
+        activate(Release.objects.get(pipeline__tenant=owner, release_version=version), actor="user:ann", reason="x")
     body = {**WHY, "releaseVersion": "3.0", "expectedReleaseVersion": "1.0", "operationKey": "k"}
     made = caller.post(ROLLBACK, body, 201)
     [warning] = made["warnings"]
