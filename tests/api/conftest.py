@@ -29,7 +29,7 @@ def installation() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def document() -> dict[str, Any]:
-    """The OpenAPI document."""
+    """The OpenAPI document, which is valid and was generated without a warning."""
     written = StringIO()
     call_command("spectacular", "--format=openapi-json", "--validate", "--fail-on-warn", stdout=written)
     found: dict[str, Any] = json.loads(written.getvalue())

@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from drf_spectacular.validation import validate_schema
-
 # Any JSON: an author's values, and responses to interactions.
 ANY_JSON = {
     "ResubmitRequest.input",
@@ -149,8 +147,7 @@ def test_each_operation_documents_its_token_responses_and_errors(document: Schem
         assert operation["description"]
 
 
-def test_the_document_is_valid_and_names_each_operation_and_member_consistently(document: Schema) -> None:
-    validate_schema(document)  # type: ignore[no-untyped-call]  # drf-spectacular has none here
+def test_the_document_names_each_operation_and_member_consistently(document: Schema) -> None:
     assert document["openapi"].startswith("3.1")
     identifiers = [operation["operationId"] for _, operation in operations(document)]
     assert len(set(identifiers)) == len(identifiers)

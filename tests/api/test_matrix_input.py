@@ -149,7 +149,7 @@ def test_each_documented_bound_of_a_member_is_enforced(
             assert found.status_code in {400, 422}, (member, value, found.content)
             # If the row has no such object, other members of it are missing too.
             depth = None if member.partition(".")[0] in body else 1
-            named = {tuple(re.sub(r"\.\d+", "", field).split(".")[:depth]) for field in fields(found.json())}
+            named = {tuple(re.sub(r"\.\d+|\[\d+\]", "", field).split(".")[:depth]) for field in fields(found.json())}
             parts = tuple(member.split("."))[:depth]
             assert {parts, parts[:-1]} & named, (member, value, named)
         for member in resolved(document, content["schema"]).get("required", ()):

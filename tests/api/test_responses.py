@@ -166,25 +166,3 @@ def test_rows_that_are_added_between_pages_do_not_move_the_others(ours: TenantAp
     assert ours.get(path).json()["items"][0]["sequence"] == 5
     assert ours.call("GET", second["previous"]).json()["items"] == first["items"]
     assert second["next"] is None
-
-
-@cases(
-    ("query", "count"),
-    [
-        ("", 3),
-        ("status=QUEUED", 2),
-        ("status=RUNNING", 1),
-        ("status=DLQ", 0),
-        ("pipelineId=org.example.orders", 3),
-        ("pipelineId=org.example", 0),
-        ("releaseVersion=1.0", 3),
-        ("releaseVersion=2.0", 0),
-        ("idempotencyKey=first", 1),
-        ("status=QUEUED&idempotencyKey=first", 0),
-    ],
-)
-def test_filters_select_by_equality(ours: TenantApi, query: str, count: int) -> None:
-    making.claimed(ours.tenant)
-    for number in range(2):
-        making.execution(ours.tenant, f"k{number}")
-    assert len(ours.get(f"executions?{query}").json()["items"]) == count
