@@ -36,7 +36,8 @@ from tests.api.furnished import Furnished, conforms, furnished, operations, page
 from tests.api.tenant_api import everything, refused
 from tests.cases import cases, rolled_back
 
-pytestmark = pytest.mark.django_db
+# Each test sends hundreds of requests, which takes long on a busy machine.
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 CHANGING = [endpoint for endpoint in CHANGES if endpoint[1] not in NEEDS_S3]
 AUDITED = [*CHANGES, ("GET", "artifacts/{artifact_digest}")]
 RELEASES = f"{PIPELINE}/releases"
