@@ -70,8 +70,8 @@ def test_each_role_grants_its_scopes_only_in_its_own_tenant(tenant: Tenant, role
 
 
 def test_users_without_a_role_do_not_see_the_tenant(tenant: Tenant) -> None:
-    outsider = User.objects.create_user("outsider")
-    for user, scope in product((outsider, AnonymousUser()), Scope):
+    users: tuple[User | AnonymousUser, ...] = (User.objects.create_user("outsider"), AnonymousUser())
+    for user, scope in product(users, Scope):
         with pytest.raises(NotFound):
             require(user, tenant, scope)
     with pytest.raises(ScopeMissing, match="releases:activate"):
