@@ -131,6 +131,6 @@ def test_an_invalid_attachment_is_rejected_with_its_findings(ours: TenantApi, co
     ],
 )
 def test_a_malformed_request_attaches_nothing(ours: TenantApi, more: dict[str, Any], status: int, code: str) -> None:
-    sent = {name: files(*value) if isinstance(value, list) else value for name, value in more.items()}
+    sent: dict[str, Any] = {name: files(*value) if isinstance(value, list) else value for name, value in more.items()}
     refused(attach(ours, signed(ours), **sent), status, code)
     assert rows(Attachment) == []

@@ -233,6 +233,7 @@ def test_scopes(issuer: OAuthIssuer, settings: Any, claims: dict[str, Any], scop
 
 @cases(("value", "organizations"), [("acme", {"acme"}), (["acme", "b"], {"acme", "b"}), ([], set()), (None, set())])
 def test_organizations(issuer: OAuthIssuer, settings: Any, value: object, organizations: set[str]) -> None:
+    settings.OAUTH_ORGANIZATION_CLAIM = "organization"
     assert identity(issuer.token(organization=value)).organizations == organizations
     settings.OAUTH_ORGANIZATION_CLAIM = "https://acme.example/groups"
     claims: dict[str, Any] = {"https://acme.example/groups": value}
