@@ -214,6 +214,11 @@ def silence(*workers: Worker, since: datetime | None = None) -> None:
     rows.update(last_heartbeat_at=last_heartbeat, alive_until=last_heartbeat + timedelta(seconds=30))
 
 
+def lasting(owner: Tenant) -> None:
+    """Keep the workers of the tenant alive for a day, for worlds that a module shares."""
+    Worker.objects.filter(tenant=owner).update(alive_until=timezone.now() + timedelta(days=1))
+
+
 def execution(owner: Tenant, key: str = "key", value: Any = None, pipeline_id: str = PIPELINE) -> Execution:
     """Submit an execution and return it. Its pipeline needs an active release and a worker."""
     submission = submit(

@@ -34,6 +34,12 @@ class FiltersRequest(StrictSerializer):
     failureGroup = Uuid(required=False, help_text="Executions match if their latest failure belongs to this group.")
 
 
+class FiltersView(FiltersRequest):
+    """The filters of a campaign. They are empty if its executions were named one by one."""
+
+    schema_rules: ClassVar = {}
+
+
 class PreviewRequest(StrictSerializer):
     filters = FiltersRequest(
         help_text="An execution matches if it fulfils every member. At least one member is required."
@@ -208,7 +214,7 @@ class CampaignSummary(serializers.Serializer[Campaign]):
         help_text="Empty for the release that is active at the time of each item, and for re-drives.",
     )
     vars()["from"] = serializers.ChoiceField(choices=StartFrom.choices, source="start_from", help_text=START_HELP)
-    filters = FiltersRequest()
+    filters = FiltersView()
     allowFailed = serializers.BooleanField(source="allow_failed")
     allowRevoked = serializers.BooleanField(
         source="allow_revoked", help_text="Whether it runs releases that were revoked before it started."

@@ -15,9 +15,11 @@ from tests.receiving import Receiver, receiving
 __all__ = ["application_role"]
 
 
-@pytest.fixture
-def ready(db: None) -> tuple[Tenant, Release]:
-    return making.ready()
+@pytest.fixture(scope="module")
+def ready(module_world: None) -> tuple[Tenant, Release]:
+    made = making.ready()
+    making.lasting(made[0])
+    return made
 
 
 @pytest.fixture(autouse=True)

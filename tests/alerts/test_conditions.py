@@ -22,6 +22,7 @@ from releases.models import ActivationRequest, Blob, GradualActivation, Release
 from tenancy.models import Tenant
 from tests import gradual, making, requesting
 from tests.alerts.alerting import ACTOR, judged, let_clear, rule
+from tests.cases import cases
 from tests.executions.awaits.parking import suspended
 from tests.raw_sql import run
 
@@ -190,7 +191,7 @@ def test_a_rule_finds_a_limited_number_and_then_resolves_nothing(ready: Ready) -
     assert made.alerts.filter(clear_since__isnull=False).count() == 0
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "thresholds", "field"),
     [
         ("failureRate", {"percent": 0}, "thresholds.percent"),

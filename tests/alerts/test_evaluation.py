@@ -15,6 +15,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.alerts.alerting import ACTOR, channel, fired, judged, let_clear, rule, states
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -25,7 +26,11 @@ def acknowledge(owner: Tenant) -> None:
         change(owner, group.pk, actor=ACTOR, acknowledged=True)
 
 
-def test_an_alert_fires_once_and_is_resolved_after_a_minute(ready: Ready) -> None:
+def reopen(owner: Tenant) -> None:
+    FailureGroup.objects.filter(tenant=owner).update(acknowledged_by="", acknowledged_at=None)
+
+
+def test_an_alert_fires_once_is_resolved_after_a_minute_and_fires_again(ready: Ready) -> None:
     owner, _ = ready
     alert = fired(owner, channel(owner))
     assert states(alert) == [("FIRING", "PENDING")]
@@ -38,6 +43,8 @@ def test_an_alert_fires_once_and_is_resolved_after_a_minute(ready: Ready) -> Non
     assert [state for state, _ in judged(alert.rule)] == ["RESOLVED"]
     assert states(alert) == [("FIRING", "PENDING"), ("RESOLVED", "PENDING")]
     assert list(alert.events.values_list("kind", "actor")) == [("FIRED", "coordinator"), ("RESOLVED", "coordinator")]
+    reopen(owner)
+    assert [state for state, _ in judged(alert.rule)] == ["FIRING", "RESOLVED"]
 
 
 def test_a_condition_that_returns_within_a_minute_resolves_nothing(ready: Ready) -> None:
@@ -45,24 +52,13 @@ def test_a_condition_that_returns_within_a_minute_resolves_nothing(ready: Ready)
     alert = fired(owner)
     acknowledge(owner)
     judged(alert.rule)
-    FailureGroup.objects.filter(tenant=owner).update(acknowledged_by="", acknowledged_at=None)
+    reopen(owner)
     judged(alert.rule)
     alert.refresh_from_db()
     assert (alert.state, alert.clear_since) == ("FIRING", None)
 
 
-def test_a_subject_fires_again_after_its_alert_was_resolved(ready: Ready) -> None:
-    owner, _ = ready
-    alert = fired(owner)
-    acknowledge(owner)
-    judged(alert.rule)
-    let_clear(alert)
-    judged(alert.rule)
-    FailureGroup.objects.filter(tenant=owner).update(acknowledged_by="", acknowledged_at=None)
-    assert [state for state, _ in judged(alert.rule)] == ["FIRING", "RESOLVED"]
-
-
-@pytest.mark.parametrize("end", ["disable", "remove"])
+@cases("end", ["disable", "remove"])
 def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(ready: Ready, end: str) -> None:
     owner, _ = ready
     alert = fired(owner, channel(owner))
@@ -93,12 +89,17 @@ def test_a_silenced_alert_is_resolved_without_a_message(ready: Ready) -> None:
     alert = fired(owner, channel(owner))
     silenced = silencing.silence(alert, until=timezone.now() + timedelta(hours=1), actor=ACTOR)
     assert silenced.silenced_by == ACTOR
+    silencing.silence(alert, until=None, actor=ACTOR)
+    assert (alert.silenced_until, alert.silenced_by) == (None, "")
+    silencing.silence(alert, until=timezone.now() + timedelta(hours=1), actor=ACTOR)
     acknowledge(owner)
     judged(alert.rule)
     let_clear(alert)
     judged(alert.rule)
     assert states(alert) == [("FIRING", "PENDING")]
-    assert list(alert.events.values_list("kind", flat=True)) == ["FIRED", "SILENCED", "RESOLVED"]
+    assert list(alert.events.values_list("kind", flat=True)) == [
+        *("FIRED", "SILENCED", "UNSILENCED", "SILENCED", "RESOLVED"),
+    ]
     with pytest.raises(AlertIsResolved):
         silencing.silence(alert, until=None, actor=ACTOR)
 
@@ -113,14 +114,6 @@ def test_the_end_of_an_unannounced_alert_is_not_announced(ready: Ready) -> None:
     judged(alert.rule)
     alert.refresh_from_db()
     assert (alert.state, states(alert)) == ("RESOLVED", [])
-
-
-def test_the_end_of_a_silence_is_an_event(ready: Ready) -> None:
-    alert = fired(ready[0])
-    silencing.silence(alert, until=timezone.now() + timedelta(hours=1), actor=ACTOR)
-    silencing.silence(alert, until=None, actor=ACTOR)
-    assert (alert.silenced_until, alert.silenced_by) == (None, "")
-    assert list(alert.events.values_list("kind", flat=True)) == ["FIRED", "SILENCED", "UNSILENCED"]
 
 
 def test_only_enabled_channels_get_messages(ready: Ready) -> None:

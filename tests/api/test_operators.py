@@ -1,32 +1,28 @@
-"""REST of operators: re-drives and cancellations of executions, and dead letters."""
+"""REST of operators: re-drives, cancellations, pauses, and dead letters."""
 
-import uuid
 from typing import Any
 
 import pytest
 
-from executions.models import DeadLetter, Execution, ExecutionEvent, FailureGroup
-from tenancy.models import Tenant
+from executions.holds import holds
+from executions.models import DeadLetter, Execution, ExecutionEvent, FailureGroup, Hold
+from releases.models import Release
+from tenancy.models import AuditEntry, Tenant
 from tenancy.roles import Scope
 from tests import making
-from tests.api.caller import MALFORMED, Caller
+from tests.api.caller import Caller
 from tests.cases import cases
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
-TABLES = (Execution, ExecutionEvent, DeadLetter)
-NO_SUCH = uuid.UUID(int=1)
-OPERATIONS = ("executions/{id}/redrive", "executions/{id}/cancel")
-
-
-@pytest.fixture(scope="module")
-def owner(module_world: None) -> Tenant:
-    return making.ready()[0]
+TABLES = (Execution, ExecutionEvent, DeadLetter, Hold)
+PIPELINE = f"pipelines/{making.PIPELINE}"
+WHY = {"reason": "broken"}
 
 
 @pytest.fixture(scope="module")
 def operator(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.OPERATE, Scope.READ, Scope.PAYLOADS)
+    return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE, Scope.ACTIVATE)
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +34,24 @@ def everything() -> list[Any]:
     return [rows(table) for table in TABLES]
 
 
+def pin_of(execution: Execution) -> dict[str, str]:
+    return {
+        "pipelineId": making.PIPELINE,
+        "contractVersion": execution.contract_version,
+        "releaseVersion": "1.0",
+    }
+
+
 # --- re-drive and cancel ---
 
 
 def test_a_redrive_keeps_the_pin(operator: Caller, dead: list[Execution]) -> None:
     body = {"reason": "fixed", "expectedVersion": 2, "allowFailed": False}
     redriven = operator.post(f"executions/{dead[0].pk}/redrive", body)
-    pin = {
-        "pipelineId": making.PIPELINE,
-        "contractVersion": dead[0].contract_version,
-        "releaseVersion": "1.0",
-    }
     dead[0].refresh_from_db()
     assert redriven == {
         "executionId": str(dead[0].pk),
-        "pin": pin,
+        "pin": pin_of(dead[0]),
         "previousStatus": "DLQ",
         "status": "QUEUED",
         "version": 3,
@@ -61,8 +60,7 @@ def test_a_redrive_keeps_the_pin(operator: Caller, dead: list[Execution]) -> Non
         "updatedAt": dead[0].updated_at.isoformat().replace("+00:00", "Z"),
     }
     event = dead[0].events.get(kind="REDRIVEN")
-    assert event.data["reason"] == "fixed"
-    assert event.actor.startswith("token:")
+    assert (event.data["reason"], event.actor) == ("fixed", f"token:{operator.token}")
 
 
 @cases("body", [None, {}, {"expectedVersion": None}, {"expectedVersion": 2.0}, {"reason": ""}])
@@ -77,29 +75,34 @@ def test_a_failed_execution_is_redriven_only_on_request(operator: Caller, owner:
     assert operator.post(f"executions/{failed.pk}/redrive", {"allowFailed": True})["previousStatus"] == "FAILED"
 
 
-def test_an_outdated_version_is_rejected_without_effect(operator: Caller, dead: list[Execution]) -> None:
+@cases(
+    ("act", "body", "status", "code"),
+    [
+        *(("redrive", {"expectedVersion": version}, 409, "VERSION_MISMATCH") for version in (0, 1, 3, 2**63 - 1)),
+        *(("redrive", {"expectedVersion": version}, 400, "INVALID_REQUEST") for version in (2.5, True, 2**63)),
+        ("redrive", {"reason": "x" * 1001}, 400, "INVALID_REQUEST"),
+        ("cancel", {"allowFailed": True}, 400, "INVALID_REQUEST"),
+        ("cancel", {}, 409, "CANCEL_REFUSED"),
+        ("pause", WHY, 409, "PAUSE_REFUSED"),
+    ],
+)
+def test_a_refused_act_changes_nothing(
+    operator: Caller, dead: list[Execution], act: str, body: Any, status: int, code: str
+) -> None:
     before = everything()
-    for version in (0, 1, 3, 2**63 - 1):
-        refused = operator.post(f"executions/{dead[0].pk}/redrive", {"expectedVersion": version}, 409)
-        assert (refused["code"], refused["currentVersion"]) == ("VERSION_MISMATCH", 2)
+    refused = operator.post(f"executions/{dead[0].pk}/{act}", body, status)
+    assert refused["code"] == code
+    assert {"currentVersion": 2, "executionStatus": "DLQ"}.items() & refused.items() or status == 400
     assert everything() == before
 
 
 def test_a_cancellation_returns_the_execution_and_can_be_repeated(operator: Caller, owner: Tenant) -> None:
     live = making.execution(owner)
     first = operator.post(f"executions/{live.pk}/cancel", {"reason": "a mistake"})
-    again = operator.post(f"executions/{live.pk}/cancel")
     assert (first["status"], first["version"]) == ("CANCELLED", 1)
-    assert again == first
+    assert operator.post(f"executions/{live.pk}/cancel") == first
     refused = operator.post(f"executions/{live.pk}/redrive", status=409)
     assert refused["detail"] == f"Execution {live.pk} cannot be re-driven from status CANCELLED"
-
-
-def test_a_finished_execution_cannot_be_cancelled(operator: Caller, dead: list[Execution]) -> None:
-    before = everything()
-    refused = operator.post(f"executions/{dead[0].pk}/cancel", status=409)
-    assert (refused["code"], refused["executionStatus"]) == ("CANCEL_REFUSED", "DLQ")
-    assert everything() == before
 
 
 # --- dead letters ---
@@ -107,17 +110,11 @@ def test_a_finished_execution_cannot_be_cancelled(operator: Caller, dead: list[E
 
 def test_a_dead_letter_shows_the_failure(operator: Caller, dead: list[Execution]) -> None:
     operator.post(f"executions/{dead[0].pk}/redrive")
-    found = operator.get(f"dead-letters?executionId={dead[0].pk}")["items"]
-    assert len(found) == 1
-    letter = found[0]
+    [letter] = operator.get(f"dead-letters?executionId={dead[0].pk}")["items"]
     assert letter.pop("createdAt")
     assert letter == {
         "executionId": str(dead[0].pk),
-        "pin": {
-            "pipelineId": making.PIPELINE,
-            "contractVersion": dead[0].contract_version,
-            "releaseVersion": "1.0",
-        },
+        "pin": pin_of(dead[0]),
         "idempotencyKey": "k0",
         "executionStatus": "QUEUED",
         "executionVersion": 2,
@@ -146,84 +143,89 @@ def test_a_dead_letter_shows_the_failure(operator: Caller, dead: list[Execution]
         ("releaseVersion=2.0", set()),
     ],
 )
-def test_dead_letters_are_filtered(
+def test_dead_letters_are_filtered_and_come_in_pages(
     operator: Caller, owner: Tenant, dead: list[Execution], query: str, keys: set[str]
 ) -> None:
     making.dead(owner, "failed", code="Other", retryable=False)
     stranger, _ = making.ready()
     making.dead(stranger, "of another tenant")
-    assert {letter["idempotencyKey"] for letter in operator.get(f"dead-letters?{query}")["items"]} == keys
+    page = operator.get(f"dead-letters?{query}&pageSize=2".replace("?&", "?"))
+    letters = page["items"] + (operator.http.get(page["next"]).json()["items"] if page["next"] else [])
+    assert (len(letters), {letter["idempotencyKey"] for letter in letters}) == (len(keys), keys)
 
 
-def test_dead_letters_come_in_pages(operator: Caller, dead: list[Execution]) -> None:
-    first = operator.get("dead-letters?pageSize=2")
-    response = operator.http.get(first["next"]).json()
-    keys = [letter["idempotencyKey"] for letter in first["items"] + response["items"]]
-    assert (sorted(keys), response["next"]) == (["k0", "k1", "k2"], None)
+# --- pauses ---
 
 
-@cases("query", ["reason=nonsense", "cursor=xyz", "executionId=1"])
-def test_an_invalid_filter_of_dead_letters_is_rejected(operator: Caller, query: str) -> None:
-    assert operator.get(f"dead-letters?{query}", 400)["code"] == "INVALID_REQUEST"
+def paused(hold: dict[str, Any]) -> dict[str, Any]:
+    return {name: hold[name] for name in ("since", "by", "reason")}
 
 
-# --- rejected requests ---
+def test_an_execution_is_paused_and_resumed(operator: Caller, owner: Tenant) -> None:
+    submission = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "k"}
+    path = f"executions/{operator.post('executions', submission, 202)['executionId']}"
+    hold = operator.post(f"{path}/pause", WHY, 201)
+    assert hold == {
+        "pipelineId": making.PIPELINE,
+        "releaseVersion": "1.0",
+        "executionId": path.removeprefix("executions/"),
+        "since": Hold.objects.get().started_at.isoformat().replace("+00:00", "Z"),
+        "by": f"token:{operator.token}",
+        "reason": "broken",
+        "refusesSubmissions": False,
+        **dict.fromkeys(("resumedAt", "resumedBy", "resumeReason")),
+    }
+    assert operator.post(f"{path}/pause", {"reason": "again"}) == hold
+    for shown in (operator.get(path), operator.get("executions")["items"][0], operator.post("executions", submission)):
+        assert shown["paused"] == paused(hold)
+    ended = operator.post(f"{path}/resume")
+    assert ended["resumedAt"] > ended["since"]
+    assert (ended["resumedBy"], ended["resumeReason"]) == (hold["by"], "")
+    assert operator.get(path)["paused"] is operator.get("executions")["items"][0]["paused"] is None
+    assert operator.post(f"{path}/resume", WHY, 409)["code"] == "NOT_PAUSED"
 
 
-@cases(
-    ("path", "body", "field", "code"),
-    [
-        ("executions/{id}/redrive", {"unknown": 1}, "unknown", "UNKNOWN_MEMBER"),
-        ("executions/{id}/redrive", {"expectedVersion": "2"}, "expectedVersion", "NOT_INTEGER"),
-        ("executions/{id}/redrive", {"expectedVersion": 2.5}, "expectedVersion", "NOT_INTEGER"),
-        ("executions/{id}/redrive", {"expectedVersion": True}, "expectedVersion", "NOT_INTEGER"),
-        ("executions/{id}/redrive", {"expectedVersion": -1}, "expectedVersion", "MIN_VALUE"),
-        ("executions/{id}/redrive", {"expectedVersion": 2**63}, "expectedVersion", "MAX_VALUE"),
-        ("executions/{id}/redrive", {"allowFailed": "true"}, "allowFailed", "NOT_BOOLEAN"),
-        ("executions/{id}/redrive", {"allowFailed": 1}, "allowFailed", "NOT_BOOLEAN"),
-        ("executions/{id}/redrive", {"allowFailed": None}, "allowFailed", "NULL"),
-        ("executions/{id}/redrive", {"reason": 7}, "reason", "NOT_TEXT"),
-        ("executions/{id}/redrive", {"reason": "x" * 1001}, "reason", "MAX_LENGTH"),
-        ("executions/{id}/cancel", {"allowFailed": True}, "allowFailed", "UNKNOWN_MEMBER"),
-        ("executions/{id}/cancel", {"expectedVersion": []}, "expectedVersion", "NOT_INTEGER"),
-    ],
-)
-def test_an_invalid_body_is_rejected_member_by_member(
-    operator: Caller, dead: list[Execution], path: str, body: Any, field: str, code: str
-) -> None:
-    before = everything()
-    refused = operator.post(path.format(id=dead[0].pk), body, 400)
-    assert refused["code"] == "INVALID_REQUEST"
-    assert (field, code) in [(error["field"], error["code"]) for error in refused["errors"]]
-    assert everything() == before
+@cases("version", [None, "1.0"])
+def test_a_pipeline_or_a_release_is_paused_and_resumed(operator: Caller, version: str | None) -> None:
+    named = {} if version is None else {"releaseVersion": version}
+    before = AuditEntry.objects.count()
+    hold = operator.post(f"{PIPELINE}/pause", {**WHY, **named}, 201)
+    assert (hold["releaseVersion"], hold["executionId"], hold["refusesSubmissions"]) == (version, None, False)
+    assert operator.post(f"{PIPELINE}/pause", {**WHY, **named}) == hold
+    expected = [paused(hold), None] if version is None else [None, paused(hold)]
+    views, lists = (PIPELINE, f"{PIPELINE}/releases/1.0"), ("pipelines", f"{PIPELINE}/releases")
+    assert [operator.get(view)["paused"] for view in views] == expected
+    assert [operator.get(view)["items"][0]["paused"] for view in lists] == expected
+    assert operator.post(f"{PIPELINE}/resume", named)["resumedAt"] is not None
+    assert [operator.get(view)["paused"] for view in views] == [None, None]
+    assert operator.post(f"{PIPELINE}/resume", named, 409)["code"] == "NOT_PAUSED"
+    kind = "release" if version else "pipeline"
+    assert [entry.act for entry in AuditEntry.objects.order_by("id")[before:]] == [f"{kind}.pause", f"{kind}.resume"]
+    for act in ("pause", "resume"):
+        assert operator.post(f"{PIPELINE}/{act}", {**WHY, "releaseVersion": "9"}, 404)["code"] == "RELEASE_UNKNOWN"
 
 
-@cases("body", MALFORMED)
-@cases("path", ["executions/{id}/redrive", "executions/{id}/cancel"])
-def test_a_malformed_body_changes_nothing(operator: Caller, dead: list[Execution], path: str, body: bytes) -> None:
-    before = everything()
-    assert operator.post(path.format(id=dead[0].pk), body, 400)["code"] == "INVALID_REQUEST"
-    assert everything() == before
+def test_a_paused_pipeline_refuses_submissions(operator: Caller) -> None:
+    hold = operator.post(f"{PIPELINE}/pause", {**WHY, "refuseSubmissions": True}, 201)
+    assert hold["refusesSubmissions"] is True
+    submission = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "k"}
+    refused = operator.post("executions", submission, 409)
+    assert (refused["code"], refused["reason"]) == ("PIPELINE_PAUSED", "broken")
+    assert refused["since"] == Hold.objects.get().started_at.isoformat()
+    operator.post(f"{PIPELINE}/resume")
+    assert operator.post("executions", submission, 202)["paused"] is None
 
 
-@cases("path", OPERATIONS)
-def test_operations_need_the_operate_scope(owner: Tenant, dead: list[Execution], path: str) -> None:
-    others = Caller(owner, *(set(Scope) - {Scope.OPERATE}))
-    before = everything()
-    refused = others.post(path.format(id=dead[0].pk), {}, 403)
-    assert (refused["code"], refused["scope"]) == ("SCOPE_MISSING", "executions:operate")
-    assert everything() == before
-
-
-def test_dead_letters_need_only_the_read_scope(owner: Tenant) -> None:
-    Caller(owner, Scope.READ).get("dead-letters")
-    assert Caller(owner, Scope.OPERATE).get("dead-letters", 403)["code"] == "SCOPE_MISSING"
-
-
-@cases("path", OPERATIONS)
-def test_executions_of_another_tenant_are_like_unknown_ones(dead: list[Execution], path: str) -> None:
-    stranger = Caller(making.tenant(), Scope.OPERATE, Scope.READ)
-    before = everything()
-    for name in (dead[0].pk, NO_SUCH):
-        assert stranger.post(path.format(id=name), {}, 404)["code"] == "EXECUTION_UNKNOWN"
-    assert everything() == before
+def test_the_list_has_the_open_holds_newest_first(operator: Caller, ready: tuple[Tenant, Release]) -> None:
+    owner, release = ready
+    made = making.execution(owner)
+    for target in (made, release, release.pipeline, making.ready()[1]):
+        holds.pause(target, actor="user:eva", reason="broken")
+    listed = operator.get("holds")["items"]
+    assert [(each["executionId"], each["releaseVersion"]) for each in listed] == [
+        (None, None),
+        (None, "1.0"),
+        (str(made.pk), "1.0"),
+    ]
+    operator.post(f"{PIPELINE}/resume")
+    assert operator.get("holds")["items"] == listed[1:]

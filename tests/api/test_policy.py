@@ -1,21 +1,28 @@
-"""REST of pipeline policies: permissions, valid values and effects."""
+"""REST of pipeline policies and smoke tests: valid values and effects."""
 
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from executions.lifecycle import outcome
 from executions.lifecycle.outcome import retry_policy
+from executions.models import Execution, SmokeTest, Worker
 from executions.workers.worker_gate import START
 from releases.models import Activation, Pipeline, Release
-from tenancy.models import Tenant
+from tenancy.audit import recording
+from tenancy.models import AuditEntry, Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
+from tests.cases import cases
 from tests.raw_sql import rows
+from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 PATH = f"pipelines/{making.PIPELINE}"
+SMOKE, ACTIVATIONS = f"{PATH}/releases/2.0/smoke", f"{PATH}/activations"
+BODY = {"input": {"n": 1}, "idempotencyKey": "k"}
 POLICY = {
     "reasonRequired": True,
     "validateAnswers": False,
@@ -29,19 +36,17 @@ POLICY = {
 }
 
 
-@pytest.fixture
-def release() -> Release:
-    return making.active(making.tenant())
-
-
-@pytest.fixture
-def owner(release: Release) -> Tenant:
-    return release.pipeline.tenant
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def admin(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.ADMINISTER, Scope.READ)
+    return Caller(owner, Scope.ADMINISTER, Scope.READ, Scope.ACTIVATE, Scope.PAYLOADS)
+
+
+@pytest.fixture
+def newer(owner: Tenant) -> Release:
+    """A release that a worker hosts and that is not active."""
+    release = making.registered(owner, "2.0")
+    making.worker(release, "worker-2")
+    return release
 
 
 def test_only_the_named_parts_of_a_policy_change(admin: Caller) -> None:
@@ -53,115 +58,136 @@ def test_only_the_named_parts_of_a_policy_change(admin: Caller) -> None:
         "missingArtifacts": "reject",
         "rollBackDays": 30,
         "application": "",
-        "retryLimit": None,
-        "retryMultiplier": None,
-        "retryDelaySeconds": None,
+        "smokeTestHours": None,
+        **dict.fromkeys(("retryLimit", "retryMultiplier", "retryDelaySeconds")),
     }
     assert {**first, **defaults} == first
-    assert admin.call("PATCH", PATH, POLICY) == {**first, **POLICY}
+    assert admin.patch(PATH, POLICY) == {**first, **POLICY}
     changed = {**first, **POLICY, "retryLimit": None}
-    assert admin.call("PATCH", PATH, {"retryLimit": None}) == changed
-    assert admin.call("PATCH", PATH, {}) == changed
-    assert admin.get(PATH) == changed
+    assert admin.patch(PATH, {"retryLimit": None}) == changed
+    assert admin.patch(PATH, {}) == changed == admin.get(PATH)
 
 
 def test_a_policy_overrides_the_defaults_of_the_coordinator(admin: Caller, owner: Tenant, settings: Any) -> None:
     settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_MULTIPLIER = 3, 10, 2
-    admin.call("PATCH", PATH, {"retryLimit": 0, "retryMultiplier": 1})
+    admin.patch(PATH, {"retryLimit": 0, "retryMultiplier": 1})
     policy = retry_policy(Pipeline.objects.get(tenant=owner))
     assert (policy.limit, policy.delay, policy.multiplier) == (0, timedelta(seconds=10), 1.0)
 
 
-@pytest.mark.parametrize(
-    "change",
+@cases(
+    ("member", "least", "most", "step"),
     [
-        {"retryLimit": 0, "retryDelaySeconds": 0, "retryMultiplier": 1},
-        {"retryLimit": 1000, "retryDelaySeconds": 1800, "retryMultiplier": 100},
+        ("rollBackDays", 1, 3650, 1),
+        ("retryLimit", 0, 1000, 1),
+        ("retryDelaySeconds", 0, 1800, 0.5),
+        ("retryMultiplier", 1, 100, 0.01),
+        ("smokeTestHours", 1, 8760, 1),
+        ("skewGraceMinutes", 0, 43200, 1),
     ],
 )
-def test_the_bounds_are_inclusive(admin: Caller, change: dict[str, Any]) -> None:
-    assert admin.call("PATCH", PATH, change).items() >= change.items()
-
-
-@pytest.mark.parametrize(
-    ("change", "fields"),
-    [
-        ({"rollBackDays": 0}, {"rollBackDays"}),
-        ({"rollBackDays": 3651}, {"rollBackDays"}),
-        ({"retryLimit": -1}, {"retryLimit"}),
-        ({"retryLimit": 1001}, {"retryLimit"}),
-        ({"retryDelaySeconds": -0.1}, {"retryDelaySeconds"}),
-        ({"retryDelaySeconds": 1800.5}, {"retryDelaySeconds"}),
-        ({"retryMultiplier": 0.99}, {"retryMultiplier"}),
-        ({"retryMultiplier": 101, "retryLimit": -1, "reasonRequired": True}, {"retryMultiplier", "retryLimit"}),
-    ],
-)
-def test_an_invalid_policy_is_rejected_with_every_finding(
-    admin: Caller, change: dict[str, Any], fields: set[str]
+def test_the_bounds_of_a_policy_are_inclusive(
+    admin: Caller, member: str, least: float, most: float, step: float
 ) -> None:
+    for value in (least, most):
+        assert admin.patch(PATH, {member: value})[member] == value
     before = rows(Pipeline)
-    problem = admin.call("PATCH", PATH, change, 422)
-    assert problem["code"] == "POLICY_INVALID"
-    assert {(error["field"], error["code"]) for error in problem["errors"]} == {(field, "POLICY") for field in fields}
+    for value in (least - step, most + step):
+        problem = admin.patch(PATH, {member: value}, 422)
+        assert problem["code"] == "POLICY_INVALID"
+        assert [(error["field"], error["code"]) for error in problem["errors"]] == [(member, "POLICY")]
     assert rows(Pipeline) == before
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"rollBackDays": None},
-        {"rollBackDays": True},
-        {"retryLimit": "3"},
-        {"retryLimit": 3.5},
-        {"retryLimit": True},
-        {"retryDelaySeconds": "1"},
-        {"retryDelaySeconds": False},
-        {"retryDelaySeconds": 10**400},
-        {"retryMultiplier": [2]},
-        {"reasonRequired": "true"},
-        {"reasonRequired": 1},
-        {"reasonRequired": None},
-        {"validateAnswers": None},
-        {"workerGate": "perhaps"},
-        {"workerGate": True},
-        {"workerGate": None},
-        {"missingArtifacts": "perhaps"},
-        {"missingArtifacts": "IDENTITY-ONLY"},
-        {"missingArtifacts": None},
-        {"application": "shop"},
-        {"retryJitter": 0},
-        {"pipelineId": "another"},
-        [],
-        b'{"retryDelaySeconds": NaN}',
-        b'{"retryDelaySeconds": 1e999}',
-        b'{"retryLimit": 1, "retryLimit": 2}',
-        b"{",
-    ],
-)
-def test_a_malformed_change_changes_nothing(admin: Caller, body: Any) -> None:
+def test_an_invalid_policy_is_rejected_with_every_finding(admin: Caller) -> None:
     before = rows(Pipeline)
-    assert admin.call("PATCH", PATH, body, 400)["code"] == "INVALID_REQUEST"
+    problem = admin.patch(PATH, {"retryMultiplier": 101, "retryLimit": -1, "reasonRequired": True}, 422)
+    assert {error["field"] for error in problem["errors"]} == {"retryMultiplier", "retryLimit"}
+    wrong: tuple[dict[str, Any], ...] = (
+        *({"application": "shop"}, {"retryJitter": 0}, {"missingArtifacts": "IDENTITY-ONLY"}),
+        *({"retryDelaySeconds": 10**400}, {"skewGraceMinutes": None}, {"rollBackDays": True}),
+    )
+    for change in wrong:
+        assert admin.patch(PATH, change, 400)["code"] == "INVALID_REQUEST"
     assert rows(Pipeline) == before
 
 
-def test_only_administrators_of_the_tenant_change_a_policy(owner: Tenant, release: Release) -> None:
-    before = rows(Pipeline)
-    others = Caller(owner, *(scope for scope in Scope if scope is not Scope.ADMINISTER))
-    assert others.call("PATCH", PATH, POLICY, 403)["code"] == "SCOPE_MISSING"
-    stranger = Caller(making.tenant(), *Scope)
-    assert stranger.call("PATCH", PATH, POLICY, 404)["code"] == "PIPELINE_UNKNOWN"
-    assert rows(Pipeline) == before
-
-
-def test_an_activation_needs_a_worker_if_the_policy_requires_one(
-    admin: Caller, owner: Tenant, release: Release
-) -> None:
-    assert admin.call("PATCH", PATH, {"workerGate": "require"})["workerGate"] == "require"
-    manager = Caller(owner, Scope.ACTIVATE, Scope.READ)
-    before = rows(Activation)
-    problem = manager.call("POST", f"{PATH}/activations", {"releaseVersion": "1.0"}, 409)
-    assert (problem["code"], problem["command"]) == ("WORKER_REQUIRED", START)
+def test_an_activation_that_the_policy_refuses_is_denied(admin: Caller, owner: Tenant) -> None:
+    making.silence(*Worker.objects.filter(tenant=owner))
+    refusals: tuple[tuple[dict[str, Any], str, str], ...] = (
+        ({"reasonRequired": True, "signaturePolicy": "require"}, "", "REASON_REQUIRED"),
+        ({}, "because", "SIGNATURE_REQUIRED"),
+        ({"signaturePolicy": "off", "workerGate": "require"}, "because", "WORKER_REQUIRED"),
+    )
+    for policy, reason, code in refusals:
+        admin.patch(PATH, policy)
+        recording.repeats.reset()
+        before, entries = rows(Activation), AuditEntry.objects.count()
+        status = 422 if code == "REASON_REQUIRED" else 409
+        problem = admin.post(ACTIVATIONS, {"releaseVersion": "1.0", **({"reason": reason} if reason else {})}, status)
+        assert (problem["code"], rows(Activation)) == (code, before)
+        [entry] = AuditEntry.objects.order_by("id")[entries:]
+        assert (entry.act, entry.outcome, entry.object) == ("release.activate", "denied", f"{making.PIPELINE}/1.0")
+        assert entry.reason == problem["detail"]
+    assert problem["command"] == START
     assert START in problem["detail"]
-    assert rows(Activation) == before
-    making.worker(release)
-    assert manager.call("POST", f"{PATH}/activations", {"releaseVersion": "1.0"}, 201)["sequence"] == 2
+    making.worker(Release.objects.select_related("pipeline__tenant").get(pipeline__tenant=owner), "another")
+    assert admin.post(ACTIVATIONS, {"releaseVersion": "1.0", "reason": "because"}, 201)["sequence"] == 2
+
+
+# --- smoke tests ---
+
+
+def finish(owner: Tenant, payload: str = '{"n": 1}') -> None:
+    [claim] = making.claimed(owner)
+    release = Execution.objects.get(pk=claim.execution_id).release
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim, output_payloads=[payload])])
+    assert outcome.record(release.identity, group) == 1
+
+
+def test_a_smoke_test_runs_and_has_a_verdict(owner: Tenant, admin: Caller, newer: Release) -> None:
+    made = admin.post(SMOKE, {**BODY, "expectedResult": {"n": 1}}, 202)
+    assert (made["verdict"], made["status"], made["finishedAt"]) == ("PENDING", "QUEUED", None)
+    assert (made["expectsResult"], made["expectedResult"]) == (True, {"n": 1})
+    assert admin.get(f"{SMOKE}/{made['executionId']}") == made
+    execution = admin.get(f"executions/{made['executionId']}")
+    assert (execution["smoke"], execution["pin"]["releaseVersion"]) == (True, "2.0")
+    assert made["execution"] == execution["links"]["self"]
+    finish(owner)
+    [shown] = admin.get(SMOKE)["items"]
+    assert (shown["verdict"], shown["status"], bool(shown["finishedAt"])) == ("PASSED", "SUCCEEDED", True)
+    assert admin.get(f"{PATH}/releases/1.0/smoke")["items"] == []
+
+
+def test_a_repeated_key_is_a_200_and_null_is_a_result(owner: Tenant, admin: Caller, newer: Release) -> None:
+    first = admin.post(SMOKE, BODY, 202)
+    assert admin.post(SMOKE, BODY) == first
+    refused = admin.post(SMOKE, {**BODY, "expectedResult": None}, 409)
+    assert (refused["code"], refused["executionId"]) == ("IDEMPOTENCY_KEY_REUSED", first["executionId"])
+    assert (first["expectsResult"], first["expectedResult"], SmokeTest.objects.count()) == (False, None, 1)
+    finish(owner)
+    made = admin.post(SMOKE, {**BODY, "idempotencyKey": "l", "expectedResult": None}, 202)
+    assert (made["expectsResult"], made["expectedResult"]) == (True, None)
+    finish(owner)
+    assert admin.get(f"{SMOKE}/{made['executionId']}")["verdict"] == "OTHER_RESULT"
+
+
+def test_lists_of_executions_tell_smoke_tests_apart(owner: Tenant, admin: Caller, newer: Release) -> None:
+    tested = admin.post(SMOKE, BODY, 202)["executionId"]
+    ordinary = str(making.execution(owner, "ordinary").pk)
+    both = [(tested, True), (ordinary, False)]
+    for query, expected in {"?smoke=true": both[:1], "?smoke=false": both[1:], "": both}.items():
+        items = admin.get(f"executions{query}")["items"]
+        assert {(each["executionId"], each["smoke"]) for each in items} == set(expected)
+
+
+def test_the_policy_demands_a_smoke_test_before_an_activation(owner: Tenant, admin: Caller, newer: Release) -> None:
+    assert admin.patch(PATH, {"smokeTestHours": 24})["smokeTestHours"] == 24
+    body = {"releaseVersion": "2.0"}
+    refused = admin.post(ACTIVATIONS, body, 409)
+    assert (refused["code"], refused["smokeTestHours"]) == ("SMOKE_TEST_REQUIRED", 24)
+    admin.post(SMOKE, BODY, 202)
+    assert admin.post(ACTIVATIONS, body, 409)["code"] == "SMOKE_TEST_REQUIRED"
+    finish(owner)
+    admin.post(ACTIVATIONS, body, 201)
+    assert Activation.objects.latest("sequence").release.release_version == "2.0"

@@ -1,4 +1,4 @@
-"""A usual submission with a cached token is served without the framework. The response is the same."""
+"""Submissions: with a cached token they are served without the framework, and the response is the same."""
 
 import json
 import re
@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
+from executions.api.submissions import RETRY_SECONDS
 from executions.models import Execution
+from foundation.api.pausing import PAUSE
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.models import Release
 from tenancy.api import authentication
-from tenancy.models import ApiToken
-from tenancy.roles import Scope
 from tests import making
-from tests.api.tenant_api import TenantApi, refused, tenant_api
+from tests.api.tenant_api import TenantApi, fields, refused
+from tests.cases import cases
 
 PLAIN = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "key"}
 pytestmark = pytest.mark.django_db
@@ -28,17 +31,6 @@ Request = Callable[[TenantApi, str], Any]
 
 def plain(api: TenantApi, key: str, **more: Any) -> Any:
     return api.post("executions", {**PLAIN, "idempotencyKey": key, **more.pop("members", {})}, **more)
-
-
-def without_the_framework(api: TenantApi, request: Request) -> Any:
-    """Return the response to `request` with a cached token."""
-    assert plain(api, "warming up").status_code in {200, 202}
-    return request(api, "warm")
-
-
-def with_the_framework(api: TenantApi, request: Request) -> Any:
-    authentication.cache.clear()
-    return request(api, "cold")
 
 
 def comparable(response: Any) -> tuple[int, str]:
@@ -58,10 +50,10 @@ def test_a_submission_with_a_cached_token_needs_one_statement(ours: TenantApi) -
     made = Execution.objects.get(execution_key="key")
     assert response.headers["Location"] == response.json()["links"]["self"]
     assert response.headers["Location"].endswith(f"{ours.url('executions')}/{made.pk}")
-    assert made.submitted_by == f"token:{ours.tenant.tokens.get().name}"
+    assert made.submitted_by == "token:client-0"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("request_", "status"),
     [
         (plain, 202),
@@ -84,42 +76,106 @@ def test_a_submission_with_a_cached_token_needs_one_statement(ours: TenantApi) -
     ],
 )
 def test_both_paths_return_the_same_response(ours: TenantApi, request_: Request, status: int) -> None:
-    without, with_framework = (
-        comparable(without_the_framework(ours, request_)),
-        comparable(with_the_framework(ours, request_)),
-    )
-    assert without == with_framework
-    assert without[0] == status
+    assert plain(ours, "warming up").status_code == 202
+    without_the_framework = comparable(request_(ours, "warm"))
+    authentication.cache.clear()
+    assert without_the_framework == comparable(request_(ours, "cold"))
+    assert without_the_framework[0] == status
 
 
-def test_a_token_without_the_scope_is_rejected_each_time(ours: TenantApi) -> None:
-    reads = ours.token(Scope.READ)
-    for _ in range(3):
-        refused(plain(ours, "key", token=reads), 403, "SCOPE_MISSING")
-    assert not Execution.objects.filter(execution_key="key").exists()
-
-
-@pytest.mark.parametrize(
-    ("end", "status", "code"),
-    [
-        ({"expiry": timezone.now()}, 401, "NOT_AUTHENTICATED"),
-        ({"scopes": []}, 403, "SCOPE_MISSING"),
-        (None, 401, "NOT_AUTHENTICATED"),
-    ],
-)
-def test_a_cached_token_that_has_ended_is_rejected_immediately(
-    ours: TenantApi, end: dict[str, Any] | None, status: int, code: str
-) -> None:
-    assert plain(ours, "key").status_code == 202
-    tokens = ApiToken.objects.filter(tenant=ours.tenant)
-    tokens.delete() if end is None else tokens.update(**end)
-    refused(plain(ours, "another"), status, code)
-    assert not Execution.objects.filter(execution_key="another").exists()
-
-
-def test_another_tenants_address_is_unknown(ours: TenantApi) -> None:
-    theirs = tenant_api()
+def test_another_tenants_address_is_unknown(ours: TenantApi, theirs: TenantApi) -> None:
     plain(theirs, "warming up")
     response = ours.post("executions", PLAIN, token=theirs.all_scopes)
     refused(response, 404, "NOT_FOUND")
     assert not Execution.objects.filter(execution_key="key").exists()
+
+
+# --- submissions that name a release ---
+
+
+@pytest.fixture
+def two(ours: TenantApi) -> TenantApi:
+    """A tenant whose release 2.0 replaced 1.0 a moment ago, with a grace of an hour. 3.0 was never active."""
+    for version in ("2.0", "3.0"):
+        making.worker(making.registered(ours.tenant, version), f"worker-{version}")
+    policy.change(ours.release.pipeline, {"skewGraceMinutes": 60}, actor="user:test")
+    switch(ours, "2.0")
+    return ours
+
+
+def switch(ours: TenantApi, version: str) -> None:
+    rows = Release.objects.select_related("pipeline__tenant")
+    activate(rows.get(pipeline__tenant=ours.tenant, release_version=version), actor="user:test")
+
+
+def body(version: Any = None, key: str = "k", **more: Any) -> dict[str, Any]:
+    return {**PLAIN, "idempotencyKey": key, **({} if version is None else {"releaseVersion": version}), **more}
+
+
+def test_a_caller_gets_the_release_that_it_names(two: TenantApi) -> None:
+    for version in ("1.0", "2.0"):
+        response = two.post("executions", body(version, version))
+        assert response.status_code == 202, response.content
+        made = response.json()
+        assert made["pin"]["releaseVersion"] == version
+        [event] = two.get(f"executions/{made['executionId']}/events").json()["items"]
+        assert event["data"]["requestedReleaseVersion"] == version
+        assert two.post("executions", body(version, version)).json()["duplicate"]
+    unnamed = two.post("executions", {**body(), "releaseVersion": None, "waitSeconds": 0})
+    assert unnamed.json()["pin"]["releaseVersion"] == "2.0"
+
+
+def test_a_release_that_is_not_open_names_the_active_one(two: TenantApi) -> None:
+    response = two.post("executions", body("3.0"))
+    document = refused(response, 409, "RELEASE_NOT_OPEN")
+    assert (document["activeReleaseVersion"], document["mayOpen"]) == ("2.0", True)
+    assert response.headers["Retry-After"] == str(RETRY_SECONDS)
+    policy.change(two.release.pipeline, {"skewGraceMinutes": 0}, actor="user:test")
+    response = two.post("executions", body("1.0"))
+    assert not refused(response, 409, "RELEASE_NOT_OPEN")["mayOpen"]
+    assert "Retry-After" not in response.headers
+
+
+@cases(
+    ("members", "errors"),
+    [
+        ({"releaseVersion": "1.0", "expectedReleaseVersion": "1.0"}, {"releaseVersion": "INVALID"}),
+        ({"waitSeconds": 1}, {"waitSeconds": "INVALID"}),
+        ({"releaseVersion": "1.0", "waitSeconds": 31}, {"waitSeconds": "MAX_VALUE"}),
+        ({"releaseVersion": "1.0", "waitSeconds": -1}, {"waitSeconds": "MIN_VALUE"}),
+        ({"pipelineId": "p" * 501}, {"pipelineId": "MAX_LENGTH"}),
+        ({"idempotencyKey": "k" * 201}, {"idempotencyKey": "MAX_LENGTH"}),
+        ({"pipelineId": 1, "idempotencyKey": 2}, {"pipelineId": "NOT_TEXT", "idempotencyKey": "NOT_TEXT"}),
+        ({"input": None}, {"input": "NULL"}),
+    ],
+)
+def test_members_that_do_not_fit_are_rejected(two: TenantApi, members: dict[str, Any], errors: dict[str, str]) -> None:
+    before = Execution.objects.count()
+    assert fields(refused(two.post("executions", body(**members)), 400, "INVALID_REQUEST")) == errors
+    assert Execution.objects.count() == before
+
+
+def test_each_item_of_a_batch_names_its_release_and_none_waits(two: TenantApi) -> None:
+    items = [
+        *(body("1.0", "a"), body(None, "b"), body("3.0", "c")),
+        *(body("3.0", "d", waitSeconds=30), body("2.0", "e", waitSeconds=0)),
+    ]
+    results = two.post("executions:batch", {"items": items}).json()["items"]
+    assert [each["status"] for each in results] == [202, 202, 409, 400, 202]
+    pins = [each["execution"] and each["execution"]["pin"]["releaseVersion"] for each in results]
+    assert pins == ["1.0", "2.0", None, None, "2.0"]
+    assert [each["problem"]["code"] for each in results[2:4]] == ["RELEASE_NOT_OPEN", "INVALID_REQUEST"]
+
+
+def test_a_request_waits_without_a_slot_until_its_release_is_active(two: TenantApi) -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            switch(two, "3.0")
+
+    response = two.post("executions", body("3.0", waitSeconds=10), **{PAUSE: pause})
+    assert response.status_code == 202, response.content
+    assert response.json()["pin"]["releaseVersion"] == "3.0"
+    assert len(pauses) == 2

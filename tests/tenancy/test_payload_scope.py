@@ -11,6 +11,7 @@ from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making, raw_sql
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 MIGRATION = import_module("tenancy.migrations.0007_payload_scope")
@@ -51,7 +52,7 @@ def test_every_token_that_reads_gets_the_scope_and_no_other_token() -> None:
     assert scopes_of()["reads and submits"] == ["executions:submit", "read"]
 
 
-@pytest.mark.parametrize("role", Role)
+@cases("role", Role)
 def test_a_token_without_named_scopes_reads_payloads_if_its_owner_may(role: Role) -> None:
     tenant = making.tenant()
     user = owner(tenant, role)

@@ -10,6 +10,7 @@ from tenancy.models import AuditEntry, Membership, SavedView, Tenant
 from tenancy.roles import Role
 from tenancy.saved_views import TooManyViews, ViewNameTaken
 from tests import making
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 PAGE = SavedView.Page.EXECUTIONS
@@ -72,7 +73,7 @@ def test_a_name_is_used_once_by_a_person_and_once_in_a_tenant(tenant: Tenant) ->
     assert SavedView.objects.count() == 3
 
 
-@pytest.mark.parametrize("name", ["", " ", "x" * 61, "a\u202eb", "."])
+@cases("name", ["", " ", "x" * 61, "a\u202eb", "."])
 def test_a_name_must_be_readable(tenant: Tenant, name: str) -> None:
     with pytest.raises(InvalidRequest):
         saved_views.save(member(tenant, "eva", Role.VIEWER), PAGE, name, "", tenant=None)

@@ -1,0 +1,239 @@
+"""A row for each endpoint of the REST API: the scope that it needs, and a request that succeeds."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tenancy.roles import Scope
+from tests import making, signing
+from tests.requesting import soon
+
+Endpoint = tuple[str, str]
+WHY = {"reason": "because"}
+RELEASE = {"releaseVersion": "1.0", **WHY}
+OTHER = "org.example.other"
+"""A pipeline whose release 2.0 replaced 1.0. Its release 3.0 was never active."""
+VOTED = "org.example.voted"
+"""A pipeline with an open request that needs two approvals."""
+PIPELINE = "pipelines/{pipeline_id}"
+REQUEST = f"{PIPELINE}/activation-requests/{{request_id}}"
+GRADUAL = f"{PIPELINE}/gradual-activations/{{gradual_id}}"
+SUBMISSION = {"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"}
+FILTERS = {"pipelineId": making.PIPELINE}
+REST_WORKER = {
+    "pipelineId": making.PIPELINE,
+    "contractVersion": "c",
+    "releaseVersion": "1.0",
+    "workerId": "rest-1",
+    "endpoint": "http://worker.example",
+}
+
+READS = dict.fromkeys(
+    f"""
+    alert-channels alert-channels/{{channel_id}} alert-rules alert-rules/{{rule_id}} alerts alerts/{{alert_id}}
+    campaigns campaigns/{{campaign_id}} campaigns/{{campaign_id}}/items
+    dead-letters deployments drift
+    executions executions/{{execution_id}} executions/{{execution_id}}/events executions/{{execution_id}}/provenance
+    failure-groups failure-groups/{{failure_group_id}} holds interactions interactions/{{interaction_id}}
+    pipelines {PIPELINE} {PIPELINE}/activation-requests {REQUEST}
+    {PIPELINE}/activations {PIPELINE}/active {PIPELINE}/attachments/{{digest}} {PIPELINE}/comparison
+    {PIPELINE}/descriptors/{{descriptor_digest}} {PIPELINE}/drift {PIPELINE}/gradual-activations {GRADUAL}
+    {PIPELINE}/history/export
+    {PIPELINE}/releases {PIPELINE}/releases/{{release_version}} {PIPELINE}/releases/{{release_version}}/preflight
+    {PIPELINE}/releases/{{release_version}}/smoke {PIPELINE}/releases/{{release_version}}/smoke/{{smoke_test_id}}
+    {PIPELINE}/retirements provenance-key quotas status stranded trusted-keys
+    worker-plan workers workers/{{pipeline_id}}/{{worker_id}}/events
+    """.split(),
+    Scope.READ,
+) | {
+    "artifact-uploads/{upload_id}": Scope.REGISTER,
+    "artifacts/{artifact_digest}": Scope.ARTIFACTS,
+    "audit": Scope.ADMINISTER,
+    "audit/export": Scope.ADMINISTER,
+    "executions/{execution_id}/result": Scope.PAYLOADS,
+    "members": Scope.ADMINISTER,
+}
+"""The endpoints that only read."""
+QUERIES = {f"{PIPELINE}/retirements": "?releaseVersion=1.0", "audit/export": "?format=ndjson"}
+"""The parameters that endpoints require."""
+NEEDS_S3 = {"artifact-uploads", "artifact-uploads/{upload_id}", "artifact-uploads/{upload_id}/complete"}
+"""Endpoints that succeed only with a store for direct uploads: see `test_uploads`."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A request that changes something.
+
+    `also` are scopes that this body needs in addition. `at` replaces names of objects in the path, and texts in `body`
+    may contain such names. `after` is an endpoint whose request precedes this one.
+    """
+
+    scope: Scope
+    act: str
+    status: int = 200
+    body: dict[str, Any] = field(default_factory=dict)
+    also: tuple[Scope, ...] = ()
+    at: dict[str, str] = field(default_factory=dict)
+    after: str = ""
+
+
+LIVE, DEAD, DRAFT = {"execution_id": "{live_id}"}, {"execution_id": "{dead_id}"}, {"campaign_id": "{draft_id}"}
+AT_OTHER = {"pipeline_id": OTHER}
+OPERATE, ACTIVATE, ADMINISTER = Scope.OPERATE, Scope.ACTIVATE, Scope.ADMINISTER
+CHANGES: dict[Endpoint, Change] = {
+    ("POST", "executions"): Change(Scope.SUBMIT, "execution.submit", 202, SUBMISSION),
+    ("POST", "executions:batch"): Change(Scope.SUBMIT, "execution.submit", 200, {"items": [SUBMISSION]}),
+    ("POST", "executions/{execution_id}/cancel"): Change(OPERATE, "execution.cancel", 200, WHY, at=LIVE),
+    ("POST", "executions/{execution_id}/pause"): Change(OPERATE, "execution.pause", 201, WHY, at=LIVE),
+    ("POST", "executions/{execution_id}/resume"): Change(
+        *(OPERATE, "execution.resume", 200, WHY), at=LIVE, after="executions/{execution_id}/pause"
+    ),
+    ("POST", "executions/{execution_id}/redrive"): Change(OPERATE, "execution.redrive", 200, WHY, at=DEAD),
+    ("POST", "executions/{execution_id}/resubmit"): Change(
+        *(OPERATE, "execution.resubmit", 202, {**WHY, "releaseVersion": "1.0", "operationKey": "k"}),
+        also=(Scope.SUBMIT,),
+        at=DEAD,
+    ),
+    ("POST", f"{PIPELINE}/releases"): Change(Scope.REGISTER, "release.upload", 202),
+    ("POST", f"{PIPELINE}/attachments"): Change(Scope.REGISTER, "release.attach", 200),
+    ("PATCH", PIPELINE): Change(ADMINISTER, "policy.change", 200, {"reasonRequired": True}),
+    ("POST", f"{PIPELINE}/pause"): Change(ACTIVATE, "pipeline.pause", 201, WHY),
+    ("POST", f"{PIPELINE}/resume"): Change(ACTIVATE, "pipeline.resume", 200, WHY, after=f"{PIPELINE}/pause"),
+    ("POST", f"{PIPELINE}/activations"): Change(ACTIVATE, "release.activate", 201, RELEASE),
+    ("POST", f"{PIPELINE}/revocations"): Change(ACTIVATE, "release.revoke", 201, RELEASE),
+    ("POST", f"{PIPELINE}/retirements"): Change(ACTIVATE, "release.retire", 201, {**RELEASE, "releaseVersion": "0.9"}),
+    ("POST", f"{PIPELINE}/rollback"): Change(Scope.ROLL_BACK, "release.activate", 201, WHY, at=AT_OTHER),
+    ("POST", f"{PIPELINE}/activation-requests"): Change(
+        ACTIVATE, "activation_request.create", 201, {**RELEASE, "activateAt": soon().isoformat()}
+    ),
+    ("POST", f"{REQUEST}/votes"): Change(
+        *(ACTIVATE, "activation_request.vote", 200, {"decision": "approve", "round": 1}),
+        at={"pipeline_id": VOTED, "request_id": "{voted_id}"},
+    ),
+    ("POST", f"{REQUEST}/withdrawal"): Change(ACTIVATE, "activation_request.withdraw", 200, WHY),
+    ("POST", f"{PIPELINE}/gradual-activations"): Change(
+        *(ACTIVATE, "gradual_activation.start", 201),
+        {"releaseVersion": "3.0", "steps": [{"share": 5, "minimumSample": 50, "minimumMinutes": 10}]},
+        at=AT_OTHER,
+    ),
+    ("POST", f"{GRADUAL}/step"): Change(ACTIVATE, "gradual_activation.step", 200, {**WHY, "expectedStep": 0}),
+    ("POST", f"{GRADUAL}/promotion"): Change(ACTIVATE, "gradual_activation.promote", 200, WHY),
+    ("POST", f"{GRADUAL}/withdrawal"): Change(Scope.ROLL_BACK, "gradual_activation.withdraw", 200, WHY),
+    ("POST", f"{PIPELINE}/releases/{{release_version}}/smoke"): Change(
+        ACTIVATE, "release.smoke_test", 202, {"input": {"n": 1}, "idempotencyKey": "k"}
+    ),
+    ("POST", "trusted-keys"): Change(
+        ADMINISTER, "trusted_key.add", 201, {"name": "next", "publicKey": signing.public_pem("next")}
+    ),
+    ("POST", "trusted-keys/{key_id}/revoke"): Change(ADMINISTER, "trusted_key.revoke", 200, WHY),
+    ("POST", "artifact-uploads"): Change(
+        Scope.REGISTER, "artifact_upload.begin", 201, {"digest": "sha256:" + "0" * 64, "size": 1}
+    ),
+    ("POST", "artifact-uploads/{upload_id}/complete"): Change(Scope.REGISTER, "artifact_upload.complete", 202),
+    ("PUT", "quotas"): Change(ADMINISTER, "quotas.change", 200, {"workers": 5}),
+    ("POST", "members"): Change(
+        *(ADMINISTER, "membership.add", 201, {"username": "{username}", "role": "viewer"}),
+        also=(Scope.READ, Scope.ARTIFACTS),
+    ),
+    ("POST", "members/remove"): Change(
+        ADMINISTER, "membership.remove", 200, {"username": "{username}", "role": "operator"}
+    ),
+    ("PATCH", "failure-groups/{failure_group_id}"): Change(
+        OPERATE, "failure_group.change", 200, {"acknowledged": True, "note": "the bank is down"}
+    ),
+    ("POST", "campaigns"): Change(OPERATE, "campaign.start", 201, {"filters": FILTERS, **WHY, "ratePerMinute": 1}),
+    ("POST", "campaigns/preview"): Change(OPERATE, "campaign.preview", 200, {"filters": FILTERS}),
+    ("POST", "campaigns/{campaign_id}/start"): Change(
+        OPERATE, "campaign.start", 200, {**WHY, "ratePerMinute": 1, "from": "input"}, at=DRAFT
+    ),
+    ("POST", "campaigns/{campaign_id}/discard"): Change(OPERATE, "campaign.discard", 200, WHY, at=DRAFT),
+    ("POST", "campaigns/{campaign_id}/pause"): Change(OPERATE, "campaign.pause", 200, WHY),
+    ("POST", "campaigns/{campaign_id}/resume"): Change(
+        *(OPERATE, "campaign.resume", 200, WHY), after="campaigns/{campaign_id}/pause"
+    ),
+    ("POST", "campaigns/{campaign_id}/cancel"): Change(OPERATE, "campaign.cancel", 200, WHY),
+    ("POST", "interactions/complete"): Change(
+        Scope.ANSWER, "interaction.answer", 200, {"correlationId": "{correlationId}", "response": {"n": 1}}
+    ),
+    ("POST", "interactions/{interaction_id}/claim"): Change(
+        Scope.ANSWER, "interaction.claim", 200, {"takeOver": False}
+    ),
+    ("POST", "interactions/{interaction_id}/release"): Change(
+        *(Scope.ANSWER, "interaction.release"), after="interactions/{interaction_id}/claim"
+    ),
+    ("POST", "interactions/{interaction_id}/delegate"): Change(
+        Scope.ANSWER, "interaction.delegate", 200, {"to": "{username}"}
+    ),
+    ("POST", "workers"): Change(OPERATE, "worker.register", 200, REST_WORKER),
+    ("POST", "workers/{pipeline_id}/{worker_id}/heartbeat"): Change(
+        *(OPERATE, "worker.heartbeat"), at={"worker_id": "rest-0"}
+    ),
+    ("POST", "workers/{pipeline_id}/{worker_id}/drain"): Change(OPERATE, "worker.drain", 200, WHY),
+    ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): Change(
+        *(OPERATE, "worker.undrain", 200, WHY), after="workers/{pipeline_id}/{worker_id}/drain"
+    ),
+    ("POST", "alerts/{alert_id}/silence"): Change(OPERATE, "alert.silence", 200, {"until": "2030-01-01T00:00:00Z"}),
+    ("POST", "alert-channels"): Change(
+        ACTIVATE,
+        "alert_channel.add",
+        201,
+        {"name": "next", "kind": "webhook", "address": "https://receiver.example/hook"},
+    ),
+    ("PATCH", "alert-channels/{channel_id}"): Change(ACTIVATE, "alert_channel.change", 200, {"enabled": False}),
+    ("POST", "alert-channels/{channel_id}/test"): Change(ACTIVATE, "alert_channel.test", 202),
+    ("POST", "alert-channels/{channel_id}/remove"): Change(ACTIVATE, "alert_channel.remove"),
+    ("POST", "alert-rules"): Change(
+        ACTIVATE, "alert_rule.add", 201, {"name": "next", "kind": "failureRate", "thresholds": {"percent": 30}}
+    ),
+    ("PATCH", "alert-rules/{rule_id}"): Change(ACTIVATE, "alert_rule.change", 200, {"enabled": False}),
+    ("POST", "alert-rules/{rule_id}/remove"): Change(ACTIVATE, "alert_rule.remove"),
+}
+"""The endpoints that change something, by method and path below the tenant."""
+NOT_RECORDED = {"execution.submit", "campaign.preview", "worker.heartbeat"}
+"""Acts whose denials only are in the audit log: executions have histories, a preview changes nothing, heartbeats are
+repeated every few seconds."""
+SCOPES: dict[Endpoint, Scope] = {("GET", path): scope for path, scope in READS.items()} | {
+    endpoint: change.scope for endpoint, change in CHANGES.items()
+}
+RESUME: Endpoint = ("POST", "/api/v1/resume")
+"""The only endpoint without a tenant and a token."""
+RESUMPTION = {"resumeToken": "a.b", "response": {}}
+BODIES: dict[Endpoint, dict[str, Any]] = {
+    endpoint: change.body for endpoint, change in CHANGES.items() if change.body
+} | {RESUME: RESUMPTION}
+"""A well-formed body for each endpoint that accepts JSON."""
+
+UNKNOWN = {
+    "pipeline_id": "PIPELINE_UNKNOWN",
+    "release_version": "RELEASE_UNKNOWN",
+    "execution_id": "EXECUTION_UNKNOWN",
+    "smoke_test_id": "SMOKE_TEST_UNKNOWN",
+    "campaign_id": "CAMPAIGN_UNKNOWN",
+    "failure_group_id": "FAILURE_GROUP_UNKNOWN",
+    "interaction_id": "INTERACTION_UNKNOWN",
+    "worker_id": "WORKER_UNKNOWN",
+    "upload_id": "UPLOAD_UNKNOWN",
+    "request_id": "REQUEST_UNKNOWN",
+    "gradual_id": "GRADUAL_ACTIVATION_UNKNOWN",
+    "key_id": "KEY_UNKNOWN",
+    "digest": "ATTACHMENT_UNKNOWN",
+    "artifact_digest": "ARTIFACT_UNKNOWN",
+    "descriptor_digest": "DESCRIPTOR_UNKNOWN",
+    "alert_id": "ALERT_UNKNOWN",
+    "channel_id": "ALERT_CHANNEL_UNKNOWN",
+    "rule_id": "ALERT_RULE_UNKNOWN",
+}
+"""The code of the error if the object that a parameter of the path names does not exist."""
+
+
+def unknown_code(path: str, name: str) -> str:
+    return "WORKER_UNKNOWN" if path.startswith("workers/") else UNKNOWN[name]
+
+
+def named() -> list[tuple[str, str, str]]:
+    """Return method, path and parameter of each name in a path. An upload creates the pipeline that it names."""
+    return [
+        (method, path, name)
+        for method, path in SCOPES
+        for name in UNKNOWN
+        if f"{{{name}}}" in path and (method, path) != ("POST", f"{PIPELINE}/releases")
+    ]

@@ -1,0 +1,166 @@
+"""A tenant with objects of each kind, and requests to all endpoints that name them."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import jsonschema  # type: ignore[import-untyped]
+from django.utils import timezone
+
+from executions.campaigns import drafts
+from executions.holds import holds
+from executions.models import Campaign, Execution
+from executions.workers import registry
+from releases.activation import policy
+from releases.activation.activation import activate
+from tests import making, signing
+from tests.api.endpoints import CHANGES, OTHER, PIPELINE, QUERIES, VOTED, Endpoint
+from tests.api.populated import populate
+from tests.api.tenant_api import TenantApi, everything, file, refused, tenant_api, upload
+from tests.raw_sql import unguarded
+from tests.requesting import open_request
+
+TENANT = "/api/v1/tenants/{tenant}/"
+
+
+@dataclass
+class Furnished:
+    """Sends requests to a tenant with objects of each kind, whose names are the `names`."""
+
+    api: TenantApi
+    names: dict[str, str]
+
+    def url(self, path: str, **changes: str) -> str:
+        if path.startswith("/"):
+            return path
+        names = {name: quote(value, safe="") for name, value in {**self.names, **changes}.items()}
+        return self.api.url("") + path.format(**names)
+
+    def request(self, method: str, path: str, **more: Any) -> Any:
+        """Send the request of the endpoint's row."""
+        if method == "GET":
+            return self.api.call("GET", self.url(path) + QUERIES.get(path, ""), **more)
+        return self.api.call(method, self.url_of(method, path), self.body(method, path), **more)
+
+    def url_of(self, method: str, path: str) -> str:
+        """Return the URL of the request of the endpoint's row."""
+        at = CHANGES[method, path].at if (method, path) in CHANGES else {}
+        return self.url(path, **{name: value.format(**self.names) for name, value in at.items()})
+
+    def body(self, method: str, path: str) -> Any:
+        if (method, path) == ("POST", f"{PIPELINE}/releases"):
+            return upload("3.0")
+        if (method, path) == ("POST", f"{PIPELINE}/attachments"):
+            document = json.dumps(signing.cyclone([self.api.tenant.slug])).encode()
+            return {"releaseVersion": "1.0", "attachment": file(document, "sbom.json")}
+        body = CHANGES[method, path].body.items() if (method, path) in CHANGES else ()
+        return {name: value.format(**self.names) if isinstance(value, str) else value for name, value in body} or None
+
+    def rejects(
+        self, method: str, url: str, body: Any = None, status: int = 400, code: str = "INVALID_REQUEST", **more: Any
+    ) -> dict[str, Any]:
+        return refused(self.api.call(method, url, body, **more), status, code)
+
+
+def furnished() -> Furnished:
+    """Return a tenant with objects of every kind, including a running, a waiting and a stranded execution."""
+    made = tenant_api()
+    owner = made.tenant
+    found = populate(made)
+    making.claimed(owner)
+    making.worker(made.release, "rest-0", protocol="rest", endpoint="http://worker.example")
+    making.worker(made.release, "odd", artifact_digest="sha256:" + "0" * 64)
+    making.lasting(owner)
+    registry.drain(owner, making.PIPELINE, "worker-1", actor="user:eva")
+    registry.undrain(owner, making.PIPELINE, "worker-1", actor="user:eva")
+    worker = making.worker(making.active(owner, pipeline_id=OTHER), "worker-2")
+    making.execution(owner, "stranded", pipeline_id=OTHER)
+    making.silence(worker)
+    activate(making.registered(owner, "2.0", pipeline_id=OTHER), actor="user:eva")
+    making.registered(owner, "3.0", pipeline_id=OTHER)
+    making.registered(owner, "0.9", body="unneeded")
+    draft = drafts.freeze(owner, Campaign.Kind.REDRIVE, Execution.objects.filter(tenant=owner), actor="user:eva")
+    with unguarded(Campaign):  # lists are ordered by this time
+        Campaign.objects.filter(pk=draft.pk).update(created_at=timezone.now() - timedelta(hours=1))
+    more = {"live_id": found["execution_id"][1], "dead_id": found["execution_id"][-1], "draft_id": str(draft.pk)}
+    return Furnished(made, {**{name: values[-1] for name, values in found.items()}, **more, "voted_id": voted(owner)})
+
+
+def voted(owner: Any) -> str:
+    making.active(owner, pipeline_id=VOTED)
+    release = making.registered(owner, "2.0", pipeline_id=VOTED)
+    policy.change(release.pipeline, {"approvals": 2}, actor="user:eva")
+    holds.pause(release, actor="user:eva", reason="broken")
+    return str(open_request(release).pk)
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """Assert that the block changes no row."""
+    before = everything()
+    yield
+    assert everything() == before
+
+
+# --- the OpenAPI document ---
+
+
+def operations(document: dict[str, Any]) -> dict[Endpoint, dict[str, Any]]:
+    return {
+        (method.upper(), path.removeprefix(TENANT)): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+def queries(document: dict[str, Any], path: str) -> dict[str, dict[str, Any]]:
+    """Return the schemas of the query parameters of a GET."""
+    parameters = operations(document)["GET", path].get("parameters", ())
+    return {each["name"]: each["schema"] for each in parameters if each["in"] == "query"}
+
+
+def pages(document: dict[str, Any]) -> list[str]:
+    """Return the paths of all lists that come in pages."""
+    return [path for method, path in operations(document) if method == "GET" and "cursor" in queries(document, path)]
+
+
+def conforms(document: dict[str, Any], method: str, path: str, response: Any) -> dict[str, Any]:
+    """Return the JSON body of a response. It must conform to the document and contain no other members."""
+    responses = operations(document)[method, path]["responses"]
+    assert str(response.status_code) in responses, response.content
+    content = responses[str(response.status_code)]["content"]
+    media = re.split(";", response.headers["Content-Type"])[0]
+    schema = content[media]["schema"]
+    body: dict[str, Any] = response.json()
+    validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
+    errors = [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(body)]
+    assert not errors, errors
+    more = undocumented(document, schema, body)
+    assert not more, f"undocumented members: {more}"
+    return body
+
+
+def undocumented(document: dict[str, Any], schema: dict[str, Any], value: Any) -> list[str]:
+    """Return the names of members that an object with documented members has in addition."""
+    schema = resolved(document, schema)
+    if isinstance(value, list):
+        return [name for item in value for name in undocumented(document, schema.get("items", {}), item)]
+    members = schema.get("properties")
+    if not isinstance(value, dict) or not members:
+        return []
+    inner = [name for key in value.keys() & members for name in undocumented(document, members[key], value[key])]
+    return inner + ([] if "additionalProperties" in schema else sorted(value.keys() - members))
+
+
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the component that a schema refers to, or the schema itself."""
+    alternatives = [schema, *schema.get("allOf", ()), *schema.get("oneOf", ())]
+    for reference in (part["$ref"] for part in alternatives if "$ref" in part):
+        found: dict[str, Any] = document["components"]["schemas"][reference.rsplit("/", 1)[-1]]
+        return found
+    return schema

@@ -1,0 +1,194 @@
+"""REST: members, quotas, and the audit log of a tenant with its exports."""
+
+import csv
+import json
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.http.response import StreamingHttpResponse
+from django.utils import timezone
+
+from releases.registration import upload_quotas
+from tenancy import audit
+from tenancy.audit import chain
+from tenancy.models import AuditEntry, Membership, Tenant
+from tenancy.roles import GRANTS, Role, Scope
+from tests import making
+from tests.api.caller import Caller
+from tests.api.tenant_api import TenantApi, everything, fields, refused, upload
+from tests.cases import cases
+
+pytestmark = pytest.mark.django_db
+EXECUTIONS = "executions"
+NONE = dict.fromkeys(
+    ("submissionsPerSecond", "openExecutions", "payloadBytes", "storageBytes", "uploadsPerHour", "workers")
+)
+
+# --- members ---
+
+
+@pytest.fixture
+def eva() -> User:
+    return User.objects.create_user("eva", first_name="Eva", last_name="Example")
+
+
+def body(role: str = "operator", username: str = "eva") -> dict[str, Any]:
+    return {"username": username, "role": role}
+
+
+def test_roles_are_added_listed_and_removed(ours: TenantApi, eva: User) -> None:
+    added = ours.post("members", body())
+    expected = {"username": "eva", "name": "Eva Example", "role": "operator", "active": True}
+    assert (added.status_code, added.json()) == (201, expected)
+    assert [ours.post("members", body(role)).status_code for role in ("operator", "viewer")] == [200, 201]
+    listed = ours.get("members").json()["items"]
+    assert [(each["username"], each["role"]) for each in listed] == [
+        (ours.admin.username, "tenant-admin"),
+        ("eva", "operator"),
+        ("eva", "viewer"),
+    ]
+    removed = ours.post("members/remove", body())
+    assert (removed.status_code, removed.json()) == (200, expected)
+    assert [each.role for each in Membership.objects.filter(tenant=ours.tenant, user=eva)] == ["viewer"]
+    refused(ours.post("members/remove", body()), 404, "MEMBER_UNKNOWN")
+
+
+def test_a_token_gives_only_roles_that_allow_no_more(ours: TenantApi, eva: User) -> None:
+    token = ours.token(Scope.ADMINISTER, *GRANTS[Role.VIEWER])
+    assert ours.post("members", body("viewer"), token=token).status_code == 201
+    User.objects.create_user("gone", is_active=False)
+    before = everything()
+    for role in ("operator", "on-call", "release-manager", "tenant-admin"):
+        refused(ours.post("members", body(role), token=token), 403, "SCOPE_MISSING")
+    for name in ("nobody", "gone"):
+        refused(ours.post("members", body(username=name)), 422, "USER_UNKNOWN")
+    assert fields(refused(ours.post("members", body("king")), 400, "INVALID_REQUEST")).keys() == {"role"}
+    assert everything() == before
+
+
+def test_a_token_ends_with_the_role_that_allows_it(ours: TenantApi) -> None:
+    assert ours.post("members/remove", body("tenant-admin", ours.admin.username)).status_code == 200
+    assert ours.get("members").status_code in {401, 403}
+
+
+# --- quotas ---
+
+
+def quota(owner: Tenant, **limits: int | None) -> None:
+    Tenant.objects.filter(pk=owner.pk).update(**{f"quota_{name}": limit for name, limit in limits.items()})
+
+
+def test_a_member_reads_the_quotas_and_only_a_superuser_changes_them(ours: TenantApi) -> None:
+    found = ours.get("quotas").json()
+    assert {name: member["limit"] for name, member in found.items()} == NONE
+    assert [found[name]["used"] for name in ("openExecutions", "workers", "uploadsPerHour")] == [1, 1, 1]
+    assert found["storageBytes"]["used"] == upload_quotas.stored_bytes(ours.tenant) > 0
+    assert found["payloadBytes"]["used"] is None
+    entries = AuditEntry.objects.filter(act="quotas.change").order_by("id")
+    refused(ours.call("PUT", ours.url("quotas"), {"workers": 5}), 403, "SCOPE_MISSING")
+    assert ours.get("quotas").json() == found
+    User.objects.filter(pk=ours.admin.pk).update(is_superuser=True)
+    for limits in ({"workers": 5, "storageBytes": 10**12}, {"openExecutions": 7}):
+        changed = ours.call("PUT", ours.url("quotas"), limits).json()
+        assert {name: member["limit"] for name, member in changed.items()} == {**NONE, **limits}
+    assert [entry.outcome for entry in entries] == ["denied", "granted", "granted"]
+
+
+def test_uploads_and_submissions_beyond_a_quota_are_refused(ours: TenantApi) -> None:
+    quota(ours.tenant, storage_bytes=upload_quotas.stored_bytes(ours.tenant))
+    path = "pipelines/{pipeline_id}/releases"
+    document = refused(ours.post(path, upload("2.0")), 409, "STORAGE_QUOTA_REACHED")
+    assert document["quota"] == "storageBytes"
+    quota(ours.tenant, storage_bytes=None, uploads=1)
+    response = ours.post(path, upload("2.0"))
+    assert refused(response, 429, "QUOTA_EXCEEDED")["quota"] == "uploadsPerHour"
+    assert response.headers["Retry-After"] == "60"
+    quota(ours.tenant, uploads=2, open_executions=2, payload_bytes=10)
+    assert ours.post(path, upload("2.0")).status_code == 202
+
+    def submit(key: str, value: Any) -> Any:
+        return ours.post(EXECUTIONS, {"pipelineId": making.PIPELINE, "input": value, "idempotencyKey": key})
+
+    assert refused(submit("a", {"n": 1, "m": "long"}), 413, "PAYLOAD_TOO_LARGE")["quota"] == "payloadBytes"
+    assert submit("a", {"n": 1}).status_code == 202
+    response = submit("b", {"n": 1})
+    assert refused(response, 429, "QUOTA_EXCEEDED") | {"quota": "openExecutions", "retryAfter": 1} == response.json()
+    assert response.headers["Retry-After"] == "1"
+    assert submit("a", {"n": 1}).status_code == 200
+    assert ours.get("quotas").json()["openExecutions"] == {"limit": 2, "used": 2}
+
+
+# --- the audit log ---
+
+
+@pytest.fixture(scope="module")
+def admin(module_world: None) -> Caller:
+    """An administrator of a tenant with five entries, and another tenant with one."""
+    found = Caller(making.tenant(), Scope.ADMINISTER)
+    more = {"object_type": "thing", "tenant": found.tenant}
+    for number in range(3):
+        act = f"thing.{'change' if number else 'add'}"
+        audit.record(act, actor=f"user:{number}", object="=1+1", number=number, **more)
+    audit.deny("thing.change", actor="user:0", object="two", reason="no", **more)
+    audit.record("thing.change", **{**more, "tenant": making.tenant()}, actor="user:9", object="other")
+    return found
+
+
+def export(admin: Caller, query: str) -> bytes:
+    response: Any = admin.http.get(f"/api/v1/tenants/{admin.tenant.slug}/audit/export?{query}")
+    assert response.status_code == 200, response.content
+    assert isinstance(response, StreamingHttpResponse)
+    return b"".join(response)
+
+
+def test_the_log_is_newest_first_and_has_only_entries_of_the_tenant(admin: Caller) -> None:
+    found = admin.get("audit")["items"]
+    assert [entry["sequence"] for entry in found] == [5, 4, 3, 2, 1]
+    assert (found[0]["outcome"], found[1]["details"], found[-1]["act"]) == ("denied", {"number": 2}, "token.issue")
+    assert [entry["previousHash"] for entry in found[:-1]] == [entry["hash"] for entry in found[1:]]
+    first = admin.get("audit?pageSize=2")
+    rest = admin.http.get(first["next"]).json()
+    assert [entry["sequence"] for entry in first["items"] + rest["items"]] == [5, 4, 3, 2]
+
+
+def test_the_filters_of_the_log(admin: Caller) -> None:
+    later = (timezone.now() + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    expected = {
+        "act=thing.add": [2],
+        "actor=user:0": [5, 2],
+        "object=two": [5],
+        "outcome=denied": [5],
+        f"from={later}": [],
+        f"to={later}": [5, 4, 3, 2, 1],
+        "act=thing.change&outcome=granted": [4, 3],
+    }
+    found = {query: [entry["sequence"] for entry in admin.get(f"audit?{query}")["items"]] for query in expected}
+    assert found == expected
+
+
+def test_an_export_has_what_the_hashes_cover_and_no_formula(admin: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "CHUNK", 2)
+    lines = [json.loads(line) for line in export(admin, "format=ndjson").splitlines()]
+    assert [line["sequence"] for line in lines] == [1, 2, 3, 4, 5]
+    entries = chain.entries(admin.tenant).order_by("sequence")
+    assert [line["hash"] for line in lines] == [chain.entry_hash(entry, admin.tenant.slug) for entry in entries]
+    assert [line["at"] for line in lines] == [chain.moment(entry.at) for entry in entries]
+    assert len(export(admin, "format=ndjson&act=thing.change").splitlines()) == 3
+    names, *rows = csv.reader(StringIO(export(admin, "format=csv&act=thing.add").decode()))
+    [row] = [dict(zip(names, row, strict=True)) for row in rows]
+    assert (row["object"], row["details"]) == ("'=1+1", '{"number":0}')
+
+
+@cases("query", ["", "format=xml", "format=csv&surprise=1", "format=csv&act=", "format=csv&from=x"])
+def test_a_wrong_query_of_an_export_is_rejected(admin: Caller, query: str) -> None:
+    assert admin.get(f"audit/export?{query}", status=400)["code"] == "INVALID_REQUEST"
+
+
+def test_a_request_id_is_kept_if_it_is_a_token_and_else_made(admin: Caller) -> None:
+    for sent, kept in (("a-1.b_c", True), ("x" * 65, False), ("a b", False), ("", False)):
+        response = admin.http.get(f"/api/v1/tenants/{admin.tenant.slug}/audit", headers={"X-Request-ID": sent})
+        assert (response.headers["X-Request-ID"] == sent) is kept
+        assert 0 < len(response.headers["X-Request-ID"]) <= 64

@@ -1,0 +1,307 @@
+"""REST: filters and pages of executions, failure groups, and which tokens get payloads."""
+
+import base64
+import json
+import uuid
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from django.contrib.auth.models import User
+
+from executions.api import executions as executions_api
+from executions.awaits import interactions
+from executions.lifecycle import outcome
+from executions.models import Campaign, CampaignItem, Execution, FailureGroup
+from executions.smoke_tests import smoke_tests
+from releases.models import Release
+from tenancy.models import AuditEntry, Membership, Tenant
+from tenancy.roles import Role, Scope
+from tests import making
+from tests.api.caller import Caller
+from tests.cases import cases
+from tests.raw_sql import rows, unguarded
+from wire.messages.celery_messages import OutcomeGroup
+
+pytestmark = pytest.mark.django_db
+SECRET = "the-secret-payload"
+Ready = tuple[Tenant, Release]
+
+
+@pytest.fixture(scope="module")
+def reader(owner: Tenant) -> Caller:
+    return Caller(owner, Scope.READ)
+
+
+@pytest.fixture(scope="module")
+def stranger(module_world: None) -> Caller:
+    return Caller(making.tenant(), Scope.READ)
+
+
+@pytest.fixture(scope="module")
+def operator(owner: Tenant) -> Caller:
+    return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE)
+
+
+# --- filters ---
+
+
+@pytest.fixture
+def two(owner: Tenant) -> tuple[Execution, Execution]:
+    """A failed execution, and a queued one with a tag."""
+    [dead] = making.dead(owner, "order-1", code="NO_FUNDS")
+    queued = making.execution(owner, "order-2")
+    with unguarded(Execution):
+        Execution.objects.filter(pk=queued.pk).update(
+            tags=["customer=42"], submitted_by="user:eva", created_at="2026-01-01T12:00:00Z", current_step_index=1
+        )
+    return dead, queued
+
+
+def keys(caller: Caller, query: str) -> list[str]:
+    return sorted(item["idempotencyKey"] for item in caller.get(f"executions?{query}")["items"])
+
+
+@cases(
+    ("query", "found"),
+    [
+        ("errorCode=NO_FUNDS", "1"),
+        ("errorCode=no_funds", ""),
+        ("submittedBy=user:eva", "2"),
+        ("tag=customer=42", "2"),
+        ("tag=customer", ""),
+        ("prefix=order-", "12"),
+        ("prefix=order-2", "2"),
+        ("prefix=rder-2", ""),
+        ("stepIndex=0", "1"),
+        ("stepIndex=1", "2"),
+        ("createdFrom=2026-01-01T12:00:00Z", "12"),
+        ("createdTo=2026-01-01T12:00:00Z", ""),
+        ("createdTo=2026-01-01T12:00:01Z", "2"),
+        ("finishedFrom=2026-01-01T12:00:00Z", "1"),
+        ("prefix=order-&tag=customer=42&stepIndex=1&status=QUEUED", "2"),
+        ("prefix=order-&errorCode=NO_FUNDS&stepIndex=1", ""),
+        ("status=DLQ", "1"),
+        ("status=QUEUED", "2"),
+        ("status=RUNNING", ""),
+        ("pipelineId=org.example", ""),
+        ("pipelineId=org.example.orders&releaseVersion=1.0", "12"),
+        ("releaseVersion=2.0", ""),
+        ("idempotencyKey=order-1", "1"),
+        ("status=QUEUED&idempotencyKey=order-1", ""),
+    ],
+)
+def test_a_filter_selects_executions_of_the_tenant(
+    reader: Caller, stranger: Caller, two: Any, query: str, found: str
+) -> None:
+    assert keys(reader, query) == [f"order-{number}" for number in found]
+    assert keys(stranger, query) == []
+
+
+def test_the_beginning_of_an_id_and_a_failure_group_select_executions(reader: Caller, two: Any) -> None:
+    for row in two:
+        assert row.execution_key in keys(reader, f"prefix={str(row.pk)[:-1]}")
+    [group] = FailureGroup.objects.all()
+    assert keys(reader, f"failureGroupId={group.pk}") == ["order-1"]
+    assert keys(reader, f"failureGroupId={uuid.UUID(int=1)}") == []
+
+
+@cases("query", ["stepIndex=x", "stepIndex=-1", "stepIndex=1.5", "stepIndex=10001", "createdFrom=1h", "status=queued"])
+def test_an_invalid_filter_is_named(reader: Caller, query: str) -> None:
+    problem = reader.get(f"executions?{query}", status=400)
+    assert [error["field"] for error in problem["errors"]] == [query.split("=")[0]]
+
+
+# --- pages ---
+
+
+@pytest.fixture
+def crowded(owner: Tenant) -> list[str]:
+    """The ids of 40 executions that have the same creation time, as a batch creates them."""
+    making.copies(making.execution(owner, "copied"), 39)
+    assert Execution.objects.values("created_at").distinct().count() == 1
+    return [str(pk) for pk in Execution.objects.order_by("-created_at", "-id").values_list("pk", flat=True)]
+
+
+def pages(caller: Caller, link: str | None, way: str) -> tuple[list[list[str]], str]:
+    """Return the executions of each page and the URL of the last page."""
+    found, last = [], ""
+    while link is not None:
+        last = link
+        page = caller.http.get(link).json()
+        found.append([item["executionId"] for item in page["items"]])
+        link = page[way]
+    return found, last
+
+
+@cases("size", [3, 20, 500])
+def test_pages_in_both_directions_contain_every_row_once_in_order(
+    reader: Caller, crowded: list[str], size: int
+) -> None:
+    assert len(crowded) == 40
+    url = f"/api/v1/tenants/{reader.tenant.slug}/executions?pageSize={size}"
+    there, last = pages(reader, url, "next")
+    assert [each for page in there for each in page] == crowded
+    assert {len(page) for page in there[:-1]} <= {size}
+    back, _ = pages(reader, last, "previous")
+    assert [each for page in reversed(back) for each in page] == crowded
+
+
+def test_rows_that_are_created_meanwhile_move_no_page(reader: Caller, owner: Tenant, crowded: list[str]) -> None:
+    first = reader.get("executions?pageSize=15")
+    making.execution(owner, "later")
+    shown = [item["executionId"] for item in first["items"]]
+    shown += [each for page in pages(reader, first["next"], "next")[0] for each in page]
+    assert len(shown) == len(set(shown))
+    assert set(crowded) <= set(shown)
+
+
+@cases("position", ["2026-01-01", '["2026-01-01"]', '["x","y"]', "[{},[]]", "[null,null]", "7", "[["])
+def test_a_forged_position_is_rejected(reader: Caller, position: str) -> None:
+    cursor = quote(base64.b64encode(urlencode({"p": position}).encode()).decode())
+    assert reader.get(f"executions?cursor={cursor}", 400)["code"] == "INVALID_REQUEST"
+
+
+def test_a_search_that_takes_too_long_is_refused(
+    reader: Caller, owner: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unguarded(Execution):
+        making.copies(making.execution(owner, "copied"), 10_000)
+    monkeypatch.setattr(executions_api, "LIST_SECONDS", 0.001)
+    assert reader.get("executions?releaseVersion=none", status=422)["code"] == "QUERY_TOO_SLOW"
+
+
+# --- failure groups ---
+
+
+@pytest.fixture
+def groups(owner: Tenant) -> dict[str, str]:
+    """The paths of the groups of two retried failures and of a final one."""
+    making.dead(owner, "a", "b", code="Lost")
+    making.dead(owner, "c", code="Full", retryable=False)
+    return {group.error_code: f"failure-groups/{group.pk}" for group in FailureGroup.objects.all()}
+
+
+def test_the_list_has_each_group_with_its_numbers(operator: Caller, reader: Caller, groups: dict[str, str]) -> None:
+    found = {each["errorCode"]: each for each in operator.get("failure-groups")["items"]}
+    lost = found["Lost"]
+    assert found.keys() == {"Lost", "Full"}
+    assert (lost["pipelineId"], lost["releaseVersion"], lost["releaseStatus"]) == (making.PIPELINE, "1.0", "REGISTERED")
+    assert (lost["stepIndex"], lost["stepName"], lost["sampleMessage"]) == (0, "Validate", "why")
+    assert (lost["new"], lost["acknowledgedBy"], lost["acknowledgedAt"]) == (True, "", None)
+    assert lost["failures"] == {
+        **{"total": 2, "open": 2, "countedAtMost": 500, "hourCountedAtMost": 100, "more": False},
+        **{"lastHour": 2, "lastDay": 2, "byHour": [*[0] * 23, 2]},
+    }
+    shown = [*reader.get("failure-groups")["items"], reader.get(groups["Lost"])]
+    assert {each["sampleMessage"] for each in shown} == {None}, "the message is a payload"
+
+
+def test_a_group_is_changed_read_and_filtered(operator: Caller, owner: Tenant, groups: dict[str, str]) -> None:
+    path, before = groups["Lost"], rows(FailureGroup)
+    found = operator.patch(path, {"assignee": "nobody", "acknowledged": True}, 422)
+    assert (found["code"], found["assignee"], rows(FailureGroup)) == ("ASSIGNEE_INVALID", "nobody", before)
+    ann = User.objects.create_user("ann")
+    Membership.objects.create(user=ann, tenant=owner, role=Role.OPERATOR)
+    changed = operator.patch(path, {"acknowledged": True, "assignee": "ann", "note": "the bank is down"})
+    assert (changed["new"], changed["note"], changed["assignee"]) == (False, "the bank is down", "ann")
+    assert changed["acknowledgedBy"] == f"token:{operator.token}"
+    assert changed["failures"]["countedAtMost"] == 10_000
+    assert operator.get(path) == changed
+    for query, codes in {
+        "errorCode=Lost": {"Lost"},
+        "new=true": {"Full"},
+        "new=false": {"Lost"},
+        "assignee=ann": {"Lost"},
+        "releaseVersion=2.0": set(),
+        f"pipelineId={making.PIPELINE}&since=2020-01-01T00:00:00Z": {"Lost", "Full"},
+        "since=2999-01-01T00:00:00Z": set(),
+    }.items():
+        assert {each["errorCode"] for each in operator.get(f"failure-groups?{query}")["items"]} == codes, query
+    assert operator.patch(path, {"acknowledged": False})["acknowledgedBy"] == ""
+    assert AuditEntry.objects.filter(act="failure_group.change", outcome="granted").count() == 2
+
+
+def test_dead_letters_and_campaigns_are_those_of_a_group(operator: Caller, groups: dict[str, str]) -> None:
+    lost, full = (groups[code].rpartition("/")[2] for code in ("Lost", "Full"))
+    items = operator.get(f"dead-letters?failureGroupId={lost}")["items"]
+    assert [(each["failureGroupId"], each["failedStepIndex"]) for each in items] == [(lost, 0)] * 2
+    filters = {"failureGroup": lost}
+    assert operator.post("campaigns/preview", {"filters": filters})["count"] == 2
+    started = operator.post("campaigns", {"filters": filters, "reason": "fixed", "ratePerMinute": 1}, 201)
+    assert started["filters"] == filters
+    chosen = CampaignItem.objects.filter(campaign=Campaign.objects.get())
+    found = Execution.objects.filter(pk__in=chosen.values("execution")).values_list("execution_key", flat=True)
+    assert set(found) == {"a", "b"}
+    for more, count in (({}, 0), ({"allowFailed": True}, 1)):
+        assert operator.post("campaigns/preview", {"filters": {"failureGroup": full}, **more})["count"] == count
+
+
+# --- payloads ---
+
+
+def record(release: Release, *outcomes: Any) -> None:
+    group = OutcomeGroup(worker_id="w", outcomes=list(outcomes))
+    assert outcome.record(release.identity, group) == len(outcomes)
+
+
+def test_the_message_and_the_traceback_of_an_error_are_payloads_and_its_code_is_not(ready: Ready) -> None:
+    owner, release = ready
+    made = making.execution(owner, "failed", {"text": SECRET})
+    [claim] = making.claimed(owner)
+    record(release, making.failure(claim, "NO_FUNDS", retryable=False, message=SECRET, traceback=SECRET))
+    body = {"pipelineId": making.PIPELINE, "input": {"text": SECRET}, "idempotencyKey": "failed"}
+    path = f"executions/{made.pk}"
+    for more, shown in (((Scope.PAYLOADS,), SECRET), ((), None)):
+        caller, error = Caller(owner, Scope.READ, *more), {"code": "NO_FUNDS", "message": shown}
+        assert caller.get(path)["error"] == {**error, "traceback": shown}
+        assert caller.get("executions")["items"][0]["error"] == error
+        data = caller.get(f"{path}/events")["items"][-1]["data"]
+        assert (data["errorCode"], data.get("errorMessage"), data.get("traceback")) == ("NO_FUNDS", shown, shown)
+        [letter] = caller.get("dead-letters")["items"]
+        assert (letter["errorCode"], letter["errorMessage"]) == ("NO_FUNDS", shown)
+        submitter = Caller(owner, Scope.SUBMIT, *more)
+        for _ in range(2):  # the second request has a cached token
+            assert submitter.post("executions", body)["error"] == error
+        [item] = submitter.post("executions:batch", {"items": [body]})["items"]
+        assert item["execution"]["error"] == error
+
+
+def test_the_result_and_the_expected_result_of_a_smoke_test_are_payloads(ready: Ready) -> None:
+    owner, release = ready
+    made = making.execution(owner, "done")
+    [claim] = making.claimed(owner)
+    record(release, making.outcome_of(claim, output_payloads=[json.dumps({"text": SECRET})]))
+    path = f"executions/{made.pk}/result"
+    refused = Caller(owner, *(set(Scope) - {Scope.PAYLOADS})).get(path, 403)
+    assert (refused["code"], SECRET in json.dumps(refused)) == ("SCOPE_MISSING", False)
+    assert Caller(owner, Scope.PAYLOADS).get(path)["result"] == {"text": SECRET}
+    expected = {"text": SECRET}
+    smoke_tests.start(release, input={"n": 1}, idempotency_key="smoke", expected_result=expected, actor="user:ann")
+    for scopes, shown in (((Scope.READ,), None), ((Scope.READ, Scope.PAYLOADS), expected)):
+        [test] = Caller(owner, *scopes).get(f"pipelines/{making.PIPELINE}/releases/1.0/smoke")["items"]
+        assert (test["expectsResult"], test["expectedResult"]) == (True, shown)
+
+
+@cases(
+    ("scopes", "visible"),
+    [
+        ((Scope.READ,), False),
+        ((Scope.READ, Scope.PAYLOADS), True),
+        ((Scope.READ, Scope.ANSWER), True),
+        (tuple(set(Scope) - {Scope.PAYLOADS, Scope.ANSWER}), False),
+    ],
+)
+def test_questions_and_answers_are_shown_to_readers_and_to_those_who_answer(
+    ready: Ready, scopes: tuple[Scope, ...], visible: bool
+) -> None:
+    owner, release = ready
+    made = making.execution(owner, "asks")
+    [claim] = making.claimed(owner)
+    record(release, making.suspension(claim, requests=[json.dumps({"text": SECRET})], timeout_seconds=86_400.0))
+    question = made.await_units.get().interactions.get()
+    interactions.complete(owner, interaction_id=question.pk, response={"text": SECRET}, actor="user:eva")
+    caller = Caller(owner, *scopes)
+    for shown in (caller.get(f"interactions/{question.pk}"), *caller.get("interactions")["items"]):
+        assert (shown["request"], shown["response"]) == (({"text": SECRET},) * 2 if visible else (None, None))
+        assert shown["actor"] == "user:eva"

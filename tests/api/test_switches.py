@@ -1,0 +1,195 @@
+"""REST of revocations, retirements and rollbacks: effects, blockers and refusals."""
+
+from typing import Any
+
+import pytest
+
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from releases.activation.activation import activate
+from releases.models import Activation, Release, Retirement, Revocation
+from tenancy.models import Tenant
+from tenancy.roles import Scope
+from tests import making
+from tests.api.caller import Caller
+from tests.cases import cases
+from tests.raw_sql import rows, run, unguarded
+
+pytestmark = pytest.mark.django_db
+PIPELINE = f"pipelines/{making.PIPELINE}"
+REVOCATIONS, RETIREMENTS, ROLLBACK = f"{PIPELINE}/revocations", f"{PIPELINE}/retirements", f"{PIPELINE}/rollback"
+WHY = {"reason": "it fails"}
+FIRST = {"releaseVersion": "1.0", **WHY}
+
+
+@pytest.fixture(scope="module")
+def release(owner: Tenant, ready: tuple[Tenant, Release]) -> Release:
+    """A release with a failure and a queued execution. 2.0 replaced it, and 3.0 was never active."""
+    making.dead(owner, "dead")
+    making.execution(owner, "queued")
+    making.worker(making.active(owner, "2.0"), "worker-2")
+    making.registered(owner, "3.0")
+    return ready[1]
+
+
+@pytest.fixture(scope="module")
+def caller(owner: Tenant) -> Caller:
+    return Caller(owner, *Scope)
+
+
+def everything() -> list[Any]:
+    return [rows(model) for model in (Release, Activation, Revocation, Retirement)]
+
+
+def execution(release: Release, key: str) -> str:
+    return f"executions/{release.executions.get(execution_key=key).pk}"
+
+
+# --- revocations ---
+
+
+def test_a_revocation_is_permanent_and_the_release_shows_it(caller: Caller, release: Release) -> None:
+    made = caller.post(REVOCATIONS, FIRST, 201)
+    assert (made["releaseVersion"], made["actor"], made["reason"]) == ("1.0", f"token:{caller.token}", "it fails")
+    shown = caller.get(f"{PIPELINE}/releases/1.0")
+    assert (shown["status"], shown["revocation"], shown["paused"]) == ("REVOKED", made, None)
+    assert caller.post(REVOCATIONS, {**FIRST, "reason": "again"}, 201) == made
+    assert caller.post(f"{PIPELINE}/activations", {"releaseVersion": "1.0"}, 409)["code"] == "RELEASE_NOT_REGISTERED"
+
+
+def test_the_order_pause_pauses_the_release(caller: Caller, release: Release) -> None:
+    made = caller.post(REVOCATIONS, {**FIRST, "openExecutions": "pause"}, 201)
+    assert (made["openExecutions"], made["failedExecutions"], made["completedAt"]) == ("pause", 0, None)
+    paused = caller.get(f"{PIPELINE}/releases/1.0")["paused"]
+    assert (paused["by"], paused["reason"]) == (f"token:{caller.token}", "it fails")
+    caller.post(f"{PIPELINE}/resume", {"releaseVersion": "1.0"})
+    assert caller.get(f"{PIPELINE}/releases/1.0")["paused"] is None
+
+
+def test_a_redrive_and_a_campaign_on_a_revoked_release_need_a_confirmation(caller: Caller, release: Release) -> None:
+    revoked = caller.post(REVOCATIONS, {**FIRST, "openExecutions": "fail"}, 201)
+    assert (revoked["openExecutions"], revoked["failedExecutions"], revoked["completedAt"]) == ("fail", 0, None)
+    path = f"{execution(release, 'dead')}/redrive"
+    refused = caller.post(path, {}, 409)
+    named = {"releaseVersion": "1.0", "revocationReason": "it fails", "activeReleaseVersion": "2.0"}
+    assert (refused["code"], named.items() <= refused.items()) == ("RELEASE_REVOKED_CONFIRMATION", True)
+    filters = {"filters": {"pipelineId": making.PIPELINE}}
+    [previewed] = caller.post("campaigns/preview", filters)["revokedReleases"]
+    assert (previewed["releaseVersion"], previewed["revocationReason"], previewed["count"]) == ("1.0", "it fails", 1)
+    start = {**filters, "reason": "x", "ratePerMinute": 1}
+    refused = caller.post("campaigns", start, 409)
+    assert (refused["code"], refused["revokedReleases"]) == ("RELEASE_REVOKED_CONFIRMATION", [previewed])
+    assert caller.post("campaigns", {**start, "allowRevoked": True}, 201)["allowRevoked"] is True
+    assert caller.post(path, {"allowRevoked": True})["status"] == "QUEUED"
+
+
+# --- retirements ---
+
+
+def test_the_answer_names_every_blocker_and_links_exactly_its_rows(
+    caller: Caller, owner: Tenant, release: Release
+) -> None:
+    campaign = campaigns.start(owner, Filters(error_code="SomeError"), reason="x", rate_per_minute=1, actor="")
+    found = caller.get(f"{RETIREMENTS}?releaseVersion=1.0")
+    assert (found["releaseVersion"], found["status"], found["safe"]) == ("1.0", "REGISTERED", False)
+    counts = {each["kind"]: (each["count"], each["ignorable"]) for each in found["blockers"]}
+    assert counts == {"QUEUED": (1, False), "DEAD_LETTERED": (1, True), "CAMPAIGN": (1, False)}
+    hrefs = {each["kind"]: each["href"].split(f"{owner.slug}/", 1)[1] for each in found["blockers"]}
+    assert [each["idempotencyKey"] for each in caller.get(hrefs["QUEUED"])["items"]] == ["queued"]
+    assert [each["idempotencyKey"] for each in caller.get(hrefs["DEAD_LETTERED"])["items"]] == ["dead"]
+    assert [each["campaignId"] for each in caller.get(hrefs["CAMPAIGN"])["items"]] == [str(campaign.pk)]
+    assert caller.get(hrefs["CAMPAIGN"].replace("=1.0", "=2.0"))["items"] == []
+    [active, *_] = caller.get(f"{RETIREMENTS}?releaseVersion=2.0")["blockers"]
+    assert active["kind"] == "ACTIVE"
+    assert caller.get(active["href"].split(f"{owner.slug}/", 1)[1])["pipelineId"] == making.PIPELINE
+
+
+def test_failures_are_ignored_on_request_and_the_release_shows_its_retirement(caller: Caller, release: Release) -> None:
+    ignoring, before = {**FIRST, "ignoreFailures": True}, everything()
+    refused = caller.post(RETIREMENTS, ignoring, 409)
+    assert (refused["code"], refused["blockers"]) == ("RETIREMENT_BLOCKED", [{"kind": "QUEUED", "count": 1}])
+    assert everything() == before
+    caller.post(f"{execution(release, 'queued')}/cancel", {})
+    assert caller.post(RETIREMENTS, FIRST, 409)["blockers"] == [{"kind": "DEAD_LETTERED", "count": 1}]
+    made = caller.post(RETIREMENTS, ignoring, 201)
+    assert (made["releaseVersion"], made["actor"], made["reason"]) == ("1.0", f"token:{caller.token}", "it fails")
+    assert made["givenUpFailures"] == 1
+    shown = caller.get(f"{PIPELINE}/releases/1.0")
+    assert (shown["status"], shown["retirement"], shown["revocation"]) == ("RETIRED", made, None)
+    assert caller.post(RETIREMENTS, {**FIRST, "reason": "again"}, 201) == made
+    assert caller.get(f"{RETIREMENTS}?releaseVersion=1.0")["safe"] is False
+    refused = caller.post(f"{execution(release, 'dead')}/redrive", {"allowRevoked": True}, 409)
+    assert refused["code"] == "RELEASE_RETIRED"
+    refused = caller.post(f"{PIPELINE}/activations", {"releaseVersion": "1.0"}, 409)
+    assert (refused["code"], refused["releaseStatus"]) == ("RELEASE_NOT_REGISTERED", "RETIRED")
+
+
+@cases(
+    ("query", "status", "code"),
+    [
+        ("", 400, "INVALID_REQUEST"),
+        ("?releaseVersion=", 400, "INVALID_REQUEST"),
+        ("?releaseVersion=1.0&more=1", 400, "INVALID_REQUEST"),
+        ("?releaseVersion=9.9", 404, "RELEASE_UNKNOWN"),
+    ],
+)
+def test_an_invalid_question_is_refused(caller: Caller, release: Release, query: str, status: int, code: str) -> None:
+    assert caller.get(RETIREMENTS + query, status)["code"] == code
+
+
+# --- rollbacks ---
+
+
+def test_a_rollback_in_one_step_returns_the_activation(caller: Caller, release: Release) -> None:
+    made = caller.post(ROLLBACK, WHY, 201)
+    assert (made["releaseVersion"], made["previousReleaseVersion"], made["sequence"]) == ("1.0", "2.0", 3)
+    assert (made["kind"], made["rollback"], made["reason"]) == ("rollback", True, "it fails")
+    assert (made["actor"], made["warnings"]) == (f"token:{caller.token}", [])
+    [newest, *_] = caller.get(f"{PIPELINE}/activations")["items"]
+    assert {**newest, "warnings": []} == made
+    assert caller.get(PIPELINE)["activeReleaseVersion"] == "1.0"
+
+
+def test_the_response_warns_if_no_worker_hosts_the_release(caller: Caller, owner: Tenant, release: Release) -> None:
+    for version in ("3.0", "1.0"):
+        activate(Release.objects.get(pipeline__tenant=owner, release_version=version), actor="user:ann", reason="x")
+    body = {**WHY, "releaseVersion": "3.0", "expectedReleaseVersion": "1.0", "operationKey": "k"}
+    made = caller.post(ROLLBACK, body, 201)
+    [warning] = made["warnings"]
+    assert warning.startswith("No healthy worker hosts it")
+    assert caller.post(ROLLBACK, body, 201) == made
+
+
+@cases(
+    ("path", "body", "status", "code"),
+    [
+        (ROLLBACK, {"reason": " "}, 400, "INVALID_REQUEST"),
+        (ROLLBACK, {"reason": "x" * 1001}, 400, "INVALID_REQUEST"),
+        (ROLLBACK, {**WHY, "releaseVersion": "9.0"}, 404, "RELEASE_UNKNOWN"),
+        (ROLLBACK, {**WHY, "releaseVersion": "2.0"}, 409, "NO_ROLLBACK"),
+        (ROLLBACK, {**WHY, "releaseVersion": "3.0"}, 409, "NO_ROLLBACK"),
+        (ROLLBACK, {**WHY, "expectedReleaseVersion": "1.0"}, 409, "ACTIVE_RELEASE_CHANGED"),
+        (REVOCATIONS, {**FIRST, "openExecutions": "stop"}, 400, "INVALID_REQUEST"),
+        (REVOCATIONS, {**FIRST, "releaseVersion": "9.9"}, 404, "RELEASE_UNKNOWN"),
+        (RETIREMENTS, {**FIRST, "reason": ""}, 400, "INVALID_REQUEST"),
+        (RETIREMENTS, {**FIRST, "releaseVersion": "9.9"}, 404, "RELEASE_UNKNOWN"),
+    ],
+)
+def test_a_rejected_request_changes_nothing(
+    caller: Caller, release: Release, path: str, body: dict[str, Any], status: int, code: str
+) -> None:
+    before = everything()
+    assert caller.post(path, body, status)["code"] == code
+    assert everything() == before
+
+
+def test_a_token_that_may_only_roll_back_reaches_the_releases_of_the_last_days(owner: Tenant, release: Release) -> None:
+    on_call = Caller(owner, Scope.ROLL_BACK)
+    with unguarded(Activation):
+        run("UPDATE releases_activation SET activated_at = activated_at - interval '31 days'")
+    before = everything()
+    found = on_call.post(ROLLBACK, WHY, 403)
+    assert (found["code"], found["rollBackDays"]) == ("ROLLBACK_TOO_FAR", 30)
+    assert everything() == before
+    Caller(owner, Scope.ROLL_BACK, Scope.ACTIVATE).post(ROLLBACK, WHY, 201)
+    on_call.post(ROLLBACK, {**WHY, "releaseVersion": "2.0"}, 201)
