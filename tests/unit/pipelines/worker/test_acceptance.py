@@ -10,6 +10,7 @@ from pipelines.worker import acceptance
 from pipelines.worker.acceptance import REFUSALS, Acceptance
 from pipelines.worker.host import Host
 from tests import making
+from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import Hosted
 from wire.messages.celery_messages import Heartbeat, Instruction
 from wire.messages.notices import Refusal, RefusalCode
@@ -34,7 +35,7 @@ def accept(host: Host, later: timedelta = timedelta()) -> None:
     host.follow(making.resealed(message, Hosted.key, timestamp=(datetime.now(UTC) + later).isoformat()))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("code", "advice"),
     [
         ("KEY_NOT_ACTIVE", "PIPELINES_WORKER_KEY"),
@@ -85,7 +86,7 @@ def test_a_refusal_of_an_old_heartbeat_does_not_count(host: Host, monkeypatch: p
     assert host.acceptance.refusal is None
 
 
-@pytest.mark.parametrize("first", ["accepted", "refused"])
+@cases("first", ["accepted", "refused"])
 def test_a_worker_that_one_coordinator_accepts_continues(
     host: Host, first: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -125,7 +126,7 @@ def test_only_consecutive_refusals_count(host: Host) -> None:
     assert host.accepting
 
 
-@pytest.mark.parametrize("other", [{"code": "ANOTHER"}, {"nonce": ""}, {"nonce": "x" * 101}, {"more": 1}])
+@cases("other", [{"code": "ANOTHER"}, {"nonce": ""}, {"nonce": "x" * 101}, {"more": 1}])
 def test_other_unsigned_messages_are_ignored(
     host: Host, other: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

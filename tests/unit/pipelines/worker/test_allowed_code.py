@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import cases
 from tests.unit.pipelines.worker.hosting_process import at_import, hosted, in_step, packed
 
 EXTENSION = Path(str(getattr(find_spec("_cffi_backend"), "origin", "")))
@@ -91,7 +92,7 @@ def outside(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("trick", TRICKS)
+@cases("trick", TRICKS)
 def test_code_from_elsewhere_stops_a_worker_that_starts(trick: str, tmp_path: Path, outside: Path) -> None:
     descriptor = packed(tmp_path, {"space/near.py": "", **at_import(TRICKS[trick])})
     [refused] = hosted(descriptor, OUTSIDE=str(outside))
@@ -99,7 +100,7 @@ def test_code_from_elsewhere_stops_a_worker_that_starts(trick: str, tmp_path: Pa
     assert NAMED.get(trick, "stranger") in refused["message"]
 
 
-@pytest.mark.parametrize("trick", TRICKS)
+@cases("trick", TRICKS)
 def test_code_from_elsewhere_fails_the_transition_that_imports_it(trick: str, tmp_path: Path, outside: Path) -> None:
     descriptor = packed(tmp_path, {"space/near.py": "", **in_step(TRICKS[trick])})
     again = "print(json.dumps(shown(ran(hosted))))"
@@ -109,7 +110,7 @@ def test_code_from_elsewhere_fails_the_transition_that_imports_it(trick: str, tm
     assert (later["failure_class"], later["retryable"]) == ("FOREIGN_MODULE", True)
 
 
-@pytest.mark.parametrize("path", ["", "OUTSIDE"])
+@cases("path", ["", "OUTSIDE"])
 def test_the_working_folder_and_pythonpath_are_not_on_the_path(path: str, tmp_path: Path, outside: Path) -> None:
     descriptor = packed(tmp_path, at_import("import stranger"))
     [refused] = hosted(descriptor, folder=outside, PYTHONPATH=str(outside) if path else "")
@@ -149,7 +150,7 @@ subprocess.run([sys.executable, os.environ["OUTSIDE"] + "/stranger.py"], check=T
     assert (done["outputs"], done["must_stop"]) == (["done"], False)
 
 
-@pytest.mark.parametrize("file", ["json.py", "wire/more.py", "pydantic/__init__.py", f"signal{EXTENSION_SUFFIXES[0]}"])
+@cases("file", ["json.py", "wire/more.py", "pydantic/__init__.py", f"signal{EXTENSION_SUFFIXES[0]}"])
 def test_a_module_whose_name_means_another_one_is_refused(tmp_path: Path, file: str) -> None:
     [refused] = hosted(packed(tmp_path, {file: ""}))
     assert refused["code"] == "MODULE_SHADOWED"

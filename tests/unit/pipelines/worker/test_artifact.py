@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.errors import DefinitionError
 from pipelines.worker.artifact import UnpackedArtifact, unpack_release
+from tests.cases import cases
 from tests.unit.pipelines.worker.hosting_process import FLOW, hosted, packed
 from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
 
@@ -71,7 +72,7 @@ def test_one_of_two_artifacts_is_chosen_by_its_file(descriptor: Path) -> None:
     assert unpack_release(descriptor, artifact_of(descriptor)).pinned.artifact_id != "other"
 
 
-@pytest.mark.parametrize("uri", ["../elsewhere.zip", "https://example.org/a.zip"])
+@cases("uri", ["../elsewhere.zip", "https://example.org/a.zip"])
 def test_an_artifact_outside_of_the_folder_is_not_opened_without_an_option(descriptor: Path, uri: str) -> None:
     change(descriptor, uri=uri)
     assert refusal(descriptor) == "NO_ARTIFACT"
@@ -83,14 +84,14 @@ def test_a_release_of_images_alone_pins_no_code(descriptor: Path) -> None:
     assert refusal(descriptor, artifact_of(descriptor)) == "ARTIFACT_MISMATCH"
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut short"])
+@cases("content", [b"", b"text", b"PK\x03\x04 cut short"])
 def test_a_file_that_is_no_archive_is_refused(descriptor: Path, content: bytes) -> None:
     artifact_of(descriptor).write_bytes(content)
     change(descriptor, digest=f"sha256:{hashlib.sha256(content).hexdigest()}")
     assert refusal(descriptor) == "NOT_AN_ARTIFACT"
 
 
-@pytest.mark.parametrize("entry", [PYTHON_ENTRY, LOCK_ENTRY])
+@cases("entry", [PYTHON_ENTRY, LOCK_ENTRY])
 def test_an_archive_without_an_entry_that_a_worker_needs_is_refused(descriptor: Path, entry: str) -> None:
     artifact = artifact_of(descriptor)
     with zipfile.ZipFile(artifact) as archive:

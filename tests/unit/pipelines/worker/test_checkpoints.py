@@ -9,6 +9,7 @@ import pytest
 from pipelines import DefinitionError, Pipeline
 from pipelines.release.descriptor import MAX_CAPABILITIES_BYTES, release
 from pipelines.release.packaging import artifact_digest, build
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS, parse_descriptor
@@ -61,7 +62,7 @@ def test_the_release_has_the_capabilities_of_the_pipeline(pipeline: Pipeline, tm
     assert artifact.capabilities == (CHECKPOINTS,)
 
 
-@pytest.mark.parametrize(
+@cases(
     "data",
     [
         b"",

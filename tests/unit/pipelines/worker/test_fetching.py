@@ -13,6 +13,7 @@ import pytest
 from pipelines.errors import DefinitionError
 from pipelines.release.connection import Target
 from pipelines.worker.fetching import PATIENCE_SECONDS, fetched
+from tests.cases import cases
 from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 
 DATA = os.urandom(1_000_000)
@@ -145,7 +146,7 @@ def test_other_bytes_than_the_descriptor_pins_are_refused(coordinator: Coordinat
     assert (found.code, DIGEST in str(found)) == ("ARTIFACT_MISMATCH", True)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 409, 416])
+@cases("status", [401, 403, 404, 409, 416])
 def test_a_refusal_is_final_and_shown(coordinator: Coordinator, tmp_path: Path, status: int) -> None:
     problem = json.dumps({"code": "ARTIFACT_UNKNOWN", "detail": "There is none."}).encode()
     coordinator.faults = [{"status": status, "data": problem}]
@@ -185,7 +186,7 @@ OTHER = {"artifactId": "b", "kind": "local-file", "uri": "b.zip", "digest": "sha
 APP = {"artifactId": "a", "kind": "local-file", "uri": "a.zip", "digest": DIGEST}
 
 
-@pytest.mark.parametrize("artifacts", [[IMAGE], [APP, OTHER]], ids=["images alone", "two artifacts"])
+@cases("artifacts", [[IMAGE], [APP, OTHER]])
 def test_a_release_must_pin_exactly_one_artifact_with_code(tmp_path: Path, artifacts: list[dict[str, str]]) -> None:
     with (
         pytest.raises(DefinitionError) as caught,

@@ -7,6 +7,7 @@ import pytest
 from pipelines import Pipeline, StepContext
 from pipelines.failures import Failed
 from pipelines.worker.runner import Completed, Suspended, run
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 
 STEPS = """
@@ -54,7 +55,7 @@ def test_each_step_except_the_last_has_a_checkpoint_of_its_output(pipeline: Pipe
     ]
 
 
-@pytest.mark.parametrize("lines", [0, 1, 2])
+@cases("lines", [0, 1, 2])
 def test_a_run_that_resumes_at_any_checkpoint_has_the_same_result(
     pipeline: Pipeline, context: StepContext, lines: int
 ) -> None:
@@ -69,7 +70,7 @@ def test_a_run_that_resumes_at_any_checkpoint_has_the_same_result(
         assert resumed == uninterrupted, index
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+@cases("stop", [1, 2, 3, 4])
 def test_no_checkpoint_is_stored_where_the_transition_stops(
     pipeline: Pipeline, context: StepContext, stop: int
 ) -> None:
@@ -112,7 +113,7 @@ def test_a_checkpoint_is_stored_before_the_next_step_begins(author: Author, cont
     assert log == ["spread 0", "spread 1", "kept", "send 0", "send 1"]
 
 
-@pytest.mark.parametrize("error", [OSError("broker away"), MemoryError(), SystemExit(1)])
+@cases("error", [OSError("broker away"), MemoryError(), SystemExit(1)])
 def test_a_checkpoint_that_cannot_be_stored_fails_the_transition_without_naming_a_step(
     pipeline: Pipeline, context: StepContext, error: BaseException
 ) -> None:

@@ -22,6 +22,7 @@ from pipelines.worker.hosted_release import host_source
 from pipelines.worker.outbox import Report
 from pipelines.worker.rest_host import RestHost
 from pipelines.worker.rest_worker import Server
+from tests.cases import cases
 from tests.hostile.expected import FAILURES, PIPELINE
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted
@@ -142,7 +143,7 @@ def test_a_rest_host_answers_every_command(hostile: Hosted, trick: str) -> None:
 # --- effects on the process ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trick", ["silence in the log", "signal handlers"])
+@cases("trick", ["silence in the log", "signal handlers"])
 def test_what_a_step_changes_in_the_process_is_undone(host: Host, trick: str, caplog: pytest.LogCaptureFixture) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     assert {each.outcome for each in answers(host, "well", trick, "well")} == {"COMPLETED"}

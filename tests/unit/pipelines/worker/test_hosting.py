@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.errors import DefinitionError
 from pipelines.worker.hosted_release import host_source
+from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import Hosted
 
 
@@ -27,8 +28,8 @@ def test_code_that_is_the_release_is_hosted_under_its_identity(hosted: Hosted) -
     assert (found.artifact_id, found.artifact_digest) == (artifact["artifactId"], artifact["digest"])
 
 
-@pytest.mark.parametrize("own", [0, 1])
-@pytest.mark.parametrize("kind", ["local-file", "container-image"])
+@cases("own", [0, 1])
+@cases("kind", ["local-file", "container-image"])
 def test_code_that_is_one_of_two_artifacts_is_hosted_under_the_name_of_that_artifact(
     hosted: Hosted, own: int, kind: str
 ) -> None:
@@ -48,7 +49,7 @@ def artifact(**changes: str) -> Any:
     return lambda document: document["artifacts"][0].update(changes)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("change", "code"),
     [
         (member("pipelineId", "tests.other"), "PIPELINE_MISMATCH"),
@@ -70,7 +71,7 @@ def test_a_changed_body_is_refused_although_its_contract_is_the_same(hosted: Hos
     assert refusal(hosted) == "ARTIFACT_MISMATCH"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\ufeff{}", '{"schemaVersion": 1, "schemaVersion": 1}'])
+@cases("text", ["", "{", "[]", "\ufeff{}", '{"schemaVersion": 1, "schemaVersion": 1}'])
 def test_a_malformed_descriptor_is_refused(hosted: Hosted, text: str) -> None:
     hosted.descriptor.write_text(text)
     assert refusal(hosted) == "INVALID_RELEASE"

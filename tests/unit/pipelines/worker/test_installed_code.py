@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import cases
 from tests.unit.pipelines.worker.hosting_process import at_import, hosted, in_step, packed
 
 NEEDED = (
@@ -84,7 +85,7 @@ def test_an_installed_module_runs(environment: Environment, tmp_path: Path) -> N
     assert (done["outputs"], done["must_stop"]) == (["done"], False)
 
 
-@pytest.mark.parametrize("file", ["packaging/metadata.py", "packaging/version.py"])
+@cases("file", ["packaging/metadata.py", "packaging/version.py"])
 def test_a_library_that_was_changed_in_place_is_refused(environment: Environment, tmp_path: Path, file: str) -> None:
     """The worker itself has imported one of them before it hosts an artifact."""
     with (environment.packages / file).open("a") as source:

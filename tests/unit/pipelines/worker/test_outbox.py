@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.worker.outbox import MOST_REPORTS, MOST_TRIES, Outbox, Report
+from tests.cases import cases
 from tests.running import eventually
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Failure, Outcome, Suspension
@@ -142,7 +143,7 @@ def test_closing_does_not_wait_forever_for_an_unreachable_broker() -> None:
     assert not outbox.is_alive()
 
 
-@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+@cases("kind", [ValueError, SystemExit])
 def test_only_a_report_that_can_never_be_sent_is_lost(
     kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,7 +223,7 @@ def test_an_error_of_the_callback_does_not_end_the_outbox(caplog: pytest.LogCapt
 LARGE = "x" * (MOST_BYTES // 2)
 
 
-@pytest.mark.parametrize("part", ["outputs", "questions", "traceback", "checkpoint"])
+@cases("part", ["outputs", "questions", "traceback", "checkpoint"])
 def test_a_message_is_bounded_in_bytes(part: str) -> None:
     """Every part that can make a report large counts."""
     broker = Broker()

@@ -16,6 +16,7 @@ from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
 from pipelines.worker.outcomes import checkpoint_of, outcome_of
 from pipelines.worker.runner import run
+from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import Hosted
 from tests.unit.pipelines.worker.test_host import command
 from wire.messages.celery_messages import CommandGroup
@@ -91,7 +92,7 @@ def test_a_success_repeats_no_checkpoint(host: Host) -> None:
     assert reported(host, "1", checkpoints=True) == [("", (1, ["2"])), ("", (2, ["20"])), ("COMPLETED", None)]
 
 
-@pytest.mark.parametrize(("payload", "outcome"), [("1", "COMPLETED"), ("12", "FAILED")])
+@cases(("payload", "outcome"), [("1", "COMPLETED"), ("12", "FAILED")])
 def test_an_execution_without_checkpoints_reports_only_its_outcome(host: Host, payload: str, outcome: str) -> None:
     assert reported(host, payload) == [(outcome, None)]
 
@@ -107,7 +108,7 @@ def awaiting(request: Any, response: Any) -> Pipeline:
     return made
 
 
-@pytest.mark.parametrize(
+@cases(
     ("request_hint", "response_hint", "payload", "shape", "itemized", "gives_many"),
     [
         (int, int, 1, "UNI", False, False),

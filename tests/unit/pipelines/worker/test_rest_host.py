@@ -17,6 +17,7 @@ from pipelines.authoring.compiler import compile_contract
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import MOST_NONCES, Nonces, RestHost
 from pipelines.worker.rest_worker import Server
+from tests.cases import cases
 from wire.identity import ReleaseIdentity
 
 SECRET = "worker-secret"
@@ -98,7 +99,7 @@ def ago(**time: float) -> str:
     return (datetime.now(UTC) - timedelta(**time)).isoformat()
 
 
-@pytest.mark.parametrize(
+@cases(
     "changes",
     [
         {"X-TPF-Worker-Signature": ""},
@@ -158,9 +159,7 @@ def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
         assert not nonces.is_new("n", now, now + timedelta(seconds=seconds)), seconds
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405)]
-)
+@cases(("method", "path", "status"), [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405)])
 def test_other_methods_and_paths_are_refused(host: RestHost, method: str, path: str, status: int) -> None:
     assert host.respond(method, path, {}, b"") == (status, b"")
 
@@ -192,7 +191,7 @@ def test_the_capabilities_name_the_hosted_release(host: RestHost) -> None:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     "document",
     [
         b"",
@@ -231,14 +230,14 @@ def test_a_command_for_another_release_fails_before_its_payload_is_read(host: Re
     assert "contractVersion=local-contract, releaseVersion=local-contract but" in other["failure"]["message"]
 
 
-@pytest.mark.parametrize("part", ["pipelineId", "contractVersion", "releaseVersion"])
+@cases("part", ["pipelineId", "contractVersion", "releaseVersion"])
 def test_a_command_that_differs_in_one_part_of_the_identity_fails(host: RestHost, part: str) -> None:
     answer = ran(host, uni(ORDER), **{part: "another"})
     assert answer["outcome"] == "FAILED"
     assert f"{part}=another" in answer["failure"]["message"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("given", "told"),
     [
         (payload("com.acme.X", 1), "Unsupported transition payload type: com.acme.X"),
@@ -251,7 +250,7 @@ def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost, given: dict[
     assert failure == {"failureClass": "java.lang.IllegalArgumentException", "message": told}
 
 
-@pytest.mark.parametrize("indexes", [(5, -1), (0, 9)])
+@cases("indexes", [(5, -1), (0, 9)])
 def test_unknown_steps_are_a_failure(host: RestHost, indexes: tuple[int, int]) -> None:
     answer = ran(host, uni(ORDER), currentStepIndex=indexes[0], stopBeforeStepIndex=indexes[1])
     assert answer["failure"]["failureClass"] == "java.lang.IllegalArgumentException"

@@ -9,6 +9,7 @@ import pytest
 from pipelines import Cancelled, Pipeline, StepContext
 from pipelines.failures import Failed
 from pipelines.worker.runner import Completed, Suspended, run
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 
 CARDINALITIES = """
@@ -43,7 +44,7 @@ def numbers(author: Author) -> Pipeline:
     return author.pipeline(CARDINALITIES)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("payload", "shape", "start", "stop", "outputs", "many"),
     [
         (3, "UNI", 0, -1, ["<9>"], False),
@@ -82,7 +83,7 @@ def test_cardinalities_fold_over_one_and_many(
     assert run(numbers, payload, start=start, stop=stop, context=context, shape=shape) == Completed(outputs, many)
 
 
-@pytest.mark.parametrize(("start", "stop"), [(-1, -1), (6, -1), (0, 6), (2, 1), (0, -2)])
+@cases(("start", "stop"), [(-1, -1), (6, -1), (0, 6), (2, 1), (0, -2)])
 def test_indexes_outside_of_the_pipeline_are_the_callers_mistake(
     numbers: Pipeline, context: StepContext, start: int, stop: int
 ) -> None:
@@ -90,7 +91,7 @@ def test_indexes_outside_of_the_pipeline_are_the_callers_mistake(
         run(numbers, 1, start=start, stop=stop, context=context)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("payload", "shape", "says"),
     [
         ("3", "UNI", 'step "Double": the input is not of type integer: Input should be a valid integer'),
@@ -127,7 +128,7 @@ FAILING = [
 ]
 
 
-@pytest.mark.parametrize(("body", "failure_class", "message", "retryable"), FAILING)
+@cases(("body", "failure_class", "message", "retryable"), FAILING)
 def test_an_exception_or_a_wrong_value_of_a_step_is_a_failure(
     author: Author, context: StepContext, body: str, failure_class: str, message: str, retryable: bool
 ) -> None:
@@ -148,7 +149,7 @@ def test_a_message_is_bounded(author: Author, context: StepContext) -> None:
     assert len(failed.message) == 512
 
 
-@pytest.mark.parametrize("returned", ["None", "'text'", "{}", "5", "b'bytes'"])
+@cases("returned", ["None", "'text'", "{}", "5", "b'bytes'"])
 def test_many_must_be_an_iterable_of_items(author: Author, context: StepContext, returned: str) -> None:
     pipeline = author.pipeline(f"@pipeline.step\ndef spread(n: int) -> Iterable[str]:\n    return {returned}")
     failed = run(pipeline, 1, start=0, stop=-1, context=context)
@@ -156,7 +157,7 @@ def test_many_must_be_an_iterable_of_items(author: Author, context: StepContext,
     assert (failed.failure_class, failed.retryable) == ("INVALID_STEP_OUTPUT", False)
 
 
-@pytest.mark.parametrize("catch", ["except Exception: pass", "except: pass"])
+@cases("catch", ["except Exception: pass", "except: pass"])
 def test_a_later_step_cannot_swallow_the_failure_of_an_earlier_one(
     author: Author, context: StepContext, catch: str
 ) -> None:
@@ -263,7 +264,7 @@ def show({parameter}) -> str:
 """
 
 
-@pytest.mark.parametrize(
+@cases(
     ("request_hint", "response", "payload", "requests", "itemized"),
     [
         ("int", "bool", 2, [0, 1], True),
@@ -300,7 +301,7 @@ def test_an_await_per_item_over_an_empty_stream_has_no_request(author: Author, c
     assert run(author.pipeline(body), 0, start=0, stop=-1, context=context) == Completed(["[]"], many=False)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "payload", "requests", "cardinality"),
     [
         ("pipeline.timer('Cool off', timedelta(1), of=int)", 4, [4], "ONE_TO_ONE"),
@@ -335,9 +336,7 @@ def test_a_failure_before_an_await_causes_no_suspension(author: Author, context:
     assert isinstance(run(pipeline, 1, start=0, stop=-1, context=context), Failed)
 
 
-@pytest.mark.parametrize(
-    ("payload", "shape", "outputs"), [(True, "UNI", ["True"]), ([True, False], "MULTI", ["True", "False"])]
-)
+@cases(("payload", "shape", "outputs"), [(True, "UNI", ["True"]), ([True, False], "MULTI", ["True", "False"])])
 def test_a_run_resumes_after_an_await_with_the_response(
     author: Author, context: StepContext, payload: Any, shape: Literal["UNI", "MULTI"], outputs: list[str]
 ) -> None:

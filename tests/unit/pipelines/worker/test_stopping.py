@@ -12,6 +12,7 @@ import pytest
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host
+from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import Hosted, executed
 from tests.unit.pipelines.worker.test_host import command
 from wire.messages.celery_messages import Command, CommandGroup, Outcome, OutcomeGroup
@@ -69,7 +70,7 @@ def outcome_of_command(host: Host, start: int, stop: int, payload: Any, shape: s
     return outcome
 
 
-@pytest.mark.parametrize(
+@cases(
     ("start", "stop", "payload", "shape", "outputs"),
     [
         (0, 1, 3, "UNI", ["0", "1", "2"]),
@@ -106,8 +107,8 @@ def test_an_await_before_the_stop_suspends(host: Host) -> None:
         assert outcome.stopped_before_step_index == -1
 
 
-@pytest.mark.parametrize("stop", [-1, 4])
-@pytest.mark.parametrize(
+@cases("stop", [-1, 4])
+@cases(
     ("payload", "shape", "outputs"),
     [("yes", "UNI", ['"yes"']), (["a", "b"], "MULTI", ['"a"', '"b"']), ([], "MULTI", [])],
 )
@@ -120,7 +121,7 @@ def test_after_the_last_step_the_response_is_the_result(
     assert outcome.stopped_before_step_index == -1
 
 
-@pytest.mark.parametrize(("start", "stop"), [(4, 5), (0, 5), (5, -1), (2, 1)])
+@cases(("start", "stop"), [(4, 5), (0, 5), (5, -1), (2, 1)])
 def test_unknown_steps_are_refused(host: Host, start: int, stop: int) -> None:
     outcome = outcome_of_command(host, start, stop, 1)
     assert outcome.failure is not None

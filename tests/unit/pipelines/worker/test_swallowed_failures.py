@@ -5,11 +5,10 @@ import sys
 from textwrap import indent
 from typing import Any
 
-import pytest
-
 from pipelines import Pipeline, StepContext
 from pipelines.failures import Failed
 from pipelines.worker.runner import RunResult, run
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 
 FAILURES = {
@@ -101,9 +100,9 @@ def assert_failed_alone(pipeline: Pipeline, context: StepContext, failure_class:
     assert sys.modules["authored"].done == [], "code ran with partial data"
 
 
-@pytest.mark.parametrize("following", FOLLOWING)
-@pytest.mark.parametrize("swallowing", SWALLOWING)
-@pytest.mark.parametrize("gathering", GATHERING)
+@cases("following", FOLLOWING)
+@cases("swallowing", SWALLOWING)
+@cases("gathering", GATHERING)
 def test_a_failure_that_a_step_swallows_is_the_outcome_whatever_follows(
     author: Author, context: StepContext, gathering: str, swallowing: str, following: str
 ) -> None:
@@ -111,9 +110,9 @@ def test_a_failure_that_a_step_swallows_is_the_outcome_whatever_follows(
     assert_failed_alone(pipeline, context, "OSError")
 
 
-@pytest.mark.parametrize("following", ["the end", "an await for each item", "a step"])
-@pytest.mark.parametrize("gathering", GATHERING)
-@pytest.mark.parametrize("failure", FAILURES)
+@cases("following", ["the end", "an await for each item", "a step"])
+@cases("gathering", GATHERING)
+@cases("failure", FAILURES)
 def test_every_kind_of_failure_that_a_step_swallows_is_the_outcome(
     author: Author, context: StepContext, failure: str, gathering: str, following: str
 ) -> None:
@@ -121,7 +120,7 @@ def test_every_kind_of_failure_that_a_step_swallows_is_the_outcome(
     assert_failed_alone(pipeline, context, FAILURES[failure][1])
 
 
-@pytest.mark.parametrize("following", FOLLOWING)
+@cases("following", FOLLOWING)
 def test_a_step_that_passes_the_items_on_before_it_swallows_is_no_exception(
     author: Author, context: StepContext, following: str
 ) -> None:
