@@ -3,9 +3,11 @@
 import json
 import threading
 import time
-import uuid
 
-from pipelines.worker.held_leases import REMEMBERED, HeldLeases
+import pytest
+
+from pipelines.worker import held_leases
+from pipelines.worker.held_leases import HeldLeases
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import command
 from wire.identity import ReleaseIdentity
@@ -32,12 +34,10 @@ def test_a_command_does_not_begin_after_its_lease_although_no_heartbeat_has_drop
     assert not held.begin(late.lease_token)
 
 
-def test_the_newest_leases_are_remembered_and_no_more() -> None:
+def test_the_newest_leases_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_leases, "REMEMBERED", 10)
     held = HeldLeases()
-    template = command()
-    first, *others = [
-        template.model_copy(update={"lease_token": uuid.UUID(int=number)}) for number in range(REMEMBERED + 1)
-    ]
+    first, *others = [command() for _ in range(11)]
     held.take([first])
     held.take(others)
     assert held.take([others[0], others[-1]]) == []
