@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from alerts.secrets import RULE, read_alert_secrets, secret
+from tests.cases import cases
 
 TEXT = " acme/slack=env:SLACK , acme/pager.1=file:/run/a=b,globex/slack=env:OTHER,"
 
@@ -17,7 +18,7 @@ def test_the_references_by_tenant_and_name() -> None:
     assert read_alert_secrets("") == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         *(

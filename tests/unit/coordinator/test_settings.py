@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from coordinator.settings import env
 from embedded.product import BIN, PROJECT
+from tests.cases import cases
 
 VALID = {
     "SECRET_KEY": "x" * 32,
@@ -134,7 +133,7 @@ def test_every_setting_has_invalid_values_or_takes_any() -> None:
     assert env.declared.keys() >= ANY_VALUE | BY_NAME.keys()
 
 
-@pytest.mark.parametrize("turn", range(max(map(len, INVALID.values()))))
+@cases("turn", range(max(map(len, INVALID.values()))))
 def test_all_invalid_values_are_reported_at_once(turn: int) -> None:
     """In each turn, every setting has one of its invalid values."""
     wrong = {name: values[turn % len(values)] for name, values in INVALID.items()}
@@ -144,7 +143,7 @@ def test_all_invalid_values_are_reported_at_once(turn: int) -> None:
     assert len(problems) == len(set(problems))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "changes"),
     [
         ("WORKER_STALE_SECONDS", {"WORKER_STALE_SECONDS": "24"}),
@@ -158,7 +157,7 @@ def test_workers_and_leases_last_until_a_lost_message_path_is_noticed(name: str,
     assert problem.startswith(f"  {name} must be at least ")
 
 
-@pytest.mark.parametrize(
+@cases(
     "changes",
     [
         {"WORKER_STALE_SECONDS": "25"},
@@ -172,8 +171,8 @@ def test_the_shortest_accepted_times(changes: dict[str, str]) -> None:
     subprocess.run(command, env=environment, cwd=PROJECT, check=True, timeout=60)
 
 
-@pytest.mark.parametrize(("store", "container"), [("gcs", "bucket_name"), ("azure", "azure_container")])
-@pytest.mark.parametrize("options", ["", "{}", '{"STORE": {}}', '{"STORE": {"location": "a"}}'])
+@cases(("store", "container"), [("gcs", "bucket_name"), ("azure", "azure_container")])
+@cases("options", ["", "{}", '{"STORE": {}}', '{"STORE": {"location": "a"}}'])
 def test_a_store_without_a_bucket_is_refused(store: str, container: str, options: str) -> None:
     changes = {"ARTIFACT_STORE": store, "ARTIFACT_STORE_OPTIONS": options.replace("STORE", store)}
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
@@ -192,7 +191,7 @@ def test_a_ca_file_for_a_broker_without_tls_is_refused() -> None:
     assert problem == "  REDIS_CA_FILE requires a REDIS_URL that begins with rediss:// or sentinels://"
 
 
-@pytest.mark.parametrize("changes", [{"EMAIL_HOST": "mail.example"}, {"EMAIL_FROM": "coordinator@example.com"}])
+@cases("changes", [{"EMAIL_HOST": "mail.example"}, {"EMAIL_FROM": "coordinator@example.com"}])
 def test_a_mail_server_needs_a_sender(changes: dict[str, str]) -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
     assert problem == "  EMAIL_HOST and EMAIL_FROM must both be set, or neither"
@@ -205,21 +204,21 @@ OAUTH = {
 }
 
 
-@pytest.mark.parametrize("missing", OAUTH)
+@cases("missing", OAUTH)
 def test_oauth_needs_an_issuer_its_keys_and_an_audience(missing: str) -> None:
     for changes in ({**OAUTH, missing: ""}, {missing: OAUTH[missing]}):
         _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
         assert problem == "  OAUTH_ISSUER, OAUTH_JWKS_URL and OAUTH_AUDIENCE must all be set, or none"
 
 
-@pytest.mark.parametrize("host", ["issuer.example", "localhost", "10.0.0.1", "127.0.0.1.example", "[::2]"])
+@cases("host", ["issuer.example", "localhost", "10.0.0.1", "127.0.0.1.example", "[::2]"])
 def test_the_keys_of_the_issuer_are_not_fetched_in_the_clear(host: str) -> None:
     changes = {**OAUTH, "OAUTH_JWKS_URL": f"http://{host}/keys"}
     _, problem, *_ = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
     assert problem.startswith("  OAUTH_JWKS_URL must begin with https://, unless its host is a loopback address")
 
 
-@pytest.mark.parametrize("origin", ["https://issuer.example", "http://127.0.0.1:8080", "http://[::1]:8080"])
+@cases("origin", ["https://issuer.example", "http://127.0.0.1:8080", "http://[::1]:8080"])
 def test_valid_oauth_settings(origin: str) -> None:
     changes = {**OAUTH, "OAUTH_JWKS_URL": f"{origin}/keys", "OAUTH_SCOPES": "a=read, a=executions:submit\nx=y=read"}
     program = "from coordinator import settings as s; print(s.OAUTH_ISSUER, s.OAUTH_JWKS_URL, s.OAUTH_SCOPES)"
@@ -230,15 +229,13 @@ def test_valid_oauth_settings(origin: str) -> None:
     assert done.stdout.strip() == f"https://issuer.example/ {origin}/keys {scopes}"
 
 
-@pytest.mark.parametrize("changes", [{}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"}])
+@cases("changes", [{}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"}])
 def test_hsts_preload_requires_subdomains_and_a_year(changes: dict[str, str]) -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], HSTS_PRELOAD="true", **changes)
     assert problem.startswith("  HSTS_PRELOAD needs ")
 
 
-@pytest.mark.parametrize(
-    ("behind", "changes"), [("true", {}), ("false", {"ARTIFACT_STORE": "s3", "S3_BUCKET": "releases"})]
-)
+@cases(("behind", "changes"), [("true", {}), ("false", {"ARTIFACT_STORE": "s3", "S3_BUCKET": "releases"})])
 def test_djangos_own_checks_find_nothing_in_production(behind: str, changes: dict[str, str]) -> None:
     production = {**VALID, "SECRET_KEY": secrets.token_urlsafe(48), "HSTS_SUBDOMAINS": "true", "HSTS_PRELOAD": "true"}
     environment = {"PATH": os.environ["PATH"], **production, "BEHIND_PROXY": behind, **changes}
@@ -247,7 +244,7 @@ def test_djangos_own_checks_find_nothing_in_production(behind: str, changes: dic
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
-@pytest.mark.parametrize(("behind", "header"), [("true", ("HTTP_X_FORWARDED_PROTO", "https")), ("false", None)])
+@cases(("behind", "header"), [("true", ("HTTP_X_FORWARDED_PROTO", "https")), ("false", None)])
 def test_only_behind_a_proxy_a_header_says_that_a_client_uses_tls(behind: str, header: tuple[str, str] | None) -> None:
     program = "from coordinator import settings; print(settings.SECURE_PROXY_SSL_HEADER)"
     environment = {"PATH": os.environ["PATH"], **VALID, "BEHIND_PROXY": behind}
@@ -288,7 +285,7 @@ def test_missing_settings_are_reported_at_once() -> None:
     assert lines == ["Invalid configuration:", *(f"  {name} is required" for name in VALID)]
 
 
-@pytest.mark.parametrize(
+@cases(
     "command",
     [
         [sys.executable, "manage.py", "check"],
@@ -298,7 +295,6 @@ def test_missing_settings_are_reported_at_once() -> None:
         [str(Path(BIN) / "granian"), "--interface=wsgi", "coordinator.wsgi:application", "--port=1"],
         [str(Path(BIN) / "coordinator"), "run", "web"],
     ],
-    ids=["check", "migrate", "worker", "beat", "web", "run"],
 )
 def test_every_process_ends_with_the_list(command: list[str]) -> None:
     lines = refused(command, LOG_LEVEL=f"loud{MARK}", SWEEP_SECONDS="1e20")

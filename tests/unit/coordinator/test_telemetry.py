@@ -4,10 +4,9 @@ import subprocess
 import sys
 import timeit
 
-import pytest
-
 from embedded.product import PROJECT
 from foundation.telemetry import traces
+from tests.cases import cases
 from tests.unit.coordinator.test_settings import VALID
 from wire.traceparent import NONE
 
@@ -37,7 +36,7 @@ def test_what_exports_spans_is_not_imported_without_an_endpoint() -> None:
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
-@pytest.mark.parametrize("header", ["", "x", CONTEXT + "-x"])
+@cases("header", ["", "x", CONTEXT + "-x"])
 def test_a_request_without_a_context_is_not_traced(header: str) -> None:
     with traces.serving("POST executions", header):
         assert traces.current() == NONE

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 from embedded.locked_requirements import applies, needed, requirements
+from tests.cases import cases
 
 
 def package(name: str, version: str = "1", **more: Any) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def test_every_file_of_a_package_is_named_by_its_hash() -> None:
     assert list(requirements(document)) == ["a==1.5 --hash=sha256:a --hash=sha256:source"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("marker", "expected"),
     [(None, True), ("sys_platform == 'win32'", False), ("python_version >= '3.11'", True)],
 )

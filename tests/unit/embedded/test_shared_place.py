@@ -9,6 +9,7 @@ import pytest
 
 from embedded.children import Account
 from embedded.shared_place import reachable, remove_place
+from tests.cases import cases
 
 STRANGER = Account(uid=os.getuid() + 4321, gid=os.getgid() + 4321)
 
@@ -22,7 +23,7 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize(("mode", "expected"), [(0o700, False), (0o711, False), (0o750, False), (0o755, True)])
+@cases(("mode", "expected"), [(0o700, False), (0o711, False), (0o750, False), (0o755, True)])
 def test_a_stranger_reaches_what_everyone_may_read(open_folder: Path, mode: int, expected: bool) -> None:
     inner = open_folder / "inner"
     inner.mkdir()

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from foundation.env import Environment
 from tests import signing
+from tests.cases import cases
 
 
 def test_an_optional_secret_may_be_absent_but_never_short() -> None:
@@ -62,7 +63,7 @@ def test_networks() -> None:
     env.raise_problems()
 
 
-@pytest.mark.parametrize("value", ["10.0.0.1/8", "example.org", "10.0.0.0/33"])
+@cases("value", ["10.0.0.1/8", "example.org", "10.0.0.0/33"])
 def test_an_invalid_network_is_reported(value: str) -> None:
     env = Environment({"NETS": value})
     env.networks("NETS")
@@ -102,8 +103,8 @@ def test_a_choice_is_one_of_the_choices() -> None:
     assert "ONE must be one of a, b" in problem(env)
 
 
-@pytest.mark.parametrize("surface", ["TPF_ADMIN", "TPF_CONTROL_PLANE"])
-@pytest.mark.parametrize(
+@cases("surface", ["TPF_ADMIN", "TPF_CONTROL_PLANE"])
+@cases(
     ("variables", "problem"),
     [
         ({"ENABLED": "true"}, "{0}_TOKEN or {0}_TOKEN_REF or {0}_TENANT_TOKENS is required when {0}_ENABLED=true"),

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from foundation.api.plain_check import plain_check
+from tests.cases import cases
 
 
 class Request(StrictSerializer):
@@ -24,7 +25,7 @@ GOOD: dict[str, Any] = {"name": "orders", "key": "a/b", "value": {"n": 1}}
 is_plain = plain_check(Request())
 
 
-@pytest.mark.parametrize(
+@cases(
     "more",
     [
         {},
@@ -46,7 +47,7 @@ def test_valid_bodies_are_plain(more: dict[str, Any]) -> None:
 NO_NAMES: tuple[Any, ...] = (None, "a", {}, ["a"] * 3, [""], ["x" * 6], [1], [None], [["a"]])
 
 
-@pytest.mark.parametrize(
+@cases(
     "more",
     [
         *({"name": text} for text in ("", " ", "a/b", "a\0b", "e\u0301", "x" * 11, "..", 1, None, ["a"], True)),
@@ -61,12 +62,12 @@ def test_invalid_bodies_are_not_plain(more: dict[str, Any]) -> None:
     assert not Request(data=body).is_valid()
 
 
-@pytest.mark.parametrize("missing", list(GOOD))
+@cases("missing", list(GOOD))
 def test_a_body_without_a_required_member_is_not_plain(missing: str) -> None:
     assert not is_plain({name: value for name, value in GOOD.items() if name != missing})
 
 
-@pytest.mark.parametrize("body", [None, [], "text", 1, [GOOD]])
+@cases("body", [None, [], "text", 1, [GOOD]])
 def test_only_objects_are_plain(body: Any) -> None:
     assert not is_plain(body)
 
@@ -92,7 +93,7 @@ class Unlimited(StrictSerializer):
     key = Identifier()
 
 
-@pytest.mark.parametrize("request_", [Described(), Unlimited()])
+@cases("request_", [Described(), Unlimited()])
 def test_other_fields_have_no_plain_check(request_: StrictSerializer) -> None:
     with pytest.raises(TypeError):
         plain_check(request_)

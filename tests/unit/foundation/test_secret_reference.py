@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from foundation import secret_reference
+from tests.cases import cases
 
 
 def test_a_variable_or_a_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +29,7 @@ def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
         assert secret_reference.read(reference) is None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "valid"),
     [
         ("env:NAME", True),

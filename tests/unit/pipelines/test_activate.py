@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.cli import main
+from tests.cases import cases
 from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 
 REFUSAL = {"code": "WORKER_REQUIRED", "detail": "No worker may run release '2.0'."}
@@ -130,7 +131,7 @@ def test_markdown_is_one_code_block_whatever_the_texts_are(
     assert lines == table.splitlines()
 
 
-@pytest.mark.parametrize(("allowed", "status"), [(True, 0), (False, 3)])
+@cases(("allowed", "status"), [(True, 0), (False, 3)])
 def test_the_exit_status_of_a_dry_run_says_whether_it_is_allowed(
     coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str], allowed: bool, status: int
 ) -> None:
@@ -160,9 +161,7 @@ def test_an_activation_sends_the_reason_and_the_expected_release(
     assert json.loads(run(capsys, "--json")[1]) == MADE
 
 
-@pytest.mark.parametrize(
-    ("answer", "status"), [(409, 3), (422, 3), (400, 2), (401, 2), (403, 2), (404, 2), (500, 2), (503, 2)]
-)
+@cases(("answer", "status"), [(409, 3), (422, 3), (400, 2), (401, 2), (403, 2), (404, 2), (500, 2), (503, 2)])
 def test_a_refusal_and_a_mistake_have_different_exit_statuses(
     coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str], answer: int, status: int
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import cases
 from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -91,7 +92,7 @@ def test_both_templates_run_the_same_commands() -> None:
     ]
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@cases("template", TEMPLATES)
 def test_a_template_is_short_and_holds_no_secret(template: str) -> None:
     text = (REPOSITORY / "examples/ci" / template).read_text()
     assert len(text.splitlines()) < 40

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import cases
 from tests.parts.clients.tpf_cli.scripted import scripted_server
 from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 from wire.documents.contract import LOCK_ENTRY
@@ -75,7 +76,7 @@ def test_the_commands_print_json(project: Path) -> None:
     assert released["artifacts"] == ["org.acme.double.zip"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "says"),
     [
         (["build", "flow"], "error: INVALID_REFERENCE: "),
@@ -92,7 +93,7 @@ def test_a_mistake_is_one_line_and_status_2(project: Path, arguments: list[str],
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("url", "ca_file", "says"),
     [
         ("rediss://h:1/0?ssl_cert_reqs=none", "", "INVALID_BROKER_URL"),
@@ -111,9 +112,7 @@ def test_broker_options_that_would_weaken_tls_are_refused(project: Path, url: st
     assert done.stderr.startswith(f"error: {says}: ")
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["biuld"], ["build"], ["worker"], ["worker", "flow:pipeline", "--release=r.json"]]
-)
+@cases("arguments", [[], ["biuld"], ["build"], ["worker"], ["worker", "flow:pipeline", "--release=r.json"]])
 def test_a_wrong_command_shows_its_usage(project: Path, arguments: list[str]) -> None:
     done = command(project, *arguments)
     assert done.returncode == 2
@@ -166,7 +165,7 @@ def test_build_loads_neither_a_web_framework_nor_a_broker(project: Path) -> None
     assert done.stdout.splitlines()[-1] == "[] 0"
 
 
-@pytest.mark.parametrize("worker_id", ["host/1", " host", "host ", ".", "a\u200bb", "w" * (LONGEST_WORKER_ID + 1)])
+@cases("worker_id", ["host/1", " host", "host ", ".", "a\u200bb", "w" * (LONGEST_WORKER_ID + 1)])
 def test_a_worker_does_not_start_with_an_id_that_no_coordinator_accepts(project: Path, worker_id: str) -> None:
     refused = command(
         project,

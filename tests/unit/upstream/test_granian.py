@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from embedded.children import free_port
 from embedded.guard import descendants
 from embedded.product import BIN
 from tests.building import eventually
+from tests.cases import cases
 
 APPLICATION = """
 import atexit, pathlib, time
@@ -108,7 +107,7 @@ def test_a_worker_ignores_sigterm_while_it_loads_the_application(tmp_path: Path)
         assert server.worker() == worker
 
 
-@pytest.mark.parametrize("seconds", [3])
+@cases("seconds", [3])
 def test_an_incomplete_body_occupies_a_thread(tmp_path: Path, seconds: float) -> None:
     with granian(tmp_path) as server:
         server.wait_until_ready()

@@ -7,9 +7,8 @@ import inspect
 from pkgutil import resolve_name
 from typing import Any
 
-import pytest
-
 from foundation.api.schema import ProblemSchema
+from tests.cases import cases
 from wire.broker import client
 
 METHODS = {
@@ -41,17 +40,17 @@ def qualified(base: type[Any], name: str) -> str:
     return f"{owner.__module__}:{owner.__name__}.{name}"
 
 
-@pytest.mark.parametrize("name", METHODS)
+@cases("name", METHODS)
 def test_a_private_method_has_the_expected_parameters(name: str) -> None:
     assert list(inspect.signature(resolve_name(name)).parameters) == METHODS[name]
 
 
-@pytest.mark.parametrize("name", ATTRIBUTES)
+@cases("name", ATTRIBUTES)
 def test_a_private_attribute_exists(name: str) -> None:
     resolve_name(name)
 
 
-@pytest.mark.parametrize("ours", OVERRIDING)
+@cases("ours", OVERRIDING)
 def test_every_private_name_that_the_product_overrides_is_listed(ours: type[Any]) -> None:
     base = ours.__base__
     assert base is not None

@@ -3,9 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from executions.inspection.timeline import Await, Bar, Kind, Pause, Progress, Row, timeline
+from tests.cases import cases
 from wire.documents.execution_runs import Event
 
 BEGIN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -249,7 +248,7 @@ def test_a_claim_is_a_wait_until_a_worker_says_that_it_began() -> None:
     assert running.note == "Runs now. Which step runs is not known."
 
 
-@pytest.mark.parametrize("times", [{}, {"span": [ms(2), ms(4)]}])
+@cases("times", [{}, {"span": [ms(2), ms(4)]}])
 def test_a_transition_without_times_of_steps_spans_them_and_says_so(times: dict[str, Any]) -> None:
     history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[], **times)
     [bar] = [bar for bar in all_bars(history.rows()) if bar.kind is Kind.WORK]
@@ -267,7 +266,7 @@ def test_the_times_of_a_worker_with_another_clock_are_moved_and_marked() -> None
     assert rows[1].bars[0].note == "The worker's clock differs by 10.0 s."
 
 
-@pytest.mark.parametrize("reported", [span(0, 9000, 9001), span(0, 3, 2), span(0, -200, 500), [0, 0, 2**62]])
+@cases("reported", [span(0, 9000, 9001), span(0, 3, 2), span(0, -200, 500), [0, 0, 2**62]])
 def test_times_that_cannot_be_true_are_not_drawn(reported: list[int]) -> None:
     history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[reported])
     [bar] = [bar for bar in all_bars(history.rows()) if bar.kind is Kind.WORK]

@@ -2,10 +2,9 @@
 
 from itertools import product
 
-import pytest
-
 from executions.models.states import DUE, MOVES, TERMINAL, State, legal
 from foundation.database.guarded_update import sources
+from tests.cases import cases
 
 Q, R, W, X = State.QUEUED, State.RUNNING, State.WAIT_RETRY, State.WAITING_EXTERNAL
 S, F, D, C = State.SUCCEEDED, State.FAILED, State.DLQ, State.CANCELLED
@@ -19,7 +18,7 @@ LEGAL = {
 }
 
 
-@pytest.mark.parametrize(("source", "target"), list(product(State, State)))
+@cases(("source", "target"), list(product(State, State)))
 def test_every_pair_of_states_is_a_move_only_where_the_table_says_so(source: State, target: State) -> None:
     assert legal(source, target) is ((source, target) in LEGAL)
 

@@ -5,7 +5,6 @@ from datetime import UTC
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from executions.questions.editing import edited
 from executions.questions.filling import data_of, shared_data
 from executions.questions.parts import MOST_ITEMS, Kind, Part, Problem
 from executions.questions.reading import value_of
+from tests.cases import cases
 from tests.unit.executions.questions.types import choices, named, record, scalar, typed_values, types
 from wire.comparison.type_shapes import Types
 
@@ -65,7 +65,7 @@ def test_an_empty_form_never_fails(typed: tuple[dict[str, Any], Any, Any]) -> No
     value_of(form_of(Types(definitions), expression, {}), UTC, read_json)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "expected"),
     [
         (scalar("boolean"), Kind.BOOLEAN),
@@ -116,7 +116,7 @@ def test_the_limits_of_the_contract_are_shown() -> None:
     assert (code.kind, code.help) == (Kind.TEXT, "At least 2 characters, at most 4 characters.")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "text", "value"),
     [
         ("integer", " +7 ", 7),
@@ -142,7 +142,7 @@ def test_what_a_person_enters_is_read_exactly(kind: str, text: str, value: Any) 
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "text", "problem"),
     [
         ("integer", "1.5", "must be an integer"),

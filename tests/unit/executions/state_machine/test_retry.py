@@ -3,12 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.state_machine.retry import RetryPolicy
 from releases.activation.policy import LONGEST_RETRY_DELAY
+from tests.cases import cases
 
 policies = st.builds(
     RetryPolicy,
@@ -46,7 +46,7 @@ def test_waits_grow_until_the_limit() -> None:
     assert [seconds(policy_of(), retry) for retry in (1, 2, 3, 4)] == [10, 20, 40, None]
 
 
-@pytest.mark.parametrize(("limit", "runs"), [(0, 1), (1, 2), (3, 4)])
+@cases(("limit", "runs"), [(0, 1), (1, 2), (3, 4)])
 def test_the_limit_counts_retries_and_not_runs(limit: int, runs: int) -> None:
     policy = policy_of(limit=limit)
     granted = [retry for retry in range(1, 10) if policy.wait(retry, never) is not None]
@@ -64,7 +64,7 @@ def test_a_growth_beyond_what_a_float_holds_is_the_cap() -> None:
     assert policy.wait(9_999, never) == LONGEST_RETRY_DELAY
 
 
-@pytest.mark.parametrize("multiplier", [1.0, 0.5, 0.0, -3.0])
+@cases("multiplier", [1.0, 0.5, 0.0, -3.0])
 def test_a_multiplier_below_one_does_not_shorten_waits(multiplier: float) -> None:
     policy = policy_of(limit=3, delay=timedelta(seconds=7), multiplier=multiplier)
     assert [seconds(policy, retry) for retry in (1, 2, 3)] == [7, 7, 7]

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.admin.charts import HEIGHT, WIDTH, Layer, Mark, stacked
+from tests.cases import cases
 
 VALUES = st.integers(1, 40).flatmap(
     lambda count: st.lists(st.lists(st.integers(0, 10**9), min_size=count, max_size=count), min_size=1, max_size=6)
@@ -33,7 +34,7 @@ def test_heights_are_proportional() -> None:
     assert (chart.total, chart.highest) == (6, 4)
 
 
-@pytest.mark.parametrize(("value", "top"), [(0, 1), (1, 1), (2, 2), (3, 5), (6, 10), (11, 20), (49, 50), (51, 100)])
+@cases(("value", "top"), [(0, 1), (1, 1), (2, 2), (3, 5), (6, 10), (11, 20), (49, 50), (51, 100)])
 def test_the_upper_edge_is_a_round_number(value: int, top: int) -> None:
     assert stacked([Layer("a", [value])]).top == top
 

@@ -3,9 +3,8 @@
 from html.parser import HTMLParser
 from typing import Any
 
-import pytest
-
 from foundation.admin.json_tree import LONGEST_TEXT, MOST_NODES, MOST_TEXT, OPEN_DEPTH, tree
+from tests.cases import cases
 
 
 class Elements(HTMLParser):
@@ -28,7 +27,7 @@ def drawn(value: Any) -> Elements:
     return Elements(tree(value, "input").html)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "kind", "text"),
     [
         ("é", "dc-j-text", '"é"'),
@@ -44,7 +43,7 @@ def test_each_type_has_its_colour(value: Any, kind: str, text: str) -> None:
     assert found.text == text
 
 
-@pytest.mark.parametrize("value", [{}, [], {"a": []}, [{}]])
+@cases("value", [{}, [], {"a": []}, [{}]])
 def test_empty_values_are_shown(value: Any) -> None:
     assert ("{}" in drawn(value).text) or ("[]" in drawn(value).text)
 
@@ -58,9 +57,7 @@ def test_nested_values_open_to_a_depth_and_have_ids() -> None:
     assert "1 items" not in drawn([1]).text
 
 
-@pytest.mark.parametrize(
-    "text", ["<script>alert(1)</script>", "\"><img src=x onerror='x'>", "</details></div>", "{{ 7|add:1 }}", "&lt;"]
-)
+@cases("text", ["<script>alert(1)</script>", "\"><img src=x onerror='x'>", "</details></div>", "{{ 7|add:1 }}", "&lt;"])
 def test_names_and_texts_are_inert(text: str) -> None:
     found = drawn({text: [text]})
     assert {tag for tag, _ in found.tags} <= {"details", "summary", "div", "span"}
@@ -68,7 +65,7 @@ def test_names_and_texts_are_inert(text: str) -> None:
     assert found.text.count(text.replace('"', '\\"')) == 2
 
 
-@pytest.mark.parametrize(
+@cases(
     "value",
     [
         list(range(MOST_NODES * 5)),

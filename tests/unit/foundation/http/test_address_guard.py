@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import pytest
 
 from foundation.http.address_guard import TargetRefused, Unreachable, vet
+from tests.cases import cases
 from wire.web_address import LONGEST_URL
 
 PUBLIC = "93.184.216.34"
@@ -31,7 +32,7 @@ def no_lookup(host: str, port: int) -> Sequence[str]:
 # --- rejected URLs ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     "url",
     [
         "",
@@ -119,7 +120,7 @@ SPECIAL = [
 TRANSLATED = ["::ffff:0:0/96", "64:ff9b::/96"]
 
 
-@pytest.mark.parametrize("block", SPECIAL)
+@cases("block", SPECIAL)
 def test_special_blocks_are_rejected_at_both_edges_and_their_public_neighbours_are_not(block: str) -> None:
     network = ip_network(block)
     blocks = [ip_network(each) for each in SPECIAL]
@@ -133,8 +134,8 @@ def test_special_blocks_are_rejected_at_both_edges_and_their_public_neighbours_a
                 assert vet("http://example.org/", resolve=Names([str(neighbour)])).addresses == (neighbour,)
 
 
-@pytest.mark.parametrize("block", [block for block in SPECIAL if ":" not in block])
-@pytest.mark.parametrize("form", TRANSLATED)
+@cases("block", [block for block in SPECIAL if ":" not in block])
+@cases("form", TRANSLATED)
 def test_translated_addresses_are_checked_by_the_embedded_address(form: str, block: str) -> None:
     outer, inner = int(ip_network(form)[0]), ip_network(block)
     for address in (inner[0], inner[-1]):
@@ -143,7 +144,7 @@ def test_translated_addresses_are_checked_by_the_embedded_address(form: str, blo
     assert vet("http://example.org/", resolve=Names([str(IPv6Address(outer + int(IPv4Address(PUBLIC))))])).addresses
 
 
-@pytest.mark.parametrize("address", ["2002:a01:203::1", "2001:0:5db8:d822::f5fe:fdfc", "::10.1.2.3"])
+@cases("address", ["2002:a01:203::1", "2001:0:5db8:d822::f5fe:fdfc", "::10.1.2.3"])
 def test_a_tunnel_address_needs_its_embedded_address_allowed_too(address: str) -> None:
     outer, inner = ip_network(f"{address}/128"), ip_network("10.0.0.0/8")
     for allowed in ([], [outer], [inner]):
@@ -152,13 +153,13 @@ def test_a_tunnel_address_needs_its_embedded_address_allowed_too(address: str) -
     assert vet("http://inner.test/", allowed=[outer, inner], resolve=Names([address])).addresses
 
 
-@pytest.mark.parametrize("address", ["fe80::1%eth0", f"::ffff:{PUBLIC}%1", "2606:2800:220:1::1%1"])
+@cases("address", ["fe80::1%eth0", f"::ffff:{PUBLIC}%1", "2606:2800:220:1::1%1"])
 def test_an_address_with_a_zone_is_always_refused(address: str) -> None:
     with pytest.raises(TargetRefused):
         vet("http://example.org/", allowed=[ip_network("::/0"), ip_network("0.0.0.0/0")], resolve=Names([address]))
 
 
-@pytest.mark.parametrize("address", INTERNAL)
+@cases("address", INTERNAL)
 def test_a_name_with_an_internal_address_is_rejected(address: str) -> None:
     with pytest.raises(TargetRefused):
         vet("http://example.org/", resolve=Names([address]))
@@ -166,14 +167,14 @@ def test_a_name_with_an_internal_address_is_rejected(address: str) -> None:
         vet("http://example.org/", resolve=Names([PUBLIC, address]))
 
 
-@pytest.mark.parametrize("address", INTERNAL)
+@cases("address", INTERNAL)
 def test_an_internal_address_in_the_url_is_rejected(address: str) -> None:
     host = f"[{address}]" if ":" in address else address
     with pytest.raises(TargetRefused):
         vet(f"http://{host}/", resolve=no_lookup)
 
 
-@pytest.mark.parametrize(
+@cases(
     "host",
     [
         "2130706433",

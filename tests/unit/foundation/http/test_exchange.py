@@ -17,6 +17,7 @@ import pytest
 from foundation.http import exchange as exchanges
 from foundation.http.address_guard import Target, vet
 from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
+from tests.cases import cases
 from tests.receiving import DRIP_SECONDS, dripping, receiving
 
 CERTIFICATE = Path(__file__).parents[1] / "tls" / "receiver.pem"
@@ -110,7 +111,7 @@ def test_a_response_in_chunks_is_read() -> None:
         assert send_to(url).body == b"abc"
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         b"",
@@ -128,8 +129,8 @@ def test_an_incomplete_or_malformed_response_is_broken(text: bytes) -> None:
 HEAD = b"HTTP/1.1 200 OK\r\nX-One: 1\r\n\r\n"
 
 
-@pytest.mark.parametrize("limit", [1000, None])
-@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"])
+@cases("limit", [1000, None])
+@cases("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"])
 def test_headers_that_end_anywhere_before_their_end_are_broken(before: bytes, limit: int | None) -> None:
     for length in range(len(HEAD)):
         with responding(before + HEAD[:length]) as url, pytest.raises(Broken):
@@ -158,8 +159,8 @@ def until_the_end(body: bytes) -> bytes:
     return OK + b"\r\n" + body
 
 
-@pytest.mark.parametrize("framed", [declared, chunked, until_the_end])
-@pytest.mark.parametrize("size", [0, 1, 300_000])
+@cases("framed", [declared, chunked, until_the_end])
+@cases("size", [0, 1, 300_000])
 def test_a_large_body_is_received_in_pieces(framed: Callable[[bytes], bytes], size: int) -> None:
     body = secrets.token_bytes(size)
     pieces: list[bytes] = []
@@ -170,7 +171,7 @@ def test_a_large_body_is_received_in_pieces(framed: Callable[[bytes], bytes], si
     assert all(0 < len(piece) <= exchanges.PIECE for piece in pieces)
 
 
-@pytest.mark.parametrize("framed", [declared, chunked, until_the_end])
+@cases("framed", [declared, chunked, until_the_end])
 def test_no_more_than_the_limit_is_received(framed: Callable[[bytes], bytes]) -> None:
     pieces: list[bytes] = []
     with responding(framed(bytes(100_001))) as url:
@@ -179,7 +180,7 @@ def test_no_more_than_the_limit_is_received(framed: Callable[[bytes], bytes]) ->
     assert not pieces or framed is not declared
 
 
-@pytest.mark.parametrize("framed", [declared, chunked])
+@cases("framed", [declared, chunked])
 def test_a_large_body_that_ends_early_is_broken(framed: Callable[[bytes], bytes]) -> None:
     with responding(framed(bytes(200_000))[:-10]) as url, pytest.raises(Broken):
         send_to(url, limit=200_000, receive=lambda piece: None)
@@ -193,7 +194,7 @@ def test_only_the_body_of_a_200_response_is_received_in_pieces() -> None:
     assert (response.status, response.body, response.complete, pieces) == (404, b"", False, [])
 
 
-@pytest.mark.parametrize("error", [OSError("the disk is full"), ValueError("not wanted")])
+@cases("error", [OSError("the disk is full"), ValueError("not wanted")])
 def test_an_error_of_the_receiver_ends_the_exchange_unchanged(error: Exception) -> None:
     def receive(piece: bytes) -> None:
         raise error
@@ -225,7 +226,7 @@ def test_the_time_limit_applies_to_a_body_that_arrives_in_pieces() -> None:
         assert time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize("beginning", [b"", OK + b"Content-Length: 500\r\n\r\n", OK + b"\r\nabc"])
+@cases("beginning", [b"", OK + b"Content-Length: 500\r\n\r\n", OK + b"\r\nabc"])
 def test_a_server_that_falls_silent_is_cut_off(beginning: bytes) -> None:
     began = time.monotonic()
     with silent_after(beginning) as url, pytest.raises(TimedOut):

@@ -8,6 +8,7 @@ import pytest
 
 from foundation.scheduling import places
 from foundation.scheduling.places import Places
+from tests.cases import cases
 from tests.few_places import limited
 
 ALL = ("control", "outcomes", "heartbeats", "rest", "webhooks", "artifacts")
@@ -31,7 +32,7 @@ def held(stack: ExitStack, kind: Places, tenant: int | None) -> int:
     return count
 
 
-@pytest.mark.parametrize("threads", range(6, 70))
+@cases("threads", range(6, 70))
 def test_short_tasks_keep_a_quarter_of_the_threads_and_at_least_two(threads: int) -> None:
     places.allot(threads, ALL)
     with ExitStack() as stack:
@@ -39,7 +40,7 @@ def test_short_tasks_keep_a_quarter_of_the_threads_and_at_least_two(threads: int
     assert threads - slow >= max(threads / 4, 2)
 
 
-@pytest.mark.parametrize("threads", range(1, 6))
+@cases("threads", range(1, 6))
 def test_too_few_threads_for_all_queues_are_refused(threads: int) -> None:
     with pytest.raises(ValueError, match="at least 6 threads"):
         places.allot(threads, ALL)
@@ -48,7 +49,7 @@ def test_too_few_threads_for_all_queues_are_refused(threads: int) -> None:
     places.allot(threads, ["outcomes", "heartbeats"])
 
 
-@pytest.mark.parametrize("threads", [6, 7, 8, 16, 32])
+@cases("threads", [6, 7, 8, 16, 32])
 def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind(threads: int) -> None:
     places.allot(threads, ALL)
     for first in KINDS:
@@ -60,8 +61,8 @@ def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind(th
                     assert free
 
 
-@pytest.mark.parametrize("queue", KINDS_BY_QUEUE)
-@pytest.mark.parametrize("threads", [1, 2, 8])
+@cases("queue", KINDS_BY_QUEUE)
+@cases("threads", [1, 2, 8])
 def test_a_worker_for_one_queue_uses_all_its_threads(queue: str, threads: int) -> None:
     places.allot(threads, [queue])
     with ExitStack() as stack:
@@ -88,7 +89,7 @@ def test_without_a_free_place_the_callback_is_called() -> None:
     assert crowded == ["share", "all"]
 
 
-@pytest.mark.parametrize("threads", [6, 8, 32])
+@cases("threads", [6, 8, 32])
 def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(threads: int, settings: Any) -> None:
     settings.VERIFICATION_PROCESSES = 100
     places.allot(threads, ALL)

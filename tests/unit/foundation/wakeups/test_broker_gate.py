@@ -8,6 +8,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from foundation.wakeups.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
+from tests.cases import cases
 
 SOON = 10.0
 
@@ -66,7 +67,7 @@ def test_no_probe_is_sent_while_the_broker_accepts_messages(broker: Broker, gate
     assert (broker.messages, broker.probes, gate.refused) == (3, 0, False)
 
 
-@pytest.mark.parametrize("error", [OSError(), OperationalError(), RedisError()])
+@cases("error", [OSError(), OperationalError(), RedisError()])
 def test_an_outage_costs_one_message(broker: Broker, gate: BrokerGate, error: Exception) -> None:
     refuse(broker, gate, error)
     assert gate.refused

@@ -13,6 +13,7 @@ from pipelines.authoring.compiler import compile_contract
 from pipelines.authoring.plan import plan
 from pipelines.worker.outcomes import outcome_of
 from pipelines.worker.runner import Suspended
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 from tests.unit.pipelines.worker.test_host import command
 
@@ -298,14 +299,14 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("code", "says", "body"), MISTAKES)
+@cases(("code", "says", "body"), MISTAKES)
 def test_a_mistake_has_a_code_its_place_and_advice(author: Author, code: str, says: str, body: str) -> None:
     with pytest.raises(DefinitionError, match=f"(?s)^{code}: .*({says})") as raised:
         compile_contract(author.pipeline(body))
     assert raised.value.code == code
 
 
-@pytest.mark.parametrize("pipeline_id", ["", " ", "a/b", "ünit", "-a", "a" * 201, None])
+@cases("pipeline_id", ["", " ", "a/b", "ünit", "-a", "a" * 201, None])
 def test_a_pipeline_id_must_be_usable_everywhere(pipeline_id: Any) -> None:
     with pytest.raises(DefinitionError, match="INVALID_PIPELINE_ID"):
         Pipeline(pipeline_id)
@@ -329,7 +330,7 @@ def test_a_pipeline_in_main_cannot_be_compiled() -> None:
         compile_contract(pipeline)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("code", "says", "reference"),
     [
         ("INVALID_REFERENCE", "MODULE:NAME", "authored"),

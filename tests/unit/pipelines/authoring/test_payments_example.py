@@ -4,8 +4,6 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from examples.payments.checks import checked
 from examples.payments.iban import iban_problem
 from examples.payments.pipeline import pipeline as payments
@@ -16,6 +14,7 @@ from pipelines import Pipeline, StepContext
 from pipelines.authoring.compiler import compile_contract, contract_text
 from pipelines.failures import Failed
 from pipelines.worker.runner import Completed, run
+from tests.cases import cases
 from wire.documents.contract import parse_contract
 
 FILE = Path(__file__).resolve().parents[4] / "examples/payments/data/payments.csv"
@@ -126,7 +125,7 @@ def test_two_contracts_of_one_pipeline() -> None:
         assert parse_contract(contract_text(contract).encode()).result_shape == "SINGLE"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("content", "says"),
     [
         ("", "no column reference, creditor, iban, currency, amount"),
@@ -153,7 +152,7 @@ def test_a_file_may_start_with_a_byte_order_mark_and_have_no_rows(context: StepC
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     "iban",
     [
         "DE89 3704 0044 0532 0130 00",
@@ -172,7 +171,7 @@ def test_published_examples_of_ibans_are_valid(iban: str) -> None:
     assert iban_problem(iban) is None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("iban", "problem"),
     [
         ("DE88370400440532013000", "IBAN DE88370400440532013000 has wrong check digits"),
@@ -188,7 +187,7 @@ def test_an_invalid_iban_has_a_reason(iban: str, problem: str) -> None:
     assert iban_problem(iban) == problem
 
 
-@pytest.mark.parametrize(
+@cases(
     ("amount", "currency", "reasons"),
     [
         ("0.01", "EUR", []),
@@ -209,7 +208,7 @@ def test_amounts_are_checked_against_their_currency(amount: str, currency: str, 
     assert checked(payment).reasons == reasons
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "denied"),
     [
         ("Ingrid Þórsdóttir", "Ingrid Þórsdóttir"),

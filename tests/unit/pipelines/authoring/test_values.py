@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, computed_field
 
 from pipelines.authoring.catalogue import Catalogue
 from pipelines.authoring.values import ValueMismatch, ValueType
+from tests.cases import cases
 
 
 class Colour(StrEnum):
@@ -89,7 +90,7 @@ def test_a_model_is_read_back_by_its_alias_without_computed_fields() -> None:
     assert encoded.value == model
 
 
-@pytest.mark.parametrize(
+@cases(
     ("hint", "value", "document"),
     [
         (str, "ü", "ü"),
@@ -109,7 +110,7 @@ def test_scalars_are_read_back(hint: Any, value: Any, document: Any) -> None:
     assert (encoded.value, type(encoded.value)) == (value, type(value))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("hint", "document", "says"),
     [
         (int, "1", "valid integer"),
@@ -162,7 +163,7 @@ def test_json_that_is_not_of_the_type_is_refused_with_its_place(hint: Any, docum
         typed(hint).decode(document)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("hint", "value", "says"),
     [
         (Line, Line("a", 1.5), r"price: expected decimal, got float"),  # type: ignore[arg-type]

@@ -5,10 +5,9 @@ import importlib.metadata
 import sys
 from pathlib import Path
 
-import pytest
-
 from pipelines.environment.distributions import hexadecimal, installed_distributions, normalised, recorded_modules
 from pipelines.environment.installed_code import InstalledCode, canonical
+from tests.cases import cases
 
 
 def test_it_finds_the_distributions_that_the_standard_library_finds() -> None:
@@ -18,7 +17,7 @@ def test_it_finds_the_distributions_that_the_standard_library_finds() -> None:
     assert names == sorted(set(names))
 
 
-@pytest.mark.parametrize(("name", "expected"), [("Ruamel_YAML.clib", "ruamel-yaml-clib"), ("a--b__c", "a-b-c")])
+@cases(("name", "expected"), [("Ruamel_YAML.clib", "ruamel-yaml-clib"), ("a--b__c", "a-b-c")])
 def test_names_are_normalised(name: str, expected: str) -> None:
     assert normalised(name) == expected
 

@@ -10,6 +10,7 @@ from pipelines import DefinitionError
 from pipelines.environment.distributions import Distribution
 from pipelines.environment.environment import Environment, Required
 from pipelines.environment.interpreter import Interpreter
+from tests.cases import cases
 
 PYTHON = Interpreter("cpython", "3.12.4", "linux-x86_64")
 LOCK = "alpha==1.0\nbeta==2.0\n"
@@ -40,7 +41,7 @@ def test_this_environment_has_what_it_requires() -> None:
     assert current.fingerprint == Environment.current().fingerprint
 
 
-@pytest.mark.parametrize(
+@cases(
     ("change", "difference"),
     {
         "implementation": ({"implementation": "pypy"}, "implementation is cpython, required is pypy"),
@@ -52,7 +53,7 @@ def test_another_interpreter_is_a_difference(environment: Environment, change: d
     assert environment.differences(Required(replace(PYTHON, **change), LOCK)) == [difference]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("lock", "differences"),
     {
         "the same": ("beta==2.0\nalpha==1.0\n", []),
@@ -96,7 +97,7 @@ def test_editable_distributions_are_not_locked(environment: Environment, tmp_pat
     assert with_edited.differences(Required(PYTHON, LOCK + "edited==2.0\n")) == ["edited is 1.0, required is 2.0"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": {}}', '{"dir_info": 1}'])
+@cases("text", ["", "{", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": {}}', '{"dir_info": 1}'])
 def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path, text: str) -> None:
     found = distribution(tmp_path, "alpha", "1.0")
     assert not found.is_editable
@@ -113,7 +114,7 @@ def test_changed_files_change_the_fingerprint_but_not_the_lock(environment: Envi
     assert environment.differences(Required(PYTHON, LOCK)) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("lines", "same"),
     {
         "another program": ("../../../bin/alpha,sha256=other,9", True),
@@ -136,7 +137,7 @@ def test_the_fingerprint_covers_files_but_not_the_installer(
     assert (environment.fingerprint == before) is same
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
     [{"implementation": "pypy"}, {"version": "3.12.5"}, {"platform": "linux-aarch64"}],
 )

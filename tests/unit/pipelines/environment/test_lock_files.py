@@ -8,6 +8,7 @@ import pytest
 from pipelines import DefinitionError
 from pipelines.environment.lock_files import lock_from, missing_in
 from pipelines.environment.uv import run_uv
+from tests.cases import cases
 from tests.wheels import write_wheel
 
 PROJECT = """
@@ -96,7 +97,7 @@ SDIST = f"sdist = {{name = 'a-1.0.tar.gz', url = 'https://h/a-1.0.tar.gz', hashe
 VERSION = "version = '1.0'"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "lock"),
     {
         "no package": (pylock(packages="[]"), ""),
@@ -133,7 +134,7 @@ def test_pylock_toml(tmp_path: Path, text: str, lock: str) -> None:
     assert lock_from(tmp_path / "pylock.orders.toml") == lock
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "says"),
     {
         "no TOML": ("{", "line 1"),

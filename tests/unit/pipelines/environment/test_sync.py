@@ -12,6 +12,7 @@ from pipelines import DefinitionError
 from pipelines.environment.environment import Required
 from pipelines.environment.interpreter import Interpreter
 from pipelines.environment.sync import sync
+from tests.cases import cases
 from tests.wheels import write_wheel
 
 INSTALLED = """
@@ -59,7 +60,7 @@ def test_it_verifies_the_hashes(target: Path, python: Interpreter) -> None:
         sync(Required(python, f"alpha==1.0 --hash=sha256:{'0' * 64}\n"), target)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("lock", "version", "says"),
     [("missing==1.0\n", "", "uv pip failed: .*missing"), ("", "3.11.999", "uv venv failed: .*3.11.999")],
 )

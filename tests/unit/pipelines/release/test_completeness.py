@@ -7,6 +7,7 @@ import pytest
 
 from pipelines import DefinitionError, Pipeline
 from pipelines.release.packaging import build
+from tests.cases import cases
 from tests.unit.pipelines.conftest import IMPORTS, Author
 
 STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1)\n"
@@ -39,7 +40,7 @@ def errors(pipeline: Pipeline | str, out: Path) -> list[DefinitionError]:
     return list(raised.value.errors)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("statement", "packages"),
     {
         "import": ("import helper", ("helper",)),
@@ -79,7 +80,7 @@ def test_local_modules_that_are_not_packed_are_refused(
     assert build(reference, tmp_path).path.exists()
 
 
-@pytest.mark.parametrize(
+@cases(
     "statement",
     {
         "the standard library": "import json, xml.dom.minidom, _decimal",
@@ -150,7 +151,7 @@ def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: A
     assert build(reference, tmp_path).path.exists()
 
 
-@pytest.mark.parametrize("text", ["def broken(:", "x = 'a\x00b'", "# coding: no-such\n", "(" * 5000])
+@cases("text", ["def broken(:", "x = 'a\x00b'", "# coding: no-such\n", "(" * 5000])
 def test_a_file_that_python_cannot_parse_is_named(author: Author, tmp_path: Path, text: str) -> None:
     [error] = errors(write(author, "def late(): from . import rates", **{"acme/orders/rates.py": text}), tmp_path)
     assert error.code == "MODULE_FAILED"
@@ -183,7 +184,7 @@ def test_code_in_another_folder_on_the_path_is_local(
     assert "packages=('edited',)" in error.message
 
 
-@pytest.mark.parametrize("name", ["statistics", "wire"])
+@cases("name", ["statistics", "wire"])
 def test_a_packed_module_with_the_name_of_one_that_workers_load_is_refused(
     author: Author, tmp_path: Path, name: str
 ) -> None:

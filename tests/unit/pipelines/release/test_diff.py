@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.cli import main
 from tests import making, signing
+from tests.cases import cases
 from wire.documents.descriptor import parse_descriptor
 
 ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
@@ -94,7 +95,7 @@ def test_signatures_are_compared(capsys: pytest.CaptureFixture[str], old: Path, 
     assert err.endswith("signs another descriptor\n")
 
 
-@pytest.mark.parametrize("content", [None, b"other bytes"])
+@cases("content", [None, b"other bytes"])
 def test_a_missing_artifact_leaves_the_contract_unknown(
     capsys: pytest.CaptureFixture[str], old: Path, new: Path, content: bytes | None
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.release.direct_upload import send
+from tests.cases import cases
 from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 
 DATA = b"0123456789"
@@ -149,7 +150,7 @@ def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
     assert other.authorizations == []
 
 
-@pytest.mark.parametrize("verdict", ["REJECTED", "EXPIRED"])
+@cases("verdict", ["REJECTED", "EXPIRED"])
 def test_only_what_is_stored_is_sent(
     tmp_path: Path, coordinator: Coordinator, verdict: str, pauses: list[float]
 ) -> None:
@@ -162,7 +163,7 @@ def test_the_wait_for_a_verdict_ends(tmp_path: Path, coordinator: Coordinator) -
     assert refused(tmp_path, coordinator, verdict_timeout=-1.0) == "VERDICT_OVERDUE"
 
 
-@pytest.mark.parametrize("code", ["DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"])
+@cases("code", ["DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"])
 def test_a_coordinator_without_direct_uploads_is_supported(tmp_path: Path, code: str) -> None:
     (tmp_path / "app.zip").write_bytes(DATA)
     assert not send(

@@ -13,6 +13,7 @@ from pipelines.release.descriptor import ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import BuiltArtifact, build
 from pipelines.release.signing_key import make
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import CarrierDescriptor, Profile, parse_descriptor
@@ -112,7 +113,7 @@ def test_maven_coordinates_replace_the_path(artifact: BuiltArtifact) -> None:
     assert entry["digest"] == artifact.digest
 
 
-@pytest.mark.parametrize(
+@cases(
     ("coordinates", "uri"),
     [
         ("org.acme:orders:jar:1.0", "maven:org.acme:orders:1.0"),
@@ -125,7 +126,7 @@ def test_maven_coordinates_are_written_in_canonical_form(artifact: BuiltArtifact
     assert released(artifact.path.parent, maven=[coordinates])["artifacts"][0]["uri"] == uri
 
 
-@pytest.mark.parametrize(
+@cases(
     "coordinates",
     ["org.acme:orders:zip:1-SNAPSHOT", "org.acme:orders:1.0-snapshot", "orders", "a:b", "a:b:c:d:e:f", "a b:c:1", ""],
 )
@@ -177,7 +178,7 @@ def test_images_pin_where_the_artifact_runs(artifact: BuiltArtifact) -> None:
     assert document["releaseVersion"] not in {each["digest"] for each in document["artifacts"]}
 
 
-@pytest.mark.parametrize("image", ["acme/app", "oci://registry.example/acme/app:1", "maven:a:b:1", f"{IMAGE}0"])
+@cases("image", ["acme/app", "oci://registry.example/acme/app:1", "maven:a:b:1", f"{IMAGE}0"])
 def test_an_image_needs_a_digest(artifact: BuiltArtifact, image: str) -> None:
     assert refusal(artifact.path.parent, images=[image]).code == "INVALID_IMAGE"
 

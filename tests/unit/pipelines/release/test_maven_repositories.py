@@ -12,6 +12,7 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.release.maven_repositories import Repositories, RepositoryError
+from tests.cases import cases
 from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 from wire.documents.artifact_uri import MavenUri
 
@@ -129,7 +130,7 @@ def test_credentials_are_sent_from_the_first_request(repository: Repository, tmp
     assert repository.requests == [(f"/{PATH}", basic(CREDENTIALS))]
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@cases("status", [401, 403])
 def test_a_denial_is_reported_if_no_other_repository_has_the_artifact(
     repositories: list[Repository], tmp_path: Path, status: int
 ) -> None:
@@ -151,7 +152,7 @@ def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list
     assert second.requests == [(f"/store/{PATH}", "")]
 
 
-@pytest.mark.parametrize("location", ["", "ftp://127.0.0.1/a", "file:///etc/passwd", "http://user:password@127.0.0.1/"])
+@cases("location", ["", "ftp://127.0.0.1/a", "file:///etc/passwd", "http://user:password@127.0.0.1/"])
 def test_a_redirect_leads_to_a_web_address(repository: Repository, tmp_path: Path, location: str) -> None:
     repository.redirects[f"/{PATH}"] = location
     error = failure(tmp_path, repository.url)
@@ -180,7 +181,7 @@ def test_a_broken_download_is_not_used(repository: Repository, tmp_path: Path) -
     assert failure(tmp_path, "http://127.0.0.1:1").code == "REPOSITORY_UNREACHABLE"
 
 
-@pytest.mark.parametrize(
+@cases(
     "place",
     [
         *("https://ci:secret@repo.example/maven", "ftp://repo.example/secret", "https://repo.example/?secret=1"),
@@ -194,7 +195,7 @@ def test_an_unusable_repository_is_refused_and_not_shown(place: str) -> None:
     assert "secret" not in str(error)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("credentials", "places"),
     [
         ("secret", ["https://repo.example"]),

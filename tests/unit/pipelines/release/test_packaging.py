@@ -18,6 +18,7 @@ from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
 from pipelines.environment.environment import Environment
 from pipelines.release.packaging import artifact_digest, build
+from tests.cases import cases
 from tests.unit.pipelines.conftest import IMPORTS, Author
 from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 
@@ -190,7 +191,7 @@ def test_a_step_from_outside_of_the_artifact_is_refused(author: Author, tmp_path
         build("authored:pipeline", tmp_path)
 
 
-@pytest.mark.parametrize("package", ["no_such_package", "authored.inner", "sys", ""])
+@cases("package", ["no_such_package", "authored.inner", "sys", ""])
 def test_a_package_that_cannot_be_found_is_refused(author: Author, tmp_path: Path, package: str) -> None:
     body = STEP + f"pipeline.packages = ({package!r},)\n"
     with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND"):

@@ -14,6 +14,7 @@ from pipelines.release.descriptor import ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import build
 from pipelines.release.publish import Target, activate, publish
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 from wire.documents.descriptor import Profile
@@ -172,7 +173,7 @@ def artifacts_sent(coordinator: Coordinator) -> int:
     return coordinator.bodies[-1].count(b'name="artifact"')
 
 
-@pytest.mark.parametrize("coordinates", [[], ["org.acme:orders:zip:1.0"]])
+@cases("coordinates", [[], ["org.acme:orders:zip:1.0"]])
 def test_a_file_of_the_newer_profile_is_sent(folder: Path, coordinator: Coordinator, coordinates: list[str]) -> None:
     """A file for a Maven repository is found by its digest. The descriptor is sent as it is."""
     artifact = newer(folder, maven=coordinates, images=[f"oci://registry.example/app@sha256:{'1' * 64}"])
@@ -213,7 +214,7 @@ def test_a_changed_file_of_this_machine_is_not_published(folder: Path, coordinat
     assert coordinator.requests == []
 
 
-@pytest.mark.parametrize("code", ["WORKER_REQUIRED", "SIGNATURE_REQUIRED"])
+@cases("code", ["WORKER_REQUIRED", "SIGNATURE_REQUIRED"])
 def test_a_refused_activation_says_what_to_start(folder: Path, coordinator: Coordinator, code: str) -> None:
     coordinator.refusal = {"code": code, "detail": "Not now."}
     release = {"pipelineId": "org.acme.orders", "releaseVersion": "1.0"}

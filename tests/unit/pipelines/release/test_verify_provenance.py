@@ -15,6 +15,7 @@ from pipelines.cli import main
 from pipelines.errors import DefinitionError
 from pipelines.release.provenance import Verified, verify
 from tests import making, signing
+from tests.cases import cases
 from wire.documents import execution_statement, json_values
 from wire.documents.descriptor import descriptor_from_json
 from wire.documents.execution_runs import Event, runs_of
@@ -149,7 +150,7 @@ def altered(value: Any) -> Any:
     return [] if isinstance(value, list) and value else {} if value else ["x"]
 
 
-@pytest.mark.parametrize("path", list(leaves(usual())), ids=lambda path: ".".join(map(str, path)))
+@cases("path", list(leaves(usual())))
 def test_a_changed_member_of_the_statement_breaks_the_signature(desk: Desk, path: tuple[str | int, ...]) -> None:
     envelope = json.loads(desk.document.read_bytes())
     statement = deepcopy(usual())
@@ -178,7 +179,7 @@ ENVELOPES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("change", ENVELOPES)
+@cases("change", ENVELOPES)
 def test_a_changed_envelope_is_no_proof(desk: Desk, change: str) -> None:
     make, code = ENVELOPES[change]
     desk.document.write_text(json.dumps(make(json.loads(desk.document.read_bytes()))))
@@ -227,7 +228,7 @@ def test_a_part_that_ran_another_artifact_is_noticed(desk: Desk) -> None:
     assert [run["pinned"] for run in facts["runs"]] == [False, True]
 
 
-@pytest.mark.parametrize(
+@cases(
     "lost",
     [
         event(3, "LEASE_EXPIRED", "QUEUED", leaseOwner="worker:w", worker="w"),
@@ -235,7 +236,6 @@ def test_a_part_that_ran_another_artifact_is_noticed(desk: Desk) -> None:
         event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(code="source")),
         event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(code="registered")),
     ],
-    ids=["no report", "no artifact", "a folder", "a registration"],
 )
 def test_a_part_whose_code_is_unknown_is_noticed(desk: Desk, lost: Event) -> None:
     statement = built(
@@ -267,7 +267,7 @@ CONTRADICTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-@pytest.mark.parametrize("change", CONTRADICTIONS)
+@cases("change", CONTRADICTIONS)
 def test_a_signed_statement_that_contradicts_itself_is_no_proof(desk: Desk, change: str) -> None:
     statement = usual()
     CONTRADICTIONS[change](statement)
@@ -284,7 +284,7 @@ FORMS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@cases("form", FORMS)
 def test_a_signed_document_of_another_form_is_no_proof(desk: Desk, form: str) -> None:
     desk.put(FORMS[form])
     assert desk.problems() == ["PROVENANCE_INVALID"]

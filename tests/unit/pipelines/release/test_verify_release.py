@@ -14,6 +14,7 @@ from pipelines.release.maven_repositories import Repositories
 from pipelines.release.packaging import BuiltArtifact, build
 from pipelines.release.signing_key import make
 from pipelines.release.verify_release import ArtifactStatus, Verification, verify
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import Profile
@@ -41,7 +42,7 @@ def change(descriptor: Path, **members: Any) -> None:
     descriptor.write_text(json.dumps(json.loads(descriptor.read_bytes()) | members))
 
 
-@pytest.mark.parametrize("profile", list(Profile))
+@cases("profile", list(Profile))
 def test_a_release_next_to_its_artifact_is_verified(built: BuiltArtifact, profile: Profile) -> None:
     verified = verify(released(built, profile))
     assert (verified.exit_status, errors(verified)) == (0, [])
@@ -157,7 +158,7 @@ def test_the_contract_that_publish_sends_is_verified(built: BuiltArtifact, tmp_p
     assert verify(descriptor, contract=tmp_path / "given.json").exit_status == 0
 
 
-@pytest.mark.parametrize("option", ["artifacts", "contract"])
+@cases("option", ["artifacts", "contract"])
 def test_a_named_file_that_cannot_be_read_is_a_mistake(built: BuiltArtifact, option: str, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     options: dict[str, Any] = {option: [gone] if option == "artifacts" else gone}

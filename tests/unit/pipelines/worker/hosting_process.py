@@ -1,9 +1,11 @@
 """Hosts an artifact in a separate process, because a process that hosts one is restricted permanently."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,11 +33,13 @@ def act():
     return "done"
 """
 HOST = """
-import dataclasses, json, sys
+import dataclasses, json, os, sys
 from pathlib import Path
 from pipelines import StepContext
 from pipelines.errors import DefinitionError
 from pipelines.worker.hosted_release import host_artifact
+
+code, *descriptors = sys.argv[1:]
 
 def ran(hosted):
     names = [field.name for field in dataclasses.fields(StepContext) if field.default is dataclasses.MISSING]
@@ -45,34 +49,47 @@ def ran(hosted):
 def shown(result):
     return {name: getattr(result, name) for name in result.__slots__}
 
-descriptor = Path(sys.argv[1]).absolute()
-try:
-    hosted = host_artifact(descriptor, "acme", allow_drift=True)
-    print(json.dumps({**shown(ran(hosted)), "must_stop": hosted.must_stop}))
-    if len(sys.argv) > 2:
-        exec(sys.argv[2])
-except DefinitionError as error:
-    print(json.dumps({"code": error.code, "message": error.message}))
+def host(descriptor):
+    try:
+        hosted = host_artifact(descriptor, "acme", allow_drift=True)
+        print(json.dumps({**shown(ran(hosted)), "must_stop": hosted.must_stop}))
+        exec(code)
+    except DefinitionError as error:
+        print(json.dumps({"code": error.code, "message": error.message}))
+
+for descriptor in map(Path, descriptors):
+    if not os.fork():
+        host(descriptor)
+        sys.exit()
+    assert os.wait()[1] == 0
+    print(json.dumps("end"))
+    sys.stdout.flush()
 """
-"""Prints the result of the only step, or the error, as JSON. A second argument is code that runs afterwards."""
+"""Hosts each descriptor in a fork. Prints the result of the only step, or the error, as JSON; then runs the code."""
+
+
+@functools.cache
+def _shop() -> dict[str, bytes]:
+    """Return the entries of the artifact of the pipeline above."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "source/shop")
+        source.mkdir(parents=True)
+        contents = {"flow.py": FLOW, "__init__.py": "", "at_import.py": "", "in_step.py": IN_STEP.format(body="")}
+        for name, text in contents.items():
+            (source / name).write_text(text)
+        built = build("shop.flow:pipeline", source.parent, Path(folder, "built"), "1.0")
+        with zipfile.ZipFile(built.artifact) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
 
 
 def packed(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     """Write a release of the pipeline above, with further files or other contents. Return its descriptor."""
-    source = folder / "source"
-    contents = {"flow.py": FLOW, "__init__.py": "", "at_import.py": "", "in_step.py": IN_STEP.format(body="")}
-    for name, text in contents.items():
-        (source / "shop").mkdir(parents=True, exist_ok=True)
-        (source / "shop" / name).write_text(text)
-    built = build("shop.flow:pipeline", source, folder / "built", "1.0")
-    with zipfile.ZipFile(built.artifact) as archive:
-        entries: dict[str, str | bytes] = {name: archive.read(name) for name in archive.namelist()}
-    target = folder / "dist" / built.artifact.name
-    target.parent.mkdir()
-    with zipfile.ZipFile(target, "w") as archive:
-        for name, content in {**entries, **files}.items():
+    artifact = folder / "dist/tests.shop.zip"
+    artifact.parent.mkdir(parents=True)
+    with zipfile.ZipFile(artifact, "w") as archive:
+        for name, content in {**_shop(), **files}.items():
             archive.writestr(name, content)
-    return release(target.parent, [target], release_version="1.0").path
+    return release(artifact.parent, [artifact], release_version="1.0").path
 
 
 def at_import(code: str) -> dict[str, str]:
@@ -85,19 +102,22 @@ def in_step(code: str) -> dict[str, str]:
     return {"shop/in_step.py": IN_STEP.format(body=indent(code, "    "))}
 
 
-def hosted(
-    descriptor: Path,
-    *arguments: str,
+def hosted_each(
+    *descriptors: Path,
+    then: str = "",
     python: str | Path = sys.executable,
     before: str = "",
     folder: Path | None = None,
     **environment: str,
-) -> list[dict[str, Any]]:
-    """Host the release in a new process and return what it prints. `before` is code that runs first."""
+) -> list[list[dict[str, Any]]]:
+    """Host each release in a process of its own, and return what each prints.
+
+    `before` is code that runs first, `then` is code that runs in each process after its step.
+    """
     path = os.pathsep.join([str(PROJECT), *filter(None, [environment.pop("PYTHONPATH", "")])])
     done = subprocess.run(
-        [python, "-c", before + HOST, descriptor, *arguments],
-        cwd=folder or descriptor.parent,
+        [python, "-c", before + HOST, then, *(descriptor.absolute() for descriptor in descriptors)],
+        cwd=folder or descriptors[0].parent,
         env={"PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
@@ -105,4 +125,17 @@ def hosted(
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    printed: list[list[dict[str, Any]]] = [[]]
+    for line in done.stdout.splitlines():
+        value = json.loads(line)
+        if value == "end":
+            printed.append([])
+        else:
+            printed[-1].append(value)
+    return printed[:-1]
+
+
+def hosted(descriptor: Path, **options: Any) -> list[dict[str, Any]]:
+    """Host one release."""
+    [printed] = hosted_each(descriptor, **options)
+    return printed

@@ -12,21 +12,7 @@ import requests
 from pipelines.worker.rest_host import HEALTH_PATH, RestHost
 from pipelines.worker.rest_worker import Server
 from tests.unit.pipelines.worker.conftest import Hosted
-from tests.unit.pipelines.worker.test_rest_host import EXECUTE, SECRET, command, payload, signed
-
-
-@contextmanager
-def listening(host: RestHost, capacity: int = 1) -> Iterator[Server]:
-    """Serve the host on a free port."""
-    server = Server("127.0.0.1:0", host, capacity=capacity)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+from tests.unit.pipelines.worker.test_rest_host import EXECUTE, SECRET, command, listening, payload, signed
 
 
 class Calls:

@@ -39,15 +39,14 @@ def test_a_missing_key_is_a_missing_option(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.code == "MISSING_OPTION"
 
 
-@cases("source", ["option", "variable"])
 def test_a_relative_file_of_certificates_is_found_from_any_folder(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that hosts an artifact changes its working folder before it connects to the broker."""
     monkeypatch.chdir(tmp_path)
-    if source == "variable":
-        monkeypatch.setenv("PIPELINES_BROKER_CA_FILE", "ca.pem")
-    parser = argparse.ArgumentParser()
-    worker.add(parser)
-    options = ["--broker-ca-file=ca.pem"] if source == "option" else []
-    assert parser.parse_args(["--release=r.json", *options]).broker_ca_file == str(tmp_path / "ca.pem")
+    for options in (["--broker-ca-file=ca.pem"], []):
+        if not options:
+            monkeypatch.setenv("PIPELINES_BROKER_CA_FILE", "ca.pem")
+        parser = argparse.ArgumentParser()
+        worker.add(parser)
+        assert parser.parse_args(["--release=r.json", *options]).broker_ca_file == str(tmp_path / "ca.pem")

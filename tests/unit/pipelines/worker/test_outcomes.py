@@ -8,17 +8,14 @@ from typing import Any, Literal
 import pytest
 
 from pipelines import Pipeline, StepContext
+from pipelines.worker import outcomes as limits_of_outcomes
 from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
 from pipelines.worker.outcomes import checkpoint_of, outcome_of
 from pipelines.worker.runner import Completed, run
 from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed
-from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Outcome, OutcomeGroup
-from wire.messages.limits import LONGEST_OUTCOME, MOST_PAYLOADS
-from wire.messages.sealing import decode, seal, verify
-from wire.worker_keys import worker_key
 
 STEPS = """
 from collections.abc import Iterable, Iterator
@@ -180,24 +177,29 @@ def test_a_suspension_says_whether_the_responses_are_a_stream(
 @cases(
     ("result", "fits"),
     [
-        (Completed(["x" * (LONGEST_OUTCOME - 1000)], many=False), True),
-        (Completed(["x" * LONGEST_OUTCOME], many=False), False),
+        (Completed(["x" * 9_000], many=False), True),
+        (Completed(["x" * 10_000], many=False), False),
         # In the message, each payload is a string in JSON, which doubles the backslashes before its quotes.
-        (Completed(['"' * (LONGEST_OUTCOME // 3)], many=False), False),
-        (Completed([0] * MOST_PAYLOADS, many=True), True),
-        (Completed([0] * (MOST_PAYLOADS + 1), many=True), False),
+        (Completed(['"' * 3_400], many=False), False),
+        (Completed([0] * 20, many=True), True),
+        (Completed([0] * 21, many=True), False),
     ],
 )
-def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint(result: Completed, fits: bool) -> None:
+def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, result: Completed, fits: bool
+) -> None:
+    for name, limit in {"LONGEST_OUTCOME": 10_000, "CERTAINLY_FITTING": 5_000, "MOST_PAYLOADS": 20}.items():
+        monkeypatch.setattr(limits_of_outcomes, name, limit)
     outcome = outcome_of(command(), result, steps=1)
     checkpoint = checkpoint_of(command(), 1, result.outputs, many=result.many)
     assert (checkpoint is not None) is fits
-    if not fits:
+    if fits:
+        assert [json.loads(each) for each in outcome.output_payloads] == result.outputs
+    else:
         assert outcome.failure is not None
         assert (outcome.failure.failure_class, outcome.failure.retryable) == ("OUTPUT_TOO_LARGE", False)
-        return
-    assert [json.loads(each) for each in outcome.output_payloads] == result.outputs
-    if result.many:
-        group = OutcomeGroup(worker_id="w", outcomes=[outcome])
-        key, identity = worker_key("s", "t"), ReleaseIdentity("t", "p", "c", "r")
-        assert decode(verify(seal(identity, group, key), lambda _: [key]), OutcomeGroup) == group
+
+
+def test_a_message_carries_as_many_items_as_an_outcome_may_have() -> None:
+    largest = outcome_of(command(), Completed([0] * limits_of_outcomes.MOST_PAYLOADS, many=True), steps=1)
+    assert OutcomeGroup(worker_id="w", outcomes=[largest]).outcomes[0].outcome == "COMPLETED"

@@ -6,6 +6,7 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,11 +15,13 @@ import requests
 
 from examples.orders.pipeline import pipeline as orders
 from pipelines.authoring.compiler import compile_contract
+from pipelines.worker import rest_host
 from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.rest_host import MOST_NONCES, Nonces, RestHost
+from pipelines.worker.rest_host import Nonces, RestHost
 from pipelines.worker.rest_worker import Server
 from tests.cases import cases
 from wire.identity import ReleaseIdentity
+from wire.messages.limits import LONGEST_OUTCOME
 
 SECRET = "worker-secret"
 EXECUTE, CAPABILITIES = "/pipeline/worker/transitions/execute", "/pipeline/worker/capabilities"
@@ -141,15 +144,16 @@ def test_a_nonce_is_accepted_once_for_both_paths(host: RestHost) -> None:
     assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
 
 
-def test_nonces_are_bounded_and_forgotten_with_their_time() -> None:
+def test_nonces_are_bounded_and_forgotten_with_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest_host, "MOST_NONCES", 10)
     nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
-    assert all(nonces.is_new(str(number), now + timedelta(microseconds=number), now) for number in range(MOST_NONCES))
+    assert all(nonces.is_new(str(number), now + timedelta(microseconds=number), now) for number in range(10))
     assert not nonces.is_new("0", now, now)
     assert nonces.is_new("more", now + timedelta(seconds=1), now)
     assert nonces.is_new("0", now, now), "the oldest was dropped"
     assert not nonces.is_new("2", now, now), "and no other"
     later = now + timedelta(minutes=3)
-    assert nonces.is_new("5000", later, later)
+    assert nonces.is_new("5", later, later)
 
 
 def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
@@ -262,6 +266,20 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
 
 
+@cases(
+    ("customer", "reason"),
+    [
+        ("x" * LONGEST_OUTCOME, "the output cannot be sent"),
+        # In the response, the payload is a string in JSON, which doubles the backslashes before its quotes.
+        ('"' * (LONGEST_OUTCOME // 3), "the outcome has"),
+    ],
+)
+def test_a_result_that_the_coordinator_would_not_read_is_a_failure(host: RestHost, customer: str, reason: str) -> None:
+    answer = ran(host, uni({**ORDER, "customer": customer}), stopBeforeStepIndex=0)
+    assert answer["outcome"] == "FAILED"
+    assert f"OUTPUT_TOO_LARGE: {reason}" in answer["failure"]["message"]
+
+
 # --- transitions ---------------------------------------------------------------------------------
 
 
@@ -334,35 +352,34 @@ def test_after_its_last_step_it_passes_its_input_through(host: RestHost) -> None
 # --- over a real connection -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def server(host: RestHost) -> Iterator[Server]:
-    made = Server("127.0.0.1:0", host, capacity=1)
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+@contextmanager
+def listening(host: RestHost, capacity: int = 1) -> Iterator[Server]:
+    """Serve the host on a free port."""
+    server = Server("127.0.0.1:0", host, capacity=capacity)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-    thread.join(10)
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
 
 
-def test_it_serves_over_http(server: Server) -> None:
-    url = f"http://127.0.0.1:{server.server_address[1]}"
-    response = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
-    assert (response.status_code, response.json()["releaseVersion"]) == (200, "1.0")
-    body = json.dumps(command(uni(ORDER))).encode()
-    answer = requests.post(url + EXECUTE, data=body, headers=signed("POST", EXECUTE, body))
-    assert (answer.status_code, answer.json()["outcome"]) == (200, "WAITING_EXTERNAL")
-    assert answer.headers["Content-Type"] == "application/json"
-    assert requests.post(url + EXECUTE, data=body).status_code == 401
-    assert requests.get(url + "/").status_code == 404
-    assert requests.get(url + "/q/health/live").json()["status"] == "UP"
-    assert requests.post(url + EXECUTE, data=iter([body])).status_code == 411
-    too_long = requests.Request("POST", url + EXECUTE, data=b"x").prepare()
-    too_long.headers["Content-Length"] = str(10**12)
-    assert requests.Session().send(too_long, timeout=10).status_code == 413
-
-
-def test_it_is_alive_while_every_thread_runs_a_transition(server: Server) -> None:
-    with server.turns:
-        answer = requests.get(f"http://127.0.0.1:{server.server_address[1]}/q/health/live", timeout=10)
-    assert answer.status_code == 200
+def test_it_serves_over_http(host: RestHost) -> None:
+    with listening(host) as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        response = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
+        assert (response.status_code, response.json()["releaseVersion"]) == (200, "1.0")
+        body = json.dumps(command(uni(ORDER))).encode()
+        answer = requests.post(url + EXECUTE, data=body, headers=signed("POST", EXECUTE, body))
+        assert (answer.status_code, answer.json()["outcome"]) == (200, "WAITING_EXTERNAL")
+        assert answer.headers["Content-Type"] == "application/json"
+        assert requests.post(url + EXECUTE, data=body).status_code == 401
+        assert requests.get(url + "/").status_code == 404
+        assert requests.post(url + EXECUTE, data=iter([body])).status_code == 411
+        too_long = requests.Request("POST", url + EXECUTE, data=b"x").prepare()
+        too_long.headers["Content-Length"] = str(10**12)
+        assert requests.Session().send(too_long, timeout=10).status_code == 413
+        with server.turns:
+            assert requests.get(url + "/q/health/live", timeout=10).json()["status"] == "UP", "every thread is busy"

@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from releases.repositories.configuration import Repository, read_repositories
+from tests.cases import cases
 from wire.documents.artifact_uri import ArtifactUriError, MavenUri, parse_artifact_uri
 
 COMPLETE = """
@@ -58,7 +59,7 @@ def test_an_empty_text_configures_no_repository() -> None:
     assert read_repositories("") == ()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "complaint"),
     [
         ("id = ]", "is not TOML (at line 1, column 6)"),
@@ -119,7 +120,7 @@ def test_all_problems_are_reported_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("pattern", "group", "serves"),
     [
         ("com.acme", "com.acme", True),
@@ -145,7 +146,7 @@ def test_groups(pattern: str, group: str, serves: bool) -> None:
     assert Repository("a", "https://h", ("net.other", pattern)).serves(group, "acme") is serves
 
 
-@pytest.mark.parametrize(
+@cases(
     ("tenants", "tenant", "serves"),
     [((), "acme", True), (("acme",), "acme", True), (("acme",), "globex", False), (("acme", "globex"), "globex", True)],
 )
@@ -170,7 +171,7 @@ def test_no_uri_leaves_the_folder_of_its_artifact(parts: list[str], version: str
     assert not {"", ".", ".."} & set(segments[1:])
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         "maven:com/../evil:app:1",

@@ -9,6 +9,7 @@ from releases.states import AttachmentKind
 from releases.trust.evidence import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALUES, Evidence, examine
 from releases.trust.provenance import STATEMENT_TYPE
 from tests import signing as making
+from tests.cases import cases
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.json_reader import MAX_VALUES
 from wire.findings import DocumentError
@@ -46,7 +47,7 @@ def findings_of(evidence: Evidence) -> list[tuple[str, str, str]]:
     return [(finding.code, finding.field, finding.severity.value) for finding in evidence.findings]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("attached", "kind"),
     [
         (making.envelope(RELEASE), AttachmentKind.SIGNATURE),
@@ -63,7 +64,7 @@ def test_the_content_determines_the_kind(attached: Any, kind: AttachmentKind) ->
     assert (evidence.kind, evidence.findings, evidence.contradicts) == (kind, (), False)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("attached", "code"),
     [
         (b"", "DOCUMENT_NOT_JSON"),
@@ -103,7 +104,7 @@ def test_a_large_sbom_is_accepted() -> None:
     assert examined(bill).kind is AttachmentKind.SBOM
 
 
-@pytest.mark.parametrize(
+@cases(
     ("attached", "findings"),
     [
         (
