@@ -32,25 +32,26 @@ def environment(tmp_path: Path) -> Environment:
 
 def test_an_environment_is_what_an_artifact_that_is_built_in_it_requires(environment: Environment) -> None:
     assert environment.required == Required(PYTHON, LOCK)
-    assert environment.differences(environment.required) == []
-
-
-def test_this_environment_has_what_it_requires() -> None:
     current = Environment.current()
-    assert current.differences(current.required) == []
+    for each in (environment, current):
+        assert each.differences(each.required) == []
     assert current.fingerprint == Environment.current().fingerprint
 
 
 @cases(
     ("change", "difference"),
-    {
-        "implementation": ({"implementation": "pypy"}, "implementation is cpython, required is pypy"),
-        "version": ({"version": "3.12.5"}, "version is 3.12.4, required is 3.12.5"),
-        "platform": ({"platform": "macosx-14.0-arm64"}, "platform is linux-x86_64, required is macosx-14.0-arm64"),
-    }.values(),
+    [
+        ({"implementation": "pypy"}, "implementation is cpython, required is pypy"),
+        ({"version": "3.12.5"}, "version is 3.12.4, required is 3.12.5"),
+        ({"platform": "macosx-14.0-arm64"}, "platform is linux-x86_64, required is macosx-14.0-arm64"),
+    ],
 )
-def test_another_interpreter_is_a_difference(environment: Environment, change: dict[str, str], difference: str) -> None:
-    assert environment.differences(Required(replace(PYTHON, **change), LOCK)) == [difference]
+def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(
+    environment: Environment, change: dict[str, str], difference: str
+) -> None:
+    other = replace(PYTHON, **change)
+    assert environment.differences(Required(other, LOCK)) == [difference]
+    assert replace(environment, interpreter=other).fingerprint != environment.fingerprint
 
 
 @cases(
@@ -107,13 +108,6 @@ def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path
     assert not found.is_editable
 
 
-def test_changed_files_change_the_fingerprint_but_not_the_lock(environment: Environment, tmp_path: Path) -> None:
-    before = environment.fingerprint
-    distribution(tmp_path, "alpha", "1.0", "alpha.py,sha256=b,1\n")
-    assert environment.fingerprint != before
-    assert environment.differences(Required(PYTHON, LOCK)) == []
-
-
 @cases(
     ("lines", "same"),
     {
@@ -124,25 +118,21 @@ def test_changed_files_change_the_fingerprint_but_not_the_lock(environment: Envi
         "the list itself": ("alpha-1.0.dist-info/RECORD,,", True),
         "compiled files": ("__pycache__/alpha.cpython-312.pyc,,", True),
         "another module": ("b.py,sha256=b,1", False),
+        "other bytes": ("alpha.py,sha256=b,1", False),
         "another module with a comma": ('"b,c.py",sha256=b,1', False),
         "other data": ("alpha/data.csv,sha256=b,1", False),
         "another plugin": ("alpha-1.0.dist-info/entry_points.txt,sha256=b,1", False),
     }.values(),
 )
-def test_the_fingerprint_covers_files_but_not_the_installer(
-    environment: Environment, tmp_path: Path, lines: str, same: bool
-) -> None:
-    before = environment.fingerprint
-    distribution(tmp_path, "alpha", "1.0", f"{lines}\nalpha.py,sha256=a,1\n")
-    assert (environment.fingerprint == before) is same
-
-
-@cases(
-    "change",
-    [{"implementation": "pypy"}, {"version": "3.12.5"}, {"platform": "linux-aarch64"}],
-)
-def test_another_interpreter_changes_the_fingerprint(environment: Environment, change: dict[str, str]) -> None:
-    assert replace(environment, interpreter=replace(PYTHON, **change)).fingerprint != environment.fingerprint
+def test_the_fingerprint_covers_files_but_not_the_installer(tmp_path: Path, lines: str, same: bool) -> None:
+    alpha = "alpha.py,sha256=a,1\n"
+    more = "" if lines.startswith("alpha.py") else alpha
+    before, after = (
+        Environment(PYTHON, (distribution(tmp_path / name, "alpha", "1.0", record),))
+        for name, record in (("before", alpha), ("after", f"{lines}\n{more}"))
+    )
+    assert (before.fingerprint == after.fingerprint) is same
+    assert before.required == after.required
 
 
 def test_the_fingerprint_does_not_depend_on_folders_or_their_order(environment: Environment, tmp_path: Path) -> None:

@@ -14,19 +14,16 @@ from securesystemslib.signer import SSlibKey
 from pipelines import DefinitionError
 from pipelines.release import signing_key
 from pipelines.release.descriptor import release
-from pipelines.release.packaging import build
+from pipelines.release.packaging import BuiltArtifact
 from releases.states import AttachmentKind
 from releases.trust.evidence import examine
-from tests.unit.pipelines.conftest import Author
 from wire.documents import signing
 from wire.documents.descriptor import parse_descriptor
 
-STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
-
 
 @pytest.fixture
-def dist(author: Author, tmp_path: Path) -> Path:
-    return build(author.pipeline(STEP), tmp_path / "dist").path.parent
+def dist(built: BuiltArtifact) -> Path:
+    return built.path.parent
 
 
 def refused(code: str, path: Path) -> str:
@@ -42,19 +39,17 @@ def test_a_key_is_readable_only_by_its_owner_and_never_overwritten(tmp_path: Pat
     key = signing_key.load(made.private)
     assert signing.read_public_key(made.public.read_text()) == key.public_key()
     assert made.key_id == signing.key_id(key.public_key())
-    before = made.private.read_bytes(), made.public.read_bytes()
-    with pytest.raises(DefinitionError, match="KEY_EXISTS"):
-        signing_key.make(tmp_path / "ci.pem")
-    made.private.unlink()
-    with pytest.raises(DefinitionError, match="KEY_EXISTS"):
-        signing_key.make(tmp_path / "ci.pem")
-    assert not made.private.exists()
-    assert made.public.read_bytes() == before[1]
-    made.public.unlink()
-    made.private.write_bytes(before[0])
-    with pytest.raises(DefinitionError, match="KEY_EXISTS"):
-        signing_key.make(tmp_path / "ci.pem")
-    assert made.private.read_bytes() == before[0]
+    files = {made.private: made.private.read_bytes(), made.public: made.public.read_bytes()}
+    for missing in (None, *files):
+        for path, content in files.items():
+            path.write_bytes(content)
+        if missing:
+            missing.unlink()
+        with pytest.raises(DefinitionError, match="KEY_EXISTS"):
+            signing_key.make(tmp_path / "ci.pem")
+        assert {path: path.read_bytes() for path in files if path.exists()} == {
+            path: content for path, content in files.items() if path != missing
+        }
     with pytest.raises(DefinitionError, match="OUT_DIR_UNWRITABLE"):
         signing_key.make(tmp_path / "gone" / "ci.pem")
 
@@ -69,12 +64,9 @@ def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "secret" not in refused("SIGNING_KEY_LOCKED", made.private)
     monkeypatch.delenv(signing_key.PASSPHRASE)
     assert signing_key.PASSPHRASE in refused("SIGNING_KEY_LOCKED", made.private)
-
-
-def test_a_key_without_a_passphrase_is_read_while_one_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = signing_key.make(tmp_path / "ci.pem")
+    plain = signing_key.make(tmp_path / "plain.pem")
     monkeypatch.setenv(signing_key.PASSPHRASE, "for another key")
-    assert signing.key_id(signing_key.load(made.private).public_key()) == made.key_id
+    assert signing.key_id(signing_key.load(plain.private).public_key()) == plain.key_id
 
 
 def test_an_unusable_signing_key_has_a_code(tmp_path: Path) -> None:
