@@ -28,14 +28,8 @@ is_plain = plain_check(Request())
 @cases(
     "more",
     [
-        {},
-        {"version": "1.0"},
-        {"version": None, "anything": None},
-        {"value": 0},
-        {"value": []},
-        {"key": "😀"},
-        {"names": []},
-        {"names": ["a/b", "c"]},
+        *({}, {"version": "1.0"}, {"version": None, "anything": None}, {"value": 0}, {"value": []}),
+        *({"key": "😀"}, {"names": []}, {"names": ["a/b", "c"]}),
     ],
 )
 def test_valid_bodies_are_plain(more: dict[str, Any]) -> None:
@@ -62,14 +56,11 @@ def test_invalid_bodies_are_not_plain(more: dict[str, Any]) -> None:
     assert not Request(data=body).is_valid()
 
 
-@cases("missing", list(GOOD))
-def test_a_body_without_a_required_member_is_not_plain(missing: str) -> None:
-    assert not is_plain({name: value for name, value in GOOD.items() if name != missing})
-
-
-@cases("body", [None, [], "text", 1, [GOOD]])
-def test_only_objects_are_plain(body: Any) -> None:
-    assert not is_plain(body)
+def test_only_objects_with_all_required_members_are_plain() -> None:
+    for missing in GOOD:
+        assert not is_plain({name: value for name, value in GOOD.items() if name != missing})
+    for body in (None, [], "text", 1, [GOOD]):
+        assert not is_plain(body)
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -93,7 +84,7 @@ class Unlimited(StrictSerializer):
     key = Identifier()
 
 
-@cases("request_", [Described(), Unlimited()])
-def test_other_fields_have_no_plain_check(request_: StrictSerializer) -> None:
-    with pytest.raises(TypeError):
-        plain_check(request_)
+def test_other_fields_have_no_plain_check() -> None:
+    for request in (Described(), Unlimited()):
+        with pytest.raises(TypeError):
+            plain_check(request)
