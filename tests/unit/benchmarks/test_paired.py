@@ -2,23 +2,21 @@
 
 import itertools
 
-import pytest
-
 from benchmarks.paired import Comparison, interval, rounds_needed, verdict
 from tests.cases import cases
 
 EIGHT = [1.04, 1.01, 1.08, 1.02, 1.06, 1.03, 1.07, 1.05]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("ratios", "confidence", "expected"),
     [
-        pytest.param([], 0.95, None, id="no rounds"),
-        pytest.param(EIGHT[:5], 0.95, None, id="five rounds: 94 % at most"),
-        pytest.param(EIGHT[:6], 0.95, (1.01, 1.08), id="six rounds: all, 97 %"),
-        pytest.param(EIGHT, 0.99, (1.01, 1.08), id="eight rounds: all, 99.2 %"),
-        pytest.param(EIGHT, 0.9, (1.02, 1.07), id="eight rounds: all but the outermost, 93 %"),
-        pytest.param([*EIGHT, 9.0], 0.95, (1.02, 1.08), id="nine rounds: one outlier has no effect"),
+        ([], 0.95, None),  # no rounds
+        (EIGHT[:5], 0.95, None),  # five rounds: 94 % at most
+        (EIGHT[:6], 0.95, (1.01, 1.08)),  # six rounds: all, 97 %
+        (EIGHT, 0.99, (1.01, 1.08)),  # eight rounds: all, 99.2 %
+        (EIGHT, 0.9, (1.02, 1.07)),  # eight rounds: all but the outermost, 93 %
+        ([*EIGHT, 9.0], 0.95, (1.02, 1.08)),  # nine rounds: one outlier has no effect
     ],
 )
 def test_the_interval_is_the_one_of_the_sign_test(

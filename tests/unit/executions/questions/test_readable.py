@@ -41,21 +41,15 @@ def test_the_title_is_the_name_from_which_the_step_id_was_built(words: list[str]
     assert title_of(step_id(name)) == name[:1].upper() + name[1:]
 
 
-@cases(
-    ("name", "label"),
-    [
-        ("claimId", "Claim id"),
-        ("claim_id", "Claim id"),
-        ("IBAN", "IBAN"),
-        ("customerVATId", "Customer VAT id"),
-        ("n", "N"),
-    ],
-)
-def test_names_of_members_are_words(name: str, label: str) -> None:
-    assert readable_name(name) == label
-
-
-def test_users_are_shown_without_their_kind() -> None:
+def test_names_of_members_are_words_and_users_are_shown_without_their_kind() -> None:
+    names = {
+        "claimId": "Claim id",
+        "claim_id": "Claim id",
+        "IBAN": "IBAN",
+        "customerVATId": "Customer VAT id",
+        "n": "N",
+    }
+    assert {name: readable_name(name) for name in names} == names
     assert (person("user:eva"), person("token:erp")) == ("eva", "token:erp")
 
 
