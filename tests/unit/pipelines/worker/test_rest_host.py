@@ -381,5 +381,6 @@ def test_it_serves_over_http(host: RestHost) -> None:
         too_long = requests.Request("POST", url + EXECUTE, data=b"x").prepare()
         too_long.headers["Content-Length"] = str(10**12)
         assert requests.Session().send(too_long, timeout=10).status_code == 413
+        assert requests.get(url + "/q/health/live", timeout=10).json()["status"] == "UP"
         with server.turns:
             assert requests.get(url + "/q/health/live", timeout=10).json()["status"] == "UP", "every thread is busy"
