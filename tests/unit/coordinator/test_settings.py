@@ -1,10 +1,15 @@
 """Invalid settings end every process at its start with a list of all problems, without a traceback or a value."""
 
+import json
 import os
+import re
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from coordinator.settings import env
 from embedded.product import BIN, PROJECT
@@ -118,7 +123,20 @@ INVALID = {
 }
 
 
-SETTINGS = [sys.executable, "-c", "import coordinator.settings"]
+FORKS = """
+import json, os, sys
+import coordinator.settings
+
+for changes in json.loads(sys.argv[1]):
+    if not os.fork():
+        del sys.modules["coordinator.settings"]
+        os.environ.update(changes)
+        import coordinator.settings
+        sys.exit()
+    _, status = os.wait()
+    print("end", status, file=sys.stderr, flush=True)
+"""
+"""Loads the settings with each of the changes, in forks of a process that has imported everything that they use."""
 
 
 def started(command: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
@@ -128,13 +146,28 @@ def started(command: list[str], **changes: str) -> subprocess.CompletedProcess[s
     )
 
 
-def refused(command: list[str] = SETTINGS, **changes: str) -> list[str]:
+def refused(command: list[str], **changes: str) -> list[str]:
     """Run `command`, which must fail. Return the lines of its error output, which must not contain the values."""
     done = started(command, **changes)
     assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    assert MARK not in done.stderr
-    return done.stderr.splitlines()
+    return _shown(done.stderr)
+
+
+def refused_each(*changes: dict[str, str]) -> Iterator[list[str]]:
+    """Load the settings with each of the changes, which must fail. Yield the lines of each error output."""
+    done = started([sys.executable, "-c", FORKS, json.dumps(changes)])
+    assert done.returncode == 0, done.stderr
+    *outputs, rest = re.split(r"^end (\d+)\n", done.stderr, flags=re.MULTILINE)
+    assert (len(outputs), rest) == (2 * len(changes), "")
+    for output, status in zip(outputs[::2], outputs[1::2], strict=True):
+        assert status != "0", output
+        yield _shown(output)
+
+
+def _shown(output: str) -> list[str]:
+    assert "Traceback" not in output
+    assert MARK not in output
+    return output.splitlines()
 
 
 def values(*names: str, **changes: str) -> str:
@@ -152,11 +185,13 @@ def test_every_setting_has_invalid_values_or_takes_any() -> None:
 
 def test_all_invalid_values_are_reported_at_once() -> None:
     """In each turn, every setting has one of its invalid values."""
-    for turn in range(max(map(len, INVALID.values()))):
-        wrong = {name: values[turn % len(values)] for name, values in INVALID.items()}
-        [first, *problems] = refused(**wrong)
+    turns = [
+        {name: values[turn % len(values)] for name, values in INVALID.items()}
+        for turn in range(max(map(len, INVALID.values())))
+    ]
+    for [first, *problems] in refused_each(*turns):
         assert first == "Invalid configuration:"
-        assert {problem.split()[0] for problem in problems} >= wrong.keys()
+        assert {problem.split()[0] for problem in problems} >= INVALID.keys()
         assert len(problems) == len(set(problems))
 
 
@@ -170,65 +205,66 @@ CONTAINERS = {"gcs": "bucket_name", "azure": "azure_container"}
 TPF = ("TPF_ADMIN", "TPF_CONTROL_PLANE")
 
 
-@cases(
-    ("changes", "says"),
-    [
-        # Workers and leases last until a lost message path is noticed.
-        ({"WORKER_STALE_SECONDS": "24"}, "WORKER_STALE_SECONDS must be at least "),
+CONTRADICTIONS: list[tuple[dict[str, str], str]] = [
+    # Workers and leases last until a lost message path is noticed.
+    ({"WORKER_STALE_SECONDS": "24"}, "WORKER_STALE_SECONDS must be at least "),
+    (
+        {"WORKER_STALE_SECONDS": "2.4", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"},
+        "WORKER_STALE_SECONDS must be at least ",
+    ),
+    ({"LEASE_SECONDS": "22"}, "LEASE_SECONDS must be at least "),
+    ({"SWEEP_SECONDS": "6.7", "WORKER_STALE_SECONDS": "60"}, "LEASE_SECONDS must be at least "),
+    *(
         (
-            {"WORKER_STALE_SECONDS": "2.4", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"},
-            "WORKER_STALE_SECONDS must be at least ",
-        ),
-        ({"LEASE_SECONDS": "22"}, "LEASE_SECONDS must be at least "),
-        ({"SWEEP_SECONDS": "6.7", "WORKER_STALE_SECONDS": "60"}, "LEASE_SECONDS must be at least "),
-        *(
-            (
-                {"ARTIFACT_STORE": store, "ARTIFACT_STORE_OPTIONS": options.replace("STORE", store)},
-                f"ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}",
-            )
-            for store, container in CONTAINERS.items()
-            for options in ("", '{"STORE": {"location": "a"}}')
-        ),
+            {"ARTIFACT_STORE": store, "ARTIFACT_STORE_OPTIONS": options.replace("STORE", store)},
+            f"ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}",
+        )
+        for store, container in CONTAINERS.items()
+        for options in ("", '{"STORE": {"location": "a"}}')
+    ),
+    (
+        {"DATABASE_URL": f"{VALID['DATABASE_URL']}?options=-c%20jit%3Doff", "DATABASE_POOLER": "transaction"},
+        "DATABASE_URL must not have options if DATABASE_POOLER is transaction: ",
+    ),
+    (
+        {"REDIS_CA_FILE": str(CERTIFICATE)},
+        "REDIS_CA_FILE requires a REDIS_URL that begins with rediss:// or sentinels://",
+    ),
+    ({"EMAIL_HOST": "mail.example"}, "EMAIL_HOST and EMAIL_FROM must both be set, or neither"),
+    ({"EMAIL_FROM": "coordinator@example.com"}, "EMAIL_HOST and EMAIL_FROM must both be set, or neither"),
+    *(({**OAUTH, missing: ""}, ALL_OAUTH) for missing in OAUTH),
+    *(({name: value}, ALL_OAUTH) for name, value in OAUTH.items()),
+    *(
         (
-            {"DATABASE_URL": f"{VALID['DATABASE_URL']}?options=-c%20jit%3Doff", "DATABASE_POOLER": "transaction"},
-            "DATABASE_URL must not have options if DATABASE_POOLER is transaction: ",
-        ),
+            {**OAUTH, "OAUTH_JWKS_URL": f"http://{host}/keys"},
+            "OAUTH_JWKS_URL must begin with https://, unless its host is a loopback address",
+        )
+        for host in ("issuer.example", "127.0.0.1.example")
+    ),
+    *(
+        ({"HSTS_PRELOAD": "true", **changes}, "HSTS_PRELOAD needs ")
+        for changes in ({}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"})
+    ),
+    *(
+        ({f"{name}_ENABLED": "true"}, f"{name}_TOKEN or {name}_TOKEN_REF or {name}_TENANT_TOKENS is required when ")
+        for name in TPF
+    ),
+    *(
         (
-            {"REDIS_CA_FILE": str(CERTIFICATE)},
-            "REDIS_CA_FILE requires a REDIS_URL that begins with rediss:// or sentinels://",
-        ),
-        ({"EMAIL_HOST": "mail.example"}, "EMAIL_HOST and EMAIL_FROM must both be set, or neither"),
-        ({"EMAIL_FROM": "coordinator@example.com"}, "EMAIL_HOST and EMAIL_FROM must both be set, or neither"),
-        *(({**OAUTH, missing: ""}, ALL_OAUTH) for missing in OAUTH),
-        *(({name: value}, ALL_OAUTH) for name, value in OAUTH.items()),
-        *(
-            (
-                {**OAUTH, "OAUTH_JWKS_URL": f"http://{host}/keys"},
-                "OAUTH_JWKS_URL must begin with https://, unless its host is a loopback address",
-            )
-            for host in ("issuer.example", "127.0.0.1.example")
-        ),
-        *(
-            ({"HSTS_PRELOAD": "true", **changes}, "HSTS_PRELOAD needs ")
-            for changes in ({}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"})
-        ),
-        *(
-            ({f"{name}_ENABLED": "true"}, f"{name}_TOKEN or {name}_TOKEN_REF or {name}_TENANT_TOKENS is required when ")
-            for name in TPF
-        ),
-        *(
-            (
-                {f"{name}_TOKEN": MARK, f"{name}_TOKEN_REF": "env:X"},
-                f"Configure only one of {name}_TOKEN or {name}_TOKEN_REF",
-            )
-            for name in TPF
-        ),
-        *(({f"{name}_TOKEN_REF": "/a/path"}, f"{name}_TOKEN_REF must be env:NAME or file:/path") for name in TPF),
-    ],
-)
-def test_settings_that_contradict_one_another_are_refused(changes: dict[str, str], says: str) -> None:
-    _, problem, *_ = refused(**changes)
-    assert problem.startswith(f"  {says}")
+            {f"{name}_TOKEN": MARK, f"{name}_TOKEN_REF": "env:X"},
+            f"Configure only one of {name}_TOKEN or {name}_TOKEN_REF",
+        )
+        for name in TPF
+    ),
+    *(({f"{name}_TOKEN_REF": "/a/path"}, f"{name}_TOKEN_REF must be env:NAME or file:/path") for name in TPF),
+]
+
+
+def test_settings_that_contradict_one_another_are_refused(subtests: pytest.Subtests) -> None:
+    outputs = refused_each(*(changes for changes, _ in CONTRADICTIONS))
+    for (changes, says), [_, problem, *_] in zip(CONTRADICTIONS, outputs, strict=True):
+        with subtests.test(str(changes)):
+            assert problem.startswith(f"  {says}")
 
 
 def test_the_shortest_accepted_times() -> None:
@@ -276,13 +312,12 @@ def test_maven_repositories_are_read_from_a_file(tmp_path: Path) -> None:
     file.write_text(MAVEN)
     assert "groups=('com.acme.*',)" in values("MAVEN_REPOSITORIES", MAVEN_REPOSITORIES_FILE=str(file))
     file.write_text(MAVEN + MAVEN.replace('"acme"', '"second"').replace("com.acme.*", f"*{MARK}"))
-    _, problem = refused(MAVEN_REPOSITORIES_FILE=str(file))
+    [[_, problem]] = refused_each({"MAVEN_REPOSITORIES_FILE": str(file)})
     assert problem.startswith("  MAVEN_REPOSITORIES entry 2: groups must be a list of groups such as com.acme")
 
 
 def test_missing_settings_are_reported_at_once() -> None:
-    missing = dict.fromkeys(VALID, "")
-    lines = refused(**missing)
+    [lines] = refused_each(dict.fromkeys(VALID, ""))
     assert lines == ["Invalid configuration:", *(f"  {name} is required" for name in VALID)]
 
 

@@ -32,7 +32,7 @@ class Calls:
         }
         return json.dumps(command(payload(f"{self.hosted.module}.Order", {"number": number}), **pin)).encode()
 
-    def call(self, number: int, seconds: float = 30) -> requests.Response:
+    def call(self, number: int, seconds: float = 10) -> requests.Response:
         body = self.body(number)
         return requests.post(self.url + EXECUTE, data=body, headers=signed("POST", EXECUTE, body), timeout=seconds)
 
