@@ -174,14 +174,8 @@ def test_a_checkpoint_is_not_readable(host: Host) -> None:
 @cases(
     "members",
     [
-        {"payload": "{no json"},
-        {"payload": ""},
-        {"payload": '{"number": "one"}'},
-        {"payload": '{"other": 1}'},
-        {"payload": "[]", "shape": "UNI"},
-        {"payload": "{}", "shape": "MULTI"},
-        {"current_step_index": 2},
-        {"stop_before_step_index": 5},
+        *({"payload": text} for text in ("{no json", "", '{"number": "one"}', '{"other": 1}', "[]")),
+        *({"payload": "{}", "shape": "MULTI"}, {"current_step_index": 2}, {"stop_before_step_index": 5}),
     ],
 )
 def test_a_payload_that_cannot_be_decoded_is_not_retried(hosted: Hosted, host: Host, members: dict[str, Any]) -> None:

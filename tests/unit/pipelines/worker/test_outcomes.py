@@ -61,12 +61,9 @@ def ran(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -> 
     [
         (0, 1, 3, "UNI", ["0", "1", "2"]),
         (0, 1, 0, "UNI", []),
-        (0, 2, 3, "UNI", ["0", "2", "4"]),
         (0, 3, 3, "UNI", ["6"]),
-        (1, 2, [0, 1, 2], "MULTI", ["0", "2", "4"]),
-        (1, 2, [], "MULTI", []),
         (1, 2, 5, "UNI", ["10"]),
-        (2, 3, [0, 2, 4], "MULTI", ["6"]),
+        (1, 2, [0, 1, 2], "MULTI", ["0", "2", "4"]),
         (2, 3, [], "MULTI", ["0"]),
         # If no step runs, the input is echoed (wire protocol D.5).
         (1, 1, 5, "UNI", ["5"]),

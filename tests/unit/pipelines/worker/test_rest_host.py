@@ -163,18 +163,17 @@ def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
         assert not nonces.is_new("n", now, now + timedelta(seconds=seconds)), seconds
 
 
-@cases(("method", "path", "status"), [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405)])
+@cases(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405), ("POST", "/q/health/live", 405)],
+)
 def test_other_methods_and_paths_are_refused(host: RestHost, method: str, path: str, status: int) -> None:
     assert host.respond(method, path, {}, b"") == (status, b"")
+    status, body = host.respond("GET", "/q/health/live", {}, b"")
+    assert (status, json.loads(body)) == (200, {"status": "UP", "checks": []}), "which needs no signature"
 
 
 # --- commands ---------------------------------------------------------------------------------
-
-
-def test_the_liveness_check_needs_no_signature(host: RestHost) -> None:
-    status, body = host.respond("GET", "/q/health/live", {}, b"")
-    assert (status, json.loads(body)) == (200, {"status": "UP", "checks": []})
-    assert host.respond("POST", "/q/health/live", {}, b"")[0] == 405
 
 
 def test_the_capabilities_name_the_hosted_release(host: RestHost) -> None:
@@ -198,23 +197,16 @@ def test_the_capabilities_name_the_hosted_release(host: RestHost) -> None:
 @cases(
     "document",
     [
-        b"",
-        b"{",
-        b"null",
-        b"[]",
-        command(uni(ORDER), surprise=1),
-        command(uni(ORDER), tenantId=None),
-        command(uni(ORDER), currentStepIndex=-1),
-        command(uni(ORDER), currentStepIndex="0"),
-        command(uni(ORDER), stopBeforeStepIndex=-2),
+        *(b"", b"{", b"null", b"[]"),
+        *(
+            command(uni(ORDER), **{name: value})
+            for name, value in [
+                *[("surprise", 1), ("tenantId", None), ("currentStepIndex", -1), ("currentStepIndex", "0")],
+                *[("stopBeforeStepIndex", -2), ("attempt", -1), ("resultShape", "MANY"), ("resultShape", None)],
+                *[("executionVersion", -1), ("transitionKey", " "), ("traceId", None), ("payload", None)],
+            ]
+        ),
         command(uni(ORDER), currentStepIndex=3, stopBeforeStepIndex=2),
-        command(uni(ORDER), attempt=-1),
-        command(uni(ORDER), resultShape="MANY"),
-        command(uni(ORDER), resultShape=None),
-        command(uni(ORDER), executionVersion=-1),
-        command(uni(ORDER), transitionKey=" "),
-        command(uni(ORDER), traceId=None),
-        command(uni(ORDER), payload=None),
     ],
 )
 def test_a_command_of_another_form_is_refused(host: RestHost, document: Any) -> None:
@@ -308,8 +300,16 @@ def test_it_suspends_at_an_await(host: RestHost) -> None:
     assert again["interactions"][0]["correlationId"] == interaction["correlationId"]
 
 
+def decided(accepted: bool) -> dict[str, Any]:
+    return {"order_id": str(uuid.uuid4()), "accepted": accepted, "note": "ok"}
+
+
+def states(answer: dict[str, Any]) -> list[str]:
+    return [json.loads(output["payload"])["state"] for output in answer["outputPayloads"]]
+
+
 def test_it_resumes_with_a_bare_response(host: RestHost) -> None:
-    decision = {"order_id": str(uuid.uuid4()), "accepted": True, "note": "ok"}
+    decision = decided(True)
     answer = ran(host, payload(TYPES + "Decision", decision), currentStepIndex=3)
     [output] = answer["outputPayloads"]
     assert output["payloadTypeId"] == TYPES + "FinishedOrder"
@@ -317,21 +317,15 @@ def test_it_resumes_with_a_bare_response(host: RestHost) -> None:
 
 
 def test_a_bare_list_is_a_stream_of_its_items(host: RestHost) -> None:
-    decisions = [{"order_id": str(uuid.uuid4()), "accepted": accepted, "note": "ok"} for accepted in (True, False)]
-    items = [payload(TYPES + "Decision", decision) for decision in decisions]
+    items = [payload(TYPES + "Decision", decided(accepted)) for accepted in (True, False)]
     answer = ran(host, payload("java.util.List", {"items": items}), currentStepIndex=3)
-    states = [json.loads(output["payload"])["state"] for output in answer["outputPayloads"]]
-    assert states == ["ACCEPTED", "REJECTED"]
+    assert states(answer) == ["ACCEPTED", "REJECTED"]
 
 
 def test_it_reads_maps_as_well_as_named_types(host: RestHost) -> None:
-    members = {
-        "order_id": payload("java.util.UUID", str(uuid.uuid4())),
-        "accepted": payload("java.lang.Boolean", False),
-        "note": payload("java.lang.String", "no"),
-    }
-    answer = ran(host, payload("java.util.Map", {"items": members}), currentStepIndex=3)
-    assert json.loads(answer["outputPayloads"][0]["payload"])["state"] == "REJECTED"
+    kinds = {"order_id": "java.util.UUID", "accepted": "java.lang.Boolean", "note": "java.lang.String"}
+    members = {name: payload(kinds[name], value) for name, value in decided(False).items()}
+    assert states(ran(host, payload("java.util.Map", {"items": members}), currentStepIndex=3)) == ["REJECTED"]
 
 
 def test_it_stops_before_a_step_and_echoes_its_input_if_no_step_is_left(host: RestHost) -> None:
