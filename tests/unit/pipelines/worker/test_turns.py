@@ -42,8 +42,10 @@ def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(
             eventually(lambda: handlers() == before + 1, what="the end of the call")
             waiting_too.close()
         eventually(lambda: handlers() == before, what="the end of the other call")
-        with pytest.raises(requests.Timeout), server.turns:
+        assert server.turns.acquire(timeout=10), "the turn was not released"
+        with pytest.raises(requests.Timeout):
             calls.call(3, 0.2)
+        server.turns.release()
         assert calls.call(4).json()["outcome"] == "COMPLETED"
     assert hosted.marks() == [4]
     assert caplog.messages == []
