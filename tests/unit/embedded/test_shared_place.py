@@ -22,7 +22,7 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
-def test_a_stranger_reaches_what_everyone_may_read_on_the_whole_way(open_folder: Path) -> None:
+def test_a_stranger_reaches_what_everyone_may_read_if_each_folder_is_open(open_folder: Path) -> None:
     inner = open_folder / "outer" / "inner"
     inner.mkdir(parents=True)
     for mode in (0o700, 0o711, 0o750, 0o755):

@@ -26,7 +26,7 @@ def test_recorded_digests_are_those_of_the_installed_files() -> None:
         assert InstalledCode().recorded_digest(file) == hexadecimal(modules[file])
 
 
-def test_installed_code_is_told_from_other_code(tmp_path: Path) -> None:
+def test_installed_code_is_distinguished_from_other_code(tmp_path: Path) -> None:
     installed = InstalledCode()
     for module in ("json", "pydantic", "pipelines", "wire.identity", "decimal"):
         __import__(module)

@@ -144,10 +144,10 @@ def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
     netrc = file.with_name("netrc")
     netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    asked, other = stores
-    asked.statuses, asked.location = [307] * TRIES, f"{other.url}/0"
+    first, other = stores
+    first.statuses, first.location = [307] * TRIES, f"{other.url}/0"
     assert refused(file, coordinator) == "STORE_UNREACHABLE"
-    assert asked.authorizations == [None] * TRIES
+    assert first.authorizations == [None] * TRIES
     assert other.authorizations == []
 
 

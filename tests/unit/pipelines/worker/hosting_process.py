@@ -110,7 +110,7 @@ def hosted_each(
     folder: Path | None = None,
     **environment: str,
 ) -> list[list[dict[str, Any]]]:
-    """Host each release in a process of its own, and return what each prints.
+    """Host each release in a separate process, and return what each prints.
 
     `before` is code that runs first, `then` is code that runs in each process after its step.
     """

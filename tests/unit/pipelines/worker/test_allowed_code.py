@@ -146,7 +146,7 @@ subprocess.run([sys.executable, os.environ["OUTSIDE"] + "/stranger.py"], check=T
 import _cffi_backend
 return open("shop/data.txt").read() + os.path.relpath(_cffi_backend.__file__)
 """
-    files = {"shop/data.txt": "inside ", extension: EXTENSION.read_bytes(), **in_step(code)}
+    files: dict[str, str | bytes] = {"shop/data.txt": "inside ", extension: EXTENSION.read_bytes(), **in_step(code)}
     [done] = hosted(packed(tmp_path, files), folder=outside, OUTSIDE=str(outside))
     assert (done["outputs"], done["must_stop"]) == ([f"inside {extension}"], False)
 

@@ -19,6 +19,7 @@ from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import (
     Hosted,
     command,
+    constant,
     executed,
     executing,
     heartbeat,
@@ -63,7 +64,7 @@ def test_a_command_runs_and_its_outcome_has_what_the_coordinator_needs(host: Hos
         lambda host: sealed(host, command(), key=worker_key("another", "acme")),
         lambda host: making.changed(sealed(host, command()), {"signature": "0" * 64}),
         lambda host: seal(host.release.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), Hosted.key),
-        *(lambda _, text=text: text for text in (None, "text", [], {}, {"kind": "commands"})),
+        *map(constant, (None, "text", [], {}, {"kind": "commands"})),
     ],
 )
 def test_a_message_that_nobody_with_the_key_signed_as_commands_takes_no_ticket_and_causes_no_report(

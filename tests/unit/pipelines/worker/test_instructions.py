@@ -12,7 +12,7 @@ from pipelines.worker.host import Host
 from tests.cases import cases
 from tests.making import changed, resealed
 from tests.running import eventually
-from tests.unit.pipelines.worker.conftest import Hosted, command, executed, executing, heartbeat, sealed
+from tests.unit.pipelines.worker.conftest import Hosted, command, constant, executed, executing, heartbeat, sealed
 from wire.messages.celery_messages import Heartbeat, Instruction
 from wire.messages.limits import TOLERANCE
 from wire.messages.sealing import decode, seal, verify
@@ -89,7 +89,7 @@ def aged(age: timedelta) -> Callable[[Host], Any]:
         (aged(TOLERANCE + 10 * SECOND), "TIMESTAMP_REFUSED"),
         (aged(-TOLERANCE - 10 * SECOND), "TIMESTAMP_REFUSED"),
         (lambda host: sealed(host, command()), "ENVELOPE_MALFORMED"),
-        *((lambda _, text=text: text, "ENVELOPE_MALFORMED") for text in (None, "", 1, [], {}, {"kind": "order"})),
+        *((constant(text), "ENVELOPE_MALFORMED") for text in (None, "", 1, [], {}, {"kind": "order"})),
     ],
 )
 def test_anything_but_a_fresh_signed_instruction_to_this_worker_is_ignored(

@@ -16,6 +16,7 @@ from pipelines.worker.runner import Completed, run
 from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed
 from wire.messages.celery_messages import Outcome, OutcomeGroup
+from wire.messages.limits import MOST_PAYLOADS
 
 STEPS = """
 from collections.abc import Iterable, Iterator
@@ -185,8 +186,9 @@ def test_a_suspension_says_whether_the_responses_are_a_stream(
 def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint(
     monkeypatch: pytest.MonkeyPatch, result: Completed, fits: bool
 ) -> None:
-    for name, limit in {"LONGEST_OUTCOME": 10_000, "CERTAINLY_FITTING": 5_000, "MOST_PAYLOADS": 20}.items():
-        monkeypatch.setattr(limits_of_outcomes, name, limit)
+    monkeypatch.setattr(limits_of_outcomes, "LONGEST_OUTCOME", 10_000)
+    monkeypatch.setattr(limits_of_outcomes, "CERTAINLY_FITTING", 5_000)
+    monkeypatch.setattr(limits_of_outcomes, "MOST_PAYLOADS", 20)
     outcome = outcome_of(command(), result, steps=1)
     checkpoint = checkpoint_of(command(), 1, result.outputs, many=result.many)
     assert (checkpoint is not None) is fits
@@ -198,5 +200,5 @@ def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint
 
 
 def test_a_message_carries_as_many_items_as_an_outcome_may_have() -> None:
-    largest = outcome_of(command(), Completed([0] * limits_of_outcomes.MOST_PAYLOADS, many=True), steps=1)
+    largest = outcome_of(command(), Completed([0] * MOST_PAYLOADS, many=True), steps=1)
     assert OutcomeGroup(worker_id="w", outcomes=[largest]).outcomes[0].outcome == "COMPLETED"
