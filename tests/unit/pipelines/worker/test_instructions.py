@@ -19,6 +19,7 @@ from wire.messages.sealing import decode, seal, verify
 from wire.worker_keys import worker_key
 
 SECOND = timedelta(seconds=1)
+NO_ENVELOPES: list[Any] = [None, "", 1, [], {}, {"kind": "order"}]
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def aged(age: timedelta) -> Callable[[Host], Any]:
         (aged(TOLERANCE + 10 * SECOND), "TIMESTAMP_REFUSED"),
         (aged(-TOLERANCE - 10 * SECOND), "TIMESTAMP_REFUSED"),
         (lambda host: sealed(host, command()), "ENVELOPE_MALFORMED"),
-        *((constant(text), "ENVELOPE_MALFORMED") for text in (None, "", 1, [], {}, {"kind": "order"})),
+        *((constant(text), "ENVELOPE_MALFORMED") for text in NO_ENVELOPES),
     ],
 )
 def test_anything_but_a_fresh_signed_instruction_to_this_worker_is_ignored(
