@@ -1,8 +1,6 @@
 """Keys that sign releases, and `release --sign`, as an author uses them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from securesystemslib.dsse import Envelope as Witness
 from securesystemslib.signer import SSlibKey
 
 from pipelines import DefinitionError
+from pipelines.cli import main
 from pipelines.release import signing_key
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import BuiltArtifact
@@ -111,18 +110,14 @@ def test_a_release_that_is_not_signed_leaves_no_earlier_signature(dist: Path, tm
     assert not (dist / "pipeline-release.dsse.json").exists()
 
 
-def test_the_commands(dist: Path, tmp_path: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pipelines", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    made = run("key", str(tmp_path / "ci.pem"), "--json")
-    assert (made.returncode, made.stderr) == (0, "")
-    facts = json.loads(made.stdout)
+def test_the_commands(dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["key", str(tmp_path / "ci.pem"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
     assert (facts["public"], facts["encrypted"]) == (str(tmp_path / "ci.pub.pem"), False)
-    signed = run("release", f"--out={dist}", f"--sign={facts['private']}", "--json")
-    assert (signed.returncode, signed.stderr) == (0, "")
-    envelope = json.loads(Path(json.loads(signed.stdout)["signature"]).read_bytes())
+    assert main(["release", f"--out={dist}", f"--sign={facts['private']}", "--json"]) == 0
+    signed = capsys.readouterr()
+    assert signed.err == ""
+    envelope = json.loads(Path(json.loads(signed.out)["signature"]).read_bytes())
     assert [each["keyid"] for each in envelope["signatures"]] == [facts["keyId"]]
-    wrong = run("release", f"--out={dist}", f"--sign={facts['public']}")
-    assert (wrong.returncode, wrong.stderr.split(":")[1]) == (2, " SIGNING_KEY_INVALID")
+    assert main(["release", f"--out={dist}", f"--sign={facts['public']}"]) == 2
+    assert capsys.readouterr().err.startswith("error: SIGNING_KEY_INVALID: ")
