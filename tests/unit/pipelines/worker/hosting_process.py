@@ -1,13 +1,17 @@
 """Hosts an artifact in a separate process, because a process that hosts one is restricted permanently."""
 
+import base64
 import functools
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from importlib.metadata import distribution
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -66,6 +70,47 @@ for descriptor in map(Path, descriptors):
     sys.stdout.flush()
 """
 """Hosts each descriptor in a fork. Prints the result of the only step, or the error, as JSON; then runs the code."""
+
+
+NEEDED = (
+    "annotated-types",
+    "packaging",
+    "pydantic",
+    "pydantic-core",
+    "structlog",
+    "typing-extensions",
+    "typing-inspection",
+)
+
+
+class Environment:
+    """A virtual environment with the distributions that a worker needs."""
+
+    def __init__(self, folder: Path) -> None:
+        base = Path(sys.executable).resolve()
+        self.python = folder / "bin/python"
+        self.packages = folder / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+        self.packages.mkdir(parents=True)
+        self.python.parent.mkdir()
+        self.python.symlink_to(base)
+        (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = false\n")
+        for name in NEEDED:
+            for file in distribution(name).files or ():
+                if ".." not in file.parts and "__pycache__" not in file.parts:
+                    target = self.packages / file
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(str(file.locate()), target)
+
+    def install(self, name: str, files: dict[str, str]) -> None:
+        """Write a distribution's files and record their digests."""
+        lines = []
+        for file, text in files.items():
+            (self.packages / file).write_text(text)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+            lines.append(f"{file},sha256={digest},{len(text)}\n")
+        metadata = self.packages / f"{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "RECORD").write_text("".join(lines))
 
 
 @functools.cache

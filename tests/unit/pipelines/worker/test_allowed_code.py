@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.cases import cases
-from tests.unit.pipelines.worker.hosting_process import FLOW, at_import, hosted, hosted_each, in_step, packed
+from tests.unit.pipelines.worker.hosting_process import (
+    FLOW,
+    Environment,
+    at_import,
+    hosted,
+    hosted_each,
+    in_step,
+    packed,
+)
 
 EXTENSION = Path(str(getattr(find_spec("_cffi_backend"), "origin", "")))
 """Any extension module."""
@@ -79,6 +87,12 @@ NAMED = {"an extension module": "_cffi_backend", "a changed file of the artifact
 
 
 @pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with few distributions, because a worker reads the records of all."""
+    return Environment(tmp_path_factory.mktemp("environment")).python
+
+
+@pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with modules that no artifact contains."""
     folder = tmp_path_factory.mktemp("outside")
@@ -93,27 +107,27 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_code_from_elsewhere_stops_a_worker_that_starts(
-    tmp_path: Path, outside: Path, subtests: pytest.Subtests
+    python: Path, tmp_path: Path, outside: Path, subtests: pytest.Subtests
 ) -> None:
     releases = [
         packed(tmp_path / str(number), {"space/near.py": "", **at_import(code)})
         for number, code in enumerate(TRICKS.values())
     ]
-    for trick, [refused] in zip(TRICKS, hosted_each(*releases, OUTSIDE=str(outside)), strict=True):
+    for trick, [refused] in zip(TRICKS, hosted_each(*releases, python=python, OUTSIDE=str(outside)), strict=True):
         with subtests.test(trick):
             assert refused["code"] == "FOREIGN_MODULE"
             assert NAMED.get(trick, "stranger") in refused["message"]
 
 
 def test_code_from_elsewhere_fails_the_transition_that_imports_it(
-    tmp_path: Path, outside: Path, subtests: pytest.Subtests
+    python: Path, tmp_path: Path, outside: Path, subtests: pytest.Subtests
 ) -> None:
     releases = [
         packed(tmp_path / str(number), {"space/near.py": "", **in_step(code)})
         for number, code in enumerate(TRICKS.values())
     ]
     again = "print(json.dumps(shown(ran(hosted))))"
-    printed = hosted_each(*releases, then=again, OUTSIDE=str(outside))
+    printed = hosted_each(*releases, python=python, then=again, OUTSIDE=str(outside))
     for trick, (failed, later) in zip(TRICKS, printed, strict=True):
         with subtests.test(trick):
             assert (failed["failure_class"], failed["retryable"]) == ("FOREIGN_MODULE", False)
@@ -123,20 +137,24 @@ def test_code_from_elsewhere_fails_the_transition_that_imports_it(
 
 
 @cases("path", ["", "OUTSIDE"])
-def test_the_working_folder_and_pythonpath_are_not_on_the_path(tmp_path: Path, outside: Path, path: str) -> None:
+def test_the_working_folder_and_pythonpath_are_not_on_the_path(
+    python: Path, tmp_path: Path, outside: Path, path: str
+) -> None:
     descriptor = packed(tmp_path, at_import("import stranger"))
-    [refused] = hosted(descriptor, folder=outside, PYTHONPATH=str(outside) if path else "")
+    [refused] = hosted(descriptor, folder=outside, PYTHONPATH=str(outside) if path else "", python=python)
     assert refused["code"] == "MODULE_FAILED"
     assert "No module named 'stranger'" in refused["message"]
 
 
-def test_a_module_that_python_imports_at_its_start_is_refused(tmp_path: Path, outside: Path) -> None:
-    [refused] = hosted(packed(tmp_path, {}), PYTHONPATH=str(outside / "start"))
+def test_a_module_that_python_imports_at_its_start_is_refused(python: Path, tmp_path: Path, outside: Path) -> None:
+    [refused] = hosted(packed(tmp_path, {}), PYTHONPATH=str(outside / "start"), python=python)
     assert refused["code"] == "FOREIGN_MODULE"
     assert "sitecustomize" in refused["message"]
 
 
-def test_the_artifact_generated_code_and_other_programs_are_not_restricted(tmp_path: Path, outside: Path) -> None:
+def test_the_artifact_generated_code_and_other_programs_are_not_restricted(
+    python: Path, tmp_path: Path, outside: Path
+) -> None:
     """Files with relative names are those of the artifact."""
     extension = f"_cffi_backend{EXTENSION_SUFFIXES[0]}"
     code = """
@@ -147,38 +165,38 @@ import _cffi_backend
 return open("shop/data.txt").read() + os.path.relpath(_cffi_backend.__file__)
 """
     files: dict[str, str | bytes] = {"shop/data.txt": "inside ", extension: EXTENSION.read_bytes(), **in_step(code)}
-    [done] = hosted(packed(tmp_path, files), folder=outside, OUTSIDE=str(outside))
+    [done] = hosted(packed(tmp_path, files), folder=outside, OUTSIDE=str(outside), python=python)
     assert (done["outputs"], done["must_stop"]) == ([f"inside {extension}"], False)
 
 
-def test_a_module_whose_name_means_another_one_is_refused(tmp_path: Path) -> None:
+def test_a_module_whose_name_means_another_one_is_refused(python: Path, tmp_path: Path) -> None:
     files = ["json.py", "wire/more.py", "pydantic/__init__.py", f"signal{EXTENSION_SUFFIXES[0]}"]
     releases = [packed(tmp_path / str(number), {file: ""}) for number, file in enumerate(files)]
-    for file, [refused] in zip(files, hosted_each(*releases), strict=True):
+    for file, [refused] in zip(files, hosted_each(*releases, python=python), strict=True):
         assert refused["code"] == "MODULE_SHADOWED"
         assert f"the module {file.partition('/')[0].partition('.')[0]}, " in refused["message"]
 
 
-def test_a_process_hosts_one_artifact_with_one_contract(tmp_path: Path) -> None:
+def test_a_process_hosts_one_artifact_with_one_contract(python: Path, tmp_path: Path) -> None:
     again = "host_artifact(descriptor, 'acme', allow_drift=True)"
     other = packed(tmp_path / "other", {"shop/flow.py": FLOW.replace("def work", "def other")})
-    (done, refused), [mismatch] = hosted_each(packed(tmp_path, {}), other, then=again)
+    (done, refused), [mismatch] = hosted_each(packed(tmp_path, {}), other, python=python, then=again)
     assert done["outputs"] == ["done"]
     assert refused["code"] == "ARTIFACT_ALREADY_HOSTED"
     assert mismatch["code"] == "CONTRACT_MISMATCH"
 
 
-def test_an_artifact_that_does_not_fit_on_the_disk_is_refused(tmp_path: Path) -> None:
+def test_an_artifact_that_does_not_fit_on_the_disk_is_refused(python: Path, tmp_path: Path) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-    [refused] = hosted(packed(tmp_path, {"shop/large.txt": "x" * 2000}), before=limit)
+    [refused] = hosted(packed(tmp_path, {"shop/large.txt": "x" * 2000}), before=limit, python=python)
     assert refused["code"] == "UNPACKING_FAILED"
 
 
-def test_the_unpacked_artifact_is_removed_when_the_process_exits(tmp_path: Path) -> None:
+def test_the_unpacked_artifact_is_removed_when_the_process_exits(python: Path, tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     descriptor = packed(tmp_path, in_step("open('shop/flow.py').close()"))
     forks = "sys.stdout.flush()\nif not os.fork(): sys.exit()\nos.wait(); print(json.dumps(shown(ran(hosted))))"
-    before, after = hosted(descriptor, then=forks, TMPDIR=str(temporary))
+    before, after = hosted(descriptor, then=forks, TMPDIR=str(temporary), python=python)
     assert before["outputs"] == after["outputs"] == ["done"]
     assert list(temporary.iterdir()) == []

@@ -1,25 +1,11 @@
 """Installed distributions run as installed. Other code in an environment does not run."""
 
-import base64
-import hashlib
-import shutil
-import sys
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 
-from tests.unit.pipelines.worker.hosting_process import at_import, hosted, hosted_each, in_step, packed
+from tests.unit.pipelines.worker.hosting_process import Environment, at_import, hosted, hosted_each, in_step, packed
 
-NEEDED = (
-    "annotated-types",
-    "packaging",
-    "pydantic",
-    "pydantic-core",
-    "structlog",
-    "typing-extensions",
-    "typing-inspection",
-)
 FINDER = """
 import importlib.util, sys
 
@@ -32,36 +18,6 @@ class Finder:
 def install():
     sys.meta_path.append(Finder)
 """
-
-
-class Environment:
-    """A virtual environment with the distributions that a worker needs."""
-
-    def __init__(self, folder: Path) -> None:
-        base = Path(sys.executable).resolve()
-        self.python = folder / "bin/python"
-        self.packages = folder / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-        self.packages.mkdir(parents=True)
-        self.python.parent.mkdir()
-        self.python.symlink_to(base)
-        (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = false\n")
-        for name in NEEDED:
-            for file in distribution(name).files or ():
-                if ".." not in file.parts and "__pycache__" not in file.parts:
-                    target = self.packages / file
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(str(file.locate()), target)
-
-    def install(self, name: str, files: dict[str, str]) -> None:
-        """Write a distribution's files and record their digests."""
-        lines = []
-        for file, text in files.items():
-            (self.packages / file).write_text(text)
-            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
-            lines.append(f"{file},sha256={digest},{len(text)}\n")
-        metadata = self.packages / f"{name}-1.0.dist-info"
-        metadata.mkdir()
-        (metadata / "RECORD").write_text("".join(lines))
 
 
 @pytest.fixture
