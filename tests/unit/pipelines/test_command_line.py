@@ -9,7 +9,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ import pytest
 from pipelines.cli import main
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
-from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
+from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
 from wire.documents.contract import LOCK_ENTRY
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
@@ -212,21 +211,14 @@ def test_verify_release_explains_what_it_verified(project: Path, command: Comman
     assert set(document["artifacts"][0]) == {"artifactId", "kind", "uri", "digest", "status", "foundAt"}
 
 
-class Repository(SmallServer):
+class Repository(Recorder):
     """A Maven repository that requires credentials. Its only artifact is `data`, if it is set."""
 
-    def __init__(self) -> None:
-        self.data = b""
-        repository = self
+    data = b""
 
-        class Handler(Quiet, BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                known = self.headers.get("Authorization") == f"Basic {base64.b64encode(b'ci:secret').decode()}"
-                self.send_response(401 if not known else 200 if repository.data else 404)
-                self.end_headers()
-                self.wfile.write(repository.data if known else b"")
-
-        self.listen(Handler)
+    def respond(self, request: Request) -> Response:
+        known = request.authorization == f"Basic {base64.b64encode(b'ci:secret').decode()}"
+        return Response(200 if self.data else 404, self.data) if known else Response(401)
 
 
 def test_the_exit_status_of_verify_release_is_the_class_of_the_problem(

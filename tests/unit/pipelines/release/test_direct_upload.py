@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +9,27 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.release.direct_upload import send
-from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
+from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
 
 DATA = b"0123456789"
 PART = 4
 TRIES = 6
 
 
-class Store(SmallServer):
+class Store(Recorder):
     """Responds to each PUT with the next of `statuses`, and then with 200."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.statuses: list[int] = []
         self.location = ""
         self.parts: list[tuple[str, bytes]] = []
-        self.authorizations: list[str | None] = []
-        store = self
 
-        class Handler(Quiet, BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                store.authorizations.append(self.headers.get("Authorization"))
-                status = store.statuses.pop(0) if store.statuses else 200
-                if status == 200:
-                    store.parts.append((self.path, body))
-                self.send_response(status)
-                self.send_header("Location", store.location)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-        self.listen(Handler)
+    def respond(self, request: Request) -> Response:
+        status = self.statuses.pop(0) if self.statuses else 200
+        if status == 200:
+            self.parts.append((request.path, request.body))
+        return Response(status, headers={"Location": self.location})
 
 
 class Coordinator:
@@ -127,7 +117,7 @@ def test_an_upload_fails_if_the_store_accepts_no_part(
 ) -> None:
     coordinator.store.statuses = [503] * 100
     assert refused(file, coordinator) == "STORE_UNREACHABLE"
-    assert len(coordinator.store.authorizations) == TRIES
+    assert len(coordinator.store.requests) == TRIES
     assert pauses == sorted(set(pauses)), "each pause is longer than the one before"
 
 
@@ -147,8 +137,8 @@ def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
     first, other = stores
     first.statuses, first.location = [307] * TRIES, f"{other.url}/0"
     assert refused(file, coordinator) == "STORE_UNREACHABLE"
-    assert first.authorizations == [None] * TRIES
-    assert other.authorizations == []
+    assert [request.authorization for request in first.requests] == [""] * TRIES
+    assert other.requests == []
 
 
 @pytest.mark.usefixtures("pauses")

@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +14,33 @@ from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import Target, activate, publish
 from tests.cases import cases
-from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
+from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
 from wire.documents.descriptor import Profile
 
 
-class Coordinator(SmallServer):
+class Coordinator(Recorder):
     """Answers each POST with 202, or with 409 and `refusal`, if it is set.
 
     Answers each GET with the next item of `statuses`, and then repeats the last one.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.statuses = ["REGISTERED"]
         self.refusal: dict[str, Any] = {}
         self.location = ""
-        self.requests: list[tuple[str, str, str]] = []
-        self.bodies: list[bytes] = []
-        coordinator = self
 
-        class Handler(Quiet, BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                statuses = coordinator.statuses
-                self.answer({"status": statuses.pop(0) if len(statuses) > 1 else statuses[0]}, 200)
+    def respond(self, request: Request) -> Response:
+        if self.location:
+            return Response(307, headers={"Location": self.location})
+        if request.method == "POST":
+            return Response(409 if self.refusal else 202, json.dumps(self.refusal).encode())
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        return Response(200, json.dumps({"status": status}).encode())
 
-            def do_POST(self) -> None:
-                coordinator.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-                self.answer(*((coordinator.refusal, 409) if coordinator.refusal else ({}, 202)))
-
-            def answer(self, document: dict[str, Any], status: int) -> None:
-                coordinator.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
-                self.send_response(307 if coordinator.location else status)
-                if coordinator.location:
-                    self.send_header("Location", coordinator.location)
-                self.end_headers()
-                self.wfile.write(json.dumps(document).encode())
-
-        self.listen(Handler)
+    @property
+    def bodies(self) -> list[bytes]:
+        return [request.body for request in self.requests if request.method == "POST"]
 
 
 @pytest.fixture
@@ -112,7 +102,7 @@ def test_the_token_is_sent_only_to_the_coordinator(
     netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
     published(folder, coordinator)
-    assert {authorization for _, _, authorization in coordinator.requests} == {"Bearer dc_secret"}
+    assert {request.authorization for request in coordinator.requests} == {"Bearer dc_secret"}
     assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
 
     coordinator.location = other.url
@@ -125,7 +115,7 @@ def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) 
     change_descriptor(folder, pipelineId="orders?x=1&y", releaseVersion="1?y")
     published(folder, coordinator, tenant="../acme")
     tenant = "/api/v1/tenants/..%2Facme/pipelines/orders%3Fx%3D1%26y/releases"
-    assert [path for _, path, _ in coordinator.requests] == [tenant, f"{tenant}/1%3Fy"]
+    assert [request.path for request in coordinator.requests] == [tenant, f"{tenant}/1%3Fy"]
 
 
 def test_files_and_signatures_that_do_not_fit_the_descriptor_are_not_sent(
