@@ -2,22 +2,21 @@
 
 import itertools
 
-import pytest
-
 from benchmarks.paired import Comparison, interval, rounds_needed, verdict
+from tests.cases import cases
 
 EIGHT = [1.04, 1.01, 1.08, 1.02, 1.06, 1.03, 1.07, 1.05]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("ratios", "confidence", "expected"),
     [
-        pytest.param([], 0.95, None, id="no rounds"),
-        pytest.param(EIGHT[:5], 0.95, None, id="five rounds: 94 % at most"),
-        pytest.param(EIGHT[:6], 0.95, (1.01, 1.08), id="six rounds: all, 97 %"),
-        pytest.param(EIGHT, 0.99, (1.01, 1.08), id="eight rounds: all, 99.2 %"),
-        pytest.param(EIGHT, 0.9, (1.02, 1.07), id="eight rounds: all but the outermost, 93 %"),
-        pytest.param([*EIGHT, 9.0], 0.95, (1.02, 1.08), id="nine rounds: one outlier has no effect"),
+        ([], 0.95, None),  # no rounds
+        (EIGHT[:5], 0.95, None),  # five rounds: 94 % at most
+        (EIGHT[:6], 0.95, (1.01, 1.08)),  # six rounds: all, 97 %
+        (EIGHT, 0.99, (1.01, 1.08)),  # eight rounds: all, 99.2 %
+        (EIGHT, 0.9, (1.02, 1.07)),  # eight rounds: all but the outermost, 93 %
+        ([*EIGHT, 9.0], 0.95, (1.02, 1.08)),  # nine rounds: one outlier has no effect
     ],
 )
 def test_the_interval_is_the_one_of_the_sign_test(
@@ -26,7 +25,7 @@ def test_the_interval_is_the_one_of_the_sign_test(
     assert interval(ratios, confidence) == expected
 
 
-@pytest.mark.parametrize(("rounds", "confidence"), [(6, 0.95), (9, 0.95), (12, 0.95), (12, 0.99)])
+@cases(("rounds", "confidence"), [(6, 0.95), (9, 0.95), (12, 0.95), (12, 0.99)])
 def test_the_interval_holds_as_often_as_it_says(rounds: int, confidence: float) -> None:
     """Every combination of rounds below and above a true median of 1 is equally probable."""
     intervals = [interval(ratios, confidence) for ratios in itertools.product((0.9, 1.1), repeat=rounds)]
@@ -34,7 +33,7 @@ def test_the_interval_holds_as_often_as_it_says(rounds: int, confidence: float) 
     assert confidence <= sum(held) / len(held) < 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("interval", "expected"),
     [
         ((0.91, 0.99), "faster"),
@@ -50,7 +49,7 @@ def test_a_verdict_needs_an_interval_without_1(interval: tuple[float, float] | N
     assert verdict(interval) == expected
 
 
-@pytest.mark.parametrize(("tests", "rounds"), [(1, 6), (2, 7), (5, 8)])
+@cases(("tests", "rounds"), [(1, 6), (2, 7), (5, 8)])
 def test_more_measures_need_more_rounds(tests: int, rounds: int) -> None:
     def compared(rounds: int) -> Comparison:
         return Comparison("batch", "ms", ours=[1.0] * rounds, theirs=[2.0] * rounds, tests=tests)

@@ -1,11 +1,10 @@
 """Computes from granian's command line how many connections its workers may open."""
 
-import pytest
-
 from coordinator.connection_budget import granian_workers
+from tests.cases import cases
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "environment", "expected"),
     [
         ("granian --workers=2 --blocking-threads=16", {}, (2, 16)),

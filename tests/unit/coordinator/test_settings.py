@@ -1,9 +1,12 @@
 """Invalid settings end every process at its start with a list of all problems, without a traceback or a value."""
 
+import json
 import os
+import re
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from coordinator.settings import env
 from embedded.children import free_port
 from embedded.product import BIN, PROJECT
+from tests.cases import cases
 
 VALID = {
     "SECRET_KEY": "x" * 32,
@@ -120,14 +124,59 @@ INVALID = {
 }
 
 
+FORKS = """
+import json, os, sys
+import coordinator.settings
+
+for changes in json.loads(sys.argv[1]):
+    if not os.fork():
+        del sys.modules["coordinator.settings"]
+        os.environ.update(changes)
+        import coordinator.settings
+        sys.exit()
+    _, status = os.wait()
+    print("end", status, file=sys.stderr, flush=True)
+"""
+"""Loads the settings with each of the changes, in forks of a process that has imported everything that they use."""
+
+
+def started(command: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "coordinator.settings", **VALID, **changes}
+    return subprocess.run(
+        command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
 def refused(command: list[str], **changes: str) -> list[str]:
     """Run `command`, which must fail. Return the lines of its error output, which must not contain the values."""
-    environment = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "coordinator.settings", **VALID, **changes}
-    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    done = started(command, **changes)
     assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    assert MARK not in done.stderr
-    return done.stderr.splitlines()
+    return _shown(done.stderr)
+
+
+def refused_each(*changes: dict[str, str]) -> Iterator[list[str]]:
+    """Load the settings with each of the changes, which must fail. Yield the lines of each error output."""
+    done = started([sys.executable, "-c", FORKS, json.dumps(changes)])
+    assert done.returncode == 0, done.stderr
+    *outputs, rest = re.split(r"^end (\d+)\n", done.stderr, flags=re.MULTILINE)
+    assert (len(outputs), rest) == (2 * len(changes), "")
+    for output, status in zip(outputs[::2], outputs[1::2], strict=True):
+        assert status != "0", output
+        yield _shown(output)
+
+
+def _shown(output: str) -> list[str]:
+    assert "Traceback" not in output
+    assert MARK not in output
+    return output.splitlines()
+
+
+def values(*names: str, **changes: str) -> str:
+    """Return the settings with these names, which must be valid."""
+    program = f"from coordinator import settings as s; print({', '.join(f's.{name}' for name in names)})"
+    done = started([sys.executable, "-c", program], **changes)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
 
 
 def test_every_setting_has_invalid_values_or_takes_any() -> None:
@@ -135,68 +184,16 @@ def test_every_setting_has_invalid_values_or_takes_any() -> None:
     assert env.declared.keys() >= ANY_VALUE | BY_NAME.keys()
 
 
-@pytest.mark.parametrize("turn", range(max(map(len, INVALID.values()))))
-def test_all_invalid_values_are_reported_at_once(turn: int) -> None:
+def test_all_invalid_values_are_reported_at_once() -> None:
     """In each turn, every setting has one of its invalid values."""
-    wrong = {name: values[turn % len(values)] for name, values in INVALID.items()}
-    [first, *problems] = refused([sys.executable, "-c", "import coordinator.settings"], **wrong)
-    assert first == "Invalid configuration:"
-    assert {problem.split()[0] for problem in problems} >= wrong.keys()
-    assert len(problems) == len(set(problems))
-
-
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("WORKER_STALE_SECONDS", {"WORKER_STALE_SECONDS": "24"}),
-        ("WORKER_STALE_SECONDS", {"WORKER_STALE_SECONDS": "2.4", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"}),
-        ("LEASE_SECONDS", {"LEASE_SECONDS": "22"}),
-        ("LEASE_SECONDS", {"SWEEP_SECONDS": "6.7", "WORKER_STALE_SECONDS": "60"}),
-    ],
-)
-def test_workers_and_leases_last_until_a_lost_message_path_is_noticed(name: str, changes: dict[str, str]) -> None:
-    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
-    assert problem.startswith(f"  {name} must be at least ")
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"WORKER_STALE_SECONDS": "25"},
-        {"WORKER_STALE_SECONDS": "2.5", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"},
-        {"LEASE_SECONDS": "22.5"},
-    ],
-)
-def test_the_shortest_accepted_times(changes: dict[str, str]) -> None:
-    environment = {"PATH": os.environ["PATH"], **VALID, **changes}
-    command = [sys.executable, "-c", "import coordinator.settings"]
-    subprocess.run(command, env=environment, cwd=PROJECT, check=True, timeout=60)
-
-
-@pytest.mark.parametrize(("store", "container"), [("gcs", "bucket_name"), ("azure", "azure_container")])
-@pytest.mark.parametrize("options", ["", "{}", '{"STORE": {}}', '{"STORE": {"location": "a"}}'])
-def test_a_store_without_a_bucket_is_refused(store: str, container: str, options: str) -> None:
-    changes = {"ARTIFACT_STORE": store, "ARTIFACT_STORE_OPTIONS": options.replace("STORE", store)}
-    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
-    assert problem == f"  ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}"
-
-
-def test_options_of_a_session_behind_a_pooler_are_refused() -> None:
-    url = f"{VALID['DATABASE_URL']}?options=-c%20jit%3Doff"
-    changes = {"DATABASE_URL": url, "DATABASE_POOLER": "transaction"}
-    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
-    assert problem.startswith("  DATABASE_URL must not have options if DATABASE_POOLER is transaction: ")
-
-
-def test_a_ca_file_for_a_broker_without_tls_is_refused() -> None:
-    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], REDIS_CA_FILE=str(CERTIFICATE))
-    assert problem == "  REDIS_CA_FILE requires a REDIS_URL that begins with rediss:// or sentinels://"
-
-
-@pytest.mark.parametrize("changes", [{"EMAIL_HOST": "mail.example"}, {"EMAIL_FROM": "coordinator@example.com"}])
-def test_a_mail_server_needs_a_sender(changes: dict[str, str]) -> None:
-    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
-    assert problem == "  EMAIL_HOST and EMAIL_FROM must both be set, or neither"
+    turns = [
+        {name: values[turn % len(values)] for name, values in INVALID.items()}
+        for turn in range(max(map(len, INVALID.values())))
+    ]
+    for [first, *problems] in refused_each(*turns):
+        assert first == "Invalid configuration:"
+        assert {problem.split()[0] for problem in problems} >= INVALID.keys()
+        assert len(problems) == len(set(problems))
 
 
 OAUTH = {
@@ -204,57 +201,102 @@ OAUTH = {
     "OAUTH_JWKS_URL": "https://issuer.example/keys",
     "OAUTH_AUDIENCE": "coordinator",
 }
+ALL_OAUTH = "OAUTH_ISSUER, OAUTH_JWKS_URL and OAUTH_AUDIENCE must all be set, or none"
+CONTAINERS = {"gcs": "bucket_name", "azure": "azure_container"}
+TPF = ("TPF_ADMIN", "TPF_CONTROL_PLANE")
 
 
-@pytest.mark.parametrize("missing", OAUTH)
-def test_oauth_needs_an_issuer_its_keys_and_an_audience(missing: str) -> None:
-    for changes in ({**OAUTH, missing: ""}, {missing: OAUTH[missing]}):
-        _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
-        assert problem == "  OAUTH_ISSUER, OAUTH_JWKS_URL and OAUTH_AUDIENCE must all be set, or none"
+CONTRADICTIONS: list[tuple[dict[str, str], str]] = [
+    # Workers and leases last until a lost message path is noticed.
+    ({"WORKER_STALE_SECONDS": "24"}, "WORKER_STALE_SECONDS must be at least "),
+    (
+        {"WORKER_STALE_SECONDS": "2.4", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"},
+        "WORKER_STALE_SECONDS must be at least ",
+    ),
+    ({"LEASE_SECONDS": "22"}, "LEASE_SECONDS must be at least "),
+    ({"SWEEP_SECONDS": "6.7", "WORKER_STALE_SECONDS": "60"}, "LEASE_SECONDS must be at least "),
+    *(
+        (
+            {"ARTIFACT_STORE": store, "ARTIFACT_STORE_OPTIONS": options.replace("STORE", store)},
+            f"ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}",
+        )
+        for store, container in CONTAINERS.items()
+        for options in ("", '{"STORE": {"location": "a"}}')
+    ),
+    (
+        {"DATABASE_URL": f"{VALID['DATABASE_URL']}?options=-c%20jit%3Doff", "DATABASE_POOLER": "transaction"},
+        "DATABASE_URL must not have options if DATABASE_POOLER is transaction: ",
+    ),
+    (
+        {"REDIS_CA_FILE": str(CERTIFICATE)},
+        "REDIS_CA_FILE requires a REDIS_URL that begins with rediss:// or sentinels://",
+    ),
+    ({"EMAIL_HOST": "mail.example"}, "EMAIL_HOST and EMAIL_FROM must both be set, or neither"),
+    ({"EMAIL_FROM": "coordinator@example.com"}, "EMAIL_HOST and EMAIL_FROM must both be set, or neither"),
+    *(({**OAUTH, missing: ""}, ALL_OAUTH) for missing in OAUTH),
+    *(({name: value}, ALL_OAUTH) for name, value in OAUTH.items()),
+    *(
+        (
+            {**OAUTH, "OAUTH_JWKS_URL": f"http://{host}/keys"},
+            "OAUTH_JWKS_URL must begin with https://, unless its host is a loopback address",
+        )
+        for host in ("issuer.example", "127.0.0.1.example")
+    ),
+    *(
+        ({"HSTS_PRELOAD": "true", **changes}, "HSTS_PRELOAD needs ")
+        for changes in ({}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"})
+    ),
+    *(
+        ({f"{name}_ENABLED": "true"}, f"{name}_TOKEN or {name}_TOKEN_REF or {name}_TENANT_TOKENS is required when ")
+        for name in TPF
+    ),
+    *(
+        (
+            {f"{name}_TOKEN": MARK, f"{name}_TOKEN_REF": "env:X"},
+            f"Configure only one of {name}_TOKEN or {name}_TOKEN_REF",
+        )
+        for name in TPF
+    ),
+    *(({f"{name}_TOKEN_REF": "/a/path"}, f"{name}_TOKEN_REF must be env:NAME or file:/path") for name in TPF),
+]
 
 
-@pytest.mark.parametrize("host", ["issuer.example", "localhost", "10.0.0.1", "127.0.0.1.example", "[::2]"])
-def test_the_keys_of_the_issuer_are_not_fetched_in_the_clear(host: str) -> None:
-    changes = {**OAUTH, "OAUTH_JWKS_URL": f"http://{host}/keys"}
-    _, problem, *_ = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
-    assert problem.startswith("  OAUTH_JWKS_URL must begin with https://, unless its host is a loopback address")
+def test_settings_that_contradict_one_another_are_refused(subtests: pytest.Subtests) -> None:
+    outputs = refused_each(*(changes for changes, _ in CONTRADICTIONS))
+    for (changes, says), [_, problem, *_] in zip(CONTRADICTIONS, outputs, strict=True):
+        with subtests.test(str(changes)):
+            assert problem.startswith(f"  {says}")
 
 
-@pytest.mark.parametrize("origin", ["https://issuer.example", "http://127.0.0.1:8080", "http://[::1]:8080"])
-def test_valid_oauth_settings(origin: str) -> None:
-    changes = {**OAUTH, "OAUTH_JWKS_URL": f"{origin}/keys", "OAUTH_SCOPES": "a=read, a=executions:submit\nx=y=read"}
-    program = "from coordinator import settings as s; print(s.OAUTH_ISSUER, s.OAUTH_JWKS_URL, s.OAUTH_SCOPES)"
-    environment = {"PATH": os.environ["PATH"], **VALID, **changes}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
-    scopes = {"a": ["read", "executions:submit"], "x=y": ["read"]}
-    assert done.stdout.strip() == f"https://issuer.example/ {origin}/keys {scopes}"
+def test_the_shortest_accepted_times() -> None:
+    for changes in (
+        {"WORKER_STALE_SECONDS": "25", "LEASE_SECONDS": "22.5"},
+        {"WORKER_STALE_SECONDS": "2.5", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"},
+    ):
+        stale, lease = changes["WORKER_STALE_SECONDS"], changes["LEASE_SECONDS"]
+        found = values("WORKER_STALE_SECONDS", "LEASE_SECONDS", **changes).split()
+        assert [float(each) for each in found] == [float(stale), float(lease)]
 
 
-@pytest.mark.parametrize("changes", [{}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"}])
-def test_hsts_preload_requires_subdomains_and_a_year(changes: dict[str, str]) -> None:
-    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], HSTS_PRELOAD="true", **changes)
-    assert problem.startswith("  HSTS_PRELOAD needs ")
+def test_valid_oauth_settings() -> None:
+    for origin in ("https://issuer.example", "http://[::1]:8080"):
+        changes = {**OAUTH, "OAUTH_JWKS_URL": f"{origin}/keys", "OAUTH_SCOPES": "a=read, a=executions:submit\nx=y=read"}
+        scopes = {"a": ["read", "executions:submit"], "x=y": ["read"]}
+        found = values("OAUTH_ISSUER", "OAUTH_JWKS_URL", "OAUTH_SCOPES", **changes)
+        assert found == f"https://issuer.example/ {origin}/keys {scopes}"
 
 
-@pytest.mark.parametrize(
-    ("behind", "changes"), [("true", {}), ("false", {"ARTIFACT_STORE": "s3", "S3_BUCKET": "releases"})]
-)
+@cases(("behind", "changes"), [("true", {}), ("false", {"ARTIFACT_STORE": "s3", "S3_BUCKET": "releases"})])
 def test_djangos_own_checks_find_nothing_in_production(behind: str, changes: dict[str, str]) -> None:
-    production = {**VALID, "SECRET_KEY": secrets.token_urlsafe(48), "HSTS_SUBDOMAINS": "true", "HSTS_PRELOAD": "true"}
-    environment = {"PATH": os.environ["PATH"], **production, "BEHIND_PROXY": behind, **changes}
+    production = {"SECRET_KEY": secrets.token_urlsafe(48), "HSTS_SUBDOMAINS": "true", "HSTS_PRELOAD": "true"}
     command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level=WARNING"]
-    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    done = started(command, **production, BEHIND_PROXY=behind, **changes)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
-@pytest.mark.parametrize(("behind", "header"), [("true", ("HTTP_X_FORWARDED_PROTO", "https")), ("false", None)])
-def test_only_behind_a_proxy_a_header_says_that_a_client_uses_tls(behind: str, header: tuple[str, str] | None) -> None:
-    program = "from coordinator import settings; print(settings.SECURE_PROXY_SSL_HEADER)"
-    environment = {"PATH": os.environ["PATH"], **VALID, "BEHIND_PROXY": behind}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == str(header)
+def test_only_behind_a_proxy_a_header_says_that_a_client_uses_tls() -> None:
+    assert values("SECURE_PROXY_SSL_HEADER", BEHIND_PROXY="false") == "None"
+    assert values("SECURE_PROXY_SSL_HEADER", BEHIND_PROXY="true") == "('HTTP_X_FORWARDED_PROTO', 'https')"
 
 
 MAVEN = """
@@ -269,27 +311,18 @@ credentials = "env:ACME_MAVEN"
 def test_maven_repositories_are_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "repositories.toml"
     file.write_text(MAVEN)
-    program = "from coordinator import settings; print(*[each.groups for each in settings.MAVEN_REPOSITORIES])"
-    environment = {"PATH": os.environ["PATH"], **VALID, "MAVEN_REPOSITORIES_FILE": str(file)}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "('com.acme.*',)"
-
-
-def test_a_wrong_entry_of_the_maven_repositories_is_reported(tmp_path: Path) -> None:
-    file = tmp_path / "repositories.toml"
+    assert "groups=('com.acme.*',)" in values("MAVEN_REPOSITORIES", MAVEN_REPOSITORIES_FILE=str(file))
     file.write_text(MAVEN + MAVEN.replace('"acme"', '"second"').replace("com.acme.*", f"*{MARK}"))
-    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], MAVEN_REPOSITORIES_FILE=str(file))
+    [[_, problem]] = refused_each({"MAVEN_REPOSITORIES_FILE": str(file)})
     assert problem.startswith("  MAVEN_REPOSITORIES entry 2: groups must be a list of groups such as com.acme")
 
 
 def test_missing_settings_are_reported_at_once() -> None:
-    missing = dict.fromkeys(VALID, "")
-    lines = refused([sys.executable, "-c", "import coordinator.settings"], **missing)
+    [lines] = refused_each(dict.fromkeys(VALID, ""))
     assert lines == ["Invalid configuration:", *(f"  {name} is required" for name in VALID)]
 
 
-@pytest.mark.parametrize(
+@cases(
     "command",
     [
         [sys.executable, "manage.py", "check"],
@@ -299,7 +332,6 @@ def test_missing_settings_are_reported_at_once() -> None:
         [str(Path(BIN) / "granian"), "--interface=wsgi", "coordinator.wsgi:application", f"--port={free_port()}"],
         [str(Path(BIN) / "coordinator"), "run", "web"],
     ],
-    ids=["check", "migrate", "worker", "beat", "web", "run"],
 )
 def test_every_process_ends_with_the_list(command: list[str]) -> None:
     lines = refused(command, LOG_LEVEL=f"loud{MARK}", SWEEP_SECONDS="1e20")

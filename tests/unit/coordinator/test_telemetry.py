@@ -1,10 +1,7 @@
-"""Processes that export no spans do not import what makes them, and pay next to nothing."""
+"""Processes that export no spans do not import what makes them."""
 
 import subprocess
 import sys
-import timeit
-
-import pytest
 
 from embedded.product import PROJECT
 from foundation.telemetry import traces
@@ -37,12 +34,7 @@ def test_what_exports_spans_is_not_imported_without_an_endpoint() -> None:
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
-@pytest.mark.parametrize("header", ["", "x", CONTEXT + "-x"])
-def test_a_request_without_a_context_is_not_traced(header: str) -> None:
-    with traces.serving("POST executions", header):
-        assert traces.current() == NONE
-
-
-def test_a_request_that_is_not_traced_costs_next_to_nothing() -> None:
-    microseconds = min(timeit.repeat(lambda: traces.wanted(None), number=10_000, repeat=20)) * 100
-    assert microseconds < 1
+def test_a_request_without_a_context_is_not_traced() -> None:
+    for header in ("", "x", CONTEXT + "-x"):
+        with traces.serving("POST executions", header):
+            assert traces.current() == NONE

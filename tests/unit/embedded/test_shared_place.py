@@ -22,24 +22,15 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize(("mode", "expected"), [(0o700, False), (0o711, False), (0o750, False), (0o755, True)])
-def test_a_stranger_reaches_what_everyone_may_read(open_folder: Path, mode: int, expected: bool) -> None:
-    inner = open_folder / "inner"
-    inner.mkdir()
-    inner.chmod(mode)
-    assert reachable(inner, STRANGER) is expected
-
-
-def test_one_closed_folder_on_the_way_closes_all_below(open_folder: Path) -> None:
-    inner = open_folder / "closed" / "inner"
+def test_a_stranger_reaches_what_everyone_may_read_if_each_folder_is_open(open_folder: Path) -> None:
+    inner = open_folder / "outer" / "inner"
     inner.mkdir(parents=True)
-    assert reachable(inner, STRANGER)
+    for mode in (0o700, 0o711, 0o750, 0o755):
+        inner.chmod(mode)
+        assert reachable(inner, STRANGER) is (mode == 0o755)
     inner.parent.chmod(0o700)
     assert not reachable(inner, STRANGER)
     assert reachable(inner, Account(os.getuid(), os.getgid()))
-
-
-def test_an_unreadable_file_is_not_reachable(open_folder: Path) -> None:
     file = open_folder / "program"
     file.touch(mode=0o700)
     assert not reachable(file, STRANGER)

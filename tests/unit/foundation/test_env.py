@@ -1,15 +1,22 @@
 """The typed readers of environment variables."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from foundation.env import Environment
 from tests import signing
+from tests.cases import cases
+
+
+def problem(env: Environment) -> str:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        env.raise_problems()
+    return str(caught.value)
 
 
 def test_an_optional_secret_may_be_absent_but_never_short() -> None:
@@ -55,44 +62,71 @@ def test_a_parsed_text_is_empty_by_default_and_its_problem_is_reported() -> None
         env.raise_problems()
 
 
-def test_networks() -> None:
-    assert Environment({}).networks("NETS") == []
-    env = Environment({"NETS": "10.0.0.0/8, fd00::/8,"})
-    assert env.networks("NETS") == [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+GRANTS = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"
+CREDENTIALS = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
+
+
+@cases(
+    ("read", "good", "expected", "wrong", "says"),
+    [
+        (
+            lambda env: env.networks("X"),
+            "10.0.0.0/8, fd00::/8,",
+            [ip_network("10.0.0.0/8"), ip_network("fd00::/8")],
+            ("10.0.0.1/8", "example.org", "10.0.0.0/33"),
+            "X must be networks in CIDR form",
+        ),
+        (
+            lambda env: env.origins("X"),
+            "https://a.example:8443, http://10.0.0.1",
+            ["https://a.example:8443", "http://10.0.0.1"],
+            ("https://a.example/", "a.example", "ftp://a.example", "https://", "https://a.example/x?y"),
+            "X must be origins",
+        ),
+        (
+            lambda env: env.paths("X"),
+            "/srv/a, /srv/b",
+            [Path("/srv/a"), Path("/srv/b")],
+            ("srv",),
+            "X must be absolute paths",
+        ),
+        (
+            lambda env: env.credentials("X"),
+            CREDENTIALS,
+            {"registry.example:5000": "eva:p=a:ss", "other.example": "ci:word"},
+            ("registry.example", "r.example=eva", "=eva:secret", "r=:secret", "r=eva:", "r=eva:sécret"),
+            "X must be of the form host=user:password",
+        ),
+        (
+            lambda env: env.grants("X", of=["read", "releases:register"]),
+            GRANTS,
+            {"tpf:deploy": ["releases:register", "read"], "x=y": ["read"]},
+            ("read", "=read", "deploy=", "deploy=write", "deploy:read"),
+            "X must be of the form name=grant, separated by commas, with one of read",
+        ),
+        (
+            lambda env: env.tenant_prefixes("X"),
+            "production=, eu west=eu-,,été=x",
+            {"production": "", "eu west": "eu-", "été": "x"},
+            ("production", "=x", "a=b,a=c", "a=B", "a=b=c", "a = b", f"a={'x' * 63}", "a\u200b=b", "..=b"),
+            "X must be of the form name=prefix, separated by commas",
+        ),
+    ],
+)
+def test_lists_are_read_and_their_problems_reported_without_the_values(
+    read: Callable[[Environment], Any], good: str, expected: Any, wrong: tuple[str, ...], says: str
+) -> None:
+    env = Environment({"X": good})
+    assert read(env) == expected
     env.raise_problems()
-
-
-@pytest.mark.parametrize("value", ["10.0.0.1/8", "example.org", "10.0.0.0/33"])
-def test_an_invalid_network_is_reported(value: str) -> None:
-    env = Environment({"NETS": value})
-    env.networks("NETS")
-    with pytest.raises(ImproperlyConfigured, match="NETS must be networks in CIDR form"):
-        env.raise_problems()
-
-
-def problem(env: Environment) -> str:
-    with pytest.raises(ImproperlyConfigured) as caught:
-        env.raise_problems()
-    return str(caught.value)
-
-
-def test_origins_have_nothing_after_the_port() -> None:
-    env = Environment({"GOOD": "https://a.example:8443, http://10.0.0.1", "NONE": ""})
-    assert env.origins("GOOD") == ["https://a.example:8443", "http://10.0.0.1"]
-    assert env.origins("NONE") == []
-    env.raise_problems()
-    for value in ("https://a.example/", "a.example", "ftp://a.example", "https://", "https://a.example/x?y"):
-        env = Environment({"BAD": value})
-        env.origins("BAD")
-        assert "BAD must be origins" in problem(env)
-
-
-def test_paths_are_absolute() -> None:
-    env = Environment({"GOOD": "/srv/a, /srv/b"})
-    assert [str(path) for path in env.paths("GOOD")] == ["/srv/a", "/srv/b"]
-    env = Environment({"BAD": "srv"})
-    env.paths("BAD")
-    assert "BAD must be absolute paths" in problem(env)
+    for value in ("", None):
+        assert read(Environment({} if value is None else {"X": value})) == type(expected)()
+    for text in wrong:
+        env = Environment({"X": text})
+        assert read(env) == type(expected)()
+        reported = problem(env)
+        assert says in reported
+        assert "secret" not in reported
 
 
 def test_a_choice_is_one_of_the_choices() -> None:
@@ -100,64 +134,6 @@ def test_a_choice_is_one_of_the_choices() -> None:
     env = Environment({"ONE": "c"})
     assert env.choice("ONE", ("a", "b"), "a") == "a"
     assert "ONE must be one of a, b" in problem(env)
-
-
-@pytest.mark.parametrize("surface", ["TPF_ADMIN", "TPF_CONTROL_PLANE"])
-@pytest.mark.parametrize(
-    ("variables", "problem"),
-    [
-        ({"ENABLED": "true"}, "{0}_TOKEN or {0}_TOKEN_REF or {0}_TENANT_TOKENS is required when {0}_ENABLED=true"),
-        ({"TOKEN": "a-secret", "TOKEN_REF": "env:X"}, "Configure only one of {0}_TOKEN or {0}_TOKEN_REF"),
-        ({"TOKEN_REF": "/a/path"}, "{0}_TOKEN_REF must be env:NAME or file:/path"),
-    ],
-)
-def test_each_compatibility_surface_has_one_kind_of_token(
-    surface: str, variables: dict[str, str], problem: str
-) -> None:
-    """The settings are loaded in a separate process."""
-    environment = {
-        "SECRET_KEY": "x" * 32,
-        "WORKER_SECRET": "x" * 32,
-        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-        "REDIS_URL": "redis://127.0.0.1:1/0",
-        **{f"{surface}_{name}": value for name, value in variables.items()},
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", "import coordinator.settings"],
-        env=environment,
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0
-    assert problem.format(surface) in done.stderr
-    assert "a-secret" not in done.stderr
-
-
-def test_credentials_are_read_by_host_and_never_reported() -> None:
-    value = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
-    assert Environment({"KEYS": value}).credentials("KEYS") == {
-        "registry.example:5000": "eva:p=a:ss",
-        "other.example": "ci:word",
-    }
-    assert Environment({}).credentials("KEYS") == {}
-    for wrong in ("registry.example", "registry.example=eva", "=eva:secret", "r=:secret", "r=eva:", "r=eva:sécret"):
-        env = Environment({"KEYS": wrong})
-        env.credentials("KEYS")
-        reported = problem(env)
-        assert "KEYS must be of the form host=user:password" in reported
-        assert "secret" not in reported
-
-
-def test_grants_are_read_by_name() -> None:
-    value = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"
-    read = Environment({"GRANTS": value}).grants("GRANTS", of=["read", "releases:register"])
-    assert read == {"tpf:deploy": ["releases:register", "read"], "x=y": ["read"]}
-    assert Environment({}).grants("GRANTS", of=["read"]) == {}
-    for wrong in ("read", "=read", "deploy=", "deploy=write", "deploy:read"):
-        env = Environment({"GRANTS": wrong})
-        assert env.grants("GRANTS", of=["read"]) == {}
-        assert "GRANTS must be of the form name=grant, separated by commas, with one of read" in problem(env)
 
 
 def test_a_secure_url_uses_http_for_loopback_addresses_only() -> None:
@@ -169,13 +145,3 @@ def test_a_secure_url_uses_http_for_loopback_addresses_only() -> None:
         env = Environment({"URL": url})
         assert env.url("URL", secure=True) == ""
         assert "URL must begin with https://" in problem(env)
-
-
-def test_prefixes_of_tenants_are_read_by_name() -> None:
-    read = Environment({"PLACES": "production=, eu west=eu-,,été=x"}).tenant_prefixes("PLACES")
-    assert read == {"production": "", "eu west": "eu-", "été": "x"}
-    assert Environment({}).tenant_prefixes("PLACES") == {}
-    for wrong in ("production", "=x", "a=b,a=c", "a=B", "a=b=c", "a = b", f"a={'x' * 63}", "a\u200b=b", "..=b"):
-        env = Environment({"PLACES": wrong})
-        assert env.tenant_prefixes("PLACES") == {}
-        assert "PLACES must be of the form name=prefix, separated by commas" in problem(env)

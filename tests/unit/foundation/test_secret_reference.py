@@ -28,23 +28,8 @@ def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
         assert secret_reference.read(reference) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "valid"),
-    [
-        ("env:NAME", True),
-        ("env:_a1", True),
-        ("file:/run/secrets/a b", True),
-        ("", False),
-        ("NAME", False),
-        ("env:", False),
-        ("env:1A", False),
-        ("env:A=B", False),
-        ("env:NAME\n", False),
-        ("file:", False),
-        ("file:/", False),
-        ("file:relative", False),
-        ("vault:/a", False),
-    ],
-)
-def test_the_form_of_a_reference(text: str, valid: bool) -> None:
-    assert secret_reference.is_reference(text) is valid
+def test_the_form_of_a_reference() -> None:
+    for text in ("env:NAME", "env:_a1", "file:/run/secrets/a b"):
+        assert secret_reference.is_reference(text)
+    for text in ("", "NAME", "env:", "env:1A", "env:A=B", "env:NAME\n", "file:", "file:/", "file:relative", "vault:/a"):
+        assert not secret_reference.is_reference(text)

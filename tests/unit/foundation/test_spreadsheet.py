@@ -3,12 +3,11 @@
 import csv
 from io import StringIO
 
-import pytest
-
 from foundation import spreadsheet
+from tests.cases import cases
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@cases("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_a_text_that_would_be_a_formula_begins_with_an_apostrophe(start: str) -> None:
     text = f"{start}1+1"
     assert next(csv.reader(StringIO(spreadsheet.line([text, "a"]).decode(), newline=""))) == [f"'{text}", "a"]

@@ -1,8 +1,10 @@
 """An author who writes modules into the folder of the test, and loads pipelines from them."""
 
 import importlib
+import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
@@ -11,6 +13,7 @@ import pytest
 
 from pipelines import Pipeline, StepContext
 from pipelines.authoring.loading import load
+from pipelines.release.packaging import BuiltArtifact, build
 
 IMPORTS = """
 import enum, functools, typing
@@ -76,6 +79,29 @@ def author(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Author]:
     author = Author(folder)
     yield author
     author.forget()
+
+
+STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> BuiltArtifact:
+    folder = tmp_path_factory.mktemp("built")
+    author = Author(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.syspath_prepend(str(folder))
+        made = build(author.pipeline(STEP), folder / "dist")
+        author.forget()
+    return made
+
+
+@pytest.fixture
+def built(built_once: BuiltArtifact, tmp_path: Path) -> BuiltArtifact:
+    """The artifact of a pipeline with the step "Ship it", in the folder `dist`."""
+    folder = tmp_path / "dist"
+    folder.mkdir()
+    return replace(built_once, path=Path(shutil.copy(built_once.path, folder)))
 
 
 @pytest.fixture

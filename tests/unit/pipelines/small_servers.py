@@ -1,8 +1,10 @@
 """Small HTTP servers, which replace coordinators, repositories and stores."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -25,6 +27,52 @@ class SmallServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    headers: Message
+    body: bytes
+
+    @property
+    def authorization(self) -> str:
+        return self.headers.get("Authorization", "")
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Recorder(SmallServer):
+    """Keeps all requests. `respond` says how to answer one."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        recorder = self
+
+        class Handler(Quiet, BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                request = Request(self.command, self.path, self.headers, body)
+                recorder.requests.append(request)
+                response = recorder.respond(request)
+                self.send_response(response.status)
+                for name, value in {"Content-Length": str(len(response.body)), **response.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(response.body)
+
+            do_GET = do_POST = do_PUT = answer
+
+        self.listen(Handler)
+
+    def respond(self, request: Request) -> Response:
+        raise NotImplementedError
 
 
 @contextmanager

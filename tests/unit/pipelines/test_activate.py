@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from pipelines.cli import main
-from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
+from tests.cases import cases
+from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
 
 REFUSAL = {"code": "WORKER_REQUIRED", "detail": "No worker may run release '2.0'."}
 FOUND: dict[str, Any] = {
@@ -53,36 +53,24 @@ FOUND: dict[str, Any] = {
 MADE = {"sequence": 7, "releaseVersion": "2.0", "previousReleaseVersion": "1.0", "kind": "activation", "reason": "why"}
 
 
-class Coordinator(Quiet, BaseHTTPRequestHandler):
-    """Answers every request with `answer`, and keeps the requests."""
+class Coordinator(Recorder):
+    """Answers every request with `answer`."""
 
     answer: tuple[int, dict[str, Any]] = (200, {})
-    requests: list[tuple[str, str, Any]] = []
 
-    def handle_one(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.requests.append((self.command, self.path, json.loads(body) if body else None))
+    def respond(self, request: Request) -> Response:
         status, document = self.answer
-        content = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = handle_one
+        return Response(status, json.dumps(document).encode(), {"Content-Type": "application/json"})
 
 
 @pytest.fixture
-def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Coordinator]]:
-    Coordinator.requests = []
-    server = SmallServer()
-    server.listen(Coordinator)
-    with serving(server):
+def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Coordinator]:
+    made = Coordinator()
+    with serving(made):
         monkeypatch.setenv("PIPELINES_TOKEN", "dc_token")
-        monkeypatch.setenv("PIPELINES_URL", server.url)
+        monkeypatch.setenv("PIPELINES_URL", made.url)
         monkeypatch.setenv("PIPELINES_TENANT", "acme")
-        yield Coordinator
+        yield made
 
 
 def run(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
@@ -92,14 +80,14 @@ def run(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, st
 
 
 def test_a_dry_run_prints_the_preflight_and_activates_nothing(
-    coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str]
+    coordinator: Coordinator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     coordinator.answer = (200, FOUND)
     status, out, err = run(capsys, "--dry-run")
     assert (status, err) == (3, "")
-    assert coordinator.requests == [
-        ("GET", "/api/v1/tenants/acme/pipelines/org.acme.orders/releases/2.0/preflight", None)
-    ]
+    [request] = coordinator.requests
+    address = "/api/v1/tenants/acme/pipelines/org.acme.orders/releases/2.0/preflight"
+    assert (request.method, request.path, request.body) == ("GET", address, b"")
     assert out.splitlines() == [
         "release          2.0",
         "replaces         1.0",
@@ -120,7 +108,7 @@ def test_a_dry_run_prints_the_preflight_and_activates_nothing(
 
 
 def test_markdown_is_one_code_block_whatever_the_texts_are(
-    coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str]
+    coordinator: Coordinator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     coordinator.answer = (200, {**FOUND, "refusals": [{"code": "X", "detail": "\n````\n@everyone <b>"}]})
     table = run(capsys, "--dry-run")[1]
@@ -130,9 +118,9 @@ def test_markdown_is_one_code_block_whatever_the_texts_are(
     assert lines == table.splitlines()
 
 
-@pytest.mark.parametrize(("allowed", "status"), [(True, 0), (False, 3)])
+@cases(("allowed", "status"), [(True, 0), (False, 3)])
 def test_the_exit_status_of_a_dry_run_says_whether_it_is_allowed(
-    coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str], allowed: bool, status: int
+    coordinator: Coordinator, capsys: pytest.CaptureFixture[str], allowed: bool, status: int
 ) -> None:
     coordinator.answer = (200, {**FOUND, "allowed": allowed})
     found, out, _ = run(capsys, "--dry-run", "--json")
@@ -141,7 +129,7 @@ def test_the_exit_status_of_a_dry_run_says_whether_it_is_allowed(
 
 
 def test_an_activation_sends_the_reason_and_the_expected_release(
-    coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str]
+    coordinator: Coordinator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     coordinator.answer = (201, MADE)
     status, out, err = run(capsys, "--reason", "why", "--expected", "1.0")
@@ -153,29 +141,20 @@ def test_an_activation_sends_the_reason_and_the_expected_release(
         "kind": "activation",
         "replaced": "1.0",
     }
-    [(method, path, body)] = coordinator.requests
-    assert (method, path) == ("POST", "/api/v1/tenants/acme/pipelines/org.acme.orders/activations")
+    [request] = coordinator.requests
+    assert (request.method, request.path) == ("POST", "/api/v1/tenants/acme/pipelines/org.acme.orders/activations")
+    body = json.loads(request.body)
     assert len(body.pop("operationKey")) == 32
     assert body == {"releaseVersion": "2.0", "reason": "why", "expectedReleaseVersion": "1.0"}
     assert json.loads(run(capsys, "--json")[1]) == MADE
 
 
-@pytest.mark.parametrize(
-    ("answer", "status"), [(409, 3), (422, 3), (400, 2), (401, 2), (403, 2), (404, 2), (500, 2), (503, 2)]
-)
+@cases(("answer", "status"), [(409, 3), (422, 3), (400, 2), (401, 2), (403, 2), (404, 2), (500, 2), (503, 2)])
 def test_a_refusal_and_a_mistake_have_different_exit_statuses(
-    coordinator: type[Coordinator], capsys: pytest.CaptureFixture[str], answer: int, status: int
+    coordinator: Coordinator, capsys: pytest.CaptureFixture[str], answer: int, status: int
 ) -> None:
     coordinator.answer = (answer, REFUSAL)
     found, out, err = run(capsys)
     assert (found, out) == (status, "")
     assert err == f"error: COORDINATOR_REFUSED: {answer} WORKER_REQUIRED No worker may run release '2.0'.\n"
-
-
-def test_a_coordinator_that_cannot_be_reached_is_a_mistake(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PIPELINES_TOKEN", "dc_token")
-    status, _, err = run(capsys, "--url=http://127.0.0.1:1", "--tenant=acme", "--dry-run")
-    assert status == 2
-    assert err.startswith("error: COORDINATOR_UNREACHABLE")
+    assert run(capsys, "--url=http://127.0.0.1:1")[2].startswith("error: COORDINATOR_UNREACHABLE")

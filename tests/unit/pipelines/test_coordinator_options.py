@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import DefinitionError
-from pipelines.cli import main
 from pipelines.release.connection import Target, target_of
+from tests.cases import cases
 
 URL = "https://coordinator.example"
 
@@ -25,7 +25,7 @@ def test_the_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypa
     assert target_of(options(token="dc_option")) == Target(URL, "acme", "dc_option")
 
 
-@pytest.mark.parametrize("missing", ["url", "tenant", "token", "token_file"])
+@cases("missing", ["url", "tenant", "token", "token_file"])
 def test_a_missing_option_is_named(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if missing == "token":
         monkeypatch.delenv("PIPELINES_TOKEN", raising=False)
@@ -36,11 +36,3 @@ def test_a_missing_option_is_named(missing: str, tmp_path: Path, monkeypatch: py
         target_of(options(**{missing: value}))
     assert caught.value.code == "MISSING_OPTION"
     assert f"--{missing.partition('_')[0]}" in str(caught.value)
-
-
-@pytest.mark.parametrize("other", [["--artifact", "app.zip"], ["--from-source", "flow:pipeline"]])
-def test_a_fetched_artifact_excludes_other_code(other: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["worker", "--release", "pipeline-release.json", "--fetch", *other])
-    assert caught.value.code == 2
-    assert "not allowed with argument --fetch" in capsys.readouterr().err

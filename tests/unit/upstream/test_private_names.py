@@ -7,7 +7,7 @@ import inspect
 from pkgutil import resolve_name
 from typing import Any
 
-import pytest
+from celery.worker.consumer import Consumer
 
 from foundation.api.schema import ProblemSchema
 from wire.broker import client
@@ -41,20 +41,23 @@ def qualified(base: type[Any], name: str) -> str:
     return f"{owner.__module__}:{owner.__name__}.{name}"
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_private_method_has_the_expected_parameters(name: str) -> None:
-    assert list(inspect.signature(resolve_name(name)).parameters) == METHODS[name]
+def test_private_names_exist_and_private_methods_have_the_expected_parameters() -> None:
+    found = {name: list(inspect.signature(resolve_name(name)).parameters) for name in METHODS}
+    assert found == METHODS
+    for name in ATTRIBUTES:
+        resolve_name(name)
 
 
-@pytest.mark.parametrize("name", ATTRIBUTES)
-def test_a_private_attribute_exists(name: str) -> None:
-    resolve_name(name)
+def test_every_private_name_that_the_product_overrides_is_listed() -> None:
+    for ours in OVERRIDING:
+        base = ours.__base__
+        assert base is not None
+        overridden = {name for name in vars(ours) if name.startswith("_") and not name.startswith("__")}
+        inherited = {qualified(base, name) for name in overridden if hasattr(base, name)}
+        assert inherited <= {*METHODS, *ATTRIBUTES}
 
 
-@pytest.mark.parametrize("ours", OVERRIDING)
-def test_every_private_name_that_the_product_overrides_is_listed(ours: type[Any]) -> None:
-    base = ours.__base__
-    assert base is not None
-    overridden = {name for name in vars(ours) if name.startswith("_") and not name.startswith("__")}
-    inherited = {qualified(base, name) for name in overridden if hasattr(base, name)}
-    assert inherited <= {*METHODS, *ATTRIBUTES}
+def test_the_workers_consumer_gets_its_options_as_keywords() -> None:
+    """So `QuietConsumer` can disable the messages between workers, for which Celery has no setting."""
+    code = Consumer.__init__.__code__
+    assert "worker_options" in code.co_varnames[: code.co_argcount]

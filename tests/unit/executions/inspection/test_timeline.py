@@ -3,9 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from executions.inspection.timeline import Await, Bar, Kind, Pause, Progress, Row, timeline
+from tests.cases import cases
 from wire.documents.execution_runs import Event
 
 BEGIN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -77,26 +76,13 @@ def test_one_attempt_shows_the_wait_and_the_time_of_each_step() -> None:
 
 def test_three_attempts_show_their_failures_and_the_waits_between_them() -> None:
     history = History().claimed(1)
-    for number, (start, end) in enumerate(((1, 3), (10, 12))):
-        history.add(
-            end,
-            "RETRY_SCHEDULED",
-            "WAIT_RETRY",
-            worker=f"w{number}",
-            errorCode="E",
-            failedStepIndex=1,
-            steps=[span(0, start, start + 1), span(1, start + 1, end)],
-        )
-        history.claimed(10 if number == 0 else 20, attempt=number + 1)
-    history.add(
-        23,
-        "RETRIES_EXHAUSTED",
-        "DLQ",
-        worker="w2",
-        errorCode="E",
-        failedStepIndex=1,
-        steps=[span(0, 20, 21), span(1, 21, 23)],
-    )
+    for number, (start, end) in enumerate(((1, 3), (10, 12), (20, 23))):
+        last = number == 2
+        kind, status = ("RETRIES_EXHAUSTED", "DLQ") if last else ("RETRY_SCHEDULED", "WAIT_RETRY")
+        steps = [span(0, start, start + 1), span(1, start + 1, end)]
+        history.add(end, kind, status, worker=f"w{number}", errorCode="E", failedStepIndex=1, steps=steps)
+        if not last:
+            history.claimed(10 if number == 0 else 20, attempt=number + 1)
     rows = history.rows()
     assert shown(rows[0]) == [
         *(("queued", 0, 1), ("work", 1, 2), ("retry", 3, 10), ("work", 10, 11)),
@@ -140,10 +126,13 @@ def test_a_redrive_waits_again_and_the_failed_step_is_red_only_while_it_is_faile
     assert rows[0].progress is Progress.DONE
 
 
-def test_an_await_shows_who_answered_and_the_execution_continues_after_it() -> None:
+def awaiting() -> History:
     history = History().claimed(1)
-    history.add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
-    history.add(3602, "AWAIT_COMPLETED", "QUEUED", stepIndex=1, answers=1).claimed(3603, step=2)
+    return history.add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
+
+
+def test_an_await_shows_who_answered_and_the_execution_continues_after_it() -> None:
+    history = awaiting().add(3602, "AWAIT_COMPLETED", "QUEUED", stepIndex=1, answers=1).claimed(3603, step=2)
     history.add(3605, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(2, 3603, 3605)])
     rows = history.rows(awaits=(Await(1, at(2), at(3602), 1, 1, ("user:eva",)),))
     assert shown(rows[1]) == [("await", 2, 3602)]
@@ -151,61 +140,37 @@ def test_an_await_shows_who_answered_and_the_execution_continues_after_it() -> N
     assert shown(rows[2]) == [("queued", 3602, 3603), ("work", 3603, 3605)]
 
 
-def test_an_open_await_lasts_until_now_and_its_step_is_the_current_one() -> None:
-    history = History().claimed(1).add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
-    rows = history.rows(now=50, awaits=(Await(1, at(2), None, 2, 1),))
+def test_an_open_await_lasts_until_now_or_its_timeout() -> None:
+    rows = awaiting().rows(now=50, awaits=(Await(1, at(2), None, 2, 1),))
     assert [(bar.end, bar.lasts, bar.note) for bar in rows[1].bars] == [(at(50), True, "1 of 2 answered.")]
     assert [row.progress for row in rows] == [Progress.DONE, Progress.NOW, Progress.OPEN]
-
-
-def test_an_await_that_timed_out_fails_its_step() -> None:
-    history = History().claimed(1).add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
-    history.add(9, "AWAIT_TIMEOUT", "FAILED", stepIndex=1, errorCode="AWAIT_TIMEOUT", errorMessage="late")
+    history = awaiting().add(9, "AWAIT_TIMEOUT", "FAILED", stepIndex=1, errorCode="AWAIT_TIMEOUT", errorMessage="late")
     rows = history.rows(awaits=(Await(1, at(2), at(9), 1, 0),))
     assert rows[1].progress is Progress.FAILED
     assert shown(rows[1]) == [("await", 2, 9)]
 
 
-def test_a_pause_is_in_the_row_where_the_execution_stood() -> None:
-    history = History().claimed(1)
-    history.add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
-    awaits = (Await(1, at(2), None, 1, 0),)
+def test_a_pause_is_in_the_row_where_the_execution_stood_and_cut_to_the_execution() -> None:
     ended = Pause("The execution", "user:ann", at(10), at(20))
     lasting = Pause("Its pipeline", "user:bob", at(30), None)
-    rows = history.rows(now=40, awaits=awaits, pauses=(ended, lasting))
+    rows = awaiting().rows(now=40, awaits=(Await(1, at(2), None, 1, 0),), pauses=(ended, lasting))
     assert shown(rows[1]) == [("await", 2, 40), ("paused", 10, 20), ("paused", 30, 40)]
     assert [bar.lasts for bar in rows[1].bars] == [True, False, True]
     assert rows[1].bars[1].note == "The execution was paused by user:ann."
-
-
-def test_a_pause_before_the_submission_or_after_the_end_is_cut_to_the_execution() -> None:
     history = History().claimed(5).add(6, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 5, 6)])
     early, later = Pause("Its release", "a", at(-50), at(3)), Pause("Its release", "a", at(60), None)
-    assert [each for row in history.rows(pauses=(early, later)) for each in shown(row) if each[0] == "paused"] == [
-        ("paused", 0, 3)
-    ]
+    rows = history.rows(pauses=(early, later))
+    assert [each for row in rows for each in shown(row) if each[0] == "paused"] == [("paused", 0, 3)]
 
 
 def test_a_cancelled_execution_shows_what_was_running() -> None:
-    history = History().claimed(1).add(4, "CANCELLED", "CANCELLED", worker="w1", reason="no")
-    rows = history.rows()
+    rows = History().claimed(1).add(4, "CANCELLED", "CANCELLED", worker="w1", reason="no").rows()
     [lost] = [bar for bar in all_bars(rows) if bar.kind is Kind.LOST]
-    assert (lost.start, lost.end, lost.last, lost.note) == (
-        at(1),
-        at(4),
-        2,
-        "It was running when it was cancelled.",
-    )
+    assert (lost.start, lost.end, lost.last) == (at(1), at(4), 2)
+    assert lost.note == "It was running when it was cancelled."
     assert Progress.NOW not in {row.progress for row in rows}
     waiting = History().add(4, "CANCELLED", "CANCELLED").rows()
     assert [shown(row) for row in waiting] == [[("queued", 0, 4)], [], []]
-
-
-def test_a_smoke_test_is_drawn_like_any_other_execution() -> None:
-    plain, smoke = History(), History(smoke=True)
-    for history in (plain, smoke):
-        history.claimed(1).add(2, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 1, 2)])
-    assert smoke.rows() == plain.rows()
 
 
 def test_steps_before_the_checkpoint_of_a_resubmission_ran_elsewhere() -> None:
@@ -249,7 +214,7 @@ def test_a_claim_is_a_wait_until_a_worker_says_that_it_began() -> None:
     assert running.note == "Runs now. Which step runs is not known."
 
 
-@pytest.mark.parametrize("times", [{}, {"span": [ms(2), ms(4)]}])
+@cases("times", [{}, {"span": [ms(2), ms(4)]}])
 def test_a_transition_without_times_of_steps_spans_them_and_says_so(times: dict[str, Any]) -> None:
     history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[], **times)
     [bar] = [bar for bar in all_bars(history.rows()) if bar.kind is Kind.WORK]
@@ -267,7 +232,7 @@ def test_the_times_of_a_worker_with_another_clock_are_moved_and_marked() -> None
     assert rows[1].bars[0].note == "The worker's clock differs by 10.0 s."
 
 
-@pytest.mark.parametrize("reported", [span(0, 9000, 9001), span(0, 3, 2), span(0, -200, 500), [0, 0, 2**62]])
+@cases("reported", [span(0, 9000, 9001), span(0, 3, 2), span(0, -200, 500), [0, 0, 2**62]])
 def test_times_that_cannot_be_true_are_not_drawn(reported: list[int]) -> None:
     history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[reported])
     [bar] = [bar for bar in all_bars(history.rows()) if bar.kind is Kind.WORK]
@@ -283,14 +248,10 @@ def test_a_step_that_failed_before_its_call_is_marked_when_it_was_recorded() -> 
     assert shown(rows[0])[-1] == ("work", 1, 2)
 
 
-def test_without_a_contract_the_rows_are_the_steps_that_are_named() -> None:
-    history = History().claimed(1).add(3, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 1, 2), span(1, 2, 3)])
-    assert [(row.name, shown(row)[-1]) for row in history.rows(steps=())] == [
-        ("step 0", ("work", 1, 2)),
-        ("step 1", ("work", 2, 3)),
-    ]
-
-
-def test_a_step_that_the_contract_does_not_have_gets_no_row() -> None:
+def test_rows_are_the_steps_of_the_contract_or_without_one_those_that_are_named() -> None:
     history = History().claimed(1).add(3, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 1, 2), span(7, 2, 3)])
     assert [len(row.bars) for row in history.rows()] == [2, 0, 0]
+    assert [(row.name, shown(row)[-1:]) for row in history.rows(steps=())][::7] == [
+        ("step 0", [("work", 1, 2)]),
+        ("step 7", [("work", 2, 3)]),
+    ]

@@ -29,20 +29,14 @@ def test_a_long_wait_takes_a_third_and_is_a_gap() -> None:
     assert round(axis.place(at(43_205)), 3) == 50
 
 
-def test_many_waits_together_take_a_third() -> None:
+def test_many_waits_together_take_a_third_and_without_work_nothing_is_collapsed() -> None:
     busy = [(at(3600 * n), at(3600 * n + 1)) for n in range(50)]
     axis = Axis(at(0), at(3600 * 49 + 1), busy)
     assert len(axis.gaps) == 49
     assert round(sum(gap.width for gap in axis.gaps), 3) == 33.333
-
-
-def test_if_nothing_ran_nothing_is_collapsed() -> None:
     axis = Axis(at(0), at(1_000_000), [])
     assert axis.gaps == []
     assert round(axis.place(at(250_000)), 6) == 25
-
-
-def test_an_axis_without_a_length_has_places() -> None:
     assert Axis(at(0), at(0), [(at(0), at(0))]).place(at(0)) == 0
 
 

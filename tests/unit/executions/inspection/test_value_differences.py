@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.inspection.value_differences import MISSING, differences
+from tests.cases import cases
 from wire.documents import json_values
 
 VALUES = st.recursive(
@@ -16,7 +16,7 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("one", "other", "found"),
     [
         ({"a": 1}, {"a": 1.0}, []),

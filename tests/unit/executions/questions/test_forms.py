@@ -5,7 +5,6 @@ from datetime import UTC
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from executions.questions.editing import edited
 from executions.questions.filling import data_of, shared_data
 from executions.questions.parts import MOST_ITEMS, Kind, Part, Problem
 from executions.questions.reading import value_of
+from tests.cases import cases
 from tests.unit.executions.questions.types import choices, named, record, scalar, typed_values, types
 from wire.comparison.type_shapes import Types
 
@@ -65,7 +65,7 @@ def test_an_empty_form_never_fails(typed: tuple[dict[str, Any], Any, Any]) -> No
     value_of(form_of(Types(definitions), expression, {}), UTC, read_json)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "expected"),
     [
         (scalar("boolean"), Kind.BOOLEAN),
@@ -94,6 +94,10 @@ def test_enums_are_choices_and_records_are_groups() -> None:
         T=record(colour=named("Colour"), inner=named("Inner"), rest={"type": named("Inner"), "optional": True}),
     )
     colour, inner, rest = form_of(known, "T", {}).parts
+    wrong = {"answer.colour": "=blue", "answer.inner.n": "1"}
+    assert problems_of(form_of(known, "T", wrong)) == {"response.colour": "is not one of the choices"}
+    assert problems_of(form_of(known, "T", wrong | {"answer.colour": ""})) == {"response.colour": "is required"}
+    assert read(form_of(known, "T", wrong | {"answer.colour": "=red"})) == {"colour": "red", "inner": {"n": 1}}
     assert (colour.kind, colour.options) == (Kind.CHOICE, [("=green", "green"), ("=red", "red")])
     assert [(part.name, part.path, part.label) for part in inner.parts] == [("answer.inner.n", "response.inner.n", "N")]
     assert (rest.kind, rest.present, rest.parts) == (Kind.GROUP, False, ())
@@ -103,20 +107,17 @@ def test_the_limits_of_the_contract_are_shown() -> None:
     known = types(
         Amount={"kind": "wrapper", "wraps": scalar("integer"), "minimum": 1, "maximumExclusive": 9},
         Code={"kind": "wrapper", "wraps": scalar("string"), "minLength": 2, "maxLength": 4},
-        T=record(amount=named("Amount"), code=named("Code")),
+        Long={"kind": "wrapper", "wraps": scalar("string"), "maxLength": 201},
+        T=record(amount=named("Amount"), code=named("Code"), x=named("Long"), customerNote=scalar("string")),
     )
-    amount, code = form_of(known, "T", {}).parts
+    amount, code, long, note = form_of(known, "T", {}).parts
     assert amount.help == "At least 1, less than 9."
-    long = {"kind": "wrapper", "wraps": scalar("string"), "maxLength": 201}
-    more = form_of(
-        types(Long=long, T=record(x=named("Long"), customerNote=scalar("string"), x2=scalar("string"))), "T", {}
-    )
-    assert [part.kind for part in more.parts] == [Kind.LONG_TEXT, Kind.LONG_TEXT, Kind.TEXT]
-    assert form_of(types(T=record(x=scalar("string"))), "T", {"answer.x": "a\nb"}).parts[0].kind is Kind.LONG_TEXT
     assert (code.kind, code.help) == (Kind.TEXT, "At least 2 characters, at most 4 characters.")
+    assert (long.kind, note.kind) == (Kind.LONG_TEXT, Kind.LONG_TEXT)
+    assert one(scalar("string"), text="a\nb").kind is Kind.LONG_TEXT
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "text", "value"),
     [
         ("integer", " +7 ", 7),
@@ -142,7 +143,7 @@ def test_what_a_person_enters_is_read_exactly(kind: str, text: str, value: Any) 
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "text", "problem"),
     [
         ("integer", "1.5", "must be an integer"),
@@ -169,13 +170,6 @@ def test_a_wrong_entry_is_a_problem_of_its_field_and_stays(kind: str, text: str,
     assert problems_of(form) == {"response.x": problem}
     [part] = with_problems(form, [{"field": "response.x", "code": "c", "message": problem}])[0].parts
     assert (part.text, list(part.problems)) == (text, [problem])
-
-
-def test_a_choice_that_the_type_does_not_have_is_rejected() -> None:
-    known = types(Colour=choices("red", "green"), T=record(x=named("Colour")))
-    assert problems_of(form_of(known, "T", {"answer.x": "=blue"})) == {"response.x": "is not one of the choices"}
-    assert problems_of(form_of(known, "T", {"answer.x": ""})) == {"response.x": "is required"}
-    assert read(form_of(known, "T", {"answer.x": "=red"})) == {"x": "red"}
 
 
 def test_optional_members_are_left_out_unless_something_is_entered() -> None:
@@ -227,15 +221,11 @@ def test_a_list_does_not_grow_without_limit_and_a_longer_one_is_json() -> None:
     assert read(form) == long
 
 
-def test_an_endless_type_ends_in_json() -> None:
-    known = types(T=record(x=named("T")))
-    part = form_of(known, "T", {})
+def test_an_endless_type_and_one_with_very_many_members_end_in_json() -> None:
+    part = form_of(types(T=record(x=named("T"))), "T", {})
     for _ in range(20):
         part = part.parts[0] if part.parts else part
     assert part.kind is Kind.JSON
-
-
-def test_a_type_with_very_many_members_is_json() -> None:
     known = types(T=record(**{f"m{number}": scalar("integer") for number in range(1000)}))
     value = {f"m{number}": number for number in range(1000)}
     form = form_of(known, "T", data_of(known, "T", value, UTC))

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.questions.readable import As, Readable, readable, telling_fields
 from executions.questions.words import person, readable_name, title_of
 from pipelines.authoring.definition import step_id
+from tests.cases import cases
 
 WORDS = st.lists(st.from_regex(r"[a-z]{2,8}", fullmatch=True), min_size=1, max_size=5)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("step", "title"),
     [
         ("ProcessApproveClaimService", "Approve claim"),
@@ -41,21 +41,15 @@ def test_the_title_is_the_name_from_which_the_step_id_was_built(words: list[str]
     assert title_of(step_id(name)) == name[:1].upper() + name[1:]
 
 
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("claimId", "Claim id"),
-        ("claim_id", "Claim id"),
-        ("IBAN", "IBAN"),
-        ("customerVATId", "Customer VAT id"),
-        ("n", "N"),
-    ],
-)
-def test_names_of_members_are_words(name: str, label: str) -> None:
-    assert readable_name(name) == label
-
-
-def test_users_are_shown_without_their_kind() -> None:
+def test_names_of_members_are_words_and_users_are_shown_without_their_kind() -> None:
+    names = {
+        "claimId": "Claim id",
+        "claim_id": "Claim id",
+        "IBAN": "IBAN",
+        "customerVATId": "Customer VAT id",
+        "n": "N",
+    }
+    assert {name: readable_name(name) for name in names} == names
     assert (person("user:eva"), person("token:erp")) == ("eva", "token:erp")
 
 
@@ -82,7 +76,7 @@ def test_a_moment_is_shown_as_a_time() -> None:
     assert readable("2026-99-01T10:30:00Z").shown_as is As.TEXT
 
 
-@pytest.mark.parametrize("value", [[[[[[[[[1]]]]]]]], {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}])
+@cases("value", [[[[[[[[[1]]]]]]]], {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}])
 def test_what_nests_too_deeply_is_left_to_the_json(value: Any) -> None:
     found = readable(value)
     while found.values:

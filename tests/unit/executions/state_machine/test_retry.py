@@ -3,12 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.state_machine.retry import RetryPolicy
 from releases.activation.policy import LONGEST_RETRY_DELAY
+from tests.cases import cases
 
 policies = st.builds(
     RetryPolicy,
@@ -42,32 +42,22 @@ def seconds(policy: RetryPolicy, retry: int) -> float | None:
     return None if wait is None else wait.total_seconds()
 
 
-def test_waits_grow_until_the_limit() -> None:
-    assert [seconds(policy_of(), retry) for retry in (1, 2, 3, 4)] == [10, 20, 40, None]
-
-
-@pytest.mark.parametrize(("limit", "runs"), [(0, 1), (1, 2), (3, 4)])
-def test_the_limit_counts_retries_and_not_runs(limit: int, runs: int) -> None:
-    policy = policy_of(limit=limit)
-    granted = [retry for retry in range(1, 10) if policy.wait(retry, never) is not None]
-    assert 1 + len(granted) == runs
-
-
-def test_no_wait_is_longer_than_thirty_minutes() -> None:
-    policy = policy_of(limit=100, delay=timedelta(seconds=10), multiplier=2)
-    # 10 × 2⁷ s is the last below the cap of 1800 s.
-    assert [seconds(policy, retry) for retry in (8, 9, 10, 100)] == [1280, 1800, 1800, 1800]
-
-
-def test_a_growth_beyond_what_a_float_holds_is_the_cap() -> None:
-    policy = policy_of(limit=10_000, multiplier=1_000)
-    assert policy.wait(9_999, never) == LONGEST_RETRY_DELAY
-
-
-@pytest.mark.parametrize("multiplier", [1.0, 0.5, 0.0, -3.0])
-def test_a_multiplier_below_one_does_not_shorten_waits(multiplier: float) -> None:
-    policy = policy_of(limit=3, delay=timedelta(seconds=7), multiplier=multiplier)
-    assert [seconds(policy, retry) for retry in (1, 2, 3)] == [7, 7, 7]
+@cases(
+    ("changes", "waits"),
+    [
+        ({}, [10, 20, 40, None]),
+        ({"limit": 0}, [None]),
+        ({"limit": 1}, [10, None]),
+        *(({"multiplier": each}, [10, 10, 10, None]) for each in (1.0, 0.5, 0.0, -3.0)),
+        # 10 × 2⁷ s is the last below the cap of 1800 s.
+        ({"limit": 100}, [10, 20, 40, 80, 160, 320, 640, 1280, 1800, 1800]),
+        ({"limit": 10_000, "multiplier": 1e300}, [10, 1800, 1800]),
+    ],
+)
+def test_waits_grow_until_the_limit_and_none_is_longer_than_thirty_minutes(
+    changes: dict[str, Any], waits: list[float | None]
+) -> None:
+    assert [seconds(policy_of(**changes), retry) for retry in range(1, len(waits) + 1)] == waits
 
 
 def test_jitter_takes_off_at_most_its_share() -> None:
@@ -77,21 +67,18 @@ def test_jitter_takes_off_at_most_its_share() -> None:
 
 
 @given(policies, st.integers(1, 250), chances)
-def test_jitter_only_shortens_and_never_below_its_share(policy: RetryPolicy, retry: int, chance: float) -> None:
-    full, shortened = policy.wait(retry, never), policy.wait(retry, lambda: chance)
+def test_jitter_only_shortens_and_waits_never_get_shorter_from_retry_to_retry(
+    policy: RetryPolicy, retry: int, chance: float
+) -> None:
+    full, shortened, later = (
+        policy.wait(retry, never),
+        policy.wait(retry, lambda: chance),
+        policy.wait(retry + 1, never),
+    )
     if full is None or shortened is None:
-        assert full is shortened is None
+        assert full is shortened is later is None
         assert retry > policy.limit
         return
-    tolerance = timedelta(microseconds=1)
+    assert later is None or full <= later
     assert timedelta() <= shortened <= full <= LONGEST_RETRY_DELAY
-    assert shortened >= full * (1 - policy.jitter) - tolerance
-
-
-@given(policies, st.integers(1, 199))
-def test_waits_never_get_shorter_from_retry_to_retry(policy: RetryPolicy, retry: int) -> None:
-    earlier, later = policy.wait(retry, never), policy.wait(retry + 1, never)
-    if earlier is not None and later is not None:
-        assert earlier <= later
-    if earlier is None:
-        assert later is None
+    assert shortened >= full * (1 - policy.jitter) - timedelta(microseconds=1)

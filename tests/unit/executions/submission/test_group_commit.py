@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from executions.submission.group_commit import GroupCommit
+from tests.cases import cases
 
 AWAY, ENDED = -99, -98
 
@@ -112,36 +113,28 @@ def started(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, 
     return callers
 
 
-def test_a_single_caller_commits_immediately(ledger: Ledger) -> None:
-    commits = group_commit(ledger)
-    assert commits.commit([1, 2]) == ["wrote 1", "wrote 2"]
-    assert commits.commit([3]) == ["wrote 3"]
-    assert ledger.groups == [[1, 2], [3]]
-
-
 def test_callers_that_arrive_during_a_commit_share_the_next_one(ledger: Ledger) -> None:
     commits = group_commit(ledger)
     callers = finished(ledger, commits, (2,), (3, 4), (5,))
     assert ledger.groups == [[1], [2, 3, 4, 5]]
-    assert callers.results == {
-        (1,): ["wrote 1"],
-        (2,): ["wrote 2"],
-        (3, 4): ["wrote 3", "wrote 4"],
-        (5,): ["wrote 5"],
-    }
-    assert commits.commit([6]) == ["wrote 6"]
+    expected = {(1,): ["wrote 1"], (2,): ["wrote 2"], (3, 4): ["wrote 3", "wrote 4"], (5,): ["wrote 5"]}
+    assert callers.results == expected
+    assert commits.commit([6, 7]) == ["wrote 6", "wrote 7"], "and a single caller commits immediately"
 
 
-def test_a_group_is_bounded_and_a_caller_is_never_split(ledger: Ledger) -> None:
-    commits = group_commit(ledger, most_rows=3)
-    finished(ledger, commits, (2, 3), (4, 5), (6, 7, 8, 9, 10), (11,))
-    assert ledger.groups == [[1], [2, 3], [4, 5], [6, 7, 8, 9, 10], [11]]
-
-
-def test_a_group_is_bounded_by_bytes_too(ledger: Ledger) -> None:
-    commits = group_commit(ledger, most_bytes=100)
-    finished(ledger, commits, (60,), (40,), (2,), (98,), (1, 99))
-    assert ledger.groups == [[1], [60, 40], [2, 98], [1, 99]]
+@cases(
+    ("most_rows", "most_bytes", "others", "groups"),
+    [
+        (3, 10_000, [(2, 3), (4, 5), (6, 7, 8, 9, 10), (11,)], [[2, 3], [4, 5], [6, 7, 8, 9, 10], [11]]),
+        (10, 100, [(60,), (40,), (2,), (98,), (1, 99)], [[60, 40], [2, 98], [1, 99]]),
+    ],
+)
+def test_a_group_is_bounded_in_rows_and_bytes_and_a_caller_is_never_split(
+    most_rows: int, most_bytes: int, others: list[tuple[int, ...]], groups: list[list[int]]
+) -> None:
+    ledger = Ledger()
+    finished(ledger, group_commit(ledger, most_rows, most_bytes), *others)
+    assert ledger.groups == [[1], *groups]
 
 
 def test_a_caller_with_too_many_bytes_commits_separately_without_waiting(ledger: Ledger) -> None:

@@ -33,16 +33,10 @@ def test_heights_are_proportional() -> None:
     assert (chart.total, chart.highest) == (6, 4)
 
 
-@pytest.mark.parametrize(("value", "top"), [(0, 1), (1, 1), (2, 2), (3, 5), (6, 10), (11, 20), (49, 50), (51, 100)])
-def test_the_upper_edge_is_a_round_number(value: int, top: int) -> None:
-    assert stacked([Layer("a", [value])]).top == top
-
-
-def test_marks_outside_of_the_picture_are_left_out() -> None:
+def test_the_upper_edge_is_a_round_number_and_marks_lie_in_the_picture() -> None:
+    for value, top in ((0, 1), (1, 1), (2, 2), (3, 5), (6, 10), (11, 20), (49, 50), (51, 100)):
+        assert stacked([Layer("a", [value])]).top == top
     chart = stacked([Layer("a", [1, 1, 1, 1])], [Mark(-1, "before"), Mark(2, "in"), Mark(4.1, "after")])
     assert [(line.x, line.text) for line in chart.lines] == [(WIDTH / 2, "in")]
-
-
-def test_no_layers_make_an_empty_picture() -> None:
-    chart = stacked([])
-    assert (chart.total, chart.highest, chart.bars) == (0, 0, [])
+    empty = stacked([])
+    assert (empty.total, empty.highest, empty.bars) == (0, 0, [])

@@ -2,12 +2,11 @@
 
 from datetime import timedelta
 
-import pytest
-
 from foundation.admin.durations import lasting
+from tests.cases import cases
 
 
-@pytest.mark.parametrize(
+@cases(
     ("seconds", "text"),
     [
         (-1, "0 ms"),

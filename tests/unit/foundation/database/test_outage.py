@@ -1,11 +1,11 @@
 """Distinguishes errors during an outage of PostgreSQL, after which work stops, from errors of one statement."""
 
 import psycopg
-import pytest
 from django.db import IntegrityError, InterfaceError, OperationalError
 from psycopg import errors
 
 from foundation.database.postgresql.outage import is_outage
+from tests.cases import cases
 
 
 def caused(error: Exception, cause: Exception | None) -> Exception:
@@ -13,22 +13,17 @@ def caused(error: Exception, cause: Exception | None) -> Exception:
     return error
 
 
-@pytest.mark.parametrize("sqlstate", ["08006", "53100", "53300", "57P01", "57P03"])
-def test_a_server_that_cannot_continue_is_an_outage(sqlstate: str) -> None:
-    assert is_outage(caused(OperationalError(), errors.lookup(sqlstate)()))
-
-
-@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_a_lost_connection_is_an_outage(error: type[Exception]) -> None:
-    assert is_outage(caused(error(), psycopg.OperationalError()))
-    assert is_outage(error())
-
-
-@pytest.mark.parametrize("sqlstate", ["40P01", "54000", "55P03", "57014"])
-def test_a_failed_statement_is_not_an_outage(sqlstate: str) -> None:
-    assert not is_outage(caused(OperationalError(), errors.lookup(sqlstate)()))
-
-
-@pytest.mark.parametrize("error", [None, ValueError(), IntegrityError()])
-def test_an_error_of_the_program_is_not_an_outage(error: Exception | None) -> None:
-    assert not is_outage(error)
+@cases(
+    ("error", "expected"),
+    [
+        *((caused(OperationalError(), errors.lookup(each)()), True) for each in ("08006", "53100", "53300", "57P01")),
+        (caused(OperationalError(), errors.lookup("57P03")()), True),
+        *((caused(error(), psycopg.OperationalError()), True) for error in (OperationalError, InterfaceError)),
+        *((error(), True) for error in (OperationalError, InterfaceError)),
+        # A failed statement, or an error of the program.
+        *((caused(OperationalError(), errors.lookup(each)()), False) for each in ("40P01", "54000", "55P03", "57014")),
+        *((error, False) for error in (None, ValueError(), IntegrityError())),
+    ],
+)
+def test_only_a_server_that_cannot_continue_or_is_lost_is_an_outage(error: Exception | None, expected: bool) -> None:
+    assert is_outage(error) is expected

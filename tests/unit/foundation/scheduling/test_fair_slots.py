@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -21,41 +20,36 @@ class Takers:
     def __init__(self, slots: FairSlots) -> None:
         self.served: list[Group] = []
         self._slots = slots
-        self._threads: list[threading.Thread] = []
+        self._seen = 0
 
-    def start(self, group: Group) -> None:
-        def take() -> None:
-            self._slots.take(group)
-            self.served.append(group)
+    def start(self, *groups: Group) -> None:
+        for group in groups:
+            threading.Thread(target=self._take, args=[group], daemon=True).start()
+            time.sleep(0.03)  # so that requests wait in the order of the groups
 
-        thread = threading.Thread(target=take, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-        time.sleep(0.03)  # so that requests wait in the order of these calls
+    def _take(self, group: Group) -> None:
+        self._slots.take(group)
+        self.served.append(group)
 
-    def wait_for(self, count: int) -> None:
-        until(lambda: len(self.served) >= count)
+    def wait_for(self, *served: Group) -> None:
+        """Wait until the groups, and no others, have been served since the last call."""
+        before, self._seen = self._seen, self._seen + len(served)
+        deadline = time.monotonic() + SECONDS
+        while len(self.served) < self._seen:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
         time.sleep(0.02)
-        assert len(self.served) == count
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+        assert self.served[before:] == list(served)
 
 
 def test_a_group_with_one_request_gets_the_next_turn() -> None:
     slots = FairSlots(1)
     takers = Takers(slots)
-    for group in (BUSY, BUSY, BUSY, QUIET):
-        takers.start(group)
-    takers.wait_for(1)
-    for number, group in enumerate((BUSY, QUIET, BUSY), start=2):
-        slots.leave(group)
-        takers.wait_for(number)
-    assert takers.served == [BUSY, QUIET, BUSY, BUSY]
+    takers.start(BUSY, BUSY, BUSY, QUIET)
+    takers.wait_for(BUSY)
+    for leaving, following in ((BUSY, QUIET), (QUIET, BUSY), (BUSY, BUSY)):
+        slots.leave(leaving)
+        takers.wait_for(following)
 
 
 def test_requests_of_a_group_are_served_in_order() -> None:
@@ -79,14 +73,11 @@ def test_requests_of_a_group_are_served_in_order() -> None:
 
 
 def test_a_group_never_holds_all_slots() -> None:
-    slots = FairSlots(8)
-    takers = Takers(slots)
-    for _ in range(9):
-        takers.start(BUSY)
-    takers.wait_for(7)
+    takers = Takers(FairSlots(8))
+    takers.start(*[BUSY] * 9)
+    takers.wait_for(*[BUSY] * 7)
     takers.start(QUIET)
-    takers.wait_for(8)
-    assert takers.served[-1] == QUIET
+    takers.wait_for(QUIET)
 
 
 def test_a_group_holds_a_quarter_of_the_slots_while_another_one_is_active() -> None:
@@ -95,53 +86,43 @@ def test_a_group_holds_a_quarter_of_the_slots_while_another_one_is_active() -> N
     slots.take(QUIET)
     slots.leave(QUIET)
     takers = Takers(slots)
-    for _ in range(6):
-        takers.start(BUSY)
-    takers.wait_for(2)
+    takers.start(*[BUSY] * 6)
+    takers.wait_for(BUSY, BUSY)
     now += RECENT_SECONDS
     slots.leave(BUSY)
-    takers.wait_for(6)
+    takers.wait_for(*[BUSY] * 4)
 
 
 def test_the_group_that_holds_the_fewest_slots_is_next() -> None:
     slots = FairSlots(3)
     takers = Takers(slots)
-    for group in (BUSY, BUSY, QUIET, QUIET, Group("new")):
-        takers.start(group)
-    takers.wait_for(3)
+    new = Group("new")
+    takers.start(BUSY, BUSY, QUIET, QUIET, new)
+    takers.wait_for(BUSY, BUSY, QUIET)
     slots.leave(BUSY)
-    takers.wait_for(4)
-    assert takers.served[-1] == Group("new")
+    takers.wait_for(new)
 
 
-def test_only_reserved_groups_use_the_reserve() -> None:
+def test_only_reserved_groups_use_the_reserve_and_they_may_use_all_slots_in_their_turn() -> None:
     slots = FairSlots(2, reserve=1)
     takers = Takers(slots)
-    for group in (BUSY, QUIET, Group("third"), ADMIN, ADMIN):
-        takers.start(group)
-    takers.wait_for(3)
-    assert takers.served == [BUSY, QUIET, ADMIN]
+    takers.start(BUSY, QUIET, Group("third"), ADMIN, ADMIN)
+    takers.wait_for(BUSY, QUIET, ADMIN)
     slots.leave(ADMIN)
-    takers.wait_for(4)
-    assert takers.served[-1] == ADMIN
+    takers.wait_for(ADMIN)
 
-
-def test_reserved_groups_may_use_all_slots_in_their_turn() -> None:
     slots = FairSlots(1, reserve=1)
     takers = Takers(slots)
-    for group in (ADMIN, ADMIN, ADMIN, BUSY):
-        takers.start(group)
-    takers.wait_for(2)
+    takers.start(ADMIN, ADMIN, ADMIN, BUSY)
+    takers.wait_for(ADMIN, ADMIN)
     slots.leave(ADMIN)
-    takers.wait_for(3)
-    assert takers.served == [ADMIN, ADMIN, BUSY]
+    takers.wait_for(BUSY)
 
 
 def test_a_full_line_refuses_its_group_but_no_other() -> None:
     slots = FairSlots(1, most_waiting=4)
     takers = Takers(slots)
-    for _ in range(3):
-        takers.start(BUSY)
+    takers.start(BUSY, BUSY, BUSY)
     with pytest.raises(TooManyRequests) as refusal:
         slots.require_room(BUSY)
     assert refusal.value.data == {"retryAfter": 1}
@@ -150,16 +131,13 @@ def test_a_full_line_refuses_its_group_but_no_other() -> None:
     slots.require_room(QUIET)
     takers.start(QUIET)
     slots.leave(BUSY)
-    takers.wait_for(2)
-    assert takers.served[1] == QUIET
+    takers.wait_for(BUSY, QUIET)
 
 
 def test_all_lines_together_are_limited_but_a_group_without_a_line_may_wait() -> None:
     slots = FairSlots(1, most_waiting=3)
-    takers = Takers(slots)
     others = [Group(str(number)) for number in range(4)]
-    for group in others:
-        takers.start(group)
+    Takers(slots).start(*others)
     with pytest.raises(TooManyRequests):
         slots.require_room(others[1])
     slots.require_room(BUSY)
@@ -170,16 +148,14 @@ def test_a_line_that_moves_slowly_is_refused_with_its_expected_wait() -> None:
     now = 100.0
     slots = FairSlots(1, most_seconds=2.0, clock=lambda: now)
     takers = Takers(slots)
-    for _ in range(12):
-        takers.start(BUSY)
-    takers.wait_for(1)
-    slots.require_room(BUSY)
-    for turn in range(2, 5):
+    takers.start(*[BUSY] * 12)
+    takers.wait_for(BUSY)
+    for turn in range(3):
+        if turn < 2:
+            slots.require_room(BUSY)
         now += 0.5
         slots.leave(BUSY)
-        takers.wait_for(turn)
-        if turn == 2:
-            slots.require_room(BUSY)
+        takers.wait_for(BUSY)
     with pytest.raises(TooManyRequests) as refusal:
         slots.require_room(BUSY)
     assert refusal.value.data["retryAfter"] >= 3

@@ -31,41 +31,40 @@ def held(stack: ExitStack, kind: Places, tenant: int | None) -> int:
     return count
 
 
-@pytest.mark.parametrize("threads", range(6, 70))
-def test_short_tasks_keep_a_quarter_of_the_threads_and_at_least_two(threads: int) -> None:
-    places.allot(threads, ALL)
-    with ExitStack() as stack:
-        slow = sum(held(stack, kind, tenant) for kind in (places.CHECKS, *KINDS) for tenant in (1, 2, 3))
-    assert threads - slow >= max(threads / 4, 2)
-
-
-@pytest.mark.parametrize("threads", range(1, 6))
-def test_too_few_threads_for_all_queues_are_refused(threads: int) -> None:
-    with pytest.raises(ValueError, match="at least 6 threads"):
+def test_short_tasks_keep_a_quarter_of_the_threads_and_at_least_two() -> None:
+    for threads in range(6, 70):
         places.allot(threads, ALL)
-    with pytest.raises(ValueError, match="at least 6 threads"):
-        places.allot(threads, ["outcomes", "webhooks"])
-    places.allot(threads, ["outcomes", "heartbeats"])
-
-
-@pytest.mark.parametrize("threads", [6, 7, 8, 16, 32])
-def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind(threads: int) -> None:
-    places.allot(threads, ALL)
-    for first in KINDS:
         with ExitStack() as stack:
-            for kind in (first, *KINDS, places.CHECKS):
-                held(stack, kind, 1)
-            for kind in (*KINDS, places.CHECKS):
-                with kind.hold(2) as free:
-                    assert free
+            slow = sum(held(stack, kind, tenant) for kind in (places.CHECKS, *KINDS) for tenant in (1, 2, 3))
+        assert threads - slow >= max(threads / 4, 2), threads
 
 
-@pytest.mark.parametrize("queue", KINDS_BY_QUEUE)
-@pytest.mark.parametrize("threads", [1, 2, 8])
-def test_a_worker_for_one_queue_uses_all_its_threads(queue: str, threads: int) -> None:
-    places.allot(threads, [queue])
-    with ExitStack() as stack:
-        assert sum(held(stack, KINDS_BY_QUEUE[queue], tenant) for tenant in (1, 2)) == threads
+def test_too_few_threads_for_all_queues_are_refused() -> None:
+    for threads in range(1, 6):
+        for queues in (ALL, ["outcomes", "webhooks"]):
+            with pytest.raises(ValueError, match="at least 6 threads"):
+                places.allot(threads, queues)
+        places.allot(threads, ["outcomes", "heartbeats"])
+
+
+def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind() -> None:
+    for threads in (6, 7, 8, 16, 32):
+        places.allot(threads, ALL)
+        for first in KINDS:
+            with ExitStack() as stack:
+                for kind in (first, *KINDS, places.CHECKS):
+                    held(stack, kind, 1)
+                for kind in (*KINDS, places.CHECKS):
+                    with kind.hold(2) as free:
+                        assert free, threads
+
+
+def test_a_worker_for_one_queue_uses_all_its_threads() -> None:
+    for queue, kind in KINDS_BY_QUEUE.items():
+        for threads in (1, 2, 8):
+            places.allot(threads, [queue])
+            with ExitStack() as stack:
+                assert sum(held(stack, kind, tenant) for tenant in (1, 2)) == threads
 
 
 def test_a_place_is_free_again_after_an_error() -> None:
@@ -88,15 +87,15 @@ def test_without_a_free_place_the_callback_is_called() -> None:
     assert crowded == ["share", "all"]
 
 
-@pytest.mark.parametrize("threads", [6, 8, 32])
-def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(threads: int, settings: Any) -> None:
+def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(settings: Any) -> None:
     settings.VERIFICATION_PROCESSES = 100
-    places.allot(threads, ALL)
-    with ExitStack() as stack:
-        for kind, rest in ((places.REPEATED_CHECKS, places.CHECKS), (places.RELEASES, places.UPLOADS)):
-            assert sum(held(stack, kind, tenant) for tenant in (1, 2, 3)) >= 1
-            with rest.hold(4) as free:
-                assert free
+    for threads in (6, 8, 32):
+        places.allot(threads, ALL)
+        with ExitStack() as stack:
+            for kind, rest in ((places.REPEATED_CHECKS, places.CHECKS), (places.RELEASES, places.UPLOADS)):
+                assert sum(held(stack, kind, tenant) for tenant in (1, 2, 3)) >= 1
+                with rest.hold(4) as free:
+                    assert free
 
 
 def test_work_without_a_tenant_may_take_every_place() -> None:

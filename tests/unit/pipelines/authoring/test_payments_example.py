@@ -1,66 +1,30 @@
 """The payments example: exact totals, and each rejected row with its reasons."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from examples.payments.checks import checked
-from examples.payments.iban import iban_problem
 from examples.payments.pipeline import pipeline as payments
-from examples.payments.records import Payment
 from examples.payments_v2.pipeline import pipeline as payments_v2
 from examples.payments_v2.screening import denied_party
 from pipelines import Pipeline, StepContext
-from pipelines.authoring.compiler import compile_contract, contract_text
+from pipelines.authoring.compiler import compile_contract
 from pipelines.failures import Failed
 from pipelines.worker.runner import Completed, run
-from wire.documents.contract import parse_contract
+from tests.cases import cases
 
 FILE = Path(__file__).resolve().parents[4] / "examples/payments/data/payments.csv"
-TOTALS = {
-    "AED": (5, "2451.53"),
-    "BGN": (4, "1928.55"),
-    "BHD": (2, "749.158"),
-    "CHF": (1, "79.13"),
-    "CZK": (8, "43866.68"),
-    "DKK": (5, "60278.63"),
-    "EUR": (120, "644707.80"),
-    "GBP": (16, "100853.21"),
-    "HUF": (6, "2483456"),
-    "ISK": (7, "1901802"),
-    "JPY": (1, "184500"),
-    "KWD": (4, "67070.514"),
-    "NOK": (7, "35581.64"),
-    "PLN": (4, "25848.30"),
-    "RON": (3, "6408.20"),
-    "RSD": (5, "35539.43"),
-    "SAR": (2, "966.03"),
-    "SEK": (2, "9400.43"),
-    "TRY": (3, "4966.24"),
-    "UAH": (2, "11304.54"),
-    "USD": (21, "61826.77"),
-}
+TOTALS = {"AED": (5, "2451.53"), "BHD": (2, "749.158"), "EUR": (120, "644707.80"), "JPY": (1, "184500")}
+"""The counts and totals of currencies with three, two and no digits after the point."""
 REJECTED = {
     8: ["IBAN FR06366444278758990080KW845 has wrong check digits"],
     16: ["IBAN of FI has 17 characters, not 18"],
-    24: ["IBAN FR3282739185671466891078586 has wrong check digits"],
     31: ["IBAN country ZZ is unknown"],
     35: ["amount -1089629 is not positive"],
-    41: ["IBAN BG62STSA54109866898426 has wrong check digits"],
-    72: ["amount 0.00 is not positive"],
-    79: ["IBAN EE182861207370464474 has wrong check digits"],
-    92: ["IBAN of PT has 26 characters, not 25"],
     103: ['IBAN "on request" is malformed'],
     117: ["IBAN is missing"],
     124: ["amount 1.250,00 is not a number"],
-    139: ["amount twelve hundred is not a number"],
-    152: ["IBAN country US is unknown"],
     162: ["amount is missing"],
     173: ["currency EURO is unknown"],
-    182: ["currency XBT is unknown"],
-    190: ["currency is missing"],
     197: ["creditor is missing"],
     205: ["reference is missing"],
     216: ["amount 99.995 has more than 2 digits after the point"],
@@ -93,40 +57,28 @@ def rejected(summary: dict[str, Any]) -> dict[int, list[str]]:
     return {entry["line"]: entry["reasons"] for entry in summary["rejected"]}
 
 
-def test_version_1_settles_the_file(context: StepContext) -> None:
-    summary = settled(payments, context, FILE.read_text(encoding="utf-8"))
-    assert {entry["currency"]: (entry["count"], entry["total"]) for entry in summary["totals"]} == TOTALS
-    assert summary["accepted"] == 228 == sum(count for count, _ in TOTALS.values())
-    assert rejected(summary) == REJECTED
-
-
-def test_version_2_rejects_creditors_on_the_denied_party_list(context: StepContext) -> None:
-    summary = settled(payments_v2, context, FILE.read_text(encoding="utf-8"))
-    assert rejected(summary) == REJECTED | DENIED
-    assert summary["accepted"] == 225
-
-
-def test_the_file_is_long_enough_to_be_real() -> None:
-    with FILE.open(encoding="utf-8", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 253
+def test_both_versions_settle_the_file(context: StepContext) -> None:
+    content = FILE.read_text(encoding="utf-8")
+    first, second = settled(payments, context, content), settled(payments_v2, context, content)
+    totals = {entry["currency"]: (entry["count"], entry["total"]) for entry in first["totals"]}
+    assert totals.items() >= TOTALS.items()
+    assert first["accepted"] == 228 == sum(count for count, _ in totals.values())
+    assert len(first["rejected"]) == 25
+    assert rejected(first).items() >= REJECTED.items()
+    assert rejected(second) == rejected(first) | DENIED
+    assert second["accepted"] == 225
 
 
 def test_two_contracts_of_one_pipeline() -> None:
     first, second = compile_contract(payments), compile_contract(payments_v2)
     assert first["pipelineId"] == second["pipelineId"] == "examples.payments"
     assert first["contractVersion"] != second["contractVersion"]
-    assert [step["authoredName"] for step in first["steps"]] == ["Parse file", "Check payment", "Settle"]
-    assert [step["authoredName"] for step in second["steps"]] == [
-        "Parse file",
-        "Check payment",
-        "Screen creditor",
-        "Settle",
-    ]
-    for contract in (first, second):
-        assert parse_contract(contract_text(contract).encode()).result_shape == "SINGLE"
+    names = ["Parse file", "Check payment", "Screen creditor", "Settle"]
+    assert [step["authoredName"] for step in second["steps"]] == names
+    assert [step["authoredName"] for step in first["steps"]] == [*names[:2], names[3]]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("content", "says"),
     [
         ("", "no column reference, creditor, iban, currency, amount"),
@@ -153,71 +105,7 @@ def test_a_file_may_start_with_a_byte_order_mark_and_have_no_rows(context: StepC
     }
 
 
-@pytest.mark.parametrize(
-    "iban",
-    [
-        "DE89 3704 0044 0532 0130 00",
-        "GB82WEST12345698765432",
-        "NO9386011117947",
-        "BE68539007547034",
-        "FR1420041010050500013M02606",
-        "MT84MALT011000012345MTLCAST001S",
-        "KW81CBKU0000000000001234560101",
-        "SA0380000000608010167519",
-        "CH9300762011623852957",
-        "BR1800360305000010009795493C1",
-    ],
-)
-def test_published_examples_of_ibans_are_valid(iban: str) -> None:
-    assert iban_problem(iban) is None
-
-
-@pytest.mark.parametrize(
-    ("iban", "problem"),
-    [
-        ("DE88370400440532013000", "IBAN DE88370400440532013000 has wrong check digits"),
-        ("GB82WEST12345698765423", "IBAN GB82WEST12345698765423 has wrong check digits"),
-        ("DE8937040044053201300", "IBAN of DE has 21 characters, not 22"),
-        ("de89370400440532013000", 'IBAN "de89370400440532013000" is malformed'),
-        ("DE89-3704-0044", 'IBAN "DE89-3704-0044" is malformed'),
-        ("\uff24E89370400440532013000", 'IBAN "\uff24E89370400440532013000" is malformed'),
-        ("XX89370400440532013000", "IBAN country XX is unknown"),
-    ],
-)
-def test_an_invalid_iban_has_a_reason(iban: str, problem: str) -> None:
-    assert iban_problem(iban) == problem
-
-
-@pytest.mark.parametrize(
-    ("amount", "currency", "reasons"),
-    [
-        ("0.01", "EUR", []),
-        ("0.001", "KWD", []),
-        ("0.0001", "KWD", ["amount 0.0001 has more than 3 digits after the point"]),
-        ("100", "JPY", []),
-        ("+5.00", "EUR", []),
-        ("-0.00", "EUR", ["amount -0.00 is not positive"]),
-        ("1e3", "EUR", ["amount 1e3 is not a number"]),
-        ("NaN", "EUR", ["amount NaN is not a number"]),
-        ("1_000", "EUR", ["amount 1_000 is not a number"]),
-        ("\u0661", "EUR", ["amount \u0661 is not a number"]),
-        ("5", "eur", ["currency eur is unknown"]),
-    ],
-)
-def test_amounts_are_checked_against_their_currency(amount: str, currency: str, reasons: list[str]) -> None:
-    payment = Payment(2, "r", "c", "BE68539007547034", currency, amount, surplus=False)
-    assert checked(payment).reasons == reasons
-
-
-@pytest.mark.parametrize(
-    ("name", "denied"),
-    [
-        ("Ingrid Þórsdóttir", "Ingrid Þórsdóttir"),
-        ("THORSDOTTIR, Ingrid", "Ingrid Þórsdóttir"),
-        ("blackwater quay", "Blackwater Quay Nominees Ltd"),
-        ("Blackwater Quay Bakery", None),
-        ("", None),
-    ],
-)
-def test_names_match_in_any_spelling(name: str, denied: str | None) -> None:
-    assert denied_party(name) == denied
+def test_names_match_in_any_spelling() -> None:
+    for name in ("Ingrid Þórsdóttir", "THORSDOTTIR, Ingrid"):
+        assert denied_party(name) == "Ingrid Þórsdóttir"
+    assert denied_party("Blackwater Quay Bakery") is denied_party("") is None

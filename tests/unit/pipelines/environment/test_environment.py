@@ -10,6 +10,7 @@ from pipelines import DefinitionError
 from pipelines.environment.distributions import Distribution
 from pipelines.environment.environment import Environment, Required
 from pipelines.environment.interpreter import Interpreter
+from tests.cases import cases
 
 PYTHON = Interpreter("cpython", "3.12.4", "linux-x86_64")
 LOCK = "alpha==1.0\nbeta==2.0\n"
@@ -31,28 +32,29 @@ def environment(tmp_path: Path) -> Environment:
 
 def test_an_environment_is_what_an_artifact_that_is_built_in_it_requires(environment: Environment) -> None:
     assert environment.required == Required(PYTHON, LOCK)
-    assert environment.differences(environment.required) == []
-
-
-def test_this_environment_has_what_it_requires() -> None:
     current = Environment.current()
-    assert current.differences(current.required) == []
+    for each in (environment, current):
+        assert each.differences(each.required) == []
     assert current.fingerprint == Environment.current().fingerprint
 
 
-@pytest.mark.parametrize(
+@cases(
     ("change", "difference"),
-    {
-        "implementation": ({"implementation": "pypy"}, "implementation is cpython, required is pypy"),
-        "version": ({"version": "3.12.5"}, "version is 3.12.4, required is 3.12.5"),
-        "platform": ({"platform": "macosx-14.0-arm64"}, "platform is linux-x86_64, required is macosx-14.0-arm64"),
-    }.values(),
+    [
+        ({"implementation": "pypy"}, "implementation is cpython, required is pypy"),
+        ({"version": "3.12.5"}, "version is 3.12.4, required is 3.12.5"),
+        ({"platform": "macosx-14.0-arm64"}, "platform is linux-x86_64, required is macosx-14.0-arm64"),
+    ],
 )
-def test_another_interpreter_is_a_difference(environment: Environment, change: dict[str, str], difference: str) -> None:
-    assert environment.differences(Required(replace(PYTHON, **change), LOCK)) == [difference]
+def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(
+    environment: Environment, change: dict[str, str], difference: str
+) -> None:
+    other = replace(PYTHON, **change)
+    assert environment.differences(Required(other, LOCK)) == [difference]
+    assert replace(environment, interpreter=other).fingerprint != environment.fingerprint
 
 
-@pytest.mark.parametrize(
+@cases(
     ("lock", "differences"),
     {
         "the same": ("beta==2.0\nalpha==1.0\n", []),
@@ -96,7 +98,7 @@ def test_editable_distributions_are_not_locked(environment: Environment, tmp_pat
     assert with_edited.differences(Required(PYTHON, LOCK + "edited==2.0\n")) == ["edited is 1.0, required is 2.0"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": {}}', '{"dir_info": 1}'])
+@cases("text", ["", "{", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": {}}', '{"dir_info": 1}'])
 def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path, text: str) -> None:
     found = distribution(tmp_path, "alpha", "1.0")
     assert not found.is_editable
@@ -106,14 +108,7 @@ def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path
     assert not found.is_editable
 
 
-def test_changed_files_change_the_fingerprint_but_not_the_lock(environment: Environment, tmp_path: Path) -> None:
-    before = environment.fingerprint
-    distribution(tmp_path, "alpha", "1.0", "alpha.py,sha256=b,1\n")
-    assert environment.fingerprint != before
-    assert environment.differences(Required(PYTHON, LOCK)) == []
-
-
-@pytest.mark.parametrize(
+@cases(
     ("lines", "same"),
     {
         "another program": ("../../../bin/alpha,sha256=other,9", True),
@@ -123,25 +118,21 @@ def test_changed_files_change_the_fingerprint_but_not_the_lock(environment: Envi
         "the list itself": ("alpha-1.0.dist-info/RECORD,,", True),
         "compiled files": ("__pycache__/alpha.cpython-312.pyc,,", True),
         "another module": ("b.py,sha256=b,1", False),
+        "other bytes": ("alpha.py,sha256=b,1", False),
         "another module with a comma": ('"b,c.py",sha256=b,1', False),
         "other data": ("alpha/data.csv,sha256=b,1", False),
         "another plugin": ("alpha-1.0.dist-info/entry_points.txt,sha256=b,1", False),
     }.values(),
 )
-def test_the_fingerprint_covers_files_but_not_the_installer(
-    environment: Environment, tmp_path: Path, lines: str, same: bool
-) -> None:
-    before = environment.fingerprint
-    distribution(tmp_path, "alpha", "1.0", f"{lines}\nalpha.py,sha256=a,1\n")
-    assert (environment.fingerprint == before) is same
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"implementation": "pypy"}, {"version": "3.12.5"}, {"platform": "linux-aarch64"}],
-)
-def test_another_interpreter_changes_the_fingerprint(environment: Environment, change: dict[str, str]) -> None:
-    assert replace(environment, interpreter=replace(PYTHON, **change)).fingerprint != environment.fingerprint
+def test_the_fingerprint_covers_files_but_not_the_installer(tmp_path: Path, lines: str, same: bool) -> None:
+    alpha = "alpha.py,sha256=a,1\n"
+    more = "" if lines.startswith("alpha.py") else alpha
+    before, after = (
+        Environment(PYTHON, (distribution(tmp_path / name, "alpha", "1.0", record),))
+        for name, record in (("before", alpha), ("after", f"{lines}\n{more}"))
+    )
+    assert (before.fingerprint == after.fingerprint) is same
+    assert before.required == after.required
 
 
 def test_the_fingerprint_does_not_depend_on_folders_or_their_order(environment: Environment, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pipelines import DefinitionError
 from pipelines.environment.lock_files import lock_from, missing_in
 from pipelines.environment.uv import run_uv
+from tests.cases import cases
 from tests.wheels import write_wheel
 
 PROJECT = """
@@ -73,9 +74,20 @@ def test_pylock_toml_gives_the_dependencies_for_this_interpreter(project: Path) 
     assert [line.partition(" --hash")[0] for line in lock.splitlines()] == ["alpha==1.5", "beta==2.0", "vendored==3.0"]
 
 
-def test_a_requirements_file_may_have_any_other_name(tmp_path: Path) -> None:
-    (tmp_path / "locked").write_text("b==2\na==1\n")
-    assert lock_from(tmp_path / "locked") == "a==1\nb==2\n"
+def test_a_requirements_file_may_have_any_other_name_and_locks_each_distribution_once(tmp_path: Path) -> None:
+    path = tmp_path / "locked"
+    for text, lock in (
+        ("b==2\na==1\n", "a==1\nb==2\n"),
+        (
+            "a==1 ; os_name == 'none'\na==2 ; os_name != 'none'\n",
+            'a==1 ; os_name == "none"\na==2 ; os_name != "none"\n',
+        ),
+    ):
+        path.write_text(text)
+        assert lock_from(path) == lock
+    path.write_text("a==1\nA==2\n")
+    with pytest.raises(DefinitionError, match=r"INVALID_LOCK: .*locked: a is locked more than once"):
+        lock_from(path)
 
 
 def package(name: str, *members: str) -> str:
@@ -96,7 +108,7 @@ SDIST = f"sdist = {{name = 'a-1.0.tar.gz', url = 'https://h/a-1.0.tar.gz', hashe
 VERSION = "version = '1.0'"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "lock"),
     {
         "no package": (pylock(packages="[]"), ""),
@@ -133,7 +145,7 @@ def test_pylock_toml(tmp_path: Path, text: str, lock: str) -> None:
     assert lock_from(tmp_path / "pylock.orders.toml") == lock
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "says"),
     {
         "no TOML": ("{", "line 1"),
@@ -180,15 +192,6 @@ def test_uv_is_needed_for_uv_lock_only(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "uv.lock").write_text("version = 1\n")
     with pytest.raises(DefinitionError, match=r"UV_NOT_FOUND: .*uv\.lock can be read with uv only"):
         lock_from(tmp_path / "uv.lock")
-
-
-def test_a_distribution_that_is_locked_twice_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "r.txt"
-    path.write_text("a==1 ; os_name == 'none'\na==2 ; os_name != 'none'\n")
-    assert len(lock_from(path).splitlines()) == 2
-    path.write_text("a==1\nA==2\n")
-    with pytest.raises(DefinitionError, match=r"INVALID_LOCK: .*r\.txt: a is locked more than once"):
-        lock_from(path)
 
 
 def test_a_lock_without_durable_pipelines_gives_a_warning() -> None:

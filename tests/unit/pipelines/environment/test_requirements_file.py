@@ -5,12 +5,13 @@ import pytest
 from pipelines import DefinitionError
 from pipelines.environment.lock import Locked, locked
 from pipelines.environment.requirements_file import lock_in_requirements
+from tests.cases import cases
 
 HASH = "sha256:" + "ab" * 32
 OTHER = "sha256:" + "cd" * 32
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "lock"),
     {
         "a version": ("idna==3.10", "idna==3.10"),
@@ -54,6 +55,7 @@ OTHER = "sha256:" + "cd" * 32
             f'a==1.0 ; os_name == "nt" --hash={HASH}',
         ),
         "a local wheel with a name": ("a @ file:///w/a-1.0%2Bcpu-py3-none-any.whl", "a==1.0+cpu"),
+        "any order and line ends": ("b==2\r\na==1\r\n", "a==1\nb==2"),
         "nothing": ("", ""),
     }.values(),
 )
@@ -64,11 +66,7 @@ def test_a_requirement_becomes_one_line_that_can_be_read_again(text: str, lock: 
     assert list(locked(expected)) is not None
 
 
-def test_the_order_does_not_matter_and_windows_line_ends_do_not_either() -> None:
-    assert lock_in_requirements("b==2\r\na==1\r\n", "r.txt") == lock_in_requirements("a==1\nb==2", "r.txt")
-
-
-@pytest.mark.parametrize(
+@cases(
     ("text", "line", "says"),
     {
         "no version": ("a==1\nb", 2, "'b' does not lock one distribution: it has no exact version"),
@@ -108,7 +106,7 @@ def test_a_lock_is_read_for_this_interpreter() -> None:
     assert next(iter(locked("Ab_c==1\n"))) == Locked("Ab_c==1", "ab-c", "1")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("lock", "line"),
     [
         ("a\n", 1),

@@ -12,6 +12,7 @@ from pipelines import DefinitionError
 from pipelines.environment.environment import Required
 from pipelines.environment.interpreter import Interpreter
 from pipelines.environment.sync import sync
+from tests.cases import cases
 from tests.wheels import write_wheel
 
 INSTALLED = """
@@ -40,28 +41,23 @@ def target(tmp_path: Path, uv: Path) -> Path:
     return tmp_path / "made"
 
 
-def test_it_makes_an_environment_with_exactly_the_required_distributions(target: Path, python: Interpreter) -> None:
+def test_it_makes_and_changes_an_environment_with_exactly_the_required_distributions(
+    target: Path, python: Interpreter
+) -> None:
     lock = 'alpha==1.0\nbeta==1.0\nwindows==1 ; sys_platform == "win32"\n'
     sync(Required(python, lock), target)
     assert installed(target) == (python.version, {"alpha": "1.0", "beta": "1.0"})
-
-
-def test_it_changes_an_existing_environment(target: Path, python: Interpreter) -> None:
-    sync(Required(python, "alpha==1.0\nbeta==1.0\n"), target)
     sync(Required(python, "alpha==2.0\n"), target)
     assert installed(target)[1] == {"alpha": "2.0"}
-    sync(Required(python, ""), target)
-    assert installed(target)[1] == {}
 
 
-def test_it_verifies_the_hashes(target: Path, python: Interpreter) -> None:
-    with pytest.raises(DefinitionError, match=r"ENVIRONMENT_NOT_MADE: .*made: uv pip failed: .*[Hh]ash"):
-        sync(Required(python, f"alpha==1.0 --hash=sha256:{'0' * 64}\n"), target)
-
-
-@pytest.mark.parametrize(
+@cases(
     ("lock", "version", "says"),
-    [("missing==1.0\n", "", "uv pip failed: .*missing"), ("", "3.11.999", "uv venv failed: .*3.11.999")],
+    [
+        ("missing==1.0\n", "", "uv pip failed: .*missing"),
+        ("", "3.11.999", "uv venv failed: .*3.11.999"),
+        (f"alpha==1.0 --hash=sha256:{'0' * 64}\n", "", "uv pip failed: .*[Hh]ash"),
+    ],
 )
 def test_what_uv_cannot_make_is_named(target: Path, python: Interpreter, lock: str, version: str, says: str) -> None:
     required = Required(replace(python, version=version or python.version), lock)

@@ -7,6 +7,7 @@ import pytest
 
 from pipelines import DefinitionError, Pipeline
 from pipelines.release.packaging import build
+from tests.cases import cases
 from tests.unit.pipelines.conftest import IMPORTS, Author
 
 STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1)\n"
@@ -39,7 +40,7 @@ def errors(pipeline: Pipeline | str, out: Path) -> list[DefinitionError]:
     return list(raised.value.errors)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("statement", "packages"),
     {
         "import": ("import helper", ("helper",)),
@@ -79,7 +80,7 @@ def test_local_modules_that_are_not_packed_are_refused(
     assert build(reference, tmp_path).path.exists()
 
 
-@pytest.mark.parametrize(
+@cases(
     "statement",
     {
         "the standard library": "import json, xml.dom.minidom, _decimal",
@@ -99,19 +100,14 @@ def test_other_imports_are_accepted(author: Author, tmp_path: Path, statement: s
 
 
 def test_each_missing_module_is_named_with_its_importer_and_its_file(author: Author, tmp_path: Path) -> None:
+    """The packages correct also what the missing modules import, and stay in the line if they are named already."""
     found = errors(write(author, "import helper, shared.money"), tmp_path)
     helper, shared, money = [error.message for error in found]
     assert helper.startswith(f"acme.orders.flow imports helper from {author.folder}/helper.py, which is neither")
     assert shared.startswith(f"acme.orders.flow imports shared from {author.folder}/shared/__init__.py")
     assert money.startswith(f"acme.orders.flow imports shared.money from {author.folder}/shared/money.py")
-
-
-def test_the_packages_correct_also_what_the_missing_modules_import(author: Author, tmp_path: Path) -> None:
-    """The packages that the pipeline names already stay in the line."""
-    reference = write(
-        author, "import helper; pipeline.packages = ('shared',)", **{"helper.py": "import spread.inner.part"}
-    )
-    found = errors(reference, tmp_path)
+    body = "import helper; pipeline.packages = ('shared',)"
+    found = errors(write(author, body, **{"helper.py": "import spread.inner.part"}), tmp_path)
     assert len(found) == 2
     assert "set packages=('shared', 'helper', 'spread.inner.part') of" in found[0].message
 
@@ -150,16 +146,14 @@ def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: A
     assert build(reference, tmp_path).path.exists()
 
 
-@pytest.mark.parametrize("text", ["def broken(:", "x = 'a\x00b'", "# coding: no-such\n", "(" * 5000])
-def test_a_file_that_python_cannot_parse_is_named(author: Author, tmp_path: Path, text: str) -> None:
-    [error] = errors(write(author, "def late(): from . import rates", **{"acme/orders/rates.py": text}), tmp_path)
-    assert error.code == "MODULE_FAILED"
-    assert error.message.startswith("module acme.orders.rates cannot be imported: ")
-
-
-def test_a_file_that_gives_warnings_is_accepted(author: Author, tmp_path: Path) -> None:
-    rates = {"acme/orders/rates.py": "x = '\\d'\nassert (1, 2)\n"}
-    assert build(write(author, "def late(): from . import rates", **rates), tmp_path).path.exists()
+def test_a_file_that_python_cannot_parse_is_named(author: Author, tmp_path: Path) -> None:
+    late = "def late(): from . import rates"
+    for text in ("def broken(:", "x = 'a\x00b'", "# coding: no-such\n", "(" * 5000):
+        [error] = errors(write(author, late, **{"acme/orders/rates.py": text}), tmp_path)
+        assert error.code == "MODULE_FAILED"
+        assert error.message.startswith("module acme.orders.rates cannot be imported: ")
+    warnings = {"acme/orders/rates.py": "x = '\\d'\nassert (1, 2)\n"}
+    assert build(write(author, late, **warnings), tmp_path).path.exists()
 
 
 def test_modules_of_an_earlier_import_in_this_process_do_not_count(author: Author, tmp_path: Path) -> None:
@@ -183,12 +177,11 @@ def test_code_in_another_folder_on_the_path_is_local(
     assert "packages=('edited',)" in error.message
 
 
-@pytest.mark.parametrize("name", ["statistics", "wire"])
-def test_a_packed_module_with_the_name_of_one_that_workers_load_is_refused(
-    author: Author, tmp_path: Path, name: str
-) -> None:
-    author.write(f"{name}.py", "")
-    pipeline = author.pipeline(STEP)
-    pipeline.packages = (name,)
-    [error] = errors(pipeline, tmp_path)
-    assert error.code == "MODULE_SHADOWED"
+def test_a_packed_module_with_the_name_of_one_that_workers_load_is_refused(author: Author, tmp_path: Path) -> None:
+    for name in ("statistics", "wire"):
+        author.write(f"{name}.py", "")
+        pipeline = author.pipeline(STEP)
+        pipeline.packages = (name,)
+        [error] = errors(pipeline, tmp_path)
+        assert error.code == "MODULE_SHADOWED"
+        (author.folder / f"{name}.py").unlink()

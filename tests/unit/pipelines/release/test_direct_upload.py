@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +9,27 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.release.direct_upload import send
-from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
+from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
 
 DATA = b"0123456789"
 PART = 4
 TRIES = 6
 
 
-class Store(SmallServer):
+class Store(Recorder):
     """Responds to each PUT with the next of `statuses`, and then with 200."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.statuses: list[int] = []
         self.location = ""
         self.parts: list[tuple[str, bytes]] = []
-        self.authorizations: list[str | None] = []
-        store = self
 
-        class Handler(Quiet, BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                store.authorizations.append(self.headers.get("Authorization"))
-                status = store.statuses.pop(0) if store.statuses else 200
-                if status == 200:
-                    store.parts.append((self.path, body))
-                self.send_response(status)
-                self.send_header("Location", store.location)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-        self.listen(Handler)
+    def respond(self, request: Request) -> Response:
+        status = self.statuses.pop(0) if self.statuses else 200
+        if status == 200:
+            self.parts.append((request.path, request.body))
+        return Response(status, headers={"Location": self.location})
 
 
 class Coordinator:
@@ -91,93 +81,85 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
-def sent(folder: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> bool:
-    path = folder / "app.zip"
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "app.zip"
     path.write_bytes(DATA)
-    return send(path, "sha256:0", coordinator.call, lambda _sent, _total: None, verdict_timeout=verdict_timeout)
+    return path
 
 
-def refused(folder: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> str:
+def sent(file: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> bool:
+    return send(file, "sha256:0", coordinator.call, lambda _sent, _total: None, verdict_timeout=verdict_timeout)
+
+
+def refused(file: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> str:
     with pytest.raises(DefinitionError) as caught:
-        sent(folder, coordinator, verdict_timeout)
+        sent(file, coordinator, verdict_timeout)
     return caught.value.code
 
 
-def test_each_part_is_sent_with_its_bytes(tmp_path: Path, coordinator: Coordinator) -> None:
-    assert sent(tmp_path, coordinator)
+def test_no_more_bytes_are_read_than_a_part_has(file: Path, coordinator: Coordinator) -> None:
+    progress: list[tuple[int, int]] = []
+    assert send(file, "sha256:0", coordinator.call, lambda *numbers: progress.append(numbers), verdict_timeout=20)
+    assert progress == [(4, 10), (8, 10), (10, 10), (10, 10)]
     assert coordinator.store.parts == [("/0", b"0123"), ("/4", b"4567"), ("/8", b"89")]
 
 
-def test_no_more_bytes_are_read_than_a_part_has(tmp_path: Path, coordinator: Coordinator) -> None:
-    path, upload_state = tmp_path / "app.zip", list[tuple[int, int]]()
-    path.write_bytes(DATA)
-    assert send(path, "sha256:0", coordinator.call, lambda *numbers: upload_state.append(numbers), verdict_timeout=20)
-    assert upload_state == [(4, 10), (8, 10), (10, 10), (10, 10)]
-
-
-def test_a_part_that_failed_is_sent_again(tmp_path: Path, coordinator: Coordinator, pauses: list[float]) -> None:
+def test_a_part_that_failed_is_sent_again(file: Path, coordinator: Coordinator, pauses: list[float]) -> None:
     coordinator.store.statuses = [200, 500, 200]
-    assert sent(tmp_path, coordinator)
+    assert sent(file, coordinator)
     assert [name for name, _ in coordinator.store.parts] == ["/0", "/4", "/8"]
     assert len(pauses) == 1
 
 
 def test_an_upload_fails_if_the_store_accepts_no_part(
-    tmp_path: Path, coordinator: Coordinator, pauses: list[float]
+    file: Path, coordinator: Coordinator, pauses: list[float]
 ) -> None:
     coordinator.store.statuses = [503] * 100
-    assert refused(tmp_path, coordinator) == "STORE_UNREACHABLE"
-    assert len(coordinator.store.authorizations) == TRIES
+    assert refused(file, coordinator) == "STORE_UNREACHABLE"
+    assert len(coordinator.store.requests) == TRIES
     assert pauses == sorted(set(pauses)), "each pause is longer than the one before"
 
 
-def test_only_failures_in_a_row_count(tmp_path: Path, coordinator: Coordinator, pauses: list[float]) -> None:
+@pytest.mark.usefixtures("pauses")
+def test_only_failures_in_a_row_count(file: Path, coordinator: Coordinator) -> None:
     coordinator.store.statuses = ([503] * (TRIES - 1) + [200]) * 3
-    assert sent(tmp_path, coordinator)
+    assert sent(file, coordinator)
 
 
+@pytest.mark.usefixtures("pauses")
 def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
-    tmp_path: Path, stores: list[Store], coordinator: Coordinator, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+    file: Path, stores: list[Store], coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    netrc = tmp_path / "netrc"
+    netrc = file.with_name("netrc")
     netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    asked, other = stores
-    asked.statuses, asked.location = [307] * TRIES, f"{other.url}/0"
-    assert refused(tmp_path, coordinator) == "STORE_UNREACHABLE"
-    assert asked.authorizations == [None] * TRIES
-    assert other.authorizations == []
+    first, other = stores
+    first.statuses, first.location = [307] * TRIES, f"{other.url}/0"
+    assert refused(file, coordinator) == "STORE_UNREACHABLE"
+    assert [request.authorization for request in first.requests] == [""] * TRIES
+    assert other.requests == []
 
 
-@pytest.mark.parametrize("verdict", ["REJECTED", "EXPIRED"])
-def test_only_what_is_stored_is_sent(
-    tmp_path: Path, coordinator: Coordinator, verdict: str, pauses: list[float]
-) -> None:
-    coordinator.statuses = ["VERIFYING", verdict]
-    assert refused(tmp_path, coordinator) == "UPLOAD_REJECTED"
+@pytest.mark.usefixtures("pauses")
+def test_only_what_is_stored_is_sent(file: Path, stores: list[Store]) -> None:
+    for store, verdict in zip(stores, ("REJECTED", "EXPIRED"), strict=True):
+        coordinator = Coordinator(store)
+        coordinator.statuses = ["VERIFYING", verdict]
+        assert refused(file, coordinator) == "UPLOAD_REJECTED"
 
 
-def test_the_wait_for_a_verdict_ends(tmp_path: Path, coordinator: Coordinator) -> None:
+def test_the_wait_for_a_verdict_ends(file: Path, coordinator: Coordinator) -> None:
     coordinator.statuses = [*["VERIFYING"] * 10, "STORED"]
-    assert refused(tmp_path, coordinator, verdict_timeout=-1.0) == "VERDICT_OVERDUE"
+    assert refused(file, coordinator, verdict_timeout=-1.0) == "VERDICT_OVERDUE"
 
 
-@pytest.mark.parametrize("code", ["DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"])
-def test_a_coordinator_without_direct_uploads_is_supported(tmp_path: Path, code: str) -> None:
-    (tmp_path / "app.zip").write_bytes(DATA)
-    assert not send(
-        tmp_path / "app.zip", "sha256:0", lambda *_, **__: {"code": code}, lambda *_: None, verdict_timeout=0.0
-    )
+def test_only_a_coordinator_without_direct_uploads_gets_the_file_with_the_release(file: Path) -> None:
+    def answered(code: str) -> bool:
+        answer = {"code": code, "detail": "50 uploads are open"}
+        return send(file, "sha256:0", lambda *_, **__: answer, lambda *_: None, verdict_timeout=0.0)
 
-
-def test_a_coordinator_with_too_many_uploads_refuses_another(tmp_path: Path) -> None:
-    """The reason is reported. The file is not sent with the release instead."""
-    (tmp_path / "app.zip").write_bytes(DATA)
+    assert not answered("DIRECT_UPLOADS_UNAVAILABLE")
+    assert not answered("NOT_FOUND")
     with pytest.raises(DefinitionError, match="DIRECT_UPLOADS_FULL"):
-        send(
-            tmp_path / "app.zip",
-            "sha256:0",
-            lambda *_, **__: {"code": "DIRECT_UPLOADS_FULL", "detail": "50 uploads are open"},
-            lambda *_: None,
-            verdict_timeout=0.0,
-        )
+        answered("DIRECT_UPLOADS_FULL")

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.release.maven_repositories import Repositories, RepositoryError
+from tests.cases import cases
 from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 from wire.documents.artifact_uri import MavenUri
 
@@ -91,59 +92,40 @@ def failure(tmp_path: Path, *places: str, **options: Any) -> RepositoryError:
     return caught.value
 
 
-def refusal(*places: str, credentials: str = "") -> DefinitionError:
-    with pytest.raises(DefinitionError) as caught:
-        Repositories(places, credentials).require_usable()
-    return caught.value
-
-
 def test_an_artifact_comes_from_the_first_repository_that_has_it(
     repositories: list[Repository], tmp_path: Path
 ) -> None:
-    local = tmp_path / "local"
+    local, (first, second) = tmp_path / "local", repositories
     local.mkdir()
-    repositories[0].status = 404
-    places = [f"{each.url}/maven2/" for each in repositories]
-    assert fetched(tmp_path, str(local), *places) == b"the artifact"
-    assert repositories[0].requests == repositories[1].requests == [(f"/maven2/{PATH}", "")]
+    first.status = second.status = 404
+    places = [str(local), f"{first.url}/maven2/", f"{second.url}/maven2/"]
+    assert failure(tmp_path, *places).code == failure(tmp_path).code == "ARTIFACT_FILE_MISSING"
+    second.status = 200
+    found = Repositories(places).get(LOCATION, tmp_path / "target")
+    assert found == (tmp_path / "target", f"{second.url}/maven2/{PATH}")
+    assert found[0].read_bytes() == b"the artifact"
+    assert first.requests == second.requests == [(f"/maven2/{PATH}", "")] * 2
     (local / PATH).parent.mkdir(parents=True)
     (local / PATH).write_bytes(b"local")
-    assert fetched(tmp_path, str(local), *places) == b"local"
-    assert len(repositories[0].requests) == 1
+    assert fetched(tmp_path, *places) == b"local"
+    assert len(first.requests) == 2
 
 
-def test_the_place_is_reported(repository: Repository, tmp_path: Path) -> None:
-    found = Repositories([repository.url]).get(LOCATION, tmp_path / "target")
-    assert found == (tmp_path / "target", f"{repository.url}/{PATH}")
-
-
-def test_an_artifact_that_no_repository_has_is_missing(repository: Repository, tmp_path: Path) -> None:
-    repository.status = 404
-    assert failure(tmp_path, repository.url, str(tmp_path)).code == "ARTIFACT_FILE_MISSING"
-    assert failure(tmp_path).code == "ARTIFACT_FILE_MISSING"
-
-
-def test_credentials_are_sent_from_the_first_request(repository: Repository, tmp_path: Path) -> None:
-    repository.authorization = basic(CREDENTIALS)
-    assert fetched(tmp_path, repository.url, credentials=CREDENTIALS) == b"the artifact"
-    assert repository.requests == [(f"/{PATH}", basic(CREDENTIALS))]
-
-
-@pytest.mark.parametrize("status", [401, 403])
 def test_a_denial_is_reported_if_no_other_repository_has_the_artifact(
-    repositories: list[Repository], tmp_path: Path, status: int
+    repositories: list[Repository], tmp_path: Path
 ) -> None:
     denying, other = repositories
-    denying.status, other.status = status, 500
-    error = failure(tmp_path, other.url, denying.url)
-    assert error.code == "REPOSITORY_DENIED"
-    assert f"status {status}" in str(error)
-    other.status = 200
-    assert fetched(tmp_path, denying.url, other.url) == b"the artifact"
+    for status in (401, 403):
+        denying.status, other.status = status, 500
+        error = failure(tmp_path, other.url, denying.url)
+        assert (error.code, f"status {status}" in str(error)) == ("REPOSITORY_DENIED", True)
+        other.status = 200
+        assert fetched(tmp_path, denying.url, other.url) == b"the artifact"
 
 
 def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list[Repository], tmp_path: Path) -> None:
     first, second = repositories
+    first.authorization = basic(CREDENTIALS)
     first.redirects[f"/{PATH}"] = "/moved?signature=1"
     first.redirects["/moved?signature=1"] = f"{second.url}/store/{PATH}"
     assert fetched(tmp_path, first.url, credentials=CREDENTIALS) == b"the artifact"
@@ -151,7 +133,7 @@ def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list
     assert second.requests == [(f"/store/{PATH}", "")]
 
 
-@pytest.mark.parametrize("location", ["", "ftp://127.0.0.1/a", "file:///etc/passwd", "http://user:password@127.0.0.1/"])
+@cases("location", ["", "ftp://127.0.0.1/a", "file:///etc/passwd", "http://user:password@127.0.0.1/"])
 def test_a_redirect_leads_to_a_web_address(repository: Repository, tmp_path: Path, location: str) -> None:
     repository.redirects[f"/{PATH}"] = location
     error = failure(tmp_path, repository.url)
@@ -180,37 +162,38 @@ def test_a_broken_download_is_not_used(repository: Repository, tmp_path: Path) -
     assert failure(tmp_path, "http://127.0.0.1:1").code == "REPOSITORY_UNREACHABLE"
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        *("https://ci:secret@repo.example/maven", "ftp://repo.example/secret", "https://repo.example/?secret=1"),
-        *("https://repo.example/#secret", "https://", "/nowhere/secret"),
-    ],
-)
-def test_an_unusable_repository_is_refused_and_not_shown(place: str) -> None:
-    error = refusal("/tmp", place)
-    assert error.code == "INVALID_REPOSITORY"
-    assert "repository 2" in error.message
-    assert "secret" not in str(error)
+REPOSITORY = "https://repo.example"
 
 
-@pytest.mark.parametrize(
-    ("credentials", "places"),
+@cases(
+    ("places", "credentials", "code"),
     [
-        ("secret", ["https://repo.example"]),
-        ("ci:secret\n", ["https://repo.example"]),
-        ("ci:secret", ["http://repo.example"]),
-        ("ci:secret", ["https://repo.example", "https://other.example"]),
-        ("ci:secret", ["https://repo.example", "https://repo.example:8443"]),
+        *(
+            (["/tmp", place], "", "INVALID_REPOSITORY")
+            for place in (
+                *("https://ci:secret@repo.example/maven", "ftp://repo.example/secret", f"{REPOSITORY}/?secret=1"),
+                *(f"{REPOSITORY}/#secret", "https://", "/nowhere/secret"),
+            )
+        ),
+        ([REPOSITORY], "secret", "INVALID_REPOSITORY_CREDENTIALS"),
+        ([REPOSITORY], "ci:secret\n", "INVALID_REPOSITORY_CREDENTIALS"),
+        (["http://repo.example"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
+        ([REPOSITORY, "https://other.example"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
+        ([REPOSITORY, f"{REPOSITORY}:8443"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
     ],
 )
-def test_credentials_reach_one_host_and_no_network_in_clear_text(credentials: str, places: list[str]) -> None:
-    error = refusal(*places, credentials=credentials)
-    assert error.code == "INVALID_REPOSITORY_CREDENTIALS"
-    assert "secret" not in str(error)
+def test_credentials_reach_one_host_and_no_network_in_clear_text(
+    places: list[str], credentials: str, code: str
+) -> None:
+    """An error shows neither credentials nor the URL of a repository."""
+    with pytest.raises(DefinitionError) as caught:
+        Repositories(places, credentials).require_usable()
+    assert caught.value.code == code
+    assert credentials or "repository 2" in caught.value.message
+    assert "secret" not in str(caught.value)
 
 
 def test_credentials_are_shown_nowhere() -> None:
-    usable = Repositories(["https://repo.example/a", "https://repo.example/b", "/tmp"], "ci:secret")
+    usable = Repositories([f"{REPOSITORY}/a", f"{REPOSITORY}/b", "/tmp"], "ci:secret")
     usable.require_usable()
     assert "secret" not in repr(usable)

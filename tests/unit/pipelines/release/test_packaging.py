@@ -18,6 +18,7 @@ from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
 from pipelines.environment.environment import Environment
 from pipelines.release.packaging import artifact_digest, build
+from tests.cases import cases
 from tests.unit.pipelines.conftest import IMPORTS, Author
 from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 
@@ -59,13 +60,10 @@ def test_the_same_source_gives_the_same_bytes_anywhere(tmp_path: Path) -> None:
     (two / "examples/payments/__pycache__/old.cpython-39.pyc").write_text("x")
     old = os.umask(0o077)
     try:
-        for reference in ("examples.payments.pipeline:pipeline", "examples.payments_v2.pipeline:pipeline"):
-            module = reference.split(".")[1]
-            first = build_elsewhere(one, tmp_path / "out1" / module, reference, PYTHONHASHSEED="1", TZ="UTC")
-            second = build_elsewhere(
-                two, tmp_path / "out2" / module, reference, PYTHONHASHSEED="2", TZ="Asia/Tokyo", LC_ALL="C"
-            )
-            assert first == second
+        reference = "examples.payments_v2.pipeline:pipeline"
+        first = build_elsewhere(one, tmp_path / "out1", reference, PYTHONHASHSEED="1", TZ="UTC")
+        environment = {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+        assert build_elsewhere(two, tmp_path / "out2", reference, **environment) == first
     finally:
         os.umask(old)
 
@@ -131,87 +129,48 @@ def test_a_lock_replaces_the_installed_distributions_and_changes_the_digest(auth
     assert build(pipeline, tmp_path, lock=Environment.current().required.lock).digest == default.digest
 
 
-def test_a_changed_body_changes_the_digest_and_nothing_else(author: Author, tmp_path: Path) -> None:
-    before = build(author.pipeline(STEP), tmp_path / "dist")
-    after = build(author.pipeline(STEP.replace("Receipt(1)", "Receipt(2)")), tmp_path / "dist")
-    assert before.path == after.path
-    assert before.digest != after.digest
-    assert before.contract == after.contract
-
-
 def test_a_new_artifact_replaces_the_old_one_atomically(author: Author, tmp_path: Path) -> None:
     """A process that reads the old one can read it to its end."""
     old = build(author.pipeline(STEP), tmp_path / "dist")
     with old.path.open("rb") as file:
-        build(author.pipeline(STEP.replace("Receipt(1)", "Receipt(2)")), tmp_path / "dist")
+        new = build(author.pipeline(STEP.replace("Receipt(1)", "Receipt(2)")), tmp_path / "dist")
         assert f"sha256:{hashlib.sha256(file.read()).hexdigest()}" == old.digest
+    assert (new.path, new.contract) == (old.path, old.contract)
+    assert new.digest != old.digest
 
 
-def test_a_single_module_packs_its_file(author: Author, tmp_path: Path) -> None:
-    author.write("beside.py", "")
-    assert names(built(author.pipeline(STEP), tmp_path)) == [*DOCUMENTS, "authored.py"]
-
-
-def test_a_pipeline_in_the_package_itself_packs_the_package(author: Author, tmp_path: Path) -> None:
+def test_a_package_or_a_single_module_is_packed_and_others_on_request(author: Author, tmp_path: Path) -> None:
+    for path in ("beside.py", "acme/rates.py", "shared/__init__.py", "shared/money/rounding.py"):
+        author.write(path, "")
+    author.write("single.py", "def ship(order: int) -> int: return order")
     author.write("acme/__init__.py", IMPORTS + STEP)
-    author.write("acme/rates.py", "")
-    assert names(built(author.load("acme:pipeline"), tmp_path)) == [
-        *DOCUMENTS,
-        "acme/__init__.py",
-        "acme/rates.py",
-    ]
-
-
-def test_further_packages_and_modules_are_packed_on_request(author: Author, tmp_path: Path) -> None:
-    author.write("shared/__init__.py", "")
-    author.write("shared/money/rounding.py", "")
-    author.write("single.py", "def ship(order: int) -> int: return order")
-    author.write(
-        "authored.py",
-        "from pipelines import Pipeline\nfrom single import ship\n"
-        "pipeline = Pipeline('org.acme', packages=('shared.money', 'single'))\npipeline.step(ship)\n",
-    )
-    assert names(built(author.load("authored:pipeline"), tmp_path)) == [
-        *DOCUMENTS,
-        "authored.py",
-        "shared/__init__.py",
-        "shared/money/rounding.py",
-        "single.py",
-    ]
-
-
-def test_a_step_from_outside_of_the_artifact_is_refused(author: Author, tmp_path: Path) -> None:
-    author.write("single.py", "def ship(order: int) -> int: return order")
-    author.write(
-        "authored.py",
-        "from pipelines import Pipeline\nfrom single import ship\npipeline = Pipeline('p')\npipeline.step(ship)\n",
-    )
+    author.write("more.py", IMPORTS + "from single import ship\npipeline.step(ship)\n")
+    assert names(built(author.pipeline(STEP), tmp_path)) == [*DOCUMENTS, "authored.py"]
+    assert names(built(author.load("acme:pipeline"), tmp_path)) == [*DOCUMENTS, "acme/__init__.py", "acme/rates.py"]
+    pipeline = author.load("more:pipeline")
     with pytest.raises(DefinitionError, match=r"STEP_NOT_PACKED: step \"Ship\".*packages=\('single',\)"):
-        build("authored:pipeline", tmp_path)
+        build(pipeline, tmp_path)
+    pipeline.packages = ("shared.money", "single")
+    shared = ["shared/__init__.py", "shared/money/rounding.py"]
+    assert names(built(pipeline, tmp_path)) == [*DOCUMENTS, "more.py", *shared, "single.py"]
 
 
-@pytest.mark.parametrize("package", ["no_such_package", "authored.inner", "sys", ""])
+@cases("package", ["no_such_package", "authored.inner", "sys", ""])
 def test_a_package_that_cannot_be_found_is_refused(author: Author, tmp_path: Path, package: str) -> None:
     body = STEP + f"pipeline.packages = ({package!r},)\n"
     with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND"):
         build(author.pipeline(body), tmp_path)
 
 
-def test_an_artifact_does_not_pack_itself(author: Author) -> None:
+def test_places_where_an_artifact_cannot_be_written_are_named(author: Author, tmp_path: Path) -> None:
     author.write("acme/__init__.py", "")
     pipeline = author.pipeline(STEP, module="acme.flow")
     with pytest.raises(DefinitionError, match="OUT_DIR_PACKED"):
         build(pipeline, author.folder / "acme" / "dist")
     assert not (author.folder / "acme" / "dist").exists()
-
-
-def test_an_unwritable_place_is_named(author: Author, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DefinitionError, match=r"OUT_DIR_UNWRITABLE: cannot write .*file"):
-        build(author.pipeline(STEP), tmp_path / "file" / "dist")
-
-
-def test_a_missing_source_is_named(author: Author, tmp_path: Path) -> None:
+        build(pipeline, tmp_path / "file" / "dist")
     pipeline = author.pipeline(STEP)
     (author.folder / "authored.py").unlink()
     with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND: authored"):

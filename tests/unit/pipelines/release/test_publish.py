@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +11,36 @@ import pytest
 from pipelines import DefinitionError
 from pipelines.release.descriptor import ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
-from pipelines.release.packaging import build
+from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import Target, activate, publish
-from tests.unit.pipelines.conftest import Author
-from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
+from tests.cases import cases
+from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
 from wire.documents.descriptor import Profile
 
-STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
 
-
-class Coordinator(SmallServer):
+class Coordinator(Recorder):
     """Answers each POST with 202, or with 409 and `refusal`, if it is set.
 
     Answers each GET with the next item of `statuses`, and then repeats the last one.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.statuses = ["REGISTERED"]
         self.refusal: dict[str, Any] = {}
         self.location = ""
-        self.requests: list[tuple[str, str, str]] = []
-        self.bodies: list[bytes] = []
-        coordinator = self
 
-        class Handler(Quiet, BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                statuses = coordinator.statuses
-                self.answer({"status": statuses.pop(0) if len(statuses) > 1 else statuses[0]}, 200)
+    def respond(self, request: Request) -> Response:
+        if self.location:
+            return Response(307, headers={"Location": self.location})
+        if request.method == "POST":
+            return Response(409 if self.refusal else 202, json.dumps(self.refusal).encode())
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        return Response(200, json.dumps({"status": status}).encode())
 
-            def do_POST(self) -> None:
-                coordinator.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-                self.answer(*((coordinator.refusal, 409) if coordinator.refusal else ({}, 202)))
-
-            def answer(self, document: dict[str, Any], status: int) -> None:
-                coordinator.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
-                self.send_response(307 if coordinator.location else status)
-                if coordinator.location:
-                    self.send_header("Location", coordinator.location)
-                self.end_headers()
-                self.wfile.write(json.dumps(document).encode())
-
-        self.listen(Handler)
+    @property
+    def bodies(self) -> list[bytes]:
+        return [request.body for request in self.requests if request.method == "POST"]
 
 
 @pytest.fixture
@@ -68,8 +56,7 @@ def coordinator(coordinators: list[Coordinator]) -> Coordinator:
 
 
 @pytest.fixture
-def folder(author: Author, tmp_path: Path) -> Path:
-    built = build(author.pipeline(STEP), tmp_path / "dist")
+def folder(built: BuiltArtifact) -> Path:
     release(built.path.parent, release_version="1.0")
     return built.path.parent
 
@@ -81,6 +68,19 @@ def published(
     return publish(folder, target, progress=lambda _sent, _total: None, verdict_timeout=verdict_timeout)
 
 
+def refused(folder: Path, coordinator: Coordinator) -> str:
+    """Return the error of a release of which nothing is sent."""
+    with pytest.raises(DefinitionError) as caught:
+        published(folder, coordinator)
+    assert coordinator.requests == []
+    return str(caught.value)
+
+
+def parts(coordinator: Coordinator, name: str = "artifact") -> int:
+    """Return how many parts with this name the newest release has."""
+    return coordinator.bodies[-1].count(f'name="{name}"'.encode())
+
+
 def change_descriptor(folder: Path, **members: Any) -> None:
     file = folder / "pipeline-release.json"
     file.write_text(json.dumps(json.loads(file.read_bytes()) | members))
@@ -89,9 +89,6 @@ def change_descriptor(folder: Path, **members: Any) -> None:
 def test_it_waits_for_the_verdict(folder: Path, coordinator: Coordinator) -> None:
     coordinator.statuses = ["UPLOADED", "VERIFYING", "REJECTED"]
     assert published(folder, coordinator)["status"] == "REJECTED"
-
-
-def test_it_gives_up_after_the_timeout(folder: Path, coordinator: Coordinator) -> None:
     coordinator.statuses = [*["VERIFYING"] * 10, "REGISTERED"]
     with pytest.raises(DefinitionError, match="still VERIFYING"):
         published(folder, coordinator, verdict_timeout=0.1)
@@ -105,7 +102,8 @@ def test_the_token_is_sent_only_to_the_coordinator(
     netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
     published(folder, coordinator)
-    assert {authorization for _, _, authorization in coordinator.requests} == {"Bearer dc_secret"}
+    assert {request.authorization for request in coordinator.requests} == {"Bearer dc_secret"}
+    assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
 
     coordinator.location = other.url
     with pytest.raises(DefinitionError, match="307"):
@@ -113,52 +111,37 @@ def test_the_token_is_sent_only_to_the_coordinator(
     assert other.requests == []
 
 
-def test_an_error_that_shows_a_target_shows_no_token() -> None:
-    assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
-
-
 def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) -> None:
     change_descriptor(folder, pipelineId="orders?x=1&y", releaseVersion="1?y")
     published(folder, coordinator, tenant="../acme")
     tenant = "/api/v1/tenants/..%2Facme/pipelines/orders%3Fx%3D1%26y/releases"
-    assert [path for _, path, _ in coordinator.requests] == [tenant, f"{tenant}/1%3Fy"]
+    assert [request.path for request in coordinator.requests] == [tenant, f"{tenant}/1%3Fy"]
 
 
-def test_a_file_without_the_digest_in_the_descriptor_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
+def test_files_and_signatures_that_do_not_fit_the_descriptor_are_not_sent(
+    folder: Path, coordinator: Coordinator
+) -> None:
+    (folder / ENVELOPE_NAME).write_text(json.dumps({"payload": base64.b64encode(b"another").decode()}))
+    assert "signs another descriptor" in refused(folder, coordinator)
+    (folder / ENVELOPE_NAME).unlink()
     (folder / "org.acme.orders.zip").write_bytes(b"other")
-    with pytest.raises(DefinitionError, match="does not have the digest in the descriptor"):
-        published(folder, coordinator)
-    assert coordinator.requests == []
-
-
-def test_a_signature_over_another_descriptor_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
-    payload = base64.b64encode(b"another").decode()
-    (folder / ENVELOPE_NAME).write_text(json.dumps({"payload": payload}))
-    with pytest.raises(DefinitionError, match="signs another descriptor"):
-        published(folder, coordinator)
-    assert coordinator.requests == []
+    assert "does not have the digest in the descriptor" in refused(folder, coordinator)
 
 
 def test_each_file_is_sent_once_and_with_the_contract(folder: Path, coordinator: Coordinator) -> None:
-    document = json.loads((folder / "pipeline-release.json").read_bytes())
-    (first,) = document["artifacts"]
-    change_descriptor(folder, artifacts=[first, {**first, "artifactId": "again", "uri": "copy.zip"}])
+    [first] = json.loads((folder / "pipeline-release.json").read_bytes())["artifacts"]
+    image = {"artifactId": "image", "kind": "container-image", "digest": f"sha256:{'1' * 64}"}
+    change_descriptor(
+        folder,
+        artifacts=[
+            *(first, {**first, "artifactId": "again", "uri": "copy.zip"}),
+            {**image, "uri": f"registry.example/app@{image['digest']}"},
+        ],
+    )
     (folder / "copy.zip").write_bytes((folder / first["uri"]).read_bytes())
     (folder / "pipeline-contract.json").write_text("{}")
     published(folder, coordinator)
-    (body,) = coordinator.bodies
-    assert body.count(b'name="artifact"') == 1
-    assert body.count(b'name="contract"') == 1
-    assert body.count(b'name="descriptor"') == 1
-
-
-def test_an_image_is_published_without_a_file(folder: Path, coordinator: Coordinator) -> None:
-    (first,) = json.loads((folder / "pipeline-release.json").read_bytes())["artifacts"]
-    image = {"artifactId": "image", "kind": "container-image", "digest": f"sha256:{'1' * 64}"}
-    change_descriptor(folder, artifacts=[first, {**image, "uri": f"registry.example/app@{image['digest']}"}])
-    published(folder, coordinator)
-    (body,) = coordinator.bodies
-    assert body.count(b'name="artifact"') == 1
+    assert [parts(coordinator, name) for name in ("artifact", "contract", "descriptor")] == [1, 1, 1]
 
 
 def newer(folder: Path, **locations: Any) -> Path:
@@ -168,52 +151,42 @@ def newer(folder: Path, **locations: Any) -> Path:
     return artifact
 
 
-def artifacts_sent(coordinator: Coordinator) -> int:
-    return coordinator.bodies[-1].count(b'name="artifact"')
-
-
-@pytest.mark.parametrize("coordinates", [[], ["org.acme:orders:zip:1.0"]])
-def test_a_file_of_the_newer_profile_is_sent(folder: Path, coordinator: Coordinator, coordinates: list[str]) -> None:
+def test_a_file_of_the_newer_profile_is_sent_wherever_it_is(
+    folder: Path, coordinator: Coordinator, tmp_path: Path
+) -> None:
     """A file for a Maven repository is found by its digest. The descriptor is sent as it is."""
-    artifact = newer(folder, maven=coordinates, images=[f"oci://registry.example/app@sha256:{'1' * 64}"])
-    published(folder, coordinator)
-    assert artifacts_sent(coordinator) == 1
-    assert artifact.read_bytes() in coordinator.bodies[0]
-    assert (folder / "pipeline-release.json").read_bytes() in coordinator.bodies[0]
-
-
-def test_a_file_in_another_folder_is_sent(folder: Path, coordinator: Coordinator, tmp_path: Path) -> None:
+    for coordinates in ([], ["org.acme:orders:zip:1.0"]):
+        artifact = newer(folder, maven=coordinates, images=[f"oci://registry.example/app@sha256:{'1' * 64}"])
+        published(folder, coordinator)
+        assert parts(coordinator) == 1
+        assert artifact.read_bytes() in coordinator.bodies[-1]
+        assert (folder / "pipeline-release.json").read_bytes() in coordinator.bodies[-1]
     newer(folder)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (folder / "pipeline-release.json").rename(elsewhere / "pipeline-release.json")
     published(elsewhere, coordinator)
-    assert artifacts_sent(coordinator) == 1
+    assert parts(coordinator) == 1
 
 
-def test_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
+def test_only_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
     folder: Path, coordinator: Coordinator
 ) -> None:
+    artifact = newer(folder)
+    data = artifact.read_bytes()
+    artifact.write_bytes(b"other")
+    assert "does not have the digest in the descriptor" in refused(folder, coordinator)
+    artifact.unlink()
+    message = refused(folder, coordinator)
+    assert message.startswith("NO_ARTIFACT: the artifact file:///")
+    assert "cannot be read" in message
+    artifact.write_bytes(data)
     newer(folder, maven=["org.acme:orders:zip:1.0"]).unlink()
     published(folder, coordinator)
-    assert artifacts_sent(coordinator) == 0
+    assert parts(coordinator) == 0
 
 
-def test_a_missing_file_of_this_machine_is_not_published(folder: Path, coordinator: Coordinator) -> None:
-    newer(folder).unlink()
-    with pytest.raises(DefinitionError, match=r"NO_ARTIFACT: the artifact file:///.* cannot be read"):
-        published(folder, coordinator)
-    assert coordinator.requests == []
-
-
-def test_a_changed_file_of_this_machine_is_not_published(folder: Path, coordinator: Coordinator) -> None:
-    newer(folder).write_bytes(b"other")
-    with pytest.raises(DefinitionError, match="does not have the digest in the descriptor"):
-        published(folder, coordinator)
-    assert coordinator.requests == []
-
-
-@pytest.mark.parametrize("code", ["WORKER_REQUIRED", "SIGNATURE_REQUIRED"])
+@cases("code", ["WORKER_REQUIRED", "SIGNATURE_REQUIRED"])
 def test_a_refused_activation_says_what_to_start(folder: Path, coordinator: Coordinator, code: str) -> None:
     coordinator.refusal = {"code": code, "detail": "Not now."}
     release = {"pipelineId": "org.acme.orders", "releaseVersion": "1.0"}

@@ -1,111 +1,219 @@
-"""The descriptor of built artifacts."""
+"""The descriptor of built artifacts, in both profiles."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines import DefinitionError
 from pipelines.release.descriptor import release
+from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import BuiltArtifact, build
-from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines.conftest import STEP, Author
 from wire.documents.contract import CONTRACT_ENTRY
-from wire.documents.descriptor import ArtifactRef, parse_descriptor
+from wire.documents.descriptor import ArtifactRef, CarrierDescriptor, Profile, parse_descriptor
 from wire.release.verification import verify
 
-STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
+DIGEST = f"sha256:{'1' * 64}"
+IMAGE = f"oci://registry.example:5000/acme/app@{DIGEST}"
+ARTIFACT = "org.acme.orders-artifact"
 
 
 @pytest.fixture
-def artifact(author: Author, tmp_path: Path) -> BuiltArtifact:
-    return build(author.pipeline(STEP), tmp_path / "dist")
+def second(built: BuiltArtifact) -> Path:
+    """Another archive with the same contract."""
+    path = Path(shutil.copy(built.path, built.path.with_name("second.zip")))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("more.txt", "more")
+    return path
 
 
-def test_the_release_pins_the_artifact_by_its_digest(artifact: BuiltArtifact) -> None:
-    written = release(artifact.path.parent)
-    assert written.path == artifact.path.parent / "pipeline-release.json"
+def located(folder: Path, *artifacts: Path, **locations: Any) -> dict[str, Any]:
+    """Write a descriptor of the profile `tpf-2026-10` and return it."""
+    written = release(folder, artifacts, profile=Profile.TPF_2026_10, locations=Locations(**locations))
+    data = written.path.read_bytes()
+    assert json.loads(data) == written.document
+    assert isinstance(parse_descriptor(data), CarrierDescriptor)
+    return written.document
+
+
+def refusal(folder: Path, *artifacts: Path, **locations: Any) -> DefinitionError:
+    """Return the error. No descriptor is written."""
+    (folder / "pipeline-release.json").unlink(missing_ok=True)
+    with pytest.raises(DefinitionError) as caught:
+        located(folder, *artifacts, **locations)
+    assert not (folder / "pipeline-release.json").exists()
+    return caught.value
+
+
+def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> None:
+    written = release(built.path.parent)
+    assert written.path == built.path.parent / "pipeline-release.json"
     assert json.loads(written.path.read_bytes()) == written.document
+    artifact = {
+        "artifactId": ARTIFACT,
+        "kind": "local-file",
+        "uri": "org.acme.orders.zip",
+        "digest": built.digest,
+        "stepIds": ["Ship it"],
+        "capabilities": [],
+    }
     assert written.document == {
         "schemaVersion": 1,
         "pipelineId": "org.acme.orders",
-        "contractVersion": artifact.contract["contractVersion"],
-        "releaseVersion": artifact.digest,
-        "artifacts": [
-            {
-                "artifactId": "org.acme.orders-artifact",
-                "kind": "local-file",
-                "uri": "org.acme.orders.zip",
-                "digest": artifact.digest,
-                "stepIds": ["Ship it"],
-                "capabilities": [],
-            }
-        ],
+        "contractVersion": built.contract["contractVersion"],
+        "releaseVersion": built.digest,
+        "artifacts": [artifact],
     }
+    first = located(built.path.parent)
+    carrier = {"kind": "application-archive", "uri": built.path.resolve().as_uri(), "capabilities": ["celery", "rest"]}
+    assert first == {
+        **written.document,
+        "compiledTruthArtifactId": ARTIFACT,
+        "artifacts": [artifact | carrier],
+    }
+    data = written.path.read_bytes()
+    located(built.path.parent, built.path)
+    assert written.path.read_bytes() == data
 
 
-def test_the_coordinator_accepts_the_built_release(artifact: BuiltArtifact) -> None:
-    written = release(artifact.path.parent, release_version="2024.1")
+def test_the_coordinator_accepts_the_built_release(built: BuiltArtifact) -> None:
+    written = release(built.path.parent, release_version="2024.1")
     descriptor = parse_descriptor(written.path.read_bytes())
     assert descriptor.release_version == "2024.1"
-    folder = artifact.path.parent
 
     def opened(reference: ArtifactRef) -> object:
-        return (folder / reference.uri).open("rb")
+        return (built.path.parent / reference.uri).open("rb")
 
     verdict = verify(descriptor, opened)  # type: ignore[arg-type]
     assert verdict.findings == ()
     assert verdict.accepted
 
 
-def test_several_artifacts_of_one_contract_make_one_release(artifact: BuiltArtifact, tmp_path: Path) -> None:
-    second = tmp_path / "again.zip"
-    second.write_bytes(artifact.path.read_bytes())
-    with zipfile.ZipFile(second, "a") as archive:
-        archive.writestr("more.txt", "more")
-    document = release(tmp_path / "dist", [artifact.path, second]).document
-    assert [entry["artifactId"] for entry in document["artifacts"]] == ["org.acme.orders-artifact", "again-artifact"]
+def test_a_checkpoint_after_each_step_is_no_capability_of_the_newer_descriptor(author: Author, tmp_path: Path) -> None:
+    build(author.pipeline('pipeline = Pipeline("org.acme.orders", checkpoint=True)\n' + STEP), tmp_path / "dist")
+    [entry] = located(tmp_path / "dist")["artifacts"]
+    assert entry["capabilities"] == ["celery", "rest"]
+
+
+def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact, second: Path) -> None:
+    folder = built.path.parent
+    document = release(folder, [built.path, second]).document
+    assert [entry["artifactId"] for entry in document["artifacts"]] == [ARTIFACT, "second-artifact"]
     assert document["releaseVersion"].startswith("sha256:")
     assert document["releaseVersion"] not in {entry["digest"] for entry in document["artifacts"]}
 
+    error = refusal(folder)
+    assert error.code == "INVALID_CARRIER"
+    assert error.message.endswith(f"--carrier: {ARTIFACT}, second-artifact")
+    assert refusal(folder, carrier="gone").code == "INVALID_CARRIER"
 
-def test_artifacts_of_two_contracts_are_refused(author: Author, artifact: BuiltArtifact) -> None:
+    document = located(folder, carrier="second-artifact")
+    assert document["compiledTruthArtifactId"] == "second-artifact"
+    hosted = {each["artifactId"]: (each["stepIds"], each["capabilities"]) for each in document["artifacts"]}
+    assert hosted == {ARTIFACT: ([], []), "second-artifact": (["Ship it"], ["celery", "rest"])}
+
+
+def test_the_path_of_a_file_is_absolute_and_escaped(
+    built: BuiltArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "a b" / "é#?"
+    odd.mkdir(parents=True)
+    built.path.rename(odd / built.path.name)
+    monkeypatch.chdir(odd)
+    [entry] = located(Path(), Path(built.path.name))["artifacts"]
+    assert entry["uri"] == f"file://{tmp_path}/a%20b/%C3%A9%23%3F/org.acme.orders.zip"
+
+
+def test_maven_coordinates_replace_the_path_in_canonical_form(built: BuiltArtifact, second: Path) -> None:
+    folder = built.path.parent
+    for coordinates, uri in (
+        ("org.acme:orders:zip:1.0", "maven:org.acme:orders:zip:1.0"),
+        ("org.acme:orders:jar:1.0", "maven:org.acme:orders:1.0"),
+        ("maven:org.acme:orders:1.0", "maven:org.acme:orders:1.0"),
+        ("org.acme:orders:zip:all:1.0", "maven:org.acme:orders:zip:all:1.0"),
+        ("org.acme:orders:jar:all:1.0", "maven:org.acme:orders:jar:all:1.0"),
+    ):
+        [entry] = located(folder, built.path, maven=[coordinates])["artifacts"]
+        assert (entry["uri"], entry["digest"]) == (uri, built.digest)
+    for coordinates in (
+        *("org.acme:orders:zip:1-SNAPSHOT", "org.acme:orders:1.0-snapshot"),
+        *("orders", "a:b", "a:b:c:d:e:f", "a b:c:1", ""),
+    ):
+        assert refusal(folder, built.path, maven=[coordinates]).code == "INVALID_MAVEN_COORDINATES"
+
+    both = ["org.acme:one:zip:1.0", "org.acme:two:zip:1.0"]
+    document = located(folder, second, built.path, carrier=ARTIFACT, maven=both)
+    assert {entry["artifactId"]: entry["uri"] for entry in document["artifacts"]} == {
+        "second-artifact": "maven:org.acme:one:zip:1.0",
+        ARTIFACT: "maven:org.acme:two:zip:1.0",
+    }
+    error = refusal(folder, carrier=ARTIFACT, maven=both[:1])
+    assert error.code == "INVALID_MAVEN_COORDINATES"
+    assert "in this order: org.acme.orders.zip, second.zip" in error.message
+
+
+def test_images_pin_where_the_artifact_runs(built: BuiltArtifact) -> None:
+    folder = built.path.parent
+    document = located(folder, images=[IMAGE, IMAGE.replace("/app@", "/gpu@")])
+    assert document["artifacts"][1] == {
+        "artifactId": "image-1",
+        "kind": "container-image",
+        "uri": IMAGE,
+        "digest": DIGEST,
+        "stepIds": [],
+        "capabilities": [],
+    }
+    assert document["artifacts"][2]["artifactId"] == "image-2"
+    assert document["releaseVersion"] not in {each["digest"] for each in document["artifacts"]}
+    for image in ("acme/app", "oci://registry.example/acme/app:1", "maven:a:b:1", f"{IMAGE}0"):
+        assert refusal(folder, images=[image]).code == "INVALID_IMAGE"
+    with pytest.raises(DefinitionError, match="WRONG_PROFILE"):
+        release(folder, locations=Locations(images=[IMAGE]))
+
+
+def test_artifacts_that_do_not_fit_together_are_refused(author: Author, built: BuiltArtifact, tmp_path: Path) -> None:
     other = author.pipeline(STEP.replace("ship_it", "send"))
-    build(other, artifact.path.parent / "other").path.replace(artifact.path.parent / "other.zip")
+    build(other, tmp_path / "other").path.replace(built.path.parent / "other.zip")
     with pytest.raises(DefinitionError, match=r"MIXED_ARTIFACTS: .*org.acme.orders.zip.*other.zip"):
-        release(artifact.path.parent)
-
-
-def test_artifacts_with_the_same_file_name_are_refused(artifact: BuiltArtifact, tmp_path: Path) -> None:
-    twin = tmp_path / artifact.path.name
-    twin.write_bytes(artifact.path.read_bytes())
+        release(built.path.parent)
+    twin = shutil.copy(built.path, tmp_path)
     with pytest.raises(DefinitionError, match="MIXED_ARTIFACTS"):
-        release(tmp_path, [artifact.path, twin])
+        release(tmp_path, [built.path, Path(twin)])
 
 
-def test_a_folder_without_artifacts_is_refused(tmp_path: Path) -> None:
+def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact, second: Path) -> None:
+    """The archives have the same contract version, and different bytes of the contract."""
+    with zipfile.ZipFile(built.path) as archive, zipfile.ZipFile(second, "w") as copy:
+        for name in archive.namelist():
+            copy.writestr(name, archive.read(name) + (b"\n" if name == CONTRACT_ENTRY else b""))
+    error = refusal(built.path.parent, carrier="second-artifact")
+    assert error.code == "INVALID_RELEASE"
+    assert "CONTRACT_DIFFERS_FROM_CARRIER: pipeline-release.json#artifacts[0]: profile tpf-2026-10: " in error.message
+    assert list(built.path.parent.glob("*.json")) == []
+
+
+def test_files_that_are_not_artifacts_and_blank_versions_are_refused(built: BuiltArtifact, tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"NO_ARTIFACT: .*pipelines build"):
         release(tmp_path)
     with pytest.raises(DefinitionError, match=r"NO_ARTIFACT: there is no file .*gone\.zip"):
         release(tmp_path, [tmp_path / "gone.zip"])
-
-
-def test_files_that_are_not_artifacts_are_refused(tmp_path: Path) -> None:
-    text = tmp_path / "text.zip"
-    text.write_text("no zip")
+    with pytest.raises(DefinitionError, match="INVALID_RELEASE_VERSION"):
+        release(built.path.parent, release_version=" ")
+    file = tmp_path / "text.zip"
+    file.write_text("no zip")
     with pytest.raises(DefinitionError, match=r"NOT_AN_ARTIFACT: .*text\.zip"):
-        release(tmp_path, [text])
-    empty = tmp_path / "empty.zip"
-    zipfile.ZipFile(empty, "w").close()
+        release(tmp_path, [file])
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("other", "")
     with pytest.raises(DefinitionError, match=f"NOT_AN_ARTIFACT: .*{CONTRACT_ENTRY}"):
-        release(tmp_path, [empty])
-    broken = tmp_path / "broken.zip"
-    with zipfile.ZipFile(broken, "w") as archive:
+        release(tmp_path, [file])
+    with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(CONTRACT_ENTRY, "{}")
     with pytest.raises(DefinitionError, match=r"NOT_AN_ARTIFACT: .*contract that cannot be read"):
-        release(tmp_path, [broken])
-
-
-def test_a_blank_release_version_is_refused(artifact: BuiltArtifact) -> None:
-    with pytest.raises(DefinitionError, match="INVALID_RELEASE_VERSION"):
-        release(artifact.path.parent, release_version=" ")
+        release(tmp_path, [file])
+    error = refusal(built.path.parent, built.path.rename(built.path.with_name("my orders.zip")))
+    assert (error.code, "rename the file" in error.message) == ("INVALID_ARTIFACT_NAME", True)

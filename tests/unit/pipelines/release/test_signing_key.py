@@ -1,8 +1,6 @@
 """Keys that sign releases, and `release --sign`, as an author uses them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,21 +10,19 @@ from securesystemslib.dsse import Envelope as Witness
 from securesystemslib.signer import SSlibKey
 
 from pipelines import DefinitionError
+from pipelines.cli import main
 from pipelines.release import signing_key
 from pipelines.release.descriptor import release
-from pipelines.release.packaging import build
+from pipelines.release.packaging import BuiltArtifact
 from releases.states import AttachmentKind
 from releases.trust.evidence import examine
-from tests.unit.pipelines.conftest import Author
 from wire.documents import signing
 from wire.documents.descriptor import parse_descriptor
 
-STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
-
 
 @pytest.fixture
-def dist(author: Author, tmp_path: Path) -> Path:
-    return build(author.pipeline(STEP), tmp_path / "dist").path.parent
+def dist(built: BuiltArtifact) -> Path:
+    return built.path.parent
 
 
 def refused(code: str, path: Path) -> str:
@@ -42,19 +38,17 @@ def test_a_key_is_readable_only_by_its_owner_and_never_overwritten(tmp_path: Pat
     key = signing_key.load(made.private)
     assert signing.read_public_key(made.public.read_text()) == key.public_key()
     assert made.key_id == signing.key_id(key.public_key())
-    before = made.private.read_bytes(), made.public.read_bytes()
-    with pytest.raises(DefinitionError, match="KEY_EXISTS"):
-        signing_key.make(tmp_path / "ci.pem")
-    made.private.unlink()
-    with pytest.raises(DefinitionError, match="KEY_EXISTS"):
-        signing_key.make(tmp_path / "ci.pem")
-    assert not made.private.exists()
-    assert made.public.read_bytes() == before[1]
-    made.public.unlink()
-    made.private.write_bytes(before[0])
-    with pytest.raises(DefinitionError, match="KEY_EXISTS"):
-        signing_key.make(tmp_path / "ci.pem")
-    assert made.private.read_bytes() == before[0]
+    files = {made.private: made.private.read_bytes(), made.public: made.public.read_bytes()}
+    for missing in (None, *files):
+        for path, content in files.items():
+            path.write_bytes(content)
+        if missing:
+            missing.unlink()
+        with pytest.raises(DefinitionError, match="KEY_EXISTS"):
+            signing_key.make(tmp_path / "ci.pem")
+        assert {path: path.read_bytes() for path in files if path.exists()} == {
+            path: content for path, content in files.items() if path != missing
+        }
     with pytest.raises(DefinitionError, match="OUT_DIR_UNWRITABLE"):
         signing_key.make(tmp_path / "gone" / "ci.pem")
 
@@ -69,12 +63,9 @@ def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "secret" not in refused("SIGNING_KEY_LOCKED", made.private)
     monkeypatch.delenv(signing_key.PASSPHRASE)
     assert signing_key.PASSPHRASE in refused("SIGNING_KEY_LOCKED", made.private)
-
-
-def test_a_key_without_a_passphrase_is_read_while_one_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = signing_key.make(tmp_path / "ci.pem")
+    plain = signing_key.make(tmp_path / "plain.pem")
     monkeypatch.setenv(signing_key.PASSPHRASE, "for another key")
-    assert signing.key_id(signing_key.load(made.private).public_key()) == made.key_id
+    assert signing.key_id(signing_key.load(plain.private).public_key()) == plain.key_id
 
 
 def test_an_unusable_signing_key_has_a_code(tmp_path: Path) -> None:
@@ -119,18 +110,14 @@ def test_a_release_that_is_not_signed_leaves_no_earlier_signature(dist: Path, tm
     assert not (dist / "pipeline-release.dsse.json").exists()
 
 
-def test_the_commands(dist: Path, tmp_path: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pipelines", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    made = run("key", str(tmp_path / "ci.pem"), "--json")
-    assert (made.returncode, made.stderr) == (0, "")
-    facts = json.loads(made.stdout)
+def test_the_commands(dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["key", str(tmp_path / "ci.pem"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
     assert (facts["public"], facts["encrypted"]) == (str(tmp_path / "ci.pub.pem"), False)
-    signed = run("release", f"--out={dist}", f"--sign={facts['private']}", "--json")
-    assert (signed.returncode, signed.stderr) == (0, "")
-    envelope = json.loads(Path(json.loads(signed.stdout)["signature"]).read_bytes())
+    assert main(["release", f"--out={dist}", f"--sign={facts['private']}", "--json"]) == 0
+    signed = capsys.readouterr()
+    assert signed.err == ""
+    envelope = json.loads(Path(json.loads(signed.out)["signature"]).read_bytes())
     assert [each["keyid"] for each in envelope["signatures"]] == [facts["keyId"]]
-    wrong = run("release", f"--out={dist}", f"--sign={facts['public']}")
-    assert (wrong.returncode, wrong.stderr.split(":")[1]) == (2, " SIGNING_KEY_INVALID")
+    assert main(["release", f"--out={dist}", f"--sign={facts['public']}"]) == 2
+    assert capsys.readouterr().err.startswith("error: SIGNING_KEY_INVALID: ")

@@ -11,22 +11,16 @@ from pipelines import DefinitionError
 from pipelines.release.descriptor import ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
 from pipelines.release.maven_repositories import Repositories
-from pipelines.release.packaging import BuiltArtifact, build
+from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.signing_key import make
 from pipelines.release.verify_release import ArtifactStatus, Verification, verify
-from tests.unit.pipelines.conftest import Author
+from tests.cases import cases
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import Profile
 from wire.findings import Severity
 from wire.release.content import content_of
 
-STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
 IMAGE = f"oci://registry.example/acme/app@sha256:{'1' * 64}"
-
-
-@pytest.fixture
-def built(author: Author, tmp_path: Path) -> BuiltArtifact:
-    return build(author.pipeline(STEP), tmp_path / "dist")
 
 
 def released(built: BuiltArtifact, profile: Profile = Profile.TPF_2026_10, **locations: Any) -> Path:
@@ -41,7 +35,7 @@ def change(descriptor: Path, **members: Any) -> None:
     descriptor.write_text(json.dumps(json.loads(descriptor.read_bytes()) | members))
 
 
-@pytest.mark.parametrize("profile", list(Profile))
+@cases("profile", list(Profile))
 def test_a_release_next_to_its_artifact_is_verified(built: BuiltArtifact, profile: Profile) -> None:
     verified = verify(released(built, profile))
     assert (verified.exit_status, errors(verified)) == (0, [])
@@ -52,26 +46,34 @@ def test_a_release_next_to_its_artifact_is_verified(built: BuiltArtifact, profil
     assert document["contractVersion"] == built.contract["contractVersion"]
 
 
-def test_a_release_that_was_moved_with_its_artifact_is_verified(built: BuiltArtifact, tmp_path: Path) -> None:
-    released(built)
+def test_a_moved_or_renamed_artifact_is_found_and_an_image_is_not_checked(built: BuiltArtifact, tmp_path: Path) -> None:
+    released(built, images=[IMAGE])
     moved = built.path.parent.rename(tmp_path / "moved")
-    [artifact] = verify(moved / "pipeline-release.json").artifacts
-    assert (artifact.status, artifact.found_at) == (ArtifactStatus.VERIFIED, str(moved / built.path.name))
+    for name in (built.path.name, "renamed.zip"):
+        next(moved.glob("*.zip")).rename(moved / name)
+        verified = verify(moved / "pipeline-release.json")
+        assert verified.exit_status == 0
+        first, image = verified.artifacts
+        assert (first.status, first.found_at) == (ArtifactStatus.VERIFIED, str(moved / name))
+        assert image.status is ArtifactStatus.NOT_CHECKED
 
 
 def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_digest(built: BuiltArtifact) -> None:
     descriptor = released(built)
+    [first] = json.loads(descriptor.read_bytes())["artifacts"]
     shutil.copy(built.path, built.path.with_name("copy.zip"))
     built.path.write_bytes(b"other")
     verified = verify(descriptor)
     assert (verified.exit_status, errors(verified)) == (4, ["ARTIFACT_DIGEST_MISMATCH"])
     assert verified.artifacts[0].status is ArtifactStatus.MISMATCH
 
-
-def test_a_file_with_the_digest_and_another_name_is_found(built: BuiltArtifact) -> None:
-    descriptor = released(built)
-    built.path.rename(built.path.with_name("renamed"))
-    assert verify(descriptor).exit_status == 0
+    twin = {**first, "artifactId": "twin", "stepIds": [], "capabilities": [], "uri": f"{first['uri']}.twin"}
+    change(descriptor, artifacts=[first, twin])
+    built.path.with_name("copy.zip").rename(built.path)
+    Path(f"{built.path}.twin").write_bytes(b"other")
+    verified = verify(descriptor)
+    assert errors(verified) == ["ARTIFACT_DIGEST_MISMATCH"]
+    assert verified.findings[0].field == "pipeline-release.json#artifacts[1].digest"
 
 
 def test_given_files_are_matched_by_digest(built: BuiltArtifact, tmp_path: Path) -> None:
@@ -103,46 +105,28 @@ def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: 
     shutil.copy(built.path, file)
     verified = verify(descriptor, repositories=repositories)
     assert (verified.exit_status, verified.artifacts[0].found_at) == (0, str(file))
-
-
-def test_an_unusable_repository_is_a_mistake(built: BuiltArtifact) -> None:
     with pytest.raises(DefinitionError, match="INVALID_REPOSITORY"):
-        verify(released(built), repositories=Repositories(["/nowhere"]))
+        verify(descriptor, repositories=Repositories(["/nowhere"]))
 
 
-def test_images_are_not_checked(built: BuiltArtifact) -> None:
-    verified = verify(released(built, images=[IMAGE]))
-    assert verified.exit_status == 0
-    assert [each.status for each in verified.artifacts] == [ArtifactStatus.VERIFIED, ArtifactStatus.NOT_CHECKED]
-
-
-def test_all_artifacts_with_one_digest_are_found(built: BuiltArtifact) -> None:
+def test_a_descriptor_that_breaks_a_rule_is_rejected(built: BuiltArtifact) -> None:
     descriptor = released(built)
-    [first] = json.loads(descriptor.read_bytes())["artifacts"]
-    twin = {**first, "artifactId": "twin", "stepIds": [], "capabilities": [], "uri": f"{first['uri']}.twin"}
-    change(descriptor, artifacts=[first, twin])
-    Path(f"{built.path}.twin").write_bytes(b"other")
+    original = json.loads(descriptor.read_bytes())
+    change(descriptor, contractVersion="other")
     verified = verify(descriptor)
-    assert errors(verified) == ["ARTIFACT_DIGEST_MISMATCH"]
-    assert verified.findings[0].field == "pipeline-release.json#artifacts[1].digest"
-
-
-def test_a_bad_descriptor_has_no_artifacts(built: BuiltArtifact) -> None:
-    descriptor = released(built)
-    change(descriptor, releaseVersion=" ")
+    assert (verified.exit_status, errors(verified)) == (3, ["ARTIFACT_CONTRACT_VERSION_MISMATCH"])
+    change(descriptor, **original | {"releaseVersion": " "})
     document = verify(descriptor).to_json()
     assert (document["status"], document["profile"], document["artifacts"]) == ("REJECTED", "tpf-2026-10", [])
     assert document["pipelineId"] is None
     assert [finding["code"] for finding in document["findings"]] == ["DESCRIPTOR_BLANK_MEMBER"]
     descriptor.write_bytes(b"{")
     assert (verify(descriptor).exit_status, verify(descriptor).profile) == (3, Profile.TPF_2026_08)
-
-
-def test_a_release_that_breaks_a_rule_of_its_contract_is_rejected(built: BuiltArtifact) -> None:
-    descriptor = released(built)
-    change(descriptor, contractVersion="other")
-    verified = verify(descriptor)
-    assert (verified.exit_status, errors(verified)) == (3, ["ARTIFACT_CONTRACT_VERSION_MISMATCH"])
+    # The archive of an older release needs no carrier. Its contract is still compared with the descriptor.
+    descriptor = released(built, Profile.TPF_2026_08)
+    change(descriptor, pipelineId="org.acme.others")
+    assert errors(verify(descriptor)) == ["ARTIFACT_PIPELINE_MISMATCH"]
+    assert CONTRACT_ENTRY not in str(verify(descriptor).findings)
 
 
 def test_the_contract_that_publish_sends_is_verified(built: BuiltArtifact, tmp_path: Path) -> None:
@@ -157,14 +141,14 @@ def test_the_contract_that_publish_sends_is_verified(built: BuiltArtifact, tmp_p
     assert verify(descriptor, contract=tmp_path / "given.json").exit_status == 0
 
 
-@pytest.mark.parametrize("option", ["artifacts", "contract"])
-def test_a_named_file_that_cannot_be_read_is_a_mistake(built: BuiltArtifact, option: str, tmp_path: Path) -> None:
-    gone = tmp_path / "gone"
-    options: dict[str, Any] = {option: [gone] if option == "artifacts" else gone}
-    with pytest.raises(DefinitionError, match=r"FILE_UNREADABLE: .*gone"):
-        verify(released(built), **options)
+def test_a_named_file_that_cannot_be_read_is_a_mistake(built: BuiltArtifact, tmp_path: Path) -> None:
+    gone, descriptor = tmp_path / "gone", released(built)
+    options: list[dict[str, Any]] = [{"artifacts": [gone]}, {"contract": gone}]
     with pytest.raises(DefinitionError, match=r"FILE_UNREADABLE: .*gone"):
         verify(gone)
+    for each in options:
+        with pytest.raises(DefinitionError, match=r"FILE_UNREADABLE: .*gone"):
+            verify(descriptor, **each)
 
 
 def test_promotion_needs_locations_that_others_can_find(built: BuiltArtifact) -> None:
@@ -186,11 +170,3 @@ def test_a_signature_is_for_these_bytes(built: BuiltArtifact, tmp_path: Path) ->
     assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
     (built.path.parent / ENVELOPE_NAME).write_text("[]")
     assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
-
-
-def test_the_archive_of_an_older_release_needs_no_carrier(built: BuiltArtifact) -> None:
-    """Its contract is still compared with the descriptor."""
-    descriptor = released(built, Profile.TPF_2026_08)
-    change(descriptor, pipelineId="org.acme.others")
-    assert errors(verify(descriptor)) == ["ARTIFACT_PIPELINE_MISMATCH"]
-    assert CONTRACT_ENTRY not in str(verify(descriptor).findings)

@@ -1,10 +1,13 @@
-"""A pipeline on disk, built and released. Its step writes a mark in each run."""
+"""A pipeline on disk, built and released, and hosts for it. Its step writes a mark in each run."""
 
 import json
 import logging
 import secrets
 import sys
+import threading
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +20,9 @@ from pipelines.worker.host import Host
 from pipelines.worker.hosted_release import host_source
 from pipelines.worker.outbox import Report
 from tests import making
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import Command, CommandGroup, Heartbeat, Outcome, OutcomeGroup
+from wire.messages.sealing import decode, seal, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 SOURCE = """
@@ -56,7 +62,7 @@ def settle(order: Order, context: StepContext) -> Order:
 
 @dataclass
 class Hosted:
-    """The pipeline's module, its descriptor, and a host for it; `marks` are the inputs of its step."""
+    """The pipeline's module, its descriptor, and hosts for it; `marks` are the inputs of its step."""
 
     folder: Path
     module: str
@@ -75,10 +81,58 @@ class Hosted:
         file = self.folder / "marks"
         return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
 
+    def finish(self) -> None:
+        """Let the steps of the numbers 98 and 99 end."""
+        (self.folder / "go").touch()
+
+    def forget(self) -> None:
+        """Remove the marks, and let later steps of the numbers 98 and 99 wait again."""
+        for name in ("marks", "go"):
+            (self.folder / name).unlink(missing_ok=True)
+
     def change_descriptor(self, change: Callable[[dict[str, Any]], None]) -> None:
         document = json.loads(self.descriptor.read_text())
         change(document)
         self.descriptor.write_text(json.dumps(document))
+
+
+@contextmanager
+def released(folder: Path, source: str) -> Iterator[Hosted]:
+    """Write a module with a pipeline, build it and release it."""
+    module = f"hosted_{secrets.token_hex(4)}"
+    (folder / f"{module}.py").write_text(source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setattr(sys, "dont_write_bytecode", True)
+        build(f"{module}:pipeline", folder / "dist")
+        yield Hosted(folder, module, release(folder / "dist", release_version="1.0").path)
+        sys.modules.pop(module, None)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+    with released(tmp_path_factory.mktemp("hosted"), SOURCE) as made:
+        yield made
+
+
+@pytest.fixture
+def hosted(built: Hosted) -> Iterator[Hosted]:
+    """The release above. What a test changes in its files is undone."""
+    files = [path for path in built.folder.rglob("*") if path.is_file()]
+    contents = {path: path.read_bytes() for path in files}
+    yield built
+    built.forget()
+    for path in built.folder.rglob("*"):
+        if path.is_file() and path not in contents:
+            path.unlink()
+    for path, content in contents.items():
+        path.write_bytes(content)
+
+
+@pytest.fixture
+def host(hosted: Hosted) -> Host:
+    """A host with two places."""
+    return hosted.host()
 
 
 class Spoiler(logging.Handler):
@@ -99,6 +153,34 @@ def spoiled_log() -> Iterator[None]:
     logger.removeHandler(spoiler)
 
 
+def constant(message: Any) -> Callable[[Host], Any]:
+    """Return a function that returns the message for any host."""
+    return lambda _: message
+
+
+def command(number: Any = 1, **members: Any) -> Command:
+    defaults: dict[str, Any] = {
+        "execution_id": uuid.uuid4(),
+        "current_step_index": 0,
+        "stop_before_step_index": -1,
+        "attempt": 0,
+        "result_shape": "SINGLE",
+        "execution_version": 7,
+        "transition_key": "the:key:0",
+        "lease_token": uuid.uuid4(),
+        "lease_seconds": 30.0,
+        "shape": "UNI",
+        "payload": json.dumps({"number": number}),
+    }
+    return Command(**{**defaults, **members})
+
+
+def sealed(
+    host: Host, *commands: Command, key: WorkerKey = Hosted.key, identity: ReleaseIdentity | None = None
+) -> dict[str, Any]:
+    return seal(identity or host.release.identity, CommandGroup(commands=list(commands)), key)
+
+
 def executed(host: Host, message: Any) -> dict[str, Any] | None:
     """Return everything that the host reports on a message, in one signed message; None if it reports nothing."""
     reports: list[Report] = []
@@ -107,12 +189,30 @@ def executed(host: Host, message: Any) -> dict[str, Any] | None:
     return host.sealed(reports) if reports else None
 
 
-@pytest.fixture
-def hosted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosted]:
-    module = f"hosted_{secrets.token_hex(4)}"
-    (tmp_path / f"{module}.py").write_text(SOURCE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    out = tmp_path / "dist"
-    build(f"{module}:pipeline", out)
-    yield Hosted(tmp_path, module, release(out, release_version="1.0").path)
-    sys.modules.pop(module, None)
+def outcomes_in(message: dict[str, Any] | None) -> list[Outcome]:
+    assert message is not None
+    return decode(verify(message, lambda _: [Hosted.key]), OutcomeGroup).outcomes
+
+
+def outcomes(host: Host, *commands: Command) -> list[Outcome]:
+    """Execute a group and return its outcomes, in any order."""
+    return outcomes_in(executed(host, sealed(host, *commands)))
+
+
+def heartbeat(host: Host) -> Heartbeat:
+    return decode(verify(host.heartbeat("HEALTHY"), lambda _: [Hosted.key]), Heartbeat)
+
+
+@contextmanager
+def executing(hosted: Hosted, host: Host, *commands: Command) -> Iterator[list[Report]]:
+    """Execute a group in a thread, and yield its reports. After the block, its steps end."""
+    reports: list[Report] = []
+    thread = threading.Thread(target=host.execute, args=(sealed(host, *commands), reports.append))
+    thread.start()
+    try:
+        yield reports
+    finally:
+        hosted.finish()
+        thread.join(10)
+        assert not thread.is_alive()
+        host.drop_leases(reports)

@@ -1,11 +1,17 @@
 """Hosts an artifact in a separate process, because a process that hosts one is restricted permanently."""
 
+import base64
+import functools
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Mapping
+from importlib.metadata import distribution
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -31,11 +37,13 @@ def act():
     return "done"
 """
 HOST = """
-import dataclasses, json, sys
+import dataclasses, json, os, sys
 from pathlib import Path
 from pipelines import StepContext
 from pipelines.errors import DefinitionError
 from pipelines.worker.hosted_release import host_artifact
+
+code, *descriptors = sys.argv[1:]
 
 def ran(hosted):
     names = [field.name for field in dataclasses.fields(StepContext) if field.default is dataclasses.MISSING]
@@ -45,34 +53,88 @@ def ran(hosted):
 def shown(result):
     return {name: getattr(result, name) for name in result.__slots__}
 
-descriptor = Path(sys.argv[1]).absolute()
-try:
-    hosted = host_artifact(descriptor, "acme", allow_drift=True)
-    print(json.dumps({**shown(ran(hosted)), "must_stop": hosted.must_stop}))
-    if len(sys.argv) > 2:
-        exec(sys.argv[2])
-except DefinitionError as error:
-    print(json.dumps({"code": error.code, "message": error.message}))
+def host(descriptor):
+    try:
+        hosted = host_artifact(descriptor, "acme", allow_drift=True)
+        print(json.dumps({**shown(ran(hosted)), "must_stop": hosted.must_stop}))
+        exec(code)
+    except DefinitionError as error:
+        print(json.dumps({"code": error.code, "message": error.message}))
+
+for descriptor in map(Path, descriptors):
+    if not os.fork():
+        host(descriptor)
+        sys.exit()
+    assert os.wait()[1] == 0
+    print(json.dumps("end"))
+    sys.stdout.flush()
 """
-"""Prints the result of the only step, or the error, as JSON. A second argument is code that runs afterwards."""
+"""Hosts each descriptor in a fork. Prints the result of the only step, or the error, as JSON; then runs the code."""
+
+
+NEEDED = (
+    "annotated-types",
+    "packaging",
+    "pydantic",
+    "pydantic-core",
+    "structlog",
+    "typing-extensions",
+    "typing-inspection",
+)
+
+
+class Environment:
+    """A virtual environment with the distributions that a worker needs."""
+
+    def __init__(self, folder: Path) -> None:
+        base = Path(sys.executable).resolve()
+        self.python = folder / "bin/python"
+        self.packages = folder / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+        self.packages.mkdir(parents=True)
+        self.python.parent.mkdir()
+        self.python.symlink_to(base)
+        (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = false\n")
+        for name in NEEDED:
+            for file in distribution(name).files or ():
+                if ".." not in file.parts and "__pycache__" not in file.parts:
+                    target = self.packages / file
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(str(file.locate()), target)
+
+    def install(self, name: str, files: dict[str, str]) -> None:
+        """Write a distribution's files and record their digests."""
+        lines = []
+        for file, text in files.items():
+            (self.packages / file).write_text(text)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+            lines.append(f"{file},sha256={digest},{len(text)}\n")
+        metadata = self.packages / f"{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "RECORD").write_text("".join(lines))
+
+
+@functools.cache
+def _shop() -> dict[str, bytes]:
+    """Return the entries of the artifact of the pipeline above."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "source/shop")
+        source.mkdir(parents=True)
+        contents = {"flow.py": FLOW, "__init__.py": "", "at_import.py": "", "in_step.py": IN_STEP.format(body="")}
+        for name, text in contents.items():
+            (source / name).write_text(text)
+        built = build("shop.flow:pipeline", source.parent, Path(folder, "built"), "1.0")
+        with zipfile.ZipFile(built.artifact) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
 
 
 def packed(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     """Write a release of the pipeline above, with further files or other contents. Return its descriptor."""
-    source = folder / "source"
-    contents = {"flow.py": FLOW, "__init__.py": "", "at_import.py": "", "in_step.py": IN_STEP.format(body="")}
-    for name, text in contents.items():
-        (source / "shop").mkdir(parents=True, exist_ok=True)
-        (source / "shop" / name).write_text(text)
-    built = build("shop.flow:pipeline", source, folder / "built", "1.0")
-    with zipfile.ZipFile(built.artifact) as archive:
-        entries: dict[str, str | bytes] = {name: archive.read(name) for name in archive.namelist()}
-    target = folder / "dist" / built.artifact.name
-    target.parent.mkdir()
-    with zipfile.ZipFile(target, "w") as archive:
-        for name, content in {**entries, **files}.items():
+    artifact = folder / "dist/tests.shop.zip"
+    artifact.parent.mkdir(parents=True)
+    with zipfile.ZipFile(artifact, "w") as archive:
+        for name, content in {**_shop(), **files}.items():
             archive.writestr(name, content)
-    return release(target.parent, [target], release_version="1.0").path
+    return release(artifact.parent, [artifact], release_version="1.0").path
 
 
 def at_import(code: str) -> dict[str, str]:
@@ -85,19 +147,22 @@ def in_step(code: str) -> dict[str, str]:
     return {"shop/in_step.py": IN_STEP.format(body=indent(code, "    "))}
 
 
-def hosted(
-    descriptor: Path,
-    *arguments: str,
+def hosted_each(
+    *descriptors: Path,
+    then: str = "",
     python: str | Path = sys.executable,
     before: str = "",
     folder: Path | None = None,
     **environment: str,
-) -> list[dict[str, Any]]:
-    """Host the release in a new process and return what it prints. `before` is code that runs first."""
+) -> list[list[dict[str, Any]]]:
+    """Host each release in a separate process, and return what each prints.
+
+    `before` is code that runs first, `then` is code that runs in each process after its step.
+    """
     path = os.pathsep.join([str(PROJECT), *filter(None, [environment.pop("PYTHONPATH", "")])])
     done = subprocess.run(
-        [python, "-c", before + HOST, descriptor, *arguments],
-        cwd=folder or descriptor.parent,
+        [python, "-c", before + HOST, then, *(descriptor.absolute() for descriptor in descriptors)],
+        cwd=folder or descriptors[0].parent,
         env={"PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
@@ -105,4 +170,17 @@ def hosted(
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    printed: list[list[dict[str, Any]]] = [[]]
+    for line in done.stdout.splitlines():
+        value = json.loads(line)
+        if value == "end":
+            printed.append([])
+        else:
+            printed[-1].append(value)
+    return printed[:-1]
+
+
+def hosted(descriptor: Path, **options: Any) -> list[dict[str, Any]]:
+    """Host one release."""
+    [printed] = hosted_each(descriptor, **options)
+    return printed

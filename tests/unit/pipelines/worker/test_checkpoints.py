@@ -9,6 +9,7 @@ import pytest
 from pipelines import DefinitionError, Pipeline
 from pipelines.release.descriptor import MAX_CAPABILITIES_BYTES, release
 from pipelines.release.packaging import artifact_digest, build
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS, parse_descriptor
@@ -26,21 +27,21 @@ def entries(path: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_no_checkpoints_by_default(pipeline: Pipeline, tmp_path: Path) -> None:
-    assert pipeline.checkpoint is False
-    built = build(pipeline, tmp_path)
-    assert set(entries(built.path)) == {CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY, "authored.py"}
-    assert release(tmp_path).document["artifacts"][0]["capabilities"] == []
-
-
 def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(pipeline: Pipeline, tmp_path: Path) -> None:
+    assert pipeline.checkpoint is False
     without = build(pipeline, tmp_path / "without")
+    assert set(entries(without.path)) == {CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY, "authored.py"}
+    assert release(tmp_path / "without").document["artifacts"][0]["capabilities"] == []
+
     pipeline.checkpoint = True
     asking = build(pipeline, tmp_path / "asking")
     assert entries(asking.path) == {**entries(without.path), CAPABILITIES_ENTRY: b'["checkpoint-each-step"]\n'}
+    [artifact] = parse_descriptor(release(tmp_path / "asking").path.read_bytes()).artifacts
+    assert artifact.capabilities == (CHECKPOINTS,)
     # The semantics are the same, and so is the contract. The way it runs differs, and so does the release.
     assert asking.contract == without.contract
     assert asking.digest != without.digest
+
     pipeline.checkpoint = False
     assert build(pipeline, tmp_path / "again").digest == without.digest
 
@@ -53,15 +54,7 @@ def test_the_same_source_gives_the_same_bytes(author: Author, tmp_path: Path) ->
     assert artifact_digest(author.pipeline(body)) == first.digest
 
 
-def test_the_release_has_the_capabilities_of_the_pipeline(pipeline: Pipeline, tmp_path: Path) -> None:
-    pipeline.checkpoint = True
-    build(pipeline, tmp_path)
-    written = release(tmp_path)
-    [artifact] = parse_descriptor(written.path.read_bytes()).artifacts
-    assert artifact.capabilities == (CHECKPOINTS,)
-
-
-@pytest.mark.parametrize(
+@cases(
     "data",
     [
         b"",

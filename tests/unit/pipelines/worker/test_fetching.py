@@ -13,6 +13,7 @@ import pytest
 from pipelines.errors import DefinitionError
 from pipelines.release.connection import Target
 from pipelines.worker.fetching import PATIENCE_SECONDS, fetched
+from tests.cases import cases
 from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
 
 DATA = os.urandom(1_000_000)
@@ -101,17 +102,15 @@ def refusal(folder: Path, coordinator: Coordinator) -> DefinitionError:
 
 
 def test_the_artifact_is_downloaded_by_its_digest_with_the_token(coordinator: Coordinator, tmp_path: Path) -> None:
-    assert fetch(tmp_path, coordinator, "a/b") == DATA
+    """The file is private and exists only within the block."""
+    with fetched(descriptor(tmp_path), Target(coordinator.url, "a/b", "dc_secret")) as path:
+        assert path.read_bytes() == DATA
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert not path.parent.exists()
     assert coordinator.paths == [f"/api/v1/tenants/a%2Fb/artifacts/{DIGEST}"]
     [sent] = coordinator.requests
     assert (sent["Authorization"], sent["Accept-Encoding"]) == ("Bearer dc_secret", "identity")
     assert "Range" not in sent
-
-
-def test_the_file_is_private_and_exists_only_within_the_block(coordinator: Coordinator, tmp_path: Path) -> None:
-    with fetched(descriptor(tmp_path), Target(coordinator.url, "acme", "dc_secret")) as path:
-        assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert not path.parent.exists()
 
 
 def test_a_broken_download_continues_where_it_broke_off(coordinator: Coordinator, tmp_path: Path) -> None:
@@ -122,45 +121,38 @@ def test_a_broken_download_continues_where_it_broke_off(coordinator: Coordinator
     assert {sent["If-Range"] for sent in coordinator.requests[1:]} == {f'"{DIGEST}"'}
 
 
-def test_a_server_that_sends_all_bytes_again_is_understood(coordinator: Coordinator, tmp_path: Path) -> None:
-    coordinator.faults = [{"cut": 300_000}, {"status": 200}]
+@cases("faults", [[{"cut": 300_000}, {"status": 200}], [{"length": False}]])
+def test_all_bytes_again_and_a_body_without_a_length_are_understood(
+    coordinator: Coordinator, tmp_path: Path, faults: list[dict[str, Any]]
+) -> None:
+    coordinator.faults = faults
     assert fetch(tmp_path, coordinator) == DATA
 
 
-def test_a_body_without_a_length_is_verified_by_its_digest(coordinator: Coordinator, tmp_path: Path) -> None:
-    coordinator.faults = [{"length": False}]
-    assert fetch(tmp_path, coordinator) == DATA
-    coordinator.faults = [{"length": False, "cut": 300_000}]
-    assert refusal(tmp_path, coordinator).code == "ARTIFACT_MISMATCH"
-
-
-def test_bytes_from_another_position_are_refused(coordinator: Coordinator, tmp_path: Path) -> None:
-    coordinator.faults = [{"cut": 300_000}, {"shift": 1}]
-    assert refusal(tmp_path, coordinator).code == "COORDINATOR_REFUSED"
-
-
-def test_other_bytes_than_the_descriptor_pins_are_refused(coordinator: Coordinator, tmp_path: Path) -> None:
-    coordinator.faults = [{"data": DATA[:-1] + bytes([DATA[-1] ^ 1])}]
+@cases(
+    ("faults", "code"),
+    [
+        ([{"length": False, "cut": 300_000}], "ARTIFACT_MISMATCH"),
+        ([{"data": DATA[:-1] + bytes([DATA[-1] ^ 1])}], "ARTIFACT_MISMATCH"),
+        ([{"cut": 300_000}, {"shift": 1}], "COORDINATOR_REFUSED"),
+    ],
+)
+def test_other_bytes_than_the_descriptor_pins_are_refused(
+    coordinator: Coordinator, tmp_path: Path, faults: list[dict[str, Any]], code: str
+) -> None:
+    coordinator.faults = faults
     found = refusal(tmp_path, coordinator)
-    assert (found.code, DIGEST in str(found)) == ("ARTIFACT_MISMATCH", True)
+    assert (found.code, DIGEST in str(found)) == (code, code == "ARTIFACT_MISMATCH")
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 409, 416])
+@cases("status", [401, 403, 404, 409, 416, 307])
 def test_a_refusal_is_final_and_shown(coordinator: Coordinator, tmp_path: Path, status: int) -> None:
     problem = json.dumps({"code": "ARTIFACT_UNKNOWN", "detail": "There is none."}).encode()
-    coordinator.faults = [{"status": status, "data": problem}]
+    coordinator.requests.clear()
+    coordinator.faults = [{"status": status, "data": problem, "location": f"{coordinator.url}/elsewhere"}]
     found = refusal(tmp_path, coordinator)
-    assert (found.code, str(found)) == (
-        "COORDINATOR_REFUSED",
-        f"COORDINATOR_REFUSED: {status} ARTIFACT_UNKNOWN There is none.",
-    )
+    assert str(found) == f"COORDINATOR_REFUSED: {status} ARTIFACT_UNKNOWN There is none."
     assert len(coordinator.requests) == 1
-
-
-def test_a_redirect_is_not_followed(coordinator: Coordinator, tmp_path: Path) -> None:
-    coordinator.faults = [{"status": 307, "location": f"{coordinator.url}/elsewhere"}]
-    assert refusal(tmp_path, coordinator).code == "COORDINATOR_REFUSED"
-    assert len(coordinator.paths) == 1
 
 
 def test_a_coordinator_that_stays_unavailable_is_named(coordinator: Coordinator, tmp_path: Path) -> None:
@@ -171,41 +163,32 @@ def test_a_coordinator_that_stays_unavailable_is_named(coordinator: Coordinator,
     assert len(coordinator.requests) > 1
 
 
-def test_a_coordinator_that_does_not_respond_is_unreachable(coordinator: Coordinator, tmp_path: Path) -> None:
-    with (
-        pytest.raises(DefinitionError) as caught,
-        fetched(descriptor(tmp_path), Target("http://127.0.0.1:1", "acme", "dc_secret"), patience=PATIENCE),
-    ):
-        pass
-    assert caught.value.code == "COORDINATOR_UNREACHABLE"
-
-
 IMAGE = {"artifactId": "i", "kind": "container-image", "uri": f"r.example/i@{DIGEST}", "digest": DIGEST}
 OTHER = {"artifactId": "b", "kind": "local-file", "uri": "b.zip", "digest": "sha256:" + "0" * 64}
 APP = {"artifactId": "a", "kind": "local-file", "uri": "a.zip", "digest": DIGEST}
 
 
-@pytest.mark.parametrize("artifacts", [[IMAGE], [APP, OTHER]], ids=["images alone", "two artifacts"])
-def test_a_release_must_pin_exactly_one_artifact_with_code(tmp_path: Path, artifacts: list[dict[str, str]]) -> None:
+@cases(
+    ("artifacts", "code"), [([], "COORDINATOR_UNREACHABLE"), ([IMAGE], "NO_ARTIFACT"), ([APP, OTHER], "NO_ARTIFACT")]
+)
+def test_it_needs_a_coordinator_and_exactly_one_artifact_with_code(
+    tmp_path: Path, artifacts: list[dict[str, str]], code: str
+) -> None:
+    nowhere = Target("http://127.0.0.1:1", "acme", "dc_secret")
     with (
         pytest.raises(DefinitionError) as caught,
-        fetched(descriptor(tmp_path, *artifacts), Target("http://127.0.0.1:1", "acme", "dc_secret")),
+        fetched(descriptor(tmp_path, *artifacts), nowhere, patience=PATIENCE),
     ):
         pass
-    assert caught.value.code == "NO_ARTIFACT"
+    assert caught.value.code == code
 
 
-def test_one_artifact_next_to_an_image_is_downloaded(coordinator: Coordinator, tmp_path: Path) -> None:
-    path = descriptor(tmp_path, IMAGE, APP)
-    with fetched(path, Target(coordinator.url, "acme", "dc_secret")) as found:
-        assert found.read_bytes() == DATA
-
-
-def test_the_carrier_of_a_newer_descriptor_is_downloaded(coordinator: Coordinator, tmp_path: Path) -> None:
+def test_one_artifact_next_to_an_image_and_the_carrier_are_downloaded(coordinator: Coordinator, tmp_path: Path) -> None:
     app = {"artifactId": "app", "kind": "application-archive", "uri": "maven:org.acme:app:zip:1.0", "digest": DIGEST}
     other = {"artifactId": "other", "kind": "jar", "uri": "maven:org.acme:other:1.0", "digest": f"sha256:{'1' * 64}"}
-    file = descriptor(tmp_path, other, app)
-    file.write_text(json.dumps({**json.loads(file.read_bytes()), "compiledTruthArtifactId": "app"}))
-    with fetched(file, Target(coordinator.url, "acme", "dc_secret")) as path:
-        assert path.read_bytes() == DATA
-    assert coordinator.paths == [f"/api/v1/tenants/acme/artifacts/{DIGEST}"]
+    for artifacts, more in (([IMAGE, APP], {}), ([other, app], {"compiledTruthArtifactId": "app"})):
+        file = descriptor(tmp_path, *artifacts)
+        file.write_text(json.dumps({**json.loads(file.read_bytes()), **more}))
+        with fetched(file, Target(coordinator.url, "acme", "dc_secret")) as path:
+            assert path.read_bytes() == DATA
+    assert coordinator.paths == [f"/api/v1/tenants/acme/artifacts/{DIGEST}"] * 2

@@ -7,6 +7,7 @@ import pytest
 from pipelines import Pipeline, StepContext
 from pipelines.failures import Failed
 from pipelines.worker.runner import Completed, Suspended, run
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 
 STEPS = """
@@ -46,15 +47,18 @@ def kept_by(pipeline: Pipeline, payload: Any, context: StepContext, *, stop: int
 
 def test_each_step_except_the_last_has_a_checkpoint_of_its_output(pipeline: Pipeline, context: StepContext) -> None:
     total = "10.50"
-    assert kept_by(pipeline, 2, context) == [
+    expected = [
         (1, [{"number": 2, "total": total}], False),
         (2, [{"number": 0, "total": total}, {"number": 1, "total": total}], True),
         (3, [{"number": 0, "note": total}, {"number": 1, "note": total}], True),
         (4, [{"number": 2, "note": "10.50, 10.50"}], False),
     ]
+    assert kept_by(pipeline, 2, context) == expected
+    for stop in (1, 2, 3, 4):
+        assert kept_by(pipeline, 2, context, stop=stop) == expected[: stop - 1], "and none where the transition stops"
 
 
-@pytest.mark.parametrize("lines", [0, 1, 2])
+@cases("lines", [0, 1, 2])
 def test_a_run_that_resumes_at_any_checkpoint_has_the_same_result(
     pipeline: Pipeline, context: StepContext, lines: int
 ) -> None:
@@ -67,13 +71,6 @@ def test_a_run_that_resumes_at_any_checkpoint_has_the_same_result(
         payload, shape = (outputs, "MULTI") if many else (outputs[0], "UNI")
         resumed = run(pipeline, payload, start=index, stop=-1, context=context, shape=shape)  # type: ignore[arg-type]
         assert resumed == uninterrupted, index
-
-
-@pytest.mark.parametrize("stop", [1, 2, 3, 4])
-def test_no_checkpoint_is_stored_where_the_transition_stops(
-    pipeline: Pipeline, context: StepContext, stop: int
-) -> None:
-    assert [index for index, _, _ in kept_by(pipeline, 2, context, stop=stop)] == list(range(1, stop))
 
 
 def test_no_checkpoint_is_stored_before_an_await_which_stores_the_same_values(
@@ -112,7 +109,7 @@ def test_a_checkpoint_is_stored_before_the_next_step_begins(author: Author, cont
     assert log == ["spread 0", "spread 1", "kept", "send 0", "send 1"]
 
 
-@pytest.mark.parametrize("error", [OSError("broker away"), MemoryError(), SystemExit(1)])
+@cases("error", [OSError("broker away"), MemoryError(), SystemExit(1)])
 def test_a_checkpoint_that_cannot_be_stored_fails_the_transition_without_naming_a_step(
     pipeline: Pipeline, context: StepContext, error: BaseException
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,183 +12,156 @@ import pytest
 
 from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
-from pipelines.worker.outcomes import checkpoint_of, outcome_of
-from pipelines.worker.runner import Completed
 from tests import making
+from tests.cases import cases
 from tests.making import resealed
 from tests.running import eventually
-from tests.unit.pipelines.worker.conftest import Hosted, executed
-from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Checkpoint, Command, CommandGroup, Heartbeat, Outcome, OutcomeGroup
-from wire.messages.limits import MOST_PAYLOADS, TOLERANCE
+from tests.unit.pipelines.worker.conftest import (
+    Hosted,
+    command,
+    constant,
+    executed,
+    executing,
+    heartbeat,
+    outcomes,
+    outcomes_in,
+    sealed,
+)
+from wire.messages.celery_messages import Checkpoint, CommandGroup, Heartbeat
+from wire.messages.limits import TOLERANCE
 from wire.messages.queues import ticket_of
-from wire.messages.sealing import decode, seal, verify
-from wire.worker_keys import WorkerKey, worker_key
+from wire.messages.sealing import seal, verify
+from wire.worker_keys import worker_key
 
 
-@pytest.fixture
-def host(hosted: Hosted) -> Host:
-    return hosted.host()
+class Tickets:
+    """Grants a number of tickets, and records the names of those that are requested."""
+
+    def __init__(self, granted: int) -> None:
+        self.granted = granted
+        self.names: list[str] = []
+
+    def take(self, name: str) -> bool:
+        self.names.append(name)
+        return len(self.names) <= self.granted
 
 
-def command(number: Any = 1, **members: Any) -> Command:
-    defaults: dict[str, Any] = {
-        "execution_id": uuid.uuid4(),
-        "current_step_index": 0,
-        "stop_before_step_index": -1,
-        "attempt": 0,
-        "result_shape": "SINGLE",
-        "execution_version": 7,
-        "transition_key": "the:key:0",
-        "lease_token": uuid.uuid4(),
-        "lease_seconds": 30.0,
-        "shape": "UNI",
-        "payload": json.dumps({"number": number}),
-    }
-    return Command(**{**defaults, **members})
-
-
-def sealed(host: Host, *commands: Command, key: WorkerKey, identity: ReleaseIdentity | None = None) -> dict[str, Any]:
-    return seal(identity or host.release.identity, CommandGroup(commands=list(commands)), key)
-
-
-def outcomes_in(message: dict[str, Any] | None, key: WorkerKey) -> list[Outcome]:
+def test_a_command_runs_and_its_outcome_has_what_the_coordinator_needs(host: Host) -> None:
+    sent = command(4, attempt=2)
+    message = executed(host, sealed(host, sent))
     assert message is not None
-    return decode(verify(message, lambda _: [key]), OutcomeGroup).outcomes
-
-
-def test_a_command_runs_and_its_outcome_has_what_the_coordinator_needs(hosted: Hosted, host: Host) -> None:
-    commands_sent = command(4, attempt=2)
-    message = executed(host, sealed(host, commands_sent, key=hosted.key))
-    [outcome] = outcomes_in(message, hosted.key)
-    assert verify(message, lambda _: [hosted.key]).identity == host.release.identity
+    assert verify(message, lambda _: [Hosted.key]).identity == host.release.identity
+    [outcome] = outcomes_in(message)
     assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", ['{"number": 42}'])
-    assert outcome.execution_id == commands_sent.execution_id
-    assert outcome.execution_version == 7
-    assert outcome.lease_token == commands_sent.lease_token
-    assert outcome.transition_key == "the:key:0"
+    for name in ("execution_id", "execution_version", "lease_token", "transition_key"):
+        assert getattr(outcome, name) == getattr(sent, name)
 
 
-def test_a_stream_with_more_items_than_a_message_carries_fails_and_has_no_checkpoint() -> None:
-    ran = Completed([0] * (MOST_PAYLOADS + 1), many=True)
-    outcome = outcome_of(command(), ran, steps=1)
-    assert (outcome.outcome, outcome.failure and outcome.failure.failure_class) == ("FAILED", "OUTPUT_TOO_LARGE")
-    assert checkpoint_of(command(), 1, ran.outputs, many=True) is None
-    largest = outcome_of(command(), replace(ran, outputs=ran.outputs[1:]), steps=1)
-    group = OutcomeGroup(worker_id="w", outcomes=[largest])
-    key, identity = worker_key("s", "t"), ReleaseIdentity("t", "p", "c", "r")
-    assert decode(verify(seal(identity, group, key), lambda _: [key]), OutcomeGroup) == group
+@cases(
+    "message",
+    [
+        lambda host: sealed(host, command(), key=worker_key("a secret", "other")),
+        lambda host: sealed(host, command(), key=worker_key("another", "acme")),
+        lambda host: making.changed(sealed(host, command()), {"signature": "0" * 64}),
+        lambda host: seal(host.release.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), Hosted.key),
+        *map(constant, (None, "text", [], {}, {"kind": "commands"})),
+    ],
+)
+def test_a_message_that_nobody_with_the_key_signed_as_commands_takes_no_ticket_and_causes_no_report(
+    hosted: Hosted, message: Callable[[Host], Any]
+) -> None:
+    tickets = Tickets(1)
+    host = hosted.host(take_ticket=tickets.take)
+    assert executed(host, message(host)) is None
+    assert (tickets.names, hosted.marks()) == ([], [])
 
 
-@pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme")])
-def test_a_message_of_another_key_causes_no_report(hosted: Hosted, host: Host, key: WorkerKey) -> None:
-    assert executed(host, sealed(host, command(), key=key)) is None
-    assert hosted.marks() == []
-
-
-@pytest.mark.parametrize("message", [None, "text", [], {}, {"kind": "commands"}])
-def test_a_message_that_is_not_an_envelope_causes_no_report(host: Host, message: Any) -> None:
-    assert executed(host, message) is None
-
-
-def test_another_kind_of_message_causes_no_report(hosted: Hosted, host: Host) -> None:
-    heartbeat_body = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
-    assert executed(host, seal(host.release.identity, heartbeat_body, hosted.key)) is None
-
-
-@pytest.mark.parametrize("part", ["tenant_id", "pipeline_id", "contract_version", "release_version"])
+@cases("part", ["tenant_id", "pipeline_id", "contract_version", "release_version"])
 def test_a_command_for_another_release_fails_before_its_payload_is_decoded(
     hosted: Hosted, host: Host, part: str
 ) -> None:
     """One command has a valid payload, the other one cannot even be parsed. Both have the same outcome."""
     meant = replace(host.release.identity, **{part: "elsewhere"})
-    message = executed(host, sealed(host, command(1), command(payload="{no json"), key=hosted.key, identity=meant))
-    outcomes = outcomes_in(message, hosted.key)
-    assert verify(message, lambda _: [hosted.key]).identity == meant
-    for outcome in outcomes:
-        assert outcome.outcome == "FAILED"
-        assert outcome.failure is not None
-        assert (outcome.failure.failure_class, outcome.failure.retryable) == ("IDENTITY_MISMATCH", False)
-        assert str(meant) in outcome.failure.message
-        assert str(host.release.identity) in outcome.failure.message
-    assert len(outcomes) == 2
+    message = executed(host, sealed(host, command(1), command(payload="{no json"), identity=meant))
+    assert message is not None
+    assert verify(message, lambda _: [Hosted.key]).identity == meant
+    failures = [each.failure for each in outcomes_in(message)]
+    assert len(failures) == 2
+    for failure in failures:
+        assert failure is not None
+        assert (failure.failure_class, failure.retryable) == ("IDENTITY_MISMATCH", False)
+        assert str(meant) in failure.message
+        assert str(host.release.identity) in failure.message
     assert hosted.marks() == []
 
 
 def test_only_the_host_with_the_ticket_reports_on_a_command_for_another_release(hosted: Hosted) -> None:
     """Its copy in a wrong queue must not fail an execution that is running."""
-    tickets: list[str] = []
-
-    def take_once(name: str) -> bool:
-        tickets.append(name)
-        return len(tickets) == 1
-
-    host = hosted.host(take_ticket=take_once)
+    tickets = Tickets(1)
+    host = hosted.host(take_ticket=tickets.take)
     meant = replace(host.release.identity, release_version="elsewhere")
-    message = sealed(host, command(), key=hosted.key, identity=meant)
-    assert [outcome.outcome for outcome in outcomes_in(executed(host, message), hosted.key)] == ["FAILED"]
+    message = sealed(host, command(), identity=meant)
+    assert [outcome.outcome for outcome in outcomes_in(executed(host, message))] == ["FAILED"]
     assert executed(host, message) is None
-    assert tickets == [ticket_of(meant, message["nonce"])] * 2
+    assert tickets.names == [ticket_of(meant, message["nonce"])] * 2
 
 
-@pytest.mark.parametrize(
-    ("age", "runs"),
+def test_a_message_runs_only_if_the_host_gets_its_ticket(hosted: Hosted) -> None:
+    tickets = Tickets(0)
+    host = hosted.host(take_ticket=tickets.take)
+    message = sealed(host, command())
+    assert executed(host, message) is None
+    assert hosted.marks() == []
+    assert tickets.names == [ticket_of(host.release.identity, message["nonce"])]
+    assert heartbeat(host).waiting == []
+
+
+@cases(
+    ("number", "age", "runs"),
     [
-        (timedelta(seconds=29), True),
-        (timedelta(seconds=30) + TOLERANCE - timedelta(seconds=10), True),
-        (timedelta(seconds=30) + TOLERANCE + timedelta(seconds=10), False),
-        (-TOLERANCE - timedelta(seconds=40), False),
+        (1, timedelta(seconds=29), True),
+        (2, timedelta(seconds=30) + TOLERANCE - timedelta(seconds=10), True),
+        (3, timedelta(seconds=30) + TOLERANCE + timedelta(seconds=10), False),
+        (4, -TOLERANCE - timedelta(seconds=40), False),
     ],
 )
 def test_a_command_runs_while_its_lease_may_last_and_not_later(
-    hosted: Hosted, host: Host, age: timedelta, runs: bool
+    hosted: Hosted, host: Host, number: int, age: timedelta, runs: bool
 ) -> None:
     sent = (datetime.now(UTC) - age).isoformat()
-    message = resealed(sealed(host, command(), key=hosted.key), hosted.key, timestamp=sent)
+    message = resealed(sealed(host, command(number)), Hosted.key, timestamp=sent)
     assert (executed(host, message) is not None) is runs
-    assert (hosted.marks() == [1]) is runs
+    assert (number in hosted.marks()) is runs
 
 
 def test_a_message_that_arrives_twice_runs_once(hosted: Hosted, host: Host) -> None:
-    message = sealed(host, command(), key=hosted.key)
+    message = sealed(host, command())
     assert executed(host, message) is not None
     assert executed(host, message) is None
     assert hosted.marks() == [1]
 
 
-def test_a_message_runs_only_if_the_host_gets_its_ticket(hosted: Hosted) -> None:
-    tickets: list[str] = []
-
-    def refuse(name: str) -> bool:
-        tickets.append(name)
-        return False
-
-    host = hosted.host(take_ticket=refuse)
-    message = sealed(host, command(), key=hosted.key)
-    assert executed(host, message) is None
-    assert hosted.marks() == []
-    assert tickets == [ticket_of(host.release.identity, message["nonce"])]
-    assert decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat).waiting == []
+def test_a_repeated_lease_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:
+    seen, new = command(1), command(2)
+    outcomes(host, seen)
+    assert [outcome.execution_id for outcome in outcomes(host, seen, new)] == [new.execution_id]
+    assert hosted.marks() == [1, 2]
+    takeover = seen.model_copy(update={"lease_token": uuid.uuid4(), "execution_version": 9})
+    assert [outcome.execution_version for outcome in outcomes(host, takeover)] == [9]
+    assert hosted.marks() == [1, 2, 1]
 
 
-def test_no_ticket_is_taken_for_an_unsigned_message(hosted: Hosted) -> None:
-    host = hosted.host(take_ticket=lambda _: pytest.fail("a ticket was taken"))
-    message = sealed(host, command(), key=hosted.key)
-    assert executed(host, making.changed(message, {"signature": "0" * 64})) is None
-    assert executed(host, sealed(host, command(), key=worker_key("another", "acme"))) is None
-
-
-@pytest.mark.parametrize("encrypts", [True, False])
-def test_reports_are_encrypted_if_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
+@cases("encrypts", [True, False])
+def test_reports_are_encrypted_if_their_commands_are(host: Host, encrypts: bool) -> None:
     """This covers inputs, results, error messages with tracebacks, and checkpoints."""
     group = CommandGroup(commands=[command(4711), command(13), command(14, checkpoints=True)])
-    sealed_group = seal(host.release.identity, group, hosted.key, encrypt=encrypts)
-    answered = executed(host, sealed_group)
+    message = seal(host.release.identity, group, Hosted.key, encrypt=encrypts)
+    answered = executed(host, message)
     for text in ("4711", "transitionKey", str(group.commands[0].execution_id)):
-        assert (text in json.dumps(sealed_group)) is not encrypts
+        assert (text in json.dumps(message)) is not encrypts
     for text in ("47110", "thirteen fails", "fourteen always will", "Traceback", "RuntimeError"):
         assert (text in json.dumps(answered)) is not encrypts
-    assert len(outcomes_in(answered, hosted.key)) == 3
+    assert len(outcomes_in(answered)) == 3
 
 
 def test_a_checkpoint_is_not_readable(host: Host) -> None:
@@ -198,51 +172,26 @@ def test_a_checkpoint_is_not_readable(host: Host) -> None:
     assert "MARKER" not in json.dumps(host.sealed([Report(host.release.identity, checkpoint=done)]))
 
 
-def test_a_repeated_lease_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:
-    seen, new = command(1), command(2)
-    executed(host, sealed(host, seen, key=hosted.key))
-    outcomes = outcomes_in(executed(host, sealed(host, seen, new, key=hosted.key)), hosted.key)
-    assert [outcome.execution_id for outcome in outcomes] == [new.execution_id]
-    assert hosted.marks() == [1, 2]
-
-
-def test_a_new_lease_of_the_same_execution_is_run(hosted: Hosted, host: Host) -> None:
-    first = command(1)
-    executed(host, sealed(host, first, key=hosted.key))
-    takeover = first.model_copy(update={"lease_token": uuid.uuid4(), "execution_version": 9})
-    [outcome] = outcomes_in(executed(host, sealed(host, takeover, key=hosted.key)), hosted.key)
-    assert outcome.execution_version == 9
-    assert hosted.marks() == [1, 1]
-
-
-@pytest.mark.parametrize(
+@cases(
     "members",
     [
-        {"payload": "{no json"},
-        {"payload": ""},
-        {"payload": '{"number": "one"}'},
-        {"payload": '{"other": 1}'},
-        {"payload": "[]", "shape": "UNI"},
-        {"payload": "{}", "shape": "MULTI"},
-        {"current_step_index": 2},
-        {"stop_before_step_index": 5},
+        *({"payload": text} for text in ("{no json", "", '{"number": "one"}', '{"other": 1}', "[]")),
+        *({"payload": "{}", "shape": "MULTI"}, {"current_step_index": 2}, {"stop_before_step_index": 5}),
     ],
 )
 def test_a_payload_that_cannot_be_decoded_is_not_retried(hosted: Hosted, host: Host, members: dict[str, Any]) -> None:
-    [outcome] = outcomes_in(executed(host, sealed(host, command(**members), key=hosted.key)), hosted.key)
+    [outcome] = outcomes(host, command(**members))
     assert outcome.failure is not None
     assert (outcome.failure.failure_class, outcome.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
     assert hosted.marks() == []
 
 
 def test_in_a_group_each_command_has_a_separate_outcome(hosted: Hosted, host: Host) -> None:
-    commands_sent = [command(1), command(13), command(payload="?"), command(14), command(2)]
-    reported = outcomes_in(executed(host, sealed(host, *commands_sent, key=hosted.key)), hosted.key)
-    places = [each.execution_id for each in commands_sent]
-    outcomes = sorted(reported, key=lambda outcome: places.index(outcome.execution_id))
-    assert [outcome.execution_id for outcome in outcomes] == places
-    results = [(o.output_payloads, o.failure and (o.failure.failure_class, o.failure.retryable)) for o in outcomes]
-    assert results == [
+    commands = [command(1), command(13), command(payload="?"), command(14), command(2)]
+    by_id = {outcome.execution_id: outcome for outcome in outcomes(host, *commands)}
+    found = [by_id.pop(each.execution_id) for each in commands]
+    assert by_id == {}
+    assert [(o.output_payloads, o.failure and (o.failure.failure_class, o.failure.retryable)) for o in found] == [
         (['{"number": 10}'], None),
         ([], ("RuntimeError", True)),
         ([], ("UNDECODABLE_PAYLOAD", False)),
@@ -252,71 +201,55 @@ def test_in_a_group_each_command_has_a_separate_outcome(hosted: Hosted, host: Ho
     assert sorted(hosted.marks()) == [1, 2, 13, 14]
 
 
-def test_a_heartbeat_renews_exactly_the_leases_that_are_held(hosted: Hosted, host: Host) -> None:
-    def held() -> list[uuid.UUID]:
-        heartbeat_body = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
-        assert (heartbeat_body.worker_id, heartbeat_body.capacity, heartbeat_body.state) == ("w", 2, "HEALTHY")
-        assert (heartbeat_body.artifact_id, heartbeat_body.artifact_digest) == (
-            host.release.artifact_id,
-            host.release.artifact_digest,
-        )
-        return [lease.lease_token for lease in heartbeat_body.running]
+def test_no_more_transitions_run_at_once_than_there_are_places(hosted: Hosted, host: Host) -> None:
+    """The limit applies across messages: here three messages for two places."""
+    with (
+        executing(hosted, host, command(99)) as first,
+        executing(hosted, host, command(99)) as second,
+        executing(hosted, host, command(99)) as third,
+    ):
+        eventually(lambda: len(hosted.marks()) == 2, what="two of them")
+        threading.Event().wait(0.1)
+        assert len(hosted.marks()) == 2
+    assert len(hosted.marks()) == len(first + second + third) == 3
 
-    assert held() == []
-    commands_sent = command(99)
-    runner = threading.Thread(
-        target=executed,
-        args=(
-            host,
-            sealed(host, commands_sent, key=hosted.key),
-        ),
-    )
-    runner.start()
-    try:
-        assert eventually(held, what="the lease") == [commands_sent.lease_token]
-    finally:
-        (hosted.folder / "go").touch()
-        runner.join(10)
-    assert held() == []
+
+def test_a_heartbeat_renews_exactly_the_leases_that_are_held(hosted: Hosted, host: Host) -> None:
+    running = command(99)
+    with executing(hosted, host, running):
+        [lease] = eventually(lambda: heartbeat(host).running, what="the lease")
+        assert lease.lease_token == running.lease_token
+    sent = heartbeat(host)
+    assert (sent.running, sent.worker_id, sent.capacity, sent.state) == ([], "w", 2, "HEALTHY")
+    assert (sent.artifact_id, sent.artifact_digest) == (host.release.artifact_id, host.release.artifact_digest)
 
 
 def test_a_lease_that_the_same_worker_took_over_is_still_renewed(hosted: Hosted, host: Host) -> None:
     """The first run ends while the second run, under a new lease of the same execution, still continues."""
     first, second = command(1), command(99)
     again = second.model_copy(update={"execution_id": first.execution_id})
-    runner = threading.Thread(
-        target=executed,
-        args=(
-            host,
-            sealed(host, again, key=hosted.key),
-        ),
-    )
-    runner.start()
-    try:
+    with executing(hosted, host, again):
         eventually(hosted.marks, what="the second run's start")
-        executed(host, sealed(host, first, key=hosted.key))
-        heartbeat_body = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
-        assert [lease.lease_token for lease in heartbeat_body.running] == [again.lease_token]
-    finally:
-        (hosted.folder / "go").touch()
-        runner.join(10)
+        outcomes(host, first)
+        assert [lease.lease_token for lease in heartbeat(host).running] == [again.lease_token]
 
 
-def test_shorter_leases_cause_earlier_heartbeats(hosted: Hosted, host: Host) -> None:
+def test_shorter_leases_cause_earlier_heartbeats(host: Host) -> None:
     assert not host.changed.is_set()
-    executed(host, sealed(host, command(1), command(2, lease_seconds=6.0), key=hosted.key))
+    outcomes(host, command(1), command(2, lease_seconds=6.0))
     assert host.shortest_lease == timedelta(seconds=6)
     assert host.changed.is_set()
 
 
 def test_a_shorter_lease_causes_a_heartbeat_before_its_transition_ends(hosted: Hosted, host: Host) -> None:
     """The next heartbeat of the longer lease may come too late."""
-    message = sealed(host, command(99, lease_seconds=6.0), key=hosted.key)
-    runner = threading.Thread(target=executed, args=(host, message))
-    runner.start()
-    try:
+    with executing(hosted, host, command(99, lease_seconds=6.0)):
         eventually(hosted.marks, what="the step's start")
         assert host.changed.is_set()
-    finally:
-        (hosted.folder / "go").touch()
-        runner.join(10)
+
+
+@pytest.mark.usefixtures("spoiled_log")
+def test_a_log_handler_that_raises_loses_no_outcome(host: Host) -> None:
+    host.execute("nonsense", lambda _: None)
+    found = outcomes(host, command(1), command(13))
+    assert {each.outcome for each in found} == {"COMPLETED", "FAILED"}

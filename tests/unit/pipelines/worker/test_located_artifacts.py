@@ -49,15 +49,12 @@ def change(descriptor: Path, change: Callable[[dict[str, Any]], None]) -> None:
     descriptor.write_text(json.dumps(document))
 
 
-def test_the_file_of_the_uri_is_hosted(descriptor: Path, tmp_path: Path) -> None:
+def test_the_file_of_the_uri_or_the_one_next_to_the_descriptor_is_hosted(descriptor: Path, tmp_path: Path) -> None:
     moved = descriptor.rename(tmp_path / "pipeline-release.json")
     [result] = hosted_in_process(moved)
     assert result["outputs"] == ["done"]
-
-
-def test_a_file_with_the_same_name_next_to_the_descriptor_is_hosted(descriptor: Path, tmp_path: Path) -> None:
-    folder = descriptor.parent.rename(tmp_path / "copied")
-    assert unpack_release(folder / descriptor.name).pinned.artifact_id == "tests.shop-artifact"
+    folder = (tmp_path / "dist").rename(tmp_path / "copied")
+    assert unpack_release(moved.rename(folder / moved.name)).pinned.artifact_id == "tests.shop-artifact"
 
 
 def test_the_file_of_the_uri_is_not_replaced_by_another_one(descriptor: Path, tmp_path: Path) -> None:

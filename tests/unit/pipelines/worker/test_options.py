@@ -8,6 +8,7 @@ import pytest
 from pipelines.commands import worker
 from pipelines.errors import DefinitionError
 from pipelines.worker.options import worker_key
+from tests.cases import cases
 from wire.worker_keys import worker_key as derived
 
 KEY = derived("a secret", "acme")
@@ -21,7 +22,7 @@ def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatc
     assert worker_key(None) == KEY
 
 
-@pytest.mark.parametrize("text", [KEY.text[:-1], KEY.text.partition(".")[2], "password"])
+@cases("text", [KEY.text[:-1], KEY.text.partition(".")[2], "password"])
 def test_a_malformed_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("PIPELINES_WORKER_KEY", text)
     with pytest.raises(DefinitionError) as caught:
@@ -38,15 +39,14 @@ def test_a_missing_key_is_a_missing_option(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.code == "MISSING_OPTION"
 
 
-@pytest.mark.parametrize("source", ["option", "variable"])
 def test_a_relative_file_of_certificates_is_found_from_any_folder(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that hosts an artifact changes its working folder before it connects to the broker."""
     monkeypatch.chdir(tmp_path)
-    if source == "variable":
-        monkeypatch.setenv("PIPELINES_BROKER_CA_FILE", "ca.pem")
-    parser = argparse.ArgumentParser()
-    worker.add(parser)
-    options = ["--broker-ca-file=ca.pem"] if source == "option" else []
-    assert parser.parse_args(["--release=r.json", *options]).broker_ca_file == str(tmp_path / "ca.pem")
+    for options in (["--broker-ca-file=ca.pem"], []):
+        if not options:
+            monkeypatch.setenv("PIPELINES_BROKER_CA_FILE", "ca.pem")
+        parser = argparse.ArgumentParser()
+        worker.add(parser)
+        assert parser.parse_args(["--release=r.json", *options]).broker_ca_file == str(tmp_path / "ca.pem")

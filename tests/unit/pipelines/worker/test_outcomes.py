@@ -1,104 +1,142 @@
-"""A worker reports checkpoints and suspensions of a transition, and omits checkpoints that are too large."""
+"""A worker reports checkpoints and suspensions of a transition, and nothing that is too large for a message."""
 
-import secrets
-import sys
+import json
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from pipelines import Pipeline, StepContext
-from pipelines.release.descriptor import release
-from pipelines.release.packaging import build
+from pipelines.worker import outcomes as limits_of_outcomes
 from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
 from pipelines.worker.outcomes import checkpoint_of, outcome_of
-from pipelines.worker.runner import run
-from tests.unit.pipelines.worker.conftest import Hosted
-from tests.unit.pipelines.worker.test_host import command
-from wire.messages.celery_messages import CommandGroup
-from wire.messages.limits import LONGEST_OUTCOME
-from wire.messages.sealing import seal
+from pipelines.worker.runner import Completed, run
+from tests.cases import cases
+from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed
+from wire.messages.celery_messages import Outcome, OutcomeGroup
+from wire.messages.limits import MOST_PAYLOADS
 
 STEPS = """
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
 from pipelines import Pipeline
 
-pipeline = Pipeline("tests.progress")
-
-
-@pipeline.step
-def first(n: int) -> int:
-    return n + 1
-
+pipeline = Pipeline("tests.progress", checkpoint=True)
 
 @pipeline.step
-def second(n: int) -> int:
-    return n * 10
-
+def count(number: int) -> Iterator[int]:
+    yield from range(number)
 
 @pipeline.step
-def third(n: int) -> int:
-    if n == 130:
-        raise RuntimeError("thirteen fails")
-    return n
+def double(number: int) -> int:
+    return number * 2
+
+@pipeline.step
+def add_up(numbers: Iterable[int]) -> int:
+    found = sum(numbers)
+    if found == 12:
+        raise RuntimeError("twelve fails")
+    return found
+
+pipeline.awaits("check", request=int, response=str, timeout=timedelta(hours=1))
 """
 
 
-CONTEXT = StepContext(
-    tenant_id="acme",
-    execution_id="e-1",
-    pipeline_id="tests.awaiting",
-    contract_version="c",
-    release_version="r",
-    attempt=0,
-    transition_key="e-1:0:0",
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with released(tmp_path_factory.mktemp("progress"), STEPS) as made:
+        yield made.host()
+
+
+def ran(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -> Outcome:
+    members = {"current_step_index": start, "stop_before_step_index": stop, "shape": shape}
+    [outcome] = outcomes(host, command(payload=json.dumps(payload), **members))
+    return outcome
+
+
+@cases(
+    ("start", "stop", "payload", "shape", "outputs"),
+    [
+        (0, 1, 3, "UNI", ["0", "1", "2"]),
+        (0, 1, 0, "UNI", []),
+        (0, 3, 3, "UNI", ["6"]),
+        (1, 2, 5, "UNI", ["10"]),
+        (1, 2, [0, 1, 2], "MULTI", ["0", "2", "4"]),
+        (2, 3, [], "MULTI", ["0"]),
+        # If no step runs, the input is echoed (wire protocol D.5).
+        (1, 1, 5, "UNI", ["5"]),
+        (2, 2, [5, 6], "MULTI", ["5", "6"]),
+        # A transition that reaches the end has no stop, even if the command names the end.
+        *(
+            (4, stop, payload, shape, outputs)
+            for stop in (-1, 4)
+            for payload, shape, outputs in [
+                ("yes", "UNI", ['"yes"']),
+                (["a", "b"], "MULTI", ['"a"', '"b"']),
+                ([], "MULTI", []),
+            ]
+        ),
+    ],
 )
+def test_a_stop_returns_the_input_of_the_next_step(
+    host: Host, start: int, stop: int, payload: Any, shape: str, outputs: list[str]
+) -> None:
+    outcome = ran(host, start, stop, payload, shape)
+    assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", outputs)
+    assert outcome.stopped_before_step_index == (stop if stop < 4 else -1)
 
 
-@pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    module = f"progress_{secrets.token_hex(4)}"
-    (tmp_path / f"{module}.py").write_text(STEPS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    build(f"{module}:pipeline", tmp_path / "dist")
-    yield Hosted(tmp_path, module, release(tmp_path / "dist", release_version="1.0").path).host()
-    sys.modules.pop(module, None)
+@cases("stop", [4, -1])
+def test_an_await_before_the_stop_suspends(host: Host, stop: int) -> None:
+    outcome = ran(host, 3, stop, 6)
+    assert outcome.suspension is not None
+    assert (outcome.outcome, outcome.stopped_before_step_index) == ("WAITING_EXTERNAL", -1)
+    assert (outcome.suspension.step_index, outcome.suspension.requests) == (3, ["6"])
 
 
-def reported(host: Host, payload: str, **members: Any) -> list[tuple[str, tuple[int, list[str]] | None]]:
-    """Return the outcome ("" without one) and the checkpoint of each report on one command, in order."""
+@cases(
+    ("start", "stop", "payload", "message"),
+    [(4, 5, 1, ""), (0, 5, 1, ""), (5, -1, 1, ""), (2, 1, 1, ""), (1, 2, [0, "one"], "item 1")],
+)
+def test_unknown_steps_and_inputs_of_another_type_are_refused(
+    host: Host, start: int, stop: int, payload: Any, message: str
+) -> None:
+    failure = ran(host, start, stop, payload, "MULTI" if message else "UNI").failure
+    assert failure is not None
+    assert (failure.failure_class, failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
+    assert message in failure.message
+    assert not message or failure.step_index == 1
+
+
+FIRST, SECOND, THIRD = (1, ["0", "1"]), (2, ["0", "2"]), (2, ["0", "2", "4", "6"])
+
+
+@cases(
+    ("payload", "checkpoints", "reports"),
+    [
+        # The checkpoint message may be lost or may arrive after the failure message. So the failure repeats the newest.
+        ("4", True, [("", (1, ["0", "1", "2", "3"])), ("", THIRD), ("FAILED", THIRD)]),
+        ("2", True, [("", FIRST), ("", SECOND), ("COMPLETED", None)]),
+        ("4", False, [("FAILED", None)]),
+        ("2", False, [("COMPLETED", None)]),
+    ],
+)
+def test_checkpoints_are_reported_at_once_if_they_are_requested(
+    host: Host, payload: str, checkpoints: bool, reports: list[tuple[str, Any]]
+) -> None:
     answers: list[Report] = []
-    sent = command(payload=payload, **members)
-    host.execute(seal(host.release.identity, CommandGroup(commands=[sent]), Hosted.key), answers.append)
-    found: list[tuple[str, tuple[int, list[str]] | None]] = []
-    for each in answers:
-        outcome = each.outcome.outcome if each.outcome else ""
-        progress = (each.checkpoint.next_step_index, each.checkpoint.output_payloads) if each.checkpoint else None
-        found.append((outcome, progress))
-    return found
-
-
-def test_checkpoints_are_reported_at_once_and_a_failure_repeats_the_newest(host: Host) -> None:
-    """The checkpoint message may be lost or may arrive after the failure message."""
-    first, second = (1, ["13"]), (2, ["130"])
-    assert reported(host, "12", checkpoints=True) == [("", first), ("", second), ("FAILED", second)]
-
-
-def test_a_success_repeats_no_checkpoint(host: Host) -> None:
-    assert reported(host, "1", checkpoints=True) == [("", (1, ["2"])), ("", (2, ["20"])), ("COMPLETED", None)]
-
-
-@pytest.mark.parametrize(("payload", "outcome"), [("1", "COMPLETED"), ("12", "FAILED")])
-def test_an_execution_without_checkpoints_reports_only_its_outcome(host: Host, payload: str, outcome: str) -> None:
-    assert reported(host, payload) == [(outcome, None)]
-
-
-def test_a_checkpoint_that_is_too_large_is_not_sent() -> None:
-    assert checkpoint_of(command(), 1, ["x" * LONGEST_OUTCOME], many=False) is None
-    assert checkpoint_of(command(), 1, ["x"], many=False) is not None
+    sent = command(payload=payload, checkpoints=checkpoints, stop_before_step_index=3)
+    host.execute(sealed(host, sent), answers.append)
+    assert [
+        (
+            each.outcome.outcome if each.outcome else "",
+            (each.checkpoint.next_step_index, each.checkpoint.output_payloads) if each.checkpoint else None,
+        )
+        for each in answers
+    ] == reports
 
 
 def awaiting(request: Any, response: Any) -> Pipeline:
@@ -107,7 +145,7 @@ def awaiting(request: Any, response: Any) -> Pipeline:
     return made
 
 
-@pytest.mark.parametrize(
+@cases(
     ("request_hint", "response_hint", "payload", "shape", "itemized", "gives_many"),
     [
         (int, int, 1, "UNI", False, False),
@@ -119,6 +157,7 @@ def awaiting(request: Any, response: Any) -> Pipeline:
     ],
 )
 def test_a_suspension_says_whether_the_responses_are_a_stream(
+    context: StepContext,
     request_hint: Any,
     response_hint: Any,
     payload: Any,
@@ -126,8 +165,40 @@ def test_a_suspension_says_whether_the_responses_are_a_stream(
     itemized: bool,
     gives_many: bool,
 ) -> None:
-    ran = run(awaiting(request_hint, response_hint), payload, start=0, stop=-1, context=CONTEXT, shape=shape)
-    suspension = outcome_of(command(), ran, steps=1).suspension
+    result = run(awaiting(request_hint, response_hint), payload, start=0, stop=-1, context=context, shape=shape)
+    suspension = outcome_of(command(), result, steps=1).suspension
     assert suspension is not None
     assert (suspension.itemized, suspension.gives_many) == (itemized, gives_many)
     assert len(suspension.requests) == (len(payload) if itemized else 1)
+
+
+@cases(
+    ("result", "fits"),
+    [
+        (Completed(["x" * 9_000], many=False), True),
+        (Completed(["x" * 10_000], many=False), False),
+        # In the message, each payload is a string in JSON, which doubles the backslashes before its quotes.
+        (Completed(['"' * 3_400], many=False), False),
+        (Completed([0] * 20, many=True), True),
+        (Completed([0] * 21, many=True), False),
+    ],
+)
+def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, result: Completed, fits: bool
+) -> None:
+    monkeypatch.setattr(limits_of_outcomes, "LONGEST_OUTCOME", 10_000)
+    monkeypatch.setattr(limits_of_outcomes, "CERTAINLY_FITTING", 5_000)
+    monkeypatch.setattr(limits_of_outcomes, "MOST_PAYLOADS", 20)
+    outcome = outcome_of(command(), result, steps=1)
+    checkpoint = checkpoint_of(command(), 1, result.outputs, many=result.many)
+    assert (checkpoint is not None) is fits
+    if fits:
+        assert [json.loads(each) for each in outcome.output_payloads] == result.outputs
+    else:
+        assert outcome.failure is not None
+        assert (outcome.failure.failure_class, outcome.failure.retryable) == ("OUTPUT_TOO_LARGE", False)
+
+
+def test_a_message_carries_as_many_items_as_an_outcome_may_have() -> None:
+    largest = outcome_of(command(), Completed([0] * MOST_PAYLOADS, many=True), steps=1)
+    assert OutcomeGroup(worker_id="w", outcomes=[largest]).outcomes[0].outcome == "COMPLETED"

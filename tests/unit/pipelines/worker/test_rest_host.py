@@ -6,6 +6,7 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,10 +15,13 @@ import requests
 
 from examples.orders.pipeline import pipeline as orders
 from pipelines.authoring.compiler import compile_contract
+from pipelines.worker import rest_host
 from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.rest_host import MOST_NONCES, Nonces, RestHost
+from pipelines.worker.rest_host import Nonces, RestHost
 from pipelines.worker.rest_worker import Server
+from tests.cases import cases
 from wire.identity import ReleaseIdentity
+from wire.messages.limits import LONGEST_OUTCOME
 
 SECRET = "worker-secret"
 EXECUTE, CAPABILITIES = "/pipeline/worker/transitions/execute", "/pipeline/worker/capabilities"
@@ -98,7 +102,7 @@ def ago(**time: float) -> str:
     return (datetime.now(UTC) - timedelta(**time)).isoformat()
 
 
-@pytest.mark.parametrize(
+@cases(
     "changes",
     [
         {"X-TPF-Worker-Signature": ""},
@@ -140,15 +144,16 @@ def test_a_nonce_is_accepted_once_for_both_paths(host: RestHost) -> None:
     assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
 
 
-def test_nonces_are_bounded_and_forgotten_with_their_time() -> None:
+def test_nonces_are_bounded_and_forgotten_with_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest_host, "MOST_NONCES", 10)
     nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
-    assert all(nonces.is_new(str(number), now + timedelta(microseconds=number), now) for number in range(MOST_NONCES))
+    assert all(nonces.is_new(str(number), now + timedelta(microseconds=number), now) for number in range(10))
     assert not nonces.is_new("0", now, now)
     assert nonces.is_new("more", now + timedelta(seconds=1), now)
     assert nonces.is_new("0", now, now), "the oldest was dropped"
     assert not nonces.is_new("2", now, now), "and no other"
     later = now + timedelta(minutes=3)
-    assert nonces.is_new("5000", later, later)
+    assert nonces.is_new("5", later, later)
 
 
 def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
@@ -158,20 +163,17 @@ def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
         assert not nonces.is_new("n", now, now + timedelta(seconds=seconds)), seconds
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405)]
+@cases(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405), ("POST", "/q/health/live", 405)],
 )
 def test_other_methods_and_paths_are_refused(host: RestHost, method: str, path: str, status: int) -> None:
     assert host.respond(method, path, {}, b"") == (status, b"")
+    status, body = host.respond("GET", "/q/health/live", {}, b"")
+    assert (status, json.loads(body)) == (200, {"status": "UP", "checks": []}), "which needs no signature"
 
 
 # --- commands ---------------------------------------------------------------------------------
-
-
-def test_the_liveness_check_needs_no_signature(host: RestHost) -> None:
-    status, body = host.respond("GET", "/q/health/live", {}, b"")
-    assert (status, json.loads(body)) == (200, {"status": "UP", "checks": []})
-    assert host.respond("POST", "/q/health/live", {}, b"")[0] == 405
 
 
 def test_the_capabilities_name_the_hosted_release(host: RestHost) -> None:
@@ -192,26 +194,19 @@ def test_the_capabilities_name_the_hosted_release(host: RestHost) -> None:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     "document",
     [
-        b"",
-        b"{",
-        b"null",
-        b"[]",
-        command(uni(ORDER), surprise=1),
-        command(uni(ORDER), tenantId=None),
-        command(uni(ORDER), currentStepIndex=-1),
-        command(uni(ORDER), currentStepIndex="0"),
-        command(uni(ORDER), stopBeforeStepIndex=-2),
+        *(b"", b"{", b"null", b"[]"),
+        *(
+            command(uni(ORDER), **{name: value})
+            for name, value in [
+                *[("surprise", 1), ("tenantId", None), ("currentStepIndex", -1), ("currentStepIndex", "0")],
+                *[("stopBeforeStepIndex", -2), ("attempt", -1), ("resultShape", "MANY"), ("resultShape", None)],
+                *[("executionVersion", -1), ("transitionKey", " "), ("traceId", None), ("payload", None)],
+            ]
+        ),
         command(uni(ORDER), currentStepIndex=3, stopBeforeStepIndex=2),
-        command(uni(ORDER), attempt=-1),
-        command(uni(ORDER), resultShape="MANY"),
-        command(uni(ORDER), resultShape=None),
-        command(uni(ORDER), executionVersion=-1),
-        command(uni(ORDER), transitionKey=" "),
-        command(uni(ORDER), traceId=None),
-        command(uni(ORDER), payload=None),
     ],
 )
 def test_a_command_of_another_form_is_refused(host: RestHost, document: Any) -> None:
@@ -231,14 +226,14 @@ def test_a_command_for_another_release_fails_before_its_payload_is_read(host: Re
     assert "contractVersion=local-contract, releaseVersion=local-contract but" in other["failure"]["message"]
 
 
-@pytest.mark.parametrize("part", ["pipelineId", "contractVersion", "releaseVersion"])
+@cases("part", ["pipelineId", "contractVersion", "releaseVersion"])
 def test_a_command_that_differs_in_one_part_of_the_identity_fails(host: RestHost, part: str) -> None:
     answer = ran(host, uni(ORDER), **{part: "another"})
     assert answer["outcome"] == "FAILED"
     assert f"{part}=another" in answer["failure"]["message"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("given", "told"),
     [
         (payload("com.acme.X", 1), "Unsupported transition payload type: com.acme.X"),
@@ -251,7 +246,7 @@ def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost, given: dict[
     assert failure == {"failureClass": "java.lang.IllegalArgumentException", "message": told}
 
 
-@pytest.mark.parametrize("indexes", [(5, -1), (0, 9)])
+@cases("indexes", [(5, -1), (0, 9)])
 def test_unknown_steps_are_a_failure(host: RestHost, indexes: tuple[int, int]) -> None:
     answer = ran(host, uni(ORDER), currentStepIndex=indexes[0], stopBeforeStepIndex=indexes[1])
     assert answer["failure"]["failureClass"] == "java.lang.IllegalArgumentException"
@@ -261,6 +256,20 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
     answer = ran(host, uni({**ORDER, "lines": []}))
     assert answer["failure"]["failureClass"] == "org.pipelineframework.step.NonRetryableException"
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
+
+
+@cases(
+    ("customer", "reason"),
+    [
+        ("x" * LONGEST_OUTCOME, "the output cannot be sent"),
+        # In the response, the payload is a string in JSON, which doubles the backslashes before its quotes.
+        ('"' * (LONGEST_OUTCOME // 3), "the outcome has"),
+    ],
+)
+def test_a_result_that_the_coordinator_would_not_read_is_a_failure(host: RestHost, customer: str, reason: str) -> None:
+    answer = ran(host, uni({**ORDER, "customer": customer}), stopBeforeStepIndex=0)
+    assert answer["outcome"] == "FAILED"
+    assert f"OUTPUT_TOO_LARGE: {reason}" in answer["failure"]["message"]
 
 
 # --- transitions ---------------------------------------------------------------------------------
@@ -291,8 +300,16 @@ def test_it_suspends_at_an_await(host: RestHost) -> None:
     assert again["interactions"][0]["correlationId"] == interaction["correlationId"]
 
 
+def decided(accepted: bool) -> dict[str, Any]:
+    return {"order_id": str(uuid.uuid4()), "accepted": accepted, "note": "ok"}
+
+
+def states(answer: dict[str, Any]) -> list[str]:
+    return [json.loads(output["payload"])["state"] for output in answer["outputPayloads"]]
+
+
 def test_it_resumes_with_a_bare_response(host: RestHost) -> None:
-    decision = {"order_id": str(uuid.uuid4()), "accepted": True, "note": "ok"}
+    decision = decided(True)
     answer = ran(host, payload(TYPES + "Decision", decision), currentStepIndex=3)
     [output] = answer["outputPayloads"]
     assert output["payloadTypeId"] == TYPES + "FinishedOrder"
@@ -300,21 +317,15 @@ def test_it_resumes_with_a_bare_response(host: RestHost) -> None:
 
 
 def test_a_bare_list_is_a_stream_of_its_items(host: RestHost) -> None:
-    decisions = [{"order_id": str(uuid.uuid4()), "accepted": accepted, "note": "ok"} for accepted in (True, False)]
-    items = [payload(TYPES + "Decision", decision) for decision in decisions]
+    items = [payload(TYPES + "Decision", decided(accepted)) for accepted in (True, False)]
     answer = ran(host, payload("java.util.List", {"items": items}), currentStepIndex=3)
-    states = [json.loads(output["payload"])["state"] for output in answer["outputPayloads"]]
-    assert states == ["ACCEPTED", "REJECTED"]
+    assert states(answer) == ["ACCEPTED", "REJECTED"]
 
 
 def test_it_reads_maps_as_well_as_named_types(host: RestHost) -> None:
-    members = {
-        "order_id": payload("java.util.UUID", str(uuid.uuid4())),
-        "accepted": payload("java.lang.Boolean", False),
-        "note": payload("java.lang.String", "no"),
-    }
-    answer = ran(host, payload("java.util.Map", {"items": members}), currentStepIndex=3)
-    assert json.loads(answer["outputPayloads"][0]["payload"])["state"] == "REJECTED"
+    kinds = {"order_id": "java.util.UUID", "accepted": "java.lang.Boolean", "note": "java.lang.String"}
+    members = {name: payload(kinds[name], value) for name, value in decided(False).items()}
+    assert states(ran(host, payload("java.util.Map", {"items": members}), currentStepIndex=3)) == ["REJECTED"]
 
 
 def test_it_stops_before_a_step_and_echoes_its_input_if_no_step_is_left(host: RestHost) -> None:
@@ -335,35 +346,35 @@ def test_after_its_last_step_it_passes_its_input_through(host: RestHost) -> None
 # --- over a real connection -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def server(host: RestHost) -> Iterator[Server]:
-    made = Server("127.0.0.1:0", host, capacity=1)
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+@contextmanager
+def listening(host: RestHost, capacity: int = 1) -> Iterator[Server]:
+    """Serve the host on a free port."""
+    server = Server("127.0.0.1:0", host, capacity=capacity)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-    thread.join(10)
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
 
 
-def test_it_serves_over_http(server: Server) -> None:
-    url = f"http://127.0.0.1:{server.server_address[1]}"
-    response = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
-    assert (response.status_code, response.json()["releaseVersion"]) == (200, "1.0")
-    body = json.dumps(command(uni(ORDER))).encode()
-    answer = requests.post(url + EXECUTE, data=body, headers=signed("POST", EXECUTE, body))
-    assert (answer.status_code, answer.json()["outcome"]) == (200, "WAITING_EXTERNAL")
-    assert answer.headers["Content-Type"] == "application/json"
-    assert requests.post(url + EXECUTE, data=body).status_code == 401
-    assert requests.get(url + "/").status_code == 404
-    assert requests.get(url + "/q/health/live").json()["status"] == "UP"
-    assert requests.post(url + EXECUTE, data=iter([body])).status_code == 411
-    too_long = requests.Request("POST", url + EXECUTE, data=b"x").prepare()
-    too_long.headers["Content-Length"] = str(10**12)
-    assert requests.Session().send(too_long, timeout=10).status_code == 413
-
-
-def test_it_is_alive_while_every_thread_runs_a_transition(server: Server) -> None:
-    with server.turns:
-        answer = requests.get(f"http://127.0.0.1:{server.server_address[1]}/q/health/live", timeout=10)
-    assert answer.status_code == 200
+def test_it_serves_over_http(host: RestHost) -> None:
+    with listening(host) as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        response = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
+        assert (response.status_code, response.json()["releaseVersion"]) == (200, "1.0")
+        body = json.dumps(command(uni(ORDER))).encode()
+        answer = requests.post(url + EXECUTE, data=body, headers=signed("POST", EXECUTE, body))
+        assert (answer.status_code, answer.json()["outcome"]) == (200, "WAITING_EXTERNAL")
+        assert answer.headers["Content-Type"] == "application/json"
+        assert requests.post(url + EXECUTE, data=body).status_code == 401
+        assert requests.get(url + "/").status_code == 404
+        assert requests.post(url + EXECUTE, data=iter([body])).status_code == 411
+        too_long = requests.Request("POST", url + EXECUTE, data=b"x").prepare()
+        too_long.headers["Content-Length"] = str(10**12)
+        assert requests.Session().send(too_long, timeout=10).status_code == 413
+        assert requests.get(url + "/q/health/live", timeout=10).json()["status"] == "UP"
+        with server.turns:
+            assert requests.get(url + "/q/health/live", timeout=10).json()["status"] == "UP", "every thread is busy"

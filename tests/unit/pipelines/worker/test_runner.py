@@ -8,9 +8,11 @@ import pytest
 
 from pipelines import Cancelled, Pipeline, StepContext
 from pipelines.failures import Failed
-from pipelines.worker.runner import Completed, Suspended, run
+from pipelines.worker.runner import Completed, RunResult, Suspended, run
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 
+Shape = Literal["UNI", "MULTI"]
 CARDINALITIES = """
 log = []
 
@@ -43,7 +45,16 @@ def numbers(author: Author) -> Pipeline:
     return author.pipeline(CARDINALITIES)
 
 
-@pytest.mark.parametrize(
+def ran(pipeline: Pipeline, payload: Any, context: StepContext, start: int = 0, shape: Shape = "UNI") -> RunResult:
+    return run(pipeline, payload, start=start, stop=-1, context=context, shape=shape)
+
+
+def failure(result: RunResult) -> Failed:
+    assert isinstance(result, Failed)
+    return result
+
+
+@cases(
     ("payload", "shape", "start", "stop", "outputs", "many"),
     [
         (3, "UNI", 0, -1, ["<9>"], False),
@@ -73,7 +84,7 @@ def test_cardinalities_fold_over_one_and_many(
     numbers: Pipeline,
     context: StepContext,
     payload: Any,
-    shape: Literal["UNI", "MULTI"],
+    shape: Shape,
     start: int,
     stop: int,
     outputs: list[Any],
@@ -82,7 +93,7 @@ def test_cardinalities_fold_over_one_and_many(
     assert run(numbers, payload, start=start, stop=stop, context=context, shape=shape) == Completed(outputs, many)
 
 
-@pytest.mark.parametrize(("start", "stop"), [(-1, -1), (6, -1), (0, 6), (2, 1), (0, -2)])
+@cases(("start", "stop"), [(-1, -1), (6, -1), (0, 6), (2, 1), (0, -2)])
 def test_indexes_outside_of_the_pipeline_are_the_callers_mistake(
     numbers: Pipeline, context: StepContext, start: int, stop: int
 ) -> None:
@@ -90,7 +101,7 @@ def test_indexes_outside_of_the_pipeline_are_the_callers_mistake(
         run(numbers, 1, start=start, stop=stop, context=context)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("payload", "shape", "says"),
     [
         ("3", "UNI", 'step "Double": the input is not of type integer: Input should be a valid integer'),
@@ -102,92 +113,53 @@ def test_indexes_outside_of_the_pipeline_are_the_callers_mistake(
     ],
 )
 def test_an_undecodable_payload_is_final_and_runs_nothing(
-    numbers: Pipeline, context: StepContext, payload: Any, shape: Literal["UNI", "MULTI"], says: str
+    numbers: Pipeline, context: StepContext, payload: Any, shape: Shape, says: str
 ) -> None:
-    failed = run(numbers, payload, start=0, stop=-1, context=context, shape=shape)
-    assert isinstance(failed, Failed)
+    failed = failure(ran(numbers, payload, context, shape=shape))
     assert (failed.failure_class, failed.retryable, failed.step_index) == ("UNDECODABLE_PAYLOAD", False, 0)
     assert says in failed.message
-    assert numbers.parts[0].function.__globals__["log"] == []  # type: ignore[union-attr]
+    assert sys.modules["authored"].log == []
 
 
-FAILING = [
-    # body of the step, failure class, message, retryable
-    ("raise ValueError('bad')", "ValueError", 'step "Ship": bad', True),
-    ("raise ValueError", "ValueError", 'step "Ship": no message', True),
-    ("raise NonRetryable('never')", "pipelines.errors.NonRetryable", 'step "Ship": never', False),
-    ("raise Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
-    ("raise ValueError('bad') from Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
-    ("import sys; sys.exit(4)", "SystemExit", 'step "Ship": 4', True),
-    ("return None", "INVALID_STEP_OUTPUT", "returned a value that is not of type authored.Receipt: ", False),
-    ("return Receipt('x')", "INVALID_STEP_OUTPUT", "number: Input should be a valid integer", False),
-    ("return Receipt(1, 'a\\0')", "INVALID_STEP_OUTPUT", "note: the text contains a NUL character", False),
-    ("return order", "INVALID_STEP_OUTPUT", "authored.Receipt", False),
-    ("raise ValueError('a\\0b\\ud800')", "ValueError", 'step "Ship": a\ufffdb\ufffd', True),
-]
+BAD = "INVALID_STEP_OUTPUT"
 
 
-@pytest.mark.parametrize(("body", "failure_class", "message", "retryable"), FAILING)
+@cases(
+    ("body", "failure_class", "message", "retryable"),
+    [
+        ("raise ValueError('bad')", "ValueError", 'step "Ship": bad', True),
+        ("raise ValueError", "ValueError", 'step "Ship": no message', True),
+        ("raise NonRetryable('never')", "pipelines.errors.NonRetryable", 'step "Ship": never', False),
+        ("raise Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
+        ("raise ValueError('bad') from Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
+        ("import sys; sys.exit(4)", "SystemExit", 'step "Ship": 4', True),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt", 'step "Ship": no message', True),
+        ("return None", BAD, "returned a value that is not of type authored.Receipt: ", False),
+        ("return Receipt('x')", BAD, "number: Input should be a valid integer", False),
+        ("return Receipt(1, 'a\\0')", BAD, "note: the text contains a NUL character", False),
+        ("return order", BAD, "authored.Receipt", False),
+        ("raise ValueError('a\\0b\\ud800')", "ValueError", 'step "Ship": a\ufffdb\ufffd', True),
+        ("raise ValueError('x' * 10_000)", "ValueError", 'step "Ship": xxx', True),
+    ],
+)
 def test_an_exception_or_a_wrong_value_of_a_step_is_a_failure(
     author: Author, context: StepContext, body: str, failure_class: str, message: str, retryable: bool
 ) -> None:
     pipeline = author.pipeline(
         f"class Closed(NonRetryable): ...\n@pipeline.step\ndef ship(order: Order) -> Receipt:\n    {body}\n"
     )
-    failed = run(pipeline, {"number": 1}, start=0, stop=-1, context=context)
-    assert isinstance(failed, Failed)
+    failed = failure(ran(pipeline, {"number": 1}, context))
     assert (failed.failure_class, failed.retryable) == (failure_class, retryable)
     assert (failed.step_index, failed.step_name) == (0, "Ship")
     assert message in failed.message
+    assert len(failed.message) <= 512
 
 
-def test_a_message_is_bounded(author: Author, context: StepContext) -> None:
-    pipeline = author.pipeline("@pipeline.step\ndef ship(n: int) -> int:\n    raise ValueError('x' * 10_000)")
-    failed = run(pipeline, 1, start=0, stop=-1, context=context)
-    assert isinstance(failed, Failed)
-    assert len(failed.message) == 512
-
-
-@pytest.mark.parametrize("returned", ["None", "'text'", "{}", "5", "b'bytes'"])
+@cases("returned", ["None", "'text'", "{}", "5", "b'bytes'"])
 def test_many_must_be_an_iterable_of_items(author: Author, context: StepContext, returned: str) -> None:
     pipeline = author.pipeline(f"@pipeline.step\ndef spread(n: int) -> Iterable[str]:\n    return {returned}")
-    failed = run(pipeline, 1, start=0, stop=-1, context=context)
-    assert isinstance(failed, Failed)
-    assert (failed.failure_class, failed.retryable) == ("INVALID_STEP_OUTPUT", False)
-
-
-@pytest.mark.parametrize("catch", ["except Exception: pass", "except: pass"])
-def test_a_later_step_cannot_swallow_the_failure_of_an_earlier_one(
-    author: Author, context: StepContext, catch: str
-) -> None:
-    pipeline = author.pipeline(
-        f"""
-        done = []
-
-        @pipeline.step
-        def spread(n: int) -> Iterator[int]:
-            yield 1
-            raise OSError("the disk is gone")
-
-        @pipeline.step
-        def add(numbers: Iterable[int]) -> int:
-            total = 0
-            try:
-                for number in numbers:
-                    total += number
-            {catch}
-            return total
-
-        @pipeline.step
-        def send(total: int) -> int:
-            done.append(total)
-            return total
-        """
-    )
-    failed = run(pipeline, 1, start=0, stop=-1, context=context)
-    assert isinstance(failed, Failed)
-    assert (failed.failure_class, failed.step_name, failed.retryable) == ("OSError", "Spread", True)
-    assert pipeline.parts[0].function.__globals__["done"] == []  # type: ignore[union-attr]
+    failed = failure(ran(pipeline, 1, context))
+    assert (failed.failure_class, failed.retryable) == (BAD, False)
 
 
 def test_streams_are_lazy(author: Author, context: StepContext) -> None:
@@ -208,7 +180,7 @@ def test_streams_are_lazy(author: Author, context: StepContext) -> None:
             return [number for number, _ in zip(numbers, range(3))]
         """
     )
-    assert run(pipeline, 1, start=0, stop=-1, context=context) == Completed([1, 4, 9], many=True)
+    assert ran(pipeline, 1, context) == Completed([1, 4, 9], many=True)
 
 
 def test_a_step_receives_the_value_as_read_from_json(author: Author, context: StepContext) -> None:
@@ -226,7 +198,7 @@ def test_a_step_receives_the_value_as_read_from_json(author: Author, context: St
             return receipt is kept
         """
     )
-    assert run(pipeline, {"number": 1}, start=0, stop=-1, context=context) == Completed([False], many=False)
+    assert ran(pipeline, {"number": 1}, context) == Completed([False], many=False)
 
 
 def test_the_context_names_the_step_and_the_item(author: Author, context: StepContext) -> None:
@@ -245,111 +217,76 @@ def test_the_context_names_the_step_and_the_item(author: Author, context: StepCo
             return [*texts, context.idempotency_key]
         """
     )
-    assert run(pipeline, 2, start=0, stop=-1, context=context) == Completed(
+    assert ran(pipeline, 2, context) == Completed(
         ["e-1 2 e-1:0:2 Look | e-1:1:item=0", "e-1 2 e-1:0:2 Look | e-1:1:item=1", "e-1:2"], many=True
     )
 
 
-AWAITING = """
-@pipeline.step
-def spread(n: int) -> Iterator[int]:
-    yield from range(n)
-
-pipeline.awaits("Approve", request={request}, response={response}, timeout=timedelta(hours=1), assignee="eva")
-
-@pipeline.step
-def show({parameter}) -> str:
-    return repr({name})
-"""
+SPREAD = "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    yield from range(n)\n"
+DOUBLE = "@pipeline.step\ndef double(n: int) -> int:\n    return n * 2\n"
+SHOW = "@pipeline.step\ndef show({parameter}) -> str:\n    return repr({name})\n"
+TIMER = "pipeline.timer('Cool off', timedelta(1){of})\n"
 
 
-@pytest.mark.parametrize(
-    ("request_hint", "response", "payload", "requests", "itemized"),
+def awaiting(request: str, response: str) -> str:
+    return (
+        f"pipeline.awaits('Approve', request={request}, response={response}, timeout=timedelta(hours=1), "
+        "assignee='eva')\n"
+    )
+
+
+SHOW_ANSWER = SHOW.format(parameter="answer: bool", name="answer")
+
+
+@cases(
+    ("body", "payload", "index", "requests", "itemized", "cardinality"),
     [
-        ("int", "bool", 2, [0, 1], True),
-        ("list[int]", "bool", 2, [[0, 1]], False),
-        ("list[int]", "list[bool]", 0, [[]], False),
+        (SPREAD + awaiting("int", "bool") + SHOW_ANSWER, 2, 1, [0, 1], True, "ONE_TO_ONE"),
+        (SPREAD + awaiting("list[int]", "bool") + SHOW_ANSWER, 2, 1, [[0, 1]], False, "MANY_TO_ONE"),
+        (SPREAD + awaiting("list[int]", "list[bool]") + SHOW_ANSWER, 0, 1, [[]], False, "MANY_TO_MANY"),
+        (awaiting("int", "bool"), 4, 0, [4], False, "ONE_TO_ONE"),
+        # A timer suspends once, with its whole input.
+        (TIMER.format(of=", of=int"), 4, 0, [4], False, "ONE_TO_ONE"),
+        (TIMER.format(of=", of=list[int]"), 4, 0, [[4]], False, "MANY_TO_MANY"),
+        (DOUBLE + TIMER.format(of=""), 4, 1, [8], False, "ONE_TO_ONE"),
+        (SPREAD + DOUBLE + TIMER.format(of=""), 3, 2, [[0, 2, 4]], False, "MANY_TO_MANY"),
     ],
 )
 def test_an_await_suspends_with_its_requests(
     author: Author,
     context: StepContext,
-    request_hint: str,
-    response: str,
+    body: str,
     payload: int,
+    index: int,
     requests: list[Any],
     itemized: bool,
+    cardinality: str,
 ) -> None:
-    body = AWAITING.format(request=request_hint, response=response, parameter="answer: bool", name="answer")
-    suspended = run(author.pipeline(body), payload, start=0, stop=-1, context=context)
+    suspended = ran(author.pipeline(body), payload, context)
     assert isinstance(suspended, Suspended)
-    assert (suspended.step_index, suspended.requests, suspended.itemized) == (1, requests, itemized)
+    assert (suspended.step_index, suspended.requests, suspended.itemized) == (index, requests, itemized)
+    assert suspended.step.cardinality == cardinality
     assert suspended.step.waits is not None
-    assert (suspended.step.waits.step_id, suspended.step.waits.assignee) == ("ProcessApproveService", "eva")
-
-
-def test_an_await_on_one_value_has_one_request(author: Author, context: StepContext) -> None:
-    pipeline = author.pipeline("pipeline.awaits('Approve', request=int, response=bool, timeout=timedelta(hours=1))")
-    suspended = run(pipeline, 4, start=0, stop=-1, context=context)
-    assert isinstance(suspended, Suspended)
-    assert (suspended.step_index, suspended.requests, suspended.itemized) == (0, [4], False)
+    if "awaits" in body:
+        assert (suspended.step.waits.step_id, suspended.step.waits.assignee) == ("ProcessApproveService", "eva")
 
 
 def test_an_await_per_item_over_an_empty_stream_has_no_request(author: Author, context: StepContext) -> None:
-    body = AWAITING.format(request="int", response="bool", parameter="answers: list[bool]", name="answers")
-    assert run(author.pipeline(body), 0, start=0, stop=-1, context=context) == Completed(["[]"], many=False)
-
-
-@pytest.mark.parametrize(
-    ("body", "payload", "requests", "cardinality"),
-    [
-        ("pipeline.timer('Cool off', timedelta(1), of=int)", 4, [4], "ONE_TO_ONE"),
-        ("pipeline.timer('Cool off', timedelta(1), of=list[int])", 4, [[4]], "MANY_TO_MANY"),
-        (
-            "@pipeline.step\ndef double(n: int) -> int: return n * 2\npipeline.timer('Cool off', timedelta(1))",
-            4,
-            [8],
-            "ONE_TO_ONE",
-        ),
-        (
-            "@pipeline.step\ndef spread(n: int) -> Iterator[int]: yield from range(n)\n"
-            "@pipeline.step\ndef double(n: int) -> int: return n * 2\n"
-            "pipeline.timer('Cool off', timedelta(1))",
-            3,
-            [[0, 2, 4]],
-            "MANY_TO_MANY",
-        ),
-    ],
-)
-def test_a_timer_suspends_once_with_its_whole_input(
-    author: Author, context: StepContext, body: str, payload: int, requests: list[Any], cardinality: str
-) -> None:
-    suspended = run(author.pipeline(body), payload, start=0, stop=-1, context=context)
-    assert isinstance(suspended, Suspended)
-    assert (suspended.requests, suspended.itemized, suspended.step.cardinality) == (requests, False, cardinality)
+    show = SHOW.format(parameter="answers: list[bool]", name="answers")
+    pipeline = author.pipeline(SPREAD + awaiting("int", "bool") + show)
+    assert ran(pipeline, 0, context) == Completed(["[]"], many=False)
 
 
 def test_a_failure_before_an_await_causes_no_suspension(author: Author, context: StepContext) -> None:
-    body = AWAITING.format(request="int", response="bool", parameter="answer: bool", name="answer")
-    pipeline = author.pipeline(body.replace("yield from range(n)", "yield 1; raise OSError('gone')"))
-    assert isinstance(run(pipeline, 1, start=0, stop=-1, context=context), Failed)
+    body = SPREAD.replace("yield from range(n)", "yield 1; raise OSError('gone')")
+    assert isinstance(ran(author.pipeline(body + awaiting("int", "bool")), 1, context), Failed)
 
 
-@pytest.mark.parametrize(
-    ("payload", "shape", "outputs"), [(True, "UNI", ["True"]), ([True, False], "MULTI", ["True", "False"])]
-)
-def test_a_run_resumes_after_an_await_with_the_response(
-    author: Author, context: StepContext, payload: Any, shape: Literal["UNI", "MULTI"], outputs: list[str]
-) -> None:
-    body = AWAITING.format(request="int", response="bool", parameter="answer: bool", name="answer")
-    outcome = run(author.pipeline(body), payload, start=2, stop=-1, context=context, shape=shape)
-    assert outcome == Completed(outputs, many=shape == "MULTI")
-
-
-def test_a_response_of_another_type_is_undecodable(author: Author, context: StepContext) -> None:
-    pipeline = author.pipeline("pipeline.awaits('Approve', request=int, response=bool, timeout=timedelta(hours=1))")
-    failed = run(pipeline, "yes", start=1, stop=-1, context=context)
-    assert isinstance(failed, Failed)
+def test_a_run_resumes_after_an_await_with_the_response(author: Author, context: StepContext) -> None:
+    pipeline = author.pipeline(SPREAD + awaiting("int", "bool") + SHOW_ANSWER)
+    assert ran(pipeline, True, context, start=2) == Completed(["True"], many=False)
+    assert ran(pipeline, [True, False], context, start=2, shape="MULTI") == Completed(["True", "False"], many=True)
+    failed = failure(ran(author.pipeline(awaiting("int", "bool")), "yes", context, start=1))
     assert (failed.failure_class, failed.step_name) == ("UNDECODABLE_PAYLOAD", "Approve")
 
 
@@ -377,9 +314,8 @@ def test_a_step_can_ask_whether_it_is_cancelled_and_the_next_one_does_not_begin(
     pipeline = author.pipeline(CANCELLED_ON_THE_WAY)
     log = sys.modules["authored"].log
     cancellable = dataclasses.replace(context, cancellation=lambda: "cancelled now" in log)
-    outcome = run(pipeline, 1, start=0, stop=-1, context=cancellable)
-    assert isinstance(outcome, Failed)
-    assert (outcome.failure_class, outcome.step_name) == ("pipelines.errors.Cancelled", "Second")
+    failed = failure(ran(pipeline, 1, cancellable))
+    assert (failed.failure_class, failed.step_name) == ("pipelines.errors.Cancelled", "Second")
     assert log == [False, "cancelled now", True]
 
 

@@ -5,11 +5,10 @@ import sys
 from textwrap import indent
 from typing import Any
 
-import pytest
-
 from pipelines import Pipeline, StepContext
 from pipelines.failures import Failed
 from pipelines.worker.runner import RunResult, run
+from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 
 FAILURES = {
@@ -93,60 +92,48 @@ def outcome_of(pipeline: Pipeline, context: StepContext) -> tuple[RunResult, lis
     return lazy, kept
 
 
-def assert_failed_alone(pipeline: Pipeline, context: StepContext, failure_class: str) -> None:
-    outcome, kept = outcome_of(pipeline, context)
+@cases(
+    ("failure", "gathering", "swallowing", "following"),
+    {
+        *(
+            ("an error", gathering, swallowing, "a step and an await")
+            for gathering in GATHERING
+            for swallowing in SWALLOWING
+        ),
+        *(("an error", gathering, "except", following) for gathering in GATHERING for following in FOLLOWING),
+        *((failure, gathering, "except", "a step") for failure in FAILURES for gathering in GATHERING),
+    },
+)
+def test_a_failure_that_a_step_swallows_is_the_outcome_whatever_follows(
+    author: Author, context: StepContext, failure: str, gathering: str, swallowing: str, following: str
+) -> None:
+    outcome, kept = outcome_of(pipeline_of(author, failure, gathering, swallowing, following), context)
     assert isinstance(outcome, Failed), outcome
-    assert (outcome.failure_class, outcome.step_name) == (failure_class, "Spread")
+    assert (outcome.failure_class, outcome.step_name) == (FAILURES[failure][1], "Spread")
     assert kept == []
     assert sys.modules["authored"].done == [], "code ran with partial data"
 
 
-@pytest.mark.parametrize("following", FOLLOWING)
-@pytest.mark.parametrize("swallowing", SWALLOWING)
-@pytest.mark.parametrize("gathering", GATHERING)
-def test_a_failure_that_a_step_swallows_is_the_outcome_whatever_follows(
-    author: Author, context: StepContext, gathering: str, swallowing: str, following: str
-) -> None:
-    pipeline = pipeline_of(author, "an error", gathering, swallowing, following)
-    assert_failed_alone(pipeline, context, "OSError")
+PASS_ON = """
+@pipeline.step
+def pass_on(numbers: Iterator[int]) -> Iterator[int]:
+    try:
+        yield from numbers
+    except:
+        pass
+"""
 
 
-@pytest.mark.parametrize("following", ["the end", "an await for each item", "a step"])
-@pytest.mark.parametrize("gathering", GATHERING)
-@pytest.mark.parametrize("failure", FAILURES)
-def test_every_kind_of_failure_that_a_step_swallows_is_the_outcome(
-    author: Author, context: StepContext, failure: str, gathering: str, following: str
-) -> None:
-    pipeline = pipeline_of(author, failure, gathering, "except", following)
-    assert_failed_alone(pipeline, context, FAILURES[failure][1])
-
-
-@pytest.mark.parametrize("following", FOLLOWING)
-def test_a_step_that_passes_the_items_on_before_it_swallows_is_no_exception(
-    author: Author, context: StepContext, following: str
+@cases("rest", [*(PASS_ON + following for following in FOLLOWING.values()), STEP + AWAIT.format("int")])
+def test_a_step_that_passes_the_items_on_cannot_swallow_what_ends_the_stream(
+    author: Author, context: StepContext, rest: str
 ) -> None:
     """Its items were passed on before the stream failed, so only the rest of the transition can be stopped."""
-    body = SOURCE.format(failure="    raise OSError('the disk is gone')") + (
-        "@pipeline.step\n"
-        "def pass_on(numbers: Iterator[int]) -> Iterator[int]:\n"
-        "    try:\n"
-        "        yield from numbers\n"
-        "    except:\n"
-        "        pass\n"
-    )
-    outcome, kept = outcome_of(author.pipeline(body + FOLLOWING[following]), context)
+    body = SOURCE.format(failure="    raise OSError('the disk is gone')")
+    outcome, kept = outcome_of(author.pipeline(body + rest), context)
     assert isinstance(outcome, Failed), outcome
     assert (outcome.failure_class, outcome.step_name) == ("OSError", "Spread")
     assert kept == []
-
-
-def test_a_step_that_is_called_for_each_item_cannot_swallow_what_ends_the_stream(
-    author: Author, context: StepContext
-) -> None:
-    body = SOURCE.format(failure="    raise OSError('the disk is gone')") + STEP + AWAIT.format("int")
-    outcome, kept = outcome_of(author.pipeline(body), context)
-    assert isinstance(outcome, Failed), outcome
-    assert (outcome.step_name, kept) == ("Spread", [])
 
 
 def test_a_step_that_swallows_its_own_cancellation_is_the_last_one(author: Author, context: StepContext) -> None:

@@ -1,95 +1,17 @@
-"""The turns of an HTTP worker: which calls get and release them, and how the worker shuts down."""
+"""The turns of an HTTP worker: which calls get and release them, what a caller that hangs up causes, and the end."""
 
-import json
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import requests
 
-from examples.orders.pipeline import pipeline as orders
-from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.rest_host import HEALTH_PATH, RestHost
-from pipelines.worker.rest_worker import IDLE_SECONDS, Server
+from pipelines.worker.rest_worker import IDLE_SECONDS
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted
-from tests.unit.pipelines.worker.test_rest_host import (
-    EXECUTE,
-    IDENTITY,
-    ORDER,
-    SECRET,
-    command,
-    payload,
-    posted,
-    signed,
-    uni,
-)
-from wire.messages.limits import LONGEST_OUTCOME
-
-
-class Calls:
-    """Calls to a server, each in a thread or over a plain socket."""
-
-    def __init__(self, hosted: Hosted, server: Server) -> None:
-        self.hosted = hosted
-        self.address = ("127.0.0.1", int(server.server_address[1]))
-        self.url = f"http://127.0.0.1:{self.address[1]}"
-        self.answers: list[dict[str, Any]] = []
-        self.threads: list[threading.Thread] = []
-
-    def _body(self, number: int) -> bytes:
-        identity = self.hosted.host().release.identity
-        pin = {
-            "pipelineId": identity.pipeline_id,
-            "contractVersion": identity.contract_version,
-            "releaseVersion": identity.release_version,
-        }
-        return json.dumps(command(payload(f"{self.hosted.module}.Order", {"number": number}), **pin)).encode()
-
-    def begin(self, number: int) -> None:
-        body = self._body(number)
-        headers = signed("POST", EXECUTE, body)
-
-        def call() -> None:
-            self.answers.append(requests.post(self.url + EXECUTE, data=body, headers=headers, timeout=30).json())
-
-        self.threads.append(threading.Thread(target=call))
-        self.threads[-1].start()
-
-    def connected(self, number: int) -> socket.socket:
-        """Return a connection over which the call has been sent."""
-        body = self._body(number)
-        headers = {**signed("POST", EXECUTE, body), "Content-Length": str(len(body))}
-        lines = [f"POST {EXECUTE} HTTP/1.0", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-        made = socket.create_connection(self.address)
-        made.sendall("\r\n".join(lines).encode() + body)
-        return made
-
-    def finish(self) -> None:
-        (self.hosted.folder / "go").touch()
-        for each in self.threads:
-            each.join(10)
-            assert not each.is_alive()
-
-
-@contextmanager
-def serving(hosted: Hosted, capacity: int) -> Iterator[tuple[Server, Calls]]:
-    server = Server(
-        "127.0.0.1:0", RestHost(hosted.host().release, secret=SECRET, prefixes=("hosted_",)), capacity=capacity
-    )
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    calls = Calls(hosted, server)
-    try:
-        yield server, calls
-    finally:
-        calls.finish()
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+from tests.unit.pipelines.worker.rest_calls import calling
+from tests.unit.pipelines.worker.test_rest_host import CAPABILITIES
 
 
 def handlers() -> int:
@@ -97,7 +19,7 @@ def handlers() -> int:
 
 
 def test_no_more_transitions_run_at_once_than_there_are_turns(hosted: Hosted) -> None:
-    with serving(hosted, 1) as (_, calls):
+    with calling(hosted) as (_, calls):
         calls.begin(99)
         eventually(hosted.marks, what="the first")
         calls.begin(1)
@@ -110,39 +32,53 @@ def test_no_more_transitions_run_at_once_than_there_are_turns(hosted: Hosted) ->
 def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(
     hosted: Hosted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is dropped before its command is read, so it reports no failure. Its turn is free for the next call."""
-    with serving(hosted, 1) as (server, calls):
+    """It ends while it waits, before its command is read, so it reports no failure. Its turn is free for the next."""
+    with calling(hosted) as (server, calls):
         before = handlers()
         with server.turns:
-            calls.connected(1).close()
-            eventually(lambda: handlers() > before, what="the call")
-        eventually(lambda: handlers() == before, what="the end of the call")
-        calls.begin(2)
-    assert hosted.marks() == [2]
+            waiting, waiting_too = calls.connected(1), calls.connected(2)
+            eventually(lambda: handlers() == before + 2, what="the calls")
+            waiting.close()
+            eventually(lambda: handlers() == before + 1, what="the end of the call")
+            waiting_too.close()
+        eventually(lambda: handlers() == before, what="the end of the other call")
+        assert server.turns.acquire(timeout=10), "the turn was not released"
+        with pytest.raises(requests.Timeout):
+            calls.call(3, 0.2)
+        server.turns.release()
+        assert calls.call(4).json()["outcome"] == "COMPLETED"
+    assert hosted.marks() == [4]
     assert caplog.messages == []
 
 
-def test_a_call_that_waits_ends_once_its_caller_has_hung_up(hosted: Hosted) -> None:
-    with serving(hosted, 1) as (server, calls), server.turns:
-        before = handlers()
-        waiting = calls.connected(1)
-        eventually(lambda: handlers() > before, what="the call")
-        waiting.close()
-        eventually(lambda: handlers() == before, what="the end of the call")
+def test_a_step_learns_that_the_caller_has_hung_up(hosted: Hosted) -> None:
+    with calling(hosted) as (_, calls):
+        with calls.connected(98):
+            assert eventually(hosted.marks, what="the step's start") == [98]
+        answer = calls.call(1)
+    assert (answer.status_code, answer.json()["outcome"]) == (200, "COMPLETED")
+    assert hosted.marks() == [98, 1]
 
 
-def test_a_worker_is_up_while_one_caller_of_several_still_waits(hosted: Hosted) -> None:
-    with serving(hosted, 2) as (_, calls):
-        calls.begin(99)
-        gone = calls.connected(99)
+def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(hosted: Hosted) -> None:
+    with calling(hosted, 2) as (_, calls):
+        first, second = calls.connected(99), calls.connected(99)
         eventually(lambda: len(hosted.marks()) == 2, what="both steps")
-        gone.close()
+        assert (calls.get(), calls.get(CAPABILITIES)) == (200, 200)  # the worker is busy, and its callers wait
+        first.close()
         for _ in range(3):
-            assert requests.get(calls.url + HEALTH_PATH, timeout=10).status_code == 200
+            assert calls.get() == 200
+        second.close()
+        eventually(lambda: calls.get() == 503, what="the worker to be down")
+        assert (calls.get(CAPABILITIES), calls.call(1).status_code) == (503, 503)
+        hosted.finish()
+        eventually(lambda: calls.get() == 200, what="the worker to be up again")
+        assert (calls.get(CAPABILITIES), calls.call(2).status_code) == (200, 200)
+    assert hosted.marks() == [99, 99, 2]
 
 
 def test_a_worker_that_ends_finishes_its_running_transitions(hosted: Hosted) -> None:
-    with serving(hosted, 1) as (server, calls):
+    with calling(hosted) as (server, calls):
         calls.begin(99)
         eventually(hosted.marks, what="the step")
         server.shutdown()
@@ -156,25 +92,18 @@ def test_a_worker_that_ends_finishes_its_running_transitions(hosted: Hosted) -> 
     assert [each["outcome"] for each in calls.answers] == ["COMPLETED"]
 
 
-@pytest.mark.parametrize(
-    ("customer", "reason"),
-    [
-        pytest.param("x" * LONGEST_OUTCOME, "the output cannot be sent", id="one payload is too long"),
-        # In the response, the payload is a string in JSON, which doubles the backslashes before its quotes.
-        pytest.param('"' * (LONGEST_OUTCOME // 3), "the outcome has", id="all together are"),
-    ],
-)
-def test_a_result_that_the_coordinator_would_not_read_is_a_failure(customer: str, reason: str) -> None:
-    host = RestHost(HostedRelease(orders, IDENTITY, "app", "sha256:1"), secret=SECRET)
-    status, answer = posted(host, command(uni({**ORDER, "customer": customer}), stopBeforeStepIndex=0))
-    assert (status, answer["outcome"]) == (200, "FAILED")
-    assert f"OUTPUT_TOO_LARGE: {reason}" in answer["failure"]["message"]
-
-
 def test_a_caller_that_sends_nothing_is_hung_up_on(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(hosted, 1) as (server, calls):
+    with calling(hosted) as (server, calls):
         handler: Any = server.RequestHandlerClass
         assert handler.timeout == IDLE_SECONDS
         monkeypatch.setattr(handler, "timeout", 0.1)
         with socket.create_connection(calls.address, timeout=10) as silent:
             assert silent.recv(1) == b""
+
+
+@pytest.mark.usefixtures("spoiled_log")
+def test_a_log_handler_that_raises_does_not_prevent_responses(hosted: Hosted) -> None:
+    with calling(hosted) as (_, calls):
+        assert calls.get() == 200
+        assert requests.get(calls.url + CAPABILITIES, timeout=10).status_code == 401
+        assert calls.call(13).json()["outcome"] == "FAILED"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from releases.activation.gradual.plan import Bounds, Plan, Step
 from releases.errors import GradualActivationInvalid
+from tests.cases import cases
 
 STEP = Step(5, 50, 10)
 
@@ -21,7 +22,7 @@ def errors(**changes: Any) -> list[str]:
     return [f"{each['field']}: {each['message']}" for each in found]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "expected"),
     [
         ({"steps": ()}, ["steps: must have 1 to 20 steps"]),

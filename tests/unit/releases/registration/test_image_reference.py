@@ -3,6 +3,7 @@
 import pytest
 
 from releases.registration.image_reference import ImageReference, findings
+from tests.cases import cases
 from wire.documents.descriptor import descriptor_from_json
 from wire.findings import Severity
 
@@ -10,7 +11,7 @@ HEX = "0b" * 32
 DIGEST = f"sha256:{HEX}"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "parts"),
     [
         (f"registry.example/app@{DIGEST}", ("registry.example", "app", "", DIGEST)),
@@ -32,7 +33,7 @@ def test_a_reference_has_a_host_a_repository_a_tag_and_a_digest(text: str, parts
     assert (found.host, found.repository, found.tag, found.digest) == parts
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         *("", "@", f"@{DIGEST}", f"/app@{DIGEST}", f"r.example/@{DIGEST}", f"r.example//app@{DIGEST}"),
@@ -51,8 +52,8 @@ def test_a_malformed_reference_is_rejected_with_a_message(text: str) -> None:
         ImageReference.parse(text)
 
 
-@pytest.mark.parametrize("kind", ["container-image", "lambda-image", "external-endpoint"])
-@pytest.mark.parametrize(
+@cases("kind", ["container-image", "lambda-image", "external-endpoint"])
+@cases(
     ("uri", "code"),
     [
         (f"registry.example/app@{DIGEST}", ""),
