@@ -8,7 +8,7 @@ import requests
 
 from embedded.valkey import Valkey
 from tenancy.roles import Scope
-from tests.e2e.conftest import Host
+from tests.parts.product.conftest import Host
 from tests.receiving import Receiver
 from tests.running import RunningProduct, TenantInUse, eventually
 

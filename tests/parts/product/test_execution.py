@@ -7,9 +7,8 @@ import pytest
 from django.conf import settings
 
 from embedded.valkey import Valkey
+from tests.e2e.conftest import PIPELINES
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
-
-PIPELINES = Path(__file__).parent / "pipelines"
 
 
 @pytest.fixture
