@@ -113,7 +113,7 @@ def test_a_command_for_another_release_fails_before_its_payload_is_decoded(order
     """No worker consumes the queue of 2.0. The test moves its command into the queue of 1.0."""
     release = Release.objects.get(pipeline__tenant=orders.tenant.tenant, release_version="2.0")
     absent = making.worker(release, "absent", alive_until=timezone.now() + timedelta(hours=1))
-    orders.tenant.activate(orders.releases["2.0"])
+    orders.tenant.activate(orders.releases["2.0"], "no worker hosts it")
     execution_id = orders.submit()
     meant, hosted = (queue_of(orders.identity(version)) for version in ("2.0", "1.0"))
 
@@ -126,7 +126,7 @@ def test_a_command_for_another_release_fails_before_its_payload_is_decoded(order
     assert (found["error"]["code"], found["pin"]["releaseVersion"]) == ("IDENTITY_MISMATCH", "2.0")
     assert (orders.runs(execution_id, "price"), orders.workers(execution_id)) == (0, {"first"})
     making.silence(absent)
-    orders.tenant.activate(orders.releases["1.0"])
+    orders.tenant.activate(orders.releases["1.0"], "the worker of 2.0 is absent")
 
 
 def test_a_drained_worker_finishes_its_commands_and_gets_no_more(orders: Orders) -> None:

@@ -55,7 +55,7 @@ class Pair:
         return started
 
     def begun(self, gate: Path, *numbers: int) -> list[str]:
-        """Submit executions that wait for the gate. Return when two of them, all that the worker can run, have begun."""
+        """Submit executions that wait for the gate. Return when the worker runs two, which are all it can run."""
         one = self.client(self.one)
         work = [{"number": number, "gate": str(gate)} for number in numbers]
         execution_ids = [str(one.submit(PIPELINE, each, f"{gate.name} {each}")["executionId"]) for each in work]
