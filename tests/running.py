@@ -139,6 +139,17 @@ class TenantInUse:
         body: dict[str, Any] = response.json()
         return body
 
+    def eventually_accepted(self, pipeline_id: str, value: Any, key: str) -> dict[str, Any]:
+        """Submit as a client does, which repeats a refused request: the heartbeat of a worker may be late."""
+
+        def accepted() -> dict[str, Any] | None:
+            response = self.submit(pipeline_id, value, key)
+            assert response.status_code in {202, 503}, response.text
+            body: dict[str, Any] = response.json()
+            return body if response.status_code == 202 else None
+
+        return eventually(accepted, what=f"the acceptance of {key}")
+
     def execution(self, execution_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.get(f"executions/{execution_id}")
         return found

@@ -43,7 +43,7 @@ class Orders:
         folder = self.folder / f"order-{number}"
         folder.mkdir()
         value = {"number": number, "folder": str(folder), **members}
-        execution_id = str(self.tenant.accepted(PIPELINE, value, f"order-{number}")["executionId"])
+        execution_id = str(self.tenant.eventually_accepted(PIPELINE, value, f"order-{number}")["executionId"])
         self._folders[execution_id] = folder
         return execution_id
 
@@ -87,6 +87,10 @@ class Orders:
     def wait_until(self, name: str, **reported: Any) -> None:
         """Wait until the coordinator shows these values of the worker."""
         eventually(lambda: reported.items() <= self.worker(name).items(), what=f"worker {name} {reported}", seconds=60)
+
+    def wait_for_heartbeat(self, name: str) -> None:
+        before = self.worker(name)["lastHeartbeatAt"]
+        eventually(lambda: self.worker(name)["lastHeartbeatAt"] > before, what=f"a heartbeat of {name}")
 
     def post(self, path: str, **body: Any) -> Any:
         response = self.tenant.http.post(self.tenant.url(path), json=body)

@@ -51,7 +51,7 @@ def test_a_release_is_uploaded_verified_activated_and_executed(
     expect(page.locator("[data-history] tbody tr")).to_contain_text("The first release")
     check(page)
 
-    execution_id = tenant.accepted("tests.pinned", {"number": 7}, "order 7")["executionId"]
+    execution_id = tenant.eventually_accepted("tests.pinned", {"number": 7}, "order 7")["executionId"]
     page.get_by_role("link", name="All its executions").click()
     check(page)
     page.get_by_role("link", name=execution_id[:13]).click()

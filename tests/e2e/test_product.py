@@ -49,7 +49,7 @@ def test_a_release_is_built_uploaded_verified_activated_and_executed(
     assert (verified["active"], verified["findings"]) == (False, [])
     worker = tenant.start_worker(v1, "only")
     tenant.activate(v1)
-    accepted = [tenant.accepted("tests.pinned", {"number": number}, f"k{number}") for number in range(6)]
+    accepted = [tenant.eventually_accepted("tests.pinned", {"number": number}, f"k{number}") for number in range(6)]
     assert {each["pin"]["releaseVersion"] for each in accepted} == {"1.0"}
     for number, each in enumerate(accepted):
         tenant.wait_for(each["executionId"], "SUCCEEDED")
@@ -61,7 +61,7 @@ def test_a_release_is_built_uploaded_verified_activated_and_executed(
 
     # Before it ends, a worker finishes its transition and reports that it is gone.
     gate = tmp_path / "gate"
-    last = tenant.accepted("tests.pinned", {"number": 7, "gate": str(gate)}, "last")["executionId"]
+    last = tenant.eventually_accepted("tests.pinned", {"number": 7, "gate": str(gate)}, "last")["executionId"]
     tenant.wait_until_begun(last)
     worker.send(SIGTERM)
     gate.touch()
@@ -140,6 +140,7 @@ def test_a_drained_worker_finishes_its_commands_and_gets_no_more(orders: Orders)
     [stranded] = eventually(lambda: tenant.get("stranded")["items"], what="the stranded work")
     assert (stranded["pin"]["releaseVersion"], stranded["executions"]) == ("1.0", 1)
     assert tenant.execution(held)["status"] == "WAIT_RETRY"
+    orders.wait_until("first", holding=0)
 
     relief = tenant.start_worker(orders.releases["1.0"], "relief")
     assert orders.receipt(held)["attempt"] == 1
@@ -205,6 +206,7 @@ def test_outcomes_and_retries_wait_for_the_control_worker_and_the_clock(
     running.kill("clock")
     eventually(lambda: broker.llen(CONTROL_QUEUE) == 0, what="the end of the clock's last messages")
     eventually(lambda: broker.hlen("unacked") == 0, what="their acknowledgements")
+    orders.wait_for_heartbeat("first")
     running.kill("control-worker")
     accepted = orders.submit()
     orders.open(execution_id)
@@ -230,7 +232,7 @@ def test_a_webhook_is_repeated_until_it_is_received_and_completed_with_its_token
     tenant.register(release)
     tenant.activate(release)
     tenant.start_worker(release, "booker")
-    execution_id = tenant.accepted("tests.booking", {"number": 7}, "k")["executionId"]
+    execution_id = tenant.eventually_accepted("tests.booking", {"number": 7}, "k")["executionId"]
     eventually(lambda: len(receiver.requests) >= 2, what="the second request")
     [interaction] = tenant.get(f"interactions?executionId={execution_id}")["items"]
     path = f"interactions/{interaction['interactionId']}"
