@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from django.conf import settings
+from pytest_django import DjangoDbBlocker
 
 from embedded.children import Child
 from embedded.client import Client
@@ -17,14 +19,17 @@ from embedded.postgres import Postgres
 from embedded.product import Product
 from embedded.valkey import Valkey
 from releases.registration.turns import STALLED
+from tenancy.roles import Scope
 from tests.building import eventually
+from tests.database_template import connected_to, copy_to_another_server, database
 from tests.e2e.conftest import PIPELINES
-from tests.running import PASSWORD, BuiltRelease, build
+from tests.running import BuiltRelease, RunningProduct, build
 from tests.s3 import S3Place, client_of
+from tests.servers import NUMBER
+from wire.worker_keys import worker_key
 
 PIPELINE = "tests.pinned"
 TENANT = "acme"
-SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
 
 
 @dataclass
@@ -78,7 +83,12 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(
-    s3_server: S3Place, tmp_path_factory: pytest.TempPathFactory, gathered_static_files: str, first: BuiltRelease
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    s3_server: S3Place,
+    tmp_path_factory: pytest.TempPathFactory,
+    gathered_static_files: str,
+    first: BuiltRelease,
 ) -> Iterator[Pair]:
     """Both coordinators run. The first release was uploaded to one, is activated by the other, and has a worker."""
     folder = tmp_path_factory.mktemp("pair")
@@ -87,7 +97,7 @@ def pair(
         valkey = up.enter_context(Valkey(folder / "valkey"))
         postgres = up.enter_context(Postgres(folder / "postgres"))
         servers = {"DATABASE_URL": postgres.url, "REDIS_URL": valkey.url, "REDIS_OWNER_URL": valkey.owner_url}
-        settings = {
+        environment = {
             "STATIC_ROOT": gathered_static_files,
             "ARTIFACT_STORE": "s3",
             "S3_ENDPOINT_URL": place.endpoint_url,
@@ -95,22 +105,25 @@ def pair(
             "S3_PREFIX": place.prefix,
             "S3_ACCESS_KEY_ID": place.access_key_id,
             "S3_SECRET_ACCESS_KEY": place.secret_access_key,
-            "SECRET_KEY": "one-key-for-all-coordinators-0123456789",
-            "WORKER_SECRET": "one-secret-for-all-coordinators-0123456789",
+            "SECRET_KEY": settings.SECRET_KEY,
+            "WORKER_SECRET": settings.WORKER_SECRET,
             "SWEEP_SECONDS": "0.5",
             "LEASE_SECONDS": "3",
             "RETRY_DELAY_SECONDS": "1",
         }
-        one, other = (Product(folder / name, servers, settings, web_processes=1) for name in ("one", "other"))
-        one.manage("migrate", "--verbosity=0", DATABASE_URL=postgres.owner_url)
+        one, other = (Product(folder / name, servers, environment, web_processes=1) for name in ("one", "other"))
+        with django_db_blocker.unblock(), database(f"test_{NUMBER}_pair") as name:
+            with connected_to(name):
+                token = RunningProduct(one).tenant(TENANT).token(Scope)
+            copy_to_another_server(name, postgres.owner_url)
         for product in (one, other):
             up.callback(product.stop)
-            product.start()
-        person = ["--username=ann", "--email=a@example.org", "--noinput"]
-        one.manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
-        one.manage("create_tenant", TENANT, "--member=ann")
-        token = one.manage("issue_token", TENANT, "ci", "--user=ann", *(f"--scope={scope}" for scope in SCOPES))
-        pair = Pair(postgres, valkey, place, one, other, token, one.manage("worker_key", TENANT))
+            product.start_control_worker()
+            product.start_clock()
+            product.start_web()
+        for product in (one, other):
+            product.wait_until_ready()
+        pair = Pair(postgres, valkey, place, one, other, token, worker_key(settings.WORKER_SECRET, TENANT).text)
 
         pair.client(one).upload(PIPELINE, first.descriptor, first.artifact)
         client = pair.client(other)
