@@ -81,7 +81,7 @@ def copy_to_another_server(name: str, url: str) -> None:
         stdout=subprocess.PIPE,
         check=True,
     )
-    command = [find("pg_restore", version), "--exit-on-error", "--no-owner", f"--dbname={url}"]
+    command: list[str | Path] = [find("pg_restore", version), "--exit-on-error", "--no-owner", f"--dbname={url}"]
     subprocess.run(command, input=dumped.stdout, check=True)
 
 
