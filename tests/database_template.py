@@ -7,6 +7,7 @@ template contains a digest of the migrations. All test processes of a server wit
 import functools
 import hashlib
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from django.db import connection
 from psycopg import sql
 
 from coordinator import apps as coordinator_apps
+from coordinator.backups.programs import find
 from executions.models import states as execution_states
 from foundation.database.postgresql import grants, rights
 from foundation.database.postgresql.setup import grant
@@ -66,6 +68,21 @@ def empty_database(name: str) -> Iterator[str]:
             yield name
         finally:
             _run(server, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def copy_to_another_server(name: str, url: str) -> None:
+    """Copy the database `name` into the empty database at `url`. The application role has the same name there."""
+    with _connected(name) as source:
+        version, address = source.info.server_version, source.info.dsn
+        password = source.info.password
+    dumped = subprocess.run(
+        [find("pg_dump", version), "--format=custom", f"--dbname={address}"],
+        env={**os.environ, "PGPASSWORD": password},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    command: list[str | Path] = [find("pg_restore", version), "--exit-on-error", "--no-owner", f"--dbname={url}"]
+    subprocess.run(command, input=dumped.stdout, check=True)
 
 
 @functools.cache

@@ -139,6 +139,17 @@ class TenantInUse:
         body: dict[str, Any] = response.json()
         return body
 
+    def eventually_accepted(self, pipeline_id: str, value: Any, key: str) -> dict[str, Any]:
+        """Submit as a client does, which repeats a refused request: the heartbeat of a worker may be late."""
+
+        def accepted() -> dict[str, Any] | None:
+            response = self.submit(pipeline_id, value, key)
+            assert response.status_code in {202, 503}, response.text
+            body: dict[str, Any] = response.json()
+            return body if response.status_code == 202 else None
+
+        return eventually(accepted, what=f"the acceptance of {key}")
+
     def execution(self, execution_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.get(f"executions/{execution_id}")
         return found
@@ -187,14 +198,25 @@ class RunningProduct:
         self.product = product
         self.url = product.url
 
-    def restore(self) -> None:
-        """Start the control worker and the clock if a test has stopped them."""
+    def kill(self, name: str) -> None:
+        """Kill a process of the product, and its child processes, with SIGKILL."""
         started = self.product.children.started
-        starters = {"control-worker": self.product.start_control_worker, "clock": self.product.start_clock}
-        for name, start in starters.items():
-            if not any(child.running for child in started if child.name == name):
-                started[:] = [child for child in started if child.name != name]
-                start()
+        [child] = [each for each in started if each.name == name]
+        child.kill()
+        started.remove(child)
+
+    def restore(self) -> None:
+        """Start the control worker, the clock and the web process if a test has stopped them."""
+        started = self.product.children.started
+        started[:] = [child for child in started if child.running]
+        names = {child.name for child in started}
+        if "control-worker" not in names:
+            self.product.start_control_worker()
+        if "clock" not in names:
+            self.product.start_clock()
+        if "web" not in names:
+            self.product.start_web()
+            self.product.wait_until_ready()
 
     def user(self, username: str, **attributes: Any) -> User:
         """Create a person who can log in to the admin with PASSWORD."""

@@ -1,20 +1,12 @@
 """Fixtures of the tests that run the product's own processes."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from embedded.product import Product
-from embedded.valkey import Valkey
-from releases.artifacts.store.local import LocalArtifactStore
-from tests.building import copy_awaiting
-from tests.database_template import connected_to, database
 from tests.receiving import Receiver, receiving
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
-from tests.servers import NUMBER, ordinary_url
-from tests.tls_proxy import over_tls, tls_in_front_of
 
 PIPELINES = Path(__file__).parent / "pipelines"
 
@@ -40,58 +32,3 @@ def v2(tmp_path: Path) -> BuiltRelease:
 def receiver() -> Iterator[Receiver]:
     with receiving() as running:
         yield running
-
-
-Host = Callable[[TenantInUse, str], None]
-
-
-@pytest.fixture
-def host(tmp_path: Path, receiver: Receiver) -> Host:
-    """Build, register and activate one of the pipelines with awaits, and start a worker for it."""
-
-    def start(tenant: TenantInUse, name: str) -> None:
-        folder = tmp_path / name
-        # The pipelines without a webhook are built once.
-        copy_awaiting(folder, receiver.url() if name == "booking" else "")
-        release = build(f"awaiting:{name}", folder, tmp_path / f"{name}-release", "1.0")
-        tenant.register(release)
-        tenant.activate(release)
-        tenant.start_worker(release, f"worker-{name}")
-
-    return start
-
-
-@pytest.fixture
-def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """A second copy of the product with a dedicated broker that a test may stop."""
-    with product_with_own_broker(running, tmp_path, {}) as product_and_broker:
-        yield product_and_broker
-
-
-@contextmanager
-def product_with_own_broker(
-    running: RunningProduct, folder: Path, settings: Mapping[str, str], certificate: Path | None = None
-) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """Run a second copy of the product with the given `settings`, a dedicated broker and a dedicated database.
-
-    With a shared database, each copy would claim executions meant for the other's workers. Within the block, the test
-    also writes its rows to the new database. With a `certificate`, the product reaches the broker only over TLS.
-    """
-    with ExitStack() as up:
-        name = up.enter_context(database(f"test_{NUMBER}_own"))
-        up.enter_context(connected_to(name))
-        valkey = up.enter_context(Valkey(folder / "valkey"))
-        broker_url = valkey.url
-        if certificate is not None:
-            port = up.enter_context(tls_in_front_of(valkey.port, certificate))
-            broker_url = over_tls(valkey.url, port)
-        servers = {
-            "DATABASE_URL": ordinary_url(name),
-            "REDIS_URL": broker_url,
-            "REDIS_OWNER_URL": valkey.owner_url,
-        }
-        product = Product(folder / "product", servers, {**running.product.settings, **settings}, web_processes=1)
-        LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-        up.callback(product.stop)
-        product.start()
-        yield RunningProduct(product), valkey

@@ -1,30 +1,42 @@
-"""Two coordinators that share PostgreSQL, Redis and S3, but no disk. Each continues the work of the other."""
+"""Two coordinators that share PostgreSQL, Valkey and S3, but no disk. Each continues the work of the other.
+
+The servers are their own, so that a test may kill them.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 import pytest
+from django.conf import settings
+from pytest_django import DjangoDbBlocker
 
-from embedded.backing import Backing
 from embedded.children import Child
 from embedded.client import Client
+from embedded.postgres import Postgres
 from embedded.product import Product
+from embedded.valkey import Valkey
 from releases.registration.turns import STALLED
-from tests.database_template import database
-from tests.running import PASSWORD, BuiltRelease
+from tenancy.roles import Scope
+from tests.building import eventually
+from tests.database_template import connected_to, copy_to_another_server, database
+from tests.e2e.conftest import PIPELINES
+from tests.running import BuiltRelease, RunningProduct, build
 from tests.s3 import S3Place, client_of
-from tests.servers import NUMBER, ordinary_url
+from tests.servers import NUMBER
+from wire.worker_keys import worker_key
 
 PIPELINE = "tests.pinned"
 TENANT = "acme"
-SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
 
 
 @dataclass
 class Pair:
-    database: str
+    postgres: Postgres
+    valkey: Valkey
+    place: S3Place
     one: Product
     other: Product
     token: str
@@ -39,7 +51,7 @@ class Pair:
             UPDATE releases_release SET status_changed_at = status_changed_at - %s
             WHERE status IN ('UPLOADED', 'VERIFYING')
         """
-        with psycopg.connect(ordinary_url(self.database)) as connection:
+        with psycopg.connect(self.postgres.url) as connection:
             connection.execute(earlier, [2 * STALLED])
 
     def host(self, release: BuiltRelease, name: str) -> Child:
@@ -47,58 +59,113 @@ class Pair:
         self.client(self.other).wait_for_worker(name)
         return started
 
+    def begun(self, gate: Path, *numbers: int) -> list[str]:
+        """Submit executions that wait for the gate. Return when the worker runs two, which are all it can run."""
+        one = self.client(self.one)
+        work = [{"number": number, "gate": str(gate)} for number in numbers]
+        execution_ids = [str(one.submit(PIPELINE, each, f"{gate.name} {each}")["executionId"]) for each in work]
 
-def kill(product: Product) -> None:
-    """Kill every process of a coordinator with SIGKILL, like the loss of its host."""
-    for child in product.children.started:
-        child.kill()
-    product.children.started.clear()
+        def two_run() -> bool:
+            return sum(one.execution(each)["runningSince"] is not None for each in execution_ids) == 2
+
+        eventually(two_run, what="two steps")
+        return execution_ids
+
+    def results(self, execution_ids: list[str]) -> list[int]:
+        """Wait until all have succeeded, and return the numbers of their results."""
+        other = self.client(self.other)
+        for execution_id in execution_ids:
+            other.finished(execution_id)
+        results = [other.result(execution_id) for execution_id in execution_ids]
+        assert {each["made_by"] for each in results} == {"code v1, attempt 0"}
+        return [each["number"] for each in results]
 
 
-@pytest.fixture
-def pair(django_db_setup: None, s3_place: S3Place, tmp_path: Path, gathered_static_files: str) -> Iterator[Pair]:
-    with (
-        database(f"test_{NUMBER}_pair") as name,
-        Backing(tmp_path / "servers", outside={"DATABASE_URL": ordinary_url(name)}) as backing,
-    ):
-        servers = backing.environment()
-        settings = {
+@pytest.fixture(scope="module")
+def pair(
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    s3_server: S3Place,
+    tmp_path_factory: pytest.TempPathFactory,
+    gathered_static_files: str,
+    first: BuiltRelease,
+) -> Iterator[Pair]:
+    """Both coordinators run. The first release was uploaded to one, is activated by the other, and has a worker."""
+    folder = tmp_path_factory.mktemp("pair")
+    place = replace(s3_server, prefix="pair")
+    with ExitStack() as up:
+        valkey = up.enter_context(Valkey(folder / "valkey"))
+        postgres = up.enter_context(Postgres(folder / "postgres"))
+        servers = {"DATABASE_URL": postgres.url, "REDIS_URL": valkey.url, "REDIS_OWNER_URL": valkey.owner_url}
+        environment = {
             "STATIC_ROOT": gathered_static_files,
             "ARTIFACT_STORE": "s3",
-            "S3_ENDPOINT_URL": s3_place.endpoint_url,
-            "S3_BUCKET": s3_place.bucket,
-            "S3_PREFIX": s3_place.prefix,
-            "S3_ACCESS_KEY_ID": s3_place.access_key_id,
-            "S3_SECRET_ACCESS_KEY": s3_place.secret_access_key,
-            "SECRET_KEY": "one-key-for-all-coordinators-0123456789",
-            "WORKER_SECRET": "one-secret-for-all-coordinators-0123456789",
+            "S3_ENDPOINT_URL": place.endpoint_url,
+            "S3_BUCKET": place.bucket,
+            "S3_PREFIX": place.prefix,
+            "S3_ACCESS_KEY_ID": place.access_key_id,
+            "S3_SECRET_ACCESS_KEY": place.secret_access_key,
+            "SECRET_KEY": settings.SECRET_KEY,
+            "WORKER_SECRET": settings.WORKER_SECRET,
             "SWEEP_SECONDS": "0.5",
             "LEASE_SECONDS": "3",
             "RETRY_DELAY_SECONDS": "1",
         }
-        one, other = (Product(tmp_path / folder, servers, settings, web_processes=1) for folder in ("one", "other"))
-        try:
-            for product in (one, other):
-                product.start()
-            person = ["--username=ann", "--email=a@example.org", "--noinput"]
-            one.manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
-            one.manage("create_tenant", TENANT, "--member=ann")
-            token = one.manage("issue_token", TENANT, "ci", "--user=ann", *(f"--scope={scope}" for scope in SCOPES))
-            yield Pair(name, one, other, token, one.manage("worker_key", TENANT))
-        finally:
-            for product in (one, other):
-                product.stop()
+        one, other = (Product(folder / name, servers, environment, web_processes=1) for name in ("one", "other"))
+        with django_db_blocker.unblock(), database(f"test_{NUMBER}_pair") as name:
+            with connected_to(name):
+                token = RunningProduct(one).tenant(TENANT).token(Scope)
+            copy_to_another_server(name, postgres.owner_url)
+        for product in (one, other):
+            up.callback(product.stop)
+            product.start_control_worker()
+            product.start_clock()
+            product.start_web()
+        for product in (one, other):
+            product.wait_until_ready()
+        pair = Pair(postgres, valkey, place, one, other, token, worker_key(settings.WORKER_SECRET, TENANT).text)
+
+        pair.client(one).upload(PIPELINE, first.descriptor, first.artifact)
+        client = pair.client(other)
+        assert client.verified(PIPELINE, "1.0")["status"] == "REGISTERED"
+        pair.host(first, "worker-v1")
+        client.activate(PIPELINE, "1.0", "registered through the other one")
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> BuiltRelease:
+    return build("pinned:pipeline", PIPELINES / "v1", tmp_path_factory.mktemp("v1"), "1.0")
 
 
 @pytest.mark.timeout(500)
-def test_each_continues_the_work_of_the_other_and_either_may_be_killed(
-    pair: Pair, v1: BuiltRelease, v2: BuiltRelease, s3_place: S3Place
+def test_no_work_is_lost_when_postgresql_or_the_broker_is_killed_and_no_process_ends(
+    pair: Pair, tmp_path: Path
 ) -> None:
+    gate = tmp_path / "database"
+    execution_ids = pair.begun(gate, 1, 2, 3, 4)
+    pair.postgres.kill()
+    gate.touch()
+    pair.postgres.start()
+    for product in (pair.one, pair.other):
+        product.wait_until_ready()
+    assert pair.results(execution_ids) == [1, 2, 3, 4]
+
+    gate = tmp_path / "broker"
+    execution_ids = pair.begun(gate, 5, 6)
+    pair.valkey.kill()
+    gate.touch()
+    execution_ids.append(pair.client(pair.one).submit(PIPELINE, {"number": 7}, "without a broker")["executionId"])
+    pair.valkey.remove_data()
+    pair.valkey.start()
+    assert pair.results(execution_ids) == [5, 6, 7]
+    for product in (pair.one, pair.other):
+        product.children.require_running()
+
+
+@pytest.mark.timeout(500)
+def test_each_continues_the_work_of_the_other_and_either_may_be_killed(pair: Pair, v2: BuiltRelease) -> None:
     one, other = pair.client(pair.one), pair.client(pair.other)
-    one.upload(PIPELINE, v1.descriptor, v1.artifact)
-    assert other.verified(PIPELINE, "1.0")["status"] == "REGISTERED"
-    pair.host(v1, "worker-v1")
-    other.activate(PIPELINE, "1.0", "registered through the other one")
     first = one.submit(PIPELINE, {"number": 1}, "first")["executionId"]
     assert other.finished(first)["pin"]["releaseVersion"] == "1.0"
     assert other.result(first) == {"number": 1, "made_by": "code v1, attempt 0"}
@@ -106,7 +173,7 @@ def test_each_continues_the_work_of_the_other_and_either_may_be_killed(
     # Uploaded through the first coordinator, which is killed before any other request.
     one.upload(PIPELINE, v2.descriptor, v2.artifact)
     between = one.submit(PIPELINE, {"number": 2, "fail_times": 1}, "between")["executionId"]
-    kill(pair.one)
+    kill_all_but_workers(pair.one)
     # If it was killed during the verification, the sweep notices that after two minutes.
     pair.age_verifications()
     assert other.verified(PIPELINE, "2.0", seconds=60)["status"] == "REGISTERED"
@@ -124,7 +191,7 @@ def test_each_continues_the_work_of_the_other_and_either_may_be_killed(
     assert one.finished(third)["pin"]["releaseVersion"] == "2.0"
     assert one.execution(second)["status"] == "SUCCEEDED"
 
-    keys = client_of(s3_place).list_objects_v2(Bucket=s3_place.bucket, Prefix=s3_place.prefix)["Contents"]
+    keys = client_of(pair.place).list_objects_v2(Bucket=pair.place.bucket, Prefix=pair.place.prefix)["Contents"]
     assert len(keys) == 2
     for product in (pair.one, pair.other):
         files = [path for path in (product.folder / "artifacts").rglob("*") if path.is_file()]
@@ -132,6 +199,7 @@ def test_each_continues_the_work_of_the_other_and_either_may_be_killed(
 
 
 def kill_all_but_workers(product: Product) -> None:
+    """Kill the processes of a coordinator with SIGKILL, like the loss of its host."""
     for child in [child for child in product.children.started if not child.name.startswith("worker-")]:
         child.kill()
         product.children.started.remove(child)

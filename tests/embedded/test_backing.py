@@ -82,12 +82,19 @@ def as_ordinary_user(folder: Path) -> Iterator[list[str]]:
         yield ["setpriv", *user, *rights, "env", f"PYTHONPATH={packages}:{ROOT}"]
 
 
-def test_no_process_outlives_a_killed_supervisor(folder: Path) -> None:
-    process, _ = start_supervisor(folder, prefix=[])
+def test_no_process_outlives_a_killed_supervisor_and_servers_restart_with_their_data(folder: Path) -> None:
+    process, urls = start_supervisor(folder, prefix=[])
+    with psycopg.connect(urls["DATABASE_OWNER_URL"]) as connection:
+        connection.execute("CREATE TABLE note AS SELECT 'here' AS text")
     everyone = descendants(process.pid)
     # Three guards, valkey, the postmaster with at least five child processes, and four sleepers.
     assert len(everyone) >= 14
-    process.send_signal(signal.SIGKILL)
+    process.kill()
+    with (
+        Backing(folder, outside={}) as backing,
+        psycopg.connect(backing.environment()["DATABASE_OWNER_URL"]) as connection,
+    ):
+        assert connection.execute("SELECT text FROM note").fetchone() == ("here",)
     process.wait()
     assert wait_until_gone(everyone, 10) == []
 
@@ -99,19 +106,6 @@ def test_no_process_outlives_a_supervisor_that_a_signal_ends(folder: Path, numbe
     process.send_signal(number)
     process.wait(30)
     assert wait_until_gone(everyone, 10) == []
-
-
-def test_servers_restart_with_their_data_after_a_killed_supervisor(folder: Path) -> None:
-    process, urls = start_supervisor(folder, prefix=[])
-    with psycopg.connect(urls["DATABASE_OWNER_URL"]) as connection:
-        connection.execute("CREATE TABLE note AS SELECT 'here' AS text")
-    process.kill()
-    with (
-        Backing(folder, outside={}) as backing,
-        psycopg.connect(backing.environment()["DATABASE_OWNER_URL"]) as connection,
-    ):
-        assert connection.execute("SELECT text FROM note").fetchone() == ("here",)
-    process.wait()
 
 
 def test_an_ordinary_user_can_run_the_servers(folder: Path, as_ordinary_user: list[str]) -> None:

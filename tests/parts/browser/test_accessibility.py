@@ -1,26 +1,16 @@
 """No page of the admin breaks a rule of axe: light and dark, on a wide and on a narrow screen."""
 
 from collections.abc import Iterator
-from importlib.resources import files
 
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.admin.conftest import World
+from tests.browsing import AXE, findings
 from tests.parts.browser.test_security import FRAGMENTS, addresses
 
-AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
-RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 WIDE: ViewportSize = {"width": 1440, "height": 1000}
 NARROW: ViewportSize = {"width": 360, "height": 740}
-
-
-def findings(page: Page) -> Iterator[str]:
-    """Yield what axe finds on the page, once for each element."""
-    result = page.evaluate("tags => axe.run({runOnly: tags, resultTypes: ['violations']})", RULES)
-    for violation in result["violations"]:
-        for node in violation["nodes"]:
-            yield f"{violation['id']}: {' '.join(node['target'])}: {node['html'][:200]}"
 
 
 def shown_in_each_way(page: Page) -> Iterator[str]:

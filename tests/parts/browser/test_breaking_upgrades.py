@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, Page, expect
 from releases.models import Activation, Release
 from tests import making
 from tests.admin.conftest import World
-from tests.parts.browser.conftest import SCREEN, enter
+from tests.browsing import SCREEN
+from tests.parts.browser.conftest import enter
 from tests.running import PASSWORD
 
 FIELD = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}

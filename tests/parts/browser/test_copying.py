@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.admin.conftest import World
-from tests.parts.browser.conftest import blocked
+from tests.browsing import blocked
 
 WITHOUT_CLIPBOARD = "Object.defineProperty(Navigator.prototype, 'clipboard', { get: () => undefined })"
 REMEMBERED = "document.execCommand = () => { window.copied = document.activeElement.value; return %s }"

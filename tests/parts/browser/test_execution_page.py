@@ -4,7 +4,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from executions.holds import holds
 from tests.admin.conftest import World
-from tests.parts.browser.conftest import SCREEN, enter
+from tests.browsing import SCREEN
+from tests.parts.browser.conftest import enter
 from tests.running import PASSWORD
 
 

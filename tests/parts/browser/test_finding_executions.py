@@ -7,9 +7,10 @@ from pytest_django import DjangoDbBlocker
 from executions.models import Execution
 from tests import making
 from tests.admin.conftest import World
+from tests.browsing import AXE, findings
 from tests.database_template import connected_to
 from tests.parts.browser.conftest import Pages
-from tests.parts.browser.test_accessibility import AXE, NARROW, findings, shown_in_each_way
+from tests.parts.browser.test_accessibility import NARROW, shown_in_each_way
 from tests.raw_sql import unguarded
 
 COUNT = 100_000

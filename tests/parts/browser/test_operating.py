@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tenancy.roles import Role
-from tests.parts.browser.conftest import LogIn
+from tests.browsing import LogIn
 from tests.running import BuiltRelease, TenantInUse
 
 

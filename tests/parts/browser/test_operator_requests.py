@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tenancy.roles import Role
+from tests.browsing import LogIn
 from tests.building import copy_awaiting
-from tests.parts.browser.conftest import PIPELINES, LogIn
+from tests.parts.browser.conftest import PIPELINES
 from tests.running import BuiltRelease, TenantInUse, build, eventually
 
 

@@ -4,7 +4,8 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from tests.admin.conftest import World
-from tests.parts.browser.conftest import SCREEN, enter
+from tests.browsing import SCREEN
+from tests.parts.browser.conftest import enter
 from tests.running import PASSWORD
 
 

@@ -6,7 +6,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from executions.models import Interaction, InteractionEvent
 from tests.admin.conftest import World
 from tests.admin.test_questions import ask, with_claims
-from tests.parts.browser.conftest import SCREEN, enter
+from tests.browsing import SCREEN
+from tests.parts.browser.conftest import enter
 from tests.running import PASSWORD
 
 LIST = "/admin/executions/interaction/"

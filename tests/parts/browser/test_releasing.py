@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tenancy.roles import Role
 from tests import making, signing
-from tests.parts.browser.conftest import LogIn
+from tests.browsing import LogIn
 from tests.running import BuiltRelease, TenantInUse
 from wire.documents.contract import CONTRACT_ENTRY
 

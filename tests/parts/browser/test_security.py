@@ -8,7 +8,8 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.admin.conftest import World
 from tests.admin.test_who_may_open_what import PAGES
-from tests.parts.browser.conftest import blocked, enter
+from tests.browsing import blocked
+from tests.parts.browser.conftest import enter
 from tests.running import PASSWORD
 
 FRAGMENTS = {"release status", "execution live", "campaign live", "attachment", "artifact", "descriptor", "payload"}

@@ -10,7 +10,7 @@ from playwright.sync_api import FilePayload, Page, expect
 from tenancy.roles import Role
 from tests import making
 from tests.admin.conftest import World
-from tests.parts.browser.conftest import LogIn
+from tests.browsing import LogIn
 from tests.running import BuiltRelease, TenantInUse
 
 UPLOAD = "/admin/releases/release/upload/"

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from embedded.product import BIN
-from tests.e2e.conftest import product_with_own_broker
+from tests.parts.product.conftest import product_with_own_broker
 from tests.running import RunningProduct, TenantInUse, build
 
 HERE = Path(__file__).parent

@@ -4,16 +4,16 @@ from embedded.product import PROJECT
 
 DEPLOY = PROJECT / "deploy"
 COVERED = {
-    "Caddyfile": "deploy/test_caddy.py",
-    "ci": "e2e/test_ci_templates.py",
-    "compose.yaml": "deploy/test_compose.py",
-    "grafana": "deploy/test_prometheus.py",
-    "helm": "deploy/test_helm.py",
-    "image": "deploy/test_image.py",
-    "nginx.conf": "deploy/test_nginx.py",
-    "pgbouncer.ini": "e2e/test_pgbouncer.py",
-    "prometheus": "deploy/test_prometheus.py",
-    "systemd": "deploy/test_systemd.py",
+    "Caddyfile": "parts/deploy/test_caddy.py",
+    "ci": "parts/product/test_ci_templates.py",
+    "compose.yaml": "parts/deploy/test_compose.py",
+    "grafana": "parts/deploy/test_prometheus.py",
+    "helm": "parts/deploy/test_helm.py",
+    "image": "parts/deploy/test_image.py",
+    "nginx.conf": "parts/deploy/test_nginx.py",
+    "pgbouncer.ini": "parts/product/test_pgbouncer.py",
+    "prometheus": "parts/deploy/test_prometheus.py",
+    "systemd": "parts/deploy/test_systemd.py",
 }
 
 

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as ConnectionLostError
 
 from embedded.product import Product
 from embedded.valkey import Valkey
-from tests.e2e.conftest import product_with_own_broker
+from tests.parts.product.conftest import product_with_own_broker
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 from tests.tls_proxy import make_certificate, over_tls, tls_in_front_of
 from wire.broker.tls import tls_options

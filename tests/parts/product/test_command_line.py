@@ -9,7 +9,8 @@ import pytest
 
 from tenancy.roles import Scope
 from tests.command_line import CommandLine
-from tests.e2e.conftest import PIPELINES, Host
+from tests.e2e.conftest import PIPELINES
+from tests.parts.product.conftest import Host
 from tests.running import BuiltRelease, TenantInUse, build, eventually
 
 P = "tests.pinned"

@@ -20,10 +20,10 @@ from releases.models import Deployment, Release
 from tenancy.roles import Scope
 from tests import making
 from tests.building import eventually
-from tests.e2e.conftest import product_with_own_broker
 from tests.interop.deploying import MEDIA_TYPE, described, published
 from tests.maven_repository import MavenRepository, maven_repository
 from tests.oauth_issuer import OAuthIssuer, oauth_issuer
+from tests.parts.product.conftest import product_with_own_broker
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.worker_keys import worker_key

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import making
-from tests.e2e.conftest import product_with_own_broker
+from tests.parts.product.conftest import product_with_own_broker
 from tests.releases.registration import heavy
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.e2e.conftest import product_with_own_broker
+from tests.parts.product.conftest import product_with_own_broker
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK
 from wire.messages.task_messages import NOTHING_FOLLOWS, TaskMessages

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import product_with_own_broker
+from tests.parts.product.conftest import product_with_own_broker
 from tests.running import REST_PORT, BuiltRelease, RunningProduct, TenantInUse, eventually
 from wire.messages.rest_messages import PROTOCOL_VERSION
 

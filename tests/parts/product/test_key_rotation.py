@@ -15,7 +15,7 @@ import requests
 
 from embedded.product import Product
 from tenancy.roles import Role
-from tests.e2e.conftest import Host, product_with_own_broker
+from tests.parts.product.conftest import Host, product_with_own_broker
 from tests.receiving import Receiver
 from tests.running import PASSWORD, RunningProduct, TenantInUse, eventually
 from wire.resume_token import key_id

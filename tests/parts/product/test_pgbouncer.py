@@ -17,7 +17,7 @@ from embedded.valkey import Valkey
 from releases.artifacts.store.local import LocalArtifactStore
 from tests.building import copy_awaiting
 from tests.database_template import connected_to, database
-from tests.e2e.test_awaits import complete, pending
+from tests.parts.product.test_awaits import complete, pending
 from tests.pgbouncer import pgbouncer
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
 from tests.servers import NUMBER, ORDINARY_URL, ordinary_url

@@ -8,8 +8,8 @@ import pytest
 
 from tests import making
 from tests.building import BuiltRelease, eventually
-from tests.e2e.conftest import product_with_own_broker
 from tests.image_registry import ImageRegistry, image_registry
+from tests.parts.product.conftest import product_with_own_broker
 from tests.running import RunningProduct, TenantInUse
 
 DIGEST = making.digest_of(b"manifest")

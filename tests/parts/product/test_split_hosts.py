@@ -14,7 +14,7 @@ from embedded.valkey import Valkey
 from executions.models import ExecutionEvent, MessagePath
 from releases.models import Activation
 from tests.database_template import connected_to, database
-from tests.e2e.test_requests import active, ask
+from tests.parts.product.test_requests import active, ask
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 from tests.s3 import S3Place
 from tests.servers import NUMBER, ordinary_url

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.e2e.conftest import PIPELINES, product_with_own_broker
-from tests.e2e.test_awaits import complete, pending
+from tests.e2e.conftest import PIPELINES
 from tests.otlp_receiver import OtlpReceiver, ReceivedSpan, receiving_spans
+from tests.parts.product.conftest import product_with_own_broker
+from tests.parts.product.test_awaits import complete, pending
 from tests.running import REST_PORT, BuiltRelease, RunningProduct, TenantInUse, build, eventually
 
 RUN = ["POST executions", "send command", "run transition", "step Price", "step Charge", "ask the bank"]

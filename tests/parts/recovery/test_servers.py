@@ -1,4 +1,4 @@
-"""PostgreSQL is killed while executions run. Tests that kill the broker are in `tests/e2e`."""
+"""PostgreSQL is killed while executions run. The broker is killed in `tests/parts/product`."""
 
 from signal import SIGQUIT
 

@@ -1,6 +1,6 @@
 """A transition worker is killed while it holds a command or an outcome, or is frozen and seems dead.
 
-`tests/e2e/test_execution.py` kills a worker during a step.
+`tests/e2e/test_product.py` kills a worker during a step.
 """
 
 import os

@@ -6,7 +6,6 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.building import eventually
 from tests.running import BuiltRelease, TenantInUse, build
 
 PIPELINE = "tests.orders"
@@ -80,15 +79,7 @@ def worker_of(tenant: TenantInUse, release: BuiltRelease) -> str:
 
 
 def accepted(tenant: TenantInUse, value: Any, key: str, pipeline_id: str = PIPELINE) -> dict[str, Any]:
-    """Submit as a client does, which repeats a refused request: the heartbeat of a worker may be late."""
-
-    def answered() -> dict[str, Any] | None:
-        response = tenant.submit(pipeline_id, value, key)
-        assert response.status_code in {202, 503}, response.text
-        body: dict[str, Any] = response.json()
-        return body if response.status_code == 202 else None
-
-    return eventually(answered, what=f"the acceptance of {key}")
+    return tenant.eventually_accepted(pipeline_id, value, key)
 
 
 def open_pipeline(page: Page, clicks: Clicks) -> None:

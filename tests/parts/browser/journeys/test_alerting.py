@@ -7,8 +7,8 @@ from playwright.sync_api import expect
 
 from tenancy.roles import Role
 from tests import making
+from tests.browsing import LogIn
 from tests.building import eventually
-from tests.parts.browser.conftest import LogIn
 from tests.parts.browser.journeys.steps import Clicks
 from tests.receiving import receiving
 from tests.running import TenantInUse

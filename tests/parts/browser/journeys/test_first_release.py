@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tenancy.roles import Role
-from tests.parts.browser.conftest import LogIn
+from tests.browsing import LogIn
 from tests.parts.browser.journeys.steps import PIPELINE, Clicks, accepted, hosted, release
 from tests.running import TenantInUse
 from wire.documents.contract import CONTRACT_ENTRY

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tenancy.roles import Role
-from tests.parts.browser.conftest import LogIn
+from tests.browsing import LogIn
 from tests.parts.browser.journeys.steps import PIPELINE, Clicks, accepted, active, hosted, open_pipeline, release
 from tests.running import TenantInUse
 

@@ -7,31 +7,6 @@ from signal import SIGTERM
 from tests.running import BuiltRelease, TenantInUse
 
 
-def test_a_retry_runs_on_the_pinned_release_after_another_was_activated(
-    tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path
-) -> None:
-    gate = tmp_path / "gate"
-    tenant.register(v1)
-    tenant.activate(v1)
-    tenant.start_worker(v1, "worker-v1")
-    tenant.register(v2)
-    tenant.start_worker(v2, "worker-v2")
-    first = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1, "gate": str(gate)}, "first")
-    assert first["pin"]["releaseVersion"] == "1.0"
-    tenant.wait_until_begun(first["executionId"])
-    tenant.activate(v2, "before v1 fails and is tried again")
-    second = tenant.accepted("tests.pinned", {"number": 2, "fail_times": 0}, "second")
-    gate.touch()
-
-    assert tenant.wait_for(second["executionId"], "SUCCEEDED")["pin"]["releaseVersion"] == "2.0"
-    assert tenant.wait_for(first["executionId"], "SUCCEEDED")["pin"]["releaseVersion"] == "1.0"
-    assert tenant.result(first["executionId"]) == {"number": 1, "made_by": "code v1, attempt 1"}
-    assert tenant.result(second["executionId"]) == {"number": 2, "made_by": "code v2, attempt 0"}
-    kinds = [(event["kind"], event["actor"]) for event in tenant.events(first["executionId"])]
-    assert [kind for kind, _ in kinds] == ["SUBMITTED", "CLAIMED", "RETRY_SCHEDULED", "CLAIMED", "SUCCEEDED"]
-    assert {actor for _, actor in kinds if actor.startswith("worker:")} == {"worker:worker-v1"}
-
-
 def test_without_a_worker_of_its_release_an_execution_waits_and_keeps_its_pin(
     tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path
 ) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import PIPELINES
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
 
-PIPELINES = Path(__file__).parent / "pipelines"
 COUNT = 30
 FILTERS = {"pipelineId": "tests.gated", "errorCode": "gated.GateClosed"}
 

@@ -8,7 +8,7 @@ import requests
 
 from embedded.valkey import Valkey
 from tenancy.roles import Scope
-from tests.e2e.conftest import Host
+from tests.parts.product.conftest import Host
 from tests.receiving import Receiver
 from tests.running import RunningProduct, TenantInUse, eventually
 
@@ -99,31 +99,6 @@ def test_without_a_response_the_execution_fails_and_a_late_response_is_rejected(
     }
     assert complete(tenant, interaction, {"accepted": True}, 409)["code"] == "AWAIT_TIMEOUT"
     assert kinds(tenant, execution_id) == ["SUBMITTED", "CLAIMED", "AWAITING", "AWAIT_TIMEOUT"]
-
-
-def test_a_webhook_is_repeated_until_it_is_received_and_completed_with_its_token(
-    tenant: TenantInUse, host: Host, receiver: Receiver
-) -> None:
-    receiver.statuses = [500, 204]
-    host(tenant, "booking")
-    execution_id = tenant.accepted("tests.booking", {"number": 7}, "k")["executionId"]
-    eventually(lambda: len(receiver.requests) >= 2, what="the second request")
-    [interaction] = pending(tenant, execution_id)
-    eventually(
-        lambda: tenant.get(f"interactions/{interaction['interactionId']}")["status"] == "DISPATCHED", what="the receipt"
-    )
-    sent = receiver.requests[-1].json
-    assert (sent["requestPayload"], sent["executionId"]) == ({"number": 7}, execution_id)
-    assert sent["callback"]["completionUrl"] == f"{tenant.product.url}/api/v1/resume"
-    assert tenant.execution(execution_id)["status"] == "WAITING_EXTERNAL"
-
-    body = {"resumeToken": sent["resumeToken"], "response": {"text": "booking 7"}, "actor": "erp"}
-    tampered = requests.post(sent["callback"]["completionUrl"], json={**body, "resumeToken": body["resumeToken"][:-1]})
-    assert (tampered.status_code, tampered.json()["code"]) == (400, "RESUME_TOKEN_INVALID")
-    completed = requests.post(sent["callback"]["completionUrl"], json=body)
-    assert (completed.status_code, completed.json()["actor"]) == (200, "resume-token:erp")
-    tenant.wait_for(execution_id, "SUCCEEDED")
-    assert tenant.result(execution_id) == {"text": "filed booking 7"}
 
 
 def test_a_webhook_that_is_never_received_fails_the_execution(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_operators import PIPELINES, kinds, post
+from tests.e2e.conftest import PIPELINES
+from tests.parts.product.test_operators import kinds, post
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
 
 COUNT = 20

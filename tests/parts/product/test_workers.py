@@ -1,6 +1,5 @@
 """Drains, restarts and rejections of workers with real processes."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from signal import Signals
@@ -21,34 +20,6 @@ from wire.messages.limits import TOLERANCE
 from wire.messages.queues import EXECUTE_TASK, INSTRUCTION_TASK, instruction_queue_of, queue_of
 from wire.messages.sealing import seal
 from wire.worker_keys import WorkerKey, worker_key
-
-
-def test_work_of_a_drained_worker_is_stranded_until_it_is_undrained(
-    tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path
-) -> None:
-    gate = tmp_path / "gate"
-    tenant.register(v1)
-    tenant.activate(v1)
-    tenant.start_worker(v1, "only")
-    work = {"number": 1, "fail_times": 1, "gate": str(gate)}
-    execution_id = tenant.accepted("tests.pinned", work, "k")["executionId"]
-    tenant.wait_until_begun(execution_id)
-    assert tenant.http.post(tenant.url("workers/tests.pinned/only/drain")).status_code == 200
-    gate.touch()
-
-    [stranded] = eventually(lambda: tenant.get("stranded")["items"], what="the stranded work")
-    assert (stranded["pin"]["releaseVersion"], stranded["executions"]) == ("1.0", 1)
-    refused = tenant.submit("tests.pinned", {"number": 2}, "k2")
-    assert (refused.status_code, refused.json()["code"]) == (503, "WORKER_UNAVAILABLE")
-    # Further heartbeats do not end the drain.
-    before = tenant.get("workers")["items"][0]["lastHeartbeatAt"]
-    eventually(lambda: tenant.get("workers")["items"][0]["lastHeartbeatAt"] > before, what="a heartbeat")
-    tenant.wait_for_worker("only", "DRAINING")
-    assert tenant.execution(execution_id)["status"] == "WAIT_RETRY"
-
-    assert tenant.http.post(tenant.url("workers/tests.pinned/only/undrain")).status_code == 200
-    tenant.wait_for(execution_id, "SUCCEEDED")
-    assert tenant.get("stranded")["items"] == []
 
 
 def test_the_history_of_a_worker_records_its_state_changes(tenant: TenantInUse, v1: BuiltRelease) -> None:
@@ -289,21 +260,6 @@ def test_a_step_that_checks_for_cancellation_frees_its_place_at_once(two: TwoWor
     kinds = [event["kind"] for event in two.tenant.events(both[0])]
     assert kinds == ["SUBMITTED", "CLAIMED", "CANCELLED", "OUTCOME_DROPPED"]
     assert two.tenant.execution(both[1])["status"] == "RUNNING"
-
-
-def test_a_step_whose_lease_was_taken_over_is_cancelled(two: TwoWorkers) -> None:
-    """The worker is frozen until another one gets the execution. Then it continues."""
-    lost = two.submit(two.gate, checks_cancellation=True)
-    two.tenant.wait_until_begun(lost)
-    two.drained.send(Signals.SIGSTOP)
-    two.tenant.start_worker(two.release, "other")
-    eventually(lambda: two.tenant.execution(lost)["worker"] == "other", what="the takeover", seconds=60)
-    os.kill(two.drained.pid, Signals.SIGCONT)
-    two.log_has(f"The lease of execution {lost} is lost")
-    two.wait_until(holding=0)
-    two.gate.touch()
-    two.tenant.wait_for(lost, "SUCCEEDED")
-    assert two.tenant.events(lost)[-1]["actor"] == "worker:other"
 
 
 def test_a_rejected_worker_logs_the_reason_and_ends(tenant: TenantInUse, v1: BuiltRelease) -> None:

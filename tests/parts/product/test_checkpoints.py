@@ -6,9 +6,10 @@ from signal import SIGTERM
 import pytest
 
 from embedded.children import Child
+from tests.e2e.conftest import PIPELINES
 from tests.running import TenantInUse, build
 
-SOURCE = Path(__file__).parent / "pipelines" / "checkpointed"
+SOURCE = PIPELINES / "checkpointed"
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+"""Two releases of the pipeline `orders`, and the executions that tests submit to it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.conftest import PIPELINES
+from tests.running import BuiltRelease, TenantInUse, build, eventually
+from wire.identity import ReleaseIdentity
+
+PIPELINE = "tests.orders"
+ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+
+
+class Orders:
+    """A tenant in which release 1.0 is active and hosted by the worker `first`. Release 2.0 is only registered."""
+
+    def __init__(self, tenant: TenantInUse, folder: Path) -> None:
+        self.tenant = tenant
+        self.folder = folder
+        self.releases = {version: self._built(version) for version in ("1.0", "2.0")}
+        for release in self.releases.values():
+            tenant.register(release)
+        tenant.activate(self.releases["1.0"])
+        self.first = tenant.start_worker(self.releases["1.0"], "first")
+        self._folders: dict[str, Path] = {}
+
+    def _built(self, version: str) -> BuiltRelease:
+        source = self.folder / f"source-{version}"
+        shutil.copytree(PIPELINES / "orders", source, ignore=shutil.ignore_patterns("__pycache__"))
+        module = source / "orders.py"
+        module.write_text(module.read_text().replace('VERSION = "1.0"', f'VERSION = "{version}"'))
+        return build("orders:pipeline", source, self.folder / version, version)
+
+    def identity(self, version: str) -> ReleaseIdentity:
+        contract = self.releases[version].document["contractVersion"]
+        return ReleaseIdentity(self.tenant.tenant.slug, PIPELINE, contract, version)
+
+    # --- executions -------------------------------------------------------------------------------
+
+    def submit(self, **members: Any) -> str:
+        number = len(self._folders) + 1
+        folder = self.folder / f"order-{number}"
+        folder.mkdir()
+        value = {"number": number, "folder": str(folder), **members}
+        execution_id = str(self.tenant.eventually_accepted(PIPELINE, value, f"order-{number}")["executionId"])
+        self._folders[execution_id] = folder
+        return execution_id
+
+    def begun(self, **members: Any) -> str:
+        """Submit an order that waits for its gate. Return once its worker has reported that it runs."""
+        execution_id = self.submit(waits=True, **members)
+        self.tenant.wait_until_begun(execution_id)
+        return execution_id
+
+    def open(self, execution_id: str) -> None:
+        (self._folders[execution_id] / "gate").touch()
+
+    def runs(self, execution_id: str, step: str) -> int:
+        file = self._folders[execution_id] / step
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+    def receipt(self, execution_id: str) -> dict[str, Any]:
+        """Wait until the execution has succeeded and return its result."""
+        self.tenant.wait_for(execution_id, "SUCCEEDED", seconds=60)
+        receipt: dict[str, Any] = self.tenant.result(execution_id)
+        assert receipt.pop("execution_id") == execution_id
+        return receipt
+
+    def kinds(self, execution_id: str) -> list[str]:
+        """Return the kinds of its events except checkpoints, which may be sent or left out."""
+        events = self.tenant.events(execution_id)
+        assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
+        return [event["kind"] for event in events if event["kind"] != "CHECKPOINT"]
+
+    def workers(self, *execution_ids: str) -> set[str]:
+        """Return the workers that reported something about these executions."""
+        actors = [event["actor"] for each in execution_ids for event in self.tenant.events(each)]
+        return {actor.removeprefix("worker:") for actor in actors if actor.startswith("worker:")}
+
+    # --- workers ----------------------------------------------------------------------------------
+
+    def worker(self, name: str) -> dict[str, Any]:
+        [found] = [each for each in self.tenant.get("workers")["items"] if each["workerId"] == name]
+        return dict(found)
+
+    def wait_until(self, name: str, **reported: Any) -> None:
+        """Wait until the coordinator shows these values of the worker."""
+        eventually(lambda: reported.items() <= self.worker(name).items(), what=f"worker {name} {reported}", seconds=60)
+
+    def wait_for_heartbeat(self, name: str) -> None:
+        before = self.worker(name)["lastHeartbeatAt"]
+        eventually(lambda: self.worker(name)["lastHeartbeatAt"] > before, what=f"a heartbeat of {name}")
+
+    def post(self, path: str, **body: Any) -> Any:
+        response = self.tenant.http.post(self.tenant.url(path), json=body)
+        assert response.status_code == 200, response.text
+        return response.json()

@@ -1,0 +1,263 @@
+"""The running product from the build of a release to results, across switches of releases and deaths of processes."""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP, SIGTERM
+
+import pytest
+import requests
+from django.conf import settings
+from django.utils import timezone
+from redis import Redis
+
+from releases.models import Release
+from tests import making
+from tests.broker import owner_url
+from tests.building import copy_awaiting
+from tests.e2e.orders import ONCE, PIPELINE, Orders
+from tests.receiving import Receiver
+from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
+from wire.messages.queues import OUTCOME_QUEUE, queue_of
+from wire.worker_keys import worker_key
+
+LEASE_SECONDS = 3
+CONTROL_QUEUE = "control"
+
+
+@pytest.fixture(scope="module")
+def orders(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orders]:
+    tenant = running.tenant("orders")
+    try:
+        yield Orders(tenant, tmp_path_factory.mktemp("orders"))
+    finally:
+        tenant.stop_workers()
+
+
+@pytest.fixture
+def broker() -> Iterator[Redis]:
+    with Redis.from_url(owner_url()) as client:
+        yield client
+
+
+def test_a_release_is_built_uploaded_verified_activated_and_executed(
+    tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path
+) -> None:
+    verified = tenant.publish(v1)
+    assert (verified["active"], verified["findings"]) == (False, [])
+    worker = tenant.start_worker(v1, "only")
+    tenant.activate(v1)
+    accepted = [tenant.eventually_accepted("tests.pinned", {"number": number}, f"k{number}") for number in range(6)]
+    assert {each["pin"]["releaseVersion"] for each in accepted} == {"1.0"}
+    for number, each in enumerate(accepted):
+        tenant.wait_for(each["executionId"], "SUCCEEDED")
+        assert tenant.result(each["executionId"]) == {"number": number, "made_by": "code v1, attempt 0"}
+        assert [event["kind"] for event in tenant.events(each["executionId"])] == ONCE
+    repeated = tenant.submit("tests.pinned", {"number": 0}, "k0")
+    assert (repeated.status_code, repeated.json()["executionId"]) == (200, accepted[0]["executionId"])
+    assert tenant.submit("tests.pinned", {"number": 1}, "k0").json()["code"] == "IDEMPOTENCY_KEY_REUSED"
+
+    # Before it ends, a worker finishes its transition and reports that it is gone.
+    gate = tmp_path / "gate"
+    last = tenant.eventually_accepted("tests.pinned", {"number": 7, "gate": str(gate)}, "last")["executionId"]
+    tenant.wait_until_begun(last)
+    worker.send(SIGTERM)
+    gate.touch()
+    assert worker.wait(30) == 0
+    tenant.wait_for(last, "SUCCEEDED")
+    tenant.wait_for_worker("only", "UNAVAILABLE")
+    assert tenant.submit("tests.pinned", {"number": 8}, "late").json()["code"] == "WORKER_UNAVAILABLE"
+
+
+def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(orders: Orders) -> None:
+    tenant = orders.tenant
+    second = tenant.start_worker(orders.releases["2.0"], "second")
+    retried = orders.begun(fail_times=1)
+    answered = orders.submit(questions=2)
+    dead = orders.submit(fail_times=3)
+    tenant.wait_for(answered, "WAITING_EXTERNAL")
+    error = tenant.wait_for(dead, "DLQ")["error"]
+    assert (error["code"], error["message"]) == ("RuntimeError", 'step "Settle": attempt 2 of 1.0 fails')
+    assert error["traceback"].splitlines()[1].startswith('  File "orders.py", line ')
+
+    assert tenant.activate(orders.releases["2.0"])["rollback"] is False
+    on_second = orders.submit()
+    orders.open(retried)
+    for item in tenant.get(f"interactions?status=pending&executionId={answered}")["items"]:
+        body = {"interactionId": item["interactionId"], "response": {"note": f"item {item['itemIndex']}"}}
+        orders.post("interactions/complete", **body)
+    assert orders.post(f"executions/{dead}/redrive", reason="fixed")["pin"]["releaseVersion"] == "1.0"
+
+    assert orders.receipt(retried) == {"notes": [], "made_by": "1.0", "attempt": 1}
+    assert orders.receipt(answered) == {"notes": ["item 0", "item 1"], "made_by": "1.0", "attempt": 0}
+    assert orders.receipt(dead) == {"notes": [], "made_by": "1.0", "attempt": 3}
+    assert orders.workers(retried, answered, dead) == {"first"}
+    assert orders.kinds(retried) == ["SUBMITTED", "CLAIMED", "RETRY_SCHEDULED", "CLAIMED", "SUCCEEDED"]
+    assert orders.kinds(answered) == [*ONCE[:2], "AWAITING", "AWAIT_COMPLETED", "CLAIMED", "SUCCEEDED"]
+    # A retry resumes at the step that failed, with the checkpoint of the one before.
+    assert [orders.runs(dead, step) for step in ("price", "settle")] == [1, 4]
+    assert orders.receipt(on_second) == {"notes": [], "made_by": "2.0", "attempt": 0}
+    assert orders.workers(on_second) == {"second"}
+
+    retried_on_second = orders.begun(fail_times=1)
+    assert tenant.activate(orders.releases["1.0"], "2.0 is wrong")["rollback"] is True
+    assert orders.receipt(orders.submit())["made_by"] == "1.0"
+    orders.open(retried_on_second)
+    assert orders.receipt(retried_on_second)["made_by"] == "2.0"
+    second.stop()
+
+
+def test_a_command_for_another_release_fails_before_its_payload_is_decoded(orders: Orders, broker: Redis) -> None:
+    """No worker consumes the queue of 2.0. The test moves its command into the queue of 1.0."""
+    release = Release.objects.get(pipeline__tenant=orders.tenant.tenant, release_version="2.0")
+    absent = making.worker(release, "absent", alive_until=timezone.now() + timedelta(hours=1))
+    orders.tenant.activate(orders.releases["2.0"], "no worker hosts it")
+    execution_id = orders.submit()
+    meant, hosted = (queue_of(orders.identity(version)) for version in ("2.0", "1.0"))
+
+    def failed() -> bool:
+        broker.lmove(meant, hosted, "RIGHT", "LEFT")
+        return bool(orders.tenant.execution(execution_id)["status"] == "FAILED")
+
+    eventually(failed, what="the refusal")
+    found = orders.tenant.execution(execution_id)
+    assert (found["error"]["code"], found["pin"]["releaseVersion"]) == ("IDENTITY_MISMATCH", "2.0")
+    assert (orders.runs(execution_id, "price"), orders.workers(execution_id)) == (0, {"first"})
+    making.silence(absent)
+    orders.tenant.activate(orders.releases["1.0"], "the worker of 2.0 is absent")
+
+
+def test_a_drained_worker_finishes_its_commands_and_gets_no_more(orders: Orders) -> None:
+    tenant = orders.tenant
+    held = orders.begun(fail_times=1)
+    orders.post(f"workers/{PIPELINE}/first/drain")
+    orders.wait_until("first", state="DRAINING", taking=False, holding=1)
+    refused = tenant.submit(PIPELINE, {"number": 0, "folder": ""}, "to-nobody")
+    assert (refused.status_code, refused.json()["code"]) == (503, "WORKER_UNAVAILABLE")
+    orders.open(held)
+    [stranded] = eventually(lambda: tenant.get("stranded")["items"], what="the stranded work")
+    assert (stranded["pin"]["releaseVersion"], stranded["executions"]) == ("1.0", 1)
+    assert tenant.execution(held)["status"] == "WAIT_RETRY"
+    orders.wait_until("first", holding=0)
+
+    relief = tenant.start_worker(orders.releases["1.0"], "relief")
+    assert orders.receipt(held)["attempt"] == 1
+    assert run_by(orders) == {"relief"}
+    orders.post(f"workers/{PIPELINE}/first/undrain")
+    orders.wait_until("first", state="HEALTHY", taking=True)
+    orders.post(f"workers/{PIPELINE}/relief/drain")
+    orders.wait_until("relief", taking=False)
+    assert run_by(orders) == {"first"}
+    relief.stop()
+
+
+def run_by(orders: Orders) -> set[str]:
+    """Return the workers that run six new executions."""
+    execution_ids = [orders.submit() for _ in range(6)]
+    for execution_id in execution_ids:
+        orders.receipt(execution_id)
+    return orders.workers(*execution_ids)
+
+
+def test_a_worker_takes_over_from_one_that_lost_its_lease_and_from_one_that_was_killed(orders: Orders) -> None:
+    tenant = orders.tenant
+    execution_id = orders.begun(checks_cancellation=True)
+    orders.first.send(SIGSTOP)
+    try:
+        spare = tenant.start_worker(orders.releases["1.0"], "spare")
+        eventually(lambda: tenant.execution(execution_id)["worker"] == "spare", what="the takeover", seconds=60)
+    finally:
+        os.kill(orders.first.pid, SIGCONT)
+    # The step notices that its outcome no longer counts, although its gate is closed.
+    lost = f"The lease of execution {execution_id} is lost"
+    eventually(lambda: lost in orders.first.log.read_text(), what="the loss of the lease")
+    orders.wait_until("first", holding=0)
+    assert orders.worker("spare")["holding"] == 1
+
+    spare.kill()
+    orders.open(execution_id)
+    assert orders.receipt(execution_id)["attempt"] == 0, "a takeover is not an attempt"
+    assert orders.runs(execution_id, "settle") == 3
+    kinds = orders.kinds(execution_id)
+    assert (kinds.count("LEASE_EXPIRED"), kinds[-1]) == (2, "SUCCEEDED")
+    assert tenant.events(execution_id)[-1]["actor"] == "worker:first"
+
+
+def test_a_transition_continues_while_the_web_process_is_dead_and_keeps_its_lease(
+    running: RunningProduct, orders: Orders
+) -> None:
+    execution_id = orders.begun()
+    began = time.monotonic()
+    running.kill("web")
+    eventually(lambda: time.monotonic() > began + 2 * LEASE_SECONDS, what="the end of its first lease")
+    orders.open(execution_id)
+    running.restore()
+    assert orders.receipt(execution_id)["attempt"] == 0
+    assert (orders.kinds(execution_id), orders.runs(execution_id, "settle")) == (ONCE, 1)
+
+
+def test_outcomes_and_retries_wait_for_the_control_worker_and_the_clock(
+    running: RunningProduct, orders: Orders, broker: Redis
+) -> None:
+    """Without the clock no lease is taken over, so that only its own message can end the first execution."""
+    execution_id = orders.begun()
+    running.kill("clock")
+    eventually(lambda: broker.llen(CONTROL_QUEUE) == 0, what="the end of the clock's last messages")
+    eventually(lambda: broker.hlen("unacked") == 0, what="their acknowledgements")
+    orders.wait_for_heartbeat("first")
+    running.kill("control-worker")
+    accepted = orders.submit()
+    orders.open(execution_id)
+    eventually(lambda: broker.llen(OUTCOME_QUEUE) > 0, what="the outcome in its queue")
+    running.product.start_control_worker()
+    for each in (execution_id, accepted):
+        assert orders.receipt(each)["attempt"] == 0
+        assert (orders.kinds(each), orders.runs(each, "settle")) == (ONCE, 1)
+
+    orders.tenant.wait_for_worker("first", "HEALTHY")
+    retried = orders.submit(fail_times=1)
+    orders.tenant.wait_for(retried, "WAIT_RETRY", "SUCCEEDED")
+    running.restore()
+    assert orders.receipt(retried)["attempt"] == 1
+
+
+def test_a_webhook_is_repeated_until_it_is_received_and_completed_with_its_token(
+    tenant: TenantInUse, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.statuses = [500, 204]
+    copy_awaiting(tmp_path / "booking", receiver.url())
+    release = build("awaiting:booking", tmp_path / "booking", tmp_path / "release", "1.0")
+    tenant.register(release)
+    tenant.activate(release)
+    tenant.start_worker(release, "booker")
+    execution_id = tenant.eventually_accepted("tests.booking", {"number": 7}, "k")["executionId"]
+    eventually(lambda: len(receiver.requests) >= 2, what="the second request")
+    [interaction] = tenant.get(f"interactions?executionId={execution_id}")["items"]
+    path = f"interactions/{interaction['interactionId']}"
+    eventually(lambda: tenant.get(path)["status"] == "DISPATCHED", what="the receipt")
+    sent = receiver.requests[-1].json
+    assert (sent["requestPayload"], sent["executionId"]) == ({"number": 7}, execution_id)
+    assert tenant.execution(execution_id)["status"] == "WAITING_EXTERNAL"
+
+    address = sent["callback"]["completionUrl"]
+    body = {"resumeToken": sent["resumeToken"], "response": {"text": "booking 7"}, "actor": "erp"}
+    tampered = requests.post(address, json={**body, "resumeToken": sent["resumeToken"][:-1]}, timeout=30)
+    assert (tampered.status_code, tampered.json()["code"]) == (400, "RESUME_TOKEN_INVALID")
+    completed = requests.post(address, json=body, timeout=30)
+    assert (completed.status_code, completed.json()["actor"]) == (200, "resume-token:erp")
+    tenant.wait_for(execution_id, "SUCCEEDED")
+    assert tenant.result(execution_id) == {"text": "filed booking 7"}
+
+
+def test_a_worker_with_a_wrong_key_is_refused_and_ends(orders: Orders, running: RunningProduct) -> None:
+    slug = orders.tenant.tenant.slug
+    wrong = worker_key(f"not {settings.WORKER_SECRET}", slug).text
+    release = orders.releases["2.0"].descriptor
+    worker = running.product.start_worker("wrong", release=release, tenant=slug, key=wrong)
+    orders.tenant.workers.append(worker)
+    eventually(lambda: not worker.running, what="its end", seconds=60)
+    assert worker.status == 2
+    assert "error: WORKER_REFUSED: no coordinator accepts this worker: KEY_NOT_ACTIVE" in worker.log.read_text()
+    assert "wrong" not in [each["workerId"] for each in orders.tenant.get("workers")["items"]]
