@@ -5,7 +5,7 @@ import json
 import secrets
 import zipfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from executions.lifecycle import outcome
+from executions.lifecycle import outcome, sweep
 from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
@@ -27,12 +27,14 @@ from tenancy.models import Tenant
 from tests.raw_sql import as_owner, unguarded
 from wire.documents.contract import CONTRACT_ENTRY, contract_from_json, publish
 from wire.documents.descriptor import CHECKPOINTS
-from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension, transition_key
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import Checkpoint, Failure, Outcome, OutcomeGroup, Suspension, transition_key
 from wire.messages.sealing import seal_of, verify
 from wire.release.placement import known_capabilities
 from wire.worker_keys import WorkerKey, worker_key
 
 PIPELINE = "org.example.orders"
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 WRONG_KEY = worker_key("not the coordinator's secret", "acme")
 STEP = {
     "index": 0,
@@ -232,9 +234,9 @@ def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]
     return owner, release
 
 
-def checkpointing() -> tuple[Tenant, Release]:
-    """Create a tenant, an active release with two steps and checkpoints, and a healthy worker of the release."""
-    owner, made = tenant(), contract(steps=[STEP, {**STEP, "index": 1}])
+def checkpointing(steps: int = 2) -> tuple[Tenant, Release]:
+    """Create a tenant, an active release with checkpoints, and a healthy worker of the release."""
+    owner, made = tenant(), contract(steps=[{**STEP, "index": index} for index in range(steps)])
     data = archive(made)
     document = descriptor(made, data)
     document["artifacts"][0]["capabilities"] = [CHECKPOINTS]
@@ -316,6 +318,46 @@ def failure(
 ) -> Outcome:
     reported = Failure(failure_class=code, message=message, retryable=retryable, traceback=traceback)
     return outcome_of(claim, "FAILED", failure=reported)
+
+
+def reached(claim: Claim, step: int, *outputs: str, **members: Any) -> Checkpoint:
+    """Return the checkpoint that a worker reports before `step`, while its transition runs."""
+    defaults: dict[str, Any] = {
+        "execution_id": claim.execution_id,
+        "execution_version": claim.version,
+        "lease_token": claim.lease_token,
+        "transition_key": transition_key(claim.execution_id, claim.step_index, claim.attempt),
+        "next_step_index": step,
+        "output_payloads": list(outputs),
+    }
+    return Checkpoint(**{**defaults, **members})
+
+
+def record(
+    *outcomes: Outcome,
+    checkpoints: Sequence[Checkpoint] = (),
+    identity: ReleaseIdentity | None = None,
+    worker_id: str = "w",
+    **members: Any,
+) -> int:
+    """Record a worker's reports. Return the number of recorded outcomes.
+
+    The worker hosts the release `identity`, by default the one to which the first reported execution is pinned.
+    """
+    group = OutcomeGroup(worker_id=worker_id, outcomes=list(outcomes), checkpoints=list(checkpoints), **members)
+    first = [*outcomes, *checkpoints][0]
+    return outcome.record(identity or Execution.objects.get(pk=first.execution_id).pin, group)
+
+
+def lose_lease(claim: Claim) -> None:
+    """Let the lease of a claim expire, and sweep it."""
+    Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=LONG_AGO)
+    assert sweep.expire_leases() == 1
+
+
+def kinds(execution: Execution) -> list[str]:
+    """Return the kind of each event of the execution."""
+    return [kind for kind, _ in history(execution)]
 
 
 def history(execution: Execution) -> list[tuple[str, str]]:

@@ -4,7 +4,6 @@ import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from wire.messages.celery_messages import CommandGroup
 from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
 
-LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+LONG_AGO = making.LONG_AGO
 
 SOURCE = """
 from collections.abc import Iterable, Iterator
@@ -151,8 +150,7 @@ class Hosting:
         release = making.verified(making.upload(owner, descriptor.document, artifact.path.read_bytes()).release)
         activate(release, actor="user:test")
         making.worker(release)
-        running = host_source(f"{name}:pipeline", descriptor.path, owner.slug)
         key = worker_key(settings.WORKER_SECRET, owner.slug)
-        return Hosted(
-            owner, release, Host(running, key=key, worker_id="worker-1", capacity=1, take_ticket=making.granted), folder
-        )
+        source = host_source(f"{name}:pipeline", descriptor.path, owner.slug)
+        host = Host(source, key=key, worker_id="worker-1", capacity=1, take_ticket=making.granted)
+        return Hosted(owner, release, host, folder)

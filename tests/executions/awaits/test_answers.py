@@ -17,6 +17,7 @@ from executions.models import Interaction
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.raw_sql import refused, unguarded
 from wire.messages.celery_messages import OutcomeGroup
@@ -128,7 +129,7 @@ def test_ids_that_do_not_match_each_other_are_rejected(ready: tuple[Tenant, Rele
     assert not Interaction.objects.filter(status="COMPLETED", tenant=owner).exists()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("members", "response", "field"),
     [
         ({}, {"n": "two"}, "response.n"),
@@ -159,7 +160,7 @@ def test_a_pipeline_without_validation_accepts_any_answer(ready: tuple[Tenant, R
     assert answer(interaction_of(made), "nonsense").interaction.response == "nonsense"
 
 
-@pytest.mark.parametrize("response", [None, False, 0, "", [], {}])
+@cases("response", [None, False, 0, "", [], {}])
 def test_any_json_value_is_a_valid_answer_if_the_contract_does_not_define_the_type(
     ready: tuple[Tenant, Release], response: Any
 ) -> None:

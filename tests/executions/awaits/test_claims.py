@@ -22,6 +22,7 @@ from releases.models import Release
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import Role
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
 from tests.raw_sql import run, unguarded
 
@@ -182,7 +183,7 @@ def test_a_claim_that_ran_out_refuses_nothing(one: Interaction) -> None:
     assert state(one)[0] == "COMPLETED"
 
 
-@pytest.mark.parametrize("act", [claim, delegate])
+@cases("act", [claim, delegate])
 def test_a_closed_question_or_a_timer_cannot_be_claimed(
     ready: tuple[Tenant, Release], act: Callable[..., Interaction]
 ) -> None:

@@ -7,13 +7,14 @@ import pytest
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.raw_sql import check_foreign_keys_now, refused, run
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize(
+@cases(
     ("change", "constraint"),
     [
         ("request = '{}'", "interaction_request_immutable"),
@@ -37,7 +38,7 @@ def test_the_database_rejects_changes_of_a_request_and_partial_completions(
 OVER = ["COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED"]
 
 
-@pytest.mark.parametrize("status", OVER)
+@cases("status", OVER)
 def test_the_database_rejects_changes_of_a_closed_await(ready: tuple[Tenant, Release], status: str) -> None:
     one = interaction_of(suspended(ready))
     check_foreign_keys_now()
@@ -63,7 +64,7 @@ def test_the_database_rejects_completing_a_unit_before_its_last_answer(ready: tu
     assert refused(overcount, one.unit_id) == "await_unit_counts"
 
 
-@pytest.mark.parametrize("column", ["execution_id", "tenant_id", "unit_id"])
+@cases("column", ["execution_id", "tenant_id", "unit_id"])
 def test_the_database_rejects_an_interaction_that_does_not_match_its_unit(
     ready: tuple[Tenant, Release], column: str
 ) -> None:

@@ -13,6 +13,7 @@ from executions.models import AwaitUnit, DeadLetter, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import interaction_of, suspended
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import OutcomeGroup
@@ -47,7 +48,7 @@ def test_the_correlation_id_is_the_name_uuid_of_the_protocol(ready: tuple[Tenant
         assert uuid.UUID(one.correlation_id) == uuid.UUID(bytes=md5(name.encode()).digest(), version=3)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("members", "message"),
     [
         ({"transport": "carrier-pigeon"}, "carrier-pigeon"),

@@ -10,6 +10,7 @@ import pytest
 from executions.awaits import webhooks
 from executions.models import Execution, Interaction
 from foundation.http import address_guard
+from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of
 from tests.executions.awaits.webhook_attempts import (
     Ready,
@@ -72,7 +73,7 @@ def test_a_host_name_that_does_not_resolve_is_retried(ready: Ready) -> None:
     assert (one.status, one.last_dispatch_error) == ("WAITING", "the name receiver.test does not resolve")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("beginning", "status", "error"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", "DISPATCHED", ""),
@@ -132,7 +133,7 @@ def test_a_webhook_whose_attempts_all_died_fails_the_execution(ready: Ready, rec
     assert_undeliverable(made, "no attempt was completed")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"], ids=["received", "forbidden"])
+@cases("address", ["127.0.0.1", "192.0.2.1"])
 def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiver, address: str) -> None:
     """Another attempt begins during the first one, whose address is allowed or forbidden."""
     made = sent_to(ready, receiver.url("receiver.test"))
@@ -148,7 +149,7 @@ def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiv
     assert Execution.objects.get(pk=made.pk).status == "WAITING_EXTERNAL"
 
 
-@pytest.mark.parametrize("status", [200, 500])
+@cases("status", [200, 500])
 def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receiver, status: int) -> None:
     """The resolver is called during an attempt, so the test answers from there."""
     receiver.statuses = [status]

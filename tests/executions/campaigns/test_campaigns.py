@@ -10,6 +10,7 @@ from executions.errors import CampaignRefused, CampaignUnknown
 from executions.models import Campaign, CampaignItem, Execution
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.campaigns.campaigning import (
     TABLES,
     events,
@@ -41,7 +42,7 @@ def test_a_cancelled_campaign_skips_its_pending_items(owner: Tenant, dead: list[
 OPERATIONS = {"pause": campaigns.pause, "resume": campaigns.resume, "cancel": campaigns.cancel}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("before", "operation", "status"),
     [
         ("RUNNING", "pause", "PAUSED"),

@@ -23,6 +23,7 @@ from releases.activation.revocation import revoke
 from releases.errors import ReasonRequired
 from tenancy.models import AuditEntry, Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.campaigns.campaigning import events, everything, pass_time, progress
 from tests.raw_sql import unguarded
 
@@ -134,7 +135,7 @@ def test_a_draft_starts_only_with_a_reason(owner: Tenant, dead: list[Execution])
     assert draft.status == "DRAFT"
 
 
-@pytest.mark.parametrize(
+@cases(
     "options",
     [
         Options(reason="r", rate_per_minute=1, target_release_version="1.0"),
@@ -174,7 +175,7 @@ def test_a_campaign_that_has_started_is_neither_started_again_nor_discarded(
     assert everything() == before
 
 
-@pytest.mark.parametrize("control", [campaigns.pause, campaigns.resume, campaigns.cancel])
+@cases("control", [campaigns.pause, campaigns.resume, campaigns.cancel])
 def test_a_draft_is_not_controlled_like_a_campaign(
     control: Callable[..., Campaign], owner: Tenant, dead: list[Execution]
 ) -> None:

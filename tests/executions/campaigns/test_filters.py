@@ -10,6 +10,7 @@ from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, everything, record, start
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +33,7 @@ def variety(owner: Tenant) -> dict[str, Execution]:
     return {execution.execution_key: execution for execution in Execution.objects.all()}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("filters", "allow_failed", "keys"),
     [
         (OF_THE_PIPELINE, False, {"timeout", "refused", "on v2"}),

@@ -15,6 +15,7 @@ from releases.activation.revocation import revoke
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.deaths import assert_all_or_nothing
 from tests.executions.campaigns.campaigning import events, everything, pass_time, record, start
 from tests.executions.submission import continuing
@@ -163,7 +164,7 @@ def test_inputs_that_the_target_rejects_are_skipped(owner: Tenant, dead: list[Ex
     assert (campaigns.advance(), progress(made), codes(made)) == (0, (0, 0, 10), {"INPUT_INVALID"})
 
 
-@pytest.mark.parametrize(
+@cases(
     ("version", "code"), [("2.0", "RELEASE_UNKNOWN"), ("1.1", "RELEASE_NOT_ADMITTED"), (None, "ACTIVE_RELEASE_REVOKED")]
 )
 def test_a_target_that_accepts_no_executions_skips_the_items(

@@ -12,6 +12,7 @@ from executions.models import Campaign, Execution, Hold, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import suspended
 from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, everything, pass_time, start
 
@@ -58,7 +59,7 @@ def test_executions_are_paused_each_with_a_hold(owner: Tenant, queued: list[Exec
     assert len(making.claimed(owner)) == 1
 
 
-@pytest.mark.parametrize(("kind", "refused"), [(CANCEL, "CANCEL_REFUSED"), (PAUSE, "PAUSE_REFUSED")])
+@cases(("kind", "refused"), [(CANCEL, "CANCEL_REFUSED"), (PAUSE, "PAUSE_REFUSED")])
 def test_executions_that_changed_since_are_skipped(
     kind: Campaign.Kind, refused: str, owner: Tenant, queued: list[Execution]
 ) -> None:
@@ -105,7 +106,7 @@ def test_each_kind_selects_by_the_filters_that_fit_it(owner: Tenant, queued: lis
     assert everything() == before
 
 
-@pytest.mark.parametrize("kind", [CANCEL, PAUSE])
+@cases("kind", [CANCEL, PAUSE])
 def test_groups_cost_no_query_for_each_row(
     kind: Campaign.Kind, owner: Tenant, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -14,6 +14,7 @@ from executions.models import IS_NEW, FailureGroup
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import Role
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
@@ -87,7 +88,7 @@ def test_a_group_of_another_tenant_is_unknown(owner: Tenant) -> None:
     assert FailureGroup.objects.get().is_new
 
 
-@pytest.mark.parametrize(
+@cases(
     "statement",
     [
         "INSERT INTO executions_failuregroup SELECT * FROM executions_failuregroup",

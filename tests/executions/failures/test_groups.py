@@ -20,6 +20,7 @@ from executions.smoke_tests import smoke_tests
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
 from wire.messages.celery_messages import Failure, OutcomeGroup
 
@@ -103,7 +104,7 @@ def test_ids_numbers_and_quoted_texts_do_not_split_a_group(message: str, data: s
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(
+@cases(
     ("first", "second"),
     [
         ("the disk is full", "the disk is slow"),
@@ -152,7 +153,7 @@ def test_releases_and_steps_have_separate_groups(owner: Tenant) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("step", [None, -1, 2**40])
+@cases("step", [None, -1, 2**40])
 def test_a_worker_that_reports_no_usable_step_means_the_start_of_the_transition(owner: Tenant, step: Any) -> None:
     fail(owner, "lost", step=step)
     assert FailureGroup.objects.get().step_index == 0

@@ -19,6 +19,7 @@ from releases.artifacts import verdicts
 from releases.models import Activation, Blob, BlobEvent, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import as_owner, rows, unguarded
 from wire.messages.celery_messages import Heartbeat, WorkerEnvironment
 
@@ -107,7 +108,7 @@ def test_a_worker_that_registered_before_its_release_drifts_since_the_release(ow
     assert found.since == active.created_at
 
 
-@pytest.mark.parametrize("policy", ["refuse", "allow"])
+@cases("policy", ["refuse", "allow"])
 def test_unverified_code_is_found_whatever_the_policy_says(owner: Tenant, active: Release, policy: str) -> None:
     Pipeline.objects.filter(tenant=owner).update(unverified_workers=policy)
     send_heartbeat(active, code="artifact")
@@ -150,7 +151,7 @@ def test_a_failed_check_of_a_rest_worker_is_found(owner: Tenant, active: Release
     assert facts(found) == {"The last check": "Worker hosts something else"}
 
 
-@pytest.mark.parametrize("gone", [{"stopped_at": timezone.now()}, {"alive_until": timezone.now() - HOUR}])
+@cases("gone", [{"stopped_at": timezone.now()}, {"alive_until": timezone.now() - HOUR}])
 def test_workers_that_are_gone_do_not_drift(owner: Tenant, active: Release, gone: dict[str, Any]) -> None:
     making.worker(active, "odd", artifact_digest=OTHER_DIGEST)
     assert len(drift(owner)) == 1
@@ -179,7 +180,7 @@ def test_an_active_release_without_workers_is_found_since_its_activation(owner: 
     assert "pipelines worker" in found.remedy
 
 
-@pytest.mark.parametrize("cause", ["stopped_at", "draining_since", "drained_by_operator_at"])
+@cases("cause", ["stopped_at", "draining_since", "drained_by_operator_at"])
 def test_a_release_that_lost_its_worker_is_found_since_then_as_its_stranded_work(
     owner: Tenant, active: Release, cause: str
 ) -> None:

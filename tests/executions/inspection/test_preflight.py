@@ -22,6 +22,7 @@ from releases.activation.revocation import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import rows
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -82,7 +83,7 @@ def outcome_of(release: Release, **options: Any) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("members", "has_worker", "code", "verdicts"),
     [
         ({}, True, None, []),

@@ -12,6 +12,7 @@ from releases.activation.activation import activate
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import gradual, making
+from tests.cases import cases
 from tests.executions.awaits.parking import suspended
 from tests.raw_sql import unguarded
 
@@ -104,7 +105,7 @@ def test_another_tenant_is_not_in_the_plan(owner: Tenant) -> None:
 LATE: dict[str, Any] = {"age": 60.0, "running": 0}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("load", "workers"),
     [
         (Load(due=0, running=0, age=0.0, live=5, capacity=50), 1),

@@ -32,6 +32,7 @@ from releases.activation.revocation import revoke
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant
 from tests import making
+from tests.cases import cases
 from tests.gradual import plan
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Outcome, OutcomeGroup
@@ -161,7 +162,7 @@ def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any
 # --- verdicts ---
 
 
-@pytest.mark.parametrize(
+@cases(
     ("result", "expected", "verdict_then"),
     [
         ('{"n": 1}', {"n": 1}, Verdict.PASSED),

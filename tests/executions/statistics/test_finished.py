@@ -12,6 +12,7 @@ from executions.tasks import count_finished
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -113,7 +114,7 @@ def test_failures_by_release_and_code(owner: Tenant) -> None:
     assert failures.recent([owner.pk + 1000]) == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("interval", "count", "first"),
     [
         (timedelta(minutes=1), 60, datetime(2026, 3, 1, 11, 46, tzinfo=UTC)),

@@ -9,6 +9,7 @@ from embedded.children import free_port
 from foundation.telemetry.endpoint import Endpoint, Monitored, bears
 from foundation.telemetry.exposition import Exposition
 from foundation.telemetry.liveness import LONGEST_SILENCE, Liveness
+from tests.cases import cases
 
 TOKEN = "a-token-of-a-scraper"
 
@@ -55,7 +56,7 @@ def test_a_port_that_is_in_use_is_an_error(served: tuple[str, str]) -> None:
         Endpoint("127.0.0.1", int(url.rpartition(":")[2]), Monitored(Exposition(dict), Liveness()))
 
 
-@pytest.mark.parametrize("header", ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer é"])
+@cases("header", ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer é"])
 def test_only_the_bearer_of_the_exact_token_is_admitted(header: str) -> None:
     assert bears(f"bearer  {TOKEN} ", TOKEN)
     assert not bears(header, TOKEN)

@@ -19,6 +19,7 @@ from foundation.wakeups import wakeup
 from foundation.wakeups.in_process import WakeupThread
 from tests.broker import taken
 from tests.building import eventually
+from tests.cases import cases
 from tests.wakeups import Broker, broker
 
 __all__ = ["broker"]
@@ -134,7 +135,7 @@ def test_close_makes_a_last_call(wakeups: WakeupThread, calls: list[float], gate
     assert not wakeups.is_alive()
 
 
-@pytest.mark.parametrize("way", ["ordinary", "forked"])
+@cases("way", ["ordinary", "forked"])
 def test_a_process_ends_after_the_last_call(way: str) -> None:
     command = [sys.executable, "-W", "error", "-c", PROCESS, way]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)

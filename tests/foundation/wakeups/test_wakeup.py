@@ -17,6 +17,7 @@ from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tests import making
+from tests.cases import cases
 from tests.wakeups import LATER, Broker, broker, names
 
 __all__ = ["broker"]
@@ -29,7 +30,7 @@ def task(name: str) -> str:
     return f"tests.{name}"
 
 
-@pytest.mark.parametrize("send", [wakeup.send, wakeup.send_once])
+@cases("send", [wakeup.send, wakeup.send_once])
 def test_a_wake_up_of_a_transaction_that_is_rolled_back_is_not_sent(
     task: str, send: Callable[..., None], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
@@ -42,9 +43,7 @@ def test_a_wake_up_of_a_transaction_that_is_rolled_back_is_not_sent(
     assert len(sent) == 1
 
 
-@pytest.mark.parametrize(
-    ("delay", "count"), [(None, 1), (timedelta(), 1), (timedelta(seconds=55), 1), (timedelta(seconds=56), 0)]
-)
+@cases(("delay", "count"), [(None, 1), (timedelta(), 1), (timedelta(seconds=55), 1), (timedelta(seconds=56), 0)])
 def test_a_long_delay_is_left_to_the_sweep(
     task: str, delay: timedelta | None, count: int, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
@@ -91,7 +90,7 @@ def test_one_message_serves_all_until_its_task_begins(broker: Broker) -> None:
 
 
 @pytest.mark.usefixtures("long_timeout")
-@pytest.mark.parametrize("task", [DISPATCH_TASK, EXPIRE_TASK, CHECK_TASK])
+@cases("task", [DISPATCH_TASK, EXPIRE_TASK, CHECK_TASK])
 def test_a_task_that_has_begun_can_be_announced_again(broker: Broker, task: str) -> None:
     broker.deliver(broker.after(partial(wakeup.send_once, task)))
     with broker.commits(execute=True):
@@ -115,8 +114,8 @@ def test_messages_for_other_times_are_all_sent(broker: Broker) -> None:
     assert names(broker.after(three)) == [DISPATCH_TASK, DISPATCH_TASK + LATER, DISPATCH_TASK + LATER]
 
 
-@pytest.mark.parametrize("send", [wakeup.send, wakeup.send_once])
-@pytest.mark.parametrize("seconds", [0.9, 1, 1.1, 7.3, 55])
+@cases("send", [wakeup.send, wakeup.send_once])
+@cases("seconds", [0.9, 1, 1.1, 7.3, 55])
 def test_a_delayed_message_is_due_when_its_work_is(broker: Broker, send: Callable[..., None], seconds: float) -> None:
     delay, before = timedelta(seconds=seconds), timezone.now()
     [message] = broker.after(partial(send, DISPATCH_TASK, delay=delay))
@@ -124,7 +123,7 @@ def test_a_delayed_message_is_due_when_its_work_is(broker: Broker, send: Callabl
     assert before + delay <= datetime.fromisoformat(message.eta) <= timezone.now() + delay + wakeup.SLOT
 
 
-@pytest.mark.parametrize("seconds", [0, 20])
+@cases("seconds", [0, 20])
 def test_a_message_that_no_worker_receives_suppresses_others_for_a_second_at_most(broker: Broker, seconds: int) -> None:
     broker.after(partial(wakeup.send_once, DISPATCH_TASK, delay=timedelta(seconds=seconds)))
     with Redis.from_url(broker.url) as redis:

@@ -22,6 +22,7 @@ from executions.workers.stranded import stranded
 from foundation.scheduling import places
 from releases.models import Release
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
 from tests.raw_sql import run
@@ -56,7 +57,7 @@ def test_claims_are_limited_by_the_capacity_of_the_workers(flow: Flow) -> None:
     assert making.claimed(flow.owner) == []
 
 
-@pytest.mark.parametrize("without", ["origin", "protocol", "release"])
+@cases("without", ["origin", "protocol", "release"])
 def test_workers_that_may_not_be_called_get_no_work(flow: Flow, settings: Any, without: str) -> None:
     submitted(flow, 2)
     making.worker(flow.release, "celery-1", capacity=2)
@@ -234,7 +235,7 @@ CHANGES: dict[Callable[[Flow], None], str] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@cases("change", CHANGES)
 def test_a_worker_that_became_ineligible_is_not_called(flow: Flow, change: Callable[[Flow], None]) -> None:
     """The worker changes while the call waits in the queue. The next claim goes to another worker, or waits."""
     [execution] = submitted(flow, 1)

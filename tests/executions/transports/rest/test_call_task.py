@@ -8,6 +8,7 @@ from executions.models import Execution
 from executions.transports.rest import calls, transport
 from foundation.scheduling import places
 from tests import making
+from tests.cases import cases
 from tests.deaths import each_death
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
@@ -31,7 +32,7 @@ def test_a_redelivered_message_makes_no_second_call(flow: Flow) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("free", [0, 1])
+@cases("free", [0, 1])
 def test_a_message_for_an_execution_of_a_celery_worker_is_ignored(free: int) -> None:
     """Its lease is not renewed while the message waits for a free place."""
     owner, _ = making.ready()

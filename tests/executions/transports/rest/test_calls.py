@@ -20,12 +20,13 @@ from executions.transports.rest import calls
 from executions.workers.tenant_keys import current_key, start_key
 from foundation.http.address_guard import TargetRefused
 from tests import making
+from tests.cases import cases
 from tests.receiving import Received, receiving
 from wire.messages.limits import TOLERANCE
 from wire.messages.rest_messages import CAPABILITIES_PATH, Refused, check_signature
 
 
-@pytest.mark.parametrize(
+@cases(
     ("endpoint", "may"),
     [
         ("https://worker.example:8443", True),
@@ -106,7 +107,7 @@ def test_an_origin_that_is_not_allowed_is_not_called(settings: Any) -> None:
         assert other.requests == []
 
 
-@pytest.mark.parametrize("status", [200, 400, 403, 500])
+@cases("status", [200, 400, 403, 500])
 def test_no_other_response_causes_a_second_call(settings: Any, status: int) -> None:
     settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "new", ["old"]
     with receiving() as worker:

@@ -32,6 +32,7 @@ from releases.activation import policy
 from releases.activation.activation import activate
 from releases.errors import WorkerRequired
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
 from tests.receiving import dripping
@@ -176,7 +177,7 @@ def test_the_latest_check_of_a_tenant_counts_for_its_turn(flow: Flow) -> None:
     assert turn() == rival.pk
 
 
-@pytest.mark.parametrize(
+@cases(
     "changes",
     [
         {"protocol": "celery"},
@@ -192,7 +193,7 @@ def test_workers_that_admit_no_executions_are_not_called(flow: Flow, changes: di
     assert turn() is None
 
 
-@pytest.mark.parametrize(("count", "interval"), [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (12, 300)])
+@cases(("count", "interval"), [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (12, 300)])
 def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
     flow: Flow, unreachable: str, count: int, interval: int
 ) -> None:

@@ -15,6 +15,7 @@ from executions.models import ExecutionEvent, WireForm, Worker
 from executions.transports.rest import transport, wire_forms
 from executions.transports.rest.commands import payload_of
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import (
     DECISION,
     FAILED,
@@ -62,7 +63,7 @@ def test_the_command_has_fifteen_members_and_the_pin_of_the_execution(flow: Flow
     assert json.loads(payload["payload"]["payload"]) == ORDER
 
 
-@pytest.mark.parametrize("name", ["w" * 149 + " " + "x" * 10, "w" * LONGEST_WORKER_ID], ids=["blank", "longest"])
+@cases("name", ["w" * 149 + " " + "x" * 10, "w" * LONGEST_WORKER_ID])
 def test_an_outcome_is_recorded_for_any_worker_id(flow: Flow, name: str) -> None:
     Worker.objects.filter(pk=flow.worker.pk).update(worker_id=name)
     made, _ = parked(flow)

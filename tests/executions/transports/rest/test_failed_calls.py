@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from executions.lifecycle import provenance
 from executions.lifecycle import rest_calls as rest_dispatch
 from executions.lifecycle.sweep import expire_leases
@@ -12,6 +10,7 @@ from executions.models import DeadLetter, Execution, Interaction, Worker
 from executions.transports.rest import calls, transport
 from executions.transports.rest.workers import register
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import DECISION, FAILED, PIPELINE, Flow, answered, misbehaved, submit
 from tests.executions.transports.rest.strict_worker import ENCODING, completed, result
 from tests.raw_sql import run
@@ -46,7 +45,7 @@ def test_several_outputs_for_a_single_result_are_retried(flow: Flow) -> None:
     assert made.error_message == message
 
 
-@pytest.mark.parametrize(
+@cases(
     ("fault", "code", "message"),
     [
         (

@@ -17,6 +17,7 @@ from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, Execution, Interaction
 from executions.transports.rest import calls
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import make_late
 from tests.executions.transports.rest.order_flow import DECISION, FAILED, ORDER, Flow, altered, answered, submit
 from tests.executions.transports.rest.strict_worker import (
@@ -32,7 +33,7 @@ def both(suspension: dict[str, Any], **members: Any) -> None:
         part.update({name: value for name, value in members.items() if name in part})
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
     [
         lambda suspension: suspension.update(unit=None),
@@ -54,7 +55,7 @@ def test_a_suspension_that_cannot_be_completed_fails_the_execution(flow: Flow, c
     assert not Interaction.objects.filter(execution=made).exists()
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
     [
         lambda suspension: suspension.update(surprise=1),
@@ -236,7 +237,7 @@ def test_a_timer_resumes_with_its_request(flow: Flow) -> None:
     assert (made.status, made.progress) == ("QUEUED", question.request)
 
 
-@pytest.mark.parametrize(("transport", "metadata"), [("webhook", {}), ("webhook", {"url": "file:///x"})])
+@cases(("transport", "metadata"), [("webhook", {}), ("webhook", {"url": "file:///x"})])
 def test_a_webhook_that_cannot_be_sent_fails_the_execution(
     flow: Flow, transport: str, metadata: dict[str, Any]
 ) -> None:

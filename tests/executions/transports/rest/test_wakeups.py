@@ -23,6 +23,7 @@ from releases.activation import policy
 from releases.activation.activation import activate
 from releases.errors import WorkerRequired
 from tests import making
+from tests.cases import cases
 from tests.executions.hosting import LONG_AGO
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
@@ -171,17 +172,17 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize("of", ALL)
+@cases("of", ALL)
 def test_a_wake_up_advances_the_work_immediately(flow: Flow, broker: Broker, of: Callable[[Flow], Work]) -> None:
     assert_moves_at_once(of(flow), broker)
 
 
-@pytest.mark.parametrize("of", ALL)
+@cases("of", ALL)
 def test_the_sweep_finds_work_whose_wake_up_is_lost(flow: Flow, broker: Broker, of: Callable[[Flow], Work]) -> None:
     assert_found_by_the_sweep(of(flow), broker)
 
 
-@pytest.mark.parametrize(("waits", "seconds"), [(0, 0.25), (1, 0.5), (2, 1), (4, 4), (5, 4), (10_000, 4)])
+@cases(("waits", "seconds"), [(0, 0.25), (1, 0.5), (2, 1), (4, 4), (5, 4), (10_000, 4)])
 def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Broker, waits: int, seconds: float) -> None:
     submit(flow)
     [claim] = making.claimed(flow.owner, lease_seconds=1)

@@ -15,6 +15,7 @@ import pytest
 from embedded.children import free_port
 from embedded.product import PROJECT
 from foundation.database.postgresql.url import PARAMETERS, connection_settings
+from tests.cases import cases
 from tests.foundation.database.postgresql.tls_front import Authority, TlsFront
 from tests.servers import ORDINARY_URL
 
@@ -67,7 +68,7 @@ def url(front: TlsFront, host: str = "127.0.0.1", **parameters: Any) -> str:
     return f"postgresql://{CREDENTIALS}@{host}:{front.port}{URL.path}?{query}"
 
 
-@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+@cases("mode", ["require", "verify-ca", "verify-full"])
 def test_a_certificate_of_the_named_authority_is_accepted(front: TlsFront, authority: Authority, mode: str) -> None:
     done = ask(url(front, sslmode=mode, sslrootcert=authority.file))
     assert (done.stdout, front.encrypted) == ("1\n", 1), done.stderr
@@ -135,14 +136,14 @@ def test_the_parts_of_the_url_are_decoded() -> None:
     }
 
 
-@pytest.mark.parametrize("host", ["", "localhost", "127.0.0.1", "[::1]", "127.0.0.1:1,127.0.0.2:2"])
+@cases("host", ["", "localhost", "127.0.0.1", "[::1]", "127.0.0.1:1,127.0.0.2:2"])
 def test_this_machine_needs_no_tls(host: str) -> None:
     assert connection_settings(f"postgresql://{host}/name")["OPTIONS"] == {}
     assert connection_settings("postgresql:///name?host=/run/postgresql")["HOST"] == "/run/postgresql"
     assert connection_settings("postgresql://127.0.0.1,db.example/name")["OPTIONS"] == {"sslmode": "verify-full"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "message"),
     [
         ("colour=red&sslmode=require&passfile=x", "not supported: colour, passfile"),

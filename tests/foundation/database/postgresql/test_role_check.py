@@ -12,6 +12,7 @@ from embedded.children import Child
 from embedded.postgres import OWNER, PRODUCT, Postgres
 from embedded.product import Product
 from foundation.database.postgresql.roles import application_dangers, owner_faults
+from tests.cases import cases
 from tests.running import eventually
 
 DANGERS = {
@@ -63,7 +64,7 @@ def test_the_roles_of_a_local_cluster_have_no_faults(superuser: psycopg.Connecti
     assert owner_faults(superuser.execute, OWNER) == []
 
 
-@pytest.mark.parametrize("danger", DANGERS)
+@cases("danger", DANGERS)
 def test_each_danger_is_reported(superuser: psycopg.Connection, danger: str) -> None:
     give, take = DANGERS[danger]
     superuser.execute(give.encode())

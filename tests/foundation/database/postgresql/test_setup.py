@@ -11,6 +11,7 @@ from psycopg import errors
 from embedded.children import ChildError
 from embedded.postgres import Postgres
 from embedded.product import Product
+from tests.cases import cases
 
 DATABASE, OWNER, APPLICATION = "orders", "orders_owner", "orders_app"
 OWNER_PASSWORD, APPLICATION_PASSWORD = "owner's-password", "application's-password"
@@ -75,7 +76,7 @@ def test_the_application_reads_and_writes_rows_and_calls_functions(installation:
         connection.execute("UPDATE tenancy_tenant SET name = 'b'")
 
 
-@pytest.mark.parametrize(
+@cases(
     "statement",
     [
         "CREATE TEMPORARY TABLE executions_execution (id uuid)",
