@@ -36,9 +36,7 @@ def test_a_webhook_is_not_sent_after_its_answer_or_its_deadline(ready: Ready, re
 def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, receiver: Receiver) -> None:
     ages = {"a": 2, "b": 3, "c": 1}
     made = {key: sent_to(ready, receiver.url(), key) for key in ages}
-    due = (
-        "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s) WHERE execution_id = %s"
-    )
+    change = "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s)"
     for key, age in ages.items():
         run(f"{change} WHERE execution_id = %s", age, made[key].pk)
     while webhooks.send():

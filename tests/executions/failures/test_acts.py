@@ -21,8 +21,8 @@ pytestmark = pytest.mark.django_db
 Change = Callable[..., FailureGroup]
 
 
-@pytest.fixture
-def owner() -> Tenant:
+@pytest.fixture(scope="module")
+def owner(module_world: None) -> Tenant:
     owner, _ = making.ready()
     making.dead(owner, "k1")
     return owner
@@ -33,10 +33,8 @@ def change(owner: Tenant) -> Change:
     return partial(acts.change, owner, FailureGroup.objects.get().pk, actor="user:eva")
 
 
-def person(name: str, owner: Tenant, role: Role) -> User:
-    user = User.objects.create_user(name)
-    Membership.objects.create(user=user, tenant=owner, role=role)
-    return user
+def person(name: str, owner: Tenant, role: Role) -> None:
+    Membership.objects.create(user=User.objects.create_user(name), tenant=owner, role=role)
 
 
 def entries() -> list[tuple[str, str, str]]:

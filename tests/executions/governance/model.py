@@ -151,8 +151,10 @@ class Model:
 
     def switch(self, kind: str, version: str, **members: Any) -> Row:
         """Append a row to the history. If another release becomes active, the gradual activation that runs ends."""
-        if self.running and kind in {"activation", "rollback"}:
-            self.running.status, self.running.cause = "REPLACED", "activation"
+        running = self.running
+        if running and kind in {"activation", "rollback"}:
+            promotes = version == running.candidate
+            running.status, running.cause = ("PROMOTED", "person") if promotes else ("REPLACED", "activation")
         self.rows.append(Row(kind, version, self.active, self.now, **members))
         return self.rows[-1]
 

@@ -25,8 +25,8 @@ Cause = GradualActivation.Cause
 FAST, SLOW = [1.0 + n / 100 for n in range(30)], [3.0 + n / 100 for n in range(30)]
 
 
-@pytest.fixture
-def owner() -> Tenant:
+@pytest.fixture(scope="module")
+def owner(module_world: None) -> Tenant:
     made, _ = making.ready()
     return made
 

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.django_db
 ALL = tuple(COLUMNS)
 
 
-@pytest.fixture
-def rows() -> list[Execution]:
+@pytest.fixture(scope="module")
+def rows(module_world: None) -> list[Execution]:
     return mixed.make(24)
 
 

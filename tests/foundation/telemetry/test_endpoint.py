@@ -1,4 +1,4 @@
-"""The port of a process: metrics with and without a token, and the answer to probes."""
+"""The port of a process: metrics with and without a token, the answer to probes, and when a main loop is alive."""
 
 from collections.abc import Iterator
 
@@ -60,3 +60,20 @@ def test_a_port_that_is_in_use_is_an_error(served: tuple[str, str]) -> None:
 def test_only_the_bearer_of_the_exact_token_is_admitted(header: str) -> None:
     assert bears(f"bearer  {TOKEN} ", TOKEN)
     assert not bears(header, TOKEN)
+
+
+def test_a_loop_is_alive_while_it_beats_or_waits_for_another_server() -> None:
+    now = [0.0]
+    liveness = Liveness(lambda: now[0])
+    now[0] = LONGEST_SILENCE
+    assert liveness.is_alive()
+    now[0] = LONGEST_SILENCE + 1
+    assert (liveness.is_alive(), liveness.silent_seconds) == (False, LONGEST_SILENCE + 1)
+    liveness.beat()
+    assert liveness.is_alive()
+    with liveness.waiting():
+        now[0] += 10 * LONGEST_SILENCE
+        assert (liveness.is_alive(), liveness.silent_seconds) == (True, 0)
+    assert liveness.silent_seconds == 0, "the silence counts from the end of the wait"
+    now[0] += LONGEST_SILENCE + 1
+    assert not liveness.is_alive()

@@ -83,17 +83,15 @@ def wakeups(calls: list[float], gate: threading.Event) -> Iterator[WakeupThread]
     made.close()
 
 
-def test_the_thread_starts_with_the_first_wake_up(wakeups: WakeupThread) -> None:
-    assert not wakeups.is_alive()
-
-
-def test_one_call_handles_all_wake_ups_during_a_call(
+def test_one_call_handles_all_wake_ups_during_a_call_and_none_of_them_waits(
     wakeups: WakeupThread, calls: list[float], gate: threading.Event
 ) -> None:
+    assert not wakeups.is_alive()
     wakeups.wake()
     eventually(lambda: calls, what="the first call")
     for _ in range(50):
         wakeups.wake()
+    assert not gate.is_set()
     gate.set()
     eventually(lambda: len(calls) == 2, what="the second call")
     time.sleep(0.2)
@@ -116,13 +114,6 @@ def test_the_thread_pauses_after_a_call_despite_wake_ups() -> None:
     thread.close()
     pauses = [began - ended for (_, ended), (began, _) in pairwise(calls[:4])]
     assert min(pauses) > 0.02
-
-
-def test_wake_never_waits_for_a_call(wakeups: WakeupThread, calls: list[float], gate: threading.Event) -> None:
-    wakeups.wake()
-    eventually(lambda: calls, what="the first call")
-    wakeups.wake()
-    assert not gate.is_set()
 
 
 def test_close_makes_a_last_call(wakeups: WakeupThread, calls: list[float], gate: threading.Event) -> None:
