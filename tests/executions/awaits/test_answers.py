@@ -122,8 +122,12 @@ def test_an_answer_of_another_type_is_rejected_and_changes_nothing(
     assert [error["field"] for error in caught.value.errors] == [field]
     one.refresh_from_db()
     assert (one.status, one.version, len(making.history(made))) == ("DISPATCHED", 0, 3)
+
+
+def test_a_pipeline_without_validation_accepts_any_answer(ready: Ready) -> None:
+    made = suspended(ready)
     Pipeline.objects.filter(tenant=ready[0]).update(validate_answers=False)
-    assert answer(one, response).interaction.response == response
+    assert answer(interaction_of(made), "nonsense").interaction.response == "nonsense"
 
 
 UNTYPED = {"output_type": "org.example.Unknown"}

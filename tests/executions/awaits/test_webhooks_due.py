@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
 
 
 def test_a_webhook_is_not_sent_after_its_answer_or_its_deadline(ready: Ready, receiver: Receiver) -> None:
-    answer(interaction_of(sent_to(ready, receiver.url(), "answered")))
     late = sent_to(ready, receiver.url(), "late")
+    answer(interaction_of(sent_to(ready, receiver.url(), "answered")))
     make_late(interaction_of(late))
     assert not webhooks.due_exists()
     assert not webhooks.send()

@@ -28,6 +28,7 @@ def various(module_world: None) -> Tenant:
     stranger, _ = making.ready()
     making.dead(stranger, "stranger", code="Timeout")
     making.execution(owner, "live")
+    making.claimed(owner)
     for day, key in enumerate(("timeout", "refused", "failed", "on v2"), 1):
         moment = datetime(2026, 1, day, tzinfo=UTC)
         making.finished(moment, Execution.objects.get(execution_key=key))

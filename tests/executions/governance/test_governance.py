@@ -40,7 +40,7 @@ def test_governance_matches_the_model_after_any_sequence_of_operations(settings:
 
 
 RUNS = settings(
-    max_examples=20, phases=[__import__("hypothesis").Phase.generate],
+    max_examples=10,
     stateful_step_count=40,
     derandomize=True,
     database=None,

@@ -203,8 +203,12 @@ def test_damaged_and_missing_bytes_are_found_since_the_verdict(owner: Tenant, ac
     digest = active.artifacts.get().digest
     file = making.stored_file(digest)
     file.chmod(0o600)
-    file.write_bytes(b"x" * file.stat().st_size)
-    assert verdicts.judge(digest) == Blob.State.DAMAGED
+    data = file.read_bytes()
+    file.write_bytes(b"x" * len(data))
+    try:
+        assert verdicts.judge(digest) == Blob.State.DAMAGED
+    finally:
+        file.write_bytes(data)
     [found] = drift(owner)
     assert (found.kind, found.subject, found.name) == (Kind.ARTIFACT, Subject.ARTIFACT, "app")
     assert facts(found) == {"The stored bytes": "DAMAGED", "Digest": digest}
@@ -241,15 +245,16 @@ def test_submissions_to_another_release_than_the_active_one_are_found(owner: Ten
     assert found.since == times[0]
 
 
-def test_submissions_that_were_under_way_during_the_activation_are_no_skew(owner: Tenant, active: Release) -> None:
-    making.execution(owner)
+@cases(("share", "found"), [(0.5, []), (1.5, [Kind.CALLERS])])
+def test_submissions_that_were_under_way_during_the_activation_are_no_skew(
+    owner: Tenant, share: float, found: list[Kind]
+) -> None:
+    execution = making.execution(owner)
     making.worker(making.active(owner, "2.0"), "w2")
     with unguarded(Activation):
-        Activation.objects.update(activated_at=F("activated_at") - timedelta(seconds=searches.SETTLED_SECONDS / 2))
-    assert drift(owner) == []
-    with unguarded(Activation):
-        Activation.objects.update(activated_at=F("activated_at") - timedelta(seconds=searches.SETTLED_SECONDS))
-    assert [each.kind for each in drift(owner)] == [Kind.CALLERS]
+        activated_at = execution.created_at - timedelta(seconds=share * searches.SETTLED_SECONDS)
+        Activation.objects.update(activated_at=activated_at)
+    assert [each.kind for each in drift(owner)] == found
 
 
 # --- both ---
