@@ -35,7 +35,7 @@ CREDENTIALS = f"{URL.username}:{URL.password}"
 
 def ask(url: str, sql: str = "SELECT 1") -> str:
     """Send `sql` to the server at `url`, with the settings that the product makes of it."""
-    made: Any = DatabaseWrapper({**connection.settings_dict, **connection_settings(url)}, "asked")
+    made: Any = DatabaseWrapper({**connection.settings_dict, **connection_settings(url)}, "default")
     try:
         with made.cursor() as cursor:
             cursor.execute(sql)
