@@ -345,8 +345,8 @@ def record(
     The worker hosts the release `identity`, by default the one to which the first reported execution is pinned.
     """
     group = OutcomeGroup(worker_id=worker_id, outcomes=list(outcomes), checkpoints=list(checkpoints), **members)
-    first = [*outcomes, *checkpoints][0]
-    return outcome.record(identity or Execution.objects.get(pk=first.execution_id).pin, group)
+    reports: list[Outcome | Checkpoint] = [*outcomes, *checkpoints]
+    return outcome.record(identity or Execution.objects.get(pk=reports[0].execution_id).pin, group)
 
 
 def lose_lease(claim: Claim) -> None:

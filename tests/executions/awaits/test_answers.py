@@ -7,8 +7,9 @@ import pytest
 from django.utils import timezone
 
 from executions.awaits import awaits, interactions
-from executions.errors import AnswerInvalid, CoordinatorError, InteractionUnknown, ResumeTokenInvalid
+from executions.errors import AnswerInvalid, InteractionUnknown, ResumeTokenInvalid
 from executions.models import Interaction
+from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
@@ -131,12 +132,13 @@ def test_a_pipeline_without_validation_accepts_any_answer(ready: Ready) -> None:
 
 
 UNTYPED = {"output_type": "org.example.Unknown"}
+VALUES: list[Any] = [None, False, 0, "", [], {}]
 
 
 @cases(
     ("members", "response", "progress", "shape"),
     [
-        *((UNTYPED, value, value, "UNI") for value in (None, False, 0, "", [], {})),
+        *((UNTYPED, value, value, "UNI") for value in VALUES),
         ({"gives_many": True}, [{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 2}], "MULTI"),
         ({"gives_many": True, "itemized": True}, {"n": 5}, [{"n": 5}], "MULTI"),
     ],

@@ -229,7 +229,7 @@ def test_submissions_to_another_release_than_the_active_one_are_found(owner: Ten
     with unguarded(Execution):
         Execution.objects.update(created_at=F("created_at") - 2 * HOUR)
     assert drift(owner) == []
-    again = {"reason": "again", "release_version": "1.0"}
+    again: dict[str, Any] = {"reason": "again", "release_version": "1.0"}
     made = [resubmission.resubmit(owner, failed.pk, actor=actor, **again) for actor in ("user:eva", "token:ci")]
     [found] = drift(owner)
     assert (found.kind, found.subject) == (Kind.CALLERS, Subject.PIPELINE)

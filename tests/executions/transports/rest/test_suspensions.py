@@ -169,7 +169,7 @@ def timed_out(flow: Flow) -> tuple[Interaction, dict[str, Any]]:
     return first, sent[0]["awaitSuspension"]
 
 
-def asked_again(flow: Flow, made: Execution) -> Execution:
+def redriven(flow: Flow, made: Execution) -> Execution:
     redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
     return flow.advance(made)
 
@@ -180,7 +180,7 @@ def test_a_redriven_await_gets_new_ids_if_the_worker_repeats_the_old_ones(flow: 
     [old] = suspension["interactions"]
     for moment in ("createdAtEpochMs", "deadlineEpochMs"):
         old[moment] -= 7 * 24 * 3600 * 1000
-    made = asked_again(flow, first.execution)
+    made = redriven(flow, first.execution)
     assert made.status == "WAITING_EXTERNAL", made.error_message
     assert AwaitUnit.objects.filter(execution=made).count() == 2
     second = Interaction.objects.get(execution=made, status="DISPATCHED")
@@ -194,7 +194,7 @@ def test_a_redriven_await_resumes_with_the_workers_answer(flow: Flow) -> None:
     first, suspension = timed_out(flow)
     change(suspension, "unit", {"status": "COMPLETED"})
     change(suspension, "interaction", {"status": "COMPLETED", "responsePayload": DECISION})
-    made = asked_again(flow, first.execution)
+    made = redriven(flow, first.execution)
     assert made.status == "SUCCEEDED", made.error_message
     first.refresh_from_db()
     assert (first.status, first.response) == ("TIMED_OUT", None)
