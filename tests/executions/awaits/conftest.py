@@ -23,8 +23,8 @@ ORDER = {
 }
 
 
-@pytest.fixture
-def ready() -> tuple[Tenant, Release]:
+@pytest.fixture(scope="module")
+def ready(module_world: None) -> tuple[Tenant, Release]:
     return making.ready(schemaVersion=2, canonicalTypes=ORDER)
 
 

@@ -3,24 +3,27 @@
 from typing import Any
 
 from executions.awaits import interactions
-from executions.lifecycle import outcome
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import run
-from wire.messages.celery_messages import OutcomeGroup
 
 
 def suspended(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -> Execution:
     """Return an execution whose worker reported an await."""
-    owner, release = ready
-    made = making.execution(owner, key)
-    [claim] = making.claimed(owner)
-    suspension = making.suspension(claim, **members)
-    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[suspension])) == 1
+    made = making.execution(ready[0], key)
+    [claim] = making.claimed(ready[0])
+    assert making.record(making.suspension(claim, **members)) == 1
     made.refresh_from_db()
     return made
+
+
+def itemized(ready: tuple[Tenant, Release], count: int) -> tuple[Execution, list[Interaction]]:
+    """Return an execution that awaits an answer for each of its items, and its interactions in order."""
+    requests = [f'{{"n": {number}}}' for number in range(count)]
+    made = suspended(ready, requests=requests, itemized=True, gives_many=True)
+    return made, list(Interaction.objects.filter(execution=made).select_related("tenant").order_by("item_index"))
 
 
 def interaction_of(of: Execution) -> Interaction:

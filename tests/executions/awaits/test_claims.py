@@ -22,6 +22,7 @@ from releases.models import Release
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import Role
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
 from tests.raw_sql import run, unguarded
 
@@ -34,18 +35,20 @@ def one(ready: tuple[Tenant, Release]) -> Interaction:
     return interaction_of(suspended(ready))
 
 
-def member(owner: Tenant, name: str, role: Role = Role.OPERATOR, **more: Any) -> User:
-    user = User.objects.create_user(name, **more)
-    Membership.objects.create(user=user, tenant=owner, role=role)
-    return user
+def member(owner: Tenant, name: str, role: Role = Role.OPERATOR, **more: Any) -> None:
+    Membership.objects.create(user=User.objects.create_user(name, **more), tenant=owner, role=role)
 
 
 def claim(of: Interaction, actor: str = EVA, **more: Any) -> Interaction:
     return claims.claim(of.tenant, of.pk, actor=actor, **more)
 
 
-def delegate(of: Interaction, to: str, actor: str = EVA, **more: Any) -> Interaction:
+def delegate(of: Interaction, to: str = "bob", actor: str = EVA, **more: Any) -> Interaction:
     return claims.delegate(of.tenant, of.pk, actor=actor, to=to, **more)
+
+
+def complete(of: Interaction, actor: str = BOB, **more: Any) -> interactions.Completion:
+    return interactions.complete(of.tenant, interaction_id=of.pk, response={"n": 1}, actor=actor, **more)
 
 
 def kinds(of: Interaction) -> list[tuple[str, str]]:
@@ -78,34 +81,31 @@ def test_a_claim_says_who_works_on_the_answer_and_for_how_long(one: Interaction)
     assert (entry.actor, entry.object, entry.tenant) == (EVA, str(one.pk), one.tenant)
 
 
-def test_another_person_claims_only_to_take_over(one: Interaction) -> None:
+def test_another_person_claims_only_to_take_over_or_when_the_claim_has_run_out(one: Interaction) -> None:
     claim(one)
     with pytest.raises(InteractionClaimed) as caught:
         claim(one, BOB)
     assert caught.value.data["claimedBy"] == EVA
     assert state(one) == ("DISPATCHED", EVA, None, 1)
     assert claim(one, BOB, take_over=True).claimed_by == BOB
-    assert kinds(one) == [("CLAIMED", EVA), ("TAKEN_OVER", BOB)]
-
-
-def test_a_claim_runs_out(one: Interaction) -> None:
-    claim(one)
     run_out(one)
-    assert claim(one, BOB).claimed_by == BOB
-    assert kinds(one) == [("CLAIMED", EVA), ("CLAIMED", BOB)]
+    assert claim(one, EVA).claimed_by == EVA
+    assert kinds(one) == [("CLAIMED", EVA), ("TAKEN_OVER", BOB), ("CLAIMED", EVA)]
 
 
 def test_a_visit_renews_the_claim_of_the_claimant_alone_and_not_at_once(one: Interaction) -> None:
-    claims.renew(claim(one), actor=EVA)
-    claims.renew(interactions.interaction(one.tenant, one.pk), actor=BOB)
+    def visit(actor: str) -> Interaction:
+        return claims.renew(interactions.interaction(one.tenant, one.pk), actor=actor)
+
+    claim(one)
+    for actor in (EVA, BOB):
+        visit(actor)
     assert kinds(one) == [("CLAIMED", EVA)]
     run_out(one, minutes=10)
-    renewed = claims.renew(interactions.interaction(one.tenant, one.pk), actor=EVA)
+    assert visit(EVA).claimed_until is not None
     assert kinds(one) == [("CLAIMED", EVA), ("RENEWED", EVA)]
-    assert renewed.claimed_until is not None
-    one.refresh_from_db()
     run_out(one)
-    claims.renew(interactions.interaction(one.tenant, one.pk), actor=EVA)
+    visit(EVA)
     assert len(kinds(one)) == 2
 
 
@@ -123,14 +123,18 @@ def test_only_the_claimant_releases(one: Interaction) -> None:
 def test_a_question_is_passed_on_to_a_member_who_may_answer(one: Interaction) -> None:
     member(one.tenant, "bob")
     claim(one)
-    delegate(one, "bob", note=" please ")
+    with pytest.raises(InteractionClaimed):
+        delegate(one, actor="user:carl")
+    delegate(one, note=" please ")
     assert state(one) == ("DISPATCHED", None, BOB, 2)
     event = InteractionEvent.objects.get(interaction=one, kind="DELEGATED")
     assert (event.delegate, event.note, event.actor) == (BOB, "please", EVA)
     claim(one, BOB)
     assert state(one) == ("DISPATCHED", BOB, BOB, 3)
-    [entry] = AuditEntry.objects.filter(act="interaction.delegate")
+    [entry] = AuditEntry.objects.filter(act="interaction.delegate", outcome="granted")
     assert BOB in entry.details
+    delegate(one, actor="user:carl", take_over=True)
+    assert state(one)[1] is None
 
 
 def test_nobody_else_gets_a_question(one: Interaction) -> None:
@@ -144,60 +148,38 @@ def test_nobody_else_gets_a_question(one: Interaction) -> None:
     assert state(one) == ("DISPATCHED", None, None, 0)
 
 
-def test_a_claimed_question_is_passed_on_by_others_only_to_take_it_over(one: Interaction) -> None:
-    member(one.tenant, "bob")
-    claim(one, "user:carl")
-    with pytest.raises(InteractionClaimed):
-        delegate(one, "bob")
-    delegate(one, "bob", take_over=True)
-    assert state(one) == ("DISPATCHED", None, BOB, 2)
-
-
 def test_a_claim_refuses_an_answer_only_if_the_caller_wants_that(one: Interaction) -> None:
     claim(one)
-
-    def answered(**more: Any) -> interactions.Completion:
-        return interactions.complete(one.tenant, interaction_id=one.pk, response={"n": 1}, actor=BOB, **more)
-
     with pytest.raises(InteractionClaimed):
-        answered(unless_claimed=True)
+        complete(one, unless_claimed=True)
     assert state(one)[0] == "DISPATCHED"
-    assert not answered().duplicate
-    assert answered(unless_claimed=True).duplicate
+    assert not complete(one).duplicate
+    assert complete(one, unless_claimed=True).duplicate
     assert state(one) == ("COMPLETED", EVA, None, 1)
 
 
-def test_the_claimant_answers(one: Interaction) -> None:
+@cases(("actor", "minutes"), [(EVA, 0), (BOB, 31)])
+def test_the_claimant_answers_and_others_when_the_claim_has_run_out(one: Interaction, actor: str, minutes: int) -> None:
     claim(one)
-    done = interactions.complete(
-        one.tenant, interaction_id=one.pk, response={"n": 1}, actor=EVA, unless_claimed=True, note=" fine "
-    )
+    run_out(one, minutes)
+    done = complete(one, actor, unless_claimed=True, note=" fine ")
     assert (done.interaction.note, done.interaction.channel) == ("fine", "api")
 
 
-def test_a_claim_that_ran_out_refuses_nothing(one: Interaction) -> None:
-    claim(one)
-    run_out(one)
-    interactions.complete(one.tenant, interaction_id=one.pk, response={"n": 1}, actor=BOB, unless_claimed=True)
-    assert state(one)[0] == "COMPLETED"
-
-
-@pytest.mark.parametrize("act", [claim, delegate])
+@cases("act", [claim, delegate])
 def test_a_closed_question_or_a_timer_cannot_be_claimed(
     ready: tuple[Tenant, Release], act: Callable[..., Interaction]
 ) -> None:
     member(ready[0], "bob")
-    more = {"to": "bob"} if act is delegate else {}
     timer = interaction_of(suspended(ready, "timer", transport="timer"))
-    answered, cancelled = (interaction_of(suspended(ready, key)) for key in ("answered", "cancelled"))
-    late = interaction_of(suspended(ready, "late"))
+    answered, cancelled, late = (interaction_of(suspended(ready, key)) for key in ("answered", "cancelled", "late"))
     answer(answered)
     cancellation.cancel(ready[0], cancelled.execution_id, actor="a", reason="x")
     make_late(late)
     awaits.expire()
     for each in (timer, answered, cancelled, late):
         with pytest.raises(InteractionClosed):
-            act(each, **more)
+            act(each)
         assert kinds(each) == []
 
 
@@ -213,8 +195,6 @@ def test_a_note_and_a_channel_are_stored_with_the_first_answer_alone(one: Intera
     with pytest.raises(AnswerInvalid):
         interactions.complete(one.tenant, interaction_id=one.pk, response=1, actor=EVA, channel=page, note="no")
     for channel, note in ((page, "first"), (api, "second")):
-        interactions.complete(
-            one.tenant, interaction_id=one.pk, response={"n": 1}, actor=EVA, channel=channel, note=note
-        )
+        complete(one, channel=channel, note=note)
     one.refresh_from_db()
     assert (one.note, one.channel) == ("first", "page")

@@ -1,4 +1,4 @@
-"""The cost of large await units: an answer reads as few rows of a large unit as of a small one."""
+"""The cost of large await units: parking and an answer cost the same for a large unit as for a small one."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,21 +8,21 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from executions.models import AwaitUnit, Execution, Interaction
+from executions.models import Interaction
 from releases.models import Release
 from tenancy.models import Tenant
-from tests import making
 from tests.executions.awaits.parking import answer, suspended
 from tests.raw_sql import run
 
 pytestmark = pytest.mark.django_db
 SMALL, LARGE = 200, 10_000
-Ready = tuple[Tenant, Release]
-
-
-@pytest.fixture
-def ready() -> Ready:
-    return making.ready()
+ANSWER_HALF = """
+WITH answered AS (
+    UPDATE executions_interaction SET status = 'COMPLETED', response = request, actor = 'a', completed_at = now()
+    WHERE unit_id = %s AND item_index %% 2 = 0 RETURNING id
+)
+UPDATE executions_awaitunit SET answered_items = (SELECT count(*) FROM answered) WHERE id = %s
+"""
 
 
 class Cost(NamedTuple):
@@ -52,58 +52,24 @@ def cost_of(call: Callable[[], Any]) -> Cost:
     return Cost(len(captured), after[0] - before[0], after[1] - before[1])
 
 
-def parked(ready: Ready, items: int) -> Execution:
+def park(ready: tuple[Tenant, Release], items: int) -> None:
     requests = [f'{{"n": {item}}}' for item in range(items)]
-    return suspended(ready, f"of-{items}", requests=requests, itemized=True, gives_many=True)
+    suspended(ready, f"of-{items}", requests=requests, itemized=True, gives_many=True)
 
 
-def interaction_of(of: Execution, item: int) -> Interaction:
-    return Interaction.objects.select_related("tenant").get(unit=of.await_unit_id, item_index=item)
-
-
-_ANSWER_HALF = """
-WITH answered AS (
-    UPDATE executions_interaction SET status = 'COMPLETED', response = request, actor = 'a', completed_at = now()
-    WHERE unit_id = %s AND item_index %% 2 = 0 RETURNING id
-)
-UPDATE executions_awaitunit SET answered_items = (SELECT count(*) FROM answered) WHERE id = %s
-"""
-
-
-def test_an_answer_costs_the_same_for_every_size_of_unit(ready: Ready) -> None:
-    costs = []
+def test_parking_and_an_answer_cost_the_same_for_every_size_of_unit(
+    ready: tuple[Tenant, Release], settings: Any
+) -> None:
+    settings.SUBMISSION_CACHE_SECONDS = 3600
+    park(ready, 1)  # the first submission fills caches
+    parking, answering = [], []
     for items in (SMALL, LARGE):
-        made = parked(ready, items)
-        run(_ANSWER_HALF, made.await_unit_id, made.await_unit_id)
-        one = interaction_of(made, items - 1)
-        costs.append(cost_of(partial(answer, one)))
-    small, large = costs
-    assert (large.statements, large.written) == (small.statements, 1)
-    assert large.read <= 10
-
-
-def test_the_last_answer_resumes_the_execution_with_all_answers(ready: Ready) -> None:
-    made = parked(ready, 20)
-    for item in reversed(range(20)):
-        made.refresh_from_db()
-        assert made.status == "WAITING_EXTERNAL"
-        answer(interaction_of(made, item), {"n": -item})
-    made.refresh_from_db()
-    assert (made.status, made.progress) == ("QUEUED", [{"n": -item} for item in range(20)])
-
-
-def test_a_repeated_answer_is_not_counted(ready: Ready) -> None:
-    made = parked(ready, 2)
-    for _ in range(3):
-        answer(interaction_of(made, 0))
-    made.refresh_from_db()
-    assert made.status == "WAITING_EXTERNAL"
-    assert AwaitUnit.objects.get(execution=made).answered_items == 1
-
-
-def test_parking_takes_as_many_statements_for_a_large_unit_as_for_a_small_one(ready: Ready) -> None:
-    parked(ready, 1)  # the first submission fills caches
-    small = cost_of(lambda: parked(ready, SMALL))
-    large = cost_of(lambda: parked(ready, LARGE))
-    assert large.statements == small.statements
-    assert (small.written, large.written) == (SMALL, LARGE)
+        parking.append(cost_of(partial(park, ready, items)))
+        last = Interaction.objects.select_related("tenant").get(item_index=items - 1)
+        run(ANSWER_HALF, last.unit_id, last.unit_id)
+        answering.append(cost_of(partial(answer, last)))
+        assert answering[-1].written == 1
+    assert [cost.written for cost in parking] == [SMALL, LARGE]
+    assert parking[0].statements == parking[1].statements
+    assert answering[0].statements == answering[1].statements
+    assert answering[1].read <= 10

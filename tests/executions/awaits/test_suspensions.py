@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.lifecycle import dispatch, outcome
+from executions.lifecycle import dispatch
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.executions.awaits.parking import interaction_of, suspended
+from tests.cases import cases
+from tests.executions.awaits.parking import interaction_of, itemized, suspended
 from tests.raw_sql import unguarded
-from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 
@@ -28,26 +28,21 @@ def test_a_suspension_parks_the_execution_and_opens_its_interaction(ready: tuple
     assert (made.status, made.current_step_index, made.version) == ("WAITING_EXTERNAL", 0, 2)
     assert (made.progress, made.progress_shape, made.await_unit_id) == ({"n": 7}, "UNI", one.unit_id)
     assert (one.unit.status, one.unit.expected_items, one.unit.itemized) == ("WAITING_EXTERNAL", 1, False)
-    assert (one.status, one.request, one.assignee, one.group, one.item_index) == (
-        "DISPATCHED",
-        {"n": 7},
-        "eva",
-        "finance",
-        None,
-    )
+    assert (one.status, one.request, one.item_index) == ("DISPATCHED", {"n": 7}, None)
+    assert (one.assignee, one.group) == ("eva", "finance")
     assert before + timedelta(seconds=80) < one.deadline < timezone.now() + timedelta(seconds=90)
     assert making.history(made)[-1] == ("AWAITING", "WAITING_EXTERNAL")
     assert dispatch.dispatch() == 0
 
 
 def test_the_correlation_id_is_the_name_uuid_of_the_protocol(ready: tuple[Tenant, Release]) -> None:
-    made = suspended(ready, requests=['{"n": 1}', '{"n": 2}'], itemized=True, gives_many=True)
-    for one in Interaction.objects.filter(execution=made):
+    made, items = itemized(ready, 2)
+    for one in items:
         name = f"{ready[0].slug}:{made.pk}:Approve:{one.unit_id}:item={one.item_index}"
         assert uuid.UUID(one.correlation_id) == uuid.UUID(bytes=md5(name.encode()).digest(), version=3)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("members", "message"),
     [
         ({"transport": "carrier-pigeon"}, "carrier-pigeon"),
@@ -76,21 +71,13 @@ def test_a_suspension_that_cannot_be_answered_fails_at_once(
 
 def test_an_execution_whose_await_cannot_be_stored_is_not_parked(ready: tuple[Tenant, Release]) -> None:
     """Both are one transaction. Here a unit that is already open, against the rules, makes the INSERT fail."""
-    owner, release = ready
+    owner, _ = ready
     made = making.execution(owner)
     [claim] = making.claimed(owner)
     with unguarded(AwaitUnit):
-        AwaitUnit.objects.create(
-            tenant=owner,
-            execution=made,
-            step_id="Other",
-            step_index=0,
-            itemized=False,
-            gives_many=False,
-            expected_items=1,
-        )
-    group = OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)])
-    assert outcome.record(release.identity, group) == 1
+        unit = {"step_id": "Other", "step_index": 0, "itemized": False, "gives_many": False, "expected_items": 1}
+        AwaitUnit.objects.create(tenant=owner, execution=made, **unit)
+    assert making.record(making.suspension(claim)) == 1
     made.refresh_from_db()
     assert (made.status, made.error_code) == ("FAILED", "UNRECORDABLE_OUTCOME")
     assert not Interaction.objects.filter(execution=made).exists()

@@ -10,6 +10,7 @@ import pytest
 from executions.awaits import webhooks
 from executions.models import Execution, Interaction
 from foundation.http import address_guard
+from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of
 from tests.executions.awaits.webhook_attempts import (
     Ready,
@@ -54,8 +55,14 @@ def test_a_webhook_that_is_never_received_fails_the_execution(ready: Ready, rece
     assert_undeliverable(made, "the receiver responded with status 503")
 
 
-def test_a_forbidden_address_fails_the_execution_at_once(ready: Ready, settings: Any, receiver: Receiver) -> None:
+def test_a_forbidden_address_fails_the_execution_and_all_its_items_at_once(
+    ready: Ready, settings: Any, receiver: Receiver
+) -> None:
     settings.WEBHOOK_ALLOWED_NETWORKS = []
+    many = sent_to(ready, receiver.url(), "many", requests=["{}"] * 3, itemized=True, gives_many=True)
+    assert [webhooks.send(), webhooks.send()] == [True, False]
+    states = Interaction.objects.filter(execution=many).values_list("status", flat=True)
+    assert sorted(states) == ["CANCELLED", "CANCELLED", "FAILED"]
     made = sent_to(ready, receiver.url())
     webhooks.send()
     assert not receiver.requests
@@ -72,7 +79,7 @@ def test_a_host_name_that_does_not_resolve_is_retried(ready: Ready) -> None:
     assert (one.status, one.last_dispatch_error) == ("WAITING", "the name receiver.test does not resolve")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("beginning", "status", "error"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", "DISPATCHED", ""),
@@ -132,7 +139,7 @@ def test_a_webhook_whose_attempts_all_died_fails_the_execution(ready: Ready, rec
     assert_undeliverable(made, "no attempt was completed")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"], ids=["received", "forbidden"])
+@cases("address", ["127.0.0.1", "192.0.2.1"])
 def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiver, address: str) -> None:
     """Another attempt begins during the first one, whose address is allowed or forbidden."""
     made = sent_to(ready, receiver.url("receiver.test"))
@@ -148,7 +155,7 @@ def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiv
     assert Execution.objects.get(pk=made.pk).status == "WAITING_EXTERNAL"
 
 
-@pytest.mark.parametrize("status", [200, 500])
+@cases("status", [200, 500])
 def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receiver, status: int) -> None:
     """The resolver is called during an attempt, so the test answers from there."""
     receiver.statuses = [status]
@@ -162,20 +169,6 @@ def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receive
     one = interaction_of(made)
     assert (one.status, one.response, one.next_dispatch_at) == ("COMPLETED", {"n": 2}, None)
     assert Execution.objects.get(pk=made.pk).status == "QUEUED"
-
-
-def test_one_item_that_cannot_be_delivered_withdraws_the_others(ready: Ready, settings: Any) -> None:
-    settings.WEBHOOK_ALLOWED_NETWORKS = []
-    made = sent_to(ready, "http://127.0.0.1/", requests=["{}"] * 3, itemized=True, gives_many=True)
-    assert webhooks.send()
-    assert not webhooks.send()
-    made.refresh_from_db()
-    assert made.error_code == "WEBHOOK_UNDELIVERABLE"
-    assert sorted(Interaction.objects.filter(execution=made).values_list("status", flat=True)) == [
-        "CANCELLED",
-        "CANCELLED",
-        "FAILED",
-    ]
 
 
 def test_the_lease_of_an_attempt_is_longer_than_any_attempt(settings: Any) -> None:

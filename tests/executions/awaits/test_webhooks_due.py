@@ -21,31 +21,24 @@ from tests.receiving import Receiver
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
 
 
-def test_an_answer_before_the_first_attempt_cancels_the_webhook(ready: Ready, receiver: Receiver) -> None:
-    answer(interaction_of(sent_to(ready, receiver.url())))
-    assert not webhooks.send()
-    assert not receiver.requests
-
-
-def test_a_webhook_is_not_sent_after_its_deadline(ready: Ready, receiver: Receiver) -> None:
-    made = sent_to(ready, receiver.url())
-    make_late(interaction_of(made))
+def test_a_webhook_is_not_sent_after_its_answer_or_its_deadline(ready: Ready, receiver: Receiver) -> None:
+    late = sent_to(ready, receiver.url(), "late")
+    answer(interaction_of(sent_to(ready, receiver.url(), "answered")))
+    make_late(interaction_of(late))
     assert not webhooks.due_exists()
     assert not webhooks.send()
+    assert not receiver.requests
     awaits.expire()
-    assert Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
-    assert (interaction_of(made).status, interaction_of(made).next_dispatch_at) == ("TIMED_OUT", None)
+    assert Execution.objects.get(pk=late.pk).error_code == "AWAIT_TIMEOUT"
+    assert (interaction_of(late).status, interaction_of(late).next_dispatch_at) == ("TIMED_OUT", None)
 
 
 def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, receiver: Receiver) -> None:
     ages = {"a": 2, "b": 3, "c": 1}
     made = {key: sent_to(ready, receiver.url(), key) for key in ages}
+    change = "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s)"
     for key, age in ages.items():
-        run(
-            "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s) WHERE id = %s",
-            age,
-            interaction_of(made[key]).pk,
-        )
+        run(f"{change} WHERE execution_id = %s", age, made[key].pk)
     while webhooks.send():
         pass
     assert [request.json["executionId"] for request in receiver.requests] == [str(made[key].pk) for key in "bac"]

@@ -7,12 +7,11 @@ from django.db.models import F
 
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.lifecycle import outcome
 from executions.models import Campaign, CampaignEvent, CampaignItem, Execution, ExecutionEvent
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import rows
-from wire.messages.celery_messages import Outcome, OutcomeGroup
+from wire.messages.celery_messages import Outcome
 
 OF_THE_PIPELINE = Filters(pipeline_id=making.PIPELINE)
 TABLES = (Execution, ExecutionEvent, Campaign, CampaignItem, CampaignEvent)
@@ -29,9 +28,20 @@ def pass_time(seconds: float) -> None:
     unfinished.update(rate_since=F("rate_since") - timedelta(seconds=seconds))
 
 
+def advance(seconds: float = 60) -> int:
+    pass_time(seconds)
+    return campaigns.advance()
+
+
 def progress(campaign: Campaign) -> tuple[int, int, int]:
-    found = campaigns.progress([campaign.pk])[campaign.pk]
-    return found.pending, found.redriven, found.skipped
+    """Return how many items are pending, done and skipped."""
+    found = campaigns.progress_of(campaign.pk)
+    return found.pending, found.redriven + found.resubmitted, found.skipped
+
+
+def codes(campaign: Campaign) -> dict[Any, str]:
+    """Return the code of each skipped item, by its execution."""
+    return dict(campaign.items.filter(outcome="SKIPPED").values_list("execution_id", "code"))
 
 
 def events(campaign: Campaign) -> list[tuple[str, str]]:
@@ -39,8 +49,7 @@ def events(campaign: Campaign) -> list[tuple[str, str]]:
 
 
 def record(answer: Outcome) -> None:
-    release = Execution.objects.get(pk=answer.execution_id).release
-    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer])) == 1
+    assert making.record(answer) == 1
 
 
 def everything() -> list[Any]:

@@ -1,4 +1,6 @@
-"""A tenant with failed executions."""
+"""A tenant with failed executions, which the tests of a module share."""
+
+import copy
 
 import pytest
 
@@ -7,12 +9,24 @@ from tenancy.models import Tenant
 from tests import making
 
 
-@pytest.fixture
-def owner() -> Tenant:
-    return making.ready()[0]
+@pytest.fixture(scope="module")
+def failing(module_world: None) -> tuple[Tenant, list[Execution]]:
+    owner, _ = making.ready()
+    return owner, making.dead(owner, *[f"k{number}" for number in range(10)])
 
 
 @pytest.fixture
-def dead(owner: Tenant) -> list[Execution]:
+def owner(failing: tuple[Tenant, list[Execution]]) -> Tenant:
+    return copy.deepcopy(failing[0])
+
+
+@pytest.fixture
+def dead(failing: tuple[Tenant, list[Execution]]) -> list[Execution]:
     """Ten executions in DLQ that finished at the same time."""
-    return making.dead(owner, *[f"k{number}" for number in range(10)])
+    return copy.deepcopy(failing[1])
+
+
+@pytest.fixture
+def quiet(db: None) -> Tenant:
+    """A tenant without executions."""
+    return making.ready()[0]

@@ -10,7 +10,7 @@ from executions.models import Campaign, Execution
 from releases.activation.activation import activate
 from tenancy.models import AuditEntry, Tenant
 from tests import making
-from tests.executions.campaigns.campaigning import events, everything, pass_time, progress, record, start
+from tests.executions.campaigns.campaigning import advance, events, everything, progress, record, start
 from tests.executions.campaigns.test_resubmitting import next_release
 
 pytestmark = pytest.mark.django_db
@@ -25,11 +25,6 @@ def let_end(owner: Tenant, *, failures: int = 0, suspended: int = 0) -> None:
             record(making.suspension(claim))
         else:
             record(making.outcome_of(claim))
-
-
-def advance(seconds: float = 60) -> int:
-    pass_time(seconds)
-    return campaigns.advance()
 
 
 def state(campaign: Campaign) -> tuple[str, str, bool]:
@@ -49,15 +44,6 @@ def test_a_campaign_says_what_became_of_its_executions(owner: Tenant, dead: list
     failed = campaigns.failed_again(campaigns.items(made))
     assert {item.execution.status for item in failed if item.execution} == {"FAILED"}
     assert failed.count() == 3
-
-
-def test_a_campaign_that_resubmits_counts_the_new_executions(owner: Tenant, dead: list[Execution]) -> None:
-    activate(next_release(owner), actor="user:ann")
-    made = start(owner, kind=Campaign.Kind.RESUBMIT)
-    advance()
-    let_end(owner, failures=2)
-    assert results_of(made.pk) == Results(succeeded=8, failed_again=2)
-    assert campaigns.failed_again(campaigns.items(made)).count() == 2
 
 
 def test_the_others_follow_when_the_canary_has_ended_without_a_failure(owner: Tenant, dead: list[Execution]) -> None:
@@ -128,13 +114,18 @@ def test_a_pause_by_a_person_neither_ends_the_canary_nor_accepts_failures(owner:
     assert made.failures_accepted == 0
 
 
-def test_a_campaign_that_resubmits_waits_for_its_canary_too(owner: Tenant, dead: list[Execution]) -> None:
+def test_a_campaign_that_resubmits_waits_for_its_canary_and_counts_the_new_executions(
+    owner: Tenant, dead: list[Execution]
+) -> None:
     activate(next_release(owner), actor="user:ann")
     made = start(owner, kind=Campaign.Kind.RESUBMIT, canary=2)
     assert (advance(), advance()) == (2, 0)
     let_end(owner)
     assert (advance(), state(made)) == (0, ("RUNNING", "", True))
     assert (advance(), state(made)) == (8, ("COMPLETED", "", True))
+    let_end(owner, failures=2)
+    assert results_of(made.pk) == Results(succeeded=8, failed_again=2)
+    assert campaigns.failed_again(campaigns.items(made)).count() == 2
 
 
 def test_a_canary_of_all_ends_with_the_campaign(owner: Tenant, dead: list[Execution]) -> None:

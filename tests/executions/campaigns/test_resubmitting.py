@@ -1,5 +1,6 @@
 """Campaigns resubmit failed executions on the active or a named release, each failure at most once."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -15,8 +16,18 @@ from releases.activation.revocation import revoke
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.deaths import assert_all_or_nothing
-from tests.executions.campaigns.campaigning import events, everything, pass_time, record, start
+from tests.executions.campaigns.campaigning import (
+    advance,
+    codes,
+    events,
+    everything,
+    pass_time,
+    progress,
+    record,
+    start,
+)
 from tests.executions.submission import continuing
 
 pytestmark = pytest.mark.django_db
@@ -29,24 +40,18 @@ def next_release(owner: Tenant, version: str = "1.1", **members: Any) -> Release
     return made
 
 
-def progress(campaign: Campaign) -> tuple[int, int, int]:
-    found = campaigns.progress([campaign.pk])[campaign.pk]
-    assert found.redriven == 0
-    return found.pending, found.resubmitted, found.skipped
-
-
-def codes(campaign: Campaign) -> set[str]:
-    return set(campaign.items.filter(outcome="SKIPPED").values_list("code", flat=True))
+def resubmitted(owner: Tenant, **members: Any) -> Campaign:
+    """Start a campaign that resubmits, and let it advance for a minute."""
+    made = start(owner, kind=RESUBMIT, **members)
+    advance()
+    return made
 
 
 def test_items_are_resubmitted_at_the_rate_on_the_active_release(owner: Tenant, dead: list[Execution]) -> None:
     activate(next_release(owner), actor="user:ann")
     made = start(owner, kind=RESUBMIT)
-    assert (campaigns.advance(), progress(made)) == (0, (10, 0, 0))
-    pass_time(3.9)
-    assert (campaigns.advance(), progress(made)) == (3, (7, 3, 0))
-    pass_time(60)
-    assert (campaigns.advance(), progress(made)) == (7, (0, 10, 0))
+    for seconds, count, state in ((0, 0, (10, 0, 0)), (3.9, 3, (7, 3, 0)), (60, 7, (0, 10, 0))):
+        assert (advance(seconds), progress(made)) == (count, state)
     made.refresh_from_db()
     assert made.status == "COMPLETED"
     assert events(made) == [("STARTED", "user:ann"), ("COMPLETED", "coordinator")]
@@ -64,31 +69,24 @@ def test_items_are_resubmitted_at_the_rate_on_the_active_release(owner: Tenant, 
     assert len(making.claimed(owner)) == 10
 
 
-def test_a_named_release_need_not_be_active(owner: Tenant, dead: list[Execution]) -> None:
-    next_release(owner)
-    made = start(owner, kind=RESUBMIT, target_release_version="1.1")
-    pass_time(60)
-    assert campaigns.advance() == 10
-    assert progress(made) == (0, 10, 0)
+@cases(("target", "versions"), [("1.1", {"1.1": 10}), (None, {"1.0": 4, "1.1": 6})])
+def test_the_target_is_a_named_release_or_the_active_one_at_the_time_of_each_item(
+    owner: Tenant, target: str | None, versions: dict[str, int]
+) -> None:
+    following = next_release(owner)
+    made = start(owner, kind=RESUBMIT, target_release_version=target)
+    assert advance(4) == 4
+    activate(following, actor="user:ann")
+    assert advance() == 6
     new = Execution.objects.filter(origin__campaign=made)
-    assert set(new.values_list("release_version", flat=True)) == {"1.1"}
+    assert Counter(new.values_list("release_version", flat=True)) == versions
 
 
-def test_the_active_release_is_that_of_the_time_of_each_item(owner: Tenant, dead: list[Execution]) -> None:
-    made = start(owner, kind=RESUBMIT)
-    pass_time(4)
-    assert campaigns.advance() == 4
-    activate(next_release(owner), actor="user:ann")
-    pass_time(60)
-    assert campaigns.advance() == 6
-    new = Execution.objects.filter(origin__campaign=made)
-    assert sorted(new.values_list("release_version", flat=True)) == ["1.0"] * 4 + ["1.1"] * 6
-
-
-def test_a_redrive_has_no_target(owner: Tenant, dead: list[Execution]) -> None:
+@cases("members", [{"target_release_version": "1.1"}, {"start_from": StartFrom.CHECKPOINT}])
+def test_a_redrive_has_neither_a_target_nor_a_start(owner: Tenant, members: dict[str, Any]) -> None:
     before = everything()
     with pytest.raises(CampaignTargetInvalid):
-        start(owner, target_release_version="1.1")
+        start(owner, **members)
     assert everything() == before
 
 
@@ -97,38 +95,11 @@ def test_items_continue_from_their_checkpoints_if_that_is_proven() -> None:
     proven, wrong = continuing.failed(owner, "proven"), continuing.failed(owner, "wrong", '{"n": "two"}')
     [without] = making.dead(owner, "without")
     activate(continuing.release(owner, "1.1", types=continuing.order("n", optional=["m"])), actor="user:ann")
-    made = start(owner, kind=RESUBMIT, start_from=StartFrom.CHECKPOINT)
-    pass_time(60)
-    assert (campaigns.advance(), progress(made)) == (1, (0, 1, 2))
+    made = resubmitted(owner, start_from=StartFrom.CHECKPOINT)
+    assert progress(made) == (0, 1, 2)
     new = Execution.objects.get(origin__execution=proven)
     assert (new.current_step_index, new.progress, new.release_version) == (1, {"n": 2}, "1.1")
-    assert dict(made.items.exclude(code="").values_list("execution_id", "code")) == {
-        wrong.pk: "CHECKPOINT_INCOMPATIBLE",
-        without.pk: "CHECKPOINT_MISSING",
-    }
-
-
-def test_a_redrive_has_no_start(owner: Tenant, dead: list[Execution]) -> None:
-    before = everything()
-    with pytest.raises(CampaignTargetInvalid):
-        start(owner, start_from=StartFrom.CHECKPOINT)
-    assert everything() == before
-
-
-def test_pause_resume_and_cancel(owner: Tenant, dead: list[Execution]) -> None:
-    made = start(owner, kind=RESUBMIT)
-    pass_time(2)
-    assert campaigns.advance() == 2
-    campaigns.pause(owner, made.pk, actor="user:bob")
-    pass_time(60)
-    assert (campaigns.advance(), progress(made)) == (0, (8, 2, 0))
-    campaigns.resume(owner, made.pk, actor="user:bob")
-    pass_time(1)
-    assert (campaigns.advance(), progress(made)) == (1, (7, 3, 0))
-    campaigns.cancel(owner, made.pk, actor="user:bob")
-    pass_time(60)
-    assert (campaigns.advance(), progress(made)) == (0, (0, 3, 7))
-    assert codes(made) == {"CAMPAIGN_CANCELLED"}
+    assert codes(made) == {wrong.pk: "CHECKPOINT_INCOMPATIBLE", without.pk: "CHECKPOINT_MISSING"}
 
 
 # --- skipped items ---
@@ -136,45 +107,34 @@ def test_pause_resume_and_cancel(owner: Tenant, dead: list[Execution]) -> None:
 
 def test_an_item_is_skipped_with_the_reason(owner: Tenant, dead: list[Execution]) -> None:
     by_hand, redriven, *_ = dead
-    made = start(owner, kind=RESUBMIT)
+    first = start(owner, kind=RESUBMIT)
     resubmit(owner, by_hand.pk, actor="user:ann", reason="")
     redrive(owner, redriven.pk, actor="user:ann", reason="")
-    pass_time(60)
-    assert (campaigns.advance(), progress(made)) == (8, (0, 8, 2))
-    assert dict(made.items.exclude(code="").values_list("execution_id", "code")) == {
-        by_hand.pk: "ALREADY_RESUBMITTED",
-        redriven.pk: "RESUBMIT_REFUSED",
-    }
+    assert (advance(), progress(first)) == (8, (0, 8, 2))
+    assert codes(first) == {by_hand.pk: "ALREADY_RESUBMITTED", redriven.pk: "RESUBMIT_REFUSED"}
+    again = resubmitted(owner)
+    assert (progress(again), {*codes(again).values()}) == ((0, 0, 9), {"ALREADY_RESUBMITTED"})
+    assert Resubmission.objects.count() == 9
 
 
-def test_a_later_campaign_does_not_resubmit_the_same_failures(owner: Tenant, dead: list[Execution]) -> None:
-    first, second = start(owner, kind=RESUBMIT), start(owner, kind=RESUBMIT)
-    pass_time(60)
-    assert campaigns.advance() == 10
-    assert {progress(first), progress(second)} == {(0, 10, 0), (0, 0, 10)}
-    assert codes(first) | codes(second) == {"ALREADY_RESUBMITTED"}
-    assert Resubmission.objects.count() == 10
-
-
-def test_inputs_that_the_target_rejects_are_skipped(owner: Tenant, dead: list[Execution]) -> None:
-    next_release(owner, steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}])
-    made = start(owner, kind=RESUBMIT, target_release_version="1.1")
-    pass_time(60)
-    assert (campaigns.advance(), progress(made), codes(made)) == (0, (0, 0, 10), {"INPUT_INVALID"})
-
-
-@pytest.mark.parametrize(
-    ("version", "code"), [("2.0", "RELEASE_UNKNOWN"), ("1.1", "RELEASE_NOT_ADMITTED"), (None, "ACTIVE_RELEASE_REVOKED")]
+@cases(
+    ("version", "code"),
+    [
+        ("2.0", "RELEASE_UNKNOWN"),
+        ("1.1", "RELEASE_NOT_ADMITTED"),
+        ("1.2", "INPUT_INVALID"),
+        (None, "ACTIVE_RELEASE_REVOKED"),
+    ],
 )
-def test_a_target_that_accepts_no_executions_skips_the_items(
+def test_a_target_that_accepts_no_such_executions_skips_the_items(
     owner: Tenant, dead: list[Execution], version: str | None, code: str
 ) -> None:
     revoke(next_release(owner), actor="user:ann", reason="leaked")
+    next_release(owner, "1.2", steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}])
     made = start(owner, kind=RESUBMIT, target_release_version=version)
     if version is None:
         revoke(dead[0].release, actor="user:ann", reason="leaked")
-    pass_time(60)
-    assert (campaigns.advance(), progress(made), codes(made)) == (0, (0, 0, 10), {code})
+    assert (advance(), progress(made), {*codes(made).values()}) == (0, (0, 0, 10), {code})
 
 
 def test_items_wait_while_no_worker_hosts_the_target(owner: Tenant, dead: list[Execution]) -> None:
@@ -197,10 +157,8 @@ def test_each_pipeline_has_its_own_target(owner: Tenant, dead: list[Execution]) 
     record(making.failure(claim))
     next_release(owner)
     made = start(owner, Filters(error_code="SomeError"), kind=RESUBMIT, target_release_version="1.1")
-    pass_time(60)
-    assert (campaigns.advance(), progress(made)) == (10, (0, 10, 1))
-    item = made.items.get(execution=execution)
-    assert item.code == "RELEASE_UNKNOWN"
+    assert (advance(), progress(made)) == (10, (0, 10, 1))
+    assert codes(made) == {execution.pk: "RELEASE_UNKNOWN"}
 
 
 def test_a_process_that_dies_leaves_no_item_without_its_execution(owner: Tenant, dead: list[Execution]) -> None:

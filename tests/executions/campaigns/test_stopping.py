@@ -12,11 +12,17 @@ from executions.models import Campaign, Execution, Hold, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import suspended
-from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, everything, pass_time, start
+from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, advance, everything, pass_time, start
 
 pytestmark = pytest.mark.django_db
 CANCEL, PAUSE = Campaign.Kind.CANCEL, Campaign.Kind.PAUSE
+
+
+@pytest.fixture
+def owner(quiet: Tenant) -> Tenant:
+    return quiet
 
 
 @pytest.fixture
@@ -32,8 +38,7 @@ def test_executions_are_cancelled_with_their_questions(owner: Tenant) -> None:
     waiting = suspended((owner, Release.objects.get()), "asks")
     making.copies(making.execution(owner, "first"), 3)
     made = start(owner, kind=CANCEL)
-    pass_time(60)
-    assert campaigns.advance() == 5
+    assert advance() == 5
     made.refresh_from_db()
     assert made.status == "COMPLETED"
     assert outcomes(made) == [("CANCELLED", "")] * 5
@@ -46,8 +51,7 @@ def test_executions_are_cancelled_with_their_questions(owner: Tenant) -> None:
 
 def test_executions_are_paused_each_with_a_hold(owner: Tenant, queued: list[Execution]) -> None:
     made = start(owner, kind=PAUSE)
-    pass_time(60)
-    assert campaigns.advance() == 4
+    assert advance() == 4
     assert outcomes(made) == [("PAUSED", "")] * 4
     assert making.claimed(owner) == []
     assert set(Hold.objects.values_list("execution", "reason", "started_by", "ended_at")) == {
@@ -58,15 +62,14 @@ def test_executions_are_paused_each_with_a_hold(owner: Tenant, queued: list[Exec
     assert len(making.claimed(owner)) == 1
 
 
-@pytest.mark.parametrize(("kind", "refused"), [(CANCEL, "CANCEL_REFUSED"), (PAUSE, "PAUSE_REFUSED")])
+@cases(("kind", "refused"), [(CANCEL, "CANCEL_REFUSED"), (PAUSE, "PAUSE_REFUSED")])
 def test_executions_that_changed_since_are_skipped(
     kind: Campaign.Kind, refused: str, owner: Tenant, queued: list[Execution]
 ) -> None:
     made = start(owner, kind=kind)
     cancel(owner, queued[0].pk, actor="user:bob", reason="by hand")
     [claim] = making.claimed(owner, limit=1)
-    pass_time(60)
-    assert campaigns.advance() == 2
+    assert advance() == 2
     done = "CANCELLED" if kind == CANCEL else "PAUSED"
     assert outcomes(made) == sorted([(done, ""), (done, ""), ("SKIPPED", refused), ("SKIPPED", "VERSION_MISMATCH")])
     assert Execution.objects.get(pk=claim.execution_id).status == "RUNNING"
@@ -75,8 +78,7 @@ def test_executions_that_changed_since_are_skipped(
 def test_executions_that_are_paused_already_are_not_paused_again(owner: Tenant, queued: list[Execution]) -> None:
     made = start(owner, kind=PAUSE)
     holds.pause(queued[1], actor="user:bob", reason="by hand")
-    pass_time(60)
-    assert campaigns.advance() == 3
+    assert advance() == 3
     assert outcomes(made)[-1] == ("SKIPPED", "ALREADY_PAUSED")
     assert Hold.objects.count() == 4
     with pytest.raises(CampaignEmpty):
@@ -87,16 +89,10 @@ def test_each_kind_selects_by_the_filters_that_fit_it(owner: Tenant, queued: lis
     other = making.active(owner, pipeline_id="org.example.other")
     making.worker(other, "worker-other")
     making.execution(owner, "elsewhere", pipeline_id="org.example.other")
-    found = [
-        start(owner, filters, kind=CANCEL).items.count()
-        for filters in (
-            OF_THE_PIPELINE,
-            Filters(pipeline_id="org.example.other"),
-            Filters(release_version="1.0"),
-            Filters(contract_version=other.contract_version),
-        )
-    ]
-    assert found[:3] == [4, 1, 5]
+    by_pipeline, by_release = Filters(pipeline_id="org.example.other"), Filters(release_version="1.0")
+    by_contract = Filters(contract_version=other.contract_version)
+    filters = (OF_THE_PIPELINE, by_pipeline, by_release, by_contract)
+    assert [start(owner, each, kind=CANCEL).items.count() for each in filters][:3] == [4, 1, 5]
     before = everything()
     with pytest.raises(FilterRequired):
         start(owner, Filters(), kind=CANCEL)
@@ -105,7 +101,7 @@ def test_each_kind_selects_by_the_filters_that_fit_it(owner: Tenant, queued: lis
     assert everything() == before
 
 
-@pytest.mark.parametrize("kind", [CANCEL, PAUSE])
+@cases("kind", [CANCEL, PAUSE])
 def test_groups_cost_no_query_for_each_row(
     kind: Campaign.Kind, owner: Tenant, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:

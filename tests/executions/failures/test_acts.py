@@ -14,14 +14,15 @@ from executions.models import IS_NEW, FailureGroup
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import Role
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
 Change = Callable[..., FailureGroup]
 
 
-@pytest.fixture
-def owner() -> Tenant:
+@pytest.fixture(scope="module")
+def owner(module_world: None) -> Tenant:
     owner, _ = making.ready()
     making.dead(owner, "k1")
     return owner
@@ -32,10 +33,8 @@ def change(owner: Tenant) -> Change:
     return partial(acts.change, owner, FailureGroup.objects.get().pk, actor="user:eva")
 
 
-def person(name: str, owner: Tenant, role: Role) -> User:
-    user = User.objects.create_user(name)
-    Membership.objects.create(user=user, tenant=owner, role=role)
-    return user
+def person(name: str, owner: Tenant, role: Role) -> None:
+    Membership.objects.create(user=User.objects.create_user(name), tenant=owner, role=role)
 
 
 def entries() -> list[tuple[str, str, str]]:
@@ -87,7 +86,7 @@ def test_a_group_of_another_tenant_is_unknown(owner: Tenant) -> None:
     assert FailureGroup.objects.get().is_new
 
 
-@pytest.mark.parametrize(
+@cases(
     "statement",
     [
         "INSERT INTO executions_failuregroup SELECT * FROM executions_failuregroup",

@@ -1,6 +1,5 @@
 """Which step failed, how often it was tried, and where a re-drive starts, with failures of real workers."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,9 @@ from executions.lifecycle.revoked import fail_open
 from executions.models import DeadLetter, Execution
 from releases.activation.revocation import Order, revoke
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits import parking
-from tests.executions.hosting import FAILS_TWICE, LONG_AGO, MARKS, Hosting
+from tests.executions.hosting import FAILS_TWICE, MARKS, Hosted, Hosting
 
 pytestmark = pytest.mark.django_db
 
@@ -24,43 +24,42 @@ def retries(settings: Any) -> None:
     settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_JITTER = 1, 1, 0
 
 
-@pytest.fixture
-def hosting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosting:
-    return Hosting(tmp_path, monkeypatch)
+def runs_of(hosted: Hosted) -> list[int]:
+    """Return how often each step has run."""
+    return [(hosted.folder / f"step_{number}").stat().st_size for number in range(3)]
 
 
-def letter(execution: Execution) -> DeadLetter:
-    return DeadLetter.objects.get(execution=execution)
-
-
-def test_without_checkpoints_the_steps_before_the_failed_one_run_again(hosting: Hosting) -> None:
-    hosted = hosting(MARKS, MARKS, FAILS_TWICE, checkpoint=False)
+@cases(
+    ("checkpoint", "restart", "again"),
+    [
+        (
+            False,
+            "It starts at the first step: Step 0 (step 1). The steps before Step 2 (step 3), which failed, run again "
+            "too, because there is no checkpoint of them.",
+            [1, 1, 1],
+        ),
+        (
+            True,
+            "It starts from its last checkpoint, at Step 2 (step 3). The steps before it do not run again.",
+            [0, 0, 1],
+        ),
+    ],
+)
+def test_a_redrive_starts_where_the_facts_say(
+    hosting: Hosting, checkpoint: bool, restart: str, again: list[int]
+) -> None:
+    hosted = hosting(MARKS, MARKS, FAILS_TWICE, checkpoint=checkpoint)
     execution = hosted.run(hosted.submit(1))
     assert execution.status == "DLQ"
-    assert (letter(execution).step_index, letter(execution).failed_step_index) == (0, 2)
+    letter = DeadLetter.objects.get(execution=execution)
+    assert (letter.step_index, letter.failed_step_index) == (2 if checkpoint else 0, 2)
     assert str(facts.step_now(execution)) == "Step 2 (step 3)"
-    assert facts.failed_attempts(execution) == facts.failed_attempts_until(letter(execution)) == 2
-    assert facts.restart_of(execution) == (
-        "It starts at the first step: Step 0 (step 1). The steps before Step 2 (step 3), which failed, run again too, "
-        "because there is no checkpoint of them."
-    )
-    starts = [(hosted.folder / f"step_{n}").stat().st_size for n in range(3)]
+    assert facts.failed_attempts(execution) == facts.failed_attempts_until(letter) == 2
+    assert facts.restart_of(execution) == restart
+    before = runs_of(hosted)
     redrive(hosted.owner, execution.pk, actor="user:eva", reason="")
     assert hosted.run(execution).status == "SUCCEEDED"
-    assert [(hosted.folder / f"step_{n}").stat().st_size - starts[n] for n in range(3)] == [1, 1, 1]
-
-
-def test_with_checkpoints_only_the_failed_step_runs_again(hosting: Hosting) -> None:
-    hosted = hosting(MARKS, MARKS, FAILS_TWICE)
-    execution = hosted.run(hosted.submit(1))
-    assert facts.restart_of(execution) == (
-        "It starts from its last checkpoint, at Step 2 (step 3). The steps before it do not run again."
-    )
-    assert facts.failed_attempts(execution) == 2
-    starts = [(hosted.folder / f"step_{n}").stat().st_size for n in range(3)]
-    redrive(hosted.owner, execution.pk, actor="user:eva", reason="")
-    assert hosted.run(execution).status == "SUCCEEDED"
-    assert [(hosted.folder / f"step_{n}").stat().st_size - starts[n] for n in range(3)] == [0, 0, 1]
+    assert [now - then for now, then in zip(runs_of(hosted), before, strict=True)] == again
 
 
 def test_an_await_that_timed_out_is_no_failed_attempt_and_opens_again() -> None:
@@ -78,7 +77,7 @@ def test_lost_leases_are_one_failed_attempt_and_a_revocation_is_none(settings: A
     owner, release = making.ready()
     lost = making.execution(owner, "lost")
     making.claimed(owner)
-    Execution.objects.filter(pk=lost.pk).update(lease_expires_at=LONG_AGO)
+    Execution.objects.filter(pk=lost.pk).update(lease_expires_at=making.LONG_AGO)
     sweep.expire_leases()
     waiting = making.execution(owner, "waiting")
     revoke(release, actor="user:ann", reason="x", open_executions=Order.FAIL)

@@ -1,39 +1,40 @@
 """Failures with the same release, step and cause form a group."""
 
 import uuid
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executions.failures import queries, statements
-from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution, FailureGroup
 from executions.search.conditions import Search
 from executions.search.matching import matching
 from executions.smoke_tests import smoke_tests
+from executions.state_machine.moves import Claim
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
-from wire.messages.celery_messages import Failure, OutcomeGroup
+from wire.messages.celery_messages import Failure, Outcome
 
+pytestmark = pytest.mark.django_db
 STEPS = [{**making.STEP, "index": index, "authoredName": name} for index, name in enumerate(("Validate", "Ship"))]
 
 
-@pytest.fixture
-def ready() -> tuple[Tenant, Release]:
-    return making.ready(steps=STEPS)
-
-
-@pytest.fixture
-def owner(ready: tuple[Tenant, Release]) -> Tenant:
+@pytest.fixture(scope="module")
+def ready(module_world: None) -> tuple[Tenant, Release]:
+    made = making.ready(steps=STEPS)
     Pipeline.objects.update(retry_limit=0)
+    return made
+
+
+@pytest.fixture
+def owner(db: None, ready: tuple[Tenant, Release]) -> Tenant:
     return ready[0]
 
 
@@ -41,17 +42,14 @@ def fail(owner: Tenant, *messages: str, code: str = "OSError", step: int | None 
     """Submit an execution for each message, and fail it at `step` with the message."""
     made = [making.execution(owner, str(uuid.uuid4())) for _ in messages]
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
-    outcomes = [
-        making.outcome_of(
-            claims[each.pk],
-            "FAILED",
-            failure=Failure(failure_class=code, message=message, retryable=True, step_index=step),
-        )
-        for each, message in zip(made, messages, strict=True)
-    ]
-    group = OutcomeGroup(worker_id="w", outcomes=outcomes)
-    assert outcome.record(made[0].release.identity, group) == len(messages)
+    outcomes = [failed(claims[each.pk], message, code, step) for each, message in zip(made, messages, strict=True)]
+    assert making.record(*outcomes) == len(messages)
     return made
+
+
+def failed(claim: Claim, message: str, code: str = "OSError", step: int | None = 1) -> Outcome:
+    failure = Failure(failure_class=code, message=message, retryable=True, step_index=step)
+    return making.outcome_of(claim, "FAILED", failure=failure)
 
 
 def fingerprint(message: str, code: str = "OSError") -> str:
@@ -93,7 +91,6 @@ def identifier(draw: st.DrawFn) -> str:
     return chosen
 
 
-@pytest.mark.django_db
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(MESSAGES), st.data())
 def test_ids_numbers_and_quoted_texts_do_not_split_a_group(message: str, data: st.DataObject) -> None:
@@ -102,8 +99,7 @@ def test_ids_numbers_and_quoted_texts_do_not_split_a_group(message: str, data: s
     assert fingerprint(first) == fingerprint(second), (first, second)
 
 
-@pytest.mark.django_db
-@pytest.mark.parametrize(
+@cases(
     ("first", "second"),
     [
         ("the disk is full", "the disk is slow"),
@@ -117,7 +113,6 @@ def test_other_words_split_a_group(first: str, second: str) -> None:
     assert fingerprint(first) != fingerprint(first, code="ValueError")
 
 
-@pytest.mark.django_db
 def test_a_long_message_that_is_cut_at_another_place_stays_in_its_group() -> None:
     text = "order {}: " + "the reason is long. " * 40
     assert fingerprint(text.format(1)[:512]) == fingerprint(text.format("9" * 40)[:512])
@@ -126,7 +121,6 @@ def test_a_long_message_that_is_cut_at_another_place_stays_in_its_group() -> Non
 # --- groups ---
 
 
-@pytest.mark.django_db
 def test_failures_with_the_same_cause_form_a_group(owner: Tenant, ready: tuple[Tenant, Release]) -> None:
     first, second, _ = fail(owner, "order 1 is lost", "order 22 is lost", "the disk is full")
     fail(owner, "order 3 is lost")
@@ -141,7 +135,6 @@ def test_failures_with_the_same_cause_form_a_group(owner: Tenant, ready: tuple[T
     assert (letter.step_index, letter.failed_step_index, letter.fingerprint) == (0, 1, lost.fingerprint)
 
 
-@pytest.mark.django_db
 def test_releases_and_steps_have_separate_groups(owner: Tenant) -> None:
     fail(owner, "lost")
     fail(owner, "lost", step=0)
@@ -151,35 +144,27 @@ def test_releases_and_steps_have_separate_groups(owner: Tenant) -> None:
     assert found == {("1.0", 1), ("1.0", 0), ("2.0", 1)}
 
 
-@pytest.mark.django_db
-@pytest.mark.parametrize("step", [None, -1, 2**40])
+@cases("step", [None, -1, 2**40])
 def test_a_worker_that_reports_no_usable_step_means_the_start_of_the_transition(owner: Tenant, step: Any) -> None:
     fail(owner, "lost", step=step)
     assert FailureGroup.objects.get().step_index == 0
 
 
-@pytest.mark.django_db
 def test_a_failed_smoke_test_is_in_no_group(owner: Tenant, ready: tuple[Tenant, Release]) -> None:
     smoke_tests.start(ready[1], actor="user:eva", input={"n": 1}, idempotency_key="k")
     [claim] = making.claimed(owner)
-    outcome.record(ready[1].identity, OutcomeGroup(worker_id="w", outcomes=[making.failure(claim)]))
+    making.record(making.failure(claim))
     assert DeadLetter.objects.get().group_id is None
     assert not FailureGroup.objects.exists()
 
 
-@pytest.mark.django_db
 def test_the_figures_say_what_is_still_open_and_when_it_happened(owner: Tenant) -> None:
     first, *_ = fail(owner, *["lost"] * 5)
     [group] = queries.groups_of(owner)
     redrive(owner, first.pk, actor="user:eva", reason="")
     figures = queries.figures([group.pk])[group.pk]
-    assert (figures.counted, figures.still_open, figures.last_hour, figures.last_day, figures.more) == (
-        5,
-        4,
-        5,
-        5,
-        False,
-    )
+    assert (figures.counted, figures.still_open, figures.more) == (5, 4, False)
+    assert (figures.last_hour, figures.last_day) == (5, 5)
     letters = list(DeadLetter.objects.order_by("id").values_list("id", flat=True))
     with unguarded(DeadLetter):
         earlier = "UPDATE executions_deadletter SET created_at = now() - make_interval(mins => %s) WHERE id = ANY(%s)"
@@ -192,7 +177,6 @@ def test_the_figures_say_what_is_still_open_and_when_it_happened(owner: Tenant) 
     assert (limited.counted, limited.more, limited.trend[-2:]) == (1, True, (1, 1))
 
 
-@pytest.mark.django_db
 def test_a_search_finds_the_executions_whose_newest_failure_is_in_the_group(owner: Tenant) -> None:
     def found(message: str, **conditions: Any) -> set[uuid.UUID]:
         group = FailureGroup.objects.get(sample_message=message)
@@ -206,30 +190,19 @@ def test_a_search_finds_the_executions_whose_newest_failure_is_in_the_group(owne
     assert found("lost") == {again, once}
     assert found("lost", status="failed") == {once}
     [claim] = making.claimed(owner)
-    failure = Failure(failure_class="OSError", message="the bank is closed", retryable=True, step_index=1)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim, "FAILED", failure=failure)])
-    outcome.record(Execution.objects.get(pk=again).release.identity, group)
+    making.record(failed(claim, "the bank is closed"))
     assert (found("lost"), found("the bank is closed")) == ({once}, {again})
     assert not matching([making.tenant("other")], Search(failure_group=FailureGroup.objects.all()[0].pk))
 
 
-@pytest.mark.django_db
 def test_the_time_of_the_newest_failure_is_stored_at_most_once_a_minute(owner: Tenant) -> None:
     fail(owner, "lost")
-    before = stored_before(30)
-    fail(owner, "lost")
-    assert FailureGroup.objects.get().last_seen_at == before
-    before = stored_before(61)
-    fail(owner, "lost")
-    assert FailureGroup.objects.get().last_seen_at > before
-
-
-def stored_before(seconds: int) -> datetime:
-    """Set the time of the newest failure to `seconds` ago, and return it."""
-    at = timezone.now() - timedelta(seconds=seconds)
-    with unguarded(FailureGroup):
-        run("UPDATE executions_failuregroup SET last_seen_at = %s", at)
-    return at
+    for seconds, is_stored in ((30, False), (61, True)):
+        with unguarded(FailureGroup):
+            run("UPDATE executions_failuregroup SET last_seen_at = now() - make_interval(secs => %s)", seconds)
+        before = FailureGroup.objects.get().last_seen_at
+        fail(owner, "lost")
+        assert (FailureGroup.objects.get().last_seen_at > before) is is_stored
 
 
 # --- plans ---
@@ -240,13 +213,12 @@ INSERT INTO executions_deadletter (tenant_id, execution_id, execution_version, t
 SELECT d.tenant_id, d.execution_id, n + 1000, d.transition_key, d.terminal_status, d.reason, d.error_code,
     d.error_message, d.retryable, d.retries_observed, d.step_index, d.failed_step_index,
     CASE WHEN mod(n, 2) = 0 THEN d.group_id END, now() - make_interval(secs => n)
-FROM executions_deadletter d, generate_series(1, 200000) n
+FROM executions_deadletter d, generate_series(1, 40000) n
 """
 
 
-@pytest.mark.django_db
 def test_the_figures_of_a_storm_are_read_from_the_index(owner: Tenant) -> None:
-    """A group of 100,000 failures among 200,000."""
+    """A group of 20,000 failures among 40,000."""
     fail(owner, "lost")
     [group] = queries.groups_of(owner)
     with unguarded(DeadLetter):

@@ -17,6 +17,7 @@ from releases.activation.gradual.start import start
 from releases.models import Activation, GradualActivation
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -24,8 +25,8 @@ Cause = GradualActivation.Cause
 FAST, SLOW = [1.0 + n / 100 for n in range(30)], [3.0 + n / 100 for n in range(30)]
 
 
-@pytest.fixture
-def owner() -> Tenant:
+@pytest.fixture(scope="module")
+def owner(module_world: None) -> Tenant:
     made, _ = making.ready()
     return made
 
@@ -82,7 +83,7 @@ def test_each_step_needs_its_own_sample(owner: Tenant) -> None:
     assert (found.candidate.ended, found.baseline.ended) == (0, 0)
 
 
-@pytest.mark.parametrize(("sample", "minutes"), [(31, 0), (20, 1)])
+@cases(("sample", "minutes"), [(31, 0), (20, 1)])
 def test_a_step_needs_its_minimum_sample_and_its_minimum_time(owner: Tenant, sample: int, minutes: int) -> None:
     made = gradual.started(owner, 5, 50, sample=sample, minutes=minutes)
     gradual.ended(made.candidate, succeeded=FAST)
@@ -187,7 +188,7 @@ def sample(ended: int, failed: int, seconds: float | None = None) -> list[tuple[
     return [(number < failed, None if number < failed else seconds) for number in range(ended)]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("candidate", "baseline", "crossed"),
     [
         (sample(100, 20), sample(1000, 10), Cause.FAILURES),

@@ -31,19 +31,13 @@ def order(*fields: dict[str, Any]) -> dict[str, Any]:
     return {"Order": {"definition": {"id": "Order", "kind": "record", "fields": list(fields)}}}
 
 
-@pytest.fixture
-def active() -> Release:
-    _, release = making.ready(canonicalTypes=order(ID, {**PRICE, "optional": True}))
-    return release
+@pytest.fixture(scope="module")
+def first_release(module_world: None) -> Release:
+    return making.ready(canonicalTypes=order(ID, {**PRICE, "optional": True}))[1]
 
 
 @pytest.fixture
-def owner(active: Release) -> Tenant:
-    return active.pipeline.tenant
-
-
-@pytest.fixture
-def strict(owner: Tenant, active: Release) -> Release:
+def strict(owner: Tenant) -> Release:
     """A release that requires a price."""
     return making.registered(owner, "2.0", canonicalTypes=order(ID, PRICE))
 
@@ -61,6 +55,15 @@ def ages(days: float, *executions: Execution) -> None:
 
 def by_name(found: Callers) -> dict[str, Caller]:
     return {each.name: each for each in found.callers}
+
+
+def counts(found: Callers) -> dict[str, tuple[int, int]]:
+    """Return how many executions each caller has, and how many of them were checked."""
+    return {each.name: (each.executions, each.checked) for each in found.callers}
+
+
+def met(caller: Caller) -> list[tuple[str, str]]:
+    return [(each.path, each.rule) for each in caller.examples]
 
 
 def test_a_caller_whose_inputs_would_be_refused_is_named_with_an_example(
@@ -91,10 +94,6 @@ def test_the_check_says_what_submissions_meet_after_the_activation(
     }
 
 
-def met(caller: Caller) -> list[tuple[str, str]]:
-    return [(each.path, each.rule) for each in caller.examples]
-
-
 def refusal(release: Release, value: Any) -> list[tuple[str, str]]:
     """Return the first place and rule for which a submission to the release is refused."""
     try:
@@ -110,38 +109,33 @@ def test_names_that_are_values_are_not_shown(owner: Tenant) -> None:
     after = making.registered(owner, "2.0", canonicalTypes=order(NUMBERS))
     send(owner, "k", {"id": "a", "notes": {SECRET: SECRET}})
     [caller] = callers(after, active).callers
-    assert [(each.path, each.rule) for each in caller.examples] == [("input.notes{}", "must be an integer")]
+    assert met(caller) == [("input.notes{}", "must be an integer")]
     assert SECRET not in repr(caller)
     send(owner, "l", {"id": "a", "notes": {}})
     [caller] = callers(after, active).callers
-    assert ("input.id", "is not a member of the type") in [(each.path, each.rule) for each in caller.examples]
+    assert ("input.id", "is not a member of the type") in met(caller)
 
 
-def test_a_list_is_checked_item_by_item(owner: Tenant, active: Release) -> None:
-    step = {**making.STEP, "cardinality": "REDUCTION"}
-    many = making.registered(owner, "2.0", steps=[step], canonicalTypes=order(ID))
-    send(owner, "one", {"id": "a"})
-    [caller] = callers(many, active).callers
-    assert [(each.path, each.rule) for each in caller.examples] == [("input", "must be an array of items")]
+def test_a_list_is_checked_item_by_item_and_an_input_keeps_the_shape_that_it_chose(
+    owner: Tenant, active: Release, strict: Release
+) -> None:
+    many = making.registered(
+        owner, "3.0", steps=[{**making.STEP, "cardinality": "REDUCTION"}], canonicalTypes=order(ID)
+    )
+    send(owner, "one", {"id": "a"}, actor="token:one")
+    send(owner, "many", [{"id": "a"}], actor="token:many", input_shape="MULTI", wire_input=[{"id": "a"}])
+    assert met(by_name(callers(many, active))["token:one"]) == [("input", "must be an array of items")]
+    assert met(by_name(callers(strict, active))["token:many"]) == [("input[0].price", "is required")]
 
 
-def test_an_input_that_chose_its_shape_keeps_it(owner: Tenant, active: Release, strict: Release) -> None:
-    send(owner, "many", [{"id": "a"}], input_shape="MULTI", wire_input=[{"id": "a"}])
-    [caller] = callers(strict, active).callers
-    assert [each.path for each in caller.examples] == ["input[0].price"]
-
-
-def test_a_release_without_a_type_refuses_nothing(owner: Tenant, active: Release) -> None:
-    untyped = making.registered(owner, "2.0")
+def test_a_release_without_a_type_refuses_nothing_and_one_that_is_not_verified_checks_nothing(
+    owner: Tenant, active: Release
+) -> None:
     send(owner, "k", {"id": "a"})
-    found = callers(untyped, active)
+    found = callers(making.registered(owner, "2.0"), active)
     assert (found.checked, found.failing) == (1, 0)
-
-
-def test_a_release_that_is_not_verified_checks_nothing(owner: Tenant, active: Release) -> None:
     contract = making.contract()
     pending = making.upload(owner, making.descriptor(contract, making.archive(contract), "9"), making.archive(contract))
-    send(owner, "k", {"id": "a"})
     found = callers(pending.release, active)
     assert (found.submissions, found.checked) == (1, 0)
 
@@ -174,15 +168,9 @@ def test_each_caller_is_in_the_sample_before_a_second_input_of_any(
     for number in range(5):
         send(owner, f"busy-{number}", {"id": "a"}, actor="token:busy")
     found = callers(strict, active)
-    assert {name: (each.executions, each.checked) for name, each in by_name(found).items()} == {
-        "token:busy": (5, 2),
-        "token:rare": (1, 1),
-    }
+    assert counts(found) == {"token:busy": (5, 2), "token:rare": (1, 1)}
     monkeypatch.setattr(checks, "MOST_INPUTS", 2)
-    assert {name: each.checked for name, each in by_name(callers(strict, active)).items()} == {
-        "token:busy": 1,
-        "token:rare": 1,
-    }
+    assert counts(callers(strict, active)) == {"token:busy": (5, 1), "token:rare": (1, 1)}
 
 
 def test_the_newest_executions_of_the_tenant_are_scanned_and_the_answer_says_since_when(
@@ -218,26 +206,15 @@ def test_examples_differ_and_are_few(owner: Tenant, active: Release) -> None:
     assert len({each.path for each in caller.examples}) == len(caller.examples) == checks.EXAMPLES_PER_CALLER
 
 
-def test_very_large_inputs_are_left_out(
+def test_very_large_inputs_are_left_out_and_the_check_ends_when_its_time_is_over(
     owner: Tenant, active: Release, strict: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "LARGEST_INPUT", 1000)
     send(owner, "large", {"id": "".join(making.digest_of(str(n).encode()) for n in range(100))}, actor="token:large")
     send(owner, "small", {"id": "a"}, actor="token:small")
-    found = callers(strict, active)
-    assert {name: (each.executions, each.checked) for name, each in by_name(found).items()} == {
-        "token:small": (1, 1),
-        "token:large": (1, 0),
-    }
-
-
-def test_the_check_ends_when_its_time_is_over(
-    owner: Tenant, active: Release, strict: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    send(owner, "k", {"id": "a"})
+    assert counts(callers(strict, active)) == {"token:small": (1, 1), "token:large": (1, 0)}
     monkeypatch.setattr(checks, "LONGEST_CHECK_SECONDS", -1.0)
-    found = callers(strict, active)
-    assert (found.sampled, found.checked) == (1, 0)
+    assert counts(callers(strict, active)) == {"token:small": (1, 0), "token:large": (1, 0)}
 
 
 def test_the_number_of_queries_depends_on_the_sample_alone(owner: Tenant, active: Release, strict: Release) -> None:

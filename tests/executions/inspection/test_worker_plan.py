@@ -12,46 +12,33 @@ from releases.activation.activation import activate
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import gradual, making
-from tests.executions.awaits.parking import suspended
+from tests.cases import cases
 from tests.raw_sql import unguarded
 
-
-@pytest.fixture
-def active(db: None) -> Release:
-    _, release = making.ready()
-    return release
-
-
-@pytest.fixture
-def owner(active: Release) -> Tenant:
-    return active.pipeline.tenant
+pytestmark = pytest.mark.django_db
 
 
 def planned(owner: Tenant) -> dict[str, PlannedRelease]:
     return {each.release_version: each for each in worker_plan(owner)}
 
 
-def replaced(owner: Tenant, grace: int = 0) -> dict[str, PlannedRelease]:
+def replaced(owner: Tenant) -> dict[str, PlannedRelease]:
     """Activate release 1.1 in place of 1.0, and return the plan."""
-    Pipeline.objects.update(skew_grace_minutes=grace)
     following = making.registered(owner, "1.1", body="# another")
     making.worker(following, "of-the-next")
     activate(following, actor="user:test")
     return planned(owner)
 
 
-def test_the_active_release_needs_a_worker(owner: Tenant) -> None:
-    [found] = worker_plan(owner)
-    assert (found.reasons, found.workers, found.may_go) == ((Reason.ACTIVE,), 1, False)
-
-
-def test_an_active_release_without_workers_needs_one(owner: Tenant) -> None:
+def test_an_active_release_needs_a_worker_even_if_it_has_none(owner: Tenant) -> None:
     making.active(owner, pipeline_id="org.example.second")
-    found = {each.pipeline_id: each for each in worker_plan(owner)}["org.example.second"]
-    assert (found.load.live, found.workers) == (0, 1)
+    first, second = sorted(worker_plan(owner), key=lambda each: each.pipeline_id)
+    assert (first.reasons, first.workers, first.may_go, first.load.live) == ((Reason.ACTIVE,), 1, False, 1)
+    assert (second.reasons, second.workers, second.load.live) == ((Reason.ACTIVE,), 1, 0)
 
 
 def test_the_workers_of_a_replaced_release_may_go(owner: Tenant) -> None:
+    making.dead(owner, "finished")
     found = replaced(owner)["1.0"]
     assert (found.reasons, found.workers, found.may_go, found.load.live) == ((), 0, True, 1)
 
@@ -61,30 +48,21 @@ def test_a_replaced_release_without_workers_is_not_in_the_plan(owner: Tenant) ->
     assert set(replaced(owner)) == {"1.1"}
 
 
-def test_a_replaced_release_that_callers_may_still_name_needs_workers(owner: Tenant) -> None:
-    assert replaced(owner, grace=5)["1.0"].reasons == (Reason.PINNED,)
-
-
-def test_a_replaced_release_with_open_executions_needs_workers(owner: Tenant) -> None:
+def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant, active: Release) -> None:
+    """Callers may name it for some time, or its executions are open or wait for answers."""
     making.execution(owner)
     found = replaced(owner)["1.0"]
     assert (found.reasons, found.may_go, found.load.due) == ((Reason.OPEN,), False, 1)
-
-
-def test_a_replaced_release_whose_executions_wait_for_answers_needs_workers(owner: Tenant, active: Release) -> None:
-    suspended((owner, active))
-    assert replaced(owner)["1.0"].reasons == (Reason.AWAITING,)
+    [claim] = making.claimed(owner)
+    making.record(making.suspension(claim))
+    assert planned(owner)["1.0"].reasons == (Reason.AWAITING,)
+    Pipeline.objects.update(skew_grace_minutes=5)
+    assert Reason.PINNED in planned(owner)["1.0"].reasons
 
 
 def test_the_candidate_of_a_gradual_activation_needs_workers(owner: Tenant) -> None:
     made = gradual.started(owner, 5, 50)
-    found = planned(owner)
-    assert found[made.candidate.release_version].reasons == (Reason.GRADUAL,)
-
-
-def test_finished_executions_need_no_worker(owner: Tenant) -> None:
-    making.dead(owner, "one")
-    assert replaced(owner)["1.0"].may_go
+    assert planned(owner)[made.candidate.release_version].reasons == (Reason.GRADUAL,)
 
 
 def test_work_that_waits_for_long_needs_more_workers(owner: Tenant) -> None:
@@ -104,7 +82,7 @@ def test_another_tenant_is_not_in_the_plan(owner: Tenant) -> None:
 LATE: dict[str, Any] = {"age": 60.0, "running": 0}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("load", "workers"),
     [
         (Load(due=0, running=0, age=0.0, live=5, capacity=50), 1),

@@ -9,6 +9,7 @@ from django.utils import timezone
 from executions.search import columns
 from executions.search.conditions import PARAMETERS, STATUSES, Search, parse
 from foundation.errors import InvalidRequest
+from tests.cases import cases
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LONG = "x" * 1501
@@ -51,12 +52,12 @@ def test_a_time_without_an_offset_is_in_the_current_time_zone() -> None:
         assert parse({"since": "2026-01-31"}, now=NOW).since == NOW - timedelta(hours=13)
 
 
-@pytest.mark.parametrize("status", STATUSES)
+@cases("status", STATUSES)
 def test_each_status_is_accepted(status: str) -> None:
     assert parse({"status": status}, now=NOW).status == status
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "text"),
     [
         *(

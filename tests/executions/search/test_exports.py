@@ -13,6 +13,7 @@ from executions.search import exports
 from executions.search.columns import COLUMNS
 from executions.search.conditions import Search
 from executions.search.matching import matching
+from tests.cases import cases
 from tests.executions.search import mixed
 from tests.raw_sql import unguarded
 
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.django_db
 ALL = tuple(COLUMNS)
 
 
-@pytest.fixture
-def rows() -> list[Execution]:
+@pytest.fixture(scope="module")
+def rows(module_world: None) -> list[Execution]:
     return mixed.make(24)
 
 
@@ -49,7 +50,7 @@ def test_csv_begins_with_the_names_of_the_columns(rows: list[Execution]) -> None
     assert {cells[2] for cells in others} == {"", "k=v", "k=w x"}
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@cases("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_is_a_formula(rows: list[Execution], start: str) -> None:
     formula = f"{start}HYPERLINK(1)"
     with unguarded(Execution):

@@ -17,6 +17,7 @@ from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
+from tests.cases import cases
 from tests.executions.search import mixed
 from tests.raw_sql import as_owner
 
@@ -30,8 +31,8 @@ def found(tenants: list[Tenant], **conditions: Any) -> list[Execution]:
     return list(matching(tenants, Search(**conditions)))
 
 
-@pytest.fixture
-def rows() -> list[Execution]:
+@pytest.fixture(scope="module")
+def rows(module_world: None) -> list[Execution]:
     return mixed.make()
 
 
@@ -69,7 +70,7 @@ def test_a_search_finds_what_the_model_finds_newest_first(rows: list[Execution])
     check()
 
 
-@pytest.mark.parametrize("text", ["01a2c", "01a2ce8", "01a2ce8b-d4", "01A2CE8B"])
+@cases("text", ["01a2c", "01a2ce8", "01a2ce8b-d4", "01A2CE8B"])
 def test_the_beginning_of_an_id_finds_it(rows: list[Execution], text: str) -> None:
     ids = {str(row.pk) for row in rows if str(row.pk).startswith(text.lower())}
     assert {str(row.pk) for row in found([rows[0].tenant], text=text)} == ids
@@ -82,20 +83,11 @@ def test_an_id_and_a_key_find_one_execution(rows: list[Execution]) -> None:
         assert row in found([tenant], text=row.execution_key)
 
 
-def test_nothing_of_another_tenant_is_found(rows: list[Execution]) -> None:
+def test_only_what_the_tenants_have_is_found_in_the_order_of_ids(rows: list[Execution]) -> None:
     stranger = making.tenant("other")
-    assert found([stranger]) == []
-    assert found([stranger], text=str(rows[0].pk)) == []
-    assert found([stranger], tenant="owner") == []
-    assert len(found([stranger, rows[0].tenant])) == len(rows) + 1
-
-
-def test_the_executions_of_several_tenants_are_in_the_order_of_their_ids(rows: list[Execution]) -> None:
-    ids = [row.pk for row in found([making.tenant("other"), rows[0].tenant])]
-    assert ids == sorted(ids, reverse=True)
-
-
-def test_a_search_for_smoke_tests_finds_only_them(rows: list[Execution]) -> None:
+    assert found([stranger]) == found([stranger], text=str(rows[0].pk)) == found([stranger], tenant="owner") == []
+    ids = [row.pk for row in found([stranger, rows[0].tenant])]
+    assert (len(ids), ids) == (len(rows) + 1, sorted(ids, reverse=True))
     assert found([rows[0].tenant], smoke=True) == []
 
 
@@ -125,7 +117,7 @@ def test_inputs_and_results_are_not_loaded(rows: list[Execution]) -> None:
     assert row.get_deferred_fields() >= {"input", "result", "progress"}
 
 
-def test_what_waits_for_a_worker_is_found(db: None) -> None:
+def test_what_waits_for_a_worker_is_found() -> None:
     owner, _ = making.ready()
     waiting = making.execution(owner)
     assert list(matching([owner], Search(stranded=True))) == []

@@ -16,7 +16,7 @@ from executions.campaigns.filters import Filters, preview
 from executions.gradual.comparison import evidence
 from executions.holds import holds
 from executions.inspection.preflight import preflight
-from executions.lifecycle import outcome, retention
+from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, SmokeTest
@@ -32,17 +32,18 @@ from releases.activation.revocation import revoke
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant
 from tests import making
+from tests.cases import cases
 from tests.gradual import plan
 from tests.raw_sql import unguarded
-from wire.messages.celery_messages import Outcome, OutcomeGroup
+from wire.messages.celery_messages import Outcome
 
 pytestmark = pytest.mark.django_db
 ACTOR = "user:test"
 Ends = Callable[..., Outcome]
 
 
-@pytest.fixture
-def owner() -> Tenant:
+@pytest.fixture(scope="module")
+def owner(module_world: None) -> Tenant:
     """A tenant whose release 1.0 is active. Both releases have workers."""
     made, _ = making.ready()
     making.worker(making.registered(made, "2.0"), "worker-2")
@@ -65,8 +66,7 @@ def end(owner: Tenant, test: SmokeTest, *payloads: str, ends: Ends = making.outc
     [claim] = making.claimed(owner)
     assert claim.execution_id == test.execution_id
     reported = ends(claim, **({"output_payloads": list(payloads)} if payloads else {}), **members)
-    group = OutcomeGroup(worker_id="w", outcomes=[reported])
-    assert outcome.record(test.execution.release.identity, group) == 1
+    assert making.record(reported) == 1
 
 
 def verdict(test: SmokeTest) -> str:
@@ -113,34 +113,22 @@ def test_it_runs_on_the_active_release_and_without_any(owner: Tenant) -> None:
     assert begin(other).execution.release_version == "2.0"
 
 
-def test_it_leaves_an_entry_in_the_audit_log(owner: Tenant) -> None:
-    test = begin(owner)
-    begin(owner)  # the same
-    entry = AuditEntry.objects.get(act="release.smoke_test")
-    assert (entry.tenant, entry.actor, entry.object) == (owner, ACTOR, f"{making.PIPELINE}/2.0")
-    assert json.loads(entry.details) == {"execution": str(test.execution_id)}
-
-
-def test_a_repeated_key_is_the_same_test(owner: Tenant) -> None:
+def test_a_repeated_key_is_the_same_test_with_one_entry_in_the_audit_log(owner: Tenant) -> None:
     first = begin(owner, expected_result={"n": 1})
     again = start(release(owner), actor="user:other", input={"n": 1.0}, idempotency_key="k", expected_result={"n": 1.0})
     assert (again.repeated, again.test.execution_id) == (True, first.execution_id)
-    others: list[dict[str, Any]] = [
-        {"input": {"n": 2}},
-        {"expected_result": {"n": 2}},
-        {"expected_result": smoke_tests.ANYTHING},
-    ]
-    for members in others:
-        error = refusal(partial(begin, owner, **{"expected_result": {"n": 1}, **members}))
+    entry = AuditEntry.objects.get(act="release.smoke_test")
+    assert (entry.tenant, entry.actor, entry.object) == (owner, ACTOR, f"{making.PIPELINE}/2.0")
+    assert json.loads(entry.details) == {"execution": str(first.execution_id)}
+    others: list[dict[str, Any]] = [{"input": {"n": 2}}, {"expected_result": {"n": 2}}]
+    for members in (*others, {"expected_result": smoke_tests.ANYTHING}):
+        error = refusal(partial(begin, owner, **({"expected_result": {"n": 1}} | members)))
         assert (error.code, error.data["executionId"]) == ("IDEMPOTENCY_KEY_REUSED", str(first.execution_id))
     assert begin(owner, version="1.0").execution_id != first.execution_id
     assert SmokeTest.objects.count() == 2
-
-
-def test_a_key_that_a_submission_has_is_refused(owner: Tenant) -> None:
-    making.execution(owner, "smoke:2.0:k")
-    assert refusal(lambda: begin(owner)).code == "IDEMPOTENCY_KEY_REUSED"
-    assert SmokeTest.objects.count() == 0
+    making.execution(owner, "smoke:2.0:submitted")
+    assert refusal(lambda: begin(owner, "submitted")).code == "IDEMPOTENCY_KEY_REUSED"
+    assert SmokeTest.objects.count() == 2
 
 
 def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any) -> None:
@@ -161,41 +149,39 @@ def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any
 # --- verdicts ---
 
 
-@pytest.mark.parametrize(
-    ("result", "expected", "verdict_then"),
+TWO = ['{"n": 1}', '{"n": 2}']
+
+
+@cases(
+    ("results", "expected", "passes"),
     [
-        ('{"n": 1}', {"n": 1}, Verdict.PASSED),
-        ('{"n": 1.0}', {"n": 1}, Verdict.PASSED),
-        ('{"a": [1, 2], "b": "x"}', {"b": "x", "a": [1, 2]}, Verdict.PASSED),
-        ('{"n": 1}', {"n": True}, Verdict.OTHER_RESULT),
-        ('{"n": 0}', {"n": False}, Verdict.OTHER_RESULT),
-        ('{"n": 1}', {"n": 1, "m": None}, Verdict.OTHER_RESULT),
-        ('{"n": [1, 2]}', {"n": [2, 1]}, Verdict.OTHER_RESULT),
-        ('{"n": 1}', None, Verdict.OTHER_RESULT),
-        ('{"n": 1}', [{"n": 1}], Verdict.OTHER_RESULT),
-        ("null", None, Verdict.PASSED),
-        ('{"n": 1}', smoke_tests.ANYTHING, Verdict.PASSED),
+        (['{"n": 1}'], {"n": 1}, True),
+        (['{"n": 1.0}'], {"n": 1}, True),
+        (['{"a": [1, 2], "b": "x"}'], {"b": "x", "a": [1, 2]}, True),
+        (['{"n": 1}'], {"n": True}, False),
+        (['{"n": 0}'], {"n": False}, False),
+        (['{"n": 1}'], {"n": 1, "m": None}, False),
+        (['{"n": [1, 2]}'], {"n": [2, 1]}, False),
+        (['{"n": 1}'], None, False),
+        (['{"n": 1}'], [{"n": 1}], False),
+        (["null"], None, True),
+        (['{"n": 1}'], smoke_tests.ANYTHING, True),
+        (TWO, [{"n": 1}, {"n": 2}], True),
+        (TWO, [{"n": 2}, {"n": 1}], False),
+        (TWO, {"n": 1}, False),
     ],
 )
 def test_a_result_passes_if_it_equals_the_expected_one(
-    owner: Tenant, result: str, expected: Any, verdict_then: Verdict
+    owner: Tenant, results: list[str], expected: Any, passes: bool
 ) -> None:
-    test = begin(owner, expected_result=expected)
-    end(owner, test, result)
-    assert verdict(test) == verdict_then
-
-
-def test_a_list_of_results_is_compared_element_by_element(owner: Tenant) -> None:
-    many = making.registered(owner, "many", steps=[{**making.STEP, "cardinality": "EXPANSION"}], body="many")
-    making.worker(release(owner, many.release_version), "worker-many")
-    for key, expected, then in (
-        ("all", [{"n": 1}, {"n": 2}], Verdict.PASSED),
-        ("order", [{"n": 2}, {"n": 1}], Verdict.OTHER_RESULT),
-        ("one", {"n": 1}, Verdict.OTHER_RESULT),
-    ):
-        test = begin(owner, key, "many", expected_result=expected)
-        end(owner, test, '{"n": 1}', '{"n": 2}')
-        assert verdict(test) == then
+    version = "2.0"
+    if results == TWO:
+        version = "many"
+        making.registered(owner, "many", steps=[{**making.STEP, "cardinality": "EXPANSION"}], body="many")
+        making.worker(release(owner, "many"), "worker-many")
+    test = begin(owner, version=version, expected_result=expected)
+    end(owner, test, *results)
+    assert verdict(test) == (Verdict.PASSED if passes else Verdict.OTHER_RESULT)
 
 
 def test_a_failure_and_a_cancellation_fail_the_test(owner: Tenant) -> None:
@@ -262,6 +248,9 @@ def activated(owner: Tenant, version: str = "2.0", reason: str = "") -> Activati
 
 
 def test_an_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
+    [gate] = [each for each in gates.judge(activation.planned(release(gated))) if each.name == "smoke test"]
+    assert gate.verdict is gates.Verdict.UNMET
+    assert "has passed no smoke test in the last 2 hours" in gate.detail
     before = Activation.objects.count()
     error = refusal(lambda: activated(gated))
     assert (error.code, error.status, error.data) == ("SMOKE_TEST_REQUIRED", 409, {"smokeTestHours": 2})
@@ -278,17 +267,13 @@ def test_an_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
     assert activated(gated).release.release_version == "2.0"
 
 
-def test_a_smoke_test_of_another_release_does_not_count(gated: Tenant) -> None:
-    passed(gated, "1.0")
-    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
-
-
-def test_an_ordinary_execution_does_not_count(gated: Tenant) -> None:
+def test_a_smoke_test_of_another_release_and_an_ordinary_execution_do_not_count(gated: Tenant) -> None:
     making.execution(gated, "ordinary")
     [claim] = making.claimed(gated)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
-    assert outcome.record(release(gated, "1.0").identity, group) == 1
+    assert making.record(making.outcome_of(claim)) == 1
     assert refusal(lambda: activated(gated, "1.0")).code == "SMOKE_TEST_REQUIRED"
+    passed(gated, "1.0")
+    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
 
 
 def test_the_smoke_test_must_not_be_older_than_the_policy_says(gated: Tenant) -> None:
@@ -310,12 +295,6 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=29))
     pipeline = Pipeline.objects.select_related("tenant", "activation__release").get(tenant=gated)
     assert rollback.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True).release.release_version == "1.0"
-
-
-def test_a_preview_of_the_activation_has_the_gate(gated: Tenant) -> None:
-    [gate] = [each for each in gates.judge(activation.planned(release(gated))) if each.name == "smoke test"]
-    assert gate.verdict is gates.Verdict.UNMET
-    assert "has passed no smoke test in the last 2 hours" in gate.detail
 
 
 def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:

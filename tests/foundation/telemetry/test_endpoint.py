@@ -1,4 +1,4 @@
-"""The port of a process: metrics with and without a token, and the answer to probes."""
+"""The port of a process: metrics with and without a token, the answer to probes, and when a main loop is alive."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from embedded.children import free_port
 from foundation.telemetry.endpoint import Endpoint, Monitored, bears
 from foundation.telemetry.exposition import Exposition
 from foundation.telemetry.liveness import LONGEST_SILENCE, Liveness
+from tests.cases import cases
 
 TOKEN = "a-token-of-a-scraper"
 
@@ -55,7 +56,24 @@ def test_a_port_that_is_in_use_is_an_error(served: tuple[str, str]) -> None:
         Endpoint("127.0.0.1", int(url.rpartition(":")[2]), Monitored(Exposition(dict), Liveness()))
 
 
-@pytest.mark.parametrize("header", ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer é"])
+@cases("header", ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer é"])
 def test_only_the_bearer_of_the_exact_token_is_admitted(header: str) -> None:
     assert bears(f"bearer  {TOKEN} ", TOKEN)
     assert not bears(header, TOKEN)
+
+
+def test_a_loop_is_alive_while_it_beats_or_waits_for_another_server() -> None:
+    now = [0.0]
+    liveness = Liveness(lambda: now[0])
+    now[0] = LONGEST_SILENCE
+    assert liveness.is_alive()
+    now[0] = LONGEST_SILENCE + 1
+    assert (liveness.is_alive(), liveness.silent_seconds) == (False, LONGEST_SILENCE + 1)
+    liveness.beat()
+    assert liveness.is_alive()
+    with liveness.waiting():
+        now[0] += 10 * LONGEST_SILENCE
+        assert (liveness.is_alive(), liveness.silent_seconds) == (True, 0)
+    assert liveness.silent_seconds == 0, "the silence counts from the end of the wait"
+    now[0] += LONGEST_SILENCE + 1
+    assert not liveness.is_alive()

@@ -19,6 +19,7 @@ from foundation.wakeups import wakeup
 from foundation.wakeups.in_process import WakeupThread
 from tests.broker import taken
 from tests.building import eventually
+from tests.cases import cases
 from tests.wakeups import Broker, broker
 
 __all__ = ["broker"]
@@ -82,17 +83,15 @@ def wakeups(calls: list[float], gate: threading.Event) -> Iterator[WakeupThread]
     made.close()
 
 
-def test_the_thread_starts_with_the_first_wake_up(wakeups: WakeupThread) -> None:
-    assert not wakeups.is_alive()
-
-
-def test_one_call_handles_all_wake_ups_during_a_call(
+def test_one_call_handles_all_wake_ups_during_a_call_and_none_of_them_waits(
     wakeups: WakeupThread, calls: list[float], gate: threading.Event
 ) -> None:
+    assert not wakeups.is_alive()
     wakeups.wake()
     eventually(lambda: calls, what="the first call")
     for _ in range(50):
         wakeups.wake()
+    assert not gate.is_set()
     gate.set()
     eventually(lambda: len(calls) == 2, what="the second call")
     time.sleep(0.2)
@@ -117,13 +116,6 @@ def test_the_thread_pauses_after_a_call_despite_wake_ups() -> None:
     assert min(pauses) > 0.02
 
 
-def test_wake_never_waits_for_a_call(wakeups: WakeupThread, calls: list[float], gate: threading.Event) -> None:
-    wakeups.wake()
-    eventually(lambda: calls, what="the first call")
-    wakeups.wake()
-    assert not gate.is_set()
-
-
 def test_close_makes_a_last_call(wakeups: WakeupThread, calls: list[float], gate: threading.Event) -> None:
     wakeups.wake()
     eventually(lambda: calls, what="the call")
@@ -134,7 +126,7 @@ def test_close_makes_a_last_call(wakeups: WakeupThread, calls: list[float], gate
     assert not wakeups.is_alive()
 
 
-@pytest.mark.parametrize("way", ["ordinary", "forked"])
+@cases("way", ["ordinary", "forked"])
 def test_a_process_ends_after_the_last_call(way: str) -> None:
     command = [sys.executable, "-W", "error", "-c", PROCESS, way]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)

@@ -1,5 +1,6 @@
 """Wake-ups are sent after the commit and never before it. A broker that is down does not disturb the caller."""
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tests import making
+from tests.cases import cases
 from tests.wakeups import LATER, Broker, broker, names
 
 __all__ = ["broker"]
@@ -29,7 +31,7 @@ def task(name: str) -> str:
     return f"tests.{name}"
 
 
-@pytest.mark.parametrize("send", [wakeup.send, wakeup.send_once])
+@cases("send", [wakeup.send, wakeup.send_once])
 def test_a_wake_up_of_a_transaction_that_is_rolled_back_is_not_sent(
     task: str, send: Callable[..., None], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
@@ -42,9 +44,7 @@ def test_a_wake_up_of_a_transaction_that_is_rolled_back_is_not_sent(
     assert len(sent) == 1
 
 
-@pytest.mark.parametrize(
-    ("delay", "count"), [(None, 1), (timedelta(), 1), (timedelta(seconds=55), 1), (timedelta(seconds=56), 0)]
-)
+@cases(("delay", "count"), [(None, 1), (timedelta(), 1), (timedelta(seconds=55), 1), (timedelta(seconds=56), 0)])
 def test_a_long_delay_is_left_to_the_sweep(
     task: str, delay: timedelta | None, count: int, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
@@ -67,11 +67,6 @@ def test_a_broken_broker_is_logged_and_neither_raised_nor_waited_for(
     assert execution.status == "QUEUED"
 
 
-def dispatches(count: int = 1) -> None:
-    for _ in range(count):
-        wakeup.send_once(DISPATCH_TASK)
-
-
 @pytest.fixture
 def long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a message that no worker receives suppress others for the whole test."""
@@ -79,44 +74,34 @@ def long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("long_timeout")
-def test_one_message_serves_all_until_its_task_begins(broker: Broker) -> None:
-    assert names(broker.after(partial(dispatches, 3))) == [DISPATCH_TASK]
+@cases("task", [DISPATCH_TASK, EXPIRE_TASK, CHECK_TASK])
+def test_one_message_serves_all_until_its_task_begins(broker: Broker, task: str) -> None:
+    def send(count: int = 1) -> None:
+        for _ in range(count):
+            wakeup.send_once(task)
+
+    messages = broker.after(partial(send, 3))
+    assert names(messages) == [task]
     with broker.commits(execute=True):
-        dispatches()
+        send()
     assert broker.sent() == []
-    wakeup.started(DISPATCH_TASK)
+    broker.deliver(messages)
     with broker.commits(execute=True):
-        dispatches()
-    assert names(broker.sent()) == [DISPATCH_TASK]
-
-
-@pytest.mark.usefixtures("long_timeout")
-@pytest.mark.parametrize("task", [DISPATCH_TASK, EXPIRE_TASK, CHECK_TASK])
-def test_a_task_that_has_begun_can_be_announced_again(broker: Broker, task: str) -> None:
-    broker.deliver(broker.after(partial(wakeup.send_once, task)))
-    with broker.commits(execute=True):
-        wakeup.send_once(task)
+        send()
     assert names(broker.sent()) == [task]
 
 
-def test_a_message_for_one_task_does_not_suppress_others(broker: Broker) -> None:
-    def both() -> None:
+def test_messages_for_other_tasks_and_other_times_are_all_sent(broker: Broker) -> None:
+    def announce() -> None:
         wakeup.send_once(EXPIRE_TASK)
-        wakeup.send_once(DISPATCH_TASK)
-
-    assert names(broker.after(both)) == [DISPATCH_TASK, EXPIRE_TASK]
-
-
-def test_messages_for_other_times_are_all_sent(broker: Broker) -> None:
-    def three() -> None:
         for seconds in (0, 1, 5):
             wakeup.send_once(DISPATCH_TASK, delay=timedelta(seconds=seconds))
 
-    assert names(broker.after(three)) == [DISPATCH_TASK, DISPATCH_TASK + LATER, DISPATCH_TASK + LATER]
+    expected = [DISPATCH_TASK, DISPATCH_TASK + LATER, DISPATCH_TASK + LATER, EXPIRE_TASK]
+    assert names(broker.after(announce)) == sorted(expected)
 
 
-@pytest.mark.parametrize("send", [wakeup.send, wakeup.send_once])
-@pytest.mark.parametrize("seconds", [0.9, 1, 1.1, 7.3, 55])
+@cases(("send", "seconds"), itertools.product([wakeup.send, wakeup.send_once], [0.9, 1, 1.1, 7.3, 55]))
 def test_a_delayed_message_is_due_when_its_work_is(broker: Broker, send: Callable[..., None], seconds: float) -> None:
     delay, before = timedelta(seconds=seconds), timezone.now()
     [message] = broker.after(partial(send, DISPATCH_TASK, delay=delay))
@@ -124,7 +109,7 @@ def test_a_delayed_message_is_due_when_its_work_is(broker: Broker, send: Callabl
     assert before + delay <= datetime.fromisoformat(message.eta) <= timezone.now() + delay + wakeup.SLOT
 
 
-@pytest.mark.parametrize("seconds", [0, 20])
+@cases("seconds", [0, 20])
 def test_a_message_that_no_worker_receives_suppresses_others_for_a_second_at_most(broker: Broker, seconds: int) -> None:
     broker.after(partial(wakeup.send_once, DISPATCH_TASK, delay=timedelta(seconds=seconds)))
     with Redis.from_url(broker.url) as redis:

@@ -1,19 +1,17 @@
-"""The order flow, hosted by the strict worker."""
+"""The order flow, hosted by the strict worker. The tests of a module share its release."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
 
-from executions.transports.rest.workers import register
+from releases.models import Release
 from tests import making
 from tests.executions.conftest import broken_broker
-from tests.executions.transports.rest.order_flow import PIPELINE, Flow
+from tests.executions.transports.rest.order_flow import PIPELINE, Flow, hosted
 from tests.executions.transports.rest.serving import serving
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, StrictWorker
-from wire.worker_keys import worker_key
 
 __all__ = ["broken_broker"]
 
@@ -24,18 +22,12 @@ def serve() -> Iterator[Callable[[StrictWorker], StrictWorker]]:
         yield lambda worker: stack.enter_context(serving(worker))
 
 
+@pytest.fixture(scope="module")
+def order_release(module_world: None) -> Release:
+    return making.active(making.tenant(), pipeline_id=PIPELINE, steps=CONTRACT_STEPS, transport="REST")
+
+
 @pytest.fixture
-def flow(db: None, serve: Callable[[StrictWorker], StrictWorker], settings: Any) -> Flow:
-    owner = making.tenant()
-    release = making.active(owner, pipeline_id=PIPELINE, steps=CONTRACT_STEPS, transport="REST")
-    secret = worker_key(django_settings.WORKER_SECRET, owner.slug).text
-    double = serve(StrictWorker(PIPELINE, release.contract_version, release.release_version, secret))
-    settings.REST_WORKER_ORIGINS = [double.origin]
-    settings.REST_WORKER_TIMEOUT_SECONDS = 5
-    worker = register(
-        owner, release.identity, worker_id="java-1", protocol="rest", endpoint=double.endpoint, actor="user:test"
-    )
-    flow = Flow(owner, release, double, worker)
-    flow.check()
-    double.requests.clear()
-    return flow
+def flow(db: None, order_release: Release, serve: Callable[[StrictWorker], StrictWorker], settings: Any) -> Flow:
+    """The order flow with a worker that is checked."""
+    return hosted(Release.objects.select_related("pipeline__tenant").get(pk=order_release.pk), serve, settings)

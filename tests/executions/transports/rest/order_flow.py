@@ -1,20 +1,23 @@
 """A release of the order flow, hosted by the strict worker, and its executions."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from executions.awaits import interactions
-from executions.lifecycle import rest_calls as rest_dispatch
+from executions.lifecycle import rest_calls
 from executions.models import Execution, Interaction, Worker
+from executions.state_machine.moves import Claim
 from executions.submission import admission
 from executions.transports.rest import capabilities, transport
+from executions.transports.rest.workers import register
 from executions.workers.registry import REST
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.executions.hosting import LONG_AGO
 from tests.executions.transports.rest.strict_worker import DTO, StrictWorker
+from wire.worker_keys import worker_key
 
 PIPELINE = "org.pipelineframework.restaurantapproval"
 ORDER = {"requestId": "r1", "customerId": "c1", "amount": 27.5}
@@ -32,10 +35,28 @@ class Flow:
     double: StrictWorker
     worker: Worker
 
+    def register(self, worker_id: str = "java-1", *, release: Release | None = None, **members: str) -> Worker:
+        """Register a worker at the double."""
+        arguments = {"protocol": "rest", "endpoint": self.double.endpoint, "actor": "user:test", **members}
+        return register(self.owner, (release or self.release).identity, worker_id=worker_id, **arguments)
+
+    def host(self, release: Release) -> None:
+        """Let the worker host another release."""
+        self.double.contract_version, self.double.release_version = release.contract_version, release.release_version
+        self.worker = self.register(release=release)
+
     def check(self) -> None:
         """Check the worker as a control worker does."""
         capabilities.check(self.worker.pk)
         admission.cache.clear()
+
+    def claim(self, **options: Any) -> Claim:
+        [claim] = making.claimed(self.owner, **options)
+        return claim
+
+    def call(self, claim: Claim) -> bool:
+        """Handle the message of the claim. Return False if the worker is not called."""
+        return rest_calls.run(claim.execution_id, claim.lease_token)
 
     def dispatch(self) -> int:
         """Claim due executions, send the claims, and call the worker, as dispatch and its tasks do.
@@ -47,45 +68,48 @@ class Flow:
             assert {claim.protocol for claim in claims} == {REST}
             assert transport.send(claims) == []
             for claim in claims:
-                assert rest_dispatch.run(claim.execution_id, claim.lease_token)
+                assert self.call(claim)
                 called += 1
         return called
+
+    def advance(self, made: Execution) -> Execution:
+        """Make all calls that are due, and return the execution with its new state."""
+        self.dispatch()
+        made.refresh_from_db()
+        return made
+
+    def run(self, *answers: Any, fault: str = "") -> Execution:
+        """Submit an order and run it. The worker gives these answers first, or misbehaves."""
+        self.double.answers, self.double.faults = list(answers), [fault] if fault else []
+        return self.advance(submit(self))
+
+
+def hosted(release: Release, serve: Callable[[StrictWorker], StrictWorker], settings: Any) -> Flow:
+    """Serve a worker of the release, register it and check it."""
+    owner = release.pipeline.tenant
+    secret = worker_key(settings.WORKER_SECRET, owner.slug).text
+    double = serve(StrictWorker(PIPELINE, release.contract_version, release.release_version, secret))
+    settings.REST_WORKER_ORIGINS = [double.origin]
+    settings.REST_WORKER_TIMEOUT_SECONDS = 5
+    flow = Flow(owner, release, double, Worker())
+    flow.worker = flow.register()
+    flow.check()
+    double.requests.clear()
+    return flow
 
 
 def submit(flow: Flow, key: str = "k", **order: Any) -> Execution:
     return making.execution(flow.owner, key, {**ORDER, **order}, PIPELINE)
 
 
-def parked(flow: Flow, **order: Any) -> tuple[Execution, Interaction]:
-    made = submit(flow, **order)
-    assert flow.dispatch() == 1
-    made.refresh_from_db()
+def parked(flow: Flow) -> tuple[Execution, Interaction]:
+    made = flow.run()
     assert made.status == "WAITING_EXTERNAL", (made.error_code, made.error_message)
     return made, Interaction.objects.get(execution=made)
 
 
 def answered(flow: Flow, question: Interaction, decision: Any = None) -> None:
     interactions.complete(flow.owner, interaction_id=question.pk, response=decision or DECISION, actor="user:eva")
-
-
-def run_out(flow: Flow, made: Execution) -> Execution:
-    """Return the execution when it has failed permanently."""
-    for _ in range(10):
-        Execution.objects.filter(pk=made.pk, status="WAIT_RETRY").update(next_due_at=LONG_AGO)
-        flow.dispatch()
-        made.refresh_from_db()
-        if made.status not in {"QUEUED", "WAIT_RETRY"}:
-            return made
-    raise AssertionError(made.status)
-
-
-def misbehaved(flow: Flow, fault: str) -> tuple[str | None, str | None]:
-    flow.double.faults = [fault]
-    made = submit(flow)
-    assert flow.dispatch() == 1
-    made.refresh_from_db()
-    assert (made.status, made.attempt) == ("WAIT_RETRY", 1)
-    return made.error_code, (made.error_message or "").replace(str(made.pk), "ID")
 
 
 def altered(flow: Flow, change: Any) -> Execution:
@@ -96,8 +120,4 @@ def altered(flow: Flow, change: Any) -> Execution:
         change(answer["awaitSuspension"])
         return answer
 
-    flow.double.answers = [suspend]
-    made = submit(flow)
-    flow.dispatch()
-    made.refresh_from_db()
-    return made
+    return flow.run(suspend)

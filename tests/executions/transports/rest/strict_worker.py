@@ -30,38 +30,22 @@ NUMBERS = {"currentStepIndex", "stopBeforeStepIndex", "attempt", "executionVersi
 
 CONTRACT_STEPS = [
     {
-        "index": 0,
-        "authoredName": "Process Validate Order",
-        "kind": "internal",
+        "index": index,
+        "authoredName": name,
+        "kind": "await" if name.startswith("Await") else "internal",
         "cardinality": "ONE_TO_ONE",
-        "inputTypeId": DOMAIN + "PlaceRestaurantOrderRequest",
-        "outputTypeId": DOMAIN + "ValidatedOrder",
-    },
-    {
-        "index": 1,
-        "authoredName": "Process Create Order",
-        "kind": "internal",
-        "cardinality": "ONE_TO_ONE",
-        "inputTypeId": DOMAIN + "ValidatedOrder",
-        "outputTypeId": DOMAIN + "PendingRestaurantApproval",
-    },
-    {
-        "index": 2,
-        "authoredName": "Await Restaurant Decision",
-        "kind": "await",
-        "cardinality": "ONE_TO_ONE",
-        "inputTypeId": DOMAIN + "PendingRestaurantApproval",
-        "outputTypeId": DOMAIN + "RestaurantDecision",
-        "awaitTransport": "interaction-api",
-    },
-    {
-        "index": 3,
-        "authoredName": "Process Finalise Order",
-        "kind": "internal",
-        "cardinality": "ONE_TO_ONE",
-        "inputTypeId": DOMAIN + "RestaurantDecision",
-        "outputTypeId": DOMAIN + "TerminalOrderState",
-    },
+        "inputTypeId": DOMAIN + input_type,
+        "outputTypeId": DOMAIN + output_type,
+        **({"awaitTransport": "interaction-api"} if name.startswith("Await") else {}),
+    }
+    for index, (name, input_type, output_type) in enumerate(
+        (
+            ("Process Validate Order", "PlaceRestaurantOrderRequest", "ValidatedOrder"),
+            ("Process Create Order", "ValidatedOrder", "PendingRestaurantApproval"),
+            ("Await Restaurant Decision", "PendingRestaurantApproval", "RestaurantDecision"),
+            ("Process Finalise Order", "RestaurantDecision", "TerminalOrderState"),
+        )
+    )
 ]
 
 

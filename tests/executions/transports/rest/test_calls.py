@@ -1,4 +1,4 @@
-"""Calls of REST workers: allowed origins, the base URL, and signatures."""
+"""Calls of REST workers: allowed origins, the base URL, and signatures while keys are rotated."""
 
 import socket
 import ssl
@@ -6,26 +6,24 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils import timezone
 
 from executions.transports.rest import calls
 from executions.workers.tenant_keys import current_key, start_key
 from foundation.http.address_guard import TargetRefused
 from tests import making
+from tests.cases import cases
+from tests.foundation.database.postgresql.tls_front import Authority
 from tests.receiving import Received, receiving
 from wire.messages.limits import TOLERANCE
 from wire.messages.rest_messages import CAPABILITIES_PATH, Refused, check_signature
 
 
-@pytest.mark.parametrize(
+@cases(
     ("endpoint", "may"),
     [
         ("https://worker.example:8443", True),
@@ -58,22 +56,25 @@ def test_workers_without_an_endpoint_are_called_at_the_base_url(settings: Any) -
     assert calls.base_of("http://a/") == "http://a"
 
 
-def test_the_lease_is_longer_than_any_call(settings: Any) -> None:
+def test_the_lease_is_longer_than_any_call_and_documented(settings: Any) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "interoperation.md").read_text()
+    assert f"another one calls again after {calls.lease_seconds():.0f} seconds" in page
     settings.REST_WORKER_CONNECT_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 20, 30
     assert calls.lease_seconds() > 3 * 20 + 30
 
 
 @pytest.mark.django_db
-def test_requests_are_signed_with_the_tenants_key(settings: Any) -> None:
-    assert calls.secrets_of("a") != calls.secrets_of("b")
-    settings.REST_WORKER_SECRET = "shared"
-    assert calls.secrets_of("a") == calls.secrets_of("b") == ["shared"]
+def test_the_secrets_of_a_tenant_are_its_keys_or_the_shared_ones(settings: Any) -> None:
+    owner = making.tenant()
+    old = current_key(owner.slug)
+    new = start_key(owner, actor="user:test")
+    assert calls.secrets_of(owner.slug) == [new.text, old.text]
+    assert not {*calls.secrets_of("b")} & {new.text, old.text}
+    settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "shared", ["before"]
+    assert calls.secrets_of(owner.slug) == ["shared", "before"]
 
 
-# --- while keys are rotated ---
-
-
-def signed_with(secret: str, request: Received) -> bool:
+def is_signed_with(secret: str, request: Received) -> bool:
     try:
         check_signature(
             secret, request.method, request.path, request.headers, b"", now=timezone.now(), tolerance=TOLERANCE
@@ -83,18 +84,28 @@ def signed_with(secret: str, request: Received) -> bool:
     return True
 
 
-@pytest.mark.django_db
-def test_a_worker_that_has_the_old_key_is_called_again_with_it(settings: Any) -> None:
-    owner = making.tenant()
-    old = current_key(owner.slug)
-    new = start_key(owner, actor="user:test")
+def call(endpoint: str) -> int:
+    return calls.call(endpoint, "acme", "POST", CAPABILITIES_PATH).status
+
+
+@cases(
+    ("responses", "status", "secrets"),
+    [
+        *(([status], status, ["new"]) for status in (200, 400, 403, 500)),
+        ([401, 200], 200, ["new", "old"]),
+        ([401], 401, ["new", "old"]),
+    ],
+)
+def test_only_an_unauthorized_call_is_repeated_with_the_next_secret(
+    settings: Any, responses: list[int], status: int, secrets: list[str]
+) -> None:
+    settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "new", ["old"]
     with receiving() as worker:
         settings.REST_WORKER_ORIGINS = [worker.url(path="")]
-        worker.statuses = [401, 200]
-        assert calls.call(worker.url(path=""), owner.slug, "POST", CAPABILITIES_PATH).status == 200
-        first, second = worker.requests
-    assert signed_with(new.text, first)
-    assert signed_with(old.text, second)
+        worker.statuses = [*responses]
+        assert call(worker.url(path="")) == status
+        used = [next(each for each in ("new", "old") if is_signed_with(each, one)) for one in worker.requests]
+        assert used == secrets
 
 
 def test_an_origin_that_is_not_allowed_is_not_called(settings: Any) -> None:
@@ -102,47 +113,14 @@ def test_an_origin_that_is_not_allowed_is_not_called(settings: Any) -> None:
     with receiving() as other:
         settings.REST_WORKER_ORIGINS = ["http://worker.example"]
         with pytest.raises(TargetRefused):
-            calls.call(other.url(path=""), "acme", "POST", CAPABILITIES_PATH)
+            call(other.url(path=""))
         assert other.requests == []
 
 
-@pytest.mark.parametrize("status", [200, 400, 403, 500])
-def test_no_other_response_causes_a_second_call(settings: Any, status: int) -> None:
-    settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "new", ["old"]
-    with receiving() as worker:
-        settings.REST_WORKER_ORIGINS = [worker.url(path="")]
-        worker.statuses = [status]
-        assert calls.call(worker.url(path=""), "acme", "POST", CAPABILITIES_PATH).status == status
-        assert len(worker.requests) == 1
-
-
-def test_a_worker_that_rejects_every_secret_is_unauthorized(settings: Any) -> None:
-    settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "new", ["old"]
-    with receiving() as worker:
-        settings.REST_WORKER_ORIGINS = [worker.url(path="")]
-        worker.statuses = [401]
-        assert calls.call(worker.url(path=""), "acme", "POST", CAPABILITIES_PATH).status == 401
-        assert [signed_with("old", each) for each in worker.requests] == [False, True]
-
-
-def write_certificate(path: Path) -> None:
-    """Write a key and a certificate for 127.0.0.1, signed by that key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "worker")]), timezone.now()
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + TOLERANCE)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    signed = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    text = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(text + signed.public_bytes(pem))
-
-
 @contextmanager
-def refusing_after_a_slow_handshake(certificate: Path, seconds: float) -> Iterator[tuple[int, list[float]]]:
-    """A TLS server that responds with 401, and takes `seconds` for each handshake. Yield its port and connections."""
+def refusing_after_a_slow_handshake(context: ssl.SSLContext, seconds: float) -> Iterator[tuple[str, list[float]]]:
+    """A TLS server that responds with 401, and takes `seconds` for each handshake. Yield its URL and connections."""
     connections: list[float] = []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
 
     def serve(listener: socket.socket) -> None:
         with suppress(OSError):
@@ -156,7 +134,7 @@ def refusing_after_a_slow_handshake(certificate: Path, seconds: float) -> Iterat
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        yield listener.getsockname()[1], connections
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}", connections
         listener.shutdown(socket.SHUT_RDWR)
 
 
@@ -164,11 +142,9 @@ def test_no_further_secret_is_tried_after_the_timeout(settings: Any, tmp_path: P
     """The timeout includes connecting, so a slow worker is not connected to again for each secret."""
     settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "1", ["2", "3", "4"]
     settings.REST_WORKER_CONNECT_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 5, 1
-    certificate = tmp_path / "worker.pem"
-    write_certificate(certificate)
-    settings.REST_WORKER_CA_FILE = str(certificate)
-    with refusing_after_a_slow_handshake(certificate, 1.1) as (port, connections):
-        endpoint = f"https://127.0.0.1:{port}"
-        settings.REST_WORKER_ORIGINS = [endpoint]
-        assert calls.call(endpoint, "acme", "GET", CAPABILITIES_PATH).status == 401
+    authority = Authority(tmp_path, "authority")
+    settings.REST_WORKER_CA_FILE = str(authority.file)
+    with refusing_after_a_slow_handshake(authority.server("worker"), 1.1) as (url, connections):
+        settings.REST_WORKER_ORIGINS = [url]
+        assert call(url) == 401
     assert len(connections) == 1

@@ -17,13 +17,7 @@ from executions.models import MessagePath, Worker
 from executions.submission import admission
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.transports.rest import capabilities
-from executions.transports.rest.capabilities import (
-    CHECK_SECONDS,
-    LOST_SECONDS,
-    MOST_COUNTED,
-    await_verdict,
-)
-from executions.transports.rest.workers import register
+from executions.transports.rest.capabilities import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED, await_verdict
 from executions.workers import message_path
 from executions.workers.eligibility import CHECK_FAILED
 from foundation.scheduling import places
@@ -32,19 +26,22 @@ from releases.activation import policy
 from releases.activation.activation import activate
 from releases.errors import WorkerRequired
 from tests import making
+from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
 from tests.receiving import dripping
 
+pytestmark = pytest.mark.django_db
 OTHER = {"releaseVersion": "another"}
 VERDICT_SECONDS = 60
 UNREACHABLE = "http://127.0.0.1:1"
 
 
 @pytest.fixture
-def unreachable(settings: Any) -> str:
+def silent(flow: Flow, settings: Any) -> Worker:
+    """A worker that does not answer."""
     settings.REST_WORKER_ORIGINS = [*settings.REST_WORKER_ORIGINS, UNREACHABLE]
-    return UNREACHABLE
+    return flow.register("silent", endpoint=UNREACHABLE)
 
 
 def submitted(flow: Flow, count: int = 1, start: int = 0) -> list[Any]:
@@ -53,16 +50,21 @@ def submitted(flow: Flow, count: int = 1, start: int = 0) -> list[Any]:
     return list(submit_many(flow.owner, orders, actor="token:x"))
 
 
-def registered(flow: Flow, worker_id: str = "java-1", endpoint: str = "") -> Worker:
-    where = endpoint or flow.double.endpoint
-    return register(
-        flow.owner, flow.release.identity, worker_id=worker_id, protocol="rest", endpoint=where, actor="user:test"
-    )
+def change(worker: Worker, **changes: Any) -> None:
+    Worker.objects.filter(pk=worker.pk).update(**changes)
 
 
 def checked(worker: Worker, age: float) -> None:
+    """Set the time of the last check to `age` seconds ago."""
     at = timezone.now() - timedelta(seconds=age)
-    Worker.objects.filter(pk=worker.pk).update(capability_checked_at=at, capability_claimed_at=at)
+    change(worker, capability_checked_at=at, capability_claimed_at=at)
+
+
+def rival() -> Worker:
+    """A worker of another tenant that is due for its first check."""
+    return making.worker(
+        making.active(making.tenant()), protocol="rest", registered_at=timezone.now() - timedelta(hours=1)
+    )
 
 
 def turn() -> Any:
@@ -70,13 +72,24 @@ def turn() -> Any:
         return due
 
 
-def test_a_submission_never_calls_a_worker(flow: Flow) -> None:
+def test_a_submission_reads_a_verdict_that_expires_and_never_calls_a_worker(flow: Flow) -> None:
     assert isinstance(submitted(flow)[0], Submission)
     checked(flow.worker, VERDICT_SECONDS * 10)
     assert {type(each) for each in submitted(flow, 50, start=1)} == {WorkerNotChecked}
-    registered(flow)
+    flow.register()
     assert isinstance(submitted(flow, start=1)[0], WorkerNotChecked)
     assert flow.double.requests == []
+    flow.double.capabilities = OTHER
+    flow.check()
+    checked(flow.worker, VERDICT_SECONDS - 20)
+    [refused] = submitted(flow, start=1)
+    assert type(refused) is WorkerUnavailable
+    assert "Worker hosts" in refused.detail
+    flow.double.capabilities = {}
+    for number in range(5):
+        flow.register(f"a-{number}")
+    flow.check()
+    assert isinstance(submitted(flow, start=1)[0], Submission), "one capable worker is enough"
 
 
 def test_an_activation_reads_the_verdict_and_never_calls_a_worker(flow: Flow) -> None:
@@ -95,33 +108,18 @@ def test_an_activation_reads_the_verdict_and_never_calls_a_worker(flow: Flow) ->
     assert again().release == flow.release
 
 
-def test_a_verdict_expires(flow: Flow) -> None:
-    flow.double.capabilities = OTHER
-    flow.check()
-    checked(flow.worker, VERDICT_SECONDS - 5)
-    [refused] = submitted(flow)
-    assert "Worker hosts" in refused.detail
-    assert type(refused) is WorkerUnavailable
-    flow.double.capabilities = {}
-    flow.check()
-    assert isinstance(submitted(flow)[0], Submission)
-
-
 def test_a_verdict_does_not_expire_while_no_message_reaches_the_control_workers(flow: Flow) -> None:
     message_path.confirm()
     since = timezone.now() - timedelta(hours=1)
     MessagePath.objects.update(arrived_at=since, expected_by=since + timedelta(seconds=15))
     checked(flow.worker, 3600 + VERDICT_SECONDS / 2)
-    Worker.objects.filter(pk=flow.worker.pk).update(alive_until=None)
+    change(flow.worker, alive_until=None)
     assert isinstance(submitted(flow)[0], Submission)
     checked(flow.worker, 3600 + VERDICT_SECONDS * 2)
     assert isinstance(submitted(flow, start=1)[0], WorkerNotChecked)
 
 
-def test_one_capable_worker_of_many_is_enough(flow: Flow) -> None:
-    for number in range(5):
-        registered(flow, f"a-{number}")
-    assert isinstance(submitted(flow)[0], Submission)
+# --- turns ---
 
 
 def test_each_worker_is_due_after_its_registration_and_then_at_intervals(flow: Flow) -> None:
@@ -129,38 +127,32 @@ def test_each_worker_is_due_after_its_registration_and_then_at_intervals(flow: F
     checked(flow.worker, CHECK_SECONDS + 1)
     assert turn() == flow.worker.pk
     assert turn() is None, "another process is checking it"
-    registered(flow)
+    flow.register()
     assert turn() == flow.worker.pk
-    Worker.objects.filter(pk=flow.worker.pk).update(capability_claimed_at=timezone.now() - timedelta(minutes=2))
-    assert turn() == flow.worker.pk, "the check has lost its process"
 
 
 def test_a_check_whose_process_was_lost_is_repeated(flow: Flow) -> None:
     long_ago = timezone.now() - timedelta(hours=1)
     for age, due in ((LOST_SECONDS / 2, None), (LOST_SECONDS + 1, flow.worker.pk)):
         claimed_at = timezone.now() - timedelta(seconds=age)
-        Worker.objects.filter(pk=flow.worker.pk).update(
-            registered_at=long_ago, capability_checked_at=long_ago, capability_claimed_at=claimed_at
-        )
+        change(flow.worker, registered_at=long_ago, capability_checked_at=long_ago, capability_claimed_at=claimed_at)
         assert turn() == due
 
 
 def test_of_the_workers_of_a_tenant_the_one_with_the_oldest_verdict_is_checked_first(flow: Flow) -> None:
-    other = registered(flow, "java-2")
+    other = flow.register("java-2")
     checked(flow.worker, CHECK_SECONDS + 1)
     checked(other, CHECK_SECONDS + 60)
     assert [turn(), turn()] == [other.pk, flow.worker.pk]
 
 
 def test_repeated_registrations_give_a_tenant_no_more_turns(flow: Flow) -> None:
-    other = making.worker(
-        making.active(making.tenant()), protocol="rest", registered_at=timezone.now() - timedelta(hours=1)
-    )
+    other = rival()
     turns = capabilities.turns(Places())
     turns.places.most = 1
     found = []
     for _ in range(2):
-        registered(flow)
+        flow.register()
         with turns.take() as due:
             found.append(due)
             capabilities.check(due)
@@ -168,37 +160,40 @@ def test_repeated_registrations_give_a_tenant_no_more_turns(flow: Flow) -> None:
 
 
 def test_the_latest_check_of_a_tenant_counts_for_its_turn(flow: Flow) -> None:
-    long_ago = timezone.now() - timedelta(hours=1)
-    rival = making.worker(making.active(making.tenant()), protocol="rest", registered_at=long_ago)
-    checked(registered(flow, "java-2"), CHECK_SECONDS + 60)
-    checked(rival, CHECK_SECONDS + 30)
+    other = rival()
+    checked(flow.register("java-2"), CHECK_SECONDS + 60)
+    checked(other, CHECK_SECONDS + 30)
     checked(flow.worker, 1)
-    assert turn() == rival.pk
+    assert turn() == other.pk
 
 
-@pytest.mark.parametrize(
+@cases(
     "changes",
     [
         {"protocol": "celery"},
         {"stopped_at": timezone.now()},
         {"drained_by_operator_at": timezone.now()},
-        {"alive_until": timezone.now() - timedelta(minutes=1)},
+        {"alive_until": timezone.now() - timedelta(minutes=10)},
         {"release_version": "unknown"},
         {"blocked_reason": "ENDPOINT_NOT_ALLOWED"},
     ],
 )
 def test_workers_that_admit_no_executions_are_not_called(flow: Flow, changes: dict[str, Any]) -> None:
-    Worker.objects.filter(pk=flow.worker.pk).update(capability_checked_at=None, capability_claimed_at=None, **changes)
+    change(flow.worker, capability_checked_at=None, capability_claimed_at=None, **changes)
     assert turn() is None
 
 
-@pytest.mark.parametrize(("count", "interval"), [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (12, 300)])
+# --- workers that do not answer ---
+
+
+@cases(("count", "interval"), [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (12, 300)])
 def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
-    flow: Flow, unreachable: str, count: int, interval: int
+    flow: Flow, silent: Worker, count: int, interval: int
 ) -> None:
-    silent = registered(flow, endpoint=unreachable)
+    change(flow.worker, stopped_at=timezone.now())
     for _ in range(count):
         capabilities.check(silent.pk)
+    assert Worker.objects.get(pk=silent.pk).unanswered_checks == min(count, MOST_COUNTED)
     repeated = capabilities.turns(Places(), unanswered=True)
     for age, due in ((interval - 2, None), (interval + 2, silent.pk)):
         checked(silent, age)
@@ -207,45 +202,43 @@ def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
             assert found == due
     [refused] = submitted(flow)
     assert type(refused) is WorkerUnavailable, "the verdict is valid until the next check"
-    registered(flow)
+    flow.register("silent", endpoint=UNREACHABLE)
     assert turn() == silent.pk, "a registration resets the interval"
+
+
+def test_a_worker_that_answers_again_is_checked_as_often_as_before(flow: Flow) -> None:
+    change(flow.worker, unanswered_checks=3)
     flow.check()
-    checked(flow.worker, CHECK_SECONDS + 1)
-    assert turn() == silent.pk
+    assert Worker.objects.get(pk=flow.worker.pk).unanswered_checks == 0
 
 
 def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, settings: Any) -> None:
     with dripping(b"nonsense\r\n\r\n") as place:
         settings.REST_WORKER_ORIGINS = [f"http://{place}"]
-        worker = registered(flow, "odd", endpoint=f"http://{place}")
+        worker = flow.register("odd", endpoint=f"http://{place}")
         capabilities.check(worker.pk)
     worker.refresh_from_db()
     assert worker.capability_error.startswith(CHECK_FAILED)
     assert worker.unanswered_checks == 0
 
 
-def test_the_count_of_unanswered_checks_is_limited(flow: Flow, unreachable: str) -> None:
-    silent = registered(flow, "silent", endpoint=unreachable)
-    Worker.objects.filter(pk=silent.pk).update(unanswered_checks=MOST_COUNTED)
-    capabilities.check(silent.pk)
-    assert Worker.objects.get(pk=silent.pk).unanswered_checks == MOST_COUNTED
+# --- places ---
 
 
 def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
     for name in ("a", "b"):
-        registered(flow, name)
+        flow.register(name)
     turns = capabilities.turns(Places(2))
     with turns.take() as first:
         assert first is not None
         with turns.take() as nothing:
             assert nothing is None
-        other = making.worker(making.active(making.tenant()), protocol="rest")
+        other = rival()
         with turns.take() as second:
             assert second == other.pk
 
 
-def test_workers_that_do_not_answer_leave_a_place_for_others(flow: Flow, unreachable: str) -> None:
-    silent = registered(flow, "silent", endpoint=unreachable)
+def test_workers_that_do_not_answer_leave_a_place_for_others(flow: Flow, silent: Worker) -> None:
     capabilities.check(silent.pk)
     checked(silent, CHECK_SECONDS + 1)
     checked(flow.worker, CHECK_SECONDS + 1)
@@ -255,43 +248,40 @@ def test_workers_that_do_not_answer_leave_a_place_for_others(flow: Flow, unreach
         stack.enter_context(places.REPEATED_CHECKS.hold(making.tenant().pk))
         for _ in range(3):
             tasks.check_capability()
-    checked_at = Worker.objects.get(pk=flow.worker.pk).capability_checked_at
-    assert checked_at is not None
-    assert checked_at > timezone.now() - timedelta(seconds=5)
-    assert Worker.objects.get(pk=silent.pk).unanswered_checks == 1
+    assert [len(flow.double.requests), Worker.objects.get(pk=silent.pk).unanswered_checks] == [1, 1]
 
 
 def test_the_task_checks_every_worker_that_is_due(flow: Flow) -> None:
     for number in range(3):
-        registered(flow, f"a-{number}")
+        flow.register(f"a-{number}")
     for _ in range(3):
         tasks.check_capability()
-    assert set(Worker.objects.values_list("capability_error", flat=True)) == {""}
-    assert not Worker.objects.filter(capability_checked_at=None).exists()
+    assert set(flow.owner.workers.values_list("capability_error", flat=True)) == {""}
+    assert not flow.owner.workers.filter(capability_checked_at=None).exists()
     assert len(flow.double.requests) == 3
 
 
-def test_a_registration_waits_a_limited_time_for_its_verdict(flow: Flow) -> None:
-    worker = registered(flow)
+# --- registrations that wait for their verdicts ---
+
+
+def seconds_of_waiting(worker: Worker, most: float) -> float:
     began = time.monotonic()
-    await_verdict(worker, seconds=0.3)
-    assert 0.3 <= time.monotonic() - began < 2
-    flow.check()
-    await_verdict(worker, seconds=30)
-    Worker.objects.filter(pk=worker.pk).update(release_version="unknown", capability_checked_at=None)
-    await_verdict(worker, seconds=30)
-    assert time.monotonic() - began < 5
+    await_verdict(worker, seconds=most)
+    return time.monotonic() - began
 
 
-def test_a_worker_that_answers_again_is_checked_as_often_as_before(flow: Flow) -> None:
-    Worker.objects.update(unanswered_checks=3)
+def test_a_registration_waits_a_limited_time_for_its_verdict_and_leaves_its_place_to_others(flow: Flow) -> None:
+    worker = flow.register()
+    assert [0.1 <= seconds_of_waiting(worker, 0.1) < 5 for _ in range(3)] == [True] * 3
     flow.check()
-    assert Worker.objects.get().unanswered_checks == 0
+    assert seconds_of_waiting(worker, 30) < 5
+    change(worker, release_version="unknown", capability_checked_at=None)
+    assert seconds_of_waiting(worker, 30) < 5
 
 
 def test_at_most_two_registrations_of_a_process_wait_for_their_verdicts(flow: Flow) -> None:
     """Otherwise all threads that serve requests could wait."""
-    worker = registered(flow)
+    worker = flow.register()
     waiting: list[int] = []
     most = 0
 
@@ -307,12 +297,3 @@ def test_at_most_two_registrations_of_a_process_wait_for_their_verdicts(flow: Fl
     with connection.execute_wrapper(another_waits):
         await_verdict(worker, seconds=0.1)
     assert most == 2
-
-
-def test_a_registration_that_has_waited_leaves_its_place_to_others(flow: Flow) -> None:
-    """At most two threads of a process wait."""
-    worker = registered(flow)
-    for _ in range(3):
-        began = time.monotonic()
-        await_verdict(worker, seconds=0.1)
-        assert time.monotonic() - began >= 0.1

@@ -2,35 +2,40 @@
 
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import requests
-from django.utils import timezone
 
-from executions.lifecycle import dispatch, outcome
-from executions.lifecycle import rest_calls as rest_dispatch
+from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
-from executions.models import ExecutionEvent, WireForm, Worker
-from executions.transports.rest import transport, wire_forms
+from executions.lifecycle.sweep import expire_leases
+from executions.models import Execution, ExecutionEvent, WireForm, Worker
+from executions.transports.rest import calls, transport, wire_forms
 from executions.transports.rest.commands import payload_of
+from foundation.scheduling import places
 from tests import making
+from tests.cases import cases
+from tests.deaths import each_death
 from tests.executions.transports.rest.order_flow import (
     DECISION,
-    FAILED,
     ORDER,
     ORDER_TYPE,
     PIPELINE,
     Flow,
     answered,
     parked,
-    run_out,
     submit,
 )
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID, completed
+from tests.few_places import limited
+from tests.raw_sql import as_owner
 from wire.messages.celery_messages import OutcomeGroup
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.messages.payload_envelopes import natural
+
+pytestmark = pytest.mark.django_db
 
 
 def test_the_command_has_fifteen_members_and_the_pin_of_the_execution(flow: Flow) -> None:
@@ -62,80 +67,84 @@ def test_the_command_has_fifteen_members_and_the_pin_of_the_execution(flow: Flow
     assert json.loads(payload["payload"]["payload"]) == ORDER
 
 
-@pytest.mark.parametrize("name", ["w" * 149 + " " + "x" * 10, "w" * LONGEST_WORKER_ID], ids=["blank", "longest"])
+def test_a_lost_lease_changes_the_version_but_not_the_key_of_the_command(flow: Flow) -> None:
+    """Wire protocol E.4."""
+    made = submit(flow)
+    lost = flow.claim()
+    making.lose_lease(lost)
+    assert not flow.call(lost)
+    flow.dispatch()
+    [command] = flow.double.commands
+    assert (command["executionVersion"], command["transitionKey"], command["attempt"]) == (3, f"{made.pk}:0:0", 0)
+
+
+@cases("name", ["w" * 149 + " " + "x" * 10, "w" * LONGEST_WORKER_ID])
 def test_an_outcome_is_recorded_for_any_worker_id(flow: Flow, name: str) -> None:
-    Worker.objects.filter(pk=flow.worker.pk).update(worker_id=name)
+    with as_owner():
+        Worker.objects.filter(pk=flow.worker.pk).update(worker_id=name)
     made, _ = parked(flow)
     assert ExecutionEvent.objects.filter(execution=made, actor=f"worker:{name}").exists()
 
 
-def test_the_signed_path_does_not_include_the_path_of_the_base_url(flow: Flow, settings: Any) -> None:
+def test_the_signed_path_is_that_after_the_base_url_and_a_replay_is_rejected(flow: Flow, settings: Any) -> None:
     flow.double.prefix = "/apps/orders"
     settings.REST_WORKER_BASE_URL = flow.double.endpoint
-    flow.worker.endpoint = ""
-    flow.worker.save()
+    Worker.objects.filter(pk=flow.worker.pk).update(endpoint="")
     flow.check()
     parked(flow)
-    assert {request.path for request in flow.double.requests} == {
-        "/apps/orders/pipeline/worker/capabilities",
-        "/apps/orders/pipeline/worker/transitions/execute",
-    }
-
-
-def test_the_worker_rejects_a_replayed_request(flow: Flow) -> None:
-    parked(flow)
-    sent = flow.double.requests[-1]
-    again = requests.request(sent.method, flow.double.origin + sent.path, data=sent.body, headers=sent.headers)
+    check, call = flow.double.requests
+    assert check.path == "/apps/orders/pipeline/worker/capabilities"
+    assert call.path == "/apps/orders/pipeline/worker/transitions/execute"
+    again = requests.request(call.method, flow.double.origin + call.path, data=call.body, headers=call.headers)
     assert again.status_code == 401
 
 
-def test_repeated_and_invented_messages_make_no_call(flow: Flow) -> None:
+def test_a_redelivered_or_invented_message_makes_no_call(flow: Flow) -> None:
+    """The first receiver dies when it has the worker's response. The lease lasts for an entire call."""
     made = submit(flow)
-    [claim] = making.claimed(flow.owner)
+    claim = flow.claim(lease_seconds=1)
     assert transport.send([claim]) == []
-    assert not rest_dispatch.run(made.pk, uuid.uuid4())
-    assert rest_dispatch.run(made.pk, claim.lease_token)
-    assert not rest_dispatch.run(made.pk, claim.lease_token)
+    assert not flow.call(replace(claim, lease_token=uuid.uuid4()))
+    next(each_death(lambda: flow.call(claim), text="json_to_recordset"))
+    made.refresh_from_db()
+    assert (made.status, made.lease_token == claim.lease_token) == ("RUNNING", False)
+    assert made.running_since is not None
+    assert made.lease_expires_at is not None
+    left = (made.lease_expires_at - made.running_since).total_seconds()
+    assert left == pytest.approx(calls.lease_seconds())
+    assert not flow.call(claim)
     assert len(flow.double.commands) == 1
 
 
-def test_the_lease_is_longer_than_the_request(flow: Flow, settings: Any) -> None:
-    settings.LEASE_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 1, 30
-    made = submit(flow)
-    assert dispatch.dispatch() == 1
-    made.refresh_from_db()
-    assert made.lease_expires_at is not None
-    assert (made.lease_expires_at - timezone.now()).total_seconds() > 30
-    assert made.lease_owner == f"rest:{flow.worker.pk}:java-1"
+@cases("free", [0, 1])
+def test_a_message_for_an_execution_of_a_celery_worker_is_ignored(flow: Flow, free: int) -> None:
+    """Its lease is not renewed while the message waits for a free place."""
+    owner, _ = making.ready()
+    made = making.execution(owner)
+    [claim] = making.claimed(owner)
+    before = Execution.objects.filter(pk=made.pk).values().get()
+    with limited(places.CALLS, free):
+        assert not flow.call(claim)
+    assert Execution.objects.filter(pk=made.pk).values().get() == before
 
 
-def test_the_order_flow_resumes_with_its_decision(flow: Flow) -> None:
+def test_the_order_flow_resumes_with_its_decision_and_its_output_is_stored_as_received(flow: Flow) -> None:
     made, question = parked(flow)
     assert (made.current_step_index, made.version) == (2, 2)
-    [answer] = [json.loads(json.dumps(each)) for each in flow.double.commands]
-    assert answer["executionId"] == str(made.pk)
-    assert question.step_id == STEP_ID
-    assert question.output_type == DTO + "RestaurantDecisionDto"
+    assert (question.step_id, question.output_type) == (STEP_ID, DTO + "RestaurantDecisionDto")
     assert (question.status, question.transport, question.group) == ("DISPATCHED", "interaction-api", "restaurant")
     assert question.transport_metadata["adapter"] == "interaction-api"
     assert type(question.transport_metadata["dispatchedAtEpochMs"]) is int
     assert question.request["status"] == "PENDING"
     answered(flow, question)
-    assert flow.dispatch() == 1
-    made.refresh_from_db()
+    flow.advance(made)
     assert (made.status, made.version, made.attempt) == ("SUCCEEDED", 5, 0)
     assert made.result == [{"state": "ACCEPTED", "orderId": DECISION["accepted"]["orderId"], "total": 27.5}]
-    resumed = flow.double.commands[-1]
+    _, resumed = flow.double.commands
     assert (resumed["currentStepIndex"], resumed["stopBeforeStepIndex"], resumed["attempt"]) == (3, -1, 0)
     assert resumed["payloadTypeId"] == DTO + "RestaurantDecisionDto"
     assert json.loads(resumed["payload"]) == DECISION
     assert making.history(made)[-2:] == [("CLAIMED", "RUNNING"), ("SUCCEEDED", "SUCCEEDED")]
-
-
-def test_outputs_are_stored_as_received(flow: Flow) -> None:
-    made, question = parked(flow)
-    answered(flow, question)
-    flow.dispatch()
     kept = WireForm.objects.get(pk=made.pk)
     assert kept.input is None
     [output] = kept.result or []
@@ -145,45 +154,49 @@ def test_outputs_are_stored_as_received(flow: Flow) -> None:
 
 def test_the_outputs_of_a_dropped_outcome_are_not_stored(flow: Flow) -> None:
     made = submit(flow)
-    [claim] = making.claimed(flow.owner)
+    claim = flow.claim()
     group = OutcomeGroup(worker_id="another", outcomes=[making.outcome_of(claim)])
     assert outcome.record(flow.release.identity, group) == 1
     wire_forms.keep_result(made.pk, [natural("late")], version=claim.version)
     assert not WireForm.objects.filter(pk=made.pk).exists()
 
 
-def test_a_result_counts_if_its_wire_payloads_cannot_be_stored(flow: Flow, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_result_counts_if_its_wire_payloads_cannot_be_stored(flow: Flow) -> None:
     output = {"payloadTypeId": "com.acme.Order\0", "payloadEncoding": ENCODING, "payload": '{"n":1}'}
-    flow.double.answers = [completed(output)]
-    made = submit(flow)
-    flow.dispatch()
-    made.refresh_from_db()
+    made = flow.run(completed(output))
     assert (made.status, made.result) == ("SUCCEEDED", [{"n": 1}])
-    assert "could not be stored" in caplog.text
 
 
-def test_an_invalid_decision_is_accepted_and_fails_in_the_worker(flow: Flow) -> None:
-    made, question = parked(flow)
-    answered(flow, question, {"accepted": {"orderId": "not-a-uuid"}})
-    flow.dispatch()
+def test_a_death_during_a_call_records_all_of_its_outcome_or_repeats_the_call(flow: Flow) -> None:
+    output = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"done"'}
+    flow.double.answers = [completed(output) for _ in range(50)]
+    made = submit(flow)
+
+    def act() -> None:
+        Execution.objects.filter(pk=made.pk, status="RUNNING").update(lease_expires_at=making.LONG_AGO)
+        expire_leases()
+        flow.dispatch()
+
+    for statement in each_death(act):
+        made.refresh_from_db()
+        assert WireForm.objects.filter(pk=made.pk).exists() is (made.status == "SUCCEEDED"), statement
     made.refresh_from_db()
-    assert (made.status, made.error_code) == ("WAIT_RETRY", FAILED)
-    message = f"java.lang.IllegalArgumentException: Failed to decode transition payload type {DTO}RestaurantDecisionDto"
-    assert made.error_message == message
+    assert (made.status, made.result) == ("SUCCEEDED", ["done"])
+    assert WireForm.objects.get(pk=made.pk).result == [output]
+    assert making.kinds(made).count("SUCCEEDED") == 1
 
 
 def test_a_retry_and_a_redrive_after_an_await_send_the_same_decision(flow: Flow) -> None:
     made, question = parked(flow)
     answered(flow, question)
     flow.double.faults = ["500"] * 4
-    made = run_out(flow, made)
+    while flow.advance(made).status == "WAIT_RETRY":
+        Execution.objects.filter(pk=made.pk).update(next_due_at=making.LONG_AGO)
     assert (made.status, made.attempt) == ("DLQ", 3)
     redrive(flow.owner, made.pk, actor="user:test", reason="again")
-    flow.dispatch()
-    made.refresh_from_db()
-    assert made.status == "SUCCEEDED"
+    assert flow.advance(made).status == "SUCCEEDED"
     resumes = flow.double.commands[1:]
-    assert len({each["payload"] for each in resumes}) == 1
+    assert {each["payload"] for each in resumes} == {resumes[0]["payload"]}
     assert json.loads(resumes[0]["payload"]) == DECISION
     assert [each["attempt"] for each in resumes] == [0, 1, 2, 3, 4]
     assert len({each["transitionKey"] for each in resumes}) == 5

@@ -4,7 +4,6 @@ import base64
 import json
 import uuid
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,66 +14,83 @@ from executions.awaits.awaits import expire
 from executions.errors import InteractionUnknown
 from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, Execution, Interaction
-from executions.transports.rest import calls
 from tests import making
+from tests.cases import cases
 from tests.executions.awaits.parking import make_late
-from tests.executions.transports.rest.order_flow import DECISION, FAILED, ORDER, Flow, altered, answered, submit
-from tests.executions.transports.rest.strict_worker import (
-    DTO,
-    completed,
-    name_uuid,
-)
+from tests.executions.transports.rest.order_flow import DECISION, FAILED, ORDER, Flow, altered, answered
+from tests.executions.transports.rest.strict_worker import DTO, completed, name_uuid
+from tests.raw_sql import refuse
 from tests.receiving import receiving
 
+pytestmark = pytest.mark.django_db
+UNANSWERABLE, MALFORMED = ("FAILED", "UNANSWERABLE_SUSPENSION"), ("WAIT_RETRY", FAILED)
+LEFT = {"status": "WAITING", "version": 0}
+"""An interaction that the worker leaves to the coordinator."""
 
-def both(suspension: dict[str, Any], **members: Any) -> None:
-    for part in (suspension, suspension["unit"], *suspension["interactions"]):
-        part.update({name: value for name, value in members.items() if name in part})
+
+def change(suspension: dict[str, Any], place: str, members: dict[str, Any]) -> None:
+    """Change members of the suspension, of a part of it, or of all parts that have them."""
+    unit, questions = suspension["unit"], suspension["interactions"]
+    parts = {
+        "suspension": [suspension],
+        "unit": [unit],
+        "interaction": questions,
+        "all": [suspension, unit, *questions],
+    }
+    for part in parts[place]:
+        part.update({name: value for name, value in members.items() if place != "all" or name in part})
 
 
-@pytest.mark.parametrize(
-    "change",
+@cases(
+    ("place", "members", "expected"),
     [
-        lambda suspension: suspension.update(unit=None),
-        lambda suspension: suspension.update(interactions=[]),
-        lambda suspension: suspension["unit"].update(primaryInteractionId=str(uuid.uuid4())),
-        lambda suspension: suspension["unit"].update(status="TIMED_OUT"),
-        lambda suspension: suspension["interactions"][0].update(status="EXPIRED"),
-        lambda suspension: suspension["interactions"][0].update(unitId="another"),
-        lambda suspension: both(suspension, tenantId="another"),
-        lambda suspension: both(suspension, executionId=str(uuid.uuid4())),
-        lambda suspension: suspension["unit"].update(executionId=str(uuid.uuid4())),
-        lambda suspension: suspension["unit"].update(primaryInteractionId=None),
-        lambda suspension: suspension["interactions"][0].update(deadlineEpochMs=10**17),
+        ("suspension", {"unit": None}, UNANSWERABLE),
+        ("suspension", {"interactions": []}, UNANSWERABLE),
+        ("unit", {"primaryInteractionId": str(uuid.uuid4())}, UNANSWERABLE),
+        ("unit", {"primaryInteractionId": None}, UNANSWERABLE),
+        ("unit", {"status": "TIMED_OUT"}, UNANSWERABLE),
+        ("unit", {"executionId": str(uuid.uuid4())}, UNANSWERABLE),
+        ("all", {"executionId": str(uuid.uuid4())}, UNANSWERABLE),
+        ("all", {"tenantId": "another"}, UNANSWERABLE),
+        ("interaction", {"status": "EXPIRED"}, UNANSWERABLE),
+        ("interaction", {"unitId": "another"}, UNANSWERABLE),
+        ("interaction", {"deadlineEpochMs": 10**17}, UNANSWERABLE),
+        ("interaction", {**LEFT, "transportType": "webhook", "transportMetadata": {}}, UNANSWERABLE),
+        (
+            "interaction",
+            {**LEFT, "transportType": "webhook", "transportMetadata": {"url": "file:///x"}},
+            UNANSWERABLE,
+        ),
+        ("suspension", {"surprise": 1}, MALFORMED),
+        ("unit", {"completedItemCount": -1}, MALFORMED),
+        ("unit", {"expectedItemCount": 1, "completedItemCount": 2}, MALFORMED),
+        ("unit", {"completedItemKeys": ["item:0"]}, MALFORMED),
+        ("interaction", {"outputType": " "}, MALFORMED),
+        ("interaction", {"transportMetadata": {"adapter": None}}, MALFORMED),
+        ("interaction", {"status": "LOST"}, MALFORMED),
     ],
 )
-def test_a_suspension_that_cannot_be_completed_fails_the_execution(flow: Flow, change: Any) -> None:
-    made = altered(flow, change)
-    assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
+def test_a_suspension_that_cannot_be_completed_or_breaks_the_protocol_opens_no_interaction(
+    flow: Flow, place: str, members: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    made = altered(flow, lambda suspension: change(suspension, place, members))
+    assert (made.status, made.error_code) == expected
+    assert ("malformed JSON" in (made.error_message or "")) is (expected == MALFORMED)
     assert not Interaction.objects.filter(execution=made).exists()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda suspension: suspension.update(surprise=1),
-        lambda suspension: suspension["unit"].update(completedItemCount=-1),
-        lambda suspension: suspension["unit"].update(expectedItemCount=1, completedItemCount=2),
-        lambda suspension: suspension["unit"].update(completedItemKeys=["item:0"]),
-        lambda suspension: suspension["interactions"][0].update(outputType=" "),
-        lambda suspension: suspension["interactions"][0]["transportMetadata"].update(adapter=None),
-        lambda suspension: suspension["interactions"][0].update(status="LOST"),
-    ],
-)
-def test_a_suspension_that_breaks_the_protocol_is_malformed(flow: Flow, change: Any) -> None:
-    made = altered(flow, change)
-    assert (made.status, made.error_code) == ("WAIT_RETRY", FAILED)
-    assert "malformed JSON" in (made.error_message or "")
+def test_parking_and_importing_are_atomic(flow: Flow) -> None:
+    """If the interactions cannot be stored, the execution is not parked but fails (wire protocol E.10)."""
+    refuse("executions_interaction", "INSERT", "true")
+    made = flow.run()
+    assert (made.status, made.error_code) == ("FAILED", "UNRECORDABLE_OUTCOME")
+    assert not Interaction.objects.filter(execution=made).exists()
+    assert made.await_units.count() == 0
 
 
 def test_ids_and_the_deadline_are_those_of_the_worker(flow: Flow) -> None:
     sent: dict[str, Any] = {}
-    made = altered(flow, lambda suspension: sent.update(suspension))
+    made = altered(flow, sent.update)
     [theirs] = sent["interactions"]
     question = Interaction.objects.get(execution=made)
     assert str(question.pk) == theirs["interactionId"]
@@ -84,16 +100,7 @@ def test_ids_and_the_deadline_are_those_of_the_worker(flow: Flow) -> None:
         interactions.complete(making.tenant(), interaction_id=question.pk, response={}, actor="x")
 
 
-def test_an_id_that_is_not_a_uuid_is_mapped_to_one(flow: Flow) -> None:
-    def change(suspension: Any) -> None:
-        suspension["unit"]["primaryInteractionId"] = suspension["interactions"][0]["interactionId"] = "int-1"
-
-    made = altered(flow, change)
-    expected = name_uuid(f"{flow.owner.slug}:interaction:int-1")
-    assert str(Interaction.objects.get(execution=made).pk) == expected
-
-
-def test_a_durable_payload_is_unwrapped(flow: Flow) -> None:
+def test_an_id_that_is_not_a_uuid_is_mapped_to_one_and_a_durable_payload_is_unwrapped(flow: Flow) -> None:
     wrapped = {
         "canonicalTypeId": "Pending",
         "typeExpressionFingerprint": "f",
@@ -102,23 +109,29 @@ def test_a_durable_payload_is_unwrapped(flow: Flow) -> None:
         "encodingVersion": 1,
         "payload": base64.b64encode(b'{"orderId": "o1"}').decode(),
     }
-    made = altered(flow, lambda suspension: suspension["interactions"][0].update(requestPayload=wrapped))
-    assert Interaction.objects.get(execution=made).request == {"orderId": "o1"}
+
+    def alter(suspension: Any) -> None:
+        change(suspension, "unit", {"primaryInteractionId": "int-1"})
+        change(suspension, "interaction", {"interactionId": "int-1", "requestPayload": wrapped})
+
+    question = Interaction.objects.get(execution=altered(flow, alter))
+    assert str(question.pk) == name_uuid(f"{flow.owner.slug}:interaction:int-1")
+    assert question.request == {"orderId": "o1"}
 
 
 def test_a_completed_unit_resumes_the_execution_at_once(flow: Flow) -> None:
-    def change(suspension: Any) -> None:
-        suspension["unit"].update(status="COMPLETED", completedItemCount=0)
-        suspension["interactions"][0].update(status="COMPLETED", responsePayload=DECISION, actor="bridge")
+    def alter(suspension: Any) -> None:
+        change(suspension, "unit", {"status": "COMPLETED", "completedItemCount": 0})
+        change(suspension, "interaction", {"status": "COMPLETED", "responsePayload": DECISION, "actor": "bridge"})
 
-    made = altered(flow, change)
+    made = altered(flow, alter)
     assert made.status == "SUCCEEDED"
     assert Interaction.objects.get(execution=made).actor == "bridge"
     assert json.loads(flow.double.commands[-1]["payload"]) == DECISION
 
 
 def test_the_items_of_a_stream_are_answered_separately(flow: Flow) -> None:
-    def change(suspension: Any) -> None:
+    def alter(suspension: Any) -> None:
         [one] = suspension["interactions"]
         suspension["unit"].update(primaryInteractionId=None, expectedItemCount=2, dispatchComplete=True)
         suspension["interactions"] = [
@@ -126,11 +139,10 @@ def test_the_items_of_a_stream_are_answered_separately(flow: Flow) -> None:
             for n in (1, 0)
         ]
 
-    made = altered(flow, change)
+    made = altered(flow, alter)
     assert made.status == "WAITING_EXTERNAL", made.error_message
-    question = Interaction.objects.filter(execution=made).order_by("-item_index")
     flow.double.answers = [completed()]
-    for each in question:
+    for each in Interaction.objects.filter(execution=made).order_by("-item_index"):
         answered(flow, each, {"accepted": {"place": each.item_index}})
     flow.dispatch()
     command = flow.double.commands[-1]
@@ -148,9 +160,7 @@ def timed_out(flow: Flow) -> tuple[Interaction, dict[str, Any]]:
         sent.append(flow.double.suspend(command, ORDER))
         return sent[0]
 
-    flow.double.answers = [suspend, suspend]
-    made = submit(flow)
-    flow.dispatch()
+    made = flow.run(suspend, suspend)
     first = Interaction.objects.select_related("execution").get(execution=made)
     make_late(first)
     expire()
@@ -159,96 +169,70 @@ def timed_out(flow: Flow) -> tuple[Interaction, dict[str, Any]]:
     return first, sent[0]["awaitSuspension"]
 
 
+def redriven(flow: Flow, made: Execution) -> Execution:
+    redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
+    return flow.advance(made)
+
+
 def test_a_redriven_await_gets_new_ids_if_the_worker_repeats_the_old_ones(flow: Flow) -> None:
     """A worker that still stores its old interaction sends it again (wire protocol F.5, appendix 3)."""
     first, suspension = timed_out(flow)
-    made = first.execution
     [old] = suspension["interactions"]
     for moment in ("createdAtEpochMs", "deadlineEpochMs"):
         old[moment] -= 7 * 24 * 3600 * 1000
-    redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
-    flow.dispatch()
-    made.refresh_from_db()
+    made = redriven(flow, first.execution)
     assert made.status == "WAITING_EXTERNAL", made.error_message
     assert AwaitUnit.objects.filter(execution=made).count() == 2
     second = Interaction.objects.get(execution=made, status="DISPATCHED")
     assert second.pk != first.pk
     assert second.deadline > timezone.now()
     answered(flow, second)
-    flow.dispatch()
-    made.refresh_from_db()
-    assert made.status == "SUCCEEDED"
+    assert flow.advance(made).status == "SUCCEEDED"
 
 
 def test_a_redriven_await_resumes_with_the_workers_answer(flow: Flow) -> None:
     first, suspension = timed_out(flow)
-    made = first.execution
-    suspension["unit"].update(status="COMPLETED")
-    suspension["interactions"][0].update(status="COMPLETED", responsePayload=DECISION)
-    redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
-    flow.dispatch()
-    made.refresh_from_db()
+    change(suspension, "unit", {"status": "COMPLETED"})
+    change(suspension, "interaction", {"status": "COMPLETED", "responsePayload": DECISION})
+    made = redriven(flow, first.execution)
     assert made.status == "SUCCEEDED", made.error_message
     first.refresh_from_db()
     assert (first.status, first.response) == ("TIMED_OUT", None)
 
 
-def left(flow: Flow, transport: str, **metadata: Any) -> Execution:
-    def change(suspension: Any) -> None:
-        suspension["interactions"][0].update(
-            status="WAITING", transportType=transport, transportMetadata=metadata, version=0
-        )
+# --- other transports ---
 
-    return altered(flow, change)
+
+def sent_over(flow: Flow, transport: str, **members: Any) -> tuple[Execution, Interaction]:
+    members = {"transportType": transport, **members}
+    made = altered(flow, lambda suspension: change(suspension, "interaction", members))
+    assert made.status == "WAITING_EXTERNAL", made.error_message
+    return made, Interaction.objects.get(execution=made)
 
 
 def test_a_webhook_that_the_worker_did_not_send_is_sent(flow: Flow, settings: Any) -> None:
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
     with receiving() as receiver:
-        made = left(flow, "webhook", url=receiver.url())
+        made, _ = sent_over(flow, "webhook", **LEFT, transportMetadata={"url": receiver.url()})
         assert webhooks.send()
         [sent] = receiver.requests
-    assert made.status == "WAITING_EXTERNAL"
     assert sent.json["outputType"] == DTO + "RestaurantDecisionDto"
     interactions.resume(sent.json["resumeToken"], response=DECISION, actor="erp")
-    flow.dispatch()
-    made.refresh_from_db()
-    assert made.status == "SUCCEEDED"
-
-
-def test_the_documentation_states_the_takeover_time() -> None:
-    page = (Path(__file__).parents[4] / "docs" / "interoperation.md").read_text()
-    assert f"another one calls again after {calls.lease_seconds():.0f} seconds" in page
-
-
-def test_a_webhook_that_the_worker_sent_itself_is_not_sent_again(flow: Flow) -> None:
-    made = altered(flow, lambda suspension: suspension["interactions"][0].update(transportType="webhook"))
-    assert made.status == "WAITING_EXTERNAL"
-    assert not webhooks.send()
+    assert flow.advance(made).status == "SUCCEEDED"
 
 
 def test_a_timer_resumes_with_its_request(flow: Flow) -> None:
-    made = left(flow, "timer")
-    question = Interaction.objects.get(execution=made)
+    made, question = sent_over(flow, "timer", **LEFT, transportMetadata={})
     make_late(question)
     expire()
     made.refresh_from_db()
     assert (made.status, made.progress) == ("QUEUED", question.request)
 
 
-@pytest.mark.parametrize(("transport", "metadata"), [("webhook", {}), ("webhook", {"url": "file:///x"})])
-def test_a_webhook_that_cannot_be_sent_fails_the_execution(
-    flow: Flow, transport: str, metadata: dict[str, Any]
-) -> None:
-    made = left(flow, transport, **metadata)
-    assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
-
-
-def test_interactions_of_other_transports_are_left_to_the_worker(flow: Flow) -> None:
-    made = altered(flow, lambda suspension: suspension["interactions"][0].update(transportType="kafka"))
-    question = Interaction.objects.get(execution=made)
-    assert (question.transport, question.status) == ("kafka", "DISPATCHED")
+@cases("transport", ["webhook", "kafka"])
+def test_an_interaction_that_the_worker_sent_is_left_to_it(flow: Flow, transport: str) -> None:
+    made, question = sent_over(flow, transport)
+    assert (question.transport, question.status) == (transport, "DISPATCHED")
+    assert not webhooks.send()
     interactions.complete(flow.owner, correlation_id=question.correlation_id, response=DECISION, actor="bridge")
-    flow.dispatch()
-    made.refresh_from_db()
-    assert made.status == "SUCCEEDED"
+    assert flow.advance(made).status == "SUCCEEDED"

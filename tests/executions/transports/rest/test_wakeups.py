@@ -10,8 +10,7 @@ from django.utils import timezone
 
 from executions import tasks
 from executions.errors import WorkerNotChecked
-from executions.lifecycle import dispatch
-from executions.lifecycle import rest_calls as rest_dispatch
+from executions.lifecycle import dispatch, rest_calls
 from executions.models import Execution, Worker
 from executions.submission import admission
 from executions.transports.rest import calls, workers
@@ -23,25 +22,14 @@ from releases.activation import policy
 from releases.activation.activation import activate
 from releases.errors import WorkerRequired
 from tests import making
-from tests.executions.hosting import LONG_AGO
-from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
+from tests.cases import cases
+from tests.executions.transports.rest.order_flow import PIPELINE, Flow, submit
 from tests.few_places import limited
-from tests.raw_sql import refuse
 from tests.wakeups import LATER, SLACK_SECONDS, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
 ACTOR = "user:ann"
-
-
-def submit(flow: Flow, key: str = "key") -> Execution:
-    return making.execution(flow.owner, key, ORDER, PIPELINE)
-
-
-def register(flow: Flow, name: str = "java-2") -> Worker:
-    return workers.register(
-        flow.owner, flow.release.identity, worker_id=name, protocol="rest", endpoint=flow.double.endpoint, actor=ACTOR
-    )
 
 
 def forget_checks(flow: Flow) -> None:
@@ -54,7 +42,7 @@ def all_checked(flow: Flow) -> Callable[[], bool]:
 
 
 def expire_lease(flow: Flow) -> None:
-    Execution.objects.filter(tenant=flow.owner, status="RUNNING").update(lease_expires_at=LONG_AGO)
+    Execution.objects.filter(tenant=flow.owner, status="RUNNING").update(lease_expires_at=making.LONG_AGO)
 
 
 def call(flow: Flow, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
@@ -71,13 +59,13 @@ def check(flow: Flow, cause: Callable[[], object], *wakeups: str) -> Work:
 
 
 def a_registration(flow: Flow) -> Work:
-    return check(flow, lambda: register(flow), CHECK_TASK, DISPATCH_TASK)
+    return check(flow, lambda: flow.register("java-2"), CHECK_TASK, DISPATCH_TASK)
 
 
 def a_registration_for_waiting_work(flow: Flow) -> Work:
-    submit(flow)
+    submit(flow, "key")
     drain(flow.owner, PIPELINE, "java-1", actor=ACTOR)
-    return call(flow, lambda: register(flow), CHECK_TASK, DISPATCH_TASK)
+    return call(flow, lambda: flow.register("java-2"), CHECK_TASK, DISPATCH_TASK)
 
 
 def a_worker_that_is_heard_again(flow: Flow) -> Work:
@@ -90,7 +78,7 @@ def a_worker_that_is_heard_again(flow: Flow) -> Work:
 
 
 def an_endpoint_that_is_allowed_again(flow: Flow) -> Work:
-    submit(flow)
+    submit(flow, "key")
     with override_settings(REST_WORKER_ORIGINS=[]):
         assert workers.review_endpoints(actor=ACTOR) == 1
     return call(flow, lambda: workers.review_endpoints(actor=ACTOR), DISPATCH_TASK)
@@ -101,7 +89,7 @@ def a_submission_without_a_verdict(flow: Flow) -> Work:
 
     def refused() -> None:
         with pytest.raises(WorkerNotChecked):
-            submit(flow)
+            submit(flow, "key")
 
     return check(flow, refused, CHECK_TASK)
 
@@ -118,42 +106,42 @@ def an_activation_without_a_verdict(flow: Flow) -> Work:
 
 
 def the_next_check(flow: Flow) -> Work:
-    register(flow)
-    register(flow, "java-3")
+    flow.register("java-2")
+    flow.register("java-3")
     return check(flow, tasks.check_capability, CHECK_TASK)
 
 
 def a_claim(flow: Flow) -> Work:
     """The message names the lease. If it is lost, the lease has to expire."""
-    submit(flow)
+    submit(flow, "key")
     return call(flow, dispatch.dispatch, CALL_TASK, age=lambda: expire_lease(flow))
 
 
 def a_call_that_found_no_place(flow: Flow) -> Work:
-    submit(flow)
-    [claim] = making.claimed(flow.owner)
+    submit(flow, "key")
+    claim = flow.claim()
 
     def crowded() -> None:
         with limited(places.CALLS, 1), places.CALLS.hold():
-            assert not rest_dispatch.run(claim.execution_id, claim.lease_token)
+            assert not flow.call(claim)
 
     return call(flow, crowded, CALL_TASK + LATER, delays=[0.25], age=lambda: expire_lease(flow))
 
 
 def a_worker_that_may_not_be_called_any_more(flow: Flow) -> Work:
-    submit(flow)
-    [claim] = making.claimed(flow.owner)
-    register(flow)
+    submit(flow, "key")
+    claim = flow.claim()
+    flow.register("java-2")
     drain(flow.owner, PIPELINE, "java-1", actor=ACTOR)
-    return call(flow, lambda: rest_dispatch.run(claim.execution_id, claim.lease_token), DISPATCH_TASK)
+    return call(flow, lambda: flow.call(claim), DISPATCH_TASK)
 
 
 def the_end_of_a_call(flow: Flow) -> Work:
     Worker.objects.filter(pk=flow.worker.pk).update(capacity=1)
     submit(flow, "first")
-    [claim] = making.claimed(flow.owner)
-    submit(flow)
-    return call(flow, lambda: rest_dispatch.run(claim.execution_id, claim.lease_token), DISPATCH_TASK)
+    claim = flow.claim()
+    submit(flow, "key")
+    return call(flow, lambda: flow.call(claim), DISPATCH_TASK)
 
 
 ALL = [
@@ -171,24 +159,24 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize("of", ALL)
+@cases("of", ALL)
 def test_a_wake_up_advances_the_work_immediately(flow: Flow, broker: Broker, of: Callable[[Flow], Work]) -> None:
     assert_moves_at_once(of(flow), broker)
 
 
-@pytest.mark.parametrize("of", ALL)
+@cases("of", ALL)
 def test_the_sweep_finds_work_whose_wake_up_is_lost(flow: Flow, broker: Broker, of: Callable[[Flow], Work]) -> None:
     assert_found_by_the_sweep(of(flow), broker)
 
 
-@pytest.mark.parametrize(("waits", "seconds"), [(0, 0.25), (1, 0.5), (2, 1), (4, 4), (5, 4), (10_000, 4)])
+@cases(("waits", "seconds"), [(0, 0.25), (1, 0.5), (2, 1), (4, 4), (5, 4), (10_000, 4)])
 def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Broker, waits: int, seconds: float) -> None:
-    submit(flow)
-    [claim] = making.claimed(flow.owner, lease_seconds=1)
+    submit(flow, "key")
+    claim = flow.claim(lease_seconds=1)
 
     def crowded() -> None:
         with limited(places.CALLS, 1), places.CALLS.hold():
-            rest_dispatch.run(claim.execution_id, claim.lease_token, waits)
+            rest_calls.run(claim.execution_id, claim.lease_token, waits)
 
     before = timezone.now()
     [message] = broker.after(crowded)
@@ -203,20 +191,10 @@ def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Brok
 
 def test_a_check_announces_the_next_before_and_after_its_call(flow: Flow, broker: Broker) -> None:
     """Before the call, so that a worker that hangs delays no other check. After it, because its place is free again."""
-    register(flow)
+    flow.register("java-2")
     with broker.commits() as sent:
         tasks.check_capability()
     assert [wakeup.args[0] for wakeup in sent] == [CHECK_TASK] * 2
     with broker.commits() as sent:
         tasks.check_capability()
     assert sent == []
-
-
-def test_a_call_has_a_full_lease_from_its_start(flow: Flow) -> None:
-    """The message may have waited until the lease of the claim has almost expired."""
-    submit(flow)
-    [claim] = making.claimed(flow.owner, lease_seconds=1)
-    short = "OLD.lease_expires_at < now() + interval '10 seconds' OR OLD.running_since IS NULL"
-    refuse("executions_execution", "UPDATE", f"OLD.status = 'RUNNING' AND NEW.status <> 'RUNNING' AND ({short})")
-    assert rest_dispatch.run(claim.execution_id, claim.lease_token)
-    assert Execution.objects.get(pk=claim.execution_id).status == "WAITING_EXTERNAL"

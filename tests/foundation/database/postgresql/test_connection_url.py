@@ -6,46 +6,48 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import OperationalError, connection
 
 from embedded.children import free_port
 from embedded.product import PROJECT
+from foundation.database.postgresql.base import DatabaseWrapper
 from foundation.database.postgresql.url import PARAMETERS, connection_settings
+from tests.cases import cases
 from tests.foundation.database.postgresql.tls_front import Authority, TlsFront
 from tests.servers import ORDINARY_URL
 
+pytestmark = pytest.mark.django_db
 PROGRAM = """
-import django, sys
+import django
 django.setup()
 from django.db import connection
 with connection.cursor() as cursor:
-    cursor.execute(sys.argv[1])
+    cursor.execute("SHOW statement_timeout")
     print(cursor.fetchone()[0])
 """
 URL = urlsplit(ORDINARY_URL)
 CREDENTIALS = f"{URL.username}:{URL.password}"
 
 
-def ask(url: str, sql: str = "SELECT 1") -> "subprocess.CompletedProcess[str]":
-    """Run a process that sends `sql` to the server at `url` with the product's settings."""
-    environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "coordinator.settings"}
-    command = [sys.executable, "-c", PROGRAM, sql]
-    return subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+def ask(url: str, sql: str = "SELECT 1") -> str:
+    """Send `sql` to the server at `url`, with the settings that the product makes of it."""
+    made: Any = DatabaseWrapper({**connection.settings_dict, **connection_settings(url)}, "default")
+    try:
+        with made.cursor() as cursor:
+            cursor.execute(sql)
+            return str(cursor.fetchone()[0])
+    finally:
+        made.close()
 
 
-class SilentPort:
-    """A port that accepts connections and sends nothing."""
-
-    def __enter__(self) -> int:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        return int(self._listener.getsockname()[1])
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
+def refusal(url: str) -> str:
+    with pytest.raises(OperationalError) as caught:
+        ask(url)
+    return str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"), "authority")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("other"), "other")
+
+
+@pytest.fixture(scope="module")
 def front(authority: Authority) -> Iterator[TlsFront]:
     """A server with a certificate for db.example and 127.0.0.1."""
     assert URL.port is not None
@@ -62,63 +69,59 @@ def front(authority: Authority) -> Iterator[TlsFront]:
     made.close()
 
 
-def url(front: TlsFront, host: str = "127.0.0.1", **parameters: Any) -> str:
-    query = "&".join(f"{name}={value}" for name, value in parameters.items())
-    return f"postgresql://{CREDENTIALS}@{host}:{front.port}{URL.path}?{query}"
+VERIFIED = "sslmode=verify-full&"
+HERE = "hostaddr=127.0.0.1&"  # the host name is verified, but never resolved
 
 
-@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
-def test_a_certificate_of_the_named_authority_is_accepted(front: TlsFront, authority: Authority, mode: str) -> None:
-    done = ask(url(front, sslmode=mode, sslrootcert=authority.file))
-    assert (done.stdout, front.encrypted) == ("1\n", 1), done.stderr
-
-
-def test_a_certificate_of_another_authority_is_refused(front: TlsFront, tmp_path: Path) -> None:
-    other = Authority(tmp_path, "other")
-    done = ask(url(front, sslmode="verify-full", sslrootcert=other.file))
-    assert done.returncode != 0
-    assert "certificate verify failed" in done.stderr
-
-
-def test_a_certificate_for_another_name_is_refused(front: TlsFront, authority: Authority) -> None:
-    done = ask(url(front, "localhost", sslmode="verify-full", sslrootcert=authority.file))
-    assert done.returncode != 0
-    assert 'does not match host name "localhost"' in done.stderr
-
-
-def test_a_server_on_another_machine_is_verified_by_default(front: TlsFront, authority: Authority) -> None:
-    """`hostaddr` gives the address, so the host name is only verified and never resolved."""
-    here = {"hostaddr": "127.0.0.1", "sslrootcert": authority.file}
-    assert ask(url(front, "db.example", **here)).stdout == "1\n"
-    assert "does not match host name" in ask(url(front, "other.example", **here)).stderr
-    assert ask(url(front, "other.example", **here, sslmode="require")).stdout == "1\n"
-    assert front.encrypted == 3
+@cases(
+    ("host", "query", "trusted", "error"),
+    [
+        *(("127.0.0.1", f"sslmode={mode}&", True, "") for mode in ("require", "verify-ca", "verify-full")),
+        ("127.0.0.1", VERIFIED, False, "certificate verify failed"),
+        ("localhost", VERIFIED, True, 'does not match host name "localhost"'),
+        ("db.example", HERE, True, ""),
+        ("other.example", HERE, True, "does not match host name"),
+        ("other.example", f"{HERE}sslmode=require&", True, ""),
+    ],
+)
+def test_the_certificate_of_a_server_on_another_machine_is_verified(
+    front: TlsFront, authority: Authority, other: Authority, host: str, query: str, trusted: bool, error: str
+) -> None:
+    root = authority.file if trusted else other.file
+    url = f"postgresql://{CREDENTIALS}@{host}:{front.port}{URL.path}?{query}sslrootcert={root}"
+    before = front.encrypted
+    if error:
+        assert error in refusal(url)
+    else:
+        assert (ask(url), front.encrypted) == ("1", before + 1)
 
 
 def test_a_server_without_tls_is_refused_if_it_is_another_machine(authority: Authority) -> None:
     place = f"postgresql://{CREDENTIALS}@db.example:{URL.port}{URL.path}?hostaddr=127.0.0.1"
-    assert "server does not support SSL" in ask(f"{place}&sslrootcert={authority.file}").stderr
-    assert ask(f"{place}&sslmode=disable").stdout == "1\n"
+    assert "server does not support SSL" in refusal(f"{place}&sslrootcert={authority.file}")
+    assert ask(f"{place}&sslmode=disable") == "1"
 
 
-def test_options_reach_the_session() -> None:
-    found = ask(f"{ORDINARY_URL}?options=-c%20statement_timeout%3D1234&application_name=app", "SHOW statement_timeout")
-    assert found.stdout == "1234ms\n"
-    found = ask(f"{ORDINARY_URL}?application_name=coordinator-web", "SHOW application_name")
-    assert found.stdout == "coordinator-web\n"
+def test_options_reach_the_session_of_a_process() -> None:
+    url = f"{ORDINARY_URL}?options=-c%20statement_timeout%3D1234&application_name=app"
+    assert ask(url, "SHOW application_name") == "app"
+    environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "coordinator.settings"}
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "1234ms\n", done.stderr
 
 
 def test_several_hosts_are_tried_in_turn() -> None:
     place = f"127.0.0.1:{free_port()},127.0.0.1:{URL.port}"
-    found = ask(f"postgresql://{CREDENTIALS}@{place}{URL.path}?target_session_attrs=read-write", "SHOW port")
-    assert found.stdout == f"{URL.port}\n", found.stderr
+    url = f"postgresql://{CREDENTIALS}@{place}{URL.path}?target_session_attrs=read-write"
+    assert ask(url, "SHOW port") == str(URL.port)
 
 
 def test_the_connect_timeout_applies_to_a_silent_server() -> None:
-    with SilentPort() as port:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         began = time.monotonic()
-        done = ask(f"postgresql://{CREDENTIALS}@127.0.0.1:{port}/x?connect_timeout=2")
-    assert "timeout expired" in done.stderr
+        found = refusal(f"postgresql://{CREDENTIALS}@127.0.0.1:{listener.getsockname()[1]}/x?connect_timeout=2")
+    assert "timeout expired" in found
     assert time.monotonic() - began < 30
 
 
@@ -135,14 +138,14 @@ def test_the_parts_of_the_url_are_decoded() -> None:
     }
 
 
-@pytest.mark.parametrize("host", ["", "localhost", "127.0.0.1", "[::1]", "127.0.0.1:1,127.0.0.2:2"])
+@cases("host", ["", "localhost", "127.0.0.1", "[::1]", "127.0.0.1:1,127.0.0.2:2"])
 def test_this_machine_needs_no_tls(host: str) -> None:
     assert connection_settings(f"postgresql://{host}/name")["OPTIONS"] == {}
     assert connection_settings("postgresql:///name?host=/run/postgresql")["HOST"] == "/run/postgresql"
     assert connection_settings("postgresql://127.0.0.1,db.example/name")["OPTIONS"] == {"sslmode": "verify-full"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "message"),
     [
         ("colour=red&sslmode=require&passfile=x", "not supported: colour, passfile"),

@@ -12,41 +12,32 @@ from embedded.children import Child
 from embedded.postgres import OWNER, PRODUCT, Postgres
 from embedded.product import Product
 from foundation.database.postgresql.roles import application_dangers, owner_faults
+from tests.cases import cases
 from tests.running import eventually
 
+ROLE, DATABASE = "coordinator", "ON DATABASE coordinator"
 DANGERS = {
-    "has SUPERUSER": ("ALTER ROLE coordinator SUPERUSER", "ALTER ROLE coordinator NOSUPERUSER"),
-    "has BYPASSRLS": ("ALTER ROLE coordinator BYPASSRLS", "ALTER ROLE coordinator NOBYPASSRLS"),
-    "has CREATEROLE": ("ALTER ROLE coordinator CREATEROLE", "ALTER ROLE coordinator NOCREATEROLE"),
-    "has REPLICATION": ("ALTER ROLE coordinator REPLICATION", "ALTER ROLE coordinator NOREPLICATION"),
-    "owns tables": ("ALTER TABLE thing OWNER TO coordinator", "ALTER TABLE thing OWNER TO coordinator_owner"),
-    "owns the database": (
-        "ALTER DATABASE coordinator OWNER TO coordinator",
-        "ALTER DATABASE coordinator OWNER TO coordinator_owner",
-    ),
-    "is a member of coordinator_owner": (
-        "REVOKE coordinator FROM coordinator_owner; GRANT coordinator_owner TO coordinator WITH INHERIT FALSE",
-        "REVOKE coordinator_owner FROM coordinator; GRANT coordinator TO coordinator_owner",
-    ),
-    "is a member of pg_write_all_data": (
-        "GRANT pg_write_all_data TO coordinator",
-        "REVOKE pg_write_all_data FROM coordinator",
-    ),
-    "may create temporary tables": (
-        "GRANT TEMPORARY ON DATABASE coordinator TO PUBLIC",
-        "REVOKE TEMPORARY ON DATABASE coordinator FROM PUBLIC",
-    ),
-    "may create schemas": (
-        "GRANT CREATE ON DATABASE coordinator TO coordinator",
-        "REVOKE CREATE ON DATABASE coordinator FROM coordinator",
-    ),
-    "may create objects in public": (
-        "GRANT CREATE ON SCHEMA public TO PUBLIC",
-        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
-    ),
-    "may truncate tables or add triggers": (
-        "GRANT TRIGGER ON thing TO coordinator",
-        "REVOKE TRIGGER ON thing FROM coordinator",
+    **{
+        f"has {attribute}": (f"ALTER ROLE {ROLE} {attribute}", f"ALTER ROLE {ROLE} NO{attribute}")
+        for attribute in ("SUPERUSER", "BYPASSRLS", "CREATEROLE", "REPLICATION")
+    },
+    **{
+        danger: (f"GRANT {right} TO {to}", f"REVOKE {right} FROM {to}")
+        for danger, right, to in (
+            ("is a member of pg_write_all_data", "pg_write_all_data", ROLE),
+            ("may create temporary tables", f"TEMPORARY {DATABASE}", "PUBLIC"),
+            ("may create schemas", f"CREATE {DATABASE}", ROLE),
+            ("may create objects in public", "CREATE ON SCHEMA public", "PUBLIC"),
+            ("may truncate tables or add triggers", "TRIGGER ON thing", ROLE),
+        )
+    },
+    **{
+        f"owns {what}": tuple(f"ALTER {sql} OWNER TO {owner}" for owner in (ROLE, OWNER))
+        for what, sql in (("tables", "TABLE thing"), ("the database", "DATABASE coordinator"))
+    },
+    f"is a member of {OWNER}": (
+        f"REVOKE {ROLE} FROM {OWNER}; GRANT {OWNER} TO {ROLE} WITH INHERIT FALSE",
+        f"REVOKE {OWNER} FROM {ROLE}; GRANT {ROLE} TO {OWNER}",
     ),
 }
 
@@ -63,7 +54,7 @@ def test_the_roles_of_a_local_cluster_have_no_faults(superuser: psycopg.Connecti
     assert owner_faults(superuser.execute, OWNER) == []
 
 
-@pytest.mark.parametrize("danger", DANGERS)
+@cases("danger", DANGERS)
 def test_each_danger_is_reported(superuser: psycopg.Connection, danger: str) -> None:
     give, take = DANGERS[danger]
     superuser.execute(give.encode())
@@ -101,14 +92,6 @@ def wait_for_refusal(child: Child, refusal: str) -> None:
 
 
 OWNER_REFUSED = "The database role coordinator_owner must not run this process: it owns tables; it owns the database"
-
-
-def test_the_web_process_refuses_the_owner(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
-    own = product(cluster, tmp_path, cluster.owner_url)
-    try:
-        wait_for_refusal(own.start_web(), OWNER_REFUSED)
-    finally:
-        own.stop()
 
 
 def test_the_control_worker_refuses_the_owner(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import pytest
 from django.db import connection
 
 from executions.models import ExecutionEvent
-from releases.models import Activation
 from tests import making
 from tests.raw_sql import check_foreign_keys_now, refused, run
 
@@ -31,18 +30,3 @@ def test_a_temporary_table_does_not_allow_history_to_be_deleted() -> None:
     sql = "DELETE FROM executions_executionevent WHERE execution_id = %s"
     assert refused(sql, execution.pk) == "event_append_only"
     assert ExecutionEvent.objects.filter(execution_id=execution.pk).count() == 1
-
-
-def test_a_temporary_table_does_not_allow_an_activation_to_be_forged() -> None:
-    owner = making.active(making.tenant()).pipeline.tenant
-    contract = making.contract()
-    data = making.archive(contract, code="2.0")
-    unverified = making.upload(owner, making.descriptor(contract, data, "2.0"), data).release
-    check_foreign_keys_now()
-    run("CREATE TEMPORARY TABLE releases_release ON COMMIT DROP AS SELECT * FROM public.releases_release")
-    run("UPDATE pg_temp.releases_release SET status = 'REGISTERED'")
-    sql = """INSERT INTO releases_activation
-        (pipeline_id, release_id, previous_id, sequence, kind, actor, reason, activated_at)
-        SELECT pipeline_id, %s, release_id, sequence + 1, 'activation', actor, reason, now() FROM releases_activation"""
-    assert refused(sql, unverified.pk) == "activation_own_release"
-    assert Activation.objects.count() == 1

@@ -11,6 +11,7 @@ from psycopg import errors
 from embedded.children import ChildError
 from embedded.postgres import Postgres
 from embedded.product import Product
+from tests.cases import cases
 
 DATABASE, OWNER, APPLICATION = "orders", "orders_owner", "orders_app"
 OWNER_PASSWORD, APPLICATION_PASSWORD = "owner's-password", "application's-password"
@@ -75,7 +76,7 @@ def test_the_application_reads_and_writes_rows_and_calls_functions(installation:
         connection.execute("UPDATE tenancy_tenant SET name = 'b'")
 
 
-@pytest.mark.parametrize(
+@cases(
     "statement",
     [
         "CREATE TEMPORARY TABLE executions_execution (id uuid)",
@@ -94,9 +95,9 @@ def test_the_application_has_no_other_rights(installation: Installation, stateme
         connection.execute(statement.encode())
 
 
-def test_a_second_run_keeps_passwords_and_data(installation: Installation) -> None:
+def test_a_second_run_by_the_superuser_or_the_owner_keeps_passwords_and_data(installation: Installation) -> None:
     assert installation.set_up() == "The database orders is set up for orders_owner and orders_app."
-    installation.migrate()
+    installation.set_up(DATABASE_URL=installation.url(OWNER, OWNER_PASSWORD))
     with installation.as_application() as connection:
         assert connection.execute("SELECT count(*) FROM django_migrations").fetchone() != (0,)
 
@@ -110,10 +111,6 @@ def test_a_passed_password_replaces_the_old_one_and_is_stored_as_a_digest(instal
     assert 'ALTER ROLE "orders_app" PASSWORD' in log
     assert "another" not in log
     assert APPLICATION_PASSWORD not in log
-
-
-def test_the_owner_may_run_the_command_too(installation: Installation) -> None:
-    installation.set_up(DATABASE_URL=installation.url(OWNER, OWNER_PASSWORD))
 
 
 def test_a_second_run_revokes_foreign_grants(installation: Installation) -> None:
