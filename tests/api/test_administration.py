@@ -128,7 +128,7 @@ def test_uploads_and_submissions_beyond_a_quota_are_refused(ours: TenantApi) -> 
 def admin(module_world: None) -> Caller:
     """An administrator of a tenant with five entries, and another tenant with one."""
     found = Caller(making.tenant(), Scope.ADMINISTER)
-    more = {"object_type": "thing", "tenant": found.tenant}
+    more: dict[str, Any] = {"object_type": "thing", "tenant": found.tenant}
     for number in range(3):
         act = f"thing.{'change' if number else 'add'}"
         audit.record(act, actor=f"user:{number}", object="=1+1", number=number, **more)

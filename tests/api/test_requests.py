@@ -104,7 +104,7 @@ def test_a_schedule_is_listed_withdrawn_and_carried_out(ours: TenantApi, newer: 
         ({"activateAt": "2001-01-01T00:00:00Z"}, 422, "ACTIVATION_TIME_INVALID", "activateAt"),
         ({"activateAt": "2999-01-01T00:00:00Z"}, 422, "ACTIVATION_TIME_INVALID", "activateAt"),
         ({"gradual": {"steps": [{"share": 5, "minimumMinutes": 1}]}}, 400, "INVALID_REQUEST", None),
-        ({"gradual": {"steps": PLAN["steps"] * 2}}, 422, "GRADUAL_ACTIVATION_INVALID", "gradual.steps"),
+        ({"gradual": {"steps": [*PLAN["steps"], *PLAN["steps"]]}}, 422, "GRADUAL_ACTIVATION_INVALID", "gradual.steps"),
         ({"releaseVersion": "9.0"}, 404, "RELEASE_UNKNOWN", None),
         ({"expectedReleaseVersion": "2.0"}, 409, "ACTIVE_RELEASE_CHANGED", None),
     ],
