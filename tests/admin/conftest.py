@@ -1,13 +1,14 @@
 """Two tenants with one row of each kind, users of each role, and clients that are logged in as one of them."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, override_settings
 
 from executions.models import Execution, Worker
 from releases.models import Release
@@ -31,13 +32,14 @@ class World:
     plain_token: str
 
 
-@pytest.fixture(autouse=True)
-def static_files(settings: Any, tmp_path: Path) -> None:
+@pytest.fixture(scope="package", autouse=True)
+def static_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Serve static files without the output of `collectstatic`."""
-    settings.STATIC_ROOT = tmp_path / "static"
-    settings.STATIC_ROOT.mkdir()
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+    with override_settings(
+        STATIC_ROOT=tmp_path_factory.mktemp("static"), STORAGES={**settings.STORAGES, "staticfiles": plain}
+    ):
+        yield
 
 
 def furnished(slug: str, pipeline_id: str) -> World:
@@ -57,8 +59,8 @@ def person(username: str, tenant: Tenant | None = None, role: Role | None = None
     return user
 
 
-@pytest.fixture
-def acme(db: None) -> World:
+@pytest.fixture(scope="module")
+def shared_acme(module_world: None) -> World:
     world = furnished("acme", "acme.orders")
     for role in (Role.VIEWER, Role.OPERATOR, Role.ON_CALL, Role.RELEASE_MANAGER):
         person(role.value, world.tenant, role)
@@ -68,25 +70,37 @@ def acme(db: None) -> World:
 
 
 @pytest.fixture
+def acme(shared_acme: World, db: None) -> World:
+    return copy.deepcopy(shared_acme)
+
+
+@pytest.fixture
 def globex(db: None) -> World:
     return furnished("globex", "globex.secrets")
 
 
+USERS = {"tenant-admin": "tenant-admin-of-acme", "stranger": "tenant-admin-of-globex"}
+
+
+def log_in_as(who: str, **options: Any) -> Client:
+    """Return a client.
+
+    `who` is a role of acme, `stranger` (an administrator of globex), `nobody` (a member of no tenant), `superuser` or
+    `anonymous`.
+    """
+    client = Client(**options)
+    if who != "anonymous":
+        client.force_login(User.objects.get(username=USERS.get(who, who)))
+    return client
+
+
 @pytest.fixture
 def log_in(acme: World, request: pytest.FixtureRequest) -> LogIn:
-    """Return a function that makes a client. Its argument names the user.
-
-    The user is a role of acme, `stranger` (an administrator of globex), `nobody` (a member of no tenant), `superuser`
-    or `anonymous`. Only `stranger` creates globex; a test that needs globex for another user requests that fixture.
-    """
-    names = {"tenant-admin": "tenant-admin-of-acme", "stranger": "tenant-admin-of-globex"}
+    """Return `log_in_as`. Only `stranger` creates globex; a test that needs globex for another user requests it."""
 
     def client_of(who: str, **options: Any) -> Client:
         if who == "stranger":
             request.getfixturevalue("globex")
-        client = Client(**options)
-        if who != "anonymous":
-            client.force_login(User.objects.get(username=names.get(who, who)))
-        return client
+        return log_in_as(who, **options)
 
     return client_of

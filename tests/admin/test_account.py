@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -12,6 +11,7 @@ from django.urls import reverse
 from tenancy.models import AuditEntry, Membership, Preferences
 from tenancy.roles import MEANING, Scope
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 ACCOUNT = "admin:account"
 PAGES = ("admin:index", "admin:executions_execution_changelist", "admin:releases_release_changelist", ACCOUNT)
@@ -54,7 +54,7 @@ def test_all_pages_show_times_in_the_chosen_zone(log_in: LogIn, acme: World) -> 
     assert Preferences.objects.get().time_zone == "UTC"
 
 
-@pytest.mark.parametrize("zone", ["", "Mars/Olympus", "../etc/passwd", "Etc/GMT+1", "europe/berlin", "UTC\n"])
+@cases("zone", ["", "Mars/Olympus", "../etc/passwd", "Etc/GMT+1", "europe/berlin", "UTC\n"])
 def test_an_unknown_zone_changes_nothing(zone: str, log_in: LogIn) -> None:
     client = log_in("viewer")
     assert "Nothing changed." in choose(client, zone)

@@ -15,6 +15,7 @@ from releases.activation.activation import activate
 from releases.models import Activation, Pipeline, Release
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 STEPS = (making.STEP, {**making.STEP, "index": 1, "authoredName": "Screen"})
 
@@ -111,16 +112,14 @@ def test_a_required_reason_must_be_entered(log_in: LogIn, newer: Release) -> Non
     assert client.post(address(newer), {**form, "reason": "Because"}).status_code == 302
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"reason": "x" * 1001}, {"reason": "a\0b"}, {"operation_key": ""}, {"operation_key": "k" * 201}]
-)
+@cases("wrong", [{"reason": "x" * 1001}, {"reason": "a\0b"}, {"operation_key": ""}, {"operation_key": "k" * 201}])
 def test_an_invalid_form_is_rejected(wrong: dict[str, str], log_in: LogIn, newer: Release) -> None:
     client = log_in("release-manager")
     assert client.post(address(newer), {**form_of(client, newer), **wrong}).status_code == 400
     assert len(history(newer)) == 1
 
 
-@pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("operator", 403), ("stranger", 404), ("nobody", 404)])
+@cases(("who", "status"), [("viewer", 403), ("operator", 403), ("stranger", 404), ("nobody", 404)])
 def test_a_user_who_may_not_activate_changes_nothing(who: str, status: int, log_in: LogIn, newer: Release) -> None:
     form = {"expected_release_version": "1.0", "operation_key": "key", "reason": "because"}
     assert log_in(who).post(address(newer), form).status_code == status
@@ -168,7 +167,7 @@ def warnings(client: Client, release: Release) -> list[str]:
     return [caution.detail.partition(":")[0] for caution in found if caution.concern == "workers"]
 
 
-@pytest.mark.parametrize("kind", WORKERS)
+@cases("kind", WORKERS)
 def test_the_page_warns_of_workers_that_get_no_work(kind: str, log_in: LogIn, newer: Release) -> None:
     members, label = WORKERS[kind]
     making.worker(newer, "new-worker", **members)
@@ -210,7 +209,7 @@ def test_an_activation_without_the_required_worker_cannot_be_confirmed(log_in: L
     assert client.post(address(newer), form_of(client, newer)).status_code == 302
 
 
-@pytest.mark.parametrize(("value", "shown"), [("warn", True), ("off", False)])
+@cases(("value", "shown"), [("warn", True), ("off", False)])
 def test_other_policies_only_warn_of_a_missing_worker(value: str, shown: bool, log_in: LogIn, newer: Release) -> None:
     policy.change(newer.pipeline, {"workerGate": value}, actor="user:admin")
     client = log_in("release-manager")

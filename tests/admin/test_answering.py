@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -12,6 +11,7 @@ from executions.models import Execution, Interaction, Worker
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import run
 
 HOSTILE = '</pre></textarea><script>alert("x")</script>'
@@ -58,7 +58,7 @@ def test_a_repeated_answer_shows_the_first_one_with_its_actor(log_in: LogIn, acm
     assert interaction.response == {"n": 2}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("draft", "problem"),
     [
         ('{"n": ', "line 1 column 7"),
@@ -122,7 +122,7 @@ def test_a_timer_cannot_be_answered(log_in: LogIn, acme: World) -> None:
     assert list(client.get(reverse(LIST), {"status": "all"}).context["cl"].result_list) == [interaction]
 
 
-@pytest.mark.parametrize("who", ["viewer", "release-manager", "stranger", "nobody"])
+@cases("who", ["viewer", "release-manager", "stranger", "nobody"])
 def test_a_user_who_may_not_answer_changes_nothing(who: str, log_in: LogIn, acme: World) -> None:
     interaction = operator_rows.question(acme)
     refused = answer(log_in(who), interaction, '{"n": 2}')
@@ -164,7 +164,7 @@ def test_external_text_is_escaped(log_in: LogIn, acme: World) -> None:
         assert "&lt;script&gt;alert(" in shown.text
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "found"),
     [
         ("", True),

@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -15,6 +14,7 @@ from releases.activation.revocation import revoke
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.executions.campaigns.campaigning import pass_time
 
 DRAFT = reverse("admin:executions_campaign_draft")
@@ -60,7 +60,7 @@ def test_ticked_executions_become_a_draft_that_is_started(log_in: LogIn, acme: W
     assert "It was started before." in text(again)
 
 
-@pytest.mark.parametrize(("kind", "done"), [("cancel", "CANCELLED"), ("pause", "PAUSED")])
+@cases(("kind", "done"), [("cancel", "CANCELLED"), ("pause", "PAUSED")])
 def test_executions_are_stopped_and_those_that_do_not_fit_are_left_out(
     kind: str, done: str, log_in: LogIn, acme: World
 ) -> None:
@@ -127,7 +127,7 @@ def test_a_draft_warns_of_other_releases_of_errors_that_are_not_retryable_and_of
     assert "1 of them has changed since. The campaign skips it and says so." in text(changed)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "executions", "message"),
     [
         ("redrive", [], "Select executions"),
@@ -145,7 +145,7 @@ def test_selections_that_fit_nothing_are_rejected(
     assert not Campaign.objects.exists()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("who", "status"), [("viewer", 403), ("release-manager", 403), ("stranger", 404), ("nobody", 404), ("on-call", 302)]
 )
 def test_only_operators_make_drafts(who: str, status: int, log_in: LogIn, acme: World) -> None:

@@ -6,6 +6,7 @@ from django.urls import reverse
 from releases.models import Pipeline, Release
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 STEPS = (making.STEP, {**making.STEP, "index": 1, "authoredName": "Screen"})
 HOSTILE = "<script>alert(1)</script>"
@@ -41,7 +42,7 @@ def test_two_releases_can_be_chosen(log_in: LogIn, acme: World, newer: Release) 
     assert "There are no differences." in same.text
 
 
-@pytest.mark.parametrize("query", ["?to=9.9", "?from=a%00b", "?to=a/b"])
+@cases("query", ["?to=9.9", "?from=a%00b", "?to=a/b"])
 def test_an_unknown_version_is_not_found(log_in: LogIn, newer: Release, query: str) -> None:
     assert log_in("viewer").get(address(newer, query)).status_code == 404
 
@@ -50,7 +51,7 @@ def test_the_page_only_reads(log_in: LogIn, newer: Release) -> None:
     assert log_in("tenant-admin").post(address(newer)).status_code == 405
 
 
-@pytest.mark.parametrize("who", ["stranger", "nobody"])
+@cases("who", ["stranger", "nobody"])
 def test_others_do_not_find_the_page(log_in: LogIn, newer: Release, who: str) -> None:
     assert log_in(who).get(address(newer)).status_code == 404
 

@@ -11,6 +11,7 @@ from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.s3 import S3Place, use_s3
 
 DATA = os.urandom(1000)
@@ -39,7 +40,7 @@ def test_a_file_is_uploaded_and_verified(log_in: LogIn, acme: World, s3: None) -
     assert ArtifactUpload.objects.get().uploaded_by == "user:release-manager"
 
 
-@pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("operator", 403), ("stranger", 404), ("nobody", 403)])
+@cases(("who", "status"), [("viewer", 403), ("operator", 403), ("stranger", 404), ("nobody", 403)])
 def test_a_user_who_may_not_register_gets_an_error(
     who: str, status: int, log_in: LogIn, acme: World, globex: World, s3: None
 ) -> None:
@@ -62,9 +63,7 @@ def test_beginning_an_upload_requires_a_csrf_token(log_in: LogIn, acme: World, s
     assert not ArtifactUpload.objects.exists()
 
 
-@pytest.mark.parametrize(
-    "wrong", [{}, {**DECLARED, "size": "many"}, {**DECLARED, "digest": "x"}, {**DECLARED, "size": "0"}]
-)
+@cases("wrong", [{}, {**DECLARED, "size": "many"}, {**DECLARED, "digest": "x"}, {**DECLARED, "size": "0"}])
 def test_an_invalid_declaration_is_rejected(wrong: dict[str, str], log_in: LogIn, acme: World, s3: None) -> None:
     answer = log_in("release-manager").post(address("acme"), wrong)
     assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")

@@ -1,12 +1,12 @@
 """Downloads of artifacts from the page of a release."""
 
-import pytest
 from django.urls import reverse
 
 from releases.models import Artifact, Release
 from releases.registration.registrar import verify_release
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 CONTRACT = making.contract("acme.orders")
 
@@ -59,7 +59,7 @@ def test_an_artifact_of_another_release_is_not_found(log_in: LogIn, acme: World,
         assert client.get(address(acme.release, artifact)).status_code == 404
 
 
-@pytest.mark.parametrize("state", ["MISSING", "DAMAGED"])
+@cases("state", ["MISSING", "DAMAGED"])
 def test_bytes_that_cannot_be_read_are_a_message_on_the_page(log_in: LogIn, acme: World, state: str) -> None:
     blob = acme.release.artifacts.get().blob
     assert blob is not None

@@ -13,6 +13,7 @@ from tenancy.models import AuditEntry, Membership
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import OPERATORS
+from tests.cases import cases
 
 LIST = "admin:executions_execution_changelist"
 PEOPLE = ("viewer", "operator", "on-call", "release-manager", "tenant-admin", "superuser")
@@ -40,14 +41,14 @@ def dead(acme: World) -> list[Execution]:
     return operator_rows.dead(acme, "order-1", "order-2", "other-3")
 
 
-@pytest.mark.parametrize("kind", ["redrive", "resubmit"])
+@cases("kind", ["redrive", "resubmit"])
 def test_the_selected_failures_become_a_draft(kind: str, log_in: LogIn, dead: list[Execution]) -> None:
     chosen = [dead[0].pk, dead[2].pk]
     draft = drafted(act(log_in("operator"), kind, rows="selected", execution=chosen))
     assert (draft.kind, items(draft)) == (kind, set(chosen))
 
 
-@pytest.mark.parametrize("kind", ["cancel", "pause"])
+@cases("kind", ["cancel", "pause"])
 def test_the_selected_live_executions_become_a_draft(kind: str, log_in: LogIn, acme: World) -> None:
     draft = drafted(act(log_in("operator"), kind, execution=[acme.execution.pk]))
     assert (draft.kind, items(draft)) == (kind, {acme.execution.pk})
@@ -69,7 +70,7 @@ def test_the_list_counts_all_that_match_next_to_the_acts(log_in: LogIn, dead: li
     assert f"{reverse('admin:executions_execution_act', args=['redrive'])}?q=order-" in text
 
 
-@pytest.mark.parametrize("fields", [{}, {"rows": "selected"}, {"execution": ["x"]}])
+@cases("fields", [{}, {"rows": "selected"}, {"execution": ["x"]}])
 def test_nothing_selected_makes_no_draft(fields: dict[str, Any], log_in: LogIn, dead: list[Execution]) -> None:
     assert act(log_in("operator"), "redrive", "q=order-", **fields)["Location"] == f"{reverse(LIST)}?q=order-"
     assert not Campaign.objects.exists()
@@ -88,7 +89,7 @@ def test_executions_that_do_not_fit_the_act_are_named(log_in: LogIn, acme: World
     assert not Campaign.objects.exists()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@cases("kind", KINDS)
 def test_only_roles_that_operate_make_a_draft(kind: str, log_in: LogIn, acme: World, dead: list[Execution]) -> None:
     ids = [each.pk for each in (*dead, acme.execution)]
     for rows in ({"rows": "all"}, {"execution": ids}):

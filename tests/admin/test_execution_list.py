@@ -21,6 +21,7 @@ from tenancy.models import SavedView
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import unguarded
 
 LIST = "admin:executions_execution_changelist"
@@ -48,7 +49,7 @@ def failed(acme: World) -> Execution:
     return made
 
 
-@pytest.mark.parametrize(
+@cases(
     "query",
     [
         {"status": "failed"},
@@ -80,7 +81,7 @@ def test_an_invalid_condition_is_named_and_nothing_is_shown(log_in: LogIn, acme:
     assert HOSTILE not in response.text
 
 
-@pytest.mark.parametrize("query", ["input__n=1", "release__pipeline=1", "columns=input", "x=1"])
+@cases("query", ["input__n=1", "release__pipeline=1", "columns=input", "x=1"])
 def test_an_unknown_parameter_is_rejected(query: str, log_in: LogIn) -> None:
     assert log_in("viewer").get(f"{reverse(LIST)}?{query}").status_code == 400
 
@@ -168,7 +169,7 @@ def test_a_slow_search_for_a_replaced_release_can_end_with_its_replacement(
     assert client.get(address.replace("by=nobody", "")).context["requested"].problem is None
 
 
-@pytest.mark.parametrize("who", ["viewer", "superuser"])
+@cases("who", ["viewer", "superuser"])
 def test_the_list_needs_few_queries(who: str, log_in: LogIn, acme: World, globex: World) -> None:
     client = log_in(who)
     with unguarded(Execution):
@@ -253,7 +254,7 @@ def test_a_shared_view_is_a_tab_for_each_member(log_in: LogIn, acme: World, glob
     assert not [tab for tab in listed(log_in("stranger")).context["tabs"] if tab.shared_with]
 
 
-@pytest.mark.parametrize("query", ["step=x", "input__n=1", "columns=input"])
+@cases("query", ["step=x", "input__n=1", "columns=input"])
 def test_a_view_with_an_invalid_query_is_not_saved(query: str, log_in: LogIn) -> None:
     save(log_in("viewer"), query=query)
     assert not SavedView.objects.exists()

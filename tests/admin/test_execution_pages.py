@@ -4,7 +4,6 @@ import re
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
@@ -23,6 +22,7 @@ from releases.activation.activation import activate
 from tests import making, signing
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -254,9 +254,7 @@ def test_the_number_of_queries_is_independent_of_the_number_of_workers(log_in: L
     assert query_count() == before
 
 
-@pytest.mark.parametrize(
-    ("query", "found"), [("status=live", True), ("status=SUCCEEDED", False), ("pipeline=acme.orders", True)]
-)
+@cases(("query", "found"), [("status=live", True), ("status=SUCCEEDED", False), ("pipeline=acme.orders", True)])
 def test_the_list_is_filtered(query: str, found: bool, log_in: LogIn, acme: World) -> None:
     response = log_in("viewer").get(f"{reverse('admin:executions_execution_changelist')}?{query}")
     assert list(response.context["cl"].result_list) == ([acme.execution] if found else [])
@@ -278,7 +276,7 @@ WORKERS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", WORKERS)
+@cases("kind", WORKERS)
 def test_the_pages_of_workers_show_the_state_and_the_artifact(kind: str, log_in: LogIn, acme: World) -> None:
     changes, artifact = WORKERS[kind]
     state = kind if kind.isupper() else "HEALTHY"
@@ -299,8 +297,8 @@ CODE: dict[str, tuple[str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("differences", [[], ["b is <not> installed", "c is 1"]])
-@pytest.mark.parametrize("code", CODE)
+@cases("differences", [[], ["b is <not> installed", "c is 1"]])
+@cases("code", CODE)
 def test_the_pages_of_workers_show_the_code_and_the_environment(
     code: str, differences: list[str], log_in: LogIn, acme: World
 ) -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -18,6 +17,7 @@ from releases.activation.revocation import revoke
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Checkpoint, OutcomeGroup
 
@@ -65,7 +65,7 @@ def test_the_timeline_names_those_who_answered(log_in: LogIn, acme: World) -> No
     assert answered == "1 of 1 answered by user:eva."
 
 
-@pytest.mark.parametrize("tab", ["timeline", "payloads", "error", "events", "progress", "unknown", ""])
+@cases("tab", ["timeline", "payloads", "error", "events", "progress", "unknown", ""])
 def test_a_tab_is_a_link_and_needs_few_queries(tab: str, log_in: LogIn, acme: World) -> None:
     failed(acme)
     client = log_in("operator")
@@ -79,7 +79,7 @@ def test_a_tab_is_a_link_and_needs_few_queries(tab: str, log_in: LogIn, acme: Wo
     assert f'id="tab-{current}" href="{page(acme.execution, current)}" aria-current="page"' in text
 
 
-@pytest.mark.parametrize("tab", ["timeline", "payloads", "error", "events", "progress"])
+@cases("tab", ["timeline", "payloads", "error", "events", "progress"])
 def test_an_index_serves_each_query_of_a_tab(tab: str, log_in: LogIn, acme: World) -> None:
     failed(acme)
     client = log_in("operator")

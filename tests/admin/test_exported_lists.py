@@ -14,6 +14,7 @@ from tenancy.admin import exported_list
 from tenancy.models import ApiToken, Membership, Tenant
 from tests import signing
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 ADMINS = {"tenant-admin", "superuser"}
 MEMBERS = {*ADMINS, "viewer"}
@@ -46,7 +47,7 @@ def status(client: Client, address: str) -> int:
     return found
 
 
-@pytest.mark.parametrize("model", LISTS)
+@cases("model", LISTS)
 def test_only_those_who_see_a_list_export_it(model: str, log_in: LogIn, acme: World) -> None:
     address = reverse(f"admin:{model}_export", args=["csv"])
     got = {who: status(log_in(who), address) for who in PEOPLE}
@@ -56,7 +57,7 @@ def test_only_those_who_see_a_list_export_it(model: str, log_in: LogIn, acme: Wo
     assert log_in("anonymous").get(address).status_code == 302
 
 
-@pytest.mark.parametrize("model", LISTS)
+@cases("model", LISTS)
 def test_csv_and_json_lines_have_the_same_rows(model: str, log_in: LogIn, acme: World, globex: World) -> None:
     signing.trusted(acme.tenant)
     client, (_, first) = log_in("superuser"), LISTS[model]

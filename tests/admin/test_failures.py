@@ -3,7 +3,6 @@
 from typing import Any
 from urllib.parse import parse_qsl
 
-import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -16,6 +15,7 @@ from releases.activation.revocation import revoke
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 LIST = "admin:executions_failuregroup_changelist"
 MOST_QUERIES = 25
@@ -55,7 +55,7 @@ def test_the_empty_list_says_what_it_will_show(log_in: LogIn) -> None:
     assert "Failures that have the same cause are listed here" in log_in("viewer").get(reverse(LIST)).text
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "expected"),
     [
         ({"state": "new"}, ["Full"]),
@@ -92,7 +92,7 @@ def test_a_group_is_acknowledged_assigned_and_annotated(log_in: LogIn, acme: Wor
     assert FailureGroup.objects.get().is_new
 
 
-@pytest.mark.parametrize("fields", [{"assignee": "viewer"}, {"note": "x" * 1001}])
+@cases("fields", [{"assignee": "viewer"}, {"note": "x" * 1001}])
 def test_what_is_refused_changes_nothing_and_says_so(log_in: LogIn, acme: World, fields: dict[str, str]) -> None:
     group(acme)
     answer = log_in("operator").post(decide(acme), {"acknowledged": "yes", **fields}, follow=True)

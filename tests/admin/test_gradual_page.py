@@ -10,6 +10,7 @@ from releases.activation.gradual import ending
 from releases.models import Activation, GradualActivation, Release
 from tests import gradual, making
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import rows
 
 
@@ -105,7 +106,7 @@ def test_on_call_staff_withdraw_with_a_reason(log_in: LogIn, acme: World, candid
     assert "by user:on-call: slow" in " ".join(answer.text.split())
 
 
-@pytest.mark.parametrize(
+@cases(
     ("wrong", "message"),
     [
         ({"steps": "five 50 10"}, "Steps: Each line has a share, a minimum sample and minimum minutes, as numbers."),
@@ -154,7 +155,7 @@ def test_who_activated_a_release_stays_after_a_step(log_in: LogIn, acme: World, 
     assert ">candidate<" in "".join(page.text.split())
 
 
-@pytest.mark.parametrize("who", ["viewer", "operator"])
+@cases("who", ["viewer", "operator"])
 def test_others_see_the_numbers_and_no_form(log_in: LogIn, acme: World, candidate: Release, who: str) -> None:
     manager, client = log_in("release-manager"), log_in(who)
     assert "data-gradual-start" not in client.get(page_of(candidate)).text

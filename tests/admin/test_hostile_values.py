@@ -11,6 +11,7 @@ from django.urls import resolve, reverse
 from tenancy.models import Tenant
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import PAGES
+from tests.cases import cases
 from tests.hostile_values import NUMBERS, TEXTS, headers
 
 pytestmark = pytest.mark.timeout(600)
@@ -65,7 +66,7 @@ def forms_of(answer: Any) -> list[Any]:
     return [] if answer.streaming else Forms(answer.text).found
 
 
-@pytest.mark.parametrize("page", PAGES)
+@cases("page", PAGES)
 def test_no_query_value_makes_a_page_fail(page: str, log_in: LogIn, acme: World) -> None:
     client, url = log_in("superuser"), PAGES[page][0](acme)
     shown = client.get(url)
@@ -81,7 +82,7 @@ def test_no_query_value_makes_a_page_fail(page: str, log_in: LogIn, acme: World)
             answered(client, "get", f"{url}?{urlencode(dict.fromkeys(together, value))}")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@cases("page", PAGES)
 def test_no_form_value_makes_a_page_fail(page: str, log_in: LogIn, acme: World) -> None:
     client, url = log_in("superuser"), PAGES[page][0](acme)
     forms = [fields for method, fields in forms_of(client.get(url)) if method == "post"]
@@ -91,7 +92,7 @@ def test_no_form_value_makes_a_page_fail(page: str, log_in: LogIn, acme: World) 
                 answered(client, "post", url, {**fields, name: value})
 
 
-@pytest.mark.parametrize("value", [*WORST, *(TEXTS[name] for name in ("two dots", "a percent sign", "quotes"))])
+@cases("value", [*WORST, *(TEXTS[name] for name in ("two dots", "a percent sign", "quotes"))])
 def test_no_value_in_an_address_makes_a_page_fail(value: str, log_in: LogIn, acme: World) -> None:
     client = log_in("superuser")
     for page, (address, _, _) in PAGES.items():
@@ -109,7 +110,7 @@ def captured(url: str, segments: list[str]) -> list[int]:
     return [place for place, segment in enumerate(segments) if unquote(segment) in values]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("method", "url"),
     [
         ("get", "/admin/login/"),
@@ -127,7 +128,7 @@ def test_no_header_or_cookie_makes_a_page_fail(method: str, url: str, acme: Worl
         assert answer.status_code < 500, sent
 
 
-@pytest.mark.parametrize("name", sorted(LISTED))
+@cases("name", sorted(LISTED))
 def test_no_value_makes_the_autocompletion_fail(name: str, log_in: LogIn, acme: World) -> None:
     parameters = {"term": "a", "app_label": "tenancy", "model_name": "membership", "field_name": "tenant"}
     for value in VALUES:

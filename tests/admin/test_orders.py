@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -16,6 +15,7 @@ from executions.workers import registry
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 HOSTILE = "</dd><script>alert('x')</script>"
 
@@ -126,7 +126,7 @@ def operated_rows() -> Any:
     )
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+@cases("name", REQUESTS)
 def test_a_user_who_may_not_operate_changes_nothing_and_sees_no_button(
     name: str, log_in: LogIn, acme: World, globex: World
 ) -> None:
@@ -142,7 +142,7 @@ def test_a_user_who_may_not_operate_changes_nothing_and_sees_no_button(
     assert address not in log_in("viewer").get(page).text
 
 
-@pytest.mark.parametrize("bad", [{"reason": "x" * 1001}, {"reason": "\0"}, {"expected_version": "x"}])
+@cases("bad", [{"reason": "x" * 1001}, {"reason": "\0"}, {"expected_version": "x"}])
 def test_an_invalid_form_is_shown_again(bad: dict[str, str], log_in: LogIn, acme: World) -> None:
     [made] = operator_rows.dead(acme, "k")
     assert log_in("operator").post(of("execution_redrive", made), bad).status_code == 400
@@ -150,7 +150,7 @@ def test_an_invalid_form_is_shown_again(bad: dict[str, str], log_in: LogIn, acme
     assert made.status == "DLQ"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "found"),
     [
         ("since=hour", True),
@@ -219,9 +219,7 @@ def test_the_page_of_a_worker_shows_its_started_executions(log_in: LogIn, acme: 
     assert link not in client.get(of("worker_change", other)).text
 
 
-@pytest.mark.parametrize(
-    ("abandoned", "phrase"), [(1, "threads still runs a transition"), (2, "threads still run transitions")]
-)
+@cases(("abandoned", "phrase"), [(1, "threads still runs a transition"), (2, "threads still run transitions")])
 def test_a_worker_page_shows_the_threads_that_run_abandoned_commands(
     log_in: LogIn, acme: World, abandoned: int, phrase: str
 ) -> None:
@@ -286,7 +284,7 @@ def test_a_campaign_is_previewed_and_then_started(log_in: LogIn, acme: World, gl
     assert made.filters == {"pipelineId": "acme.orders", "errorCode": "NO_FUNDS"}
 
 
-@pytest.mark.parametrize(("ticked", "count"), [({}, 1), ({"allow_failed": "on"}, 2)])
+@cases(("ticked", "count"), [({}, 1), ({"allow_failed": "on"}, 2)])
 def test_a_campaign_includes_failed_executions_only_if_the_box_is_ticked(
     ticked: dict[str, str], count: int, log_in: LogIn, acme: World
 ) -> None:
@@ -297,7 +295,7 @@ def test_a_campaign_includes_failed_executions_only_if_the_box_is_ticked(
     assert Campaign.objects.get().items.count() == count
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "status", "message"),
     [
         ({"tenant": "acme"}, 422, "FILTER_REQUIRED"),

@@ -24,6 +24,7 @@ from tests import making, requesting
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World, person
 from tests.alerts.alerting import of_failures, rule
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
 
 INDEX = "admin:index"
@@ -104,7 +105,7 @@ CASES: dict[str, Callable[[World], None]] = {
 }
 
 
-@pytest.mark.parametrize("key", CASES)
+@cases("key", CASES)
 def test_an_item_links_to_exactly_the_rows_that_it_counts(key: str, log_in: LogIn, acme: World, globex: World) -> None:
     viewer, stranger = log_in("viewer"), log_in("stranger")
     assert key not in shown(viewer)

@@ -12,6 +12,7 @@ from releases.models import Pipeline
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import as_owner, check_foreign_keys_now, unguarded
 
 SEARCH = "/admin/search/"
@@ -31,13 +32,13 @@ def test_it_is_the_page_that_the_frame_links_to(log_in: LogIn) -> None:
     assert "<dialog" in text
 
 
-@pytest.mark.parametrize("term", ["key-of-acme", "key-of", "ke"])
+@cases("term", ["key-of-acme", "key-of", "ke"])
 def test_it_finds_executions_by_the_beginning_of_their_key(term: str, log_in: LogIn, acme: World) -> None:
     page = reverse("admin:executions_execution_change", args=[acme.execution.pk])
     assert found(log_in("viewer"), term)["Execution key-of-acme"] == page
 
 
-@pytest.mark.parametrize("term", ["y-of-acme", "KEY-OF", "k", "key-of-acmee", "key_of", "%"])
+@cases("term", ["y-of-acme", "KEY-OF", "k", "key-of-acmee", "key_of", "%"])
 def test_other_parts_of_a_key_find_nothing(term: str, log_in: LogIn) -> None:
     assert "Execution key-of-acme" not in found(log_in("viewer"), term)
 

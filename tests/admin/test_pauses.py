@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import pytest
 from django.urls import reverse
 
 from executions.holds import holds
 from executions.models import Hold
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import OPERATORS, RELEASERS
+from tests.cases import cases
 
 KINDS = ("execution", "release", "pipeline")
 PEOPLE = ("viewer", "operator", "release-manager", "tenant-admin", "stranger")
@@ -28,7 +28,7 @@ def page(kind: str, world: World) -> str:
     return reverse(f"admin:{app}_{kind}_change", args=[target(kind, world).pk])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@cases("kind", KINDS)
 def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, acme: World) -> None:
     client = log_in("tenant-admin")
     assert act(kind, "pause", acme) in client.get(page(kind, acme)).text
@@ -50,14 +50,14 @@ def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, 
     assert "data-paused" not in client.get(page(kind, acme)).text
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@cases("kind", KINDS)
 def test_a_pause_needs_a_reason(kind: str, log_in: LogIn, acme: World) -> None:
     for reason in ("", " "):
         assert log_in("tenant-admin").post(act(kind, "pause", acme), {"reason": reason}).status_code == 400
     assert not Hold.objects.exists()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@cases("kind", KINDS)
 def test_only_a_pause_of_a_release_or_a_pipeline_refuses_submissions(kind: str, log_in: LogIn, acme: World) -> None:
     client = log_in("tenant-admin")
     client.post(f"{act(kind, 'pause', acme)}?submissions=refuse", {"reason": "broken"})
@@ -65,7 +65,7 @@ def test_only_a_pause_of_a_release_or_a_pipeline_refuses_submissions(kind: str, 
     assert ("New executions are refused." in client.get(page(kind, acme)).text) is (kind != "execution")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@cases("kind", KINDS)
 def test_a_resume_is_made_only_by_users_whose_role_permits_it(kind: str, log_in: LogIn, acme: World) -> None:
     hold = holds.pause(target(kind, acme), actor="user:test", reason="broken").hold
     allowed = OPERATORS if kind == "execution" else RELEASERS
@@ -79,7 +79,7 @@ def test_a_resume_is_made_only_by_users_whose_role_permits_it(kind: str, log_in:
     assert hold.ended_at is None
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@cases("kind", KINDS)
 def test_what_is_not_paused_cannot_be_resumed(kind: str, log_in: LogIn, acme: World) -> None:
     client = log_in("tenant-admin")
     assert client.get(act(kind, "resume", acme)).status_code == 409

@@ -6,7 +6,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
 from rest_framework.test import APIClient
@@ -22,6 +21,7 @@ from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import PAGES
+from tests.cases import cases
 from wire.messages.celery_messages import OutcomeGroup
 
 READERS = ("operator", "on-call", "release-manager", "tenant-admin", "superuser")
@@ -61,7 +61,7 @@ def succeeded(world: World, key: str, value: Any, result: Any) -> Execution:
     return made
 
 
-@pytest.mark.parametrize("who", ["viewer", *READERS])
+@cases("who", ["viewer", *READERS])
 def test_only_readers_of_payloads_see_them_on_the_page(who: str, log_in: LogIn, acme: World) -> None:
     made, client = failed(acme), log_in(who)
     for tab in ("timeline", "payloads", "error", "events", "progress"):
@@ -75,7 +75,7 @@ def test_only_readers_of_payloads_see_them_on_the_page(who: str, log_in: LogIn, 
         assert "These roles see them: operator, on-call, release manager and tenant admin." in text
 
 
-@pytest.mark.parametrize("who", ["viewer", *READERS])
+@cases("who", ["viewer", *READERS])
 def test_only_readers_of_payloads_download_them(who: str, log_in: LogIn, acme: World) -> None:
     made, client = failed(acme), log_in(who)
     got = {name: client.get(address(made, name)) for name in NAMES}
@@ -103,7 +103,7 @@ def test_a_payload_of_another_tenant_is_not_found(log_in: LogIn, acme: World) ->
     assert log_in("operator").get(address(made, "nothing")).status_code == 404
 
 
-@pytest.mark.parametrize("name", [name for name, (_, allowed, _) in PAGES.items() if "viewer" in allowed])
+@cases("name", [name for name, (_, allowed, _) in PAGES.items() if "viewer" in allowed])
 def test_no_page_shows_a_payload_to_a_viewer(name: str, log_in: LogIn, acme: World) -> None:
     """The rows that the pages show are made of payloads that contain SECRET."""
     failed(acme, retryable=True)
@@ -185,7 +185,7 @@ def test_the_command_submits_the_same_input_again(log_in: LogIn, acme: World, tm
     assert body == {"pipelineId": "acme.orders", "input": HARD}
 
 
-@pytest.mark.parametrize("text", ["", "'", "\\", "$TOKEN", "\n", "@file", "a" * 20_000, "!event", "~", "*"])
+@cases("text", ["", "'", "\\", "$TOKEN", "\n", "@file", "a" * 20_000, "!event", "~", "*"])
 def test_the_shell_changes_nothing_but_the_token(text: str, tmp_path: Path) -> None:
     url = "https://example.org/a?b=c&d='e'"
     arguments = run(curl.command(url, text), tmp_path)

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -14,6 +13,7 @@ from releases.models import Activation, Release
 from tests import making, requesting
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -70,12 +70,12 @@ def test_the_timeline_fills_the_picture() -> None:
     ]
 
 
-@pytest.mark.parametrize(("switches", "expected"), [([], []), ([switch("1.0", 0)], [("1.0", 100.0, 0.0)])])
+@cases(("switches", "expected"), [([], []), ([switch("1.0", 0)], [("1.0", 100.0, 0.0)])])
 def test_a_short_history_is_drawn(switches: list[Activation], expected: list[object]) -> None:
     assert [(span.version, span.left, span.width) for span in spans(switches, NOW)] == expected
 
 
-@pytest.mark.parametrize("who", ["viewer", "operator", "release-manager", "tenant-admin", "superuser"])
+@cases("who", ["viewer", "operator", "release-manager", "tenant-admin", "superuser"])
 def test_it_makes_a_bounded_number_of_queries(who: str, log_in: LogIn, acme: World) -> None:
     client = log_in(who)
 

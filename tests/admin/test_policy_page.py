@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import pytest
 from django.urls import reverse
 
 from releases.activation import policy
 from releases.activation.policy import MEMBERS
 from releases.models import MissingArtifacts, Pipeline
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 
 def test_tenant_admins_change_the_policy_within_its_rules(log_in: LogIn, acme: World) -> None:
@@ -72,7 +72,7 @@ def test_members_that_the_form_does_not_send_do_not_change(log_in: LogIn, acme: 
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("sent", "saved"),
     [
         ({"reason_required": ["off", "on"]}, {"reason_required": True}),
@@ -93,7 +93,7 @@ def test_the_form_sends_flags_and_numbers(
     assert {name: getattr(found, name) for name in saved} == saved
 
 
-@pytest.mark.parametrize(
+@cases(
     "wrong", [{"rollback_days": "0"}, {"rollback_days": "x"}, {"retry_limit": "1.5"}, {"reason_required": "perhaps"}]
 )
 def test_an_invalid_value_changes_nothing(log_in: LogIn, acme: World, wrong: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from executions.models import Interaction, InteractionEvent
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
 
 LIST = "admin:executions_interaction_changelist"
@@ -285,7 +286,7 @@ def test_a_question_is_passed_on_with_a_note(log_in: LogIn, world: World) -> Non
     assert "You know Ann" in shown
 
 
-@pytest.mark.parametrize("text", ["x" * 2001, "a\0b"])
+@cases("text", ["x" * 2001, "a\0b"])
 def test_texts_that_cannot_be_stored_are_rejected(text: str, log_in: LogIn, world: World) -> None:
     one, client = ask(world), log_in("operator")
     assert answer(client, one, note=text).status_code == 400
@@ -304,7 +305,7 @@ def test_the_page_and_the_list_need_few_queries(log_in: LogIn, world: World) -> 
         assert len(queries) <= 25
 
 
-@pytest.mark.parametrize("who", ["viewer", "release-manager", "stranger", "nobody"])
+@cases("who", ["viewer", "release-manager", "stranger", "nobody"])
 def test_who_may_not_answer_may_not_claim(who: str, log_in: LogIn, world: World) -> None:
     one, client = ask(world), log_in(who)
     for act in ("claim", "release", "delegate"):
@@ -333,7 +334,7 @@ def listed(world: World) -> dict[str, Interaction]:
     return made
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "names"),
     [
         ("claim=mine", {"mine", "passed", "named"}),

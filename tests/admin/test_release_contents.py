@@ -17,6 +17,7 @@ from tests import making, signing
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_release_pages import MARKUP
+from tests.cases import cases
 
 MOST_QUERIES = 25
 
@@ -96,7 +97,7 @@ def test_a_release_is_compared_with_any_other(log_in: LogIn, acme: World) -> Non
     assert (answer.context["before"].release_version, answer.context["after"].release_version) == ("1.0", "2.0")
 
 
-@pytest.mark.parametrize("who", ["viewer", "release-manager", "superuser"])
+@cases("who", ["viewer", "release-manager", "superuser"])
 def test_pages_about_releases_make_few_queries(who: str, log_in: LogIn, acme: World) -> None:
     newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
     operator_rows.dead(acme, "a")

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -18,6 +17,7 @@ from releases.registration.progress import Progress
 from releases.registration.registrar import verify_release
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import unguarded
 from wire.documents.descriptor import descriptor_from_json
 from wire.findings import Finding, Severity
@@ -180,7 +180,7 @@ def test_the_number_of_queries_of_the_page_is_independent_of_the_number_of_worke
     assert "Only 50 workers are shown" in client.get(address).text
 
 
-@pytest.mark.parametrize(("who", "shown"), [("viewer", False), ("operator", False), ("release-manager", True)])
+@cases(("who", "shown"), [("viewer", False), ("operator", False), ("release-manager", True)])
 def test_the_buttons_are_displayed_to_users_who_may_use_them(who: str, shown: bool, log_in: LogIn, acme: World) -> None:
     newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
     client = log_in(who)
@@ -200,7 +200,7 @@ def test_the_active_release_is_marked(log_in: LogIn, acme: World) -> None:
     assert "New executions still run <strong>1.0</strong>" in ready
 
 
-@pytest.mark.parametrize(("who", "status"), [("tenant-admin", 302), ("release-manager", 403), ("stranger", 404)])
+@cases(("who", "status"), [("tenant-admin", 302), ("release-manager", 403), ("stranger", 404)])
 def test_only_tenant_admins_may_change_the_policy(who: str, status: int, log_in: LogIn, acme: World) -> None:
     address = reverse("admin:releases_pipeline_policy", args=[acme.release.pipeline_id])
     assert log_in(who).post(address, {"reason_required": "on"}).status_code == status

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from django.urls import reverse
 
 from executions.campaigns import campaigns
@@ -12,6 +11,7 @@ from releases.models import Release
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.executions.campaigns.campaigning import pass_time
 from tests.executions.submission import continuing
 
@@ -88,7 +88,7 @@ def test_the_form_continues_from_the_checkpoint(log_in: LogIn, acme: World) -> N
     assert "<td>step 2</td>" in client.get(of("execution_change", old)).text
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "status", "text"),
     [
         ({"input": "{"}, 400, "input"),

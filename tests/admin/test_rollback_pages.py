@@ -17,6 +17,7 @@ from releases.models import Activation, Pipeline, Release
 from tenancy.preferences import choose_zone
 from tests import making, signing
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
 from wire.documents.signing import read_envelope
 
@@ -81,7 +82,7 @@ def test_a_warning_says_that_no_worker_hosts_the_release(log_in: LogIn, acme: Wo
     assert any(message.startswith("No healthy worker hosts it") for message in found)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("wrong", "message"),
     [
         ({"reason": " "}, "A rollback requires a reason of at most 1,000 characters. Nothing changed."),
@@ -120,7 +121,7 @@ def test_only_a_release_manager_goes_further_back_than_the_policy_allows(
     assert history(newer)[-1].release == acme.release
 
 
-@pytest.mark.parametrize("who", ["viewer", "operator"])
+@cases("who", ["viewer", "operator"])
 def test_the_form_is_only_for_users_who_may_roll_back(who: str, log_in: LogIn, newer: Release) -> None:
     client = log_in(who)
     assert "data-rollback>" not in client.get(page_of(newer)).text

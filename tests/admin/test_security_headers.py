@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from django.test import Client
 from django.urls import reverse
 
 from embedded.product import PROJECT
 from tests.admin.conftest import LogIn, World
 from tests.artifact_stores import use_store
+from tests.cases import cases
 from tests.s3 import S3Place
 
 STRICT = "default-src 'none'"
@@ -26,7 +26,7 @@ def directives(answer: Any) -> dict[str, list[str]]:
     return {name: values for name, *values in (each.split() for each in policy.split("; "))}
 
 
-@pytest.mark.parametrize("address", ADDRESSES)
+@cases("address", ADDRESSES)
 def test_every_response_has_the_security_headers(address: str, acme: World) -> None:
     answer = Client().get(address)
     policy = directives(answer)

@@ -15,6 +15,7 @@ from django.utils import timezone
 from tenancy.access import issue_token
 from tenancy.roles import Scope
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 PASSWORD = "correct-horse-battery-staple"
 EVERYWHERE = "admin:log_out_everywhere"
@@ -44,7 +45,7 @@ def test_an_idle_session_ends(log_in: LogIn, settings: Any) -> None:
     assert not is_logged_in(client)
 
 
-@pytest.mark.parametrize("url", ["/", "/health/live", "/api/v1/tenants/acme/executions", "/tpf/admin/tenants"])
+@cases("url", ["/", "/health/live", "/api/v1/tenants/acme/executions", "/tpf/admin/tenants"])
 def test_only_pages_of_the_admin_load_the_session(log_in: LogIn, url: str) -> None:
     client = log_in("viewer")
     with CaptureQueriesContext(connection) as queries:

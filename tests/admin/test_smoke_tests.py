@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from django.urls import reverse
 
 from executions.lifecycle import outcome
@@ -10,6 +9,7 @@ from executions.models import Execution, SmokeTest
 from releases.activation.revocation import revoke
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from wire.messages.celery_messages import OutcomeGroup
 
 KEY = {"idempotency_key": "page"}
@@ -59,7 +59,7 @@ def test_the_page_of_the_release_shows_the_verdicts(log_in: LogIn, acme: World) 
     assert row.headers["Location"] == reverse("admin:executions_execution_change", args=[claim.execution_id])
 
 
-@pytest.mark.parametrize(
+@cases(
     ("fields", "status", "message"),
     [
         ({"input": "{"}, 400, "DOCUMENT_NOT_JSON"),

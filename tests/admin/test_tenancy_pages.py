@@ -20,6 +20,7 @@ from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import PURPOSE, Role, Scope
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import check_foreign_keys_now, run
 
 ISSUE = "admin:tenancy_apitoken_add"
@@ -55,7 +56,7 @@ def test_revoking_a_token_deletes_it(log_in: LogIn, acme: World) -> None:
     assert not ApiToken.objects.filter(pk=acme.token.pk).exists()
 
 
-@pytest.mark.parametrize(
+@cases(
     "wrong",
     [{"name": ""}, {"scopes": []}, {"scopes": ["everything"]}, {"lifetime": "1000000"}, {"name": "token-of-acme"}],
 )
@@ -150,7 +151,7 @@ def test_the_form_lists_neither_users_nor_other_tenants(log_in: LogIn, acme: Wor
     assert "nobody" not in text
 
 
-@pytest.mark.parametrize(("username", "role"), [("unknown", "viewer"), ("viewer", "viewer"), ("nobody", "emperor")])
+@cases(("username", "role"), [("unknown", "viewer"), ("viewer", "viewer"), ("nobody", "emperor")])
 def test_invalid_memberships_are_rejected(username: str, role: str, log_in: LogIn, acme: World) -> None:
     before = list(Membership.objects.values_list("user", "tenant", "role"))
     answer = log_in("tenant-admin").post(reverse("admin:tenancy_membership_add"), member_form(acme, username, role))
@@ -229,7 +230,7 @@ def test_no_form_disables_a_password_because_that_would_not_end_the_tokens(log_i
     assert acme.token.expiry <= timezone.now()
 
 
-@pytest.mark.parametrize("who", ["tenant-admin", "viewer", "stranger"])
+@cases("who", ["tenant-admin", "viewer", "stranger"])
 def test_only_superusers_change_users(who: str, log_in: LogIn) -> None:
     victim = User.objects.get(username="superuser")
     client = log_in(who)

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
@@ -14,6 +13,7 @@ from releases.registration import attachments
 from releases.trust import trust, trusted_keys
 from tests import making, signing
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import rows
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -54,7 +54,7 @@ def test_an_administrator_trusts_a_key_and_revokes_it(log_in: LogIn, acme: World
     assert KeyRevocation.objects.get().actor == "user:tenant-admin-of-acme"
 
 
-@pytest.mark.parametrize("pem", ["", "none", "x" * 3000])
+@cases("pem", ["", "none", "x" * 3000])
 def test_an_invalid_key_is_rejected_by_the_form(log_in: LogIn, acme: World, pem: str) -> None:
     body = {"tenant": acme.tenant.pk, "name": "ci", "public_key": pem}
     answer = log_in("tenant-admin").post(reverse("admin:releases_trustedkey_new"), body)
@@ -62,7 +62,7 @@ def test_an_invalid_key_is_rejected_by_the_form(log_in: LogIn, acme: World, pem:
     assert rows(TrustedKey) == []
 
 
-@pytest.mark.parametrize("who", [*NOT_ADMINS, "stranger", "nobody", "anonymous"])
+@cases("who", [*NOT_ADMINS, "stranger", "nobody", "anonymous"])
 def test_only_tenant_admins_add_or_revoke_keys(log_in: LogIn, acme: World, who: str) -> None:
     key = signing.trusted(acme.tenant)
     before = rows(TrustedKey)
@@ -123,7 +123,7 @@ def test_a_release_manager_attaches_and_a_viewer_downloads(log_in: LogIn, acme: 
     assert "Nothing changed" in attach(log_in("release-manager"), acme, sent[0]).text
 
 
-@pytest.mark.parametrize(
+@cases(
     ("contents", "message"),
     [((), "Choose the files"), ((b"{}",), "ATTACHMENT_KIND_UNKNOWN"), ((b"\xff",), "DOCUMENT_NOT_UTF8")],
 )
@@ -134,7 +134,7 @@ def test_files_that_cannot_be_attached_are_reported(
     assert rows(Attachment) == []
 
 
-@pytest.mark.parametrize("who", ["viewer", "operator", "stranger", "nobody", "anonymous"])
+@cases("who", ["viewer", "operator", "stranger", "nobody", "anonymous"])
 def test_only_users_who_may_register_attach(log_in: LogIn, acme: World, who: str) -> None:
     address = reverse("admin:releases_release_attach", args=[acme.release.pk])
     status = {"stranger": 404, "nobody": 404, "anonymous": 302}.get(who, 403)

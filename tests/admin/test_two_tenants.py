@@ -15,6 +15,7 @@ from tests import making, signing
 from tests.admin import operator_rows
 from tests.admin.conftest import World, furnished
 from tests.api.tenant_api import upload
+from tests.cases import cases
 
 PIPELINE = "shared.orders"
 TENANTS = ("twin-a", "twin-b")
@@ -211,7 +212,7 @@ def test_an_upload_is_rejected_for_tenants_in_which_the_user_may_not_register(
         assert world.tenant.pipelines.filter(pipeline_id=making.PIPELINE).exists() is accepted
 
 
-@pytest.mark.parametrize("model", ["tenancy_apitoken", "tenancy_membership"])
+@cases("model", ["tenancy_apitoken", "tenancy_membership"])
 def test_a_list_for_administrators_shows_only_tenants_that_the_user_administers(
     model: str, mixed: Client, twins: list[World]
 ) -> None:

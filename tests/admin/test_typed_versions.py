@@ -10,6 +10,7 @@ from releases.activation.activation import activate
 from releases.models import Activation, ActivationRequest, GradualActivation, Release
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.requesting import soon
 
 FIELD = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
@@ -45,7 +46,7 @@ def active_version(release: Release) -> str:
     return Activation.objects.filter(pipeline=release.pipeline).latest("sequence").release.release_version
 
 
-@pytest.mark.parametrize("typed", WRONG)
+@cases("typed", WRONG)
 def test_an_activation_is_refused_until_the_version_is_typed(typed: str, log_in: LogIn, breaking: Release) -> None:
     client = log_in("release-manager")
     assert "data-typed-version" in client.get(address("release_activate", breaking.pk)).text

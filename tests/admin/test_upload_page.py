@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
@@ -13,6 +12,7 @@ from django.urls import reverse
 from releases.models import Blob, Release
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 
 def files(version: str = "2.0", pipeline_id: str = "acme.orders") -> tuple[bytes, bytes]:
@@ -97,7 +97,7 @@ def test_too_many_files_are_rejected(log_in: LogIn, acme: World, settings: Any) 
     assert left_behind() == []
 
 
-@pytest.mark.parametrize("who", ["release-manager", "tenant-admin"])
+@cases("who", ["release-manager", "tenant-admin"])
 def test_an_upload_to_a_tenant_without_the_right_to_register_is_rejected(
     who: str, log_in: LogIn, globex: World
 ) -> None:
@@ -117,7 +117,7 @@ class Untouchable:
     readline = read
 
 
-@pytest.mark.parametrize("who", ["viewer", "operator", "nobody"])
+@cases("who", ["viewer", "operator", "nobody"])
 def test_the_body_of_a_user_who_may_not_register_is_not_read(who: str, log_in: LogIn) -> None:
     extra: dict[str, Any] = {"wsgi.input": Untouchable(), "CONTENT_LENGTH": "10000000"}
     answer = log_in(who).generic(
@@ -177,7 +177,7 @@ def test_the_script_of_the_page_gets_the_address_of_the_release(log_in: LogIn, a
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("who", "key", "offered"),
     [
         *(("release-manager", "own", True), ("stranger", "own", False)),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -16,6 +15,7 @@ from tenancy.models import AuditEntry, Membership
 from tests import making, requesting, signing
 from tests.admin import operator_rows
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 MEMBERS = ("viewer", "operator", "on-call", "release-manager", "tenant-admin", "superuser")
 RELEASERS = ("release-manager", "tenant-admin", "superuser")
@@ -209,7 +209,7 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES)
+@cases("page", PAGES)
 def test_a_page_opens_only_for_users_whose_role_permits_it(page: str, log_in: LogIn, acme: World) -> None:
     address, allowed, _ = PAGES[page]
     got = {who: log_in(who).get(address(acme)).status_code for who in EVERYONE}
@@ -226,14 +226,14 @@ def test_a_page_reads_the_roles_of_the_user_once(log_in: LogIn, acme: World) -> 
     assert not [sql for sql in statements if sql.startswith("SELECT 1 ") and "tenancy_membership" in sql]
 
 
-@pytest.mark.parametrize("page", [page for page, (_, _, outside) in PAGES.items() if outside == 404])
+@cases("page", [page for page, (_, _, outside) in PAGES.items() if outside == 404])
 def test_a_page_of_another_tenant_is_not_found_and_reveals_nothing(page: str, log_in: LogIn, acme: World) -> None:
     answer = log_in("stranger").get(PAGES[page][0](acme))
     assert answer.status_code == 404
     assert "acme" not in answer.text
 
 
-@pytest.mark.parametrize("page", PAGES)
+@cases("page", PAGES)
 def test_an_anonymous_user_is_redirected_to_the_log_in(page: str, log_in: LogIn, acme: World) -> None:
     answer = log_in("anonymous").get(PAGES[page][0](acme))
     if page in {"release status", "execution live", "campaign live"}:
@@ -260,7 +260,7 @@ READ_ONLY: dict[str, Callable[[World], object]] = {
 }
 
 
-@pytest.mark.parametrize("model", READ_ONLY)
+@cases("model", READ_ONLY)
 def test_no_page_adds_changes_or_deletes_rows_that_only_domain_calls_may_change(
     model: str, log_in: LogIn, acme: World
 ) -> None:
@@ -275,7 +275,7 @@ def test_no_page_adds_changes_or_deletes_rows_that_only_domain_calls_may_change(
     type(acme.worker).objects.get(pk=acme.worker.pk)
 
 
-@pytest.mark.parametrize("model", READ_ONLY)
+@cases("model", READ_ONLY)
 def test_an_unknown_object_is_a_404(model: str, log_in: LogIn) -> None:
     client, changelist = log_in("superuser"), reverse(f"admin:{model}_changelist")
     for unknown in ("0", "999999", "x", "99999999999999999999999", "1/change/../.."):
@@ -293,7 +293,7 @@ ASKED = (
 )
 
 
-@pytest.mark.parametrize("model", ASKED)
+@cases("model", ASKED)
 def test_a_list_shows_only_rows_of_the_users_tenant(model: str, log_in: LogIn, acme: World, globex: World) -> None:
     mine, theirs = str(READ_ONLY[model](globex)), str(READ_ONLY[model](acme))
     answer = log_in("stranger").get(reverse(f"admin:{model}_changelist"))
@@ -303,7 +303,7 @@ def test_a_list_shows_only_rows_of_the_users_tenant(model: str, log_in: LogIn, a
     assert {str(row.pk) for row in everything.context["cl"].result_list} == {mine, theirs}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("model", "name"),
     [
         ("executions_interaction", "assignee"),
@@ -326,14 +326,14 @@ def test_a_filter_takes_any_text(model: str, name: str, log_in: LogIn) -> None:
 LISTS = ("releases_pipeline", "releases_release", "executions_execution", "executions_worker", "tenancy_apitoken")
 
 
-@pytest.mark.parametrize("model", [*LISTS, "tenancy_membership", "tenancy_tenant"])
+@cases("model", [*LISTS, "tenancy_membership", "tenancy_tenant"])
 def test_a_list_and_its_filters_reveal_nothing_of_another_tenant(model: str, log_in: LogIn) -> None:
     shown = log_in("stranger").get(reverse(f"admin:{model}_changelist")).text
     assert "globex" in shown
     assert "acme" not in shown
 
 
-@pytest.mark.parametrize(
+@cases(
     ("model", "question"),
     [
         ("releases_release", "q=acme"),
@@ -363,9 +363,7 @@ def test_a_search_or_filter_finds_no_rows_of_another_tenant(
     assert list(answer.context["cl"].result_list) == []
 
 
-@pytest.mark.parametrize(
-    "model", ["releases_pipeline", "releases_release", "executions_execution", "executions_worker"]
-)
+@cases("model", ["releases_pipeline", "releases_release", "executions_execution", "executions_worker"])
 def test_a_user_of_one_tenant_has_no_filter_by_tenant(model: str, log_in: LogIn) -> None:
     address = reverse(f"admin:{model}_changelist")
     [theirs] = log_in("stranger").get(f"{address}?tenant=acme").context["cl"].result_list
@@ -373,7 +371,7 @@ def test_a_user_of_one_tenant_has_no_filter_by_tenant(model: str, log_in: LogIn)
     assert theirs != found
 
 
-@pytest.mark.parametrize(
+@cases(
     ("model", "lookup"),
     [
         ("releases_release", "pipeline__tenant__slug__startswith=a"),

@@ -1,12 +1,12 @@
 """The tenant's page shows which worker keys are active and who changed them, and changes them."""
 
-import pytest
 from django.urls import reverse
 
 from executions.models import WorkerKeyChange
 from executions.workers.tenant_keys import active_keys, current_key
 from tenancy.models import Tenant
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -19,7 +19,7 @@ def shown(tenant: Tenant) -> str:
     return reverse("admin:tenancy_tenant_change", args=[tenant.pk])
 
 
-@pytest.mark.parametrize("who", ["tenant-admin", "superuser"])
+@cases("who", ["tenant-admin", "superuser"])
 def test_a_tenants_admin_rotates_its_key(log_in: LogIn, acme: World, who: str) -> None:
     client = log_in(who)
     old = current_key(acme.tenant.slug)
@@ -51,8 +51,8 @@ def test_an_impossible_change_is_refused_on_the_page(log_in: LogIn, acme: World)
     assert "WORKER_KEY_CHANGE_REFUSED" in answer.text
 
 
-@pytest.mark.parametrize("who", ["viewer", "operator", "release-manager", "nobody", "stranger", "anonymous"])
-@pytest.mark.parametrize("change", ["start", "replace"])
+@cases("who", ["viewer", "operator", "release-manager", "nobody", "stranger", "anonymous"])
+@cases("change", ["start", "replace"])
 def test_other_people_cannot_change_a_key(log_in: LogIn, acme: World, who: str, change: str) -> None:
     client = log_in(who)
     for answer in (client.get(page(acme.tenant, change)), client.post(page(acme.tenant, change), {"reason": ""})):
