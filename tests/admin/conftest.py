@@ -75,6 +75,12 @@ def acme(shared_acme: World, db: None) -> World:
 
 
 @pytest.fixture
+def newer(acme: World) -> Release:
+    """Release 2.0 of the pipeline of acme, which is registered."""
+    return making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
+
+
+@pytest.fixture
 def globex(db: None) -> World:
     return furnished("globex", "globex.secrets")
 

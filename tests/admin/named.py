@@ -2,8 +2,6 @@
 
 import json
 
-from django.contrib.auth.models import User
-
 from executions.campaigns import campaigns
 from executions.holds import holds
 from executions.models import Hold
@@ -19,15 +17,17 @@ from tests import gradual, making, requesting, signing
 from tests.admin import operator_rows
 from tests.admin.conftest import World
 
-SECRET = "the-secret-payload"
-"""A text in each payload that only readers of payloads may see."""
+
+def secret(slug: str) -> str:
+    """Return the text in each payload of a tenant, which only readers of payloads may see."""
+    return f"the-payload-of-{slug}"
 
 
 def named(world: World) -> dict[str, object]:
     """Return the keys of an object of each kind by its name."""
     tenant, release = world.tenant, world.release
     rows = {
-        "user": User.objects.get(username=f"tenant-admin-of-{tenant.slug}"),
+        "user": tenant.memberships.filter(role="tenant-admin")[0].user,
         "tenant": tenant,
         "pipeline": release.pipeline,
         "release": release,
@@ -74,12 +74,13 @@ def _releases(world: World) -> dict[str, object]:
 
 def _executions(world: World) -> dict[str, object]:
     tenant, pipeline_id = world.tenant, operator_rows.pipeline_of(world)
-    secret = json.dumps({"text": SECRET})
-    done = making.execution(tenant, "done", {"text": SECRET}, pipeline_id=pipeline_id)
+    text = secret(tenant.slug)
+    payload = json.dumps({"text": text})
+    done = making.execution(tenant, "done", {"text": text}, pipeline_id=pipeline_id)
     claims = {claim.execution_id: claim for claim in making.claimed(tenant)}
-    operator_rows.record(world, making.outcome_of(claims[done.pk], output_payloads=[secret], steps=[(0, 1, 2)]))
-    question = operator_rows.question(world, requests=[secret])
-    [dead] = operator_rows.dead(world, "dead", message=SECRET, traceback=SECRET)
+    operator_rows.record(world, making.outcome_of(claims[done.pk], output_payloads=[payload], steps=[(0, 1, 2)]))
+    question = operator_rows.question(world, requests=[payload])
+    [dead] = operator_rows.dead(world, "dead", message=text, traceback=text)
     letter = operator_rows.letter(dead)
     running, paused = (operator_rows.campaign(world) for _ in range(2))
     campaigns.pause(tenant, paused.pk, actor="user:test")
@@ -87,7 +88,7 @@ def _executions(world: World) -> dict[str, object]:
     registry.drain(tenant, pipeline_id, idle.worker_id, actor="user:test")
     smoke = smoke_tests.start(world.release, actor="user:test", input={"n": 1}, idempotency_key="smoke")
     return {
-        "execution": making.execution(tenant, f"secret-of-{tenant.slug}", {"text": SECRET}, pipeline_id=pipeline_id),
+        "execution": making.execution(tenant, f"secret-of-{tenant.slug}", {"text": text}, pipeline_id=pipeline_id),
         "done": done,
         "question": question,
         "dead": dead,

@@ -105,6 +105,13 @@ READS: dict[str, tuple[str, ...]] = {
         ("tenancy_tenant_add", "auth_user_add", "auth_user_change user", "auth_user_password_change user"), SUPERUSERS
     ),
 }
+FRAGMENTS = {
+    page
+    for page in READS
+    for name in ("_status", "_live", "_attachment", "_artifact", "_descriptor", "_payload", "_export", "_document")
+    if page.split()[0].endswith(name)
+}
+"""Responses that are fragments or downloads, not whole pages."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +201,7 @@ CHANGES: dict[str, Change] = {
 }
 ELSEWHERE = {
     *("login", "logout", "password_change", "password_change_done", "log_out_everywhere", "autocomplete", "jsi18n"),
+    "app_list",
     *("view_on_site", "releases_release_attach", "releases_release_direct", "releases_release_direct_one"),
     "executions_interaction_release",
 }

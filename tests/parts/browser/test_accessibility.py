@@ -7,7 +7,8 @@ import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.admin.conftest import World
-from tests.parts.browser.test_security import FRAGMENTS, addresses
+from tests.admin.pages import FRAGMENTS
+from tests.parts.browser.test_security import addresses
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
