@@ -101,12 +101,12 @@ def log_in_as(who: str, **options: Any) -> Client:
 
 
 @pytest.fixture
-def log_in(acme: World, request: pytest.FixtureRequest) -> LogIn:
-    """Return `log_in_as`. Only `stranger` creates globex; a test that needs globex for another user requests it."""
+def log_in(acme: World) -> LogIn:
+    """Return `log_in_as`. `stranger` creates globex; a test that needs globex for another user requests that fixture."""
 
     def client_of(who: str, **options: Any) -> Client:
-        if who == "stranger":
-            request.getfixturevalue("globex")
+        if who == "stranger" and not User.objects.filter(username=USERS[who]).exists():
+            furnished("globex", "globex.secrets")
         return log_in_as(who, **options)
 
     return client_of

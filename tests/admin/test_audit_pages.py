@@ -217,13 +217,12 @@ def test_a_changed_user_leaves_an_entry_without_the_password(log_in: LogIn, acme
 def test_log_ins_and_log_outs_leave_entries(attempts: int, acme: World, settings: Any, fast_hashing: None) -> None:
     User.objects.create_superuser("root", password=PASSWORD)
     client, before = Client(), len(entries())
-    with pytest.MonkeyPatch.context() as limits:
-        limits.setattr(settings, "LOGIN_ATTEMPTS", attempts)
-        for username, password in (("root", "wrong"), (PASSWORD, "wrong"), ("root", PASSWORD)):
-            client.post(to("login"), {"username": username, "password": password})
-        client.post(to("logout"))
-        for _ in range(6 if attempts == 2 else 0):
-            Client().post(to("login"), {"username": "viewer", "password": "wrong"})
+    settings.LOGIN_ATTEMPTS = attempts
+    for username, password in (("root", "wrong"), (PASSWORD, "wrong"), ("root", PASSWORD)):
+        client.post(to("login"), {"username": username, "password": password})
+    client.post(to("logout"))
+    for _ in range(6 if attempts == 2 else 0):
+        Client().post(to("login"), {"username": "viewer", "password": "wrong"})
     found = entries()[before:]
     assert [(entry.act, entry.outcome, entry.actor, entry.object) for entry in found[:4]] == [
         ("user.log_in", "failed", "anonymous", "root"),

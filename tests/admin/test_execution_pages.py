@@ -167,6 +167,7 @@ def test_acts_that_are_not_possible_are_disabled_with_the_reason(viewer: Client,
     assert "These roles may: operator, on-call, tenant admin." in viewer.get(page(acme.execution)).text
     Worker.objects.filter(pk=acme.worker.pk).update(stopped_at=timezone.now())
     assert "No worker may run its release: the worker stopped." in operator.get(page(acme.execution)).text
+    Worker.objects.filter(pk=acme.worker.pk).update(stopped_at=None)
     failed(acme)
     ended = operator.get(page(acme.execution)).text
     assert "It has ended." in ended

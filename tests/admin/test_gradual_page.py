@@ -38,7 +38,7 @@ def form(client: Client, release: Release, **changes: str) -> dict[str, str]:
 
 @pytest.fixture
 def started(client: Client, newer: Release) -> GradualActivation:
-    client.post(address(newer), form(client, newer, steps="5 50 10\n25 50 10\n50 50 10"))
+    client.post(address(newer), form(client, newer, steps="5 50 10\n25 50 10\n50 50 10"), follow=True)
     return GradualActivation.objects.get()
 
 

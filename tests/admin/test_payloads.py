@@ -73,7 +73,8 @@ def test_only_readers_of_payloads_see_them_on_the_page(log_in: LogIn, acme: Worl
 def test_only_readers_of_payloads_download_them(log_in: LogIn, acme: World) -> None:
     made = ended(acme, "failed", {"text": SECRET})
     for who in MEMBERS:
-        got = {name: log_in(who).get(address(made, name)) for name in NAMES}
+        client = log_in(who)
+        got = {name: client.get(address(made, name)) for name in NAMES}
         if who not in READERS:
             assert {answer.status_code for answer in got.values()} == {403}
             assert not [name for name, answer in got.items() if SECRET in answer.text]

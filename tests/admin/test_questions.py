@@ -266,8 +266,8 @@ def test_a_late_answer_fails_the_execution_and_stays_on_the_page(client: Client,
 def test_answer_and_next_shows_the_next_question_of_the_same_pipeline_first(
     client: Client, acme: World, world: World
 ) -> None:
-    elsewhere = operator_rows.question(acme, "elsewhere", timeout_seconds=10.0)
-    one, second, third = (ask(world, f"k{number}", timeout_seconds=60.0 + number) for number in range(3))
+    elsewhere = operator_rows.question(acme, "elsewhere", timeout_seconds=600.0)
+    one, second, third = (ask(world, f"k{number}", timeout_seconds=3600.0 + number) for number in range(3))
     claims.claim(world.tenant, second.pk, actor="user:eva")
     assert answer(client, one, do="answer-next").context["interaction"] == third
     assert answer(client, third, do="answer-next").context["interaction"] == elsewhere

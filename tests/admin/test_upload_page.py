@@ -9,7 +9,7 @@ import pytest
 import requests
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
+from django.test import Client, override_settings
 
 from releases.models import ArtifactUpload, Blob, Release
 from releases.registration import direct_uploads
@@ -104,11 +104,8 @@ def test_a_rejected_upload_says_why_and_leaves_nothing(
     status: int,
     shown: list[str],
     client: Client,
-    settings: Any,
 ) -> None:
-    with pytest.MonkeyPatch.context() as limits:
-        for name, value in changed.items():
-            limits.setattr(settings, name, value)
+    with override_settings(**changed):
         answer = post(client, descriptor, artifacts)
     assert answer.status_code == status
     assert [text for text in shown if text not in answer.text] == []

@@ -129,11 +129,11 @@ def test_the_page_of_a_rest_worker_shows_its_endpoint_and_whether_it_is_allowed(
 ) -> None:
     settings.REST_WORKER_ORIGINS = ["https://orders.internal"]
     made = making.worker(acme.release, "rest-1", protocol="rest", endpoint="https://orders.internal/base")
-    [claim] = making.claimed(acme.tenant)
     link = to("executions_execution_change", acme.execution)
     text = viewer.get(page(acme, made)).text
     assert "https://orders.internal/base" in text
     assert [link in text, "data-not-called" in text] == [False, False]
+    [claim] = making.claimed(acme.tenant)
     Execution.objects.filter(pk=claim.execution_id).update(lease_owner=made.eligibility.lease_owner)
     assert link in viewer.get(page(acme, made)).text
     settings.REST_WORKER_ORIGINS = []
