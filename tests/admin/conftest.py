@@ -102,7 +102,7 @@ def log_in_as(who: str, **options: Any) -> Client:
 
 @pytest.fixture
 def log_in(acme: World) -> LogIn:
-    """Return `log_in_as`. `stranger` creates globex; a test that needs globex for another user requests that fixture."""
+    """Return `log_in_as`. `stranger` creates globex; a test that needs it for another user requests that fixture."""
 
     def client_of(who: str, **options: Any) -> Client:
         if who == "stranger" and not User.objects.filter(username=USERS[who]).exists():

@@ -1,6 +1,7 @@
 """Makes an object of each kind in a tenant, and names it."""
 
 import json
+from typing import Any
 
 from executions.campaigns import campaigns
 from executions.holds import holds
@@ -26,8 +27,9 @@ def secret(slug: str) -> str:
 def named(world: World) -> dict[str, object]:
     """Return the keys of an object of each kind by its name."""
     tenant, release = world.tenant, world.release
-    rows = {
-        "user": tenant.memberships.filter(role="tenant-admin")[0].user,
+    owner = tenant.memberships.filter(role="tenant-admin")[0].user
+    rows: dict[str, Any] = {
+        "user": owner,
         "tenant": tenant,
         "pipeline": release.pipeline,
         "release": release,
@@ -44,7 +46,6 @@ def named(world: World) -> dict[str, object]:
         "rule": operator_rows.alert(world).rule,
         "channel": operator_rows.channel(world),
     }
-    owner = rows["user"]
     rows["view"] = saved_views.save(owner, SavedView.Page.EXECUTIONS, "shared", "", tenant=tenant)
     rows["entry"] = AuditEntry.objects.filter(tenant=tenant).order_by("sequence")[0]
     names = {"slug": tenant.slug, "pipeline_id": release.pipeline.pipeline_id}

@@ -162,7 +162,7 @@ def test_a_search_that_takes_too_long_and_an_export_that_is_too_large_say_so(
 def test_the_page_of_an_entry_shows_its_details_and_links_to_related_entries(
     log_in: LogIn, admin: Client, acme: World
 ) -> None:
-    members = {"object_type": "good_thing", "object": "<i>one</i>", "before": {"name": "<b>old</b>"}}
+    members: dict[str, Any] = {"object_type": "good_thing", "object": "<i>one</i>", "before": {"name": "<b>old</b>"}}
     audit.record("thing.change", tenant=acme.tenant, actor="user:eva", **members)
     entry = AuditEntry.objects.get(act="thing.change")
     answer = admin.get(to("tenancy_auditentry_change", entry))

@@ -127,6 +127,6 @@ def test_the_page_shows_the_newest_deployments_of_its_release_only(viewer: Clien
     assert "shop" in viewer.get(pipeline).text.partition("data-application")[2].partition("</dd>")[0]
     for number in range(24):
         making.deployed(release, f"environment-{number}")
-    shown = viewer.get(page(release))
-    assert len(shown.context["deployments"]) == 20
-    assert "Only the newest 20 deployments are shown." in shown.text
+    newest = viewer.get(page(release))
+    assert len(newest.context["deployments"]) == 20
+    assert "Only the newest 20 deployments are shown." in newest.text

@@ -254,7 +254,7 @@ def test_the_selected_executions_become_a_draft(
     kind: str, log_in: LogIn, operator: Client, acme: World, dead: list[Execution]
 ) -> None:
     fitting = [acme.execution] if kind in {"cancel", "pause"} else [dead[0], dead[2]]
-    chosen = {"rows": "selected", "execution": [each.pk for each in fitting]}
+    chosen: dict[str, Any] = {"rows": "selected", "execution": [each.pk for each in fitting]}
     for who, status in (("viewer", 403), ("release-manager", 403), ("stranger", 404)):
         assert act(log_in(who), kind, **chosen).status_code == status
     assert not Campaign.objects.exists()

@@ -259,8 +259,15 @@ def test_checkpoints_are_listed_with_the_step_that_follows(log_in: LogIn) -> Non
     owner, release = making.checkpointing()
     made = making.execution(owner)
     claim = claim_of(made)
-    members = {"execution_id": claim.execution_id, "execution_version": claim.version, "lease_token": claim.lease_token}
-    reached = Checkpoint(**members, transition_key="k", next_step_index=1, output_payloads=['{"n": 2}'], many=False)
+    reached = Checkpoint(
+        execution_id=claim.execution_id,
+        execution_version=claim.version,
+        lease_token=claim.lease_token,
+        transition_key="k",
+        next_step_index=1,
+        output_payloads=['{"n": 2}'],
+        many=False,
+    )
     outcome.record(release.identity, OutcomeGroup(worker_id="w", checkpoints=[reached], outcomes=[]))
     shown = log_in("superuser").get(page(made, "progress"))
     [line] = shown.context["checkpoints"]
@@ -315,7 +322,10 @@ def test_the_provenance_says_in_a_sentence_which_code_ran_each_part(viewer: Clie
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")
     [artifact] = acme.release.artifacts.all()
     group = OutcomeGroup(
-        **{"worker_id": "<b>w<b>", "artifact_digest": artifact.digest, "code": "artifact", "environment": "<i>e</i>"},
+        worker_id="<b>w<b>",
+        artifact_digest=artifact.digest,
+        code="artifact",
+        environment="<i>e</i>",
         outcomes=[making.outcome_of(claim_of(acme.execution), steps=[(0, 1, 2)])],
     )
     outcome.record(acme.release.identity, group)

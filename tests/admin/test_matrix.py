@@ -20,7 +20,7 @@ from django.urls import resolve, reverse
 from coordinator import urls
 from coordinator.middleware.admin_denials import ACTS
 from tenancy.audit.acts import NAMES
-from tenancy.models import AuditEntry, Membership
+from tenancy.models import AuditEntry, Membership, Tenant
 from tests import signing
 from tests.admin import pages
 from tests.admin.conftest import USERS, World, furnished, log_in_as
@@ -234,7 +234,7 @@ def test_a_role_counts_only_in_its_tenant(site: Admin) -> None:
     """A release manager of one tenant who is a viewer of another may not activate there. A former member sees none."""
     client, page = site.client("viewer"), "releases_release_activate release"
     viewer = User.objects.get(username="viewer")
-    Membership.objects.create(user=viewer, tenant_id=site.theirs["tenant"], role="release-manager")
+    Membership.objects.create(user=viewer, tenant=Tenant.objects.get(slug="globex"), role="release-manager")
     assert client.get(site.url("releases_release_upload")).status_code == 200
     assert client.get(site.url(page)).status_code == 403
     assert client.get(pages.url(page, site.theirs)).status_code == 200

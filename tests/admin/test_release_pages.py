@@ -174,8 +174,8 @@ def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
     release = making.active(acme.tenant, MARKUP, pipeline_id=MARKUP, steps=[{**making.STEP, "authoredName": MARKUP}])
     worker = making.worker(release, MARKUP)
     execution = making.execution(acme.tenant, MARKUP, {"n": MARKUP}, pipeline_id=MARKUP)
-    making.deployed(release, MARKUP, f"key {MARKUP}", actor=MARKUP)
     Pipeline.objects.filter(pk=release.pipeline_id).update(application=MARKUP)
+    making.deployed(release, MARKUP, f"key {MARKUP}", actor=MARKUP)
     client = log_in("superuser")
     models = ("releases_release", "releases_pipeline", "executions_execution", "executions_worker")
     for address in (

@@ -86,7 +86,11 @@ def test_the_pages_show_the_code_and_the_environment(
 ) -> None:
     assert "data-environment" not in viewer.get(page(acme)).text
     for differences in ([], ["b is <not> installed", "c is 1"]):
-        environment = {"python": "cpython 3.12.1", "platform": "linux-x86_64", "differences": differences}
+        environment: dict[str, Any] = {
+            "python": "cpython 3.12.1",
+            "platform": "linux-x86_64",
+            "differences": differences,
+        }
         environment["differenceCount"] = len(differences)
         Worker.objects.filter(pk=acme.worker.pk).update(
             code=code, environment_fingerprint="sha256:1234", environment=environment
@@ -107,7 +111,7 @@ def test_the_page_shows_its_started_executions_and_threads(viewer: Client, acme:
     link = to("executions_execution_change", acme.execution)
     assert link not in viewer.get(page(acme)).text
     held = [(claim.execution_id, claim.lease_token)]
-    renewal = {"worker_id": acme.worker.worker_id, "lease_seconds": 30}
+    renewal: dict[str, Any] = {"worker_id": acme.worker.worker_id, "lease_seconds": 30}
     moves.renew_leases(acme.tenant.pk, held, **renewal)
     assert "not started" in viewer.get(page(acme)).text
     moves.renew_leases(acme.tenant.pk, held, **renewal, running={claim.lease_token: 5})
