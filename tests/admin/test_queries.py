@@ -1,6 +1,7 @@
 """No page makes more than 25 queries, and more rows add none."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -8,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests import making
+from tests import making, signing
 from tests.admin import pages
 from tests.admin.conftest import World, log_in_as
 from tests.admin.filled import fill
@@ -29,7 +30,8 @@ def counted(client: Client, address: str) -> int:
 
 
 @pytest.mark.timeout(300)
-def test_no_page_makes_many_queries(acme: World) -> None:
+def test_no_page_makes_many_queries(acme: World, settings: Any) -> None:
+    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
     later = timezone.now() + timedelta(days=1)
     making.copies(acme.execution, 101, next_due_at=later)  # the lists have a second page
     fill(acme, range(1))
