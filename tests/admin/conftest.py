@@ -3,12 +3,14 @@
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
+from django.utils import timezone
 
 from executions.models import Execution, Worker
 from releases.models import Release
@@ -46,7 +48,8 @@ def furnished(slug: str, pipeline_id: str) -> World:
     tenant = making.tenant(slug)
     admin = person(f"tenant-admin-of-{slug}", tenant, Role.TENANT_ADMIN)
     release = making.active(tenant, pipeline_id=pipeline_id)
-    worker = making.worker(release, f"worker-of-{slug}")
+    lasting = timezone.now() + timedelta(days=1)
+    worker = making.worker(release, f"worker-of-{slug}", alive_until=lasting)
     execution = making.execution(tenant, f"key-of-{slug}", pipeline_id=pipeline_id)
     token, plain = issue_token(tenant, admin, f"token-of-{slug}", [Scope.READ], lifetime=None)
     return World(tenant, release, worker, execution, token, plain)

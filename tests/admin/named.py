@@ -80,7 +80,7 @@ def _executions(world: World) -> dict[str, object]:
     done = making.execution(tenant, "done", {"text": text}, pipeline_id=pipeline_id)
     claims = {claim.execution_id: claim for claim in making.claimed(tenant)}
     operator_rows.record(world, making.outcome_of(claims[done.pk], output_payloads=[payload], steps=[(0, 1, 2)]))
-    question = operator_rows.question(world, requests=[payload], assignee=f"eva-of-{tenant.slug}")
+    question = operator_rows.question(world, requests=[payload], assignee=f"eva-of-{tenant.slug}", timeout_seconds=1e5)
     [dead] = operator_rows.dead(world, "dead", code=f"Error-of-{tenant.slug}", message=text, traceback=text)
     letter = operator_rows.letter(dead)
     running, paused = (operator_rows.campaign(world) for _ in range(2))

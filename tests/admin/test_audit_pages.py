@@ -148,7 +148,7 @@ def test_a_search_that_takes_too_long_and_an_export_that_is_too_large_say_so(
     with monkeypatch.context() as limit:
         limit.setattr(exports, "MOST", 2)
         answer = admin.get(f"{to('tenancy_auditentry_export', 'csv')}?{ACT}&object=1", follow=True)
-        assert answer.status_code == 200
+        assert len(b"".join(answer).splitlines()) == 2
         answer = admin.get(f"{to('tenancy_auditentry_export', 'csv')}?{ACT}", follow=True)
     assert "More than 2 rows match. Add a condition, such as a time." in answer.text
     assert answer.context["cl"].params == {"act": "thing.change"}
