@@ -1,13 +1,16 @@
 """Two tenants with one row of each kind, users of each role, and clients that are logged in as one of them."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, override_settings
+from django.utils import timezone
 
 from executions.models import Execution, Worker
 from releases.models import Release
@@ -31,20 +34,22 @@ class World:
     plain_token: str
 
 
-@pytest.fixture(autouse=True)
-def static_files(settings: Any, tmp_path: Path) -> None:
+@pytest.fixture(scope="package", autouse=True)
+def static_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Serve static files without the output of `collectstatic`."""
-    settings.STATIC_ROOT = tmp_path / "static"
-    settings.STATIC_ROOT.mkdir()
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+    with override_settings(
+        STATIC_ROOT=tmp_path_factory.mktemp("static"), STORAGES={**settings.STORAGES, "staticfiles": plain}
+    ):
+        yield
 
 
 def furnished(slug: str, pipeline_id: str) -> World:
     tenant = making.tenant(slug)
     admin = person(f"tenant-admin-of-{slug}", tenant, Role.TENANT_ADMIN)
     release = making.active(tenant, pipeline_id=pipeline_id)
-    worker = making.worker(release, f"worker-of-{slug}")
+    lasting = timezone.now() + timedelta(days=1)
+    worker = making.worker(release, f"worker-of-{slug}", alive_until=lasting)
     execution = making.execution(tenant, f"key-of-{slug}", pipeline_id=pipeline_id)
     token, plain = issue_token(tenant, admin, f"token-of-{slug}", [Scope.READ], lifetime=None)
     return World(tenant, release, worker, execution, token, plain)
@@ -57,8 +62,8 @@ def person(username: str, tenant: Tenant | None = None, role: Role | None = None
     return user
 
 
-@pytest.fixture
-def acme(db: None) -> World:
+@pytest.fixture(scope="module")
+def shared_acme(module_world: None) -> World:
     world = furnished("acme", "acme.orders")
     for role in (Role.VIEWER, Role.OPERATOR, Role.ON_CALL, Role.RELEASE_MANAGER):
         person(role.value, world.tenant, role)
@@ -68,25 +73,43 @@ def acme(db: None) -> World:
 
 
 @pytest.fixture
+def acme(shared_acme: World, db: None) -> World:
+    return copy.deepcopy(shared_acme)
+
+
+@pytest.fixture
+def newer(acme: World) -> Release:
+    """Release 2.0 of the pipeline of acme, which is registered."""
+    return making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
+
+
+@pytest.fixture
 def globex(db: None) -> World:
     return furnished("globex", "globex.secrets")
 
 
-@pytest.fixture
-def log_in(acme: World, request: pytest.FixtureRequest) -> LogIn:
-    """Return a function that makes a client. Its argument names the user.
+USERS = {"tenant-admin": "tenant-admin-of-acme", "stranger": "tenant-admin-of-globex"}
 
-    The user is a role of acme, `stranger` (an administrator of globex), `nobody` (a member of no tenant), `superuser`
-    or `anonymous`. Only `stranger` creates globex; a test that needs globex for another user requests that fixture.
+
+def log_in_as(who: str, **options: Any) -> Client:
+    """Return a client.
+
+    `who` is a role of acme, `stranger` (an administrator of globex), `nobody` (a member of no tenant), `superuser` or
+    `anonymous`.
     """
-    names = {"tenant-admin": "tenant-admin-of-acme", "stranger": "tenant-admin-of-globex"}
+    client = Client(**options)
+    if who != "anonymous":
+        client.force_login(User.objects.get(username=USERS.get(who, who)))
+    return client
+
+
+@pytest.fixture
+def log_in(acme: World) -> LogIn:
+    """Return `log_in_as`. `stranger` creates globex; a test that needs it for another user requests that fixture."""
 
     def client_of(who: str, **options: Any) -> Client:
-        if who == "stranger":
-            request.getfixturevalue("globex")
-        client = Client(**options)
-        if who != "anonymous":
-            client.force_login(User.objects.get(username=names.get(who, who)))
-        return client
+        if who == "stranger" and not User.objects.filter(username=USERS[who]).exists():
+            furnished("globex", "globex.secrets")
+        return log_in_as(who, **options)
 
     return client_of

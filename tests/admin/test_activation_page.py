@@ -1,4 +1,4 @@
-"""The confirmation page of an activation."""
+"""The page that activates a release, and the version that whoever breaks callers has to type."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,81 +8,67 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.models import Worker
 from executions.workers.worker_gate import START
 from releases.activation import policy
 from releases.activation.activation import activate
-from releases.models import Activation, Pipeline, Release
-from tests import making
+from releases.models import Activation, ActivationRequest, GradualActivation, Release
+from releases.registration import attachments
+from tests import making, signing
+from tests.admin.browsing import at, to
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
+from tests.requesting import soon
 
 STEPS = (making.STEP, {**making.STEP, "index": 1, "authoredName": "Screen"})
+FIELD = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
+PRICES = "acme.prices"
 
 
 @pytest.fixture
-def newer(acme: World) -> Release:
-    return making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
+def client(log_in: LogIn) -> Client:
+    return log_in("release-manager")
 
 
 def address(release: Release) -> str:
-    return reverse("admin:releases_release_activate", args=[release.pk])
+    return to("releases_release_activate", release)
 
 
-def form_of(client: Client, release: Release) -> dict[str, str]:
+def form_of(client: Client, release: Release, **more: str) -> dict[str, str]:
     """Return the fields of the form on the page."""
-    page = client.get(address(release))
-    assert page.status_code == 200
-    active = page.context["active"]
-    return {
-        "expected_release_version": active.release_version if active else "",
-        "operation_key": page.context["operation_key"],
-        "reason": "",
-    }
+    context = client.get(address(release)).context
+    active = context["active"].release_version if context["active"] else ""
+    return {"expected_release_version": active, "operation_key": context["operation_key"], "reason": "", **more}
 
 
 def history(release: Release) -> list[Activation]:
     return list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
 
 
-def test_the_page_shows_what_changes(log_in: LogIn, acme: World, newer: Release) -> None:
-    text = log_in("release-manager").get(address(newer)).text
+def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(client: Client, newer: Release) -> None:
+    text = client.get(address(newer)).text
     assert "New executions of <strong>acme.orders</strong> in tenant <strong>acme</strong>" in text
-    assert "stay on the release that they are pinned to" in text
     assert "Executions that stay on 1.0</dt><dd>1 live" in text
-    assert "The code differs. What clients and parked work see of it is in the contract." in text
-
-
-def test_an_activation_appears_in_the_history_with_actor_and_reason(log_in: LogIn, newer: Release) -> None:
-    client = log_in("release-manager")
-    answer = client.post(address(newer), {**form_of(client, newer), "reason": " It is time. "})
-    assert answer.status_code == 302
+    form = form_of(client, newer, reason=" It is time. ")
+    first, second = client.post(address(newer), form), client.post(address(newer), form)
+    assert (first.status_code, first["Location"]) == (302, second["Location"])
     made = history(newer)[-1]
     assert (made.release, made.reason, made.actor) == (newer, "It is time.", "user:release-manager")
-    page = client.get(answer["Location"]).text
+    assert len(history(newer)) == 2
+    page = client.get(first["Location"]).text
     assert "It is time." in page
     assert "user:release-manager" in page
 
 
-def test_a_repeated_post_is_the_same_activation(log_in: LogIn, newer: Release) -> None:
-    client = log_in("release-manager")
-    form = form_of(client, newer)
-    first, second = client.post(address(newer), form), client.post(address(newer), form)
-    assert first["Location"] == second["Location"]
-    assert len(history(newer)) == 2
-
-
 def test_an_activation_is_rejected_if_another_release_has_become_active(
-    log_in: LogIn, acme: World, newer: Release
+    client: Client, acme: World, newer: Release
 ) -> None:
-    client = log_in("release-manager")
     form = form_of(client, newer)
     other = making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")
     activate(other, actor="user:somebody")
     answer = client.post(address(newer), {**form, "reason": "mine"})
     assert answer.status_code == 409
-    assert "ACTIVE_RELEASE_CHANGED" in answer.text
-    assert 'name="expected_release_version" value="3.0"' in answer.text
-    assert ">mine</textarea>" in answer.text
+    for shown in ("ACTIVE_RELEASE_CHANGED", 'name="expected_release_version" value="3.0"', ">mine</textarea>"):
+        assert shown in answer.text
     assert "This is a rollback" not in answer.text
     assert history(newer)[-1].release == other
     again = {**form, "expected_release_version": "3.0", "operation_key": answer.context["operation_key"]}
@@ -90,54 +76,23 @@ def test_an_activation_is_rejected_if_another_release_has_become_active(
     assert history(newer)[-1].release == newer
 
 
-def test_a_rollback_is_displayed_as_one(log_in: LogIn, acme: World, newer: Release) -> None:
+def test_a_rollback_is_displayed_as_one_and_needs_a_reason(client: Client, acme: World, newer: Release) -> None:
     activate(newer, actor="user:somebody")
-    client = log_in("release-manager")
     assert "Roll back to 1.0" in client.get(address(acme.release)).text
     assert client.post(address(acme.release), form_of(client, acme.release)).status_code == 422
-    answer = client.post(address(acme.release), {**form_of(client, acme.release), "reason": "It fails"})
+    answer = client.post(address(acme.release), form_of(client, acme.release, reason="It fails"))
     assert "This is a rollback" in client.get(answer["Location"]).text
     assert history(newer)[-1].is_rollback
 
 
-def test_a_required_reason_must_be_entered(log_in: LogIn, newer: Release) -> None:
-    Pipeline.objects.filter(pk=newer.pipeline_id).update(reason_required=True)
-    client = log_in("release-manager")
-    form = form_of(client, newer)
-    answer = client.post(address(newer), form)
-    assert answer.status_code == 422
-    assert "REASON_REQUIRED" in answer.text
-    assert len(history(newer)) == 1
-    assert client.post(address(newer), {**form, "reason": "Because"}).status_code == 302
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"reason": "x" * 1001}, {"reason": "a\0b"}, {"operation_key": ""}, {"operation_key": "k" * 201}]
-)
-def test_an_invalid_form_is_rejected(wrong: dict[str, str], log_in: LogIn, newer: Release) -> None:
-    client = log_in("release-manager")
-    assert client.post(address(newer), {**form_of(client, newer), **wrong}).status_code == 400
+@cases("wrong", [{"reason": "x" * 1001}, {"reason": "a\0b"}, {"operation_key": ""}, {"operation_key": "k" * 201}])
+def test_an_invalid_form_is_rejected(wrong: dict[str, str], client: Client, newer: Release) -> None:
+    assert client.post(address(newer), form_of(client, newer, **wrong)).status_code == 400
     assert len(history(newer)) == 1
 
 
-@pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("operator", 403), ("stranger", 404), ("nobody", 404)])
-def test_a_user_who_may_not_activate_changes_nothing(who: str, status: int, log_in: LogIn, newer: Release) -> None:
-    form = {"expected_release_version": "1.0", "operation_key": "key", "reason": "because"}
-    assert log_in(who).post(address(newer), form).status_code == status
-    assert len(history(newer)) == 1
-
-
-def test_an_activation_requires_a_csrf_token(log_in: LogIn, newer: Release) -> None:
-    client = log_in("release-manager", enforce_csrf_checks=True)
-    form = {"expected_release_version": "1.0", "operation_key": "key", "reason": ""}
-    assert client.post(address(newer), form).status_code == 403
-    assert len(history(newer)) == 1
-
-
-def test_a_release_that_is_not_registered_cannot_be_activated(log_in: LogIn, acme: World) -> None:
-    contract = making.contract("acme.orders")
-    pending = making.upload(acme.tenant, making.descriptor(contract, b"x", "9.0")).release
-    client = log_in("release-manager")
+def test_a_release_that_is_not_registered_cannot_be_activated(client: Client, acme: World) -> None:
+    pending = making.upload(acme.tenant, making.descriptor(making.contract("acme.orders"), b"x", "9.0")).release
     page = client.get(address(pending))
     assert page.status_code == 409
     assert "Only a registered release can be activated" in page.text
@@ -146,20 +101,18 @@ def test_a_release_that_is_not_registered_cannot_be_activated(log_in: LogIn, acm
     assert len(history(pending)) == 1
 
 
-def test_the_page_names_the_changed_steps(log_in: LogIn, acme: World) -> None:
-    changed = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=STEPS)
-    page = log_in("release-manager").get(address(changed))
-    added = page.context["differences"][0]
-    assert (added.area, added.kind, added.path, added.impact) == ("step", "added", 'steps["Screen"]', "compatible")
+def test_the_page_names_the_changes_and_the_callers_whose_inputs_would_be_refused(client: Client, acme: World) -> None:
+    changed = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=STEPS, canonicalTypes=types(FIELD))
+    page = client.get(address(changed))
+    [added] = [each for each in page.context["differences"] if each.area == "step"]
+    assert (added.kind, added.path, added.impact) == ("added", 'steps["Screen"]', "compatible")
     assert "steps[&quot;Screen&quot;]" in page.text
-
-
-WORKERS: dict[str, tuple[dict[str, Any], str]] = {
-    "stopped": ({"stopped_at": timezone.now()}, "No healthy worker hosts it"),
-    "draining": ({"draining_since": timezone.now()}, "No healthy worker hosts it"),
-    "silent": ({"last_heartbeat_at": timezone.now() - timedelta(hours=1)}, "Silent workers"),
-    "of another artifact": ({"artifact_digest": "sha256:" + "0" * 64}, "Workers with another artifact"),
-}
+    assert "1 of 1 would be refused" in page.text
+    execution = to("executions_execution_change", acme.execution)
+    assert f'href="{execution}">input.price</a> is required' in page.text
+    [line] = page.context["section"]["remaining"]
+    assert (line["label"], line["count"]) == ("Queued executions", 1)
+    assert [each.pk for each in at(client, line["href"])] == [acme.execution.pk]
 
 
 def warnings(client: Client, release: Release) -> list[str]:
@@ -168,85 +121,148 @@ def warnings(client: Client, release: Release) -> list[str]:
     return [caution.detail.partition(":")[0] for caution in found if caution.concern == "workers"]
 
 
-@pytest.mark.parametrize("kind", WORKERS)
-def test_the_page_warns_of_workers_that_get_no_work(kind: str, log_in: LogIn, newer: Release) -> None:
-    members, label = WORKERS[kind]
-    making.worker(newer, "new-worker", **members)
-    client = log_in("release-manager")
-    found = warnings(client, newer)
-    assert label in found
-    assert "No healthy worker hosts it" in found
-    assert "Workers that may run it</dt><dd>0, with room for 0 at a time" in client.get(address(newer)).text
+@cases(
+    ("members", "labels"),
+    [
+        ({}, []),
+        ({"stopped_at": timezone.now()}, ["No healthy worker hosts it"]),
+        ({"draining_since": timezone.now()}, ["No healthy worker hosts it"]),
+        (
+            {"last_heartbeat_at": timezone.now() - timedelta(hours=1)},
+            ["No healthy worker hosts it", "Silent workers"],
+        ),
+        (
+            {"artifact_digest": "sha256:" + "0" * 64},
+            ["No healthy worker hosts it", "Workers with another artifact"],
+        ),
+    ],
+)
+def test_the_page_shows_the_workers_and_warns_of_those_that_get_no_work(
+    members: dict[str, Any], labels: list[str], client: Client, newer: Release
+) -> None:
+    assert warnings(client, newer) == ["No healthy worker hosts it"]
+    making.worker(newer, "new-worker", capacity=7, **members)
+    assert set(labels) <= set(warnings(client, newer))
+    assert bool(warnings(client, newer)) == bool(labels)
+    shown = "0, with room for 0 at a time" if labels else "1, with room for 7 at a time"
+    assert f"Workers that may run it</dt><dd>{shown}" in client.get(address(newer)).text
 
 
-def test_the_page_shows_the_workers_of_the_release(log_in: LogIn, newer: Release) -> None:
-    making.worker(newer, "new-worker", capacity=7)
-    client = log_in("release-manager")
-    assert warnings(client, newer) == []
-    assert "Workers that may run it</dt><dd>1, with room for 7 at a time" in client.get(address(newer)).text
-
-
-def test_workers_of_other_releases_are_not_counted(log_in: LogIn, newer: Release) -> None:
-    assert Worker.objects.filter(release_version="1.0").exists()
-    assert warnings(log_in("release-manager"), newer) == ["No healthy worker hosts it"]
-
-
-def test_an_activation_without_the_required_worker_cannot_be_confirmed(log_in: LogIn, newer: Release) -> None:
+def test_an_activation_without_the_required_worker_cannot_be_confirmed(client: Client, newer: Release) -> None:
     policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
-    client = log_in("release-manager")
     page = client.get(address(newer))
     [refusing] = page.context["refusing"]
     assert (refusing.name, START in refusing.detail) == ("worker", True)
-    assert 'type="submit" class' in page.text
     assert 'disabled aria-describedby="refusing"' in page.text
-    assert f"No worker lifecycle record for this release. Start one, for example with `{START}`." in page.text
+    assert 'data-refusal="WORKER_REQUIRED"' in page.text
     answer = client.post(address(newer), form_of(client, newer))
     assert (answer.status_code, 'data-problem="WORKER_REQUIRED"' in answer.text) == (409, True)
     assert len(history(newer)) == 1
     making.worker(newer, "new-worker")
     page = client.get(address(newer))
     assert page.context["refusing"] == []
-    assert "aria-describedby" not in page.text.partition('id="activate-form"')[2]
+    assert "data-refusal" not in page.text
+    assert "data-warning" not in page.text
     assert client.post(address(newer), form_of(client, newer)).status_code == 302
 
 
-@pytest.mark.parametrize(("value", "shown"), [("warn", True), ("off", False)])
-def test_other_policies_only_warn_of_a_missing_worker(value: str, shown: bool, log_in: LogIn, newer: Release) -> None:
+@cases(("value", "shown"), [("warn", True), ("off", False)])
+def test_other_policies_only_warn_of_a_missing_worker(value: str, shown: bool, client: Client, newer: Release) -> None:
     policy.change(newer.pipeline, {"workerGate": value}, actor="user:admin")
-    client = log_in("release-manager")
     page = client.get(address(newer))
     gates = [gate.name for gate in page.context["found"].gates if gate.verdict == "warning"]
     assert ("worker" in gates, page.context["refusing"]) == (shown, [])
     assert client.post(address(newer), form_of(client, newer)).status_code == 302
 
 
-def test_the_page_says_that_the_policy_refuses_the_activation(log_in: LogIn, newer: Release) -> None:
-    Pipeline.objects.filter(pk=newer.pipeline_id).update(worker_gate="require")
-    client = log_in("release-manager")
-    page = client.get(address(newer)).text
-    assert 'data-refusal="WORKER_REQUIRED"' in page
-    assert "Start one, for example with `pipelines worker" in page
-    making.worker(newer, "new-worker")
-    page = client.get(address(newer)).text
-    assert "data-refusal" not in page
-    assert "data-warning" not in page
-    assert "worker: A worker may run release" in page
+def test_an_unsigned_release_cannot_be_activated_if_the_policy_requires_a_signature(
+    client: Client, acme: World
+) -> None:
+    policy.change(acme.release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
+    shown = client.get(address(acme.release))
+    assert [gate.detail for gate in shown.context["refusing"]] == ["Release '1.0' cannot be activated. Unsigned."]
+    body = form_of(client, acme.release)
+    refused = client.post(address(acme.release), body)
+    assert (refused.status_code, 'data-problem="SIGNATURE_REQUIRED"' in refused.text) == (409, True)
+    signing.trusted(acme.tenant)
+    attachments.attach(acme.release, [signing.envelope(acme.release.descriptor)], actor="user:x")
+    shown = client.get(address(acme.release))
+    assert "Signed by" in shown.text
+    assert "refusing" not in shown.text
+    assert client.post(address(acme.release), body).status_code == 302
 
 
-def test_the_page_names_the_callers_whose_inputs_would_be_refused(log_in: LogIn, acme: World) -> None:
-    field = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
-    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [field]}}}
-    strict = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", canonicalTypes=types)
-    page = log_in("release-manager").get(address(strict)).text
-    assert "1 of 1 would be refused" in page
-    execution = reverse("admin:executions_execution_change", args=[acme.execution.pk])
-    assert f'href="{execution}">input.price</a> is required' in page
+# --- a release that is breaking for callers ---
 
 
-def test_the_page_links_what_the_old_release_still_runs(log_in: LogIn, acme: World, newer: Release) -> None:
-    client = log_in("release-manager")
-    [line] = client.get(address(newer)).context["section"]["remaining"]
-    assert (line["label"], line["count"]) == ("Queued executions", 1)
-    listed = client.get(line["href"])
-    assert listed.status_code == 200
-    assert str(acme.execution.pk) in listed.text
+def types(*fields: dict[str, Any]) -> dict[str, Any]:
+    return {"Order": {"definition": {"id": "Order", "kind": "record", "fields": list(fields)}}}
+
+
+@pytest.fixture
+def breaking(acme: World) -> Release:
+    """A release whose inputs need a field that inputs of 1.0 do not have."""
+    making.active(acme.tenant, "1.0", pipeline_id=PRICES, canonicalTypes=types())
+    return making.registered(acme.tenant, "2.0", pipeline_id=PRICES, canonicalTypes=types(FIELD))
+
+
+def active_version(release: Release) -> str:
+    return history(release)[-1].release.release_version
+
+
+@cases("typed", ["", "1.0", "2.0.0", "2", "2,0"])
+def test_an_activation_is_refused_until_the_version_is_typed(typed: str, client: Client, breaking: Release) -> None:
+    assert "data-typed-version" in client.get(address(breaking)).text
+    form = form_of(client, breaking, typed_version=typed)
+    answer = client.post(address(breaking), form)
+    assert (answer.status_code, "Type its version, 2.0" in answer.text) == (400, True)
+    assert active_version(breaking) == "1.0"
+    assert client.post(address(breaking), {**form, "typed_version": " 2.0 "}).status_code == 302
+    assert active_version(breaking) == "2.0"
+    assert client.post(address(breaking), {**form, "typed_version": ""}).status_code == 302
+    assert len(history(breaking)) == 2
+
+
+def test_a_compatible_release_needs_no_typed_version(client: Client, newer: Release) -> None:
+    assert "data-typed-version" not in client.get(address(newer)).text
+    assert client.post(address(newer), form_of(client, newer)).status_code == 302
+
+
+def test_requests_gradual_activations_and_rollbacks_need_the_typed_version(
+    log_in: LogIn, client: Client, acme: World, breaking: Release
+) -> None:
+    form = form_of(client, breaking, activate_at=soon().isoformat(), reason="new")
+    request = to("releases_release_request", breaking)
+    assert "Type its version, 2.0" in client.post(request, form, follow=True).text
+    assert not ActivationRequest.objects.exists()
+    answer = client.post(request, {**form, "typed_version": "2.0"}, follow=True)
+    assert ActivationRequest.objects.get().release == breaking
+    assert "data-breaking" in answer.text
+    pipeline = to("releases_pipeline_change", breaking.pipeline_id)
+    form = {
+        **{"expected_release_version": "1.0", "operation_key": client.get(pipeline).context["gradual_key"]},
+        **{"release_version": "2.0", "steps": "5 50 10", "tags": "", "tokens": "", "reason": "new"},
+        **{"failure_percentage_points": "5", "duration_factor": "1.5", "significance": "0.001"},
+    }
+    start = to("releases_pipeline_gradual", breaking.pipeline_id)
+    assert "Type its version, 2.0" in client.post(start, form, follow=True).text
+    assert not GradualActivation.objects.exists()
+    client.post(start, {**form, "typed_version": "2.0"})
+    assert GradualActivation.objects.get().candidate == breaking
+
+
+def test_a_rollback_is_refused_until_the_version_is_typed(log_in: LogIn, acme: World) -> None:
+    old = making.active(acme.tenant, "0.9", pipeline_id=PRICES, canonicalTypes=types(FIELD))
+    newest = making.registered(acme.tenant, "1.1", pipeline_id=PRICES, canonicalTypes=types())
+    activate(newest, actor="user:test")
+    client, address = log_in("on-call"), reverse("admin:releases_pipeline_rollback", args=[old.pipeline_id])
+    page = client.get(to("releases_pipeline_change", old.pipeline_id))
+    assert 'id="rollback-version"' in page.text
+    form = {
+        **{"release_version": "0.9", "expected_release_version": "1.1"},
+        **{"operation_key": page.context["rollback_key"], "reason": "it fails"},
+    }
+    assert "Type its version, 0.9" in client.post(address, form, follow=True).text
+    assert active_version(old) == "1.1"
+    client.post(address, {**form, "typed_version": "0.9"})
+    assert active_version(old) == "0.9"

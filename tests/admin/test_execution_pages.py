@@ -1,125 +1,119 @@
-"""The operators' pages: executions, workers and the overview."""
+"""The page of an execution: its header and tabs, which update themselves; dead letters; the provenance."""
 
-import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.db.models import F
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 from django.utils import timezone
 
 from executions.admin.documents import JSON_SHOWN, bounded_json
+from executions.admin.execution_timeline import MOST_EVENTS
 from executions.awaits import interactions
+from executions.holds import holds
 from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, apply
-from releases.activation.activation import activate
+from releases.activation.revocation import revoke
 from tests import making, signing
 from tests.admin import operator_rows
+from tests.admin.browsing import MARKUP, inert, listed, to
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import unguarded
-from wire.messages.celery_messages import OutcomeGroup
+from wire.messages.celery_messages import Checkpoint, OutcomeGroup
+
+TABS = ("timeline", "payloads", "error", "events", "progress")
 
 
-def page(execution: Execution) -> str:
-    return reverse("admin:executions_execution_change", args=[execution.pk])
+@pytest.fixture
+def viewer(log_in: LogIn) -> Client:
+    return log_in("viewer")
+
+
+@pytest.fixture
+def operator(log_in: LogIn) -> Client:
+    return log_in("operator")
+
+
+def page(execution: Execution, tab: str = "") -> str:
+    address = to("executions_execution_change", execution)
+    return f"{address}?tab={tab}" if tab else address
 
 
 def live(execution: Execution) -> str:
-    return reverse("admin:executions_execution_live", args=[execution.pk])
+    return to("executions_execution_live", execution)
+
+
+def claim_of(execution: Execution) -> Claim:
+    [claim] = [each for each in making.claimed(execution.tenant) if each.execution_id == execution.pk]
+    return claim
 
 
 def run(execution: Execution, target: State, **members: Any) -> None:
     """Claim the execution and move it to `target`. `members` are those of the move."""
-    [claim] = [each for each in making.claimed(execution.tenant) if each.execution_id == execution.pk]
+    claim = claim_of(execution)
     move = Move(
         execution.pk, target, "TESTED", "worker:w", {}, version=claim.version, lease_token=claim.lease_token, **members
     )
     assert apply([move]) == [move]
 
 
-def test_the_page_shows_the_pin_which_a_later_activation_does_not_change(log_in: LogIn, acme: World) -> None:
-    newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
-    activate(newer, actor="user:test")
-    text = log_in("viewer").get(page(acme.execution)).text
+def failed(world: World, code: str = "NO_FUNDS", **members: str) -> Execution:
+    """Let the execution of the world fail."""
+    reported = making.failure(claim_of(world.execution), code, retryable=False, **members)
+    outcome.record(world.release.identity, OutcomeGroup(worker_id="w", outcomes=[reported]))
+    world.execution.refresh_from_db()
+    return world.execution
+
+
+def again(world: World) -> None:
+    redrive(world.tenant, world.execution.pk, actor="user:ann", reason="", allow_failed=True)
+
+
+# --- the header, which updates itself ---
+
+
+def test_the_page_shows_the_pin_which_a_later_activation_does_not_change(
+    viewer: Client, operator: Client, acme: World
+) -> None:
+    making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
+    text = viewer.get(page(acme.execution)).text
     assert "2.0 is active now. This execution stays on 1.0." in text
     assert acme.release.contract_version in text
+    failed(acme)
+    revoke(acme.release, actor="user:ann", reason="it charges twice")
+    text = operator.get(page(acme.execution)).text
+    for shown in ("user:ann revoked release 1.0", "it charges twice", "a resubmission runs on 2.0"):
+        assert shown in text
 
 
-def test_the_page_of_a_live_execution_is_updated_after_each_answer(log_in: LogIn, acme: World) -> None:
-    client = log_in("operator")
-    question = operator_rows.question(acme, requests=["{}", "{}"], itemized=True, gives_many=True)
-    mark = client.get(page(question.execution)).context["mark"]
-    assert client.get(live(question.execution), {"shown": mark}).status_code == 204
-    interactions.complete(acme.tenant, interaction_id=question.pk, response={"n": 1}, actor="user:eva")
-    assert client.get(live(question.execution), {"shown": mark}).status_code == 200
-
-
-def test_the_page_updates_itself_only_while_the_execution_is_live(log_in: LogIn, acme: World) -> None:
-    client = log_in("operator")
-    first = client.get(page(acme.execution))
+def test_the_page_updates_itself_only_while_the_execution_is_live(operator: Client, acme: World) -> None:
+    first = operator.get(page(acme.execution, "events"))
     mark = first.context["mark"]
     assert f"{live(acme.execution)}?shown={mark}" in first.text
-    assert client.get(live(acme.execution), {"shown": mark}).status_code == 204
+    assert "&amp;tab=events&amp;page=1" in first.text
+    assert operator.get(live(acme.execution), {"shown": mark}).status_code == 204
+    assert 'data-tab="events"' in operator.get(live(acme.execution), {"tab": "events", "shown": "x"}).text
     run(acme.execution, State.SUCCEEDED, result=[{"answer": 42}])
-    moved = client.get(live(acme.execution), {"shown": mark, "tab": "payloads"})
+    moved = operator.get(live(acme.execution), {"shown": mark, "tab": "payloads"})
     assert moved.status_code == 200
     assert "hx-get" not in moved.text
     assert '&quot;answer&quot;</span>: <span class="dc-j-number">42' in moved.text
 
 
-def provenance(execution: Execution, view: str = "provenance") -> str:
-    return reverse(f"admin:executions_execution_{view}", args=[execution.pk])
-
-
-def test_the_provenance_says_in_a_sentence_which_code_ran_each_part(log_in: LogIn, acme: World, settings: Any) -> None:
-    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
-    [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == acme.execution.pk]
-    [artifact] = acme.release.artifacts.all()
-    group = OutcomeGroup(
-        worker_id="<b>w<b>",
-        artifact_digest=artifact.digest,
-        code="artifact",
-        environment="<i>e</i>",
-        outcomes=[making.outcome_of(claim, steps=[(0, 1, 2)])],
-    )
-    outcome.record(acme.release.identity, group)
-    client = log_in("viewer")
-    assert provenance(acme.execution) in client.get(page(acme.execution)).text
-    text = client.get(provenance(acme.execution)).text
-    says = (
-        f"ran Validate with the code of artifact {artifact.digest}, which the release pins, and finished the execution."
-    )
-    assert says in text
-    assert "Worker &lt;b&gt;w&lt;b&gt; ran" in text
-    assert "&lt;i&gt;e&lt;/i&gt;" in text
-    assert "data-unsigned" not in text
-    document = client.get(provenance(acme.execution, "provenance_document"))
-    assert document["Content-Type"] == "application/vnd.dsse.envelope.v1+json"
-    assert document["Content-Disposition"].startswith("attachment;")
-
-
-def test_without_a_key_the_provenance_is_shown_as_unsigned(log_in: LogIn, acme: World, settings: Any) -> None:
-    settings.PROVENANCE_KEY = ""
-    client = log_in("viewer")
-    text = client.get(provenance(acme.execution)).text
-    assert "data-unsigned" in text
-    assert "No worker has reported a part of this execution." in text
-    assert provenance(acme.execution, "provenance_document") not in text
-    assert client.get(provenance(acme.execution, "provenance_document")).status_code == 404
-
-
-def test_the_provenance_of_another_tenant_is_not_found(log_in: LogIn, acme: World, settings: Any) -> None:
-    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
-    client = log_in("stranger")
-    for view in ("provenance", "provenance_document"):
-        assert client.get(provenance(acme.execution, view)).status_code == 404
+def test_the_page_of_a_live_execution_is_updated_after_each_answer(operator: Client, acme: World) -> None:
+    question = operator_rows.question(acme, requests=["{}", "{}"], itemized=True, gives_many=True)
+    mark = operator.get(page(question.execution)).context["mark"]
+    assert operator.get(live(question.execution), {"shown": mark}).status_code == 204
+    interactions.complete(acme.tenant, interaction_id=question.pk, response={"n": 1}, actor="user:eva")
+    assert operator.get(live(question.execution), {"shown": mark}).status_code == 200
 
 
 def renew(execution: Execution, claim: Claim, running: float | None = None, worker: str = "w") -> None:
@@ -129,71 +123,165 @@ def renew(execution: Execution, claim: Claim, running: float | None = None, work
     moves.renew_leases(execution.tenant_id, held, worker_id=worker, lease_seconds=30, running=begun)
 
 
-def test_a_claimed_execution_is_shown_as_running_only_once_a_worker_has_started_it(log_in: LogIn, acme: World) -> None:
-    client = log_in("viewer")
-
+def test_a_claimed_execution_is_shown_as_running_only_once_a_worker_has_started_it(viewer: Client, acme: World) -> None:
     def shown() -> tuple[str, list[str]]:
         """Return the text of the page, and the status filters of the list that find the execution."""
-        listed = reverse("admin:executions_execution_changelist")
-        found = [
-            status
-            for status in ("QUEUED", "CLAIMED", "RUNNING")
-            if page(acme.execution) in client.get(listed, {"status": status}).text
-        ]
-        return client.get(page(acme.execution)).text, found
+        statuses = ("QUEUED", "CLAIMED", "RUNNING")
+        found = [status for status in statuses if listed(viewer, "executions_execution", {"status": status})]
+        return viewer.get(page(acme.execution)).text, found
 
     assert shown()[1] == ["QUEUED"]
-    [claim] = making.claimed(acme.tenant)
+    claim = claim_of(acme.execution)
     text, found = shown()
-    assert "No worker has reported it yet." in text
-    assert found == ["CLAIMED"]
+    assert ("No worker has reported it yet." in text, found) == (True, ["CLAIMED"])
     renew(acme.execution, claim)
     text, found = shown()
-    assert "holds it but has not started it." in text
-    assert found == ["CLAIMED"]
+    assert ("holds it but has not started it." in text, found) == (True, ["CLAIMED"])
     renew(acme.execution, claim, running=5)
     text, found = shown()
-    assert 'Running on worker <span class="dc-mono">w</span> since' in text
-    assert found == ["RUNNING"]
+    assert ('Running on worker <span class="dc-mono">w</span> since' in text, found) == (True, ["RUNNING"])
 
 
-def test_a_failure_shows_its_error(log_in: LogIn, acme: World) -> None:
-    run(acme.execution, State.FAILED, error_code="NO_FUNDS", error_message="<b>not</b> enough")
-    text = log_in("operator").get(page(acme.execution)).text
-    assert "NO_FUNDS" in text
-    assert "&lt;b&gt;not&lt;/b&gt; enough" in text
+def test_the_page_of_a_worker_shows_only_its_own_executions(viewer: Client, acme: World) -> None:
+    making.worker(acme.release, "another")
+    own, others = acme.execution, making.execution(acme.tenant, "of-another", pipeline_id="acme.orders")
+    for claim in making.claimed(acme.tenant):
+        name = acme.worker.worker_id if claim.execution_id == own.pk else "another"
+        renew(own if claim.execution_id == own.pk else others, claim, worker=name)
+    text = viewer.get(to("executions_worker_change", acme.worker)).text
+    assert str(own.pk) in text
+    assert str(others.pk) not in text
 
 
-def test_only_readers_of_payloads_see_the_traceback_of_a_failure(log_in: LogIn, acme: World) -> None:
-    """The execution's page shows it until a re-drive; the page of the dead letter keeps it."""
-    [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == acme.execution.pk]
-    failed = making.failure(claim, "NO_FUNDS", retryable=False, traceback="Traceback: <b>File</b> orders.py")
-    outcome.record(acme.release.identity, OutcomeGroup(worker_id="w", outcomes=[failed]))
-    shown = "Traceback: &lt;b&gt;File&lt;/b&gt; orders.py"
-    letter = reverse("admin:executions_deadletter_change", args=[acme.execution.dead_letters.get().pk])
-    client, viewer, error = log_in("operator"), log_in("viewer"), f"{page(acme.execution)}?tab=error"
-    assert client.get(error).text.count(shown) == 1
-    assert shown not in viewer.get(error).text
-    redrive(acme.tenant, acme.execution.pk, actor="user:ann", reason="", allow_failed=True)
-    assert "data-traceback" not in client.get(error).text
-    assert shown in client.get(letter).text
-    assert shown not in viewer.get(letter).text
+def test_acts_that_are_not_possible_are_disabled_with_the_reason(viewer: Client, operator: Client, acme: World) -> None:
+    text = operator.get(page(acme.execution)).text
+    assert "data-stranded" not in text
+    for act, reason in (
+        *(("cancel", ""), ("redrive", "Only failed executions can be re-driven.")),
+        ("resubmit", "It must end before it can be resubmitted."),
+    ):
+        address = to(f"executions_execution_{act}", acme.execution)
+        assert (f'href="{address}"' in text) == (act == "cancel")
+        assert reason in text
+        assert address not in viewer.get(page(acme.execution)).text
+    assert "These roles may: operator, on-call, tenant admin." in viewer.get(page(acme.execution)).text
+    Worker.objects.filter(pk=acme.worker.pk).update(stopped_at=timezone.now())
+    assert "No worker may run its release: the worker stopped." in operator.get(page(acme.execution)).text
+    Worker.objects.filter(pk=acme.worker.pk).update(stopped_at=None)
+    failed(acme)
+    ended = operator.get(page(acme.execution)).text
+    assert "It has ended." in ended
+    assert to("executions_execution_redrive", acme.execution) in ended
 
 
-def test_the_page_of_a_dead_letter_shows_the_traceback_of_its_own_failure(log_in: LogIn, acme: World) -> None:
-    for shown in ("the first failure", "the second failure"):
-        [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == acme.execution.pk]
-        failed = making.failure(claim, "NO_FUNDS", retryable=False, traceback=shown)
-        outcome.record(acme.release.identity, OutcomeGroup(worker_id="w", outcomes=[failed]))
-        earlier(acme.execution)
-        if shown == "the first failure":
-            redrive(acme.tenant, acme.execution.pk, actor="user:ann", reason="", allow_failed=True)
-    first, second = acme.execution.dead_letters.order_by("pk")
-    client = log_in("operator")
-    for letter, own, other in ((first, "first", "second"), (second, "second", "first")):
-        text = client.get(reverse("admin:executions_deadletter_change", args=[letter.pk])).text
-        assert f"the {own} failure" in text
-        assert f"the {other} failure" not in text
+# --- the tabs ---
+
+
+def kinds(client: Client, of: Execution) -> list[tuple[str, str]]:
+    return [(each["kind"], each["step"]) for each in client.get(page(of)).context["timeline"]["listed"]]
+
+
+def test_the_timeline_shows_attempts_waits_answers_and_pauses_from_the_rows(viewer: Client, acme: World) -> None:
+    assert kinds(viewer, acme.execution) == [("queued", "1. Validate")]
+    holds.pause(acme.execution, actor="user:ann", reason="because")
+    holds.pause(acme.release.pipeline, actor="user:ann", reason="because")
+    found = viewer.get(page(acme.execution)).context["timeline"]["listed"]
+    notes = [each["note"] for each in found if each["kind"] == "paused"]
+    assert "Its release or its pipeline was paused by user:ann." in notes
+    assert len(notes) == 2
+    holds.resume(acme.execution, actor="user:ann", reason="over")
+    holds.resume(acme.release.pipeline, actor="user:ann", reason="over")
+    failed(acme)
+    shown = viewer.get(page(acme.execution))
+    assert [row["progress"] for row in shown.context["timeline"]["rows"]] == ["failed"]
+    assert {"queued", "failed"} <= {each["kind"] for each in shown.context["timeline"]["listed"]}
+    assert "dc-tl-failed" in shown.text
+    again(acme)
+    assert kinds(viewer, acme.execution).count(("queued", "1. Validate")) == 2
+    question = operator_rows.question(acme)
+    interactions.complete(acme.tenant, interaction_id=question.pk, response={"n": 1}, actor="user:eva")
+    found = viewer.get(page(question.execution)).context["timeline"]["listed"]
+    assert [each["note"] for each in found if each["kind"] == "await"] == ["1 of 1 answered by user:eva."]
+
+
+@cases("tab", [*TABS, "unknown"])
+def test_a_tab_is_a_link_and_an_index_serves_each_of_its_few_queries(tab: str, operator: Client, acme: World) -> None:
+    failed(acme)
+    operator.get(page(acme.execution, tab))
+    with CaptureQueriesContext(connection) as queries:
+        text = operator.get(page(acme.execution, tab)).text
+    assert len(queries) <= 25
+    current = tab if tab in TABS else "timeline"
+    for name in TABS:
+        assert f'href="{page(acme.execution, name)}"' in text
+    assert f'id="tab-{current}" href="{page(acme.execution, current)}" aria-current="page"' in text
+    read = [query["sql"] for query in queries if "executions_" in query["sql"] and query["sql"].startswith("SELECT")]
+    assert len(read) > 3
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for sql in read:
+            cursor.execute(f"EXPLAIN {sql}")
+            assert "Seq Scan on executions_" not in "\n".join(line for (line,) in cursor.fetchall()), sql
+
+
+def test_events_are_paged_and_the_newest_are_first(viewer: Client, acme: World) -> None:
+    for number in range(60):
+        holds.pause(acme.execution, actor="user:ann", reason=f"pause {number}")
+        holds.resume(acme.execution, actor="user:ann", reason="over")
+    pages = [viewer.get(f"{page(acme.execution, 'events')}&page={number}") for number in (1, 2)]
+    found = [[each["event"].sequence for each in shown.context["events"]] for shown in pages]
+    assert found == [list(range(121, 21, -1)), list(range(21, 0, -1))]
+    assert "Page 1 of 2, 121 events" in pages[0].text
+    for odd in ("0", "x", "-1", "99999999999999999999"):
+        assert viewer.get(f"{page(acme.execution, 'events')}&page={odd}").status_code == 200
+
+
+def test_the_timeline_of_a_long_history_says_what_it_leaves_out(viewer: Client, acme: World) -> None:
+    with unguarded(ExecutionEvent), unguarded(Execution):
+        members = {"execution": acme.execution, "kind": "PAUSED", "status": "QUEUED", "actor": "a"}
+        rows = [ExecutionEvent(sequence=n, at=acme.execution.created_at, **members) for n in range(2, MOST_EVENTS + 11)]
+        ExecutionEvent.objects.bulk_create(rows)
+        Execution.objects.filter(pk=acme.execution.pk).update(event_count=MOST_EVENTS + 10)
+    assert "The first 10 events are not drawn." in viewer.get(page(acme.execution)).text
+
+
+def test_texts_from_a_pipeline_are_inert_in_every_tab(operator: Client, acme: World) -> None:
+    made = making.execution(acme.tenant, f"key {MARKUP}", {MARKUP: [MARKUP]}, pipeline_id="acme.orders")
+    for claim in making.claimed(acme.tenant):
+        reported = making.failure(claim, MARKUP, retryable=False, message=MARKUP, traceback=MARKUP)
+        outcome.record(acme.release.identity, OutcomeGroup(worker_id="<b>w<b>", outcomes=[reported]))
+    for tab in TABS:
+        inert(operator.get(page(made, tab)))
+    inert(operator.get(to("executions_deadletter_change", made.dead_letters.get())))
+
+
+def test_checkpoints_are_listed_with_the_step_that_follows(log_in: LogIn) -> None:
+    owner, release = making.checkpointing()
+    made = making.execution(owner)
+    claim = claim_of(made)
+    reached = Checkpoint(
+        execution_id=claim.execution_id,
+        execution_version=claim.version,
+        lease_token=claim.lease_token,
+        transition_key="k",
+        next_step_index=1,
+        output_payloads=['{"n": 2}'],
+        many=False,
+    )
+    outcome.record(release.identity, OutcomeGroup(worker_id="w", checkpoints=[reached], outcomes=[]))
+    shown = log_in("superuser").get(page(made, "progress"))
+    [line] = shown.context["checkpoints"]
+    assert (line["next"], line["worker"]) == ("2. Validate", "w")
+    assert 'data-payload="checkpoint"' in shown.text
+
+
+def test_large_json_is_truncated() -> None:
+    shown = bounded_json({"text": "x" * 100_000})
+    assert (len(shown["text"]), shown["cut"]) == (JSON_SHOWN, True)
+    assert bounded_json([1]) == {"text": "[\n  1\n]", "length": 7, "cut": False}
+
+
+# --- dead letters ---
 
 
 def earlier(execution: Execution) -> None:
@@ -204,150 +292,49 @@ def earlier(execution: Execution) -> None:
         execution.dead_letters.update(created_at=F("created_at") - hour)
 
 
-def test_the_page_of_a_worker_shows_only_its_own_executions(log_in: LogIn, acme: World) -> None:
-    making.worker(acme.release, "another")
-    own, others = acme.execution, making.execution(acme.tenant, "of-another", pipeline_id="acme.orders")
-    for claim in making.claimed(acme.tenant):
-        name = acme.worker.worker_id if claim.execution_id == own.pk else "another"
-        renew(own if claim.execution_id == own.pk else others, claim, worker=name)
-    text = log_in("viewer").get(reverse("admin:executions_worker_change", args=[acme.worker.pk])).text
-    assert str(own.pk) in text
-    assert str(others.pk) not in text
+def test_the_page_of_a_dead_letter_shows_the_traceback_of_its_own_failure(operator: Client, acme: World) -> None:
+    """The execution's page shows it until a re-drive."""
+    for shown in ("the first failure", "the second failure"):
+        failed(acme, traceback=shown)
+        assert operator.get(page(acme.execution, "error")).text.count(shown) == 1
+        earlier(acme.execution)
+        again(acme)
+        assert "data-traceback" not in operator.get(page(acme.execution, "error")).text
+    first, second = acme.execution.dead_letters.order_by("pk")
+    for letter, own, other in ((first, "first", "second"), (second, "second", "first")):
+        text = operator.get(to("executions_deadletter_change", letter)).text
+        assert f"the {own} failure" in text
+        assert f"the {other} failure" not in text
 
 
-def test_the_page_of_a_stranded_execution_says_why_no_worker_may_run_it(log_in: LogIn, acme: World) -> None:
-    client = log_in("operator")
-    assert "data-stranded" not in client.get(page(acme.execution)).text
-    Worker.objects.filter(pk=acme.worker.pk).update(stopped_at=timezone.now())
-    assert "No worker may run its release: the worker stopped." in client.get(page(acme.execution)).text
+# --- the provenance ---
 
 
-def test_large_json_is_truncated() -> None:
-    shown = bounded_json({"text": "x" * 100_000})
-    assert len(shown["text"]) == JSON_SHOWN
-    assert shown["cut"]
-    assert bounded_json([1]) == {"text": "[\n  1\n]", "length": 7, "cut": False}
-
-
-def test_the_list_does_not_count_all_rows(log_in: LogIn) -> None:
-    client = log_in("viewer")
-    with CaptureQueriesContext(connection) as queries:
-        assert client.get(reverse("admin:executions_execution_changelist")).status_code == 200
-    statements = [query["sql"] for query in queries if "executions_execution" in query["sql"]]
-    assert statements
-    assert not [sql for sql in statements if "COUNT(" in sql and "LIMIT" not in sql]
-    assert not [sql for sql in statements if '"input"' in sql or '"result"' in sql]
-
-
-def test_the_number_of_queries_is_independent_of_the_number_of_workers(log_in: LogIn, acme: World) -> None:
-    client = log_in("viewer")
-    address = reverse("admin:executions_worker_changelist")
-
-    def query_count() -> int:
-        with CaptureQueriesContext(connection) as queries:
-            assert client.get(address).status_code == 200
-        return len(queries)
-
-    before = query_count()
-    for number in range(10):
-        making.worker(acme.release, f"more-{number}")
-    assert query_count() == before
-
-
-@pytest.mark.parametrize(
-    ("query", "found"), [("status=live", True), ("status=SUCCEEDED", False), ("pipeline=acme.orders", True)]
-)
-def test_the_list_is_filtered(query: str, found: bool, log_in: LogIn, acme: World) -> None:
-    response = log_in("viewer").get(f"{reverse('admin:executions_execution_changelist')}?{query}")
-    assert list(response.context["cl"].result_list) == ([acme.execution] if found else [])
-
-
-def tight(text: str) -> str:
-    """Return HTML without spaces next to tags."""
-    return re.sub(r"\s*([<>])\s*", r"\1", text)
-
-
-WORKERS: dict[str, tuple[dict[str, Any], str]] = {
-    "HEALTHY": ({}, ""),
-    "STALE": ({"alive_until": timezone.now() - timedelta(hours=1)}, ""),
-    "DRAINING": ({"draining_since": timezone.now(), "holding": 1}, ""),
-    "DRAINED": ({"draining_since": timezone.now()}, ""),
-    "UNAVAILABLE": ({"stopped_at": timezone.now()}, ""),
-    "another": ({"artifact_digest": "sha256:" + "0" * 64}, "another"),
-    "no such release": ({"release_version": "none"}, "no such release"),
-}
-
-
-@pytest.mark.parametrize("kind", WORKERS)
-def test_the_pages_of_workers_show_the_state_and_the_artifact(kind: str, log_in: LogIn, acme: World) -> None:
-    changes, artifact = WORKERS[kind]
-    state = kind if kind.isupper() else "HEALTHY"
-    Worker.objects.filter(pk=acme.worker.pk).update(**changes)
-    text = log_in("viewer").get(reverse("admin:executions_worker_changelist")).text
-    assert state in text
-    assert {label for label in ("as verified", "another", "no such release") if f">{label}<" in tight(text)} == (
-        {artifact} if artifact else set()
+def test_the_provenance_says_in_a_sentence_which_code_ran_each_part(viewer: Client, acme: World, settings: Any) -> None:
+    address = to("executions_execution_provenance", acme.execution)
+    envelope = to("executions_execution_provenance_document", acme.execution)
+    settings.PROVENANCE_KEY = ""
+    text = viewer.get(address).text
+    assert "data-unsigned" in text
+    assert "No worker has reported a part of this execution." in text
+    assert envelope not in text
+    assert viewer.get(envelope).status_code == 404
+    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
+    [artifact] = acme.release.artifacts.all()
+    group = OutcomeGroup(
+        worker_id="<b>w<b>",
+        artifact_digest=artifact.digest,
+        code="artifact",
+        environment="<i>e</i>",
+        outcomes=[making.outcome_of(claim_of(acme.execution), steps=[(0, 1, 2)])],
     )
-    assert state in log_in("viewer").get(reverse("admin:executions_worker_change", args=[acme.worker.pk])).text
-
-
-CODE: dict[str, tuple[str, str, str]] = {
-    "artifact": ("the release&#x27;s artifact", "as required", "differs"),
-    "source": ("unverified: a folder", "not compared", "differs"),
-    "image": ("container image", "not compared", "differs"),
-    "": ("not reported", "not compared", "differs"),
-}
-
-
-@pytest.mark.parametrize("differences", [[], ["b is <not> installed", "c is 1"]])
-@pytest.mark.parametrize("code", CODE)
-def test_the_pages_of_workers_show_the_code_and_the_environment(
-    code: str, differences: list[str], log_in: LogIn, acme: World
-) -> None:
-    environment = {"python": "cpython 3.12.1", "platform": "linux-x86_64", "differences": differences}
-    Worker.objects.filter(pk=acme.worker.pk).update(
-        code=code,
-        environment_fingerprint="sha256:1234",
-        environment={**environment, "differenceCount": len(differences)},
-    )
-    label, alike, differs = CODE[code]
-    client = log_in("viewer")
-    listed = client.get(reverse("admin:executions_worker_changelist")).text
-    assert (f">{label}<" in tight(listed)) == bool(code)
-    assert (differs if differences else alike) in listed
-    text = client.get(reverse("admin:executions_worker_change", args=[acme.worker.pk])).text
-    for shown in (label, "cpython 3.12.1", "linux-x86_64", "sha256:1234"):
-        assert shown in text
-    assert ("b is &lt;not&gt; installed" in text) == bool(differences)
-    assert ("data-drift" in text) == bool(differences)
-    assert ("data-as-required" in text) == (code == "artifact" and not differences)
-    assert ("which the policy of the pipeline refuses" in text) == (code == "source")
-
-
-def test_the_page_of_a_worker_without_an_environment_shows_none(log_in: LogIn, acme: World) -> None:
-    text = log_in("viewer").get(reverse("admin:executions_worker_change", args=[acme.worker.pk])).text
-    assert "data-environment" not in text
-
-
-def test_the_overview_shows_live_failed_and_stranded_executions(log_in: LogIn, acme: World) -> None:
-    failed = making.execution(acme.tenant, "second", pipeline_id="acme.orders")
-    run(failed, State.DLQ, error_code="E", error_message="m")
-    shown = log_in("viewer").get(reverse("admin:index"))
-    [line] = shown.context["lines"]
-    assert (line.live["RUNNING"], line.failed, line.workers) == (1, 1, 1)
-    assert shown.context["stranded"] == []
-    making.execution(acme.tenant, "third", pipeline_id="acme.orders")
-    making.silence(acme.worker)
-    shown = log_in("viewer").get(reverse("admin:index"))
-    [stranded] = shown.context["stranded"]
-    assert (stranded.release_version, stranded.count) == (acme.release.release_version, 1)
-    assert "Stranded work" in shown.text
-    assert "The worker sends no heartbeats" in shown.text
-
-
-def test_the_overview_shows_only_the_tenants_of_the_user(log_in: LogIn) -> None:
-    assert "acme" not in log_in("stranger").get(reverse("admin:index")).text
-    assert "not a member of any tenant" in log_in("nobody").get(reverse("admin:index")).text
-    everything = log_in("superuser").get(reverse("admin:index")).text
-    assert "acme.orders" in everything
-    assert "globex.secrets" in everything
+    outcome.record(acme.release.identity, group)
+    assert address in viewer.get(page(acme.execution)).text
+    text = viewer.get(address).text
+    assert f"ran Validate with the code of artifact {artifact.digest}, which the release pins, and finished" in text
+    assert "Worker &lt;b&gt;w&lt;b&gt; ran" in text
+    assert "&lt;i&gt;e&lt;/i&gt;" in text
+    assert "data-unsigned" not in text
+    document = viewer.get(envelope)
+    assert document["Content-Type"] == "application/vnd.dsse.envelope.v1+json"
+    assert document["Content-Disposition"].startswith("attachment;")

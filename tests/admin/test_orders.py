@@ -1,27 +1,29 @@
-"""Operators' requests: re-drives, cancellations, drains and campaigns."""
+"""Operators' requests on executions: re-drives, cancellations, pauses, resubmissions."""
 
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
+from django.test import Client
 
 from executions.campaigns import campaigns
-from executions.lifecycle import sweep
+from executions.holds import holds
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, Execution, Worker
-from executions.state_machine import moves
-from executions.workers import registry
+from executions.models import Campaign, Execution, Hold, Resubmission
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
+from releases.models import Release
 from tests import making
 from tests.admin import operator_rows
+from tests.admin.browsing import INERT, MARKUP, listed, to
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
+from tests.executions.campaigns.campaigning import pass_time
+from tests.executions.submission import continuing
 
-HOSTILE = "</dd><script>alert('x')</script>"
 
-
-def of(name: str, row: Any) -> str:
-    return reverse(f"admin:executions_{name}", args=[row.pk])
+@pytest.fixture
+def client(log_in: LogIn) -> Client:
+    return log_in("operator")
 
 
 def newest_event(execution: Execution) -> tuple[str, str, Any]:
@@ -29,363 +31,271 @@ def newest_event(execution: Execution) -> tuple[str, str, Any]:
     return event.kind, event.actor, event.data.get("reason")
 
 
-# --- one execution --------------------------------------------------------------------------------
+def status_of(execution: Execution) -> str:
+    execution.refresh_from_db()
+    return execution.status
 
 
-def test_a_dead_letter_page_shows_what_triage_needs_and_links_to_the_redrive(log_in: LogIn, acme: World) -> None:
-    [made] = operator_rows.dead(acme, "k", code="NO_FUNDS", message=HOSTILE)
+# --- re-drives and cancellations ---
+
+
+def test_a_dead_letter_page_shows_what_triage_needs_and_links_to_the_redrive(
+    log_in: LogIn, client: Client, acme: World
+) -> None:
+    [made] = operator_rows.dead(acme, "k", code="NO_FUNDS", message=MARKUP)
     letter = operator_rows.letter(made)
-    client = log_in("operator")
-    shown = client.get(of("deadletter_change", letter)).text
-    for text in ("NO_FUNDS", "&lt;script&gt;", letter.transition_key, "1.0", made.contract_version, "no retries left"):
+    page, act = to("executions_deadletter_change", letter), to("executions_execution_redrive", made)
+    shown = client.get(page).text
+    for text in ("NO_FUNDS", INERT, letter.transition_key, "1.0", made.contract_version, "no retries left", act):
         assert text in shown
-    assert "<script>alert(" not in shown
-    assert of("execution_redrive", made) in shown
-    assert f"{of('execution_change', made)}?tab=events" in shown
-    assert of("execution_redrive", made) not in log_in("viewer").get(of("deadletter_change", letter)).text
-    confirmation = client.get(of("execution_redrive", made)).text
+    assert MARKUP not in shown
+    assert f"{to('executions_execution_change', made)}?tab=events" in shown
+    assert act not in log_in("viewer").get(page).text
+    confirmation = client.get(act).text
     assert f'name="expected_version" value="{made.version}"' in confirmation
     assert "acme.orders 1.0" in confirmation
+    assert "It starts at the first step: Validate (step 1)." in confirmation
     sent = {"reason": "the bank is back", "expected_version": made.version}
-    page = client.post(of("execution_redrive", made), sent, follow=True).text
-    assert "The execution was DLQ. It is queued on release 1.0." in page
-    made.refresh_from_db()
-    assert made.status == "QUEUED"
+    assert "It is queued on release 1.0." in client.post(act, sent, follow=True).text
+    assert status_of(made) == "QUEUED"
     assert newest_event(made) == ("REDRIVEN", "user:operator", "the bank is back")
-    assert of("execution_redrive", made) not in client.get(of("deadletter_change", letter)).text
+    assert act not in client.get(page).text
 
 
 def test_a_request_from_a_stale_page_is_rejected_and_the_page_shows_the_current_state(
-    log_in: LogIn, acme: World
+    client: Client, acme: World
 ) -> None:
     [made] = operator_rows.dead(acme, "k")
     stale = made.version
     redrive(acme.tenant, made.pk, actor="user:ann", reason="")
     [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == made.pk]
     operator_rows.record(acme, making.failure(claim, "ANOTHER"))
-    refused = log_in("operator").post(
-        of("execution_redrive", made), {"reason": "typed", "expected_version": stale}, follow=True
-    )
+    refused = client.post(to("executions_execution_redrive", made), {"reason": "typed", "expected_version": stale})
     assert refused.status_code == 409
-    assert "VERSION_MISMATCH" in refused.text
-    made.refresh_from_db()
-    assert made.status == "DLQ"
-    assert f'name="expected_version" value="{made.version}"' in refused.text
-    assert "typed</textarea>" in refused.text
-    assert "ANOTHER" in refused.text
+    assert status_of(made) == "DLQ"
+    version = f'name="expected_version" value="{made.version}"'
+    for text in ("VERSION_MISMATCH", version, "typed</textarea>", "ANOTHER"):
+        assert text in refused.text
 
 
-def test_a_failed_execution_is_redriven_only_if_the_box_is_ticked(log_in: LogIn, acme: World) -> None:
+def test_a_failed_execution_is_redriven_only_if_the_box_is_ticked(client: Client, acme: World) -> None:
     [made] = operator_rows.dead(acme, "k", retryable=False)
-    client, address = log_in("operator"), of("execution_redrive", made)
+    address = to("executions_execution_redrive", made)
     assert 'name="acknowledged" required' in client.get(address).text
+    for bad in ({"reason": "x" * 1001}, {"reason": "\0"}, {"expected_version": "x"}):
+        assert client.post(address, {"acknowledged": "on", **bad}).status_code == 400
     refused = client.post(address, {"expected_version": made.version})
-    assert refused.status_code == 409
-    assert "REDRIVE_REFUSED" in refused.text
-    made.refresh_from_db()
-    assert made.status == "FAILED"
+    assert (refused.status_code, "REDRIVE_REFUSED" in refused.text) == (409, True)
+    assert status_of(made) == "FAILED"
     assert client.post(address, {"expected_version": made.version, "acknowledged": "on"}).status_code == 302
-    made.refresh_from_db()
-    assert made.status == "QUEUED"
+    assert status_of(made) == "QUEUED"
 
 
-def test_a_live_execution_can_be_cancelled_but_not_redriven(log_in: LogIn, acme: World) -> None:
-    client, made = log_in("operator"), acme.execution
-    shown = client.get(of("execution_change", made)).text
-    assert of("execution_cancel", made) in shown
-    assert of("execution_redrive", made) not in shown
-    assert "data-refusal" in client.get(of("execution_redrive", made)).text
-    page = client.post(of("execution_cancel", made), {"reason": "a mistake"}, follow=True).text
+def test_a_live_execution_can_be_cancelled_but_not_redriven(client: Client, acme: World) -> None:
+    made, cancel = acme.execution, to("executions_execution_cancel", acme.execution)
+    assert "data-refusal" in client.get(to("executions_execution_redrive", made)).text
+    page = client.post(cancel, {"reason": "a mistake"}, follow=True).text
     assert "The execution is cancelled." in page
-    assert of("execution_cancel", made) not in page
-    made.refresh_from_db()
-    assert made.status == "CANCELLED"
+    assert cancel not in page
+    assert status_of(made) == "CANCELLED"
     assert newest_event(made) == ("CANCELLED", "user:operator", "a mistake")
 
 
-REQUESTS: dict[str, Any] = {
-    "redrive": lambda world: of("execution_redrive", operator_rows.dead(world, "k")[0]),
-    "cancel": lambda world: of("execution_cancel", world.execution),
-    "drain": lambda world: of("worker_drain", world.worker),
-    "pause": lambda world: of("campaign_pause", _campaign(world)),
-}
+def test_the_redrive_page_offers_the_active_release(client: Client, acme: World, newer: Release) -> None:
+    [made] = operator_rows.dead(acme, "dead")
+    address = to("executions_execution_redrive", made)
+    assert "data-notice" not in client.get(address).text
+    activate(newer, actor="user:test")
+    text = client.get(address).text
+    assert "Release 2.0 is active now. A re-drive runs 1.0 again and may fail again." in text
+    assert "Resubmit on 2.0 instead" in text
+    revoke(acme.release, actor="user:ann", reason="it loses orders")
+    assert "user:ann revoked release 1.0: “it loses orders”" in client.get(address).text
 
 
-def _campaign(world: World) -> Campaign:
-    operator_rows.dead(world, "k")
-    return operator_rows.campaign(world)
-
-
-def operated_rows() -> Any:
-    """Return the columns that these requests change."""
-    executions = list(Execution.objects.order_by("pk").values_list("pk", "status", "version"))
-    return (
-        executions,
-        list(Worker.objects.values_list("drained_by_operator_at")),
-        list(Campaign.objects.values("status")),
-    )
-
-
-@pytest.mark.parametrize("name", REQUESTS)
-def test_a_user_who_may_not_operate_changes_nothing_and_sees_no_button(
-    name: str, log_in: LogIn, acme: World, globex: World
-) -> None:
-    address = REQUESTS[name](acme)
-    before = operated_rows()
-    for who, status in {"viewer": 403, "release-manager": 403, "stranger": 404, "nobody": 404}.items():
-        assert log_in(who).post(address, {"reason": "why"}).status_code == status
-    assert log_in("operator", enforce_csrf_checks=True).post(address, {"reason": "why"}).status_code == 403
-    assert log_in("operator").get(address, {"reason": "why"}).status_code == 200
-    assert operated_rows() == before
-    page = address.replace(f"/{name}/", "/change/")
-    assert address in log_in("operator").get(page).text
-    assert address not in log_in("viewer").get(page).text
-
-
-@pytest.mark.parametrize("bad", [{"reason": "x" * 1001}, {"reason": "\0"}, {"expected_version": "x"}])
-def test_an_invalid_form_is_shown_again(bad: dict[str, str], log_in: LogIn, acme: World) -> None:
-    [made] = operator_rows.dead(acme, "k")
-    assert log_in("operator").post(of("execution_redrive", made), bad).status_code == 400
-    made.refresh_from_db()
-    assert made.status == "DLQ"
-
-
-@pytest.mark.parametrize(
+@cases(
     ("query", "found"),
     [
-        ("since=hour", True),
-        ("reason=retry_exhausted", True),
-        ("reason=leases_lost", False),
-        ("error=NO_FUNDS", True),
-        ("error=NO", False),
-        ("release=1.0&pipeline=acme.orders", True),
-        ("release=2.0", False),
-        ("now=DLQ", True),
-        ("now=QUEUED", False),
+        *(("since=hour", True), ("reason=retry_exhausted", True), ("reason=leases_lost", False)),
+        *(("error=NO_FUNDS", True), ("error=NO", False), ("release=1.0&pipeline=acme.orders", True)),
+        *(("release=2.0", False), ("now=DLQ", True), ("now=QUEUED", False)),
     ],
 )
-def test_the_list_of_dead_letters_is_filtered(query: str, found: bool, log_in: LogIn, acme: World) -> None:
+def test_the_list_of_dead_letters_is_filtered(query: str, found: bool, client: Client, acme: World) -> None:
     [made] = operator_rows.dead(acme, "k", code="NO_FUNDS")
-    shown = log_in("viewer").get(f"{reverse('admin:executions_deadletter_changelist')}?{query}")
-    assert list(shown.context["cl"].result_list) == ([operator_rows.letter(made)] if found else [])
-    assert '<option value="NO_FUNDS">' in shown.text
+    expected = [operator_rows.letter(made)] if found else []
+    assert listed(client, "executions_deadletter", query) == expected
 
 
-# --- workers --------------------------------------------------------------------------------------
+# --- pauses ---
+
+KINDS = ("execution", "release", "pipeline")
 
 
-def test_the_page_shows_a_drain_with_its_time_actor_and_reason_until_it_ends(log_in: LogIn, acme: World) -> None:
-    client, worker = log_in("operator"), acme.worker
-    assert "until it is undrained" in client.get(of("worker_drain", worker)).text
-    page = client.post(of("worker_drain", worker), {"reason": HOSTILE}, follow=True).text
-    worker.refresh_from_db()
-    assert worker.drained_by_operator_at
-    assert "<script>alert(" not in page
-    assert "DRAINING" in page
-    assert "<strong>user:operator</strong> requested a drain" in page
-    assert page.count("&lt;script&gt;") == 2
-    assert "OPERATOR_DRAINED" in page
-    assert of("worker_undrain", worker) in page
-    assert of("worker_drain", worker) not in page
-    listed = client.get(reverse("admin:executions_worker_changelist"), {"state": "DRAINING"}).text
-    assert "by an operator, " in listed
-    assert "data-refusal" in client.get(of("worker_drain", worker)).text
-    page = client.post(of("worker_undrain", worker), {"reason": "fixed"}, follow=True).text
-    assert "may get work again" in page
-    assert "HEALTHY" in page
-    worker.refresh_from_db()
-    assert worker.drained_by_operator_at is None
-    assert [event.actor for event in worker.events.all()] == ["user:operator"] * 2
+def target(kind: str, world: World) -> Any:
+    return {"execution": world.execution, "release": world.release, "pipeline": world.release.pipeline}[kind]
 
 
-def test_the_page_of_a_worker_shows_its_started_executions(log_in: LogIn, acme: World) -> None:
-    [claim] = making.claimed(acme.tenant)
-    client, link = log_in("viewer"), of("execution_change", acme.execution)
-    assert link not in client.get(of("worker_change", acme.worker)).text
-    held = [(claim.execution_id, claim.lease_token)]
-    moves.renew_leases(acme.tenant.pk, held, worker_id=acme.worker.worker_id, lease_seconds=30)
-    assert "not started" in client.get(of("worker_change", acme.worker)).text
-    moves.renew_leases(
-        acme.tenant.pk,
-        held,
-        worker_id=acme.worker.worker_id,
-        lease_seconds=30,
-        running={claim.lease_token: 5},
-    )
-    page = client.get(of("worker_change", acme.worker)).text
-    assert link in page
-    assert "not started" not in page
-    other = making.worker(acme.release, "another")
-    assert link not in client.get(of("worker_change", other)).text
+def hold(kind: str, name: str, world: World) -> str:
+    return to(f"executions_hold_{kind}_{name}", target(kind, world))
 
 
-@pytest.mark.parametrize(
-    ("abandoned", "phrase"), [(1, "threads still runs a transition"), (2, "threads still run transitions")]
-)
-def test_a_worker_page_shows_the_threads_that_run_abandoned_commands(
-    log_in: LogIn, acme: World, abandoned: int, phrase: str
-) -> None:
-    client = log_in("viewer")
-    page = client.get(of("worker_change", acme.worker)).text
-    assert "data-abandoned" not in page
-    assert "accepting work; 0 held, 0 running" in page
-    Worker.objects.filter(pk=acme.worker.pk).update(capacity=4, holding=3, running=1, abandoned=abandoned)
-    page = client.get(of("worker_change", acme.worker)).text
-    assert f"{abandoned} of its 4 {phrase}" in page
-    assert "accepting work; 3 held, 1 running" in page
+def page_of(kind: str, world: World) -> str:
+    return to(f"{'executions' if kind == 'execution' else 'releases'}_{kind}_change", target(kind, world))
 
 
-def test_the_page_of_a_rest_worker_shows_its_endpoint_and_whether_it_is_allowed(
-    log_in: LogIn, acme: World, settings: Any
-) -> None:
-    settings.REST_WORKER_ORIGINS = ["https://orders.internal"]
-    made = making.worker(acme.release, "rest-1", protocol="rest", endpoint="https://orders.internal/base")
-    client = log_in("viewer")
-    page = client.get(of("worker_change", made)).text
-    assert "https://orders.internal/base" in page
-    assert "data-not-called" not in page
-    [claim] = making.claimed(acme.tenant)
-    link = of("execution_change", acme.execution)
-    assert link not in page
-    Execution.objects.filter(pk=claim.execution_id).update(lease_owner=made.eligibility.lease_owner)
-    assert link in client.get(of("worker_change", made)).text
-    settings.REST_WORKER_ORIGINS = []
-    assert sweep.endpoints() == 1
-    assert "data-not-called" in client.get(of("worker_change", made)).text
+@cases("kind", KINDS)
+def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, acme: World) -> None:
+    client = log_in("tenant-admin")
+    pause, resume, page = hold(kind, "pause", acme), hold(kind, "resume", acme), page_of(kind, acme)
+    assert pause in client.get(page).text
+    assert "Nothing else starts until it is resumed" in client.get(pause).text
+    for reason in ("", " "):
+        assert client.post(pause, {"reason": reason}).status_code == 400
+    assert client.get(resume).status_code == 409
+    refused = client.post(resume, {"reason": ""})
+    assert (refused.status_code, "NOT_PAUSED" in refused.text) == (409, True)
+    assert not Hold.objects.exists()
+    made = client.post(pause, {"reason": MARKUP}, follow=True)
+    assert made.redirect_chain == [(page, 302)]
+    shown = made.text
+    for text, is_shown in (
+        *((f'data-paused="{kind}"', True), (resume, True), (pause, False), (INERT, True), (MARKUP, False)),
+        ("New executions are refused.", False),
+    ):
+        assert (text in shown) == is_shown
+    assert resume not in log_in("viewer").get(page).text
+    found = Hold.objects.get()
+    assert (found.started_by, found.reason) == ("user:tenant-admin-of-acme", MARKUP)
+    assert not found.refuses_submissions
+    client.post(resume, {"reason": "repaired"})
+    found.refresh_from_db()
+    assert (found.ended_by, found.end_reason) == ("user:tenant-admin-of-acme", "repaired")
+    assert "data-paused" not in client.get(page).text
+    client.post(f"{pause}?submissions=refuse", {"reason": "broken"})
+    assert Hold.objects.get(ended_at=None).refuses_submissions is (kind != "execution")
+    assert ("New executions are refused." in client.get(page).text) is (kind != "execution")
 
 
-# --- campaigns ------------------------------------------------------------------------------------
-
-START = "admin:executions_campaign_start"
-
-
-def test_a_campaign_is_previewed_and_then_started(log_in: LogIn, acme: World, globex: World) -> None:
-    operator_rows.dead(acme, "k1", "k2", code="NO_FUNDS")
-    client = log_in("operator")
-    filters = {"tenant": "acme", "pipeline_id": "acme.orders", "error_code": "NO_FUNDS"}
-    assert client.get(reverse(START), filters).status_code == 200
-    assert not Campaign.objects.exists()
-    previewed = client.post(reverse(START), filters, follow=True)
-    assert previewed.context["found"].count == 2
-    draft = Campaign.objects.get()
-    assert (draft.status, draft.created_by) == ("DRAFT", "user:operator")
-    refused = client.post(of("campaign_begin", draft), {"rate_per_minute": "0", "why": ""})
-    assert refused.status_code == 400
-    assert refused.context["found"].count == 2
-    assert Campaign.objects.get().status == "DRAFT"
-    started = client.post(of("campaign_begin", draft), {"rate_per_minute": "30", "why": HOSTILE}, follow=True)
-    assert "The campaign has started. Executions: 2. Rate: 30 per minute." in started.text
-    assert "<script>alert(" not in started.text
-    made = Campaign.objects.get()
-    assert (made.status, made.rate_per_minute, made.created_by, made.reason) == (
-        "RUNNING",
-        30,
-        "user:operator",
-        HOSTILE,
-    )
-    assert made.filters == {"pipelineId": "acme.orders", "errorCode": "NO_FUNDS"}
+def test_an_execution_and_the_list_show_the_pauses_of_the_tenant(client: Client, acme: World, globex: World) -> None:
+    holds.pause(acme.release, actor="user:test", reason="an old one")
+    holds.resume(acme.release, actor="user:test")
+    for kind in KINDS:
+        holds.pause(target(kind, acme), actor="user:test", reason="broken")
+    holds.pause(globex.release, actor="user:test", reason="a secret")
+    shown = client.get(page_of("execution", acme)).text
+    assert [f'data-paused="{kind}"' in shown for kind in KINDS] == [True] * 3
+    assert [hold(kind, "resume", acme) in shown for kind in KINDS] == [True, False, False]
+    assert 'data-paused="pipeline"' in client.get(page_of("release", acme)).text
+    assert [each.reason for each in listed(client, "executions_hold")] == ["broken"] * 3
+    opened = client.get(to("executions_hold_change", Hold.objects.get(execution=acme.execution)))
+    assert opened["Location"] == page_of("execution", acme)
 
 
-@pytest.mark.parametrize(("ticked", "count"), [({}, 1), ({"allow_failed": "on"}, 2)])
-def test_a_campaign_includes_failed_executions_only_if_the_box_is_ticked(
-    ticked: dict[str, str], count: int, log_in: LogIn, acme: World
-) -> None:
-    operator_rows.dead(acme, "dead")
-    operator_rows.dead(acme, "failed", retryable=False)
-    sent = {"tenant": "acme", "pipeline_id": "acme.orders", **ticked}
-    assert log_in("operator").post(reverse(START), sent).status_code == 302
-    assert Campaign.objects.get().items.count() == count
+# --- resubmissions ---
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "message"),
+def release(world: World, version: str = "1.1") -> Release:
+    made = making.registered(world.tenant, version, pipeline_id=operator_rows.pipeline_of(world))
+    found = Release.objects.select_related("pipeline__tenant").get(pk=made.pk)
+    making.worker(found, f"worker-{version}")
+    return found
+
+
+def sent(execution: Execution, **changes: str) -> dict[str, str]:
+    fields = {"release": "", "input": "", "reason": "fixed", "operation_key": "k"}
+    return {**fields, "expected_version": str(execution.version), **changes}
+
+
+def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(client: Client, acme: World) -> None:
+    [dead] = operator_rows.dead(acme, "k", code="NO_FUNDS")
+    release(acme)
+    address, page = to("executions_execution_resubmit", dead), to("executions_execution_change", dead)
+    assert address in client.get(page).text
+    form = client.get(address).text
+    for text in ("1.0 (active)", '<option value="1.1">1.1</option>', "&quot;n&quot;: 1", "NO_FUNDS"):
+        assert text in form
+    fields = sent(dead, release="1.1", input='{"n": 2}')
+    answer = client.post(address, fields, follow=True)
+    new = Execution.objects.get(origin__execution=dead)
+    assert client.post(address, fields)["Location"] == to("executions_execution_change", new)
+    assert answer.redirect_chain == [(to("executions_execution_change", new), 302)]
+    for text in ("The execution is queued on release 1.1.", page, "with another input"):
+        assert text in answer.text
+    assert (new.input, new.release_version, new.submitted_by) == ({"n": 2}, "1.1", "user:operator")
+    old = client.get(page).text
+    assert to("executions_execution_change", new) in old
+    assert "data-resubmissions" in old
+    assert Resubmission.objects.count() == 1
+
+
+def test_an_unchanged_form_keeps_the_input_and_uses_the_active_release(client: Client, acme: World) -> None:
+    [dead] = operator_rows.dead(acme, "k")
+    activate(release(acme), actor="user:ann")
+    client.post(to("executions_execution_resubmit", dead), sent(dead, input='{\n  "n": 1\n}'))
+    link = Resubmission.objects.select_related("new_execution").get()
+    assert (link.edited, link.new_execution.release_version, link.reason) == (False, "1.1", "fixed")
+
+
+def test_the_form_continues_from_the_checkpoint(client: Client, acme: World) -> None:
+    pipeline = operator_rows.pipeline_of(acme)
+    activate(continuing.release(acme.tenant, "1.1", pipeline_id=pipeline), actor="user:ann")
+    old = continuing.failed(acme.tenant, "continued", pipeline_id=pipeline)
+    continuing.release(acme.tenant, "1.2", types=continuing.order("n", "m"), pipeline_id=pipeline)
+    address, fields = to("executions_execution_resubmit", old), sent(old, start_from="checkpoint")
+    refused = client.post(address, {**fields, "release": "1.2"})
+    assert refused.status_code == 409
+    assert "CHECKPOINT_INCOMPATIBLE" in refused.text
+    assert "checkpoint.m" in refused.text
+    assert not Resubmission.objects.exists()
+    assert "from its checkpoint before step 2" in client.post(address, fields, follow=True).text
+    assert Execution.objects.get(origin__execution=old).current_step_index == 1
+    assert "<td>step 2</td>" in client.get(to("executions_execution_change", old)).text
+
+
+@cases(
+    ("changes", "status", "text"),
     [
-        ({"tenant": "acme"}, 422, "FILTER_REQUIRED"),
-        ({"tenant": "globex", "pipeline_id": "globex.secrets"}, 400, "valid choice"),
-        ({"tenant": "acme", "pipeline_id": "x", "finished_from": "soon"}, 400, "valid date"),
-        ({"tenant": "acme", "pipeline_id": "\0"}, 400, "Null characters are not allowed"),
-        ({"tenant": "acme", "pipeline_id": HOSTILE}, 409, "CAMPAIGN_EMPTY"),
-        ({"tenant": "acme", "reason": "retry_exhausted", "kind": "cancel"}, 422, "CAMPAIGN_TARGET_INVALID"),
+        ({"input": "{"}, 400, "input"),
+        ({"input": '1, "x": 2'}, 400, "must be one JSON value"),
+        ({"release": "9.9"}, 400, "9.9 is not one of the available choices"),
+        ({"start_from": "result"}, 400, "result is not one of the available choices"),
+        ({"start_from": "checkpoint"}, 409, "CHECKPOINT_MISSING"),
+        ({"expected_version": "1"}, 409, "has version 2, not 1"),
+        ({"reason": "x" * 1001}, 400, "at most 1000 characters"),
     ],
 )
-def test_invalid_filters_are_rejected(
-    query: dict[str, str], status: int, message: str, log_in: LogIn, acme: World
+def test_a_rejected_resubmission_shows_why(
+    client: Client, acme: World, changes: dict[str, str], status: int, text: str
 ) -> None:
-    shown = log_in("operator").post(reverse(START), query)
-    assert shown.status_code == status
-    assert message in shown.text
-    assert "<script>alert(" not in shown.text
+    [dead] = operator_rows.dead(acme, "k")
+    answer = client.post(to("executions_execution_resubmit", dead), sent(dead, **{"reason": MARKUP, **changes}))
+    assert (answer.status_code, text in answer.text, MARKUP in answer.text) == (status, True, False)
+    assert not Resubmission.objects.exists()
 
 
-def test_there_is_no_draft_if_nothing_matches(log_in: LogIn, acme: World) -> None:
-    sent = {"tenant": "acme", "pipeline_id": "acme.orders"}
-    refused = log_in("operator").post(reverse(START), sent)
-    assert refused.status_code == 409
-    assert "CAMPAIGN_EMPTY" in refused.text
-    assert log_in("viewer").post(reverse(START), sent).status_code == 403
-    assert log_in("operator").post(reverse(START), {**sent, "tenant": "globex"}).status_code == 400
+def test_an_open_execution_has_no_form(client: Client, acme: World) -> None:
+    answer = client.get(to("executions_execution_resubmit", acme.execution))
+    assert answer.status_code == 409
+    assert "It must end before it can be resubmitted." in answer.text
+    assert "resubmit-form" not in answer.text
 
 
-def test_a_campaign_is_paused_resumed_and_cancelled_and_its_history_is_shown(log_in: LogIn, acme: World) -> None:
-    operator_rows.dead(acme, "k1", "k2")
-    made = operator_rows.campaign(acme)
-    client = log_in("operator")
-    for name, status in {"pause": "PAUSED", "resume": "RUNNING", "cancel": "CANCELLED"}.items():
-        assert of(f"campaign_{name}", made) in client.get(of("campaign_change", made)).text
-        page = client.post(of(f"campaign_{name}", made), {"reason": f"to {name}"}, follow=True).text
-        assert f"The campaign is {status}." in page
-    assert 'data-status="CANCELLED"' in page
-    assert page.count("CAMPAIGN_CANCELLED") == 2
-    assert [event.actor for event in made.events.all()] == ["user:ann"] + ["user:operator"] * 3
-    assert "to resume" in page
-    refused = client.post(of("campaign_resume", made), {})
-    assert refused.status_code == 409
-    assert "CAMPAIGN_REFUSED" in refused.text
-
-
-def test_the_page_of_a_campaign_updates_itself_until_all_its_executions_are_terminal(
-    log_in: LogIn, acme: World
-) -> None:
-    [first] = operator_rows.dead(acme, "k1")
-    made = operator_rows.campaign(acme, rate_per_minute=60)
-    client = log_in("viewer")
-    mark = client.get(of("campaign_change", made)).context["mark"]
-    assert client.get(of("campaign_live", made), {"shown": mark}).status_code == 204
-    Campaign.objects.update(rate_since="2020-01-01T00:00:00Z")
+def test_a_campaign_that_resubmits_is_started_from_a_failure(client: Client, acme: World) -> None:
+    [dead] = operator_rows.dead(acme, "k", code="NO_FUNDS")
+    release(acme)
+    assert "kind=resubmit" in client.get(to("executions_deadletter_change", operator_rows.letter(dead))).text
+    filters = {"tenant": acme.tenant.slug, "error_code": "NO_FUNDS", "kind": "resubmit"}
+    address = to("executions_campaign_start")
+    assert "Target release version" not in client.post(address, {**filters, "kind": "redrive"}, follow=True).text
+    assert "Target release version" in client.post(address, filters, follow=True).text
+    draft = Campaign.objects.get(kind="resubmit")
+    started = {"why": "fixed", "rate_per_minute": "60", "target_release_version": "1.1"}
+    page = client.post(to("executions_campaign_begin", draft), started, follow=True).text
+    assert "Resubmits at most 60 a minute" in page
+    pass_time(60)
     assert campaigns.advance() == 1
-    moved = client.get(of("campaign_live", made), {"shown": mark})
-    assert moved.status_code == 200
-    assert 'data-status="COMPLETED"' in moved.text
-    assert "hx-get" in moved.text
-    [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == first.pk]
-    operator_rows.record(acme, making.outcome_of(claim))
-    over = client.get(of("campaign_live", made))
-    assert "SUCCEEDED" in over.text
-    assert "hx-get" not in over.text
-    assert not client.get(of("campaign_live", made), {"outcome": "SKIPPED"}).context["items"]
-    assert client.get(of("campaign_live", made), {"page": "x"}).context["number"] == 1
-    assert not client.get(of("campaign_live", made), {"page": "2"}).context["items"]
-
-
-def test_the_number_of_queries_is_independent_of_dead_letters_campaigns_and_events(log_in: LogIn, acme: World) -> None:
-    Worker.objects.update(capacity=100)
-    client = log_in("operator")
-    operator_rows.dead(acme, "first")
-    one = operator_rows.campaign(acme)
-    lists = [reverse(f"admin:executions_{name}_changelist") for name in ("deadletter", "campaign", "worker")]
-    preview = f"{reverse(START)}?tenant=acme&pipeline_id=acme.orders"
-
-    def query_counts(*addresses: str) -> list[int]:
-        counts = []
-        for address in addresses:
-            with CaptureQueriesContext(connection) as queries:
-                assert client.get(address).status_code == 200
-            counts.append(len(queries))
-        return counts
-
-    before = query_counts(*lists, preview, of("worker_change", acme.worker), of("campaign_change", one))
-    operator_rows.dead(acme, *[f"more-{number}" for number in range(12)])
-    made = [operator_rows.campaign(acme) for _ in range(8)]
-    for change in (registry.drain, registry.undrain) * 4:
-        change(acme.tenant, "acme.orders", acme.worker.worker_id, actor="user:ann", reason="why")
-    assert query_counts(*lists, preview, of("worker_change", acme.worker), of("campaign_change", made[0])) == before
+    done, new = client.get(to("executions_campaign_change", draft)).text, Execution.objects.get(origin__campaign=draft)
+    assert to("executions_execution_change", new) in done
+    assert "RESUBMITTED" in done
+    assert to("executions_campaign_change", draft) in client.get(to("executions_execution_change", new)).text

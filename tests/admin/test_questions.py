@@ -1,24 +1,19 @@
-"""The page of a question: the generated form, readable fields, claims, and the decision record."""
+"""Questions: the page of one, its generated form, JSON, claims, the decision record, and the list."""
 
 import json
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 
 from executions.awaits import claims
-from executions.models import Interaction, InteractionEvent
+from executions.models import Execution, Interaction, InteractionEvent
 from tests import making
 from tests.admin import operator_rows
+from tests.admin.browsing import MARKUP, inert, listed, to
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
-
-LIST = "admin:executions_interaction_changelist"
-HOSTILE = '"><script>alert("x")</script>'
 
 
 def scalar(name: str) -> dict[str, str]:
@@ -84,56 +79,137 @@ def world(acme: World) -> World:
     return with_claims(acme)
 
 
+@pytest.fixture
+def client(log_in: LogIn) -> Client:
+    return log_in("operator")
+
+
 def ask(world: World, key: str = "asks", **members: Any) -> Interaction:
-    members = {
-        "step_index": 1,
-        "step_id": "ProcessApproveClaimService",
-        "output_type": "Decision",
-        "request": REQUEST,
-        **members,
-    }
-    return operator_rows.question(world, key, **members)
+    of_claim = {"step_index": 1, "step_id": "ProcessApproveClaimService", "output_type": "Decision", "request": REQUEST}
+    return operator_rows.question(world, key, **{**of_claim, **members})
 
 
 def page(client: Client, of: Interaction) -> Any:
-    return client.get(reverse("admin:executions_interaction_change", args=[of.pk]))
+    return client.get(to("executions_interaction_change", of))
 
 
 def post(client: Client, of: Interaction, act: str, **fields: str) -> Any:
-    return client.post(reverse(f"admin:executions_interaction_{act}", args=[of.pk]), fields, follow=True)
+    return client.post(to(f"executions_interaction_{act}", of), fields, follow=True)
 
 
 def answer(client: Client, of: Interaction, **fields: str) -> Any:
     return post(client, of, "answer", **{**APPROVED, **fields})
 
 
+def by_json(client: Client, of: Interaction, text: str, **fields: str) -> Any:
+    return post(client, of, "answer", response=text, **fields)
+
+
+def overdue(of: Interaction) -> None:
+    run("UPDATE executions_interaction SET deadline = now() - interval '1 second' WHERE id = %s", of.pk)
+
+
+def open_and_unanswered(of: Interaction) -> None:
+    of.refresh_from_db()
+    assert (of.status, of.response) == ("DISPATCHED", None)
+
+
 def kinds(of: Interaction) -> list[tuple[str, str]]:
     return [(event.kind, event.actor) for event in InteractionEvent.objects.filter(interaction=of).order_by("sequence")]
 
 
-# --- the form -------------------------------------------------------------------------------------
+# --- answers as JSON ---
 
 
-def test_the_page_shows_the_request_as_fields_beside_a_form_of_the_contracts_type(log_in: LogIn, world: World) -> None:
-    shown = page(log_in("operator"), ask(world)).text
-    for text in (
-        "Approve claim of acme.claims",
-        "Customer name",
-        "Ann",
-        '<th scope="col">Sku</th>',
-        "Approved",
-        "Not given",
+def test_an_answer_resumes_the_execution_and_is_stored_with_its_first_actor(
+    log_in: LogIn, client: Client, acme: World
+) -> None:
+    one = operator_rows.question(acme, assignee="eva", group="finance")
+    shown = page(client, one).text
+    execution = str(one.execution_id)
+    for text in ("eva", "finance", "Waits for an answer until", execution, acme.release.contract_version):
+        assert text in shown
+    assert "&quot;n&quot;: 1" in shown
+    viewed = page(log_in("viewer"), one).text
+    assert "Your role in this tenant may not answer" in viewed
+    assert [f'id="{form}-form"' in viewed for form in ("answer", "claim")] == [False, False]
+    response = by_json(log_in("tenant-admin"), one, '{"n": 2}').text
+    assert "Your answer was accepted" in response
+    assert 'id="answer-form"' not in response
+    again = by_json(client, one, '{"n": 3}').text
+    assert "user:tenant-admin-of-acme answered first" in again
+    assert ["&quot;n&quot;: 2" in again, "&quot;n&quot;: 3" in again] == [True, False]
+    one.refresh_from_db()
+    assert (one.status, one.response, one.actor) == ("COMPLETED", {"n": 2}, "user:tenant-admin-of-acme")
+    assert Execution.objects.get(pk=one.execution_id).status == "QUEUED"
+    for name in (one.pk, one.execution_id, one.correlation_id):
+        assert listed(client, "executions_interaction", {"q": str(name)}) == [one]
+
+
+@cases(
+    ("draft", "problem"),
+    [
+        *(('{"n": ', "line 1 column 7"), ("yes", "DOCUMENT_NOT_JSON"), ('1, "x": 2', "must be one JSON value")),
+        *(('{"n": 1, "n": 2}', "response.n"), ("NaN", "DOCUMENT_NUMBER_OUT_OF_RANGE"), ("", "DOCUMENT_NOT_JSON")),
+        *(('"\\u0000"', "DOCUMENT_BAD_CHARACTER"), (MARKUP, "DOCUMENT_NOT_JSON")),
+    ],
+)
+def test_invalid_json_is_rejected_and_stays_in_the_form(draft: str, problem: str, client: Client, acme: World) -> None:
+    one = operator_rows.question(acme)
+    refused = by_json(client, one, draft)
+    assert refused.status_code == 400
+    assert problem in refused.text
+    assert refused.context["draft"] == draft
+    assert MARKUP not in refused.text
+    open_and_unanswered(one)
+
+
+def test_json_ends_in_the_same_answer_and_is_rejected_with_its_field_and_rule(client: Client, world: World) -> None:
+    one = ask(world)
+    refused = answer(client, one, do="json", response='{"approved": "perhaps", "amount": "1", "tags": []}')
+    assert refused.status_code == 422
+    for text in ("ANSWER_TYPE", "response.approved", "<details open>", "&quot;perhaps&quot;"):
+        assert text in refused.text
+    open_and_unanswered(one)
+    answer(client, one, do="json", response='{"approved": true, "amount": "1", "tags": []}', note="by hand")
+    one.refresh_from_db()
+    assert (one.response, one.note) == ({"approved": True, "amount": "1", "tags": []}, "by hand")
+
+
+def test_a_timer_cannot_be_answered(client: Client, acme: World) -> None:
+    one = operator_rows.question(acme, transport="timer")
+    assert 'id="answer-form"' not in page(client, one).text
+    assert by_json(client, one, '{"n": 2}').status_code == 409
+    assert listed(client, "executions_interaction") == []
+    assert listed(client, "executions_interaction", "status=all") == [one]
+
+
+def test_external_text_is_escaped(client: Client, world: World) -> None:
+    members = {"step_id": MARKUP, "assignee": MARKUP, "group": MARKUP}
+    one = ask(world, request=f'{{"claimId": {json.dumps(MARKUP)}}}', **members)
+    fields = {"answer.amount": MARKUP, "note": MARKUP, "answer.tags:items": "0", "answer.tags.0": MARKUP}
+    for shown in (
+        *(answer(client, one, **fields), page(client, one), client.get(to("executions_interaction_changelist"))),
+        client.get(to("executions_execution_change", one.execution_id)),
     ):
+        inert(shown)
+
+
+# --- the form ---
+
+
+def test_the_page_shows_the_request_as_fields_beside_a_form_of_the_contracts_type(client: Client, world: World) -> None:
+    shown = page(client, ask(world)).text
+    for text in ("Approve claim of acme.claims", "Customer name", "Ann", '<th scope="col">Sku</th>', "Not given"):
         assert text in shown
     assert 'name="answer.amount" value="10.50"' in shown
-    assert "Values that the request contains are filled in" in shown
     assert shown.index("JSON of the request") > shown.index("Customer name")
 
 
-def test_an_answer_by_the_form_is_stored_with_its_note_and_shown_as_a_decision(log_in: LogIn, world: World) -> None:
+def test_an_answer_by_the_form_is_stored_with_its_note_and_shown_as_a_decision(client: Client, world: World) -> None:
     one = ask(world)
     fields = {"answer.reason": "=late", "answer.tags:items": "0 3", "answer.tags.0": "a", "answer.tags.3": "b"}
-    shown = answer(log_in("operator"), one, **fields, note="Ann called. ").text
+    shown = answer(client, one, **fields, note="Ann called. ").text
     one.refresh_from_db()
     assert one.response == {"approved": True, "amount": "10.50", "reason": "late", "tags": ["a", "b"]}
     assert (one.note, one.channel, one.actor) == ("Ann called.", "page", "user:operator")
@@ -142,188 +218,125 @@ def test_an_answer_by_the_form_is_stored_with_its_note_and_shown_as_a_decision(l
         assert text in decision
 
 
-def test_a_wrong_entry_has_its_problem_beside_the_field_and_stays(log_in: LogIn, world: World) -> None:
+def test_a_wrong_entry_has_its_problem_beside_the_field_and_stays(client: Client, world: World) -> None:
     one = ask(world)
-    shown = answer(log_in("operator"), one, **{"answer.amount": "ten", "answer.approved": "", "note": "why"})
+    shown = answer(client, one, **{"answer.amount": "ten", "answer.approved": "", "note": "why"})
     assert shown.status_code == 422
-    assert "Amount must be a decimal number." in shown.text
-    assert "Approved is required." in shown.text
-    assert 'value="ten"' in shown.text
-    assert "why</textarea>" in shown.text
+    for text in ("Amount must be a decimal number.", "Approved is required.", 'value="ten"', "why</textarea>"):
+        assert text in shown.text
     assert "data-findings" not in shown.text
-    one.refresh_from_db()
-    assert one.status == "DISPATCHED"
+    for text in ("x" * 2001, "a\0b"):
+        assert answer(client, one, note=text).status_code == 400
+    open_and_unanswered(one)
 
 
-def test_items_are_added_and_removed_without_sending_the_answer(log_in: LogIn, world: World) -> None:
-    one, client = ask(world), log_in("operator")
+def test_items_are_added_and_removed_without_sending_the_answer(client: Client, world: World) -> None:
+    one = ask(world)
     shown = answer(client, one, **{"do": "add:answer.tags", "answer.amount": "7", "note": "kept"})
     assert shown.status_code == 200
     for text in ('name="answer.tags:items" value="0"', 'name="answer.tags.0"', 'value="7"', "kept</textarea>"):
         assert text in shown.text
     fields = {"do": "remove:answer.tags.0", "answer.tags:items": "0 1", "answer.tags.0": "a", "answer.tags.1": "b"}
-    shown = answer(client, one, **fields)
-    assert 'name="answer.tags:items" value="1"' in shown.text
-    one.refresh_from_db()
-    assert one.status == "DISPATCHED"
+    assert 'name="answer.tags:items" value="1"' in answer(client, one, **fields).text
+    beyond = {"answer.tags:items": "x 1e5 -1 ٣ 99999999999", "do": "add:answer.tags"}
+    assert 'name="answer.tags:items" value="0"' in answer(client, one, **beyond).text
+    open_and_unanswered(one)
 
 
-def test_json_ends_in_the_same_answer(log_in: LogIn, world: World) -> None:
-    one, client = ask(world), log_in("operator")
-    refused = answer(client, one, do="json", response='{"approved": "yes", "amount": "1", "tags": []}')
-    assert refused.status_code == 422
-    assert "response.approved" in refused.text
-    assert "<details open>" in refused.text
-    answer(client, one, do="json", response='{"approved": true, "amount": "1", "tags": []}', note="by hand")
-    one.refresh_from_db()
-    assert (one.response, one.note) == ({"approved": True, "amount": "1", "tags": []}, "by hand")
-
-
-def test_an_answer_to_many_items_is_a_list_in_the_form(log_in: LogIn, world: World) -> None:
-    one, client = ask(world, gives_many=True), log_in("operator")
-    fields = {
-        f"answer.{number}.{name}": text for number in (0, 1) for name, text in (("approved", "true"), ("amount", "1"))
-    }
+def test_an_answer_to_many_items_is_a_list_in_the_form(client: Client, world: World) -> None:
+    one = ask(world, gives_many=True)
+    values = (("approved", "true"), ("amount", "1"))
+    fields = {f"answer.{number}.{name}": text for number in (0, 1) for name, text in values}
     assert "Add an item to Answers" in page(client, one).text
     answer(client, one, **fields, **{"answer:items": "0 1"})
     one.refresh_from_db()
     assert one.response == [{"approved": True, "amount": "1", "tags": []}] * 2
 
 
-def test_a_late_answer_of_the_form_stays_on_the_page(log_in: LogIn, world: World) -> None:
+def test_a_late_answer_fails_the_execution_and_stays_on_the_page(client: Client, world: World) -> None:
     one = ask(world)
-    run("UPDATE executions_interaction SET deadline = now() - interval '1 second' WHERE id = %s", one.pk)
-    refused = answer(log_in("operator"), one)
-    assert refused.status_code == 409
-    assert "&quot;amount&quot;: &quot;10.50&quot;" in refused.text[refused.text.index("data-draft") :]
-
-
-def test_hostile_entries_and_requests_are_inert(log_in: LogIn, world: World) -> None:
-    one, client = ask(world, request=f'{{"claimId": {json.dumps(HOSTILE)}}}'), log_in("operator")
-    fields = {"answer.amount": HOSTILE, "note": HOSTILE, "answer.tags:items": "0", "answer.tags.0": HOSTILE}
-    for shown in (answer(client, one, **fields), page(client, one), client.get(reverse(LIST))):
-        assert "<script>alert(" not in shown.text
-        assert "&lt;script&gt;alert(" in shown.text
-
-
-def test_numbers_of_fields_beyond_the_limits_are_ignored(log_in: LogIn, world: World) -> None:
-    one = ask(world)
-    shown = answer(log_in("operator"), one, **{"answer.tags:items": "x 1e5 -1 ٣ 99999999999", "do": "add:answer.tags"})
-    assert 'name="answer.tags:items" value="0"' in shown.text
-
-
-# --- the next question ----------------------------------------------------------------------------
+    overdue(one)
+    refused = answer(client, one)
+    assert (refused.status_code, "AWAIT_TIMEOUT" in refused.text) == (409, True)
+    assert "&quot;amount&quot;: &quot;10.50&quot;" in refused.text.partition("data-draft")[2]
+    assert 'id="answer-form"' not in refused.text
+    assert Execution.objects.get(pk=one.execution_id).status == "FAILED"
 
 
 def test_answer_and_next_shows_the_next_question_of_the_same_pipeline_first(
-    log_in: LogIn, acme: World, world: World
+    client: Client, acme: World, world: World
 ) -> None:
-    elsewhere = operator_rows.question(acme, "elsewhere", timeout_seconds=10.0)
-    one, second, third = (ask(world, f"k{number}", timeout_seconds=60.0 + number) for number in range(3))
+    elsewhere = operator_rows.question(acme, "elsewhere", timeout_seconds=600.0)
+    one, second, third = (ask(world, f"k{number}", timeout_seconds=3600.0 + number) for number in range(3))
     claims.claim(world.tenant, second.pk, actor="user:eva")
-    client = log_in("operator")
     assert answer(client, one, do="answer-next").context["interaction"] == third
     assert answer(client, third, do="answer-next").context["interaction"] == elsewhere
-    assert post(client, elsewhere, "answer", do="json-next", response='{"n": 1}').redirect_chain[-1][0] == reverse(LIST)
+    last = by_json(client, elsewhere, '{"n": 1}', do="json-next").redirect_chain[-1][0]
+    assert last == to("executions_interaction_changelist")
 
 
-# --- claims ---------------------------------------------------------------------------------------
+# --- claims ---
 
 
-def test_a_question_is_claimed_and_released_and_others_see_who_has_it(log_in: LogIn, world: World) -> None:
-    one, mine, other = ask(world), log_in("operator"), log_in("on-call")
-    assert "Not claimed." in page(mine, one).text
-    assert "You have claimed the question" in post(mine, one, "claim").text
+def test_a_question_is_claimed_and_released_and_others_see_who_has_it(
+    log_in: LogIn, client: Client, world: World
+) -> None:
+    one, other = ask(world), log_in("on-call")
+    assert "Not claimed." in page(client, one).text
+    for who, statuses in (("viewer", {403}), ("release-manager", {403}), ("stranger", {404}), ("nobody", {404})):
+        assert post(log_in(who), one, "release").status_code in statuses
+    assert "You have claimed the question" in post(client, one, "claim").text
     text = page(other, one).text
     assert "<strong>operator</strong> is working on it" in text
     assert "Take over from operator" in text
-    assert "You are working on it" in page(mine, one).text
-    post(mine, one, "release")
-    assert kinds(one) == [("CLAIMED", "user:operator"), ("RELEASED", "user:operator")]
-
-
-def test_an_answer_to_a_claimed_question_needs_a_confirmation(log_in: LogIn, world: World) -> None:
-    one, client = ask(world), log_in("on-call")
-    claims.claim(world.tenant, one.pk, actor="user:operator")
-    refused = answer(client, one)
-    assert refused.status_code == 409
-    assert "INTERACTION_CLAIMED" in refused.text
-    one.refresh_from_db()
-    assert one.status == "DISPATCHED"
-    answer(client, one, take_over="1")
-    one.refresh_from_db()
-    assert (one.status, one.actor) == ("COMPLETED", "user:on-call")
-
-
-def test_a_claim_is_taken_over_only_on_purpose(log_in: LogIn, world: World) -> None:
-    one, client = ask(world), log_in("on-call")
-    claims.claim(world.tenant, one.pk, actor="user:operator")
-    assert "INTERACTION_CLAIMED" in post(client, one, "claim").text
-    post(client, one, "claim", take_over="1")
-    assert kinds(one)[-1] == ("TAKEN_OVER", "user:on-call")
-
-
-def test_the_visit_of_the_claimant_renews_the_claim(log_in: LogIn, world: World) -> None:
-    one, client = ask(world), log_in("operator")
-    post(client, one, "claim")
+    assert "You are working on it" in page(client, one).text
+    assert len(kinds(one)) == 1
     with unguarded(Interaction):
         run("UPDATE executions_interaction SET claimed_until = now() + interval '9 minutes' WHERE id = %s", one.pk)
-    page(log_in("on-call"), one)
+    page(other, one)
     assert len(kinds(one)) == 1
     page(client, one)
     assert kinds(one)[-1] == ("RENEWED", "user:operator")
+    post(client, one, "release")
+    assert kinds(one)[-1] == ("RELEASED", "user:operator")
 
 
-def test_a_question_is_passed_on_with_a_note(log_in: LogIn, world: World) -> None:
-    one, client = ask(world), log_in("operator")
+def test_a_claimed_question_is_answered_or_taken_over_only_on_purpose(log_in: LogIn, world: World) -> None:
+    one, two, client = ask(world), ask(world, "two"), log_in("on-call")
+    for each in (one, two):
+        claims.claim(world.tenant, each.pk, actor="user:operator")
+    refused = answer(client, one)
+    assert (refused.status_code, "INTERACTION_CLAIMED" in refused.text) == (409, True)
+    open_and_unanswered(one)
+    answer(client, one, take_over="1")
+    one.refresh_from_db()
+    assert (one.status, one.actor) == ("COMPLETED", "user:on-call")
+    assert "INTERACTION_CLAIMED" in post(client, two, "claim").text
+    post(client, two, "claim", take_over="1")
+    assert kinds(two)[-1] == ("TAKEN_OVER", "user:on-call")
+
+
+def test_a_question_is_passed_on_with_a_note(client: Client, world: World) -> None:
+    one = ask(world)
     assert '<option value="on-call">' in page(client, one).text
     refused = post(client, one, "delegate", to="viewer")
-    assert refused.status_code == 422
-    assert "DELEGATE_UNKNOWN" in refused.text
+    assert (refused.status_code, "DELEGATE_UNKNOWN" in refused.text) == (422, True)
+    for text in ("x" * 2001, "a\0b"):
+        assert post(client, one, "delegate", to="on-call", note=text).status_code == 400
+        assert post(client, one, "delegate", to=text).status_code == 400
+    assert kinds(one) == []
     shown = post(client, one, "delegate", to="on-call", note="You know Ann").text
     assert "Delegated to <strong>on-call</strong>" in shown
     assert "You know Ann" in shown
 
 
-@pytest.mark.parametrize("text", ["x" * 2001, "a\0b"])
-def test_texts_that_cannot_be_stored_are_rejected(text: str, log_in: LogIn, world: World) -> None:
-    one, client = ask(world), log_in("operator")
-    assert answer(client, one, note=text).status_code == 400
-    assert post(client, one, "delegate", to="on-call", note=text).status_code == 400
-    assert post(client, one, "delegate", to=text).status_code == 400
-    one.refresh_from_db()
-    assert (one.status, one.claim_changes) == ("DISPATCHED", 0)
-
-
-def test_the_page_and_the_list_need_few_queries(log_in: LogIn, world: World) -> None:
-    one, client = ask(world), log_in("operator")
-    claims.claim(world.tenant, one.pk, actor="user:eva")
-    for address in (reverse("admin:executions_interaction_change", args=[one.pk]), reverse(LIST)):
-        with CaptureQueriesContext(connection) as queries:
-            assert client.get(address).status_code == 200
-        assert len(queries) <= 25
-
-
-@pytest.mark.parametrize("who", ["viewer", "release-manager", "stranger", "nobody"])
-def test_who_may_not_answer_may_not_claim(who: str, log_in: LogIn, world: World) -> None:
-    one, client = ask(world), log_in(who)
-    for act in ("claim", "release", "delegate"):
-        assert post(client, one, act, to="operator").status_code in (403, 404)
-    one.refresh_from_db()
-    assert (one.claim_changes, kinds(one)) == (0, [])
-    shown = page(log_in("viewer"), one).text
-    assert "These roles may: operator, on-call, tenant admin." in shown
-    assert 'action="' + reverse("admin:executions_interaction_claim", args=[one.pk]) not in shown
-
-
-# --- the list -------------------------------------------------------------------------------------
+# --- the list ---
 
 
 @pytest.fixture
-def listed(world: World) -> dict[str, Interaction]:
-    operator = User.objects.get(username="operator")
+def asked(world: World) -> dict[str, Interaction]:
     made = {name: ask(world, name) for name in ("free", "mine", "passed", "theirs", "old", "named")}
-    claims.claim(world.tenant, made["mine"].pk, actor=f"user:{operator.username}")
+    claims.claim(world.tenant, made["mine"].pk, actor="user:operator")
     claims.delegate(world.tenant, made["passed"].pk, actor="user:eva", to="operator")
     claims.claim(world.tenant, made["theirs"].pk, actor="user:eva")
     claims.claim(world.tenant, made["old"].pk, actor="user:eva")
@@ -333,34 +346,52 @@ def listed(world: World) -> dict[str, Interaction]:
     return made
 
 
-@pytest.mark.parametrize(
-    ("query", "names"),
-    [
+def test_the_list_is_filtered_by_claims_and_steps_and_tells_questions_apart(
+    client: Client, asked: dict[str, Interaction]
+) -> None:
+    for query, names in (
         ("claim=mine", {"mine", "passed", "named"}),
         ("claim=none", {"free", "passed", "old", "named"}),
         ("claim=others", {"theirs"}),
-        ("step=ProcessApproveClaimService", {"free", "mine", "passed", "theirs", "old", "named"}),
+        ("step=ProcessApproveClaimService", set(asked)),
         ("step=Other", set()),
+    ):
+        found = {each.pk for each in listed(client, "executions_interaction", query)}
+        assert found == {asked[name].pk for name in names}, query
+    overdue(asked["free"])
+    shown = client.get(to("executions_interaction_changelist")).text
+    labels = ("Customer name:</span> Ann", "Amount:</span> 10.50", "Claim id:</span> c-7")
+    for text in ("Approve claim", "Overdue", *labels):
+        assert text in shown
+    places = [shown.index(f'<div class="dc-quiet">{name}</div>') for name in asked]
+    assert min(places) == places[0], "the overdue one is first"
+
+
+@cases(
+    ("query", "found"),
+    [
+        *(("", True), ("assignee=eva", True), ("assignee=ev", False), ("group=finance", True), ("group=sales", False)),
+        *(("transport=interaction-api", True), ("transport=webhook", False), ("status=COMPLETED", False)),
+        *(("status=DISPATCHED", True), ("deadline=hour", True), ("deadline=passed", False)),
+        ("pipeline=acme.orders", True),
     ],
 )
-def test_the_list_is_filtered_by_claims_and_steps(
-    query: str, names: set[str], log_in: LogIn, listed: dict[str, Interaction]
+def test_the_list_is_filtered(query: str, found: bool, client: Client, acme: World) -> None:
+    one = operator_rows.question(acme, assignee="eva", group="finance")
+    assert listed(client, "executions_interaction", query) == ([one] if found else [])
+
+
+def test_open_questions_are_counted_in_the_navigation_of_those_who_may_answer(
+    log_in: LogIn, client: Client, acme: World
 ) -> None:
-    shown = log_in("operator").get(f"{reverse(LIST)}?{query}").context["cl"].result_list
-    assert {each.pk for each in shown} == {listed[name].pk for name in names}
+    operator_rows.question(acme)
 
+    def badges(who: str) -> list[Any]:
+        groups = log_in(who).get(to("index")).context["sidebar_navigation"]
+        items = [each for group in groups for each in group["items"]]
+        return [each.get("badge") for each in items if each["title"] == "Waiting for answers"]
 
-def test_rows_of_the_list_tell_questions_apart(log_in: LogIn, listed: dict[str, Interaction]) -> None:
-    run("UPDATE executions_interaction SET deadline = now() - interval '1 hour' WHERE id = %s", listed["free"].pk)
-    shown = log_in("operator").get(reverse(LIST)).text
-    for text in (
-        "Approve claim",
-        "Customer name:</span> Ann",
-        "Amount:</span> 10.50",
-        "Claim id:</span> c-7",
-        "Overdue",
-    ):
-        assert text in shown
-    for name in listed:
-        assert f'<div class="dc-quiet">{name}</div>' in shown
-    assert shown.index('<div class="dc-quiet">free</div>') < shown.index('<div class="dc-quiet">mine</div>')
+    assert (badges("operator"), badges("viewer")) == (["1"], [None])
+    shown = client.get(to("index"))
+    assert shown.context["waiting_count"] == 1
+    assert '<option value="' in client.get(to("executions_interaction_changelist")).text

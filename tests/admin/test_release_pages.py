@@ -1,68 +1,67 @@
-"""The pages of releases and pipelines."""
+"""The pages of releases and pipelines: verification, workers, contents, comparison, downloads."""
 
 import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 from django.utils import timezone
 
+from executions.inspection import release_counts
+from executions.models import Execution
 from releases.activation.activation import activate
-from releases.models import Pipeline, Release, Revocation
+from releases.models import Pipeline, Release
 from releases.registration.progress import Progress
 from releases.registration.registrar import verify_release
 from tests import making
+from tests.admin import operator_rows
+from tests.admin.browsing import INERT, MARKUP, at, inert, to, words
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import unguarded
 from wire.documents.descriptor import descriptor_from_json
 from wire.findings import Finding, Severity
 
-MARKUP = "<img src=x onerror=alert(1)>"
+CONTRACT = making.contract("acme.orders")
+
+
+@pytest.fixture
+def viewer(log_in: LogIn) -> Client:
+    return log_in("viewer")
+
+
+def page_of(release: Release) -> str:
+    return to("releases_release_change", release)
 
 
 def pending(world: World, version: str = "2.0") -> Release:
-    contract = making.contract("acme.orders")
-    data = making.archive(contract, code=version)
-    return making.upload(world.tenant, making.descriptor(contract, data, version), data).release
+    data = making.archive(CONTRACT, code=version)
+    return making.upload(world.tenant, making.descriptor(CONTRACT, data, version), data).release
 
 
-def test_the_page_polls_only_until_there_is_a_verdict(log_in: LogIn, acme: World) -> None:
-    release = pending(acme)
-    client = log_in("viewer")
-    page = reverse("admin:releases_release_change", args=[release.pk])
-    status = reverse("admin:releases_release_status", args=[release.pk])
-    assert f'hx-get="{status}?shown=UPLOADED"' in client.get(page).text
-    assert client.get(status, {"shown": "UPLOADED"}).status_code == 204
-    verify_release(release.pk)
-    moved = client.get(status, {"shown": "UPLOADED"})
-    assert moved.status_code == 200
-    assert 'data-status="REGISTERED"' in moved.text
-    assert "hx-get" not in moved.text
-    assert "<html" not in moved.text
+# --- verification ---
 
 
 def states(client: Client, release: Release) -> list[tuple[str, list[str]]]:
     """Return what the page says about each artifact: its state, and the codes of its findings."""
-    page = client.get(reverse("admin:releases_release_change", args=[release.pk]))
-    assert all(each["code"] in page.text for row in page.context["artifacts"] for each in row.verification.findings)
-    shown = [
-        (row.verification.state, [each["code"] for each in row.verification.findings])
-        for row in page.context["artifacts"]
-    ]
+    page = client.get(page_of(release))
+    rows = [row.verification for row in page.context["artifacts"]]
+    shown = [(row.state, [each["code"] for each in row.findings]) for row in rows]
+    assert all(code in page.text for _, codes in shown for code in codes)
     if "data-verification" in page.text:
         assert re.findall(r'<tr data-state="([a-z]*)"', page.text) == [state for state, _ in shown]
     return shown
 
 
-def test_the_page_follows_the_verification_of_each_artifact(log_in: LogIn, acme: World) -> None:
-    release, client = pending(acme), log_in("viewer")
-    status = reverse("admin:releases_release_status", args=[release.pk])
-    assert states(client, release) == [("waiting", [])]
+def test_the_page_follows_the_verification_of_each_artifact_until_the_verdict(viewer: Client, acme: World) -> None:
+    release = pending(acme)
+    status = to("releases_release_status", release)
+    assert f'hx-get="{status}?shown=UPLOADED"' in viewer.get(page_of(release)).text
+    assert viewer.get(status, {"shown": "UPLOADED"}).status_code == 204
+    assert states(viewer, release) == [("waiting", [])]
     Release.objects.filter(pk=release.pk).update(status="VERIFYING")
     progress, error = Progress(release.pk), Finding("MAVEN_ARTIFACT_MISSING", "artifacts[0].uri", "is nowhere")
     descriptor = descriptor_from_json(release.descriptor)
@@ -77,185 +76,241 @@ def test_the_page_follows_the_verification_of_each_artifact(log_in: LogIn, acme:
     shown = "UPLOADED"
     for step, expected in steps:
         step()
-        moved = client.get(status, {"shown": shown})
-        assert (moved.status_code, states(client, release)) == (200, [expected])
+        moved = viewer.get(status, {"shown": shown})
+        assert (moved.status_code, states(viewer, release)) == (200, [expected])
         assert "hx-get" in moved.text
         shown = moved.context["shown"]
-        assert client.get(status, {"shown": shown}).status_code == 204
+        assert viewer.get(status, {"shown": shown}).status_code == 204
+    verify_release(release.pk)
+    done = viewer.get(status, {"shown": shown})
+    assert 'data-status="REGISTERED"' in done.text
+    assert "hx-get" not in done.text
+    assert "<html" not in done.text
 
 
-def test_a_verdict_says_what_is_wrong_with_which_artifact(log_in: LogIn, acme: World) -> None:
-    contract, client = making.contract("acme.orders"), log_in("viewer")
-    data, other = making.archive(contract, code="2.0"), making.archive(making.contract("acme.other"))
-    document = making.descriptor(contract, data, "2.0")
+def test_a_verdict_says_what_is_wrong_with_which_artifact_and_offers_no_activation(
+    log_in: LogIn, viewer: Client, acme: World
+) -> None:
+    data, other = making.archive(CONTRACT, code="2.0"), making.archive(making.contract("acme.other"))
+    document = making.descriptor(CONTRACT, data, "2.0")
     [app] = document["artifacts"]
     document["artifacts"] += [{**app, "artifactId": "other", "digest": making.digest_of(other)}]
     rejected = making.rejected(acme.tenant, document, data, other)
-    assert [state for state, _ in states(client, rejected)] == ["verified", "rejected"]
-    assert states(client, rejected)[1][1] == [finding["code"] for finding in rejected.findings]
-    assert (
-        "Upload again"
-        in log_in("release-manager").get(reverse("admin:releases_release_change", args=[rejected.pk])).text
-    )
-    assert states(client, making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")) == [("verified", [])]
+    codes = [finding["code"] for finding in rejected.findings]
+    assert codes
+    assert states(viewer, rejected) == [("verified", []), ("rejected", codes)]
+    text = log_in("release-manager").get(page_of(rejected)).text
+    assert "REJECTED" in text
+    assert "Upload again" in text
+    assert to("releases_release_activate", rejected) not in text
+    assert states(viewer, making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")) == [("verified", [])]
 
 
-def test_a_release_without_recorded_progress_claims_nothing(log_in: LogIn, acme: World) -> None:
+def test_a_release_without_recorded_progress_claims_nothing(viewer: Client, acme: World) -> None:
     """Releases of earlier versions have none, and neither do artifacts after one that exceeded its limits."""
     with unguarded(Release):
         Release.objects.filter(pk=acme.release.pk).update(progress={}, status="REJECTED")
-    assert states(log_in("viewer"), acme.release) == [("", [])]
+    assert states(viewer, acme.release) == [("", [])]
 
 
-def test_a_rejected_release_shows_its_findings_and_no_activation_button(log_in: LogIn, acme: World) -> None:
-    contract = making.contract("acme.orders")
-    data = making.archive(contract)
-    release = making.upload(acme.tenant, making.descriptor(contract, data, "2.0"), b"not the artifact").release
-    verify_release(release.pk)
-    text = log_in("release-manager").get(reverse("admin:releases_release_change", args=[release.pk])).text
-    release.refresh_from_db()
-    assert len(release.findings) == 2
-    for finding in release.findings:
-        assert finding["code"] in text
-    assert "REJECTED" in text
-    assert reverse("admin:releases_release_activate", args=[release.pk]) not in text
+# --- workers, environment, buttons ---
 
 
-def test_the_page_shows_the_environment_that_the_artifact_requires(log_in: LogIn, acme: World) -> None:
-    contract = making.contract("acme.orders")
+def test_the_page_shows_the_environment_that_the_artifact_requires(viewer: Client, acme: World) -> None:
     python = {"implementation": "cpython", "version": "3.12.1", "platform": "linux-x86_64"}
     entries = {
         "META-INF/pipeline/python.json": json.dumps(python),
         "META-INF/pipeline/requirements.lock": "attrs==25.1.0\nmine @ https://user:secret@example.org/mine.whl\n",
     }
-    data = making.archive(contract, **entries)
-    release = making.verified(making.upload(acme.tenant, making.descriptor(contract, data, "2.0"), data).release)
-    client = log_in("viewer")
-    text = client.get(reverse("admin:releases_release_change", args=[release.pk])).text
+    data = making.archive(CONTRACT, **entries)
+    release = making.verified(making.upload(acme.tenant, making.descriptor(CONTRACT, data, "2.0"), data).release)
+    text = viewer.get(page_of(release)).text
     for shown in ("cpython 3.12.1", "linux-x86_64", "2 locked distributions", "attrs 25.1.0", "mine (from a URL)"):
         assert shown in text
     assert "secret" not in text
-    other = client.get(reverse("admin:releases_release_change", args=[acme.release.pk])).text
-    assert "data-required-environment" not in other
+    assert "data-required-environment" not in viewer.get(page_of(acme.release)).text
 
 
-def test_the_page_lists_the_workers_of_the_release_with_their_drift(log_in: LogIn, acme: World) -> None:
+def test_the_page_lists_the_workers_of_the_release_with_their_drift(viewer: Client, acme: World) -> None:
     making.worker(acme.release, "gone", stopped_at=timezone.now())
-    making.worker(making.active(acme.tenant, "2.0", pipeline_id="acme.orders"), "of-another-release")
+    newer = making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
+    assert "No worker hosts this release." in viewer.get(page_of(newer)).text
+    making.worker(newer, "of-another-release")
     differences = [f"{MARKUP} {number} is not installed" for number in range(7)]
     environment = {"python": "", "platform": "", "differences": differences, "differenceCount": 60}
     making.worker(acme.release, "drifted", code="artifact", environment=environment)
     making.worker(acme.release, "folder", code="source")
-    text = log_in("viewer").get(reverse("admin:releases_release_change", args=[acme.release.pk])).text
-    for shown in (
-        "drifted",
-        "and 55 more",
-        "4 is not installed",
-        "unverified: a folder",
-        "the pipeline&#x27;s policy refuses",
-    ):
+    text = viewer.get(page_of(acme.release)).text
+    for shown in ("drifted", "and 55 more", "4 is not installed", "unverified: a folder"):
         assert shown in text
     for hidden in (MARKUP, "5 is not installed", ">gone<", "of-another-release"):
         assert hidden not in text
-
-
-def test_the_page_says_so_if_no_worker_hosts_the_release(log_in: LogIn, acme: World) -> None:
-    newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
-    text = log_in("viewer").get(reverse("admin:releases_release_change", args=[newer.pk])).text
-    assert "No worker hosts this release." in text
-
-
-def test_the_number_of_queries_of_the_page_is_independent_of_the_number_of_workers(log_in: LogIn, acme: World) -> None:
-    client, address = log_in("viewer"), reverse("admin:releases_release_change", args=[acme.release.pk])
-
-    def query_count() -> int:
-        with CaptureQueriesContext(connection) as queries:
-            assert client.get(address).status_code == 200
-        return len(queries)
-
-    before = query_count()
     for number in range(60):
         making.worker(acme.release, f"more-{number}")
-    assert query_count() == before
-    assert "Only 50 workers are shown" in client.get(address).text
+    assert "Only 50 workers are shown" in viewer.get(page_of(acme.release)).text
 
 
-@pytest.mark.parametrize(("who", "shown"), [("viewer", False), ("operator", False), ("release-manager", True)])
-def test_the_buttons_are_displayed_to_users_who_may_use_them(who: str, shown: bool, log_in: LogIn, acme: World) -> None:
-    newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
-    client = log_in(who)
-    activate = reverse("admin:releases_release_activate", args=[newer.pk])
-    upload = reverse("admin:releases_release_upload")
-    assert (activate in client.get(reverse("admin:releases_release_change", args=[newer.pk])).text) == shown
-    assert (activate in client.get(reverse("admin:releases_pipeline_change", args=[newer.pipeline_id])).text) == shown
-    assert (upload in client.get(reverse("admin:releases_release_changelist")).text) == shown
+def test_the_buttons_are_displayed_to_users_who_may_use_them(log_in: LogIn, acme: World, newer: Release) -> None:
+    activation, upload = to("releases_release_activate", newer), to("releases_release_upload")
+    pages = (page_of(newer), to("releases_pipeline_change", newer.pipeline_id))
+    for who, shown in (("viewer", False), ("operator", False), ("release-manager", True)):
+        client = log_in(who)
+        assert [activation in client.get(page).text for page in pages] == [shown] * 2
+        assert (upload in client.get(to("releases_release_changelist")).text) == shown
+        assert ("data-revoke" in client.get(page_of(acme.release)).text) == shown
+    assert "are pinned to this release" in client.get(page_of(acme.release)).text
+    assert "New executions still run <strong>1.0</strong>" in client.get(page_of(newer)).text
 
 
-def test_the_active_release_is_marked(log_in: LogIn, acme: World) -> None:
-    newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
-    client = log_in("viewer")
-    active = client.get(reverse("admin:releases_release_change", args=[acme.release.pk])).text
-    ready = client.get(reverse("admin:releases_release_change", args=[newer.pk])).text
-    assert "are pinned to this release" in active
-    assert "New executions still run <strong>1.0</strong>" in ready
-
-
-@pytest.mark.parametrize(("who", "status"), [("tenant-admin", 302), ("release-manager", 403), ("stranger", 404)])
-def test_only_tenant_admins_may_change_the_policy(who: str, status: int, log_in: LogIn, acme: World) -> None:
-    address = reverse("admin:releases_pipeline_policy", args=[acme.release.pipeline_id])
-    assert log_in(who).post(address, {"reason_required": "on"}).status_code == status
-    assert Pipeline.objects.get(pk=acme.release.pipeline_id).reason_required == (status == 302)
-    assert log_in("tenant-admin").get(address).status_code == 405
-
-
-def test_the_history_of_a_pipeline_is_paged_newest_first(log_in: LogIn, acme: World) -> None:
+def test_the_history_of_a_pipeline_is_paged_newest_first(viewer: Client, acme: World) -> None:
     for number in range(30):
         activate(acme.release, actor="user:test", reason=f"reason-{number:02}")
-    address = reverse("admin:releases_pipeline_change", args=[acme.release.pipeline_id])
-    first, second = log_in("viewer").get(address), log_in("viewer").get(address, {"page": 2})
-    assert [each.sequence for each in first.context["history"]] == list(range(31, 6, -1))
-    assert [each.sequence for each in second.context["history"]] == list(range(6, 0, -1))
+    address = to("releases_pipeline_change", acme.release.pipeline_id)
+    found = [[each.sequence for each in viewer.get(address, {"page": page}).context["history"]] for page in (1, 2)]
+    assert found == [list(range(31, 6, -1)), list(range(6, 0, -1))]
 
 
 def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
     release = making.active(acme.tenant, MARKUP, pipeline_id=MARKUP, steps=[{**making.STEP, "authoredName": MARKUP}])
-    making.worker(release, MARKUP)
+    worker = making.worker(release, MARKUP)
     execution = making.execution(acme.tenant, MARKUP, {"n": MARKUP}, pipeline_id=MARKUP)
-    worker = execution.release.pipeline.tenant.workers.get(worker_id=MARKUP)
+    Pipeline.objects.filter(pk=release.pipeline_id).update(application=MARKUP)
+    making.deployed(release, MARKUP, f"key {MARKUP}", actor=MARKUP)
     client = log_in("superuser")
-    addresses = [
-        reverse("admin:index"),
-        *(reverse(f"admin:{model}_changelist") for model in ("releases_release", "releases_pipeline")),
-        *(reverse(f"admin:{model}_changelist") for model in ("executions_execution", "executions_worker")),
-        reverse("admin:releases_release_change", args=[release.pk]),
-        reverse("admin:releases_release_activate", args=[release.pk]),
-        reverse("admin:releases_pipeline_change", args=[release.pipeline_id]),
-        reverse("admin:executions_execution_change", args=[execution.pk]),
-        reverse("admin:executions_worker_change", args=[worker.pk]),
+    models = ("releases_release", "releases_pipeline", "executions_execution", "executions_worker")
+    for address in (
+        *(to("index"), *(to(f"{model}_changelist") for model in models), page_of(release)),
+        *(to("releases_release_activate", release), to("releases_pipeline_change", release.pipeline_id)),
+        *(to("releases_pipeline_compare", release.pipeline_id), to("executions_execution_change", execution)),
+        to("executions_worker_change", worker),
+    ):
+        inert(client.get(address))
+
+
+# --- contents ---
+
+
+def test_the_picture_shows_steps_awaits_and_types(viewer: Client, acme: World) -> None:
+    steps = [
+        {**making.STEP, "index": 0, "authoredName": "Check", "inputTypeId": "Order", "outputTypeId": "Checked"},
+        {"index": 1, "authoredName": MARKUP, "kind": "await", "awaitTransport": "rest", "outputTypeId": "Decision"},
     ]
-    for address in addresses:
-        text = client.get(address).text
-        assert MARKUP not in text, address
-        assert "&lt;img src=x" in text, address
+    release = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=steps)
+    page = viewer.get(page_of(release))
+    picture = page.text.partition("data-diagram")[2].partition("</figure>")[0]
+    boxes = re.findall(r"<text[^>]*>([^<]*)</text>", picture)
+    assert boxes[:2] == ["0. Check", "internal, one to one"]
+    assert boxes[3:] == ["await over rest", "Order", "Checked", "Decision"]
+    assert picture.count("dc-diagram-box await") == 1
+    assert MARKUP not in page.text
 
 
-def test_only_users_who_may_activate_can_revoke_a_release_on_its_page(log_in: LogIn, acme: World) -> None:
-    page = reverse("admin:releases_release_change", args=[acme.release.pk])
-    address = reverse("admin:releases_release_revoke", args=[acme.release.pk])
-    viewer = log_in("viewer")
-    assert "data-revoke" not in viewer.get(page).text
-    assert viewer.post(address, {"reason": "x"}).status_code == 403
-    assert not Revocation.objects.exists()
+def test_the_types_show_their_fields(viewer: Client, acme: World) -> None:
+    fields = [
+        {"name": "lines", "type": {"kind": "named", "id": "Line"}, "repeated": True},
+        {"name": MARKUP, "type": {"kind": "scalar", "id": "decimal"}, "optional": True},
+    ]
+    types: dict[str, Any] = {
+        "Order": {"definition": {"id": "Order", "kind": "record", "fields": fields}},
+        "Opaque": {},
+    }
+    release = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", canonicalTypes=types)
+    text = viewer.get(page_of(release)).text.partition("data-types")[2]
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", text.partition("</table>")[0])
+    assert (cells[:3], cells[4:]) == (["lines", "list of Line", "required"], ["decimal", "optional"])
+    assert INERT in cells[3]
+    assert "not defined by the contract" in text
 
-    manager = log_in("release-manager")
-    assert "data-revoke" in manager.get(page).text
-    assert manager.get(address).status_code == 405
-    assert "A reason is required" in manager.post(address, {"reason": " "}, follow=True).text
-    assert not Revocation.objects.exists()
-    shown = manager.post(address, {"reason": MARKUP}, follow=True).text
-    assert "is revoked and can never be activated again" in shown
-    assert MARKUP not in shown
-    assert "data-revoke" not in shown
-    assert Revocation.objects.get().reason == MARKUP
-    stranger = log_in("stranger")
-    assert stranger.post(address, {"reason": "x"}).status_code == 404
+
+def test_counts_link_to_exactly_their_rows(viewer: Client, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator_rows.dead(acme, "a", "b", "c")
+    page = viewer.get(page_of(acme.release))
+    [section] = [each.section for each in page.context["sections"] if each.template.endswith("release_executions.html")]
+    assert section["counts"]
+    for each, _, href in section["counts"]:
+        shown = at(viewer, href)
+        assert {row.status for row in shown} == {each.status}
+        assert len(shown) == each.count == Execution.objects.filter(release=acme.release, status=each.status).count()
+    [(code, count, href)] = section["errors"]
+    assert (count, len(at(viewer, href))) == (3, 3)
+    assert code in page.text.partition("data-errors")[2]
+    monkeypatch.setattr(release_counts, "MOST_READ", 2)
+    text = viewer.get(page_of(acme.release)).text.partition("data-release-executions")[2]
+    assert re.search(r"at least 2</a>", text)
+
+
+# --- comparison ---
+
+STEPS = (making.STEP, {**making.STEP, "index": 1, "authoredName": "Screen"})
+
+
+def test_two_releases_are_compared(viewer: Client, acme: World) -> None:
+    newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=STEPS)
+    making.rejected(acme.tenant, making.descriptor(CONTRACT, b"x", "3.0"), b"y")
+    address = to("releases_pipeline_compare", newer.pipeline_id)
+    page = viewer.get(address)
+    assert (page.context["before"], page.context["after"]) == (acme.release, newer)
+    assert page.context["versions"] == ["2.0", "1.0"]
+    assert '<option value="1.0" selected>1.0 (active)</option>' in page.text
+    assert "steps[&quot;Screen&quot;]" in page.text
+    assert [section.title for section in page.context["difference_sections"]] == ["Steps", "Artifacts"]
+    page = viewer.get(address, {"from": "2.0", "to": "1.0"})
+    [removed] = [each for each in page.context["differences"] if each.kind == "removed"]
+    assert (removed.path, removed.impact) == ('steps["Screen"]', "breaking-for-parked-work")
+    assert 'data-impact="breaking-for-parked-work"' in page.text
+    assert "There are no differences." in viewer.get(address, {"from": "2.0", "to": "2.0"}).text
+    for query in ({"to": "9.9"}, {"from": "a\0b"}, {"to": "a/b"}):
+        assert viewer.get(address, query).status_code == 404
+    assert viewer.post(address).status_code == 405
+    for shown in (page_of(newer), page_of(acme.release)):
+        assert f'action="{address}"' in viewer.get(shown).text
+    assert f'href="{address}"' in viewer.get(to("releases_pipeline_change", newer.pipeline_id)).text
+    assert viewer.get(page_of(newer)).context["compared"] == ["1.0"]
+    empty = Pipeline.objects.create(tenant=acme.tenant, pipeline_id="acme.empty")
+    assert "The pipeline has no releases." in words(viewer.get(to("releases_pipeline_compare", empty)))
+
+
+# --- downloads ---
+
+
+def artifact_of(release: Release, of: Release | None = None) -> str:
+    return to("releases_release_artifact", release, (of or release).artifacts.get())
+
+
+def test_the_page_of_a_release_links_its_stored_bytes(viewer: Client, acme: World) -> None:
+    address = artifact_of(acme.release)
+    assert f'href="{address}"' in viewer.get(page_of(acme.release)).text
+    response = viewer.get(address)
+    data = making.stored_file(acme.release.artifacts.get().digest).read_bytes()
+    assert (response.status_code, response.getvalue()) == (200, data)
+    assert response["Content-Disposition"] == 'attachment; filename="app.zip"'
+    part = viewer.get(address, headers={"Range": "bytes=1-2"})
+    assert (part.status_code, part.getvalue()) == (206, data[1:3])
+    assert viewer.get(address, headers={"Range": "bytes=999999-"}).status_code == 416
+    assert viewer.head(address)["Content-Length"] == response["Content-Length"] == str(len(data))
+    assert viewer.post(address).status_code == 405
+
+
+def test_artifacts_that_cannot_be_downloaded(viewer: Client, acme: World, globex: World, newer: Release) -> None:
+    wrong = making.archive(making.contract("org.example.wrong"))
+    rejected = making.upload(acme.tenant, making.descriptor(CONTRACT, wrong, "3.0"), wrong).release
+    assert artifact_of(rejected) in viewer.get(page_of(rejected)).text
+    verify_release(rejected.pk)
+    image = making.upload(acme.tenant, making.descriptor(CONTRACT, b"", "4.0", "container-image")).release
+    for release in (rejected, image):
+        assert artifact_of(release) not in viewer.get(page_of(release)).text
+        assert viewer.get(artifact_of(release)).status_code == 404
+    for other in (newer, globex.release):
+        assert viewer.get(artifact_of(acme.release, other)).status_code == 404
+
+
+@cases("state", ["MISSING", "DAMAGED"])
+def test_bytes_that_cannot_be_read_are_a_message_on_the_page(viewer: Client, acme: World, state: str) -> None:
+    blob = acme.release.artifacts.get().blob
+    assert blob is not None
+    blob.state = state
+    blob.save()
+    response = viewer.get(artifact_of(acme.release), follow=True)
+    assert response.redirect_chain == [(page_of(acme.release), 302)]
+    assert "A stored artifact of the release" in response.text
+    assert artifact_of(acme.release) not in response.text

@@ -7,52 +7,45 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from django.urls import reverse
 
 from executions.models import Worker
 from executions.workers.worker_gate import START
 from releases.activation import policy
 from releases.activation.activation import activate
-from releases.models import Activation, Pipeline, Release
+from releases.models import Activation, Release
 from tenancy.preferences import choose_zone
 from tests import making, signing
+from tests.admin.browsing import said, to
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
 from wire.documents.signing import read_envelope
 
 
 @pytest.fixture
-def newer(acme: World) -> Release:
+def newer(newer: Release) -> Release:
     """The active release, which replaced 1.0."""
-    release = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
-    activate(release, actor="user:somebody", reason="faster")
-    return release
+    activate(newer, actor="user:somebody", reason="faster")
+    return newer
 
 
 def page_of(release: Release) -> str:
-    return reverse("admin:releases_pipeline_change", args=[release.pipeline_id])
+    return to("releases_pipeline_change", release.pipeline_id)
 
 
-def address(release: Release) -> str:
-    return reverse("admin:releases_pipeline_rollback", args=[release.pipeline_id])
-
-
-def form_of(client: Client, release: Release) -> dict[str, str]:
+def roll_back(client: Client, release: Release, **changes: str) -> list[str]:
+    """Send the form of the page. Return the messages of the page that follows."""
     context = client.get(page_of(release)).context
-    return {
+    fields = {
         "release_version": context["rollback_target"].release_version,
         "expected_release_version": context["active"].release.release_version,
-        "operation_key": context["rollback_key"],
-        "reason": "It fails",
+        **{"operation_key": context["rollback_key"], "reason": "It fails", **changes},
     }
+    return said(client.post(to("releases_pipeline_rollback", release.pipeline_id), fields, follow=True))
 
 
 def history(release: Release) -> list[Activation]:
     return list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
-
-
-def said(answer: Any) -> list[str]:
-    return [str(message) for message in answer.context["messages"]]
 
 
 def test_on_call_rolls_back_in_one_step(log_in: LogIn, newer: Release) -> None:
@@ -60,28 +53,20 @@ def test_on_call_rolls_back_in_one_step(log_in: LogIn, newer: Release) -> None:
     text = client.get(page_of(newer)).text
     assert "Roll back to 1.0" in text
     assert "Save policy" not in text
-    form = form_of(client, newer)
-    answer = client.post(address(newer), form, follow=True)
-    made = history(newer)[-1]
-    assert (made.release.release_version, made.kind, made.reason, made.actor) == (
-        *("1.0", "rollback", "It fails"),
-        "user:on-call",
-    )
-    assert said(answer) == ["Rolled back: release 1.0 is active for new executions of acme.orders."]
-    assert "data-rollback>" not in answer.text
-    client.post(address(newer), form)
+    for who in ("viewer", "operator"):
+        assert "data-rollback>" not in log_in(who).get(page_of(newer)).text
+    form = {"operation_key": "k", "release_version": "1.0", "expected_release_version": "2.0", "reason": "It fails"}
+    address = to("releases_pipeline_rollback", newer.pipeline_id)
+    answers = [client.post(address, form, follow=True) for _ in range(2)]
+    assert said(answers[0]) == ["Rolled back: release 1.0 is active for new executions of acme.orders."]
     assert len(history(newer)) == 3
+    made = history(newer)[-1]
+    assert (made.release.release_version, made.kind, made.actor) == ("1.0", "rollback", "user:on-call")
+    assert made.reason == "It fails"
+    assert "data-rollback>" not in client.get(page_of(newer)).text
 
 
-def test_a_warning_says_that_no_worker_hosts_the_release(log_in: LogIn, acme: World, newer: Release) -> None:
-    making.silence(acme.worker)
-    client = log_in("release-manager")
-    found = said(client.post(address(newer), form_of(client, newer), follow=True))
-    assert found[0].startswith("Rolled back")
-    assert any(message.startswith("No healthy worker hosts it") for message in found)
-
-
-@pytest.mark.parametrize(
+@cases(
     ("wrong", "message"),
     [
         ({"reason": " "}, "A rollback requires a reason of at most 1,000 characters. Nothing changed."),
@@ -94,8 +79,7 @@ def test_a_warning_says_that_no_worker_hosts_the_release(log_in: LogIn, acme: Wo
 def test_a_rejected_rollback_changes_nothing(
     wrong: dict[str, str], message: str, log_in: LogIn, newer: Release
 ) -> None:
-    client = log_in("on-call")
-    [found] = said(client.post(address(newer), {**form_of(client, newer), **wrong}, follow=True))
+    [found] = roll_back(log_in("on-call"), newer, **wrong)
     assert message in found
     assert len(history(newer)) == 2
 
@@ -105,30 +89,34 @@ def test_only_a_release_manager_goes_further_back_than_the_policy_allows(
 ) -> None:
     with unguarded(Activation):
         run("UPDATE releases_activation SET activated_at = activated_at - interval '31 days'")
-    client = log_in("on-call")
-    [found] = said(client.post(address(newer), form_of(client, newer), follow=True))
+    [found] = roll_back(log_in("on-call"), newer)
     assert found.startswith("ROLLBACK_TOO_FAR")
-    policy = reverse("admin:releases_pipeline_policy", args=[newer.pipeline_id])
-    for days in ("0", "3651", "x"):
-        log_in("tenant-admin").post(policy, {"rollback_days": days})
-    assert Pipeline.objects.get(pk=newer.pipeline_id).rollback_days == 30
-    log_in("tenant-admin").post(policy, {"rollback_days": "40"})
-    assert Pipeline.objects.get(pk=newer.pipeline_id).rollback_days == 40
-    log_in("tenant-admin").post(policy, {"rollback_days": "20"})
-    manager = log_in("release-manager")
-    assert manager.post(address(newer), form_of(manager, newer)).status_code == 302
+    assert roll_back(log_in("release-manager"), newer)[0].startswith("Rolled back")
     assert history(newer)[-1].release == acme.release
 
 
-@pytest.mark.parametrize("who", ["viewer", "operator"])
-def test_the_form_is_only_for_users_who_may_roll_back(who: str, log_in: LogIn, newer: Release) -> None:
-    client = log_in(who)
-    assert "data-rollback>" not in client.get(page_of(newer)).text
-    assert client.post(address(newer), {"reason": "x"}).status_code == 403
-    assert client.get(address(newer)).status_code == 405
+def test_a_rollback_to_a_release_without_a_worker_warns_or_is_refused(
+    log_in: LogIn, acme: World, newer: Release
+) -> None:
+    making.silence(acme.worker)
+    client = log_in("on-call")
+    policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
+    [message] = roll_back(client, newer)
+    assert message.startswith("WORKER_REQUIRED: No worker may run release '1.0': ")
+    assert START in message
+    assert history(newer)[-1].release == newer
+    policy.change(newer.pipeline, {"workerGate": "warn"}, actor="user:admin")
+    found = roll_back(client, newer)
+    assert found[0].startswith("Rolled back")
+    assert any(message.startswith("No healthy worker hosts it") for message in found)
+    activate(newer, actor="user:somebody", reason="again")
+    policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
+    Worker.objects.filter(pk=acme.worker.pk).update(alive_until=None)
+    roll_back(client, newer)
+    assert history(newer)[-1].release == acme.release
 
 
-def test_the_page_tells_what_was_active_at_a_time(log_in: LogIn, acme: World, newer: Release) -> None:
+def test_the_page_tells_what_was_active_at_a_time(log_in: LogIn, newer: Release) -> None:
     client = log_in("viewer")
     first, second = history(newer)
 
@@ -140,40 +128,28 @@ def test_the_page_tells_what_was_active_at_a_time(log_in: LogIn, acme: World, ne
     answer = ask(second.activated_at.isoformat())
     assert answer.context["active_then"].activation == second
     assert "faster" in answer.text
-    assert "No release of pipeline" in ask("2001-01-01T00:00:00Z").text
-    assert "must not be in the future" in ask("2999-01-01T00:00:00Z").text
-    assert "It must be a time such as 2026-01-31 14:00." in ask("<yesterday>").text
+    for at, text in (
+        ("2001-01-01T00:00:00Z", "No release of pipeline"),
+        ("2999-01-01T00:00:00Z", "must not be in the future"),
+        ("<yesterday>", "It must be a time such as 2026-01-31 14:00."),
+    ):
+        answer = ask(at)
+        assert text in answer.text
+        assert "<yesterday>" not in answer.text
     choose_zone(User.objects.get(username="viewer"), "Asia/Kolkata")
     local = second.activated_at.astimezone(ZoneInfo("Asia/Kolkata"))
     assert ask(f"{local:%Y-%m-%d %H:%M:%S.%f}").context["active_then"].activation == second
-    assert "<yesterday>" not in ask("<yesterday>").text
 
 
 def test_the_history_is_downloaded_signed(log_in: LogIn, newer: Release, settings: Any) -> None:
+    client, download = log_in("viewer"), to("releases_pipeline_history_export", newer.pipeline_id)
+    settings.PROVENANCE_KEY = ""
+    assert client.get(download).status_code == 404
+    assert download not in client.get(page_of(newer)).text
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")
-    client = log_in("viewer")
-    download = reverse("admin:releases_pipeline_history_export", args=[newer.pipeline_id])
     assert download in client.get(page_of(newer)).text
     answer = client.get(download)
     assert answer.headers["Content-Disposition"].startswith("attachment")
     payload = json.loads(read_envelope(json.loads(answer.content)).payload)
     assert [each["reason"] for each in payload["predicate"]["activations"]] == ["", "faster"]
     assert client.post(download).status_code == 405
-    assert log_in("stranger").get(download).status_code == 404
-    assert log_in("nobody").get(download).status_code == 404
-    settings.PROVENANCE_KEY = ""
-    assert client.get(download).status_code == 404
-    assert download not in client.get(page_of(newer)).text
-
-
-def test_a_rollback_without_the_required_worker_changes_nothing(log_in: LogIn, acme: World, newer: Release) -> None:
-    policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
-    making.silence(acme.worker)
-    client = log_in("on-call")
-    [message] = said(client.post(address(newer), form_of(client, newer), follow=True))
-    assert message.startswith("WORKER_REQUIRED: No worker may run release '1.0': ")
-    assert START in message
-    assert history(newer)[-1].release == newer
-    Worker.objects.filter(pk=acme.worker.pk).update(alive_until=None)
-    client.post(address(newer), form_of(client, newer))
-    assert history(newer)[-1].release == acme.release

@@ -1,5 +1,6 @@
-"""The duration of sessions, and what ends all sessions of a user."""
+"""Accounts: the duration of sessions, what ends all sessions of a user, roles, and the time zone of the pages."""
 
+import re
 import time
 from typing import Any
 
@@ -9,15 +10,23 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 from django.utils import timezone
 
 from tenancy.access import issue_token
-from tenancy.roles import Scope
+from tenancy.models import AuditEntry, Membership, Preferences
+from tenancy.roles import MEANING, Scope
+from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
 
 PASSWORD = "correct-horse-battery-staple"
-EVERYWHERE = "admin:log_out_everywhere"
+EVERYWHERE = "/admin/auth/user/log-out-everywhere/"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def client(log_in: LogIn) -> Client:
+    return log_in("viewer")
 
 
 def move_back(client: Client, seconds: float, *timestamps: str) -> None:
@@ -29,61 +38,44 @@ def move_back(client: Client, seconds: float, *timestamps: str) -> None:
 
 
 def is_logged_in(client: Client, **headers: str) -> bool:
-    return client.get(reverse("admin:index"), headers=headers).status_code == 200
+    return client.get(to("index"), headers=headers).status_code == 200
 
 
-def test_an_idle_session_ends(log_in: LogIn, settings: Any) -> None:
-    client = log_in("viewer")
-    move_back(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
-    assert is_logged_in(client)
-    move_back(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
-    assert is_logged_in(client)
+def test_an_idle_session_ends(client: Client, settings: Any) -> None:
+    for _ in range(2):
+        move_back(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
+        assert is_logged_in(client)
     move_back(client, settings.SESSION_IDLE_SECONDS + 10, "active_at")
     assert not is_logged_in(client)
     assert not Session.objects.exists()
-    assert not is_logged_in(client)
 
 
-@pytest.mark.parametrize("url", ["/", "/health/live", "/api/v1/tenants/acme/executions", "/tpf/admin/tenants"])
-def test_only_pages_of_the_admin_load_the_session(log_in: LogIn, url: str) -> None:
-    client = log_in("viewer")
-    with CaptureQueriesContext(connection) as queries:
-        assert client.get(url).status_code < 500
-    assert "django_session" not in str(queries.captured_queries)
-    with CaptureQueriesContext(connection) as queries:
-        assert is_logged_in(client)
-    assert "django_session" in str(queries.captured_queries)
-
-
-def test_automatic_page_updates_do_not_prolong_a_session(log_in: LogIn, settings: Any) -> None:
-    client = log_in("viewer")
+def test_automatic_page_updates_do_not_prolong_a_session(client: Client, settings: Any) -> None:
     move_back(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
     for _ in range(3):
-        assert is_logged_in(client, **{"HX-Request": "true"})
+        assert is_logged_in(client, **HTMX)
     move_back(client, 20, "active_at")
-    assert not is_logged_in(client, **{"HX-Request": "true"})
+    assert not is_logged_in(client, **HTMX)
 
 
-def test_a_busy_session_ends_after_the_maximum_duration(log_in: LogIn, settings: Any) -> None:
-    client = log_in("viewer")
+def test_a_busy_session_ends_after_the_maximum_duration(client: Client, settings: Any) -> None:
     move_back(client, settings.SESSION_MAX_SECONDS - 10, "began_at")
     assert is_logged_in(client)
     move_back(client, 20, "began_at")
     assert not is_logged_in(client)
 
 
-def test_a_session_without_a_start_time_is_not_accepted(log_in: LogIn) -> None:
-    client = log_in("viewer")
+def test_a_session_has_a_start_time_which_a_new_log_in_renews(client: Client) -> None:
+    move_back(client, 1000, "began_at", "active_at")
+    client.force_login(User.objects.get(username="viewer"))
+    assert time.time() - client.session["began_at"] < 30
     session = client.session
     del session["began_at"]
     session.save()
     assert not is_logged_in(client)
 
 
-def test_an_active_session_is_written_once_a_minute_at_most(
-    log_in: LogIn, django_assert_num_queries: Any, django_assert_max_num_queries: Any
-) -> None:
-    client = log_in("viewer")
+def test_an_active_session_is_written_once_a_minute_at_most(client: Client) -> None:
     before = client.session["active_at"]
     assert is_logged_in(client)
     assert client.session["active_at"] == before
@@ -92,11 +84,15 @@ def test_an_active_session_is_written_once_a_minute_at_most(
     assert time.time() - client.session["active_at"] < 30
 
 
-def test_a_new_log_in_of_the_same_user_starts_a_new_session(log_in: LogIn) -> None:
-    client = log_in("viewer")
-    move_back(client, 1000, "began_at", "active_at")
-    client.force_login(User.objects.get(username="viewer"))
-    assert time.time() - client.session["began_at"] < 30
+@cases("url", ["/", "/health/live", "/api/v1/tenants/acme/executions", "/tpf/admin/tenants"])
+def test_only_pages_of_the_admin_load_the_session(client: Client, url: str) -> None:
+    for address, loads in ((url, False), (to("index"), True)):
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(address).status_code < 500
+        assert ("django_session" in str(queries.captured_queries)) == loads
+
+
+# --- what ends all sessions ---
 
 
 @pytest.fixture
@@ -110,7 +106,7 @@ def ada(acme: World, fast_hashing: None) -> User:
 def logged_in(user: User) -> Client:
     client = Client()
     form = {"username": user.username, "password": PASSWORD}
-    assert client.post(reverse("admin:login"), form).status_code == 302
+    assert client.post(to("login"), form).status_code == 302
     return client
 
 
@@ -118,41 +114,73 @@ def test_logging_out_everywhere_ends_only_the_users_own_sessions_and_tokens(
     ada: User, acme: World, globex: World
 ) -> None:
     token, _ = issue_token(acme.tenant, ada, "robot", [Scope.READ], lifetime=None)
-    here, there = logged_in(ada), logged_in(ada)
-    other = Client()
+    here, there, other = logged_in(ada), logged_in(ada), Client()
     other.force_login(globex.token.user)
-    page = here.get(reverse(EVERYWHERE))
-    assert "API tokens" in page.text
-    assert reverse(EVERYWHERE) in here.get(reverse("admin:index")).text
-    assert here.post(reverse(EVERYWHERE), {"password": "wrong"}).status_code == 400
+    assert Client().get(EVERYWHERE).status_code == 302
+    assert "API tokens" in here.get(EVERYWHERE).text
+    assert EVERYWHERE in here.get(to("index")).text
+    assert here.post(EVERYWHERE, {"password": "wrong"}).status_code == 400
     assert is_logged_in(there)
-    assert here.post(reverse(EVERYWHERE), {"password": PASSWORD}).status_code == 302
-    assert not is_logged_in(here)
-    assert not is_logged_in(there)
-    token.refresh_from_db()
-    assert token.expiry <= timezone.now()
-    assert is_logged_in(other)
-    globex.token.refresh_from_db()
-    assert globex.token.expiry > timezone.now()
+    assert here.post(EVERYWHERE, {"password": PASSWORD}).status_code == 302
+    assert [is_logged_in(each) for each in (here, there, other)] == [False, False, True]
+    for each, is_over in ((token, True), (globex.token, False)):
+        each.refresh_from_db()
+        assert (each.expiry <= timezone.now()) == is_over
     assert is_logged_in(logged_in(ada))
 
 
 def test_password_attempts_are_limited_on_the_log_out_everywhere_page(ada: User) -> None:
     client = logged_in(ada)
-    answers = [client.post(reverse(EVERYWHERE), {"password": "wrong"}).status_code for _ in range(7)]
+    answers = [client.post(EVERYWHERE, {"password": "wrong"}).status_code for _ in range(7)]
     assert answers == [400] * 5 + [429] * 2
-    assert client.post(reverse(EVERYWHERE), {"password": PASSWORD}).status_code == 429
+    assert client.post(EVERYWHERE, {"password": PASSWORD}).status_code == 429
 
 
 def test_a_changed_password_ends_the_other_sessions(ada: User) -> None:
-    here, there = logged_in(ada), logged_in(ada)
+    here, there, page = logged_in(ada), logged_in(ada), to("password_change")
     new = "another-horse-battery-staple"
+    assert "API tokens" in here.get(page).text
     form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
-    assert "API tokens" in here.get(reverse("admin:password_change")).text
-    assert here.post(reverse("admin:password_change"), form).status_code == 302
-    assert is_logged_in(here)
-    assert not is_logged_in(there)
+    assert here.post(page, form).status_code == 302
+    assert [is_logged_in(each) for each in (here, there)] == [True, False]
 
 
-def test_logging_out_everywhere_requires_a_log_in(log_in: LogIn) -> None:
-    assert log_in("anonymous").get(reverse(EVERYWHERE)).status_code == 302
+# --- my account ---
+
+
+def choose(client: Client, zone: str) -> str:
+    return client.post(to("account"), {"time_zone": zone}, follow=True).text
+
+
+def test_it_shows_the_roles_in_each_tenant(client: Client, globex: World) -> None:
+    viewer = User.objects.get(username="viewer")
+    for role in ("operator", "release-manager"):
+        Membership.objects.create(user=viewer, tenant=globex.tenant, role=role)
+    answer = client.get(to("account"))
+    assert [(each["tenant"], each["roles"]) for each in answer.context["roles"]] == [
+        ("acme", ["Viewer"]),
+        ("globex", ["Operator", "Release manager"]),
+    ]
+    for text in (MEANING[Scope.OPERATE], EVERYWHERE, to("password_change")):
+        assert text in answer.text
+    assert f'href="{to("account")}"' in client.get(to("index")).text
+
+
+def test_all_pages_show_times_in_the_chosen_zone(log_in: LogIn, client: Client) -> None:
+    def zones(client: Client, page: str) -> set[str]:
+        return set(re.findall(r"\d\d:\d\d:\d\d (IST|UTC)", re.sub(r'title="[^"]*"', "", client.get(to(page)).text)))
+
+    choose(client, "Asia/Kolkata")
+    entry = AuditEntry.objects.order_by("-id")[0]
+    found = (entry.act, entry.actor, entry.object, entry.outcome, entry.details)
+    assert found == ("user.time_zone", "user:viewer", "viewer", "granted", '{"timeZone":"Asia/Kolkata"}')
+    for page in ("index", "executions_execution_changelist", "releases_release_changelist", "account"):
+        assert zones(client, page) == {"IST"}, page
+        assert "IST" not in zones(log_in("operator"), page)
+    for wrong in ("", "Mars/Olympus", "../etc/passwd", "Etc/GMT+1", "europe/berlin", "UTC\n"):
+        assert "Nothing changed." in choose(client, wrong)
+    assert Preferences.objects.get().time_zone == "Asia/Kolkata"
+    choose(client, "UTC")
+    assert "IST" not in zones(client, "index")
+    Preferences.objects.update(time_zone="Old/Zone")
+    assert zones(client, "account") == {"UTC"}, "a zone that the system no longer knows"

@@ -1,111 +1,116 @@
-"""The upload page: accepted and rejected uploads."""
+"""The upload page: accepted and rejected uploads, direct ones of its script, and which tenants it offers."""
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import requests
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
-from django.urls import reverse
+from django.test import Client, override_settings
 
-from releases.models import Blob, Release
-from tests import making
+from releases.models import ArtifactUpload, Blob, Release
+from releases.registration import direct_uploads
+from tests import making, signing
+from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
+from tests.cases import cases
+from tests.s3 import S3Place, use_s3
+
+CONTRACT = making.contract("acme.orders")
+DATA = making.archive(CONTRACT, code="2.0")
+DOCUMENT = making.descriptor(CONTRACT, DATA, "2.0")
+DESCRIPTOR = json.dumps(DOCUMENT).encode()
 
 
-def files(version: str = "2.0", pipeline_id: str = "acme.orders") -> tuple[bytes, bytes]:
-    contract = making.contract(pipeline_id)
-    data = making.archive(contract, code=version)
-    return json.dumps(making.descriptor(contract, data, version)).encode(), data
+@pytest.fixture
+def client(log_in: LogIn) -> Client:
+    return log_in("release-manager")
 
 
-def post(client: Client, descriptor: bytes | None, artifacts: Sequence[bytes] = (), **more: Any) -> Any:
-    body: dict[str, Any] = {"tenant": "acme", "artifacts": [SimpleUploadedFile("app.zip", data) for data in artifacts]}
+def file(content: bytes, name: str = "attached.json") -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, content)
+
+
+def post(client: Client, descriptor: bytes | None = DESCRIPTOR, artifacts: Sequence[bytes] = (), **more: Any) -> Any:
+    body: dict[str, Any] = {"tenant": "acme", "artifacts": [file(data, "app.zip") for data in artifacts]}
     if descriptor is not None:
-        body["descriptor"] = SimpleUploadedFile("pipeline-release.json", descriptor)
-    return client.post(reverse("admin:releases_release_upload"), {**body, **more})
+        body["descriptor"] = file(descriptor, "pipeline-release.json")
+    return client.post(to("releases_release_upload"), {**body, **more})
 
 
-def left_behind() -> list[str]:
+def nothing_left_behind() -> None:
     staging = settings.ARTIFACT_ROOT / "staging"
-    return [path.name for path in staging.iterdir()] if staging.exists() else []
+    assert not staging.exists() or not list(staging.iterdir())
 
 
-def test_an_upload_becomes_a_release_with_its_bytes_in_the_store(log_in: LogIn, acme: World) -> None:
-    descriptor, data = files()
-    answer = post(log_in("release-manager"), descriptor, [data])
+def test_an_upload_becomes_a_release_with_its_bytes_and_attachments_once(client: Client, acme: World) -> None:
+    attached = [file(signing.envelope(DOCUMENT)), file(json.dumps(signing.cyclone()).encode())]
+    first = post(client, artifacts=[DATA], attachment=attached)
     release = Release.objects.get(release_version="2.0")
-    assert answer.status_code == 302
-    assert answer["Location"] == reverse("admin:releases_release_change", args=[release.pk])
+    assert (first.status_code, first["Location"]) == (302, to("releases_release_change", release))
     assert (release.status, release.uploaded_by) == ("UPLOADED", "user:release-manager")
-    assert Blob.objects.get(digest=making.digest_of(data)).size == len(data)
-    assert left_behind() == []
-
-
-def test_a_repeated_upload_changes_nothing_and_displays_that(log_in: LogIn, acme: World) -> None:
-    descriptor, data = files()
-    client = log_in("release-manager")
-    first = post(client, descriptor, [data])
-    again = post(client, descriptor, [data])
-    assert first["Location"] == again["Location"]
-    assert Release.objects.filter(release_version="2.0").count() == 1
+    assert [each.kind for each in release.attachments.all()] == ["signature", "sbom"]
+    assert Blob.objects.get(digest=making.digest_of(DATA)).size == len(DATA)
+    page = client.get(first["Location"])
+    assert list(page.context["messages"]) == [], "no message that becomes stale"
+    again = post(client, artifacts=[DATA])
+    assert again["Location"] == first["Location"]
     assert "Nothing changed" in client.get(again["Location"]).text
+    assert Release.objects.filter(release_version="2.0").count() == 1
+    nothing_left_behind()
 
 
-def test_a_rejected_descriptor_shows_all_findings(log_in: LogIn, acme: World) -> None:
-    wrong = b'{"schemaVersion": 9, "pipelineId": " ", "artifacts": []}'
-    answer = post(log_in("release-manager"), wrong)
-    assert answer.status_code == 400
-    for code in ("DESCRIPTOR_INVALID", "DESCRIPTOR_SCHEMA_VERSION_UNSUPPORTED", "DESCRIPTOR_NO_ARTIFACTS"):
-        assert code in answer.text
-    assert "pipeline-release.json#schemaVersion" in answer.text
+def test_an_uploaded_contract_document_is_displayed_with_the_release(client: Client, acme: World) -> None:
+    document = json.dumps(making.descriptor(CONTRACT, b"", "3.0", kind="container-image")).encode()
+    answer = post(client, document, contract=file(json.dumps(CONTRACT).encode(), "pipeline-contract.json"))
+    release = making.verified(Release.objects.get(release_version="3.0"))
+    assert release.contract is not None
+    assert "Validate" in client.get(answer["Location"]).text
+    nothing_left_behind()
 
 
-def test_a_different_release_of_the_same_version_is_a_conflict(log_in: LogIn, acme: World) -> None:
-    contract = making.contract("acme.orders")
-    data = making.archive(contract, code="other")
-    answer = post(log_in("release-manager"), json.dumps(making.descriptor(contract, data, "1.0")).encode(), [data])
-    assert answer.status_code == 409
-    assert "RELEASE_CONFLICT" in answer.text
-    assert left_behind() == []
+CARRIER = making.carrier_descriptor(CONTRACT, DATA, "2.0", kind="local-file", uri="target/app.zip")
 
 
-def test_a_missing_descriptor_is_reported(log_in: LogIn, acme: World) -> None:
-    answer = post(log_in("release-manager"), None, [b"bytes"])
-    assert answer.status_code == 400
-    assert "Choose a release descriptor" in answer.text
-    assert left_behind() == []
-
-
-def test_a_file_over_the_limit_is_rejected_with_413(log_in: LogIn, acme: World, settings: Any) -> None:
-    settings.MAX_ARTIFACT_BYTES = 1000
-    descriptor, _ = files()
-    answer = post(log_in("release-manager"), descriptor, [b"x" * 200_000])
-    assert answer.status_code == 413
-    assert "PAYLOAD_TOO_LARGE" in answer.text
-    assert left_behind() == []
-
-
-def test_too_many_files_are_rejected(log_in: LogIn, acme: World, settings: Any) -> None:
-    settings.DATA_UPLOAD_MAX_NUMBER_FILES = 2
-    descriptor, data = files()
-    answer = post(log_in("release-manager"), descriptor, [data, data, data])
-    assert answer.status_code == 400
-    assert not Release.objects.filter(release_version="2.0").exists()
-    assert left_behind() == []
-
-
-@pytest.mark.parametrize("who", ["release-manager", "tenant-admin"])
-def test_an_upload_to_a_tenant_without_the_right_to_register_is_rejected(
-    who: str, log_in: LogIn, globex: World
+@cases(
+    ("descriptor", "artifacts", "changed", "status", "shown"),
+    [
+        (
+            b'{"schemaVersion": 9, "pipelineId": " ", "artifacts": []}',
+            *([], {}, 400),
+            [
+                *("DESCRIPTOR_INVALID", "DESCRIPTOR_SCHEMA_VERSION_UNSUPPORTED", "DESCRIPTOR_NO_ARTIFACTS"),
+                "pipeline-release.json#schemaVersion",
+            ],
+        ),
+        (
+            json.dumps(CARRIER).encode(),
+            *([], {}, 400),
+            ["ARTIFACT_KIND_UNSUPPORTED", "ARTIFACT_URI_SCHEME_UNSUPPORTED", "profile tpf-2026-10: "],
+        ),
+        (json.dumps({**DOCUMENT, "releaseVersion": "1.0"}).encode(), [DATA], {}, 409, ["RELEASE_CONFLICT"]),
+        (None, [b"bytes"], {}, 400, ["Choose a release descriptor"]),
+        (DESCRIPTOR, [b"x" * 200_000], {"MAX_ARTIFACT_BYTES": 1000}, 413, ["PAYLOAD_TOO_LARGE"]),
+        (DESCRIPTOR, [DATA] * 3, {"DATA_UPLOAD_MAX_NUMBER_FILES": 2}, 400, []),
+    ],
+)
+def test_a_rejected_upload_says_why_and_leaves_nothing(
+    descriptor: bytes | None,
+    artifacts: list[bytes],
+    changed: dict[str, int],
+    status: int,
+    shown: list[str],
+    client: Client,
 ) -> None:
-    descriptor, data = files()
-    answer = post(log_in(who), descriptor, [data], tenant="globex")
-    assert answer.status_code == 400
-    assert not Release.objects.filter(pipeline__tenant=globex.tenant, release_version="2.0").exists()
-    assert left_behind() == []
+    with override_settings(**changed):
+        answer = post(client, descriptor, artifacts)
+    assert answer.status_code == status
+    assert [text for text in shown if text not in answer.text] == []
+    assert not Release.objects.filter(release_version="2.0").exists()
+    nothing_left_behind()
 
 
 class Untouchable:
@@ -117,79 +122,92 @@ class Untouchable:
     readline = read
 
 
-@pytest.mark.parametrize("who", ["viewer", "operator", "nobody"])
-def test_the_body_of_a_user_who_may_not_register_is_not_read(who: str, log_in: LogIn) -> None:
+def test_only_who_may_register_in_the_tenant_uploads_and_the_body_of_others_is_not_read(
+    log_in: LogIn, client: Client, globex: World
+) -> None:
+    for who in ("release-manager", "tenant-admin"):
+        assert post(log_in(who), artifacts=[DATA], tenant="globex").status_code == 400
     extra: dict[str, Any] = {"wsgi.input": Untouchable(), "CONTENT_LENGTH": "10000000"}
-    answer = log_in(who).generic(
-        "POST", reverse("admin:releases_release_upload"), content_type="multipart/form-data; boundary=b", **extra
-    )
-    assert answer.status_code == 403
-    assert left_behind() == []
+    for who in ("viewer", "operator", "nobody"):
+        body = {"content_type": "multipart/form-data; boundary=b", **extra}
+        assert log_in(who).generic("POST", to("releases_release_upload"), **body).status_code == 403
+    assert not Release.objects.filter(release_version="2.0").exists()
+    nothing_left_behind()
+    one = client.get(to("releases_release_upload")).text
+    assert '<input type="hidden" name="tenant" value="acme">' in one
+    assert "globex" not in one
+    assert '<option value="globex">' in log_in("superuser").get(to("releases_release_upload")).text
 
 
 def test_an_upload_without_a_csrf_token_is_rejected_and_stores_nothing(log_in: LogIn, acme: World) -> None:
-    descriptor, data = files()
     client = log_in("release-manager", enforce_csrf_checks=True)
-    assert post(client, descriptor, [data]).status_code == 403
-    assert not Release.objects.filter(release_version="2.0").exists()
-    assert left_behind() == []
-    client.get(reverse("admin:releases_release_upload"))
+    assert post(client, artifacts=[DATA]).status_code == 403
+    nothing_left_behind()
+    client.get(to("releases_release_upload"))
     token = client.cookies["csrftoken"].value
-    assert post(client, descriptor, [data], csrfmiddlewaretoken=token).status_code == 302
-
-
-def test_the_form_offers_only_tenants_in_which_the_user_may_register(log_in: LogIn, acme: World, globex: World) -> None:
-    one = log_in("release-manager").get(reverse("admin:releases_release_upload")).text
-    assert '<input type="hidden" name="tenant" value="acme">' in one
-    assert "globex" not in one
-    everywhere = log_in("superuser").get(reverse("admin:releases_release_upload")).text
-    assert '<option value="globex">' in everywhere
-
-
-def test_an_uploaded_contract_document_is_displayed_with_the_release(log_in: LogIn, acme: World) -> None:
-    contract = making.contract("acme.orders")
-    document = json.dumps(making.descriptor(contract, b"", "3.0", kind="container-image")).encode()
-    client = log_in("release-manager")
-    answer = post(
-        client, document, contract=SimpleUploadedFile("pipeline-contract.json", json.dumps(contract).encode())
-    )
-    release = making.verified(Release.objects.get(release_version="3.0"))
-    assert release.contract is not None
-    assert "Validate" in client.get(answer["Location"]).text
-    assert left_behind() == []
-
-
-def test_the_page_of_a_new_release_has_no_message_that_becomes_stale(log_in: LogIn, acme: World) -> None:
-    descriptor, data = files()
-    client = log_in("release-manager")
-    page = client.get(post(client, descriptor, [data])["Location"])
-    assert list(page.context["messages"]) == []
-    assert "The files are in the artifact store. A worker will verify them." in page.text
+    assert post(client, artifacts=[DATA], csrfmiddlewaretoken=token).status_code == 302
 
 
 def test_the_script_of_the_page_gets_the_address_of_the_release(log_in: LogIn, acme: World) -> None:
-    descriptor, data = files()
-    answer = post(log_in("release-manager", headers={"Accept": "application/json"}), descriptor, [data])
+    answer = post(log_in("release-manager", headers={"Accept": "application/json"}), artifacts=[DATA])
     release = Release.objects.get(release_version="2.0")
-    assert (answer.status_code, answer.json()) == (
-        201,
-        {"location": reverse("admin:releases_release_change", args=[release.pk])},
-    )
+    location = to("releases_release_change", release)
+    assert (answer.status_code, answer.json()) == (201, {"location": location})
 
 
-@pytest.mark.parametrize(
-    ("who", "key", "offered"),
-    [
-        *(("release-manager", "own", True), ("stranger", "own", False)),
-        *(("release-manager", "1" * 30, False), ("release-manager", "x", False), ("release-manager", "active", False)),
-    ],
-)
-def test_a_rejected_release_is_uploaded_again(who: str, key: str, offered: bool, log_in: LogIn, acme: World) -> None:
-    wrong = making.descriptor(making.contract("acme.orders"), b"missing", "2.0")
-    rejected = making.rejected(acme.tenant, wrong, b"other bytes")
-    keys = {"own": str(rejected.pk), "active": str(acme.release.pk)}
-    client = log_in(who)
-    page = client.get(reverse("admin:releases_release_upload"), {"again": keys.get(key, key)})
-    assert page.status_code == 200
-    assert ("data-again=" in page.text) is offered
-    assert ("Release 2.0 of acme.orders was rejected, so you can reuse its version." in page.text) is offered
+def test_a_rejected_release_is_uploaded_again(log_in: LogIn, acme: World) -> None:
+    wrong = making.descriptor(CONTRACT, b"missing", "2.0")
+    rejected = str(making.rejected(acme.tenant, wrong, b"other bytes").pk)
+    for who, key, offered in (
+        *(("release-manager", rejected, True), ("stranger", rejected, False)),
+        *(("release-manager", each, False) for each in ("1" * 30, "x", str(acme.release.pk))),
+    ):
+        page = log_in(who).get(to("releases_release_upload"), {"again": key})
+        assert page.status_code == 200
+        assert ("data-again=" in page.text) is offered
+        assert ("Release 2.0 of acme.orders was rejected" in page.text) is offered
+
+
+# --- direct uploads ---
+
+BYTES = os.urandom(1000)
+DECLARED = {"digest": making.digest_of(BYTES), "size": str(len(BYTES))}
+
+
+@pytest.fixture
+def s3(settings: Any, s3_place: S3Place) -> None:
+    use_s3(settings, s3_place)
+
+
+def direct(*parts: object) -> str:
+    return to("releases_release_upload") + "direct/" + "".join(f"{part}/" for part in parts)
+
+
+def test_a_file_is_uploaded_directly_and_verified(log_in: LogIn, client: Client, globex: World, s3: None) -> None:
+    upload = client.post(direct("acme"), DECLARED).json()
+    there = direct("acme", upload["uploadId"])
+    for who, status in (("viewer", 403), ("operator", 403), ("stranger", 404), ("nobody", 404)):
+        other = log_in(who)
+        for answer in (other.post(direct("acme"), DECLARED), other.get(there), other.post(there)):
+            assert answer.status_code in {status, 403}
+            assert upload["uploadId"] not in answer.text
+    assert [each.status for each in ArtifactUpload.objects.all()] == ["OPEN"]
+    assert log_in("release-manager", enforce_csrf_checks=True).post(direct("acme"), DECLARED).status_code == 403
+    [part] = upload["missing"]
+    assert requests.put(part["url"], data=BYTES, timeout=20).status_code == 200
+    assert client.get(there).json()["received"] == len(BYTES)
+    assert client.post(there).json()["status"] == "VERIFYING"
+    direct_uploads.finish(upload["uploadId"])
+    assert client.get(there).json()["status"] == "STORED"
+    assert ArtifactUpload.objects.get().uploaded_by == "user:release-manager"
+    for wrong in ({}, {**DECLARED, "size": "many"}, {**DECLARED, "digest": "x"}, {**DECLARED, "size": "0"}):
+        answer = client.post(direct("acme"), wrong)
+        assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")
+
+
+def test_the_page_offers_direct_uploads_only_if_the_store_supports_them(client: Client, acme: World) -> None:
+    page = client.get(to("releases_release_upload")).text
+    assert "data-direct" not in page
+    assert "direct_upload.js" not in page
+    answer = client.post(direct("acme"), DECLARED)
+    assert (answer.status_code, answer.json()["code"]) == (409, "DIRECT_UPLOADS_UNAVAILABLE")

@@ -9,6 +9,7 @@ from django.test import Client
 from pytest_django import DjangoDbBlocker
 
 from foundation.errors import DatabaseUnavailable
+from tests.cases import cases
 from tests.interop.client import call, switch_on
 from tests.race_database import connected_to
 
@@ -37,7 +38,7 @@ def test_the_admin_answers_with_a_page(outage: None) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-@pytest.mark.parametrize("path", ["control-plane/tenants/t/executions/e", "admin/tenants/t/pipelines/p/releases"])
+@cases("path", ["control-plane/tenants/t/executions/e", "admin/tenants/t/pipelines/p/releases"])
 def test_the_compatibility_surface_responds_in_its_own_format(outage: None, settings: Any, path: str) -> None:
     switch_on(settings)
     answer = call("GET", path)

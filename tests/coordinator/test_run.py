@@ -7,6 +7,7 @@ from django.test import override_settings
 
 from coordinator.run import PROCESSES, command_of
 from embedded.product import BIN
+from tests.cases import cases
 
 
 @override_settings(WEB_HOST="0.0.0.0", WEB_PORT=8123, WEB_PROCESSES=5)
@@ -38,7 +39,7 @@ def test_further_options_are_passed_on() -> None:
     assert command_of(["web", "--ssl-certificate=/tls.crt"])[-1] == "--ssl-certificate=/tls.crt"
 
 
-@pytest.mark.parametrize("arguments", [[], ["unknown"], ["web", "--port=none"]])
+@cases("arguments", [[], ["unknown"], ["web", "--port=none"]])
 def test_invalid_arguments_end_with_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command_of(arguments)

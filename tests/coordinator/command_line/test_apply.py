@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import cases
 from tests.command_line import CommandLine
 from tests.serving import serving
 
@@ -34,7 +35,7 @@ def run(tmp_path: Path) -> CommandLine:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "message"),
     [
         ("", "must contain one document"),
@@ -133,7 +134,7 @@ def test_what_the_file_does_not_name_is_removed_if_it_is_complete(run: CommandLi
     assert posts == ["alert-rules/r1/remove", "alert-channels/c1/remove"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "message"),
     [
         (RULES, "alertRules.stuck.channels: there is no alert channel 'ops'"),

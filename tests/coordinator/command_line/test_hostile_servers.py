@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import cases
 from tests.command_line import CommandLine
 from tests.receiving import dripping
 from tests.serving import Serving, serving
@@ -47,7 +48,7 @@ def test_an_error_is_harmless(run: CommandLine) -> None:
     assert "\x1b" not in done.err
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "expected"),
     [
         (400, 2),
@@ -92,7 +93,7 @@ def test_pages_that_never_end(run: CommandLine) -> None:
         assert len(run.json("pipelines", "list", f"--url={server.url}", "--limit=1000")) == 2
 
 
-@pytest.mark.parametrize(
+@cases(
     "body",
     [b"", b"[]", b"nonsense", b'{"items": 3}', b'{"items": [1]}', b"[" * 200_000, b'{"n": ' + b"9" * 9999 + b"}"],
 )
@@ -121,9 +122,7 @@ def test_a_change_that_may_have_happened(run: CommandLine) -> None:
     assert (done.status, "may have been carried out" in done.err) == (6, True)
 
 
-@pytest.mark.parametrize(
-    "url", ["ftp://h", "http://user:pw@h", "http://h/?q=1", "http://h#f", "http://", "nonsense", "http://h\\x"]
-)
+@cases("url", ["ftp://h", "http://user:pw@h", "http://h/?q=1", "http://h#f", "http://", "nonsense", "http://h\\x"])
 def test_urls_that_are_none(run: CommandLine, url: str) -> None:
     done = run("pipelines", "list", f"--url={url}")
     assert (done.status, "pw" in done.err) == (2, False)

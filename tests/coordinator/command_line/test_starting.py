@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import cases
 from tests.command_line import CommandLine, imported
 
 
@@ -12,7 +13,7 @@ def run(tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["--help", "executions list", "login --help", "profiles list"])
+@cases("command", ["--help", "executions list", "login --help", "profiles list"])
 def test_no_django_is_loaded(command: str) -> None:
     found = imported(*command.split(), *(["--url=http://127.0.0.1:1", "--tenant=t", "--token=x"] * ("list" in command)))
     assert {"typer", "coordinator"} <= found
@@ -26,7 +27,7 @@ def test_help_names_every_noun(run: CommandLine) -> None:
     assert "--dry-run" in run("releases", "activate", "--help").out
 
 
-@pytest.mark.parametrize(
+@cases(
     "arguments",
     [
         ("releases", "list"),
@@ -62,7 +63,7 @@ def test_a_closed_pipe_is_no_crash(run: CommandLine) -> None:
     assert process.wait(60) in {0, 1}
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         "nonsense =",

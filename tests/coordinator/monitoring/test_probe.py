@@ -10,6 +10,7 @@ from embedded.children import free_port
 from foundation.telemetry.endpoint import Endpoint, Monitored
 from foundation.telemetry.exposition import Exposition
 from foundation.telemetry.liveness import LONGEST_SILENCE, Liveness
+from tests.cases import cases
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def served(settings: Any, now: list[float]) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.parametrize("kind", ["control", "clock"])
+@cases("kind", ["control", "clock"])
 def test_a_process_whose_loop_runs_works(kind: str, served: str, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("probe", kind)
     assert capsys.readouterr().out == "UP\n"

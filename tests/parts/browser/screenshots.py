@@ -11,10 +11,11 @@ from playwright.sync_api import Page
 from tenancy.roles import Role
 from tests import making
 from tests.admin.conftest import World, person
+from tests.admin.pages import FRAGMENTS
 from tests.parts.browser import busy
 from tests.parts.browser.conftest import enter
 from tests.parts.browser.test_accessibility import shown_in_each_way
-from tests.parts.browser.test_security import FRAGMENTS, addresses
+from tests.parts.browser.test_security import addresses
 from tests.running import PASSWORD
 
 FOLDER = Path("screenshots")

@@ -6,8 +6,9 @@ import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.admin.conftest import World
+from tests.admin.pages import FRAGMENTS
 from tests.browsing import AXE, findings
-from tests.parts.browser.test_security import FRAGMENTS, addresses
+from tests.parts.browser.test_security import addresses
 
 WIDE: ViewportSize = {"width": 1440, "height": 1000}
 NARROW: ViewportSize = {"width": 360, "height": 740}

@@ -7,18 +7,18 @@ from django.urls import reverse
 from playwright.sync_api import Page, Route, expect
 
 from tests.admin.conftest import World
-from tests.admin.test_who_may_open_what import PAGES
+from tests.admin.named import named
+from tests.admin.pages import FRAGMENTS, READS, url
 from tests.browsing import blocked
 from tests.parts.browser.conftest import enter
 from tests.running import PASSWORD
 
-FRAGMENTS = {"release status", "execution live", "campaign live", "attachment", "artifact", "descriptor", "payload"}
-"""Responses that are fragments or downloads, not whole pages."""
 OTHER_PAGES = ("admin:password_change", "admin:log_out_everywhere", "admin:password_change_done", "admin:login")
 
 
 def addresses(world: World) -> dict[str, str]:
-    found = {name: address(world) for name, (address, *_) in PAGES.items()}
+    names = named(world)
+    found = {page: url(page, names) for page in READS}
     return found | {name: reverse(name) for name in OTHER_PAGES} | {"nothing": "/admin/nothing/"}
 
 
