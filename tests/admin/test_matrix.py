@@ -256,7 +256,8 @@ def test_a_role_counts_only_in_its_tenant(site: Admin) -> None:
 def safe(client: Client, method: str, address: str, data: dict[str, Any] | None = None) -> Any:
     response = getattr(client, method)(address, data or {})
     assert response.status_code < 500, (method, address, data)
-    response.close()
+    if response.streaming:
+        assert b"".join(response)
     return response
 
 
