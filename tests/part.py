@@ -57,7 +57,7 @@ PARTS: Mapping[str, Part] = {
     ),
     "chance": Part(
         "races and generated values, often repeated, and the stores and registries of others",
-        _tests("parts/generated", "parts/stores", "concurrency", "unit", "api"),
+        _tests("parts/generated", "parts/stores", "concurrency", "executions", "unit", "api"),
         groups=["schemathesis", "stores"],
         tools=["install-azurite", "install-registry"],
         environment={"TEST_THOROUGH": "1"},

@@ -43,7 +43,7 @@ STARTED_BY: Final = {
     "pip install": WHEELS,
     "pipelines activate": "parts/product/test_publish.py::test_activate_says_what_would_happen_and_then_does_it",
     "pipelines build": README,
-    "pipelines diff": "unit/pipelines/release/test_diff.py::test_equal_releases_have_no_differences",
+    "pipelines diff": "unit/pipelines/release/test_diff.py::test_equal_releases_and_other_code_are_compatible",
     "pipelines env sync": "parts/distributions/test_environment.py::"
     "test_a_worker_starts_in_the_environment_that_was_made_for_its_release",
     "pipelines key": "parts/product/test_ci_templates.py::signing_key",
@@ -75,7 +75,9 @@ NOT_STARTED: Final = {
     "make format": "would change the checkout",
     "make screenshots": "needs a browser, and has no result to check",
     "make setup": "every other target starts it",
+    "make costs": "runs in `make test`",
     "make test": "runs these tests",
+    "make test-all": "runs the other tests",
     "mkdir": "belongs to commands that need Docker",
     "podman": "needs podman; tests/parts/deploy/test_image.py builds the image with buildah",
     "python -m pytest": "runs these tests",

@@ -18,6 +18,7 @@ from tenancy.roles import Role
 from tests import making
 from tests.executions.governance.machine import Machine, World
 from tests.executions.governance.model import VERSIONS
+from tests.repetition import THOROUGH
 
 
 @pytest.mark.timeout(600)  # Hypothesis shrinks a failing run before it reports it
@@ -40,7 +41,7 @@ def test_governance_matches_the_model_after_any_sequence_of_operations(settings:
 
 
 RUNS = settings(
-    max_examples=10,
+    max_examples=20 if THOROUGH else 3,
     stateful_step_count=40,
     derandomize=True,
     database=None,

@@ -19,6 +19,7 @@ from tests.executions.model.machine import World
 from tests.executions.model.model import RETRIES, TAKEOVERS
 from tests.executions.model.people import People
 from tests.executions.model.workers import Workers
+from tests.repetition import THOROUGH
 
 STEPS = [{**making.STEP, "index": index, "authoredName": f"Step {index}"} for index in range(3)]
 
@@ -39,7 +40,7 @@ def test_executions_match_the_model_after_any_sequence_of_operations(settings: A
 
 
 RUNS = settings(
-    max_examples=35,
+    max_examples=35 if THOROUGH else 8,
     stateful_step_count=40,
     derandomize=True,
     database=None,
