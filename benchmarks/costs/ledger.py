@@ -17,8 +17,11 @@ SLACK: Final = {"wal_bytes": 100, "broker_bytes": 100, "buffers": 5}
 HISTORY: Final = {"buffers", "wal_bytes"}
 """Figures that depend on the rows that earlier work has left, so that only complete runs can be compared."""
 UNSTABLE: Final = {("page, status", "threads"), ("page, overview", "buffers"), ("page, pipeline", "buffers")}
-"""Figures that differ between runs. *Status* asks the servers in threads, and one may serve two questions. The statements
-of the two other pages read up to a fifth more buffers in some runs."""
+"""Figures that differ between runs.
+
+*Status* asks the servers in threads, and one may serve two questions. The statements of the two other pages read up to a
+fifth more buffers in some runs.
+"""
 CALLS_SLACK: Final = 3
 """A figure may differ by this from its entry, even if that is more than the tolerance. Of others, one is too many."""
 _VERSIONED: Final = re.compile(r", (calls|modules) in Python [\d.]+$")
