@@ -19,8 +19,8 @@ HISTORY: Final = {"buffers", "wal_bytes"}
 UNSTABLE: Final = {("page, status", "threads"), ("page, overview", "buffers"), ("page, pipeline", "buffers")}
 """Figures that differ between runs.
 
-*Status* asks the servers in threads, and one may serve two questions. The statements of the two other pages read up to a
-fifth more buffers in some runs.
+*Status* asks the servers in threads, and one may serve two questions. The statements of the two other pages read up to
+a fifth more buffers in some runs.
 """
 CALLS_SLACK: Final = 3
 """A figure may differ by this from its entry, even if that is more than the tolerance. Of others, one is too many."""
