@@ -22,7 +22,6 @@ from releases.artifacts.store import artifact_store
 from releases.models import Artifact, Release
 from tests import making
 from tests.artifact_stores import use_local
-from tests.cases import cases
 from tests.database_template import connected_to, empty_database
 from tests.race_database import emptied
 from tests.s3 import S3Place, use_s3
@@ -187,7 +186,7 @@ def test_an_incomplete_manifest_is_refused(folder: Path, elsewhere: Path) -> Non
     assert "manifest.json of this backup is damaged" in refused(folder)
 
 
-@cases("name", ["database.dump", "blobs.jsonl"])
+@pytest.mark.parametrize("name", ["database.dump", "blobs.jsonl"])
 def test_a_damaged_file_is_found_before_anything_changes(folder: Path, elsewhere: Path, name: str) -> None:
     backup(folder)
     content = bytearray((folder / name).read_bytes())

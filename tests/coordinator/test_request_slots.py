@@ -8,7 +8,6 @@ import pytest
 from django.db import connection, connections
 
 from coordinator.request_slots import Slots
-from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 
@@ -56,7 +55,7 @@ def requests() -> Iterator[list[Request]]:
         each.close()
 
 
-@cases("end", ["terminated", "too old"])
+@pytest.mark.parametrize("end", ["terminated", "too old"])
 def test_each_connection_is_checked_when_it_is_taken(requests: list[Request], end: str) -> None:
     one, other = requests
     first, second = one.take(), other.take()

@@ -11,7 +11,6 @@ from django.db import connections, transaction
 
 from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots
 from foundation.errors import SlowRequestsBusy
-from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 SECONDS = 5
@@ -70,7 +69,7 @@ def test_a_request_that_waits_for_its_body_leaves_its_slot(slow: SlowStream) -> 
     assert waiting.result(SECONDS) == [b"{}"]
 
 
-@cases("length", ["2", "100000"])
+@pytest.mark.parametrize("length", ["2", "100000"])
 def test_too_many_slow_requests_of_one_client_are_refused(slow: SlowStream, length: str) -> None:
     application = in_slots(echo, slots=1, threads=6)  # one waiting place per client
     waiting = started(served, application, slow, length=length)

@@ -23,6 +23,7 @@ from releases.activation.activation import activate
 from releases.errors import WorkerRequired
 from tests import making
 from tests.cases import cases
+from tests.executions import moments
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, submit
 from tests.few_places import limited
 from tests.wakeups import LATER, SLACK_SECONDS, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
@@ -186,7 +187,7 @@ def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Brok
     assert timedelta(seconds=seconds) <= wait < timedelta(seconds=seconds + SLACK_SECONDS)
     lease = Execution.objects.get(pk=claim.execution_id).lease_expires_at
     assert lease is not None
-    assert lease - before > timedelta(seconds=calls.lease_seconds() / 2)
+    assert lease - moments.now() > timedelta(seconds=calls.lease_seconds() / 2)
 
 
 def test_a_check_announces_the_next_before_and_after_its_call(flow: Flow, broker: Broker) -> None:
