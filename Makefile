@@ -21,7 +21,7 @@ setup: ## Install the product and the servers of the demo into .venv (other targ
 demo: setup ## Start everything on this machine and run the demo
 	@$(BIN)/python -m embedded.demo
 
-test: ## Prove every promise of the product in ten minutes, with the costs and ten mutants
+test: ## Prove every promise of the product, with the costs and ten mutants
 	@./bootstrap test browser
 	@.ci/install-chromium
 	@$(BIN)/python -m tests
