@@ -135,6 +135,20 @@ def fast_hashing(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+def current_settings() -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
+
+
+SETTINGS = current_settings()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_settings() -> Iterator[None]:
+    """Fail modules that leave settings changed."""
+    yield
+    assert current_settings() == SETTINGS
+
+
 @pytest.fixture(autouse=True)
 def own_database() -> Iterator[None]:
     """Fail tests that leave Django connected to another database."""

@@ -28,7 +28,7 @@ def _tests(*folders: str) -> Sequence[str]:
 PARTS: Mapping[str, Part] = {
     "browser": Part(
         "every page and journey in Chromium, with axe and the keyboard",
-        _tests("parts/browser", "parts/journey"),
+        _tests("parts/browser"),
         groups=["browser"],
         tools=["install-chromium"],
     ),
