@@ -139,14 +139,16 @@ def current_settings() -> dict[str, Any]:
     return {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
 
 
-SETTINGS = current_settings()
+@pytest.fixture(scope="session", autouse=True)
+def settings_of_the_run(django_test_environment: None) -> dict[str, Any]:
+    return current_settings()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_settings() -> Iterator[None]:
+def own_settings(settings_of_the_run: dict[str, Any]) -> Iterator[None]:
     """Fail modules that leave settings changed."""
     yield
-    assert current_settings() == SETTINGS
+    assert current_settings() == settings_of_the_run
 
 
 @pytest.fixture(autouse=True)
