@@ -113,3 +113,13 @@ def log_in(acme: World) -> LogIn:
         return log_in_as(who, **options)
 
     return client_of
+
+
+@pytest.fixture
+def viewer(log_in: LogIn) -> Client:
+    return log_in("viewer")
+
+
+@pytest.fixture
+def operator(log_in: LogIn) -> Client:
+    return log_in("operator")

@@ -2,24 +2,18 @@
 
 from typing import Any
 
-import pytest
 from django.test import Client
 
 from releases.models import Pipeline, Release
 from releases.registration.registrar import verify_release
 from tests import making
 from tests.admin.browsing import to
-from tests.admin.conftest import LogIn, World
+from tests.admin.conftest import World
 from tests.maven_repository import maven_repository
 
 CONTRACT = making.contract("acme.orders")
 DATA = making.archive(CONTRACT, code="2.0")
 URI = "maven:com.acme:orders:zip:2.0"
-
-
-@pytest.fixture
-def viewer(log_in: LogIn) -> Client:
-    return log_in("viewer")
 
 
 def page(release: Release) -> str:

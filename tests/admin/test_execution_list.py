@@ -28,16 +28,6 @@ KINDS = Campaign.Kind.values
 
 
 @pytest.fixture
-def viewer(log_in: LogIn) -> Client:
-    return log_in("viewer")
-
-
-@pytest.fixture
-def operator(log_in: LogIn) -> Client:
-    return log_in("operator")
-
-
-@pytest.fixture
 def failed(acme: World) -> Execution:
     [made] = operator_rows.dead(acme, "order-17", code="NO_FUNDS", message=MARKUP)
     return made

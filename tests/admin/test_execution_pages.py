@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from django.db import connection
 from django.db.models import F
 from django.test import Client
@@ -30,16 +29,6 @@ from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Checkpoint, OutcomeGroup
 
 TABS = ("timeline", "payloads", "error", "events", "progress")
-
-
-@pytest.fixture
-def viewer(log_in: LogIn) -> Client:
-    return log_in("viewer")
-
-
-@pytest.fixture
-def operator(log_in: LogIn) -> Client:
-    return log_in("operator")
 
 
 def page(execution: Execution, tab: str = "") -> str:

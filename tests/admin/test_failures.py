@@ -3,7 +3,6 @@
 from typing import Any
 from urllib.parse import parse_qsl
 
-import pytest
 from django.test import Client
 
 from executions.lifecycle.redrive import redrive
@@ -15,20 +14,10 @@ from releases.models import Release
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.browsing import at, listed, to, words
-from tests.admin.conftest import LogIn, World
+from tests.admin.conftest import World
 from tests.cases import cases
 
 LIST = "executions_failuregroup_changelist"
-
-
-@pytest.fixture
-def viewer(log_in: LogIn) -> Client:
-    return log_in("viewer")
-
-
-@pytest.fixture
-def operator(log_in: LogIn) -> Client:
-    return log_in("operator")
 
 
 def group_of(key: str) -> FailureGroup:

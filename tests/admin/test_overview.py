@@ -26,11 +26,6 @@ from tests.cases import cases
 from tests.raw_sql import unguarded
 
 
-@pytest.fixture
-def viewer(log_in: LogIn) -> Client:
-    return log_in("viewer")
-
-
 def shown(client: Client) -> dict[str, tuple[int, str]]:
     """Return the counts and addresses of what needs attention, by key."""
     return {item.key: (item.count, item.address) for item in client.get(to("index")).context["attention"]}

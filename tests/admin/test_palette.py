@@ -16,11 +16,6 @@ from tests.raw_sql import as_owner, check_foreign_keys_now, unguarded
 FOUND = "Execution key-of-acme"
 
 
-@pytest.fixture
-def viewer(log_in: LogIn) -> Client:
-    return log_in("viewer")
-
-
 def found(client: Client, term: str) -> dict[str, str]:
     """Return the addresses of the results by their titles."""
     answer = client.get(to("search"), {"q": term, "part": "1"})

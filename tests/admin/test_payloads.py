@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.test import APIClient
@@ -27,11 +26,6 @@ from wire.messages.celery_messages import Outcome, OutcomeGroup
 SECRET = "the-secret-payload"
 NAMES = ("input", "result", "error", "checkpoint", "request")
 TABS = ("timeline", "payloads", "error", "events", "progress")
-
-
-@pytest.fixture
-def operator(log_in: LogIn) -> Client:
-    return log_in("operator")
 
 
 def address(of: Execution, name: str) -> str:

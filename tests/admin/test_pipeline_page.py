@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from django.test import Client
 
 from executions.admin.pipeline_health import spans
@@ -17,11 +16,6 @@ from tests.cases import cases
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OTHER_DIGEST = "sha256:" + "0" * 64
-
-
-@pytest.fixture
-def viewer(log_in: LogIn) -> Client:
-    return log_in("viewer")
 
 
 def page(client: Client, world: World) -> Any:

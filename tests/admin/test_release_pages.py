@@ -28,11 +28,6 @@ from wire.findings import Finding, Severity
 CONTRACT = making.contract("acme.orders")
 
 
-@pytest.fixture
-def viewer(log_in: LogIn) -> Client:
-    return log_in("viewer")
-
-
 def page_of(release: Release) -> str:
     return to("releases_release_change", release)
 

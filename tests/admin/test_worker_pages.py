@@ -21,16 +21,6 @@ from tests.raw_sql import as_owner
 LIST = "executions_worker_changelist"
 
 
-@pytest.fixture
-def viewer(log_in: LogIn) -> Client:
-    return log_in("viewer")
-
-
-@pytest.fixture
-def operator(log_in: LogIn) -> Client:
-    return log_in("operator")
-
-
 def page(world: World, worker: Worker | None = None) -> str:
     return to("executions_worker_change", worker or world.worker)
 
