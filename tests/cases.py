@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection, transaction
 from django.db.models import Model
 
@@ -16,6 +17,8 @@ from tests import caches
 
 Test = Callable[..., None]
 COPIED = (dict, list, set, Model)
+COMMITTING = {"committed", "transactional_db"}
+"""Fixtures of tests without a transaction around them."""
 
 
 def cases(names: str | Sequence[str], rows: Iterable[Any]) -> Callable[[Test], Test]:
@@ -23,7 +26,8 @@ def cases(names: str | Sequence[str], rows: Iterable[Any]) -> Callable[[Test], T
 
     `names` are the arguments that a row fills. A row is a tuple; if there is one name, as text, a row is its value.
     Fixtures are made once. Each case gets copies of those that are dictionaries, lists, sets or rows of the database,
-    and an empty `tmp_path`. What it writes to the database is rolled back, and the caches of the process are cleared.
+    and an empty `tmp_path`. Settings that it changes and what it writes to the database are restored, and the caches of
+    the process are cleared. A test that commits needs `pytest.mark.parametrize`.
     """
     columns = [names] if isinstance(names, str) else list(names)
     table = [(row,) if isinstance(names, str) else tuple(row) for row in rows]
@@ -37,15 +41,17 @@ def cases(names: str | Sequence[str], rows: Iterable[Any]) -> Callable[[Test], T
         @functools.wraps(test)
         def run(**values: Any) -> None:
             subtests: pytest.Subtests = values["subtests"]
+            request: pytest.FixtureRequest = values["request"]
+            assert COMMITTING.isdisjoint(request.fixturenames), "the cases of a test that commits see each other's rows"
             shared = {name: values[name] for name in fixtures}
             for number, row in enumerate(table):
                 case = dict(zip(columns, row, strict=True))
                 with subtests.test(", ".join(f"{name}={ascii(value)[:80]}" for name, value in case.items())):
                     own = {name: _own(name, value, number) for name, value in shared.items()}
-                    with rolled_back():
+                    with settings_restored(shared.get("settings")), rolled_back():
                         test(**own, **case)
 
-        requested = dict.fromkeys([*fixtures, "subtests"])
+        requested = dict.fromkeys([*fixtures, "request", "subtests"])
         keyword = inspect.Parameter.KEYWORD_ONLY
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [inspect.Parameter(name, keyword) for name in requested]
@@ -53,6 +59,22 @@ def cases(names: str | Sequence[str], rows: Iterable[Any]) -> Callable[[Test], T
         return run
 
     return decorate
+
+
+def current_settings() -> dict[str, Any]:
+    return {name: getattr(django_settings, name) for name in dir(django_settings) if name.isupper()}
+
+
+@contextmanager
+def settings_restored(settings: Any) -> Iterator[None]:
+    """Undo the changes that the block makes through the fixture `settings`, if the test has it."""
+    before = current_settings() if settings else {}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if getattr(settings, name) is not value:
+                setattr(settings, name, value)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from releases.registration.verification_pool import verify
 from tests import caches, making, signing, transaction_calls
 from tests.artifact_stores import use_local
 from tests.broker import broker_urls
+from tests.cases import current_settings
 from tests.database_template import connected_to, database, template
 from tests.race_database import race_database
 from tests.repetition import EXAMPLES
@@ -133,10 +134,6 @@ def name() -> str:
 def fast_hashing(settings: Any) -> None:
     """Hash passwords with a fast algorithm, for tests that log in often."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-def current_settings() -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
 
 
 @pytest.fixture(scope="session", autouse=True)
