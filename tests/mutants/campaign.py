@@ -17,6 +17,8 @@ _RESULTS = {1: KILLED, 0: SURVIVED, None: HUNG}
 # The time limit of a mutant: a constant, plus a multiple of the time that its tests take on the unchanged code.
 _START_SECONDS = 40.0
 _SLOWER = 4.0
+_TEMPLATE_SECONDS = 60.0
+"""What a mutant of a migration needs more, because its tests migrate a new template."""
 _DURATION = re.compile(r"^ *([\d.]+)s (?:setup|call|teardown) +(\S.*)$", re.MULTILINE)
 _FAILED = re.compile(r"^FAILED ", re.MULTILINE)
 _NOTICED = re.compile(r"^(?:FAILED|ERROR) \S+", re.MULTILINE)
@@ -69,7 +71,8 @@ def verdicts(
     numbers = count(1)
 
     def judge(mutant: Mutant, lane: Lane) -> Verdict:
-        found = verdict(mutant, lane, _START_SECONDS + _SLOWER * _expected(mutant, seconds))
+        limit = _START_SECONDS + _SLOWER * _expected(mutant, seconds)
+        found = verdict(mutant, lane, limit + _TEMPLATE_SECONDS * mutant.changes_a_migration)
         head = f"{next(numbers):4}/{len(mutants)} {found.result:8} {found.seconds:5.1f} s"
         progress(f"{head}  {mutant.name}: {mutant.promise}")
         return found

@@ -32,6 +32,10 @@ class Mutant:
         """The name of the entry's TOML file without its suffix."""
         return self.name.rpartition("-")[0]
 
+    @property
+    def changes_a_migration(self) -> bool:
+        return "/migrations/" in self.file
+
     def is_called(self, name: str) -> bool:
         """True if `name` is a prefix of the mutant's name, or, if it ends with a digit, the complete name."""
         return self.name == name if name[-1:].isdigit() else self.name.startswith(name)
