@@ -103,14 +103,6 @@ def test_concurrent_submitters_respect_the_capacity_of_rest_workers(race_databas
     assert Execution.objects.count() == PROCESSES * EACH
 
 
-def test_concurrent_submitters_respect_the_capacity_of_celery_workers(race_database: str) -> None:
-    owner, _ = making.ready()
-    Worker.objects.update(capacity=5, alive_until=None)
-    submit_from_processes(race_database, owner)
-    assert held().total() == 5
-    assert Execution.objects.count() == PROCESSES * EACH
-
-
 def submit_from_processes(database: str, owner: Tenant) -> None:
     url = urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{database}"))
     environment = {

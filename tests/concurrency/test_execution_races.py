@@ -139,16 +139,6 @@ def test_a_claim_skips_a_release_that_another_claim_has_locked() -> None:
     assert left == set(Execution.objects.filter(release=first).values_list("pk", flat=True))
 
 
-def test_executions_of_a_skipped_release_are_claimed_after_the_other_claim() -> None:
-    owner, _ = ready()
-    for number in range(5):
-        making.execution(owner, f"k{number}")
-    with ThreadPoolExecutor(1) as pool:
-        with claim_in_progress(owner, 3):
-            waiting = pool.submit(call_and_close, claiming(owner, 100))
-        assert len(waiting.result(30)) == 5
-
-
 def call_and_close(call: Any) -> Any:
     try:
         return call()
@@ -191,53 +181,6 @@ def test_concurrent_deliveries_of_an_outcome_are_recorded_once(_: int) -> None:
     recorded = results_of(race(*[recording(release, making.outcome_of(claim)) for _ in range(3)]))
     assert sorted(recorded) == [0, 0, 1]
     assert [kind for kind, _ in making.history(execution)][2:] == ["SUCCEEDED", "OUTCOME_DROPPED", "OUTCOME_DROPPED"]
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_of_a_failure_and_a_success_with_the_same_lease_one_is_recorded(_: int) -> None:
-    owner, release = ready()
-    execution = making.execution(owner)
-    [claim] = making.claimed(owner)
-    recorded = results_of(race(recording(release, making.outcome_of(claim)), recording(release, making.failure(claim))))
-    assert sorted(recorded) == [0, 1]
-    execution.refresh_from_db()
-    assert execution.version == 2
-    assert execution.status in {"SUCCEEDED", "WAIT_RETRY"}
-    assert len(making.history(execution)) == 4
-
-
-@pytest.mark.parametrize("_", rounds(3))
-def test_overlapping_groups_of_outcomes_do_not_deadlock(_: int) -> None:
-    owner, release = ready()
-    for number in range(30):
-        making.execution(owner, f"k{number}")
-    answers = [making.outcome_of(claim) for claim in making.claimed(owner)]
-    recorded = results_of(race(recording(release, *answers), recording(release, *answers[::-1])))
-    assert sum(recorded) == 30
-    assert set(Execution.objects.values_list("status", flat=True)) == {"SUCCEEDED"}
-
-
-@pytest.mark.parametrize("_", rounds(3))
-def test_calls_that_lock_several_executions_do_not_deadlock(_: int) -> None:
-    """The groups of renewals, notes, moves and checkpoints have opposite orders."""
-    owner, release = ready()
-    for number in range(30):
-        making.execution(owner, f"k{number}")
-    claims = making.claimed(owner)
-    held = [(claim.execution_id, claim.lease_token) for claim in claims]
-    notes = [moves.Note(claim.execution_id, "test", {}) for claim in claims]
-    kept = [making.outcome_of(claim, "FAILED", failure=making.failure(claim).failure) for claim in claims]
-
-    def renew(order: int) -> int:
-        return len(moves.renew_leases(owner.pk, held[::order], worker_id="w", lease_seconds=60))
-
-    def note(order: int) -> int:
-        moves.note("NOTED", notes[::order])
-        return len(notes)
-
-    calls = [partial(call, order) for call in (renew, note) for order in (1, -1)]
-    found = results_of(race(*calls, recording(release, *kept[::-1])))
-    assert found[2:] == [30, 30, 30]
 
 
 # --- leases ---

@@ -11,7 +11,7 @@ from executions.gradual.watch import watch
 from executions.models import Execution
 from executions.submission import admission
 from releases.activation.activation import activate
-from releases.activation.gradual import ending, steps
+from releases.activation.gradual import ending
 from releases.activation.gradual.start import start
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
@@ -91,18 +91,6 @@ def test_of_a_promotion_and_a_withdrawal_one_happens(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_a_step_and_an_activation(_: int) -> None:
-    owner, _old = making.ready()
-    made = gradual.started(owner, 5, 50)
-    third = gradual.candidate(owner, "3.0")
-    _won, lost = parted(race(*each_alone(partial(steps.move_on, made, **WHO), partial(activate, third, **WHO))))
-    assert lost in ([], ["GradualActivationEnded"])
-    assert gradual.again(made).status == "REPLACED"
-    assert history()[2:] == (["activation"] if lost else ["gradual", "activation"])
-    assert gradual.send(owner, "next").release_version == "3.0"
-
-
-@pytest.mark.parametrize("_", ROUNDS)
 def test_a_revocation_of_the_candidate_and_its_promotion(_: int) -> None:
     owner, _old = making.ready()
     made = gradual.started(owner, 5)
@@ -126,17 +114,6 @@ def test_two_watches_act_once(_: int, worse: bool) -> None:
     assert sum(changed) == 1
     assert history()[2:] == ["withdrawal" if worse else "gradual"]
     assert gradual.again(made).step == (0 if worse else 1)
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_person_and_the_watch_move_on_once(_: int) -> None:
-    owner, _old = making.ready()
-    made = gradual.started(owner, 5, 50, 100)
-    gradual.ended(made.candidate, succeeded=[1.0] * 20)
-    step = partial(steps.move_on, made, **WHO, expected_step=0)
-    _won, lost = parted(race(*each_alone(step, watch)))
-    assert lost in ([], ["StepChanged"])
-    assert gradual.again(made).step == 1
 
 
 @pytest.mark.parametrize("_", ROUNDS)

@@ -71,18 +71,6 @@ def redrives_of(execution: Execution) -> int:
 # --- re-drive ---
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_of_concurrent_redrives_one_wins(_: int) -> None:
-    owner, _release = ready()
-    [execution] = dead(owner, 1)
-    won, lost = parted(race(*[redriving(owner, execution, expected_version=2) for _ in range(4)]))
-    assert len(won) == 1
-    assert set(lost) <= {"ExecutionChanged", "RedriveRefused"}
-    assert redrives_of(execution) == 1
-    making.history(execution)
-    assert (execution.status, execution.version, execution.attempt) == ("QUEUED", 3, 1)
-
-
 # --- cancel ---
 
 
@@ -120,24 +108,6 @@ def test_a_cancellation_also_ends_an_execution_that_was_just_parked_or_retried(_
         assert (execution.status, execution.await_unit) == ("CANCELLED", None)
     assert not AwaitUnit.objects.filter(status="WAITING_EXTERNAL").exists()
     assert not Interaction.objects.filter(status__in=Interaction.OPEN).exists()
-
-
-@pytest.mark.parametrize("_", rounds(10))
-def test_a_cancellation_and_a_concurrent_claim_leave_no_lease(_: int) -> None:
-    owner, _release = ready()
-    execution = making.execution(owner)
-    claims, _cancelled = results_of(race(partial(making.claimed, owner), cancelling(owner, execution)))
-    making.history(execution)
-    assert (execution.status, execution.lease_token) == ("CANCELLED", None)
-    assert execution.version == 1 + len(claims)
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_concurrent_cancellations_are_recorded_once(_: int) -> None:
-    owner, _release = ready()
-    execution = making.execution(owner)
-    results_of(race(*[cancelling(owner, execution)] * 4))
-    assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CANCELLED", "CANCELLED")]
 
 
 @pytest.mark.parametrize("_", rounds(10))
@@ -197,21 +167,6 @@ def test_a_campaign_and_single_redrives_redrive_each_execution_once(_: int) -> N
     assert set(skipped.values_list("code", flat=True)) <= {"REDRIVE_REFUSED", "VERSION_MISMATCH", "EXECUTION_CHANGED"}
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_campaigns_with_the_same_executions_redrive_each_once(_: int) -> None:
-    owner, _release = ready()
-    executions = dead(owner, 20)
-    made = results_of(race(*[partial(start, owner) for _ in range(3)]))
-    pass_time()
-    total = sum(results_of(race(*[campaigns.advance] * 3)))
-    while any(CampaignItem.objects.filter(outcome="PENDING")):
-        total += campaigns.advance()
-    assert total == 20
-    assert [redrives_of(execution) for execution in executions] == [1] * 20
-    assert sorted(each.items.count() for each in made) == [20] * 3
-    assert set(Campaign.objects.values_list("status", flat=True)) == {"COMPLETED"}
-
-
 def test_the_start_of_a_campaign_does_not_deadlock_with_moves() -> None:
     """A campaign orders executions by the time of their failure, but moves lock them by id."""
     owner, _release = ready()
@@ -251,19 +206,6 @@ def wait_for_a_blocked_session() -> None:
                 return
             time.sleep(0.02)
     raise AssertionError("no session waits for a lock")
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_paused_campaign_redrives_nothing_more(_: int) -> None:
-    owner, _release = ready()
-    dead(owner, 10)
-    made = start(owner, rate=6)
-    pass_time()
-    admitted, _paused = results_of(race(campaigns.advance, partial(campaigns.pause, owner, made.pk, actor="user:ann")))
-    assert admitted in {0, 6}
-    assert made.items.filter(outcome="REDRIVEN").count() == admitted
-    pass_time()
-    assert campaigns.advance() == 0
 
 
 @pytest.mark.parametrize("_", ROUNDS)

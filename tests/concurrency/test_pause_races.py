@@ -22,7 +22,6 @@ from tests.concurrency.waiting import until_blocked
 from tests.executions.awaits.parking import interaction_of, suspended
 from tests.executions.holds.targets import TARGETS, target
 from tests.raw_sql import run, unguarded
-from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 HOUR = timedelta(hours=1)
@@ -124,23 +123,6 @@ def test_a_revocation_that_pauses_waits_for_a_claim_that_does_not_see_it(ready: 
     assert making.claimed(owner) == []
 
 
-@pytest.mark.parametrize("_turn", rounds(8))
-def test_nothing_is_claimed_after_a_revocation_that_pauses_has_returned(
-    _turn: int, ready: tuple[Tenant, Release]
-) -> None:
-    owner, release = ready
-    for number in range(20):
-        making.execution(owner, f"{number}")
-
-    def revoked() -> set[object]:
-        revoke_and_pause(release)
-        return running()
-
-    claims: list[Callable[[], object]] = [partial(making.claimed, owner, limit=2) for _ in range(3)]
-    found, *_ = results_of(race(revoked, *claims))
-    assert running() == found
-
-
 def test_a_revocation_that_pauses_covers_a_submission_that_commits_later(ready: tuple[Tenant, Release]) -> None:
     owner, release = ready
     with thread() as other:
@@ -150,23 +132,6 @@ def test_a_revocation_that_pauses_covers_a_submission_that_commits_later(ready: 
         assert making.claimed(owner) == []
         other.submit(resume, release).result(30)
     assert claimed_ids(making.claimed(owner)) == {late.pk}
-
-
-def test_submissions_that_race_with_a_revocation_that_pauses(ready: tuple[Tenant, Release]) -> None:
-    owner, release = ready
-    calls: list[Callable[[], object]] = [partial(making.execution, owner, f"key-{number}") for number in range(7)]
-    _, errors = parted(race(partial(revoke_and_pause, release), *calls))
-    assert set(errors) <= {"ActiveReleaseRevoked"}
-    assert making.claimed(owner) == []
-    resume(release)
-    assert len(making.claimed(owner, limit=100)) == 7 - len(errors)
-
-
-def test_a_pause_and_a_revocation_that_pauses_make_one_hold(ready: tuple[Tenant, Release]) -> None:
-    _, release = ready
-    calls: list[Callable[[], object]] = [*[partial(pause, release)] * 3, partial(revoke_and_pause, release)]
-    assert len(results_of(race(*calls))) == 4
-    assert Hold.objects.get().release == release
 
 
 @pytest.mark.parametrize("kind", TARGETS)
@@ -190,26 +155,6 @@ def test_no_submission_is_accepted_after_a_refusing_pause(kind: str, ready: tupl
             making.execution(owner, "second")
         other.submit(resume, of).result(30)
         assert making.execution(owner, "third").status == "QUEUED"
-
-
-def test_submissions_that_race_with_a_refusing_pause(ready: tuple[Tenant, Release]) -> None:
-    owner, release = ready
-    making.execution(owner, "first")
-
-    def paused() -> int:
-        pause(release, refuses_submissions=True)
-        return Execution.objects.count()
-
-    def submitted(key: str) -> int:
-        making.execution(owner, key)
-        return 0
-
-    results = race(paused, *(partial(submitted, f"key-{number}") for number in range(7)))
-    accepted, errors = parted(results)
-    assert set(errors) <= {"PipelinePaused"}
-    assert Execution.objects.count() == len(accepted)  # the first one, and those that did not fail
-    with pytest.raises(PipelinePaused):
-        making.execution(owner, "later")
 
 
 def test_resumes_at_the_same_time_count_the_time_once(ready: tuple[Tenant, Release]) -> None:

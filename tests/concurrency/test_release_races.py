@@ -67,13 +67,6 @@ def test_concurrent_repeats_of_an_operation_are_one_event(_: int) -> None:
     assert Activation.objects.filter(pipeline=release.pipeline).count() == 1
 
 
-def test_a_concurrent_operation_key_for_two_releases_activates_one() -> None:
-    owner = making.tenant()
-    releases = [making.registered(owner, f"{number}.0") for number in range(2)]
-    won, lost = parted(race(*[partial(activate, release, actor="", operation_key="k") for release in releases]))
-    assert (len(won), lost) == (1, ["OperationKeyReused"])
-
-
 def rolling_back(owner: Tenant, **more: Any) -> Any:
     """Return a call that rolls back in one step. It reads the pipeline when it is called."""
 
@@ -82,16 +75,6 @@ def rolling_back(owner: Tenant, **more: Any) -> Any:
         return roll_back(pipeline, **{"actor": "", "reason": "it fails", "recent_only": True, **more})
 
     return call
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_concurrent_rollbacks_with_one_operation_key_are_one_step(_: int) -> None:
-    owner = making.tenant()
-    first, second, _third = [making.active(owner, f"{number}.0") for number in range(3)]
-    made = results_of(race(*[rolling_back(owner, operation_key="k")] * 4))
-    assert {event.release_id for event in made} == {second.pk}
-    assert len({event.pk for event in made}) == 1
-    assert Activation.objects.filter(pipeline=first.pipeline).count() == 4
 
 
 @pytest.mark.parametrize("_", ROUNDS)

@@ -14,7 +14,7 @@ from executions.state_machine.moves import Claim
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.test_operators import dead, hold, wait_for_a_blocked_session
+from tests.concurrency.test_operators import dead, wait_for_a_blocked_session
 from tests.repetition import rounds
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -103,11 +103,3 @@ def test_a_removal_that_is_killed_removes_nothing() -> None:
     assert left() == before
     assert remove() == 20
     assert left() == (0, 0)
-
-
-def test_a_sweep_skips_locked_executions() -> None:
-    _, made = old(3)
-    with transaction.atomic():
-        hold(made[1])
-        assert results_of(race(remove)) == [2]
-    assert remove() == 1

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from releases.activation import policy
 from releases.activation.activation import activate
 from releases.activation.requests.carrying_out import carry_out, carry_out_due
-from releases.activation.requests.requests import expire, withdraw
+from releases.activation.requests.requests import withdraw
 from releases.activation.requests.votes import Decision
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
@@ -79,44 +79,6 @@ def test_a_person_with_two_tokens_votes_once(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_an_activation_by_another_path_and_the_last_vote(_: int) -> None:
-    """In either order, the request activates nothing on a release that its voter has not seen."""
-    release = candidate()
-    policy.change(release.pipeline, {"emergencyOverride": True}, actor="user:admin")
-    rival = making.registered(release.pipeline.tenant, "3.0")
-    request = open_request(release)
-    overriding = partial(activate, rival, **WHY, override=True)
-    vote_result, activation = race(voting(request), overriding)
-    assert isinstance(activation, Activation)
-    request.refresh_from_db()
-    if request.status == "ACTIVATED":
-        assert (request.activation.sequence, activation.sequence) == (2, 3)
-    elif request.status == "FAILED":
-        assert (request.code, activation.sequence) == ("REQUEST_OUTDATED", 2)
-    else:
-        assert type(vote_result).__name__ == "RequestRestarted"
-        assert (request.status, request.round, activation.sequence) == ("OPEN", 2, 2)
-    require_sound(release)
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_change_of_the_policy_and_the_last_vote(_: int) -> None:
-    release = candidate()
-    request = open_request(release)
-    changing = partial(policy.change, release.pipeline, {"retryLimit": 7}, actor="user:admin")
-    vote_result, _changed = race(voting(request), changing)
-    request.refresh_from_db()
-    acts = list(AuditEntry.objects.order_by("sequence").values_list("act", flat=True))
-    if request.status == "ACTIVATED":
-        assert acts[-3:] == ["activation_request.vote", "release.activate", "policy.change"]
-    elif request.status == "FAILED":
-        assert (request.code, active(release)) == ("REQUEST_OUTDATED", "1.0")
-    else:
-        assert type(vote_result).__name__ == "RequestRestarted"
-        assert (request.round, active(release)) == (2, "1.0")
-
-
-@pytest.mark.parametrize("_", ROUNDS)
 def test_a_withdrawal_and_the_clock_exclude_each_other(_: int) -> None:
     release = candidate(0)
     request = open_request(release, activate_at=soon())
@@ -139,29 +101,6 @@ def test_clocks_activate_a_due_request_once(_: int) -> None:
     assert Activation.objects.filter(release=release).count() == 1
     assert statuses() == ["ACTIVATED"]
     assert AuditEntry.objects.filter(act="activation_request.fail").count() == 0
-
-
-def test_clocks_expire_a_late_request_once() -> None:
-    let_pass(open_request(candidate()), 73)
-    assert sum(results_of(race(*[expire] * 4))) == 1
-    assert AuditEntry.objects.filter(act="activation_request.expire").count() == 1
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_of_eight_requests_that_are_approved_at_once_one_is_activated(_: int) -> None:
-    """All are made on the same active release, so the others restart, or fail if their vote was counted before."""
-    release = candidate()
-    owner = release.pipeline.tenant
-    releases = [release, *(making.registered(owner, f"3.{number}") for number in range(7))]
-    asking = [partial(open_request, each, person(owner)) for each in releases]
-    made = results_of(race(*asking))
-    results = race(*[voting(request) for request in made])
-    assert {type(each).__name__ for each in results} <= {"ActivationRequest", "RequestRestarted"}
-    found = statuses()
-    assert found.count("ACTIVATED") == 1
-    assert set(found) <= {"ACTIVATED", "FAILED", "OPEN"}
-    assert Activation.objects.filter(pipeline=release.pipeline).count() == 2
-    require_sound(release)
 
 
 def test_concurrent_repeats_of_a_request_are_one() -> None:

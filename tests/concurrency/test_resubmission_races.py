@@ -12,7 +12,6 @@ from django.db.models import F
 
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.lifecycle import retention
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, Execution, Resubmission, StartFrom
 from executions.submission.resubmission import resubmit
@@ -21,7 +20,7 @@ from releases.activation.revocation import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.submission import continuing
@@ -74,30 +73,6 @@ def test_equal_resubmissions_create_one_execution(members: dict[str, Any], _: in
     consistent()
 
 
-def test_resubmissions_with_several_keys_create_one_execution_each() -> None:
-    owner, execution, _release = scene()
-    made = results_of(race(*[resubmitting(owner, execution, operation_key=f"k{n % 3}") for n in range(6)]))
-    assert len({each.pk for each in made}) == 3
-    consistent()
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-@pytest.mark.parametrize("named", [True, False], ids=["named", "active"])
-def test_a_resubmission_is_committed_before_a_revocation_or_refused(named: bool, _: int) -> None:
-    owner, execution, release = scene()
-    if not named:
-        activate(release, actor="user:ann")
-    call = resubmitting(owner, execution, release_version="1.1" if named else None)
-    [made, revoked] = race(call, revoking(release))
-    assert not isinstance(revoked, Exception)
-    if isinstance(made, Exception):
-        assert type(made).__name__ in {"ReleaseNotAdmitted", "ActiveReleaseRevoked"}
-        assert not Resubmission.objects.exists()
-    else:
-        assert made.created_at <= revoked.revoked_at
-    consistent()
-
-
 @pytest.mark.parametrize("named", [True, False], ids=["named", "active"])
 def test_a_resubmission_that_waits_for_a_revocation_is_refused(named: bool) -> None:
     owner, execution, release = scene()
@@ -128,14 +103,6 @@ def test_a_revocation_waits_for_a_resubmission() -> None:
     assert Execution.objects.get(pk=made.pk).release_id == release.pk
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_resubmission_gets_the_release_that_is_active_when_it_is_committed(_: int) -> None:
-    owner, execution, release = scene()
-    [made, _activation] = results_of(race(resubmitting(owner, execution), partial(activate, release, actor="user:bob")))
-    assert made.release_version in {"1.0", "1.1"}
-    consistent()
-
-
 def test_a_resubmission_that_waits_for_an_activation_gets_the_new_release() -> None:
     owner, execution, release = scene()
     with thread() as other:
@@ -147,19 +114,6 @@ def test_a_resubmission_that_waits_for_an_activation_gets_the_new_release() -> N
         made = call.result(30)
     assert made.release_version == "1.1"
     consistent()
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_resubmission_and_a_redrive_are_both_recorded_or_the_resubmission_is_refused(_: int) -> None:
-    owner, execution, _release = scene()
-    calls = (resubmitting(owner, execution), partial(redrive, owner, execution.pk, actor="user:bob", reason=""))
-    [made, redriven] = race(*calls)
-    assert not isinstance(redriven, Exception)
-    if isinstance(made, Exception):
-        assert type(made).__name__ == "ResubmitRefused"
-    consistent()
-    execution.refresh_from_db()
-    assert execution.release_version == "1.0"
 
 
 def test_a_resubmission_that_waits_for_a_later_failure_continues_from_its_checkpoint() -> None:
@@ -177,20 +131,6 @@ def test_a_resubmission_that_waits_for_a_later_failure_continues_from_its_checkp
     assert (made.current_step_index, made.progress) == (2, {"n": 5})
     assert Resubmission.objects.get().checkpoint_step == 2
     consistent()
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_resubmission_and_a_removal(_: int) -> None:
-    owner, execution, _release = scene()
-    making.aged(execution, days=2)
-    Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=1)
-    made, lost = parted(race(resubmitting(owner, execution), partial(retention.remove, seconds=10)))
-    assert set(lost) <= {"ExecutionUnknown", "ExecutionChanged"}
-    assert len(made) + len(lost) == 2
-    if Execution.objects.filter(pk=execution.pk).exists():
-        consistent()
-    else:
-        assert not Resubmission.objects.exists()
 
 
 # --- campaigns ---

@@ -14,7 +14,6 @@ from django.db import connection, transaction
 from releases.artifacts import blob_lock, retention
 from releases.artifacts.soundness import require_sound
 from releases.artifacts.store import artifact_store
-from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, Release
 from releases.registration.registrar import Registration, register
 from tenancy.models import Tenant
@@ -115,26 +114,6 @@ def test_a_registration_waits_for_a_removal_and_stores_its_bytes_again() -> None
     assert registration.created
     assert Blob.objects.get().state == "SOUND"
     holds()
-
-
-def test_the_wait_of_a_registration_is_limited() -> None:
-    held, done = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with blob_lock.exclusive(DIGEST) as alone:
-            assert alone is not None
-            held.set()
-            assert done.wait(30)
-
-    def try_to_share() -> None:
-        assert held.wait(30)
-        try:
-            with pytest.raises(ArtifactStoreUnavailable), blob_lock.shared([DIGEST], timeout=0.2):
-                pass
-        finally:
-            done.set()
-
-    results_of(race(hold, try_to_share))
 
 
 def test_registrations_share_the_lock_of_a_digest_and_a_removal_holds_it_exclusively() -> None:

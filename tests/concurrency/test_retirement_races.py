@@ -19,7 +19,7 @@ from releases.activation.revocation import Order, revoke
 from releases.errors import RetirementBlocked
 from releases.models import Release, Retirement, Revocation
 from tests import making
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.racing import race
 from tests.concurrency.waiting import until_blocked
 from tests.repetition import rounds
 
@@ -50,30 +50,6 @@ def require_sound(release: Release) -> None:
     is_open = Execution.objects.filter(release=release, status__in=OPEN).exists()
     assert not (release.status == "RETIRED" and is_open)
     assert (release.status == "RETIRED") is Retirement.objects.filter(release=release).exists()
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_no_submission_slips_past_a_retirement(_: int) -> None:
-    """The release is active when the submissions begin, and another one is activated meanwhile."""
-    owner, release = making.ready()
-    newer = making.registered(owner, "2.0")
-    making.worker(newer, "worker-2")
-    submitting(owner, "first")()
-    making.claimed(owner)
-    Execution.objects.all()  # the first execution keeps the admission cached in this process
-
-    def replace() -> None:
-        activate(newer, actor="user:test")
-        for _ in range(50):
-            try:
-                retire(release, **WHY, give_up_failures=True)
-            except RetirementBlocked:
-                continue
-
-    calls = [submitting(owner, *(f"{name}{number}" for number in range(20))) for name in "abcd"]
-    race(*calls, replace)
-    require_sound(release)
-    assert Execution.objects.count() == 81
 
 
 def test_a_retirement_waits_for_a_submission_that_has_not_committed_and_counts_it() -> None:
@@ -136,13 +112,6 @@ def test_an_activation_and_a_retirement_exclude_each_other(_: int) -> None:
     names = type(activated).__name__, type(retired).__name__
     assert names in {("Activation", "RetirementBlocked"), ("ReleaseNotRegistered", "Retirement")}
     require_sound(release)
-
-
-def test_concurrent_retirements_are_one() -> None:
-    owner, _active = making.ready()
-    release = making.registered(owner, "2.0")
-    events = results_of(race(*[partial(retire, release, **WHY)] * 4))
-    assert len({event.pk for event in events}) == 1
 
 
 @pytest.mark.parametrize("_", ROUNDS)

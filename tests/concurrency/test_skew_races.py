@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -20,9 +19,7 @@ from executions.submission.waiting import submit_when_open
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
-from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.errors import RetirementBlocked
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -145,37 +142,6 @@ def submissions(owner: Tenant, version: str, name: str) -> Callable[[], Verdicts
         return [submit_many(owner, [request], actor="token:test")[0] for request in requests]
 
     return run
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_named_submissions_get_their_release_or_none(owner: Tenant, _: int) -> None:
-    grace(owner, 0)
-    calls = [submissions(owner, version, f"{version}-{name}") for version in ("1.0", "2.0") for name in "ab"]
-    *found, _none = results_of(race(*calls, partial(switched, owner)))
-    for verdicts, version in zip(found, ("1.0", "1.0", "2.0", "2.0"), strict=True):
-        got = results(verdicts)
-        assert set(got) <= {version, "RELEASE_NOT_OPEN"}
-        # The release opens or closes once.
-        assert sum(one != next_one for one, next_one in pairwise(got)) <= 1
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_no_named_submission_slips_past_a_revocation_or_a_retirement(owner: Tenant, _: int) -> None:
-    switch(owner)
-
-    def end_grace_and_retire() -> Verdicts:
-        grace(owner, 0)
-        for _ in range(20):
-            try:
-                retire(release(owner, "1.0"), actor=ACTOR, reason="replaced", give_up_failures=True)
-            except RetirementBlocked:
-                continue
-        return []
-
-    race(*(submissions(owner, "1.0", name) for name in "abc"), end_grace_and_retire)
-    status = release(owner, "1.0").status
-    is_open = Execution.objects.filter(release_version="1.0", finished_at=None).exists()
-    assert status == ("REGISTERED" if is_open else "RETIRED")
 
 
 def test_all_waiting_requests_get_the_release_when_it_is_activated(owner: Tenant) -> None:

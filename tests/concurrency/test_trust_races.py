@@ -63,13 +63,6 @@ def revoked(key: TrustedKey) -> KeyRevocation:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_concurrent_revocations_of_a_key_are_one(_: int) -> None:
-    key = signing.trusted(making.tenant())
-    made = results_of(race(*[partial(trusted_keys.revoke, key, actor="user:y", reason="leaked")] * 4))
-    assert len({event.pk for event in made}) == 1
-
-
-@pytest.mark.parametrize("_", ROUNDS)
 def test_concurrent_attachments_are_all_stored_and_equal_ones_once(_: int) -> None:
     release = making.registered(making.tenant())
     contents = [json.dumps(signing.cyclone([f"c{number}"])).encode() for number in range(3)]

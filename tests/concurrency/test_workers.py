@@ -12,7 +12,7 @@ from django.utils import timezone
 from executions.errors import WorkerBeatsItself
 from executions.models import Worker, WorkerEvent
 from executions.transports.rest import workers
-from executions.workers.registry import drain, note_silent, take_heartbeat
+from executions.workers.registry import note_silent, take_heartbeat
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -54,15 +54,6 @@ def test_concurrent_sweeps_record_each_silent_worker_once(release: Release) -> N
         noted.append(left)
     assert sum(noted) == 20
     assert WorkerEvent.objects.count() == 20
-
-
-def test_a_sweep_skips_a_locked_worker(release: Release) -> None:
-    held = making.worker(release, "held", last_heartbeat_at=LONG_AGO)
-    making.worker(release, "free", last_heartbeat_at=LONG_AGO)
-    with transaction.atomic():
-        Worker.objects.select_for_update().get(pk=held.pk)
-        assert results_of(race(partial(note_silent, actor="clock", limit=10))) == [1]
-    assert list(WorkerEvent.objects.values_list("worker__worker_id", flat=True)) == ["free"]
 
 
 def test_a_worker_whose_heartbeat_arrives_during_the_sweep_is_not_recorded_as_silent(release: Release) -> None:
@@ -112,22 +103,3 @@ def test_concurrent_registrations_respect_the_limit(
     assert len(registered) == 3
     assert refused == ["WorkerLimitReached"] * 5
     assert Worker.objects.count() == 3
-
-
-def test_a_heartbeat_and_a_sweep_leave_the_state_of_the_newest_event(release: Release) -> None:
-    for second in range(10):
-        heartbeat(release, second * 2)
-        making.silence(*Worker.objects.all())
-        results_of(race(partial(note_silent, actor="clock", limit=1), partial(heartbeat, release, second * 2 + 1)))
-        [worker] = Worker.objects.all()
-        newest = worker.events.first()
-        assert newest is not None
-        assert newest.state == worker.noted_state == "HEALTHY"
-
-
-def test_concurrent_drains_are_recorded_once(release: Release) -> None:
-    heartbeat(release, 0)
-    orders = [partial(drain, release.pipeline.tenant, making.PIPELINE, "w", actor=f"user:{n}") for n in range(6)]
-    drained = results_of(race(*orders))
-    assert len({worker.drained_by_operator_at for worker in drained}) == 1
-    assert WorkerEvent.objects.filter(data__cause="OPERATOR_DRAINED").count() == 1
