@@ -145,7 +145,7 @@ def test_other_bytes_than_the_descriptor_pins_are_refused(
     assert (found.code, DIGEST in str(found)) == (code, code == "ARTIFACT_MISMATCH")
 
 
-@cases("status", [401, 403, 404, 409, 416, 307])
+@cases("status", [403, 416, 307])
 def test_a_refusal_is_final_and_shown(coordinator: Coordinator, tmp_path: Path, status: int) -> None:
     problem = json.dumps({"code": "ARTIFACT_UNKNOWN", "detail": "There is none."}).encode()
     coordinator.requests.clear()
@@ -155,40 +155,23 @@ def test_a_refusal_is_final_and_shown(coordinator: Coordinator, tmp_path: Path, 
     assert len(coordinator.requests) == 1
 
 
-def test_a_coordinator_that_stays_unavailable_is_named(coordinator: Coordinator, tmp_path: Path) -> None:
-    coordinator.faults = [{"status": 503, "data": b'{"code": "ARTIFACT_STORE_UNAVAILABLE"}'}] * 50
-    found = refusal(tmp_path, coordinator)
-    assert found.code == "COORDINATOR_REFUSED"
-    assert "503 ARTIFACT_STORE_UNAVAILABLE" in str(found)
-    assert len(coordinator.requests) > 1
-
-
 IMAGE = {"artifactId": "i", "kind": "container-image", "uri": f"r.example/i@{DIGEST}", "digest": DIGEST}
-OTHER = {"artifactId": "b", "kind": "local-file", "uri": "b.zip", "digest": "sha256:" + "0" * 64}
-APP = {"artifactId": "a", "kind": "local-file", "uri": "a.zip", "digest": DIGEST}
 
 
-@cases(
-    ("artifacts", "code"), [([], "COORDINATOR_UNREACHABLE"), ([IMAGE], "NO_ARTIFACT"), ([APP, OTHER], "NO_ARTIFACT")]
-)
-def test_it_needs_a_coordinator_and_exactly_one_artifact_with_code(
-    tmp_path: Path, artifacts: list[dict[str, str]], code: str
-) -> None:
+def test_it_needs_a_coordinator_and_an_artifact_with_code(tmp_path: Path) -> None:
     nowhere = Target("http://127.0.0.1:1", "acme", "dc_secret")
-    with (
-        pytest.raises(DefinitionError) as caught,
-        fetched(descriptor(tmp_path, *artifacts), nowhere, patience=PATIENCE),
-    ):
-        pass
-    assert caught.value.code == code
+    for artifacts, code in (([], "COORDINATOR_UNREACHABLE"), ([IMAGE], "NO_ARTIFACT")):
+        with (
+            pytest.raises(DefinitionError, match=code),
+            fetched(descriptor(tmp_path, *artifacts), nowhere, patience=PATIENCE),
+        ):
+            pass
 
 
-def test_one_artifact_next_to_an_image_and_the_carrier_are_downloaded(coordinator: Coordinator, tmp_path: Path) -> None:
+def test_the_carrier_is_downloaded(coordinator: Coordinator, tmp_path: Path) -> None:
     app = {"artifactId": "app", "kind": "application-archive", "uri": "maven:org.acme:app:zip:1.0", "digest": DIGEST}
     other = {"artifactId": "other", "kind": "jar", "uri": "maven:org.acme:other:1.0", "digest": f"sha256:{'1' * 64}"}
-    for artifacts, more in (([IMAGE, APP], {}), ([other, app], {"compiledTruthArtifactId": "app"})):
-        file = descriptor(tmp_path, *artifacts)
-        file.write_text(json.dumps({**json.loads(file.read_bytes()), **more}))
-        with fetched(file, Target(coordinator.url, "acme", "dc_secret")) as path:
-            assert path.read_bytes() == DATA
-    assert coordinator.paths == [f"/api/v1/tenants/acme/artifacts/{DIGEST}"] * 2
+    file = descriptor(tmp_path, other, app)
+    file.write_text(json.dumps({**json.loads(file.read_bytes()), "compiledTruthArtifactId": "app"}))
+    with fetched(file, Target(coordinator.url, "acme", "dc_secret")) as path:
+        assert path.read_bytes() == DATA

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import signal
 import sys
 import threading
@@ -15,18 +14,14 @@ from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 from pipelines.worker.boundary import Boundary
 from pipelines.worker.host import Host
-from pipelines.worker.hosted_release import host_source
 from pipelines.worker.outbox import Report
-from pipelines.worker.rest_host import RestHost
 from tests.cases import cases
 from tests.hostile.expected import FAILURES, PIPELINE
 from tests.running import eventually
-from tests.unit.pipelines.worker import test_rest_host as rest
 from tests.unit.pipelines.worker.conftest import Hosted, command, executing, heartbeat, sealed
 from wire.log_lines import LineFormatter
 from wire.messages.celery_messages import HeldLease, Outcome, OutcomeGroup
 from wire.messages.limits import LONGEST_TRACEBACK
-from wire.messages.rest_messages import NON_RETRYABLE
 from wire.messages.sealing import decode, verify
 
 
@@ -90,27 +85,6 @@ def test_a_celery_host_reports_on_every_command_of_the_group(
             assert str(outcome.execution_id) in caplog.text
 
 
-def test_a_rest_host_answers_every_command(hostile: Hosted, subtests: pytest.Subtests) -> None:
-    host = RestHost(host_source(hostile.reference, hostile.descriptor, ""), secret=rest.SECRET)
-    identity = host.release.identity
-    pin = {
-        "pipelineId": identity.pipeline_id,
-        "contractVersion": identity.contract_version,
-        "releaseVersion": identity.release_version,
-        "resultShape": "MATERIALIZED_MULTI",
-    }
-    for trick, (failure_class, retryable) in FAILURES.items():
-        with subtests.test(trick):
-            failure = rest.ran(host, rest.payload("hostile.Order", {"number": 7, "trick": trick}), **pin)["failure"]
-            if retryable:
-                assert failure["failureClass"] == failure_class
-            else:
-                assert failure["failureClass"] == NON_RETRYABLE
-                assert failure["message"].partition(":")[0] == failure_class
-    well = rest.ran(host, rest.payload("hostile.Order", {"number": 7, "trick": "well"}), **pin)
-    assert well["outcome"] == "COMPLETED"
-
-
 # --- effects on the process ------------------------------------------------------------------
 
 
@@ -139,29 +113,6 @@ def test_a_recursion_limit_that_a_step_lowered_is_restored() -> None:
     assert sys.getrecursionlimit() == limit
     assert failed is not None
     assert failed.failure_class == "ValueError"
-
-
-def test_a_recursion_limit_that_a_step_raised_stays(host: Host) -> None:
-    limit = sys.getrecursionlimit()
-    try:
-        answers(host, "a high recursion limit", "well")
-        assert sys.getrecursionlimit() == 1_500 > limit
-    finally:
-        sys.setrecursionlimit(limit)
-
-
-def test_a_log_handler_that_raises_loses_no_outcome(host: Host) -> None:
-    class Spoiler(logging.Handler):
-        def handle(self, record: logging.LogRecord) -> bool:
-            raise KeyboardInterrupt
-
-    spoiler = Spoiler()
-    logging.getLogger().addHandler(spoiler)
-    try:
-        found = [each.outcome for each in answers(host, "an error", "KeyboardInterrupt", "well")]
-    finally:
-        logging.getLogger().removeHandler(spoiler)
-    assert found == ["FAILED", "FAILED", "COMPLETED"]
 
 
 # --- leases ---------------------------------------------------------------------------------------
@@ -193,16 +144,6 @@ def test_a_group_runs_in_one_thread_if_no_other_can_be_started(hosted: Hosted) -
     assert hosted.marks() == [1, 2, 3]
     host.drop_leases(reported)
     assert held(host) == []
-
-
-def test_a_step_that_never_returns_holds_only_its_own_lease(hosted: Hosted) -> None:
-    """A second thread runs the rest of the group. The lease of the step is renewed: the step may only be slow."""
-    host = hosted.host()
-    endless, *others = map(command, (99, 1, 2, 3))
-    with executing(hosted, host, endless, *others) as reports:
-        eventually(lambda: len(reports) == 3, what="the others")
-        host.drop_leases(reports)
-        assert [lease.lease_token for lease in held(host)] == [endless.lease_token]
 
 
 def test_a_command_that_waits_for_a_step_that_never_returns_is_dropped(

@@ -4,7 +4,7 @@ import uuid
 
 from pipelines.worker.host import Host
 from tests.running import eventually
-from tests.unit.pipelines.worker.conftest import Hosted, command, executing, heartbeat, outcomes
+from tests.unit.pipelines.worker.conftest import Hosted, command, executing, heartbeat
 from wire.messages.celery_messages import Command, Instruction
 from wire.messages.sealing import seal
 
@@ -71,11 +71,3 @@ def test_a_waiting_command_that_lost_its_lease_never_begins(hosted: Hosted, host
     assert len(reports) == 3
     assert lost.lease_token not in {each.lease_token for each in reports}
     assert 1 not in hosted.marks()
-
-
-def test_an_instruction_about_a_foreign_or_finished_lease_changes_nothing(host: Host) -> None:
-    over = command(1)
-    outcomes(host, over)
-    lose(host, over, command(2))
-    assert tokens(host) == (set(), set(), 0)
-    assert len(outcomes(host, command(3))) == 1

@@ -140,12 +140,6 @@ def test_a_message_is_bounded_in_bytes(large: Callable[[], Report]) -> None:
     assert sent(*reports) == [[report] for report in reports]
 
 
-def test_reports_that_the_broker_does_not_accept_are_sent_again(caplog: pytest.LogCaptureFixture) -> None:
-    report = outcome()
-    assert sent(report, failures=1) == [[report]]
-    assert "did not accept 1 reports: OSError" in caplog.text
-
-
 @cases("kind", [ValueError, SystemExit])
 def test_only_a_report_that_can_never_be_sent_is_lost(
     caplog: pytest.LogCaptureFixture, kind: type[BaseException]
@@ -206,22 +200,3 @@ def test_an_error_of_the_callback_does_not_end_the_outbox(caplog: pytest.LogCapt
     assert outbox.close(10)
     assert broker.groups == [[report] for report in reports]
     assert "The outbox failed, and continues" in caplog.text
-
-
-def test_reports_that_follow_soon_share_a_message() -> None:
-    """After a large group, the outbox waits a few milliseconds for further reports."""
-    pause = threading.Event()
-    for _ in range(20):
-        broker = Broker()
-        outbox = Outbox(broker.send)
-        for _ in range(30):
-            outbox.put(outcome())
-        outbox.start()
-        eventually(partial(holds, broker.groups, 1), what="the first group")
-        outbox.put(outcome())
-        pause.wait(0.01)
-        outbox.put(outcome())
-        assert outbox.close(10)
-        if [len(group) for group in broker.groups] == [30, 2]:
-            return
-    pytest.fail("each report was sent in a separate message")

@@ -105,16 +105,12 @@ def ago(**time: float) -> str:
 @cases(
     "changes",
     [
-        {"X-TPF-Worker-Signature": ""},
         {"X-TPF-Worker-Nonce": "  "},
         {"X-TPF-Worker-Timestamp": ""},
         {"X-TPF-Worker-Timestamp": "yesterday"},
-        {"X-TPF-Worker-Timestamp": "1767323045678"},
-        {"X-TPF-Worker-Timestamp": "2026-01-02"},
         {"X-TPF-Worker-Timestamp": datetime.now(UTC).replace(tzinfo=None).isoformat()},
         {"X-TPF-Worker-Timestamp": ago(days=1)},
         {"X-TPF-Worker-Timestamp": ago(days=-1)},
-        {"X-TPF-Worker-Signature": "0" * 64},
         {"X-TPF-Worker-Signature": "é" * 64},
         {"secret": "another"},
     ],
@@ -128,8 +124,6 @@ def test_the_signature_covers_the_method_the_path_and_the_body(host: RestHost) -
     headers = signed("POST", EXECUTE, body)
     assert host.respond("POST", EXECUTE, headers, body + b" ") == (401, b"")
     assert host.respond("GET", CAPABILITIES, headers, body) == (401, b"")
-    upper = {**headers, "X-TPF-Worker-Signature": headers["X-TPF-Worker-Signature"].upper()}
-    assert host.respond("POST", EXECUTE, upper, body) == (401, b"")
     lower = {name.lower(): value for name, value in headers.items()}
     assert host.respond("POST", EXECUTE, lower, body)[0] == 200
 
@@ -159,13 +153,13 @@ def test_nonces_are_bounded_and_forgotten_with_their_time(monkeypatch: pytest.Mo
 def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
     nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
     assert nonces.is_new("n", now, now)
-    for seconds in (1, 31, 61, 91, 120):
+    for seconds in (1, 61, 120):
         assert not nonces.is_new("n", now, now + timedelta(seconds=seconds)), seconds
 
 
 @cases(
     ("method", "path", "status"),
-    [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405), ("POST", "/q/health/live", 405)],
+    [("GET", "/", 404), ("GET", EXECUTE, 405)],
 )
 def test_other_methods_and_paths_are_refused(host: RestHost, method: str, path: str, status: int) -> None:
     assert host.respond(method, path, {}, b"") == (status, b"")
@@ -176,34 +170,15 @@ def test_other_methods_and_paths_are_refused(host: RestHost, method: str, path: 
 # --- commands ---------------------------------------------------------------------------------
 
 
-def test_the_capabilities_name_the_hosted_release(host: RestHost) -> None:
-    status, answer = host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
-    assert (status, json.loads(answer)) == (
-        200,
-        {
-            "protocolVersion": "1",
-            "providerName": "rest",
-            "pipelineId": orders.pipeline_id,
-            "contractVersion": CONTRACT,
-            "releaseVersion": "1.0",
-            "artifactId": "app",
-            "artifactDigest": "sha256:1",
-            "payloadEncodings": ["application/tpf-transition-envelope+json"],
-            "workerProtocols": ["local", "rest", "grpc", "sqs"],
-        },
-    )
-
-
 @cases(
     "document",
     [
-        *(b"", b"{", b"null", b"[]"),
+        *(b"{", b"[]"),
         *(
             command(uni(ORDER), **{name: value})
             for name, value in [
                 *[("surprise", 1), ("tenantId", None), ("currentStepIndex", -1), ("currentStepIndex", "0")],
-                *[("stopBeforeStepIndex", -2), ("attempt", -1), ("resultShape", "MANY"), ("resultShape", None)],
-                *[("executionVersion", -1), ("transitionKey", " "), ("traceId", None), ("payload", None)],
+                *[("stopBeforeStepIndex", -2), ("resultShape", "MANY"), ("transitionKey", " "), ("payload", None)],
             ]
         ),
         command(uni(ORDER), currentStepIndex=3, stopBeforeStepIndex=2),
@@ -213,23 +188,13 @@ def test_a_command_of_another_form_is_refused(host: RestHost, document: Any) -> 
     assert posted(host, document) == (400, None)
 
 
-def test_a_command_for_another_release_fails_before_its_payload_is_read(host: RestHost) -> None:
-    answer = ran(host, payload("com.acme.Nothing", 1), releaseVersion="2.0")
-    assert answer["outcome"] == "FAILED"
-    assert answer["failure"] == {
-        "failureClass": "java.lang.IllegalArgumentException",
-        "message": f"Transition command targets pipelineId={orders.pipeline_id}, contractVersion={CONTRACT}, "
-        f"releaseVersion=2.0 but local worker is pipelineId={orders.pipeline_id}, contractVersion={CONTRACT}, "
-        "releaseVersion=1.0",
-    }
-    other = ran(host, uni(ORDER), contractVersion=" ", releaseVersion="")
-    assert "contractVersion=local-contract, releaseVersion=local-contract but" in other["failure"]["message"]
-
-
 @cases("part", ["pipelineId", "contractVersion", "releaseVersion"])
-def test_a_command_that_differs_in_one_part_of_the_identity_fails(host: RestHost, part: str) -> None:
-    answer = ran(host, uni(ORDER), **{part: "another"})
+def test_a_command_that_differs_in_one_part_of_the_identity_fails_before_its_payload_is_read(
+    host: RestHost, part: str
+) -> None:
+    answer = ran(host, payload("com.acme.Nothing", 1), **{part: "another"})
     assert answer["outcome"] == "FAILED"
+    assert answer["failure"]["failureClass"] == "java.lang.IllegalArgumentException"
     assert f"{part}=another" in answer["failure"]["message"]
 
 
@@ -246,30 +211,17 @@ def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost, given: dict[
     assert failure == {"failureClass": "java.lang.IllegalArgumentException", "message": told}
 
 
-@cases("indexes", [(5, -1), (0, 9)])
-def test_unknown_steps_are_a_failure(host: RestHost, indexes: tuple[int, int]) -> None:
-    answer = ran(host, uni(ORDER), currentStepIndex=indexes[0], stopBeforeStepIndex=indexes[1])
-    assert answer["failure"]["failureClass"] == "java.lang.IllegalArgumentException"
-
-
 def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: RestHost) -> None:
     answer = ran(host, uni({**ORDER, "lines": []}))
     assert answer["failure"]["failureClass"] == "org.pipelineframework.step.NonRetryableException"
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
 
 
-@cases(
-    ("customer", "reason"),
-    [
-        ("x" * LONGEST_OUTCOME, "the output cannot be sent"),
-        # In the response, the payload is a string in JSON, which doubles the backslashes before its quotes.
-        ('"' * (LONGEST_OUTCOME // 3), "the outcome has"),
-    ],
-)
-def test_a_result_that_the_coordinator_would_not_read_is_a_failure(host: RestHost, customer: str, reason: str) -> None:
-    answer = ran(host, uni({**ORDER, "customer": customer}), stopBeforeStepIndex=0)
+def test_a_result_that_the_coordinator_would_not_read_is_a_failure(host: RestHost) -> None:
+    """In the response, the payload is a string in JSON, which doubles the backslashes before its quotes."""
+    answer = ran(host, uni({**ORDER, "customer": '"' * (LONGEST_OUTCOME // 3)}), stopBeforeStepIndex=0)
     assert answer["outcome"] == "FAILED"
-    assert f"OUTPUT_TOO_LARGE: {reason}" in answer["failure"]["message"]
+    assert "OUTPUT_TOO_LARGE: the outcome has" in answer["failure"]["message"]
 
 
 # --- transitions ---------------------------------------------------------------------------------
@@ -284,18 +236,10 @@ def test_it_suspends_at_an_await(host: RestHost) -> None:
     name = hashlib.md5(f"acme:{EXECUTION}:{step_id}:2".encode()).digest()
     assert unit["unitId"] == suspension["unitId"] == interaction["unitId"] == str(uuid.UUID(bytes=name, version=3))
     assert unit["primaryInteractionId"] == interaction["interactionId"]
-    assert (unit["status"], unit["version"], interaction["version"], interaction["status"]) == (
-        "WAITING_EXTERNAL",
-        1,
-        2,
-        "DISPATCHED",
-    )
     assert (suspension["stepIndex"], unit["stepId"], interaction["outputType"]) == (2, step_id, TYPES + "Decision")
     assert interaction["requestPayload"]["dishes"] == ["soup"]
     assert interaction["requestPayload"]["total"] == "9.00"
     assert interaction["deadlineEpochMs"] - interaction["createdAtEpochMs"] == 30 * 60 * 1000
-    assert (interaction["causationId"], interaction["idempotencyKey"]) == (f"{EXECUTION}:2", f"{EXECUTION}:{step_id}")
-    assert (interaction["group"], interaction["transportType"]) == ("restaurant", "interaction-api")
     again = ran(host, uni(ORDER))["awaitSuspension"]
     assert again["interactions"][0]["correlationId"] == interaction["correlationId"]
 
@@ -308,17 +252,10 @@ def states(answer: dict[str, Any]) -> list[str]:
     return [json.loads(output["payload"])["state"] for output in answer["outputPayloads"]]
 
 
-def test_it_resumes_with_a_bare_response(host: RestHost) -> None:
-    decision = decided(True)
-    answer = ran(host, payload(TYPES + "Decision", decision), currentStepIndex=3)
-    [output] = answer["outputPayloads"]
-    assert output["payloadTypeId"] == TYPES + "FinishedOrder"
-    assert json.loads(output["payload"]) == {"order_id": decision["order_id"], "state": "ACCEPTED", "note": "ok"}
-
-
 def test_a_bare_list_is_a_stream_of_its_items(host: RestHost) -> None:
     items = [payload(TYPES + "Decision", decided(accepted)) for accepted in (True, False)]
     answer = ran(host, payload("java.util.List", {"items": items}), currentStepIndex=3)
+    assert {each["payloadTypeId"] for each in answer["outputPayloads"]} == {TYPES + "FinishedOrder"}
     assert states(answer) == ["ACCEPTED", "REJECTED"]
 
 
@@ -364,7 +301,15 @@ def test_it_serves_over_http(host: RestHost) -> None:
     with listening(host) as server:
         url = f"http://127.0.0.1:{server.server_address[1]}"
         response = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
-        assert (response.status_code, response.json()["releaseVersion"]) == (200, "1.0")
+        assert response.status_code == 200
+        expected = {
+            "pipelineId": orders.pipeline_id,
+            "contractVersion": CONTRACT,
+            "releaseVersion": "1.0",
+            "artifactId": "app",
+            "artifactDigest": "sha256:1",
+        }
+        assert response.json().items() >= expected.items()
         body = json.dumps(command(uni(ORDER))).encode()
         answer = requests.post(url + EXECUTE, data=body, headers=signed("POST", EXECUTE, body))
         assert (answer.status_code, answer.json()["outcome"]) == (200, "WAITING_EXTERNAL")

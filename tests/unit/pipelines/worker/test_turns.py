@@ -99,11 +99,3 @@ def test_a_caller_that_sends_nothing_is_hung_up_on(hosted: Hosted, monkeypatch: 
         monkeypatch.setattr(handler, "timeout", 0.1)
         with socket.create_connection(calls.address, timeout=10) as silent:
             assert silent.recv(1) == b""
-
-
-@pytest.mark.usefixtures("spoiled_log")
-def test_a_log_handler_that_raises_does_not_prevent_responses(hosted: Hosted) -> None:
-    with calling(hosted) as (_, calls):
-        assert calls.get() == 200
-        assert requests.get(calls.url + CAPABILITIES, timeout=10).status_code == 401
-        assert calls.call(13).json()["outcome"] == "FAILED"
