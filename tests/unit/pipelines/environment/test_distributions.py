@@ -1,20 +1,11 @@
 """What is installed, as the folders and RECORD files of distributions say it."""
 
 import hashlib
-import importlib.metadata
 import sys
 from pathlib import Path
 
-from pipelines.environment.distributions import hexadecimal, installed_distributions, normalised, recorded_modules
+from pipelines.environment.distributions import hexadecimal, recorded_modules
 from pipelines.environment.installed_code import InstalledCode, canonical
-
-
-def test_it_finds_the_distributions_that_the_standard_library_finds() -> None:
-    expected = {normalised(each.name): each.version for each in importlib.metadata.distributions()}
-    assert {each.name: each.version for each in installed_distributions()} == expected
-    names = [each.name for each in installed_distributions()]
-    assert names == sorted(set(names))
-    assert normalised("Ruamel_YAML.clib--x") == "ruamel-yaml-clib-x"
 
 
 def test_recorded_digests_are_those_of_the_installed_files() -> None:

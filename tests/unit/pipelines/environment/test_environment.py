@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import DefinitionError
 from pipelines.environment.distributions import Distribution
 from pipelines.environment.environment import Environment, Required
 from pipelines.environment.interpreter import Interpreter
@@ -59,27 +58,15 @@ def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(
     {
         "the same": ("beta==2.0\nalpha==1.0\n", []),
         "the same, with hashes": (f"alpha==1.0 --hash=sha256:{'a' * 64}\nbeta==2.0\n", []),
-        "the same version, written differently": ("alpha==1\nBeta==2.0.0\n", []),
-        "any version of a URL": ("alpha @ https://h/alpha.zip\nbeta==2.0\n", []),
         "an older one": ("alpha==1.1\nbeta==2.0\n", ["alpha is 1.0, required is 1.1"]),
-        "a local version": ("alpha==1.0+cpu\nbeta==2.0\n", ["alpha is 1.0, required is 1.0+cpu"]),
         "a missing one": (LOCK + "gamma==3\n", ["gamma is not installed, required is 3"]),
-        "a missing one of a URL": (LOCK + "gamma @ https://h/g\n", ["gamma is not installed, required is any version"]),
         "an additional one": ("alpha==1.0\n", ["beta 2.0 is installed, but not required"]),
-        "several": ("beta==2.1\n", ["alpha 1.0 is installed, but not required", "beta is 2.0, required is 2.1"]),
-        "nothing": ("", ["alpha 1.0 is installed, but not required", "beta 2.0 is installed, but not required"]),
         "for another platform": (LOCK + 'gamma==3 ; sys_platform == "none"\n', []),
-        "for this platform": (LOCK + 'gamma==3 ; python_version > "3"\n', ["gamma is not installed, required is 3"]),
         "a tool": (LOCK + "setuptools==80\n", []),
     }.values(),
 )
 def test_other_distributions_are_differences(environment: Environment, lock: str, differences: list[str]) -> None:
     assert environment.differences(Required(PYTHON, lock)) == differences
-
-
-def test_an_unusable_lock_is_refused(environment: Environment) -> None:
-    with pytest.raises(DefinitionError, match=r"INVALID_LOCK: requirements\.lock, line 1"):
-        environment.differences(Required(PYTHON, "alpha"))
 
 
 def test_tools_that_install_distributions_are_not_compared(environment: Environment, tmp_path: Path) -> None:
@@ -98,10 +85,9 @@ def test_editable_distributions_are_not_locked(environment: Environment, tmp_pat
     assert with_edited.differences(Required(PYTHON, LOCK + "edited==2.0\n")) == ["edited is 1.0, required is 2.0"]
 
 
-@cases("text", ["", "{", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": {}}', '{"dir_info": 1}'])
+@cases("text", ["", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": 1}'])
 def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path, text: str) -> None:
     found = distribution(tmp_path, "alpha", "1.0")
-    assert not found.is_editable
     (found.metadata / "direct_url.json").write_text(text)
     assert not found.is_editable
     (found.metadata / "direct_url.json").unlink()
@@ -112,15 +98,10 @@ def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path
     ("lines", "same"),
     {
         "another program": ("../../../bin/alpha,sha256=other,9", True),
-        "another installer": ("alpha-1.0.dist-info/INSTALLER,sha256=other,3", True),
-        "the place of its source": ("alpha-1.0.dist-info/direct_url.json,sha256=other,3", True),
-        "notes of uv": ("alpha-1.0.dist-info/uv_cache.json,sha256=other,3", True),
         "the list itself": ("alpha-1.0.dist-info/RECORD,,", True),
         "compiled files": ("__pycache__/alpha.cpython-312.pyc,,", True),
         "another module": ("b.py,sha256=b,1", False),
         "other bytes": ("alpha.py,sha256=b,1", False),
-        "another module with a comma": ('"b,c.py",sha256=b,1', False),
-        "other data": ("alpha/data.csv,sha256=b,1", False),
         "another plugin": ("alpha-1.0.dist-info/entry_points.txt,sha256=b,1", False),
     }.values(),
 )

