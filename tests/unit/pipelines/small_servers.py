@@ -16,13 +16,18 @@ class Quiet:
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """Log nothing if a client hangs up."""
+
+
 class SmallServer:
     """Has a port of this machine once it listens. `serving` lets it answer."""
 
     server: ThreadingHTTPServer
 
     def listen(self, handler: type[BaseHTTPRequestHandler]) -> None:
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server = _Server(("127.0.0.1", 0), handler)
 
     @property
     def url(self) -> str:

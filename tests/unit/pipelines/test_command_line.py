@@ -113,7 +113,7 @@ def test_a_mistake_is_one_line_and_status_2(
 def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = argparse.Namespace(url="https://c.example", tenant="acme", token_file=None)
     monkeypatch.delenv("PIPELINES_TOKEN", raising=False)
-    with pytest.raises(DefinitionError, match="MISSING_OPTION: .*--token"):
+    with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--token"):
         target_of(options)
     monkeypatch.setenv("PIPELINES_TOKEN", "dc_environment")
     assert target_of(options) == Target("https://c.example", "acme", "dc_environment")
@@ -121,13 +121,13 @@ def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypat
     options.token_file.write_text("dc_file\n")
     assert target_of(options).token == "dc_file"
     options.url = None
-    with pytest.raises(DefinitionError, match="MISSING_OPTION: .*--url"):
+    with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--url"):
         target_of(options)
 
 
 @cases(
     "arguments",
-    [["biuld"], ["worker", "flow:pipeline", "--release=r.json"], [*WORKER, "--fetch", "--artifact", "app.zip"]],
+    [["biuld"], ["worker", "flow:pipeline"], [*WORKER, "--fetch", "--artifact", "app.zip"]],
 )
 def test_a_wrong_command_shows_its_usage(command: Command, arguments: list[str]) -> None:
     status, _, errors = command(*arguments)

@@ -158,11 +158,7 @@ REPOSITORY = "https://repo.example"
     [
         *(
             (["/tmp", place], "", "INVALID_REPOSITORY")
-            for place in (
-                "https://ci:secret@repo.example/maven",
-                "ftp://repo.example/secret",
-                f"{REPOSITORY}/?secret=1",
-            )
+            for place in ("https://ci:secret@repo.example/maven", f"{REPOSITORY}/?secret=1", "/nowhere/secret")
         ),
         ([REPOSITORY], "secret", "INVALID_REPOSITORY_CREDENTIALS"),
         (["http://repo.example"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),

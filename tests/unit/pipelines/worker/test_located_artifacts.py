@@ -52,26 +52,17 @@ def test_the_file_of_the_uri_or_the_one_next_to_the_descriptor_is_hosted(descrip
     moved = descriptor.rename(tmp_path / "pipeline-release.json")
     assert unpack_release(moved).pinned.artifact_id == "tests.shop-artifact"
     folder = (tmp_path / "dist").rename(tmp_path / "copied")
-    assert unpack_release(moved.rename(folder / moved.name)).pinned.artifact_id == "tests.shop-artifact"
-
-
-def test_the_file_of_the_uri_is_not_replaced_by_another_one(descriptor: Path, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / artifact_of(descriptor).name).write_bytes(artifact_of(descriptor).read_bytes())
-    artifact_of(descriptor).write_bytes(b"other")
-    assert refusal(descriptor.rename(kept / descriptor.name)).code == "ARTIFACT_MISMATCH"
-
-
-def test_a_missing_file_and_a_maven_uri_name_the_other_ways(descriptor: Path) -> None:
-    artifact = artifact_of(descriptor)
-    located(descriptor.parent, maven=["org.acme:shop:zip:1.0"])
-    assert refusal(descriptor).code == "NO_ARTIFACT"
-    assert unpack_release(descriptor, artifact).pinned.uri == "maven:org.acme:shop:zip:1.0"
-
-    located(descriptor.parent)
-    artifact.unlink()
-    assert refusal(descriptor).code == "NO_ARTIFACT"
+    artifact = artifact_of(moved := moved.rename(folder / moved.name))
+    assert unpack_release(moved).pinned.artifact_id == "tests.shop-artifact"
+    located(folder, maven=["org.acme:shop:zip:1.0"])
+    assert refusal(moved).code == "NO_ARTIFACT"
+    assert unpack_release(moved, artifact).pinned.uri == "maven:org.acme:shop:zip:1.0"
+    located(folder)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / artifact.name).write_bytes(artifact.read_bytes())
+    artifact.write_bytes(b"other")
+    moved = moved.rename(tmp_path / "kept" / moved.name)
+    assert refusal(moved).code == "ARTIFACT_MISMATCH", "another file does not replace that of the URI"
 
 
 def test_a_carrier_without_code_is_not_hosted(descriptor: Path) -> None:
