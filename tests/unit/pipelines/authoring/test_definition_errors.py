@@ -5,19 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from executions.awaits.opening import why_unanswerable
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
-from pipelines.authoring.plan import plan
 from pipelines.cli import main
-from pipelines.worker.outcomes import outcome_of
-from pipelines.worker.runner import Suspended
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
-from tests.unit.pipelines.worker.conftest import command
 
 
 def step(takes: str = "order: Order", gives: str = "Receipt", name: str = "ship", options: str = "") -> str:
@@ -34,22 +27,15 @@ def crate(field: str) -> str:
 
 HIDDEN = "def make():\n    @dataclass\n    class Crate:\n        id: int\n    return Crate\nHidden = make()\n"
 GENERIC = 'T = typing.TypeVar("T")\nclass Page(BaseModel, typing.Generic[T]):\n    item: T\n'
-LONG = (
-    "X = dataclass(type('x' * 500, (), {'__annotations__': {'n': int}, '__module__': __name__}))\n"
-    "globals()['x' * 500] = X\n"
-)
 ALIASES = "class Crate(BaseModel):\n    id: int = Field(validation_alias='a', serialization_alias='b')\n\n"
 DECORATED = "def shout(f):\n    return functools.wraps(f)(lambda order: f(order))\n\n@shout\n"
 MISTAKES = [
     # code, what the message must say, body
     ("EMPTY_PIPELINE", "no steps", ""),
     ("NO_TYPE_HINTS", "\"Ship\".*parameter 'order'", step("order")),
-    ("NO_TYPE_HINTS", '"Ship".*its return value', "@pipeline.step\ndef ship(order: Order): ..."),
-    ("UNRESOLVED_HINT", '"Ship".*Ordr', step("order: 'Ordr'")),
     ("UNRESOLVED_HINT", "Crate.*Missing", crate('content: "Missing"')),
     ("UNSUPPORTED_TYPE", '"Ship".*complex.*use a dataclass', step("order: complex")),
     ("UNSUPPORTED_TYPE", "None", step(gives="Receipt | None")),
-    ("UNSUPPORTED_TYPE", "int | str", step("order: int | str")),
     ("UNSUPPORTED_TYPE", "named fields", step("order: dict[str, int]")),
     ("UNSUPPORTED_TYPE", "field 'weight' of authored.Crate", crate("weight: complex")),
     ("UNSUPPORTED_TYPE", "field 'tags'.*neither a list nor None", crate("tags: list[int | None]")),
@@ -57,7 +43,6 @@ MISTAKES = [
     ("UNSUPPORTED_TYPE", "field 'id'.*init=False", crate("id: int = field(init=False, default=1)")),
     ("UNSUPPORTED_TYPE", "same alias", ALIASES + step("crate: Crate")),
     ("UNSUPPORTED_TYPE", "values are str", "class Size(enum.IntEnum):\n    S = 1\n\n" + step("size: Size")),
-    ("UNSUPPORTED_TYPE", "more than 500 characters", LONG + step(gives="X")),
     ("TYPE_NOT_IMPORTABLE", "top of a module", HIDDEN + step("crate: Hidden")),
     ("TYPE_NOT_IMPORTABLE", "generic model needs a named subclass", GENERIC + step("page: Page[int]")),
     ("INVALID_SIGNATURE", '"Ship".*takes one input', step("")),
@@ -100,7 +85,6 @@ MISTAKES = [
         for says, url in (
             ("ftp://erp.example/", "'ftp://erp.example/'"),
             ("eva@erp", "'https://eva@erp.example/'"),
-            ("has the url", "'https://erp.example/\\0'"),
         )
     ),
     *(
@@ -152,27 +136,6 @@ def test_an_invalid_reference_is_refused(author: Author, code: str, says: str, r
     with pytest.raises(DefinitionError, match=f"^{code}: .*{says}"):
         author.load(reference)
 
-
-texts = st.text(max_size=400) | st.text("ßİŉ \0\ud800aA", min_size=90, max_size=210)
-
-
-@given(name=texts, assignee=st.none() | texts, group=st.none() | texts, seconds=st.floats(0, 4e9))
-@example(name="x", assignee="a" * 200, group="a" * 200, seconds=1e-6)
-def test_an_accepted_await_fits_the_message(name: str, assignee: str | None, group: str | None, seconds: float) -> None:
-    """The definition of a pipeline rejects every value that exceeds a bound of the message."""
-    pipeline = Pipeline("org.acme", module="acme")
-    try:
-        timeout = timedelta(seconds=seconds)
-        pipeline.awaits(name, request=int, response=int, timeout=timeout, assignee=assignee, group=group)
-    except (DefinitionError, OverflowError):
-        return
-    [planned] = plan(pipeline).steps
-    outcome = outcome_of(command(), Suspended(0, planned, [1], itemized=False), steps=1)
-    assert outcome.suspension is not None
-    assert why_unanswerable(outcome.suspension) is None
-
-
-# --- all mistakes at once ---
 
 MANY = """
 @pipeline.step(name=' ')

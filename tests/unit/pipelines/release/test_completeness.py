@@ -1,6 +1,5 @@
 """`build` refuses local code that the pipeline imports and the artifact does not contain."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -115,14 +114,6 @@ def test_a_file_that_python_cannot_parse_is_named(author: Author, tmp_path: Path
     late = "def late(): from . import rates"
     [error] = errors(write(author, late, **{"acme/orders/rates.py": "def broken(:"}), tmp_path)
     assert error.code == "MODULE_FAILED"
-
-
-def test_modules_of_an_earlier_import_in_this_process_do_not_count(author: Author, tmp_path: Path) -> None:
-    """Another pipeline of the process may have loaded them."""
-    errors(write(author, "import importlib; importlib.import_module('helper')"), tmp_path)
-    assert "helper" in sys.modules
-    author.write("lonely.py", IMPORTS + STEP)
-    assert build("lonely:pipeline", tmp_path).path.exists()
 
 
 def test_a_packed_module_with_the_name_of_one_that_workers_load_is_refused(author: Author, tmp_path: Path) -> None:

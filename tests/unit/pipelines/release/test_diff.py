@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.cli import main
-from tests import making, signing
+from tests import making
 
 ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
 PRICE = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
@@ -58,17 +58,6 @@ def test_equal_releases_and_other_code_are_compatible(
     status, out, _ = diff(capsys, old, other)
     assert status == 0
     assert out.startswith('compatible: changed artifacts["app"].digest: sha256:')
-
-
-def test_signatures_are_compared(capsys: pytest.CaptureFixture[str], old: Path, tmp_path: Path) -> None:
-    signed = written(tmp_path / "signed")
-    envelope = signing.envelope(json.loads((signed / "pipeline-release.json").read_bytes()), "ci")
-    (signed / "pipeline-release.dsse.json").write_bytes(envelope)
-    assert f"key {signing.key_id('ci')}, not verified" in diff(capsys, old, signed)[1]
-    (signed / "pipeline-release.dsse.json").write_bytes(signing.envelope({"other": 1}, "ci"))
-    status, _, err = diff(capsys, old, signed)
-    assert status == 2
-    assert err.endswith("signs another descriptor\n")
 
 
 def test_a_missing_artifact_leaves_the_contract_unknown(

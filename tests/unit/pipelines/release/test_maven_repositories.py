@@ -128,12 +128,6 @@ def test_a_redirect_leads_to_a_web_address(repository: Repository, tmp_path: Pat
     assert (error.code, "password" in str(error)) == ("REPOSITORY_UNREACHABLE", False)
 
 
-def test_redirects_end(repository: Repository, tmp_path: Path) -> None:
-    repository.redirects[f"/{PATH}"] = f"/{PATH}"
-    assert failure(tmp_path, repository.url).code == "REPOSITORY_UNREACHABLE"
-    assert len(repository.requests) == 6
-
-
 def test_a_download_is_limited_in_size_and_time(repository: Repository, tmp_path: Path) -> None:
     assert "more than 11 bytes" in str(failure(tmp_path, repository.url, max_bytes=11))
     repository.pause = 0.05

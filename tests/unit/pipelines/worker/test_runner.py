@@ -23,8 +23,7 @@ def double(n: int) -> int:
 
 @pipeline.step
 def spread(n: int) -> Iterator[int]:
-    for i in range(n):
-        yield i
+    yield from range(n)
 
 @pipeline.step
 def odd(numbers: Iterable[int]) -> Iterator[int]:

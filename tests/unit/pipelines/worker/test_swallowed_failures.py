@@ -30,7 +30,6 @@ STEP = "@pipeline.step\ndef send(n: int) -> int:\n    done.append(n)\n    return
 FOLLOWING = {
     "the end": "",
     "an await for each item": AWAIT.format("int"),
-    "an await for all": AWAIT.format("list[int]"),
     "a step": STEP,
     "a step and an await": STEP + AWAIT.format("int"),
 }
