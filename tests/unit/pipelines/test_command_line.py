@@ -17,6 +17,7 @@ from pipelines.cli import main
 from pipelines.release.connection import Target, target_of
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
@@ -177,12 +178,21 @@ def test_verify_release_explains_what_it_verified(project: Path, command: Comman
     assert [finding["code"] for finding in document["findings"]] == ["ARTIFACT_NOT_PROMOTABLE"]
 
 
+class Denying(Recorder):
+    """A Maven repository that requires credentials."""
+
+    def respond(self, request: Request) -> Response:
+        return Response(401)
+
+
 def test_the_exit_status_of_verify_release_is_the_class_of_the_problem(
     project: Path, command: Command, newer: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Credentials of a repository come from the environment and are not shown."""
     descriptor = newer("--maven=org.acme:double:zip:1.0")
-    assert command(*VERIFY, "--maven", "http://127.0.0.1:1")[0] == 5
+    denying = Denying()
+    with serving(denying):
+        assert command(*VERIFY, "--maven", denying.url)[0] == 5
     assert command(*VERIFY, "--maven", str(project))[0] == 4
     assert command("verify-release", "nowhere")[0] == 2
     monkeypatch.setenv("PIPELINES_MAVEN_CREDENTIALS", "ci:secret")

@@ -53,25 +53,21 @@ def project(tmp_path: Path, uv: Path) -> Path:
     return folder
 
 
-def test_uv_lock_gives_the_dependencies_of_the_project(project: Path) -> None:
+def test_the_lock_files_of_uv_give_the_dependencies_of_the_project(project: Path) -> None:
     lock = lock_from(project / "uv.lock")
-    assert [line.partition(" --hash")[0] for line in lock.splitlines()] == [
-        "alpha==1.5",
-        "beta==2.0",
-        "vendored==3.0",
-        'windows==2.0 ; sys_platform == "win32"',
-    ]
+    names = ["alpha==1.5", "beta==2.0", "vendored==3.0"]
+    windows = 'windows==2.0 ; sys_platform == "win32"'
+    assert [line.partition(" --hash")[0] for line in lock.splitlines()] == [*names, windows]
+    assert "vendored==3.0 --hash=sha256:" in lock
     assert str(project) not in lock
-    lines = dict(line.split(" --hash=") for line in lock.splitlines() if "--hash" in line)
-    assert lines["vendored==3.0"].startswith("sha256:")
-
-
-def test_pylock_toml_gives_the_dependencies_for_this_interpreter(project: Path) -> None:
     (project / "pylock.toml").write_text(
         run_uv("export", "--frozen", "--format=pylock.toml", "--no-default-groups", "--project", str(project))
     )
     lock = lock_from(project / "pylock.toml")
-    assert [line.partition(" --hash")[0] for line in lock.splitlines()] == ["alpha==1.5", "beta==2.0", "vendored==3.0"]
+    assert [line.partition(" --hash")[0] for line in lock.splitlines()] == names
+    (project / "uv.lock").write_text("version = 1\n")
+    with pytest.raises(DefinitionError, match=r"INVALID_LOCK: .*uv\.lock: uv export failed: .*requires-python"):
+        lock_from(project / "uv.lock")
 
 
 def test_a_requirements_file_locks_each_distribution_once(tmp_path: Path) -> None:

@@ -36,25 +36,11 @@ TRICKS = {
     "a module that was changed after its installation": "import changed",
     "an editable install with a finder": "import edited",
     "sys.path": "import os, sys; sys.path.insert(0, os.environ['OUTSIDE']); import stranger",
-    "a file by its path": """
-import importlib.util, os
-spec = importlib.util.spec_from_file_location("anything", os.environ["OUTSIDE"] + "/stranger.py")
-spec.loader.exec_module(importlib.util.module_from_spec(spec))
-""",
     "a compiled file": """
 import os
 file = os.environ["OUTSIDE"] + "/stranger.py"
 with open(file) as source:
     exec(compile(source.read(), file, "exec"))
-""",
-    "a finder": """
-import importlib.util, os, sys
-class Finder:
-    def find_spec(self, name, path, target=None):
-        if name == "anything":
-            return importlib.util.spec_from_file_location(name, os.environ["OUTSIDE"] + "/stranger.py")
-sys.meta_path.insert(0, Finder())
-import anything
 """,
     "an extension module": "import os, sys; sys.path.insert(0, os.environ['OUTSIDE']); import _cffi_backend",
     "code without its source": "import os, sys; sys.path.insert(0, os.environ['OUTSIDE']); import stranger_compiled",
@@ -69,15 +55,15 @@ from pathlib import Path
 Path(shop.__file__).write_text("stranger = 1")
 importlib.reload(shop)
 """,
-    "a caught exception": """
+}
+CAUGHT = """
 import os, sys
 sys.path.insert(0, os.environ["OUTSIDE"])
 try:
     import stranger
 except ImportError:
     pass
-""",
-}
+"""
 NAMED = {
     "a module that no distribution has": "added",
     "a module that was changed after its installation": "changed",
@@ -159,7 +145,7 @@ import _cffi_backend, library, packaging.metadata
 return open("shop/data.txt").read() + os.path.relpath(_cffi_backend.__file__)
 """
     files: dict[str, str | bytes] = {"shop/data.txt": "inside ", extension: EXTENSION.read_bytes(), **in_step(code)}
-    releases = packed(tmp_path / "a", files), packed(tmp_path / "b", in_step(TRICKS["a caught exception"]))
+    releases = packed(tmp_path / "a", files), packed(tmp_path / "b", in_step(CAUGHT))
     again = "print(json.dumps(shown(ran(hosted))))\nhost_artifact(descriptor, 'acme', allow_drift=True)"
     (done, _, refused), (failed, later, _) = hosted_each(
         *releases, python=python, then=again, folder=outside, OUTSIDE=str(outside)

@@ -65,9 +65,7 @@ def test_a_run_that_resumes_at_any_checkpoint_has_the_same_result(
     """A stream remains a stream, even with one item or none."""
     uninterrupted = run(pipeline, lines, start=0, stop=-1, context=context)
     assert isinstance(uninterrupted, Completed)
-    kept = kept_by(pipeline, lines, context)
-    assert [index for index, _, _ in kept] == [1, 2, 3, 4]
-    for index, outputs, many in kept:
+    for index, outputs, many in kept_by(pipeline, lines, context):
         payload, shape = (outputs, "MULTI") if many else (outputs[0], "UNI")
         resumed = run(pipeline, payload, start=index, stop=-1, context=context, shape=shape)  # type: ignore[arg-type]
         assert resumed == uninterrupted, index

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pipelines.worker.outbox import MOST_REPORTS, MOST_TRIES, Outbox, Report
 from tests.cases import cases
@@ -18,28 +19,13 @@ LARGE = "x" * (MOST_BYTES // 2)
 def outcome(
     token: uuid.UUID | None = None, identity: ReleaseIdentity = HERE, output: str = "", asked: str = "", why: str = ""
 ) -> Report:
-    suspension = Suspension(
-        step_index=0,
-        step_id="Ask",
-        itemized=False,
-        gives_many=False,
-        requests=[asked],
-        request_shape="UNI",
-        output_type="Order",
-        transport="interaction-api",
-        timeout_seconds=60.0,
-    )
-    made = Outcome(
-        execution_id=uuid.uuid4(),
-        execution_version=1,
-        lease_token=token or uuid.uuid4(),
-        transition_key="k",
-        outcome="FAILED",
-        output_payloads=[output],
-        suspension=suspension if asked else None,
-        failure=Failure(failure_class="E", message="m", retryable=True, traceback=why),
-    )
-    return Report(identity, outcome=made)
+    ids = {"execution_id": uuid.uuid4(), "lease_token": token or uuid.uuid4(), "execution_version": 1}
+    waits: dict[str, Any] = {"step_index": 0, "step_id": "Ask", "itemized": False, "gives_many": False}
+    waits |= {"request_shape": "UNI", "output_type": "Order", "transport": "interaction-api", "timeout_seconds": 60.0}
+    suspension = Suspension(requests=[asked], **waits) if asked else None
+    failure = Failure(failure_class="E", message="m", retryable=True, traceback=why)
+    members: dict[str, Any] = {**ids, "transition_key": "k", "outcome": "FAILED", "output_payloads": [output]}
+    return Report(identity, outcome=Outcome(**members, suspension=suspension, failure=failure))
 
 
 def checkpoint(token: uuid.UUID | None = None, step: int = 1, output: str = "1") -> Report:
@@ -73,13 +59,9 @@ class Broker:
         self.groups.append(list(group))
 
 
-def holds(items: Sequence[object], number: int) -> bool:
-    return len(items) >= number
-
-
-def sent(*reports: Report, failures: int = 0) -> list[list[Report]]:
+def sent(*reports: Report) -> list[list[Report]]:
     """Return the groups in which an outbox sends reports that it gets before it starts."""
-    broker = Broker(failures)
+    broker = Broker()
     outbox = Outbox(broker.send)
     for report in reports:
         outbox.put(report)
