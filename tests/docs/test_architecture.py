@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from itertools import pairwise
 from pkgutil import resolve_name
 
 from tests.docs.pages import ROOT, text_of
@@ -66,10 +65,3 @@ def test_every_package_is_described() -> None:
     files = {folder for top in TOP for folder in (ROOT / top).rglob("__init__.py")}
     packages = {f"{file.parent.relative_to(ROOT)}/" for file in files}
     assert described == {name for name in packages if not re.search("/(migrations|management)/", name)}
-
-
-def test_the_picture_shows_the_layers_that_the_linter_enforces() -> None:
-    [layers] = [each for each in PROJECT["tool"]["importlinter"]["contracts"] if each["name"] == "Floors"]
-    floors = [" & ".join(re.split(r" *[|:] *", floor)) for floor in layers["layers"]]
-    picture = "\n".join(f"  {upper} --> {lower}" for upper, lower in pairwise(floors))
-    assert f"flowchart TD\n{picture}\n```" in ARCHITECTURE

@@ -26,19 +26,7 @@ def test_all_processes_of_a_run_share_its_servers(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TEST)
     (tmp_path / "temporary").mkdir()
     run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-n",
-            "2",
-            "-p",
-            "no:django",
-            "-c",
-            "/dev/null",
-            "--rootdir=.",
-        ],
+        [sys.executable, *["-m", "pytest", "-q", "-n", "2", "-p", "no:django", "-c", "/dev/null", "--rootdir=."]],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "temporary")},
         capture_output=True,

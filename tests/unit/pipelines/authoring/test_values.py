@@ -72,20 +72,14 @@ def typed(hint: Any) -> ValueType:
     return ValueType(hint, Catalogue(), "here")
 
 
-@cases(
-    ("hint", "value", "document"),
-    [
-        (Decimal, Decimal("1.10"), "1.10"),
-        (Order, ORDER, DOCUMENT),
-        (Model, Model.model_validate({"theAmount": Decimal("2.50")}), {"theAmount": "2.50"}),
-    ],
-)
-def test_values_are_read_back(hint: Any, value: Any, document: Any) -> None:
+def test_values_are_read_back() -> None:
     """Decimals are texts. Models use their aliases, and have no computed fields."""
-    encoded = typed(hint).encode(value)
-    assert encoded.document == document
-    assert (encoded.value, type(encoded.value)) == (value, type(value))
-    assert typed(hint).decode(document) == value
+    model = Model.model_validate({"theAmount": Decimal("2.50")})
+    for value, document in ((Decimal("1.10"), "1.10"), (ORDER, DOCUMENT), (model, {"theAmount": "2.50"})):
+        encoded = typed(type(value)).encode(value)
+        assert encoded.document == document
+        assert (encoded.value, type(encoded.value)) == (value, type(value))
+        assert typed(type(value)).decode(document) == value
 
 
 def ordered(**members: Any) -> dict[str, Any]:

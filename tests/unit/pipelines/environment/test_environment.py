@@ -37,20 +37,15 @@ def test_an_environment_is_what_an_artifact_that_is_built_in_it_requires(environ
     assert current.fingerprint == Environment.current().fingerprint
 
 
-@cases(
-    ("change", "difference"),
-    [
+def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(environment: Environment) -> None:
+    for change, difference in (
         ({"implementation": "pypy"}, "implementation is cpython, required is pypy"),
         ({"version": "3.12.5"}, "version is 3.12.4, required is 3.12.5"),
         ({"platform": "macosx-14.0-arm64"}, "platform is linux-x86_64, required is macosx-14.0-arm64"),
-    ],
-)
-def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(
-    environment: Environment, change: dict[str, str], difference: str
-) -> None:
-    other = replace(PYTHON, **change)
-    assert environment.differences(Required(other, LOCK)) == [difference]
-    assert replace(environment, interpreter=other).fingerprint != environment.fingerprint
+    ):
+        other = replace(PYTHON, **change)
+        assert environment.differences(Required(other, LOCK)) == [difference]
+        assert replace(environment, interpreter=other).fingerprint != environment.fingerprint
 
 
 @cases(
@@ -68,27 +63,23 @@ def test_other_distributions_are_differences(environment: Environment, lock: str
     assert environment.differences(Required(PYTHON, lock)) == differences
 
 
-def test_tools_that_install_distributions_are_not_compared(environment: Environment, tmp_path: Path) -> None:
-    with_pip = replace(environment, distributions=(*environment.distributions, distribution(tmp_path, "pip", "26.0")))
-    assert with_pip.required == environment.required
-    assert with_pip.differences(environment.required) == []
-    assert with_pip.fingerprint != environment.fingerprint
+def test_tools_that_install_and_editable_distributions_are_not_compared(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """An artifact packs the code of editable ones, and a worker runs no other local code."""
+    pip, edited = distribution(tmp_path, "pip", "26.0"), distribution(tmp_path, "edited", "1.0", editable=True)
+    more = replace(environment, distributions=(*environment.distributions, pip, edited))
+    assert more.required == environment.required
+    assert more.differences(environment.required) == []
+    assert more.fingerprint != environment.fingerprint
+    assert more.differences(Required(PYTHON, LOCK + "edited==2.0\n")) == ["edited is 1.0, required is 2.0"]
 
 
-def test_editable_distributions_are_not_locked(environment: Environment, tmp_path: Path) -> None:
-    """An artifact packs their code, and a worker runs no other local code."""
-    edited = distribution(tmp_path, "edited", "1.0", editable=True)
-    with_edited = replace(environment, distributions=(*environment.distributions, edited))
-    assert with_edited.required == environment.required
-    assert with_edited.differences(environment.required) == []
-    assert with_edited.differences(Required(PYTHON, LOCK + "edited==2.0\n")) == ["edited is 1.0, required is 2.0"]
-
-
-@cases("text", ["", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": 1}'])
-def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path, text: str) -> None:
+def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path) -> None:
     found = distribution(tmp_path, "alpha", "1.0")
-    (found.metadata / "direct_url.json").write_text(text)
-    assert not found.is_editable
+    for text in ("", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": 1}'):
+        (found.metadata / "direct_url.json").write_text(text)
+        assert not found.is_editable
     (found.metadata / "direct_url.json").unlink()
     assert not found.is_editable
 

@@ -86,17 +86,6 @@ def test_imports_of_packed_modules_are_followed(author: Author, tmp_path: Path) 
     assert error.message.startswith("acme.orders.rates imports helper")
 
 
-def test_a_step_that_is_not_packed_and_a_module_are_corrected_together(author: Author, tmp_path: Path) -> None:
-    author.write("steps.py", "def pack(order: int) -> int: return order")
-    author.write("other.py", "")
-    body = "from steps import pack\nimport other\npipeline = Pipeline('p')\npipeline.step(pack)\n"
-    author.write("flow.py", "from pipelines import Pipeline\n" + body)
-    step, module = errors("flow:pipeline", tmp_path)
-    assert (step.code, module.code) == ("STEP_NOT_PACKED", "MODULE_NOT_PACKED")
-    assert "packages=('other', 'steps')" in step.message
-    assert "packages=('other', 'steps')" in module.message
-
-
 def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: Author, tmp_path: Path) -> None:
     """On a worker the part in the artifact hides the installed package."""
     reference = write(author, "import packaging.markers; pipeline.packages = ('packaging.markers',)")

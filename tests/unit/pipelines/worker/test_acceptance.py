@@ -53,11 +53,8 @@ def test_a_refusal_must_quote_a_recent_heartbeat_and_counts_once(host: Host, mon
     assert host.acceptance.refusal is None
 
 
-@cases("first", ["accepted", "refused"])
-def test_a_worker_that_one_coordinator_accepts_continues(hosted: Hosted, first: str) -> None:
-    host = hosted.host()
-    if first == "refused":
-        refuse(host)
+def test_a_worker_that_one_coordinator_accepts_continues(host: Host) -> None:
+    refuse(host)
     accept(host)
     for _ in range(REFUSALS * 2):
         refuse(host)

@@ -92,21 +92,16 @@ def test_only_the_host_with_the_ticket_reports_on_a_command_for_another_release(
     assert tickets.names == [ticket_of(meant, message["nonce"])] * 2
 
 
-@cases(
-    ("number", "age", "runs"),
-    [
-        (2, timedelta(seconds=30) + TOLERANCE - timedelta(seconds=10), True),
-        (3, timedelta(seconds=30) + TOLERANCE + timedelta(seconds=10), False),
-        (4, -TOLERANCE - timedelta(seconds=40), False),
-    ],
-)
-def test_a_command_runs_while_its_lease_may_last_and_not_later(
-    hosted: Hosted, host: Host, number: int, age: timedelta, runs: bool
-) -> None:
-    sent = (datetime.now(UTC) - age).isoformat()
-    message = resealed(sealed(host, command(number)), Hosted.key, timestamp=sent)
-    assert (executed(host, message) is not None) is runs
-    assert (number in hosted.marks()) is runs
+def test_a_command_runs_while_its_lease_may_last_and_not_later(hosted: Hosted, host: Host) -> None:
+    for number, age, runs in (
+        (1, timedelta(seconds=30) + TOLERANCE - timedelta(seconds=10), True),
+        (2, timedelta(seconds=30) + TOLERANCE + timedelta(seconds=10), False),
+        (3, -TOLERANCE - timedelta(seconds=40), False),
+    ):
+        sent = (datetime.now(UTC) - age).isoformat()
+        message = resealed(sealed(host, command(number)), Hosted.key, timestamp=sent)
+        assert (executed(host, message) is not None) is runs
+        assert (number in hosted.marks()) is runs
 
 
 def test_a_repeated_lease_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:
@@ -132,17 +127,15 @@ def test_reports_are_encrypted_if_their_commands_are(host: Host, encrypts: bool)
     assert len(outcomes_in(answered)) == 3
 
 
-@cases(
-    "members",
-    [
+def test_a_payload_that_cannot_be_decoded_is_not_retried(hosted: Hosted, host: Host) -> None:
+    members: list[dict[str, Any]] = [
         *({"payload": text} for text in ("{no json", '{"number": "one"}')),
         *({"payload": "{}", "shape": "MULTI"}, {"current_step_index": 2}, {"stop_before_step_index": 5}),
-    ],
-)
-def test_a_payload_that_cannot_be_decoded_is_not_retried(hosted: Hosted, host: Host, members: dict[str, Any]) -> None:
-    [outcome] = outcomes(host, command(**members))
-    assert outcome.failure is not None
-    assert (outcome.failure.failure_class, outcome.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
+    ]
+    for each in members:
+        [outcome] = outcomes(host, command(**each))
+        assert outcome.failure is not None
+        assert (outcome.failure.failure_class, outcome.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
     assert hosted.marks() == []
 
 

@@ -11,8 +11,6 @@ from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import release
 from pipelines.release.located_artifacts import Locations
 from pipelines.worker.artifact import unpack_release
-from pipelines.worker.hosted_release import host_source
-from tests.unit.pipelines.worker.conftest import Hosted
 from tests.unit.pipelines.worker.hosting_process import packed
 from wire.documents.descriptor import Profile
 
@@ -81,19 +79,3 @@ def test_a_carrier_without_code_is_not_hosted(descriptor: Path) -> None:
     change(descriptor, add_another)
     assert refusal(descriptor).code == "NO_ARTIFACT"
     assert unpack_release(descriptor, artifact).pinned.artifact_id == "tests.shop-artifact"
-
-
-def test_source_is_compared_with_the_artifacts_that_have_code(hosted: Hosted) -> None:
-    """The carrier of the contract alone has none. So the steps run in the image, which cannot be compared."""
-    located(hosted.descriptor.parent, images=[IMAGE])
-    found = host_source(hosted.reference, hosted.descriptor, "acme")
-    assert (found.code, found.artifact_id) == ("source", "tests.hosted-artifact")
-
-    def carry_alone(document: dict[str, Any]) -> None:
-        carrier, image = document["artifacts"]
-        image.update({name: carrier.pop(name) for name in STEPS_AND_CAPABILITIES})
-        carrier["kind"] = "compiled-truth"
-
-    hosted.change_descriptor(carry_alone)
-    found = host_source(hosted.reference, hosted.descriptor, "acme")
-    assert (found.code, found.artifact_id, found.artifact_digest) == ("image", "", "")

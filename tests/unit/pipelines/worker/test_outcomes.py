@@ -56,97 +56,60 @@ def ran(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -> 
     return outcome
 
 
-@cases(
-    ("start", "stop", "payload", "shape", "outputs"),
-    [
-        (0, 1, 3, "UNI", ["0", "1", "2"]),
+def test_a_stop_returns_the_input_of_the_next_step(host: Host) -> None:
+    rows: list[tuple[int, int, Any, list[str]]] = [
+        (0, 1, 3, ["0", "1", "2"]),
         # If no step runs, the input is echoed (wire protocol D.5).
-        (1, 1, 5, "UNI", ["5"]),
+        (1, 1, 5, ["5"]),
         # A transition that reaches the end has no stop, even if the command names the end.
-        (4, -1, "yes", "UNI", ['"yes"']),
-    ],
-)
-def test_a_stop_returns_the_input_of_the_next_step(
-    host: Host, start: int, stop: int, payload: Any, shape: str, outputs: list[str]
-) -> None:
-    outcome = ran(host, start, stop, payload, shape)
-    assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", outputs)
-    assert outcome.stopped_before_step_index == (stop if stop < 4 else -1)
-
-
-def test_an_await_before_the_stop_suspends(host: Host) -> None:
+        (4, -1, "yes", ['"yes"']),
+        (4, 4, "yes", ['"yes"']),
+    ]
+    for start, stop, payload, outputs in rows:
+        outcome = ran(host, start, stop, payload)
+        assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", outputs)
+        assert outcome.stopped_before_step_index == (stop if stop < 4 else -1)
     outcome = ran(host, 3, 4, 6)
     assert outcome.suspension is not None
     assert (outcome.outcome, outcome.stopped_before_step_index) == ("WAITING_EXTERNAL", -1)
     assert (outcome.suspension.step_index, outcome.suspension.requests) == (3, ["6"])
 
 
-@cases(
-    ("start", "stop", "payload", "shape"),
-    [(0, 5, 1, "UNI"), (2, 1, 1, "UNI"), (1, 2, [0, "x"], "MULTI")],
-)
-def test_unknown_steps_and_inputs_of_another_type_are_refused(
-    host: Host, start: int, stop: int, payload: Any, shape: str
-) -> None:
-    failure = ran(host, start, stop, payload, shape).failure
-    assert failure is not None
-    assert (failure.failure_class, failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
+def test_unknown_steps_and_inputs_of_another_type_are_refused(host: Host) -> None:
+    for failed in (ran(host, 0, 5, 1), ran(host, 2, 1, 1), ran(host, 1, 2, [0, "x"], "MULTI")):
+        assert failed.failure is not None
+        assert (failed.failure.failure_class, failed.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
 
 
-LAST = (2, ["0", "2", "4", "6"])
+def test_checkpoints_are_reported_at_once_if_they_are_requested(host: Host) -> None:
+    """The checkpoint message may be lost or may arrive after the failure message. So the failure repeats the newest."""
+    last = (2, ["0", "2", "4", "6"])
+    for checkpoints, reports in ((True, [(1, ["0", "1", "2", "3"]), last, last]), (False, [None])):
+        answers: list[Report] = []
+        sent = command(payload="4", checkpoints=checkpoints, stop_before_step_index=3)
+        host.execute(sealed(host, sent), answers.append)
+        *before, failed = answers
+        assert all(each.outcome is None for each in before)
+        assert failed.outcome is not None
+        assert failed.outcome.outcome == "FAILED"
+        held = [each.checkpoint for each in answers]
+        assert [each and (each.next_step_index, each.output_payloads) for each in held] == reports
 
 
-@cases(
-    ("payload", "checkpoints", "reports"),
-    [
-        # The checkpoint message may be lost or may arrive after the failure message. So the failure repeats the newest.
-        ("4", True, [("", (1, ["0", "1", "2", "3"])), ("", LAST), ("FAILED", LAST)]),
-        ("4", False, [("FAILED", None)]),
-    ],
-)
-def test_checkpoints_are_reported_at_once_if_they_are_requested(
-    host: Host, payload: str, checkpoints: bool, reports: list[tuple[str, Any]]
-) -> None:
-    answers: list[Report] = []
-    sent = command(payload=payload, checkpoints=checkpoints, stop_before_step_index=3)
-    host.execute(sealed(host, sent), answers.append)
-    assert [
-        (
-            each.outcome.outcome if each.outcome else "",
-            (each.checkpoint.next_step_index, each.checkpoint.output_payloads) if each.checkpoint else None,
-        )
-        for each in answers
-    ] == reports
-
-
-def awaiting(request: Any, response: Any) -> Pipeline:
-    made = Pipeline("tests.awaiting")
-    made.awaits("Ask", request=request, response=response, timeout=timedelta(hours=1))
-    return made
-
-
-@cases(
-    ("request_hint", "response_hint", "payload", "shape", "itemized", "gives_many"),
-    [
-        (int, list[int], 1, "UNI", False, True),
-        (int, int, [1], "MULTI", True, True),
-        (list[int], list[int], [1, 2], "MULTI", False, True),
-    ],
-)
-def test_a_suspension_says_whether_the_responses_are_a_stream(
-    context: StepContext,
-    request_hint: Any,
-    response_hint: Any,
-    payload: Any,
-    shape: Literal["UNI", "MULTI"],
-    itemized: bool,
-    gives_many: bool,
-) -> None:
-    result = run(awaiting(request_hint, response_hint), payload, start=0, stop=-1, context=context, shape=shape)
-    suspension = outcome_of(command(), result, steps=1).suspension
-    assert suspension is not None
-    assert (suspension.itemized, suspension.gives_many) == (itemized, gives_many)
-    assert len(suspension.requests) == (len(payload) if itemized else 1)
+def test_a_suspension_says_whether_the_responses_are_a_stream(context: StepContext) -> None:
+    rows: list[tuple[Any, Any, Any, bool, bool]] = [
+        (int, list[int], 1, False, True),
+        (int, int, [1], True, True),
+        (list[int], int, [1, 2], False, False),
+    ]
+    for request, response, payload, itemized, gives_many in rows:
+        pipeline = Pipeline("tests.awaiting")
+        pipeline.awaits("Ask", request=request, response=response, timeout=timedelta(hours=1))
+        shape: Literal["UNI", "MULTI"] = "MULTI" if isinstance(payload, list) else "UNI"
+        result = run(pipeline, payload, start=0, stop=-1, context=context, shape=shape)
+        suspension = outcome_of(command(), result, steps=1).suspension
+        assert suspension is not None
+        assert (suspension.itemized, suspension.gives_many) == (itemized, gives_many)
 
 
 @cases(

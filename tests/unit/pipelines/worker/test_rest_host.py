@@ -94,9 +94,6 @@ def ran(host: RestHost, given: dict[str, str], **members: Any) -> Any:
     return answer
 
 
-# --- signatures -------------------------------------------------------------------------------------
-
-
 def ago(**time: float) -> str:
     return (datetime.now(UTC) - timedelta(**time)).isoformat()
 
@@ -146,9 +143,6 @@ def test_a_nonce_is_known_while_its_request_is_fresh_and_the_oldest_is_dropped(m
     assert nonces.is_new("5", later, later)
 
 
-# --- commands ---------------------------------------------------------------------------------
-
-
 @cases(
     "document",
     [
@@ -177,17 +171,14 @@ def test_a_command_that_differs_in_one_part_of_the_identity_fails_before_its_pay
     assert f"{part}=another" in answer["failure"]["message"]
 
 
-@cases(
-    ("given", "told"),
-    [
+def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost) -> None:
+    for given, told in (
         (payload("com.acme.X", 1), "Unsupported transition payload type: com.acme.X"),
         ({**uni(ORDER), "payloadEncoding": "x"}, "Unsupported transition payload encoding: x"),
         ({**uni(ORDER), "payload": "{"}, f"Failed to decode transition payload type {SNAPSHOT}"),
-    ],
-)
-def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost, given: dict[str, str], told: str) -> None:
-    failure = ran(host, given)["failure"]
-    assert failure == {"failureClass": "java.lang.IllegalArgumentException", "message": told}
+    ):
+        failure = ran(host, given)["failure"]
+        assert failure == {"failureClass": "java.lang.IllegalArgumentException", "message": told}
 
 
 def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: RestHost) -> None:
@@ -204,9 +195,6 @@ def test_a_result_that_the_coordinator_would_not_read_is_a_failure(
     answer = ran(host, uni({**ORDER, "customer": '"' * 3_400}), stopBeforeStepIndex=0)
     assert answer["outcome"] == "FAILED"
     assert "OUTPUT_TOO_LARGE: the outcome has" in answer["failure"]["message"]
-
-
-# --- transitions ---------------------------------------------------------------------------------
 
 
 def test_it_suspends_at_an_await(host: RestHost) -> None:
@@ -247,9 +235,6 @@ def test_after_its_last_step_it_passes_its_input_through(host: RestHost) -> None
     finished = {"order_id": str(uuid.uuid4()), "state": "ACCEPTED", "note": ""}
     answer = ran(host, payload(TYPES + "FinishedOrder", finished), currentStepIndex=4)
     assert (answer["outcome"], answer["outputPayloads"], answer["terminalInputPassthrough"]) == ("COMPLETED", [], True)
-
-
-# --- over a real connection -----------------------------------------------------------------------
 
 
 @contextmanager

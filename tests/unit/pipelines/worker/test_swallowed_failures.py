@@ -126,22 +126,3 @@ def test_a_step_that_passes_the_items_on_cannot_swallow_what_ends_the_stream(
     assert isinstance(outcome, Failed), outcome
     assert (outcome.failure_class, outcome.step_name) == ("OSError", "Spread")
     assert kept == []
-
-
-def test_a_step_that_swallows_its_own_cancellation_is_the_last_one(author: Author, context: StepContext) -> None:
-    body = (
-        "done, cancelled = [], []\n"
-        "@pipeline.step\n"
-        "def first(n: int, context: StepContext) -> int:\n"
-        "    cancelled.append(True)\n"
-        "    try:\n"
-        "        context.raise_if_cancelled()\n"
-        "    except:\n"
-        "        return n\n"
-        "    return -1\n"
-    )
-    pipeline = author.pipeline(body + STEP + AWAIT.format("int"))
-    outcome, _ = outcome_of(pipeline, context)
-    assert isinstance(outcome, Failed), outcome
-    assert (outcome.failure_class, outcome.step_name) == ("pipelines.errors.Cancelled", "Send")
-    assert sys.modules["authored"].done == []
