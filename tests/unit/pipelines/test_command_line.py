@@ -144,16 +144,12 @@ def newer(project: Path, command: Command) -> Callable[..., Path]:
 VERIFY = ("verify-release", "dist/pipeline-release.json")
 
 
-def test_verify_release_explains_what_it_verified(project: Path, command: Command, newer: Callable[..., Path]) -> None:
-    image = f"oci://registry.example/app@sha256:{'1' * 64}"
-    descriptor = newer(f"--image={image}")
+def test_verify_release_explains_what_it_verified(command: Command, newer: Callable[..., Path]) -> None:
+    descriptor = newer()
     status, printed, errors = command(*VERIFY)
-    assert status == 0
+    assert (status, errors.startswith("warning: ARTIFACT_NOT_PROMOTABLE: ")) == (0, True)
     assert f"descriptorDigest sha256:{hashlib.sha256(descriptor.read_bytes()).hexdigest()}\n" in printed
-    assert f"artifact         image-1 (container-image): not checked, {image}\n" in printed
     assert "status           VERIFIED\n" in printed
-    assert errors.startswith("warning: ARTIFACT_NOT_PROMOTABLE: ")
-
     status, printed, errors = command(*VERIFY, "--json", "--promotable")
     assert (status, errors) == (3, "")
     document = json.loads(printed)

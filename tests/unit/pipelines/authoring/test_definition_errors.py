@@ -48,52 +48,30 @@ MISTAKES = [
     ("INVALID_SIGNATURE", '"Ship".*takes one input', step("")),
     ("INVALID_SIGNATURE", "second parameter 'speed'", step("order: Order, speed: int")),
     ("ASYNC_STEP", "use def", "@pipeline.step\nasync def ship(order: Order) -> Receipt: ..."),
-    (
-        "CARDINALITY_MISMATCH",
-        '"Ship" says cardinality ONE_TO_MANY, but its hints say ONE_TO_ONE',
-        step(options="(cardinality='ONE_TO_MANY')"),
-    ),
+    ("CARDINALITY_MISMATCH", "hints say ONE_TO_ONE", step(options="(cardinality='ONE_TO_MANY')")),
     ("CARDINALITY_MISMATCH", "use Iterator", step().replace("...", "\n    yield Receipt(1)")),
     ("DUPLICATE_STEP_NAME", '"Ship"', step(gives="Order") * 2),
     (
         "DUPLICATE_STEP_NAME",
         "capitals do not count",
-        step(gives="Order", name="a", options="(name='Ship It')") + step(gives="Order", name="ship_it"),
+        step(gives="Order") + step(gives="Order", options="(name='SHIP')"),
     ),
     ("INVALID_STEP_NAME", "printable", step(options="(name=' ')")),
     ("INVALID_STEP_NAME", "shorten it", step(options="(name='İ' * 200)")),
     ("STEP_NOT_IMPORTABLE", "is a lambda", "pipeline.step(name='Ship')(lambda order: order)"),
     ("STEP_NOT_IMPORTABLE", "outermost decorator", DECORATED + step()),
     ("NOT_A_FUNCTION", "not a function", "pipeline.step(Order)"),
-    (
-        "TYPES_DO_NOT_CHAIN",
-        '"Bill" takes authored.Order, but "Ship" before it gives authored.Receipt',
-        step() + step(name="bill"),
-    ),
-    (
-        "AWAIT_CARDINALITY",
-        '"Approve" sends one request per item',
-        step(gives="list[Receipt]") + awaits(request="Receipt", response="list[Order]"),
-    ),
+    ("TYPES_DO_NOT_CHAIN", '"Bill" takes authored.Order, but "Ship" before it gives', step() + step(name="bill")),
+    ("AWAIT_CARDINALITY", "one request per item", step(gives="list[Order]") + awaits(response="list[Order]")),
     ("INVALID_TIMEOUT", '"Approve".*positive', awaits(timeout="timedelta(0)")),
     ("INVALID_TIMEOUT", '"Cool off".*positive', "pipeline.timer('Cool off', timedelta(0), of=Order)"),
     ("UNKNOWN_TRANSPORT", '"Approve".*carrier-pigeon', awaits(", transport='carrier-pigeon'")),
     ("INVALID_URL", '"Approve" has no url', awaits(", transport='webhook'")),
     ("INVALID_URL", "has a url, which interaction-api does not take", awaits(", url='https://erp.example/'")),
-    *(
-        ("INVALID_URL", says, awaits(f", transport='webhook', url={url}"))
-        for says, url in (
-            ("ftp://erp.example/", "'ftp://erp.example/'"),
-            ("eva@erp", "'https://eva@erp.example/'"),
-        )
-    ),
-    *(
-        ("INVALID_RECIPIENT", f'"Approve" has a {says}', awaits(f", {member}"))
-        for says, member in (
-            ("assignee of 201 characters", "assignee='a' * 201"),
-            ("group of 0 characters", "group=''"),
-        )
-    ),
+    ("INVALID_URL", "ftp://erp.example/", awaits(", transport='webhook', url='ftp://erp.example/'")),
+    ("INVALID_URL", "eva@erp", awaits(", transport='webhook', url='https://eva@erp.example/'")),
+    ("INVALID_RECIPIENT", '"Approve" has a assignee of 201 characters', awaits(", assignee='a' * 201")),
+    ("INVALID_RECIPIENT", '"Approve" has a group of 0 characters', awaits(", group=''")),
 ]
 
 

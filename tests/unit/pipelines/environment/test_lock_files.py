@@ -16,35 +16,23 @@ PROJECT = """
 name = "acme-orders"
 version = "1.0"
 requires-python = ">=3.11"
-dependencies = ["alpha>=1", "windows ; sys_platform == 'win32'", "member", "edited", "vendored"]
+dependencies = ["alpha>=1", "windows ; sys_platform == 'win32'", "edited", "vendored"]
 optional-dependencies = { fast = ["optional"] }
 [dependency-groups]
 dev = ["testing"]
-docs = ["testing"]
-[tool.uv]
-default-groups = ["dev", "docs"]
-[tool.uv.workspace]
-members = ["member"]
 [tool.uv.sources]
-member = { workspace = true }
 edited = { path = "edited", editable = true }
 vendored = { path = "vendored-3.0-py3-none-any.whl" }
 """
 
 
-def write_project(folder: Path, name: str, text: str = "") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    default = f'[project]\nname = "{name}"\nversion = "0.1"\nrequires-python = ">=3.11"\n'
-    (folder / "pyproject.toml").write_text(text or default)
-
-
 @pytest.fixture
 def project(tmp_path: Path, uv: Path) -> Path:
-    """A project that uv has locked: with a member, groups, extras, markers, a local wheel and an editable library."""
+    """A project that uv has locked: with a group, an extra, a marker, a local wheel and an editable library."""
     folder = tmp_path / "project"
-    write_project(folder, "acme-orders", PROJECT)
-    write_project(folder / "member", "member")
-    write_project(folder / "edited", "edited")
+    (folder / "edited").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(PROJECT)
+    (folder / "edited/pyproject.toml").write_text('[project]\nname = "edited"\nversion = "0.1"\n')
     write_wheel(folder, "vendored", "3.0")
     write_wheel(uv, "alpha", "1.5", requires=["beta[more]"])
     for name in ("beta", "windows", "optional", "testing"):

@@ -18,10 +18,7 @@ from wire.documents.descriptor import Profile
 
 
 class Coordinator(Recorder):
-    """Answers each POST with 202, or with 409 and `refusal`, if it is set.
-
-    Answers each GET with the next item of `statuses`, and then repeats the last one.
-    """
+    """Answers each POST with 202, or 409 and `refusal`, and each GET with the next of `statuses`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,16 +142,6 @@ def newer(folder: Path, **locations: Any) -> Path:
     return artifact
 
 
-def test_a_file_of_the_newer_profile_is_sent_wherever_it_is(folder: Path, coordinator: Coordinator) -> None:
-    """A file for a Maven repository is found by its digest. The descriptor is sent as it is."""
-    for coordinates in ([], ["org.acme:orders:zip:1.0"]):
-        artifact = newer(folder, maven=coordinates, images=[f"oci://registry.example/app@sha256:{'1' * 64}"])
-        published(folder, coordinator)
-        assert parts(coordinator) == 1
-        assert artifact.read_bytes() in coordinator.bodies[-1]
-        assert (folder / "pipeline-release.json").read_bytes() in coordinator.bodies[-1]
-
-
 def test_only_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
     folder: Path, coordinator: Coordinator
 ) -> None:
@@ -165,7 +152,14 @@ def test_only_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
     artifact.unlink()
     assert refused(folder, coordinator).startswith("NO_ARTIFACT: the artifact file:///")
     artifact.write_bytes(data)
-    newer(folder, maven=["org.acme:orders:zip:1.0"]).unlink()
+    artifact = newer(
+        folder,
+        maven=["org.acme:orders:zip:1.0"],
+    )
+    published(folder, coordinator)
+    assert (parts(coordinator), data in coordinator.bodies[-1]) == (1, True), "it is found by its digest"
+    assert (folder / "pipeline-release.json").read_bytes() in coordinator.bodies[-1]
+    artifact.unlink()
     published(folder, coordinator)
     assert parts(coordinator) == 0
 

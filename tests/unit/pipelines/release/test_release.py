@@ -103,26 +103,18 @@ def test_maven_coordinates_replace_the_path_in_canonical_form(built: BuiltArtifa
     for coordinates in ("org.acme:orders:1.0-snapshot", "a:b"):
         assert refusal(folder, built.path, maven=[coordinates]).code == "INVALID_MAVEN_COORDINATES"
 
-    both = ["org.acme:one:zip:1.0", "org.acme:two:zip:1.0"]
-    document = located(folder, second, built.path, carrier=ARTIFACT, maven=both)
-    assert {entry["artifactId"]: entry["uri"] for entry in document["artifacts"]} == {
-        "second-artifact": "maven:org.acme:one:zip:1.0",
-        ARTIFACT: "maven:org.acme:two:zip:1.0",
-    }
-    assert refusal(folder, carrier=ARTIFACT, maven=both[:1]).code == "INVALID_MAVEN_COORDINATES"
+    assert refusal(folder, carrier=ARTIFACT, maven=["org.acme:one:zip:1.0"]).code == "INVALID_MAVEN_COORDINATES"
 
 
 def test_images_pin_where_the_artifact_runs(built: BuiltArtifact) -> None:
     folder = built.path.parent
     document = located(folder, images=[IMAGE, IMAGE.replace("/app@", "/gpu@")])
-    assert document["artifacts"][1] == {
-        "artifactId": "image-1",
-        "kind": "container-image",
-        "uri": IMAGE,
-        "digest": DIGEST,
-        "stepIds": [],
-        "capabilities": [],
-    }
+    first, image = document["artifacts"][:2]
+    assert (image["artifactId"], image["kind"], image["uri"], image["digest"]) == (
+        *("image-1", "container-image"),
+        *(IMAGE, DIGEST),
+    )
+    assert (image["stepIds"], first["stepIds"]) == ([], ["Ship it"])
     for image in ("oci://registry.example/acme/app:1", f"{IMAGE}0"):
         assert refusal(folder, images=[image]).code == "INVALID_IMAGE"
     with pytest.raises(DefinitionError, match="WRONG_PROFILE"):

@@ -14,7 +14,6 @@ from pipelines.release.maven_repositories import Repositories
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.signing_key import make
 from pipelines.release.verify_release import ArtifactStatus, Verification, verify
-from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import Profile
 from wire.findings import Severity
 from wire.release.content import content_of
@@ -86,18 +85,13 @@ def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: 
 
 def test_a_descriptor_that_breaks_a_rule_is_rejected(built: BuiltArtifact) -> None:
     descriptor = released(built)
-    original = json.loads(descriptor.read_bytes())
     change(descriptor, contractVersion="other")
     verified = verify(descriptor)
     assert (verified.exit_status, errors(verified)) == (3, ["ARTIFACT_CONTRACT_VERSION_MISMATCH"])
-    change(descriptor, **original | {"releaseVersion": " "})
-    document = verify(descriptor).to_json()
-    assert (document["status"], document["profile"], document["artifacts"]) == ("REJECTED", "tpf-2026-10", [])
     # The archive of an older release needs no carrier. Its contract is still compared with the descriptor.
     descriptor = released(built, Profile.TPF_2026_08)
     change(descriptor, pipelineId="org.acme.others")
     assert errors(verify(descriptor)) == ["ARTIFACT_PIPELINE_MISMATCH"]
-    assert CONTRACT_ENTRY not in str(verify(descriptor).findings)
 
 
 def test_the_contract_that_publish_sends_is_verified(built: BuiltArtifact) -> None:

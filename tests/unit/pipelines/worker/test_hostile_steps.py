@@ -89,9 +89,6 @@ def test_a_celery_host_reports_on_every_command_of_the_group(
             assert str(outcome.execution_id) in caplog.text
 
 
-# --- effects on the process ------------------------------------------------------------------
-
-
 def test_a_recursion_limit_that_a_step_lowered_is_restored() -> None:
     """Only in this thread: while the limit is low, every thread with more frames fails."""
 
@@ -107,9 +104,6 @@ def test_a_recursion_limit_that_a_step_lowered_is_restored() -> None:
     assert sys.getrecursionlimit() == limit
     assert failed is not None
     assert failed.failure_class == "ValueError"
-
-
-# --- leases ---------------------------------------------------------------------------------------
 
 
 def test_no_lease_is_held_for_an_outcome_that_cannot_be_reported(host: Host) -> None:
@@ -138,9 +132,6 @@ def test_a_group_runs_in_one_thread_if_no_other_can_be_started(hosted: Hosted) -
     assert hosted.marks() == [1, 2, 3]
     host.drop_leases(reported)
     assert held(host) == []
-
-
-# --- tracebacks -----------------------------------------------------------------------------------
 
 
 def test_a_failure_carries_a_traceback_without_values_or_folders(host: Host, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ PAUSE = threading.Event()
 
 def test_the_first_transition_is_notable_and_a_pace_that_was_just_reported_is_not() -> None:
     pace = Pace()
-    assert pace.report() is None
+    assert Pace().report() is None
     with pace.measured(lambda: True) as is_news:
         pass
     assert not is_news(), "its lease was lost"
