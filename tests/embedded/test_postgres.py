@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -23,27 +22,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         grant(connection.execute, DATABASE, PRODUCT)
     yield server
     server.remove()
-
-
-def test_a_committed_row_survives_a_sigkill_and_a_restart(tmp_path: Path) -> None:
-    server = Postgres(tmp_path)
-    try:
-        server.start()
-        with psycopg.connect(server.owner_url) as connection:
-            connection.execute("CREATE TABLE django_session (text text)")
-            grant(connection.execute, DATABASE, PRODUCT)
-        with psycopg.connect(server.url) as connection:
-            connection.execute("INSERT INTO django_session VALUES ('committed')")
-        uncommitted = psycopg.connect(server.url)
-        uncommitted.execute("INSERT INTO django_session VALUES ('lost')")
-        server.kill()
-        uncommitted.close()
-        server.start()
-        with psycopg.connect(server.url) as connection:
-            assert connection.execute("SELECT text FROM django_session").fetchall() == [("committed",)]
-            assert connection.execute("SHOW fsync").fetchone() == ("on",)
-    finally:
-        server.remove()
 
 
 def test_a_second_server_on_the_same_data_is_an_error(postgres: Postgres) -> None:

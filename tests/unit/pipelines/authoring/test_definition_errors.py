@@ -51,11 +51,7 @@ MISTAKES = [
     ("CARDINALITY_MISMATCH", "hints say ONE_TO_ONE", step(options="(cardinality='ONE_TO_MANY')")),
     ("CARDINALITY_MISMATCH", "use Iterator", step().replace("...", "\n    yield Receipt(1)")),
     ("DUPLICATE_STEP_NAME", '"Ship"', step(gives="Order") * 2),
-    (
-        "DUPLICATE_STEP_NAME",
-        "capitals do not count",
-        step(gives="Order") + step(gives="Order", options="(name='SHIP')"),
-    ),
+    ("DUPLICATE_STEP_NAME", "capitals do not count", step(gives="Order") + step(options="(name='SHIP')")),
     ("INVALID_STEP_NAME", "printable", step(options="(name=' ')")),
     ("INVALID_STEP_NAME", "shorten it", step(options="(name='İ' * 200)")),
     ("STEP_NOT_IMPORTABLE", "is a lambda", "pipeline.step(name='Ship')(lambda order: order)"),

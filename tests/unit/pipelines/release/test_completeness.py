@@ -42,10 +42,8 @@ def errors(pipeline: Pipeline | str, out: Path) -> list[DefinitionError]:
     {
         "in a function": ("def late(): import helper", ("helper",)),
         "in an exception handler": ("try: pass\nexcept ValueError: import helper", ("helper",)),
-        "in a match": ("match 1:\n    case 2: import helper", ("helper",)),
         "a submodule from a package": ("from shared import money", ("shared",)),
         "relative, above the package": ("from ..billing import __doc__", ("acme.billing",)),
-        "a submodule from a namespace package": ("from spread.inner import part", ("spread.inner.part",)),
         "several": ("import helper, shared.money\nfrom .. import billing", ("acme.billing", "helper", "shared")),
         "not for type checkers": ("if typing.TYPE_CHECKING: pass\nelse: import helper", ("helper",)),
         "by a name that is computed": ("__import__('shared.' + 'money')", ("shared",)),
