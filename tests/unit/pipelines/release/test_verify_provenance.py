@@ -172,7 +172,8 @@ def test_a_signed_statement_that_contradicts_itself_is_no_proof(desk: Desk) -> N
 
 
 def test_a_signed_document_of_another_form_is_no_proof(desk: Desk) -> None:
-    for form in ({**usual(), "predicateType": "https://slsa.dev/provenance/v1"}, {**usual(), "surprise": 1}, []):
+    forms: list[Any] = [{**usual(), "predicateType": "https://slsa.dev/provenance/v1"}, {**usual(), "surprise": 1}, []]
+    for form in forms:
         desk.put(form)
         assert desk.problems() == ["PROVENANCE_INVALID"]
     desk.put(usual(), payload_type="application/json")

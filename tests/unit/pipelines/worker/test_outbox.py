@@ -101,8 +101,9 @@ def test_reports_about_different_releases_are_sent_separately_and_a_message_is_b
 
 def test_a_message_is_bounded_in_bytes() -> None:
     """Every part that can make a report large counts."""
-    for members in ({"output": LARGE}, {"asked": LARGE}, {"why": LARGE}):
-        reports = [outcome(**members) for _ in range(3)]
+    members: list[dict[str, Any]] = [{"output": LARGE}, {"asked": LARGE}, {"why": LARGE}]
+    for each in members:
+        reports = [outcome(**each) for _ in range(3)]
         assert sent(*reports) == [[report] for report in reports]
     reports = [checkpoint(output=LARGE) for _ in range(3)]
     assert sent(*reports) == [[report] for report in reports]
