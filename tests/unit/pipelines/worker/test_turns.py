@@ -84,7 +84,9 @@ def test_no_more_transitions_run_at_once_than_there_are_turns(hosted: Hosted) ->
     assert hosted.marks() == [99, 1]
 
 
-def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(hosted: Hosted) -> None:
+def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(
+    hosted: Hosted, caplog: pytest.LogCaptureFixture
+) -> None:
     """It ends while it waits, before its command is read, so it reports no failure. Its turn is free for the next."""
     with calling(hosted) as (server, calls):
         before = handlers()
@@ -99,6 +101,7 @@ def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(hosted: Ho
         server.turns.release()
         assert calls.call(4).json()["outcome"] == "COMPLETED"
     assert hosted.marks() == [4]
+    assert caplog.messages == []
 
 
 def test_a_step_learns_that_the_caller_has_hung_up(hosted: Hosted) -> None:
