@@ -49,17 +49,6 @@ def test_every_file_and_folder_exists() -> None:
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
 
 
-def test_every_upstream_test_belongs_to_a_described_fault() -> None:
-    named = set(re.findall(r"`tests/unit/upstream/(\w+\.py::\w+)`", UPSTREAM))
-    found = {
-        f"{file.name}::{test}"
-        for file in (ROOT / "tests" / "unit" / "upstream").glob("test_*.py")
-        for test in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-    }
-    assert named <= found
-    assert {name for name in found - named if not name.startswith("test_private_names.py::")} == set()
-
-
 def test_every_package_is_described() -> None:
     described = set(re.findall(r"^\| `([\w/]+/)` \|", ARCHITECTURE, re.MULTILINE))
     files = {folder for top in TOP for folder in (ROOT / top).rglob("__init__.py")}

@@ -16,7 +16,6 @@ from wire.documents.descriptor import Profile
 
 DIGEST = f"sha256:{'1' * 64}"
 IMAGE = f"oci://registry.example/acme/app@{DIGEST}"
-STEPS_AND_CAPABILITIES = ("stepIds", "capabilities")
 
 
 @pytest.fixture
