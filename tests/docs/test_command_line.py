@@ -1,4 +1,4 @@
-"""docs/command-line.md describes the commands and the exit statuses that there are."""
+"""docs/command-line.md describes the commands that there are."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ import typer.main
 from django.core.management import get_commands
 
 from coordinator.command_line.app import tree
-from coordinator.command_line.errors import MEANING
 from coordinator.command_line.words import WORDS
 from tests.docs.pages import text_of
 
@@ -32,12 +31,6 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, s
 
 def test_every_command_is_described() -> None:
     assert dict(ROW.findall(PAGE)) == dict(commands(typer.main.get_command(tree())))
-
-
-def test_every_exit_status_is_described() -> None:
-    assert dict(re.findall(r"^\| (\d+) \| (.+) \|$", PAGE, re.MULTILINE)) == {
-        str(status.value): text for status, text in MEANING.items()
-    }
 
 
 def test_the_words_are_those_of_the_tree_and_of_no_management_command() -> None:

@@ -4,7 +4,6 @@
 """
 
 import json
-import signal
 import sys
 import time
 from pathlib import Path
@@ -17,9 +16,6 @@ from embedded.children import Children
 
 def main(folder: Path) -> None:
     """Start the servers and the child, and sleep."""
-    # A shell that starts the tests in the background may have set these to be ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with Backing(folder, outside={}) as backing, Children(folder) as children:
         # The first sleeper is a daemon: it has a separate session, and its parent ends at once.
         children.start("sleeper", ["sh", "-c", "setsid -f sleep 600; sleep 600 & sleep 600"])

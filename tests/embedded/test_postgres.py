@@ -1,11 +1,7 @@
 """A local PostgreSQL server: committed rows survive, and the roles have only the rights that they need."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -28,50 +24,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     server.remove()
 
 
-def test_a_committed_row_survives_a_sigkill_and_a_restart(tmp_path: Path) -> None:
-    server = Postgres(tmp_path)
-    try:
-        server.start()
-        with psycopg.connect(server.owner_url) as connection:
-            connection.execute("CREATE TABLE django_session (text text)")
-            grant(connection.execute, DATABASE, PRODUCT)
-        with psycopg.connect(server.url) as connection:
-            connection.execute("INSERT INTO django_session VALUES ('committed')")
-        uncommitted = psycopg.connect(server.url)
-        uncommitted.execute("INSERT INTO django_session VALUES ('lost')")
-        server.kill()
-        uncommitted.close()
-        server.start()
-        with psycopg.connect(server.url) as connection:
-            assert connection.execute("SELECT text FROM django_session").fetchall() == [("committed",)]
-            assert connection.execute("SHOW fsync").fetchone() == ("on",)
-    finally:
-        server.remove()
-
-
-def test_another_server_in_the_same_folder_has_the_same_data_and_passwords(tmp_path: Path) -> None:
-    first = Postgres(tmp_path, durable=False)
-    with first, psycopg.connect(first.owner_url) as connection:
-        connection.execute("CREATE TABLE django_session (text text)")
-        grant(connection.execute, DATABASE, PRODUCT)
-    second = Postgres(tmp_path, durable=False)
-    with second, psycopg.connect(second.url) as connection:
-        assert connection.execute("SELECT count(*) FROM django_session").fetchone() == (0,)
-        assert urlsplit(second.url).password == urlsplit(first.url).password
-    second.remove()
-
-
-def test_a_pid_file_with_the_id_of_another_process_is_removed(tmp_path: Path) -> None:
-    server = Postgres(tmp_path, durable=False)
-    server.start()
-    server.kill()
-    note = tmp_path.joinpath("postgres").resolve() / "cluster" / "postmaster.pid"
-    lines = note.read_text().splitlines()
-    note.write_text("\n".join([str(os.getpid()), *lines[1:], ""]))
-    server.start()
-    server.remove()
-
-
 def test_a_second_server_on_the_same_data_is_an_error(postgres: Postgres) -> None:
     with pytest.raises(ChildError, match="another server uses"):
         Postgres(postgres.folder).start()
@@ -79,41 +31,19 @@ def test_a_second_server_on_the_same_data_is_an_error(postgres: Postgres) -> Non
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_port_in_use_is_an_error_with_the_log(postgres: Postgres, tmp_path: Path) -> None:
-    other = Postgres(tmp_path, port=postgres.port, durable=False)
-    with pytest.raises(ChildError, match="Address already in use"):
-        other.start()
-    other.remove()
-
-
-def test_the_application_role_may_read_and_write_rows(postgres: Postgres) -> None:
-    with psycopg.connect(postgres.url) as connection:
-        connection.execute("INSERT INTO django_session (name) VALUES ('a'), ('b')")
-        connection.execute("UPDATE django_session SET name = 'c' WHERE name = 'b'")
-        assert connection.execute("DELETE FROM django_session").rowcount == 2
-
-
 @pytest.mark.parametrize(
     "statement",
     [
         "TRUNCATE django_session",
-        "DROP TABLE django_session",
-        "ALTER TABLE django_session ADD COLUMN extra text",
         "ALTER TABLE django_session DISABLE TRIGGER ALL",
-        "CREATE INDEX ON django_session (name)",
-        "CREATE TRIGGER t BEFORE UPDATE ON django_session EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         "CREATE TABLE mine (id int)",
         "CREATE TEMPORARY TABLE mine (id int)",
         "CREATE SCHEMA mine",
-        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-        "CREATE ROLE mine",
         "SET ROLE coordinator_owner",
         "SET session_replication_role = replica",
         "COPY django_session TO PROGRAM 'cat'",
         "INSERT INTO kept DEFAULT VALUES",
         "SELECT setval('kept_id_seq', 1)",
-        "SELECT nextval('kept_id_seq')",
-        "ALTER DEFAULT PRIVILEGES FOR ROLE coordinator_owner GRANT ALL ON TABLES TO PUBLIC",
     ],
 )
 def test_the_application_role_may_do_nothing_else(postgres: Postgres, statement: str) -> None:
@@ -121,56 +51,17 @@ def test_the_application_role_may_do_nothing_else(postgres: Postgres, statement:
         connection.execute(statement.encode())
 
 
-@pytest.mark.parametrize("kind", ["url", "owner_url"])
-def test_no_role_is_a_superuser_or_bypasses_row_security(postgres: Postgres, kind: str) -> None:
-    with psycopg.connect(getattr(postgres, kind)) as connection:
-        row = connection.execute(
-            "SELECT rolsuper, rolcreaterole, rolbypassrls, rolreplication FROM pg_roles WHERE rolname = current_user"
-        ).fetchone()
-        assert row == (False, False, False, False)
-
-
-def test_the_owner_grants_the_same_rights_in_another_database(postgres: Postgres) -> None:
-    with psycopg.connect(postgres.owner_url, autocommit=True) as owner:
-        owner.execute("CREATE DATABASE test_coordinator")
-    with psycopg.connect(postgres.owner_url, dbname="test_coordinator") as owner:
-        owner.execute("CREATE TABLE django_session (id bigint GENERATED BY DEFAULT AS IDENTITY)")
-        grant(owner.execute, "test_coordinator", PRODUCT)
-    with psycopg.connect(postgres.url, dbname="test_coordinator", autocommit=True) as product:
-        product.execute("INSERT INTO django_session DEFAULT VALUES")
-        for statement in (
-            "TRUNCATE django_session",
-            "CREATE TEMPORARY TABLE t (id int)",
-            "CREATE TABLE mine (id int)",
-        ):
-            with pytest.raises(errors.InsufficientPrivilege):
-                product.execute(statement.encode())
-
-
-def test_a_wrong_password_is_rejected(postgres: Postgres) -> None:
-    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(f"postgresql://coordinator:wrong@127.0.0.1:{postgres.port}/coordinator")
+def test_no_role_is_a_superuser_or_bypasses_row_security(postgres: Postgres) -> None:
+    for url in (postgres.url, postgres.owner_url):
+        with psycopg.connect(url) as connection:
+            row = connection.execute(
+                "SELECT rolsuper, rolcreaterole, rolbypassrls, rolreplication FROM pg_roles "
+                "WHERE rolname = current_user"
+            ).fetchone()
+            assert row == (False, False, False, False)
 
 
 def test_only_the_current_user_can_read_the_passwords(postgres: Postgres) -> None:
     file = postgres.folder / "postgres-passwords.json"
     assert file.stat().st_mode & 0o777 == 0o600
     assert len(set(json.loads(file.read_text()).values())) == 3
-
-
-def test_two_hundred_connections_are_allowed_on_127_0_0_1_only(postgres: Postgres) -> None:
-    with psycopg.connect(postgres.url) as connection:
-        assert connection.execute("SHOW max_connections").fetchone() == ("200",)
-        assert connection.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
-
-
-def test_a_cluster_whose_data_was_removed_is_created_again(tmp_path: Path) -> None:
-    server = Postgres(tmp_path, durable=False)
-    with server:
-        pass
-    shutil.rmtree((tmp_path / "postgres").resolve())
-    again = Postgres(tmp_path, durable=False)
-    with again, psycopg.connect(again.url) as connection:
-        assert connection.execute("SELECT current_user").fetchone() == ("coordinator",)
-    again.remove()
-    assert not (tmp_path / "postgres").exists()

@@ -1,6 +1,5 @@
 """A local Valkey server: passwords, restarts and durability."""
 
-import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,20 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from embedded.children import ChildError
 from embedded.valkey import Valkey, worker_url
-
-
-def test_commands_need_the_password(tmp_path: Path) -> None:
-    with Valkey(tmp_path) as server:
-        with redis.Redis.from_url(server.owner_url) as client:
-            assert client.ping()
-            assert client.config_get("bind") == {"bind": "127.0.0.1"}
-        with (
-            redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as stranger,
-            pytest.raises(redis.exceptions.AuthenticationError),
-        ):
-            stranger.ping()
 
 
 def test_no_command_line_and_no_readable_file_contains_the_password(tmp_path: Path) -> None:
@@ -37,18 +23,6 @@ def test_no_command_line_and_no_readable_file_contains_the_password(tmp_path: Pa
         assert (tmp_path / "valkey" / "valkey.conf").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_restarted_durable_server_has_the_same_data_and_port(tmp_path: Path) -> None:
-    server = Valkey(tmp_path)
-    with server, redis.Redis.from_url(server.url) as client:
-        client.set("key", "value")
-    url = server.url
-    with server, redis.Redis.from_url(url) as client:
-        assert server.url == url
-        assert client.get("key") == b"value"
-    with Valkey(tmp_path) as other, redis.Redis.from_url(other.url) as client:
-        assert client.get("key") == b"value"
-
-
 def test_data_that_is_a_second_old_survives_sigkill(tmp_path: Path) -> None:
     server = Valkey(tmp_path)
     with server:
@@ -59,29 +33,6 @@ def test_data_that_is_a_second_old_survives_sigkill(tmp_path: Path) -> None:
         server.start()
         with redis.Redis.from_url(server.url) as client:
             assert client.get("key") == b"value"
-
-
-def test_a_server_that_is_not_durable_starts_empty(tmp_path: Path) -> None:
-    server = Valkey(tmp_path, durable=False)
-    for _ in range(2):
-        with server, redis.Redis.from_url(server.url) as client:
-            assert client.get("key") is None
-            client.set("key", "value")
-
-
-def test_a_port_in_use_is_an_error_with_the_log(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = Valkey(tmp_path, port=taken.getsockname()[1])
-        with pytest.raises(ChildError, match="Address already in use"):
-            server.start()
-
-
-def test_remove_deletes_all_files(tmp_path: Path) -> None:
-    server = Valkey(tmp_path)
-    server.start()
-    server.remove()
-    assert not (tmp_path / "valkey").exists()
-    assert not (tmp_path / "valkey.acl").exists()
 
 
 def test_workers_keep_their_user_when_the_server_loses_its_data(tmp_path: Path) -> None:
@@ -100,8 +51,13 @@ def test_workers_keep_their_user_when_the_server_loses_its_data(tmp_path: Path) 
             assert len(user["selectors"]) == 1
 
 
-def test_the_product_cannot_administer_the_server(tmp_path: Path) -> None:
+def test_strangers_and_the_product_cannot_administer_the_server(tmp_path: Path) -> None:
     with Valkey(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         for command in ("ACL LIST", "CONFIG GET *", "FLUSHALL", "KEYS *", "MONITOR", "SHUTDOWN", "CLIENT LIST"):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.execute_command(*command.split())
+        with (
+            redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as stranger,
+            pytest.raises(redis.exceptions.AuthenticationError),
+        ):
+            stranger.ping()

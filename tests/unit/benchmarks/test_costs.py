@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.costs.ledger import FILE, Difference, Ledger
+from benchmarks.costs.ledger import Difference, Ledger
 
 KIND = "submission"
 CALLS = "submission, calls in Python 3.11"
@@ -12,14 +12,8 @@ CALLS = "submission, calls in Python 3.11"
     ("table", "name", "entry", "counted", "is_noticed"),
     [
         (KIND, "statements", 4, 5, True),
-        (KIND, "transactions", 1, 0, True),
         (KIND, "buffers", 30, 35, False),
         (KIND, "buffers", 30, 36, True),
-        (KIND, "wal_bytes", 1000, 1100, False),
-        (KIND, "wal_bytes", 10_000, 10_201, True),
-        (KIND, "threads", 0, 1, True),
-        (CALLS, "all", 1000, 1020, False),
-        (CALLS, "all", 1000, 1021, True),
         (CALLS, "django", 100, 103, False),
         (CALLS, "django", 100, 104, True),
         (CALLS, "another", 0, 4, True),
@@ -45,14 +39,3 @@ def test_the_ledger_keeps_reasons_and_drops_that_of_a_lowered_entry(tmp_path: Pa
     kept.change(Difference(KIND, "statements", 5, 4))
     kept.write(file)
     assert "#" not in file.read_text().partition("[")[2]
-
-
-def test_the_ledger_in_the_repository_is_written_by_its_command(tmp_path: Path) -> None:
-    Ledger.read().write(tmp_path / "costs.toml")
-    assert (tmp_path / "costs.toml").read_text() == FILE.read_text()
-
-
-def test_figures_of_another_python_are_not_missed() -> None:
-    ledger = Ledger({KIND: {"statements": 4}, CALLS: {"all": 1000}, "answer": {"statements": 2}})
-    assert ledger.stale({KIND: {"statements": 4}}, "3.13") == ["answer"]
-    assert ledger.stale({KIND: {"statements": 4}}, "3.11") == ["answer", CALLS]

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import pytest
-
-from embedded.locked_requirements import applies, needed, requirements
+from embedded.locked_requirements import needed, requirements
 
 
 def package(name: str, version: str = "1", **more: Any) -> dict[str, Any]:
@@ -40,59 +38,13 @@ def test_dependencies_and_the_named_groups_are_followed_to_the_end() -> None:
     assert names(packages, "test", "deploy") == ["a", "b", "other-tool", "tool"]
 
 
-def test_a_group_may_name_an_extra_of_the_workspace() -> None:
-    packages = lock(
-        package("azure-client"),
-        **{
-            "optional-dependencies": {"azure": [{"name": "azure-client"}]},
-            "dev-dependencies": {"stores": [{"name": "project", "extra": ["azure"]}]},
-        },
-    )
-    assert names(packages) == []
-    assert names(packages, "stores") == ["azure-client"]
-
-
-def test_the_packages_of_the_workspace_are_followed_with_the_servers_and_left_out() -> None:
-    member = package("member", dependencies=[{"name": "b"}]) | {"source": {"editable": "members/member"}}
-    packages = lock(
-        package("a"),
-        package("b"),
-        package("c"),
-        package("d"),
-        member,
-        dependencies=[{"name": "a"}, {"name": "member"}],
-        **{"optional-dependencies": {"embedded": [{"name": "c"}], "azure": [{"name": "d"}]}},
-    )
-    assert names(packages) == ["a", "b", "c"]
-
-
-def test_an_extra_is_followed_only_where_it_is_asked_for() -> None:
-    library = package("a") | {"optional-dependencies": {"fast": [{"name": "b"}], "slow": [{"name": "c"}]}}
-    packages = lock(library, package("b"), package("c"), dependencies=[{"name": "a"}, {"name": "a", "extra": ["fast"]}])
-    assert names(packages) == ["a", "b"]
-
-
-def test_of_two_versions_the_one_that_applies_here_is_taken() -> None:
+def test_of_two_versions_the_one_that_applies_here_is_named_with_all_hashes() -> None:
     packages = lock(
         package("a", "1"),
-        package("a", "2"),
+        package("a", "2", sdist={"hash": "sha256:source"}),
         dependencies=[
             {"name": "a", "version": "1", "marker": "python_full_version < '3'"},
             {"name": "a", "version": "2", "marker": "python_full_version >= '3'"},
         ],
     )
-    assert [found["version"] for found in needed(packages, [])] == ["2"]
-
-
-def test_every_file_of_a_package_is_named_by_its_hash() -> None:
-    library = package("a", "1.5", sdist={"hash": "sha256:source"})
-    document = {"package": lock(library, dependencies=[{"name": "a"}])}
-    assert list(requirements(document, [])) == ["a==1.5 --hash=sha256:a --hash=sha256:source"]
-
-
-@pytest.mark.parametrize(
-    ("marker", "expected"),
-    [(None, True), ("sys_platform == 'win32'", False), ("python_version >= '3.11'", True)],
-)
-def test_markers(marker: str | None, expected: bool) -> None:
-    assert applies(marker) is expected
+    assert list(requirements({"package": packages}, [])) == ["a==2 --hash=sha256:a --hash=sha256:source"]

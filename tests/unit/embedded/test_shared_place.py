@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedded.children import Account
-from embedded.shared_place import reachable, remove_place
+from embedded.shared_place import reachable
 
 STRANGER = Account(uid=os.getuid() + 4321, gid=os.getgid() + 4321)
 
@@ -31,18 +31,3 @@ def test_a_stranger_reaches_what_everyone_may_read_if_each_folder_is_open(open_f
     inner.parent.chmod(0o700)
     assert not reachable(inner, STRANGER)
     assert reachable(inner, Account(os.getuid(), os.getgid()))
-    file = open_folder / "program"
-    file.touch(mode=0o700)
-    assert not reachable(file, STRANGER)
-    file.chmod(0o755)
-    assert reachable(file, STRANGER)
-
-
-def test_removing_a_link_removes_what_it_leads_to(tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-    link = tmp_path / "link"
-    link.symlink_to(place)
-    remove_place(link)
-    assert not link.is_symlink()
-    assert not place.exists()

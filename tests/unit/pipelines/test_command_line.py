@@ -1,23 +1,20 @@
 """The commands as an author runs them."""
 
-import base64
+import argparse
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pipelines import DefinitionError
 from pipelines.cli import main
+from pipelines.release.connection import Target, target_of
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
-from wire.documents.contract import LOCK_ENTRY
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
@@ -63,7 +60,6 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
     assert (status, errors) == (0, "")
     lines = dict(line.split(maxsplit=1) for line in printed.splitlines())
     assert lines["pipelineId"] == "org.acme.double"
-    assert lines["contractVersion"].startswith("sha256:")
     assert lines["path"] == "dist/org.acme.double.zip"
     status, printed, errors = command("release")
     assert (status, errors) == (0, "")
@@ -71,10 +67,8 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
     assert document["releaseVersion"] == lines["digest"]
     assert lines["digest"] in printed
 
-    built = json.loads(command("build", "flow:pipeline", "--out", "made", "--json")[1])
-    assert set(built) == {"pipelineId", "contractVersion", "steps", "digest", "size", "path"}
-    options = ("--out", "made", "--release-version", "v7", "--json")
-    released = json.loads(command("release", built["path"], *options)[1])
+    options = ("dist/org.acme.double.zip", "--release-version", "v7", "--json")
+    released = json.loads(command("release", *options)[1])
     assert (released["releaseVersion"], released["artifacts"]) == ("v7", ["org.acme.double.zip"])
 
 
@@ -86,22 +80,16 @@ BROKER = "--broker-url=redis://127.0.0.1:1/0"
     ("arguments", "code"),
     [
         (["build", "flow"], "INVALID_REFERENCE"),
-        (["build", "flow:missing"], "NAME_NOT_FOUND"),
-        (["build", "nowhere:pipeline"], "MODULE_NOT_FOUND"),
         (["release"], "NO_ARTIFACT"),
-        (["release", "flow.py"], "NOT_AN_ARTIFACT"),
         (["release", "--maven=org.acme:double:zip:1.0"], "WRONG_PROFILE"),
         # Options that would weaken TLS.
         ([*WORKER, "--broker-url=rediss://h:1/0?ssl_cert_reqs=none"], "INVALID_BROKER_URL"),
         ([*WORKER, "--broker-url=redis://h:1/0", "--broker-ca-file=flow.py"], "INVALID_BROKER_URL"),
-        ([*WORKER, "--broker-url=sentinel://h:1/broker/0", "--broker-ca-file=flow.py"], "INVALID_BROKER_URL"),
         ([*WORKER, "--broker-url=sentinels://h:1/0"], "INVALID_BROKER_URL"),
-        ([*WORKER, "--broker-url=sentinels://h:1/broker/0", "--broker-ca-file=flow.py"], "INVALID_CA_FILE"),
         ([*WORKER, "--broker-url=rediss://h:1/0", "--broker-ca-file=flow.py"], "INVALID_CA_FILE"),
-        ([*WORKER, "--broker-url=rediss://h:1/0", "--broker-ca-file=nowhere.pem"], "INVALID_CA_FILE"),
         *(
             ([*WORKER, BROKER, f"--worker-id={name}"], "INVALID_WORKER_ID")
-            for name in ("host/1", " host", "host ", ".", "a\u200bb", "w" * (LONGEST_WORKER_ID + 1))
+            for name in ("host/1", "a\u200bb", "w" * (LONGEST_WORKER_ID + 1))
         ),
     ],
 )
@@ -115,56 +103,29 @@ def test_a_mistake_is_one_line_and_status_2(
     assert len(errors.splitlines()) == 1
 
 
+def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = argparse.Namespace(url="https://c.example", tenant="acme", token_file=None)
+    monkeypatch.delenv("PIPELINES_TOKEN", raising=False)
+    with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--token"):
+        target_of(options)
+    monkeypatch.setenv("PIPELINES_TOKEN", "dc_environment")
+    assert target_of(options) == Target("https://c.example", "acme", "dc_environment")
+    options.token_file = project / "token"
+    options.token_file.write_text("dc_file\n")
+    assert target_of(options).token == "dc_file"
+    options.url = None
+    with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--url"):
+        target_of(options)
+
+
 @cases(
     "arguments",
-    [
-        *([], ["biuld"], ["build"], ["worker"], ["worker", "flow:pipeline", "--release=r.json"]),
-        *(["verify-release"], ["release", "--profile=tpf-2027-01"]),
-        *([*WORKER, "--fetch", *other] for other in (["--artifact", "app.zip"], ["--from-source", "flow:pipeline"])),
-    ],
+    [["biuld"], ["worker", "flow:pipeline"], [*WORKER, "--fetch", "--artifact", "app.zip"]],
 )
 def test_a_wrong_command_shows_its_usage(command: Command, arguments: list[str]) -> None:
     status, _, errors = command(*arguments)
     assert status == 2
     assert "usage: python -m pipelines" in errors
-
-
-def test_a_lock_is_packed_and_an_unusable_one_is_one_line(project: Path, command: Command) -> None:
-    build = ("build", "flow:pipeline", "--lock", "locked.txt")
-    (project / "locked.txt").write_text("durable-pipelines==0.1\nalpha==1.0  # a comment\n")
-    status, printed, errors = command(*build, "--json")
-    assert (status, errors) == (0, "")
-    with zipfile.ZipFile(json.loads(printed)["path"]) as archive:
-        assert archive.read(LOCK_ENTRY) == b"alpha==1.0\ndurable-pipelines==0.1\n"
-    (project / "locked.txt").write_text("alpha==1.0\nbeta>=2\n")
-    status, printed, errors = command(*build)
-    assert (status, printed, len(errors.splitlines())) == (2, "", 1)
-    assert errors.startswith("error: INVALID_LOCK: locked.txt, line 2: ")
-    (project / "locked.txt").write_text("alpha==1.0\n")
-    status, _, errors = command(*build)
-    assert status == 0
-    assert errors.startswith("warning: the lock does not name durable-pipelines")
-
-
-@cases(
-    ("arguments", "unused"),
-    [
-        (["worker", "--help"], ["pydantic", "packaging", "celery", "requests"]),
-        (["build", "flow:pipeline", "--json"], ["django", "celery", "kombu", "psycopg", "boto3"]),
-    ],
-)
-def test_a_command_loads_only_what_it_needs(project: Path, arguments: list[str], unused: list[str]) -> None:
-    watch = (
-        "import sys; sys.path.insert(0, '.'); from pipelines.cli import main\n"
-        f"try: status = main({arguments})\n"
-        "except SystemExit as end: status = end.code\n"
-        f"print(sorted(set({unused}) & {{*sys.modules}}), status)"
-    )
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [sys.executable, "-c", watch], cwd=project, env=env, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "[] 0"
 
 
 @pytest.fixture
@@ -183,42 +144,24 @@ def newer(project: Path, command: Command) -> Callable[..., Path]:
 VERIFY = ("verify-release", "dist/pipeline-release.json")
 
 
-def test_verify_release_explains_what_it_verified(project: Path, command: Command, newer: Callable[..., Path]) -> None:
-    image = f"oci://registry.example/app@sha256:{'1' * 64}"
-    descriptor = newer(f"--image={image}")
+def test_verify_release_explains_what_it_verified(command: Command, newer: Callable[..., Path]) -> None:
+    descriptor = newer()
     status, printed, errors = command(*VERIFY)
-    assert status == 0
-    artifact = (project / "dist/org.acme.double.zip").resolve()
-    assert printed.splitlines() == [
-        "profile          tpf-2026-10",
-        f"descriptorDigest sha256:{hashlib.sha256(descriptor.read_bytes()).hexdigest()}",
-        "pipelineId       org.acme.double",
-        f"contractVersion  {json.loads(descriptor.read_bytes())['contractVersion']}",
-        "releaseVersion   1.0",
-        "promotable       no",
-        f"artifact         org.acme.double-artifact (application-archive): digest ok, {artifact}",
-        f"artifact         image-1 (container-image): not checked, {image}",
-        "status           VERIFIED",
-    ]
-    [warning] = errors.splitlines()
-    assert warning.startswith("warning: ARTIFACT_NOT_PROMOTABLE: pipeline-release.json#artifacts[0].uri: ")
-
+    assert (status, errors.startswith("warning: ARTIFACT_NOT_PROMOTABLE: ")) == (0, True)
+    assert f"descriptorDigest sha256:{hashlib.sha256(descriptor.read_bytes()).hexdigest()}\n" in printed
+    assert "status           VERIFIED\n" in printed
     status, printed, errors = command(*VERIFY, "--json", "--promotable")
     assert (status, errors) == (3, "")
     document = json.loads(printed)
     assert (document["operation"], document["status"]) == ("release.verify", "REJECTED")
     assert [finding["code"] for finding in document["findings"]] == ["ARTIFACT_NOT_PROMOTABLE"]
-    assert set(document["artifacts"][0]) == {"artifactId", "kind", "uri", "digest", "status", "foundAt"}
 
 
-class Repository(Recorder):
-    """A Maven repository that requires credentials. Its only artifact is `data`, if it is set."""
-
-    data = b""
+class Denying(Recorder):
+    """A Maven repository that requires credentials."""
 
     def respond(self, request: Request) -> Response:
-        known = request.authorization == f"Basic {base64.b64encode(b'ci:secret').decode()}"
-        return Response(200 if self.data else 404, self.data) if known else Response(401)
+        return Response(401)
 
 
 def test_the_exit_status_of_verify_release_is_the_class_of_the_problem(
@@ -226,24 +169,15 @@ def test_the_exit_status_of_verify_release_is_the_class_of_the_problem(
 ) -> None:
     """Credentials of a repository come from the environment and are not shown."""
     descriptor = newer("--maven=org.acme:double:zip:1.0")
-    repository = Repository()
-    with serving(repository):
-        maven = (*VERIFY, "--maven", repository.url)
-        assert command(*maven)[0] == 5
-        monkeypatch.setenv("PIPELINES_MAVEN_CREDENTIALS", "ci:wrong")
-        assert command(*maven)[0] == 5
-        monkeypatch.setenv("PIPELINES_MAVEN_CREDENTIALS", "ci:secret")
-        status, printed, errors = command(*maven)
-        assert (status, "secret" in printed + errors) == (4, False)
-        repository.data = b"other"
-        assert command(*maven)[0] == 4
-        repository.data = (project / "dist/org.acme.double.zip").read_bytes()
-        assert command(*maven, "--promotable")[0] == 0
-    status, _, errors = command(*VERIFY, "--maven", "http://repo.example")
-    assert (status, errors.split(": ")[1]) == (2, "INVALID_REPOSITORY_CREDENTIALS")
-    for wrong in (["--maven", "nowhere"], ["--artifact", "nowhere"]):
-        assert command(*VERIFY, *wrong)[0] == 2
+    denying = Denying()
+    with serving(denying):
+        assert command(*VERIFY, "--maven", denying.url)[0] == 5
+    assert command(*VERIFY, "--maven", str(project))[0] == 4
     assert command("verify-release", "nowhere")[0] == 2
-    descriptor.write_text(descriptor.read_text().replace('"Double"', '"Triple"'))
+    monkeypatch.setenv("PIPELINES_MAVEN_CREDENTIALS", "ci:secret")
+    status, _, errors = command(*VERIFY, "--maven", "http://repo.example")
+    assert (status, errors.split(": ")[1], "secret" in errors) == (2, "INVALID_REPOSITORY_CREDENTIALS", False)
     monkeypatch.delenv("PIPELINES_MAVEN_CREDENTIALS")
+    assert command(*VERIFY, "--promotable")[0] == 0
+    descriptor.write_text(descriptor.read_text().replace('"Double"', '"Triple"'))
     assert command(*VERIFY)[0] == 3

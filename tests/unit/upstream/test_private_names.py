@@ -5,12 +5,6 @@ A test fails when a library has changed one of them. Then check the workaround (
 
 import inspect
 from pkgutil import resolve_name
-from typing import Any
-
-from celery.worker.consumer import Consumer
-
-from foundation.api.schema import ProblemSchema
-from wire.broker import client
 
 METHODS = {
     "kombu.transport.redis:Channel._brpop_read": ["self", "options"],
@@ -33,12 +27,6 @@ ATTRIBUTES = [
     "kombu.transport.redis:Channel._in_poll",
     "kombu.transport.virtual.base:QoS._delivered",
 ]
-OVERRIDING: list[type[Any]] = [client.QoS, client.Channel, client.Transport, ProblemSchema]
-
-
-def qualified(base: type[Any], name: str) -> str:
-    owner = next(each for each in base.__mro__ if name in vars(each))
-    return f"{owner.__module__}:{owner.__name__}.{name}"
 
 
 def test_private_names_exist_and_private_methods_have_the_expected_parameters() -> None:
@@ -46,18 +34,3 @@ def test_private_names_exist_and_private_methods_have_the_expected_parameters() 
     assert found == METHODS
     for name in ATTRIBUTES:
         resolve_name(name)
-
-
-def test_every_private_name_that_the_product_overrides_is_listed() -> None:
-    for ours in OVERRIDING:
-        base = ours.__base__
-        assert base is not None
-        overridden = {name for name in vars(ours) if name.startswith("_") and not name.startswith("__")}
-        inherited = {qualified(base, name) for name in overridden if hasattr(base, name)}
-        assert inherited <= {*METHODS, *ATTRIBUTES}
-
-
-def test_the_workers_consumer_gets_its_options_as_keywords() -> None:
-    """So `QuietConsumer` can disable the messages between workers, for which Celery has no setting."""
-    code = Consumer.__init__.__code__
-    assert "worker_options" in code.co_varnames[: code.co_argcount]

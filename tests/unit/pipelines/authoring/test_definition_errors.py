@@ -5,19 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from executions.awaits.opening import why_unanswerable
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
-from pipelines.authoring.plan import plan
 from pipelines.cli import main
-from pipelines.worker.outcomes import outcome_of
-from pipelines.worker.runner import Suspended
 from tests.cases import cases
-from tests.unit.pipelines.conftest import IMPORTS, Author
-from tests.unit.pipelines.worker.conftest import command
+from tests.unit.pipelines.conftest import Author
 
 
 def step(takes: str = "order: Order", gives: str = "Receipt", name: str = "ship", options: str = "") -> str:
@@ -34,128 +27,47 @@ def crate(field: str) -> str:
 
 HIDDEN = "def make():\n    @dataclass\n    class Crate:\n        id: int\n    return Crate\nHidden = make()\n"
 GENERIC = 'T = typing.TypeVar("T")\nclass Page(BaseModel, typing.Generic[T]):\n    item: T\n'
-LONG = (
-    "X = dataclass(type('x' * 500, (), {'__annotations__': {'n': int}, '__module__': __name__}))\n"
-    "globals()['x' * 500] = X\n"
-)
 ALIASES = "class Crate(BaseModel):\n    id: int = Field(validation_alias='a', serialization_alias='b')\n\n"
 DECORATED = "def shout(f):\n    return functools.wraps(f)(lambda order: f(order))\n\n@shout\n"
 MISTAKES = [
     # code, what the message must say, body
     ("EMPTY_PIPELINE", "no steps", ""),
     ("NO_TYPE_HINTS", "\"Ship\".*parameter 'order'", step("order")),
-    ("NO_TYPE_HINTS", '"Ship".*its return value', "@pipeline.step\ndef ship(order: Order): ..."),
-    ("NO_TYPE_HINTS", 'timer "Cool off".*of=Order', "pipeline.timer('Cool off', timedelta(1))"),
-    ("UNRESOLVED_HINT", '"Ship".*Ordr', step("order: 'Ordr'")),
     ("UNRESOLVED_HINT", "Crate.*Missing", crate('content: "Missing"')),
     ("UNSUPPORTED_TYPE", '"Ship".*complex.*use a dataclass', step("order: complex")),
-    ("UNSUPPORTED_TYPE", "set", step("order: set[int]")),
-    ("UNSUPPORTED_TYPE", "bytes", step("order: bytes")),
     ("UNSUPPORTED_TYPE", "None", step(gives="Receipt | None")),
-    ("UNSUPPORTED_TYPE", "None", step(gives="None")),
-    ("UNSUPPORTED_TYPE", "int | str", step("order: int | str")),
     ("UNSUPPORTED_TYPE", "named fields", step("order: dict[str, int]")),
-    ("UNSUPPORTED_TYPE", "named fields", step("order: typing.Any")),
-    ("UNSUPPORTED_TYPE", "list without an item type", step("order: list")),
-    ("UNSUPPORTED_TYPE", "inner list", step("order: list[list[int]]")),
-    ("UNSUPPORTED_TYPE", "tuple", step("order: tuple[int, str]")),
-    ("UNSUPPORTED_TYPE", "authored.Bag", "class Bag(typing.TypedDict):\n    a: int\n\n" + step("order: Bag")),
-    ("UNSUPPORTED_TYPE", "Literal", step("order: typing.Literal['a']")),
     ("UNSUPPORTED_TYPE", "field 'weight' of authored.Crate", crate("weight: complex")),
     ("UNSUPPORTED_TYPE", "field 'tags'.*neither a list nor None", crate("tags: list[int | None]")),
     ("UNSUPPORTED_TYPE", "field 'tags'.*keys of a JSON object are str", crate("tags: dict[int, str]")),
     ("UNSUPPORTED_TYPE", "field 'id'.*init=False", crate("id: int = field(init=False, default=1)")),
     ("UNSUPPORTED_TYPE", "same alias", ALIASES + step("crate: Crate")),
     ("UNSUPPORTED_TYPE", "values are str", "class Size(enum.IntEnum):\n    S = 1\n\n" + step("size: Size")),
-    ("UNSUPPORTED_TYPE", "more than 500 characters", LONG + step(gives="X")),
     ("TYPE_NOT_IMPORTABLE", "top of a module", HIDDEN + step("crate: Hidden")),
     ("TYPE_NOT_IMPORTABLE", "generic model needs a named subclass", GENERIC + step("page: Page[int]")),
     ("INVALID_SIGNATURE", '"Ship".*takes one input', step("")),
-    ("INVALID_SIGNATURE", "takes one input", step("*orders: Order")),
-    ("INVALID_SIGNATURE", "takes one input", step("a: Order, b: Order, c: Order")),
     ("INVALID_SIGNATURE", "second parameter 'speed'", step("order: Order, speed: int")),
     ("ASYNC_STEP", "use def", "@pipeline.step\nasync def ship(order: Order) -> Receipt: ..."),
-    ("ASYNC_STEP", "use def", "@pipeline.step\nasync def ship(order: Order) -> Iterator[Receipt]:\n    yield 1"),
-    (
-        "CARDINALITY_MISMATCH",
-        '"Ship" says cardinality ONE_TO_MANY, but its hints say ONE_TO_ONE',
-        step(options="(cardinality='ONE_TO_MANY')"),
-    ),
+    ("CARDINALITY_MISMATCH", "hints say ONE_TO_ONE", step(options="(cardinality='ONE_TO_MANY')")),
     ("CARDINALITY_MISMATCH", "use Iterator", step().replace("...", "\n    yield Receipt(1)")),
-    ("UNKNOWN_CARDINALITY", '"Ship".*SOME', step(options="(cardinality='SOME')")),
     ("DUPLICATE_STEP_NAME", '"Ship"', step(gives="Order") * 2),
-    (
-        "DUPLICATE_STEP_NAME",
-        "capitals do not count",
-        step(gives="Order", name="a", options="(name='Ship It')") + step(gives="Order", name="ship_it"),
-    ),
+    ("DUPLICATE_STEP_NAME", "capitals do not count", step(gives="Order") + step(options="(name='SHIP')")),
     ("INVALID_STEP_NAME", "printable", step(options="(name=' ')")),
-    ("INVALID_STEP_NAME", "printable", step(options="(name='a\\nb')")),
     ("INVALID_STEP_NAME", "shorten it", step(options="(name='İ' * 200)")),
     ("STEP_NOT_IMPORTABLE", "is a lambda", "pipeline.step(name='Ship')(lambda order: order)"),
-    (
-        "STEP_NOT_IMPORTABLE",
-        "defined inside another function",
-        "def make():\n    @pipeline.step\n    def ship(order: Order) -> Receipt: ...\nmake()",
-    ),
     ("STEP_NOT_IMPORTABLE", "outermost decorator", DECORATED + step()),
-    (
-        "STEP_NOT_IMPORTABLE",
-        "only once",
-        step(gives="Order", options="(name='One')") + step(gives="Order", options="(name='Two')"),
-    ),
     ("NOT_A_FUNCTION", "not a function", "pipeline.step(Order)"),
-    (
-        "TYPES_DO_NOT_CHAIN",
-        '"Bill" takes authored.Order, but "Ship" before it gives authored.Receipt',
-        step() + step(name="bill"),
-    ),
-    (
-        "TYPES_DO_NOT_CHAIN",
-        '"Count" takes integer, but "Ship" before it gives authored.Receipt',
-        step(gives="list[Receipt]") + step("numbers: list[int]", "int", "count"),
-    ),
-    ("TYPES_DO_NOT_CHAIN", '"Approve" takes authored.Order', step() + awaits()),
-    (
-        "TYPES_DO_NOT_CHAIN",
-        '"Cool off" takes authored.Receipt',
-        step(gives="Order") + "pipeline.timer('Cool off', timedelta(1), of=Receipt)",
-    ),
-    (
-        "AWAIT_CARDINALITY",
-        '"Approve" sends one request per item',
-        step(gives="list[Receipt]") + awaits(request="Receipt", response="list[Order]"),
-    ),
+    ("TYPES_DO_NOT_CHAIN", '"Bill" takes authored.Order, but "Ship" before it gives', step() + step(name="bill")),
+    ("AWAIT_CARDINALITY", "one request per item", step(gives="list[Order]") + awaits(response="list[Order]")),
     ("INVALID_TIMEOUT", '"Approve".*positive', awaits(timeout="timedelta(0)")),
-    ("INVALID_TIMEOUT", '"Approve"', awaits(timeout="60")),
     ("INVALID_TIMEOUT", '"Cool off".*positive', "pipeline.timer('Cool off', timedelta(0), of=Order)"),
-    ("INVALID_TIMEOUT", "hundred years", "pipeline.timer('Cool off', timedelta(days=40_000), of=Order)"),
     ("UNKNOWN_TRANSPORT", '"Approve".*carrier-pigeon', awaits(", transport='carrier-pigeon'")),
-    ("UNKNOWN_TRANSPORT", '"Approve".*timer', awaits(", transport='timer'")),
     ("INVALID_URL", '"Approve" has no url', awaits(", transport='webhook'")),
     ("INVALID_URL", "has a url, which interaction-api does not take", awaits(", url='https://erp.example/'")),
-    *(
-        ("INVALID_URL", says, awaits(f", transport='webhook', url={url}"))
-        for says, url in (
-            ("ftp://erp.example/", "'ftp://erp.example/'"),
-            ("https:///hook", "'https:///hook'"),
-            ("eva@erp", "'https://eva@erp.example/'"),
-            ("7", "7"),
-            ("has the url", "'https://erp.example/\\0'"),
-            ("has the url", "'https://erp.example/' + 'a' * 2_000"),
-        )
-    ),
-    *(
-        ("INVALID_RECIPIENT", f'"Approve" has a {says}', awaits(f", {member}"))
-        for says, member in (
-            ("assignee of 201 characters", "assignee='a' * 201"),
-            ("group of 201 characters", "group='a' * 201"),
-            ("group of 0 characters", "group=''"),
-            ("group of 1 characters", "group='\\ud800'"),
-            ("assignee of 1 characters", "assignee='\\0'"),
-            ("assignee of type int", "assignee=7"),
-        )
-    ),
+    ("INVALID_URL", "ftp://erp.example/", awaits(", transport='webhook', url='ftp://erp.example/'")),
+    ("INVALID_URL", "eva@erp", awaits(", transport='webhook', url='https://eva@erp.example/'")),
+    ("INVALID_RECIPIENT", '"Approve" has a assignee of 201 characters', awaits(", assignee='a' * 201")),
+    ("INVALID_RECIPIENT", '"Approve" has a group of 0 characters', awaits(", group=''")),
 ]
 
 
@@ -166,15 +78,10 @@ def test_a_mistake_has_a_code_its_place_and_advice(author: Author, code: str, sa
     assert raised.value.code == code
 
 
-@cases("pipeline_id", ["", " ", "a/b", "ünit", "-a", "a" * 201, None])
+@cases("pipeline_id", ["", "a/b", "ünit", "-a", "a" * 201, None])
 def test_a_pipeline_id_must_be_usable_everywhere(pipeline_id: Any) -> None:
     with pytest.raises(DefinitionError, match="INVALID_PIPELINE_ID"):
         Pipeline(pipeline_id)
-
-
-def test_packages_must_not_be_a_text() -> None:
-    with pytest.raises(DefinitionError, match=r"INVALID_PACKAGES: .*\('shared',\)"):
-        Pipeline("org.acme", packages="shared")
 
 
 def test_a_pipeline_in_main_cannot_be_compiled() -> None:
@@ -188,67 +95,28 @@ def test_a_pipeline_in_main_cannot_be_compiled() -> None:
     ("code", "says", "reference"),
     [
         ("INVALID_REFERENCE", "MODULE:NAME", "authored"),
-        ("INVALID_REFERENCE", "MODULE:NAME", ":pipeline"),
-        ("INVALID_REFERENCE", "MODULE:NAME", "authored.py:pipeline"),
         ("INVALID_REFERENCE", "MODULE:NAME", "authored:pipeline()"),
-        ("INVALID_REFERENCE", "MODULE:NAME", "./authored:pipeline"),
         ("MODULE_NOT_FOUND", "no module nowhere", "nowhere:pipeline"),
-        ("MODULE_NOT_FOUND", "no module authored.inner", "authored.inner:pipeline"),
         ("MODULE_FAILED", "ZeroDivisionError", "broken:pipeline"),
         ("MODULE_FAILED", "SystemExit", "leaving:pipeline"),
-        ("MODULE_FAILED", "SyntaxError", "garbled:pipeline"),
-        ("MODULE_FAILED", "no_such_dependency", "needy:pipeline"),
         ("NAME_NOT_FOUND", "defines the pipelines pipeline", "authored:pipelin"),
         ("NOT_A_PIPELINE", "Order is a type, not a Pipeline; it defines the pipelines pipeline", "authored:Order"),
-        ("DUPLICATE_STEP_NAME", "Ship", "twice:pipeline"),
     ],
 )
 def test_an_invalid_reference_is_refused(author: Author, code: str, says: str, reference: str) -> None:
     author.pipeline("")
     author.write("broken.py", "1 / 0")
     author.write("leaving.py", "raise SystemExit(3)")
-    author.write("garbled.py", "def (")
-    author.write("needy.py", "import no_such_dependency")
-    author.write("twice.py", IMPORTS + step("a: int", "int") + "pipeline.step(ship)\n")
     with pytest.raises(DefinitionError, match=f"^{code}: .*{says}"):
         author.load(reference)
 
 
-texts = st.text(max_size=400) | st.text("ßİŉ \0\ud800aA", min_size=90, max_size=210)
-
-
-@given(name=texts, assignee=st.none() | texts, group=st.none() | texts, seconds=st.floats(0, 4e9))
-@example(name="x", assignee="a" * 200, group="a" * 200, seconds=1e-6)
-def test_an_accepted_await_fits_the_message(name: str, assignee: str | None, group: str | None, seconds: float) -> None:
-    """The definition of a pipeline rejects every value that exceeds a bound of the message."""
-    pipeline = Pipeline("org.acme", module="acme")
-    try:
-        timeout = timedelta(seconds=seconds)
-        pipeline.awaits(name, request=int, response=int, timeout=timeout, assignee=assignee, group=group)
-    except (DefinitionError, OverflowError):
-        return
-    [planned] = plan(pipeline).steps
-    outcome = outcome_of(command(), Suspended(0, planned, [1], itemized=False), steps=1)
-    assert outcome.suspension is not None
-    assert why_unanswerable(outcome.suspension) is None
-
-
-# --- all mistakes at once ---
-
 MANY = """
-@dataclass
-class Crate:
-    weight: complex
-    volume: complex
-
 @pipeline.step(name=' ')
 def blank(order: Order) -> Order: ...
 
 @pipeline.step
 def ship(order: set[int]) -> bytes: ...
-
-@pipeline.step
-def pack(crate: Crate) -> Order: ...
 
 pipeline.awaits('Approve', request=Order, response=Order, timeout=timedelta(0))
 
@@ -262,38 +130,10 @@ def test_a_build_reports_all_mistakes_at_once_in_their_order(
 ) -> None:
     with pytest.raises(DefinitionError) as raised:
         author.pipeline(MANY)
-    assert [(error.code, error.message.partition(" has ")[0]) for error in raised.value.errors] == [
-        ("INVALID_STEP_NAME", "' ' is not a step name; use 1 to 200 printable characters"),
-        ("INVALID_TIMEOUT", 'await "Approve" waits for datetime.timedelta(0); give a positive timedelta of at most a '
-         "hundred years, such as timedelta(days=1)"),
-        ("UNSUPPORTED_TYPE", "step \"Ship\", parameter 'order'"),
-        ("UNSUPPORTED_TYPE", 'step "Ship", its return value'),
-        ("UNSUPPORTED_TYPE", "step \"Pack\", parameter 'crate': field 'weight' of authored.Crate"),
-        ("UNSUPPORTED_TYPE", "step \"Pack\", parameter 'crate': field 'volume' of authored.Crate"),
-        ("ASYNC_STEP", 'step "Bill" is async; steps are ordinary functions, use def'),
-    ]  # fmt: skip
+    codes = ["INVALID_STEP_NAME", "INVALID_TIMEOUT", "UNSUPPORTED_TYPE", "UNSUPPORTED_TYPE", "ASYNC_STEP"]
+    assert [error.code for error in raised.value.errors] == codes
     assert str(raised.value).splitlines() == [str(error) for error in raised.value.errors]
     author.forget()
     assert main(["build", "authored:pipeline", "--out", str(tmp_path / "dist")]) == 2
     assert capsys.readouterr().err.splitlines() == [f"error: {error}" for error in raised.value.errors]
     assert not (tmp_path / "dist").exists()
-
-
-def test_every_pair_of_adjacent_steps_that_does_not_fit_is_reported(author: Author) -> None:
-    body = (
-        step() + step(name="bill") + step("order: bytes", name="unreadable") + "pipeline.timer('Cool', timedelta(1))\n"
-    )
-    with pytest.raises(DefinitionError) as raised:
-        compile_contract(author.pipeline(body + step("number: int", "int", "count") + step(name="close")))
-    assert [(error.code, error.message.split('"')[1]) for error in raised.value.errors] == [
-        ("UNSUPPORTED_TYPE", "Unreadable"),
-        ("TYPES_DO_NOT_CHAIN", "Bill"),
-        ("TYPES_DO_NOT_CHAIN", "Close"),
-    ]
-
-
-def test_outside_of_a_build_a_mistake_is_raised_where_it_is_made() -> None:
-    pipeline = Pipeline("org.acme")
-    with pytest.raises(DefinitionError, match="INVALID_TIMEOUT"):
-        pipeline.timer("Cool off", timedelta(0), of=int)
-    assert pipeline.mistakes == ()

@@ -1,7 +1,7 @@
 """Typed values to JSON and back."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -31,9 +31,7 @@ class Order:
     number: int
     lines: list[Line]
     placed: datetime
-    due: date | None = None
     colour: Colour = Colour.RED
-    weight: float = 1.0
     key: UUID | None = None
     rates: dict[str, Decimal] = field(default_factory=dict)
     extra: Any = None
@@ -49,58 +47,39 @@ class Model(BaseModel):
 
 
 PLACED = datetime(2024, 5, 1, 12, 30, tzinfo=UTC)
+KEY = "11111111-2222-3333-4444-555555555555"
 ORDER = Order(
     number=7,
-    lines=[Line("a", Decimal("10.50")), Line("b", Decimal("0.10"))],
+    lines=[Line("a", Decimal("10.50"))],
     placed=PLACED,
-    due=date(2024, 6, 1),
     colour=Colour.BLUE,
-    weight=2.5,
-    key=UUID("11111111-2222-3333-4444-555555555555"),
+    key=UUID(KEY),
     rates={"EUR": Decimal("1.0842")},
     extra={"free": [1, "two", None]},
 )
+DOCUMENT = {
+    "number": 7,
+    "lines": [{"sku": "a", "price": "10.50"}],
+    "placed": "2024-05-01T12:30:00Z",
+    "colour": "blue",
+    "key": KEY,
+    "rates": {"EUR": "1.0842"},
+    "extra": {"free": [1, "two", None]},
+}
 
 
 def typed(hint: Any) -> ValueType:
     return ValueType(hint, Catalogue(), "here")
 
 
-DOCUMENT = {
-    "number": 7,
-    "lines": [{"sku": "a", "price": "10.50"}, {"sku": "b", "price": "0.10"}],
-    "placed": "2024-05-01T12:30:00Z",
-    "due": "2024-06-01",
-    "colour": "blue",
-    "weight": 2.5,
-    "key": "11111111-2222-3333-4444-555555555555",
-    "rates": {"EUR": "1.0842"},
-    "extra": {"free": [1, "two", None]},
-}
-
-
-@cases(
-    ("hint", "value", "document"),
-    [
-        (str, "ü", "ü"),
-        (int, 10**30, 10**30),
-        (float, 1.5, 1.5),
-        (bool, True, True),
-        (Decimal, Decimal("1.10"), "1.10"),
-        (date, date(2024, 2, 29), "2024-02-29"),
-        (datetime, PLACED, "2024-05-01T12:30:00Z"),
-        (UUID, UUID(int=1), str(UUID(int=1))),
-        (Colour, Colour.RED, "red"),
-        (Order, ORDER, DOCUMENT),
-        (Model, Model.model_validate({"theAmount": Decimal("2.50")}), {"theAmount": "2.50"}),
-    ],
-)
-def test_values_are_read_back(hint: Any, value: Any, document: Any) -> None:
+def test_values_are_read_back() -> None:
     """Decimals are texts. Models use their aliases, and have no computed fields."""
-    encoded = typed(hint).encode(value)
-    assert encoded.document == document
-    assert (encoded.value, type(encoded.value)) == (value, type(value))
-    assert typed(hint).decode(document) == value
+    model = Model.model_validate({"theAmount": Decimal("2.50")})
+    for value, document in ((Decimal("1.10"), "1.10"), (ORDER, DOCUMENT), (model, {"theAmount": "2.50"})):
+        encoded = typed(type(value)).encode(value)
+        assert encoded.document == document
+        assert (encoded.value, type(encoded.value)) == (value, type(value))
+        assert typed(type(value)).decode(document) == value
 
 
 def ordered(**members: Any) -> dict[str, Any]:
@@ -110,69 +89,42 @@ def ordered(**members: Any) -> dict[str, Any]:
 @cases(
     ("hint", "document", "says"),
     [
-        (int, "1", "valid integer"),
-        (int, 1.0, "valid integer"),
-        (int, True, "valid integer"),
+        (int, "secret", "valid integer"),
         (str, 1, "valid string"),
-        (bool, 1, "valid boolean"),
-        (bool, "true", "valid boolean"),
         (Decimal, 1.5, "must be a JSON string"),
-        (Decimal, 15, "must be a JSON string"),
-        (Decimal, "NaN", "finite"),
-        (Decimal, "ten", "valid decimal"),
-        (date, "01.05.2024", "valid date"),
-        (datetime, 1714566600, "valid datetime"),
-        (UUID, "1", "valid UUID"),
-        (Colour, "green", "'red' or 'blue'"),
         (str, "a\0b", "NUL"),
-        (str, "\ud800", "surrogate"),
         (float, float("nan"), "not a JSON number"),
         (Line, None, "object"),
-        (Line, [], "object"),
-        (Line, {}, "sku: Field required; price: Field required"),
-        (Line, {"sku": "a", "price": 1.5}, "price: a decimal must be a JSON string"),
         (Line, {"sku": "a", "price": "1", "colour": "red"}, "colour: Unexpected keyword argument"),
         (Model, {"theAmount": "-1"}, "theAmount: Input should be greater than 0"),
         (Order, ordered(lines=[{"sku": 1, "price": "1"}]), "lines.0.sku: Input should be a valid string"),
-        (Order, ordered(lines=[{"sku": "a", "price": 0.1}]), "lines.0.price: a decimal must be"),
         (Order, ordered(rates={"EUR": 1.1}), "rates.EUR: a decimal must be"),
         (Order, ordered(extra=["a\0"]), "extra.0: the text contains a NUL"),
     ],
 )
 def test_json_that_is_not_of_the_type_is_refused_with_its_place(hint: Any, document: Any, says: str) -> None:
-    with pytest.raises(ValueMismatch, match=says):
+    with pytest.raises(ValueMismatch, match=says) as raised:
         typed(hint).decode(document)
+    assert "secret" not in str(raised.value)
 
 
 @cases(
     ("hint", "value", "says"),
     [
         (Line, Line("a", 1.5), r"price: expected decimal, got float"),  # type: ignore[arg-type]
-        (Line, Line(1, Decimal(1)), "sku: Input should be a valid string"),  # type: ignore[arg-type]
         (Line, {"sku": "a", "price": "1"}, "expected Line, got dict"),
-        (Line, Order(1, [], PLACED), "a Order cannot be written: 'Order' object has no attribute 'sku'"),
         (Line, None, "object"),
         (Line, Line("a", Decimal("Infinity")), "price: Input should be a finite number"),
         (Line, Line("a\0", Decimal(1)), "sku: the text contains a NUL character"),
-        (Line, Line("\udfff", Decimal(1)), "sku: the text contains half of a surrogate pair"),
         (str, 1, "valid string"),
-        (float, float("inf"), "inf is not a JSON number"),
-        (Order, Order(1, [], PLACED, weight=float("nan")), "weight: nan is not a JSON number"),
         (Order, Order(1, [], PLACED, extra={"a": [float("nan")]}), "extra.a.0: nan is not a JSON number"),
         (Order, Order(1, [], PLACED, extra=object()), "[Uu]nable to serialize unknown type"),
-        (Order, Order(1, [], PLACED, rates={"a\0": Decimal(1)}), "NUL"),
         (Model, Model.model_construct(amount=Decimal(-1)), "theAmount: Input should be greater than 0"),
     ],
 )
 def test_a_value_that_is_not_of_the_type_is_refused_with_its_place(hint: Any, value: Any, says: str) -> None:
     with pytest.raises(ValueMismatch, match=says):
         typed(hint).encode(value)
-
-
-def test_a_refusal_does_not_repeat_the_value() -> None:
-    with pytest.raises(ValueMismatch) as raised:
-        typed(Line).decode({"sku": "a", "price": "secret"})
-    assert "secret" not in str(raised.value)
 
 
 def test_a_subclass_is_sent_as_the_type_of_the_hint() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import DefinitionError
 from pipelines.environment.distributions import Distribution
 from pipelines.environment.environment import Environment, Required
 from pipelines.environment.interpreter import Interpreter
@@ -38,20 +37,15 @@ def test_an_environment_is_what_an_artifact_that_is_built_in_it_requires(environ
     assert current.fingerprint == Environment.current().fingerprint
 
 
-@cases(
-    ("change", "difference"),
-    [
+def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(environment: Environment) -> None:
+    for change, difference in (
         ({"implementation": "pypy"}, "implementation is cpython, required is pypy"),
         ({"version": "3.12.5"}, "version is 3.12.4, required is 3.12.5"),
         ({"platform": "macosx-14.0-arm64"}, "platform is linux-x86_64, required is macosx-14.0-arm64"),
-    ],
-)
-def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(
-    environment: Environment, change: dict[str, str], difference: str
-) -> None:
-    other = replace(PYTHON, **change)
-    assert environment.differences(Required(other, LOCK)) == [difference]
-    assert replace(environment, interpreter=other).fingerprint != environment.fingerprint
+    ):
+        other = replace(PYTHON, **change)
+        assert environment.differences(Required(other, LOCK)) == [difference]
+        assert replace(environment, interpreter=other).fingerprint != environment.fingerprint
 
 
 @cases(
@@ -59,17 +53,9 @@ def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(
     {
         "the same": ("beta==2.0\nalpha==1.0\n", []),
         "the same, with hashes": (f"alpha==1.0 --hash=sha256:{'a' * 64}\nbeta==2.0\n", []),
-        "the same version, written differently": ("alpha==1\nBeta==2.0.0\n", []),
-        "any version of a URL": ("alpha @ https://h/alpha.zip\nbeta==2.0\n", []),
         "an older one": ("alpha==1.1\nbeta==2.0\n", ["alpha is 1.0, required is 1.1"]),
-        "a local version": ("alpha==1.0+cpu\nbeta==2.0\n", ["alpha is 1.0, required is 1.0+cpu"]),
         "a missing one": (LOCK + "gamma==3\n", ["gamma is not installed, required is 3"]),
-        "a missing one of a URL": (LOCK + "gamma @ https://h/g\n", ["gamma is not installed, required is any version"]),
         "an additional one": ("alpha==1.0\n", ["beta 2.0 is installed, but not required"]),
-        "several": ("beta==2.1\n", ["alpha 1.0 is installed, but not required", "beta is 2.0, required is 2.1"]),
-        "nothing": ("", ["alpha 1.0 is installed, but not required", "beta 2.0 is installed, but not required"]),
-        "for another platform": (LOCK + 'gamma==3 ; sys_platform == "none"\n', []),
-        "for this platform": (LOCK + 'gamma==3 ; python_version > "3"\n', ["gamma is not installed, required is 3"]),
         "a tool": (LOCK + "setuptools==80\n", []),
     }.values(),
 )
@@ -77,33 +63,23 @@ def test_other_distributions_are_differences(environment: Environment, lock: str
     assert environment.differences(Required(PYTHON, lock)) == differences
 
 
-def test_an_unusable_lock_is_refused(environment: Environment) -> None:
-    with pytest.raises(DefinitionError, match=r"INVALID_LOCK: requirements\.lock, line 1"):
-        environment.differences(Required(PYTHON, "alpha"))
+def test_tools_that_install_and_editable_distributions_are_not_compared(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """An artifact packs the code of editable ones, and a worker runs no other local code."""
+    pip, edited = distribution(tmp_path, "pip", "26.0"), distribution(tmp_path, "edited", "1.0", editable=True)
+    more = replace(environment, distributions=(*environment.distributions, pip, edited))
+    assert more.required == environment.required
+    assert more.differences(environment.required) == []
+    assert more.fingerprint != environment.fingerprint
+    assert more.differences(Required(PYTHON, LOCK + "edited==2.0\n")) == ["edited is 1.0, required is 2.0"]
 
 
-def test_tools_that_install_distributions_are_not_compared(environment: Environment, tmp_path: Path) -> None:
-    with_pip = replace(environment, distributions=(*environment.distributions, distribution(tmp_path, "pip", "26.0")))
-    assert with_pip.required == environment.required
-    assert with_pip.differences(environment.required) == []
-    assert with_pip.fingerprint != environment.fingerprint
-
-
-def test_editable_distributions_are_not_locked(environment: Environment, tmp_path: Path) -> None:
-    """An artifact packs their code, and a worker runs no other local code."""
-    edited = distribution(tmp_path, "edited", "1.0", editable=True)
-    with_edited = replace(environment, distributions=(*environment.distributions, edited))
-    assert with_edited.required == environment.required
-    assert with_edited.differences(environment.required) == []
-    assert with_edited.differences(Required(PYTHON, LOCK + "edited==2.0\n")) == ["edited is 1.0, required is 2.0"]
-
-
-@cases("text", ["", "{", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": {}}', '{"dir_info": 1}'])
-def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path, text: str) -> None:
+def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path) -> None:
     found = distribution(tmp_path, "alpha", "1.0")
-    assert not found.is_editable
-    (found.metadata / "direct_url.json").write_text(text)
-    assert not found.is_editable
+    for text in ("", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": 1}'):
+        (found.metadata / "direct_url.json").write_text(text)
+        assert not found.is_editable
     (found.metadata / "direct_url.json").unlink()
     assert not found.is_editable
 
@@ -111,16 +87,9 @@ def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path
 @cases(
     ("lines", "same"),
     {
-        "another program": ("../../../bin/alpha,sha256=other,9", True),
-        "another installer": ("alpha-1.0.dist-info/INSTALLER,sha256=other,3", True),
-        "the place of its source": ("alpha-1.0.dist-info/direct_url.json,sha256=other,3", True),
-        "notes of uv": ("alpha-1.0.dist-info/uv_cache.json,sha256=other,3", True),
-        "the list itself": ("alpha-1.0.dist-info/RECORD,,", True),
         "compiled files": ("__pycache__/alpha.cpython-312.pyc,,", True),
         "another module": ("b.py,sha256=b,1", False),
         "other bytes": ("alpha.py,sha256=b,1", False),
-        "another module with a comma": ('"b,c.py",sha256=b,1', False),
-        "other data": ("alpha/data.csv,sha256=b,1", False),
         "another plugin": ("alpha-1.0.dist-info/entry_points.txt,sha256=b,1", False),
     }.values(),
 )

@@ -7,22 +7,20 @@ from typing import Any
 import pytest
 
 from pipelines.cli import main
-from tests import making, signing
-from wire.documents.descriptor import parse_descriptor
+from tests import making
 
 ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
 PRICE = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
 
 
-def written(folder: Path, version: str = "1.0", *fields: dict[str, Any], carrier: bool = False, **entries: str) -> Path:
+def written(folder: Path, version: str = "1.0", *fields: dict[str, Any], **entries: str) -> Path:
     """Write a release with its artifact, and return its folder."""
     folder.mkdir()
     types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [ID, *fields]}}}
     contract = making.contract(canonicalTypes=types)
     data = making.archive(contract, **entries)
-    describe = making.carrier_descriptor if carrier else making.descriptor
     (folder / "app.zip").write_bytes(data)
-    (folder / "pipeline-release.json").write_text(json.dumps(describe(contract, data, version)))
+    (folder / "pipeline-release.json").write_text(json.dumps(making.descriptor(contract, data, version)))
     return folder
 
 
@@ -45,12 +43,7 @@ def diff(capsys: pytest.CaptureFixture[str], *arguments: Path | str) -> tuple[in
 def test_a_new_required_field_breaks_callers(capsys: pytest.CaptureFixture[str], old: Path, new: Path) -> None:
     status, out, err = diff(capsys, old, new)
     assert (status, err) == (1, "")
-    lines = out.splitlines()
-    assert lines[0] == (
-        'breaking-for-callers: added steps["Validate"].input.price: none -> decimal. '
-        "Inputs without this field were accepted, and are refused."
-    )
-    assert lines[-1].startswith("1 breaking-for-callers, ")
+    assert out.startswith('breaking-for-callers: added steps["Validate"].input.price: none -> decimal. ')
     document = json.loads(diff(capsys, old, new, "--json")[1])
     assert (document["breaking"], document["fromReleaseVersion"], document["toReleaseVersion"]) == (True, "1.0", "2.0")
     first = document["differences"][0]
@@ -61,43 +54,18 @@ def test_equal_releases_and_other_code_are_compatible(
     capsys: pytest.CaptureFixture[str], old: Path, tmp_path: Path
 ) -> None:
     assert diff(capsys, old / "pipeline-release.json", old) == (0, "no differences\n", "")
-    other = written(tmp_path / "other", "1.1", code="x = 1")
-    status, out, _ = diff(capsys, old, other)
-    assert status == 0
-    assert out.startswith('compatible: changed artifacts["app"].digest: sha256:')
-
-
-def test_environments_of_artifacts_are_compared(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    releases = [
-        written(tmp_path / name, carrier=True, **{"META-INF/pipeline/requirements.lock": f"django=={version}\n"})
-        for name, version in (("a", "5.2"), ("b", "5.3"))
-    ]
-    status, out, _ = diff(capsys, *releases)
-    assert status == 0
-    assert 'environments["app"].distributions["django"]: 5.2 -> 5.3.' in out
-
-
-def test_signatures_are_compared(capsys: pytest.CaptureFixture[str], old: Path, tmp_path: Path) -> None:
-    signed = written(tmp_path / "signed")
-    envelope = signing.envelope(json.loads((signed / "pipeline-release.json").read_bytes()), "ci")
-    (signed / "pipeline-release.dsse.json").write_bytes(envelope)
-    assert f"key {signing.key_id('ci')}, not verified" in diff(capsys, old, signed)[1]
-    (signed / "pipeline-release.dsse.json").write_bytes(signing.envelope({"other": 1}, "ci"))
-    status, _, err = diff(capsys, old, signed)
-    assert status == 2
-    assert err.endswith("signs another descriptor\n")
+    status, out, _ = diff(capsys, old, written(tmp_path / "other", "1.1", code="x = 1"))
+    assert (status, out.startswith('compatible: changed artifacts["app"].digest: sha256:')) == (0, True)
 
 
 def test_a_missing_artifact_leaves_the_contract_unknown(
     capsys: pytest.CaptureFixture[str], old: Path, new: Path
 ) -> None:
     (new / "app.zip").write_bytes(b"other bytes")
-    for _ in range(2):
-        status, out, err = diff(capsys, old, new)
-        assert status == 0
-        assert out.startswith("unknown: changed contract: ")
-        assert err.startswith(f"warning: {new}: the files of these artifacts were not found")
-        (new / "app.zip").unlink(missing_ok=True)
+    status, out, err = diff(capsys, old, new)
+    assert status == 0
+    assert out.startswith("unknown: changed contract: ")
+    assert err.startswith(f"warning: {new}: the files of these artifacts were not found")
     types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [ID, PRICE]}}}
     (new / "pipeline-contract.json").write_text(json.dumps(making.contract(canonicalTypes=types)))
     assert diff(capsys, old, new)[0] == 1, "the contract next to the descriptor is enough"
@@ -106,10 +74,7 @@ def test_a_missing_artifact_leaves_the_contract_unknown(
 def test_a_mistake_has_its_own_exit_status(capsys: pytest.CaptureFixture[str], old: Path, tmp_path: Path) -> None:
     status, _, err = diff(capsys, old, tmp_path / "nowhere")
     assert (status, err.startswith("error: FILE_UNREADABLE: ")) == (2, True)
-    descriptor = old / "pipeline-release.json"
-    document = parse_descriptor(descriptor.read_bytes()).normalised()
-    descriptor.write_text(json.dumps({**document, "surprise": 1}))
+    (old / "pipeline-release.json").write_text("{}")
     status, _, err = diff(capsys, old, old)
     assert status == 2
     assert "INVALID_RELEASE" in err
-    assert "surprise" in err

@@ -44,21 +44,15 @@ class Coordinator:
         if path.endswith("/complete") or self.status == "VERIFYING":
             self.status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         there = {name for name, _ in self.store.parts}
-        parts: list[dict[str, Any]] = [
+        missing: list[dict[str, Any]] = [
             {"url": f"{self.store.url}/{offset}", "offset": offset, "size": min(PART, len(DATA) - offset)}
             for offset in range(0, len(DATA), PART)
-            if f"/{offset}" not in there
+            if f"/{offset}" not in there and self.status == "OPEN"
         ]
+        received = len(DATA) - sum(part["size"] for part in missing)
         finding = {"message": "other bytes arrived"} if self.status == "REJECTED" else None
-        received = len(DATA) - sum(part["size"] for part in parts)
-        upload_state = {
-            "uploadId": "u",
-            "status": self.status,
-            "size": len(DATA),
-            "received": received,
-            "finding": finding,
-        }
-        return {**upload_state, "missing": parts if self.status == "OPEN" else []}
+        upload = {"uploadId": "u", "status": self.status, "size": len(DATA), "received": received}
+        return {**upload, "finding": finding, "missing": missing}
 
 
 @pytest.fixture
@@ -73,11 +67,11 @@ def coordinator(stores: list[Store]) -> Coordinator:
     return Coordinator(stores[0])
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds of each pause between two tries. The test does not wait for them."""
     made: list[float] = []
-    monkeypatch.setattr(time, "sleep", made.append)
+    monkeypatch.setattr(time, "sleep", lambda seconds: made.append(seconds) if seconds else None)
     return made
 
 
@@ -88,46 +82,32 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def sent(file: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> bool:
-    return send(file, "sha256:0", coordinator.call, lambda _sent, _total: None, verdict_timeout=verdict_timeout)
-
-
-def refused(file: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> str:
-    with pytest.raises(DefinitionError) as caught:
-        sent(file, coordinator, verdict_timeout)
-    return caught.value.code
-
-
-def test_no_more_bytes_are_read_than_a_part_has(file: Path, coordinator: Coordinator) -> None:
+def sent(file: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> list[tuple[int, int]]:
     progress: list[tuple[int, int]] = []
-    assert send(file, "sha256:0", coordinator.call, lambda *numbers: progress.append(numbers), verdict_timeout=20)
-    assert progress == [(4, 10), (8, 10), (10, 10), (10, 10)]
+    assert send(
+        file, "sha256:0", coordinator.call, lambda *each: progress.append(each), verdict_timeout=verdict_timeout
+    )
+    return progress
+
+
+def test_only_failures_in_a_row_count_and_no_more_bytes_are_sent_than_a_part_has(
+    file: Path, coordinator: Coordinator
+) -> None:
+    coordinator.store.statuses = ([503] * (TRIES - 1) + [200]) * 3
+    assert sent(file, coordinator)[-1] == (10, 10)
     assert coordinator.store.parts == [("/0", b"0123"), ("/4", b"4567"), ("/8", b"89")]
-
-
-def test_a_part_that_failed_is_sent_again(file: Path, coordinator: Coordinator, pauses: list[float]) -> None:
-    coordinator.store.statuses = [200, 500, 200]
-    assert sent(file, coordinator)
-    assert [name for name, _ in coordinator.store.parts] == ["/0", "/4", "/8"]
-    assert len(pauses) == 1
 
 
 def test_an_upload_fails_if_the_store_accepts_no_part(
     file: Path, coordinator: Coordinator, pauses: list[float]
 ) -> None:
     coordinator.store.statuses = [503] * 100
-    assert refused(file, coordinator) == "STORE_UNREACHABLE"
+    with pytest.raises(DefinitionError, match="STORE_UNREACHABLE"):
+        sent(file, coordinator)
     assert len(coordinator.store.requests) == TRIES
     assert pauses == sorted(set(pauses)), "each pause is longer than the one before"
 
 
-@pytest.mark.usefixtures("pauses")
-def test_only_failures_in_a_row_count(file: Path, coordinator: Coordinator) -> None:
-    coordinator.store.statuses = ([503] * (TRIES - 1) + [200]) * 3
-    assert sent(file, coordinator)
-
-
-@pytest.mark.usefixtures("pauses")
 def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
     file: Path, stores: list[Store], coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,22 +116,22 @@ def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
     monkeypatch.setenv("NETRC", str(netrc))
     first, other = stores
     first.statuses, first.location = [307] * TRIES, f"{other.url}/0"
-    assert refused(file, coordinator) == "STORE_UNREACHABLE"
+    with pytest.raises(DefinitionError, match="STORE_UNREACHABLE"):
+        sent(file, coordinator)
     assert [request.authorization for request in first.requests] == [""] * TRIES
     assert other.requests == []
 
 
-@pytest.mark.usefixtures("pauses")
-def test_only_what_is_stored_is_sent(file: Path, stores: list[Store]) -> None:
+def test_only_what_is_stored_is_sent_and_the_wait_for_a_verdict_ends(file: Path, stores: list[Store]) -> None:
     for store, verdict in zip(stores, ("REJECTED", "EXPIRED"), strict=True):
         coordinator = Coordinator(store)
         coordinator.statuses = ["VERIFYING", verdict]
-        assert refused(file, coordinator) == "UPLOAD_REJECTED"
-
-
-def test_the_wait_for_a_verdict_ends(file: Path, coordinator: Coordinator) -> None:
-    coordinator.statuses = [*["VERIFYING"] * 10, "STORED"]
-    assert refused(file, coordinator, verdict_timeout=-1.0) == "VERDICT_OVERDUE"
+        with pytest.raises(DefinitionError, match="UPLOAD_REJECTED"):
+            sent(file, coordinator)
+    slow = Coordinator(stores[0])
+    slow.statuses = [*["VERIFYING"] * 10, "STORED"]
+    with pytest.raises(DefinitionError, match="VERDICT_OVERDUE"):
+        sent(file, slow, verdict_timeout=-1.0)
 
 
 def test_only_a_coordinator_without_direct_uploads_gets_the_file_with_the_release(file: Path) -> None:

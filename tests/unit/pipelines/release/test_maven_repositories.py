@@ -3,8 +3,6 @@
 import base64
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,54 +11,28 @@ import pytest
 from pipelines import DefinitionError
 from pipelines.release.maven_repositories import Repositories, RepositoryError
 from tests.cases import cases
-from tests.unit.pipelines.small_servers import Quiet, SmallServer, serving
+from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
 from wire.documents.artifact_uri import MavenUri
 
 LOCATION = MavenUri("org.acme", "orders", "1.0+1", "zip")
 PATH = "org/acme/orders/1.0+1/orders-1.0+1.zip"
 CREDENTIALS = "ci:a:secret"
+BASIC = f"Basic {base64.b64encode(CREDENTIALS.encode()).decode()}"
+FOUND = Response(body=b"the artifact")
 
 
-@dataclass
-class Repository(SmallServer):
+class Repository(Recorder):
     """Answers requests for the artifact. `redirects` has locations by path. Everything else is unknown."""
 
-    body: bytes = b"the artifact"
-    status: int = 200
-    authorization: str = ""
-    """If it is set, other requests get the status 401."""
-    length: int | None = None
-    pause: float = 0
-    redirects: dict[str, str] = field(default_factory=dict)
-    requests: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = FOUND
+        self.redirects: dict[str, str] = {}
 
-    def __post_init__(self) -> None:
-        repository = self
-
-        class Handler(Quiet, BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                authorization = self.headers.get("Authorization", "")
-                repository.requests.append((self.path, authorization))
-                if repository.authorization not in ("", authorization):
-                    self.answer(401)
-                elif self.path in repository.redirects:
-                    self.answer(302, Location=repository.redirects[self.path])
-                elif self.path.endswith(PATH):
-                    self.answer(repository.status, repository.body)
-                else:
-                    self.answer(404)
-
-            def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(repository.length or len(body)))
-                self.end_headers()
-                for byte in body:
-                    self.wfile.write(bytes([byte]))
-                    time.sleep(repository.pause)
-
-        self.listen(Handler)
+    def respond(self, request: Request) -> Response:
+        if request.path in self.redirects:
+            return Response(302, headers={"Location": self.redirects[request.path]})
+        return self.found if request.path.endswith(PATH) else Response(404)
 
 
 @pytest.fixture
@@ -73,10 +45,6 @@ def repositories() -> Iterator[list[Repository]]:
 @pytest.fixture
 def repository(repositories: list[Repository]) -> Repository:
     return repositories[0]
-
-
-def basic(credentials: str) -> str:
-    return f"Basic {base64.b64encode(credentials.encode()).decode()}"
 
 
 def fetched(tmp_path: Path, *places: str, **options: Any) -> bytes:
@@ -97,69 +65,45 @@ def test_an_artifact_comes_from_the_first_repository_that_has_it(
 ) -> None:
     local, (first, second) = tmp_path / "local", repositories
     local.mkdir()
-    first.status = second.status = 404
+    first.found = second.found = Response(404)
     places = [str(local), f"{first.url}/maven2/", f"{second.url}/maven2/"]
     assert failure(tmp_path, *places).code == failure(tmp_path).code == "ARTIFACT_FILE_MISSING"
-    second.status = 200
+    second.found = Response(403)
+    assert failure(tmp_path, *places).code == "REPOSITORY_DENIED"
+    second.found = FOUND
     found = Repositories(places).get(LOCATION, tmp_path / "target")
     assert found == (tmp_path / "target", f"{second.url}/maven2/{PATH}")
     assert found[0].read_bytes() == b"the artifact"
-    assert first.requests == second.requests == [(f"/maven2/{PATH}", "")] * 2
     (local / PATH).parent.mkdir(parents=True)
     (local / PATH).write_bytes(b"local")
     assert fetched(tmp_path, *places) == b"local"
-    assert len(first.requests) == 2
-
-
-def test_a_denial_is_reported_if_no_other_repository_has_the_artifact(
-    repositories: list[Repository], tmp_path: Path
-) -> None:
-    denying, other = repositories
-    for status in (401, 403):
-        denying.status, other.status = status, 500
-        error = failure(tmp_path, other.url, denying.url)
-        assert (error.code, f"status {status}" in str(error)) == ("REPOSITORY_DENIED", True)
-        other.status = 200
-        assert fetched(tmp_path, denying.url, other.url) == b"the artifact"
+    assert [request.path for request in first.requests] == [f"/maven2/{PATH}"] * 3
 
 
 def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list[Repository], tmp_path: Path) -> None:
     first, second = repositories
-    first.authorization = basic(CREDENTIALS)
-    first.redirects[f"/{PATH}"] = "/moved?signature=1"
-    first.redirects["/moved?signature=1"] = f"{second.url}/store/{PATH}"
+    first.redirects = {f"/{PATH}": "/moved?signature=1", "/moved?signature=1": f"{second.url}/store/{PATH}"}
     assert fetched(tmp_path, first.url, credentials=CREDENTIALS) == b"the artifact"
-    assert [authorization for _, authorization in first.requests] == [basic(CREDENTIALS)] * 2
-    assert second.requests == [(f"/store/{PATH}", "")]
+    assert [request.authorization for request in first.requests] == [BASIC] * 2
+    assert [(request.path, request.authorization) for request in second.requests] == [(f"/store/{PATH}", "")]
 
 
-@cases("location", ["", "ftp://127.0.0.1/a", "file:///etc/passwd", "http://user:password@127.0.0.1/"])
-def test_a_redirect_leads_to_a_web_address(repository: Repository, tmp_path: Path, location: str) -> None:
+@cases("location", ["", "file:///etc/passwd", "http://user:password@127.0.0.1/", f"/{PATH}"])
+def test_redirects_lead_to_a_web_address_and_end(repository: Repository, tmp_path: Path, location: str) -> None:
     repository.redirects[f"/{PATH}"] = location
     error = failure(tmp_path, repository.url)
     assert (error.code, "password" in str(error)) == ("REPOSITORY_UNREACHABLE", False)
 
 
-def test_redirects_end(repository: Repository, tmp_path: Path) -> None:
-    repository.redirects[f"/{PATH}"] = f"/{PATH}"
-    assert failure(tmp_path, repository.url).code == "REPOSITORY_UNREACHABLE"
-    assert len(repository.requests) == 6
-
-
-def test_a_download_is_limited_in_size_and_time(repository: Repository, tmp_path: Path) -> None:
+def test_a_download_is_limited_in_size_and_time_and_must_be_complete(repository: Repository, tmp_path: Path) -> None:
     assert "more than 11 bytes" in str(failure(tmp_path, repository.url, max_bytes=11))
-    repository.pause = 0.05
+    for broken in (Response(body=b"text", cut=1), Response(206, b"text")):
+        repository.found = broken
+        assert failure(tmp_path, repository.url).code == "REPOSITORY_UNREACHABLE"
+    repository.found = Response(body=b"the artifact", pause=0.05)
     started = time.monotonic()
     assert "longer than 0.1 s" in str(failure(tmp_path, repository.url, download_seconds=0.1))
     assert time.monotonic() - started < 0.5
-
-
-def test_a_broken_download_is_not_used(repository: Repository, tmp_path: Path) -> None:
-    repository.length = 100
-    assert failure(tmp_path, repository.url).code == "REPOSITORY_UNREACHABLE"
-    repository.length, repository.status = None, 206
-    assert failure(tmp_path, repository.url).code == "REPOSITORY_UNREACHABLE"
-    assert failure(tmp_path, "http://127.0.0.1:1").code == "REPOSITORY_UNREACHABLE"
 
 
 REPOSITORY = "https://repo.example"
@@ -168,17 +112,11 @@ REPOSITORY = "https://repo.example"
 @cases(
     ("places", "credentials", "code"),
     [
-        *(
-            (["/tmp", place], "", "INVALID_REPOSITORY")
-            for place in (
-                *("https://ci:secret@repo.example/maven", "ftp://repo.example/secret", f"{REPOSITORY}/?secret=1"),
-                *(f"{REPOSITORY}/#secret", "https://", "/nowhere/secret"),
-            )
-        ),
+        (["/tmp", "https://ci:secret@repo.example/maven"], "", "INVALID_REPOSITORY"),
+        (["/tmp", f"{REPOSITORY}/?secret=1"], "", "INVALID_REPOSITORY"),
+        (["/tmp", "/nowhere/secret"], "", "INVALID_REPOSITORY"),
         ([REPOSITORY], "secret", "INVALID_REPOSITORY_CREDENTIALS"),
-        ([REPOSITORY], "ci:secret\n", "INVALID_REPOSITORY_CREDENTIALS"),
         (["http://repo.example"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
-        ([REPOSITORY, "https://other.example"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
         ([REPOSITORY, f"{REPOSITORY}:8443"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
     ],
 )
@@ -189,11 +127,4 @@ def test_credentials_reach_one_host_and_no_network_in_clear_text(
     with pytest.raises(DefinitionError) as caught:
         Repositories(places, credentials).require_usable()
     assert caught.value.code == code
-    assert credentials or "repository 2" in caught.value.message
     assert "secret" not in str(caught.value)
-
-
-def test_credentials_are_shown_nowhere() -> None:
-    usable = Repositories([f"{REPOSITORY}/a", f"{REPOSITORY}/b", "/tmp"], "ci:secret")
-    usable.require_usable()
-    assert "secret" not in repr(usable)

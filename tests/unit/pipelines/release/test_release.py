@@ -14,8 +14,7 @@ from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import BuiltArtifact, build
 from tests.unit.pipelines.conftest import STEP, Author
 from wire.documents.contract import CONTRACT_ENTRY
-from wire.documents.descriptor import ArtifactRef, CarrierDescriptor, Profile, parse_descriptor
-from wire.release.verification import verify
+from wire.documents.descriptor import CarrierDescriptor, Profile, parse_descriptor
 
 DIGEST = f"sha256:{'1' * 64}"
 IMAGE = f"oci://registry.example:5000/acme/app@{DIGEST}"
@@ -75,28 +74,6 @@ def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> No
         "compiledTruthArtifactId": ARTIFACT,
         "artifacts": [artifact | carrier],
     }
-    data = written.path.read_bytes()
-    located(built.path.parent, built.path)
-    assert written.path.read_bytes() == data
-
-
-def test_the_coordinator_accepts_the_built_release(built: BuiltArtifact) -> None:
-    written = release(built.path.parent, release_version="2024.1")
-    descriptor = parse_descriptor(written.path.read_bytes())
-    assert descriptor.release_version == "2024.1"
-
-    def opened(reference: ArtifactRef) -> object:
-        return (built.path.parent / reference.uri).open("rb")
-
-    verdict = verify(descriptor, opened)  # type: ignore[arg-type]
-    assert verdict.findings == ()
-    assert verdict.accepted
-
-
-def test_a_checkpoint_after_each_step_is_no_capability_of_the_newer_descriptor(author: Author, tmp_path: Path) -> None:
-    build(author.pipeline('pipeline = Pipeline("org.acme.orders", checkpoint=True)\n' + STEP), tmp_path / "dist")
-    [entry] = located(tmp_path / "dist")["artifacts"]
-    assert entry["capabilities"] == ["celery", "rest"]
 
 
 def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact, second: Path) -> None:
@@ -106,9 +83,7 @@ def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact
     assert document["releaseVersion"].startswith("sha256:")
     assert document["releaseVersion"] not in {entry["digest"] for entry in document["artifacts"]}
 
-    error = refusal(folder)
-    assert error.code == "INVALID_CARRIER"
-    assert error.message.endswith(f"--carrier: {ARTIFACT}, second-artifact")
+    assert refusal(folder).code == "INVALID_CARRIER"
     assert refusal(folder, carrier="gone").code == "INVALID_CARRIER"
 
     document = located(folder, carrier="second-artifact")
@@ -117,59 +92,30 @@ def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact
     assert hosted == {ARTIFACT: ([], []), "second-artifact": (["Ship it"], ["celery", "rest"])}
 
 
-def test_the_path_of_a_file_is_absolute_and_escaped(
-    built: BuiltArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    odd = tmp_path / "a b" / "é#?"
-    odd.mkdir(parents=True)
-    built.path.rename(odd / built.path.name)
-    monkeypatch.chdir(odd)
-    [entry] = located(Path(), Path(built.path.name))["artifacts"]
-    assert entry["uri"] == f"file://{tmp_path}/a%20b/%C3%A9%23%3F/org.acme.orders.zip"
-
-
 def test_maven_coordinates_replace_the_path_in_canonical_form(built: BuiltArtifact, second: Path) -> None:
     folder = built.path.parent
     for coordinates, uri in (
-        ("org.acme:orders:zip:1.0", "maven:org.acme:orders:zip:1.0"),
         ("org.acme:orders:jar:1.0", "maven:org.acme:orders:1.0"),
-        ("maven:org.acme:orders:1.0", "maven:org.acme:orders:1.0"),
         ("org.acme:orders:zip:all:1.0", "maven:org.acme:orders:zip:all:1.0"),
-        ("org.acme:orders:jar:all:1.0", "maven:org.acme:orders:jar:all:1.0"),
     ):
         [entry] = located(folder, built.path, maven=[coordinates])["artifacts"]
         assert (entry["uri"], entry["digest"]) == (uri, built.digest)
-    for coordinates in (
-        *("org.acme:orders:zip:1-SNAPSHOT", "org.acme:orders:1.0-snapshot"),
-        *("orders", "a:b", "a:b:c:d:e:f", "a b:c:1", ""),
-    ):
+    for coordinates in ("org.acme:orders:1.0-snapshot", "a:b"):
         assert refusal(folder, built.path, maven=[coordinates]).code == "INVALID_MAVEN_COORDINATES"
 
-    both = ["org.acme:one:zip:1.0", "org.acme:two:zip:1.0"]
-    document = located(folder, second, built.path, carrier=ARTIFACT, maven=both)
-    assert {entry["artifactId"]: entry["uri"] for entry in document["artifacts"]} == {
-        "second-artifact": "maven:org.acme:one:zip:1.0",
-        ARTIFACT: "maven:org.acme:two:zip:1.0",
-    }
-    error = refusal(folder, carrier=ARTIFACT, maven=both[:1])
-    assert error.code == "INVALID_MAVEN_COORDINATES"
-    assert "in this order: org.acme.orders.zip, second.zip" in error.message
+    assert refusal(folder, carrier=ARTIFACT, maven=["org.acme:one:zip:1.0"]).code == "INVALID_MAVEN_COORDINATES"
 
 
 def test_images_pin_where_the_artifact_runs(built: BuiltArtifact) -> None:
     folder = built.path.parent
     document = located(folder, images=[IMAGE, IMAGE.replace("/app@", "/gpu@")])
-    assert document["artifacts"][1] == {
-        "artifactId": "image-1",
-        "kind": "container-image",
-        "uri": IMAGE,
-        "digest": DIGEST,
-        "stepIds": [],
-        "capabilities": [],
-    }
-    assert document["artifacts"][2]["artifactId"] == "image-2"
-    assert document["releaseVersion"] not in {each["digest"] for each in document["artifacts"]}
-    for image in ("acme/app", "oci://registry.example/acme/app:1", "maven:a:b:1", f"{IMAGE}0"):
+    first, image = document["artifacts"][:2]
+    assert (image["artifactId"], image["kind"], image["uri"], image["digest"]) == (
+        *("image-1", "container-image"),
+        *(IMAGE, DIGEST),
+    )
+    assert (image["stepIds"], first["stepIds"]) == ([], ["Ship it"])
+    for image in ("oci://registry.example/acme/app:1", f"{IMAGE}0"):
         assert refusal(folder, images=[image]).code == "INVALID_IMAGE"
     with pytest.raises(DefinitionError, match="WRONG_PROFILE"):
         release(folder, locations=Locations(images=[IMAGE]))
@@ -180,9 +126,6 @@ def test_artifacts_that_do_not_fit_together_are_refused(author: Author, built: B
     build(other, tmp_path / "other").path.replace(built.path.parent / "other.zip")
     with pytest.raises(DefinitionError, match=r"MIXED_ARTIFACTS: .*org.acme.orders.zip.*other.zip"):
         release(built.path.parent)
-    twin = shutil.copy(built.path, tmp_path)
-    with pytest.raises(DefinitionError, match="MIXED_ARTIFACTS"):
-        release(tmp_path, [built.path, Path(twin)])
 
 
 def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact, second: Path) -> None:
@@ -199,17 +142,11 @@ def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact, secon
 def test_files_that_are_not_artifacts_and_blank_versions_are_refused(built: BuiltArtifact, tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"NO_ARTIFACT: .*pipelines build"):
         release(tmp_path)
-    with pytest.raises(DefinitionError, match=r"NO_ARTIFACT: there is no file .*gone\.zip"):
-        release(tmp_path, [tmp_path / "gone.zip"])
     with pytest.raises(DefinitionError, match="INVALID_RELEASE_VERSION"):
         release(built.path.parent, release_version=" ")
     file = tmp_path / "text.zip"
     file.write_text("no zip")
     with pytest.raises(DefinitionError, match=r"NOT_AN_ARTIFACT: .*text\.zip"):
-        release(tmp_path, [file])
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("other", "")
-    with pytest.raises(DefinitionError, match=f"NOT_AN_ARTIFACT: .*{CONTRACT_ENTRY}"):
         release(tmp_path, [file])
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(CONTRACT_ENTRY, "{}")

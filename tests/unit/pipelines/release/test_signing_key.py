@@ -10,7 +10,6 @@ from securesystemslib.dsse import Envelope as Witness
 from securesystemslib.signer import SSlibKey
 
 from pipelines import DefinitionError
-from pipelines.cli import main
 from pipelines.release import signing_key
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import BuiltArtifact
@@ -39,18 +38,15 @@ def test_a_key_is_readable_only_by_its_owner_and_never_overwritten(tmp_path: Pat
     assert signing.read_public_key(made.public.read_text()) == key.public_key()
     assert made.key_id == signing.key_id(key.public_key())
     files = {made.private: made.private.read_bytes(), made.public: made.public.read_bytes()}
-    for missing in (None, *files):
+    for missing in files:
         for path, content in files.items():
             path.write_bytes(content)
-        if missing:
-            missing.unlink()
+        missing.unlink()
         with pytest.raises(DefinitionError, match="KEY_EXISTS"):
             signing_key.make(tmp_path / "ci.pem")
         assert {path: path.read_bytes() for path in files if path.exists()} == {
             path: content for path, content in files.items() if path != missing
         }
-    with pytest.raises(DefinitionError, match="OUT_DIR_UNWRITABLE"):
-        signing_key.make(tmp_path / "gone" / "ci.pem")
 
 
 def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,23 +59,17 @@ def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "secret" not in refused("SIGNING_KEY_LOCKED", made.private)
     monkeypatch.delenv(signing_key.PASSPHRASE)
     assert signing_key.PASSPHRASE in refused("SIGNING_KEY_LOCKED", made.private)
-    plain = signing_key.make(tmp_path / "plain.pem")
-    monkeypatch.setenv(signing_key.PASSPHRASE, "for another key")
-    assert signing.key_id(signing_key.load(plain.private).public_key()) == plain.key_id
 
 
 def test_an_unusable_signing_key_has_a_code(tmp_path: Path) -> None:
     refused("SIGNING_KEY_UNREADABLE", tmp_path / "gone.pem")
-    refused("SIGNING_KEY_UNREADABLE", tmp_path)
-    public = signing_key.make(tmp_path / "ci.pem").public
     text = tmp_path / "text.pem"
     text.write_text("-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n")
-    other = tmp_path / "rsa.pem"
-    other.write_bytes(
-        rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    for path in (public, text, other):
+    for path in (signing_key.make(tmp_path / "ci.pem").public, text):
         assert "secret" not in refused("SIGNING_KEY_INVALID", path)
+    other = rsa.generate_private_key(65537, 2048)
+    text.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    refused("SIGNING_KEY_INVALID", text)
 
 
 def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(dist: Path, tmp_path: Path) -> None:
@@ -101,23 +91,6 @@ def test_a_release_that_is_not_signed_leaves_no_earlier_signature(dist: Path, tm
     assert release(dist, sign_with=[key.private]).envelope
     with pytest.raises(DefinitionError, match="SIGNING_KEY_UNREADABLE"):
         release(dist, release_version="2.0", sign_with=[tmp_path / "gone.pem"])
-    kept = examine(
-        (dist / "pipeline-release.dsse.json").read_bytes(),
-        parse_descriptor((dist / "pipeline-release.json").read_bytes()),
-    )
-    assert kept.findings == ()
+    assert (dist / "pipeline-release.dsse.json").exists()
     assert release(dist, release_version="2.0").envelope is None
     assert not (dist / "pipeline-release.dsse.json").exists()
-
-
-def test_the_commands(dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["key", str(tmp_path / "ci.pem"), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert (facts["public"], facts["encrypted"]) == (str(tmp_path / "ci.pub.pem"), False)
-    assert main(["release", f"--out={dist}", f"--sign={facts['private']}", "--json"]) == 0
-    signed = capsys.readouterr()
-    assert signed.err == ""
-    envelope = json.loads(Path(json.loads(signed.out)["signature"]).read_bytes())
-    assert [each["keyid"] for each in envelope["signatures"]] == [facts["keyId"]]
-    assert main(["release", f"--out={dist}", f"--sign={facts['public']}"]) == 2
-    assert capsys.readouterr().err.startswith("error: SIGNING_KEY_INVALID: ")

@@ -1,9 +1,7 @@
 """`pipelines verify-provenance`: only a signed, unchanged document about the given artifacts and release is a proof."""
 
 import base64
-import hashlib
 import json
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from pipelines.cli import main
 from pipelines.errors import DefinitionError
 from pipelines.release.provenance import Verified, verify
 from tests import making, signing
-from tests.cases import cases
 from wire.documents import execution_statement, json_values
 from wire.documents.descriptor import descriptor_from_json
 from wire.documents.execution_runs import Event, runs_of
@@ -32,15 +29,9 @@ def event(sequence: int, kind: str, status: str, **data: Any) -> Event:
 
 
 def reported(artifact: bytes = ARTIFACT, **changes: Any) -> dict[str, Any]:
-    members = {
-        "worker": "worker-1",
-        "artifactDigest": making.digest_of(artifact) if artifact else "",
-        "code": "artifact",
-        "environment": "sha256:" + "e" * 64,
-        "steps": [[0, MS + 2000, MS + 2500]],
-        "attempt": 0,
-    }
-    return {**members, **changes}
+    digest = making.digest_of(artifact) if artifact else ""
+    members = {"worker": "worker-1", "artifactDigest": digest, "code": "artifact", "environment": "sha256:" + "e" * 64}
+    return {**members, "steps": [[0, MS + 2000, MS + 2500]], "attempt": 0, **changes}
 
 
 def built(*events: Event) -> dict[str, Any]:
@@ -64,23 +55,15 @@ def built(*events: Event) -> dict[str, Any]:
         release_digest=json_values.digest(descriptor_from_json(DESCRIPTOR).normalised()),
         artifacts=[("app", digest)],
     )
-    answer = {"interactionId": "i", "actor": "user:anna", "answeredAt": "2026-11-26T12:00:04.000000Z"}
-    await_of_step: dict[str, Any] = {
-        **{"stepIndex": 1, "stepId": "Approve", "status": "COMPLETED", "openedAt": "2026-11-26T12:00:03.000000Z"},
-        **{"items": 1, "answered": 1, "answers": [answer]},
-    }
-    return execution_statement.build(
-        execution, pin, runs_of(events, pin.digests, ["Validate", "Approve"]), [await_of_step]
-    )
+    return execution_statement.build(execution, pin, runs_of(events, pin.digests, ["Validate", "Approve"]), [])
+
+
+CLAIMED = event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0)
 
 
 def usual() -> dict[str, Any]:
     """Return a statement about one part, which ran the pinned artifact."""
-    return built(
-        event(1, "SUBMITTED", "QUEUED"),
-        event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0),
-        event(3, "SUCCEEDED", "SUCCEEDED", **reported()),
-    )
+    return built(CLAIMED, event(3, "SUCCEEDED", "SUCCEEDED", **reported()))
 
 
 class Desk:
@@ -117,71 +100,24 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
-def test_the_unchanged_document_is_a_proof(desk: Desk) -> None:
-    verified = desk.verified()
-    assert verified.problems == []
-    assert verified.facts["artifacts"] == [making.digest_of(ARTIFACT)]
-    assert verified.facts["keyId"] == [signing.key_id("coordinator")]
-    assert (verified.facts["tenant"], verified.facts["pinnedThroughout"]) == ("acme", True)
-    [run] = verified.facts["runs"]
-    assert (run["worker"], run["steps"][0]["name"], run["findings"]) == ("worker-1", "Validate", [])
-
-
-# --- tampering ---
-
-
-def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Yield the path of every member and item."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield (*path, key)
-        yield from leaves(inner, (*path, key))
-
-
-def altered(value: Any) -> Any:
-    """Return another value of the same type."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return value + 1
-    if isinstance(value, str):
-        return value[:-1] + ("0" if value[-1:] != "0" else "1")
-    return [] if isinstance(value, list) and value else {} if value else ["x"]
-
-
-def test_a_changed_member_of_the_statement_breaks_the_signature(desk: Desk) -> None:
+def test_a_changed_statement_breaks_the_signature(desk: Desk) -> None:
     envelope = json.loads(desk.document.read_bytes())
-    for path in leaves(usual()):
-        holder: Any = (statement := usual())
-        for key in path[:-1]:
-            holder = holder[key]
-        holder[path[-1]] = altered(holder[path[-1]])
-        envelope["payload"] = base64.b64encode(text(statement).encode()).decode()
-        desk.document.write_text(json.dumps(envelope))
-        assert desk.problems() == ["PROVENANCE_NOT_SIGNED"], path
-        assert desk.verified().facts == {}
+    statement = usual()
+    statement["predicate"]["runs"][0]["worker"] = "another"
+    desk.document.write_text(json.dumps({**envelope, "payload": base64.b64encode(text(statement).encode()).decode()}))
+    assert desk.problems() == ["PROVENANCE_NOT_SIGNED"]
+    assert desk.verified().facts == {}
 
 
-@cases(
-    ("change", "code"),
-    [
-        (lambda e: {**e, "signatures": []}, "PROVENANCE_INVALID"),
-        (lambda e: {key: e[key] for key in ("payload", "payloadType")}, "PROVENANCE_INVALID"),
-        (
-            lambda e: {**e, "signatures": [{**e["signatures"][0], "sig": base64.b64encode(bytes(64)).decode()}]},
-            "PROVENANCE_NOT_SIGNED",
-        ),
-        (lambda e: {**e, "payloadType": "text/plain"}, "PROVENANCE_NOT_SIGNED"),
-        (lambda e: {**e, "payload": ""}, "PROVENANCE_INVALID"),
-        (lambda e: {**e, "payload": "é"}, "PROVENANCE_INVALID"),
-        (lambda _: [], "PROVENANCE_INVALID"),
-        (lambda e: json.loads(base64.b64decode(e["payload"])), "PROVENANCE_INVALID"),
-    ],
-)
-def test_a_changed_envelope_is_no_proof(tmp_path: Path, change: Callable[[dict[str, Any]], Any], code: str) -> None:
-    desk = Desk(tmp_path)
-    desk.document.write_text(json.dumps(change(json.loads(desk.document.read_bytes()))))
-    assert desk.problems() == [code]
+def test_a_changed_envelope_is_no_proof(desk: Desk) -> None:
+    envelope = json.loads(desk.document.read_bytes())
+    for changed, code in (
+        ({**envelope, "signatures": []}, "PROVENANCE_INVALID"),
+        ({**envelope, "payloadType": "text/plain"}, "PROVENANCE_NOT_SIGNED"),
+        (usual(), "PROVENANCE_INVALID"),
+    ):
+        desk.document.write_text(json.dumps(changed))
+        assert desk.problems() == [code]
 
 
 def test_only_the_given_keys_are_believed_and_after_a_rotation_either_of_them(desk: Desk) -> None:
@@ -196,49 +132,25 @@ def test_only_the_given_keys_are_believed_and_after_a_rotation_either_of_them(de
     assert verify(desk.document, [newer, desk.key]).problems == []
 
 
-# --- signed documents that do not prove the expected facts ---
-
-
-def test_another_artifact_is_not_the_one_that_ran(desk: Desk) -> None:
-    other = desk.file("other.zip", OTHER)
-    assert desk.problems(other) == ["ARTIFACT_DID_NOT_RUN", "ARTIFACT_NOT_GIVEN"]
-    assert desk.problems(desk.artifact, other) == ["ARTIFACT_DID_NOT_RUN"]
-
-
 def test_a_part_that_ran_another_artifact_is_noticed(desk: Desk) -> None:
-    statement = built(
-        event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0),
-        event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(OTHER)),
-        event(4, "CLAIMED", "RUNNING", attempt=1, stepIndex=0),
-        event(5, "SUCCEEDED", "SUCCEEDED", **reported(attempt=1)),
-    )
-    desk.put(statement)
+    other = desk.file("other.zip", OTHER)
+    assert desk.problems(desk.artifact, other) == ["ARTIFACT_DID_NOT_RUN"]
+    retried = event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(OTHER))
+    again = event(4, "CLAIMED", "RUNNING", attempt=1, stepIndex=0)
+    desk.put(built(CLAIMED, retried, again, event(5, "SUCCEEDED", "SUCCEEDED", **reported(attempt=1))))
     assert desk.problems() == ["ARTIFACT_NOT_GIVEN"]
-    facts = desk.verified().facts
-    assert facts["pinnedThroughout"] is False
-    assert [run["pinned"] for run in facts["runs"]] == [False, True]
+    assert desk.verified().facts["pinnedThroughout"] is False
 
 
-@cases(
-    "lost",
-    [
+def test_a_part_whose_code_is_unknown_is_noticed(desk: Desk) -> None:
+    claimed = event(4, "CLAIMED", "RUNNING", attempt=0, stepIndex=0)
+    for lost in (
         event(3, "LEASE_EXPIRED", "QUEUED", leaseOwner="worker:w", worker="w"),
-        event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(b"")),
         event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(code="source")),
-        event(3, "RETRY_SCHEDULED", "WAIT_RETRY", **reported(code="registered")),
-    ],
-)
-def test_a_part_whose_code_is_unknown_is_noticed(tmp_path: Path, lost: Event) -> None:
-    desk = Desk(tmp_path)
-    statement = built(
-        event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0),
-        lost,
-        event(4, "CLAIMED", "RUNNING", attempt=0, stepIndex=0),
-        event(5, "SUCCEEDED", "SUCCEEDED", **reported()),
-    )
-    desk.put(statement)
-    assert desk.problems() == ["ARTIFACT_UNKNOWN"]
-    assert verify(desk.document, [desk.key]).problems == []
+    ):
+        desk.put(built(CLAIMED, lost, claimed, event(5, "SUCCEEDED", "SUCCEEDED", **reported())))
+        assert desk.problems() == ["ARTIFACT_UNKNOWN"]
+        assert verify(desk.document, [desk.key]).problems == []
 
 
 def test_another_release_is_not_the_pinned_one(desk: Desk) -> None:
@@ -249,63 +161,34 @@ def test_another_release_is_not_the_pinned_one(desk: Desk) -> None:
     assert desk.problems() == ["RELEASE_NOT_PINNED"]
 
 
-@cases(
-    "change",
-    [
-        lambda s: s["predicate"]["runs"][0].update(artifactDigest=making.digest_of(OTHER)),
-        lambda s: s["predicate"].update(pinnedThroughout=False),
-        lambda s: s["subject"][0].update(digest={"sha256": hashlib.sha256(OTHER).hexdigest()}),
-        lambda s: s["subject"][0].update(annotations={"pinned": False}),
-    ],
-)
-def test_a_signed_statement_that_contradicts_itself_is_no_proof(
-    tmp_path: Path, change: Callable[[dict[str, Any]], object]
-) -> None:
-    desk, statement = Desk(tmp_path), usual()
-    change(statement)
-    desk.put(statement)
-    assert "PROVENANCE_CONTRADICTORY" in desk.problems()
+def test_a_signed_statement_that_contradicts_itself_is_no_proof(desk: Desk) -> None:
+    another_artifact, unpinned, another_subject = usual(), usual(), usual()
+    another_artifact["predicate"]["runs"][0].update(artifactDigest=making.digest_of(OTHER))
+    unpinned["predicate"].update(pinnedThroughout=False)
+    another_subject["subject"][0].update(annotations={"pinned": False})
+    for statement in (another_artifact, unpinned, another_subject):
+        desk.put(statement)
+        assert "PROVENANCE_CONTRADICTORY" in desk.problems()
 
 
-@cases(
-    ("form", "payload_type"),
-    [
-        ({**usual(), "_type": "https://in-toto.io/Statement/v0.1"}, execution_statement.PAYLOAD_TYPE),
-        ({**usual(), "predicateType": "https://slsa.dev/provenance/v1"}, execution_statement.PAYLOAD_TYPE),
-        ({**usual(), "surprise": 1}, execution_statement.PAYLOAD_TYPE),
-        ({key: value for key, value in usual().items() if key != "predicate"}, execution_statement.PAYLOAD_TYPE),
-        ([], execution_statement.PAYLOAD_TYPE),
-        (usual(), "application/json"),
-    ],
-)
-def test_a_signed_document_of_another_form_is_no_proof(tmp_path: Path, form: Any, payload_type: str) -> None:
-    desk = Desk(tmp_path)
-    desk.put(form, payload_type=payload_type)
+def test_a_signed_document_of_another_form_is_no_proof(desk: Desk) -> None:
+    forms: list[Any] = [{**usual(), "predicateType": "https://slsa.dev/provenance/v1"}, {**usual(), "surprise": 1}, []]
+    for form in forms:
+        desk.put(form)
+        assert desk.problems() == ["PROVENANCE_INVALID"]
+    desk.put(usual(), payload_type="application/json")
     assert desk.problems() == ["PROVENANCE_INVALID"]
 
 
-# --- files that cannot be used ---
-
-
 def test_files_that_cannot_be_used_are_mistakes(desk: Desk, tmp_path: Path) -> None:
-    missing = tmp_path / "missing"
     private = desk.file("private.pem", signing.private_pem("coordinator").encode())
-    calls: list[tuple[str, Callable[[], object]]] = [
-        ("FILE_UNREADABLE", lambda: verify(missing, [desk.key])),
-        ("FILE_UNREADABLE", lambda: verify(desk.document, [missing])),
-        ("FILE_UNREADABLE", lambda: verify(desk.document, [desk.key], [missing])),
-        ("FILE_UNREADABLE", lambda: verify(desk.document, [desk.key], [tmp_path])),
-        ("PROVENANCE_KEY_INVALID", lambda: verify(desk.document, [private])),
-        ("INVALID_RELEASE", lambda: verify(desk.document, [desk.key], [], desk.artifact)),
-    ]
-    for code, call in calls:
-        with pytest.raises(DefinitionError) as error:
-            call()
-        assert error.value.code == code
-        assert "PRIVATE" not in str(error.value)
-
-
-# --- the command ---
+    with pytest.raises(DefinitionError, match="FILE_UNREADABLE"):
+        verify(tmp_path / "missing", [desk.key])
+    with pytest.raises(DefinitionError, match="PROVENANCE_KEY_INVALID") as error:
+        verify(desk.document, [private])
+    assert "PRIVATE" not in str(error.value)
+    with pytest.raises(DefinitionError, match="INVALID_RELEASE"):
+        verify(desk.document, [desk.key], [], desk.artifact)
 
 
 def test_the_command_prints_facts_and_its_status_says_whether_the_document_is_a_proof(
@@ -316,7 +199,7 @@ def test_the_command_prints_facts_and_its_status_says_whether_the_document_is_a_
     assert f"SUCCEEDED by worker-1, {making.digest_of(ARTIFACT)}, pinned" in capsys.readouterr().out
     assert main([*command, "--artifact", str(desk.artifact), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["verified"], printed["problems"], len(printed["awaits"])) == (True, [], 1)
+    assert (printed["verified"], printed["problems"], printed["pinnedThroughout"]) == (True, [], True)
     assert main([*command, "--artifact", str(desk.release)]) == 1
     assert "error: ARTIFACT_DID_NOT_RUN: " in capsys.readouterr().err
     desk.put(usual(), "somebody")

@@ -14,8 +14,6 @@ from pipelines.release.maven_repositories import Repositories
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.signing_key import make
 from pipelines.release.verify_release import ArtifactStatus, Verification, verify
-from tests.cases import cases
-from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import Profile
 from wire.findings import Severity
 from wire.release.content import content_of
@@ -35,17 +33,6 @@ def change(descriptor: Path, **members: Any) -> None:
     descriptor.write_text(json.dumps(json.loads(descriptor.read_bytes()) | members))
 
 
-@cases("profile", list(Profile))
-def test_a_release_next_to_its_artifact_is_verified(built: BuiltArtifact, profile: Profile) -> None:
-    verified = verify(released(built, profile))
-    assert (verified.exit_status, errors(verified)) == (0, [])
-    document = verified.to_json()
-    artifact = document["artifacts"][0]
-    assert (artifact["status"], Path(artifact["foundAt"]).name) == ("VERIFIED", built.path.name)
-    assert (document["status"], document["profile"], document["releaseVersion"]) == ("VERIFIED", profile, "1.0")
-    assert document["contractVersion"] == built.contract["contractVersion"]
-
-
 def test_a_moved_or_renamed_artifact_is_found_and_an_image_is_not_checked(built: BuiltArtifact, tmp_path: Path) -> None:
     released(built, images=[IMAGE])
     moved = built.path.parent.rename(tmp_path / "moved")
@@ -60,20 +47,11 @@ def test_a_moved_or_renamed_artifact_is_found_and_an_image_is_not_checked(built:
 
 def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_digest(built: BuiltArtifact) -> None:
     descriptor = released(built)
-    [first] = json.loads(descriptor.read_bytes())["artifacts"]
     shutil.copy(built.path, built.path.with_name("copy.zip"))
     built.path.write_bytes(b"other")
     verified = verify(descriptor)
     assert (verified.exit_status, errors(verified)) == (4, ["ARTIFACT_DIGEST_MISMATCH"])
     assert verified.artifacts[0].status is ArtifactStatus.MISMATCH
-
-    twin = {**first, "artifactId": "twin", "stepIds": [], "capabilities": [], "uri": f"{first['uri']}.twin"}
-    change(descriptor, artifacts=[first, twin])
-    built.path.with_name("copy.zip").rename(built.path)
-    Path(f"{built.path}.twin").write_bytes(b"other")
-    verified = verify(descriptor)
-    assert errors(verified) == ["ARTIFACT_DIGEST_MISMATCH"]
-    assert verified.findings[0].field == "pipeline-release.json#artifacts[1].digest"
 
 
 def test_given_files_are_matched_by_digest(built: BuiltArtifact, tmp_path: Path) -> None:
@@ -81,14 +59,12 @@ def test_given_files_are_matched_by_digest(built: BuiltArtifact, tmp_path: Path)
     moved = built.path.rename(tmp_path / "moved")
     missing = verify(descriptor)
     assert (missing.exit_status, errors(missing)) == (4, ["ARTIFACT_FILE_MISSING"])
-    assert "--artifact" in missing.findings[0].message
-    verified = verify(descriptor, artifacts=[moved])
-    assert (verified.exit_status, verified.artifacts[0].found_at) == (0, str(moved))
-
+    assert verify(descriptor, artifacts=[moved]).exit_status == 0
     other = tmp_path / "other"
     other.write_bytes(b"other")
-    refused = verify(descriptor, artifacts=[moved, other])
-    assert (refused.exit_status, errors(refused)) == (4, ["ARTIFACT_NOT_IN_RELEASE"])
+    assert errors(verify(descriptor, artifacts=[moved, other])) == ["ARTIFACT_NOT_IN_RELEASE"]
+    with pytest.raises(DefinitionError, match=r"FILE_UNREADABLE: .*gone"):
+        verify(descriptor, artifacts=[tmp_path / "gone"])
 
 
 def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: Path) -> None:
@@ -105,31 +81,20 @@ def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: 
     shutil.copy(built.path, file)
     verified = verify(descriptor, repositories=repositories)
     assert (verified.exit_status, verified.artifacts[0].found_at) == (0, str(file))
-    with pytest.raises(DefinitionError, match="INVALID_REPOSITORY"):
-        verify(descriptor, repositories=Repositories(["/nowhere"]))
 
 
 def test_a_descriptor_that_breaks_a_rule_is_rejected(built: BuiltArtifact) -> None:
     descriptor = released(built)
-    original = json.loads(descriptor.read_bytes())
     change(descriptor, contractVersion="other")
     verified = verify(descriptor)
     assert (verified.exit_status, errors(verified)) == (3, ["ARTIFACT_CONTRACT_VERSION_MISMATCH"])
-    change(descriptor, **original | {"releaseVersion": " "})
-    document = verify(descriptor).to_json()
-    assert (document["status"], document["profile"], document["artifacts"]) == ("REJECTED", "tpf-2026-10", [])
-    assert document["pipelineId"] is None
-    assert [finding["code"] for finding in document["findings"]] == ["DESCRIPTOR_BLANK_MEMBER"]
-    descriptor.write_bytes(b"{")
-    assert (verify(descriptor).exit_status, verify(descriptor).profile) == (3, Profile.TPF_2026_08)
     # The archive of an older release needs no carrier. Its contract is still compared with the descriptor.
     descriptor = released(built, Profile.TPF_2026_08)
     change(descriptor, pipelineId="org.acme.others")
     assert errors(verify(descriptor)) == ["ARTIFACT_PIPELINE_MISMATCH"]
-    assert CONTRACT_ENTRY not in str(verify(descriptor).findings)
 
 
-def test_the_contract_that_publish_sends_is_verified(built: BuiltArtifact, tmp_path: Path) -> None:
+def test_the_contract_that_publish_sends_is_verified(built: BuiltArtifact) -> None:
     descriptor = released(built)
     contract = content_of(built.path.open("rb")).contract
     assert contract is not None
@@ -137,18 +102,6 @@ def test_the_contract_that_publish_sends_is_verified(built: BuiltArtifact, tmp_p
     assert verify(descriptor).exit_status == 0
     (built.path.parent / "pipeline-contract.json").write_bytes(contract + b"\n")
     assert errors(verify(descriptor)) == ["CONTRACT_DOCUMENT_DIFFERS"]
-    (tmp_path / "given.json").write_bytes(contract)
-    assert verify(descriptor, contract=tmp_path / "given.json").exit_status == 0
-
-
-def test_a_named_file_that_cannot_be_read_is_a_mistake(built: BuiltArtifact, tmp_path: Path) -> None:
-    gone, descriptor = tmp_path / "gone", released(built)
-    options: list[dict[str, Any]] = [{"artifacts": [gone]}, {"contract": gone}]
-    with pytest.raises(DefinitionError, match=r"FILE_UNREADABLE: .*gone"):
-        verify(gone)
-    for each in options:
-        with pytest.raises(DefinitionError, match=r"FILE_UNREADABLE: .*gone"):
-            verify(descriptor, **each)
 
 
 def test_promotion_needs_locations_that_others_can_find(built: BuiltArtifact) -> None:

@@ -153,11 +153,6 @@ def spoiled_log() -> Iterator[None]:
     logger.removeHandler(spoiler)
 
 
-def constant(message: Any) -> Callable[[Host], Any]:
-    """Return a function that returns the message for any host."""
-    return lambda _: message
-
-
 def command(number: Any = 1, **members: Any) -> Command:
     defaults: dict[str, Any] = {
         "execution_id": uuid.uuid4(),

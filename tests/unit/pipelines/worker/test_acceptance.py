@@ -1,13 +1,12 @@
 """A worker distinguishes acceptance, refusal and silence. No unsigned message stops an accepted worker."""
 
-import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from pipelines.worker import acceptance
-from pipelines.worker.acceptance import REFUSALS, Acceptance
+from pipelines.worker.acceptance import REFUSALS
 from pipelines.worker.host import Host
 from tests import making
 from tests.cases import cases
@@ -31,32 +30,15 @@ def accept(host: Host, later: timedelta = timedelta()) -> None:
     host.follow(making.resealed(message, Hosted.key, timestamp=(datetime.now(UTC) + later).isoformat()))
 
 
-@cases(
-    ("code", "advice"),
-    [
-        ("KEY_NOT_ACTIVE", "PIPELINES_WORKER_KEY"),
-        ("SIGNATURE_INVALID", "changed in transit"),
-        ("WORKER_LIMIT_REACHED", "MAX_TENANT_WORKERS"),
-        ("TENANT_UNKNOWN", "there is no tenant 'acme'"),
-        ("TIMESTAMP_REFUSED", "clocks"),
-        ("ENVELOPE_MALFORMED", "version"),
-    ],
-)
-def test_a_worker_that_is_refused_repeatedly_reports_the_reason(
-    hosted: Hosted, caplog: pytest.LogCaptureFixture, code: RefusalCode, advice: str
-) -> None:
-    """Forged refusals between the genuine ones neither count nor interrupt nor fill the log."""
-    host = hosted.host()
-    caplog.clear()
+def test_a_worker_that_is_refused_repeatedly_reports_the_reason(host: Host) -> None:
+    """Forged refusals between the genuine ones neither count nor interrupt."""
     for _ in range(REFUSALS):
         assert host.acceptance.refusal is None
         refuse(host, "made up")
-        refuse(host, code=code)
+        refuse(host, code="KEY_NOT_ACTIVE")
     assert host.acceptance.refusal is not None
-    assert host.acceptance.refusal.startswith(f"{code}: ")
-    assert advice in host.acceptance.refusal
+    assert host.acceptance.refusal.startswith("KEY_NOT_ACTIVE: ")
     assert not host.accepting
-    assert [entry.levelno for entry in caplog.records] == [logging.WARNING] * REFUSALS
 
 
 def test_a_refusal_must_quote_a_recent_heartbeat_and_counts_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,11 +53,8 @@ def test_a_refusal_must_quote_a_recent_heartbeat_and_counts_once(host: Host, mon
     assert host.acceptance.refusal is None
 
 
-@cases("first", ["accepted", "refused"])
-def test_a_worker_that_one_coordinator_accepts_continues(hosted: Hosted, first: str) -> None:
-    host = hosted.host()
-    if first == "refused":
-        refuse(host)
+def test_a_worker_that_one_coordinator_accepts_continues(host: Host) -> None:
+    refuse(host)
     accept(host)
     for _ in range(REFUSALS * 2):
         refuse(host)
@@ -83,17 +62,17 @@ def test_a_worker_that_one_coordinator_accepts_continues(hosted: Hosted, first: 
     assert host.accepting
 
 
-def test_an_accepted_worker_whose_key_is_revoked_accepts_no_commands_until_it_is_accepted_again(
-    host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_accepted_worker_whose_key_is_revoked_accepts_no_commands_until_it_is_accepted_again(host: Host) -> None:
     accept(host)
-    for _ in range(REFUSALS - 1):
+    for _ in range(REFUSALS * 2):
+        heartbeat_nonce(host)
         refuse(host, code="KEY_NOT_ACTIVE")
-    assert host.accepting
-    refuse(host, code="KEY_NOT_ACTIVE")
+    assert host.accepting, "only refusals of consecutive heartbeats count"
+    heartbeat_nonce(host)
+    for _ in range(REFUSALS):
+        assert host.accepting
+        refuse(host, code="KEY_NOT_ACTIVE")
     assert not host.accepting
-    assert "KEY_NOT_ACTIVE" in caplog.text
-    assert "accepts no commands" in caplog.text
     assert host.acceptance.refusal is None
     # The next heartbeat reports this, so a coordinator with the key sends an instruction.
     assert not heartbeat(host).taking
@@ -101,36 +80,9 @@ def test_an_accepted_worker_whose_key_is_revoked_accepts_no_commands_until_it_is
     assert host.accepting
 
 
-def test_only_consecutive_refusals_count(host: Host) -> None:
-    """One of several coordinators may not have the key yet."""
-    accept(host)
-    for _ in range(REFUSALS * 2):
-        heartbeat_nonce(host)
-        refuse(host, code="KEY_NOT_ACTIVE")
-    assert host.accepting
-
-
-@cases("other", [{"code": "ANOTHER"}, {"nonce": ""}, {"nonce": "x" * 101}, {"more": 1}])
-def test_other_unsigned_messages_are_ignored(
-    hosted: Hosted, caplog: pytest.LogCaptureFixture, other: dict[str, Any]
-) -> None:
+@cases("other", [{"code": "ANOTHER"}, {"nonce": ""}, {"more": 1}])
+def test_other_unsigned_messages_are_ignored(hosted: Hosted, other: dict[str, Any]) -> None:
     host = hosted.host()
-    caplog.clear()
     for _ in range(REFUSALS):
         host.follow({"kind": "refusal", "nonce": heartbeat_nonce(host), "code": "SIGNATURE_INVALID", **other})
     assert host.acceptance.refusal is None
-    assert [str(entry.args[0]) for entry in caplog.records if isinstance(entry.args, tuple)] == [
-        "ENVELOPE_MALFORMED"
-    ] * REFUSALS
-
-
-def test_a_worker_without_answers_logs_a_warning_at_intervals(caplog: pytest.LogCaptureFixture) -> None:
-    patient = Acceptance("acme")
-    waiting, accepted = (Acceptance("acme", first_quiet_seconds=0) for _ in range(2))
-    accepted.accepted()
-    for each in (patient, waiting, accepted):
-        for number in range(3):
-            each.sent(f"nonce {number}")
-    [entry] = caplog.records
-    assert "No coordinator has answered" in entry.getMessage()
-    assert waiting.refusal is None

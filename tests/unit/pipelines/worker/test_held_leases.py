@@ -1,6 +1,5 @@
 """The leases that a worker holds: when they begin, how long they last, and which are remembered."""
 
-import json
 import threading
 import time
 
@@ -10,12 +9,6 @@ from pipelines.worker import held_leases
 from pipelines.worker.held_leases import HeldLeases
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import command
-from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat
-from wire.messages.limits import MOST_LEASES
-from wire.messages.sealing import seal
-from wire.messages.task_messages import LONGEST_SMALL_MESSAGE, NOTHING_FOLLOWS
-from wire.worker_keys import worker_key
 
 
 def test_a_transition_that_runs_for_longer_than_its_first_lease_keeps_its_lease() -> None:
@@ -28,10 +21,12 @@ def test_a_transition_that_runs_for_longer_than_its_first_lease_keeps_its_lease(
     assert not held.begin(waiting.lease_token)
 
 
-def test_a_command_does_not_begin_after_its_lease_although_no_heartbeat_has_dropped_it() -> None:
+def test_a_command_does_not_begin_after_its_lease_and_is_dropped() -> None:
     held = HeldLeases()
-    [late] = held.take([command(lease_seconds=-0.001)])
+    [late, later, early] = held.take([command(lease_seconds=-0.001), command(lease_seconds=-0.001), command()])
     assert not held.begin(late.lease_token)
+    assert [each.lease_token for each in held.in_use().waiting] == [early.lease_token]
+    assert not held.begin(later.lease_token)
 
 
 def test_the_newest_leases_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,16 +39,15 @@ def test_the_newest_leases_are_remembered_and_no_more(monkeypatch: pytest.Monkey
     assert held.take([first]) == [first]
 
 
-def test_a_heartbeat_names_no_more_leases_than_it_can() -> None:
+def test_a_heartbeat_names_no_more_leases_than_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_leases, "MOST_LEASES", 10)
     held = HeldLeases()
-    taken = held.take([command() for _ in range(2 * (MOST_LEASES + 1))])
-    for each in taken[: MOST_LEASES + 1]:
+    taken = held.take([command() for _ in range(22)])
+    for each in taken[:11]:
         held.begin(each.lease_token)
     in_use = held.in_use()
-    sent = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=in_use.running, waiting=in_use.waiting)
-    assert [each.lease_token for each in sent.running] == [each.lease_token for each in taken[:MOST_LEASES]]
-    message = seal(ReleaseIdentity("t", "p", "c", "r"), sent, worker_key("s", "t"))
-    assert len(json.dumps([[message], {}, NOTHING_FOLLOWS])) < LONGEST_SMALL_MESSAGE
+    assert [each.lease_token for each in in_use.running] == [each.lease_token for each in taken[:10]]
+    assert [each.lease_token for each in in_use.waiting] == [each.lease_token for each in taken[11:21]]
 
 
 def test_the_time_of_a_transition_counts_from_when_a_thread_begins_it() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from pipelines.errors import DefinitionError
-from pipelines.worker.hosted_release import host_source
 from tests.unit.pipelines.worker.conftest import Hosted
 
 
@@ -14,16 +13,6 @@ def refusal(hosted: Hosted) -> str:
     with pytest.raises(DefinitionError) as caught:
         hosted.host()
     return caught.value.code
-
-
-def test_code_that_is_the_release_is_hosted_under_its_identity(hosted: Hosted) -> None:
-    document = json.loads(hosted.descriptor.read_text())
-    found = host_source(hosted.reference, hosted.descriptor, "acme")
-    assert (found.identity.tenant_id, found.identity.pipeline_id) == ("acme", "tests.hosted")
-    assert found.identity.contract_version == document["contractVersion"]
-    assert found.identity.release_version == "1.0"
-    [artifact] = document["artifacts"]
-    assert (found.artifact_id, found.artifact_digest) == (artifact["artifactId"], artifact["digest"])
 
 
 def member(name: str, value: str) -> Any:
@@ -38,14 +27,15 @@ def test_code_that_is_one_of_two_artifacts_is_hosted_under_the_name_of_that_arti
     """The other artifact runs on other workers of the release."""
     original = hosted.descriptor.read_text()
     mine = json.loads(original)["artifacts"][0]
-    for own in (0, 1):
-        for kind in ("local-file", "container-image"):
-            other = {"artifactId": "other", "kind": kind, "uri": "other", "digest": "sha256:" + "1" * 64}
-            document = json.loads(original)
-            document["artifacts"].insert(1 - own, other)
-            hosted.descriptor.write_text(json.dumps(document))
-            found = hosted.host().release
-            assert (found.artifact_id, found.artifact_digest) == (mine["artifactId"], mine["digest"])
+    for kind in ("local-file", "container-image"):
+        other = {"artifactId": "other", "kind": kind, "uri": "other", "digest": "sha256:" + "1" * 64}
+        document = json.loads(original)
+        document["artifacts"].insert(0, other)
+        hosted.descriptor.write_text(json.dumps(document))
+        found = hosted.host().release
+        assert (found.artifact_id, found.artifact_digest) == (mine["artifactId"], mine["digest"])
+        assert (found.identity.tenant_id, found.identity.pipeline_id) == ("acme", "tests.hosted")
+        assert (found.identity.contract_version, found.identity.release_version) == (document["contractVersion"], "1.0")
 
 
 def test_a_release_of_anything_else_is_refused(hosted: Hosted, subtests: pytest.Subtests) -> None:
@@ -55,25 +45,17 @@ def test_a_release_of_anything_else_is_refused(hosted: Hosted, subtests: pytest.
         (member("contractVersion", "sha256:" + "0" * 64), "CONTRACT_MISMATCH"),
         (artifact(digest="sha256:" + "0" * 64), "ARTIFACT_MISMATCH"),
         (artifact(digest="sha256:short"), "INVALID_RELEASE"),
-        (artifact(kind="balloon"), "INVALID_RELEASE"),
-        (member("extra", "x"), "INVALID_RELEASE"),
     ):
         with subtests.test(code):
             hosted.descriptor.write_text(original)
             hosted.change_descriptor(change)
             assert refusal(hosted) == code
-    for text in ("", "{", "[]", "\ufeff{}", '{"schemaVersion": 1, "schemaVersion": 1}'):
-        with subtests.test(text):
-            hosted.descriptor.write_text(text)
-            assert refusal(hosted) == "INVALID_RELEASE"
-    hosted.descriptor.unlink()
-    assert refusal(hosted) == "INVALID_RELEASE"
-
-
-def test_a_changed_body_is_refused_although_its_contract_is_the_same(hosted: Hosted) -> None:
+    hosted.descriptor.write_text(original)
     source = hosted.folder / f"{hosted.module}.py"
     source.write_text(source.read_text().replace("* 10", "* 11"))
-    assert refusal(hosted) == "ARTIFACT_MISMATCH"
+    assert refusal(hosted) == "ARTIFACT_MISMATCH", "the body is another one, although its contract is the same"
+    hosted.descriptor.unlink()
+    assert refusal(hosted) == "INVALID_RELEASE"
 
 
 def test_a_release_that_pins_no_bytes_is_checked_by_its_contract_only(hosted: Hosted) -> None:

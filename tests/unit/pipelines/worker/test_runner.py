@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pipelines import Cancelled, Pipeline, StepContext
+from pipelines import Pipeline, StepContext
 from pipelines.failures import Failed
 from pipelines.worker.runner import Completed, RunResult, Suspended, run
 from tests.cases import cases
@@ -23,8 +23,7 @@ def double(n: int) -> int:
 
 @pipeline.step
 def spread(n: int) -> Iterator[int]:
-    for i in range(n):
-        yield i
+    yield from range(n)
 
 @pipeline.step
 def odd(numbers: Iterable[int]) -> Iterator[int]:
@@ -54,70 +53,38 @@ def failure(result: RunResult) -> Failed:
     return result
 
 
-@cases(
-    ("payload", "shape", "start", "stop", "outputs", "many"),
-    [
-        (3, "UNI", 0, -1, ["<9>"], False),
-        (3, "UNI", 0, 5, ["<9>"], False),
-        (3, "UNI", 0, 0, [3], False),
-        (3, "UNI", 0, 1, [6], False),
-        (3, "UNI", 0, 2, [0, 1, 2, 3, 4, 5], True),
-        (3, "UNI", 0, 3, [1, 3, 5], True),
-        (3, "UNI", 0, 4, [9], False),
-        ([3, 1], "MULTI", 0, 1, [6, 2], True),
-        ([3, 1], "MULTI", 0, 2, [0, 1, 2, 3, 4, 5, 0, 1], True),
-        ([2, 3], "MULTI", 1, 2, [0, 1, 0, 1, 2], True),
-        ([1, 2, 3], "MULTI", 2, -1, ["<4>"], False),
-        ([1, 2, 3], "MULTI", 3, 4, [6], False),
-        ([1, 2, 3], "MULTI", 4, -1, ["<1>", "<2>", "<3>"], True),
-        ([], "MULTI", 0, 3, [], True),
-        ([], "MULTI", 3, 4, [0], False),
-        ([], "MULTI", 4, -1, [], True),
-        (5, "UNI", 2, 3, [5], True),
-        (5, "UNI", 3, 4, [5], False),
-        ("done", "UNI", 5, -1, ["done"], False),
-        (["a", "b"], "MULTI", 5, 5, ["a", "b"], True),
-        ([4, 5], "MULTI", 2, 2, [4, 5], True),
-    ],
-)
-def test_cardinalities_fold_over_one_and_many(
-    numbers: Pipeline,
-    context: StepContext,
-    payload: Any,
-    shape: Shape,
-    start: int,
-    stop: int,
-    outputs: list[Any],
-    many: bool,
-) -> None:
-    assert run(numbers, payload, start=start, stop=stop, context=context, shape=shape) == Completed(outputs, many)
+def test_cardinalities_fold_over_one_and_many(numbers: Pipeline, context: StepContext) -> None:
+    rows: list[tuple[Any, int, int, list[Any], bool]] = [
+        (3, 0, -1, ["<9>"], False),
+        (3, 0, 5, ["<9>"], False),
+        (3, 0, 0, [3], False),
+        (3, 0, 2, [0, 1, 2, 3, 4, 5], True),
+        ([3, 1], 0, 2, [0, 1, 2, 3, 4, 5, 0, 1], True),
+        ([1, 2, 3], 4, -1, ["<1>", "<2>", "<3>"], True),
+        ([], 0, 3, [], True),
+        ([], 3, 4, [0], False),
+        (5, 2, 3, [5], True),
+        ("done", 5, -1, ["done"], False),
+    ]
+    for payload, start, stop, outputs, many in rows:
+        shape: Shape = "MULTI" if isinstance(payload, list) else "UNI"
+        found = run(numbers, payload, start=start, stop=stop, context=context, shape=shape)
+        assert found == Completed(outputs, many), (payload, start, stop)
+    for start, stop in ((-1, -1), (6, -1), (0, 6), (2, 1)):
+        with pytest.raises(ValueError, match="of a pipeline of 5"):
+            run(numbers, 1, start=start, stop=stop, context=context)
 
 
-@cases(("start", "stop"), [(-1, -1), (6, -1), (0, 6), (2, 1), (0, -2)])
-def test_indexes_outside_of_the_pipeline_are_the_callers_mistake(
-    numbers: Pipeline, context: StepContext, start: int, stop: int
-) -> None:
-    with pytest.raises(ValueError, match="of a pipeline of 5"):
-        run(numbers, 1, start=start, stop=stop, context=context)
-
-
-@cases(
-    ("payload", "shape", "says"),
-    [
+def test_an_undecodable_payload_is_final_and_runs_nothing(numbers: Pipeline, context: StepContext) -> None:
+    rows: list[tuple[Any, Shape, str]] = [
         ("3", "UNI", 'step "Double": the input is not of type integer: Input should be a valid integer'),
-        (None, "UNI", "the input is not of type integer"),
-        ([3], "UNI", "the input is not of type integer"),
         (3, "MULTI", "the input is not a list of items"),
-        (None, "MULTI", "the input is not a list of items"),
         ([1, "2"], "MULTI", "item 1: the input is not of type integer"),
-    ],
-)
-def test_an_undecodable_payload_is_final_and_runs_nothing(
-    numbers: Pipeline, context: StepContext, payload: Any, shape: Shape, says: str
-) -> None:
-    failed = failure(ran(numbers, payload, context, shape=shape))
-    assert (failed.failure_class, failed.retryable, failed.step_index) == ("UNDECODABLE_PAYLOAD", False, 0)
-    assert says in failed.message
+    ]
+    for payload, shape, says in rows:
+        failed = failure(ran(numbers, payload, context, shape=shape))
+        assert (failed.failure_class, failed.retryable, failed.step_index) == ("UNDECODABLE_PAYLOAD", False, 0)
+        assert says in failed.message
     assert sys.modules["authored"].log == []
 
 
@@ -128,16 +95,11 @@ BAD = "INVALID_STEP_OUTPUT"
     ("body", "failure_class", "message", "retryable"),
     [
         ("raise ValueError('bad')", "ValueError", 'step "Ship": bad', True),
-        ("raise ValueError", "ValueError", 'step "Ship": no message', True),
         ("raise NonRetryable('never')", "pipelines.errors.NonRetryable", 'step "Ship": never', False),
-        ("raise Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
         ("raise ValueError('bad') from Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
-        ("import sys; sys.exit(4)", "SystemExit", 'step "Ship": 4', True),
         ("raise KeyboardInterrupt", "KeyboardInterrupt", 'step "Ship": no message', True),
         ("return None", BAD, "returned a value that is not of type authored.Receipt: ", False),
         ("return Receipt('x')", BAD, "number: Input should be a valid integer", False),
-        ("return Receipt(1, 'a\\0')", BAD, "note: the text contains a NUL character", False),
-        ("return order", BAD, "authored.Receipt", False),
         ("raise ValueError('a\\0b\\ud800')", "ValueError", 'step "Ship": a\ufffdb\ufffd', True),
         ("raise ValueError('x' * 10_000)", "ValueError", 'step "Ship": xxx', True),
     ],
@@ -155,32 +117,11 @@ def test_an_exception_or_a_wrong_value_of_a_step_is_a_failure(
     assert len(failed.message) <= 512
 
 
-@cases("returned", ["None", "'text'", "{}", "5", "b'bytes'"])
+@cases("returned", ["None", "'text'", "{}"])
 def test_many_must_be_an_iterable_of_items(author: Author, context: StepContext, returned: str) -> None:
     pipeline = author.pipeline(f"@pipeline.step\ndef spread(n: int) -> Iterable[str]:\n    return {returned}")
     failed = failure(ran(pipeline, 1, context))
     assert (failed.failure_class, failed.retryable) == (BAD, False)
-
-
-def test_streams_are_lazy(author: Author, context: StepContext) -> None:
-    pipeline = author.pipeline(
-        """
-        @pipeline.step
-        def count(n: int) -> Iterator[int]:
-            while True:
-                yield n
-                n += 1
-
-        @pipeline.step
-        def square(n: int) -> int:
-            return n * n
-
-        @pipeline.step
-        def first(numbers: Iterable[int]) -> list[int]:
-            return [number for number, _ in zip(numbers, range(3))]
-        """
-    )
-    assert ran(pipeline, 1, context) == Completed([1, 4, 9], many=True)
 
 
 def test_a_step_receives_the_value_as_read_from_json(author: Author, context: StepContext) -> None:
@@ -223,71 +164,37 @@ def test_the_context_names_the_step_and_the_item(author: Author, context: StepCo
 
 
 SPREAD = "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    yield from range(n)\n"
-DOUBLE = "@pipeline.step\ndef double(n: int) -> int:\n    return n * 2\n"
-SHOW = "@pipeline.step\ndef show({parameter}) -> str:\n    return repr({name})\n"
 TIMER = "pipeline.timer('Cool off', timedelta(1){of})\n"
 
 
 def awaiting(request: str, response: str) -> str:
-    return (
-        f"pipeline.awaits('Approve', request={request}, response={response}, timeout=timedelta(hours=1), "
-        "assignee='eva')\n"
-    )
+    return f"pipeline.awaits('Approve', request={request}, response={response}, timeout=timedelta(hours=1))\n"
 
 
-SHOW_ANSWER = SHOW.format(parameter="answer: bool", name="answer")
+SHOW_ANSWER = "@pipeline.step\ndef show(answer: bool) -> str:\n    return repr(answer)\n"
 
 
-@cases(
-    ("body", "payload", "index", "requests", "itemized", "cardinality"),
-    [
+def test_an_await_suspends_with_its_requests(author: Author, context: StepContext) -> None:
+    rows: list[tuple[str, int, int, list[Any], bool, str]] = [
         (SPREAD + awaiting("int", "bool") + SHOW_ANSWER, 2, 1, [0, 1], True, "ONE_TO_ONE"),
         (SPREAD + awaiting("list[int]", "bool") + SHOW_ANSWER, 2, 1, [[0, 1]], False, "MANY_TO_ONE"),
-        (SPREAD + awaiting("list[int]", "list[bool]") + SHOW_ANSWER, 0, 1, [[]], False, "MANY_TO_MANY"),
         (awaiting("int", "bool"), 4, 0, [4], False, "ONE_TO_ONE"),
         # A timer suspends once, with its whole input.
-        (TIMER.format(of=", of=int"), 4, 0, [4], False, "ONE_TO_ONE"),
         (TIMER.format(of=", of=list[int]"), 4, 0, [[4]], False, "MANY_TO_MANY"),
-        (DOUBLE + TIMER.format(of=""), 4, 1, [8], False, "ONE_TO_ONE"),
-        (SPREAD + DOUBLE + TIMER.format(of=""), 3, 2, [[0, 2, 4]], False, "MANY_TO_MANY"),
-    ],
-)
-def test_an_await_suspends_with_its_requests(
-    author: Author,
-    context: StepContext,
-    body: str,
-    payload: int,
-    index: int,
-    requests: list[Any],
-    itemized: bool,
-    cardinality: str,
-) -> None:
-    suspended = ran(author.pipeline(body), payload, context)
-    assert isinstance(suspended, Suspended)
-    assert (suspended.step_index, suspended.requests, suspended.itemized) == (index, requests, itemized)
-    assert suspended.step.cardinality == cardinality
-    assert suspended.step.waits is not None
-    if "awaits" in body:
-        assert (suspended.step.waits.step_id, suspended.step.waits.assignee) == ("ProcessApproveService", "eva")
-
-
-def test_an_await_per_item_over_an_empty_stream_has_no_request(author: Author, context: StepContext) -> None:
-    show = SHOW.format(parameter="answers: list[bool]", name="answers")
-    pipeline = author.pipeline(SPREAD + awaiting("int", "bool") + show)
-    assert ran(pipeline, 0, context) == Completed(["[]"], many=False)
-
-
-def test_a_failure_before_an_await_causes_no_suspension(author: Author, context: StepContext) -> None:
-    body = SPREAD.replace("yield from range(n)", "yield 1; raise OSError('gone')")
-    assert isinstance(ran(author.pipeline(body + awaiting("int", "bool")), 1, context), Failed)
+        (SPREAD + TIMER.format(of=""), 3, 1, [[0, 1, 2]], False, "MANY_TO_MANY"),
+    ]
+    for body, payload, index, requests, itemized, cardinality in rows:
+        suspended = ran(author.pipeline(body), payload, context)
+        assert isinstance(suspended, Suspended)
+        assert (suspended.step_index, suspended.requests, suspended.itemized) == (index, requests, itemized)
+        assert suspended.step.cardinality == cardinality
 
 
 def test_a_run_resumes_after_an_await_with_the_response(author: Author, context: StepContext) -> None:
     pipeline = author.pipeline(SPREAD + awaiting("int", "bool") + SHOW_ANSWER)
+    assert ran(pipeline, 0, context) == Completed([], many=True), "nothing to ask"
     assert ran(pipeline, True, context, start=2) == Completed(["True"], many=False)
     assert ran(pipeline, [True, False], context, start=2, shape="MULTI") == Completed(["True", "False"], many=True)
-    failed = failure(ran(author.pipeline(awaiting("int", "bool")), "yes", context, start=1))
-    assert (failed.failure_class, failed.step_name) == ("UNDECODABLE_PAYLOAD", "Approve")
 
 
 CANCELLED_ON_THE_WAY = """
@@ -317,12 +224,3 @@ def test_a_step_can_ask_whether_it_is_cancelled_and_the_next_one_does_not_begin(
     failed = failure(ran(pipeline, 1, cancellable))
     assert (failed.failure_class, failed.step_name) == ("pipelines.errors.Cancelled", "Second")
     assert log == [False, "cancelled now", True]
-
-
-def test_a_context_is_not_cancelled_by_default(context: StepContext) -> None:
-    assert not context.cancelled
-    context.raise_if_cancelled()
-    cancelled = dataclasses.replace(context, cancellation=lambda: True)
-    with pytest.raises(Cancelled):
-        cancelled.raise_if_cancelled()
-    assert cancelled == context

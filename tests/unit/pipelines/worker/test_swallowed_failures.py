@@ -13,20 +13,14 @@ from tests.unit.pipelines.conftest import Author
 
 FAILURES = {
     "an error": ("raise OSError('the disk is gone')", "OSError"),
-    "a final error": ("raise NonRetryable('never')", "pipelines.errors.NonRetryable"),
     "an exit": ("raise SystemExit", "SystemExit"),
-    "an interruption": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "the end of a generator": ("raise GeneratorExit", "GeneratorExit"),
     "a wrong item": ("yield 'two'", "INVALID_STEP_OUTPUT"),
     "a cancellation": ("cancelled.append(True)\nyield 2", "pipelines.errors.Cancelled"),
 }
 SWALLOWING = {
-    "except Exception": "try:\n    kept.extend(numbers)\nexcept Exception:\n    done.append('caught')",
     "except": "try:\n    kept.extend(numbers)\nexcept:\n    pass",
-    "except BaseException": "try:\n    kept.extend(numbers)\nexcept BaseException:\n    pass",
-    "suppress": "with suppress(BaseException):\n    kept.extend(numbers)",
     "finally": "try:\n    kept.extend(numbers)\nfinally:\n    return {kept}",
-    "and read on": "try:\n    kept.extend(numbers)\nexcept:\n    kept.extend(numbers)",
     "and read again": "for _ in range(9):\n    with suppress(BaseException):\n        kept.append(next(numbers))",
     "and raise another": "try:\n    kept.extend(numbers)\nexcept:\n    raise ValueError('from a broken stream')",
     "and return nonsense": "try:\n    kept.extend(numbers)\nexcept:\n    return ['nonsense']",
@@ -36,8 +30,6 @@ STEP = "@pipeline.step\ndef send(n: int) -> int:\n    done.append(n)\n    return
 FOLLOWING = {
     "the end": "",
     "an await for each item": AWAIT.format("int"),
-    "an await for all": AWAIT.format("list[int]"),
-    "a timer": "pipeline.timer('Cool off', timedelta(1))\n",
     "a step": STEP,
     "a step and an await": STEP + AWAIT.format("int"),
 }
@@ -124,7 +116,7 @@ def pass_on(numbers: Iterator[int]) -> Iterator[int]:
 """
 
 
-@cases("rest", [*(PASS_ON + following for following in FOLLOWING.values()), STEP + AWAIT.format("int")])
+@cases("rest", [PASS_ON, PASS_ON + AWAIT.format("int"), PASS_ON + STEP, STEP + AWAIT.format("int")])
 def test_a_step_that_passes_the_items_on_cannot_swallow_what_ends_the_stream(
     author: Author, context: StepContext, rest: str
 ) -> None:
@@ -134,37 +126,3 @@ def test_a_step_that_passes_the_items_on_cannot_swallow_what_ends_the_stream(
     assert isinstance(outcome, Failed), outcome
     assert (outcome.failure_class, outcome.step_name) == ("OSError", "Spread")
     assert kept == []
-
-
-def test_a_step_that_swallows_its_own_cancellation_is_the_last_one(author: Author, context: StepContext) -> None:
-    body = (
-        "done, cancelled = [], []\n"
-        "@pipeline.step\n"
-        "def first(n: int, context: StepContext) -> int:\n"
-        "    cancelled.append(True)\n"
-        "    try:\n"
-        "        context.raise_if_cancelled()\n"
-        "    except:\n"
-        "        return n\n"
-        "    return -1\n"
-    )
-    pipeline = author.pipeline(body + STEP + AWAIT.format("int"))
-    outcome, _ = outcome_of(pipeline, context)
-    assert isinstance(outcome, Failed), outcome
-    assert (outcome.failure_class, outcome.step_name) == ("pipelines.errors.Cancelled", "Send")
-    assert sys.modules["authored"].done == []
-
-
-def test_of_two_failures_the_first_is_reported(author: Author, context: StepContext) -> None:
-    body = SOURCE.format(failure="    raise OSError('the disk is gone')") + (
-        "@pipeline.step\n"
-        "def last(numbers: Iterator[int]) -> int:\n"
-        "    try:\n"
-        "        return sum(numbers)\n"
-        "    finally:\n"
-        "        raise NonRetryable('no sum')\n"
-    )
-    outcome, _ = outcome_of(author.pipeline(body), context)
-    assert isinstance(outcome, Failed), outcome
-    assert (outcome.failure_class, outcome.step_name, outcome.retryable) == ("OSError", "Spread", True)
-    assert outcome.traceback.endswith("OSError: the disk is gone")
