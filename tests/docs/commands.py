@@ -1,4 +1,4 @@
-"""The commands that the documents and the Makefile contain."""
+"""The commands that the documents, the Makefile and the files of `deploy/` contain."""
 
 import re
 import shlex
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tests.docs.pages import DOCUMENTS, text_of
+import yaml
+
+from tests.docs.pages import DOCUMENTS, ROOT, text_of
 
 SHELLS = {"sh", "console"}
 HISTORY = ("CHANGELOG.md", "docs/adr/")
@@ -63,14 +65,64 @@ def spans() -> list[Command]:
     ]
 
 
+@cache
+def deployed() -> list[Command]:
+    """The commands of the product that the files of `deploy/` and `examples/ci` run."""
+    found: list[Command] = []
+    for unit in (ROOT / "deploy" / "systemd").glob("*.service"):
+        for line in re.findall(r"^ExecStart=(.+)$", unit.read_text(), re.MULTILINE):
+            found += simple_commands(unit.name, line)
+    for name, service in yaml.safe_load(text_of("deploy/compose.yaml"))["services"].items():
+        if "coordinator" in str(service.get("image")):
+            found.append(Command(f"compose.yaml: {name}", ("coordinator", *service["command"])))
+    for template in (ROOT / "deploy" / "helm").rglob("templates/*.yaml"):
+        for line in re.findall(r"^ +args: \[(.+)\]$", template.read_text(), re.MULTILINE):
+            words = re.sub(r"\{\{.*?\}\}", "1", line).replace('"', "").split(", ")
+            found.append(Command(template.name, ("coordinator", *words)))
+        for lines in re.findall(r"^ +args:\n((?: +- .+\n)+)", template.read_text(), re.MULTILINE):
+            words = re.sub(r"\{\{.*?\}\}", "1", lines).replace("- ", "").split()
+            found.append(Command(template.name, ("pipelines", *words)))
+    for place, script in _scripts():
+        for line in _lines(script):
+            found += [each for each in simple_commands(place, line) if each.words[0] in PROGRAMS]
+    return found
+
+
+def _scripts() -> Iterator[tuple[str, str]]:
+    """Yield the scripts of the image and of the templates for CI, each with its place."""
+    for step in re.findall(r"^RUN ((?:.*\\\n)*.*)", text_of("deploy/image/Containerfile"), re.MULTILINE):
+        yield "Containerfile", step
+    for folder in ("deploy/ci", "examples/ci"):
+        for path in (ROOT / folder).rglob("*.yml"):
+            for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+                yield from ((str(path.relative_to(ROOT)), script) for script in _scripts_in(document))
+
+
+def _scripts_in(value: Any, name: str = "") -> Iterator[str]:
+    """Yield the texts below the members `run` and `script`."""
+    if isinstance(value, str) and name in {"run", "script"}:
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from _scripts_in(each, name)
+    elif isinstance(value, dict):
+        for member, each in value.items():
+            yield from _scripts_in(each, member)
+
+
 def targets() -> dict[str, str]:
     """The targets of the Makefile that `make help` lists, each with its recipe."""
     found = re.findall(r"^([a-z-]+):.*## .*\n((?:(?:\t.*|ifn?eq.*|else|endif|)\n)*)", text_of("Makefile"), re.MULTILINE)
     return dict(found)
 
 
+def documented_modules() -> set[str]:
+    """The modules that documents run with `python -m`."""
+    return {command.words[2] for command in [*fenced(), *spans()] if re.match(r"python3? -m ", command.text)}
+
+
 def simple_commands(where: str, line: str) -> Iterator[Command]:
-    """Yield the commands of a line of shell."""
+    """Yield the commands of a line of shell, and those that `kubectl exec` and `docker compose run` start."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words: list[str] = []
@@ -100,6 +152,13 @@ def _command(where: str, words: list[str]) -> Iterator[Command]:
         words = words[: next(i for i, word in enumerate(words) if word in {">", "<", ">>"})]
     program = words[0].rpartition("/")[2] if words[0].startswith(("/opt", ".venv")) else words[0]
     yield Command(where, (program, *words[1:]), tuple(variables))
+    if program == "kubectl" and "--" in words:
+        yield Command(where, tuple(words[words.index("--") + 1 :]))
+    if program == "docker" and "run" in words and "migrate" in words:
+        arguments = words[words.index("migrate") + 1 :]
+        yield Command(where, ("coordinator", *(arguments or ["migrate"])))
+    if program == "docker" and "exec" in words:
+        yield Command(where, tuple(words[words.index("web") + 1 :]))
 
 
 def _lines(block: str, *, prompt: bool = False) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The commands of the documents, the Makefile and `deploy/` exist, take these options, and are started by a test."""
 
+import ast
 import json
 import os
 import re
@@ -27,9 +28,10 @@ from pipelines.cli import main as run_pipelines
 from tests.docs import commands
 from tests.docs.commands import Command
 from tests.docs.pages import text_of
+from tests.docs.started_commands import NOT_STARTED, STARTED_BY
 
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
-SHOWN = commands.fenced()
+SHOWN = [*commands.fenced(), *commands.deployed()]
 OTHER_VARIABLES = {"PIP_FIND_LINKS", "COMPOSE_FILE", "COORDINATOR_HOST"}
 """Variables of pip, Docker Compose and `deploy/compose.yaml`."""
 BASES = {
@@ -42,6 +44,32 @@ BASES = {
 IDENTIFIER = re.compile(r"\bID\b|\bREQUEST\b|\$EXECUTION_ID")
 
 
+def key(command: Command) -> str | None:
+    """Return the longest prefix of a command that is listed in `started_commands`."""
+    words = [word.replace("python3", "python") for word in command.words]
+    prefixes = (" ".join(words[:length]) for length in (3, 2, 1))
+    return next((prefix for prefix in prefixes if prefix in STARTED_BY or prefix in NOT_STARTED), None)
+
+
+def test_every_command_is_started_by_a_test_or_has_a_reason() -> None:
+    targets = [Command("Makefile", ("make", target)) for target in commands.targets()]
+    modules = [Command("a document", ("python", "-m", module)) for module in commands.documented_modules()]
+    found = {command: key(command) for command in [*SHOWN, *targets, *modules]}
+    assert [f"{command.where}: {command.text}" for command, known in found.items() if known is None] == []
+    assert set(found.values()) == {*STARTED_BY, *NOT_STARTED}, "these are in no document"
+
+
+def test_the_tests_that_start_them_exist() -> None:
+    wrong = []
+    for command, node in STARTED_BY.items():
+        file, _, name = node.partition("::")
+        source = text_of(f"tests/{file}")
+        functions = {each.name for each in ast.walk(ast.parse(source)) if isinstance(each, ast.FunctionDef)}
+        if name not in functions or not re.search(rf"\b{command.split()[-1]}", source):
+            wrong.append(f"{node} for {command}")
+    assert wrong == []
+
+
 def errors_of(command: Command, *, complete: bool) -> Iterator[str]:
     """Yield what is wrong with a command of the product. `complete` commands have all their arguments."""
     program, *words = command.words
@@ -50,7 +78,7 @@ def errors_of(command: Command, *, complete: bool) -> Iterator[str]:
         unknown = command.options - options_of_pipelines(tuple(words[: 2 if first == "env" else 1]))
         yield from (f"no option {name}" for name in unknown)
     elif first in WORDS:
-        yield from _errors_of_client(words)
+        yield from _errors_of_client(words, complete=complete)
     elif first == "run":
         if complete or len(words) > 1:
             yield from failure(lambda: command_of(words[1:]))
@@ -71,7 +99,7 @@ def client() -> Any:
     return typer.main.get_command(tree())
 
 
-def _errors_of_client(words: Sequence[str]) -> Iterator[str]:
+def _errors_of_client(words: Sequence[str], *, complete: bool) -> Iterator[str]:
     found = client()
     context = found.make_context("coordinator", [], resilient_parsing=True)
     rest = list(words)
@@ -85,6 +113,10 @@ def _errors_of_client(words: Sequence[str]) -> Iterator[str]:
     known = {option for parameter in found.get_params(context) for option in parameter.opts}
     passed = {word.partition("=")[0] for word in rest if word.startswith("-")}
     yield from (f"no option {name}" for name in passed - known)
+    if complete:
+        required = [each for each in found.params if each.param_type_name == "argument" and each.required]
+        if len([word for word in rest if not word.startswith("-")]) < len(required):
+            yield "an argument is missing"
 
 
 def failure(parse: Any) -> Iterator[str]:
@@ -129,11 +161,18 @@ def test_the_commands_of_the_product_have_their_arguments(complete: bool) -> Non
 
 def test_make_has_the_targets_and_variables() -> None:
     targets, makefile = commands.targets(), text_of("Makefile")
+    measured = set()
     for command in [*commands.fenced(), *commands.spans()]:
-        if command.words[0] == "make":
-            _, target, *variables = command.words
-            assert target in targets, command
-            assert all(f"$({each.partition('=')[0]})" in makefile for each in variables), command
+        if command.words[0] != "make":
+            continue
+        _, target, *variables = command.words
+        assert target in targets, command
+        for name, _, value in (variable.partition("=") for variable in variables):
+            assert f"$({name})" in makefile, command
+            measured |= set(value.split()) if target == "bench" and name != "AGAINST" else set()
+    assert measured
+    shown = started(["python", "-m", "benchmarks", "--help"])
+    assert {word for word in measured if not word.isdigit() and word not in shown} == set()
 
 
 def test_every_variable_is_a_setting() -> None:
@@ -163,10 +202,41 @@ def test_each_request_has_a_path_a_method_and_a_body_that_the_api_knows() -> Non
         handler = getattr(view, "cls", None) or view.view_class
         assert hasattr(handler, method.lower()), f"{command.where}: {method} {path}"
         assert all(body.startswith("@") or isinstance(json.loads(body), dict) for body in data)
+    options = set.union(*(command.options for command in requests))
+    shown = subprocess.run(["curl", "--help", "all"], capture_output=True, text=True, check=True).stdout
+    single = {letter for option in options if not option.startswith("--") for letter in option[1:]}
+    assert {f"-{letter}" for letter in single} <= set(OPTION.findall(shown))
+    assert {option for option in options if option.startswith("--")} <= set(OPTION.findall(shown))
 
 
-def test_a_program_starts_in_an_empty_environment() -> None:
-    for program in ("coordinator releases list --help", "pipelines worker --help"):
-        environment = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
-        done = subprocess.run(program.split(), cwd=PROJECT, env=environment, capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (0, ""), program
+def test_files_and_units_of_other_programs_exist() -> None:
+    for command in commands.fenced():
+        for word in command.words[1:]:
+            if re.match(r"deploy/(?!secrets/|coordinator-)", word):
+                assert list(PROJECT.glob(word)), f"{command.where}: {word}"
+            if command.words[0] == "systemctl" and word.startswith("coordinator"):
+                assert (PROJECT / "deploy" / "systemd" / f"{word}.service").exists()
+    containerfile = text_of("deploy/image/Containerfile")
+    for command in commands.fenced():
+        if "build" in command.words and "--target" in command.words:
+            assert f" AS {command.words[command.words.index('--target') + 1]}\n" in containerfile
+
+
+def started(program: list[str]) -> str:
+    """Run a program without any setting. Return its output."""
+    environment = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(program, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_program_starts_in_an_empty_environment(subtests: pytest.Subtests) -> None:
+    modules = ("pipelines", "tests.mutants", "tests.parts.recovery.campaign", "tests.parts.recovery.outage")
+    programs = [
+        *(["make", "help"], ["coordinator", "help"], ["coordinator", "--help"], ["coordinator", "run", "--help"]),
+        *(["coordinator", "releases", "list", "--help"], ["pipelines", "worker", "--help"]),
+        *(["python", "-m", module, "--help"] for module in modules),
+    ]
+    for program in programs:
+        with subtests.test(program=" ".join(program)):
+            assert started(program)
