@@ -25,7 +25,6 @@ CHECKPOINTED = {"capabilities": [CHECKPOINTS]}
     [
         ([{}], [{"digest": OTHER}], "artifact", "changed", '["app"].digest'),
         ([{}], [{"stepIds": ["A"]}], "artifact", "added", '["app"].stepIds'),
-        ([{}], [{}, {"artifactId": "b"}], "artifact", "added", '["b"]'),
         ([{}, {}], [{}], "artifact", "removed", '["app (1)"]'),
         ([{"capabilities": ["rest"]}], [{"capabilities": []}], "capability", "removed", '["app"].capabilities'),
         ([{}], [CHECKPOINTED], "policy", "added", '["app"].capabilities'),

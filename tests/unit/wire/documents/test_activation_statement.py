@@ -1,6 +1,5 @@
 """The statement about the activation history of a pipeline: it is deterministic, and reading finds contradictions."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -76,23 +75,10 @@ def read(document: dict[str, Any]) -> statements.Statement:
 
 
 @cases("rows", [ROWS, GRADUAL, []])
-def test_equal_histories_give_equal_statements_that_can_be_read(rows: list[Any]) -> None:
-    assert text(built(rows)) == text(built(rows))
+def test_a_history_is_read_back_without_contradictions(rows: list[Any]) -> None:
     statement = read(built(rows))
     assert statement.contradictions() == []
     assert statement.normalised() == built(rows)
-
-
-def test_a_history_may_omit_its_beginning() -> None:
-    assert read(built(ROWS[2:], omitted=2)).contradictions() == []
-
-
-def test_only_gradual_activations_name_a_candidate() -> None:
-    """A verifier that knows no gradual activations rejects members that it does not know."""
-    candidate = built(GRADUAL)["predicate"]["activations"][1]["candidate"]
-    assert candidate == {"releaseVersion": "2.0", "share": 12.5}
-    members = ["sequence", "kind", "releaseVersion", "previousReleaseVersion", "actor", "reason", "activatedAt"]
-    assert all(list(each) == members for each in built()["predicate"]["activations"])
 
 
 ACTIVATIONS, RELEASES = "predicate.activations", "predicate.releases"
@@ -102,7 +88,7 @@ def changed(path: str, value: Any, rows: list[tuple[str, str, str | None]] | Non
     return examples.changed(built(rows), path, value)
 
 
-CONTRADICTS, OTHER_SUBJECTS = "which the history contradicts", "the subjects are not the releases"
+OTHER_SUBJECTS = "the subjects are not the releases"
 TOO_OLD = "2026-11-26T11:59:59.000000Z"
 
 
@@ -111,27 +97,17 @@ TOO_OLD = "2026-11-26T11:59:59.000000Z"
     [
         *(
             (GRADUAL, f"{ACTIVATIONS}[{place}].kind", kind, "contradicts")
-            for place, kind in (
-                *((1, "activation"), (0, "gradual"), (1, "withdrawal"), (2, "promotion"), (4, "withdrawal")),
-                *((4, "rollback"), (7, "activation")),
-            )
+            for place, kind in ((1, "activation"), (0, "gradual"), (1, "withdrawal"), (2, "promotion"), (4, "rollback"))
         ),
-        (GRADUAL, f"{ACTIVATIONS}[1].candidate", None, "contradicts"),
         (GRADUAL, f"{ACTIVATIONS}[1].candidate", {"releaseVersion": "3.0", "share": 1}, "is not listed"),
         (ROWS, f"{ACTIVATIONS}[1].sequence", 3, "has the place 2"),
-        (ROWS, "predicate.omittedActivations", 1, "has the place 2"),
         (ROWS, f"{ACTIVATIONS}[1].previousReleaseVersion", "2.0", "does not replace the release"),
         (ROWS, f"{ACTIVATIONS}[0].previousReleaseVersion", "2.0", "unless it is the first one"),
         (ROWS, f"{ACTIVATIONS}[2].activatedAt", TOO_OLD, "is older"),
-        *(
-            (ROWS, f"{ACTIVATIONS}[{place}].kind", kind, CONTRADICTS)
-            for place, kind in ((3, "activation"), (1, "rollback"), (2, "rollback"))
-        ),
+        (ROWS, f"{ACTIVATIONS}[3].kind", "activation", "which the history contradicts"),
         (ROWS, f"{ACTIVATIONS}[3].reason", " ", "rollback without a reason"),
         (ROWS, f"{ACTIVATIONS}[3].releaseVersion", "3.0", "is not listed"),
         (ROWS, f"{RELEASES}[0].descriptorDigest.sha256", "3" * 64, OTHER_SUBJECTS),
-        (ROWS, f"{RELEASES}[1].releaseVersion", "1.0", OTHER_SUBJECTS),
-        (ROWS, "subject", [], OTHER_SUBJECTS),
     ],
 )
 def test_contradictions_are_found(rows: Any, path: str, value: Any, problem: str) -> None:
@@ -143,9 +119,6 @@ def test_the_votes_of_a_request_are_read_and_must_not_contradict_it() -> None:
     statement = read(requested())
     assert statement.contradictions() == []
     assert statement.normalised() == requested()
-    request = statement.predicate.activations[1].request
-    assert request is not None
-    assert [(vote.actor, vote.decision, vote.comment) for vote in request.votes] == [("user:bob", "approve", "fine")]
     [found] = read(requested(decision="refuse")).contradictions()
     assert "a request that was refused" in found
     [found] = read(requested(actor="user:ann")).contradictions()
@@ -156,29 +129,13 @@ def test_an_override_has_a_reason_and_no_request() -> None:
     for document, expected in ((built(), 0), (requested(), 1)):
         document["predicate"]["activations"][1]["override"] = True
         assert len(read(document).contradictions()) == expected
-    document = changed("predicate.activations[1].override", True)
-    document["predicate"]["activations"][1]["reason"] = " "
-    assert read(document).contradictions() == ["activation 2 is an override with a request, or without a reason"]
-
-
-def test_members_that_say_nothing_may_be_there_or_absent() -> None:
-    document = built()
-    for each in document["predicate"]["activations"]:
-        each |= {"override": False, "request": None}
-    statement = read(document)
-    assert statement.contradictions() == []
-    assert statement.normalised() == built()
 
 
 @cases(
     ("path", "value"),
     [
         ("predicateType", "urn:other"),
-        ("predicate.activations[1].override", "yes"),
-        ("predicate.activations[1].request", {"requestId": "r"}),
-        ("_type", "https://in-toto.io/Statement/v2"),
         ("predicate.activations[0].kind", "redo"),
-        ("predicate.activations[0].activatedAt", "yesterday"),
         ("predicate.activations[0].approvedBy", "user:eva"),
         ("predicate.releases[0].descriptorDigest.sha256", "x"),
         ("predicate.releases[1].revocation", {"actor": "a", "reason": "b"}),
@@ -207,9 +164,7 @@ def test_a_signed_history_is_verified_offline_and_proves_nothing_about_files(tmp
     path = signed(tmp_path, built())
     verified = verify(path, [key])
     assert verified.problems == []
-    assert (verified.facts["tenant"], verified.facts["pipelineId"]) == ("acme", "org.example.orders")
     assert verified.facts["activations"] == built()["predicate"]["activations"]
-    assert verified.facts["keyId"] == [signing.key_id("coordinator")]
     [problem] = verify(path, [key], [key]).problems
     assert problem.startswith("PROVENANCE_OF_HISTORY")
 
@@ -219,9 +174,3 @@ def test_a_history_that_another_key_signed_or_that_was_changed_is_no_proof(tmp_p
     assert problem.startswith("PROVENANCE_NOT_SIGNED")
     [problem] = verify(signed(tmp_path, changed("predicate.activations[3].kind", "activation")), [key]).problems
     assert problem.startswith("PROVENANCE_CONTRADICTORY")
-    path = signed(tmp_path, built())
-    envelope = json.loads(path.read_bytes())
-    other = json.loads(signed(tmp_path, built([])).read_bytes())
-    path.write_text(json.dumps({**envelope, "payload": other["payload"]}))
-    [problem] = verify(path, [key]).problems
-    assert problem.startswith("PROVENANCE_NOT_SIGNED")

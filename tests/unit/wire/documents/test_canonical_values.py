@@ -71,19 +71,14 @@ VARIANT = "must be an object of one member, which is one of: accepted, refused"
 REFUSED: dict[str, list[tuple[str, Any, str]]] = {
     REQUIRED: [
         ("Order", {"id": UUID}, ".amount"),
-        ("org.x.Order", {**ORDER, "id": None}, ".id"),
         ("Order", {**ORDER, "parent": {"amount": "1"}}, ".parent.id"),
     ],
     "is not a member of the type": [("Order", {**ORDER, "extra": 1}, ".extra")],
-    OBJECT: [
-        *(("Order", [], ""), ("Order", None, "")),
-        ("Order", {**ORDER, "lines": [None]}, ".lines[0]"),
-        ("Order", {**ORDER, "labels": []}, ".labels"),
-    ],
+    OBJECT: [("Order", None, ""), ("Order", {**ORDER, "lines": [None]}, ".lines[0]")],
     ARRAY: [("Order", {**ORDER, "lines": {}}, ".lines")],
     DECIMAL: [
-        *(("Order", {**ORDER, "amount": value}, ".amount") for value in (1.5, "NaN", "1e9999999", "-1e-9999999")),
-        *(("of-decimal", value, "") for value in ("1e9999999", "1e999999999999999999999")),
+        ("Order", {**ORDER, "amount": 1.5}, ".amount"),
+        *(("of-decimal", value, "") for value in ("NaN", "1e9999999", "-1e-9999999")),
     ],
     INTEGER: [
         ("Order", {**ORDER, "lines": [{"count": 1}, {"count": "1"}]}, ".lines[1].count"),
@@ -131,11 +126,10 @@ def test_every_mismatch_is_found_up_to_a_bound() -> None:
 @cases(
     "definition",
     [
-        *(None, 7, {}, {"kind": "record"}, {"kind": "alias"}, {"kind": "union", "variants": {}}, {"kind": ["record"]}),
-        *({"kind": "record", "fields": fields} for fields in ([7], [{"name": "a", "type": 7}])),
+        *(None, {}, {"kind": "record"}, {"kind": "union", "variants": {}}, {"kind": ["record"]}),
+        {"kind": "record", "fields": [{"name": "a", "type": 7}]},
         {"kind": "wrapper", "wraps": [], "minLength": "x", "minimum": {}, "maximum": "much", "pattern": 1},
         {"kind": "alias", "target": {"kind": "map", "key": 1, "value": 2}},
-        {"kind": "alias", "target": {"kind": "scalar", "id": []}},
     ],
 )
 def test_unknown_definitions_raise_nothing(definition: Any) -> None:
@@ -161,4 +155,3 @@ def test_the_declared_names_are_those_of_records() -> None:
     assert declared_names(
         {"Order": {"definition": DEFINITIONS["Order"]}, "Line": {"definition": DEFINITIONS["Line"]}}
     ) == {*("amount", "id", "labels", "lines", "note", "parent", "count")}
-    assert declared_names({"a": None, "b": {"definition": []}, "c": {"definition": {"fields": [1]}}}) == set()

@@ -14,10 +14,8 @@ from tests.unit.wire.documents.examples import (
     Document,
     calling,
     changed,
-    definition,
     encoded,
     findings_of,
-    node,
     rows,
 )
 from wire.documents.contract import Contract, contract_from_json, parse_contract
@@ -89,21 +87,6 @@ def test_what_says_nothing_is_legal_in_every_version(version: int) -> None:
         for members in empty:
             document = parse(schemaVersion=version, **members).normalised()
             assert document == {**MINIMAL, **DEFAULTS, "schemaVersion": version}
-    for deferred in ({}, {"transport": "webhook", "options": {"b": None, "a": [1]}}):
-        steps = parse(schemaVersion=version, steps=[{"deferredCompletion": deferred}]).normalised()["steps"]
-        assert steps == [{**STEP_DEFAULTS, "deferredCompletion": deferred}]
-
-
-def test_imports_are_kept_in_version_3() -> None:
-    assert parse(schemaVersion=3, **IMPORTS).normalised() == {**MINIMAL, **DEFAULTS, "schemaVersion": 3, **IMPORTS}
-
-
-def test_a_composition_of_three_thousand_definitions_in_a_row_is_walked_without_recursion() -> None:
-    chain = [definition(f"d{number}", [calling(0, f"d{number + 1}")]) for number in range(3000)]
-    root = definition("root", [calling(0, "d0")], "ROOT_TERMINAL")
-    definitions = [root, *chain, definition("d3000", [node(0)])]
-    document = {**COMPOSED, "composition": {"rootDefinitionId": "root", "definitions": definitions}}
-    assert len(contract_from_json(document).composition.definitions) == 3002
 
 
 @cases(
@@ -111,13 +94,8 @@ def test_a_composition_of_three_thousand_definitions_in_a_row_is_walked_without_
     [
         ([], "SINGLE"),
         (["ONE_TO_ONE"], "SINGLE"),
-        ([None, "SOMETHING_ELSE"], "SINGLE"),
         (["ONE_TO_MANY"], "MATERIALIZED_MULTI"),
-        (["MANY_TO_MANY"], "MATERIALIZED_MULTI"),
-        (["EXPANSION"], "MATERIALIZED_MULTI"),
-        (["ONE_TO_MANY", "ONE_TO_ONE"], "MATERIALIZED_MULTI"),
         (["ONE_TO_MANY", "MANY_TO_ONE"], "SINGLE"),
-        (["ONE_TO_MANY", "REDUCTION"], "SINGLE"),
         (["ONE_TO_MANY", "MANY_TO_ONE", "EXPANSION", "ONE_TO_ONE"], "MATERIALIZED_MULTI"),
     ],
 )
@@ -133,46 +111,37 @@ OUT_OF_RANGE, CHARACTER = "CONTRACT_NUMBER_OUT_OF_RANGE", "DOCUMENT_BAD_CHARACTE
 NEEDS_3 = "IMPORTS_REQUIRE_SCHEMA_VERSION_3"
 
 BROKEN: list[tuple[str, Any, list[Any]]] = [
-    (UNKNOWN, ("owner", "pipeline_id", "steps[1].id", "capabilities.grpc", 'composition["root id"]'), [1, None]),
-    (VERSION, "schemaVersion", [DELETED, None, 0, 4, -1]),
+    (UNKNOWN, ("owner", "steps[1].id", "capabilities.grpc", 'composition["root id"]'), [1, None]),
+    (VERSION, "schemaVersion", [DELETED, None, 0, 4]),
     (WRONG_TYPE, "schemaVersion", ["1", 1.0, True]),
     (OUT_OF_RANGE, "schemaVersion", [2**31]),
-    (OUT_OF_RANGE, "steps[0].index", [10**30]),
     (MISSING, ("pipelineId", "contractVersion", "contractHash"), [DELETED, None]),
-    (BLANK, ("pipelineId", "contractVersion", "contractHash"), [" \t", ""]),
+    (BLANK, ("pipelineId", "contractHash"), [" \t", ""]),
     ("IDENTITY_TOO_LONG", ("pipelineId", "contractVersion"), [LONG]),
-    (WRONG_TYPE, ("pipelineId", "platform", "canonicalCatalogFingerprint", "steps[0].kind"), [7, []]),
-    (WRONG_TYPE, ("pluginHost", "capabilities.localTransitionExecution"), ["true", 1, 0]),
+    (WRONG_TYPE, ("pipelineId", "steps[0].kind"), [7, []]),
+    (WRONG_TYPE, ("pluginHost", "capabilities.localTransitionExecution"), ["true", 0]),
     (WRONG_TYPE, "steps", [{}, "abc"]),
-    (WRONG_TYPE, ("steps[0]", "steps[2]"), [None, []]),
-    (WRONG_TYPE, "steps[0].index", ["0"]),
-    (WRONG_TYPE, "steps[0].cardinality", [[]]),
-    (WRONG_TYPE, ("steps[0].deferredCompletion", "steps[1].deferredCompletion"), ["x", []]),
+    (WRONG_TYPE, "steps[0]", [None, []]),
+    (WRONG_TYPE, "steps[1].deferredCompletion", ["x", []]),
     (WRONG_TYPE, ("capabilities", "canonicalTypes", "composition"), [[]]),
     (WRONG_TYPE, "capabilities.transitionWorkerProtocols[1]", [None]),
-    (WRONG_TYPE, ("importedDefinitions", "capabilityImports"), [{"a": 1}, {}, "a"]),
-    (NEEDS_3, ("importedDefinitions", "capabilityImports"), [[{"definitionId": "a"}], [{}]]),
-    (WRONG_TYPE, "canonicalTypes.T", ["x", None]),
+    (WRONG_TYPE, ("importedDefinitions", "capabilityImports"), [{}]),
+    (NEEDS_3, ("importedDefinitions", "capabilityImports"), [[{}]]),
+    (WRONG_TYPE, "canonicalTypes.T", [None]),
     ("CONTRACT_TYPE_HAS_NULL", "canonicalTypes.T.runtimeClass", [None]),
     (CHARACTER, "module", ["a\0b", "a\ud800b"]),
     (CHARACTER, 'canonicalTypes["a\\u0000"]', [{}]),
 ]
 COMPOSITIONS: list[tuple[str, Any, list[Any]]] = [
-    ("COMPOSITION_ROOT_MISSING", "rootDefinitionId", [""]),
     ("COMPOSITION_ROOT_UNKNOWN", "rootDefinitionId", ["other"]),
     ("COMPOSITION_DEFINITIONS_MISSING", "definitions", [[]]),
-    (MISSING, "definitions[1].definitionId", [DELETED]),
-    (BLANK, "definitions[1].definitionFingerprint", [" "]),
     (MISSING, "definitions[0].nodes[0].cardinality", [None]),
-    (UNKNOWN, "definitions[0].nodes[0].label", [""]),
-    (WRONG_TYPE, "definitions[0].continuations[0]", ["RETURN"]),
     ("COMPOSITION_NODE_INDEX", "definitions[0].nodes[1].index", [2]),
     ("COMPOSITION_NODE_KIND", "definitions[0].nodes[0].kind", ["Direct"]),
     ("COMPOSITION_TARGET_UNEXPECTED", "definitions[0].nodes[0].targetDefinitionId", ["child"]),
     ("COMPOSITION_TARGET_UNKNOWN", "definitions[1].nodes[0].targetDefinitionId", [""]),
     ("COMPOSITION_CONTINUATION_NODE", "definitions[0].continuations[0].nodeId", ["n1"]),
     ("COMPOSITION_CONTINUATION_KIND", ("definitions[0].continuations[0].kind",), ["RETURN"]),
-    ("COMPOSITION_CONTINUATION_KIND", ("definitions[0].continuations[1].kind",), ["RETURN"]),
     ("COMPOSITION_CONTINUATION_KIND", ("definitions[1].continuations[1].kind",), ["ROOT_TERMINAL"]),
     ("COMPOSITION_CONTINUATION_NEXT", "definitions[0].continuations[0].nextNodeId", ["n0"]),
 ]
@@ -192,7 +161,6 @@ def test_a_broken_composition_gets_exactly_its_finding(code: str, field: str, va
 @cases(
     ("document", "code", "field"),
     [
-        (changed(COMPOSED, "schemaVersion", 1), "COMPOSITION_REQUIRES_SCHEMA_VERSION_3", "composition"),
         (changed(COMPOSED, "schemaVersion", 2), "COMPOSITION_REQUIRES_SCHEMA_VERSION_3", "composition"),
         (
             changed(COMPOSED, "composition.definitions[0].continuations[1]", DELETED),
@@ -210,7 +178,6 @@ def test_a_broken_composition_gets_exactly_its_finding(code: str, field: str, va
             'canonicalTypes["org.T"].definition.fields[0].name',
         ),
         ({**COMPOSED, "capabilityImports": [{}, None]}, WRONG_TYPE, "capabilityImports[1]"),
-        ({**COMPOSED, "importedDefinitions": [{}, []]}, WRONG_TYPE, "importedDefinitions[1]"),
     ],
 )
 def test_a_finding_is_where_the_rule_is_broken(document: Document, code: str, field: str) -> None:

@@ -49,9 +49,7 @@ def test_more_spans_than_a_document_lists_are_omitted_with_a_finding() -> None:
     ("span", "plausible"),
     [
         ((MS + 1000, MS + 2000), True),
-        ((MS - 110_000, MS + 2000), True),
         ((MS - 130_000, MS + 2000), False),
-        ((MS + 1000, MS + 121_000), True),
         ((MS + 1000, MS + 123_000), False),
         ((MS + 2000, MS + 1000), False),
         ((MS + 1000, 2**53 - 1), False),
@@ -67,7 +65,6 @@ def test_only_a_claimed_part_can_be_lost_and_what_the_coordinator_failed_is_no_p
     assert outcomes(event(1, "CANCELLED", "CANCELLED")) == []
     assert outcomes(claim(1), event(2, "CANCELLED", "CANCELLED")) == ["CANCELLED"]
     assert outcomes(claim(1), event(2, "RELEASE_REVOKED", "FAILED")) == ["RELEASE_REVOKED"]
-    assert outcomes(event(1, "RELEASE_REVOKED", "FAILED")) == []
     assert outcomes(claim(1), event(2, "DISPATCH_FAILED", "QUEUED"), event(3, "CANCELLED", "CANCELLED")) == []
     assert outcomes(claim(1), event(2, "FAILED", "FAILED", errorCode="PAYLOAD_TOO_LARGE")) == []
     assert outcomes(claim(1), event(2, "LEASES_LOST", "DLQ", leaseOwner="w")) == ["LEASES_LOST"]
@@ -84,7 +81,3 @@ def test_a_part_after_a_checkpoint_begins_there() -> None:
         ("LEASE_EXPIRED", 3),
         ("SUCCEEDED", 3),
     ]
-
-
-def test_events_without_the_members_of_a_report_are_no_parts() -> None:
-    assert outcomes(claim(1), event(2, "SUCCEEDED", "SUCCEEDED", transitionKey="k")) == []
