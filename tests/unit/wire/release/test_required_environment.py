@@ -54,18 +54,13 @@ def test_each_entry_is_read_without_the_other() -> None:
     assert read() == (None, [])
     assert read(python=json.dumps(PYTHON)) == (RequiredEnvironment(**PYTHON, distributions=()), [])
     assert read(lock="a==1") == (RequiredEnvironment("", "", "", (("a", "1"),)), [])
-    assert read(lock="") == (RequiredEnvironment("", "", "", ()), [])
 
 
 @cases(
     "document",
     [
-        *(b"", b"[]", b"\xff", b"{" * 1000, b'{"implementation": "a", "implementation": "b"}'),
-        *(json.dumps({**PYTHON, "version": version}) for version in (3, None, "")),
-        *(
-            json.dumps({**PYTHON, "platform": platform})
-            for platform in ("a\u0000", "a\nb", "\u202e", "\ud800", "x" * (LONGEST + 1))
-        ),
+        *(b"[]", b"\xff", b'{"implementation": "a", "implementation": "b"}'),
+        *(json.dumps({**PYTHON, "platform": value}) for value in (3, "", "a\nb", "\u202e", "x" * (LONGEST + 1))),
         json.dumps({"version": "3", "platform": "linux"}),
         json.dumps({**PYTHON, "more": "x" * MAX_PYTHON_BYTES}),
     ],
@@ -79,9 +74,8 @@ def test_a_wrong_python_json_is_a_warning(document: bytes | str) -> None:
 @cases(
     "lock",
     [
-        *(b"\xff", b"a==1\x00", "a", "a>=1", "a==1 b==2", "a==1.*", "a==", "==1", "-r other.txt"),
-        *("a==1\u202e", "\u0430==1", "a==<script>"),
-        *(f"a=={'1' * (LONGEST + 1)}", f"{'a' * (LONGEST + 1)}==1", "x" * MAX_LOCK_BYTES + "x"),
+        *(b"\xff", b"a==1\x00", "a>=1", "a==1.*", "-r other.txt", "a==<script>"),
+        *(f"a=={'1' * (LONGEST + 1)}", "x" * MAX_LOCK_BYTES + "x"),
         "a==1\n" * (MAX_DISTRIBUTIONS + 1),
         *("a" + " " * 100_000, "a[" + "[" * 100_000, "a @ " + "x" * 100_000 + " y"),
     ],
@@ -90,12 +84,6 @@ def test_a_wrong_lock_is_a_warning(lock: bytes | str) -> None:
     environment, findings = read(python=json.dumps(PYTHON), lock=lock)
     assert environment == RequiredEnvironment(**PYTHON, distributions=())
     assert findings == [("ARTIFACT_LOCK_UNREADABLE", LOCK_ENTRY)]
-
-
-def test_the_largest_lock_is_read() -> None:
-    environment, findings = read(lock="a==1\n" * MAX_DISTRIBUTIONS + "\n" * (MAX_LOCK_BYTES - 5 * MAX_DISTRIBUTIONS))
-    assert environment is not None
-    assert (len(environment.distributions), findings) == (MAX_DISTRIBUTIONS, [])
 
 
 def verdict_of(data: bytes, *others: dict[str, Any]) -> Verdict:
