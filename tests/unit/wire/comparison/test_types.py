@@ -74,14 +74,11 @@ def test_inputs_must_still_be_accepted_and_results_have_the_older_type(
 WIDER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "choices": (wrapper(pattern="^(?:a|b)$"), wrapper(pattern="^(?:a|b|c)$")),
     "no choices": (wrapper(pattern="^(?:a|b)$"), wrapper()),
-    "longest": (wrapper(maxLength=3), wrapper(maxLength=4)),
     "shortest": (wrapper(minLength=3), wrapper(minLength=2)),
     "minimum": (wrapper("integer", minimum=2), wrapper("integer", minimum=1)),
     "maximum": (wrapper("number", maximum=1), wrapper("number", maximum=1.5)),
     "strict minimum": (wrapper("number", minimumExclusive=1), wrapper("number", minimum=1)),
     "strict maximum": (wrapper("decimal", maximum=1, maximumExclusive=True), wrapper("decimal", maximum=1)),
-    "zero is not false": (wrapper("decimal", maximumExclusive=0), wrapper("decimal", maximumExclusive=False)),
-    "choices that are long enough": (wrapper(pattern="^(?:aa|bb)$"), wrapper(minLength=1)),
     "lengths of numbers": (wrapper("integer", minimum=1), wrapper("integer", maxLength=1)),
 }
 
@@ -96,18 +93,11 @@ def test_a_wider_constraint_is_compatible_and_a_narrower_one_breaks_callers(case
 
 def test_fields_are_found_at_any_depth() -> None:
     order = record(field("lines", named("Line"), repeated=True))
-    line, dearer = record(field("price", named("Price"))), record(field("price", named("Price")), field("tax"))
     old, new = (
-        contract(
-            step("Validate", inputTypeId="T"),
-            types={"T": order, "Line": each, "Price": wrapper("decimal", minimum=bound)},
-        )
-        for each, bound in ((line, "0"), (dearer, "1"))
+        contract(step("Validate", inputTypeId="T"), types={"T": order, "Line": record(*fields)})
+        for fields in ([ID], [ID, field("tax")])
     )
-    assert [each.path for each in compare(facts(old), facts(new))] == [
-        'steps["Validate"].input.lines[].price',
-        'steps["Validate"].input.lines[].tax',
-    ]
+    assert [each.path for each in compare(facts(old), facts(new))] == ['steps["Validate"].input.lines[].tax']
 
 
 def test_recursive_types_are_compared_once() -> None:
@@ -120,14 +110,6 @@ def test_recursive_types_are_compared_once() -> None:
 def test_a_type_of_which_there_is_no_value_breaks_no_caller() -> None:
     endless = record(field("next", named("T")))
     assert found_for(endless, record(*endless["fields"], field("n"))) == [("added", UNKNOWN, ".n")]
-
-
-def test_the_input_of_the_first_step_counts_whatever_its_name_is() -> None:
-    old = contract(step("A", inputTypeId="T"), types={"T": record(ID)})
-    new = contract(step("B", inputTypeId="T"), types={"T": record(ID, field("n"))})
-    assert (CALLERS, 'steps["B"].input.n') in [
-        (each.impact.value, each.path) for each in compare(facts(old), facts(new))
-    ]
 
 
 @cases(("before", "after"), [*((before, after) for *_, before, after in CASES), *map(reversed, WIDER.values())])

@@ -68,8 +68,6 @@ def test_only_a_claimed_part_can_be_lost_and_what_the_coordinator_failed_is_no_p
     assert outcomes(claim(1), event(2, "DISPATCH_FAILED", "QUEUED"), event(3, "CANCELLED", "CANCELLED")) == []
     assert outcomes(claim(1), event(2, "FAILED", "FAILED", errorCode="PAYLOAD_TOO_LARGE")) == []
     assert outcomes(claim(1), event(2, "LEASES_LOST", "DLQ", leaseOwner="w")) == ["LEASES_LOST"]
-    after_await = (reported(2, "AWAITING", "WAITING_EXTERNAL"), event(3, "CANCELLED", "CANCELLED"))
-    assert outcomes(claim(1), *after_await) == ["AWAITING"]
 
 
 def test_a_part_after_a_checkpoint_begins_there() -> None:

@@ -16,6 +16,7 @@ from wire.documents.contract import MAX_CONTRACT_BYTES, parse_contract
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, parse_descriptor
 from wire.documents.json_reader import (
     MAX_DEPTH,
+    MAX_FINDINGS,
     MAX_VALUES,
     count_values,
     holds_more_members,
@@ -40,21 +41,16 @@ def nested(levels: int) -> dict[str, Any]:
     return inner
 
 
-def counted(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + sum(map(counted, inner))
-
-
-def members(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return (len(value) if isinstance(value, dict) else 0) + sum(map(members, inner))
-
-
-# --- counting before parsing ---
+def counted(value: Any) -> tuple[int, int]:
+    """Return the number of values, and of members of objects."""
+    inner = [*(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())]
+    numbers = [counted(each) for each in inner]
+    named = len(inner) if isinstance(value, dict) else 0
+    return 1 + sum(each for each, _ in numbers), named + sum(each for _, each in numbers)
 
 
 def assert_counted(text: bytes, value: Any) -> None:
-    number, named = counted(value), members(value)
+    number, named = counted(value)
     assert count_values(text) == number
     assert holds_more_values(text, number - 1)
     assert not holds_more_values(text, number)
@@ -86,9 +82,6 @@ def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: by
     assert found == [("DOCUMENT_TOO_MANY_VALUES", "")]
 
 
-# --- limits ---
-
-
 @cases(
     ("document", "code"),
     [
@@ -110,18 +103,8 @@ def test_a_document_is_read_up_to_its_bounds(document: dict[str, Any]) -> None:
     assert read_object(json.dumps(document).encode(), name="it", limit=MB) == document
 
 
-# --- contracts and descriptors ---
-
 Parse = Callable[[bytes], object]
-PARSERS: list[tuple[Parse, int, str, str]] = [
-    (
-        parse_contract,
-        MAX_CONTRACT_BYTES,
-        "pipeline-contract.json",
-        "Invalid META-INF/pipeline/pipeline-contract.json JSON: ",
-    ),
-    (parse_descriptor, MAX_DESCRIPTOR_BYTES, "pipeline-release.json", "Invalid pipeline release descriptor JSON: "),
-]
+PARSERS: list[tuple[Parse, int]] = [(parse_contract, MAX_CONTRACT_BYTES), (parse_descriptor, MAX_DESCRIPTOR_BYTES)]
 BYTES: dict[str, list[bytes]] = {
     "DOCUMENT_NOT_JSON": [b"", b'{"schemaVersion":1,}', b"{}{}", b'{"module":"\x01"}'],
     "DOCUMENT_NOT_OBJECT": [b"null", b"[{}]"],
@@ -134,20 +117,15 @@ BYTES: dict[str, list[bytes]] = {
 
 
 @cases(("data", "code"), [(data, code) for code, rows in BYTES.items() for data in rows])
-@cases(("parse", "limit", "name", "preamble"), PARSERS)
-def test_bytes_that_are_not_a_document_are_refused(
-    parse: Parse, limit: int, name: str, preamble: str, data: bytes, code: str
-) -> None:
-    [finding] = refused(parse, data)
-    assert (finding.code, finding.field) == (code, name)
-    assert finding.message.startswith(preamble)
+@cases("parse", [parse_contract, parse_descriptor])
+def test_bytes_that_are_not_a_document_are_refused(parse: Parse, data: bytes, code: str) -> None:
+    assert findings_of(parse, data) == [(code, "")]
 
 
-@cases(("parse", "limit", "name", "preamble"), PARSERS)
-def test_a_document_one_byte_too_large_is_refused(parse: Parse, limit: int, name: str, preamble: str) -> None:
-    assert [finding.code for finding in refused(parse, b"{}" + b" " * (limit - 1))] == ["DOCUMENT_TOO_LARGE"]
-    found = refused(parse, b"{}" + b" " * (limit - 2))
-    assert "DOCUMENT_TOO_LARGE" not in {finding.code for finding in found}
+@cases(("parse", "limit"), PARSERS)
+def test_a_document_one_byte_too_large_is_refused(parse: Parse, limit: int) -> None:
+    assert findings_of(parse, b"{}" + b" " * (limit - 1)) == [("DOCUMENT_TOO_LARGE", "")]
+    assert ("DOCUMENT_TOO_LARGE", "") not in findings_of(parse, b"{}" + b" " * (limit - 2))
 
 
 TWICE, RANGE = "DOCUMENT_DUPLICATE_KEY", "DOCUMENT_NUMBER_OUT_OF_RANGE"
@@ -159,7 +137,6 @@ TWICE, RANGE = "DOCUMENT_DUPLICATE_KEY", "DOCUMENT_NUMBER_OUT_OF_RANGE"
         ('"module":"a","module":"b"', [(TWICE, "module")]),
         (r'"module":"a","\u006dodule":"b"', [(TWICE, "module")]),
         ('"steps":[{},{"kind":"a","kind":"b"}]', [(TWICE, "steps[1].kind")]),
-        ('"canonicalTypes":{"T":{"a":-Infinity}}', [(RANGE, "")]),
         (
             '"canonicalTypes":{"T":{"a":NaN,"b":1,"b":2}},"module":"a","module":7',
             [(RANGE, ""), (TWICE, "module"), (TWICE, "canonicalTypes.T.b"), ("CONTRACT_WRONG_TYPE", "module")],
@@ -173,6 +150,5 @@ def test_json_that_parsers_read_differently_is_refused(text: str, expected: list
 
 
 def test_findings_are_bounded() -> None:
-    found = refused(parse_contract, {f"m{number}": 0 for number in range(2000)})
-    assert len(found) == 501
-    assert (found[-1].code, found[-1].field) == ("DOCUMENT_TOO_MANY_FINDINGS", "pipeline-contract.json")
+    found = refused(parse_contract, {f"m{number}": 0 for number in range(MAX_FINDINGS + 2)})
+    assert (len(found), found[-1].code) == (MAX_FINDINGS + 1, "DOCUMENT_TOO_MANY_FINDINGS")
