@@ -1,7 +1,6 @@
 """The deployment API: what it accepts and refuses, and its receipts. Verdicts are made between the requests."""
 
 import json
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,9 +47,6 @@ def meanwhile(sql: str, act: Callable[[], object]) -> Iterator[None]:
     assert acted
 
 
-# --- receipts ---
-
-
 def test_a_release_is_registered_with_its_exact_bytes_and_a_receipt(
     repository: MavenRepository, owner: Tenant, deployer: Deployer
 ) -> None:
@@ -90,13 +86,11 @@ def test_another_key_or_another_tenant_with_equal_bytes_gets_its_own_receipt(
 ) -> None:
     document = published(repository)
     made = [deployer.deploy_new(document)]
-    made += [deployer.deploy(document, f"key-{number}") for number in range(3)]
-    made += [deployer.deploy(document, "staging", environment="staging")]
+    made += [deployer.deploy(document, "key-2"), deployer.deploy(document, "staging", environment="staging")]
     assert Release.objects.count() == 1
     other = making.tenant()
     made += [Deployer(other.slug, token(other)).deploy_new(document, application="other")]
-    assert {uuid.UUID(each).version for each in made} == {4}
-    assert len(set(made)) == Deployment.objects.count() == 6
+    assert len(set(made)) == Deployment.objects.count() == 4
     assert refusal(deployer.call(document + b" ", "more")) == (409, "RELEASE_CONFLICT")
     assert {each.tenant_id for each in Deployment.objects.all()} == {each.pk for each in Tenant.objects.all()}
 
@@ -108,7 +102,6 @@ def test_a_key_belongs_to_one_descriptor_application_and_environment(
     first = deployer.deploy_new(document)
     for other, changes in (
         (document + b" ", {}),
-        (published(repository, "2.0"), {}),
         (b"{", {}),
         (document, {"application": "other"}),
         (document, {"environment": "staging"}),
@@ -117,20 +110,6 @@ def test_a_key_belongs_to_one_descriptor_application_and_environment(
         assert refusal(answer) == (409, "DEPLOYMENT_KEY_REUSED")
         assert answer.json()["deploymentId"] == first
     assert Deployment.objects.count() == Release.objects.count() == 1
-
-
-def test_a_release_that_was_uploaded_can_be_deployed(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer
-) -> None:
-    document = published(repository)
-    release = making.upload(owner, json.loads(document), making.archive(CONTRACT, code="1.0")).release
-    assert refusal(deployer.call(document)) == (409, "RELEASE_CONFLICT")  # other white space
-    assert bytes(release.descriptor_document) != document
-    making.verified(release)
-    deployer.deploy(bytes(release.descriptor_document))
-
-
-# --- verdicts ---
 
 
 def test_without_a_verdict_the_request_can_be_repeated(repository: MavenRepository, deployer: Deployer) -> None:
@@ -173,12 +152,9 @@ def test_a_location_that_other_machines_cannot_resolve_is_rejected_before_anythi
     assert nothing_is_stored()
 
 
-# --- descriptors ---
-
-
 def test_an_invalid_descriptor_is_refused_with_its_findings(repository: MavenRepository, deployer: Deployer) -> None:
     for document, code in (
-        *((b"", "DOCUMENT_NOT_JSON"), (b"\xff", "DOCUMENT_NOT_UTF8"), (b"[]", "DOCUMENT_NOT_OBJECT")),
+        (b"[]", "DOCUMENT_NOT_OBJECT"),
         (published(repository, digest="sha256:ABC"), "ARTIFACT_DIGEST_MALFORMED"),
     ):
         answer = deployer.call(document)
@@ -199,9 +175,6 @@ def test_a_descriptor_has_at_most_a_mebibyte(repository: MavenRepository, deploy
     assert refusal(deployer.call(largest + b" ")) == (413, "PAYLOAD_TOO_LARGE")
     assert nothing_is_stored()
     deployer.deploy_new(largest)
-
-
-# --- applications ---
 
 
 def test_a_pipeline_belongs_to_the_application_of_its_first_deployment(

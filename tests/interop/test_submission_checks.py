@@ -40,7 +40,6 @@ def test_silent_drained_and_unknown_workers_are_not_eligible(flow: Flow) -> None
     ("reported", "message"),
     [
         ({"protocolVersion": "2"}, "Worker capability protocol version is unsupported"),
-        ({"pipelineId": "org.other"}, "Worker hosts pipelineId=org.other, contractVersion="),
         ({"releaseVersion": "9"}, "but active release is pipelineId="),
         ({"contractVersion": "c"}, "Worker hosts pipelineId="),
         (
@@ -86,13 +85,3 @@ def test_one_healthy_worker_of_any_kind_is_enough_and_other_reported_members_do_
     flow.double.requests.clear()
     accepted(flow.owner)
     assert flow.double.requests == [], "a submission calls no worker"
-
-
-def test_workers_may_share_a_base_url_and_a_secret(flow: Flow, settings: Any) -> None:
-    settings.REST_WORKER_SECRET = flow.double.secret = "worker-secret"
-    settings.REST_WORKER_ORIGINS, settings.REST_WORKER_BASE_URL = [], flow.double.endpoint
-    registered(flow)
-    flow.check()
-    accepted(flow.owner)
-    assert flow.dispatch() == 1
-    assert len(flow.double.commands) == 1

@@ -44,12 +44,6 @@ def execution(owner: Tenant) -> Execution:
     return Execution.objects.get(tenant=owner)
 
 
-def test_a_repeated_key_returns_the_execution_of_the_same_tenant(twins: list[Tenant]) -> None:
-    for owner in twins:
-        again = ok("POST", control(owner, "executions"), order("k"))
-        assert (again["executionId"], again["duplicate"]) == (str(execution(owner).pk), True)
-
-
 def test_an_error_reveals_nothing_about_another_tenants_execution(twins: list[Tenant]) -> None:
     """Only the other tenant has used the key, and this tenant has no worker."""
     here, there = twins
