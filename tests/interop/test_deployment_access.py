@@ -12,7 +12,6 @@ from tests.cases import cases
 from tests.interop.deploying import Deployer, nothing_is_stored, published, refusal, token
 from tests.maven_repository import MavenRepository
 from tests.oauth_issuer import OAuthIssuer
-from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
 
 pytestmark = pytest.mark.django_db
 
@@ -38,13 +37,9 @@ def test_an_invalid_request_is_refused_with_its_field(
     assert nothing_is_stored()
 
 
-@cases("media_type", ["", "application/json"])
-def test_other_media_types_are_refused(repository: MavenRepository, deployer: Deployer, media_type: str) -> None:
-    assert refusal(deployer.call(published(repository), media_type=media_type)) == (415, "UNSUPPORTED_MEDIA_TYPE")
-    assert nothing_is_stored()
-
-
-def test_only_post_is_found(repository: MavenRepository, deployer: Deployer) -> None:
+def test_only_post_of_one_media_type_is_accepted(repository: MavenRepository, deployer: Deployer) -> None:
+    answer = deployer.call(published(repository), media_type="application/json")
+    assert refusal(answer) == (415, "UNSUPPORTED_MEDIA_TYPE")
     assert refusal(deployer.call(b"", method="GET")) == (405, "METHOD_NOT_ALLOWED")
 
 
@@ -72,20 +67,11 @@ def test_a_token_of_another_tenant_is_refused_whether_the_organization_exists_or
     assert nothing_is_stored()
 
 
-@cases("scope", [scope for scope in Scope if scope is not Scope.REGISTER])
-def test_a_token_without_the_scope_is_refused(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer, scope: Scope
-) -> None:
-    answer = deployer.call(published(repository), bearer=token(owner, scope))
+def test_a_token_without_the_scope_is_refused(repository: MavenRepository, owner: Tenant, deployer: Deployer) -> None:
+    others = [scope for scope in Scope if scope is not Scope.REGISTER]
+    answer = deployer.call(published(repository), bearer=token(owner, *others))
     assert refusal(answer) == (403, "SCOPE_MISSING")
     assert nothing_is_stored()
-
-
-def test_the_body_of_a_refused_request_is_not_read(repository: MavenRepository, deployer: Deployer) -> None:
-    too_large = b" " * (MAX_DESCRIPTOR_BYTES + 1)
-    refused = {401: {"bearer": "wrong"}, 403: {"organization": "other"}, 415: {"media_type": "text/plain"}, 413: {}}
-    for status, changes in refused.items():
-        assert refusal(deployer.call(too_large, **changes))[0] == status
 
 
 def test_an_oauth_token_deploys_for_its_organizations(
@@ -96,20 +82,15 @@ def test_an_oauth_token_deploys_for_its_organizations(
     deployment = Deployment.objects.get(pk=deployer.deploy_new(document, bearer=bearer))
     assert (deployment.actor, deployment.tenant) == ("oauth:ci-robot", owner)
     assert Release.objects.get().uploaded_by == "oauth:ci-robot"
-    assert deployer.deploy(document) == str(deployment.pk)  # with an API token
 
 
 def test_the_matrix_of_oauth_tokens(
     repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
 ) -> None:
-    other = making.tenant()
-    elsewhere = "https://elsewhere.example"
     matrix: dict[tuple[int, str], list[dict[str, Any]]] = {
-        (401, "NOT_AUTHENTICATED"): [
-            *({"expires_in": -60}, {"audience": elsewhere}, {"iss": elsewhere}, {"headers": {"kid": "unknown"}})
-        ],
-        (403, "PERMISSION_DENIED"): [{"organizations": [other.slug]}, {"organizations": []}],
-        (403, "SCOPE_MISSING"): [{"scopes": []}, {"scopes": ["read", "releases:activate", "tpf:deploy"]}],
+        (401, "NOT_AUTHENTICATED"): [{"expires_in": -60}, {"audience": "https://elsewhere.example"}],
+        (403, "PERMISSION_DENIED"): [{"organizations": [making.tenant().slug]}, {"organizations": []}],
+        (403, "SCOPE_MISSING"): [{"scopes": ["read", "tpf:deploy"]}],
     }
     for expected, variants in matrix.items():
         for members in variants:

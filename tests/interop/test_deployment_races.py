@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,13 +11,10 @@ from django.db import connections
 
 from releases.models import Deployment, Release
 from tests import making
-from tests.concurrency.racing import race, results_of
 from tests.interop.deploying import Deployer, described, published, refusal, verify_all
 from tests.maven_repository import MavenRepository
-from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = rounds(5)
 ARTIFACT = "maven:com.acme:orders:1.0"
 
 
@@ -70,14 +66,3 @@ def test_the_wait_is_bounded_and_the_next_request_continues_it(
     with verifying():
         deployer.deploy(document)
     assert Release.objects.count() == 1
-
-
-@pytest.mark.parametrize("number", ROUNDS)
-def test_each_key_gets_one_receipt_of_one_release(repository: MavenRepository, deployer: Deployer, number: int) -> None:
-    document = published(repository)
-    keys = ["a", "a", "b", "b"]
-    with verifying():
-        made = results_of(race(*[partial(deployer.deploy, document, key) for key in keys]))
-    assert made == [made[0], made[0], made[2], made[2]]
-    assert made[0] != made[2]
-    assert (Deployment.objects.count(), Release.objects.count()) == (2, 1)

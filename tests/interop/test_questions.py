@@ -124,15 +124,6 @@ def test_invalid_answers_are_rejected(flow: Flow, question: Interaction) -> None
     assert question.status == "DISPATCHED"
 
 
-def test_a_late_answer_fails_the_execution(flow: Flow, question: Interaction) -> None:
-    make_late(question)
-    good = {"interactionId": str(question.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
-    assert refused(complete(flow, good)) == (400, "Invalid request")
-    status = ok("GET", place(flow.owner, f"executions/{question.execution_id}"))
-    assert (status["status"], status["errorCode"]) == ("FAILED", "AWAIT_TIMEOUT")
-    assert refused(complete(flow, good)) == (400, "Invalid request")
-
-
 def called_back(body: Any, **headers: str) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body)
     url = "/pipeline/interactions/complete"
@@ -144,8 +135,6 @@ def test_a_webhook_is_answered_at_the_frameworks_default_url(flow: Flow, questio
     body = {"correlationId": question.correlation_id, "responsePayload": DECISION, **names_by_token(question)}
     answer = called_back(body, **{"x-tenant-id": flow.owner.slug})
     assert (answer.status_code, answer.json()["status"], answer.json()["duplicate"]) == (200, "COMPLETED", False)
-    again = called_back({**body, "interactionId": str(question.pk)})
-    assert (again.status_code, again.json()["duplicate"]) == (200, True)
     flow.dispatch()
     assert json.loads(flow.double.commands[-1]["payload"]) == DECISION
 
@@ -159,8 +148,6 @@ def test_the_default_url_requires_the_resume_token(flow: Flow, question: Interac
     assert refused(called_back({**good, **forged}, **here)) == (400, "Invalid request")
     assert refused(called_back({**good, **token}, **{"x-tenant-id": "nobody"})) == (404, "Not Found")
     assert refused(called_back({"responsePayload": 1, **token})) == (400, "interactionId or correlationId is required")
-    assert refused(called_back({**good, **token, "responsePayload": None})) == (400, "responsePayload is required")
-    assert refused(called_back(b"{")) == (400, "Invalid request")
     settings.TPF_CONTROL_PLANE_ENABLED = False
     assert refused(called_back({**good, **token}, **here)) == (404, "")
     question.refresh_from_db()

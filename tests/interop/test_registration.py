@@ -42,14 +42,6 @@ def test_registering_a_release_again_returns_it_unchanged(root: Path, owner: Ten
     assert Release.objects.filter(pipeline__tenant=owner).count() == 1
 
 
-def test_other_metadata_under_the_same_version_is_a_conflict(root: Path, owner: Tenant) -> None:
-    register(owner, written(root))
-    moved = root / "moved.jar"
-    moved.write_bytes((root / "app.jar").read_bytes())
-    path = written(root, uri=str(moved))
-    assert refused(register(owner, path)) == (409, "Release version is already registered with different metadata")
-
-
 @cases("uri", ["app.jar", "file:{root}/app.jar", "{root}/app.jar"])
 def test_the_forms_of_an_artifact_uri(root: Path, owner: Tenant, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)

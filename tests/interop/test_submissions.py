@@ -103,8 +103,6 @@ def test_a_map_gets_the_contracts_type_and_items_keep_theirs(flow: Flow) -> None
     assert kept["payload"] is None
     assert [item["payloadTypeId"] for item in kept["items"]] == [ORDER_TYPE, DOMAIN_TYPE]
 
-    nothing = accepted(flow.owner, order("none", inputShape="MULTI", inputPayload=payload("null", None)))
-    assert (nothing.input, nothing.input_shape) == ([], "MULTI")
     raw = accepted(flow.owner, order("raw", inputShape="RAW", inputPayload=items(STRING, STRING)))
     assert (raw.input, raw.input_shape, kept_input(raw)["shape"]) == (["v", "v"], "UNI", "UNI")
     assert kept_input(raw)["payload"]["payloadTypeId"] == LIST

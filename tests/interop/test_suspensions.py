@@ -9,12 +9,9 @@ from django.utils import timezone
 
 from executions.awaits import awaits, interactions
 from executions.errors import CorrelationAmbiguous
-from executions.lifecycle.redrive import redrive
-from executions.lifecycle.sweep import awaits_due
 from executions.models import Execution, Interaction
 from tests import making
 from tests.cases import cases
-from tests.executions.awaits.parking import make_late
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow, altered
 from tests.executions.transports.rest.strict_worker import DTO
 from tests.interop.client import call, ok, payload, refused, switch_on
@@ -73,15 +70,6 @@ def test_an_unsupported_suspension_fails_at_once(flow: Flow, change: Change, nam
     assert not Interaction.objects.filter(execution=made).exists()
 
 
-@cases("members", [{"transportOutputType": " "}, {"transportMetadata": None}])
-def test_members_that_say_nothing_are_accepted(flow: Flow, settings: Any, members: dict[str, Any]) -> None:
-    switch_on(settings)
-    made = suspended(flow, of_interaction(**members))
-    assert made.status == "WAITING_EXTERNAL", made.error_message
-    [item] = ok("GET", f"control-plane/tenants/{flow.owner.slug}/interactions/pending")
-    assert item["transportMetadata"] == {} or "transportMetadata" not in members
-
-
 def correlated(flow: Flow, key: str, correlation_id: str = "order-1") -> Interaction:
     made = suspended(flow, lambda suspension: suspension["interactions"][0].update(correlationId=correlation_id), key)
     assert made.status == "WAITING_EXTERNAL", made.error_message
@@ -110,24 +98,6 @@ def test_an_ambiguous_correlation_id_answers_no_interaction_but_an_id_does(flow:
     with pytest.raises(CorrelationAmbiguous):
         complete(flow, correlation_id="order-1")
     assert complete(flow, interaction_id=other.pk).interaction == other
-
-
-def test_a_redriven_await_keeps_its_correlation_id(flow: Flow) -> None:
-    """The client knows the question by this id, and the worker sends the same id again (wire protocol F.1)."""
-    first_suspension: dict[str, Any] = {}
-    made = suspended(flow, lambda suspension: first_suspension.update(suspension))
-    first = made.interactions.get()
-    make_late(first)
-    assert awaits_due() == 1
-    redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
-    flow.double.answers = [lambda command: {**flow.double.suspend(command, ORDER), "awaitSuspension": first_suspension}]
-    flow.dispatch()
-    second = made.interactions.get(status="DISPATCHED")
-    assert second.pk != first.pk
-    assert second.correlation_id == first.correlation_id
-    assert complete(flow, correlation_id=first.correlation_id).interaction == second
-    repeated = complete(flow, correlation_id=first.correlation_id)
-    assert (repeated.interaction, repeated.duplicate) == (second, True)
 
 
 def test_the_ids_of_a_worker_are_returned_unchanged(flow: Flow, settings: Any) -> None:
