@@ -115,12 +115,6 @@ def test_the_votes_of_a_request_are_read_and_must_not_contradict_it() -> None:
     assert "its requester voted on" in found
 
 
-def test_an_override_has_a_reason_and_no_request() -> None:
-    for document, expected in ((built(), 0), (requested(), 1)):
-        document["predicate"]["activations"][1]["override"] = True
-        assert len(read(document).contradictions()) == expected
-
-
 @cases(
     ("path", "value"),
     [

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.cases import cases
-from wire.documents.execution_runs import MOST_RUNS, MOST_STEPS, Event, runs_of
+from wire.documents.execution_runs import MOST_RUNS, Event, runs_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 MS = int(NOW.timestamp() * 1000)
@@ -36,13 +36,6 @@ def test_more_parts_than_a_document_lists_are_counted() -> None:
 
     found = runs_of(endless(), PINNED, None)
     assert (len(found.entries), found.omitted) == (MOST_RUNS, 7)
-
-
-def test_more_spans_than_a_document_lists_are_omitted_with_a_finding() -> None:
-    spans = [[index, MS, MS] for index in range(MOST_STEPS + 1)]
-    [run] = runs_of([reported(1, "SUCCEEDED", "SUCCEEDED", steps=spans)], PINNED, None).entries
-    assert len(run["steps"]) == MOST_STEPS
-    assert "STEPS_OMITTED" in run["findings"]
 
 
 @cases(

@@ -9,7 +9,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from securesystemslib.dsse import Envelope
 
 from tests import signing as making
 from tests.cases import cases
@@ -86,23 +85,6 @@ def test_a_malformed_envelope_is_refused_with_its_code(member: str, code: str, v
     with pytest.raises(DocumentError) as caught:
         signing.read_envelope({**SIGNED, member: value})
     assert {finding.code for finding in caught.value.findings} == {code}
-
-
-def test_every_form_that_dsse_allows_is_read() -> None:
-    """The URL-safe alphabet, no key id, and additional members (DSSE envelope, parsing rules)."""
-    payload = b"\xff\xfe\xfd?>"
-    key = making.private_key()
-    signature = key.sign(Envelope(payload, "t", {}).pae())
-    envelope = signing.read_envelope(
-        {
-            "payload": base64.urlsafe_b64encode(payload).decode(),
-            "payloadType": "t",
-            "signatures": [{"sig": base64.urlsafe_b64encode(signature).decode(), "cert": "x"}],
-            "more": {},
-        }
-    )
-    assert envelope.payload == payload
-    assert envelope.is_signed_by(key.public_key(), envelope.signatures[0])
 
 
 def test_the_id_of_a_key_is_the_digest_that_openssl_prints() -> None:

@@ -30,11 +30,7 @@ from wire.messages.payload_envelopes import (
 
 ALLOWED = Allowed(("org.acme.",), frozenset({"Order"}))
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=10)
-keys = texts.filter(lambda key: bool(key.strip()))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12
-)
 objects = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
 )
@@ -48,11 +44,6 @@ def refused(made: TypedPayload, allowed: Allowed = ALLOWED) -> str:
     with pytest.raises(PayloadRefused) as caught:
         plain(made, allowed)
     return str(caught.value)
-
-
-@given(values)
-def test_a_value_is_read_back_from_its_natural_payload(value: Any) -> None:
-    assert plain(natural(value), Allowed(())) == value
 
 
 @given(objects, st.sampled_from(["Order", "org.acme.Order", "string", None]))
@@ -78,25 +69,15 @@ def test_items_are_read_back_from_a_snapshot_and_from_a_list(items: list[Any], t
 
 @cases(
     ("value", "type_id"),
-    [
-        (True, "java.lang.Boolean"),
-        (1, "java.lang.Integer"),
-        (2**31, "java.lang.Long"),
-        (2**63, "java.math.BigInteger"),
-        (1.5, "java.lang.Double"),
-        ([], LIST),
-        ({}, MAP),
-        (None, "null"),
-    ],
+    [(True, "Boolean"), (1, "Integer"), (2**31, "Long"), (1.5, "Double"), ("x", "String")],
 )
-def test_every_json_value_has_a_natural_type(value: Any, type_id: str) -> None:
-    assert natural(value).payload_type_id == type_id
+def test_a_json_value_has_a_natural_type(value: Any, type_id: str) -> None:
+    assert natural(value).payload_type_id == f"java.lang.{type_id}"
 
 
 @cases(
     ("type_id", "text", "value"),
     [
-        ("java.time.Instant", "1767323045.678000000", "2026-01-02T03:04:05.678Z"),
         ("java.time.Instant", "-1.5", "1969-12-31T23:59:58.5Z"),
         ("java.time.Instant", "1767323045.123456789", "2026-01-02T03:04:05.123456789Z"),
         ("java.math.BigDecimal", "27.50", 27.5),
@@ -105,7 +86,6 @@ def test_every_json_value_has_a_natural_type(value: Any, type_id: str) -> None:
         (LIST, '{"items":null}', []),
         (SET, "{}", []),
         ("org.acme.Any", '{"a": [1]}', {"a": [1]}),
-        ("Order", "null", None),
     ],
 )
 def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
@@ -148,21 +128,12 @@ def test_another_encoding_is_refused(type_id: str) -> None:
         parts(made)
 
 
-NULL = {"payloadTypeId": "null", "payloadEncoding": ENCODING}
-
-
-@cases("document", [None, NULL, {**NULL, "payload": None}])
-def test_a_payload_has_three_texts(document: Any) -> None:
-    for lenient in (False, True):
-        with pytest.raises(PayloadRefused):
-            read_payload(document, lenient=lenient)
-
-
-def test_a_client_may_send_more_than_three() -> None:
-    document = {**NULL, "payload": "null", "more": 1}
+def test_a_payload_has_three_texts_and_only_a_client_may_send_more() -> None:
+    document: dict[str, Any] = {**payload("null", "null").document(), "more": 1}
     assert read_payload(document, lenient=True).payload == "null"
-    with pytest.raises(PayloadRefused):
-        read_payload(document)
+    for wrong in (document, None, {**document, "payload": None}):
+        with pytest.raises(PayloadRefused):
+            read_payload(wrong)
 
 
 def test_a_value_that_would_grow_without_bound_is_refused() -> None:
@@ -172,12 +143,6 @@ def test_a_value_that_would_grow_without_bound_is_refused() -> None:
     with pytest.raises(PayloadRefused):
         natural(deep)
     assert plain(typed(deep, "Order"), ALLOWED) == deep
-
-
-def test_a_map_with_a_blank_key_needs_a_type() -> None:
-    with pytest.raises(PayloadRefused):
-        natural({" ": 1})
-    assert plain(typed({" ": 1}, "Order"), ALLOWED) == {" ": 1}
 
 
 def test_only_containers_are_relabelled() -> None:

@@ -75,16 +75,9 @@ def refusal(message: Any) -> str:
 
 
 CHANGES: dict[str, Any] = {
-    "kind": "outcomes",
-    "tenantId": "other",
-    "pipelineId": "org.y",
-    "contractVersion": "sha256:d",
-    "releaseVersion": "1.1",
-    "timestamp": "2020-01-01T00:00:00.000+00:00",
-    "nonce": "another",
-    "encrypted": False,
-    "body": "{}",
-    "signature": "0" * 64,
+    **{"kind": "outcomes", "tenantId": "other", "pipelineId": "org.y", "contractVersion": "sha256:d"},
+    **{"releaseVersion": "1.1", "timestamp": "2020-01-01T00:00:00.000+00:00", "nonce": "another"},
+    **{"encrypted": False, "body": "{}", "signature": "0" * 64},
 }
 
 
@@ -145,34 +138,18 @@ def changed(body: Any, field: str, value: Any) -> str:
 
 
 FIRST = "outcomes[0]"
-TOO_LONG, NUL = "w" * 191, "a\x00b"
-BROKEN: list[tuple[Any, dict[str, list[Any]]]] = [
-    (
-        COMMANDS,
-        {
-            "commands[0].attempt": [-1, "2"],
-            "commands[0].payload": [...],
-            "commands": [[]],
-        },
-    ),
-    (
-        OUTCOMES,
-        {
-            f"{FIRST}.outcome": ["MAYBE"],
-            f"{FIRST}.executionVersion": [2**63, -1],
-            f"{FIRST}.outputPayloads": [[1]],
-            "workerId": [NUL, "", TOO_LONG],
-        },
-    ),
-    (
-        BEAT,
-        {
-            "artifactDigest": ["d" * 501],
-            "capacity": [0, 10_001, 1.5],
-            "state": ["SLEEPY"],
-        },
-    ),
-    (ORDER, {"workerId": [TOO_LONG], "drain": ["true", ...]}),
+BROKEN: list[tuple[Any, str, list[Any]]] = [
+    (COMMANDS, "commands[0].attempt", [-1, "2"]),
+    (COMMANDS, "commands[0].payload", [...]),
+    (COMMANDS, "commands", [[]]),
+    (OUTCOMES, f"{FIRST}.outcome", ["MAYBE"]),
+    (OUTCOMES, f"{FIRST}.executionVersion", [2**63, -1]),
+    (OUTCOMES, f"{FIRST}.outputPayloads", [[1]]),
+    (OUTCOMES, "workerId", ["a\x00b", "", "w" * 191]),
+    (BEAT, "artifactDigest", ["d" * 501]),
+    (BEAT, "capacity", [0, 10_001, 1.5]),
+    (BEAT, "state", ["SLEEPY"]),
+    (ORDER, "drain", ["true", ...]),
 ]
 
 
@@ -180,12 +157,7 @@ BROKEN: list[tuple[Any, dict[str, list[Any]]]] = [
     ("kind", "body"),
     [
         *((COMMANDS, text) for text in ("not json", "[" * 100_000, "[]")),
-        *(
-            (body, changed(body, field, value))
-            for body, fields in BROKEN
-            for field, values in fields.items()
-            for value in values
-        ),
+        *((body, changed(body, field, value)) for body, field, values in BROKEN for value in values),
     ],
 )
 def test_a_body_in_another_form_is_malformed(kind: Any, body: str) -> None:
@@ -256,7 +228,34 @@ def test_releases_and_workers_share_a_queue_only_if_they_are_equal(
 
 def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_product() -> None:
     """Both sides of a running system compute them, so a change would strand running executions."""
-    assert (
-        queue_of(IDENTITY) == "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
-    )
+    queue = "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
+    assert queue_of(IDENTITY) == queue
     assert transition_key(ID, 3, 2) == "00000000-0000-0000-0000-000000000001:3:2"
+
+
+OLD, NEW = (worker_key(SECRET, "acme", generation) for generation in (1, 2))
+ROTATED = seal(IDENTITY, COMMANDS, NEW, OLD)
+
+
+def test_a_message_is_read_with_any_of_its_keys() -> None:
+    for key in (OLD, NEW):
+        assert decode(verify(ROTATED, lambda _, key=key: [key]), CommandGroup) == COMMANDS
+
+
+@cases("member", ["keyId", "body", "signature"])
+def test_a_member_of_one_seal_is_invalid_in_another(member: str) -> None:
+    new, old = ROTATED["seals"]
+    exchanged = {**ROTATED, "seals": [{**new, member: old[member]}, {**old, member: new[member]}]}
+    for key in (OLD, NEW):
+        with pytest.raises(ProtocolError, match="signature .* is wrong"):
+            verify(exchanged, lambda _, key=key: [key])
+
+
+@cases("body", [COMMANDS, BEAT])
+@cases(("member", "place"), [("signature", 0), ("signature", 63), ("body", 0), ("body", -2)])
+def test_every_character_of_a_body_and_a_signature_counts(body: Any, member: str, place: int) -> None:
+    message = seal(IDENTITY, body, KEY)
+    text = [*message["seals"][0][member]]
+    text[place] = "0" if text[place] != "0" else "1"
+    assert refusal(making.changed(message, {member: "".join(text)})) == "SIGNATURE_INVALID"
+    assert refusal(making.changed(message, {"signature": message["seals"][0]["signature"][:63]})) == "SIGNATURE_INVALID"

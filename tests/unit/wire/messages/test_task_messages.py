@@ -1,7 +1,6 @@
 """A process accepts only messages in the product's form, for that queue, within a limited time."""
 
 import json
-import uuid
 from typing import Any
 
 import pytest
@@ -9,13 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import cases
-from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat, HeldLease
 from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_TASK, INSTRUCTION_TASK, RECORD_TASK
-from wire.messages.sealing import MOST_SEALS, seal
 from wire.messages.task_messages import (
     LONGEST_AGE,
-    LONGEST_MESSAGE,
     LONGEST_SMALL_MESSAGE,
     MOST_ENVELOPE_VALUES,
     NOTHING_FOLLOWS,
@@ -24,7 +19,6 @@ from wire.messages.task_messages import (
     TaskMessages,
     signing_keys,
 )
-from wire.worker_keys import worker_key
 
 KEYS = signing_keys(["new", "old"])
 HEADER = {"task": "signed", "eta": None, "expires": None, "retries": 0}
@@ -153,10 +147,6 @@ def test_a_signed_body_in_another_form_is_refused(content: bytes) -> None:
     assert refusal(unsigned(content=content)) == "MESSAGE_MALFORMED"
 
 
-def test_a_message_that_is_too_large_is_refused_unread() -> None:
-    assert refusal(b"x" * (LONGEST_MESSAGE + 1)) == "MESSAGE_TOO_LARGE"
-
-
 def test_only_tasks_with_payloads_have_large_messages() -> None:
     large = body("x" * LONGEST_SMALL_MESSAGE)
     receiver = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
@@ -173,14 +163,6 @@ def test_only_tasks_with_payloads_have_large_messages() -> None:
 def test_an_envelope_with_too_many_values_is_refused_unread(envelope: Any) -> None:
     assert refusal(unsigned(content=body(envelope))) == "MESSAGE_MALFORMED"
     assert refusal(written(UNSIGNED_HEADER, body(envelope))) == "MESSAGE_MALFORMED"
-
-
-def test_an_envelope_with_all_its_seals_is_accepted() -> None:
-    keys = [worker_key("s", "t", generation) for generation in range(1, MOST_SEALS + 1)]
-    leases = [HeldLease(execution_id=uuid.uuid4(), lease_token=uuid.uuid4()) for _ in range(100)]
-    heartbeat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=leases)
-    envelope = seal(ReleaseIdentity("t", "p", "c", "r"), heartbeat, *keys)
-    assert RECEIVER.read("queue", unsigned(content=body(envelope))).arguments == [envelope]
 
 
 SIGNED = written()
