@@ -40,13 +40,6 @@ def test_other_urls_are_refused_without_being_quoted(url: str) -> None:
         parse_sentinel(url)
 
 
-def test_a_url_of_a_server_stays_as_it_is() -> None:
-    for url in ("redis://user:password@h:1/0", "rediss://h/0"):
-        assert not is_sentinel(url)
-        assert kombu_url(url) == url
-        assert transport_options(url, tls_options(url), **TIMEOUTS) == {}
-
-
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

@@ -67,21 +67,12 @@ class Counted(io.BytesIO):
         return data
 
 
-@cases(
-    ("limits", "code"),
-    [
-        (Limits(entries=1499), "ARCHIVE_TOO_MANY_ENTRIES"),
-        (Limits(directory_bytes=70_000), "ARCHIVE_DIRECTORY_TOO_LARGE"),
-    ],
-)
-def test_a_directory_beyond_its_bounds_is_not_read(limits: Limits, code: str) -> None:
-    data = assembled(*(stored(f"{number:04}", b"") for number in range(1500)))
-    file = Counted(data)
-    with pytest.raises(ArchiveError) as caught:
-        read_contract_entry(file, limits)
-    assert {finding.code for finding in caught.value.findings} == {code}
+@cases(("name", "limit"), [("entries", 1499), ("directory_bytes", 70_000)])
+def test_a_directory_beyond_its_bounds_is_not_read(name: str, limit: int) -> None:
+    file = Counted(assembled(*(stored(f"{number:04}", b"") for number in range(1500))))
+    with pytest.raises(ArchiveError):
+        read_contract_entry(file, Limits(**{name: limit}))
     assert file.count < 70_000, "only the end of the file is read, to find the end record"
-    assert codes(data, Limits(entries=1500, directory_bytes=75_000)) == set()
 
 
 def test_nested_archives_are_inflated_within_their_common_bound(inflated: Inflated) -> None:

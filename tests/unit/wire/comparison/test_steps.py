@@ -29,7 +29,6 @@ def for_callers(path: str) -> Row:
 
 AWAITING = {**B, **QUESTION}
 OF_A_LIST, OF_MANY = {"cardinality": "MANY_TO_ONE"}, {"cardinality": "ONE_TO_MANY"}
-LATER = ".deferredCompletion"
 CASES: list[tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = [
     ([A, B], [A, B], []),
     ([A], [A, B], [("step", "added", COMPATIBLE, 'steps["B"]')]),
@@ -37,17 +36,7 @@ CASES: list[tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = [
     ([A, B], [A], [parked("removed", '["B"]')]),
     ([A, B, C, D], [B, C, D, A], [parked("moved", '["A"]')]),
     ([A, B], [A, AWAITING], [parked("added", '["B"].awaitTransport'), parked("changed", '["B"].kind')]),
-    ([A, AWAITING], [A, {**AWAITING, "awaitTransport": "webhook"}], [parked("changed", '["B"].awaitTransport')]),
-    (
-        [{**A, "deferredCompletion": {"timeout": "PT1H", "mode": "x"}}],
-        [{**A, "deferredCompletion": {"timeout": "PT2H", "group": "y"}}],
-        [
-            parked(kind, f'["A"]{LATER}.{name}', "policy")
-            for kind, name in (("added", "group"), ("removed", "mode"), ("changed", "timeout"))
-        ],
-    ),
     ([A], [{**A, **OF_A_LIST}], [for_callers('["A"].input'), parked("changed", '["A"].cardinality')]),
-    ([A, B], [A, {**B, **OF_MANY}], [for_callers('["B"].output'), parked("changed", '["B"].cardinality')]),
     (
         [{**A, **OF_MANY}, {**B, **OF_A_LIST}],
         [A, B],

@@ -6,14 +6,12 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.wire.documents.examples import COMPOSED, CONTRACT, NEWER, changed
 from wire.archive.reader import read_contract_entry
-from wire.documents.canonical_types import mismatches
 from wire.documents.contract import contract_from_json, parse_contract
 from wire.documents.descriptor import parse_descriptor
 from wire.findings import DocumentError, Finding
@@ -55,12 +53,6 @@ def test_reading_raises_nothing_but_document_errors_with_storable_findings(data:
     if not refusal(parse_contract, data):
         contract = parse_contract(data)
         assert contract_from_json(contract.normalised()) == contract
-
-
-@given(st.dictionaries(st.sampled_from("abc"), json_values, max_size=3), json_values)
-def test_mismatches_raise_nothing(types: dict[str, Any], value: Any) -> None:
-    mismatches(types, "a", value)
-    mismatches({name: {"definition": entry} for name, entry in types.items()}, "a", value)
 
 
 def _archive() -> bytes:
