@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.wire.documents.examples import COMPOSED, CONTRACT, NEWER, changed
-from wire.archive.reader import read_contract_entry
 from wire.documents.contract import contract_from_json, parse_contract
 from wire.documents.descriptor import parse_descriptor
 from wire.findings import DocumentError, Finding
@@ -53,21 +50,3 @@ def test_reading_raises_nothing_but_document_errors_with_storable_findings(data:
     if not refusal(parse_contract, data):
         contract = parse_contract(data)
         assert contract_from_json(contract.normalised()) == contract
-
-
-def _archive() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("a", b"body" * 9)
-        file.writestr("META-INF/pipeline/pipeline-contract.json", b'{"schemaVersion": 1}')
-    return buffer.getvalue()
-
-
-_ARCHIVE = _archive()
-
-
-@given(st.binary(max_size=60), st.integers(0, 400), st.binary(min_size=1, max_size=8))
-def test_a_damaged_archive_is_read_or_refused(prefix: bytes, at: int, noise: bytes) -> None:
-    sound = _ARCHIVE[: at % len(_ARCHIVE)] + noise + _ARCHIVE[at % len(_ARCHIVE) + len(noise) :]
-    findings = refusal(lambda data: read_contract_entry(io.BytesIO(data)), prefix + sound)
-    assert all(finding.code.startswith("ARCHIVE_") for finding in findings)

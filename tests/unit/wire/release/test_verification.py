@@ -81,13 +81,6 @@ def test_a_contract_must_be_valid_and_match_the_descriptor(kind: str, contract: 
     assert (verdict.accepted, verdict.contract) == (False, None)
 
 
-def test_a_contract_whose_hash_is_wrong_is_accepted_with_a_warning() -> None:
-    body = archive(altered(contractHash="beef"))
-    verdict = verified((artifact("app", "jar", body), body))
-    assert verdict.accepted
-    assert codes(verdict, Severity.WARNING) == [("CONTRACT_HASH_MISMATCH", f"{INSIDE}#contractHash")]
-
-
 def test_equal_digests_are_read_once_and_checked_for_each_artifact() -> None:
     shelf = Store(NOTHING)
     kinds = {"a": "jar", "b": "native-binary", "c": "jar"}
