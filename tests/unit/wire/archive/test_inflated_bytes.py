@@ -109,12 +109,6 @@ def test_a_compressed_nested_archive_is_unpacked_to_the_disk() -> None:
         tracemalloc.stop()
 
 
-def test_a_compressed_archive_larger_than_the_bound_is_not_inflated(inflated: Inflated) -> None:
-    data = assembled(deflated("in.zip", assembled(stored("x", bytes(15 * MEGABYTE)))))
-    assert codes(data, Limits(inner_bytes=MEGABYTE)) == {"ARCHIVE_NESTED_TOO_LARGE"}
-    assert inflated.total <= PIECE
-
-
 def test_nested_archives_up_to_the_depth_are_inspected(inflated: Inflated) -> None:
     data = assembled(lying(5))
     for number in range(LIMITS.nesting - 1):

@@ -247,7 +247,7 @@ def test_a_member_of_one_seal_is_invalid_in_another(member: str) -> None:
     new, old = ROTATED["seals"]
     exchanged = {**ROTATED, "seals": [{**new, member: old[member]}, {**old, member: new[member]}]}
     for key in (OLD, NEW):
-        with pytest.raises(ProtocolError, match="signature .* is wrong"):
+        with pytest.raises(ProtocolError, match="is wrong"):
             verify(exchanged, lambda _, key=key: [key])
 
 

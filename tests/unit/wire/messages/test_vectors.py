@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.cases import cases
 from wire.messages.celery_messages import transition_key
-from wire.messages.payload_envelopes import Allowed, natural, plain, read_payload, snapshot, typed
+from wire.messages.payload_envelopes import Allowed, natural, plain, read_payload, snapshot
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
@@ -112,12 +112,3 @@ def test_8_containers_and_scalars(value: Any, type_id: str, text: str) -> None:
     made = natural(value)
     assert made.document() == {"payloadTypeId": type_id, "payloadEncoding": ENCODING, "payload": text}
     assert plain(read_payload(made.document()), Allowed()) == value
-
-
-def test_9_the_resume_payload() -> None:
-    type_id = "org.pipelineframework.restaurantapproval.common.dto.RestaurantDecisionDto"
-    decision = {"accepted": {"orderId": "o", "decidedAt": "2026-01-02T03:04:05.678901Z", "note": "ok"}}
-    made = typed(decision, type_id)
-    assert made.payload_type_id == type_id
-    assert made.payload == '{"accepted":{"orderId":"o","decidedAt":"2026-01-02T03:04:05.678901Z","note":"ok"}}'
-    assert plain(made, Allowed()) == decision
