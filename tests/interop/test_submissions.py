@@ -1,6 +1,5 @@
 """Submissions over `/tpf/control-plane` (wire protocol C.1)."""
 
-import json
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from releases.activation.activation import activate
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
-from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT
+from tests.executions.transports.rest.strict_worker import DTO
 from tests.interop.client import call, ok, payload, refused
 from tests.interop.submitting import LIST, accepted, mapping, order, place, submit
 from wire.messages.rest_messages import execution_key
@@ -29,16 +28,6 @@ def test_a_submission_is_accepted_with_200_and_pinned(flow: Flow) -> None:
     assert made.release == flow.release
     assert (made.input, made.input_shape, made.submitted_by) == (ORDER, "UNI", "tpf-control-plane")
     assert made.execution_key == f"{len(PIPELINE)}:{PIPELINE}:3:1.0:executionKey:k"
-
-
-def test_the_worker_receives_the_payload_unchanged(flow: Flow) -> None:
-    text = '{ "requestId":"r1",  "amount":27.50, "customerId":"c\\u00e9" }'
-    accepted(flow.owner, order(inputPayload={**payload(ORDER_TYPE, 0), "payload": text}))
-    flow.dispatch()
-    [command] = flow.double.commands
-    assert command["payloadTypeId"] == SNAPSHOT
-    inside = {"payloadTypeId": ORDER_TYPE, "payloadEncoding": ENCODING, "payload": text}
-    assert json.loads(command["payload"]) == {"shape": "UNI", "payload": inside, "items": []}
 
 
 def test_a_key_identifies_one_execution_of_a_release(flow: Flow) -> None:
@@ -79,33 +68,16 @@ def test_the_policy_chooses_the_key(
         assert own == expected
 
 
-def items(*payloads: dict[str, str]) -> dict[str, str]:
-    return payload(LIST, {"items": list(payloads)})
-
-
-def kept_input(of: Execution) -> dict[str, Any]:
-    kept = WireForm.objects.get(pk=of.pk).input
-    assert isinstance(kept, dict)
-    return kept
-
-
 def test_a_map_gets_the_contracts_type_and_items_keep_theirs(flow: Flow) -> None:
     made = accepted(flow.owner, order(inputPayload=mapping(requestId=STRING)))
-    kept = kept_input(made)
-    assert (made.input, made.input_shape, kept["shape"]) == ({"requestId": "v"}, "UNI", "UNI")
-    assert kept["payload"]["payloadTypeId"] == DOMAIN_TYPE
-    assert json.loads(kept["payload"]["payload"]) == {"requestId": "v"}
+    assert (made.input, made.input_shape) == ({"requestId": "v"}, "UNI")
+    assert WireForm.objects.get(pk=made.pk).input["payload"]["payloadTypeId"] == DOMAIN_TYPE
 
-    both = items(payload(ORDER_TYPE, ORDER), mapping(requestId=STRING))
+    both = payload(LIST, {"items": [payload(ORDER_TYPE, ORDER), mapping(requestId=STRING)]})
     made = accepted(flow.owner, order("items", inputShape="MULTI", inputPayload=both))
-    kept = kept_input(made)
+    kept = WireForm.objects.get(pk=made.pk).input
     assert (made.input, made.input_shape, kept["shape"]) == ([ORDER, {"requestId": "v"}], "MULTI", "MULTI")
-    assert kept["payload"] is None
     assert [item["payloadTypeId"] for item in kept["items"]] == [ORDER_TYPE, DOMAIN_TYPE]
-
-    raw = accepted(flow.owner, order("raw", inputShape="RAW", inputPayload=items(STRING, STRING)))
-    assert (raw.input, raw.input_shape, kept_input(raw)["shape"]) == (["v", "v"], "UNI", "UNI")
-    assert kept_input(raw)["payload"]["payloadTypeId"] == LIST
 
 
 NOT_PLAIN = "application/tpf-transition-envelope+json"
