@@ -68,14 +68,20 @@ def test_the_policy_chooses_the_key(
         assert own == expected
 
 
+def kept_input(of: Execution) -> dict[str, Any]:
+    kept = WireForm.objects.get(pk=of.pk).input
+    assert isinstance(kept, dict)
+    return kept
+
+
 def test_a_map_gets_the_contracts_type_and_items_keep_theirs(flow: Flow) -> None:
     made = accepted(flow.owner, order(inputPayload=mapping(requestId=STRING)))
     assert (made.input, made.input_shape) == ({"requestId": "v"}, "UNI")
-    assert WireForm.objects.get(pk=made.pk).input["payload"]["payloadTypeId"] == DOMAIN_TYPE
+    assert kept_input(made)["payload"]["payloadTypeId"] == DOMAIN_TYPE
 
     both = payload(LIST, {"items": [payload(ORDER_TYPE, ORDER), mapping(requestId=STRING)]})
     made = accepted(flow.owner, order("items", inputShape="MULTI", inputPayload=both))
-    kept = WireForm.objects.get(pk=made.pk).input
+    kept = kept_input(made)
     assert (made.input, made.input_shape, kept["shape"]) == ([ORDER, {"requestId": "v"}], "MULTI", "MULTI")
     assert [item["payloadTypeId"] for item in kept["items"]] == [ORDER_TYPE, DOMAIN_TYPE]
 

@@ -105,9 +105,6 @@ def text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-# --- coordinator broker_acl ---------------------------------------------------------------------------
-
-
 @pytest.fixture
 def tenants(db: None) -> None:
     making.tenant("acme")

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -64,6 +65,10 @@ BODIES = [COMMANDS, OUTCOMES, BEAT, ORDER]
 SEALED = seal(IDENTITY, COMMANDS, KEY)
 
 
+def holding(key: WorkerKey) -> Callable[[str], list[WorkerKey]]:
+    return lambda _: [key]
+
+
 def keys_of(tenant_id: str) -> list[WorkerKey]:
     return [worker_key(SECRET, tenant_id)]
 
@@ -87,7 +92,7 @@ def test_a_change_of_any_member_that_a_sender_chooses_breaks_the_signature() -> 
         other = making.changed(SEALED, {member: value})
         assert other != SEALED
         with pytest.raises(ProtocolError) as caught:
-            verify(other, lambda _: [KEY])
+            verify(other, holding(KEY))
         assert caught.value.code == "SIGNATURE_INVALID", member
 
 
@@ -239,7 +244,7 @@ ROTATED = seal(IDENTITY, COMMANDS, NEW, OLD)
 
 def test_a_message_is_read_with_any_of_its_keys() -> None:
     for key in (OLD, NEW):
-        assert decode(verify(ROTATED, lambda _, key=key: [key]), CommandGroup) == COMMANDS
+        assert decode(verify(ROTATED, holding(key)), CommandGroup) == COMMANDS
 
 
 @cases("member", ["keyId", "body", "signature"])
@@ -248,7 +253,7 @@ def test_a_member_of_one_seal_is_invalid_in_another(member: str) -> None:
     exchanged = {**ROTATED, "seals": [{**new, member: old[member]}, {**old, member: new[member]}]}
     for key in (OLD, NEW):
         with pytest.raises(ProtocolError, match="is wrong"):
-            verify(exchanged, lambda _, key=key: [key])
+            verify(exchanged, holding(key))
 
 
 @cases("body", [COMMANDS, BEAT])
