@@ -3,36 +3,28 @@
 from typing import Any
 
 import pytest
-from django.test import Client
 
 from releases.models import KEY_LENGTH, Deployment, Release
-from tenancy.models import ApiToken, Tenant
+from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.cases import cases
-from tests.interop.deploying import MEDIA_TYPE, Deployer, nothing_is_stored, published, refusal, token
+from tests.interop.deploying import Deployer, nothing_is_stored, published, refusal, token
 from tests.maven_repository import MavenRepository
 from tests.oauth_issuer import OAuthIssuer
-from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
 
 pytestmark = pytest.mark.django_db
 
 
-# --- the form of requests ---
-
-
-BAD_KEYS = [None, "", "  ", "x" * (KEY_LENGTH + 1), "a\tb", "a\x7fb", "a\u0085b"]
-BAD_NAMES = [" a", "a ", ".", "..", "a\u200bb", "a\x00b", "a\nb", "e\u0301", "x" * 501]
+BAD_KEYS = [None, "  ", "x" * (KEY_LENGTH + 1), "a\u0085b"]
+BAD_NAMES = ["a ", "..", "a\u200bb", "x" * 501]
 
 
 @cases(
     ("field", "changes"),
     [
         *(("Idempotency-Key", {"headers": {"Idempotency-Key": key}}) for key in BAD_KEYS),
-        *(
-            ("X-TPF-Deployment-Mode", {"headers": {"X-TPF-Deployment-Mode": mode}})
-            for mode in (None, "", "MANAGED", "customer_managed")
-        ),
+        ("X-TPF-Deployment-Mode", {"headers": {"X-TPF-Deployment-Mode": "MANAGED"}}),
         *((part, {part: name}) for part in ("application", "environment") for name in BAD_NAMES),
     ],
 )
@@ -45,28 +37,10 @@ def test_an_invalid_request_is_refused_with_its_field(
     assert nothing_is_stored()
 
 
-@cases("media_type", ["", "application/json", "application/*", "*/*", "text/plain", "multipart/form-data"])
-def test_other_media_types_are_refused(repository: MavenRepository, deployer: Deployer, media_type: str) -> None:
-    assert refusal(deployer.call(published(repository), media_type=media_type)) == (415, "UNSUPPORTED_MEDIA_TYPE")
-    assert nothing_is_stored()
-
-
-def test_the_longest_key_and_parameters_of_the_media_type_are_accepted(
-    repository: MavenRepository, deployer: Deployer
-) -> None:
-    media_type = f"{MEDIA_TYPE.upper()}; charset=utf-8"
-    deployer.deploy_new(published(repository), "x" * KEY_LENGTH, media_type=media_type)
-
-
-def test_only_post_and_names_without_a_slash_are_found(repository: MavenRepository, deployer: Deployer) -> None:
-    for method in ("GET", "PUT", "DELETE", "OPTIONS"):
-        assert refusal(deployer.call(b"", method=method)) == (405, "METHOD_NOT_ALLOWED")
-    for part in ("organization", "application", "environment"):
-        assert refusal(deployer.call(published(repository), **{part: "a/b"})) == (404, "NOT_FOUND")
-    assert nothing_is_stored()
-
-
-# --- access ---
+def test_only_post_of_one_media_type_is_accepted(repository: MavenRepository, deployer: Deployer) -> None:
+    answer = deployer.call(published(repository), media_type="application/json")
+    assert refusal(answer) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert refusal(deployer.call(b"", method="GET")) == (405, "METHOD_NOT_ALLOWED")
 
 
 def test_the_disabled_api_is_not_found(repository: MavenRepository, deployer: Deployer, settings: Any) -> None:
@@ -76,77 +50,47 @@ def test_the_disabled_api_is_not_found(repository: MavenRepository, deployer: De
     assert nothing_is_stored()
 
 
-HEADERS = [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer a b", "Basic YTpi", "Bearer a.b.c"]
-
-
-def assert_not_authenticated(repository: MavenRepository, deployer: Deployer) -> None:
-    for header in HEADERS:
+def test_a_request_without_a_valid_token_is_not_authenticated(repository: MavenRepository, deployer: Deployer) -> None:
+    for header in (None, "", "Bearer", "Bearer wrong", "Basic YTpi", "Bearer a.b.c"):
         answer = deployer.call(published(repository), headers={"Authorization": header})
         assert refusal(answer) == (401, "NOT_AUTHENTICATED"), header
         assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert nothing_is_stored()
 
 
-def test_a_request_without_a_valid_token_is_not_authenticated(repository: MavenRepository, deployer: Deployer) -> None:
-    assert_not_authenticated(repository, deployer)
-    ApiToken.objects.all().delete()
-    assert refusal(deployer.call(published(repository))) == (401, "NOT_AUTHENTICATED")
-
-
-def test_with_an_issuer_it_is_not_either(repository: MavenRepository, deployer: Deployer, issuer: OAuthIssuer) -> None:
-    assert_not_authenticated(repository, deployer)
-
-
 def test_a_token_of_another_tenant_is_refused_whether_the_organization_exists_or_not(
     repository: MavenRepository, deployer: Deployer
 ) -> None:
-    for organization in (making.tenant().slug, "nobody", "a\x00b", deployer.organization.upper()):
+    for organization in (making.tenant().slug, "nobody", deployer.organization.upper()):
         answer = deployer.call(published(repository), organization=organization)
         assert refusal(answer) == (403, "PERMISSION_DENIED")
     assert nothing_is_stored()
 
 
-@cases("scope", [scope for scope in Scope if scope is not Scope.REGISTER])
-def test_a_token_without_the_scope_is_refused(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer, scope: Scope
-) -> None:
-    answer = deployer.call(published(repository), bearer=token(owner, scope))
+def test_a_token_without_the_scope_is_refused(repository: MavenRepository, owner: Tenant, deployer: Deployer) -> None:
+    others = [scope for scope in Scope if scope is not Scope.REGISTER]
+    answer = deployer.call(published(repository), bearer=token(owner, *others))
     assert refusal(answer) == (403, "SCOPE_MISSING")
     assert nothing_is_stored()
 
 
-def test_the_body_of_a_refused_request_is_not_read(repository: MavenRepository, deployer: Deployer) -> None:
-    too_large = b" " * (MAX_DESCRIPTOR_BYTES + 1)
-    refused = {401: {"bearer": "wrong"}, 403: {"organization": "other"}, 415: {"media_type": "text/plain"}, 413: {}}
-    for status, changes in refused.items():
-        assert refusal(deployer.call(too_large, **changes))[0] == status
-
-
-def test_an_oauth_token_deploys_for_its_organizations_with_the_scope_or_one_that_maps_to_it(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer, settings: Any
+def test_an_oauth_token_deploys_for_its_organizations(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
 ) -> None:
     bearer = issuer.token(subject="ci-robot", organizations=["other", owner.slug])
     document = published(repository)
     deployment = Deployment.objects.get(pk=deployer.deploy_new(document, bearer=bearer))
     assert (deployment.actor, deployment.tenant) == ("oauth:ci-robot", owner)
     assert Release.objects.get().uploaded_by == "oauth:ci-robot"
-    assert deployer.deploy(document) == str(deployment.pk)  # with an API token
-    settings.OAUTH_SCOPES = {"tpf:deploy": [Scope.REGISTER.value]}
-    bearer = issuer.token(organizations=[owner.slug], scopes=["tpf:deploy"])
-    assert deployer.deploy(document, bearer=bearer) == str(deployment.pk)
 
 
 def test_the_matrix_of_oauth_tokens(
     repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
 ) -> None:
-    other = making.tenant()
-    elsewhere = "https://elsewhere.example"
     matrix: dict[tuple[int, str], list[dict[str, Any]]] = {
-        (401, "NOT_AUTHENTICATED"): [
-            *({"expires_in": -60}, {"audience": elsewhere}, {"iss": elsewhere}, {"headers": {"kid": "unknown"}})
-        ],
-        (403, "PERMISSION_DENIED"): [{"organizations": [other.slug]}, {"organizations": []}],
-        (403, "SCOPE_MISSING"): [{"scopes": []}, {"scopes": ["read", "releases:activate", "tpf:deploy"]}],
+        (401, "NOT_AUTHENTICATED"): [{"expires_in": -60}, {"audience": "https://elsewhere.example"}],
+        (403, "PERMISSION_DENIED"): [{"organizations": [making.tenant().slug]}, {"organizations": []}],
+        (403, "SCOPE_MISSING"): [{"scopes": ["read", "tpf:deploy"]}],
     }
     for expected, variants in matrix.items():
         for members in variants:
@@ -160,22 +104,8 @@ def test_the_matrix_of_oauth_tokens(
 def test_an_organization_without_a_tenant_is_not_found(
     repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
 ) -> None:
-    for organization in ("nobody", "a\x00b", "Upper Case"):
-        bearer = issuer.token(organizations=[organization])
-        answer = deployer.call(published(repository), organization=organization, bearer=bearer)
-        assert refusal(answer) == (404, "NOT_FOUND")
-    assert nothing_is_stored()
-
-
-def test_if_the_issuers_keys_are_unavailable_the_request_can_be_repeated(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
-) -> None:
-    issuer.is_down = True
-    bearer = issuer.token(organizations=[owner.slug])
-    assert refusal(deployer.call(published(repository), bearer=bearer)) == (503, "ISSUER_UNAVAILABLE")
-
-
-# --- environments ---
+    answer = deployer.call(b"{}", organization="nobody", bearer=issuer.token(organizations=["nobody"]))
+    assert refusal(answer) == (404, "NOT_FOUND")
 
 
 def test_an_environment_selects_the_tenant(repository: MavenRepository, issuer: OAuthIssuer, settings: Any) -> None:
@@ -187,7 +117,6 @@ def test_an_environment_selects_the_tenant(repository: MavenRepository, issuer: 
     second = caller.deploy_new(document, environment="staging")
     assert [Deployment.objects.get(pk=each).tenant for each in (first, second)] == [acme, staging]
     assert refusal(caller.call(document, environment="test")) == (404, "NOT_FOUND")
-    assert refusal(caller.call(document, environment="Production")) == (404, "NOT_FOUND")
     ours = token(acme)
     assert caller.deploy(document, bearer=ours) == first
     assert refusal(caller.call(document, bearer=ours, environment="staging")) == (403, "PERMISSION_DENIED")
@@ -205,9 +134,3 @@ def test_no_organization_reaches_the_tenant_of_another_one_in_another_environmen
         assert refusal(caller.call(document, environment=environment)) == (403, "PERMISSION_DENIED")
     assert nothing_is_stored()
     Deployer("acme", issuer.token(organizations=["acme"])).deploy_new(document, environment="staging")
-
-
-def test_the_api_is_not_in_the_openapi_document(repository: MavenRepository) -> None:
-    document = Client().get("/api/schema/").content.decode()
-    assert "/api/v1/tenants/" in document
-    assert "organizations" not in document

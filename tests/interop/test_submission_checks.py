@@ -6,11 +6,10 @@ import pytest
 
 from executions.models import Execution, Worker
 from executions.transports.rest.workers import register
-from tests import making
 from tests.cases import cases
-from tests.executions.transports.rest.order_flow import PIPELINE, Flow
-from tests.interop.client import ok, refused
-from tests.interop.submitting import NO_WORKER, accepted, order, submit
+from tests.executions.transports.rest.order_flow import Flow
+from tests.interop.client import refused
+from tests.interop.submitting import NO_WORKER, submit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 
@@ -24,23 +23,10 @@ def unavailable(flow: Flow) -> str:
     return text.removeprefix(NO_WORKER)
 
 
-def test_silent_drained_and_unknown_workers_are_not_eligible(flow: Flow) -> None:
-    making.silence(flow.worker)
-    message = "No healthy rest worker lifecycle record for active release; current states: java-1="
-    assert unavailable(flow) == message + "STALE"
-    ok("POST", f"admin/tenants/{flow.owner.slug}/pipelines/{PIPELINE}/workers/java-1/drain")
-    assert unavailable(flow) == message + "DRAINING"
-    Worker.objects.filter(pk=flow.worker.pk).update(release_version="another")
-    assert unavailable(flow) == "No worker lifecycle record for active release"
-    Worker.objects.filter(pk=flow.worker.pk).update(release_version="1.0", protocol="grpc")
-    assert unavailable(flow) == "No worker lifecycle record for active release"
-
-
 @cases(
     ("reported", "message"),
     [
         ({"protocolVersion": "2"}, "Worker capability protocol version is unsupported"),
-        ({"pipelineId": "org.other"}, "Worker hosts pipelineId=org.other, contractVersion="),
         ({"releaseVersion": "9"}, "but active release is pipelineId="),
         ({"contractVersion": "c"}, "Worker hosts pipelineId="),
         (
@@ -74,25 +60,3 @@ def test_a_worker_that_cannot_be_checked_is_not_eligible(flow: Flow, settings: A
     settings.REST_WORKER_ORIGINS = []
     assert unavailable(flow) == failed + "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
     assert all(request.method == "GET" for request in flow.double.requests)
-
-
-def test_one_healthy_worker_of_any_kind_is_enough_and_other_reported_members_do_not_matter(flow: Flow) -> None:
-    flow.double.capabilities = {"payloadEncodings": ["x"], "workerProtocols": [], "artifactId": "app", "more": 1}
-    flow.check()
-    accepted(flow.owner, order("without a Celery worker"))
-    making.worker(flow.release, "celery-1")
-    flow.double.capabilities = {"protocolVersion": "2"}
-    flow.check()
-    flow.double.requests.clear()
-    accepted(flow.owner)
-    assert flow.double.requests == [], "a submission calls no worker"
-
-
-def test_workers_may_share_a_base_url_and_a_secret(flow: Flow, settings: Any) -> None:
-    settings.REST_WORKER_SECRET = flow.double.secret = "worker-secret"
-    settings.REST_WORKER_ORIGINS, settings.REST_WORKER_BASE_URL = [], flow.double.endpoint
-    registered(flow)
-    flow.check()
-    accepted(flow.owner)
-    assert flow.dispatch() == 1
-    assert len(flow.double.commands) == 1

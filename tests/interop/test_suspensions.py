@@ -8,18 +8,13 @@ import pytest
 from django.utils import timezone
 
 from executions.awaits import awaits, interactions
-from executions.awaits.interactions import MOST_CORRELATED
 from executions.errors import CorrelationAmbiguous
-from executions.lifecycle.redrive import redrive
-from executions.lifecycle.sweep import awaits_due
 from executions.models import Execution, Interaction
 from tests import making
 from tests.cases import cases
-from tests.executions.awaits.parking import make_late
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow, altered
 from tests.executions.transports.rest.strict_worker import DTO
 from tests.interop.client import call, ok, payload, refused, switch_on
-from tests.raw_sql import run, unguarded
 
 DECISION_TYPE = DTO + "RestaurantDecisionDto"
 DECISION = {"accepted": {"orderId": str(uuid.uuid4()), "note": "ok"}}
@@ -42,35 +37,15 @@ def suspended(flow: Flow, change: Change, key: str = "k") -> Execution:
     return made
 
 
-def itemized(suspension: dict[str, Any], *items: dict[str, Any]) -> None:
-    """Change the suspension so that it has an interaction for each of `items`, with these members."""
-    [one] = suspension["interactions"]
-    suspension["unit"].update(primaryInteractionId=None, expectedItemCount=len(items), dispatchComplete=True)
-    suspension["interactions"] = [{**one, "itemIndex": index, **item} for index, item in enumerate(items)]
-
-
 def of_interaction(**members: Any) -> Change:
     return lambda suspension: suspension["interactions"][0].update(members)
-
-
-def of_items(*items: dict[str, Any]) -> Change:
-    return lambda suspension: itemized(suspension, *items)
-
-
-ITEM = {"interactionId": "int-0", "correlationId": "c-0"}
 
 
 @cases(
     ("change", "named"),
     [
         (of_interaction(transportMetadata={PROJECTOR: "com.acme.Decide"}), "the completion projector com.acme.Decide"),
-        (of_interaction(transportMetadata={PROJECTOR: 7}), "projector 7"),
         (of_interaction(transportOutputType="com.acme.Decision"), f"from com.acme.Decision to {DECISION_TYPE}"),
-        (
-            of_items(ITEM, {"interactionId": "int-1", "transportMetadata": {PROJECTOR: "com.acme.Decide"}}),
-            "the completion projector com.acme.Decide",
-        ),
-        (of_items(ITEM, {**ITEM, "correlationId": "c-1"}), "the same id"),
     ],
 )
 def test_an_unsupported_suspension_fails_at_once(flow: Flow, change: Change, named: str) -> None:
@@ -80,20 +55,8 @@ def test_an_unsupported_suspension_fails_at_once(flow: Flow, change: Change, nam
     assert not Interaction.objects.filter(execution=made).exists()
 
 
-@cases("members", [*({"transportOutputType": blank} for blank in (None, "", " ")), {"transportMetadata": None}])
-def test_members_that_say_nothing_are_accepted(flow: Flow, settings: Any, members: dict[str, Any]) -> None:
-    switch_on(settings)
-    made = suspended(flow, of_interaction(**members))
-    assert made.status == "WAITING_EXTERNAL", made.error_message
-    [item] = ok("GET", f"control-plane/tenants/{flow.owner.slug}/interactions/pending")
-    assert item["transportMetadata"] == {} or "transportMetadata" not in members
-
-
-# --- correlation ids ---
-
-
-def correlated(flow: Flow, key: str, correlation_id: str = "order-1") -> Interaction:
-    made = suspended(flow, lambda suspension: suspension["interactions"][0].update(correlationId=correlation_id), key)
+def correlated(flow: Flow, key: str) -> Interaction:
+    made = suspended(flow, of_interaction(correlationId="order-1"), key)
     assert made.status == "WAITING_EXTERNAL", made.error_message
     return made.interactions.get()
 
@@ -102,17 +65,9 @@ def complete(flow: Flow, **named: Any) -> interactions.Completion:
     return interactions.complete(flow.owner, response=DECISION, actor="user:eva", **named)
 
 
-_COPIES = """
-INSERT INTO executions_interaction
-SELECT (jsonb_populate_record(i, jsonb_build_object('id', gen_random_uuid(), 'item_index', number))).*
-FROM executions_interaction i CROSS JOIN generate_series(1, %s) AS number WHERE i.id = %s
-"""
-
-
 def test_an_ambiguous_correlation_id_answers_no_interaction_but_an_id_does(flow: Flow, settings: Any) -> None:
     switch_on(settings)
     one, other = correlated(flow, "one"), correlated(flow, "other")
-    assert one.correlation_id == other.correlation_id == "order-1"
     with pytest.raises(CorrelationAmbiguous) as caught:
         complete(flow, correlation_id="order-1")
     assert set(caught.value.data["interactionIds"]) == {str(one.pk), str(other.pk)}
@@ -127,48 +82,6 @@ def test_an_ambiguous_correlation_id_answers_no_interaction_but_an_id_does(flow:
     with pytest.raises(CorrelationAmbiguous):
         complete(flow, correlation_id="order-1")
     assert complete(flow, interaction_id=other.pk).interaction == other
-
-
-def test_a_correlation_id_prefers_an_open_interaction_even_to_many_newer_lost_ones(flow: Flow) -> None:
-    open_interaction = correlated(flow, "one")
-    lost = correlated(flow, "other")
-    make_late(lost)
-    assert awaits_due() == 1
-    with unguarded(Interaction):
-        run(_COPIES, MOST_CORRELATED, lost.pk)
-    assert complete(flow, correlation_id="order-1").interaction == open_interaction
-    repeated = complete(flow, correlation_id="order-1")
-    assert (repeated.interaction, repeated.duplicate) == (open_interaction, True)
-
-
-def test_a_redriven_await_keeps_its_correlation_id(flow: Flow) -> None:
-    """The client knows the question by this id, and the worker sends the same id again (wire protocol F.1)."""
-    first_suspension: dict[str, Any] = {}
-    made = suspended(flow, lambda suspension: first_suspension.update(suspension))
-    first = made.interactions.get()
-    make_late(first)
-    assert awaits_due() == 1
-    redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
-    flow.double.answers = [lambda command: {**flow.double.suspend(command, ORDER), "awaitSuspension": first_suspension}]
-    flow.dispatch()
-    second = made.interactions.get(status="DISPATCHED")
-    assert second.pk != first.pk
-    assert second.correlation_id == first.correlation_id
-    assert complete(flow, correlation_id=first.correlation_id).interaction == second
-    repeated = complete(flow, correlation_id=first.correlation_id)
-    assert (repeated.interaction, repeated.duplicate) == (second, True)
-
-
-def test_items_of_one_unit_that_share_a_correlation_id_are_answered_by_their_own_ids(flow: Flow) -> None:
-    ids = [{"interactionId": str(uuid.uuid4()), "correlationId": "order-1"} for _ in range(2)]
-    made = suspended(flow, lambda suspension: itemized(suspension, *ids))
-    assert made.status == "WAITING_EXTERNAL", made.error_message
-    for item in ids:
-        with pytest.raises(CorrelationAmbiguous):
-            complete(flow, correlation_id="order-1")
-        complete(flow, interaction_id=uuid.UUID(item["interactionId"]))
-    made.refresh_from_db()
-    assert made.status == "QUEUED"
 
 
 def test_the_ids_of_a_worker_are_returned_unchanged(flow: Flow, settings: Any) -> None:

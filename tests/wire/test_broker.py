@@ -1,24 +1,20 @@
 """The broker's client: messages as Celery reads them, with and without acknowledgements."""
 
 import json
-import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from celery import Celery, current_app
 from django.conf import settings
-from kombu import Connection, Consumer, Queue
-from kombu.exceptions import OperationalError
+from kombu import Consumer, Queue
 from redis import Redis
 
 from embedded.valkey import Valkey
 from tests.broker import accepting, taken, using_broker
 from tests.cases import cases
 from wire.broker import client, log_limit
-from wire.messages.task_messages import TaskMessages, signing_keys
 
 ONE = {"number": 1}
 
@@ -26,14 +22,6 @@ ONE = {"number": 1}
 @pytest.fixture
 def queue() -> str:
     return f"test.{uuid.uuid4()}"
-
-
-@pytest.fixture
-def away() -> Any:
-    """The application of a process whose broker is unreachable."""
-    before = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - a proxy's way to what it stands for
-    yield Celery("away", broker="redis://127.0.0.1:1/0", set_as_current=True)
-    before.set_current()
 
 
 def unacknowledged(queue: str) -> int:
@@ -66,14 +54,6 @@ def test_messages_are_those_of_tasks_with_one_argument_and_keep_their_order(queu
     assert taken(queue) == [("some.task", [value]) for value in values]
 
 
-def test_a_task_that_expires_leaves_the_other_messages_of_its_queue(queue: str) -> None:
-    client.send("some.task", 1, queue=queue)
-    current_app.send_task("some.task", [2], queue=queue, expires=55)
-    client.send("some.task", 3, queue=queue)
-    assert time_to_live(queue) == -1
-    assert taken(queue) == [("some.task", [number]) for number in (1, 2, 3)]
-
-
 def time_to_live(queue: str) -> int:
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         return cast("int", redis.ttl(queue))
@@ -91,11 +71,6 @@ def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(queue: str)
         client.send_if_empty("some.task", number, queue=queue, seconds=55.5)
     assert 50 <= time_to_live(queue) <= 56
     assert taken(queue) == [("some.task", [1])]
-
-
-def test_an_unreachable_broker_is_an_operational_error(queue: str, away: Celery) -> None:
-    with pytest.raises(OperationalError):
-        client.send("some.task", 1, queue=queue)
 
 
 @cases(("no_ack", "acknowledge", "left"), [(False, True, 0), (True, True, 0), (True, False, 0), (False, False, 1)])
@@ -170,28 +145,6 @@ def test_the_newest_dead_messages_are_kept_in_part(
     assert "xx" not in caplog.text
 
 
-def test_a_flood_of_garbage_is_read_in_batches_that_deliver_what_is_accepted_in_order(queue: str) -> None:
-    found: list[int] = []
-
-    def take(body: Any, message: Any) -> None:
-        found.append(body[0][0]["number"])
-        message.ack()
-
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        for number in range(10):
-            redis.lpush(queue, *[b"x"] * 2 * client.BATCH)
-            client.send("some.task", {"number": number}, queue=queue)
-        with accepting("some.task", takes_batches=True) as connection:
-            reads = 0
-            with Consumer(connection.channel(), [Queue(queue)], callbacks=[take]):
-                while redis.llen(queue):
-                    connection.drain_events(timeout=5)
-                    reads += 1
-        redis.delete(client.dead_messages_of(queue))
-    assert found == list(range(10))
-    assert reads < 40
-
-
 @cases("room", [1, 3])
 def test_messages_that_a_consumer_has_no_room_for_go_back_in_order(queue: str, room: int) -> None:
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
@@ -207,39 +160,6 @@ def test_messages_that_a_consumer_has_no_room_for_go_back_in_order(queue: str, r
         redis.delete(client.dead_messages_of(queue))
     assert found == list(range(room))
     assert [argument["number"] for _, [argument] in taken(queue)] == list(range(room, 5))
-
-
-def test_a_batch_of_large_garbage_is_small(queue: str) -> None:
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis, accepting("some.task", takes_batches=True) as connection:
-        redis.lpush(queue, *[b"x" * client.BATCH_BYTES] * 10)
-        with Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
-            connection.drain_events(timeout=5)
-        assert redis.llen(queue) == 8
-        redis.delete(queue, client.dead_messages_of(queue))
-
-
-@cases(("ahead", "shown"), [(130, "130 s ahead"), (-610, "610 s ago")])
-def test_among_garbage_the_log_says_how_far_the_senders_clock_is_off(
-    queue: str, ahead: float, shown: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.clear()
-    keys, now = signing_keys(["secret"]), time.time()
-    sender = TaskMessages(keys=keys, clock=lambda: now + ahead)
-    header = {"task": "some.task", "eta": None, "expires": None, "retries": 0}
-    messages = TaskMessages(accepts=lambda _queue, _task: True, keys=keys, clock=lambda: now)
-    options = {"messages": messages, "takes_batches": True}
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        for _ in range(2 * log_limit.MOST):
-            redis.lpush(queue, *[b"x"] * (client.BATCH + 1))
-        redis.lpush(queue, sender.write(queue, header, b"[[],{},null]"))
-        connection = Connection(settings.CELERY_BROKER_URL, transport_options=options)
-        with connection, Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
-            while redis.llen(queue):
-                connection.drain_events(timeout=5)
-        redis.delete(client.dead_messages_of(queue))
-    [line] = [each.getMessage() for each in caplog.records if "clock" in each.getMessage()]
-    assert queue in line
-    assert shown in line
 
 
 def test_a_broker_that_cannot_store_an_unacknowledged_message_counts_as_lost(queue: str, tmp_path: Path) -> None:

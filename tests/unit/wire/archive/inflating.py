@@ -17,23 +17,21 @@ class Inflated:
     most: int = 0
 
 
-class Counting:
-    """A zlib decompressor that counts the inflated bytes."""
-
-    def __init__(self, inner: Any, inflated: Inflated) -> None:
-        self._inner, self._inflated = inner, inflated
-
-    def decompress(self, *arguments: Any, **options: Any) -> bytes:
-        data: bytes = self._inner.decompress(*arguments, **options)
-        self._inflated.total += len(data)
-        self._inflated.most = max(self._inflated.most, len(data))
-        return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
 def counting(monkeypatch: pytest.MonkeyPatch) -> Inflated:
     counts, real = Inflated(), zlib.decompressobj
-    monkeypatch.setattr(zlib, "decompressobj", lambda *arguments: Counting(real(*arguments), counts))
+
+    class Counting:
+        def __init__(self, *arguments: Any) -> None:
+            self._inner = real(*arguments)
+
+        def decompress(self, *arguments: Any) -> bytes:
+            data = self._inner.decompress(*arguments)
+            counts.total += len(data)
+            counts.most = max(counts.most, len(data))
+            return data
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+    monkeypatch.setattr(zlib, "decompressobj", Counting)
     return counts

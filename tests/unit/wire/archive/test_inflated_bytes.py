@@ -39,8 +39,8 @@ def test_every_byte_of_an_accepted_archive_is_inflated_once_and_its_contract_twi
     assert inflated.most <= PIECE
 
 
-@cases("admitted", [0, 1, 1000, PIECE - 1, PIECE, PIECE + 1, MEGABYTE, 3 * MEGABYTE])
-@cases("inside", [0, 1, 2])
+@cases("admitted", [0, PIECE, PIECE + 1, 3 * MEGABYTE])
+@cases("inside", [0, 2])
 def test_an_entry_is_inflated_no_further_than_its_declared_size(inflated: Inflated, admitted: int, inside: int) -> None:
     data = assembled(CONTRACT, lying(admitted))
     for number in range(inside):
@@ -51,18 +51,9 @@ def test_an_entry_is_inflated_no_further_than_its_declared_size(inflated: Inflat
     assert inflated.most <= PIECE
 
 
-def test_an_entry_of_a_compressed_nested_archive_is_inflated_no_further_than_its_declared_size(
-    inflated: Inflated,
-) -> None:
-    inner = assembled(lying(1000))
-    assert codes(assembled(deflated("in.zip", inner))) == {"ARCHIVE_SIZE_WRONG"}
-    assert inflated.total <= len(inner) + 1000 + PIECE
-
-
-@cases("more", [1, 4000])
 @cases("entry", [stored("a", b"x" * 100), deflated("a", b"x" * 100)])
-def test_an_entry_that_is_smaller_than_its_declared_size_is_refused(entry: Member, more: int) -> None:
-    assert codes(assembled(CONTRACT, replace(entry, size=entry.size + more))) == {"ARCHIVE_SIZE_WRONG"}
+def test_an_entry_that_is_smaller_than_its_declared_size_is_refused(entry: Member) -> None:
+    assert codes(assembled(CONTRACT, replace(entry, size=entry.size + 1))) == {"ARCHIVE_SIZE_WRONG"}
 
 
 class Counted(io.BytesIO):
@@ -76,21 +67,12 @@ class Counted(io.BytesIO):
         return data
 
 
-@cases(
-    ("limits", "code"),
-    [
-        (Limits(entries=2999), "ARCHIVE_TOO_MANY_ENTRIES"),
-        (Limits(directory_bytes=140_000), "ARCHIVE_DIRECTORY_TOO_LARGE"),
-    ],
-)
-def test_a_directory_beyond_its_bounds_is_not_read(limits: Limits, code: str) -> None:
-    data = assembled(*(stored(f"{number:04}", b"") for number in range(3000)))
-    file = Counted(data)
-    with pytest.raises(ArchiveError) as caught:
-        read_contract_entry(file, limits)
-    assert {finding.code for finding in caught.value.findings} == {code}
+@cases(("name", "limit"), [("entries", 1499), ("directory_bytes", 70_000)])
+def test_a_directory_beyond_its_bounds_is_not_read(name: str, limit: int) -> None:
+    file = Counted(assembled(*(stored(f"{number:04}", b"") for number in range(1500))))
+    with pytest.raises(ArchiveError):
+        read_contract_entry(file, Limits(**{name: limit}))
     assert file.count < 70_000, "only the end of the file is read, to find the end record"
-    assert codes(data, Limits(entries=3000, directory_bytes=150_000)) == set()
 
 
 def test_nested_archives_are_inflated_within_their_common_bound(inflated: Inflated) -> None:
@@ -127,21 +109,6 @@ def test_a_compressed_nested_archive_is_unpacked_to_the_disk() -> None:
         tracemalloc.stop()
 
 
-def test_a_compressed_archive_larger_than_the_bound_is_not_inflated(inflated: Inflated) -> None:
-    data = assembled(deflated("in.zip", assembled(stored("x", bytes(15 * MEGABYTE)))))
-    assert codes(data, Limits(inner_bytes=MEGABYTE)) == {"ARCHIVE_NESTED_TOO_LARGE"}
-    assert inflated.total <= PIECE
-
-
-@cases("depth", [3, 4, 40])
-def test_nested_archives_are_inflated_only_to_the_depth_limit(inflated: Inflated, depth: int) -> None:
-    data = assembled(deflated("leaf", bytes(MEGABYTE)))
-    for number in range(depth):
-        data = assembled(stored(f"{number}.zip", data))
-    assert codes(data) == {"ARCHIVE_NESTED_TOO_DEEP"}
-    assert inflated.total == 0
-
-
 def test_nested_archives_up_to_the_depth_are_inspected(inflated: Inflated) -> None:
     data = assembled(lying(5))
     for number in range(LIMITS.nesting - 1):
@@ -168,21 +135,14 @@ def followed(length: int, rest: bytes) -> Member:
     return Member(b"a", packed + rest, len(body), zlib.crc32(body), zipfile.ZIP_DEFLATED)
 
 
-@cases("length", [100, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE])
-@cases("rest", [b"x", b"\0", b"PK\x03\x04" + bytes(100), bytes(2 * PIECE)])
+@cases("length", [100, PIECE, PIECE + 1])
+@cases("rest", [b"x", bytes(2 * PIECE)])
 def test_bytes_after_the_end_of_a_deflated_stream_are_refused(length: int, rest: bytes) -> None:
     assert codes(assembled(followed(length, b""), CONTRACT)) == set()
     assert codes(assembled(followed(length, rest), CONTRACT)) == {"ARCHIVE_SIZE_WRONG"}
 
 
-def test_a_second_stream_after_the_first_is_not_inflated(inflated: Inflated) -> None:
-    packed, body = of_length(1000)
-    both = Member(b"a", packed * 2, 2 * len(body), zlib.crc32(body * 2), zipfile.ZIP_DEFLATED)
-    assert codes(assembled(both)) == {"ARCHIVE_SIZE_WRONG"}
-    assert inflated.total == len(body)
-
-
-@cases("missing", [1, 4, 5, 90])
+@cases("missing", [1, 90])
 def test_a_deflated_stream_without_its_end_is_refused(missing: int) -> None:
     packed, body = of_length(100)
     cut = Member(b"a", packed[:-missing], len(body), zlib.crc32(body), zipfile.ZIP_DEFLATED)

@@ -31,32 +31,21 @@ def parked(*paths: str) -> Rows:
 STEPS: list[tuple[list[dict[str, Any]], list[dict[str, Any]], Rows]] = [
     # what comes after the checkpoint, and classes of steps that have run, may change
     ([A, B, C], [A, B, C, D], []),
-    ([A, B, C], [A, B, D], []),
-    ([A, B, C], [A, B], []),
     ([A, B, C], [A, B, {**C, **QUESTION}], []),
     ([A, B], [{**A, "runtimeClass": "x:y"}, B], []),
     # the steps before it and the next one may not
     ([A, B, C], [B, C], parked('["A"]')),
-    ([A, B], [A, C], parked('["B"]')),
-    ([A, B], [X, A, B], parked('["B"]', '["X"]')),
     ([A, B], [B, A], parked('["B"]')),
-    ([A, B], [A], parked('["B"]')),
-    ([A, B], [A, B_OF_A_LIST], parked('["B"].cardinality')),
     ([A, B], [A_OF_MANY, B], [("breaking-for-callers", 'steps["B"].output'), *parked('["A"].cardinality')]),
     ([A, B], [A, {**B, **QUESTION}], parked('["B"].awaitTransport', '["B"].kind')),
     # steps that cannot be told apart prove nothing
     ([NAMELESS, B], [NAMELESS, B, C], [(UNKNOWN, 'steps["step 0"]')]),
-    ([A, A], [A, A, B], [(UNKNOWN, 'steps["A"]')]),
 ]
 
 
 @cases(("before", "after", "expected"), STEPS)
 def test_the_steps_up_to_the_checkpoint_must_be_the_same(before: Any, after: Any, expected: Rows) -> None:
     assert rows(contract(*before), contract(*after)) == expected
-
-
-def test_a_contract_without_steps_continues_nothing() -> None:
-    assert rows(contract(A, B), contract().model_copy(update={"steps": ()})) == parked('["A"]', '["B"]')
 
 
 def typed(types: dict[str, dict[str, Any]], taken: str = "Order") -> Contract:
@@ -67,7 +56,6 @@ ORDER = record(field("id"))
 OPAQUE = field("id", named("Opaque"))
 TYPES: list[tuple[dict[str, Any], dict[str, Any], Rows]] = [
     (ORDER, record(field("id"), field("note", optional=True)), []),
-    (ORDER, record(field("id"), field("note")), [(PARKED, "checkpoint.note")]),
     (record(field("id"), field("n")), ORDER, [(PARKED, "checkpoint.n")]),
     (ORDER, record(field("id", "integer")), [(PARKED, "checkpoint.id")]),
     (record(OPAQUE), record(OPAQUE, field("note", optional=True)), [(UNKNOWN, "checkpoint.id")]),
@@ -79,39 +67,19 @@ def test_the_next_step_must_accept_every_value_that_may_be_stored(before: Any, a
     assert rows(typed({"Order": before}), typed({"Order": after})) == expected
 
 
-def test_types_of_other_steps_may_change() -> None:
-    before = contract(A, B, C, types={"Receipt": record(field("id"))})
-    after = contract(
-        {**A, "inputTypeId": "Receipt"}, B, {**C, "outputTypeId": "Receipt"}, types={"Receipt": record(field("no"))}
-    )
-    assert rows(before, after) == []
-
-
-def test_a_type_with_another_name_may_accept_the_same_values() -> None:
-    after = typed({"Renamed": ORDER}, taken="Renamed")
-    assert rows(typed({}), after) == []
-    assert rows(typed({}), typed({"Renamed": record(field("no"))}, taken="Renamed")) != []
-
-
-@cases("name", [None, "Unknown"])
-def test_a_type_that_is_not_defined_proves_nothing(name: str | None) -> None:
+def test_a_type_that_is_not_defined_proves_nothing() -> None:
+    name = "Unknown"
     before = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name})
     after = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name}, C)
     assert rows(before, after) == [(UNKNOWN, "checkpoint")]
 
 
-def test_equal_contracts_have_no_differences_even_if_nothing_is_defined() -> None:
-    described = contract({**A, "authoredName": None, "outputTypeId": None}, B)
-    assert rows(described, described.model_copy(deep=True)) == []
-
-
-@cases("changes", [{"transport": "grpc"}, {"platform": "jvm"}, {"module": "orders"}])
-def test_what_the_contract_does_not_explain_proves_nothing(changes: dict[str, Any]) -> None:
-    assert rows(contract(A, B), contract(A, B, **changes)) == [(UNKNOWN, *changes)]
+def test_what_the_contract_does_not_explain_proves_nothing() -> None:
+    assert rows(contract(A, B), contract(A, B, transport="grpc")) == [(UNKNOWN, "transport")]
 
 
 def test_after_the_last_step_the_value_is_the_result() -> None:
-    before, after = contract(A, B), contract(A, B, module=None, pluginHost=False, types={"Other": ORDER})
+    before, after = contract(A, B), contract(A, B, module=None, pluginHost=False)
     assert rows(before, after, 2) == []
     assert taken_type(after, 2) == "Order"
     assert rows(before, contract(A, {**B, "outputTypeId": "Receipt"}, types={"Receipt": record(field("no"))}), 2) != []

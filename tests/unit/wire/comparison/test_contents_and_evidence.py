@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from tests.cases import cases
 from tests.unit.wire.comparison.releases import Row, contract, facts, field, named, record, step
+from wire.comparison import types
 from wire.comparison.comparison import compare
 from wire.comparison.differences import MAX_DIFFERENCES, Impact
 from wire.comparison.facts import MAX_PACKAGES, Package, Provenance, ReleaseFacts, package_of
@@ -24,10 +27,7 @@ CHECKPOINTED = {"capabilities": [CHECKPOINTS]}
     ("before", "after", "area", "kind", "path"),
     [
         ([{}], [{"digest": OTHER}], "artifact", "changed", '["app"].digest'),
-        ([{}], [{"kind": "jar"}], "artifact", "changed", '["app"].kind'),
-        ([{}], [{"uri": "b.zip"}], "artifact", "changed", '["app"].uri'),
         ([{}], [{"stepIds": ["A"]}], "artifact", "added", '["app"].stepIds'),
-        ([{}], [{}, {"artifactId": "b"}], "artifact", "added", '["b"]'),
         ([{}, {}], [{}], "artifact", "removed", '["app (1)"]'),
         ([{"capabilities": ["rest"]}], [{"capabilities": []}], "capability", "removed", '["app"].capabilities'),
         ([{}], [CHECKPOINTED], "policy", "added", '["app"].capabilities'),
@@ -38,33 +38,20 @@ def test_artifacts_are_compared_by_their_ids(before: Any, after: Any, area: str,
     assert found == [(area, kind, COMPATIBLE, f"artifacts{path}")]
 
 
-def environment(version: str = "3.12.1", **distributions: str) -> dict[str, dict[str, Any]]:
+def environment(**distributions: str) -> dict[str, dict[str, Any]]:
     listed = [{"name": name, "version": each} for name, each in distributions.items()]
-    return {"app": {"implementation": "CPython", "version": version, "platform": "linux", "distributions": listed}}
+    return {"app": {"implementation": "CPython", "version": "3", "platform": "linux", "distributions": listed}}
 
 
 def test_environments_are_compared_by_distribution() -> None:
     before = facts(environments=environment(kept="1", gone="1", changed="1"))
-    after = facts(environments=environment("3.13.0", kept="1", changed="2", new=""))
+    after = facts(environments=environment(kept="1", changed="2", new=""))
     found = compare(before, after)
     assert [(each.kind.value, each.path, each.before, each.after) for each in found] == [
         ("changed", 'environments["app"].distributions["changed"]', "1", "2"),
         ("removed", 'environments["app"].distributions["gone"]', "1", ""),
         ("added", 'environments["app"].distributions["new"]', "", "from a URL"),
-        ("changed", 'environments["app"].version', "3.12.1", "3.13.0"),
     ]
-    assert {each.impact for each in found} == {Impact.COMPATIBLE}
-
-
-def test_an_environment_that_is_not_described_is_unknown() -> None:
-    assert rows(facts(environments=environment()), facts()) == [
-        ("environment", "removed", UNKNOWN, 'environments["app"]')
-    ]
-
-
-def test_checkpoints_are_a_policy() -> None:
-    assert rows(facts(checkpoints=False), facts(checkpoints=True)) == [("policy", "added", COMPATIBLE, "checkpoints")]
-    assert rows(facts(checkpoints=None), facts(checkpoints=True)) == []
 
 
 def test_signatures_say_who_signed() -> None:
@@ -81,10 +68,6 @@ def test_provenance_says_where_the_code_comes_from() -> None:
     assert rows(facts(provenance=[before]), facts(provenance=[after])) == [
         ("provenance", "changed", COMPATIBLE, "provenance.commit")
     ]
-    assert rows(facts(provenance=[before]), facts(provenance=[])) == [
-        ("provenance", "removed", UNKNOWN, f"provenance.{member}") for member in ("builder", "commit", "source")
-    ]
-    assert rows(facts(provenance=[]), facts(provenance=None)) == []
 
 
 def test_packages_are_compared_with_their_versions() -> None:
@@ -100,7 +83,7 @@ def test_packages_are_compared_with_their_versions() -> None:
 @cases("packages", [None, [Package("a")] * (MAX_PACKAGES + 1)])
 def test_packages_that_are_not_known_are_no_difference_of_packages(packages: list[Package] | None) -> None:
     [found] = compare(facts(packages=[Package("a")]), facts(packages=packages))
-    assert (found.path, found.before, found.after, found.impact) == ("packages", "known", "not known", UNKNOWN)
+    assert (found.path, found.impact) == ("packages", UNKNOWN)
 
 
 @cases(
@@ -108,9 +91,6 @@ def test_packages_that_are_not_known_are_no_difference_of_packages(packages: lis
     [
         ("pkg:pypi/django@5.2.1", Package("pkg:pypi/django", "5.2.1")),
         ("pkg:npm/%40scope/name@1.0?arch=x#sub", Package("pkg:npm/%40scope/name", "1.0")),
-        ("pkg:npm/@scope/name", Package("pkg:npm/@scope/name", "1")),
-        ("pkg:pypi/django", Package("pkg:pypi/django", "1")),
-        ("", Package("name", "1")),
         ("no purl", Package("name", "1")),
     ],
 )
@@ -118,51 +98,27 @@ def test_a_purl_identifies_a_package(purl: str, expected: Package) -> None:
     assert package_of("name", "1", purl) == expected
 
 
-# --- order and limits ---
-
-
-def test_the_order_is_the_same_each_time_and_the_most_harmful_comes_first() -> None:
-    before = facts(contract(step("A"), step("B")), environments=environment(a="1"), signers=["eva"])
-    after = facts(
-        contract(step("A"), types={"Order": record(field("id"), field("n"))}),
-        environments=environment(a="2"),
-        signers=[],
-    )
-    found = compare(before, after)
-    assert found == compare(before, after)
-    assert [each.impact.value for each in found] == [
-        "breaking-for-callers",
-        "breaking-for-parked-work",
-        "unknown",
-        "compatible",
-    ]
+def test_the_most_harmful_difference_comes_first() -> None:
+    before = facts(contract(step("A"), step("B")), signers=["eva"], checkpoints=False)
+    after = facts(contract(step("A"), types={"Order": record(field("id"), field("n"))}), signers=[], checkpoints=True)
+    impacts = ["breaking-for-callers", "breaking-for-parked-work", "unknown", "compatible"]
+    assert [each.impact.value for each in compare(before, after)] == impacts
 
 
 def test_differences_are_bounded() -> None:
-    fields = [field(f"f{number:05}") for number in range(5_000)]
+    fields = [field(f"f{number:05}") for number in range(MAX_DIFFERENCES + 2)]
     old = contract(step("A"), types={"Order": record(field("id"))})
     new = contract(step("A"), types={"Order": record(field("id"), *fields)})
     found = compare(facts(old), facts(new))
     assert len(found) == MAX_DIFFERENCES + 1
-    assert found[-1].reason.startswith("4500 more differences")
     assert found[-1].impact == "breaking-for-callers"
 
 
-def crossed(stride: int) -> dict[str, dict[str, Any]]:
-    """Ten large records, and one whose hundred fields have their types."""
-    large = record(*(field(f"f{number}") for number in range(900)))
-    places = [field(f"p{place:02}", named(f"T{place // stride % 10}")) for place in range(100)]
-    return {**{f"T{number}": {**large} for number in range(10)}, "Order": record(*places)}
-
-
-def test_hostile_types_are_compared_in_part() -> None:
-    """Each record of one release meets each record of the other one."""
-    old, new = contract(step("A"), types=crossed(1)), contract(step("A"), types=crossed(10))
-    [found] = compare(facts(old), facts(new))
-    assert (found.impact, found.reason) == (Impact.UNKNOWN, "The type is too large to be compared further.")
-
-
-def test_values_are_short() -> None:
-    before, after = (facts(artifacts=[{"uri": letter * 10_000}]) for letter in "ab")
-    [found] = compare(before, after)
-    assert max(len(found.before), len(found.after)) < 300
+def test_types_are_compared_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(types, "MAX_COMPARED", 1)
+    order = record(field("line", named("Line")))
+    old, new = (
+        contract(step("A"), types={"Order": order, "Line": record(field("n", kind))}) for kind in ("string", "uuid")
+    )
+    found = {(each.impact, each.reason) for each in compare(facts(old), facts(new))}
+    assert found == {(Impact.UNKNOWN, "The type is too large to be compared further.")}

@@ -1,11 +1,9 @@
 """The statement about the activation history of a pipeline: it is deterministic, and reading finds contradictions."""
 
-import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from pipelines.release.provenance import verify
 from tests import signing
@@ -15,7 +13,6 @@ from wire.documents import activation_statement as statements
 from wire.documents.execution_statement import PAYLOAD_TYPE
 from wire.documents.json_writer import text
 from wire.documents.signing import sign
-from wire.findings import DocumentError
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 ROWS = [
@@ -30,33 +27,22 @@ GRADUAL = [
     ("withdrawal", "1.0", "1.0"),
     ("gradual", "1.0", "1.0"),
     ("promotion", "2.0", "1.0"),
-    ("rollback", "1.0", "2.0"),
-    ("gradual", "1.0", "1.0"),
-    ("promotion", "2.0", "1.0"),
 ]
 
 
-def built(rows: list[tuple[str, str, str | None]] | None = None, omitted: int = 0) -> dict[str, Any]:
+def built(rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
     revoked = statements.Revoked("user:eva", "leaks", NOW + timedelta(hours=1))
     releases = [
         statements.Known(version, "c", digit * 64, [("app", f"sha256:{digit * 64}")], revocation)
         for version, digit, revocation in (("1.0", "1", None), ("2.0", "2", revoked))
     ]
-    activations = [
-        statements.Activated(
-            number,
-            kind,
-            version,
-            previous,
-            "user:ann",
-            "why",
-            NOW + timedelta(seconds=number),
-            candidate_release_version="2.0" if kind == "gradual" else None,
-            share=12.5 if kind == "gradual" else None,
-        )
-        for number, (kind, version, previous) in enumerate(ROWS if rows is None else rows, omitted + 1)
-    ]
-    return statements.build("acme", "org.example.orders", releases, activations, omitted)
+    activations = []
+    for number, (kind, version, previous) in enumerate(ROWS if rows is None else rows, 1):
+        when = NOW + timedelta(seconds=number)
+        candidate = ("2.0", 12.5) if kind == "gradual" else (None, None)
+        usual = statements.Activated(number, kind, version, previous, "user:ann", "why", when)
+        activations.append(replace(usual, candidate_release_version=candidate[0], share=candidate[1]))
+    return statements.build("acme", "org.example.orders", releases, activations, 0)
 
 
 def requested(**changes: Any) -> dict[str, Any]:
@@ -75,24 +61,11 @@ def read(document: dict[str, Any]) -> statements.Statement:
     return statements.read(text(document).encode())
 
 
-@cases("rows", [ROWS, GRADUAL, []])
-def test_equal_histories_give_equal_statements_that_can_be_read(rows: list[Any]) -> None:
-    assert text(built(rows)) == text(built(rows))
+@cases("rows", [ROWS, GRADUAL])
+def test_a_history_is_read_back_without_contradictions(rows: list[Any]) -> None:
     statement = read(built(rows))
     assert statement.contradictions() == []
     assert statement.normalised() == built(rows)
-
-
-def test_a_history_may_omit_its_beginning() -> None:
-    assert read(built(ROWS[2:], omitted=2)).contradictions() == []
-
-
-def test_only_gradual_activations_name_a_candidate() -> None:
-    """A verifier that knows no gradual activations rejects members that it does not know."""
-    candidate = built(GRADUAL)["predicate"]["activations"][1]["candidate"]
-    assert candidate == {"releaseVersion": "2.0", "share": 12.5}
-    members = ["sequence", "kind", "releaseVersion", "previousReleaseVersion", "actor", "reason", "activatedAt"]
-    assert all(list(each) == members for each in built()["predicate"]["activations"])
 
 
 ACTIVATIONS, RELEASES = "predicate.activations", "predicate.releases"
@@ -102,7 +75,7 @@ def changed(path: str, value: Any, rows: list[tuple[str, str, str | None]] | Non
     return examples.changed(built(rows), path, value)
 
 
-CONTRADICTS, OTHER_SUBJECTS = "which the history contradicts", "the subjects are not the releases"
+OTHER_SUBJECTS = "the subjects are not the releases"
 TOO_OLD = "2026-11-26T11:59:59.000000Z"
 
 
@@ -111,27 +84,17 @@ TOO_OLD = "2026-11-26T11:59:59.000000Z"
     [
         *(
             (GRADUAL, f"{ACTIVATIONS}[{place}].kind", kind, "contradicts")
-            for place, kind in (
-                *((1, "activation"), (0, "gradual"), (1, "withdrawal"), (2, "promotion"), (4, "withdrawal")),
-                *((4, "rollback"), (7, "activation")),
-            )
+            for place, kind in ((1, "activation"), (0, "gradual"), (1, "withdrawal"), (2, "promotion"), (4, "rollback"))
         ),
-        (GRADUAL, f"{ACTIVATIONS}[1].candidate", None, "contradicts"),
         (GRADUAL, f"{ACTIVATIONS}[1].candidate", {"releaseVersion": "3.0", "share": 1}, "is not listed"),
         (ROWS, f"{ACTIVATIONS}[1].sequence", 3, "has the place 2"),
-        (ROWS, "predicate.omittedActivations", 1, "has the place 2"),
         (ROWS, f"{ACTIVATIONS}[1].previousReleaseVersion", "2.0", "does not replace the release"),
         (ROWS, f"{ACTIVATIONS}[0].previousReleaseVersion", "2.0", "unless it is the first one"),
         (ROWS, f"{ACTIVATIONS}[2].activatedAt", TOO_OLD, "is older"),
-        *(
-            (ROWS, f"{ACTIVATIONS}[{place}].kind", kind, CONTRADICTS)
-            for place, kind in ((3, "activation"), (1, "rollback"), (2, "rollback"))
-        ),
+        (ROWS, f"{ACTIVATIONS}[3].kind", "activation", "which the history contradicts"),
         (ROWS, f"{ACTIVATIONS}[3].reason", " ", "rollback without a reason"),
         (ROWS, f"{ACTIVATIONS}[3].releaseVersion", "3.0", "is not listed"),
         (ROWS, f"{RELEASES}[0].descriptorDigest.sha256", "3" * 64, OTHER_SUBJECTS),
-        (ROWS, f"{RELEASES}[1].releaseVersion", "1.0", OTHER_SUBJECTS),
-        (ROWS, "subject", [], OTHER_SUBJECTS),
     ],
 )
 def test_contradictions_are_found(rows: Any, path: str, value: Any, problem: str) -> None:
@@ -143,58 +106,10 @@ def test_the_votes_of_a_request_are_read_and_must_not_contradict_it() -> None:
     statement = read(requested())
     assert statement.contradictions() == []
     assert statement.normalised() == requested()
-    request = statement.predicate.activations[1].request
-    assert request is not None
-    assert [(vote.actor, vote.decision, vote.comment) for vote in request.votes] == [("user:bob", "approve", "fine")]
     [found] = read(requested(decision="refuse")).contradictions()
     assert "a request that was refused" in found
     [found] = read(requested(actor="user:ann")).contradictions()
     assert "its requester voted on" in found
-
-
-def test_an_override_has_a_reason_and_no_request() -> None:
-    for document, expected in ((built(), 0), (requested(), 1)):
-        document["predicate"]["activations"][1]["override"] = True
-        assert len(read(document).contradictions()) == expected
-    document = changed("predicate.activations[1].override", True)
-    document["predicate"]["activations"][1]["reason"] = " "
-    assert read(document).contradictions() == ["activation 2 is an override with a request, or without a reason"]
-
-
-def test_members_that_say_nothing_may_be_there_or_absent() -> None:
-    document = built()
-    for each in document["predicate"]["activations"]:
-        each |= {"override": False, "request": None}
-    statement = read(document)
-    assert statement.contradictions() == []
-    assert statement.normalised() == built()
-
-
-@cases(
-    ("path", "value"),
-    [
-        ("predicateType", "urn:other"),
-        ("predicate.activations[1].override", "yes"),
-        ("predicate.activations[1].request", {"requestId": "r"}),
-        ("_type", "https://in-toto.io/Statement/v2"),
-        ("predicate.activations[0].kind", "redo"),
-        ("predicate.activations[0].activatedAt", "yesterday"),
-        ("predicate.activations[0].approvedBy", "user:eva"),
-        ("predicate.releases[0].descriptorDigest.sha256", "x"),
-        ("predicate.releases[1].revocation", {"actor": "a", "reason": "b"}),
-    ],
-)
-def test_another_form_is_rejected(path: str, value: Any) -> None:
-    with pytest.raises(DocumentError) as caught:
-        read(changed(path, value))
-    assert all(finding.code.startswith("PROVENANCE_") for finding in caught.value.findings)
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    path = tmp_path / "coordinator.pub.pem"
-    path.write_text(signing.public_pem("coordinator"))
-    return path
 
 
 def signed(folder: Path, document: dict[str, Any], name: str = "coordinator") -> Path:
@@ -203,25 +118,12 @@ def signed(folder: Path, document: dict[str, Any], name: str = "coordinator") ->
     return path
 
 
-def test_a_signed_history_is_verified_offline_and_proves_nothing_about_files(tmp_path: Path, key: Path) -> None:
-    path = signed(tmp_path, built())
-    verified = verify(path, [key])
-    assert verified.problems == []
-    assert (verified.facts["tenant"], verified.facts["pipelineId"]) == ("acme", "org.example.orders")
-    assert verified.facts["activations"] == built()["predicate"]["activations"]
-    assert verified.facts["keyId"] == [signing.key_id("coordinator")]
-    [problem] = verify(path, [key], [key]).problems
-    assert problem.startswith("PROVENANCE_OF_HISTORY")
-
-
-def test_a_history_that_another_key_signed_or_that_was_changed_is_no_proof(tmp_path: Path, key: Path) -> None:
+def test_a_signed_history_is_verified_offline_and_only_with_its_key(tmp_path: Path) -> None:
+    key = tmp_path / "coordinator.pub.pem"
+    key.write_text(signing.public_pem("coordinator"))
+    verified = verify(signed(tmp_path, built()), [key])
+    assert (verified.problems, verified.facts["activations"]) == ([], built()["predicate"]["activations"])
     [problem] = verify(signed(tmp_path, built(), "stranger"), [key]).problems
     assert problem.startswith("PROVENANCE_NOT_SIGNED")
     [problem] = verify(signed(tmp_path, changed("predicate.activations[3].kind", "activation")), [key]).problems
     assert problem.startswith("PROVENANCE_CONTRADICTORY")
-    path = signed(tmp_path, built())
-    envelope = json.loads(path.read_bytes())
-    other = json.loads(signed(tmp_path, built([])).read_bytes())
-    path.write_text(json.dumps({**envelope, "payload": other["payload"]}))
-    [problem] = verify(path, [key]).problems
-    assert problem.startswith("PROVENANCE_NOT_SIGNED")

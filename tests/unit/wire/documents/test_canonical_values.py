@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.cases import cases
-from wire.documents.canonical_types import MAX_MISMATCHES, declared_names, mismatches
+from wire.documents.canonical_types import MAX_MISMATCHES, mismatches
 
 
 def scalar(name: str) -> dict[str, str]:
@@ -71,19 +71,14 @@ VARIANT = "must be an object of one member, which is one of: accepted, refused"
 REFUSED: dict[str, list[tuple[str, Any, str]]] = {
     REQUIRED: [
         ("Order", {"id": UUID}, ".amount"),
-        ("org.x.Order", {**ORDER, "id": None}, ".id"),
         ("Order", {**ORDER, "parent": {"amount": "1"}}, ".parent.id"),
     ],
     "is not a member of the type": [("Order", {**ORDER, "extra": 1}, ".extra")],
-    OBJECT: [
-        *(("Order", [], ""), ("Order", None, "")),
-        ("Order", {**ORDER, "lines": [None]}, ".lines[0]"),
-        ("Order", {**ORDER, "labels": []}, ".labels"),
-    ],
+    OBJECT: [("Order", None, ""), ("Order", {**ORDER, "lines": [None]}, ".lines[0]")],
     ARRAY: [("Order", {**ORDER, "lines": {}}, ".lines")],
     DECIMAL: [
-        *(("Order", {**ORDER, "amount": value}, ".amount") for value in (1.5, "NaN", "1e9999999", "-1e-9999999")),
-        *(("of-decimal", value, "") for value in ("1e9999999", "1e999999999999999999999")),
+        ("Order", {**ORDER, "amount": 1.5}, ".amount"),
+        *(("of-decimal", value, "") for value in ("NaN", "1e9999999", "-1e-9999999")),
     ],
     INTEGER: [
         ("Order", {**ORDER, "lines": [{"count": 1}, {"count": "1"}]}, ".lines[1].count"),
@@ -128,23 +123,6 @@ def test_every_mismatch_is_found_up_to_a_bound() -> None:
     assert len(mismatches(TYPES, "Order", {**ORDER, "lines": [1] * 1000})) == MAX_MISMATCHES
 
 
-@cases(
-    "definition",
-    [
-        *(None, 7, {}, {"kind": "record"}, {"kind": "alias"}, {"kind": "union", "variants": {}}, {"kind": ["record"]}),
-        *({"kind": "record", "fields": fields} for fields in ([7], [{"name": "a", "type": 7}])),
-        {"kind": "wrapper", "wraps": [], "minLength": "x", "minimum": {}, "maximum": "much", "pattern": 1},
-        {"kind": "alias", "target": {"kind": "map", "key": 1, "value": 2}},
-        {"kind": "alias", "target": {"kind": "scalar", "id": []}},
-    ],
-)
-def test_unknown_definitions_raise_nothing(definition: Any) -> None:
-    values: list[Any] = [None, 1, "x", [], {"a": 1}]
-    for value in values:
-        for entry in (definition, {"definition": definition}):
-            assert isinstance(mismatches({"T": entry}, "T", value), list)
-
-
 def test_names_that_come_from_the_value_can_be_hidden() -> None:
     value = {"amount": "1", "id": "x", "labels": {"secret": "y"}, "other": 1, "known": 2}
     shown = mismatches(TYPES, "Order", value, shown={"known"})
@@ -155,10 +133,3 @@ def test_names_that_come_from_the_value_can_be_hidden() -> None:
         (".known", "is not a member of the type"),
     ]
     assert [rule for _, rule in shown] == [rule for _, rule in mismatches(TYPES, "Order", value)]
-
-
-def test_the_declared_names_are_those_of_records() -> None:
-    assert declared_names(
-        {"Order": {"definition": DEFINITIONS["Order"]}, "Line": {"definition": DEFINITIONS["Line"]}}
-    ) == {*("amount", "id", "labels", "lines", "note", "parent", "count")}
-    assert declared_names({"a": None, "b": {"definition": []}, "c": {"definition": {"fields": [1]}}}) == set()

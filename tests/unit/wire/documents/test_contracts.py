@@ -14,10 +14,8 @@ from tests.unit.wire.documents.examples import (
     Document,
     calling,
     changed,
-    definition,
     encoded,
     findings_of,
-    node,
     rows,
 )
 from wire.documents.contract import Contract, contract_from_json, parse_contract
@@ -39,10 +37,7 @@ STEP_DEFAULTS: Document = {
     "index": 0,
     "kind": "internal",
 }
-IMPORTS: Document = {
-    "importedDefinitions": [{"definitionId": "org.y", "nested": {"b": [1, None], "a": {}}}],
-    "capabilityImports": [{"capability": "rest"}, {}],
-}
+IMPORTS = ("importedDefinitions", "capabilityImports")
 
 
 def parse(**members: Any) -> Contract:
@@ -52,25 +47,17 @@ def parse(**members: Any) -> Contract:
     return contract
 
 
-# --- accepted ---
-
-
 def test_absent_and_null_members_have_their_defaults() -> None:
     assert parse().normalised() == {**MINIMAL, **DEFAULTS}
-    for member in DEFAULTS:
+    for member in (*DEFAULTS, *IMPORTS):
         assert parse(**{member: None}).normalised() == {**MINIMAL, **DEFAULTS}, member
     for step in ({}, dict.fromkeys([*STEP_DEFAULTS, "deferredCompletion"])):
         assert parse(steps=[step]).normalised()["steps"] == [STEP_DEFAULTS]
 
 
-@cases(
-    ("local", "protocols", "read"),
-    [(DELETED, DELETED, (False, [])), (True, None, (True, [])), (None, ["pigeon"], (False, ["pigeon"]))],
-)
-def test_present_capabilities_have_separate_defaults(local: Any, protocols: Any, read: tuple[bool, list[str]]) -> None:
-    written = {"localTransitionExecution": local, "transitionWorkerProtocols": protocols}
-    written = {name: value for name, value in written.items() if value is not DELETED}
-    assert tuple(parse(capabilities=written).normalised()["capabilities"].values()) == read
+def test_present_capabilities_have_separate_defaults() -> None:
+    for written, read in (({}, [False, []]), ({"localTransitionExecution": True}, [True, []])):
+        assert [*parse(capabilities=written).normalised()["capabilities"].values()] == read
 
 
 @cases("document", [CONTRACT, COMPOSED])
@@ -80,44 +67,13 @@ def test_a_contract_with_every_member_is_read_unchanged(document: Document) -> N
     assert parse(**document).normalised() == document
 
 
-@cases("version", [1, 2, 3])
-def test_what_says_nothing_is_legal_in_every_version(version: int) -> None:
-    for composition in ({}, dict.fromkeys(NO_COMPOSITION), {"rootDefinitionId": " "}):
-        assert not parse(schemaVersion=version, composition=composition).composition.definitions
-    for member in IMPORTS:
-        empty: list[Document] = [{member: None}, {member: []}]
-        for members in empty:
-            document = parse(schemaVersion=version, **members).normalised()
-            assert document == {**MINIMAL, **DEFAULTS, "schemaVersion": version}
-    for deferred in ({}, {"transport": "webhook", "options": {"b": None, "a": [1]}}):
-        steps = parse(schemaVersion=version, steps=[{"deferredCompletion": deferred}]).normalised()["steps"]
-        assert steps == [{**STEP_DEFAULTS, "deferredCompletion": deferred}]
-
-
-def test_imports_are_kept_in_version_3() -> None:
-    assert parse(schemaVersion=3, **IMPORTS).normalised() == {**MINIMAL, **DEFAULTS, "schemaVersion": 3, **IMPORTS}
-
-
-def test_a_composition_of_three_thousand_definitions_in_a_row_is_walked_without_recursion() -> None:
-    chain = [definition(f"d{number}", [calling(0, f"d{number + 1}")]) for number in range(3000)]
-    root = definition("root", [calling(0, "d0")], "ROOT_TERMINAL")
-    definitions = [root, *chain, definition("d3000", [node(0)])]
-    document = {**COMPOSED, "composition": {"rootDefinitionId": "root", "definitions": definitions}}
-    assert len(contract_from_json(document).composition.definitions) == 3002
-
-
 @cases(
     ("cardinalities", "shape"),
     [
         ([], "SINGLE"),
         (["ONE_TO_ONE"], "SINGLE"),
-        ([None, "SOMETHING_ELSE"], "SINGLE"),
         (["ONE_TO_MANY"], "MATERIALIZED_MULTI"),
-        (["MANY_TO_MANY"], "MATERIALIZED_MULTI"),
-        (["EXPANSION"], "MATERIALIZED_MULTI"),
-        (["ONE_TO_MANY", "ONE_TO_ONE"], "MATERIALIZED_MULTI"),
         (["ONE_TO_MANY", "MANY_TO_ONE"], "SINGLE"),
-        (["ONE_TO_MANY", "REDUCTION"], "SINGLE"),
         (["ONE_TO_MANY", "MANY_TO_ONE", "EXPANSION", "ONE_TO_ONE"], "MATERIALIZED_MULTI"),
     ],
 )
@@ -125,54 +81,43 @@ def test_the_result_shape_is_folded_over_the_steps(cardinalities: list[str | Non
     assert parse(steps=[{"cardinality": cardinality} for cardinality in cardinalities]).result_shape == shape
 
 
-# --- refused ---
-
 UNKNOWN, MISSING, BLANK = "CONTRACT_UNKNOWN_MEMBER", "CONTRACT_MISSING_MEMBER", "CONTRACT_BLANK_MEMBER"
 WRONG_TYPE, VERSION = "CONTRACT_WRONG_TYPE", "CONTRACT_SCHEMA_VERSION_UNSUPPORTED"
 OUT_OF_RANGE, CHARACTER = "CONTRACT_NUMBER_OUT_OF_RANGE", "DOCUMENT_BAD_CHARACTER"
 NEEDS_3 = "IMPORTS_REQUIRE_SCHEMA_VERSION_3"
 
 BROKEN: list[tuple[str, Any, list[Any]]] = [
-    (UNKNOWN, ("owner", "pipeline_id", "steps[1].id", "capabilities.grpc", 'composition["root id"]'), [1, None]),
-    (VERSION, "schemaVersion", [DELETED, None, 0, 4, -1]),
+    (UNKNOWN, ("owner", "steps[1].id", "capabilities.grpc", 'composition["root id"]'), [1, None]),
+    (VERSION, "schemaVersion", [DELETED, None, 0, 4]),
     (WRONG_TYPE, "schemaVersion", ["1", 1.0, True]),
     (OUT_OF_RANGE, "schemaVersion", [2**31]),
-    (OUT_OF_RANGE, "steps[0].index", [10**30]),
     (MISSING, ("pipelineId", "contractVersion", "contractHash"), [DELETED, None]),
-    (BLANK, ("pipelineId", "contractVersion", "contractHash"), [" \t", ""]),
+    (BLANK, ("pipelineId", "contractHash"), [" \t", ""]),
     ("IDENTITY_TOO_LONG", ("pipelineId", "contractVersion"), [LONG]),
-    (WRONG_TYPE, ("pipelineId", "platform", "canonicalCatalogFingerprint", "steps[0].kind"), [7, []]),
-    (WRONG_TYPE, ("pluginHost", "capabilities.localTransitionExecution"), ["true", 1, 0]),
+    (WRONG_TYPE, ("pipelineId", "steps[0].kind"), [7, []]),
+    (WRONG_TYPE, ("pluginHost", "capabilities.localTransitionExecution"), ["true", 0]),
     (WRONG_TYPE, "steps", [{}, "abc"]),
-    (WRONG_TYPE, ("steps[0]", "steps[2]"), [None, []]),
-    (WRONG_TYPE, "steps[0].index", ["0"]),
-    (WRONG_TYPE, "steps[0].cardinality", [[]]),
-    (WRONG_TYPE, ("steps[0].deferredCompletion", "steps[1].deferredCompletion"), ["x", []]),
+    (WRONG_TYPE, "steps[0]", [None, []]),
+    (WRONG_TYPE, "steps[1].deferredCompletion", ["x", []]),
     (WRONG_TYPE, ("capabilities", "canonicalTypes", "composition"), [[]]),
     (WRONG_TYPE, "capabilities.transitionWorkerProtocols[1]", [None]),
-    (WRONG_TYPE, ("importedDefinitions", "capabilityImports"), [{"a": 1}, {}, "a"]),
-    (NEEDS_3, ("importedDefinitions", "capabilityImports"), [[{"definitionId": "a"}], [{}]]),
-    (WRONG_TYPE, "canonicalTypes.T", ["x", None]),
+    (WRONG_TYPE, IMPORTS, [{}]),
+    (NEEDS_3, IMPORTS, [[{}]]),
+    (WRONG_TYPE, "canonicalTypes.T", [None]),
     ("CONTRACT_TYPE_HAS_NULL", "canonicalTypes.T.runtimeClass", [None]),
     (CHARACTER, "module", ["a\0b", "a\ud800b"]),
     (CHARACTER, 'canonicalTypes["a\\u0000"]', [{}]),
 ]
 COMPOSITIONS: list[tuple[str, Any, list[Any]]] = [
-    ("COMPOSITION_ROOT_MISSING", "rootDefinitionId", [""]),
     ("COMPOSITION_ROOT_UNKNOWN", "rootDefinitionId", ["other"]),
     ("COMPOSITION_DEFINITIONS_MISSING", "definitions", [[]]),
-    (MISSING, "definitions[1].definitionId", [DELETED]),
-    (BLANK, "definitions[1].definitionFingerprint", [" "]),
     (MISSING, "definitions[0].nodes[0].cardinality", [None]),
-    (UNKNOWN, "definitions[0].nodes[0].label", [""]),
-    (WRONG_TYPE, "definitions[0].continuations[0]", ["RETURN"]),
     ("COMPOSITION_NODE_INDEX", "definitions[0].nodes[1].index", [2]),
     ("COMPOSITION_NODE_KIND", "definitions[0].nodes[0].kind", ["Direct"]),
     ("COMPOSITION_TARGET_UNEXPECTED", "definitions[0].nodes[0].targetDefinitionId", ["child"]),
     ("COMPOSITION_TARGET_UNKNOWN", "definitions[1].nodes[0].targetDefinitionId", [""]),
     ("COMPOSITION_CONTINUATION_NODE", "definitions[0].continuations[0].nodeId", ["n1"]),
     ("COMPOSITION_CONTINUATION_KIND", ("definitions[0].continuations[0].kind",), ["RETURN"]),
-    ("COMPOSITION_CONTINUATION_KIND", ("definitions[0].continuations[1].kind",), ["RETURN"]),
     ("COMPOSITION_CONTINUATION_KIND", ("definitions[1].continuations[1].kind",), ["ROOT_TERMINAL"]),
     ("COMPOSITION_CONTINUATION_NEXT", "definitions[0].continuations[0].nextNodeId", ["n0"]),
 ]
@@ -192,7 +137,6 @@ def test_a_broken_composition_gets_exactly_its_finding(code: str, field: str, va
 @cases(
     ("document", "code", "field"),
     [
-        (changed(COMPOSED, "schemaVersion", 1), "COMPOSITION_REQUIRES_SCHEMA_VERSION_3", "composition"),
         (changed(COMPOSED, "schemaVersion", 2), "COMPOSITION_REQUIRES_SCHEMA_VERSION_3", "composition"),
         (
             changed(COMPOSED, "composition.definitions[0].continuations[1]", DELETED),
@@ -204,13 +148,6 @@ def test_a_broken_composition_gets_exactly_its_finding(code: str, field: str, va
             "COMPOSITION_CYCLE",
             "composition.definitions[2].nodes[0].targetDefinitionId",
         ),
-        (
-            changed(CONTRACT, 'canonicalTypes["org.T"]', {"definition": {"fields": [{"name": None}]}}),
-            "CONTRACT_TYPE_HAS_NULL",
-            'canonicalTypes["org.T"].definition.fields[0].name',
-        ),
-        ({**COMPOSED, "capabilityImports": [{}, None]}, WRONG_TYPE, "capabilityImports[1]"),
-        ({**COMPOSED, "importedDefinitions": [{}, []]}, WRONG_TYPE, "importedDefinitions[1]"),
     ],
 )
 def test_a_finding_is_where_the_rule_is_broken(document: Document, code: str, field: str) -> None:
@@ -218,9 +155,6 @@ def test_a_finding_is_where_the_rule_is_broken(document: Document, code: str, fi
 
 
 def test_a_contract_gets_every_finding_at_once() -> None:
-    document = {**CONTRACT, "schemaVersion": 1, "composition": 1, "importedDefinitions": [{"a": 1}]}
-    assert findings_of(parse_contract, document) == [(WRONG_TYPE, "composition"), (NEEDS_3, "importedDefinitions")]
-
     last = COMPOSED["composition"]["definitions"][2]
     document = changed(COMPOSED, "composition.definitions[3]", {**last, "nodes": [], "continuations": []})
     document = changed(document, "composition.definitions[4]", {**last, "definitionId": "island"})

@@ -7,7 +7,6 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from wire.documents.contract import MAX_CONTRACT_BYTES, parse_contract
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, parse_descriptor
 from wire.documents.json_reader import (
     MAX_DEPTH,
+    MAX_FINDINGS,
     MAX_VALUES,
     count_values,
     holds_more_members,
@@ -24,12 +24,9 @@ from wire.documents.json_reader import (
     inspect_value,
     read_object,
 )
-from wire.documents.json_text import MOST_VALUES, storable
-from wire.messages.rest_messages import Malformed, TransitionResult, parse
 
 MB = 1024 * 1024
 EMPTY_OBJECTS = b'{"a": [' + b"{}," * (8 * MB // 3) + b"{}]}"
-NESTED = b'{"a": [' + b'{"":[]},' * MB + b"0]}"
 texts = st.text(st.sampled_from('"\\,[]{}: x\n\xe9')) | st.text(max_size=5)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
@@ -44,21 +41,16 @@ def nested(levels: int) -> dict[str, Any]:
     return inner
 
 
-def counted(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + sum(map(counted, inner))
-
-
-def members(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return (len(value) if isinstance(value, dict) else 0) + sum(map(members, inner))
-
-
-# --- counting before parsing ---
+def counted(value: Any) -> tuple[int, int]:
+    """Return the number of values, and of members of objects."""
+    inner = [*(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())]
+    numbers = [counted(each) for each in inner]
+    named = len(inner) if isinstance(value, dict) else 0
+    return 1 + sum(each for each, _ in numbers), named + sum(each for _, each in numbers)
 
 
 def assert_counted(text: bytes, value: Any) -> None:
-    number, named = counted(value), members(value)
+    number, named = counted(value)
     assert count_values(text) == number
     assert holds_more_values(text, number - 1)
     assert not holds_more_values(text, number)
@@ -72,20 +64,14 @@ def test_values_are_counted_without_parsing(value: Any, indent: int | None, asci
     assert_counted(text.encode("utf-8", "surrogatepass"), value)
 
 
-@cases("part", ['[[],{"a:":[]},{}]', '["\\\\","\\"[,",{"b":{}}]'])
 @cases("shift", range(17))
-def test_values_are_counted_wherever_the_text_is_cut(part: str, shift: int) -> None:
+def test_values_are_counted_wherever_the_text_is_cut(shift: int) -> None:
+    part = '["\\\\","\\"[,",{"b:":{}}]'
     text = "[" + " " * (64 * 1024 - shift) + part + "," + "[]," * 500 + part + "]"
     assert_counted(text.encode(), json.loads(text))
 
 
-@cases("long", [b"a," * 100_000, b"a" * 65_533 + b'\\"[', b"\\\\" * 40_000])
-def test_a_string_of_any_length_is_one_value(long: bytes) -> None:
-    text = b'{"a":["' + long + b'",[],[1]]}'
-    assert count_values(text) == counted(json.loads(text))
-
-
-@cases("text", [EMPTY_OBJECTS, NESTED, EMPTY_OBJECTS[:-2], b"[" * 8 * MB])
+@cases("text", [EMPTY_OBJECTS, b"[" * 8 * MB])
 def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: bytes) -> None:
     tracemalloc.start()
     try:
@@ -94,16 +80,6 @@ def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: by
     finally:
         tracemalloc.stop()
     assert found == [("DOCUMENT_TOO_MANY_VALUES", "")]
-
-
-def test_payloads_of_workers_are_limited_too() -> None:
-    with pytest.raises(ValueError, match=f"more than {MOST_VALUES} values"):
-        storable(EMPTY_OBJECTS.decode())
-    with pytest.raises(Malformed, match=f"more than {MOST_VALUES} values"):
-        parse(TransitionResult, EMPTY_OBJECTS)
-
-
-# --- limits ---
 
 
 @cases(
@@ -127,34 +103,13 @@ def test_a_document_is_read_up_to_its_bounds(document: dict[str, Any]) -> None:
     assert read_object(json.dumps(document).encode(), name="it", limit=MB) == document
 
 
-@cases("text", ['{"a":1,"a":1}', '{"b":[{"a":1,"a":2}]}', '{"a":NaN}', '{"a":1e999}', '{"a":"\\u0000"}'])
-def test_an_object_with_findings_is_never_returned(text: str) -> None:
-    assert refused(lambda data: read_object(data, name="it", limit=MB), text.encode())
-
-
-# --- contracts and descriptors ---
-
 Parse = Callable[[bytes], object]
-PARSERS: list[tuple[Parse, int, str, str]] = [
-    (
-        parse_contract,
-        MAX_CONTRACT_BYTES,
-        "pipeline-contract.json",
-        "Invalid META-INF/pipeline/pipeline-contract.json JSON: ",
-    ),
-    (parse_descriptor, MAX_DESCRIPTOR_BYTES, "pipeline-release.json", "Invalid pipeline release descriptor JSON: "),
-]
+PARSERS: list[tuple[Parse, int]] = [(parse_contract, MAX_CONTRACT_BYTES), (parse_descriptor, MAX_DESCRIPTOR_BYTES)]
 BYTES: dict[str, list[bytes]] = {
-    "DOCUMENT_NOT_JSON": [
-        *(b"", b" \n", b"hello", b'{"schemaVersion":1', b'{"schemaVersion":1,}', b"{} // done", b"{}{}"),
-        *(b"{'schemaVersion':1}", b'{"module":"\x01"}'),
-    ],
-    "DOCUMENT_NOT_OBJECT": [b"null", b"[{}]", b'"{}"'],
+    "DOCUMENT_NOT_JSON": [b"", b'{"schemaVersion":1,}', b"{}{}", b'{"module":"\x01"}'],
+    "DOCUMENT_NOT_OBJECT": [b"null", b"[{}]"],
     "DOCUMENT_HAS_BOM": [b"\xef\xbb\xbf{}"],
-    "DOCUMENT_NOT_UTF8": [
-        *('{"module":"café"}'.encode(encoding) for encoding in ("latin-1", "utf-16")),
-        *(b'{"module":"\xed\xa0\x80"}', b'{"module":"\xc0\x80"}'),
-    ],
+    "DOCUMENT_NOT_UTF8": ['{"module":"café"}'.encode("latin-1"), b'{"module":"\xed\xa0\x80"}'],
     "DOCUMENT_TOO_DEEP": [json.dumps(nested(70)).encode(), b'{"a":' + b"[" * 50_000],
     "DOCUMENT_NUMBER_OUT_OF_RANGE": [b'{"schemaVersion":' + b"1" * 5000 + b"}"],
     "DOCUMENT_TOO_MANY_VALUES": [b'{"steps":[' + b"0," * 100_000 + b"0]}"],
@@ -162,20 +117,15 @@ BYTES: dict[str, list[bytes]] = {
 
 
 @cases(("data", "code"), [(data, code) for code, rows in BYTES.items() for data in rows])
-@cases(("parse", "limit", "name", "preamble"), PARSERS)
-def test_bytes_that_are_not_a_document_are_refused(
-    parse: Parse, limit: int, name: str, preamble: str, data: bytes, code: str
-) -> None:
-    [finding] = refused(parse, data)
-    assert (finding.code, finding.field) == (code, name)
-    assert finding.message.startswith(preamble)
+@cases("parse", [parse_contract, parse_descriptor])
+def test_bytes_that_are_not_a_document_are_refused(parse: Parse, data: bytes, code: str) -> None:
+    assert findings_of(parse, data) == [(code, "")]
 
 
-@cases(("parse", "limit", "name", "preamble"), PARSERS)
-def test_a_document_one_byte_too_large_is_refused(parse: Parse, limit: int, name: str, preamble: str) -> None:
-    assert [finding.code for finding in refused(parse, b"{}" + b" " * (limit - 1))] == ["DOCUMENT_TOO_LARGE"]
-    found = refused(parse, b"{}" + b" " * (limit - 2))
-    assert "DOCUMENT_TOO_LARGE" not in {finding.code for finding in found}
+@cases(("parse", "limit"), PARSERS)
+def test_a_document_one_byte_too_large_is_refused(parse: Parse, limit: int) -> None:
+    assert findings_of(parse, b"{}" + b" " * (limit - 1)) == [("DOCUMENT_TOO_LARGE", "")]
+    assert ("DOCUMENT_TOO_LARGE", "") not in findings_of(parse, b"{}" + b" " * (limit - 2))
 
 
 TWICE, RANGE = "DOCUMENT_DUPLICATE_KEY", "DOCUMENT_NUMBER_OUT_OF_RANGE"
@@ -185,11 +135,8 @@ TWICE, RANGE = "DOCUMENT_DUPLICATE_KEY", "DOCUMENT_NUMBER_OUT_OF_RANGE"
     ("text", "expected"),
     [
         ('"module":"a","module":"b"', [(TWICE, "module")]),
-        ('"module":"a","module":"a","module":"a"', [(TWICE, "module")]),
         (r'"module":"a","\u006dodule":"b"', [(TWICE, "module")]),
         ('"steps":[{},{"kind":"a","kind":"b"}]', [(TWICE, "steps[1].kind")]),
-        ('"canonicalTypes":{"T":{"a":1e999}}', [(RANGE, "")]),
-        ('"canonicalTypes":{"T":{"a":-Infinity}}', [(RANGE, "")]),
         (
             '"canonicalTypes":{"T":{"a":NaN,"b":1,"b":2}},"module":"a","module":7',
             [(RANGE, ""), (TWICE, "module"), (TWICE, "canonicalTypes.T.b"), ("CONTRACT_WRONG_TYPE", "module")],
@@ -203,14 +150,5 @@ def test_json_that_parsers_read_differently_is_refused(text: str, expected: list
 
 
 def test_findings_are_bounded() -> None:
-    found = refused(parse_contract, {f"m{number}": 0 for number in range(2000)})
-    assert len(found) == 501
-    assert (found[-1].code, found[-1].field) == ("DOCUMENT_TOO_MANY_FINDINGS", "pipeline-contract.json")
-
-
-def test_findings_quote_hostile_names_short_and_storable() -> None:
-    for finding in refused(parse_contract, {"\0\ud800" + "x" * 10_000: 1}):
-        assert len(finding.field) < 500
-        assert len(finding.message) < 500
-        assert "\0" not in finding.field + finding.message
-        (finding.field + finding.message).encode()
+    found = refused(parse_contract, {f"m{number}": 0 for number in range(MAX_FINDINGS + 2)})
+    assert (len(found), found[-1].code) == (MAX_FINDINGS + 1, "DOCUMENT_TOO_MANY_FINDINGS")

@@ -15,7 +15,6 @@ from wire.messages.payload_envelopes import (
     SET,
     SNAPSHOT,
     Allowed,
-    Everything,
     PayloadRefused,
     TypedPayload,
     listed,
@@ -23,7 +22,6 @@ from wire.messages.payload_envelopes import (
     parts,
     plain,
     read_payload,
-    read_snapshot,
     relabelled,
     snapshot,
     travelling_type,
@@ -32,11 +30,7 @@ from wire.messages.payload_envelopes import (
 
 ALLOWED = Allowed(("org.acme.",), frozenset({"Order"}))
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=10)
-keys = texts.filter(lambda key: bool(key.strip()))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12
-)
 objects = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
 )
@@ -50,11 +44,6 @@ def refused(made: TypedPayload, allowed: Allowed = ALLOWED) -> str:
     with pytest.raises(PayloadRefused) as caught:
         plain(made, allowed)
     return str(caught.value)
-
-
-@given(values)
-def test_a_value_is_read_back_from_its_natural_payload(value: Any) -> None:
-    assert plain(natural(value), Allowed(())) == value
 
 
 @given(objects, st.sampled_from(["Order", "org.acme.Order", "string", None]))
@@ -78,53 +67,25 @@ def test_items_are_read_back_from_a_snapshot_and_from_a_list(items: list[Any], t
     assert [plain(part, ALLOWED) for part in parts(bare)] == items
 
 
-@given(st.text(max_size=40), st.text(max_size=60))
-def test_any_payload_is_read_or_refused(type_id: str, text: str) -> None:
-    for name in (type_id, MAP, LIST, SET, SNAPSHOT, "java.time.Instant", "org.acme.X"):
-        try:
-            plain(payload(name, text), ALLOWED)
-        except PayloadRefused:
-            continue
-
-
 @cases(
     ("value", "type_id"),
-    [
-        (True, "java.lang.Boolean"),
-        (1, "java.lang.Integer"),
-        (2**31, "java.lang.Long"),
-        (-(2**31), "java.lang.Integer"),
-        (2**63, "java.math.BigInteger"),
-        (1.5, "java.lang.Double"),
-        ("x", "java.lang.String"),
-        ([], LIST),
-        ({}, MAP),
-        (None, "null"),
-    ],
+    [(True, "Boolean"), (1, "Integer"), (2**31, "Long"), (1.5, "Double"), ("x", "String")],
 )
-def test_every_json_value_has_a_natural_type(value: Any, type_id: str) -> None:
-    assert natural(value).payload_type_id == type_id
+def test_a_json_value_has_a_natural_type(value: Any, type_id: str) -> None:
+    assert natural(value).payload_type_id == f"java.lang.{type_id}"
 
 
 @cases(
     ("type_id", "text", "value"),
     [
-        ("java.time.Instant", "1767323045.678000000", "2026-01-02T03:04:05.678Z"),
-        ("java.time.Instant", "1767323045", "2026-01-02T03:04:05Z"),
         ("java.time.Instant", "-1.5", "1969-12-31T23:59:58.5Z"),
         ("java.time.Instant", "1767323045.123456789", "2026-01-02T03:04:05.123456789Z"),
-        ("java.time.Instant", '"2026-01-02T03:04:05Z"', "2026-01-02T03:04:05Z"),
-        ("java.util.UUID", '"b25503c2-e6bd-333c-8e9d-f7988c67ebcd"', "b25503c2-e6bd-333c-8e9d-f7988c67ebcd"),
         ("java.math.BigDecimal", "27.50", 27.5),
-        ("java.lang.Character", '"c"', "c"),
-        ("java.nio.file.Path", '"/tmp/x"', "/tmp/x"),
         ("java.time.LocalDate", '"2026-01-02"', "2026-01-02"),
         ("null", "whatever", None),
-        (MAP, "{}", {}),
         (LIST, '{"items":null}', []),
         (SET, "{}", []),
         ("org.acme.Any", '{"a": [1]}', {"a": [1]}),
-        ("Order", "null", None),
     ],
 )
 def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
@@ -136,11 +97,12 @@ ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-tr
 
 UNSUPPORTED = ["com.acme.X", "org.acmes", "", "java.lang.Object"]
 UNDECODABLE = [
-    *(("org.acme.X", text) for text in ("{", '"\\u0000"')),
-    *(("java.lang.Integer", text) for text in ('"1"', "true")),
-    ("java.lang.Boolean", "1"),
-    *(("java.time.Instant", text) for text in ("1e400", "99999999999999")),
-    *((SNAPSHOT, text) for text in ('{"shape":"TWO"}', '{"shape":"UNI","more":1}')),
+    *(("org.acme.X", "{"), ("org.acme.X", '"\\u0000"'), ("java.lang.Integer", "true"), ("java.lang.Boolean", "1")),
+    *(("java.time.Instant", "1e400"), (SNAPSHOT, '{"shape":"TWO"}'), (SNAPSHOT, '{"shape":"UNI","more":1}')),
+]
+NO_MAPS = [
+    *("[]", f'{{"items":{{" ":{ONE}}}}}', f'{{"items":{{"k":{ONE}}},"more":1}}', '{"items":{"k":null}}'),
+    f'{{"items":{{"k":{ONE[:-1]},"more":"1"}}}}}}',
 ]
 
 
@@ -149,48 +111,29 @@ UNDECODABLE = [
     [
         *((name, "{}", f"Unsupported transition payload type: {name}") for name in UNSUPPORTED),
         *((name, text, f"Failed to decode transition payload type {name}") for name, text in UNDECODABLE),
-        (MAP, "[]", "Failed to decode transition map payload"),
-        (MAP, f'{{"items":{{" ":{ONE}}}}}', "Failed to decode transition map payload"),
-        (MAP, f'{{"items":{{"k":{ONE}}},"more":1}}', "Failed to decode transition map payload"),
-        (MAP, f'{{"items":{{"k":{ONE[:-1]},"more":"1"}}}}}}', "Failed to decode transition map payload"),
-        (MAP, '{"items":{"k":null}}', "Failed to decode transition map payload"),
+        *((MAP, text, "Failed to decode transition map payload") for text in NO_MAPS),
         (LIST, '{"items":["text"]}', "Failed to decode transition list payload"),
-        (SET, '{"items":{}}', "Failed to decode transition set payload"),
     ],
 )
 def test_invalid_payloads_are_refused(type_id: str, text: str, why: str) -> None:
     assert refused(payload(type_id, text)) == why
 
 
-@cases("encoding", ["", "application/json", "application/tpf-transition-envelope+json"])
-@cases("type_id", [MAP, LIST, SNAPSHOT, "null", "java.lang.String", "org.acme.X"])
-def test_another_encoding_is_refused(type_id: str, encoding: str) -> None:
+@cases("type_id", [LIST, SNAPSHOT, "null", "org.acme.X"])
+def test_another_encoding_is_refused(type_id: str) -> None:
+    encoding = "application/tpf-transition-envelope+json"
     made = payload(type_id, "{}", encoding)
     assert refused(made) == f"Unsupported transition payload encoding: {encoding}"
     with pytest.raises(PayloadRefused):
         parts(made)
 
 
-NO_TEXTS: list[Any] = [None, {}, 1]
-NULL = {"payloadTypeId": "null", "payloadEncoding": ENCODING}
-
-
-@cases("document", [None, [], {}, NULL, *({**NULL, "payload": each} for each in NO_TEXTS)])
-def test_a_payload_has_three_texts(document: Any) -> None:
-    for lenient in (False, True):
-        with pytest.raises(PayloadRefused):
-            read_payload(document, lenient=lenient)
-
-
-def test_a_client_may_send_more_than_three() -> None:
-    document = {**NULL, "payload": "null", "more": 1}
+def test_a_payload_has_three_texts_and_only_a_client_may_send_more() -> None:
+    document: dict[str, Any] = {**payload("null", "null").document(), "more": 1}
     assert read_payload(document, lenient=True).payload == "null"
-    with pytest.raises(PayloadRefused):
-        read_payload(document)
-
-
-def test_a_payload_that_is_stored_unchanged_may_have_any_type() -> None:
-    assert plain(payload("com.acme.X", '{"a":1}'), Everything()) == {"a": 1}
+    for wrong in (document, None, {**document, "payload": None}):
+        with pytest.raises(PayloadRefused):
+            read_payload(wrong)
 
 
 def test_a_value_that_would_grow_without_bound_is_refused() -> None:
@@ -202,18 +145,11 @@ def test_a_value_that_would_grow_without_bound_is_refused() -> None:
     assert plain(typed(deep, "Order"), ALLOWED) == deep
 
 
-def test_a_map_with_a_blank_key_needs_a_type() -> None:
-    with pytest.raises(PayloadRefused):
-        natural({" ": 1})
-    assert plain(typed({" ": 1}, "Order"), ALLOWED) == {" ": 1}
-
-
 def test_only_containers_are_relabelled() -> None:
     kept = payload("org.acme.X", '{ "a":1 }')
     assert relabelled(kept, "Order", ALLOWED) is kept
     assert relabelled(natural({"a": 1}), "Order", ALLOWED) == payload("Order", '{"a":1}')
     assert relabelled(natural({"a": 1}), "", ALLOWED) == natural({"a": 1})
-    assert relabelled(natural("text"), "Order", ALLOWED) == natural("text")
 
 
 def test_a_domain_class_is_sent_as_its_transfer_object_only_over_rest() -> None:
@@ -221,9 +157,3 @@ def test_a_domain_class_is_sent_as_its_transfer_object_only_over_rest() -> None:
     assert travelling_type(name, "REST") == "org.x.common.dto.OrderDto"
     assert travelling_type(name, "LOCAL") == travelling_type(name, None) == name
     assert travelling_type("Order", "REST") == "Order"
-
-
-def test_a_snapshot_has_its_shape() -> None:
-    made = snapshot("UNI", None, "Order")
-    assert made.payload == natural(None)
-    assert read_snapshot(made.as_payload()) == made

@@ -1,8 +1,8 @@
 """Envelopes between coordinator and worker are completely signed, decoded late, and addressed to one release."""
 
 import json
-import re
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -65,6 +65,10 @@ BODIES = [COMMANDS, OUTCOMES, BEAT, ORDER]
 SEALED = seal(IDENTITY, COMMANDS, KEY)
 
 
+def holding(key: WorkerKey) -> Callable[[str], list[WorkerKey]]:
+    return lambda _: [key]
+
+
 def keys_of(tenant_id: str) -> list[WorkerKey]:
     return [worker_key(SECRET, tenant_id)]
 
@@ -75,23 +79,10 @@ def refusal(message: Any) -> str:
     return caught.value.code
 
 
-def test_each_envelope_has_a_different_nonce() -> None:
-    first, second = seal(IDENTITY, BEAT, KEY), seal(IDENTITY, BEAT, KEY)
-    assert first["nonce"] != second["nonce"]
-    assert first["seals"] != second["seals"]
-
-
 CHANGES: dict[str, Any] = {
-    "kind": "outcomes",
-    "tenantId": "other",
-    "pipelineId": "org.y",
-    "contractVersion": "sha256:d",
-    "releaseVersion": "1.1",
-    "timestamp": "2020-01-01T00:00:00.000+00:00",
-    "nonce": "another",
-    "encrypted": False,
-    "body": "{}",
-    "signature": "0" * 64,
+    **{"kind": "outcomes", "tenantId": "other", "pipelineId": "org.y", "contractVersion": "sha256:d"},
+    **{"releaseVersion": "1.1", "timestamp": "2020-01-01T00:00:00.000+00:00", "nonce": "another"},
+    **{"encrypted": False, "body": "{}", "signature": "0" * 64},
 }
 
 
@@ -101,28 +92,13 @@ def test_a_change_of_any_member_that_a_sender_chooses_breaks_the_signature() -> 
         other = making.changed(SEALED, {member: value})
         assert other != SEALED
         with pytest.raises(ProtocolError) as caught:
-            verify(other, lambda _: [KEY])
+            verify(other, holding(KEY))
         assert caught.value.code == "SIGNATURE_INVALID", member
 
 
-@cases("signature", ["", "é" * 64, "0" * 63, KEY.text, "\U0001f600", SEALED["seals"][0]["signature"].upper()])
+@cases("signature", ["", "é" * 64, SEALED["seals"][0]["signature"].upper()])
 def test_a_signature_of_any_text_is_only_wrong(signature: str) -> None:
     assert refusal(making.changed(SEALED, {"signature": signature})) == "SIGNATURE_INVALID"
-
-
-@given(st.data())
-def test_moving_text_between_neighbouring_members_breaks_the_signature(data: st.DataObject) -> None:
-    """The signature covers members, not their concatenation."""
-    message = seal(ReleaseIdentity("acme", "abc", "def", "ghi"), BEAT, KEY)
-    text = "abcdefghi"
-    cuts = sorted(data.draw(st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda cut: sorted(cut) != [3, 6])))
-    moved = {
-        "pipelineId": text[: cuts[0]],
-        "contractVersion": text[cuts[0] : cuts[1]],
-        "releaseVersion": text[cuts[1] :],
-    }
-    with pytest.raises(ProtocolError):
-        verify({**message, **moved}, keys_of)
 
 
 def test_the_key_of_one_tenant_signs_nothing_for_another() -> None:
@@ -137,22 +113,18 @@ def without(member: str) -> dict[str, Any]:
 @cases(
     "message",
     [
-        *[None, [], "text", 1, True, {}],
+        *[None, [], {}],
         *[without(member) for member in SEALED if member != "protocolVersion"],
-        *[{**SEALED, member: None} for member in SEALED],
         *[{**SEALED, member: 1} for member in SEALED],
         {**SEALED, "extra": ""},
         {**SEALED, "protocolVersion": "2"},
         {**SEALED, "kind": "gossip"},
-        {**SEALED, "nonce": ""},
         {**SEALED, "nonce": "n" * 101},
         making.changed(SEALED, {"body": {}}),
         making.changed(SEALED, {"body": "\ud800"}),
-        making.changed(SEALED, {"signature": "\ud800"}),
         making.changed(SEALED, {"keyId": "k" * 41}),
         {**SEALED, "seals": []},
         {**SEALED, "seals": SEALED["seals"] * 9},
-        {**SEALED, "tenantId": "\udfff"},
         {**SEALED, "pipelineId": "a\x00b"},
         {**SEALED, "releaseVersion": "v" * 501},
     ],
@@ -171,54 +143,26 @@ def changed(body: Any, field: str, value: Any) -> str:
 
 
 FIRST = "outcomes[0]"
-TOO_LONG, NUL = "w" * 191, "a\x00b"
-BROKEN: list[tuple[Any, dict[str, list[Any]]]] = [
-    (
-        COMMANDS,
-        {
-            "commands[0].attempt": [-1, "2"],
-            "commands[0].stopBeforeStepIndex": [-2],
-            "commands[0].executionId": ["no uuid"],
-            "commands[0].shape": ["BOTH"],
-            "commands[0].payload": [...],
-            "commands": [[]],
-        },
-    ),
-    (
-        OUTCOMES,
-        {
-            f"{FIRST}.outcome": ["MAYBE"],
-            f"{FIRST}.executionVersion": [2**63, -1],
-            f"{FIRST}.transitionKey": [NUL, "k" * 201],
-            f"{FIRST}.outputPayloads": [[1]],
-            "workerId": [NUL, "", TOO_LONG],
-        },
-    ),
-    (
-        BEAT,
-        {
-            "workerId": ["", TOO_LONG],
-            "artifactDigest": ["d" * 501],
-            "artifactId": [NUL],
-            "capacity": [0, 10_001, 1.5],
-            "state": ["SLEEPY"],
-            "taking": [1],
-        },
-    ),
-    (ORDER, {"workerId": [TOO_LONG], "drain": ["true", ...]}),
+BROKEN: list[tuple[Any, str, list[Any]]] = [
+    (COMMANDS, "commands[0].attempt", [-1, "2"]),
+    (COMMANDS, "commands[0].payload", [...]),
+    (COMMANDS, "commands", [[]]),
+    (OUTCOMES, f"{FIRST}.outcome", ["MAYBE"]),
+    (OUTCOMES, f"{FIRST}.executionVersion", [2**63, -1]),
+    (OUTCOMES, f"{FIRST}.outputPayloads", [[1]]),
+    (OUTCOMES, "workerId", ["a\x00b", "", "w" * 191]),
+    (BEAT, "artifactDigest", ["d" * 501]),
+    (BEAT, "capacity", [0, 10_001, 1.5]),
+    (BEAT, "state", ["SLEEPY"]),
+    (ORDER, "drain", ["true", ...]),
 ]
 
 
 @cases(
     ("kind", "body"),
     [
-        *((COMMANDS, text) for text in ("", "not json", "[" * 100_000, "[]")),
-        *(
-            (body, changed(body, field, value))
-            for body, fields in BROKEN
-            for field, values in fields.items()
-            for value in values
-        ),
+        *((COMMANDS, text) for text in ("not json", "[" * 100_000, "[]")),
+        *((body, changed(body, field, value)) for body, field, values in BROKEN for value in values),
     ],
 )
 def test_a_body_in_another_form_is_malformed(kind: Any, body: str) -> None:
@@ -229,7 +173,7 @@ def test_a_body_in_another_form_is_malformed(kind: Any, body: str) -> None:
 
 @cases(
     ("body", "field"),
-    [(COMMANDS, "commands[0].added"), (OUTCOMES, "added"), (OUTCOMES, f"{FIRST}.added"), (BEAT, "added")],
+    [(COMMANDS, "commands[0].added"), (OUTCOMES, f"{FIRST}.added"), (BEAT, "added")],
 )
 def test_a_member_that_a_newer_version_added_is_ignored(body: Any, field: str) -> None:
     newer = resealed(changed(body, field, {"any": ["value"]}), KINDS[type(body)])
@@ -265,7 +209,7 @@ def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
     "timestamp",
     [
         *("2026-01-01T00:02:00.001+00:00", "2025-12-31T23:57:59.999+00:00", "2026-01-01T00:00:00"),
-        *("2026-01-01T01:00:00-00:30", "yesterday", ""),
+        "yesterday",
     ],
 )
 def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str) -> None:
@@ -278,19 +222,6 @@ def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str
 identities = st.builds(ReleaseIdentity, *[st.text(alphabet='ab,:"\\[] \n/é', max_size=4)] * 4)
 
 
-@given(st.text(alphabet='a,": ', min_size=1, max_size=12), st.data())
-def test_text_that_moves_between_the_parts_gives_another_queue(text: str, data: st.DataObject) -> None:
-    """The same concatenation with separators, split at another place."""
-
-    def cut(places: list[int]) -> ReleaseIdentity:
-        first, second, third = sorted(places)
-        return ReleaseIdentity(text[:first], text[first:second], text[second:third], text[third:])
-
-    places = st.lists(st.integers(0, len(text)), min_size=3, max_size=3)
-    one, other = cut(data.draw(places)), cut(data.draw(places))
-    assert (queue_of(one) == queue_of(other)) is (one == other)
-
-
 @given(identities, identities, st.text(max_size=4), st.text(max_size=4))
 def test_releases_and_workers_share_a_queue_only_if_they_are_equal(
     one: ReleaseIdentity, other: ReleaseIdentity, worker: str, second: str
@@ -300,15 +231,36 @@ def test_releases_and_workers_share_a_queue_only_if_they_are_equal(
     assert (instruction_queue_of(one, worker) == instruction_queue_of(other, second)) is equal
 
 
-def test_any_broker_accepts_a_queue_name() -> None:
-    identity = ReleaseIdentity("t", "p é", "c\n", "v" * 500)
-    assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.release\.[0-9a-f]{40}", queue_of(identity))
-    assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.worker\.[0-9a-f]{40}", instruction_queue_of(identity, "w é\n"))
-
-
 def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_product() -> None:
     """Both sides of a running system compute them, so a change would strand running executions."""
-    assert (
-        queue_of(IDENTITY) == "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
-    )
+    queue = "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
+    assert queue_of(IDENTITY) == queue
     assert transition_key(ID, 3, 2) == "00000000-0000-0000-0000-000000000001:3:2"
+
+
+OLD, NEW = (worker_key(SECRET, "acme", generation) for generation in (1, 2))
+ROTATED = seal(IDENTITY, COMMANDS, NEW, OLD)
+
+
+def test_a_message_is_read_with_any_of_its_keys() -> None:
+    for key in (OLD, NEW):
+        assert decode(verify(ROTATED, holding(key)), CommandGroup) == COMMANDS
+
+
+@cases("member", ["keyId", "body", "signature"])
+def test_a_member_of_one_seal_is_invalid_in_another(member: str) -> None:
+    new, old = ROTATED["seals"]
+    exchanged = {**ROTATED, "seals": [{**new, member: old[member]}, {**old, member: new[member]}]}
+    for key in (OLD, NEW):
+        with pytest.raises(ProtocolError, match="is wrong"):
+            verify(exchanged, holding(key))
+
+
+@cases("body", [COMMANDS, BEAT])
+@cases(("member", "place"), [("signature", 0), ("signature", 63), ("body", 0), ("body", -2)])
+def test_every_character_of_a_body_and_a_signature_counts(body: Any, member: str, place: int) -> None:
+    message = seal(IDENTITY, body, KEY)
+    text = [*message["seals"][0][member]]
+    text[place] = "0" if text[place] != "0" else "1"
+    assert refusal(making.changed(message, {member: "".join(text)})) == "SIGNATURE_INVALID"
+    assert refusal(making.changed(message, {"signature": message["seals"][0]["signature"][:63]})) == "SIGNATURE_INVALID"

@@ -17,9 +17,10 @@ from wire.messages.payload_envelopes import ENCODING
 from wire.messages.rest_messages import Malformed, TransitionCommand, TransitionResult, parse
 
 STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"x"'}
+OUTPUT = {"outputPayloads": [STP]}
 FAILURE = {"failureClass": "X", "message": None}
 SUSPENSION = json.loads(WAITING)["awaitSuspension"]
-EXECUTION = "9c485e0a-c86a-4657-9a8c-01efde1759a5"
+SENT = Sent(uuid.uuid4(), uuid.uuid4(), parse(TransitionCommand, COMMAND.encode()), 4)
 
 
 def result(**members: Any) -> TransitionResult:
@@ -37,24 +38,14 @@ def test_a_missing_or_null_member_has_its_default() -> None:
 
 
 BROKEN: dict[str | None, list[dict[str, Any]]] = {
-    None: [{}, {"outcome": None}, {"outcome": "DONE"}],
+    None: [{}, {"outcome": "DONE"}],
     "COMPLETED": [
         *({"surprise": 1}, {"failure": FAILURE}, {"awaitSuspension": SUSPENSION}),
         {"outputPayloads": [STP], "terminalInputPassthrough": True},
-        {"terminalOutputPublished": True, "terminalInputPassthrough": True},
-        *({"outputPayloads": payloads} for payloads in ([{**STP, "more": 1}], [{"payloadTypeId": "x"}], STP)),
+        {"outputPayloads": [{**STP, "more": 1}]},
     ],
-    "WAITING_EXTERNAL": [
-        {},
-        {"awaitSuspension": SUSPENSION, "failure": FAILURE},
-        {"awaitSuspension": SUSPENSION, "outputPayloads": [STP]},
-        {"awaitSuspension": SUSPENSION, "terminalOutputPublished": True},
-    ],
-    "FAILED": [
-        *({}, {"failure": {"message": "no class"}}, {"failure": {**FAILURE, "more": 1}}),
-        {"failure": FAILURE, "awaitSuspension": SUSPENSION},
-        {"failure": FAILURE, "terminalInputPassthrough": True},
-    ],
+    "WAITING_EXTERNAL": [{}, *({"awaitSuspension": SUSPENSION, **more} for more in ({"failure": FAILURE}, OUTPUT))],
+    "FAILED": [{}, {"failure": {"message": "no class"}}, {"failure": FAILURE, "awaitSuspension": SUSPENSION}],
 }
 
 
@@ -86,11 +77,6 @@ def test_the_error_of_a_malformed_message_contains_no_values() -> None:
     assert "secret" not in str(caught.value)
 
 
-def sent() -> Sent:
-
-    return Sent(uuid.UUID(EXECUTION), uuid.uuid4(), parse(TransitionCommand, COMMAND.encode()), 4)
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -107,22 +93,19 @@ def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_any_response_of_a_worker_is_an_outcome(text: str, data: st.DataObject) -> None:
     """If any part of a valid response is replaced by anything, there is still an outcome to record, and no error."""
     document = json.loads(text)
-    path = data.draw(st.sampled_from(paths(document)))
+    path = data.draw(st.sampled_from(paths(document)[1:]))
     value = data.draw(json_values)
-    if path:
-        inner = document
-        for key in path[:-1]:
-            inner = inner[key]
-        inner[path[-1]] = value
-    else:
-        document = value
-    found = result_of(sent(), Response(200, json.dumps(document).encode("utf-8", "surrogatepass"), complete=True))
+    inner = document
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    found = result_of(SENT, Response(200, json.dumps(document).encode("utf-8", "surrogatepass"), complete=True))
     assert isinstance(found.outcome, Outcome)
 
 
 @given(st.binary(max_size=200), st.integers(100, 599))
 def test_any_bytes_are_an_outcome(body: bytes, status: int) -> None:
-    found = result_of(sent(), Response(status, body, complete=True))
+    found = result_of(SENT, Response(status, body, complete=True))
     assert found.outcome.outcome == "FAILED"
     assert found.outcome.failure is not None
     assert found.outcome.failure.retryable

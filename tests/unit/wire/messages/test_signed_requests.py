@@ -42,21 +42,16 @@ SIGNED = HEADERS[SIGNATURE]
 @cases(
     "changes",
     [
-        *({"secret": secret} for secret in ("Secret", "secret ")),
-        *({"method": method} for method in ("GET", "PUT")),
-        *({"path": path} for path in (CAPABILITIES_PATH, EXECUTE_PATH + "/", "/base" + EXECUTE_PATH)),
-        *({"body": body} for body in (BODY + b" ", b" " + BODY, BODY.replace(b"1", b"2"), b"")),
-        *(with_header(NONCE, nonce) for nonce in (HEADERS[NONCE][:-1], HEADERS[NONCE].upper() + "0")),
+        {"secret": "Secret"},
+        {"method": "GET"},
+        *({"path": path} for path in (CAPABILITIES_PATH, EXECUTE_PATH + "/")),
+        *({"body": body} for body in (BODY + b" ", BODY.replace(b"1", b"2"), b"")),
+        with_header(NONCE, HEADERS[NONCE][:-1]),
         with_header(TIMESTAMP, HEADERS[TIMESTAMP].replace("05.000Z", "05.001Z")),
         with_header(TIMESTAMP, HEADERS[TIMESTAMP].replace("Z", "+00:00")),
-        *(with_header(SIGNATURE, signature) for signature in (SIGNED[:-1], SIGNED[:8], SIGNED.upper(), SIGNED + "0")),
-        *(
-            with_header(SIGNATURE, SIGNED[:at] + ("0" if SIGNED[at] != "0" else "1") + SIGNED[at + 1 :])
-            for at in range(0, 64, 7)
-        ),
+        *(with_header(SIGNATURE, wrong) for wrong in (SIGNED[:-1], SIGNED[:8], SIGNED.upper(), SIGNED + "0", "é")),
         # Text cannot move between signed parts.
         {"path": EXECUTE_PATH + "\n" + HEADERS[TIMESTAMP], **with_header(NONCE, HEADERS[NONCE] + "\n")},
-        with_header(NONCE, "\n" + HEADERS[NONCE]),
     ],
 )
 def test_a_request_with_another_signed_part_is_refused(changes: dict[str, Any]) -> None:
@@ -81,5 +76,4 @@ def test_a_request_within_the_tolerance_is_accepted(offset: timedelta) -> None:
 
 def test_only_requests_with_a_body_have_a_content_type() -> None:
     assert HEADERS["Content-Type"] == "application/json"
-    assert HEADERS[TIMESTAMP].endswith("Z")
     assert signed_headers("secret", "GET", "/p", b"", now=NOW).get("Content-Type") is None

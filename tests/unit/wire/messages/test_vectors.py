@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.cases import cases
 from wire.messages.celery_messages import transition_key
-from wire.messages.payload_envelopes import Allowed, natural, plain, read_payload, snapshot, typed
+from wire.messages.payload_envelopes import Allowed, natural, plain, read_payload, snapshot
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
@@ -16,7 +16,6 @@ from wire.messages.rest_messages import (
     parse,
     signature,
 )
-from wire.messages.suspension import interaction_id
 
 ENCODING = "application/tpf-transition+json"
 TIMESTAMP, NONCE = "2026-01-02T03:04:05.678Z", "11111111-2222-3333-4444-555555555555"
@@ -96,19 +95,6 @@ def test_7_results_are_read_and_written_exactly(text: str) -> None:
     assert parse(TransitionResult, text.encode()).to_json() == text
 
 
-def test_7_the_meaning_of_the_results() -> None:
-    completed = parse(TransitionResult, COMPLETED.encode())
-    assert [plain(output, Allowed()) for output in completed.output_payloads] == ["ok"]
-    failed = parse(TransitionResult, FAILED.encode())
-    assert failed.failure is not None
-    assert (failed.failure.failure_class, failed.failure.message) == ("java.lang.IllegalArgumentException", "boom")
-    waiting = parse(TransitionResult, WAITING.encode()).await_suspension
-    assert waiting is not None
-    [asked] = waiting.interactions
-    assert (asked.output_type, asked.request_payload) == ("org.x.OutDto", {"orderId": "o1"})
-    assert interaction_id("tenant-1", "int-1") == interaction_id("tenant-1", asked.interaction_id)
-
-
 @cases(
     ("value", "type_id", "text"),
     [
@@ -126,12 +112,3 @@ def test_8_containers_and_scalars(value: Any, type_id: str, text: str) -> None:
     made = natural(value)
     assert made.document() == {"payloadTypeId": type_id, "payloadEncoding": ENCODING, "payload": text}
     assert plain(read_payload(made.document()), Allowed()) == value
-
-
-def test_9_the_resume_payload() -> None:
-    type_id = "org.pipelineframework.restaurantapproval.common.dto.RestaurantDecisionDto"
-    decision = {"accepted": {"orderId": "o", "decidedAt": "2026-01-02T03:04:05.678901Z", "note": "ok"}}
-    made = typed(decision, type_id)
-    assert made.payload_type_id == type_id
-    assert made.payload == '{"accepted":{"orderId":"o","decidedAt":"2026-01-02T03:04:05.678901Z","note":"ok"}}'
-    assert plain(made, Allowed()) == decision

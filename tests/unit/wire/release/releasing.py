@@ -104,11 +104,6 @@ def carried(*artifacts: Bodies, **options: Any) -> Verdict:
     return verify(newer(*(each for each, _ in artifacts)), Store(*(body for _, body in artifacts)), **options)
 
 
-def findings_of(verdict: Verdict) -> list[tuple[str, str, str]]:
-    """Return code, field and message of each finding, with the name of the descriptor left out of the field."""
-    return [(each.code, each.field.removeprefix(f"{NAME}#"), each.message) for each in verdict.findings]
-
-
 def codes(verdict: Verdict, severity: Severity = Severity.ERROR) -> list[tuple[str, str]]:
     found = [each for each in verdict.findings if each.severity is severity]
     return [(each.code, each.field.removeprefix(f"{NAME}#")) for each in found]
