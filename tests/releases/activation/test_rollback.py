@@ -10,7 +10,6 @@ from releases import queries
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
 from releases.activation.rollback import roll_back, target, warnings
-from releases.artifacts import retention
 from releases.models import Activation, Kind, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
@@ -79,10 +78,8 @@ def test_the_history_decides_what_an_activation_is(owner: Tenant) -> None:
 
 def test_what_a_rollback_requires(owner: Tenant) -> None:
     first, second = activated(owner, "1.0", "2.0")
-    for reason in ("", " \n"):
-        assert refusal(owner, reason=reason).code == "REASON_REQUIRED"
-        error = refusals.refusal(activate, first, actor="user:ann", reason=reason)
-        assert "A rollback requires a reason" in str(error)
+    assert refusal(owner, reason=" \n").code == "REASON_REQUIRED"
+    assert refusals.refusal(activate, first, actor="user:ann", reason=" ").code == "REASON_REQUIRED"
     never = making.registered(owner, "3.0")
     for release in (never, second):
         for recent_only in (False, True):
@@ -131,12 +128,3 @@ def test_a_rollback_is_rejected_if_another_release_is_active_than_expected(owner
     activated(owner, "3.0")
     error = refusals.refusal(roll_back, stale, **WHY, recent_only=False)
     assert "the active release is '3.0'" in str(error)
-
-
-def test_formerly_active_releases_keep_their_bytes(owner: Tenant) -> None:
-    """At any age, because the bytes of registered releases are needed. So a rollback finds them."""
-    found = activated(owner, *(f"{number}.0" for number in range(6)))
-    removed = list(retention.remove(retention.orphans(timedelta()), timedelta()))
-    assert not {orphan.name for orphan in removed} & {each.artifacts.get().digest for each in found}
-    assert all(making.stored_file(each.artifacts.get().digest).exists() for each in found)
-    assert [step(owner).release for _ in found[:-1]] == found[-2::-1]

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from releases.artifacts import soundness
 from releases.artifacts.soundness import require_sound, require_verified
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
-from tests import caches, making
+from tests import making
 from tests.cases import cases
 from tests.clock import Clock
 from tests.s3 import S3Place, client_of, use_s3
@@ -107,12 +106,6 @@ def test_a_submission_never_hashes(release: Release, django_assert_num_queries: 
     assert blob(release).state == "SOUND"
 
 
-def test_an_activation_finds_different_bytes_of_the_same_size_and_times(release: Release) -> None:
-    same_size_and_times(file(release))
-    refused(require_verified, release, ArtifactAltered)
-    assert (blob(release).state, events(release)) == ("DAMAGED", ["DAMAGED"])
-
-
 def test_equal_bytes_with_new_times_are_hashed_once(
     release: Release, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -170,23 +163,6 @@ class TestRemote:
         refused(require_verified, release, ArtifactStoreUnavailable)
         assert blob(release).state == "SOUND"
 
-    def test_wrong_bytes_are_rejected_until_they_are_replaced(
-        self, release: Release, place: dict[str, str], client: Any
-    ) -> None:
-        good = client.get_object(**place)["Body"].read()
-        for damage, error in ((None, ArtifactMissing), (b"damage", ArtifactAltered)):
-            caches.clear()
-            client.delete_object(**place)
-            if damage:
-                client.put_object(**place, Body=damage)
-            for _ in range(2):
-                refused(require_sound, release, error)
-            client.put_object(**place, Body=good)
-            require_sound(release)
-        client.put_object(**place, Body=bytes(len(good)))
-        refused(require_verified, release, ArtifactAltered)
-        assert events(release) == ["DAMAGED"]
-
     def test_the_store_is_checked_occasionally_and_the_verdict_every_time(
         self, release: Release, place: dict[str, str], client: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -198,14 +174,4 @@ class TestRemote:
         Blob.objects.update(state="SOUND")
         require_sound(release)
         Clock(monkeypatch).ahead += 30
-        refused(require_sound, release, ArtifactMissing)
-
-    def test_a_process_caches_a_limited_number_of_blobs(
-        self, release: Release, place: dict[str, str], client: Any
-    ) -> None:
-        require_sound(release)
-        for number in range(9_999):
-            soundness.cache.set(f"sha256:{number}", None)
-        client.delete_object(**place)
-        require_sound(making.registered(making.tenant(), body=secrets.token_hex(8)))
         refused(require_sound, release, ArtifactMissing)

@@ -16,13 +16,11 @@ from releases.artifacts import retention
 from releases.artifacts.retention import Orphan, Why
 from releases.artifacts.store import BlobStat, DirectUploads, artifact_store
 from releases.artifacts.store.base import StagedObject
-from releases.errors import DirectUploadsFull, DirectUploadsUnavailable, UploadIncomplete, UploadNotOpen
+from releases.errors import DirectUploadsFull, UploadIncomplete, UploadNotOpen
 from releases.models import ArtifactUpload, Blob
 from releases.registration import direct_uploads
 from tenancy.models import Tenant
 from tests import making
-from tests.artifact_stores import use_local
-from tests.cases import cases
 from tests.deaths import each_death
 from tests.raw_sql import as_owner, unguarded
 from tests.releases.registration.sending import MEBIBYTE, begun, send, sent, stored
@@ -74,7 +72,7 @@ def test_verified_bytes_are_stored_under_their_digest_and_a_release_may_name_it(
     assert release.artifacts.get().blob_id == digest
 
 
-def test_a_completed_upload_is_verified_immediately_and_renews_its_claim(broker: Broker) -> None:
+def test_a_completed_upload_is_verified_immediately(broker: Broker) -> None:
     upload = begun(making.tenant(), DATA)
     send(DATA, direct_uploads.missing(upload)[1])
     messages = broker.after(lambda: direct_uploads.complete(upload))
@@ -83,12 +81,6 @@ def test_a_completed_upload_is_verified_immediately_and_renews_its_claim(broker:
     upload.refresh_from_db()
     assert upload.status == "STORED"
     assert upload.claimed_at is not None
-    calls: list[None] = []
-    direct, second = artifact_store().direct, sent(making.tenant(), DATA + b"x")
-    assert direct is not None
-    assert direct.join(str(second.pk), second.storage_id)
-    assert direct.read(str(second.pk), lambda: calls.append(None)) is not None
-    assert len(calls) > 12, "once for each chunk"
 
 
 def test_an_interrupted_upload_is_resumed(place: S3Place) -> None:
@@ -113,8 +105,6 @@ def test_wrong_bytes_are_rejected_and_removed(place: S3Place) -> None:
     upload = sent(owner, DATA, digest=making.digest_of(b"other"))
     assert finish(upload) == ("REJECTED", "UPLOAD_DIGEST_MISMATCH")
     assert keys(place) == []
-    assert upload.finding is not None
-    assert making.digest_of(DATA) in upload.finding["message"]
     assert not Blob.objects.filter(digest=making.digest_of(b"other")).exists()
     with pytest.raises(UploadNotOpen):
         direct_uploads.complete(upload)
@@ -147,12 +137,11 @@ def hashed(owner: Tenant) -> tuple[DirectUploads, str, StagedObject, str]:
     return direct, name, staged, artifact_store().key(upload.digest)
 
 
-@cases("size", [len(DATA), 5])
-def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(place: S3Place, size: int) -> None:
+def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(place: S3Place) -> None:
     """The client could replace them with an unused presigned request or the store's credentials."""
     direct, name, staged, key = hashed(making.tenant())
     client = client_of(place)
-    client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/staging/{name}", Body=bytes(size))
+    client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/staging/{name}", Body=bytes(len(DATA)))
     assert not direct.place(name, staged, key, lambda: artifact_store().verified(staged.digest))
     assert artifact_store().stat(staged.digest) is None
 
@@ -176,25 +165,14 @@ def test_a_sound_object_is_never_overwritten(place: S3Place) -> None:
         assert client.head_object(Bucket=place.bucket, Key=key)["Metadata"] == {"by": "another"}
 
 
-def test_a_part_of_the_wrong_size_must_be_sent_again(place: S3Place) -> None:
-    upload = begun(making.tenant(), DATA)
-    client_of(place).upload_part(
-        Bucket=place.bucket,
-        Key=f"{place.prefix}/staging/{upload.pk}",
-        UploadId=upload.storage_id,
-        PartNumber=2,
-        Body=DATA[: 5 * MEBIBYTE + 1],
-    )
-    assert [part.number for part in direct_uploads.missing(upload)[1]] == [1, 2, 3]
-
-
-def test_a_size_other_than_the_declared_one_is_rejected(place: S3Place) -> None:
-    """Only a client with the credentials of the store can send it. A presigned request cannot."""
+def test_the_size_of_a_part_and_of_the_whole_is_the_declared_one(place: S3Place) -> None:
+    """Only a client with the credentials of the store can send another size. A presigned request cannot."""
     upload = begun(making.tenant(), DATA)
     client = client_of(place)
     key = f"{place.prefix}/staging/{upload.pk}"
     part = {"Bucket": place.bucket, "Key": key, "UploadId": upload.storage_id}
     tag = client.upload_part(**part, PartNumber=1, Body=DATA + b"x")["ETag"]
+    assert [part.number for part in direct_uploads.missing(upload)[1]] == [1, 2, 3]
     client.complete_multipart_upload(**part, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": tag}]})
     ArtifactUpload.objects.filter(pk=upload.pk).update(status="VERIFYING")
     assert finish(upload) == ("REJECTED", "UPLOAD_SIZE_MISMATCH")
@@ -235,34 +213,17 @@ def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Place) -> Non
     assert list(retention.remove(old, day)) == old
 
 
-def test_a_verification_that_dies_at_any_write_stores_the_upload_with_its_blob_or_neither() -> None:
+def test_an_unavailable_store_gives_no_verdict_and_a_dead_process_stores_the_blob_with_its_upload_or_neither(
+    settings: Any, place: S3Place
+) -> None:
     upload = sent(making.tenant(), b"a few bytes")
+    use_s3(settings, replace(place, endpoint_url="http://127.0.0.1:1", timeout_seconds=0.2))
+    assert finish(upload) == ("VERIFYING", None)
+    use_s3(settings, place)
     for statement in each_death(lambda: direct_uploads.finish(upload.pk)):
         upload.refresh_from_db()
         assert Blob.objects.filter(digest=upload.digest).exists() is (upload.status == "STORED"), statement
     assert finish(upload) == ("STORED", None)
-
-
-def test_an_unavailable_store_gives_no_verdict(settings: Any, place: S3Place) -> None:
-    upload = sent(making.tenant(), DATA)
-    use_s3(settings, replace(place, endpoint_url="http://127.0.0.1:1", timeout_seconds=0.2))
-    assert finish(upload) == ("VERIFYING", None)
-    use_s3(settings, place)
-    assert finish(upload) == ("STORED", None)
-
-
-def test_the_sweep_tries_an_unavailable_store_only_once(
-    settings: Any, place: S3Place, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Each further attempt would wait until its time-out."""
-    owner = making.tenant()
-    uploads = [begun(owner, bytes([number])) for number in range(3)]
-    with as_owner():
-        ArtifactUpload.objects.filter(tenant=owner).update(expires_at=timezone.now() - timedelta(seconds=1))
-    use_s3(settings, replace(place, endpoint_url="http://127.0.0.1:1", timeout_seconds=0.2))
-    tasks.sweep()
-    assert caplog.text.count("is not cleared yet") == 1
-    assert ArtifactUpload.objects.filter(tenant=owner, status="EXPIRED", cleared=False).count() == len(uploads)
 
 
 def test_a_direct_upload_replaces_a_damaged_blob(place: S3Place) -> None:
@@ -290,13 +251,4 @@ def test_the_size_and_number_of_uploads_are_limited(settings: Any) -> None:
         late = ArtifactUpload.objects.filter(tenant=owner).earliest("pk")
         ArtifactUpload.objects.filter(pk=late.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     assert begun(owner, DATA).status == "OPEN", "an upload that has expired is not open"
-    late.refresh_from_db()
-    assert late.status == "EXPIRED"
     assert len(direct_uploads.missing(begun(making.tenant(), b"", digest="sha256:" + "0" * 64, size=10**9))[1]) == 100
-
-
-def test_a_local_store_supports_no_direct_uploads(settings: Any) -> None:
-    use_local(settings, settings.ARTIFACT_ROOT)
-    assert not direct_uploads.are_supported()
-    with pytest.raises(DirectUploadsUnavailable):
-        begun(making.tenant(), DATA)

@@ -13,7 +13,6 @@ from releases.errors import ArtifactStoreUnavailable
 from tests.cases import cases
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import S3Bench
-from tests.s3 import S3Place
 
 DATA = b"some bytes" * 300_000
 DIGEST = digest_of(DATA)
@@ -53,7 +52,6 @@ def test_options_of_django_storages_apply_to_new_objects(s3: S3Bench, tmp_path: 
     ("change", "code"),
     [
         ({"secret_access_key": "wrong-and-secret"}, "SignatureDoesNotMatch"),
-        ({"access_key_id": "nobody"}, "InvalidAccessKeyId"),
         ({"bucket": "no-such-bucket"}, "NoSuchBucket"),
     ],
 )
@@ -69,9 +67,3 @@ def test_a_refusal_is_reported_by_its_code_alone(
     staged.write(b"bytes")
     messages += unavailable(staged.keep)
     assert not any(secret in messages for secret in change.values())
-
-
-def test_a_key_is_below_the_prefix_or_without_one_at_the_top(s3_place: S3Place, tmp_path: Path) -> None:
-    digits = DIGEST.removeprefix("sha256:")
-    for prefix, key in (("", f"sha256/{digits}"), ("/a/b/", f"a/b/sha256/{digits}")):
-        assert replace(s3_place, prefix=prefix).store(tmp_path).key(DIGEST) == key
