@@ -1,11 +1,9 @@
 """Each wake-up of the releases package advances work immediately. If it is lost, a scheduled task finds the work."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.db import DatabaseError
@@ -15,11 +13,10 @@ from foundation.scheduling import places
 from releases import tasks
 from releases.artifacts.soundness import CHECK_TASK, require_sound
 from releases.artifacts.store import artifact_store
-from releases.errors import ArtifactAltered, ArtifactMissing
+from releases.errors import ArtifactMissing
 from releases.models import Blob, Release
 from releases.registration.registrar import VERIFY_TASK
 from releases.states import PENDING
-from releases.tasks import REMOVE_TASK
 from tenancy.models import Tenant
 from tests import making
 from tests.few_places import limited
@@ -36,16 +33,14 @@ def upload(owner: Tenant, version: str = "1.0") -> Release:
     return making.upload(owner, making.descriptor(CONTRACT, data, version), data).release
 
 
-def age_releases() -> None:
-    Release.objects.filter(status__in=PENDING).update(status_changed_at=timezone.now() - timedelta(minutes=3))
+def verification(cause: Callable[[], object], wakeup: str, *, count: int = 1, delays: tuple[float, ...] = ()) -> Work:
+    def age() -> None:
+        Release.objects.filter(status__in=PENDING).update(status_changed_at=timezone.now() - timedelta(minutes=3))
 
+    def all_registered() -> bool:
+        return list(Release.objects.values_list("status", flat=True)) == ["REGISTERED"] * count
 
-def all_registered(count: int = 1) -> Callable[[], bool]:
-    return lambda: list(Release.objects.values_list("status", flat=True)) == ["REGISTERED"] * count
-
-
-def verification(cause: Callable[[], object], *wakeups: str, count: int = 1, delays: Sequence[float] = ()) -> Work:
-    return Work(cause, list(wakeups), all_registered(count), tasks.sweep, age_releases, delays)
+    return Work(cause, [wakeup], all_registered, tasks.sweep, age, delays)
 
 
 def an_upload() -> Work:
@@ -66,15 +61,13 @@ def an_upload_that_found_no_place() -> Work:
         with limited(places.RELEASES, 1), places.RELEASES.hold():
             tasks.verify()
 
-    return verification(crowded, VERIFY_TASK + LATER, delays=[10])
+    return verification(crowded, VERIFY_TASK + LATER, delays=(10,))
 
 
 def checking(change: Callable[[Path], object], is_done: Callable[[Blob], bool], *errors: type[Exception]) -> Work:
     """A submission detects that the stored bytes have changed."""
     release = making.registered(making.tenant())
-    blob = release.artifacts.get().blob
-    assert blob is not None
-    path = making.stored_file(blob.digest)
+    path = making.stored_file(Blob.objects.get().digest)
     path.chmod(0o644)
     change(path)
 
@@ -91,10 +84,6 @@ def age_blobs() -> None:
 
 def missing_bytes() -> Work:
     return checking(Path.unlink, lambda blob: blob.state == "MISSING", ArtifactMissing)
-
-
-def bytes_of_another_size() -> Work:
-    return checking(lambda path: path.write_bytes(b"damage"), lambda blob: blob.state == "DAMAGED", ArtifactAltered)
 
 
 def bytes_that_were_touched() -> Work:
@@ -116,40 +105,14 @@ def a_check_that_found_no_place() -> Work:
     return Work(crowded, [CHECK_TASK + LATER], work.is_done, work.sweep, age_blobs, delays=[10])
 
 
-def a_removal_that_found_no_place() -> Work:
-    """A removal of orphaned bytes. If the message is lost, the scheduler sends another one within an hour."""
-    data = making.archive(CONTRACT, code="orphan")
-    file = making.staged(data)
-    file.staged.keep()
-    file.staged.discard()
-    path = making.stored_file(making.digest_of(data))
-
-    def crowded() -> None:
-        with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
-            tasks.remove_orphans()
-
-    def age() -> None:
-        long_ago = (timezone.now() - timedelta(days=30)).timestamp()
-        os.utime(path, (long_ago, long_ago))
-
-    return Work(crowded, [REMOVE_TASK + LATER], lambda: not path.exists(), tasks.remove_orphans, age, delays=[10])
-
-
 ALL = [
     an_upload,
     the_next_upload,
     an_upload_that_found_no_place,
     missing_bytes,
-    bytes_of_another_size,
     bytes_that_were_touched,
     a_check_that_found_no_place,
-    a_removal_that_found_no_place,
 ]
-
-
-@pytest.fixture(autouse=True)
-def orphans_are_swept(settings: Any) -> None:
-    settings.ORPHAN_SWEEP = True
 
 
 @pytest.mark.parametrize("of", ALL)

@@ -16,7 +16,7 @@ from releases.activation.requests.requests import expire, withdraw
 from releases.activation.requests.votes import Decision
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.models import Activation, ActivationRequest, Release, Vote
+from releases.models import Activation, Release, Vote
 from tenancy.models import AuditEntry, Membership
 from tests import making
 from tests.cases import cases
@@ -71,19 +71,15 @@ def test_one_refusal_refuses_the_request() -> None:
     voted(request)
     assert voted(request, decision=Decision.REFUSE, comment="not on a Friday").status == "REFUSED"
     assert active(release) == "1.0"
-    error = refusal(voted, request)
-    assert (error.code, error.data) == ("REQUEST_NOT_OPEN", {"requestStatus": "REFUSED"})
+    assert refusal(voted, request).data == {"requestStatus": "REFUSED"}
 
 
 def test_what_cannot_be_requested_leaves_no_request() -> None:
     release = candidate()
     requester = person(release.pipeline.tenant)
-    for members, code in (
-        ({"reason": " "}, "REASON_REQUIRED"),
-        ({"expected_release_version": ""}, "ACTIVE_RELEASE_CHANGED"),
-        ({"expected_release_version": "2.0"}, "ACTIVE_RELEASE_CHANGED"),
-    ):
-        assert refusal(open_request, release, requester, **members).code == code
+    assert refusal(open_request, release, requester, reason=" ").code == "REASON_REQUIRED"
+    error = refusal(open_request, release, requester, expected_release_version="2.0")
+    assert error.code == "ACTIVE_RELEASE_CHANGED"
     for days in (-0.01, 365.01):
         at = soon() - timedelta(hours=1) + timedelta(days=days)
         error = refusal(open_request, release, requester, activate_at=at)
@@ -116,38 +112,12 @@ def test_a_vote_that_finds_something_moved_restarts_the_request(change: Any) -> 
         voted(request, voter)
     assert (caught.value.code, caught.value.status) == ("REQUEST_RESTARTED", 409)
     assert caught.value.data == {"round": 2, "moved": changes}
-    assert changes[0]["member"] in caught.value.detail
+    assert refusal(voted, request, voter, round_number=1).data["round"] == 2
     request.refresh_from_db()
     assert (request.round, request.moved, request.status) == (2, changes, "OPEN")
     assert not Vote.objects.filter(request=request).exists()
     assert acts()[-1] == "activation_request.restart"
     assert voted(request, voter).status == "ACTIVATED"
-
-
-def test_votes_of_earlier_rounds_are_kept_and_do_not_count() -> None:
-    release = candidate(2)
-    request, voter = open_request(release), person(release.pipeline.tenant)
-    voted(request, voter)
-    change_policy(release)
-    with pytest.raises(CoordinatorError):
-        voted(request)
-    refused = refusal(voted, request, person(release.pipeline.tenant), round_number=1)
-    assert (refused.code, refused.data["round"]) == ("REQUEST_RESTARTED", 2)
-    request.refresh_from_db()
-    assert voted(request).status == "OPEN"
-    assert voted(request, voter).status == "ACTIVATED"
-    assert list(Vote.objects.order_by("id").values_list("round", flat=True)) == [1, 2, 2]
-
-
-def test_a_refusal_that_finds_that_no_approvals_are_needed_any_more_activates_nothing() -> None:
-    release = candidate()
-    request = open_request(release)
-    policy.change(release.pipeline, {"approvals": 0}, actor="user:admin")
-    with pytest.raises(CoordinatorError, match="approvals was 1 and is now 0"):
-        voted(request, decision=Decision.REFUSE)
-    request.refresh_from_db()
-    assert request.status == "OPEN"
-    assert voted(request, decision=Decision.REFUSE).status == "REFUSED"
 
 
 def test_an_approved_request_fails_if_something_moved_before_its_time() -> None:
@@ -161,15 +131,6 @@ def test_an_approved_request_fails_if_something_moved_before_its_time() -> None:
     assert (request.status, request.code, active(release)) == ("FAILED", "REQUEST_OUTDATED", "1.0")
     assert "retryLimit was none and is now 7" in request.detail
     assert acts()[-1] == "activation_request.fail"
-
-
-def test_a_member_that_an_upgrade_adds_moves_nothing() -> None:
-    request = open_request(candidate())
-    known = {name: value for name, value in request.policy.items() if name != "workerGate"}
-    let_pass(request, 0)
-    with unguarded(ActivationRequest):
-        ActivationRequest.objects.filter(pk=request.pk).update(policy=known)
-    assert voted(request).status == "ACTIVATED"
 
 
 # --- times ---
@@ -194,7 +155,6 @@ def test_every_gate_is_judged_again_at_the_time() -> None:
     assert carry_out_due() == 0
     request.refresh_from_db()
     assert (request.status, request.code) == ("FAILED", "WORKER_REQUIRED")
-    assert "pipelines worker" in request.detail
 
 
 def test_a_request_of_somebody_who_left_fails() -> None:
@@ -227,17 +187,11 @@ def test_a_request_without_enough_votes_expires() -> None:
     request.refresh_from_db()
     assert request.status == "EXPIRED"
     assert refusal(voted, request).data == {"requestStatus": "EXPIRED"}
-
-
-def test_a_vote_after_the_last_moment_expires_the_request() -> None:
-    request = open_request(candidate(), activate_at=soon())
-    assert request.expires_at == request.activate_at
-    let_pass(request, 2)
-    with pytest.raises(CoordinatorError) as caught:
-        voted(request)
-    assert caught.value.data == {"requestStatus": "EXPIRED"}
-    request.refresh_from_db()
-    assert (request.status, Vote.objects.count(), acts()[-1]) == ("EXPIRED", 0, "activation_request.expire")
+    late = open_request(release, activate_at=soon())
+    let_pass(late, 2)
+    with pytest.raises(CoordinatorError, match="EXPIRED"):
+        voted(late)
+    assert (acts()[-1], Vote.objects.count()) == ("activation_request.expire", 0)
 
 
 # --- ends ---

@@ -19,17 +19,10 @@ from releases.models import Blob, BlobEvent, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import unguarded
-from tests.s3 import use_s3
 
 pytestmark = pytest.mark.django_db
 NO_AGE = timedelta(seconds=-60)
 """All bytes are older than this, even if the clocks of the servers differ."""
-
-
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))])
-def each_store(request: pytest.FixtureRequest, settings: Any) -> None:
-    if request.param == "s3":
-        use_s3(settings, request.getfixturevalue("s3_place"))
 
 
 def named(age: timedelta = NO_AGE) -> dict[str, str]:
@@ -57,7 +50,6 @@ def rejected(owner: Tenant) -> str:
     return making.digest_of(data)
 
 
-@pytest.mark.usefixtures("each_store")
 def test_stray_bytes_are_listed_then_removed_with_an_event_and_can_be_uploaded_again() -> None:
     digest = stray()
     assert (named(timedelta(hours=1)), removed(timedelta(hours=1))) == ({}, []), "young bytes are kept"

@@ -188,16 +188,6 @@ IMAGE = document(f"registry.example/app@{DIGEST}")
 BESIDE = json.dumps(CONTRACT).encode()
 
 
-def test_a_contract_document_that_differs_from_the_artifacts_contract_is_rejected() -> None:
-    data = making.archive(CONTRACT)
-    other = json.dumps({**CONTRACT, "platform": "OTHER"}).encode()
-    release = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data, contract=other).release
-    status, found = verdict(release)
-    assert (status, found[-1]) == ("REJECTED", ("CONTRACT_DOCUMENT_DIFFERS", "pipeline-contract.json"))
-    equal = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data, contract=BESIDE).release
-    assert verdict(equal) == ("REGISTERED", [])
-
-
 def test_a_different_contract_document_for_a_stored_version_is_a_conflict() -> None:
     owner = making.tenant()
     made = making.upload(owner, IMAGE, contract=BESIDE)

@@ -74,14 +74,6 @@ def test_a_release_of_each_profile_is_verified_activated_and_executed(
     assert [claim.execution_id for claim in making.claimed(owner)] == [execution.pk]
 
 
-def test_an_image_and_the_carrier_of_its_contract_are_a_release() -> None:
-    document = located.descriptor(located.truth(), located.image())
-    release = making.upload(making.tenant(), document, TRUTH).release
-    assert verdict(release) == ("REGISTERED", [])
-    assert (release.primary_artifact_id, release.contract is None) == ("truth", False)
-    assert [artifact.blob_id for artifact in release.artifacts.all()] == [making.digest_of(TRUTH), None]
-
-
 # --- equality ---
 
 
@@ -100,24 +92,6 @@ def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_confl
             with pytest.raises(ReleaseConflict):
                 send(owner, other, JAR)
     assert bytes(Release.objects.get().descriptor_document) == document
-
-
-def test_an_older_release_is_compared_by_its_metadata() -> None:
-    owner = making.tenant()
-    release = send(owner, spaced(OLDER), JAR).release
-    assert send(owner, json.dumps(dict(reversed(OLDER.items()))).encode(), JAR).release == release
-    release.refresh_from_db()
-    assert bytes(release.descriptor_document) == spaced(OLDER)
-    with pytest.raises(ReleaseConflict):
-        send(owner, json.dumps(NEWER).encode(), JAR)
-
-
-def test_the_version_of_a_rejected_release_may_have_other_bytes() -> None:
-    owner = making.tenant()
-    assert verdict(send(owner, spaced(NEWER)).release)[0] == "REJECTED"
-    corrected = send(owner, json.dumps(NEWER).encode(), JAR)
-    assert corrected.created
-    making.verified(corrected.release)
 
 
 # --- findings ---
@@ -184,15 +158,6 @@ def test_the_contract_of_a_release_without_bytes_is_its_document(document: dict[
     with pytest.raises(InputInvalid):
         making.execution(owner, value={"n": 1})
     assert making.execution(owner, value=[{"n": 1}]).input_shape == "MULTI"
-
-
-def test_a_contract_document_must_place_its_steps_also_without_bytes() -> None:
-    owner = making.tenant()
-    accepting(owner)
-    document = located.descriptor(located.artifact(JAR, uri="file:///builds/app.jar", stepIds=["Other"]))
-    status, found = verdict(making.upload(owner, document, contract=json.dumps(CONTRACT).encode()).release)
-    assert status == "REJECTED"
-    assert [code for code, severity, _ in found if severity == "error"] == ["STEP_UNKNOWN", "STEP_NOT_PLACED"]
 
 
 @cases(

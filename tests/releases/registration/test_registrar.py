@@ -149,18 +149,6 @@ def test_a_rejected_version_may_be_uploaded_again_and_bytes_need_not(owner: Tena
     assert newer.contract_id == again.release.contract_id
 
 
-def test_the_same_bytes_are_one_blob_in_repeated_uploads() -> None:
-    artifact = DESCRIPTOR["artifacts"][0]
-    document = {**DESCRIPTOR, "artifacts": [artifact, {**artifact, "artifactId": "b"}]}
-    release = making.upload(making.tenant(), document, DATA, DATA).release
-    making.upload(making.tenant(), DESCRIPTOR, DATA)
-    assert verdict(release) == ("REGISTERED", [])
-    assert Blob.objects.filter(digest=making.digest_of(DATA)).count() == 1
-    assert [artifact.blob_id for artifact in release.artifacts.all()] == [making.digest_of(DATA)] * 2
-    assert release.primary_artifact_id == "b"
-    assert staged_files() == []
-
-
 def test_a_file_that_a_stored_release_does_not_name_is_not_stored(owner: Tenant) -> None:
     making.upload(owner, DESCRIPTOR, DATA)
     assert not making.upload(owner, DESCRIPTOR, b"stray").created

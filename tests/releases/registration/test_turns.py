@@ -13,7 +13,6 @@ from releases import tasks
 from releases.models import ArtifactUpload, Release
 from releases.registration import direct_uploads
 from releases.registration.direct_uploads import FINISH_TASK
-from releases.registration.registrar import VERIFY_TASK
 from releases.registration.turns import of_releases, of_uploads, renewing_release, renewing_upload
 from releases.states import Status
 from tenancy.models import Tenant
@@ -84,13 +83,6 @@ def test_tenants_take_turns_and_a_verification_is_due_again_only_after_its_proce
     assert one_by_one(kind(Places())) == [order[0]]
 
 
-@cases(("make", "model", "kind"), [(uploaded, Release, of_releases), (sent, ArtifactUpload, of_uploads)])
-def test_the_row_that_waits_longest_comes_first(make: Any, model: Any, kind: Callable[[Places], Turns]) -> None:
-    later, earlier = make(making.tenant(), 2)
-    model.objects.filter(pk=earlier).update(status_changed_at=timezone.now() - timedelta(minutes=1))
-    assert one_by_one(kind(Places())) == [earlier, later]
-
-
 def test_a_waiting_release_is_not_a_turn_of_its_tenant() -> None:
     """The turn that counts is the last verification, not the last upload."""
     now, tenants = timezone.now(), [making.tenant(), making.tenant()]
@@ -136,13 +128,6 @@ def test_a_renewal_that_comes_after_the_verdict_changes_nothing() -> None:
     release.refresh_from_db()
     assert release.status_changed_at == before
     assert ArtifactUpload.objects.get(pk=upload).claimed_at is None
-
-
-def test_the_sweep_announces_what_is_stalled(broker: Broker) -> None:
-    assert names(broker.after(lambda: uploaded(making.tenant(), 3))) == [VERIFY_TASK] * 3
-    assert names(broker.after(tasks.sweep)) == []
-    Release.objects.update(status_changed_at=timezone.now() - timedelta(minutes=3))
-    assert names(broker.after(tasks.sweep)) == [VERIFY_TASK] * 3
 
 
 def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
