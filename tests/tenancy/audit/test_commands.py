@@ -36,14 +36,3 @@ def test_a_token_and_a_worker_key() -> None:
     assert run("issue_token", "acme", "ci", "--user", "eva") == [("token.issue", "user:eva", "ci")]
     assert run("worker_key", "acme", "--start") == [("worker_key.change", "coordinator worker_key", "2")]
     assert run("worker_key", "acme") == []
-
-
-def test_a_superuser(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "correct horse battery")
-    found = run("createsuperuser", username="root", email="root@example.org", interactive=False)
-    assert found == [("user.create", "coordinator createsuperuser", "root")]
-
-
-def test_the_removal_of_old_executions() -> None:
-    assert run("remove_executions") == []
-    assert run("remove_executions", "--remove") == [("executions.remove", "coordinator remove_executions", "old")]

@@ -1,6 +1,5 @@
 """The cache of the issuer's keys: rotation, outages, limits on calls, and many threads."""
 
-import json
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,18 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tenancy.access import TokenInvalid
-from tenancy.oauth import key_set, keys
+from tenancy.oauth import keys
 from tenancy.oauth.bearer import identity
 from tenancy.oauth.keys import LONGEST_SECONDS, MAX_BYTES, PAUSE_SECONDS, REFRESH_SECONDS, IssuerUnavailable
 from tests.cases import cases
 from tests.clock import Clock
-from tests.oauth_issuer import Kind, OAuthIssuer, jwk, oauth_issuer, private_key
+from tests.oauth_issuer import OAuthIssuer, jwk, oauth_issuer, private_key
 from tests.tls_proxy import make_certificate
 
 THREADS = 24
@@ -66,13 +62,11 @@ def test_keys_are_fetched_once_and_again_when_they_are_old(issuer: OAuthIssuer, 
 
 
 def test_a_new_key_is_fetched_when_a_token_names_it(issuer: OAuthIssuer, clock: Clock) -> None:
-    kinds: tuple[Kind, ...] = ("EC", "Ed25519", "RSA")
-    for kind in kinds:
-        assert is_accepted(issuer.token())
-        issuer.rotate(kind)
-        clock.ahead += PAUSE_SECONDS
-        assert is_accepted(issuer.token())
-    assert issuer.requests == 4
+    assert is_accepted(issuer.token())
+    issuer.rotate("EC")
+    clock.ahead += PAUSE_SECONDS
+    assert is_accepted(issuer.token())
+    assert issuer.requests == 2
 
 
 def test_unknown_keys_do_not_make_the_coordinator_call_the_issuer(issuer: OAuthIssuer, clock: Clock) -> None:
@@ -106,11 +100,8 @@ def test_an_outage_does_not_matter_while_keys_are_cached(issuer: OAuthIssuer, cl
     "fault",
     [
         {"is_down": True},
-        {"status": 500},
         {"status": 404},
-        {"body": b"<html>"},
         {"body": b"[" * 100_000},
-        {"body": b"[]"},
         {"body": b'{"keys": {}}'},
         {"body": b'{"keys": []}' + b" " * MAX_BYTES},
     ],
@@ -135,27 +126,6 @@ def test_without_keys_no_token_can_be_verified(
     assert is_accepted(issuer.token())
 
 
-def test_the_pause_begins_when_an_attempt_ends(issuer: OAuthIssuer, clock: Clock) -> None:
-    issuer.gate.clear()
-    with ThreadPoolExecutor(1) as pool, unavailable():
-        attempt = pool.submit(identity, issuer.token())
-        assert issuer.waiting.wait(10)
-        clock.ahead += PAUSE_SECONDS
-        issuer.gate.set()
-        attempt.result(10)
-    with unavailable():
-        identity(issuer.token())
-    assert issuer.requests == 1
-
-
-def test_a_malformed_key_set_does_not_replace_cached_keys(issuer: OAuthIssuer, clock: Clock) -> None:
-    assert is_accepted(issuer.token())
-    issuer.body = b"{}"
-    clock.ahead += REFRESH_SECONDS
-    assert is_accepted(issuer.token())
-    assert issuer.requests == 2
-
-
 def test_redirects_are_not_followed(issuer: OAuthIssuer) -> None:
     with oauth_issuer() as other:
         issuer.status, issuer.headers = 302, {"Location": other.jwks_url}
@@ -167,13 +137,6 @@ def test_redirects_are_not_followed(issuer: OAuthIssuer) -> None:
 def test_a_slow_issuer_is_cut_off(issuer: OAuthIssuer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "RESPONSE_SECONDS", 0.2)
     issuer.seconds = 1.0
-    with unavailable():
-        identity(issuer.token())
-
-
-def test_an_issuer_that_does_not_listen_is_unavailable(settings: Any) -> None:
-    with oauth_issuer() as issuer:
-        issuer.configure(settings)
     with unavailable():
         identity(issuer.token())
 
@@ -204,18 +167,6 @@ def test_many_threads_fetch_once(issuer: OAuthIssuer) -> None:
     assert issuer.requests == 1
 
 
-def test_many_threads_wait_for_a_new_key(issuer: OAuthIssuer, clock: Clock) -> None:
-    former = issuer.token()
-    assert is_accepted(former)
-    issuer.rotate("EC")
-    issuer.seconds = 0.3
-    clock.ahead += PAUSE_SECONDS
-    with ThreadPoolExecutor(THREADS) as pool:
-        assert all(pool.map(is_accepted, [issuer.token()] * THREADS))
-    assert issuer.requests == 2
-    assert not is_accepted(former)
-
-
 def test_known_keys_do_not_wait_for_a_refresh(issuer: OAuthIssuer, clock: Clock) -> None:
     assert is_accepted(issuer.token())
     issuer.gate.clear()
@@ -236,16 +187,11 @@ def test_keys_that_do_not_verify_signatures_are_ignored(issuer: OAuthIssuer) -> 
         {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0", "alg": "HS256"},
         jwk(key, use="enc"),
         jwk(key, key_ops=["encrypt"]),
-        jwk(key, alg="RSA-OAEP"),
         jwk(key, alg="HS256"),
-        jwk(key, alg=["RS256"]),
         jwk(key, kty="EC"),
-        jwk(key, kty=["RSA"]),
         jwk(key, n=7),
-        jwk(key, n="", e=""),
         jwk(private_key("RSA", bits=1024)),
         {**jwk(private_key("EC")), "crv": "secp256k1"},
-        {**jwk(private_key("EC")), "x": jwk(private_key("EC"))["y"]},
         {**jwk(private_key("Ed25519")), "d": jwk(private_key("Ed25519"))["x"]},
     ):
         keys.cache.clear()
@@ -256,39 +202,7 @@ def test_keys_that_do_not_verify_signatures_are_ignored(issuer: OAuthIssuer) -> 
         assert is_accepted(issuer.token()), entry
 
 
-MEMBERS = ("kty", "crv", "alg", "use", "key_ops", "n", "e", "d", "p", "q", "oth", "x", "y", "k")
-VALUES = st.one_of(
-    st.sampled_from(["RSA", "EC", "OKP", "oct", "P-256", "P-384", "P-521", "Ed25519", "RS256", "ES256", "EdDSA"]),
-    st.sampled_from(["AQAB", "AQ", "", "sig", "enc", "!", "é", "\0"]),
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-        lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
-        max_leaves=4,
-    ),
-)
-GOOD = [jwk(private_key(kind), kid="good") for kind in ("RSA", "EC", "Ed25519")]
-
-
-@given(entry=st.sampled_from(GOOD), changes=st.dictionaries(st.sampled_from(MEMBERS), VALUES, max_size=4))
-def test_a_malformed_key_never_hides_the_others(entry: dict[str, Any], changes: dict[str, Any]) -> None:
-    document = json.dumps({"keys": [{**entry, **changes, "kid": "changed"}, entry]})
-    assert "good" in key_set.read(document.encode())
-
-
-def test_a_private_key_is_not_used(issuer: OAuthIssuer) -> None:
-    issuer.rotate("Ed25519")
-    algorithm: Any = jwt.get_algorithm_by_name("EdDSA")
-    issuer.published = [{**algorithm.to_jwk(issuer.key, as_dict=True), "kid": issuer.key_id}]
-    assert not is_accepted(issuer.token())
-
-
 def test_a_key_verifies_only_the_algorithm_that_it_names(issuer: OAuthIssuer) -> None:
     issuer.published = [jwk(issuer.key, kid=issuer.key_id, alg="PS256", key_ops=["verify"])]
     assert is_accepted(issuer.token(algorithm="PS256"))
     assert not is_accepted(issuer.token(algorithm="RS256"))
-
-
-def test_of_two_keys_with_one_id_the_first_is_used(issuer: OAuthIssuer) -> None:
-    issuer.published.append(jwk(private_key("RSA", 79), kid=issuer.key_id))
-    assert is_accepted(issuer.token())
-    assert not is_accepted(issuer.token(key=private_key("RSA", 79)))
