@@ -56,6 +56,7 @@ def test_a_failure_rate_fires_at_its_threshold_and_ends_at_four_fifths(ready: Re
     judged(made)
     let_clear(made.alerts.get())
     assert [state for state, _ in judged(made)] == ["RESOLVED"]
+    finished(release, 100, 0)
     finished(making.active(owner, pipeline_id="org.example.other"), 0, 100)
     assert subjects(rule(owner, "failureRate", name="here", pipeline=release.pipeline)) == []
     assert subjects(rule(owner, "failureRate", name="all")) == ["pipeline"]

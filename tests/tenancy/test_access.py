@@ -119,6 +119,8 @@ def test_a_token_gets_only_scopes_that_its_issuer_holds(tenant: Tenant, role: Ro
     for scope in set(Scope) - EXPECTED[role]:
         with pytest.raises(ScopeMissing):
             issue_token(tenant, issuer, "t", [READ, scope], lifetime=None)
+    with pytest.raises(NotFound):
+        issue_token(making.tenant(), issuer, "t", [READ], lifetime=None)
     assert not ApiToken.objects.filter(user=issuer).exists()
     for scope in EXPECTED[role]:
         assert issue_token(tenant, issuer, scope, [scope], lifetime=None)[0].scopes == [scope.value]
@@ -141,13 +143,6 @@ def test_a_token_always_expires_within_the_longest_lifetime(tenant: Tenant, sett
     assert longer.expiry - longer.created == timedelta(days=365)
     with pytest.raises(IntegrityError, match="expiry"), transaction.atomic():
         ApiToken.objects.filter(pk=token.pk).update(expiry=None)
-
-
-def test_no_token_is_issued_for_another_tenant(tenant: Tenant) -> None:
-    issuer = member(tenant, Role.TENANT_ADMIN)
-    with pytest.raises(NotFound):
-        issue_token(making.tenant(), issuer, "t", [READ], lifetime=None)
-    assert not ApiToken.objects.filter(user=issuer).exists()
 
 
 def test_token_names_are_unique_in_a_tenant_and_are_the_actor(tenant: Tenant) -> None:
@@ -174,21 +169,8 @@ def test_the_command_prints_a_valid_token(tenant: Tenant) -> None:
     token = ApiToken.objects.get(digest=hash_token(plain))
     assert (token.tenant, token.name, token.scopes, token.user) == (tenant, "ci", ["executions:submit"], user)
     assert timedelta(days=89) < token.expiry - timezone.now() < timedelta(days=91)
-
-
-@cases(
-    ("arguments", "message"),
-    [
-        (("{tenant}", "t", "--user", "nobody"), "does not exist"),
-        (("{tenant}", "t", "--user", "{user}", "--scope", "tenant:administer"), "tenant:administer"),
-        (("{tenant}", "t", "--user", "{user}", "--days", "9999999999"), "1 to 365 days"),
-    ],
-)
-def test_the_command_reports_each_error(tenant: Tenant, arguments: tuple[str, ...], message: str) -> None:
-    user = member(tenant, Role.VIEWER)
-    issue_token(tenant, user, "taken", [READ], lifetime=None)
-    with pytest.raises(CommandError, match=message):
-        output_of("issue_token", *(argument.format(tenant=tenant.slug, user=user.username) for argument in arguments))
+    with pytest.raises(CommandError, match="tenant:administer"):
+        output_of("issue_token", tenant.slug, "t", "--user", user.username, "--scope", "tenant:administer")
 
 
 @cases("role", Role)

@@ -73,6 +73,7 @@ def test_a_release_that_is_not_registered_is_neither_activated_nor_revoked() -> 
     release = making.upload(making.tenant(), making.descriptor(contract, data), data).release
     for status in ("UPLOADED", "VERIFYING", "REJECTED"):
         Release.objects.filter(pk=release.pk).update(status=status)
+        release.refresh_from_db(fields=["status"])
         for call in (activate, revoke):
             error = refusal(call, release, actor="", reason="why")
             assert (error.code, error.data) == ("RELEASE_NOT_REGISTERED", {"releaseStatus": status})

@@ -162,7 +162,7 @@ def test_other_bytes_are_always_an_error(repository: MavenRepository) -> None:
 
 
 def test_bytes_that_one_of_two_locations_has_are_enough(repository: MavenRepository) -> None:
-    artifacts = [located.artifact(JAR, uri=OTHER_URI), located.artifact(JAR, "copy", stepIds=[])]
+    artifacts = [located.artifact(JAR, uri=OTHER_URI), located.artifact(JAR, "copy", stepIds=[], uri=URI)]
     release = uploaded(None, located.descriptor(*artifacts))
     assert verdict(release) == ("REGISTERED", [])
     assert blobs(release) == [DIGEST] * 2

@@ -196,7 +196,7 @@ def test_other_bytes_are_a_finding_and_a_damaged_download_is_none(repository: Ma
 def test_checksum_files_have_several_forms_and_unusable_ones_are_ignored(
     repository: MavenRepository, form: str
 ) -> None:
-    repository.file(URI).with_name("app-1.2.3.jar.sha1").unlink()
+    repository.file(URI).with_name("app-1.2.3.jar.sha1").unlink(missing_ok=True)
     digits = DIGEST.removeprefix("sha256:")
     repository.write_checksum(URI, "sha256", form.format(digits.upper()))
     assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST"

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,11 +30,9 @@ def test_a_change_that_resets_the_times_changes_the_fingerprint(local: LocalBenc
     times = file.stat()
     local.overwrite(DIGEST, DATA[::-1])
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    after = file.stat()
-    assert (after.st_size, after.st_mtime_ns) == (times.st_size, times.st_mtime_ns)
-    after_stat = local.store.stat(DIGEST)
-    assert after_stat is not None
-    assert after_stat.fingerprint != before
+    after = local.store.stat(DIGEST)
+    assert after is not None
+    assert after.fingerprint != before
 
 
 def test_bytes_and_the_names_of_their_folders_are_on_the_disk_when_they_are_kept(
@@ -74,21 +72,13 @@ def test_a_store_whose_disk_is_not_mounted_reports_no_blob_as_missing_and_accept
     staged.write(b"more")
     local.store.root.rename(elsewhere)
     local.store.root.mkdir()
-    uses: dict[str, Callable[[], object]] = {
-        "read": lambda: store.read(DIGEST),
-        "stat": lambda: store.stat(DIGEST),
-        "verified": lambda: store.verified(DIGEST),
-        "list": lambda: list(store.list()),
-        "remove": lambda: store.remove(DIGEST),
-        "quarantine": lambda: store.quarantine(DIGEST),
-        "stage": lambda: store.stage(limit=1),
-        "keep": staged.keep,
-    }
-    for name, use in uses.items():
+    for use in (
+        *(partial(call, DIGEST) for call in (store.read, store.stat, store.verified, store.remove, store.quarantine)),
+        *(lambda: list(store.list()), lambda: store.stage(limit=1), staged.keep),
+    ):
         with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
             use()
-        assert list(store.root.iterdir()) == [], name
+        assert list(store.root.iterdir()) == []
     staged.discard()
     store.root.rmdir()
     elsewhere.rename(store.root)
-    assert store.verified(DIGEST) is not None

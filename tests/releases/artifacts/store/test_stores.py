@@ -41,12 +41,10 @@ def test_bytes_are_stored_under_their_digest_once_and_nothing_remains_in_staging
     assert (len(bench.everything()), staged_files(bench)) == (1, [])
     bench.store.remove(DIGEST)
     assert bench.everything() == set()
-    bench.keep(DATA)
-    assert bench.read(DIGEST) == DATA
 
 
 def test_content_of_any_size_is_read_back_unchanged(bench: Bench) -> None:
-    for data in (b"", b"x", bytes(3 * 1024 * 1024 + 1)):
+    for data in (b"", LARGE):
         bench.keep(data)
         file = bench.store.read(digest_of(data))
         assert file is not None
@@ -106,13 +104,13 @@ def test_a_missing_blob_is_none_and_no_error(bench: Bench) -> None:
 
 def test_the_list_contains_every_blob_and_nothing_else(bench: Bench) -> None:
     before = datetime.now(UTC) - timedelta(seconds=5)
-    bodies = [bytes([number]) * number for number in range(1, 8)]
+    bodies = [bytes([number]) * number for number in range(1, 5)]
     for data in bodies:
         bench.keep(data)
     bench.store.quarantine(digest_of(bodies[-1]))
     listed = list(bench.store.list())
     assert [stored.digest for stored in listed] == sorted(digest_of(data) for data in bodies[:-1])
-    assert sorted(stored.size for stored in listed) == list(range(1, 7))
+    assert sorted(stored.size for stored in listed) == [1, 2, 3]
     assert all(before < stored.modified_at < datetime.now(UTC) + timedelta(seconds=5) for stored in listed)
 
 
@@ -126,8 +124,9 @@ def test_an_unavailable_store_never_reports_a_blob_as_missing_or_wrong(bench: Be
         with pytest.raises(ArtifactStoreUnavailable) as caught:
             use(DIGEST)
         assert str(store.staging.parent) not in caught.value.detail
-    with pytest.raises(ArtifactStoreUnavailable):
-        bench.keep(b"more")
+    for call in (lambda: bench.keep(b"more"), lambda: store.quarantine(DIGEST), lambda: list(store.list())):
+        with pytest.raises(ArtifactStoreUnavailable):
+            call()
     staged.discard()
 
 
