@@ -14,6 +14,7 @@ from releases.models import Activation, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
+from tests.raw_sql import rows
 from tests.releases import refusals
 
 pytestmark = pytest.mark.django_db
@@ -129,3 +130,25 @@ def test_the_expected_release_is_compared_with_the_one_that_is_active_under_the_
     event = go(early, expected_release_version="2.0")
     assert (event.sequence, event.previous_id) == (3, v2.pk)
     assert pipeline_of(v1).activation == event
+
+
+# --- policies ---
+
+
+@cases(
+    ("name", "value"),
+    [("retry_limit", 1), ("validateAnswers", None), ("retryLimit", True), ("retryDelaySeconds", float("inf"))],
+)
+def test_an_invalid_policy_changes_nothing(v1: Release, name: str, value: Any) -> None:
+    """The serializer of the API checks the same rules."""
+    error = refusals.refusal(policy.change, v1.pipeline, {"retryMultiplier": 2, name: value}, actor="user:test")
+    assert (error.code, [each["field"] for each in error.errors]) == ("POLICY_INVALID", [name])
+
+
+def test_a_change_of_a_policy_is_that_of_one_member_in_one_tenant(v1: Release) -> None:
+    assert making.registered(making.tenant()).pipeline.pipeline_id == v1.pipeline.pipeline_id
+    before, early = rows(Pipeline), pipeline_of(v1)
+    policy.change(v1.pipeline, {"retryLimit": 9}, actor="user:other")
+    changed = policy.change(early, {"reasonRequired": True}, actor="user:test")
+    assert (changed.reason_required, changed.retry_limit) == (True, 9)
+    assert [row["id"] for row in rows(Pipeline) if row not in before] == [v1.pipeline_id]

@@ -7,8 +7,9 @@ import pytest
 
 from foundation.errors import CoordinatorError
 from releases import queries
-from releases.activation import blockers
+from releases.activation import blockers, gates
 from releases.activation.activation import activate
+from releases.activation.gates import Switch
 from releases.activation.gradual import ending, operations, steps
 from releases.activation.gradual.start import start
 from releases.activation.policy import change
@@ -209,3 +210,19 @@ def test_the_policy_applies_to_start_and_promotion_alone(owner: Tenant, policy: 
     assert steps.move_on(made, **WHY).step == 1
     ending.withdraw(made, **WHY)
     assert newest(owner).kind == Kind.WITHDRAWAL
+
+
+def test_start_and_promotion_are_judged_before_their_transaction_and_in_it(owner: Tenant) -> None:
+    judged: list[tuple[Kind, bool]] = []
+
+    def judge(switch: Switch) -> None:
+        judged.append((switch.kind, switch.binding))
+
+    gates.sources.append(judge)
+    try:
+        made = gradual.started(owner, 5, 10)
+        steps.move_on(made, **WHO)
+        ending.promote(made, **WHO)
+    finally:
+        gates.sources.remove(judge)
+    assert judged == [(kind, binding) for kind in (Kind.GRADUAL, Kind.PROMOTION) for binding in (False, True)]

@@ -14,7 +14,6 @@ from releases.activation.requests.carrying_out import carry_out_due
 from releases.models import GradualActivation, Release
 from tenancy.models import AuditEntry
 from tests import gradual, making
-from tests.cases import cases
 from tests.releases.refusals import refusal
 from tests.requesting import active, candidate, let_pass, open_request, person, read, soon, voted
 
@@ -76,15 +75,6 @@ def test_a_start_that_cannot_happen_is_not_requested() -> None:
 
 
 # --- after the start ---
-
-
-@cases(("approvals", "later"), [(2, 2), (2, 1)])
-def test_steps_and_the_promotion_need_no_second_approval(approvals: int, later: int) -> None:
-    made = begun(approvals)
-    require(later, made.candidate)
-    assert steps.move_on(made, **WHO).step == 1
-    assert ending.promote(made, **WHO).status == "PROMOTED"
-    assert active(made.candidate) == "2.0"
 
 
 def test_a_promotion_under_a_stricter_policy_needs_approval() -> None:

@@ -99,25 +99,28 @@ def change_policy(release: Release) -> list[dict[str, Any]]:
 
 
 def change_active(release: Release) -> list[dict[str, Any]]:
-    voted(open_request(making.registered(release.pipeline.tenant, "1.1")))
+    other = open_request(making.registered(release.pipeline.tenant, "1.1"))
+    for _ in range(2):
+        voted(other)
     return [{"member": "activeRelease", "before": "1.0 (activation 1)", "after": "1.1 (activation 2)"}]
 
 
 @cases("change", [change_policy, change_active])
 def test_a_vote_that_finds_something_moved_restarts_the_request(change: Any) -> None:
-    release = candidate()
+    release = candidate(2)
     request, voter = open_request(release), person(release.pipeline.tenant)
+    assert voted(request, voter).status == "OPEN"
     changes = change(release)
     with pytest.raises(CoordinatorError) as caught:
-        voted(request, voter)
+        voted(request)
     assert (caught.value.code, caught.value.status) == ("REQUEST_RESTARTED", 409)
     assert caught.value.data == {"round": 2, "moved": changes}
+    assert acts()[-1] == "activation_request.restart"
     assert refusal(voted, request, voter, round_number=1).data["round"] == 2
     request.refresh_from_db()
     assert (request.round, request.moved, request.status) == (2, changes, "OPEN")
-    assert not Vote.objects.filter(request=request).exists()
-    assert acts()[-1] == "activation_request.restart"
-    assert voted(request, voter).status == "ACTIVATED"
+    assert [voted(request).status, voted(request, voter).status] == ["OPEN", "ACTIVATED"]
+    assert list(Vote.objects.filter(request=request).order_by("id").values_list("round", flat=True)) == [1, 2, 2]
 
 
 def test_an_approved_request_fails_if_something_moved_before_its_time() -> None:

@@ -115,18 +115,6 @@ def test_bytes_that_came_into_use_after_they_were_listed_are_kept() -> None:
     assert (list(retention.remove(found, NO_AGE)), stored()) == ([], {digest})
 
 
-def test_all_orphans_are_listed_if_there_are_several_batches_and_other_files_are_not() -> None:
-    folder = artifact_store().staging.parent / "sha256" / "ab"
-    folder.mkdir(parents=True)
-    (folder / "README").write_text("not ours")
-    assert (named(), removed()) == ({}, [])
-    digests = [f"ab{number:062x}" for number in range(1001)]
-    for digest in digests:
-        (folder / digest).touch()
-    assert list(named()) == [f"sha256:{digest}" for digest in digests]
-    assert (folder / "README").exists()
-
-
 def test_the_scheduled_task_removes_orphans_only_if_that_is_set(settings: Any) -> None:
     assert "remove-orphans" not in settings.CELERY_BEAT_SCHEDULE
     digest = stray()

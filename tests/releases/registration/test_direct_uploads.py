@@ -30,7 +30,7 @@ from tests.wakeups import Broker, broker, names
 __all__ = ["broker"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("s3_server")]
-DATA = os.urandom(12 * MEBIBYTE)
+DATA, SMALL = os.urandom(12 * MEBIBYTE), os.urandom(1000)
 
 
 @pytest.fixture(autouse=True)
@@ -54,55 +54,34 @@ def finish(upload: ArtifactUpload) -> tuple[str, str | None]:
     return upload.status, (upload.finding or {}).get("code")
 
 
-def descriptor(data: bytes) -> dict[str, Any]:
-    return making.descriptor(making.contract(), data, kind="native-binary")
-
-
-def test_verified_bytes_are_stored_under_their_digest_and_a_release_may_name_it(place: S3Place) -> None:
+def test_an_upload_is_resumed_and_stored_under_its_digest_once_it_was_verified(place: S3Place, broker: Broker) -> None:
     owner, digest = making.tenant(), making.digest_of(DATA)
     upload = begun(owner, DATA)
     received, parts = direct_uploads.missing(upload)
     assert (received, [part.size for part in parts]) == (0, [5 * MEBIBYTE, 5 * MEBIBYTE, 2 * MEBIBYTE])
-    assert send(DATA, parts) == [200, 200, 200]
-    assert direct_uploads.complete(upload).status == "VERIFYING"
-    assert not Blob.objects.filter(digest=digest).exists()
-    assert finish(upload) == ("STORED", None)
-    assert keys(place) == [f"sha256/{digest.removeprefix('sha256:')}"]
-    release = making.verified(making.upload(owner, descriptor(DATA)).release)
-    assert release.artifacts.get().blob_id == digest
-
-
-def test_a_completed_upload_is_verified_immediately(broker: Broker) -> None:
-    upload = begun(making.tenant(), DATA)
-    send(DATA, direct_uploads.missing(upload)[1])
-    messages = broker.after(lambda: direct_uploads.complete(upload))
-    assert names(messages) == [direct_uploads.FINISH_TASK]
-    broker.deliver(messages)
-    upload.refresh_from_db()
-    assert upload.status == "STORED"
-    assert upload.claimed_at is not None
-
-
-def test_an_interrupted_upload_is_resumed(place: S3Place) -> None:
-    owner = making.tenant()
-    upload = begun(owner, DATA)
-    _, parts = direct_uploads.missing(upload)
     assert send(DATA, [parts[1]]) == [200]
-    again = begun(owner, DATA)
-    assert again.pk == upload.pk
-    received, rest = direct_uploads.missing(again)
+    assert begun(owner, DATA).pk == upload.pk
+    received, rest = direct_uploads.missing(upload)
     assert (received, [part.number for part in rest]) == (5 * MEBIBYTE, [1, 3])
     with pytest.raises(UploadIncomplete):
-        direct_uploads.complete(again)
+        direct_uploads.complete(upload)
     send(DATA, rest)
-    direct_uploads.complete(again)
-    assert finish(again) == ("STORED", None)
+    messages = broker.after(lambda: direct_uploads.complete(upload))
+    assert names(messages) == [direct_uploads.FINISH_TASK]
+    assert not Blob.objects.filter(digest=digest).exists()
+    broker.deliver(messages)
+    upload.refresh_from_db()
+    assert (upload.status, upload.claimed_at is not None) == ("STORED", True)
+    assert keys(place) == [f"sha256/{digest.removeprefix('sha256:')}"]
     assert begun(owner, DATA).pk == upload.pk, "what is stored need not be sent again"
+    document = making.descriptor(making.contract(), DATA, kind="native-binary")
+    release = making.verified(making.upload(owner, document).release)
+    assert release.artifacts.get().blob_id == digest
 
 
 def test_wrong_bytes_are_rejected_and_removed(place: S3Place) -> None:
     owner = making.tenant()
-    upload = sent(owner, DATA, digest=making.digest_of(b"other"))
+    upload = sent(owner, SMALL, digest=making.digest_of(b"other"))
     assert finish(upload) == ("REJECTED", "UPLOAD_DIGEST_MISMATCH")
     assert keys(place) == []
     assert not Blob.objects.filter(digest=making.digest_of(b"other")).exists()
@@ -128,7 +107,7 @@ def test_parts_are_sent_to_the_public_address(place: S3Place, settings: Any) -> 
 
 def hashed(owner: Tenant) -> tuple[DirectUploads, str, StagedObject, str]:
     """Return the direct uploads, the name of a hashed upload, its staged object and the key of its digest."""
-    upload, direct = sent(owner, DATA), artifact_store().direct
+    upload, direct = sent(owner, SMALL), artifact_store().direct
     assert direct is not None
     name = str(upload.pk)
     assert direct.join(name, upload.storage_id)
@@ -141,7 +120,7 @@ def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(
     """The client could replace them with an unused presigned request or the store's credentials."""
     direct, name, staged, key = hashed(making.tenant())
     client = client_of(place)
-    client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/staging/{name}", Body=bytes(len(DATA)))
+    client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/staging/{name}", Body=bytes(len(SMALL)))
     assert not direct.place(name, staged, key, lambda: artifact_store().verified(staged.digest))
     assert artifact_store().stat(staged.digest) is None
 
@@ -151,7 +130,7 @@ def test_a_sound_object_is_never_overwritten(place: S3Place) -> None:
     client = client_of(place)
 
     def put_by_another() -> None:
-        client.put_object(Bucket=place.bucket, Key=key, Body=DATA, Metadata={"by": "another"})
+        client.put_object(Bucket=place.bucket, Key=key, Body=SMALL, Metadata={"by": "another"})
 
     def verified() -> BlobStat | None:
         """Return None in the first call. After that, the object of another upload exists."""
@@ -199,14 +178,14 @@ def test_unfinished_uploads_expire_and_are_cleared(place: S3Place) -> None:
 
 
 def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Place) -> None:
-    owner, digest = making.tenant(), making.digest_of(DATA)
-    stored(making.tenant(), DATA)
+    owner, digest = making.tenant(), making.digest_of(SMALL)
+    stored(making.tenant(), SMALL)
     long_ago = timezone.now() - timedelta(days=3)
     with unguarded(Blob), unguarded(ArtifactUpload):
         Blob.objects.filter(digest=digest).update(created_at=long_ago)
         ArtifactUpload.objects.update(status_changed_at=long_ago)
-    old, day = [Orphan(digest, len(DATA), long_ago, Why.STRAY)], timedelta(days=1)
-    stored(owner, DATA)
+    old, day = [Orphan(digest, len(SMALL), long_ago, Why.STRAY)], timedelta(days=1)
+    stored(owner, SMALL)
     assert list(retention.remove(old, day)) == []
     with unguarded(ArtifactUpload):
         ArtifactUpload.objects.update(status_changed_at=long_ago)
@@ -228,10 +207,10 @@ def test_an_unavailable_store_gives_no_verdict_and_a_dead_process_stores_the_blo
 
 def test_a_direct_upload_replaces_a_damaged_blob(place: S3Place) -> None:
     owner = making.tenant()
-    upload = stored(owner, DATA)
+    upload = stored(owner, SMALL)
     client_of(place).put_object(Bucket=place.bucket, Key=artifact_store().key(upload.digest), Body=b"damage")
     Blob.objects.filter(digest=upload.digest).update(state="DAMAGED")
-    again = stored(owner, DATA)
+    again = stored(owner, SMALL)
     assert again.pk != upload.pk
     assert artifact_store().verified(upload.digest) is not None
     assert Blob.objects.get(digest=upload.digest).state == "SOUND"
@@ -243,8 +222,17 @@ def test_the_size_and_number_of_uploads_are_limited(settings: Any) -> None:
     with pytest.raises(PayloadTooLarge):
         begun(owner, DATA)
     settings.MAX_ARTIFACT_BYTES = 10**9
-    for number in range(direct_uploads.MAX_OPEN):
-        begun(owner, b"x", digest=making.digest_of(str(number).encode()))
+    ArtifactUpload.objects.bulk_create(
+        ArtifactUpload(
+            tenant=owner,
+            digest=making.digest_of(bytes([number])),
+            size=1,
+            part_size=1,
+            status="OPEN",
+            expires_at=timezone.now() + timedelta(days=1),
+        )
+        for number in range(direct_uploads.MAX_OPEN)
+    )
     with pytest.raises(DirectUploadsFull):
         begun(owner, DATA)
     with as_owner():

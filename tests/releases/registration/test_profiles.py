@@ -9,14 +9,14 @@ from executions.errors import InputInvalid
 from executions.submission import admission
 from releases.activation import policy
 from releases.activation.activation import activate
-from releases.errors import DescriptorInvalid, ReleaseConflict
+from releases.errors import ReleaseConflict
 from releases.models import Pipeline, Release
-from releases.registration.registrar import Registration, register, verify_release
+from releases.registration.registrar import Registration, register
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.releases.registration import located
-from tests.releases.registration.located import CHECKPOINTED, CONTRACT, JAR, TRUTH
+from tests.releases.registration.located import CHECKPOINTED, CONTRACT, JAR, TRUTH, verdict
 from wire.documents.descriptor import NAMES_PROFILE, Profile
 
 pytestmark = pytest.mark.django_db
@@ -29,14 +29,6 @@ OF_IMAGE = making.descriptor(CONTRACT, b"image", kind="container-image")
 
 def send(owner: Tenant, document: bytes, *files: bytes) -> Registration:
     return register(owner, document, [making.staged(data) for data in files], actor="user:test")
-
-
-def verdict(release: Release) -> tuple[str, list[tuple[str, str, str]]]:
-    """Return the status after verification, and the code, severity and field of each finding."""
-    verify_release(release.pk)
-    release.refresh_from_db()
-    found = release.findings
-    return release.status, [(each["code"], each["severity"], each["field"].partition("#")[2]) for each in found]
 
 
 def deployed(release: Release) -> Release:
@@ -95,14 +87,6 @@ def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_confl
 
 
 # --- findings ---
-
-
-def test_every_finding_about_a_newer_descriptor_names_the_profile() -> None:
-    with pytest.raises(DescriptorInvalid) as invalid:
-        making.upload(making.tenant(), located.descriptor(located.image()), JAR)
-    [error] = invalid.value.errors
-    assert (error["code"], error["message"].startswith(NAMES_PROFILE)) == ("COMPILED_TRUTH_WRONG_KIND", True)
-    assert not Release.objects.exists()
 
 
 def test_every_finding_of_a_verification_names_the_profile() -> None:

@@ -9,10 +9,8 @@ import pytest
 
 from releases.artifacts import retention
 from releases.artifacts.store import artifact_store
-from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, Pipeline, Release
 from releases.registration.progress import Progress, Step
-from releases.registration.registrar import verify_release
 from releases.registration.resolution import resolve
 from releases.states import Status
 from tenancy.models import Tenant
@@ -20,6 +18,7 @@ from tests import making
 from tests.cases import cases
 from tests.maven_repository import Fault, MavenRepository, maven_repository
 from tests.releases.registration import located
+from tests.releases.registration.located import verdict
 from wire.documents.descriptor import NAMES_PROFILE
 from wire.findings import Finding
 
@@ -62,30 +61,20 @@ def lenient(owner: Tenant | None = None) -> Release:
     return uploaded(owner)
 
 
-def verdict(release: Release) -> tuple[str, list[tuple[str, str, str]]]:
-    """Return the status after verification, and the code, severity and field of each finding."""
-    verify_release(release.pk)
-    release.refresh_from_db()
-    found = release.findings
-    return release.status, [(each["code"], each["severity"], each["field"].partition("#")[2]) for each in found]
-
-
 def verifying(release: Release) -> Release:
     """Return the release as its verification sees it."""
     Release.objects.filter(pk=release.pk).update(status=Status.VERIFYING)
     return Release.objects.select_related("pipeline").get(pk=release.pk)
 
 
+def resolved(release: Release, repository: MavenRepository, act: Callable[[], object]) -> list[Finding]:
+    """Call `act` once, while the download runs."""
+    due = [act]
+    return resolve(release, lambda: due.pop()() if repository.requests and due else None, Progress(release.pk))
+
+
 def blobs(release: Release) -> list[str | None]:
     return list(release.artifacts.values_list("blob", flat=True))
-
-
-def renew() -> None:
-    pass
-
-
-def resolved(release: Release, renew: Callable[[], None]) -> list[Finding]:
-    return resolve(release, renew, Progress(release.pk))
 
 
 # --- bytes ---
@@ -119,16 +108,6 @@ def test_two_artifacts_with_the_same_bytes_are_downloaded_once(repository: Maven
     assert verdict(release) == ("REGISTERED", [("ARTIFACT_NOT_PROMOTABLE", "warning", "artifacts[2].uri")])
     assert blobs(release) == [DIGEST, DIGEST, DIGEST, None], "an image has no bytes"
     assert repository.paths == [PATH]
-
-
-def test_only_newer_releases_and_maven_locations_without_bytes_are_resolved(repository: MavenRepository) -> None:
-    older = making.descriptor(located.CONTRACT, JAR, kind="jar")
-    older["artifacts"][0]["uri"] = URI
-    assert verdict(uploaded(None, older)) == ("REJECTED", [("ARTIFACT_FILE_MISSING", "error", "artifacts[0]")])
-    snapshot = located.descriptor(located.artifact(JAR, uri="maven:com.acme:app:1-SNAPSHOT"))
-    assert ("MAVEN_SNAPSHOT", "error", "artifacts[0].uri") in verdict(uploaded(None, snapshot))[1]
-    assert verdict(uploaded(None, DOCUMENT, JAR)) == ("REGISTERED", [])
-    assert repository.requests == []
 
 
 # --- refusals ---
@@ -185,48 +164,6 @@ def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_do
     assert blobs(release) == [DIGEST]
 
 
-def test_bytes_that_cannot_be_stored_give_no_verdict(repository: MavenRepository) -> None:
-    release, staging, folder = uploaded(), artifact_store().staging, making.stored_file(DIGEST).parent
-    staging.rmdir()
-    staging.touch()
-    with pytest.raises(ArtifactStoreUnavailable):
-        resolved(verifying(release), renew)
-    assert verdict(release) == ("VERIFYING", [])
-    staging.unlink()
-    folder.parent.mkdir(exist_ok=True)
-    folder.touch()
-    assert verdict(release) == ("VERIFYING", [])
-    folder.unlink()
-    assert verdict(release) == ("REGISTERED", [])
-
-
-class Meanwhile:
-    """Calls `act` once, while the download runs."""
-
-    def __init__(self, repository: MavenRepository, act: Any) -> None:
-        self._repository, self._act = repository, act
-
-    def __call__(self) -> None:
-        if self._repository.requests and self._act is not None:
-            act, self._act = self._act, None
-            act()
-
-
-def test_a_verdict_during_the_download_is_final(repository: MavenRepository) -> None:
-    release = verifying(uploaded())
-    judge = Release.objects.filter(pk=release.pk)
-    assert resolved(release, Meanwhile(repository, lambda: judge.update(status="REJECTED"))) == []
-    assert blobs(release) == [None]
-    assert not Blob.objects.filter(pk=DIGEST).exists()
-    assert verdict(release) == ("REJECTED", [])
-    assert [orphan.name for orphan in retention.orphans(NOT_LONG)] == [DIGEST]
-    Progress(release.pk).checked(0, [])
-    assert steps(release) == {"0": (Step.FETCHING, [])}, "progress after the verdict is dropped"
-
-
-# --- bytes that arrive while the repository is unavailable ---
-
-
 def test_bytes_that_arrive_later_replace_an_unavailable_repository(repository: MavenRepository) -> None:
     repository.status = 503
     owner = making.tenant()
@@ -235,6 +172,18 @@ def test_bytes_that_arrive_later_replace_an_unavailable_repository(repository: M
     assert uploaded(owner, DOCUMENT, JAR) == release
     assert list(release.artifacts.values_list("blob", "resolved")) == [(DIGEST, False)]
     assert verdict(release) == ("REGISTERED", [])
+
+
+def test_a_verdict_during_the_download_is_final(repository: MavenRepository) -> None:
+    release = verifying(uploaded())
+    judge = Release.objects.filter(pk=release.pk)
+    assert resolved(release, repository, lambda: judge.update(status="REJECTED")) == []
+    assert blobs(release) == [None]
+    assert not Blob.objects.filter(pk=DIGEST).exists()
+    assert verdict(release) == ("REJECTED", [])
+    assert [orphan.name for orphan in retention.orphans(NOT_LONG)] == [DIGEST]
+    Progress(release.pk).checked(0, [])
+    assert steps(release) == {"0": (Step.FETCHING, [])}, "progress after the verdict is dropped"
 
 
 # --- progress ---
@@ -251,7 +200,7 @@ def steps(release: Release) -> dict[str, tuple[str, list[str]]]:
 def test_progress_is_visible_during_the_download_and_ends_with_all_findings(repository: MavenRepository) -> None:
     other = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
     release, seen = verifying(uploaded(None, located.descriptor(other, located.artifact(JAR)))), []
-    resolved(release, Meanwhile(repository, lambda: seen.append(steps(release))))
+    resolved(release, repository, lambda: seen.append(steps(release)))
     assert seen == [{"0": (Step.FETCHING, ["MAVEN_ARTIFACT_MISSING"]), "1": (Step.FETCHING, [])}]
     release = uploaded(None, located.descriptor(located.artifact(JAR), other))
     status, found = verdict(release)

@@ -101,19 +101,6 @@ def test_the_key_id_of_a_signature_is_only_a_hint(owner: Tenant) -> None:
     )
 
 
-def test_keys_that_are_added_or_revoked_later_change_the_standing_and_are_rotated(owner: Tenant) -> None:
-    release = with_policy(uploaded(owner, signing.envelope(document())), "require")
-    assert trust.of(release).standing is Standing.UNTRUSTED
-    key = signing.trusted(owner)
-    assert trust.of(release).standing is Standing.SIGNED
-    signing.trusted(owner, "2026")
-    trusted_keys.revoke(key, actor="user:admin", reason="rotated")
-    assert trust.of(release).standing is Standing.REVOKED_KEYS
-    assert refusal(activate, release, actor="user:test").code == "SIGNATURE_REQUIRED"
-    assert len(attachments.attach(release, [signing.envelope(document(), "2026")], actor="user:test")) == 1
-    assert activate(release, actor="user:test").sequence == 1
-
-
 # --- the policy ---
 
 

@@ -2,11 +2,16 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 
+from releases.artifacts.store.local import LocalArtifactStore
+from releases.artifacts.store.staging import staging_folder
 from releases.errors import ArtifactStoreUnavailable
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import LocalBench
@@ -63,6 +68,38 @@ def test_bytes_that_change_while_they_are_hashed_are_not_verified(local: LocalBe
     path = local.store.file(DIGEST)
     path.chmod(0o600)
     assert local.store.verified(DIGEST, lambda: path.write_bytes(DATA)) is None
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_only_the_coordinators_account_may_use_folders_and_files(tmp_path: Path) -> None:
+    store = LocalArtifactStore(tmp_path / "data" / "artifacts")
+    store.set_up()
+    for data in (b"kept", b"bad"):
+        staged = store.stage(limit=10)
+        staged.write(data)
+        staged.keep()
+    store.quarantine(digest_of(b"bad"))
+    growing = store.stage(limit=10)
+    staging_folder(tmp_path / "scratch" / "staging")
+    paths = [*(tmp_path / "data").rglob("*"), *(tmp_path / "scratch").rglob("*")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_file()} == {0o600, 0o400}
+    growing.discard()
+
+
+def test_a_store_that_others_may_enter_is_reported(settings: Any) -> None:
+    for mode in (0o710, 0o701):
+        settings.ARTIFACT_ROOT.chmod(mode)
+        assert [found.id for found in run_checks(tags=["security"])] == ["releases.W001"]
+    settings.ARTIFACT_ROOT.chmod(0o700)
+    assert run_checks(tags=["security"]) == []
 
 
 def test_a_store_whose_disk_is_not_mounted_reports_no_blob_as_missing_and_accepts_none(local: LocalBench) -> None:

@@ -39,15 +39,6 @@ def test_the_server_stores_the_checksum_and_rejects_bytes_with_another_one(s3: S
     assert s3.read(DIGEST) == DATA
 
 
-def test_options_of_django_storages_apply_to_new_objects(s3: S3Bench, tmp_path: Path) -> None:
-    store = s3.place.store(tmp_path, object_parameters={"Metadata": {"team": "releases"}})
-    staged = store.stage(limit=10**9)
-    staged.write(DATA)
-    staged.keep()
-    head = s3.client.head_object(Bucket=s3.place.bucket, Key=store.key(DIGEST))
-    assert head["Metadata"] == {"team": "releases"}
-
-
 @cases(
     ("change", "code"),
     [
