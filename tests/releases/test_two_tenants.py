@@ -7,15 +7,13 @@ import pytest
 from django.utils import timezone
 
 from releases import queries
-from releases.errors import UploadUnknown
 from releases.models import ArtifactUpload, Blob, Release
-from releases.registration import attachments, direct_uploads
+from releases.registration import attachments
 from releases.registration.registrar import verify_release
 from releases.trust import trust
 from releases.trust.trust import Standing
 from tenancy.models import Tenant
 from tests import making, signing
-from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
@@ -59,11 +57,6 @@ def test_a_direct_upload_of_another_tenant_gives_no_right_to_the_bytes(twins: tu
     assert uploaded(here).status == "REGISTERED"
 
 
-@pytest.fixture
-def s3(settings: Any, s3_place: S3Place) -> None:
-    use_s3(settings, s3_place)
-
-
 def stored_upload(owner: Tenant) -> None:
     ArtifactUpload.objects.create(
         tenant=owner,
@@ -75,14 +68,6 @@ def stored_upload(owner: Tenant) -> None:
     )
     for status in ("VERIFYING", "STORED"):
         ArtifactUpload.objects.filter(tenant=owner).update(status=status)
-
-
-@pytest.mark.usefixtures("s3")
-def test_each_tenant_has_its_own_upload_of_the_same_bytes(twins: tuple[Tenant, Tenant]) -> None:
-    made = [direct_uploads.begin(owner, digest=DIGEST, size=5, actor="user:test") for owner in twins]
-    assert [direct_uploads.begin(owner, digest=DIGEST, size=5, actor="user:test") for owner in twins] == made
-    with pytest.raises(UploadUnknown):
-        direct_uploads.find(twins[0], str(made[1].pk))
 
 
 def signed(owner: Tenant, version: str, *names: str) -> Release:

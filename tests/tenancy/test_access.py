@@ -24,7 +24,7 @@ from tenancy.access import (
     tenants_of,
     valid_token,
 )
-from tenancy.models import ApiToken, Membership, Tenant
+from tenancy.models import ApiToken, AuditEntry, Membership, Tenant
 from tenancy.roles import GRANTS, Role, Scope, granted
 from tests import making
 from tests.cases import cases
@@ -163,11 +163,17 @@ def output_of(command: str, *arguments: str) -> str:
     return out.getvalue().strip()
 
 
+def acts() -> list[tuple[str, str, str]]:
+    """Return the act, the actor and the object of each entry in the audit log."""
+    return list(AuditEntry.objects.order_by("id").values_list("act", "actor", "object"))
+
+
 def test_the_command_prints_a_valid_token(tenant: Tenant) -> None:
     user = member(tenant, Role.OPERATOR)
     plain = output_of("issue_token", tenant.slug, "ci", "--user", user.username, "--scope", "executions:submit")
     token = ApiToken.objects.get(digest=hash_token(plain))
     assert (token.tenant, token.name, token.scopes, token.user) == (tenant, "ci", ["executions:submit"], user)
+    assert acts() == [("token.issue", f"user:{user.username}", "ci")]
     assert timedelta(days=89) < token.expiry - timezone.now() < timedelta(days=91)
     with pytest.raises(CommandError, match="tenant:administer"):
         output_of("issue_token", tenant.slug, "t", "--user", user.username, "--scope", "tenant:administer")
@@ -189,6 +195,8 @@ def test_the_command_creates_a_tenant_with_members_and_is_idempotent() -> None:
     for role in ("viewer", "tenant-admin"):
         assert output_of("create_tenant", "acme", "--name", "Acme", "--member", "first", "--role", role)
     assert (Tenant.objects.get(slug="acme").name, roles("acme")) == ("Acme", ["tenant-admin", "viewer"])
+    assert [act for act, _, _ in acts()] == ["membership.add", "tenant.create", "membership.add"]
+    assert {actor for _, actor, _ in acts()} == {"coordinator create_tenant"}
     output_of("create_tenant", "globex", "--member", "first")
     assert roles("globex") == ["tenant-admin"]
     with pytest.raises(CommandError):

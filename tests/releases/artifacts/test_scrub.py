@@ -1,21 +1,17 @@
 """Stored bytes are checked within the set time. Damaged bytes are quarantined, reported, rejected and replaced."""
 
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
 from django.utils import timezone
 
 from executions.submission.submission import submit
 from releases import tasks
 from releases.activation.activation import activate
-from releases.artifacts import blob_lock, scrub, soundness
+from releases.artifacts import scrub, soundness
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
@@ -90,36 +86,6 @@ def test_an_unmounted_local_store_gives_no_verdict(settings: Any) -> None:
     root.rmdir()
     mounted.rename(root)
     assert (verdicts(), events(digest), Blob.objects.get().checking_until) == ([(digest, "SOUND")], [], None)
-
-
-def test_bytes_that_an_upload_has_locked_are_not_quarantined(committed_session: str) -> None:
-    """An upload holds the lock in its own session."""
-    digest = committed_session
-    file = making.stored_file(digest)
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"damage")
-    Blob.objects.create(digest=digest, size=1, fingerprint="")
-    assert scrub.check(digest).state is None
-    assert (file.exists(), events(digest)) == (True, [])
-
-
-@pytest.fixture
-def committed_session() -> Iterator[str]:
-    """A digest whose shared lock another session holds."""
-    digest = making.digest_of(b"about to be uploaded")
-    locked, done = threading.Event(), threading.Event()
-
-    def share() -> None:
-        with blob_lock.shared([digest]):
-            locked.set()
-            done.wait(60)
-        connection.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(share)
-        assert locked.wait(30)
-        yield digest
-        done.set()
 
 
 def test_each_blob_is_due_within_the_set_time_and_the_oldest_check_comes_first(settings: Any) -> None:

@@ -16,7 +16,7 @@ from releases.artifacts import retention
 from releases.artifacts.retention import Orphan, Why
 from releases.artifacts.store import BlobStat, DirectUploads, artifact_store
 from releases.artifacts.store.base import StagedObject
-from releases.errors import DirectUploadsFull, UploadIncomplete, UploadNotOpen
+from releases.errors import DirectUploadsFull, UploadIncomplete, UploadNotOpen, UploadUnknown
 from releases.models import ArtifactUpload, Blob
 from releases.registration import direct_uploads
 from tenancy.models import Tenant
@@ -74,6 +74,8 @@ def test_an_upload_is_resumed_and_stored_under_its_digest_once_it_was_verified(p
     assert (upload.status, upload.claimed_at is not None) == ("STORED", True)
     assert keys(place) == [f"sha256/{digest.removeprefix('sha256:')}"]
     assert begun(owner, DATA).pk == upload.pk, "what is stored need not be sent again"
+    with pytest.raises(UploadUnknown):
+        direct_uploads.find(making.tenant(), str(upload.pk))
     document = making.descriptor(making.contract(), DATA, kind="native-binary")
     release = making.verified(making.upload(owner, document).release)
     assert release.artifacts.get().blob_id == digest

@@ -13,7 +13,7 @@ import pytest
 
 from releases.artifacts.store.base import CHUNK
 from releases.errors import ArtifactStoreUnavailable
-from releases.registration.verification_pool import MAX_JOBS, verify
+from releases.registration.verification_pool import verify
 from tests import making
 from tests.releases.registration import heavy
 from wire.archive.directory import DEFAULT_LIMITS
@@ -166,18 +166,6 @@ def test_a_child_holds_no_secret_and_no_connection(on_disk: Callable[..., OpenAr
     assert int(soft["Max cpu time"]) < 70
     nice = int(stat.rpartition(")")[2].split()[16])
     assert nice - os.getpriority(os.PRIO_PROCESS, 0) == 10
-
-
-def test_a_child_is_replaced_after_so_many_releases(on_disk: Callable[..., OpenArtifact]) -> None:
-    """This bounds how long anything that a release leaves in the memory of the child can exist."""
-    kill_all()
-    image = descriptor_from_json(making.descriptor(CONTRACT, b"", kind="container-image"))
-    children = []
-    for _ in range(MAX_JOBS + 1):
-        assert verify(image, on_disk()).findings == ()
-        children += heavy.verification_processes()
-    assert len(set(children)) == 2
-    assert children.count(children[0]) == MAX_JOBS - 1, "the child is stopped after its last release"
 
 
 def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
