@@ -199,6 +199,7 @@ def test_the_command_creates_a_tenant_with_members_and_is_idempotent() -> None:
     assert {actor for _, actor, _ in acts()} == {"coordinator create_tenant"}
     output_of("create_tenant", "globex", "--member", "first")
     assert roles("globex") == ["tenant-admin"]
-    with pytest.raises(CommandError):
-        output_of("create_tenant", "beta", "--member", "nobody")
-    assert not Tenant.objects.filter(slug="beta").exists()
+    for arguments in (("beta", "--member", "nobody"), ("Not a slug",)):
+        with pytest.raises(CommandError):
+            output_of("create_tenant", *arguments)
+        assert not Tenant.objects.filter(slug=arguments[0]).exists()

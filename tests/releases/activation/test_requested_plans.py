@@ -77,6 +77,14 @@ def test_a_start_that_cannot_happen_is_not_requested() -> None:
 # --- after the start ---
 
 
+def test_steps_and_the_promotion_need_no_second_approval() -> None:
+    made = begun(2)
+    require(1, made.candidate)
+    assert steps.move_on(made, **WHO).step == 1
+    assert ending.promote(made, **WHO).status == "PROMOTED"
+    assert active(made.candidate) == "2.0"
+
+
 def test_a_promotion_under_a_stricter_policy_needs_approval() -> None:
     made = begun()
     require(2, made.candidate)

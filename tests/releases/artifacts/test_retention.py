@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -113,6 +114,15 @@ def test_bytes_that_came_into_use_after_they_were_listed_are_kept() -> None:
     found = list(retention.orphans(NO_AGE))
     making.upload(making.tenant(), making.descriptor(making.contract(), b"stray"), b"stray")
     assert (list(retention.remove(found, NO_AGE)), stored()) == ([], {digest})
+
+
+def test_the_command_removes_only_old_bytes_and_only_with_its_option() -> None:
+    digest = stray()
+    call_command("sweep_artifacts", "--older-than-hours=0")
+    with pytest.raises(CommandError, match="cannot be negative"):
+        call_command("sweep_artifacts", "--remove", "--older-than-hours=-1")
+    call_command("sweep_artifacts", "--remove")
+    assert stored() == {digest}, "it is younger than ORPHAN_HOURS"
 
 
 def test_the_scheduled_task_removes_orphans_only_if_that_is_set(settings: Any) -> None:

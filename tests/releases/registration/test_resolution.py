@@ -70,7 +70,12 @@ def verifying(release: Release) -> Release:
 def resolved(release: Release, repository: MavenRepository, act: Callable[[], object]) -> list[Finding]:
     """Call `act` once, while the download runs."""
     due = [act]
-    return resolve(release, lambda: due.pop()() if repository.requests and due else None, Progress(release.pk))
+
+    def renew() -> None:
+        if repository.requests and due:
+            due.pop()()
+
+    return resolve(release, renew, Progress(release.pk))
 
 
 def blobs(release: Release) -> list[str | None]:

@@ -120,11 +120,14 @@ def test_one_tenant_never_takes_all_turns() -> None:
 
 
 def test_a_renewal_after_the_verdict_changes_nothing() -> None:
-    release = making.registered(making.tenant())
+    release, [upload] = making.registered(making.tenant()), sent(making.tenant(), 1)
+    ArtifactUpload.objects.filter(pk=upload).update(status="REJECTED", finding={}, status_changed_at=timezone.now())
     before = release.status_changed_at
     renewing_release(release.pk)()
+    renewing_upload(upload)()
     release.refresh_from_db()
     assert release.status_changed_at == before
+    assert ArtifactUpload.objects.get(pk=upload).claimed_at is None
 
 
 def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:

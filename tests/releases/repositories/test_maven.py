@@ -141,6 +141,8 @@ def test_what_no_repository_has_is_missing_and_a_denied_access_is_a_finding(
         code, message = refusal()
         assert code == expected
         assert "one, two" in message or expected == "MAVEN_ACCESS_DENIED"
+    repository.status = 503
+    assert "one" in unavailability(), "it may have the artifact"
     second.status = None
     assert downloaded() == DATA
 
