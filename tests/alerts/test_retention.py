@@ -11,46 +11,11 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests.alerts.alerting import ACTOR, channel, fired, judged, let_clear, sent_all
 from tests.alerts.test_evaluation import acknowledge
+from tests.cases import cases
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
-
-
-def ended(alert: Alert, days: int) -> None:
-    with unguarded(Alert):
-        run("UPDATE alerts_alert SET resolved_at = now() - make_interval(days => %s) WHERE id = %s", days, alert.pk)
-
-
-@pytest.fixture
-def resolved(ready: Ready) -> Alert:
-    owner, _ = ready
-    alert = fired(owner, channel(owner))
-    acknowledge(owner)
-    judged(alert.rule)
-    let_clear(alert)
-    judged(alert.rule)
-    return alert
-
-
-def test_a_resolved_alert_is_removed_after_its_days_with_its_events_and_messages(
-    resolved: Alert, settings: Any
-) -> None:
-    settings.ALERT_RETENTION_DAYS = 30
-    ended(resolved, 29)
-    assert retention.remove(seconds=5) == 0
-    ended(resolved, 31)
-    assert retention.remove(seconds=5) == 1
-    assert [model.objects.count() for model in (Alert, AlertEvent, AlertDelivery)] == [0, 0, 0]
-
-
-def test_a_firing_alert_is_never_removed(ready: Ready) -> None:
-    owner, _ = ready
-    alert = fired(owner)
-    with unguarded(Alert):
-        run("UPDATE alerts_alert SET started_at = now() - interval '9 years' WHERE id = %s", alert.pk)
-    assert retention.remove(seconds=5) == 0
-    assert Alert.objects.get() == alert
 
 
 def test_old_messages_are_removed_and_pending_ones_are_not(ready: Ready) -> None:
@@ -65,12 +30,22 @@ def test_old_messages_are_removed_and_pending_ones_are_not(ready: Ready) -> None
     assert AlertDelivery.objects.get() == pending
 
 
-def test_batches_are_bounded_and_all_are_removed(ready: Ready, settings: Any) -> None:
-    settings.SWEEP_LIMIT = 2
-    made = channel(ready[0])
-    for _ in range(5):
-        deliveries.test(made, actor=ACTOR)
-    sent_all()
-    with unguarded(AlertDelivery):
-        run("UPDATE alerts_alertdelivery SET finished_at = now() - interval '91 days'")
-    assert retention.remove(seconds=5) == 5
+@cases(("days", "removed"), [(None, 0), (29, 0), (31, 1)])
+def test_a_resolved_alert_is_removed_after_its_days_with_its_events_and_messages(
+    ready: Ready, settings: Any, days: int | None, removed: int
+) -> None:
+    settings.ALERT_RETENTION_DAYS, settings.SWEEP_LIMIT = 30, 2
+    owner, _ = ready
+    alert = fired(owner, channel(owner))
+    with unguarded(Alert):
+        run("UPDATE alerts_alert SET started_at = now() - interval '9 years' WHERE id = %s", alert.pk)
+    if days is not None:
+        acknowledge(owner)
+        judged(alert.rule)
+        let_clear(alert)
+        judged(alert.rule)
+        with unguarded(Alert):
+            run("UPDATE alerts_alert SET resolved_at = now() - make_interval(days => %s)", days)
+    assert retention.remove(seconds=5) == removed
+    assert Alert.objects.count() == 1 - removed
+    assert AlertEvent.objects.exists() is (not removed)

@@ -8,7 +8,6 @@ import pytest
 
 from releases.activation.activation import activate
 from releases.activation.requests.carrying_out import carry_out, carry_out_due
-from releases.activation.requests.requests import withdraw
 from releases.activation.revocation import revoke
 from releases.artifacts import blobs
 from releases.models import Blob, Contract
@@ -43,36 +42,16 @@ def vote() -> Act:
     return partial(voted, request, person(request.release.pipeline.tenant))
 
 
-def withdrawal() -> Act:
-    request = open_request(candidate())
-    return lambda: withdraw(request, actor="user:test", reason="wrong")
-
-
 def carried_out_request() -> Act:
     request = open_request(candidate(0), activate_at=soon())
     let_pass(request, 2)
     return lambda: carry_out(request)
 
 
-def stored_blob() -> Blob:
-    release = making.registered(making.tenant())
-    return Blob.objects.get(digest=release.artifacts.get().digest)
-
-
-def blob_that_is_healed() -> Act:
-    blob = stored_blob()
-    blobs.record_unsound(blob.digest, Blob.State.DAMAGED)
-    return lambda: blobs.record_sound(blob.digest, size=blob.size, fingerprint="new")
-
-
-def blob_that_is_damaged() -> Act:
-    blob = stored_blob()
-    return lambda: blobs.record_unsound(blob.digest, Blob.State.DAMAGED)
-
-
-def blob_that_is_removed() -> Act:
-    blob = stored_blob()
-    return lambda: blobs.record_removed(blob.digest, size=blob.size)
+def healed_blob() -> Act:
+    digest = making.registered(making.tenant()).artifacts.get().digest
+    blobs.record_unsound(digest, Blob.State.DAMAGED)
+    return lambda: blobs.record_sound(digest, size=1, fingerprint="new")
 
 
 @pytest.mark.parametrize(
@@ -81,12 +60,9 @@ def blob_that_is_removed() -> Act:
         registration,
         activation,
         vote,
-        withdrawal,
         carried_out_request,
         revocation,
-        blob_that_is_healed,
-        blob_that_is_damaged,
-        blob_that_is_removed,
+        healed_blob,
     ],
     ids=lambda prepare: prepare.__name__,
 )

@@ -1,11 +1,7 @@
 """Each wake-up of the releases package advances work immediately. If it is lost, a scheduled task finds the work."""
 
-import os
-from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.db import DatabaseError
@@ -15,151 +11,62 @@ from foundation.scheduling import places
 from releases import tasks
 from releases.artifacts.soundness import CHECK_TASK, require_sound
 from releases.artifacts.store import artifact_store
-from releases.errors import ArtifactAltered, ArtifactMissing
+from releases.errors import ArtifactMissing
 from releases.models import Blob, Release
 from releases.registration.registrar import VERIFY_TASK
-from releases.states import PENDING
-from releases.tasks import REMOVE_TASK
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.few_places import limited
 from tests.raw_sql import refuse
-from tests.wakeups import LATER, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
+from tests.wakeups import LATER, Broker, broker, names
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
-CONTRACT = making.contract()
 
 
-def upload(owner: Tenant, version: str = "1.0") -> Release:
-    data = making.archive(CONTRACT, code=version)
-    return making.upload(owner, making.descriptor(CONTRACT, data, version), data).release
+def upload(owner: Tenant, version: str) -> Release:
+    contract = making.contract()
+    data = making.archive(contract, code=version)
+    return making.upload(owner, making.descriptor(contract, data, version), data).release
 
 
-def age_releases() -> None:
-    Release.objects.filter(status__in=PENDING).update(status_changed_at=timezone.now() - timedelta(minutes=3))
-
-
-def all_registered(count: int = 1) -> Callable[[], bool]:
-    return lambda: list(Release.objects.values_list("status", flat=True)) == ["REGISTERED"] * count
-
-
-def verification(cause: Callable[[], object], *wakeups: str, count: int = 1, delays: Sequence[float] = ()) -> Work:
-    return Work(cause, list(wakeups), all_registered(count), tasks.sweep, age_releases, delays)
-
-
-def an_upload() -> Work:
-    return verification(lambda: upload(making.tenant()), VERIFY_TASK)
-
-
-def the_next_upload() -> Work:
+@cases("lost", [False, True])
+def test_uploads_are_verified_one_after_the_other_or_found_by_the_sweep(broker: Broker, lost: bool) -> None:
     owner = making.tenant()
-    for version in ("1.0", "2.0"):
-        upload(owner, version)
-    return verification(tasks.verify, VERIFY_TASK, count=2)
+    upload(owner, "1.0")
+    with limited(places.RELEASES, 1), places.RELEASES.hold():
+        assert names(broker.after(tasks.verify)) == [VERIFY_TASK + LATER], "there was no place"
+    messages = broker.after(lambda: upload(owner, "2.0"))
+    assert names(messages) == [VERIFY_TASK]
+    if lost:
+        Release.objects.update(status_changed_at=timezone.now() - timedelta(minutes=3))
+        messages = broker.after(tasks.sweep)
+        assert names(messages) == [VERIFY_TASK] * 2
+    broker.deliver(messages)
+    assert list(Release.objects.values_list("status", flat=True)) == ["REGISTERED"] * 2
 
 
-def an_upload_that_found_no_place() -> Work:
-    upload(making.tenant())
-
-    def crowded() -> None:
-        with limited(places.RELEASES, 1), places.RELEASES.hold():
-            tasks.verify()
-
-    return verification(crowded, VERIFY_TASK + LATER, delays=[10])
-
-
-def checking(change: Callable[[Path], object], is_done: Callable[[Blob], bool], *errors: type[Exception]) -> Work:
-    """A submission detects that the stored bytes have changed."""
+@cases("missing", [True, False])
+def test_a_submission_that_finds_changed_bytes_announces_a_check(broker: Broker, missing: bool) -> None:
     release = making.registered(making.tenant())
-    blob = release.artifacts.get().blob
-    assert blob is not None
-    path = making.stored_file(blob.digest)
+    digest = release.artifacts.get().digest
+    path = making.stored_file(digest)
     path.chmod(0o644)
-    change(path)
+    path.unlink() if missing else path.write_bytes(path.read_bytes())
 
     def submit() -> None:
-        with pytest.raises(errors) if errors else nullcontext():
+        with pytest.raises(ArtifactMissing) if missing else nullcontext():
             require_sound(release)
 
-    return Work(submit, [CHECK_TASK], lambda: is_done(Blob.objects.get()), tasks.scrub_blobs, age_blobs)
-
-
-def age_blobs() -> None:
-    Blob.objects.update(checked_at=timezone.now() - timedelta(days=365))
-
-
-def missing_bytes() -> Work:
-    return checking(Path.unlink, lambda blob: blob.state == "MISSING", ArtifactMissing)
-
-
-def bytes_of_another_size() -> Work:
-    return checking(lambda path: path.write_bytes(b"damage"), lambda blob: blob.state == "DAMAGED", ArtifactAltered)
-
-
-def bytes_that_were_touched() -> Work:
-    def is_known(blob: Blob) -> bool:
-        found = artifact_store().stat(blob.digest)
-        return found is not None and found.fingerprint == blob.fingerprint
-
-    return checking(lambda path: path.write_bytes(path.read_bytes()), is_known)
-
-
-def a_check_that_found_no_place() -> Work:
-    work = missing_bytes()
-    [digest] = Blob.objects.values_list("digest", flat=True)
-
-    def crowded() -> None:
-        with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
-            tasks.check_blob(digest)
-
-    return Work(crowded, [CHECK_TASK + LATER], work.is_done, work.sweep, age_blobs, delays=[10])
-
-
-def a_removal_that_found_no_place() -> Work:
-    """A removal of orphaned bytes. If the message is lost, the scheduler sends another one within an hour."""
-    data = making.archive(CONTRACT, code="orphan")
-    file = making.staged(data)
-    file.staged.keep()
-    file.staged.discard()
-    path = making.stored_file(making.digest_of(data))
-
-    def crowded() -> None:
-        with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
-            tasks.remove_orphans()
-
-    def age() -> None:
-        long_ago = (timezone.now() - timedelta(days=30)).timestamp()
-        os.utime(path, (long_ago, long_ago))
-
-    return Work(crowded, [REMOVE_TASK + LATER], lambda: not path.exists(), tasks.remove_orphans, age, delays=[10])
-
-
-ALL = [
-    an_upload,
-    the_next_upload,
-    an_upload_that_found_no_place,
-    missing_bytes,
-    bytes_of_another_size,
-    bytes_that_were_touched,
-    a_check_that_found_no_place,
-    a_removal_that_found_no_place,
-]
-
-
-@pytest.fixture(autouse=True)
-def orphans_are_swept(settings: Any) -> None:
-    settings.ORPHAN_SWEEP = True
-
-
-@pytest.mark.parametrize("of", ALL)
-def test_a_wake_up_starts_the_work_immediately(broker: Broker, of: Callable[[], Work]) -> None:
-    assert_moves_at_once(of(), broker)
-
-
-@pytest.mark.parametrize("of", ALL)
-def test_the_sweep_finds_work_whose_wake_up_is_lost(broker: Broker, of: Callable[[], Work]) -> None:
-    assert_found_by_the_sweep(of(), broker)
+    assert names(broker.after(submit)) == [CHECK_TASK]
+    with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
+        messages = broker.after(lambda: tasks.check_blob(digest))
+    assert names(messages) == [CHECK_TASK + LATER], "there was no place"
+    broker.deliver(messages)
+    blob, found = Blob.objects.get(), artifact_store().stat(digest)
+    assert blob.state == ("MISSING" if missing else "SOUND")
+    assert found is None or found.fingerprint == blob.fingerprint
 
 
 def test_a_verification_that_fails_announces_the_next_one(broker: Broker) -> None:

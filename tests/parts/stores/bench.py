@@ -3,10 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from releases.artifacts.store.objects import ObjectArtifactStore
-from tests.faults import Relay
 from tests.parts.stores.azure import AzurePlace
 from tests.parts.stores.google import GooglePlace
 from tests.releases.artifacts.store.bench import LABEL, RemoteBench
@@ -18,10 +16,6 @@ class GoogleBench(RemoteBench):
     def __init__(self, place: GooglePlace, folder: Path) -> None:
         self.place, self.folder, self.store = place, folder, place.store(folder)
         self.bucket: Any = place.client()
-        self.port = urlsplit(place.url).port or 0
-
-    def through(self, relay: Relay, folder: Path) -> "GoogleBench":
-        return GoogleBench(replace(self.place, url=relay.url, timeout_seconds=1.0), folder)
 
     def elsewhere(self, folder: Path) -> ObjectArtifactStore:
         return replace(self.place, bucket="no-such-bucket").store(folder)
@@ -55,10 +49,6 @@ class AzureBench(RemoteBench):
     def __init__(self, place: AzurePlace, folder: Path) -> None:
         self.place, self.folder, self.store = place, folder, place.store(folder)
         self.container = place.client()
-        self.port = place.port
-
-    def through(self, relay: Relay, folder: Path) -> "AzureBench":
-        return AzureBench(replace(self.place, port=relay.port, timeout_seconds=1.0), folder)
 
     def elsewhere(self, folder: Path) -> ObjectArtifactStore:
         return replace(self.place, container="no-such-bucket").store(folder)

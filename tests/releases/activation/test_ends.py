@@ -67,13 +67,16 @@ def test_a_revocation_stops_submissions_and_keeps_what_was_accepted(owner: Tenan
     assert making.execution(owner, "second").release_version == "2.0"
 
 
-def test_only_a_registered_release_can_be_revoked() -> None:
+def test_a_release_that_is_not_registered_is_neither_activated_nor_revoked() -> None:
     contract = making.contract()
     data = making.archive(contract)
     release = making.upload(making.tenant(), making.descriptor(contract, data), data).release
     for status in ("UPLOADED", "VERIFYING", "REJECTED"):
         Release.objects.filter(pk=release.pk).update(status=status)
-        assert refusal(revoke, release, actor="", reason="why").data == {"releaseStatus": status}
+        release.refresh_from_db(fields=["status"])
+        for call in (activate, revoke):
+            error = refusal(call, release, actor="", reason="why")
+            assert (error.code, error.data) == ("RELEASE_NOT_REGISTERED", {"releaseStatus": status})
 
 
 # --- retirements ---

@@ -1,6 +1,5 @@
 """Requests to activate a release: how they are made, decided, withdrawn, expired and carried out."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,14 +15,13 @@ from releases.activation.requests.requests import expire, withdraw
 from releases.activation.requests.votes import Decision
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.models import Activation, ActivationRequest, Release, Vote
+from releases.models import Activation, Release, Vote
 from tenancy.models import AuditEntry, Membership
 from tests import making
 from tests.cases import cases
 from tests.raw_sql import run, unguarded
 from tests.releases.refusals import refusal
 from tests.requesting import active, candidate, let_pass, open_request, person, read, soon, voted
-from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
 WHY: dict[str, Any] = {"actor": "user:ann", "reason": "wrong"}
@@ -55,13 +53,12 @@ def test_the_last_approval_activates_what_was_approved() -> None:
     assert refusal(withdraw, request, **WHY).code == "REQUEST_NOT_OPEN"
 
 
-def test_nobody_approves_their_own_request_not_even_with_a_token() -> None:
+def test_nobody_approves_their_own_request() -> None:
     release = candidate()
     requester = person(release.pipeline.tenant)
     request = open_request(release, requester)
-    for actor in ("user:x", "token:ci"):
-        error = refusal(voted, request, requester, round_number=1, decision=Decision.APPROVE, comment=f"as {actor}")
-        assert (error.code, error.status) == ("OWN_REQUEST", 403)
+    error = refusal(voted, request, requester)
+    assert (error.code, error.status) == ("OWN_REQUEST", 403)
     denied = AuditEntry.objects.filter(act="activation_request.vote")
     assert [entry.outcome for entry in denied] == ["denied"]
 
@@ -72,24 +69,15 @@ def test_one_refusal_refuses_the_request() -> None:
     voted(request)
     assert voted(request, decision=Decision.REFUSE, comment="not on a Friday").status == "REFUSED"
     assert active(release) == "1.0"
-    error = refusal(voted, request)
-    assert (error.code, error.data) == ("REQUEST_NOT_OPEN", {"requestStatus": "REFUSED"})
-
-
-def test_a_policy_without_approvals_activates_at_once() -> None:
-    release = candidate(0)
-    assert (open_request(release).status, active(release)) == ("ACTIVATED", "2.0")
+    assert refusal(voted, request).data == {"requestStatus": "REFUSED"}
 
 
 def test_what_cannot_be_requested_leaves_no_request() -> None:
     release = candidate()
     requester = person(release.pipeline.tenant)
-    for members, code in (
-        ({"reason": " "}, "REASON_REQUIRED"),
-        ({"expected_release_version": ""}, "ACTIVE_RELEASE_CHANGED"),
-        ({"expected_release_version": "2.0"}, "ACTIVE_RELEASE_CHANGED"),
-    ):
-        assert refusal(open_request, release, requester, **members).code == code
+    assert refusal(open_request, release, requester, reason=" ").code == "REASON_REQUIRED"
+    error = refusal(open_request, release, requester, expected_release_version="2.0")
+    assert error.code == "ACTIVE_RELEASE_CHANGED"
     for days in (-0.01, 365.01):
         at = soon() - timedelta(hours=1) + timedelta(days=days)
         error = refusal(open_request, release, requester, activate_at=at)
@@ -109,51 +97,28 @@ def change_policy(release: Release) -> list[dict[str, Any]]:
 
 
 def change_active(release: Release) -> list[dict[str, Any]]:
-    voted(open_request(making.registered(release.pipeline.tenant, "1.1")))
+    other = open_request(making.registered(release.pipeline.tenant, "1.1"))
+    for _ in range(2):
+        voted(other)
     return [{"member": "activeRelease", "before": "1.0 (activation 1)", "after": "1.1 (activation 2)"}]
 
 
 @cases("change", [change_policy, change_active])
 def test_a_vote_that_finds_something_moved_restarts_the_request(change: Any) -> None:
-    release = candidate()
-    request, voter = open_request(release), person(release.pipeline.tenant)
-    changes = change(release)
-    with pytest.raises(CoordinatorError) as caught:
-        voted(request, voter)
-    assert (caught.value.code, caught.value.status) == ("REQUEST_RESTARTED", 409)
-    assert caught.value.data == {"round": 2, "moved": changes}
-    assert changes[0]["member"] in caught.value.detail
-    request.refresh_from_db()
-    assert (request.round, request.moved, request.status) == (2, changes, "OPEN")
-    assert not Vote.objects.filter(request=request).exists()
-    assert acts()[-1] == "activation_request.restart"
-    assert voted(request, voter).status == "ACTIVATED"
-
-
-def test_votes_of_earlier_rounds_are_kept_and_do_not_count() -> None:
     release = candidate(2)
     request, voter = open_request(release), person(release.pipeline.tenant)
-    voted(request, voter)
-    change_policy(release)
-    with pytest.raises(CoordinatorError):
+    assert voted(request, voter).status == "OPEN"
+    changes = change(release)
+    with pytest.raises(CoordinatorError) as caught:
         voted(request)
-    refused = refusal(voted, request, person(release.pipeline.tenant), round_number=1)
-    assert (refused.code, refused.data["round"]) == ("REQUEST_RESTARTED", 2)
+    assert (caught.value.code, caught.value.status) == ("REQUEST_RESTARTED", 409)
+    assert caught.value.data == {"round": 2, "moved": changes}
+    assert acts()[-1] == "activation_request.restart"
+    assert refusal(voted, request, person(release.pipeline.tenant), round_number=1).data["round"] == 2
     request.refresh_from_db()
-    assert voted(request).status == "OPEN"
-    assert voted(request, voter).status == "ACTIVATED"
-    assert list(Vote.objects.order_by("id").values_list("round", flat=True)) == [1, 2, 2]
-
-
-def test_a_refusal_that_finds_that_no_approvals_are_needed_any_more_activates_nothing() -> None:
-    release = candidate()
-    request = open_request(release)
-    policy.change(release.pipeline, {"approvals": 0}, actor="user:admin")
-    with pytest.raises(CoordinatorError, match="approvals was 1 and is now 0"):
-        voted(request, decision=Decision.REFUSE)
-    request.refresh_from_db()
-    assert request.status == "OPEN"
-    assert voted(request, decision=Decision.REFUSE).status == "REFUSED"
+    assert (request.round, request.moved, request.status) == (2, changes, "OPEN")
+    assert [voted(request).status, voted(request, voter).status] == ["OPEN", "ACTIVATED"]
+    assert list(Vote.objects.filter(request=request).order_by("id").values_list("round", flat=True)) == [1, 2, 2]
 
 
 def test_an_approved_request_fails_if_something_moved_before_its_time() -> None:
@@ -167,15 +132,6 @@ def test_an_approved_request_fails_if_something_moved_before_its_time() -> None:
     assert (request.status, request.code, active(release)) == ("FAILED", "REQUEST_OUTDATED", "1.0")
     assert "retryLimit was none and is now 7" in request.detail
     assert acts()[-1] == "activation_request.fail"
-
-
-def test_a_member_that_an_upgrade_adds_moves_nothing() -> None:
-    request = open_request(candidate())
-    known = {name: value for name, value in request.policy.items() if name != "workerGate"}
-    let_pass(request, 0)
-    with unguarded(ActivationRequest):
-        ActivationRequest.objects.filter(pk=request.pk).update(policy=known)
-    assert voted(request).status == "ACTIVATED"
 
 
 # --- times ---
@@ -200,7 +156,6 @@ def test_every_gate_is_judged_again_at_the_time() -> None:
     assert carry_out_due() == 0
     request.refresh_from_db()
     assert (request.status, request.code) == ("FAILED", "WORKER_REQUIRED")
-    assert "pipelines worker" in request.detail
 
 
 def test_a_request_of_somebody_who_left_fails() -> None:
@@ -212,39 +167,31 @@ def test_a_request_of_somebody_who_left_fails() -> None:
     assert (carry_out(request).code, active(release)) == ("SCOPE_MISSING", "1.0")
 
 
-def test_an_artifact_store_that_does_not_respond_delays_the_activation(settings: Any, s3_place: S3Place) -> None:
-    use_s3(settings, s3_place)
+def test_an_artifact_store_that_does_not_respond_delays_the_activation(settings: Any) -> None:
     request = open_request(candidate(0), activate_at=soon())
     let_pass(request, 2)
-    use_s3(settings, replace(s3_place, endpoint_url="http://127.0.0.1:1"))
+    elsewhere = settings.ARTIFACT_ROOT.rename(settings.ARTIFACT_ROOT.with_name("elsewhere"))
     assert carry_out(request).status == "APPROVED"
-    use_s3(settings, s3_place)
+    elsewhere.rename(settings.ARTIFACT_ROOT)
     assert carry_out(request).status == "ACTIVATED"
 
 
-@cases(("hours", "policy_hours"), [(73, 72), (2, 1)])
-def test_a_request_without_enough_votes_expires(hours: float, policy_hours: int) -> None:
+def test_a_request_without_enough_votes_expires() -> None:
     release = candidate()
-    policy.change(release.pipeline, {"approvalHours": policy_hours}, actor="user:admin")
+    policy.change(release.pipeline, {"approvalHours": 2}, actor="user:admin")
     request = open_request(release)
-    let_pass(request, hours - 1.5)
+    let_pass(request, 1.5)
     assert expire() == 0
     let_pass(request, 1.5)
     assert [expire(), expire()] == [1, 0]
     request.refresh_from_db()
     assert request.status == "EXPIRED"
     assert refusal(voted, request).data == {"requestStatus": "EXPIRED"}
-
-
-def test_a_vote_after_the_last_moment_expires_the_request() -> None:
-    request = open_request(candidate(), activate_at=soon())
-    assert request.expires_at == request.activate_at
-    let_pass(request, 2)
-    with pytest.raises(CoordinatorError) as caught:
-        voted(request)
-    assert caught.value.data == {"requestStatus": "EXPIRED"}
-    request.refresh_from_db()
-    assert (request.status, Vote.objects.count(), acts()[-1]) == ("EXPIRED", 0, "activation_request.expire")
+    late = open_request(release, activate_at=soon())
+    let_pass(late, 2)
+    with pytest.raises(CoordinatorError, match="EXPIRED"):
+        voted(late)
+    assert (acts()[-1], Vote.objects.count()) == ("activation_request.expire", 0)
 
 
 # --- ends ---
@@ -279,19 +226,16 @@ def test_a_revocation_fails_the_requests_for_the_release(approvals: int) -> None
 # --- rollbacks and overrides ---
 
 
-def test_a_rollback_to_a_release_that_was_active_lately_needs_no_approval() -> None:
-    release = candidate()
-    voted(open_request(release))
-    first = queries.release(read(release.pipeline.tenant), "1.0")
-    assert activate(first, **WHY).is_rollback
-
-
-def test_a_rollback_to_a_release_that_was_active_long_ago_needs_approval() -> None:
+@cases("days", [29, 31])
+def test_a_rollback_to_a_release_that_was_active_long_ago_needs_approval(days: int) -> None:
     release = candidate()
     voted(open_request(release))
     with unguarded(Activation):
-        run("UPDATE releases_activation SET activated_at = activated_at - interval '31 days'")
+        run("UPDATE releases_activation SET activated_at = activated_at - make_interval(days => %s)", days)
     first = queries.release(read(release.pipeline.tenant), "1.0")
+    if days == 29:
+        assert activate(first, **WHY).is_rollback
+        return
     assert refusal(activate, first, **WHY).code == "APPROVAL_REQUIRED"
     assert voted(open_request(first)).activation.is_rollback
 

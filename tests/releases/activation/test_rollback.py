@@ -10,7 +10,6 @@ from releases import queries
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
 from releases.activation.rollback import roll_back, target, warnings
-from releases.artifacts import retention
 from releases.models import Activation, Kind, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
@@ -71,18 +70,10 @@ def test_steps_return_to_what_was_replaced_and_never_forward(owner: Tenant) -> N
     assert step(owner).release == first
 
 
-def test_the_history_decides_what_an_activation_is(owner: Tenant) -> None:
-    second, first = (making.registered(owner, version) for version in ("2.0", "1.0"))
-    kinds = [activate(each, **WHY).kind for each in (first, second, second, first, first, second)]
-    assert kinds == ["activation", "activation", "activation", "rollback", "activation", "rollback"]
-
-
 def test_what_a_rollback_requires(owner: Tenant) -> None:
     first, second = activated(owner, "1.0", "2.0")
-    for reason in ("", " \n"):
-        assert refusal(owner, reason=reason).code == "REASON_REQUIRED"
-        error = refusals.refusal(activate, first, actor="user:ann", reason=reason)
-        assert "A rollback requires a reason" in str(error)
+    assert refusal(owner, reason=" \n").code == "REASON_REQUIRED"
+    assert refusals.refusal(activate, first, actor="user:ann", reason=" ").code == "REASON_REQUIRED"
     never = making.registered(owner, "3.0")
     for release in (never, second):
         for recent_only in (False, True):
@@ -120,23 +111,6 @@ def test_a_repeated_operation_key_is_the_same_rollback(owner: Tenant) -> None:
     made = step(owner, operation_key="k")
     assert [step(owner, operation_key="k"), step(owner, operation_key="k", release=second)] == [made, made]
     assert read(owner).activations.count() == 4
+    assert refusal(owner, expected_release_version="1.0").code == "ACTIVE_RELEASE_CHANGED"
     for wrong in ({"release": first}, {"operation_key": "1.0"}, {"operation_key": "1.0", "release": first}):
         assert refusal(owner, **{"operation_key": "k", **wrong}).code == "OPERATION_KEY_REUSED"
-
-
-def test_a_rollback_is_rejected_if_another_release_is_active_than_expected(owner: Tenant) -> None:
-    activated(owner, "1.0", "2.0")
-    stale = read(owner)
-    assert refusal(owner, expected_release_version="1.0").code == "ACTIVE_RELEASE_CHANGED"
-    activated(owner, "3.0")
-    error = refusals.refusal(roll_back, stale, **WHY, recent_only=False)
-    assert "the active release is '3.0'" in str(error)
-
-
-def test_formerly_active_releases_keep_their_bytes(owner: Tenant) -> None:
-    """At any age, because the bytes of registered releases are needed. So a rollback finds them."""
-    found = activated(owner, *(f"{number}.0" for number in range(6)))
-    removed = list(retention.remove(retention.orphans(timedelta()), timedelta()))
-    assert not {orphan.name for orphan in removed} & {each.artifacts.get().digest for each in found}
-    assert all(making.stored_file(each.artifacts.get().digest).exists() for each in found)
-    assert [step(owner).release for _ in found[:-1]] == found[-2::-1]

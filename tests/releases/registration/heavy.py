@@ -1,5 +1,6 @@
 """Creates archives whose verification is expensive, and finds the processes that verify them."""
 
+import functools
 import io
 import json
 import os
@@ -17,9 +18,7 @@ ENTRY_BYTES = 16 * 1024**2
 def archive(document: dict[str, Any], *, entries: int, salt: str = "") -> bytes:
     """Return a valid archive with a contract and `entries` entries of 16 MiB each when unpacked."""
     buffer = io.BytesIO()
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    packed = packer.compress(bytes(ENTRY_BYTES)) + packer.flush()
-    checksum = zlib.crc32(bytes(ENTRY_BYTES))
+    packed, checksum = _packed_entry()
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr(zipfile.ZipInfo(CONTRACT_ENTRY), json.dumps(document))
         file.writestr(zipfile.ZipInfo("salt"), salt)
@@ -33,6 +32,13 @@ def archive(document: dict[str, Any], *, entries: int, salt: str = "") -> bytes:
             file.NameToInfo[info.filename] = info
         file.start_dir = buffer.tell()
     return buffer.getvalue()
+
+
+@functools.cache
+def _packed_entry() -> tuple[bytes, int]:
+    """Return the compressed bytes of an entry and its checksum."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(bytes(ENTRY_BYTES)) + packer.flush(), zlib.crc32(bytes(ENTRY_BYTES))
 
 
 def verification_processes(parent: int | None = None) -> list[int]:

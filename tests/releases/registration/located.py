@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from releases.models import Release
+from releases.registration.registrar import verify_release
 from tests import making
 from wire.documents.contract import CAPABILITIES_ENTRY, contract_from_json
 from wire.documents.descriptor import CHECKPOINTS
@@ -56,3 +58,11 @@ def descriptor(*artifacts: dict[str, Any], version: str = "1.0", **members: Any)
         "artifacts": list(listed),
         **members,
     }
+
+
+def verdict(release: Release) -> tuple[str, list[tuple[str, str, str]]]:
+    """Return the status after verification, and the code, severity and field of each finding."""
+    verify_release(release.pk)
+    release.refresh_from_db()
+    found = release.findings
+    return release.status, [(each["code"], each["severity"], each["field"].partition("#")[2]) for each in found]

@@ -9,18 +9,16 @@ import pytest
 
 from releases.artifacts import retention
 from releases.artifacts.store import artifact_store
-from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, Pipeline, Release
 from releases.registration.progress import Progress, Step
-from releases.registration.registrar import verify_release
 from releases.registration.resolution import resolve
 from releases.states import Status
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.deaths import each_death
 from tests.maven_repository import Fault, MavenRepository, maven_repository
 from tests.releases.registration import located
+from tests.releases.registration.located import verdict
 from wire.documents.descriptor import NAMES_PROFILE
 from wire.findings import Finding
 
@@ -63,30 +61,25 @@ def lenient(owner: Tenant | None = None) -> Release:
     return uploaded(owner)
 
 
-def verdict(release: Release) -> tuple[str, list[tuple[str, str, str]]]:
-    """Return the status after verification, and the code, severity and field of each finding."""
-    verify_release(release.pk)
-    release.refresh_from_db()
-    found = release.findings
-    return release.status, [(each["code"], each["severity"], each["field"].partition("#")[2]) for each in found]
-
-
 def verifying(release: Release) -> Release:
     """Return the release as its verification sees it."""
     Release.objects.filter(pk=release.pk).update(status=Status.VERIFYING)
     return Release.objects.select_related("pipeline").get(pk=release.pk)
 
 
+def resolved(release: Release, repository: MavenRepository, act: Callable[[], object]) -> list[Finding]:
+    """Call `act` once, while the download runs."""
+    due = [act]
+
+    def renew() -> None:
+        if repository.requests and due:
+            due.pop()()
+
+    return resolve(release, renew, Progress(release.pk))
+
+
 def blobs(release: Release) -> list[str | None]:
     return list(release.artifacts.values_list("blob", flat=True))
-
-
-def renew() -> None:
-    pass
-
-
-def resolved(release: Release, renew: Callable[[], None]) -> list[Finding]:
-    return resolve(release, renew, Progress(release.pk))
 
 
 # --- bytes ---
@@ -100,9 +93,7 @@ def test_downloaded_bytes_are_stored_under_their_digest_for_the_tenant(repositor
     assert release.contract is not None
     assert repository.paths == [PATH]
     blob = Blob.objects.get(pk=DIGEST)
-    stat = artifact_store().stat(DIGEST)
-    assert stat is not None
-    assert (blob.size, blob.state, blob.fingerprint) == (len(JAR), "SOUND", stat.fingerprint)
+    assert (blob.size, blob.state) == (len(JAR), "SOUND")
     assert blobs(release) == [DIGEST]
     assert list(retention.orphans(NOT_LONG)) == []
 
@@ -117,47 +108,17 @@ def test_downloaded_bytes_are_stored_under_their_digest_for_the_tenant(repositor
 def test_two_artifacts_with_the_same_bytes_are_downloaded_once(repository: MavenRepository) -> None:
     copy = located.artifact(JAR, "copy", stepIds=[], uri=OTHER_URI)
     local = located.artifact(JAR, "local", stepIds=[], uri="file:///builds/app.jar")
-    release = uploaded(None, located.descriptor(located.artifact(JAR), copy, local))
-    assert verdict(release) == ("REGISTERED", [("ARTIFACT_NOT_PROMOTABLE", "warning", "artifacts[2].uri")])
-    assert blobs(release) == [DIGEST] * 3
-    assert repository.paths == [PATH]
-
-
-def test_an_image_with_the_same_digest_gets_no_bytes(repository: MavenRepository) -> None:
     image = located.image(digest=DIGEST, uri=f"oci://registry.example/acme/app@{DIGEST}", stepIds=[])
-    release = uploaded(None, located.descriptor(located.artifact(JAR), image))
-    assert verdict(release) == ("REGISTERED", [])
-    assert blobs(release) == [DIGEST, None]
-
-
-def test_only_newer_releases_and_maven_locations_without_bytes_are_resolved(repository: MavenRepository) -> None:
-    older = making.descriptor(located.CONTRACT, JAR, kind="jar")
-    older["artifacts"][0]["uri"] = URI
-    assert verdict(uploaded(None, older)) == ("REJECTED", [("ARTIFACT_FILE_MISSING", "error", "artifacts[0]")])
-    on_disk = located.descriptor(located.artifact(JAR, uri="file:///builds/app.jar"))
-    assert verdict(uploaded(None, on_disk))[0] == "REJECTED"
-    snapshot = located.descriptor(located.artifact(JAR, uri="maven:com.acme:app:1-SNAPSHOT"))
-    assert ("MAVEN_SNAPSHOT", "error", "artifacts[0].uri") in verdict(uploaded(None, snapshot))[1]
-    assert verdict(uploaded(None, DOCUMENT, JAR)) == ("REGISTERED", [])
-    assert repository.requests == []
-
-
-def test_downloaded_bytes_are_verified_like_uploaded_ones(repository: MavenRepository) -> None:
-    stranger = making.archive(making.contract("org.example.other"))
-    repository.publish(URI, stranger)
-    release = uploaded(None, located.descriptor(located.artifact(stranger)))
-    status, found = verdict(release)
-    assert status == "REJECTED"
-    assert ("ARTIFACT_PIPELINE_MISMATCH", "error", "artifacts[0]") in found
-    assert blobs(release) == [making.digest_of(stranger)]
+    release = uploaded(None, located.descriptor(located.artifact(JAR), copy, local, image))
+    assert verdict(release) == ("REGISTERED", [("ARTIFACT_NOT_PROMOTABLE", "warning", "artifacts[2].uri")])
+    assert blobs(release) == [DIGEST, DIGEST, DIGEST, None], "an image has no bytes"
+    assert repository.paths == [PATH]
 
 
 # --- refusals ---
 
 
-@cases(
-    ("status", "code"), [(404, "MAVEN_ARTIFACT_MISSING"), (403, "MAVEN_ACCESS_DENIED"), (None, "MAVEN_NOT_CONFIGURED")]
-)
+@cases(("status", "code"), [(404, "MAVEN_ARTIFACT_MISSING"), (None, "MAVEN_NOT_CONFIGURED")])
 def test_a_refusal_is_an_error_unless_the_pipeline_accepts_releases_without_bytes(
     repository: MavenRepository, settings: Any, status: int | None, code: str
 ) -> None:
@@ -185,23 +146,21 @@ def test_other_bytes_are_always_an_error(repository: MavenRepository) -> None:
 
 
 def test_bytes_that_one_of_two_locations_has_are_enough(repository: MavenRepository) -> None:
-    for first, second in ((URI, OTHER_URI), (OTHER_URI, URI)):
-        artifacts = [located.artifact(JAR, uri=first), located.artifact(JAR, "copy", stepIds=[], uri=second)]
-        release = uploaded(None, located.descriptor(*artifacts))
-        assert verdict(release) == ("REGISTERED", [])
-        assert blobs(release) == [DIGEST] * 2
-        assert steps(release) == {"0": (Step.CHECKED, []), "1": (Step.CHECKED, [])}
+    artifacts = [located.artifact(JAR, uri=OTHER_URI), located.artifact(JAR, "copy", stepIds=[], uri=URI)]
+    release = uploaded(None, located.descriptor(*artifacts))
+    assert verdict(release) == ("REGISTERED", [])
+    assert blobs(release) == [DIGEST] * 2
+    assert steps(release) == {"0": (Step.CHECKED, []), "1": (Step.CHECKED, [])}
 
 
 # --- interruptions ---
 
 
-@cases("policy", ["reject", "identity-only"])
 def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_does(
-    repository: MavenRepository, policy: str
+    repository: MavenRepository,
 ) -> None:
-    release = uploaded() if policy == "reject" else lenient()
-    for status, fault in ((503, None), (None, Fault.CUT_OFF), (None, Fault.DAMAGED)):
+    release = lenient()
+    for status, fault in ((503, None), (None, Fault.DAMAGED)):
         repository.status, repository.fault = status, fault
         assert verdict(release) == ("VERIFYING", [])
         assert blobs(release) == [None]
@@ -210,134 +169,26 @@ def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_do
     assert blobs(release) == [DIGEST]
 
 
-def test_what_is_stored_is_not_downloaded_again_by_the_second_verification(repository: MavenRepository) -> None:
-    second = making.archive(located.CONTRACT, code="second")
-    release = uploaded(None, located.descriptor(located.artifact(JAR), located.artifact(second, "copy", stepIds=[])))
-    repository.publish(OTHER_URI, second)
-    repository.file(OTHER_URI).rename(repository.folder / "hidden")
-    repository.publish(OTHER_URI, second[:-1])
-    repository.write_checksum(OTHER_URI, "sha256", "0" * 64)  # the download seems to be damaged
-    assert verdict(release) == ("VERIFYING", [])
-    assert blobs(release) == [DIGEST, None]
-    (repository.folder / "hidden").rename(repository.file(OTHER_URI))
-    assert verdict(release) == ("REGISTERED", [])
-    assert repository.paths.count(PATH) == 1
-
-
-def test_bytes_that_cannot_be_stored_give_no_verdict(repository: MavenRepository) -> None:
-    release, staging, folder = uploaded(), artifact_store().staging, making.stored_file(DIGEST).parent
-    staging.rmdir()
-    staging.touch()
-    with pytest.raises(ArtifactStoreUnavailable):
-        resolved(verifying(release), renew)
-    assert verdict(release) == ("VERIFYING", [])
-    staging.unlink()
-    folder.parent.mkdir(exist_ok=True)
-    folder.touch()
-    assert verdict(release) == ("VERIFYING", [])
-    assert (repository.paths, list(artifact_store().staging.iterdir())) == ([PATH], [])
-    folder.unlink()
-    assert verdict(release) == ("REGISTERED", [])
-
-
-def test_a_process_may_die_at_any_write_of_a_verification(repository: MavenRepository) -> None:
-    release = uploaded()
-    deaths = 0
-    for statement in each_death(lambda: verify_release(release.pk)):
-        deaths += 1
-        release.refresh_from_db()
-        assert release.status in {"UPLOADED", "VERIFYING"}, statement
-        assert blobs(release) in ([None], [DIGEST])
-    assert deaths > 3
-    release.refresh_from_db()
-    assert (release.status, release.findings, blobs(release)) == ("REGISTERED", [], [DIGEST])
-
-
-def test_a_process_may_die_between_the_bytes_and_their_row(repository: MavenRepository) -> None:
-    release = uploaded()
-    for statement in each_death(lambda: verify_release(release.pk), text="releases_blob"):
-        assert statement.startswith("INSERT")
-        assert artifact_store().stat(DIGEST) is not None
-        assert (blobs(release), Blob.objects.filter(pk=DIGEST).exists()) == ([None], False)
-    release.refresh_from_db()
-    assert (release.status, blobs(release)) == ("REGISTERED", [DIGEST])
-    assert repository.paths == [PATH] * 2
-
-
-class Meanwhile:
-    """Calls `act` once, while the download runs."""
-
-    def __init__(self, repository: MavenRepository, act: Any) -> None:
-        self._repository, self._act = repository, act
-
-    def __call__(self) -> None:
-        if self._repository.requests and self._act is not None:
-            act, self._act = self._act, None
-            act()
-
-
-@cases("verdict_of_another", ["REGISTERED", "REJECTED"])
-def test_a_verdict_during_the_download_is_final(repository: MavenRepository, verdict_of_another: str) -> None:
-    release = verifying(uploaded())
-    repository.requests.clear()
-    judge = Release.objects.filter(pk=release.pk)
-    assert resolved(release, Meanwhile(repository, lambda: judge.update(status=verdict_of_another))) == []
-    assert blobs(release) == [None]
-    assert not Blob.objects.filter(pk=DIGEST).exists()
-    assert verdict(release) == (verdict_of_another, [])
-    assert [orphan.name for orphan in retention.orphans(NOT_LONG)] == [DIGEST]
-    Progress(release.pk).checked(0, [])
-    assert steps(release) == {"0": (Step.FETCHING, [])}, "progress after the verdict is dropped"
-
-
-def test_another_verification_may_store_the_bytes_or_finish_during_the_download(repository: MavenRepository) -> None:
-    release = verifying(uploaded())
-    assert resolved(release, Meanwhile(repository, lambda: verify_release(release.pk))) == []
-    release.refresh_from_db()
-    assert (release.status, blobs(release)) == ("REGISTERED", [DIGEST])
-    assert repository.paths == [PATH] * 2
-    second = verifying(uploaded())
-    assert resolved(second, Meanwhile(repository, lambda: resolved(second, renew))) == []
-    assert (blobs(second), second.artifacts.filter(blob=DIGEST).count()) == ([DIGEST], 1)
-    assert verdict(second) == ("REGISTERED", [])
-
-
-# --- bytes that arrive while the repository is unavailable ---
-
-
 def test_bytes_that_arrive_later_replace_an_unavailable_repository(repository: MavenRepository) -> None:
     repository.status = 503
-    owner, other = making.tenant(), making.tenant()
+    owner = making.tenant()
     release = uploaded(owner)
     assert verdict(release) == ("VERIFYING", [])
     assert uploaded(owner, DOCUMENT, JAR) == release
     assert list(release.artifacts.values_list("blob", "resolved")) == [(DIGEST, False)]
     assert verdict(release) == ("REGISTERED", [])
-    waiting = uploaded(other)
-    uploaded(other, located.descriptor(located.artifact(JAR), version="2.0"), JAR)
-    assert blobs(waiting) == [None]
-    assert uploaded(other) == waiting
-    assert blobs(waiting) == [DIGEST]
 
 
-def test_a_file_of_a_release_with_a_verdict_is_not_added(repository: MavenRepository) -> None:
-    owner = making.tenant()
-    repository.status = 404
-    release = lenient(owner)
-    assert verdict(release)[0] == "REGISTERED"
-    assert uploaded(owner, DOCUMENT, JAR) == release
+def test_a_verdict_during_the_download_is_final(repository: MavenRepository) -> None:
+    release = verifying(uploaded())
+    judge = Release.objects.filter(pk=release.pk)
+    assert resolved(release, repository, lambda: judge.update(status="REJECTED")) == []
     assert blobs(release) == [None]
     assert not Blob.objects.filter(pk=DIGEST).exists()
-
-
-def test_a_release_can_name_only_so_many_artifacts_to_download(repository: MavenRepository, settings: Any) -> None:
-    settings.MAX_RELEASE_ARTIFACTS = 1
-    others = [located.truth(making.archive(located.CONTRACT, **{f"META-INF/{n}": "x"}), artifactId=n) for n in "ab"]
-    release = uploaded(document=located.descriptor(located.artifact(JAR), *others))
-    status, findings = verdict(release)
-    assert status == "REJECTED"
-    assert ("MAVEN_TOO_MANY_ARTIFACTS", "error", "") in findings
-    assert repository.paths == []
+    assert verdict(release) == ("REJECTED", [])
+    assert [orphan.name for orphan in retention.orphans(NOT_LONG)] == [DIGEST]
+    Progress(release.pk).checked(0, [])
+    assert steps(release) == {"0": (Step.FETCHING, [])}, "progress after the verdict is dropped"
 
 
 # --- progress ---
@@ -354,7 +205,7 @@ def steps(release: Release) -> dict[str, tuple[str, list[str]]]:
 def test_progress_is_visible_during_the_download_and_ends_with_all_findings(repository: MavenRepository) -> None:
     other = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
     release, seen = verifying(uploaded(None, located.descriptor(other, located.artifact(JAR)))), []
-    resolved(release, Meanwhile(repository, lambda: seen.append(steps(release))))
+    resolved(release, repository, lambda: seen.append(steps(release)))
     assert seen == [{"0": (Step.FETCHING, ["MAVEN_ARTIFACT_MISSING"]), "1": (Step.FETCHING, [])}]
     release = uploaded(None, located.descriptor(located.artifact(JAR), other))
     status, found = verdict(release)

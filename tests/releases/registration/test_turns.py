@@ -5,26 +5,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from foundation.scheduling.places import Places
 from foundation.scheduling.turns import Turns
 from releases import tasks
-from releases.artifacts.store.base import CHUNK
 from releases.models import ArtifactUpload, Release
 from releases.registration import direct_uploads
 from releases.registration.direct_uploads import FINISH_TASK
-from releases.registration.registrar import VERIFY_TASK
 from releases.registration.turns import of_releases, of_uploads, renewing_release, renewing_upload
 from releases.states import Status
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.raw_sql import unguarded
-from tests.s3 import S3Place, use_s3
 from tests.wakeups import Broker, broker, names
 
 __all__ = ["broker"]
@@ -76,17 +70,17 @@ def one_by_one(turns: Turns) -> list[Any]:
 
 
 @cases(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
-def test_tenants_take_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
-    busy, other = making.tenant(), making.tenant()
-    many, few = make(busy, 4), make(other, 2)
-    assert one_by_one(kind(Places())) == [many[0], few[0], many[1], few[1], many[2], many[3]]
-
-
-@cases(("make", "model", "kind"), [(uploaded, Release, of_releases), (sent, ArtifactUpload, of_uploads)])
-def test_the_row_that_waits_longest_comes_first(make: Any, model: Any, kind: Callable[[Places], Turns]) -> None:
-    later, earlier = make(making.tenant(), 2)
-    model.objects.filter(pk=earlier).update(status_changed_at=timezone.now() - timedelta(minutes=1))
-    assert one_by_one(kind(Places())) == [earlier, later]
+def test_tenants_take_turns_and_a_verification_is_due_again_only_after_its_process_was_lost(
+    make: Any, kind: Callable[[Places], Turns]
+) -> None:
+    many, few = make(making.tenant(), 4), make(making.tenant(), 2)
+    order = [many[0], few[0], many[1], few[1], many[2], many[3]]
+    assert one_by_one(kind(Places())) == order
+    assert one_by_one(kind(Places())) == []
+    long_ago = timezone.now() - timedelta(minutes=3)
+    Release.objects.filter(pk=order[0]).update(status_changed_at=long_ago)
+    ArtifactUpload.objects.filter(claimed_at__isnull=False).exclude(pk__in=order[1:]).update(claimed_at=long_ago)
+    assert one_by_one(kind(Places())) == [order[0]]
 
 
 def test_a_waiting_release_is_not_a_turn_of_its_tenant() -> None:
@@ -101,54 +95,31 @@ def test_a_waiting_release_is_not_a_turn_of_its_tenant() -> None:
     assert one_by_one(of_releases(Places())) == [first, second]
 
 
-@cases(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
-def test_a_later_tenant_waits_for_at_most_one_verification(make: Any, kind: Callable[[Places], Turns]) -> None:
-    busy, other = making.tenant(), making.tenant()
-    many, turns = make(busy, 4), kind(Places())
+def test_a_later_tenant_waits_for_at_most_one_verification() -> None:
+    many, turns = uploaded(making.tenant(), 4), of_releases(Places())
     turns.places.most = 1
     with turns.take() as first:
         assert first == many[0]
-        few = make(other, 1)
+        few = uploaded(making.tenant(), 1)
         with turns.take() as nothing:
             assert nothing is None, "every place is taken"
     with turns.take() as second:
         assert second == few[0]
 
 
-@cases(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
-def test_one_tenant_never_takes_all_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
-    busy, other = making.tenant(), making.tenant()
-    many, turns = make(busy, 4), kind(Places())
+def test_one_tenant_never_takes_all_turns() -> None:
+    many, turns = uploaded(making.tenant(), 4), of_releases(Places())
     turns.places.most = 3
     with turns.take() as first, turns.take() as second:
         assert [first, second] == many[:2]
         with turns.take() as nothing:
             assert nothing is None
-        few = make(other, 1)
+        few = uploaded(making.tenant(), 1)
         with turns.take() as third:
             assert third == few[0]
-            with turns.take() as nothing:
-                assert nothing is None
 
 
-def test_a_verification_is_due_again_only_after_its_process_was_lost() -> None:
-    [release] = uploaded(making.tenant(), 1)
-    assert one_by_one(of_releases(Places())) == [release]
-    assert Release.objects.get(pk=release).status == Status.VERIFYING
-    assert one_by_one(of_releases(Places())) == []
-    Release.objects.filter(pk=release).update(status_changed_at=timezone.now() - timedelta(minutes=3))
-    assert one_by_one(of_releases(Places())) == [release]
-
-
-def test_a_direct_upload_is_due_again_only_after_its_process_was_lost() -> None:
-    [upload] = sent(making.tenant(), 1)
-    assert one_by_one(of_uploads(Places())) == [upload]
-    assert one_by_one(of_uploads(Places())) == []
-    ArtifactUpload.objects.update(claimed_at=timezone.now() - timedelta(minutes=3))
-    assert one_by_one(of_uploads(Places())) == [upload]
-
-
-def test_a_renewal_that_comes_after_the_verdict_changes_nothing() -> None:
+def test_a_renewal_after_the_verdict_changes_nothing() -> None:
     release, [upload] = making.registered(making.tenant()), sent(making.tenant(), 1)
     ArtifactUpload.objects.filter(pk=upload).update(status="REJECTED", finding={}, status_changed_at=timezone.now())
     before = release.status_changed_at
@@ -159,86 +130,24 @@ def test_a_renewal_that_comes_after_the_verdict_changes_nothing() -> None:
     assert ArtifactUpload.objects.get(pk=upload).claimed_at is None
 
 
-@pytest.mark.xdist_group("s3_server")
-def test_a_verification_renews_its_claim_for_each_piece_that_it_fetches(
-    settings: Any, s3_place: S3Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_s3(settings, s3_place)
-    monkeypatch.setattr("releases.registration.turns.RENEWED", timedelta())
-    data = making.archive(CONTRACT, code="x" * (3 * CHUNK))
-    release = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data).release
-    with CaptureQueriesContext(connection) as queries:
-        making.verified(release)
-    renewals = [each for each in queries if each["sql"].startswith('UPDATE "releases_release" SET "status_changed_at"')]
-    assert len(renewals) > 3
-
-
-def test_a_message_serves_the_release_whose_turn_it_is_and_sends_the_next_message(
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
-) -> None:
-    owner = making.tenant()
-    releases = uploaded(owner, 2)
-    with django_capture_on_commit_callbacks() as scheduled:
-        tasks.verify()
-    assert [release.status for release in Release.objects.order_by("pk")] == ["REGISTERED", "UPLOADED"]
-    assert len(scheduled) == 1
-    with django_capture_on_commit_callbacks() as scheduled:
-        tasks.verify()
-        tasks.verify()
-    assert {release.status for release in Release.objects.filter(pk__in=releases)} == {"REGISTERED"}
-    assert len(scheduled) == 1, "the last message found nothing"
-
-
-def test_the_sweep_announces_what_is_stalled(broker: Broker) -> None:
-    assert names(broker.after(lambda: uploaded(making.tenant(), 3))) == [VERIFY_TASK] * 3
-    assert names(broker.after(tasks.sweep)) == []
-    Release.objects.update(status_changed_at=timezone.now() - timedelta(minutes=3))
-    assert names(broker.after(tasks.sweep)) == [VERIFY_TASK] * 3
-
-
 def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
     [release], [upload] = uploaded(making.tenant(), 1), sent(making.tenant(), 1)
     long_ago = timezone.now() - timedelta(minutes=3)
-    Release.objects.filter(pk=release).update(status=Status.VERIFYING, status_changed_at=long_ago)
+    Release.objects.filter(pk=release).update(status=Status.VERIFYING)
     renew_release, renew_upload = renewing_release(release), renewing_upload(upload)
-
-    def age() -> None:
+    for renewed in (True, False):
         Release.objects.filter(pk=release).update(status_changed_at=long_ago)
         ArtifactUpload.objects.filter(pk=upload).update(claimed_at=long_ago)
-
-    def ages() -> list[bool]:
         renew_release()
         renew_upload()
-        renewed = Release.objects.get(pk=release).status_changed_at, ArtifactUpload.objects.get(pk=upload).claimed_at
-        return [at is not None and at > long_ago for at in renewed]
-
-    age()
-    assert ages() == [True, True]
-    age()
-    assert ages() == [False, False]
-
-
-def age_uploads(**changes: Any) -> None:
-    """Update all uploads as if they had last changed three minutes ago."""
-    long_ago = timezone.now() - timedelta(minutes=3)
-    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **changes})
-
-
-def test_the_sweep_announces_each_stalled_upload(broker: Broker) -> None:
-    sent(making.tenant(), 2)
-    for changes, count in (
-        ({}, 2),
-        ({"claimed_at": None}, 2),
-        ({"claimed_at": timezone.now()}, 0),
-        ({"status_changed_at": timezone.now()}, 0),
-    ):
-        age_uploads(**changes)
-        assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * count, changes
+        assert Release.objects.filter(pk=release, status_changed_at__gt=long_ago).exists() is renewed
+        assert ArtifactUpload.objects.filter(pk=upload, claimed_at__gt=long_ago).exists() is renewed
 
 
 def test_the_sweep_announces_a_bounded_number(broker: Broker) -> None:
     sent(making.tenant(), tasks.MAX_WAKEUPS + 1)
-    age_uploads()
+    assert names(broker.after(tasks.sweep)) == []
+    ArtifactUpload.objects.update(status_changed_at=timezone.now() - timedelta(minutes=3))
     assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * tasks.MAX_WAKEUPS
 
 

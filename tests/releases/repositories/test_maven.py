@@ -4,7 +4,6 @@ import logging
 import secrets
 import socket
 import time
-import tracemalloc
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,7 +13,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from releases.artifacts.store import StagedBlob, artifact_store
-from releases.repositories import requests as repository_requests
 from releases.repositories.configuration import read_repositories
 from releases.repositories.errors import ArtifactRefused, RepositoryUnavailable
 from releases.repositories.maven import fetch
@@ -92,7 +90,6 @@ def test_an_artifact_is_downloaded_from_its_path_and_can_be_kept(repository: Mav
     settings.MAVEN_REPOSITORIES = read_repositories(repository.toml())
     for uri, path in (
         (URI, "/com/acme/app/1.2.3/app-1.2.3.jar"),
-        (MavenUri("com.acme.a-b", "x", "1+a~b", "zip"), "/com/acme/a-b/x/1+a~b/x-1+a~b.zip"),
         (MavenUri("com.acme", "x", "1", "tar.gz", "all"), "/com/acme/x/1/x-1-all.tar.gz"),
     ):
         repository.publish(uri, DATA)
@@ -100,35 +97,6 @@ def test_an_artifact_is_downloaded_from_its_path_and_can_be_kept(repository: Mav
         assert repository.requests[-1] == (path, None)
     download().keep()
     assert artifact_store().verified(DIGEST) is not None
-    assert downloaded(repository.publish(URI, b"")) == b""
-
-
-def test_a_download_needs_constant_memory(repository: MavenRepository) -> None:
-    size = 64 * 1024**2
-    digest = repository.publish(URI, bytes(size))
-    calls: list[None] = []
-    tracemalloc.start()
-    try:
-        staged = fetch(URI, digest, "acme", renew=lambda: calls.append(None))
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    try:
-        staged.sync()
-        assert (staged.size, staged.path.stat().st_size) == (size, size)
-    finally:
-        staged.discard()
-    assert peak < 4 * 1024**2
-    assert len(calls) > 500
-
-
-def test_what_renew_raises_ends_the_download(repository: MavenRepository) -> None:
-    def renew() -> None:
-        if repository.requests:
-            raise LookupError
-
-    with pytest.raises(LookupError):
-        fetch(URI, DIGEST, "acme", renew=renew)
 
 
 # --- which repository ---
@@ -141,18 +109,9 @@ def test_only_configured_groups_and_tenants_are_resolved(repository: MavenReposi
     digest = repository.publish(evil, DATA)
     for found in (refusal(tenant="initech"), refusal(digest, evil)):
         assert found[0] == "MAVEN_NOT_CONFIGURED"
-    assert "com.acmeevil" in found[1]
-    settings.MAVEN_REPOSITORIES = ()
-    code, message = refusal()
-    assert (code, "com.acme" in message) == ("MAVEN_NOT_CONFIGURED", True)
+    snapshot = MavenUri("com.acme", "app", "1.0-SNAPSHOT")
+    assert refusal(repository.publish(snapshot, DATA), snapshot)[0] == "MAVEN_SNAPSHOT"
     assert len(repository.requests) == 1
-
-
-def test_snapshots_are_never_resolved(repository: MavenRepository) -> None:
-    for version in ("1.0-SNAPSHOT", "1.0-snapshot", "a-SNAPSHOT"):
-        snapshot = MavenUri("com.acme", "app", version)
-        assert refusal(repository.publish(snapshot, DATA), snapshot)[0] == "MAVEN_SNAPSHOT"
-    assert not repository.requests
 
 
 def test_repositories_and_their_mirrors_are_tried_in_order(
@@ -175,31 +134,17 @@ def test_what_no_repository_has_is_missing_and_a_denied_access_is_a_finding(
 ) -> None:
     use_repositories(settings, repository.entry("one"), second.entry("two"))
     for first, other, expected in (
-        (404, 404, "MAVEN_ARTIFACT_MISSING"),
-        (410, 410, "MAVEN_ARTIFACT_MISSING"),
-        (401, 404, "MAVEN_ACCESS_DENIED"),
+        (404, 410, "MAVEN_ARTIFACT_MISSING"),
         (403, 404, "MAVEN_ACCESS_DENIED"),
     ):
         repository.status, second.status = first, other
         code, message = refusal()
         assert code == expected
         assert "one, two" in message or expected == "MAVEN_ACCESS_DENIED"
-    assert len(second.requests) == 4
+    repository.status = 503
+    assert "one" in unavailability(), "it may have the artifact"
     second.status = None
     assert downloaded() == DATA
-
-
-def test_other_bytes_are_a_finding(repository: MavenRepository, second: MavenRepository, settings: Any) -> None:
-    for checksums in ((), ("sha1",), ("sha256",), ("sha256", "sha1")):
-        for algorithm in ("sha1", "sha256"):
-            repository.file(URI).with_name(f"app-1.2.3.jar.{algorithm}").unlink(missing_ok=True)
-        repository.publish(URI, DATA, checksums=checksums)
-        code, message = refusal(OTHER)
-        assert code == "MAVEN_ARTIFACT_OTHER_DIGEST", checksums
-        assert "acme-releases" in message
-        assert DIGEST.removeprefix("sha256:") not in message
-    use_repositories(settings, repository.entry("one"), second.entry("two"))
-    assert downloaded(second.publish(URI, b"new")) == b"new"
 
 
 def test_the_size_is_limited_also_of_an_endless_body(repository: MavenRepository, settings: Any) -> None:
@@ -209,9 +154,24 @@ def test_the_size_is_limited_also_of_an_endless_body(repository: MavenRepository
     assert refusal()[0] == "MAVEN_ARTIFACT_TOO_LARGE"
     settings.MAX_ARTIFACT_BYTES = 1024**2
     repository.fault = Fault.ENDLESS
-    began = time.monotonic()
     assert refusal()[0] == "MAVEN_ARTIFACT_TOO_LARGE"
-    assert time.monotonic() - began < 10
+
+
+def test_other_bytes_are_a_finding_and_a_damaged_download_is_none(repository: MavenRepository) -> None:
+    """The checksum file says whether the bytes are those of the repository."""
+    for algorithm, other in (("sha1", "sha256"), ("sha256", "sha1")):
+        repository.publish(URI, DATA)
+        repository.file(URI).with_name(f"app-1.2.3.jar.{other}").unlink()
+        for repository.fault in (Fault.CUT_OFF, Fault.CUT_OFF_UNDECLARED, Fault.SHORT_LENGTH, Fault.DAMAGED):
+            assert "acme-releases" in unavailability(), (algorithm, repository.fault)
+        repository.fault = None
+        code, message = refusal(OTHER)
+        assert code == "MAVEN_ARTIFACT_OTHER_DIGEST"
+        assert DIGEST.removeprefix("sha256:") not in message
+    repository.checksum_status = 503
+    assert "503" in unavailability(OTHER), "no verdict while it cannot be read"
+    repository.checksum_status = 403
+    assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST"
 
 
 # --- no verdict ---
@@ -220,24 +180,13 @@ def test_the_size_is_limited_also_of_an_endless_body(repository: MavenRepository
 def test_a_repository_that_fails_or_cannot_be_reached_gives_no_verdict(
     repository: MavenRepository, settings: Any
 ) -> None:
-    for status in (400, 408, 409, 429, 500, 502, 503):
+    for status in (400, 429, 500):
         repository.status = status
         assert str(status) in unavailability()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     use_repositories(settings, repository.entry(url=f"http://127.0.0.1:{port}"))
     assert "acme-releases" in unavailability()
-
-
-def test_a_damaged_download_gives_no_verdict(repository: MavenRepository) -> None:
-    for checksum, other in (("sha1", "sha256"), ("sha256", "sha1")):
-        repository.publish(URI, DATA)
-        repository.file(URI).with_name(f"app-1.2.3.jar.{other}").unlink()
-        for fault in (Fault.CUT_OFF, Fault.CUT_OFF_UNDECLARED, Fault.SHORT_LENGTH, Fault.DAMAGED):
-            repository.fault = fault
-            assert "acme-releases" in unavailability(), (checksum, fault)
-        repository.fault = None
-        assert downloaded() == DATA
 
 
 @cases("fault", [Fault.SILENT, Fault.STALLED, Fault.SLOW])
@@ -251,51 +200,6 @@ def test_a_download_that_takes_too_long_gives_no_verdict(
     assert time.monotonic() - began < 5
 
 
-@cases("fault", [Fault.SILENT, Fault.STALLED])
-def test_after_a_silent_repository_there_is_time_for_the_next_one(
-    repository: MavenRepository, second: MavenRepository, settings: Any, monkeypatch: pytest.MonkeyPatch, fault: Fault
-) -> None:
-    monkeypatch.setattr(repository_requests, "SILENT_SECONDS", 1.0)
-    settings.MAVEN_SECONDS = 6
-    use_repositories(settings, repository.entry("one"), second.entry("two"))
-    repository.fault = fault
-    assert downloaded() == DATA
-
-
-def test_one_unavailable_repository_does_not_hide_another(
-    repository: MavenRepository, second: MavenRepository, settings: Any
-) -> None:
-    use_repositories(settings, repository.entry("one"), second.entry("two"))
-    repository.status = 503
-    assert downloaded() == DATA
-    for status in (404, 403):
-        second.status = status
-        assert "one" in unavailability()
-    second.status = None
-    assert "one" in unavailability(OTHER)
-    repository.status, second.status = 404, 503
-    assert "two" in unavailability()
-
-
-def test_checksum_files_have_several_forms_and_unusable_ones_are_ignored(repository: MavenRepository) -> None:
-    repository.checksum_status = 503
-    assert "503" in unavailability(OTHER), "no verdict while they cannot be read"
-    repository.checksum_status = 403
-    assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST"
-    repository.checksum_status = None
-    for text in ("", "no checksum", "ab" * 16, "<html>" + "a" * 2000, "ab" * 40):
-        for algorithm in ("sha256", "sha1"):
-            repository.write_checksum(URI, algorithm, text)
-        assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST", text
-    digits = DIGEST.removeprefix("sha256:")
-    wrong = ("1" if digits[0] == "0" else "0") + digits[1:]
-    for form in ("{}  app-1.2.3.jar\n", "SHA256 (app-1.2.3.jar) = {}\n", "{}\n"):
-        repository.write_checksum(URI, "sha256", form.format(digits.upper()))
-        assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST", form
-        repository.write_checksum(URI, "sha256", form.format(wrong))
-        assert "sha256" in unavailability(OTHER), form
-
-
 # --- redirects ---
 
 
@@ -303,7 +207,7 @@ def test_redirects_to_another_server_are_followed_also_to_signed_urls(
     repository: MavenRepository, second: MavenRepository
 ) -> None:
     repository.location = second.url
-    for status in (301, 302, 303, 307, 308):
+    for status in (302, 308):
         repository.status = status
         assert downloaded() == DATA
     assert second.paths == repository.paths
@@ -317,7 +221,7 @@ def test_at_most_three_redirects_are_followed_and_no_malformed_one(repository: M
     repository.location = f"{repository.url}/again"
     assert "redirects" in unavailability()
     assert len(repository.requests) == 4
-    for count, location in enumerate(("http://[", "ftp://127.0.0.1", "http://user:pass@127.0.0.1", "http://:0"), 5):
+    for count, location in enumerate(("ftp://127.0.0.1", "http://user:pass@127.0.0.1"), 5):
         repository.location = location
         assert "redirects" in unavailability()
         assert len(repository.requests) == count
@@ -366,23 +270,6 @@ def test_credentials_are_read_by_reference(
             assert downloaded() == DATA
 
 
-@cases(
-    "text", [None, "", "secret of acme", ":secret of acme", "acme:", "Bearer secret of acme", "a:secret\nb", "a:\x07b"]
-)
-def test_unusable_credentials_give_no_verdict(
-    repository: MavenRepository, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str | None
-) -> None:
-    file = tmp_path / "password"
-    if text is not None:
-        file.write_text(text)
-    repository.configure(settings, credentials=f"file:{file}")
-    with caplog.at_level(logging.DEBUG):
-        message = unavailability()
-    assert "credentials" in message
-    assert "secret" not in message + caplog.text
-    assert not repository.requests
-
-
 def test_credentials_stay_at_the_origin_of_the_repository(
     repository: MavenRepository, second: MavenRepository, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,41 +287,27 @@ def test_credentials_stay_at_the_origin_of_the_repository(
     assert [sent for _, sent in second.requests] == [None, None]
 
 
-def test_credentials_are_sent_again_after_a_redirect_to_the_same_origin(
-    repository: MavenRepository, second: MavenRepository, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The mirror redirects to the repository itself."""
-    monkeypatch.setenv("MAVEN_PASSWORD", PASSWORD)
-    repository.require(PASSWORD)
-    second.location = repository.url
-    entry = repository.entry(url=f"{repository.url}/absent", mirrors=(second.url,), credentials="env:MAVEN_PASSWORD")
-    use_repositories(settings, entry)
-    assert downloaded() == DATA
-    assert [sent for _, sent in second.requests] == [None]
-    assert {sent for _, sent in repository.requests} == {repository.credentials}
-
-
-@cases("broken", [{"fault": Fault.SILENT}, {"status": 500}, {"location": "/again"}])
+@cases("credentials", [PASSWORD, None, "", "secret of acme", "Bearer secret of acme", "a:secret\nb"])
 def test_messages_and_logs_name_the_repository_and_no_secret(
     repository: MavenRepository,
     settings: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    broken: dict[str, Any],
+    credentials: str | None,
 ) -> None:
-    monkeypatch.setenv("MAVEN_PASSWORD", PASSWORD)
+    """Unusable credentials give no verdict."""
+    file = tmp_path / "password"
+    if credentials is not None:
+        file.write_text(credentials)
     repository.require(PASSWORD)
-    header = str(repository.credentials)
-    repository.configure(settings, credentials="env:MAVEN_PASSWORD")
-    settings.MAVEN_SECONDS = 0.3
-    repository.fault, repository.status, repository.location = None, None, None
-    for name, value in broken.items():
-        setattr(repository, name, f"{repository.url}{value}" if name == "location" else value)
+    repository.configure(settings, credentials=f"file:{file}")
+    repository.status = 500
+    repository.requests.clear()
     caplog.clear()
     with caplog.at_level(logging.DEBUG):
         message = unavailability()
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "acme-releases" in message
-    assert "acme-releases" in caplog.text
-    for secret in (PASSWORD, header.removeprefix("Basic "), "secret of acme"):
+    assert ("credentials" in message) is (credentials != PASSWORD)
+    assert len(repository.requests) == (credentials == PASSWORD)
+    for secret in ("secret", str(repository.credentials).removeprefix("Basic ")):
         assert secret not in message + caplog.text

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from executions.submission.submission import submit
 from releases.activation import gates, policy
 from releases.activation.activation import activate, planned
 from releases.activation.revocation import revoke
@@ -19,7 +18,7 @@ from releases.errors import (
     ReasonRequired,
     ReleaseNotRegistered,
 )
-from releases.models import Attachment, KeyRevocation, Release, TrustedKey
+from releases.models import Attachment, KeyRevocation, Release
 from releases.registration import attachments
 from releases.registration.registrar import verify_release
 from releases.trust import trust, trusted_keys
@@ -72,7 +71,6 @@ def with_policy(release: Release, signature_policy: str) -> Release:
         (["old"], Standing.REVOKED_KEYS, [Verdict.KEY_REVOKED]),
         (["stranger"], Standing.UNTRUSTED, [Verdict.KEY_UNKNOWN]),
         (["stranger", "ci"], Standing.SIGNED, [Verdict.KEY_UNKNOWN, Verdict.VALID]),
-        (["old", "ci"], Standing.SIGNED, [Verdict.KEY_REVOKED, Verdict.VALID]),
         (["old", "stranger"], Standing.UNTRUSTED, [Verdict.KEY_REVOKED, Verdict.KEY_UNKNOWN]),
     ],
 )
@@ -88,8 +86,12 @@ def test_the_signers_determine_the_standing(
     assert [signer.key_id for signer in found.signers] == [signing.key_id(name) for name in signers]
 
 
-def test_a_signature_that_claims_a_trusted_key_falsely_is_bad(owner: Tenant) -> None:
+def test_the_key_id_of_a_signature_is_only_a_hint(owner: Tenant) -> None:
     key = signing.trusted(owner)
+    true = json.loads(signing.envelope(document("2.0")))
+    true["signatures"][0]["keyid"] = signing.key_id("stranger")
+    [signer] = trust.of(uploaded(owner, json.dumps(true).encode(), version="2.0")).signers
+    assert (signer.verdict, signer.key) == (Verdict.VALID, key)
     forged = json.loads(signing.envelope(document(), "stranger"))
     forged["signatures"][0]["keyid"] = key.key_id
     found = trust.of(uploaded(owner, json.dumps(forged).encode()))
@@ -99,33 +101,10 @@ def test_a_signature_that_claims_a_trusted_key_falsely_is_bad(owner: Tenant) -> 
     )
 
 
-def test_the_key_id_in_an_envelope_is_only_a_hint(owner: Tenant) -> None:
-    key = signing.trusted(owner)
-    trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
-    for number, hint in enumerate(("", "nonsense", signing.key_id("old"))):
-        envelope = json.loads(signing.envelope(document(f"{number}.0")))
-        envelope["signatures"][0]["keyid"] = hint
-        [signer] = trust.of(uploaded(owner, json.dumps(envelope).encode(), version=f"{number}.0")).signers
-        assert (signer.verdict, signer.key) == (Verdict.VALID, key)
-
-
-def test_keys_that_are_added_or_revoked_later_change_the_standing_and_are_rotated(owner: Tenant) -> None:
-    release = with_policy(uploaded(owner, signing.envelope(document())), "require")
-    assert trust.of(release).standing is Standing.UNTRUSTED
-    key = signing.trusted(owner)
-    assert trust.of(release).standing is Standing.SIGNED
-    signing.trusted(owner, "2026")
-    trusted_keys.revoke(key, actor="user:admin", reason="rotated")
-    assert trust.of(release).standing is Standing.REVOKED_KEYS
-    assert refusal(activate, release, actor="user:test").code == "SIGNATURE_REQUIRED"
-    assert len(attachments.attach(release, [signing.envelope(document(), "2026")], actor="user:test")) == 1
-    assert activate(release, actor="user:test").sequence == 1
-
-
 # --- the policy ---
 
 
-@cases("signer", ["", "ci", "old", "stranger"])
+@cases("signer", ["", "ci", "old"])
 def test_the_signature_policy_applies_to_activations(owner: Tenant, signer: str) -> None:
     signing.trusted(owner)
     trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
@@ -134,24 +113,13 @@ def test_the_signature_policy_applies_to_activations(owner: Tenant, signer: str)
         release = with_policy(release, required)
         if required == "require" and signer != "ci":
             error = refusal(activate, release, actor="user:test")
-            standing = {"": "UNSIGNED", "old": "REVOKED_KEYS", "stranger": "UNTRUSTED"}[signer]
+            standing = "REVOKED_KEYS" if signer else "UNSIGNED"
             assert (error.code, error.data) == ("SIGNATURE_REQUIRED", {"standing": standing})
         else:
             assert activate(release, actor="user:test").release_id == release.pk
         judged = gates.judge(planned(release))
         warned = [gate for gate in judged if gate.name == "signatures" and gate.verdict is not gates.Verdict.MET]
         assert bool(warned) is (signer == "old" or (required != "off" and signer != "ci"))
-
-
-def test_an_active_release_stays_active_when_its_key_is_revoked(owner: Tenant) -> None:
-    key = signing.trusted(owner)
-    release = with_policy(uploaded(owner, signing.envelope(document())), "require")
-    activate(release, actor="user:test")
-    making.worker(release)
-    trusted_keys.revoke(key, actor="user:admin", reason="leaked")
-    submission = submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="k", actor="token:test")
-    assert submission.execution.release_id == release.pk
-    assert refusal(activate, release, actor="user:test").code == "SIGNATURE_REQUIRED"
 
 
 def test_signed_provenance_is_not_a_signature_over_the_release(owner: Tenant) -> None:
@@ -174,37 +142,24 @@ def test_attachments_of_an_upload_are_stored_unchanged(owner: Tenant) -> None:
         json.dumps(signing.cyclone(digest=digest())).encode(),
     ]
     release = uploaded(owner, *sent, sent[0])
-    assert release.status == "REGISTERED"
-    assert release.findings == []
+    assert (release.status, release.findings) == ("REGISTERED", [])
     kept = list(release.attachments.all())
     assert [bytes(each.content) for each in kept] == sent
-    assert [(each.kind, each.attached_by) for each in kept] == [
-        ("signature", "user:test"),
-        ("provenance", "user:test"),
-        ("sbom", "user:test"),
-    ]
+    assert [each.kind for each in kept] == ["signature", "provenance", "sbom"]
+    assert {each.attached_by for each in kept} == {"user:test"}
     assert bytes(attachments.find(release.pipeline, kept[2].digest).content) == sent[2]
 
 
-@cases(
-    ("attached", "code"),
-    [
-        (signing.envelope({**document(), "releaseVersion": "2.0"}), "SIGNATURE_OTHER_DESCRIPTOR"),
-        (json.dumps(signing.statement("sha256:" + "0" * 64)).encode(), "PROVENANCE_SUBJECT_UNKNOWN"),
-        (json.dumps(signing.cyclone(digest="sha256:" + "0" * 64)).encode(), "SBOM_SUBJECT_UNKNOWN"),
-    ],
-)
-def test_a_contradicting_attachment_rejects_the_release_or_is_rejected_itself(
-    owner: Tenant, attached: bytes, code: str
-) -> None:
+def test_a_contradicting_attachment_rejects_the_release_or_is_rejected_itself(owner: Tenant) -> None:
+    attached = signing.envelope({**document(), "releaseVersion": "2.0"})
     rejected = uploaded(owner, attached)
     assert rejected.status == "REJECTED"
-    assert code in {finding["code"] for finding in rejected.findings}
+    assert "SIGNATURE_OTHER_DESCRIPTOR" in {finding["code"] for finding in rejected.findings}
     assert trust.of(rejected).signers == ()
     release = uploaded(owner)
     with pytest.raises(AttachmentInvalid) as caught:
         attachments.attach(release, [attached], actor="user:test")
-    assert caught.value.errors[0]["code"] == code
+    assert caught.value.errors[0]["code"] == "SIGNATURE_OTHER_DESCRIPTOR"
     assert release.attachments.count() == 0
 
 
@@ -254,33 +209,23 @@ def test_an_attachment_is_found_only_in_its_own_pipeline(owner: Tenant) -> None:
 # --- keys ---
 
 
-def test_a_key_is_stored_in_one_form_and_found_by_its_id(owner: Tenant) -> None:
+def test_a_key_is_stored_in_one_form_for_its_tenant_with_a_name_of_its_own(owner: Tenant) -> None:
     pem = "\n  " + signing.public_pem() + "\n\n"
     key = trusted_keys.add(owner, name=" ci ", public_key=pem, actor="user:admin")
     assert (key.name, key.key_id, key.public_key) == ("ci", signing.key_id(), signing.public_pem())
     assert trusted_keys.find(owner, key.key_id) == key
     with pytest.raises(KeyUnknown):
         trusted_keys.find(making.tenant(), key.key_id)
-
-
-@cases(("name", "pem"), [("ci", signing.public_pem("other")), ("other", signing.public_pem("ci"))])
-def test_names_and_keys_are_unique_even_after_a_revocation(owner: Tenant, name: str, pem: str) -> None:
-    trusted_keys.revoke(signing.trusted(owner), actor="user:admin", reason="leaked")
-    with pytest.raises(KeyConflict):
-        trusted_keys.add(owner, name=name, public_key=pem, actor="user:admin")
-    assert trusted_keys.add(making.tenant(), name=name, public_key=pem, actor="user:admin").name == name
-    assert TrustedKey.objects.count() == 2
-
-
-@cases(
-    ("name", "pem", "field"),
-    [(" ", signing.public_pem(), "name"), ("n" * 101, "", "name"), ("ci", "no key", "publicKey")],
-)
-def test_an_invalid_key_is_rejected(owner: Tenant, name: str, pem: str, field: str) -> None:
-    with pytest.raises(KeyInvalid) as caught:
-        trusted_keys.add(owner, name=name, public_key=pem, actor="user:admin")
-    assert [error["field"] for error in caught.value.errors] == [field]
-    assert rows(TrustedKey) == []
+    trusted_keys.revoke(key, actor="user:admin", reason="leaked")
+    for name, pem in (("ci", signing.public_pem("other")), ("other", signing.public_pem())):
+        with pytest.raises(KeyConflict):
+            trusted_keys.add(owner, name=name, public_key=pem, actor="user:admin")
+        assert trusted_keys.add(making.tenant(), name=name, public_key=pem, actor="user:admin").name == name
+    for name, pem, field in ((" ", signing.public_pem("new"), "name"), ("new", "no key", "publicKey")):
+        with pytest.raises(KeyInvalid) as caught:
+            trusted_keys.add(owner, name=name, public_key=pem, actor="user:admin")
+        assert [error["field"] for error in caught.value.errors] == [field]
+    assert trusted_keys.of(owner).get() == key
 
 
 def test_a_key_revocation_requires_a_reason_and_the_first_one_is_kept(owner: Tenant) -> None:

@@ -11,9 +11,3 @@ def test_a_key_is_let_through_once_in_the_time_and_then_with_the_number_of_those
     assert repeats.take("b") == 0
     time.sleep(0.25)
     assert [repeats.take("a"), repeats.take("a"), repeats.take("b")] == [3, None, 0]
-
-
-def test_only_the_newest_keys_are_remembered() -> None:
-    repeats = Repeats(seconds=60, most=2)
-    assert [repeats.take(key) for key in "abc"] == [0, 0, 0]
-    assert [repeats.take("c"), repeats.take("b"), repeats.take("a")] == [None, None, 0]

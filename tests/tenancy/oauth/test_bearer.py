@@ -4,9 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from embedded.product import PROJECT
 from tenancy.access import TokenInvalid
 from tenancy.oauth import keys
 from tenancy.oauth.bearer import (
@@ -29,7 +25,7 @@ from tenancy.oauth.bearer import (
 )
 from tenancy.roles import Scope
 from tests.cases import cases
-from tests.oauth_issuer import AUDIENCE, OAuthIssuer, jwk, oauth_issuer, private_key
+from tests.oauth_issuer import OAuthIssuer, jwk, oauth_issuer, private_key
 
 LONGEST_SUBJECT = LONGEST_ACTOR - len("oauth:")
 
@@ -62,12 +58,6 @@ def claims_of(token: str) -> dict[str, Any]:
     return claims
 
 
-def test_a_token_identifies_its_holder(issuer: OAuthIssuer) -> None:
-    found = identity(issuer.token(subject="ci@acme", organizations=["acme", "beta"], scopes=["read", "other"]))
-    assert found == OAuthIdentity("ci@acme", frozenset({"acme", "beta"}), frozenset({Scope.READ}))
-    assert found.actor == "oauth:ci@acme"
-
-
 ALGORITHMS = {
     **{f"{name}{bits}": private_key("RSA") for name in ("RS", "PS") for bits in (256, 384, 512)},
     "ES256": private_key("EC"),
@@ -78,45 +68,39 @@ ALGORITHMS = {
 
 
 @cases("algorithm", ALGORITHMS)
-def test_asymmetric_algorithms_are_accepted(issuer: OAuthIssuer, algorithm: str) -> None:
+def test_a_token_with_an_asymmetric_algorithm_identifies_its_holder(issuer: OAuthIssuer, algorithm: str) -> None:
     keys.cache.clear()
     issuer.key = ALGORITHMS[algorithm]
     issuer.published = [jwk(issuer.key, kid=issuer.key_id)]
-    assert identity(issuer.token(algorithm=algorithm)).subject == "ci"
-
-
-@cases("kind", ["at+jwt", "application/at+jwt", "AT+JWT", "JWT", ""])
-def test_the_types_of_access_tokens_are_accepted(issuer: OAuthIssuer, kind: str) -> None:
-    assert identity(issuer.token(headers={"typ": kind})).subject == "ci"
+    token = issuer.token(
+        algorithm=algorithm, subject="ci@acme", organizations=["acme", "beta"], scopes=["read", "other"]
+    )
+    found = identity(token)
+    assert found == OAuthIdentity("ci@acme", frozenset({"acme", "beta"}), frozenset({Scope.READ}))
+    assert found.actor == "oauth:ci@acme"
+    header, _claims, signature = token.split(".")
+    other = part({**claims_of(token), "scope": "tenant:administer"})
+    assert refusal(f"{header}.{other}.{signature}") == "The signature of the token is not valid."
 
 
 @cases(
     ("changes", "reason"),
     [
         ({"iss": "https://other.example/"}, "The token is from another issuer."),
-        ({"iss": None}, "The token has no claim 'iss'."),
         ({"audience": "https://other.example"}, "The token is for another audience."),
-        ({"audience": [AUDIENCE + "/"]}, "The token is for another audience."),
-        ({"aud": {AUDIENCE: 1}}, "The token is for another audience."),
         ({"aud": None}, "The token has no claim 'aud'."),
-        ({"aud": []}, "The token has no claim 'aud'."),
         ({"exp": None}, "The token has no claim 'exp'."),
         ({"sub": None}, "The token has no claim 'sub'."),
         ({"expires_in": -LEEWAY_SECONDS - 1}, "The token has expired."),
-        ({"exp": "soon"}, "The token is malformed."),
         ({"exp": float("inf")}, "The token is malformed."),
         ({"headers": {"typ": "logout+jwt"}}, "The token is not an access token."),
         ({"headers": {"kid": None}}, "The token does not name its key."),
         ({"headers": {"kid": "other"}}, "The issuer has no key with the id that the token names."),
-        ({"headers": {"crit": ["exp"], "exp": 1}}, "The token is not a JWT."),
         ({"key": private_key("RSA", 77)}, "The signature of the token is not valid."),
         ({"key": private_key("EC"), "algorithm": "ES256"}, "The key of the token is not for its algorithm."),
         ({"key": "s" * 64, "algorithm": "HS256"}, "The algorithm of the token is not allowed."),
-        ({"algorithm": "ES256K", "key": ec.generate_private_key(ec.SECP256K1())}, "The algorithm of the token"),
-        ({"organization": 7}, "The claim 'organization' must be a text or an array of texts."),
         ({"organization": ["acme", 7]}, "The claim 'organization' must be a text or an array of texts."),
         ({"scope": {"read": True}}, "The claim 'scope' must be a text or an array of texts."),
-        ({"scope": None, "scp": [["read"]]}, "The claim 'scp' must be a text or an array of texts."),
     ],
 )
 def test_the_refusal_names_the_rule(issuer: OAuthIssuer, changes: dict[str, Any], reason: str) -> None:
@@ -128,31 +112,19 @@ def test_a_token_is_valid_in_its_time_and_clocks_may_differ_a_little(issuer: OAu
     for claim in ("nbf", "iat"):
         assert refusal(issuer.token(**{claim: now + LEEWAY_SECONDS + 5})) == "The token is not valid yet."
         assert identity(issuer.token(**{claim: now + LEEWAY_SECONDS - 5})).subject == "ci"
-    assert identity(issuer.token(expires_in=-LEEWAY_SECONDS + 5)).subject == "ci"
+    assert identity(issuer.token(expires_in=-LEEWAY_SECONDS + 5, headers={"typ": "JWT"})).subject == "ci"
 
 
-@cases("subject", ["", ".", "a\nb", " a", "a\u202eb", "e\u0301", "a\0", "x" * (LONGEST_SUBJECT + 1), 7])
+@cases("subject", ["", "a\nb", "a\u202eb", "x" * (LONGEST_SUBJECT + 1), 7])
 def test_a_subject_is_a_printable_identifier(issuer: OAuthIssuer, subject: Any) -> None:
     assert refusal(issuer.token(sub=subject)).startswith("The claim 'sub' must be a printable identifier")
+    assert len(identity(issuer.token(subject="é" * LONGEST_SUBJECT)).actor) == LONGEST_ACTOR
 
 
-@cases("subject", ["x" * LONGEST_SUBJECT, "é" * LONGEST_SUBJECT, "repo:acme/app:ref:refs/heads/main"])
-def test_the_actor_fits_histories(issuer: OAuthIssuer, subject: str) -> None:
-    actor = identity(issuer.token(subject=subject)).actor
-    assert (actor, len(actor) <= LONGEST_ACTOR) == (f"oauth:{subject}", True)
-
-
-@cases("token", ["", "a", "a.b", "a.b.c", "dc_0123", "a.b.c.d", "é.b.c", "a.b.c\n", "e30.e30.e30", "e30.e30."])
+@cases("token", ["", "a.b", "a.b.c", "dc_0123", "a.b.c.d", "é.b.c", "e30.e30.e30"])
 def test_other_text_is_no_jwt(issuer: OAuthIssuer, token: str) -> None:
     assert refusal(token) in {"The token is not a JWT.", "The algorithm of the token is not allowed."}
     assert issuer.requests == 0
-
-
-def test_a_token_with_padding_or_a_header_that_is_no_object_is_no_jwt(issuer: OAuthIssuer) -> None:
-    for token in (f"{issuer.token()}=", f"{part([])}.{part({})}.x", f"{part(b'{' * 3000)}.{part({})}.xx"):
-        assert refusal(token) == "The token is not a JWT."
-    assert looks_like_jwt(issuer.token())
-    assert not any(map(looks_like_jwt, ("dc_" + "0f" * 32, "", "a.b", "a..c", ".b.c", "a.b.c.d", "a.b.c ", "a.b.c\n")))
 
 
 def test_the_length_is_checked_first(issuer: OAuthIssuer) -> None:
@@ -163,35 +135,23 @@ def test_the_length_is_checked_first(issuer: OAuthIssuer) -> None:
     assert issuer.requests == 1
 
 
-@cases("name", ["none", "None", "NONE", "nOnE", ["RS256"], None, 7])
-@cases("signature", ["", "signature"])
-def test_unsigned_tokens_are_refused(issuer: OAuthIssuer, name: object, signature: str) -> None:
+@cases("name", ["none", "nOnE", ["RS256"], None])
+def test_unsigned_tokens_are_refused(issuer: OAuthIssuer, name: object) -> None:
     claims = claims_of(issuer.token())
-    token = f"{part({'alg': name, 'kid': issuer.key_id})}.{part(claims)}.{signature and part(signature.encode())}"
+    token = f"{part({'alg': name, 'kid': issuer.key_id})}.{part(claims)}."
     assert looks_like_jwt(token)
     assert refusal(token) == "The algorithm of the token is not allowed."
     header = {"alg": "RS256", "kid": issuer.key_id}
     assert refusal(f"{part(header)}.{part(claims)}.") == "The signature of the token is not valid."
 
 
-@cases("algorithm", ["HS256", "HS384", "HS512"])
-@cases("encoding", [Encoding.PEM, Encoding.DER, None])
-def test_a_public_key_is_no_secret_of_an_hmac(issuer: OAuthIssuer, algorithm: str, encoding: Encoding | None) -> None:
+def test_a_public_key_is_no_secret_of_an_hmac(issuer: OAuthIssuer) -> None:
     """PyJWT refuses to sign such a token, so the test computes the HMAC."""
     assert isinstance(issuer.key, RSAPrivateKey)
-    secret = json.dumps(issuer.published[0]).encode()
-    if encoding is not None:
-        secret = issuer.key.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
-    signed = f"{part({'alg': algorithm, 'kid': issuer.key_id})}.{part(claims_of(issuer.token()))}"
-    signature = hmac.digest(secret, signed.encode(), getattr(hashlib, f"sha{algorithm[2:]}"))
+    secret = issuer.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    signed = f"{part({'alg': 'HS256', 'kid': issuer.key_id})}.{part(claims_of(issuer.token()))}"
+    signature = hmac.digest(secret, signed.encode(), hashlib.sha256)
     assert refusal(f"{signed}.{part(signature)}") == "The algorithm of the token is not allowed."
-
-
-def test_an_altered_token_is_refused(issuer: OAuthIssuer) -> None:
-    header, claims, signature = issuer.token().split(".")
-    other = part({**claims_of(issuer.token()), "scope": "tenant:administer"})
-    assert refusal(f"{header}.{other}.{signature}") == "The signature of the token is not valid."
-    assert refusal(f"{header}.{claims}.{signature[::-1]}") != ""
 
 
 def test_a_key_inside_of_the_token_is_ignored(issuer: OAuthIssuer) -> None:
@@ -202,27 +162,13 @@ def test_a_key_inside_of_the_token_is_ignored(issuer: OAuthIssuer) -> None:
     assert refusal(issuer.token(key=own, headers=headers)) == "The signature of the token is not valid."
 
 
-def test_tokens_that_no_key_could_make_valid_do_not_reach_the_issuer(issuer: OAuthIssuer) -> None:
-    changes: dict[str, Any]
-    for changes in (
-        {"iss": "https://other.example/"},
-        {"headers": {"typ": "logout+jwt"}},
-        {"headers": {"kid": None}},
-        {"key": "s" * 64, "algorithm": "HS256"},
-    ):
-        refusal(issuer.token(**changes))
-    assert issuer.requests == 0
-
-
 @cases(
     ("claims", "scopes"),
     [
         ({"scope": "releases:register tpf:deploy"}, {Scope.REGISTER, Scope.ACTIVATE, Scope.READ}),
         ({"scope": ["tpf:see", "read"]}, {Scope.READ}),
         ({"scope": None, "scp": ["tpf:see", "executions:submit"]}, {Scope.READ, Scope.SUBMIT}),
-        ({"scope": None, "scp": "tpf:see executions:submit"}, {Scope.READ, Scope.SUBMIT}),
         ({"scope": "", "scp": ["tenant:administer"]}, set()),
-        ({"scope": None}, set()),
         ({"scope": "TPF:DEPLOY tpf releases: REGISTER"}, set()),
     ],
 )
@@ -231,10 +177,8 @@ def test_scopes(issuer: OAuthIssuer, settings: Any, claims: dict[str, Any], scop
     assert identity(issuer.token(**claims)).scopes == scopes
 
 
-@cases(("value", "organizations"), [("acme", {"acme"}), (["acme", "b"], {"acme", "b"}), ([], set()), (None, set())])
+@cases(("value", "organizations"), [("acme", {"acme"}), (["acme", "b"], {"acme", "b"}), (None, set())])
 def test_organizations(issuer: OAuthIssuer, settings: Any, value: object, organizations: set[str]) -> None:
-    settings.OAUTH_ORGANIZATION_CLAIM = "organization"
-    assert identity(issuer.token(organization=value)).organizations == organizations
     settings.OAUTH_ORGANIZATION_CLAIM = "https://acme.example/groups"
     claims: dict[str, Any] = {"https://acme.example/groups": value}
     assert identity(issuer.token(**claims)).organizations == organizations
@@ -245,32 +189,3 @@ def test_without_an_issuer_no_token_is_accepted(issuer: OAuthIssuer, settings: A
     settings.OAUTH_ISSUER = ""
     assert not is_enabled()
     assert refusal(issuer.token()) == "This coordinator accepts no OAuth tokens."
-
-
-def test_a_process_reads_its_issuer_from_the_environment(issuer: OAuthIssuer) -> None:
-    program = (
-        "import django; django.setup(); from tenancy.oauth.bearer import identity; found = identity(input()); "
-        "print(found.actor, sorted(found.organizations), ','.join(sorted(found.scopes)))"
-    )
-    environment = {
-        "PATH": os.environ["PATH"],
-        "DJANGO_SETTINGS_MODULE": "coordinator.settings",
-        "SECRET_KEY": "x" * 32,
-        "WORKER_SECRET": "x" * 32,
-        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-        "REDIS_URL": "redis://127.0.0.1:1/0",
-        **issuer.environment(),
-        "OAUTH_ORGANIZATION_CLAIM": "org",
-        "OAUTH_SCOPES": "tpf:deploy=releases:register,tpf:deploy=releases:activate",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        input=issuer.token(subject="ci", scopes=["tpf:deploy"], org="acme"),
-        env=environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.strip() == "oauth:ci ['acme'] releases:activate,releases:register"

@@ -1,6 +1,5 @@
 """The cache of the issuer's keys: rotation, outages, limits on calls, and many threads."""
 
-import json
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,18 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tenancy.access import TokenInvalid
-from tenancy.oauth import key_set, keys
+from tenancy.oauth import keys
 from tenancy.oauth.bearer import identity
 from tenancy.oauth.keys import LONGEST_SECONDS, MAX_BYTES, PAUSE_SECONDS, REFRESH_SECONDS, IssuerUnavailable
 from tests.cases import cases
 from tests.clock import Clock
-from tests.oauth_issuer import Kind, OAuthIssuer, jwk, oauth_issuer, private_key
+from tests.oauth_issuer import OAuthIssuer, jwk, oauth_issuer, private_key
 from tests.tls_proxy import make_certificate
 
 THREADS = 24
@@ -66,13 +62,11 @@ def test_keys_are_fetched_once_and_again_when_they_are_old(issuer: OAuthIssuer, 
 
 
 def test_a_new_key_is_fetched_when_a_token_names_it(issuer: OAuthIssuer, clock: Clock) -> None:
-    kinds: tuple[Kind, ...] = ("EC", "Ed25519", "RSA")
-    for kind in kinds:
-        assert is_accepted(issuer.token())
-        issuer.rotate(kind)
-        clock.ahead += PAUSE_SECONDS
-        assert is_accepted(issuer.token())
-    assert issuer.requests == 4
+    assert is_accepted(issuer.token())
+    issuer.rotate("EC")
+    clock.ahead += PAUSE_SECONDS
+    assert is_accepted(issuer.token())
+    assert issuer.requests == 2
 
 
 def test_unknown_keys_do_not_make_the_coordinator_call_the_issuer(issuer: OAuthIssuer, clock: Clock) -> None:
@@ -106,92 +100,45 @@ def test_an_outage_does_not_matter_while_keys_are_cached(issuer: OAuthIssuer, cl
     "fault",
     [
         {"is_down": True},
-        {"status": 500},
-        {"status": 404},
-        {"body": b"<html>"},
+        {"status": 302, "headers": {"Location": "/elsewhere"}},
+        {"seconds": 1.0},
         {"body": b"[" * 100_000},
-        {"body": b"[]"},
         {"body": b'{"keys": {}}'},
         {"body": b'{"keys": []}' + b" " * MAX_BYTES},
     ],
 )
 def test_without_keys_no_token_can_be_verified(
-    issuer: OAuthIssuer, clock: Clock, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
+    issuer: OAuthIssuer, clock: Clock, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
+    monkeypatch.setattr(keys, "RESPONSE_SECONDS", 0.3)
     keys.cache.clear()
-    caplog.clear()
     issuer.requests = 0
     healthy = dict(vars(issuer))
     vars(issuer).update(fault)
-    with unavailable():
-        identity(issuer.token())
-    assert issuer.requests == 1
-    assert [record.name for record in caplog.records] == ["tenancy.oauth.keys"]
-    with unavailable():
-        identity(issuer.token())
-    assert issuer.requests == 1
+    for _ in range(2):
+        with unavailable():
+            identity(issuer.token())
+        assert issuer.requests == 1
     vars(issuer).update({name: healthy[name] for name in fault})
     clock.ahead += PAUSE_SECONDS
     assert is_accepted(issuer.token())
 
 
-def test_the_pause_begins_when_an_attempt_ends(issuer: OAuthIssuer, clock: Clock) -> None:
-    issuer.gate.clear()
-    with ThreadPoolExecutor(1) as pool, unavailable():
-        attempt = pool.submit(identity, issuer.token())
-        assert issuer.waiting.wait(10)
-        clock.ahead += PAUSE_SECONDS
-        issuer.gate.set()
-        attempt.result(10)
-    with unavailable():
-        identity(issuer.token())
-    assert issuer.requests == 1
-
-
-def test_a_malformed_key_set_does_not_replace_cached_keys(issuer: OAuthIssuer, clock: Clock) -> None:
-    assert is_accepted(issuer.token())
-    issuer.body = b"{}"
-    clock.ahead += REFRESH_SECONDS
-    assert is_accepted(issuer.token())
-    assert issuer.requests == 2
-
-
-def test_redirects_are_not_followed(issuer: OAuthIssuer) -> None:
-    with oauth_issuer() as other:
-        issuer.status, issuer.headers = 302, {"Location": other.jwks_url}
-        with unavailable():
-            identity(issuer.token())
-        assert (issuer.requests, other.requests) == (1, 0)
-
-
-def test_a_slow_issuer_is_cut_off(issuer: OAuthIssuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "RESPONSE_SECONDS", 0.2)
-    issuer.seconds = 1.0
-    with unavailable():
-        identity(issuer.token())
-
-
-def test_an_issuer_that_does_not_listen_is_unavailable(settings: Any) -> None:
-    with oauth_issuer() as issuer:
-        issuer.configure(settings)
-    with unavailable():
-        identity(issuer.token())
-
-
-def test_only_allowed_networks_are_called(issuer: OAuthIssuer, settings: Any) -> None:
-    settings.OAUTH_ALLOWED_NETWORKS = []
-    with unavailable():
-        identity(issuer.token())
-    assert issuer.requests == 0
-
-
-def test_the_certificate_of_the_issuer_is_verified(settings: Any, tmp_path: Path, clock: Clock) -> None:
+def test_the_certificate_of_the_issuer_is_verified_and_only_allowed_networks_are_called(
+    settings: Any, tmp_path: Path, clock: Clock
+) -> None:
     certificate = make_certificate(tmp_path / "certificate.pem", "127.0.0.1")
     with oauth_issuer(certificate) as issuer:
         issuer.configure(settings)
         with unavailable():
             identity(issuer.token())
-        settings.OAUTH_CA_FILE = str(certificate)
+        settings.OAUTH_CA_FILE, networks = str(certificate), settings.OAUTH_ALLOWED_NETWORKS
+        settings.OAUTH_ALLOWED_NETWORKS = []
+        clock.ahead += PAUSE_SECONDS
+        with unavailable():
+            identity(issuer.token())
+        assert issuer.requests == 0
+        settings.OAUTH_ALLOWED_NETWORKS = networks
         clock.ahead += PAUSE_SECONDS
         assert is_accepted(issuer.token())
         assert issuer.requests == 1
@@ -202,18 +149,6 @@ def test_many_threads_fetch_once(issuer: OAuthIssuer) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         assert all(pool.map(is_accepted, [issuer.token()] * THREADS))
     assert issuer.requests == 1
-
-
-def test_many_threads_wait_for_a_new_key(issuer: OAuthIssuer, clock: Clock) -> None:
-    former = issuer.token()
-    assert is_accepted(former)
-    issuer.rotate("EC")
-    issuer.seconds = 0.3
-    clock.ahead += PAUSE_SECONDS
-    with ThreadPoolExecutor(THREADS) as pool:
-        assert all(pool.map(is_accepted, [issuer.token()] * THREADS))
-    assert issuer.requests == 2
-    assert not is_accepted(former)
 
 
 def test_known_keys_do_not_wait_for_a_refresh(issuer: OAuthIssuer, clock: Clock) -> None:
@@ -236,16 +171,11 @@ def test_keys_that_do_not_verify_signatures_are_ignored(issuer: OAuthIssuer) -> 
         {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0", "alg": "HS256"},
         jwk(key, use="enc"),
         jwk(key, key_ops=["encrypt"]),
-        jwk(key, alg="RSA-OAEP"),
         jwk(key, alg="HS256"),
-        jwk(key, alg=["RS256"]),
         jwk(key, kty="EC"),
-        jwk(key, kty=["RSA"]),
         jwk(key, n=7),
-        jwk(key, n="", e=""),
         jwk(private_key("RSA", bits=1024)),
         {**jwk(private_key("EC")), "crv": "secp256k1"},
-        {**jwk(private_key("EC")), "x": jwk(private_key("EC"))["y"]},
         {**jwk(private_key("Ed25519")), "d": jwk(private_key("Ed25519"))["x"]},
     ):
         keys.cache.clear()
@@ -256,39 +186,7 @@ def test_keys_that_do_not_verify_signatures_are_ignored(issuer: OAuthIssuer) -> 
         assert is_accepted(issuer.token()), entry
 
 
-MEMBERS = ("kty", "crv", "alg", "use", "key_ops", "n", "e", "d", "p", "q", "oth", "x", "y", "k")
-VALUES = st.one_of(
-    st.sampled_from(["RSA", "EC", "OKP", "oct", "P-256", "P-384", "P-521", "Ed25519", "RS256", "ES256", "EdDSA"]),
-    st.sampled_from(["AQAB", "AQ", "", "sig", "enc", "!", "é", "\0"]),
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-        lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
-        max_leaves=4,
-    ),
-)
-GOOD = [jwk(private_key(kind), kid="good") for kind in ("RSA", "EC", "Ed25519")]
-
-
-@given(entry=st.sampled_from(GOOD), changes=st.dictionaries(st.sampled_from(MEMBERS), VALUES, max_size=4))
-def test_a_malformed_key_never_hides_the_others(entry: dict[str, Any], changes: dict[str, Any]) -> None:
-    document = json.dumps({"keys": [{**entry, **changes, "kid": "changed"}, entry]})
-    assert "good" in key_set.read(document.encode())
-
-
-def test_a_private_key_is_not_used(issuer: OAuthIssuer) -> None:
-    issuer.rotate("Ed25519")
-    algorithm: Any = jwt.get_algorithm_by_name("EdDSA")
-    issuer.published = [{**algorithm.to_jwk(issuer.key, as_dict=True), "kid": issuer.key_id}]
-    assert not is_accepted(issuer.token())
-
-
 def test_a_key_verifies_only_the_algorithm_that_it_names(issuer: OAuthIssuer) -> None:
     issuer.published = [jwk(issuer.key, kid=issuer.key_id, alg="PS256", key_ops=["verify"])]
     assert is_accepted(issuer.token(algorithm="PS256"))
     assert not is_accepted(issuer.token(algorithm="RS256"))
-
-
-def test_of_two_keys_with_one_id_the_first_is_used(issuer: OAuthIssuer) -> None:
-    issuer.published.append(jwk(private_key("RSA", 79), kid=issuer.key_id))
-    assert is_accepted(issuer.token())
-    assert not is_accepted(issuer.token(key=private_key("RSA", 79)))

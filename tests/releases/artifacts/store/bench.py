@@ -4,12 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from releases.artifacts.store import ArtifactStore
 from releases.artifacts.store.local import MARKER, LocalArtifactStore
 from releases.artifacts.store.objects import ObjectArtifactStore
-from tests.faults import Relay
 from tests.s3 import S3Place, client_of
 
 LABEL = {"by": "another"}
@@ -72,11 +70,6 @@ class RemoteBench(Bench):
     store: ObjectArtifactStore
     place: Any
     folder: Path
-    port: int
-
-    @abstractmethod
-    def through(self, relay: Relay, folder: Path) -> "RemoteBench":
-        """Return the same store behind a connection that may fail, with a timeout of a second at most."""
 
     @abstractmethod
     def elsewhere(self, folder: Path) -> ObjectArtifactStore:
@@ -97,10 +90,6 @@ class S3Bench(RemoteBench):
     def __init__(self, place: S3Place, folder: Path) -> None:
         self.place, self.folder, self.store = place, folder, place.store(folder)
         self.client: Any = client_of(place)
-        self.port = urlsplit(place.endpoint_url).port or 0
-
-    def through(self, relay: Relay, folder: Path) -> "S3Bench":
-        return S3Bench(replace(self.place, endpoint_url=relay.url, timeout_seconds=0.5), folder)
 
     def elsewhere(self, folder: Path) -> ObjectArtifactStore:
         return replace(self.place, bucket="no-such-bucket").store(folder)

@@ -3,7 +3,6 @@
 import os
 import re
 import stat
-import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -42,12 +41,10 @@ def test_bytes_are_stored_under_their_digest_once_and_nothing_remains_in_staging
     assert (len(bench.everything()), staged_files(bench)) == (1, [])
     bench.store.remove(DIGEST)
     assert bench.everything() == set()
-    bench.keep(DATA)
-    assert bench.read(DIGEST) == DATA
 
 
 def test_content_of_any_size_is_read_back_unchanged(bench: Bench) -> None:
-    for data in (b"", b"x", bytes(3 * 1024 * 1024 + 1)):
+    for data in (b"", LARGE):
         bench.keep(data)
         file = bench.store.read(digest_of(data))
         assert file is not None
@@ -60,7 +57,7 @@ def test_content_of_any_size_is_read_back_unchanged(bench: Bench) -> None:
 
 def test_altered_bytes_are_detected_and_the_next_upload_replaces_them(bench: Bench) -> None:
     before = bench.keep(DATA)
-    for damage in (b"", b"other", DATA[:-1], DATA[:-1] + b"x", DATA[::-1]):
+    for damage in (DATA[:-1], DATA[::-1]):
         bench.overwrite(DIGEST, damage)
         assert bench.store.verified(DIGEST) is None
         found = bench.store.stat(DIGEST)
@@ -83,63 +80,15 @@ def test_bytes_beyond_the_limit_are_rejected_before_they_are_written(bench: Benc
     assert (bench.everything(), staged_files(bench)) == (set(), [])
 
 
-def test_discarding_is_harmless_at_any_time(bench: Bench) -> None:
-    discarded, kept = bench.store.stage(limit=10), bench.store.stage(limit=10)
-    discarded.write(b"a")
-    discarded.discard()
-    discarded.discard()
-    kept.write(b"b")
-    kept.keep()
-    kept.discard()
-    assert [stored.digest for stored in bench.store.list()] == [digest_of(b"b")]
-
-
-def test_concurrent_writers_of_the_same_bytes_store_one_complete_blob(bench: Bench) -> None:
-    count = 12
-    barrier = threading.Barrier(count)
-    kept: list[str] = []
-    torn: list[bytes] = []
-
-    def write() -> None:
-        staged = bench.store.stage(limit=10**9)
-        staged.write(DATA)
-        barrier.wait(10)
-        kept.append(staged.keep())
-        file = bench.store.read(DIGEST)
-        assert file is not None
-        with file:
-            if file.read() != DATA:
-                torn.append(DATA)
-
-    writers = [threading.Thread(target=write) for _ in range(count)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(60)
-    assert (len(kept), torn) == (count, [])
-    assert (len(bench.everything()), staged_files(bench)) == (1, [])
-    assert bench.store.verified(DIGEST) is not None
-
-
-BAD_DIGESTS = [
-    "",
-    "sha256:",
-    "sha256:../../../etc/passwd",
-    "sha256:" + "../" * 21 + "x",
-    "sha256:" + "0" * 63,
-    "sha256:" + "0" * 65,
-    "sha256:" + "A" * 64,
-    "sha256:" + "0" * 63 + "/",
-    "sha256:" + "0" * 63 + "\n",
-    "md5:" + "0" * 64,
-    "sha256:sha256:" + "0" * 64,
-    "0" * 64,
-]
-
-
 def test_only_a_digest_names_a_blob(bench: Bench) -> None:
     store = bench.store
-    for digest in BAD_DIGESTS:
+    for digest in (
+        "sha256:../../../etc/passwd",
+        f"sha256:{'0' * 63}",
+        f"sha256:{'A' * 64}",
+        f"md5:{'0' * 64}",
+        "0" * 64,
+    ):
         for use in (store.read, store.stat, store.verified, store.remove, store.quarantine):
             with pytest.raises(ValueError, match="not a sha256 digest"):
                 use(digest)
@@ -155,25 +104,14 @@ def test_a_missing_blob_is_none_and_no_error(bench: Bench) -> None:
 
 def test_the_list_contains_every_blob_and_nothing_else(bench: Bench) -> None:
     before = datetime.now(UTC) - timedelta(seconds=5)
-    bodies = [bytes([number]) * number for number in range(1, 8)]
+    bodies = [bytes([number]) * number for number in range(1, 5)]
     for data in bodies:
         bench.keep(data)
     bench.store.quarantine(digest_of(bodies[-1]))
     listed = list(bench.store.list())
     assert [stored.digest for stored in listed] == sorted(digest_of(data) for data in bodies[:-1])
-    assert sorted(stored.size for stored in listed) == list(range(1, 7))
+    assert sorted(stored.size for stored in listed) == [1, 2, 3]
     assert all(before < stored.modified_at < datetime.now(UTC) + timedelta(seconds=5) for stored in listed)
-
-
-def test_quarantined_bytes_are_kept_each_time_and_the_right_ones_can_replace_them(bench: Bench) -> None:
-    for count, damage in enumerate((b"once", b"twice"), 1):
-        bench.keep(DATA)
-        bench.overwrite(DIGEST, damage)
-        assert bench.store.quarantine(DIGEST) is not None
-        assert (bench.store.stat(DIGEST), len(bench.everything())) == (None, count)
-    bench.keep(DATA)
-    assert bench.store.verified(DIGEST) is not None
-    assert len(bench.everything()) == 3
 
 
 def test_an_unavailable_store_never_reports_a_blob_as_missing_or_wrong(bench: Bench) -> None:
@@ -193,35 +131,16 @@ def test_an_unavailable_store_never_reports_a_blob_as_missing_or_wrong(bench: Be
 
 def test_staged_files_of_killed_processes_are_distinguished_from_uploads_in_progress(bench: Bench) -> None:
     old, new = bench.store.stage(limit=10), bench.store.stage(limit=10)
-    folder = bench.store.staging / "an unrelated folder"
-    folder.mkdir()
-    for path in (old.path, folder):
-        os.utime(path, (0, 0))
+    os.utime(old.path, (0, 0))
     assert [left.path for left in left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))] == [old.path]
-    folder.rmdir()
     for staged in (old, new):
         staged.discard()
-    assert list(left_over(bench.store.staging, datetime.now(UTC))) == []
-
-
-PARTS = [
-    (0, 0),
-    (0, 1),
-    (5, 5),
-    (1_000, 70_000),
-    (2**21 - 1, 2**21 + 1),
-    (2**21, 2**22),
-    (1, len(LARGE)),
-    (0, len(LARGE)),
-    (len(LARGE) - 3, len(LARGE) + 3),
-    (len(LARGE) + 3, len(LARGE) + 9),
-]
 
 
 def test_a_part_has_exactly_its_bytes_and_holds_nothing(bench: Bench) -> None:
     bench.keep(LARGE)
     digest = digest_of(LARGE)
-    for start, stop in PARTS:
+    for start, stop in ((0, 0), (1_000, 70_000), (2**21, 2**22), (1, len(LARGE)), (len(LARGE) - 3, len(LARGE) + 3)):
         assert b"".join(bench.store.part(digest, start, stop)) == LARGE[start:stop], (start, stop)
     assert list(bench.store.part(digest_of(b"never stored"), 0, 9)) == []
     part = bench.store.part(digest, 0, len(LARGE))

@@ -27,32 +27,17 @@ def errors(**changes: Any) -> list[str]:
     [
         ({"steps": ()}, ["steps: must have 1 to 20 steps"]),
         ({"steps": tuple(Step(share, 20, 0) for share in range(1, 22))}, ["steps: must have 1 to 20 steps"]),
-        ({"steps": (STEP, STEP)}, ["steps: must have growing shares"]),
         ({"steps": (Step(50, 20, 0), Step(5, 20, 0))}, ["steps: must have growing shares"]),
         ({"steps": (Step(0, 20, 0),)}, ["steps: must have a share above 0, or groups"]),
-        ({"steps": (Step(-1, 20, 0),)}, ["steps[0].share: must be from 0 to 100"]),
         ({"steps": (STEP, Step(100.01, 20, 0))}, ["steps[1].share: must be from 0 to 100"]),
-        ({"steps": (Step(float("inf"), 20, 0),)}, ["steps[0].share: must be from 0 to 100"]),
         ({"steps": (Step(float("nan"), 20, 0),)}, ["steps[0].share: must be from 0 to 100"]),
         ({"steps": (Step(0.125, 20, 0),)}, ["steps[0].share: must have at most two decimal places"]),
         ({"steps": (Step(5, 19, 0),)}, ["steps[0].minimumSample: must be from 20 to 1000"]),
-        ({"steps": (Step(5, 1001, 0),)}, ["steps[0].minimumSample: must be from 20 to 1000"]),
-        ({"steps": (Step(5, 20, -1),)}, ["steps[0].minimumMinutes: must be from 0 to 10080"]),
         ({"steps": (Step(5, 20, 10_081),)}, ["steps[0].minimumMinutes: must be from 0 to 10080"]),
         ({"tags": ("x",) * 21}, ["groups.tags: must be at most 20 names of 1 to 100 characters"]),
-        ({"tokens": ("",)}, ["groups.tokens: must be at most 20 names of 1 to 100 characters"]),
         ({"bounds": Bounds(-1)}, ["bounds.failurePercentagePoints: must be from 0 to 100"]),
         ({"bounds": Bounds(duration_factor=0.9)}, ["bounds.durationFactor: must be from 1 to 100"]),
-        ({"bounds": Bounds(significance=0)}, ["bounds.significance: must be from 1e-06 to 0.05"]),
         ({"bounds": Bounds(significance=0.06)}, ["bounds.significance: must be from 1e-06 to 0.05"]),
-        (
-            {"steps": (Step(0, 1, 99_999),)},
-            [
-                "steps[0].minimumSample: must be from 20 to 1000",
-                "steps[0].minimumMinutes: must be from 0 to 10080",
-                "steps: must have a share above 0, or groups",
-            ],
-        ),
     ],
 )
 def test_every_rule_is_named_with_its_field(changes: dict[str, Any], expected: list[str]) -> None:

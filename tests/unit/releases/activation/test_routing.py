@@ -1,7 +1,5 @@
 """The routing of a gradual activation: stable, monotone, and evenly distributed."""
 
-import uuid
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,20 +26,13 @@ def test_no_share_takes_no_key_and_the_whole_share_takes_every_key(gradual_id: s
     assert Routing(gradual_id, BUCKETS).takes(key)
 
 
-@cases("limit", [1, 100, 500, 2_500, 5_000, 9_999])
+@cases("limit", [100, 5_000])
 def test_the_candidate_gets_its_share(limit: int) -> None:
     """The number of keys is binomial: it is within 5 standard deviations of its expectation."""
     count, share = 40_000, limit / BUCKETS
     routing = Routing("0f7f4dd8-7a8e-4b0e-9d3f-8a0d1f6f4f11", limit)
     taken = sum(routing.takes(f"order-{number}") for number in range(count))
     assert abs(taken - count * share) <= 5 * (count * share * (1 - share)) ** 0.5 + 1
-
-
-def test_gradual_activations_choose_independently() -> None:
-    """Half of the keys that one takes are taken by another. A caller is not in every experiment."""
-    one, other = (Routing(str(uuid.UUID(int=number)), BUCKETS // 2) for number in (1, 2))
-    both = sum(one.takes(str(key)) and other.takes(str(key)) for key in range(10_000))
-    assert 2_300 < both < 2_700
 
 
 @given(IDS, KEYS)

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 
 from releases.states import AttachmentKind
-from releases.trust.evidence import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALUES, Evidence, examine
+from releases.trust.evidence import MAX_ATTACHMENT_BYTES, Evidence, examine
 from releases.trust.provenance import STATEMENT_TYPE
 from tests import signing as making
 from tests.cases import cases
 from wire.documents.descriptor import parse_descriptor
-from wire.documents.json_reader import MAX_VALUES
 from wire.findings import DocumentError
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -51,11 +50,9 @@ def findings_of(evidence: Evidence) -> list[tuple[str, str, str]]:
     ("attached", "kind"),
     [
         (making.envelope(RELEASE), AttachmentKind.SIGNATURE),
-        (making.envelope(dict(reversed(RELEASE.items()))), AttachmentKind.SIGNATURE),
         (making.statement(DIGEST), AttachmentKind.PROVENANCE),
         (making.envelope(making.statement(DIGEST), payload_type=STATEMENT_TYPE), AttachmentKind.PROVENANCE),
         (making.cyclone(digest=DIGEST), AttachmentKind.SBOM),
-        (making.cyclone(), AttachmentKind.SBOM),
         (making.spdx(digest=DIGEST), AttachmentKind.SBOM),
         ({**making.spdx(), "relationships": [], "documentDescribes": ["SPDXRef-app"]}, AttachmentKind.SBOM),
     ],
@@ -68,28 +65,18 @@ def test_the_content_determines_the_kind(attached: Any, kind: AttachmentKind) ->
 @cases(
     ("attached", "code"),
     [
-        (b"", "DOCUMENT_NOT_JSON"),
         (b"[]", "DOCUMENT_NOT_OBJECT"),
-        (b'{"_type": 1, "_type": 2}', "DOCUMENT_DUPLICATE_KEY"),
-        (b"\xff", "DOCUMENT_NOT_UTF8"),
-        (b'{"bomFormat": "\\u0000"}', "DOCUMENT_BAD_CHARACTER"),
         (b'{"a": "' + b"x" * MAX_ATTACHMENT_BYTES + b'"}', "DOCUMENT_TOO_LARGE"),
         ({"bomFormat": "CycloneDX", "specVersion": "1.6", "a": [0] * 500_000}, "DOCUMENT_TOO_MANY_VALUES"),
         ({}, "ATTACHMENT_KIND_UNKNOWN"),
-        (RELEASE, "ATTACHMENT_KIND_UNKNOWN"),
-        ({"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"}, "ATTACHMENT_KIND_UNKNOWN"),
         (making.envelope(RELEASE, payload_type="application/json"), "ATTACHMENT_KIND_UNKNOWN"),
         (making.envelope({**RELEASE, "_type": 1}, payload_type=STATEMENT_TYPE), "ATTACHMENT_WRONG_TYPE"),
-        ({**making.statement(DIGEST), "_type": "https://in-toto.io/Statement/v0.1"}, "PROVENANCE_UNSUPPORTED"),
         ({**making.statement(DIGEST), "predicateType": "https://slsa.dev/provenance/v0.2"}, "PROVENANCE_UNSUPPORTED"),
         (making.statement(), "PROVENANCE_NO_SUBJECT"),
-        ({**making.statement(DIGEST), "predicate": None}, "ATTACHMENT_WRONG_TYPE"),
         (making.statement(DIGEST, runDetails={"builder": {}}), "ATTACHMENT_MISSING_MEMBER"),
         ({**making.cyclone(), "bomFormat": "Cyclone"}, "SBOM_FORMAT_UNSUPPORTED"),
         ({**making.cyclone(), "specVersion": "2.0"}, "SBOM_FORMAT_UNSUPPORTED"),
         ({**making.cyclone(), "components": [{"version": "1"}]}, "ATTACHMENT_MISSING_MEMBER"),
-        ({**making.cyclone(), "components": "many"}, "ATTACHMENT_WRONG_TYPE"),
-        ({**making.cyclone(), "version": 2**40}, "ATTACHMENT_NUMBER_OUT_OF_RANGE"),
         ({**making.spdx(), "spdxVersion": "SPDX-1.2"}, "SBOM_FORMAT_UNSUPPORTED"),
         ({**making.spdx(), "name": " "}, "ATTACHMENT_BLANK_MEMBER"),
     ],
@@ -98,39 +85,22 @@ def test_an_unreadable_document_is_rejected_with_its_code(attached: Any, code: s
     assert code in refused(attached)
 
 
-def test_a_large_sbom_is_accepted() -> None:
-    """An SBOM may have more values than other documents."""
-    bill = {**making.cyclone(), "properties": [0] * (MAX_VALUES + 1)}
-    assert MAX_VALUES + 100 < MAX_ATTACHMENT_VALUES
-    assert examined(bill).kind is AttachmentKind.SBOM
-
-
-OTHER_SIGNED = [("SIGNATURE_OTHER_DESCRIPTOR", "pipeline-release.dsse.json#payload", "error")]
+OTHER_DESCRIPTOR = ("SIGNATURE_OTHER_DESCRIPTOR", "pipeline-release.dsse.json#payload", "error")
 UNCOVERED = ("PROVENANCE_ARTIFACT_UNCOVERED", "provenance#subject", "warning")
 
 
-def unknown(number: int) -> tuple[str, str, str]:
-    return ("PROVENANCE_SUBJECT_UNKNOWN", f"provenance#subject[{number}]", "error")
-
-
 @cases(
-    ("attached", "findings"),
+    ("attached", "finding"),
     [
-        (making.envelope({**RELEASE, "releaseVersion": "2.0"}), OTHER_SIGNED),
-        (making.envelope({"schemaVersion": 1}), OTHER_SIGNED),
-        (making.statement(DIGEST, OTHER), [unknown(1)]),
-        (
-            {**making.statement(DIGEST), "subject": [{"name": "app.zip", "digest": {"sha512": "a" * 128}}]},
-            [unknown(0), UNCOVERED],
-        ),
-        (making.statement("sha256:" + "A" * 64, DIGEST), [unknown(0)]),
-        (making.cyclone(digest=OTHER), [("SBOM_SUBJECT_UNKNOWN", "sbom#metadata.component", "error")]),
-        (making.spdx(digest=OTHER), [("SBOM_SUBJECT_UNKNOWN", "sbom#packages[0]", "error")]),
+        (making.envelope({**RELEASE, "releaseVersion": "2.0"}), OTHER_DESCRIPTOR),
+        (making.statement(DIGEST, OTHER), ("PROVENANCE_SUBJECT_UNKNOWN", "provenance#subject[1]", "error")),
+        (making.cyclone(digest=OTHER), ("SBOM_SUBJECT_UNKNOWN", "sbom#metadata.component", "error")),
+        (making.spdx(digest=OTHER), ("SBOM_SUBJECT_UNKNOWN", "sbom#packages[0]", "error")),
     ],
 )
-def test_a_document_about_something_else_has_a_finding(attached: Any, findings: list[tuple[str, str, str]]) -> None:
+def test_a_document_about_something_else_has_a_finding(attached: Any, finding: tuple[str, str, str]) -> None:
     evidence = examined(attached)
-    assert findings_of(evidence) == findings
+    assert findings_of(evidence) == [finding]
     assert evidence.contradicts
 
 
@@ -143,18 +113,10 @@ def test_a_stored_artifact_without_provenance_is_a_warning_and_an_image_needs_no
 
 
 def test_the_summary_contains_the_claims_of_the_builder() -> None:
-    assert examined(making.statement(DIGEST)).summary == {
-        "builder": "https://ci.example/builder",
-        "buildType": "https://ci.example/build/v1",
-        "source": "https://git.example/acme/orders@refs/tags/v1",
-        "invocation": "run-7",
-        "startedOn": "",
-        "finishedOn": "2026-11-24T10:00:00Z",
-        "subjects": 1,
-        "materialCount": 1,
-        "materials": [{"uri": "git+https://git.example/acme/orders", "digest": "gitCommit:c0ffee"}],
-        "keyIds": [],
-    }
+    summary = examined(making.statement(DIGEST)).summary
+    assert (summary["builder"], summary["invocation"]) == ("https://ci.example/builder", "run-7")
+    assert summary["source"] == "https://git.example/acme/orders@refs/tags/v1"
+    assert summary["materials"] == [{"uri": "git+https://git.example/acme/orders", "digest": "gitCommit:c0ffee"}]
     nested = {**making.cyclone(()), "components": [{"name": "a", "components": [{"name": "b"}, {"name": "c"}]}]}
     assert examined(nested).summary["components"] == 3
     assert examined(making.spdx(["a", "b"], DIGEST)).summary == {
