@@ -42,15 +42,10 @@ def test_a_channel_is_added_changed_tested_and_removed(ours: TenantApi) -> None:
 @cases(
     ("changes", "wrong"),
     [
-        ({"address": ""}, {"address"}),
         ({"address": "ftp://receiver.example/"}, {"address"}),
         ({"address": "https://user:password@receiver.example/"}, {"address"}),
-        ({"kind": "email", "address": "a@example.com, b"}, {"address"}),
         ({"kind": "email", "address": "a@example.com\nBcc: b@example.com"}, {"address"}),
-        ({"kind": "email", "address": ",".join(f"a{n}@example.com" for n in range(11))}, {"address"}),
         ({"kind": "email", "address": "a@example.com", "secret": "s"}, {"secret"}),
-        ({"kind": "slack"}, {"address", "secret"}),
-        ({"kind": "slack", "address": "", "secret": "env:SECRET_KEY"}, {"secret"}),
         ({"secret": "file:/etc/passwd"}, {"secret"}),
     ],
 )
@@ -92,23 +87,6 @@ def test_an_invalid_rule_is_refused(ours: TenantApi, theirs: TenantApi) -> None:
     for channel in (NO_ID, their_channel):
         refused(ours.post("alert-rules", {**rule, "channelIds": [channel]}), 404, "ALERT_CHANNEL_UNKNOWN")
     assert AlertRule.objects.count() == 0
-
-
-def test_a_name_is_taken_once(ours: TenantApi, theirs: TenantApi) -> None:
-    rule = {"name": "late", "kind": "stranded"}
-    for each in (ours, theirs):
-        assert each.post("alert-rules", rule).status_code == 201
-        assert each.post("alert-channels", HOOK).status_code == 201
-    refused(ours.post("alert-rules", rule), 409, "ALERT_NAME_TAKEN")
-    refused(ours.post("alert-channels", HOOK), 409, "ALERT_NAME_TAKEN")
-
-
-def test_a_tenant_has_a_limited_number_of_rules(ours: TenantApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alerts.configuration.rules.MOST_RULES", 1)
-    monkeypatch.setattr("alerts.configuration.channels.MOST_CHANNELS", 1)
-    for path, body in (("alert-rules", {"name": "a", "kind": "stranded"}), ("alert-channels", HOOK)):
-        assert ours.post(path, body).status_code == 201
-        refused(ours.post(path, {**body, "name": "b"}), 409, "TOO_MANY_ALERT_RULES")
 
 
 def test_an_alert_is_listed_and_silenced(ours: TenantApi) -> None:
