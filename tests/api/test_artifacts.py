@@ -10,7 +10,6 @@ import pytest
 
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Artifact, Blob
-from releases.registration.registrar import verify_release
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 from tests import making
@@ -188,16 +187,6 @@ def test_a_release_that_only_names_the_digest_gives_no_right_to_the_bytes(ours: 
     making.upload(theirs.tenant, making.descriptor(CONTRACT, secret, "9.0"), secret)
     making.upload(ours.tenant, making.descriptor(CONTRACT, secret, "9.0"))
     refused(fetch(ours, making.digest_of(secret)), 404, "ARTIFACT_UNKNOWN")
-
-
-def test_the_bytes_of_a_rejected_release_are_unknown(ours: TenantApi) -> None:
-    wrong = making.archive(making.contract("org.example.wrong"))
-    release = making.upload(ours.tenant, making.descriptor(CONTRACT, wrong, "4.0"), wrong).release
-    assert body(fetch(ours, making.digest_of(wrong))) == wrong, "the tenant has sent these bytes itself"
-    verify_release(release.pk)
-    release.refresh_from_db()
-    assert release.status == "REJECTED"
-    refused(fetch(ours, making.digest_of(wrong)), 404, "ARTIFACT_UNKNOWN")
 
 
 def test_an_artifact_whose_bytes_are_elsewhere_says_so(ours: TenantApi, theirs: TenantApi) -> None:

@@ -50,22 +50,6 @@ def test_a_start_shows_the_plan_with_its_defaults(ours: TenantApi, candidate: Re
     assert (now["candidateReleaseVersion"], now["candidateShare"]) == ("2.0", 5.0)
 
 
-def test_the_activations_show_each_change(ours: TenantApi, candidate: Release) -> None:
-    path = begin(ours)
-    assert ours.post(f"{path}/step", {"expectedStep": 0}).json()["step"] == 1
-    assert ours.post(f"{path}/promotion", {}).json()["status"] == "PROMOTED"
-    shown = ours.get(f"{PIPELINE}/activations").json()["items"]
-    members = ("kind", "releaseVersion", "candidateReleaseVersion", "share")
-    assert [tuple(each[name] for name in members) for each in shown] == [
-        ("promotion", "2.0", None, None),
-        ("gradual", "1.0", "2.0", 12.5),
-        ("gradual", "1.0", "2.0", 5.0),
-        ("activation", "1.0", None, None),
-    ]
-    assert {each["gradualActivationId"] for each in shown[:3]} == {path.rpartition("/")[2]}
-    assert ours.get(PIPELINE).json()["candidateReleaseVersion"] is None
-
-
 def test_one_has_the_evidence_and_says_why_it_was_withdrawn(
     ours: TenantApi, candidate: Release, document: dict[str, Any]
 ) -> None:

@@ -115,7 +115,7 @@ def bounds(
         found, path = resolved(document, member), f"{prefix}{name}"
         types, of_items = types_of(document, member), resolved(document, found.get("items", {}))
         if inside:
-            yield from ((path, value) for name, value in WRONG.items() if name not in types)
+            yield from islice(((path, value) for name, value in WRONG.items() if name not in types), 1)
         if "enum" in found and "string" in types:
             yield path, "nonsense"
         if "maxLength" in found:
@@ -226,7 +226,7 @@ def test_filters_reject_impossible_values_and_none_makes_a_list_fail(
                 for value in [""] + ["nonsense"] * ("enum" in schema or schema.get("format") == "uuid"):
                     assert set(fields(ours.rejects("GET", url + value))) == {name}, value
                 shared = name in {"cursor", "pageSize"} and path != "executions"
-                for text in islice(texts, 0 if shared else 2):
+                for text in islice(texts, 0 if shared else 1):
                     readable(ours, "GET", url + quote(text, safe=""))
         query = f"p={quote(next(positions))}"
         readable(ours, "GET", f"{ours.url(path)}?cursor={cursor(query)}")

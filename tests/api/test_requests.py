@@ -14,7 +14,7 @@ from tenancy.roles import GRANTS, Role, Scope
 from tests import making
 from tests.api.tenant_api import TenantApi, everything, fields, refused
 from tests.cases import cases
-from tests.requesting import let_pass, open_request, person, soon
+from tests.requesting import let_pass, person, soon
 
 pytestmark = pytest.mark.django_db
 PIPELINE = "pipelines/{pipeline_id}"
@@ -65,16 +65,6 @@ def test_a_quorum_of_other_people_activates_the_release(ours: TenantApi, newer: 
     assert (newest["request"]["requestId"], newest["request"]["votes"]) == (made["requestId"], done["votes"])
     assert (newest["releaseVersion"], newest["actor"], newest["override"]) == ("2.0", "token:client-0", False)
     assert ours.get(f"{PIPELINE}/active").json()["activation"] == newest
-
-
-def test_a_vote_on_an_outdated_round_says_what_moved(ours: TenantApi, newer: Release) -> None:
-    path = f"{PATH}/{open_request(newer).pk}"
-    policy.change(newer.pipeline, {"reasonRequired": True}, actor="user:eva")
-    found = refused(ours.post(f"{path}/votes", YES), 409, "REQUEST_RESTARTED")
-    assert (found["round"], found["moved"]) == (2, [{"member": "reasonRequired", "before": False, "after": True}])
-    shown = ours.get(path).json()
-    assert (shown["round"], shown["moved"], shown["votes"]) == (2, found["moved"], [])
-    assert ours.post(f"{path}/votes", {**YES, "round": 2}).json()["status"] == "OPEN"
 
 
 def test_a_schedule_is_listed_withdrawn_and_carried_out(ours: TenantApi, newer: Release) -> None:

@@ -56,15 +56,6 @@ def test_a_revocation_is_permanent_and_the_release_shows_it(caller: Caller, rele
     assert caller.post(f"{PIPELINE}/activations", {"releaseVersion": "1.0"}, 409)["code"] == "RELEASE_NOT_REGISTERED"
 
 
-def test_the_order_pause_pauses_the_release(caller: Caller, release: Release) -> None:
-    made = caller.post(REVOCATIONS, {**FIRST, "openExecutions": "pause"}, 201)
-    assert (made["openExecutions"], made["failedExecutions"], made["completedAt"]) == ("pause", 0, None)
-    paused = caller.get(f"{PIPELINE}/releases/1.0")["paused"]
-    assert (paused["by"], paused["reason"]) == (f"token:{caller.token}", "it fails")
-    caller.post(f"{PIPELINE}/resume", {"releaseVersion": "1.0"})
-    assert caller.get(f"{PIPELINE}/releases/1.0")["paused"] is None
-
-
 # --- retirements ---
 
 
@@ -84,26 +75,6 @@ def test_the_answer_names_every_blocker_and_links_exactly_its_rows(
     [active, *_] = caller.get(f"{RETIREMENTS}?releaseVersion=2.0")["blockers"]
     assert active["kind"] == "ACTIVE"
     assert caller.get(active["href"].split(f"{owner.slug}/", 1)[1])["pipelineId"] == making.PIPELINE
-
-
-def test_failures_are_ignored_on_request_and_the_release_shows_its_retirement(caller: Caller, release: Release) -> None:
-    ignoring, before = {**FIRST, "ignoreFailures": True}, everything()
-    refused = caller.post(RETIREMENTS, ignoring, 409)
-    assert (refused["code"], refused["blockers"]) == ("RETIREMENT_BLOCKED", [{"kind": "QUEUED", "count": 1}])
-    assert everything() == before
-    caller.post(f"{execution(release, 'queued')}/cancel", {})
-    assert caller.post(RETIREMENTS, FIRST, 409)["blockers"] == [{"kind": "DEAD_LETTERED", "count": 1}]
-    made = caller.post(RETIREMENTS, ignoring, 201)
-    assert (made["releaseVersion"], made["actor"], made["reason"]) == ("1.0", f"token:{caller.token}", "it fails")
-    assert made["givenUpFailures"] == 1
-    shown = caller.get(f"{PIPELINE}/releases/1.0")
-    assert (shown["status"], shown["retirement"], shown["revocation"]) == ("RETIRED", made, None)
-    assert caller.post(RETIREMENTS, {**FIRST, "reason": "again"}, 201) == made
-    assert caller.get(f"{RETIREMENTS}?releaseVersion=1.0")["safe"] is False
-    refused = caller.post(f"{execution(release, 'dead')}/redrive", {"allowRevoked": True}, 409)
-    assert refused["code"] == "RELEASE_RETIRED"
-    refused = caller.post(f"{PIPELINE}/activations", {"releaseVersion": "1.0"}, 409)
-    assert (refused["code"], refused["releaseStatus"]) == ("RELEASE_NOT_REGISTERED", "RETIRED")
 
 
 # --- rollbacks ---
