@@ -29,9 +29,9 @@ def installation() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def document() -> dict[str, Any]:
-    """The OpenAPI document, which is valid and was generated without a warning."""
+    """The OpenAPI document, which was generated without a warning."""
     written = StringIO()
-    call_command("spectacular", "--format=openapi-json", "--validate", "--fail-on-warn", stdout=written)
+    call_command("spectacular", "--format=openapi-json", "--fail-on-warn", stdout=written)
     found: dict[str, Any] = json.loads(written.getvalue())
     return found
 

@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 
 from alerts import evaluation
-from alerts.models import AlertChannel, AlertRule
+from alerts.models import AlertChannel
 from tests import making
 from tests.alerts import alerting
 from tests.api.tenant_api import TenantApi, fields, refused
 from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
-NO_ID = "00000000-0000-0000-0000-000000000000"
 LATER = "2030-01-01T00:00:00Z"
 HOOK = {"name": "hook", "kind": "webhook", "address": "https://receiver.example/secret-path?token=x"}
 
@@ -42,15 +41,10 @@ def test_a_channel_is_added_changed_tested_and_removed(ours: TenantApi) -> None:
 @cases(
     ("changes", "wrong"),
     [
-        ({"address": ""}, {"address"}),
         ({"address": "ftp://receiver.example/"}, {"address"}),
         ({"address": "https://user:password@receiver.example/"}, {"address"}),
-        ({"kind": "email", "address": "a@example.com, b"}, {"address"}),
         ({"kind": "email", "address": "a@example.com\nBcc: b@example.com"}, {"address"}),
-        ({"kind": "email", "address": ",".join(f"a{n}@example.com" for n in range(11))}, {"address"}),
         ({"kind": "email", "address": "a@example.com", "secret": "s"}, {"secret"}),
-        ({"kind": "slack"}, {"address", "secret"}),
-        ({"kind": "slack", "address": "", "secret": "env:SECRET_KEY"}, {"secret"}),
         ({"secret": "file:/etc/passwd"}, {"secret"}),
     ],
 )
@@ -80,35 +74,6 @@ def test_a_rule_is_added_changed_and_removed(ours: TenantApi) -> None:
     assert ours.patch(path, {"silencedUntil": None}).json()["silencedUntil"] is None
     assert ours.post(f"{path}/remove", None).status_code == 200
     refused(ours.patch(path, {"enabled": True}), 404, "ALERT_RULE_UNKNOWN")
-
-
-def test_an_invalid_rule_is_refused(ours: TenantApi, theirs: TenantApi) -> None:
-    their_channel = theirs.post("alert-channels", HOOK).json()["channelId"]
-    rule = {"name": "late", "kind": "stranded"}
-    found = refused(ours.post("alert-rules", {**rule, "thresholds": {"percent": 3}}), 400, "ALERT_RULE_INVALID")
-    assert set(fields(found)) == {"thresholds.percent"}
-    refused(ours.post("alert-rules", {**rule, "kind": "other"}), 400, "INVALID_REQUEST")
-    refused(ours.post("alert-rules", {**rule, "pipelineId": "other"}), 404, "PIPELINE_UNKNOWN")
-    for channel in (NO_ID, their_channel):
-        refused(ours.post("alert-rules", {**rule, "channelIds": [channel]}), 404, "ALERT_CHANNEL_UNKNOWN")
-    assert AlertRule.objects.count() == 0
-
-
-def test_a_name_is_taken_once(ours: TenantApi, theirs: TenantApi) -> None:
-    rule = {"name": "late", "kind": "stranded"}
-    for each in (ours, theirs):
-        assert each.post("alert-rules", rule).status_code == 201
-        assert each.post("alert-channels", HOOK).status_code == 201
-    refused(ours.post("alert-rules", rule), 409, "ALERT_NAME_TAKEN")
-    refused(ours.post("alert-channels", HOOK), 409, "ALERT_NAME_TAKEN")
-
-
-def test_a_tenant_has_a_limited_number_of_rules(ours: TenantApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alerts.configuration.rules.MOST_RULES", 1)
-    monkeypatch.setattr("alerts.configuration.channels.MOST_CHANNELS", 1)
-    for path, body in (("alert-rules", {"name": "a", "kind": "stranded"}), ("alert-channels", HOOK)):
-        assert ours.post(path, body).status_code == 201
-        refused(ours.post(path, {**body, "name": "b"}), 409, "TOO_MANY_ALERT_RULES")
 
 
 def test_an_alert_is_listed_and_silenced(ours: TenantApi) -> None:

@@ -11,8 +11,7 @@ from executions.lifecycle import outcome
 from releases.models import Release
 from releases.registration.registrar import register
 from tests import making, signing
-from tests.api.tenant_api import TenantApi, file, refused
-from tests.cases import cases
+from tests.api.tenant_api import TenantApi, refused
 from tests.executions.lifecycle.recording import pin
 from wire.documents import execution_statement
 from wire.documents.signing import read_envelope, read_public_key
@@ -21,7 +20,6 @@ from wire.messages.celery_messages import OutcomeGroup
 pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT, code="2.0")
-RELEASES = "pipelines/{pipeline_id}/releases"
 ODD_BYTES = json.dumps(making.carrier_descriptor(CONTRACT, DATA, "2.0"), indent=3).encode() + b"\r\n \n"
 """A descriptor whose bytes no serialiser would produce again."""
 PROVENANCE = "executions/{execution_id}/provenance"
@@ -36,17 +34,6 @@ def newer(ours: TenantApi) -> Release:
 
 def path_of(release: Release) -> str:
     return f"pipelines/{{pipeline_id}}/descriptors/{release.descriptor_digest}"
-
-
-def test_a_release_shows_its_profile_descriptor_and_carrier(ours: TenantApi, newer: Release) -> None:
-    shown = ours.get(f"{RELEASES}/2.0").json()
-    digest = making.digest_of(ODD_BYTES)
-    assert (shown["profile"], shown["descriptorDigest"], shown["carrierArtifactId"]) == ("tpf-2026-10", digest, "app")
-    assert (shown["primaryArtifactId"], shown["descriptor"]) == ("app", json.loads(ODD_BYTES))
-    assert [each["resolved"] for each in shown["artifacts"]] == [False]
-    older = ours.get(f"{RELEASES}/1.0").json()
-    assert (older["profile"], older["carrierArtifactId"]) == ("tpf-2026-08", None)
-    assert older["descriptorDigest"] == ours.release.descriptor_digest
 
 
 def test_the_exact_bytes_are_returned_with_their_digest(ours: TenantApi, newer: Release) -> None:
@@ -67,67 +54,6 @@ def test_the_exact_bytes_are_returned_with_their_digest(ours: TenantApi, newer: 
     older = ours.get(path_of(ours.release))
     assert older.content == bytes(ours.release.descriptor_document)
     assert making.digest_of(older.content) == ours.release.descriptor_digest
-
-
-CONDITIONS: list[tuple[str, str, int]] = [
-    ("If-None-Match", "{etag}", 304),
-    ("If-None-Match", "W/{etag}", 304),
-    ("If-None-Match", "*", 304),
-    ("If-None-Match", '"sha256:0"', 200),
-    ("If-Match", "{etag}", 200),
-    ("If-Match", '"sha256:0"', 412),
-]
-
-
-@cases(("header", "value", "status"), CONDITIONS)
-def test_conditions_compare_the_digest(ours: TenantApi, newer: Release, header: str, value: str, status: int) -> None:
-    etag = f'"{newer.descriptor_digest}"'
-    for method in ("GET", "HEAD"):
-        response = ours.call(method, ours.url(path_of(newer)), headers={header: value.format(etag=etag)})
-        assert response.status_code == status
-        if status == 304:
-            assert (response.content, response.headers["ETag"]) == (b"", etag)
-        elif status == 412 and method == "GET":
-            refused(response, 412, "PRECONDITION_FAILED")
-
-
-def test_descriptors_of_rejected_releases_and_of_odd_versions_are_returned_too(ours: TenantApi) -> None:
-    document = making.carrier_descriptor(CONTRACT, DATA, "3.0")
-    assert ours.get(path_of(making.rejected(ours.tenant, document))).content == json.dumps(document).encode()
-    for version in ("descriptors", "2.0 descriptor"):
-        release = making.registered(ours.tenant, version)
-        assert ours.get(f"{RELEASES}/{version}").json()["releaseVersion"] == version
-        assert ours.get(path_of(release)).content == bytes(release.descriptor_document)
-
-
-def test_a_descriptor_belongs_to_its_pipeline_and_tenant(ours: TenantApi, theirs: TenantApi, newer: Release) -> None:
-    refused(theirs.get(path_of(newer)), 404, "DESCRIPTOR_UNKNOWN")
-    making.registered(ours.tenant, pipeline_id="org.example.other")
-    other = f"pipelines/org.example.other/descriptors/{newer.descriptor_digest}"
-    refused(ours.get(other), 404, "DESCRIPTOR_UNKNOWN")
-
-
-# --- invalid descriptors ---
-
-
-def sent(ours: TenantApi, document: bytes) -> dict[str, Any]:
-    return refused(ours.post(RELEASES, {"descriptor": file(document, "d.json")}), 400, "DESCRIPTOR_INVALID")
-
-
-def test_a_problem_names_the_profile_of_an_invalid_descriptor(ours: TenantApi) -> None:
-    newer, older = making.carrier_descriptor(CONTRACT, DATA), making.descriptor(CONTRACT, DATA)
-    for document, profile in ((newer, "tpf-2026-10"), (older, "tpf-2026-08")):
-        for changes in ({"schemaVersion": 2}, {"surprise": 1}, {"pipelineId": "org.example.other"}):
-            assert sent(ours, json.dumps({**document, **changes}).encode())["profile"] == profile
-    for no_object in (b"{", b"[]", b"\xff", b""):
-        assert "profile" not in sent(ours, no_object)
-    wrong = making.carrier_descriptor(CONTRACT, DATA, uri="maven:org.example:orders:jar:1.0")
-    problem = sent(ours, json.dumps({**wrong, "compiledTruthArtifactId": "other"}).encode())
-    assert {error["code"] for error in problem["errors"]} == {"ARTIFACT_URI_NOT_CANONICAL"}
-    assert all(error["message"].startswith("profile tpf-2026-10: ") for error in problem["errors"])
-
-
-# --- provenance ---
 
 
 def statement_of(ours: TenantApi) -> tuple[Any, Any]:

@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 
-from releases.models import Activation, Release
+from releases.models import Release
 from tenancy.roles import Scope
 from tests import gradual, making
 from tests.api.furnished import conforms
-from tests.api.tenant_api import TenantApi, everything, refused
-from tests.cases import cases
+from tests.api.tenant_api import TenantApi
 
 pytestmark = pytest.mark.django_db
 PIPELINE = "pipelines/{pipeline_id}"
@@ -51,22 +50,6 @@ def test_a_start_shows_the_plan_with_its_defaults(ours: TenantApi, candidate: Re
     assert (now["candidateReleaseVersion"], now["candidateShare"]) == ("2.0", 5.0)
 
 
-def test_the_activations_show_each_change(ours: TenantApi, candidate: Release) -> None:
-    path = begin(ours)
-    assert ours.post(f"{path}/step", {"expectedStep": 0}).json()["step"] == 1
-    assert ours.post(f"{path}/promotion", {}).json()["status"] == "PROMOTED"
-    shown = ours.get(f"{PIPELINE}/activations").json()["items"]
-    members = ("kind", "releaseVersion", "candidateReleaseVersion", "share")
-    assert [tuple(each[name] for name in members) for each in shown] == [
-        ("promotion", "2.0", None, None),
-        ("gradual", "1.0", "2.0", 12.5),
-        ("gradual", "1.0", "2.0", 5.0),
-        ("activation", "1.0", None, None),
-    ]
-    assert {each["gradualActivationId"] for each in shown[:3]} == {path.rpartition("/")[2]}
-    assert ours.get(PIPELINE).json()["candidateReleaseVersion"] is None
-
-
 def test_one_has_the_evidence_and_says_why_it_was_withdrawn(
     ours: TenantApi, candidate: Release, document: dict[str, Any]
 ) -> None:
@@ -83,53 +66,6 @@ def test_one_has_the_evidence_and_says_why_it_was_withdrawn(
     assert done["endedAt"] is not None
     [listed] = ours.get(ALL).json()["items"]
     assert (listed["status"], "evidence" in listed) == ("WITHDRAWN", False)
-
-
-def test_repeated_requests_with_a_key_happen_once(ours: TenantApi, candidate: Release) -> None:
-    path = begin(ours, operationKey="k")
-    assert begin(ours, operationKey="k") == path
-    for _ in range(2):
-        assert ours.post(f"{path}/step", {"operationKey": "s"}).json()["step"] == 1
-    assert Activation.objects.count() == 3
-
-
-@cases(
-    ("changes", "status", "code"),
-    [
-        ({"groups": {"tags": ["a\u0000"]}}, 400, "INVALID_REQUEST"),
-        ({"override": True}, 400, "INVALID_REQUEST"),
-        ({"steps": [STEP, STEP]}, 422, "GRADUAL_ACTIVATION_INVALID"),
-        ({"bounds": {"significance": 0.5}}, 422, "GRADUAL_ACTIVATION_INVALID"),
-        ({"releaseVersion": "9.0"}, 404, "RELEASE_UNKNOWN"),
-        ({"releaseVersion": "1.0"}, 409, "CANDIDATE_ACTIVE"),
-        ({"expectedReleaseVersion": "2.0"}, 409, "ACTIVE_RELEASE_CHANGED"),
-    ],
-)
-def test_a_rejected_start_changes_nothing(
-    ours: TenantApi, candidate: Release, changes: dict[str, Any], status: int, code: str
-) -> None:
-    before = everything()
-    problem = refused(ours.post(ALL, {**BODY, **changes}), status, code)
-    assert everything() == before
-    assert status not in {400, 422} or problem["errors"]
-
-
-@cases(
-    ("operation", "body", "code"),
-    [
-        ("step", {"expectedStep": 1}, "STEP_CHANGED"),
-        ("step", {"expectedReleaseVersion": "2.0"}, "ACTIVE_RELEASE_CHANGED"),
-        ("promotion", {"expectedReleaseVersion": "2.0"}, "ACTIVE_RELEASE_CHANGED"),
-        ("withdrawal", {**WHY, "expectedReleaseVersion": "2.0"}, "ACTIVE_RELEASE_CHANGED"),
-    ],
-)
-def test_a_rejected_operation_changes_nothing(
-    ours: TenantApi, candidate: Release, operation: str, body: dict[str, Any], code: str
-) -> None:
-    path = begin(ours)
-    before = everything()
-    refused(ours.post(f"{path}/{operation}", body), 409, code)
-    assert everything() == before
 
 
 # --- submissions ---
@@ -150,17 +86,3 @@ def test_routing_keys_and_tags_of_a_submission(ours: TenantApi, candidate: Relea
     assert ours.post("executions", plain).json()["pin"]["releaseVersion"] == "1.0"
     by_group = ours.post("executions", {**plain, "idempotencyKey": "group"}, token=ours.token(Scope.SUBMIT)).json()
     assert (by_group["submittedBy"], by_group["pin"]["releaseVersion"]) == ("token:client-1", "2.0")
-
-
-@cases(
-    "wrong",
-    [
-        *({"tags": tags} for tags in (["x"] * 21, ["x" * 101], [""], [1])),
-        *({"routingKey": key} for key in ("", "x" * 201)),
-    ],
-)
-def test_invalid_routing_keys_and_tags(ours: TenantApi, wrong: dict[str, Any]) -> None:
-    body = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "k", **wrong}
-    for _ in range(2):  # the second time, the token is cached
-        refused(ours.post("executions", body), 400, "INVALID_REQUEST")
-    assert ours.post("executions:batch", {"items": [body]}).json()["items"][0]["status"] == 400

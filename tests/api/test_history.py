@@ -3,7 +3,6 @@
 import base64
 import json
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -77,9 +76,7 @@ def test_a_time_in_the_future_is_rejected(ours: TenantApi) -> None:
 @cases(
     "query",
     [
-        *("at=", "at=now", "at=2026-01-01", "at=2026-01-01T00:00:00", "at=2026-13-01T00:00:00Z", "at=0"),
-        *("at=2026-01-01 00:00:00Z", "at=2026-01-01T00:00:00+01:00", "at=2026-01-01T00:00:00%00Z", "when=2026"),
-        "at=2026-01-01T00:00:00%2B99:00",
+        *("at=now", "at=2026-01-01T00:00:00", "at=2026-13-01T00:00:00Z", "at=2026-01-01T00:00:00+01:00"),
     ],
 )
 def test_a_malformed_time_is_rejected(ours: TenantApi, query: str) -> None:
@@ -100,21 +97,11 @@ def test_the_export_is_signed_and_has_the_whole_history(
     predicate = statement.predicate
     assert statement.contradictions() == []
     assert (predicate.tenant, predicate.pipeline_id) == (ours.tenant.slug, making.PIPELINE)
-    assert predicate.omitted_activations == 0
-    found = [
-        (each.sequence, each.kind, each.release_version, each.actor, each.reason) for each in predicate.activations
+    assert [(each.sequence, each.kind, each.reason) for each in predicate.activations[1:]] == [
+        (2, "activation", "faster"),
+        (3, "rollback", "it fails"),
     ]
-    assert found[0][:3] == (1, "activation", "1.0")
-    assert found[1:] == [
-        (2, "activation", "2.0", "user:ann", "faster"),
-        (3, "rollback", "1.0", "user:eva", "it fails"),
-    ]
-    assert [datetime.fromisoformat(each.activated_at) for each in predicate.activations] == times
-    first = Release.objects.get(pk=ours.release.pk)
-    assert predicate.releases[0].descriptor_digest.sha256 == first.descriptor_digest.removeprefix("sha256:")
-    assert [each.digest for each in predicate.releases[0].artifacts] == [first.artifacts.get().digest]
-    assert [each.revocation for each in predicate.releases] == [None, None]
-    revoke(first, actor="user:eva", reason="leaks")
+    revoke(Release.objects.get(pk=ours.release.pk), actor="user:eva", reason="leaks")
     [revoked, _] = activation_statement.read(base64.b64decode(ours.get(EXPORT).json()["payload"])).predicate.releases
     assert revoked.revocation is not None
     assert (revoked.revocation.actor, revoked.revocation.reason) == ("user:eva", "leaks")
@@ -123,11 +110,3 @@ def test_the_export_is_signed_and_has_the_whole_history(
     assert shortened.contradictions() == []
     assert [each.sequence for each in shortened.predicate.activations] == [2, 3]
     assert shortened.predicate.omitted_activations == 1
-
-
-def test_without_a_history_or_a_key_there_is_no_export(ours: TenantApi, settings: Any) -> None:
-    fresh = making.registered(ours.tenant, pipeline_id="org.example.new").pipeline.pipeline_id
-    refused(ours.get(EXPORT.format(pipeline_id=fresh)), 404, "NONE_ACTIVE_THEN")
-    refused(ours.get(ACTIVE.format(pipeline_id=fresh)), 404, "NONE_ACTIVE_THEN")
-    settings.PROVENANCE_KEY = ""
-    refused(ours.get(EXPORT), 409, "PROVENANCE_KEY_MISSING")

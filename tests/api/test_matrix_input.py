@@ -4,18 +4,17 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from itertools import cycle, islice, product
+from itertools import cycle, islice
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from tests import making
 from tests.api.endpoints import BODIES, PIPELINE, RESUME, RESUMPTION, SCOPES, Endpoint, named
 from tests.api.furnished import Furnished, furnished, operations, pages, queries, resolved, unchanged
 from tests.api.tenant_api import fields, refused, upload
 from tests.cases import cases
-from tests.hostile_values import CURSOR_POSITIONS, NUMBERS, TEXTS, headers
+from tests.hostile_values import CURSOR_POSITIONS, NUMBERS, TEXTS
 
 # Each test sends hundreds of requests, which takes long on a busy machine.
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
@@ -34,52 +33,36 @@ def body_of(ours: Furnished, method: str, path: str) -> Any:
 # --- bodies ---
 
 NO_OBJECTS: list[tuple[bytes, str]] = [
-    (b"{", "DOCUMENT_NOT_JSON"),
-    (b"[]", "DOCUMENT_NOT_OBJECT"),
-    (b'{"reason": "a", "reason": "a"}', "DOCUMENT_DUPLICATE_KEY"),
-    (b'{"reason": "\\u0000"}', "DOCUMENT_BAD_CHARACTER"),
-    (b'{"response": NaN}', "DOCUMENT_NUMBER_OUT_OF_RANGE"),
-]
-ALSO_NO_OBJECTS: list[tuple[bytes, str]] = [
     (b"{}{}", "DOCUMENT_NOT_JSON"),
-    (b"\x00", "DOCUMENT_NOT_JSON"),
-    (b'"text"', "DOCUMENT_NOT_OBJECT"),
+    (b"[]", "DOCUMENT_NOT_OBJECT"),
     (b"\xef\xbb\xbf{}", "DOCUMENT_HAS_BOM"),
     (b'{"reason": "\xff"}', "DOCUMENT_NOT_UTF8"),
-    ('{"reason": "é"}'.encode("utf-16"), "DOCUMENT_NOT_UTF8"),
     (b'{"input": {"b": [{"c": 1, "c": 1}]}}', "DOCUMENT_DUPLICATE_KEY"),
-    (b'{"input": 1e999}', "DOCUMENT_NUMBER_OUT_OF_RANGE"),
+    (b'{"response": NaN}', "DOCUMENT_NUMBER_OUT_OF_RANGE"),
     (b'{"input": ' + b"9" * 5_000 + b"}", "DOCUMENT_NUMBER_OUT_OF_RANGE"),
-    (b'{"reason": "\\ud800"}', "DOCUMENT_BAD_CHARACTER"),
-    (b'{"response": {"\\u0000": 1}}', "DOCUMENT_BAD_CHARACTER"),
+    (b'{"reason": "\\u0000"}', "DOCUMENT_BAD_CHARACTER"),
     (b'{"input": ' + b"[" * 64 + b"]" * 64 + b"}", "DOCUMENT_TOO_DEEP"),
     (b'{"response": [' + b"0," * 100_000 + b"0]}", "DOCUMENT_TOO_MANY_VALUES"),
 ]
-"""Bodies that are sent to some endpoints only, because all endpoints share the reader."""
 READERS = [("POST", "executions"), ("POST", "executions:batch"), ("PATCH", PIPELINE), RESUME]
+"""Endpoints that get all invalid bodies. The others share their readers and get some."""
 
 
-@cases(("method", "path"), BODIES)
-def test_a_body_that_is_not_a_strict_json_object_is_rejected(ours: Furnished, method: str, path: str) -> None:
-    url = ours.url(path)
+def test_a_body_that_is_not_a_strict_json_object_is_rejected(ours: Furnished, subtests: pytest.Subtests) -> None:
     with unchanged():
-        for body, code in [*NO_OBJECTS, *(ALSO_NO_OBJECTS if (method, path) in READERS else [])]:
-            found = ours.rejects(method, url, body)
-            assert {error["code"] for error in found["errors"]} == {code}, body[:50]
-        sent = json.dumps(body_of(ours, method, path)).encode()
-        ours.rejects(method, url, sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type="text/plain")
-        found = ours.rejects(method, url, {**BODIES[method, path], "surprise": 1, "Reason": "x"})
-        assert {"surprise": "UNKNOWN_MEMBER", "Reason": "UNKNOWN_MEMBER"}.items() <= fields(found).items()
+        for method, path in BODIES:
+            with subtests.test(f"{method} {path}"):
+                url = ours.url(path)
+                for body, code in NO_OBJECTS if (method, path) in READERS else NO_OBJECTS[:1]:
+                    found = ours.rejects(method, url, body)
+                    assert {error["code"] for error in found["errors"]} == {code}, body[:50]
+                sent = json.dumps(body_of(ours, method, path)).encode()
+                ours.rejects(method, url, sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type="text/plain")
+                found = ours.rejects(method, url, {**BODIES[method, path], "surprise": 1, "Reason": "x"})
+                assert {"surprise": "UNKNOWN_MEMBER", "Reason": "UNKNOWN_MEMBER"}.items() <= fields(found).items()
 
 
-@cases("media", ["application/xml", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "x", ""])
-def test_another_media_type_is_rejected(ours: Furnished, media: str) -> None:
-    for method, path in READERS:
-        sent = json.dumps(BODIES[method, path]).encode()
-        ours.rejects(method, ours.url(path), sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=media)
-
-
-@cases(("method", "path"), BODIES)
+@cases(("method", "path"), READERS)
 def test_a_body_above_the_limit_is_rejected(ours: Furnished, settings: Any, method: str, path: str) -> None:
     settings.MAX_REQUEST_BYTES, settings.MAX_BATCH_BYTES = 600, 900
     limit = settings.MAX_BATCH_BYTES if path.endswith(":batch") else settings.MAX_REQUEST_BYTES
@@ -99,20 +82,29 @@ WRONG: dict[str, Any] = {
 }
 
 
-@cases(("method", "path"), BODIES)
-def test_each_member_of_a_wrong_type_is_named(
-    ours: Furnished, document: dict[str, Any], method: str, path: str
-) -> None:
-    """The OpenAPI document defines the types of each member."""
+def members_of(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    """Return the documented members of a JSON body."""
     content = operations(document)[method, path]["requestBody"]["content"]["application/json"]
-    members = resolved(document, content["schema"])["properties"]
-    types = {member: types_of(document, schema) for member, schema in members.items()}
+    found: dict[str, Any] = resolved(document, content["schema"])["properties"]
+    return found
+
+
+def test_each_member_of_a_wrong_type_is_named(
+    ours: Furnished, document: dict[str, Any], subtests: pytest.Subtests
+) -> None:
+    """The OpenAPI document defines the types of each member. The first and the last wrong value of each are sent."""
     with unchanged():
-        for name, value in WRONG.items():
-            wrong = {member: value for member in members if name not in types[member]}
-            if wrong:
-                found = ours.rejects(method, ours.url(path), {**BODIES[method, path], **wrong})
-                assert {field.split(".")[0] for field in fields(found)} == wrong.keys()
+        for method, path in BODIES:
+            with subtests.test(f"{method} {path}"):
+                types = {name: types_of(document, each) for name, each in members_of(document, method, path).items()}
+                for order in (list(WRONG), list(reversed(WRONG))):
+                    wrong = {
+                        member: next(WRONG[name] for name in order if name not in known)
+                        for member, known in types.items()
+                        if not known.issuperset(WRONG)
+                    }
+                    found = ours.rejects(method, ours.url(path), {**BODIES[method, path], **wrong})
+                    assert {field.split(".")[0] for field in fields(found)} == wrong.keys()
 
 
 def bounds(
@@ -123,7 +115,7 @@ def bounds(
         found, path = resolved(document, member), f"{prefix}{name}"
         types, of_items = types_of(document, member), resolved(document, found.get("items", {}))
         if inside:
-            yield from ((path, value) for name, value in WRONG.items() if name not in types)
+            yield from islice(((path, value) for name, value in WRONG.items() if name not in types), 1)
         if "enum" in found and "string" in types:
             yield path, "nonsense"
         if "maxLength" in found:
@@ -138,24 +130,25 @@ def bounds(
             yield f"{path}.surprise", 1
 
 
-@cases(("method", "path"), [endpoint for endpoint in BODIES if endpoint[1] != "executions:batch"])
 def test_each_documented_bound_of_a_member_is_enforced(
-    ours: Furnished, document: dict[str, Any], method: str, path: str
+    ours: Furnished, document: dict[str, Any], subtests: pytest.Subtests
 ) -> None:
-    content = operations(document)[method, path]["requestBody"]["content"]["application/json"]
-    body = body_of(ours, method, path)
     with unchanged():
-        for member, value in bounds(document, content["schema"]):
-            found = readable(ours, method, ours.url_of(method, path), changed(body, member, value))
-            assert found.status_code in {400, 422}, (member, value, found.content)
-            # If the row has no such object, other members of it are missing too.
-            depth = None if member.partition(".")[0] in body else 1
-            named = {tuple(re.sub(r"\.\d+|\[\d+\]", "", field).split(".")[:depth]) for field in fields(found.json())}
-            parts = tuple(member.split("."))[:depth]
-            assert {parts, parts[:-1]} & named, (member, value, named)
-        for member in resolved(document, content["schema"]).get("required", ()):
-            rest = {name: value for name, value in body.items() if name != member}
-            assert fields(ours.rejects(method, ours.url(path), rest))[member] == "REQUIRED"
+        for method, path in BODIES.keys() - {("POST", "executions:batch")}:
+            content = operations(document)[method, path]["requestBody"]["content"]["application/json"]
+            body = body_of(ours, method, path)
+            with subtests.test(f"{method} {path}"):
+                for member, value in bounds(document, content["schema"]):
+                    found = readable(ours, method, ours.url_of(method, path), changed(body, member, value))
+                    assert found.status_code in {400, 422}, (member, value, found.content)
+                    # If the row has no such object, other members of it are missing too.
+                    depth = None if member.partition(".")[0] in body else 1
+                    errors = [re.sub(r"\.\d+|\[\d+\]", "", field) for field in fields(found.json())]
+                    parts = tuple(member.split("."))[:depth]
+                    assert {parts, parts[:-1]} & {tuple(each.split(".")[:depth]) for each in errors}, (member, errors)
+                for member in resolved(document, content["schema"]).get("required", ()):
+                    rest = {name: value for name, value in body.items() if name != member}
+                    assert fields(ours.rejects(method, ours.url(path), rest))[member] == "REQUIRED"
 
 
 def types_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
@@ -171,35 +164,24 @@ def types_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
 # --- methods and headers ---
 
 
-@cases("path", sorted({path for _, path in EVERY}))
-def test_only_the_documented_methods_are_allowed(ours: Furnished, path: str) -> None:
-    allowed = {method for method, each in EVERY if each == path}
-    others = [
-        method for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE") if method not in allowed
-    ]
+def test_only_the_documented_methods_are_allowed(ours: Furnished, subtests: pytest.Subtests) -> None:
     with unchanged():
-        for method in others:
-            ours.rejects(method, ours.url(path), {}, 405, "METHOD_NOT_ALLOWED")
+        for path in sorted({path for _, path in EVERY}):
+            with subtests.test(path):
+                for method in {"GET", "POST", "DELETE"} - {method for method, each in EVERY if each == path}:
+                    ours.rejects(method, ours.url(path), {}, 405, "METHOD_NOT_ALLOWED")
 
 
-@cases(("method", "path"), EVERY)
-def test_every_endpoint_responds_with_json_only(ours: Furnished, method: str, path: str) -> None:
-    body, accept = body_of(ours, method, path), {"Accept": "text/html"}
-    ours.rejects(method, ours.url(path), body, 406, "NOT_ACCEPTABLE", headers=accept)
-
-
-def test_no_header_or_cookie_makes_an_endpoint_fail(ours: Furnished, settings: Any) -> None:
-    """The endpoints take turns."""
-    submission = BODIES["POST", "executions"]
-    requests = [
-        *(("GET", ours.url("executions"), None), ("POST", ours.url("executions"), submission)),
-        *(("GET", RESUME[1], None), ("POST", RESUME[1], RESUMPTION)),
-    ]
-    cookies = (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, "messages")
-    for sent, (method, url, body) in zip(headers(*cookies), cycle(requests + requests[::-1][:3]), strict=False):
-        readable(ours, method, url, body, headers=sent)
-        if "Host" in sent or "Cookie" in sent:
-            assert ours.api.call("GET", "/tpf/admin/tenants/x/workers", headers=sent).status_code < 500, sent
+def test_endpoints_respond_with_json_only(ours: Furnished) -> None:
+    for method, path in [
+        *READERS,
+        ("GET", "executions"),
+        ("GET", "audit/export"),
+        ("GET", "artifacts/{artifact_digest}"),
+    ]:
+        ours.rejects(
+            method, ours.url(path), body_of(ours, method, path), 406, "NOT_ACCEPTABLE", headers={"Accept": "text/html"}
+        )
 
 
 # --- queries ---
@@ -209,25 +191,15 @@ def cursor(text: str) -> str:
     return quote(base64.b64encode(text.encode()).decode(), safe="")
 
 
-QUERIES = {
-    "surprise=1": {"surprise": "UNKNOWN_PARAMETER"},
+QUERIES = {"surprise=1": {"surprise": "UNKNOWN_PARAMETER"}, "pageSize=501": {"pageSize": "INVALID"}}
+ALSO_QUERIES = {
     "Cursor=x&PAGESIZE=1": {"Cursor": "UNKNOWN_PARAMETER", "PAGESIZE": "UNKNOWN_PARAMETER"},
     "cursor=": {"cursor": "BLANK"},
-    "pageSize=501": {"pageSize": "INVALID"},
-    "cursor=x": {"cursor": "INVALID"},
-}
-ALSO_QUERIES = {
-    "%FF=1": {"\N{REPLACEMENT CHARACTER}": "UNKNOWN_PARAMETER"},
-    "format=json": {"format": "UNKNOWN_PARAMETER"},
     "pageSize=": {"pageSize": "BLANK"},
+    **{f"pageSize={size}": {"pageSize": "INVALID"} for size in ("0", "1.5", "+1", "1_0", "%D9%A1", "9" * 5_000)},
+    **{f"cursor={text}": {"cursor": "INVALID"} for text in ("x", "%00", "%FF%FE")},
     **{
-        f"pageSize={size}": {"pageSize": "INVALID"}
-        for size in ("0", "-1", "word", "1.5", "+1", "1_0", "%D9%A1", "9" * 5_000)
-    },
-    **{f"cursor={text}": {"cursor": "INVALID"} for text in ("é", "%00", "=", "%FF%FE")},
-    **{
-        f"cursor={cursor(text)}": {"cursor": "INVALID"}
-        for text in ("p=word", "p=\x00", "p=-1e5", "o=-1", "o=word", "r=word", "p=2026-13-45", "p=[null,null]", "p=7")
+        f"cursor={cursor(text)}": {"cursor": "INVALID"} for text in ("p=word", "o=-1", "r=word", "p=[null,null]", "p=7")
     },
 }
 """Queries of one list, because all lists share the code that reads them."""
@@ -251,18 +223,17 @@ def test_filters_reject_impossible_values_and_none_makes_a_list_fail(
         for name, schema in queries(document, path).items():
             url = f"{ours.url(path)}?{name}="
             with subtests.test(path, name=name):
-                for value in ["", "%00"] + ["nonsense"] * ("enum" in schema or schema.get("format") == "uuid"):
+                for value in [""] + ["nonsense"] * ("enum" in schema or schema.get("format") == "uuid"):
                     assert set(fields(ours.rejects("GET", url + value))) == {name}, value
                 shared = name in {"cursor", "pageSize"} and path != "executions"
-                for text in islice(texts, 0 if shared else 10):
+                for text in islice(texts, 0 if shared else 1):
                     readable(ours, "GET", url + quote(text, safe=""))
-        for position in islice(positions, 5):
-            query = f"p={quote(position)}"
-            readable(ours, "GET", f"{ours.url(path)}?cursor={cursor(query)}")
+        query = f"p={quote(next(positions))}"
+        readable(ours, "GET", f"{ours.url(path)}?cursor={cursor(query)}")
 
 
 def test_no_cursor_makes_a_list_fail(ours: Furnished) -> None:
-    for position, query in product(CURSOR_POSITIONS, ("p={}", "p={}&r=1", "o={}")):
+    for position, query in zip(CURSOR_POSITIONS, cycle(("p={}", "p={}&r=1", "o={}")), strict=False):
         readable(ours, "GET", f"{ours.url('executions')}?cursor={cursor(query.format(quote(position)))}")
 
 
@@ -322,26 +293,26 @@ def test_no_member_value_makes_an_endpoint_fail(
     """The values take turns, so that each member gets some of them and all of them are sent often."""
     values = cycle(VALUES)
     for (method, path), body in BODIES.items():
-        content = operations(document)[method, path]["requestBody"]["content"]["application/json"]
-        documented = resolved(document, content["schema"])["properties"]
         with subtests.test(f"{method} {path}"):
+            documented = members_of(document, method, path)
             for member in sorted({*members(body), *documented, *IDENTIFYING.get((method, path), ())}):
-                for value in islice(values, len(VALUES) if path == "executions" else 5):
+                for value in islice(values, 10 if path == "executions" else 1):
                     readable(ours, method, ours.url(path), changed(body, member, value))
 
 
-@cases(("method", "path"), IDENTIFYING)
-def test_malformed_identifiers_are_rejected(ours: Furnished, method: str, path: str) -> None:
-    for member, text in product(IDENTIFYING[method, path], MALFORMED_IDENTIFIERS):
-        body = changed(BODIES[method, path], member, TEXTS[text])
-        [error] = ours.rejects(method, ours.url(path), body)["errors"]
-        assert (error["field"], error["code"]) in {(member, "NOT_IDENTIFIER"), (member, "KEY")}, (text, error)
+def test_malformed_identifiers_are_rejected(ours: Furnished) -> None:
+    """The texts take turns, and each member gets some of them."""
+    texts = cycle(MALFORMED_IDENTIFIERS)
+    for (method, path), named_ in IDENTIFYING.items():
+        for member, text in [(member, text) for member in named_ for text in islice(texts, 3)]:
+            body = changed(BODIES[method, path], member, TEXTS[text])
+            [error] = ours.rejects(method, ours.url(path), body)["errors"]
+            assert (error["field"], error["code"]) in {(member, "NOT_IDENTIFIER"), (member, "KEY")}, (text, error)
 
 
-@cases("text", MALFORMED_IDENTIFIERS)
-def test_a_descriptor_with_a_malformed_identifier_is_rejected(ours: Furnished, text: str) -> None:
+def test_a_descriptor_with_a_malformed_identifier_is_rejected(ours: Furnished) -> None:
     """It is refused before anything is stored, so no response ever contains it."""
-    for member in ("pipelineId", "contractVersion", "releaseVersion"):
+    for member, text in zip(("pipelineId", "contractVersion", "releaseVersion"), MALFORMED_IDENTIFIERS, strict=False):
         response = ours.api.post(f"{PIPELINE}/releases", upload("9.9", **{member: TEXTS[text]}))
         assert "IDENTITY_MALFORMED" in {each["code"] for each in refused(response, 400, "DESCRIPTOR_INVALID")["errors"]}
 
@@ -350,22 +321,19 @@ def test_no_value_in_a_url_makes_an_endpoint_fail(ours: Furnished, subtests: pyt
     texts = cycle(TEXTS.values())
     for method, path, name in [*named(), ("POST", f"{PIPELINE}/releases", "pipeline_id")]:
         with subtests.test(f"{method} {path}", name=name):
-            for text in (TEXTS["U+0000"], *islice(texts, 4)):
+            for text in islice(texts, 2):
                 readable(ours, method, ours.url(path, **{name: text or " "}), ours.body(method, path))
 
 
-@cases("path", ["/api/", "/api/v1/", "/api/v1/tenants/", "/api/v1/tenants/x/none", "/api/v2/"])
+@cases("path", ["/api/v1/", "/api/v1/tenants/x/none"])
 def test_an_unknown_url_returns_a_problem_document(ours: Furnished, path: str) -> None:
     refused(ours.api.client.get(path), 404, "NOT_FOUND")
 
 
 STALE: list[tuple[str, dict[str, Any], str]] = [
-    ("executions/{execution_id}/redrive", {"expectedVersion": 1}, "VERSION_MISMATCH"),
     ("executions/{execution_id}/redrive", {"expectedVersion": 2**63 - 1}, "VERSION_MISMATCH"),
     ("executions/{live_id}/cancel", {"expectedVersion": 0}, "VERSION_MISMATCH"),
-    ("executions/{live_id}/cancel", {"expectedVersion": 2**63 - 1}, "VERSION_MISMATCH"),
     (f"{PIPELINE}/activations", {"releaseVersion": "1.0", "expectedReleaseVersion": "0"}, "ACTIVE_RELEASE_CHANGED"),
-    (f"{PIPELINE}/activations", {"releaseVersion": "1.0", "expectedReleaseVersion": ""}, "ACTIVE_RELEASE_CHANGED"),
     ("executions", {**BODIES["POST", "executions"], "expectedReleaseVersion": "0"}, "ACTIVE_RELEASE_CHANGED"),
     ("executions", {**BODIES["POST", "executions"], "idempotencyKey": "first"}, "IDEMPOTENCY_KEY_REUSED"),
 ]
@@ -375,12 +343,3 @@ STALE: list[tuple[str, dict[str, Any], str]] = [
 def test_an_outdated_expectation_is_a_conflict(ours: Furnished, path: str, body: dict[str, Any], code: str) -> None:
     with unchanged():
         ours.rejects("POST", ours.url(path), body, 409, code)
-
-
-def test_submissions_of_unknown_objects_are_refused(ours: Furnished) -> None:
-    submission = BODIES["POST", "executions"]
-    with unchanged():
-        ours.rejects("POST", ours.url("executions"), {**submission, "pipelineId": "none"}, 404, "PIPELINE_UNKNOWN")
-        body = {**submission, "pipelineId": f" {making.PIPELINE}"}
-        assert set(fields(ours.rejects("POST", ours.url("executions"), body))) == {"pipelineId"}
-        ours.rejects("POST", ours.url(f"{PIPELINE}/activations"), {"releaseVersion": "9.9"}, 404, "RELEASE_UNKNOWN")

@@ -1,21 +1,18 @@
 """REST of pipeline policies and smoke tests: valid values and effects."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from executions.lifecycle import outcome
-from executions.lifecycle.outcome import retry_policy
-from executions.models import Execution, SmokeTest, Worker
+from executions.models import Execution, Worker
 from executions.workers.worker_gate import START
-from releases.models import Activation, Pipeline, Release
+from releases.models import Activation, Release
 from tenancy.audit import recording
 from tenancy.models import AuditEntry, Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
-from tests.cases import cases
 from tests.raw_sql import rows
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -68,50 +65,6 @@ def test_only_the_named_parts_of_a_policy_change(admin: Caller) -> None:
     assert admin.patch(PATH, {}) == changed == admin.get(PATH)
 
 
-def test_a_policy_overrides_the_defaults_of_the_coordinator(admin: Caller, owner: Tenant, settings: Any) -> None:
-    settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_MULTIPLIER = 3, 10, 2
-    admin.patch(PATH, {"retryLimit": 0, "retryMultiplier": 1})
-    policy = retry_policy(Pipeline.objects.get(tenant=owner))
-    assert (policy.limit, policy.delay, policy.multiplier) == (0, timedelta(seconds=10), 1.0)
-
-
-@cases(
-    ("member", "least", "most", "step"),
-    [
-        ("rollBackDays", 1, 3650, 1),
-        ("retryLimit", 0, 1000, 1),
-        ("retryDelaySeconds", 0, 1800, 0.5),
-        ("retryMultiplier", 1, 100, 0.01),
-        ("smokeTestHours", 1, 8760, 1),
-        ("skewGraceMinutes", 0, 43200, 1),
-    ],
-)
-def test_the_bounds_of_a_policy_are_inclusive(
-    admin: Caller, member: str, least: float, most: float, step: float
-) -> None:
-    for value in (least, most):
-        assert admin.patch(PATH, {member: value})[member] == value
-    before = rows(Pipeline)
-    for value in (least - step, most + step):
-        problem = admin.patch(PATH, {member: value}, 422)
-        assert problem["code"] == "POLICY_INVALID"
-        assert [(error["field"], error["code"]) for error in problem["errors"]] == [(member, "POLICY")]
-    assert rows(Pipeline) == before
-
-
-def test_an_invalid_policy_is_rejected_with_every_finding(admin: Caller) -> None:
-    before = rows(Pipeline)
-    problem = admin.patch(PATH, {"retryMultiplier": 101, "retryLimit": -1, "reasonRequired": True}, 422)
-    assert {error["field"] for error in problem["errors"]} == {"retryMultiplier", "retryLimit"}
-    wrong: tuple[dict[str, Any], ...] = (
-        *({"application": "shop"}, {"retryJitter": 0}, {"missingArtifacts": "IDENTITY-ONLY"}),
-        *({"retryDelaySeconds": 10**400}, {"skewGraceMinutes": None}, {"rollBackDays": True}),
-    )
-    for change in wrong:
-        assert admin.patch(PATH, change, 400)["code"] == "INVALID_REQUEST"
-    assert rows(Pipeline) == before
-
-
 def test_an_activation_that_the_policy_refuses_is_denied(admin: Caller, owner: Tenant) -> None:
     making.silence(*Worker.objects.filter(tenant=owner))
     refusals: tuple[tuple[dict[str, Any], str, str], ...] = (
@@ -157,28 +110,6 @@ def test_a_smoke_test_runs_and_has_a_verdict(owner: Tenant, admin: Caller, newer
     [shown] = admin.get(SMOKE)["items"]
     assert (shown["verdict"], shown["status"], bool(shown["finishedAt"])) == ("PASSED", "SUCCEEDED", True)
     assert admin.get(f"{PATH}/releases/1.0/smoke")["items"] == []
-
-
-def test_a_repeated_key_is_a_200_and_null_is_a_result(owner: Tenant, admin: Caller, newer: Release) -> None:
-    first = admin.post(SMOKE, BODY, 202)
-    assert admin.post(SMOKE, BODY) == first
-    refused = admin.post(SMOKE, {**BODY, "expectedResult": None}, 409)
-    assert (refused["code"], refused["executionId"]) == ("IDEMPOTENCY_KEY_REUSED", first["executionId"])
-    assert (first["expectsResult"], first["expectedResult"], SmokeTest.objects.count()) == (False, None, 1)
-    finish(owner)
-    made = admin.post(SMOKE, {**BODY, "idempotencyKey": "l", "expectedResult": None}, 202)
-    assert (made["expectsResult"], made["expectedResult"]) == (True, None)
-    finish(owner)
-    assert admin.get(f"{SMOKE}/{made['executionId']}")["verdict"] == "OTHER_RESULT"
-
-
-def test_lists_of_executions_tell_smoke_tests_apart(owner: Tenant, admin: Caller, newer: Release) -> None:
-    tested = admin.post(SMOKE, BODY, 202)["executionId"]
-    ordinary = str(making.execution(owner, "ordinary").pk)
-    both = [(tested, True), (ordinary, False)]
-    for query, expected in {"?smoke=true": both[:1], "?smoke=false": both[1:], "": both}.items():
-        items = admin.get(f"executions{query}")["items"]
-        assert {(each["executionId"], each["smoke"]) for each in items} == set(expected)
 
 
 def test_the_policy_demands_a_smoke_test_before_an_activation(owner: Tenant, admin: Caller, newer: Release) -> None:

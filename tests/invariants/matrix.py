@@ -14,8 +14,8 @@ class Table:
     The application role may change `always` in any state, and `in_state` in the states that it names. `state` is the
     column with the state of a row. `together` names columns that the role only changes together with others (see the
     tables of attempts). `unguarded` names columns that no trigger but only the role's privileges protect. All other
-    changes are rejected by `guards`, and a DELETE by `kept_by`, even for the owner. `append_only` names the trigger
-    that rejects both. The role may delete rows if `deletable` is true.
+    changes are rejected even for the owner, and a DELETE by `kept_by`. `append_only` names the trigger that rejects
+    both. The role may delete rows if `deletable` is true.
     """
 
     always: str = ""
@@ -23,7 +23,6 @@ class Table:
     in_state: Mapping[str, str] = field(default_factory=dict)
     together: str = ""
     unguarded: str = ""
-    guards: str = ""
     kept_by: str = ""
     append_only: str = ""
     deletable: bool = False
@@ -61,7 +60,7 @@ MATRIX = {
     "tenancy_savedview": Table(unguarded="id owner_id tenant_id name query created_at", deletable=True),
     "tenancy_preferences": Table(always="time_zone", unguarded="user_id"),
     "tenancy_auditentry": Table(append_only="audit_append_only"),
-    "tenancy_audithead": Table(guards="audit_head_follows", kept_by="audit_head_not_deleted"),
+    "tenancy_audithead": Table(kept_by="audit_head_not_deleted"),
     "releases_pipeline": Table(
         always="""
             reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts
@@ -71,59 +70,40 @@ MATRIX = {
         state="application",
         in_state={"": "application"},
         together="activation_id",
-        guards="pipeline_application_once pipeline_immutable pipeline_newest_activation",
     ),
     "releases_contract": Table(append_only="contract_immutable"),
     "releases_blob": Table(
         always="state fingerprint checked_at checking_until",
         state="state",
-        guards="blob_immutable",
         kept_by="blob_not_deleted",
     ),
     "releases_blobevent": Table(state="kind", append_only="blob_event_append_only"),
-    "releases_bloblease": Table(
-        always="expires_at", unguarded="id holder exclusive", deletable=True, guards="blob_lease_resource_known"
-    ),
+    "releases_bloblease": Table(always="expires_at", unguarded="id holder exclusive", deletable=True),
     "releases_artifactupload": Table(
         always="cleared",
         state="status",
         in_state=dict.fromkeys(("OPEN", "VERIFYING"), "storage_id status status_changed_at claimed_at"),
         unguarded="expires_at",
         together="finding",
-        guards="upload_finding_of_rejected upload_finished upload_immutable upload_legal_move",
         kept_by="upload_not_deleted",
     ),
     "releases_release": Table(
         state="status",
         in_state={"UPLOADED": "status status_changed_at", "VERIFYING": "status status_changed_at progress"},
         together="findings contract_id primary_artifact_id environments checkpoints",
-        guards="""
-            release_immutable release_legal_move release_progress_of_verification release_retired_with_reason
-            release_revoked_with_reason release_verdict_once release_verdict_time
-        """,
         kept_by="release_not_deleted",
     ),
-    "releases_artifact": Table(
-        together="blob_id resolved", guards="artifact_immutable", kept_by="artifact_not_deleted"
-    ),
+    "releases_artifact": Table(together="blob_id resolved", kept_by="artifact_not_deleted"),
     "releases_activation": Table(append_only="activation_append_only"),
     "releases_gradualactivation": Table(
         state="status",
         unguarded="step_started_at ended_at",
         together="step status cause ended_by end_reason",
-        guards="""
-            gradual_activation_end_is_complete gradual_activation_immutable gradual_activation_over_is_over
-            gradual_activation_routes
-        """,
         kept_by="gradual_activation_not_deleted",
     ),
     "releases_activationrequest": Table(
         state="status",
         together="base_id policy round moved status status_changed_at code detail ended_by",
-        guards="""
-            activation_request_end_says_why activation_request_immutable activation_request_new_round
-            activation_request_over_is_over activation_request_time
-        """,
         kept_by="activation_request_not_deleted",
     ),
     "releases_vote": Table(append_only="vote_append_only"),
@@ -131,7 +111,6 @@ MATRIX = {
     "releases_revocation": Table(
         state="open_executions",
         in_state={"fail": "failed_executions completed_at"},
-        guards="revocation_guard",
         kept_by="revocation_append_only",
     ),
     "releases_retirement": Table(append_only="retirement_append_only"),
@@ -148,13 +127,6 @@ MATRIX = {
             "WAITING_EXTERNAL": f"{LIVE_EXECUTION} progress await_unit_id",
         },
         together="result status version event_count progress_shape held finished_at",
-        guards="""
-            execution_counts_its_events execution_counts_up execution_finish_is_now execution_held_by_hold
-            execution_lease_protocol execution_legal_move execution_only_running_runs execution_pin_immutable
-            execution_progress_has_shape execution_running_has_lease execution_smoke_immutable
-            execution_submission_immutable execution_success_has_result execution_tags_immutable
-            execution_terminal_immutable execution_traceparent_immutable execution_waiting_has_unit
-        """,
         kept_by="execution_not_deleted",
     ),
     "executions_executionevent": Table(append_only="event_append_only"),
@@ -162,7 +134,6 @@ MATRIX = {
     "executions_failuregroup": Table(
         always="assignee note",
         together="acknowledged_by acknowledged_at",
-        guards="failure_group_acknowledged_by failure_group_immutable failure_group_seen_by_trigger",
         kept_by="failure_group_not_deleted",
     ),
     "executions_resubmission": Table(append_only="resubmission_append_only"),
@@ -171,7 +142,6 @@ MATRIX = {
         state="status",
         in_state={"WAITING_EXTERNAL": "status updated_at"},
         together="answered_items",
-        guards="await_unit_counts await_unit_immutable await_unit_over_is_over await_unit_traceparent_immutable",
         kept_by="await_unit_over_is_over",
     ),
     "executions_interaction": Table(
@@ -180,16 +150,10 @@ MATRIX = {
         together="""
             response actor completed_at first_deadline note channel claimed_by claimed_until delegate claim_changes
         """,
-        guards="""
-            interaction_claim_complete interaction_claim_has_event interaction_completed_by_somebody
-            interaction_first_deadline interaction_note_of_answer interaction_over_is_over interaction_request_immutable
-        """,
         kept_by="interaction_over_is_over",
     ),
     "executions_interactionevent": Table(append_only="interaction_event_append_only"),
-    "executions_hold": Table(
-        together="ended_at ended_by end_reason", guards="hold_end_is_complete hold_ends_once", kept_by="hold_ends_once"
-    ),
+    "executions_hold": Table(together="ended_at ended_by end_reason", kept_by="hold_ends_once"),
     "executions_campaign": Table(
         state="status",
         in_state=dict.fromkeys(("PAUSED", "RUNNING"), "status rate_since admitted"),
@@ -197,23 +161,17 @@ MATRIX = {
             target_release_version start_from revoked_releases reason rate_per_minute canary canary_over
             stop_after_failures failures_accepted cause created_by finished_at
         """,
-        guards="""
-            campaign_cause_of_pause campaign_draft_starts campaign_immutable campaign_over_canary
-            campaign_over_has_finish campaign_over_is_over campaign_resume_accepts
-        """,
         kept_by="campaign_not_deleted",
     ),
     "executions_campaignitem": Table(
         state="outcome",
         in_state={"PENDING": "outcome code at"},
         together="new_execution_id",
-        guards="campaign_item_outcome_once campaign_item_resubmitted",
         kept_by="campaign_item_not_deleted",
     ),
     "executions_campaignevent": Table(append_only="campaignevent_append_only"),
     "executions_wireform": Table(
         together="result",
-        guards="wire_form_result_with_success wire_form_written_once",
         kept_by="wire_form_written_once",
     ),
     "executions_worker": Table(
@@ -229,7 +187,7 @@ MATRIX = {
     "executions_finishedcount": Table(
         always="succeeded failed cancelled", unguarded="id release_id minute", deletable=True
     ),
-    "executions_messagepath": Table(always="arrived_at expected_by", guards="message_path_once"),
+    "executions_messagepath": Table(always="arrived_at expected_by"),
     "alerts_alertchannel": Table(
         always="name address secret enabled removed_at", unguarded="id tenant_id kind created_by created_at"
     ),
@@ -237,14 +195,12 @@ MATRIX = {
         always="name enabled silenced_until removed_at",
         unguarded="id tenant_id kind pipeline_id created_by created_at",
         together="thresholds",
-        guards="alert_rule_thresholds",
     ),
     "alerts_rulechannel": Table(unguarded="id rule_id channel_id", deletable=True),
     "alerts_alert": Table(
         state="state",
         in_state={"FIRING": "state clear_since notified_at silenced_until silenced_by"},
         unguarded="id tenant_id rule_id subject title detail path started_at resolved_at",
-        guards="alert_over_is_over",
         kept_by="alert_kept",
     ),
     "alerts_alertevent": Table(append_only="alert_event_append_only"),
@@ -252,7 +208,6 @@ MATRIX = {
         state="state",
         in_state={"PENDING": "state attempts next_at error"},
         unguarded="id tenant_id channel_id alert_id kind created_at finished_at",
-        guards="alert_delivery_over_is_over",
         kept_by="alert_delivery_kept",
     ),
     "coordinator_process": Table(

@@ -21,7 +21,6 @@ PARTS = {"source", "script", "setup"}
 PAST = "now() - interval '1 microsecond'"
 SOON = "now() + interval '1 minute'"
 OTHER_TIMES = f"{PAST} | {SOON}"
-BLANK = r"'' | ' ' | E'\t\n'"
 PLAIN = {
     "UUIDField": "gen_random_uuid()",
     "DateTimeField": "now()",

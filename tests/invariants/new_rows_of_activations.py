@@ -1,9 +1,7 @@
 """Valid new rows of activations and of what governs them, and the wrong values of each."""
 
 from tests.invariants.new_rows import (
-    BLANK,
     OTHER_TIMES,
-    PAST,
     NewRow,
     digest,
     either,
@@ -114,17 +112,10 @@ GRADUAL = NewRow(
         gradual_activation_starts: step = 1
         status = 'PROMOTED' | 'WITHDRAWN' | 'REPLACED'
             & cause = 'person' & ended_by = '' & end_reason = 'x' & ended_at = now()
-        gradual_activation_one_running: pipeline_id = {pipeline(name=GRADUAL_PIPELINE)}
-            & baseline_id = {of_gradual("2.0")} & candidate_id = {of_gradual("4.0")}
         gradual_activation_has_its_step: steps = '[]'::jsonb | '{{}}'::jsonb | '1'::jsonb
-        gradual_activation_end_is_complete: cause = 'person'
-        ended_by = ''
-        end_reason = 'x'
-        ended_at = now()
         gradual_activation_routes: script = {{insert}} | {{insert}}; {pointing("6")} | {{insert}}; {pointing("50")}
         script = {{insert}}; {pointing("NULL", "withdrawal", "NULL")}
     """,
-    """steps = '[{"share": 5.0}]'::jsonb""",
     script=f"{{insert}}; {pointing()}",
 )
 REQUEST = NewRow(
@@ -146,23 +137,6 @@ REQUEST = NewRow(
         activation_request_of_present: base_id = NULL | {pointer("rival")}
         policy = '{{}}' | '{{"approvals": 1}}' | '{{"approvals": "0"}}'
         setup = {APPROVALS}
-        activation_request_says_why: reason = {BLANK}
-        activation_request_status_known: status = 'READY' | ''
-        activation_request_round_from_one: round = 0 | -1
-        activation_request_times: expires_at = now() | {PAST}
-        activate_at = now() | {PAST} | now() + interval '366 days 1 second'
-        activation_request_end_says_why: code = 'X'
-        detail = 'x'
-        ended_by = 'x'
-        status = 'FAILED' | 'WITHDRAWN'
-        activation_request_plan_is_complete: plan = 'null' | '1' | '[]' | '{{"steps": [], "groups": {{}}}}'
-    """,
-    f"""
-        policy = '{{"approvals": 1}}' & status = 'OPEN' & setup = {APPROVALS}
-        operation_key = NULL
-        activate_at = now() + interval '366 days'
-        release_id = {ACTIVE}
-        plan = {PLAN}
     """,
 )
 EXPIRED = one_line(f"""UPDATE releases_activationrequest SET created_at = now() - interval '2 hours', expires_at = now()
@@ -177,7 +151,6 @@ ACTIVATIONS = [
         f"""
             activation_kind_of_history: kind = 'rollback' & reason = 'why' & release_id = {CANDIDATE} | {ACTIVE}
             {RETURNS}
-            activation_rollback_says_why: kind = 'rollback' & reason = {BLANK} & {RETURNS}
             activation_own_release: release_id = {NOT_REGISTERED} | {IN_OTHER_PIPELINE} | {release("1.0", "rival")} | 0
             pipeline_id = {pipeline("rival")}
             activation_in_sequence: sequence = 0 | 1 | 3 | -1
@@ -217,15 +190,6 @@ ACTIVATIONS = [
             kind = 'promotion' & {NO_CANDIDATE}
             activation_of_gradual: gradual_id = {gradual_of("RUNNING")} | {gradual_of("WITHDRAWN")} | gen_random_uuid()
             candidate_id = {ACTIVE} | {release("0.1")} | {of_gradual("5.0")} | 0
-            activation_routes_by_kind: candidate_id = NULL
-            share = NULL | -0.01 | 100.01
-            gradual_id = NULL
-            kind = 'activation' | 'withdrawal'
-            kind = 'withdrawal' & candidate_id = NULL
-            kind = 'withdrawal' & share = NULL
-            kind = 'withdrawal' & gradual_id = NULL & {NO_CANDIDATE}
-            kind = 'activation' & {NO_CANDIDATE}
-            kind = 'promotion' & release_id = {CANDIDATE}
             activation_routes: share = 0 | 6 | 100
             kind = 'withdrawal' & {NO_CANDIDATE}
             kind = 'promotion' & release_id = {CANDIDATE} & {NO_CANDIDATE}
@@ -244,7 +208,6 @@ ACTIVATIONS = [
             setup = {but("activate_at = now() + interval '1 hour'")}
             activation_approved: request_id = NULL & setup = {APPROVALS}
             activation_override_allowed: request_id = NULL & override = true
-            activation_override_says_why: request_id = NULL & override = true & reason = {BLANK} & setup = {OVERRIDES}
             activation_completes_request: script = {{insert}}; {moved()}
         """,
         f"request_id = NULL & override = true & script = {{insert}}; {moved()} & setup = {OVERRIDES}",
@@ -277,7 +240,6 @@ ACTIVATIONS = [
             voted_at = {OTHER_TIMES}
             setup = {EXPIRED}
         """,
-        "decision = 'refuse'",
     ),
     NewRow(
         "releases_revocation",
@@ -286,17 +248,9 @@ ACTIVATIONS = [
             revocation_starts: revoked_at = {OTHER_TIMES}
             open_executions = 'fail' & failed_executions = 1
             open_executions = 'fail' & completed_at = now()
-            revocation_order_known: open_executions = 'x' | '' | 'FAIL'
-            revocation_progress_of_order: failed_executions = 1
-            completed_at = now()
             revocation_of_revoked: release_id = {release("0.2")} | {release("0.3")} | {release("0.4")} | {ACTIVE}
-            revocation_says_why: reason = {BLANK}
             revocation_pauses_release: open_executions = 'pause'
             open_executions = 'pause' & script = {REVOKED}; {{insert}}; {hold("pipeline_id", pipeline())}
-        """,
-        f"""
-            open_executions = 'fail'
-            open_executions = 'pause' & script = {REVOKED}; {{insert}}; {hold("release_id", CANDIDATE)}
         """,
         script=f"{REVOKED}; {{insert}}",
     ),
@@ -306,9 +260,7 @@ ACTIVATIONS = [
         f"""
             retirement_starts: retired_at = {OTHER_TIMES}
             retirement_of_retired: release_id = {release("0.1")} | {release("0.2")} | {release("0.3")} | {ACTIVE}
-            retirement_says_why: reason = {BLANK}
         """,
-        "given_up_failures = 3",
         script=f"{status_of('0.5', 'RETIRED')}; {{insert}}",
     ),
     NewRow(
@@ -327,10 +279,6 @@ ACTIVATIONS = [
             tenant_id = {tenant("rival")} | {tenant("other")} | 0
             application = 'other' | 'Orders' | ''
             descriptor_digest = {digest("x")} | ''
-            deployment_names_its_place: idempotency_key = ''
-            environment = ''
-            {deployed(IN_OTHER_PIPELINE)} & application = ''
         """,
-        deployed(release("0.1")),
     ),
 ]

@@ -19,49 +19,15 @@ def alert(state: str, slug: str = "owner") -> str:
 
 TENANCY = [
     NewRow("tenancy_tenant", "slug = 'new'", f"tenant_starts: created_at = {OTHER_TIMES}"),
-    NewRow("tenancy_allowance", f"tenant_id = {tenant('other')}", right="second = '-infinity'"),
-    NewRow("tenancy_grant", "permits = 1"),
-    NewRow(
-        "tenancy_membership",
-        f"user_id = {EVA} & tenant_id = {tenant('other')} & role = 'viewer'",
-        right=f"""
-            role = 'viewer' | 'operator' | 'on-call' | 'release-manager' | 'tenant-admin'
-            tenant_id = {tenant("owner")}
-        """,
-    ),
-    NewRow(
-        "tenancy_apitoken",
-        f"digest = 'new' & token_key = 'new' & name = 'new' & scopes = ARRAY['read'] & user_id = {EVA}",
-    ),
-    NewRow("tenancy_logincounter", "key = 'new'"),
     NewRow(
         "tenancy_savedview",
         f"owner_id = {EVA} & page = 'executions' & name = 'new'",
-        f"""
-            saved_view_starts: created_at = {OTHER_TIMES}
-            saved_view_form: name = ''
-            query = '?status=live'
-        """,
-        f"tenant_id = NULL | {tenant('other')} & name = 'shared' & query = 'status=live'",
-    ),
-    NewRow(
-        "tenancy_preferences",
-        "user_id = (SELECT id FROM auth_user WHERE username = 'mia') & time_zone = 'UTC'",
-        r"preferences_time_zone_form: time_zone = '' | ' ' | 'a b' | E'UTC\n'",
-        "time_zone = 'America/Argentina/Buenos_Aires' | 'Etc/GMT+1'",
+        f"saved_view_starts: created_at = {OTHER_TIMES}",
     ),
     NewRow(
         "tenancy_auditentry",
         f"tenant_id = {tenant('owner')} & act = 'thing.change' & outcome = 'granted' & details = '{{}}'",
         """
-            audit_act_form: act = '' | 'Thing.change' | 'thing.' | 'thing change'
-            audit_details_form: details = '' | '[]' | '{'
-            audit_outcome_known: outcome = 'allowed' | ''
-        """,
-        """
-            tenant_id = NULL
-            outcome = 'denied' | 'failed'
-            act = 'thing' | 'a_b.c.d'
         """,
     ),
     NewRow(
@@ -78,15 +44,6 @@ ALERTS = [
         f"""
             alert_channel_starts: created_at = {OTHER_TIMES}
             removed_at = now()
-            alert_channel_has_address: address = ''
-            kind = 'pigeon' | '' | 'slack'
-            kind = 'slack' | 'email' & address = '' & secret = ''
-            kind = 'email' & address = 'a@example.com' & secret = 's'
-        """,
-        """
-            kind = 'slack' & address = '' & secret = 's'
-            kind = 'email' & address = 'a@example.com'
-            secret = 's'
         """,
     ),
     NewRow(
@@ -98,7 +55,6 @@ ALERTS = [
             alert_rule_thresholds: thresholds = '[]' | '1' | 'null'
             alert_rule_own_pipeline: pipeline_id = {pipeline("rival")} | 0
         """,
-        "pipeline_id = NULL",
     ),
     NewRow(
         "alerts_rulechannel",
@@ -114,15 +70,12 @@ ALERTS = [
         f"""
             alert_own_tenant: tenant_id = {tenant("rival")} | 0
             rule_id = {rule("rival")}
-            alert_one_firing: subject = (SELECT subject FROM alerts_alert WHERE id = {alert("FIRING")})
         """,
-        f"rule_id = {rule('second')}",
     ),
     NewRow(
         "alerts_alertevent",
         f"alert_id = {alert('FIRING')} & kind = 'FIRED'",
         "alert_id: alert_id = NULL",
-        "kind = 'RESOLVED' | 'SILENCED' | 'UNSILENCED'",
     ),
     NewRow(
         "alerts_alertdelivery",
@@ -131,12 +84,6 @@ ALERTS = [
             alert_delivery_own_tenant: tenant_id = {tenant("rival")} | 0
             channel_id = {channel("rival")}
             alert_id = {alert("FIRING", "rival")} | gen_random_uuid()
-            alert_delivery_of_alert: kind = 'TEST' | 'OTHER'
-            alert_id = NULL
-        """,
-        """
-            alert_id = NULL & kind = 'TEST'
-            kind = 'RESOLVED'
         """,
     ),
 ]

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.invariants.attempts import NO_RIGHT, Connection, refusal, results, unguarded
-from tests.invariants.new_rows import PAST, SOON
+from tests.invariants.new_rows import PAST
 from tests.invariants.new_rows_of_operations import CAMPAIGN, NEW_CAMPAIGN, items
 
 CHANGE = f"UPDATE executions_campaign SET {{}} WHERE id = {CAMPAIGN}"
@@ -42,17 +42,6 @@ def test_only_the_options_of_a_draft_change_as_it_starts(draft: Connection) -> N
     assert results(draft, statements, ordinary=False) == dict.fromkeys(statements, "campaign_immutable")
 
 
-def test_a_draft_only_starts_and_a_campaign_is_never_a_draft_again(draft: Connection) -> None:
-    expected = {
-        CHANGE.format(f"status = '{status}', reason = 'y', finished_at = {finish}"): "campaign_draft_starts"
-        for status, finish in (("DRAFT", "NULL"), ("PAUSED", "NULL"), ("COMPLETED", "now()"), ("CANCELLED", "now()"))
-    }
-    for status in ("RUNNING", "PAUSED"):
-        back = f"UPDATE executions_campaign SET status = 'DRAFT' WHERE status = '{status}'"
-        expected[back] = "campaign_draft_starts"
-    assert results(draft, expected) == expected
-
-
 def test_a_draft_is_removed_with_its_items_and_nothing_of_a_campaign_that_has_started(draft: Connection) -> None:
     assert refusal(draft, f"{REMOVE_ITEMS}; {REMOVE}", ordinary=True) == ""
     assert refusal(draft, REMOVE, ordinary=True).startswith("executions_campaigni_campaign_id")
@@ -75,16 +64,6 @@ def test_only_a_resume_accepts_failures_and_a_canary_is_over_once(draft: Connect
     assert results(draft, expected, setup=CHANGE.format("status = 'PAUSED', canary = 1, cause = 'canary'")) == expected
     back, over = CHANGE.format("canary_over = false"), "status = 'RUNNING', canary = 1, canary_over = true"
     assert results(draft, [back], setup=CHANGE.format(over)) == {back: "campaign_resume_accepts"}
-
-
-def test_a_campaign_finishes_now(database: Connection) -> None:
-    change = "UPDATE executions_campaign SET status = '{}', finished_at = {} WHERE status IN ('RUNNING', 'PAUSED')"
-    moments = {"now()": "", PAST: "campaign_finish_is_now", SOON: "campaign_finish_is_now"}
-    moments["NULL"] = "campaign_over_has_finish"
-    expected = {
-        change.format(status, moment): name for status in ("COMPLETED", "CANCELLED") for moment, name in moments.items()
-    }
-    assert results(database, expected) == expected
 
 
 def test_an_item_is_resubmitted_with_the_execution_that_its_campaign_created(database: Connection) -> None:

@@ -86,12 +86,6 @@ def test_a_unit_is_complete_when_each_of_its_questions_is(database: Connection, 
     assert refusal(database, completion, ordinary=True) == expected
 
 
-def test_an_open_unit_may_end_in_any_state_that_fits_its_answers(database: Connection) -> None:
-    expected = {UNIT_OPEN.format(f"status = '{status}'"): "" for status in ("FAILED", "TIMED_OUT", "CANCELLED")}
-    expected[UNIT_OPEN.format("status = 'COMPLETED', answered_items = 1")] = "await_unit_counts_answers"
-    assert results(database, expected) == expected
-
-
 def test_outputs_are_added_once_in_the_transaction_of_the_success(database: Connection) -> None:
     written = "UPDATE executions_wireform SET result = {} WHERE execution_id = " + execution("queued")
     result = written.format("'1'")
@@ -109,11 +103,6 @@ def test_outputs_are_added_once_in_the_transaction_of_the_success(database: Conn
 
 END = "ended_at = now(), ended_by = 'user:x', end_reason = ''"
 OPEN_HOLD = f"UPDATE executions_hold SET {{}} WHERE release_id = {release('0.1')}"
-
-
-def test_a_hold_ends_at_the_time_of_the_clock(database: Connection) -> None:
-    end = OPEN_HOLD.format(END.replace("now()", "'2000-01-01'"))
-    assert database.execute(f"{end} RETURNING ended_at > now()").fetchone() == (True,)
 
 
 def test_a_hold_ends_once_and_completely_and_nothing_else_changes(database: Connection) -> None:
@@ -151,16 +140,6 @@ def test_a_new_letter_gets_its_group_whatever_the_statement_says(database: Conne
     wrong = {"group_id": "(SELECT id FROM executions_failuregroup LIMIT 1)", "failed_step_index": "7"}
     database.execute(DEAD_LETTER.statement(wrong))
     assert database.execute(GROUP_OF_LETTER).fetchone() == (True,)
-
-
-def test_a_letter_is_rejected_without_what_a_trigger_gives_it(database: Connection) -> None:
-    for trigger, missing in (
-        ("dead_letter_grouped", "failed_step_index"),
-        ("dead_letter_adds_group", "executions_deadlette_group_id_"),
-    ):
-        with database.transaction(force_rollback=True):
-            database.execute(f"ALTER TABLE executions_deadletter DISABLE TRIGGER {trigger}")
-            assert refusal(database, DEAD_LETTER.statement()).startswith(missing)
 
 
 def test_an_acknowledgement_names_a_person_and_the_current_time(database: Connection) -> None:

@@ -23,7 +23,6 @@ VERDICT = {
         ("0.3", "REGISTERED", ""),
         ("0.3", "REJECTED", ""),
         ("0.5", "REVOKED", "release_verdict_once"),
-        ("0.5", "RETIRED", "release_verdict_once"),
     ],
 )
 def test_a_verdict_is_written_by_the_move_that_ends_a_verification(

@@ -76,23 +76,6 @@ def test_an_unfinished_execution_is_never_removed(database: Connection) -> None:
     assert found == dict.fromkeys(statements, KEPT)
 
 
-@pytest.mark.parametrize("kept", HISTORY)
-def test_no_part_of_the_history_of_a_removed_execution_remains(database: Connection, kept: str) -> None:
-    key = {
-        "executions_deadletter": "dead",
-        "executions_wireform": "queued",
-        "executions_resubmission": "resubmitted",
-        "executions_smoketest": "smoke:1.0:k",
-    }.get(kept, "cancelled")
-    change = (
-        "UPDATE executions_execution SET status = 'SUCCEEDED', result = '1', finished_at = '2000-01-01' WHERE id = "
-    )
-    everything, rest = removed(key, *HISTORY), removed(key, *(table for table in HISTORY if table != kept))
-    found = results(database, [everything, rest], setup=f"{BOTH}; {change}{execution(key)}", ordinary=False)
-    assert found[everything] == ""
-    assert "_fk_" in found[rest] or kept == "executions_interaction"
-
-
 def test_a_removal_does_not_delete_the_history_of_another_execution(database: Connection) -> None:
     others = "; DELETE FROM {} WHERE execution_id <> (SELECT id FROM chosen)"
     expected = {removed("succeeded", *HISTORY) + others.format(table): name for table, name in HISTORY.items()}
@@ -133,18 +116,3 @@ def test_an_alert_is_kept_for_a_day_after_its_end_and_removed_with_its_parts(dat
     assert refusal(database, removal) == ""
     for part in (DELIVERIES, EVENTS):
         assert "_fk_" in refusal(database, f"{REMOVAL}; {part}")
-
-
-def test_a_message_is_kept_for_a_day_after_its_end(database: Connection) -> None:
-    delete = "DELETE FROM alerts_alertdelivery WHERE state = 'SENT'"
-    for ago, expected in (("23 hours", "alert_delivery_kept"), ("25 hours", "")):
-        change = f"UPDATE alerts_alertdelivery SET finished_at = now() - interval '{ago}' WHERE state = 'SENT'"
-        assert results(database, [delete], setup=change) == {delete: expected}
-
-
-def test_the_database_sets_the_times_of_ends(database: Connection) -> None:
-    for statement in (
-        "UPDATE alerts_alert SET state = 'RESOLVED' WHERE state = 'FIRING' RETURNING resolved_at = now()",
-        "UPDATE alerts_alertdelivery SET state = 'SENT' WHERE state = 'PENDING' RETURNING finished_at = now()",
-    ):
-        assert {found for (found,) in database.execute(statement)} == {True}

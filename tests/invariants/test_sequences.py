@@ -11,20 +11,14 @@ SEQUENCE, COUNT = "event_in_sequence", "execution_counts_its_events"
 EVENTS: list[tuple[int, tuple[int, ...], tuple[str, ...], set[str]]] = [
     (1, (1,), ("QUEUED",), {""}),
     (2, (1, 2), ("QUEUED", "QUEUED"), {""}),
-    (3, (3, 1, 2), ("QUEUED",) * 3, {""}),
     (1, (), (), {COUNT}),
     (2, (1,), ("QUEUED",), {COUNT, SEQUENCE}),
     (2, (2,), ("QUEUED",), {SEQUENCE}),
     (3, (1, 3), ("QUEUED", "QUEUED"), {SEQUENCE}),
-    (3, (2, 3), ("QUEUED", "QUEUED"), {SEQUENCE}),
     (0, (1,), ("QUEUED",), {SEQUENCE}),
     (1, (1, 2), ("QUEUED", "QUEUED"), {SEQUENCE}),
-    (1, (0,), ("QUEUED",), {"event_sequence_once"}),
-    (1, (-1, 1), ("QUEUED", "QUEUED"), {"event_sequence_once", "event_sequence_from_one", SEQUENCE}),
     (1, (1,), ("RUNNING",), {SEQUENCE}),
     (2, (1, 2), ("CANCELLED", "QUEUED"), {SEQUENCE}),
-    (2, (1, 2), ("QUEUED", "WAIT_RETRY"), {SEQUENCE}),
-    (2, (1, 2), ("RUNNING", "QUEUED"), {SEQUENCE}),
     (-1, (), (), {"execution_counts_up"}),
 ]
 """Increase of the event count, sequences of the new events relative to the old count, their statuses, and results."""
